@@ -1,4 +1,4 @@
-"""Agents on boards: who is on which, who leads it, and of which gateway one is the main agent."""
+"""Membership of agents on boards: members, the lead, and main agents of gateways."""
 
 import msgspec
 import sqlalchemy as sa
@@ -19,13 +19,13 @@ from storage.schema import agent_states, agents, board_members, devices, gateway
 
 
 class NotOnBoard(HubError):
-    """The agent is not on this board; nothing was written."""
+    """Error: the agent is not on this board; nothing was written."""
 
     code = ErrorCode.UNKNOWN_AGENT
 
 
 class OnAnotherBoard(HubError):
-    """The agent cannot come on this board; nothing was written."""
+    """Error: the agent cannot join this board; nothing was written."""
 
     code = ErrorCode.ILLEGAL_TRANSITION
 
@@ -35,7 +35,7 @@ class OnAnotherBoard(HubError):
 
 
 class MemberRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent on a board, and where it lives: on a gateway, on a device, or (as yet) nowhere."""
+    """Agent on a board, with its home: a gateway, a device, or none yet."""
 
     board_id: BoardId
     agent_id: AgentId
@@ -52,7 +52,7 @@ class MemberRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an agent stands: on which board, and of which gateway it is the main agent."""
+    """Board of an agent, and the gateway whose main agent it is."""
 
     agent_id: AgentId
     user_id: UserId
@@ -114,23 +114,23 @@ LEAD = (
     .values(is_lead=True)
 )
 DROP = sa.delete(board_members).where(board_members.c.board_id == _board, board_members.c.agent_id == _agent)
-# Who is removed has left its board: its place as a lead is free for the next.
+# A removed agent leaves its board, which frees the lead's place.
 LEAVE = sa.delete(board_members).where(board_members.c.agent_id == _agent)
 
 
 def list_members(c: sa.Connection, board_id: BoardId) -> list[MemberRow]:
-    """The agents of a board, its lead first, then by name."""
+    """Return the agents of a board, its lead first, then by name."""
     return [MemberRow(**row._mapping) for row in c.execute(MEMBERS_OF_BOARD, {"board": board_id})]
 
 
 def lead_of(c: sa.Connection, board_id: BoardId) -> MemberRow | None:
-    """The board's lead, if it has one."""
+    """Return the board's lead, if it has one."""
     first = next(iter(list_members(c, board_id)), None)
     return first if first is not None and first.is_lead else None
 
 
 def place_of(c: sa.Connection, agent_id: AgentId) -> Place | None:
-    """Where the agent stands; ``None``: there is none, or it was removed."""
+    """Return the agent's board and role; ``None`` if the agent does not exist or was removed."""
     row = c.execute(PLACE, {"agent": agent_id}).one_or_none()
     return None if row is None else Place(**{**row._mapping, "is_lead": bool(row.is_lead)})
 
@@ -145,13 +145,13 @@ def add_member(
     at: int,
     actor: str,
 ) -> MemberRow:
-    """The agent is on this board from now on. One who is on it already stays, and may become its lead.
+    """Add the agent to the board. An agent that is on it already stays, and may become its lead.
 
     Raises:
-        UnknownBoard: there is none.
-        NotOnBoard: the board's user has no such agent.
-        OnAnotherBoard: it is on another board, or it is the main agent of a gateway.
-        TooManyOfBoards: the board has as many agents as may be.
+        UnknownBoard: no board has the id.
+        NotOnBoard: the board's user has no agent with that id.
+        OnAnotherBoard: the agent is on another board, or is the main agent of a gateway.
+        TooManyOfBoards: the board has the maximum number of agents.
         In each case nothing was written.
     """
     user_id = lock_board(c, board_id)
@@ -180,11 +180,11 @@ def add_member(
 
 
 def drop_member(c: sa.Connection, board_id: BoardId, agent_id: AgentId, *, at: int, actor: str) -> MemberRow:
-    """The agent, as it was on the board, is on none any more.
+    """Remove the agent from the board. Return its former membership.
 
     Raises:
-        UnknownBoard: there is none.
-        NotOnBoard: it is not on this one.
+        UnknownBoard: no board has the id.
+        NotOnBoard: the agent is not on this board.
     """
     lock_board(c, board_id)
     member = _member(c, board_id, agent_id)
@@ -198,11 +198,11 @@ def drop_member(c: sa.Connection, board_id: BoardId, agent_id: AgentId, *, at: i
 def set_lead(
     c: sa.Connection, board_id: BoardId, agent_id: AgentId | None, *, at: int, actor: str
 ) -> BoardRow:
-    """This agent of the board is its lead, and no other one; ``None``: nobody is.
+    """Make this agent the board's only lead; ``None``: the board has no lead.
 
     Raises:
-        UnknownBoard: there is none.
-        NotOnBoard: the agent is not on this one; nothing was written.
+        UnknownBoard: no board has the id.
+        NotOnBoard: the agent is not on this board; nothing was written.
     """
     lock_board(c, board_id)
     was = lead_of(c, board_id)
@@ -220,7 +220,7 @@ def set_lead(
 
 
 def leave(c: sa.Connection, agent_id: AgentId) -> None:
-    """The agent was removed: it is on no board."""
+    """Remove a deleted agent from its board."""
     c.execute(LEAVE, {"agent": agent_id})
 
 

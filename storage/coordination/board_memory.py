@@ -1,7 +1,7 @@
-"""What a board remembers: items that agents and people write down, tagged, some of them replies.
+"""Memory of boards: tagged items that agents and people write, some of them replies.
 
-Nothing goes by itself. A board that remembers as much as it may takes nothing more until a person
-takes something away; what the hub itself has to write, as a person's answer, it takes always.
+Items never expire. A board with the maximum number accepts no more items until a person removes some. Items
+of the hub itself, such as a person's answer, are always accepted.
 """
 
 from collections.abc import Collection, Sequence
@@ -19,20 +19,20 @@ from storage.schema import agents, board_memory, boards
 
 
 class UnknownMemory(HubError):
-    """The board remembers no such item."""
+    """Error: the board's memory has no item with that id."""
 
     code = ErrorCode.UNKNOWN_MEMORY
 
 
 class MemoryLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much a board remembers; hub.toml has a key of the same name for each."""
+    """Limits on a board's memory; hub.toml has a key of the same name for each."""
 
     memory_items_per_board: int = 10_000
     memory_bytes: int = 64 * 1024
 
 
 class NewMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """An item to be remembered, checked already; see ``MemoryRow``."""
+    """Validated new item; see ``MemoryRow``."""
 
     id: MemoryId
     board_id: BoardId
@@ -49,14 +49,15 @@ class NewMemory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MemoryRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An item that a board remembers.
+    """Item of a board's memory.
 
     Attributes:
-        user_id: whose board it is.
-        is_chat: said in passing, not to be kept in mind.
-        source: where it came from, in the writer's own words.
-        reply_to: the id of a message, a question or another item.
-        agent_id: who wrote it; ``None``: a person. *agent_name* is empty once that agent is gone.
+        user_id: the board's user.
+        is_chat: a casual remark, not meant to be remembered.
+        source: origin in the writer's own words.
+        reply_to: id of a message, a question or another item.
+        agent_id: the agent that wrote it; ``None``: a person.
+        agent_name: ``None`` after the agent's deletion.
     """
 
     id: MemoryId
@@ -76,7 +77,7 @@ class MemoryRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MemoryFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which items: those that bear all *tags*, and all else that is told."""
+    """Filter of items: they must have all *tags*, and all other values that are set."""
 
     tags: tuple[str, ...] = ()
     is_chat: bool | None = None
@@ -86,7 +87,7 @@ class MemoryFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 EVERY: Final = MemoryFilter()
-CLOSE_MS: Final = 1_000  # a clock that was wrong by more moves nobody else's items
+CLOSE_MS: Final = 1_000  # bounds the effect of a wrong clock on the timestamps of other items
 
 MEMORY = (
     sa.select(
@@ -125,14 +126,14 @@ FORGET = sa.delete(board_memory).where(
 def add_memory(
     c: sa.Connection, new: NewMemory, limits: MemoryLimits | None = None
 ) -> tuple[MemoryRow, bool]:
-    """The item as it is remembered, and whether it is new: one *dedupe_key* is written once.
+    """Add an item unless its *dedupe_key* exists. Return the stored item, and True if it is new.
 
     Args:
-        limits: ``None``: the hub's own words, which are never refused for room.
+        limits: ``None``: for items of the hub itself, which are never refused.
 
     Raises:
-        UnknownBoard: there is none.
-        TooManyOfBoards: the board remembers as much as it may; nothing was written.
+        UnknownBoard: no board has the id.
+        TooManyOfBoards: the memory has the maximum number of items; nothing was written.
     """
     lock_board(c, new.board_id)
     if new.dedupe_key is not None:
@@ -150,7 +151,7 @@ def add_memory(
 
 
 def get_memory(c: sa.Connection, board_id: BoardId, id: str) -> MemoryRow:
-    """Raises UnknownMemory: it is not remembered, or by another board."""
+    """Return the item of the board, or raise UnknownMemory."""
     row = c.execute(ITEM, {"item": id}).one_or_none()
     if row is None or row.board_id != board_id:
         raise UnknownMemory(f"this board remembers no item {id!r}")
@@ -165,10 +166,10 @@ def list_memory(
     after: tuple[int, str] | None = None,
     limit: int | None = None,
 ) -> list[MemoryRow]:
-    """What the board remembers, the newest first.
+    """Return the items of the board's memory that match the filter, newest first.
 
     Args:
-        after: ``(created_at, id)`` of the last item of the page before.
+        after: ``(created_at, id)`` of the last item of the previous page.
     """
     query = OF_BOARD.limit(limit)
     for column, value in _wanted(wanted):
@@ -182,10 +183,10 @@ def list_memory(
 
 
 def remove_memory(c: sa.Connection, board_id: BoardId, id: str, *, at: int, actor: str) -> MemoryRow:
-    """The item as it was is forgotten. What it answered stays answered.
+    """Delete an item and return it. Messages and questions that it answered stay answered.
 
     Raises:
-        UnknownMemory: it is not remembered, or by another board.
+        UnknownMemory: the board's memory has no item with that id.
     """
     item = get_memory(c, board_id, id)
     c.execute(FORGET, {"item": id, "board": board_id})
@@ -194,7 +195,7 @@ def remove_memory(c: sa.Connection, board_id: BoardId, id: str, *, at: int, acto
 
 
 def _after_the_last(c: sa.Connection, board_id: BoardId, at: int) -> int:
-    """A millisecond of its own, so that items stand in the order in which they were written."""
+    """Return a millisecond after the board's last item, so that items keep the order of their writing."""
     last: int | None = c.execute(LAST, {"board": board_id, "soon": at + CLOSE_MS}).scalar_one()
     return at if last is None else max(at, last + 1)
 

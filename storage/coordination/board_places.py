@@ -1,4 +1,4 @@
-"""Where the leads of boards are to be reached: all of a user's boards in one look."""
+"""Delivery targets of the leads of a user's boards, in one query."""
 
 import msgspec
 import sqlalchemy as sa
@@ -9,11 +9,12 @@ from storage.schema import agents, board_members, boards, gateway_agents, gatewa
 
 
 class BoardPlace(msgspec.Struct, frozen=True, kw_only=True):
-    """A board and where what is for its lead goes.
+    """Board, with the home of its lead.
 
     Attributes:
-        gateway_id: of the board, if it is declared; *has_gateway*: it has one, declared or not.
-        home_gateway_id, home_device_id: where its lead lives now.
+        has_gateway: the board has a gateway, declared or not.
+        gateway_id: the board's gateway, if it is declared.
+        home_gateway_id, home_device_id: current home of its lead.
     """
 
     board_id: BoardId
@@ -26,7 +27,7 @@ class BoardPlace(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def goes_over(self) -> tuple[GatewayId | None, DeviceId | None]:
-        """Over which gateway, or which device, a message to its lead goes."""
+        """Gateway or device that carries a message to the lead."""
         if self.home_gateway_id is not None:
             return self.home_gateway_id, None
         if self.home_device_id is not None:
@@ -35,7 +36,7 @@ class BoardPlace(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def refusal(self) -> tuple[ErrorCode, str] | None:
-        """Why nothing can be brought to its lead; ``None``: it can, or a lead can be made."""
+        """Reason why messages cannot reach its lead; ``None``: they can, or a lead can be created."""
         if self.gateway_id is not None or self.home_gateway_id is not None or self.home_device_id is not None:
             return None
         if self.has_gateway:
@@ -71,12 +72,12 @@ PLACE = PLACES.where(boards.c.id == sa.bindparam("board"))
 
 
 def list_places(c: sa.Connection, user_id: UserId) -> list[BoardPlace]:
-    """All boards of a user, by name."""
+    """Return all boards of a user, by name."""
     return [_place(row) for row in c.execute(PLACES, {"user": user_id})]
 
 
 def find_place(c: sa.Connection, user_id: UserId, board_id: BoardId) -> BoardPlace | None:
-    """One of them."""
+    """Return the user's board with that id, if any."""
     row = c.execute(PLACE, {"user": user_id, "board": board_id}).one_or_none()
     return None if row is None else _place(row)
 

@@ -1,4 +1,4 @@
-"""Boards: agents that work on one thing together, one of them the lead. An agent is on one board at most."""
+"""Boards: groups of agents with a common task and a lead. An agent is on at most one board."""
 
 from typing import Any, Final
 
@@ -18,25 +18,25 @@ from storage.schema import (
 
 
 class UnknownBoard(HubError):
-    """There is no such board, or it is another user's."""
+    """Error: no board has that name or id, or it belongs to another user."""
 
     code = ErrorCode.UNKNOWN_BOARD
 
 
 class AmbiguousBoard(HubError):
-    """Several users have a board of this name."""
+    """Error: several users have a board of this name."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class BoardNameTaken(HubError):
-    """The user has a board of this name already."""
+    """Error: the user has a board of this name already."""
 
     code = ErrorCode.NAME_TAKEN
 
 
 class TooManyOfBoards(HubError):
-    """As many boards, or agents on one, as may be. *limit* is the name of the bound; nothing was written."""
+    """Error: too many boards, members or items. *limit*: name of the limit; nothing was written."""
 
     code = ErrorCode.LIMIT_REACHED
 
@@ -46,7 +46,7 @@ class TooManyOfBoards(HubError):
 
 
 class BoardLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How many there may be; hub.toml has a key of the same name for each."""
+    """Limits on boards; hub.toml has a key of the same name for each."""
 
     boards_per_user: int = 1_000
     members_per_board: int = 64
@@ -56,7 +56,7 @@ DEFAULT_LIMITS: Final = BoardLimits()
 
 
 class BoardRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A board. *members* counts its agents, the lead too. Instants are epoch milliseconds."""
+    """Board. *members*: number of its agents, including the lead. Instants are epoch milliseconds."""
 
     id: BoardId
     user_id: UserId
@@ -73,7 +73,7 @@ class BoardRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unset(msgspec.Struct, frozen=True):
-    """Stays as it is."""
+    """Marker of an argument that leaves a value unchanged."""
 
 
 UNSET: Final = Unset()
@@ -129,11 +129,11 @@ def create_board(
     at: int,
     actor: str,
 ) -> BoardRow:
-    """A new board of the user's.
+    """Create a board for the user.
 
     Raises:
-        BoardNameTaken: the user has one of this name.
-        TooManyOfBoards: the user has as many as may be.
+        BoardNameTaken: the user has a board of this name.
+        TooManyOfBoards: the user has the maximum number of boards.
         In each case nothing was written.
     """
     c.execute(LOCK_USER, {"user": user_id})
@@ -150,7 +150,7 @@ def create_board(
 
 
 def get_board(c: sa.Connection, id: BoardId) -> BoardRow:
-    """Raises UnknownBoard."""
+    """Return the board with that id, or raise UnknownBoard."""
     row = c.execute(BOARD, {"board": id}).one_or_none()
     if row is None:
         raise UnknownBoard(f"there is no board {id}")
@@ -158,11 +158,11 @@ def get_board(c: sa.Connection, id: BoardId) -> BoardRow:
 
 
 def find_board(c: sa.Connection, given: str, *, user_id: UserId | None = None) -> BoardRow:
-    """The board of that id or, where no id is spelled so, of that name: of one user, or of any.
+    """Return the board with that id or, failing that, that name; of one user or of any.
 
     Raises:
-        UnknownBoard: there is none, or it is another user's.
-        AmbiguousBoard: several users have one of this name.
+        UnknownBoard: no board matches, or it belongs to another user.
+        AmbiguousBoard: several users have a board of this name.
     """
     row = c.execute(BOARD, {"board": given}).one_or_none()
     if row is not None and user_id in (None, row.user_id):
@@ -176,7 +176,7 @@ def find_board(c: sa.Connection, given: str, *, user_id: UserId | None = None) -
 
 
 def boards_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> list[BoardRow]:
-    """The boards of that name: at most one of each user, or of *user_id*."""
+    """Return the boards of that name: at most one of each user, or of *user_id*."""
     query = BOARDS_NAMED if user_id is None else BOARDS_NAMED.where(boards.c.user_id == user_id)
     return [BoardRow(**row._mapping) for row in c.execute(query, {"named": name})]
 
@@ -189,7 +189,7 @@ def list_boards(
     after: tuple[str, str] | None = None,
     limit: int | None = None,
 ) -> list[BoardRow]:
-    """Boards by name and id: everybody's or a user's, of every gateway or of one."""
+    """Return boards by name and id: of one user or all, of one gateway or all."""
     query = BOARDS.order_by(boards.c.name, boards.c.id).limit(limit)
     if user_id is not None:
         query = query.where(boards.c.user_id == user_id)
@@ -210,11 +210,11 @@ def edit_board(
     at: int,
     actor: str,
 ) -> BoardRow:
-    """The board under another name, with another description, at another gateway.
+    """Change name, description or gateway of the board.
 
     Raises:
-        UnknownBoard: there is none.
-        BoardNameTaken: the user has another one of this name.
+        UnknownBoard: no board has the id.
+        BoardNameTaken: the user has another board of this name.
         In each case nothing was written.
     """
     user_id = lock_board(c, id)
@@ -230,10 +230,10 @@ def edit_board(
 
 
 def remove_board(c: sa.Connection, id: BoardId, *, at: int, actor: str) -> BoardRow:
-    """The board, as it was, with its memory, goes; its agents stay, on no board.
+    """Delete the board with its memory, and return it; its agents stay, on no board.
 
     Raises:
-        UnknownBoard: there is none.
+        UnknownBoard: no board has the id.
     """
     lock_board(c, id)
     board = get_board(c, id)
@@ -244,15 +244,15 @@ def remove_board(c: sa.Connection, id: BoardId, *, at: int, actor: str) -> Board
 
 
 def touch(c: sa.Connection, id: BoardId, at: int) -> None:
-    """Something about the board changed."""
+    """Update the board's time of the last change."""
     c.execute(TOUCH, {"board": id, "now": at})
 
 
 def lock_board(c: sa.Connection, id: BoardId) -> UserId:
-    """Two who change one board do so one after the other; whose it is.
+    """Lock the board's row for update and return its owner.
 
     Raises:
-        UnknownBoard: there is none.
+        UnknownBoard: no board has the id.
     """
     user_id = c.execute(LOCK_BOARD, {"board": id}).scalar_one_or_none()
     if user_id is None:

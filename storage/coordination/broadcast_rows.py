@@ -1,4 +1,4 @@
-"""Broadcasts, as they are kept, and reading them. Instants are epoch milliseconds."""
+"""Rows of broadcasts, and reading them. Instants are epoch milliseconds."""
 
 from typing import Any, Final
 
@@ -11,17 +11,17 @@ from protocol.messages import MessageKind, MessageState
 from storage.coordination.message_rows import UNPROVEN
 from storage.schema import agents, boards, broadcasts, gateway_agents, gateways, messages, users
 
-CHECKED: Final = 100  # broadcasts in one look
+CHECKED: Final = 100  # broadcasts in one query
 
 
 class UnknownBroadcast(HubError):
-    """There is no such broadcast."""
+    """Error: no broadcast has that id."""
 
     code = ErrorCode.UNKNOWN_BROADCAST
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """A board that gets no message. *given*: how it was named; *error*: why, in words."""
+    """Board that gets no message. *given*: its name in the request; *error*: reason, in words."""
 
     given: str
     board_id: BoardId | None = None
@@ -31,12 +31,12 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BroadcastRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A broadcast.
+    """Broadcast to the leads of boards.
 
     Attributes:
-        boards: how many it was meant for; those that were refused too.
-        rounds: how often it was sent: once, and each time that it was resumed.
-        settled_at: since when none of its messages is on its way.
+        boards: number of requested boards, including the refused ones.
+        rounds: number of times that it was sent: once, and at each resume.
+        settled_at: time at which no message of it was pending any more.
     """
 
     id: BroadcastId
@@ -61,7 +61,7 @@ class BroadcastRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """How many boards' leads have it, never will, or may yet get it."""
+    """Number of boards whose lead has the message, will not get it, or may still get it."""
 
     sent: int = 0
     failed: int = 0
@@ -69,7 +69,7 @@ class Tally(msgspec.Struct, frozen=True):
 
 
 class BoardResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a broadcast at one board. *lead_created*: the lead came to be for it."""
+    """Result of a broadcast at a board. *lead_created*: the lead was created for it."""
 
     message_id: MessageId
     board_id: BoardId | None
@@ -142,7 +142,7 @@ RESULTS = (
 
 
 def get_broadcast(c: sa.Connection, id: str) -> BroadcastRow:
-    """Raises UnknownBroadcast."""
+    """Return the broadcast with that id, or raise UnknownBroadcast."""
     row = c.execute(BROADCAST, {"broadcast": id}).one_or_none()
     if row is None:
         raise UnknownBroadcast(f"there is no broadcast {id}")
@@ -157,11 +157,11 @@ def list_broadcasts(
     after: tuple[int, str] | None = None,
     limit: int = 100,
 ) -> list[BroadcastRow]:
-    """Broadcasts, the newest first.
+    """Return broadcasts, newest first.
 
     Args:
-        gateway_id: those alone that its main agent sent.
-        after: ``created_at`` and id of one; only what follows it in this order.
+        gateway_id: only broadcasts of this gateway's main agent.
+        after: ``(created_at, id)`` of the last broadcast of the previous page.
     """
     query = BROADCASTS.order_by(broadcasts.c.created_at.desc(), broadcasts.c.id.desc()).limit(limit)
     if user_id is not None:
@@ -176,15 +176,15 @@ def list_broadcasts(
 
 
 def list_open(c: sa.Connection, after: str = "", most: int = CHECKED) -> list[BroadcastId]:
-    """Those that are not settled, by id, after *after*."""
+    """Return the ids above *after* of broadcasts that are not settled, in order."""
     return [row.id for row in c.execute(OPEN, {"after": after, "most": most})]
 
 
 def results_of(c: sa.Connection, id: str, *, after: str = "", limit: int) -> list[BoardResult]:
-    """What became of it at its boards, by the id of the message; those apart that were refused.
+    """Return the results of a broadcast at its boards, by message id, without the refused boards.
 
     Args:
-        after: the id of a message; only those that follow it.
+        after: only messages with greater ids.
     """
     given = {"broadcast": id, "after": after, "most": limit}
     return [
@@ -194,7 +194,7 @@ def results_of(c: sa.Connection, id: str, *, after: str = "", limit: int) -> lis
 
 
 def tally_of(c: sa.Connection, row: BroadcastRow) -> Tally:
-    """How it stands, counted from its messages; the boards that were refused have failed."""
+    """Count a broadcast's messages by outcome; refused boards count as failed."""
     counts = {found.state: int(found.many) for found in c.execute(STATES_OF, {"broadcast": row.id})}
     waiting = sum(counts.pop(state, 0) for state in UNPROVEN)
     failed = counts.pop(MessageState.FAILED, 0) + counts.pop(MessageState.EXPIRED, 0)
@@ -202,7 +202,7 @@ def tally_of(c: sa.Connection, row: BroadcastRow) -> Tally:
 
 
 def broadcast_of(row: sa.Row[Any]) -> BroadcastRow:
-    """The struct of a row of ``BROADCASTS``."""
+    """Convert a row of ``BROADCASTS``."""
     refused = tuple(msgspec.convert(row.refused, list[Refused]))
     parts = {"reply_tags": tuple(row.reply_tags), "refused": refused}
     return BroadcastRow(**{**row._mapping, "kind": MessageKind(row.kind), **parts})

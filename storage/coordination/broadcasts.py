@@ -1,8 +1,8 @@
-"""Broadcasts: one text to the leads of many boards, as one row and a message for each board.
+"""Broadcasts: a text to the leads of many boards, stored as one row and a message for each board.
 
-The messages stand in the transaction of the broadcast, and go their own ways from then on. What
-became of them is read from their rows; nothing of it is kept twice. A broadcast is settled once no
-message of it can come to its lead any more that has not.
+The messages are written in the transaction of the broadcast, and are delivered independently. Their results
+are read from their rows and never stored twice. A broadcast is settled when no pending message of it can
+still reach a lead.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,12 +69,12 @@ PART: Final = 200  # rows in one statement
 
 
 class NewBroadcast(msgspec.Struct, frozen=True, kw_only=True):
-    """A text to the leads of boards.
+    """New broadcast to the leads of boards.
 
     Attributes:
-        gateway_id: whose main agent sends it; ``None``: a person does.
-        refused: the boards that were named and get none.
-        dedupe_key: what is sent twice by the same key is sent once.
+        gateway_id: gateway whose main agent sends it; ``None``: a person sends it.
+        refused: requested boards that get no message.
+        dedupe_key: repeated requests with the same key are sent once.
     """
 
     id: BroadcastId
@@ -95,7 +95,7 @@ class NewBroadcast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Aim(msgspec.Struct, frozen=True, kw_only=True):
-    """A board whose lead is to get it, and where its message goes."""
+    """Board whose lead gets a message, and the message's route."""
 
     message_id: MessageId
     board_id: BoardId
@@ -131,7 +131,7 @@ UNDELIVERED = (
         messages.c.broadcast_id == _broadcast,
         messages.c.id > sa.bindparam("after"),
         sa.text("messages.state IN ('failed', 'expired')"),
-        # Its lead had it, or may have had it: it is not said again.
+        # Their lead has the message, or may have it: it is not sent again.
         sa.func.coalesce(messages.c.reason_code, "") != str(ErrorCode.UNKNOWN_EFFECT),
         ~sa.exists().where(_heard.c.message_id == messages.c.id, sa.text("heard.new_state = 'consumed'")),
     )
@@ -146,9 +146,9 @@ INSERT_BROADCAST = sa.insert(broadcasts)
 def add_broadcast(
     c: sa.Connection, new: NewBroadcast, aims: Sequence[Aim], *, limits: MessageLimits
 ) -> BroadcastRow:
-    """A broadcast with a message for each board; the one that is there, if it was sent by its key before.
+    """Add a broadcast with a message for each board, or return the one with the same dedupe key.
 
-    One to nobody is settled at once.
+    A broadcast without messages is settled at once.
 
     Raises:
         BadMessage, MessageTooLong, TooManyMessages: nothing was written.
@@ -185,16 +185,18 @@ def resume(
     actor: str,
     limits: MessageLimits,
 ) -> BroadcastRow:
-    """Say it again, as other messages, to those boards whose leads never got it.
+    """Send the broadcast again, as new messages, to the boards whose leads never got it.
 
-    Whose lead has it, or may have it, gets it no second time. With nothing to say it stays as it is.
+    Leads that have the message, or may have it, do not get it again. Without any such board the broadcast
+    stays unchanged.
 
     Args:
         fresh: ids, one for each message of the broadcast.
-        aims: boards that were refused before and can get it now; *refused*: those that still cannot.
+        aims: boards that were refused before and can get it now.
+        refused: boards that are still refused.
 
     Raises:
-        UnknownBroadcast
+        UnknownBroadcast: no broadcast has the id.
         TooManyMessages: nothing was written.
     """
     c.execute(LOCK_BROADCAST, {"broadcast": id})
@@ -209,7 +211,7 @@ def resume(
         for old in map(row_of, part):
             place = None if old.board_id is None else places.get(old.board_id)
             if place is None:
-                continue  # its board was removed since: there is nobody to say it to
+                continue  # its board was deleted meanwhile
             gateway_id, device_id = place.goes_over
             said = said_anew(c, old, next(ids), at=at)
             anew.append(
@@ -238,7 +240,11 @@ def resume(
 
 
 def settle(c: sa.Connection, id: str, *, at: int) -> BroadcastRow | None:
-    """Settle it, and tell people, if none of its messages is on its way; else, or if it was, ``None``."""
+    """Settle the broadcast and record its activity, if none of its messages is pending.
+
+    Returns:
+        The settled broadcast; ``None`` if messages are pending or it was settled already.
+    """
     c.execute(LOCK_BROADCAST, {"broadcast": id})
     found = c.execute(BROADCAST, {"broadcast": id}).one_or_none()
     if found is None or found.settled_at is not None:
@@ -251,7 +257,7 @@ def settle(c: sa.Connection, id: str, *, at: int) -> BroadcastRow | None:
     words = f"Broadcast {row.kind} to {tally.sent} board leads (failed: {tally.failed})."
     activity.record(
         c,
-        id=f"{row.id}:{row.rounds}",  # once a round
+        id=f"{row.id}:{row.rounds}",  # unique for each round
         at=at,
         event_type=f"gateway.main.lead_broadcast.{'sent' if is_sent else 'failed'}",
         message=words if is_sent else f"Broadcast {row.kind} reached no board lead (failed: {tally.failed}).",
@@ -310,7 +316,7 @@ def _check_room(c: sa.Connection, user_id: UserId, more: int, limits: MessageLim
 
 
 def _say(c: sa.Connection, said: Sequence[NewMessage], at: int) -> None:
-    """Add messages, each after what was said to the same lead before."""
+    """Insert messages, each after the last message to the same lead."""
     for start in range(0, len(said), PART):
         part = said[start : start + PART]
         last = _last_said(c, part)
@@ -332,6 +338,6 @@ def _inserted(new: NewMessage, last: Mapping[BoardId, int]) -> dict[str, Any]:
 
 
 def _begun(id: MessageId, at: int) -> dict[str, Any]:
-    """The first move of a message, as ``message_moves.remember`` writes it."""
+    """Return the row of a message's first move, as ``message_moves.remember`` writes it."""
     row = {"message_id": id, "seq": 1, "old_state": None, "new_state": MessageState.WAITING, "attempt": 1}
     return row | {"proof": {}, "reason": None, "at": at}

@@ -1,6 +1,6 @@
-"""Agents that live at a gateway, as rows: who they are, and where each is found there.
+"""Rows of agents that live at a gateway, with their identity there.
 
-Their ids there are made from ids here, never from names, so that who makes one twice has one.
+Remote ids are derived from the hub's ids, never from names, so that creating an agent twice yields one agent.
 """
 
 from collections.abc import Sequence
@@ -14,19 +14,21 @@ from protocol.standing import Axes
 from storage.agents.agent_moves import axes_in
 from storage.schema import agent_states, agent_tokens, agents, gateway_agents, gateways
 
-EXECUTOR: Final = "gateway"  # of their rows in ``agents``
+EXECUTOR: Final = "gateway"  # value of ``agents.executor``
 MAIN, LEAD, WORKER = "main", "lead", "worker"
 WANTED, CREATING, READY, FAILED = "wanted", "creating", "ready", "failed"
 
 
 class GatewayAgentRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent and where it lives at its gateway.
+    """Agent with its identity at its gateway.
 
     Attributes:
-        remote_id: how the gateway calls it; *session_key*: of its main session there.
-        role: main, lead or worker; *state*: wanted, creating, ready or failed (``problem``: why).
-        is_there: neither it nor its gateway is archived.
-        made_at: since when it is there with its first texts; ``None``: they are yet to be written.
+        remote_id: the agent's id at the gateway.
+        session_key: key of its main session there.
+        role: main, lead or worker.
+        state: progress of its creation at the gateway; *problem*: reason of a failure.
+        is_there: neither the agent nor its gateway is archived.
+        made_at: time at which it existed there with its first texts; ``None``: they are not written yet.
     """
 
     agent_id: AgentId
@@ -95,66 +97,66 @@ AXES = (
 
 
 def main_remote_id(gateway_id: GatewayId) -> str:
-    """How a gateway calls the main agent that the hub has made there."""
+    """Return the id, at its gateway, of a main agent that the hub creates."""
     return f"mc-gateway-{gateway_id}"
 
 
 def lead_remote_id(board_id: BoardId) -> str:
-    """How a gateway calls the lead of a board."""
+    """Return the id, at its gateway, of a board's lead."""
     return f"lead-{board_id}"
 
 
 def worker_remote_id(agent_id: AgentId) -> str:
-    """How a gateway calls a worker that the hub has made there."""
+    """Return the id, at its gateway, of a worker that the hub creates."""
     return f"mc-{agent_id}"
 
 
 def session_key_of(remote_id: str) -> str:
-    """The key of an agent's main session at its gateway."""
+    """Return the key of an agent's main session at its gateway."""
     return f"agent:{remote_id}:main"
 
 
 def find_gateway_agent(c: sa.Connection, agent_id: AgentId) -> GatewayAgentRow | None:
-    """Where the agent lives; ``None``: at no gateway."""
+    """Return the agent's gateway row; ``None`` if it lives at no gateway."""
     return _found(c.execute(OF_AGENT, {"agent": agent_id}).one_or_none())
 
 
 def find_by_remote_id(c: sa.Connection, gateway_id: GatewayId, remote_id: str) -> GatewayAgentRow | None:
-    """The agent that a gateway calls so."""
+    """Return the agent with that id at the gateway."""
     return _found(c.execute(BY_REMOTE_ID, {"gateway": gateway_id, "remote": remote_id}).one_or_none())
 
 
 def find_by_session(c: sa.Connection, gateway_id: GatewayId, session_key: str) -> GatewayAgentRow | None:
-    """The agent whose session that is, its main one or another of its own: ``agent:<remote_id>:<rest>``."""
+    """Return the agent that owns the session ``agent:<remote_id>:<rest>``, its main one or another."""
     kind, _, rest = session_key.partition(":")
     remote_id, colon, _ = rest.partition(":")
     return find_by_remote_id(c, gateway_id, remote_id) if kind == "agent" and colon else None
 
 
 def list_gateway_agents(c: sa.Connection, gateway_id: GatewayId) -> list[GatewayAgentRow]:
-    """The agents that live at a gateway and are not archived, by name."""
+    """Return the agents of a gateway that are not archived, by name."""
     rows = [_row(row) for row in c.execute(OF_GATEWAY, {"gateway": gateway_id})]
     return [row for row in rows if row.is_there]
 
 
 def axes_of(c: sa.Connection, gateway_id: GatewayId) -> dict[AgentId, Axes]:
-    """How the agents that live at a gateway stand, archived ones apart."""
+    """Return the axes of the agents of a gateway that are not archived."""
     rows = c.execute(AXES, {"gateway": gateway_id})
     return {AgentId(row.agent_id): axes_in(row) for row in rows}
 
 
 def has_tokens(c: sa.Connection, at: int) -> bool:
-    """Whether an agent of any gateway has a token that counts at *at* (epoch ms)."""
+    """Return True if an agent of any gateway has a valid token at *at* (epoch milliseconds)."""
     return bool(c.execute(WITH_TOKENS, {"now": at}).scalar_one())
 
 
 def find_main_agent(c: sa.Connection, gateway_id: GatewayId) -> GatewayAgentRow | None:
-    """The main agent of a gateway."""
+    """Return the main agent of a gateway."""
     return _found(c.execute(MAIN_AGENT, {"gateway": gateway_id}).one_or_none())
 
 
 def list_gateway_agents_of(c: sa.Connection, gateway_id: GatewayId) -> Sequence[GatewayAgentRow]:
-    """Those too that are archived, or whose gateway is."""
+    """Return all agents of a gateway, also archived ones and those of an archived gateway."""
     return [_row(row) for row in c.execute(OF_GATEWAY, {"gateway": gateway_id})]
 
 

@@ -1,4 +1,4 @@
-"""Agents that live at a gateway: made, brought back, let go. What they are is in ``gateway_agent_rows``."""
+"""Agents that live at a gateway: creation, revival, archiving. Rows are in ``gateway_agent_rows``."""
 
 from typing import NamedTuple
 
@@ -70,7 +70,7 @@ __all__ = [
 
 
 class RemoteIdTaken(HubError):
-    """Another agent of the hub is that one at the gateway. Nothing was written."""
+    """Error: another agent of the hub has that id at the gateway. Nothing was written."""
 
     code = ErrorCode.NAME_TAKEN
 
@@ -83,7 +83,7 @@ class RemoteIdTaken(HubError):
 
 
 class PutMain(NamedTuple):
-    """A gateway's main agent, and whether it is another than before."""
+    """Main agent of a gateway; *is_changed*: it differs from before."""
 
     row: GatewayAgentRow
     is_changed: bool
@@ -130,13 +130,13 @@ def make_gateway_agent(
     actor: str,
     limits: AgentLimits | None = None,
 ) -> GatewayAgentRow:
-    """Make an agent that lives at a gateway of its user. There, nothing happens by this.
+    """Create an agent that lives at a gateway of its user. Nothing is sent to the gateway yet.
 
     Args:
         role: lead or worker.
-        remote_id: of an agent that the gateway has already, or of a lead; by default the
-            deterministic id of a worker, which is to be made there.
-        limits: how many agents there may be; ``None``: no matter.
+        remote_id: id of an agent that exists at the gateway, or of a lead; by default the derived id of a
+            worker that is to be created there.
+        limits: limits on agents; ``None``: unlimited.
 
     Raises:
         AgentNameTaken, RemoteIdTaken, TooManyAgents: nothing was written.
@@ -154,7 +154,7 @@ def make_gateway_agent(
         and old.lifecycle != Lifecycle.TERMINATED
         and (lived.gateway_id, lived.role) == (gateway_id, role)
         and lived.remote_id == (remote_id or worker_remote_id(old.id))
-    ):  # it was removed, and is wanted again
+    ):  # it was removed, and is created again
         _revive(c, old, at=at, actor=actor)
         return _present(c, old.id)
     if old is not None:
@@ -181,11 +181,12 @@ def put_main_agent(
     at: int,
     actor: str,
 ) -> PutMain:
-    """The main agent of a declared gateway: made, brought back, or told another id.
+    """Create, revive or relocate the main agent of a declared gateway.
+
+    A new agent gets the preferred name, with a number if that is taken.
 
     Args:
-        wanted: its name, when it is made; one that is taken gets a number.
-        remote_id: what the gateway has already; ``None``: the hub has one made.
+        remote_id: id of an agent that exists at the gateway; ``None``: the hub creates one there.
 
     Raises:
         RemoteIdTaken: nothing was written.
@@ -210,7 +211,7 @@ def put_main_agent(
 
 
 def check_main_agent(c: sa.Connection, gateway_id: GatewayId, remote_id: str) -> None:
-    """Raises RemoteIdTaken where another agent that is not archived has this id at the gateway."""
+    """Check that no other active agent has this id at the gateway; raise RemoteIdTaken otherwise."""
     other = find_by_remote_id(c, gateway_id, remote_id)
     if other is not None and other.role != MAIN and get_agent(c, other.agent_id).archived_at is None:
         raise RemoteIdTaken(other)
@@ -219,13 +220,13 @@ def check_main_agent(c: sa.Connection, gateway_id: GatewayId, remote_id: str) ->
 def move_gateway_agent(
     c: sa.Connection, agent_id: AgentId, *, before: str, after: str, problem: str | None = None, at: int
 ) -> bool:
-    """Say how far an agent is with being made at its gateway; False where it is no longer *before*."""
+    """Change the state of an agent's creation at its gateway. Return False if it is no longer *before*."""
     told = {"agent": agent_id, "before": before, "after": after, "why": problem, "now": at}
     return c.execute(MOVE, told).rowcount == 1
 
 
 def let_go(c: sa.Connection, gateway_id: GatewayId, *, at: int, actor: str, reason: str) -> None:
-    """The gateway is no longer declared: its main agent is archived, and none of the others works."""
+    """Archive the main agent of a gateway that is no longer declared, and take its other agents offline."""
     for row in list_gateway_agents_of(c, gateway_id):
         agent = get_agent(c, row.agent_id)
         if agent.archived_at is None:
@@ -271,7 +272,7 @@ def _revive(c: sa.Connection, agent: AgentRow, *, at: int, actor: str) -> None:
 
 
 def _free_remote_id(c: sa.Connection, gateway_id: GatewayId, remote_id: str) -> None:
-    """Raises RemoteIdTaken, unless only an archived agent bears the id, which loses it."""
+    """Free the remote id on an archived agent; raise RemoteIdTaken if an active agent has it."""
     other = find_by_remote_id(c, gateway_id, remote_id)
     if other is None:
         return
@@ -281,7 +282,7 @@ def _free_remote_id(c: sa.Connection, gateway_id: GatewayId, remote_id: str) -> 
 
 
 def free_name(c: sa.Connection, user_id: UserId, wanted: str) -> str:
-    """*wanted*, or the first of wanted-2, wanted-3, ... that no agent of the user ever had."""
+    """Return the name, or the first of name-2, name-3, ... that no agent of the user ever had."""
     name, number = wanted, 1
     while find_agent_by_name(c, name, user_id=user_id) is not None:
         number += 1

@@ -1,7 +1,7 @@
-"""Agents on their way to being there at their gateway, and leads that boards are to have.
+"""Creation of agents at their gateways, and of the leads that boards need.
 
-Who makes one has claimed it: of several hubs one does, and what a hub had in hand that is gone
-is anybody's. Nothing is locked while a gateway is asked.
+A hub claims an agent before it creates it, so only one of several hubs does. Claims of a dead hub are free
+for the others. No row is locked while the gateway is called.
 """
 
 from collections.abc import Sequence
@@ -36,24 +36,24 @@ from storage.coordination.message_dues import Hand
 from storage.devices.leases import is_alive
 from storage.schema import agents, gateway_agents, gateways
 
-NAME_CHARACTERS: Final = 58  # of a board's name, in its lead's: "-lead" follows, within 64
-MOST: Final = 500  # agents in one look
+NAME_CHARACTERS: Final = 58  # of a board's name in its lead's name: with "-lead" at most 64
+MOST: Final = 500  # agents in one query
 
 
 class NoLead(HubError):
-    """The board has no lead, and none can be made; nothing was written."""
+    """Error: the board has no lead, and none can be created; nothing was written."""
 
     code = ErrorCode.NO_LEAD
 
 
 class NoGateway(HubError):
-    """The gateway that the board has is not declared; nothing was written."""
+    """Error: the board's gateway is not declared; nothing was written."""
 
     code = ErrorCode.NO_GATEWAY
 
 
 class Led(NamedTuple):
-    """A board's lead, and whether it came to be just now."""
+    """Lead of a board; *is_created*: the call created it."""
 
     lead: MemberRow
     is_created: bool
@@ -139,18 +139,18 @@ UNMADE_THERE = UNMADE.where(gateway_agents.c.gateway_id == sa.bindparam("gateway
 
 
 def claim(c: sa.Connection, agent_id: AgentId, hand: Hand, *, at: int) -> bool:
-    """Take it in hand to make it at its gateway; False: it is there, or another hub makes it."""
+    """Claim an agent to create it at its gateway. Return False if it exists or another hub creates it."""
     given = {"agent": agent_id, "boot": hand.boot_id, "is_alone": int(hand.is_alone), "now": at}
     return c.execute(CLAIM, given).rowcount == 1
 
 
 def missing(c: sa.Connection, agent_id: AgentId, boot_id: BootId) -> bool:
-    """The gateway has no such agent: its first texts are to be written, before it is ready."""
+    """Record that the gateway lacks the agent, so that its first texts must be written."""
     return c.execute(MISSING, {"agent": agent_id, "boot": boot_id}).rowcount == 1
 
 
 def made(c: sa.Connection, agent_id: AgentId, boot_id: BootId, *, at: int, activity_id: str) -> bool:
-    """It is there, with its texts; False: another hub has taken it in hand meanwhile."""
+    """Record that the agent and its texts exist. Return False if another hub claimed it meanwhile."""
     if c.execute(MADE, {"agent": agent_id, "boot": boot_id, "now": at}).rowcount == 0:
         return False
     row = _present(c, agent_id)
@@ -175,11 +175,11 @@ def not_made(
     at: int,
     activity_id: str,
 ) -> None:
-    """It could not be made.
+    """Record that the agent could not be created.
 
     Args:
-        is_final: the gateway said no; it is tried again when somebody asks for it, or when the gateway
-            is connected anew. Else it is tried again by itself.
+        is_final: the gateway refused. The hub retries on request or when the gateway reconnects; otherwise it
+            retries by itself.
     """
     told = {"after": FAILED if is_final else CREATING, "why": problem, "now": at}
     if c.execute(NOT_MADE, told | {"agent": agent_id, "boot": boot_id}).rowcount and is_final:
@@ -189,7 +189,7 @@ def not_made(
 
 
 def gone(c: sa.Connection, agent_id: AgentId, *, problem: str, at: int) -> bool:
-    """The gateway has lost an agent that was there: it is wanted again; False: it is not ready anyway."""
+    """Mark a ready agent that its gateway lost for creation. Return False if it was not ready."""
     return c.execute(GONE, {"agent": agent_id, "why": problem, "now": at}).rowcount == 1
 
 
@@ -200,10 +200,10 @@ def list_unmade(
     with_failed: bool = False,
     most: int = MOST,
 ) -> Sequence[GatewayAgentRow]:
-    """Agents that are yet to be made at their gateway, or at any; the longest wanted first.
+    """Return agents that are yet to be created at their gateway, or at any; oldest first.
 
     Args:
-        with_failed: those too that a gateway refused.
+        with_failed: include agents that a gateway refused.
     """
     states = [WANTED, CREATING, *([FAILED] if with_failed else [])]
     given = {"states": states, "most": most}
@@ -228,16 +228,16 @@ def ensure_lead(
     at: int,
     actor: str,
 ) -> Led:
-    """The board's lead; where it has none, one at its gateway, which is yet to be made there.
+    """Return the board's lead. Without one, insert a lead at its gateway, yet to be created there.
 
-    Two who do this at once have the same one. A lead that the hub had made follows its board to
-    another gateway.
+    Concurrent calls get the same lead. A lead that the hub created moves with its board to another gateway.
 
     Raises:
-        UnknownBoard
-        NoLead: there is none, and no gateway.
-        NoGateway: its gateway is not declared any more.
-        TooManyAgents, TooManyOfBoards: in each case nothing was written.
+        UnknownBoard: no board has the id.
+        NoLead: the board has neither lead nor gateway.
+        NoGateway: its gateway is no longer declared.
+        TooManyAgents, TooManyOfBoards: a limit is reached.
+        In each case nothing was written.
     """
     lock_board(c, board_id)
     board, lead = get_board(c, board_id), board_members.lead_of(c, board_id)
@@ -287,7 +287,7 @@ def _follow(
     at: int,
     actor: str,
 ) -> None:
-    """A lead that was made for the board lives at the board's gateway."""
+    """Move a lead that the hub created for the board to the board's gateway."""
     home = find_gateway_agent(c, lead.agent_id)
     if home is None or gateway_id in (None, home.gateway_id) or home.remote_id != lead_remote_id(board_id):
         return
@@ -295,7 +295,7 @@ def _follow(
     if gateway is None or gateway.archived_at is not None:
         return
     if find_by_remote_id(c, gateway_id, home.remote_id) is not None:
-        return  # somebody else is called so there: nothing is taken from it
+        return  # another agent has the id there, and keeps it
     c.execute(MOVE_HOUSE, {"agent": lead.agent_id, "gateway": gateway_id, "now": at})
     detail: audit.Detail = {"board": board_id, "before": home.gateway_id, "gateway": gateway_id}
     audit.append(c, at=at, actor=actor, event="agent.gateway_changed", subject=lead.agent_id, detail=detail)

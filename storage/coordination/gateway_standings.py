@@ -1,7 +1,7 @@
-"""What a gateway shows of its agents, written where it is news.
+"""States of a gateway's agents as the gateway reports them, written only if they changed.
 
-As with heartbeats (``storage.agents.heartbeats``), a gateway takes back only what it said itself: an error
-that a person or a template found stands. Agents that ended (archived, terminated) are nobody's news.
+As with heartbeats (``storage.agents.heartbeats``), a gateway revokes only its own reports: an error that a
+person or a template caused stays. Reports about archived and terminated agents are ignored.
 """
 
 from collections.abc import Sequence
@@ -22,21 +22,21 @@ ENDED_WELL: Final = "a run of it ended well"
 
 
 class Exhaustion(msgspec.Struct, frozen=True):
-    """An agent's model has no quota left. *recovery_at*: epoch ms; ``None``: nobody said."""
+    """Exhaustion of an agent's model. *recovery_at*: epoch milliseconds; ``None``: unknown."""
 
     cause: ExhaustReason
     recovery_at: int | None = None
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What is seen of one agent of a gateway. What is ``None`` was not looked at.
+    """Observation of an agent at a gateway. ``None`` values were not observed.
 
     Attributes:
-        is_online: whether it can be reached there; *why*: the reason in the history.
-        turns: how many turns of it run; *because*: what changed that.
-        is_known: whether the gateway has such an agent; *problem*: what is wrong if not.
+        is_online: the agent can be reached there; *why*: reason for the history.
+        turns: number of its running turns; *because*: cause of the change.
+        is_known: the gateway has the agent; *problem*: description if not.
         exhausted: its quota is used up.
-        has_answered: a turn of it ended well, so its quota is not used up.
+        has_answered: a turn of it ended well, so it has quota.
     """
 
     agent_id: AgentId
@@ -81,13 +81,13 @@ HEARD = (
 
 
 def record(c: sa.Connection, gateway: str, seen: Sequence[Seen], *, at: int) -> None:
-    """Write what is news in all of this. Written twice, it is no news.
+    """Write all changes that these observations contain. Writing them again changes nothing.
 
     Args:
-        gateway: the name of who shows it, for the history: ``gateway:NAME``.
+        gateway: name of the gateway, for the history: ``gateway:NAME``.
     """
     actor = f"gateway:{gateway}"
-    for one in sorted(seen, key=lambda one: one.agent_id):  # in the one order in which everybody locks agents
+    for one in sorted(seen, key=lambda one: one.agent_id):  # all writers lock agents in this order
         row = c.execute(STANDS, {"agent": one.agent_id}).one_or_none()
         if row is None:
             continue
@@ -118,7 +118,7 @@ def record(c: sa.Connection, gateway: str, seen: Sequence[Seen], *, at: int) -> 
 
 
 def heard(c: sa.Connection, gateway_id: GatewayId, *, at: int) -> None:
-    """The gateway is there: its agents that are online were heard of now."""
+    """Update the last heartbeat of the gateway's online agents."""
     c.execute(HEARD, {"gateway": gateway_id, "heard": at})
 
 

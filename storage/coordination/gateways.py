@@ -1,8 +1,8 @@
-"""Gateways of hub.toml as rows, each with its main agent. Their addresses and tokens are never here.
+"""Gateways of hub.toml as rows, each with its main agent. Addresses and tokens are never stored.
 
-The file is the truth about them: one that it names is made, or comes back as the row that it
-was; one that it names no more is archived with its main agent. The agents that live at it
-(``storage.coordination.gateway_agents``) stay listed, and are offline.
+The file decides: a gateway that it names is created or revived as the same row. A gateway that it no longer
+names is archived with its main agent. The agents that live at it (``storage.coordination.gateway_agents``)
+stay listed, and are offline.
 """
 
 from collections.abc import Sequence
@@ -21,21 +21,21 @@ from storage.devices import users
 from storage.schema import gateways
 
 ACTOR: Final = "hub.toml"
-IDS_PER_GATEWAY: Final = 3  # of the gateway, of its main agent, of its user
-MAIN_WORD: Final = "main"  # what a gateway's main agent is called after its gateway's name
+IDS_PER_GATEWAY: Final = 3  # fresh ids for the gateway, its main agent, its user
+MAIN_WORD: Final = "main"  # suffix of a main agent's name, after its gateway's name
 
 
 class UnknownGateway(HubError):
-    """There is no such gateway."""
+    """Error: no declared gateway has that name or id."""
 
     code = ErrorCode.UNKNOWN_GATEWAY
 
 
 class DeclaredGateway(msgspec.Struct, frozen=True, kw_only=True):
-    """What hub.toml says of a gateway, as far as the rows know it.
+    """Declaration of a gateway in hub.toml, without its address and token.
 
     Attributes:
-        main_agent: the id that its main agent has there already; ``None``: the hub has one made.
+        main_agent: id of an existing main agent there; ``None``: the hub creates one.
     """
 
     name: str
@@ -44,7 +44,7 @@ class DeclaredGateway(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GatewayRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A gateway. *archived_at*: it is no longer declared."""
+    """Gateway. *archived_at*: time at which it was no longer declared."""
 
     id: GatewayId
     user_id: UserId
@@ -54,7 +54,7 @@ class GatewayRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReconciledGateways(msgspec.Struct, frozen=True):
-    """Names of the gateways that the file touched; *revived* ones were archived before."""
+    """Names of the gateways that the file changed; *revived* gateways were archived before."""
 
     created: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()
@@ -90,25 +90,25 @@ SET_ASIDE = (
 
 
 def list_gateways(c: sa.Connection, *, user_id: UserId | None = None) -> list[GatewayRow]:
-    """The gateways that are declared, or of those a user's; by name."""
+    """Return the declared gateways, or those of a user, by name."""
     query = PRESENT_GATEWAYS if user_id is None else PRESENT_GATEWAYS.where(gateways.c.user_id == user_id)
     return [_row(row) for row in c.execute(query)]
 
 
 def find_gateway(c: sa.Connection, id: GatewayId) -> GatewayRow | None:
-    """The gateway, archived or not."""
+    """Return the gateway, archived or not."""
     row = c.execute(GATEWAY, {"gateway": id}).one_or_none()
     return None if row is None else _row(row)
 
 
 def get_gateway(c: sa.Connection, given: str, *, user_id: UserId | None = None) -> GatewayRow:
-    """The declared gateway of that name or id.
+    """Return the declared gateway with that name or id.
 
     Args:
-        user_id: whose it has to be; what is another's is not there.
+        user_id: its required owner; gateways of other users do not match.
 
     Raises:
-        UnknownGateway: there is none.
+        UnknownGateway: no gateway matches.
     """
     row = c.execute(GATEWAY_NAMED, {"named": given}).one_or_none()
     row = row or c.execute(GATEWAY, {"gateway": given}).one_or_none()
@@ -125,17 +125,17 @@ def reconcile_gateways(
     at: int,
     fresh_ids: Sequence[str],
 ) -> ReconciledGateways:
-    """Make the gateways those that are declared, and no others, each with its main agent.
+    """Make the gateways match the declarations, each with its main agent.
 
-    A user who is named for the first time is made. One that is declared for another user is
-    another gateway. Every change has an entry in the audit log.
+    Users named for the first time are created. A gateway declared for another user is another gateway. Every
+    change has an entry in the audit log.
 
     Args:
-        owner_id: whose lock keeps hubs apart that start at once with files of their own.
-        fresh_ids: ``IDS_PER_GATEWAY`` for each gateway declared; not all are used.
+        owner_id: user whose lock serializes hubs that start at once with different files.
+        fresh_ids: ``IDS_PER_GATEWAY`` for each declared gateway; not all are used.
 
     Raises:
-        RemoteIdTaken: another agent has the id that a main agent is to have; nothing was written.
+        RemoteIdTaken: another agent has the id of a declared main agent; nothing was written.
     """
     c.execute(LOCK_USER, {"user": owner_id})
     known = {row.name: _row(row) for row in c.execute(GATEWAYS)}
@@ -183,10 +183,10 @@ def reconcile_gateways(
 
 
 def check_main_agents(c: sa.Connection, declared: Sequence[DeclaredGateway]) -> None:
-    """Look whether ``reconcile_gateways`` would refuse a main agent; nothing is written.
+    """Check whether ``reconcile_gateways`` would refuse a main agent; nothing is written.
 
     Raises:
-        RemoteIdTaken: another agent has the id that it is to have.
+        RemoteIdTaken: another agent has the id of a declared main agent.
     """
     for one in declared:
         row = c.execute(GATEWAY_NAMED, {"named": one.name}).one_or_none()
@@ -195,12 +195,12 @@ def check_main_agents(c: sa.Connection, declared: Sequence[DeclaredGateway]) -> 
 
 
 def main_agent_of(c: sa.Connection, gateway_id: GatewayId) -> GatewayAgentRow | None:
-    """The gateway's main agent; every declared gateway has one."""
+    """Return the gateway's main agent; every declared gateway has one."""
     return gateway_agents.find_main_agent(c, gateway_id)
 
 
 def _archive(c: sa.Connection, row: GatewayRow, at: int) -> None:
-    """It is no longer declared: its main agent goes with it, and the others are offline."""
+    """Archive a gateway that is no longer declared, with its main agent; its other agents are offline."""
     if row.archived_at is not None:
         return
     c.execute(ARCHIVE, {"gateway": row.id, "now": at})

@@ -1,7 +1,7 @@
-"""A board's memory as a letter box: an item may answer a message, or a question to a person.
+"""Replies in a board's memory: an item may answer a message, or a question to a person.
 
-The item, and what it answers, are written in one transaction. Whoever comes too late, or replies
-to nothing that waits, has written an item and nothing else.
+The item and the answer are written in one transaction. A late reply, or a reply without a waiting message or
+question, is stored as an item only.
 """
 
 import msgspec
@@ -21,11 +21,11 @@ ANSWERED = QUESTIONS.where(
 
 
 class Replied(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of an item.
+    """Result of adding an item.
 
     Attributes:
-        is_new: it was not written before, under the same key.
-        message, question: what it answered, as that is now.
+        is_new: no item with the same key existed.
+        message, question: the message or question that it answered, in its new state.
     """
 
     memory: MemoryRow
@@ -35,7 +35,7 @@ class Replied(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplyIds(msgspec.Struct, frozen=True, kw_only=True):
-    """What the rows are called that come with an answer; *message_expires_at*: until when it is brought."""
+    """Ids of the rows that an answer adds; *message_expires_at*: deadline for delivering the answer."""
 
     activity_id: str
     message_id: MessageId
@@ -50,10 +50,10 @@ def add_reply(
     limits: MemoryLimits | None,
     is_decision: bool = False,
 ) -> Replied:
-    """Write the item, and let it answer what it replies to.
+    """Add the item, and let it answer the message or question that it replies to.
 
     Args:
-        is_decision: an operator writes: it stands in the audit log.
+        is_decision: an operator writes it: add an audit entry.
 
     Raises:
         UnknownBoard, TooManyOfBoards: nothing was written.
@@ -80,7 +80,7 @@ def add_reply(
 
 
 def _as_before(c: sa.Connection, memory: MemoryRow) -> Replied:
-    """What an item answered when it was written, for who did not hear of it."""
+    """Return the message or question that a known item answered, for a caller that missed the response."""
     message = None if memory.reply_to is None else messages.find_message(c, memory.reply_to)
     asked = c.execute(ANSWERED, {"user": memory.user_id, "item": memory.id}).one_or_none()
     return Replied(

@@ -1,4 +1,4 @@
-"""What people are told of a message: that its agent has it, or never will. Never that it was meant."""
+"""Activity entries about messages: whether the agent has the message, or will never get it."""
 
 from typing import Final
 
@@ -19,9 +19,9 @@ _UNDELIVERED: Final = (MessageState.FAILED, MessageState.EXPIRED)
 
 
 def tell(c: sa.Connection, before: MessageState, row: MessageRow) -> None:
-    """Write down what the move of *row* out of *before* means for people, if it means anything.
+    """Record the activity for the move of *row* out of *before*, if people need to know.
 
-    Of a broadcast's messages nothing: it tells of all of them at once.
+    Messages of a broadcast are skipped: the broadcast has one entry for all of them.
     """
     if row.broadcast_id is not None:
         return
@@ -34,7 +34,7 @@ def tell(c: sa.Connection, before: MessageState, row: MessageRow) -> None:
         return
     activity.record(
         c,
-        id=f"{row.id}:{row.version}",  # once, however often the transaction is run
+        id=f"{row.id}:{row.version}",  # unique, so that a repeated transaction adds one entry
         at=row.updated_at,
         event_type=f"{_EVENTS[row.kind]}.{outcome}",
         message=message,

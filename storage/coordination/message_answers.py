@@ -1,7 +1,7 @@
-"""Answers to messages: a word in the agent's own chat, or an item that it writes into the board's memory.
+"""Answers to messages: text in the agent's own chat, or an item in the board's memory.
 
-The first one counts. What answers a question or a handoff stands in the memory in either case: it
-is there already, or it is written in the transaction that takes the answer.
+The first answer counts. The answer to a question or a handoff is in the memory in either case: it is there
+already, or is added in the transaction that records the answer.
 """
 
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ from storage.coordination.message_moves import move_message
 from storage.coordination.message_rows import MessageRow, find_message, get_message
 from storage.schema import messages
 
-DEFAULT_TAGS: Final = ("gateway_main", "lead_reply")  # of a lead's answer in the board's memory
+DEFAULT_TAGS: Final = ("gateway_main", "lead_reply")  # tags of a lead's answer in the board's memory
 DEFAULT_SOURCE: Final = "lead_to_gateway_main"
 REMEMBERED: Final = (MessageKind.QUESTION, MessageKind.HANDOFF)
-BY_PERSON: Final = (MessageKind.ASK_USER, MessageKind.ANSWER)  # no agent's word answers them
+BY_PERSON: Final = (MessageKind.ASK_USER, MessageKind.ANSWER)  # only people answer these
 
 LOCK_MESSAGE: Final = (
     sa.select(messages.c.id).where(messages.c.id == sa.bindparam("message")).with_for_update(key_share=True)
@@ -28,15 +28,15 @@ LOCK_MESSAGE: Final = (
 
 
 def answer_by_memory(c: sa.Connection, memory: MemoryRow, *, at: int) -> MessageRow | None:
-    """A board's new memory item answers the message that it replies to; ``None``: it answers none.
+    """Answer the message that a new memory item replies to; ``None`` if it answers none.
 
-    Called in the transaction that adds the item. Only the agent that got the message, or a person,
-    answers it; what was answered already stays so.
+    Called in the transaction that adds the item. Only the agent that got the message, or a person, can answer
+    it; the first answer stays.
     """
     seen = None if memory.reply_to is None else find_message(c, memory.reply_to)
     if seen is None or seen.board_id != memory.board_id or seen.kind in BY_PERSON:
         return None
-    c.execute(LOCK_MESSAGE, {"message": seen.id})  # whoever moves it just now is waited for
+    c.execute(LOCK_MESSAGE, {"message": seen.id})  # waits for a concurrent move
     seen = get_message(c, seen.id)
     if memory.agent_id not in (None, seen.to_agent_id) or not MESSAGE.allows(
         seen.state, MessageEvent.ANSWERED
@@ -64,18 +64,18 @@ def answer_message(
     memory_id: MemoryId,
     at: int,
 ) -> MessageRow | None:
-    """Its agent has said *text* to it; ``None``: it is not as it was seen, and nothing was written.
+    """Record the agent's answer *text*. Return ``None`` if the message changed; nothing was written then.
 
     Args:
-        memory_id: of the memory item of a question or a handoff, if one is written.
+        memory_id: id of the new memory item, for the answer to a question or a handoff.
 
     Raises:
         UnknownMessage, IllegalTransition: nothing was written.
     """
     seen = get_message(c, id)
     if seen.kind in REMEMBERED and seen.board_id is not None:
-        lock_board(c, seen.board_id)  # before the message, as whoever writes an item does
-    c.execute(LOCK_MESSAGE, {"message": id})  # or an item would stand there of an answer that came second
+        lock_board(c, seen.board_id)  # the board before the message, the order of all writers
+    c.execute(LOCK_MESSAGE, {"message": id})  # otherwise a losing answer could leave an item behind
     seen = get_message(c, id)
     if seen.version != seen_version:
         return None

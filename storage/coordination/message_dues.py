@@ -1,4 +1,4 @@
-"""Which messages a hub is to look at now: of a gateway, of devices, of nobody's; and for how long not."""
+"""Messages that are due for processing at a gateway, at devices or nowhere, and their postponement."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -13,14 +13,14 @@ from storage.devices.leases import is_alive
 from storage.kernel.columns import Int
 from storage.schema import agents, gateway_agents, message_moves, messages
 
-LEFT_MS: Final = 180_000  # longer than any step of one message takes
+LEFT_MS: Final = 180_000  # longer than any step of a message takes
 
 
 class Hand(msgspec.Struct, frozen=True):
-    """Whose messages these are.
+    """Hub process that processes messages.
 
     Attributes:
-        is_alone: no other hub uses the database, so what another boot had in hand is nobody's.
+        is_alone: no other hub uses the database, so messages leased by other processes are free.
     """
 
     boot_id: BootId
@@ -39,12 +39,12 @@ _is_ours = sa.or_(
     sa.not_(is_alive(messages.c.lease_boot_id)),
 )
 _earlier = messages.alias("earlier")
-# Of two that two hubs added in one millisecond, one is before the other as well.
+# Messages that two hubs added in the same millisecond are ordered by id.
 _is_before = sa.and_(
     _earlier.c.created_at <= messages.c.created_at,
     sa.or_(_earlier.c.created_at < messages.c.created_at, _earlier.c.id < messages.c.id),
 )
-# Spelled out, so that it is one text: no list of parameters.
+# Literal text instead of a list of parameters, so that the partial index is used.
 _UNPROVEN = sa.text(f"earlier.state IN ({', '.join(repr(str(state)) for state in UNPROVEN)})")
 _waiting: sa.ColumnElement[Any] = sa.literal_column("'waiting'", messages.c.state.type)
 _is_in_turn = sa.or_(
@@ -56,7 +56,7 @@ _is_in_turn = sa.or_(
             _earlier.c.settled_at.is_(None),
             _UNPROVEN,
         ),
-        # What is for the lead of a board, who is not known yet, is before it too.
+        # A message for the board's lead who is not known yet also comes first.
         ~sa.exists().where(
             messages.c.to_lead,
             _earlier.c.to_lead,
@@ -68,9 +68,9 @@ _is_in_turn = sa.or_(
         ),
     ),
 )
-# Over a device the same call is the same message, and the device is connected to one hub: no lease is asked.
+# On a device, the same call is the same message, and a device has one hub: no lease is needed.
 _due_at_devices = SIGHTS.where(_is_open, messages.c.not_before <= _now, _is_in_turn)
-# A hub that lives and does not look at what it has in hand has no way to the gateway: another one may.
+# A live hub that neglects its leased messages cannot reach the gateway: another hub may take them.
 _is_left = messages.c.not_before <= _now - LEFT_MS
 _due = SIGHTS.where(_is_open, messages.c.not_before <= _now, sa.or_(_is_ours, _is_left), _is_in_turn)
 _in_order = (messages.c.not_before, messages.c.id)
@@ -170,7 +170,7 @@ RELEASE_ALL = (
 def due_at_gateway(
     c: sa.Connection, gateway_id: GatewayId, hand: Hand, *, at: int, most: int
 ) -> list[MessageSight]:
-    """What is to be looked at now of a gateway's that no other hub has in hand, the longest overdue first."""
+    """Return due messages of a gateway that no other hub has leased, longest overdue first."""
     given = _spelled(hand) | {"gateway": gateway_id, "now": at, "most": most}
     return [sight_of(row) for row in c.execute(DUE_AT_GATEWAY, given)]
 
@@ -178,19 +178,19 @@ def due_at_gateway(
 def due_at_devices(
     c: sa.Connection, devices: Sequence[DeviceId], *, at: int, most: int
 ) -> list[MessageSight]:
-    """The same, of agents that live on these devices, which are connected to this hub."""
+    """Return due messages of agents on these devices, which are connected to this hub."""
     given: dict[str, Any] = {"devices": list(devices), "now": at, "most": most}
     return [sight_of(row) for row in c.execute(DUE_AT_DEVICES, given)]
 
 
 def due_nowhere(c: sa.Connection, hand: Hand, *, at: int, most: int) -> list[MessageSight]:
-    """The same, of agents that live nowhere as far as is known."""
+    """Return due messages of agents without a known home."""
     given = _spelled(hand) | {"now": at, "most": most}
     return [sight_of(row) for row in c.execute(DUE_NOWHERE, given)]
 
 
 def expiring(c: sa.Connection, hand: Hand, *, at: int, most: int) -> list[MessageSight]:
-    """Open messages whose time is over."""
+    """Return open messages whose time to live is over."""
     given = _spelled(hand) | {"now": at, "most": most}
     return [sight_of(row) for row in c.execute(EXPIRING, given)]
 
@@ -203,34 +203,34 @@ def stirred(
     *,
     most: int,
 ) -> list[MessageSight]:
-    """Messages under way to agents in whose sessions something has happened."""
+    """Return sent messages to agents whose sessions had an event."""
     given = _spelled(hand) | {"gateway": gateway_id, "sessions": list(sessions), "most": most}
     return [sight_of(row) for row in c.execute(STIRRED, given)]
 
 
 def next_look(c: sa.Connection, at: int) -> tuple[bool, int | None]:
-    """Whether any message is open, and when the next one is to be looked at that is not due yet."""
+    """Return whether any message is open, and the next time at which one becomes due."""
     open_ones, soonest = c.execute(NEXT_LOOK, {"now": at}).one()
     return bool(open_ones), soonest
 
 
 def stir(c: sa.Connection, gateway_id: GatewayId, at: int) -> int:
-    """Everything open of a gateway is looked at now: it is there again. Returns how many that are."""
+    """Make every open message of a reconnected gateway due now. Return their number."""
     return c.execute(STIR, {"gateway": gateway_id, "now": at}).rowcount
 
 
 def stir_device(c: sa.Connection, device_id: DeviceId, at: int) -> int:
-    """The same of a device's agents: it has come, and what it was told before may not have come there."""
+    """Make the messages to a connected device's agents due now, as earlier sends may be lost."""
     return c.execute(STIR_DEVICE, {"device": device_id, "now": at}).rowcount
 
 
 def look_now(c: sa.Connection, id: str, at: int) -> bool:
-    """An open message is looked at now, however long it was to wait; False: it is settled."""
+    """Make an open message due now. Return False if it is settled."""
     return c.execute(LOOK_NOW, {"message": id, "now": at}).rowcount > 0
 
 
 def put_off(c: sa.Connection, id: str, *, seen_version: int, not_before: int) -> bool:
-    """It is looked at again then; False if it is not as it was seen. No move: nothing was proven."""
+    """Postpone a message. Return False if another process changed it. Not a move: nothing was proven."""
     given = {"message": id, "seen": seen_version, "again": not_before}
     return c.execute(PUT_OFF, given).rowcount > 0
 
@@ -245,7 +245,7 @@ def give_home(
     device_id: DeviceId | None,
     at: int,
 ) -> MessageSight | None:
-    """Who gets it, and where, is known now; ``None`` if it is not as it was seen."""
+    """Set the message's recipient and route. Return ``None`` if the message changed."""
     given = {"message": id, "seen": seen_version, "agent": agent_id, "gateway": gateway_id}
     if c.execute(GIVE_HOME, given | {"device": device_id, "now": at}).rowcount == 0:
         return None
@@ -257,13 +257,13 @@ def give_home(
 
 
 def letter_of(c: sa.Connection, id: str, attempt: int) -> dict[str, Any] | None:
-    """What was sent under an attempt's key, to be sent again in the same words; ``None``: nothing yet."""
+    """Return the content sent in an attempt, to send it again unchanged; ``None`` if none was sent."""
     found: dict[str, Any] | None = c.execute(LETTER, {"message": id, "attempt": attempt}).scalar_one_or_none()
     return found
 
 
 def release_all(c: sa.Connection, boot_id: BootId, at: int) -> int:
-    """What another boot had in hand is nobody's, and looked at now: for a database that is ours alone."""
+    """Release the messages of other processes and make them due, for a database that only this hub uses."""
     return c.execute(RELEASE_ALL, {"boot": boot_id, "now": at}).rowcount
 
 

@@ -1,4 +1,4 @@
-"""Moves of messages: each one compare-and-set over the version that was seen, and one row with its proof."""
+"""Moves of messages: each is a compare-and-set on the version, and a row with its proof."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -59,23 +59,24 @@ def move_message(
     device_id: DeviceId | None = None,
     settles: bool = False,
 ) -> MessageRow | None:
-    """Move a message by *event*; as it is then. ``None``: it is not as it was seen, and nothing was written.
+    """Move a message by *event*. Return it, or ``None`` if it changed; nothing was written then.
 
     Args:
-        proof: what shows it; SENT for the first time under a key bears the letter.
-        boot_id: with SENT: who has it in hand from now on.
-        gateway_id, device_id: with SENT: over which it goes.
-        settles: nothing further is done about it, though its state is not final.
+        proof: evidence of the event; the first SENT of an attempt contains the sent content.
+        boot_id: with SENT: the hub process that leases the message from now on.
+        gateway_id, device_id: with SENT: route of the message.
+        settles: processing ends, although the state is not final.
 
     Raises:
-        UnknownMessage: there is none.
-        IllegalTransition: the table has no such move. In each case nothing was written.
+        UnknownMessage: no message has the id.
+        IllegalTransition: the state table does not allow the event.
+        In each case nothing was written.
     """
     seen = get_message(c, id)
     if seen.version != seen_version:
         return None
     after = MESSAGE.after(seen.state, event)
-    # What a person put into the memory may answer what was settled as read.
+    # A person's memory item may answer a message that was settled as read.
     is_over = settles or MESSAGE.is_final(after) or seen.settled_at is not None
     is_sent, is_anew = event is MessageEvent.SENT, event is MessageEvent.TRIED_ANEW
     lets_go = is_over or is_anew or event is MessageEvent.TAKEN_BACK
@@ -108,7 +109,7 @@ def move_message(
 def settle_message(
     c: sa.Connection, id: str, *, seen_version: int, at: int, proof: Mapping[str, Any]
 ) -> MessageRow | None:
-    """Nothing further is done about a message that its agent has; its state stays. ``None``: as above."""
+    """Settle a delivered message without changing its state. Return ``None`` if it changed."""
     seen = get_message(c, id)
     if seen.version != seen_version or seen.settled_at is not None:
         return None
@@ -133,6 +134,6 @@ def remember(
     reason: str | None,
     at: int,
 ) -> None:
-    """The row of a move."""
+    """Insert the row of a move."""
     row = {"message_id": id, "seq": seq, "old_state": old, "new_state": new, "attempt": attempt}
     c.execute(INSERT_MOVE, row | {"proof": dict(proof), "reason": reason, "at": at})

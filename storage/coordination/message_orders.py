@@ -1,4 +1,4 @@
-"""What a person orders about a message: to give it up, or to bring it all the same."""
+"""Orders of people about messages: cancel, or retry."""
 
 from typing import Final
 
@@ -30,19 +30,20 @@ LINK_MESSAGE: Final = (
 
 
 class MessageSettled(HubError):
-    """What became of it is known, and stays so."""
+    """Error: the message's outcome is final."""
 
     code = ErrorCode.MESSAGE_SETTLED
 
 
 def cancel_message(c: sa.Connection, id: str, *, at: int, actor: str) -> MessageRow:
-    """Nobody tries any more to bring it; it is FAILED. What has left already cannot be called back.
+    """Cancel a message: it is FAILED. Sends that already happened cannot be undone.
 
     Raises:
-        UnknownMessage: there is none.
-        MessageSettled: its agent has it, or it is over. In each case nothing was written.
+        UnknownMessage: no message has the id.
+        MessageSettled: its agent has it, or it is settled.
+        In each case nothing was written.
     """
-    c.execute(LOCK_MESSAGE, {"message": id})  # whoever moves it just now is waited for
+    c.execute(LOCK_MESSAGE, {"message": id})  # waits for a concurrent move
     seen = get_message(c, id)
     if (
         seen.is_delivered
@@ -77,15 +78,16 @@ def retry_message(
     actor: str,
     limits: MessageLimits = DEFAULT_LIMITS,
 ) -> MessageRow:
-    """One that waits is tried now; one that never came there is said anew, as the message *fresh*.
+    """Retry a waiting message now, or send an undelivered one again as the message *fresh*.
 
-    The new one has its time from the beginning. In a broadcast it takes the place of the old one.
-    Asked again, it is the same new one, and a further one only where that one has failed as well.
+    The new message has its full time to live, and replaces the old one in its broadcast. A repeated retry
+    returns the same new message, unless that failed too.
 
     Raises:
-        UnknownMessage: there is none.
-        MessageSettled: its agent has it, or it asks for an answer that nobody waits for any more.
-        TooManyMessages: nothing was written; nor in the other cases.
+        UnknownMessage: no message has the id.
+        MessageSettled: its agent has it, or the question that it asks is settled.
+        TooManyMessages: a limit is reached.
+        In each case nothing was written.
     """
     seen = get_message(c, id)
     detail: audit.Detail = {"state": str(seen.state), "to": seen.to_agent_id}
@@ -101,7 +103,7 @@ def retry_message(
     added = add_message(c, said_anew(c, seen, fresh, at=at), limits=limits)
     if added.id != fresh:
         return retry_message(c, added.id, fresh, at=at, actor=actor, limits=limits)
-    if asked is not None:  # taken back with the question, if that is settled before it has left
+    if asked is not None:  # so that it is cancelled with the question if that is settled first
         c.execute(LINK_MESSAGE, {"question": asked, "message": added.id})
     entry = {**detail, "anew": added.id}
     audit.append(c, at=at, actor=actor, event="message.retried", subject=id, detail=entry)
@@ -109,7 +111,7 @@ def retry_message(
 
 
 def said_anew(c: sa.Connection, seen: MessageRow, fresh: MessageId, *, at: int) -> NewMessage:
-    """The same once more, under another id, and only once; of a broadcast, in its place."""
+    """Return a copy under another id, unique for each original; it replaces the original in its broadcast."""
     if seen.broadcast_id is not None:
         c.execute(LEAVE_BROADCAST, {"message": seen.id})
     told = msgspec.structs.asdict(seen)

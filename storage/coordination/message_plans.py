@@ -1,4 +1,4 @@
-"""Messages of a run: planned, failed or left out, in one transaction with what is known of them after."""
+"""Messages of a mailbox run: planned, failed or left out, with the record of seen messages."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,13 +33,12 @@ def plan_message(
     notes: Mapping[str, Any] | None = None,
     caps: ItemCaps | None = None,
 ) -> UnitPlan:
-    """As ``plan_unit``; from here on the message is never read again.
+    """Plan a mailbox message like ``plan_unit``, and record it as seen.
 
     Args:
-        seen_keys: what the message is known by from here on, its own key first.
-        version: of what may change under one key.
-        is_whole: false where a part of it did not get through: it is read again by the next run, which
-            adds what is missing.
+        seen_keys: keys that identify the message from now on, its own key first.
+        version: version of its content, which may change under the same key.
+        is_whole: false if a part could not be read: the next run reads it again and adds the missing items.
 
     Raises:
         StaleRun, IllegalTransition, Conflict: as ``plan_unit``; nothing was written.
@@ -83,11 +82,11 @@ def fail_message(
     is_final: bool = False,
     at: int,
 ) -> State:
-    """As ``fail_unit``; from the third run on it is dead, and the cursor may pass it.
+    """Fail a mailbox message like ``fail_unit``. After the third run it is dead, and the cursor may pass it.
 
     Args:
-        is_its_fault: false where a budget, a limit or another run was in the way: it is tried for ever.
-        is_final: no run will ever read it: it is dead at once, and *error* is kept with it.
+        is_its_fault: false if a budget, a limit or another run prevented it: retries are unlimited.
+        is_final: no run can ever read it: it is dead at once, with *error* as reason.
 
     Raises:
         StaleRun, StillOpen, IllegalTransition: as ``fail_unit``; nothing was written.
@@ -119,10 +118,10 @@ def fail_message(
 def leave_out(
     c: sa.Connection, held: HeldRun, agent_id: AgentId, messages: Sequence[tuple[str, str, str]], at: int
 ) -> None:
-    """These (key, version, reason) are not read, and counted among what the run passed over.
+    """Record these messages (key, version, reason) as left out, and count them as skipped.
 
     Raises:
-        StaleRun: the run is held under another fence, or has ended; nothing was written.
+        StaleRun: the run has another fence, or has ended; nothing was written.
     """
     check_held(c, held)
     seen_messages.note_left_out(c, agent_id, messages, run_id=held.id, at=at)

@@ -1,4 +1,4 @@
-"""Messages between agents, as they are kept, and reading them. Instants are epoch milliseconds."""
+"""Rows of messages between agents, and reading them. Instants are epoch milliseconds."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -31,7 +31,7 @@ from storage.schema import (
     users,
 )
 
-# Until one of these is over, its agent gets no later message: order is kept, and one is under way at a time.
+# While a message to an agent is in one of these states, later ones wait: order is kept.
 UNPROVEN: Final = (
     MessageState.WAITING,
     MessageState.SENT,
@@ -42,27 +42,27 @@ UNPROVEN: Final = (
 
 
 class UnknownMessage(HubError):
-    """There is no such message."""
+    """Error: no message has that id."""
 
     code = ErrorCode.UNKNOWN_MESSAGE
 
 
 class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A message, with the names of what it is about.
+    """Message, with the names of the objects that it refers to.
 
     Attributes:
-        from_agent_id: who sends it; ``None``: a person.
-        actor: who sent it, as the audit log spells it.
-        to_agent_id: ``None``: the lead of the board, who is not known yet; or the agent was removed.
-        gateway_id, device_id: over which it went last, or is to go.
-        content: what is said, without what a letter puts around it.
-        attempt: of how many keys the current one is.
-        sends: how often it may have left.
+        from_agent_id: sending agent; ``None``: a person.
+        actor: sender in the spelling of the audit log.
+        to_agent_id: ``None``: the board's lead, not known yet; or the agent was removed.
+        gateway_id, device_id: route of the last or next send.
+        content: text, without the frame that a send adds.
+        attempt: number of the current idempotency key.
+        sends: number of times that it may have left the hub.
         version: grows with each move.
-        lease_boot_id: the start of a hub that has it in hand.
-        reason_code: of a failure, an error code.
-        not_before: when it is looked at again.
-        settled_at: since when nothing further is done about it.
+        lease_boot_id: hub process that processes it.
+        reason_code: error code of a failure.
+        not_before: next time of processing.
+        settled_at: end of processing.
     """
 
     id: MessageId
@@ -107,19 +107,19 @@ class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_delivered(self) -> bool:
-        """Whether it is proven that its agent has it."""
+        """True if delivery to its agent is proven."""
         return self.state in DELIVERED
 
 
 class MessageSight(MessageRow, frozen=True, kw_only=True):
-    """An open message with all that decides where it goes.
+    """Open message with everything that determines its route.
 
     Attributes:
-        home_device_id, home_gateway_id: where its agent lives now.
-        remote_id, session_key: what the agent and its session are called at the gateway.
-        remote_state: whether it is there: wanted, creating, ready or failed.
+        home_device_id, home_gateway_id: current home of its agent.
+        remote_id, session_key: identity of the agent and its session at the gateway.
+        remote_state: state of the agent's creation there.
         is_gone: the agent was removed.
-        held_until: of an agent whose quota is used up, when it is back or asked about.
+        held_until: for an exhausted agent, time of its recovery or probe.
     """
 
     home_device_id: DeviceId | None
@@ -132,14 +132,14 @@ class MessageSight(MessageRow, frozen=True, kw_only=True):
 
 
 class MessageHome(msgspec.Struct, frozen=True):
-    """Where messages to an agent go."""
+    """Route of messages to an agent."""
 
     gateway_id: GatewayId | None
     device_id: DeviceId | None
 
 
 class MessageMove(msgspec.Struct, frozen=True, kw_only=True):
-    """One move of a message. *proof*: what the gateway or the device showed for it."""
+    """Row of a message's history. *proof*: evidence from the gateway or the device."""
 
     seq: int
     old_state: MessageState | None
@@ -208,24 +208,24 @@ HOME = (
 
 
 def row_of(row: sa.Row[Any]) -> MessageRow:
-    """The struct of a row of ``MESSAGES``."""
+    """Convert a row of ``MESSAGES``."""
     return MessageRow(**{**row._mapping, "reply_tags": tuple(row.reply_tags)})
 
 
 def sight_of(row: sa.Row[Any]) -> MessageSight:
-    """The struct of a row of ``SIGHTS``."""
+    """Convert a row of ``SIGHTS``."""
     told = {**row._mapping, "reply_tags": tuple(row.reply_tags), "is_gone": bool(row.is_gone)}
     return MessageSight(**told)
 
 
 def find_message(c: sa.Connection, id: str) -> MessageRow | None:
-    """The message, if there is one of this id."""
+    """Return the message with that id, if any."""
     row = c.execute(MESSAGE, {"message": id}).one_or_none()
     return None if row is None else row_of(row)
 
 
 def get_message(c: sa.Connection, id: str) -> MessageRow:
-    """Raises UnknownMessage."""
+    """Return the message with that id, or raise UnknownMessage."""
     found = find_message(c, id)
     if found is None:
         raise UnknownMessage(f"there is no message {id}")
@@ -233,13 +233,13 @@ def get_message(c: sa.Connection, id: str) -> MessageRow:
 
 
 def find_sight(c: sa.Connection, id: str) -> MessageSight | None:
-    """The message and where it goes, if there is one of this id."""
+    """Return the message with its route, if any has that id."""
     row = c.execute(SIGHT, {"message": id}).one_or_none()
     return None if row is None else sight_of(row)
 
 
 def moves_of(c: sa.Connection, id: str) -> list[MessageMove]:
-    """What happened to a message, in order."""
+    """Return the moves of a message, in order."""
     return [MessageMove(**row._mapping) for row in c.execute(MOVES, {"message": id})]
 
 
@@ -256,11 +256,11 @@ def list_messages(
     after: tuple[int, str] | None = None,
     limit: int = 100,
 ) -> list[MessageRow]:
-    """Messages, the newest first.
+    """Return messages, newest first.
 
     Args:
-        agent_ids: of those that send it or are to get it.
-        after: ``created_at`` and id of one; only what follows it in this order.
+        agent_ids: only messages from or to these agents.
+        after: ``(created_at, id)`` of the last message of the previous page.
     """
     query = MESSAGES.order_by(messages.c.created_at.desc(), messages.c.id.desc()).limit(limit)
     if user_id is not None:
@@ -289,7 +289,7 @@ def list_messages(
 
 
 def home_of(c: sa.Connection, agent_id: AgentId) -> MessageHome | None:
-    """Where messages to an agent go; ``None``: it lives nowhere, or it was removed."""
+    """Return the route of messages to an agent; ``None``: it has no home, or was removed."""
     row = c.execute(HOME, {"agent": agent_id}).one_or_none()
     if row is None or (row.gateway_id is None and row.device_id is None):
         return None

@@ -1,13 +1,12 @@
-"""Messages between agents: rows before they are frames, moved by what is proven, each move once.
+"""Messages between agents: stored before they are sent, and moved only by proof, each move once.
 
 The rules:
 
-* Every move is one compare-and-set over the version that was seen, and one row of ``message_moves``
-  with its proof. Of two hubs, or of an answer and the end of the time, one wins; the other
-  is told ``None``.
-* What is to be sent is SENT first: a row in WAITING has certainly not left.
-* An agent gets its messages one after the other, in the order in which they were said.
-* What people are told (``activity_log``) stands in the same transaction as the proof.
+* Every move is a compare-and-set on the version, and a row of ``message_moves`` with its proof. Of two hubs,
+  or of an answer and the expiry, one wins; the other gets ``None``.
+* A message becomes SENT before the send: a row in WAITING has certainly not left the hub.
+* An agent gets its messages one after the other, in the order of their creation.
+* The entry in ``activity_log`` is written in the transaction of the proof.
 """
 
 from typing import Final
@@ -102,19 +101,19 @@ __all__ = [
 
 
 class BadMessage(HubError):
-    """There is nothing in it; nothing was written."""
+    """Error: the message has no valid text; nothing was written."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class MessageTooLong(HubError):
-    """It is larger than a message may be; nothing was written."""
+    """Error: the message exceeds the maximum size; nothing was written."""
 
     code = ErrorCode.TOO_LARGE
 
 
 class TooManyMessages(HubError):
-    """As many are open as may be. *limit* is the name of the bound; nothing was written."""
+    """Error: too many open messages. *limit*: name of the limit; nothing was written."""
 
     code = ErrorCode.LIMIT_REACHED
 
@@ -124,7 +123,7 @@ class TooManyMessages(HubError):
 
 
 class MessageLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How many and how large; hub.toml has a key of the same name for each."""
+    """Limits on messages; hub.toml has a key of the same name for each."""
 
     open_messages_per_user: int = 10_000
     agent_message_bytes: int = 32_768
@@ -134,16 +133,16 @@ DEFAULT_LIMITS: Final = MessageLimits()
 
 
 class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that is to be brought to an agent.
+    """New message to an agent.
 
     Attributes:
-        to_agent_id: whom it is for; ``None`` with *to_lead*: the lead of the board, whoever that is
-            when it is sent, made where there is none.
-        gateway_id: of the agent, or of the board whose lead is to get it; ``None``: a device, or unknown.
-        deliver: whether the agent's answer is to go on to the agent's own channel.
-        queue_mode: how an agent that is busy takes it; ``None``: as its gateway is set.
-        dedupe_key: what is said twice by the same key is said once.
-        expires_at: by then its agent has it, or never.
+        to_agent_id: recipient; ``None`` with *to_lead*: the board's lead at the time of sending, created if
+            missing.
+        gateway_id: gateway of the agent, or of the board whose lead gets it; ``None``: a device, or unknown.
+        deliver: forward the agent's answer to the agent's own channel.
+        queue_mode: how a busy agent queues it; ``None``: the gateway's setting.
+        dedupe_key: repeated messages with the same key are added once.
+        expires_at: deadline of the delivery.
     """
 
     id: MessageId
@@ -191,7 +190,7 @@ INSERT = sa.insert(messages)
 
 
 def add_message(c: sa.Connection, new: NewMessage, *, limits: MessageLimits = DEFAULT_LIMITS) -> MessageRow:
-    """A message that waits to be brought; the one that is there, if one was added by its dedupe key before.
+    """Add a message for delivery, or return the one with the same dedupe key.
 
     Raises:
         BadMessage, MessageTooLong, TooManyMessages: nothing was written.
@@ -208,7 +207,7 @@ def add_message(c: sa.Connection, new: NewMessage, *, limits: MessageLimits = DE
         )
     asked, whom = (LAST_SAID_TO_LEAD, new.board_id) if new.to_lead else (LAST_SAID, new.to_agent_id)
     last: int | None = c.execute(asked, {"whom": whom}).scalar_one()
-    created_at = new.at if last is None else max(new.at, last + 1)  # no two at one instant: there is an order
+    created_at = new.at if last is None else max(new.at, last + 1)  # unique instants define the order
     row = msgspec.structs.asdict(new)
     del row["at"]
     row |= {"reply_tags": list(new.reply_tags), "created_at": created_at, "updated_at": new.at}
@@ -218,7 +217,7 @@ def add_message(c: sa.Connection, new: NewMessage, *, limits: MessageLimits = DE
 
 
 def check_content(content: str, limits: MessageLimits) -> None:
-    """Raises BadMessage, MessageTooLong: it cannot be said."""
+    """Check the text of a message; raise BadMessage or MessageTooLong."""
     if not content.strip():
         raise BadMessage("a message says something: its content is empty")
     if "\0" in content or not _is_text(content):
@@ -232,11 +231,11 @@ def check_content(content: str, limits: MessageLimits) -> None:
 def _is_text(content: str) -> bool:
     try:
         content.encode()
-    except UnicodeEncodeError:  # half of a character
+    except UnicodeEncodeError:  # lone surrogate
         return False
     return True
 
 
 def open_count(c: sa.Connection, user_id: UserId, most: int) -> int:
-    """How many messages of the user are under way; counted no further than *most*."""
+    """Return the number of the user's open messages, counting up to *most*."""
     return int(c.execute(OPEN_OF_USER, {"user": user_id, "most": most}).scalar_one())

@@ -1,4 +1,4 @@
-"""Answers to questions: the first one counts, and what follows from it is one transaction with it."""
+"""Answers to questions: the first counts, and its effects are in the same transaction."""
 
 from typing import Any, Final
 
@@ -23,22 +23,22 @@ from storage.coordination.question_rows import (
 from storage.coordination.question_settling import ANSWERED, record, settle, settled, short
 from storage.schema import questions
 
-# What a person has said is not refused for room.
+# A person's answer is never refused for lack of room.
 UNBOUNDED: Final = MessageLimits(open_messages_per_user=1_000_000, agent_message_bytes=1 << 20)
 
 
 class NewAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What was answered.
+    """New answer.
 
     Attributes:
-        activity_id, memory_id, message_id: what the rows are called that come with it.
-        message_expires_at: until when it is brought to the agent that asked.
-        is_decision: an operator answered: it stands in the audit log.
+        activity_id, memory_id, message_id: ids of the rows that the answer adds.
+        message_expires_at: deadline for delivering it to the agent that asked.
+        is_decision: an operator answered: add an audit entry.
     """
 
     text: str
     actor: str
-    agent_id: AgentId | None = None  # who brings the person's answer, if it is an agent
+    agent_id: AgentId | None = None  # agent that brings the person's answer, if any
     at: int
     activity_id: str
     memory_id: MemoryId
@@ -51,7 +51,7 @@ MEANT = QUESTIONS.where(
     questions.c.board_id == sa.bindparam("board"),
     sa.or_(questions.c.id == sa.bindparam("reply_to"), questions.c.message_id == sa.bindparam("reply_to")),
 )
-# Open ones alone: a word that was used before may be used again.
+# Only open questions: a correlation id may be used again later.
 CORRELATED = QUESTIONS.where(
     questions.c.board_id == sa.bindparam("board"),
     questions.c.correlation_id == sa.bindparam("word"),
@@ -60,11 +60,13 @@ CORRELATED = QUESTIONS.where(
 
 
 def answer(c: sa.Connection, id: str, given: NewAnswer, *, user_id: UserId | None = None) -> QuestionRow:
-    """Answer it, and tell the board's memory and the agent that asked. The same answer again changes nothing.
+    """Answer a question, and pass the answer to the board's memory and the agent that asked.
+
+    The same answer again changes nothing.
 
     Raises:
-        UnknownQuestion: there is none, or it is another user's.
-        QuestionSettled: somebody was faster, or nobody waits for it any more.
+        UnknownQuestion: no question has the id, or it belongs to another user.
+        QuestionSettled: it was answered before, or withdrawn, or expired.
         In each case nothing was written.
     """
     asked = get_question(c, id, user_id=user_id)
@@ -73,7 +75,7 @@ def answer(c: sa.Connection, id: str, given: NewAnswer, *, user_id: UserId | Non
     if not settle(c, asked, QuestionState.ANSWERED, given.at, answered):
         standing = get_question(c, id)
         if (standing.answer, standing.answered_by) == (given.text, given.actor):
-            return standing  # the word that it was taken had been lost
+            return standing  # a retry after a lost response
         raise settled(c, standing)
     if asked.board_id is not None:
         _into_memory(c, asked, given)
@@ -83,12 +85,11 @@ def answer(c: sa.Connection, id: str, given: NewAnswer, *, user_id: UserId | Non
 def answer_by_memory(
     c: sa.Connection, item: MemoryRow, *, activity_id: str, message_id: MessageId, message_expires_at: int
 ) -> QuestionRow | None:
-    """The question that a new item of a board's memory answers, answered by it; ``None``: it answers none.
+    """Answer the question that a new item of a board's memory replies to; ``None`` if none.
 
-    To be called in the transaction that writes the item. It answers the question that it replies to or,
-    of the gateway's main agent, the one open question with the same correlation id. Only a
-    person and the main agent of the board's gateway can answer; what comes for a question that
-    is settled is an item, and nothing else.
+    Called in the transaction that adds the item. An item of the gateway's main agent without *reply_to*
+    answers the only open question with the same correlation id. Only a person and the main agent of the
+    board's gateway can answer; a reply to a settled question is only an item.
 
     Args:
         activity_id, message_id, message_expires_at: as in ``NewAnswer``.
@@ -121,7 +122,7 @@ def answer_by_memory(
 
 
 def _answered(c: sa.Connection, asked: QuestionRow, given: NewAnswer) -> QuestionRow:
-    """What follows from an answer: the agent that asked is told, and it is on record."""
+    """Send the answer to the agent that asked, and record activity and audit entry."""
     if asked.from_agent_id is not None:
         home = home_of(c, asked.from_agent_id)
         if home is not None:

@@ -1,4 +1,4 @@
-"""Questions to a person, as they are kept, and reading them."""
+"""Rows of questions to people, and reading them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -11,29 +11,29 @@ from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, Messag
 from protocol.messages import QuestionState
 from storage.schema import agents, boards, gateway_agents, messages, questions, users
 
-DEFAULT_TAGS: Final = ("gateway_main", "user_reply")  # of the answer in the board's memory
+DEFAULT_TAGS: Final = ("gateway_main", "user_reply")  # tags of the answer in the board's memory
 DEFAULT_SOURCE: Final = "user_via_gateway_main"
 
 
 class UnknownQuestion(HubError):
-    """There is no such question."""
+    """Error: no question has that id."""
 
     code = ErrorCode.UNKNOWN_QUESTION
 
 
 class QuestionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A question, with the names of what it is about. Instants are epoch milliseconds.
+    """Question, with the names of the objects that it refers to. Instants are epoch milliseconds.
 
     Attributes:
-        board_id: ``None``: the board was removed since.
-        from_agent_id: who asks; ``None``: a person.
-        actor: who asked, as the audit log spells it.
-        preferred_channel: over which the person would rather be reached, in the asker's words.
-        reply_tags, reply_source: what the answer bears in the board's memory; empty: ``DEFAULT_TAGS``.
-        answered_by: an actor.
-        memory_id: the item of the board's memory that has the answer.
-        message_id: what was sent to *main_agent*, of the board's gateway, if it had one.
-        expires_at: then nobody waits for an answer any more.
+        board_id: ``None``: the board was deleted.
+        from_agent_id: agent that asks; ``None``: a person.
+        actor: asker in the spelling of the audit log.
+        preferred_channel: channel on which the person prefers to be reached, in the asker's words.
+        reply_tags, reply_source: tags and source of the answer in the board's memory; empty: the defaults.
+        answered_by: actor that answered.
+        memory_id: item of the board's memory with the answer.
+        message_id: message to *main_agent* of the board's gateway, if any.
+        expires_at: deadline of the answer.
     """
 
     id: QuestionId
@@ -63,17 +63,17 @@ class QuestionRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """What the answer is tagged with."""
+        """Tags of the answer."""
         return self.reply_tags or DEFAULT_TAGS
 
     @property
     def source(self) -> str:
-        """Where the answer is said to come from."""
+        """Source of the answer."""
         return self.reply_source or DEFAULT_SOURCE
 
 
 class Home(msgspec.Struct, frozen=True):
-    """Where an agent is reached."""
+    """Address of an agent."""
 
     agent_id: AgentId
     device_id: DeviceId | None
@@ -102,7 +102,7 @@ QUESTIONS = (
     .outerjoin(_main, _main.c.id == messages.c.to_agent_id)
 )
 QUESTION = QUESTIONS.where(questions.c.id == sa.bindparam("question"))
-IS_OPEN: Final = "questions.state = 'open'"  # as text: the partial index is used then
+IS_OPEN: Final = "questions.state = 'open'"  # as text, so that the partial index is used
 IS_SETTLED: Final = "questions.settled_at IS NOT NULL"
 MAIN = (
     sa.select(gateway_agents.c.agent_id, sa.null().label("device_id"), gateway_agents.c.gateway_id)
@@ -140,7 +140,7 @@ COUNT_OPEN = sa.select(sa.func.count()).select_from(questions).where(sa.text(IS_
 
 
 def find_question(c: sa.Connection, id: str, *, user_id: UserId | None = None) -> QuestionRow | None:
-    """The question of this id among a user's, or among all."""
+    """Return the question with that id, of one user or of any."""
     row = c.execute(QUESTION, {"question": id}).one_or_none()
     if row is None or user_id not in (None, row.user_id):
         return None
@@ -148,10 +148,10 @@ def find_question(c: sa.Connection, id: str, *, user_id: UserId | None = None) -
 
 
 def get_question(c: sa.Connection, id: str, *, user_id: UserId | None = None) -> QuestionRow:
-    """The question of this id.
+    """Return the question with that id.
 
     Raises:
-        UnknownQuestion: there is none, or it is another user's.
+        UnknownQuestion: no question has the id, or it belongs to another user.
     """
     found = find_question(c, id, user_id=user_id)
     if found is None:
@@ -169,11 +169,11 @@ def list_questions(
     limit: int = 100,
     after: tuple[int, str] | None = None,
 ) -> list[QuestionRow]:
-    """Questions, the newest first.
+    """Return questions, newest first.
 
     Args:
-        states: in these only; empty: in any.
-        after: ``created_at`` and id of one; only what follows it in this order.
+        states: only questions in these states; empty: any state.
+        after: ``(created_at, id)`` of the last question of the previous page.
     """
     query = QUESTIONS.order_by(questions.c.created_at.desc(), questions.c.id.desc()).limit(limit)
     if user_id is not None:
@@ -195,7 +195,7 @@ def list_questions(
 
 
 class WaitingLong(msgspec.Struct, frozen=True):
-    """A user whose questions wait: how many, and since when the oldest does, in epoch milliseconds."""
+    """User with open questions: their number, and the time of the oldest, epoch milliseconds."""
 
     user_id: UserId
     user: str
@@ -204,29 +204,29 @@ class WaitingLong(msgspec.Struct, frozen=True):
 
 
 def waiting_since(c: sa.Connection, before: int) -> list[WaitingLong]:
-    """Users with questions that were asked before *before* and are open."""
+    """Return the users with open questions that were asked before *before*."""
     return [WaitingLong(*row) for row in c.execute(WAITING, {"before": before})]
 
 
 def count_open(c: sa.Connection) -> int:
-    """How many questions wait for an answer."""
+    """Return the number of open questions."""
     return int(c.execute(COUNT_OPEN).scalar_one())
 
 
 def open_since(c: sa.Connection, gateway_id: GatewayId) -> int | None:
-    """When the oldest open question of a gateway's boards was asked; ``None``: none is open."""
+    """Return the time of the oldest open question of a gateway's boards; ``None``: none is open."""
     found: int | None = c.execute(OPEN_SINCE, {"gateway": gateway_id}).scalar_one()
     return found
 
 
 def main_of(c: sa.Connection, board_id: BoardId) -> Home | None:
-    """The main agent of the board's gateway, if there is one."""
+    """Return the address of the main agent of the board's gateway, if any."""
     row = c.execute(MAIN, {"board": board_id}).one_or_none()
     return None if row is None else Home(*row)
 
 
 def home_of(c: sa.Connection, agent_id: AgentId) -> Home | None:
-    """Where the agent is reached; ``None``: nowhere, or it was removed."""
+    """Return the address of the agent; ``None``: it has no home, or was removed."""
     row = c.execute(HOME, {"agent": agent_id}).one_or_none()
     if row is None or (row.device_id is None and row.gateway_id is None):
         return None
@@ -234,5 +234,5 @@ def home_of(c: sa.Connection, agent_id: AgentId) -> Home | None:
 
 
 def question_in(row: Any) -> QuestionRow:
-    """The question that a row of ``QUESTIONS`` is."""
+    """Convert a row of ``QUESTIONS``."""
     return QuestionRow(**{**row._mapping, "reply_tags": tuple(row.reply_tags)})

@@ -1,4 +1,4 @@
-"""How a question comes to its end: once, and on record. For those modules that end one."""
+"""Settling of questions: exactly once, with activity. Used by the modules that settle questions."""
 
 from collections.abc import Collection
 from typing import Any, Final
@@ -14,22 +14,22 @@ from storage.coordination.question_rows import IS_OPEN, QuestionRow
 from storage.kernel.columns import in_parts
 from storage.schema import agents, devices, questions
 
-ASKED, ANSWERED = "question.asked", "question.answered"  # of activity and of the audit log
+ASKED, ANSWERED = "question.asked", "question.answered"  # events of activity and of the audit log
 WITHDRAWN, EXPIRED = "question.withdrawn", "question.expired"
 _BECAME: Final = {QuestionState.WITHDRAWN: "was withdrawn", QuestionState.EXPIRED: "was over"}
-_SHORT: Final = 120  # characters of a question, in a sentence about it
+_SHORT: Final = 120  # maximum characters of a question in a message about it
 
 
 class QuestionSettled(HubError):
-    """It was answered already, or nobody waits for it any more; nothing was written.
+    """Error: the question was answered, withdrawn or expired; nothing was written.
 
-    ``question`` is how it stands.
+    ``question`` is its current row.
     """
 
     code = ErrorCode.QUESTION_SETTLED
 
     def __init__(self, question: QuestionRow, by: str | None) -> None:
-        """*by*: who answered, as people call them."""
+        """Build the message. *by*: display name of the actor that answered."""
         when = told_instant(question.settled_at or question.created_at)
         became = f"was answered by {by}" if by else _BECAME[question.state]
         super().__init__(f"question {question.id} {became} at {when}")
@@ -50,7 +50,7 @@ SETTLE = (
 
 
 def settle(c: sa.Connection, asked: QuestionRow, to: QuestionState, at: int, given: dict[str, Any]) -> bool:
-    """Whether this was the one that settled it."""
+    """Settle an open question. Return False if it was settled before."""
     bound = {"text": None, "who": None, "memory": None} | given | {"question": asked.id, "to": to, "now": at}
     if c.execute(SETTLE, bound).rowcount == 0:
         return False
@@ -59,19 +59,19 @@ def settle(c: sa.Connection, asked: QuestionRow, to: QuestionState, at: int, giv
 
 
 def settled(c: sa.Connection, standing: QuestionRow) -> QuestionSettled:
-    """The refusal of whoever comes after it was settled."""
+    """Return the error for a call after the question was settled."""
     return QuestionSettled(
         standing, None if standing.answered_by is None else told_actor(c, standing.answered_by)
     )
 
 
 def told_actor(c: sa.Connection, actor: str) -> str:
-    """Who that is, for people: ``device desk``, ``agent anna``; others as they are spelled."""
+    """Return the display name of an actor: ``device desk``, ``agent anna``; others unchanged."""
     return told_actors(c, [actor])[actor]
 
 
 def told_actors(c: sa.Connection, actors: Collection[str]) -> dict[str, str]:
-    """``told_actor`` of each."""
+    """Return the display names of actors; see ``told_actor``."""
     told = {actor: actor for actor in actors}
     for kind, named in (("device", devices), ("agent", agents)):
         ids = [actor.partition(":")[2] for actor in told if actor.startswith(f"{kind}:")]
@@ -111,7 +111,7 @@ def short(content: str) -> str:
 
 
 def _take_back(c: sa.Connection, asked: QuestionRow, at: int) -> None:
-    """Nobody need reach the person any more: what has certainly not left goes nowhere."""
+    """Cancel the question's message to the main agent if it has certainly not been sent."""
     message = None if asked.message_id is None else find_message(c, asked.message_id)
     if message is None or message.state not in (MessageState.WAITING, MessageState.INTERRUPTED):
         return

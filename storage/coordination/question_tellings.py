@@ -1,8 +1,7 @@
-"""Which device knows of which question: asked once, and told once when it is settled.
+"""Record of the devices that know a question: each is notified once of it, and once of its end.
 
-A row says that a device has confirmed that it knows; the call that told it bears an id that is
-derived, so a device that was told by a hub that died before it wrote the row is told again by
-the same id, and the world changes once.
+A row says that the device confirmed. The call that notifies it has a derived id. If a hub dies before it
+writes the row, the device is notified again under the same id, and applies it once.
 """
 
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from storage.schema import devices, question_tellings, questions
 
 
 class Due(msgspec.Struct, frozen=True):
-    """What a device is to be told: that a question is there, or how it ended."""
+    """Notification due to a device: a new question, or its end."""
 
     question: QuestionRow
     is_settled: bool
@@ -28,7 +27,7 @@ _listed = devices.c.id.in_(sa.bindparam("listed", expanding=True))
 _is_told = sa.exists().where(
     question_tellings.c.question_id == questions.c.id, question_tellings.c.device_id == devices.c.id
 )
-# Of these devices, those whose users have a question that they do not know of, or whose end they do not.
+# Devices whose users have an open question, or an end of one, that they were not notified of.
 NOT_ASKED = (
     sa.select(devices.c.id)
     .where(
@@ -79,7 +78,7 @@ CLOSE = (
 
 
 def with_news(c: sa.Connection, device_ids: Sequence[DeviceId]) -> list[DeviceId]:
-    """Those of the devices that are to be told something of a question."""
+    """Return the devices that are due a notification about a question."""
     found: set[str] = set()
     for part in in_parts(device_ids):
         for query in (NOT_ASKED, NOT_CLOSED):
@@ -88,7 +87,7 @@ def with_news(c: sa.Connection, device_ids: Sequence[DeviceId]) -> list[DeviceId
 
 
 def due_of(c: sa.Connection, device_id: DeviceId, limit: int) -> list[Due]:
-    """What the device is to be told, the oldest first: what ended, then what was asked."""
+    """Return the notifications due to the device: first ends, then new questions, oldest first."""
     given = {"device": device_id, "most": limit}
     ended = [Due(question_in(row), True) for row in c.execute(TO_CLOSE, given)]
     asked = [Due(question_in(row), False) for row in c.execute(TO_ASK, given)]
@@ -96,7 +95,7 @@ def due_of(c: sa.Connection, device_id: DeviceId, limit: int) -> list[Due]:
 
 
 def told(c: sa.Connection, due: Due, device_id: DeviceId, at: int) -> None:
-    """The device has confirmed that it knows."""
+    """Record that the device confirmed the notification."""
     given = {"question": due.question.id, "device": device_id}
     if due.is_settled:
         c.execute(CLOSE, given | {"now": at})
@@ -106,6 +105,6 @@ def told(c: sa.Connection, due: Due, device_id: DeviceId, at: int) -> None:
 
 
 def known_to(c: sa.Connection, question_id: QuestionId) -> list[DeviceId]:
-    """The devices that were told of the question."""
+    """Return the devices that were notified of the question."""
     query = sa.select(question_tellings.c.device_id).where(question_tellings.c.question_id == question_id)
     return [DeviceId(id) for id in c.execute(query.order_by(question_tellings.c.device_id)).scalars()]

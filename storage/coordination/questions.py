@@ -1,8 +1,8 @@
-"""Questions to a person: asked once, answered once, from wherever the person is.
+"""Questions to people: asked once, answered once, on whichever channel.
 
-The first answer counts, however many are given at the same moment, and it is one transaction with all that
-follows from it: the item in the board's memory, the message to the agent that asked, the activity. So
-whoever sees the answer anywhere sees it everywhere, and whoever comes later is told who answered.
+The first answer counts, however many come at the same moment. It is one transaction with its effects: the
+item in the board's memory, the message to the agent that asked, the activity. So the answer is visible
+everywhere at once, and a later answer is refused with the name of the first.
 """
 
 from collections.abc import Sequence
@@ -85,19 +85,19 @@ __all__ = [
 
 
 class TooManyQuestions(HubError):
-    """As many questions of the user's are open as may be; nothing was written."""
+    """Error: the user has the maximum number of open questions; nothing was written."""
 
     code = ErrorCode.LIMIT_REACHED
     limit = "open_questions_per_user"
 
 
 class NewQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be asked.
+    """New question.
 
     Attributes:
-        dedupe_key: a question under this key is there already: that one is meant.
-        activity_id, message_id: what the rows are called that come with it.
-        is_decision: a person asked: it stands in the audit log.
+        dedupe_key: an existing question with this key is returned instead.
+        activity_id, message_id: ids of the rows that the question adds.
+        is_decision: a person asked: add an audit entry.
     """
 
     id: QuestionId
@@ -137,16 +137,16 @@ OVER = (
 
 
 def ask(c: sa.Connection, new: NewQuestion, *, most: int, limits: MessageLimits) -> tuple[QuestionRow, bool]:
-    """Ask; the question, and whether it is new. Where the board's gateway has a main agent, that is told.
+    """Ask a question. Return it, and True if it is new. Notify the main agent of the board's gateway, if any.
 
     Args:
-        most: so many questions of a user may be open.
-        limits: of messages.
+        most: maximum number of open questions of a user.
+        limits: limits on messages.
 
     Raises:
         TooManyQuestions, MessageTooLong, TooManyMessages: nothing was written.
     """
-    c.execute(LOCK_USER, {"user": new.user_id})  # who counts waits for who counted before
+    c.execute(LOCK_USER, {"user": new.user_id})  # serializes counting and inserting
     if new.dedupe_key is not None:
         known = c.execute(KNOWN, {"key": new.dedupe_key}).one_or_none()
         if known is not None:
@@ -180,11 +180,11 @@ def ask(c: sa.Connection, new: NewQuestion, *, most: int, limits: MessageLimits)
 def withdraw(
     c: sa.Connection, id: str, *, at: int, actor: str, activity_id: str, user_id: UserId | None = None
 ) -> QuestionRow:
-    """Nobody waits for an answer any more.
+    """Withdraw a question.
 
     Raises:
-        UnknownQuestion: there is none, or it is another user's.
-        QuestionSettled: it was answered, or is over.
+        UnknownQuestion: no question has the id, or it belongs to another user.
+        QuestionSettled: it was answered, or has expired.
     """
     asked = get_question(c, id, user_id=user_id)
     if not settle(c, asked, QuestionState.WITHDRAWN, at, {}):
@@ -198,7 +198,7 @@ def withdraw(
 
 
 def expire_due(c: sa.Connection, at: int, fresh_ids: Sequence[str]) -> list[QuestionRow]:
-    """Let questions go whose time is over, as many as there are *fresh_ids*; those that went."""
+    """Expire overdue questions, as many as there are *fresh_ids*, and return them."""
     over = c.execute(OVER, {"now": at, "most": len(fresh_ids)}).scalars().all()
     went: list[QuestionRow] = []
     for id, fresh in zip(over, fresh_ids, strict=False):

@@ -1,4 +1,4 @@
-"""What agents and people said to each other goes when it is old. As in ``storage/retention``."""
+"""Deletion of old messages, questions and broadcasts, in bounded transactions as in ``storage/retention``."""
 
 import sqlalchemy as sa
 
@@ -44,33 +44,30 @@ DROP_BROADCASTS = sa.delete(broadcasts).where(
         .limit(_rows)
     )
 )
-MESSAGES = 100  # looked at in one transaction
+MESSAGES = 100  # examined in one transaction
 
 
 def prune_messages(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete messages that were settled before *before*, and what is told of their way.
+    """Delete messages that were settled before *before*, and their moves. Return the number of deleted rows.
 
-    What was answered stays in the memories of boards. Returns how many rows went.
+    Answers stay in the memories of boards.
     """
     old = list(c.execute(OLD_MESSAGES, {"before": before, "rows": MESSAGES}).scalars())
     if not old:
         return 0
     if moves := c.execute(DROP_MOVES, {"old": old, "rows": rows}).rowcount:
-        return moves  # they first: a message with many of them is more than one transaction
+        return moves  # moves first: a message with many moves takes more than one transaction
     return c.execute(DROP_MESSAGES, {"old": old}).rowcount
 
 
 def prune_questions(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete questions that were settled before *before*, with what devices were told of them.
+    """Delete questions that were settled before *before*. Return the number of deleted rows.
 
-    The answers stay in the memories of their boards. Returns how many went.
+    Their rows of notified devices are deleted too. The answers stay in the memories of their boards.
     """
     return c.execute(DROP_QUESTIONS, {"before": before, "rows": rows}).rowcount
 
 
 def prune_broadcasts(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete broadcasts that were settled before *before*, once all their messages have gone.
-
-    Returns how many went.
-    """
+    """Delete broadcasts that were settled before *before*, after all their messages. Return their number."""
     return c.execute(DROP_BROADCASTS, {"before": before, "rows": rows}).rowcount

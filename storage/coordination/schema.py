@@ -1,6 +1,6 @@
-"""Tables of coordination: gateways, boards and their memory, messages, questions, souls, tokens of agents.
+"""Tables of coordination: gateways, boards and their memory, messages, questions, souls, agent tokens.
 
-Part of ``storage.schema``, by whose name everybody else reads them.
+Part of ``storage.schema``, from which other modules import them.
 """
 
 import sqlalchemy as sa
@@ -137,7 +137,7 @@ questions = table(
     ),
 )
 index("questions_user", questions.c.user_id, questions.c.created_at)
-# With the state in it, so that SQLite prefers it to the one above.
+# Includes the state, so that SQLite prefers it to the index above.
 index(
     "questions_waiting",
     questions.c.user_id,

@@ -1,9 +1,9 @@
-"""Writes of souls: each is a row before it is a frame, and has one end.
+"""Writes of souls: each is stored before it is sent, and ends once.
 
-At most one write of an agent's soul is open. What it found where the agent lives stands in the row
-before it writes there (``expected_sha256``), so whoever takes it up, after whatever happened, can tell
-by looking whether it was done, is still to be done, or lost against somebody else. Every move says in
-its UPDATE what it saw. The text stands in the row while it is open, and among the versions afterwards.
+At most one write of an agent's soul is open. The hash of the previous soul is stored in the row before the
+write is sent (``expected_sha256``). After a failure, a process reads the
+soul and compares the hashes. So it knows whether the write is done, still to be done, or lost against
+another writer. Every move states in its UPDATE the values that it read. The text is in the row while it is open, and among the versions afterwards.
 """
 
 from typing import Any, Final, Literal
@@ -18,10 +18,10 @@ from storage.audit import activity, audit
 from storage.coordination.souls import NewVersion, add_version, digest, last_there, note_seen
 from storage.schema import soul_writes
 
-ABSENT: Final = ""  # in the place of a hash: there must be no soul yet
-OPEN: Final = "soul_writes.state = 'waiting'"  # as text: the partial index is used then
-UPDATED: Final = "soul.updated"  # the event in the audit log
-LEAST_WRITES: Final = 50  # of an agent: somebody may still ask what became of one of them
+ABSENT: Final = ""  # in place of a hash: there must be no soul yet
+OPEN: Final = "soul_writes.state = 'waiting'"  # as text, so that the partial index is used
+UPDATED: Final = "soul.updated"  # event in the audit log
+LEAST_WRITES: Final = 50  # minimum number kept for each agent, because a caller may still ask for the result
 SoulEnd = Literal[SoulWriteState.DONE, SoulWriteState.CONFLICT, SoulWriteState.FAILED]
 _EVENTS: Final = {
     SoulWriteState.DONE: "agent.soul.updated",
@@ -31,7 +31,7 @@ _EVENTS: Final = {
 
 
 class SoulBusy(HubError):
-    """Another write of the same soul is open; nothing was written. *write_id* is that one's."""
+    """Error: another write of the same soul is open; nothing was written. *write_id*: its id."""
 
     code = ErrorCode.SOUL_BUSY
 
@@ -42,11 +42,11 @@ class SoulBusy(HubError):
 
 
 class NewSoulWrite(msgspec.Struct, frozen=True, kw_only=True):
-    """A soul that is to be written.
+    """New write of a soul.
 
     Attributes:
-        expected_sha256: of what has to be there; ``ABSENT``: nothing; ``None``: whatever is there.
-        dedupe_key: the same key twice is the same write.
+        expected_sha256: required hash of the current soul; ``ABSENT``: no soul; ``None``: any.
+        dedupe_key: repeated requests with the same key are the same write.
     """
 
     id: SoulWriteId
@@ -65,15 +65,15 @@ class NewSoulWrite(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SoulWriteRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A write, as far as it has come. Instants are epoch milliseconds.
+    """Write of a soul with its progress. Instants are epoch milliseconds.
 
     Attributes:
-        content: empty once it is settled.
-        expected_sha256: see ``NewSoulWrite``; of one that took whatever was there, what that was.
-        found_sha256: what was there instead, of one that ended in conflict; ``ABSENT``: nothing.
-        sends: how often it may have left.
-        reason_code, problem: why it waits, or came to nothing.
-        not_before: when it is taken up next.
+        content: empty after it is settled.
+        expected_sha256: see ``NewSoulWrite``; if any soul was accepted, hash of the one replaced.
+        found_sha256: after a conflict, hash of the actual soul; ``ABSENT``: none.
+        sends: number of times that it may have left the hub.
+        reason_code, problem: reason of a delay or failure.
+        not_before: next time of processing.
     """
 
     id: SoulWriteId
@@ -99,12 +99,12 @@ class SoulWriteRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SoulOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a write ends.
+    """Result of a write.
 
     Attributes:
-        found: what is there by now, if that is not what was wanted; of a conflict ``None``: no soul at all.
+        found: current soul, if it differs from the requested text; ``None`` in a conflict: no soul.
         place: ``gateway:NAME`` or ``device:ID``.
-        activity_id: of the entry that tells people.
+        activity_id: id of the activity entry.
     """
 
     to: SoulEnd
@@ -184,10 +184,10 @@ FORGET_WRITES = sa.delete(soul_writes).where(
 
 
 def add_write(c: sa.Connection, new: NewSoulWrite) -> SoulWriteRow:
-    """Write down what is to be written; the same intent again is the write that there is.
+    """Add a write. An equal open write, or one with the same dedupe key, is returned instead.
 
     Raises:
-        SoulBusy: another one is open; nothing was written down.
+        SoulBusy: a different write is open; nothing was written.
     """
     if new.dedupe_key is not None:
         known = c.execute(WRITE_OF_KEY, {"dedupe": new.dedupe_key}).one_or_none()
@@ -198,7 +198,7 @@ def add_write(c: sa.Connection, new: NewSoulWrite) -> SoulWriteRow:
     if other is not None:
         is_same = other.sha256 == sha256 and new.expected_sha256 in (None, other.expected_sha256)
         if is_same and other.actor == new.actor:
-            return other  # asked again, because its answer was lost, or did not come yet
+            return other  # a retry after a lost or delayed response
         raise SoulBusy(f"another write of this soul is open, by {other.actor}", other.id)
     row = {name: getattr(new, name) for name in new.__struct_fields__ if name != "at"}
     row |= {"sha256": sha256, "not_before": new.at, "created_at": new.at}
@@ -207,71 +207,71 @@ def add_write(c: sa.Connection, new: NewSoulWrite) -> SoulWriteRow:
 
 
 def get_write(c: sa.Connection, write_id: SoulWriteId) -> SoulWriteRow:
-    """A write that is there."""
+    """Return an existing write."""
     return SoulWriteRow(**c.execute(WRITE, {"write": write_id}).one()._mapping)
 
 
 def find_open(c: sa.Connection, agent_id: AgentId) -> SoulWriteRow | None:
-    """The open write of an agent's soul."""
+    """Return the open write of an agent's soul, if any."""
     row = c.execute(OPEN_WRITE, {"agent": agent_id}).one_or_none()
     return None if row is None else SoulWriteRow(**row._mapping)
 
 
 def list_writes(c: sa.Connection, agent_id: AgentId, *, limit: int) -> list[SoulWriteRow]:
-    """The newest writes of an agent's soul first."""
+    """Return the writes of an agent's soul, newest first."""
     return [SoulWriteRow(**row._mapping) for row in c.execute(WRITES, {"agent": agent_id, "most": limit})]
 
 
 def due_writes(c: sa.Connection, at: int, limit: int, *, after: str = "") -> list[SoulWriteId]:
-    """Open writes whose time has come, those first that were asked for first.
+    """Return the open writes that are due, in order of their ids.
 
     Args:
-        after: those only whose ids follow this one.
+        after: only writes with greater ids.
     """
     found = c.execute(DUE_WRITES, {"now": at, "most": limit, "after": after})
     return [SoulWriteId(id) for id in found.scalars()]
 
 
 def next_due(c: sa.Connection) -> int | None:
-    """When the next open write is due; ``None``: none is open."""
+    """Return when the next open write is due; ``None``: none is open."""
     found = c.execute(NEXT_WRITE).scalar_one()
     return None if found is None else int(found)
 
 
 def take(c: sa.Connection, write: SoulWriteRow, *, until: int) -> bool:
-    """It is in hand until then; False if somebody else has it, or it is settled."""
+    """Claim the write until *until*. Return False if another process has it, or it is settled."""
     return c.execute(TAKE_WRITE, _about(write) | {"seen": write.not_before, "until": until}).rowcount > 0
 
 
 def begin_send(c: sa.Connection, write: SoulWriteRow, base: str) -> bool:
-    """It may leave from now on, over *base*; False if it is not as it was seen."""
+    """Record a send of the write over the soul with hash *base*. Return False if the write changed."""
     return c.execute(BEGIN_SEND, _about(write) | {"seen": write.sends, "base": base}).rowcount > 0
 
 
 def put_off(c: sa.Connection, write: SoulWriteRow, *, until: int, reason_code: str, problem: str) -> bool:
-    """It waits until then, and why; False if it is settled."""
+    """Postpone the write, with the reason. Return False if it is settled."""
     given = {"until": until, "code": reason_code, "why": problem}
     return c.execute(PUT_OFF_WRITE, _about(write) | given).rowcount > 0
 
 
 def hurry(c: sa.Connection, at: int) -> int:
-    """What waits is due now; how many do."""
+    """Make all open writes due now. Return their number."""
     return c.execute(HURRY_WRITES, {"now": at}).rowcount
 
 
 def settle(c: sa.Connection, write: SoulWriteRow, end: SoulOutcome, *, kept: int) -> SoulWriteRow | None:
-    """End a write: its row, the versions, what people and the audit log are told; ``None``: it had an end.
+    """Settle a write with its versions, activity and audit entry. Return ``None`` if it was settled before.
 
     Args:
-        write: as it was while it was open, with its text.
-        kept: so many versions of its agent stay, and as many writes, but never fewer than LEAST_WRITES.
+        write: the row while it was open, with its text.
+        kept: number of versions of its agent that stay, and of writes, at least LEAST_WRITES.
     """
     found = None if end.to != SoulWriteState.CONFLICT else ABSENT if end.found is None else digest(end.found)
     given = {"to": end.to, "found": found, "code": end.reason_code, "why": end.problem, "now": end.at}
     if c.execute(SETTLE_WRITE, _about(write) | given).rowcount == 0:
         return None
     is_done = end.to == SoulWriteState.DONE
-    if not is_done:  # theirs was first
+    if not is_done:  # the other writer's version came first
         _note_found(c, write, end, kept)
     if not is_done or last_there(c, write.agent_id) != write.sha256:
         version = NewVersion(
@@ -285,7 +285,7 @@ def settle(c: sa.Connection, write: SoulWriteRow, end: SoulOutcome, *, kept: int
             source_url=write.source_url,
         )
         add_version(c, version, kept=kept)
-    if is_done:  # theirs came after ours
+    if is_done:  # the other writer's version came after this one
         _note_found(c, write, end, kept)
     activity.record(
         c,

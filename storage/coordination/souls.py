@@ -1,8 +1,7 @@
-"""Souls of agents as this hub knows them: where each is kept, and the versions that it wrote or saw.
+"""Souls of agents as known to this hub: their location, and the versions that it wrote or read.
 
-The soul itself is not here: it is a file where its agent lives. A version is *written* where a
-write of this hub brought it there, *seen* where somebody else had, and *refused* where a write
-came to nothing, so that what somebody wanted to say is not lost.
+The soul itself is a file where its agent lives. A version is *written* if a write of this hub stored it
+there, and *seen* if another writer had. It is *refused* if a write failed, so that its text is not lost.
 """
 
 import hashlib
@@ -17,22 +16,22 @@ from storage.schema import agents, devices, gateway_agents, gateways, soul_versi
 
 VersionKind = Literal["written", "seen", "refused"]
 
-HISTORY_BYTES: Final = 16 * 1024 * 1024  # of one agent: a gateway takes souls of any length
+HISTORY_BYTES: Final = 16 * 1024 * 1024  # of one agent: gateways accept souls of any length
 
 
 class UnknownSoulVersion(HubError):
-    """There is no such version, or it is not kept any more."""
+    """Error: the version does not exist, or was deleted."""
 
     code = ErrorCode.UNKNOWN_SOUL_VERSION
 
 
 class SoulPlace(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the soul of an agent is kept.
+    """Location of an agent's soul.
 
     Attributes:
-        gateway: its name; ``None``: none, or one that hub.toml no longer has.
-        remote_id: what the gateway calls the agent.
-        role: of the agent at its gateway: main, lead or worker.
+        gateway: name of the gateway; ``None``: none, or no longer in hub.toml.
+        remote_id: the agent's id at the gateway.
+        role: role of the agent at its gateway: main, lead or worker.
     """
 
     agent_id: AgentId
@@ -48,11 +47,11 @@ class SoulPlace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SoulVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """A version without its text. *at* is when this hub had it, epoch milliseconds.
+    """Version without its text. *at*: time of its record, epoch milliseconds.
 
     Attributes:
-        write_id: of the write that brought it, or failed to.
-        actor: who wrote it; of one that was seen, ``gateway:NAME`` or ``device:ID``.
+        write_id: write that stored it, or failed to.
+        actor: writer; for a version that was seen, ``gateway:NAME`` or ``device:ID``.
     """
 
     seq: int
@@ -67,7 +66,7 @@ class SoulVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """A version that is to be kept; see ``SoulVersion``."""
+    """New version; see ``SoulVersion``."""
 
     agent_id: AgentId
     kind: VersionKind
@@ -117,7 +116,7 @@ LAST_THERE = (
     .order_by(soul_versions.c.seq.desc())
     .limit(1)
 )
-# What a write brings is told by the write, with who wanted it, and not by whoever reads it first.
+# A version that a pending write is storing is recorded by that write, with its actor.
 IS_BEING_WRITTEN = sa.select(
     sa.exists().where(
         soul_writes.c.agent_id == sa.bindparam("agent"),
@@ -136,12 +135,12 @@ FORGET_VERSIONS = sa.delete(soul_versions).where(_is_agents, soul_versions.c.seq
 
 
 def digest(content: str) -> str:
-    """SHA-256 of a soul, hex: what gateways, devices and this hub know it by."""
+    """Return the SHA-256 of a soul in hex, its identity at gateways, devices and this hub."""
     return hashlib.sha256(content.encode()).hexdigest()
 
 
 def find_place(c: sa.Connection, agent_id: AgentId) -> SoulPlace | None:
-    """Where the soul of an agent is kept; ``None``: there is no such agent."""
+    """Return the location of an agent's soul; ``None`` if the agent does not exist."""
     row = c.execute(PLACE, {"agent": agent_id}).one_or_none()
     return None if row is None else SoulPlace(**row._mapping)
 
@@ -149,20 +148,20 @@ def find_place(c: sa.Connection, agent_id: AgentId) -> SoulPlace | None:
 def list_versions(
     c: sa.Connection, agent_id: AgentId, *, limit: int, below: int | None = None
 ) -> list[SoulVersion]:
-    """The newest versions first.
+    """Return versions, newest first.
 
     Args:
-        below: those with a smaller number only.
+        below: only versions with smaller numbers.
     """
     given = {"agent": agent_id, "below": 2**53 if below is None else below, "most": limit}
     return [SoulVersion(**row._mapping) for row in c.execute(VERSIONS, given)]
 
 
 def get_version(c: sa.Connection, agent_id: AgentId, seq: int) -> tuple[SoulVersion, str]:
-    """A version and its text.
+    """Return a version and its text.
 
     Raises:
-        UnknownSoulVersion: see there.
+        UnknownSoulVersion: the version does not exist, or was deleted.
     """
     row = c.execute(VERSION, {"agent": agent_id, "number": seq}).one_or_none()
     if row is None:
@@ -173,13 +172,13 @@ def get_version(c: sa.Connection, agent_id: AgentId, seq: int) -> tuple[SoulVers
 
 
 def last_there(c: sa.Connection, agent_id: AgentId) -> str | None:
-    """The hash of the last version that is known to have been where the agent lives."""
+    """Return the hash of the last version that is known to have been in place."""
     found = c.execute(LAST_THERE, {"agent": agent_id}).scalar_one_or_none()
     return None if found is None else str(found)
 
 
 def last_version(c: sa.Connection, agent_id: AgentId) -> int:
-    """The number of the newest version; 0: there is none."""
+    """Return the number of the newest version; 0 without versions."""
     return int(c.execute(LAST_VERSION, {"agent": agent_id}).scalar_one())
 
 
@@ -193,17 +192,17 @@ def note_seen(
     kept: int,
     since: int | None = None,
 ) -> bool:
-    """Keep what was found where the agent lives, unless that is known; whether it is new.
+    """Record the soul that was read, unless it is known. Return True if it is new.
 
     Args:
-        since: the newest version before it was looked for; where there is a newer one by now, what was
-            found may be what that one replaced, and is not kept.
+        since: newest version before the read; with a newer one, the text read may be outdated and is not
+            recorded.
     """
     if since is not None and last_version(c, agent_id) != since:
         return False
     sha256 = digest(content)
     if "\0" in content or last_there(c, agent_id) == sha256:
-        return False  # PostgreSQL keeps no text with a NUL
+        return False  # PostgreSQL stores no text with a NUL
     if c.execute(IS_BEING_WRITTEN, {"agent": agent_id, "hash": sha256}).scalar_one():
         return False
     add_version(c, NewVersion(agent_id=agent_id, kind="seen", content=content, actor=actor, at=at), kept=kept)
@@ -211,9 +210,9 @@ def note_seen(
 
 
 def add_version(c: sa.Connection, new: NewVersion, *, kept: int) -> int:
-    """Keep a version, and the newest *kept* of its agent with it; returns its number.
+    """Add a version and delete all but the newest *kept*. Return its number.
 
-    However many there may be, those beyond ``HISTORY_BYTES`` go, the newest one excepted.
+    Versions beyond ``HISTORY_BYTES`` are deleted too, except the newest.
     """
     seq = last_version(c, new.agent_id) + 1
     size = len(new.content.encode())
