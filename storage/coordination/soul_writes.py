@@ -1,9 +1,9 @@
 """Writes of souls: each is stored before it is sent, and ends once.
 
 At most one write of an agent's soul is open. The hash of the previous soul is stored in the row before the
-write is sent (``expected_sha256``). After a failure, a process reads the
-soul and compares the hashes. So it knows whether the write is done, still to be done, or lost against
-another writer. Every move states in its UPDATE the values that it read. The text is in the row while it is open, and among the versions afterwards.
+write is sent (``expected_sha256``). After a failure, a process reads the soul and compares the hashes. So it
+knows whether the write is done, still to be done, or lost against another writer. Every move states in its
+UPDATE the values that it read. The text is in the row while it is open, and among the versions afterwards.
 """
 
 from typing import Any, Final, Literal

@@ -1,8 +1,8 @@
-"""Agreement about the past: how far the hub knows each device's store, and what was lost on either side.
+"""Agreement with devices about past items: how far each store is known, and losses on either side.
 
-A store has an id, and a counter that grows with every row that a hub wrote. Up to the number kept here the
-ledger of items has all of it, so what is behind is taken in, page by page. A store that is new, or has
-fewer rows than it had, is compared whole then: what the ledger has and the device lacks is sent again.
+A store has an id, and a counter that grows with every row that a hub wrote. The ledger of items has all rows
+up to the counter stored here; later rows are fetched page by page. A store that is new, or lost rows, is
+compared completely afterwards: items that the ledger has and the device lacks are sent again.
 """
 
 from collections.abc import Collection, Container, Sequence
@@ -33,19 +33,19 @@ from storage.schema import agents, device_stores, items, run_calls, unit_ledger
 
 Cause = Literal["first", "store_older", "store_replaced", "hub_older", "asked"]
 
-FROM_THE_START: Final = ""  # of *resend_after*: no call id is less
+FROM_THE_START: Final = ""  # value of *resend_after*: less than every call id
 
 
 class StoreRow(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a device's store is known. Instants are epoch milliseconds.
+    """Progress of the agreement with a device's store. Instants are epoch milliseconds.
 
     Attributes:
         counter: all rows up to it are in the ledger.
-        resend_after: the ledger is compared with the store, in the order of call ids; this one is
-            the last that was. ``None``: it need not be.
-        cause: of the comparison that was last, or is under way until *agreed_at*.
-        sent, taken, refused: rows that were sent again, taken into the ledger, and refused by the device.
-        problem: why it did not come to its end at the last try.
+        resend_after: last call id compared with the store so far; ``None``: no comparison is due.
+        cause: cause of the last comparison, or of the running one until *agreed_at*.
+        sent, taken, refused: numbers of rows that were sent again, added to the ledger, refused by the
+            device.
+        problem: reason why the last attempt failed.
     """
 
     device_id: DeviceId
@@ -62,9 +62,9 @@ class StoreRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToldRow(msgspec.Struct, frozen=True):
-    """A row of a device as a new item, with the counter that the device has for it as *version*.
+    """Row of a device as a new item, with the device's counter for it as *version*.
 
-    *inserted_by* is the call that made the row, where its newest call is another one.
+    *inserted_by*: the call that inserted the row, if its newest call is another one.
     """
 
     item: ItemRow
@@ -72,7 +72,7 @@ class ToldRow(msgspec.Struct, frozen=True):
 
 
 class Resent(msgspec.Struct, frozen=True):
-    """An item that its device has again, in the row *row_id* where it said so."""
+    """Item that its device stores again; *row_id*: its row, if the device named it."""
 
     item_id: str
     row_id: str | None
@@ -93,28 +93,28 @@ BEGIN = {
 
 
 def find_store(c: sa.Connection, device_id: DeviceId) -> StoreRow | None:
-    """How far the device's store is known; ``None``: it never told of one."""
+    """Return the state of the device's store; ``None``: the device never reported a store."""
     row = c.execute(STORE, {"device": device_id}).one_or_none()
     return None if row is None else StoreRow(**row._mapping)
 
 
 def list_stores(c: sa.Connection) -> list[StoreRow]:
-    """Those of all devices."""
+    """Return the states of all devices' stores."""
     return [StoreRow(**row._mapping) for row in c.execute(STORES.order_by(device_stores.c.device_id))]
 
 
 def mark_of(known: StoreRow) -> StoreMark:
-    """How far the hub knows the store, as its device is told."""
+    """Return the store's known id and counter, as sent to its device."""
     return StoreMark(id=known.store_id, counter=known.counter)
 
 
 def is_to_compare(known: StoreRow | None, mark: StoreMark) -> bool:
-    """Whether a store is another one than that which is known, or has come less far."""
+    """Return True if the store is new, or has a lower counter than is known."""
     return known is None or known.store_id != mark.id or known.counter > mark.counter
 
 
 def greet(c: sa.Connection, device_id: DeviceId, mark: StoreMark, at: int) -> None:
-    """A device said how far its store has come: compare the ledger with it, if the two cannot agree."""
+    """Process a device's report of its store: start a comparison if the store is new or lost rows."""
     known = find_store(c, device_id)
     if not is_to_compare(known, mark):
         return
@@ -129,16 +129,16 @@ def greet(c: sa.Connection, device_id: DeviceId, mark: StoreMark, at: int) -> No
 
 
 class NoStore(HubError):
-    """The device never told how far its store has come: it cannot list its rows."""
+    """Error: the device never reported a store, so it cannot list its rows."""
 
     code = ErrorCode.CALL_UNSUPPORTED
 
 
 def compare_again(c: sa.Connection, device_id: DeviceId, at: int, *, actor: str) -> None:
-    """A person wants the ledger compared with the device's store, when it connects next.
+    """Request a comparison of the ledger with the device's store at its next connection.
 
     Raises:
-        NoStore: see there.
+        NoStore: the device never reported a store.
     """
     if not _begin(c, device_id, "asked", at):
         raise NoStore("this device cannot tell which rows it has; let it run a newer program")
@@ -158,20 +158,19 @@ HEARD = COMPARED.where(
 
 
 def note_counter(c: sa.Connection, device_id: DeviceId, counter: int) -> None:
-    """A device answered a call, for which its store has this number.
+    """Record the store's counter for a call that the device answered.
 
-    What its store has up to it was planned before by this hub, so the ledger has it: unless the two have
-    not agreed yet.
+    This hub planned every row up to it, so the ledger has them, unless a comparison is still due.
     """
     c.execute(HEARD, {"device": device_id, "heard": counter})
 
 
 def note_problem(c: sa.Connection, device_id: DeviceId, problem: str | None) -> None:
-    """Keep why the comparison did not come to its end."""
+    """Record why the comparison failed, or ``None``."""
     c.execute(COMPARED.values(problem=problem), {"device": device_id})
 
 
-# --- what the device lost ---
+# --- items that the device lost ---
 
 AT_DEVICE = (
     ITEMS.add_columns(run_calls.c.payload)
@@ -203,10 +202,10 @@ READ_AGAIN = sa.delete(unit_ledger).where(
 
 
 def list_at_device(c: sa.Connection, device_id: DeviceId, *, after: str, limit: int) -> list[ItemRow]:
-    """Items that the device has said it has, by call id; where its owner rejected one, not.
+    """Return items that the device confirmed, by call id, without those that its owner rejected.
 
-    Their *source* and *data* are filled in from what was planned, as long as that is kept; *data* is empty
-    where nobody knows all of it.
+    Their *source* and *data* are completed from the planned payloads, as long as these are stored; *data* is
+    empty if it is not completely known.
     """
     found = c.execute(AT_DEVICE, {"device": device_id, "after": after, "most": limit}).all()
     return [_whole(item_of(row), row.payload or {}) for row in found]
@@ -214,7 +213,7 @@ def list_at_device(c: sa.Connection, device_id: DeviceId, *, after: str, limit: 
 
 def _whole(item: ItemRow, payload: dict[str, Any]) -> ItemRow:
     data = item.data
-    if item.config_fingerprint == TAKEN and item.verdict != "open":  # its device told its name at most
+    if item.config_fingerprint == TAKEN and item.verdict != "open":  # the device reported at most its name
         data = payload.get("data", {}) if payload.get("action", "insert") == "insert" else {}
     return msgspec.structs.replace(item, data=data, source=item.source or payload.get("source"))
 
@@ -229,12 +228,12 @@ def note_resent(
     after: str | None,
     at: int,
 ) -> None:
-    """The ledger is compared with the store up to the call *after*; ``None``: to its end.
+    """Record the comparison up to the call *after*; ``None``: to the end.
 
     Args:
-        unknown: the device lost them, and the hub does not know what they said: their sources are
-            read again.
-        refused: how many the device did not take.
+        unknown: items that the device lost and whose data the hub does not know: their sources are read
+            again.
+        refused: number of items that the device did not accept.
     """
     for one in resent:
         c.execute(HAS_AGAIN, {"item": one.item_id, "row": one.row_id, "now": at})
@@ -249,7 +248,7 @@ def note_resent(
     c.execute(COMPARED.values(resend_after=after, **counted), {"device": device_id})
 
 
-# --- what the hub does not know ---
+# --- rows that the hub does not know ---
 
 _MINE = ITEMS.where(items.c.device_id == sa.bindparam("device"))
 PLANNED = sa.select(run_calls.c.call_id, run_calls.c.item_id).where(
@@ -272,7 +271,7 @@ _Place = tuple[str, str, str]
 
 
 class _Ledger:
-    """What the ledger has of some rows of a device.
+    """Ledger entries for some rows of a device.
 
     Attributes:
         planned: those of their calls that this hub planned.
@@ -302,7 +301,7 @@ class _Ledger:
                     self._by_place.setdefault(_place_of(item_of(row)), []).append(item_of(row))
 
     def find(self, row: ToldRow) -> ItemRow | None:
-        """Return the item that the row is of: by its calls, or as the row that the ledger has for it."""
+        """Return the item of the row: by its calls, or by the row id in the ledger."""
         call_id, inserted_by = row.item.call_id, row.inserted_by or ""
         return (
             self._by_call.get(call_id)
@@ -338,9 +337,9 @@ def _place_of(item: ItemRow) -> _Place:
 
 
 def list_doubtful(c: sa.Connection, told: Sequence[ToldRow], *, device_id: DeviceId) -> set[str]:
-    """Calls of which the device is to be asked whether it has done them, before *told* is taken in.
+    """Return calls that the device must confirm before ``take_rows``.
 
-    They are the newest of items whose rows *told* may have by another call.
+    They are the newest calls of items whose rows the device may have reported under another call.
     """
     ledger = _Ledger(c, device_id, told)
     found: set[str] = set()
@@ -365,13 +364,14 @@ def take_rows(
     at: int,
     lost: Collection[str] = (),
 ) -> int:
-    """Take what the device told of into the ledger, as far as it is not there; returns how many rows.
+    """Add the rows that the device reported to the ledger, as far as they are new. Return their number.
+
+    Of a row that is known, only its place, call and verdict count.
 
     Args:
-        told: of a known row the place, the call and the owner's word count.
-        mark: the store's id, and the counter up to which *told* goes.
-        is_last: nothing is behind it.
-        lost: calls that the ledger has as answered, and the device has not done.
+        mark: the store's id, and the counter up to which the reported rows go.
+        is_last: no rows follow.
+        lost: calls that are answered in the ledger but that the device has not done.
     """
     ledger = _Ledger(c, device_id, told)
     taken = sum(_take(c, row, ledger, {*lost}, at) for row in told)
@@ -383,7 +383,7 @@ def take_rows(
 
 
 def _take(c: sa.Connection, row: ToldRow, ledger: _Ledger, lost: set[str], at: int) -> bool:
-    """Take one row in; returns whether the ledger knew less of it."""
+    """Add one row. Return True if it was news for the ledger."""
     one, known = row.item, ledger.find(row)
     if known is not None and known.call_id == one.call_id:
         if known.told_at is None or known.row_id != one.row_id:
@@ -423,7 +423,7 @@ def _detach(c: sa.Connection, known: ItemRow | None, one: ItemRow) -> None:
 
 
 def _change_row(c: sa.Connection, item: ItemRow, row_id: str | None) -> None:
-    """Let the newest call of an item change the row *row_id*, whatever row it was to make or to change."""
+    """Make the newest call of an item update the row *row_id*, whatever its previous target."""
     c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(item, row_id=row_id)))
     payload = c.execute(PAYLOAD, {"call": item.call_id}).scalar()
     if item.told_at is None and payload is not None:
@@ -436,14 +436,14 @@ def _read_again(c: sa.Connection, item: ItemRow) -> None:
 
 
 def _newer(known: ItemRow, told: ItemRow) -> ItemRow:
-    """An item that the device has in a later version than the ledger knows."""
+    """Return the item in the device's version, which is later than the ledger's."""
     return msgspec.structs.replace(
         known,
         call_id=told.call_id,
         row_id=told.row_id,
         told_at=known.told_at or told.told_at,
         before=None,
-        # No version that there was before: the id of its call would be one that the device has answered.
+        # Never a lower version: the id of its next call would be one that the device has answered.
         version=max(known.version, told.version),
         config_fingerprint=TAKEN,
         quote_hash=told.quote_hash,
@@ -460,9 +460,9 @@ def _note_taken(
 ) -> None:
     known = find_store(c, device_id)
     if known is None:
-        return  # the device was removed meanwhile
+        return  # the device was deleted meanwhile
     changes: dict[str, Any] = {"store_id": mark.id, "counter": mark.counter, "problem": None}
-    if count and known.agreed_at is not None:  # nothing was compared: it is the hub that was restored
+    if count and known.agreed_at is not None:  # no comparison was due: the hub was restored from a backup
         changes |= {"cause": "hub_older", "began_at": at, "agreed_at": None, "sent": 0, "refused": 0}
         changes["taken"] = count
     elif count:

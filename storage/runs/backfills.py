@@ -1,8 +1,8 @@
-"""Backfills: runs for fires of long ago that had none, in one transaction.
+"""Backfills: runs for past fires that had none, in one transaction.
 
-What was decided about a fire is told by one row, so a row that tells of several fires,
-of which some now get a run, is written anew in parts. Which parts these are only the
-schedule's trigger knows; a ``BackfillPlan`` says it, from rows as ``look`` saw them.
+A row may describe the decision about several fires. If some of them now get a run, the row is replaced by
+parts. Only the schedule's trigger knows these parts: a ``BackfillPlan`` contains them, based on the rows that
+``look`` returned.
 """
 
 from collections.abc import Sequence
@@ -28,19 +28,19 @@ from storage.schema import schedule_fires
 
 
 class BackfillSight(msgspec.Struct, frozen=True):
-    """What is known about fires of long ago: the rows that tell of them, and the runs some of them had."""
+    """Rows that describe past fires, and the runs that some fires had."""
 
     rows: tuple[FireRow, ...]
     runs: dict[int, RunId]
 
 
 class BackfillPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Runs to be made, ascending, and what their fires' rows become.
+    """Runs to create, ascending, and the changes of their fires' rows.
 
     Attributes:
-        due: the schedule, with what these runs are made with.
-        dropped: rows as they were seen, which tell of these fires and perhaps of others.
-        kept: what is to be told of those others.
+        due: the schedule, with the properties of the new runs.
+        dropped: rows that describe these fires and perhaps others, as they were read.
+        kept: new rows for these other fires.
     """
 
     due: DueSchedule
@@ -60,16 +60,16 @@ DROP_FIRE = sa.delete(schedule_fires).where(
 
 
 def look(c: sa.Connection, due: DueSchedule, fires: Sequence[int]) -> BackfillSight:
-    """What is known about these fires of a schedule, ascending and at least one."""
+    """Return the rows and runs of these fires of a schedule, ascending and at least one."""
     rows = fires_within(c, due.schedule.id, fires[0], fires[-1])
     return BackfillSight(tuple(rows), runs_of_fires(c, due.schedule, fires))
 
 
 def backfill(c: sa.Connection, plan: BackfillPlan, at: int, *, actor: str) -> list[RunId]:
-    """Queue the runs of the plan; one is ready after the other, in the order of their fires.
+    """Queue the runs of the plan, with increasing start times in the order of their fires.
 
     Raises:
-        Conflict: other fires of these were backfilled meanwhile; nothing was written.
+        Conflict: other fires of these rows were backfilled meanwhile; nothing was written.
     """
     schedule = plan.due.schedule
     for row in plan.dropped:

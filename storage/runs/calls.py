@@ -1,4 +1,4 @@
-"""Calls on their way to a device: which are open, that they were sent, what became of them."""
+"""Calls to devices: open calls, sending, settling."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ OPEN = (CallState.PLANNED, CallState.SENT)
 
 
 class OpenCall(msgspec.Struct, frozen=True):
-    """A call that is not settled: PLANNED, or SENT *sends* times."""
+    """Call that is not settled: PLANNED, or SENT *sends* times."""
 
     call_id: CallId
     unit_key: str
@@ -33,7 +33,7 @@ class OpenCall(msgspec.Struct, frozen=True):
 
 OF_UNIT = (run_calls.c.run_id == sa.bindparam("run"), run_calls.c.unit_key == sa.bindparam("unit"))
 AMONG = run_calls.c.call_id.in_(sa.bindparam("calls", expanding=True))
-# Spelled out, so that the index of open calls serves; a bound parameter could not use it.
+# Literal text, because a bound parameter could not use the index of open calls.
 IS_OPEN = sa.text(f"run_calls.state IN ({spelled(OPEN)})")
 OPEN_CALLS = (
     sa.select(
@@ -58,15 +58,15 @@ MARK_SENT = (
 
 
 def open_calls(c: sa.Connection, run_id: RunId) -> list[OpenCall]:
-    """The calls of a run that are not settled, by unit and ordinal."""
+    """Return the calls of a run that are not settled, by unit and ordinal."""
     return [OpenCall(*row) for row in c.execute(OPEN_CALLS, {"run": run_id})]
 
 
 def mark_sent(c: sa.Connection, held: HeldRun, call_ids: Sequence[CallId], at: int) -> list[CallId]:
-    """These calls are about to leave: SENT, once more. Returns those that may; a settled one may not.
+    """Mark calls as SENT before they are sent. Return those that may be sent; settled ones may not.
 
     Raises:
-        StaleRun: the run is held under another fence, or has ended; nothing was written.
+        StaleRun: the run has another fence, or has ended; nothing was written.
     """
     check_held(c, held)
     marked: set[str] = set()
@@ -86,7 +86,7 @@ CALL_BY_ID = (
     )
     .join_from(run_calls, runs, runs.c.id == run_calls.c.run_id)
     .where(run_calls.c.call_id == sa.bindparam("call"))
-    .with_for_update(of=runs)  # the run first, like everybody who writes for it: nobody waits in a circle
+    .with_for_update(of=runs)  # locks the run first, like all writers, against deadlocks
 )
 SETTLE_CALL = (
     sa.update(run_calls)
@@ -122,23 +122,22 @@ def settle_call(
     counter: int | None = None,
     epoch: int | None = None,
 ) -> bool:
-    """The call came to its end by *event* (ACKED, REJECTED, GIVEN_UP); False if it had before.
+    """Settle a call by *event* (ACKED, REJECTED, GIVEN_UP). Return False if it was settled before.
 
-    An answer counts whatever has become of the run meanwhile, and forgives its
-    crashes. With ACKED the ledger has it that the item's device knows it. An unknown id changes
-    nothing and is False too.
+    An answer counts whatever the state of its run, and resets the run's crash count. ACKED also records in
+    the ledger that the device has the item. An unknown id changes nothing and returns False.
 
     Args:
-        result: what is kept of the answer; any JSON value.
-        row_id: of the row that an insert made.
-        is_gone: the row that an update was for is not there any more: its owner has rejected the
-            item, and the call, ACKED, has changed nothing.
-        counter: that the device's store has for the call, where it said so.
-        epoch: of the connection that the answer came over, if it is one.
+        result: part of the answer to store; any JSON value.
+        row_id: id of the row that an insert created.
+        is_gone: the row of an update no longer exists: its owner rejected the item, and the call, ACKED,
+            changed nothing.
+        counter: the device's store counter for the call, if reported.
+        epoch: number of the connection that the answer came over, if any.
 
     Raises:
-        DeviceGone: the device has connected again since, and may have lost what it answered; nothing was
-            written, and the call is sent again.
+        DeviceGone: the device has reconnected since, and may have lost the call; nothing was written, and the
+            call is sent again.
         IllegalTransition: the call was never marked as sent; nothing was written.
     """
     call = c.execute(CALL_BY_ID, {"call": call_id}).one_or_none()
@@ -172,7 +171,7 @@ STATES_OF_UNIT = (
 
 
 def count_calls(c: sa.Connection, run_id: RunId, unit_key: str) -> tuple[int, int, dict[CallState, int]]:
-    """How many calls the unit has, how many of them are open, and how many are in each state."""
+    """Return the number of the unit's calls, of its open calls, and of its calls in each state."""
     rows = c.execute(STATES_OF_UNIT, {"run": run_id, "unit": unit_key}).all()
     counts = {row.state: row.calls for row in rows}
     return sum(counts.values()), sum(counts.get(state, 0) for state in OPEN), counts

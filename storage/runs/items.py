@@ -1,9 +1,8 @@
-"""The ledger of items: what was found for whom, what its device has of it, and what its owner said.
+"""Ledger of items: what agents extracted for each user, what the device has, and the owner's verdict.
 
-One row an item, for as long as its agent: a later run, another prompt or another
-source that finds it again sends nothing. ``storage.runs.plans`` writes it in the
-transaction that plans a unit; who decides is a pure function that is handed in
-(``hub.runs.matching``).
+An item has one row as long as its agent exists: if a later run, another prompt or another source finds it
+again, nothing is sent. ``storage.runs.plans`` writes the row in the transaction that plans a unit. A pure
+function that is passed in makes the decisions (``hub.runs.matching``).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,29 +16,31 @@ from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from storage.kernel.columns import Int, in_parts
 from storage.schema import agents, items, run_calls, runs
 
-# The fingerprint of an item that its device told of: nobody knows what it was found by, and as what.
+# Fingerprint of an item that its device reported: which config found it is unknown.
 TAKEN: Final = ""
 
 Verdict = Literal["open", "approved", "edited", "rejected"]
 CallAction = Literal["insert", "update"]
 
 DAY_MS = 86_400_000
-MOST_OF_A_DAY = 200  # items of one table and day that are looked at for one that was found
-MOST_DAYS = 100  # of one unit: what has more is a calendar, and no mail that somebody has forwarded
+MOST_OF_A_DAY = 200  # items of one table and day that are compared with a new item
+MOST_DAYS = 100  # of one unit: a unit with more days is a calendar and no forwarded mail
 
 
 class FoundItem(msgspec.Struct, frozen=True, kw_only=True):
-    """An item as it was read in a unit.
+    """Item as extracted from a unit.
 
     Attributes:
-        ordinal: its place among those of its unit.
-        main: what names it, folded; *likeness* is a digest of it and its table.
-        quote_hash: of the folded quote, so that blanks and case make no other one.
-        words_hash: of the folded quote too, whatever else *quote_hash* tells apart: as a device knows it.
-        place_hash: likewise, of the whole sentences that it stands in: another prompt may quote less of them.
-        date_ms: the day it is about, where it has one; UTC epoch milliseconds.
-        source: what is told of its place, as it goes on the wire.
-        is_by_rule: a rule read it, so it says what its source says, whatever the quote leaves out of that.
+        ordinal: its position among the unit's items.
+        main: normalized name; *likeness* is a digest of it and its table.
+        quote_hash: hash of the normalized quote, independent of blanks and case.
+        words_hash: hash of the normalized quote alone, as a device knows it, without the other parts of
+            *quote_hash*.
+        place_hash: hash of the sentences that contain the quote, because another prompt may quote less of
+            them.
+        date_ms: its day, if any; UTC epoch milliseconds.
+        source: description of its place, as sent to the device.
+        is_by_rule: a rule extracted it, so it matches its source even where the quote is shorter.
     """
 
     ordinal: int
@@ -57,19 +58,19 @@ class FoundItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An item of the ledger. Instants are epoch milliseconds.
+    """Item of the ledger. Instants are epoch milliseconds.
 
     Attributes:
-        agent_id: ``None``: its device told of it, and no agent has found it again yet.
-        config_fingerprint: ``TAKEN``: its device told of it, so *data* may be a part, or nothing.
-        data: as the newest call has it.
-        source: where it was found, as told to the device; ``None``: planned by an older release, or not
-            wanted by its owner.
-        before: as its device has it, while the newest call changes a row and is not answered.
-        call_id: of its newest call, planned in *run_id*.
-        row_id: the row at its device, where it has told one.
-        told_at: when the newest call was answered; ``None``: its device may not have it.
-        version: how many calls it has led to.
+        agent_id: ``None``: its device reported it, and no agent has found it again yet.
+        config_fingerprint: ``TAKEN``: its device reported it, so *data* may be partial or empty.
+        data: data of the newest call.
+        source: its place, as sent to the device; ``None``: planned by an older release, or rejected by its
+            owner.
+        before: data that its device has while the newest call, an update, is not answered.
+        call_id: its newest call, planned in *run_id*.
+        row_id: its row at the device, if reported.
+        told_at: time of the answer to the newest call; ``None``: its device may not have it.
+        version: number of its calls.
     """
 
     id: str
@@ -99,12 +100,12 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KnownItem(msgspec.Struct, frozen=True, kw_only=True):
-    """An item of the ledger, and how its newest call stands.
+    """Item of the ledger with the state of its newest call.
 
     Attributes:
-        call_state: ``None``: the call is not kept any more, or was dropped before it left.
-        call_unit: the unit that the call was planned for last.
-        held_by: the run that has the call, if it has not ended.
+        call_state: ``None``: the call's row was deleted, or the call was dropped before sending.
+        call_unit: the unit that the call was last planned for.
+        held_by: the run of the call, if it has not ended.
     """
 
     row: ItemRow
@@ -114,7 +115,7 @@ class KnownItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finder(msgspec.Struct, frozen=True, kw_only=True):
-    """Who plans a unit, and when (epoch milliseconds)."""
+    """Planner of a unit; *at* in epoch milliseconds."""
 
     user_id: UserId
     agent_id: AgentId
@@ -126,9 +127,9 @@ class Finder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ledger knows: all of the unit, and what is like the found ones in the device's other units.
+    """Known items: all of the unit, and similar ones of the device's other units.
 
-    *here* holds what other agents of the user found in the same unit of the same device too.
+    *here* includes items that other agents of the user found in the same unit of the same device.
     """
 
     finder: Finder
@@ -137,7 +138,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlannedCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A call to be made. *payload* is all that delivery needs to build it."""
+    """Call to send. *payload*: all that delivery needs to build it."""
 
     call_id: CallId
     ordinal: int
@@ -148,15 +149,14 @@ class PlannedCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of one found item.
+    """Decision about an extracted item.
 
     Attributes:
         before: its row in the ledger; ``None``: it has none yet.
-        after: the row as it is to be; ``None``: it stays as it is, or is known in another unit.
-        call: what is sent; ``None``: nothing, for it is known.
-        awaits: the item that its device has to have been told of before the unit is known for good.
-        is_behind: its device may have something older, which has to be known first; the unit is
-            read again.
+        after: its new row; ``None``: unchanged, or known in another unit.
+        call: call to send; ``None``: none, because the item is known.
+        awaits: item that its device must have before the unit is done.
+        is_behind: its device may have an older version, which must be settled first; the unit is read again.
     """
 
     before: ItemRow | None = None
@@ -182,22 +182,22 @@ _KNOWN = (
     .outerjoin(run_calls, run_calls.c.call_id == items.c.call_id)
     .outerjoin(runs, runs.c.id == run_calls.c.run_id)
 )
-# Two agents that read the same file of one device read the same source.
+# Agents that read the same file of one device read the same source.
 _IS_HERE = sa.and_(
     items.c.unit_key == sa.bindparam("unit"),
     sa.or_(items.c.agent_id == sa.bindparam("agent"), items.c.device_id == sa.bindparam("device")),
 )
-# In no order: SQLite would go through all items of the user by an index that has that order.
+# Unordered: to sort, SQLite would scan all items of the user by an ordered index.
 OF_UNIT = _KNOWN.where(items.c.user_id == sa.bindparam("user"), _IS_HERE)
 _ELSEWHERE = _KNOWN.where(items.c.unit_key != sa.bindparam("unit"))
-# SQLite takes an index of one equal column for better than one of a list: it is not to see these two as such.
+# SQLite prefers an index on an equal column to one on a list: the empty text hides these two columns.
 ALIKE = _ELSEWHERE.where(
     items.c.likeness.in_(sa.bindparam("likenesses", expanding=True)),
     items.c.device_id + "" == sa.bindparam("device"),
     items.c.user_id + "" == sa.bindparam("user"),
 )
-# By the words that it was found in: a model may call it something else each time that it is asked, and of
-# what only its device has told the name may not be known.
+# By quote: a model may name the same item differently each time, and a device may report an item without its
+# name.
 QUOTED = _ELSEWHERE.where(
     items.c.quote_hash.in_(sa.bindparam("quotes", expanding=True)),
     items.c.device_id == sa.bindparam("device"),
@@ -217,12 +217,12 @@ OF_DAY = (
 
 
 def unknown_likeness(quote_hash: str) -> str:
-    """The likeness of an item whose name is not known, but its quote."""
+    """Return the likeness of an item with a quote but without a known name."""
     return f"quote {quote_hash}"
 
 
 def known_items(c: sa.Connection, finder: Finder, found: Iterable[FoundItem]) -> Known:
-    """What the ledger knows of a unit and of what was found in it."""
+    """Return the known items of a unit, and those similar to the items found in it."""
     mine = {"user": finder.user_id, "device": finder.device_id, "unit": finder.unit_key}
     here = _in_order(c.execute(OF_UNIT, mine | {"agent": finder.agent_id}))
     elsewhere: dict[str, KnownItem] = {}
@@ -234,7 +234,7 @@ def known_items(c: sa.Connection, finder: Finder, found: Iterable[FoundItem]) ->
         elsewhere |= {one.row.id: one for one in quoted}
     days = sorted({(item.table, item.date_ms // DAY_MS) for item in found if item.date_ms is not None})
     for table, day in days if len(days) <= MOST_DAYS else ():
-        # A day of somebody's zone may begin on the one before, and end on the one after.
+        # A day in the user's time zone may overlap the UTC days before and after.
         about = {"table": table, "since": (day - 1) * DAY_MS, "until": (day + 2) * DAY_MS}
         near = c.execute(OF_DAY, mine | about | {"most": MOST_OF_A_DAY})
         elsewhere |= {row.id: _known(row) for row in near}
@@ -242,7 +242,7 @@ def known_items(c: sa.Connection, finder: Finder, found: Iterable[FoundItem]) ->
 
 
 def _in_order(rows: Iterable[Any]) -> list[KnownItem]:
-    """Items of the ledger, the oldest first."""
+    """Return items of the ledger, oldest first."""
     return sorted(map(_known, rows), key=lambda one: (one.row.created_at, one.row.id))
 
 
@@ -257,7 +257,7 @@ def _known(row: Any) -> KnownItem:
 
 
 def item_of(row: Any) -> ItemRow:
-    """A row of ``ITEMS``."""
+    """Convert a row of ``ITEMS``."""
     told = {name: getattr(row, name) for name in ItemRow.__struct_fields__}
     return ItemRow(**(told | {"warnings": tuple(row.warnings)}))
 
@@ -272,7 +272,7 @@ CHANGE_ITEM = (
 
 
 def write_items(c: sa.Connection, decisions: Sequence[Decision]) -> None:
-    """What was decided, as it is to stand in the ledger."""
+    """Write the decided rows to the ledger."""
     fresh = [one.after for one in decisions if one.after is not None and one.before is None]
     changed = [one.after for one in decisions if one.after is not None and one.before is not None]
     if fresh:
@@ -282,13 +282,13 @@ def write_items(c: sa.Connection, decisions: Sequence[Decision]) -> None:
 
 
 def change_of(item: ItemRow) -> dict[str, Any]:
-    """What ``CHANGE_ITEM`` is executed with."""
+    """Return the parameters of ``CHANGE_ITEM``."""
     values = values_of(item)
     return {"item": item.id} | {f"new_{name}": values[name] for name in _CHANGED}
 
 
 def values_of(item: ItemRow) -> dict[str, Any]:
-    """What ``ADD_ITEM`` is executed with."""
+    """Return the parameters of ``ADD_ITEM``."""
     return msgspec.structs.asdict(item) | {"warnings": list(item.warnings)}
 
 
@@ -298,7 +298,7 @@ TOLD = (
     .values(
         row_id=sa.func.coalesce(sa.bindparam("row", type_=sa.Text), items.c.row_id),
         before=None,
-        # A verdict that came before the answer did is of this very version.
+        # A verdict that came before the answer concerns this version.
         verdict=sa.case((items.c.told_at.is_(None), "open"), else_=items.c.verdict),
         verdict_at=sa.case((items.c.told_at.is_(None), sa.null()), else_=items.c.verdict_at),
         told_at=sa.func.coalesce(items.c.told_at, sa.bindparam("now", type_=Int)),
@@ -320,17 +320,17 @@ GONE = (
 
 
 def note_answer(c: sa.Connection, call_id: CallId, *, row_id: str | None, at: int) -> None:
-    """Its device has this version of the item, in the row *row_id* where it said so."""
+    """Record that the device has this version of the item, in the row *row_id* if reported."""
     c.execute(TOLD, {"call": call_id, "row": row_id, "now": at})
 
 
 def note_gone(c: sa.Connection, call_id: CallId, at: int) -> None:
-    """The row that the call was to change is not there any more: its owner has rejected the item."""
+    """Record that the row of an update no longer exists: its owner rejected the item."""
     c.execute(GONE, {"call": call_id, "now": at})
 
 
 class ReportedVerdict(msgspec.Struct, frozen=True):
-    """What the owner of a device said to what the call *call_id* brought."""
+    """Verdict of a device's owner about the item of call *call_id*."""
 
     call_id: CallId
     verdict: Literal["approved", "edited", "rejected"]
@@ -344,7 +344,7 @@ JUDGE = (
     .where(items.c.device_id == sa.bindparam("device"), items.c.call_id == sa.bindparam("call"))
     .values(
         verdict=sa.bindparam("said"),
-        # It is never sent again.
+        # A rejected item is never sent again.
         source=sa.case((sa.bindparam("said") == "rejected", sa.null()), else_=items.c.source),
         verdict_at=sa.bindparam("now", type_=Int),
         told_at=sa.func.coalesce(items.c.told_at, sa.bindparam("now", type_=Int)),
@@ -356,10 +356,10 @@ JUDGE = (
 def record_verdicts(
     c: sa.Connection, device_id: DeviceId, verdicts: Sequence[ReportedVerdict], at: int
 ) -> int:
-    """Keep what the owner of a device said; returns how many of these items are known.
+    """Record verdicts of a device's owner. Return the number of known items.
 
-    Verdicts of other devices' items, and of versions that a newer one has replaced, are not.
-    The same report may come again.
+    Verdicts about items of other devices, and about replaced versions, are ignored. A repeated report does no
+    harm.
     """
     said = {one.call_id: one.verdict for one in verdicts}
     before: dict[str, str] = {}
@@ -384,7 +384,7 @@ UNTOLD = (
 
 
 def are_told(c: sa.Connection, ids: Sequence[str]) -> bool:
-    """Whether the device of each of these items has it."""
+    """Return True if the devices of all these items have them."""
     return all(c.execute(UNTOLD, {"ids": part}).scalar_one() == 0 for part in in_parts(ids))
 
 
@@ -410,11 +410,11 @@ def list_items(
     before: tuple[int, str] | None = None,
     limit: int,
 ) -> list[tuple[ItemRow, str]]:
-    """The newest items first, each with the name of its agent.
+    """Return items, newest first, each with the name of its agent.
 
     Args:
-        run_id: those whose newest call it has planned.
-        before: *created_at* and *id* of an item; those that follow it.
+        run_id: only items whose newest call this run planned.
+        before: ``(created_at, id)`` of the last item of the previous page.
     """
     query = NEWEST.limit(limit)
     if user_id is not None:
@@ -431,5 +431,5 @@ def list_items(
 
 
 def count_open(c: sa.Connection) -> int:
-    """How many items are at their devices and wait for their owner's word."""
+    """Return the number of items at their devices without a verdict."""
     return c.execute(REVIEW_QUEUE).scalar_one()

@@ -1,8 +1,8 @@
-"""The journal of a model's answers: what was asked for an agent once is not asked again.
+"""Journal of model answers: a question of an agent is sent to a model only once.
 
-A *question* is a digest that stands for all that decides on its answer. An answer is
-written together with the call that it cost (``record_answer``), before anybody acts upon
-it; so a hub that dies repeats only the questions that were on their way.
+A *question* is a digest of everything that determines its answer. An answer is written together with its cost
+(``record_answer``) before it is used. So a hub that dies repeats only the questions whose answers were
+pending.
 """
 
 from collections.abc import Collection
@@ -15,11 +15,11 @@ from storage.kernel.columns import in_parts
 from storage.runs.model_calls import ModelCall, record_call
 from storage.schema import model_answers
 
-DAY_MS = 86_400_000  # how exactly ``used_at`` is kept: an answer that is found writes at most once a day
+DAY_MS = 86_400_000  # precision of ``used_at``: using an answer writes at most once a day
 
 
 class JournaledAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model answered. *finish* is why the answer ended: ``whole``, ``cut_off`` or ``too_long``."""
+    """Answer of a model. *finish*: why it ended: ``whole``, ``cut_off`` or ``too_long``."""
 
     model: str
     finish: str
@@ -48,7 +48,7 @@ FORGET = sa.delete(model_answers).where(
 def find_answer(
     c: sa.Connection, agent_id: AgentId, question: str, at: int
 ) -> tuple[JournaledAnswer, bool] | None:
-    """What was answered before, if anything, and whether ``touch_answer`` is due."""
+    """Return the stored answer, if any, and True if ``touch_answer`` is due."""
     row = c.execute(ANSWER, {"agent": agent_id, "asked": question}).one_or_none()
     if row is None:
         return None
@@ -57,7 +57,7 @@ def find_answer(
 
 
 def answered(c: sa.Connection, agent_id: AgentId, questions: Collection[str]) -> set[str]:
-    """Those of these questions whose answers are here."""
+    """Return those of the questions that have a stored answer."""
     return {
         str(question)
         for part in in_parts(sorted(questions))
@@ -66,12 +66,12 @@ def answered(c: sa.Connection, agent_id: AgentId, questions: Collection[str]) ->
 
 
 def touch_answer(c: sa.Connection, agent_id: AgentId, question: str, at: int) -> None:
-    """The answer was used: it is kept for longer."""
+    """Record that the answer was used, which extends its retention."""
     c.execute(TOUCH, {"agent": agent_id, "asked": question, "now": at})
 
 
 def record_answer(c: sa.Connection, call: ModelCall, answer: JournaledAnswer) -> None:
-    """The model answered: the answer and what it cost, in one transaction. A first answer stays."""
+    """Record an answer and its cost. The first answer to a question stays."""
     record_call(c, call)
     here = {"agent": call.agent_id, "asked": call.question}
     if c.execute(THERE, here).one_or_none() is not None:
@@ -91,7 +91,7 @@ def record_answer(c: sa.Connection, call: ModelCall, answer: JournaledAnswer) ->
 
 
 def forget_answers(c: sa.Connection, agent_id: AgentId, questions: Collection[str]) -> int:
-    """These answers are of no use, so that asking again may help; returns how many went."""
+    """Delete useless answers, so that the questions are asked again. Return the number deleted."""
     return sum(
         c.execute(FORGET, {"agent": agent_id, "asked": part}).rowcount for part in in_parts(sorted(questions))
     )

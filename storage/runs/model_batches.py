@@ -1,8 +1,7 @@
-"""Questions of a run that were handed in together: where they are, and what they were about.
+"""Batches of a run's questions that were submitted together, with their state.
 
-A batch is written before it is handed in (``made``), and after (``submitted``, with the name
-that the endpoint gave it). So one whose hand-in was cut off is looked for, under our own
-name for it, and nothing is handed in twice.
+A batch is written before it is submitted (``made``), and after (``submitted``, with the endpoint's name for
+it). So an interrupted submission is found again by the hub's name for it, and nothing is submitted twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from storage.schema import model_batches, runs
 
 
 class BatchState(StrEnum):
-    """Where a batch is. A FAILED one brings nothing: its questions are asked one by one."""
+    """State of a batch. The questions of a FAILED batch are asked one by one."""
 
     MADE = "made"
     SUBMITTED = "submitted"
@@ -28,7 +27,7 @@ class BatchState(StrEnum):
 
 
 class BatchRow(msgspec.Struct, frozen=True):
-    """A batch of a run. *questions*: each one's key in the journal, and the unit it is about."""
+    """Batch of a run. *questions*: key in the journal and unit of each question."""
 
     id: str
     agent_id: AgentId
@@ -66,12 +65,12 @@ DROP_BATCH = sa.delete(model_batches).where(
 
 
 def batches_of(c: sa.Connection, run_id: RunId) -> list[BatchRow]:
-    """The batches of a run, the oldest first."""
+    """Return the batches of a run, oldest first."""
     return _rows(c, BATCHES, {"run": run_id})
 
 
 def left_behind(c: sa.Connection, agent_id: AgentId) -> list[BatchRow]:
-    """Batches under way whose runs have ended, cancelled for instance: they are paid for all the same."""
+    """Return open batches whose runs have ended, as after a cancellation: their answers are paid for."""
     return _rows(c, LEFT_BEHIND, {"agent": agent_id})
 
 
@@ -101,7 +100,7 @@ def make_batch(
     questions: Mapping[str, str],
     at: int,
 ) -> None:
-    """These questions are about to be handed in together."""
+    """Record that these questions are about to be submitted together."""
     row = {"id": id, "agent_id": agent_id, "run_id": run_id, "model": model}
     c.execute(sa.insert(model_batches), row | {"questions": dict(questions), "created_at": at})
 
@@ -109,18 +108,18 @@ def make_batch(
 def move_batch(
     c: sa.Connection, id: str, state: BatchState, at: int, *, remote_id: str | None = None
 ) -> None:
-    """The batch was handed in, or came to its end."""
+    """Record that the batch was submitted or has ended."""
     ended = at if state in (BatchState.DONE, BatchState.FAILED) else None
     c.execute(MOVE_BATCH, {"batch": id, "after": state, "remote": remote_id, "now": at, "ended": ended})
 
 
 def drop_batch(c: sa.Connection, id: str) -> None:
-    """The batch never was handed in: its questions may go into another one."""
+    """Delete a batch that was never submitted; its questions may join another batch."""
     c.execute(DROP_BATCH, {"batch": id})
 
 
 def record_answers(c: sa.Connection, calls: Sequence[tuple[ModelCall, JournaledAnswer]]) -> int:
-    """Answers of one agent's batch, and what they cost; returns how many were new. May be repeated."""
+    """Record the answers of an agent's batch and their cost. Return the number of new ones. Repeatable."""
     if not calls:
         return 0
     known = answered(c, calls[0][0].agent_id, [call.question for call, _ in calls])

@@ -1,7 +1,7 @@
-"""What a model was asked, and what each answer cost: one row for each question that was sent.
+"""Requests to models, and their cost: one row for each question that was sent.
 
-Money that was spent is a fact, whatever has become of the run meanwhile: it is written
-without a look at the run's fence, and added to the run in the same transaction.
+The cost of a request counts whatever the state of its run. It is written without a check of the run's fence,
+and added to the run in the same transaction.
 """
 
 import msgspec
@@ -13,14 +13,14 @@ from storage.kernel.columns import Int
 from storage.runs.run_rows import Usage
 from storage.schema import model_calls, runs
 
-ANSWERED = "answered"  # the outcome of a call that brought an answer; any other one is an error code
+ANSWERED = "answered"  # outcome of a request that brought an answer; other outcomes are error codes
 
 
 class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A question that was sent, failed tries included.
+    """Question sent to a model, failed attempts included.
 
-    *outcome* is ``answered``, or the error code that it ended in. *question* is the key of
-    its answer in the journal; *model* is which one of a chain answered.
+    *outcome*: ``answered`` or an error code. *question*: key of its answer in the journal. *model*: the model
+    of a chain that answered.
     """
 
     id: str
@@ -37,7 +37,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens and money. *cost_nanos* is in billionths of a US dollar."""
+    """Tokens and cost. *cost_nanos*: billionths of a US dollar."""
 
     tokens: int = 0
     cost_nanos: int = 0
@@ -66,9 +66,9 @@ SPENT_BY_RUN = sa.select(runs.c.prompt_tokens + runs.c.completion_tokens, runs.c
 
 
 def record_call(c: sa.Connection, call: ModelCall) -> None:
-    """A question was sent: what it cost is kept, and added to its run.
+    """Record a request and its cost, and add them to its run.
 
-    A model that answered has quota again, so its agent's exhaustion is forgiven.
+    An answer proves that the agent has quota, so its count of exhaustions is reset.
     """
     usage = call.usage
     c.execute(
@@ -99,7 +99,7 @@ def record_call(c: sa.Connection, call: ModelCall) -> None:
 
 
 def spent_since(c: sa.Connection, since: int, *, agent_id: AgentId | None = None) -> Spent:
-    """What was spent from *since* on (epoch milliseconds), by one agent or by all."""
+    """Return tokens and cost from *since* on (epoch milliseconds), of one agent or all."""
     query = SPENT_SINCE if agent_id is None else SPENT_BY_AGENT
     given: dict[str, object] = {"since": since} | ({} if agent_id is None else {"agent": agent_id})
     tokens, cost = c.execute(query, given).one()
@@ -107,6 +107,6 @@ def spent_since(c: sa.Connection, since: int, *, agent_id: AgentId | None = None
 
 
 def spent_by_run(c: sa.Connection, run_id: RunId) -> Spent:
-    """What the run has spent so far."""
+    """Return tokens and cost of the run so far."""
     row = c.execute(SPENT_BY_RUN, {"run": run_id}).one_or_none()
     return Spent() if row is None else Spent(tokens=int(row[0]), cost_nanos=int(row[1]))

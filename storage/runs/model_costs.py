@@ -1,4 +1,4 @@
-"""What models cost, summed up: by agent, user, model, run, file, day or call."""
+"""Costs of models, aggregated by agent, user, model, run, file, day or call."""
 
 from typing import Any, Literal
 
@@ -16,10 +16,10 @@ CostsBy = Literal["agent", "user", "model", "run", "file", "day", "call"]
 
 
 class CostRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What was spent under one *key*; *agent* where all of it is one agent's.
+    """Costs under a *key*; *agent*: their agent, if they have only one.
 
-    *calls* were made, *failed* of them without an answer; *took_ms* is their sum. The key of a
-    day is its beginning in UTC, in epoch milliseconds.
+    *calls*: number of calls, *failed* of them without an answer; *took_ms*: sum of their times. The key of a
+    day is its start in UTC, in epoch milliseconds.
     """
 
     key: str
@@ -77,24 +77,24 @@ SPENT_BY = sa.select(*_SUMS).where(
 def costs(
     c: sa.Connection, by: CostsBy, *, since: int, until: int, user_id: UserId | None = None, most: int = 1_000
 ) -> list[CostRow]:
-    """What was spent from *since* until before *until* (epoch milliseconds), the dearest first.
+    """Return the costs in [*since*, *until*) (epoch milliseconds), highest first.
 
     Args:
-        user_id: for agents of this user alone.
-        most: rows at most; what else there was is in the ``total``.
+        user_id: only for agents of this user.
+        most: maximum number of rows; ``total`` covers the rest too.
     """
     query = _of_user(COSTS[by], user_id)
     return [_cost(row) for row in c.execute(query, {"since": since, "until": until, "most": most})]
 
 
 def total(c: sa.Connection, *, since: int, until: int, user_id: UserId | None = None) -> CostRow:
-    """All of it."""
+    """Return the sum of all costs in [*since*, *until*)."""
     row = c.execute(_of_user(TOTAL, user_id), {"since": since, "until": until}).one()
     return _cost(row)
 
 
 def spent_by(c: sa.Connection, agent_id: AgentId, *, since: int) -> CostRow:
-    """All that an agent spent from *since* on."""
+    """Return the costs of an agent from *since* on."""
     return _cost(c.execute(SPENT_BY, {"agent": agent_id, "since": since}).one())
 
 
@@ -121,7 +121,7 @@ def _cost(row: Any) -> CostRow:
 
 
 class Lately(msgspec.Struct, frozen=True, kw_only=True):
-    """What the files that an agent has read lately cost; *size* is of all of them, in characters."""
+    """Costs of the files that an agent read lately; *size*: their total size in characters."""
 
     files: int
     size: int
@@ -165,7 +165,7 @@ LATELY = (
 
 
 def lately(c: sa.Connection, agent_id: AgentId, *, since: int) -> Lately:
-    """What the files cost that the agent has read from *since* on, and whose runs are still known."""
+    """Return the costs of files that the agent read from *since* on, as far as their runs are stored."""
     files, size, *spent = c.execute(LATELY, {"agent": agent_id, "since": since}).one()
     requests, prompt, completion, cost = (int(count or 0) for count in spent)
     usage = Usage(requests=requests, prompt_tokens=prompt, completion_tokens=completion, cost_nanos=cost)

@@ -1,7 +1,8 @@
-"""What was asked of models, when it is old: bounded transactions, as in ``storage.retention``.
+"""Deletion of old answers, requests and batches of models, in bounded transactions as in
+``storage.retention``.
 
-An answer that is used stays; one that nobody has used for long may be asked for anew.
-What a call cost outlives its run: costs are told by day, agent and user as well.
+An answer in use stays; an answer unused for long may be requested again. Requests outlive their runs, because
+costs are also reported by day, agent and user.
 """
 
 import sqlalchemy as sa
@@ -31,7 +32,7 @@ DROP_CALLS = sa.delete(model_calls).where(
         sa.select(model_calls.c.id).where(model_calls.c.at < _before).order_by(model_calls.c.at).limit(_rows)
     )
 )
-# A run that has not ended would hand its questions in anew, and pay for them again.
+# A run that has not ended would submit its questions again, and pay for them again.
 _is_awaited = sa.exists().where(runs.c.id == model_batches.c.run_id, runs.c.completed_at.is_(None))
 DROP_BATCHES = sa.delete(model_batches).where(
     model_batches.c.id.in_(
@@ -43,24 +44,24 @@ DROP_BATCHES = sa.delete(model_batches).where(
 
 
 def prune_answers(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete answers that nobody has used since *before*; returns how many went."""
+    """Delete answers that were not used since *before*. Return the number deleted."""
     return c.execute(DROP_ANSWERS, {"before": before, "rows": rows}).rowcount
 
 
 def prune_crowded_answers(c: sa.Connection, *, kept: int, rows: int = ROWS) -> int:
-    """Delete all but about *kept* answers, those unused for longest first; returns how many went.
+    """Delete all but about *kept* answers, longest unused first. Return the number deleted.
 
-    Answers used at the very instant of the newest that is too many stay.
+    Answers used at the same instant as the newest surplus answer stay.
     """
     newest = c.execute(NEWEST_TOO_MANY, {"kept": kept}).scalar_one_or_none()
     return 0 if newest is None else prune_answers(c, before=newest, rows=rows)
 
 
 def prune_calls(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete what was told of calls before *before*; returns how many went. Runs keep their own sums."""
+    """Delete requests to models before *before*. Return the number deleted. Runs keep their sums."""
     return c.execute(DROP_CALLS, {"before": before, "rows": rows}).rowcount
 
 
 def prune_batches(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete batches of runs that have ended, made before *before*; returns how many went."""
+    """Delete batches of ended runs created before *before*. Return the number deleted."""
     return c.execute(DROP_BATCHES, {"before": before, "rows": rows}).rowcount

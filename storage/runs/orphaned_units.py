@@ -1,7 +1,7 @@
-"""What ended runs of an agent have planned and not brought: taken over by its next run.
+"""Adoption of planned but undelivered units of an agent's ended runs by its next run.
 
-A run over files needs none of this, since its files are read again. A message is behind the cursor once its
-items are planned, so they have to get to their device whatever became of the run that planned them.
+Runs over files need none of this, because their files are read again. A mailbox message is never read again
+after its items are planned, so they must be delivered whatever the end of their run.
 """
 
 from typing import Any, Final
@@ -44,7 +44,7 @@ TAKE_CALLS = (
     )
     .values(
         run_id=sa.bindparam("run"),
-        # One that was given up for want of an answer is asked again, by its old id.
+        # A call that was given up without an answer is sent again under its old id.
         state=sa.case((run_calls.c.state == CallState.UNKNOWN, CallState.PLANNED), else_=run_calls.c.state),
         sends=0,
         updated_at=sa.bindparam("now"),
@@ -63,12 +63,15 @@ COUNT_PLAN = (
 
 
 def adopt_left(c: sa.Connection, held: HeldRun, agent_id: AgentId, at: int) -> int:
-    """Take over the open calls of the agent's ended runs, with their units; to be repeated until it is 0.
+    """Adopt the open calls of the agent's ended runs, with their units; repeat until it returns 0.
 
-    A unit keeps the instant of its plan, by which it is delivered in its old order. Returns how many units.
+    A unit keeps the time of its plan, which defines the order of delivery.
+
+    Returns:
+        The number of adopted units.
 
     Raises:
-        StaleRun: the run is held under another fence, or has ended; nothing was written.
+        StaleRun: the run has another fence, or has ended; nothing was written.
     """
     check_held(c, held)
     left = c.execute(LEFT, {"agent": agent_id}).all()

@@ -1,12 +1,9 @@
-"""Items on their way to a device: the units they were found in, and the calls that bring them.
+"""Delivery of items to devices: the units they come from, and the calls that carry them.
 
-The door to three modules: ``units`` (files and messages of a run, and their ledger),
-``plans`` (the calls a unit leads to) and ``calls`` (sent and settled). The ledger of
-items, by which plans are decided, is ``storage.runs.items``.
-
-The plan of a unit is written before its first call leaves, and a call is sent
-again, with the same id, until it is answered. So whatever dies, an item is neither
-lost nor delivered twice.
+Re-exports three modules: ``units`` (files and messages of a run, and their ledger), ``plans`` (the calls of a
+unit) and ``calls`` (sending and settling). The ledger of items, on which plans are based, is
+``storage.runs.items``. The plan of a unit is written before its first call is sent. A call is sent again with
+the same id until it is answered. So after any crash an item is neither lost nor delivered twice.
 """
 
 from storage.runs.calls import OpenCall, mark_sent, open_calls, settle_call

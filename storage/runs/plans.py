@@ -1,4 +1,4 @@
-"""The plan of a unit: every call it leads to, written before the first of them leaves."""
+"""Plan of a unit: all its calls, written before the first of them is sent."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,19 +19,19 @@ from storage.schema import agents, run_calls, run_units, runs, unit_ledger, user
 
 
 class ItemCaps(msgspec.Struct, frozen=True):
-    """How many items one unit, and one run, may bring; further new ones are left out, and counted."""
+    """Limits on new items of a unit and of a run; items beyond them are left out, and counted."""
 
     items_per_file: int
     items_per_run: int
 
 
 class UnitPlan(msgspec.Struct, frozen=True):
-    """A unit's plan as it stands in the database: what is to be delivered, in the order of ordinals."""
+    """Stored plan of a unit: the calls to deliver, in the order of ordinals."""
 
     open_calls: list[OpenCall]
-    adopted: int  # calls that an earlier run had planned, answered or not
-    known: int = 0  # items that were found and not planned, for they are known
-    left_out: dict[str, int] = {}  # new items beyond a cap, by its name
+    adopted: int  # calls that an earlier run planned, answered or not
+    known: int = 0  # extracted items without a call, because they are known
+    left_out: dict[str, int] = {}  # new items beyond a limit, by the limit's name
 
 
 HELD_ELSEWHERE = (
@@ -39,7 +39,7 @@ HELD_ELSEWHERE = (
     .join_from(run_calls, runs, runs.c.id == run_calls.c.run_id)
     .where(AMONG, run_calls.c.run_id != sa.bindparam("run"))
     .order_by(run_calls.c.call_id)
-    .with_for_update(of=run_calls)  # two runs that plan the same call at once: one of them adopts it
+    .with_for_update(of=run_calls)  # if two runs plan the same call at once, one of them adopts it
 )
 ADOPT = (
     sa.update(run_calls)
@@ -86,8 +86,8 @@ FINDER = (
     .join_from(runs, agents)
     .where(runs.c.id == sa.bindparam("run"))
 )
-# Two units of one user that are planned at once: the later one sees what the other found.
-# It does not hold up who refers to the user.
+# Serializes plans of a user's units, so that the later plan sees the items of the earlier. Rows that refer to
+# the user do not wait.
 LOCK_USER = sa.select(users.c.id).where(users.c.id == sa.bindparam("user")).with_for_update(key_share=True)
 PLANNED_IN_RUN = sa.select(sa.func.coalesce(sa.func.sum(run_units.c.calls_planned), 0)).where(
     run_units.c.run_id == sa.bindparam("run")
@@ -102,7 +102,7 @@ COUNT_KNOWN = (
 )
 
 
-# What the device gets from here on is of another content: the older one is known for good no more.
+# The device now gets other content, so the entry for the older content no longer holds.
 OUTDATED = sa.delete(unit_ledger).where(
     unit_ledger.c.agent_id
     == sa.select(runs.c.agent_id).where(runs.c.id == sa.bindparam("run")).scalar_subquery(),
@@ -125,26 +125,23 @@ def plan_unit(
     notes: Mapping[str, Any] | None = None,
     caps: ItemCaps | None = None,
 ) -> UnitPlan:
-    """The unit was read: EXTRACTED, with every call it leads to. Nothing may be sent before this is written.
+    """Plan a unit that was read: EXTRACTED, with all its calls. Must be committed before the first send.
 
-    What each item that was found leads to is decided here, in one transaction with the
-    ledger of items that it is decided by: see ``storage.runs.items.Decision``.
-
-    A call id that an earlier run planned is adopted, with its answer if it has one;
-    an answer that never came is asked for again, with this plan's payload where the
-    earlier one is forgotten by now. Planning a unit of this run anew, because its file
-    changed or it failed, drops what was never sent and keeps the rest. A unit without
-    calls is EXTRACTED too, and settled by ``settle_unit``. A plan that adds something
-    forgives the run's crashes.
+    Decides about each extracted item in one transaction with the ledger of items: see
+    ``storage.runs.items.Decision``. A call id that an ended run planned is adopted, with its answer if any. A
+    call without an answer is sent again, with this plan's payload if the earlier one was deleted. Planning a
+    unit of this run again, because its file changed or it failed, drops unsent calls and keeps the rest. A
+    unit without calls is EXTRACTED too, and settled by ``settle_unit``. A plan that adds calls resets the
+    run's crash count.
 
     Args:
-        decide: a pure function of what is known; it is asked again when the transaction is repeated.
-        read_at: when its text was here; for whoever asks what took how long.
-        notes: how it was read; ``left_out`` is added where a cap was reached.
-        caps: new items beyond them are no part of the plan.
+        decide: pure function of the known items; called again when the transaction is repeated.
+        read_at: time at which the unit's text arrived, for timing statistics.
+        notes: statistics about the reading; ``left_out`` is added if a limit was reached.
+        caps: limits on new items.
 
     Raises:
-        StaleRun: the run is held under another fence, or has ended.
+        StaleRun: the run has another fence, or has ended.
         IllegalTransition: the unit is DONE or SKIPPED in this run.
         Conflict: another run that has not ended holds one of the calls.
         In each case nothing was written.
@@ -218,9 +215,9 @@ def _decisions(
 def _capped(
     c: sa.Connection, held: HeldRun, decisions: Sequence[Decision], caps: ItemCaps | None
 ) -> tuple[Sequence[Decision], dict[str, int]]:
-    """*decisions* without the new items that there is no room for, and how many those are, by the cap.
+    """Return *decisions* without new items beyond the limits, and the number of those by limit.
 
-    What is known is never left out: it has been promised, or its owner has it.
+    Known items are never left out: they are already promised or delivered.
     """
     fresh = [one for one in decisions if one.before is None and one.call is not None]
     if caps is None or not fresh:
@@ -239,7 +236,7 @@ def _capped(
 def _count_known(
     c: sa.Connection, held: HeldRun, unit_key: str, known: Sequence[Decision], of_this_run: set[str]
 ) -> int:
-    """How many items are known from elsewhere than an earlier plan of this unit in this run."""
+    """Return the number of items that are known from outside this run's earlier plans of the unit."""
     count = sum(1 for one in known if one.before is None or one.before.call_id not in of_this_run)
     counted = c.execute(KNOWN_BEFORE, {"run": held.id, "unit": unit_key}).scalar_one()
     if count != counted:
@@ -254,10 +251,10 @@ def _drop_unsent(c: sa.Connection, held: HeldRun, unit_key: str, *, but: set[Cal
 
 
 def _of_earlier_runs(c: sa.Connection, held: HeldRun, ids: Sequence[CallId]) -> list[CallId]:
-    """Those of *ids* that runs which have ended planned.
+    """Return those of *ids* that ended runs planned.
 
     Raises:
-        Conflict: one of the runs has not ended: it will deliver its plan itself.
+        Conflict: one of the runs has not ended, and will deliver its plan itself.
     """
     elsewhere = [
         row for part in in_parts(ids) for row in c.execute(HELD_ELSEWHERE, {"calls": part, "run": held.id})

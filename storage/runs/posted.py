@@ -1,7 +1,7 @@
-"""What others post to webhooks: each delivery is one row, however often it is posted.
+"""Posts to webhooks: each delivery is one row, however often it is posted.
 
-A row waits until the agent that reads its connector has settled it; then its body goes, and its key stays
-for as long as the same delivery may be posted again.
+A row waits until the agent that reads its connector has settled it. Then its body is deleted; its key stays
+as long as the same delivery may be posted again.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ PROVIDER: Final = "webhook"
 
 
 class TooManyPosted(HubError):
-    """So many posts wait to be read that no further one is taken."""
+    """Error: the maximum number of posts waits to be read."""
 
     code = ErrorCode.LIMIT_REACHED
 
 
 class PostedRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A post that waits. *key*: of the delivery, the same each time that it is posted."""
+    """Waiting post. *key*: identity of the delivery, equal for repeated posts."""
 
     id: str
     key: str
@@ -37,7 +37,7 @@ class PostedRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _of_it = posted.c.connector_id == sa.bindparam("connector")
-_waits = sa.text("posted.settled_at IS NULL")  # as text: the partial index is used then
+_waits = sa.text("posted.settled_at IS NULL")  # as text, so that the partial index is used
 KNOWN = (
     sa.select(posted.c.id)
     .where(
@@ -84,7 +84,7 @@ WITH_NEWS = (
 
 
 def message_key_of(key: str) -> str:
-    """Under which the message that a delivery is stands among those that an agent has looked at."""
+    """Return the key of a delivery among the messages that an agent has seen."""
     return f"{PROVIDER}:{key}"
 
 
@@ -101,11 +101,11 @@ def take_in(
     most_waiting: int,
     at: int,
 ) -> bool:
-    """Keep what was posted. False: it is here already.
+    """Store a post. Return False if the delivery is known.
 
     Args:
-        keys: of the delivery: the first is its own; one that was posted since *since* under any of them
-            is the same delivery.
+        keys: keys of the delivery, its own first; a post since *since* under any of them is the same
+            delivery.
 
     Raises:
         TooManyPosted: nothing was written.
@@ -123,7 +123,7 @@ def take_in(
 def settle_and_list(
     c: sa.Connection, connector_id: str, *, after: str, most: int, at: int
 ) -> list[PostedRow]:
-    """Take the bodies of what its reader has settled; then the next that wait behind the row *after*."""
+    """Delete the bodies of settled posts, and return the next waiting posts after the row *after*."""
     by_key = {message_key_of(row.dedupe_key): row.id for row in c.execute(KEYS, {"connector": connector_id})}
     for reader in c.execute(READERS, {"connector": connector_id}).scalars().all():
         seen = seen_of(c, AgentId(reader), list(by_key))
@@ -135,5 +135,5 @@ def settle_and_list(
 
 
 def connectors_with_news(c: sa.Connection) -> list[str]:
-    """The ids of connectors to which something was posted that waits."""
+    """Return the ids of connectors with waiting posts."""
     return list(c.execute(WITH_NEWS).scalars())

@@ -1,4 +1,4 @@
-"""Runs claimed from the queue: which may start, whose turn it is, and taking them for oneself alone."""
+"""Claims of runs from the queue: which runs may start, in which order, and their exclusive claim."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,26 +18,26 @@ from storage.runs.run_moves import remember_moves
 from storage.runs.run_rows import RunMove, RunRow, get_run
 from storage.schema import runs
 
-CLAIMS_AT_ONCE = 32  # in one transaction: a herd starts in a few of them, and no other writer waits long
-CANDIDATES = 512  # devices that are compared in one round, the longest waiting of them
-HELD_UP_AT_ONCE = 256  # runs whose locks are held, in one transaction; the others with the next one
-CLAIM_LOCK = 0x6875_6201  # of PostgreSQL: who counts and claims does so alone
+# in one transaction: many starts take several of them, and other writers wait only briefly
+CLAIMS_AT_ONCE = 32
+CANDIDATES = 512  # devices that are compared in one round, longest waiting first
+HELD_UP_AT_ONCE = 256  # runs whose locks are held, in one transaction; the rest with the next claim
+CLAIM_LOCK = 0x6875_6201  # key of PostgreSQL's advisory lock that serializes counting and claiming
 
 
 class Gates(msgspec.Struct, frozen=True, kw_only=True):
-    """What is open at the moment of a claim.
+    """Conditions at the time of a claim.
 
     Attributes:
-        online: devices that are connected here.
-        settled: those of them that have been so for long enough. A run that a person
-            asked for starts on any that is online.
-        per_device, total: how many may execute at once; an agent's own limit stands in its row.
-        mailboxes: how many of them may read a connector. Those take no place of their device, and it
-            need not be there.
-        is_held: the hub has died again and again: what it missed meanwhile, and what it may
-            have died of, waits.
-        offered: what the devices that are online can do: versions by capability.
-        locks: how many locks, and waits for one, there may be.
+        online: devices that are connected to this hub.
+        settled: devices of *online* whose connection is old enough. A run requested by a person starts on any
+            online device.
+        per_device, total: maximum numbers of executing runs; an agent's own limit is in its row.
+        mailboxes: maximum number of runs that read connectors. They take no slot of their device, which may
+            be offline.
+        is_held: the hub crashed repeatedly: catch-up runs, and runs that it may have crashed on, wait.
+        offered: capabilities of the online devices: versions by capability.
+        locks: limits on locks.
     """
 
     online: frozenset[DeviceId]
@@ -65,8 +65,8 @@ EXECUTING_NOW = (
     .group_by(runs.c.device_id, runs.c.agent_id, schema.agents.c.user_id, schema.agents.c.executor)
 )
 _other = runs.alias("other")
-# Of one schedule, runs follow each other unless it allows otherwise; one that had begun goes first, unless
-# it waits for a model: what needs none is done meanwhile.
+# Runs of one schedule execute one after the other unless it allows overlap. A run that began earlier goes
+# first, unless it waits for a model: runs that need none execute meanwhile.
 FOLLOWS = sa.exists().where(
     _other.c.schedule_id == runs.c.schedule_id,
     sa.text("other.schedule_id IS NOT NULL AND other.state IN ('QUEUED', 'PREPARING', 'RUNNING', 'PAUSED')"),
@@ -77,15 +77,15 @@ FOLLOWS = sa.exists().where(
         sa.and_(_other.c.fence > 0, runs.c.fence == 0),
     ),
 )
-# Its device is there and says that the agent is not, or does not say anything any more.
+# The device is online, but reports that the agent is not, or its heartbeats stopped.
 _its_device = schema.devices.alias("its_device")
 AWAY = sa.and_(
     schema.agent_states.c.connectivity == "offline",
     sa.exists().where(_its_device.c.id == schema.agents.c.device_id, _its_device.c.connectivity == "online"),
 )
 _user_waits = runs.c.trigger_kind.in_(("manual", "rerun"))
-# One that had begun holds what it planned, and another of its agent would meet that; then what a
-# person waits for; what is made up for of long ago comes last.
+# A run that began before holds its planned calls, which another run of its agent would conflict with. Then
+# come runs that people requested; backfills come last.
 _rank = sa.case((runs.c.fence > 0, 0), (_user_waits, 1), (runs.c.trigger_kind == "backfill", 3), else_=2)
 _reads_mailbox = schema.agents.c.executor == sa.literal_column("'connector'", sa.Text)
 
@@ -93,11 +93,11 @@ _reads_mailbox = schema.agents.c.executor == sa.literal_column("'connector'", sa
 def _ready(
     turns_of: sa.Column[Any], *where: sa.ColumnElement[bool], of: sa.FromClause | None = None
 ) -> sa.Subquery:
-    """Runs that may start as far as *where* and what holds for all of them goes, with their turn.
+    """Select runs that may start under *where* and the common conditions, with their turn.
 
     Args:
-        turns_of: among runs that share this, each has its turn.
-        of: what agents have to belong to, too.
+        turns_of: column that groups the runs; each group has its own order.
+        of: additional table to join, of the agents' connectors.
     """
     turn = sa.func.row_number().over(
         partition_by=turns_of, order_by=(runs.c.priority.desc(), _rank, runs.c.eligible_at, runs.c.id)
@@ -166,8 +166,8 @@ READY = _firsts(
         sa.not_(AWAY),
     )
 )
-# The device need not be there: what is found waits for it. A connector that wants something of a
-# person holds all its runs up; one that waits after passing errors only those that nobody asked for.
+# The device may be offline: items wait for it. A connector that needs a person blocks all its runs; after a
+# temporary error it blocks only runs that no person requested.
 READY_MAILBOXES = _firsts(
     _ready(
         runs.c.agent_id,
@@ -182,7 +182,7 @@ READY_MAILBOXES = _firsts(
         of=schema.connectors,
     )
 )
-# Most hubs read no mailbox, and the question above is asked with each claim.
+# Most hubs read no mailbox, and the query above runs with each claim.
 READ_MAILBOXES = (
     sa.select(sa.literal(1))
     .select_from(schema.agents)
@@ -242,29 +242,31 @@ def claim_runs(
     most: int = CLAIMS_AT_ONCE,
     actor: str = "hub",
 ) -> list[RunRow]:
-    """Take runs that are ready, so that nobody else does: QUEUED -> PREPARING, fence + 1.
+    """Claim ready runs exclusively: QUEUED -> PREPARING, fence + 1. Counts and claims in one transaction.
 
-    Ready is: its time has come, its device is there, or it reads a connector that works; its agent is
-    active and neither silent nor exhausted nor in error, what it needs is there, no other run of its
-    schedule is under way, and no limit of executing runs is reached. One that is ready takes its locks here,
-    all of them, or waits for them (``run_locks``). Whose turn it is: the greater priority, then the user and
-    device with the fewest runs that execute, then who is ready the longest; on one device
-    a run that had begun before goes first, then those that people asked for, backfills last. Counted and
-    claimed in one transaction.
+    A run is ready if its time has come and its device is connected, or it reads a working connector. Its
+    agent must be active, and neither away nor exhausted nor in error. The capabilities that it needs must be
+    offered. No other run of its schedule may be under way, and no limit on executing runs may be reached. A
+    ready run takes all its locks here, or waits for them (``run_locks``).
+
+    The order: higher priority, then the user and device with the fewest executing runs, then the longest
+    waiting run. On one device, runs that began before go first, then those that people requested; backfills
+    come last.
 
     Args:
-        most: no more than so many.
-        lease_ms: how long they stay this boot's without renewal; on a shared database.
+        most: maximum number of claimed runs.
+        lease_ms: duration of the lease without renewal, on a shared database.
     """
     if c.dialect.name == "postgresql":
         c.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIM_LOCK)))
     unmet = run_needs.unmet_runs(c, gates.offered)
-    held_up: set[RunId] = set()  # by their locks; most of them wait for their turn by now
+    held_up: set[RunId] = set()  # by their locks; most of them are in the locks' queues now
     claimed: list[RunRow] = []
     takes_locks = False
     while len(claimed) < most:
         counts = _Counts(c.execute(EXECUTING_NOW).all())
-        # Of each device one, and so of each agent and schedule: the next round sees them execute.
+        # One run of each device, and so of each agent and schedule: the next round counts it as
+        # executing.
         found = _next_of_each_device(c, gates, counts, (*unmet, *held_up), at)
         chosen = list(_in_turn(found, counts, gates, most=most - len(claimed)))
         if not chosen or len(held_up) >= HELD_UP_AT_ONCE:
@@ -275,13 +277,13 @@ def claim_runs(
         free = _with_locks(c, chosen, gates.locks, held_up)
         taken = _claim(c, free, boot_id=boot_id, lease_ms=lease_ms, at=at, actor=actor) if free else []
         if free and not taken:
-            break  # somebody has locked every one of them, to cancel it or so
+            break  # all rows are locked by others, for example to cancel them
         claimed += taken
     return claimed
 
 
 class _Counts:
-    """Runs that execute, by what limits them."""
+    """Numbers of executing runs, by the limits that apply to them."""
 
     def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
         self.total = self.mailboxes = 0
@@ -307,7 +309,7 @@ class _Counts:
 def _next_of_each_device(
     c: sa.Connection, gates: Gates, counts: _Counts, unmet: Iterable[RunId], at: int
 ) -> list[_Candidate]:
-    """The run whose turn it is on each device that has room; of many devices, those that wait longest."""
+    """Return the next run of each device with a free slot; of many devices, the longest waiting."""
     busy = [
         row.id
         for part in in_parts(sorted(counts.by_agent))
@@ -334,7 +336,7 @@ def _candidate(row: Sequence[Any]) -> _Candidate:
 def _in_turn(
     found: Sequence[_Candidate], counts: _Counts, gates: Gates, *, most: int
 ) -> Iterable[_Candidate]:
-    """Choose among the first of each device; each choice changes whose turn is next."""
+    """Choose among the first runs of the devices; each choice changes the order of the rest."""
     waiting = list(found)
     for _ in range(most):
         if not waiting or counts.total >= gates.total:
@@ -343,7 +345,8 @@ def _in_turn(
             waiting, key=lambda run: (-run.priority, counts.by_user[run.user_id], run.eligible_at, run.id)
         )
         counts.take(run)
-        # An agent that moved has runs on two devices; the next round sees its limit, and its schedule.
+        # An agent that moved may have runs on two devices; the next round sees its limit and its
+        # schedule.
         waiting = [
             other
             for other in waiting
@@ -354,13 +357,13 @@ def _in_turn(
 
 
 def _at_rest(c: sa.Connection, chosen: Sequence[_Candidate], held_up: set[RunId]) -> list[_Candidate]:
-    """Those whose agents nobody changes just now; the others are told in *held_up*.
+    """Return the runs whose agents no other transaction changes; add the others to *held_up*.
 
-    Whoever ends a run has its agent and waits for the locks of its user; who claims has
-    those, and may not wait for the agent then.
+    A transaction that ends a run locks its agent and then its user's locks. A claim takes them in the reverse
+    order, so it must not wait for the agent.
     """
     if c.dialect.name != "postgresql":
-        return list(chosen)  # there is one writer
+        return list(chosen)  # it has only one writer
     free = set(c.execute(AT_REST, {"agents": [run.agent_id for run in chosen]}).scalars())
     held_up.update(run.id for run in chosen if run.agent_id not in free)
     return [run for run in chosen if run.agent_id in free]
@@ -369,7 +372,7 @@ def _at_rest(c: sa.Connection, chosen: Sequence[_Candidate], held_up: set[RunId]
 def _with_locks(
     c: sa.Connection, chosen: Iterable[_Candidate], limits: LockLimits, held_up: set[RunId]
 ) -> list[RunId]:
-    """Those that have all their locks now; the others are told in *held_up*."""
+    """Return the runs that have all their locks now; add the others to *held_up*."""
     free: list[RunId] = []
     for run in chosen:
         to_lock = RunToLock(

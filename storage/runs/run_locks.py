@@ -1,10 +1,9 @@
-"""Locks of runs: taken in the transaction that claims a run, let go in the one that ends or parks it.
+"""Locks of runs: taken in the transaction that claims a run, released in the one that ends or parks it.
 
-A run holds locks while it executes and at no other time. One whose turn has not come
-stays QUEUED and stands in the queues of its locks, beside devices and in the order of
-arrival; it joins them when everything else about it is ready. Its turn gives it the locks
-for ``START_MS``, in which it has to be claimed; else the next one has them, and the run
-joins the queues again.
+A run holds locks only while it executes. A run whose turn has not come stays QUEUED and waits in the queues
+of its locks, together with devices, in order of arrival. It joins the queues when everything else is ready.
+Its turn grants it the locks for ``START_MS``, within which it must be claimed. Otherwise the next request
+gets them, and the run joins the queues again.
 """
 
 from collections import defaultdict
@@ -31,12 +30,12 @@ from storage.agents.locks import take
 from storage.kernel.columns import in_parts
 from storage.schema import agent_locks, lock_waits, runs
 
-START_MS: Final = 10_000  # to be claimed: five looks of a dispatcher
-GRACE_MS: Final = 600_000  # after a run's deadline: to be cancelled and moved, by this hub or another
+START_MS: Final = 10_000  # for the claim: five rounds of a dispatcher
+GRACE_MS: Final = 600_000  # after a run's deadline, for its cancellation by this hub or another
 
 
 class RunToLock(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that is to be claimed."""
+    """Run to be claimed."""
 
     id: RunId
     agent_id: AgentId
@@ -46,14 +45,14 @@ class RunToLock(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LockInTheWay(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a run's turn has not come. *ahead*: how many wait before it; *lock* is as it stands."""
+    """Lock that a run waits for. *ahead*: number of requests before it; *lock*: its current row."""
 
     lock: LockRow
     is_held: bool
     ahead: int
 
 
-# For a statement over runs: it waits for its locks, so its turn decides and nobody else.
+# For queries of runs: such a run waits for its locks, and only their queues decide.
 WAITS_FOR_LOCKS = sa.exists().where(
     lock_waits.c.holder_kind == HolderKind.RUN, lock_waits.c.holder_id == runs.c.id
 )
@@ -92,7 +91,7 @@ UNSTARTED = (
     sa.select(runs.c.id, runs.c.locks)
     .where(runs.c.id.in_(_run_ids), runs.c.fence == 0, sa.text("runs.state IN ('QUEUED', 'PAUSED')"))
     .order_by(runs.c.id)
-    .with_for_update()  # nobody claims them before this transaction ends
+    .with_for_update()  # prevents their claim until the transaction ends
 )
 QUEUES_OF_LOCKS = (
     sa.select(lock_waits.c.resource, lock_waits.c.holder_kind, lock_waits.c.holder_id)
@@ -105,9 +104,9 @@ QUEUES_OF_LOCKS = (
 
 
 def take_locks(c: sa.Connection, run: RunToLock, limits: LockLimits) -> bool:
-    """Take all locks of a run that is claimed in this transaction; False: it waits for its turn.
+    """Acquire all locks of a run that is claimed in this transaction. Return False if it must wait.
 
-    They are the run's until its deadline and ``GRACE_MS`` more; a move frees them earlier.
+    They belong to the run until its deadline plus ``GRACE_MS``; a move frees them earlier.
     """
     wanted = Wanted(
         request_id=f"run:{run.id}",
@@ -120,12 +119,12 @@ def take_locks(c: sa.Connection, run: RunToLock, limits: LockLimits) -> bool:
     )
     try:
         return take(c, wanted, limits).grant is not None
-    except (TooManyLocks, HoldsAlready):  # with the next claim it tries again
+    except (TooManyLocks, HoldsAlready):  # retried with the next claim
         return False
 
 
 def let_go(c: sa.Connection, run_ids: Collection[RunId]) -> list[Grant]:
-    """These runs hold no locks any more, and wait for none; what others get thereby."""
+    """Release the locks of these runs and withdraw their waits. Return the new grants."""
     users: defaultdict[UserId, list[RunId]] = defaultdict(list)
     for part in in_parts(sorted(run_ids)):
         for query in (HELD_BY_RUNS, WAITED_BY_RUNS):
@@ -143,9 +142,9 @@ def let_go(c: sa.Connection, run_ids: Collection[RunId]) -> list[Grant]:
 
 
 def with_other_locks(c: sa.Connection, locks: Mapping[RunId, Sequence[str]]) -> list[RunId]:
-    """Of these runs, those that never started and want other locks so far.
+    """Return those of these runs that never started and whose locks differ so far.
 
-    They stay as they are until this transaction ends.
+    Their rows are locked until the transaction ends.
     """
     return [
         RunId(row.id)
@@ -156,7 +155,7 @@ def with_other_locks(c: sa.Connection, locks: Mapping[RunId, Sequence[str]]) -> 
 
 
 def locks_in_the_way(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, LockInTheWay]:
-    """Of these runs, those that wait for a lock: for which one first, by name."""
+    """Return, for those of these runs that wait for locks, the first lock by name."""
     waiting = [
         row for part in in_parts(run_ids) for row in c.execute(LOCKING_RUNS, {"runs": part}) if row.locks
     ]

@@ -1,4 +1,4 @@
-"""Runs made and moved: each move one compare-and-set, one row of history, one change of counters."""
+"""Creation and moves of runs: each move is a compare-and-set, a row of history, and a change of counters."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -33,15 +33,15 @@ from storage.schema import run_calls, run_state_history, run_units, runs
 
 
 class AttemptsSpent(IllegalTransition):
-    """The run was tried as often as it may be; nothing was written."""
+    """Error: the run reached its maximum number of attempts; nothing was written."""
 
 
 class OpenWork(IllegalTransition):
-    """A run cannot be finished yet; nothing was written.
+    """Error: a run cannot be finished yet; nothing was written.
 
     Attributes:
-        units: how many are not settled.
-        calls: how many are not answered.
+        units: number of units that are not settled.
+        calls: number of calls that are not answered.
     """
 
     def __init__(self, run_id: RunId, units: int, calls: int) -> None:
@@ -51,7 +51,7 @@ class OpenWork(IllegalTransition):
 
 
 RUN_TIMEOUT_MS = 3_600_000
-FIRED = frozenset({"schedule", "catchup"})  # triggers of runs whose failures count against their schedule
+FIRED = frozenset({"schedule", "catchup"})  # triggers of runs whose failures count for their schedule
 
 RUN_BY_FIRE = sa.select(runs.c.id).where(
     runs.c.agent_id == sa.bindparam("agent"), runs.c.fire_key == sa.bindparam("fire")
@@ -59,7 +59,7 @@ RUN_BY_FIRE = sa.select(runs.c.id).where(
 
 
 class LivesAtGateway(HubError):
-    """The agent works at a gateway: runs are what devices do. Nothing was written."""
+    """Error: the agent works at a gateway, and only devices execute runs. Nothing was written."""
 
     code = ErrorCode.BAD_PARAMS
     hint = "say what it is to do in a message, over its board: hub boards"
@@ -87,17 +87,17 @@ def create_run(
     timeout_ms: int = RUN_TIMEOUT_MS,
     max_attempts: int = 5,
 ) -> RunRow:
-    """A run that waits to be claimed; the one there is, if this agent fired by this key before.
+    """Create a run in the queue, or return the one with the same fire key of this agent.
 
     Args:
-        fire_key: what set it off; the same key never sets off two runs of an agent.
-        context: what who asks for it says of it.
-        needs, locks: of this run, beside those of its agent.
-        eligible_at: not to be claimed before; *at* by default.
-        timeout_ms: how long one execution of it may take.
+        fire_key: identity of the trigger; an agent has at most one run for each key.
+        context: the requester's description of the run.
+        needs, locks: of this run, in addition to those of its agent.
+        eligible_at: earliest time of the claim; by default *at*.
+        timeout_ms: maximum time of one execution.
 
     Raises:
-        UnknownAgent: there is no such agent, or it was archived; nothing was written.
+        UnknownAgent: the agent does not exist or was archived; nothing was written.
         AgentTerminated, LivesAtGateway: nothing was written.
     """
     known = c.execute(RUN_BY_FIRE, {"agent": agent.id, "fire": fire_key}).scalar_one_or_none()
@@ -137,12 +137,12 @@ def create_run(
 
 
 def remember_move(c: sa.Connection, run_id: RunId, agent_id: AgentId, made: RunMove) -> None:
-    """The history row of a move, and the agent's counters and activity with it."""
+    """Record a move in the run's history, and update the agent's counters and activity."""
     remember_moves(c, [(run_id, agent_id, made)])
 
 
 def remember_moves(c: sa.Connection, moves: Iterable[tuple[RunId, AgentId, RunMove]]) -> None:
-    """The history rows of moves that one actor made at one instant, and what they make of their agents."""
+    """Record moves of one actor at one instant, and update their agents' counters and activity."""
     rows: list[dict[str, Any]] = []
     counts: dict[AgentId, Counts] = {}
     for run_id, agent_id, made in moves:
@@ -221,25 +221,24 @@ def move(
     eligible_at: int | None = None,
     error: str | None = None,
 ) -> HeldRun:
-    """Move a run by *event*, remember the move, and count it; returns what to compare with next.
+    """Move a run by *event*, record the move and count it. Return the held run for the next comparison.
 
-    A run that leaves execution loses its lease and its locks. A run that is failed or cancelled
-    while it executes also gets a new fence. RETRIED counts an attempt, HUB_LOST a
-    crash, being sent back to the queue before it ran a dispatch. A run that somebody
-    wants cancelled does not wait: where the move leads to the queue or a pause, it is
-    CANCELLED in the same transaction. The end of a fired run counts for its schedule.
+    A run that leaves execution loses its lease and its locks. A run that is failed or cancelled while it
+    executes also gets a new fence. RETRIED counts an attempt, HUB_LOST a crash; a return to the queue before
+    it ran counts a dispatch. A run with a requested cancellation does not wait: a move to the queue or a
+    pause cancels it in the same transaction. The outcome of a scheduled run counts for its schedule.
 
     Args:
-        held: the run as the caller saw it last.
-        outcome: of FINISHED, success or partial; FAILED is always ``error``.
-        eligible_at: not to be claimed before.
-        error: of FAILED; told among the run's errors, as one of the run as a whole.
+        held: the run as the caller last read it.
+        outcome: for FINISHED, success or partial; FAILED is always ``error``.
+        eligible_at: earliest time of the next claim.
+        error: for FAILED; recorded as an error of the run as a whole.
 
     Raises:
-        IllegalTransition: the table has no such move.
-        OpenWork: FINISHED, while a unit or a call is not settled.
-        AttemptsSpent: RETRIED, and it was the last attempt.
-        StaleRun: the run has another state or fence by now.
+        IllegalTransition: the state table does not allow the event.
+        OpenWork: FINISHED while a unit or a call is not settled.
+        AttemptsSpent: RETRIED at the last attempt.
+        StaleRun: the run has another state or fence.
         In each case nothing was written.
     """
     if event is RunEvent.DISPATCHED:
@@ -282,7 +281,7 @@ def move(
         keep_result(c, held.id)
     waiting = HeldRun(held.id, after, moved.fence)
     if moved.cancel_requested_at is not None and after in (RunState.QUEUED, RunState.PAUSED):
-        # Asked for while the run was on its way out of execution: it may not start again.
+        # Requested while the run was leaving execution: it must not start again.
         return move(c, waiting, RunEvent.CANCELLED, at=at, actor=actor, reason=moved.cancel_reason)
     return waiting
 
@@ -296,13 +295,13 @@ def _outcome(after: RunState, outcome: RunOutcome | None) -> RunOutcome | None:
 
 
 def _was_sent_back(before: RunState, event: RunEvent) -> bool:
-    """It was dispatched and is queued again, though nothing was wrong with it. A crash is counted as such."""
+    """Return True if a dispatched run without a fault is queued again. Crashes are counted separately."""
     never_ran = before is RunState.PREPARING and event in (RunEvent.DEVICE_LOST, RunEvent.DRAINED)
     return never_ran or event is RunEvent.SENT_BACK
 
 
 def _why_not(c: sa.Connection, held: HeldRun, event: RunEvent) -> HubError:
-    """Why a move changed no row."""
+    """Return the error that explains why a move changed no row."""
     run = find_run(c, held.id)
     if run is None:
         return UnknownRun(f"there is no run {held.id}")

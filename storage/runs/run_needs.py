@@ -1,6 +1,6 @@
-"""What runs that wait need, and whether it is there: at their agent, or at the device that is connected.
+"""Needs of waiting runs, and whether their agent or their connected device meets them.
 
-Nobody needs anything in most hubs, so what has needs is found by an index of its own.
+In most hubs no run has needs, so a separate index finds those that have.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from storage.agents import capabilities
 from storage.kernel.columns import in_parts
 from storage.schema import runs
 
-Offered = Mapping[DeviceId, Mapping[str, str]]  # what connected devices can do: versions by capability
+Offered = Mapping[DeviceId, Mapping[str, str]]  # capabilities of connected devices: versions by capability
 
 NEEDS = sa.select(runs.c.id, runs.c.agent_id, runs.c.device_id, runs.c.needs)
 # As text: a bound parameter could not use the index.
@@ -24,12 +24,12 @@ NEEDS_OF = NEEDS.where(runs.c.id.in_(sa.bindparam("runs", expanding=True)), sa.t
 
 
 def unmet_runs(c: sa.Connection, offered: Offered) -> dict[RunId, list[Unmet]]:
-    """Queued runs that need what neither their agent nor their connected device has, and what that is."""
+    """Return the queued runs with needs that neither agent nor connected device meets, with these needs."""
     return _unmet(c, c.execute(NEEDY_RUNS).all(), offered)
 
 
 def unmet_of(c: sa.Connection, run_ids: Sequence[RunId], offered: Offered) -> dict[RunId, list[Unmet]]:
-    """The same of these runs, in whichever state they are."""
+    """Return the unmet needs of these runs, in any state."""
     rows = [row for part in in_parts(run_ids) for row in c.execute(NEEDS_OF, {"runs": part})]
     return _unmet(c, rows, offered)
 
@@ -38,7 +38,7 @@ def _unmet(c: sa.Connection, rows: Sequence[Any], offered: Offered) -> dict[RunI
     if not rows:
         return {}
     enabled = capabilities.enabled_of(c, (row.agent_id for row in rows))
-    known: dict[tuple[str, ...], list[Unmet]] = {}  # most runs of an agent need the same
+    known: dict[tuple[str, ...], list[Unmet]] = {}  # most runs of an agent have the same needs
     found: dict[RunId, list[Unmet]] = {}
     for row in rows:
         alike = (row.agent_id, row.device_id or "", *row.needs)

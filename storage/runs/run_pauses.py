@@ -1,4 +1,4 @@
-"""Runs stopped from outside and let go on: cancelled, paused, resumed, given up for waiting too long."""
+"""Runs stopped and continued from outside: cancelled, paused, resumed, given up after a long wait."""
 
 from collections.abc import Collection
 
@@ -44,13 +44,12 @@ LOCK = sa.select(runs.c.id).where(runs.c.id == sa.bindparam("run")).with_for_upd
 def request_cancel(
     c: sa.Connection, run_id: RunId, reason: str, at: int, *, actor: str = "operator"
 ) -> RunRow:
-    """Somebody wants the run to end. One that waits is CANCELLED at once; one that executes is marked.
+    """Request the end of a run: a waiting run is CANCELLED at once, an executing one is marked.
 
-    Its holder sees the mark and moves it; a run that has ended stays as it is. The
-    first reason stands.
+    Its holder sees the mark and moves it. An ended run is left unchanged. The first reason counts.
 
     Raises:
-        UnknownRun: there is none.
+        UnknownRun: no run has the id.
     """
     run = _locked(c, run_id)
     if run.state in FINAL_RUN_STATES:
@@ -62,7 +61,7 @@ def request_cancel(
 
 
 def _locked(c: sa.Connection, run_id: RunId) -> RunRow:
-    """The run, which nobody moves before this transaction ends: a claim would make what follows stale."""
+    """Lock the run until the transaction ends, against a concurrent claim, and return it."""
     c.execute(LOCK, {"run": run_id})
     return get_run(c, run_id)
 
@@ -75,7 +74,7 @@ ORPHANS = (
 
 
 def cancel_orphans(c: sa.Connection, reason: str, at: int, *, actor: str) -> list[RunId]:
-    """Runs of agents that are no longer there would wait for ever, and hold what they planned: CANCELLED."""
+    """Cancel waiting runs of archived agents, which would wait for ever. Return their ids."""
     orphans = [RunId(run_id) for run_id in c.execute(ORPHANS).scalars()]
     for run_id in orphans:
         request_cancel(c, run_id, reason, at, actor=actor)
@@ -90,16 +89,16 @@ TO_CANCEL = sa.select(runs.c.id, runs.c.cancel_reason).where(
 
 
 def runs_to_cancel(c: sa.Connection, boot_id: BootId) -> list[tuple[RunId, str | None]]:
-    """What this boot executes although somebody wants it to end, and why they do."""
+    """Return the runs that this process executes and that should be cancelled, with the reasons."""
     return [(RunId(row.id), row.cancel_reason) for row in c.execute(TO_CANCEL, {"boot": boot_id})]
 
 
 def pause_run(c: sa.Connection, run_id: RunId, at: int, *, actor: str) -> RunRow:
-    """Somebody wants a run that waits to wait for them: PAUSED(user), whatever it waited for.
+    """Pause a waiting run until a person resumes it: PAUSED(user), whatever it waited for.
 
     Raises:
-        UnknownRun: there is none.
-        IllegalTransition: it executes (its holder pauses it), or it has ended; nothing was written.
+        UnknownRun: no run has the id.
+        IllegalTransition: it executes, so only its holder can pause it, or it has ended; nothing was written.
     """
     run = _locked(c, run_id)
     held = run.held
@@ -107,16 +106,16 @@ def pause_run(c: sa.Connection, run_id: RunId, at: int, *, actor: str) -> RunRow
         return run
     if run.state in EXECUTING_RUN_STATES:
         raise IllegalTransition(f"run {run_id} executes at another node; ask there, or cancel it")
-    if run.pause_reason is not None:  # what it waited for shall not let it go on
+    if run.pause_reason is not None:  # the earlier pause reason must not resume it
         held = move(c, held, RESUMED_BY[run.pause_reason], at=at, actor=actor, reason="user")
     move(c, held, RunEvent.USER_PAUSED, at=at, actor=actor)
     return get_run(c, run_id)
 
 
 def pause_early(c: sa.Connection, held: HeldRun, at: int, *, actor: str, reason: str | None) -> HeldRun:
-    """The holder of a run that was not taken on yet lets it wait for a person: by way of the queue.
+    """Pause a claimed run that has not started yet, by way of the queue; called by its holder.
 
-    A run that somebody wants cancelled as well is CANCELLED.
+    A run with a requested cancellation is CANCELLED.
 
     Raises:
         StaleRun, IllegalTransition: see ``move``; nothing was written.
@@ -128,11 +127,11 @@ def pause_early(c: sa.Connection, held: HeldRun, at: int, *, actor: str, reason:
 
 
 def resume_run(c: sa.Connection, run_id: RunId, at: int, *, actor: str) -> RunRow:
-    """A run that somebody paused may go on: QUEUED, through a claim again.
+    """Resume a run that a person paused: QUEUED, to be claimed again.
 
     Raises:
-        UnknownRun: there is none.
-        IllegalTransition: nobody paused it; nothing was written.
+        UnknownRun: no run has the id.
+        IllegalTransition: no person paused it; nothing was written.
     """
     run = _locked(c, run_id)
     if run.pause_reason is not PauseReason.USER:
@@ -151,7 +150,7 @@ AWAITED_DEVICES = (
     )
     .distinct()
 )
-# Their quota is back, whoever said so; what a lost resume left behind is found as well.
+# Agents with quota again, for any reason; also finds runs left by a lost resume.
 RESTED_AGENTS = (
     sa.select(runs.c.agent_id)
     .join_from(runs, schema.agent_states, schema.agent_states.c.agent_id == runs.c.agent_id)
@@ -188,7 +187,7 @@ PAUSED_RUNS = (
         runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
         runs.c.pause_reason == sa.bindparam("pause"),
     )
-    .with_for_update(skip_locked=True)  # in no order: to be sorted, SQLite would walk all runs there are
+    .with_for_update(skip_locked=True)  # unordered: to sort, SQLite would scan all runs
 )
 PAUSED_OF_DEVICES = PAUSED_RUNS.where(runs.c.device_id.in_(sa.bindparam("devices", expanding=True)))
 PAUSED_OF_AGENTS = PAUSED_RUNS.where(runs.c.agent_id.in_(sa.bindparam("agents", expanding=True)))
@@ -210,17 +209,17 @@ MOVED = sa.select(runs.c.id, runs.c.agent_id, runs.c.state_seq, runs.c.attempt, 
 
 
 def awaited_devices(c: sa.Connection) -> set[DeviceId]:
-    """The devices that paused runs wait for."""
+    """Return the devices that paused runs wait for."""
     return set(c.execute(AWAITED_DEVICES).scalars())
 
 
 def rested_agents(c: sa.Connection) -> set[AgentId]:
-    """Agents that may work again, and have runs that pause because they could not."""
+    """Return available agents with runs that are paused for exhaustion."""
     return {AgentId(agent_id) for agent_id in c.execute(RESTED_AGENTS).scalars()}
 
 
 def awaiting_model(c: sa.Connection) -> dict[AgentId, bool]:
-    """Agents with runs that wait for a model that is away, and whether it may be one in the cloud."""
+    """Return agents with runs that wait for an unavailable model; True if it may be a cloud model."""
     waiting = {AgentId(agent_id): True for agent_id in c.execute(AWAITING_MODEL).scalars()}
     for part in in_parts(sorted(waiting)):
         for row in c.execute(LOCAL_ONLY, {"agents": part}):
@@ -229,12 +228,12 @@ def awaiting_model(c: sa.Connection) -> dict[AgentId, bool]:
 
 
 class ModelWaits(msgspec.Struct, frozen=True):
-    """Runs that wait for a model that is away.
+    """Runs that wait for an unavailable model.
 
     Attributes:
-        count: how many wait.
-        since: when the one that waits longest was paused, in epoch milliseconds.
-        allow_cloud: whether the model may be one in the cloud.
+        count: number of waiting runs.
+        since: time at which the longest waiting run was paused, in epoch milliseconds.
+        allow_cloud: the model may be a cloud model.
     """
 
     count: int
@@ -243,7 +242,7 @@ class ModelWaits(msgspec.Struct, frozen=True):
 
 
 def model_waits(c: sa.Connection) -> list[ModelWaits]:
-    """Count the runs that wait for a model that is away, for each model that agents may use."""
+    """Count the runs that wait for an unavailable model, for each kind of model that agents may use."""
     counted: dict[bool, ModelWaits] = {}
     models = awaiting_model(c)
     for agent_id, count, since in c.execute(COUNT_AWAITING_MODEL) if models else ():
@@ -263,12 +262,12 @@ def resume_runs(
     spread_ms: int = 0,
     actor: str = "hub",
 ) -> list[RunId]:
-    """Queue every run again whose pause for this reason has ended: ten thousand in one transaction.
+    """Queue all runs again that were paused for this reason: ten thousand in one transaction.
 
     Args:
-        devices, agents: of these alone.
-        spread_ms: between one and the next that may start, so that they do not start at once;
-            all of them may within ``SPREAD_CAP_MS``.
+        devices, agents: only runs of these.
+        spread_ms: time between the starts of two runs, so that they do not start at once; all start within
+            ``SPREAD_CAP_MS``.
     """
     found: list[RunId] = []
     if devices is not None:
@@ -321,11 +320,11 @@ def exhaust_run(
     reason: str | None = None,
     actor: str = "hub",
 ) -> HeldRun:
-    """The model refused for lack of quota: the run pauses, and its agent starts nothing before it is back.
+    """Pause a run whose model refused for lack of quota, and mark its agent as exhausted.
 
     Args:
         cause: ``rate_limit`` or ``billing``.
-        retry_after_ms: what the provider said.
+        retry_after_ms: delay that the provider named.
 
     Raises:
         StaleRun, IllegalTransition: see ``move``; nothing was written.
@@ -336,7 +335,7 @@ def exhaust_run(
 
 
 def recover_agents(c: sa.Connection, at: int, *, spread_ms: int = 0, actor: str = "hub") -> list[AgentId]:
-    """Agents whose quota is back, or worth a probe, may work again, and their paused runs with them."""
+    """Make agents available whose recovery or probe is due, and resume their paused runs."""
     back = agent_states.recover_due(c, at, actor=actor)
     if back:
         resume_runs(c, PauseReason.EXHAUSTED, agents=back, at=at, spread_ms=spread_ms, actor=actor)
@@ -344,7 +343,7 @@ def recover_agents(c: sa.Connection, at: int, *, spread_ms: int = 0, actor: str 
 
 
 class Swept(msgspec.Struct, frozen=True):
-    """Runs that were given up because they had waited too long: to start, in a pause, for their device."""
+    """Runs given up after waiting too long: for their start, in a pause, for their device."""
 
     not_started: tuple[RunId, ...] = ()
     forgotten: tuple[RunId, ...] = ()
@@ -385,19 +384,19 @@ STRANDED = (
 
 
 def overdue(c: sa.Connection, at: int, *, paused_ms: int) -> bool:
-    """Whether ``sweep`` has anything to do. Only reads."""
+    """Return True if ``sweep`` has work. Only reads."""
     given = {"now": at, "since": at - paused_ms}
     return any(c.execute(query, given).first() is not None for query in (LATE, FORGOTTEN, STRANDED))
 
 
 def sweep(c: sa.Connection, at: int, *, paused_ms: int, actor: str = "hub") -> Swept:
-    """Give up what waits too long: T12 for a start that came too late, T11 for a pause without end.
+    """Give up runs that waited too long: missed start deadlines are cancelled, endless pauses fail.
 
-    So is a run that had begun and whose device does not come back, for it would keep
-    its schedule silent. A run that a person paused waits for that person, however long.
+    A run that began and whose device stays offline is cancelled too, because it blocks its schedule. A run
+    that a person paused waits without limit.
 
     Args:
-        paused_ms: how long a run may be PAUSED, or wait for its device.
+        paused_ms: maximum time that a run may be PAUSED, or wait for its device.
     """
     late = _to_sweep(c, LATE, {"now": at})
     for held in late:
@@ -415,7 +414,7 @@ def sweep(c: sa.Connection, at: int, *, paused_ms: int, actor: str = "hub") -> S
 
 
 def _to_sweep(c: sa.Connection, query: sa.Select[str, RunState, int], given: dict[str, int]) -> list[HeldRun]:
-    """What is to be given up and nobody else is at; other nodes sweep the same rows."""
+    """Lock and return the runs to give up; other nodes sweep the same rows."""
     locked = query.with_for_update(of=runs, skip_locked=True)
     return [HeldRun(RunId(row.id), row.state, row.fence) for row in c.execute(locked, given)]
 
@@ -439,10 +438,9 @@ RETARGET = (
 
 
 def follow_agents(c: sa.Connection, at: int, *, actor: str) -> list[RunId]:
-    """Waiting runs of agents that work on another device by now go there; those, by id.
+    """Move waiting runs to the current device of their agent. Return their ids.
 
-    One that has sent items is cancelled instead: its old device may have them already,
-    and only that device could say so.
+    A run that has sent items is cancelled instead: only its old device could say whether it has them.
     """
     left = c.execute(LEFT_DEVICE).all()
     for row in left:

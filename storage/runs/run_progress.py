@@ -1,4 +1,4 @@
-"""How far a run has got: its counters, and what went wrong in it."""
+"""Progress of runs: counters and errors."""
 
 import msgspec
 import sqlalchemy as sa
@@ -8,13 +8,14 @@ from storage.kernel.columns import Int
 from storage.runs.run_rows import HeldRun, RunError, StaleRun
 from storage.schema import EXECUTING, runs
 
-MAX_ERRORS = 100  # kept with a run; the rest is counted in error_count
+MAX_ERRORS = 100  # stored with a run; error_count counts the rest too
 MAX_ERROR_CHARS = 1_000
 
 is_held = (
     runs.c.id == sa.bindparam("run"),
     runs.c.fence == sa.bindparam("held"),
-    sa.text("runs." + EXECUTING),  # who has let go of a run holds it no more, though its fence stands
+    # a run that left execution is no longer held, although its fence is unchanged
+    sa.text("runs." + EXECUTING),
 )
 _added = {name: sa.bindparam(name, type_=Int) for name in ("done", "skipped", "failed", "further")}
 _settled = (
@@ -33,7 +34,7 @@ ADVANCE = (
         units_skipped=runs.c.units_skipped + _added["skipped"],
         units_failed=runs.c.units_failed + _added["failed"],
         progress=sa.case(
-            (runs.c.units_total <= 0, runs.c.progress),  # nobody knows but its device, which may say
+            (runs.c.units_total <= 0, runs.c.progress),  # only its device may know
             (_settled >= runs.c.units_total, 100.0),
             else_=100.0 * _settled / runs.c.units_total,
         ),
@@ -48,10 +49,10 @@ NOTE_TOTAL = (
 
 
 def check_held(c: sa.Connection, held: HeldRun) -> None:
-    """The run executes under this fence, and stays so until this transaction ends.
+    """Check that the run executes under this fence, and lock it until the transaction ends.
 
     Raises:
-        StaleRun: it is not.
+        StaleRun: the run has another fence, or has ended.
     """
     if c.execute(CHECK_HELD, {"run": held.id, "held": held.fence}).one_or_none() is None:
         raise stale(held)
@@ -67,10 +68,10 @@ def advance(
     failed: int = 0,
     got_further: bool = True,
 ) -> None:
-    """Count settled units; who got further has its crashes forgiven.
+    """Count settled units; progress resets the run's crash count.
 
     Raises:
-        StaleRun: the run is held under another fence, or has ended; nothing was written.
+        StaleRun: the run has another fence, or has ended; nothing was written.
     """
     counts = {"done": done, "skipped": skipped, "failed": failed, "further": int(got_further)}
     if c.execute(ADVANCE, {"run": held.id, "held": held.fence, "now": at} | counts).rowcount == 0:
@@ -78,10 +79,10 @@ def advance(
 
 
 def note_progress(c: sa.Connection, held: HeldRun, units_total: int, at: int) -> None:
-    """The run has so many units in all.
+    """Record the run's total number of units.
 
     Raises:
-        StaleRun: the run is held under another fence, or has ended; nothing was written.
+        StaleRun: the run has another fence, or has ended; nothing was written.
     """
     noted = {"run": held.id, "held": held.fence, "total": units_total, "now": at}
     if c.execute(NOTE_TOTAL, noted).rowcount == 0:
@@ -89,7 +90,7 @@ def note_progress(c: sa.Connection, held: HeldRun, units_total: int, at: int) ->
 
 
 def stale(held: HeldRun) -> StaleRun:
-    """What a holder is told that holds the run no more."""
+    """Return the error for a holder that lost the run."""
     return StaleRun(f"run {held.id} is no longer held under fence {held.fence}")
 
 
@@ -107,7 +108,7 @@ KEEP_ERROR = COUNT_ERROR.values(errors=sa.bindparam("kept"))
 def record_error(
     c: sa.Connection, run_id: RunId, unit_key: str | None, code: str, message: str, at: int
 ) -> None:
-    """Count an error of the run, and keep it if it is one of the first ``MAX_ERRORS``."""
+    """Count an error of the run, and store it if it is among the first ``MAX_ERRORS``."""
     count, errors = c.execute(ERRORS, {"run": run_id}).one()
     if count >= MAX_ERRORS:
         c.execute(COUNT_ERROR, {"run": run_id, "now": at})
@@ -120,10 +121,10 @@ def record_error(
 def record_held_error(
     c: sa.Connection, held: HeldRun, unit_key: str | None, code: str, message: str, at: int
 ) -> None:
-    """``record_error`` of a run's holder.
+    """Record an error like ``record_error``, on behalf of the run's holder.
 
     Raises:
-        StaleRun: the run is held under another fence, or has ended; nothing was written.
+        StaleRun: the run has another fence, or has ended; nothing was written.
     """
     check_held(c, held)
     record_error(c, held.id, unit_key, code, message, at)

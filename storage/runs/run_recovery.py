@@ -1,4 +1,4 @@
-"""Runs taken back from a hub that is gone."""
+"""Recovery of runs from a dead hub."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -19,20 +19,20 @@ from storage.runs.run_progress import record_error
 from storage.runs.run_rows import HeldRun, RunMove
 from storage.schema import runs
 
-CRASH_LIMIT = 3  # times that the hub may die under one run that gets no further
+CRASH_LIMIT = 3  # crashes of the hub under a run that makes no progress
 REQUEUED_FOR = "hub_restart"
 
 
 class Recovered(msgspec.Struct, frozen=True):
-    """What became of the runs that a hub which is gone had held."""
+    """Results of recovering the runs of a dead hub."""
 
     requeued: tuple[RunId, ...] = ()
     cancelled: tuple[RunId, ...] = ()
     failed: tuple[RunId, ...] = ()
 
 
-# Whose holder is gone: another boot's where the database is this process's alone; else that of
-# one which holds no lease any more, by the database's own clock, or of an earlier boot of this node.
+# Runs whose holder is dead: on a private database any other process; on a shared one a process whose lease
+# expired by the database's clock, or an earlier process of this node.
 _is_over = sa.and_(runs.c.lease_expires_at <= now_ms(), ~is_alive(runs.c.lease_boot_id))
 _LEFT = sa.and_(
     sa.text("runs." + schema.EXECUTING),
@@ -89,20 +89,19 @@ def recover(
     dead: Collection[BootId] = (),
     crash_limit: int = CRASH_LIMIT,
 ) -> Recovered:
-    """Take back every run whose holder is gone: at start-up, and on a shared database all the time.
+    """Recover every run whose holder is dead: at start-up, and regularly on a shared database.
 
-    A run whose end was asked for is CANCELLED; one under which the hub died
-    *crash_limit* times without getting any further FAILED (``crash_loop``); every other
-    is QUEUED again. A run that gets further (a unit planned or settled, a call answered)
-    has its crashes forgiven, so a long run survives any number of restarts. The time that
-    nobody executed it does not count against it: its deadline was this execution's.
+    A run with a requested cancellation is CANCELLED. A run under which the hub crashed *crash_limit* times
+    without progress is FAILED (``crash_loop``). Every other run is QUEUED again. Progress (a unit planned or
+    settled, a call answered) resets the crash count, so a long run survives any number of restarts. The time
+    without execution does not count: the deadline was that of the lost execution.
 
     Args:
-        is_alone: nobody else uses the database, so another boot's runs are nobody's.
-        dead: boots of this node before this one; of a shared database.
+        is_alone: no other hub uses the database, so runs of other processes are free.
+        dead: earlier processes of this node, on a shared database.
     """
     if is_alone:
-        recount(c, at=at, actor="hub")  # first: a counter that is off would refuse the moves that follow
+        recount(c, at=at, actor="hub")  # first, because a wrong counter would refuse the following moves
     else:
         end_sessions(c, c.execute(EXPIRED, {"boot": boot_id}).scalars().all())
     left = {"boot": boot_id, "is_alone": int(is_alone), "dead": sorted(dead)}
@@ -119,14 +118,14 @@ STRAYS = (
 
 
 def executing_of(c: sa.Connection, boot_id: BootId) -> set[RunId]:
-    """What this boot executes, as the rows have it."""
+    """Return the runs that this process executes according to their rows."""
     return {RunId(run_id) for run_id in c.execute(OF_BOOT, {"boot": boot_id}).scalars()}
 
 
 def take_back(c: sa.Connection, boot_id: BootId, run_ids: Collection[RunId], at: int) -> Recovered:
-    """Runs that this boot holds by their rows and does not execute: a commit was lost on its way back.
+    """Recover runs that this process holds but does not execute, after a lost commit response.
 
-    They become what ``recover`` would have made of them.
+    They get the same result as in ``recover``.
     """
     strays = c.execute(STRAYS, {"boot": boot_id, "runs": sorted(run_ids)}).all()
     return _settle(c, strays, at, CRASH_LIMIT)
@@ -152,7 +151,7 @@ def _settle(c: sa.Connection, left: Sequence[Any], at: int, crash_limit: int) ->
 
 
 def _requeue(c: sa.Connection, left: dict[RunId, RunState], at: int) -> list[RunId]:
-    """Set by set and not one by one: a hub may have died with ten thousand of them."""
+    """Requeue runs in sets, not one by one: a hub may have died with ten thousand of them."""
     if not left:
         return []
     c.execute(REQUEUE, [{"run": run_id, "now": at} for run_id in left])

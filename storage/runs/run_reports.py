@@ -1,4 +1,4 @@
-"""What is said of a run: by its device while it executes, and by the hub at its end."""
+"""Reports about runs: by the device during the execution, and by the hub at the end."""
 
 from typing import Any, Final
 
@@ -17,18 +17,18 @@ MAX_MESSAGE_CHARS: Final = 1_000
 
 
 class ContextTooLarge(HubError):
-    """What is said of a run is more than is kept of it; nothing was written."""
+    """Error: the context of a run is too large; nothing was written."""
 
     code = ErrorCode.TOO_LARGE
     limit = "run_context_bytes"
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device says of a run that it works on; ``None`` leaves what was said before.
+    """Report of a device about a run that it executes; ``None`` leaves a value unchanged.
 
     Attributes:
-        progress: 0 to 100. It counts until the hub knows how many units there are, and counts itself.
-        context: is laid over what was said before; a key whose value is ``None`` goes.
+        progress: 0 to 100; used until the hub knows the number of units and counts itself.
+        context: merged into the previous context; a key with the value ``None`` is removed.
     """
 
     progress: float | None = None
@@ -82,13 +82,13 @@ KEEP_RESULT = (
 
 
 def report(c: sa.Connection, held: HeldRun, said: Report, *, at: int, context_bytes: int) -> RunRow:
-    """Keep what a device says of a run that it works on.
+    """Record a device's report about a run that it executes.
 
     Args:
-        context_bytes: as JSON, the whole context has no more.
+        context_bytes: maximum size of the whole context as JSON.
 
     Raises:
-        StaleRun: the run executes under another fence, or no more; nothing was written.
+        StaleRun: the run has another fence, or has ended; nothing was written.
         ContextTooLarge: nothing was written.
     """
     row = c.execute(CONTEXT, {"run": held.id, "held": held.fence}).one_or_none()
@@ -111,7 +111,7 @@ def report(c: sa.Connection, held: HeldRun, said: Report, *, at: int, context_by
 
 
 def check_context(context: dict[str, Any], most: int) -> None:
-    """Raises ContextTooLarge where *context* has more than *most* bytes as JSON."""
+    """Check that *context* has at most *most* bytes as JSON; raise ContextTooLarge otherwise."""
     size = len(msgspec.json.encode(context))
     if size > most:
         told = f"context: {size} bytes as JSON, and {most} are kept (run_context_bytes)"
@@ -119,8 +119,10 @@ def check_context(context: dict[str, Any], most: int) -> None:
 
 
 def keep_result(c: sa.Connection, run_id: RunId) -> None:
-    """Sum up a run that has just ended: its outcome, its counts, its items by table. One that never
-    began has no result."""
+    """Store the result of a run that has just ended: outcome, counts, items by table.
+
+    A run that never started has no result.
+    """
     tally = c.execute(TALLY, {"run": run_id}).one()
     if tally.started_at is None:
         return

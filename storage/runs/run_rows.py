@@ -1,4 +1,4 @@
-"""Runs as they are read: their rows, their history. ``storage.runs.runs`` makes and moves them."""
+"""Rows of runs and their history. ``storage.runs.runs`` re-exports creation and moves."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -14,19 +14,19 @@ from storage.schema import EXECUTING, agents, run_state_history, runs
 
 
 class UnknownRun(HubError):
-    """There is no such run."""
+    """Error: no run has that id."""
 
     code = ErrorCode.UNKNOWN_RUN
 
 
 class StaleRun(HubError):
-    """Somebody else moved the run; nothing was written."""
+    """Error: another process moved the run; nothing was written."""
 
     code = ErrorCode.STALE_RUN
 
 
 class HeldRun(msgspec.Struct, frozen=True):
-    """A run as its holder saw it last; what every move compares with."""
+    """Run as its holder last read it; every move compares with it."""
 
     id: RunId
     state: RunState
@@ -34,7 +34,7 @@ class HeldRun(msgspec.Struct, frozen=True):
 
 
 class RunError(msgspec.Struct, frozen=True):
-    """Something that went wrong in a run, for people. *unit_key* is ``None`` for the run as a whole."""
+    """Error in a run, for people. *unit_key*: ``None`` for the run as a whole."""
 
     unit_key: str | None
     code: str
@@ -43,7 +43,7 @@ class RunError(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked of the model."""
+    """Usage of models."""
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -52,13 +52,12 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A run. Instants are epoch milliseconds; *units_...* count units, *items_created* accepted calls.
+    """Run. Instants are epoch milliseconds; *units_...* count units, *items_created* accepted calls.
 
-    *fire_at* is the newest fire that it stands for, *coalesced_count* how many earlier
-    ones it stands for too. *deadline_at* is of this execution, and there only while it
-    executes. *needs* are capabilities without which it does not start, *locks* names of locks that it holds
-    while it executes. *context* is what who asked for it said of it, *status_message* what its device said
-    last, *result* how it ended.
+    *fire_at*: newest fire that it covers; *coalesced_count*: number of earlier fires that it covers.
+    *deadline_at*: deadline of the current execution, only while it executes. *needs*: capabilities required
+    for its start. *locks*: names of locks that it holds while it executes. *context*: the requester's
+    description. *status_message*: last report of its device. *result*: summary after its end.
     """
 
     id: RunId
@@ -115,12 +114,12 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def held(self) -> HeldRun:
-        """What its holder compares with."""
+        """State and fence that its holder compares with."""
         return HeldRun(self.id, self.state, self.fence)
 
 
 class RunMove(msgspec.Struct, frozen=True):
-    """One move of a run."""
+    """Row of a run's history."""
 
     seq: int
     old_state: RunState | None
@@ -164,10 +163,10 @@ HISTORY = (
 
 
 def get_run(c: sa.Connection, id: RunId) -> RunRow:
-    """The run.
+    """Return the run.
 
     Raises:
-        UnknownRun: there is none.
+        UnknownRun: no run has the id.
     """
     run = find_run(c, id)
     if run is None:
@@ -176,20 +175,23 @@ def get_run(c: sa.Connection, id: RunId) -> RunRow:
 
 
 def find_run(c: sa.Connection, id: RunId, *, user_id: UserId | None = None) -> RunRow | None:
-    """The run, if there is one; with *user_id*, only if an agent of this user's made it."""
+    """Return the run, if any; with *user_id*, only a run of this user's agents."""
     row = c.execute(_of_user(RUN_BY_ID, user_id), {"run": id}).one_or_none()
     return None if row is None else _run(row)
 
 
 def find_runs(c: sa.Connection, ids: Sequence[RunId]) -> list[RunRow]:
-    """Those of these runs that there are, in no order."""
+    """Return those of these runs that exist, in no particular order."""
     return [_run(row) for part in in_parts(ids) for row in c.execute(RUNS_BY_ID, {"runs": part})]
 
 
 def runs_ending_in(
     c: sa.Connection, end: str, *, most: int = 2, user_id: UserId | None = None
 ) -> list[RunId]:
-    """Runs whose id ends so; two tell that it is not enough. Looks at every id. *end* has no wildcards."""
+    """Return runs whose id ends with *end*; two results mean that it is ambiguous. Scans all ids.
+
+    *end* must not contain wildcards.
+    """
     query = _of_user(RUNS_BY_END, user_id)
     return [RunId(found) for found in c.execute(query, {"end": end, "most": most}).scalars()]
 
@@ -204,7 +206,7 @@ def list_runs(
     limit: int = 50,
     before_id: RunId | None = None,
 ) -> list[RunRow]:
-    """Runs, the newest id first; the next page is what comes before the last id of this one."""
+    """Return runs, newest id first; *before_id* is the last id of the previous page."""
     query = _of_user(RUNS, user_id).order_by(runs.c.id.desc()).limit(limit)
     if agent_id is not None:
         query = query.where(runs.c.agent_id == agent_id)
@@ -218,7 +220,7 @@ def list_runs(
 
 
 def count_runs(c: sa.Connection, *, user_id: UserId | None = None) -> dict[RunState, int]:
-    """How many runs, of all users or of one, are in each state; a state without runs is missing."""
+    """Return the number of runs in each state, of all users or one; states without runs are omitted."""
     counts = RUN_COUNTS if user_id is None else _of_user(RUN_COUNTS.join_from(runs, agents), user_id)
     return {row.state: row.runs for row in c.execute(counts)}
 
@@ -226,7 +228,7 @@ def count_runs(c: sa.Connection, *, user_id: UserId | None = None) -> dict[RunSt
 def count_executing(
     c: sa.Connection, *, device_id: DeviceId | None = None, agent_id: AgentId | None = None
 ) -> int:
-    """How many runs execute now: of this device, of this agent, or in all."""
+    """Return the number of executing runs: of this device, of this agent, or in all."""
     query = EXECUTING_COUNT
     if device_id is not None:
         query = query.where(runs.c.device_id == device_id)
@@ -236,12 +238,12 @@ def count_executing(
 
 
 def run_history(c: sa.Connection, run_id: RunId) -> list[RunMove]:
-    """Every move of the run, oldest first; the first one made it."""
+    """Return every move of the run, oldest first; the first one created it."""
     return [RunMove(*row) for row in c.execute(HISTORY, {"run": run_id})]
 
 
 def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
-    """Of *query*, which joins the agents, what belongs to one user; None: all of it."""
+    """Restrict *query*, which joins the agents, to one user; None: no restriction."""
     return query if user_id is None else query.where(agents.c.user_id == user_id)
 
 

@@ -1,4 +1,4 @@
-"""Runs that somebody asks for: as many may wait as ``WaitingLimits`` says, and no more."""
+"""Runs that people request: ``WaitingLimits`` bounds the number of waiting ones."""
 
 from typing import Any, Final
 
@@ -11,18 +11,18 @@ from storage.runs.run_moves import RUN_BY_FIRE, create_run
 from storage.runs.run_rows import RunRow
 from storage.schema import agent_states, runs
 
-ASKED_FOR: Final = ("manual", "rerun")  # triggers of runs that somebody asked for
+ASKED_FOR: Final = ("manual", "rerun")  # triggers of requested runs
 
 
 class WaitingLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How many runs may wait that somebody asked for; hub.toml has a key of the same name for each."""
+    """Limits on waiting requested runs; hub.toml has a key of the same name for each."""
 
     waiting_manual_runs: int = 20  # of one agent
     waiting_manual_runs_per_device: int = 100
 
 
 class TooManyWaiting(HubError):
-    """As many runs wait as may. *limit* is the name of the bound."""
+    """Error: the maximum number of runs waits. *limit*: name of the limit."""
 
     code = ErrorCode.LIMIT_REACHED
 
@@ -31,7 +31,7 @@ class TooManyWaiting(HubError):
         self.limit = limit
 
 
-# Whoever counts waits for whoever counted before it, and sees its run. (A SQLite database has one writer.)
+# Serializes counting and inserting. A SQLite database has only one writer anyway.
 LOCK_AGENT = (
     sa.select(agent_states.c.agent_id)
     .where(agent_states.c.agent_id == sa.bindparam("agent"))
@@ -54,11 +54,11 @@ def start_run(
     limits: WaitingLimits = DEFAULT_LIMITS,
     **made: Any,
 ) -> RunRow:
-    """``create_run`` for somebody who asks for it; *made* is what else that takes.
+    """Create a requested run within the limits; *made*: the other arguments of ``create_run``.
 
     Raises:
-        TooManyWaiting: of the agent or of its device; nothing was written.
-        UnknownAgent: there is no such agent, or it was archived; nothing was written.
+        TooManyWaiting: the agent or its device has too many waiting runs; nothing was written.
+        UnknownAgent: the agent does not exist or was archived; nothing was written.
     """
     c.execute(LOCK_AGENT, {"agent": agent.id})
     is_there = c.execute(RUN_BY_FIRE, {"agent": agent.id, "fire": fire_key}).first() is not None

@@ -1,6 +1,6 @@
-"""What the rows say about the gates of runs that wait: their agents, their devices, who is before them.
+"""Conditions that waiting runs depend on: agents, devices, earlier runs.
 
-Only read, for people; what may start is decided by ``run_claims`` alone.
+Only for display; ``run_claims`` alone decides which run may start.
 """
 
 from collections.abc import Sequence
@@ -19,23 +19,24 @@ from storage.schema import agent_state_history, agent_states, agents, connectors
 
 
 class RunWait(msgspec.Struct, frozen=True, kw_only=True):
-    """One run's gates. Instants are epoch milliseconds.
+    """Conditions of a waiting run. Instants are epoch milliseconds.
 
     Attributes:
-        recovery_at: when an exhausted agent is asked again, if anybody knows.
-        is_online: whether the device is connected, at whichever node.
-        is_revoked: the device is let in no more.
-        is_away: the device is connected, and the agent offline all the same; *away_since*, *away_reason*.
-        last_seen_at: of the device; ``None`` where it never connected.
-        follows: another run of the same schedule is under way, and this one does not run beside it.
-        of_agent, on_device, on_hub: how many runs execute; on a device without those that read a connector.
-        of_mailboxes: how many of them read one.
-        reads_mailbox: it reads a connector, and its device need not be there.
-        connector: its name; ``None``: it is no longer declared.
-        connector_state, connector_detail: whether its runs may start, and why not.
-        connector_retry_at: after passing errors, until when they wait.
-        is_granted: somebody signs in to it; another one has its secret in hub.toml.
-        lock: the first of its locks that it has to wait for.
+        recovery_at: time of an exhausted agent's recovery or probe.
+        is_online: the device is connected, to any node.
+        is_revoked: the device was revoked.
+        is_away: the device is connected, but the agent is offline; *away_since*, *away_reason*: details.
+        last_seen_at: last contact of the device; ``None``: it never connected.
+        follows: another run of the same schedule is under way, and the schedule allows no overlap.
+        of_agent, on_device, on_hub: numbers of executing runs; on a device without those that read a
+            connector.
+        of_mailboxes: number of executing runs that read a connector.
+        reads_mailbox: it reads a connector, and its device may be offline.
+        connector: name of its connector; ``None``: no longer declared.
+        connector_state, connector_detail: whether its runs may start, and the reason if not.
+        connector_retry_at: end of its wait after a temporary error.
+        is_granted: a person signs in to it; otherwise its secret is in hub.toml.
+        lock: the first lock that it waits for.
     """
 
     run_id: RunId
@@ -66,7 +67,7 @@ class RunWait(msgspec.Struct, frozen=True, kw_only=True):
     is_granted: bool = False
 
 
-# Computed, so that SQLite answers 0 or 1.
+# Computed columns, which SQLite returns as 0 or 1.
 FLAGS = ("is_online", "is_revoked", "is_away", "follows", "reads_mailbox", "is_granted")
 _other = runs.alias("other")
 _executing = sa.select(sa.func.count()).where(sa.text("other." + schema.EXECUTING)).select_from(_other)
@@ -123,7 +124,7 @@ WAITS = (
 
 
 def waits_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, RunWait]:
-    """The gates of these runs, by run."""
+    """Return the conditions of these runs, by run."""
     locked = locks_in_the_way(c, run_ids)
     return {
         RunId(row.run_id): RunWait(

@@ -1,14 +1,12 @@
-"""Runs: made, claimed, moved, told of.
+"""Runs: creation, claims, moves, reading.
 
-The door to its modules: ``run_rows`` (what a run is, and reading it), ``run_moves``
-(making and moving), ``run_pauses`` (stopped from outside, and let go on), ``run_claims``
-(taking from the queue), ``run_recovery`` (taking back from a hub that is gone),
-``run_progress`` (counters and errors), ``run_reports`` (what its device says of it, and
-its result) and ``run_waits`` (what those that wait wait for).
+Re-exports its modules: ``run_rows`` (rows); ``run_moves`` (creation and moves); ``run_pauses`` (stopping and
+continuing from outside); ``run_claims`` (claims from the queue); ``run_recovery`` (recovery from a dead hub);
+``run_progress`` (counters and errors); ``run_reports`` (reports and results); ``run_waits`` (conditions of
+waiting runs).
 
-A run that executes is held by whoever knows its fence. A move that ends the
-holding by force raises the fence, and what the old holder still writes is refused
-with ``StaleRun``.
+An executing run is held by the process that knows its fence. A move that ends the execution by force raises
+the fence; later writes of the old holder are refused with ``StaleRun``.
 """
 
 from storage.runs.run_claims import Gates, claim_runs

@@ -1,4 +1,4 @@
-"""The units of runs (a file, a message), and the ledger of those that are settled for good."""
+"""Units of runs (files, messages), and the ledger of those that are settled."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -20,7 +20,9 @@ LEANING_AT_ONCE = 500  # units in one transaction
 
 
 class StillOpen(IllegalTransition):
-    """A unit cannot be settled yet: so many of its *calls* are not answered. Nothing was written."""
+    """Error: a unit cannot be settled yet, because *calls* of its calls are not answered. Nothing was
+    written.
+    """
 
     def __init__(self, unit_key: str, calls: int) -> None:
         super().__init__(f"the unit {unit_key!r} has {calls} calls that are not answered")
@@ -28,9 +30,9 @@ class StillOpen(IllegalTransition):
 
 
 class UnitRow(msgspec.Struct, frozen=True):
-    """One file or message of a run: *read_at* its text was here, *planned_at* what it leads to was known.
+    """File or message of a run. *read_at*: arrival of its text; *planned_at*: time of its plan.
 
-    *items_known*: items found in it that are known, so that no call was planned for them.
+    *items_known*: number of items found in it without a call, because they are known.
     """
 
     unit_key: str
@@ -45,13 +47,13 @@ class UnitRow(msgspec.Struct, frozen=True):
     read_at: int | None
     planned_at: int | None
     updated_at: int
-    notes: dict[str, Any] | None = None  # how it was read; numbers, and never a word of the unit
+    notes: dict[str, Any] | None = None  # statistics about its reading; numbers, never text of the unit
 
 
 LEDGER = sa.select(unit_ledger.c.unit_key, unit_ledger.c.content_hash).where(
     unit_ledger.c.agent_id == sa.bindparam("agent"),
     unit_ledger.c.config_fingerprint == sa.bindparam("fingerprint"),
-    unit_ledger.c.content_hash != "",  # tried, and never settled
+    unit_ledger.c.content_hash != "",  # an empty hash: tried, but never settled
 )
 LAST_TRIED = sa.select(unit_ledger.c.unit_key, unit_ledger.c.done_at).where(
     unit_ledger.c.agent_id == sa.bindparam("agent"),
@@ -84,13 +86,13 @@ UNIT_COUNTS = (
 
 
 def known_units(c: sa.Connection, agent_id: AgentId, config_fingerprint: str) -> dict[str, str]:
-    """The ledger: unit key to content hash of all that was settled for this agent and fingerprint."""
+    """Return the ledger of this agent and fingerprint: content hash by unit key."""
     rows = c.execute(LEDGER, {"agent": agent_id, "fingerprint": config_fingerprint})
     return {row.unit_key: row.content_hash for row in rows}
 
 
 def last_tried(c: sa.Connection, agent_id: AgentId, unit_keys: Sequence[str]) -> dict[str, int]:
-    """When each of these units was last settled or given up for the agent, by unit key; epoch ms."""
+    """Return when each of these units was last settled or tried for the agent; epoch milliseconds."""
     return {
         row.unit_key: row.done_at
         for part in in_parts(unit_keys)
@@ -99,28 +101,28 @@ def last_tried(c: sa.Connection, agent_id: AgentId, unit_keys: Sequence[str]) ->
 
 
 def units_of(c: sa.Connection, run_id: RunId) -> list[UnitRow]:
-    """The units of a run, by key."""
+    """Return the units of a run, by key."""
     return [UnitRow(*row) for row in c.execute(UNITS, {"run": run_id})]
 
 
 def postponed_units(c: sa.Connection, run_id: RunId) -> list[UnitRow]:
-    """The units of a run whose prose waits for the model, by key."""
+    """Return the units of a run whose text waits for the model, by key."""
     return [UnitRow(*row) for row in c.execute(POSTPONED_UNITS, {"run": run_id})]
 
 
 def first_units(c: sa.Connection, run_id: RunId, most: int) -> list[UnitRow]:
-    """At most so many units of a run by key; those that an earlier run settled come last."""
+    """Return at most *most* units of a run by key; units known from earlier runs come last."""
     return [UnitRow(*row) for row in c.execute(FIRST_UNITS, {"run": run_id, "most": most})]
 
 
 def find_unit(c: sa.Connection, run_id: RunId, unit_key: str) -> UnitRow | None:
-    """The unit of the run, if it is known there."""
+    """Return the unit of the run, if any."""
     row = c.execute(ONE_UNIT, {"run": run_id, "unit": unit_key}).one_or_none()
     return None if row is None else UnitRow(*row)
 
 
 def count_units(c: sa.Connection, run_id: RunId) -> dict[UnitState, int]:
-    """How many units of a run are in each state; a state without units is missing."""
+    """Return the number of units of a run in each state; states without units are omitted."""
     return {row.state: row.units for row in c.execute(UNIT_COUNTS, {"run": run_id})}
 
 
@@ -133,15 +135,14 @@ def skip_units(
     reason: str | None = None,
     is_tried: bool = False,
 ) -> int:
-    """These (key, content hash, size in bytes) are passed over: SKIPPED. Returns how many are new here.
+    """Mark these (key, content hash, size in bytes) as SKIPPED. Return the number of new units.
 
-    Without a *reason* the ledger knows them; with one, it is kept with the unit. *is_tried*: they were
-    read, and a later run tries others first.
-
-    A unit that the run has already stays as it is, unless it was postponed.
+    Without a *reason* the ledger knows them; a reason is stored with the unit. *is_tried*: they were read, so
+    a later run tries other units first. A unit that the run already has stays unchanged, unless it was
+    postponed.
 
     Raises:
-        StaleRun: the run is held under another fence, or has ended; nothing was written.
+        StaleRun: the run has another fence, or has ended; nothing was written.
     """
     check_held(c, held)
     there = {row.unit_key: row.state for row in c.execute(UNIT_STATES, {"run": held.id})}
@@ -215,18 +216,18 @@ AWAITS = sa.select(run_units.c.awaits, run_units.c.is_behind).where(
 def settle_unit(
     c: sa.Connection, held: HeldRun, unit_key: str, at: int, *, waits_for: str | None = None
 ) -> UnitState:
-    """All calls of the unit are answered: DONE and in the ledger, or FAILED if one was not taken.
+    """Settle a unit whose calls are all answered: DONE and in the ledger, or FAILED if one was refused.
 
-    A failure is told among the run's errors too. A unit that is settled already stays as it
-    is, so this may be repeated. One that leans on an item which its device was not told of yet is DONE,
-    and not in the ledger: it is entered by ``settle_leaning``, or the next run reads it again.
+    A failure is also recorded as an error of the run. A settled unit stays unchanged, so the call may be
+    repeated. A unit that depends on an item that its device does not have yet is DONE without a ledger entry.
+    ``settle_leaning`` adds the entry later, or the next run reads the unit again.
 
     Args:
-        waits_for: what the rest of the unit waits for, in words: it becomes PENDING instead of DONE, and
-            the run's next attempt reads it whole.
+        waits_for: description of what the rest of the unit waits for: it becomes PENDING instead of DONE, and
+            the run's next attempt reads it again.
 
     Raises:
-        StaleRun: the run is held under another fence, or has ended.
+        StaleRun: the run has another fence, or has ended.
         StillOpen: a call is not answered.
         IllegalTransition: the unit has no plan.
         In each case nothing was written.
@@ -268,17 +269,17 @@ LEANING = (
 def settle_leaning(
     c: sa.Connection, held: HeldRun, *, after: str, at: int, most: int = LEANING_AT_ONCE
 ) -> str | None:
-    """Units that are DONE and leaned on items of others enter the ledger, once their device has these.
+    """Add DONE units to the ledger whose device has received the items that they depended on.
 
     Args:
-        after: the unit that the call before ended with.
-        most: units that are looked at in this transaction.
+        after: last unit of the previous call.
+        most: maximum number of units examined in this transaction.
 
     Returns:
-        The unit to go on behind; ``None``: there is no other.
+        The unit to continue after; ``None``: no units are left.
 
     Raises:
-        StaleRun: the run is held under another fence, or has ended; nothing was written.
+        StaleRun: the run has another fence, or has ended; nothing was written.
     """
     check_held(c, held)
     found = c.execute(LEANING, {"run": held.id, "after": after, "most": most}).all()
@@ -316,8 +317,10 @@ def _write_ledger(c: sa.Connection, run_id: RunId, unit: UnitRow, at: int) -> No
 
 
 def _note_tried(c: sa.Connection, run_id: RunId, unit_key: str, at: int) -> None:
-    """Let later runs try other units first. One that was never settled stands in the ledger without a
-    content hash, so that no content of it is known."""
+    """Record an attempt, so that later runs try other units first.
+
+    A unit that was never settled gets a ledger entry with an empty content hash, which matches no content.
+    """
     agent_id, fingerprint = c.execute(AGENT_OF_RUN, {"run": run_id}).one()
     if c.execute(TRIED, {"agent": agent_id, "unit": unit_key, "now": at}).rowcount == 0:
         row = {"agent_id": agent_id, "unit_key": unit_key, "content_hash": "", "done_at": at}
@@ -335,13 +338,13 @@ def fail_unit(
     code: str = "unit_failed",
     at: int,
 ) -> None:
-    """The unit could not be read or extracted: FAILED, and told among the run's errors with *code*.
+    """Mark a unit as FAILED that could not be read or extracted, and record the error with *code*.
 
-    What it had planned and never sent is dropped. A unit that is FAILED already
-    stays as it is, so this may be repeated.
+    Planned calls that were never sent are dropped. A unit that is FAILED already stays unchanged, so the call
+    may be repeated.
 
     Raises:
-        StaleRun: the run is held under another fence, or has ended.
+        StaleRun: the run has another fence, or has ended.
         StillOpen: a call of it was sent and is not answered.
         IllegalTransition: the unit is DONE or SKIPPED in this run.
         In each case nothing was written.
