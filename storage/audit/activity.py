@@ -1,4 +1,4 @@
-"""The activity log: who did what to whom, for people."""
+"""Activity log: who did what, for people."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from storage.schema import activity_log
 
 
 class Activity(msgspec.Struct, frozen=True):
-    """One entry. *event_type* is stable; *message* is a sentence for a person."""
+    """Entry of the activity log. *event_type*: stable name; *message*: sentence for people."""
 
     id: str
     at: int
@@ -45,13 +45,13 @@ def record(
     data: dict[str, Any] | None = None,
     trace_id: str | None = None,
 ) -> None:
-    """Write an entry down.
+    """Add an entry.
 
     Args:
-        trace_id: of the intent that it belongs to; left out, that of its run.
+        trace_id: trace of the entry; by default that of its run.
 
     Raises:
-        Conflict: there is one with this id.
+        Conflict: an entry has this id already.
     """
     entry = Activity(id, at, event_type, level, message, agent_id, run_id, device_id, actor, data or {})
     trace_id = trace_id or (None if run_id is None else trace_id_of(run_id))
@@ -66,7 +66,7 @@ def list_activity(
     limit: int = 100,
     before: int | None = None,
 ) -> list[Activity]:
-    """Entries, newest first; the next page is what comes before the ``at`` of the last one here."""
+    """Return entries, newest first; *before* is the ``at`` of the previous page's last entry."""
     query = NEWEST_FIRST.limit(limit)
     if agent_id is not None:
         query = query.where(activity_log.c.agent_id == agent_id)

@@ -1,13 +1,11 @@
-"""Who changed what and who was refused, as a chain: each entry bears the hash of the one before it.
+"""Audit log of changes and refusals, as a chain: each entry contains the hash of the previous one.
 
-An entry is written in the transaction of the change that it tells of. ``check_part``
-finds an edited entry, a removed one and another order. Two rows of other kinds help it:
-the end of the chain stands in the table ``hub`` too, so that entries missing there are
-found, and what grew too old is named by an entry ``audit.pruned``, so that the chain
-may begin after it. Entry 1 tells that the hub was created, before it is used: a hub in use
-without it has lost its chain. Whoever can write the database can also write a whole chain
-anew: against that helps only an end of the chain that was kept somewhere else, as in the
-log, where the hub tells it day by day.
+An entry is written in the transaction of the change that it describes. ``check_part`` detects edited, removed
+and reordered entries. Two more records help it. The table ``hub`` also has the end of the chain, so that
+missing entries at the end are detected. An entry ``audit.pruned`` names the deleted old entries, so that the
+chain may begin after them. Entry 1 records the hub's creation before its first use: a hub in use without it
+has lost its chain. An attacker who can write the database can also rewrite the whole chain. Only a copy of
+its end elsewhere reveals that, such as the log, to which the hub writes it daily.
 """
 
 import hashlib
@@ -22,27 +20,28 @@ from storage.schema import audit_log, hub, nodes
 P = ParamSpec("P")
 T = TypeVar("T")
 
-FIRST: Final = bytes(32)  # what stands before the first entry
-CREATED: Final = "hub.created"  # the event of entry 1
-PRUNED: Final = "audit.pruned"  # the event that tells what went
-ROWS: Final = 500  # looked at, or removed, in one transaction
-PRUNE_EVERY_MS: Final = 7 * 86_400_000  # so that the entries about pruning stay few
+FIRST: Final = bytes(32)  # hash before the first entry
+CREATED: Final = "hub.created"  # event of entry 1
+PRUNED: Final = "audit.pruned"  # event that records a deletion
+ROWS: Final = 500  # examined or deleted in one transaction
+PRUNE_EVERY_MS: Final = 7 * 86_400_000  # so that entries about pruning stay few
 
-_HEAD: Final = "audit.head"  # its key in the table hub
-_CHAIN_LOCK: Final = 0x4155444954  # of PostgreSQL: two writers would hang two entries on one
+_HEAD: Final = "audit.head"  # key in the table hub
+# of PostgreSQL: concurrent writers would link two entries to the same predecessor
+_CHAIN_LOCK: Final = 0x4155444954
 
 Detail = Mapping[str, str | int | bool | None]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be told.
+    """Content of a new entry.
 
     Attributes:
         at: epoch milliseconds.
         actor: ``operator:UID``, ``token:ID``, ``device:ID``, ``agent:ID`` or ``hub``.
-        event: a stable dotted name, as ``token.created``.
-        subject: the id of what it is about.
-        detail: never a secret.
+        event: stable dotted name, such as ``token.created``.
+        subject: id of the object concerned.
+        detail: never contains a secret.
     """
 
     at: int
@@ -54,7 +53,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditRow(msgspec.Struct, frozen=True):
-    """An entry of the chain. *detail* is canonical JSON, as it was hashed."""
+    """Entry of the chain. *detail*: canonical JSON, exactly as hashed."""
 
     seq: int
     at: int
@@ -68,24 +67,24 @@ class AuditRow(msgspec.Struct, frozen=True):
 
 
 class Link(msgspec.Struct, frozen=True):
-    """A place in the chain: an entry's number and its hash."""
+    """Position in the chain: an entry's number and its hash."""
 
     seq: int
     hash: bytes
 
 
-START: Final = Link(0, FIRST)  # the place before entry 1
+START: Final = Link(0, FIRST)  # position before entry 1
 
 
 class Break(msgspec.Struct, frozen=True):
-    """Where the chain does not hold: at *seq*, and *what* is wrong there, as a sentence."""
+    """Break of the chain at *seq*; *what*: description, as a sentence."""
 
     seq: int
     what: str
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A part of the chain that was looked at: up to *end*, and *is_last* when nothing comes after it."""
+    """Checked part of the chain, up to *end*; *is_last*: no entries follow."""
 
     entries: int
     breaks: tuple[Break, ...]
@@ -101,7 +100,7 @@ KEEP_HEAD = sa.update(hub).where(hub.c.key == _HEAD).values(value=sa.bindparam("
 
 
 class _Head(msgspec.Struct, frozen=True):
-    """How the end of the chain is spelled in the table ``hub``."""
+    """Serialized end of the chain in the table ``hub``."""
 
     seq: int
     hash: str
@@ -117,10 +116,10 @@ def append(
     outcome: Literal["done", "refused"] = "done",
     detail: Detail | None = None,
 ) -> int:
-    """Add an entry to the chain; returns its number. See ``Entry`` for what each argument is."""
+    """Append an entry to the chain and return its number. See ``Entry`` for the arguments."""
     _lock_chain(c)
     head, last = _kept_head(c), _last(c)
-    # Entries that are missing at the end are missed: the new one hangs on what was there.
+    # If entries are missing at the end, the new one is linked to the recorded end, which reveals the gap.
     end = max(filter(None, (head, last)), key=lambda link: link.seq, default=START)
     row = AuditRow(
         seq=end.seq + 1,
@@ -147,16 +146,16 @@ IS_IN_USE = sa.select(sa.exists().select_from(nodes))
 
 
 def begin_chain(c: sa.Connection, *, at: int, subject: str) -> bool:
-    """Entry 1, written once: before a hub's first boot, or at the first one of a release with a chain.
+    """Write entry 1: before a hub's first boot, or at the first one of a release with a chain.
 
-    A chain that is gone is not begun anew, so that ``check_part`` tells of it.
+    A lost chain is not restarted, so that ``check_part`` reports it. Returns True if the entry was written.
 
     Args:
         subject: the hub's id.
     """
     _lock_chain(c)
     head = _kept_head(c)
-    # START stands there where the hub was in use before it had a chain: its migration put it there.
+    # The migration stored START for hubs that were in use before the chain existed.
     may_begin = head == START or (head is None and not _is_in_use(c))
     if not may_begin or _last(c) is not None:
         return False
@@ -165,17 +164,17 @@ def begin_chain(c: sa.Connection, *, at: int, subject: str) -> bool:
 
 
 def append_entry(c: sa.Connection, entry: Entry) -> int:
-    """Add *entry* to the chain; returns its number."""
+    """Append *entry* to the chain and return its number."""
     return append(c, **msgspec.structs.asdict(entry))
 
 
 def audited(
     fn: Callable[Concatenate[sa.Connection, P], T], tell: Callable[[T], Entry | None]
 ) -> Callable[Concatenate[sa.Connection, P], T]:
-    """*fn*, which tells of what it does in the same transaction: ``store.write(audited(fn, tell), ...)``.
+    """Wrap *fn* with an audit entry in the same transaction: ``store.write(audited(fn, tell), ...)``.
 
     Args:
-        tell: the entry, given what *fn* returned; ``None`` where nothing has changed.
+        tell: builds the entry from the result of *fn*; ``None`` if nothing changed.
     """
 
     def told(c: sa.Connection, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -200,11 +199,11 @@ def list_entries(
     since: int | None = None,
     until: int | None = None,
 ) -> list[AuditRow]:
-    """Entries, newest first; oldest first where *above* is given.
+    """Return entries, newest first; oldest first with *above*.
 
     Args:
-        below, above: only entries with a smaller, or a greater, number.
-        event: of this name, or of every name that begins so, where it ends in a dot.
+        below, above: only entries with smaller, or greater, numbers.
+        event: exact name, or a prefix that ends in a dot.
         since, until: epoch milliseconds; the first is included, the second is not.
     """
     query = ENTRIES.limit(limit)
@@ -229,15 +228,14 @@ def list_entries(
 
 
 def end_of_chain(c: sa.Connection) -> Link | None:
-    """The last entry, as it was written; ``None`` while there is none."""
+    """Return the last entry as written; ``None`` without entries."""
     return _kept_head(c) or _last(c)
 
 
 def check_part(c: sa.Connection, after: Link | None = None, *, rows: int = ROWS) -> Part:
-    """Check the entries after *after*, at most *rows* of them; from the beginning without it.
+    """Check the entries after *after*, or from the beginning, at most *rows* of them.
 
-    Repeated with the ``end`` of the part before, until ``is_last``. Entries may be added
-    and pruned meanwhile.
+    Repeat with the ``end`` of the previous part until ``is_last``. Entries may be added and pruned meanwhile.
     """
     stand = after or START
     found = _rows(c, ONWARDS.limit(rows), after=stand.seq)
@@ -252,7 +250,7 @@ def check_part(c: sa.Connection, after: Link | None = None, *, rows: int = ROWS)
 
 
 def check_known(c: sa.Connection, known: Link) -> Break | None:
-    """Compare the chain with an entry whose hash was kept elsewhere; ``None`` if it is there still."""
+    """Compare the chain with a position that was saved elsewhere; ``None`` if the entry is unchanged."""
     row = c.execute(ENTRIES.where(audit_log.c.seq == known.seq)).one_or_none()
     if row is None:
         return Break(known.seq, f"entry {known.seq} is not there: it was removed, or pruned as too old")
@@ -262,7 +260,7 @@ def check_known(c: sa.Connection, known: Link) -> Break | None:
 
 
 def hash_of(row: AuditRow) -> bytes:
-    """SHA-256 over the hash of the entry before, and over all other columns as a JSON array."""
+    """Return the SHA-256 over the previous entry's hash and all other columns as a JSON array."""
     told = msgspec.json.encode([row.seq, row.at, row.actor, row.event, row.subject, row.outcome, row.detail])
     return hashlib.sha256(row.prev_hash + told).digest()
 
@@ -282,7 +280,7 @@ LAST_PRUNED = (
 
 
 class _Gone(msgspec.Struct, frozen=True):
-    """The detail of an entry about pruning: all up to *through* went, and *hash* was its hash."""
+    """Detail of an entry about pruning: entries up to *through* were deleted; *hash*: hash of the last."""
 
     entries: int
     hash: str
@@ -290,10 +288,10 @@ class _Gone(msgspec.Struct, frozen=True):
 
 
 def prune_audit(c: sa.Connection, *, before: int, at: int, rows: int = ROWS) -> int:
-    """Remove entries from before *before*, and tell of it in the chain; returns how many went.
+    """Delete entries older than *before*, and record that in the chain. Return the number of deleted entries.
 
-    It begins once the oldest is a week older than that. Nothing goes that stands behind
-    a younger entry: the chain has one beginning.
+    Starts when the oldest entry is a week older than that. An entry after a younger one is not deleted, so
+    the chain keeps a single beginning.
     """
     oldest = c.execute(OLDEST).one_or_none()
     if oldest is None or oldest.at >= before - PRUNE_EVERY_MS:
@@ -310,7 +308,7 @@ def prune_audit(c: sa.Connection, *, before: int, at: int, rows: int = ROWS) -> 
 
 
 def _wrong_with(c: sa.Connection, row: AuditRow, before: Link) -> Sequence[Break]:
-    """What is wrong with *row*, if *before* is what came before it."""
+    """Return the breaks at *row*, whose predecessor is *before*."""
     wrong: list[Break] = []
     if hash_of(row) != row.hash:
         wrong.append(Break(row.seq, f"entry {row.seq} was edited: its hash does not fit what it says"))
@@ -328,14 +326,14 @@ def _wrong_with(c: sa.Connection, row: AuditRow, before: Link) -> Sequence[Break
 
 
 def _was_pruned(c: sa.Connection, row: AuditRow) -> bool:
-    """Whether all that stood before *row* went because it was old."""
+    """Return True if all entries before *row* were pruned."""
     detail = c.execute(LAST_PRUNED).scalar_one_or_none()
     if detail is None:
         return False
     try:
         gone = msgspec.json.decode(detail, type=_Gone)
     except msgspec.DecodeError:
-        return False  # edited: that is found at its own place
+        return False  # edited: detected at its own position
     return gone.through == row.seq - 1 and gone.hash == row.prev_hash.hex()
 
 
@@ -352,13 +350,13 @@ def _wrong_at_end(head: Link | None, last: Link, *, is_in_use: bool) -> Sequence
 
 
 def _lock_chain(c: sa.Connection) -> None:
-    """Until the transaction's end nobody else adds an entry. A SQLite database has one writer anyway."""
+    """Lock the chain until the transaction ends. A SQLite database has only one writer anyway."""
     if c.dialect.name == "postgresql":
         c.execute(sa.select(sa.func.pg_advisory_xact_lock(_CHAIN_LOCK)))
 
 
 def _is_in_use(c: sa.Connection) -> bool:
-    """Whether a hub has started on this database."""
+    """Return True if a hub has started on this database."""
     return bool(c.execute(IS_IN_USE).scalar_one())
 
 
@@ -367,14 +365,14 @@ def _missing(first: int, last: int) -> str:
 
 
 def _kept_head(c: sa.Connection) -> Link | None:
-    """The end of the chain as the table ``hub`` has it; ``None`` too where that cannot be read."""
+    """Return the end of the chain recorded in the table ``hub``; ``None`` also if it is unreadable."""
     kept = c.execute(HEAD).scalar_one_or_none()
     if kept is None:
         return None
     try:
         head = msgspec.json.decode(kept, type=_Head)
         return Link(head.seq, bytes.fromhex(head.hash))
-    except ValueError:  # msgspec's errors are such too
+    except ValueError:  # includes msgspec's errors
         return None
 
 

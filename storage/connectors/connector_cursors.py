@@ -1,7 +1,7 @@
-"""Up to where an agent has settled the changes of its connector.
+"""Cursors: position up to which an agent has settled the changes of its connector.
 
-A cursor is moved in the transaction that finds every message before it settled. It belongs to an origin:
-of another account or server it is worth nothing.
+A cursor is moved in the transaction that finds every earlier message settled. It belongs to an origin: for
+another account or server it is meaningless.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,15 @@ MOST_BYTES: Final = 64 * 1024
 
 
 class CursorTooLarge(HubError):
-    """A connector's cursor is longer than is kept; nothing was written."""
+    """Error: a connector's cursor exceeds the maximum size; nothing was written."""
 
     code = ErrorCode.TOO_LARGE
 
 
 class CursorRow(msgspec.Struct, frozen=True):
-    """A cursor; ``None``: nothing is settled yet. *last_ok_at*: when a run came to the stream's end."""
+    """Cursor; ``None``: nothing is settled yet. *last_ok_at*: time at which a run reached the stream's
+    end.
+    """
 
     origin: str
     cursor: dict[str, Any] | None
@@ -66,7 +68,7 @@ FORGET = sa.delete(connector_cursors).where(_one)
 
 
 def find_cursor(c: sa.Connection, agent_id: AgentId) -> CursorRow | None:
-    """The agent's cursor, of whichever origin."""
+    """Return the agent's cursor, of any origin."""
     row = c.execute(CURSOR, {"agent": agent_id}).one_or_none()
     if row is None:
         return None
@@ -84,16 +86,16 @@ def move_cursor(
     keys: Sequence[tuple[str, str]],
     at: int,
 ) -> bool:
-    """Move the cursor behind a page, unless something on it is not settled.
+    """Move the cursor past a page if every message on it is settled.
 
     Args:
         keys: (key, version) of every message of the page.
 
     Returns:
-        Whether it was moved.
+        True if the cursor was moved.
 
     Raises:
-        StaleRun: the run is held under another fence, or has ended; nothing was written.
+        StaleRun: the run has another fence, or has ended; nothing was written.
         CursorTooLarge: nothing was written.
     """
     check_held(c, held)
@@ -117,10 +119,10 @@ def move_cursor(
 
 
 def note_end_of_stream(c: sa.Connection, agent_id: AgentId, *, at: int) -> None:
-    """A run came to the end of what there was."""
+    """Record that a run reached the end of the stream."""
     c.execute(NOTE_OK, {"agent": agent_id, "now": at})
 
 
 def forget_cursor(c: sa.Connection, agent_id: AgentId) -> None:
-    """The agent's next run looks back as its first did; what it has seen it knows."""
+    """Delete the cursor, so that the next run looks back like the first; seen messages stay known."""
     c.execute(FORGET, {"agent": agent_id})

@@ -1,12 +1,12 @@
-"""Connectors of hub.toml as rows: whose they are, and whether their runs may start.
+"""Connectors of hub.toml as rows: their owner, and whether their runs may start.
 
-The file is the truth about them: one that it names is made, or comes back as the row that it was;
-one that it names no more is archived, and what was granted to it stays until somebody removes it. Their
-passwords are never here; what a sign-in granted is sealed (``storage.connectors.credentials``).
+The file decides: a connector that it names is created or revived as the same row. A connector that it no
+longer names is archived, and its grant stays until a person removes it. Passwords are never stored; grants of
+a sign-in are sealed (``storage.connectors.credentials``).
 
-A connector is ``ok``, or its runs wait: for a person to sign in (``sign_in``), or to correct or allow
-something (``blocked``). Each change of that is one compare-and-set on *version*, so that a refusal of what is
-not in use any more changes nothing, and one of many who are refused at once tells people.
+A connector is ``ok``, or its runs wait: for a person to sign in (``sign_in``), or to correct or allow a
+setting (``blocked``). Each change is a compare-and-set on *version*. So a refusal of an outdated grant
+changes nothing, and of many simultaneous refusals one notifies people.
 """
 
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ from storage.kernel.columns import Int
 from storage.schema import connectors, credentials
 
 ACTOR: Final = "hub.toml"
-IDS_PER_CONNECTOR: Final = 2  # of the connector, of its user
+IDS_PER_CONNECTOR: Final = 2  # fresh ids for the connector, its user
 NOT_YET: Final = "nobody has signed in yet"
 
 State = Literal["ok", "sign_in", "blocked"]
 
 
 class UnknownConnector(HubError):
-    """There is no such connector."""
+    """Error: no declared connector has that name or id."""
 
     code = ErrorCode.UNKNOWN_CONNECTOR
 
@@ -40,13 +40,13 @@ class UnknownConnector(HubError):
 
 
 class DeclaredConnector(msgspec.Struct, frozen=True, kw_only=True):
-    """What hub.toml says of a connector, as far as the rows know it.
+    """Declaration of a connector in hub.toml, without its secrets.
 
     Attributes:
-        origin: what its cursors and grants belong to: another account, or another server, is another origin.
-        settings_digest: of all that is said; another one is another try for what is ``blocked``.
-        needs_grant: somebody has to sign in before it works.
-        problem: why it cannot be used at all; then nothing else is known of it.
+        origin: account and server that its cursors and grants belong to.
+        settings_digest: digest of all settings; a change lets a ``blocked`` connector try again.
+        needs_grant: a person has to sign in before it works.
+        problem: why it cannot be used at all; then the other values are unset.
     """
 
     name: str
@@ -59,14 +59,14 @@ class DeclaredConnector(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConnectorRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A connector.
+    """Connector.
 
     Attributes:
-        account: who the provider says that it is.
-        state, reason, detail: ``ok``; else an error's code, and a sentence that holds no secret.
+        account: account name reported by the provider.
+        state, reason, detail: ``ok``; otherwise an error code, and a sentence without secrets.
         version: grows with each change of state.
-        failures: passing errors in a row; its runs wait until *retry_at*.
-        archived_at: it is no longer declared.
+        failures: number of consecutive temporary errors; its runs wait until *retry_at*.
+        archived_at: time at which it was no longer declared.
     """
 
     id: str
@@ -89,7 +89,7 @@ class ConnectorRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReconciledConnectors(msgspec.Struct, frozen=True):
-    """Names of the connectors that the file touched; *revived* ones were archived before."""
+    """Names of the connectors that the file changed; *revived* connectors were archived before."""
 
     created: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()
@@ -162,7 +162,7 @@ DROP_GRANT = sa.delete(credentials).where(credentials.c.connector_id == sa.bindp
 
 
 def list_connectors(c: sa.Connection, *, user_id: UserId | None = None) -> list[ConnectorRow]:
-    """The connectors that are declared, or of those a user's; by name."""
+    """Return the declared connectors, or those of a user, by name."""
     query = PRESENT_CONNECTORS
     if user_id is not None:
         query = query.where(connectors.c.user_id == user_id)
@@ -170,19 +170,19 @@ def list_connectors(c: sa.Connection, *, user_id: UserId | None = None) -> list[
 
 
 def find_connector(c: sa.Connection, id: str) -> ConnectorRow | None:
-    """The connector of that id, archived or not."""
+    """Return the connector with that id, archived or not."""
     row = c.execute(CONNECTOR, {"connector": id}).one_or_none()
     return None if row is None else _row(row)
 
 
 def get_connector(c: sa.Connection, given: str, *, user_id: UserId | None = None) -> ConnectorRow:
-    """The declared connector of that name or id.
+    """Return the declared connector with that name or id.
 
     Args:
-        user_id: whose it has to be; what is another's is not there.
+        user_id: its required owner; connectors of other users do not match.
 
     Raises:
-        UnknownConnector: there is none.
+        UnknownConnector: no connector matches.
     """
     row = c.execute(CONNECTOR_NAMED, {"named": given}).one_or_none()
     row = row or c.execute(CONNECTOR, {"connector": given}).one_or_none()
@@ -201,9 +201,9 @@ def move_connector(
     detail: str | None = None,
     at: int,
 ) -> bool:
-    """Whether this call moved it to *state*: it stood as in *version*, and somewhere else.
+    """Move the connector to *state*. Return False if its version changed, or it has that state.
 
-    Many who are refused at once have all seen the same version: one of them moves it.
+    Of many simultaneous refusals with the same version, one moves it.
     """
     row = find_connector(c, id)
     if row is None or row.version != version or row.state == state:
@@ -213,18 +213,18 @@ def move_connector(
 
 
 def allow_connector(c: sa.Connection, id: str, *, at: int) -> bool:
-    """Its runs may start again: somebody signed in, or it was tried and works. False: they might already."""
+    """Allow its runs to start, after a sign-in or a successful try. Return False if they already may."""
     row = find_connector(c, id)
     return row is not None and move_connector(c, id, version=row.version, state="ok", at=at)
 
 
 def note_failure(c: sa.Connection, id: str, *, retry_at: int, at: int) -> None:
-    """A passing error ended a run of it: the next one waits until *retry_at*."""
+    """Record a temporary error of its run: the next run waits until *retry_at*."""
     c.execute(FAIL, {"connector": id, "again": retry_at, "now": at})
 
 
 def note_success(c: sa.Connection, id: str, *, at: int, account: str | None = None) -> None:
-    """It worked, as *account* where the provider told."""
+    """Record a successful use, with the *account* if the provider reported it."""
     c.execute(SUCCEED, {"connector": id, "now": at, "who": account})
 
 
@@ -235,13 +235,13 @@ def reconcile_connectors(
     at: int,
     fresh_ids: Sequence[str],
 ) -> ReconciledConnectors:
-    """Make the connectors those that are declared, and no others.
+    """Make the connectors match the declarations.
 
-    A user who is named for the first time is made. One that is declared for another user is another
-    connector. What was granted at another origin is dropped. Every change has an entry in the audit log.
+    Users named for the first time are created. A connector declared for another user is another connector. A
+    grant of another origin is deleted. Every change has an entry in the audit log.
 
     Args:
-        fresh_ids: ``IDS_PER_CONNECTOR`` for each that is declared; not all are used.
+        fresh_ids: ``IDS_PER_CONNECTOR`` for each declared connector; not all are used.
     """
     known = {row.name: _row(row) for row in c.execute(CONNECTORS)}
     created: list[str] = []
@@ -291,7 +291,7 @@ def _beginning(one: DeclaredConnector) -> dict[str, str | None]:
 
 
 def _declare(c: sa.Connection, old: ConnectorRow, one: DeclaredConnector, at: int) -> bool:
-    """Make the row say what is declared; whether anything of it was another."""
+    """Update the row to the declaration. Return True if it changed."""
     if one.problem is not None:
         told = {"reason": ErrorCode.BAD_CONNECTOR, "detail": one.problem}
         return move_connector(c, old.id, version=old.version, state="blocked", at=at, **told)

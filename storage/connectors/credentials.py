@@ -1,8 +1,8 @@
-"""What sign-ins granted, sealed: one row for each connector, and whose turn it is to refresh it.
+"""Sealed credentials from sign-ins: one row for each connector, with a lease for refreshing it.
 
-Whoever refreshes holds the row's lease meanwhile, for a time by the database's own clock, and writes by
-compare-and-set on *version*: of two who refresh, one does; and where somebody signed in anew meanwhile,
-what they got stays. What is in *sealed* is known to ``hub.accounts`` alone.
+A process that refreshes holds the row's lease, timed by the database's own clock, and writes by
+compare-and-set on *version*. So only one process refreshes, and a new sign-in meanwhile wins. Only
+``hub.accounts`` knows the contents of *sealed*.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,14 +18,14 @@ Reseal = Callable[[str, str, str, bytes], "tuple[str, bytes]"]
 
 
 class CredentialRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What was granted to a connector.
+    """Credential of a connector.
 
     Attributes:
         version: grows with each refresh and each sign-in.
-        sealed: by the key *key_id*.
-        expires_at: of the access token; ``None``: the provider did not say.
-        granted_at: when a person signed in.
-        lease_owner, lease_until: who refreshes it, and until when nobody else does.
+        sealed: contents, encrypted by the key *key_id*.
+        expires_at: expiry of the access token; ``None``: not reported by the provider.
+        granted_at: time of the sign-in.
+        lease_owner, lease_until: process that refreshes it, and the end of its lease.
     """
 
     connector_id: str
@@ -44,7 +44,7 @@ class CredentialRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GrantAge(msgspec.Struct, frozen=True):
-    """When somebody signed in, and how long the sign-in before it lasted; ``None``: none was ended."""
+    """Time of a sign-in, and duration of the previous one until the provider ended it; ``None``: unknown."""
 
     connector_id: str
     granted_at: int
@@ -52,12 +52,12 @@ class GrantAge(msgspec.Struct, frozen=True):
 
 
 class GrantSight(msgspec.Struct, frozen=True, kw_only=True):
-    """A grant, and whether its connector may use it. *row*: ``None``: nobody has signed in."""
+    """Credential with its connector's state. *row*: ``None``: no person has signed in."""
 
     state: str
     detail: str | None
     row: CredentialRow | None
-    is_leased: bool = False  # to somebody, by the database's clock
+    is_leased: bool = False  # by the database's clock
 
 
 _one = credentials.c.connector_id == sa.bindparam("connector")
@@ -149,13 +149,13 @@ KEYS_IN_USE = sa.union_all(
 
 
 def find_credential(c: sa.Connection, connector_id: str, *, lock: bool = False) -> CredentialRow | None:
-    """What was granted to the connector. *lock*: nobody changes it before this transaction's end."""
+    """Return the connector's credential, if any. *lock*: lock its row until the transaction ends."""
     found = c.execute(LOCKED if lock else CREDENTIAL, {"connector": connector_id}).one_or_none()
     return None if found is None else _row(found)
 
 
 def find_standing(c: sa.Connection, connector_id: str) -> GrantSight | None:
-    """The grant with its connector's state; ``None``: there is no such connector."""
+    """Return the credential with its connector's state; ``None`` if the connector does not exist."""
     found = c.execute(STANDING, {"connector": connector_id}).one_or_none()
     if found is None:
         return None
@@ -173,7 +173,7 @@ def put_credential(
     expires_at: int | None,
     at: int,
 ) -> None:
-    """Keep what a person granted, whatever was there before; whoever refreshes just now has lost."""
+    """Store a new sign-in's credential; a refresh in progress will be discarded."""
     new = {"blob": sealed, "key": key_id, "granted": list(scopes), "until": expires_at, "now": at}
     if c.execute(REPLACE, {"connector": connector_id} | new).rowcount:
         return
@@ -190,15 +190,16 @@ def put_credential(
 
 
 def lease_credential(c: sa.Connection, connector_id: str, *, version: int, owner: str, ttl_ms: int) -> bool:
-    """Lease the credential to *owner*, who alone may refresh it.
+    """Assign the credential's lease to *owner*, who alone may refresh it.
 
-    Return False if it has another version by now, is leased, or was ended by its provider: a process that
-    looked before the end was written down must not ask the provider again.
+    Return False if it has another version by now, is leased, or was ended by its provider.
+    A process that read the row before the end was recorded must not ask the provider again.
     """
     asked = {"connector": connector_id, "seen": version, "owner_now": owner, "ttl": ttl_ms}
     if c.execute(LEASE, asked).rowcount == 0:
         return False
-    seen = find_standing(c, connector_id)  # after the lease: what ended it held the row's lock till then
+    # after the lease: a transaction that ends the grant locks the row until it commits
+    seen = find_standing(c, connector_id)
     if seen is not None and seen.state == "sign_in":
         release_credential(c, connector_id, owner=owner)
         return False
@@ -206,7 +207,7 @@ def lease_credential(c: sa.Connection, connector_id: str, *, version: int, owner
 
 
 def release_credential(c: sa.Connection, connector_id: str, *, owner: str) -> None:
-    """*owner* is at it no more. Another's lease stays."""
+    """Release *owner*'s lease; another owner's lease stays."""
     c.execute(RELEASE, {"connector": connector_id, "owner": owner})
 
 
@@ -221,26 +222,28 @@ def save_refreshed(
     expires_at: int | None,
     at: int,
 ) -> bool:
-    """Keep what a refresh brought, and end its lease. False: it is another grant by now, and stays."""
+    """Store a refreshed credential and end the lease. Return False if the credential changed; it stays."""
     new = {"blob": sealed, "key": key_id, "granted": list(scopes), "until": expires_at, "now": at}
     return c.execute(REFRESH, {"connector": connector_id, "seen": version} | new).rowcount == 1
 
 
 def drop_credential(c: sa.Connection, connector_id: str) -> bool:
-    """Forget what was granted: its row is overwritten, then removed. False: there is none."""
+    """Delete the credential after overwriting it. Return False if the connector has none."""
     is_there = c.execute(OVERWRITE, {"connector": connector_id}).rowcount == 1
     c.execute(DELETE, {"connector": connector_id})
     return is_there
 
 
 def reseal_all(c: sa.Connection, reseal: Reseal) -> int:
-    """Seal everything anew, in this one transaction. Versions and leases stay: nobody's refresh is lost.
+    """Encrypt all credentials and open sign-ins with a new key, in one transaction.
+
+    Versions and leases stay, so no refresh is lost.
 
     Args:
-        reseal: from row id, connector id, key id and what is sealed to the new key's id and what it sealed.
+        reseal: maps row id, connector id, key id and sealed bytes to the new key's id and sealed bytes.
 
     Returns:
-        How many rows.
+        The number of rows.
     """
     count = 0
     for row in c.execute(ALL).all():
@@ -254,17 +257,17 @@ def reseal_all(c: sa.Connection, reseal: Reseal) -> int:
 
 
 def note_end(c: sa.Connection, connector_id: str, *, at: int) -> None:
-    """The provider ended it: how long it lasted is remembered beyond it."""
+    """Record the lifetime of a credential that its provider ended."""
     c.execute(END, {"connector": connector_id, "now": at})
 
 
 def list_grants(c: sa.Connection) -> list[GrantAge]:
-    """How old each is."""
+    """Return the ages of all credentials."""
     return [GrantAge(*row) for row in c.execute(AGES)]
 
 
 def keys_in_use(c: sa.Connection) -> dict[str, int]:
-    """How many rows each key seals, by its id."""
+    """Return the number of rows that each key encrypts, by key id."""
     found: dict[str, int] = {}
     for key in c.execute(KEYS_IN_USE).scalars():
         found[key] = found.get(key, 0) + 1

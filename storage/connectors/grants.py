@@ -1,4 +1,4 @@
-"""What a grant and its end mean for a connector: its state and what people are told, in one transaction."""
+"""Effects of grants and refusals on connectors: state, activity and audit entry, in one transaction."""
 
 from collections.abc import Sequence
 
@@ -21,13 +21,13 @@ def refuse_connector(
     at: int,
     activity_id: str,
 ) -> ConnectorRow | None:
-    """Let its runs wait for a person; the connector if this call did it, and nobody before.
+    """Suspend the connector's runs until a person acts. Return the connector if this call changed it.
 
     Args:
-        credential_version: of the grant that was refused; where there is another one by now, nothing
-            changes. 0: it was not about a grant.
+        credential_version: version of the credential that was refused; if it changed since, nothing changes.
+            0: the refusal did not concern a credential.
     """
-    grant = find_credential(c, connector_id, lock=True)  # nobody signs in between the look and the move
+    grant = find_credential(c, connector_id, lock=True)  # prevents a sign-in between the check and the move
     if credential_version and (grant is None or grant.version != credential_version):
         return None
     row = find_connector(c, connector_id)
@@ -64,10 +64,10 @@ def grant_connector(
     activity_id: str,
     sign_in_id: str | None = None,
 ) -> ConnectorRow | None:
-    """Keep what a person granted, and let its runs start again. ``None``: there is no such connector.
+    """Store a new credential, and let the runs start again. Return ``None`` without such a connector.
 
     Args:
-        sign_in_id: of the sign-in that is done by it: a hub that dies has both or neither.
+        sign_in_id: sign-in to settle in the same transaction.
     """
     row = find_connector(c, connector_id)
     if row is None or row.archived_at is not None:
@@ -93,7 +93,7 @@ def grant_connector(
 
 
 def forget_grant(c: sa.Connection, connector_id: str, *, at: int, actor: str) -> bool:
-    """Forget what was granted; its runs wait for a person. False: nothing was granted."""
+    """Delete the connector's credential; its runs wait for a person. Return False if it has none."""
     row = find_connector(c, connector_id)
     if row is None or not drop_credential(c, connector_id):
         return False

@@ -1,4 +1,4 @@
-"""What connectors left behind goes when it is old. As in ``storage/retention``."""
+"""Deletion of old seen messages, posts and sign-ins, in bounded transactions as in ``storage/retention``."""
 
 import sqlalchemy as sa
 
@@ -36,15 +36,15 @@ DROP_SIGN_INS = sa.delete(sign_ins).where(
 
 
 def prune_seen(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Forget messages that were looked at last before *before*. Returns how many rows went."""
+    """Delete records of messages last seen before *before*. Return the number deleted."""
     return c.execute(DROP_SEEN, {"before": before, "rows": rows}).rowcount
 
 
 def prune_posted(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Forget what was posted and settled before *before*; what waits stays. Returns how many rows went."""
+    """Delete posts that were settled before *before*; waiting ones stay. Return the number deleted."""
     return c.execute(DROP_POSTED, {"before": before, "rows": rows}).rowcount
 
 
 def prune_sign_ins(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Forget sign-ins that were over before *before*. Returns how many rows went."""
+    """Delete sign-ins that expired before *before*. Return the number deleted."""
     return c.execute(DROP_SIGN_INS, {"before": before, "rows": rows}).rowcount

@@ -1,6 +1,6 @@
-"""Tables of connectors: accounts, sealed credentials, cursors, what was seen, what was posted.
+"""Tables of connectors: accounts, sealed credentials, cursors, seen messages, posts.
 
-Part of ``storage.schema``, by whose name everybody else reads them.
+Part of ``storage.schema``, from which other modules import them.
 """
 
 import sqlalchemy as sa
@@ -12,9 +12,9 @@ CONNECTOR_STATES = ("ok", "sign_in", "blocked")
 SIGN_IN_WAYS = ("device", "paste", "code")
 SEEN_STATES = ("planned", "left_out", "failed", "dead")
 
-# A connector of hub.toml. state: whether its runs may start. origin: which account of which server its
-# cursors belong to. version: rises with each change of state, so that an old refusal changes nothing.
-# failures, retry_at: of passing errors in a row; its runs wait until then.
+# A connector of hub.toml. state: whether its runs may start. origin: account and server of its cursors.
+# version: grows with each change of state, so that an outdated refusal changes nothing. failures, retry_at:
+# consecutive temporary errors; its runs wait until then.
 connectors = table(
     "connectors",
     sa.Column("id", sa.Text, primary_key=True),
@@ -37,8 +37,8 @@ connectors = table(
     one_of("state", CONNECTOR_STATES),
 )
 
-# What was granted, sealed by a key that is not in the database. lease_*: who refreshes it just now.
-# ended_after: how long the grant before it lasted until the provider ended it, in milliseconds.
+# Credentials, encrypted by a key that is not in the database. lease_*: process that refreshes the row.
+# ended_after: lifetime of the previous grant until the provider ended it, in milliseconds.
 credentials = table(
     "credentials",
     sa.Column("connector_id", sa.Text, sa.ForeignKey("connectors.id", ondelete="CASCADE"), primary_key=True),
@@ -55,7 +55,7 @@ credentials = table(
 )
 index("credentials_key", credentials.c.key_id)
 
-# A sign-in that somebody began. sealed: the verifier, or the device code.
+# Started sign-ins. sealed: the verifier, or the device code.
 sign_ins = table(
     "sign_ins",
     sa.Column("id", sa.Text, primary_key=True),
@@ -79,7 +79,7 @@ sign_ins = table(
 index("sign_ins_connector", sign_ins.c.connector_id)
 index("sign_ins_expires", sign_ins.c.expires_at)
 
-# Up to where an agent has settled its connector's stream. origin: whose cursor it is.
+# Position up to which an agent has settled its connector's stream. origin: account and server of the cursor.
 connector_cursors = table(
     "connector_cursors",
     sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
@@ -91,7 +91,7 @@ connector_cursors = table(
     number("updated_at"),
 )
 
-# Messages that an agent has looked at. key_hash: SHA-256 (hex) of the message's key.
+# Messages that an agent has seen. key_hash: SHA-256 (hex) of the message's key.
 seen_messages = table(
     "seen_messages",
     sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
@@ -109,7 +109,7 @@ seen_messages = table(
 index("seen_messages_seen", seen_messages.c.seen_at)
 index("seen_messages_failed", seen_messages.c.agent_id, where="state IN ('failed', 'dead')")
 
-# What others posted to a webhook. Its body goes when it is settled; its key stays while a replay may come.
+# Posts to webhooks. The body is deleted when settled; the key stays while the delivery may be repeated.
 posted = table(
     "posted",
     sa.Column("id", sa.Text, primary_key=True),

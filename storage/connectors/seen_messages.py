@@ -1,8 +1,8 @@
-"""Which messages an agent has looked at, and what became of each: so that none is read twice or passed over.
+"""Messages that an agent has seen, with their state, so that no message is read twice or skipped.
 
-A message is *planned* in the transaction that plans its items; *left_out* by the filter; *failed* when it
-could not be read or extracted, and met again by the next run, since the cursor waits for it; *dead* after
-``MOST_TRIES`` runs. Keys and subjects stand here as digests alone.
+A message is *planned* in the transaction that plans its items, or *left_out* by the filter. It is *failed* if
+it could not be read or extracted; the cursor waits, so the next run meets it again. After ``MOST_TRIES`` runs
+it is *dead*. Keys and subjects are stored only as digests.
 """
 
 import hashlib
@@ -17,13 +17,13 @@ from storage.kernel.columns import in_parts
 from storage.schema import seen_messages
 
 MOST_TRIES: Final = 3
-SETTLED: Final = frozenset({"planned", "left_out", "dead"})  # the cursor may pass them
+SETTLED: Final = frozenset({"planned", "left_out", "dead"})  # states that the cursor may pass
 
 State = Literal["planned", "left_out", "failed", "dead"]
 
 
 class SeenMessage(msgspec.Struct, frozen=True):
-    """What is known of a message. *version*: of what may change under one key; else empty."""
+    """State of a seen message. *version*: version of its content under one key; may be empty."""
 
     version: str
     state: State
@@ -70,12 +70,12 @@ TRY_AGAIN = sa.delete(seen_messages).where(
 
 
 def digest_of(text: str) -> str:
-    """A key or a subject as it stands here: SHA-256, hex."""
+    """Return the stored digest of a key or subject: SHA-256, hex."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def seen_of(c: sa.Connection, agent_id: AgentId, keys: Sequence[str]) -> dict[str, SeenMessage]:
-    """What is known of the messages with these keys; of the others nothing."""
+    """Return the states of the messages with these keys; unknown keys are omitted."""
     by_digest = {digest_of(key): key for key in keys}
     return {
         by_digest[row.key_hash]: SeenMessage(row.version, row.state, row.attempts)
@@ -95,7 +95,7 @@ def note_seen(
     at: int,
     reason: str | None = None,
 ) -> None:
-    """The message is settled, as far as its reading goes."""
+    """Record that the message is settled: planned or left out."""
     told = {"edition": version, "after": state, "tries": 0, "why": reason, "subject": None}
     _write(c, agent_id, digest_of(key), told | {"run": run_id, "now": at})
 
@@ -103,7 +103,7 @@ def note_seen(
 def note_left_out(
     c: sa.Connection, agent_id: AgentId, messages: Iterable[tuple[str, str, str]], *, run_id: RunId, at: int
 ) -> None:
-    """These (key, version, reason) are not read: the filter is against them, or they are gone."""
+    """Record that these messages (key, version, reason) are not read: filtered out, or deleted."""
     for key, version, reason in messages:
         note_seen(c, agent_id, key, "left_out", version=version, run_id=run_id, at=at, reason=reason)
 
@@ -121,11 +121,10 @@ def note_failed(
     counts: bool = True,
     is_final: bool = False,
 ) -> State:
-    """The message could not be read or extracted in this run: *failed*, or *dead* from the third run on.
+    """Record a failed read or extraction: *failed*, or *dead* from the third run on.
 
-    One that no run will ever read (*is_final*) is *dead* at once.
-
-    Several failures in one run count once; one that does not count as a try leaves it *failed*.
+    *is_final*: no run can ever read it: *dead* at once. Several failures in one run count once. A failure
+    that does not count as an attempt leaves it *failed*.
     """
     digest = digest_of(key)
     before = c.execute(LAST, {"agent": agent_id, "digest": digest}).one_or_none()
@@ -146,12 +145,12 @@ LAST = sa.select(
 
 
 def failed_messages(c: sa.Connection, agent_id: AgentId, *, most: int = 100) -> list[dict[str, Any]]:
-    """Messages that could not be read, newest first: digest, state, attempts, reason, run and instant."""
+    """Return unreadable messages, newest first: digest, state, attempts, reason, run and instant."""
     return [dict(row._mapping) for row in c.execute(FAILED, {"agent": agent_id, "most": most})]
 
 
 def try_again(c: sa.Connection, agent_id: AgentId) -> int:
-    """Forget that these were tried; what the cursor has not passed is read anew. Returns how many."""
+    """Delete failure records, so that messages after the cursor are read again. Return the number deleted."""
     return c.execute(TRY_AGAIN, {"agent": agent_id}).rowcount
 
 

@@ -1,7 +1,7 @@
-"""Sign-ins that somebody began: what the hub has to remember until the provider's answer comes.
+"""Started sign-ins: data that the hub needs until the provider's answer comes.
 
-The answer is known by its *state*, of which the row has the hash alone. A sign-in is settled once, by
-whoever is first, so that a code is not tried twice; an unsettled one is over at *expires_at*.
+The answer is identified by its *state*, of which only the hash is stored. A sign-in is settled once, so that
+a code is not tried twice; an unsettled one ends at *expires_at*.
 """
 
 import hashlib
@@ -17,13 +17,13 @@ Outcome = Literal["done", "failed"]
 
 
 class SignInRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A sign-in.
+    """Sign-in.
 
     Attributes:
-        way: through a device's browser, by an address that is pasted, or by a code that a person types.
-        sealed: the verifier, or the device code, by the key *key_id*.
-        redirect_uri: where the provider sends the browser; ``None``: not known yet.
-        outcome, problem: ``None`` while it is open; a sentence that holds no secret.
+        way: through a device's browser, a pasted address, or a code that a person types.
+        sealed: the verifier, or the device code, encrypted by the key *key_id*.
+        redirect_uri: target of the provider's redirect; ``None``: not known yet.
+        outcome, problem: ``None`` while it is open; a sentence without secrets.
     """
 
     id: str
@@ -75,46 +75,46 @@ SUPERSEDE = (
 
 
 def state_hash(state: str) -> bytes:
-    """What a row knows a state by."""
+    """Return the stored hash of a state."""
     return hashlib.sha256(state.encode()).digest()
 
 
 def begin_sign_in(c: sa.Connection, row: SignInRow) -> None:
-    """Write it down. Those of the same connector that are open end by it."""
+    """Add a sign-in. Open sign-ins of the same connector are ended."""
     c.execute(SUPERSEDE, {"connector": row.connector_id, "now": row.created_at})
     c.execute(sa.insert(sign_ins), msgspec.structs.asdict(row))
 
 
 def find_sign_in(c: sa.Connection, id: str) -> SignInRow | None:
-    """The sign-in of that id."""
+    """Return the sign-in with that id, if any."""
     return _row(c.execute(SIGN_IN, {"sign_in": id}).one_or_none())
 
 
 def find_by_state(c: sa.Connection, state: str) -> SignInRow | None:
-    """The sign-in whose answer bears *state*."""
+    """Return the sign-in whose answer has *state*, if any."""
     return _row(c.execute(BY_STATE, {"hash": state_hash(state)}).one_or_none())
 
 
 def open_sign_ins(c: sa.Connection) -> list[SignInRow]:
-    """Those that are not settled, the oldest first."""
+    """Return the open sign-ins, oldest first."""
     return [SignInRow(**row._mapping) for row in c.execute(OPEN)]
 
 
 def aim_sign_in(c: sa.Connection, id: str, redirect_uri: str) -> bool:
-    """Say where the browser will be sent. False: it is settled."""
+    """Set the redirect target. Return False if the sign-in is settled."""
     return c.execute(AIM, {"sign_in": id, "where": redirect_uri}).rowcount == 1
 
 
 def settle_sign_in(
     c: sa.Connection, id: str, *, outcome: Outcome, problem: str | None = None, at: int
 ) -> bool:
-    """Whether this call settled it; what it had sealed is gone."""
+    """Settle the sign-in and delete its sealed data. Return False if it was settled before."""
     change = {"sign_in": id, "became": outcome, "why": problem, "now": at}
     return c.execute(SETTLE, change).rowcount == 1
 
 
 def correct_sign_in(c: sa.Connection, id: str, *, outcome: Outcome, problem: str | None) -> None:
-    """Say how one ended that was settled before it was known."""
+    """Correct the outcome of a sign-in that was settled before its outcome was known."""
     c.execute(TELL, {"sign_in": id, "became": outcome, "why": problem})
 
 

@@ -1,8 +1,7 @@
-"""Public keys that devices prove to hold: whose they are, which of them still count.
+"""Public keys of devices: their owners, and which of them are valid.
 
-A key's id is made from the key itself (``protocol.keys``), so a known id says whose
-signature it must be. A key that was revoked or replaced stays on record: it is
-never given to a device again.
+A key's id is derived from the key itself (``protocol.keys``), so a known id determines whose signature is
+required. A revoked or replaced key stays on record, and is never accepted for a device again.
 """
 
 import math
@@ -19,17 +18,17 @@ from storage.devices.devices import DeviceNameTaken, DeviceRow
 from storage.schema import device_keys, device_tokens
 from storage.schema import devices as device_table
 
-FREE_NAMES = 100  # tried for a device that says the name of another one
+FREE_NAMES = 100  # tried for a device that reports the name of another device
 
 
 class KeyRevoked(HubError):
-    """The key was revoked, or replaced by another: it opens nothing any more."""
+    """Error: the key was revoked or replaced; it is no longer valid."""
 
     code = ErrorCode.REVOKED
 
 
 class RotatedTooSoon(HubError):
-    """The device has replaced a key so lately that it has to wait for *retry_after_s*."""
+    """Error: the device replaced a key too recently; it may retry after *retry_after_s*."""
 
     code = ErrorCode.RATE_LIMITED
 
@@ -40,7 +39,7 @@ class RotatedTooSoon(HubError):
 
 
 class KeyRow(msgspec.Struct, frozen=True):
-    """A key of a device. *rotated_to* is the key that the device itself put in its place."""
+    """Key of a device. *rotated_to*: the key by which the device itself replaced it."""
 
     id: KeyId
     device_id: DeviceId
@@ -52,7 +51,7 @@ class KeyRow(msgspec.Struct, frozen=True):
 
 
 class KeyOwner(msgspec.Struct, frozen=True):
-    """Whose a key is, and all that may stand against letting it in."""
+    """Owner of a key, with everything that may invalidate it."""
 
     key_id: KeyId
     device_id: DeviceId
@@ -103,23 +102,23 @@ WAYS_IN = sa.union_all(
 
 
 def find_key(c: sa.Connection, id: KeyId) -> KeyOwner | None:
-    """Whose key it is; whether it still counts is for the caller to judge."""
+    """Return the key's owner, if any; the caller checks whether the key is valid."""
     row = c.execute(OWNER_OF_KEY, {"key": id}).one_or_none()
     return None if row is None else KeyOwner(*row)
 
 
 def list_keys(c: sa.Connection, *, device_id: DeviceId | None = None) -> list[KeyRow]:
-    """Keys, revoked ones too, oldest first: of every device, or of one."""
+    """Return keys, also revoked ones, oldest first: of every device, or of one."""
     mine = sa.true() if device_id is None else device_keys.c.device_id == device_id
     ordered = KEYS.where(mine).order_by(device_keys.c.created_at, device_keys.c.id)
     return [KeyRow(*row) for row in c.execute(ordered)]
 
 
 def add_key(c: sa.Connection, *, id: KeyId, device_id: DeviceId, public_key: bytes, at: int) -> KeyRow:
-    """Let whoever proves to hold the key in as the device.
+    """Add a key by which the device can authenticate.
 
     Raises:
-        Conflict: there is no such device, or the key is on record already.
+        Conflict: the device does not exist, or the key is on record already.
     """
     row = {"id": id, "device_id": device_id, "public_key": public_key, "created_at": at}
     c.execute(sa.insert(device_keys), row)
@@ -127,7 +126,7 @@ def add_key(c: sa.Connection, *, id: KeyId, device_id: DeviceId, public_key: byt
 
 
 def told(id: KeyId) -> str:
-    """The key as people compare it, for the audit log; whatever a row holds, its entry is written."""
+    """Return the key's fingerprint for people and the audit log; a malformed id is returned unchanged."""
     try:
         return keys.shown(id)
     except ValueError:
@@ -135,7 +134,7 @@ def told(id: KeyId) -> str:
 
 
 def revoke_key(c: sa.Connection, id: KeyId, *, at: int, actor: str) -> bool:
-    """Let nobody in by this key any more; whether it counted until now."""
+    """Revoke the key. Return True if it was valid."""
     device_id = c.execute(REVOKE_KEY, {"key": id, "now": at, "next_key": None}).scalar_one_or_none()
     if device_id is not None:
         audit.append(c, at=at, actor=actor, event="key.revoked", subject=device_id, detail={"key": told(id)})
@@ -152,14 +151,14 @@ def rotate_key(
     at: int,
     wait_ms: int = 0,
 ) -> None:
-    """Put *new* in the place of *old*, as the device asked; twice is once.
+    """Replace *old* by *new*, as the device requested; repeating it changes nothing.
 
     Args:
-        wait_ms: how long after one of its keys was replaced the device may replace another.
+        wait_ms: minimum time between two replacements of the device's keys.
 
     Raises:
-        KeyRevoked: *old* does not count any more, or is not the device's; nothing was written.
-        RotatedTooSoon: it did so less than *wait_ms* ago; nothing was written.
+        KeyRevoked: *old* is not valid, or not the device's; nothing was written.
+        RotatedTooSoon: the last replacement was less than *wait_ms* ago; nothing was written.
         Conflict: *new* is on record already; nothing was written.
     """
     before = c.execute(KEY, {"key": old}).one_or_none()
@@ -168,7 +167,7 @@ def rotate_key(
     if before is None or before.device_id != device_id or before.revoked_at is not None:
         raise KeyRevoked("the old key does not count any more")
     last = c.execute(LAST_ROTATION, {"device": device_id}).scalar_one()
-    if last is not None and 0 <= at - last < wait_ms:  # a clock that was set back keeps nobody waiting
+    if last is not None and 0 <= at - last < wait_ms:  # negative after a clock was set back: no wait
         raise RotatedTooSoon((last + wait_ms - at) / 1000)
     if c.execute(REVOKE_KEY, {"key": old, "now": at, "next_key": new}).one_or_none() is None:
         raise KeyRevoked("the old key was revoked meanwhile")
@@ -186,11 +185,11 @@ def open_session(
     at: int,
     node_id: NodeId | None = None,
 ) -> int:
-    """As ``devices.open_session``, by a key.
+    """Open a session like ``devices.open_session``, authenticated by a key.
 
     Raises:
-        UnknownDevice: there is none, or it was revoked; nothing was written.
-        KeyRevoked: since it was looked at; nothing was written.
+        UnknownDevice: the device does not exist or was revoked; nothing was written.
+        KeyRevoked: the key was revoked meanwhile; nothing was written.
     """
     if c.execute(USE_KEY, {"key": key_id, "now": at}).rowcount == 0:
         raise KeyRevoked("the key was revoked")
@@ -200,15 +199,15 @@ def open_session(
 def give_device(
     c: sa.Connection, *, fresh_id: DeviceId, user_id: UserId, name: str, is_chosen: bool, at: int
 ) -> DeviceRow:
-    """The user's device that a new key is to open: the one of that name, or a new one.
+    """Return the user's device for a new key: the one of that name, or a new one.
 
     Args:
-        is_chosen: a person chose the name, so the device of it is meant, whoever comes in as
-            it now. Otherwise the device said it of itself: then it gets the device of that
-            name only while nobody can come in as that.
+        is_chosen: a person chose the name, so an existing device is meant, even with valid credentials.
+            Otherwise the device reported the name, and gets a device of that name only if that has no valid
+            credentials.
 
     Raises:
-        DeviceNameTaken: it said the name of a device that somebody can come in as.
+        DeviceNameTaken: the reported name belongs to a device with valid credentials.
     """
     device = device_replacement.ensure_device(c, id=fresh_id, user_id=user_id, name=name, at=at)
     if not is_chosen and has_way_in(c, device.id):
@@ -227,10 +226,10 @@ def taken_name(name: str) -> DeviceNameTaken:
 def give_free_device(
     c: sa.Connection, *, fresh_id: DeviceId, user_id: UserId, name: str, at: int
 ) -> DeviceRow:
-    """As ``give_device`` for a name that the device said of itself; a taken one gets a number behind it.
+    """Return a device like ``give_device`` for a reported name; a number is appended to a taken name.
 
     Raises:
-        DeviceNameTaken: of a hundred names none was free.
+        DeviceNameTaken: no numbered name was free.
     """
     for number in range(1, FREE_NAMES + 1):
         free = name if number == 1 else f"{name}-{number}"
@@ -241,5 +240,5 @@ def give_free_device(
 
 
 def has_way_in(c: sa.Connection, device_id: DeviceId) -> bool:
-    """Whether there is a key or a token of the device that was not revoked."""
+    """Return True if the device has a key or token that was not revoked."""
     return c.execute(WAYS_IN, {"device": device_id}).first() is not None

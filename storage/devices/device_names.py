@@ -1,4 +1,4 @@
-"""Names that operators give to devices, compared with those that there are: for hints at a misspelt one."""
+"""Hints for misspelt device names: comparison with the existing names."""
 
 from difflib import get_close_matches
 from typing import Final
@@ -13,7 +13,7 @@ from storage.schema import device_keys, device_tokens, devices
 
 _MOST_NAMED: Final = 8
 
-# A device that something opens, or that has connected. One that only agents of hub.toml name is not known.
+# Devices with a credential or a past connection. A device that only agents of hub.toml name is not known.
 _KNOWN: Final = sa.select(devices.c.user_id, devices.c.name).where(
     devices.c.revoked_at.is_(None),
     sa.or_(
@@ -25,16 +25,16 @@ _KNOWN: Final = sa.select(devices.c.user_id, devices.c.name).where(
 
 
 class DeviceNames(msgspec.Struct, frozen=True):
-    """Names of devices that have been let in, with their users, and of those that wait for that."""
+    """Names of known devices, with their users, and of devices that wait for pairing."""
 
     known: frozenset[tuple[UserId, str]]
     waiting: tuple[str, ...]
 
     def hint(self, name: str, user_id: UserId | None) -> str:
-        """Return which device may be meant by *name*; empty where it is known, or nothing could be meant.
+        """Return a hint at the device that *name* may mean; empty if it is known or no hint is possible.
 
         Args:
-            user_id: whose device it would be; None: anybody's.
+            user_id: only devices of this user; None: of any user.
         """
         known = sorted({one for whose, one in self.known if user_id in (None, whose)})
         if name in known or name in self.waiting or not (known or self.waiting):
@@ -49,13 +49,13 @@ class DeviceNames(msgspec.Struct, frozen=True):
 
 
 def list_names(c: sa.Connection, *, at: int) -> DeviceNames:
-    """Return the names that devices have, and those by which others ask to be let in."""
+    """Return the names of known devices, and of those that wait for pairing."""
     known = frozenset((UserId(row.user_id), str(row.name)) for row in c.execute(_KNOWN))
     return DeviceNames(known, tuple(row.label for row in pairings.list_pairings(c, at=at)))
 
 
 def unknown_device(c: sa.Connection, name: str, *, user_id: UserId | None, at: int) -> UnknownDevice:
-    """Return the error for a device that must be there and is not, with what may be meant."""
+    """Return the error for a missing device, with a hint at the device that may be meant."""
     hint = list_names(c, at=at).hint(name, user_id)
     return UnknownDevice(f"there is no device {name!r}{hint and '; '}{hint}")
 

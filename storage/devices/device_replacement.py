@@ -1,7 +1,7 @@
-"""A device in the place of one that was revoked: what hub.toml gives to its name goes on with it.
+"""Replacement of revoked devices: a new device of the same name inherits the agents of hub.toml.
 
-An agent of hub.toml names its device. When that is revoked and another comes to bear the
-name, as after a stolen laptop, the agent and its waiting runs go to the new one.
+An agent of hub.toml names its device. After a theft, for example, the device is revoked and another one gets
+its name. The agent and its waiting runs then move to the new device.
 """
 
 import sqlalchemy as sa
@@ -30,7 +30,9 @@ SUCCEED = (
 def ensure_device(
     c: sa.Connection, *, id: DeviceId, user_id: UserId, name: str, at: int, actor: str = "hub"
 ) -> DeviceRow:
-    """As ``devices.ensure_device``; the device takes the place of a revoked one of its name."""
+    """Return a device like ``devices.ensure_device``, which inherits the agents of a revoked one of that
+    name.
+    """
     device = devices.ensure_device(c, id=id, user_id=user_id, name=name, at=at)
     given = {"user": user_id, "named": name, "successor": device.id, "now": at}
     left = c.execute(SUCCEED, given).scalars().all()

@@ -1,4 +1,4 @@
-"""Devices of users, and the hashes of the tokens that devices show."""
+"""Devices of users, and the hashes of their tokens."""
 
 from collections.abc import Collection
 from enum import StrEnum
@@ -16,44 +16,44 @@ from storage.schema import agents, device_tokens, devices
 CAME: Final = "its device connected"
 LEFT: Final = "its device left"
 CUT: Final = "the hub started anew"
-TOKENS_KEPT_MS: Final = 30 * 86_400_000  # after its end, so that who comes late is told why
+TOKENS_KEPT_MS: Final = 30 * 86_400_000  # after its end, so that late requests learn the reason
 
 
 class UnknownDevice(HubError):
-    """There is no such device, or it was revoked."""
+    """Error: the device does not exist, or was revoked."""
 
     code = ErrorCode.UNKNOWN_DEVICE
 
 
 class DeviceNameTaken(HubError):
-    """Another device of the same user bears the name."""
+    """Error: another device of the same user has the name."""
 
     code = ErrorCode.NAME_TAKEN
 
 
 class NamedInFile(HubError):
-    """Agents of hub.toml read from the device by its name, so it is not renamed under them."""
+    """Error: agents of hub.toml refer to the device by its name, so it cannot be renamed."""
 
     code = ErrorCode.MANAGED_BY_FILE
 
 
 class TokenRevoked(HubError):
-    """The token was revoked: it opens nothing any more."""
+    """Error: the token was revoked."""
 
     code = ErrorCode.REVOKED
 
 
 class Grant(StrEnum):
-    """What a device may do at its hub besides receiving what is found for it."""
+    """Permissions of a device at its hub, in addition to receiving its items."""
 
-    FILES = "files"  # its files are read by runs
-    AGENTS = "agents"  # it makes, changes and starts agents
-    CONNECTORS = "connectors"  # it makes and changes agents that read accounts of its user
-    COORDINATION = "coordination"  # its agents reach others: boards, messages, questions, locks
+    FILES = "files"  # runs may read its files
+    AGENTS = "agents"  # it may create, change and start agents
+    CONNECTORS = "connectors"  # it may create and change agents that read accounts of its user
+    COORDINATION = "coordination"  # its agents may use boards, messages, questions and locks
 
 
 class NotGranted(HubError):
-    """The device is not granted what this needs; nothing was done."""
+    """Error: the device lacks a required permission; nothing was done."""
 
     code = ErrorCode.NOT_GRANTED
 
@@ -63,7 +63,7 @@ class NotGranted(HubError):
 
 
 class DeviceRow(msgspec.Struct, frozen=True):
-    """A device. *session_epoch* counts its accepted connections; *revoked_at* is set for good."""
+    """Device. *session_epoch*: number of its accepted connections; *revoked_at*: never reset."""
 
     id: DeviceId
     user_id: UserId
@@ -78,9 +78,9 @@ class DeviceRow(msgspec.Struct, frozen=True):
 
 
 class TokenRow(msgspec.Struct, frozen=True):
-    """A token as its owner sees it; the token itself is kept nowhere.
+    """Token for display; the token itself is not stored.
 
-    *last4* are its last characters, *created_by* is the actor who made it; older tokens have neither.
+    *last4*: its last characters; *created_by*: actor who created it. Older tokens have neither.
     """
 
     id: TokenId
@@ -96,7 +96,7 @@ class TokenRow(msgspec.Struct, frozen=True):
 
 
 class TokenOwner(msgspec.Struct, frozen=True):
-    """Whose a token is, and all that may stand against letting it in."""
+    """Owner of a token, with everything that may invalidate it."""
 
     token_id: TokenId
     device_id: DeviceId
@@ -129,9 +129,9 @@ DEVICE_BY_NAME = DEVICES.where(devices.c.name == sa.bindparam("named"), devices.
 
 
 def ensure_device(c: sa.Connection, *, id: DeviceId, user_id: UserId, name: str, at: int) -> DeviceRow:
-    """The user's device of that name: the one there is, or a new one with this id.
+    """Return the user's device of that name, or create it with this id.
 
-    A revoked device does not hold its name: a new one may bear it.
+    A revoked device does not occupy its name.
     """
     row = c.execute(DEVICE_OF_USER, {"user": user_id, "named": name}).one_or_none()
     if row is not None:
@@ -141,10 +141,10 @@ def ensure_device(c: sa.Connection, *, id: DeviceId, user_id: UserId, name: str,
 
 
 def get_device(c: sa.Connection, id: DeviceId) -> DeviceRow:
-    """The device, revoked or not.
+    """Return the device, revoked or not.
 
     Raises:
-        UnknownDevice: there is none.
+        UnknownDevice: no device has the id.
     """
     row = c.execute(DEVICE, {"device": id}).one_or_none()
     if row is None:
@@ -153,17 +153,17 @@ def get_device(c: sa.Connection, id: DeviceId) -> DeviceRow:
 
 
 def list_devices(c: sa.Connection, *, user_id: UserId | None = None) -> list[DeviceRow]:
-    """Devices, revoked ones too, by name, then by age: everybody's, or one user's."""
+    """Return devices, also revoked ones, by name, then by age: of all users, or of one."""
     mine = sa.true() if user_id is None else devices.c.user_id == user_id
     ordered = DEVICES.where(mine).order_by(devices.c.name, devices.c.created_at, devices.c.id)
     return [DeviceRow(*row) for row in c.execute(ordered)]
 
 
 def devices_called(c: sa.Connection, called: str, *, user_id: UserId | None = None) -> list[DeviceRow]:
-    """The device of that id, revoked or not, else those of that name which are not revoked.
+    """Return the device with that id, revoked or not, else the active devices of that name.
 
     Args:
-        user_id: whose; ``None``: several users may each have one of the name.
+        user_id: only devices of this user; ``None``: several users may have a device of that name.
     """
     found = [DeviceRow(*row) for row in c.execute(DEVICE, {"device": called})]
     found = found or [DeviceRow(*row) for row in c.execute(DEVICE_BY_NAME, {"named": called})]
@@ -188,12 +188,12 @@ REVOKE_DEVICE = (
 
 
 def rename_device(c: sa.Connection, id: DeviceId, name: str, *, at: int, actor: str) -> DeviceRow:
-    """Give the device another name; twice is once.
+    """Rename the device; repeating it changes nothing.
 
     Raises:
-        UnknownDevice: there is none, or it was revoked.
-        DeviceNameTaken: another device of its user bears the name.
-        NamedInFile: agents of hub.toml name it, and would be given a new device of the old name.
+        UnknownDevice: the device does not exist or was revoked.
+        DeviceNameTaken: another device of its user has the name.
+        NamedInFile: agents of hub.toml name it, and would get a new device of the old name.
     """
     device = get_device(c, id)
     if device.revoked_at is not None:
@@ -211,7 +211,7 @@ def rename_device(c: sa.Connection, id: DeviceId, name: str, *, at: int, actor: 
 
 
 def require_grant(c: sa.Connection, id: DeviceId, grant: Grant) -> None:
-    """Raises NotGranted where the device lacks *grant*; one that is not there is refused by what it asks."""
+    """Check that the device has *grant*; raise NotGranted otherwise. An unknown device passes here."""
     row = c.execute(DEVICE, {"device": id}).one_or_none()
     if row is not None and grant not in DeviceRow(*row).grants:
         raise NotGranted(row.name, grant)
@@ -220,10 +220,10 @@ def require_grant(c: sa.Connection, id: DeviceId, grant: Grant) -> None:
 def change_grants(
     c: sa.Connection, id: DeviceId, *, add: Collection[Grant], remove: Collection[Grant], at: int, actor: str
 ) -> DeviceRow:
-    """Grant the device all of *add* and none of *remove*; twice is once.
+    """Add and remove permissions of the device; repeating it changes nothing.
 
     Raises:
-        UnknownDevice: there is none, or it was revoked.
+        UnknownDevice: the device does not exist or was revoked.
     """
     c.execute(LOCK_DEVICE, {"device": id})
     device = get_device(c, id)
@@ -238,7 +238,7 @@ def change_grants(
 
 
 def revoke_device(c: sa.Connection, id: DeviceId, *, at: int, actor: str) -> bool:
-    """Let nobody in as the device any more, by whatever token or key; whether it counted until now."""
+    """Revoke the device with all its credentials. Return True if it was not revoked before."""
     revoked = c.execute(REVOKE_DEVICE, {"device": id, "now": at}).rowcount > 0
     if revoked:
         audit.append(c, at=at, actor=actor, event="device.revoked", subject=id)
@@ -304,10 +304,10 @@ def create_token(
     last4: str | None = None,
     actor: str = "hub",
 ) -> TokenRow:
-    """Let whoever shows the token with this SHA-256 in as the device. Those that ended a month ago go.
+    """Create a token for the device. *token_hash* is its SHA-256. Tokens that ended a month ago are deleted.
 
     Raises:
-        Conflict: there is no such device, or the hash is known already.
+        Conflict: the device does not exist, or the hash is known already.
     """
     c.execute(PRUNE_TOKENS, {"before": at - TOKENS_KEPT_MS})
     row = {"id": id, "device_id": device_id, "token_hash": token_hash, "last4": last4, "created_by": actor}
@@ -319,19 +319,19 @@ def create_token(
 
 
 def find_token(c: sa.Connection, token_hash: bytes) -> TokenOwner | None:
-    """Whose token it is; whether it still counts is for the caller to judge."""
+    """Return the token's owner, if any; the caller checks whether the token is valid."""
     row = c.execute(OWNER_OF_TOKEN, {"hash": token_hash}).one_or_none()
     return None if row is None else TokenOwner(*row)
 
 
 def find_token_by_id(c: sa.Connection, id: TokenId) -> TokenRow | None:
-    """The token of that id, revoked or not."""
+    """Return the token with that id, revoked or not."""
     row = c.execute(TOKEN, {"token": id}).one_or_none()
     return None if row is None else _token(row)
 
 
 def count_tokens(c: sa.Connection, at: int, *, user_id: UserId | None = None) -> int:
-    """How many tokens of devices open something at this moment: of everybody's, or of one user's."""
+    """Return the number of valid device tokens: of all users, or of one."""
     if user_id is None:
         return int(c.execute(COUNT_TOKENS, {"now": at}).scalar_one())
     return int(c.execute(COUNT_TOKENS_OF_USER, {"now": at, "user": user_id}).scalar_one())
@@ -340,7 +340,7 @@ def count_tokens(c: sa.Connection, at: int, *, user_id: UserId | None = None) ->
 def list_tokens(
     c: sa.Connection, *, user_id: UserId | None = None, device_id: DeviceId | None = None
 ) -> list[TokenRow]:
-    """Tokens, revoked ones too, oldest first: of every device, of one user's, or of one device."""
+    """Return tokens, also revoked ones, oldest first: of all devices, of one user, or of one device."""
     mine = sa.true() if user_id is None else devices.c.user_id == user_id
     its = sa.true() if device_id is None else devices.c.id == device_id
     ordered = TOKENS.where(mine, its).order_by(device_tokens.c.created_at, device_tokens.c.id)
@@ -348,7 +348,7 @@ def list_tokens(
 
 
 def revoke_token(c: sa.Connection, id: TokenId, at: int, *, actor: str = "hub") -> bool:
-    """Let nobody in by this token any more; whether it counted until now."""
+    """Revoke the token. Return True if it was not revoked before."""
     revoked = c.execute(REVOKE_TOKEN, {"token": id, "now": at}).rowcount > 0
     if revoked:
         audit.append(c, at=at, actor=actor, event="token.revoked", subject=id)
@@ -393,11 +393,11 @@ def open_session(
     token_id: TokenId | None = None,
     node_id: NodeId | None = None,
 ) -> int:
-    """The device is online, and its agents with it; returns the epoch of the new connection.
+    """Mark the device and its agents as online. Return the epoch of the new connection.
 
     Raises:
-        UnknownDevice: there is none, or it was revoked; nothing was written.
-        TokenRevoked: since it was looked at; nothing was written.
+        UnknownDevice: the device does not exist or was revoked; nothing was written.
+        TokenRevoked: the token was revoked meanwhile; nothing was written.
     """
     if token_id is not None and c.execute(USE_TOKEN, {"token": token_id, "now": at}).rowcount == 0:
         raise TokenRevoked(f"token {token_id} was revoked")
@@ -411,9 +411,9 @@ def open_session(
 
 
 def close_session(c: sa.Connection, device_id: DeviceId, epoch: int, at: int, *, reason: str = LEFT) -> bool:
-    """The connection of this epoch ended; False if a newer one holds the device, or it was closed before.
+    """Close the connection with this epoch. Return False if a newer one exists, or it was closed before.
 
-    *reason*: in words, for the history of its agents.
+    *reason*: text for the history of its agents.
     """
     closed = c.execute(CLOSE_SESSION, {"device": device_id, "epoch": epoch, "now": at}).rowcount > 0
     if closed:
@@ -423,7 +423,9 @@ def close_session(c: sa.Connection, device_id: DeviceId, epoch: int, at: int, *,
 
 
 def close_all_sessions(c: sa.Connection, at: int, *, node_id: NodeId | None = None) -> int:
-    """No device is connected, at this node or at all: it has just started. How many were thought to be."""
+    """Mark all devices of this node, or of all, as offline after a restart. Return the number of online
+    ones.
+    """
     here = sa.true() if node_id is None else devices.c.node_id == node_id
     online = c.execute(ONLINE_DEVICES.where(here)).scalars().all()
     for device_id in online:

@@ -1,4 +1,4 @@
-"""Answers to requests that may arrive more than once."""
+"""Stored responses to requests that may arrive more than once."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from storage.schema import idempotency_keys
 
 
 class KeptAnswer(msgspec.Struct, frozen=True):
-    """What was answered to the first request with this key."""
+    """Response to the first request with a key."""
 
     request_hash: str
     response: Any
@@ -22,7 +22,7 @@ ANSWER = sa.select(idempotency_keys.c.request_hash, idempotency_keys.c.response)
 
 
 def find_answer(c: sa.Connection, scope: str, key: str) -> KeptAnswer | None:
-    """What was answered before, if anything."""
+    """Return the stored response, if any."""
     row = c.execute(ANSWER, {"within": scope, "given": key}).one_or_none()
     return None if row is None else KeptAnswer(*row)
 
@@ -30,7 +30,7 @@ def find_answer(c: sa.Connection, scope: str, key: str) -> KeptAnswer | None:
 def keep_answer(
     c: sa.Connection, scope: str, key: str, *, request_hash: str, response: Any, at: int
 ) -> KeptAnswer:
-    """Keep the answer to a request; the first one stays, and is returned.
+    """Store the response to a request; the first one stays, and is returned.
 
     Raises:
         Conflict: the key was used for another request (its hash differs); nothing was written.

@@ -1,4 +1,4 @@
-"""Who this hub is, for as long as its database lives, and when it was started."""
+"""Identity of this hub for the lifetime of its database, and its starts."""
 
 import msgspec
 import sqlalchemy as sa
@@ -6,14 +6,14 @@ import sqlalchemy as sa
 from protocol.ids import BootId, NodeId
 from storage.schema import hub, nodes
 
-BOOTS_WINDOW_MS = 600_000  # starts closer than this to the one before are counted together
+BOOTS_WINDOW_MS = 600_000  # starts that follow each other within this time are counted together
 
 
 class Boot(msgspec.Struct, frozen=True):
-    """A start of a node.
+    """Start of a node.
 
-    *boots_10min* counts starts that followed each other within ten minutes, each after
-    an end in disorder; *earlier* is the boot before this one.
+    *boots_10min*: number of consecutive starts within ten minutes of each other, each after a crash.
+    *earlier*: the boot before this one.
     """
 
     node_id: NodeId
@@ -49,7 +49,7 @@ STOP = (
 
 
 def ensure_hub_id(c: sa.Connection, fresh_id: str) -> str:
-    """The id by which devices know this hub: the one there is, or *fresh_id* from now on."""
+    """Return the id by which devices know this hub; *fresh_id* becomes the id if none exists."""
     known = c.execute(HUB_ID).scalar_one_or_none()
     if known is not None:
         return str(known)
@@ -58,9 +58,9 @@ def ensure_hub_id(c: sa.Connection, fresh_id: str) -> str:
 
 
 def ensure_extraction_secret(c: sa.Connection, fresh: bytes) -> bytes:
-    """What makes the border marks of this hub's questions: the secret there is, or *fresh* from now on.
+    """Return the secret for the delimiters in this hub's prompts; *fresh* becomes the secret if none exists.
 
-    The same after a restart and after a restore: else every question would be a new one.
+    It survives restarts and restores: otherwise every stored answer would be useless.
     """
     known = c.execute(SECRET).scalar_one_or_none()
     if known is not None:
@@ -70,9 +70,9 @@ def ensure_extraction_secret(c: sa.Connection, fresh: bytes) -> bytes:
 
 
 def ensure_key(c: sa.Connection, fresh: bytes) -> bytes:
-    """Return the private half of the key by which devices know this hub: 32 bytes; *fresh* if there is none.
+    """Return the private key by which devices know this hub: 32 bytes; *fresh* if none exists.
 
-    The same on all nodes and after a restore: else every device would refuse the hub.
+    Equal on all nodes and after a restore: otherwise every device would refuse the hub.
     """
     known = c.execute(KEY).scalar_one_or_none()
     if known is not None:
@@ -84,7 +84,7 @@ def ensure_key(c: sa.Connection, fresh: bytes) -> bytes:
 def begin_boot(
     c: sa.Connection, node_id: NodeId, boot_id: BootId, at: int, *, window_ms: int = BOOTS_WINDOW_MS
 ) -> Boot:
-    """The node was started. A start after a stop in good order begins to count anew."""
+    """Record a start of the node. A start after an orderly stop resets the count."""
     last = c.execute(BOOT, {"node": node_id}).one_or_none()
     if last is None:
         c.execute(sa.insert(nodes), {"id": node_id, "boot_id": boot_id, "started_at": at, "seen_at": at})
@@ -96,10 +96,10 @@ def begin_boot(
 
 
 def end_boot(c: sa.Connection, node_id: NodeId, boot_id: BootId, at: int) -> None:
-    """The node stops in good order."""
+    """Record an orderly stop of the node."""
     c.execute(STOP, {"node": node_id, "boot": boot_id, "now": at})
 
 
 def touch(c: sa.Connection) -> None:
-    """An answer of the database, and nothing else: for who wants to know whether it works."""
+    """Query the database without effect, to check whether it works."""
     c.execute(TOUCH)

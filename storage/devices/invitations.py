@@ -1,7 +1,7 @@
-"""Invitations: a device that shows one gets in with the key that it made, without anybody typing a code.
+"""Invitations: a device that presents one is accepted with its own key, without a typed code.
 
-What is kept of an invitation is its hash. A use and the key that it let in are
-written in one transaction: a use is never lost, and never spent twice.
+Only the hash of an invitation is stored. A use and the key that it admits are written in one transaction: a
+use is never lost, and never spent twice.
 """
 
 import msgspec
@@ -14,17 +14,17 @@ from storage.devices import device_keys
 from storage.devices.device_keys import KeyOwner
 from storage.schema import invitations, users
 
-KEPT_MS = 7 * 86_400_000  # after its end, so that who comes late is told why
+KEPT_MS = 7 * 86_400_000  # after its end, so that late requests learn the reason
 
 
 class BadInvitation(HubError):
-    """The invitation opens nothing: ``str()`` says why."""
+    """Error: the invitation is not valid; the message says why."""
 
     code = ErrorCode.AUTH_FAILED
 
 
 class InvitationRow(msgspec.Struct, frozen=True):
-    """An invitation; the secret itself is kept nowhere. *last4* are its last characters."""
+    """Invitation; the secret itself is not stored. *last4*: its last characters."""
 
     id: InvitationId
     user_id: UserId
@@ -76,15 +76,17 @@ def create_invitation(
     at: int,
     expires_at: int,
 ) -> InvitationRow:
-    """Let *uses* devices in as the user's until *expires_at*. Those that ended a week ago go.
+    """Create an invitation for *uses* devices of the user, valid until *expires_at*.
+
+    Invitations that ended a week ago are deleted.
 
     Args:
-        device_name: of the one device, known or new, that it is for; ``None``: each is called
-            what it calls itself.
+        device_name: name of the only device, known or new, that it admits; ``None``: each device uses the
+            name that it reports.
 
     Raises:
         ValueError: a name for several devices.
-        Conflict: there is no such user, or the hash is known already.
+        Conflict: the user does not exist, or the hash is known already.
     """
     if device_name is not None and uses != 1:
         raise ValueError("an invitation with a name is for one device")
@@ -98,20 +100,20 @@ def create_invitation(
 
 
 def list_invitations(c: sa.Connection, *, user_id: UserId | None = None) -> list[InvitationRow]:
-    """Invitations, used and revoked ones too, oldest first: everybody's, or one user's."""
+    """Return invitations, also used and revoked ones, oldest first: of all users, or of one."""
     mine = sa.true() if user_id is None else invitations.c.user_id == user_id
     ordered = INVITATIONS.where(mine).order_by(invitations.c.created_at, invitations.c.id)
     return [InvitationRow(*row) for row in c.execute(ordered)]
 
 
 def find_invitation(c: sa.Connection, id: InvitationId) -> InvitationRow | None:
-    """The invitation of that id, whatever became of it."""
+    """Return the invitation with that id, in any state."""
     row = c.execute(INVITATION, {"invitation": id}).one_or_none()
     return None if row is None else InvitationRow(*row)
 
 
 def revoke_invitation(c: sa.Connection, id: InvitationId, *, at: int, actor: str) -> bool:
-    """It lets nobody in any more; whether it was not revoked until now."""
+    """Revoke the invitation. Return True if it was not revoked before."""
     revoked = c.execute(REVOKE, {"invitation": id, "now": at}).rowcount > 0
     if revoked:
         audit.append(c, at=at, actor=actor, event="invitation.revoked", subject=id)
@@ -128,17 +130,17 @@ def redeem(
     label: str,
     at: int,
 ) -> KeyOwner:
-    """Spend a use, and let the key in as a device of the user who was invited.
+    """Spend a use, and add the key to a device of the invited user.
 
     A key that is on record already spends nothing: the same device asked twice.
 
     Args:
-        fresh_id: for a device that is new.
-        label: what the device calls itself, for an invitation that says no name.
+        fresh_id: id for a new device.
+        label: name that the device reports, for an invitation without a name.
 
     Raises:
-        BadInvitation: it opens nothing; nothing was written.
-        DeviceNameTaken: no name is left for it; nothing was written.
+        BadInvitation: the invitation is not valid; nothing was written.
+        DeviceNameTaken: no name is free; nothing was written.
     """
     row = c.execute(BY_HASH, {"hash": token_hash}).one_or_none()
     if row is None:

@@ -1,9 +1,8 @@
-"""Leases: rights that end by themselves unless they are renewed.
+"""Leases: rights that expire unless they are renewed.
 
-A ``Term`` is one holding of a lease, told apart from every other by its fence. Who
-holds it says so in each transaction that depends on it (``check_term``): what a
-holder writes that slept through its own end is refused. Instants are the database's
-own, so that hubs with different clocks agree.
+A ``Term`` is one holding of a lease, identified by its fence. Its holder checks it in each transaction that
+depends on it (``check_term``): writes of a holder that missed its own expiry are refused. Instants are the
+database's own, so that hubs with different clocks agree.
 """
 
 from typing import Any
@@ -19,13 +18,13 @@ from storage.schema import leases
 
 
 class LostLease(HubError):
-    """Somebody else holds the lease by now, or its time is over; nothing was written."""
+    """Error: another holder has the lease, or it expired; nothing was written."""
 
     retryable = True
 
 
 class Term(msgspec.Struct, frozen=True):
-    """One holding of the lease *name* by one start of a hub."""
+    """Holding of the lease *name* by a hub process."""
 
     name: str
     boot_id: BootId
@@ -94,14 +93,14 @@ END_OTHERS = (
 
 
 def is_alive(boot_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    """Whether this start of a hub holds any lease that lasts; for use in a statement."""
+    """Return the condition, for a query, that this hub process holds an unexpired lease."""
     return sa.exists().where(_others.c.holder_boot_id == boot_id, _others.c.expires_at > now_ms())
 
 
 def beat(c: sa.Connection, node_id: NodeId, boot_id: BootId, *, ttl_ms: int) -> None:
-    """This start of the node lives, and what it executes is its own for *ttl_ms* more.
+    """Renew the liveness lease of this node's process, which keeps its executing runs, for *ttl_ms*.
 
-    An earlier start of the node is over with the first beat of a later one.
+    The first beat of a later process ends the lease of an earlier one.
     """
     name = f"node {node_id}"
     c.execute(ENSURE, {"lease": name})
@@ -109,7 +108,7 @@ def beat(c: sa.Connection, node_id: NodeId, boot_id: BootId, *, ttl_ms: int) -> 
 
 
 def acquire(c: sa.Connection, name: str, boot_id: BootId, *, ttl_ms: int) -> Term | None:
-    """A new term, if nobody else holds the lease. Who holds it already gets a new one, too."""
+    """Acquire the lease unless another process holds it. A current holder also gets a new term."""
     c.execute(ENSURE, {"lease": name})
     end_sessions(c, c.execute(EXPIRED, {"lease": name, "boot": boot_id}).scalars())
     fence = c.execute(TAKE, {"lease": name, "boot": boot_id, "ttl": ttl_ms}).scalar_one_or_none()
@@ -117,30 +116,30 @@ def acquire(c: sa.Connection, name: str, boot_id: BootId, *, ttl_ms: int) -> Ter
 
 
 def renew(c: sa.Connection, term: Term, *, ttl_ms: int) -> bool:
-    """The term lasts for *ttl_ms* from now; False if somebody else has taken the lease.
+    """Extend the term to *ttl_ms* from now. Return False if another process took the lease.
 
-    One that is over, and that nobody took, goes on: no other fence was given out.
+    An expired term that no other process took continues: no other fence was issued.
     """
     return c.execute(RENEW, _spelled(term) | {"ttl": ttl_ms}).rowcount == 1
 
 
 def resign(c: sa.Connection, term: Term) -> None:
-    """Give the lease up, if this term still holds it, so that nobody has to wait for its end."""
+    """Release the lease if this term still holds it, so that no process has to wait for its expiry."""
     c.execute(RESIGN, _spelled(term))
 
 
 def check_term(c: sa.Connection, term: Term) -> None:
-    """The term lasts, and nobody takes the lease before this transaction ends.
+    """Check that the term is valid, and keep it so until the transaction ends.
 
     Raises:
-        LostLease: it does not; nothing was written.
+        LostLease: the term is over; nothing was written.
     """
     if c.execute(CHECK, _spelled(term)).one_or_none() is None:
         raise LostLease(f"the lease {term.name!r} is no longer held under fence {term.fence}")
 
 
 def end_others(c: sa.Connection, boot_id: BootId) -> None:
-    """Whatever another boot holds is free. For a database that no other hub can have open."""
+    """Release all leases of other processes, for a database that only this hub can have open."""
     c.execute(END_OTHERS, {"boot": boot_id})
 
 

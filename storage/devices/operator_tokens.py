@@ -1,6 +1,6 @@
-"""Tokens of operators and of what they automate: whose rights they bear, until when. Hashes alone are kept.
+"""Tokens of operators and their automation: rights and expiry. Only hashes are stored.
 
-What a role may do is not known here: a role and its scopes are words.
+This module does not know what a role may do: roles and scopes are plain text here.
 """
 
 from collections.abc import Sequence
@@ -13,18 +13,18 @@ from protocol.ids import TokenId, UserId
 from storage.audit import audit
 from storage.schema import operator_tokens, users
 
-KEPT_MS: Final = 30 * 86_400_000  # after its end, so that who comes late is told why
+KEPT_MS: Final = 30 * 86_400_000  # after its end, so that late requests learn the reason
 
 
 class OperatorTokenRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An operator's token; the token itself is kept nowhere.
+    """Token of an operator; the token itself is not stored.
 
     Attributes:
         role: "viewer", "operator" or "admin".
-        scopes: those of its role that it bears.
-        user_id: whose devices, agents and runs it sees; ``None``: everybody's.
-        last4: its last four characters, so that its owner can tell it from another.
-        created_by: the actor who made it.
+        scopes: granted subset of the role's scopes.
+        user_id: user whose devices, agents and runs it may access; ``None``: all users.
+        last4: last four characters, so that its owner can identify it.
+        created_by: actor who created it.
     """
 
     id: TokenId
@@ -90,12 +90,12 @@ def create_operator_token(
     at: int,
     expires_at: int,
 ) -> OperatorTokenRow:
-    """Whoever shows the token with this SHA-256 has these rights, until *expires_at*.
+    """Create a token with these rights, valid until *expires_at*. *token_hash* is its SHA-256.
 
-    Those that ended a month ago go.
+    Tokens that ended a month ago are deleted.
 
     Raises:
-        Conflict: there is no such user, or the hash is known already.
+        Conflict: the user does not exist, or the hash is known already.
     """
     c.execute(PRUNE, {"before": at - KEPT_MS})
     row = {"id": id, "token_hash": token_hash, "name": name, "role": role, "scopes": sorted(scopes)}
@@ -107,33 +107,33 @@ def create_operator_token(
 
 
 def find_operator_token(c: sa.Connection, token_hash: bytes) -> OperatorTokenRow | None:
-    """The token with this SHA-256; whether it still counts is for the caller to judge."""
+    """Return the token with this SHA-256; the caller checks whether it is valid."""
     row = c.execute(TOKEN_OF_HASH, {"hash": token_hash}).one_or_none()
     return None if row is None else _token(row)
 
 
 def find_operator_token_by_id(c: sa.Connection, id: TokenId) -> OperatorTokenRow | None:
-    """The token of that id, revoked or not."""
+    """Return the token with that id, revoked or not."""
     row = c.execute(TOKEN, {"token": id}).one_or_none()
     return None if row is None else _token(row)
 
 
 def list_operator_tokens(c: sa.Connection, *, user_id: UserId | None = None) -> list[OperatorTokenRow]:
-    """Tokens, revoked ones too, oldest first: everybody's, or those bound to one user."""
+    """Return tokens, also revoked ones, oldest first: all, or those bound to one user."""
     mine = sa.true() if user_id is None else operator_tokens.c.user_id == user_id
     ordered = TOKENS.where(mine).order_by(operator_tokens.c.created_at, operator_tokens.c.id)
     return [_token(row) for row in c.execute(ordered)]
 
 
 def count_live(c: sa.Connection, at: int, *, user_id: UserId | None = None) -> int:
-    """How many tokens open something at this moment: all, or those of one user."""
+    """Return the number of valid tokens: all, or those of one user."""
     if user_id is None:
         return int(c.execute(COUNT_LIVE, {"now": at}).scalar_one())
     return int(c.execute(COUNT_LIVE_OF_USER, {"now": at, "user": user_id}).scalar_one())
 
 
 def revoke_operator_token(c: sa.Connection, id: TokenId, *, at: int, actor: str) -> bool:
-    """It opens nothing any more; whether it did until now."""
+    """Revoke the token. Return True if it was not revoked before."""
     revoked = c.execute(REVOKE, {"token": id, "now": at}).rowcount > 0
     if revoked:
         audit.append(c, at=at, actor=actor, event="operator_token.revoked", subject=id)
@@ -141,7 +141,7 @@ def revoke_operator_token(c: sa.Connection, id: TokenId, *, at: int, actor: str)
 
 
 def use_operator_token(c: sa.Connection, id: TokenId, at: int) -> None:
-    """Somebody showed it and was let in."""
+    """Record the time of the token's last use."""
     c.execute(USE, {"token": id, "now": at})
 
 

@@ -1,4 +1,4 @@
-"""Whose a thing is, by its id: for what is told of a thing without its row at hand."""
+"""Owners of objects by id, for events whose rows are not loaded."""
 
 from typing import Final
 
@@ -34,17 +34,17 @@ KINDS: Final = frozenset(_OWNERS)
 
 
 def find_owner(c: sa.Connection, kind: str, id: str) -> UserId | None:
-    """Whose the thing is; ``None`` where it is nobody's, as it is not there.
+    """Return the owner of the object; ``None`` if it does not exist.
 
     Args:
-        kind: one of KINDS, as the fields of events are called.
+        kind: one of KINDS, the names of event fields.
     """
     found = c.execute(_OWNERS[kind], {"thing": id}).scalar_one_or_none()
     return None if found is None else UserId(found)
 
 
 class Worker(msgspec.Struct, frozen=True):
-    """Which agent works at a thing, and on which device; ``None``: on none."""
+    """Agent that works on an object, with its device; ``None``: no device."""
 
     agent_id: AgentId
     device_id: DeviceId | None
@@ -61,10 +61,10 @@ _WORKERS: Final = {"agent_id": WORKER_OF_AGENT, "run_id": WORKER_OF_RUN}
 
 
 def find_worker(c: sa.Connection, kind: str, id: str) -> Worker | None:
-    """Which agent works at the thing; ``None`` where it is not there.
+    """Return the agent of the object; ``None`` if the object does not exist.
 
     Args:
-        kind: ``agent_id`` or ``run_id``, as the fields of events are called.
+        kind: ``agent_id`` or ``run_id``, the names of event fields.
     """
     row = c.execute(_WORKERS[kind], {"thing": id}).one_or_none()
     return None if row is None else Worker(row.id, row.device_id)

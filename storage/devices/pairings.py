@@ -1,8 +1,8 @@
-"""Devices that ask to be let in, each with a key of its own and a code that its owner reads out.
+"""Pairings: devices that request access, each with its own key and a code that its owner reads out.
 
-Who types the code decides; it is known here by its hash alone. A pairing is of
-one key: the code that was told to it lets in nobody else. What a device says of itself
-stands as it was when the code was made: one that says something else gets another code.
+The person who types the code decides; only its hash is stored. A pairing belongs to one key: its code admits
+no other key. The device's description is fixed when the code is created: a device that changes it gets
+another code.
 """
 
 from typing import Any
@@ -17,25 +17,25 @@ from storage.devices import device_keys
 from storage.devices.devices import DeviceRow
 from storage.schema import pairings
 
-_LOCK = 0x50414952  # of PostgreSQL: two that ask at once would both see the last free place
+_LOCK = 0x50414952  # of PostgreSQL: concurrent requests would both see the last free slot
 
 
 class UnknownPairing(HubError):
-    """No device waits under this code or id, or not any more."""
+    """Error: no device waits under this code or id."""
 
     code = ErrorCode.UNKNOWN_PAIRING
 
 
 class PairingChanged(HubError):
-    """The code is of another pairing than the one that whoever approves was shown."""
+    """Error: the code belongs to another pairing than the one shown to the approver."""
 
     code = ErrorCode.CHANGED_MEANWHILE
 
 
 class TooManyPairings(HubError):
-    """As many devices wait as may.
+    """Error: the maximum number of devices waits.
 
-    *limit* is the name of what was reached, *retry_at* when the next place is free (epoch ms).
+    *limit*: name of the limit; *retry_at*: time of the next free slot (epoch milliseconds).
     """
 
     code = ErrorCode.TOO_MANY_PAIRINGS
@@ -47,15 +47,15 @@ class TooManyPairings(HubError):
 
 
 class PairingRow(msgspec.Struct, frozen=True):
-    """A device that asks.
+    """Pairing request of a device.
 
     Attributes:
-        label, platform: what it says of itself; believed by nobody.
-        network: where it asked from first: an address, or the /64 of one of IPv6; it takes
-            a place of that network however often it asks again, and from wherever.
-        connection_id: over which connection it asked last.
+        label, platform: the device's own description, which is not verified.
+        network: origin of the first request: an address, or the /64 of an IPv6 address; later requests from
+            elsewhere still count for it.
+        connection_id: connection of the last request.
         decision: "approved" or "denied"; ``None`` while it waits.
-        device_id: what it became.
+        device_id: device that it became.
     """
 
     id: PairingId
@@ -73,11 +73,11 @@ class PairingRow(msgspec.Struct, frozen=True):
 
 
 class PairingAsk(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device with an unknown key is written down with. See ``PairingRow``.
+    """New request of a device with an unknown key. See ``PairingRow``.
 
     Attributes:
-        id, code_hash: for a key that does not wait yet.
-        known_code_hash: of the code that the key was told before, if anybody remembers it.
+        id, code_hash: used if the key does not wait yet.
+        known_code_hash: hash of the code that the key got before, if remembered.
     """
 
     id: PairingId
@@ -92,7 +92,7 @@ class PairingAsk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """How a device's asking stands. *is_new_code*: the code to tell is the one of this ask."""
+    """State of a device's request. *is_new_code*: the code of this request is the valid one."""
 
     pairing: PairingRow
     is_new_code: bool
@@ -128,17 +128,16 @@ DECIDE = (
 def ask(
     c: sa.Connection, asking: PairingAsk, *, at: int, expires_at: int, most: int, most_per_network: int
 ) -> Asked:
-    """Write down that a key asks to be let in, or look how its asking stands. Expired rows go.
+    """Record a key's request for access, or return its state. Expired requests are deleted.
 
-    A key that waits already keeps its row and its end; its code too, if it is known. One that
-    says something else of itself than before begins anew, with another code, and keeps its end.
+    A waiting key keeps its row and its expiry, and its code if that is known. A device that changed its
+    description starts again with another code, but keeps the expiry.
 
     Args:
-        most, most_per_network: how many may wait at once.
+        most, most_per_network: maximum numbers of waiting devices.
 
     Raises:
-        TooManyPairings: a key that does not wait yet, or begins anew, found no place; nothing was
-            written.
+        TooManyPairings: no free slot for a new or restarted request; nothing was written.
     """
     if c.dialect.name == "postgresql":
         c.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
@@ -163,18 +162,18 @@ def ask(
 
 
 def count_pairings(c: sa.Connection, *, at: int) -> int:
-    """How many devices wait."""
+    """Return the number of waiting devices."""
     return int(c.execute(PLACES, {"now": at}).one()[0])
 
 
 def list_pairings(c: sa.Connection, *, at: int) -> list[PairingRow]:
-    """The devices that wait, those that asked first before the others."""
+    """Return the waiting devices, oldest request first."""
     ordered = WAITING.order_by(pairings.c.created_at, pairings.c.id)
     return [PairingRow(*row) for row in c.execute(ordered, {"now": at})]
 
 
 def find_pairing(c: sa.Connection, code_hash: bytes, *, at: int) -> PairingRow | None:
-    """The device that waits under this code, if one does."""
+    """Return the device that waits under this code, if any."""
     row = c.execute(BY_CODE, {"code": code_hash, "now": at}).one_or_none()
     return None if row is None else PairingRow(*row[:-1])
 
@@ -190,19 +189,19 @@ def approve(
     actor: str,
     at: int,
 ) -> DeviceRow:
-    """Let the device that waits under this code in, for good.
+    """Approve the device that waits under this code.
 
     Args:
-        pairing_id: of the pairing that whoever approves was shown, if it was.
-        fresh_id: for a device that is new.
-        user_id: whose it is from now on.
-        name: of the device, known or new, that it comes in as; ``None``: what it calls itself,
-            if nobody comes in as that.
+        pairing_id: id of the pairing that was shown to the approver, if any.
+        fresh_id: id for a new device.
+        user_id: owner of the device.
+        name: name of a known or new device; ``None``: the name that it reports, if that has no valid
+            credentials.
 
     Raises:
-        UnknownPairing: nobody waits under this code; nothing was written.
-        PairingChanged: another one waits under it than was shown; nothing was written.
-        DeviceNameTaken: what it calls itself is the name of another device; nothing was written.
+        UnknownPairing: no device waits under this code; nothing was written.
+        PairingChanged: another pairing than the one shown waits under it; nothing was written.
+        DeviceNameTaken: the reported name belongs to another device; nothing was written.
     """
     row = c.execute(BY_CODE, {"code": code_hash, "now": at}).one_or_none()
     if row is None:
@@ -223,10 +222,10 @@ def approve(
 
 
 def deny(c: sa.Connection, id: PairingId, *, actor: str, at: int) -> PairingRow:
-    """Send the device that waits away; the same key may ask again once the pairing has expired.
+    """Refuse the waiting device; the same key may ask again after the pairing has expired.
 
     Raises:
-        UnknownPairing: it does not wait, or not any more; nothing was written.
+        UnknownPairing: the pairing does not wait; nothing was written.
     """
     decision = {"pairing": id, "now": at, "as": "denied", "by": actor, "became": None}
     if c.execute(DECIDE, decision).rowcount == 0:
@@ -238,9 +237,9 @@ def deny(c: sa.Connection, id: PairingId, *, actor: str, at: int) -> PairingRow:
 
 
 def _begins_anew(row: Any, asking: PairingAsk, expires_at: int) -> int | None:
-    """When the pairing that replaces *row* ends; ``None``: *row* stays."""
+    """Return the expiry of the pairing that replaces *row*; ``None``: *row* stays."""
     if row.decision == "approved" and row.device_id is None:
-        return expires_at  # the device that it became is there no more
+        return expires_at  # the device that it became was deleted
     if row.decision is None and (row.label, row.platform) != (asking.label, asking.platform):
         return int(row.expires_at)
     return None

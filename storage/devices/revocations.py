@@ -1,4 +1,4 @@
-"""What was revoked lately: connections that were opened by it are to be closed, wherever they are."""
+"""Recent revocations, whose open connections must be closed on every node."""
 
 import msgspec
 import sqlalchemy as sa
@@ -8,13 +8,13 @@ from storage.schema import device_keys, device_tokens, devices
 
 
 class Revocation(msgspec.Struct, frozen=True):
-    """A device was revoked, or one thing that opens it: *credential* is ``token:ID`` or ``key:ID``."""
+    """Revoked device, or one of its credentials: *credential* is ``token:ID`` or ``key:ID``."""
 
     device_id: DeviceId
     credential: str | None
 
 
-# A key that its device replaced by another is not among them: the connection goes on with the new one.
+# Keys that their device replaced are left out: the connection continues with the new key.
 SINCE = sa.union_all(
     sa.select(devices.c.id, sa.null().cast(sa.Text)).where(devices.c.revoked_at >= sa.bindparam("since")),
     sa.select(device_tokens.c.device_id, sa.literal("token:") + device_tokens.c.id).where(
@@ -27,5 +27,5 @@ SINCE = sa.union_all(
 
 
 def revoked_since(c: sa.Connection, since: int) -> list[Revocation]:
-    """Everything revoked at *since* (epoch milliseconds) or later."""
+    """Return everything revoked at *since* (epoch milliseconds) or later."""
     return [Revocation(*row) for row in c.execute(SINCE, {"since": since})]

@@ -11,29 +11,29 @@ from protocol.ids import UserId
 from storage.audit import audit
 from storage.schema import agents, boards, devices, gateways, operator_tokens, runs, users
 
-OWNER: Final = "owner"  # whose is what nobody else was named for
+OWNER: Final = "owner"  # user of everything that names no other user
 
 
 class UnknownUser(HubError):
-    """There is no such user."""
+    """Error: no user has that name."""
 
     code = ErrorCode.UNKNOWN_USER
 
 
 class UserTaken(HubError):
-    """A user of that name is there already."""
+    """Error: a user has that name already."""
 
     code = ErrorCode.NAME_TAKEN
 
 
 class UserOwnsThings(HubError):
-    """The user cannot be removed: the message tells what would go too. Nothing was written."""
+    """Error: the user cannot be removed; the message lists what they own. Nothing was written."""
 
     code = ErrorCode.ILLEGAL_TRANSITION
 
 
 class UserRow(msgspec.Struct, frozen=True):
-    """A user; *devices* counts those that are not revoked."""
+    """User; *devices*: number of devices that are not revoked."""
 
     id: UserId
     name: str
@@ -44,7 +44,7 @@ class UserRow(msgspec.Struct, frozen=True):
 _mine = sa.select(sa.func.count()).where(devices.c.user_id == users.c.id, devices.c.revoked_at.is_(None))
 USERS = sa.select(users.c.id, users.c.name, users.c.created_at, _mine.scalar_subquery())
 USER_NAMED = USERS.where(users.c.name == sa.bindparam("named"))
-# What keeps a user: each names it in words, and counts it. Revoked and archived things go with their user.
+# Counts of objects that prevent removal, by name. Revoked and archived objects are removed with the user.
 OWNED = {
     "devices": _mine,
     "agents": sa.select(sa.func.count()).where(agents.c.user_id == users.c.id, agents.c.deleted_at.is_(None)),
@@ -66,7 +66,7 @@ USER_BY_NAME = sa.select(users.c.id).where(users.c.name == sa.bindparam("named")
 
 
 def ensure_user(c: sa.Connection, id: UserId, name: str, at: int) -> UserId:
-    """The user of that name: the one there is, or a new one with this id."""
+    """Return the user of that name, or create it with this id."""
     known = c.execute(USER_BY_NAME, {"named": name}).scalar_one_or_none()
     if known is not None:
         return UserId(known)
@@ -75,16 +75,16 @@ def ensure_user(c: sa.Connection, id: UserId, name: str, at: int) -> UserId:
 
 
 def not_made_yet(c: sa.Connection, names: Iterable[str]) -> list[str]:
-    """Those of *names* that no user has, each once."""
+    """Return those of *names* that no user has, without duplicates."""
     known = {row.name for row in list_users(c)}
     return [name for name in dict.fromkeys(names) if name not in known]
 
 
 def create_user(c: sa.Connection, *, id: UserId, name: str, at: int, actor: str) -> UserRow:
-    """A new user.
+    """Create a user.
 
     Raises:
-        UserTaken: the name is somebody's; nothing was written.
+        UserTaken: a user has the name; nothing was written.
     """
     if find_user_by_name(c, name) is not None:
         raise UserTaken(f"there is a user {name!r} already")
@@ -94,11 +94,11 @@ def create_user(c: sa.Connection, *, id: UserId, name: str, at: int, actor: str)
 
 
 def remove_user(c: sa.Connection, name: str, *, at: int, actor: str) -> UserRow:
-    """Take a user away who owns nothing any more; what was revoked or archived of theirs goes too.
+    """Remove a user who owns nothing active, with their revoked and archived objects.
 
     Raises:
-        UnknownUser: there is none of that name.
-        UserOwnsThings: something of theirs is still there; nothing was written.
+        UnknownUser: no user has the name.
+        UserOwnsThings: the user still owns active objects; nothing was written.
     """
     user = find_user_by_name(c, name)
     if user is None:
@@ -112,11 +112,11 @@ def remove_user(c: sa.Connection, name: str, *, at: int, actor: str) -> UserRow:
 
 
 def find_user_by_name(c: sa.Connection, name: str) -> UserRow | None:
-    """The user of that name, if there is one."""
+    """Return the user of that name, if any."""
     row = c.execute(USER_NAMED, {"named": name}).one_or_none()
     return None if row is None else UserRow(*row)
 
 
 def list_users(c: sa.Connection) -> list[UserRow]:
-    """Every user, by name."""
+    """Return every user, by name."""
     return [UserRow(*row) for row in c.execute(USERS.order_by(users.c.name))]

@@ -1,10 +1,9 @@
-"""Wakes: a slot of an agent's calendar has come, and its device is to be told until it says that it knows.
+"""Wakes: a slot of an agent's calendar has begun, and its device is notified until it acknowledges.
 
-A row is made in the transaction that decides the fire, so each slot fires once. Its
-state is what became of it: *waiting* for the agent's gates, *sent* and not answered yet,
-*deferred* until the agent's quota is back; then *acknowledged*, *failed* or *skipped*,
-which are final. Every move says in its UPDATE what it saw, so of two hubs, or of an
-answer and the end of the slot, one wins. The fire's row follows the outcome.
+The row is inserted in the transaction that decides the fire, so each slot fires once. States: *waiting* for
+the agent's conditions, *sent* but not acknowledged, *deferred* until the agent's quota recovers. Final
+states: *acknowledged*, *failed*, *skipped*. Every move states in its UPDATE the values that it read. So of
+two hubs, or of an answer and the slot's end, one wins. The fire's row is updated with the outcome.
 """
 
 from collections.abc import Sequence
@@ -21,22 +20,22 @@ from storage.schema import agent_states, agents, schedule_fires, schedules, wake
 
 WakeState = Literal["waiting", "sent", "deferred", "acknowledged", "failed", "skipped"]
 WakeEnd = Literal["acknowledged", "failed", "skipped"]
-# What the fire of a wake that is over is said to have become.
+# Decisions recorded for the fire of a settled wake.
 WakeDecision = Literal["woken", "wake_failed", "skipped_paused", "skipped_exhausted", "skipped_overlap"]
 
-OPEN: Final = "wakes.state IN ('waiting', 'sent', 'deferred')"  # as text: the partial index is used then
-GRACE_MS: Final = 5_000  # after the slot's end, in which an answer that came in time is written down
-WAITING: Final = "not_told_yet"  # why a fire is put off when it has only just been decided
+OPEN: Final = "wakes.state IN ('waiting', 'sent', 'deferred')"  # as text, so that the partial index is used
+GRACE_MS: Final = 5_000  # after the slot's end, to record an answer that came in time
+WAITING: Final = "not_told_yet"  # reason of a fire that was deferred because its wake is new
 
 
 class WakeRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A wake, as people see it. Instants are epoch milliseconds.
+    """Wake, as shown to people. Instants are epoch milliseconds.
 
     Attributes:
-        fire_at, ends_at: the slot; after its end nobody is woken for it.
-        reason: a stable word: why it is not sent, or was not answered, or is over.
-        sends: how often the device was told.
-        next_at: when it is looked at again.
+        fire_at, ends_at: start and end of the slot; after its end the device is not notified.
+        reason: stable code: why it is not sent, not acknowledged, or over.
+        sends: number of notifications.
+        next_at: next time of processing.
     """
 
     id: str
@@ -54,11 +53,11 @@ class WakeRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WakeSight(WakeRow, frozen=True, kw_only=True):
-    """An open wake about which something can be done, with all that decides what.
+    """Open wake that can be processed, with everything that determines how.
 
     Attributes:
-        is_gone: its slot, or its agent, is there no more.
-        recovery_at: of an exhausted agent, if that is known.
+        is_gone: its slot or its agent was removed.
+        recovery_at: known recovery time of an exhausted agent.
     """
 
     user_id: UserId
@@ -103,7 +102,7 @@ _is_wake = wakes.c.id == sa.bindparam("wake")
 _now: sa.BindParameter[int] = sa.bindparam("now", type_=Int)
 _is_due = wakes.c.next_at <= _now
 _is_exhausted = agent_states.c.availability == "exhausted"
-# What nobody can do anything about is not told: an agent that is offline or at work, before its slot ends.
+# Wakes of an agent that is offline or busy are left out until their slot ends.
 _is_up = sa.and_(
     agent_states.c.connectivity == "online",
     agent_states.c.runs_waiting == 0,
@@ -120,7 +119,7 @@ LOOK = (
         sa.or_(
             wakes.c.ends_at <= _now - GRACE_MS,
             sa.and_(wakes.c.state != "sent", wakes.c.ends_at <= _now),
-            # One that is on its way has until its next_at to be answered.
+            # A sent wake can be answered until its next_at.
             sa.and_(
                 sa.or_(wakes.c.state != "sent", _is_due),
                 sa.or_(
@@ -152,22 +151,22 @@ OF_AGENT_BEFORE = OF_AGENT.where(
 
 
 def look(c: sa.Connection, at: int, limit: int) -> list[WakeSight]:
-    """Open wakes about which something can be done at *at*, those first that have waited longest."""
+    """Return the open wakes that can be processed at *at*, longest waiting first."""
     return [WakeSight(**row._mapping) for row in c.execute(LOOK, {"now": at, "most": limit})]
 
 
 def is_any_open(c: sa.Connection) -> bool:
-    """Whether there is anything to look at, now or later."""
+    """Return True if any wake is open."""
     return bool(c.execute(ANY_OPEN).scalar_one())
 
 
 def wakes_of(
     c: sa.Connection, agent_id: AgentId, limit: int, *, after: tuple[int, str] | None = None
 ) -> list[WakeRow]:
-    """An agent's wakes, the newest slot first.
+    """Return an agent's wakes, newest slot first.
 
     Args:
-        after: the fire and the id of one; only what follows it in this order.
+        after: ``(fire_at, id)`` of the last wake of the previous page.
     """
     given: dict[str, Any] = {"agent": agent_id, "most": limit}
     if after is None:
@@ -189,7 +188,7 @@ FIRED = sa.select(wakes.c.fire_at, wakes.c.id).where(
 
 
 def open_of(c: sa.Connection, schedule_ids: Sequence[str]) -> dict[str, list[str]]:
-    """The open wakes of each of these slots that has any, oldest first."""
+    """Return the ids of the open wakes of these slots, oldest first; slots without any are omitted."""
     found: dict[str, list[str]] = {}
     for row in c.execute(OPEN_OF, {"listed": list(schedule_ids)}):
         found.setdefault(row.schedule_id, []).append(row.id)
@@ -197,7 +196,7 @@ def open_of(c: sa.Connection, schedule_ids: Sequence[str]) -> dict[str, list[str
 
 
 def wakes_of_fires(c: sa.Connection, schedule_id: str, fires: Sequence[int]) -> dict[int, str]:
-    """The wakes that some of these fires of a slot have, by fire."""
+    """Return the ids of the wakes of these fires of a slot, by fire."""
     had = c.execute(FIRED, {"schedule": schedule_id, "fires": list(fires)})
     return {row.fire_at: row.id for row in had}
 
@@ -205,7 +204,7 @@ def wakes_of_fires(c: sa.Connection, schedule_id: str, fires: Sequence[int]) -> 
 def wake_row(
     id: str, *, schedule_id: str, agent_id: AgentId, fire_at: int, duration_ms: int, at: int
 ) -> dict[str, Any]:
-    """The row of a wake whose slot has come."""
+    """Return the row of a new wake."""
     return {
         "id": id,
         "schedule_id": schedule_id,
@@ -263,10 +262,10 @@ TELL_FIRE = (
 
 
 def take(c: sa.Connection, wake: WakeRow, *, at: int, next_at: int) -> bool:
-    """The device is told now; False if somebody else does so, or it is over.
+    """Claim the wake for a notification. Return False if another process did, or it is settled.
 
     Args:
-        next_at: when it is told again unless it has answered by then.
+        next_at: time of the next notification if the device does not answer.
     """
     return c.execute(TAKE, _seen(wake, at) | {"again": next_at}).rowcount > 0
 
@@ -275,17 +274,19 @@ RESEND = sa.update(wakes).where(sa.text("wakes.state = 'sent'")).values(next_at=
 
 
 def resend(c: sa.Connection, at: int) -> int:
-    """What was told by a hub that has ended is told again at once, where there is no other hub; how many."""
+    """Make all sent wakes due again after a restart, if no other hub uses the database. Return their
+    number.
+    """
     return c.execute(RESEND, {"now": at}).rowcount
 
 
 def put_off(
     c: sa.Connection, wake: WakeRow, *, at: int, next_at: int, reason: str, is_deferred: bool = False
 ) -> bool:
-    """It waits until *next_at*, and why; False if it is not as it was seen.
+    """Postpone the wake to *next_at* with a reason. Return False if another process changed it.
 
     Args:
-        is_deferred: the agent's quota is back by then, so the fire is told as put off for that.
+        is_deferred: the agent's quota recovers then; the fire's row records the deferral.
     """
     given = _seen(wake, at) | {
         "again": next_at,
@@ -302,7 +303,7 @@ def put_off(
 def settle(
     c: sa.Connection, wake_id: str, to: WakeEnd, decision: WakeDecision, *, at: int, reason: str | None = None
 ) -> bool:
-    """It is over, and the row of its fire says how; False if it was so already, which stays."""
+    """Settle the wake and record the decision in its fire's row. Return False if it was settled before."""
     settled = c.execute(SETTLE, {"wake": wake_id, "to": to, "why": reason, "now": at}).one_or_none()
     if settled is None:
         return False

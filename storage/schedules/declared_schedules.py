@@ -1,7 +1,7 @@
-"""Schedules and calendar slots of agents as people declare them.
+"""Declared schedules and calendar slots of agents.
 
-An agent has one schedule that makes runs, and as many slots, which wake it, as its
-calendar has. An edit never causes catch-up; what it passes over is told in one row.
+An agent has at most one schedule that creates runs, and any number of slots that wake it. An edit never
+causes catch-up; the fires that it passes over are recorded in one row.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from storage.schema import schedule_fires, schedules
 
 
 class Passed(msgspec.Struct, frozen=True):
-    """So many fires after *cursor_at*, from *first_at* to *fire_at*, that nobody decided."""
+    """Fires after *cursor_at* that were passed over: *count* of them, from *first_at* to *fire_at*."""
 
     cursor_at: int
     first_at: int
@@ -81,15 +81,14 @@ REMOVE_ONE = sa.update(schedules).where(_is_schedule, _is_declared).values(_remo
 def declare(
     c: sa.Connection, agent_id: AgentId, declared: DeclaredSchedule | None, *, fresh_id: str, at: int
 ) -> bool:
-    """Make the agent's one schedule of runs what is declared; whether that changed anything.
+    """Make the agent's schedule of runs match the declaration. Return True if it changed.
 
-    An edit keeps the row and its id, and moves the cursor to *at*: it never causes
-    catch-up. It takes the schedule out of any pause but one that a person wanted.
-    The same declaration again changes nothing, and leaves a pause alone.
+    An edit keeps the row and its id, and moves the cursor to *at*: it never causes catch-up. It ends every
+    pause except one by a person. An unchanged declaration changes nothing, and keeps a pause.
 
     Args:
         declared: ``None`` pauses the schedule for good; its history stays.
-        fresh_id: of the row, where the agent never had one.
+        fresh_id: id of the row if the agent never had a schedule.
     """
     if declared is None:
         return c.execute(REMOVE_RUNS, {"agent": agent_id, "now": at}).rowcount > 0
@@ -100,9 +99,9 @@ def declare(
 def declare_slots(
     c: sa.Connection, agent_id: AgentId, declared: Sequence[DeclaredSchedule], *, at: int
 ) -> bool:
-    """Make the agent's slots those that are declared, known by their labels; whether that changed anything.
+    """Make the agent's slots, identified by label, match the declarations. Return True if any changed.
 
-    Each is treated as ``declare`` treats the schedule. A wake that is on its way goes on.
+    Each is treated like the schedule in ``declare``. Open wakes are kept.
     """
     known = {row.id: row for row in lock_slots_of(c, agent_id)}
     is_changed = False
@@ -115,7 +114,7 @@ def declare_slots(
 
 
 def slot_id(agent_id: AgentId, label: str) -> str:
-    """The id of an agent's slot: made from its label, so that it is the same row when it comes back."""
+    """Return the id of an agent's slot, derived from its label, so that a re-added slot is the same row."""
     return blake2b(f"{agent_id}\0{label}".encode(), digest_size=16).hexdigest()
 
 
@@ -133,7 +132,7 @@ def _declare(
         row["coalesce_policy"] = row.pop("coalesce")
         c.execute(sa.insert(schedules), row | {"cursor_at": at, "created_at": at, "updated_at": at})
         return True
-    # An older release wrote no reason when the schedule left the file.
+    # An older release recorded no reason when the schedule was removed from the file.
     was_removed = not old.enabled and old.paused_reason in (REMOVED, None)
     if old.declared == declared and not was_removed:
         return False
@@ -144,24 +143,24 @@ def _declare(
     if old.paused_reason != USER:
         c.execute(EDIT, new | {"on": True, "why": None, "cursor": later})
         return True
-    # Of a second edit in one pause nobody here knows what it would pass over: that is told at the end.
+    # After a second edit in one pause the passed fires are unknown here; they are recorded when it ends.
     c.execute(EDIT_PAUSED, new | {"cursor": old.cursor_at if old.next_fire_at is None else later})
     return True
 
 
 def remove(c: sa.Connection, agent_id: AgentId, at: int) -> bool:
-    """The agent's schedules and slots are no longer declared; whether any was."""
+    """Disable the agent's schedules and slots. Return True if any was declared."""
     return c.execute(REMOVE, {"agent": agent_id, "now": at}).rowcount > 0
 
 
 def pass_over(c: sa.Connection, old: ScheduleRow, at: int, passed: Passed | None = None) -> None:
-    """Tell of the fires between the cursor and *at*, which is where the cursor goes without deciding them."""
+    """Record the undecided fires between the cursor and *at*, to which the caller moves the cursor."""
     decision, reason = ("skipped_window", "edited") if old.enabled else ("skipped_paused", "schedule_paused")
     row = {"schedule_id": old.id, "decision": decision, "reason": reason, "decided_at": at}
     if passed is not None and passed.cursor_at == old.cursor_at:
         row |= {"first_at": passed.first_at, "fire_at": passed.fire_at, "missed_count": passed.count - 1}
     elif old.next_fire_at is not None and old.next_fire_at <= at:
-        # That one for sure; how many came after it, only its trigger knows.
+        # At least this fire was passed over; only the trigger knows the number of later ones.
         row |= {"first_at": old.next_fire_at, "fire_at": at, "missed_count": 0}
     else:
         return

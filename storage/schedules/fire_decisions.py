@@ -1,7 +1,7 @@
-"""A decision about a schedule's fires, and what became of them; pure.
+"""Decisions about a schedule's fires and their results; pure.
 
-``hub.schedules`` says which fires deserve a run, ``storage.schedules.fires`` what the runs that
-are there already make of it.
+``hub.schedules`` decides which fires get a run; ``storage.schedules.fires`` takes the existing runs into
+account.
 """
 
 from typing import Any, Literal
@@ -13,11 +13,11 @@ from storage.schedules.fire_rows import Decision
 from storage.schedules.schedule_rows import DueSchedule
 from storage.schedules.scheduled_runs import FreshRun
 
-SLOTTED = frozenset({"skip", "queue_one", "cancel_running"})  # policies under which one run at most waits
+SLOTTED = frozenset({"skip", "queue_one", "cancel_running"})  # policies with at most one waiting run
 
 
 class Covered(msgspec.Struct, frozen=True):
-    """*count* consecutive fires that deserve no run: that of *of* stands for them, or none does."""
+    """*count* consecutive fires without a run of their own; *of*: the fire whose run covers them, if any."""
 
     first_at: int
     fire_at: int
@@ -27,14 +27,14 @@ class Covered(msgspec.Struct, frozen=True):
 
 
 class FireDecision(msgspec.Struct, frozen=True, kw_only=True):
-    """What shall become of every fire of a schedule up to *cursor_at*, runs that are in the way apart.
+    """Planned decision about every fire of a schedule up to *cursor_at*, before overlap is considered.
 
     Attributes:
-        due: the schedule as it was seen.
-        next_fire_at: the first fire after those; ``None``: none is left.
-        due_at: when that one is to be decided.
-        runs: what is to be made, ascending; each fire is one of these or within one of *covered*.
-        config_fingerprint, parameters: what these runs are made with.
+        due: the schedule as it was read.
+        next_fire_at: the first later fire; ``None``: no fire is left.
+        due_at: time at which that fire is to be decided.
+        runs: runs to create, ascending; each fire is one of these or within one of *covered*.
+        config_fingerprint, parameters: properties of these runs.
     """
 
     due: DueSchedule
@@ -49,11 +49,11 @@ class FireDecision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of *fires* consecutive fires, from *first_at* to *fire_at*: a row.
+    """Result for *fires* consecutive fires, from *first_at* to *fire_at*; stored as one row.
 
     Attributes:
-        run_id: the run that stands for them, or stood in their way.
-        cancelled: runs that execute, and whose end was asked for to make room.
+        run_id: the run that covers them, or that blocked them.
+        cancelled: executing runs whose cancellation was requested to make room.
     """
 
     schedule_id: str
@@ -68,7 +68,7 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def with_one_slot(decision: FireDecision) -> tuple[tuple[FreshRun, ...], tuple[Covered, ...]]:
-    """Where one run at most may wait, the newest fire's stands for the others of this decision."""
+    """Reduce the runs to that of the newest fire if only one may wait; it covers the others."""
     if len(decision.runs) < 2 or decision.due.schedule.overlap not in SLOTTED:
         return decision.runs, decision.covered
     *older, newest = decision.runs
@@ -80,11 +80,11 @@ def with_one_slot(decision: FireDecision) -> tuple[tuple[FreshRun, ...], tuple[C
 
 
 def cover(decision: FireDecision, part: Covered, placed: dict[int, Decided]) -> Decided:
-    """Fires share the fate of the one whose run stands for them."""
+    """Return the result of covered fires, which share that of the fire whose run covers them."""
     if part.of is None:
         return became(decision, part, "skipped_window", "window", None)
     of = placed[part.of]
-    if of.decision in ("run", "coalesced", "deferred"):  # deferred: a wake that is to come
+    if of.decision in ("run", "coalesced", "deferred"):  # deferred: a wake that is due later
         reason = "schedule_paused" if decision.due.schedule.is_catching_up else "hub_down"
         return became(decision, part, "coalesced", reason, of.run_id)
     return became(decision, part, of.decision, of.reason, of.run_id)
@@ -98,7 +98,7 @@ def became(
     run_id: RunId | None,
     cancelled: tuple[RunId, ...] = (),
 ) -> Decided:
-    """What became of one fire, or of several that share their fate."""
+    """Return the result of one fire, or of several with the same result."""
     schedule = decision.due.schedule
     first_at, fires = (of.fire_at, 1) if isinstance(of, FreshRun) else (of.first_at, of.count)
     return Decided(
@@ -115,7 +115,7 @@ def became(
 
 
 def row_of(decided: Decided, at: int) -> dict[str, Any]:
-    """It as a row of schedule_fires."""
+    """Return the row of schedule_fires for the result."""
     return {
         "schedule_id": decided.schedule_id,
         "fire_at": decided.fire_at,
@@ -128,15 +128,14 @@ def row_of(decided: Decided, at: int) -> dict[str, Any]:
     }
 
 
-PUNCTUAL_MS = 60_000  # a run that starts within this of its fire has not missed it
+PUNCTUAL_MS = 60_000  # a run that starts within this time of its fire is on time
 
 
 def start_by(decision: FireDecision, run: FreshRun) -> int | None:
-    """When a run of this fire is not worth starting any more; ``None``: it always is.
+    """Return the latest time at which the fire's run may start; ``None``: no limit.
 
-    A catch-up window says how old a fire may be whose time passed while nothing could
-    run. Where that was for want of the device, the run is there already, and waits no
-    longer than that.
+    The catch-up window limits the age of a fire that could not run in time. If only the device was missing,
+    the run exists already, and waits no longer than the window.
     """
     schedule = decision.due.schedule
     limits = [] if schedule.start_deadline_ms is None else [schedule.start_deadline_ms]

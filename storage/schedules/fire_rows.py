@@ -1,4 +1,4 @@
-"""What was decided about fires, as it is read: by agent, and by the run that stands for them."""
+"""Decisions about fires, as rows: by agent, and by the run that covers them."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ Decision = Literal[
 
 
 class FireRow(msgspec.Struct, frozen=True):
-    """What was decided about *fires* consecutive fires, at least so many, from *first_at* to *fire_at*.
+    """Decision about at least *fires* consecutive fires, from *first_at* to *fire_at*.
 
-    *reason* is a stable word that says why they got no run of their own; *run_id* is the
-    run that stands for them, or that stood in their way.
+    *reason*: stable code that says why they got no run of their own. *run_id*: the run that covers them, or
+    that blocked them.
     """
 
     schedule_id: str
@@ -43,12 +43,12 @@ class FireRow(msgspec.Struct, frozen=True):
 
     @property
     def fires(self) -> int:
-        """How many."""
+        """Number of fires."""
         return self.missed_count + 1
 
 
 class Missed(msgspec.Struct, frozen=True):
-    """So many fires that a run stands for besides its own, or stood in the way of, and why."""
+    """Number of fires besides its own that a run covers or blocked, with the reason."""
 
     decision: Decision
     reason: str | None
@@ -95,10 +95,10 @@ MISSED = (
 def list_fires(
     c: sa.Connection, agent_id: AgentId, limit: int, *, after: tuple[int, str] | None = None
 ) -> list[FireRow]:
-    """What was decided about an agent's fires, the newest first.
+    """Return decisions about an agent's fires, newest first.
 
     Args:
-        after: the time of a fire and its schedule; only what follows it in this order.
+        after: ``(fire_at, schedule id)`` of the last decision of the previous page.
     """
     if after is None:
         return [FireRow(*row) for row in c.execute(ROWS_OF_AGENT, {"agent": agent_id, "most": limit})]
@@ -108,16 +108,16 @@ def list_fires(
 
 
 def fires_within(c: sa.Connection, schedule_id: str, first_at: int, last_at: int) -> list[FireRow]:
-    """What was decided about a schedule's fires from *first_at* to *last_at*, oldest first.
+    """Return decisions about a schedule's fires from *first_at* to *last_at*, oldest first.
 
-    The rows at the ends may reach beyond them.
+    The first and last row may extend beyond the range.
     """
     within = {"schedule": schedule_id, "first": first_at, "last": last_at}
     return [FireRow(*row) for row in c.execute(ROWS_WITHIN, within)]
 
 
 def missed_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, tuple[Missed, ...]]:
-    """What each of these runs is named with beside its own fire; a run without any such fire is left out."""
+    """Return the other fires that these runs cover or blocked; runs without any are omitted."""
     missed: defaultdict[RunId, list[Missed]] = defaultdict(list)
     for part in in_parts(run_ids):
         for row in c.execute(MISSED, {"runs": part}):

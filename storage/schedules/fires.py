@@ -1,8 +1,8 @@
-"""Fires decided: each becomes a run or a wake, merges into a waiting run, or leaves a row that says why not.
+"""Decisions of fires: each becomes a run or a wake, merges into a waiting run, or is recorded as skipped.
 
-One transaction decides for up to a few hundred schedules, set by set. A schedule that
-is no longer as its decision saw it (edited, paused, decided by another) is left out, so
-of two that decide the same fire one wins. Whoever decides holds a term; see ``leases``.
+One transaction decides for up to a few hundred schedules, in sets. A schedule that was changed since its
+decision was planned (edited, paused, decided by another hub) is left out. So of two hubs that decide the same
+fire one wins. The caller holds a term of the lease; see ``leases``.
 """
 
 from collections import Counter
@@ -77,9 +77,9 @@ def decide(
     *,
     limits: QueueLimits = DEFAULT_LIMITS,
 ) -> list[Decided]:
-    """Carry out what was decided; what became of it, by schedule and fire.
+    """Execute the planned decisions. Return the results, by schedule and fire.
 
-    A schedule that changed since is not among the answers, and nothing of it was written.
+    Schedules that changed since are left out, and nothing is written for them.
 
     Raises:
         LostLease: nothing was written.
@@ -121,17 +121,17 @@ def decide_what_is_left(
     *,
     limits: QueueLimits = DEFAULT_LIMITS,
 ) -> list[Decided] | None:
-    """Decide after ``decide`` met a Conflict: some of these fires may be known already.
+    """Decide again after ``decide`` met a Conflict, because some of the fires may be decided already.
 
-    Where rows tell of fires beyond the cursor, it moves to the last of those, and what
-    comes after is to be planned. A fire that has its run already keeps that one.
+    If rows exist for fires beyond the cursor, the cursor moves to the last of them, and later fires must be
+    planned. A fire that has a run keeps it.
 
     Returns:
-        ``None``: the cursor moved, or the schedule has changed since; look at it again.
+        The results; ``None`` if the cursor moved or the schedule changed: plan again.
 
     Raises:
         LostLease: nothing was written.
-        Conflict: it is something else; nothing was written.
+        Conflict: another cause; nothing was written.
     """
     check_term(c, term)
     schedule = decision.due.schedule
@@ -151,7 +151,7 @@ def decide_what_is_left(
 
 
 def _had(c: sa.Connection, decision: FireDecision) -> dict[int, Decided]:
-    """What became of fires that have their run, or their wake, already."""
+    """Return the results of fires that have a run or a wake already."""
     schedule, fresh = decision.due.schedule, {run.fire_at: run for run in decision.runs}
     if schedule.action == "wake":
         woken = wakes_of_fires(c, schedule.id, list(fresh))
@@ -199,7 +199,7 @@ ADVANCE = (
 
 
 class _Clerk:
-    """Collects what is to be written, so that each kind of row is written once for all schedules."""
+    """Collector of rows to write, so that each kind is written once for all schedules."""
 
     def __init__(self, at: int, waiting_for: Counter[str | None], limits: QueueLimits) -> None:
         self._limits = limits
@@ -211,13 +211,13 @@ class _Clerk:
         self._made: list[tuple[RunId, AgentId, RunMove]] = []
         self._merges: list[dict[str, Any]] = []
         self._wakes: list[dict[str, Any]] = []
-        self._superseded: list[str] = []  # wakes
+        self._superseded: list[str] = []  # ids of wakes
         self._cursors: list[dict[str, Any]] = []
 
     def decide(
         self, decision: FireDecision, standing: Standing, had: Mapping[int, Decided] = NOTHING_HAD
     ) -> None:
-        """Every fire gets its row, and the cursor goes on; *had* is what became of some already."""
+        """Collect the rows of every fire, and move the cursor; *had*: results that exist already."""
         is_finished = decision.next_fire_at is None
         self._cursors.append(
             {
@@ -243,7 +243,7 @@ class _Clerk:
         self.decided += (placed[fire_at] for fire_at in sorted(placed))
 
     def _place(self, decision: FireDecision, standing: Standing, run: FreshRun, stands_for: int) -> Decided:
-        """What becomes of a fire that deserves a run; *stands_for* are the fires it would cover."""
+        """Return the result of a fire that should get a run; *stands_for*: number of fires it would cover."""
         if decision.due.schedule.action == "wake":
             return self._place_wake(decision, standing, run)
         match self._fate(decision, standing):
@@ -264,7 +264,7 @@ class _Clerk:
                 return became(decision, run, "run", None, run.id)
 
     def _place_wake(self, decision: FireDecision, standing: Standing, fresh: FreshRun) -> Decided:
-        """What becomes of a slot that has come: a wake; what the device says to it is told later."""
+        """Collect the wake of a slot that has begun; the device's answer is recorded later."""
         schedule = decision.due.schedule
         fate = decide_overlap(
             schedule.overlap,
@@ -283,7 +283,7 @@ class _Clerk:
                 standing.open_wakes.clear()
             case Fate.RUN | Fate.MERGE:
                 pass
-        assert schedule.duration_ms is not None  # a CHECK says so
+        assert schedule.duration_ms is not None  # guaranteed by a CHECK constraint
         self._wakes.append(
             wake_row(
                 fresh.id,
@@ -313,7 +313,7 @@ class _Clerk:
     def _queue(self, decision: FireDecision, standing: Standing, run: FreshRun, stands_for: int) -> None:
         schedule = decision.due.schedule
         has_slot = schedule.overlap in SLOTTED
-        # The new run reads what they could not: however long the model is away, one waits for it.
+        # The new run reads their units too: only one run at a time waits for an unavailable model.
         self._cancels += standing.without_model
         standing.without_model.clear()
         self._runs.append(
@@ -322,7 +322,7 @@ class _Clerk:
                 run,
                 trigger_kind=decision.trigger_kind,
                 at=self._at,
-                # Those of one decision become ready in the order of their fires.
+                # Runs of one decision become ready in the order of their fires.
                 eligible_at=self._at + decision.runs.index(run),
                 queue_slot=schedule.id if has_slot else None,
                 start_deadline_at=start_by(decision, run),
@@ -336,7 +336,7 @@ class _Clerk:
         standing.waits.append(run.id)
 
     def _merge(self, decision: FireDecision, standing: Standing, run: FreshRun, more: int) -> None:
-        """The run that waits becomes one of the newest fire, made with the settings as they are now."""
+        """Turn the waiting run into that of the newest fire, with the current settings."""
         schedule = decision.due.schedule
         self._merges.append(
             {
@@ -358,14 +358,14 @@ class _Clerk:
         )
 
     def _make_room(self, standing: Standing) -> tuple[RunId, ...]:
-        """Cancel what is under way and what waits; which of them execute, and so end a little later."""
+        """Cancel runs under way and waiting runs. Return those that execute, which end a little later."""
         self._cancels += [run.id for run in standing.under_way]
-        self._cancels += standing.waits  # several, if another policy had queued them
+        self._cancels += standing.waits  # several, if another policy queued them
         standing.waits.clear()
         return tuple(run.id for run in standing.under_way if run.state in EXECUTING_RUN_STATES)
 
     def write(self, c: sa.Connection) -> None:
-        """All of it. What is cancelled goes first: it may hold the slot of a new run."""
+        """Write all collected rows; cancellations first, because they may free the slot of a new run."""
         for run_id in self._cancels:
             request_cancel(c, run_id, SUPERSEDED, self._at, actor=ACTOR)
         for wake_id in self._superseded:
@@ -378,7 +378,7 @@ class _Clerk:
         ):
             if rows:
                 c.execute(statement, rows)
-        let_go(c, relocked)  # of the old ones, and their queues
+        let_go(c, relocked)  # releases their old locks and waits
         remember_moves(c, self._made)
         if self.decided:
             c.execute(INSERT_FIRES, [row_of(one, self._at) for one in self.decided])

@@ -1,4 +1,4 @@
-"""What becomes of a fire while earlier runs of its schedule are not over. Pure."""
+"""Overlap policies: the fate of a fire while earlier runs of its schedule are not over. Pure."""
 
 from enum import Enum, auto
 from typing import assert_never
@@ -9,30 +9,30 @@ from storage.schedules.schedule_rows import Overlap
 
 
 class QueueLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How many fired runs may wait; a fire beyond is dropped, and said to be. Scheduling 3.11."""
+    """Limits on waiting scheduled runs; fires beyond them are dropped, and recorded."""
 
     per_schedule: int = 100
     per_device: int = 1_000  # of all schedules together
 
 
 class Fate(Enum):
-    """What becomes of a fire."""
+    """Fate of a fire."""
 
-    RUN = auto()  # a run is queued
-    MERGE = auto()  # the run that waits stands for it, too
-    SKIP = auto()  # the run that is under way is enough
-    DROP = auto()  # too many wait already
-    REPLACE = auto()  # what is under way and what waits is cancelled, and a run is queued
+    RUN = auto()  # queue a run
+    MERGE = auto()  # the waiting run covers it
+    SKIP = auto()  # the run under way suffices
+    DROP = auto()  # too many runs wait already
+    REPLACE = auto()  # cancel runs under way and waiting runs, then queue a run
 
 
 def decide_overlap(policy: Overlap, *, is_under_way: bool, is_waiting: bool, queued: int, most: int) -> Fate:
-    """What becomes of a fire under *policy*.
+    """Return the fate of a fire under *policy*.
 
     Args:
-        is_under_way: a run of the schedule has begun and is not over, paused ones too.
-        is_waiting: a run of the schedule was never started.
-        queued: how many of those there are.
-        most: how many of them there may be.
+        is_under_way: a run of the schedule began and is not over; may be paused.
+        is_waiting: a run of the schedule never started.
+        queued: number of runs that never started.
+        most: maximum of *queued*.
     """
     match policy:
         case "skip":

@@ -1,4 +1,4 @@
-"""What a clock that was wrong, and time zones that have changed, mean for schedules."""
+"""Repair of schedules after a wrong clock or a change of time zones."""
 
 from typing import Any
 
@@ -8,9 +8,8 @@ from storage.devices.leases import Term, check_term
 from storage.kernel.columns import Int, in_parts
 from storage.schema import agent_states, hub, runs, schedule_fires, schedules, wakes
 
-FUTURE_MS = 86_400_000  # a cursor further ahead than this was moved by a wrong clock
-# Longer than this nobody is told to wait: a retry 1 h at most, a quota as long as its provider
-# says, a probe 6 h (scheduling 3.4, 3.9).
+FUTURE_MS = 86_400_000  # a cursor further ahead was moved by a wrong clock
+# Upper bounds of regular waits: a retry takes at most 1 h, a quota as long as its provider says, a probe 6 h.
 RETRY_MS, RECOVERY_MS, PROBE_MS = 2 * 3_600_000, 24 * 3_600_000, 6 * 3_600_000
 
 _listed: sa.BindParameter[Any] = sa.bindparam("listed", expanding=True)
@@ -25,7 +24,7 @@ CLAMP = (
         next_fire_at=None,
         due_at=None,
         rev=schedules.c.rev + 1,
-        # What is counted from there ("every") would begin as late.
+        # Otherwise intervals ("every") would start as late.
         created_at=sa.case(
             (schedules.c.created_at > sa.bindparam("now"), sa.bindparam("now", type_=Int)),
             else_=schedules.c.created_at,
@@ -45,7 +44,7 @@ BRING_BACK = (
     sa.update(runs)
     .where(runs.c.schedule_id.in_(_listed), runs.c.fire_at > sa.bindparam("now"))
     .values(
-        fire_key="w:" + runs.c.id,  # the fire it was made for has not been, and will have a run of its own
+        fire_key="w:" + runs.c.id,  # its original fire is in the future, and will have its own run
         fire_at=sa.bindparam("now"),
         eligible_at=sa.case(
             (runs.c.eligible_at > sa.bindparam("now"), sa.bindparam("now", type_=Int)),
@@ -56,10 +55,10 @@ BRING_BACK = (
 
 
 def clamp_future_cursors(c: sa.Connection, term: Term, at: int) -> list[str]:
-    """Schedules whose cursor a wrong clock moved more than a day ahead start again from *at*; their ids.
+    """Restart schedules from *at* whose cursor a wrong clock moved over a day ahead. Return their ids.
 
-    Else they would be silent until that day. What was decided about fires that have
-    not been is forgotten; runs made for them are runs of now.
+    Otherwise they would be silent until that day. Decisions about future fires are deleted; runs created for
+    them become runs of now.
 
     Raises:
         LostLease: nothing was written.
@@ -87,7 +86,7 @@ BACK_NOW = (
         ),
     )
     .values(
-        # A time that is not known stays unknown.
+        # An unknown time stays unknown.
         recovery_at=sa.case((agent_states.c.recovery_at.is_not(None), sa.bindparam("now", type_=Int))),
         probe_at=sa.case((agent_states.c.probe_at.is_not(None), sa.bindparam("now", type_=Int))),
         exhausted_at=sa.case(
@@ -100,12 +99,12 @@ BACK_NOW = (
 
 
 def bring_back(c: sa.Connection, term: Term, at: int) -> tuple[int, int]:
-    """Runs and agents without quota that are to wait longer than anybody is told to: a clock was wrong.
+    """End the waits of runs and exhausted agents that exceed every regular wait, after a wrong clock.
 
-    They wait no more. An agent whose quota is not back in truth is told so by its provider.
+    If an agent's quota has not recovered, its provider refuses again.
 
     Returns:
-        How many runs, and how many agents.
+        The numbers of runs and of agents.
 
     Raises:
         LostLease: nothing was written.
@@ -116,7 +115,7 @@ def bring_back(c: sa.Connection, term: Term, at: int) -> tuple[int, int]:
     return ready, c.execute(BACK_NOW, {"now": at} | limits).rowcount
 
 
-TZDATA = "tzdata"  # its key in the table hub
+TZDATA = "tzdata"  # key in the table hub
 KNOWN_TZDATA = sa.select(hub.c.value).where(hub.c.key == TZDATA)
 KEEP_TZDATA = sa.update(hub).where(hub.c.key == TZDATA).values(value=sa.bindparam("digest"))
 REPLAN = (
@@ -127,12 +126,12 @@ REPLAN = (
 
 
 def replan_all(c: sa.Connection, term: Term, tzdata: str, at: int) -> int:
-    """Plan every cron schedule anew if the time zones are not those it was planned with; how many those are.
+    """Plan all cron schedules again if the time zone data changed. Return their number.
 
-    Cursors stay, so no fire is lost and none decided twice.
+    Cursors stay, so no fire is lost or decided twice.
 
     Args:
-        tzdata: tells one edition of the tz database from another.
+        tzdata: identifies the release of the tz database.
 
     Raises:
         LostLease: nothing was written.

@@ -1,4 +1,4 @@
-"""Schedules as they are read: their rows, which of them are due, which are to be planned.
+"""Rows of schedules: reading them, due ones, ones to plan.
 
 ``storage.schedules.schedules`` changes them.
 """
@@ -20,7 +20,7 @@ Overlap = Literal["skip", "queue_one", "queue_all", "cancel_running", "allow"]
 Coalesce = Literal["latest", "earliest", "all"]
 Does = Literal["run", "wake"]
 
-# Why a schedule is not enabled; the last one of an enabled schedule that makes up for its pause.
+# Reasons why a schedule is disabled; the last marks an enabled schedule that catches up after a pause.
 USER, FAILURES, FINISHED, REMOVED, BROKEN, CATCHING_UP = (
     "user",
     "failures",
@@ -32,23 +32,23 @@ USER, FAILURES, FINISHED, REMOVED, BROKEN, CATCHING_UP = (
 
 
 class UnknownSchedule(HubError):
-    """There is no such schedule."""
+    """Error: no schedule has that id."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class DeclaredSchedule(msgspec.Struct, frozen=True, kw_only=True):
-    """When an agent runs by itself, or is woken, and what becomes of fires that cannot be met at once.
+    """Declared schedule: when an agent runs or is woken, and the policies for delayed fires.
 
     Attributes:
-        action: what a fire does: a run, or a wake, which makes this a *slot* of the agent's calendar.
-        label: of a slot; no two of an agent share one.
-        duration_ms: of a slot: how long after its fire it ends.
-        kind: which of *expr* (cron, checked), *every_ms* and *at_ms* is given.
-        tz: the zone that *expr* is read in.
-        overlap, coalesce, catchup_window_ms, max_catchup, start_deadline_ms: the policies of a fire.
-        jitter_ms: fires are decided up to so much after their time.
-        pause_after_failures: in a row; 0 is never.
+        action: effect of a fire: a run, or a wake, which makes this a *slot* of the agent's calendar.
+        label: label of a slot, unique for an agent.
+        duration_ms: duration of a slot.
+        kind: which of *expr* (valid cron), *every_ms* and *at_ms* is set.
+        tz: time zone of *expr*.
+        overlap, coalesce, catchup_window_ms, max_catchup, start_deadline_ms: policies of its fires.
+        jitter_ms: maximum random delay of a decision.
+        pause_after_failures: number of consecutive failures; 0: never pause.
     """
 
     kind: Kind
@@ -71,21 +71,21 @@ class DeclaredSchedule(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """It in short, for people: ``0 7 * * 1-5``, ``every 900 s``, ``at 2026-01-05T09:00:00Z``."""
+        """Summary for people: ``0 7 * * 1-5``, ``every 900 s``, ``at 2026-01-05T09:00:00Z``."""
         return told(self.expr, self.every_ms, self.at_ms)
 
 
 class ScheduleRow(DeclaredSchedule, frozen=True, kw_only=True):
-    """A schedule with what the hub keeps of it. Instants are epoch milliseconds.
+    """Schedule with its state. Instants are epoch milliseconds.
 
     Attributes:
         lifecycle, is_archived: of its agent.
-        paused_reason: why it is not *enabled*: ``user``, ``failures``, ``finished`` (no fire is
-            left), ``removed`` (no longer declared), ``broken`` (it cannot be read).
-        is_catching_up: it was enabled again, and makes up for what it passed over.
-        cursor_at: every fire up to here is decided.
-        next_fire_at: the next one, nominal; of a paused schedule, the first that it passed over.
-        due_at: when that one is decided; ``None``: to be planned, or never.
+        paused_reason: why it is not *enabled*: ``user``, ``failures``, ``finished`` (no fire is left),
+            ``removed`` (no longer declared), ``broken`` (unreadable).
+        is_catching_up: it was enabled again, and decides the fires that it passed over.
+        cursor_at: every fire up to this instant is decided.
+        next_fire_at: nominal time of the next fire; for a paused schedule, of the first passed fire.
+        due_at: time at which that fire is decided; ``None``: not planned yet, or never.
     """
 
     id: str
@@ -107,12 +107,12 @@ class ScheduleRow(DeclaredSchedule, frozen=True, kw_only=True):
 
     @property
     def declared(self) -> DeclaredSchedule:
-        """What was declared of it."""
+        """Declaration of the schedule."""
         return DeclaredSchedule(**{name: getattr(self, name) for name in DeclaredSchedule.__struct_fields__})
 
 
 class DueSchedule(msgspec.Struct, frozen=True, kw_only=True):
-    """A schedule with what runs of its agent are made with, as it is now."""
+    """Schedule with the current settings of its agent's runs."""
 
     schedule: ScheduleRow
     paths: tuple[str, ...]
@@ -129,14 +129,14 @@ class DueSchedule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """A schedule that is due, and whose agent's settings cannot be read; *why* is for people."""
+    """Due schedule whose agent's settings cannot be read; *why*: explanation for people."""
 
     schedule: ScheduleRow
     why: str
 
 
 class Agenda(msgspec.Struct, frozen=True):
-    """What a scheduler has to do now; *next_due_at* is when it has to look again, all this apart."""
+    """Pending work of a scheduler; *next_due_at*: time of the next work after this."""
 
     unplanned: tuple[ScheduleRow, ...]
     due: tuple[DueSchedule, ...]
@@ -172,7 +172,7 @@ SCHEDULES_OF = _OF_AGENT.where(schedules.c.action == "run").order_by(
     schedules.c.enabled.desc(), schedules.c.created_at.desc(), schedules.c.id.desc()
 )
 SLOTS_OF = _OF_AGENT.where(schedules.c.action == "wake").order_by(schedules.c.label, schedules.c.id)
-# For who writes by what it reads: another hub may decide a fire in between, and move the cursor.
+# For writers that depend on the row: another hub may decide a fire meanwhile, and move the cursor.
 LOCKED_SCHEDULE, LOCKED_SCHEDULES_OF, LOCKED_SLOTS_OF = (
     query.with_for_update(of=schedules) for query in (SCHEDULE, SCHEDULES_OF, SLOTS_OF)
 )
@@ -196,7 +196,7 @@ WITH_SETTINGS = agent_configs.with_configs(
 ONE_WITH_SETTINGS = WITH_SETTINGS.where(schedules.c.id == sa.bindparam("schedule"))
 DUE = (
     WITH_SETTINGS.where(_PLANNED, schedules.c.due_at <= sa.bindparam("now"), agents.c.deleted_at.is_(None))
-    .order_by(schedules.c.due_at)  # and by nothing else: ten thousand of one minute are not to be sorted
+    .order_by(schedules.c.due_at)  # no other key, so that ten thousand of one minute need no sorting
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
 NEXT_DUE = (
@@ -209,74 +209,74 @@ NEXT_DUE = (
 
 
 def get_schedule(c: sa.Connection, id: str) -> ScheduleRow:
-    """The schedule.
+    """Return the schedule.
 
     Raises:
-        UnknownSchedule: there is none.
+        UnknownSchedule: no schedule has the id.
     """
     return _found(c, SCHEDULE, id)
 
 
 def lock_schedule(c: sa.Connection, id: str) -> ScheduleRow:
-    """The schedule, which nobody else changes until this transaction ends.
+    """Lock the schedule until the transaction ends, and return it.
 
     Raises:
-        UnknownSchedule: there is none.
+        UnknownSchedule: no schedule has the id.
     """
     return _found(c, LOCKED_SCHEDULE, id)
 
 
 def list_schedules(c: sa.Connection) -> list[ScheduleRow]:
-    """Every schedule, by the name of its agent; slots, and those of archived agents, too."""
+    """Return every schedule, by agent name, including slots and those of archived agents."""
     return [_schedule(row) for row in c.execute(ALL_SCHEDULES)]
 
 
 def schedules_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
-    """When an agent runs: the schedule that counts first, then those of older releases."""
+    """Return an agent's schedules of runs: the current one first, then those of older releases."""
     return [_schedule(row) for row in c.execute(SCHEDULES_OF, {"agent": agent_id})]
 
 
 def slots_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
-    """When an agent is woken, by label; slots that are no longer declared too."""
+    """Return an agent's slots, by label, including those that are no longer declared."""
     return [_schedule(row) for row in c.execute(SLOTS_OF, {"agent": agent_id})]
 
 
 def lock_slots_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
-    """``slots_of``, which nobody else changes until this transaction ends."""
+    """Lock an agent's slots until the transaction ends, and return them like ``slots_of``."""
     return [_schedule(row) for row in c.execute(LOCKED_SLOTS_OF, {"agent": agent_id})]
 
 
 def lock_schedules_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
-    """``schedules_of``, which nobody else changes until this transaction ends."""
+    """Lock an agent's schedules until the transaction ends, and return them like ``schedules_of``."""
     return [_schedule(row) for row in c.execute(LOCKED_SCHEDULES_OF, {"agent": agent_id})]
 
 
 def unplanned(c: sa.Connection, limit: int) -> list[ScheduleRow]:
-    """Enabled schedules whose next fire is not known: new, edited, enabled again."""
+    """Return enabled schedules whose next fire is unknown: new, edited, enabled again."""
     return [_schedule(row) for row in c.execute(UNPLANNED, {"most": limit})]
 
 
 def due(c: sa.Connection, at: int, limit: int) -> list[DueSchedule]:
-    """Schedules with a fire to decide, those first that have waited longest, unreadable ones apart."""
+    """Return readable schedules with a fire to decide, longest waiting first."""
     return _due(c, at, limit)[0]
 
 
 def next_due_at(c: sa.Connection, at: int) -> int | None:
-    """When the next schedule is due, those apart that are so already."""
+    """Return when the next schedule becomes due, after those that are due already."""
     return c.execute(NEXT_DUE, {"now": at}).scalar_one_or_none()
 
 
 def agenda(c: sa.Connection, at: int, limit: int) -> Agenda:
-    """All of this at one moment."""
+    """Return the scheduler's pending work at this moment."""
     found, unreadable = _due(c, at, limit)
     return Agenda(tuple(unplanned(c, limit)), tuple(found), next_due_at(c, at), tuple(unreadable))
 
 
 def with_settings(c: sa.Connection, id: str) -> DueSchedule:
-    """The schedule, due or not, with what runs of its agent are made with.
+    """Return the schedule, due or not, with the current settings of its agent's runs.
 
     Raises:
-        UnknownSchedule: there is none.
+        UnknownSchedule: no schedule has the id.
         UnreadableConfig: the settings cannot be read.
     """
     row = c.execute(ONE_WITH_SETTINGS, {"schedule": id}).one_or_none()
@@ -286,7 +286,7 @@ def with_settings(c: sa.Connection, id: str) -> DueSchedule:
 
 
 def told(expr: str | None, every_ms: int | None, at_ms: int | None) -> str:
-    """A trigger in short, for people."""
+    """Return a summary of a trigger, for people."""
     if every_ms is not None:
         return f"every {every_ms / 1000:g} s"
     if at_ms is not None:
@@ -303,7 +303,7 @@ def _found(c: sa.Connection, query: sa.Select[Any], id: str) -> ScheduleRow:
 
 
 def _due(c: sa.Connection, at: int, limit: int) -> tuple[list[DueSchedule], list[Unreadable]]:
-    """Row by row: one that cannot be read is not to hold up the others."""
+    """Read due schedules row by row, so that an unreadable one does not block the others."""
     found: list[DueSchedule] = []
     unreadable: list[Unreadable] = []
     for row in c.execute(DUE, {"now": at, "most": limit}):
@@ -315,7 +315,7 @@ def _due(c: sa.Connection, at: int, limit: int) -> tuple[list[DueSchedule], list
 
 
 def _schedule(row: Any) -> ScheduleRow:
-    fields = dict(zip(_FIELDS, row, strict=False))  # what a query adds comes after them
+    fields = dict(zip(_FIELDS, row, strict=False))  # additional columns of a query follow
     reason, enabled = fields["paused_reason"], fields["enabled"]
     fields["paused_reason"] = None if enabled else reason
     return ScheduleRow(**fields, is_catching_up=enabled and reason == CATCHING_UP)

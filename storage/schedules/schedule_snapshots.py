@@ -1,4 +1,4 @@
-"""Schedules as a decision about their fires finds them, and the runs that are in the way; both locked."""
+"""Schedules, and the runs that may block them, as a decision about their fires reads and locks them."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -34,7 +34,7 @@ LIVE_RUNS = (
     .where(
         runs.c.schedule_id.in_(_listed),
         sa.text("runs.schedule_id IS NOT NULL AND runs." + LIVE),
-        runs.c.trigger_kind != "backfill",  # it makes up for an old fire, and is in no new one's way
+        runs.c.trigger_kind != "backfill",  # covers an old fire, and does not block a new one
     )
     .order_by(runs.c.id)
     .with_for_update()
@@ -51,29 +51,29 @@ WAITING_FOR_DEVICES = (
 
 
 class Live(msgspec.Struct, frozen=True):
-    """A run that has begun and is not over."""
+    """Run that has started and is not over."""
 
     id: RunId
     state: RunState
 
 
 class Standing(msgspec.Struct):
-    """A schedule as the transaction finds it, and as its decisions change it."""
+    """Schedule as the transaction reads it, and as its decisions change it."""
 
     axes: Any
     under_way: list[Live]
-    waits: list[RunId]  # runs that were never started, the newest last
-    without_model: list[RunId] = []  # runs that wait for a model: they stand in no other's way
-    open_wakes: list[str] = []  # of a slot: those that are not over
+    waits: list[RunId]  # runs that never started, newest last
+    without_model: list[RunId] = []  # runs that wait for a model: they block no other run
+    open_wakes: list[str] = []  # open wakes of a slot
 
     @property
     def waiting(self) -> RunId | None:
-        """The newest of those."""
+        """Newest waiting run, if any."""
         return self.waits[-1] if self.waits else None
 
     @property
     def why_waiting(self) -> str:
-        """What holds the run back that waits."""
+        """Reason why the waiting run does not start."""
         if self.axes.lifecycle != "active":
             return "agent_paused"
         if self.axes.connectivity == "offline":
@@ -82,7 +82,7 @@ class Standing(msgspec.Struct):
 
 
 def standings_of(c: sa.Connection, batch: Sequence[FireDecision]) -> dict[str, Standing]:
-    """The schedules that are still as their decisions saw them; they stay so in this transaction."""
+    """Lock and return the schedules that are unchanged since their decisions were planned."""
     saw = {d.due.schedule.id: (d.due.schedule.rev, d.due.schedule.cursor_at) for d in batch}
     standings = {
         row.id: Standing(row, [], [])
@@ -96,7 +96,8 @@ def standings_of(c: sa.Connection, batch: Sequence[FireDecision]) -> dict[str, S
         if row.pause_reason is PauseReason.MODEL_AWAY:
             standing.without_model.append(row.id)
             continue
-        # One that a person paused before it started waits, too: it is the newest fire's when it goes on.
+        # A run that a person paused before its start also waits: when resumed, it runs for the newest
+        # fire.
         if row.fence > 0 or row.state not in (RunState.QUEUED, RunState.PAUSED):
             standing.under_way.append(Live(row.id, row.state))
         else:
@@ -108,7 +109,7 @@ def standings_of(c: sa.Connection, batch: Sequence[FireDecision]) -> dict[str, S
 
 
 def waiting_for_devices(c: sa.Connection, batch: Iterable[FireDecision]) -> Counter[str | None]:
-    """How many fired runs wait for each device of the batch."""
+    """Return the number of scheduled runs that wait for each device of the batch."""
     devices = sorted({d.due.schedule.device_id for d in batch if d.due.schedule.device_id is not None})
     found = c.execute(WAITING_FOR_DEVICES, {"listed": devices}) if devices else ()
     return Counter({row.device_id: row.runs for row in found})

@@ -1,4 +1,4 @@
-"""Runs that schedules make, for fires of now and of long ago: how their rows look."""
+"""Rows of runs that schedules create, for present and past fires."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,14 +19,14 @@ INSERT_FIRES = sa.insert(schedule_fires)
 
 
 class FreshRun(msgspec.Struct, frozen=True):
-    """A run to be made for a fire."""
+    """Run to be created for a fire."""
 
     id: RunId
     fire_at: int
 
 
 def fire_key(schedule_id: str, fire_at: int) -> str:
-    """What makes a fire's run that one and no second: the same whoever makes it, and why."""
+    """Return the key that identifies the run of a fire, independent of its creator and cause."""
     return f"s:{schedule_id}:{fire_at}"
 
 
@@ -36,14 +36,14 @@ FIRED = sa.select(runs.c.fire_key, runs.c.id).where(
 
 
 def runs_of_fires(c: sa.Connection, schedule: ScheduleRow, fires: Sequence[int]) -> dict[int, RunId]:
-    """The runs that some of these fires of a schedule have, by fire."""
+    """Return the runs of these fires of a schedule, by fire."""
     keys = {fire_key(schedule.id, fire_at): fire_at for fire_at in fires}
     had = c.execute(FIRED, {"agent": schedule.agent_id, "keys": list(keys)})
     return {keys[row.fire_key]: RunId(row.id) for row in had}
 
 
 def run_row(due: DueSchedule, run: FreshRun, *, trigger_kind: str, at: int, **given: Any) -> dict[str, Any]:
-    """The row of a run of the schedule; *given* are columns that are not as in most."""
+    """Return the row of a run of the schedule; *given*: columns that differ from the defaults."""
     schedule = due.schedule
     row = {
         "id": run.id,
@@ -70,5 +70,5 @@ def run_row(due: DueSchedule, run: FreshRun, *, trigger_kind: str, at: int, **gi
 
 
 def first_move(run: FreshRun, agent_id: AgentId, at: int, actor: str) -> tuple[RunId, AgentId, RunMove]:
-    """How the run came to be, for ``run_moves.remember_moves``."""
+    """Return the first move of the run, for ``run_moves.remember_moves``."""
     return run.id, agent_id, RunMove(1, None, RunState.QUEUED, 1, 0, None, actor, at)

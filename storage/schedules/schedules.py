@@ -1,9 +1,8 @@
-"""Schedules: planned, paused, let fire again.
+"""Schedules: planning, pausing, enabling.
 
-The door to ``declared_schedules`` (what people write down), ``schedule_rows`` (reading
-them) and ``schedule_clocks`` (wrong clocks, new time zones) too; ``fires`` decides what they fire. Two things
-hold whatever happens: the cursor never goes back (but from a future that was never
-there), and what is passed over without a decision leaves a row that says so.
+Also re-exports ``declared_schedules`` (declarations), ``schedule_rows`` (reading) and ``schedule_clocks``
+(wrong clocks, new time zones); ``fires`` decides their fires. Two invariants hold: the cursor never goes
+back, except from a wrong future, and fires passed over without a decision are recorded in a row.
 """
 
 from collections.abc import Sequence
@@ -88,7 +87,7 @@ __all__ = [
 
 
 class NextFire(msgspec.Struct, frozen=True):
-    """The next fire of a schedule, as its *rev* has it; *fire_at* is ``None`` where none is left."""
+    """Next fire of a schedule, valid for its *rev*; *fire_at*: ``None`` if no fire is left."""
 
     schedule_id: str
     rev: int
@@ -117,7 +116,7 @@ PLAN = (
 
 
 def plan_next(c: sa.Connection, term: Term, planned: Sequence[NextFire], at: int) -> None:
-    """The next fires of schedules that had none; one that was edited meanwhile is left to the next look.
+    """Record the next fires of unplanned schedules; a schedule edited meanwhile is left for the next call.
 
     Raises:
         LostLease: nothing was written.
@@ -165,7 +164,7 @@ CATCH_UP = (
         enabled=True,
         paused_reason=CATCHING_UP,
         consecutive_failures=0,
-        next_fire_at=None,  # the one it had may be of a trigger, or of time zones, that it no longer has
+        next_fire_at=None,  # its old value may come from a former trigger or time zone
         due_at=None,
         **_changed,
     )
@@ -182,19 +181,19 @@ def set_enabled(
     catch_up: bool = False,
     passed: Passed | None = None,
 ) -> bool:
-    """Pause a schedule, or let it fire again; False where nothing changed.
+    """Pause or enable a schedule. Return False if nothing changed.
 
-    One that is no longer declared stays paused.
+    A schedule that is no longer declared stays paused.
 
     Args:
-        reason: of a pause; a stable word.
-        catch_up: what the pause passed over is decided as if the hub had been down;
-            else it is told of in one row and forgotten.
-        passed: what that row tells, from who knows the trigger; a cursor that has moved
-            since makes it void.
+        reason: stable code of a pause.
+        catch_up: decide the fires passed over as after a downtime; otherwise they are recorded in one row and
+            skipped.
+        passed: contents of that row, computed by the caller, who knows the trigger; ignored if the cursor has
+            moved since.
 
     Raises:
-        UnknownSchedule: there is none.
+        UnknownSchedule: no schedule has the id.
     """
     old = lock_schedule(c, id)
     if not on:
@@ -210,7 +209,7 @@ def set_enabled(
 
 
 def give_up(c: sa.Connection, term: Term, schedule: ScheduleRow, at: int) -> bool:
-    """Pause a schedule that cannot fire; False if it is no longer as it was seen, so perhaps it can.
+    """Pause a schedule that cannot fire. Return False if it changed, so perhaps it can.
 
     Raises:
         LostLease: nothing was written.
@@ -239,10 +238,10 @@ SUCCEEDED = (
 
 
 def count_outcome(c: sa.Connection, schedule_id: str, outcome: RunOutcome | None, at: int) -> bool:
-    """A run of the schedule has ended; whether the schedule is paused for it.
+    """Count the outcome of a scheduled run. Return True if the schedule was paused for it.
 
-    Failures in a row are counted, a success forgives them, a partial or cancelled run
-    (``None``) does neither. The pause leaves an activity for the owner.
+    Consecutive failures are counted, a success resets the count, a partial or cancelled run (``None``)
+    changes nothing. The pause adds an activity entry.
     """
     match outcome:
         case RunOutcome.SUCCESS:

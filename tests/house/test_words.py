@@ -31,7 +31,7 @@ LEFT: Final = {
     "hub/settings": 210,
     "hub/text": 111,
     "protocol": 253,
-    "storage": 1007,
+    "storage": 0,
 }
 PLANTED: Final = {
     "verb": 'def f():\n    """What is left."""\n',
