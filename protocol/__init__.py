@@ -1,1 +1,1 @@
-"""Everything the two ends of the wire must agree on. No I/O, no clock, no chance."""
+"""Definitions shared by both ends of the wire. No I/O, no clock, no randomness."""

@@ -1,8 +1,7 @@
-"""What kind of colleague an agent is: eight types that all share, and the finer ones that some know.
+"""Types of agents: eight shared types, and finer subtypes of the orchestrator vocabulary.
 
-The orchestrator seed has ten types of its own. Each of them is read as one of the shared
-eight; where it is finer than that, it is kept beside it as the *subtype*, so that it
-reads back as it was written.
+The orchestrator vocabulary has ten types. Each is mapped to a shared type; a finer one is also stored as the
+*subtype*, so that it reads back unchanged.
 """
 
 from enum import StrEnum
@@ -10,7 +9,7 @@ from typing import Final, NamedTuple
 
 
 class AgentType(StrEnum):
-    """The shared types, as they stand in rows."""
+    """Shared types, as stored in rows."""
 
     COORDINATOR = "COORDINATOR"
     ASSISTANT = "ASSISTANT"
@@ -23,7 +22,7 @@ class AgentType(StrEnum):
 
 
 class AgentSubtype(StrEnum):
-    """The orchestrator's own types that are finer than a shared one."""
+    """Types of the orchestrator vocabulary that are finer than a shared type."""
 
     PLANNER = "PLANNER"
     REVIEWER = "REVIEWER"
@@ -39,26 +38,26 @@ TYPE_OF: Final = {
     AgentSubtype.TOOL_CURATOR: AgentType.SPECIALIST,
     AgentSubtype.DEPLOYMENT: AgentType.SPECIALIST,
 }
-TYPE_NAMES: Final = (*AgentType, *AgentSubtype)  # what may be written as the type of an agent
+TYPE_NAMES: Final = (*AgentType, *AgentSubtype)  # accepted spellings of an agent's type
 
 
 class Kind(NamedTuple):
-    """A type, and what it was more finely, if it was."""
+    """Shared type, with the finer subtype if there is one."""
 
     type: AgentType
     subtype: AgentSubtype | None = None
 
     @property
     def written(self) -> AgentType | AgentSubtype:
-        """The one word that stands for it."""
+        """Single word for the pair."""
         return self.subtype or self.type
 
 
 def kind_of(written: str) -> Kind:
-    """What is meant by a type as somebody wrote it, in either vocabulary.
+    """Parse an agent's type in either vocabulary.
 
     Raises:
-        ValueError: it is in neither.
+        ValueError: the type is in neither vocabulary.
     """
     if written in AgentType.__members__:
         return Kind(AgentType(written))

@@ -1,4 +1,4 @@
-"""What a device answers to ``rows.list`` and ``rows.known``: by it hub and device agree about the past."""
+"""Answers of a device to ``rows.list`` and ``rows.known``, by which hub and device agree about past rows."""
 
 from typing import Annotated, Final, Literal
 
@@ -9,7 +9,7 @@ from protocol.frame import MAX_RESULT_BYTES, Count, Id, Path, Record, Sha256
 from protocol.handshake import StoreMark
 from protocol.tables import TableName
 
-# What one page may take of an answer: the rest is for what stands around the rows.
+# Size of the rows of one page; the rest of the limit is for the surrounding object.
 MAX_PAGE_BYTES: Final = MAX_RESULT_BYTES * 3 // 4
 MAX_ASKED: Final = 500  # calls, and rows, in one rows.known
 
@@ -17,14 +17,14 @@ RowState = Literal["open", "approved", "edited", "rejected"]
 
 
 class ListedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A row that a hub wrote, and what its owner said to it; one that its owner deleted is ``rejected``.
+    """Row that a hub wrote, with its owner's verdict; a row that its owner deleted is ``rejected``.
 
     Attributes:
-        counter: of the store when the call was done, or the owner's word on it confirmed.
-        call_id: of the call that wrote the row last.
-        inserted_by: the call that made the row, where that is another one.
-        path, sha256, quote, start, end: of the call's ``source``.
-        data: the fields that a ``query`` would show, as far as there was room; {}: none.
+        counter: the store's counter when the call was done, or the owner's verdict confirmed.
+        call_id: the call that last wrote the row.
+        inserted_by: the call that inserted the row, if it is a different one.
+        path, sha256, quote, start, end: values of the call's ``source``.
+        data: the fields that a ``query`` would return, as far as they fit; {}: none.
     """
 
     counter: Count
@@ -44,9 +44,9 @@ class ListedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RowsPage(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to ``rows.list``: rows with a counter above ``data.since``, by counter.
+    """Answer to ``rows.list``: rows with a counter above ``data.since``, by counter.
 
-    *store* is how far the store has come; *more*: there are rows behind the last one of this page.
+    *store*: the store's current counter; *more*: rows follow the last one of this page.
     """
 
     store: StoreMark
@@ -55,7 +55,7 @@ class RowsPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KnownToDevice(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to ``rows.known``: of what was asked, calls that are done and rows that are there."""
+    """Answer to ``rows.known``: those of the listed calls that are done, and of the rows that exist."""
 
     calls: list[Id]
     rows: list[Id]

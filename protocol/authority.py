@@ -1,7 +1,7 @@
-"""Who may do what on a board: one pure table, ``(standing, verb) -> towards whom``.
+"""Permissions on boards: one pure table, from the caller's role and the verb to the allowed targets.
 
-A standing is what a caller is towards the board that is asked about. Who that is, is looked up in
-``hub.coordination.authority``; here is nothing but the law.
+The role is the caller's relation to the board. ``hub.coordination.authority`` determines it; this module
+contains only the rules.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ import msgspec
 
 from protocol.errors import ErrorCode
 
-AGENT: Final = "agent:"  # begins the actor of an agent that asks in its own name
+AGENT: Final = "agent:"  # prefix of the actor of an agent that acts in its own name
 
 
 class Verb(StrEnum):
-    """What may be done on a board."""
+    """Operation on a board."""
 
     BOARD_READ = "board.read"
     NUDGE = "nudge"
@@ -33,40 +33,40 @@ class Verb(StrEnum):
 
 
 class Standing(StrEnum):
-    """What a caller is towards a board."""
+    """Role of a caller on a board."""
 
-    OPERATOR = "operator"  # or the person at a device: whoever owns the board, or the hub
+    OPERATOR = "operator"  # or the person at a device: owner of the board, or of the hub
     LEAD = "lead"
     WORKER = "worker"  # any other member of the board
-    GATEWAY_MAIN = "gateway_main"  # of the board's own gateway
+    GATEWAY_MAIN = "gateway_main"  # main agent of the board's own gateway
     STRANGER = "stranger"  # any other agent of the same user
 
 
 class Whom(StrEnum):
-    """What the agent that is asked about is towards the board and the caller."""
+    """Relation of the targeted agent to the board and the caller."""
 
     SELF = "self"
     LEAD = "lead"
     WORKER = "worker"
-    MAIN = "main"  # of the board's gateway
+    MAIN = "main"  # main agent of the board's gateway
     OUTSIDER = "outsider"  # not on the board
 
 
 class Denial(msgspec.Struct, frozen=True):
-    """Why something may not be done."""
+    """Reason for a refusal."""
 
     code: ErrorCode
     words: str
 
 
-AIMED: Final = frozenset({Verb.NUDGE, Verb.SOUL_READ, Verb.SOUL_WRITE})  # at one agent
+AIMED: Final = frozenset({Verb.NUDGE, Verb.SOUL_READ, Verb.SOUL_WRITE})  # operations that target one agent
 NOBODY: Final[frozenset[Whom]] = frozenset()
 MEMBERS: Final = frozenset({Whom.LEAD, Whom.WORKER})
-ALL: Final = MEMBERS | {Whom.SELF, Whom.MAIN}  # what is aimed at nobody needs no target: any will do
+ALL: Final = MEMBERS | {Whom.SELF, Whom.MAIN}  # for operations without a target
 
 _S, _V, _W = Standing, Verb, Whom
 
-# What is not here may not be done. For a verb that is not aimed at an agent the targets say nothing.
+# Missing pairs are forbidden. The targets matter only for operations in AIMED.
 LAW: Final[Mapping[tuple[Standing, Verb], frozenset[Whom]]] = {
     **{(_S.OPERATOR, verb): ALL for verb in Verb},
     (_S.LEAD, _V.BOARD_READ): ALL,
@@ -124,10 +124,10 @@ _AIM: Final[Mapping[Whom, str]] = {
 
 
 def denial(standing: Standing, verb: Verb, whom: Whom | None = None) -> Denial | None:
-    """Why a caller of this standing may not do it; ``None``: it may.
+    """Return the reason why a caller in this role may not do it; ``None``: allowed.
 
     Args:
-        whom: the agent that it is aimed at; ``None`` asks whether it may do it at all.
+        whom: the targeted agent; ``None``: check only whether the operation is allowed at all.
     """
     if standing is Standing.STRANGER:
         return Denial(ErrorCode.NOT_YOUR_BOARD, "this is not the board of the agent that asks")
@@ -140,6 +140,6 @@ def denial(standing: Standing, verb: Verb, whom: Whom | None = None) -> Denial |
         return Denial(ErrorCode.FORBIDDEN, f"{_CALLED[standing]} may not {_DOING[verb]}{anybody}")
     if verb not in AIMED or whom is None or whom in allowed:
         return None
-    if whom in (Whom.OUTSIDER, Whom.MAIN):  # an agent knows those of its board only
+    if whom in (Whom.OUTSIDER, Whom.MAIN):  # agents know only those of their own board
         return Denial(ErrorCode.UNKNOWN_AGENT, "there is no such agent on this board")
     return Denial(ErrorCode.FORBIDDEN, f"{_CALLED[standing]} may not {_DOING[verb]} {_AIM[whom]}")

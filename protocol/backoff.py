@@ -1,45 +1,44 @@
-"""Pure: how long to wait before the next try. Part of the contract: devices keep to it.
+"""Delays before a retry. Pure, and part of the contract: devices follow it.
 
-Exponential, capped, with full jitter, so that ten thousand devices do not come
-back in the same second. Chance comes from the caller as *draw*, in [0, 1).
+Exponential, capped, with full jitter, so that ten thousand devices do not reconnect in the same second. The
+caller passes the randomness as *draw*, in [0, 1).
 """
 
 import msgspec
 
 from protocol.errors import CloseCode
 
-_LEAST_SPREAD_S = 1.0  # after a restart without retry_after_ms: still not all at once
-_DO_NOT_RETURN = 4500  # close codes from here on: do not come back by yourself
+_LEAST_SPREAD_S = 1.0  # seconds; spreads reconnects after a restart without retry_after_ms
+_DO_NOT_RETURN = 4500  # lowest close code after which a device does not reconnect by itself
 
 
 class Backoff(msgspec.Struct, frozen=True, kw_only=True):
-    """Waiting times between tries: at most *base_s* x *factor* ** attempt, and never above *cap_s*."""
+    """Delays between attempts: at most *base_s* x *factor* ** attempt, and never above *cap_s*."""
 
     base_s: float = 0.5
     cap_s: float = 60.0
     factor: float = 2.0
 
     def delay(self, attempt: int, draw: float) -> float:
-        """Seconds before try number *attempt*, counted from 0 since the last success."""
+        """Return the seconds before attempt number *attempt*, counted from 0 since the last success."""
         try:
             longest = min(self.cap_s, self.base_s * self.factor**attempt)
-        except OverflowError:  # a power beyond any float is beyond the cap
+        except OverflowError:  # a power beyond any float is above the cap
             longest = self.cap_s
         return longest * draw
 
     def after_close(
         self, code: int | None, attempt: int, draw: float, retry_after_ms: int | None = None
     ) -> float | None:
-        """Seconds to wait after a connection ended, or ``None``: do not come back by yourself.
+        """Return the seconds to wait after a connection ended, or ``None``: do not reconnect by itself.
 
-        A hub that restarts (1012) is not a failed try: the wait is spread over its
-        *retry_after_ms*, and the caller leaves its count of attempts alone. So is one
-        that waits for a person to type this device's pairing code (4510 with
-        *retry_after_ms*): the wait is once to twice as long. Elsewhere *retry_after_ms*
-        is the least to wait.
+        A restarting hub (1012) is no failed attempt: the wait is spread over its *retry_after_ms*, and the
+        caller keeps its count of attempts. The same holds while a person has to type this device's pairing
+        code (4510 with *retry_after_ms*): the wait is one to two times that long. In other cases
+        *retry_after_ms* is the minimum wait.
 
         Args:
-            code: the close code; ``None`` when the connection just broke.
+            code: close code; ``None``: the connection broke without one.
         """
         told_s = (retry_after_ms or 0) / 1000
         if code == CloseCode.PAIRING_REQUIRED and told_s:

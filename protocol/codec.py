@@ -1,7 +1,7 @@
-"""Bytes to frames and back: JSON or MessagePack by one table.
+"""Encoding and decoding of frames: JSON or MessagePack, selected by a table.
 
-Nothing above this module knows which is in use. Whatever a peer sends comes out
-as a frame or as a ``RemoteProtocolError`` that names what was wrong with it.
+Modules above this one do not know which is in use. Any input from a peer becomes a frame or a
+``RemoteProtocolError`` that describes the fault.
 """
 
 from collections.abc import Callable, Sequence
@@ -65,25 +65,25 @@ FromHub = (
 FROM_DEVICE: tuple[type[Frame], ...] = get_args(FromDevice)
 FROM_HUB: tuple[type[Frame], ...] = get_args(FromHub)
 
-_TOLD_CHARACTERS = 300  # of a decoder's complaint: it may quote what the peer sent
-# What msgspec raises over a peer's bytes: bad UTF-8 is no MsgspecError, nor is too deep a nesting.
+_TOLD_CHARACTERS = 300  # of a decoder's error message, which may quote the peer
+# Errors of msgspec for a peer's bytes: bad UTF-8 and excessive nesting are no MsgspecError.
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 def type_of(frame: type[Frame]) -> str:
-    """How *frame* is spelled in ``type``."""
+    """Return the value of ``type`` for *frame*."""
     return str(frame.__struct_config__.tag)
 
 
 class BadFrame(RemoteProtocolError):
-    """The bytes are not a frame. The message has the path, as in ``$.files[0].path``."""
+    """Error: the bytes are not a frame. The message has the path, as in ``$.files[0].path``."""
 
     def __init__(self, message: str) -> None:
         super().__init__(ErrorCode.BAD_FRAME, message[:_TOLD_CHARACTERS])
 
 
 class UnknownType(RemoteProtocolError):
-    """A frame of a type that nobody here knows: the peer may be newer. Not a reason to end."""
+    """Error: the frame's type is unknown, as from a newer peer. Does not end the session."""
 
     def __init__(self, spelled: str) -> None:
         self.type = spelled[:_TOLD_CHARACTERS]
@@ -91,7 +91,7 @@ class UnknownType(RemoteProtocolError):
 
 
 class WrongWay(RemoteProtocolError):
-    """A frame that only the other side may send."""
+    """Error: only the other side may send this frame."""
 
     def __init__(self, spelled: str) -> None:
         super().__init__(ErrorCode.WRONG_STATE, f"{spelled} does not go this way")
@@ -106,8 +106,8 @@ class _Decoder(Protocol):
 
 
 _Value = value_of_depth(MAX_RESULT_DEPTH)
-# A tool_result whose open value is read in the same pass as its frame. Reading it by itself, as
-# ToolResult leaves it, costs as much again: kept for frames of a size that may hold too large a value.
+# A tool_result whose open value is decoded together with its frame. Decoding it separately, as ToolResult
+# does, costs twice as much: used only for frames large enough to hold too large a value.
 ReadResult: type[ToolResult] = msgspec.defstruct(  # type: ignore[assignment]
     "ReadResult",
     [("result", _Value | UnsetType, UNSET)],
@@ -116,7 +116,7 @@ ReadResult: type[ToolResult] = msgspec.defstruct(  # type: ignore[assignment]
     frozen=True,
     kw_only=True,
 )
-# A request or a heartbeat of a size that may hold too many values: they are read once they were counted.
+# Requests and heartbeats large enough to hold too many values: their values are decoded after a count.
 LargeRequest: type[Request] = msgspec.defstruct(  # type: ignore[assignment]
     "LargeRequest",
     [("params", msgspec.Raw | UnsetType, UNSET)],
@@ -140,23 +140,23 @@ LargeHeartbeat: type[Heartbeat] = msgspec.defstruct(  # type: ignore[assignment]
     frozen=True,
     kw_only=True,
 )
-_MOST_NAMES = MAX_PARAMS + MAX_PARAMS_BYTES // 3  # in JSON: those of parameters, and texts as short as ,""
+_MOST_NAMES = MAX_PARAMS + MAX_PARAMS_BYTES // 3  # in JSON: names of parameters, and texts as short as ,""
 _RawParams = Annotated[dict[str, msgspec.Raw], Meta(max_length=MAX_PARAMS)]
 
 
 class TooLargeValue(HubError):
-    """The open values of a frame are more than may be decoded."""
+    """Error: the open values of a frame exceed the limit for decoding."""
 
     code = ErrorCode.TOO_LARGE
 
 
 class Codec:
-    """One way to spell frames. *name* is its WebSocket subprotocol.
+    """Codec of frames. *name*: its WebSocket subprotocol.
 
     Attributes:
-        is_text: whether its messages are WebSocket text messages, else binary.
-        encode: a frame to the bytes of one message. Raises what msgspec raises over
-            a value that cannot be spelled, such as a lone surrogate.
+        is_text: its messages are WebSocket text messages; otherwise binary.
+        encode: encodes a frame as one message. Raises msgspec's error for a value that cannot be encoded,
+            such as a lone surrogate.
     """
 
     def __init__(
@@ -173,8 +173,8 @@ class Codec:
         self.name = name
         self.is_text = is_text
         self.encode = encode
-        self._text_marks = text_marks  # the first bytes that a text may have
-        self._check = check  # before a device's data is decoded; raises what a decoder raises
+        self._text_marks = text_marks  # possible first bytes of an encoded text
+        self._check = check  # checks a device's data before decoding; raises decoder errors
         self._check_from_hub = check_from_hub
         self._from_device = decoder_of(_with(LargeRequest, LargeHeartbeat)).decode
         self._small_from_device = decoder_of(_with(ReadResult)).decode
@@ -186,12 +186,12 @@ class Codec:
         self._value = decoder_of(_Value).decode
 
     def decode_from_device(self, data: bytes) -> FromDevice:
-        """The frame that a device sent.
+        """Decode a frame of a device.
 
         Raises:
-            BadFrame: not an object with a ``type``, or a field is not what it has to be.
-            UnknownType: nobody here knows that type.
-            WrongWay: only a hub may send it.
+            BadFrame: the data is no object with a ``type``, or a field is invalid.
+            UnknownType: the type is unknown.
+            WrongWay: only a hub may send the frame.
         """
         try:
             if len(data) > MAX_RESULT_BYTES:
@@ -202,7 +202,7 @@ class Codec:
             raise self._explain(error, data, FROM_DEVICE) from None
 
     def decode_from_hub(self, data: bytes) -> FromHub:
-        """The frame that a hub sent.
+        """Decode a frame of a hub.
 
         Raises:
             BadFrame, UnknownType, WrongWay: as ``decode_from_device``.
@@ -214,11 +214,11 @@ class Codec:
             raise self._explain(error, data, FROM_HUB) from None
 
     def pack(self, value: object) -> msgspec.Raw:
-        """An open value, as ``ToolResult.result`` carries it."""
+        """Encode an open value for ``ToolResult.result``."""
         return msgspec.Raw(self.encode(value))
 
     def unpack(self, raw: msgspec.Raw) -> Any:
-        """The value in ``ToolResult.result``, which was not looked into before.
+        """Decode the open value in ``ToolResult.result``.
 
         Raises:
             BadFrame: it is not a JSON value of at most MAX_RESULT_DEPTH levels.
@@ -230,12 +230,12 @@ class Codec:
             raise BadFrame(f"result: {error}") from None
 
     def unpack_request(self, request: Request) -> Request:
-        """Decode the parameters of a ``LargeRequest``; return any other as it is.
+        """Decode the parameters of a ``LargeRequest``; return other requests unchanged.
 
         Raises:
-            TooLargeValue: there are more than MAX_PARAMS, or those that are no texts have more than
-                MAX_PARAMS_BYTES.
-            BadFrame: one is not what a parameter may be.
+            TooLargeValue: more than MAX_PARAMS parameters, or more than MAX_PARAMS_BYTES in those that are no
+                texts.
+            BadFrame: a parameter is invalid.
         """
         if type(request) is Request:
             return request
@@ -260,11 +260,11 @@ class Codec:
         return Request(id=request.id, method=request.method, params=params, trace=request.trace)
 
     def unpack_heartbeat(self, heartbeat: Heartbeat) -> Heartbeat:
-        """Decode the resource usage in a ``LargeHeartbeat``; return any other as it is.
+        """Decode the resource usage in a ``LargeHeartbeat``; return other heartbeats unchanged.
 
         Raises:
-            TooLargeValue: that of all agents has more than MAX_USAGE_BYTES.
-            BadFrame: one is no record.
+            TooLargeValue: the usage of all agents has more than MAX_USAGE_BYTES.
+            BadFrame: a usage is no record.
         """
         if type(heartbeat) is Heartbeat:
             return heartbeat
@@ -284,7 +284,7 @@ class Codec:
         return Heartbeat(agents=agents, trace=heartbeat.trace)
 
     def _explain(self, error: Exception, data: bytes, expected: Sequence[type[Frame]]) -> RemoteProtocolError:
-        """Why *data* is none of the *expected* frames; only looked at once decoding has failed."""
+        """Return the error for *data* that is none of the *expected* frames, after decoding failed."""
         try:
             spelled = self._type(data).type
         except _UNREADABLE:
@@ -297,7 +297,7 @@ class Codec:
 
 
 def _names(params: bytes) -> int:
-    """Count the texts in JSON that come behind a comma, as all names but the first do."""
+    """Count texts after a comma in JSON, which include all names but the first."""
     return params.translate(None, b" \t\r\n").count(b',"')
 
 
@@ -308,7 +308,7 @@ def _check_size(values: Sequence[memoryview], most: int, what: str) -> None:
 
 
 def _with(*variants: type[Frame]) -> Any:
-    """Return the union of a device's frames, with *variants* in the place of their bases."""
+    """Return the union of a device's frames, with *variants* in place of their base classes."""
     union: Any = variants[0]
     for frame in variants[1:]:
         union = union | frame
@@ -339,14 +339,14 @@ MSGPACK = Codec(
     check_from_hub=lambda _: None,
 )
 CODECS = {codec.name: codec for codec in (JSON, MSGPACK)}
-SUBPROTOCOLS = tuple(CODECS)  # in the order of preference
+SUBPROTOCOLS = tuple(CODECS)  # in order of preference
 
 
 def for_subprotocol(name: str | None) -> Codec:
-    """The codec of the subprotocol that was agreed on; ``None``, no agreement, is JSON.
+    """Return the codec of the negotiated subprotocol; ``None`` (no negotiation) is JSON.
 
     Raises:
-        LocalProtocolError: the listener agreed on a subprotocol that is not one of SUBPROTOCOLS.
+        LocalProtocolError: the listener negotiated a subprotocol that is not in SUBPROTOCOLS.
     """
     if name is None:
         return JSON

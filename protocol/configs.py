@@ -1,7 +1,7 @@
-"""The configs of an agent: typed keys and values, and how a value is written down.
+"""Configs of an agent: typed keys and values, and their stored text.
 
-A value is checked against its type when it is written, never when it is read. Its text is
-canonical: two values are the same where their texts are.
+A value is validated against its type when it is written, never when it is read. The text is canonical: equal
+values have equal texts.
 """
 
 import re
@@ -14,17 +14,17 @@ import msgspec
 from protocol.errors import ErrorCode, HubError
 from protocol.json_bounds import read_json
 
-# Kept beside the configs by the hub itself, and said where an agent is edited.
+# Stored by the hub next to the configs, and set where an agent is edited.
 RESERVED: Final = ("paths", "file_extensions", "timezone", "model_use", "mailbox")
 KEY_CHARACTERS: Final = 255
 JSON_LEVELS: Final = 32  # of lists and objects in one value
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_LEAST, _MOST = -(2**63), 2**63 - 1  # SQLite's and PostgreSQL's integer
-_TOLD_CHARACTERS: Final = 40  # of a value, in a refusal
+_LEAST, _MOST = -(2**63), 2**63 - 1  # range of integers in SQLite and PostgreSQL
+_TOLD_CHARACTERS: Final = 40  # of a value in an error message
 
 
 class ConfigType(StrEnum):
-    """What kind of value a config has."""
+    """Type of a config's value."""
 
     STRING = "string"
     INTEGER = "integer"
@@ -34,7 +34,7 @@ class ConfigType(StrEnum):
 
 
 class BadConfig(HubError):
-    """A config cannot be as it was given; nothing was written. *key* says which."""
+    """Error: a config is invalid; nothing was written. *key*: the config's key."""
 
     code = ErrorCode.BAD_CONFIG
 
@@ -45,10 +45,10 @@ class BadConfig(HubError):
 
 
 def check_key(key: str) -> str:
-    """*key*, if a config may be called so.
+    """Validate a config's key and return it.
 
     Raises:
-        BadConfig: it may not.
+        BadConfig: the key is invalid or reserved.
     """
     if key in RESERVED:
         told = "this is a setting of the agent itself: hub agents edit, or PATCH /v1/agents/NAME"
@@ -63,7 +63,7 @@ def check_key(key: str) -> str:
 
 
 def type_of(value: Any) -> ConfigType:
-    """The type that a value has where nobody says another."""
+    """Return the default type of a value."""
     match value:
         case bool():
             return ConfigType.BOOLEAN
@@ -77,10 +77,10 @@ def type_of(value: Any) -> ConfigType:
 
 
 def text_of(key: str, type: ConfigType, value: Any) -> str:
-    """*value* as it is written down.
+    """Return the stored text of *value*.
 
     Raises:
-        BadConfig: it is not of that type; it names the key, what came and what was expected.
+        BadConfig: the value is not of that type; the message names the key, the value and the expected type.
     """
     match type, value:
         case ConfigType.STRING, str():
@@ -98,7 +98,7 @@ def text_of(key: str, type: ConfigType, value: Any) -> str:
 
 
 def value_in(type: ConfigType, text: str) -> Any:
-    """The value that was written down as *text*."""
+    """Return the value of a stored text."""
     match type:
         case ConfigType.STRING:
             return text
@@ -113,14 +113,14 @@ def value_in(type: ConfigType, text: str) -> Any:
 
 
 def value_said(key: str, type: ConfigType, said: str) -> Any:
-    """The value that a person, or a row of another program, says in text.
+    """Parse a value from the text of a person or of another program.
 
     Raises:
-        BadConfig: the text is no such value.
+        BadConfig: the text is no value of that type.
     """
     try:
         value = _READERS[type](said)
-    except (ValueError, KeyError, RecursionError):  # msgspec's own are ValueErrors
+    except (ValueError, KeyError, RecursionError):  # includes msgspec's errors
         raise BadConfig(key, f"expected {type}, not {_told(said)}") from None
     text_of(key, type, value)
     return value
@@ -164,7 +164,7 @@ def _spell_float(key: str, value: float) -> str:
 
 
 def _check_json(key: str, value: Any, levels: int) -> None:
-    """Raises BadConfig where *value* is none that JSON can tell, or is nested deeper than *levels*."""
+    """Check that JSON can encode *value* within *levels* of nesting; raise BadConfig otherwise."""
     match value:
         case None | bool():
             return
@@ -190,7 +190,7 @@ def _check_json(key: str, value: Any, levels: int) -> None:
 
 
 def _told(value: Any) -> str:
-    """*value* for a person: its kind, and as much of it as fits."""
+    """Return a description of *value* for people: its type and a shortened text."""
     match value:
         case None:
             return "null"

@@ -1,4 +1,4 @@
-"""Frames of what comes unasked: heartbeat, request, response, event."""
+"""Frames outside runs and calls: heartbeat, request, response, event."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -10,7 +10,7 @@ from protocol.frame import Count, EpochMs, ErrorBody, Frame, Id, Name, Parameter
 
 
 class Method(StrEnum):
-    """What a device may ask its hub for."""
+    """Methods that a device may request from its hub."""
 
     AGENTS_LIST = "agents.list"
     AGENTS_GET = "agents.get"
@@ -56,9 +56,9 @@ class Method(StrEnum):
 
 
 class EventName(StrEnum):
-    """What a hub may tell a device of, in ``event``: of the device's own agents and runs only.
+    """Events that a hub may send to a device, about the device's own agents and runs only.
 
-    Of messages, questions, connectors and what boards remember: of all that are its user's.
+    Events about messages, questions, connectors and board memories concern all those of its user.
     """
 
     AGENT_CONFIG = "agent.config"
@@ -73,23 +73,23 @@ class EventName(StrEnum):
 
 
 class AgentBeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One agent in a heartbeat, as its device sees it. What a person decided is not undone by it.
+    """Agent in a heartbeat, as its device sees it. It does not undo a person's decision.
 
-    *status*: ``idle``, ``on_call``, ``offline``, ``error``; ``exhausted`` (its end comes by its
-    time, never by a heartbeat); ``busy``, ``waiting``, ``processing`` are read as ``idle``, for what
-    an agent does is known by its runs.
+    *status*: ``idle``, ``on_call``, ``offline``, ``error``; ``exhausted`` (it ends at its time, never by a
+    heartbeat). ``busy``, ``waiting``, ``processing`` are read as ``idle``, because the runs show what an
+    agent does.
     """
 
     agent_id: Id
     status: Name = "idle"
-    state_detail: Text | None = None  # "ERROR", or "ERROR: why"; other words are not read
-    resource_usage: Record = {}  # the newest is kept; {}: nothing is told
-    exhaust_reason: Name | None = None  # with exhausted: rate_limit, which is the default, or billing
-    recovery_at_ms: EpochMs | None = None  # with exhausted: when it may work again, if that is known
+    state_detail: Text | None = None  # "ERROR", or "ERROR: why"; other words are ignored
+    resource_usage: Record = {}  # the newest is stored; {}: no statement
+    exhaust_reason: Name | None = None  # with exhausted: rate_limit (default) or billing
+    recovery_at_ms: EpochMs | None = None  # with exhausted: time of recovery, if known
 
 
 class Heartbeat(Frame, frozen=True, kw_only=True, tag="heartbeat"):
-    """device -> hub: still here, every ``heartbeat_interval_ms``.
+    """device -> hub: sign of life, every ``heartbeat_interval_ms``.
 
     Not answered. A device that never sends one is judged by its connection alone.
     """
@@ -98,13 +98,13 @@ class Heartbeat(Frame, frozen=True, kw_only=True, tag="heartbeat"):
 
 
 class Request(Frame, frozen=True, kw_only=True, tag="request"):
-    """device -> hub: the person at the desktop wants something.
+    """device -> hub: an operation that the person at the desktop requests.
 
-    Answered by exactly one ``response`` bearing the same ``id``.
+    Answered by exactly one ``response`` with the same ``id``.
     """
 
     id: Id
-    method: Name  # one of Method; another is answered with unknown_method
+    method: Name  # one of Method; others are answered with unknown_method
     params: Parameters = {}
 
 
@@ -120,7 +120,7 @@ class Response(Frame, frozen=True, kw_only=True, tag="response"):
 
 
 class Event(Frame, frozen=True, kw_only=True, tag="event"):
-    """hub -> device: something happened. A gap in *seq* means: ask for the state again.
+    """hub -> device: notification of an event. A gap in *seq* means: request the state again.
 
     Not answered.
     """

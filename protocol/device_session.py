@@ -1,4 +1,4 @@
-"""The device's side of a conversation: it greets, works, answers calls, and leaves."""
+"""Device's side of a session: hello, work, answers to calls, leaving."""
 
 from typing import Any
 
@@ -28,15 +28,15 @@ from protocol.phases import (
 from protocol.session import Session
 from protocol.work import Answer, ToolResult
 
-WELCOME_TIMEOUT_S = 30.0  # a busy hub may take its time to judge a hello
+WELCOME_TIMEOUT_S = 30.0  # a busy hub may take this long to judge a hello
 
 
 class DeviceSession(Session):
-    """The device's side of one connection.
+    """Device's side of one connection.
 
     Args:
-        now: monotonic seconds; the hub must speak within HELLO_TIMEOUT_S, and welcome
-            within WELCOME_TIMEOUT_S of the hello.
+        now: monotonic seconds; the hub must send its challenge within HELLO_TIMEOUT_S, and its welcome within
+            WELCOME_TIMEOUT_S of the hello.
     """
 
     _TABLE = DEVICE_SESSION
@@ -54,7 +54,7 @@ class DeviceSession(Session):
         self.welcome: Welcome | None = None
 
     def greet(self, hello: DeviceHello) -> None:
-        """Queue the hello; with a token there is no need to wait for the challenge.
+        """Queue the hello; a device with a token need not wait for the challenge.
 
         Raises:
             LocalProtocolError: it was sent already, or the session is over.
@@ -66,7 +66,7 @@ class DeviceSession(Session):
         self._deadline = self._opened_at + WELCOME_TIMEOUT_S
 
     def answer(self, call_id: CallId, answer: Answer, *, trace: str | None = None) -> None:
-        """Queue the ``tool_result`` of a call, with the *trace* that the call bore.
+        """Queue the ``tool_result`` of a call, with the call's *trace*.
 
         Raises:
             LocalProtocolError: as ``send``.
@@ -78,7 +78,7 @@ class DeviceSession(Session):
             self.send(ToolResult(id=call_id, result=packed, counter=answer.counter, trace=trace))
 
     def leave(self) -> Ended | None:
-        """End, on purpose. ``None`` when the session is over already."""
+        """End the session on purpose. ``None`` if the session is over already."""
         if self._is_over:
             return None
         self._move(SessionMove.ENDED)

@@ -1,21 +1,21 @@
-"""Every refusal: its stable code, who is at fault, what a person can do.
+"""Errors: stable codes, the responsible party, and hints for people.
 
 One tree of exceptions::
 
     HubError
         ProtocolError
-            LocalProtocolError      we asked for what the session's state does not allow: our bug
-            RemoteProtocolError     the peer sent what it may not send: close, do not crash
-        IllegalTransition           a state machine has no such move
-        DeliveryError               a frame could not be brought to a device, or no answer came back
-            DeviceOffline           nobody is connected
-            DeviceGone              the connection ended; ``dispatched`` says whether the frame had left
-            DeviceSlow              the outgoing queue is full
-            TooManyCalls            the device has as many open calls as it may
-            CallTimedOut            no answer in time; the effect is unknown
-            CallUnsupported         the device does not list the capability
+            LocalProtocolError      a call that the session's state does not allow: a bug of this side.
+            RemoteProtocolError     the peer violated the protocol: close, do not crash.
+        IllegalTransition           a state machine has no such move.
+        DeliveryError               a frame could not be delivered to a device, or was not answered.
+            DeviceOffline           the device is not connected.
+            DeviceGone              the connection ended; ``dispatched`` says whether the frame was sent.
+            DeviceSlow              the outgoing queue is full.
+            TooManyCalls            the device has the maximum number of open calls.
+            CallTimedOut            no answer in time; the effect is unknown.
+            CallUnsupported         the device does not list the capability.
 
-Codes are never renamed. A class carries data; ``str()`` makes the sentence.
+Codes are never renamed. A class carries data; ``str()`` returns the sentence.
 """
 
 from enum import IntEnum, StrEnum
@@ -25,16 +25,16 @@ import msgspec
 
 
 class Fault(StrEnum):
-    """Who has to change something for the refusal to go away."""
+    """Party that has to change something to resolve the error."""
 
     LOCAL = "local"  # this hub: a bug
     REMOTE = "remote"  # the peer that sent it
-    OPERATOR = "operator"  # whoever runs the hub
+    OPERATOR = "operator"  # operator of the hub
     PROVIDER = "provider"  # a model endpoint or a mail provider
 
 
 class ErrorCode(StrEnum):
-    """The stable spelling of a refusal, on the wire and over REST."""
+    """Stable spelling of an error, on the wire and over REST."""
 
     INTERNAL = "internal"
     BAD_FRAME = "bad_frame"
@@ -162,7 +162,7 @@ class ErrorCode(StrEnum):
 
 
 class CodeInfo(msgspec.Struct, frozen=True):
-    """What is known of a code: *http_status* is what REST answers with it."""
+    """Properties of a code. *http_status*: status of the REST response."""
 
     fault: Fault
     retryable: bool
@@ -402,9 +402,9 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
 
 
 class CloseCode(IntEnum):
-    """The WebSocket number that tells a client whether to come back.
+    """WebSocket close code, which tells a device whether to reconnect.
 
-    4000-4499: come back, with backoff. 4500-4999: do not come back by yourself.
+    4000-4499: reconnect, with backoff. 4500-4999: do not reconnect by yourself.
     """
 
     NORMAL = 1000
@@ -426,7 +426,7 @@ class CloseCode(IntEnum):
 
     @property
     def may_return(self) -> bool:
-        """Whether the client should come back by itself."""
+        """True if the device should reconnect by itself."""
         return self < 4500
 
 
@@ -451,28 +451,28 @@ CLOSE_MEANINGS: dict[CloseCode, str] = {
 
 
 class HubError(Exception):
-    """Root of every error this project raises on purpose."""
+    """Base class of all errors that this project raises on purpose."""
 
     code: ClassVar[ErrorCode] = ErrorCode.INTERNAL
 
     @property
     def retryable(self) -> bool:
-        """Whether trying again, unchanged, may help."""
+        """True if an unchanged retry may succeed."""
         return CATALOGUE[self.code].retryable
 
 
 class ProtocolError(HubError):
-    """The conversation broke its rules."""
+    """Error: the session's rules were violated."""
 
     code = ErrorCode.WRONG_STATE
 
 
 class LocalProtocolError(ProtocolError):
-    """*We* asked for something the session's state does not allow: our bug."""
+    """Error: this side called an operation that the session's state does not allow: a bug."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """*The peer* sent something it may not send: close, do not crash."""
+    """Error: the peer sent a frame that it may not send: close, do not crash."""
 
     def __init__(self, reason: ErrorCode, message: str, close: CloseCode = CloseCode.BAD_FRAME) -> None:
         super().__init__(f"{reason}: {message}")
@@ -482,25 +482,25 @@ class RemoteProtocolError(ProtocolError):
 
 
 class IllegalTransition(HubError):
-    """A state machine has no such move; nothing changed."""
+    """Error: a state machine has no such move; nothing changed."""
 
     code = ErrorCode.ILLEGAL_TRANSITION
 
 
 class DeliveryError(HubError):
-    """A frame could not be brought to the device, or no answer came back."""
+    """Error: a frame could not be delivered to the device, or was not answered."""
 
     code = ErrorCode.DEVICE_GONE
 
 
 class DeviceOffline(DeliveryError):
-    """Nobody is connected as this device."""
+    """Error: the device is not connected."""
 
     code = ErrorCode.DEVICE_OFFLINE
 
 
 class DeviceGone(DeliveryError):
-    """The connection ended before the answer; *dispatched* says whether the frame had left."""
+    """Error: the connection ended before the answer; *dispatched*: the frame was sent."""
 
     code = ErrorCode.DEVICE_GONE
 
@@ -510,30 +510,30 @@ class DeviceGone(DeliveryError):
 
 
 class DeviceSlow(DeliveryError):
-    """The outgoing queue is full; the frame was not sent."""
+    """Error: the outgoing queue is full; the frame was not sent."""
 
     code = ErrorCode.DEVICE_SLOW
 
 
 class TooManyCalls(DeliveryError):
-    """The device has as many open calls as it may; the frame was not sent."""
+    """Error: the device has the maximum number of open calls; the frame was not sent."""
 
     code = ErrorCode.TOO_MANY_CALLS
 
 
 class CallTimedOut(DeliveryError):
-    """No answer within the deadline; whether it was done is unknown."""
+    """Error: no answer within the deadline; the effect is unknown."""
 
     code = ErrorCode.CALL_TIMED_OUT
 
 
 class CallNotGranted(DeliveryError):
-    """The device's owner does not grant it; the frame was not sent."""
+    """Error: the device's owner does not grant it; the frame was not sent."""
 
     code = ErrorCode.NOT_GRANTED
 
 
 class CallUnsupported(DeliveryError):
-    """The device does not list the capability; the frame was not sent."""
+    """Error: the device does not list the capability; the frame was not sent."""
 
     code = ErrorCode.CALL_UNSUPPORTED

@@ -1,4 +1,4 @@
-"""Conversations as they go over the wire; PROTOCOL.md prints them, so they cannot rot."""
+"""Example conversations as sent over the wire, printed in PROTOCOL.md and verified by tests."""
 
 import hashlib
 
@@ -54,20 +54,20 @@ _CALL = "c-7d9f2c41b0a84e6f93d1c5e2a7b86034"
 
 
 class Conversation(msgspec.Struct, frozen=True):
-    """Frames in the order in which they go over the wire."""
+    """Frames in the order of the wire."""
 
     title: str
     frames: tuple[Frame, ...]
 
     def lines(self) -> list[str]:
-        """One line a frame: who speaks, and what it is on the wire."""
+        """Return a line for each frame: direction and encoded frame."""
         return [
             f"{'hub    -> ' if type(frame) in FROM_HUB else 'device -> '}{JSON.encode(frame).decode()}"
             for frame in self.frames
         ]
 
 
-# The first three keys of RFC 8032, 7.1, and what they sign; a test verifies it.
+# The first three keys of RFC 8032, 7.1, and signatures by them; a test verifies them.
 KEY = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
 NEXT_KEY = bytes.fromhex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c")
 HUB_KEY = bytes.fromhex("fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025")

@@ -1,6 +1,6 @@
-"""The documents that are made from the code: JSON Schema, AsyncAPI, and the tables of PROTOCOL.md.
+"""Generated documents: JSON Schema, AsyncAPI, and the tables of PROTOCOL.md.
 
-Pure functions from structs and tables to text; whoever calls them does the writing.
+Pure functions from structs and tables to text; the caller writes the files.
 """
 
 from inspect import cleandoc
@@ -18,7 +18,7 @@ _REPLIES = {"tool_call": "tool_result", "request": "response"}
 
 
 def json_schema() -> str:
-    """JSON Schema 2020-12 of every frame; ``FromDevice`` and ``FromHub`` are the two unions."""
+    """Return the JSON Schema 2020-12 of every frame; ``FromDevice`` and ``FromHub`` are the two unions."""
     refs, components = _schemas("#/$defs/{name}")
     union = {name: {"oneOf": [refs[frame] for frame in frames]} for name, frames in _UNIONS.items()}
     return _pretty(
@@ -32,7 +32,7 @@ def json_schema() -> str:
 
 
 def asyncapi() -> str:
-    """The same as an AsyncAPI 3.0 document, told from the hub's side."""
+    """Return the same as an AsyncAPI 3.0 document, from the hub's point of view."""
     refs, components = _schemas("#/components/schemas/{name}")
     messages = {
         type_of(frame): {
@@ -77,7 +77,7 @@ _PARAMETER = msgspec.json.schema(Parameters)["additionalProperties"]
 def _schemas(ref_template: str) -> tuple[dict[type[Frame], Any], dict[str, Any]]:
     refs, components = msgspec.json.schema_components(_ALL, ref_template=ref_template)
     for schema in components.values():
-        if "description" in schema:  # a docstring, which Python keeps indented up to 3.12
+        if "description" in schema:  # docstrings, which Python keeps indented before 3.13
             schema["description"] = cleandoc(schema["description"])
     value = {"$ref": ref_template.format(name="Value")}
     components = {name: _with_values(schema, value) for name, schema in components.items()}
@@ -94,7 +94,7 @@ def _schemas(ref_template: str) -> tuple[dict[type[Frame], Any], dict[str, Any]]
 
 
 def _with_values(schema: Any, value: dict[str, str]) -> Any:
-    """*schema*, with *value* where it spells out every level that an open value may have."""
+    """Replace the nested levels of open values in *schema* by *value*."""
     match schema:
         case dict() if schema == _PARAMETER:
             return value

@@ -1,6 +1,6 @@
-"""What ``file.get`` and ``file.put`` carry in ``data`` and are answered: texts of an agent on its device.
+"""Payloads of ``file.get`` and ``file.put`` and of their answers: texts of an agent on its device.
 
-The call's ``agent_id`` says whose. One text has a name of ``FILES``. An answer has at most
+The call's ``agent_id`` names the agent. A text has a name in ``FILES``. An answer has at most
 ``MAX_RESULT_BYTES``, so a text is read in parts.
 """
 
@@ -13,25 +13,25 @@ from protocol.frame import Count, EpochMs, Name, Sha256
 from protocol.messages import SOUL_FILE
 
 FILES: Final = frozenset({SOUL_FILE})
-MAX_FILE_BYTES: Final = 256 * 1024  # of a text that is written; with every character escaped it fits a frame
-PART_BYTES: Final = 48 * 1024  # of the text in one answer, as JSON spells it
+MAX_FILE_BYTES: Final = 256 * 1024  # of a written text; fits a frame even with every character escaped
+PART_BYTES: Final = 48 * 1024  # of the text in one answer, JSON-encoded
 
 FileText = Annotated[str, Meta(max_length=MAX_FILE_BYTES)]
 
 
 class FileGet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A part of a text is wanted, from the code point *offset* on."""
+    """Request for a part of a text, from the code point *offset* on."""
 
     name: Name
     offset: Count = 0
 
 
 class FilePart(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of a text as it is now. *sha256* and *size_bytes* are of all of it.
+    """Part of a current text. *sha256* and *size_bytes* refer to the whole text.
 
     Attributes:
-        sha256: ``None``: there is no such text.
-        next_offset: where the next part begins; ``None``: this is the last one.
+        sha256: ``None``: the text does not exist.
+        next_offset: start of the next part; ``None``: this is the last one.
     """
 
     name: Name
@@ -44,10 +44,10 @@ class FilePart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FilePut(msgspec.Struct, frozen=True, kw_only=True):
-    """A text is to be this, if it is still the one that was read.
+    """Request to replace a text if it is unchanged since it was read.
 
     Attributes:
-        expected_sha256: of the text that has to be there; ``None``: there must be none.
+        expected_sha256: required hash of the current text; ``None``: it must not exist.
     """
 
     name: Name
@@ -56,7 +56,7 @@ class FilePut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileKept(msgspec.Struct, frozen=True, kw_only=True):
-    """The text is kept now."""
+    """Answer: the text was stored."""
 
     name: Name
     sha256: Sha256

@@ -1,7 +1,7 @@
-"""The base of all messages, and the limits of what may be in one.
+"""Base class of all frames, and the limits of their contents.
 
-Unknown fields are ignored and a field never changes its type or meaning, so an
-older peer can read a newer one. What is absent has the default written here.
+Unknown fields are ignored and a field never changes its type or meaning, so an older peer can read a newer
+one. Absent fields have the defaults declared here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,19 +12,19 @@ from msgspec import Meta
 
 PATH = "/v1/device"
 
-MAX_MESSAGE_BYTES = 1024 * 1024  # a piece in base64 (x 1.34) with room; the library is told the same
-MAX_HELLO_BYTES = 16 * 1024  # before authentication: nobody unknown may make us parse more
-MAX_PIECE_BYTES = 256 * 1024  # text of one piece; keeps decoding under 2 ms of the loop
-MAX_RESULT_BYTES = 64 * 1024  # an answer is an open value, and those cost 100 ns a byte at worst
+MAX_MESSAGE_BYTES = 1024 * 1024  # a piece in base64 (x 1.34) with reserve; also set in the WebSocket library
+MAX_HELLO_BYTES = 16 * 1024  # before authentication: limits parsing for unknown peers
+MAX_PIECE_BYTES = 256 * 1024  # text of one piece; keeps decoding under 2 ms of the event loop
+MAX_RESULT_BYTES = 64 * 1024  # an answer is an open value, which costs up to 100 ns a byte
 MAX_PARAMS = 64  # of a request
-MAX_PARAMS_BYTES = 128 * 1024  # of those that are no texts: lists and objects, at 100 ns a byte at worst
-MAX_USAGE_BYTES = 256 * 1024  # of all agents in one heartbeat: 256 for each of the most it may name
-MAX_EXTREME_NUMBERS = 1_000  # of a message; msgspec takes 17 us to read one of them in JSON, else 40 ns
-MAX_CONTAINERS = 8_192  # lists and objects of a device's message; the collector looks at each of them
-MAX_RESULT_DEPTH = 8  # of lists and objects in it; rows of a query take four
+MAX_PARAMS_BYTES = 128 * 1024  # of parameters that are no texts: lists and objects, up to 100 ns a byte
+MAX_USAGE_BYTES = 256 * 1024  # of all agents in one heartbeat: 256 for each of the maximum number
+MAX_EXTREME_NUMBERS = 1_000  # of a message; msgspec takes 17 us to read one of them in JSON, instead of 40 ns
+MAX_CONTAINERS = 8_192  # lists and objects of a device's message; the garbage collector visits each of them
+MAX_RESULT_DEPTH = 8  # of lists and objects in an open value; rows of a query take four
 MAX_PENDING_CALLS = 64  # per device; more would only queue on its disk
-MAX_PENDING_REQUESTS = 64  # per device, the other way round
-CREDIT_PIECES = 16  # 16 x 256 KiB = 4 MiB of a run in flight at most
+MAX_PENDING_REQUESTS = 64  # of a device at the hub
+CREDIT_PIECES = 16  # 16 x 256 KiB = at most 4 MiB of a run in flight
 HELLO_TIMEOUT_S = 10.0
 HEARTBEAT_INTERVAL_MS = 15_000
 SILENT_AFTER_HEARTBEATS = 3  # one may be late and one lost
@@ -32,29 +32,31 @@ MAX_REASON_BYTES = 123  # RFC 6455, 5.5: a control frame's 125 bytes less the co
 
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
 Name = Annotated[str, Meta(max_length=128)]
-Text = Annotated[str, Meta(max_length=4096)]  # messages, reasons, prompts are longer: see their field
+# messages and reasons; longer texts such as prompts have types of their own
+Text = Annotated[str, Meta(max_length=4096)]
 Path = Annotated[str, Meta(min_length=1, max_length=4096)]  # PATH_MAX
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # SQLite's and every client's integer
-Real = Annotated[float, Meta(ge=-1.7976931348623157e308, le=1.7976931348623157e308)]  # MessagePack has NaN
+Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # integers of SQLite and of every client
+# finite: MessagePack has NaN
+Real = Annotated[float, Meta(ge=-1.7976931348623157e308, le=1.7976931348623157e308)]
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # exact in JavaScript as well
 EpochMs = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # UTC epoch milliseconds
 Fence = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 
 Scalar = str | Integer | Real | bool | None
-Field = str | Integer | Real | bool | list[str] | None  # one field of a record
+Field = str | Integer | Real | bool | list[str] | None  # a field of a record
 Record = dict[Annotated[str, Meta(max_length=128)], Field]
 
 
 def value_of_depth(depth: int) -> Any:
-    """The type of a JSON value of at most *depth* levels: text keys, 64-bit integers, no NaN."""
+    """Return the type of a JSON value of at most *depth* levels: text keys, 64-bit integers, no NaN."""
     value: Any = Scalar
     for _ in range(depth):
         value = str | Integer | Real | bool | None | list[value] | dict[str, value]
     return value
 
 
-# What a device sends has so many levels and no more; a decoder knows no type that is made of itself.
+# The depth of a device's values is limited; a decoder supports no recursive types.
 if TYPE_CHECKING:
     Parameter: TypeAlias = Scalar | Sequence["Parameter"] | Mapping[str, "Parameter"]
     Value: TypeAlias = Parameter
@@ -62,17 +64,17 @@ else:
     Parameter = value_of_depth(MAX_RESULT_DEPTH)
     Value = Any
 Parameters = dict[Annotated[str, Meta(max_length=128)], Parameter]  # of request
-Values = dict[Annotated[str, Meta(max_length=128)], Value]  # of response and event, which the hub bounds
+Values = dict[Annotated[str, Meta(max_length=128)], Value]  # of response and event, which the hub limits
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
-    """One message of the protocol: one WebSocket message, one object with a ``type``."""
+    """Message of the protocol: one WebSocket message, one object with a ``type``."""
 
     trace: Annotated[str, Meta(max_length=256)] | None = None  # W3C traceparent
 
 
 class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A refusal in words: *code* is stable (``protocol.errors``), *message* is for people."""
+    """Error in words: *code* is stable (``protocol.errors``), *message* is for people."""
 
     code: Annotated[str, Meta(max_length=128)]
     message: Text = ""

@@ -1,4 +1,4 @@
-"""What the owner of a device allows a hub besides writing suggestions: two grants, off until given."""
+"""Permissions that a device's owner may grant a hub besides writing suggestions; off by default."""
 
 from collections.abc import Collection, Mapping
 from enum import StrEnum
@@ -7,17 +7,17 @@ from protocol.work import Action, ToolCall
 
 
 class OwnerGrant(StrEnum):
-    """What a device's owner may allow a hub."""
+    """Permission of a device's owner for a hub."""
 
-    REVIEW_REMOTE = "review.remote"  # to bring verdicts that the owner gave elsewhere
-    ROWS_READ = "rows.read"  # to query approved rows of the tables that it names
+    REVIEW_REMOTE = "review.remote"  # to send verdicts that the owner gave elsewhere
+    ROWS_READ = "rows.read"  # to query approved rows of the listed tables
 
 
 def refused_by_owner(call: ToolCall, granted: Mapping[str, Collection[str]]) -> str | None:
-    """Return why *call* is not granted, or None.
+    """Return why the owner's grants do not allow *call*, or None if they do.
 
     Args:
-        granted: the tables of each grant, by its name; of ``review.remote`` there are none.
+        granted: tables of each grant, by the grant's name; ``review.remote`` has none.
     """
     if call.action is Action.REVIEW_SET and OwnerGrant.REVIEW_REMOTE not in granted:
         return f"the owner of this device does not grant {OwnerGrant.REVIEW_REMOTE.value!r}"

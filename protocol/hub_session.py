@@ -1,7 +1,6 @@
-"""The hub's side of a conversation: it challenges, judges a hello, welcomes or refuses, and parts.
+"""Hub's side of a session: challenge, judging of the hello, welcome or refusal, goodbye.
 
-Beside the rules of every session it knows the requests that a device has open,
-because each must be answered once.
+In addition to the common rules it tracks a device's open requests, because each must be answered once.
 """
 
 from base64 import urlsafe_b64encode
@@ -48,23 +47,23 @@ from protocol.session import Session
 from protocol.versions import SPOKEN, VersionMismatch, agree
 from protocol.work import Answer, ToolResult
 
-MAX_ERROR_CHARACTERS = 4096  # of a device's plain error string: what an ErrorBody may hold
+MAX_ERROR_CHARACTERS = 4096  # of a device's plain error string: the limit of an ErrorBody
 
 _LIMITS = Limits()
 _VARIANTS = (ReadResult, LargeRequest, LargeHeartbeat)
 
 
 class HubSession(Session):
-    """The hub's side of one connection. Queues its challenge at once.
+    """Hub's side of one connection. Queues its challenge at once.
 
     Args:
-        nonce: 32 bytes nobody can guess, never used before.
+        nonce: 32 unpredictable bytes, never used before.
         now: monotonic seconds.
-        hello_timeout_s: how long from *now* a hello may take.
-        hello_bytes: how long it may be.
+        hello_timeout_s: time limit for the hello, from *now*.
+        hello_bytes: maximum size of the hello.
         ts_ms: wall time, UTC epoch milliseconds.
-        bearer: the token of the ``Authorization`` header, if there was one.
-        prove: signs the challenge with the hub's key, for a device that asked for that.
+        bearer: token of the ``Authorization`` header, if any.
+        prove: signs the challenge with the hub's key, for a device that requested it.
     """
 
     _TABLE = HUB_SESSION
@@ -74,7 +73,7 @@ class HubSession(Session):
     }
     _ALLOWED_OUT: Allowed = {
         **dict.fromkeys(SessionState, NOTHING),
-        SessionState.READY: ALLOWED_FROM_HUB[SessionState.READY] - {Goodbye},  # that is said by ``end``
+        SessionState.READY: ALLOWED_FROM_HUB[SessionState.READY] - {Goodbye},  # sent only by ``end``
     }
 
     def __init__(
@@ -111,17 +110,17 @@ class HubSession(Session):
 
     @property
     def token(self) -> str | None:
-        """What the device showed: in its hello, else in the ``Authorization`` header."""
+        """Token of the hello, else of the ``Authorization`` header."""
         return (self.hello.token if self.hello else None) or self._bearer
 
     @property
     def offers(self) -> Mapping[str, str]:
-        """The capabilities that the device listed, each with its version."""
+        """Capabilities that the device listed, each with its version."""
         return self._versions_of
 
     @property
     def grants(self) -> Mapping[str, list[str]]:
-        """What the device's owner grants, each with its tables."""
+        """Grants of the device's owner, each with its tables."""
         return {grant.name: grant.tables for grant in (self.hello.grants if self.hello else ())}
 
     def accept(
@@ -137,7 +136,7 @@ class HubSession(Session):
         heartbeat_interval_ms: int = HEARTBEAT_INTERVAL_MS,
         store: StoreMark | None = None,
     ) -> Welcome:
-        """Queue the welcome; READY from here on.
+        """Queue the welcome; the session is READY from here on.
 
         Raises:
             LocalProtocolError: there is no hello to judge.
@@ -164,12 +163,14 @@ class HubSession(Session):
         return welcome
 
     def refuse(self, error: Error, close: CloseCode) -> Ended | None:
-        """Queue *error* and end: the hello was refused, or the device broke a rule this session
-        does not know of. ``None`` when the session is over already."""
+        """Queue *error* and end the session. ``None`` if the session is over already.
+
+        For a refused hello, or a violation that the session itself does not check.
+        """
         return None if self._is_over else self._refuse(error, close)
 
     def end(self, goodbye: Goodbye, close: CloseCode) -> Ended | None:
-        """Queue *goodbye* and end, on purpose. ``None`` when the session is over already."""
+        """Queue *goodbye* and end the session on purpose. ``None`` if it is over already."""
         if self._is_over:
             return None
         self._queue(goodbye)
@@ -177,10 +178,10 @@ class HubSession(Session):
         return Ended(close, goodbye.reason)
 
     def send(self, frame: Frame) -> None:
-        """Queue *frame*. A ``Response`` settles the request it bears the id of.
+        """Queue *frame*. A ``Response`` settles the request with its id.
 
         Raises:
-            LocalProtocolError: as ``Session.send``; also a response to no open request.
+            LocalProtocolError: as ``Session.send``; also a response without an open request.
         """
         if not isinstance(frame, Response):
             super().send(frame)
@@ -191,7 +192,7 @@ class HubSession(Session):
         self._open_requests.discard(frame.id)
 
     def _take(self, frame: Any, now: float) -> list[SessionEvent]:
-        if isinstance(frame, ToolResult):  # before the others: most of what a busy device sends
+        if isinstance(frame, ToolResult):  # first, because a busy device sends mostly these
             return [self._answer(frame)]
         match frame:
             case DeviceHello():
@@ -218,12 +219,12 @@ class HubSession(Session):
         self.hello = hello
         self._versions_of = {capability.name: capability.version for capability in hello.capabilities}
         self._move(SessionMove.GREETED)
-        self._deadline = None  # how long judging may take is the judge's to bound
+        self._deadline = None  # the judge sets its own time limit
         return HelloReceived(hello)
 
     def _open(self, request: Request) -> SessionEvent:
         if request.id in self._open_requests:
-            # An error, not a response: the request that has this id is still to get its own.
+            # An error, not a response: the request with this id will still get its own.
             told = f"request {request.id!r} is open already"
             self._queue(Error(code=ErrorCode.DUPLICATE_ID, message=told, ref=request.id))
             return Ignored(f"{ErrorCode.DUPLICATE_ID}:{request.id}")
@@ -276,7 +277,7 @@ class HubSession(Session):
 
 
 def _error_body(error: object) -> ErrorBody:
-    """A device's refusal, whichever way it was spelled: an ErrorBody, its object, or a plain string."""
+    """Convert a device's error in any of its forms: an ErrorBody, its object, or a plain string."""
     if isinstance(error, ErrorBody):
         return error
     if isinstance(error, dict):

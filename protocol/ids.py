@@ -1,7 +1,7 @@
-"""Ids: a type for each, how a fresh one is spelled, how a call's is derived.
+"""Ids: a type for each, spelling of fresh ones, derivation of others.
 
-Fresh ids are UUIDv7 text (RFC 9562, 5.7), so that they sort by the time they
-were made. Time and chance come from the caller.
+Fresh ids are UUIDv7 text (RFC 9562, 5.7), so that they sort by the time of their creation. The caller passes
+time and randomness.
 """
 
 import hashlib
@@ -30,11 +30,11 @@ QuestionId = NewType("QuestionId", str)
 SoulWriteId = NewType("SoulWriteId", str)
 
 _TAKEN = "t-"
-CHANCE_BYTES = 10  # what spell_id consumes: 74 random bits, rounded up
+CHANCE_BYTES = 10  # input of spell_id: 74 random bits, rounded up
 
 
 def spell_id(now_ms: int, chance: bytes) -> str:
-    """A UUIDv7 from *now_ms* (UTC epoch milliseconds) and ten random bytes.
+    """Return a UUIDv7 from *now_ms* (UTC epoch milliseconds) and ten random bytes.
 
     Raises:
         ValueError: *chance* has another length, or *now_ms* does not fit 48 bits.
@@ -50,26 +50,26 @@ def spell_id(now_ms: int, chance: bytes) -> str:
 
 
 def derive_item_id(*, user_id: UserId, agent_id: AgentId, unit_key: str, likeness: str, nth: int) -> str:
-    """The id of an item that was found in a unit: the *nth* of those of the same *likeness* there."""
+    """Return the id of an item found in a unit: the *nth* with the same *likeness* there."""
     return f"i-{_digest(user_id, agent_id, unit_key, likeness, str(nth))}"
 
 
 def derive_taken_item_id(*, device_id: DeviceId, call_id: str) -> str:
-    """The id of an item that a hub learnt of from its device, which has it by *call_id*."""
+    """Return the id of an item that its device reported to the hub, which has it by *call_id*."""
     return f"{_TAKEN}{_digest('taken', device_id, call_id)}"
 
 
 def is_taken_item_id(item_id: str) -> bool:
-    """Whether a hub learnt of the item from its device."""
+    """Return True if the item's device reported it to the hub."""
     return item_id.startswith(_TAKEN)
 
 
 def derive_call_id(*, item_id: str, version: int, content: str) -> CallId:
-    """The idempotency key of one version of an item, brought to its device.
+    """Return the idempotency key of the delivery of an item's version.
 
-    Derived from what is delivered and not from the run, so that a call repeated
-    after a crash, or by a later run, bears the same id. *content* is a digest of what the
-    version says: a hub that lost its ledger gives another text another id.
+    Derived from the content and not from the run. So a call repeated after a crash, or by a later run, has
+    the same id. *content* is a digest of the version's text: a hub that lost its ledger gives another
+    text another id.
     """
     return CallId(f"c-{_digest(item_id, str(version), content)}")
 
@@ -78,6 +78,6 @@ def _digest(*parts: str) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         raw = part.encode("utf-8", "surrogatepass")
-        digest.update(len(raw).to_bytes(8, "big"))  # so that no two tuples join to one text
+        digest.update(len(raw).to_bytes(8, "big"))  # so that different tuples never join to the same bytes
         digest.update(raw)
     return digest.hexdigest()

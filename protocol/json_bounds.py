@@ -1,7 +1,7 @@
-"""JSON of others, with bounds on what is slow to read.
+"""Decoding of foreign JSON, with limits on values that are slow to read.
 
-A number with an exponent of three digits, such as ``1e308``, takes msgspec 17 us to read, any other
-number 40 ns: 64 KiB of them would take 170 ms.
+msgspec takes 17 us to read a number with a three-digit exponent, such as ``1e308``, instead of 40 ns: 64 KiB
+of them would take 170 ms.
 """
 
 import re
@@ -17,26 +17,26 @@ _TEXT: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 def check_numbers(data: bytes) -> None:
-    """Count the extreme numbers in the JSON text *data*, at about 4 ns a byte.
+    """Check the number of extreme numbers in the JSON text *data*, at about 4 ns a byte.
 
     Raises:
-        msgspec.DecodeError: there are more than MAX_EXTREME_NUMBERS.
+        msgspec.DecodeError: more than MAX_EXTREME_NUMBERS.
     """
     if len(data) <= _LEAST_BYTES * MAX_EXTREME_NUMBERS:
         return
     if _exponents(data) <= MAX_EXTREME_NUMBERS:
         return
-    count = _exponents(_TEXT.sub(b"", data))  # a text may say what it wants
+    count = _exponents(_TEXT.sub(b"", data))  # texts may contain such numbers
     if count > MAX_EXTREME_NUMBERS:
         told = f"{count} numbers have an exponent of three digits, the most is {MAX_EXTREME_NUMBERS}"
         raise msgspec.DecodeError(told)
 
 
 def check_value(data: bytes) -> None:
-    """Count the lists and objects, and the extreme numbers, in the JSON text *data* of a device.
+    """Check the numbers of containers and of extreme numbers in a device's JSON text *data*.
 
     Raises:
-        msgspec.DecodeError: there are more than MAX_CONTAINERS, or MAX_EXTREME_NUMBERS.
+        msgspec.DecodeError: more than MAX_CONTAINERS lists and objects, or MAX_EXTREME_NUMBERS.
     """
     check_numbers(data)
     if _containers(data) > MAX_CONTAINERS and (count := _containers(_TEXT.sub(b"", data))) > MAX_CONTAINERS:
@@ -44,11 +44,11 @@ def check_value(data: bytes) -> None:
 
 
 def read_json(data: bytes | str) -> Any:
-    """Decode JSON that another party wrote.
+    """Decode JSON of another party.
 
     Raises:
-        msgspec.DecodeError: it is none, or has more than MAX_EXTREME_NUMBERS.
-        UnicodeError: it is no UTF-8.
+        msgspec.DecodeError: invalid JSON, or more than MAX_EXTREME_NUMBERS.
+        UnicodeError: invalid UTF-8.
         RecursionError: it is nested too deeply.
     """
     octets = data if isinstance(data, bytes) else data.encode()

@@ -1,4 +1,4 @@
-"""The generated parts of PROTOCOL.md that are about keys: what is signed, and how an id is spelled."""
+"""Generated parts of PROTOCOL.md about keys: signed texts, and the spelling of ids."""
 
 import hashlib
 
@@ -21,7 +21,7 @@ from protocol.ids import DeviceId
 
 
 def hello_text() -> str:
-    """The text that a hello's signature is over, and a signature."""
+    """Return the text that a hello's signature covers, and a signature."""
     assert CHALLENGE.proof is not None
     text = signed_text(CHALLENGE, HELLO, CHALLENGE.ts_ms, address=CHALLENGE.proof.address)
     return (
@@ -33,7 +33,7 @@ def hello_text() -> str:
 
 
 def challenge_lines() -> str:
-    """The text that the hub's signature is over, and a signature."""
+    """Return the text that the hub's signature covers, and a signature."""
     text = challenge_text(
         CHALLENGE, public_key=keys.encode(HUB_KEY), address="hub.example", device_nonce=DEVICE_NONCE
     )
@@ -45,7 +45,7 @@ def challenge_lines() -> str:
 
 
 def key_id() -> str:
-    """A key's id, with and without check characters."""
+    """Return a key's id, with and without check characters."""
     return (
         f"That key's id is `{keys.key_id(KEY)}`, and people compare it as\n\n"
         f"```\n{keys.shown(keys.key_id(KEY))}\n```"
@@ -53,7 +53,7 @@ def key_id() -> str:
 
 
 def rotation_text() -> str:
-    """The text that both keys sign, and their signatures."""
+    """Return the text that both keys sign, and their signatures."""
     text = keys.rotation_text(WELCOME.hub_id, DeviceId(WELCOME.device_id), old_key=KEY, new_key=NEXT_KEY)
     return (
         f"{_quoted(text)}\n\n"

@@ -1,6 +1,6 @@
-"""The key of a device: its id, how people compare it, and what is signed when it is replaced.
+"""Keys of devices: their ids, the form that people compare, and the text signed for a replacement.
 
-Pure: bytes and text in and out. Signing and verifying (Ed25519, RFC 8032) stand where keys are held.
+Pure: bytes and text in and out. Signing and verifying (Ed25519, RFC 8032) happen where keys are stored.
 """
 
 import hashlib
@@ -15,18 +15,19 @@ ROTATION_HEADER: Final = "hub-key-rotation-v1"
 GROUP: Final = 7  # characters between two dashes
 
 _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # RFC 4648, 6
-_CHECKED: Final = 13  # characters that one check character stands for
+_CHECKED: Final = 13  # characters covered by one check character
 _ID_LENGTH: Final = 4 * _CHECKED  # 256 bits in base32, without padding
-_MISREAD: Final = str.maketrans("018", "OIB")  # not in the alphabet, and easily mistaken for what is
+# not in the alphabet, and easily confused with letters that are
+_MISREAD: Final = str.maketrans("018", "OIB")
 
 
 def key_id(public_key: bytes) -> KeyId:
-    """The id of a key: base32 of its SHA-256 without padding, 52 characters."""
+    """Return the id of a key: base32 of its SHA-256 without padding, 52 characters."""
     return KeyId(b32encode(hashlib.sha256(public_key).digest()).rstrip(b"=").decode())
 
 
 def shown(id: KeyId) -> str:
-    """The id as people compare it: four check characters among the others, in eight groups of seven.
+    """Return the id in the form that people compare: with four check characters, in eight groups of seven.
 
     Raises:
         ValueError: it is no id of a key.
@@ -39,10 +40,10 @@ def shown(id: KeyId) -> str:
 
 
 def read(text: str) -> KeyId:
-    """The id in what somebody typed: with or without dashes and spaces, in any case.
+    """Parse a typed key id: with or without dashes and spaces, in any case.
 
     Raises:
-        ValueError: it is too short or too long, or a check character does not fit; says which group.
+        ValueError: wrong length, or a check character does not match; the message names the group.
     """
     letters = "".join(text.split()).replace("-", "").upper().translate(_MISREAD)
     step = _CHECKED + 1
@@ -56,13 +57,13 @@ def read(text: str) -> KeyId:
 
 
 def rotation_text(hub_id: str, device_id: DeviceId, *, old_key: bytes, new_key: bytes) -> bytes:
-    """What both keys sign when a device replaces one by the other: five lines, joined by newlines.
+    """Return the text that both keys sign for a replacement: five lines, joined by newlines.
 
-    The header, hub_id, the device's id as its welcome told it, then the old and the
-    new public key in base64url without padding.
+    The header, hub_id, the device's id from its welcome, then the old and the new public key in base64url
+    without padding.
 
     Raises:
-        ValueError: an id has a line break in it.
+        ValueError: an id contains a line break.
     """
     parts = (ROTATION_HEADER, hub_id, device_id, encode(old_key), encode(new_key))
     if any("\n" in part for part in parts):
@@ -71,27 +72,27 @@ def rotation_text(hub_id: str, device_id: DeviceId, *, old_key: bytes, new_key: 
 
 
 def encode(data: bytes) -> str:
-    """A key or signature as it travels: base64url without padding."""
+    """Encode a key or signature for the wire: base64url without padding."""
     return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def decode(text: str, size: int) -> bytes:
-    """*size* bytes of a key or signature, as they travel.
+    """Decode *size* bytes of a key or signature from the wire.
 
     Raises:
-        ValueError: that is not what *text* is.
+        ValueError: *text* is not base64url of *size* bytes.
     """
     try:
         data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except ValueError as error:  # binascii.Error is one
+    except ValueError as error:  # includes binascii.Error
         raise ValueError("not base64url") from error
-    if len(data) != size or encode(data) != text:  # the decoder skips what it does not know
+    if len(data) != size or encode(data) != text:  # the decoder skips unknown characters
         raise ValueError(f"not {size} bytes in base64url without padding")
     return data
 
 
 def _check_character(text: str) -> str:
-    """Luhn's algorithm over 32 characters: finds a wrong one, and two that changed places."""
+    """Compute Luhn's check character over 32 characters: detects a wrong one, and two swapped ones."""
     total = 0
     for place, character in enumerate(reversed(text)):
         value = _ALPHABET.index(character) * (2 if place % 2 == 0 else 1)

@@ -1,7 +1,4 @@
-"""The states of runs, units and calls, and their moves. The spellings stand in rows and on the wire.
-
-Moves of a run are T1-T13 of the run table; the comment at each row names it.
-"""
+"""States of runs, units and calls, and their moves. The spellings are used in rows and on the wire."""
 
 from enum import Enum, StrEnum, auto
 
@@ -9,7 +6,7 @@ from protocol.machine import Table
 
 
 class RunState(StrEnum):
-    """Where a run stands."""
+    """State of a run."""
 
     QUEUED = "QUEUED"
     PREPARING = "PREPARING"
@@ -26,25 +23,25 @@ FINAL_RUN_STATES = frozenset({RunState.COMPLETED, RunState.FAILED, RunState.CANC
 
 
 class RunEvent(Enum):
-    """What happened to a run."""
+    """Event of a run."""
 
     DISPATCHED = auto()  # claimed by a node, with a new fence
-    ACKNOWLEDGED = auto()  # the device took it on, or its first data came
-    SENT_BACK = auto()  # not taken on: busy, or not reached; or the hub's database was away
+    ACKNOWLEDGED = auto()  # the device accepted it, or its first data came
+    SENT_BACK = auto()  # not accepted: busy, or unreachable; or the hub's database was unavailable
     DEVICE_LOST = auto()
     DEVICE_BACK = auto()
     EXHAUSTED = auto()  # the model's quota is used up
-    RECOVERED = auto()  # ... and there again
-    MODEL_AWAY = auto()  # what rules read is delivered, the rest waits for a model that does not answer
+    RECOVERED = auto()  # the quota recovered
+    MODEL_AWAY = auto()  # rule-based items are delivered, the rest waits for an unavailable model
     MODEL_BACK = auto()
     DRAINED = auto()  # the hub stops in good order
-    HUB_BACK = auto()  # ... and is there again
-    HUB_LOST = auto()  # the lease's holder is dead; found at start-up
+    HUB_BACK = auto()  # the hub runs again
+    HUB_LOST = auto()  # the lease's holder is dead; detected at start-up
     USER_PAUSED = auto()
     USER_RESUMED = auto()
-    RETRIED = auto()  # a passing error; another attempt
+    RETRIED = auto()  # a temporary error; another attempt
     FINISHED = auto()  # every unit settled, no call open
-    FAILED = auto()  # a lasting error, or attempts spent
+    FAILED = auto()  # a permanent error, or no attempts left
     CANCELLED = auto()
 
 
@@ -52,42 +49,42 @@ _S, _E = RunState, RunEvent
 
 RUN: Table[RunState, RunEvent] = Table(
     "run",
-    RunState.QUEUED,  # T1 makes it
+    RunState.QUEUED,
     {
-        (_S.QUEUED, _E.DISPATCHED): _S.PREPARING,  # T2
-        (_S.QUEUED, _E.USER_PAUSED): _S.PAUSED,  # T6
-        (_S.QUEUED, _E.CANCELLED): _S.CANCELLED,  # T12
-        (_S.PREPARING, _E.ACKNOWLEDGED): _S.RUNNING,  # T3
-        (_S.PREPARING, _E.SENT_BACK): _S.QUEUED,  # T4
-        (_S.PREPARING, _E.DEVICE_LOST): _S.QUEUED,  # T4
-        (_S.PREPARING, _E.DRAINED): _S.QUEUED,  # T4
-        (_S.PREPARING, _E.HUB_LOST): _S.QUEUED,  # T4
-        (_S.PREPARING, _E.FAILED): _S.FAILED,  # T10
-        (_S.PREPARING, _E.CANCELLED): _S.CANCELLED,  # T13
-        (_S.RUNNING, _E.DEVICE_LOST): _S.PAUSED,  # T5
-        (_S.RUNNING, _E.EXHAUSTED): _S.PAUSED,  # T5
-        (_S.RUNNING, _E.MODEL_AWAY): _S.PAUSED,  # T5
-        (_S.RUNNING, _E.DRAINED): _S.PAUSED,  # T5
-        (_S.RUNNING, _E.USER_PAUSED): _S.PAUSED,  # T5
-        (_S.RUNNING, _E.FINISHED): _S.COMPLETED,  # T8
-        (_S.RUNNING, _E.RETRIED): _S.QUEUED,  # T9
-        (_S.RUNNING, _E.SENT_BACK): _S.QUEUED,  # T9, for a fault of the hub's own: no attempt is spent
-        (_S.RUNNING, _E.HUB_LOST): _S.QUEUED,  # T9
-        (_S.RUNNING, _E.FAILED): _S.FAILED,  # T10
-        (_S.RUNNING, _E.CANCELLED): _S.CANCELLED,  # T13
-        (_S.PAUSED, _E.DEVICE_BACK): _S.QUEUED,  # T7, through dispatch again: a new fence
-        (_S.PAUSED, _E.RECOVERED): _S.QUEUED,  # T7
-        (_S.PAUSED, _E.MODEL_BACK): _S.QUEUED,  # T7
-        (_S.PAUSED, _E.HUB_BACK): _S.QUEUED,  # T7
-        (_S.PAUSED, _E.USER_RESUMED): _S.QUEUED,  # T7
-        (_S.PAUSED, _E.FAILED): _S.FAILED,  # T11
-        (_S.PAUSED, _E.CANCELLED): _S.CANCELLED,  # T12
+        (_S.QUEUED, _E.DISPATCHED): _S.PREPARING,
+        (_S.QUEUED, _E.USER_PAUSED): _S.PAUSED,
+        (_S.QUEUED, _E.CANCELLED): _S.CANCELLED,
+        (_S.PREPARING, _E.ACKNOWLEDGED): _S.RUNNING,
+        (_S.PREPARING, _E.SENT_BACK): _S.QUEUED,
+        (_S.PREPARING, _E.DEVICE_LOST): _S.QUEUED,
+        (_S.PREPARING, _E.DRAINED): _S.QUEUED,
+        (_S.PREPARING, _E.HUB_LOST): _S.QUEUED,
+        (_S.PREPARING, _E.FAILED): _S.FAILED,
+        (_S.PREPARING, _E.CANCELLED): _S.CANCELLED,
+        (_S.RUNNING, _E.DEVICE_LOST): _S.PAUSED,
+        (_S.RUNNING, _E.EXHAUSTED): _S.PAUSED,
+        (_S.RUNNING, _E.MODEL_AWAY): _S.PAUSED,
+        (_S.RUNNING, _E.DRAINED): _S.PAUSED,
+        (_S.RUNNING, _E.USER_PAUSED): _S.PAUSED,
+        (_S.RUNNING, _E.FINISHED): _S.COMPLETED,
+        (_S.RUNNING, _E.RETRIED): _S.QUEUED,
+        (_S.RUNNING, _E.SENT_BACK): _S.QUEUED,  # for a fault of the hub itself: no attempt is spent
+        (_S.RUNNING, _E.HUB_LOST): _S.QUEUED,
+        (_S.RUNNING, _E.FAILED): _S.FAILED,
+        (_S.RUNNING, _E.CANCELLED): _S.CANCELLED,
+        (_S.PAUSED, _E.DEVICE_BACK): _S.QUEUED,  # through dispatch again: a new fence
+        (_S.PAUSED, _E.RECOVERED): _S.QUEUED,
+        (_S.PAUSED, _E.MODEL_BACK): _S.QUEUED,
+        (_S.PAUSED, _E.HUB_BACK): _S.QUEUED,
+        (_S.PAUSED, _E.USER_RESUMED): _S.QUEUED,
+        (_S.PAUSED, _E.FAILED): _S.FAILED,
+        (_S.PAUSED, _E.CANCELLED): _S.CANCELLED,
     },
 )
 
 
 class PauseReason(StrEnum):
-    """Why a run is PAUSED."""
+    """Reason why a run is PAUSED."""
 
     USER = "user"
     DEVICE_OFFLINE = "device_offline"
@@ -114,7 +111,7 @@ RESUMED_BY: dict[PauseReason, RunEvent] = {
 
 
 class RunOutcome(StrEnum):
-    """How a finished run went."""
+    """Outcome of a finished run."""
 
     SUCCESS = "success"
     PARTIAL = "partial"
@@ -122,14 +119,14 @@ class RunOutcome(StrEnum):
 
 
 def outcome_of(*, units_done: int, errors: int) -> RunOutcome:
-    """The outcome of a run that came to its end; *units_done* are the settled ones, known or new."""
+    """Return the outcome of a finished run; *units_done*: number of settled units, known or new."""
     if errors == 0:
         return RunOutcome.SUCCESS
     return RunOutcome.PARTIAL if units_done > 0 else RunOutcome.ERROR
 
 
 class UnitState(StrEnum):
-    """Where one file or message of a run stands."""
+    """State of a file or message of a run."""
 
     PENDING = "PENDING"
     EXTRACTED = "EXTRACTED"  # its plan of calls is committed
@@ -139,10 +136,10 @@ class UnitState(StrEnum):
 
 
 class UnitEvent(Enum):
-    """What happened to a unit."""
+    """Event of a unit."""
 
     PLANNED = auto()
-    POSTPONED = auto()  # what rules found in it is delivered; its prose waits for the model
+    POSTPONED = auto()  # rule-based items are delivered; the rest waits for the model
     SETTLED = auto()
     FAILED = auto()
     RETRIED = auto()
@@ -163,19 +160,19 @@ UNIT: Table[UnitState, UnitEvent] = Table(
 
 
 class CallState(StrEnum):
-    """Where one call of the outbox stands."""
+    """State of a call of the outbox."""
 
     PLANNED = "PLANNED"
     SENT = "SENT"
     ACKED = "ACKED"
     REJECTED = "REJECTED"
-    UNKNOWN = "UNKNOWN"  # sent as often as it may be, never answered
+    UNKNOWN = "UNKNOWN"  # sent the maximum number of times, never answered
 
 
 class CallEvent(Enum):
-    """What happened to a call."""
+    """Event of a call."""
 
-    SENT = auto()  # may have left; it is repeated with the same id until it is answered
+    SENT = auto()  # may have left the hub; repeated with the same id until it is answered
     ACKED = auto()
     REJECTED = auto()
     GIVEN_UP = auto()
@@ -195,7 +192,7 @@ CALL: Table[CallState, CallEvent] = Table(
 
 
 class AgentStatus(StrEnum):
-    """What an agent reports of itself in a hello or heartbeat."""
+    """Status that an agent reports in a hello or heartbeat."""
 
     IDLE = "idle"
     ON_CALL = "on_call"

@@ -1,7 +1,7 @@
-"""Names of locks: what agents agree on so that only one of them works on a thing at a time.
+"""Names of locks, which agents agree on so that only one of them works on a resource at a time.
 
-Pure, for hub and device. A lock needs no declaring: it begins with the first who takes
-its name. Each user has names of their own.
+Pure, for hub and device. A lock needs no declaration: the first request for its name creates it. Each user
+has a separate namespace.
 """
 
 import re
@@ -11,22 +11,22 @@ from typing import Final
 from protocol.errors import ErrorCode, HubError
 
 NAME_CHARACTERS: Final = 255
-MOST_LOCKS: Final = 16  # taken together by one request
+MOST_LOCKS: Final = 16  # acquired together by one request
 MOST_OF_RUN: Final = 2 * MOST_LOCKS  # those of its agent, and its own
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", re.ASCII)
 
 
 class BadLockName(HubError):
-    """It cannot be the name of a lock."""
+    """Error: invalid name of a lock."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 def lock_names(given: Iterable[str]) -> tuple[str, ...]:
-    """The names, each once, in the order in which locks are taken.
+    """Validate and sort the names without duplicates, in the order in which locks are acquired.
 
     Raises:
-        BadLockName: one of them is none, or there are more than ``MOST_LOCKS``.
+        BadLockName: a name is invalid, or there are more than ``MOST_LOCKS``.
     """
     names = tuple(sorted({lock_name(name) for name in given}))
     if len(names) > MOST_LOCKS:
@@ -35,10 +35,10 @@ def lock_names(given: Iterable[str]) -> tuple[str, ...]:
 
 
 def lock_name(given: str) -> str:
-    """*given*, which can be the name of a lock.
+    """Validate the name of a lock and return it.
 
     Raises:
-        BadLockName: it cannot; the message says what can.
+        BadLockName: the name is invalid; the message describes valid ones.
     """
     if len(given) > NAME_CHARACTERS or _NAME.fullmatch(given) is None:
         shown = given if len(given) <= 40 else f"{given[:40]}..."

@@ -1,7 +1,7 @@
-"""Tables of moves: ``(state, event) -> state``, and nothing beside.
+"""State machines as tables: ``(state, event) -> state``.
 
-All that decides on a move stands in the table; the engine is a look-up. An
-event that the state does not allow raises ``IllegalTransition`` and changes nothing.
+Only the table decides on a move; the engine is a look-up. An event that the state does not allow raises
+``IllegalTransition`` and changes nothing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,12 +15,12 @@ EventT = TypeVar("EventT", bound=Enum)
 
 
 class Table(Generic[StateT, EventT]):
-    """A state machine as a table.
+    """State machine as a table.
 
     Args:
-        name: what is moved, for messages and diagrams.
-        initial: where every life begins.
-        moves: the legal moves; whatever is missing is illegal.
+        name: name of the machine, for messages and diagrams.
+        initial: initial state.
+        moves: the legal moves; missing pairs are illegal.
     """
 
     def __init__(self, name: str, initial: StateT, moves: Mapping[tuple[StateT, EventT], StateT]) -> None:
@@ -29,7 +29,7 @@ class Table(Generic[StateT, EventT]):
         self._moves = dict(moves)
 
     def after(self, state: StateT, event: EventT) -> StateT:
-        """The state that *event* leads to.
+        """Return the state that follows on *event*.
 
         Raises:
             IllegalTransition: the table has no such move.
@@ -43,14 +43,14 @@ class Table(Generic[StateT, EventT]):
             ) from None
 
     def allows(self, state: StateT, event: EventT) -> bool:
-        """Whether the table has the move."""
+        """Return True if the table has the move."""
         return (state, event) in self._moves
 
     def is_final(self, state: StateT) -> bool:
-        """Whether no event leads out of *state*."""
+        """Return True if no event leads out of *state*."""
         return all(before is not state for before, _ in self._moves)
 
     def moves(self) -> Iterator[tuple[StateT, EventT, StateT]]:
-        """Every move, in the order in which it was written down."""
+        """Iterate over every move, in the order of declaration."""
         for (before, event), after in self._moves.items():
             yield before, event, after

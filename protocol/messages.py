@@ -1,7 +1,7 @@
-"""Messages between agents: their kinds, their states, and what may follow what.
+"""Messages between agents: kinds, states and moves.
 
-A message is a row before it is a frame. Its state says what is *proven*: an acknowledgement is not a
-delivery, and a delivery is not an answer.
+A message is stored before it is sent. Its state says what is *proven*: an acknowledgement is not a delivery,
+and a delivery is not an answer.
 """
 
 from enum import Enum, StrEnum, auto
@@ -11,34 +11,34 @@ from protocol.machine import Table
 
 
 class MessageKind(StrEnum):
-    """What a message is for."""
+    """Purpose of a message."""
 
-    NUDGE = "nudge"  # one agent of a board to another
+    NUDGE = "nudge"  # from an agent of a board to another
     QUESTION = "question"  # to the lead of a board, from its gateway's main agent or a person
-    HANDOFF = "handoff"  # the same: work that is handed over
+    HANDOFF = "handoff"  # likewise: work that is handed over
     ASK_USER = "ask_user"  # to a gateway's main agent: reach the person
-    ANSWER = "answer"  # what the person said, to who asked
+    ANSWER = "answer"  # the person's answer, to the agent that asked
 
 
 class MessageState(StrEnum):
-    """How far a message is known to have come."""
+    """Proven progress of a message."""
 
-    WAITING = "waiting"  # nothing of this attempt has left
-    SENT = "sent"  # it may have left; nobody has acknowledged it
+    WAITING = "waiting"  # nothing of this attempt has been sent
+    SENT = "sent"  # it may have been sent; no acknowledgement yet
     ACCEPTED = "accepted"  # acknowledged, which is not yet a delivery
     QUEUED = "queued"  # it waits at its agent behind another turn
-    CONSUMED = "consumed"  # it stands in the agent's own history
-    ANSWERED = "answered"  # an answer to this message is there
+    CONSUMED = "consumed"  # it is in the agent's own history
+    ANSWERED = "answered"  # an answer to this message exists
     INTERRUPTED = "interrupted"  # the gateway dropped it before its agent had it
     FAILED = "failed"
-    EXPIRED = "expired"  # its time was over before its agent had it
+    EXPIRED = "expired"  # its time to live ended before its agent had it
 
 
 class MessageEvent(Enum):
-    """What happened to a message."""
+    """Event of a message."""
 
-    SENT = auto()  # before its frame leaves
-    TAKEN_BACK = auto()  # certain that it did not leave, or had no effect
+    SENT = auto()  # before its frame is sent
+    TAKEN_BACK = auto()  # certainly not sent, or without effect
     ACCEPTED = auto()
     QUEUED = auto()
     CONSUMED = auto()
@@ -79,7 +79,7 @@ MESSAGE: Final[Table[MessageState, MessageEvent]] = Table(
         (_S.QUEUED, _E.FAILED): _S.FAILED,
         (_S.QUEUED, _E.EXPIRED): _S.EXPIRED,
         (_S.CONSUMED, _E.ANSWERED): _S.ANSWERED,
-        (_S.CONSUMED, _E.INTERRUPTED): _S.INTERRUPTED,  # it stands there, and no model was ever asked
+        (_S.CONSUMED, _E.INTERRUPTED): _S.INTERRUPTED,  # in the history, but no model was ever asked
         (_S.CONSUMED, _E.FAILED): _S.FAILED,
         (_S.INTERRUPTED, _E.TRIED_ANEW): _S.WAITING,
         (_S.INTERRUPTED, _E.FAILED): _S.FAILED,
@@ -91,18 +91,18 @@ DELIVERED: Final = frozenset({MessageState.CONSUMED, MessageState.ANSWERED})
 
 
 class QueueMode(StrEnum):
-    """How a message is taken while its agent is busy; by default as its gateway is set.
+    """Handling of a message while its agent is busy; by default the gateway's setting.
 
-    A gateway knows one more, ``collect``, in which the key that proves a delivery is lost.
+    Gateways have another mode, ``collect``, in which the key that proves a delivery is lost.
     """
 
-    STEER = "steer"  # it is put into the running turn, which answers both
-    FOLLOWUP = "followup"  # it gets a turn of its own afterwards, and keeps its key
+    STEER = "steer"  # added to the running turn, which answers both
+    FOLLOWUP = "followup"  # gets its own turn afterwards, and keeps its key
     INTERRUPT = "interrupt"  # the running turn is aborted
 
 
 class QuestionState(StrEnum):
-    """How a question to a person stands. The first answer counts, wherever it was given."""
+    """State of a question to a person. The first answer counts, wherever it was given."""
 
     OPEN = "open"
     ANSWERED = "answered"
@@ -111,11 +111,11 @@ class QuestionState(StrEnum):
 
 
 class SoulWriteState(StrEnum):
-    """How a write of an agent's SOUL.md stands."""
+    """State of a write of an agent's SOUL.md."""
 
-    WAITING = "waiting"  # committed here; what the other side has is not known
-    DONE = "done"  # the other side has it, shown by its hash
-    CONFLICT = "conflict"  # somebody else had written in between; theirs stays
+    WAITING = "waiting"  # committed here; the other side's state is unknown
+    DONE = "done"  # the other side has it, as its hash shows
+    CONFLICT = "conflict"  # another writer came first; its version stays
     FAILED = "failed"
 
 
@@ -123,5 +123,5 @@ SOUL_FILE: Final = "SOUL.md"
 
 
 def attempt_key(message_id: str, attempt: int) -> str:
-    """The idempotency key of one attempt; gateways know its run by it."""
+    """Return the idempotency key of an attempt, by which gateways identify its run."""
     return f"{message_id}-{attempt}"

@@ -1,7 +1,7 @@
-"""The generated parts of PROTOCOL.md: frames, codes, limits, tables, states, conversations.
+"""Generated parts of PROTOCOL.md: frames, codes, limits, tables, states, conversations.
 
-Pure functions from structs and tables to Markdown. The remarks that stand beside a
-field in the source come in as *notes*, since reading a source file is I/O.
+Pure functions from structs and tables to Markdown. The comments of fields come in as *notes*, because reading
+a source file is I/O.
 """
 
 import inspect
@@ -28,7 +28,7 @@ from protocol.session import MAX_UNKNOWN_TOLD
 from protocol.tables import TABLES, Column, DeviceTable
 from protocol.versions import CAPABILITY_OF, CapabilityName
 
-Notes = Mapping[tuple[str, str], str]  # (struct, field) -> the remark beside it
+Notes = Mapping[tuple[str, str], str]  # (struct, field) -> the field's comment
 
 _MARKED = re.compile(r"(<!-- generated: (?P<name>[a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _NAMED_SHAPES = {
@@ -81,7 +81,7 @@ _CAPABILITIES = {
 
 
 def sections(notes: Notes) -> dict[str, str]:
-    """Every generated part by its name, as it stands between the markers."""
+    """Return every generated part by its name, as inserted between the markers."""
     return {
         "conversations": _conversations(),
         "signed text": key_pages.hello_text(),
@@ -102,11 +102,11 @@ def sections(notes: Notes) -> dict[str, str]:
 
 
 def rewrite(page: str, parts: Mapping[str, str]) -> str:
-    """*page* with each part between ``<!-- generated: NAME -->`` and ``<!-- end -->`` made anew.
+    """Replace each part between ``<!-- generated: NAME -->`` and ``<!-- end -->`` in *page*.
 
     Raises:
-        KeyError: the page has a marker for a part that there is not.
-        ValueError: there is a part that the page has no marker for.
+        KeyError: the page has a marker for an unknown part.
+        ValueError: the page lacks the marker of a part.
     """
     written = [marked["name"] for marked in _MARKED.finditer(page)]
     if missing := set(parts) - set(written):
@@ -115,7 +115,7 @@ def rewrite(page: str, parts: Mapping[str, str]) -> str:
 
 
 def notes_in(source: str) -> dict[tuple[str, str], str]:
-    """The remarks beside the fields of the structs in *source*."""
+    """Return the comments of the fields of the structs in *source*."""
     notes, struct = {}, ""
     for line in source.splitlines():
         if named := re.match(r"class (\w+)\(", line):
@@ -126,19 +126,19 @@ def notes_in(source: str) -> dict[tuple[str, str], str]:
 
 
 def direction_of(frame: type[Frame]) -> str:
-    """Which way a frame goes, in words."""
+    """Return the direction of a frame, in words."""
     if frame in FROM_HUB and frame in FROM_DEVICE:
         return "both ways"
     return "hub to device" if frame in FROM_HUB else "device to hub"
 
 
 def purpose_of(frame: type[Frame]) -> str:
-    """The first sentence of a frame's docstring, without the direction."""
+    """Return the first line of a frame's docstring, without the direction."""
     return _told(frame).partition("\n")[0].partition(": ")[2]
 
 
 def diagram(table: Table[Any, Any]) -> str:
-    """A transition table as a Mermaid state diagram."""
+    """Return a transition table as a Mermaid state diagram."""
     lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {table.initial.name}"]
     between: dict[tuple[Enum, Enum], list[str]] = {}
     for before, event, after in table.moves():
@@ -209,7 +209,7 @@ def _shape(struct: type[Any]) -> shapes.StructType:
 
 
 def _structs_in(struct: type[Any]) -> list[type[Any]]:
-    """The structs inside *struct*, in the order of its fields, innermost last."""
+    """Return the structs inside *struct*, in the order of its fields, innermost last."""
     found: list[type[Any]] = []
 
     def look(kind: shapes.Type) -> None:

@@ -1,4 +1,4 @@
-"""Where a session stands, how it moves, and which frame may come in which state: three tables.
+"""States of a session, its moves, and the frames allowed in each state: three tables.
 
 A frame that the table does not allow ends the connection (``wrong_state``).
 """
@@ -15,23 +15,23 @@ from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, Too
 
 
 class SessionState(Enum):
-    """Where a session stands."""
+    """State of a session."""
 
     GREETING = auto()  # no hello yet
     JUDGING = auto()  # the hub decides on the hello
     READY = auto()
-    CLOSING = auto()  # what comes now is not looked at
-    CLOSED = auto()  # the connection is gone
+    CLOSING = auto()  # further input is ignored
+    CLOSED = auto()  # the connection has ended
 
 
 class SessionMove(Enum):
-    """What happened to a session."""
+    """Event of a session."""
 
-    GREETED = auto()  # device_hello came, or went
+    GREETED = auto()  # device_hello was received, or sent
     WELCOMED = auto()
     ENDED = auto()  # by this side: bad input, a timeout, on purpose
-    DISMISSED = auto()  # the hub said goodbye
-    HUNG_UP = auto()  # the connection is gone
+    DISMISSED = auto()  # the hub sent goodbye
+    HUNG_UP = auto()  # the connection has ended
 
 
 _S, _M = SessionState, SessionMove
@@ -85,4 +85,4 @@ ALLOWED_FROM_HUB: Allowed = {
     _S.CLOSED: NOTHING,
 }
 
-OVER = frozenset({_S.CLOSING, _S.CLOSED})  # nothing is said or heard any more
+OVER = frozenset({_S.CLOSING, _S.CLOSED})  # no frames are sent or received

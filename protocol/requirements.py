@@ -1,9 +1,9 @@
-"""Pure: what an agent or a run needs of whoever executes it: ``file.read >= 1.2, < 2``.
+"""Requirements of agents and runs on capabilities: ``file.read >= 1.2, < 2``. Pure.
 
-A requirement is the name of a capability and up to ``MAX_BOUNDS`` bounds of its version, all of which
-hold. Without a bound any version will do, one too that cannot be read. Numbers that a bound leaves out
-are zero. Pre-releases stand where SemVer puts them, and so 1.3.0-beta.1 meets ``>= 1.2``; but what
-excludes a release excludes its pre-releases too: 2.0.0-beta.1 meets neither ``< 2`` nor ``^ 1.2``.
+A requirement is the name of a capability and up to ``MAX_BOUNDS`` version bounds, all of which must hold.
+Without a bound any version satisfies it, even an unreadable one. Omitted numbers of a bound are zero.
+Pre-releases are ordered as in SemVer, so 1.3.0-beta.1 meets ``>= 1.2``. A bound that excludes a release also
+excludes its pre-releases: 2.0.0-beta.1 meets neither ``< 2`` nor ``^ 1.2``.
 """
 
 import re
@@ -19,24 +19,24 @@ MAX_BOUNDS: Final = 4
 MAX_CHARACTERS: Final = 256
 _EXAMPLE: Final = "as in: file.read, file.read >= 1.2, file.read >= 1.2, < 2"
 
-CAPABILITY: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")  # the name of one
+CAPABILITY: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")  # name of a capability
 _BOUND: Final = re.compile(r"\s*(>=|<=|==|!=|>|<|\^|~)\s*([0-9A-Za-z.+-]+)\s*")
-_SHORT: Final = re.compile(r"[0-9]+(\.[0-9]+)?")  # a version that leaves numbers out
+_SHORT: Final = re.compile(r"[0-9]+(\.[0-9]+)?")  # a version with omitted numbers
 
 
 class BadRequirement(HubError):
-    """A text is no requirement."""
+    """Error: a text is no requirement."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class Bound(msgspec.Struct, frozen=True):
-    """One bound of a version.
+    """Bound of a version.
 
     Attributes:
-        operator: ``>= > <= < == !=``; ``^``: compatible, the leftmost number that is not zero stays;
-            ``~``: the second number stays too, where it is given.
-        given: how many of the three numbers were written down.
+        operator: ``>= > <= < == !=``; ``^``: compatible, the leftmost non-zero number is fixed; ``~``: the
+            second number is fixed too, if given.
+        given: how many of the three numbers were written.
     """
 
     operator: str
@@ -44,7 +44,7 @@ class Bound(msgspec.Struct, frozen=True):
     given: int = 3
 
     def holds(self, found: Version) -> bool:
-        """Whether *found* is within it."""
+        """Return True if *found* is within the bound."""
         if self.operator in ("^", "~"):
             return not found < self.version and _is_below(found, self._end)
         if self.operator == "<":
@@ -53,7 +53,7 @@ class Bound(msgspec.Struct, frozen=True):
 
     @property
     def _end(self) -> Version:
-        """The release that ``^`` or ``~`` ends before."""
+        """Release below which ``^`` or ``~`` ends."""
         major, minor = self.version.major, self.version.minor
         stays = min(self.given, 2) if self.operator == "~" else self._leftmost
         match stays:
@@ -66,7 +66,7 @@ class Bound(msgspec.Struct, frozen=True):
 
     @property
     def _leftmost(self) -> int:
-        """Which number of a compatible version stays: the first that is not zero, else the last given."""
+        """Position of the number that ``^`` fixes: the first non-zero one, else the last given."""
         numbers = (self.version.major, self.version.minor, self.version.patch)
         return next((place for place, number in enumerate(numbers, 1) if number), self.given)
 
@@ -92,13 +92,13 @@ def _is_below(found: Version, end: Version) -> bool:
 
 
 class Requirement(msgspec.Struct, frozen=True):
-    """A capability that has to be there, by its name and version; ``str()`` spells it as it is kept."""
+    """Required capability with its version bounds; ``str()`` returns the stored spelling."""
 
     name: str
     bounds: tuple[Bound, ...] = ()
 
     def is_met_by(self, version: str) -> bool:
-        """Whether the capability in this version will do; a text that is no version meets no bound."""
+        """Return True if the capability in this version satisfies it; an invalid version meets no bound."""
         if not self.bounds:
             return True
         found = find_version(version)
@@ -110,10 +110,10 @@ class Requirement(msgspec.Struct, frozen=True):
 
 
 def parse_requirement(text: str) -> Requirement:
-    """The requirement that *text* spells.
+    """Parse a requirement.
 
     Raises:
-        BadRequirement: it is none; says what is wrong with which part of it.
+        BadRequirement: the text is invalid; the message names the faulty part.
     """
     if len(text) > MAX_CHARACTERS:
         raise BadRequirement(
@@ -146,7 +146,7 @@ def _bound(part: str, text: str) -> Bound:
 
 
 class Unmet(msgspec.Struct, frozen=True):
-    """A requirement that is not met, and in which versions the device and the agent have its capability."""
+    """Unmet requirement, with the versions of the capability that device and agent have."""
 
     need: str
     of_device: str | None = None
@@ -154,9 +154,9 @@ class Unmet(msgspec.Struct, frozen=True):
 
 
 def unmet_by(needs: Iterable[str], of_device: Mapping[str, str], of_agent: Mapping[str, str]) -> list[Unmet]:
-    """Those of *needs* that are met by neither, told by their versions by capability.
+    """Return those of *needs* that neither device nor agent meets, given their versions by capability.
 
-    A need that cannot be read, as a newer release or a hand may have written it, is not met.
+    An unreadable need, written by a newer release or by hand, is not met.
     """
     return [unmet for need in needs if (unmet := _unmet_by(need, of_device, of_agent)) is not None]
 

@@ -1,8 +1,7 @@
-"""Pure: semantic versions, and which of two comes first.
+"""Semantic versions and their order. Pure.
 
-As SemVer 2.0.0 has it (semver.org): the three numbers decide, then a release goes before its
-pre-releases, then those are compared part by part. What follows a ``+`` says nothing about the order and
-is not kept.
+As in SemVer 2.0.0 (semver.org): the three numbers decide, then a release follows its pre-releases, which are
+compared part by part. The part after a ``+`` does not affect the order and is not stored.
 """
 
 import re
@@ -27,13 +26,13 @@ Order: TypeAlias = tuple[int, int, int, bool, tuple[tuple[bool, int, str], ...]]
 
 
 class BadVersion(HubError):
-    """A text is no semantic version."""
+    """Error: a text is no semantic version."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A semantic version. *prerelease* is what stands after the hyphen: ``beta.2``; a release has none."""
+    """Semantic version. *prerelease*: the part after the hyphen, such as ``beta.2``; empty for a release."""
 
     major: int
     minor: int = 0
@@ -42,15 +41,15 @@ class Version(msgspec.Struct, frozen=True):
 
     @property
     def order(self) -> Order:
-        """What versions are compared by: 1.0.0-alpha < 1.0.0-alpha.1 < 1.0.0-beta < 1.0.0."""
+        """Sort key of versions: 1.0.0-alpha < 1.0.0-alpha.1 < 1.0.0-beta < 1.0.0."""
         parts = self.prerelease.split(".") if self.prerelease else []
-        # Numbers go before words, and by their value.
+        # Numbers precede words, and are ordered by value.
         ranks = ((False, int(part), "") if part.isdecimal() else (True, 0, part) for part in parts)
         return self.major, self.minor, self.patch, not self.prerelease, tuple(ranks)
 
     @property
     def release(self) -> "Version":
-        """The release that this is, or that it comes before."""
+        """Release of this version, without the pre-release part."""
         return Version(self.major, self.minor, self.patch)
 
     def __lt__(self, other: "Version") -> bool:
@@ -62,10 +61,10 @@ class Version(msgspec.Struct, frozen=True):
 
 
 def parse_version(text: str) -> Version:
-    """The version that *text* spells.
+    """Parse a semantic version.
 
     Raises:
-        BadVersion: it is none, or a number of it is beyond ``MAX_NUMBER``.
+        BadVersion: the text is no version, or a number exceeds ``MAX_NUMBER``.
     """
     found = _GRAMMAR.fullmatch(text) if len(text) <= MAX_CHARACTERS else None
     if found is None:
@@ -79,7 +78,7 @@ def parse_version(text: str) -> Version:
 
 
 def find_version(text: str) -> Version | None:
-    """The version that *text* spells; ``None`` where it is none, as a device may call itself anything."""
+    """Parse a semantic version, or return ``None``: a device may report any text."""
     try:
         return parse_version(text)
     except BadVersion:

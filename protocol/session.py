@@ -1,11 +1,10 @@
-"""The conversation over one connection, from challenge to goodbye: what both sides have in common.
+"""Session over one connection, from challenge to goodbye: the part common to both sides.
 
-Bytes and time in, events and bytes out; no I/O. Which frame may come in which
-state is a table, and so are the moves between states (``protocol.phases``). A peer
-can make a session *end*; it can never make it *raise*.
+Bytes and time in, events and bytes out; no I/O. Tables define the frames allowed in each state, and the moves
+between states (``protocol.phases``). A peer can make a session *end*; it can never make it *raise*.
 
-The sides are ``protocol.hub_session`` and ``protocol.device_session``. Calls, streams
-and runs outlive a session and are not known there.
+The sides are ``protocol.hub_session`` and ``protocol.device_session``. Calls, streams and runs outlive a
+session and are unknown there.
 """
 
 from abc import ABC, abstractmethod
@@ -19,14 +18,14 @@ from protocol.handshake import Error
 from protocol.machine import Table
 from protocol.phases import OVER, Allowed, SessionMove, SessionState
 
-MAX_UNKNOWN_TOLD = 32  # unknown types answered in one session; the rest are only counted
+MAX_UNKNOWN_TOLD = 32  # answers to unknown types in one session; further ones are only counted
 
 
 class Session(ABC):
-    """What both sides have in common. Use ``HubSession`` or ``DeviceSession``.
+    """Common base of ``HubSession`` and ``DeviceSession``.
 
-    Times are monotonic seconds. After each call look at ``data_to_send`` and
-    ``next_deadline``; call ``tick`` when the deadline has come.
+    Times are monotonic seconds. After each call, read ``data_to_send`` and ``next_deadline``; call ``tick``
+    when the deadline has come.
     """
 
     _TABLE: Table[SessionState, SessionMove]
@@ -37,20 +36,20 @@ class Session(ABC):
         self.codec = codec
         self._enter(self._TABLE.initial)
         self._decode: Any = codec.decode_from_device
-        self._most_bytes = MAX_HELLO_BYTES  # that we take
-        self._most_taken = MAX_MESSAGE_BYTES  # that the other side takes
+        self._most_bytes = MAX_HELLO_BYTES  # limit of this side
+        self._most_taken = MAX_MESSAGE_BYTES  # limit of the other side
         self._outgoing: list[bytes] = []
         self._deadline: float | None = deadline
         self._unknown_told = 0
 
     def receive_data(self, data: bytes | str, now: float) -> list[SessionEvent]:
-        """Take one message from the wire and say what it means. Never raises, whatever it is.
+        """Process one message from the wire and return its events. Never raises.
 
-        What ends the session queues an ``error`` frame and gives ``Ended``; what
-        comes after that is not looked at.
+        An input that ends the session queues an ``error`` frame and returns ``Ended``; later input is
+        ignored.
         """
         if self._is_over:
-            return []  # a peer may write on until it reads our goodbye
+            return []  # a peer may send data until it reads the goodbye
         if isinstance(data, str):
             data = data.encode("utf-8", "surrogatepass")  # a lone surrogate then fails in the decoder
         try:
@@ -67,7 +66,7 @@ class Session(ABC):
             return [self._refuse(error, wrong.close)]
 
     def receive_eof(self, now: float) -> list[SessionEvent]:
-        """The connection is gone. Whatever is still queued will not arrive."""
+        """Process the end of the connection. Queued data will not arrive."""
         if self.state is not SessionState.CLOSED:
             self._move(SessionMove.HUNG_UP)
         self._outgoing.clear()
@@ -77,8 +76,8 @@ class Session(ABC):
         """Queue *frame*.
 
         Raises:
-            LocalProtocolError: the state does not allow it, it cannot be spelled, or
-                it is larger than the other side takes; nothing was queued.
+            LocalProtocolError: the state does not allow it, it cannot be encoded, or it exceeds the other
+                side's limit; nothing was queued.
         """
         if type(frame) not in self._may_go:
             raise LocalProtocolError(f"{type_of(type(frame))} may not be sent while {self.state.name}")
@@ -92,16 +91,16 @@ class Session(ABC):
         self._outgoing.append(data)
 
     def data_to_send(self) -> list[bytes]:
-        """Take the messages that are queued, in order. Each is text where ``codec.is_text``."""
+        """Take the queued messages, in order. They are text if ``codec.is_text``."""
         taken, self._outgoing = self._outgoing, []
         return taken
 
     def next_deadline(self) -> float | None:
-        """When ``tick`` is to be called at the latest; ``None``: not at all."""
+        """Return the latest time for calling ``tick``; ``None``: no call is needed."""
         return self._deadline
 
     def tick(self, now: float) -> list[SessionEvent]:
-        """Time has passed."""
+        """Process the passing of time."""
         if self._deadline is None or now < self._deadline:
             return []
         self._deadline = None
@@ -109,11 +108,11 @@ class Session(ABC):
 
     @abstractmethod
     def _take(self, frame: Any, now: float) -> list[SessionEvent]:
-        """What a frame means that may come now."""
+        """Process a frame that the state allows."""
 
     @abstractmethod
     def _run_late(self) -> list[SessionEvent]:
-        """What it means that the deadline has passed."""
+        """Process a missed deadline."""
 
     def _move(self, move: SessionMove) -> None:
         self._enter(self._TABLE.after(self.state, move))
@@ -123,14 +122,14 @@ class Session(ABC):
             self._most_bytes = MAX_MESSAGE_BYTES
 
     def _enter(self, state: SessionState) -> None:
-        # Looked up here and not for every frame: hashing an enum costs as much as decoding one.
+        # Looked up here and not for every frame: hashing an enum costs as much as decoding a frame.
         self.state = state
         self._is_over = state in OVER
         self._may_come = self._ALLOWED[state]
         self._may_go = self._ALLOWED_OUT[state]
 
     def _queue(self, frame: Frame) -> None:
-        """Queue a frame of the session's own making, in any state."""
+        """Queue a frame of the session itself, in any state."""
         self._outgoing.append(self.codec.encode(frame))
 
     def _ignore_unknown(self, unknown: UnknownType) -> list[SessionEvent]:

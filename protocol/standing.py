@@ -1,8 +1,8 @@
-"""How an agent stands: four axes that are stored, one that its runs make, and the moves on each.
+"""States of agents: four stored axes, one derived from its runs, and the moves on each.
 
-The axes are independent of each other, so an agent without quota that goes offline still
-knows when its quota is back. Whatever else is called a status is a projection of these
-(``protocol.vocabularies``). The spellings stand in rows, in answers and on the wire.
+The axes are independent, so an exhausted agent that goes offline keeps its recovery time. Every other status
+is a projection of these (``protocol.vocabularies``). The spellings are used in rows, in answers and on the
+wire.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from protocol.machine import Table
 
 
 class Axis(StrEnum):
-    """What an agent moves on."""
+    """Axis of an agent's state."""
 
     LIFECYCLE = "lifecycle"
     AVAILABILITY = "availability"
@@ -26,7 +26,7 @@ class Axis(StrEnum):
 
 
 class Lifecycle(StrEnum):
-    """Whether an agent is to work."""
+    """Lifecycle: whether an agent should work."""
 
     CREATED = "created"
     INITIALIZING = "initializing"
@@ -38,48 +38,48 @@ class Lifecycle(StrEnum):
 
 
 class Availability(StrEnum):
-    """Whether its model lets it work."""
+    """Availability: whether its model allows it to work."""
 
     AVAILABLE = "available"
-    ON_CALL = "on_call"  # works when it is called, by its calendar or a person
+    ON_CALL = "on_call"  # works when called, by its calendar or a person
     EXHAUSTED = "exhausted"
 
 
 class ExhaustReason(StrEnum):
-    """Why an agent is exhausted."""
+    """Reason for exhaustion."""
 
-    RATE_LIMIT = "rate_limit"  # the provider said when to come back
-    BILLING = "billing"  # nobody knows when: a probe goes out, or a person says so
-    BUDGET = "budget"  # its own budget of the day is spent
+    RATE_LIMIT = "rate_limit"  # the provider named a delay
+    BILLING = "billing"  # unknown duration: a probe or a person ends it
+    BUDGET = "budget"  # the agent's own daily budget is spent
 
 
 class Connectivity(StrEnum):
-    """Whether its device is there."""
+    """Connectivity of its device."""
 
     ONLINE = "online"
     OFFLINE = "offline"
 
 
 class Health(StrEnum):
-    """Whether it works as it should."""
+    """Health of an agent."""
 
     OK = "ok"
     ERROR = "error"
 
 
 class Activity(StrEnum):
-    """What its runs make of it."""
+    """Activity that follows from its runs."""
 
     IDLE = "idle"
     WAITING = "waiting"  # live runs, and none RUNNING
     PROCESSING = "processing"
-    SATURATED = "saturated"  # as many RUNNING as it may have
+    SATURATED = "saturated"  # the maximum number of runs is RUNNING
 
 
 class LifecycleEvent(Enum):
-    """What happened to an agent as a whole."""
+    """Event of the lifecycle."""
 
-    RESET = auto()  # out of maintenance, to begin anew
+    RESET = auto()  # from maintenance back to the beginning
     BEGUN = auto()
     PREPARED = auto()
     ACTIVATED = auto()
@@ -89,22 +89,22 @@ class LifecycleEvent(Enum):
 
 
 class AvailabilityEvent(Enum):
-    """What happened to an agent's quota, or who it works for."""
+    """Event of the availability."""
 
-    FREED = auto()  # the quota is back, or it is on call no more
+    FREED = auto()  # the quota recovered, or the agent is no longer on call
     CALLED = auto()
     EXHAUSTED = auto()
 
 
 class ConnectivityEvent(Enum):
-    """What happened to the connection of an agent's device."""
+    """Event of the connectivity."""
 
     CAME = auto()
     LEFT = auto()
 
 
 class HealthEvent(Enum):
-    """What was found out about an agent."""
+    """Event of the health."""
 
     FAILED = auto()
     HEALED = auto()
@@ -189,13 +189,12 @@ DERIVED = "activity is derived from runs: start, pause or cancel runs instead"
 
 
 class IllegalMove(IllegalTransition):
-    """An axis has no such move; nothing was written.
+    """Error: an axis has no such move; nothing was written.
 
     Attributes:
-        axis: which one.
-        before: where the agent stands on it.
-        wanted: where it was to go.
-        legal: where it may go from there, in the order of the table.
+        axis: the axis.
+        before: current value.
+        legal: allowed next values, in the order of the table.
     """
 
     code = ErrorCode.BAD_STATUS
@@ -216,23 +215,23 @@ class IllegalMove(IllegalTransition):
 
 
 class UnknownValue(HubError):
-    """Such an axis, or such a value of it, there is not; nothing was written."""
+    """Error: the axis, or its value, does not exist; nothing was written."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 def legal_moves(axis: Axis, before: str) -> tuple[str, ...]:
-    """Where an agent that stands at *before* may go, in the order of the table; of a derived axis nowhere."""
+    """Return the values that may follow *before*, in the order of the table; empty for the derived axis."""
     if axis not in TABLES:
         return ()
     return tuple(str(after) for state, _, after in TABLES[axis].moves() if state == before)
 
 
 def axis_value(axis: str, value: str) -> tuple[Axis, str]:
-    """The axis and value of those names.
+    """Parse the names of an axis and of a value.
 
     Raises:
-        UnknownValue: there is no such axis, or it has no such value.
+        UnknownValue: the axis does not exist, or has no such value.
     """
     if axis not in VALUES:
         raise UnknownValue(f"there is no axis {axis!r}; axes: {', '.join(STORED_AXES)}")
@@ -244,20 +243,20 @@ def axis_value(axis: str, value: str) -> tuple[Axis, str]:
 
 
 def check_move(axis: Axis, before: str, to: str) -> None:
-    """Let a move pass that the axis' table has, and standing still.
+    """Check that the axis' table has the move; an unchanged value is allowed.
 
     Raises:
-        IllegalMove: it has not.
+        IllegalMove: the table does not have the move.
     """
     if before != to and to not in legal_moves(axis, before):
         raise IllegalMove(axis, before, to)
 
 
 def activity_of(*, live: int, running: int, limit: int) -> Activity:
-    """The activity of an agent with so many *live* runs, and *running* of them RUNNING.
+    """Return the activity of an agent with *live* runs, *running* of them RUNNING.
 
     Args:
-        limit: how many it may have at once, ``max_concurrent_runs``.
+        limit: ``max_concurrent_runs`` of the agent.
     """
     if running >= limit:
         return Activity.SATURATED
@@ -267,7 +266,7 @@ def activity_of(*, live: int, running: int, limit: int) -> Activity:
 
 
 class Axes(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an agent stands on each axis."""
+    """Values of all axes."""
 
     lifecycle: Lifecycle = Lifecycle.CREATED
     availability: Availability = Availability.AVAILABLE
@@ -276,17 +275,17 @@ class Axes(msgspec.Struct, frozen=True, kw_only=True):
     activity: Activity = Activity.IDLE
 
     def on(self, axis: Axis) -> str:
-        """Where the agent stands on one axis."""
+        """Return the value of one axis."""
         return str(getattr(self, axis))
 
     def after(self, axis: Axis, to: str) -> "Axes":
-        """These axes, with the agent at *to* on one of them."""
+        """Return a copy with another value on one axis."""
         moved: Any = {str(axis): VALUES[axis](to)}
         return msgspec.structs.replace(self, **moved)
 
 
 class AgentMoved(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent has moved on one axis."""
+    """Move of an agent on one axis."""
 
     agent_id: str
     axis: Axis

@@ -1,8 +1,7 @@
-"""The five tables of a device: one definition for prompt, validator, device schema and documents.
+"""Tables of a device: one definition for prompt, validator, device schema and documents.
 
-A column says who fills it: the *model* (or a rule) finds it in a document, the
-*hub* sets it on every insert, the *device* knows it itself. Ids, flags and
-foreign keys are never taken from a model.
+A column declares who fills it: the *model* (or a rule) extracts it from a document, the *hub* sets it on
+every insert, the *device* sets it itself. Ids, flags and foreign keys are never taken from a model.
 """
 
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from protocol.frame import Field, Record
 
 
 class TableName(StrEnum):
-    """The tables that exist."""
+    """Names of the tables."""
 
     TASKS = "tasks"
     NOTES = "notes"
@@ -24,7 +23,7 @@ class TableName(StrEnum):
 
 
 class Kind(StrEnum):
-    """How a column's value is written: on the wire, and in the device's SQLite file."""
+    """Type of a column's value, on the wire and in the device's SQLite file."""
 
     TEXT = "text"
     INTEGER = "integer"
@@ -34,7 +33,7 @@ class Kind(StrEnum):
 
 
 class Filler(StrEnum):
-    """Who fills a column."""
+    """Party that fills a column."""
 
     MODEL = "model"
     HUB = "hub"
@@ -43,7 +42,7 @@ class Filler(StrEnum):
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
-    """One column. *required* holds for a suggestion, *required_to_approve* once it is accepted."""
+    """Column. *required* applies to a suggestion, *required_to_approve* to an approved row."""
 
     name: str
     kind: Kind
@@ -52,13 +51,13 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     required_to_approve: bool = False
     choices: tuple[str, ...] = ()
     default: str | int | None = None
-    max_length: int = 2_000  # characters; of each name in NAMES
+    max_length: int = 2_000  # characters; for NAMES, of each name
     refers_to: TableName | None = None
     about: str = ""
 
 
 class DeviceTable(msgspec.Struct, frozen=True, kw_only=True):
-    """One table: what it holds, and its columns in the order of the device's schema."""
+    """Table: its purpose, and its columns in the order of the device's schema."""
 
     name: TableName
     about: str
@@ -66,7 +65,7 @@ class DeviceTable(msgspec.Struct, frozen=True, kw_only=True):
     title: str  # the column that names a row for people
 
     def column(self, name: str) -> Column | None:
-        """The column of that name, if there is one."""
+        """Return the column with that name, if any."""
         return next((column for column in self.columns if column.name == name), None)
 
 
@@ -149,10 +148,10 @@ TABLES: dict[TableName, DeviceTable] = {
 
 
 def problems_of(table: DeviceTable, data: Mapping[str, Field], fillers: frozenset[Filler]) -> list[str]:
-    """What is wrong with *data* as a whole row of *table*, written by *fillers*; empty when nothing is.
+    """Return the problems of *data* as a complete row of *table* by *fillers*; empty if valid.
 
-    Checked: unknown fields, fields somebody else fills, types, lengths, choices,
-    and that what is required of these fillers is there.
+    Checked: unknown fields, fields of other fillers, types, lengths, choices, and required fields of these
+    fillers.
     """
     found: list[str] = []
     for name, value in data.items():
@@ -175,7 +174,7 @@ def problems_of(table: DeviceTable, data: Mapping[str, Field], fillers: frozense
 
 
 def problem_of(column: Column, value: Field) -> str | None:
-    """What is wrong with one value, or ``None``."""
+    """Return the problem of a value, or ``None``."""
     match column.kind:
         case Kind.TEXT:
             if not isinstance(value, str):

@@ -1,7 +1,7 @@
-"""Traces: what belongs to one run, for whoever follows it across processes (W3C Trace Context, 3.2).
+"""Trace ids of runs, for following a run across processes (W3C Trace Context, 3.2).
 
-A run is a trace, and both its id and the ids of its spans are read off what they are
-about: nothing is kept for them, and each restart of either end comes to the same.
+A run is a trace. Its id and the ids of its spans are derived, so nothing is stored, and a restart of either
+end yields the same ids.
 """
 
 import hashlib
@@ -16,19 +16,19 @@ _SAMPLED: Final = "01"
 
 
 def trace_id_of(run_id: RunId) -> str:
-    """The trace of a run, 32 hexadecimal digits: its own id without hyphens, where that is a UUID."""
+    """Return the trace id of a run, 32 hexadecimal digits: its own id without hyphens if that is a UUID."""
     if _UUID.match(run_id):
         return run_id.replace("-", "")
     return _digest(16, run_id)
 
 
 def traceparent(run_id: RunId, *about: str) -> str:
-    """What a frame of the run bears as ``trace``: the run's trace, and the span of what it is *about*."""
+    """Return the ``trace`` of a frame of the run: the run's trace, and the span for *about*."""
     return traceparent_of(trace_id_of(run_id), *about)
 
 
 def traceparent_of(trace_id: str, *about: str) -> str:
-    """The same for a trace that is no run's."""
+    """Return the ``trace`` of a frame that belongs to no run."""
     return f"{_VERSION}-{trace_id}-{_digest(8, *about)}-{_SAMPLED}"
 
 

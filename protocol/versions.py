@@ -1,4 +1,4 @@
-"""Pure: which protocol version two peers speak, or why they cannot; and the names of what a device can do."""
+"""Negotiation of the protocol version between two peers, and names of device capabilities. Pure."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -7,12 +7,12 @@ from protocol.errors import ErrorCode, ProtocolError
 from protocol.handshake import VersionRange
 from protocol.work import Action
 
-SPOKEN = VersionRange(min=1, max=1)  # what this code speaks, on either side
-ASSUMED = VersionRange(min=1, max=1)  # of a peer that does not say
+SPOKEN = VersionRange(min=1, max=1)  # supported by this code, on either side
+ASSUMED = VersionRange(min=1, max=1)  # of a peer that sends no range
 
 
 class CapabilityName(StrEnum):
-    """What a device may list in its hello. A name nobody here knows is kept and does no harm."""
+    """Capabilities that a device may list in its hello. Unknown names are kept and ignored."""
 
     AGENT_DATA_CREDIT = "agent_data.credit"
     AGENT_MANIFEST = "agent_manifest"
@@ -54,7 +54,7 @@ ALWAYS_OFFERED: Mapping[str, str] = {CAPABILITY_OF[action]: "1.0.0" for action i
 
 
 class VersionMismatch(ProtocolError):
-    """Two peers have no version in common."""
+    """Error: two peers have no version in common."""
 
     code = ErrorCode.VERSION_UNSUPPORTED
 
@@ -67,10 +67,10 @@ class VersionMismatch(ProtocolError):
 
 
 def agree(ours: VersionRange, theirs: VersionRange | None) -> int:
-    """The highest version that both speak.
+    """Return the highest version that both support.
 
     Raises:
-        VersionMismatch: there is none; it names both ranges.
+        VersionMismatch: no common version; the message names both ranges.
     """
     theirs = theirs or ASSUMED
     highest = min(ours.max, theirs.max)

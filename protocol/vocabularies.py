@@ -1,10 +1,11 @@
-"""The words that others have for how an agent stands, read from our axes and written to them.
+"""Status words of other vocabularies, read from the axes of an agent and written to them.
 
-Four documents came before this hub, each with a status of its own: the calendar seed, the
-orchestrator seed, the foundation seed and the run-log seed. None of their words is stored.
-Each is a ``Reading``: rules in order, of which the first that holds says the word. To write
-a word means to move on the axes that its rule names; a write whose moves the tables do not
-have, or after which another word would be read, is refused with the axis that is in the way.
+Four vocabularies existed before this hub, each with its own status: calendar, orchestrator, foundation and
+run log. None of their words is stored.
+
+Each column is a ``Reading``: ordered rules, of which the first that holds determines the word. Writing a word
+moves the agent on the axes that its rule names. A write is refused if the tables lack its moves, or if
+another word would be read afterwards; the error names the blocking axis.
 """
 
 from collections.abc import Mapping
@@ -35,7 +36,7 @@ from protocol.standing import (
 
 
 class Vocabulary(StrEnum):
-    """Whose words."""
+    """Names of the vocabularies."""
 
     CALENDAR = "calendar"
     ORCHESTRATOR = "orchestrator"
@@ -44,7 +45,7 @@ class Vocabulary(StrEnum):
 
 
 class OrchestratorStatus(StrEnum):
-    """The orchestrator seed's ``AgentStatus``, which its services share."""
+    """``AgentStatus`` of the orchestrator vocabulary, shared by its services."""
 
     INACTIVE = "INACTIVE"
     ACTIVE = "ACTIVE"
@@ -54,7 +55,7 @@ class OrchestratorStatus(StrEnum):
 
 
 class StateDetail(StrEnum):
-    """The orchestrator seed's ``AgentStateDetail``, its own and finer."""
+    """``AgentStateDetail`` of the orchestrator vocabulary, a finer status."""
 
     CREATED = "CREATED"
     INITIALIZING = "INITIALIZING"
@@ -66,7 +67,7 @@ class StateDetail(StrEnum):
 
 
 class FoundationStatus(StrEnum):
-    """The foundation seed's ``AgentStatusDetail``."""
+    """``AgentStatusDetail`` of the foundation vocabulary."""
 
     IDLE = "idle"
     BUSY = "busy"
@@ -76,14 +77,14 @@ class FoundationStatus(StrEnum):
 
 
 class CalendarExhaustReason(StrEnum):
-    """The calendar seed's ``ExhaustReason``."""
+    """``ExhaustReason`` of the calendar vocabulary."""
 
     RATE_LIMIT = "rate_limit"
     BILLING = "billing"
 
 
 class RunLogStatus(StrEnum):
-    """The run-log seed's status of a run."""
+    """Status of a run in the run-log vocabulary."""
 
     RUNNING = "running"
     SUCCESS = "success"
@@ -92,26 +93,26 @@ class RunLogStatus(StrEnum):
 
 
 class RunLogAgentType(StrEnum):
-    """The run-log seed's types of agents: by who reads."""
+    """Types of agents in the run-log vocabulary, by the reader of documents."""
 
     LOCAL = "local"
     CLOUD = "cloud"
 
 
 class AxisMove(msgspec.Struct, frozen=True):
-    """A move that a write asks for."""
+    """Move that a write requests."""
 
     axis: Axis
     to: str
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """A word, when it is read, and what writing it does.
+    """Word, with the condition for reading it and the effect of writing it.
 
     Attributes:
-        when: on each axis named, one of these values; nothing named: always.
-        axis: the one that says so, and that is in the way of every other word.
-        writes: where the agent moves to; ``None``: the word is derived and cannot be written.
+        when: allowed values on each named axis; empty: always.
+        axis: the decisive axis, which blocks every other word.
+        writes: moves of a write; ``None``: the word is derived and cannot be written.
     """
 
     word: StrEnum
@@ -120,16 +121,16 @@ class Rule(msgspec.Struct, frozen=True):
     writes: tuple[AxisMove, ...] | None = None
 
     def holds(self, axes: Axes) -> bool:
-        """Whether the word is read of an agent that stands so."""
+        """Return True if the word is read for an agent with these axes."""
         return all(axes.on(axis) in values for axis, values in self.when.items())
 
 
 class Refused(HubError):
-    """The word cannot be written now; nothing was.
+    """Error: the word cannot be written now; nothing was written.
 
     Attributes:
-        axis: what is in the way.
-        legal: where the agent may go on it.
+        axis: the blocking axis.
+        legal: allowed next values on it.
     """
 
     code = ErrorCode.BAD_STATUS
@@ -143,12 +144,12 @@ class Refused(HubError):
 
 
 class Reading:
-    """One column of one vocabulary.
+    """Column of a vocabulary.
 
     Args:
         name: as in ``calendar.status``.
-        words: its enum.
-        rules: the first that holds says the word; one always does.
+        words: enum of its words.
+        rules: the first rule that holds determines the word; the last always holds.
     """
 
     def __init__(
@@ -162,23 +163,23 @@ class Reading:
 
     @property
     def name(self) -> str:
-        """The vocabulary and the column."""
+        """Name of the vocabulary and the column."""
         return f"{self.vocabulary}.{self.column}"
 
     def rule_of(self, axes: Axes) -> Rule:
-        """The rule that says the word of an agent that stands so."""
+        """Return the rule that determines the word for these axes."""
         return next(rule for rule in self.rules if rule.holds(axes))
 
     def read(self, axes: Axes) -> StrEnum:
-        """The word for an agent that stands so."""
+        """Return the word for these axes."""
         return self.rule_of(axes).word
 
     def write(self, word: str, axes: Axes) -> tuple[AxisMove, ...]:
-        """The moves that make an agent that stands so read as *word*; none if it does already.
+        """Return the moves after which an agent with these axes reads as *word*; empty if it already does.
 
         Raises:
             UnknownValue: the column has no such word.
-            Refused: it is derived, an axis does not allow it, or another word would be read still.
+            Refused: it is derived, an axis does not allow it, or another word would still be read.
         """
         wanted = self._rule_for(word)
         if self.read(axes) == wanted.word:
@@ -204,7 +205,7 @@ class Reading:
         return tuple(moves)
 
     def _rule_for(self, word: str) -> Rule:
-        """The first rule of the word; it says what writing it does."""
+        """Return the first rule of the word, which defines its write."""
         for rule in self.rules:
             if rule.word == word:
                 return rule
@@ -254,7 +255,7 @@ CALENDAR_STATUS: Final = Reading(
         AgentStatus.OFFLINE,
         Axis.CONNECTIVITY,
         _when(connectivity=Connectivity.OFFLINE),
-        _moves(connectivity=Connectivity.OFFLINE),  # and its device's session is closed
+        _moves(connectivity=Connectivity.OFFLINE),  # also closes its device's session
     ),
     Rule(
         AgentStatus.EXHAUSTED,
@@ -336,18 +337,19 @@ READINGS: Final = (CALENDAR_STATUS, ORCHESTRATOR_STATUS, STATE_DETAIL, FOUNDATIO
 
 
 def reading(vocabulary: Vocabulary, column: str) -> Reading | None:
-    """The reading of a column, if it is one."""
+    """Return the reading of a column, if any."""
     return next((one for one in READINGS if (one.vocabulary, one.column) == (vocabulary, column)), None)
 
 
-# What stands beside the axes.
+# Words about other properties than the axes.
 
 _CALENDAR_REASONS: Final[Mapping[ExhaustReason, CalendarExhaustReason]] = {
     ExhaustReason.RATE_LIMIT: CalendarExhaustReason.RATE_LIMIT,
     ExhaustReason.BILLING: CalendarExhaustReason.BILLING,
-    ExhaustReason.BUDGET: CalendarExhaustReason.BILLING,  # the seed knows no budget of one's own
+    # the vocabulary has no word for an agent's own budget
+    ExhaustReason.BUDGET: CalendarExhaustReason.BILLING,
 }
-# The orchestrator's own types have no word for these three.
+# The orchestrator vocabulary has no words for these three types.
 _OWN_TYPES: Final[Mapping[AgentType, str]] = {
     AgentType.COORDINATOR: AgentSubtype.PLANNER,
     AgentType.ASSISTANT: AgentType.CUSTOM,
@@ -356,17 +358,17 @@ _OWN_TYPES: Final[Mapping[AgentType, str]] = {
 
 
 def calendar_reason(reason: str | None) -> CalendarExhaustReason | None:
-    """The calendar seed's word for why an agent is exhausted."""
+    """Return the calendar vocabulary's word for a reason of exhaustion."""
     return None if reason is None else _CALENDAR_REASONS[ExhaustReason(reason)]
 
 
 def own_type(kind: Kind) -> str:
-    """The orchestrator's own word for a type: what was written, or the nearest it has."""
+    """Return the orchestrator vocabulary's word for a type, or its nearest word."""
     return str(kind.subtype or _OWN_TYPES.get(kind.type, kind.type))
 
 
 def run_log_status(state: RunState, outcome: RunOutcome | None) -> RunLogStatus:
-    """The run-log seed's word for where a run stands: a cancelled one is an error, and says so there."""
+    """Return the run-log vocabulary's word for a run's state; a cancelled run is an error there."""
     if state in LIVE_RUN_STATES:
         return RunLogStatus.RUNNING
     if state is RunState.COMPLETED and outcome is not None:
@@ -375,15 +377,15 @@ def run_log_status(state: RunState, outcome: RunOutcome | None) -> RunLogStatus:
 
 
 def run_log_agent_type(executor: str) -> RunLogAgentType:
-    """The run-log seed's word for who reads: the device, or a connector."""
+    """Return the run-log vocabulary's word for the reader of documents: the device, or a connector."""
     return RunLogAgentType.LOCAL if executor == "device" else RunLogAgentType.CLOUD
 
 
 def words_of(vocabulary: str) -> Vocabulary:
-    """The vocabulary of that name.
+    """Return the vocabulary with that name.
 
     Raises:
-        UnknownValue: there is none.
+        UnknownValue: no vocabulary has that name.
     """
     try:
         return Vocabulary(vocabulary)
@@ -393,5 +395,5 @@ def words_of(vocabulary: str) -> Vocabulary:
 
 
 def standing_words(axes: Axes, vocabulary: Vocabulary) -> dict[str, Any]:
-    """Every column of a vocabulary that tells how an agent stands, with its word."""
+    """Return every status column of a vocabulary with its word."""
     return {one.column: str(one.read(axes)) for one in READINGS if one.vocabulary is vocabulary}

@@ -1,4 +1,4 @@
-"""Frames of a run and of a call: what the hub asks for, and what the device answers."""
+"""Frames of runs and calls: the hub's requests and the device's answers."""
 
 from enum import StrEnum
 from typing import Annotated, Any, Final
@@ -26,18 +26,18 @@ from protocol.locks import MOST_OF_RUN
 
 Prompt = Annotated[str, Meta(max_length=32_768)]
 
-MANY: Final = "*"  # the path of a ``SkippedFile`` that stands for the rest of a very long list
+MANY: Final = "*"  # path of a ``SkippedFile`` that covers the rest of a very long list
 
 
 class RunMode(StrEnum):
-    """How a run reads files."""
+    """Reading mode of a run."""
 
     STREAM = "stream"  # all files at once, no manifest: the older behaviour
-    MANIFEST = "manifest"  # digests first, then what the hub fetches
+    MANIFEST = "manifest"  # digests first, then the files that the hub fetches
 
 
 class Action(StrEnum):
-    """What a call does at the device."""
+    """Operation of a call at the device."""
 
     INSERT = "insert"
     UPDATE = "update"
@@ -49,13 +49,13 @@ class Action(StrEnum):
     MESSAGE_DELIVER = "message.deliver"
     USER_ASK = "user.ask"
     BROWSER_OPEN = "browser.open"
-    ROWS_LIST = "rows.list"  # what hubs wrote: see PROTOCOL.md, "Agreement about the past"
+    ROWS_LIST = "rows.list"  # rows that hubs wrote: see PROTOCOL.md, "Agreement about the past"
     ROWS_KNOWN = "rows.known"
-    AGENT_WAKE = "agent.wake"  # a slot of an agent's calendar has come; see PROTOCOL.md
+    AGENT_WAKE = "agent.wake"  # a slot of an agent's calendar has begun; see PROTOCOL.md
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What an agent wants to read. The device intersects *paths* with what its owner shared."""
+    """Files that an agent reads. The device intersects *paths* with its owner's shared folders."""
 
     paths: Annotated[list[Path], Meta(max_length=256)] = []
     file_extensions: Annotated[list[Name], Meta(max_length=256)] = []  # with the dot; empty: all
@@ -64,14 +64,14 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RunLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much one run may read."""
+    """Limits of one run's reading."""
 
     files: Count = 2_000
     bytes: Count = 64 * 1024 * 1024
 
 
 class RunCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the agent stood when it kept its checkpoint ``agent``; its program may go on from there."""
+    """Checkpoint ``agent`` of the run's agent; its program may continue from it."""
 
     sequence: Count
     state: Values
@@ -80,8 +80,8 @@ class RunCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
 class AgentRun(Frame, frozen=True, kw_only=True, tag="agent_run"):
     """hub -> device: read files for a run.
 
-    Answered by ``agent_ack`` where the device can, then by ``agent_manifest`` or
-    ``agent_data``, and at the end by exactly one ``agent_complete``.
+    Answered by ``agent_ack`` where the device supports it, then by ``agent_manifest`` or ``agent_data``, and
+    at the end by exactly one ``agent_complete``.
     """
 
     run_id: Id
@@ -89,19 +89,19 @@ class AgentRun(Frame, frozen=True, kw_only=True, tag="agent_run"):
     agent_id: Id
     config: RunConfig
     mode: RunMode = RunMode.STREAM
-    paged: bool = False  # list all files whatever limits says, and wait for an agent_fetch behind each frame
+    paged: bool = False  # list all files whatever limits says, and wait for an agent_fetch after each frame
     credit: Count = CREDIT_PIECES  # pieces that may be sent before the first agent_credit
     limits: RunLimits = RunLimits()
-    config_rev: Count | None = None  # of the agent's configuration, as agent.config told it
-    # Media types that the hub makes text of; a device that cannot may send such files as base64.
+    config_rev: Count | None = None  # revision of the agent's configuration, as in agent.config
+    # Media types that the hub converts to text; a device that cannot may send such files as base64.
     reads: Annotated[list[Name], Meta(max_length=64)] = []
-    context: Values = {}  # what who asked for the run said of it, as task_id, and what the device reported
-    checkpoint: RunCheckpoint | None = None  # the agent's, if it has one to recover from
-    locks: Annotated[dict[Text, Fence], Meta(max_length=MOST_OF_RUN)] = {}  # that the run holds, by name
+    context: Values = {}  # the requester's description, such as task_id, and values that the device reported
+    checkpoint: RunCheckpoint | None = None  # the agent's, if it has a recoverable one
+    locks: Annotated[dict[Text, Fence], Meta(max_length=MOST_OF_RUN)] = {}  # fences, by lock name
 
 
 class AgentAck(Frame, frozen=True, kw_only=True, tag="agent_ack"):
-    """device -> hub: the run was taken on, or why not.
+    """device -> hub: the run was accepted, or the reason why not.
 
     Not answered.
     """
@@ -113,7 +113,7 @@ class AgentAck(Frame, frozen=True, kw_only=True, tag="agent_ack"):
 
 
 class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A file as the device has it: *sha256* is over all its bytes."""
+    """File on the device: *sha256* covers all its bytes."""
 
     path: Path
     size_bytes: Count
@@ -124,8 +124,8 @@ class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 class AgentManifest(Frame, frozen=True, kw_only=True, tag="agent_manifest"):
     """device -> hub: digests of the files that a run may read, in one frame or several.
 
-    Answered by ``agent_fetch`` once *last* has come; in a ``paged`` run each frame is, and the next one
-    is sent after that.
+    Answered by ``agent_fetch`` after the *last* frame. In a ``paged`` run each frame is answered, and the
+    next one is sent after that.
     """
 
     run_id: Id
@@ -138,9 +138,9 @@ class AgentManifest(Frame, frozen=True, kw_only=True, tag="agent_manifest"):
 class AgentFetch(Frame, frozen=True, kw_only=True, tag="agent_fetch"):
     """hub -> device: send these files of the manifest.
 
-    Answered by ``agent_data``; after the pieces of a fetch that is *last*, by
-    ``agent_complete``. Nothing to fetch is an empty, last fetch. One that is not
-    *last* also asks for the next frame of a ``paged`` manifest.
+    Answered by ``agent_data``; after the pieces of a fetch that is *last*, by ``agent_complete``. A hub that
+    needs no files sends an empty, last fetch. A fetch that is not *last* also requests the next frame of a
+    ``paged`` manifest.
     """
 
     run_id: Id
@@ -150,7 +150,7 @@ class AgentFetch(Frame, frozen=True, kw_only=True, tag="agent_fetch"):
 
 
 class FilePiece(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A part of a file: piece *piece* of *pieces*, in order; small files are one piece."""
+    """Part of a file: piece *piece* of *pieces*, in order; small files are one piece."""
 
     path: Path
     content: str = ""
@@ -160,13 +160,13 @@ class FilePiece(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     encoding: Name | None = None  # "base64" for binary formats, else text
     media_type: Name | None = None
     modified_ms: EpochMs | None = None  # of a mail: when it was sent
-    hidden: Count = 0  # parts that nobody sees, which the device left out of the text
+    hidden: Count = 0  # number of invisible parts that the device left out of the text
 
 
 class AgentData(Frame, frozen=True, kw_only=True, tag="agent_data"):
     """device -> hub: pieces of files. Each entry of *files* takes one credit.
 
-    Not answered; ``agent_credit`` says when more may come.
+    Not answered; ``agent_credit`` says when more may be sent.
     """
 
     run_id: Id
@@ -176,7 +176,7 @@ class AgentData(Frame, frozen=True, kw_only=True, tag="agent_data"):
 
 
 class AgentCredit(Frame, frozen=True, kw_only=True, tag="agent_credit"):
-    """hub -> device: so many more pieces may be sent.
+    """hub -> device: permission to send more pieces.
 
     Not answered.
     """
@@ -187,7 +187,7 @@ class AgentCredit(Frame, frozen=True, kw_only=True, tag="agent_credit"):
 
 
 class SkippedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that the device did not send, and why; the path ``*`` stands for many, which *reason* counts."""
+    """File that the device did not send; the path ``*`` covers many, which *reason* counts."""
 
     path: Path
     reason: Text
@@ -201,7 +201,7 @@ class AgentComplete(Frame, frozen=True, kw_only=True, tag="agent_complete"):
 
     run_id: Id
     fence: Fence | None = None
-    files: Count | None = None  # how many were sent
+    files: Count | None = None  # number of files sent
     skipped: Annotated[list[SkippedFile], Meta(max_length=10_000)] = []
     error: ErrorBody | str | None = None
 
@@ -218,14 +218,14 @@ class AgentCancel(Frame, frozen=True, kw_only=True, tag="agent_cancel"):
 
 
 class Unresolved(msgspec.Struct, frozen=True, kw_only=True):
-    """Words of the text that no value of a field could be made of, as "some day next spring"."""
+    """Words of the text that could not be converted to a field's value, as "some day next spring"."""
 
     field: Name
     words: Text
 
 
 class Changed(msgspec.Struct, frozen=True, kw_only=True):
-    """A field of a row whose source says something else by now."""
+    """Field of a row whose source has changed."""
 
     field: Name
     before: Field
@@ -233,25 +233,25 @@ class Changed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ItemSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where an item was found: ``text[start:end] == quote``, counted in code points of the file's text."""
+    """Place of an item: ``text[start:end] == quote``, counted in code points of the file's text."""
 
     path: Path
     quote: Annotated[str, Meta(max_length=2_000)]
     start: Count
     end: Count
     sha256: Sha256 | None = None
-    warnings: Annotated[list[Name], Meta(max_length=16)] = []  # what a reviewer should know: see PROTOCOL.md
+    warnings: Annotated[list[Name], Meta(max_length=16)] = []  # notes for a reviewer: see PROTOCOL.md
     unresolved: Annotated[list[Unresolved], Meta(max_length=16)] = []
-    changed: Annotated[list[Changed], Meta(max_length=16)] = []  # update: what differs from the row
-    replaces: Id | None = None  # the row that this one stands for, at a device that cannot update
-    link: Annotated[str, Meta(max_length=2_000)] | None = None  # opens the message that it was found in
+    changed: Annotated[list[Changed], Meta(max_length=16)] = []  # update: fields that differ from the row
+    replaces: Id | None = None  # the row that this one replaces, at a device that cannot update
+    link: Annotated[str, Meta(max_length=2_000)] | None = None  # opens the message that contains it
     timezone: Name | None = None  # time zone of dates that have no time; an IANA name
 
 
 class ToolCall(Frame, frozen=True, kw_only=True, tag="tool_call"):
-    """hub -> device: do one thing, by default with one row of the device's own tables.
+    """hub -> device: one operation, by default on one row of the device's own tables.
 
-    Answered by exactly one ``tool_result`` bearing the same ``id``.
+    Answered by exactly one ``tool_result`` with the same ``id``.
     """
 
     id: Id  # the idempotency key: the same after a crash or a lost answer
@@ -269,7 +269,7 @@ class ToolCall(Frame, frozen=True, kw_only=True, tag="tool_call"):
 class ToolResult(Frame, frozen=True, kw_only=True, tag="tool_result"):
     """device -> hub: the answer to a call. The id may also come as ``call_id``.
 
-    Not answered. Late, unknown and doubled results are counted and dropped.
+    Not answered. Late, unknown and repeated results are counted and dropped.
     """
 
     id: Id | None = None
@@ -280,9 +280,9 @@ class ToolResult(Frame, frozen=True, kw_only=True, tag="tool_result"):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device said to a call, whichever way it spelled it: a result, or an error.
+    """Answer of a device to a call, in any of its forms: a result, or an error.
 
-    *counter* is the number that the device's store has for it, where it changed a row.
+    *counter*: the device's store counter for the call, if it changed a row.
     """
 
     result: Any = None

@@ -94,8 +94,9 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LockHeld(HubError):
-    """Error: another holder has a lock; nothing was acquired. *retry_after_s*: until the lock expires, if
-    known.
+    """Error: another holder has a lock; nothing was acquired.
+
+    *retry_after_s*: time until the lock expires, if known.
     """
 
     code = ErrorCode.LOCK_HELD
@@ -119,9 +120,7 @@ class HoldsAlready(HubError):
 
 
 class TooManyLocks(HubError):
-    """Error: too many locks, or too many waits for a lock. *limit*: name of the limit; nothing was
-    acquired.
-    """
+    """Error: too many locks, or waits for a lock; nothing was acquired. *limit*: name of the limit."""
 
     code = ErrorCode.LIMIT_REACHED
 

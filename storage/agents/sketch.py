@@ -75,8 +75,9 @@ class Sketch:
         return None
 
     def document(self) -> dict[str, Any]:
-        """Return the stored form without empty parts: bins as distances from the previous, each with its
-        count.
+        """Return the stored form, without empty parts.
+
+        A bin is stored as its distance from the previous one, followed by its count.
         """
         told = {
             "level": self.level,

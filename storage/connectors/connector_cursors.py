@@ -28,9 +28,7 @@ class CursorTooLarge(HubError):
 
 
 class CursorRow(msgspec.Struct, frozen=True):
-    """Cursor; ``None``: nothing is settled yet. *last_ok_at*: time at which a run reached the stream's
-    end.
-    """
+    """Cursor; ``None``: nothing is settled yet. *last_ok_at*: last arrival at the stream's end."""
 
     origin: str
     cursor: dict[str, Any] | None

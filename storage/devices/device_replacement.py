@@ -30,9 +30,7 @@ SUCCEED = (
 def ensure_device(
     c: sa.Connection, *, id: DeviceId, user_id: UserId, name: str, at: int, actor: str = "hub"
 ) -> DeviceRow:
-    """Return a device like ``devices.ensure_device``, which inherits the agents of a revoked one of that
-    name.
-    """
+    """Return the device of ``devices.ensure_device`` after it inherited a revoked one's agents."""
     device = devices.ensure_device(c, id=id, user_id=user_id, name=name, at=at)
     given = {"user": user_id, "named": name, "successor": device.id, "now": at}
     left = c.execute(SUCCEED, given).scalars().all()

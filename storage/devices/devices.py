@@ -423,9 +423,7 @@ def close_session(c: sa.Connection, device_id: DeviceId, epoch: int, at: int, *,
 
 
 def close_all_sessions(c: sa.Connection, at: int, *, node_id: NodeId | None = None) -> int:
-    """Mark all devices of this node, or of all, as offline after a restart. Return the number of online
-    ones.
-    """
+    """Mark all devices of this node, or of all nodes, as offline. Return how many were online."""
     here = sa.true() if node_id is None else devices.c.node_id == node_id
     online = c.execute(ONLINE_DEVICES.where(here)).scalars().all()
     for device_id in online:

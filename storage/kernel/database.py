@@ -135,9 +135,7 @@ _STATES: dict[str, tuple[type[StorageError], str]] = {
 
 
 def translated(error: Exception) -> Exception:
-    """Return *error* as a StorageError if the database caused it. A fault in a statement is returned
-    unchanged.
-    """
+    """Translate *error* to a StorageError. A fault in a statement is returned unchanged."""
     if not isinstance(error, sa.exc.DBAPIError):
         return error
     if (state := sqlstate(error)) is not None:

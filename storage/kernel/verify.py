@@ -23,9 +23,7 @@ VERSION_TABLE = "alembic_version"  # Alembic's own table; not part of the schema
 
 
 class Part(NamedTuple):
-    """Part of the schema. *kind*: table, column, constraint or index; *table*: the table that it belongs
-    to.
-    """
+    """Part of the schema. *kind*: table, column, constraint or index; *table*: its table."""
 
     table: str
     kind: str

@@ -1,5 +1,4 @@
-"""Deletion of old answers, requests and batches of models, in bounded transactions as in
-``storage.retention``.
+"""Deletion of old model answers, requests and batches, in bounded transactions as in ``storage.retention``.
 
 An answer in use stays; an answer unused for long may be requested again. Requests outlive their runs, because
 costs are also reported by day, agent and user.

@@ -20,9 +20,7 @@ LEANING_AT_ONCE = 500  # units in one transaction
 
 
 class StillOpen(IllegalTransition):
-    """Error: a unit cannot be settled yet, because *calls* of its calls are not answered. Nothing was
-    written.
-    """
+    """Error: a unit has unanswered calls (*calls*: their number). Nothing was written."""
 
     def __init__(self, unit_key: str, calls: int) -> None:
         super().__init__(f"the unit {unit_key!r} has {calls} calls that are not answered")

@@ -274,8 +274,9 @@ RESEND = sa.update(wakes).where(sa.text("wakes.state = 'sent'")).values(next_at=
 
 
 def resend(c: sa.Connection, at: int) -> int:
-    """Make all sent wakes due again after a restart, if no other hub uses the database. Return their
-    number.
+    """Make all sent wakes due again. Return their number.
+
+    For a restart of a hub whose database no other hub uses.
     """
     return c.execute(RESEND, {"now": at}).rowcount
 

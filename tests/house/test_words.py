@@ -30,7 +30,7 @@ LEFT: Final = {
     "hub/schedules": 0,
     "hub/settings": 210,
     "hub/text": 111,
-    "protocol": 253,
+    "protocol": 0,
     "storage": 0,
 }
 PLANTED: Final = {
