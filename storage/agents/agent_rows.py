@@ -187,7 +187,7 @@ def get_agent(c: sa.Connection, id: AgentId) -> AgentRow:
 
 
 def find_agent_by_name(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> AgentRow | None:
-    """Return the agent with that name, of any user or of *user_id*; archived ones last."""
+    """Return the agent with that name, of any user or of *user_id*; archived only if no other has it."""
     row = c.execute(_of_user(AGENT_BY_NAME, user_id), {"named": name}).first()
     return None if row is None else agent_in(row)
 

@@ -6,7 +6,7 @@ import msgspec
 import sqlalchemy as sa
 
 ON_A_SERVER = sa.select(sa.func.pg_database_size(sa.func.current_database()))
-WAL = "-wal"  # SQLite's write-ahead log lies beside the file
+WAL = "-wal"  # suffix of SQLite's write-ahead log, next to the file
 
 
 class DatabaseSize(msgspec.Struct, frozen=True):

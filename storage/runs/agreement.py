@@ -160,7 +160,7 @@ HEARD = COMPARED.where(
 def note_counter(c: sa.Connection, device_id: DeviceId, counter: int) -> None:
     """Record the store's counter for a call that the device answered.
 
-    This hub planned every row up to it, so the ledger has them, unless a comparison is still due.
+    This hub planned every row up to it, so the ledger has them. Ignored while a comparison is due.
     """
     c.execute(HEARD, {"device": device_id, "heard": counter})
 

@@ -245,13 +245,13 @@ def claim_runs(
     """Claim ready runs exclusively: QUEUED -> PREPARING, fence + 1. Counts and claims in one transaction.
 
     A run is ready if its time has come and its device is connected, or it reads a working connector. Its
-    agent must be active, and neither away nor exhausted nor in error. The capabilities that it needs must be
-    offered. No other run of its schedule may be under way, and no limit on executing runs may be reached. A
-    ready run takes all its locks here, or waits for them (``run_locks``).
+    agent must be active, and neither away nor exhausted; it may be in error only for a run that a person
+    requested. The capabilities that it needs must be offered. No other run of its schedule may be under way,
+    unless that allows overlap, and no limit on executing runs may be reached. A ready run takes all its locks
+    here, or waits for them (``run_locks``).
 
-    The order: higher priority, then the user and device with the fewest executing runs, then the longest
-    waiting run. On one device, runs that began before go first, then those that people requested; backfills
-    come last.
+    The order: higher priority, then the user with the fewest executing runs, then the longest waiting run. On
+    one device, runs that began before go first, then those that people requested; backfills come last.
 
     Args:
         most: maximum number of claimed runs.

@@ -1,1 +1,1 @@
-"""Schedules and what became of their fires: runs, or wake-ups of devices."""
+"""Schedules and the results of their fires: runs, or wakes of devices."""
