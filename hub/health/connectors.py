@@ -1,4 +1,4 @@
-"""Connectors that wait for a person, and sign-ins that are about to end."""
+"""Checks of connectors: sign-in required, blocked, failing, or about to lose their sign-in."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -12,15 +12,16 @@ from storage.connectors.credentials import GrantAge
 from storage.store import Store
 
 DAY_MS: Final = 86_400_000
-# What a provider ended after a week it ends again: Google does so to clients that are in "Testing".
-# Ask it for numbers alone: it would compare None with each of its own, for three seconds.
+# A provider that ended a sign-in after a week will end the next after a week too: Google does so to OAuth
+# clients in status "Testing". The range holds integers only; a lookup of None would compare every element,
+# which takes three seconds.
 WEEK_MS: Final = range(6 * DAY_MS + DAY_MS // 2, 7 * DAY_MS + DAY_MS // 2)
 WARN_MS: Final = 5 * DAY_MS
-FAILURES: Final = 3  # in a row: passing errors pass
+FAILURES: Final = 3  # in a row; shorter series are treated as transient
 
 
 def check_connectors(store: Store) -> Check:
-    """Whoever has to sign in, to correct something, or will have to soon."""
+    """Return the check for connectors that need their user to sign in or correct something, now or soon."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         ages = {one.connector_id: one for one in await store.read(credentials.list_grants)}

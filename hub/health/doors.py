@@ -1,4 +1,4 @@
-"""Who may come in: tokens about to end or forgotten, devices that wait, devices that come and go."""
+"""Checks of access to the hub: tokens, pairings, connections of devices, shared paths and grants."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -14,17 +14,17 @@ from storage.devices import device_names, devices, operator_tokens, pairings
 from storage.devices.devices import Grant
 from storage.store import Store
 
-BEFORE_THE_END: Final = timedelta(days=14)  # of a token
-TOLD_AFTER_THE_END: Final = timedelta(days=30)  # then nobody misses it
+BEFORE_THE_END: Final = timedelta(days=14)  # before a token expires
+TOLD_AFTER_THE_END: Final = timedelta(days=30)  # after this time an expired token is no longer reported
 UNUSED: Final = timedelta(days=90)
-FLAPS: Final = 15  # connections of a device
+FLAPS: Final = 15  # connections of one device within WITHIN_S
 WITHIN_S: Final = 900.0
-REMEMBERED: Final = 10_000  # devices
-MOST_NAMED: Final = 5  # agents in one sentence
+REMEMBERED: Final = 10_000  # devices whose connection times are kept
+MOST_NAMED: Final = 5  # agents named in one sentence
 
 
 def check_tokens(store: Store) -> Check:
-    """Tokens that end soon, that ended lately, and that nobody has used for three months."""
+    """Return the check for tokens that expire soon, expired lately, or were unused for three months."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         found: list[Finding] = []
@@ -65,7 +65,7 @@ def _about_token(
 
 
 def check_pairings(store: Store) -> Check:
-    """Devices that wait for somebody to type their code."""
+    """Return the check for devices whose pairing code an operator has yet to enter."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         return [
@@ -83,28 +83,32 @@ def check_pairings(store: Store) -> Check:
 
 
 class Arrived:
-    """How often each device connected lately."""
+    """Recent connection times of each device."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._at: dict[DeviceId, deque[float]] = {}
 
     def record(self, device_id: DeviceId) -> None:
-        """The device has connected."""
+        """Record that a device has connected."""
         times = self._at.pop(device_id, None) or deque(maxlen=FLAPS)
         times.append(self._clock.monotonic())
-        self._at[device_id] = times  # at the end: the others are older
+        # Reinserted at the end, so that the first key is the device that connected longest ago.
+        self._at[device_id] = times
         if len(self._at) > REMEMBERED:
             del self._at[next(iter(self._at))]
 
     def flapping(self) -> list[DeviceId]:
-        """Devices that connected fifteen times within a quarter of an hour."""
+        """Return the devices that connected fifteen times within a quarter of an hour."""
         since = self._clock.monotonic() - WITHIN_S
         return [device for device, times in self._at.items() if len(times) == FLAPS and times[0] > since]
 
 
 def check_device_names(store: Store) -> Check:
-    """Agents whose device nobody has let in, where others have been: its name may be misspelt."""
+    """Return the check for agents whose device name matches no paired device and may be misspelt.
+
+    Agents are reported only where other devices have been paired.
+    """
 
     async def look(now: datetime) -> Iterable[Finding]:
         names = await store.read(device_names.list_names, at=epoch_ms(now))
@@ -126,7 +130,7 @@ def check_device_names(store: Store) -> Check:
 
 
 def check_shared_paths(store: Store, shared: SharedRoots) -> Check:
-    """Paths of agents that lie outside of what their devices share."""
+    """Return the check for agents whose paths lie outside the folders that their devices share."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         return [
@@ -148,7 +152,7 @@ def check_shared_paths(store: Store, shared: SharedRoots) -> Check:
 
 
 def check_grants(store: Store) -> Check:
-    """Find devices that are not granted files, though agents read files there: each run of these fails."""
+    """Return the check for devices without the files grant whose agents read files: those runs all fail."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         readers: dict[DeviceId, list[str]] = {}
@@ -180,7 +184,7 @@ def _names(of_agents: list[str]) -> str:
 
 
 def check_flapping(store: Store, flapping: Callable[[], Iterable[DeviceId]]) -> Check:
-    """Devices that come and go again and again."""
+    """Return the check for devices that connect and disconnect repeatedly."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         often = set(flapping())
@@ -200,7 +204,11 @@ def check_flapping(store: Store, flapping: Callable[[], Iterable[DeviceId]]) -> 
 
 
 def check_takeovers(store: Store, waiting: Callable[[], Mapping[DeviceId, float]]) -> Check:
-    """Devices whose place is taken again and again; *waiting*: for how many seconds nobody may do so."""
+    """Return the check for devices whose connection is taken over repeatedly.
+
+    Args:
+        waiting: returns the devices that must wait before another takeover, with the remaining seconds.
+    """
 
     async def look(now: datetime) -> Iterable[Finding]:
         taken = waiting()

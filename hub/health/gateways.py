@@ -1,4 +1,4 @@
-"""Gateways that the hub cannot speak to, and what somebody has to do about it."""
+"""Checks of gateways that the hub cannot use, and the steps that correct it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateways import GatewayRow
 from storage.store import Store
 
-AWAY_FOR: Final = timedelta(minutes=5)  # a gateway that drains and starts anew is back by then
+AWAY_FOR: Final = timedelta(minutes=5)  # a gateway that drains and restarts is connected again by then
 
 _LOOK: Final = "hub gateways show {name}"
 
@@ -23,11 +23,11 @@ def check_gateways(
     health: Callable[[], Sequence[GatewayHealth]],
     lost_since: Callable[[str], datetime | None],
 ) -> Check:
-    """Gateways that are away for long, that do not let us in, or not far enough.
+    """Return the check for gateways that are unreachable for long, refuse the hub or limit its rights.
 
     Args:
-        health: of every gateway.
-        lost_since: since when one of them is not connected.
+        health: returns the health of every gateway.
+        lost_since: returns the time since when the named gateway is disconnected, or None.
     """
 
     async def look(now: datetime) -> Iterable[Finding]:
@@ -43,7 +43,7 @@ def check_gateways(
 
 
 def check_gateway_agents(store: Store, reply_url: Callable[[], str | None]) -> Check:
-    """Agents that could not be made at their gateway, and those that have nowhere to answer."""
+    """Return the check for agents that could not be created at their gateway, or have no reply URL."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         found: list[Finding] = []
@@ -104,7 +104,7 @@ def _about(
 
 
 def _told(problem: Problem | None, name: str) -> tuple[str, str]:
-    """What is wrong, and what to do."""
+    """Return the description of a problem and the step that corrects it."""
     if problem is None:
         return "no connection came about yet", _LOOK.format(name=name)
     return problem.message, problem.hint or f"hub gateways reconnect {name} tries it at once"

@@ -1,8 +1,9 @@
-"""What a person should see to: found by checks, kept with the moment since when it is so.
+"""Registry of issues that a person should correct, found by checks and kept with their start time.
 
-A check is one callable that looks at facts handed to it and returns findings. It
-decides nothing else: what is found again is the same issue, what is not found any
-more is over. A check that breaks is an issue itself.
+A check is an async callable that examines the facts handed to it and returns findings. It decides nothing
+else:
+a repeated finding is the same issue, and an issue without a finding is closed.
+A check that raises becomes an issue itself.
 """
 
 import math
@@ -25,14 +26,17 @@ from protocol.ids import UserId
 log = Channel(__name__)
 
 EVERY_S: Final = 60.0
-FRESH_S: Final = 5.0  # who asks more often than this is told what was found before
-FRESH_ONLINE_S: Final = 30.0  # so long other machines are left in peace, whoever asks
-KEPT_ONLINE_S: Final = 300.0  # so long it counts what other machines answered
-CHECK_S: Final = 10.0  # what one check may take
+FRESH_S: Final = 5.0  # a caller that asks again within this time gets the previous findings
+FRESH_ONLINE_S: Final = 30.0  # minimum time between two requests to other machines
+KEPT_ONLINE_S: Final = 300.0  # lifetime of findings about other machines
+CHECK_S: Final = 10.0  # time limit of one check
 
 
 class Severity(StrEnum):
-    """How bad it is: something does not work, it will not or is not safe, or it only waits for somebody."""
+    """Severity of an issue.
+
+    An error does not work now; a warning will fail or is not safe; a notice waits for a person.
+    """
 
     ERROR = "error"
     WARNING = "warning"
@@ -41,15 +45,15 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """Result of a check: a condition that a person should correct.
 
     Attributes:
-        id: a stable dotted name of the kind of issue, as ``disk.full``.
-        explanation: a sentence: what is so, and what follows from it.
-        fix: what to do, as a command where there is one.
-        subject: what it is about, where there may be several; with *id* it names the issue.
-        user_id: whose matter it is; ``None``: the hub's own.
-        since: where the facts tell it; else when it was found first.
+        id: a stable dotted name of the issue's type, such as ``disk.full``.
+        explanation: a sentence that states the condition and its consequence.
+        fix: the step that corrects it, as a command where the hub has one.
+        subject: the affected object, where several may be affected; with *id* it identifies the issue.
+        user_id: the owner of the affected object; ``None`` for the hub itself.
+        since: start time where the facts contain it; otherwise the time of the first finding is used.
     """
 
     severity: Severity
@@ -69,19 +73,19 @@ notice = partial(Finding, Severity.NOTICE)
 
 @dataclass(frozen=True)
 class Issue:
-    """A finding, and since when it is so (aware, UTC)."""
+    """Finding, and the time since when it holds (aware, UTC)."""
 
     found: Finding
     since: datetime
 
 
-Check = Callable[[datetime], Awaitable[Iterable[Finding]]]  # it is told the wall time
+Check = Callable[[datetime], Awaitable[Iterable[Finding]]]  # called with the current wall time
 _Key = tuple[str, str]  # id and subject of a finding
 _ORDER: Final = list(Severity)
 
 
 class Issues:
-    """The registry: runs the checks every minute, and when somebody asks."""
+    """Registry of issues: runs the checks every minute, and on request."""
 
     def __init__(self, *, clock: Clock, metrics: Metrics, every_s: float = EVERY_S) -> None:
         self.turns = Turns(clock)
@@ -91,30 +95,30 @@ class Issues:
         self._online: dict[str, Check] = {}
         self._found_online: dict[_Key, Finding] = {}
         self._issues: dict[_Key, Issue] = {}
-        self._looked_at = -math.inf  # monotonic
-        self._asked_at = -math.inf  # other machines
+        self._looked_at = -math.inf  # monotonic time of the last run
+        self._asked_at = -math.inf  # monotonic time of the last run of online checks
         self._looking = anyio.Lock()
         for severity in Severity:
             metrics.issues.labels(severity).set_function(partial(self.count, severity))
 
     def add(self, name: str, check: Check, *, online: bool = False) -> None:
-        """Run *check* too, from now on; only when somebody asks for it where it is *online*."""
+        """Register a check; an *online* check runs only on request."""
         (self._online if online else self._checks)[name] = check
 
     @property
     def current(self) -> list[Issue]:
-        """What the last look found, the worst first, then the oldest."""
+        """Issues of the last run, by severity, then the oldest first."""
         return sorted(
             self._issues.values(),
             key=lambda issue: (_ORDER.index(issue.found.severity), issue.since, issue.found.id),
         )
 
     def count(self, severity: Severity) -> int:
-        """How many issues of this severity there are."""
+        """Return the number of issues of a severity."""
         return sum(issue.found.severity is severity for issue in self._issues.values())
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Look every minute until cancelled."""
+        """Run the checks every minute until cancelled."""
         task_status.started()
         while True:
             self.turns.work()
@@ -123,15 +127,15 @@ class Issues:
             await self._clock.sleep(self._every_s)
 
     def forget(self) -> None:
-        """Something was changed: who asks next is told of what is so after that."""
+        """Expire the last findings after a change, so that the next request runs the checks again."""
         self._looked_at = -math.inf
 
     async def fresh(self, *, online: bool = False, anew: bool = False) -> list[Issue]:
-        """What is so now, or was so a few seconds ago.
+        """Return the current issues; they may be up to FRESH_S seconds old.
 
         Args:
-            online: what asks other machines is looked at too; it counts for a few minutes.
-            anew: a few seconds ago will not do.
+            online: also run the checks that contact other machines, at most every FRESH_ONLINE_S seconds.
+            anew: run the checks even if the last findings are younger than FRESH_S seconds.
         """
         now = self._clock.monotonic()
         is_due = online and now - self._asked_at >= FRESH_ONLINE_S
@@ -140,7 +144,7 @@ class Issues:
         return self.current
 
     async def look(self, *, online: bool = False) -> None:
-        """Run every check; those that ask other machines only where *online*."""
+        """Run every check; the checks that contact other machines only if *online*."""
         async with self._looking:
             now = self._clock.now()
             found = await _run_all(self._checks, now)
@@ -178,7 +182,7 @@ async def _run(name: str, check: Check, now: datetime) -> list[Finding]:
     try:
         with anyio.fail_after(CHECK_S):
             return list(await check(now))
-    except Exception as exc:  # the others are to be run all the same
+    except Exception as exc:  # a failing check must not prevent the others
         log.error("issue.check_failed", exc=exc, check=name)
         return [
             warning(

@@ -1,4 +1,4 @@
-"""Limits that were reached lately, where a person can do something about it, and who is shut out."""
+"""Checks of limits that were reached lately, of the event loop's load, and of locked-out clients."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -11,11 +11,11 @@ from hub.loop_meter import LoopMeter
 from hub.settings.limit_settings import Limits
 
 LATELY: Final = timedelta(hours=1)
-NAMED: Final = 3  # of those who are shut out
+NAMED: Final = 3  # clients named in the explanation
 
 
 class Counsel(NamedTuple):
-    """What reaching a limit has led to, and what to do where that was not meant to be."""
+    """Consequence of reaching a limit, and the advice if it was not intended."""
 
     led_to: str
     advice: str
@@ -34,7 +34,7 @@ _REMEMBERED: Final = "let the agent's program keep less; see what it keeps: hub 
 _CONFIGS: Final = "unset what nobody needs: hub agents config NAME"
 _SERIES: Final = "see which tags have so many values: hub agents metrics NAME"
 
-# By the name that a limit is counted by; those that only slow somebody down are not told of.
+# Keyed by the name under which a limit is counted. Limits that only delay a client are not reported.
 COUNSEL: Final[Mapping[str, Counsel]] = {
     "connections": Counsel("devices were told that the hub is full", _CONNECTED),
     "connections_per_user": Counsel("devices of a user were turned away", _CONNECTED),
@@ -115,7 +115,7 @@ COUNSEL: Final[Mapping[str, Counsel]] = {
     ),
 }
 
-# What [limits] calls those that are counted by another name.
+# Settings in [limits] that are counted under another name.
 COUNTED_TOGETHER: Final = {
     "waiting_runs": ("waiting_runs_per_schedule", "waiting_runs_per_device"),
     "new_connections_per_s": ("new_connections_per_s", "new_connections_at_once"),
@@ -124,13 +124,14 @@ COUNTED_TOGETHER: Final = {
 
 
 def check_limits(reached: Callable[[], Mapping[str, int]], limits: Callable[[], Limits]) -> Check:
-    """Which limits were reached within the last hour.
+    """Return the check for limits that were reached within the last hour.
 
     Args:
-        reached: how often each was since the hub started, by its name.
-        limits: as they are now.
+        reached: returns how often each limit was reached since the hub started, by name.
+        limits: returns the limits in use.
     """
-    looks: deque[tuple[datetime, Mapping[str, int]]] = deque()  # those with news; the first may be older
+    # Snapshots whose counts changed; the first may be older than an hour.
+    looks: deque[tuple[datetime, Mapping[str, int]]] = deque()
 
     async def look(now: datetime) -> Iterable[Finding]:
         counts = {name: count for name, count in reached().items() if name in COUNSEL}
@@ -165,7 +166,7 @@ def _told(name: str, times: int, limits: Limits) -> Finding:
 
 
 def check_loop(meter: LoopMeter) -> Check:
-    """Who took so much of the hub's time within the last hour that it had to wait."""
+    """Return the check for clients and tasks that slowed down the event loop within the last hour."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         slowed = meter.slowed(LATELY.total_seconds())
@@ -185,7 +186,11 @@ def check_loop(meter: LoopMeter) -> Check:
 
 
 def check_shut_out(waiting: Callable[[], Iterable[tuple[str, float]]]) -> Check:
-    """Who failed to come in so often that it has to wait; *waiting*: each, and for how many seconds."""
+    """Return the check for clients locked out after too many failed attempts to authenticate.
+
+    Args:
+        waiting: returns each client, with the seconds for which it is locked out.
+    """
 
     async def look(now: datetime) -> Iterable[Finding]:
         longest = sorted(waiting(), key=lambda one: -one[1])

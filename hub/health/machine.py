@@ -1,4 +1,4 @@
-"""What the hub has from its machine: room on the disk, open files, a closed folder, a log that is read."""
+"""Checks of the machine: free disk space, open files, file modes, lost log lines and the watchdog."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -8,13 +8,13 @@ from typing import Final, NamedTuple
 
 from hub.health.issues import Check, Finding, error, notice, warning
 
-SCARCE_FILES: Final = 0.8  # of those that the process may open
+SCARCE_FILES: Final = 0.8  # share of the files that the process may open
 GROUP_DIR, PRIVATE_FILE = 0o750, 0o600
-LOST_LINES_TOLD: Final = timedelta(hours=1)  # after the last one that was lost
+LOST_LINES_TOLD: Final = timedelta(hours=1)  # after the last lost line
 
 
 def check_disk(full: Callable[[], str | None]) -> Check:
-    """Whether there is room for more work on the disk of the state folder; *full* says why there is none."""
+    """Return the check for a full disk of the state folder; *full* explains the lack of space, or is None."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         told = full()
@@ -26,7 +26,7 @@ def check_disk(full: Callable[[], str | None]) -> Check:
 
 
 def check_open_files(in_use: Callable[[], int], limit: Callable[[], int]) -> Check:
-    """Whether the process comes near the number of files and sockets that it may open."""
+    """Return the check for a process that nears its limit of open files and sockets."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         used, most = in_use(), limit()
@@ -44,7 +44,7 @@ def check_open_files(in_use: Callable[[], int], limit: Callable[[], int]) -> Che
 
 
 class Exposed(NamedTuple):
-    """A path that others on this machine may get at, and the mode that it should have."""
+    """Path that other users of this machine may access, its mode, and the mode that it should have."""
 
     path: Path
     mode: int
@@ -52,13 +52,13 @@ class Exposed(NamedTuple):
 
 
 def exposed_in(state: Path) -> Iterator[Exposed]:
-    """The state folder and the files in it, as far as others than their owner get at them.
+    """Yield the state folder and those of its files that users other than the owner may access.
 
-    A group may pass through the folder, on its way to the socket, and look into it.
+    The group may list and traverse the folder, because it needs the socket in it.
     """
     mode = state.stat().st_mode & 0o777
     if not mode & 0o077:
-        return  # nobody else reaches what is in it, whatever its mode says
+        return  # without access to the folder, the modes of its files do not matter
     if mode & ~GROUP_DIR:
         yield Exposed(state, mode, mode & GROUP_DIR)
     for entry in sorted(os.scandir(state), key=lambda entry: entry.name):
@@ -70,7 +70,7 @@ def exposed_in(state: Path) -> Iterator[Exposed]:
 
 
 def check_folder(state: Path) -> Check:
-    """Whether others on this machine get at what the hub keeps."""
+    """Return the check for a state folder that other users of this machine may access."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         exposed = list(exposed_in(state))
@@ -91,7 +91,7 @@ def check_folder(state: Path) -> Check:
 
 
 def check_log(dropped: Callable[[], int]) -> Check:
-    """Whether lines of the log are lost because nobody reads them."""
+    """Return the check for log lines that were dropped because the reader of stderr is too slow."""
     known, lost_at = 0, None
 
     async def look(now: datetime) -> Iterable[Finding]:
@@ -113,7 +113,7 @@ def check_log(dropped: Callable[[], int]) -> Check:
 
 
 def check_watchdog(is_managed: bool, watchdog_s: float | None) -> Check:
-    """Whether a service manager that started the hub also notices when it hangs."""
+    """Return the check for a service manager that started the hub without a watchdog."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         if not is_managed or watchdog_s is not None:

@@ -1,4 +1,4 @@
-"""The models: whether each endpoint answers, which is left alone for now, and how many runs wait for one."""
+"""Checks of the models: unreachable endpoints, open circuit breakers, and runs that wait for a model."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
@@ -12,11 +12,11 @@ from hub.health.issues import Check, Finding, error, warning
 from storage.runs import runs
 from storage.store import Store
 
-Reach = Callable[[], Awaitable[str | None]]  # what is wrong with an endpoint
+Reach = Callable[[], Awaitable[str | None]]  # returns the problem of an endpoint, or None
 
 
 def check_reach(endpoints: Mapping[str, Reach]) -> Check:
-    """Whether every endpoint answers, by the name of its model; all of them are asked at once."""
+    """Return the check that contacts the endpoints of all models concurrently, keyed by model name."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         wrong: dict[str, str] = {}
@@ -43,7 +43,7 @@ def check_reach(endpoints: Mapping[str, Reach]) -> Check:
 
 
 def check_circuits(breakers: Mapping[str, Breaker]) -> Check:
-    """Which models are left alone, since they gave no answers or have no quota left."""
+    """Return the check for models whose circuit breaker is open after failures or an exhausted quota."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         answering = [name for name, breaker in breakers.items() if breaker.circuit is Circuit.CLOSED]
@@ -69,13 +69,13 @@ def _again(breaker: Breaker, now: datetime) -> str:
 
 
 class Away(Protocol):
-    """Tells why a model is not asked; ``None`` while it is. See ``ModelGates.away``."""
+    """Callable that returns why no model is asked, or None while one is. See ``ModelGates.away``."""
 
     def __call__(self, *, allow_cloud: bool) -> str | None: ...
 
 
 def check_waiting_runs(store: Store, away: Away) -> Check:
-    """Find the models that runs wait for, since they give no answers."""
+    """Return the check for runs that wait for a model that does not answer."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         found = []

@@ -1,4 +1,4 @@
-"""What waits for people: questions that nobody has answered."""
+"""Checks of agents' questions that wait for a person."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ PATIENCE: Final = timedelta(days=1)
 
 
 def check_questions(store: Store) -> Check:
-    """People whom an agent has waited for longer than a day."""
+    """Return the check for questions that a user has not answered for more than a day."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         return [

@@ -1,4 +1,4 @@
-"""What is kept: the database's log file, backups, the audit log, and whether devices agree about the past."""
+"""Checks of stored data: write-ahead log, backups, audit log, and agreement with the devices' stores."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -14,14 +14,14 @@ from storage.runs import agreement
 from storage.runs.agreement import StoreRow
 from storage.store import Store
 
-WAL_BYTES: Final = 256 * 1024 * 1024  # the hub's own checkpoints keep it far below
+WAL_BYTES: Final = 256 * 1024 * 1024  # the hub's own checkpoints keep the log far smaller
 BACKUP_AGE: Final = timedelta(days=8)
-AGREEMENT_TOLD: Final = timedelta(days=1)  # so long it is told that both agree again
+AGREEMENT_TOLD: Final = timedelta(days=1)  # for so long a restored agreement is reported
 CHAIN_EVERY: Final = timedelta(days=1)
 
 
 def check_wal(store: Store) -> Check:
-    """Whether the write-ahead log of a SQLite file grows without end: somebody reads for hours."""
+    """Return the check for a SQLite write-ahead log that keeps growing because of a long read."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         log_bytes = (await store.read(size.measure)).log
@@ -35,7 +35,7 @@ def check_wal(store: Store) -> Check:
 
 
 def check_backup(store: Store) -> Check:
-    """Whether there is a backup that is not too old. A hub that is younger than that needs none yet."""
+    """Return the check for a missing or old backup. A hub younger than BACKUP_AGE needs none yet."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         made = await store.read(audit.list_entries, limit=1, event="backup.made")
@@ -69,7 +69,7 @@ _CAUSES: Final[Mapping[str, str]] = {
 
 
 def check_agreements(store: Store) -> Check:
-    """Devices whose rows and the ledger did not agree, because one of them was restored or lost."""
+    """Return the check for devices whose rows differed from the ledger after a restore or a loss."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         rows = await store.read(agreement.list_stores)
@@ -108,7 +108,7 @@ def _about_agreement(row: StoreRow, device: DeviceRow, now: datetime) -> Finding
 
 
 def check_chain(store: Store) -> Check:
-    """Whether somebody changed the audit log; looked at in full once a day."""
+    """Return the check for a modified audit log; the whole log is verified once a day."""
     looked_at: datetime | None = None
     known: list[Finding] = []
 

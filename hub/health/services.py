@@ -1,4 +1,4 @@
-"""Services of the hub that broke and were started again."""
+"""Checks of services of the hub that failed and were restarted."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
@@ -11,7 +11,7 @@ TOLD_FOR: Final = timedelta(hours=1)  # after the last failure of a service that
 
 
 def check_services(failures: Callable[[], Mapping[str, Failures]]) -> Check:
-    """Make a check for services that are down, or broke within the last hour."""
+    """Return the check for services that are down, or failed within the last hour."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         return [_finding(name, of) for name, of in failures().items() if of.is_down or now - of.at < TOLD_FOR]

@@ -1,4 +1,4 @@
-"""What hub.toml says that a person should know of: refused, or open to more than this machine."""
+"""Checks of hub.toml: refused or pending changes, insecure listeners and expiring certificates."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -12,19 +12,19 @@ from hub.settings.settings import Settings
 
 
 class InUse(Protocol):
-    """The settings that are in use, and how the last attempt to take up others went."""
+    """Settings in use, and the result of the last reload."""
 
     @property
     def current(self) -> Settings: ...
 
     @property
     def reading(self) -> Reading:
-        """The text that they come from, and what was found in it."""
+        """Text of the settings in use, and the problems found in it."""
         ...
 
     @property
     def refused(self) -> Sequence[Problem]:
-        """Why what the file says now was refused; empty: it was not."""
+        """Problems for which the current content of the file was refused; empty if it is in use."""
         ...
 
     @property
@@ -34,12 +34,12 @@ class InUse(Protocol):
 
     @property
     def on_last_good(self) -> bool:
-        """Whether the hub was started with the settings that were good last, for the file is broken."""
+        """True if the hub started with the last good settings because the file is broken."""
         ...
 
 
 def check_reload(settings: InUse) -> Check:
-    """Whether the hub works with what hub.toml says."""
+    """Return the check for a content of hub.toml that was refused."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         if not settings.refused:
@@ -56,7 +56,7 @@ def check_reload(settings: InUse) -> Check:
 
 
 def check_waiting(settings: InUse) -> Check:
-    """What was changed in hub.toml and does not count before a restart."""
+    """Return the check for changes in hub.toml that take effect after a restart."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         if not settings.waiting:
@@ -68,7 +68,7 @@ def check_waiting(settings: InUse) -> Check:
 
 
 def check_warnings(settings: InUse) -> Check:
-    """What ``hub check`` warns of, in the settings that are in use."""
+    """Return the check for warnings of ``hub check`` about the settings in use."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         return [
@@ -81,7 +81,7 @@ def check_warnings(settings: InUse) -> Check:
 
 
 def check_listeners(settings: InUse) -> Check:
-    """Whether other machines reach a listener without TLS."""
+    """Return the check for listeners that other machines reach without TLS."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         listen = settings.current.listen
@@ -100,7 +100,7 @@ def check_listeners(settings: InUse) -> Check:
 
 
 class Certificate(NamedTuple):
-    """A certificate in use: where, until when (aware, UTC), and why what its files say now is not in use."""
+    """Certificate in use, its expiry (aware, UTC), and why its changed files were refused."""
 
     listener: str
     ends_at: datetime
@@ -108,7 +108,7 @@ class Certificate(NamedTuple):
 
 
 def check_certificates(in_use: Callable[[], Iterable[Certificate]]) -> Check:
-    """Whether a certificate is about to end, or a new one could not be taken up."""
+    """Return the check for certificates that expire soon, or whose replacement was refused."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         return [found for one in in_use() for found in _about_certificate(one, now)]

@@ -1,4 +1,4 @@
-"""Agents and schedules that do not work, and what the hub holds back."""
+"""Checks of agents, schedules, budgets and runs that do not progress."""
 
 from collections.abc import Callable, Container, Iterable, Iterator
 from datetime import datetime, timedelta
@@ -23,11 +23,11 @@ _WHY: Final = {
     schedules.BROKEN: "it cannot be read",
 }
 
-NEEDY_FOR: Final = timedelta(minutes=5)  # a device that has just connected registers what it can
-MOST_NEEDY: Final = 500  # runs that are looked at
+NEEDY_FOR: Final = timedelta(minutes=5)  # a device that has just connected still registers its capabilities
+MOST_NEEDY: Final = 500  # runs that are examined
 
 _PROVIDER: Final = "see to the plan at the provider; hub agents resume {name} asks again at once"
-_EXHAUSTED: Final = {  # by reason: what is told, and what a person can do
+_EXHAUSTED: Final = {  # by reason: explanation and fix
     "rate_limit": ("the model's quota for agent {name} is used up", _PROVIDER),
     "billing": ("the bill of the model of agent {name} is not paid", _PROVIDER),
     "budget": (
@@ -38,7 +38,7 @@ _EXHAUSTED: Final = {  # by reason: what is told, and what a person can do
 
 
 def check_schedules(store: Store) -> Check:
-    """Schedules that paused themselves."""
+    """Return the check for schedules that the hub paused after failures."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         owners = {row.id: row.user_id for row in await store.read(agents.list_agents)}
@@ -62,9 +62,11 @@ def _which(row: ScheduleRow) -> str:
 
 
 def check_agents(store: Store, reached: Callable[[], Iterable[Reached]] = tuple) -> Check:
-    """Agents that are exhausted, or report a fault.
+    """Return the check for agents that are exhausted or report a fault.
 
-    Those that a budget holds are told with that budget, as far as this start of the hub knows it.
+    An agent that a budget in *reached* holds is left to ``check_budgets``. Budgets reached before the last
+    start
+    of the hub are not in it.
     """
 
     async def look(now: datetime) -> Iterable[Finding]:
@@ -105,7 +107,7 @@ def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]
 
 
 def check_silence(store: Store, connected: Callable[[], Container[DeviceId]]) -> Check:
-    """Agents that count as offline though their device is connected here: no run of theirs starts."""
+    """Return the check for agents that are offline though their device is connected: no run starts."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         there = connected()
@@ -128,7 +130,7 @@ def check_silence(store: Store, connected: Callable[[], Container[DeviceId]]) ->
 
 
 def check_budgets(store: Store, reached: Callable[[], Iterable[Reached]]) -> Check:
-    """Budgets of days that are used up, so that runs wait for the next one."""
+    """Return the check for daily budgets that are used up, so that runs wait for the next day."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         owners = {row.id: row for row in await store.read(agents.list_agents)}
@@ -153,7 +155,7 @@ def check_budgets(store: Store, reached: Callable[[], Iterable[Reached]]) -> Che
 
 
 def check_needs(store: Store, offered: Callable[[], Offered]) -> Check:
-    """Runs that have waited for long for what neither their agent nor their connected device has."""
+    """Return the check for runs that wait for a capability that neither agent nor device offers."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         there = offered()
@@ -169,7 +171,8 @@ def check_needs(store: Store, offered: Callable[[], Offered]) -> Check:
                 subject=row.agent_id,
                 user_id=row.user_id,
             )
-            for row in sorted(rows, key=lambda row: row.id, reverse=True)  # of an agent, the oldest is told
+            # the oldest of an agent comes last and is reported
+            for row in sorted(rows, key=lambda row: row.id, reverse=True)
             if row.device_id is not None and row.device_id in there and row.eligible_at <= long_since
         ]
 
@@ -177,7 +180,7 @@ def check_needs(store: Store, offered: Callable[[], Offered]) -> Check:
 
 
 def check_hold(held_back: Callable[[datetime], str | None]) -> Check:
-    """Whether the hub holds work back because it died again and again."""
+    """Return the check for work that the hub holds back after repeated crashes."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         told = held_back(now)

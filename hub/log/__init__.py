@@ -1,7 +1,8 @@
-"""Logs as events: a stable, dotted name in the past tense, then fields.
+"""Logging as events: a stable dotted name in the past tense, then fields.
 
-Standard logging underneath, so that libraries need nothing new. No document text, no
-token and no person's address goes into a field: ids only; what slips in is redacted.
+Events go through Python's standard logging, so libraries need no adapter. Fields contain ids only: no
+document
+text, token or personal address; any that slip in are redacted.
 """
 
 from hub.log.channel import Channel, bind

@@ -1,4 +1,4 @@
-"""Where a module logs its events, and the fields that everything inside a block bears."""
+"""Event channels of modules, and context fields that are added to every event of a block."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -21,36 +21,36 @@ def bind(**fields: object) -> Iterator[None]:
 
 
 def bound() -> Mapping[str, object]:
-    """The fields that the blocks around here add."""
+    """Return the fields that the enclosing ``bind`` blocks add."""
     return _bound.get({})
 
 
 def fields_of(record: logging.LogRecord) -> Mapping[str, object] | None:
-    """The fields of an event of ours; ``None`` for what a library logged."""
+    """Return the fields of a record logged by a ``Channel``, or None for a library's record."""
     fields: Mapping[str, object] | None = getattr(record, _FIELDS, None)
     return fields
 
 
 class Channel:
-    """Where a module logs. *name* is the module's own dotted name."""
+    """Logger of events for one module; *name* is the module's dotted name."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
 
     def debug(self, event: str, **fields: object) -> None:
-        """What only a developer asks for."""
+        """Log an event that matters only to developers."""
         self._emit(logging.DEBUG, event, fields)
 
     def info(self, event: str, **fields: object) -> None:
-        """What an operator would count."""
+        """Log an event that an operator may count."""
         self._emit(logging.INFO, event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        """It went wrong and we coped."""
+        """Log a failure that the hub handled."""
         self._emit(logging.WARNING, event, fields)
 
     def error(self, event: str, *, exc: BaseException | None = None, **fields: object) -> None:
-        """A person should look. *exc* brings its traceback along."""
+        """Log a failure that a person should examine, with the traceback of *exc*."""
         self._emit(logging.ERROR, event, fields, exc)
 
     def _emit(

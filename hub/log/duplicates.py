@@ -1,8 +1,7 @@
-"""Events that come again and again: ten a minute, then a count.
+"""Suppression of repeated events: ten a minute are logged, the others are counted.
 
-Counted by name and by whom the event is about (a run, a schedule, an agent, a device), so
-that a herd of devices is told whole and one that flaps is not. What a stranger does
-is about nobody: all of it is counted together.
+Events are counted by name and subject (run, schedule, agent or device). So events of many devices are all
+logged, while one flapping device is suppressed. Events of strangers have no subject and share one count.
 """
 
 import logging
@@ -14,12 +13,12 @@ from hub.log.channel import fields_of
 A_MINUTE: Final = 10
 WINDOW_S: Final = 60.0
 SUBJECTS: Final = ("run_id", "schedule_id", "agent_id", "device_id")
-KEYS: Final = 8_192  # beyond, whom an event is about does not count any more
-ALWAYS_TOLD: Final = ("debug.", "log.")  # what a person asked for, and this module's own counts
+KEYS: Final = 8_192  # above this number of counters, the subject is ignored
+ALWAYS_TOLD: Final = ("debug.", "log.")  # requested by a person, and the counts of this module
 
 
 class Suppressed(NamedTuple):
-    """How many of an event were not told within one window. *about* is an id, or empty."""
+    """Number of suppressed events within one window. *about* is the subject's id, or empty."""
 
     event: str
     channel: str
@@ -41,14 +40,16 @@ _Key = tuple[str, str, str]
 
 
 class Duplicates:
-    """Which records are told. Times are those of the records, epoch seconds; not for several threads."""
+    """Counters that decide whether a record is logged. Times are the records' (epoch seconds). Not
+    thread-safe.
+    """
 
     def __init__(self, most: int = A_MINUTE) -> None:
         self._most = most
-        self._windows: dict[_Key, _Window] = {}  # the one that began first comes first
+        self._windows: dict[_Key, _Window] = {}  # ordered by start time
 
     def is_told(self, record: logging.LogRecord) -> bool:
-        """Whether *record* is among the first of its kind in this minute."""
+        """Count *record* and return True if it is among the first equal ones of its window."""
         key = self._key(record)
         if key[1].startswith(ALWAYS_TOLD):
             return True
@@ -61,7 +62,7 @@ class Duplicates:
         return window.seen <= self._most
 
     def ended(self, now: float) -> Iterator[Suppressed]:
-        """What was suppressed in windows that have ended by *now*; they are forgotten."""
+        """Yield and forget the counts of windows that ended by *now* with suppressed events."""
         while self._windows:
             key, window = next(iter(self._windows.items()))
             if 0.0 <= now - window.began < WINDOW_S:

@@ -1,4 +1,4 @@
-"""An entry of the log as a line: JSON for programs, a short one for people, a priority for journald."""
+"""Formats of a log entry: JSON for programs, a short line for people, a priority prefix for journald."""
 
 import os
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from hub.log.names import readable
 from hub.log.ring import LogEntry
 from hub.printable import spelled
 
-# RFC 5424, 6.2.1; journald takes "<n>" before a line on standard error for it (sd-daemon(3)).
+# RFC 5424, 6.2.1; journald reads "<n>" at the start of a line on standard error (sd-daemon(3)).
 PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3}
 _COLOURS: Final = {"debug": "2", "warning": "33", "error": "31"}
 _TRACEBACK: Final = "traceback"
 
 
 def json_line(entry: LogEntry) -> str:
-    """One JSON object: ts (epoch seconds), level, event, channel, then the fields."""
+    """Format an entry as one JSON object: ts (epoch seconds), level, event, channel, then the fields."""
     line: dict[str, object] = {
         "ts": entry.at / 1000,
         "level": entry.level,
@@ -49,14 +49,14 @@ def short_line(entry: LogEntry, *, colour: bool = False) -> str:
 
 
 def with_priority(line: str, level: str) -> str:
-    """*line* as journald reads its priority."""
+    """Add the priority that journald reads to the start of a line."""
     return f"<{PRIORITIES[level]}>{line}"
 
 
 def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether *stream* leads to journald: JOURNAL_STREAM has its device and inode (systemd.exec(5))."""
+    """Return True if *stream* is journald's: JOURNAL_STREAM has its device and inode (systemd.exec(5))."""
     try:
         found = os.fstat(stream.fileno())
-    except (OSError, ValueError):  # no file at all
+    except (OSError, ValueError):  # the stream has no file descriptor
         return False
     return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"

@@ -1,6 +1,6 @@
-"""The log of this process: one handler that redacts, counts what repeats, keeps and writes.
+"""Log handler of this process: redacts, suppresses duplicates, keeps and writes each record.
 
-Every record passes here, whoever logged it, so no other handler is ever needed.
+It is the only handler: records of all loggers pass through it.
 """
 
 import atexit
@@ -21,19 +21,19 @@ from protocol.trace import trace_id_of
 
 log = Channel(__name__)
 
-LIBRARY_MESSAGE: Final = "library.message"  # a sentence that is not ours
+LIBRARY_MESSAGE: Final = "library.message"  # event name for records of libraries
 MAX_TRACEBACK: Final = 8_000  # characters
-OURS: Final = "hub"  # our loggers; what libraries say below a warning may have documents in it
+OURS: Final = "hub"  # the hub's root logger; debug and info records of libraries may contain documents
 
 
 class Log(logging.Handler):
-    """What ``open_log`` opened. *ring* has the last entries, *dropped* counts what was never written."""
+    """Log handler that ``open_log`` returns. *ring* keeps the last entries, *dropped* counts lost ones."""
 
     def __init__(self, writer: Writer, ring: Ring, duplicates: Duplicates) -> None:
         super().__init__()
         self.ring = ring
-        self.content = False  # documents, prompts and items may be told
-        self.suppressed = 0  # events that were counted instead of told
+        self.content = False  # True if documents, prompts and items may be logged
+        self.suppressed = 0  # events that were only counted
         self._written_from = logging.INFO
         self._writer = writer
         self._duplicates = duplicates
@@ -42,23 +42,23 @@ class Log(logging.Handler):
 
     @property
     def dropped(self) -> int:
-        """Entries that were never written, because nobody read the stream."""
+        """Number of entries that were never written because the stream was not read."""
         return self._writer.dropped
 
     @property
     def waiting(self) -> int:
-        """Entries that were not written yet."""
+        """Number of entries that are not written yet."""
         return self._writer.waiting
 
     def change(self, *, level: str, content: bool) -> None:
-        """What is logged from now on: *level* and above is written, and info is kept in any case."""
+        """Change the log's settings: write entries from *level* on; keep info entries in any case."""
         self._written_from = logging.getLevelNamesMapping()[level.upper()]
         logging.getLogger(OURS).setLevel(min(self._written_from, logging.INFO))
         logging.getLogger().setLevel(max(self._written_from, logging.WARNING))
         self.content = content
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take a record; never waits, never raises."""
+        """Process a record. Never blocks, never raises."""
         try:
             self._tell_counts(record.created)
             if self._duplicates.is_told(record):
@@ -71,23 +71,24 @@ class Log(logging.Handler):
             self.handleError(record)
 
     def tidy(self) -> None:
-        """Tell the counts of what was suppressed and dropped, though nothing is logged just now."""
+        """Log the counts of suppressed and dropped entries, even if no other event is logged now."""
         self.acquire()
         try:
-            self._tell_counts(logging.makeLogRecord({}).created)  # the clock that records are stamped by
+            self._tell_counts(logging.makeLogRecord({}).created)  # the clock that stamps records
         finally:
             self.release()
 
     def take_unraisable(self) -> None:
-        """From now on, until it is closed: what broke where nobody can catch it is an event, too.
+        """Log unraisable exceptions as events from now on, until the log is closed.
 
-        Python would write it to standard error beside the log, as often as it happens; a stranger's TLS
-        hello can make it happen. What breaks in the event loop is logged by asyncio itself.
+        Python would write each of them to standard error, outside the log; a stranger's TLS hello can cause
+        them.
+        Errors in the event loop are logged by asyncio itself.
         """
         sys.unraisablehook = _tell_unraisable
 
     def close(self) -> None:
-        """Write what waits. Twice is once."""
+        """Write the waiting entries and stop. Further calls have no effect."""
         if sys.unraisablehook is _tell_unraisable:
             sys.unraisablehook = sys.__unraisablehook__
         self._writer.close()
@@ -135,13 +136,13 @@ def open_log(
     """Send every event of this process to *stream* (standard error), as JSON unless it is a terminal.
 
     Args:
-        content: what documents say may be logged.
-        entries: so many are kept.
-        queue: so many may wait to be written; further ones are dropped.
-        repeats: so many of an event are told in a minute; further ones are counted.
+        content: True if document content may be logged.
+        entries: number of entries that are kept.
+        queue: number of entries that may wait for the writer; further ones are dropped.
+        repeats: number of equal events that are logged in a minute; further ones are counted.
 
     Returns:
-        the log, which is closed at the process's end at the latest; an earlier one is closed now.
+        the open log; it is closed at the end of the process at the latest. An earlier log is closed now.
     """
     stream = stream or sys.stderr
     writer = Writer(stream, _spelling(stream, environ), most=queue, on_idle=lambda: opened.tidy())
@@ -157,13 +158,13 @@ def open_log(
 
 
 def _tell_unraisable(broke: "sys.UnraisableHookArgs") -> None:
-    """The hook: *broke* must not outlive the call, so all of it is spelled out in it."""
+    """Log an unraisable exception; the hook must not keep *broke* beyond the call, so it is formatted now."""
     what = broke.err_msg or "Exception ignored in"
     log.error("process.unraisable", exc=broke.exc_value, what=f"{what}: {broke.object!r}")
 
 
 def _spelling(stream: TextIO, environ: Mapping[str, str]) -> Callable[[LogEntry], str]:
-    """How entries are written to *stream*."""
+    """Return the function that formats entries for *stream*."""
     if stream.isatty():
         has_colour = "NO_COLOR" not in environ
         return lambda entry: short_line(entry, colour=has_colour)

@@ -1,7 +1,7 @@
-"""What must not be read in a log, taken out of texts and fields.
+"""Redaction of secrets and document content in log texts and fields.
 
-Tokens and keys are known by how they look, passwords by where they stand, and what
-documents say by the name of its field. It is the last line: nothing of it should get here.
+Tokens and keys are recognized by their form, passwords by their context, and document content by the name
+of its field. This is the last line of defence: callers should not log any of it.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Final
 REDACTED: Final = "[redacted]"
 MAX_TEXT: Final = 2_000  # characters of one value
 
-# Names of fields whose value is never told.
+# Names of fields whose value is always redacted.
 SECRET_FIELDS: Final = frozenset(
     {
         "access_token",
@@ -33,7 +33,7 @@ SECRET_FIELDS: Final = frozenset(
         "token",
     }
 )
-# Names of fields that hold what documents say, told with log.content = true alone.
+# Names of fields with document content, logged only with log.content = true.
 CONTENT_FIELDS: Final = frozenset(
     {"completion", "content", "data", "document", "item", "items_found", "prompt", "quote", "text"}
 )
@@ -42,7 +42,8 @@ _NAMES: Final = (
     r"(?:api_?key|access_token|refresh_token|client_secret|code_verifier|device_code"
     r"|password|passphrase|passwd|secret|token)"
 )
-_TOKEN_ID: Final = (  # of an actor or a credential, ``token:ID``: it tells who it was, and opens nothing
+# Id of an actor or a credential, ``token:ID``: it identifies the owner but grants no access.
+_TOKEN_ID: Final = (
     r"(?<=\btoken:)[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}(?![\w-])"
 )
 _SECRETS: Final = re.compile(
@@ -66,24 +67,24 @@ _SECRETS: Final = re.compile(
     ),
     re.IGNORECASE | re.DOTALL,
 )
-# What stands before the key in a problem of hub.toml, which never repeats the value that it is about.
+# Text before the key in a problem of hub.toml, which never quotes the value.
 _OUR_PROBLEM: Final = re.compile(r"\.toml:\d+:\d+: (?:error|warning): (?:\w+\.)+\Z")
-_ID: Final = re.compile(r"[0-9a-f-]{1,40}\Z")  # most values are one, and no secret looks like it
-# How pydantic quotes what it was given.
+_ID: Final = re.compile(r"[0-9a-f-]{1,40}\Z")  # most values are ids, and no secret has this form
+# Pydantic's quotation of invalid input.
 _QUOTED_INPUT: Final = re.compile(r"(input_value=).*?(?=, input_type=|\]$|\Z)", re.DOTALL)
 
 
 def redact(text: str, *, content: bool = False) -> str:
-    """*text* without secrets; without what documents say, where an error quotes it, unless *content*."""
+    """Return *text* without secrets; also without content that an error quotes, unless *content*."""
     text = _SECRETS.sub(_replaced, text)
     return text if content or "input_value=" not in text else _QUOTED_INPUT.sub(rf"\1{REDACTED}", text)
 
 
 def redact_fields(fields: Mapping[str, object], *, content: bool = False) -> dict[str, object]:
-    """*fields* as plain values, redacted, each text at most MAX_TEXT characters.
+    """Return *fields* as plain values, redacted, each text at most MAX_TEXT characters.
 
     Args:
-        content: what documents say may be told.
+        content: True if document content may be logged.
     """
     return {
         name: REDACTED if _is_hidden(name, value, content) else _plain(value, content)
@@ -92,7 +93,7 @@ def redact_fields(fields: Mapping[str, object], *, content: bool = False) -> dic
 
 
 def shortened(text: str, most: int = MAX_TEXT) -> str:
-    """*text*, or its two ends where it is longer than *most* characters."""
+    """Return *text*, or its two ends if it is longer than *most* characters."""
     if len(text) <= most:
         return text
     end = most // 2
@@ -101,7 +102,7 @@ def shortened(text: str, most: int = MAX_TEXT) -> str:
 
 def _is_hidden(name: object, value: object, content: bool) -> bool:
     if value is None or isinstance(value, bool | int | float):
-        return False  # a count of tokens is no token
+        return False  # a count of tokens is not a token
     return name in SECRET_FIELDS or (not content and name in CONTENT_FIELDS)
 
 
@@ -120,7 +121,7 @@ def _plain(value: object, content: bool) -> object:
 
 
 def _replaced(found: re.Match[str]) -> str:
-    """What stands before the secret is kept: it tells which it was."""
+    """Return the replacement for a secret; the text before it is kept, as it tells its type."""
     if found.lastgroup == "named" and _OUR_PROBLEM.search(found.string, 0, found.start("named")):
         return found.group()
     kept = found.group(found.lastgroup) if found.lastgroup else ""

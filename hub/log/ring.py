@@ -1,7 +1,7 @@
-"""The last entries of the log, numbered, for whoever looks at a running hub.
+"""Ring buffer of the last log entries, numbered, for the log views of a running hub.
 
-Filled from any thread; read and waited for on the event loop. What falls out at the
-old end is gone: a reader that was away for longer sees it by the numbers.
+Entries are added from any thread, and read and awaited on the event loop. The oldest entries are
+discarded; a reader notices missing entries by their numbers.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ ENTRIES: Final = 2_000  # some minutes of a busy hub; about 1 MiB
 
 
 class LogEntry(msgspec.Struct, frozen=True):
-    """One event that was logged, redacted.
+    """Logged event, redacted.
 
     Attributes:
-        seq: 1 for the first of this process; without gaps.
+        seq: sequence number without gaps; 1 is the first entry of this process.
         at: epoch milliseconds.
         level: debug, info, warning or error.
-        event: its stable name.
+        event: the event's stable name.
         channel: the module that logged it.
         fields: plain values: texts, numbers, lists and mappings of them.
     """
@@ -36,7 +36,7 @@ class LogEntry(msgspec.Struct, frozen=True):
 
 
 class Ring:
-    """At most *most* entries, the newest."""
+    """Ring buffer of the newest *most* entries."""
 
     def __init__(self, most: int = ENTRIES) -> None:
         self._entries: deque[LogEntry] = deque(maxlen=most)
@@ -46,35 +46,35 @@ class Ring:
 
     @property
     def last(self) -> int:
-        """The number of the newest entry; 0 while there is none."""
+        """Sequence number of the newest entry; 0 if the ring is empty."""
         return self._last
 
     @property
     def first(self) -> int:
-        """The number of the oldest entry that is still here; ``last + 1`` while there is none."""
+        """Sequence number of the oldest kept entry; ``last + 1`` if the ring is empty."""
         return self._last - len(self._entries) + 1
 
     def append(self, *, at: int, level: str, event: str, channel: str, fields: dict[str, object]) -> LogEntry:
-        """Add an entry, which gets the next number. Never waits for a reader."""
+        """Append an entry with the next sequence number. Never blocks on readers."""
         with self._lock:
             self._last += 1
             entry = LogEntry(self._last, at, level, event, channel, fields)
             self._entries.append(entry)
             waiting, self._waiting = self._waiting, set()
         for loop, waiter in waiting:
-            with suppress(RuntimeError):  # its loop has ended
+            with suppress(RuntimeError):  # its loop is closed
                 loop.call_soon_threadsafe(_wake, waiter)
         return entry
 
     def since(self, seq: int) -> list[LogEntry]:
-        """The entries after number *seq*, the oldest first; what has fallen out is not among them."""
+        """Return the kept entries after number *seq*, the oldest first; discarded entries are missing."""
         with self._lock:
             if self._last - seq >= len(self._entries):
                 return list(self._entries)
             return [self._entries[index] for index in range(seq - self._last, 0)]
 
     async def wait(self, seq: int) -> None:
-        """Until there is an entry after number *seq*."""
+        """Wait until an entry after number *seq* exists."""
         while True:
             loop = asyncio.get_running_loop()
             waiter = loop.create_future()

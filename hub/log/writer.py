@@ -1,7 +1,6 @@
-"""Lines on their way out: a queue that never blocks, and the thread that empties it.
+"""Queue of log entries that never blocks its callers, and the thread that writes them.
 
-Whoever logs goes on at once. When nobody reads the stream, the queue fills; what does
-not fit any more is dropped and counted.
+If the stream is not read, the queue fills up; further entries are dropped and counted.
 """
 
 import queue
@@ -11,18 +10,18 @@ from typing import Final, TextIO
 
 from hub.log.ring import LogEntry
 
-QUEUE: Final = 8_192  # entries that wait; a few MiB, and some seconds of the worst flood
+QUEUE: Final = 8_192  # a few MiB; some seconds of the heaviest load
 AT_ONCE: Final = 256  # lines in one write
 IDLE_S: Final = 5.0
-CLOSE_S: Final = 2.0  # what a stream that nobody reads may hold up the end of the process
+CLOSE_S: Final = 2.0  # seconds that a blocked stream may delay the end of the process
 
 
 class Writer:
-    """Writes entries to *stream*, in order.
+    """Writer of entries to *stream*, in order.
 
     Args:
-        line: an entry's line, without its end.
-        on_idle: called by the thread when nothing came for some seconds.
+        line: formats an entry as a line without its newline.
+        on_idle: called by the thread if no entry came for some seconds.
     """
 
     def __init__(
@@ -44,23 +43,23 @@ class Writer:
 
     @property
     def waiting(self) -> int:
-        """Entries that were not written yet."""
+        """Number of entries that are not written yet."""
         return self._queue.qsize()
 
     @property
     def has_room(self) -> bool:
-        """Whether the stream is read again, after entries were dropped."""
+        """True if the queue is at most half full, so that the stream is read again after drops."""
         return self.waiting < self._most // 2
 
     def put(self, entry: LogEntry) -> None:
-        """Have *entry* written, or drop it."""
+        """Queue *entry* for writing, or drop it if the queue is full."""
         if self._queue.qsize() >= self._most:
             self.dropped += 1
         else:
             self._queue.put(entry)
 
     def close(self) -> None:
-        """Write what waits, as far as that goes within CLOSE_S. Twice is once."""
+        """Write the waiting entries, for at most CLOSE_S seconds. Further calls have no effect."""
         self._queue.put(None)
         self._thread.join(CLOSE_S)
 
@@ -85,5 +84,5 @@ class Writer:
         try:
             self._stream.write("".join(f"{self._line(entry)}\n" for entry in entries))
             self._stream.flush()
-        except (OSError, ValueError):  # the disk is full, the reader has gone, the stream was closed
+        except (OSError, ValueError):  # the disk is full, or the stream is closed at either end
             self.dropped += len(entries)

@@ -1,4 +1,4 @@
-"""How the hub calls others: which addresses it may reach, and a client that keeps to that."""
+"""Outbound HTTP calls of the hub: rules for addresses, and a client that enforces them."""
 
 from httpx2 import DecodingError, InvalidURL, TransportError
 

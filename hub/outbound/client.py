@@ -1,7 +1,7 @@
-"""A client for every URL that the hub calls: it resolves, judges and pins addresses, and reads only so much.
+"""HTTP client of the hub: checks and pins the addresses it connects to, and limits the size of answers.
 
-Redirects are not followed. Proxies of the environment are not used: behind one
-nobody could say which address is called.
+Redirects are not followed. The environment's proxies are not used: the hub could not check the address that a
+proxy calls.
 """
 
 import ssl
@@ -27,26 +27,26 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class AnswerTooLarge(Exception):
-    """The other side sent more than we read; the rest was left."""
+    """Answer longer than the client's limit; the rest was not read."""
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
-    """The addresses of *host*, as this machine's resolver orders them. Raises OSError."""
+    """Resolve *host* to addresses in the order of this machine's resolver. Raises OSError."""
     found = await anyio.getaddrinfo(host, port, type=SOCK_STREAM)
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 
 class OutboundClient(httpx2.AsyncClient):
-    """Calls what the rules allow. Answers are read whole, up to *max_answer_bytes* after decompression.
+    """HTTP client that enforces the outbound rules and reads answers whole.
 
     Args:
-        insecure: plain http may be used for other machines too.
-        read_timeout_s: the longest silence of the other side.
-        connections: at once.
-        max_answer_bytes: the rest of a longer answer is not read.
-        on_refused: told a word for each call that a rule ended: "address" or "too_large".
-        resolve: who is asked about names; this machine by default.
-        tls: who is trusted; what this machine trusts by default.
+        insecure: also allow plain http to other machines.
+        read_timeout_s: the longest silence of the server, in seconds.
+        connections: number of concurrent connections.
+        max_answer_bytes: limit of an answer's body after decompression, in bytes.
+        on_refused: called with "address" or "too_large" for each call that a rule ended.
+        resolve: resolver of host names; this machine's by default.
+        tls: TLS context; this machine's trust store by default.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class OutboundClient(httpx2.AsyncClient):
             timeout=httpx2.Timeout(read_timeout_s, connect=CONNECT_TIMEOUT_S),
             follow_redirects=False,
             trust_env=False,
-            # One client calls for many accounts: what one was told to remember is not shown for another.
+            # One client serves many accounts: a cookie of one account must not be sent for another.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
         self._max_answer_bytes = max_answer_bytes
@@ -76,8 +76,8 @@ class OutboundClient(httpx2.AsyncClient):
         """Send *request* and read its answer whole.
 
         Raises:
-            AddressRefused: a rule is against it; nothing was sent.
-            AnswerTooLarge: there was more of it than is read.
+            AddressRefused: a rule forbids the address; nothing was sent.
+            AnswerTooLarge: the answer is longer than the limit.
         """
         try:
             response = await super().send(request, **{**options, "stream": True, "follow_redirects": False})
@@ -108,7 +108,7 @@ async def _read(response: httpx2.Response, most: int) -> bytes:
 
 
 class _Transport(httpx2.AsyncBaseTransport):
-    """Connections that are made by ``_Network``; a URL is judged before it is asked."""
+    """Transport over connections of ``_Network``; checks each URL before the request is sent."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class _Transport(httpx2.AsyncBaseTransport):
 
 
 class _Body(httpx2.AsyncByteStream):
-    """What is still to be read of an answer."""
+    """Remaining stream of an answer's body."""
 
     def __init__(self, answer: httpcore2.Response) -> None:
         self._answer = answer
@@ -172,9 +172,9 @@ class _Body(httpx2.AsyncByteStream):
 
 
 class _Network(httpcore2.AsyncNetworkBackend):
-    """Makes connections to addresses that were judged, never to a name: it could resolve otherwise then.
+    """Network that connects to checked addresses, never to a name, which could resolve differently.
 
-    The name stays what TLS checks the certificate against.
+    TLS still checks the certificate against the name.
     """
 
     def __init__(self, rules: OutboundRules, resolve: Resolve) -> None:
@@ -186,15 +186,15 @@ class _Network(httpcore2.AsyncNetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the library has it so
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature of the library
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         """Connect to the first address of *host* that answers, all within *timeout* seconds.
 
         Raises:
-            AddressRefused: it has none that may be called.
-            httpcore2.ConnectError, httpcore2.ConnectTimeout: none of them answered.
+            AddressRefused: no address of the host may be called.
+            httpcore2.ConnectError, httpcore2.ConnectTimeout: no address answered.
         """
         failure: Exception = httpcore2.ConnectError(f"{host} has no address")
         with _in_time(timeout):
@@ -217,12 +217,12 @@ class _Network(httpcore2.AsyncNetworkBackend):
 
 @cache
 def _trust_store() -> ssl.SSLContext:
-    """Return the TLS context of all clients: reading the certificate authorities takes 40 ms of the loop."""
+    """Return the TLS context shared by all clients: loading the trust store blocks the loop for 40 ms."""
     return httpx2.create_ssl_context()
 
 
 def was_never_sent(error: httpx2.TransportError) -> bool:
-    """Whether the call failed before a byte of it had left: no connection was made."""
+    """Return True if the call failed before its first byte was sent, as no connection was established."""
     return isinstance(
         error.__cause__, httpcore2.ConnectError | httpcore2.ConnectTimeout | httpcore2.PoolTimeout
     )
@@ -239,7 +239,7 @@ def _in_time(seconds: float | None) -> Iterator[None]:
 
 @contextmanager
 def _as_httpx() -> Iterator[None]:
-    """Errors of the connections as those of the client's library."""
+    """Convert the connections' errors to the errors of the client's library."""
     try:
         yield
     except httpcore2.TimeoutException as error:

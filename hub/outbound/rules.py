@@ -1,8 +1,9 @@
-"""Which addresses the hub may call: public ones over https, this machine, and what hub.toml allows.
+"""Rules for the addresses that the hub may call: public over https, this machine, and configured ones.
 
-A URL may come to point into the operator's own network by a mistake, by a redirect,
-or by a name whose owner lets it resolve to an inner address. So an address is judged
-after it was resolved, and the connection goes to that very address. Pure.
+A URL may point into the operator's own network by mistake, by a redirect, or by a name that resolves to an
+internal address. So an address is checked after its name was resolved, and the connection goes to exactly
+that
+address. This module does no I/O.
 """
 
 from collections.abc import Iterable
@@ -16,13 +17,13 @@ from protocol.errors import ErrorCode, HubError
 
 
 class AddressRefused(HubError):
-    """The hub does not call this address; nothing was sent."""
+    """Address that the outbound rules forbid; nothing was sent."""
 
     code = ErrorCode.ADDRESS_REFUSED
 
 
 class OutboundRules(msgspec.Struct, frozen=True):
-    """What may be called beside public addresses over https and services of this machine.
+    """Destinations allowed in addition to public addresses over https and this machine's services.
 
     Attributes:
         hosts: names that may resolve to any address.
@@ -34,10 +35,10 @@ class OutboundRules(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, allow: Iterable[str]) -> Self:
-        """Read ``[outbound] allow``: names of hosts, addresses, and networks such as 10.0.0.0/8.
+        """Parse ``[outbound] allow``: host names, addresses, and networks such as 10.0.0.0/8.
 
         Raises:
-            ValueError: saying which entry is none of these.
+            ValueError: an entry is none of these; the message names it.
         """
         hosts: set[str] = set()
         networks: list[Network] = []
@@ -51,13 +52,13 @@ class OutboundRules(msgspec.Struct, frozen=True):
         return cls(frozenset(hosts), tuple(networks))
 
     def judge_url(self, scheme: str, host: str, *, insecure: bool = False) -> None:
-        """Judge what can be seen before a name is resolved.
+        """Check the parts of a URL that need no name resolution.
 
         Args:
-            insecure: plain http may be used for hosts elsewhere too.
+            insecure: also allow plain http to other machines.
 
         Raises:
-            AddressRefused: http to another machine, or no web address at all.
+            AddressRefused: http to another machine, or a scheme other than http and https.
         """
         if scheme == "https" or (scheme == "http" and (insecure or is_this_machine(host))):
             return
@@ -66,13 +67,13 @@ class OutboundRules(msgspec.Struct, frozen=True):
         raise AddressRefused(f"{scheme}://{host}: only https is called")
 
     def judge(self, host: str, resolved: Iterable[str]) -> list[str]:
-        """Those addresses of *host* that may be called, in their order.
+        """Return the resolved addresses of *host* that may be called, in their order.
 
         Args:
-            resolved: what the name resolved to, or the host itself where it is an address.
+            resolved: addresses of the name, or the host itself if it is an address.
 
         Raises:
-            AddressRefused: there is none among them; it says why.
+            AddressRefused: no address may be called; the message says why.
         """
         fitting, refused = [], []
         for address in resolved:
@@ -89,7 +90,7 @@ class OutboundRules(msgspec.Struct, frozen=True):
         return fitting
 
     def _why_not(self, host: str, address: Ip) -> str | None:
-        """Why *host* may not be called at *address*; ``None`` if it may."""
+        """Return why *host* may not be called at *address*, or None if it may."""
         if host.lower().rstrip(".") in self.hosts or self._is_listed(address):
             return None
         inner = inner_of(address)
@@ -104,7 +105,7 @@ class OutboundRules(msgspec.Struct, frozen=True):
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether *host*, as a URL has it, names this machine and could name no other."""
+    """Return True if *host*, as spelled in a URL, can only name this machine."""
     try:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:

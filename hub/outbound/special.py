@@ -1,8 +1,8 @@
-"""Addresses that are not those of a machine on the internet.
+"""Special-purpose addresses, which belong to no machine on the internet.
 
-From IANA's registries of special-purpose addresses for IPv4 and IPv6 (RFC 6890 and what was
-registered since) and of the IPv6 address space. Spelled out here, because what
-Python's ``ipaddress`` calls global differs from one release to the next. Pure.
+Source: IANA's registries of special-purpose addresses for IPv4 and IPv6 (RFC 6890 and later registrations)
+and of the IPv6 address space. They are listed here because ``is_global`` of Python's ``ipaddress``
+differs between releases. This module does no I/O.
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -11,14 +11,14 @@ from typing import Final
 Ip = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# Where clouds answer questions about the machine, keys included. Most are in networks that are
-# refused anyway; they are named so that the refusal says what was nearly asked.
+# Metadata services of clouds, which hand out keys. Most lie in refused networks anyway; they are listed so
+# that the refusal names the metadata service.
 _METADATA: Final = frozenset(
     map(ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"))
 )
-_INTERNET_6: Final = IPv6Network("2000::/3")  # all that is given out to anybody
+_INTERNET_6: Final = IPv6Network("2000::/3")  # all global unicast addresses that are assigned
 _SET_ASIDE: Final = "in a network that is set aside, and no machine's on the internet"
-# The first that fits.
+# The first match counts.
 _KINDS_4: Final = tuple(
     (IPv4Network(network), kind)
     for network, kind in (
@@ -27,16 +27,16 @@ _KINDS_4: Final = tuple(
         ("169.254.0.0/16", "link-local"),
         ("224.0.0.0/4", "a group of machines"),
         ("10.0.0.0/8", "in a private network"),
-        ("100.64.0.0/10", "in a private network"),  # of a provider, before its translation
+        ("100.64.0.0/10", "in a private network"),  # of a provider, before carrier-grade NAT
         ("172.16.0.0/12", "in a private network"),
         ("192.168.0.0/16", "in a private network"),
         ("0.0.0.0/8", _SET_ASIDE),
-        ("192.0.0.0/24", _SET_ASIDE),  # for protocols
-        ("192.0.2.0/24", _SET_ASIDE),  # for documents, as the two below
+        ("192.0.0.0/24", _SET_ASIDE),  # for protocol assignments
+        ("192.0.2.0/24", _SET_ASIDE),  # for documentation, as are the next two
         ("198.51.100.0/24", _SET_ASIDE),
         ("203.0.113.0/24", _SET_ASIDE),
-        ("192.88.99.0/24", _SET_ASIDE),  # was of 6to4 relays
-        ("198.18.0.0/15", _SET_ASIDE),  # for measurements
+        ("192.88.99.0/24", _SET_ASIDE),  # formerly 6to4 relays
+        ("198.18.0.0/15", _SET_ASIDE),  # for benchmarks
         ("240.0.0.0/4", _SET_ASIDE),
     )
 )
@@ -48,10 +48,10 @@ _KINDS_6: Final = tuple(
         ("fe80::/10", "link-local"),
         ("ff00::/8", "a group of machines"),
         ("fc00::/7", "in a private network"),
-        ("fec0::/10", "in a private network"),  # as it was spelled until 2004
-        ("64:ff9b:1::/48", "in a private network"),  # an IPv4 one, behind a translation of its own
-        ("2001::/23", _SET_ASIDE),  # for protocols: Teredo, ORCHID, measurements and more
-        ("2001:db8::/32", _SET_ASIDE),  # for documents, as the one below
+        ("fec0::/10", "in a private network"),  # site-local addresses, deprecated in 2004
+        ("64:ff9b:1::/48", "in a private network"),  # IPv4 addresses behind a local NAT64
+        ("2001::/23", _SET_ASIDE),  # for protocols: Teredo, ORCHID, benchmarks and others
+        ("2001:db8::/32", _SET_ASIDE),  # for documentation, as is the next
         ("3fff::/20", _SET_ASIDE),
     )
 )
@@ -61,9 +61,9 @@ _6TO4: Final = IPv6Network("2002::/16")
 
 
 def kind_of(address: Ip) -> str | None:
-    """What keeps *address* from being one on the internet, as a part of a sentence; ``None`` if it is one.
+    """Return why *address* is not a public one, as a part of a sentence, or None if it is public.
 
-    An IPv6 address that stands for an IPv4 one is of that one's kind.
+    An IPv6 address that embeds an IPv4 address is classified as that address.
     """
     if address in _METADATA:
         return "where a cloud tells about this machine"
@@ -78,7 +78,7 @@ def kind_of(address: Ip) -> str | None:
 
 
 def inner_of(address: Ip) -> IPv4Address | None:
-    """The IPv4 address that an IPv6 one stands for (mapped, NAT64, 6to4): that is who is reached."""
+    """Return the IPv4 address that an IPv6 address embeds (mapped, NAT64, 6to4), or None."""
     if not isinstance(address, IPv6Address):
         return None
     if address in _MAPPED or address in _NAT64:
