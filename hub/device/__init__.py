@@ -1,1 +1,1 @@
-"""The other end of the wire: the reference device. Imports ``protocol`` and ``hub.text`` alone."""
+"""Reference device: the client end of the protocol. Imports ``protocol`` and ``hub.text`` only."""

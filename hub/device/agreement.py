@@ -1,8 +1,8 @@
-"""The past of a device's file, as its hub asks for it: how far it has come, and which calls it has done.
+"""History of a device's file for its hub: change counter, written rows and completed calls.
 
-Each call that changed a row gets the next number, and another one when the hub has confirmed the owner's
-word on it. So whoever knows the file up to a number asks for what is behind it. Plain functions over a
-connection, inside the caller's transaction.
+Each call that changed a row gets the next counter value, and another one when the hub has confirmed the
+owner's verdict on the row. So a hub that knows the file up to a counter asks for the changes after it. Plain
+functions over a connection, inside the caller's transaction.
 """
 
 import sqlite3
@@ -19,7 +19,7 @@ from protocol.handshake import StoreMark, Welcome
 from protocol.tables import TABLES, DeviceTable, Filler, TableName
 from protocol.work import ToolCall
 
-_MOST_DATA_BYTES: Final = 8_192  # of one row; a longer one is listed without its fields
+_MOST_DATA_BYTES: Final = 8_192  # of one row; a longer row is listed without its fields
 
 _LISTED: Final = """
 SELECT calls.*, reviews.tbl AS written_tbl, reviews.row_id AS written_row, reviews.written,
@@ -32,26 +32,26 @@ _WRITTEN: Final = "SELECT 1 FROM reviews WHERE tbl = ? AND row_id = ? AND hub = 
 
 
 def read_mark(db: sqlite3.Connection) -> StoreMark | None:
-    """Return the file's own mark; None: it has none yet."""
+    """Return the mark of the file, or None if it has none yet."""
     found = db.execute("SELECT id, counter FROM store").fetchone()
     return None if found is None else StoreMark(id=found[0], counter=found[1])
 
 
 def make_mark(db: sqlite3.Connection, store_id: str) -> None:
-    """Give a file its first mark."""
+    """Write the first mark of a file."""
     db.execute(
         "INSERT INTO store (only, id, counter) SELECT 1, ?, coalesce(max(counter), 0) FROM calls", (store_id,)
     )
 
 
 def next_counter(db: sqlite3.Connection) -> int:
-    """Count one change, and return its number."""
+    """Increment the change counter and return it."""
     (counter,) = db.execute("UPDATE store SET counter = counter + 1 RETURNING counter").fetchone()
     return int(counter)
 
 
 def note_confirmed(db: sqlite3.Connection, call_ids: list[str]) -> None:
-    """Count the owner's words that a hub has confirmed: one that is restored has to hear of them again."""
+    """Assign new counter values to confirmed verdicts, so that a restored hub receives them again."""
     for call_id in call_ids:
         known = db.execute(
             "SELECT 1 FROM calls WHERE call_id = ? AND counter IS NOT NULL", (call_id,)
@@ -61,10 +61,10 @@ def note_confirmed(db: sqlite3.Connection, call_ids: list[str]) -> None:
 
 
 def note_welcome(db: sqlite3.Connection, welcome: Welcome, fresh_id: str) -> str | None:
-    """Remember how far the hub knows this file. Returns a sentence for its owner where both are compared.
+    """Store the counter up to which the hub knows this file. Return a message for the owner, or None.
 
-    A file that the hub knows further than it has come is an older copy of itself. It gets *fresh_id*, so
-    that numbers that are given again are not taken for those that were lost.
+    There is a message if hub and device compare their rows. If the hub's counter is ahead of the file's, the
+    file is an older copy. It gets *fresh_id*, so that reused counter values are not taken for the lost ones.
     """
     mark, known = read_mark(db), welcome.store
     if mark is None or known is None:
@@ -75,8 +75,8 @@ def note_welcome(db: sqlite3.Connection, welcome: Welcome, fresh_id: str) -> str
         db.execute("UPDATE store SET id = ?", (fresh_id,))
         told = "this device's file is older than the hub knows it: what is missing comes again"
     elif known.id == mark.id and hub_id == welcome.hub_id and known.counter < (hub_counter or 0):
-        # A hub that begins to compare from the start says 0, whether an operator asked for that or the hub
-        # has seen that something was lost; any other number comes of a hub that was restored.
+        # A hub that compares from the start sends 0, on an operator's request or after a loss. Any other
+        # lower counter means that the hub was restored.
         told = (
             "the hub knows less of this device's rows than before: it is told of them again"
             if known.counter
@@ -88,16 +88,16 @@ def note_welcome(db: sqlite3.Connection, welcome: Welcome, fresh_id: str) -> str
 
 
 def list_rows(db: sqlite3.Connection, call: ToolCall, hub: str) -> dict[str, object]:
-    """Do ``rows.list``: a page of the rows that *hub* wrote, as far as the answer holds them.
+    """Execute ``rows.list``: return one page of the rows that *hub* wrote.
 
     Raises:
-        Refusal: ``since`` is no counter.
+        Refusal: ``since`` is not a counter.
     """
     since = call.data.get("since", 0)
     if not isinstance(since, int) or isinstance(since, bool) or since < 0:
         raise Refusal(ErrorCode.BAD_RECORD, "since: expected the counter that the last page ended with")
     mark = read_mark(db)
-    assert mark is not None  # a file that is served has one
+    assert mark is not None  # every served file has a mark
     listed: list[ListedRow] = []
     size, more = 0, False
     for found in db.execute(_LISTED, (since, hub, call.limit + 1)):
@@ -112,10 +112,10 @@ def list_rows(db: sqlite3.Connection, call: ToolCall, hub: str) -> dict[str, obj
 
 
 def list_known(db: sqlite3.Connection, call: ToolCall, hub: str) -> dict[str, object]:
-    """Do ``rows.known``: of the calls and rows that were asked about, those of *hub* that are here.
+    """Execute ``rows.known``: return those of the requested calls and rows of *hub* that exist in this file.
 
     Raises:
-        Refusal: it asks about too many, or not about ids.
+        Refusal: too many ids, or values that are not ids.
     """
     calls, asked = _ids(call.data, "calls"), _ids(call.data, "rows")
     done = [id for id in calls if db.execute(_DONE, (id, hub)).fetchone()]
@@ -159,7 +159,7 @@ def _listed(db: sqlite3.Connection, found: sqlite3.Row) -> ListedRow:
 
 
 def _shown(db: sqlite3.Connection, table: DeviceTable, row: Record, *, is_open: bool) -> Record:
-    """Return what a hub may see of *row*, without what the device and the flags say."""
+    """Return the fields of *row* that a hub may see, without those that the device or flags provide."""
     is_open = is_open and not proposals.is_owned(db, table, row["id"])
     said = {column.name for column in table.columns if column.filler in (Filler.MODEL, Filler.PERSON)}
     told = said & {*proposals.seen_fields(table, row, is_open=is_open)}

@@ -1,7 +1,7 @@
-"""Tells the hub what was answered here: looks into the file now and then, and sends what is new.
+"""Sends the owner's answers to the hub: polls the file for unconfirmed answers over one connection.
 
-Over one connection, one answer at a time. What a hub has confirmed is remembered in the file, so an
-answer that was told to a hub that did not say so is told again, and counts once.
+Answers are sent one at a time. Confirmed answers are marked in the file; an answer without a confirmation is
+sent again, and the hub counts it once.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,35 +19,35 @@ from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import Parameters
 
-LOOK_EVERY_S: Final = 3.0  # it costs one PRAGMA as long as nobody wrote
-MOST: Final = 20  # looked up at once
+LOOK_EVERY_S: Final = 3.0  # an unchanged file costs one PRAGMA
+MOST: Final = 20  # answers read at once
 ANSWER_WITHIN_S: Final = 30.0
 
 log = Channel(__name__)
 
 
 class Words(Protocol):
-    """What was answered in the file, and where the hub takes it. *name* tells apart who looks."""
+    """Unconfirmed answers in the file, and the hub's method for them. *name* identifies the poller."""
 
     name: str
     method: Method
     tools: Tools
 
     async def unsaid(self, most: int) -> Sequence[Any]:
-        """At most so many that the hub has not confirmed."""
+        """Return at most *most* answers that the hub has not confirmed."""
         ...
 
     async def note(self, said: Any, *, counts: bool) -> None:
-        """The hub has confirmed it, or does not take it."""
+        """Mark an answer as confirmed by the hub, or as refused."""
         ...
 
     def params(self, said: Any) -> Parameters:
-        """What the hub is told."""
+        """Return the parameters of the request for an answer."""
         ...
 
 
 class Answers:
-    """The owner's answers to questions."""
+    """Owner's answers to questions."""
 
     name = "answers"
     method = Method.QUESTIONS_ANSWER
@@ -56,20 +56,20 @@ class Answers:
         self.tools = tools
 
     async def unsaid(self, most: int) -> Sequence[Said]:
-        """At most so many that the hub has not confirmed."""
+        """Return at most *most* answers that the hub has not confirmed."""
         return await self.tools.unsaid(most)
 
     async def note(self, said: Said, *, counts: bool) -> None:
-        """The hub has confirmed it, or has another one."""
+        """Mark an answer as confirmed by the hub, or as superseded by another answer."""
         await self.tools.note_said(said, counts=counts)
 
     def params(self, said: Said) -> Parameters:
-        """What the hub is told."""
+        """Return the parameters of the request for an answer."""
         return {"question_id": said.question_id, "answer": said.answer}
 
 
 class Replies:
-    """Answers to messages, in the name of the agents that got them."""
+    """Agents' answers to messages."""
 
     name = "replies"
     method = Method.MESSAGES_ANSWER
@@ -78,23 +78,22 @@ class Replies:
         self.tools = tools
 
     async def unsaid(self, most: int) -> Sequence[Reply]:
-        """At most so many that the hub has not confirmed."""
+        """Return at most *most* answers that the hub has not confirmed."""
         return await self.tools.unsaid_replies(most)
 
     async def note(self, said: Reply, *, counts: bool) -> None:
-        """The hub has confirmed it, or takes none."""
+        """Mark an answer as confirmed, or as refused by the hub."""
         await self.tools.note_reply(said)
 
     def params(self, said: Reply) -> Parameters:
-        """What the hub is told."""
+        """Return the parameters of the request for an answer."""
         return {"message_id": said.message_id, "answer": said.answer}
 
 
 class Answering:
-    """Sends what was answered.
+    """Sender of answers over one connection.
 
-    Args:
-        told: is told, in a short sentence, what became of an answer that does not count.
+    The status callback gets a short sentence for each answer that the hub refused for good.
     """
 
     def __init__(self, line: Line, words: Words, clock: Clock, told: Callable[[str], None]) -> None:
@@ -107,8 +106,8 @@ class Answering:
         self._asked = 0
 
     async def serve(self) -> None:
-        """Look and send until cancelled, or until the hub says that it takes no answers."""
-        is_due = True  # nobody knows what was written while we were away
+        """Poll and send until cancelled, or until the hub does not know the method."""
+        is_due = True  # the file may have changed while the device was disconnected
         while True:
             if await self._words.tools.is_changed(self._words.name) or is_due:
                 match await self._send_all():
@@ -120,13 +119,13 @@ class Answering:
             await self._clock.sleep(LOOK_EVERY_S)
 
     def take(self, response: Response) -> None:
-        """The hub's answer, if it is one to an answer of ours."""
+        """Accept a response of the hub if it belongs to the pending request."""
         if response.id == self._id:
             self._answer = response
             self._answered.set()
 
     async def _send_all(self) -> str | None:
-        """Send all there is; why the hub did not take one, if it may take it later."""
+        """Send all unconfirmed answers. Return the error code if the hub may accept one later, else None."""
         while said := await self._words.unsaid(MOST):
             for one in said:
                 response = await self._ask(one)
@@ -136,7 +135,7 @@ class Answering:
                     await self._words.note(one, counts=True)
                 elif response.error.retryable or response.error.code == ErrorCode.UNKNOWN_METHOD:
                     return response.error.code
-                else:  # somebody was faster, or the hub does not know it: it will not be otherwise later
+                else:  # another answer counts, or the hub does not know the id: a retry cannot succeed
                     self._told(f"the answer does not count: {response.error.message}")
                     await self._words.note(one, counts=False)
         return None
@@ -146,7 +145,7 @@ class Answering:
         return f"{self._words.name}-{self._asked}"
 
     async def _ask(self, said: Any) -> Response | None:
-        """What the hub says, or ``None`` when it said nothing in time."""
+        """Send one answer and return the hub's response, or None after a timeout."""
         self._asked += 1
         self._answer, self._answered = None, anyio.Event()
         request = Request(id=self._id, method=self._words.method, params=self._words.params(said))

@@ -1,7 +1,6 @@
-"""The reference device as one object: shared folders, a file for what was found, a line to the hub.
+"""Reference device as one object: shared folders, a file for suggestions, and a connection to the hub.
 
-It is what people run until their desktop application speaks the protocol, and
-the protocol's specification in code.
+People run it until their desktop application speaks the protocol; it also specifies the protocol in code.
 """
 
 import os
@@ -57,7 +56,7 @@ CAPABILITIES: Final = (
     *ACTIONS.values(),
 )
 _CODECS: Final = {"json": JSON, "msgpack": MSGPACK}
-_LEAST_HEARTBEAT_S: Final = 1.0  # whatever a hub asks for
+_LEAST_HEARTBEAT_S: Final = 1.0  # lower bound of the interval that a hub may request
 
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
@@ -70,20 +69,20 @@ log = Channel(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceOptions:
-    """What ``hub connect`` was told.
+    """Options of ``hub connect``.
 
     Attributes:
-        url: of the hub, ``ws://`` or ``wss://``.
+        url: URL of the hub, ``ws://`` or ``wss://``.
         roots: folders to share; at least one.
-        db: the device's own SQLite file; made when it is not there.
-        token: it, or the file that has it; ``None``: the device shows its key.
-        key: the file of its key; beside its database by default.
-        invitation: the file that has it, for a device that the hub does not know yet.
-        rotates: replace the key by a new one; where it was revoked, the device is paired anew.
-        name: what the device calls itself; only shown.
+        db: the device's SQLite file; created if it does not exist.
+        token: a token, or the file that contains it; ``None``: the device authenticates with its key.
+        key: file of the device's key; next to its database by default.
+        invitation: file with an invitation, for a device that the hub does not know yet.
+        rotates: replace the key by a new one; if the key was revoked, pair the device again.
+        name: display name of the device.
         max_file_bytes: larger files are skipped.
-        grants: what its owner grants a hub that it meets for the first time, as ``+review.remote``.
-        accepted: the id of the one key that the hub may prove, known or not; None: as it is known.
+        grants: the owner's grants to a hub on its first connection, for example ``+review.remote``.
+        accepted: id of the only hub key to accept, known or not; None: accept the known key.
     """
 
     url: str
@@ -101,17 +100,17 @@ class DeviceOptions:
 
 
 class ReferenceDevice:
-    """A device that serves its folders and keeps its inserts, connected for ever.
+    """Device that serves its folders, stores inserted rows, and stays connected.
 
     Args:
-        on_status: is told in short sentences how it goes.
-        asks: asks the owner a question, and returns whether they agree; without it nobody is asked.
-        rotates: replace the key by a new one once the hub has let the device in.
-        hubs: the hubs that it knows; those beside *db* by default.
-        grants: what its owner grants a hub that it meets for the first time, as ``+review.remote``.
+        on_status: called with short status sentences.
+        asks: asks the owner a question and returns whether they agree; None: no questions.
+        rotates: replace the key by a new one after the hub has accepted the device.
+        hubs: known hubs; by default those of the file next to *db*.
+        grants: the owner's grants to a hub on its first connection, for example ``+review.remote``.
 
     Raises:
-        BadAddress: the URL is none.
+        BadAddress: the URL is invalid.
         ValueError: a root is not a folder that can be shared.
     """
 
@@ -159,14 +158,14 @@ class ReferenceDevice:
         self._browser = Browser(clock, self._told, asks)
         self._store: DeviceStore | None = None
         self._tools: Tools | None = None
-        self._mark: Callable[[], StoreMark | None] = lambda: None  # how far the file has come
+        self._mark: Callable[[], StoreMark | None] = lambda: None  # current mark of the file
         self._library: Library | None = None
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled, or until the hub says not to come back; *started* after the first welcome.
+        """Serve until cancelled, or until the hub forbids a reconnect; *started* after the first welcome.
 
         Raises:
-            TurnedAway: the hub does not want this device.
+            TurnedAway: the hub does not accept this device.
             DeviceFileError: the device's file cannot be used.
         """
         ids = IdFactory(self._clock, self._chance)
@@ -194,17 +193,17 @@ class ReferenceDevice:
         )
 
     def _meet(self, public_key: str) -> DeviceHello:
-        """Judge the hub by the key that it proved, keep what is new of it, and return what to greet it with.
+        """Verify the hub by the key it proved, remember a new key, and return the hello.
 
         Raises:
-            HubNotTrusted, BadKnownHubs: nothing may be shown to it.
+            HubNotTrusted, BadKnownHubs: the device must not authenticate to this hub.
         """
-        assert self._store is not None  # a connection opens inside serve
+        assert self._store is not None  # connections are opened only inside serve
         hub, before = self._hubs.judge(self._address, public_key)
         is_successor = before is not None and before.public_key != public_key
         self._store.meet(public_key, predecessor=before.public_key if before and is_successor else None)
         if hub != before:
-            self._hubs.keep(hub)  # after its rows: who dies in between does both again
+            self._hubs.keep(hub)  # after the store, so that a crash in between repeats both steps
             self._told(f"the key of this hub: {hub.fingerprint}")
         if isinstance(self._credential, KeyCredential) and self._credential.use(self._hubs.path_of(hub)):
             self._told(f"the key of this device: {self._credential.identity.shown}")
@@ -213,7 +212,7 @@ class ReferenceDevice:
         return msgspec.structs.replace(self._hello(), grants=grants)
 
     def _attend(self, line: Line, tasks: TaskGroup) -> Handler:
-        assert self._library is not None  # a session opens inside serve
+        assert self._library is not None  # sessions are opened only inside serve
         assert self._tools is not None
         welcome = line.welcome
         readings = Readings(self._library, limits=welcome.limits, send=line.send, tasks=tasks)
@@ -255,7 +254,7 @@ class ReferenceDevice:
                     if self._rotation is not None and (told := self._rotation.take(frame)):
                         self._told(told)
                 case _:
-                    pass  # what was not asked for
+                    pass  # unsolicited frames are ignored
 
         return handle
 
@@ -282,7 +281,7 @@ class ReferenceDevice:
             self._told(told_question(call))
             return
         if call.action in (Action.FILE_GET, Action.ROWS_LIST, Action.ROWS_KNOWN):
-            return  # a look changes nothing
+            return  # read-only calls are not reported
         if call.action is Action.FILE_PUT:
             self._told(f"{call.data.get('name')} of {call.agent_id} was written")
             return
@@ -299,13 +298,13 @@ def run_device(
     on_status: Callable[[str], None],
     asks: Callable[[str], Awaitable[bool]] | None = None,
 ) -> int:
-    """Run a device until it is interrupted or turned away; return the process's exit code.
+    """Run a device until it is interrupted or rejected; return the process's exit code.
 
-    Blocks; runs an event loop of its own.
+    Blocks, and runs its own event loop.
 
     Args:
-        on_status: is called with everything that a person should know.
-        asks: asks the person a question, and returns whether they agree; without it nobody is asked.
+        on_status: called with every message for the person at the desktop.
+        asks: asks the person a question and returns whether they agree; None: no questions.
     """
     return anyio.run(_run, options, on_status, asks)
 
@@ -360,10 +359,10 @@ async def _run(
 
 
 def _credential(options: DeviceOptions, file: Path, on_status: Callable[[str], None]) -> Credential:
-    """What the options say to show, looked at once: what is wrong with it is told before anything starts.
+    """Create the credential of the options and read it once, so that its problems are reported first.
 
     Raises:
-        BadCredential: it cannot be used.
+        BadCredential: the credential cannot be used.
     """
     if options.token is not None:
         token = TokenCredential(options.token)

@@ -1,7 +1,7 @@
-"""What the owner of a device sees of the questions to them, and how they answer one.
+"""Questions to the owner of a device: listing and answering them.
 
-Reads and writes the device's file beside the device that serves it, as any program of the
-owner's may. The device notices, and tells its hub.
+Accesses the device's file while the device may be serving it, as any program of the owner may. The device
+detects an answer and sends it to its hub.
 """
 
 import sqlite3
@@ -16,18 +16,18 @@ from protocol.messages import QuestionState
 
 
 class UnknownNumber(DeviceFileError):
-    """No question has this number."""
+    """Unknown number of a question."""
 
 
 class NotAnswered(DeviceFileError):
-    """The question cannot be answered, or not so; nothing was changed."""
+    """Refused answer: the question is closed, or the text is invalid; nothing was changed."""
 
 
 def read_questions(path: Path) -> list[Question]:
-    """Every question that the device was told of, the oldest first.
+    """Return every question that the device received, the oldest first.
 
     Raises:
-        DeviceFileError: there is no such file, it is no device's, or the disk refuses.
+        DeviceFileError: the file does not exist, is not a device's, or the disk fails.
     """
     try:
         with closing(connect_beside(path)) as db:
@@ -37,11 +37,11 @@ def read_questions(path: Path) -> list[Question]:
 
 
 def answer(path: Path, number: int, text: str, *, at_ms: int) -> Question:
-    """Answer the question of this number; as it stands then.
+    """Answer the question with this number and return its new state.
 
     Raises:
-        UnknownNumber, NotAnswered: see there.
-        DeviceFileError: it is no device's file, or the disk refuses.
+        UnknownNumber, NotAnswered: no such question, or an answer that is refused.
+        DeviceFileError: the file is not a device's, or the disk fails.
     """
     said = text.replace("\0", "").strip()
     if not said:
@@ -56,7 +56,7 @@ def answer(path: Path, number: int, text: str, *, at_ms: int) -> Question:
                 raise UnknownNumber(f"there is no question {number}; 'hub answer' lists those there are")
             if not questions.write_answer(db, number, said, at_ms):
                 raise NotAnswered(f"question {number} {_why_not(known[number])}")
-            db.execute("COMMIT")  # what was raised before it is rolled back with the connection
+            db.execute("COMMIT")  # an exception before this line closes the connection, which rolls back
             return next(one for one in questions.listed(db) if one.number == number)
     except sqlite3.Error as error:
         raise DeviceFileError(f"{path}: {error}") from error

@@ -1,10 +1,11 @@
-"""Lets the owner sign in at a provider: listens for where it sends the browser, and tells the hub.
+"""Lets the owner sign in at a provider: listens for the OAuth redirect and forwards its code to the hub.
 
-The listener is on 127.0.0.1 alone, takes one answer, and outlives the connection: a hub that is being
-restarted is told when it is back. The device sees a code that is worth nothing without what the hub keeps.
+The listener binds to 127.0.0.1 only, takes one redirect, and outlives the connection: a hub that restarts
+receives the code after the reconnect. The code is useless without the secrets that the hub keeps.
 
-A hub opens nothing by itself: the owner is shown which host it asks for, and the browser is opened once
-they agree. Few addresses a minute are shown, and none of this machine or of a private network.
+A hub opens nothing by itself: the owner sees the requested host, and the browser is opened only with their
+consent. The number of addresses per minute is limited; addresses of this machine or a private network are
+refused.
 """
 
 import os
@@ -32,17 +33,17 @@ from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.work import Answer, ToolCall
 
-MOST: Final = 8  # listeners at once
+MOST: Final = 8  # concurrent listeners
 MOST_LIFE_MS: Final = 600_000
-LOOK_S: Final = 0.25  # of the thread, and for what it took
-REQUEST_S: Final = 10.0  # in which a browser says what it wants
+LOOK_S: Final = 0.25  # poll interval of the listener thread, and for its result
+REQUEST_S: Final = 10.0  # timeout of a browser's request
 ANSWER_WITHIN_S: Final = 30.0
 AGAIN_S: Final = 3.0
 SHOWN_A_MINUTE: Final = 4  # addresses; a person signs in to one account at a time
 MOST_CHARACTERS: Final = 2_048  # of an address
 _ACCOUNT_CHARACTERS: Final = 80
-# A name with a dot, whose last part begins with a letter: numbers of any spelling are none. Behind it neither
-# blanks, quotes nor a backslash, which browsers read as a slash.
+# The host needs a dot and a last label that starts with a letter, which excludes IP addresses in any
+# notation. After the host, blanks, quotes and backslashes are excluded; browsers read a backslash as a slash.
 _ADDRESS: Final = re.compile(
     r"https://(?P<host>(?:[A-Za-z0-9-]+\.)+[A-Za-z][A-Za-z0-9-]*)(?::[0-9]{1,5})?"
     r"(?:[/?#][!#-\[\]-~]*)?"
@@ -53,7 +54,7 @@ log = Channel(__name__)
 
 
 class _Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What a hub says with ``browser.open``."""
+    """Data of a ``browser.open`` call."""
 
     sign_in_id: str
     account: str = ""
@@ -64,12 +65,12 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Door:
-    """A listener for one answer.
+    """Listener for one OAuth redirect.
 
     Attributes:
-        found: the answer, once it has come.
-        is_shown: whether the owner was shown the address of the provider.
-        url: that address, until the owner was asked whether to open it.
+        found: parameters of the redirect, once it has arrived.
+        is_shown: True once the owner was shown the provider's address.
+        url: the provider's address, until the owner was asked whether to open it.
     """
 
     def __init__(self, state: str, *, life_ms: int, clock: Clock) -> None:
@@ -87,16 +88,16 @@ class Door:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Port of the listener."""
         return int(self._server.server_address[1])
 
     def say(self, words: str) -> None:
-        """What the page tells the person."""
+        """Set the text of the page that the browser shows, and send the page."""
         self._words = words
         self._said.set()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self.is_over = True
         self._said.set()
 
@@ -128,18 +129,19 @@ class Door:
                 self.wfile.write(page.encode())
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Nothing: the address holds the code."""
+                """Log nothing: the requested address contains the code."""
 
         return Handler
 
 
 class Browser:
-    """Does ``browser.open``.
+    """Executor of ``browser.open`` calls.
+
+    The first callback gets messages for the owner.
 
     Args:
-        told: is told what the owner should see.
-        asks: asks the owner a question, and returns whether they agree; without it they open the address.
-        opens: opens an address in the system's browser; False: there is none.
+        asks: asks the owner a question and returns whether they agree; None: the owner opens the address.
+        opens: opens an address in the system's browser; returns False if no browser is available.
     """
 
     def __init__(
@@ -162,11 +164,11 @@ class Browser:
         self._answered = anyio.Event()
 
     async def take(self, line: Line, call: ToolCall) -> None:
-        """Do it, and answer."""
+        """Execute a call and send its answer."""
         await line.answer(call, await self.done(call))
 
     async def done(self, call: ToolCall) -> Answer:
-        """What the call is answered."""
+        """Execute a call and return its answer."""
         try:
             told = msgspec.convert(call.data, _Told)
         except msgspec.ValidationError as error:
@@ -174,14 +176,14 @@ class Browser:
         return self._listen(told) if told.listen else self._show(told)
 
     async def serve(self, line: Line) -> None:
-        """Ask the owner, and tell the hub of this connection what came, until cancelled."""
+        """Ask the owner for consent, and forward redirects to the hub of this connection, until cancelled."""
         async with anyio.create_task_group() as tasks:
             if self._asks is not None:
                 tasks.start_soon(self._ask, self._asks)
             await self._tell_what_came(line)
 
     async def _ask(self, asks: Callable[[str], Awaitable[bool]]) -> None:
-        """Ask the owner about each address that was shown, as long as its listener waits."""
+        """Ask the owner about each shown address while its listener waits."""
         while True:
             self._is_shown = anyio.Event()
             while door := next((one for one in self._doors.values() if one.url and not one.is_over), None):
@@ -203,7 +205,7 @@ class Browser:
             await self._clock.sleep(LOOK_S)
 
     def hear(self, response: Response) -> None:
-        """The hub's answer, if it is one to a request of ours."""
+        """Accept a response of the hub if it belongs to the pending request."""
         if response.id == self._id:
             self._answer = response
             self._answered.set()
@@ -266,9 +268,9 @@ class Browser:
 
 
 def why_not_shown(url: str) -> str | None:
-    """Return why *url* is no address of a provider, or None: it is a web page of another machine.
+    """Return why *url* cannot be the address of a provider, or None if it is an https page elsewhere.
 
-    What is shown is what a browser opens: an address that programs read differently is refused.
+    The owner is shown exactly the address that the browser opens: an ambiguous address is refused.
     """
     found = _ADDRESS.fullmatch(url) if len(url) <= MOST_CHARACTERS else None
     if found is None:
@@ -279,7 +281,7 @@ def why_not_shown(url: str) -> str | None:
 
 
 def open_address(url: str) -> bool:
-    """Open it in the system's browser; False: there is none with a window."""
+    """Open an address in the system's browser. Return False if no graphical browser is available."""
     if sys.platform.startswith("linux") and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     ):

@@ -1,8 +1,7 @@
-"""The other end of the wire: connect, greet, talk, come back.
+"""Connection of the device to its hub: connect, authenticate, exchange frames, reconnect.
 
-The reader never waits for work: frames are handed to a handler that only takes
-them. When a connection ends, all work of it ends; the hub hands runs out again
-with a newer fence, so a device that greets never claims to hold any.
+The reader never blocks on work: frames go to a handler that only queues them. When a connection ends, all its
+work ends; the hub assigns the runs again with a newer fence, so a reconnecting device claims no runs.
 """
 
 import contextlib
@@ -38,15 +37,15 @@ from protocol.frame import MAX_MESSAGE_BYTES, PATH, Frame
 from protocol.handshake import NONCE_HEADER, Challenge, DeviceHello, Error, Goodbye
 
 _OPEN_TIMEOUT_S: Final = 10.0
-_PING_S: Final = 15.0  # one to ask, one to answer: a dead connection is found in 30 s
+_PING_S: Final = 15.0  # a ping, and the same time for its pong: a dead connection is detected within 30 s
 _CLOSE_TIMEOUT_S: Final = 2.0
-_STEADY_S: Final = 30.0  # a connection that lived so long was no failed try
+_STEADY_S: Final = 30.0  # a connection that lasted this long resets the retry counter
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 _NONCE_BYTES: Final = 32
-_HANG_UP_S: Final = 5.0  # a hub that said goodbye closes at once; its close code is worth a short wait
+_HANG_UP_S: Final = 5.0  # wait for the hub's close code after its goodbye
 _FINAL: Final = frozenset(code for code in CloseCode if not code.may_return)
 _NO_FAILED_TRY: Final = (CloseCode.RESTARTING, CloseCode.PAIRING_REQUIRED)
-_MAY_BE_THE_KEY: Final = (CloseCode.REVOKED, CloseCode.PAIRING_REQUIRED)  # the hub may know its next one
+_MAY_BE_THE_KEY: Final = (CloseCode.REVOKED, CloseCode.PAIRING_REQUIRED)  # the hub may know the next key
 _DONE: Final = Ended(CloseCode.NORMAL, "done")
 
 log = Channel(__name__)
@@ -56,7 +55,7 @@ Attend = Callable[[Line, TaskGroup], Handler]
 
 
 class TurnedAway(HubError):
-    """The hub does not want this device back by itself; ``str()`` says why and what to do."""
+    """Rejection after which the device must not reconnect; ``str()`` gives the reason and a remedy."""
 
     code = ErrorCode.FORBIDDEN
 
@@ -66,44 +65,43 @@ class TurnedAway(HubError):
 
 
 class BadAddress(HubError):
-    """The hub's URL cannot be used."""
+    """Unusable URL of the hub."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 @dataclass
 class _Visit:
-    """How a connection went: what the hub said last, and how it ended."""
+    """State of one connection attempt: the last messages of the hub, and its end."""
 
     was_welcome: bool = False
-    close: int | None = None  # None: it just broke, or was never there
+    close: int | None = None  # None: the connection broke, or was never established
     said: str = ""
-    distrust: str = ""  # why nothing was shown to this hub
+    distrust: str = ""  # reason why the device did not authenticate
     goodbye: Goodbye | None = None
-    pairing_code: str | None = None  # a person is to type it at the hub
+    pairing_code: str | None = None  # for a person to enter at the hub
     retry_after_ms: int | None = None
 
 
 class _Straight(connect):
-    """Follows no redirect: the token is for the hub whose address the owner wrote."""
+    """WebSocket connect without redirects: the token is meant only for the configured address."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
 
 
 class Client:
-    """Keeps a device connected to its hub.
+    """Client that keeps a device connected to its hub and reports events to the person at the desktop.
 
     Args:
-        url: ``ws://`` or ``wss://``; without a path, the hub's own is meant.
-        credential: what to show, read anew for each connection.
-        meets: called with the public key that the hub has proved, before anything is shown to it; gives what
-            to greet with, beside the credential, or raises HubNotTrusted, BadKnownHubs or BadCredential.
-        attend: called once a session is open; starts its work in the group, gives what takes its frames.
-        told: is told what happens, for the person at the desktop.
+        url: ``ws://`` or ``wss://``; without a path, the hub's default path is used.
+        credential: the device's credential, read again for each connection.
+        meets: called with the public key that the hub has proved, before the device authenticates. Returns
+            the hello without the credential, or raises HubNotTrusted, BadKnownHubs or BadCredential.
+        attend: called once a session is open; starts its tasks in the group and returns the frame handler.
 
     Raises:
-        BadAddress: the URL is none.
+        BadAddress: the URL is invalid.
     """
 
     def __init__(
@@ -124,7 +122,7 @@ class Client:
         self._is_local = urlsplit(self._url).hostname in _LOOPBACK
         self._codec = codec
         self._credential = credential
-        self._pairing_code: str | None = None  # that was told to the person
+        self._pairing_code: str | None = None  # last code shown to the person
         self._meets = meets
         self._attend = attend
         self._clock = clock
@@ -133,11 +131,10 @@ class Client:
         self._backoff = backoff or Backoff()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Stay connected until cancelled; *started* after the first welcome.
+        """Keep the device connected until cancelled; *started* after the first welcome.
 
         Raises:
-            TurnedAway: the hub closed with a code that says not to come back, or is not the one that it
-                should be.
+            TurnedAway: the hub's close code forbids a reconnect, or the hub is not trusted.
         """
         if not (self._is_local or self._url.startswith("wss:")):
             self._told("warning: the line to this hub is not encrypted; wss:// is")
@@ -172,7 +169,7 @@ class Client:
             await self._clock.sleep(wait_s)
 
     def _tell_code(self, code: str | None) -> None:
-        """Tell a pairing code once; a hub that restarted, or waited too long, gives another one."""
+        """Show a pairing code once; a restarted hub, or a timeout, results in a new code."""
         if code is not None and code != self._pairing_code:
             self._pairing_code = code
             self._told(f"this hub does not know the device yet; its pairing code is {code}")
@@ -195,8 +192,8 @@ class Client:
                 max_size=MAX_MESSAGE_BYTES,
             )
         except (OSError, WebSocketException, BadCredential, ValueError, ImportError) as error:
-            # A ValueError: a name or port, of the proxy too, that nothing can be looked up by.
-            # An ImportError: a SOCKS proxy is asked for, and what speaks to one is not installed.
+            # ValueError: the host or port, also of a proxy, is invalid. ImportError: a SOCKS proxy is
+            # configured, but its client library is not installed.
             visit.said = why_unreachable(self._url, error)
         else:
             await self._talk(socket, nonce, visit, task_status)
@@ -222,7 +219,7 @@ class Client:
                 ended = talk.ended
                 tasks.cancel_scope.cancel()
         finally:
-            # Also when we are cancelled: the hub need not wait for a ping to know that we left.
+            # Also after a cancellation, so that the hub need not detect the end by a ping timeout.
             with anyio.move_on_after(_CLOSE_TIMEOUT_S, shield=True):
                 await _close(socket, line, ended or session.leave() or _DONE)
             session.receive_eof(self._clock.monotonic())
@@ -244,7 +241,7 @@ class Client:
 
 
 class _Talk:
-    """What a session's events mean for the connection it runs over."""
+    """Handler of a session's events on its connection."""
 
     def __init__(
         self,
@@ -269,7 +266,7 @@ class _Talk:
         self._handle: Handler = lambda frame: None
 
     def take(self, events: list[SessionEvent]) -> None:
-        """Act on *events*; never waits."""
+        """Handle *events*; never blocks."""
         for event in events:
             match event:
                 case Received(frame):
@@ -306,10 +303,10 @@ class _Talk:
 
 
 def address_of(url: str) -> str:
-    """The hub's address, with the path that devices connect to.
+    """Return the hub's URL with the path that devices connect to.
 
     Raises:
-        BadAddress: it is no ``ws://`` or ``wss://`` URL, or it carries more than an address.
+        BadAddress: not a ``ws://`` or ``wss://`` URL, or a URL with a query, fragment or user.
     """
     try:
         parse_uri(url)
@@ -320,7 +317,7 @@ def address_of(url: str) -> str:
         raise BadAddress(f"{url!r} is no address of a hub, {hint}") from error
     parts = urlsplit(url)
     try:
-        (parts.hostname or "").encode("idna")  # as the look-up will; it fails alike at every try
+        (parts.hostname or "").encode("idna")  # checked now, since a lookup would fail at every attempt
     except UnicodeError as error:
         raise BadAddress(f"the host of {url!r} cannot be looked up: {error}") from error
     if parts.query or parts.fragment or "@" in parts.netloc:
@@ -329,7 +326,7 @@ def address_of(url: str) -> str:
 
 
 async def _close(socket: ClientConnection, line: Line, ended: Ended) -> None:
-    """Say what is left to say, and close. Changes nothing where the hub closed already."""
+    """Flush the remaining frames and close. Has no effect if the hub closed already."""
     with contextlib.suppress(ConnectionClosed):
         await line.flush()
     await socket.close(ended.code, ended.reason_text)
@@ -344,7 +341,7 @@ def _hint(code: str) -> str:
 
 
 def _farewell(visit: _Visit) -> str:
-    """How it ended, as a person reads it; the words of a goodbye are for programs, its message is not."""
+    """Describe a connection's end for a person: the goodbye's message, not its machine-readable reason."""
     meaning = next((text for code, text in CLOSE_MEANINGS.items() if code == visit.close), "")
     if (goodbye := visit.goodbye) is None:
         return ": ".join(part for part in (meaning, visit.said) if part) or "the connection broke"

@@ -1,4 +1,4 @@
-"""The configuration of this device's agents, as the hub told it last: plain functions over the file."""
+"""Last known configuration of this device's agents: plain functions over the file."""
 
 import sqlite3
 from typing import Any
@@ -7,7 +7,7 @@ import msgspec
 
 
 class Configuration(msgspec.Struct, frozen=True):
-    """What one agent works by. *rev* grows with each change."""
+    """Configuration of one agent. *rev* grows with each change."""
 
     agent_id: str
     rev: int
@@ -15,7 +15,7 @@ class Configuration(msgspec.Struct, frozen=True):
 
 
 def keep(db: sqlite3.Connection, told: Configuration, at_ms: int) -> None:
-    """Keep what was told last of an agent."""
+    """Store the newest configuration of an agent."""
     db.execute(
         "INSERT INTO agent_configs VALUES (?1, ?2, ?3, ?4)"
         " ON CONFLICT (agent_id) DO UPDATE SET rev = ?2, configuration = ?3, at = ?4",
@@ -24,6 +24,6 @@ def keep(db: sqlite3.Connection, told: Configuration, at_ms: int) -> None:
 
 
 def kept(db: sqlite3.Connection) -> list[Configuration]:
-    """What was kept of each agent."""
+    """Return the stored configuration of each agent."""
     found = db.execute("SELECT agent_id, rev, configuration FROM agent_configs ORDER BY agent_id")
     return [Configuration(id, rev, msgspec.json.decode(text)) for id, rev, text in found]

@@ -1,9 +1,9 @@
-"""What is in a shared file: its digest, and its text in pieces that fit the wire.
+"""Content of a shared file: its digest, and its text in pieces that fit a frame.
 
-A file's bytes are read with ``fstat`` before and after: what changed meanwhile
-would be a digest of nothing, and is skipped; the next run reads it again.
+``fstat`` before and after reading detects a concurrent change. Such a file is skipped; the next run reads it
+again.
 
-Everything here blocks.
+All functions block.
 """
 
 import base64
@@ -25,20 +25,20 @@ from hub.text.converted import Converted, NotConvertible
 from hub.text.kinds import OFFICE, media_type_of
 
 _BLOCK_BYTES: Final = 1024 * 1024
-_MOST_DIGESTS: Final = 100_000  # kept in memory: 30 MB at worst
+_MOST_DIGESTS: Final = 100_000  # kept in memory: at most 30 MB
 # A file written again within one tick of its file system's clock looks unchanged.
 _SETTLED_AFTER_NS: Final = 2_000_000_000
 
 
 @dataclass(frozen=True)
 class FileText:
-    """A file's text, cut.
+    """Text of a file, in pieces.
 
     Attributes:
-        sha256: of the bytes it was made from.
-        modified_ms: of a mail when it was sent.
-        hidden: parts that nobody sees, left out of the text.
-        encoding: "base64" where the hub is to make text of it.
+        sha256: digest of the file's bytes.
+        modified_ms: modification time in epoch milliseconds; for a mail, its sending time.
+        hidden: number of invisible parts left out of the text.
+        encoding: "base64" if the hub is to convert the content.
     """
 
     sha256: str
@@ -50,7 +50,7 @@ class FileText:
 
 
 class Contents:
-    """Reads shared files; remembers digests of those that stay as they are."""
+    """Reader of shared files with a cache of the digests of unchanged files."""
 
     def __init__(self, shared: SharedFolders, clock: Clock) -> None:
         self._shared = shared
@@ -58,10 +58,10 @@ class Contents:
         self._digests: OrderedDict[tuple[int, ...], str] = OrderedDict()
 
     def digest(self, file: SharedFile, check: Check) -> str:
-        """SHA-256 (hex) of all its bytes; known ones are not read again.
+        """Return the SHA-256 (hex) of the file's content; cached digests need no reading.
 
         Raises:
-            Unreadable: see ``SharedFolders.open``, or it changed while it was read.
+            Unreadable: the file cannot be opened, or changed while it was read.
         """
         with self._shared.open(file) as descriptor:
             info = os.fstat(descriptor)
@@ -85,13 +85,13 @@ class Contents:
         escaped_bytes: int,
         hub_reads: Collection[str] = (),
     ) -> FileText:
-        """Its text in pieces; see ``cut``.
+        """Return the file's text in pieces; see ``cut``.
 
         Args:
-            hub_reads: media types that may be sent as they are, where no text can be made of them here.
+            hub_reads: media types that the hub accepts unconverted, if this device cannot convert them.
 
         Raises:
-            Unreadable: as ``digest``; also when no text can be had from it.
+            Unreadable: as ``digest``, or the file cannot be converted to text.
         """
         with self._shared.open(file) as descriptor:
             info = os.fstat(descriptor)
@@ -104,7 +104,7 @@ class Contents:
             else:
                 converted = convert(data, path=file.path, check=check)
         except NotConvertible as error:
-            # What is no text, or damaged, its owner knows of; what reached a limit is missing, by its name.
+            # Owners know their damaged or non-text files; a reached limit is reported by its name.
             reason = SkipReason.NOT_CONVERTIBLE if error.limit is None else SkipReason(error.limit)
             raise Unreadable(reason, str(error)) from error
         modified_ms = info.st_mtime_ns // 1_000_000
@@ -128,11 +128,11 @@ class Contents:
 
 
 def cut(text: str, *, piece_bytes: int, escaped_bytes: int) -> list[str]:
-    """*text* in pieces that give it back when joined; at least one.
+    """Split *text* into pieces whose concatenation is *text*; at least one.
 
     Args:
-        piece_bytes: of UTF-8 in a piece; at least that of one code point.
-        escaped_bytes: of a piece as JSON, where a control character takes six bytes.
+        piece_bytes: maximum UTF-8 bytes of a piece; at least those of one code point.
+        escaped_bytes: maximum bytes of a piece as JSON, in which a control character takes six.
     """
     pieces: list[str] = []
     start = 0
@@ -155,7 +155,7 @@ def _blocks(descriptor: int, before: os.stat_result, check: Check) -> Iterator[b
     while left >= 0:
         check()
         try:
-            block = os.read(descriptor, min(_BLOCK_BYTES, left + 1))  # one more: has it grown?
+            block = os.read(descriptor, min(_BLOCK_BYTES, left + 1))  # one byte more, to detect growth
         except OSError as error:
             raise Unreadable(SkipReason.UNREADABLE) from error
         if not block:

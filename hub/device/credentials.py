@@ -1,4 +1,4 @@
-"""What a device shows at its hub: a token that was made for it, or the key that it made itself."""
+"""Credentials of a device at its hub: an issued token, or the device's own key."""
 
 from pathlib import Path
 from typing import Protocol
@@ -13,44 +13,44 @@ from protocol.handshake import Challenge, DeviceHello, Identity, signed_text
 
 
 class BadCredential(HubError):
-    """The token, the key or the invitation cannot be used; ``str()`` says why."""
+    """Unusable token, key or invitation; ``str()`` gives the reason."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class Credential(Protocol):
-    """A credential that a device shows."""
+    """Credential with which a device authenticates."""
 
     def read(self) -> None:
-        """Look at the files anew; once before each connection.
+        """Read the files again, once before each connection.
 
         Raises:
-            BadCredential: it cannot be used now.
+            BadCredential: the credential cannot be used now.
         """
         ...
 
     def put_into(self, hello: DeviceHello, challenge: Challenge) -> DeviceHello:
-        """Return *hello* with what is shown, for a *challenge* that proves the hub."""
+        """Return *hello* with the credential, bound to the hub's *challenge*."""
         ...
 
     def welcomed(self) -> None:
-        """The hub took us in with it."""
+        """Record that the hub accepted the credential."""
         ...
 
     def take_another(self, *, is_revoked: bool) -> str | None:
-        """After a refusal: show another one from now on, if there is one.
+        """Switch to another credential after a refusal, if another exists.
 
         Args:
-            is_revoked: what was shown never opens anything again.
+            is_revoked: True if the refused credential was revoked.
 
         Returns:
-            What to tell the person about it; ``None``: there is no other.
+            A message for the person, or None if no other credential exists.
         """
         ...
 
 
 class TokenCredential:
-    """A token, or the file that has it."""
+    """Token, or the file that contains it."""
 
     def __init__(self, token: str | Path) -> None:
         self._token = token
@@ -70,15 +70,15 @@ class TokenCredential:
 
 
 class KeyCredential:
-    """The device's own key, made when it is needed first; with an invitation until it is known.
+    """Key of the device, created on first use; with an invitation until the hub knows the device.
 
     Args:
-        file: of the key.
-        invitation: it, or the file that has it.
-        renews: make a new key where the old one turns out to be revoked; once.
+        file: file of the key.
+        invitation: an invitation, or the file that contains it.
+        renews: create a new key if the old one was revoked; once.
 
     Attributes:
-        is_renewed: a new key took the place of a revoked one.
+        is_renewed: True if a new key replaced a revoked key.
     """
 
     def __init__(
@@ -101,10 +101,10 @@ class KeyCredential:
 
     @property
     def identity(self) -> DeviceIdentity:
-        """The key that is shown now.
+        """Key pair in use.
 
         Raises:
-            BadCredential: it cannot be read or made.
+            BadCredential: the key cannot be read or created.
         """
         if self._identity is None:
             try:
@@ -119,14 +119,14 @@ class KeyCredential:
             self._invitation_text = read_secret(self._invitation, "invitation")
 
     def use(self, file: Path) -> bool:
-        """Show the key in *file* from now on; return whether that is another one than before."""
+        """Use the key in *file* from now on; return True if the file differs from the previous one."""
         is_other = file != self.file
         if is_other:
             self.file, self._identity = file, None
         return is_other
 
     def put_into(self, hello: DeviceHello, challenge: Challenge) -> DeviceHello:
-        assert challenge.proof is not None  # it was checked
+        assert challenge.proof is not None  # checked before
         at, address = epoch_ms(self._clock.now()), challenge.proof.address
         signature = self.identity.sign(signed_text(challenge, hello, at, address=address))
         shown = Identity(
@@ -138,11 +138,11 @@ class KeyCredential:
         return msgspec.structs.replace(hello, identity=shown, invitation=self._invitation_text)
 
     def welcomed(self) -> None:
-        self._invitation = self._invitation_text = None  # it has done its work, and is a secret
-        self._renews = False  # who revokes it from now on means this device, not a key of old
+        self._invitation = self._invitation_text = None  # no longer needed, and a secret
+        self._renews = False  # a revocation from now on is aimed at this device, not at an old key
 
     def take_another(self, *, is_revoked: bool) -> str | None:
-        """The next key, if the hub took it and died before it could say so; or a new one where wanted."""
+        """Switch to the next key, which the hub may know already, or to a new one for a revoked key."""
         try:
             if is_revoked and self._renews and not next_file(self.file).exists():
                 self.next_identity()
@@ -156,10 +156,10 @@ class KeyCredential:
         return f"{made}: {self.identity.shown}"
 
     def next_identity(self) -> DeviceIdentity:
-        """The key that is to replace this one; made when it is not there.
+        """Return the key that is to replace the current one; create it if it does not exist.
 
         Raises:
-            BadCredential: it cannot be read or made.
+            BadCredential: the key cannot be read or created.
         """
         try:
             return open_identity(next_file(self.file), self._chance)
@@ -167,11 +167,11 @@ class KeyCredential:
             raise BadCredential(str(error)) from error
 
     def take_next(self) -> None:
-        """Show the key that was made to replace this one, from now on.
+        """Replace the current key by the next one.
 
         Raises:
-            BadCredential: it cannot be read, or not be put in its place.
-            FileNotFoundError: there is none.
+            BadCredential: the next key cannot be read or renamed.
+            FileNotFoundError: no next key exists.
         """
         try:
             fresh = read_identity(next_file(self.file))
@@ -184,10 +184,10 @@ class KeyCredential:
 
 
 def read_secret(secret: str | Path, name: str) -> str:
-    """A token or an invitation, or what its file says now.
+    """Return a token or an invitation, read from its file if it is a path.
 
     Raises:
-        BadCredential: the file cannot be read, or there is nothing in it.
+        BadCredential: the file cannot be read, or the secret is empty.
     """
     try:
         text = secret.read_text("utf-8") if isinstance(secret, Path) else secret

@@ -1,4 +1,4 @@
-"""Fields of an item as its owner types them: dates as people write them, rows by their titles.
+"""Parsing of item fields that the owner types: human-readable dates, and rows by title.
 
 Plain functions over a connection, inside the caller's transaction.
 """
@@ -17,26 +17,26 @@ from protocol.errors import ErrorCode
 from protocol.frame import Field, Record
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName
 
-_OWNERS: Final = frozenset({Filler.MODEL, Filler.PERSON})  # whose columns an owner may fill
+_OWNERS: Final = frozenset({Filler.MODEL, Filler.PERSON})  # columns that an owner may fill
 _OWN: Final[Record] = {"isAiSuggested": 0, "isApproved": 1}
-_SHOWN: Final = 80  # characters of what was typed, in a message
+_SHOWN: Final = 80  # characters of the typed text that a message quotes
 
 
 class Editor:
-    """Reads typed fields as values of columns; makes or approves the projects that they name."""
+    """Parser of typed fields to column values; creates or approves the projects that they name."""
 
     def __init__(self, db: sqlite3.Connection, at_ms: int) -> None:
         self._db = db
         self._at_ms = at_ms
 
     def read(self, table: DeviceTable, typed: Mapping[str, str]) -> tuple[Record, str]:
-        """Return values by column, and what else was done for them, as the end of a sentence.
+        """Return values by column, and the end of a sentence that reports created or approved projects.
 
-        A column that refers to a row may be named without its ``Id``; its value is the other row's title,
-        its number in review, or its id. A project that is not there is made.
+        The name of a column that refers to a row may omit its ``Id``. Its value is the row's title, review
+        number or id. A missing project is created.
 
         Raises:
-            Refusal: there is no such field, or the value is none of its kind.
+            Refusal: the field does not exist, or the value has the wrong type.
         """
         values: Record = {}
         told = ""
@@ -50,7 +50,9 @@ class Editor:
         return values, told
 
     def _row(self, table: DeviceTable, text: str) -> tuple[str, str]:
-        """Return the id of the row of *table* that *text* names, and what was done to have it."""
+        """Return the id of the row of *table* that *text* names, and a report of a created or approved
+        project.
+        """
         title = quoted(table.title)
         there = self._db.execute(f"SELECT id, {title}, isApproved FROM {quoted(table.name)}").fetchall()
         numbered = verdicts.row_of(self._db, table, text)

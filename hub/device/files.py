@@ -1,4 +1,4 @@
-"""Texts of the agents that live on this device, as their SOUL.md: read in parts, written over what was read.
+"""Text files of the agents on this device, such as SOUL.md: read in parts, replaced by compare-and-swap.
 
 Plain functions over a connection, inside the caller's transaction.
 """
@@ -19,10 +19,10 @@ T = TypeVar("T", FileGet, FilePut)
 
 
 def get(db: sqlite3.Connection, call: ToolCall) -> dict[str, Any]:
-    """A part of a text.
+    """Return one part of a text file.
 
     Raises:
-        Refusal: the call is wrong.
+        Refusal: the call is invalid.
     """
     wanted = _wanted(call, FileGet)
     row = _find(db, call.agent_id, wanted.name)
@@ -44,10 +44,10 @@ def get(db: sqlite3.Connection, call: ToolCall) -> dict[str, Any]:
 
 
 def put(db: sqlite3.Connection, call: ToolCall, at_ms: int) -> dict[str, Any]:
-    """Keep a text in the place of the one that was read.
+    """Replace the text whose digest the call expects.
 
     Raises:
-        Refusal: the call is wrong, or there is another text by now; nothing was changed.
+        Refusal: the call is invalid, or the stored text has another digest; nothing was changed.
     """
     wanted = _wanted(call, FilePut)
     if not wanted.content.strip() or "\0" in wanted.content:
@@ -90,7 +90,7 @@ def _find(db: sqlite3.Connection, agent_id: str | None, name: str) -> sqlite3.Ro
 
 
 def _fitting(part: str) -> str:
-    """As much of it as an answer has room for: what JSON escapes takes up to six times its length."""
+    """Shorten *part* until its JSON fits an answer: escapes take up to six times the length."""
     assert PART_BYTES < MAX_RESULT_BYTES
     while len(msgspec.json.encode(part)) > PART_BYTES:
         part = part[: len(part) // 2]

@@ -1,8 +1,7 @@
-"""One run at the device: which files there are, then their text, piece by piece.
+"""One run at the device: lists the files, then sends their text piece by piece.
 
-Two rules. A file is named to the hub, and sent, only if its owner shared it. A
-piece is sent only on credit. Files are read, converted and cut in a thread, one
-at a time; small ones travel several in a frame.
+Two rules: a file is named or sent to the hub only if its owner shared it, and a piece is sent only on credit.
+Files are read, converted and cut in a thread, one at a time; several small files share a frame.
 """
 
 from collections.abc import Awaitable, Callable
@@ -33,13 +32,13 @@ from protocol.work import (
     SkippedFile,
 )
 
-_FRAME_ROOM: Final = 1024  # for what stands around the entries of a frame
+_FRAME_ROOM: Final = 1024  # for the parts of a frame around its entries
 _BATCH_BYTES: Final = 256 * 1024  # of small files in one frame: as much as one large piece
-_MOST_ENTRIES: Final = 10_000  # of a manifest frame, as the protocol has it
-_DIGESTS_AT_ONCE: Final = 200  # files between two looks at the manifest's size
-_PAGE_BYTES: Final = 256 * 1024 * 1024  # of files behind one frame of it: reading them may take a while
-_MOST_SKIPPED: Final = 1_000  # told one by one; the rest is a number
-_LEAST_PIECE_BYTES: Final = 64  # a hub that asks for less gets nothing
+_MOST_ENTRIES: Final = 10_000  # of a manifest frame, by the protocol
+_DIGESTS_AT_ONCE: Final = 200  # files hashed between two checks of the manifest's size
+_PAGE_BYTES: Final = 256 * 1024 * 1024  # of the files behind one manifest page, as hashing takes a while
+_MOST_SKIPPED: Final = 1_000  # listed individually; the rest is counted
+_LEAST_PIECE_BYTES: Final = 64  # a hub that requests less gets an error
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -47,7 +46,7 @@ Send = Callable[[Frame], Awaitable[None]]
 
 
 class Skipped:
-    """What a run left out, each path once, never more than a frame can hold."""
+    """Files that a run left out: each path once, limited to the size of a frame."""
 
     def __init__(self, room_bytes: int) -> None:
         self._told: dict[str, SkippedFile] = {}
@@ -70,7 +69,7 @@ class Skipped:
 
 
 class Credit:
-    """How many more pieces may be sent."""
+    """Number of pieces that may still be sent."""
 
     def __init__(self, pieces: int) -> None:
         self._pieces = pieces
@@ -85,7 +84,7 @@ class Credit:
         return self._pieces <= 0
 
     async def take(self) -> None:
-        """Take one, once there is one."""
+        """Wait for credit and take one piece of it."""
         while self.is_spent:
             self._is_granted = anyio.Event()
             await self._is_granted.wait()
@@ -93,13 +92,14 @@ class Credit:
 
 
 class FolderRun:
-    """Works off one ``agent_run``; ``take`` hands it what the hub sends meanwhile.
+    """Execution of one ``agent_run``; ``take`` receives the hub's later frames.
+
+    The status callback gets messages for the person at the desktop.
 
     Args:
-        limits: what the hub told in its welcome.
-        send: brings a frame to the hub; waits while the socket is full.
-        threads: bounds how many files are read at the same time.
-        told: is told how it goes, for the person at the desktop.
+        limits: limits from the hub's welcome.
+        send: sends a frame to the hub; waits while the socket is full.
+        threads: limits the number of files read concurrently.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class FolderRun:
         self._credit = Credit(frame.credit)
         self._pages = Credit(1)
         self._skipped = Skipped(self._frame_bytes)
-        self._wanted: dict[str, None] = {}  # paths to send, in the order they were asked for
+        self._wanted: dict[str, None] = {}  # requested paths that are not sent yet, in order
         self._has_last_fetch = False
         self._is_fetched = anyio.Event()
         self._seq = 0
@@ -134,7 +134,7 @@ class FolderRun:
         self._batch_bytes = 0
 
     def take(self, frame: AgentFetch | AgentCredit) -> None:
-        """Note what the hub wants, or grants. Never waits."""
+        """Record requested paths or granted credit. Never blocks."""
         match frame:
             case AgentCredit():
                 self._credit.grant(frame.pieces)
@@ -146,7 +146,7 @@ class FolderRun:
                 self._is_fetched.set()
 
     async def serve(self) -> None:
-        """Do all of it; the last frame is ``agent_complete``."""
+        """Execute the run; the last frame is ``agent_complete``."""
         places, refused = self._shared.places(self.frame.config.paths)
         for skipped in refused:
             self._skipped.add(skipped)
@@ -173,7 +173,7 @@ class FolderRun:
         await self.complete()
 
     async def refuse(self, code: ErrorCode, message: str) -> None:
-        """Say at once that the run is not taken on, and be done with it."""
+        """Reject the run and complete it with an error."""
         run = self.frame
         await self._send(AgentAck(run_id=run.run_id, fence=run.fence, accepted=False, reason=code))
         await self.complete(ErrorBody(code=code, message=message))
@@ -182,7 +182,7 @@ class FolderRun:
         """Send the last frame, unless it was sent already."""
         if self._is_complete:
             return
-        self._is_complete = True  # before sending: a cancel may come while send still waits
+        self._is_complete = True  # before sending: a cancel may arrive while send waits
         run, skipped = self.frame, self._skipped.told()
         await self._send(
             AgentComplete(run_id=run.run_id, fence=run.fence, files=self._sent, skipped=skipped, error=error)
@@ -191,7 +191,7 @@ class FolderRun:
         self._told(f"run {run.run_id}: {self._sent} files sent, {len(skipped)} skipped{ending}")
 
     async def _offer(self, files: list[SharedFile]) -> dict[str, SharedFile]:
-        """Send the manifest; what it named."""
+        """Send the manifest and return its files by path."""
         offered: dict[str, SharedFile] = {}
         entries: list[ManifestFile] = []
         size = read_bytes = 0
@@ -286,7 +286,7 @@ class FolderRun:
         if self._batch and self._batch_bytes + size > min(_BATCH_BYTES, self._frame_bytes):
             await self._send_batch()
         if self._credit.is_spent:
-            await self._send_batch()  # the hub grants more for what it has
+            await self._send_batch()  # the hub grants credit for pieces it has received
         await self._credit.take()
         self._batch.append(piece)
         self._batch_bytes += size
@@ -308,7 +308,7 @@ class FolderRun:
 
 
 def _traced(send: Send, trace: str) -> Send:
-    """*send*, with the trace of the frame that is answered."""
+    """Return *send*, changed to add the trace of the run's frame."""
 
     async def sent(frame: Frame) -> None:
         await send(msgspec.structs.replace(frame, trace=trace))

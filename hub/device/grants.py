@@ -1,4 +1,4 @@
-"""What the owner of a device grants each hub, in the device's file; the device enforces it at every call.
+"""Owner's grants to each hub, stored in the device's file and enforced by the device at every call.
 
 Plain functions over a connection, inside the caller's transaction.
 """
@@ -13,7 +13,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.grants import OwnerGrant
 from protocol.tables import TableName
 
-Granted = Mapping[str, Sequence[str]]  # the tables of each grant, by its name
+Granted = Mapping[str, Sequence[str]]  # tables by the name of the grant
 
 TABLES: Final = tuple(table.value for table in TableName)
 
@@ -21,19 +21,19 @@ _tables: Final = msgspec.json.Decoder(list[str])
 
 
 class BadGrant(HubError):
-    """What is to be granted is no grant; ``str()`` says why."""
+    """Invalid change of a grant; ``str()`` gives the reason."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 def of_hub(db: sqlite3.Connection, hub: str) -> dict[str, list[str]]:
-    """Return what is granted to *hub*, by its key."""
+    """Return the grants of *hub*, identified by its key."""
     found = db.execute("SELECT name, tables FROM owner_grants WHERE hub = ? ORDER BY name", (hub,))
     return {name: _tables.decode(tables) for name, tables in found}
 
 
 def put(db: sqlite3.Connection, hub: str, granted: Granted) -> None:
-    """Grant *hub* this and nothing else."""
+    """Replace the grants of *hub*."""
     db.execute("DELETE FROM owner_grants WHERE hub = ?", (hub,))
     db.executemany(
         "INSERT INTO owner_grants VALUES (?, ?, ?)",
@@ -45,10 +45,10 @@ def changed(granted: Granted, changes: Sequence[str]) -> dict[str, list[str]]:
     """Return *granted* after *changes*.
 
     Args:
-        changes: each as ``+review.remote``, ``+rows.read=tasks,notes`` or ``-rows.read``.
+        changes: changes such as ``+review.remote``, ``+rows.read=tasks,notes`` or ``-rows.read``.
 
     Raises:
-        BadGrant: one of them is none.
+        BadGrant: a change is invalid.
     """
     after = {name: list(tables) for name, tables in granted.items()}
     for change in changes:

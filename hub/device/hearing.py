@@ -1,7 +1,7 @@
-"""Events of the hub: the configuration of this device's agents is kept in its file, the newest of each.
+"""Events of the hub: stores the newest configuration of this device's agents in its file.
 
-Over one connection. A revision never goes back; an event that is missing, as the numbers
-of the others show, is asked for again.
+Works over one connection. A revision never decreases. A gap in the event numbers triggers a new request of
+all configurations.
 """
 
 from collections.abc import Callable
@@ -23,19 +23,15 @@ log = Channel(__name__)
 
 
 class Hearing:
-    """Takes what one connection tells.
-
-    Args:
-        told: is told, in a short sentence, what changed.
-    """
+    """Receiver of one connection's events; the status callback gets a short sentence for each change."""
 
     def __init__(self, line: Line, tools: Tools, told: Callable[[str], None]) -> None:
         self._line = line
         self._tools = tools
         self._told = told
-        self._seq = 0  # of the event before
-        self._known: dict[str, int] = {}  # by agent: the revision that this connection told last
-        self._waiting: dict[str, Configuration] = {}  # to be kept
+        self._seq = 0  # number of the previous event
+        self._known: dict[str, int] = {}  # by agent: last revision received on this connection
+        self._waiting: dict[str, Configuration] = {}  # to be stored
         self._has_gap = False
         self._arrived = anyio.Event()
         self._asked = 0
@@ -43,7 +39,7 @@ class Hearing:
         self._answered = anyio.Event()
 
     async def serve(self) -> None:
-        """Keep what comes, and ask for what did not, until cancelled."""
+        """Store received configurations and fetch missed ones, until cancelled."""
         while True:
             await self._arrived.wait()
             self._arrived = anyio.Event()
@@ -53,7 +49,7 @@ class Hearing:
                 await self._ask_again()
 
     def take(self, event: Event) -> None:
-        """An event of the hub; never waits."""
+        """Handle an event of the hub; never blocks."""
         if event.seq != self._seq + 1:
             self._has_gap = True
             self._arrived.set()
@@ -62,7 +58,7 @@ class Hearing:
             self._note(event.data)
 
     def answered(self, response: Response) -> None:
-        """The hub's answer, if it is one to a question of ours."""
+        """Accept a response of the hub if it belongs to the pending request."""
         if response.id == self._id:
             self._answer = response
             self._answered.set()
@@ -86,7 +82,7 @@ class Hearing:
             self._told(f"configuration of {one.agent_id}: revision {one.rev}, {_counted(one)}")
 
     async def _ask_again(self) -> None:
-        """Ask for each agent, one after the other: a hub lets only some requests wait."""
+        """Fetch the configuration of each agent sequentially: a hub limits the number of pending requests."""
         listed = await self._ask(Method.AGENTS_LIST, {})
         try:
             mine = msgspec.convert(listed, _Agents).agents
@@ -99,7 +95,7 @@ class Hearing:
                 self._note(answer)
 
     async def _ask(self, method: Method, params: Parameters) -> Values | None:
-        """What the hub answers; ``None`` where it refuses, or does not answer in time."""
+        """Send a request and return its result, or None after a refusal or timeout."""
         self._asked += 1
         self._answer, self._answered = None, anyio.Event()
         await self._line.send(Request(id=self._id, method=method, params=params))
@@ -117,7 +113,7 @@ class _Agent(msgspec.Struct):
 
 
 class _Agents(msgspec.Struct):
-    """The answer to ``agents.list``, as much of it as is needed."""
+    """Needed fields of the answer to ``agents.list``."""
 
     agents: list[_Agent]
 

@@ -1,8 +1,7 @@
-"""The device's key: an Ed25519 pair that it made itself, in a file that only its owner can read.
+"""Device's key: an Ed25519 key pair, created by the device, in a file that only its owner can read.
 
-The private half never leaves the file and this process. While the key is being
-replaced, the next one lies beside it: which of the two the hub knows is found out by
-asking, so nothing is lost whenever the device dies.
+The private key never leaves the file and this process. During a rotation, the next key is stored next to the
+current one: the device tries both at the hub, so a crash at any time loses nothing.
 """
 
 import contextlib
@@ -24,18 +23,18 @@ from protocol import keys
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import KeyId
 
-NEXT: Final = ".next"  # behind the name of the key that it is to replace
+NEXT: Final = ".next"  # suffix of the file with the next key
 _SEED_BYTES: Final = 32  # RFC 8032, 5.1.5
 
 
 class BadKeyFile(HubError):
-    """The device's key cannot be read, or cannot be made; ``str()`` says why and where."""
+    """Unreadable or unwritable key file; ``str()`` gives the reason and the path."""
 
     code = ErrorCode.FORBIDDEN
 
 
 class DeviceIdentity:
-    """A key pair. What it signs proves that this device is the one with the public half."""
+    """Key pair. Its signatures prove that this device owns the public key."""
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
@@ -43,24 +42,24 @@ class DeviceIdentity:
 
     @property
     def id(self) -> KeyId:
-        """The id of the key."""
+        """Id of the key."""
         return keys.key_id(self.public_key)
 
     @property
     def shown(self) -> str:
-        """The id as people compare it."""
+        """Id in the form that people compare."""
         return keys.shown(self.id)
 
     def sign(self, text: bytes) -> str:
-        """The signature over *text*, as it travels."""
+        """Sign *text* and return the encoded signature."""
         return keys.encode(self._private.sign(text))
 
 
 def open_identity(file: Path, chance: Chance) -> DeviceIdentity:
-    """The key in *file*; made, for its owner alone (0600), when the file is not there.
+    """Return the key in *file*; create it with mode 0600 if the file does not exist.
 
     Raises:
-        BadKeyFile: it cannot be read or written, or is no Ed25519 key.
+        BadKeyFile: the file cannot be read or written, or contains no Ed25519 key.
     """
     try:
         return read_identity(file)
@@ -69,11 +68,11 @@ def open_identity(file: Path, chance: Chance) -> DeviceIdentity:
 
 
 def read_identity(file: Path) -> DeviceIdentity:
-    """The key in *file*.
+    """Read the key in *file*.
 
     Raises:
-        BadKeyFile: it cannot be read, or is no Ed25519 key.
-        FileNotFoundError: there is no such file.
+        BadKeyFile: the file cannot be read, or contains no Ed25519 key.
+        FileNotFoundError: the file does not exist.
     """
     try:
         private = load_pem_private_key(file.read_bytes(), password=None)
@@ -89,10 +88,10 @@ def read_identity(file: Path) -> DeviceIdentity:
 
 
 def make_identity(file: Path, chance: Chance) -> DeviceIdentity:
-    """A new key in *file*, which must not be there; whole and on the disk, or not at all.
+    """Create a key in the new file *file*, atomically and synced to disk.
 
     Raises:
-        BadKeyFile: it cannot be written.
+        BadKeyFile: the file exists or cannot be written.
     """
     private = Ed25519PrivateKey.from_private_bytes(chance.token_bytes(_SEED_BYTES))
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -105,7 +104,7 @@ def make_identity(file: Path, chance: Chance) -> DeviceIdentity:
             written.write(pem)
             written.flush()
             os.fsync(handle)
-        os.link(fresh, file)  # unlike a rename, it fails where somebody made one meanwhile
+        os.link(fresh, file)  # unlike a rename, fails if another process created the file meanwhile
     except OSError as error:
         raise BadKeyFile(f"cannot make the device's key {file}: {error.strerror}") from error
     finally:
@@ -115,7 +114,7 @@ def make_identity(file: Path, chance: Chance) -> DeviceIdentity:
 
 
 def is_open_to_others(file: Path) -> bool:
-    """Whether somebody else on this machine could read the key."""
+    """Return True if other users of this machine can read the key."""
     try:
         return bool(file.stat().st_mode & 0o077)
     except OSError:
@@ -123,5 +122,5 @@ def is_open_to_others(file: Path) -> bool:
 
 
 def next_file(file: Path) -> Path:
-    """Where the key lies that is to replace the one in *file*."""
+    """Return the path of the next key, which is to replace the key in *file*."""
     return file.with_name(file.name + NEXT)

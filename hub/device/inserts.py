@@ -1,11 +1,10 @@
-"""The device's own SQLite file: the five tables, and one row for every call that was answered.
+"""SQLite file of the device: the five tables, and one row for every answered call.
 
-The rule: a row and the answer that tells of it are one transaction. Whatever
-kills the device, it has both or neither; a call that comes again is answered
-from the file, and the world changes once.
+A changed row and the call's answer are written in one transaction. So after a crash either both exist or
+neither; a repeated call is answered from the file and changes nothing again.
 
-A refusal that follows from the call itself is kept like any answer. What may be
-different next time (a full disk, a locked file) is raised and not kept.
+A refusal that follows from the call itself is stored like any answer. A temporary failure (a full disk, a
+locked file) is raised and not stored.
 """
 
 import fcntl
@@ -48,50 +47,49 @@ from protocol.ids import CallId
 from protocol.tables import TABLES, DeviceTable
 from protocol.work import Action, Answer, ToolCall
 
-# Of calls that changed nothing. An answer that tells of a change is kept as long as the file: a hub
-# that was restored from a backup may repeat a call of any age, and must not get a second row for it.
+# For calls that changed nothing. The answer to a change is kept as long as the file: a hub restored from a
+# backup may repeat a call of any age, which must not create a second row.
 KEEP_CALLS: Final = timedelta(days=30)
-_LOOKS: Final = frozenset({Action.FILE_GET, Action.ROWS_LIST, Action.ROWS_KNOWN})  # they change nothing
+_LOOKS: Final = frozenset({Action.FILE_GET, Action.ROWS_LIST, Action.ROWS_KNOWN})  # read-only calls
 _CHANGES: Final = frozenset({Action.INSERT, Action.UPDATE, Action.DELETE})
 _PRUNE_EVERY_MS: Final = 24 * 3600 * 1000
-_BUSY_TIMEOUT_S: Final = 5.0  # another program may read or write the file beside us
+_BUSY_TIMEOUT_S: Final = 5.0  # another program may use the file concurrently
 _TOLD_CHARACTERS: Final = 2_000  # of a refusal; an error frame holds twice that
 
 _answers: Final = msgspec.json.Decoder(Answer)
 
 
 class DeviceFileError(HubError):
-    """The device's file cannot be used; nothing in it was changed."""
+    """Unusable device file; nothing in it was changed."""
 
     code = ErrorCode.DATABASE_UNAVAILABLE
 
 
 class DeviceFileInUse(DeviceFileError):
-    """Another process serves the same file: two devices would answer each other's calls."""
+    """Device file that another process serves: two devices would answer each other's calls."""
 
     code = ErrorCode.DATABASE_BUSY
 
 
 class DeviceFileFromTheFuture(DeviceFileError):
-    """A newer device wrote it; an older one would misread it."""
+    """Device file written by a newer version, which an older one would misread."""
 
     code = ErrorCode.DATABASE_FROM_THE_FUTURE
 
 
 class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
-    """An inserted row and where it was found.
+    """Inserted row with its source and its owner's verdict.
 
     Attributes:
-        data: its columns that have a value, without id and time stamps, as on the wire.
-        quote: ``text[start:end]`` of the file at *source_path*, where the hub told.
-        at: when the device stored it, aware UTC.
-        number: of the item; it stays the same.
-        label: what its owner calls the item as it is now: its number, and another revision's after a point.
-        standing: its owner's word.
-        remarks: what a reviewer should know.
-        proposal: a change of the row that waits for its owner.
-        belongs_to: titles of the rows that it refers to, by column.
-        source_state: what is gone of the file that a suggestion was found in, where this machine can tell.
+        data: columns with a value, without id and time stamps, as on the wire.
+        quote: ``text[start:end]`` of the file at *source_path*, if the hub sent it.
+        at: insertion time, aware UTC.
+        number: permanent number of the item.
+        label: the item's number; after a change, with a point and the revision.
+        remarks: notes for the reviewer.
+        proposal: a pending change that waits for the owner.
+        belongs_to: titles of the rows that this row refers to, by column.
+        source_state: for a suggestion, how its source file has changed, if this machine can tell.
     """
 
     number: int
@@ -114,13 +112,13 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def open_device_store(path: Path, *, clock: Clock, ids: IdFactory) -> Iterator["DeviceStore"]:
-    """Open the file at *path*, made when it is not there, and keep others from serving it.
+    """Open or create the file at *path* and lock it against other devices.
 
-    Blocking, as is everything of a ``DeviceStore``.
+    Blocks, as do all methods of ``DeviceStore``.
 
     Raises:
-        DeviceFileInUse, DeviceFileFromTheFuture: see there.
-        DeviceFileError: it is not a device's file, or the disk refuses.
+        DeviceFileInUse, DeviceFileFromTheFuture: another device serves the file, or a newer version wrote it.
+        DeviceFileError: the file is not a device's, or the disk fails.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,9 +132,9 @@ def open_device_store(path: Path, *, clock: Clock, ids: IdFactory) -> Iterator["
 
 
 class DeviceStore:
-    """The file, open. Its methods block and must not run at the same time in two threads.
+    """Open device file. Its methods block and must not run in two threads at the same time.
 
-    *mark* is how far it has come, as a hello tells it; it may be read at any time.
+    *mark* is the current mark of the file, as a hello contains it; it may be read at any time.
     """
 
     def __init__(self, db: sqlite3.Connection, *, clock: Clock, ids: IdFactory) -> None:
@@ -144,15 +142,16 @@ class DeviceStore:
         self._clock = clock
         self._ids = ids
         self._pruned_ms = 0
-        self.hub = ""  # the key of the hub whose calls these are
-        self._seen: dict[str, int] = {}  # what data_version was: another number after each write of others
+        self.hub = ""  # By asker: last data_version, which changes with each write of another connection.
+        # by asker: last data_version, which changes with each write of another connection
+        self._seen: dict[str, int] = {}
         with self._transaction():
             if agreement.read_mark(db) is None:
                 agreement.make_mark(db, ids.fresh())
         self.mark = self._read_mark()
 
     def note_welcome(self, welcome: Welcome) -> str | None:
-        """Remember how far the hub knows this file; a sentence for its owner where both are compared."""
+        """Store the counter up to which the hub knows this file. Return a message for the owner, or None."""
         with self._transaction():
             told = agreement.note_welcome(self._db, welcome, self._ids.fresh())
         self.mark = self._read_mark()
@@ -164,10 +163,10 @@ class DeviceStore:
         return mark
 
     def meet(self, hub: str, *, predecessor: str | None = None) -> None:
-        """Take calls as those of *hub*, by its key, from now on.
+        """Assign further calls to *hub*, identified by its key.
 
-        Rows of *predecessor*, whose place it took by its owner's word, are its own; so are rows that are
-        not known to be of another hub, from a file of the version before.
+        The hub takes over the rows of *predecessor*, which it replaces by the owner's decision. It also gets
+        rows without a hub, which come from a file of the previous version.
         """
         with self._transaction():
             for table in ("calls", "reviews"):
@@ -176,20 +175,20 @@ class DeviceStore:
         self.hub = hub
 
     def granted(self, changes: Sequence[str] = ()) -> dict[str, list[str]]:
-        """Return what the owner grants the hub, after *changes* as ``grants.changed`` takes them."""
+        """Change the owner's grants to the hub as ``grants.changed`` does, and return the result."""
         with self._transaction():
             after = grants.changed(grants.of_hub(self._db, self.hub), changes)
             grants.put(self._db, self.hub, after)
         return after
 
     def apply(self, calls: Sequence[ToolCall]) -> list[Answer]:
-        """Do what is asked and keep the answers, all in one transaction; in the order of *calls*.
+        """Execute *calls* in order and store their answers, all in one transaction.
 
-        A known call id is answered from the file. A refused call changes nothing and
-        does not touch its neighbours.
+        A known call id is answered from the file. A refused call changes nothing and does not affect the
+        others.
 
         Raises:
-            sqlite3.Error: nothing of it was done; the same calls may come again.
+            sqlite3.Error: nothing was executed; the same calls may be sent again.
         """
         if epoch_ms(self._clock.now()) - self._pruned_ms > _PRUNE_EVERY_MS:
             self.prune()
@@ -199,7 +198,7 @@ class DeviceStore:
         return answers
 
     def prune(self) -> None:
-        """Forget the answers older than KEEP_CALLS that change nothing when their call comes again."""
+        """Delete answers older than KEEP_CALLS whose calls are safe to execute again."""
         now = self._clock.now()
         with self._transaction():
             self._db.execute(
@@ -211,20 +210,20 @@ class DeviceStore:
         self._pruned_ms = epoch_ms(now)
 
     def is_changed(self, asker: str) -> bool:
-        """Whether somebody else wrote into the file since *asker* asked last."""
+        """Return True if another connection wrote to the file since the last call by *asker*."""
         (seen,) = self._db.execute("PRAGMA data_version").fetchone()
         before, self._seen[asker] = self._seen.get(asker), int(seen)
         return before != self._seen[asker]
 
     def unreported(self, most: int) -> list[Verdict]:
-        """At most so many words of the owner that the hub has not confirmed."""
+        """Return at most *most* verdicts of the owner that the hub has not confirmed."""
         return [
             *verdicts.unreported(self._db, self.hub),
             *proposals.unreported(self._db, self.hub),
         ][:most]
 
     def note_reported(self, told: Sequence[Verdict]) -> None:
-        """The hub has confirmed these."""
+        """Mark verdicts as confirmed by the hub."""
         with self._transaction():
             verdicts.note_reported(self._db, told)
             proposals.note_reported(self._db, told)
@@ -232,43 +231,42 @@ class DeviceStore:
         self.mark = self._read_mark()
 
     def unsaid_replies(self, most: int) -> list[Reply]:
-        """At most so many answers to messages that the hub has not confirmed."""
+        """Return at most *most* answers to messages that the hub has not confirmed."""
         return messages.unsaid(self._db, most)
 
     def note_reply(self, reply: Reply) -> None:
-        """The hub has confirmed this answer, or takes none."""
+        """Mark an answer to a message as confirmed, or as refused by the hub."""
         with self._transaction():
             messages.note_said(self._db, reply, epoch_ms(self._clock.now()))
 
     def unsaid(self, most: int) -> list[Said]:
-        """At most so many answers of the owner that the hub has not confirmed."""
+        """Return at most *most* answers of the owner that the hub has not confirmed."""
         return questions.unsaid(self._db, most)
 
     def note_said(self, said: Said, *, counts: bool) -> None:
-        """The hub has confirmed this answer, or has another one."""
+        """Mark an answer to a question as confirmed, or as superseded by another answer."""
         with self._transaction():
             questions.note_said(self._db, said, epoch_ms(self._clock.now()), counts=counts)
 
     def keep_configurations(self, told: Iterable[Configuration]) -> None:
-        """Keep what the hub told of the configuration of agents."""
+        """Store configurations of agents that the hub sent."""
         with self._transaction():
             for one in told:
                 configurations.keep(self._db, one, epoch_ms(self._clock.now()))
 
     def configurations(self) -> list[Configuration]:
-        """What the hub told last of each agent."""
+        """Return the last known configuration of each agent."""
         return configurations.kept(self._db)
 
     def known_roots(self) -> list[str]:
-        """The paths of all folders that ever got a name by ``name_roots``."""
+        """Return the paths of all folders that ever got a name by ``name_roots``."""
         return [path for (path,) in self._db.execute("SELECT path FROM roots ORDER BY rowid")]
 
     def name_roots(self, paths: Iterable[str]) -> list[str]:
-        """What shared folders are called on the wire: given once, kept for ever, in the order of *paths*.
+        """Return the wire names of shared folders, in the order of *paths*; new names are stored for good.
 
-        The folder's own name; where two have the same, with the folder above in
-        brackets. The hub knows files by these names, so they may not depend on which
-        other folders are shared, or in which order.
+        A name is the folder's own name; if it is taken, with the parent folder in brackets. The hub
+        identifies files by these names, so they must not depend on the other shared folders or their order.
         """
         with self._transaction():
             known: dict[str, str] = dict(self._db.execute("SELECT path, name FROM roots"))
@@ -280,7 +278,7 @@ class DeviceStore:
 
     def _settle(self, call: ToolCall) -> Answer:
         granted = grants.of_hub(self._db, self.hub)
-        if (why := refused_by_owner(call, granted)) is not None:  # not kept: the owner may grant it yet
+        if (why := refused_by_owner(call, granted)) is not None:  # not stored: the owner may grant it later
             return Answer(error=ErrorBody(code=ErrorCode.NOT_GRANTED, message=why))
         known = self._db.execute("SELECT answer, hub FROM calls WHERE call_id = ?", (call.id,)).fetchone()
         if known is not None and known["hub"] != self.hub:
@@ -290,7 +288,7 @@ class DeviceStore:
             return _answers.decode(known["answer"])
         row_id, answer = self._do(call)
         if call.action in _LOOKS:
-            return answer  # not kept: what is told is as it is now
+            return answer  # not stored: a repeated read returns the current state
         if call.action in _CHANGES and answer.error is None:
             answer = msgspec.structs.replace(answer, counter=agreement.next_counter(self._db))
         source = call.source
@@ -333,7 +331,8 @@ class DeviceStore:
 
     def _change(self, call: ToolCall) -> tuple[str | None, object]:
         if call.action is Action.AGENT_WAKE:
-            return None, {"woken": True}  # kept like any answer: a slot comes once, however often it is told
+            # Stored like any answer, so that a repeated call wakes no agent twice.
+            return None, {"woken": True}
         at_ms = epoch_ms(self._clock.now())
         if call.action is Action.USER_ASK:
             return None, questions.take(self._db, call)
@@ -375,18 +374,18 @@ class DeviceStore:
             yield
             self._db.execute("COMMIT")
         except BaseException:
-            if self._db.in_transaction:  # SQLite rolls back by itself when the disk is full
+            if self._db.in_transaction:  # on a full disk, SQLite rolls back by itself
                 self._db.execute("ROLLBACK")
             raise
 
 
 def read_items(path: Path) -> list[DeviceItem]:
-    """What was inserted and is still there, oldest first; none where no file is, or none in it yet.
+    """Return the inserted rows that still exist, the oldest first; empty without a file or rows.
 
-    Reads beside a device that serves the file.
+    May run while a device serves the file.
 
     Raises:
-        DeviceFileError: it is not a device's file, or the disk refuses.
+        DeviceFileError: the file is not a device's, or the disk fails.
     """
     if not path.exists():
         return []
@@ -395,7 +394,7 @@ def read_items(path: Path) -> list[DeviceItem]:
         with closing(sqlite3.connect(url, uri=True, timeout=_BUSY_TIMEOUT_S)) as db:
             db.row_factory = sqlite3.Row
             if db.execute("SELECT 1 FROM sqlite_schema").fetchone() is None:
-                return []  # a device has just begun to make it
+                return []  # a device is just creating it
             _check(db, path)
             found = sorted(verdicts.reviews(db), key=lambda review: review.number)
             sources = Sources({name: Path(root) for root, name in db.execute("SELECT path, name FROM roots")})
@@ -431,7 +430,7 @@ def _item(db: sqlite3.Connection, sources: Sources, review: Review, row: Record)
 
 
 def _above(db: sqlite3.Connection, table: DeviceTable, row: Record) -> Iterator[tuple[str, str]]:
-    """Yield each column of *row* that refers to another row, with the title of that one."""
+    """Yield each column of *row* that refers to another row, with the title of that row."""
     for column in table.columns:
         if column.refers_to is not None and (id := row.get(column.name)) is not None:
             other = TABLES[column.refers_to]
@@ -445,7 +444,7 @@ def _held(path: Path) -> Iterator[None]:
     lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, however it ends
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released with the process, however it ends
         except BlockingIOError as error:
             raise DeviceFileInUse(f"another device serves {path}; give this one a file of its own") from error
         yield
@@ -454,18 +453,18 @@ def _held(path: Path) -> Iterator[None]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # what is found is private
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # creates the file with mode 0600
     db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     db.row_factory = sqlite3.Row
     return db
 
 
 def connect_beside(path: Path) -> sqlite3.Connection:
-    """A connection to a device's file that another program may serve.
+    """Connect to a device's file that another program may serve.
 
     Raises:
-        DeviceFileError: there is none, or it is not a device's file of this version.
-        sqlite3.Error: the disk refuses.
+        DeviceFileError: the file does not exist, or is not a device's file of this version.
+        sqlite3.Error: the disk fails.
     """
     if not path.exists():
         raise DeviceFileError(f"there is no {path}; name the device's file with '--db FILE'")
@@ -481,10 +480,10 @@ def connect_beside(path: Path) -> sqlite3.Connection:
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:
-    """Whether the file can be read without being served.
+    """Check that the file can be read without being served.
 
     Raises:
-        DeviceFileError: it is not a device's file, or one of another version.
+        DeviceFileError: the file is not a device's, or has another version.
     """
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -508,7 +507,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             f"{path} has version {version}, this device knows {schema.VERSION}: start the newer one"
         )
     db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")  # an answer that was sent must survive a power cut
+    db.execute("PRAGMA synchronous = FULL")  # a sent answer must survive a power failure
     steps = schema.statements() if is_new else schema.upgrades(db, version)
     if steps:
         db.execute("BEGIN IMMEDIATE")

@@ -1,9 +1,9 @@
-"""Hubs that this device knows, as SSH knows hosts: by the key that each proves at every connection.
+"""Known hubs of this device, similar to SSH's known_hosts: each hub proves its key at every connection.
 
-A file beside the device's database, one hub a line: its address as it is dialled, its public key, and the
-file of the key that this device shows there, the same at no other hub. Whoever proves another key at a known
-address is refused, until the owner accepts that key by its fingerprint. Hubs whose place another one took
-stay in the file, above it: one that the owner accepts again is shown the key that it knows.
+A file next to the device's database has one hub per line: its dialled address, its public key, and the file
+of the device key used only for that hub. A hub that proves another key at a known address is refused until
+the owner accepts that key by its fingerprint. Lines of replaced hubs stay above the newer line; a replaced
+hub that the owner accepts again gets its former device key.
 """
 
 import os
@@ -31,24 +31,24 @@ _HEAD: Final = (
 
 
 class HubNotTrusted(HubError):
-    """The hub does not prove to be the one that this device knows; ``str()`` says what to do."""
+    """Hub that does not prove the known key; ``str()`` gives a remedy."""
 
     code = ErrorCode.FORBIDDEN
 
 
 class BadKnownHubs(HubError):
-    """The file of known hubs cannot be read or written; ``str()`` says why and where."""
+    """Unreadable or unwritable file of known hubs; ``str()`` gives the reason and the path."""
 
     code = ErrorCode.FORBIDDEN
 
 
 class KnownHub(msgspec.Struct, frozen=True):
-    """A line of the file.
+    """Line of the file.
 
     Attributes:
-        address: host, and port unless it is that of the scheme.
-        public_key: of the hub, base64url without padding.
-        key_file: with the device's key, beside the file of known hubs where relative.
+        address: host, and port unless it is the scheme's default.
+        public_key: the hub's public key, base64url without padding.
+        key_file: file of the device's key; a relative path is next to the file of known hubs.
     """
 
     address: str
@@ -57,18 +57,18 @@ class KnownHub(msgspec.Struct, frozen=True):
 
     @property
     def fingerprint(self) -> str:
-        """The hub's key, as people compare it."""
+        """Hub's key in the form that people compare."""
         return fingerprint(self.public_key)
 
 
 class KnownHubs:
-    """The file of known hubs.
+    """File of known hubs.
 
     Args:
-        file: need not be there yet.
-        key_file: of the device's key for the first hub; further hubs get one with a number in its name.
-        is_chosen: the owner named *key_file*, so it is shown whatever hub it is.
-        accepted: the one key that the hub may prove now, known or not.
+        file: may not exist yet.
+        key_file: file of the device's key for the first hub; keys of further hubs get a numbered name.
+        is_chosen: True if the owner named *key_file*; it is then used at every hub.
+        accepted: id of the only hub key to accept now, known or not.
     """
 
     def __init__(
@@ -78,10 +78,11 @@ class KnownHubs:
         self._is_chosen = is_chosen
         self._key_file = key_file
         self._accepted = accepted
-        self._fresh: str | None = None  # a key that no hub knows; it may be made before a hub is met
+        # Key file that no hub knows, created possibly before a hub is verified.
+        self._fresh: str | None = None
 
     def key_file(self, address: str) -> Path:
-        """Return the file of the key to show at *address*, before its hub has said anything.
+        """Return the key file to use at *address*, before the hub has proved its key.
 
         Raises:
             BadKnownHubs: the file cannot be read.
@@ -91,13 +92,13 @@ class KnownHubs:
         return self._path(hub.key_file if hub else self._fresh_key_file(known))
 
     def judge(self, address: str, public_key: str) -> tuple[KnownHub, KnownHub | None]:
-        """Return the hub at *address*, which proved *public_key*, and the one that was known there.
+        """Return the hub at *address*, which proved *public_key*, and the hub known there before.
 
-        One that was not known yet is to be kept. One that is known from another address, or was here before,
-        keeps its key file.
+        The caller stores a new hub by ``keep``. A hub known from another address, or replaced earlier,
+        retains its key file.
 
         Raises:
-            HubNotTrusted: another key is known, or accepted.
+            HubNotTrusted: another key is known at the address, or only another key is accepted.
             BadKnownHubs: the file cannot be read.
         """
         known = self.read()
@@ -120,7 +121,7 @@ class KnownHubs:
         return KnownHub(address, public_key, key_file), before
 
     def keep(self, hub: KnownHub) -> None:
-        """Know *hub* from now on, in the place of any other at its address.
+        """Store *hub* as the current hub at its address.
 
         Raises:
             BadKnownHubs: the file cannot be read or written.
@@ -129,22 +130,22 @@ class KnownHubs:
         self._write([*(one for one in self.read() if (one.address, one.public_key) != same), hub])
 
     def at_addresses(self) -> dict[str, KnownHub]:
-        """Return the hub that is known now at each address.
+        """Return the current hub at each address.
 
         Raises:
-            BadKnownHubs: the file cannot be read, or a line is none.
+            BadKnownHubs: the file cannot be read, or has an invalid line.
         """
         return _at_addresses(self.read())
 
     def path_of(self, hub: KnownHub) -> Path:
-        """Return the file of the key to show at *hub*."""
+        """Return the file of the key to use at *hub*."""
         return self._path(hub.key_file)
 
     def read(self) -> list[KnownHub]:
-        """Return all lines, in their order; the hub at an address is the last one of it.
+        """Return the hubs of all lines, in order; the last line of an address is current.
 
         Raises:
-            BadKnownHubs: the file cannot be read, or a line is none.
+            BadKnownHubs: the file cannot be read, or has an invalid line.
         """
         try:
             with self._file.open("rb") as opened:
@@ -168,7 +169,7 @@ class KnownHubs:
         return KnownHub(address, public_key, key_file)
 
     def _fresh_key_file(self, known: list[KnownHub]) -> str:
-        """Name a key file that no known hub has. The first hub gets the one of the version before."""
+        """Return a key file that no known hub uses. The first hub gets that of the previous version."""
         taken = {hub.key_file for hub in known}
         if self._fresh is not None and self._fresh not in taken:
             return self._fresh
@@ -192,7 +193,7 @@ class KnownHubs:
         return self._key_file if self._is_chosen else self._file.parent / key_file
 
     def _write(self, known: list[KnownHub]) -> None:
-        """Replace the file, whole and on the disk."""
+        """Replace the file atomically and sync it to disk."""
         fresh = self._file.with_name(f"{self._file.name}.{os.getpid()}")
         lines = [f"{hub.address} {hub.public_key} {hub.key_file}\n" for hub in known]
         try:
@@ -215,10 +216,10 @@ def _at_addresses(known: list[KnownHub]) -> dict[str, KnownHub]:
 
 
 def check_proof(challenge: Challenge, *, address: str, nonce: str) -> str:
-    """Return the public key that the hub proved in *challenge*, for the *address* dialled and our *nonce*.
+    """Verify the hub's proof in *challenge* for the dialled *address* and our *nonce*; return its public key.
 
     Raises:
-        HubNotTrusted: it proved none.
+        HubNotTrusted: the proof is missing or invalid.
     """
     proof = challenge.proof
     if proof is None:
@@ -242,11 +243,11 @@ def check_proof(challenge: Challenge, *, address: str, nonce: str) -> str:
 
 
 def dialled(url: str) -> str:
-    """Return the address that a request to *url* asks for, as its ``Host`` header has it."""
+    """Return the address of a request to *url*, as spelled in its ``Host`` header."""
     parts = parse_uri(url)
     return build_host(parts.host, parts.port, parts.secure).lower()
 
 
 def fingerprint(public_key: str) -> str:
-    """Return a hub's public key as people compare it."""
+    """Return a hub's public key in the form that people compare."""
     return keys.shown(keys.key_id(keys.decode(public_key, keys.PUBLIC_KEY_BYTES)))

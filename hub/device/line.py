@@ -1,7 +1,7 @@
-"""The device's end of one open connection: frames out, in order, whoever sends them.
+"""Outgoing side of one open connection: frames of all senders, in order.
 
-One task writes. Whoever has something to say queues it and may wait until it is
-written; giving up waiting neither tears nor doubles a frame.
+Only one task writes. A sender queues its frame and may wait until it is written; a cancelled wait neither
+truncates nor repeats a frame.
 """
 
 import anyio
@@ -22,7 +22,7 @@ log = Channel(__name__)
 
 
 class Line:
-    """Sends frames of a session that is READY. When it is not any more, a sender waits for its own end."""
+    """Sender of frames for a session in state READY. In another state, senders block until cancelled."""
 
     def __init__(self, session: DeviceSession, socket: ClientConnection) -> None:
         self._session = session
@@ -32,23 +32,23 @@ class Line:
 
     @property
     def welcome(self) -> Welcome:
-        """What the hub told when it took us in."""
+        """Welcome of the hub."""
         if self._session.welcome is None:
             raise LocalProtocolError("there is no welcome yet")
         return self._session.welcome
 
     async def send(self, frame: Frame) -> None:
-        """Queue *frame* and wait until the socket took it.
+        """Queue *frame* and wait until the socket accepted it.
 
         Raises:
-            LocalProtocolError: it is larger than the hub takes; nothing was sent.
+            LocalProtocolError: the frame exceeds the hub's limit; nothing was sent.
         """
         await self._until_ready()
         self._session.send(frame)
         await self._until_written()
 
     async def answer(self, call: ToolCall, answer: Answer) -> None:
-        """Bring the answer of a call to the hub; one that cannot be spelled becomes a refusal."""
+        """Send the answer to a call; an answer that cannot be encoded becomes a refusal."""
         await self._until_ready()
         call_id = CallId(call.id)
         try:
@@ -60,20 +60,20 @@ class Line:
         await self._until_written()
 
     def wake(self) -> None:
-        """The session has something to say of its own."""
+        """Wake the writer, because the session itself has queued data."""
         self._has_more.set()
 
     async def write(self) -> None:
-        """Write what is queued, as it comes, until the connection is gone."""
+        """Write queued frames until the connection is closed."""
         try:
             while True:
                 await self._has_more.wait()
                 await self.flush()
         except ConnectionClosed:
-            return  # the reader learns the same, and says why
+            return  # the reader detects the same end and reports the reason
 
     async def flush(self) -> None:
-        """Write what is queued now."""
+        """Write the frames that are queued now."""
         self._has_more = anyio.Event()
         written, self._is_written = self._is_written, anyio.Event()
         for data in self._session.data_to_send():
@@ -82,7 +82,7 @@ class Line:
 
     async def _until_ready(self) -> None:
         if self._session.state is not SessionState.READY:
-            await anyio.sleep_forever()  # nobody listens; the connection's end ends us
+            await anyio.sleep_forever()  # the connection's end cancels this task
 
     async def _until_written(self) -> None:
         self._has_more.set()

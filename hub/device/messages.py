@@ -1,7 +1,7 @@
 """Messages to agents of this device: plain functions over its file, inside the caller's transaction.
 
-A message is kept, and by that its agent has it. Whoever writes ``answer`` into its row, the agent's
-program or the owner in its name, has answered: the hub is told, and tells who asked.
+A stored message counts as delivered. An agent's program, or the owner on its behalf, answers by writing
+``answer`` into the message's row; the hub then forwards the answer to the sender.
 """
 
 import sqlite3
@@ -15,11 +15,11 @@ from protocol.errors import ErrorCode
 from protocol.frame import EpochMs, Id
 from protocol.work import ToolCall
 
-ANSWER_CHARACTERS: Final = 32_768  # of an answer that the hub is told
+ANSWER_CHARACTERS: Final = 32_768  # of an answer that is sent to the hub
 
 
 class Delivered(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "from"}):
-    """What a hub says with ``message.deliver``."""
+    """Data of a ``message.deliver`` call."""
 
     message_id: Id
     agent_id: Id
@@ -32,7 +32,7 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "fr
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """A message as the file has it. *reported*: the hub knows the answer, or takes none."""
+    """Message in the file. *reported* is set once the hub has confirmed or refused the answer."""
 
     message_id: str
     agent_id: str
@@ -48,7 +48,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer to a message that no hub has confirmed."""
+    """Answer to a message that no hub has confirmed."""
 
     message_id: str
     answer: str
@@ -58,10 +58,10 @@ _COLUMNS: Final = ", ".join(Message.__struct_fields__)
 
 
 def take(db: sqlite3.Connection, call: ToolCall, at_ms: int) -> dict[str, bool]:
-    """Keep a message; one that is there already stays as it is.
+    """Store a message; a known message stays unchanged.
 
     Raises:
-        Refusal: it is none.
+        Refusal: the call's data is invalid.
     """
     told = delivered_in(call)
     db.execute(
@@ -83,7 +83,7 @@ def take(db: sqlite3.Connection, call: ToolCall, at_ms: int) -> dict[str, bool]:
 
 
 def delivered_in(call: ToolCall) -> Delivered:
-    """Raises Refusal: the call brings no message."""
+    """Decode the message of a call. Raises Refusal if the data is invalid."""
     try:
         return msgspec.convert(call.data, Delivered)
     except msgspec.ValidationError as error:
@@ -91,13 +91,13 @@ def delivered_in(call: ToolCall) -> Delivered:
 
 
 def listed(db: sqlite3.Connection) -> list[Message]:
-    """All of them, the oldest first."""
+    """Return all messages, the oldest first."""
     found = db.execute(f"SELECT {_COLUMNS} FROM messages ORDER BY received_at, rowid")
     return [_message(tuple(row)) for row in found.fetchall()]
 
 
 def unsaid(db: sqlite3.Connection, most: int) -> list[Reply]:
-    """At most so many answers that no hub has confirmed. Of white space alone there is none."""
+    """Return at most *most* answers that no hub has confirmed. Blank answers are ignored."""
     found = db.execute(
         "SELECT message_id, answer FROM messages"
         " WHERE reported = 0 AND answer IS NOT NULL ORDER BY received_at, rowid"
@@ -107,7 +107,7 @@ def unsaid(db: sqlite3.Connection, most: int) -> list[Reply]:
 
 
 def note_said(db: sqlite3.Connection, reply: Reply, at_ms: int) -> None:
-    """The hub has confirmed the answer, or takes none."""
+    """Mark the answer as confirmed, or as refused by the hub."""
     db.execute(
         "UPDATE messages SET reported = 1, answered_at = coalesce(answered_at, ?2) WHERE message_id = ?1",
         (reply.message_id, at_ms),
@@ -115,7 +115,7 @@ def note_said(db: sqlite3.Connection, reply: Reply, at_ms: int) -> None:
 
 
 def told_message(call: ToolCall) -> str:
-    """What the person at the desktop is told of a message that was taken."""
+    """Describe a received message for the person at the desktop."""
     told = delivered_in(call)
     sender = f" from {told.sender}" if told.sender else ""
     return f"{told.kind}{sender} to {told.agent_id}: {' '.join(told.content.split())[:200]}"

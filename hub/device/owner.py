@@ -1,7 +1,7 @@
-"""What the owner of a device does with what was found: approve it, or reject it.
+"""Owner's decisions about inserted rows: approve, edit or reject them.
 
-Writes into the device's file beside the device that serves it, as any program of
-the owner's may. The device notices, and tells its hub.
+Writes to the device's file while the device may be serving it, as any program of the owner may. The device
+detects the changes and reports them to its hub.
 """
 
 import sqlite3
@@ -22,16 +22,16 @@ from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.tables import TABLES, Column, DeviceTable
 
-_TITLE_CHARACTERS: Final = 120  # of an item, in a sentence about it
+_TITLE_CHARACTERS: Final = 120  # of an item's title in a sentence
 _MOST_NAMED: Final = 8  # items in a sentence
 
 
 class UnknownNumber(DeviceFileError):
-    """No row that a hub wrote has this number, its owner has removed it, or it is another revision."""
+    """Number of no existing row that a hub wrote, or label of another revision."""
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """What became of items, a sentence each: of those that were done, and of those left as they are."""
+    """Results of a decision: a sentence for each changed item, and for each item left unchanged."""
 
     done: list[str]
     refused: list[str]
@@ -45,16 +45,16 @@ def approve(
     deletes: bool = False,
     fields: Mapping[str, str] | None = None,
 ) -> Decided:
-    """Approve these items, or what is proposed for them; one that cannot be so keeps no other from it.
+    """Approve items, or accept their proposed changes; an item that cannot be approved affects no other.
 
     Args:
-        numbers: of the items as they are now; or their labels, as they were listed.
-        deletes: delete an item where that is what is proposed; without it that is refused.
-        fields: what to fill in before, as ``edit`` takes it.
+        numbers: current numbers of the items, or their labels as listed.
+        deletes: accept proposed deletions; otherwise they are refused.
+        fields: values to fill in first, as for ``edit``.
 
     Raises:
-        UnknownNumber: see there; nothing was changed.
-        DeviceFileError: it is no device's file, or the disk refuses.
+        UnknownNumber: a number or label names no item; nothing was changed.
+        DeviceFileError: the file is not a device's, or the disk fails.
     """
 
     def decide(db: sqlite3.Connection, review: Review) -> str:
@@ -78,9 +78,9 @@ def approve(
 
 
 def edit(path: Path, numbers: Sequence[int | str], fields: Mapping[str, str], *, at_ms: int) -> Decided:
-    """Change fields of these items, as their owner types them. Raises as ``approve``.
+    """Change fields of items, as their owner types them. Raises as ``approve``.
 
-    An open item stays open, with words of its owner: no hub changes it any more.
+    An open item stays open, but counts as edited by its owner: hubs cannot change it any more.
     """
 
     def decide(db: sqlite3.Connection, review: Review) -> str:
@@ -93,12 +93,12 @@ def edit(path: Path, numbers: Sequence[int | str], fields: Mapping[str, str], *,
 
 
 def reject(path: Path, numbers: Sequence[int | str], *, deletes: bool = False) -> Decided:
-    """Remove these items, or drop what is proposed for them and leave them as they are.
+    """Remove items, or reject their proposed changes and leave the items unchanged.
 
-    Items that refer to others of *numbers* are removed before those.
+    Items that refer to other items of *numbers* are removed first.
 
     Args:
-        deletes: delete an approved item as well, whatever is proposed for it; without it that is refused.
+        deletes: also delete approved items, with or without a proposal; otherwise that is refused.
 
     Raises as ``approve``.
     """
@@ -119,12 +119,12 @@ def reject(path: Path, numbers: Sequence[int | str], *, deletes: bool = False) -
 
 
 def lacking(table: DeviceTable, row: Record) -> Column | None:
-    """Return the column that *row* must have a value in before it can be approved."""
+    """Return the column that *row* needs a value in before it can be approved, or None."""
     return next((c for c in table.columns if c.required_to_approve and row.get(c.name) is None), None)
 
 
 def _refuse_referred(db: sqlite3.Connection, review: Review) -> None:
-    """Raises Refusal: other rows refer to this one; they are named by their labels, or as the owner's."""
+    """Refuse to remove a row that other rows refer to; the Refusal names them by label, or as the owner's."""
     found = [
         (table.name, row_id)
         for table in TABLES.values()
@@ -142,7 +142,7 @@ def _refuse_referred(db: sqlite3.Connection, review: Review) -> None:
 
 
 def _depth(table: DeviceTable) -> int:
-    """Return how many tables stand above *table*: what refers to a row goes before it."""
+    """Return the depth of *table* in the hierarchy; referring rows are deleted before their targets."""
     above = [TABLES[column.refers_to] for column in table.columns if column.refers_to is not None]
     return max((1 + _depth(one) for one in above), default=0)
 
@@ -161,7 +161,7 @@ def _left(why: str) -> Refusal:
 def _decide(
     path: Path, numbers: Sequence[int | str], decide: Callable[[sqlite3.Connection, Review], str]
 ) -> Decided:
-    """Do *decide* to each item by itself, in one transaction."""
+    """Apply *decide* to each item, each within its own savepoint of one transaction."""
     decided = Decided([], [])
     with _reviews(path, numbers) as (db, chosen):
         for review in sorted(chosen, key=lambda review: -_depth(review.table)):
@@ -178,14 +178,14 @@ def _decide(
 
 
 def change_grants(path: Path, hub: str, changes: Sequence[str]) -> dict[str, list[str]]:
-    """Change what the owner grants *hub*, by its key, and return what is granted then.
+    """Change the owner's grants to *hub*, identified by its key, and return the new grants.
 
     Args:
-        changes: as ``grants.changed`` takes them; none: nothing is changed.
+        changes: as for ``grants.changed``; may be empty.
 
     Raises:
-        BadGrant: one of them is none; nothing was changed.
-        DeviceFileError: it is no device's file, or the disk refuses.
+        BadGrant: a change is invalid; nothing was changed.
+        DeviceFileError: the file is not a device's, or the disk fails.
     """
     try:
         with closing(connect_beside(path)) as db:
@@ -200,7 +200,7 @@ def change_grants(path: Path, hub: str, changes: Sequence[str]) -> dict[str, lis
 
 @contextmanager
 def _reviews(path: Path, numbers: Sequence[int | str]) -> Iterator[tuple[sqlite3.Connection, list[Review]]]:
-    """The rows of these numbers or labels, in a transaction that ends with the block."""
+    """Yield the rows of these numbers or labels, in a transaction that ends with the block."""
     try:
         with closing(connect_beside(path)) as db:
             db.execute("BEGIN IMMEDIATE")
@@ -211,13 +211,13 @@ def _reviews(path: Path, numbers: Sequence[int | str]) -> Iterator[tuple[sqlite3
                 raise UnknownNumber(_unknown(missing, known))
             chosen = {known[number].number: known[number] for number in numbers}
             yield db, list(chosen.values())
-            db.execute("COMMIT")  # what was raised before it is rolled back with the connection
+            db.execute("COMMIT")  # an exception before this line closes the connection, which rolls back
     except sqlite3.Error as error:
         raise DeviceFileError(f"{path}: {error}") from error
 
 
 def _unknown(missing: Sequence[int | str], known: Mapping[int | str, Review]) -> str:
-    """Say which items are not there, or not as they were listed."""
+    """Describe which items do not exist, or have another revision."""
     told: list[str] = []
     for label in map(str, missing):
         number, _, revision = label.partition(".")
@@ -232,6 +232,6 @@ def _unknown(missing: Sequence[int | str], known: Mapping[int | str, Review]) ->
 
 
 def _title(review: Review, changed: Record | None = None) -> str:
-    """Return what an item is called, once it is *changed*."""
+    """Return the title of an item after the changes in *changed*."""
     assert review.row is not None
     return str({**review.row, **(changed or {})}[review.table.title])[:_TITLE_CHARACTERS]

@@ -1,4 +1,4 @@
-"""Names that are never sent, whatever an agent asks for: hidden, keys, passwords, version control."""
+"""Names of files that are never sent: hidden files, keys, passwords and version control."""
 
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -6,7 +6,7 @@ from typing import Final
 
 
 class SkipReason(StrEnum):
-    """Why a file or folder was not sent; more in words may follow it after a colon."""
+    """Reason why a file or folder was not sent; details may follow after a colon."""
 
     OUTSIDE_SHARED = "outside_shared"
     HIDDEN = "hidden"
@@ -58,7 +58,7 @@ _KEY_FILES: Final = (
 
 
 def why_private(name: str) -> SkipReason | None:
-    """Why a file or folder of that name stays on the device; ``None``: it need not."""
+    """Return why files and folders of this name stay on the device, or None if they may be sent."""
     lowered = name.lower()
     if lowered in _VERSION_CONTROL:
         return SkipReason.VERSION_CONTROL

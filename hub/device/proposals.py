@@ -1,9 +1,9 @@
-"""Calls of a hub that change rows of the device's file: done to open rows, proposed to the owner of others.
+"""Calls of a hub that change rows: applied to open rows, proposed to the owner for other rows.
 
-A hub changes rows that it wrote itself and that are still open. A row that its owner approved or changed is
-the owner's: a change of it, or its deletion, waits beside it for the owner's word. Rows that it did not
-write are not there for it, but for the names of approved projects and tasks, to which what is found may
-belong. Plain functions over a connection, inside the caller's transaction.
+A hub changes only rows that it wrote and that are still open. A row that its owner approved or changed
+belongs to the owner: its change or deletion becomes a proposal. Other rows are hidden from the hub, except
+the titles of approved projects and tasks, to which new items may belong. Plain functions over a connection,
+inside the caller's transaction.
 """
 
 import sqlite3
@@ -20,11 +20,12 @@ from protocol.frame import Record
 from protocol.tables import SUGGESTED, TABLES, DeviceTable, TableName
 from protocol.work import ToolCall
 
-_NAMED: Final = frozenset({TableName.PROJECTS, TableName.TASKS})  # whose approved rows a hub knows by name
+# tables whose approved rows a hub sees by title
+_NAMED: Final = frozenset({TableName.PROJECTS, TableName.TASKS})
 
 
 class Proposal(msgspec.Struct, frozen=True):
-    """A change of a row that waits for its owner. *data* is None for a deletion."""
+    """Change of a row that waits for its owner. *data* is None for a deletion."""
 
     call_id: str
     data: Record | None
@@ -36,10 +37,10 @@ _decoder: Final = msgspec.json.Decoder(Record | None)
 def change(
     db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int, *, hub: str
 ) -> dict[str, int]:
-    """Do *call* of *hub*, an update, to the row that it names, or propose it where the row is its owner's.
+    """Apply an update of *hub* to an open row, or propose it to the owner of the row.
 
     Raises:
-        Refusal: the record is wrong, approves a row, or names no row that this hub wrote.
+        Refusal: the record is invalid, approves a row, or matches no row that this hub wrote.
     """
     rows.check_changes(table, call.data)
     if any(call.data.get(flag, value) != value for flag, value in SUGGESTED.items()):
@@ -50,7 +51,7 @@ def change(
         row = rows.find(db, table, row_id) or {}
         said = {name: value for name, value in call.data.items() if name not in SUGGESTED}
         changes: Record = {name: value for name, value in said.items() if row.get(name) != value}
-        if not changes:  # the row says so already: there is nothing to decide
+        if not changes:  # the row has these values already: nothing to decide
             _propose(db, table, row_id, call.id, {}, at_ms)
             reject(db, table, row_id)
             return {"updated": 0}
@@ -66,7 +67,7 @@ def change(
 def remove(
     db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int, *, hub: str
 ) -> dict[str, int]:
-    """Do *call* of *hub*, a deletion, as ``change`` does an update. Raises Refusal as it does."""
+    """Apply or propose a deletion by *hub*, as ``change`` does for an update. Raises Refusal likewise."""
     row_id, is_open = _named(db, table, call.where, hub)
     if not is_open:
         _propose(db, table, row_id, call.id, None, at_ms)
@@ -78,7 +79,7 @@ def remove(
 
 
 def seen_by(db: sqlite3.Connection, table: DeviceTable, hub: str) -> Callable[[Record], Collection[str]]:
-    """Return what tells the fields of a row of *table* that *hub* may know."""
+    """Return a function that returns the fields of a row of *table* that *hub* may see."""
     written, owned = verdicts.written_rows(db, table, hub), _owned(db, table)
 
     def sees(row: Record) -> Collection[str]:
@@ -89,25 +90,25 @@ def seen_by(db: sqlite3.Connection, table: DeviceTable, hub: str) -> Callable[[R
 
 
 def seen_fields(table: DeviceTable, row: Record, *, is_open: bool) -> Collection[str]:
-    """Return the fields of *row* that a hub may know. *is_open*: a hub wrote all that it says."""
+    """Return the fields of *row* that a hub may see. *is_open*: the owner has not changed the row."""
     if is_open:
         return frozenset(column.name for column in table.columns)
     return frozenset({"id", "isApproved", table.title}) if row["isApproved"] and table.name in _NAMED else ()
 
 
 def is_owned(db: sqlite3.Connection, table: DeviceTable, row_id: object) -> bool:
-    """Return whether the owner of a row accepted a change beside words of their own."""
+    """Return True if the owner combined an accepted change with own changes of the row."""
     found = db.execute("SELECT 1 FROM owned WHERE tbl = ? AND row_id = ?", (table.name, row_id))
     return found.fetchone() is not None
 
 
 def approved(row: Record) -> Collection[str]:
-    """Return the fields of *row* that a hub may know to which its owner shows approved rows."""
+    """Return the fields of *row* visible to a hub that may read approved rows."""
     return row.keys() if row["isApproved"] else ()
 
 
 def of_row(db: sqlite3.Connection, table: str, row_id: str) -> Proposal | None:
-    """Return what waits for the owner of a row."""
+    """Return the pending proposal of a row, or None."""
     found = db.execute(
         "SELECT call_id, data FROM proposals WHERE tbl = ? AND row_id = ? AND NOT is_rejected",
         (table, row_id),
@@ -116,10 +117,10 @@ def of_row(db: sqlite3.Connection, table: str, row_id: str) -> Proposal | None:
 
 
 def accept(db: sqlite3.Connection, table: DeviceTable, row_id: str, proposal: Proposal, at_ms: int) -> None:
-    """Do what was proposed, as its owner wants it.
+    """Apply a proposal that the owner accepts.
 
     Raises:
-        Refusal: the row cannot be so any more; nothing was changed.
+        Refusal: the row's current state does not allow the change; nothing was changed.
     """
     if proposal.data is None:
         rows.delete(db, table, row_id)
@@ -132,15 +133,16 @@ def accept(db: sqlite3.Connection, table: DeviceTable, row_id: str, proposal: Pr
 
 
 def reject(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> None:
-    """Leave the row as it is; the hub is told that its owner did not want the change."""
+    """Reject the proposal of a row; the row stays unchanged, and the hub is notified."""
     db.execute("UPDATE proposals SET is_rejected = 1 WHERE tbl = ? AND row_id = ?", (table.name, row_id))
 
 
 def settle(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int, *, hub: str) -> None:
-    """Take the verdict of *call* as the owner's, on a row of *hub* or on what is proposed for it.
+    """Apply the owner's verdict in *call* to a row of *hub* or to its proposal.
 
     Raises:
-        Refusal: there is no such row, it cannot be so, or it is a deletion, which is approved at the device.
+        Refusal: the row does not exist, its state does not allow it, or it approves a deletion, which only
+            the device may do.
     """
     row_id, verdict = call.where.get("id"), call.data.get("verdict")
     if verdict not in ("approved", "rejected") or call.where.keys() != {"id"}:
@@ -162,9 +164,9 @@ def settle(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: in
 
 
 def unreported(db: sqlite3.Connection, hub: str) -> list[Verdict]:
-    """Return the owner's words on rows of *hub* of which a proposal was rejected, or the row deleted.
+    """Return the owner's verdicts on proposals of *hub* that were rejected, or whose row was deleted.
 
-    A row whose owner does not want a change is what it was: approved, or edited.
+    After a rejected change, the row keeps its verdict: approved or edited.
     """
     found = db.execute(
         "SELECT proposals.call_id, tbl, row_id, is_rejected, written"
@@ -182,17 +184,17 @@ def unreported(db: sqlite3.Connection, hub: str) -> list[Verdict]:
 
 
 def note_reported(db: sqlite3.Connection, told: Collection[Verdict]) -> None:
-    """Forget proposals of which a hub has confirmed the owner's word."""
+    """Delete proposals whose verdicts the hub has confirmed."""
     db.executemany("DELETE FROM proposals WHERE call_id = ?", [(one.call_id,) for one in told])
 
 
 def _named(db: sqlite3.Connection, table: DeviceTable, where: Record, hub: str) -> tuple[str, bool]:
-    """Return the id of the row of *hub* that *where* names, and whether it is open.
+    """Return the id of the row of *hub* that *where* matches, and whether the row is open.
 
-    A row that is its owner's is named by its id alone: no hub finds out its fields by asking.
+    An owner's row is matched by its id only, so that a hub cannot probe its fields.
 
     Raises:
-        Refusal: *where* names none, several, or everything, or a field that is not there.
+        Refusal: *where* is empty, has an unknown field, or does not match exactly one row.
     """
     written, mixed = verdicts.written_rows(db, table, hub), _owned(db, table)
     named: list[tuple[str, bool]] = []
@@ -201,7 +203,7 @@ def _named(db: sqlite3.Connection, table: DeviceTable, where: Record, hub: str) 
         if row is not None:
             is_open = row_id not in mixed and verdicts.is_open(table, row, written[row_id])
             named += [(row_id, is_open)] if is_open or where.keys() == {"id"} else []
-    if len(named) > 1:  # the owner's word on each is told by the call that wrote it
+    if len(named) > 1:  # a verdict is reported per call, so a call changes one row
         raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}: 'where' names several rows; name one by its id")
     if not named:
         raise Refusal(ErrorCode.DATABASE_CONFLICT, f"{table.name}: there is no such row")
@@ -209,7 +211,7 @@ def _named(db: sqlite3.Connection, table: DeviceTable, where: Record, hub: str) 
 
 
 def _owned(db: sqlite3.Connection, table: DeviceTable) -> frozenset[str]:
-    """Return the ids of rows of *table* whose owner accepted a change beside words of their own."""
+    """Return the ids of the rows of *table* whose owner combined an accepted change with own changes."""
     found = db.execute("SELECT row_id FROM owned WHERE tbl = ?", (table.name,))
     return frozenset(row_id for (row_id,) in found)
 
@@ -217,7 +219,7 @@ def _owned(db: sqlite3.Connection, table: DeviceTable) -> frozenset[str]:
 def _propose(
     db: sqlite3.Connection, table: DeviceTable, row_id: str, call_id: str, data: Record | None, at_ms: int
 ) -> None:
-    """Keep a proposal, the newest of its row."""
+    """Store a proposal in place of the row's previous one."""
     told = msgspec.json.encode(data).decode()
     db.execute(
         "INSERT INTO proposals (tbl, row_id, call_id, data, at) VALUES (?1, ?2, ?3, ?4, ?5)"

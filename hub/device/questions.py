@@ -1,8 +1,7 @@
 """Questions to the owner of this device: plain functions over its file, inside the caller's transaction.
 
-An owner needs no program of ours to answer: whoever writes ``answer`` into the row of an open
-question has answered. What became of a question is the hub's word, for it may have been
-answered elsewhere, and the first answer counts.
+Any program of the owner can answer an open question by writing ``answer`` into its row. The hub decides the
+state of a question, because it may be answered elsewhere and the first answer counts.
 """
 
 import sqlite3
@@ -18,13 +17,13 @@ from protocol.work import ToolCall
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """A question as the file has it.
+    """Question in the file.
 
     Attributes:
-        number: what its owner calls it by; it stays the same.
-        answer: the owner's, or the one that counts.
-        settled_by: who gave the answer that counts, as the hub calls them.
-        reported: the hub knows the owner's answer, or has another one.
+        number: the question's permanent number for the owner.
+        answer: the owner's answer, or the answer that counts.
+        settled_by: the hub's name for the author of the answer that counts.
+        reported: True once the hub has the owner's answer, or another one.
     """
 
     number: int
@@ -42,12 +41,12 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether its owner may answer it."""
+        """True if its owner may answer it."""
         return self.state is QuestionState.OPEN and not self.answer
 
 
 class Said(msgspec.Struct, frozen=True):
-    """An answer of the owner that no hub has confirmed."""
+    """Owner's answer that no hub has confirmed."""
 
     question_id: str
     answer: str
@@ -57,10 +56,10 @@ _COLUMNS: Final = ", ".join(Question.__struct_fields__)
 
 
 def take(db: sqlite3.Connection, call: ToolCall) -> dict[str, bool]:
-    """Keep a question that the hub tells of, or how one ended.
+    """Store a question, or the end of a known question, that the hub sent.
 
     Raises:
-        Refusal: it is none.
+        Refusal: the call's data is invalid.
     """
     try:
         told = question_in(call.data)
@@ -82,13 +81,13 @@ def take(db: sqlite3.Connection, call: ToolCall) -> dict[str, bool]:
 
 
 def listed(db: sqlite3.Connection) -> list[Question]:
-    """All of them, the oldest first."""
+    """Return all questions, the oldest first."""
     found = db.execute(f"SELECT {_COLUMNS} FROM questions ORDER BY number")
     return [_question(row) for row in found.fetchall()]
 
 
 def unsaid(db: sqlite3.Connection, most: int) -> list[Said]:
-    """At most so many answers of the owner that no hub has confirmed. Of white space alone there is none."""
+    """Return at most *most* answers of the owner that no hub has confirmed. Blank answers are ignored."""
     found = db.execute(
         "SELECT question_id, answer FROM questions"
         " WHERE state = 'open' AND reported = 0 AND answer IS NOT NULL ORDER BY number"
@@ -98,7 +97,7 @@ def unsaid(db: sqlite3.Connection, most: int) -> list[Said]:
 
 
 def note_said(db: sqlite3.Connection, said: Said, at_ms: int, *, counts: bool) -> None:
-    """The hub has confirmed the answer, or has another one: how that reads it tells by itself."""
+    """Mark an answer as confirmed, or as superseded; the hub sends the answer that counts by itself."""
     db.execute(
         "UPDATE questions SET reported = 1, answered_at = coalesce(answered_at, ?2),"
         " state = CASE WHEN ?3 AND state = 'open' THEN 'answered' ELSE state END WHERE question_id = ?1",
@@ -107,7 +106,7 @@ def note_said(db: sqlite3.Connection, said: Said, at_ms: int, *, counts: bool) -
 
 
 def write_answer(db: sqlite3.Connection, number: int, text: str, at_ms: int) -> bool:
-    """Answer as the owner; False: the hub has settled it, or has the owner's answer."""
+    """Store the owner's answer. Return False if the question is settled or its answer was reported."""
     written = db.execute(
         "UPDATE questions SET answer = ?2, answered_at = ?3"
         " WHERE number = ?1 AND state = 'open' AND reported = 0",
@@ -117,7 +116,7 @@ def write_answer(db: sqlite3.Connection, number: int, text: str, at_ms: int) -> 
 
 
 def told_question(call: ToolCall) -> str:
-    """What the person at the desktop is told of a call that was taken."""
+    """Describe a ``user.ask`` call for the person at the desktop."""
     told = question_in(call.data)
     asks = " ".join(part for part in (told.asked_by or "somebody", told.board and f"({told.board})") if part)
     content = " ".join(told.content.split())

@@ -1,7 +1,7 @@
-"""The runs a device works on: begun, replaced by a newer fence, cancelled, ended with their connection.
+"""Runs that a device executes: started, replaced by a newer fence, cancelled, ended with the connection.
 
-A run handed out again bears a greater fence. The newer one ends the older one's
-work; what still comes with an older fence is dropped, also after a reconnect.
+A reassigned run has a greater fence and cancels the work of the older one. Frames with an older fence are
+dropped, also after a reconnect.
 """
 
 from collections import OrderedDict
@@ -20,28 +20,28 @@ from protocol.frame import ErrorBody
 from protocol.handshake import Limits
 from protocol.work import AgentCancel, AgentCredit, AgentFetch, AgentRun
 
-MAX_RUNS: Final = 4  # at the same time; a hub gives a device one by default
+MAX_RUNS: Final = 4  # concurrent runs; a hub assigns one by default
 _FENCES_KEPT: Final = 4_096
 
 log = Channel(__name__)
 
 
 class Library:
-    """What all connections of a device share: the folders, what is known of their files, the fences seen.
+    """State shared by all connections of a device: folders, file contents and known fences.
 
-    Args:
-        told: is told how runs go, for the person at the desktop.
+    The status callback gets the progress of runs, for the person at the desktop.
     """
 
     def __init__(self, shared: SharedFolders, contents: Contents, *, told: Callable[[str], None]) -> None:
         self.shared = shared
         self.contents = contents
         self.told = told
-        self.threads = anyio.CapacityLimiter(2)  # files read at the same time: the disk is not only ours
+        # Concurrent file reads; the disk is shared with other programs.
+        self.threads = anyio.CapacityLimiter(2)
         self._fences: OrderedDict[str, int] = OrderedDict()
 
     def is_stale(self, run_id: str, fence: int) -> bool:
-        """Whether a newer fence of the run was seen; remembers *fence* otherwise."""
+        """Return True if a newer fence of the run is known; otherwise record *fence*."""
         if fence < self._fences.get(run_id, -1):
             return True
         self._fences[run_id] = fence
@@ -52,7 +52,7 @@ class Library:
 
 
 class _Reading:
-    """A run and what it takes to end it early."""
+    """Run with its cancel scope."""
 
     def __init__(self, run: FolderRun) -> None:
         self.run = run
@@ -61,7 +61,7 @@ class _Reading:
 
 
 class Readings:
-    """The runs of one connection. ``take`` never waits; the work is done in *tasks*."""
+    """Runs of one connection. ``take`` never blocks; the work is done in *tasks*."""
 
     def __init__(self, library: Library, *, limits: Limits, send: Send, tasks: TaskGroup) -> None:
         self._library = library
@@ -72,11 +72,11 @@ class Readings:
 
     @property
     def agents(self) -> list[str]:
-        """The agents that runs are read for."""
+        """Ids of the agents whose runs are open."""
         return sorted({reading.run.frame.agent_id for reading in self._open.values()})
 
     def take(self, frame: AgentRun | AgentFetch | AgentCredit | AgentCancel) -> None:
-        """Begin a run, or hand on what belongs to one. What nobody waits for is dropped."""
+        """Start a run, or pass a frame to its run. Frames of unknown runs are dropped."""
         if isinstance(frame, AgentRun):
             self._begin(frame)
             return
@@ -96,7 +96,7 @@ class Readings:
             return
         if before is not None:
             if before.run.frame.fence == frame.fence:
-                return  # the same hand-out once more
+                return  # repeated assignment
             before.scope.cancel()
         run = FolderRun(
             frame,
@@ -128,6 +128,6 @@ class Readings:
     async def _serve(self, run: FolderRun) -> None:
         try:
             await run.serve()
-        except Exception as error:  # one bad run must not take the device down
+        except Exception as error:  # a failing run must not stop the device
             log.error("device.run.failed", exc=error)
             await run.complete(ErrorBody(code=ErrorCode.INTERNAL, message="a fault in the device"))

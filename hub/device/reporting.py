@@ -1,7 +1,7 @@
-"""Tells the hub what the owner said: looks into the file now and then, and reports what is new.
+"""Reports the owner's verdicts to the hub: polls the file for unconfirmed verdicts over one connection.
 
-Over one connection. What a hub has confirmed is remembered in the file, so nothing
-is told twice, and what was told to a hub that did not answer is told again.
+Confirmed verdicts are marked in the file, so they are not repeated; a verdict without a confirmation is sent
+again.
 """
 
 from typing import Final
@@ -18,15 +18,15 @@ from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import Record, Scalar
 
-LOOK_EVERY_S: Final = 3.0  # it costs one PRAGMA as long as nobody wrote
-MOST: Final = 500  # verdicts in one report, as a hub takes them
+LOOK_EVERY_S: Final = 3.0  # an unchanged file costs one PRAGMA
+MOST: Final = 500  # verdicts in one report, as limited by the hub
 ANSWER_WITHIN_S: Final = 30.0
 
 log = Channel(__name__)
 
 
 class Reporting:
-    """Reports verdicts, one request at a time."""
+    """Sender of verdicts, one request at a time."""
 
     def __init__(self, line: Line, tools: Tools, clock: Clock) -> None:
         self._line = line
@@ -38,8 +38,8 @@ class Reporting:
         self._asked = 0
 
     async def serve(self) -> None:
-        """Look and report until cancelled, or until the hub says that it takes no reports."""
-        is_due = True  # nobody knows what was written while we were away
+        """Poll and report until cancelled, or until the hub does not know the method."""
+        is_due = True  # the file may have changed while the device was disconnected
         while True:
             if await self._tools.is_changed("verdicts") or is_due:
                 match await self._report():
@@ -51,7 +51,7 @@ class Reporting:
             await self._rest()
 
     async def _report(self) -> str | None:
-        """Tell all there is; why the hub did not take it, if it did not."""
+        """Send all unconfirmed verdicts. Return the error code of a refusal or timeout, else None."""
         while told := await self._tools.unreported(MOST):
             answer = await self._ask(told)
             if answer is None:
@@ -62,11 +62,11 @@ class Reporting:
         return None
 
     def look(self) -> None:
-        """Look now: a run begins, which should know what the owner said."""
+        """Poll at once: a run starts, and should take the latest verdicts into account."""
         self._wanted.set()
 
     def take(self, response: Response) -> None:
-        """The hub's answer, if it is one to a report."""
+        """Accept a response of the hub if it belongs to the pending report."""
         if response.id == self._id:
             self._answer = response
             self._answered.set()
@@ -76,7 +76,7 @@ class Reporting:
         return f"review-{self._asked}"
 
     async def _ask(self, told: list[Verdict]) -> Response | None:
-        """The answer, or ``None`` when none came in time."""
+        """Send a report and return the response, or None after a timeout."""
         self._asked += 1
         self._answer, self._answered = None, anyio.Event()
         verdicts: list[Scalar | Record] = [msgspec.structs.asdict(one) for one in told]
@@ -87,7 +87,7 @@ class Reporting:
         return self._answer
 
     async def _rest(self) -> None:
-        """Until the next look."""
+        """Wait until the next poll is due or requested."""
         async with anyio.create_task_group() as waiting:
 
             async def wait(until: anyio.Event) -> None:

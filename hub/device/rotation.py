@@ -1,4 +1,4 @@
-"""A device replaces its key: the old one vouches for the new one, over a connection it has opened."""
+"""Rotation of the device's key: the old key signs the new one, over an authenticated connection."""
 
 from hub.device.credentials import KeyCredential
 from hub.device.line import Line
@@ -14,7 +14,7 @@ _REQUEST_ID = "rotate-key"
 
 
 class Rotation:
-    """Asks the hub once to take a new key. Until it has agreed, both keys are kept."""
+    """Single request to the hub to accept a new key. Both keys are kept until the hub agrees."""
 
     def __init__(self, credential: KeyCredential) -> None:
         self._credential = credential
@@ -22,11 +22,11 @@ class Rotation:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the key is still the one that was there at the start."""
+        """True if the key is still the initial one."""
         return not self._is_done and not self._credential.is_renewed
 
     async def ask(self, line: Line) -> None:
-        """Send the new key, signed by both. Raises BadCredential when it cannot be made."""
+        """Send the new key, signed by both keys. Raises BadCredential if the key cannot be created."""
         old, new = self._credential.identity, self._credential.next_identity()
         welcome = line.welcome
         text = keys.rotation_text(
@@ -40,7 +40,7 @@ class Rotation:
         await line.send(Request(id=_REQUEST_ID, method=Method.KEYS_ROTATE, params=params))
 
     def take(self, response: Response) -> str | None:
-        """The hub's answer, if it is one: what to tell the person."""
+        """Handle the hub's response to the request; return a message for the person, or None."""
         if response.id != _REQUEST_ID:
             return None
         self._is_done = True

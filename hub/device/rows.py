@@ -1,8 +1,7 @@
-"""Rows of the five tables: checked against ``protocol.tables``, written and read as the wire has them.
+"""Rows of the five tables: validated by ``protocol.tables``, converted between file and wire.
 
-Plain functions over a connection, inside the caller's transaction. Whatever is
-wrong with a record is a ``Refusal`` in the words of the protocol, never an
-exception of SQLite's.
+Plain functions over a connection, inside the caller's transaction. Every problem of a record is raised as a
+``Refusal`` with a code of the protocol, never as an exception of SQLite.
 """
 
 import sqlite3
@@ -28,12 +27,12 @@ from protocol.tables import (
 )
 from protocol.work import ToolCall
 
-# What a hub may write: what was found, its flags, and what a person decided elsewhere.
+# Fields that a hub may write: extracted values, flags, and decisions that a person made elsewhere.
 _FILLERS: Final = frozenset({Filler.MODEL, Filler.HUB, Filler.PERSON})
-_MOST_PROBLEMS: Final = 20  # told in one message
-_ROOM: Final = 1024  # for what stands around the rows in an answer
+_MOST_PROBLEMS: Final = 20  # in one message
+_ROOM: Final = 1024  # for the parts of an answer around its rows
 
-# An update names only the fields it changes.
+# An update contains only the changed fields.
 _FOR_UPDATE: Final = {
     name: msgspec.structs.replace(
         table, columns=tuple(msgspec.structs.replace(c, required=False) for c in table.columns)
@@ -43,7 +42,7 @@ _FOR_UPDATE: Final = {
 
 
 class Refusal(HubError):
-    """A call that cannot be done, however often it comes; nothing was changed."""
+    """Call that can never be executed; nothing was changed."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
@@ -51,10 +50,10 @@ class Refusal(HubError):
 
 
 def table_of(call: ToolCall) -> DeviceTable:
-    """The table that *call* is about.
+    """Return the table of *call*.
 
     Raises:
-        Refusal: there is none of that name.
+        Refusal: the table is unknown.
     """
     try:
         return TABLES[TableName(call.table or "")]
@@ -71,10 +70,10 @@ def insert(
     *,
     flags: Record = SUGGESTED,
 ) -> None:
-    """Write a whole row with *flags*, whatever *data* says of those; what it leaves out has its default.
+    """Insert a row with *flags*, which override those in *data*; missing fields get their defaults.
 
     Raises:
-        Refusal: the record is wrong, or a row that it refers to is not there.
+        Refusal: the record is invalid, or refers to a missing row.
     """
     _refuse(problems_of(table, data, _FILLERS))
     row: dict[str, str | int | float | None] = {column.name: column.default for column in table.columns}
@@ -87,16 +86,16 @@ def insert(
 
 
 def check_changes(table: DeviceTable, data: Record) -> None:
-    """Raises Refusal: *data* changes nothing, or is no record of *table*."""
+    """Check that *data* is a valid update of *table*. Raises Refusal if it is invalid or empty."""
     _refuse(problems_of(_FOR_UPDATE[table.name], data, _FILLERS))
     _refuse([] if data else [f"{table.name}: no field to change"])
 
 
 def update(db: sqlite3.Connection, table: DeviceTable, row_id: str, data: Record, at_ms: int) -> None:
-    """Write the fields of *data* into a row.
+    """Update the fields of *data* in a row.
 
     Raises:
-        Refusal: the record is wrong, or a row that it refers to is not there.
+        Refusal: the record is invalid, or refers to a missing row.
     """
     check_changes(table, data)
     row = dict(_stored(table, data)) | {"updatedAt": at_ms}
@@ -106,7 +105,7 @@ def update(db: sqlite3.Connection, table: DeviceTable, row_id: str, data: Record
 
 
 def delete(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> None:
-    """Remove a row. Raises Refusal: another row refers to it."""
+    """Delete a row. Raises Refusal if another row refers to it."""
     with _refusals():
         db.execute(f"DELETE FROM {quoted(table.name)} WHERE id = ?", (row_id,))
 
@@ -122,14 +121,14 @@ def query(
 ) -> list[Record]:
     """Return at most *limit* rows whose fields equal all of *where*.
 
-    The rows are whole and the oldest comes first, unless *wishes* has ``newest_first``, or ``fields`` that
-    are enough.
+    By default, rows are complete and the oldest comes first. The options may contain ``newest_first``, or a
+    list ``fields`` of the fields to return.
 
     Args:
-        sees: the fields of a row that may be asked for and told; none: it is not there for who asks.
+        sees: returns the fields of a row that the caller may filter by and read; a row without any is hidden.
 
     Raises:
-        Refusal: a field that is not there, or more than an answer can hold.
+        Refusal: an unknown field, or a result larger than an answer.
     """
     condition, values = _condition(table, where) if where else ("1", ())
     fields = wishes.get("fields")
@@ -161,16 +160,16 @@ def query(
 
 
 def find(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> Record | None:
-    """The row of that id, as the wire has it."""
+    """Return the row with this id in its wire format, or None."""
     row = db.execute(f"SELECT * FROM {quoted(table.name)} WHERE id = ?", (row_id,)).fetchone()
     return None if row is None else on_the_wire(table, row)
 
 
 def ids_of(db: sqlite3.Connection, table: DeviceTable, where: Record) -> list[str]:
-    """The ids of the rows that *where* names.
+    """Return the ids of the rows that match *where*.
 
     Raises:
-        Refusal: *where* names a field that is not there, or everything.
+        Refusal: *where* is empty, or names an unknown field.
     """
     condition, values = _condition(table, where)
     return [id for (id,) in db.execute(f"SELECT id FROM {quoted(table.name)} WHERE {condition}", values)]
@@ -195,7 +194,7 @@ def _in_the_file(column: Column, value: Field) -> str | int | float | None:
 
 
 def _names(value: Field) -> list[str]:
-    """A list of names, however it came: as a list, as the JSON text of one, or as a single name."""
+    """Return a list of names from a list, its JSON text, or a single name."""
     if isinstance(value, list):
         return value
     try:
@@ -205,7 +204,7 @@ def _names(value: Field) -> list[str]:
 
 
 def on_the_wire(table: DeviceTable, row: sqlite3.Row) -> Record:
-    """A row of the file, as the wire has it."""
+    """Convert a row of the file to its wire format."""
     names = {column.name for column in table.columns if column.kind is Kind.NAMES}
     return {
         name: msgspec.json.decode(row[name]) if name in names and row[name] is not None else row[name]

@@ -1,7 +1,7 @@
-"""The SQL of a device's file: the five tables as ``protocol.tables`` has them, and what was asked of it.
+"""SQL schema of a device's file: the five tables of ``protocol.tables``, and the hub's calls.
 
-Columns keep the camelCase names of the wire. What must never be is a constraint
-of the file, so that it holds for whoever else writes into it.
+Columns keep the camelCase names of the wire. Invariants are constraints of the file, so that they hold for
+other programs that write to it, too.
 """
 
 import sqlite3
@@ -9,8 +9,8 @@ from typing import Final
 
 from protocol.tables import TABLES, Column, DeviceTable, Kind
 
-APPLICATION_ID: Final = 0x44487562  # "DHub": tells our file from anybody else's
-VERSION: Final = 7  # of this schema, in PRAGMA user_version
+APPLICATION_ID: Final = 0x44487562  # "DHub": identifies a device's file
+VERSION: Final = 7  # schema version in PRAGMA user_version
 
 _CALLS: Final = """
 CREATE TABLE calls (
@@ -34,8 +34,8 @@ CREATE TABLE calls (
 _CALLS_ROW: Final = "CREATE INDEX calls_row ON calls (row_id) WHERE row_id IS NOT NULL"
 _CALLS_COUNTER: Final = "CREATE UNIQUE INDEX calls_counter ON calls (counter) WHERE counter IS NOT NULL"
 
-# How far this file has come: *counter* is that of the call that changed a row last. *hub_counter* is how far
-# the hub *hub_id* knew the file at the last connection.
+# Mark of this file: *counter* is that of the last call that changed a row. *hub_counter* is the counter up to
+# which hub *hub_id* knew the file at the last connection.
 _STORE: Final = """
 CREATE TABLE store (
     only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -46,7 +46,8 @@ CREATE TABLE store (
 ) STRICT
 """
 
-# A row that a hub wrote: by which call last, how it looked then, and what the hub knows of its owner's word.
+# Review state of a row that a hub wrote: the call that wrote it last, the content at that time, and the
+# verdict that the hub has confirmed.
 _REVIEWS: Final = """
 CREATE TABLE reviews (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -59,11 +60,11 @@ CREATE TABLE reviews (
 ) STRICT
 """
 
-# How often a hub has changed the row, or has proposed to: what was listed before is out of date.
+# Number of changes that a hub made or proposed; it invalidates labels listed before.
 _REVISION: Final = "ALTER TABLE reviews ADD COLUMN revision INTEGER NOT NULL DEFAULT 1"
 
-# The key of the hub that made a call or wrote a row: a hub neither changes nor sees what another one wrote.
-# Empty in a file of the version before, until the first hub is met.
+# Key of the hub that made a call or wrote a row: a hub neither changes nor sees another hub's rows. Empty in
+# a file of the previous version, until the first hub is met.
 _HUBS_OF_ROWS: Final = (
     "ALTER TABLE calls ADD COLUMN hub TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE reviews ADD COLUMN hub TEXT NOT NULL DEFAULT ''",
@@ -71,8 +72,8 @@ _HUBS_OF_ROWS: Final = (
     "CREATE INDEX reviews_of_hub ON reviews (hub)",
 )
 
-# A change that a hub wants of a row that its owner has approved or changed: never done by itself. *data* is
-# null for a deletion. A rejected one stays until the hub has confirmed the owner's word.
+# Changes that a hub proposes for a row that its owner has approved or changed; never applied without consent.
+# *data* is null for a deletion. A rejected proposal stays until the hub has confirmed the verdict.
 _PROPOSALS: Final = """
 CREATE TABLE IF NOT EXISTS proposals (
     tbl TEXT NOT NULL,
@@ -85,7 +86,7 @@ CREATE TABLE IF NOT EXISTS proposals (
 ) STRICT
 """
 
-# Rows in which words of their owner stand beside a hub's: no hub changes or reads them again.
+# Rows with content of both owner and hub: hubs can neither change nor read them.
 _OWNED: Final = """
 CREATE TABLE IF NOT EXISTS owned (
     tbl TEXT NOT NULL,
@@ -94,7 +95,7 @@ CREATE TABLE IF NOT EXISTS owned (
 ) STRICT
 """
 
-# What the owner grants a hub, by its key: ``protocol.grants``; *tables* of rows.read.
+# Owner's grants to a hub, identified by its key: ``protocol.grants``; *tables* of rows.read.
 _OWNER_GRANTS: Final = """
 CREATE TABLE owner_grants (
     hub TEXT NOT NULL,
@@ -111,7 +112,7 @@ CREATE TABLE roots (
 ) STRICT
 """
 
-# What the hub told last of the configuration of an agent.
+# Last known configuration of an agent.
 _AGENT_CONFIGS: Final = """
 CREATE TABLE IF NOT EXISTS agent_configs (
     agent_id TEXT PRIMARY KEY,
@@ -121,8 +122,8 @@ CREATE TABLE IF NOT EXISTS agent_configs (
 ) STRICT
 """
 
-# What was brought for one of this device's agents. What the owner, or a program of theirs, answered in
-# its name goes to the hub; *reported*: the hub has confirmed it.
+# Messages to this device's agents. Answers by the owner or a program of theirs are sent to the hub;
+# *reported*: the hub has confirmed the answer.
 _MESSAGES: Final = """
 CREATE TABLE IF NOT EXISTS messages (
     message_id TEXT PRIMARY KEY,
@@ -139,8 +140,8 @@ CREATE TABLE IF NOT EXISTS messages (
 ) STRICT
 """
 
-# What an agent wants to know of the owner, who answers by writing *answer*, with this program or another.
-# *state* and *settled_by* are the hub's word; *reported*: the hub has the answer, or another one.
+# Questions of agents to the owner, who answers by writing *answer* with any program. *state* and *settled_by*
+# are set by the hub; *reported*: the hub has the answer, or another one.
 _QUESTIONS: Final = """
 CREATE TABLE IF NOT EXISTS questions (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -158,7 +159,7 @@ CREATE TABLE IF NOT EXISTS questions (
 ) STRICT
 """
 
-# Texts of agents that live on this device, as SOUL.md.
+# Text files of agents on this device, such as SOUL.md.
 _AGENT_FILES: Final = """
 CREATE TABLE IF NOT EXISTS agent_files (
     agent_id TEXT NOT NULL,
@@ -172,7 +173,7 @@ CREATE TABLE IF NOT EXISTS agent_files (
 
 
 def statements() -> list[str]:
-    """What makes an empty file a device's file, to be run in one transaction."""
+    """Return the statements that create the schema in an empty file, to be run in one transaction."""
     return [
         *(_create(table) for table in TABLES.values()),
         _CALLS,
@@ -197,10 +198,10 @@ def statements() -> list[str]:
 
 
 def upgrades(db: sqlite3.Connection, version: int) -> list[str]:
-    """What makes a file of an older *version* one of this, to be run in one transaction.
+    """Return the statements that upgrade a file from *version*, to be run in one transaction.
 
-    Foreign keys must not be enforced meanwhile: a table that others refer to may be made anew.
-    Rows of version 1 are taken as the hub wrote them: what their owners changed before is not told.
+    Foreign keys must not be enforced meanwhile, because referenced tables may be recreated. Rows of version 1
+    count as unchanged since the hub wrote them: earlier changes by their owners are not reported.
     """
     if version >= VERSION:
         return []
@@ -240,7 +241,7 @@ def upgrades(db: sqlite3.Connection, version: int) -> list[str]:
 
 
 def quoted(name: str) -> str:
-    """A table's or column's name, as SQL writes it."""
+    """Quote a table's or column's name for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -257,9 +258,9 @@ def _required(table: str, column: str) -> str:
 
 
 def _unchecked(db: sqlite3.Connection, table: str, constraint: str) -> list[str]:
-    """Statements that make *table* anew without *constraint*; none where it has no such constraint.
+    """Return statements that recreate *table* without *constraint*; empty if it has no such constraint.
 
-    SQLite drops no constraint. Rows stay, and so do columns, indexes and triggers that the owner's
+    SQLite cannot drop a constraint. Rows are preserved, as are columns, indexes and triggers that the owner's
     programs have added.
     """
     made = db.execute("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (table,)).fetchone()
@@ -274,7 +275,8 @@ def _unchecked(db: sqlite3.Connection, table: str, constraint: str) -> list[str]
     _, _, body = made[0].partition("(")
     remade = quoted(f"{table} without a check")
     return [
-        "PRAGMA legacy_alter_table = ON",  # or views and triggers that name the table keep it from its name
+        # otherwise views and triggers that name the table prevent the rename
+        "PRAGMA legacy_alter_table = ON",
         f"CREATE TABLE {remade} ({body.replace(listed, '')}",
         f"INSERT INTO {remade} SELECT * FROM {quoted(table)}",
         f"DROP TABLE {quoted(table)}",
@@ -301,7 +303,7 @@ def _column(column: Column) -> str:
 
 
 def _checks(column: Column, name: str) -> list[str]:
-    # NULL passes every CHECK, which is what an absent value should do.
+    # NULL passes every CHECK, as an absent value should.
     match column.kind:
         case Kind.TEXT if column.choices:
             return [f"{name} IN ({', '.join(_literal(choice) for choice in column.choices)})"]

@@ -1,7 +1,6 @@
-"""Comparison of suggestions with the files that they were found in: are file and words still there?
+"""Comparison of suggestions with their source files: do the file and the quote still exist?
 
-The device knows this better than its hub: the files are its owner's, and on this machine.
-Blocking.
+The device checks this, not the hub: the files are on this machine. All functions block.
 """
 
 from collections.abc import Mapping
@@ -14,13 +13,13 @@ from hub.text.converted import NotConvertible
 from hub.text.decoding import decode
 from hub.text.kinds import HTML, MAIL, OFFICE, media_type_of
 
-MAX_BYTES: Final = 4 << 20  # of a file that is searched for words; of a larger one nothing is said
-MOST_KEPT: Final = 16  # files whose text is in memory
-_CONVERTED: Final = OFFICE | {HTML, MAIL}  # their text is not in their bytes
+MAX_BYTES: Final = 4 << 20  # of a file that is searched for a quote; the state of larger files is unknown
+MOST_KEPT: Final = 16  # files whose text is cached
+_CONVERTED: Final = OFFICE | {HTML, MAIL}  # media types whose bytes are not their text
 
 
 class SourceState(StrEnum):
-    """How an item's source differs from the file that the hub read."""
+    """Difference between an item's source and the file that the hub read."""
 
     FILE_GONE = "file_gone"
     WORDS_GONE = "words_gone"
@@ -30,7 +29,7 @@ class Sources:
     """Files in shared folders, by their names on the wire.
 
     Args:
-        roots: folders by the names that they have on the wire.
+        roots: folders by their names on the wire.
     """
 
     def __init__(self, roots: Mapping[str, Path]) -> None:
@@ -38,18 +37,18 @@ class Sources:
         self._text = lru_cache(maxsize=MOST_KEPT)(_text)
 
     def state(self, path: str | None, quote: str | None) -> SourceState | None:
-        """Return what is gone of the file *path* with *quote* in it; None: nothing, or it cannot be told."""
+        """Return what is missing: the file *path* or *quote* in it. None: nothing, or unknown."""
         name, _, below = (path or "").partition("/")
         root = self._roots.get(name)
         if root is None or not below or below.startswith("/") or ".." in below.split("/"):
-            return None  # of a mail, say; or a hub's attempt to look elsewhere
+            return None  # a mail, for example, or a hub's attempt to probe other paths
         file = root / below
         try:
-            if not root.is_dir():  # on a disk that is not mounted, say
+            if not root.is_dir():  # for example on an unmounted disk
                 return None
             if not file.exists():
                 return SourceState.FILE_GONE
-        except OSError:  # a name that no file can have, or a folder that cannot be read
+        except OSError:  # invalid name, or a folder that cannot be read
             return None
         if not quote or media_type_of(below) in _CONVERTED:
             return None
@@ -58,7 +57,7 @@ class Sources:
 
 
 def _text(file: Path) -> str | None:
-    """Return the text of a file of plain text as the hub would have it; None: it has none, or too much."""
+    """Return the text of a plain-text file as the hub decodes it; None if it is too large or not text."""
     try:
         if not file.is_file() or file.stat().st_size > MAX_BYTES:
             return None

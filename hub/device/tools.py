@@ -1,7 +1,7 @@
-"""Calls: tool_call in, a change in the device's file, tool_result out; and what else is asked of the file.
+"""Calls of the hub: changes of the device's file in transactions, and other accesses to the file.
 
-Calls queue up while the disk is busy, and all that wait are one transaction: the
-disk is asked to sync once for them, and a reader of the socket never waits.
+Calls queue up while the disk is busy, and all waiting calls form one transaction with a single sync to disk.
+The socket's reader never waits.
 """
 
 import sqlite3
@@ -47,10 +47,10 @@ AnswerSink = Callable[[ToolCall, Answer], Awaitable[None]]
 
 
 class Tools:
-    """Answers calls, one transaction after the other.
+    """Executor of calls, one transaction after the other.
 
     Args:
-        on_done: is told of each call that was done, for the person at the desktop.
+        on_done: called after each executed call, to inform the person at the desktop.
     """
 
     def __init__(self, store: DeviceStore, *, on_done: Callable[[ToolCall], None] | None = None) -> None:
@@ -59,7 +59,7 @@ class Tools:
         self._disk = anyio.CapacityLimiter(1)  # SQLite has one writer
 
     async def serve(self, bench: "Bench") -> None:
-        """Answer what is laid on *bench* until cancelled. A transaction that began is ended, not torn."""
+        """Execute the calls on *bench* until cancelled. A started transaction is always completed."""
         while True:
             calls = await bench.take()
             for call, answer in zip(calls, await self._answers(calls), strict=True):
@@ -68,43 +68,43 @@ class Tools:
                 await bench.answer(call, answer)
 
     async def note_welcome(self, welcome: Welcome) -> str | None:
-        """Remember how far the hub knows the file; a sentence for its owner where both are compared."""
+        """Store the counter up to which the hub knows this file. Return a message for the owner, or None."""
         return await self._of_file(partial(self._store.note_welcome, welcome), None)
 
     async def is_changed(self, asker: str) -> bool:
-        """Whether somebody else wrote into the file since *asker* asked last."""
+        """Return True if another connection wrote to the file since the last call by *asker*."""
         return await self._of_file(partial(self._store.is_changed, asker), False)
 
     async def unreported(self, most: int) -> list[Verdict]:
-        """At most so many words of the owner that the hub has not confirmed."""
+        """Return at most *most* verdicts of the owner that the hub has not confirmed."""
         return await self._of_file(partial(self._store.unreported, most), [])
 
     async def note_reported(self, told: Sequence[Verdict]) -> None:
-        """The hub has confirmed these."""
+        """Mark verdicts as confirmed by the hub."""
         await self._of_file(partial(self._store.note_reported, told), None)
 
     async def unsaid_replies(self, most: int) -> list[Reply]:
-        """At most so many answers to messages that the hub has not confirmed."""
+        """Return at most *most* answers to messages that the hub has not confirmed."""
         return await self._of_file(partial(self._store.unsaid_replies, most), [])
 
     async def note_reply(self, reply: Reply) -> None:
-        """The hub has confirmed this answer, or takes none."""
+        """Mark an answer to a message as confirmed, or as refused by the hub."""
         await self._of_file(partial(self._store.note_reply, reply), None)
 
     async def unsaid(self, most: int) -> list[Said]:
-        """At most so many answers of the owner that the hub has not confirmed."""
+        """Return at most *most* answers of the owner that the hub has not confirmed."""
         return await self._of_file(partial(self._store.unsaid, most), [])
 
     async def note_said(self, said: Said, *, counts: bool) -> None:
-        """The hub has confirmed this answer, or has another one."""
+        """Mark an answer to a question as confirmed, or as superseded by another answer."""
         await self._of_file(partial(self._store.note_said, said, counts=counts), None)
 
     async def keep_configurations(self, told: Sequence[Configuration]) -> None:
-        """Keep what the hub told of agents; what a failing disk lost, the next connection tells again."""
+        """Store configurations of agents; after a disk failure, the next connection receives them again."""
         await self._of_file(partial(self._store.keep_configurations, told), None)
 
     async def _of_file(self, ask: Callable[[], T], otherwise: T) -> T:
-        """What the file says; *otherwise* while the disk fails: calls say so to the hub."""
+        """Run *ask* in a thread; return *otherwise* if the disk fails, as the hub learns that from calls."""
         try:
             return await to_thread.run_sync(ask, limiter=self._disk)
         except sqlite3.Error as error:
@@ -117,7 +117,7 @@ class Tools:
             done = iter(await to_thread.run_sync(self._store.apply, doable, limiter=self._disk))
         except Exception as error:
             log.error("device.file.failed", exc=error, calls=len(doable))
-            # Not kept: the same calls may come again when the disk is well.
+            # Not stored: the hub may send the same calls again later.
             is_disk = isinstance(error, sqlite3.Error)
             code = ErrorCode.DATABASE_UNAVAILABLE if is_disk else ErrorCode.INTERNAL
             return [refusal(code, str(error) if is_disk else "a fault in the device") for _ in calls]
@@ -130,10 +130,10 @@ class Tools:
 
 
 class Bench:
-    """The calls of one connection that wait for their turn.
+    """Pending calls of one connection.
 
     Args:
-        answer: takes an answer to the hub.
+        answer: sends an answer to the hub.
     """
 
     def __init__(self, answer: AnswerSink) -> None:
@@ -142,7 +142,7 @@ class Bench:
         self._is_laid = anyio.Event()
 
     def lay(self, call: ToolCall) -> Answer | None:
-        """Put *call* on the bench; never waits. The refusal when it is full: the hub was told how many."""
+        """Queue *call*; never blocks. Return a refusal if the limit that the hub knows is reached."""
         if len(self._waiting) >= MAX_PENDING_CALLS:
             return refusal(ErrorCode.TOO_MANY_CALLS, f"{MAX_PENDING_CALLS} calls are open")
         self._waiting.append(call)
@@ -150,12 +150,12 @@ class Bench:
         return None
 
     async def take(self) -> list[ToolCall]:
-        """All that wait, in order; at least one."""
+        """Wait for calls and return all pending ones, in order."""
         await self._is_laid.wait()
         taken, self._waiting, self._is_laid = self._waiting, [], anyio.Event()
         return taken
 
 
 def refusal(code: ErrorCode, message: str) -> Answer:
-    """An answer that says no."""
+    """Return the answer that refuses a call."""
     return Answer(error=ErrorBody(code=code, message=message, retryable=CATALOGUE[code].retryable))

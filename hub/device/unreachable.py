@@ -1,6 +1,6 @@
-"""Why there is no connection to a hub, in one sentence that says what to try.
+"""Explanation of a failed connection to a hub, as one sentence with a remedy.
 
-Pure: the address that was written, and the error that the libraries raised for it.
+Pure functions of the configured URL and the library's error.
 """
 
 import socket
@@ -12,20 +12,20 @@ from urllib.parse import urlsplit
 import msgspec
 from websockets.exceptions import InvalidMessage, InvalidProxy, InvalidStatus
 
-PROBLEM: Final = "application/problem+json"  # in which only the operators' interface refuses
+PROBLEM: Final = "application/problem+json"  # used only by the operators' interface
 _MOST_SAID: Final = 300  # characters of a hub's reason
 SETTING: Final = "[listen.devices] in the hub's hub.toml says where it listens for devices"
 
 
 def why_unreachable(url: str, error: Exception) -> str:
-    """The sentence for *error* of a try to connect to *url*."""
+    """Explain *error* of a connection attempt to *url*."""
     parts = urlsplit(url)
     where = parts.netloc
     match error:
         case InvalidStatus():
             return _why_not_let_in(where, error)
         case InvalidProxy():
-            # Its own words repeat the proxy's address, and that may hold a password.
+            # The full message repeats the proxy's URL, which may contain a password.
             return f"the proxy that the environment names cannot be used: {error.msg}"
         case InvalidMessage() if parts.scheme == "ws":
             return f"no hub answers at {where} without TLS; if its port speaks TLS, use wss://{where}"
@@ -55,7 +55,7 @@ def _why_not_let_in(where: str, error: InvalidStatus) -> str:
 
 
 def _said(body: bytes | bytearray | None) -> str:
-    """Return what a hub gives as its reason, as far as *body* is a hub's."""
+    """Return the reason in a hub's error body, or an empty string if *body* is not a hub's."""
     try:
         return msgspec.json.decode(body or b"", type=_Refusal).error.message[:_MOST_SAID]
     except (msgspec.MsgspecError, UnicodeDecodeError):

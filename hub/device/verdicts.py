@@ -1,8 +1,7 @@
-"""What the owner of a device said to rows that a hub wrote: read off the rows themselves.
+"""Verdicts of a device's owner on rows that a hub wrote, derived from the rows themselves.
 
-An owner needs no program of ours: whoever sets ``isApproved``, changes a field or
-deletes a row in the device's file has said a word. Plain functions over a
-connection, inside the caller's transaction.
+Any program of the owner gives a verdict by setting ``isApproved``, changing a field or deleting a row in the
+device's file. Plain functions over a connection, inside the caller's transaction.
 """
 
 import sqlite3
@@ -24,7 +23,7 @@ _STAMPS: Final = frozenset({"id", "createdAt", "updatedAt"})
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The owner's word on what the call *call_id* wrote."""
+    """Owner's verdict on the row that call *call_id* wrote."""
 
     call_id: str
     verdict: Word
@@ -34,7 +33,7 @@ class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
     """Notes for the reviewer of an item, from the ``source`` of its call.
 
     Attributes:
-        timezone: of dates without a time: midnight there is a date, and no time of day.
+        timezone: time zone of dates without a time, which are stored as midnight there.
     """
 
     warnings: list[str] = []
@@ -45,9 +44,9 @@ class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that a hub wrote. *row* is ``None`` once its owner deleted it; *number* stays the same.
+    """Row that a hub wrote. *row* is ``None`` once its owner deleted it; *number* is permanent.
 
-    *revision* counts the row as inserted, and each change of it that a hub made or proposed.
+    *revision* starts with 1 and grows with each change that a hub made or proposed.
     """
 
     number: int
@@ -61,7 +60,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """What its owner calls this revision of the row: ``7`` as it was inserted, later ``7.2``."""
+        """Label of this revision: ``7`` as inserted, later ``7.2``."""
         return label_of(self.number, self.revision)
 
 
@@ -69,7 +68,7 @@ _remarks: Final = msgspec.json.Decoder(Remarks)
 
 
 def remarks_of(source: ItemSource | None) -> str | None:
-    """What is kept of a source besides its place, as JSON."""
+    """Return the remarks of a source as JSON, or None if it has none."""
     if source is None:
         return None
     told = Remarks(source.warnings, source.unresolved, source.changed, source.replaces, source.timezone)
@@ -77,17 +76,17 @@ def remarks_of(source: ItemSource | None) -> str | None:
 
 
 def read_remarks(kept: str | None) -> Remarks:
-    """What ``remarks_of`` kept."""
+    """Decode remarks that ``remarks_of`` encoded."""
     return Remarks() if kept is None else _remarks.decode(kept)
 
 
 def note_written(
     db: sqlite3.Connection, table: DeviceTable, ids: Iterable[str], call_id: str, *, hub: str = ""
 ) -> None:
-    """A hub wrote these rows as they are now: whatever their owner said before was about something else.
+    """Record that a hub wrote these rows; earlier verdicts concern their previous content.
 
     Args:
-        hub: the key of the hub that made the rows; a row that there was keeps its own.
+        hub: key of the hub that inserted the rows; existing reviews keep their hub.
     """
     for row_id in ids:
         db.execute(
@@ -98,19 +97,19 @@ def note_written(
 
 
 def count_change(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> None:
-    """A hub has changed this row, or proposes to: it has another label from now on."""
+    """Increment a row's revision after a hub changed it or proposed a change; its label changes."""
     db.execute(
         "UPDATE reviews SET revision = revision + 1 WHERE tbl = ? AND row_id = ?", (table.name, row_id)
     )
 
 
 def label_of(number: int, revision: int) -> str:
-    """Return what the owner calls a revision of an item."""
+    """Return the label of an item's revision."""
     return str(number) if revision == 1 else f"{number}.{revision}"
 
 
 def row_of(db: sqlite3.Connection, table: DeviceTable, label: str) -> str | None:
-    """Return the id of the row of *table* that a label names, if it names one."""
+    """Return the id of the row of *table* with this label, or None."""
     labelled = "CASE revision WHEN 1 THEN CAST(number AS TEXT) ELSE number || '.' || revision END"
     found = db.execute(
         f"SELECT row_id FROM reviews WHERE tbl = ? AND {labelled} = ?", (table.name, label)
@@ -119,25 +118,25 @@ def row_of(db: sqlite3.Connection, table: DeviceTable, label: str) -> str | None
 
 
 def forget(db: sqlite3.Connection, table: DeviceTable, ids: Iterable[str]) -> None:
-    """A hub deleted these rows: that is no word of their owner."""
+    """Delete the reviews of rows that a hub deleted, so that they do not count as rejected."""
     db.executemany(
         "DELETE FROM reviews WHERE tbl = ? AND row_id = ?", [(table.name, row_id) for row_id in ids]
     )
 
 
 def written_rows(db: sqlite3.Connection, table: DeviceTable, hub: str) -> dict[str, str]:
-    """Return what *hub* wrote last into each row of *table* that it wrote, by the row's id."""
+    """Return the content that *hub* last wrote to each of its rows of *table*, by row id."""
     query = "SELECT row_id, written FROM reviews WHERE tbl = ? AND hub = ?"
     return dict(db.execute(query, (table.name, hub)).fetchall())
 
 
 def is_open(table: DeviceTable, row: Record, written: str | None) -> bool:
-    """Return whether a hub wrote *row*, and its owner has said no word to it."""
+    """Return True if a hub wrote *row* and its owner has given no verdict."""
     return written is not None and standing_of(table, row, written) == "open"
 
 
 def reviews(db: sqlite3.Connection, hub: str | None = None) -> Iterator[Review]:
-    """Return every row that *hub*, or some hub, wrote, table by table, in the order in which they came."""
+    """Yield every row that *hub*, or any hub, wrote, by table in the order of insertion."""
     for table in TABLES.values():
         found = db.execute(
             "SELECT number, revision, row_id, call_id, written, reported FROM reviews"
@@ -161,7 +160,7 @@ def reviews(db: sqlite3.Connection, hub: str | None = None) -> Iterator[Review]:
 
 
 def unreported(db: sqlite3.Connection, hub: str) -> list[Verdict]:
-    """Return words of the owner on rows of *hub* that it has not confirmed."""
+    """Return the owner's verdicts on rows of *hub* that it has not confirmed."""
     return [
         Verdict(review.call_id, review.standing)
         for review in reviews(db, hub)
@@ -170,26 +169,26 @@ def unreported(db: sqlite3.Connection, hub: str) -> list[Verdict]:
 
 
 def note_reported(db: sqlite3.Connection, told: Sequence[Verdict]) -> None:
-    """A hub has confirmed these. What the owner said since is reported anew."""
+    """Record verdicts that a hub has confirmed. A later different verdict is reported again."""
     db.executemany(
         "UPDATE reviews SET reported = ? WHERE call_id = ?", [(one.verdict, one.call_id) for one in told]
     )
 
 
 def standing_of(table: DeviceTable, row: Record | None, written: str) -> Standing:
-    """Return the owner's word on *row*, into which a hub wrote *written*; None: the row is deleted."""
+    """Return the verdict on *row*, to which a hub wrote *written*; None for *row*: it was deleted."""
     if row is None:
         return "rejected"
-    # A row of the first version of this file is not known as it was written.
+    # The written content of rows from version 1 is unknown.
     if written != "null" and _content(table, row) != written and _is_edited(table, row, written):
         return "edited"
     return "approved" if row["isApproved"] else "open"
 
 
 def _is_edited(table: DeviceTable, row: Record, written: str) -> bool:
-    """Return whether a row says something else than its hub wrote.
+    """Return True if the owner changed the content that the hub wrote.
 
-    What only its owner can know, as the project of an approved row, is an addition and no correction.
+    A field that only a person fills, such as the project of an approved row, is an addition, not an edit.
     """
     before: Record = msgspec.json.decode(written)
     said: Record = msgspec.json.decode(_content(table, row))
@@ -202,7 +201,7 @@ def _is_edited(table: DeviceTable, row: Record, written: str) -> bool:
 
 
 def _content(table: DeviceTable, row: Record | None) -> str:
-    """What a row says, without its flags and time stamps."""
+    """Return a row's content as JSON, without flags and time stamps."""
     flags = {column.name for column in table.columns if column.filler is Filler.HUB}
     said = {name: value for name, value in (row or {}).items() if name not in _STAMPS | flags}
     return msgspec.json.encode(said).decode()

@@ -1,9 +1,8 @@
 """Registry of issues that a person should correct, found by checks and kept with their start time.
 
 A check is an async callable that examines the facts handed to it and returns findings. It decides nothing
-else:
-a repeated finding is the same issue, and an issue without a finding is closed.
-A check that raises becomes an issue itself.
+else: a repeated finding is the same issue, and an issue without a finding is closed. A check that raises
+becomes an issue itself.
 """
 
 import math

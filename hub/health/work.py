@@ -65,8 +65,7 @@ def check_agents(store: Store, reached: Callable[[], Iterable[Reached]] = tuple)
     """Return the check for agents that are exhausted or report a fault.
 
     An agent that a budget in *reached* holds is left to ``check_budgets``. Budgets reached before the last
-    start
-    of the hub are not in it.
+    start of the hub are not in it.
     """
 
     async def look(now: datetime) -> Iterable[Finding]:

@@ -1,8 +1,7 @@
 """Logging as events: a stable dotted name in the past tense, then fields.
 
 Events go through Python's standard logging, so libraries need no adapter. Fields contain ids only: no
-document
-text, token or personal address; any that slip in are redacted.
+document text, token or personal address; any that slip in are redacted.
 """
 
 from hub.log.channel import Channel, bind

@@ -82,8 +82,7 @@ class Log(logging.Handler):
         """Log unraisable exceptions as events from now on, until the log is closed.
 
         Python would write each of them to standard error, outside the log; a stranger's TLS hello can cause
-        them.
-        Errors in the event loop are logged by asyncio itself.
+        them. Errors in the event loop are logged by asyncio itself.
         """
         sys.unraisablehook = _tell_unraisable
 

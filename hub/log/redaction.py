@@ -1,7 +1,7 @@
 """Redaction of secrets and document content in log texts and fields.
 
-Tokens and keys are recognized by their form, passwords by their context, and document content by the name
-of its field. This is the last line of defence: callers should not log any of it.
+Tokens and keys are recognized by their form, passwords by their context, and document content by the name of
+its field. This is the last line of defence: callers should not log any of it.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Ring buffer of the last log entries, numbered, for the log views of a running hub.
 
-Entries are added from any thread, and read and awaited on the event loop. The oldest entries are
-discarded; a reader notices missing entries by their numbers.
+Entries are added from any thread, and read and awaited on the event loop. The oldest entries are discarded; a
+reader notices missing entries by their numbers.
 """
 
 import asyncio

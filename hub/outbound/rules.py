@@ -2,8 +2,7 @@
 
 A URL may point into the operator's own network by mistake, by a redirect, or by a name that resolves to an
 internal address. So an address is checked after its name was resolved, and the connection goes to exactly
-that
-address. This module does no I/O.
+that address. This module does no I/O.
 """
 
 from collections.abc import Iterable

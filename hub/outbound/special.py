@@ -1,8 +1,8 @@
 """Special-purpose addresses, which belong to no machine on the internet.
 
 Source: IANA's registries of special-purpose addresses for IPv4 and IPv6 (RFC 6890 and later registrations)
-and of the IPv6 address space. They are listed here because ``is_global`` of Python's ``ipaddress``
-differs between releases. This module does no I/O.
+and of the IPv6 address space. They are listed here because ``is_global`` of Python's ``ipaddress`` differs
+between releases. This module does no I/O.
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address

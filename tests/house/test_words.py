@@ -17,7 +17,7 @@ LEFT: Final = {
     "hub/cli": 233,
     "hub/connectors": 353,
     "hub/coordination": 0,
-    "hub/device": 233,
+    "hub/device": 0,
     "hub/extraction": 519,
     "hub/health": 0,
     "hub/links": 0,
