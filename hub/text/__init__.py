@@ -1,1 +1,1 @@
-"""Files to text, the same on the device and on the hub. Imports nothing of ours."""
+"""Conversion of files to text, identical on device and hub. Imports no other package of this project."""

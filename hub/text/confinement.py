@@ -1,17 +1,18 @@
-"""What a process takes from itself for good before it touches a file of a stranger.
+"""Sandbox of a process before it parses an untrusted file.
 
-Whoever made the file may have found a hole in what parses it. So the process that
-reads one has a memory, a time and an output that end, and from then on (on Linux; elsewhere
-it keeps its network and its files):
+An untrusted file may exploit a hole in its parser. So the parsing process irrevocably limits its memory, time
+and output. On Linux, it also gives up everything else (on other systems, it keeps its network and file
+access):
 
-* it ends with the process that started it;
-* no network: a network name space of its own with nothing in it, where the kernel
-  lets one be made, and on x86-64 and ARM64 no socket at all;
-* there too nothing may be opened, started or signalled: what it can reach is the file
-  it was given, and the place for its answer. The rule is a list of what it may ask of
-  the kernel; all else is refused with EPERM (``seccomp``; see its manual page in section 2).
+* it ends with its parent process;
+* no network: an empty network namespace of its own, where the kernel permits that, and on x86-64 and ARM64 no
+sockets at all;
+* on these machines no file can be opened, and no process started or signalled: the process reaches only its
+  input
+and the file for its answer. The rule is an allow list of system calls; all others fail with EPERM
+(seccomp(2)).
 
-Imports nothing of ours.
+Imports no other module of this project.
 """
 
 import contextlib
@@ -27,13 +28,14 @@ from typing import Final, NamedTuple
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
-_SET_MODE_FILTER: Final = 1  # of seccomp(2), which prctl cannot do for threads that are there already
+_SET_MODE_FILTER: Final = 1  # of seccomp(2); prctl cannot install filters for existing threads
 _FOR_ALL_THREADS: Final = 1
 _CLONE_THREAD: Final = 0x0001_0000
 _CLONE_NEWUSER: Final = 0x1000_0000
 _CLONE_NEWNET: Final = 0x4000_0000
 
-# struct seccomp_data: the call's number, the machine, then the arguments, low half first on both machines.
+# struct seccomp_data: the call's number, the architecture, then the arguments, low half first on both
+# machines.
 _NUMBER_AT, _MACHINE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
 _LOAD, _JUMP_IF_EQUAL, _JUMP_IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
 _ALLOW: Final = 0x7FFF_0000
@@ -42,16 +44,16 @@ _REFUSE: Final = 0x0005_0000  # with an errno in the low half
 
 
 class _Machine(NamedTuple):
-    """What the calls are numbered in: the kernel's own name of it, and where the number is told."""
+    """Architecture: the kernel's constant, and where its numbers are listed."""
 
     audit: int  # AUDIT_ARCH_*
     column: int  # in _MAY_BE_ASKED
-    seccomp: int  # the number of the call itself
+    seccomp: int  # number of seccomp(2) itself
 
 
 _MACHINES: Final = {"x86_64": _Machine(0xC000_003E, 0, 317), "aarch64": _Machine(0xC000_00B7, 1, 277)}
 
-# Memory, threads, time, descriptors that are open already: on x86-64 and on ARM64, -1 where there is none.
+# Memory, threads, time, open descriptors. Numbers on x86-64 and on ARM64; -1 where the call does not exist.
 _MAY_BE_ASKED: Final = {
     "read": (0, 63),
     "write": (1, 64),
@@ -77,7 +79,7 @@ _MAY_BE_ASKED: Final = {
     "dup": (32, 23),
     "nanosleep": (35, 101),
     "getpid": (39, 172),
-    "sendto": (44, 206),  # over the pair of sockets that kreuzberg's threads wake each other by
+    "sendto": (44, 206),  # over the socket pair by which kreuzberg's threads wake each other
     "recvfrom": (45, 207),
     "socketpair": (53, 199),
     "exit": (60, 93),
@@ -115,21 +117,22 @@ _MAY_BE_ASKED: Final = {
     "membarrier": (324, 283),
     "rseq": (334, 293),
 }
-_CLONE: Final = (56, 220)  # for a thread, not for a process
-_TGKILL: Final = (234, 131)  # of its own threads: how abort() ends
-_PRLIMIT64: Final = (302, 261)  # to read or lower its own
-_CLONE3: Final = (435, 435)  # its flags lie in memory, where no rule can look: libc falls back to clone
+_CLONE: Final = (56, 220)  # for threads, not for processes
+_TGKILL: Final = (234, 131)  # to its own threads: abort() ends with it
+_PRLIMIT64: Final = (302, 261)  # to read or lower its own limits
+# Its flags are in memory, invisible to seccomp; ENOSYS makes libc fall back to clone.
+_CLONE3: Final = (435, 435)
 
 
 class Unconfined(Exception):
-    """This machine does not let the process be confined; ``str()`` says in what."""
+    """Confinement that this machine does not support; ``str()`` names the missing part."""
 
 
 def limit(*, memory_bytes: int, seconds: float, output_bytes: int) -> None:
-    """Give memory, processor time and output an end; other systems than Linux know no end of memory.
+    """Limit memory, processor time and output; only Linux enforces the memory limit.
 
     Raises:
-        Unconfined: the kernel refuses to.
+        Unconfined: the kernel refuses a limit.
     """
     cpu = max(1, round(seconds))
     for kind, most in (
@@ -146,7 +149,7 @@ def limit(*, memory_bytes: int, seconds: float, output_bytes: int) -> None:
 
 
 def die_with(parent: int) -> None:
-    """End with the process *parent*, at once if it is gone; and be the first to go where memory runs out."""
+    """Bind this process's life to the process *parent*, and make it the OOM killer's first choice."""
     if sys.platform == "linux":
         _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
@@ -156,21 +159,21 @@ def die_with(parent: int) -> None:
 
 
 def leave_network() -> bool:
-    """Move to a network with nothing in it, where that is allowed; whether it was.
+    """Move to an empty network namespace; return False if that is not permitted.
 
-    To be called while the process has one thread.
+    Must be called while the process has a single thread.
     """
     return sys.platform == "linux" and bool(_libc().unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0)
 
 
 def lock() -> bool:
-    """Give up everything but what is open already, in all threads; whether this machine can do that."""
+    """Restrict all threads to open descriptors and allowed system calls; return False if unsupported."""
     machine = _MACHINES.get(platform.machine()) if sys.platform == "linux" else None
     return machine is not None and _install(machine, _rule(machine, os.getpid()))
 
 
 def _rule(machine: _Machine, pid: int) -> bytes:
-    """The list of allowed calls, as a program of the kernel's small machine (struct sock_filter each)."""
+    """Compile the allow list to a BPF program (an array of struct sock_filter)."""
 
     def step(code: int, operand: int, if_so: int = 0, if_not: int = 0) -> bytes:
         return struct.pack("=HBBI", code, if_so, if_not, operand)
@@ -187,7 +190,7 @@ def _rule(machine: _Machine, pid: int) -> bytes:
     program = [
         step(_LOAD, _MACHINE_AT),
         step(_JUMP_IF_EQUAL, machine.audit, 1, 0),
-        step(_RETURN, _KILL),  # asked in another machine's numbers, which this list does not fit
+        step(_RETURN, _KILL),  # numbers of another architecture, for which the list is wrong
         step(_LOAD, _NUMBER_AT),
     ]
     for numbers in _MAY_BE_ASKED.values():
@@ -202,7 +205,7 @@ def _rule(machine: _Machine, pid: int) -> bytes:
 
 
 class _Program(ctypes.Structure):
-    """struct sock_fprog."""
+    """Mirror of struct sock_fprog."""
 
     _fields_ = [("steps", ctypes.c_ushort), ("first", ctypes.c_char_p)]
 

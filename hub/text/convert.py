@@ -1,8 +1,8 @@
-"""Files to text: which way a file takes.
+"""Conversion of files to text: selects the converter and the process.
 
-The text that comes out is the one that travels and that offsets count in, so nothing
-of a text file is tidied. Text is read here; a page or a mail too while it is small. All else
-(office, pdf, what is large) is read by ``worker``, in a process that may fall over.
+Extracted text is what travels and what offsets refer to, so the content of a text file is not normalized.
+Plain text and small pages or mails are read in this process. Everything else (office, pdf, large files) is
+read by ``worker``, in a process that may crash.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from hub.text.kinds import HTML, MAIL, OFFICE, PDF, media_type_of
 from hub.text.reading import Attachments, read
 from hub.text.worker import Check, read_apart
 
-# Of a page or a mail that is read here. The worst that was built in so many bytes takes 0.2 s.
+# Of a page or mail that is read in this process. The worst constructed file of this size takes 0.2 s.
 _SMALL_BYTES: Final = 32 * 1024
 
 
@@ -28,7 +28,7 @@ def convert(
     limits: ConvertLimits | None = None,
     check: Check = lambda: None,
 ) -> Converted:
-    """The text of a file; ``convert_file`` says the rest."""
+    """Convert the bytes of a file to text; see ``convert_file``."""
     return convert_file(io.BytesIO(data), path=path, media_type=media_type, limits=limits, check=check)
 
 
@@ -40,15 +40,15 @@ def convert_file(
     limits: ConvertLimits | None = None,
     check: Check = lambda: None,
 ) -> Converted:
-    """The text of a file. Blocks.
+    """Convert a file to text. Blocks.
 
     Args:
-        file: all of it, wherever it stands.
-        path: its name tells the kind where *media_type* does not.
-        check: called now and then; what it raises ends the work and is raised here.
+        file: complete content; its position does not matter.
+        path: its extension determines the type if *media_type* does not.
+        check: called regularly; an exception it raises ends the work and is passed on.
 
     Raises:
-        NotConvertible: binary, damaged, too large, or a kind that needs the extra ``[files]``.
+        NotConvertible: binary, damaged or too large, or a type that needs the extra ``[files]``.
     """
     limits = limits or ConvertLimits()
     size = file.seek(0, io.SEEK_END)
@@ -75,7 +75,7 @@ def convert_file(
 
 
 def prepare() -> None:
-    """Unpack what reading a pdf needs, while it can be written; nothing without the extra ``[files]``."""
+    """Unpack the pdf library while its folder is writable; no effect without the extra ``[files]``."""
     if office.is_installed():
         with contextlib.suppress(NotConvertible):
             convert(office.LEAST_PDF, path="", media_type=PDF)

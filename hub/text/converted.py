@@ -1,21 +1,21 @@
-"""What comes out of a file, and what is said when nothing does."""
+"""Result of a conversion, its limits, and its failure."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 MIB: Final = 1024 * 1024
-MAX_BYTES: Final = 32 * MIB  # the same as an outbound answer of a mail provider
+MAX_BYTES: Final = 32 * MIB  # same limit as for a mail provider's answers
 
 
 @dataclass(frozen=True)
 class ConvertLimits:
-    """What making text of one file may cost.
+    """Resource limits for the conversion of one file.
 
     Attributes:
-        bytes: of the file and, in UTF-8, of its text.
-        memory_bytes: address space of the process that reads it, Python itself (about 150 MB) included.
-        seconds: until it is given up; also the most of processor time.
+        bytes: maximum size of the file, and of its text in UTF-8.
+        memory_bytes: address space of the converting process, including Python itself (about 150 MB).
+        seconds: timeout, and maximum processor time.
     """
 
     bytes: int = MAX_BYTES
@@ -24,10 +24,10 @@ class ConvertLimits:
 
 
 class NotConvertible(Exception):
-    """No text could be had from a file; ``str()`` says why, for the file's owner.
+    """Failed conversion; ``str()`` explains the reason to the file's owner.
 
     Attributes:
-        limit: the setting that stood in the way, where one did.
+        limit: name of the limit that was reached, if any.
     """
 
     def __init__(self, why: str, *, limit: str | None = None) -> None:
@@ -37,13 +37,13 @@ class NotConvertible(Exception):
 
 @dataclass(frozen=True)
 class Converted:
-    """What came out of a file.
+    """Text of a file.
 
     Attributes:
-        text: without lone surrogates; offsets of items count its code points.
-        media_type: of the file.
-        dropped: hidden parts that were left out of the text.
-        date: aware; when the file says itself that it was written, as a mail does.
+        text: text without lone surrogates; offsets of items count its code points.
+        media_type: media type of the file.
+        dropped: number of hidden parts left out of the text.
+        date: aware date of writing, for files that contain one, such as mails.
     """
 
     text: str

@@ -1,7 +1,7 @@
-"""Bytes to text where nobody said how it was written.
+"""Decoding of bytes in an unknown encoding.
 
-Nothing is tidied: line ends stay as they are, only a byte order mark goes. What
-cannot be read with confidence is refused; a wrong guess would end up as somebody's task.
+The text is not normalized: line ends are preserved, only a byte order mark is removed. Ambiguous content is
+refused, because a wrong guess would end up in a user's task.
 """
 
 import codecs
@@ -9,7 +9,7 @@ from typing import Final
 
 from hub.text.converted import NotConvertible
 
-# Longer marks first: UTF-32 LE begins with the mark of UTF-16 LE.
+# Longer marks first: UTF-32 LE starts with the mark of UTF-16 LE.
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -19,14 +19,14 @@ _MARKS: Final = (
 )
 
 _CONTROLS: Final = frozenset(range(32)) - frozenset(b"\t\n\f\r\x1b")
-_MOST_HIGH_BYTES: Final = 0.3  # of a text in an 8-bit Western alphabet; real ones stay below 0.1
+_MOST_HIGH_BYTES: Final = 0.3  # share in a text of an 8-bit Western encoding; real texts stay below 0.1
 
 
 def decode(data: bytes) -> str:
-    """Bytes to text: by mark, else UTF-8, else Windows-1252 where that is plausible.
+    """Decode bytes by their mark, else as UTF-8, else as Windows-1252 if that is plausible.
 
     Raises:
-        NotConvertible: none of them fits, or NUL bytes say that it is no text at all.
+        NotConvertible: no encoding fits, or NUL bytes show that the data is binary.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):
@@ -49,7 +49,7 @@ def _may_be_western(data: bytes) -> bool:
     if high > len(data) * _MOST_HIGH_BYTES or any(byte in data for byte in _CONTROLS):
         return False
     try:
-        data.decode("cp1252")  # five of its bytes mean nothing
+        data.decode("cp1252")  # five byte values are undefined
     except UnicodeDecodeError:
         return False
     return True

@@ -1,9 +1,8 @@
-"""HTML to text: what a reader of the page would see, line by line.
+"""Conversion of HTML to the text that a reader of the page sees, line by line.
 
-Scripts, styles, comments and parts that are hidden from the eye are left out and
-counted: a hidden paragraph is the oldest way to plant an order for a model.
-The tree is walked without recursion, and pages built to explode a parser are
-refused before they reach it.
+Scripts, styles, comments and invisible parts are left out and counted: a hidden paragraph is the oldest way
+of prompt injection. The tree is walked without recursion. Pages constructed to overload a parser are refused
+before they are parsed.
 """
 
 import re
@@ -14,8 +13,8 @@ from typing import Final
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-# Tags times open tags: what a parser has to look at in the worst case. A 4 MiB page of a spreadsheet comes
-# to 6 million; 200,000 nested divs (1 MB, measured: 77 s) to 40,000 million.
+# Number of tags times nesting depth: the parser's worst-case work. A 4 MiB spreadsheet page needs 6 million;
+# 200,000 nested divs (1 MB, measured: 77 s) need 40,000 million.
 _MOST_STEPS: Final = 8_000_000
 
 _TAG: Final = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9:-]*)")
@@ -25,7 +24,7 @@ def _tags(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
-_NEVER_OPEN: Final = _tags(  # void elements, and those which the next of their kind closes
+_NEVER_OPEN: Final = _tags(  # void elements, and those closed by the next sibling
     "area base br col embed hr img input link meta param source track wbr "
     "p li dt dd tr td th thead tbody tfoot option optgroup colgroup"
 )
@@ -50,25 +49,25 @@ _SPACES: Final = re.compile(" {2,}")
 
 
 class TooTangled(Exception):
-    """Nested so deeply that parsing it would take minutes or gigabytes."""
+    """Page nested so deeply that parsing would take minutes or gigabytes."""
 
 
 @dataclass(frozen=True)
 class PageText:
-    """What the page shows, and how many of its parts were hidden and left out."""
+    """Visible text of a page, and the number of hidden parts left out."""
 
     text: str
     dropped: int
 
 
 def text_of_html(page: str, *, marks_quotes: bool = False) -> PageText:
-    """The visible text of *page*; blocks and line breaks begin lines, cells are parted by tabs.
+    """Return the visible text of *page*; blocks and breaks start lines, cells are separated by tabs.
 
     Args:
-        marks_quotes: lines of a ``blockquote`` begin with ``"> "``, as they do in a mail.
+        marks_quotes: start the lines of a ``blockquote`` with ``"> "``, as in a mail.
 
     Raises:
-        TooTangled: it was built, or broken, so that a parser would choke on it.
+        TooTangled: the page would overload the parser.
     """
     _refuse_a_bomb(page)
     root = LexborHTMLParser(page).root
@@ -98,15 +97,15 @@ def _refuse_a_bomb(page: str) -> None:
 
 
 class _Lines:
-    """Text as it is found, with white space folded the way a browser folds it."""
+    """Collector of text lines that folds white space like a browser."""
 
     def __init__(self, *, quote_mark: str) -> None:
         self.dropped = 0
-        self.quotes = 0  # how many <blockquote> we are in
+        self.quotes = 0  # number of enclosing <blockquote> elements
         self._quote_mark = quote_mark
         self._done: list[str] = []
         self._line: list[str] = []
-        self._is_kept = False  # part of the line came from <pre>
+        self._is_kept = False  # part of the line is preformatted
 
     def add(self, text: str, *, as_it_is: bool) -> None:
         if not as_it_is:
@@ -123,7 +122,7 @@ class _Lines:
         self._line.append(sign)
 
     def begin_block(self) -> None:
-        if self._line != [_BULLET]:  # a paragraph that begins a list's entry stands behind its bullet
+        if self._line != [_BULLET]:  # the first paragraph of a list item follows its bullet
             self.end_line()
 
     def end_block(self) -> None:
@@ -141,7 +140,7 @@ class _Lines:
         self._is_kept = False
 
     def _keep(self, line: str) -> None:
-        # Of quotes in quotes only so many are told apart: a thousand of them would be all marks and no text.
+        # Only some levels of nested quotes are marked: a thousand levels would be all marks and no text.
         self._done.append(self._quote_mark * min(self.quotes, _MOST_QUOTES) + line)
 
     def text(self) -> str:
@@ -151,7 +150,7 @@ class _Lines:
 
 def _walk(root: LexborNode, lines: _Lines) -> None:
     node: LexborNode | None = root
-    kept_as_is = 0  # how many <pre> we are in
+    kept_as_is = 0  # number of enclosing <pre> elements
     while node is not None:
         tag = node.tag or ""
         goes_in = False

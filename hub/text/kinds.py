@@ -1,4 +1,4 @@
-"""Pure: what kind of file it is, by what its sender calls it or by its name."""
+"""Media types of files, by declared type or by file name. Pure functions."""
 
 from pathlib import PurePosixPath
 from typing import Final
@@ -44,11 +44,11 @@ _TEXT_TYPES: Final = {
 }
 
 _KINDS: Final = _TEXT_TYPES | _OFFICE_TYPES
-OFFICE: Final = frozenset(_OFFICE_TYPES.values())  # what needs the extra [files]
+OFFICE: Final = frozenset(_OFFICE_TYPES.values())  # types that need the extra [files]
 
 
 def media_type_of(path: str, told: str | None = None) -> str:
-    """The kind of a file: what was *told*, without parameters, else what its name says, else plain text."""
+    """Return the declared type without parameters, else the type by file extension, else plain text."""
     if told:
         return told.partition(";")[0].strip().lower()
     suffix = PurePosixPath(path).suffix.lower()
@@ -56,12 +56,12 @@ def media_type_of(path: str, told: str | None = None) -> str:
 
 
 def kind_of(media_type: str) -> str:
-    """A kind as people say it: ``a .docx file``; unknown ones by their own name."""
+    """Return a type in readable form: ``a .docx file``, or the media type itself if it is unknown."""
     suffix = next((suffix for suffix, kind in _KINDS.items() if kind == media_type), None)
     return media_type if suffix is None else f"a {suffix} file"
 
 
 def is_named(name: str) -> bool:
-    """Whether the ending of *name* tells a kind that text can be had from."""
+    """Return True if the extension of *name* is of a type that can be converted to text."""
     suffix = PurePosixPath(name).suffix.lower()
     return suffix in _KINDS

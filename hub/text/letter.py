@@ -1,7 +1,7 @@
-"""A mail as a mailbox hands it over, and what is made of it.
+"""Mail as a mailbox provides it, with the options and the result of its conversion.
 
-A provider gives either the mail as it travels, or its parts: headers, bodies, and a list of what hangs on to
-it, mostly without the contents. Both come together in a ``Letter``; ``letters`` makes its text.
+A provider delivers either the raw mail, or its parts: headers, bodies, and a list of attachments, mostly
+without their content. Both become a ``Letter``, which ``letters`` converts to text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,26 +12,26 @@ from typing import Final, Literal
 from hub.text.converted import MIB, Converted
 from hub.text.kinds import PLAIN, media_type_of
 
-MOST_BYTES: Final = 25 * MIB  # of one mail; no large provider takes a larger one
-MOST_HTML_CHARS: Final = MIB  # of one page in it
+MOST_BYTES: Final = 25 * MIB  # of one mail; no large provider accepts more
+MOST_HTML_CHARS: Final = MIB  # of one HTML page in the mail
 MOST_TEXT_CHARS: Final = 64 * 1024  # of one body, as text
 MOST_PARTS: Final = 100
-MOST_DEPTH: Final = 20  # of parts in parts
-CONTEXT_CHARS: Final = 2_000  # of what is quoted
-FEW_CHARS: Final = 40  # "ok, do it": not to be understood without what it answers
+MOST_DEPTH: Final = 20  # of nested parts
+CONTEXT_CHARS: Final = 2_000  # of quoted text
+FEW_CHARS: Final = 40  # "ok, do it": incomprehensible without the mail that it answers
 
 _UNSAID: Final = ("", "application/octet-stream")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """One way in which a mail says its words.
+    """Body of a mail, in one of its alternative forms.
 
     Attributes:
-        data: text, or bytes in *charset* (as its header names it) and *transfer_encoding* (if not undone).
-        media_type: ``text/html``; anything else is read as plain words.
-        is_normalised: the provider turns bodies into UTF-8, and may leave the old charset in the header:
-            UTF-8 is tried first, then the charset. Else the charset is tried first.
+        data: text, or bytes in *charset* (as its header names it) and *transfer_encoding* (if not decoded).
+        media_type: ``text/html``; any other type is read as plain text.
+        is_normalised: the provider converts bodies to UTF-8, but may leave the old charset in the header:
+            UTF-8 is tried first, then the charset. Otherwise the charset is tried first.
     """
 
     data: bytes | str
@@ -43,14 +43,14 @@ class Body:
 
 @dataclass(frozen=True, kw_only=True)
 class Enclosure:
-    """What hangs on to a mail.
+    """Attachment of a mail.
 
     Attributes:
-        size_bytes: ``None``: not known.
-        is_inline: it is shown in the page; without a name, and no text, it is left out.
-        content: decoded; only of one that ``LetterOptions.wants``.
-        why_not: it was wanted, and there is no content: the reason, for the text.
-        letter: of a mail inside the mail. It is part of what was sent, and always read.
+        size_bytes: ``None`` if unknown.
+        is_inline: shown in the page; without a name and text, it is left out.
+        content: decoded content, present only if ``LetterOptions.wants`` it.
+        why_not: reason for a requested content that is missing, for the text.
+        letter: mail inside the mail, which is always read.
     """
 
     name: str = ""
@@ -64,15 +64,15 @@ class Enclosure:
 
 @dataclass(frozen=True, kw_only=True)
 class Letter:
-    """A mail in parts.
+    """Mail in parts.
 
     Attributes:
-        headers: as they are spelled, encoded words (RFC 2047) or not; the first of a name counts. Subject,
-            From, To, Cc and Date are shown.
-        bodies: in their order.
-        are_alternatives: plain words and a page say the same: the plain ones are taken where they say
-            anything. Else all bodies are taken.
-        notes: what could not be had of it, for the text.
+        headers: raw headers, with or without encoded words (RFC 2047); the first of each name counts.
+            Subject, From, To, Cc and Date are shown.
+        bodies: bodies in their order.
+        are_alternatives: plain text and page have the same content: the plain text is used unless it is a
+            stub. Otherwise all bodies are used.
+        notes: remarks on missing parts, for the text.
     """
 
     headers: Mapping[str, str] | Sequence[tuple[str, str]] = ()
@@ -84,16 +84,16 @@ class Letter:
 
 @dataclass(frozen=True, kw_only=True)
 class LetterOptions:
-    """What is wanted of a mail.
+    """Options for the conversion of a mail.
 
     Attributes:
-        quoted: what becomes of quoted mail: ``context`` keeps at most 2,000 characters of it, labelled;
-            ``drop`` none, ``keep`` all. Where its author wrote fewer than 40 characters, or forwards it, it
-            is all kept.
-        max_chars: of its words and the texts of what hangs on to it; its head, names and notes come on top.
-        fetch: read what hangs on to it.
-        types: of that, these media types alone; ``image/*`` is possible; none: all that text can be had from.
-        max_attachment_bytes: larger ones are only named.
+        quoted: treatment of quoted mail: ``context`` keeps at most 2,000 characters of it, labelled; ``drop``
+            none, ``keep`` all. If the author wrote fewer than 40 characters, or forwards the mail, all is
+            kept.
+        max_chars: limit of the mail's text and its attachments' texts; headers, names and notes do not count.
+        fetch: read the attachments.
+        types: media types of attachments to read; ``image/*`` is possible; empty: all that can be converted.
+        max_attachment_bytes: larger attachments are only named.
     """
 
     quoted: Literal["context", "drop", "keep"] = "context"
@@ -103,7 +103,7 @@ class LetterOptions:
     max_attachment_bytes: int = 10 * MIB
 
     def wants(self, media_type: str, size_bytes: int | None = None, *, name: str = "") -> bool:
-        """Whether the content of an attachment is to be fetched."""
+        """Return True if the content of an attachment is to be fetched."""
         if not self.fetch or (size_bytes is not None and size_bytes > self.max_attachment_bytes):
             return False
         kind = kind_of_enclosure(media_type, name)
@@ -112,12 +112,12 @@ class LetterOptions:
 
 @dataclass(frozen=True)
 class LetterText(Converted):
-    """The text of a mail in the form that ``mail`` describes.
+    """Text of a mail in the format that ``mail`` describes.
 
     Attributes:
-        new_text: what its author wrote now, without signature; empty where that cannot be told apart.
-        is_cut: it has more words than were wanted.
-        is_forward: what is quoted in it is what it was sent for.
+        new_text: text that the author wrote now, without signature; empty if it cannot be distinguished.
+        is_cut: the mail exceeds the requested length.
+        is_forward: the mail forwards the quoted text.
     """
 
     new_text: str = ""
@@ -126,6 +126,6 @@ class LetterText(Converted):
 
 
 def kind_of_enclosure(media_type: str, name: str) -> str:
-    """The media type of an attachment; by its name where its sender said nothing."""
+    """Return the media type of an attachment, by its name if its sender declared none."""
     kind = media_type.partition(";")[0].strip().lower()
     return media_type_of(name) if kind in _UNSAID and "." in name else kind

@@ -1,7 +1,7 @@
-"""A mail as it travels, taken apart into a ``Letter``: which parts are its words, and which hang on to it.
+"""Parsing of a raw mail into a ``Letter``: separates bodies from attachments.
 
-Everything that a mail may have too much of has a limit here: parts, depth, mails in mails, and the length of
-the headers that ``email`` takes quadratic time for.
+All unbounded properties of a mail are limited here: parts, depth, nested mails, and the length of headers for
+which ``email`` takes quadratic time.
 """
 
 import re
@@ -25,19 +25,19 @@ from hub.text.letter import (
 from hub.text.letter_text import is_stub
 from hub.text.mime import bytes_of, name_of, text_of
 
-_MOST_MAILS: Final = 3  # in one another
-_MOST_READ: Final = 20  # attachments of which the content is taken
-_MOST_FIELD_BYTES: Final = 8 * 1024  # of a header with parameters: a name of 255 letters takes 3 KB
+_MOST_MAILS: Final = 3  # nested in each other
+_MOST_READ: Final = 20  # attachments whose content is read
+_MOST_FIELD_BYTES: Final = 8 * 1024  # of a header with parameters; a file name of 255 characters takes 3 KB
 _TAME_FIELDS: Final = 2 * MOST_PARTS
 _TAME_NESTS: Final = 10
 
-# Wherever it stands: in a body it does no harm. The library looks for parameters in the square of the length.
+# Matches in bodies do no harm. The library parses parameters in quadratic time.
 _FIELD: Final = re.compile(rb"^content-(?:type|disposition)[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*", re.M | re.I)
 _SHOWN: Final = frozenset(("subject", "from", "to", "cc", "date"))
 
 
 def looks_tame(data: bytes) -> bool:
-    """Whether a mail shows no sign of having been built to keep its reader busy; a glance, in linear time."""
+    """Return True if a linear scan of a mail finds no sign of an attack on its parser."""
     nests = 0
     for fields, field in enumerate(_FIELD.finditer(data), start=1):
         nests += b"multipart/" in field.group()[:200].lower()
@@ -47,10 +47,10 @@ def looks_tame(data: bytes) -> bool:
 
 
 def letter_of_mail(data: bytes, options: LetterOptions) -> Letter:
-    """Takes a mail apart.
+    """Parse a raw mail.
 
     Raises:
-        NotConvertible: it is larger than 25 MiB, no mail, or damaged beyond reading.
+        NotConvertible: larger than 25 MiB, not a mail, or too damaged.
     """
     if len(data) > MOST_BYTES:
         raise NotConvertible(f"a mail of more than {MOST_BYTES >> 20} MiB")
@@ -65,7 +65,7 @@ def letter_of_mail(data: bytes, options: LetterOptions) -> Letter:
 
 
 class _Taking:
-    """One mail, with the mails inside it: what is spent of its limits."""
+    """State of parsing one mail with its nested mails: the resources used."""
 
     def __init__(self, options: LetterOptions) -> None:
         self._options = options
@@ -137,12 +137,12 @@ class _Taking:
 
 def _is_body(part: Message, kind: str) -> bool:
     if kind.startswith("multipart/"):
-        return True  # said to have parts, and has none: its border is nowhere to be found
+        return True  # a multipart without parts: its boundary does not occur
     return kind in (PLAIN, HTML) and part.get_content_disposition() != "attachment" and not name_of(part)
 
 
 def _chosen(ways: list[Message]) -> list[Message]:
-    """Of several ways to say the same: plain words if they say it, else the richest page; dates besides."""
+    """Choose among alternatives: plain text unless it is a stub, else the richest page; keep all others."""
     kinds = [part.get_content_type() for part in ways]
     plain = [part for part, kind in zip(ways, kinds, strict=True) if kind == PLAIN and _is_body(part, kind)]
     pages = [
@@ -156,7 +156,7 @@ def _chosen(ways: list[Message]) -> list[Message]:
 
 
 def _size(part: Message) -> int:
-    """Of its content, decoded; without decoding it."""
+    """Return the size of a part's decoded content without decoding it."""
     payload = part.get_payload()
     if not isinstance(payload, str):
         return 0

@@ -1,7 +1,6 @@
-"""Pure: a ``Letter`` to the text that extraction reads. Its form is that of ``mail``.
+"""Rendering of a ``Letter`` as text, in the format of ``mail``. Pure functions.
 
-What was left out, cut, or could not be read is said in the text, in square brackets: a person who looks at
-the document sees it, and so does the model.
+Omitted, cut or unreadable parts are noted in the text in square brackets, for both the reader and the model.
 """
 
 import re
@@ -28,34 +27,34 @@ from hub.text.mail import Attached
 from hub.text.mime import date_in, file_name, header_text, in_charset, normalised_text, undone
 
 _SHOWN: Final = ("Subject", "From", "To", "Cc", "Date")
-_MOST_FIELDS: Final = 1_000  # looked at; a flood has more
+_MOST_FIELDS: Final = 1_000  # headers examined; only an attack has more
 _STUB_CHARS: Final = 300
-_LEAST_ROOM_CHARS: Final = 100  # for the text of an attachment; less says nothing
+_LEAST_ROOM_CHARS: Final = 100  # for the text of an attachment; shorter texts are useless
 
 _STUB: Final = re.compile(
     r"html|browser|online|web ?version|webseite|onlineversion|brows|navegador|navigateur|браузер", re.I
 )
-# Pictures in the page itself: they are most of a page that has them, and nothing of its text.
+# Images embedded in the page: most of its length, but not text.
 _DATA: Final = re.compile(r"data:[^\"'<>\s]{200,}")
-# What newsletters put behind their preview line so that nothing else is shown there.
+# Invisible padding that newsletters put after their preview line.
 _FILLER: Final = re.compile(r"(?:[\u00ad\u034f\u061c\u180e\u200b-\u200f\u2007\u2060\ufeff][ \u00a0]*){3,}")
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
 def text_of_letter(letter: Letter, options: LetterOptions, *, attached: Attached) -> LetterText:
-    """The text of a mail.
+    """Convert a letter to text.
 
     Args:
-        attached: reads an attachment, by its bytes and media type; raises ``NotConvertible``.
+        attached: converts an attachment, given its bytes and media type; raises ``NotConvertible``.
 
     Raises:
-        NotConvertible: there are no headers, no words and no attachments in it.
+        NotConvertible: the letter has no headers, text or attachments.
     """
     return _Writing(options, attached).text(letter)
 
 
 def shown_headers(letter: Letter) -> list[tuple[str, str]]:
-    """The first header of each name that is shown, decoded, in the order in which they are shown."""
+    """Return the first header of each shown name, decoded, in display order."""
     given = letter.headers
     found: dict[str, str] = {}
     for at, (name, value) in enumerate(given.items() if isinstance(given, Mapping) else given):
@@ -67,13 +66,13 @@ def shown_headers(letter: Letter) -> list[tuple[str, str]]:
 
 
 def is_stub(text: str, *, has_page: bool) -> bool:
-    """Whether plain words say nothing but that the mail is to be read as a page."""
+    """Return True if a plain body only says that the mail must be read as a page."""
     text = text.strip()
     return not text or (has_page and len(text) < _STUB_CHARS and _STUB.search(text) is not None)
 
 
 class _Writing:
-    """One mail being written down: what is spent, and what was found on the way."""
+    """State of rendering one mail: remaining space, and notes collected on the way."""
 
     def __init__(self, options: LetterOptions, attached: Attached) -> None:
         self._options = options
@@ -112,7 +111,7 @@ class _Writing:
         return pages if pages and is_stub(said, has_page=True) else plain
 
     def _words(self, body: Body) -> str:
-        """What one body says, with the quoted lines marked."""
+        """Return the text of one body, with quoted lines marked."""
         text = _decoded(body)
         if body.media_type == HTML:
             text = self._page(text)
@@ -138,7 +137,7 @@ class _Writing:
         return _FILLER.sub("", read.text)
 
     def _fitted(self, text: str) -> str:
-        """As much of *text* as there is room for."""
+        """Cut *text* to the remaining space."""
         shown = passages.cut(text, self._room)
         self._room -= len(shown)
         if len(shown) == len(text):
@@ -157,7 +156,7 @@ class _Writing:
         name = file_name(header_text(enclosure.name))
         kind = kind_of_enclosure(enclosure.media_type, name)
         if not name and kind != MAIL and not kind.startswith("text/"):
-            return ""  # a picture in the page, a signature: nobody gave it a name
+            return ""  # an embedded image or signature without a name
         shown = name or ("a mail" if kind == MAIL else "")
         label = ", ".join(filter(None, (shown, "" if kind == MAIL else kind, _size(enclosure.size_bytes))))
         if enclosure.letter is not None:
@@ -216,5 +215,5 @@ def _size(size_bytes: int | None) -> str:
 
 
 def _whole(text: str) -> str:
-    """Without lone surrogates and NULs, which no database takes."""
+    """Remove lone surrogates and NULs, which databases reject."""
     return _SURROGATES.sub("\ufffd", text).replace("\0", "")

@@ -1,7 +1,7 @@
-"""Mails of a mailbox to text: the door. What is large, or looks as if it were built to hurt, is read apart.
+"""Entry point for mails of a mailbox. Large or suspicious mails are read in another process.
 
-Both functions block, for a moment or, where ``worker`` is needed, for as long as the limits say: call them in
-a thread. The form of the text stands in ``mail``.
+Both functions block, briefly or, if ``worker`` is needed, up to the limits: call them in a thread. ``mail``
+describes the format of the text.
 """
 
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ from hub.text.reading import Attachments
 from hub.text.task import LETTER, packed
 from hub.text.worker import Check, read_letter_apart
 
-_SMALL_BYTES: Final = 32 * 1024  # of a mail that is read here, whatever is in it
-_TAME_BYTES: Final = 1024 * 1024  # of one that shows no sign of malice
-_PAGE_BYTES: Final = 256 * 1024  # of the pages that are read here
+_SMALL_BYTES: Final = 32 * 1024  # limit for any mail that is read in this process
+_TAME_BYTES: Final = 1024 * 1024  # limit for a mail without signs of an attack
+_PAGE_BYTES: Final = 256 * 1024  # limit for the HTML pages that are read in this process
 
 
 def read_mail(
@@ -32,13 +32,14 @@ def read_mail(
     limits: ConvertLimits | None = None,
     check: Check = lambda: None,
 ) -> LetterText:
-    """The text of a mail as it travels (RFC 5322). Blocks.
+    """Convert a raw mail (RFC 5322) to text. Blocks.
 
     Args:
-        check: called now and then while another process reads; what it raises ends that and is raised here.
+        check: called regularly while another process reads; an exception it raises ends the work and is
+            passed on.
 
     Raises:
-        NotConvertible: it is no mail, larger than 25 MiB, or a limit was reached; ``str()`` says which.
+        NotConvertible: not a mail, larger than 25 MiB, or a limit was reached; ``str()`` says which.
     """
     options, limits = options or LetterOptions(), limits or ConvertLimits()
     if len(data) > MOST_BYTES:
@@ -56,10 +57,10 @@ def read_letter(
     limits: ConvertLimits | None = None,
     check: Check = lambda: None,
 ) -> LetterText:
-    """The text of a mail that came in parts. Blocks.
+    """Convert a mail in parts to text. Blocks.
 
     Raises:
-        NotConvertible: there is nothing in it, its bodies are larger than 25 MiB, or a limit was reached.
+        NotConvertible: the mail is empty, its bodies are larger than 25 MiB, or a limit was reached.
     """
     options, limits = options or LetterOptions(), limits or ConvertLimits()
     bodies = list(_bodies(letter))
@@ -96,7 +97,7 @@ def _bodies(letter: Letter) -> Iterator[Body]:
 
 
 def _portable(letter: Letter) -> Letter:
-    """The same without lone surrogates, which cannot travel to another process."""
+    """Return the letter without lone surrogates, which cannot be sent to another process."""
     return replace(
         letter,
         headers=shown_headers(letter),

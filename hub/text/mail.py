@@ -1,21 +1,21 @@
-"""A mail to text: who wrote to whom and when, what they wrote, and what was attached.
+"""Conversion of a mail to text: sender, recipients, date, bodies and attachments.
 
-The form is always the same, and whoever cuts it into chunks may build on it::
+The format is always the same; the chunker relies on it::
 
     Subject: Rent
     From: Ana <ana@example.org>
     To: Bob <bob@example.org>
     Date: Tue, 3 Jun 2025 10:00:00 +0200
 
-    What she wrote; quoted lines, and all that stands below a forwarded mail's head,
+    What she wrote; quoted lines, and everything below a forwarded mail's head,
     begin with "> ".
 
     [attachment: plan.csv]
     its text
 
-An attachment without text is named alike, with the reason where it should have had one.
-How malformed heads and unknown charsets are read stands in ``mime``; a mail as a mailbox hands it over,
-with what is new in it told from what is quoted, in ``letters``.
+An attachment without text has the same line, with the reason if it should have text. ``mime`` handles
+malformed headers and unknown charsets. ``letters`` converts mails of a mailbox and separates new from quoted
+text.
 """
 
 from collections.abc import Callable
@@ -33,9 +33,9 @@ from hub.text.kinds import HTML, MAIL, PLAIN, is_named, media_type_of
 from hub.text.mime import bytes_of, date_of, header, name_of, text_of
 
 _SHOWN: Final = ("Subject", "From", "To", "Cc", "Date")
-_MOST_PARTS: Final = 200  # looked at in one mail, those of mails inside it included
-_MOST_READ: Final = 20  # attachments that are turned into text
-_MOST_DEPTH: Final = 3  # of mails in mails
+_MOST_PARTS: Final = 200  # examined in one mail, including nested mails
+_MOST_READ: Final = 20  # attachments that are converted to text
+_MOST_DEPTH: Final = 3  # of nested mails
 _UNSAID: Final = "application/octet-stream"
 
 Part = Message
@@ -44,7 +44,7 @@ Attached = Callable[[bytes, str], Converted]
 
 @dataclass(frozen=True)
 class MailText:
-    """What a mail says: *dropped* counts hidden parts left out; *date* is aware, where it names one."""
+    """Text of a mail: *dropped* counts the hidden parts left out; *date* is aware, or None."""
 
     text: str
     dropped: int
@@ -52,14 +52,14 @@ class MailText:
 
 
 def text_of_mail(data: bytes, *, attached: Attached) -> MailText:
-    """The text of a mail, in the form above.
+    """Convert a mail to text, in the format described above.
 
     Args:
-        data: the mail as it travels (RFC 5322).
-        attached: reads an attachment, by its bytes and media type; raises ``NotConvertible``.
+        data: raw mail (RFC 5322).
+        attached: converts an attachment, given its bytes and media type; raises ``NotConvertible``.
 
     Raises:
-        NotConvertible: it is no mail, or one of nothing but bytes.
+        NotConvertible: not a mail, damaged, or a body that cannot be converted.
     """
     reading = _Reading(attached)
     try:
@@ -71,7 +71,7 @@ def text_of_mail(data: bytes, *, attached: Attached) -> MailText:
 
 
 class _Reading:
-    """One mail being read, with the mails inside it: what is spent of its limits."""
+    """State of reading one mail with its nested mails: the resources used."""
 
     def __init__(self, attached: Attached) -> None:
         self.dropped = 0
@@ -90,7 +90,7 @@ class _Reading:
         return "\n\n".join(section for section in sections if section) + "\n"
 
     def _sort(self, message: Part) -> tuple[list[Part], list[Part]]:
-        """The parts that are the mail's own words, and those that hang on to it; without recursion."""
+        """Separate a mail's bodies from its attachments, without recursion."""
         bodies: list[Part] = []
         others: list[Part] = []
         todo = [message]
@@ -108,7 +108,7 @@ class _Reading:
                 chosen = self._chosen(children) if kind == "multipart/alternative" else children
                 todo += reversed(chosen)
             elif kind.startswith("multipart/"):
-                bodies.append(part)  # said to have parts, and has none: its border is nowhere to be found
+                bodies.append(part)  # a multipart without parts: its boundary does not occur
             elif (
                 kind in (PLAIN, HTML) and part.get_content_disposition() != "attachment" and not name_of(part)
             ):
@@ -118,7 +118,7 @@ class _Reading:
         return bodies, others
 
     def _chosen(self, ways: list[Part]) -> list[Part]:
-        """Of several ways to say the same: plain words if there are any, else the richest."""
+        """Choose among alternatives: non-empty plain text, else the richest."""
         for part in ways:
             if part.get_content_type() == PLAIN and not name_of(part) and bytes_of(part).strip():
                 return [part, *(other for other in ways if name_of(other))]
@@ -144,7 +144,7 @@ class _Reading:
             kind = media_type_of(name)
         is_readable = kind.startswith("text/") or bool(name and is_named(name))
         if not name and not is_readable:
-            return ""  # a picture in the page, a signature: nobody gave it a name
+            return ""  # an embedded image or signature without a name
         shown = name or kind
         if not is_readable:
             return f"[attachment: {shown}]"

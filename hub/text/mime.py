@@ -1,8 +1,8 @@
-"""What the parts of a mail say of themselves: headers, names, charsets, dates. Nothing here raises.
+"""Tolerant parsing of mail parts: headers, names, charsets, dates. No function raises.
 
-Mail in the wild is malformed as often as not, so the headers are read by the old,
-lenient rules of ``email`` (its new ones raise on a stray comma, and take quadratic time
-over a long address), and a charset that nobody knows is guessed, never fatal.
+Real mail is often malformed. So headers are parsed by the legacy, lenient rules of ``email``. Its new rules
+raise on a stray comma, and take quadratic time for a long address. An unknown charset is guessed, never
+fatal.
 """
 
 import binascii
@@ -19,18 +19,18 @@ from typing import Final
 from hub.text.converted import NotConvertible
 from hub.text.decoding import decode
 
-MOST_HEADER_CHARS: Final = 1_000  # a hundred addressees; nobody reads more
-MOST_RAW_CHARS: Final = 20 * MOST_HEADER_CHARS  # as it is spelled; decoding takes the square of it
+MOST_HEADER_CHARS: Final = 1_000  # about a hundred addressees
+MOST_RAW_CHARS: Final = 20 * MOST_HEADER_CHARS  # before decoding, which takes quadratic time
 MOST_NAME_CHARS: Final = 120
 _SPACE: Final = re.compile(r"\s+")
 _ISO_DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
 def undone(data: bytes, transfer_encoding: str) -> bytes:
-    """*data* without its transfer encoding (RFC 2045, 6); what is broken in it is passed over.
+    """Decode a transfer encoding (RFC 2045, 6); invalid parts are skipped.
 
     Args:
-        transfer_encoding: ``base64``, ``quoted-printable``, or anything else, which changes nothing.
+        transfer_encoding: ``base64`` or ``quoted-printable``; for any other, *data* is returned unchanged.
     """
     match transfer_encoding.strip().lower():
         case "base64":
@@ -44,8 +44,9 @@ def undone(data: bytes, transfer_encoding: str) -> bytes:
 
 
 def normalised_text(data: bytes, charset: str | None) -> str:
-    """Text of a body that a provider hands over as UTF-8, mostly, and under the charset that it once had."""
-    is_shifting = bool(charset) and (b"\x1b" in data or b"\0" in data)  # ISO-2022 and UTF-16 are UTF-8, too
+    """Decode a body that a provider usually converts to UTF-8 without changing its charset header."""
+    # ISO-2022 and UTF-16 text may also be valid UTF-8.
+    is_shifting = bool(charset) and (b"\x1b" in data or b"\0" in data)
     if not is_shifting:
         try:
             return data.decode("utf-8-sig")
@@ -55,21 +56,21 @@ def normalised_text(data: bytes, charset: str | None) -> str:
 
 
 def header(message: Message, name: str) -> str:
-    """The first header of that name: decoded, on one line, without what cannot be seen."""
+    """Return the first header of that name: decoded, on one line, without invisible characters."""
     wanted = name.lower()
     raw = next((value for key, value in message.raw_items() if key.lower() == wanted), "")
     return header_text(raw)
 
 
 def header_text(raw: str) -> str:
-    """A header as people read it, from how it is spelled: decoded, on one line, with an end."""
+    """Decode a raw header to one line of limited length."""
     return on_one_line(decoded(raw), MOST_HEADER_CHARS)
 
 
 def decoded(raw: str) -> str:
-    """Encoded words (RFC 2047) and bare 8-bit letters, as text; of a header without end, its beginning."""
+    """Decode encoded words (RFC 2047) and bare 8-bit characters; a long header is cut."""
     raw = raw[:MOST_RAW_CHARS]
-    if not raw.isascii():  # the parser keeps bytes that are no ASCII as lone surrogates
+    if not raw.isascii():  # the parser represents non-ASCII bytes as lone surrogates
         raw = guessed(raw.encode("utf-8", "surrogateescape"))
     if "=?" not in raw:
         return raw
@@ -81,13 +82,13 @@ def decoded(raw: str) -> str:
 
 
 def _piece(data: bytes, charset: str | None) -> str:
-    if charset is None:  # what stands between encoded words, and how decode_header spells it
+    if charset is None:  # text between encoded words, in the form decode_header returns
         return data.decode("raw-unicode-escape", "replace")
     return in_charset(data, charset)
 
 
 def on_one_line(text: str, most_chars: int) -> str:
-    """*text* without line ends and without what cannot be seen; of a longer one, its beginning."""
+    """Remove line ends and invisible characters from *text*, and cut it to *most_chars*."""
     seen = "".join(
         char for char in _SPACE.sub(" ", text) if unicodedata.category(char) not in ("Cc", "Cf", "Cs")
     ).strip()
@@ -95,7 +96,7 @@ def on_one_line(text: str, most_chars: int) -> str:
 
 
 def name_of(part: Message) -> str:
-    """What the sender calls an attachment; empty where it has no name."""
+    """Return the name of an attachment, or an empty string."""
     given = part.get_param("filename", None, "content-disposition") or part.get_param("name", None)
     if not given:
         return ""
@@ -107,12 +108,12 @@ def name_of(part: Message) -> str:
 
 
 def file_name(given: str) -> str:
-    """A name as it may stand in the text between square brackets: short, on one line."""
+    """Make a name safe for use in square brackets: short, on one line."""
     return on_one_line(given, MOST_NAME_CHARS).replace("[", "(").replace("]", ")")
 
 
 def bytes_of(part: Message) -> bytes:
-    """What a part holds, its transfer encoding undone; nothing where that fails."""
+    """Return a part's content without its transfer encoding; empty if decoding fails."""
     try:
         payload = part.get_payload(decode=True)
     except (ValueError, binascii.Error):
@@ -121,7 +122,7 @@ def bytes_of(part: Message) -> bytes:
 
 
 def text_of(part: Message) -> str:
-    """The text of a part, by the charset that it names where that fits."""
+    """Return the text of a part, decoded by its declared charset if possible."""
     try:
         charset = part.get_content_charset()
     except (LookupError, ValueError, AttributeError):
@@ -130,7 +131,7 @@ def text_of(part: Message) -> str:
 
 
 def in_charset(data: bytes, charset: str | None) -> str:
-    """*data* by what it was said to be, else by what it seems to be, else with marks where it is neither."""
+    """Decode *data* by its declared charset, else by a guess, else with replacement characters."""
     if charset and charset.lower() not in ("us-ascii", "ascii", "unknown-8bit"):
         try:
             return data.decode(charset)
@@ -140,7 +141,7 @@ def in_charset(data: bytes, charset: str | None) -> str:
 
 
 def guessed(data: bytes) -> str:
-    """Text of bytes that nobody named a charset for, with marks where none fits."""
+    """Decode bytes without a declared charset, with replacement characters if no encoding fits."""
     try:
         return decode(data)
     except NotConvertible:
@@ -148,12 +149,12 @@ def guessed(data: bytes) -> str:
 
 
 def date_of(message: Message) -> datetime | None:
-    """When it says that it was sent; aware UTC."""
+    """Return the date of a mail's header in UTC, or None."""
     return date_in(header(message, "Date"))
 
 
 def date_in(spelled: str) -> datetime | None:
-    """A date as mails (RFC 5322) or providers (ISO 8601) spell it, in UTC; ``None`` where it is none."""
+    """Parse a date of a mail (RFC 5322) or a provider (ISO 8601) to UTC; ``None`` if it is invalid."""
     try:
         date = datetime.fromisoformat(spelled) if _ISO_DATE.match(spelled) else parsedate_to_datetime(spelled)
         return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)

@@ -1,9 +1,8 @@
-"""Office and pdf files to text, by kreuzberg where the extra ``[files]`` is installed.
+"""Conversion of office and pdf files by kreuzberg, if the extra ``[files]`` is installed.
 
-It is imported when the first such file comes: most devices never need its 98 MB.
-Nothing is cached on disk, nothing leaves the process, pictures are not read. Only
-``hub.text.worker_main`` calls it, in a process of its own: these formats are the
-ones that bombs are made of.
+It is imported for the first such file: most devices never need its 98 MB. Nothing is cached on disk, nothing
+leaves the process, images are not read. Only ``hub.text.worker_main`` calls it, in a separate process, as
+these formats allow decompression bombs.
 """
 
 import contextlib
@@ -19,8 +18,9 @@ from typing import Final
 from hub.text.converted import NotConvertible
 from hub.text.kinds import OFFICE, PDF, kind_of
 
-_LIBRARY: Final = Path("kreuzberg-pdfium", "libpdfium.so")  # below $TMPDIR, where kreuzberg unpacks it
-# The least that makes it load its pdf library; whether it is pleased with the page does not matter.
+# Below $TMPDIR, where kreuzberg unpacks the library.
+_LIBRARY: Final = Path("kreuzberg-pdfium", "libpdfium.so")
+# Smallest file that makes kreuzberg load its pdf library; whether the page is valid does not matter.
 LEAST_PDF: Final = (
     b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj "
     b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>endobj\ntrailer<</Root 1 0 R>>"
@@ -28,18 +28,18 @@ LEAST_PDF: Final = (
 
 
 def is_installed() -> bool:
-    """Whether this end can read such files; nothing is imported to find out."""
+    """Return True if office files can be converted here; checked without an import."""
     try:
         return importlib.util.find_spec("kreuzberg") is not None
-    except ValueError:  # it was put out of reach: sys.modules says None
+    except ValueError:  # sys.modules has None for it, which blocks the import
         return False
 
 
 def require() -> ModuleType:
-    """The converter.
+    """Import the converter.
 
     Raises:
-        NotConvertible: it is not installed.
+        NotConvertible: the converter is not installed.
     """
     try:
         import kreuzberg
@@ -52,10 +52,10 @@ def require() -> ModuleType:
 
 
 def read(data: bytes, media_type: str) -> str:
-    """The text of an office or pdf file; blank lines between its paragraphs.
+    """Return the text of an office or pdf file, with blank lines between paragraphs.
 
     Raises:
-        NotConvertible: nothing could be read.
+        NotConvertible: no text could be read.
     """
     kreuzberg = require()
     settings = kreuzberg.ExtractionConfig(
@@ -64,7 +64,7 @@ def read(data: bytes, media_type: str) -> str:
     try:
         text: str = kreuzberg.extract_bytes_sync(data, media_type, settings).content
     except kreuzberg.KreuzbergError as error:
-        # Its message may quote the document, and the reason travels to the hub: the kind alone.
+        # The full message may quote the document, but the reason is sent to the hub.
         raise NotConvertible(
             f"damaged, locked with a password, or not really {kind_of(media_type)}"
         ) from error
@@ -74,7 +74,7 @@ def read(data: bytes, media_type: str) -> str:
 
 
 def warm(media_type: str) -> None:
-    """Load all that reading such a file, or a mail that has one attached, would load.
+    """Load all libraries needed for a file of this type, or for a mail with such an attachment.
 
     Raises:
         NotConvertible: the converter is not installed.
@@ -86,10 +86,10 @@ def warm(media_type: str) -> None:
 
 
 def library_folder() -> Path:
-    """Where the pdf library is unpacked, which is then run: a folder that nobody else can put a file into.
+    """Return a folder for the pdf library where no other user can plant a library.
 
-    Beside the installed packages where that can be written, or was once: under the systemd unit
-    nothing else may be run from. Else in a folder of this user's among the temporary files.
+    It is next to the installed packages if that folder is writable or has the library: under the systemd
+    unit, code runs only from there. Otherwise it is a private folder among the temporary files.
     """
     ours = Path(sys.prefix, "share", "device-hub")
     with contextlib.suppress(OSError):

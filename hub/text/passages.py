@@ -1,7 +1,7 @@
-"""Pure: the passages of a mail: what its author wrote now, what is quoted, and what a program put below.
+"""Passages of a mail: its author's new text, quoted text, and lines added by programs. Pure functions.
 
-Works on text whose quoted lines are marked (``quoting``). What is left out is never all there is: a mail that
-seems to be nothing but a signature keeps it, and an answer of few words keeps what it answers.
+The input has marked quotations (``quoting``). The result is never empty: a mail that seems to be all
+signature keeps it, and a short answer keeps the mail that it answers.
 """
 
 import re
@@ -18,12 +18,12 @@ FORWARDED: Final = "[the mail that is forwarded]"
 
 _LEFT_OUT: Final = "> […]"
 _LEAST_SHARE_CHARS: Final = 120  # of a quoted passage between two answers: the question
-_LINE_CHARS: Final = 160  # looked at in a line
+_LINE_CHARS: Final = 160  # examined in a line
 _SIGNATURE_LINES: Final = 20
 _SIGNATURE_CHARS: Final = 1_500
-_TAIL_LINES: Final = 8  # at the end of a passage, in which a program signs
+_TAIL_LINES: Final = 8  # at the end of a passage, where programs add their signature
 
-_DELIMITER: Final = re.compile(r"--[ \t]?")  # RFC 3676, 4.3; pages lose the blank
+_DELIMITER: Final = re.compile(r"--[ \t]?")  # RFC 3676, 4.3; pages lose the trailing space
 _FOOTER: Final = re.compile(r"_{5,}|-{10,}|={10,}")
 _OF_A_LIST: Final = re.compile(
     "mailing list|unsubscribe|listinfo|abbestell|abmelde|отписат|désinscri|darse de baja", re.IGNORECASE
@@ -34,7 +34,7 @@ _APP: Final = (
     r"(?:outlook|yahoo|proton ?mail|samsung|gmail|i ?phone|i ?pad|android|blackberry|windows|thunderbird|k-9"
     r"|spark|aol|huawei|xiaomi|mail\b|e-?mail|gmx|web\.de|galaxy)"
 )
-# What mail programs write below a mail, in a line of its own: English, German, Russian, French, Spanish.
+# Lines that mail programs add below a mail: English, German, Russian, French, Spanish.
 _SIGNED_BY_PROGRAM: Final = re.compile(
     "|".join(
         (
@@ -68,7 +68,7 @@ _FORWARD_LINE: Final = re.compile(
 
 @dataclass(frozen=True)
 class Passages:
-    """The words of a mail as they are to be sent on, and those among them that its author wrote now."""
+    """Text of a mail to pass on, and the part of it that its author wrote now."""
 
     text: str
     new_text: str
@@ -86,11 +86,11 @@ class _Passage:
 
 
 def read(marked: str, *, subject: str, quoted: Literal["context", "drop", "keep"]) -> Passages:
-    """Tells the passages apart.
+    """Separate the passages of a mail.
 
     Args:
-        marked: the words of a mail; quoted lines begin with ``>``.
-        subject: tells a forward.
+        marked: text of a mail; quoted lines start with ``>``.
+        subject: subject, which reveals a forwarded mail.
         quoted: see ``LetterOptions``.
     """
     found = _passages(marked)
@@ -110,7 +110,7 @@ def read(marked: str, *, subject: str, quoted: Literal["context", "drop", "keep"
 
 
 def cut(text: str, most_chars: int) -> str:
-    """The beginning of *text*, up to the end of a paragraph, line or word; all of it, if it is no longer."""
+    """Cut *text* at the end of a paragraph, line or word within *most_chars*; return a shorter text whole."""
     if len(text) <= most_chars:
         return text
     for border in ("\n\n", "\n", " "):
@@ -121,7 +121,7 @@ def cut(text: str, most_chars: int) -> str:
 
 
 def _passages(marked: str) -> list[_Passage]:
-    """In order; what is blank belongs to the passage before it, and ends nothing."""
+    """Split into passages, in order; blank lines belong to the passage before and end nothing."""
     lines = marked.split("\n")
     kinds: list[bool] = []
     for line in lines:
@@ -134,7 +134,7 @@ def _passages(marked: str) -> list[_Passage]:
 
 
 def _bare(lines: Sequence[str]) -> tuple[str, ...]:
-    """Without blank lines at the beginning and the end."""
+    """Strip blank lines from both ends."""
     start, end = 0, len(lines)
     while start < end and not lines[start].strip():
         start += 1
@@ -144,7 +144,7 @@ def _bare(lines: Sequence[str]) -> tuple[str, ...]:
 
 
 def _unsigned(passages: list[_Passage]) -> list[_Passage]:
-    """Without signatures; with them, where nothing else would be left."""
+    """Remove signatures, unless no text would remain."""
     left = []
     for passage in passages:
         lines = passage.lines if passage.is_quoted else _without_signature(passage.lines)
@@ -161,7 +161,7 @@ def _without_signature(lines: tuple[str, ...]) -> tuple[str, ...]:
     said = [at for at, line in enumerate(lines) if line.strip()][-_TAIL_LINES:]
     signed = {at for at in said if _is_a_programs(lines[at])}
     left = _bare([line for at, line in enumerate(lines) if at not in signed])
-    while left and _FOOTER.fullmatch(left[-1].strip()):  # what Outlook draws above the mail it answers
+    while left and _FOOTER.fullmatch(left[-1].strip()):  # line that Outlook draws above the mail it answers
         left = _bare(left[:-1])
     return left
 
@@ -190,7 +190,7 @@ def _is_forward(subject: str, first_quoted: _Passage) -> bool:
 
 
 def _shortened(passages: list[_Passage]) -> list[_Passage]:
-    """With at most 2,000 quoted characters: of what stands before an answer the end, else the beginning."""
+    """Shorten quotations to 2,000 characters: keep the end before an answer, else the beginning."""
     sizes = [len(passage.text) for passage in passages if passage.is_quoted]
     if sum(sizes) <= CONTEXT_CHARS:
         return passages
@@ -208,7 +208,7 @@ def _shortened(passages: list[_Passage]) -> list[_Passage]:
 
 
 def _some(lines: tuple[str, ...], most_chars: int, *, from_end: bool) -> tuple[str, ...]:
-    """Whole lines from one end of a passage, and a mark where others were left out."""
+    """Keep whole lines from one end of a passage, and mark the omission."""
     kept: list[str] = []
     for line in reversed(lines) if from_end else lines:
         if len(line) + 1 > most_chars:

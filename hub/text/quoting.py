@@ -1,9 +1,8 @@
-"""Pure: which lines of a mail are its author's, and which are another mail's that it answers or forwards.
+"""Marking of quoted lines: which lines of a mail its author wrote, and which belong to another mail.
 
-Quoted lines are kept, for the answer is often not to be understood without them, and
-begin with ``> ``. Where a mail program marked them so itself nothing is changed; where
-it only wrote a line above them ("On Monday Ana wrote:", "From: ... Sent: ..."), as most do,
-the mark is put in. No line is moved, and none is lost.
+Quoted lines are kept, because an answer is often incomprehensible without them; they start with ``> ``.
+Quotations that a mail program marked itself stay unchanged. If it only wrote a line above them ("On Monday
+Ana wrote:", "From: ... Sent: ..."), as most programs do, the mark is added. No line is moved or lost.
 """
 
 import bisect
@@ -16,7 +15,8 @@ from mailparser_reply import EmailReplyParser
 
 MARK: Final = "> "
 
-# mail-parser-reply (1.36) knows these. Russian is ours, and so is what it misses of Spanish and Chinese.
+# Languages of mail-parser-reply (1.36). The rules for Russian, and for missed Spanish and Chinese forms, are
+# below.
 _LANGUAGES: Final = ["en", "de", "fr", "es", "it", "nl", "pl", "cs", "da", "sv", "zh", "ja", "ko"]
 _OURS: Final = (
     r"^(?:> ?)*El .{1,200} escribió:$"
@@ -28,34 +28,34 @@ _OURS: Final = (
     r"|^(?:> ?)*-{2,} ?(?:Исходное сообщение|Пересылаемое сообщение|Пересылаемое письмо) ?-{2,}$"
     r"|^(?:> ?)*От: .{0,300}\n(?:> ?)*(?:Кому|Отправлено|Дата|Тема): .*"
 )
-# Apple Mail's, above a mail that is forwarded; the only one that names no day.
+# Apple Mail's line above a forwarded mail; the only such line without a date.
 _APPLES: Final = (
     r"(?:> ?)*(?:Begin forwarded message|Anfang der weitergeleiteten (?:Nachricht|E-Mail)"
     r"|Начало (?:переадресованного|пересылаемого) сообщения|Début du message (?:transféré|réexpédié)"
     r"|Inicio del mensaje reenviado) ?:"
 )
-# What mail programs of this language put above a mail that is forwarded or answered.
+# Lines that mail programs in these languages put above a forwarded or answered mail.
 _RULES: Final = (
     r"^(?:> ?)*-{2,} ?(?:Original Message|Forwarded message|Ursprüngliche Nachricht|Weitergeleitete Nachricht"
     r"|Message d'origine|Message transféré|Mensaje original|Mensaje reenviado|原始邮件|转发的邮件) ?-{2,}$"
     rf"|^{_APPLES}$"
 )
-# How the only rule begins that may do so within a line. Matched as the rule is, for more letters than
-# ``lower`` knows of are the same to it: the dotless i and the long s.
+# Beginning of the only rule that may match within a line. Matched case-insensitively like the rule, because
+# ``lower`` misses some letters: the dotless i and the long s.
 _BEGINS_ANYWHERE: Final = re.compile("-----oprindelig meddelelse-----\n", re.IGNORECASE)
 _COLONS: Final = (":", "：")  # noqa: RUF001
-_MOST_LINES: Final = 8  # of a rule that ends with a colon; five, as they are written now
-# The library's patterns look back and forth in a line, so of long ones the beginning has to do. What stands
-# above a quotation is short; 200 characters cost a millisecond at worst, 20,000 would cost minutes.
+_MOST_LINES: Final = 8  # of a rule that ends with a colon; currently at most five
+# The library's patterns backtrack within a line, so long lines are cut. Lines above quotations are short; 200
+# characters cost a millisecond at worst, 20,000 would cost minutes.
 _LINE_CHARS: Final = 200
-_LOOKED_AT: Final = 4_000  # lines; what is longer is a log, and has shown its first quotation by then
+_LOOKED_AT: Final = 4_000  # lines; a longer text is a log, whose first quotation comes earlier
 
 
 def mark(text: str) -> str:
-    """*text* with all quoted lines marked; its line ends become ``\\n``."""
+    """Mark all quoted lines of *text*; line ends become ``\\n``."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     marked = list(lines)
-    done = 0  # lines that are decided
+    done = 0  # lines that are already classified
     for first, last in lines_above(lines):
         if first < done:
             continue
@@ -70,7 +70,7 @@ def mark(text: str) -> str:
 
 
 def lines_above(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """The first and the last of those *lines* that stand above a quoted mail and name its day, in order."""
+    """Yield the first and last index of each header of a quoted mail that contains a date, in order."""
     looked_at = [line[:_LINE_CHARS].strip() for line in lines[:_LOOKED_AT]]
     starts = _line_starts(looked_at)
     for match in found_above(looked_at):
@@ -82,10 +82,10 @@ def lines_above(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 
 def found_above(lines: Sequence[str]) -> Iterator[re.Match[str]]:
-    """What stands above quotations in *lines*, joined: as ``finditer`` of all rules tells it.
+    """Yield the headers of quotations in *lines*, joined, as ``finditer`` of all rules would.
 
-    Every rule begins where a line does, or with the end of the line before, so nowhere else is looked; and
-    not at lines that no rule fits. That is many times as fast as to look at every character.
+    Every rule matches at the start of a line, or at the line end before. Other positions and lines that no
+    rule can match are skipped, which is many times faster than testing every position.
     """
     pattern, text = above_quotations(), "\n".join(lines)
     if _BEGINS_ANYWHERE.search(text) is not None:
@@ -100,13 +100,13 @@ def found_above(lines: Sequence[str]) -> Iterator[re.Match[str]]:
 
 
 def _beginnings(lines: Sequence[str]) -> Iterator[int]:
-    """Where those lines begin at which a rule may.
+    """Yield the positions of the lines at which a rule may match.
 
-    A rule has a colon or two dashes in its first line, or else ends with a line that ends with a colon: a few
-    lines further on, with nothing but empty ones between them.
+    A rule has a colon or two dashes in its first line, or its last line ends with a colon. That line follows
+    within a few lines, with only empty lines between.
     """
     is_near = [False] * len(lines)
-    left = 0  # lines above one that ends with a colon at which the rule for it may begin
+    left = 0  # lines above a line with a final colon at which its rule may start
     for at in range(len(lines) - 1, -1, -1):
         if lines[at].endswith(_COLONS):
             left = _MOST_LINES
@@ -120,7 +120,7 @@ def _beginnings(lines: Sequence[str]) -> Iterator[int]:
 
 
 def _names_a_day(above: str) -> bool:
-    """Whether a line like "On Monday he wrote:" is a program's, which puts a date into it."""
+    """Return True if a line like "On Monday he wrote:" is a mail program's, which contains a date."""
     above = above.strip()
     return (
         not above.endswith((":", "："))  # noqa: RUF001
@@ -131,7 +131,7 @@ def _names_a_day(above: str) -> bool:
 
 @cache
 def above_quotations() -> re.Pattern[str]:
-    """The rules, as one pattern."""
+    """Return all rules as one pattern."""
     known = EmailReplyParser(languages=list(_LANGUAGES)).read("").HEADER_REGEX
     return re.compile(f"{known.pattern}|{_OURS}|{_RULES}", re.MULTILINE | re.IGNORECASE)
 

@@ -1,4 +1,4 @@
-"""Bytes of a known kind to text, in this very process. Which process that is, is ``convert``'s to decide."""
+"""Conversion of bytes of a known type within this process. ``convert`` selects the process."""
 
 from hub.text import office
 from hub.text.converted import Converted, NotConvertible
@@ -9,15 +9,15 @@ from hub.text.mail import Attached, text_of_mail
 
 
 def read(data: bytes, kind: str, *, max_bytes: int, attached: Attached | None = None) -> Converted:
-    """The text of *data*.
+    """Convert *data* to text.
 
     Args:
-        kind: a media type, see ``kinds``; an unknown one is text.
-        max_bytes: of the text in UTF-8.
-        attached: reads what hangs on to a mail; here as well, if ``None``.
+        kind: a media type, see ``kinds``; an unknown type is read as text.
+        max_bytes: limit of the text in UTF-8.
+        attached: converts the attachments of a mail; by default, they are converted in this process too.
 
     Raises:
-        NotConvertible: damaged, binary, not what it was said to be, or too long.
+        NotConvertible: damaged, binary, of another type, or too long.
     """
     converted = _read(data, kind, attached or Attachments(max_bytes).read)
     size = len(converted.text.encode("utf-8", "replace"))
@@ -27,20 +27,20 @@ def read(data: bytes, kind: str, *, max_bytes: int, attached: Attached | None = 
 
 
 class Attachments:
-    """Reads the attachments of one mail; together their text is no longer than a file's may be."""
+    """Converter of one mail's attachments, which share the size limit of a single file's text."""
 
     def __init__(self, max_bytes: int) -> None:
         self._room = max_bytes
 
     def read(self, data: bytes, kind: str) -> Converted:
-        """The text of one. Raises ``NotConvertible``, as the function ``read``."""
+        """Convert an attachment. Raises ``NotConvertible`` as the function ``read``."""
         return self.take(read(data, kind, max_bytes=self._room))
 
     def take(self, converted: Converted) -> Converted:
-        """One that was read elsewhere.
+        """Count an attachment that was converted elsewhere towards the limit.
 
         Raises:
-            NotConvertible: with the others it is too long.
+            NotConvertible: the attachments' texts together are too long.
         """
         size = len(converted.text.encode("utf-8", "replace"))
         if size > self._room:

@@ -1,4 +1,4 @@
-"""What ``worker`` and its process say to each other: a task as an argument, an answer in MessagePack."""
+"""Messages between ``worker`` and its process: a task as an argument, an answer in MessagePack."""
 
 from typing import Any, Final
 
@@ -6,20 +6,20 @@ import msgspec
 
 from hub.text.letter import Body, Enclosure, Letter, LetterOptions
 
-ANSWER_ROOM: Final = 64 * 1024  # bytes of an answer beside the text
+ANSWER_ROOM: Final = 64 * 1024  # bytes of an answer in addition to the text
 LETTER: Final = "application/vnd.hub.letter"  # the file is a ``Letter`` in MessagePack
 DONE: Final = 0  # exit code: the answer is a Converted, or a LetterText
-REFUSED: Final = 3  # the answer is a Refusal; any other code says that the process broke
+REFUSED: Final = 3  # exit code: the answer is a Refusal; with any other code, the process failed
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """Read the file on standard input.
+    """Task to convert the file on standard input.
 
     Attributes:
-        parent: the process to end with.
-        bytes: of its text in UTF-8, at most.
-        with_attachments: of a mail, read those too; else they are only named.
-        letter: it is a mail of a mailbox, and this is what is wanted of it.
+        parent: process id of the parent, with which the worker ends.
+        bytes: maximum size of its text in UTF-8.
+        with_attachments: convert the attachments of a mail too; otherwise they are only named.
+        letter: options for a mail of a mailbox; None for other files.
     """
 
     kind: str
@@ -32,19 +32,19 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """Why there is no text, in words for the file's owner."""
+    """Reason for a failed conversion, written for the file's owner."""
 
     why: str
     is_out_of_memory: bool = False
 
 
 def packed(letter: Letter) -> bytes:
-    """A letter as the file of a task. It has no lone surrogates."""
+    """Serialize a letter as the file of a task. The letter must not have lone surrogates."""
     return msgspec.msgpack.encode(letter)
 
 
 def unpacked(data: bytes) -> Letter:
-    """It, taken back. By hand: a field that is text or bytes is more than msgspec decodes by its type."""
+    """Deserialize a letter. Done by hand: msgspec does not decode a union of text and bytes."""
     return _letter(msgspec.msgpack.decode(data))
 
 

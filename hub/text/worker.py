@@ -1,8 +1,8 @@
-"""A file read in a process of its own, which is confined, answers once and is gone.
+"""Conversion of a file in a separate, confined process that answers once and exits.
 
-Starting one takes about a tenth of a second; a bomb, a crash or an endless loop ends it
-and nothing else. File and answer lie in nameless temporary files, so that neither side
-waits for the other, and the file need never be in the memory of who asks.
+Its start takes about a tenth of a second. A decompression bomb, a crash or an endless loop ends only this
+process. File and answer are anonymous temporary files, so that neither side waits for the other, and the file
+need not be in the caller's memory.
 """
 
 import os
@@ -25,11 +25,11 @@ from hub.text.letter import LetterOptions, LetterText
 from hub.text.task import ANSWER_ROOM, DONE, LETTER, REFUSED, Refusal, Task
 
 _MAIN: Final = Path(__file__).with_name("worker_main.py")
-# One thread and one heap: else each thread of a library reserves 64 MiB of the address space that is allowed.
+# One thread and one heap; otherwise each thread of a library reserves 64 MiB of the limited address space.
 _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1", "RAYON_NUM_THREADS": "1", "TOKIO_WORKER_THREADS": "1"}
-_LOOK_S: Final = 0.1  # between two looks at whether it is still wanted
-_MOST_WORDS: Final = 300  # of a refusal: it comes from a process that a stranger's file may have taken over
-# How a process ends that asked for memory in vain, or whose processor time is up.
+_LOOK_S: Final = 0.1  # interval of checks for a cancellation
+_MOST_WORDS: Final = 300  # characters of a refusal, which may come from a compromised process
+# Signals of a process whose memory allocation failed, or whose processor time is used up.
 _ENDED_BY: Final[dict[int, str]] = {
     signal.SIGABRT: "convert_memory_bytes",
     signal.SIGXCPU: "convert_seconds",
@@ -45,7 +45,7 @@ def _library_folder() -> Path:
 
 
 class _Broken(Exception):
-    """The process ended without an answer. *limit* names what it ran into, where that is known."""
+    """Process that ended without an answer. *limit* names the reached limit, if known."""
 
     def __init__(self, why: str, limit: str | None = None) -> None:
         super().__init__(why)
@@ -53,17 +53,17 @@ class _Broken(Exception):
 
 
 def read_apart(file: IO[bytes], kind: str, limits: ConvertLimits, check: Check) -> Converted:
-    """The text of *file*, read in another process.
+    """Convert *file* to text in another process.
 
-    Blocks, for no longer than the limits say (twice that for a mail whose attachments it could
-    not survive: its own words are read without them).
+    Blocks at most as long as the limits permit; twice as long for a mail whose attachments break the process,
+    since its bodies are then read without them.
 
     Args:
-        file: one of the operating system's, with a descriptor; read from its beginning.
-        check: called every tenth of a second; what it raises ends the process and is raised here.
+        file: an operating system file with a descriptor; read from its beginning.
+        check: called every tenth of a second; an exception it raises ends the process and is passed on.
 
     Raises:
-        NotConvertible: it was refused, it broke its reader, or a limit was reached.
+        NotConvertible: the file was refused, the process failed, or a limit was reached.
     """
     return _done(file, _task(kind, limits), limits, check)
 
@@ -71,9 +71,9 @@ def read_apart(file: IO[bytes], kind: str, limits: ConvertLimits, check: Check) 
 def read_letter_apart(
     file: IO[bytes], kind: str, options: LetterOptions, limits: ConvertLimits, check: Check
 ) -> LetterText:
-    """The same of a mail of a mailbox: *kind* is ``MAIL``, or ``LETTER`` for one in parts."""
+    """Convert a mail of a mailbox; *kind* is ``MAIL``, or ``LETTER`` for a mail in parts."""
     read = _done(file, _task(kind, limits, options), limits, check)
-    assert isinstance(read, LetterText)  # what _answered decodes for such a task
+    assert isinstance(read, LetterText)  # _answered decodes this type for such a task
     return read
 
 
@@ -111,7 +111,7 @@ def _read(file: IO[bytes], task: Task, limits: ConvertLimits, check: Check) -> C
                 stdout=answer,
                 stderr=subprocess.DEVNULL,  # it may quote the file
                 env={**_ENVIRONMENT, "TMPDIR": str(_library_folder())},
-                start_new_session=True,  # what is typed at this terminal is not for it
+                start_new_session=True,  # signals of this terminal must not reach the process
             )
         except OSError as error:
             raise NotConvertible("the process that reads such files could not be started") from error
@@ -122,10 +122,10 @@ def _read(file: IO[bytes], task: Task, limits: ConvertLimits, check: Check) -> C
 
 
 def _wait(process: subprocess.Popen[bytes], limits: ConvertLimits, check: Check) -> int:
-    """The code that *process* ends with; it is over, and cleared away, whichever way this is left.
+    """Wait for *process* and return its exit code; the process is always ended and reaped.
 
     Raises:
-        _Broken: it took too long.
+        _Broken: the process took too long.
     """
     left = limits.seconds
     try:
@@ -137,14 +137,14 @@ def _wait(process: subprocess.Popen[bytes], limits: ConvertLimits, check: Check)
             check()
         raise _too_slow(limits)
     finally:
-        process.kill()  # harmless where it is over
+        process.kill()  # has no effect if the process has ended
         process.wait()
 
 
 def _answered(answer: IO[bytes], task: Task, limits: ConvertLimits, *, is_done: bool) -> Converted:
     size = answer.seek(0, os.SEEK_END)
     answer.seek(0)
-    data = answer.read(min(size, limits.bytes + ANSWER_ROOM))  # so much is reserved before it is read
+    data = answer.read(min(size, limits.bytes + ANSWER_ROOM))  # read() allocates the size in advance
     try:
         if is_done:
             wanted = Converted if task.letter is None else LetterText
@@ -160,7 +160,7 @@ def _answered(answer: IO[bytes], task: Task, limits: ConvertLimits, *, is_done: 
 
 
 def _broken(code: int, limits: ConvertLimits) -> _Broken:
-    """What to say of a process that ended with *code*, minus its signal."""
+    """Return the exception for a process that ended with *code*; a negative code is its signal."""
     reached = _ENDED_BY.get(-code)
     if reached == "convert_seconds":
         return _too_slow(limits)

@@ -1,14 +1,14 @@
-"""The process that reads one file: started by ``worker``, confined, gone when it has answered.
+"""Process that converts one file: started by ``worker``, confined, ended after its answer.
 
-The file comes in on standard input, the answer leaves on standard output; each is a
-file of its own without a name. All that is needed is imported before the door closes.
+The file is on standard input, the answer goes to standard output; both are anonymous files. All modules are
+imported before the confinement.
 """
 
 import os
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[2]))  # it runs with -I, which leaves ours out
+sys.path.append(str(Path(__file__).parents[2]))  # the flag -I removes this project from the path
 
 import encodings
 import importlib
@@ -27,7 +27,7 @@ from hub.text.task import ANSWER_ROOM, DONE, LETTER, REFUSED, Refusal, Task, pac
 
 
 def main() -> None:
-    """Read the file that standard input is; see ``task`` for the answer."""
+    """Convert the file on standard input and write the answer; see ``task``."""
     task = msgspec.json.decode(sys.argv[1], type=Task)
     confinement.die_with(task.parent)
     try:
@@ -67,12 +67,12 @@ def _left_out(data: bytes, kind: str) -> Converted:
 
 
 def _warm(kind: str) -> None:
-    """Load what would be loaded while reading: later no file can be opened."""
+    """Load all that a conversion would load later, when no file can be opened any more."""
     if kind in OFFICE or (kind in (MAIL, LETTER) and office.is_installed()):
         office.warm(kind)
     if kind in (MAIL, LETTER):
         for module in pkgutil.iter_modules(encodings.__path__):
-            if module.name not in ("mbcs", "oem", "cp65001"):  # of Windows
+            if module.name not in ("mbcs", "oem", "cp65001"):  # Windows only
                 importlib.import_module(f"encodings.{module.name}")
         read(b"Subject: =?utf-8?q?a?=\n\nOn Monday, Ana wrote:\n", MAIL, max_bytes=1_000)
         unpacked(packed(Letter()))
@@ -83,7 +83,7 @@ def _warm(kind: str) -> None:
 def _answer(answer: Converted | Refusal) -> None:
     with open(1, "wb", closefd=False) as out:
         out.write(msgspec.msgpack.encode(answer))
-    # No thread of a library that was talked into something has a say in how this ends.
+    # Exits at once, so that threads of a compromised library cannot change the exit code.
     os._exit(REFUSED if isinstance(answer, Refusal) else DONE)
 
 

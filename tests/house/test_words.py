@@ -29,7 +29,7 @@ LEFT: Final = {
     "hub/runs": 0,
     "hub/schedules": 0,
     "hub/settings": 210,
-    "hub/text": 111,
+    "hub/text": 0,
     "protocol": 0,
     "storage": 0,
 }
