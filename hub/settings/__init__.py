@@ -1,1 +1,1 @@
-"""hub.toml: its tables, how it is read, checked, edited and reloaded."""
+"""Settings file hub.toml: its tables, and how it is read, checked, edited and reloaded."""

@@ -1,4 +1,4 @@
-"""An address to listen on: ``host:port``, ``[::1]:port``."""
+"""Listening address: ``host:port``, ``[::1]:port``."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Address:
-    """A host (a name, or an IP address without brackets) and a port; port 0 takes a free one."""
+    """Host (a name, or an IP address without brackets) and port; port 0 selects a free port."""
 
     host: str
     port: int
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Raises ValueError, saying what is wrong."""
+        """Parse an address. Raises ValueError with the problem."""
         host, colon, port = text.rpartition(":")
         if host.startswith("[") and host.endswith("]"):
             host = str(ipaddress.IPv6Address(host[1:-1]))
@@ -27,13 +27,13 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """True if only this machine can reach the address."""
         if self.host == "localhost":
             return True
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
-            return False  # a name: wherever it may point
+            return False  # a name may resolve to any address
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

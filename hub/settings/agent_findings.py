@@ -1,4 +1,4 @@
-"""What is found in the templates and agents of hub.toml by looking at them together."""
+"""Checks of hub.toml that compare its templates and agents with each other."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 from hub.settings.problems import Problem, Telling
 from hub.settings.settings import Settings
 
-if TYPE_CHECKING:  # what they stand on is loaded where there is something to look at
+if TYPE_CHECKING:  # their dependencies are imported only if templates or agents need a check
     from storage.agents.agent_snapshot import Setup
     from storage.agents.agents import DeclaredAgent
     from storage.agents.templates import WrittenTemplate
 
 
 def found_in_agents(settings: Settings, tell: Telling) -> Iterator[Problem]:
-    """Templates that cannot be, and agents that are not what theirs asks for."""
+    """Yield problems of unusable templates, and of agents that do not fit their template."""
     yield from _found_twice(settings, tell)
     if not settings.templates and not any(
         agent.template is not None or "{{" in (agent.prompt or "") for agent in settings.agents
@@ -33,7 +33,7 @@ def found_in_agents(settings: Settings, tell: Telling) -> Iterator[Problem]:
 
 
 def setup_in(agent: "DeclaredAgent", templates: "Mapping[str, WrittenTemplate]") -> "Setup":
-    """How an agent of hub.toml is set up, with the templates of hub.toml."""
+    """Return the setup of an agent of hub.toml, with the templates of hub.toml."""
     from storage.agents.agent_snapshot import Setup
 
     return Setup(
@@ -65,7 +65,7 @@ def _found_twice(settings: Settings, tell: Telling) -> Iterator[Problem]:
 
 
 def _wrong_in(template: "WrittenTemplate") -> Iterator[tuple[str, str]]:
-    """The key that is to blame, and what is wrong."""
+    """Yield each faulty key of a template with its problem."""
     from hub.agents.prompts import problems_in
     from hub.agents.schemas import BadSchema, check_schema
 

@@ -1,4 +1,4 @@
-"""``[[agents]]`` of hub.toml: what to read where, what to find in it, and when."""
+"""Table ``[[agents]]`` of hub.toml: sources, record types and schedule of each agent."""
 
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self
@@ -24,7 +24,7 @@ def _dotted(extension: str) -> str:
 
 
 ALL_CONFIG_BYTES: Final = 256 * 1024  # of all its values in the file
-CONFIG_BYTES: Final = 64 * 1024  # of one value of the file; over the API it is [limits] config_value_bytes
+CONFIG_BYTES: Final = 64 * 1024  # of one value in the file; over the API, [limits] config_value_bytes applies
 Path = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
 Told = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
 
@@ -54,7 +54,7 @@ def _locks(written: tuple[str, ...]) -> tuple[str, ...]:
 Word = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Need = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_need)]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=32_768)]
-# The shared types and the finer ones: TYPE_NAMES of protocol.agent_types.
+# The shared types and their subtypes: TYPE_NAMES of protocol.agent_types.
 WrittenType = Literal[
     "COORDINATOR",
     "ASSISTANT",
@@ -73,7 +73,7 @@ WrittenType = Literal[
 
 
 class AgentSettings(Table):
-    """One agent."""
+    """Settings of an agent."""
 
     name: Name = live(REQUIRED, "What people call it.")
     device: Name = live(REQUIRED, "The name of the device it works on.")
@@ -201,7 +201,7 @@ class AgentSettings(Table):
 
 
 def trigger_in(schedule: TriggerTable, timezone: str) -> Trigger:
-    """What says when *schedule* fires; an interval is counted from the epoch."""
+    """Return the trigger of *schedule*; intervals are counted from the epoch."""
     return trigger_of(
         kind=schedule.kind,
         expr=schedule.cron,

@@ -1,4 +1,4 @@
-"""A file written whole or not at all: whoever reads it sees the old bytes or the new ones."""
+"""Atomic replacement of a file: readers see either the old bytes or the new bytes."""
 
 import os
 import tempfile
@@ -7,15 +7,15 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int) -> None:
-    """Replace *path* by a file with *data*, which is on the disk when this returns.
+    """Replace *path* by a file with *data*, which is synced to disk on return.
 
-    A symbolic link stays one: what it leads to is replaced.
+    If *path* is a symbolic link, its target is replaced.
 
     Args:
-        mode: of the new file.
+        mode: mode of the new file.
 
     Raises:
-        OSError: the old file stands as it was, and nothing is left beside it.
+        OSError: the old file is unchanged, and no temporary file is left.
     """
     target = path.resolve()
     fd, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)

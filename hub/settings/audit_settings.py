@@ -1,4 +1,4 @@
-"""``[audit]``: how long the record of who changed what is kept."""
+"""``[audit]``: retention of the audit log."""
 
 from hub.settings.reload_policy import live
 from hub.settings.values import Days, Table

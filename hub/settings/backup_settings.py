@@ -1,4 +1,4 @@
-"""``[backup]``: the backups that the hub makes of itself, in its state folder."""
+"""``[backup]``: automatic backups in the state folder."""
 
 from hub.settings.reload_policy import live
 from hub.settings.values import Flag, Table, Whole

@@ -1,4 +1,4 @@
-"""``[budget]``: what may be spent on models. An agent's own budget stands with the agent."""
+"""``[budget]``: limits of spending on models. An agent has its own budget in its table."""
 
 from hub.settings.model_settings import Usd
 from hub.settings.reload_policy import live
@@ -6,7 +6,7 @@ from hub.settings.values import Table, Whole
 
 
 class BudgetSettings(Table):
-    """``[budget]``: each one is reached before it is passed. Money counts where a model has a price."""
+    """``[budget]``: spending limits, which are never exceeded. Money counts where a model has a price."""
 
     run_usd: Usd = live(1.0, "US dollars of one run; then its other files fail. 0: no limit.")
     run_tokens: Whole | None = live(None, "Tokens of one run, of questions and answers.")

@@ -1,4 +1,4 @@
-"""``capabilities`` of an agent in hub.toml: what it can do, in which versions."""
+"""Key ``capabilities`` of an agent in hub.toml: its capabilities and their versions."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
@@ -12,7 +12,8 @@ from protocol.requirements import CAPABILITY
 from protocol.semver import BadVersion, Version, parse_version
 from storage.agents.capabilities import Capability
 
-CONFIG_BYTES: Final = 16 * 1024  # of one of the file; over the API it is [limits] capability_config_bytes
+# Of one config in the file; over the API, [limits] capability_config_bytes applies.
+CONFIG_BYTES: Final = 16 * 1024
 MOST: Final = 256
 
 
@@ -38,7 +39,7 @@ def _config(written: dict[str, Any]) -> dict[str, Any]:
 
 
 class CapabilitySettings(Table):
-    """Something an agent can do, in one version."""
+    """Capability of an agent, in one version."""
 
     name: Annotated[str, AfterValidator(_name)] = live(REQUIRED, 'What it is called, as in "file.read".')
     version: Annotated[str, AfterValidator(_version)] = live(
@@ -50,10 +51,10 @@ class CapabilitySettings(Table):
 
 
 def check_versions(written: Sequence[CapabilitySettings]) -> None:
-    """Of each name there is one version once, and one that is enabled.
+    """Check that each version of a name occurs once, and that at most one version is enabled.
 
     Raises:
-        PydanticCustomError: it is not so.
+        PydanticCustomError: a version is repeated, or several versions are enabled.
     """
     for place, one in enumerate(written):
         for other in written[:place]:
@@ -69,12 +70,12 @@ def check_versions(written: Sequence[CapabilitySettings]) -> None:
 
 
 def declared_capabilities(written: Sequence[CapabilitySettings]) -> tuple[Capability, ...]:
-    """What they are in the rows: of a name of which none is said to be enabled, the newest one is."""
+    """Convert capabilities to their rows; without an explicit choice, the newest version is enabled."""
     parsed = [(one, parse_version(one.version)) for one in written]
     chosen: dict[str, Version] = {}
     for one, version in sorted(parsed, key=lambda told: (told[0].enabled is True, told[1].order)):
         if one.enabled is not False:
-            chosen[one.name] = version  # the last one: that which is said to be enabled, else the newest
+            chosen[one.name] = version  # the last one wins: the explicitly enabled version, else the newest
     return tuple(
         Capability(
             name=one.name,

@@ -1,4 +1,4 @@
-"""What differs between two readings of hub.toml, and when each difference takes effect."""
+"""Differences between two readings of hub.toml, and when each takes effect."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,9 +14,9 @@ from hub.settings.values import Table
 
 
 class Changes(NamedTuple):
-    """Keys whose values changed, as people write them; an agent is one, ``agents.NAME``.
+    """Keys whose values changed, as people write them; an agent counts as one key, ``agents.NAME``.
 
-    *archived* are agents that the file names no more; they are in no other list.
+    *archived* are agents missing from the new file; they are in no other list.
     """
 
     live: tuple[str, ...] = ()
@@ -25,17 +25,19 @@ class Changes(NamedTuple):
     archived: tuple[str, ...] = ()
 
     def with_renewed(self, keys: Iterable[str]) -> "Changes":
-        """These, and *keys* whose values are the same but lead to something new, which is used at once."""
+        """Return the changes plus *keys* with an unchanged value but a changed file behind it, effective at
+        once.
+        """
         more = [key for key in keys if not any(told.startswith(key) for told in (*self.live, *self.restart))]
         return self._replace(live=(*self.live, *more))
 
 
 def changes(before: Settings, after: Settings, *, started: Settings) -> Changes:
-    """What is new in *after*, key by key in the order of the file.
+    """Return the changed keys of *after* in the order of the file.
 
     Args:
-        started: what the hub was started with; what needs a restart is compared with that,
-            and is told until there was one.
+        started: the settings at the hub's start. Keys that need a restart are compared with them, so that
+            they are reported until the restart.
     """
     since = list(_differences(before, after))
     waiting = list(_differences(started, after))
@@ -50,7 +52,7 @@ def changes(before: Settings, after: Settings, *, started: Settings) -> Changes:
 
 
 def _differences(before: Table, after: Table, path: KeyPath = ()) -> Iterator[tuple[str, Effect]]:
-    """What differs but the agents."""
+    """Yield the differences, except those of agents."""
     for name, field in type(after).model_fields.items():
         old, new = getattr(before, name), getattr(after, name)
         if old == new or (path == () and name == "agents"):
@@ -68,7 +70,7 @@ class _Agents(NamedTuple):
 
 
 def _agents_that_differ(old: Sequence[AgentSettings], new: Sequence[AgentSettings]) -> _Agents:
-    """As people call them: with their user where several users have one of that name."""
+    """Return the names of changed and archived agents; with the user, if the name is ambiguous."""
     before = {(agent.user, agent.name): agent for agent in old}
     after = {(agent.user, agent.name): agent for agent in new}
     users = Counter(name for _, name in before.keys() | after.keys())

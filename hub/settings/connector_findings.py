@@ -1,4 +1,4 @@
-"""What is found in ``[[connectors]]``, and in agents that read one, by asking their providers."""
+"""Checks of ``[[connectors]]``, and of agents that read a connector, by their providers."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from hub.settings.settings import Settings
 
 
 def found_in_connectors(settings: Settings, tell: Telling) -> Iterator[Problem]:
-    """Providers that are not there, settings and filters that they do not take, agents that name none."""
+    """Yield problems of unknown providers, refused settings or filters, and missing connectors."""
     if not settings.connectors and not any(agent.connector for agent in settings.agents):
         return
     from hub.connectors.catalog import UnknownProvider, find  # only here: most settings have none
@@ -25,7 +25,8 @@ def found_in_connectors(settings: Settings, tell: Telling) -> Iterator[Problem]:
         try:
             kind = kinds[one.name] = find(one.provider, settings.plugins.connectors)
         except UnknownProvider as error:
-            problem = tell.warning if error.is_broken else tell.error  # it never keeps the others from work
+            # A broken plug-in must not prevent the hub's start.
+            problem = tell.warning if error.is_broken else tell.error
             yield problem((*whole, "provider"), str(error), error.hint)
             continue
         yield from _not_taken(kind.settings_model, one.settings, (*whole, "settings"), tell)
@@ -70,11 +71,11 @@ def _found_in_agents(settings: Settings, kinds: Mapping[str, Any], tell: Telling
 
 
 def _signs_in(kind: Any, one: ConnectorSettings) -> bool:
-    """Whether a person signs in at it, as with XOAUTH2 for a mail server."""
+    """Return True if a person signs in at the provider, as with XOAUTH2 at a mail server."""
     try:
         return kind.oauth(kind.settings_model.model_validate(one.settings)) is not None
     except ValidationError:
-        return True  # told already
+        return True  # reported by _not_taken
 
 
 def _not_taken(

@@ -1,4 +1,4 @@
-"""``[[connectors]]``: accounts at mail providers and the like, which agents read instead of files."""
+"""``[[connectors]]``: accounts, for example at mail providers, which agents read instead of files."""
 
 from typing import Annotated, Any, Final
 
@@ -8,7 +8,7 @@ from hub.settings.reload_policy import REQUIRED, live
 from hub.settings.secret import SecretRef
 from hub.settings.values import Name, Table
 
-MOST: Final = 200  # a client and a bucket in memory for each
+MOST: Final = 200  # each needs a client and a rate limiter in memory
 MOST_SETTINGS: Final = 64
 
 Provider = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
@@ -16,7 +16,7 @@ ClientId = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 
 
 class ConnectorSettings(Table):
-    """One account. What *settings* may say is its provider's to tell: ``hub.settings.connector_findings``."""
+    """Settings of an account; ``hub.settings.connector_findings`` lets the provider check *settings*."""
 
     name: Name = live(REQUIRED, "What people call it.")
     provider: Provider = live(REQUIRED, "gmail, outlook, teams, imap, webhook, or a plug-in's.")

@@ -1,4 +1,4 @@
-"""What hub.toml declares as the rows keep it: agents, gateways, connectors; seconds become milliseconds."""
+"""Conversion of hub.toml's agents, gateways and connectors to their rows; seconds become milliseconds."""
 
 import hashlib
 from collections.abc import Collection, Mapping
@@ -27,13 +27,13 @@ NANOS: Final = 1_000_000_000  # of a US dollar
 
 
 def declared_agents(settings: Settings) -> list[DeclaredAgent]:
-    """What the agents of hub.toml are in the rows."""
+    """Convert the agents of hub.toml to their rows."""
     run_wall_s, patterns = settings.limits.run_wall_s, settings.redaction.patterns
     return [declared_agent(agent, run_wall_s=run_wall_s, patterns=patterns) for agent in settings.agents]
 
 
 def declared_gateways(settings: Settings) -> list[DeclaredGateway]:
-    """What the gateways of hub.toml are in the rows: neither address nor token."""
+    """Convert the gateways of hub.toml to their rows, which contain neither address nor token."""
     return [
         DeclaredGateway(name=one.name, user_name=one.user, main_agent=one.main_agent)
         for one in settings.gateways
@@ -41,7 +41,7 @@ def declared_gateways(settings: Settings) -> list[DeclaredGateway]:
 
 
 def declared_connectors(settings: Settings) -> list[DeclaredConnector]:
-    """What the connectors of hub.toml are in the rows: no secret, and not where one is found."""
+    """Convert the connectors of hub.toml to their rows, which contain no secret or reference to a secret."""
     return [_declared_connector(one, settings.plugins.connectors) for one in settings.connectors]
 
 
@@ -64,12 +64,12 @@ def _declared_connector(one: ConnectorSettings, plugins: Collection[str]) -> Dec
 
 
 def declared_templates(settings: Settings) -> list[WrittenTemplate]:
-    """What the templates of hub.toml are in the rows."""
+    """Convert the templates of hub.toml to their rows."""
     return [written_template(template) for template in settings.templates]
 
 
 def written_template(template: TemplateSettings) -> WrittenTemplate:
-    """What a template is in the rows."""
+    """Convert a template to its row."""
     kind = kind_of(template.type)
     return WrittenTemplate(
         name=template.name,
@@ -85,11 +85,11 @@ def written_template(template: TemplateSettings) -> WrittenTemplate:
 def declared_agent(
     agent: AgentSettings, *, run_wall_s: float, patterns: Mapping[str, str] = MappingProxyType({})
 ) -> DeclaredAgent:
-    """What an agent of hub.toml is in the rows.
+    """Convert an agent of hub.toml to its row.
 
     Args:
-        run_wall_s: how long a run may take whose schedule does not say.
-        patterns: of ``[redaction]``; a name that is none of them is one that the hub has.
+        run_wall_s: time limit of a run whose schedule has none, in seconds.
+        patterns: patterns of ``[redaction]``; any other name is one of the hub's own patterns.
     """
     schedule, kind = agent.schedule, None if agent.type is None else kind_of(agent.type)
     return DeclaredAgent(
@@ -143,7 +143,7 @@ def _declared_schedule(schedule: ScheduleTable, timezone: str, run_wall_s: float
 def _declared_slot(slot: SlotTable, timezone: str) -> DeclaredSchedule:
     trigger = _declared_trigger(slot, timezone)
     duration_ms = round(slot.duration_s * 1_000)
-    window_ms = trigger.catchup_window_ms  # nobody is woken for a slot that is over
+    window_ms = trigger.catchup_window_ms  # a slot that is over wakes no agent
     return msgspec.structs.replace(
         trigger,
         action="wake",

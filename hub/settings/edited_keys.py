@@ -1,4 +1,4 @@
-"""What is told of an edit by its keys: no line of a file has the values that were asked for."""
+"""Problems of an edit by keys, reported by key, because no line of the file has the new values."""
 
 import tomllib
 from collections.abc import Collection, Iterator, Sequence
@@ -10,7 +10,7 @@ from hub.settings.problems import Problem, Severity, spell
 
 
 def told_of_keys(keys: Collection[str], text: str, problems: Sequence[Problem]) -> list[Problem]:
-    """*problems*, those of *keys* told of the key itself, for *text*, which has it, was not written."""
+    """Return *problems*, with those of the edited *keys* assigned to the key: *text* was not written."""
     key_at = {spell(path): key for key, path in _paths(keys, text)}
 
     def told(problem: Problem) -> Problem:
@@ -24,13 +24,13 @@ def told_of_keys(keys: Collection[str], text: str, problems: Sequence[Problem]) 
 
 
 def wrong_by_itself(keys: Collection[str], text: str, problems: Sequence[Problem]) -> list[Problem]:
-    """Errors of *keys* in *text* alone: what goes before a value hides what is wrong with it."""
+    """Return the errors of *keys* in *text* without overrides, which would hide an invalid value."""
     told = told_of_keys(keys, text, problems)
     return [problem for problem in told if problem.file in keys and problem.severity is Severity.ERROR]
 
 
 def written_in_vain(keys: Collection[str], text: str, places: Places) -> Iterator[Problem]:
-    """A warning for each of *keys* in *text* that something goes before, so that its value is not used."""
+    """Yield a warning for each of *keys* whose value in *text* is overridden and thus has no effect."""
     for key, path in _paths(keys, text):
         place = places.origin(path)
         if place is not None and not place.line:
@@ -40,6 +40,6 @@ def written_in_vain(keys: Collection[str], text: str, places: Places) -> Iterato
 
 def _paths(keys: Collection[str], text: str) -> list[tuple[str, KeyPath]]:
     if not keys:
-        return []  # the whole text was edited, which may be no TOML
+        return []  # the whole text was edited, which may not be valid TOML
     doc = tomllib.loads(text)
     return [(key, path_of(key, doc)) for key in keys]

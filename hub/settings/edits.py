@@ -1,4 +1,4 @@
-"""Edits of hub.toml that keep its comments and its order: a changed value is a changed line."""
+"""Edits of hub.toml that preserve its comments and order: a changed value changes one line."""
 
 import re
 import tomllib
@@ -18,19 +18,19 @@ _KEY: Final = re.compile(r"#\s*(?=([\w-]+)\s*=)")
 
 
 class CannotEdit(HubError):
-    """There is no such place in the file; nothing was changed."""
+    """Edit of a key that cannot exist in the file; nothing was changed."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 def edited(text: str, values: Mapping[str, Any], without: Iterable[str] = ()) -> str:
-    """*text* with each key of *values* at its new value, and without the keys of *without*.
+    """Return *text* with the new *values* of keys, and without the keys of *without*.
 
-    Keys are spelled ``limits.runs``; an agent is meant by its name, ``agents.notes.prompt``.
-    What a value means is not looked at.
+    Keys are spelled ``limits.runs``; an agent is identified by its name, as in ``agents.notes.prompt``.
+    Values are not validated.
 
     Raises:
-        CannotEdit: a key leads nowhere, or *text* is no TOML.
+        CannotEdit: a key cannot exist, or *text* is not valid TOML.
     """
     line_end = "\r\n" if "\r\n" in text else "\n"
     text = text.replace("\r\n", "\n")
@@ -45,10 +45,10 @@ def edited(text: str, values: Mapping[str, Any], without: Iterable[str] = ()) ->
 
 
 def path_of(key: str, doc: Mapping[str, Any]) -> KeyPath:
-    """The path of a spelled key in *doc*.
+    """Return the path of a spelled key in *doc*.
 
     Raises:
-        CannotEdit: it cannot be a key, or no agent has the name in it.
+        CannotEdit: the key is malformed, or no agent has this name.
     """
     path = key.split(".")
     if not all(path) or len(path) < 2:
@@ -72,8 +72,8 @@ def _with(text: str, key: str, value: Any) -> str:
     end = located.end_of(path[:-1])
     if located.has(path) or end is None:
         return _replaced(text, key, path, value)
-    # A new key of a table that is there. tomlkit would put it behind the comments that follow the
-    # table, where it reads as part of the next one.
+    # New key of an existing table. tomlkit would insert it after the comments that follow the table, which
+    # usually belong to the next table.
     line = tomlkit.table()
     line.add(str(path[-1]), _styled(value))
     at = text.find("\n", end)
@@ -138,7 +138,7 @@ def _without(text: str, key: str) -> str:
 
 
 def _styled(value: Any) -> Any:
-    """A table as one stands in a line: ``{env = "NAME"}``."""
+    """Convert a table to an inline table: ``{env = "NAME"}``."""
     if not isinstance(value, dict):
         return value
     table = tomlkit.inline_table()

@@ -1,6 +1,6 @@
-"""What is found in hub.toml by looking further than at its types.
+"""Checks of hub.toml beyond the types of its values.
 
-Some of it can be seen in any document, the rest only in one that is valid.
+Some checks work on any document, the others only on a valid one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ _KEYS: Final = frozenset(
 
 
 def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem]:
-    """What can be seen in any document, valid or not: names that are there twice, secrets in the open."""
+    """Yield problems visible in any document, valid or not: duplicate names and literal secrets."""
     seen: dict[tuple[str, str], Place] = {}
     agents = doc.get("agents")
     for number, agent in enumerate(agents if isinstance(agents, list) else []):
@@ -54,7 +54,7 @@ def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem
 
 
 def _found_twice(doc: Mapping[str, Any], places: Places, table: str, noun: str) -> Iterator[Problem]:
-    """A gateway or connector is known by its name alone, whosever it is."""
+    """Yield duplicates of gateways or connectors, whose names are unique across users."""
     lines: dict[str, int] = {}
     listed = doc.get(table)
     for number, one in enumerate(listed if isinstance(listed, list) else []):
@@ -68,7 +68,7 @@ def _found_twice(doc: Mapping[str, Any], places: Places, table: str, noun: str) 
 
 
 def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterator[Problem]:
-    """What valid settings say that a reader may not expect; what lies in the past of *now* is such."""
+    """Yield unexpected consequences of valid settings; times before *now* are among them."""
     tell = Telling(places)
     yield from _found_in_listeners(settings, tell)
     yield from _found_in_model(settings, tell)
@@ -114,7 +114,7 @@ def _found_in_listeners(settings: Settings, tell: Telling) -> Iterator[Problem]:
 
 
 def _found_in_model(settings: Settings, tell: Telling) -> Iterator[Problem]:
-    """Models that stand in for each other read in the same way."""
+    """Yield model problems; all models must be of the same kind, as they are prompted in the same way."""
     first = settings.model
     if first is not None:
         yield from _found_in_base_url(first, ("model",), settings, tell)
@@ -135,7 +135,7 @@ def _found_in_model(settings: Settings, tell: Telling) -> Iterator[Problem]:
 
 
 def _found_in_redaction(settings: Settings, tell: Telling) -> Iterator[Problem]:
-    """Patterns that cannot be used, and names that stand for none."""
+    """Yield invalid patterns, and names that match no pattern."""
     from hub.extraction.items import RedactionRule  # only here: the CLI reads settings without it
     from hub.extraction.redaction import BUILT_IN, problem_of
 
@@ -152,7 +152,7 @@ def _found_in_redaction(settings: Settings, tell: Telling) -> Iterator[Problem]:
 
 
 def _found_in_use_of_models(settings: Settings, tell: Telling) -> Iterator[Problem]:
-    """Agents for which there is no model, and money that nobody can count."""
+    """Yield agents without a usable model, and budgets in money for models without a price."""
     models = [] if settings.model is None else [settings.model, *settings.fallback_models]
     has_local = any(model.is_local for model in models)
     is_unpriced = any(not model.has_price for model in models)
@@ -180,7 +180,7 @@ def _found_in_base_url(
 
 
 def _found_in_address(url: str, path: KeyPath, settings: Settings, tell: Telling) -> Iterator[Problem]:
-    """A name is judged when it is called; what is an address already can be judged now."""
+    """Warn of a forbidden IP address; a host name is checked only when the hub connects to it."""
     host = urlsplit(url).hostname or ""
     try:
         ip_address(host)
@@ -207,7 +207,7 @@ def _found_in_limits(settings: Settings, tell: Telling) -> Iterator[Problem]:
 
 
 def _is_key(path: KeyPath) -> bool:
-    """Whether a key, a token or a password stands at *path*, and no reference to one."""
+    """Return True if *path* requires a reference to a secret, not the secret itself."""
     return path == ("model", "api_key") or (len(path) == 3 and (path[0], path[2]) in _KEYS)
 
 

@@ -1,4 +1,4 @@
-"""``[[gateways]]``: OpenClaw gateways that the hub speaks to; ``[coordination]``: what is said over them."""
+"""``[[gateways]]``: OpenClaw gateways of the hub; ``[coordination]``: messages and questions of agents."""
 
 import re
 from typing import Annotated, Final, NamedTuple
@@ -11,7 +11,7 @@ from hub.settings.reload_policy import REQUIRED, live
 from hub.settings.secret import SecretRef
 from hub.settings.values import Flag, Name, Seconds, Table, refusal
 
-MOST: Final = 100  # one socket, or two, and a place in memory for each
+MOST: Final = 100  # each needs up to two sockets, and memory
 
 _REMOTE_ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _AS_IN: Final = 'as in "wss://gateway.example" or "ws://127.0.0.1:18789"'
@@ -53,9 +53,9 @@ class _Parts(NamedTuple):
 def _parts(url: str, wrong: str, hint: str) -> _Parts:
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port  # a port that is none is found by asking for it
+        host, _ = parts.hostname or "", parts.port  # reading the port validates it
         host.encode("idna")
-    except ValueError as error:  # UnicodeError is one
+    except ValueError as error:  # includes UnicodeError
         raise refusal("url", wrong, hint=hint) from error
     has_more = bool(parts.query or parts.fragment or "@" in parts.netloc)
     return _Parts(parts.scheme, host, has_more)
@@ -73,7 +73,7 @@ Url = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
 
 
 class GatewaySettings(Table):
-    """One gateway."""
+    """Settings of a gateway."""
 
     name: Name = live(REQUIRED, "What people call it.")
     url: Annotated[Url, AfterValidator(_gateway_address)] = live(
@@ -93,7 +93,7 @@ Gateways = Annotated[tuple[GatewaySettings, ...], Field(max_length=MOST)]
 
 
 class CoordinationSettings(Table):
-    """``[coordination]``: what agents say to each other and to people."""
+    """``[coordination]``: messages between agents, and questions to people."""
 
     reply_url: Annotated[Url, AfterValidator(_reply_address)] | None = live(
         None,

@@ -1,4 +1,4 @@
-"""``[limits]``: what one hub, one device, one run may cost."""
+"""``[limits]``: resource limits of the hub, of a device and of a run."""
 
 from typing import Annotated
 
@@ -8,19 +8,19 @@ from hub.settings.reload_policy import live, reconnect, restart
 from hub.settings.values import Days, Delay, Seconds, Table, Whole
 
 KIB, MIB = 1024, 1024 * 1024
-HelloSeconds = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=15)]  # as long as a nonce
+HelloSeconds = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=15)]  # lifetime of a nonce
 HelloBytes = Annotated[int, Field(strict=True, ge=KIB, le=MIB)]
-MessageBytes = Annotated[int, Field(strict=True, ge=64 * KIB, le=MIB)]  # the protocol's own most
+MessageBytes = Annotated[int, Field(strict=True, ge=64 * KIB, le=MIB)]  # maximum of the protocol
 ConvertBytes = Annotated[int, Field(strict=True, ge=256 * MIB)]  # Python and its libraries take 160 MiB
 ConfigBytes = Annotated[int, Field(strict=True, ge=1, le=256 * KIB)]  # a frame has room for four times it
-DocumentBytes = Annotated[int, Field(strict=True, ge=KIB, le=256 * KIB)]  # as JSON, which a frame has to hold
-MemoryBytes = Annotated[int, Field(strict=True, ge=KIB, le=256 * KIB)]  # a frame has to hold it
-SoulBytes = Annotated[int, Field(strict=True, ge=KIB, le=256 * KIB)]  # what a device takes in one call
-Rate = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=1e9)]  # a second
+DocumentBytes = Annotated[int, Field(strict=True, ge=KIB, le=256 * KIB)]  # as JSON, which must fit a frame
+MemoryBytes = Annotated[int, Field(strict=True, ge=KIB, le=256 * KIB)]  # must fit a frame
+SoulBytes = Annotated[int, Field(strict=True, ge=KIB, le=256 * KIB)]  # maximum of a device's call
+Rate = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=1e9)]  # per second
 
 
 class Limits(Table):
-    """``[limits]``: each one ends in a named error, never in a hub that falls over."""
+    """``[limits]``: resource limits; reaching one results in a named error."""
 
     handshake_timeout_s: Seconds = restart(5.0, "For a device to finish the upgrade to a WebSocket.")
     hello_timeout_s: HelloSeconds = reconnect(10.0, "For a device to say who it is; 15 at most.")

@@ -1,4 +1,4 @@
-"""``[listen]``: where devices and operators connect to."""
+"""``[listen]``: listeners for devices, operators and webhooks."""
 
 from collections.abc import Iterator
 from ipaddress import ip_network
@@ -49,14 +49,14 @@ Host = Annotated[str, StringConstraints(max_length=253), AfterValidator(_host)]
 
 
 class TlsSettings(Table):
-    """``tls = { certificate = "PATH", key = "PATH" }``: PEM files, beside hub.toml where relative."""
+    """``tls = { certificate = "PATH", key = "PATH" }``: PEM files, relative to the folder of hub.toml."""
 
     certificate: Beside = live(REQUIRED, "The certificate with its chain, the hub's own first.")
     key: Beside = live(REQUIRED, "Its private key, without a password.")
 
 
 class Listener(Table):
-    """What all listeners have: without TLS they serve this machine, unless told otherwise."""
+    """Settings of all listeners: without TLS, only this machine may connect, unless configured otherwise."""
 
     address: Listening
     tls: TlsSettings | None = restart(None, "Serve with TLS 1.2 or newer.")
@@ -66,7 +66,7 @@ class Listener(Table):
 
     @property
     def is_for_others(self) -> bool:
-        """Whether other machines may connect without a proxy: with TLS, or because somebody wants it so."""
+        """True if other machines may connect without a proxy: with TLS, or explicitly insecure."""
         return self.tls is not None or self.insecure
 
     @model_validator(mode="after")
@@ -91,7 +91,7 @@ class DeviceListener(Listener):
 
 
 class OperatorListener(Listener):
-    """``[listen.operator]``: where operators ask, beside hub.sock in the state folder."""
+    """``[listen.operator]``: where operators connect, in addition to hub.sock in the state folder."""
 
     address: Listening = restart(Address("127.0.0.1", 8771), "Where operators connect to, as host:port.")
 
@@ -103,14 +103,14 @@ class WebhookListener(Listener):
 
 
 class Listen(Table):
-    """``[listen]``: the listeners; the one of webhooks only where it is written."""
+    """``[listen]``: the listeners; the listener of webhooks is off unless it is configured."""
 
     devices: DeviceListener = DeviceListener()
     operator: OperatorListener = OperatorListener()
     webhooks: WebhookListener | None = restart(None, "Take what others post; off unless it is written.")
 
     def named(self) -> Iterator[tuple[str, Listener]]:
-        """Those that there are, by their names in the file."""
+        """Yield the configured listeners with their names in the file."""
         yield "devices", self.devices
         yield "operator", self.operator
         if self.webhooks is not None:

@@ -1,7 +1,7 @@
-"""Where each key and value of a TOML text stands. Pure: text in, positions out.
+"""Positions of keys and values in a TOML text. Pure functions.
 
-The text must have been accepted by ``tomllib``; the scanner below relies on that and
-checks nothing. Paths are spelled as pydantic reports them: ``("agents", 1, "paths", 0)``.
+The text must have been accepted by ``tomllib``; the scanner relies on that and validates nothing. Paths have
+pydantic's form: ``("agents", 1, "paths", 0)``.
 """
 
 import re
@@ -15,28 +15,28 @@ _BLANK = re.compile(r"[ \t]*")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _BASIC_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
 _LITERAL_STRING = re.compile(r"'[^'\n]*'")
-# Up to two quotes may stand right before the closing three.
+# Up to two quotes may precede the closing three.
 _LONG_BASIC = re.compile(r'"""(?:[^\\"]|\\[\s\S]|"(?!""))*?"""(?:"{1,2})?')
 _LONG_LITERAL = re.compile(r"'''[\s\S]*?'''(?:'{1,2})?")
 _SCALAR = re.compile(r"[^,\]}#\n]*[^,\]}#\n \t]")  # a number, a boolean, a date with a space in it
 
 
 class Position(NamedTuple):
-    """A place in the text; both count from 1, columns in code points."""
+    """Position in the text; both numbers count from 1, columns in code points."""
 
     line: int
     column: int
 
 
 class Span(NamedTuple):
-    """From *start* up to, but without, *end*: offsets into the text with ``\\n`` line ends."""
+    """Range from *start* to *end*, exclusive: offsets into the text with ``\\n`` line ends."""
 
     start: int
     end: int
 
 
 class Located:
-    """The positions of one text's keys and values."""
+    """Positions of a text's keys and values."""
 
     def __init__(self, text: str) -> None:
         scanner = _Scanner(text.replace("\r\n", "\n"))
@@ -47,25 +47,27 @@ class Located:
         self._text = scanner.text
 
     def has(self, path: KeyPath) -> bool:
-        """Whether the text has a value there."""
+        """Return True if the text has a value at *path*."""
         return path in self.values
 
     def key(self, path: KeyPath) -> Position:
-        """Where the key of *path* stands; what has none (an element of an array) is where it begins."""
+        """Return the position of the key at *path*; without a key (in an array), that of its value."""
         span = self.keys.get(path)
         return self.value(path) if span is None else self._position(span.start)
 
     def value(self, path: KeyPath) -> Position:
-        """Where the value of *path* begins; else its nearest table. A table begins at its header."""
+        """Return the position of the value at *path*, else of its nearest table. A table starts at its
+        header.
+        """
         for length in range(len(path), 0, -1):
             if path[:length] in self.values:
                 return self._position(self.values[path[:length]].start)
         return Position(1, 1)
 
     def end_of(self, table: KeyPath) -> int | None:
-        """The offset behind the last value that stands under a table's header; None: it has no header.
+        """Return the offset after the last value of the table with this header, or None without a header.
 
-        Offsets count with ``\\n`` line ends.
+        Offsets refer to the text with ``\\n`` line ends.
         """
         header = self._headers.get(table)
         if header is None:
@@ -86,7 +88,7 @@ class _Scanner:
         self.values: dict[KeyPath, Span] = {}
         self.headers: dict[KeyPath, Span] = {}
         self._at = 0
-        self._table_counts: dict[KeyPath, int] = {}  # of each array of tables, how many were seen
+        self._table_counts: dict[KeyPath, int] = {}  # number of tables seen in each array of tables
 
     def scan(self) -> None:
         table: KeyPath = ()
@@ -113,9 +115,9 @@ class _Scanner:
             if number == len(parts):
                 if is_array:
                     self._table_counts[path] = self._table_counts.get(path, 0) + 1
-                else:  # its own header, though a table inside it may have come first
+                else:  # its own header, even if a nested table came first
                     self.keys[path], self.values[path] = part_span, span
-            if path in self._table_counts:  # a name inside means the newest table of the array
+            if path in self._table_counts:  # below this path, the newest table of the array is meant
                 path = (*path, self._table_counts[path] - 1)
                 self.values.setdefault(path, span)
         self.headers[path] = span
@@ -126,13 +128,14 @@ class _Scanner:
         for part, span in self._dotted_key():
             path = (*path, part)
             self.keys.setdefault(path, span)
-            self.values.setdefault(path, span)  # of a dotted key's tables; the last one's follows
+            # For the tables of a dotted key; the value of the last part is set below.
+            self.values.setdefault(path, span)
         self._at += 1  # the equals sign
         self._skip(_BLANK)
         self._value(path)
 
     def _dotted_key(self) -> list[tuple[str, Span]]:
-        """The parts of a key; leaves the scanner behind the blanks after it."""
+        """Scan and return the parts of a key; stop after the blanks that follow the key."""
         parts: list[tuple[str, Span]] = []
         while True:
             self._skip(_BLANK)
@@ -185,7 +188,7 @@ class _Scanner:
             self._pair(path)
 
     def _closes(self, close: str) -> bool:
-        """Step to the next element; true, and behind *close*, when there is none."""
+        """Skip to the next element. Return True if *close* follows, after skipping *close*."""
         self._skip(_TRIVIA)
         if self.text[self._at] == ",":
             self._at += 1

@@ -1,4 +1,4 @@
-"""``[log]``: what the hub writes about itself."""
+"""``[log]``: level and content of the hub's log."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from hub.settings.values import Flag, Table
 
 
 class LogSettings(Table):
-    """``[log]``: what the hub writes about itself."""
+    """``[log]``: what the hub writes to its log."""
 
     level: Literal["debug", "info", "warning", "error"] = live(
         "info", "What is less than this is not written."

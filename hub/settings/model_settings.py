@@ -1,4 +1,4 @@
-"""``[model]``: what finds items in plain text; ``[[fallback_models]]``: who is asked when it cannot."""
+"""``[model]``: model that extracts items from plain text; ``[[fallback_models]]``: its substitutes."""
 
 from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ def _web_address(url: str) -> str:
 
 
 class ModelTuning(Table):
-    """What both kinds of model can be told."""
+    """Settings of both kinds of models."""
 
     timeout_s: Seconds = restart(60.0, "The longest silence of the endpoint while it thinks.")
     concurrency: Whole = restart(8, "Questions at once, of all runs together.")
@@ -32,7 +32,7 @@ class ModelTuning(Table):
 
 
 class OpenAIModelSettings(ModelTuning):
-    """``[model] kind = "openai"``: any endpoint that speaks that interface."""
+    """``[model] kind = "openai"``: an endpoint with the interface of OpenAI."""
 
     kind: Literal["openai"] = restart(REQUIRED, "An endpoint that speaks the interface of OpenAI.")
     base_url: Annotated[str, AfterValidator(_web_address)] = restart(REQUIRED, "Where the endpoint is.")
@@ -76,12 +76,12 @@ class OpenAIModelSettings(ModelTuning):
 
     @property
     def is_local(self) -> bool:
-        """Whether what it is sent stays on machines of the operator's."""
+        """True if documents stay on the operator's machines."""
         return self.private or is_this_machine(urlsplit(self.base_url).hostname or "")
 
     @property
     def has_price(self) -> bool:
-        """Whether anybody knows what it costs."""
+        """True if the prices of its tokens are known."""
         return self.price_in_usd is not None
 
 
@@ -93,7 +93,7 @@ class LocalModelSettings(ModelTuning):
     concurrency: Whole = restart(1, "Questions at once.")
 
     is_local: ClassVar[bool] = True
-    has_price: ClassVar[bool] = True  # it costs nothing
+    has_price: ClassVar[bool] = True  # it is free
 
 
 ModelSettings = Annotated[OpenAIModelSettings | LocalModelSettings, Field(discriminator="kind")]

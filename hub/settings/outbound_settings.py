@@ -1,4 +1,4 @@
-"""``[outbound]``: where the hub itself may connect to."""
+"""``[outbound]``: destinations of the hub's own connections."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ def _host_or_network(entry: str) -> str:
 
 
 class OutboundSettings(Table):
-    """``[outbound]``: where the hub itself may connect to, beside public addresses."""
+    """``[outbound]``: where the hub itself may connect to, in addition to public addresses."""
 
     allow: tuple[Annotated[str, AfterValidator(_host_or_network)], ...] = restart(
         (), 'Hosts and networks that may be asked though they are private, as in "10.0.0.0/8".'

@@ -1,7 +1,7 @@
-"""Settings from outside the file: ``HUB__LIMITS__RUNS=9`` in the environment, ``--set limits.runs=9``.
+"""Overrides of the file: ``HUB__LIMITS__RUNS=9`` in the environment, ``--set limits.runs=9``.
 
-The command line goes before the environment, that before the file. Agents are
-written in the file alone.
+The command line takes precedence over the environment, which takes precedence over the file. Agents cannot be
+overridden.
 """
 
 import tomllib
@@ -14,7 +14,7 @@ PREFIX: Final = "HUB__"
 
 
 class Override(NamedTuple):
-    """A value for *path*, as it was written. *origin*: where, as people know it."""
+    """Override of *path* with its unparsed value. *origin* names its source for people."""
 
     path: tuple[str, ...]
     text: str
@@ -22,11 +22,11 @@ class Override(NamedTuple):
 
 
 class NotAnOverride(ValueError):
-    """It does not say which setting gets which value."""
+    """Malformed override."""
 
 
 def in_environment(environ: Mapping[str, str]) -> Iterator[Override]:
-    """What the environment sets, in the order of the names."""
+    """Yield the overrides in the environment, ordered by name."""
     for name, text in sorted(environ.items()):
         path = tuple(name.removeprefix(PREFIX).lower().split("__"))
         if name.startswith(PREFIX) and all(path):
@@ -34,10 +34,10 @@ def in_environment(environ: Mapping[str, str]) -> Iterator[Override]:
 
 
 def on_command_line(words: Iterable[str]) -> Iterator[Override]:
-    """What ``--set TABLE.KEY=VALUE`` sets.
+    """Yield the overrides of ``--set TABLE.KEY=VALUE``.
 
     Raises:
-        NotAnOverride: a word is not of that kind.
+        NotAnOverride: a word has another form.
     """
     for word in words:
         key, equals, text = word.partition("=")
@@ -50,7 +50,7 @@ def on_command_line(words: Iterable[str]) -> Iterator[Override]:
 def overlaid(
     doc: Mapping[str, Any], overrides: Iterable[Override], *, is_text: Callable[[KeyPath], bool]
 ) -> dict[str, Any]:
-    """*doc* with each override in its place, the later ones on top; *doc* itself is left as it is."""
+    """Return a copy of *doc* with the overrides applied in order; *doc* is unchanged."""
     whole = dict(doc)
     for path, text, _ in overrides:
         table = whole
@@ -63,7 +63,7 @@ def overlaid(
 
 
 def value_of(text: str) -> Any:
-    """The value that *text* is in TOML; what is none there is a text without its quotes."""
+    """Parse *text* as a TOML value; text that is not TOML is a string without quotes."""
     try:
         read = tomllib.loads(f"x = {text}")
     except (tomllib.TOMLDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""What a reload asks of the hub that takes its settings up."""
+"""Interface between a reload and the hub that applies its settings."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from hub.settings.changes import Changes
 from hub.settings.locate import KeyPath
 from hub.settings.settings import Settings
 
-Commit = Callable[[], None]  # takes up what was prepared; cannot fail
-Prepare = Callable[[Settings], Commit]  # gets everything ready that can fail; raises HubError
+Commit = Callable[[], None]  # applies prepared settings; cannot fail
+Prepare = Callable[[Settings], Commit]  # performs all steps that can fail; raises HubError
 
 
 class Remark(NamedTuple):
-    """What a part of the hub would like a person to know of the value at *path*, which it takes up."""
+    """Warning of a part of the hub about the value at *path*, which is applied nonetheless."""
 
     path: KeyPath
     message: str
@@ -21,26 +21,27 @@ class Remark(NamedTuple):
 
 
 async def nothing_against(settings: Settings) -> None:
-    """No row stands against any settings."""
+    """Accept any settings."""
 
 
 async def no_remarks(settings: Settings) -> Sequence[Remark]:
-    """Nothing to say of any settings."""
+    """Return no remarks."""
     return ()
 
 
 @dataclass(frozen=True)
 class Parts:
-    """How the hub takes up settings.
+    """Callbacks by which the hub applies settings.
 
     Attributes:
-        prepare: everything that can fail, without a change to anything.
-        reconcile: the agents' rows and the audit entry, in one transaction: the last step that can fail.
-        look: what reconcile would refuse, found by reading alone; raises HubError.
-        tell_refused: who wanted what could not be, into the audit log.
-        remark: what a person should know of settings that can be taken up.
-        renewed: keys whose values are the same, but the files that they name are not.
-        after: is called after each attempt, whatever became of it.
+        prepare: performs everything that can fail, without any change.
+        reconcile: writes the agents' rows and the audit entry in one transaction: the last step that can
+            fail.
+        look: detects by reading alone what reconcile would refuse; raises HubError.
+        tell_refused: writes a refused change and its actor to the audit log.
+        remark: returns warnings about settings that can be applied.
+        renewed: returns keys with an unchanged value but changed files behind it.
+        after: called after each attempt, whether it succeeded or not.
     """
 
     prepare: Prepare

@@ -1,4 +1,4 @@
-"""``[plugins]``: what of other packages may run inside the hub."""
+"""``[plugins]``: code of other packages that may run inside the hub."""
 
 from hub.settings.reload_policy import restart
 from hub.settings.values import Name, Table

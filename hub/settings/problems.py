@@ -1,6 +1,6 @@
-"""What is wrong with a settings file, and where: ``file:line:column: error: path: message - hint``.
+"""Problems of a settings file and their positions: ``file:line:column: error: path: message - hint``.
 
-A problem never repeats the value it complains about, which may be a secret.
+A problem never quotes the faulty value, which may be a secret.
 """
 
 import re
@@ -41,21 +41,21 @@ _PARSER_HINTS: Final = (
 )
 _TABLE_TWICE: Final = re.compile(r"Cannot declare \((.+?),?\) twice")
 
-# Tables of which there are several.
+# Arrays of tables.
 _LISTED: Final = ("agents", "templates", "fallback_models", "gateways", "connectors")
 
 
 class Severity(StrEnum):
-    """An error keeps the hub from starting; a warning does not."""
+    """Severity of a problem: an error prevents the hub's start, a warning does not."""
 
     ERROR = "error"
     WARNING = "warning"
 
 
 class Problem(NamedTuple):
-    """One line of ``hub check``. *line* and *column* count from 1, in code points.
+    """Line of the output of ``hub check``. *line* and *column* count from 1, in code points.
 
-    Line 0: *file* is no file, but what overrides one.
+    Line 0: *file* names an override instead of a file.
     """
 
     file: str
@@ -74,7 +74,7 @@ class Problem(NamedTuple):
 
 
 class Telling(NamedTuple):
-    """Makes problems of what stands somewhere."""
+    """Factory of problems at the position of a value."""
 
     places: Places
 
@@ -86,7 +86,7 @@ class Telling(NamedTuple):
 
 
 class SettingsInvalid(HubError):
-    """The settings cannot be used; *problems* has all that is wrong with them, by position."""
+    """Unusable settings; *problems* has all of their problems, by position."""
 
     code = ErrorCode.BAD_SETTINGS
 
@@ -96,23 +96,23 @@ class SettingsInvalid(HubError):
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
-    """Sorted by position, each once."""
+    """Sort problems by position and remove duplicates."""
     return sorted(set(problems), key=lambda problem: (problem.line, problem.column, problem))
 
 
 def spell(path: KeyPath) -> str:
-    """A key path as people write it: ``agents.0.name``."""
+    """Spell a key path as people write it: ``agents.0.name``."""
     return ".".join(str(part) for part in path)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint that names the nearest of *known*, however it is capitalised; empty when none is near."""
+    """Return a hint with the most similar name of *known*, ignoring case; empty if no name is similar."""
     near = _nearest(word, known)
     return f"did you mean '{near}'?" if near else ""
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
-    """The one of *known* that is most like *word*; empty when none is."""
+    """Return the most similar name of *known*, or an empty string if no name is similar."""
     spelled = {name.lower(): name for name in sorted(known, reverse=True)}
     near = get_close_matches(word.lower(), sorted(spelled), n=1)
     return spelled[near[0]] if near else ""
@@ -121,16 +121,16 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 def found_by_validation(
     error: ValidationError, *, doc: Mapping[str, Any], places: Places, names_at: NamesAt
 ) -> list[Problem]:
-    """What pydantic found, put where it stands in the text.
+    """Convert pydantic's errors to problems with positions.
 
-    A validator of ours may say more in its error's context: ``hint``, and ``key`` when it
-    judged a whole table and one of its keys is to blame; ``schedule.jitter_s`` is one of a table in it.
+    The project's validators may add to an error's context: ``hint``, and ``key``, if they check a whole table
+    but one key is at fault; ``schedule.jitter_s`` is a key of a nested table.
     """
     problems: list[Problem] = []
     listed = error.errors(include_url=False)
     for found in listed:
         if found["type"] == "too_short" and any(_is_inside(other["loc"], found["loc"]) for other in listed):
-            continue  # what is wrong with its items is told; it is only empty without those
+            continue  # only empty because of its items' errors, which are reported
         context = found.get("ctx", {})
         path = _path_in(doc, found["loc"], is_there=found["type"] != "missing")
         if "key" in context:
@@ -151,13 +151,13 @@ def found_by_validation(
             case "literal_error" | "enum" | "union_tag_invalid":
                 hint = _nearest_choice(_value_at(doc, path), message)
         if not place.line and "quotes" in hint:
-            hint = ""  # outside the file nothing stands in quotes
+            hint = ""  # overrides need no quotes
         problems.append(Problem(*place, spell(path), message, hint))
     return problems
 
 
 def found_by_parser(message: str, *, file: str, text: str) -> Problem:
-    """A TOML syntax error. Python 3.11 tells the position in the message alone."""
+    """Convert a TOML syntax error. In Python 3.11, only the message has the position."""
     what, _, where = message.rpartition(" (at ")
     numbers = [int(word) for word in where.rstrip(")").replace(",", "").split() if word.isdigit()]
     if len(numbers) == 2:
@@ -188,9 +188,9 @@ def _is_inside(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bo
 
 
 def _path_in(doc: Mapping[str, Any], loc: tuple[int | str, ...], *, is_there: bool) -> KeyPath:
-    """*loc* without the parts that pydantic adds: names of union members.
+    """Remove from *loc* the names of union members, which pydantic adds.
 
-    What is missing is the last part of its own path; all else is there.
+    The last part of a missing key's path is kept; all other parts exist in the document.
     """
     path: list[int | str] = []
     here: Any = doc
@@ -204,7 +204,7 @@ def _path_in(doc: Mapping[str, Any], loc: tuple[int | str, ...], *, is_there: bo
 
 
 def _hint_for(path: KeyPath, doc: Mapping[str, Any], places: Places, names_at: NamesAt) -> str:
-    """What an unknown key may have been meant to be: not what stands beside it in the file already."""
+    """Return a hint for an unknown key: a similar key that the table does not have yet."""
     table, unknown = path[:-1], str(path[-1])
     known = list(names_at(table))
     if unknown in known:
@@ -224,7 +224,7 @@ def _hint_for(path: KeyPath, doc: Mapping[str, Any], places: Places, names_at: N
 
 
 def _elsewhere(unknown: str, names_at: NamesAt) -> str:
-    """Which table of the file has such a key."""
+    """Return a hint with the table that has such a key."""
     for table in names_at(()):
         for path in ((table,), *((table, inner) for inner in names_at((table,)))):
             if unknown in names_at(path):

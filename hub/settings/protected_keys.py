@@ -1,8 +1,8 @@
-"""Keys of hub.toml that reach beyond the settings: secrets, files of the hub's user, where documents go.
+"""Guarded keys of hub.toml, which affect more than settings: secrets, file paths, document destinations.
 
-Whoever sets one can have the hub read a file, or find out that it is there, and send what
-it reads to a place of their own. So the right to change settings is not enough for these: over
-TCP all scopes of an admin are needed, and somebody at the hub's own machine needs none.
+A user who sets such a key can make the hub read a file, or send document content to an own server. So the
+right to change settings is not sufficient for them: over TCP, all admin scopes are required; on the hub's own
+machine, none.
 """
 
 import tomllib
@@ -29,16 +29,16 @@ GUARDED: Final = (
 
 
 class BeyondSettings(HubError):
-    """A guarded key would have another value, and who wants it has not all scopes; nothing was looked at."""
+    """Change of a guarded key without all scopes; the new text was not evaluated."""
 
     code = ErrorCode.FORBIDDEN
 
 
 def check_guarded(before: str, after: str) -> None:
-    """See that *after*, which is yet to be read, leaves every guarded key of *before* as it is.
+    """Check that *after*, which is not evaluated yet, keeps every guarded key of *before*.
 
     Raises:
-        BeyondSettings: it does not; the message names the first key.
+        BeyondSettings: a guarded key differs; the message names the first such key.
     """
     was, would_be = _guarded(before), _guarded(after)
     for key, value in would_be.items():
@@ -50,7 +50,7 @@ def check_guarded(before: str, after: str) -> None:
 
 
 def _guarded(text: str) -> dict[str, Any]:
-    """The guarded keys as *text* writes them; none of what is no TOML, whose values nobody reads."""
+    """Return the guarded keys of *text*; empty if *text* is not valid TOML."""
     try:
         doc: dict[str, Any] = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Reading hub.toml: everything that is wrong with it, said at once, and the settings where it can be used."""
+"""Reading of hub.toml: reports all problems at once, and returns the settings if they are usable."""
 
 import os
 import stat
@@ -29,14 +29,14 @@ from hub.settings.settings import Settings
 from hub.settings.shape import is_text, names_at
 
 _CLOCK: Final = SystemClock()
-BYTE_ORDER_MARK: Final = "\ufeff"  # some editors write it before all else
+BYTE_ORDER_MARK: Final = "\ufeff"  # written by some editors at the start of a file
 
 
 class Reading(NamedTuple):
-    """What a file says: *settings* where they can be used, and every problem in order.
+    """Result of reading a file: *settings* if they are usable, and all problems in order.
 
-    *text* is the file's own; *places* tells where each value stands. Both are missing
-    where there was no text, or none that is TOML.
+    *text* is the content of the file; *places* has the position of each value. Both are missing if the file
+    could not be read; *places* also if it is not valid TOML.
     """
 
     settings: Settings | None
@@ -45,10 +45,10 @@ class Reading(NamedTuple):
     places: Places | None = None
 
     def usable(self) -> Settings:
-        """The settings.
+        """Return the settings.
 
         Raises:
-            SettingsInvalid: they cannot be used; with all problems that are errors.
+            SettingsInvalid: the settings are unusable; it has all problems that are errors.
         """
         if self.settings is None:
             raise SettingsInvalid(problem for problem in self.problems if problem.severity is Severity.ERROR)
@@ -56,10 +56,10 @@ class Reading(NamedTuple):
 
 
 def load_settings(path: Path, *, environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings to serve with: every secret that they refer to is there.
+    """Load the settings of a hub that is about to serve: all referenced secrets must exist.
 
     Raises:
-        SettingsInvalid: with all problems that are errors.
+        SettingsInvalid: the settings are unusable; it has all problems that are errors.
     """
     return check_settings(path, environ=environ, serving=True).usable()
 
@@ -72,7 +72,7 @@ def check_settings(
     serving: bool = False,
     clock: Clock = _CLOCK,
 ) -> Reading:
-    """Read a settings file and find all that is wrong with it. See ``check_text``."""
+    """Read a settings file and report all of its problems. See ``check_text``."""
     file = str(path)
     try:
         text = path.read_bytes().decode()
@@ -101,16 +101,16 @@ def check_text(
     serving: bool = False,
     clock: Clock = _CLOCK,
 ) -> Reading:
-    """Find all that is wrong with *text*, read as if it stood in the file *path*.
+    """Report all problems of *text* as the content of the file *path*.
 
-    A secret that cannot be found is an error when *serving*, else a warning: a file
-    may be checked on a machine where no hub serves with it.
+    A missing secret is an error if *serving*, else a warning: a file may be checked on a machine where no hub
+    serves with it.
 
     Args:
-        name: what problems call the file; by default its path.
-        environ: ``HUB__`` variables in it go before what the text says.
-        given: what goes before even those.
-        clock: what lies in its past is a warning.
+        name: name of the file in problems; by default its path.
+        environ: environment; its ``HUB__`` variables override the text.
+        given: overrides with precedence over the environment.
+        clock: clock for warnings about times in the past.
     """
     file = name or str(path)
     if text.startswith(BYTE_ORDER_MARK):
@@ -123,7 +123,7 @@ def check_text(
     overrides = [*in_environment(environ), *given]
     places = Places(file, Located(text), overrides)
     doc = overlaid(doc, overrides, is_text=is_text)
-    folder = path.absolute().parent  # no path in the settings is relative from here on
+    folder = path.absolute().parent  # paths in the settings are absolute from here on
     problems = [_followed(rename, places) for rename in follow_renames(doc)]
     problems += found_by_looking(doc, places)
     settings = None
@@ -141,7 +141,7 @@ def check_text(
 
 
 def _followed(rename: Rename, places: Places) -> Problem:
-    """What is told of a key under its old name; what is wrong with its value is told there too."""
+    """Move the position of a renamed key, and return the warning or error about its old name."""
     place, new = places.key(rename.old), spell(rename.new)
     if rename.is_doubled:
         return Problem(

@@ -1,4 +1,4 @@
-"""``[redaction]``: patterns of what a model is not to see, for agents to name."""
+"""``[redaction]``: patterns of text hidden from models, which agents refer to by name."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ Regex = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 
 
 class RedactionSettings(Table):
-    """``[redaction]``: named patterns beside email, phone, iban, card, ip and address."""
+    """``[redaction]``: named patterns in addition to email, phone, iban, card, ip and address."""
 
     patterns: Annotated[dict[str, Regex], Field(max_length=50)] = live(
         {}, "Regular expressions by name, for agents to name in redact."

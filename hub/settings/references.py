@@ -1,6 +1,6 @@
-"""Where hub.toml leads to: secrets and certificates, which are elsewhere and may not be there.
+"""Checks of references in hub.toml: secrets and certificates.
 
-Each reference is looked at by itself, so that what is wrong with another key hides none of it.
+Each reference is checked separately, so that a problem of another key hides none of their problems.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,12 +25,12 @@ _LISTENERS: Final = ("devices", "operator")
 
 
 class Around(NamedTuple):
-    """What a reference is followed in.
+    """Context for the resolution of references.
 
     Attributes:
-        folder: where relative paths begin.
-        is_server: who looks is who will serve; who only checks a file may not be able to read all.
-        now: aware.
+        folder: base of relative paths.
+        is_server: True if the checking process will serve; otherwise it may lack access to some files.
+        now: current time, aware.
     """
 
     folder: Path
@@ -40,9 +40,9 @@ class Around(NamedTuple):
 
 
 def found_in_references(doc: Mapping[str, Any], places: Places, around: Around) -> Iterator[Problem]:
-    """What is wrong at the ends of the references in *doc*, valid or not.
+    """Yield the problems of all references in *doc*, valid or not.
 
-    What cannot be read is an error only for who will serve; what was read and is wrong always is.
+    An unreadable target is an error only for a process that will serve; an invalid target is always an error.
     """
     tell = Telling(places)
     missing = tell.error if around.is_server else tell.warning
@@ -86,7 +86,7 @@ def _found_in_certificate(
 def _secrets(
     doc: Mapping[str, Any], around: Around
 ) -> Iterator[tuple[KeyPath, SecretRef, Callable[[Mapping[str, str]], str]]]:
-    """Every reference to a secret, and what finds out where it leads."""
+    """Yield every reference to a secret, with the function that resolves it."""
     if (database := _read(SecretRef, _at(doc, _DATABASE), around)) is not None:
         yield _DATABASE, database, StorageSettings(url=database).resolved
     keys = (
@@ -108,7 +108,7 @@ def _in_each(doc: Mapping[str, Any], tables: str, key: str) -> Iterator[KeyPath]
 
 
 def _at(doc: Mapping[str, Any], path: KeyPath) -> object:
-    """What stands at *path*; ``None``: nothing."""
+    """Return the value at *path*, or None."""
     here: object = doc
     for part in path:
         match here, part:
@@ -122,7 +122,7 @@ def _at(doc: Mapping[str, Any], path: KeyPath) -> object:
 
 
 def _read(model: type[_Table], value: object, around: Around) -> _Table | None:
-    """The table *value*; ``None`` where it is none, which is told elsewhere."""
+    """Validate the table *value*; return None if it is invalid, which another check reports."""
     if not isinstance(value, Mapping):
         return None
     try:

@@ -1,8 +1,8 @@
-"""The settings of a running hub, and the one way in which they change.
+"""Settings of a running hub, and the only way to change them.
 
-A change is read, checked, prepared and then taken up, all of it or nothing: whatever
-fails, the hub goes on exactly as it was, and ``refused`` says why. What needs new
-connections or a restart is accepted too, and told to be waiting for that.
+A change is read, checked, prepared and then applied completely or not at all: after any failure, the hub
+continues with the old settings, and ``refused`` has the reasons. Settings that need new connections or a
+restart are accepted, too, and reported as pending.
 """
 
 from collections import deque
@@ -35,11 +35,11 @@ from protocol.errors import ErrorCode, HubError
 
 log = Channel(__name__)
 
-REMEMBERED: Final = 8  # texts of earlier generations, to show a late editor what has changed
+REMEMBERED: Final = 8  # texts of earlier generations, to show differences to editors with stale settings
 
 
 class Unfit(HubError):
-    """A part of the hub cannot work with the value at *path*; nothing was changed."""
+    """Value at *path* that a part of the hub cannot work with; nothing was changed."""
 
     code = ErrorCode.BAD_SETTINGS
 
@@ -50,25 +50,25 @@ class Unfit(HubError):
 
 
 class StaleSettings(HubError):
-    """The settings changed since they were read; nothing was changed now."""
+    """Edit of settings that changed since they were read; nothing was changed now."""
 
     code = ErrorCode.CHANGED_MEANWHILE
 
 
 class ReloadUnderWay(HubError):
-    """Another reload is under way, and nobody wanted to wait for it."""
+    """Refusal because another reload is in progress, and the caller did not want to wait."""
 
     code = ErrorCode.OVERLOADED
 
 
 class CannotWriteSettings(HubError):
-    """The file cannot be written; nothing was changed."""
+    """Unwritable settings file; nothing was changed."""
 
     code = ErrorCode.FORBIDDEN
 
 
 class TakenUp(NamedTuple):
-    """What a reload did."""
+    """Result of a reload."""
 
     generation: int
     changes: Changes
@@ -77,26 +77,26 @@ class TakenUp(NamedTuple):
 
 @dataclass(frozen=True)
 class Edit:
-    """What somebody wants hub.toml to say: the whole *text*, or *values* for keys, and none for *without*."""
+    """Requested edit of hub.toml: the whole *text*, or *values* of keys and keys to remove (*without*)."""
 
     text: str | None = None
     values: Mapping[str, Any] | None = None
     without: tuple[str, ...] = ()
 
     def of(self, text: str) -> str:
-        """*text* as it is to be. Raises CannotEdit."""
+        """Apply the edit to *text*. Raises CannotEdit."""
         if self.text is not None:
             return self.text
         return edited(text, self.values or {}, self.without)
 
 
 class Reloader:
-    """Keeps the settings in use, and takes up new ones.
+    """Holder of the settings in use, which applies new ones.
 
     Args:
-        opened: what the hub was started with.
-        state: where the text that was good last is kept.
-        around: what tells the service manager that a reload is going on.
+        opened: the settings at the hub's start.
+        state: folder of the last good text.
+        around: context in which a reload runs; notifies the service manager.
     """
 
     def __init__(
@@ -118,31 +118,31 @@ class Reloader:
         self._parts: Parts | None = None
         self._is_begun = False
         self._earlier: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
-        self._seen = opened.reading.text  # what the file said at the last look, taken up or not
+        self._seen = opened.reading.text  # content of the file at the last check, applied or not
         self.generation = 1
         self.refused = opened.refused
         self.on_last_good = bool(opened.refused)
 
-    # --- what others may know ---
+    # --- state of the settings ---
 
     @property
     def current(self) -> Settings:
-        """The settings that were taken up last."""
+        """Settings that were applied last."""
         return self._reading.usable()
 
     @property
     def reading(self) -> Reading:
-        """The text that they come from, and where each value stands in it."""
+        """Text of the settings in use, with the position of each value."""
         return self._reading
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Path of the file."""
         return self._file.path
 
     @property
     def tag(self) -> str:
-        """A strong entity tag of the settings in use (RFC 9110, 8.8.1)."""
+        """Strong entity tag of the settings in use (RFC 9110, 8.8.1)."""
         return f'"{self.generation}-{sha256(self._reading.text.encode()).hexdigest()[:16]}"'
 
     @property
@@ -151,34 +151,34 @@ class Reloader:
         return changes(self.current, self.current, started=self._started).restart
 
     def is_news(self) -> bool:
-        """Whether the file is there and says something that was not looked at yet."""
+        """Return True if the file exists and its content was not examined yet."""
         try:
             return self._file.path.read_bytes() != self._seen.encode()
         except OSError:
-            return False  # between the two steps of an editor that writes anew
+            return False  # between the two steps of an editor that replaces the file
 
-    # --- changing them ---
+    # --- changes ---
 
     def attach(self, parts: Parts, metrics: Metrics) -> None:
-        """What takes up changes, once the hub runs, and what counts them."""
+        """Set the callbacks that apply changes, once the hub runs, and the metrics."""
         self._parts, self._metrics = parts, metrics
         self._tell_metrics()
 
     async def begin(self) -> None:
-        """The hub runs with what it was started with: that was good, and from now on it may change."""
+        """Allow changes from now on, and keep the initial settings as the last good ones."""
         self._is_begun = True
         await self._keep()
 
     async def reload(self, *, actor: str, wait: bool = True) -> TakenUp:
-        """Take up what the file says now.
+        """Apply the current content of the file.
 
         Args:
-            actor: who wants it, for the audit log.
-            wait: for a reload that is under way; else it is refused.
+            actor: initiator of the reload, for the audit log.
+            wait: wait for a reload in progress; otherwise the call is refused.
 
         Raises:
-            SettingsInvalid: everything that is wrong with it; the hub goes on as it was.
-            ReloadUnderWay: nothing was looked at.
+            SettingsInvalid: all problems of the file; the hub continues with the old settings.
+            ReloadUnderWay: another reload is in progress; the file was not read.
         """
         if not wait and self._lock.locked():
             raise ReloadUnderWay("another reload is under way")
@@ -190,17 +190,17 @@ class Reloader:
     async def edit(
         self, edit: Edit, *, expected: Sequence[str] | None, actor: str, may_all: bool = True
     ) -> TakenUp:
-        """Write *edit* into the file and take it up.
+        """Write *edit* to the file and apply it.
 
         Args:
-            expected: tags of settings that the editor has seen, or ``*``; None: whatever they are.
-            may_all: whether the editor may change what ``settings.protected_keys`` guards, too.
+            expected: tags of the settings that the editor has seen, or ``*``; None: no check.
+            may_all: True if the editor may change the guarded keys of ``settings.protected_keys``, too.
 
         Raises:
-            BeyondSettings: it may not, and would.
-            StaleSettings: they are others by now, or the file is; the message shows the difference.
-            SettingsInvalid: it cannot be taken up; the file was not touched, or there is none.
-            CannotEdit: a key leads nowhere.
+            BeyondSettings: the edit changes a guarded key without the permission.
+            StaleSettings: the settings or the file changed meanwhile; the message shows the difference.
+            SettingsInvalid: the edit cannot be applied, and the file was not changed; or the file is missing.
+            CannotEdit: a key cannot exist.
             CannotWriteSettings: the file cannot be written.
         """
         async with self._lock:
@@ -225,14 +225,14 @@ class Reloader:
     async def check(
         self, text: str, *, may_all: bool = True, folder: Path | None = None
     ) -> tuple[list[Problem], Changes]:
-        """What would be wrong with *text*, and what would change, if the file said it.
+        """Return the problems of *text*, and the changes if it were the content of the file.
 
         Args:
-            may_all: as for ``edit``: what is wrong with a secret or a file tells of that as well.
-            folder: where relative paths begin; by default that of the file.
+            may_all: as for ``edit``, since problems of a secret or a file reveal information about it.
+            folder: base of relative paths; by default the folder of the file.
 
         Raises:
-            BeyondSettings: nothing was looked at.
+            BeyondSettings: the permission is missing; *text* was not evaluated.
         """
         if not may_all:
             check_guarded(self._reading.text, text)
@@ -262,7 +262,7 @@ class Reloader:
             raise
 
     def _check_unchanged(self, expected: Sequence[str] | None) -> str:
-        """The text of the file. Raises StaleSettings when an edit would undo somebody else's."""
+        """Return the text of the file. Raises StaleSettings if an edit would undo another user's change."""
         if expected is not None and not {self.tag, "*"} & set(expected):
             known = next((text for tag, text in self._earlier if tag in expected), None)
             shown = "" if known is None else ":\n" + _difference(known, self._reading.text)
@@ -279,11 +279,11 @@ class Reloader:
         return text
 
     async def _attempt(self, reading: Reading, actor: str, *, write_over: str | None = None) -> TakenUp:
-        """Take up *reading*, and write it over the file's text *write_over* before that."""
+        """Apply *reading*; if *write_over* is given, first write it over this text of the file."""
         try:
             taken_up = await self._take_up(reading, actor, write_over)
         except SettingsInvalid as error:
-            if write_over is None:  # of an edit the file says nothing
+            if write_over is None:  # a refused edit leaves the file unchanged
                 self._seen = reading.text
                 self.refused = tuple(error.problems)
                 self._tell_metrics()
@@ -313,9 +313,9 @@ class Reloader:
             warnings += await self._remarks(parts, reading)
             if write_over is not None:
                 await anyio.to_thread.run_sync(self._write, reading.text)
-            with anyio.CancelScope(shield=True):  # a transaction that was cancelled might have happened
+            with anyio.CancelScope(shield=True):  # a cancelled transaction may have been committed
                 try:
-                    # What has waited for a restart before was written down when it was taken up.
+                    # Keys that already waited for a restart were logged when they were applied.
                     fresh = changes(self.current, settings, started=self.current).restart
                     await parts.reconcile(settings, actor, found._replace(restart=fresh))
                 except BaseException:
@@ -349,7 +349,7 @@ class Reloader:
         self._seen = text
 
     async def _keep(self) -> None:
-        """Keep the text for a start with a broken file. That it could not be kept is no reason to stop."""
+        """Keep the text for a start with a broken file. A failure is only logged."""
         try:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(keep_last_good, self._state, self._reading.text)
@@ -357,7 +357,7 @@ class Reloader:
             log.error("settings.not_kept", exc=error)
 
     async def _remarks(self, parts: Parts, reading: Reading) -> list[Problem]:
-        """What the parts say of a reading that can be taken up, where each value stands."""
+        """Return the parts' remarks about a usable reading, as warnings with positions."""
         assert reading.places is not None
         return [
             Problem(*reading.places.value(path), spell(path), message, hint, Severity.WARNING)
@@ -365,7 +365,7 @@ class Reloader:
         ]
 
     def _told(self, error: HubError, reading: Reading) -> Problem:
-        """What a part says of a value, where that stands."""
+        """Convert a part's refusal of a value to a problem with its position."""
         path, hint = (error.path, error.hint) if isinstance(error, Unfit) else ((), "")
         assert reading.places is not None
         return Problem(*reading.places.value(path), spell(path), str(error), hint)

@@ -1,7 +1,7 @@
-"""When a change of a setting takes effect; each field of hub.toml says which.
+"""Field declarations of hub.toml, which say when a change takes effect.
 
-A field is one line: ``runs: Whole = live(32, "Runs at once.")``. What it tells is
-what the JSON Schema and people's editors show.
+A field is one line: ``runs: Whole = live(32, "Runs at once.")``. Its text is shown in the JSON Schema and in
+editors.
 """
 
 from enum import StrEnum
@@ -15,10 +15,10 @@ REQUIRED: Final[Any] = ...  # in place of a default
 
 
 class Effect(StrEnum):
-    """When a changed value is used."""
+    """Time at which a changed value takes effect."""
 
-    LIVE = "live"  # at once, by all that goes on
-    RECONNECT = "reconnect"  # by each connection that is made from then on
+    LIVE = "live"  # at once, for everything in progress
+    RECONNECT = "reconnect"  # for each connection opened from then on
     RESTART = "restart"  # after the next start
 
 
@@ -26,21 +26,21 @@ EFFECT: Final = "x-effect"  # its key in the JSON Schema
 
 
 def live(default: T, told: str) -> T:
-    """A field whose change is used at once."""
+    """Declare a field whose change takes effect at once."""
     return _field(default, told, Effect.LIVE)
 
 
 def reconnect(default: T, told: str) -> T:
-    """A field whose change is used by connections made after it."""
+    """Declare a field whose change takes effect for new connections."""
     return _field(default, told, Effect.RECONNECT)
 
 
 def restart(default: T, told: str) -> T:
-    """A field whose change waits for the next start."""
+    """Declare a field whose change takes effect at the next start."""
     return _field(default, told, Effect.RESTART)
 
 
 def _field(default: T, told: str, effect: Effect) -> T:
-    # A field where its default belongs, as with pydantic's own Field: that is also typed so.
+    # Typed as the default's type, like pydantic's Field.
     field: T = Field(default, description=told, json_schema_extra={EFFECT: effect.value})
     return field

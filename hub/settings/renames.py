@@ -1,6 +1,6 @@
-"""Keys of hub.toml that have a new name: the old one is understood for one minor version, with a warning.
+"""Renamed keys of hub.toml: the old name works for one minor version, with a warning.
 
-A key is renamed by a line in ``RENAMED``; the line goes with the next minor version.
+A line in ``RENAMED`` renames a key; the next minor version removes the line.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ RENAMED: Final[Mapping[KeyPath, KeyPath]] = {}
 
 
 class Rename(NamedTuple):
-    """An old key that was found; *is_doubled*: the new one stands there too, and is left alone."""
+    """Old key in a document; *is_doubled*: the new key exists too, and is unchanged."""
 
     old: KeyPath
     new: KeyPath
@@ -20,7 +20,7 @@ class Rename(NamedTuple):
 
 
 def follow_renames(doc: dict[str, Any]) -> Iterator[Rename]:
-    """Move what stands under an old name to its new one, in *doc* itself."""
+    """Move values of old keys to their new keys, in *doc* itself."""
     for old, new in RENAMED.items():
         table = _table(doc, old[:-1])
         if table is None or old[-1] not in table:

@@ -1,11 +1,11 @@
-"""``[retention]``: how long what has ended is kept."""
+"""``[retention]``: how long ended work is kept."""
 
 from hub.settings.reload_policy import live
 from hub.settings.values import Days, Table, Whole
 
 
 class RetentionSettings(Table):
-    """``[retention]``: how long what has ended is kept. What is live stays in any case."""
+    """``[retention]``: how long ended work is kept. Work in progress is always kept."""
 
     runs_days: Days = live(30, "Runs that went well.")
     failed_runs_days: Days = live(90, "Runs that failed.")

@@ -1,4 +1,4 @@
-"""``schedule`` and ``slots`` of an agent in hub.toml: when it runs by itself, and when it is woken."""
+"""Keys ``schedule`` and ``slots`` of an agent in hub.toml: when it runs, and when it is woken."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,7 +11,8 @@ from hub.schedules.second_reading import check_reading
 from hub.settings.reload_policy import REQUIRED, live
 from hub.settings.values import WEEK_S, YEAR_S, Delay, Flag, Instant, Seconds, Table, refusal
 
-TOP_OF_HOUR_JITTER_S = 120.0  # scheduling 3.2: what everybody writes would start everywhere at once
+# The top of the hour is the most common time; without jitter, all runs would start at once.
+TOP_OF_HOUR_JITTER_S = 120.0
 Kind = Literal["cron", "every", "at"]
 
 
@@ -24,7 +25,7 @@ def _cron(text: str) -> str:
 
 
 def _as_table(value: object) -> object:
-    """The short form, ``schedule = "0 9 * * 1-5"``, as the table that it stands for."""
+    """Convert the short form, ``schedule = "0 9 * * 1-5"``, to its table."""
     if isinstance(value, str):
         return {"cron": value}
     if not isinstance(value, dict):
@@ -34,7 +35,7 @@ def _as_table(value: object) -> object:
 
 
 class TriggerTable(Table):
-    """One of *cron*, *every_s* and *at*, and how the fires are treated."""
+    """Trigger: either *cron*, *every_s* or *at*, and how its fires are handled."""
 
     cron: Annotated[str, AfterValidator(_cron)] | None = live(
         None, 'minute hour day month weekday, as in "0 9 * * 1-5".'
@@ -87,7 +88,7 @@ class TriggerTable(Table):
         return self
 
     def warnings(self, now: datetime) -> Iterator[tuple[str, str, str]]:
-        """What it says that its author may not mean, as it looks at *now*: key, message, hint."""
+        """Yield key, message and hint of settings that are probably unintended, as of *now*."""
         if self.cron is not None and (warning := parse_cron(self.cron).warning):
             yield "cron", warning, ""
         if self.at is not None and self.at <= now:
@@ -98,21 +99,21 @@ class TriggerTable(Table):
 
     @property
     def kind(self) -> Kind:
-        """In which way it fires."""
+        """Kind of the trigger."""
         if self.cron is not None:
             return "cron"
         return "every" if self.every_s is not None else "at"
 
     @property
     def jitter(self) -> float:
-        """Over how many seconds its runs are spread; at the top of each hour by default over a few."""
+        """Seconds over which its runs are spread; by default only at the top of the hour."""
         if self.jitter_s is not None:
             return self.jitter_s
         return TOP_OF_HOUR_JITTER_S if not self.exact and _is_top_of_hour(self.cron or "") else 0.0
 
 
 class ScheduleTable(TriggerTable):
-    """When an agent runs."""
+    """Schedule of an agent's runs."""
 
     start_deadline_s: Seconds | None = live(None, "Given up when not started so long after its fire.")
     run_timeout_s: Seconds | None = live(None, "How long a run may take; by default run_wall_s of [limits].")
@@ -123,7 +124,7 @@ class ScheduleTable(TriggerTable):
 
 
 class SlotTable(TriggerTable):
-    """A slot of an agent's calendar: when its device is told to wake it, and until when that is worth it."""
+    """Slot of an agent's calendar: when its device is asked to wake it, and when the slot ends."""
 
     label: Annotated[str, StringConstraints(min_length=1, max_length=255)] = live(
         REQUIRED, "What it is for; no two slots of an agent share one."
@@ -142,7 +143,7 @@ class SlotTable(TriggerTable):
 
     @property
     def jitter(self) -> float:
-        """Over how many seconds its wakes are spread: over none, unless that is asked for."""
+        """Seconds over which its wakes are spread; by default 0."""
         return self.jitter_s or 0.0
 
 
@@ -152,6 +153,6 @@ ScheduleSettings = Annotated[
 
 
 def _is_top_of_hour(cron: str) -> bool:
-    """Whether it fires when most others do: at minute 0 of every hour, or of every other."""
+    """Return True if a cron expression fires at minute 0 of many hours, like most others."""
     fields = cron.split()
     return cron == "@hourly" or (len(fields) == 5 and fields[0] == "0" and fields[1].startswith("*"))

@@ -1,4 +1,4 @@
-"""The JSON Schema of hub.toml, for editors: keys, kinds, bounds, defaults and what each is for."""
+"""JSON Schema of hub.toml for editors: keys, types, bounds, defaults and descriptions."""
 
 import json
 from typing import Any, Final
@@ -13,21 +13,21 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def settings_schema() -> dict[str, Any]:
-    """The schema; ``x-effect`` of a field says when a change of it takes effect."""
+    """Return the schema; ``x-effect`` of a field says when its change takes effect."""
     schema = Settings.model_json_schema(schema_generator=_Generator)
     return {"$schema": DIALECT, **schema, "title": "hub.toml"}
 
 
 def schema_text() -> str:
-    """The schema as it stands in a file."""
+    """Return the schema as the content of a file."""
     return json.dumps(settings_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 class _Generator(GenerateJsonSchema):
-    """As pydantic does it, less what only a reader of Python would want.
+    """Pydantic's generator without parts that only concern Python.
 
-    No titles, for an editor shows one in place of the key; no null, which TOML does not
-    have; no defaults of whole tables, for those of their fields say it.
+    No titles, because editors show them instead of keys; no null, which TOML does not have; no defaults of
+    whole tables, because their fields have defaults.
     """
 
     def field_title_should_be_set(self, schema: Any) -> bool:

@@ -1,5 +1,6 @@
-"""Secrets by reference, never the secret itself: ``{ env = "NAME" }``, ``{ file = "PATH" }``,
-``{ credential = "NAME" }``, which is a file that the service manager hands over.
+"""References to secrets: ``{ env = "NAME" }``, ``{ file = "PATH" }``, ``{ credential = "NAME" }``.
+
+A credential is a file that the service manager provides.
 """
 
 import os
@@ -15,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from hub.settings.values import Beside
 from protocol.errors import ErrorCode, HubError
 
-# What providers' keys and our own tokens look like.
+# Forms of providers' keys and of the hub's own tokens.
 _LOOKS_SECRET = re.compile(
     r"\b(sk-[A-Za-z0-9_-]{16,}|hub_(dev|inv|op)_\w{8,}|gh[pousr]_\w{16,}|xox[abprs]-\S{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,})"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\s:@]+:[^/\s@]+@"
@@ -28,13 +29,13 @@ REFER_TO_IT = 'name where it is: { env = "NAME" } or { file = "PATH" }'
 
 
 class SecretMissing(HubError):
-    """The reference leads nowhere: no such variable or file, or it is empty."""
+    """Unresolvable reference: no such variable or file, or an empty one."""
 
     code = ErrorCode.BAD_SETTINGS
 
 
 class SecretRef(BaseModel):
-    """Where a secret is found. A relative *file* lies beside the settings file."""
+    """Reference to a secret. A relative *file* is in the folder of the settings file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -63,10 +64,10 @@ class SecretRef(BaseModel):
         return self
 
     def resolve(self, environ: Mapping[str, str] = os.environ) -> str:
-        """The secret itself, without white space around it.
+        """Return the secret without surrounding white space.
 
         Raises:
-            SecretMissing: there is none; the message says where it was looked for.
+            SecretMissing: the secret does not exist; the message names its place.
         """
         if self.env is not None:
             found = environ.get(self.env, "").strip()
@@ -94,14 +95,14 @@ class SecretRef(BaseModel):
 
     @property
     def place(self) -> str:
-        """Where it is, for people."""
+        """Place of the secret, in readable form."""
         if self.env is not None:
             return f"the environment variable {self.env}"
         return f"the credential {self.credential}" if self.file is None else str(self.file)
 
 
 def is_open_to_others(file: Path) -> bool:
-    """Whether a secret's file may be read by more than its owner."""
+    """Return True if other users than its owner may access a secret's file."""
     try:
         return bool(stat.S_IMODE(file.stat().st_mode) & 0o077)
     except OSError:
@@ -109,5 +110,5 @@ def is_open_to_others(file: Path) -> bool:
 
 
 def looks_secret(text: str) -> bool:
-    """Whether *text* has something in it that looks like a key, a token or a password."""
+    """Return True if *text* contains a string in the form of a key, a token or a password."""
     return _LOOKS_SECRET.search(text) is not None

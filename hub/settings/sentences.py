@@ -1,11 +1,11 @@
-"""What pydantic finds wrong with a value, said so that whoever wrote it knows what to write instead."""
+"""Messages for pydantic's errors that say what to write instead."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 
 class Sentence(NamedTuple):
-    """What is wrong, and what to do about it; *hint* may be empty."""
+    """Problem and remedy; *hint* may be empty."""
 
     message: str
     hint: str = ""
@@ -16,12 +16,12 @@ _OF_NAMES: Final = "letters, digits, _ . and -, at most 64 of them; the first no
 
 
 def sentence(kind: str, said: str, value: object, context: Mapping[str, Any]) -> Sentence:
-    """The sentence for an error of *kind*.
+    """Return the message for an error of *kind*.
 
     Args:
-        said: pydantic's own message, which stands where there is none of ours.
-        value: what was given; it is looked at, never repeated.
-        context: what pydantic or a validator of ours tells beside the message.
+        said: pydantic's message, used for kinds without a message of the project.
+        value: the invalid value; examined, but never quoted.
+        context: further data of the error, from pydantic or from the project's validators.
     """
     make = _SENTENCES.get(kind)
     told = Sentence(said) if make is None else make(value, context)

@@ -1,8 +1,8 @@
-"""hub.toml as a whole: the tree of its tables.
+"""Tree of all tables of hub.toml.
 
-Each table is a model of its own; ``hub.settings.reading`` makes one of these from a file
-and says all that is wrong with it. Only the daemon and the CLI read settings:
-everything else takes plain arguments with units in their names.
+Each table is a separate model; ``hub.settings.reading`` creates this tree from a file and reports all
+problems. Only the daemon and the CLI read settings: all other code takes plain arguments with units in their
+names.
 """
 
 from hub.settings.agent_settings import AgentSettings
@@ -33,7 +33,7 @@ class HubSettings(Table):
 
 
 class Settings(Table):
-    """All of hub.toml."""
+    """Complete settings of hub.toml."""
 
     hub: HubSettings = HubSettings()
     listen: Listen = Listen()

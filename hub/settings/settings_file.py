@@ -1,7 +1,7 @@
-"""The file that a hub's settings come from, what goes before it, and what is left of it when it is broken.
+"""Settings file of a hub, its overrides, and the fallback for a broken file.
 
-After each settings that were taken up the text is kept as ``last-good.toml`` in the
-state folder; a hub whose file is broken starts on that.
+After settings were applied, their text is kept as ``last-good.toml`` in the state folder; a hub with a broken
+file starts with it.
 """
 
 import os
@@ -24,11 +24,11 @@ _CLOCK: Final = SystemClock()
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """hub.toml of one hub.
+    """Settings file of a hub.
 
     Attributes:
-        given: what the command line sets; it goes before all else.
-        environ: its ``HUB__`` variables go before the file.
+        given: overrides of the command line, which take precedence over all others.
+        environ: environment; its ``HUB__`` variables override the file.
     """
 
     path: Path
@@ -37,17 +37,17 @@ class SettingsFile:
     clock: Clock = _CLOCK
 
     def read(self) -> Reading:
-        """What it says now, with all that is wrong with it."""
+        """Read the file and report all of its problems."""
         return check_settings(
             self.path, environ=self.environ, given=self.given, serving=True, clock=self.clock
         )
 
     def read_text(self, text: str, *, name: str = "", folder: Path | None = None) -> Reading:
-        """What it would say if *text* stood in it.
+        """Read *text* as if it were the content of the file.
 
         Args:
-            name: what it is called in problems then.
-            folder: where relative paths begin then; by default where it lies.
+            name: name of the file in problems.
+            folder: base of relative paths; by default the folder of the file.
         """
         return check_text(
             text,
@@ -60,20 +60,20 @@ class SettingsFile:
         )
 
     def alone(self) -> "SettingsFile":
-        """The same file, with nothing that goes before it."""
+        """Return the same file without overrides."""
         environ = {name: value for name, value in self.environ.items() if not name.startswith(PREFIX)}
         return replace(self, given=(), environ=environ)
 
     def write(self, text: str) -> None:
-        """Put *text* into it, whole or not at all. Raises OSError; it then stands as it was."""
+        """Replace the file's content atomically. Raises OSError; the file is then unchanged."""
         write_atomically(self.path, text.encode(), mode=self.path.stat().st_mode & 0o777)
 
 
 class OpenedSettings(NamedTuple):
-    """What a hub starts with.
+    """Settings at the hub's start.
 
     Attributes:
-        refused: why the file could not be used; *reading* is then what was good last.
+        refused: problems of an unusable file; *reading* then has the last good settings.
     """
 
     file: SettingsFile
@@ -82,26 +82,26 @@ class OpenedSettings(NamedTuple):
 
     @property
     def settings(self) -> Settings:
-        """The settings themselves."""
+        """Usable settings."""
         return self.reading.usable()
 
 
 def open_settings(file: SettingsFile, state: Path, *, strict: bool = False) -> OpenedSettings:
-    """The settings to start with: those of *file*, else those that were good last.
+    """Return the settings for the hub's start: those of *file*, else the last good ones.
 
     Args:
-        state: the folder in which what was good last is kept.
-        strict: do not fall back to that.
+        state: folder of the last good settings.
+        strict: do not fall back to the last good settings.
 
     Raises:
-        SettingsInvalid: neither can be used; it has the problems of *file*.
+        SettingsInvalid: neither is usable; it has the problems of *file*.
     """
     reading = file.read()
     if reading.settings is not None:
         return OpenedSettings(file, reading)
     refused = SettingsInvalid(problem for problem in reading.problems if problem.severity is Severity.ERROR)
     kept = state / LAST_GOOD
-    if strict or not file.path.exists():  # a hub without a file was more likely started in the wrong folder
+    if strict or not file.path.exists():  # a missing file suggests a start in the wrong folder
         raise refused
     try:
         last_good = file.read_text(kept.read_text("utf-8"), name=str(kept))
@@ -113,5 +113,5 @@ def open_settings(file: SettingsFile, state: Path, *, strict: bool = False) -> O
 
 
 def keep_last_good(state: Path, text: str) -> None:
-    """Keep *text*, which was taken up, for a start with a broken file. Raises OSError."""
+    """Keep the applied *text* for a start with a broken file. Raises OSError."""
     write_atomically(state / LAST_GOOD, text.encode(), mode=_PRIVATE)

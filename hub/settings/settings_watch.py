@@ -1,4 +1,4 @@
-"""When hub.toml is taken up without being asked over REST: after an edit, and on SIGHUP."""
+"""Automatic reloads of hub.toml: after an edit, and on SIGHUP."""
 
 from contextlib import suppress
 from typing import Final
@@ -16,24 +16,24 @@ from hub.turns import Turns
 log = Channel(__name__)
 
 DEBOUNCE_MS: Final = 200  # an editor saves in several steps
-LOOK_MS: Final = 2_000  # some file systems tell nobody, and nobody watched while the hub started
+LOOK_MS: Final = 2_000  # some file systems do not notify, and edits during the hub's start are missed
 ACTOR: Final = "hub"
 
 
 class SettingsWatch:
-    """Reloads when the file has changed, unless ``[reload] watch`` is off, and whenever told to."""
+    """Service that reloads the file after an edit, unless ``[reload] watch`` is off, and on request."""
 
     def __init__(self, reloader: Reloader, clock: Clock) -> None:
-        self.turns = Turns(clock)  # of the loop that looks at the file
+        self.turns = Turns(clock)  # of the loop that watches the file
         self.reloader = reloader
         self._asked = anyio.Event()
 
     def ask(self) -> None:
-        """Reload soon, whether the file has changed or not. Returns at once."""
+        """Request a reload, even if the file is unchanged. Returns at once."""
         self._asked.set()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Until cancelled; the other services have started by then."""
+        """Run until cancelled; all other services must have started before."""
         await self.reloader.begin()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._reload_when_asked)
@@ -49,7 +49,7 @@ class SettingsWatch:
     async def _reload_when_edited(self) -> None:
         path = self.reloader.path.absolute()
         names = {path.name, path.resolve().name}
-        folders = {path.parent, path.resolve().parent}  # of a link, and of what it leads to
+        folders = {path.parent, path.resolve().parent}  # of a symbolic link, and of its target
 
         def is_ours(_: Change, changed: str) -> bool:
             return changed.rpartition("/")[2] in names
@@ -68,5 +68,5 @@ class SettingsWatch:
                 await self._reload()
 
     async def _reload(self) -> None:
-        with suppress(SettingsInvalid):  # logged, counted, an issue: nobody waits for an answer
+        with suppress(SettingsInvalid):  # already logged, counted and reported as an issue
             await self.reloader.reload(actor=ACTOR)

@@ -1,4 +1,4 @@
-"""The shape of hub.toml, read off its models: which tables stand where, and which fields they have."""
+"""Structure of hub.toml, derived from its models: tables and their fields."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, get_args
@@ -12,24 +12,24 @@ from hub.settings.settings import Settings
 
 
 class Leaf(NamedTuple):
-    """A field that is no table of its own."""
+    """Field that is not a table."""
 
     path: KeyPath
     field: FieldInfo
 
     @property
     def effect(self) -> Effect:
-        """When a change of it takes effect."""
+        """Time at which its change takes effect."""
         return effect_of(self.field)
 
 
 def names_at(path: KeyPath) -> list[str]:
-    """The keys that the table at *path* may have; none where there is no table."""
+    """Return the possible keys of the table at *path*; empty if it is not a table."""
     return [name for model in tables_at(path) for name in model.model_fields]
 
 
 def tables_at(path: KeyPath) -> list[type[BaseModel]]:
-    """The models that the table at *path* may follow; several where it has kinds."""
+    """Return the models of the table at *path*; several if the table has kinds."""
     found: list[type[BaseModel]] = [Settings]
     for part in path:
         if isinstance(part, str):
@@ -39,13 +39,13 @@ def tables_at(path: KeyPath) -> list[type[BaseModel]]:
 
 
 def is_text(path: KeyPath) -> bool:
-    """Whether the field at *path* is a text whatever it looks like: 5 is then a name."""
+    """Return True if the field at *path* is a string, so that an override 5 means "5"."""
     fields = [model.model_fields.get(str(path[-1])) for model in tables_at(path[:-1])]
     return any(field is not None and field.annotation is str for field in fields)
 
 
 def leaves(model: type[BaseModel] = Settings, path: KeyPath = ()) -> Iterator[Leaf]:
-    """Every field of a table and of the tables in it; tables that come in kinds or lists are one field."""
+    """Yield every field of a table and its nested tables; a list or union of tables is one field."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from leaves(field.annotation, (*path, name))
@@ -54,14 +54,14 @@ def leaves(model: type[BaseModel] = Settings, path: KeyPath = ()) -> Iterator[Le
 
 
 def effect_of(field: FieldInfo) -> Effect:
-    """When a change of *field* takes effect."""
+    """Return when a change of *field* takes effect."""
     extra = field.json_schema_extra
     assert isinstance(extra, dict)
     return Effect(str(extra[EFFECT]))
 
 
 def _models_in(field: FieldInfo) -> Iterator[type[BaseModel]]:
-    """Every model that a field's type speaks of."""
+    """Yield every model in a field's type."""
     open_types: list[Any] = [field.annotation]
     while open_types:
         found = open_types.pop(0)

@@ -1,4 +1,4 @@
-"""``[storage]``: where everything is kept."""
+"""``[storage]``: the database."""
 
 import os
 from collections.abc import Mapping
@@ -32,9 +32,9 @@ def _kind(value: object) -> str:
 
 
 class StorageSettings(Table):
-    """``[storage]``: a relative path lies in the state folder; ``sqlite://`` keeps nothing.
+    """``[storage]``: a relative path is in the state folder; ``sqlite://`` keeps nothing.
 
-    An address with a password in it is a secret, and referred to as one.
+    An address with a password in it is a secret, and must be a reference.
     """
 
     url: Annotated[
@@ -43,10 +43,10 @@ class StorageSettings(Table):
     ] = restart("sqlite:///hub.db", "The database: a file in the state folder, or a server.")
 
     def resolved(self, environ: Mapping[str, str] = os.environ) -> str:
-        """The address itself.
+        """Return the database's address, resolved if it is a reference.
 
         Raises:
-            SecretMissing: it is not where it is said to be, or something else is there.
+            SecretMissing: the reference cannot be resolved, or not to a database address.
         """
         if isinstance(self.url, str):
             return self.url

@@ -1,4 +1,4 @@
-"""``[[templates]]`` of hub.toml: what agents of one kind have in common."""
+"""Table ``[[templates]]`` of hub.toml: common settings of several agents."""
 
 import json
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from hub.settings.values import Name, Table, refusal
 
 
 def _as_table(value: object) -> object:
-    """A table, or the JSON text of one: a schema is often at hand as that."""
+    """Convert the JSON text of an object to a table; schemas often exist as text."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -28,7 +28,7 @@ Document = Annotated[
 
 
 class TemplateTable(Table):
-    """What is said of a template, beside its name."""
+    """Settings of a template without its name."""
 
     description: Told | None = live(None, "What it is for, for people.")
     type: WrittenType = live("CUSTOM", 'What kind of colleagues they are, as in "RESEARCHER".')
@@ -40,6 +40,6 @@ class TemplateTable(Table):
 
 
 class TemplateSettings(TemplateTable):
-    """One template."""
+    """Settings of a template."""
 
     name: Name = live(REQUIRED, "What agents call it.")

@@ -1,4 +1,4 @@
-"""What the values of hub.toml are made of: kinds that several of its tables use, and how one is refused."""
+"""Types of values that several tables of hub.toml share, and the error that refuses a value."""
 
 from datetime import datetime
 from pathlib import Path
@@ -23,14 +23,14 @@ YEAR_S = 366 * 86_400
 
 
 class Table(BaseModel):
-    """A table of hub.toml."""
+    """Base of all tables of hub.toml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def refusal(kind: str, message: str, **context: str) -> PydanticCustomError:
-    """An error of ours; ``hub.settings.problems`` tells what *context* may say."""
-    # As a format with one field: a brace in the message is then no placeholder.
+    """Return a validation error; ``hub.settings.problems`` describes the possible *context*."""
+    # With the message as a field, braces in it are not placeholders.
     return PydanticCustomError(kind, "{said}", {"said": message, **context})
 
 
@@ -51,19 +51,17 @@ def _instant(value: object) -> object:
 
 
 def beside_the_settings(file: Path, info: ValidationInfo) -> Path:
-    """A path of hub.toml: a relative one begins in the folder of that."""
+    """Resolve a path of hub.toml relative to the folder of the file."""
     if "\0" in str(file):
         raise refusal("path", "a path has no null character")
     try:
         return Path((info.context or {}).get("base", Path())) / file.expanduser()
-    except RuntimeError as error:  # ~somebody, who is not known here
+    except RuntimeError as error:  # ~user with an unknown user
         raise refusal("path", "there is no such user", hint="write the path out") from error
 
 
 Beside = Annotated[Path, AfterValidator(beside_the_settings)]
-Name = Annotated[
-    str, StringConstraints(pattern=r"^\w[\w.-]{0,63}$")
-]  # it stands in URLs and on command lines
+Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]{0,63}$")]  # used in URLs and on command lines
 Flag = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True, ge=1, le=2**53)]
 Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=WEEK_S)]

@@ -28,7 +28,7 @@ LEFT: Final = {
     "hub/requests": 53,
     "hub/runs": 0,
     "hub/schedules": 0,
-    "hub/settings": 210,
+    "hub/settings": 0,
     "hub/text": 0,
     "protocol": 0,
     "storage": 0,
