@@ -1,4 +1,4 @@
-"""The process of the hub: every object is built here, once, from settings and by hand.
+"""Process of the hub: all objects are created here once, explicitly, from the settings.
 
-One module for each part; ``hub.app.hub`` puts them together, in their order.
+Each part has a module; ``hub.app.hub`` assembles them in order.
 """

@@ -1,4 +1,4 @@
-"""A start of the hub: what an earlier one left is recovered, and the end is written down."""
+"""Start and end of the hub: recovers the state of an earlier boot, and records a clean end."""
 
 from typing import Final, NamedTuple
 
@@ -23,19 +23,19 @@ from storage.runs import runs
 
 log = Channel(__name__)
 
-RESTARTS: Final = 3  # starts with crashes between them, shortly one after the other: see Hold
+RESTARTS: Final = 3  # starts with crashes between them, in short succession: see Hold
 
 SECRET_BYTES: Final = 32
 
 
 class Boot(NamedTuple):
-    """What a start found and decided.
+    """Results of a start.
 
     Attributes:
-        user_id: the owner.
-        secret: makes the border marks of questions to a model.
-        key: by which devices know this hub.
-        hold: the hub died again and again; it starts nothing by itself before ``hold_until_ms``.
+        user_id: id of the owner.
+        secret: key for the delimiters in questions to a model.
+        key: key by which devices identify this hub.
+        hold: set after repeated crashes; the hub starts no work by itself before ``hold_until_ms``.
     """
 
     user_id: UserId
@@ -47,7 +47,7 @@ class Boot(NamedTuple):
 
 
 async def begin(context: Context) -> Boot:
-    """Before any socket is open: what an earlier boot held is queued again, and hub.toml is applied."""
+    """Recover an earlier boot before any socket is open: requeue its runs and apply hub.toml."""
     store, settings = context.store, context.settings
     at = epoch_ms(context.clock.now())
     is_alone, limits = not store.is_shared, settings.limits
@@ -55,7 +55,8 @@ async def begin(context: Context) -> Boot:
     hub_id = await store.write(identity.ensure_hub_id, context.ids.fresh())
     secret = await store.write(identity.ensure_extraction_secret, context.chance.token_bytes(SECRET_BYTES))
     key = HubKey(await store.write(identity.ensure_key, context.chance.token_bytes(SECRET_BYTES)))
-    await store.write(audit.begin_chain, at=at, subject=hub_id)  # before the boot is on record: see there
+    # Before the boot is recorded: see begin_chain.
+    await store.write(audit.begin_chain, at=at, subject=hub_id)
     await tell_audit_head(store)
     boot = await store.write(identity.begin_boot, context.node_id, context.boot_id, at, window_ms=window_ms)
     hold, hold_until_ms = None, 0
@@ -89,6 +90,6 @@ async def begin(context: Context) -> Boot:
 
 
 async def end(context: Context) -> None:
-    """The next start then knows that this one ended in good order."""
+    """Record the clean end of this boot for the next start."""
     at = epoch_ms(context.clock.now())
     await context.store.write(identity.end_boot, context.node_id, context.boot_id, at)

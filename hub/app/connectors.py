@@ -1,4 +1,4 @@
-"""The connectors of hub.toml as the hub opens them: a secret is looked up when it is used, and not kept."""
+"""Connector accounts from hub.toml; a secret is resolved at each use and not stored."""
 
 import os
 from contextlib import AsyncExitStack
@@ -24,16 +24,16 @@ CONNECTIONS = 32  # of all connectors together, over HTTP
 
 
 class ConnectorsInUse:
-    """Hands the connectors of the settings to the accounts, at the start and with each reload."""
+    """Transfer of the connectors in the settings to the accounts, at the start and at each reload."""
 
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
 
     def prepare(self, settings: Settings) -> Commit:
-        """Look up every secret, changed or not.
+        """Resolve every secret, even if unchanged.
 
         Raises:
-            Unfit: one is not there; nothing was changed.
+            Unfit: a secret does not exist; nothing was changed.
         """
         configs = []
         for number, one in enumerate(settings.connectors):
@@ -51,7 +51,7 @@ class ConnectorsInUse:
 
 
 def config_of(one: ConnectorSettings, settings: Settings) -> AccountConfig | None:
-    """A connector as the accounts take it; ``None``: its plug-in cannot be loaded, which its row says."""
+    """Return the account's configuration, or None if its plug-in cannot be loaded, as its row shows."""
     try:
         kind = find(one.provider, settings.plugins.connectors)
     except UnknownProvider:
@@ -76,7 +76,7 @@ def _looked_up(reference: SecretRef) -> str:
 
 
 async def make_accounts(context: Context, resources: AsyncExitStack) -> Accounts:
-    """The accounts of this hub, with a client of their own."""
+    """Create the accounts of this hub with an HTTP client of their own."""
     client = OutboundClient(
         OutboundRules.parse(context.settings.outbound.allow),
         connections=CONNECTIONS,
@@ -96,7 +96,7 @@ async def make_accounts(context: Context, resources: AsyncExitStack) -> Accounts
 
 
 def make_sign_ins(context: Context, accounts: Accounts, roster: Roster) -> SignIns:
-    """What signs people in, through their devices' browsers where one is there."""
+    """Create the service for sign-ins, which uses the browsers of connected devices."""
     return SignIns(
         accounts,
         context.store,

@@ -1,4 +1,4 @@
-"""What every part of the hub stands on."""
+"""Context that all parts of the hub share."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,15 +21,15 @@ NODE: Final = "node_id"
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The context of one hub: its settings, its folder, its database, its clock and its chance.
+    """Context of a hub: settings, state folder, database, clock and randomness.
 
     Attributes:
-        settings: what the hub was started with.
-        watch_settings: what changes them while the hub runs.
-        state: the folder with all that the hub keeps.
-        boot_id: this start of the hub.
-        node_id: who this node is, for as long as its state folder lives.
-        moves: those of agents that this node's own writes made.
+        settings: settings at the hub's start.
+        watch_settings: service that changes the settings while the hub runs.
+        state: folder with all data of the hub.
+        boot_id: id of this start of the hub.
+        node_id: id of this node, stored in its state folder.
+        moves: state changes of agents written by this node.
     """
 
     settings: Settings
@@ -50,7 +50,7 @@ class Context:
 
 
 def node_id(state: Path, ids: IdFactory) -> NodeId:
-    """Who the node of the folder *state* is; it is drawn when the folder is used first."""
+    """Return the id of the node with the state folder *state*; it is created on first use."""
     file = state / NODE
     try:
         return NodeId(file.read_text(encoding="ascii").strip())

@@ -1,7 +1,7 @@
-"""Coordination: the gateways, and what is said over them and over our own devices.
+"""Coordination: gateways, and the messages sent over gateways and devices.
 
-The one place where its services are made. Below them stand the roster of devices and the
-database; they are added bottom up, so that who sends has stopped before what it sends over.
+All of its services are created here. They depend on the roster of devices and the database. They are added
+bottom-up, so that senders stop before the transports that they use.
 """
 
 from collections.abc import Sequence
@@ -52,23 +52,23 @@ STANDING_LEASE: Final = "gateway standing"
 
 
 class Coordination:
-    """The services of coordination, and what they are made of.
+    """Services of coordination.
 
     Attributes:
-        fleet: a client of every gateway, by its name.
-        standings: keeps how the agents of gateways are.
-        gateways: they, as operators ask for them.
-        authority: says who may do what on a board.
-        memory: reads and writes what boards remember.
-        boards: they, as operators and agents ask for them.
-        soul_writer: brings writes of souls to their end.
-        souls: they, as operators and agents ask for them.
-        courier: brings messages to agents.
-        provisioning: makes agents at their gateways.
-        leads: sees to it that boards have a lead; *lead_operations*: the same, and what is said to them.
-        broadcasts: says one thing to the leads of many boards; *broadcast_operations*: as operators ask.
-        sent: takes messages to be brought; *messages*: the same, as operators and agents ask.
-        asked: asks people, and takes their answers; *questions*: the same, as operators and agents ask.
+        fleet: a client of every gateway, by name.
+        standings: monitors the status of the agents at gateways.
+        gateways: operations of operators on gateways.
+        authority: decides who may do what on a board.
+        memory: reads and writes the memory of boards.
+        boards: operations of operators and agents on boards.
+        soul_writer: completes pending writes of souls.
+        souls: operations of operators and agents on souls.
+        courier: delivers messages to agents.
+        provisioning: creates agents at their gateways.
+        leads: ensures that boards have a lead; *lead_operations*: the same for operators and agents.
+        broadcasts: sends one message to the leads of many boards; *broadcast_operations*: for operators.
+        sent: accepts messages for delivery; *messages*: the same for operators and agents.
+        asked: asks people and accepts their answers; *questions*: the same for operators and agents.
     """
 
     def __init__(self, context: Context, start: Boot, *, roster: Roster) -> None:
@@ -129,7 +129,7 @@ class Coordination:
         self.sent = Messages(store, self.courier, authority=self.authority, **given)
         self.messages = MessageOperations(store, self.sent, why_away=self._why_not_sent)
         self.memory.on_message = self.courier.moving.told
-        self.asked.listen(lambda _: self.courier.kick())  # asking and answering send messages
+        self.asked.listen(lambda _: self.courier.kick())  # questions and answers send messages
         quiet = Quiet(clock)
         self.fleet.listen(quiet.hear)
         self.courier.to_gateway.held_s = quiet.held_s
@@ -158,7 +158,7 @@ class Coordination:
         self.apply(context.settings)
 
     def add_to(self, supervisor: Supervisor) -> None:
-        """Let them be served."""
+        """Register the services with the supervisor."""
         supervisor.add("gateways", self.fleet, turns=self.fleet.turns)
         supervisor.add("gateway standings", self.standings, turns=self.standings.turns)
         supervisor.add("souls", self.soul_writer, turns=self.soul_writer.turns)
@@ -168,21 +168,21 @@ class Coordination:
         supervisor.add("questions", self._teller, turns=self._teller.turns)
 
     def device_ready(self, device_id: DeviceId) -> None:
-        """A device is there: what waits for it is taken up now."""
+        """Resume the deliveries that wait for this device."""
         self.soul_writer.look_again()
         self.courier.device_ready(device_id)
         self._teller.device_ready(device_id)
 
     def prepare(self, settings: Settings) -> Commit:
-        """Get the gateways of *settings* ready. Raises Unfit."""
+        """Prepare the gateways of *settings*. Raises Unfit."""
         return self._gateways.prepare(settings)
 
     def renewed(self, settings: Settings) -> Sequence[str]:
-        """The keys whose values are the same, but lead to another secret."""
+        """Return the keys with an unchanged value whose secret has changed."""
         return self._gateways.renewed(settings)
 
     def _why_away(self, gateway: str) -> str | None:
-        """Why a gateway cannot be spoken to just now; ``None``: it can."""
+        """Return why a gateway is unavailable now, or None if it is available."""
         client = self.fleet.find(gateway)
         if client is None:
             return f"gateway {gateway} is not in hub.toml any more"
@@ -193,7 +193,7 @@ class Coordination:
         return f"gateway {gateway} cannot be spoken to: {told}"
 
     def _why_not_sent(self, message: MessageRow) -> str | None:
-        """What keeps a message here that waits; ``None``: it goes as soon as it is its turn."""
+        """Return why a message is not sent yet, or None if nothing prevents it."""
         if message.gateway is not None:
             return self._why_away(message.gateway)
         if message.device_id is not None and self._roster.find(message.device_id) is None:
@@ -201,7 +201,7 @@ class Coordination:
         return None
 
     def apply(self, settings: Settings) -> None:
-        """These settings hold from now on."""
+        """Apply new settings."""
         self.memory.limits = memory_limits(settings.limits)
         self.boards.limits = board_limits(settings.limits)
         self._souls.limits = soul_limits(settings.limits)
@@ -218,24 +218,24 @@ class Coordination:
 
 
 def board_limits(limits: Limits) -> BoardLimits:
-    """How many boards there may be, and agents on one."""
+    """Return the limits of boards and their members."""
     return BoardLimits(boards_per_user=limits.boards_per_user, members_per_board=limits.members_per_board)
 
 
 def memory_limits(limits: Limits) -> MemoryLimits:
-    """How much a board remembers."""
+    """Return the limits of a board's memory."""
     return MemoryLimits(
         memory_items_per_board=limits.memory_items_per_board, memory_bytes=limits.memory_bytes
     )
 
 
 def message_limits(limits: Limits) -> MessageLimits:
-    """How many messages may be under way, and how long one may be."""
+    """Return the limits of the number of open messages and the length of a message."""
     return MessageLimits(
         open_messages_per_user=limits.open_messages_per_user, agent_message_bytes=limits.agent_message_bytes
     )
 
 
 def soul_limits(limits: Limits) -> SoulLimits:
-    """How long a soul may be, and how many versions of it are kept."""
+    """Return the limits of a soul's length and its kept versions."""
     return SoulLimits(bytes=limits.soul_bytes, versions=limits.soul_versions)

@@ -1,4 +1,4 @@
-"""The process: opens the database, serves the hub in one event loop, and stops in good order."""
+"""Process of the hub: opens the database, serves in one event loop, and stops cleanly."""
 
 import faulthandler
 import gc
@@ -34,19 +34,19 @@ from storage.store import open_store
 
 log = Channel(__name__)
 
-MIGRATION_S = 600  # what the service manager lets a start take; a large table may have to be rebuilt
+MIGRATION_S = 600  # limit of a start's duration at the service manager; a migration may rebuild a large table
 
 
 def run(settings: OpenedSettings, state: Path, *, on_ready: Callable[[dict[str, str]], None]) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code.
 
-    A second signal does not wait for what executes; a third ends the process at once.
+    A second signal does not wait for runs in progress; a third ends the process at once.
 
     Args:
-        on_ready: told where everything listens, once it does.
+        on_ready: called with the addresses of all listeners once they are open.
 
     Raises:
-        HubError: something could not be opened; nothing was served.
+        HubError: a resource could not be opened; nothing was served.
     """
     wanted, limits = settings.settings.log, settings.settings.limits
     opened = open_log(
@@ -57,7 +57,8 @@ def run(settings: OpenedSettings, state: Path, *, on_ready: Callable[[dict[str, 
         repeats=limits.log_repeats,
     )
     opened.take_unraisable()
-    faulthandler.enable()  # a hub that hangs is ended by SIGABRT: then every thread says where it stands
+    # The service manager ends a hanging hub by SIGABRT, which dumps the stack of every thread.
+    faulthandler.enable()
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     make_room_for_a_start(state)
     try:
@@ -68,7 +69,7 @@ def run(settings: OpenedSettings, state: Path, *, on_ready: Callable[[dict[str, 
 
 
 def has_uvloop() -> bool:
-    """Whether the extra ``[fast]`` is installed."""
+    """Return True if the extra ``[fast]`` is installed."""
     return find_spec("uvloop") is not None
 
 
@@ -77,7 +78,7 @@ async def serve(
 ) -> None:
     """Serve in this event loop until the hub is drained. See ``run``."""
     manager = ServiceManager()
-    # Who holds our device port starts us again for the next device that knocks.
+    # The holder of the device port starts the hub again for the next device that connects.
     drain = Drain(restarts=DEVICES in manager.sockets)
     clock = SystemClock()
     debug = DebugOperations(clock=clock)
@@ -142,7 +143,7 @@ async def _serve_hub(
         await hub.open(resources)
         lifetime.start_soon(_stop_when_asked, hub, drain, manager, lifetime.cancel_scope)
         await lifetime.start(hub.supervisor.serve)
-        # What is there now stays: a collection that looks through all of it holds the loop for 0.2 s.
+        # Excludes existing objects from garbage collection: a full collection blocks the loop for 0.2 s.
         gc.freeze()
         gc.enable()
         where = hub.where()
@@ -163,7 +164,7 @@ async def _stop_when_asked(
 def _other_signals(
     debug: DebugOperations, settings: SettingsWatch
 ) -> Mapping[signal.Signals, Callable[[], None]]:
-    """What the signals do that do not stop the hub; each must return at once."""
+    """Return the handlers of the signals that do not stop the hub; each must return at once."""
     return {signal.SIGUSR1: debug.tell, signal.SIGHUP: settings.ask}
 
 

@@ -1,4 +1,4 @@
-"""What devices are told unasked: events, and the configuration of their agents."""
+"""Messages that devices receive unsolicited: events, and the configuration of their agents."""
 
 from hub.accounts.desk import Told
 from hub.agents.config_delivery import ConfigDelivery
@@ -14,12 +14,12 @@ from storage.agents.config_changes import ConfigLimits
 
 
 class DeviceNews:
-    """The services that tell devices, and what they tell of.
+    """Services that send messages to devices.
 
     Attributes:
-        events: tells a device of an event.
-        configs: changes configs of agents.
-        delivery: brings the changed ones to their devices.
+        events: sends events to devices.
+        configs: changes configurations of agents.
+        delivery: sends changed configurations to their devices.
     """
 
     def __init__(self, context: Context, *, roster: Roster) -> None:
@@ -32,13 +32,13 @@ class DeviceNews:
         self.apply(context.settings.limits)
 
     def add_to(self, supervisor: Supervisor) -> None:
-        """Let them be served."""
+        """Register the services with the supervisor."""
         supervisor.add("device events", self.events, turns=self.events.turns)
         supervisor.add("config delivery", self.delivery, turns=self.delivery.turns)
         supervisor.add("device news", self._news, turns=self._news.turns)
 
     def connector_moved(self, told: Told) -> None:
-        """Tell the devices of its user that a connector waits for them, or does no longer."""
+        """Notify the devices of a connector's user that its state has changed."""
         row = told.row
         data = {"connector": row.name, "state": row.state, "reason": row.reason, "detail": row.detail}
         for device_id in self.events.wanted(EventName.CONNECTOR_MOVED):
@@ -46,13 +46,13 @@ class DeviceNews:
                 self.events.tell(device_id, EventName.CONNECTOR_MOVED, dict(data))
 
     def apply(self, limits: Limits) -> None:
-        """These limits hold from now on."""
+        """Apply new limits."""
         self.events.most = limits.device_events
         self.configs.limits = config_limits(limits)
 
 
 def config_limits(limits: Limits) -> ConfigLimits:
-    """How much configuration one agent may have."""
+    """Return the limits of an agent's configuration."""
     return ConfigLimits(
         keys=limits.config_keys,
         value_bytes=limits.config_value_bytes,

@@ -1,7 +1,7 @@
-"""An evaluation: an agent's own settings and model over labelled documents, with no hub around it.
+"""Evaluation of an agent's settings and model on labelled documents, without a running hub.
 
-Nothing is delivered or stored, and no answer of the journal is used: what is measured is what
-the model says now. Money is kept to what a run of the agent may spend.
+Nothing is delivered or stored, and no stored answer of a model is used, so that the current model is
+measured. The costs are limited by the budget of a run.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -39,11 +39,11 @@ from protocol.tables import TableName
 from storage.runs.model_calls import Spent
 
 _SECRET_BYTES: Final = 32
-_AT_ONCE: Final = 4  # documents; the questions of one are often fewer than an endpoint takes
+_AT_ONCE: Final = 4  # documents; one document often has fewer questions than an endpoint's concurrency
 
 
 class Means(NamedTuple):
-    """What an evaluation stands on."""
+    """Dependencies of an evaluation."""
 
     settings: Settings
     clock: Clock
@@ -52,19 +52,19 @@ class Means(NamedTuple):
 
 
 class Evaluation(msgspec.Struct, kw_only=True):
-    """What came of it.
+    """Result of an evaluation.
 
     Attributes:
-        model: which one was asked; ``None``: rules alone found what was found.
-        documents: that were read, or that nothing could be made of.
-        unread: documents that the budget did not reach. They count nowhere.
-        budget: what was said of the budget that was reached.
-        tallies: by table that the agent finds.
-        left_out: labels of tables that it does not find.
-        failed: documents of which no answer could be used; all their labels count as missed.
-        given_up: pieces of other documents that no whole answer could be had about.
-        unparsable: answers in which there were no records to be read; each was asked for again.
-        spent: tries that failed included.
+        model: name of the model; ``None``: only rules were used.
+        documents: number of documents that were read, including failed ones.
+        unread: number of documents left when the budget was used up; they are not scored.
+        budget: message about a budget that was reached.
+        tallies: scores, by record type of the agent.
+        left_out: number of labels of other record types.
+        failed: documents without a usable answer; all their labels count as missed.
+        given_up: pieces of other documents without a complete answer.
+        unparsable: answers without readable records; each was requested again.
+        spent: usage, including failed attempts.
     """
 
     model: str | None = None
@@ -80,7 +80,7 @@ class Evaluation(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
 
     def count(self, gold: GoldDocument, extraction: Extraction, wanted: Wanted) -> None:
-        """One document that was read."""
+        """Add the result of one document."""
         labels = [label for label in gold.labels if label.table in wanted.data_types]
         self.documents += 1
         self.left_out += len(gold.labels) - len(labels)
@@ -96,15 +96,15 @@ async def evaluate(
     *,
     on_read: Callable[[int], None],
 ) -> Evaluation:
-    """Let the extractor of *agent* read *documents*, and compare.
+    """Extract from *documents* with the extractor of *agent*, and score the results.
 
     Args:
-        on_read: told how many documents are done.
+        on_read: called with the number of documents that are done.
 
     Raises:
-        NoModel: the agent may not use the models there are.
-        ModelUnavailable, ModelExhausted: the model gives no answers now.
-        ModelRefused: it will not serve us as it is set up.
+        NoModel: the agent may not use any of the models.
+        ModelUnavailable, ModelExhausted: the model does not answer now.
+        ModelRefused: the model refuses the configured access.
     """
     supervisor = Supervisor(clock=means.clock, chance=means.chance)
     async with AsyncExitStack() as resources, anyio.create_task_group() as tasks:
@@ -113,7 +113,7 @@ async def evaluate(
         model = model_for(opened.models, allow_cloud=wanted.allow_cloud)
         await tasks.start(supervisor.serve)
         asked = None if model is None else CountedModel(model, budget_limits(means.settings.budget))
-        # A fresh secret: an endpoint that knew these questions could hand out its answers of the last time.
+        # A new secret, so that an endpoint cannot repeat its earlier answers from a cache.
         extractor = Extractor(opened.models, secret=means.chance.token_bytes(_SECRET_BYTES))
         reader = _Reader(extractor, wanted, asked, on_read)
         began = means.clock.monotonic()
@@ -124,7 +124,7 @@ async def evaluate(
 
 
 class CountedModel:
-    """A ``LanguageModel`` that keeps to the budget of a run, and counts what is said and spent."""
+    """Wrapper of a ``LanguageModel`` that enforces a run's budget and counts usage."""
 
     def __init__(self, model: LanguageModel, limits: BudgetLimits) -> None:
         self.name = model.name
@@ -140,14 +140,14 @@ class CountedModel:
         self._account.cost_nanos, self._account.tokens = limits.run_cost_nanos, limits.run_tokens
 
     async def reach(self) -> str | None:
-        """See ``LanguageModel.reach``."""
+        """Check the endpoint; see ``LanguageModel.reach``."""
         return await self._model.reach()
 
     async def answer(self, request: ModelRequest) -> ModelAnswer:
-        """See ``LanguageModel.answer``.
+        """Answer a request; see ``LanguageModel.answer``.
 
         Raises:
-            BudgetReached: nothing was asked.
+            BudgetReached: the budget is used up; the model was not asked.
         """
         wanted = self._densities.most_of(self.name, request, self.price)
         while kind := self._account.missing(wanted):
@@ -170,7 +170,7 @@ class CountedModel:
 
 
 class _Reader:
-    """Reads documents, some of them at once."""
+    """Reader of several documents concurrently."""
 
     def __init__(
         self,
@@ -189,7 +189,7 @@ class _Reader:
         self._failure: ModelError | None = None
 
     async def read(self, documents: Sequence[GoldDocument]) -> None:
-        """All of them, or as many as the budget allows. Raises as ``evaluate`` does."""
+        """Read all documents, or as many as the budget allows. Raises as ``evaluate`` does."""
         todo = iter(documents)
         async with anyio.create_task_group() as readers:
             for _ in range(_AT_ONCE):

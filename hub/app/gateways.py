@@ -1,4 +1,4 @@
-"""The gateways of hub.toml as their clients take them: each secret is looked up, and none is kept here."""
+"""Gateway clients' configurations from hub.toml; a secret is resolved, but not stored here."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,10 +12,10 @@ from hub.settings.settings import Settings
 
 
 class GatewaySettingsInUse:
-    """Hands the gateways of the settings to the fleet, at the start and with each reload.
+    """Transfer of the gateways in the settings to the fleet, at the start and at each reload.
 
     Args:
-        applied: is told when the fleet has been.
+        applied: called after the fleet has changed.
     """
 
     def __init__(self, fleet: Fleet, applied: Callable[[], None] = lambda: None) -> None:
@@ -24,10 +24,10 @@ class GatewaySettingsInUse:
         self._in_use: dict[str, GatewayConfig] = {}
 
     def prepare(self, settings: Settings) -> Commit:
-        """Look up every token, changed or not.
+        """Resolve every token, even if unchanged.
 
         Raises:
-            Unfit: one is not there; nothing was changed.
+            Unfit: a token does not exist, or a URL is invalid; nothing was changed.
         """
         configs = []
         for number, gateway in enumerate(settings.gateways):
@@ -42,7 +42,7 @@ class GatewaySettingsInUse:
         return partial(self._use, configs)
 
     def renewed(self, settings: Settings) -> list[str]:
-        """``gateways``, where a token that is written as before leads to another one than is in use."""
+        """Return ``gateways`` if an unchanged reference resolves to another token than the one in use."""
         found = (config_of(gateway) for gateway in settings.gateways if gateway.name in self._in_use)
         is_new = any(one.token != self._in_use[one.name].token for one in found)
         return ["gateways"] if is_new else []
@@ -54,10 +54,10 @@ class GatewaySettingsInUse:
 
 
 def config_of(gateway: GatewaySettings) -> GatewayConfig:
-    """A gateway as its client takes it.
+    """Return the configuration of a gateway's client.
 
     Raises:
-        SecretMissing: its token is not where it should be.
+        SecretMissing: its token does not exist.
     """
     return GatewayConfig(
         name=gateway.name,

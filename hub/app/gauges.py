@@ -1,4 +1,4 @@
-"""Numbers of the hub that nobody counts as they change: looked up every few seconds, for /metrics."""
+"""Gauges that are not updated by events: measured every few seconds for /metrics."""
 
 import math
 from typing import Final
@@ -21,11 +21,11 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-EVERY_S: Final = 15.0  # as often as a collector asks
+EVERY_S: Final = 15.0  # usual interval of a metrics collector
 
 
 class Gauges:
-    """Keeps the gauges of the database; those of this process are asked for when somebody looks."""
+    """Service that updates the gauges of the database; gauges of the process are computed on request."""
 
     def __init__(self, *, store: Store, clock: Clock, metrics: Metrics, log: Log, disk: DiskGuard) -> None:
         self._store = store
@@ -37,19 +37,19 @@ class Gauges:
         metrics.disk_free.set_function(lambda: math.nan if disk.free_bytes is None else disk.free_bytes)
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Look until cancelled."""
+        """Measure periodically until cancelled."""
         task_status.started()
         while True:
             self.turns.work()
             try:
                 await self.look()
             except HubError as exc:
-                log.warning("gauges.unread", detail=str(exc))  # they stay as they are
+                log.warning("gauges.unread", detail=str(exc))  # the gauges keep their values
             self.turns.wait(EVERY_S)
             await self._clock.sleep(EVERY_S)
 
     async def look(self) -> None:
-        """Read them now."""
+        """Measure now."""
         found = await self._store.read(size.measure)
         self._metrics.db_size.set(found.data)
         self._metrics.db_wal.set(found.log)

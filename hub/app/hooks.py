@@ -1,4 +1,4 @@
-"""The door for webhooks: opened where hub.toml has ``[listen.webhooks]``."""
+"""Listener for webhooks, which exists if hub.toml has ``[listen.webhooks]``."""
 
 import ssl
 from collections.abc import Awaitable, Callable
@@ -23,14 +23,14 @@ from hub.settings.secret import SecretMissing
 from hub.settings.settings import Settings
 from storage.runs import posted
 
-_ANY: Final = 1_000_000  # connections in one go: who posts may come with all that was put off meanwhile
+_ANY: Final = 1_000_000  # connections at once; senders may deliver all postponed posts together
 
 
 class HooksInUse:
-    """The listener of webhooks, and what it takes.
+    """Listener for webhooks and its settings.
 
-    What signs is looked up here, at the start and with each reload, and not when something is posted: a
-    stranger makes the hub open no file, and does not learn from the time it takes which webhooks there are.
+    Signing secrets are resolved at the start and at each reload, not for each post. So a stranger cannot make
+    the hub open files, and cannot detect existing webhooks by timing.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class HooksInUse:
         )
 
     def prepare(self, settings: Settings) -> Commit:
-        """Look up every secret.
+        """Resolve every secret.
 
         Raises:
-            Unfit: one is not there, or cannot be one; nothing was changed.
+            Unfit: a secret does not exist or is unsuitable; nothing was changed.
         """
         hooks = [
             _hook(number, one)
@@ -87,17 +87,18 @@ class HooksInUse:
         server.hooks.body_bytes = limits.posted_bytes
         server.hooks.at_once = limits.posts_at_once
         server.hooks.most_waiting = limits.posted_waiting
-        if (listen := settings.listen.webhooks) is not None:  # none any more: it closes with the next start
+        # If the table was removed, the listener closes at the next start.
+        if (listen := settings.listen.webhooks) is not None:
             server.apply(hosts=hook_hosts(listen), proxies=trusted_proxies(listen, opened=self._opened))
 
 
 def hook_hosts(listen: Listener) -> Hosts:
-    """By which names others may post."""
+    """Return the host names by which others may post."""
     return Hosts((listen.address.host, *listen.hosts))
 
 
 def hook_port_limits(limits: Limits) -> PortLimits:
-    """How many connections there may be; all who post are strangers until they have."""
+    """Return the limits of connections; every client counts as a stranger until its post is verified."""
     return PortLimits(
         connections=limits.webhook_connections,
         connections_per_network=limits.webhook_connections_per_network,

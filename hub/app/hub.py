@@ -1,7 +1,7 @@
-"""One hub: its parts in their order.
+"""Hub: its services in their order.
 
-The services start from the bottom up and stop in reverse: first no new run starts and what
-executes is paused, then devices hear goodbye, and the database closes last.
+Services start bottom-up and stop in reverse: first no new run starts and runs in progress are paused, then
+devices receive a goodbye, and the database closes last.
 """
 
 from collections.abc import Mapping
@@ -69,7 +69,7 @@ from hub.settings.settings import Settings
 from storage.devices import identity
 from storage.kernel.address import shown
 
-# A failure of one of these ends the process, and the next start recovers; all others are started again.
+# A failure of these services ends the process, and the next start recovers; others are restarted.
 VITAL: Final[Mapping[str, str]] = {
     "devices": "it has the port and the connections: without it no device gets in, and the hub looks alive",
     "operators": "without its sockets nobody sees, commands or stops the hub",
@@ -82,7 +82,7 @@ VITAL: Final[Mapping[str, str]] = {
 
 
 class Hub:
-    """One hub's objects."""
+    """Objects of one hub, and their life cycle."""
 
     def __init__(self, context: Context) -> None:
         self._ground = context
@@ -93,7 +93,7 @@ class Hub:
         self._shared = SharedRoots()
 
     async def open(self, resources: AsyncExitStack) -> None:
-        """Recover what an earlier boot left, then build the services, bottom up.
+        """Recover an earlier boot, then create the services, bottom-up.
 
         Args:
             resources: closed after all services have ended.
@@ -225,7 +225,7 @@ class Hub:
         )
         self._let_look(roster, dispatcher, requests)
         add("loop lag", lag, turns=lag.turns)
-        add("watchdog", self._watchdog(roster, dispatcher))  # it beats on while the others stop
+        add("watchdog", self._watchdog(roster, dispatcher))  # keeps notifying while the others stop
         add("disk", disk, turns=disk.turns)
         gauges = Gauges(
             store=context.store, clock=context.clock, metrics=context.metrics, log=context.log, disk=disk
@@ -238,12 +238,12 @@ class Hub:
         add("heartbeats", heartbeats, turns=heartbeats.turns)
         tls = Tls(context.settings.listen, context.metrics)
         operators = make_operator_server(context, judges, self._operations, tls=tls.context("operator"))
-        add("operators", operators, turns=operators.turns)  # they can watch the others stop
+        add("operators", operators, turns=operators.turns)  # operators can watch the others stop
         hooks = None
         if (webhooks := context.settings.listen.webhooks) is not None:
             hooks = HooksInUse(context, webhooks, tls=tls.context("webhooks"), tell=work.watching.news)
             hooks.prepare(context.settings)()
-        # Bound now: what is wrong with the address is told before anything has started.
+        # Bound now, so that an unusable address is reported before any service starts.
         sock = resources.enter_context(open_device_port(context))
         devices = make_device_listener(
             context,
@@ -257,9 +257,9 @@ class Hub:
         add("devices", devices, turns=devices.turns)
         add("revocations", revoked, turns=revoked.turns)
         add("sign-ins", sign_ins, turns=sign_ins.turns)
-        coordination.add_to(self.supervisor)  # above the devices, which it speaks over
+        coordination.add_to(self.supervisor)  # after the devices, over which it sends
         add("agreements", work.agreements, turns=work.agreements.turns)
-        # Above the devices, for it stops first: what executes is paused while they are still there.
+        # After the devices, so that it stops first: runs are paused while the devices are still connected.
         add("dispatcher", dispatcher, turns=dispatcher.turns)
         if context.store.is_shared:
             leases = make_lease_keeper(context)
@@ -335,7 +335,7 @@ class Hub:
         self._dispatcher, self._listener = dispatcher, devices
 
     def where(self) -> dict[str, str]:
-        """What listens where, once everything is started."""
+        """Return the addresses of all listeners, once all services have started."""
         host, port = self.supervisor.started["devices"]
         listening = self.supervisor.started["operators"]
         where = Where(
@@ -348,13 +348,13 @@ class Hub:
         return where.spelled()
 
     def begin_drain(self) -> None:
-        """From now on nothing is started, and the devices will hear why the hub goes."""
+        """Start no more work from now on, and choose the goodbye for devices."""
         self._dispatcher.close_gates()
         self._ground.drain.on_hurry(self._dispatcher.hurry)
         self._listener.farewell = RESTARTING if self._ground.drain.restarts else STOPPING
 
     def _let_look(self, roster: Roster, dispatcher: Dispatcher, requests: Requests) -> None:
-        """What a dump of this process tells."""
+        """Provide the data for a debug dump of this process."""
         debug = self._ground.debug
         debug.links = roster.local
         debug.queues |= {

@@ -1,4 +1,4 @@
-"""Who may come in: the limits of the settings, as those who judge devices take them."""
+"""Limits of authentication, converted from the settings, and the services that enforce them."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ from hub.settings.limit_settings import Limits
 
 
 def attempt_limits(limits: Limits) -> AttemptLimits:
-    """How often a network, a key or a token may fail."""
+    """Return the limits of failed attempts of a network, a key or a token."""
     return AttemptLimits(
         failures=limits.auth_failures,
         window_s=limits.auth_window_s,
@@ -25,7 +25,7 @@ def attempt_limits(limits: Limits) -> AttemptLimits:
 
 
 def pairing_limits(limits: Limits) -> PairingLimits:
-    """How many devices may wait for a person, and how long."""
+    """Return the limits of the number and duration of pending pairings."""
     return PairingLimits(
         ttl_s=limits.pairing_ttl_s,
         most=limits.pairings,
@@ -34,14 +34,14 @@ def pairing_limits(limits: Limits) -> PairingLimits:
 
 
 def takeover_limits(limits: Limits) -> TakeoverLimits:
-    """How often a device may be taken over."""
+    """Return the limits of takeovers of a device."""
     return TakeoverLimits(
         most=limits.takeovers, window_s=limits.takeover_window_s, wait_s=limits.takeover_wait_s
     )
 
 
 class Judges:
-    """Those who say who may come in, with the limits of the settings."""
+    """Services that decide who may connect, with the limits of the settings."""
 
     def __init__(self, context: Context, *, roster: Roster, takeovers: Takeovers) -> None:
         limits = context.settings.limits
@@ -59,19 +59,19 @@ class Judges:
         self.of_operators = FailedAttempts(context.clock, limits=attempt_limits(limits))
 
     def shut_out(self) -> Iterator[tuple[str, float]]:
-        """Who failed so often, at either door, that it has to wait, and for how many seconds."""
+        """Yield the clients locked out after failed attempts at either listener, with the seconds to wait."""
         yield from self.of_devices.shut_out()
         yield from self.of_operators.waiting()
 
     def apply(self, limits: Limits) -> None:
-        """Other limits from the next attempt on."""
+        """Apply new limits from the next attempt on."""
         self._takeovers.limits = takeover_limits(limits)
         self.of_devices.apply(attempts=attempt_limits(limits), pairing=pairing_limits(limits))
         self.of_operators.limits = attempt_limits(limits)
 
 
 def identity_limits(limits: Limits) -> IdentityLimits:
-    """How much there may be of what operators make."""
+    """Return the limits of objects that operators create."""
     return IdentityLimits(
         device_tokens=limits.device_tokens,
         device_tokens_per_user=limits.device_tokens_per_user,
@@ -91,7 +91,7 @@ def identity_limits(limits: Limits) -> IdentityLimits:
 
 
 def make_identity(context: Context, start: Boot, *, roster: Roster) -> Identity:
-    """The operators' side of it."""
+    """Create the operators' operations on identity."""
     return Identity(
         store=context.store,
         roster=roster,

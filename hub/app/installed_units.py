@@ -1,4 +1,4 @@
-"""The units as they are installed: for the place where this hub's programs are."""
+"""Unit files of systemd, adapted to the installation folder of this hub."""
 
 import sys
 import sysconfig
@@ -18,11 +18,11 @@ _PLACES: Final = {
 
 
 def unit_files(prefix: Path, python: Path) -> Mapping[Path, str]:
-    """What is written where, below the root of the file system.
+    """Return the contents of the unit files by their paths, relative to the root of the file system.
 
     Args:
-        prefix: ``bin/hub`` lies below it.
-        python: the interpreter, links followed; the sandbox must let it be executed.
+        prefix: parent folder of ``bin/hub``.
+        python: path of the interpreter without symbolic links; the sandbox must permit its execution.
     """
     shipped = files("hub.app.units")
     executable = [prefix] if python.is_relative_to("/usr") else [prefix, python.parent.parent]
@@ -36,10 +36,10 @@ def unit_files(prefix: Path, python: Path) -> Mapping[Path, str]:
 
 
 def is_out_of_reach(prefix: Path, python: Path) -> bool:
-    """Whether the sandbox hides the programs from the service: it sees no home (``ProtectHome=``)."""
+    """Return True if the programs are in a home folder, which ``ProtectHome=`` hides from the service."""
     return any(path.is_relative_to(home) for path in (prefix, python) for home in _HOMES)
 
 
 def here() -> tuple[Path, Path]:
-    """The prefix and the interpreter of this very program."""
+    """Return the prefix and the interpreter of this process."""
     return Path(sysconfig.get_path("scripts")).parent, Path(sys.executable).resolve()

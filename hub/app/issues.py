@@ -1,4 +1,4 @@
-"""What the hub looks at by itself, so that a person learns what is wrong: facts, handed to their checks."""
+"""Registration of all checks for issues, with the facts that they examine."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -56,15 +56,15 @@ def watch_for_issues(
     away: models.Away,
     coordination: Coordination,
 ) -> None:
-    """Give *issues* every check there is.
+    """Register every check in *issues*.
 
     Args:
-        failures: of services that are started again.
-        shut_out: who failed to come in so often that it has to wait, and for how many seconds.
-        endpoints: of the models.
-        reached_budgets: those of days that are used up now.
-        offered: what the connected devices can do.
-        away: why a model is not asked.
+        failures: returns the failures of restarted services.
+        shut_out: returns the locked-out clients with the seconds to wait.
+        endpoints: endpoints of the models.
+        reached_budgets: returns the daily budgets that are used up.
+        offered: returns the capabilities of connected devices.
+        away: returns why no model is asked.
     """
     store, add = context.store, issues.add
     in_use = context.watch_settings.reloader

@@ -1,4 +1,4 @@
-"""The limits of both ports, as the settings have them and the ports take them."""
+"""Limits of both listeners, converted from the settings."""
 
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,7 +13,7 @@ from storage.agents.made_agents import AgentLimits
 
 
 def link_limits(limits: Limits, *, spool: Path) -> LinkLimits:
-    """What one connection may cost."""
+    """Return the limits of one connection."""
     return LinkLimits(
         hello_timeout_s=limits.hello_timeout_s,
         hello_bytes=limits.hello_bytes,
@@ -30,7 +30,7 @@ def link_limits(limits: Limits, *, spool: Path) -> LinkLimits:
 
 
 def port_limits(limits: Limits) -> PortLimits:
-    """How many connections there may be."""
+    """Return the limits of the number of connections."""
     return PortLimits(
         connections=limits.connections,
         connections_per_network=limits.connections_per_network,
@@ -44,16 +44,16 @@ def port_limits(limits: Limits) -> PortLimits:
 
 
 def trusted_proxies(listen: Listener, *, opened: Listener) -> TrustedProxies:
-    """Who may speak for others at a listener, and whether others may speak at all.
+    """Return the proxies trusted at a listener, and whether they are the only way for other machines.
 
     Args:
-        opened: what it was opened with: with or without TLS, which is another only after a restart.
+        opened: settings at the listener's start, which determine TLS until a restart.
     """
     return TrustedProxies(listen.trusted_proxies, are_only_way=not opened.is_for_others)
 
 
 def operator_port_limits(limits: Limits) -> PortLimits:
-    """The same of the operators' port over TCP."""
+    """Return the limits of the number of operator connections over TCP."""
     return PortLimits(
         connections=limits.operator_connections,
         connections_per_network=limits.operator_connections_per_network,
@@ -66,12 +66,12 @@ def operator_port_limits(limits: Limits) -> PortLimits:
 
 
 def operator_hosts(listen: Listener) -> Hosts:
-    """By which names operators may ask."""
+    """Return the host names by which operators may connect."""
     return Hosts((listen.address.host, *listen.hosts))
 
 
 def upgrade_rules(listen: DeviceListener, *, opened: DeviceListener) -> UpgradeRules:
-    """By which names and pages, and through which proxies, devices may come; *opened* as above."""
+    """Return the host names, web origins and proxies accepted from devices; *opened* as above."""
     return UpgradeRules(
         hosts=(*listen.hosts, *_names(listen.address.host)),
         origins=listen.origins,
@@ -80,7 +80,7 @@ def upgrade_rules(listen: DeviceListener, *, opened: DeviceListener) -> UpgradeR
 
 
 def _names(host: str) -> tuple[str, ...]:
-    """Return *host* where it is a name: what is no name is known by the connection itself."""
+    """Return *host* if it is a name; an IP address is known from the connection itself."""
     try:
         ip_address(host)
     except ValueError:
@@ -89,7 +89,7 @@ def _names(host: str) -> tuple[str, ...]:
 
 
 def agent_limits(limits: Limits) -> AgentLimits:
-    """How many agents and templates there may be."""
+    """Return the limits of the number of agents and templates."""
     return AgentLimits(
         agents=limits.agents, agents_per_user=limits.agents_per_user, templates=limits.templates
     )

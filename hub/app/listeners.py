@@ -1,4 +1,4 @@
-"""The doors: the devices' port and the operators' listener."""
+"""Listeners: the devices' port and the operators' sockets."""
 
 import socket
 import ssl
@@ -37,17 +37,18 @@ log = Channel(__name__)
 
 SOCKET: Final = "hub.sock"
 SPOOL: Final = "spool"
-DEVICES, OPERATORS, ADMIN = HELD = ("devices", "operators", "admin")  # by the service manager, by name
+# Names of the sockets that the service manager holds.
+DEVICES, OPERATORS, ADMIN = HELD = ("devices", "operators", "admin")
 
 
 class OpenToOthers(HubError):
-    """Other machines would reach a listener without TLS, and hub.toml does not say that they may."""
+    """Listener that other machines would reach without TLS, though hub.toml does not permit that."""
 
     code = ErrorCode.BAD_SETTINGS
 
 
 def check_reach(name: str, held: socket.socket, listen: Listener) -> None:
-    """Raises OpenToOthers for a socket of the service manager's that hub.toml could not have opened."""
+    """Check that hub.toml permits the address of a service manager's socket. Raises OpenToOthers if not."""
     if held.family is socket.AF_UNIX or listen.is_for_others or listen.trusted_proxies:
         return
     host, port = held.getsockname()[:2]
@@ -62,11 +63,11 @@ def check_reach(name: str, held: socket.socket, listen: Listener) -> None:
 
 @contextmanager
 def open_device_port(context: Context) -> Iterator[socket.socket]:
-    """The device port: the service manager's, else bound to the address of the settings.
+    """Yield the device port: the service manager's socket, else a new one bound to the configured address.
 
     Raises:
-        CannotListen: the address is taken, or is not this machine's.
-        OpenToOthers: the service manager holds it where it must not be.
+        CannotListen: the address is in use, or does not belong to this machine.
+        OpenToOthers: the service manager's socket has a forbidden address.
     """
     for name in context.manager.sockets.keys() - set(HELD):
         log.warning("socket.unknown", name=name, known=", ".join(HELD))
@@ -88,7 +89,7 @@ def make_device_listener(
     sock: socket.socket,
     tls: ssl.SSLContext | None,
 ) -> DeviceListener:
-    """The devices' door, on a socket that is bound already, by us or by the service manager."""
+    """Create the devices' listener on a bound socket."""
     settings, limits = context.settings.listen.devices, context.settings.limits
     spool = context.state / SPOOL
     spool.mkdir(mode=0o700, exist_ok=True)
@@ -115,7 +116,7 @@ def make_device_listener(
 
 
 def apply_to_devices(listener: DeviceListener, settings: Settings, *, opened: Listen, state: Path) -> None:
-    """New settings for devices that connect from now on; *opened* is what the listeners were opened with."""
+    """Apply settings to new device connections; *opened* has the settings at the listeners' start."""
     limits = settings.limits
     listener.apply(
         limits=link_limits(limits, spool=state / SPOOL),
@@ -127,7 +128,7 @@ def apply_to_devices(listener: DeviceListener, settings: Settings, *, opened: Li
 
 
 def apply_to_operators(server: OperatorServer, settings: Settings, *, opened: Listen) -> None:
-    """New settings for what operators ask from now on; *opened* is what the listeners were opened with."""
+    """Apply settings to new operator requests; *opened* has the settings at the listeners' start."""
     listen = settings.listen.operator
     server.apply(
         hosts=operator_hosts(listen),
@@ -139,10 +140,10 @@ def apply_to_operators(server: OperatorServer, settings: Settings, *, opened: Li
 def make_operator_server(
     context: Context, judges: Judges, operations: Operations, *, tls: ssl.SSLContext | None
 ) -> OperatorServer:
-    """The operators' door.
+    """Create the operators' listener.
 
     Raises:
-        OpenToOthers: the service manager holds its TCP socket where it must not be.
+        OpenToOthers: the service manager's TCP socket has a forbidden address.
     """
     limits, listen = context.settings.limits, context.settings.listen.operator
     if (held := context.manager.sockets.get(OPERATORS)) is not None:

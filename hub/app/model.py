@@ -1,4 +1,4 @@
-"""The models that read documents: endpoints one behind the other, this machine's own, or none."""
+"""Models that read documents: a chain of endpoints, the model on this machine, or none."""
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -17,11 +17,11 @@ from hub.settings.settings import Settings
 if TYPE_CHECKING:
     from hub.extraction.endpoint import Endpoint
 
-TRIES_BEFORE_ANOTHER = 3  # of a question that somebody else can answer: no half a minute is sat out
+TRIES_BEFORE_ANOTHER = 3  # of a question that another endpoint can answer, instead of waiting half a minute
 
 
 class ModelContext(Protocol):
-    """What models stand on: the context of a hub, or less."""
+    """Dependencies of models: the context of a hub, or less."""
 
     @property
     def settings(self) -> Settings: ...
@@ -34,17 +34,17 @@ class ModelContext(Protocol):
 
 
 class OpenModels(NamedTuple):
-    """The models of the settings, ready to be asked.
+    """Models of the settings, ready for use.
 
     Attributes:
-        endpoints: each one behind them, in the order in which they are asked; none: rules alone find items.
+        endpoints: endpoints in the order in which they are asked; empty: only rules extract items.
     """
 
     models: Models
     endpoints: tuple["Endpoint", ...] = ()
 
     def try_now(self) -> None:
-        """Ask again without a wait where one was left: somebody says that there are answers."""
+        """Retry at once all endpoints that wait after failures, on a person's request."""
         for endpoint in self.endpoints:
             endpoint.breaker.try_now()
 
@@ -53,13 +53,13 @@ async def open_models(context: ModelContext, supervisor: Supervisor, resources: 
     """Open the models of the settings.
 
     Args:
-        supervisor: gets the model's own server, if it has one.
+        supervisor: runs the server of the local model, if configured.
         resources: closes the clients after all services have ended.
     """
     settings = in_order(context.settings)
     if not settings:
         return OpenModels(Models())
-    # Only here: they bring openai, which takes a third of the daemon's start.
+    # Imported here, because openai takes a third of the daemon's start time.
     from hub.extraction.batch import BatchClient
     from hub.extraction.chain import Chain
 
@@ -72,7 +72,7 @@ async def open_models(context: ModelContext, supervisor: Supervisor, resources: 
     local = [endpoint for endpoint in endpoints if endpoint.is_local]
 
     async def batches(chain: Sequence["Endpoint"]) -> BatchClient | None:
-        """The first of *chain* takes them; the small model on this machine has none."""
+        """Open the batch client of the chain's first endpoint; the local model has none."""
         if not chain or chain[0].is_literal:
             return None
         return await resources.enter_async_context(BatchClient(chain[0], clock=context.clock).opened())
@@ -93,7 +93,7 @@ def _open(
 
     match settings:
         case LocalModelSettings():
-            # Its URL is known before its server runs, so what needs the model can be built now.
+            # Its URL is known before its server runs, so that its users can be created now.
             embedded = EmbeddedModel(clock=context.clock, chance=context.chance)
             supervisor.add("model", embedded, turns=embedded.turns)
             return Endpoint(
@@ -132,19 +132,19 @@ def _open(
 
 
 def in_order(settings: Settings) -> tuple[ModelSettings, ...]:
-    """Every model of the settings, in the order in which they are asked."""
+    """Return every model of the settings, in the order in which they are asked."""
     return () if settings.model is None else (settings.model, *settings.fallback_models)
 
 
 def _price(settings: OpenAIModelSettings) -> Price:
-    """US dollars for a million tokens are thousands of nanodollars for one."""
+    """Convert US dollars per million tokens to nanodollars per token, a factor of 1,000."""
     return Price(
         round((settings.price_in_usd or 0.0) * 1_000), round((settings.price_out_usd or 0.0) * 1_000)
     )
 
 
 def shown_model(settings: Settings) -> str | None:
-    """The models as an operator reads them: ``gpt-5-mini (openai), then other-model (openai, private)``."""
+    """Describe the models for an operator: ``gpt-5-mini (openai), then other-model (openai, private)``."""
     return ", then ".join(map(_shown, in_order(settings))) or None
 
 

@@ -1,4 +1,4 @@
-"""How a running hub takes up new settings: what can fail is tried first, then everything changes at once."""
+"""Application of new settings to a running hub: all steps that can fail come first."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -39,7 +39,7 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-MOST_NAMED = 20  # keys of a change that the audit log names
+MOST_NAMED = 20  # keys of a change named in the audit log
 
 
 def make_parts(
@@ -52,12 +52,12 @@ def make_parts(
     agents_changed: Commit,
     after: Callable[[], None],
 ) -> Parts:
-    """How this hub takes up settings.
+    """Create the callbacks by which this hub applies settings.
 
     Args:
-        shared: what the devices share.
-        prepare: of each part that uses new settings without a restart.
-        agents_changed: is called after the agents' rows have changed.
+        shared: folders that the devices share.
+        prepare: callbacks of the parts that use new settings without a restart.
+        agents_changed: called after the agents' rows have changed.
         renewed, after: as in ``Parts``.
     """
 
@@ -83,7 +83,7 @@ def make_parts(
 
 
 def at_once(apply: Callable[[Settings], None]) -> Prepare:
-    """A part that has nothing to get ready."""
+    """Return the preparation of a part whose changes cannot fail."""
     return lambda settings: partial(apply, settings)
 
 
@@ -110,7 +110,7 @@ async def _reconcile(context: Context, boot: Boot, settings: Settings, actor: st
 
 
 async def _check_names(context: Context, boot: Boot, settings: Settings) -> None:
-    """Raises Unfit for a name that an agent made over the API has, and for a main agent that is another."""
+    """Check names for conflicts. Raises Unfit for an agent or main agent whose name is taken."""
     with _placed(settings):
         await context.store.read(gateways.check_main_agents, declared_gateways(settings))
         await context.store.read(agents.check_names, user_id=boot.user_id, declared=declared_agents(settings))
@@ -118,7 +118,7 @@ async def _check_names(context: Context, boot: Boot, settings: Settings) -> None
 
 @contextmanager
 def _placed(settings: Settings) -> Iterator[None]:
-    """What the rows refuse of agents, where it stands in the file."""
+    """Convert refusals of the database about agents to problems with a position in the file."""
     try:
         yield
     except NameTaken as error:
@@ -150,7 +150,7 @@ async def _remarks(context: Context, shared: SharedRoots, settings: Settings) ->
 
 
 async def _paths_outside(store: Store, shared: SharedRoots, settings: Settings) -> list[Remark]:
-    """Paths of agents outside of what their devices share, as far as those have said what that is."""
+    """Warn of agents' paths outside the folders that their devices share, if these are known."""
     names = {user.id: user.name for user in await store.read(users.list_users)}
     ids = {
         (names[row.user_id], row.name): row.id
@@ -174,7 +174,7 @@ async def _paths_outside(store: Store, shared: SharedRoots, settings: Settings) 
 
 
 async def _unknown_devices(context: Context, settings: Settings) -> list[Remark]:
-    """Devices that nobody has let in, where others have been: they may come later, or be misspelt."""
+    """Warn of unknown device names, which may be misspelt, where other devices have been paired."""
     names = await context.store.read(device_names.list_names, at=epoch_ms(context.clock.now()))
     ids = {user.name: user.id for user in await context.store.read(users.list_users)}
     hints = [
@@ -188,7 +188,7 @@ async def _unknown_devices(context: Context, settings: Settings) -> list[Remark]
 
 
 async def _users_made(store: Store, settings: Settings) -> list[Remark]:
-    """Who is named first is made with a device; a name that is mistyped is a user and a device too many."""
+    """Warn of new users that the settings create, because a misspelt name creates one."""
     named: dict[str, KeyPath] = {}
     for table, users_of in (
         ("agents", [agent.user for agent in settings.agents]),
@@ -215,12 +215,12 @@ async def _tell_refused(context: Context, actor: str, why: str) -> None:
     )
     try:
         await context.store.write(audit.append_entry, entry)
-    except StorageError as error:  # whoever asked is to read what is wrong with the settings all the same
+    except StorageError as error:  # the caller still needs the problem of the settings
         log.warning("audit.not_written", code=error.code, reason="settings")
 
 
 def _try_addresses(context: Context, settings: Settings) -> None:
-    """An address waits for a restart, which must not be the first to find that it cannot be had."""
+    """Try to bind new addresses now, so that the failure does not occur at the restart."""
     was, now = context.settings.listen, settings.listen
     ours = {listener.address.port for _, listener in was.named()}  # free once this hub has stopped
     with ExitStack() as tried:

@@ -1,4 +1,4 @@
-"""What devices may ask of the hub, put together from its nouns."""
+"""Requests of devices to the hub, assembled from the services that answer them."""
 
 from hub.accounts.sign_in import SignIns
 from hub.agents.capabilities import Capabilities
@@ -56,7 +56,7 @@ def make_requests(
     questions: Questions | None = None,
     sign_ins: SignIns | None = None,
 ) -> Requests:
-    """Answers every method of ``DEVICE_REQUESTS``; what is left out is not served."""
+    """Create the handler for all methods of ``DEVICE_REQUESTS``, except those of missing services."""
     served: list[Methods] = [
         AgentRequests(store, writing).methods,
         RunRequests(store, control).methods,

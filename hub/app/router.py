@@ -1,9 +1,8 @@
-"""What comes unasked from devices, and which services hear of it, in which order.
+"""Routing of unsolicited events from devices to the services that handle them.
 
-The roster calls ``take`` from a socket's reader, so it never waits: events go
-into a bounded queue of the router's own, requests into that of ``Requests`` and what is
-heard of agents into that of ``Heartbeats``, so that who has come and gone never stands
-behind what somebody asks, or says all the time.
+The roster calls ``take`` from a socket's reader, so it never blocks. Connection events go to a bounded queue
+of the router, requests to the queue of ``Requests``, and reports about agents to that of ``Heartbeats``. So
+connection events never wait behind the more frequent others.
 """
 
 from collections import deque
@@ -30,11 +29,11 @@ from hub.turns import Turns
 
 log = Channel(__name__)
 
-QUEUE_EVENTS: Final = 10_000  # every device of a full hub may speak in one loop turn
+QUEUE_EVENTS: Final = 10_000  # every device of a full hub may send one in a loop turn
 
 
 class Router:
-    """The table of what happens, and what follows."""
+    """Router of events to their handlers."""
 
     def __init__(
         self, *, dispatcher: Dispatcher, requests: Requests, heartbeats: Heartbeats, clock: Clock
@@ -47,14 +46,14 @@ class Router:
         self._arrived = anyio.Event()
         self._table: dict[type[LinkEvent], tuple[Callable[..., Awaitable[None]], ...]] = {
             DeviceReady: (self._device_ready,),
-            DeviceLost: (),  # its runs learnt of it from their own links
+            DeviceLost: (),  # its links notify the runs themselves
         }
 
     def __len__(self) -> int:
         return len(self._queue)
 
     def take(self, event: LinkEvent) -> None:
-        """Queue an event. One too many is counted in the log and dropped: every gate is polled too."""
+        """Queue an event. If the queue is full, log an error and drop the event: all services also poll."""
         if isinstance(event, RequestReceived):
             self._requests.take(event)
             return
@@ -68,7 +67,7 @@ class Router:
         self._arrived.set()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Bring events to the services until cancelled."""
+        """Dispatch events to the services until cancelled."""
         task_status.started()
         while True:
             self.turns.wait()
@@ -82,7 +81,7 @@ class Router:
         for handler in self._table[type(event)]:
             try:
                 await handler(event)
-            except Exception as exc:  # the loop that must survive
+            except Exception as exc:  # one failing handler must not end the loop
                 log.error("router.handler_failed", exc=exc, event_type=type(event).__name__)
 
     async def _device_ready(self, event: DeviceReady) -> None:

@@ -1,4 +1,4 @@
-"""Signals, handed to who acts on them, for as long as the process works in good order."""
+"""Dispatch of the process's signals while the event loop works."""
 
 import os
 import signal
@@ -22,10 +22,10 @@ async def serve_signals(
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Until cancelled: the first SIGTERM or SIGINT drains, the second hurries, the third ends the process.
+    """Serve until cancelled: the first SIGTERM or SIGINT drains, the second hurries, the third kills.
 
     Args:
-        others: what the other signals do; it must not wait.
+        others: handlers of the other signals; they must not block.
     """
     with anyio.open_signal_receiver(*STOP, *others) as signals:
         task_status.started()

@@ -1,8 +1,8 @@
-"""The root task group: services started in order, stopped in reverse order.
+"""Supervisor of services: starts them in order and stops them in reverse order.
 
-A service is an object with ``serve(*, task_status)`` that returns only when it is
-cancelled or broken. A vital service that breaks stops all the others, in order; any
-other one is started again after a growing wait, and the others do not notice.
+A service has a method ``serve(*, task_status)`` that returns only by cancellation or failure. The failure of
+a vital service stops all others in order; any other service is restarted after a growing delay, without
+affecting the others.
 """
 
 from collections.abc import Container, Mapping
@@ -22,30 +22,30 @@ from protocol.errors import HubError
 
 log = Channel(__name__)
 
-STOP_S: Final = 60.0  # what one service may take to stop: a drain is 45 s
-STEADY_S: Final = 60.0  # who ran so long starts again from the shortest wait
+STOP_S: Final = 60.0  # limit of one service's shutdown; a drain takes 45 s
+STEADY_S: Final = 60.0  # after this uptime, the delay starts from the minimum
 
 
 class Service(Protocol):
-    """Something with a life."""
+    """Long-running service."""
 
     async def serve(self, *, task_status: TaskStatus[Any] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Run until cancelled; ``task_status.started()`` once others may rely on it."""
+        """Run until cancelled; call ``task_status.started()`` once others may rely on it."""
         ...
 
 
 class ServiceEnded(HubError):
-    """A service returned though nobody had cancelled it."""
+    """Service that returned without a cancellation."""
 
 
 @dataclass(slots=True)
 class Failures:
-    """The failures of one service since the process began.
+    """Failures of one service since the process started.
 
     Attributes:
-        at: wall time of the last one, aware.
-        error: its class; the message too where the error is one of ours, which quotes no document.
-        is_down: the service has not started again since.
+        at: wall time of the last failure, aware.
+        error: class of the error; with its message for a ``HubError``, which quotes no document.
+        is_down: True until the service has started again.
     """
 
     count: int
@@ -56,27 +56,27 @@ class Failures:
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """A service and where its life stands."""
+    """State of a service."""
 
     name: str
     service: Service
     is_vital: bool
     turns: Turns | None = None
     scope: anyio.CancelScope = field(default_factory=lambda: anyio.CancelScope(shield=True))
-    ready: anyio.Event = field(default_factory=anyio.Event)  # it has started, or it never will
+    ready: anyio.Event = field(default_factory=anyio.Event)  # set once it has started, or failed to start
     stopped: anyio.Event = field(default_factory=anyio.Event)
 
 
 class Supervisor:
-    """Runs services that stand on each other: the first added is the last to stop.
+    """Supervisor of services with dependencies: the first one added stops last.
 
     Args:
-        vital: names of services whose failure stops all of them; ``None``: each one's does.
-        metrics: counts how often the others are started again.
+        vital: names of services whose failure stops all; ``None``: all services.
+        metrics: counts the restarts of the other services.
 
     Attributes:
-        failures: of services that were started again, or will be; by their names.
-        started: what each service reported when it had started.
+        failures: failures of restarted services, by name.
+        started: values that services reported when they had started.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Supervisor:
         self._stop_s = stop_s
         self._places: list[_Place] = []
         self._broken: list[Exception] = []
-        self._alarm = anyio.Event()  # something vital broke
+        self._alarm = anyio.Event()  # a vital service failed
         self._failures: dict[str, Failures] = {}
         self.started: dict[str, Any] = {}
 
@@ -106,18 +106,18 @@ class Supervisor:
         return self._failures
 
     def add(self, name: str, service: Service, *, turns: Turns | None = None) -> None:
-        """Put *service* on top of those added before.
+        """Add *service* after those that it depends on.
 
         Args:
-            turns: of its loop, for the watchdog.
+            turns: monitor of its loop, for the watchdog.
         """
         is_vital = self._vital is None or name in self._vital
         self._places.append(_Place(name, service, is_vital, turns))
         if self._metrics is not None and not is_vital:
-            self._metrics.service_restarts.labels(name)  # shown from the start, as 0
+            self._metrics.service_restarts.labels(name)  # initialized to 0
 
     def late(self) -> list[str]:
-        """Which services should go round and do not. Those that stop are not expected to."""
+        """Return the services whose loop is late, except those that are stopping."""
         return [
             place.name
             for place in self._places
@@ -125,10 +125,10 @@ class Supervisor:
         ]
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Start all, run until cancelled or a vital one breaks, stop all.
+        """Start all services, run until cancelled or a vital one fails, then stop all.
 
         Raises:
-            Exception: what a vital service broke with; all are stopped by then.
+            Exception: the error of a vital service; all services have stopped.
         """
         running: list[_Place] = []
         async with anyio.create_task_group() as tasks:
@@ -144,7 +144,7 @@ class Supervisor:
             raise self._broken[0]
 
     async def _start(self, tasks: TaskGroup, running: list[_Place]) -> None:
-        # Not ``tasks.start``: when that is cancelled it waits for its task, which is shielded.
+        # Not ``tasks.start``: its cancellation waits for the task, which is shielded.
         for place in self._places:
             running.append(place)
             tasks.start_soon(self._keep, place)
@@ -153,12 +153,12 @@ class Supervisor:
                 return
 
     async def _keep(self, place: _Place) -> None:
-        """Keep one service alive. Shielded: only ``_stop`` ends it, when its turn has come."""
+        """Run one service until ``_stop`` cancels it; shielded from other cancellations."""
         try:
             with place.scope:
                 await self._serve(place)
         except Exception as exc:
-            # A refusal in words is told by whoever started us; only a fault needs its traceback here.
+            # The caller reports the message of a HubError; only other errors need a traceback here.
             log.error("service.failed", exc=None if isinstance(exc, HubError) else exc, service=place.name)
             self._broken.append(exc)
             self._alarm.set()
@@ -182,7 +182,7 @@ class Supervisor:
                 wait_s = self._backoff.delay(attempt, self._chance.uniform(0.0, 1.0))
                 log.error("service.restarted", exc=exc, service=place.name, wait_s=round(wait_s, 3))
                 self._count(place.name, exc)
-            place.ready.set()  # those above it need not wait for it
+            place.ready.set()  # later services need not wait for its restart
             attempt += 1
             if place.turns is not None:
                 place.turns.wait(wait_s)
@@ -206,7 +206,7 @@ class Supervisor:
 
 
 class _Started(TaskStatus[Any]):
-    """Notes that a service has started, and what it reported the first time."""
+    """Receiver of a service's start signal, and of the value reported the first time."""
 
     def __init__(self, place: _Place, supervisor: Supervisor) -> None:
         self._place = place

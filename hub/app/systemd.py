@@ -1,7 +1,7 @@
-"""The service manager's side of this process: a datagram and a few environment variables.
+"""Interface to the service manager: notification datagrams and environment variables.
 
-Without a service manager every part of it does nothing. See sd_notify(3), sd_listen_fds(3)
-and sd_watchdog_enabled(3).
+Without a service manager, nothing has an effect. See sd_notify(3), sd_listen_fds(3) and
+sd_watchdog_enabled(3).
 """
 
 import os
@@ -14,14 +14,14 @@ FIRST_FD: Final = 3  # SD_LISTEN_FDS_START
 
 
 class ServiceManager:
-    """What it handed over, read once, and the way to tell it how we are.
+    """Sockets and settings from the service manager, read once, and notifications to it.
 
-    Its variables leave *environ*, so that no child process takes them for its own.
+    Its variables are removed from *environ*, so that no child process uses them.
 
     Attributes:
-        sockets: what it listens on for us, by the names in its socket units.
-        is_there: it wants to hear from us.
-        watchdog_s: it wants a beat at least so often; ``None``: it does not watch.
+        sockets: inherited listening sockets, by the names in their socket units.
+        is_there: True if the service manager accepts notifications.
+        watchdog_s: maximum interval of watchdog notifications; ``None``: no watchdog.
     """
 
     def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
@@ -37,7 +37,7 @@ class ServiceManager:
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
 
     def tell(self, **states: str | int) -> None:
-        """Send *states*, as in ``tell(READY=1, STATUS="...")``; who does not listen misses it."""
+        """Send *states*, as in ``tell(READY=1, STATUS="...")``; without a service manager, do nothing."""
         if self._address:
             with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
                 out.setblocking(False)
@@ -45,7 +45,7 @@ class ServiceManager:
 
     @contextmanager
     def reloading(self, monotonic_s: float) -> Iterator[None]:
-        """Around a reload of the settings that began at *monotonic_s*, whichever way it ends."""
+        """Wrap a reload of the settings that began at *monotonic_s* in the notifications about it."""
         self.tell(RELOADING=1, MONOTONIC_USEC=int(monotonic_s * 1e6))
         try:
             yield
@@ -55,4 +55,4 @@ class ServiceManager:
 
 def _taken(fd: int) -> socket.socket:
     os.set_inheritable(fd, False)
-    return socket.socket(fileno=fd)  # its family and type are read off the descriptor
+    return socket.socket(fileno=fd)  # family and type are detected from the descriptor

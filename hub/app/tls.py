@@ -1,4 +1,4 @@
-"""The certificates of the listeners: opened at the start, looked at again by every reload."""
+"""TLS certificates of the listeners: loaded at the start, and again at every reload."""
 
 import ssl
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ from hub.settings.settings import Settings
 
 
 class Tls:
-    """What the listeners serve with, by the listener's name in ``[listen]``.
+    """Certificates in use, by the listener's name in ``[listen]``.
 
     Raises:
-        CertificateUnusable: a certificate of the settings, or its key, is none.
+        CertificateUnusable: a configured certificate or key is invalid.
     """
 
     def __init__(self, listen: Listen, metrics: Metrics) -> None:
@@ -29,15 +29,15 @@ class Tls:
             self._tell_expiry(name)
 
     def context(self, name: str) -> ssl.SSLContext | None:
-        """For the listener *name*; ``None`` where it serves without."""
+        """Return the TLS context of the listener *name*, or None if it serves without TLS."""
         certificates = self._in_use.get(name)
         return None if certificates is None else certificates.context
 
     def prepare(self, settings: Settings) -> Commit:
-        """Read the files anew, changed or not.
+        """Load all certificate files, even if their paths are unchanged.
 
         Raises:
-            Unfit: they cannot be used; what was in use stays.
+            Unfit: the files cannot be used; the certificates in use are kept.
         """
         pairs: dict[str, Pair] = {}
         for name, tls in _wanted(settings.listen):
@@ -49,10 +49,10 @@ class Tls:
         return partial(self._use, settings.listen, pairs)
 
     def renewed(self, settings: Settings) -> list[str]:
-        """The keys of those whose files hold another certificate than the one in use.
+        """Return the keys of listeners whose files contain another certificate than the one in use.
 
         Raises:
-            CertificateUnusable: the files changed since they were prepared, and are none any more.
+            CertificateUnusable: the files changed since they were prepared, and are invalid.
         """
         return [
             f"listen.{name}.tls"
@@ -62,7 +62,7 @@ class Tls:
         ]
 
     def in_use(self) -> Iterator[Certificate]:
-        """Each with its listener, and whether its files could be taken up: for those who look for issues."""
+        """Yield each certificate with its listener, and why its files were refused, for the issue checks."""
         files = dict(_wanted(self._listen))
         for name, certificates in self._in_use.items():
             refused = _why_refused(files[name]) if name in files else ""
@@ -70,7 +70,7 @@ class Tls:
 
     def _use(self, listen: Listen, pairs: dict[str, Pair]) -> None:
         self._listen = listen
-        for name in self._in_use.keys() & pairs.keys():  # another kind of listener waits for a restart
+        for name in self._in_use.keys() & pairs.keys():  # other changes of TLS wait for a restart
             self._in_use[name].use(pairs[name])
             self._tell_expiry(name)
 

@@ -1,7 +1,7 @@
-"""The beat: the service manager hears that the hub lives as long as everything in it goes round.
+"""Watchdog: notifies the service manager while all loops of the hub make progress.
 
-A loop that hangs and a database that does not answer end the beat, and the service
-manager then ends the process. The event loop needs no look: a beat comes out of it.
+A hanging service or an unresponsive database ends the notifications, and the service manager kills the
+process. The event loop needs no check, because notifications come from it.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,15 +20,15 @@ STATUS_EVERY_S: Final = 5.0
 
 
 class Watchdog:
-    """Tells the service manager how the hub is.
+    """Service that sends watchdog and status notifications to the service manager.
 
     Args:
-        tell: sends states, as ``ServiceManager.tell`` does.
-        watchdog_s: the service manager wants a beat so often; ``None``: it gets the status line alone.
-        late: names of the loops that do not go round.
-        touch: asks the database something; ``None`` where it is on another machine: to start this
-            process anew does not bring that one back. A refusal is an answer too.
-        status: the hub in one line.
+        tell: sends states, like ``ServiceManager.tell``.
+        watchdog_s: interval required by the service manager; ``None``: only the status line is sent.
+        late: returns the names of loops that are late.
+        touch: accesses the database, where a refusal counts as an answer; ``None`` for a database on another
+            machine, which a restart of this process does not repair.
+        status: returns the status of the hub in one line.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Watchdog:
         self._silent_over: list[str] = []
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Beat until cancelled. A hub that drains beats on."""
+        """Notify periodically until cancelled, also while the hub drains."""
         task_status.started()
         while True:
             await self.beat()
             await self._clock.sleep(self._every_s)
 
     async def beat(self) -> None:
-        """One round: look at everything, and say so unless something hangs."""
+        """Check all loops once, and notify unless one of them hangs."""
         if self._is_watched:
             if self._touch is not None:
                 await self._answered(self._touch)

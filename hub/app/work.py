@@ -1,4 +1,4 @@
-"""The parts that work: runs, schedules, leases and the tidying up after them."""
+"""Services that execute work: runs, schedules, leases, and housekeeping."""
 
 from collections.abc import Callable
 
@@ -48,7 +48,7 @@ from storage.store import open_store
 
 
 class Work:
-    """What starts runs and executes them, and the limits that it works by."""
+    """Services that start and execute runs, and their limits."""
 
     def __init__(
         self,
@@ -193,22 +193,22 @@ class Work:
         self.apply(limits)
 
     def _agreeing(self, device_id: DeviceId) -> DeviceLink | None:
-        """The link of a device that may get runs."""
+        """Return the link of a device that may receive runs, or None."""
         link = self._find_link(device_id)
         return link if link is not None and self.agreements.agrees(link) else None
 
     def look_again(self) -> None:
-        """Agents and schedules are others than they were."""
+        """Notify the services that agents or schedules have changed."""
         self.scheduler.look_again()
         self.dispatcher.look_again()
 
     def apply_budget(self, budget: BudgetSettings) -> None:
-        """Spend by *budget* from the next question on."""
+        """Apply a new budget from the next question on."""
         self.budgets.limits = budget_limits(budget)
         self.budgets.forgive()
 
     def apply(self, limits: Limits) -> None:
-        """Work by *limits* from now on; what executes goes on."""
+        """Apply new limits; runs in progress continue."""
         self._source.limits = self.estimator.limits = _run_limits(limits)
         self._source.converting = ConvertLimits(
             memory_bytes=limits.convert_memory_bytes, seconds=limits.convert_seconds
@@ -256,7 +256,7 @@ def _run_limits(limits: Limits) -> RunLimits:
 
 
 def budget_limits(budget: BudgetSettings) -> BudgetLimits:
-    """What may be spent."""
+    """Return the limits of spending."""
     return BudgetLimits(
         run_cost_nanos=_nanos(budget.run_usd) or None,  # 0: no limit
         run_tokens=budget.run_tokens,
@@ -270,7 +270,7 @@ def _nanos(usd: float | None) -> int | None:
 
 
 def make_lease_keeper(context: Context) -> LeaseKeeper:
-    """What tells other nodes of a shared database that this one lives."""
+    """Create the service that renews this node's lease in a shared database."""
     url, boot_id = context.settings.storage.resolved(), context.boot_id
     return LeaseKeeper(
         lambda: open_store(url, boot_id=boot_id),
@@ -281,7 +281,7 @@ def make_lease_keeper(context: Context) -> LeaseKeeper:
 
 
 def make_backups(context: Context) -> Backups:
-    """What backs the hub up, as far as its database is a file."""
+    """Create the backup service; it is idle if the database is not a file."""
     url = context.settings.storage.resolved()
     database = None if context.store.is_shared else file_of(url, context.state)
     keep = backups_kept(context.settings)
@@ -289,20 +289,20 @@ def make_backups(context: Context) -> Backups:
 
 
 def backups_kept(settings: Settings) -> Kept:
-    """Which backups there are."""
+    """Return the rules of which backups are kept."""
     wanted = settings.backup
     return Kept(is_daily=wanted.daily, days=wanted.keep_days, weeks=wanted.keep_weeks)
 
 
 def make_housekeeping(context: Context) -> Housekeeping:
-    """What removes what is kept long enough."""
+    """Create the service that removes expired data."""
     return Housekeeping(
         context.store, clock=context.clock, boot_id=context.boot_id, keep=retention(context.settings)
     )
 
 
 def retention(settings: Settings) -> Retention:
-    """What is kept, and for how long."""
+    """Return the retention times of all data."""
     keep = settings.retention
     return Retention(
         runs_days=keep.runs_days,
@@ -327,14 +327,14 @@ def retention(settings: Settings) -> Retention:
 
 
 def make_measurements(context: Context) -> Measurements:
-    """What measures agents, and tells of it."""
+    """Create the service for measurements of agents."""
     measurements = Measurements(context.store, clock=context.clock, metrics=context.metrics)
     measurements.rules = measurement_rules(context.settings)
     return measurements
 
 
 def measurement_rules(settings: Settings) -> MeasurementRules:
-    """What may be measured and asked, and how long it is kept."""
+    """Return the limits and retention times of measurements."""
     limits, keep = settings.limits, settings.retention
     return MeasurementRules(
         series=SeriesLimits(per_agent=limits.metric_series_per_agent, total=limits.metric_series),

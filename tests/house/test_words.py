@@ -13,7 +13,7 @@ LEFT: Final = {
     "hub/accounts": 0,
     "hub/agents": 0,
     "hub/api": 576,
-    "hub/app": 126,
+    "hub/app": 0,
     "hub/cli": 233,
     "hub/connectors": 353,
     "hub/coordination": 0,

@@ -1,1 +1,1 @@
-"""What systemd is told about the hub: three units and a group, as they are installed."""
+"""Files for systemd, as they are installed: three units and a group."""
