@@ -1,1 +1,1 @@
-"""Remote mail and messages: the contract of a connector, and the providers that keep to it."""
+"""Remote mail and messages: the contract of a connector, and the providers that implement it."""

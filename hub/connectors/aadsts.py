@@ -1,6 +1,6 @@
-"""What Microsoft's sign-in means by its numbers (AADSTS...), a sentence each. Its texts change; they do not.
+"""Meanings of Microsoft's sign-in error numbers (AADSTS...). Their texts change, their numbers do not.
 
-Used for answers of the token endpoint and, where one shows through, for those of Graph.
+Used for answers of the token endpoint and, where they contain such a number, for those of Graph.
 """
 
 import re
@@ -18,7 +18,7 @@ from hub.connectors.failures import (
 _CODE: Final = re.compile(r"AADSTS(\d{4,8})")
 
 _MEANINGS: Final[dict[int, tuple[type[ConnectorFailure], str]]] = {
-    # A person signs in again.
+    # A person must sign in again.
     50034: (SignInNeeded, "Microsoft does not know this account in this tenant"),
     50053: (SignInNeeded, "Microsoft locked the account after too many wrong sign-ins"),
     50055: (SignInNeeded, "the account's password has expired"),
@@ -40,7 +40,7 @@ _MEANINGS: Final[dict[int, tuple[type[ConnectorFailure], str]]] = {
     700081: (SignInNeeded, "the sign-in reached the greatest age that is allowed"),
     700082: (SignInNeeded, "the sign-in was not used for so long that it expired"),
     700084: (SignInNeeded, "the sign-in ended after a day, as those of a page in a browser do"),
-    # An administrator has to do something.
+    # An administrator must act.
     50020: (PermissionMissing, "the account is of another tenant: an administrator has to invite it"),
     50105: (PermissionMissing, "an administrator has to assign the application to this person"),
     53000: (PermissionMissing, "a rule of the tenant wants a compliant device"),
@@ -49,7 +49,7 @@ _MEANINGS: Final[dict[int, tuple[type[ConnectorFailure], str]]] = {
     530034: (PermissionMissing, "the tenant's security defaults block this sign-in"),
     65001: (PermissionMissing, "consent is missing: sign in again, or ask an administrator to grant it"),
     90094: (PermissionMissing, "only an administrator can grant this access"),
-    # hub.toml, or the application that it names.
+    # hub.toml, or the application that it names, must be corrected.
     50011: (Misconfigured, "the application does not have http://localhost among its redirect addresses"),
     50128: (Misconfigured, "there is no such tenant"),
     50194: (Misconfigured, "the application is of one tenant: write its name as settings.tenant"),
@@ -64,19 +64,19 @@ _MEANINGS: Final[dict[int, tuple[type[ConnectorFailure], str]]] = {
     ),
     7000222: (Misconfigured, "the client_secret has expired: make a new one"),
     90002: (Misconfigured, "there is no such tenant"),
-    # It passes.
+    # Transient errors.
     90033: (Unavailable, "Microsoft's sign-in does not work just now"),
     90055: (Unavailable, "Microsoft's sign-in wants fewer requests"),
 }
 
 
 def codes_in(text: str) -> list[int]:
-    """The numbers that *text* names, in its order."""
+    """Return the error numbers in *text*, in order."""
     return [int(number) for number in _CODE.findall(text)]
 
 
 def failure_of(codes: Iterable[int]) -> ConnectorFailure | None:
-    """What the first known number means; ``None``: none of them is known."""
+    """Return the failure of the first known number, or None."""
     for code in codes:
         if code in _MEANINGS:
             kind, sentence = _MEANINGS[code]

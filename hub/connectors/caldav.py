@@ -1,11 +1,11 @@
-"""CalDAV (RFC 4791): calendars and lists of to-dos, followed by their sync tokens (RFC 6578).
+"""CalDAV (RFC 4791): calendars and task lists, followed by their sync tokens (RFC 6578).
 
-To-dos and events say what they are, so rules make items of them and no model is needed. An object that is
-changed is the same under another version (its ETag); one that is deleted is not listed any more.
+To-dos and events are structured, so rules convert them to items without a model. A changed object has the
+same key and another version (its ETag); a deleted object is no longer listed.
 
-A calendar that has no cursor is asked for its token first, then for all its to-dos that are open and the
-events of a span of days. Later its token tells what has changed, whenever that is; and as time goes on, the
-events that have come into the span are asked for.
+For a calendar without a cursor, first its token is requested, then all open to-dos and the events of a time
+window. Later, the token yields all changes, whatever their date; and as time passes, the events that enter
+the window are requested.
 """
 
 import hashlib
@@ -29,18 +29,18 @@ from hub.connectors.filters import Filter
 from hub.connectors.mime import message_key
 from hub.document import Document
 
-PAGE: Final = 50  # objects that are asked for and held at once
+PAGE: Final = 50  # objects that are requested and held at once
 MOST_CHARS: Final = 256 * 1024  # of one object
 MOST_CALENDARS: Final = 100
 MOST_REDIRECTS: Final = 3
-_REFUSED: Final = (400, 403, 409, 410, 412)  # with which servers say that a token is no good any more
+_REFUSED: Final = (400, 403, 409, 410, 412)  # statuses by which servers refuse an expired token
 _MOVED: Final = (301, 302, 307, 308)
 _TRUNCATED: Final = 507
 _DAY: Final = timedelta(days=1)
 
 
 class Calendar(msgspec.Struct, frozen=True):
-    """A calendar at the server. *kinds*: what it may hold; none: it does not say."""
+    """Calendar at the server. *kinds*: its component types; empty: the server does not say."""
 
     url: str
     name: str
@@ -56,7 +56,7 @@ class _Object(msgspec.Struct, frozen=True):
 
 
 class CalDav(Connector):
-    """The calendars of one person at one server."""
+    """Calendars of one person at one server."""
 
     provider: ClassVar[str] = "caldav"
     auth: ClassVar[Auth] = Auth.PASSWORD
@@ -83,7 +83,7 @@ class CalDav(Connector):
     async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
         places = _places(cursor)
         calendars = await self._calendars()
-        # What is read no more is forgotten, and begins anew when it is read again.
+        # Places of unselected calendars are forgotten; a calendar selected again starts anew.
         places = {one.url: places[one.url] for one in calendars if one.url in places}
         for calendar in calendars:
             async for page in self._followed(calendar, places, since):
@@ -99,12 +99,12 @@ class CalDav(Connector):
             else:
                 yield message, _document(message, found)
 
-    # One calendar
+    # --- one calendar ---
 
     async def _followed(
         self, calendar: Calendar, places: dict[str, Any], since: datetime
     ) -> AsyncGenerator[Page]:
-        """What is new in a calendar, behind its place in *places*, which moves."""
+        """Yield the changes of a calendar since its place in *places*, and advance the place."""
         until = self.context.clock.now() + self.filter.window_days * _DAY
         place = places.get(calendar.url)
         if place is not None:
@@ -114,10 +114,10 @@ class CalDav(Connector):
                 return
             except CursorLost:
                 del places[calendar.url]
-        # Its token before its objects: what changes meanwhile is told twice, and nothing never.
+        # The token was requested before the objects: changes in between are listed twice, but never missed.
         async for page in self._all(calendar, since, until):
             yield page
-        # Who reads no events now may read them later, and then from here on.
+        # If events are excluded now, a later filter may include them, so that their window starts here.
         told = until if "VEVENT" in self._kinds(calendar) else since
         places[calendar.url] = {"token": calendar.token, "until": told.isoformat()}
         yield Page(cursor=_cursor(places), is_backfill=True)
@@ -135,12 +135,12 @@ class CalDav(Connector):
     async def _changes(
         self, calendar: Calendar, places: dict[str, Any], since: datetime, until: datetime
     ) -> AsyncGenerator[Page]:
-        """Raises CursorLost: its token is not known any more; nothing was listed, or is listed again."""
+        """Yield changed objects. Raises CursorLost if the server has forgotten the token."""
         is_whole = False
         while not is_whole:
             place = places[calendar.url]
             told = await self._since(calendar, place["token"])
-            # A server that tells a part says so in the place of the calendar itself (RFC 6578, 3.6).
+            # A truncated answer has this status in the entry of the calendar itself (RFC 6578, 3.6).
             is_whole = all(one.status != _TRUNCATED for one in told.resources)
             changed = [
                 one.href for one in told.resources if one.status is None and f"{DAV}getetag" in one.found
@@ -158,7 +158,7 @@ class CalDav(Connector):
     async def _come_near(
         self, calendar: Calendar, places: dict[str, Any], until: datetime
     ) -> AsyncGenerator[Page]:
-        """Events that were too far ahead when they were told."""
+        """Yield events that were beyond the time window when they were reported as changed."""
         place = places[calendar.url]
         before = datetime.fromisoformat(place["until"])
         if "VEVENT" not in self._kinds(calendar) or until - before < _DAY:
@@ -174,7 +174,7 @@ class CalDav(Connector):
         return wanted & calendar.kinds if calendar.kinds else wanted
 
     def _messages(self, objects: Sequence[_Object]) -> tuple[Message, ...]:
-        """Of those that are wanted; the objects are held until the next page."""
+        """Convert objects of selected kinds to messages; the objects are held until the next page."""
         self._here = {}
         messages = []
         for one in objects:
@@ -186,13 +186,13 @@ class CalDav(Connector):
         return tuple(messages)
 
     async def _objects(self, calendar: Calendar, hrefs: Sequence[str]) -> AsyncGenerator[list[_Object]]:
-        """Those that are still there, a few at a time."""
+        """Fetch the objects that still exist, in batches."""
         for begin in range(0, len(hrefs), PAGE):
             asked = xml.multiget(hrefs[begin : begin + PAGE])
             told = await self._report(calendar.url, asked)
             yield await to_thread.run_sync(_read_objects, calendar.url, told.resources)
 
-    # What is asked
+    # --- requests ---
 
     async def _since(self, calendar: Calendar, token: str) -> Multistatus:
         body = xml.sync_collection(token)
@@ -215,13 +215,13 @@ class CalDav(Connector):
         if answer.status == 404:
             raise Unavailable("a calendar was removed while it was read")
         told = xml.multistatus(answer.body)
-        # Only 404 means that something is gone; what is left out for another reason would be lost for good.
+        # Only 404 means deleted; an object left out for another reason would be lost for good.
         if any(one.status not in (None, 200, 404) for one in told.resources):
             raise Unavailable("the server answers a part of what it was asked for")
         return told
 
     async def _properties(self, url: str, *names: str, depth: str = "0") -> tuple[str, list[Resource]]:
-        """Of what is at an address, which is also told: it may be elsewhere than it was looked for."""
+        """Return properties, and the final address after redirects."""
         for _ in range(MOST_REDIRECTS):
             answer = await self._ask(
                 "PROPFIND", url, xml.propfind(*names), depth=depth, accept=(207, *_MOVED)
@@ -251,13 +251,13 @@ class CalDav(Connector):
         host = urlsplit(url).hostname or "nowhere"
         raise Misconfigured(f"the calendars are at {host}: write their address as url, if you trust it")
 
-    # Where the calendars are
+    # --- discovery of calendars ---
 
     async def _calendars(self) -> list[Calendar]:
-        """Those that are wanted, in the order of their names.
+        """Return the selected calendars, ordered by name.
 
         Raises:
-            Misconfigured: there is none, or one is named that is not there.
+            Misconfigured: no calendar was found, or a selected one does not exist.
         """
         found = [
             one for one in await self._discovered() if not one.kinds or one.kinds & set(self.filter.kinds)
@@ -291,7 +291,7 @@ class CalDav(Connector):
         return found
 
     async def _entered(self, asked: Sequence[str]) -> tuple[str, list[Resource]]:
-        """What is at the address that hub.toml has; else where RFC 6764 says that one may ask."""
+        """Return the properties at the configured address, else at the well-known path of RFC 6764."""
         try:
             return await self._properties(self.settings.url, *asked)
         except Misconfigured:
@@ -329,12 +329,12 @@ def _is_called(calendar: Calendar, name: str) -> bool:
 
 
 def _last(url: str) -> str:
-    """The last part of an address: what a calendar is called that has no name."""
+    """Return the last part of a URL, used as the name of an unnamed calendar."""
     return unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2])
 
 
 def _places(cursor: Cursor | None) -> dict[str, Any]:
-    """By calendar, where we are in it. One that is not of ours is none."""
+    """Return the place in each calendar, by URL; empty for a foreign cursor."""
     told = (cursor or {}).get("calendars")
     if not isinstance(told, dict):
         return {}
@@ -373,7 +373,7 @@ def _each_object(base: str, resources: Sequence[Resource]) -> Iterator[_Object]:
 
 def _message(one: _Object) -> Message:
     known = one.known
-    # Named as a file of its kind would be: rules look at names, too, and nobody else may choose them.
+    # Named like an iCalendar file, because rules consider names; the hash prevents names chosen by senders.
     told = hashlib.sha256((known.uid or one.url).encode("utf-8", "replace")).hexdigest()
     return Message(
         key=message_key(None, f"caldav:{told}.ics"),

@@ -1,4 +1,4 @@
-"""Pure: one object of a calendar -> what is known of it before anybody reads it."""
+"""Metadata of a calendar object, extracted before it is read. Pure functions."""
 
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 KINDS: Final = ("VTODO", "VEVENT")
 _DONE: Final = frozenset({"COMPLETED", "CANCELLED"})
-_LEEWAY: Final = timedelta(days=1)  # a day, and a time without a zone, begin elsewhere earlier
+_LEEWAY: Final = timedelta(days=1)  # margin for all-day values and times without a zone
 _TITLE_CHARS: Final = 500
-# What the parser raises for broken input: here, or later when a broken property is looked at.
+# Exceptions of the parser for invalid input, raised at once or on access to an invalid property.
 _BROKEN: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, OSError)
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What an object says of itself.
+    """Metadata of an object.
 
     Attributes:
-        kind: empty: it is neither a to-do nor an event; ``None``: it cannot be read by rules.
-        start, end: of an event, aware UTC; ``None``: it does not say, or not in one number.
-        repeats: it has more than one day, or may have.
-        is_done: somebody has done it, or called it off.
+        kind: empty for neither a to-do nor an event; ``None`` if rules cannot read the object.
+        start, end: of an event, aware UTC; ``None`` if missing or repeated.
+        repeats: the object has several dates, or may have.
+        is_done: the object is completed or cancelled.
     """
 
     uid: str = ""
@@ -41,15 +41,15 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     is_done: bool = False
 
     def touches(self, since: datetime, until: datetime) -> bool:
-        """Whether it may have a day between two instants; a to-do always may."""
+        """Return True if the object may have a date between two instants; always for a to-do."""
         if self.kind != "VEVENT" or self.repeats or self.start is None:
             return True
-        # Reckoned on our side: theirs may be the first or the last day that there is.
+        # The margin is applied to the window, as dates near year 1 or 9999 would overflow.
         return self.start <= until + _LEEWAY and (self.end or self.start) >= since - _LEEWAY
 
 
 def look(text: str) -> Known:
-    """What *text* (iCalendar) says of its first to-do or event. Never raises."""
+    """Extract the metadata of the first to-do or event in *text* (iCalendar). Never raises."""
     import icalendar  # takes 100 ms to import: only who reads calendars pays
 
     try:

@@ -1,4 +1,4 @@
-"""What hub.toml says of a CalDAV server, and what of its calendars is read."""
+"""Settings of a CalDAV server in hub.toml, and the filter of its calendars."""
 
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ MOST_DAYS: Final = 3_650
 
 
 class CalDavSettings(ProviderSettings):
-    """``settings`` of a connector of the provider caldav."""
+    """Table ``settings`` of a connector of the provider caldav."""
 
     url: Line = Field(description="Of the server, of all calendars, or of one: https://HOST/...")
     username: Line = Field(description="As the server knows the owner; often the address.")
@@ -43,7 +43,7 @@ class CalDavSettings(ProviderSettings):
 
 
 class CalDavFilter(Filter):
-    """``filter`` of an agent that reads calendars."""
+    """Table ``filter`` of an agent that reads calendars."""
 
     calendars: Words = Field(default=(), description="By their names; none: all of them.")
     kinds: tuple[Literal["VTODO", "VEVENT"], ...] = Field(

@@ -1,4 +1,4 @@
-"""Pure: the XML of WebDAV (RFC 4918): what is asked, and what comes back, read with suspicion."""
+"""XML of WebDAV (RFC 4918): requests, and hardened parsing of answers. Pure functions."""
 
 from collections.abc import Sequence
 from html import escape
@@ -20,11 +20,11 @@ _NAMES: Final = 'xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:caldav"'
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """One ``response`` of a multistatus.
+    """Element ``response`` of a multistatus.
 
     Attributes:
-        status: its own, where it has one.
-        found: the properties that are there.
+        status: status of the whole resource, or None.
+        found: existing properties.
     """
 
     href: str
@@ -32,34 +32,34 @@ class Resource(msgspec.Struct, frozen=True):
     found: dict[str, Element]  # by name
 
     def text(self, name: str) -> str:
-        """Of a property; empty where there is none."""
+        """Return the text of a property, or an empty string."""
         element = self.found.get(name)
         return "" if element is None else (element.text or "").strip()
 
     def hrefs(self, name: str) -> list[str]:
-        """The addresses in a property."""
+        """Return the URLs in a property."""
         element = self.found.get(name)
         told = [] if element is None else element.findall(f"{DAV}href")
         return [one.text.strip() for one in told if one.text]
 
     def has(self, name: str, inner: str) -> bool:
-        """Whether the property *name* holds an element *inner*."""
+        """Return True if the property *name* contains an element *inner*."""
         element = self.found.get(name)
         return element is not None and element.find(inner) is not None
 
 
 class Multistatus(msgspec.Struct, frozen=True):
-    """An answer 207. *sync_token*: of a sync-collection report."""
+    """Answer with status 207. *sync_token*: of a sync-collection report."""
 
     resources: list[Resource]
     sync_token: str
 
 
 def read(body: bytes) -> Element:
-    """The root of a document.
+    """Parse a document and return its root.
 
     Raises:
-        Unavailable: it is cut off or no XML, defines entities, or is nested too deep.
+        Unavailable: the document is truncated or not XML, has a document type, or is nested too deep.
     """
     builder = TreeBuilder()
     depth = elements = 0
@@ -86,16 +86,16 @@ def read(body: bytes) -> Element:
     parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(body, True)
-    except (expat.ExpatError, LookupError, ValueError) as error:  # the latter of an encoding that it names
+    except (expat.ExpatError, LookupError, ValueError) as error:  # expat does not know the encoding
         raise Unavailable("the provider's answer is cut off, or no XML") from error
     return builder.close()
 
 
 def joined(base: str, href: str) -> str:
-    """The address that *href* is, told in an answer from *base*.
+    """Resolve *href* of an answer relative to *base*.
 
     Raises:
-        Unavailable: it is none.
+        Unavailable: it is not a URL.
     """
     try:
         return urljoin(base, href)
@@ -104,10 +104,10 @@ def joined(base: str, href: str) -> str:
 
 
 def multistatus(body: bytes) -> Multistatus:
-    """The resources of an answer 207.
+    """Return the resources of an answer with status 207.
 
     Raises:
-        Unavailable: it is none.
+        Unavailable: it is not a multistatus.
     """
     root = read(body)
     if root.tag != f"{DAV}multistatus":
@@ -117,7 +117,7 @@ def multistatus(body: bytes) -> Multistatus:
 
 
 def is_token_refused(body: bytes) -> bool:
-    """Whether a refusal says that the sync token is not known any more (RFC 6578, 3.2)."""
+    """Return True if an error says that the sync token is unknown (RFC 6578, 3.2)."""
     try:
         return read(body).find(f".//{DAV}valid-sync-token") is not None
     except Unavailable:
@@ -125,19 +125,19 @@ def is_token_refused(body: bytes) -> bool:
 
 
 def propfind(*names: str) -> bytes:
-    """Ask for properties, named as in ``d:getetag``."""
+    """Create a request for properties, named like ``d:getetag``."""
     return f"{_HEAD}<d:propfind {_NAMES}><d:prop>{_elements(names)}</d:prop></d:propfind>".encode()
 
 
 def sync_collection(token: str) -> bytes:
-    """Ask what has changed since *token*."""
+    """Create a request for the changes since *token*."""
     asked = f"<d:sync-token>{escape(token)}</d:sync-token><d:sync-level>1</d:sync-level>"
     prop = "<d:prop><d:getetag/></d:prop>"
     return f"{_HEAD}<d:sync-collection {_NAMES}>{asked}{prop}</d:sync-collection>".encode()
 
 
 def query(kind: str, start: str | None = None, end: str | None = None) -> bytes:
-    """Ask which objects of a *kind* there are; of events, which touch the time between two instants."""
+    """Create a request for the objects of a *kind*; for events, those between two instants."""
     span = "" if start is None else f'<c:time-range start="{start}" end="{end}"/>'
     inner = (
         f'<c:comp-filter name="VCALENDAR"><c:comp-filter name="{kind}">{span}</c:comp-filter></c:comp-filter>'
@@ -147,7 +147,7 @@ def query(kind: str, start: str | None = None, end: str | None = None) -> bytes:
 
 
 def multiget(hrefs: Sequence[str]) -> bytes:
-    """Ask for objects."""
+    """Create a request for several objects."""
     prop = "<d:prop><d:getetag/><c:calendar-data/></d:prop>"
     asked = "".join(f"<d:href>{escape(href)}</d:href>" for href in hrefs)
     return f"{_HEAD}<c:calendar-multiget {_NAMES}>{prop}{asked}</c:calendar-multiget>".encode()
@@ -163,7 +163,7 @@ def _resource(response: Element) -> Resource:
 
 
 def _status(element: Element) -> int | None:
-    """The number in ``HTTP/1.1 404 Not Found``."""
+    """Return the number in ``HTTP/1.1 404 Not Found``."""
     words = (element.findtext(f"{DAV}status") or "").split()
     return int(words[1]) if len(words) > 1 and words[1].isdecimal() and len(words[1]) == 3 else None
 

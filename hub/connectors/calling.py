@@ -1,7 +1,7 @@
-"""HTTP to a provider: only to its own addresses, with a good token, no faster than it allows, tried again.
+"""HTTP client of a provider: restricted to its addresses, authenticated, throttled, with retries.
 
-A connector asks, and gets an answer that it wants or a ``ConnectorFailure``. What a status means at its
-provider it says with a ``Judge``; what it does not judge is judged by ``general``.
+A request yields an accepted answer or a ``ConnectorFailure``. A connector's ``Judge`` interprets the statuses
+of its provider; ``general`` interprets all others.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -36,8 +36,8 @@ from protocol.json_bounds import read_json
 
 TRIES: Final = 4
 LEAST_WAIT_S: Final = 1.0
-MOST_WAIT_S: Final = 30.0  # between two tries, where nobody says how long
-PATIENCE_S: Final = 60.0  # a longer wait that is asked for ends the run, which goes on by itself later
+MOST_WAIT_S: Final = 30.0  # between two attempts without a wait requested by the provider
+PATIENCE_S: Final = 60.0  # a longer requested wait ends the run, which continues later
 MOST_ANSWER_BYTES: Final = 32 * 1024 * 1024
 
 _PASSING: Final = frozenset({408, 425, 500, 502, 503, 504})
@@ -49,7 +49,7 @@ Params = Mapping[str, str | Sequence[str]]
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a provider answered. Header names are in small letters; *at*: when it came, by our clock."""
+    """Answer of a provider. Header names are in lower case; *at*: time of arrival by the hub's clock."""
 
     status: int
     headers: Mapping[str, str]
@@ -57,10 +57,10 @@ class Answer(msgspec.Struct, frozen=True):
     at: datetime = _UNTOLD
 
     def json(self) -> Any:
-        """The body, read as JSON.
+        """Decode the body as JSON.
 
         Raises:
-            Unavailable: it is none: a page of something in between, or half an answer.
+            Unavailable: the body is not JSON: a page of an intermediary, or a truncated answer.
         """
         try:
             return read_json(self.body)
@@ -72,7 +72,7 @@ Judge = Callable[[Answer], ConnectorFailure | None]
 
 
 def general(answer: Answer) -> ConnectorFailure:
-    """What a status means where a provider has no meaning of its own for it."""
+    """Interpret a status without a provider-specific meaning."""
     status = answer.status
     if status == 401:
         return SignInNeeded("the provider does not take the sign-in any more")
@@ -80,14 +80,14 @@ def general(answer: Answer) -> ConnectorFailure:
         return PermissionMissing("the provider does not allow it")
     if status == 429:
         return ProviderBusy("the provider wants us to ask less often")
-    # A redirect is a page that something in between wants us to see: a fault, or "are you a robot".
+    # A redirect comes from an intermediary: a fault, or a captcha page.
     if status in _PASSING or status >= 500 or 300 <= status < 400:
         return Unavailable(f"the provider answered {status}")
     return Misconfigured(f"the provider does not take what it is asked: {status}")
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """The wait that ``Retry-After`` asks for, in seconds or as a date (RFC 9110, 10.2.3); never negative."""
+    """Return the wait of ``Retry-After``, in seconds or as a date (RFC 9110, 10.2.3); never negative."""
     told = headers.get("retry-after", "").strip()
     if told.isdigit():
         return float(told)
@@ -98,10 +98,10 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port of an address, as it is compared: ``https://graph.microsoft.com:443``.
+    """Return scheme, host and port of a URL in a normalized form: ``https://graph.microsoft.com:443``.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the URL is invalid.
     """
     parts = urlsplit(url)
     if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
@@ -110,11 +110,11 @@ def origin_of(url: str) -> str:
 
 
 class Caller:
-    """Asks one account's provider.
+    """HTTP client for one account at its provider.
 
     Args:
-        tokens: ``None``: the connector shows what it has by itself.
-        origins: where it may ask, as ``origin_of`` spells them; nothing goes anywhere else.
+        tokens: source of access tokens; ``None``: the connector authenticates by itself.
+        origins: allowed origins, as ``origin_of`` spells them; all other addresses are refused.
     """
 
     def __init__(
@@ -148,17 +148,18 @@ class Caller:
         accept: Collection[int] = (200,),
         wants_json: bool = False,
     ) -> Answer:
-        """The answer, of a status in *accept*.
+        """Send a request and return an answer with a status in *accept*.
 
         Args:
-            units: what it costs of the provider's quota.
-            wants_json: a 2xx that is no JSON is tried again as if it had not come.
+            units: cost of the request in the provider's quota.
+            wants_json: retry a 2xx answer that is not JSON as if it had been lost.
 
         Raises:
-            Misconfigured: *url* is not at the provider, and nothing was sent; or it is not taken there.
-            SignInNeeded, PermissionMissing, ProviderBusy, QuotaSpent, CursorLost: as it is judged.
-            MessageUnreadable: it answered more than is read of one answer.
-            Unavailable: it did not answer properly, four times.
+            Misconfigured: *url* is not at the provider, and nothing was sent; or the provider refused the
+                request.
+            SignInNeeded, PermissionMissing, ProviderBusy, QuotaSpent, CursorLost: meaning of the status.
+            MessageUnreadable: the answer exceeds the size limit.
+            Unavailable: four attempts got no proper answer.
         """
         self._check(url)
         rejected: str | None = None
@@ -172,7 +173,7 @@ class Caller:
                         return found
                     found = Unavailable("the provider's answer is cut off, or no JSON")
                 elif found.status == 401 and token is not None and rejected is None:
-                    rejected = token  # once: whoever is refused with a fresh one has to sign in again
+                    rejected = token  # once: after a refused fresh token, a person must sign in again
                     continue
                 else:
                     found = await self._judged(found)
@@ -221,7 +222,7 @@ class Caller:
         )
 
     async def _judged(self, answer: Answer) -> ConnectorFailure:
-        """What is wrong; a wait that was asked for holds up all who ask this account."""
+        """Interpret an answer as a failure; a requested wait holds all requests of this account."""
         failure = (None if self._judge is None else self._judge(answer)) or general(answer)
         if not isinstance(failure, ProviderBusy | Unavailable):
             return failure
@@ -235,13 +236,13 @@ class Caller:
         return ProviderBusy(str(failure), retry_at=now + timedelta(seconds=wait_s))
 
     async def _wait(self, failure: ConnectorFailure, attempt: int) -> None:
-        """Until the next try. Raises the failure where that is too far off."""
+        """Wait until the next attempt. Raises the failure if the wait is too long."""
         if isinstance(failure, ProviderBusy) and failure.retry_at is not None:
             wait_s = (failure.retry_at - self._clock.now()).total_seconds()
             if wait_s > PATIENCE_S:
                 raise failure
         else:
-            # Full jitter: those who were refused together do not come back together.
+            # Full jitter: clients refused together do not retry together.
             wait_s = self._chance.uniform(LEAST_WAIT_S, min(MOST_WAIT_S, 2.0**attempt))
         await self._clock.sleep(wait_s)
 

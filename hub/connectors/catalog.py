@@ -1,8 +1,8 @@
-"""Provider name -> connector: the only door of this folder for those who do not know which one they get.
+"""Catalogue of connectors by provider name: the entry point for code that needs any connector.
 
-Plug-ins of other packages come in by the entry point group ``hub.connectors`` (name -> class), and only where
-hub.toml allows them by name. Each is loaded when it is first asked for; one that cannot be is listed with
-the reason, and never keeps the hub from starting.
+Plug-ins of other packages are entry points of the group ``hub.connectors`` (name -> class), and are used only
+if hub.toml allows them by name. Each is loaded on first use; one that fails is listed with the reason and
+never prevents the hub's start.
 """
 
 from collections.abc import Collection, Iterator
@@ -29,7 +29,7 @@ BUILT_IN: Final = {
 
 
 class UnknownProvider(HubError):
-    """There is no connector of that name, or it cannot be used. *is_broken*: it is there and allowed."""
+    """Unknown or unusable connector. *is_broken*: it is installed and allowed, but cannot be loaded."""
 
     code = ErrorCode.BAD_CONNECTOR
 
@@ -40,7 +40,7 @@ class UnknownProvider(HubError):
 
 
 class Provider(msgspec.Struct, frozen=True):
-    """A provider that could be written into hub.toml. *problem*: why it cannot be used."""
+    """Provider available for hub.toml. *problem*: why it cannot be used."""
 
     name: str
     place: str
@@ -49,13 +49,13 @@ class Provider(msgspec.Struct, frozen=True):
 
 
 def find(name: str, allowed: Collection[str] = ()) -> ConnectorClass:
-    """The connector of a provider.
+    """Return the connector class of a provider.
 
     Args:
-        allowed: plug-ins that hub.toml names.
+        allowed: plug-ins that hub.toml allows.
 
     Raises:
-        UnknownProvider: there is none, it is not allowed, or it cannot be loaded.
+        UnknownProvider: the provider is unknown, not allowed, or cannot be loaded.
     """
     place = BUILT_IN.get(name)
     if place is not None:
@@ -72,7 +72,7 @@ def find(name: str, allowed: Collection[str] = ()) -> ConnectorClass:
 
 
 def providers(allowed: Collection[str] = ()) -> Iterator[Provider]:
-    """Every provider there is, by name; a plug-in that is not allowed is not loaded."""
+    """Yield every provider, by name; plug-ins that are not allowed are not loaded."""
     plugins = _plugins()
     for name, place in sorted((plugins | BUILT_IN).items()):
         try:
@@ -93,7 +93,7 @@ def _loaded(name: str, place: str) -> ConnectorClass:
     hint = "it may be of another release: update its package"
     try:
         found = getattr(import_module(module), attribute)
-    except Exception as error:  # whatever a package of others does when it is imported
+    except Exception as error:  # the import of a foreign package may raise anything
         told = f"the plug-in {name!r} cannot be loaded: {type(error).__name__}"
         raise UnknownProvider(told, hint, is_broken=True) from error
     if not (isinstance(found, type) and issubclass(found, Connector)):

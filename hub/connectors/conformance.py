@@ -1,7 +1,7 @@
-"""What a connector promises, as tests that its author runs: for plug-ins, and for our own.
+"""Test suite of the connector contract, for authors of plug-ins and for the built-in connectors.
 
-A class of tests for pytest, with the plugin of anyio. Derive from it in a test module, name the class
-``Test...``, and say how a connector of yours is opened and how something arrives where it reads::
+It is a class of tests for pytest with the plugin of anyio. Derive from it in a test module and name the class
+``Test...``. Define how a connector is opened and how a message arrives at its source::
 
     class TestRss(ConnectorConformance):
         @asynccontextmanager
@@ -29,13 +29,13 @@ _SUBJECTS: Final = ("the first", "the second", "the third")
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a connector reads.
+    """Source of a connector.
 
     Attributes:
-        open: makes a connector, as each run gets a new one.
-        arrive: lets something arrive there, with that subject; it is to be read.
-        since: before anything arrived.
-        keeps_cursors: what was settled is told by a cursor, and not by what is left.
+        open: creates a connector, as for each run.
+        arrive: delivers a message with that subject to the source.
+        since: a time before any message arrived.
+        keeps_cursors: True if a cursor records settled messages; False if settled messages are removed.
     """
 
     open: Callable[[], Connector]
@@ -45,13 +45,13 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class ConnectorConformance(ABC):
-    """The tests. *secrets*: words that no connector of yours may show."""
+    """Tests of the contract. *secrets*: strings that a connector must not reveal."""
 
     secrets: tuple[str, ...] = ()
 
     @abstractmethod
     def place(self) -> AbstractAsyncContextManager[Place]:
-        """A place of its own for one test."""
+        """Return a separate source for one test."""
 
     async def test_what_has_arrived_is_listed_with_plain_cursors_on_pages_of_bounded_size(self) -> None:
         async with self._three() as place:
@@ -60,7 +60,7 @@ class ConnectorConformance(ABC):
             for page in pages:
                 assert len(page.messages) <= PAGE_MESSAGES
                 assert len(msgspec.json.encode(page.cursor)) <= MOST_CURSOR_BYTES
-                json.dumps(page.cursor)  # plain: a day, say, is none
+                json.dumps(page.cursor)  # raises for values that are not plain JSON, such as a date
             assert not place.keeps_cursors or pages[-1].cursor is not None
 
     async def test_listed_again_a_message_has_the_same_key_and_version(self) -> None:
@@ -146,7 +146,7 @@ class ConnectorConformance(ABC):
 
     @asynccontextmanager
     async def _three(self) -> AsyncIterator[Place]:
-        """A place where three messages have arrived."""
+        """Yield a source with three messages."""
         async with self.place() as place:
             for subject in _SUBJECTS:
                 await place.arrive(subject)
@@ -163,7 +163,7 @@ async def _opened(place: Place) -> AsyncIterator[Connector]:
 
 
 async def _pages(place: Place, cursor: Cursor | None = None) -> list[Page]:
-    kept = msgspec.json.decode(msgspec.json.encode(cursor))  # as the hub keeps it
+    kept = msgspec.json.decode(msgspec.json.encode(cursor))  # as the hub stores it
     async with _opened(place) as connector, aclosing(connector.pages(kept, place.since)) as pages:
         return [page async for page in pages]
 

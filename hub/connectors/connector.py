@@ -1,12 +1,11 @@
-"""The contract between a run and a provider: a change stream in pages, each with a cursor.
+"""Contract between a run and a provider: a stream of changes in pages, each with a cursor.
 
-A **page** lists messages that are new since the last cursor, with what is known of them without reading
-them, and the cursor that is right once every message on it is settled. Whoever reads looks which of them
-are known, asks for the others (``read``), and stores the cursor when nothing of the page is open any
-more. So a connector keeps nothing between two calls, and is free to list a message again: it is told apart
-by its key.
+A **page** lists messages that are new since the last cursor, with their metadata. Its cursor is valid once
+every message of the page is settled. The run skips known messages, reads the others (``read``), and stores
+the cursor when no message of the page is open. So a connector keeps no state between two calls, and may list
+a message again: the message's key identifies it.
 
-A connector knows no storage, never sleeps by itself, never sees a refresh token, and marks nothing as read.
+A connector has no access to storage or refresh tokens, never sleeps by itself, and marks nothing as read.
 """
 
 import hashlib
@@ -28,29 +27,29 @@ from hub.connectors.throttle import Quota
 from hub.connectors.tokens import Tokens
 from hub.document import Document
 
-Cursor = dict[str, Any]  # opaque to everybody but its connector; plain JSON, at most 64 KiB
+Cursor = dict[str, Any]  # opaque to all code but its connector; plain JSON, at most 64 KiB
 API_VERSION = 1
-PAGE_MESSAGES = 100  # on one page at most: so many heads are held at once
+PAGE_MESSAGES = 100  # maximum on one page, which limits the memory for headers
 
 
 class Auth(StrEnum):
-    """How a person gives the hub access."""
+    """Method by which a person gives the hub access."""
 
     OAUTH2 = "oauth2"  # by a browser; see ``OAuth``
     PASSWORD = "password"  # or an app password
-    SECRET = "secret"  # that both sides share, and sign with
+    SECRET = "secret"  # shared by both sides, for signatures
     NONE = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
 class OAuth:
-    """Where and how a person signs in at a provider (RFC 6749, 7636, 8252, 8628).
+    """OAuth endpoints and parameters of a provider (RFC 6749, 7636, 8252, 8628).
 
     Attributes:
-        device_url: of the device grant; ``None``: the provider has none for these scopes.
-        revoke_url: ``None``: a token cannot be revoked by itself.
-        authorize: parameters that the authorize URL has beside the standard's.
-        loopback: how a redirect to this machine is spelled: ``127.0.0.1`` or ``localhost``.
+        device_url: endpoint of the device grant; ``None``: not available for these scopes.
+        revoke_url: ``None``: the provider cannot revoke a single token.
+        authorize: additional parameters of the authorize URL.
+        loopback: host of the redirect to this machine: ``127.0.0.1`` or ``localhost``.
     """
 
     authorize_url: str
@@ -63,20 +62,20 @@ class OAuth:
 
 
 class ProviderSettings(BaseModel):
-    """What hub.toml says of a provider beside its name: ``settings`` of ``[[connectors]]``."""
+    """Provider-specific settings in hub.toml: ``settings`` of ``[[connectors]]``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Whose mail it is. *email* in small letters."""
+    """Mail address with the owner's name. *email* is in lower case."""
 
     email: str
     name: str = ""
 
 
 class Attachment(msgspec.Struct, frozen=True, kw_only=True):
-    """What hangs on to a message; ``read`` alone fetches it, and only where the filter asks for it."""
+    """Attachment of a message; only ``read`` fetches it, and only if the filter asks for it."""
 
     id: str
     name: str
@@ -86,20 +85,21 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a message before it is read.
+    """Metadata of a message before it is read.
 
     Attributes:
-        key: the same whenever, from whichever folder and in whichever round it is listed: ``mid:`` and its
-            Message-ID, else the provider's own name for it; at most 1,000 characters.
-        copy: the provider's name for this copy, where anybody may send something else under the same key.
-        version: of what may change under one key (an event, a chat message that was edited); else empty.
-        place: what ``read`` finds it by; the connector's own, plain JSON.
-        received_at: by the provider's clock, aware UTC; ``None``: it does not tell.
-        sent_at: what the sender claims; never compared with a cursor.
-        is_bulk: a list, a newsletter, an automatic answer.
-        is_sent: by the owner of the mailbox.
-        link: opens it where it is at home.
-        fault: why nothing else is known of it, and ``read`` cannot read it.
+        key: identical whenever and in whichever folder the message is listed: ``mid:`` and its Message-ID,
+            else the provider's id for it; at most 1,000 characters.
+        copy: the provider's id of this copy, where senders can reuse a key for other content.
+        version: version of content that may change under one key (an event, an edited chat message); else
+            empty.
+        place: data by which ``read`` locates the message; private to the connector, plain JSON.
+        received_at: time by the provider's clock, aware UTC; ``None`` if unknown.
+        sent_at: time claimed by the sender; never compared with a cursor.
+        is_bulk: a mailing list, a newsletter or an automatic answer.
+        is_sent: sent by the owner of the mailbox.
+        link: opens the message in the provider's application.
+        fault: why the message has no other metadata, and cannot be read.
     """
 
     key: str
@@ -113,7 +113,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     subject: str = ""
     labels: tuple[str, ...] = ()
     attachments: tuple[Attachment, ...] = ()
-    headers: dict[str, str] = {}  # those that a filter may name, in small letters
+    headers: dict[str, str] = {}  # headers that a filter may name, in lower case
     thread: str | None = None
     size_bytes: int | None = None
     is_bulk: bool = False
@@ -125,21 +125,21 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def seen_key(self) -> str:
-        """Return the key in the ledger of seen messages: the copy, where there may be several."""
+        """Return the key in the ledger of seen messages; it includes the copy where several may exist."""
         return f"{self.key}\0{self.copy}" if self.copy else self.key
 
     def content_key(self, text: str) -> str:
-        """The key together with what the message says: copies of one message have it in common."""
+        """Return a key that includes a digest of the content; it is equal for equal copies of a message."""
         said = " ".join(text.split())
         return f"{self.key}\0sha256:{hashlib.sha256(said.encode('utf-8', 'replace')).hexdigest()}"
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """Messages, in the order in which they came to be, and the cursor behind them.
+    """Messages in the order of their creation, and the cursor after them.
 
     Attributes:
-        cursor: right when all messages up to here are settled; ``None``: there is no point of return here.
-        is_backfill: the stream had no cursor, or has lost it: most of these may be known.
+        cursor: valid when all messages up to here are settled; ``None``: a later run cannot resume here.
+        is_backfill: the stream started without a cursor, so that many messages may be known.
     """
 
     messages: tuple[Message, ...] = ()
@@ -148,10 +148,10 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unread(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that could not be read.
+    """Reason for a message that could not be read.
 
-    *is_gone*: it was removed meanwhile, and nothing is wrong. *is_final*: it will never be read, so
-    that no later run tries it.
+    *is_gone*: it was removed meanwhile, which is no fault. *is_final*: it can never be read, so that no later
+    run tries it again.
     """
 
     reason: str
@@ -160,17 +160,17 @@ class Unread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """Who the provider says that we are. *detail*: for people, as in "INBOX: 1,203 messages"."""
+    """Account of the hub at the provider. *detail*: for people, as in "INBOX: 1,203 messages"."""
 
     name: str
     detail: str = ""
 
 
 class Posted(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody posted to a webhook, as the inbox keeps it until it is settled."""
+    """Post to a webhook, as the inbox keeps it until it is settled."""
 
     id: str
-    key: str  # of the message that it is
+    key: str  # of the message
     received_at: datetime
     media_type: str
     event: str
@@ -178,24 +178,24 @@ class Posted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inbox(Protocol):
-    """What was posted to this connector and is not settled yet."""
+    """Inbox of a webhook: posts that are not settled yet."""
 
     async def waiting(self, after: str, most: int) -> Sequence[Posted]:
-        """The next ones, oldest first, behind the one with the id *after* (empty: from the beginning)."""
+        """Return the next *most* posts after the post with id *after*; empty *after*: from the start."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What a connector is given. It opens nothing else.
+    """Resources of a connector, which opens no others.
 
     Attributes:
-        account: what the connector is called in hub.toml, for messages to people.
-        identity: of the mailbox, where a sign-in told it: an address; else empty.
-        caller: speaks HTTP for it: addresses, tries, throttle, tokens.
-        tokens: access tokens; only of OAUTH2.
-        secret: the password or shared secret, looked up anew each time; raises ``SignInNeeded``.
-        inbox: of a webhook.
+        account: name of the connector in hub.toml, for messages to people.
+        identity: address of the mailbox, if the sign-in returned it; else empty.
+        caller: HTTP client with address checks, retries, throttle and tokens.
+        tokens: access tokens; only with OAUTH2.
+        secret: returns the password or shared secret, resolved at each call; raises ``SignInNeeded``.
+        inbox: inbox of a webhook.
     """
 
     account: str
@@ -209,76 +209,76 @@ class Context:
 
 
 class Connector(ABC):
-    """One account at a provider, as one run reads it with its filter.
+    """Connector to one account at a provider, with the filter of one run.
 
-    Made for a run and closed after it. Every method raises ``ConnectorFailure`` alone.
+    Created for a run and closed after it. All methods raise only ``ConnectorFailure``.
     """
 
     provider: ClassVar[str]
     auth: ClassVar[Auth]
     settings_model: ClassVar[type[ProviderSettings]] = ProviderSettings
     filter_model: ClassVar[type[Filter]] = Filter
-    min_interval_s: ClassVar[float] = 60.0  # between two runs that a schedule starts
-    needs_model: ClassVar[bool] = True  # whether its documents are prose
-    can_push: ClassVar[bool] = False  # whether ``wait_for_news`` does
+    min_interval_s: ClassVar[float] = 60.0  # between two runs started by a schedule
+    needs_model: ClassVar[bool] = True  # True if its documents are prose
+    can_push: ClassVar[bool] = False  # True if ``wait_for_news`` is implemented
     api_version: ClassVar[int] = API_VERSION
 
     def __init__(self, context: Context, settings: Any, filter: Any) -> None:
-        """Args: *settings* of its ``settings_model``, *filter* of its ``filter_model``."""
+        """Initialize with *settings* of its ``settings_model`` and *filter* of its ``filter_model``."""
         self.context = context
         self.settings = settings
         self.filter = filter
 
     @classmethod
     def oauth(cls, settings: Any) -> OAuth | None:
-        """How a person signs in; ``None``: not by OAuth."""
+        """Return the parameters of an OAuth sign-in, or None for other methods."""
         return None
 
     @classmethod
     def origin(cls, settings: Any) -> str:
-        """What its cursors belong to: at another server, or for another user, they are worth nothing."""
+        """Return the scope of its cursors: they are invalid at another server or for another user."""
         return cls.provider
 
     @classmethod
     def origins(cls, settings: Any) -> frozenset[str]:
-        """Where its caller may ask: scheme, host and port, as ``calling.origin_of`` spells them."""
+        """Return the origins that its caller may contact, as ``calling.origin_of`` spells them."""
         return frozenset()
 
     @classmethod
     def quota(cls, settings: Any) -> Quota:
-        """What the provider allows one account."""
+        """Return the provider's limits for one account."""
         return Quota()
 
     @staticmethod
     def judge(answer: Answer) -> ConnectorFailure | None:
-        """What a status that was not wanted means at this provider; ``None``: what it means elsewhere."""
+        """Interpret an unaccepted status at this provider; None: the general meaning applies."""
         return None
 
     @abstractmethod
     async def check(self) -> Account:
-        """Look whether it could work now; cheap, and changes nothing."""
+        """Check that the account works now; cheap and without side effects."""
 
     @abstractmethod
     def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
-        """What is new behind *cursor*; without one, what was received at or after *since*.
+        """Yield the messages after *cursor*; without a cursor, those received at or after *since*.
 
         Raises:
-            CursorLost: it is lost before the first page; asked again without one, and with another *since*.
+            CursorLost: before the first page; the caller retries without a cursor and with another *since*.
         """
 
     @abstractmethod
     def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
-        """Each of them with its text, or with why it has none; in any order, none left out.
+        """Yield each message with its text, or with the reason for a missing text; in any order.
 
         The document's ``unit_key`` is the message's key.
         """
 
     async def wait_for_news(self) -> None:
-        """Return when something may be new, at the latest after half an hour. Only where ``can_push``."""
+        """Wait until new messages may exist, for at most half an hour. Only if ``can_push``."""
         raise NotImplementedError
 
-    async def aclose(self) -> None:  # noqa: B027 - most have nothing to let go of
-        """Let go of connections. May be called twice."""
+    async def aclose(self) -> None:  # noqa: B027 - most connectors have nothing to close
+        """Close connections. May be called twice."""
 
 
 ConnectorClass = type[Connector]

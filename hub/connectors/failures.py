@@ -1,8 +1,7 @@
-"""What may go wrong at a provider, by what is to be done about it.
+"""Failures at a provider, by the action that they require.
 
-Each class is one meaning: sign in again, give a right, correct the
-settings, wait until, pay, begin anew, try again. The message is for a person, and holds neither a secret
-nor a word of a mail.
+Each class has one meaning: sign in again, grant a permission, correct the settings, wait, pay, start anew, or
+retry. The message is for a person, and contains neither secrets nor mail content.
 """
 
 from datetime import datetime
@@ -12,16 +11,16 @@ from protocol.errors import ErrorCode, HubError
 
 
 class ConnectorFailure(HubError):
-    """Root of what a connector raises on purpose."""
+    """Base of all failures that a connector raises deliberately."""
 
     code: ClassVar[ErrorCode] = ErrorCode.PROVIDER_UNAVAILABLE
 
 
 class SignInNeeded(ConnectorFailure):
-    """The provider ended the sign-in, or there was none: a person has to sign in again.
+    """Missing or ended sign-in: a person must sign in again.
 
     Attributes:
-        version: of the credential that was refused; an answer about an older one changes nothing.
+        version: version of the refused credential; a result for an older version is ignored.
     """
 
     code = ErrorCode.SIGN_IN_NEEDED
@@ -32,22 +31,22 @@ class SignInNeeded(ConnectorFailure):
 
 
 class PermissionMissing(ConnectorFailure):
-    """Signed in, and still not allowed: a scope, a licence, an administrator's rule."""
+    """Missing permission despite a sign-in: a scope, a licence, or an administrator's rule."""
 
     code = ErrorCode.PROVIDER_FORBIDDEN
 
 
 class Misconfigured(ConnectorFailure):
-    """What hub.toml says does not fit the provider: a folder that is gone, a query it does not take."""
+    """Settings in hub.toml that do not fit the provider: a deleted folder, or an invalid query."""
 
     code = ErrorCode.BAD_CONNECTOR
 
 
 class ProviderBusy(ConnectorFailure):
-    """The provider wants us to wait for so long that nobody should wait inside a run.
+    """Wait requested by the provider that is too long for a run.
 
     Attributes:
-        retry_at: aware UTC; ``None``: it did not say.
+        retry_at: aware UTC; ``None`` if the provider did not say.
     """
 
     code = ErrorCode.PROVIDER_BUSY
@@ -58,24 +57,24 @@ class ProviderBusy(ConnectorFailure):
 
 
 class QuotaSpent(ConnectorFailure):
-    """What was paid for is used up; waiting alone may not help."""
+    """Paid quota that is used up; waiting alone may not help."""
 
     code = ErrorCode.PROVIDER_QUOTA
 
 
 class CursorLost(ConnectorFailure):
-    """The provider does not know the cursor any more: the change stream begins anew, with an overlap."""
+    """Cursor that the provider has forgotten: the stream starts anew, with an overlap."""
 
     code = ErrorCode.CURSOR_LOST
 
 
 class Unavailable(ConnectorFailure):
-    """A passing error: the network, a server's fault, half an answer. Another try may help."""
+    """Transient error: the network, a server fault, or a truncated answer. A retry may help."""
 
     code = ErrorCode.PROVIDER_UNAVAILABLE
 
 
 class MessageUnreadable(ConnectorFailure):
-    """One message that cannot be read. The others can."""
+    """Message that cannot be read, unlike the others."""
 
     code = ErrorCode.MESSAGE_UNREADABLE

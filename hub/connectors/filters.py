@@ -1,7 +1,7 @@
-"""What of a mailbox an agent reads: ``filter`` of ``[[agents]]``, checked where it is written.
+"""Selection of messages that an agent reads: ``filter`` of ``[[agents]]``, validated in hub.toml.
 
-A provider adds its own fields; what it cannot ask its server for is looked at here, and what it can is
-looked at here again.
+A provider adds its own fields. All conditions are checked here, even those that the provider's server has
+applied.
 """
 
 from typing import Annotated, Final, Literal
@@ -25,7 +25,7 @@ def _pattern(written: str) -> str:
 
 
 class AttachmentFilter(BaseModel):
-    """``attachments``: their names are always told; what is in them only where it is asked for."""
+    """Table ``attachments``: names are always listed, contents are read only on request."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,7 +37,7 @@ class AttachmentFilter(BaseModel):
 
 
 class Filter(BaseModel):
-    """What every provider has."""
+    """Filter with the fields that all providers share."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

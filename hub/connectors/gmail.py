@@ -1,8 +1,8 @@
 """Gmail: a mailbox at Google, followed by its history.
 
-A message costs the same whether its head or all of it is asked for, so it is asked for once: what
-``pages`` has got, ``read`` finds here, as long as there is room. Nothing is marked as read, and requests are
-not batched (``gmail_api`` says why).
+A message has the same quota cost with or without its body, so it is fetched once: messages fetched by
+``pages`` are cached for ``read``, up to a size. Nothing is marked as read, and requests are not batched
+(``gmail_api`` explains why).
 """
 
 from collections import OrderedDict
@@ -35,8 +35,8 @@ from hub.text.kinds import MAIL
 from hub.text.letter import LetterOptions
 from hub.text.letters import read_letter
 
-_KEPT_BYTES: Final = 16 * MIB  # of answers that were got for their heads
-_CREDIBLE: Final = timedelta(days=30)  # how far what a sender claims may be from what Google saw
+_KEPT_BYTES: Final = 16 * MIB  # of answers cached from the listing
+_CREDIBLE: Final = timedelta(days=30)  # maximum difference between the sender's date and Google's
 _REMOVED: Final = Unread(reason="it was removed from the mailbox", is_gone=True)
 
 Category = Literal["promotions", "social", "forums", "updates"]
@@ -45,7 +45,7 @@ R = TypeVar("R")
 
 
 class GmailFilter(Filter):
-    """What is read of a mailbox."""
+    """Filter of a Gmail mailbox."""
 
     labels_any: Words = Field(default=(), description='Only mail with one of these labels: "INBOX", "Bills".')
     labels_none: Words = Field(default=(), description="Mail with one of these labels is left out.")
@@ -58,7 +58,7 @@ class GmailFilter(Filter):
 
 
 class Gmail(Connector):
-    """A mailbox at Google."""
+    """Mailbox at Google."""
 
     provider: ClassVar[str] = "gmail"
     auth: ClassVar[Auth] = Auth.OAUTH2
@@ -138,7 +138,7 @@ class Gmail(Connector):
             self._me = profile.email_address
 
     async def _labels(self) -> tuple[Labels, dict[str, str]]:
-        """What the filter says of labels, and what their ids are called by people."""
+        """Return the label rules of the filter, and the names of labels by id."""
         wanted = self._filter
         hidden = frozenset(f"CATEGORY_{one.upper()}" for one in wanted.exclude_categories)
         if not wanted.labels_any and not wanted.labels_none:
@@ -149,18 +149,18 @@ class Gmail(Connector):
         some, none = (
             frozenset(_id_of(name, ids) for name in n) for n in (wanted.labels_any, wanted.labels_none)
         )
-        # Who asks for a label by name wants it, even where it is one of those that are left out otherwise.
+        # A label selected by name is read, even if it is excluded by default.
         rules = Labels(any=some, none=(hidden - some) | none, sent=wanted.include_sent or "SENT" in some)
         return rules, {label.id: label.name for label in found if label.name}
 
-    # --- heads ---
+    # --- metadata ---
 
     async def _got(self, id: str) -> GmailMessage | None:
-        """A message, kept for ``read``; ``None``: it was removed after it was listed."""
+        """Fetch a message and cache it for ``read``; None if it was removed after it was listed."""
         try:
             answer = await self._api.message(id, "full")
             message = None if answer is None else read_message(answer, GmailMessage)
-        except MessageUnreadable:  # too large, say; its head is small
+        except MessageUnreadable:  # too large, for example; the metadata alone are small
             answer = await self._api.message(id, "metadata")
             return None if answer is None else read_message(answer, GmailMessage)
         if answer is None or message is None:
@@ -247,10 +247,10 @@ class Gmail(Connector):
 
 
 async def _each(items: Sequence[T], ask: Callable[[T], Awaitable[R]]) -> list[R]:
-    """What *ask* gives for each, all at once (the throttle lets so many through), in their order.
+    """Apply *ask* to all items concurrently, limited by the throttle; return results in order.
 
     Raises:
-        ConnectorFailure: the first there was; the others are left.
+        ConnectorFailure: the first failure; the other calls are cancelled.
     """
     found: dict[int, R] = {}
     failed: list[ConnectorFailure] = []
@@ -291,7 +291,7 @@ def _is_since(one: GmailMessage, after: int | None) -> bool:
 
 
 def _written_at(message: Message) -> datetime | None:
-    """What dates in it are counted from: what the sender claims, where it can be believed."""
+    """Return the reference date for dates in the text: the sender's date, if it is plausible."""
     sent, received = message.sent_at, message.received_at
     if sent is not None and received is not None and abs(sent - received) > _CREDIBLE:
         return received

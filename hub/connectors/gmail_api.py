@@ -1,7 +1,7 @@
-"""Gmail's API, as far as it is used: where it is, what its calls cost, what its errors mean.
+"""Client of Gmail's API: addresses, quota costs of calls, and meanings of errors.
 
-Batches of requests are not used: each request in one counts in full, at most four of an account may be
-under way at once, and a batch of more is answered "too many concurrent requests".
+Batches of requests are not used. Each request in a batch has its full cost, and an account may have at most
+four concurrent requests; a larger batch fails with "too many concurrent requests".
 """
 
 import re
@@ -29,14 +29,14 @@ from hub.outbound.rules import is_this_machine
 from protocol.json_bounds import read_json
 
 SCOPE: Final = "https://www.googleapis.com/auth/gmail.readonly"
-AT_ONCE: Final = 4  # that one user may have under way
+AT_ONCE: Final = 4  # concurrent requests of one user
 GET_UNITS: Final = 20.0
 LIST_UNITS: Final = 5.0
 HISTORY_UNITS: Final = 2.0
 SMALL_UNITS: Final = 1.0  # profile, labels
-LISTED: Final = 500  # ids on one page, the most there can be
+LISTED: Final = 500  # ids on one page, the maximum
 
-_PACIFIC: Final = ZoneInfo("America/Los_Angeles")  # where Google's day ends
+_PACIFIC: Final = ZoneInfo("America/Los_Angeles")  # time zone of Google's quota day
 _RETRY_AT: Final = re.compile(r"[Rr]etry after (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)")
 _BUSY: Final = frozenset(
     {
@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 
 class GmailSettings(ProviderSettings):
-    """Where Google is."""
+    """Addresses and quota of Google."""
 
     base_url: str = Field(default="https://gmail.googleapis.com", description="Of Gmail's API.")
     authorize_url: str = Field(
@@ -88,19 +88,19 @@ class GmailSettings(ProviderSettings):
         return value.rstrip("/")
 
     def oauth(self) -> OAuth:
-        """How a person signs in. There is no device grant: Google refuses it for every scope of Gmail."""
+        """Return the OAuth parameters. Google refuses the device grant for every scope of Gmail."""
         return OAuth(
             authorize_url=self.authorize_url,
             token_url=self.token_url,
             revoke_url=self.revoke_url,
             scopes=(SCOPE,),
-            # Without these two there is no refresh token, or only at the very first time.
+            # Without these two, Google issues no refresh token, or only for the very first sign-in.
             authorize=(("access_type", "offline"), ("prompt", "consent")),
         )
 
 
 class Ref(msgspec.Struct, frozen=True, rename="camel"):
-    """A message as a list names it. *label_ids*: ``None``: it does not tell."""
+    """Message in a list. *label_ids*: ``None`` if not included."""
 
     id: str
     label_ids: tuple[str, ...] | None = None
@@ -146,14 +146,14 @@ class _Content(msgspec.Struct, frozen=True):
 
 
 class Api:
-    """Asks Gmail, for the user whom the token is of."""
+    """Client of Gmail for the user of the access token."""
 
     def __init__(self, caller: Caller, base_url: str) -> None:
         self._caller = caller
         self._base = f"{base_url}/gmail/v1/users/me"
 
     async def profile(self) -> Profile | None:
-        """Whose mailbox it is, and its newest history id; ``None``: this server does not tell."""
+        """Return the user's address and newest history id, or None if the server does not support it."""
         answer = await self._ask("profile", accept=(200, 404, 501), units=SMALL_UNITS)
         return _read(answer, Profile) if answer.status == 200 else None
 
@@ -161,7 +161,7 @@ class Api:
         return _read(await self._ask("labels", units=SMALL_UNITS), _Labels).labels
 
     async def listed(self, *, q: str = "", labels: Sequence[str] = (), most: int | None = None) -> list[Ref]:
-        """Messages that fit *q* and have all of *labels*, newest first; spam and trash apart."""
+        """List messages that match *q* and have all of *labels*, newest first, without spam and trash."""
         found: list[Ref] = []
         params: dict[str, str | Sequence[str]] = {"maxResults": str(min(most or LISTED, LISTED))}
         params |= ({"q": q} if q else {}) | ({"labelIds": list(labels)} if labels else {})
@@ -173,7 +173,7 @@ class Api:
             params["pageToken"] = page.next_page_token
 
     async def history(self, start: str, token: str | None) -> HistoryPage | None:
-        """What was added behind *start*; ``None``: Gmail does not know so far back any more."""
+        """Return the additions after *start*, or None if Gmail's history does not reach back so far."""
         params: dict[str, str | Sequence[str]] = {
             "startHistoryId": start,
             "historyTypes": "messageAdded",
@@ -185,13 +185,13 @@ class Api:
         return _read(answer, HistoryPage) if answer.status == 200 else None
 
     async def message(self, id: str, form: str) -> Answer | None:
-        """One message in the *form* full, metadata or minimal; ``None``: it was removed."""
+        """Fetch a message in the *form* full, metadata or minimal; None if it was removed."""
         path = f"messages/{quote(id, safe='')}"
         answer = await self._ask(path, params={"format": form}, accept=(200, 404), units=GET_UNITS)
         return answer if answer.status == 200 else None
 
     async def attachment(self, message: str, id: str) -> str | None:
-        """What hangs on to a message, in base64url; ``None``: it was removed."""
+        """Fetch an attachment in base64url; None if it was removed."""
         path = f"messages/{quote(message, safe='')}/attachments/{quote(id, safe='')}"
         answer = await self._ask(path, accept=(200, 404), units=GET_UNITS)
         return _read(answer, _Content).data if answer.status == 200 else None
@@ -211,7 +211,7 @@ class Api:
 
 
 def judge(answer: Answer) -> ConnectorFailure | None:
-    """What Google's errors mean, by their reasons; ``None``: no more than their status says."""
+    """Interpret an error by its reasons; None: the general meaning of its status applies."""
     reasons, told = _said(answer)
     if reasons & _DAILY:
         return ProviderBusy("Google's quota of this day is used up", retry_at=next_midnight(answer.at))
@@ -243,13 +243,13 @@ def judge(answer: Answer) -> ConnectorFailure | None:
 
 
 def next_midnight(now: datetime) -> datetime:
-    """When Google's day ends (Pacific time), in UTC."""
+    """Return the end of Google's current quota day (Pacific time), in UTC."""
     day = now.astimezone(_PACIFIC).date() + timedelta(days=1)
     return datetime.combine(day, time(), _PACIFIC).astimezone(UTC)
 
 
 def read_message(answer: Answer, kind: type[T]) -> T:
-    """One message. Raises MessageUnreadable: it is not of the shape that Gmail documents."""
+    """Decode one message. Raises MessageUnreadable if it has an undocumented structure."""
     try:
         return msgspec.json.decode(answer.body, type=kind, strict=False)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -264,7 +264,7 @@ def _read(answer: Answer, kind: type[T]) -> T:
 
 
 def _said(answer: Answer) -> tuple[frozenset[str], str]:
-    """The reasons that an error names, in small letters, and its text: for times in it, never for people."""
+    """Return an error's reasons in lower case, and its text, which may name a time to wait for."""
     try:
         error = read_json(answer.body)["error"]
         message = str(error.get("message") or "")

@@ -1,7 +1,7 @@
-"""A message of Gmail, taken apart: what its head says, which parts are its words, what hangs on to it.
+"""Structure of a Gmail message: headers, bodies and attachments.
 
-Gmail turns the words into UTF-8 and leaves the old charset in their header; large parts are not in the
-message, and are asked for by an id that is good for this one answer.
+Gmail converts bodies to UTF-8, but keeps the old charset in their headers. Large parts are not included; they
+are fetched by an id that is valid only for this answer.
 """
 
 import base64
@@ -20,7 +20,7 @@ from hub.text.kinds import HTML, MAIL, PLAIN
 from hub.text.letter import MOST_BYTES, MOST_DEPTH, MOST_PARTS, Body, Enclosure, Letter, LetterOptions
 
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([^\"';\s]+)", re.IGNORECASE)
-_MOST_MAILS: Final = 3  # inside one another
+_MOST_MAILS: Final = 3  # nested in each other
 _GONE: Final = "it could not be had from Gmail"
 
 
@@ -36,7 +36,7 @@ class PartBody(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Part(msgspec.Struct, frozen=True, rename="camel"):
-    """A part as Gmail gives it; *filename* is decoded."""
+    """Part in Gmail's format; *filename* is decoded."""
 
     part_id: str = ""
     mime_type: str = ""
@@ -59,7 +59,7 @@ class Part(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class GmailMessage(msgspec.Struct, frozen=True, rename="camel"):
-    """A message in the form full or metadata. *internal_date*: when it was received, epoch ms."""
+    """Message in the form full or metadata. *internal_date*: time of receipt, epoch milliseconds."""
 
     id: str
     thread_id: str = ""
@@ -74,7 +74,7 @@ class GmailMessage(msgspec.Struct, frozen=True, rename="camel"):
 
 @dataclass
 class Sorted:
-    """Parts by what they are: the mail's own words, files that hang on to it, mails inside it."""
+    """Parts of a mail by role: bodies, attached files, and attached mails."""
 
     bodies: list[Part] = field(default_factory=list)
     files: list[Part] = field(default_factory=list)
@@ -83,7 +83,7 @@ class Sorted:
 
 
 def sort(payload: Part) -> Sorted:
-    """The parts of a mail, in their order; those of the mails inside it are left inside."""
+    """Sort the parts of a mail by role, in order; parts of attached mails are not included."""
     found = Sorted()
     todo: list[tuple[Part, int, bool]] = [(payload, 0, True)]
     seen = 0
@@ -107,7 +107,7 @@ def sort(payload: Part) -> Sorted:
 
 
 def attachments(payload: Part) -> tuple[Attachment, ...]:
-    """What a message names of what hangs on to it."""
+    """Return the metadata of a message's attachments."""
     parted = sort(payload)
     return tuple(
         Attachment(
@@ -122,7 +122,7 @@ def attachments(payload: Part) -> tuple[Attachment, ...]:
 
 
 def to_fetch(payload: Part, options: LetterOptions, depth: int = 0) -> Iterator[str]:
-    """Ids of the parts that have to be asked for: large words, and files that are wanted."""
+    """Yield the ids of parts to fetch: large bodies, and selected attachments."""
     parted = sort(payload)
     for part in parted.bodies:
         if part.body.attachment_id and not part.body.data and part.body.size <= MOST_BYTES:
@@ -138,10 +138,10 @@ def to_fetch(payload: Part, options: LetterOptions, depth: int = 0) -> Iterator[
 def letter_of(
     payload: Part, options: LetterOptions, fetched: Mapping[str, str | None], depth: int = 0
 ) -> Letter:
-    """The mail, for its text to be made of.
+    """Convert a message to a letter.
 
     Args:
-        fetched: parts that were asked for, by their ids: base64url; ``None``: it was not to be had.
+        fetched: fetched parts in base64url by id; ``None`` for a part that could not be fetched.
     """
     parted = sort(payload)
     bodies = []
@@ -165,13 +165,13 @@ def letter_of(
         headers=[(one.name, one.value) for one in payload.headers],
         bodies=tuple(bodies),
         enclosures=tuple(enclosures),
-        are_alternatives=False,  # of several ways to say the same, one was chosen above
+        are_alternatives=False,  # one of the alternatives was chosen above
         notes=tuple(parted.notes),
     )
 
 
 def fingerprint(letter: Letter) -> str:
-    """SHA-256 (hex) of what a mail says: Gmail's ids of its parts are others each time."""
+    """Return the SHA-256 (hex) of a mail's content; Gmail's part ids differ between answers."""
     digest = hashlib.sha256()
     for name, value in letter.headers if not isinstance(letter.headers, Mapping) else letter.headers.items():
         if name.lower() in ("subject", "message-id", "date", "from"):
@@ -184,7 +184,7 @@ def fingerprint(letter: Letter) -> str:
 
 
 def _chosen(part: Part) -> tuple[Part, ...]:
-    """Of several ways to say the same: plain words if there are any, else the richest."""
+    """Choose among alternatives: non-empty plain text, else the richest."""
     for one in part.parts:
         if (
             one.kind == PLAIN
@@ -239,7 +239,7 @@ def _data(part: Part, fetched: Mapping[str, str | None]) -> bytes | None:
 
 
 def _undone(data: str) -> bytes | None:
-    """Base64url, with or without its padding."""
+    """Decode base64url, with or without padding; None if it is invalid."""
     try:
         return base64.urlsafe_b64decode(data.rstrip("=") + "=" * (-len(data.rstrip("=")) % 4))
     except (binascii.Error, ValueError):

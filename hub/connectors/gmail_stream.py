@@ -1,12 +1,10 @@
-"""What is new in a Gmail mailbox: ids in the order in which they came, with the cursor behind each chunk.
+"""New messages of a Gmail mailbox: ids in order of arrival, with a cursor after each chunk.
 
-Without a cursor the mailbox is **back-filled**: its history id is noted first, then all ids of the time
-wanted are listed, and read oldest first; then the **history** is followed from the id that was noted. So
-what arrives in between is told twice, and never missed. History ids are opaque: they are compared with
-nothing.
+Without a cursor, the mailbox is **back-filled**: its history id is recorded first, then all ids of the
+requested time are listed and read, oldest first. Then the **history** is followed from the recorded id. So
+messages that arrive in between are listed twice, but never missed. History ids are opaque and never compared.
 
-What a filter leaves out by labels is left out here, before it costs anything: a list is a hundredth of
-the price of the messages on it.
+Messages excluded by labels are removed here, because listing costs a hundredth of reading.
 """
 
 from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
@@ -20,24 +18,24 @@ from hub.connectors.connector import Cursor
 from hub.connectors.failures import CursorLost, Unavailable
 from hub.connectors.gmail_api import Api, Record, Ref, read_message
 
-CHUNK: Final = 50  # messages on one page of ours
-_REMEMBERED: Final = 10  # ids that say how far a back-fill has come: any of them may be removed meanwhile
+CHUNK: Final = 50  # messages on one page of the connector
+_REMEMBERED: Final = 10  # ids that mark a back-fill's progress: any of them may be removed meanwhile
 DAY_S: Final = 86_400
-INDEXED_S: Final = 600  # so long after it has come, a message may still be missing in a search
+INDEXED_S: Final = 600  # delay after which a new message is certainly indexed for search
 _POINTS: Final = 12
-_ASKED: Final = 5  # messages, for their history ids
+_ASKED: Final = 5  # messages queried for their history ids
 NEVER: Final = frozenset(("SPAM", "TRASH", "DRAFT", "CHAT"))
 
 
 class Labels(msgspec.Struct, frozen=True):
-    """What a filter says of labels, by their ids. *sent*: the owner's own mail is wanted, too."""
+    """Label rules of a filter, by label ids. *sent*: include the owner's own mail."""
 
     any: frozenset[str] = frozenset()
     none: frozenset[str] = frozenset()
     sent: bool = False
 
     def want(self, labels: Collection[str]) -> bool:
-        """Whether a message with these labels is wanted."""
+        """Return True if the filter selects a message with these labels."""
         return (
             not NEVER.intersection(labels)
             and not self.none.intersection(labels)
@@ -47,19 +45,19 @@ class Labels(msgspec.Struct, frozen=True):
 
 
 def is_own(labels: Collection[str]) -> bool:
-    """Sent by the owner, and not to themselves: a note to oneself is in the inbox, too."""
+    """Return True if the owner sent the message to others: a note to oneself is in the inbox, too."""
     return "SENT" in labels and "INBOX" not in labels
 
 
 class Point(msgspec.Struct, frozen=True, array_like=True):
-    """A history id, and when it was taken (epoch seconds)."""
+    """History id with the time of its retrieval (epoch seconds)."""
 
     history_id: str
     at: int
 
 
 class Backfill(msgspec.Struct, frozen=True):
-    """A list that is being read. *after*: epoch ms; *done_to*: the last ids that were read of it."""
+    """Progress of a back-fill. *after*: epoch milliseconds; *done_to*: last ids that were read."""
 
     h0: str | None
     at: int
@@ -68,7 +66,7 @@ class Backfill(msgspec.Struct, frozen=True):
 
 
 class _State(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The cursor. *behind*: older points; a search is asked again from one of them (``_begin``)."""
+    """Decoded cursor. *behind*: older points, from which a search is repeated (``_begin``)."""
 
     backfill: Backfill | None = None
     history_id: str | None = None
@@ -77,7 +75,7 @@ class _State(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A chunk. *after*: epoch ms; what was received before is not wanted."""
+    """Chunk of ids. *after*: epoch milliseconds; older messages are skipped."""
 
     ids: tuple[str, ...]
     cursor: Cursor | None
@@ -86,7 +84,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Stream:
-    """One mailbox, as one filter reads it. *q*: a search in Gmail's own words; empty: none."""
+    """Stream of one mailbox with one filter. *q*: a Gmail search; may be empty."""
 
     def __init__(self, api: Api, clock: Clock, labels: Labels, q: str = "") -> None:
         self._api = api
@@ -95,10 +93,10 @@ class Stream:
         self._q = f"({q})" if " OR " in q else q
 
     async def steps(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Step]:
-        """All that is new; it ends when there is nothing more.
+        """Yield all new messages in chunks.
 
         Raises:
-            CursorLost: Gmail's history does not reach so far back.
+            CursorLost: Gmail's history does not reach back far enough.
         """
         state = _state(cursor)
         now = int(self._clock.now().timestamp())
@@ -116,15 +114,15 @@ class Stream:
             yield step
 
     async def _newest(self) -> str | None:
-        """The mailbox's history id; where nobody tells it, the largest of its newest messages.
+        """Return the mailbox's history id, else the largest of its newest messages.
 
-        ``None``: there are none yet.
+        None: the mailbox is empty.
         """
         profile = await self._api.profile()
         if profile is not None and profile.history_id is not None:
             return str(profile.history_id)
         told = [await self._history_id(ref.id) for ref in await self._api.listed(most=_ASKED)]
-        # One that is too small only means that some are told twice.
+        # An id that is too small only causes duplicates.
         return max((one for one in told if one), key=lambda one: (len(one), one), default=None)
 
     async def _history_id(self, id: str) -> str | None:
@@ -133,8 +131,8 @@ class Stream:
         return str(told) if told else None
 
     async def _backfill(self, begun: Backfill) -> AsyncGenerator[Step]:
-        # A second earlier: whether after: takes the second itself is nowhere said. The exact time is looked
-        # at in each message.
+        # One second earlier, as Gmail does not document whether after: includes the second itself. The exact
+        # time is checked in each message.
         listed = await self._search(begun.after // 1_000 - 1)
         ids = _behind(listed, begun.done_to)
         done = begun.done_to
@@ -148,7 +146,7 @@ class Stream:
             yield Step((), msgspec.to_builtins(_State(history_id=begun.h0, at=begun.at)), is_backfill=True)
 
     async def _search(self, after_s: int) -> list[str]:
-        """Ids of what the filter wants, oldest first."""
+        """Return the ids of messages that the filter selects, oldest first."""
         q = f"after:{after_s} {self._q}".rstrip()
         when = f"after:{after_s}"
         listed = await self._api.listed(q=q)
@@ -176,16 +174,14 @@ class Stream:
             if page is None:
                 if token is None:
                     raise CursorLost("Gmail's history does not reach back so far any more")
-                raise Unavailable(
-                    "Gmail lost its place in a list"
-                )  # the next run begins where this one came to
+                raise Unavailable("Gmail lost its place in a list")  # the next run resumes here
             if page.history:
                 told = None
             elif token is None and page.history_id is not None:
-                told = str(page.history_id)  # nothing at all has come: so far there is nothing
+                told = str(page.history_id)  # an empty history so far
             async for ids, at in self._chunks(page.history, begin):
                 reached = at
-                # In a search, what was passed is looked at once more: there is no way back to here.
+                # With a search, messages already passed are checked again, as this point cannot be resumed.
                 cursor = None if self._q else msgspec.to_builtins(_State(history_id=at, at=begin.at))
                 yield Step(ids, cursor)
             token = page.next_page_token
@@ -195,7 +191,7 @@ class Stream:
         yield Step((), msgspec.to_builtins(_State(history_id=told or reached, at=now, behind=behind)))
 
     def _begin(self, points: Sequence[Point], now: int) -> Point:
-        """Where the history is read from: with a search, from where all is indexed by now."""
+        """Return the start of the history: with a search, a point whose messages are all indexed."""
         if not self._q:
             return points[-1]
         return next((one for one in reversed(points) if one.at <= now - INDEXED_S), points[0])
@@ -209,7 +205,7 @@ class Stream:
     async def _chunks(
         self, records: Sequence[Record], begin: Point
     ) -> AsyncGenerator[tuple[tuple[str, ...], str]]:
-        """Ids that are wanted, and the id of the last record that they are from."""
+        """Yield selected ids in chunks, each with the id of the last history record in it."""
         wanted = [
             [one.message for one in record.messages_added if self._may_want(one.message)]
             for record in records
@@ -231,7 +227,7 @@ class Stream:
 
 
 def _state(cursor: Cursor | None) -> _State:
-    """Raises CursorLost: it is none of ours."""
+    """Decode the cursor. Raises CursorLost if it is foreign."""
     if cursor is None:
         return _State()
     try:
@@ -244,7 +240,7 @@ def _state(cursor: Cursor | None) -> _State:
 
 
 def _behind(ids: Sequence[str], done: Sequence[str]) -> Sequence[str]:
-    """What is left of a list, behind the last that was done; all of it where none of those is there."""
+    """Return the ids after the last one in *done*; all of them if none is found."""
     places = [at for at, id in enumerate(ids) if id in set(done)]
     return ids[max(places) + 1 :] if places else ids
 

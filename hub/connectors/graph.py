@@ -1,8 +1,8 @@
-"""Microsoft Graph, as Outlook and Teams are read through it: where it is, its pages, what its errors mean.
+"""Client of Microsoft Graph, shared by Outlook and Teams: addresses, pages, and meanings of errors.
 
-Not every request may go where an answer points to: a link to another origin is refused before anything
-is sent (the caller's rule), for the bearer token would go with it. Batches of requests (``$batch``) are not
-used: each request in one counts, and four at once are all that a mailbox takes.
+A link to another origin in an answer is refused before anything is sent (the caller's rule), because the
+bearer token would go along. Batches of requests (``$batch``) are not used: each request in a batch counts,
+and a mailbox permits only four concurrent requests.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ from hub.connectors.mime import header_text
 from hub.outbound.rules import is_this_machine
 from protocol.json_bounds import read_json
 
-MOST_LINK_CHARS: Final = 3_000  # they are kept in the cursor
+MOST_LINK_CHARS: Final = 3_000  # links are stored in the cursor
 T = TypeVar("T")
 _SAFE: Final = "$,:()/'"
 
@@ -55,7 +55,7 @@ _NO_MAILBOX: Final = frozenset(
 
 
 class GraphSettings(ProviderSettings):
-    """Where Microsoft is, and whose account it is."""
+    """Addresses of Microsoft, and the account's tenant."""
 
     tenant: str = Field(
         default="common",
@@ -86,7 +86,7 @@ class GraphSettings(ProviderSettings):
         return value.rstrip("/")
 
     def oauth(self, *scopes: str) -> OAuth:
-        """How a person signs in, for *scopes* and for as long as it lasts."""
+        """Return the OAuth parameters for *scopes*, with a refresh token."""
         base = f"{self.login_url}/{self.tenant}/oauth2/v2.0"
         return OAuth(
             authorize_url=f"{base}/authorize",
@@ -99,7 +99,7 @@ class GraphSettings(ProviderSettings):
 
 
 class Person(msgspec.Struct, frozen=True):
-    """Who is signed in. *addresses* in small letters."""
+    """Signed-in person. *addresses* are in lower case."""
 
     id: str
     name: str
@@ -107,7 +107,7 @@ class Person(msgspec.Struct, frozen=True):
 
 
 class GraphPage(msgspec.Struct, frozen=True):
-    """One page of a list. *delta*: it is the last one, and what is new later is found there."""
+    """Page of a list. *delta*: link for later changes, on the last page only."""
 
     items: tuple[dict[str, Any], ...]
     next: str | None
@@ -115,7 +115,7 @@ class GraphPage(msgspec.Struct, frozen=True):
 
 
 class Graph:
-    """Asks Graph. *prefer* goes with every request, those by a link from an answer included."""
+    """Client of Graph. *prefer* is sent with every request, including those by a link from an answer."""
 
     def __init__(self, caller: Caller, base_url: str, *, prefer: Sequence[str] = ()) -> None:
         self._caller = caller
@@ -123,21 +123,21 @@ class Graph:
         self._headers = {"Accept": "application/json"} | ({"Prefer": ", ".join(prefer)} if prefer else {})
 
     def url(self, *path: str, query: Mapping[str, str] | None = None) -> str:
-        """An address: each step of *path* is quoted, for ids have slashes and signs in them."""
+        """Create a URL; each segment of *path* is quoted, because ids contain slashes and other signs."""
         whole = "/".join([self._base_url, *(quote(step, safe="$:@") for step in path)])
         return f"{whole}?{urlencode(query, safe=_SAFE, quote_via=quote)}" if query else whole
 
     async def ask(
         self, url: str, *, accept: Sequence[int] = (200,), wants_json: bool = True, is_stream: bool = False
     ) -> Answer:
-        """One answer.
+        """Send a GET request and return the answer.
 
         Args:
-            is_stream: *url* has a state behind it that may be forgotten.
+            is_stream: *url* refers to a sync state that Microsoft may forget.
 
         Raises:
-            CursorLost: it is; only of a stream.
-            ConnectorFailure: as it is judged.
+            CursorLost: the sync state is lost; only of a stream.
+            ConnectorFailure: any other failure.
         """
         try:
             return await self._caller.ask(
@@ -149,17 +149,17 @@ class Graph:
             raise Unavailable("Microsoft Graph says that it forgot what nobody asked it to keep") from lost
 
     async def get(self, url: str, *, is_stream: bool = False) -> dict[str, Any]:
-        """One thing. Raises as ``ask``."""
+        """Fetch one object. Raises as ``ask``."""
         told = (await self.ask(url, is_stream=is_stream)).json()
         if not isinstance(told, dict):
             raise Unavailable("Microsoft Graph answered something else than was asked for")
         return told
 
     async def page(self, url: str, *, is_stream: bool = False) -> GraphPage:
-        """A page of a list.
+        """Fetch one page of a list.
 
         Raises:
-            Misconfigured: it leads to another host; nothing is sent there.
+            Misconfigured: the answer links to another host; nothing is sent there.
             ConnectorFailure: as ``ask``.
         """
         told = await self.get(url, is_stream=is_stream)
@@ -172,7 +172,7 @@ class Graph:
         return GraphPage(tuple(item for item in items if isinstance(item, dict)), on, end)
 
     def _link(self, told: dict[str, Any], name: str) -> str | None:
-        """A link, which is looked at before it comes into a cursor: there it would be in the way for ever."""
+        """Return a link of an answer, checked first, since a bad link in a cursor would fail forever."""
         link = told.get(name)
         if link is None:
             return None
@@ -187,7 +187,7 @@ class Graph:
         return link
 
     async def me(self) -> Person:
-        """Who is signed in."""
+        """Return the signed-in person."""
         told = await self.get(self.url("me", query={"$select": "id,displayName,mail,userPrincipalName"}))
         found = [told.get("mail"), told.get("userPrincipalName")]
         addresses = [one.lower() for one in found if isinstance(one, str) and one]
@@ -196,7 +196,7 @@ class Graph:
 
 
 async def gather(asks: Sequence[Callable[[], Awaitable[T]]], at_once: int) -> list[T | ConnectorFailure]:
-    """What each of *asks* gives, or what it failed with, in their order."""
+    """Run *asks* concurrently and return their results or failures in order."""
     found: dict[int, T | ConnectorFailure] = {}
     places = anyio.Semaphore(at_once)
 
@@ -214,7 +214,7 @@ async def gather(asks: Sequence[Callable[[], Awaitable[T]]], at_once: int) -> li
 
 
 def judge(answer: Answer) -> ConnectorFailure | None:
-    """What an error of Graph means; ``None``: no more than its status does."""
+    """Interpret an error of Graph; None: the general meaning of its status applies."""
     codes = codes_of(answer)
     if codes & _LOST or answer.status == 410:
         return CursorLost("Microsoft does not know any more how far we were")
@@ -246,14 +246,14 @@ def judge(answer: Answer) -> ConnectorFailure | None:
 
 
 def codes_of(answer: Answer) -> frozenset[str]:
-    """The error's code and those inside it, in small letters."""
+    """Return an error's code and the nested codes, in lower case."""
     try:
         told = read_json(answer.body)
     except msgspec.DecodeError:
         return frozenset()
     found = set()
     error = told.get("error") if isinstance(told, dict) else None
-    for _ in range(8):  # they are nested, never so deeply
+    for _ in range(8):  # bounds the nesting, which is less deep in practice
         if not isinstance(error, dict):
             break
         found.add(str(error.get("code") or "").lower())
@@ -262,12 +262,12 @@ def codes_of(answer: Answer) -> frozenset[str]:
 
 
 def spell_time(at: datetime) -> str:
-    """As Graph's filters want it: UTC, whole seconds, the one that *at* is in."""
+    """Format a time for Graph's filters: UTC, truncated to whole seconds."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def read_time(told: object) -> datetime | None:
-    """A time that Graph told, aware UTC; ``None``: it is none."""
+    """Parse a time of Graph, aware UTC; None if it is invalid."""
     if not isinstance(told, str):
         return None
     try:
@@ -277,7 +277,7 @@ def read_time(told: object) -> datetime | None:
 
 
 def read_address(told: object) -> Address | None:
-    """Graph's ``recipient``."""
+    """Parse Graph's ``recipient``."""
     inner = told.get("emailAddress") if isinstance(told, dict) else None
     if not isinstance(inner, dict):
         return None
@@ -286,11 +286,11 @@ def read_address(told: object) -> Address | None:
 
 
 def text_field(told: Mapping[str, Any], name: str) -> str:
-    """A text on one line; empty where there is none."""
+    """Return a text on one line, or an empty string."""
     value = told.get(name)
     return header_text(value) if isinstance(value, str) else ""
 
 
 def web_link(told: object) -> str | None:
-    """An address that a browser may be sent to."""
+    """Return a link that is safe to open in a browser, or None."""
     return told if isinstance(told, str) and told.startswith("https://") and len(told) <= 4_000 else None

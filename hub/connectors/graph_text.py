@@ -1,4 +1,4 @@
-"""The text of a message that Graph gave. What is new in a mail Microsoft says itself, and it is believed."""
+"""Text of a message from Graph. Microsoft's own separation of a mail's new text is used."""
 
 import re
 from datetime import datetime
@@ -11,13 +11,13 @@ from hub.connectors.filters import Filter
 from hub.text.letter import Letter, LetterOptions, LetterText
 from hub.text.letters import read_letter
 
-READERS: Final = 2  # threads that make text of one account's mail
+READERS: Final = 2  # threads that convert one account's mail
 _MB: Final = 1024 * 1024
 _WORD: Final = re.compile(r"\S+")
 
 
 class Reading:
-    """Makes text of what one filter wants of a message, beside the event loop."""
+    """Converter of messages for one filter, in worker threads."""
 
     def __init__(self, wanted: Filter) -> None:
         self.options = LetterOptions(
@@ -30,7 +30,7 @@ class Reading:
         self._limiter = CapacityLimiter(READERS)
 
     async def text(self, letter: Letter) -> LetterText:
-        """Its text. Raises NotConvertible."""
+        """Convert a letter to text. Raises NotConvertible."""
 
         def work() -> LetterText:
             return read_letter(letter, self.options, check=from_thread.check_cancelled)
@@ -39,9 +39,10 @@ class Reading:
 
 
 def with_marks(whole: str, new: str) -> str:
-    """*whole* with every line marked as quoted that stands below *new*, its beginning.
+    """Mark every line of *whole* after its beginning *new* as quoted.
 
-    As it is where it does not begin so: then its own lines have to tell.
+    If *whole* does not begin with *new*, it is returned unchanged: other rules must detect the quotation
+    then.
     """
     end = 0
     words = _WORD.finditer(whole)
@@ -59,5 +60,5 @@ def with_marks(whole: str, new: str) -> str:
 
 
 def header_date(at: datetime | None) -> str:
-    """A date as a mail's head has it; empty where it is not known."""
+    """Format a date for a mail header; empty if it is unknown."""
     return "" if at is None else format_datetime(at)

@@ -1,8 +1,8 @@
-"""Mailboxes over IMAP, of any server.
+"""Mailboxes over IMAP, on any server.
 
-A folder is a stream of growing numbers (UIDs) for as long as its UIDVALIDITY stays; the cursor has both for
-each folder. Nothing is ever marked as read: folders are opened with EXAMINE, and looked at with PEEK. A
-folder that was made anew begins anew, from a day before it was last looked at, and leaves the others alone.
+A folder is a stream of growing numbers (UIDs) while its UIDVALIDITY stays the same; the cursor has both for
+each folder. Nothing is ever marked as read: folders are opened with EXAMINE, and read with PEEK. A recreated
+folder is read again from a day before its last reading; the other folders are not affected.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ from hub.connectors.imap_wire import Answer, Wire
 from hub.connectors.mime import NEEDED, Head, message_key, mid_link, read_head
 from hub.document import Document
 
-IDLE_S: Final = 28 * 60.0  # servers may hang up after 29 minutes (RFC 2177)
+IDLE_S: Final = 28 * 60.0  # servers may disconnect after 29 minutes (RFC 2177)
 _INBOX: Final = "INBOX"
 _WHOLE_HEAD: Final = b"(UID BODY.PEEK[HEADER])"
 _IMPORTANT_FLAGS: Final = (r"\flagged", "$important")
@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 
 class Imap(Connector):
-    """One account. One connection, and one who uses it at a time."""
+    """Account at an IMAP server, with one connection for one user at a time."""
 
     provider = "imap"
     auth = Auth.PASSWORD
@@ -72,20 +72,20 @@ class Imap(Connector):
         self._line = line or Line(self.settings, context)
         self._heads = _asked(self.filter)
         self._options = options_of(self.filter)
-        self._waited_at: int | None = None  # UIDNEXT of the first folder when news were last waited for
+        self._waited_at: int | None = None  # UIDNEXT of the first folder at the last wait for news
 
     @classmethod
     def oauth(cls, settings: ImapSettings) -> OAuth | None:
-        """Where a person signs in, with ``auth = "xoauth2"``."""
+        """Return the OAuth parameters if ``auth = "xoauth2"``, else None."""
         return settings.sign_in()
 
     @classmethod
     def origin(cls, settings: ImapSettings) -> str:
-        """A server's cursors are worth nothing at another, or for another user."""
+        """Return the scope of its cursors: they are invalid at another server or for another user."""
         return f"imap://{settings.username}@{settings.host.lower()}:{settings.at_port}"
 
     async def check(self) -> Account:
-        """Sign in, and look into each folder."""
+        """Sign in and examine each folder."""
         told = []
         for name, _ in await self._folders():
             look = await self._line.look(name)
@@ -93,7 +93,7 @@ class Imap(Connector):
         return Account(name=self.context.identity or self.settings.username, detail=", ".join(told))
 
     async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
-        """What is new, folder by folder."""
+        """Yield new messages, folder by folder."""
         states = _known(cursor)
         folders = await self._folders()
         states = {name: states[name] for name, _ in folders if name in states}
@@ -107,7 +107,7 @@ class Imap(Connector):
                     messages = await self._list(name, look, found, is_sent=is_sent)
                     if segment.moves:
                         states[name] = round.behind(segment, found)
-                    # Before the first page of all that may be stored there is no point of return.
+                    # Until the first page of a resumable segment, the cursor cannot be stored.
                     yield Page(
                         messages=messages,
                         cursor=_cursor(states) if segment.moves else None,
@@ -117,7 +117,7 @@ class Imap(Connector):
             yield Page(cursor=_cursor(states))
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
-        """Their texts, folder by folder; of mails with the same parts in one command."""
+        """Yield the documents of messages, folder by folder; mails with equal parts are fetched together."""
         by_folder: dict[tuple[str, int], dict[int, tuple[Message, Place]]] = {}
         for message in messages:
             if message.fault:
@@ -139,10 +139,10 @@ class Imap(Connector):
                     yield message, await self._line.apart(partial(self._document, message, at, got.get(uid)))
 
     async def wait_for_news(self) -> None:
-        """Wait in the first folder (IDLE). At once where mail came since this connector last waited.
+        """Wait in the first folder (IDLE). Return at once if mail came since the previous wait.
 
         Raises:
-            NotImplementedError: the server does not push.
+            NotImplementedError: the server does not support IDLE.
         """
         name = (await self._folders())[0][0]
         await self._line.open()
@@ -156,11 +156,11 @@ class Imap(Connector):
         await self._line.wait(IDLE_S)
 
     async def aclose(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         await self._line.aclose()
 
     async def _folders(self) -> list[tuple[str, bool]]:
-        """Those that are read, and whether what lies there was sent by the owner."""
+        """Return the selected folders, each with True if it contains the owner's sent mail."""
         names = [_INBOX if name.upper() == _INBOX else name for name in self.filter.folders]
         if names == [_INBOX] and not self.filter.special_use:
             return [(_INBOX, False)]
@@ -174,7 +174,7 @@ class Imap(Connector):
         return [(name, name in sent) for name in dict.fromkeys(names)]
 
     async def _found(self, name: str, look: Look, segment: Segment) -> AsyncGenerator[Found]:
-        """The numbers of a segment's messages, a page's worth at a time; at least once."""
+        """Yield the numbers of a segment's messages page by page; at least one page."""
         for window in segment.windows():
             words = search_words(window, self.filter)
             if words is None:
@@ -219,7 +219,7 @@ class Imap(Connector):
         fetch: Callable[[Wire, Sequence[int]], Mapping[int, T]],
         faulty: Callable[[int, str], T],
     ) -> Mapping[int, T]:
-        """Fetch messages; where the answer is too long, halves of them, down to the one that makes it so."""
+        """Fetch messages; if the answer is too long, fetch halves, to isolate the message that causes it."""
         await self._line.enter(name, uidvalidity)
         try:
             return await self._line.work(lambda wire: fetch(wire, uids))
@@ -231,7 +231,7 @@ class Imap(Connector):
         return {**first, **await self._in_halves(name, uidvalidity, uids[half:], fetch, faulty)}
 
     def _is_wanted(self, one: Fetched, head: Head, since: datetime | None) -> bool:
-        """What the server was not asked, or answers only roughly."""
+        """Check conditions that the server was not asked for, or applies only roughly."""
         if since is not None and one.received_at is not None and one.received_at < since:
             return False
         if _GONE in one.flags or not one.flags.isdisjoint(flag.lower() for flag in self.filter.flags_none):
@@ -281,7 +281,7 @@ def _bodies(orders: Sequence[Order], wire: Wire, uids: Sequence[int]) -> dict[in
 
 
 def _faulty(folder: str, look: Look, uid: int, fault: str) -> Message:
-    """A message of which no more is known than where it lies, and why."""
+    """Return a message with only its place and the fault."""
     return Message(
         key=message_key(None, f"imap:{folder}/{look.uidvalidity}/{uid}"),
         place=place(folder, look.uidvalidity, uid, ()),
@@ -327,7 +327,7 @@ def _cursor(states: dict[str, Known]) -> Cursor:
 
 
 def _fallback(one: Fetched, whole: Fetched | None) -> str:
-    """A name for a mail without Message-ID, the same in whichever folder: by its head and its size."""
+    """Return a key for a mail without Message-ID, by header and size; it is equal in all folders."""
     digest = hashlib.sha256(whole.sections.get("HEADER", b"") if whole else b"")
     at = one.received_at or datetime.fromtimestamp(0, UTC)
     digest.update(f"\0{one.size}\0{at.isoformat()}".encode())
@@ -339,10 +339,10 @@ def _search(wire: Wire, words: Sequence[bytes]) -> Answer:
 
 
 def _searched(answer: Answer, window: Segment) -> list[int]:
-    """The numbers, sorted."""
+    """Return the sorted numbers of an answer to SEARCH."""
     found: set[int] = set()
     for pieces in answer.named(b"SEARCH"):
-        words = pieces[0].partition(b"(")[0].split()  # behind it stands a MODSEQ
+        words = pieces[0].partition(b"(")[0].split()  # a MODSEQ may follow in parentheses
         if not all(word.isdigit() for word in words):
             raise Unavailable("the server's answer cannot be understood")
         found.update(map(int, words))

@@ -1,7 +1,6 @@
-"""The words of mails over IMAP: which parts are fetched, and how they become a document.
+"""Bodies of mails over IMAP: selection of the parts to fetch, and conversion to a document.
 
-Fetched are the parts that are text, no more of them than is ever read, and what hangs on to a mail only
-where the filter asks for it.
+Text parts are fetched up to the length that is ever read, attachments only if the filter asks for them.
 """
 
 import hashlib
@@ -26,18 +25,18 @@ from hub.text.letter_mail import letter_of_mail, looks_tame
 from hub.text.letters import read_letter
 from hub.text.mime import undone
 
-# Of one part as it is encoded: what the text of a mail may have (64 KiB, of a page 1 MiB), in base64.
+# Of one encoded part: the maximum text of a mail (64 KiB, for a page 1 MiB), in base64.
 _MOST_TEXT_BYTES: Final = 96 * 1024
 _MOST_PAGE_BYTES: Final = 1408 * 1024
-_MOST_MAIL_BYTES: Final = 512 * 1024  # of a mail that hangs on to it
+_MOST_MAIL_BYTES: Final = 512 * 1024  # of an attached mail
 _MOST_NAMED: Final = 50  # attachments of one mail
 _ROUND_BYTES: Final = 8 * MIB  # held at once
-_OF_FOUR: Final = 0.73  # of the octets of base64, its line ends among them: the file
-_CREDIBLE: Final = timedelta(days=30)  # how far what a sender claims may be from what the server saw
+_OF_FOUR: Final = 0.73  # ratio of a file's size to its base64 form with line ends
+_CREDIBLE: Final = timedelta(days=30)  # maximum difference between the sender's date and the server's
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
-    """Where a message lies, and what of it is fetched: plain JSON when it is in a ``Message``."""
+    """Location of a message and its parts to fetch; plain JSON inside a ``Message``."""
 
     folder: str
     uidvalidity: int
@@ -47,29 +46,29 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
 
 
 def place(folder: str, uidvalidity: int, uid: int, parts: Sequence[Part]) -> Any:
-    """A message's ``place``."""
+    """Create a message's ``place``."""
     return msgspec.to_builtins(Place(folder, uidvalidity, uid, chosen(parts), attached(parts)[:_MOST_NAMED]))
 
 
 def place_of(message: Message) -> Place:
-    """It, taken back. Raises msgspec.ValidationError."""
+    """Decode a message's ``place``. Raises msgspec.ValidationError."""
     return msgspec.convert(message.place, Place)
 
 
 class Order(msgspec.Struct, frozen=True):
-    """One FETCH: messages that have the same parts."""
+    """Single FETCH for messages with equal parts."""
 
     parts: tuple[Part, ...]
     uids: tuple[int, ...]
 
     def words(self) -> list[bytes]:
-        """What follows UID FETCH."""
+        """Return the arguments of UID FETCH."""
         wanted = b" ".join(_section(part) for part in self.parts)
         return [set_of(self.uids), b"(UID %b)" % wanted if wanted else b"(UID)"]
 
 
 def options_of(filter: Filter) -> LetterOptions:
-    """What is wanted of each mail."""
+    """Return the options for the conversion of mails."""
     return LetterOptions(
         quoted=filter.quoted,
         max_chars=filter.max_chars,
@@ -80,7 +79,7 @@ def options_of(filter: Filter) -> LetterOptions:
 
 
 def rounds(places: Sequence[Place], options: LetterOptions) -> Iterator[list[Order]]:
-    """What is fetched in one round trip each, so that no more is held at once than is good."""
+    """Yield the FETCH commands of each round trip, so that the answers of a round fit the memory limit."""
     alike: dict[tuple[Part, ...], list[int]] = {}
     held = 0
     for at in places:
@@ -97,19 +96,19 @@ def rounds(places: Sequence[Place], options: LetterOptions) -> Iterator[list[Ord
 
 
 def document(message: Message, at: Place, sections: Mapping[str, bytes], options: LetterOptions) -> Document:
-    """The document of a message. In a worker thread only: a large one may take seconds.
+    """Convert a message to a document. Only in a worker thread: a large mail may take seconds.
 
     Args:
-        sections: what was fetched of it, by the numbers of its parts.
+        sections: fetched content by part number.
 
     Raises:
-        NotConvertible: there is nothing to be read; it says why.
+        NotConvertible: the mail cannot be converted; the message says why.
     """
     letter = Letter(
         headers=_headers(message),
         bodies=tuple(_body(part, sections[part.number]) for part in _ways(at.texts, sections)),
         enclosures=tuple(_enclosure(part, sections, options) for part in at.files),
-        are_alternatives=False,  # one way of each was taken
+        are_alternatives=False,  # one part of each alternative was chosen
     )
     made = read_letter(letter, options, check=from_thread.check_cancelled)
     return Document(
@@ -125,7 +124,7 @@ def document(message: Message, at: Place, sections: Mapping[str, bytes], options
 
 
 def _wanted_files(at: Place, options: LetterOptions) -> tuple[Part, ...]:
-    """What hangs on to a message and is read; mails inside it always, for they are part of what was sent."""
+    """Return the attachments to read; attached mails always, as they are part of the message."""
     return tuple(part for part in at.files if part.media_type == MAIL or _is_wanted(part, options))
 
 
@@ -142,7 +141,7 @@ def _orders(alike: dict[tuple[Part, ...], list[int]]) -> list[Order]:
 
 
 def _as_asked(part: Part) -> Part:
-    """Parts that are asked for in the same words are the same."""
+    """Return a part in the form that makes equal requests equal."""
     return Part(part.number, "", size=_most(part))
 
 
@@ -159,7 +158,7 @@ def _most(part: Part) -> int:
 
 
 def _ways(texts: Sequence[Part], sections: Mapping[str, bytes]) -> Iterator[Part]:
-    """Of several ways to say the same the plain one, if it says anything; else the page."""
+    """Choose among alternatives: non-empty plain text, else the page."""
     there = [part for part in texts if part.number in sections]
     plain = {part.way for part in there if part.media_type == PLAIN and sections[part.number].strip()}
     pages = {part.way for part in there if part.media_type == HTML}
@@ -212,7 +211,7 @@ def _shown(address: Address) -> str:
 
 
 def _written_at(message: Message) -> datetime | None:
-    """What dates in it are counted from: what the sender claims, where it can be believed."""
+    """Return the reference date for dates in the text: the sender's date, if it is plausible."""
     sent, received = message.sent_at, message.received_at
     if sent is not None and received is not None and abs(sent - received) > _CREDIBLE:
         return received
@@ -220,7 +219,7 @@ def _written_at(message: Message) -> datetime | None:
 
 
 def _fingerprint(message: Message, at: Place, sections: Mapping[str, bytes]) -> str:
-    """Of what it says, whatever folder it lies in."""
+    """Return a digest of the content, independent of the folder."""
     digest = hashlib.sha256(message.subject.encode("utf-8", "replace"))
     for part in at.texts:
         digest.update(b"\1" + sections.get(part.number, b""))

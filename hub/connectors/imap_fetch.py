@@ -1,10 +1,10 @@
-"""Asking for many messages at once, and for one of them alone where the server cannot show it.
+"""Fetching of many messages at once, and individually after a failure.
 
-What cannot be understood of an answer is one message's fault: those that are missing are asked for alone,
-so that the one is known by its UID and the others are read.
+An answer that cannot be parsed is usually the fault of one message: missing messages are fetched
+individually, so that this one is identified by its UID and the others are read.
 
-A message that was removed meanwhile is left out of the answer, or shown with nothing in it that one time
-(dovecot: NIL, and ``EXPUNGEISSUED``); who is asked for it again by itself leaves it out.
+A message removed meanwhile is missing in the answer, or has only NIL sections once (dovecot, with
+``EXPUNGEISSUED``); an individual repetition omits it.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from hub.connectors.imap_wire import Answer, Wire
 from hub.connectors.imap_words import set_of
 
 _GONE: Final = "EXPUNGEISSUED"
-_AT_ONCE: Final = 25  # messages in one FETCH of heads
+_AT_ONCE: Final = 25  # messages in one FETCH of headers
 
 
 def fetch_all(wire: Wire, uids: Sequence[int], asked: bytes) -> dict[int, Fetched]:
-    """What the server tells of them; those that are gone are not in it, one that it cannot show is bare."""
+    """Fetch messages by UID; removed ones are omitted, and one that the server cannot show is empty."""
     found: dict[int, Fetched] = {}
     doubtful: list[int] = []
-    # In a few commands, all sent at once: one answer is understood while the server makes the next.
+    # Several commands are sent at once: one answer is parsed while the server prepares the next.
     parts = [uids[at : at + _AT_ONCE] for at in range(0, len(uids), _AT_ONCE)]
     tags = [wire.send(b"UID", b"FETCH", set_of(part), asked) for part in parts]
     for part, tag in zip(parts, tags, strict=True):
@@ -39,12 +39,14 @@ def fetch_all(wire: Wire, uids: Sequence[int], asked: bytes) -> dict[int, Fetche
 
 
 def fetch_bodies(wire: Wire, orders: Sequence[Order]) -> dict[int, Fetched | str]:
-    """By UID: what was fetched, or why it could not be. All orders are sent before the first is answered."""
+    """Fetch bodies by UID; a string is the reason of a failure. All commands are sent before the first
+    answer.
+    """
     found: dict[int, Fetched] = {}
     tags = [wire.send(b"UID", b"FETCH", *order.words()) for order in orders]
     answers = [wire.finish(tag, may_refuse=True) for tag in tags]
     fault = ""
-    for answer in answers:  # what belongs to one order may come while another is answered
+    for answer in answers:  # data of one command may arrive with the answer to another
         fault = _take(answer, {uid for order in orders for uid in order.uids}, found) or fault
     told: dict[int, Fetched | str] = {**found}
     for order, answer in zip(orders, answers, strict=True):
@@ -56,13 +58,13 @@ def fetch_bodies(wire: Wire, orders: Sequence[Order]) -> dict[int, Fetched | str
 
 
 def _doubtful(answer: Answer, uids: Sequence[int], found: dict[int, Fetched], fault: str) -> list[int]:
-    """Those that have to be asked for alone: others are there, or are gone."""
+    """Return the UIDs to fetch individually, because they are incomplete, or missing without an explanation."""
     is_missing = bool(fault) or (answer.status != "OK" and answer.code != _GONE)
     return [uid for uid in uids if (not found[uid].is_whole if uid in found else is_missing)]
 
 
 def _alone(wire: Wire, uid: int, asked: bytes) -> Fetched | str | None:
-    """One message; or why the server cannot show it; ``None``: it is gone."""
+    """Fetch one message; return a string if the server cannot show it, None if it was removed."""
     answer = wire.finish(wire.send(b"UID", b"FETCH", b"%d" % uid, asked), may_refuse=True)
     found: dict[int, Fetched] = {}
     fault = _take(answer, {uid}, found)
@@ -74,9 +76,10 @@ def _alone(wire: Wire, uid: int, asked: bytes) -> Fetched | str | None:
 
 
 def _take(answer: Answer, uids: set[int], found: dict[int, Fetched]) -> str:
-    """Take what was asked for: a server may also tell of flags that somebody else changes.
+    """Collect the requested messages; a server may also report flags changed by other clients.
 
-    Returns why one of them could not be understood; empty: all were.
+    Returns:
+        why a message could not be parsed; empty if all could.
     """
     fault = ""
     for one in fetched(answer):

@@ -1,7 +1,7 @@
-"""The line to an IMAP server: opened and signed in when it is needed, kept off the event loop.
+"""Connection to an IMAP server for async code: opened and authenticated on demand, used in a thread.
 
-Who waits here can be cancelled at any time, also when the server hangs: the connection is then cut, and the
-thread that waits for it ends by itself. Whatever goes wrong is raised as a ``ConnectorFailure``.
+A wait can be cancelled at any time, even if the server hangs: the connection is then cut, which ends the
+waiting thread. All failures are raised as ``ConnectorFailure``.
 """
 
 import base64
@@ -32,8 +32,8 @@ from hub.connectors.imap_words import folder_name, folder_word, quoted
 
 CONNECT_TIMEOUT_S: Final = 10.0
 SILENCE_TIMEOUT_S: Final = 60.0  # of the server inside a command
-WORK_TIMEOUT_S: Final = 300.0  # of one piece of work: a server may also send drop by drop
-_STALE_S: Final = 20.0  # unused for so long: servers and firewalls may have let go of it
+WORK_TIMEOUT_S: Final = 300.0  # of one operation: a server may also send very slowly
+_STALE_S: Final = 20.0  # idle time after which servers or firewalls may have dropped the connection
 _SHOWN_FOLDERS: Final = 20
 _THREADS: Final = 1
 _STATUS_WORD: Final = re.compile(r"(?i)(temporar|try again|unavailable|internal|too many|in use)")
@@ -42,18 +42,18 @@ T = TypeVar("T")
 
 
 class AnswerTooLong(Unavailable):
-    """The server said more at once than the hub takes: ask for less."""
+    """Answer longer than the hub's limit: less must be requested."""
 
 
 class Folder(msgspec.Struct, frozen=True):
-    """A folder as LIST tells it: *flags* in small letters, ``\\sent`` and such among them."""
+    """Folder in LIST; *flags* in lower case, including ``\\sent`` and other special uses."""
 
     name: str
     flags: frozenset[str]
 
 
 class Look(msgspec.Struct, frozen=True):
-    """What STATUS tells. *modseq*: ``None`` where the server does not say (CONDSTORE)."""
+    """Data of STATUS. *modseq*: ``None`` without CONDSTORE."""
 
     uidvalidity: int
     uidnext: int
@@ -62,7 +62,7 @@ class Look(msgspec.Struct, frozen=True):
 
 
 class Line:
-    """One connection at a time, for one who asks at a time."""
+    """Connection for one user at a time, reopened on demand."""
 
     def __init__(
         self, settings: ImapSettings, context: Context, *, silence_timeout_s: float = SILENCE_TIMEOUT_S
@@ -73,15 +73,15 @@ class Line:
         self._threads = CapacityLimiter(_THREADS)
         self._wire: Wire | None = None
         self._used_at = 0.0
-        self._folder: tuple[str, int] | None = None  # the one that is open, and its UIDVALIDITY
+        self._folder: tuple[str, int] | None = None  # selected folder with its UIDVALIDITY
 
     @property
     def offers(self) -> frozenset[str]:
-        """What the server said it can, in capitals; nothing before the line was open."""
+        """Server's capabilities, in upper case; empty before the connection is open."""
         return frozenset() if self._wire is None else self._wire.capabilities
 
     async def open(self) -> None:
-        """Be signed in; nothing where it is so already."""
+        """Connect and sign in, unless already done."""
         if self._wire is not None and self._context.clock.monotonic() - self._used_at > _STALE_S:
             try:
                 await self._do(self._wire, lambda wire: wire.command(b"NOOP"))
@@ -92,10 +92,10 @@ class Line:
             self._used_at = self._context.clock.monotonic()
 
     async def work(self, work: Callable[[Wire], T], *, timeout_s: float | None = WORK_TIMEOUT_S) -> T:
-        """Do something with the wire, in a thread.
+        """Run an operation on the wire in a thread.
 
         Args:
-            timeout_s: ``None``: without limit, and the server may be silent.
+            timeout_s: ``None``: no limit, and the server may be silent.
         """
         await self.open()
         assert self._wire is not None
@@ -105,11 +105,11 @@ class Line:
             raise failure_of(refused, "the server refused what it was asked") from refused
 
     async def apart(self, work: Callable[[], T]) -> T:
-        """Do something in the line's thread that has nothing to do with the wire, and may take a while."""
+        """Run a long operation without the wire in the connection's thread."""
         return await to_thread.run_sync(work, limiter=self._threads)
 
     async def look(self, name: str) -> Look:
-        """The cheap look into a folder."""
+        """Return the status of a folder without opening it."""
         await self.open()
         asked = b"(UIDVALIDITY UIDNEXT MESSAGES%b)" % (
             b" HIGHESTMODSEQ" if "CONDSTORE" in self.offers else b""
@@ -132,10 +132,10 @@ class Line:
         raise Unavailable("the server's answer cannot be understood")
 
     async def enter(self, name: str, uidvalidity: int) -> None:
-        """Have a folder open, to be looked at only.
+        """Open a folder read-only.
 
         Raises:
-            Unavailable: it is another folder by now, under the same name.
+            Unavailable: the folder was recreated under the same name.
         """
         await self.open()
         if self._folder is None or self._folder[0] != name:
@@ -148,7 +148,7 @@ class Line:
             raise Unavailable(f"the folder {name} was made anew while it was read")
 
     async def folders(self) -> list[Folder]:
-        """All of the account."""
+        """Return all folders of the account."""
         await self.open()
         words = [b"LIST", b'""', b'"*"']
         if "SPECIAL-USE" in self.offers and "LIST-EXTENDED" in self.offers:
@@ -165,10 +165,10 @@ class Line:
         return found
 
     async def wait(self, seconds: float) -> bool:
-        """Wait in the folder that is open until the server tells of a change (RFC 2177).
+        """Wait in the open folder until the server reports a change (RFC 2177).
 
         Returns:
-            False: the time is up; the line is then closed.
+            False if the time is up; the connection is then closed.
         """
         with anyio.move_on_after(seconds):
             await self.work(_idle, timeout_s=None)
@@ -177,13 +177,13 @@ class Line:
         return False
 
     async def aclose(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
         wire, self._wire, self._folder = self._wire, None, None
         if wire is not None:
             wire.leave()
 
     async def _next(self, name: str, uidvalidity: int) -> int:
-        """The number behind the last message, from a server that does not tell UIDNEXT."""
+        """Return the next UID from a server that does not report UIDNEXT."""
         await self.enter(name, uidvalidity)
         answer = await self.work(lambda wire: wire.command(b"UID", b"SEARCH", b"UID", b"*"))
         found = (word for pieces in answer.named(b"SEARCH") for word in pieces[0].split() if word.isdigit())
@@ -197,7 +197,7 @@ class Line:
             await self._explain(name, refused)
 
     async def _explain(self, name: str, refused: Refused) -> NoReturn:
-        """Why a folder cannot be opened, where it is the folder's fault."""
+        """Raise a failure that explains why a folder cannot be opened, if the folder is at fault."""
         there = [folder for folder in await self.folders() if r"\nonexistent" not in folder.flags]
         names = [folder.name for folder in there]
         if any(folder.name == name and r"\noselect" in folder.flags for folder in there):
@@ -213,7 +213,7 @@ class Line:
     async def _do(
         self, wire: Wire, work: Callable[[Wire], T], *, timeout_s: float | None = WORK_TIMEOUT_S
     ) -> T:
-        """Raises ``Refused``, and ``Unavailable`` when the line is lost; it is closed then."""
+        """Run an operation. Raises ``Refused``, or ``Unavailable`` if the connection is lost and closed."""
         is_done = False
         try:
             with anyio.fail_after(timeout_s):
@@ -229,19 +229,19 @@ class Line:
             raise
         except TooLong as error:
             raise AnswerTooLong(str(error)) from error
-        except (Lost, OSError, TimeoutError) as error:  # TimeoutError is one of them: said for the reader
+        except (Lost, OSError, TimeoutError) as error:  # TimeoutError is an OSError; listed for clarity
             raise Unavailable(f"{self._settings.host}: {_why(error)}") from error
         finally:
             if not is_done:
                 self._drop(wire)
 
     def _drop(self, wire: Wire) -> None:
-        wire.leave()  # frees the thread that waits for the server, if one does
+        wire.leave()  # also ends a thread that waits for the server
         if wire is self._wire:
             self._wire = self._folder = None
 
     async def _signed_in(self) -> Wire:
-        """A wire behind its sign-in. A token that is refused is changed for another, once."""
+        """Connect and sign in. A refused token is replaced by another one, once."""
         if self._settings.auth == "password":
             if self._context.secret is None:
                 raise SignInNeeded(f"{self._context.account} has no password: add secret to hub.toml")
@@ -283,7 +283,7 @@ class Line:
             return wire
 
         try:
-            # The greeting, and TLS, may take the connection's time each.
+            # The TCP connection, TLS and the greeting may each take the timeout.
             with anyio.fail_after(3 * CONNECT_TIMEOUT_S):
                 return await to_thread.run_sync(connect, abandon_on_cancel=True, limiter=self._threads)
         except ssl.SSLCertVerificationError as error:
@@ -301,7 +301,7 @@ class Line:
 
 
 def failure_of(refused: Refused, what: str) -> ConnectorFailure:
-    """What a NO means (RFC 5530), where it was no sign-in."""
+    """Interpret a NO (RFC 5530) to a command other than a sign-in."""
     match refused.code:
         case "AUTHENTICATIONFAILED" | "EXPIRED":
             return SignInNeeded(f"{what} [{refused.code}]")
@@ -320,7 +320,7 @@ def failure_of(refused: Refused, what: str) -> ConnectorFailure:
 
 
 def _sign_in_failure(refused: Refused, settings: ImapSettings) -> ConnectorFailure:
-    # The server's own words are not passed on: some repeat what they were sent.
+    # The server's text is not passed on: some servers repeat the credentials.
     what = f"{settings.host} does not let {settings.username} in"
     if refused.code in ("", "ALERT"):
         if refused.status == "BAD":
@@ -377,7 +377,7 @@ def _idle(wire: Wire) -> None:
 
 
 def _understood(pieces: Sequence[bytes]) -> list[Value]:
-    """What a whole answer says. Raises Unavailable."""
+    """Parse a complete answer. Raises Unavailable."""
     try:
         return values(pieces)
     except Lost as error:

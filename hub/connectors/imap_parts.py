@@ -1,7 +1,7 @@
-"""What FETCH tells of a message: its numbers, its head, and the tree of its parts. Pure.
+"""Parsing of FETCH answers: numbers, headers, and the tree of parts. Pure functions.
 
-A part is named as BODY[...] wants it ("1.2"); which of them are the mail's own words, and which hang on
-to it, is decided from the tree alone, so that nothing else has to be fetched.
+A part is named as in BODY[...] ("1.2"). Bodies and attachments are distinguished by the tree alone, so that
+nothing else must be fetched.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,10 +17,10 @@ from hub.connectors.imap_wire import Answer, Lost, Value, values
 from hub.connectors.imap_words import internal_date
 from hub.connectors.mime import header_text
 
-MOST_PARTS: Final = 100  # looked at in one mail
+MOST_PARTS: Final = 100  # examined in one mail
 _MOST_DEPTH: Final = 20
 _MOST_NAME_CHARS: Final = 120
-# Plain words of fewer octets may be none, or only say that there is a page to look at.
+# Shorter plain text may be empty, or only point to the page.
 _TOO_FEW: Final = 200
 _NOTHING: Final[list[Value]] = [None] * 7
 PLAIN: Final = "text/plain"
@@ -28,7 +28,7 @@ HTML: Final = "text/html"
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
-    """One part without parts. *size* in octets, as it is encoded."""
+    """Leaf of the tree of parts. *size*: octets in encoded form."""
 
     number: str
     media_type: str
@@ -37,16 +37,16 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     size: int = 0
     name: str = ""
     is_attached: bool = False
-    way: int = 0  # parts with the same number that is not 0 are ways to say the same
+    way: int = 0  # parts with the same non-zero number are alternatives
 
 
 class Fetched(msgspec.Struct, frozen=True):
-    """What one FETCH said of one message.
+    """Data of one message in a FETCH answer.
 
     Attributes:
-        sections: by what stands in the brackets of BODY[...].
-        is_whole: no section was NIL.
-        fault: why nothing else is known of it: what the server says of it cannot be understood.
+        sections: content by the name in the brackets of BODY[...].
+        is_whole: True if no section was NIL.
+        fault: parse error, because of which no other data are known.
     """
 
     uid: int
@@ -59,13 +59,13 @@ class Fetched(msgspec.Struct, frozen=True):
     fault: str = ""
 
 
-UNKNOWN: Final = 0  # in the place of a UID: no message has it (RFC 9051, 2.3.1.1)
+UNKNOWN: Final = 0  # in place of a UID: no message has it (RFC 9051, 2.3.1.1)
 
 
 def fetched(answer: Answer) -> Iterator[Fetched]:
-    """Messages of an answer that name their UID; what else a server tells in between is left out.
+    """Yield the messages of an answer that have a UID; other data of the server are skipped.
 
-    One that cannot be understood is a fault of ``UNKNOWN``: a sender decides what stands in it.
+    A parse error yields ``UNKNOWN`` with a fault, because senders control the content.
     """
     for pieces in answer.untagged:
         if b" FETCH (" not in pieces[0][:24].upper():
@@ -108,16 +108,17 @@ def _one(items: list[Value]) -> Fetched | None:
 
 
 def parts_of(structure: list[Value]) -> tuple[Part, ...]:
-    """The leaves of a BODYSTRUCTURE in their order; those beyond the limits are left out."""
+    """Return the leaves of a BODYSTRUCTURE in order, up to the limits."""
     found: list[Part] = []
     _walk(structure, "", 0, 0, found)
     return tuple(found)
 
 
 def chosen(parts: Sequence[Part]) -> tuple[Part, ...]:
-    """Those that are the mail's own words: of several ways to say the same, the plain one.
+    """Return the bodies of a mail: of alternatives, only the plain text.
 
-    Where that is so short that it may be empty, all ways are chosen, and the text decides.
+    If the plain text is so short that it may be empty, all alternatives are chosen, to decide by their
+    content.
     """
     words = [part for part in parts if _is_words(part)]
     plain = {part.way for part in words if part.way and part.media_type == PLAIN and part.size >= _TOO_FEW}
@@ -125,7 +126,7 @@ def chosen(parts: Sequence[Part]) -> tuple[Part, ...]:
 
 
 def attached(parts: Sequence[Part]) -> tuple[Part, ...]:
-    """Those that hang on to it."""
+    """Return the attachments of a mail."""
     return tuple(part for part in parts if not _is_words(part))
 
 
@@ -144,18 +145,18 @@ def _walk(body: list[Value], number: str, way: int, depth: int, found: list[Part
     inner = [part for part in body if isinstance(part, list)]
     subtype = next((_text(part).lower() for part in body if not isinstance(part, list)), "")
     if subtype == "alternative":
-        way = len(found) + 1  # no other has it
+        way = len(found) + 1  # unique number
     for at, part in enumerate(_leading_lists(body, inner), 1):
         _walk(part, f"{number}.{at}" if number else str(at), way, depth + 1, found)
 
 
 def _leading_lists(body: list[Value], inner: list[list[Value]]) -> list[list[Value]]:
-    """The parts of a multipart: the lists before its subtype; those behind it are parameters."""
+    """Return the parts of a multipart: the lists before its subtype; later lists are parameters."""
     many = next((at for at, part in enumerate(body) if not isinstance(part, list)), len(body))
     return inner[:many]
 
 
-@lru_cache(maxsize=1_024)  # nearly all parts are one of a few kinds
+@lru_cache(maxsize=1_024)  # nearly all parts are of a few types
 def _kind(kind: bytes, subtype: bytes) -> str:
     return f"{_text(kind)}/{_text(subtype)}".lower()[:100]
 
@@ -199,7 +200,7 @@ def _parameters(given: Value) -> dict[str, str]:
 
 
 def _name(parameters: dict[str, str], wanted: str) -> str:
-    """A file's name, however it is encoded (RFC 2231, RFC 2047)."""
+    """Return a file's name, decoded (RFC 2231, RFC 2047)."""
     if not parameters:
         return ""
     plain = parameters.get(wanted)

@@ -1,7 +1,7 @@
-"""What of a folder is looked at in one round, and what is remembered of it. Pure.
+"""Plan for reading a folder in one round, and the state stored for it. Pure functions.
 
-The numbers of a folder are cut into segments: those that came to be before the hub first looked, of which
-only the recent ones are wanted, and those that came since, all of which are.
+The numbers of a folder are divided into segments: of those before the first reading, only recent messages are
+read; of the later ones, all.
 """
 
 from collections.abc import Iterator
@@ -14,23 +14,23 @@ from hub.connectors.imap_line import Look
 from hub.connectors.imap_settings import ImapFilter
 from hub.connectors.imap_words import day, quoted
 
-# How many numbers one SEARCH may find: its answer is one line, and of a line a megabyte is read.
+# Limit of numbers in one SEARCH answer, which is a single line of at most a megabyte.
 _WINDOW: Final = 50_000
-_OVERLAP: Final = timedelta(days=1)  # of a folder that was made anew with what it had before
-_A_DAY: Final = timedelta(days=1)  # SEARCH SINCE knows days alone, in a zone of the server's own
-_FEW: Final = 100  # so few numbers are fetched without being searched for
+_OVERLAP: Final = timedelta(days=1)  # of a recreated folder with its previous content
+_A_DAY: Final = timedelta(days=1)  # SEARCH SINCE has only dates, in the server's time zone
+_FEW: Final = 100  # so few numbers are fetched without a search
 _MOST_SENDERS: Final = 10  # in one SEARCH
 
 
 class Known(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is remembered of a folder.
+    """Stored state of a folder.
 
     Attributes:
-        uid: all up to this number is settled.
-        at: when the folder was last looked at to its end, epoch seconds.
-        since, until: numbers up to *until* are wanted only where they were received at or after *since*
-            (epoch seconds): the first round did not come to its end.
-        modseq: changes up to this one are known; only where the filter depends on flags.
+        uid: all messages up to this number are settled.
+        at: end of the last complete reading, epoch seconds.
+        since, until: numbers up to *until* are read only if received at or after *since* (epoch seconds),
+        because the first round is not complete.
+        modseq: changes up to this one are known; only if the filter depends on flags.
     """
 
     uidvalidity: int
@@ -42,12 +42,12 @@ class Known(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """Numbers from *first* to *last*, both included.
+    """Range of numbers from *first* to *last*, inclusive.
 
     Attributes:
-        since: only what was received at or after it.
-        changed: only what is unread and was changed after this modseq.
-        moves: the cursor moves with it.
+        since: only messages received at or after this time.
+        changed: only unread messages changed after this modseq.
+        moves: True if the cursor advances with it.
     """
 
     first: int
@@ -57,7 +57,7 @@ class Segment(msgspec.Struct, frozen=True):
     moves: bool = True
 
     def windows(self) -> Iterator["Segment"]:
-        """It, in pieces whose SEARCH has a bounded answer; the last one may have no numbers."""
+        """Yield sub-ranges whose SEARCH answers are bounded; the last one may be empty."""
         first = self.first
         while True:
             last = min(first + _WINDOW - 1, self.last)
@@ -68,7 +68,7 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """Numbers of one page. *done*: with them everything up to it was looked at."""
+    """Numbers of one page. *done*: all numbers up to it were examined."""
 
     window: Segment
     uids: tuple[int, ...]
@@ -76,14 +76,14 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Round(msgspec.Struct, frozen=True):
-    """What is looked at in a folder, and what is remembered when all of it is settled."""
+    """Segments to read in a folder, and the state when all of them are settled."""
 
     segments: tuple[Segment, ...]
-    start: Known  # while it is under way: to be moved on with each page
+    start: Known  # state during the round, advanced with each page
     end: Known
 
     def behind(self, segment: Segment, found: Found) -> Known:
-        """What is remembered behind a page."""
+        """Return the state after a page."""
         uid = found.done if found.done is not None else (found.uids[-1] if found.uids else segment.first - 1)
         until = self.start.until
         if until is not None and uid >= until:
@@ -92,13 +92,13 @@ class Round(msgspec.Struct, frozen=True):
 
 
 def plan(known: Known | None, look: Look, since: datetime, now: datetime, filter: ImapFilter) -> Round | None:
-    """What to do with a folder; ``None``: nothing, there is nothing new."""
+    """Return the plan for a folder, or None if it has no new messages."""
     last = look.uidnext - 1
     end = Known(uidvalidity=look.uidvalidity, uid=last, at=now.timestamp(), modseq=_modseq(look, filter))
     if known is not None and known.uidvalidity == look.uidvalidity and last >= known.uid:
         return _go_on(known, since, end)
     if known is not None:
-        # It was made anew: all that may have come since the last look is looked at again.
+        # Recreated: all messages that may have come since the last reading are read again.
         times = [at for at in (known.at, known.since) if at is not None]
         since = min(since, *(datetime.fromtimestamp(at, UTC) - _OVERLAP for at in times)) if times else since
     start = msgspec.structs.replace(end, uid=0, at=None, since=since.timestamp(), until=last)
@@ -123,14 +123,14 @@ def _go_on(known: Known, since: datetime, end: Known) -> Round | None:
 
 
 def _modseq(look: Look, filter: ImapFilter) -> int | None:
-    """Flags matter only to who wants unread mail: a mail may be marked as unread again."""
+    """Return the modseq if the filter selects unread mail, since a mail may be marked as unread again."""
     return look.modseq if filter.unread_only else None
 
 
 def search_words(window: Segment, filter: ImapFilter) -> list[bytes] | None:
-    """What follows UID SEARCH; ``None``: so few are just fetched.
+    """Return the arguments of UID SEARCH, or None if the numbers are few enough to fetch all.
 
-    The server is asked for nothing that it might understand more narrowly than the hub does.
+    The search has only conditions that no server applies more strictly than the hub.
     """
     words = [b"UID", b"%d:%d" % (window.first, window.last)]
     if window.since is not None:
@@ -147,7 +147,7 @@ def search_words(window: Segment, filter: ImapFilter) -> list[bytes] | None:
 
 
 def _from_words(filter: ImapFilter) -> list[bytes]:
-    """Senders, where all are addresses or domains: parts of a name may be encoded on the server."""
+    """Return conditions for senders, if all are addresses or domains; names may be encoded on the server."""
     senders = filter.from_any
     if (
         not senders
@@ -156,7 +156,7 @@ def _from_words(filter: ImapFilter) -> list[bytes]:
     ):
         return []
     try:
-        # Of a domain, its subdomains are wanted, too.
+        # A domain includes its subdomains.
         spelled = [b"FROM " + quoted(one.removeprefix("@")) for one in senders]
     except ValueError:
         return []

@@ -1,4 +1,4 @@
-"""What hub.toml says of an IMAP server, and what of its mailbox is read."""
+"""Settings of an IMAP server in hub.toml, and the filter of a mailbox."""
 
 import ssl
 from pathlib import Path
@@ -34,7 +34,7 @@ _KNOWN: Final = {
 
 
 class OAuthSettings(BaseModel):
-    """Where a person signs in, for servers that the hub does not know."""
+    """OAuth endpoints of servers that the hub does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,7 +46,7 @@ class OAuthSettings(BaseModel):
 
 
 class ImapSettings(ProviderSettings):
-    """``settings`` of a connector of the provider imap."""
+    """Table ``settings`` of a connector of the provider imap."""
 
     host: Line = Field(description="The server's name, which its certificate has to bear.")
     port: int | None = Field(
@@ -88,11 +88,11 @@ class ImapSettings(ProviderSettings):
 
     @property
     def at_port(self) -> int:
-        """The port, told or usual."""
+        """Configured or default port."""
         return self.port or (IMPLICIT_PORT if self.tls == "implicit" else PORT)
 
     def sign_in(self) -> OAuth | None:
-        """Where a person signs in; ``None``: with a password."""
+        """Return the OAuth parameters, or None for a sign-in by password."""
         if self.auth == "password":
             return None
         if self.oauth is None:
@@ -107,16 +107,16 @@ class ImapSettings(ProviderSettings):
         )
 
     def trust(self) -> ssl.SSLContext:
-        """Who is trusted; the certificate and its name are always looked at.
+        """Return the TLS context; certificate and host name are always verified.
 
         Raises:
-            OSError: *ca_file* is not there, or no certificates.
+            OSError: *ca_file* does not exist, or contains no certificates.
         """
         return ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))
 
 
 class ImapFilter(Filter):
-    """``filter`` of an agent that reads a mailbox over IMAP."""
+    """Table ``filter`` of an agent that reads a mailbox over IMAP."""
 
     folders: Words = Field(default=("INBOX",), description="As a mail program shows them.")
     special_use: tuple[

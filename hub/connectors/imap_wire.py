@@ -1,8 +1,7 @@
-"""A conversation with an IMAP server, in one thread that may wait: commands, and what is answered.
+"""Synchronous IMAP connection for one thread: sends commands and parses answers.
 
-Bytes go through ``imaplib``, which also opens the connection and begins TLS; what its own parser does to
-an answer is not for those who have literals in it, so commands are spelled and answers are read here.
-Nothing in here is async; ``imap_line`` keeps it off the event loop.
+``imaplib`` opens the connection, starts TLS and transports the bytes. Its parser does not support literals in
+answers, so commands are formatted and answers parsed here. ``imap_line`` runs it outside the event loop.
 """
 
 import contextlib
@@ -17,8 +16,8 @@ from typing import Final, Literal, TypeVar
 
 import msgspec
 
-MOST_LITERAL_BYTES: Final = 32 * 1024 * 1024  # of one; the same as an outbound answer of a provider
-_MOST_DEPTH: Final = 60  # of parentheses: what nests deeper is no mail
+MOST_LITERAL_BYTES: Final = 32 * 1024 * 1024  # of one literal; same limit as for a provider's answers
+_MOST_DEPTH: Final = 60  # of parentheses; a valid mail is not nested deeper
 _MOST_CHALLENGES: Final = 5
 _LITERAL: Final = re.compile(rb"\{(\d+)\+?\}\r?\n$")
 _TAGGED: Final = re.compile(rb"(\S+) (OK|NO|BAD)(?: \[([^\]]*)\])? ?(.*)", re.IGNORECASE | re.DOTALL)
@@ -29,23 +28,23 @@ _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 
 T = TypeVar("T")
 Tls = Literal["implicit", "starttls", "none"]
-Value = bytes | None | list["Value"]  # an atom or string, NIL, or what stands in parentheses
+Value = bytes | None | list["Value"]  # an atom or string, NIL, or a parenthesized list
 
 
 class Lost(Exception):
-    """The connection is gone, or what came over it cannot be understood: it is of no use any more."""
+    """Unusable connection: closed, or its data cannot be parsed."""
 
 
 class TooLong(Lost):
-    """The server said more at once than the hub takes. Asked for less, it may do so in parts."""
+    """Answer longer than the hub's limit. A smaller request may succeed."""
 
 
 class Refused(Exception):
-    """The server said NO or BAD.
+    """Answer NO or BAD of the server.
 
     Attributes:
-        code: of the answer, as in ``NONEXISTENT``; empty where it gave none.
-        said: its words, on one line.
+        code: response code such as ``NONEXISTENT``; empty if missing.
+        said: the server's text, on one line.
     """
 
     def __init__(self, status: str, code: str, said: str) -> None:
@@ -56,11 +55,11 @@ class Refused(Exception):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came for one command.
+    """Answer to one command.
 
     Attributes:
-        untagged: each answer in pieces; every second piece is a literal.
-        status, code, said: of the tagged line.
+        untagged: each untagged response in pieces; every second piece is a literal.
+        status, code, said: parts of the tagged line.
     """
 
     untagged: list[list[bytes]]
@@ -69,14 +68,14 @@ class Answer(msgspec.Struct, frozen=True):
     said: str
 
     def named(self, name: bytes) -> Iterator[list[bytes]]:
-        """Untagged answers of the form ``* <name> ...``, without these words."""
+        """Yield untagged responses of the form ``* <name> ...``, without these words."""
         before = b"* " + name
         for first, *others in self.untagged:
             if first[: len(before)].upper() == before and first[len(before) : len(before) + 1] in (b" ", b""):
                 yield [first[len(before) :], *others]
 
     def codes(self) -> dict[str, str]:
-        """Response codes of untagged OK lines, as in ``UIDNEXT`` -> ``12``."""
+        """Return the response codes of untagged OK lines, as in ``UIDNEXT`` -> ``12``."""
         found = {}
         for first, *_ in self.untagged:
             match = _TAGGED.match(first)
@@ -87,10 +86,10 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Wire:
-    """One connection. A thread at a time; ``cut`` alone may come from another.
+    """IMAP connection for one thread at a time; only ``cut`` may be called from another thread.
 
     Raises:
-        Lost: from each method: it ended, the time is up, or this is no IMAP.
+        Lost: from each method: the connection ended, timed out, or does not speak IMAP.
     """
 
     def __init__(
@@ -122,7 +121,7 @@ class Wire:
         self.capabilities = frozenset(self._imap.capabilities)
 
     def run(self, work: Callable[["Wire"], T]) -> T:
-        """Do something with it; closes it behind itself where it was cut meanwhile."""
+        """Run an operation; close the connection afterwards if it was cut meanwhile."""
         try:
             with self._busy:
                 return work(self)
@@ -131,32 +130,32 @@ class Wire:
                 self.close()
 
     def leave(self) -> None:
-        """End it now and let go of it; who waits for the server is let go with ``Lost``."""
+        """Cut and close the connection; a waiting thread gets ``Lost``."""
         self.cut()
-        if self._busy.acquire(blocking=False):  # else whoever is busy closes it, for it is cut
+        if self._busy.acquire(blocking=False):  # otherwise the busy thread closes it, as it is cut
             self._busy.release()
             self.close()
 
     def cut(self) -> None:
-        """End it now; who waits for the server is let go with ``Lost``."""
+        """Cut the connection; a waiting thread gets ``Lost``."""
         self._is_cut = True
         with contextlib.suppress(OSError):  # it has ended already
-            # Past the methods of TLS, which would wait for the other side and are not for two threads.
+            # Bypasses the TLS methods, which would wait for the server and are not thread-safe.
             socket.socket.shutdown(self._imap.socket(), socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Let go of it; without a word, for it may be hung."""
+        """Close the connection without a LOGOUT, since the server may hang."""
         self.cut()
         with contextlib.suppress(OSError):
             self._imap.file.close()
             self._imap.socket().close()
 
     def wait_for(self, seconds: float | None) -> None:
-        """How long the server may be silent from here on."""
+        """Set the maximum silence of the server from now on."""
         self._imap.socket().settimeout(seconds)
 
     def command(self, *words: bytes) -> Answer:
-        """Send one command and read to its end.
+        """Send one command and return its answer.
 
         Raises:
             Refused: NO or BAD.
@@ -164,17 +163,17 @@ class Wire:
         return self.finish(self.send(*words))
 
     def send(self, *words: bytes) -> bytes:
-        """Send one, without waiting; ``finish`` wants what is returned, in the order of sending."""
+        """Send a command without waiting; pass the returned tags to ``finish`` in the order of sending."""
         tag = b"h%d" % next(self._numbers)
         self._send(tag + b" " + b" ".join(words) + b"\r\n")
         return tag
 
     def finish(self, tag: bytes, *, may_refuse: bool = False, first: list[bytes] | None = None) -> Answer:
-        """What is answered to a command.
+        """Read the answer to a command.
 
         Args:
-            may_refuse: NO is an answer as well.
-            first: what was read of it already.
+            may_refuse: accept NO as an answer.
+            first: a response that was read already.
         """
         untagged = []
         while True:
@@ -197,9 +196,9 @@ class Wire:
         return Answer(untagged, status, code, _line(match[4]))
 
     def finish_asked(self, tag: bytes, *lines: bytes) -> Answer:
-        """As ``finish``, with a line for each ``+``; when they run out, empty ones.
+        """Read the answer like ``finish``, sending a line for each ``+``; after the last line, empty ones.
 
-        A server that refuses a token tells why in a challenge, and wants an empty line for it.
+        A server that refuses a token sends the reason in a challenge, which requires an empty line.
         """
         todo = list(lines)
         asked = 0
@@ -213,11 +212,11 @@ class Wire:
             self.send_line(todo.pop(0) if todo else b"")
 
     def send_line(self, line: bytes) -> None:
-        """A line inside a command: what was asked for by a ``+``, or DONE."""
+        """Send a line inside a command: the reply to a ``+``, or DONE."""
         self._send(line + b"\r\n")
 
     def response(self) -> list[bytes]:
-        """The next answer, a ``+`` included: a line, or lines with a literal between each two."""
+        """Read the next response, including ``+``: a line, or lines with literals between them."""
         pieces = []
         try:
             while True:
@@ -229,7 +228,7 @@ class Wire:
                     pieces.append(line.rstrip(b"\r\n"))
                     return pieces
                 pieces += [line[: literal.start()], self._literal(int(literal[1]))]
-        except imaplib.IMAP4.error as error:  # for no other reason, while a line is read
+        except imaplib.IMAP4.error as error:  # raised for no other reason while a line is read
             raise TooLong("the server's answer has a line of more than 1,000,000 bytes") from error
         except (OSError, ValueError) as error:
             raise Lost(f"the connection ended: {type(error).__name__}") from error
@@ -250,10 +249,10 @@ class Wire:
 
 
 def values(pieces: Sequence[bytes]) -> list[Value]:
-    """What an answer says, literals and all.
+    """Parse a response with its literals.
 
     Raises:
-        Lost: its parentheses do not match, or nest too deeply.
+        Lost: parentheses do not match, or are nested too deeply.
     """
     top: list[Value] = []
     stack = [top]

@@ -1,4 +1,4 @@
-"""How IMAP spells things (RFC 9051, RFC 3501): folder names, strings, dates, sets of numbers. Pure."""
+"""IMAP syntax (RFC 9051, RFC 3501): folder names, strings, dates, sets of numbers. Pure functions."""
 
 import binascii
 import re
@@ -15,10 +15,10 @@ _NOT_PRINTED: Final = re.compile(r"&|[^\x20-\x7e]+")
 
 
 def quoted(text: str) -> bytes:
-    """*text* as a quoted string.
+    """Encode *text* as a quoted string.
 
     Raises:
-        ValueError: it cannot be one: it has a line end or letters beyond ASCII.
+        ValueError: line ends or non-ASCII characters.
     """
     if not text.isascii() or any(char in text for char in "\r\n\0"):
         raise ValueError("no line ends and only ASCII letters in a quoted string")
@@ -26,7 +26,7 @@ def quoted(text: str) -> bytes:
 
 
 def folder_word(name: str) -> bytes:
-    """A folder's name on the wire: modified UTF-7, quoted (RFC 3501, 5.1.3)."""
+    """Encode a folder's name: modified UTF-7, quoted (RFC 3501, 5.1.3)."""
 
     def shifted(match: re.Match[str]) -> str:
         if match[0] == "&":
@@ -38,7 +38,7 @@ def folder_word(name: str) -> bytes:
 
 
 def folder_name(word: bytes) -> str:
-    """A folder's name as people read it; what is not well spelled stays as it is."""
+    """Decode a folder's name; invalid sequences are kept."""
 
     def unshifted(match: re.Match[str]) -> str:
         if not match[1]:
@@ -53,12 +53,12 @@ def folder_name(word: bytes) -> str:
 
 
 def day(of: date) -> bytes:
-    """As SEARCH wants it, in English whatever the locale says."""
+    """Format a date for SEARCH, in English for any locale."""
     return f"{of.day}-{_MONTHS[of.month - 1]}-{of.year}".encode()
 
 
 def internal_date(word: bytes | None) -> datetime | None:
-    """When the server received a message, aware UTC."""
+    """Parse the time of receipt, aware UTC; None if it is invalid."""
     match = _INTERNAL_DATE.fullmatch(word or b"")
     if match is None:
         return None
@@ -79,14 +79,14 @@ def internal_date(word: bytes | None) -> datetime | None:
 
 
 def set_of(uids: Sequence[int]) -> bytes:
-    """Sorted numbers as a set: ``1:3,7``."""
+    """Format sorted numbers as a set: ``1:3,7``."""
     return b",".join(
         str(first).encode() if first == last else f"{first}:{last}".encode() for first, last in _runs(uids)
     )
 
 
 def numbers(word: bytes) -> Iterator[int]:
-    """The numbers of a set, as in ``1:3,7``. Raises ValueError."""
+    """Yield the numbers of a set such as ``1:3,7``. Raises ValueError."""
     for piece in word.split(b","):
         first, colon, last = piece.partition(b":")
         ends = sorted((int(first), int(last if colon else first)))

@@ -1,7 +1,7 @@
-"""Pure: whether a message is one that its agent's filter wants, and if not, why.
+"""Decision whether an agent's filter selects a message, with the reason. Pure functions.
 
-Looked at for every message, whatever its provider's server was asked for: a server may look at a day
-where an hour was meant, or know a word in another spelling.
+Applied to every message, even if the provider's server has filtered: servers may compare dates instead of
+times, or spell words differently.
 """
 
 from functools import lru_cache
@@ -11,13 +11,13 @@ from hub.connectors.connector import Message
 from hub.connectors.filters import Filter
 from hub.extraction.patterns import Pattern
 
-MOST_SUBJECT_CHARS: Final = 1_000  # of a subject are looked at
+MOST_SUBJECT_CHARS: Final = 1_000  # of a subject are examined
 
 
 def why_left_out(message: Message, wanted: Filter) -> str | None:
-    """One word for what speaks against the message; ``None``: it is read.
+    """Return why the filter excludes the message, as one word; None if it is selected.
 
-    The words are told in counts and logs: *bulk*, *sent*, *read*, *sender*, *subject*, *attachment*.
+    The word appears in counters and logs: *bulk*, *sent*, *read*, *sender*, *subject*, *attachment*.
     """
     if message.is_bulk and not wanted.include_bulk:
         return "bulk"
@@ -38,7 +38,7 @@ def why_left_out(message: Message, wanted: Filter) -> str | None:
 
 
 def _is_from(message: Message, words: tuple[str, ...]) -> bool:
-    """Whether the sender is one of *words*: an address, the ``@domain`` of one, or a part of a name."""
+    """Return True if the sender matches one of *words*: an address, an ``@domain``, or a part of a name."""
     if message.sender is None:
         return False
     email, name = message.sender.email.casefold(), message.sender.name.casefold()

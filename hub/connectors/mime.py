@@ -1,7 +1,7 @@
-"""What the head of a mail says, whoever handed it over: as bytes off the wire, or as a provider's fields.
+"""Header fields of a mail, given as bytes or as a provider's fields.
 
-Heads in the wild are malformed as often as not, so nothing here raises: what cannot be understood is
-empty. A head is capped before it is parsed, for the old parsers take the square of a long one.
+Real headers are often malformed, so no function raises: an invalid field is empty. Fields are cut before they
+are parsed, because the legacy parsers take quadratic time.
 """
 
 import binascii
@@ -26,10 +26,10 @@ from hub.connectors.connector import Address
 MOST_KEY_CHARS: Final = 1_000
 MOST_RECIPIENTS: Final = 100
 _MOST_CHARS: Final = 1_000  # of one field, decoded
-_MOST_RAW_CHARS: Final = 20_000  # of one field as it is spelled
-_MOST_FIELDS: Final = 1_000  # in one head; a flood has more
+_MOST_RAW_CHARS: Final = 20_000  # of one raw field
+_MOST_FIELDS: Final = 1_000  # in one header; only an attack has more
 
-# What ``fields`` is told of a mail, and so what has to be asked for of a head.
+# Headers that ``fields`` uses, and which must be fetched.
 NEEDED: Final = (
     "message-id",
     "from",
@@ -46,12 +46,12 @@ NEEDED: Final = (
 _SPACE: Final = re.compile(r"\s+")
 _FOLD: Final = re.compile(rb"\r?\n[ \t]+")
 _ID: Final = re.compile(r"<([^<>]*)>")
-# How nearly every From is spelled; the general parser is ten times slower.
+# Form of nearly every From; the general parser is ten times slower.
 _PLAIN: Final = re.compile(
     r'\s*(?:"([^"\\<>]*)"|([^"\\<>@,;:()]*?))\s*<([^\s<>@,;:()"\\]+@[^\s<>@,;:()"\\]+)>\s*'
 )
 _BARE: Final = re.compile(r"\s*([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+)\s*")
-# The same for a subject or name that is one encoded word, and for a date that is spelled as it should be.
+# Fast paths: a subject or name that is a single encoded word, and a date in the standard format.
 _WORD: Final = re.compile(r"=\?([A-Za-z0-9_.:-]+)\?([bBqQ])\?([^?\s]*)\?=")
 _DATE: Final = re.compile(
     r"(?:[A-Z][a-z]{2}, )?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)"
@@ -64,7 +64,7 @@ RawHeaders = bytes | Mapping[str, str] | Iterable[tuple[str, str]]
 
 
 class Fields(TypedDict):
-    """Those fields of a ``Message`` that its head tells: to be passed on as they are."""
+    """Fields of a ``Message`` that come from its header, to be passed on as keyword arguments."""
 
     sender: Address | None
     recipients: tuple[Address, ...]
@@ -76,24 +76,24 @@ class Fields(TypedDict):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """A head that was read: *raw* has the first field of each name (small letters) as it was spelled."""
+    """Parsed header: *raw* has the first raw field of each name (lower case)."""
 
     raw: dict[str, str]
 
     @property
     def message_id(self) -> str | None:
-        """The Message-ID without its brackets; ``None``: it has none."""
+        """Message-ID without brackets, or None."""
         return message_id(self.raw.get("message-id"))
 
     def text(self, name: str) -> str:
-        """A field as people read it: decoded, on one line; empty where there is none."""
+        """Return a field decoded, on one line; empty if it is missing."""
         return header_text(self.raw.get(name, ""))
 
     def fields(self, *, named: Iterable[str] = ()) -> Fields:
-        """What a ``Message`` says of it.
+        """Return the fields of a ``Message``.
 
         Args:
-            named: headers, in small letters, that a filter wants to look at beside the usual ones.
+            named: names (lower case) of further headers that a filter examines.
         """
         sender = addresses(self.raw.get("from", ""))
         kept = {name: self.text(name) for name in {*_KEPT, *named} if name in self.raw}
@@ -114,7 +114,7 @@ class Head(msgspec.Struct, frozen=True):
         return found[:MOST_RECIPIENTS]
 
     def _thread(self) -> str | None:
-        """The id of the mail that began it."""
+        """Return the id of the thread's first mail."""
         for name in ("references", "in-reply-to"):
             if value := self.raw.get(name):
                 return message_id(value[:_MOST_RAW_CHARS])
@@ -125,10 +125,10 @@ _KEPT: Final = ("list-id", "auto-submitted", "precedence")
 
 
 def read_head(given: RawHeaders) -> Head:
-    """The head of a mail.
+    """Parse the header of a mail.
 
     Args:
-        given: the mail, or its head, as bytes; or names and values, as providers give them.
+        given: the mail or its header as bytes, or names and values.
     """
     if isinstance(given, bytes):
         return Head(_split(given))
@@ -141,11 +141,11 @@ def read_head(given: RawHeaders) -> Head:
 
 
 def message_key(message_id: str | None, fallback: str) -> str:
-    """What a message is told apart by, in whichever folder and round it is met.
+    """Return the key that identifies a message in all folders and rounds.
 
     Args:
-        message_id: its Message-ID header, as it is spelled or without brackets.
-        fallback: ``<provider>:<stable id>``, for one that has none.
+        message_id: the Message-ID header, with or without brackets.
+        fallback: ``<provider>:<stable id>``, for a message without Message-ID.
     """
     told = _id(message_id)
     key = f"mid:{told}" if told else fallback
@@ -155,25 +155,25 @@ def message_key(message_id: str | None, fallback: str) -> str:
 
 
 def message_id(spelled: str | None) -> str | None:
-    """The first id in *spelled*, without its brackets (RFC 5322, 3.6.4)."""
+    """Return the first id in *spelled*, without brackets (RFC 5322, 3.6.4)."""
     return _id(spelled) or None
 
 
 def mid_link(message_id: str | None) -> str | None:
-    """A ``mid:`` URL (RFC 2392), which the person's own mail program opens."""
+    """Return a ``mid:`` URL (RFC 2392), which opens the mail in the user's mail program."""
     told = _id(message_id)
     return f"mid:{quote(told, safe='@')}" if told and len(told) <= MOST_KEY_CHARS else None
 
 
 def addresses(raw: str) -> tuple[Address, ...]:
-    """Those in a From, To or Cc as it is spelled; what is no address is left out."""
+    """Parse the addresses of a raw From, To or Cc field; invalid ones are skipped."""
     raw = _letters(raw[:_MOST_RAW_CHARS])
     if (plain := _PLAIN.fullmatch(raw)) is not None:
         return (Address(plain[3].lower(), header_text(plain[1] or plain[2] or "")),)
     if (bare := _BARE.fullmatch(raw)) is not None:
         return (Address(bare[1].lower()),)
     try:
-        found = getaddresses([_SPACE.sub(" ", raw)])  # before it is decoded: a name may have a comma in it
+        found = getaddresses([_SPACE.sub(" ", raw)])  # before decoding, because a name may contain a comma
     except (ValueError, IndexError, TypeError, RecursionError):
         return ()
     listed = [
@@ -183,7 +183,7 @@ def addresses(raw: str) -> tuple[Address, ...]:
 
 
 def is_bulk(headers: Mapping[str, str]) -> bool:
-    """Whether it came from a list or a machine (RFC 2919, RFC 3834). Names in small letters."""
+    """Return True for mail from a list or a machine (RFC 2919, RFC 3834). Names are in lower case."""
     automatic = headers.get("auto-submitted", "").partition(";")[0].strip().lower()
     return (
         "list-id" in headers
@@ -193,18 +193,19 @@ def is_bulk(headers: Mapping[str, str]) -> bool:
 
 
 def header_text(raw: str) -> str:
-    """A field as people read it: encoded words (RFC 2047) and bare 8-bit letters decoded, on one line."""
+    """Decode a field: encoded words (RFC 2047) and bare 8-bit characters, on one line."""
     raw = _letters(raw[:_MOST_RAW_CHARS])
     if (word := _WORD.fullmatch(raw)) is not None:
         raw = _word(word[1], word[2], word[3])
     elif "=?" in raw:
-        with contextlib.suppress(HeaderParseError, ValueError, LookupError, TypeError):  # as spelled, then
+        # Otherwise the raw text is kept.
+        with contextlib.suppress(HeaderParseError, ValueError, LookupError, TypeError):
             raw = "".join(_in_charset(piece, charset, raw) for piece, charset in decode_header(raw))
     return _on_one_line(raw)
 
 
 def _split(data: bytes) -> dict[str, str]:
-    """Names and values of a head; bytes that are no ASCII stay as lone surrogates, as in ``email``."""
+    """Split a header into names and values; non-ASCII bytes become lone surrogates, as in ``email``."""
     end = data.find(b"\r\n\r\n")
     end = data.find(b"\n\n") if end < 0 else end
     if end >= 0:
@@ -219,7 +220,7 @@ def _split(data: bytes) -> dict[str, str]:
     return raw
 
 
-@lru_cache(maxsize=512)  # a page's: key, link and thread of a message are made of the same words
+@lru_cache(maxsize=512)  # of one page: key, link and thread of a message share their ids
 def _id(spelled: str | None) -> str:
     if not spelled:
         return ""
@@ -229,12 +230,12 @@ def _id(spelled: str | None) -> str:
 
 
 def _letters(raw: str) -> str:
-    """Bytes that the parser kept as lone surrogates, as the letters they are."""
+    """Decode bytes that the parser represents as lone surrogates."""
     if raw.isascii():
         return raw
     try:
         data = raw.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a surrogate that stands for no byte
+    except UnicodeEncodeError:  # a surrogate without a byte
         data = raw.encode("utf-8", "replace")
     try:
         return data.decode()
@@ -243,7 +244,7 @@ def _letters(raw: str) -> str:
 
 
 def _word(charset: str, way: str, text: str) -> str:
-    """One encoded word, as text; as it is spelled where it is broken."""
+    """Decode one encoded word; return the raw text if it is invalid."""
     try:
         if way in "qQ":
             data = header_decode(text).encode("latin-1")
@@ -259,7 +260,8 @@ def _in_charset(piece: bytes | str, charset: str | None, raw: str) -> str:
         return piece
     try:
         if charset is None and not raw.isascii():
-            return piece.decode("raw-unicode-escape")  # how ``decode_header`` spells what stood between
+            # How ``decode_header`` represents text between encoded words.
+            return piece.decode("raw-unicode-escape")
         return piece.decode(charset or "ascii")
     except (LookupError, ValueError):
         return piece.decode("utf-8", "replace")

@@ -1,8 +1,8 @@
-"""Outlook, by Microsoft Graph: mail of a work or a personal account, read folder by folder.
+"""Outlook by Microsoft Graph: mail of a work or personal account, read folder by folder.
 
-A message is known by its Message-ID, never by Outlook's own id: a mail that moves is removed in one folder
-and need not be added in the other. Ids are asked to be immutable all the same, so that one which was
-listed can be read when it has moved meanwhile. Nothing is marked as read.
+A message is identified by its Message-ID, not by Outlook's id: a moved mail is removed in one folder and may
+not be reported as added in the other. Immutable ids are requested anyway, so that a listed mail can be read
+after a move. Nothing is marked as read.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ from hub.text.converted import NotConvertible
 from hub.text.kinds import HTML
 from hub.text.letter import Body, Enclosure, Letter
 
-AT_ONCE: Final = 4  # that a mailbox takes from one application
+AT_ONCE: Final = 4  # concurrent requests that a mailbox allows an application
 _PER_MIN: Final = 1_000.0  # 10,000 in ten minutes
 _PREFER: Final = ("odata.maxpagesize=50", 'outlook.body-content-type="text"', 'IdType="ImmutableId"')
 _BULK_HEADERS: Final = ("list-id", "auto-submitted", "precedence")
@@ -64,7 +64,7 @@ Folder = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
 class OutlookFilter(Filter):
-    """What is read of a mailbox."""
+    """Filter of an Outlook mailbox."""
 
     folders: Annotated[tuple[Folder, ...], Field(min_length=1, max_length=10)] = Field(
         default=("inbox",),
@@ -77,7 +77,7 @@ class OutlookFilter(Filter):
 
 
 class Outlook(Connector):
-    """A mailbox at Microsoft."""
+    """Mailbox at Microsoft."""
 
     provider: ClassVar[str] = "outlook"
     auth: ClassVar[Auth] = Auth.OAUTH2
@@ -162,13 +162,14 @@ class Outlook(Connector):
             self._me = await self._graph.me()
         return self._me
 
-    # --- heads ---
+    # --- metadata ---
 
     async def _whole(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """*items*, each with all that we asked for.
+        """Return *items* with all selected fields.
 
-        Of a message that was only changed, read for instance, a round tells what was changed and no more, not
-        even its Message-ID: such ones are asked for one by one, unless nobody wants them.
+        For a message that was only changed, for example marked as read, a round contains only the changed
+        fields, without the Message-ID. Such messages are fetched individually, unless the filter excludes
+        them.
         """
         heads = [item for item in items if not _is_part(item)]
         parts = [item for item in items if _is_part(item)]
@@ -182,20 +183,20 @@ class Outlook(Connector):
         return heads
 
     async def _head_of(self, id: str) -> list[dict[str, Any]]:
-        """The head of a message; nothing if it is gone."""
+        """Fetch the metadata of a message; empty if it was removed."""
         url = self._graph.url("me", "messages", id, query={"$select": SELECT})
         answer = await self._graph.ask(url, accept=(200, 404))
         told = answer.json() if answer.status == 200 else None
         return [told] if isinstance(told, dict) else []
 
     def _message(self, item: Mapping[str, Any], me: Person, first: datetime | None) -> Message | None:
-        """What is told of a message; ``None``: it is removed, a draft, or left out by this filter."""
+        """Convert an item to a message; None if it is removed, a draft, or excluded by this filter."""
         id = item.get("id")
         if not isinstance(id, str) or not id or "@removed" in item or item.get("isDraft") is True:
             return None
         received_at = read_time(item.get("receivedDateTime"))
         if received_at is not None and first is not None and received_at < first:
-            return None  # the filter was not kept to
+            return None  # Graph did not apply the filter
         categories = tuple(one for one in _list(item, "categories") if isinstance(one, str))
         if not self._wants(item, categories):
             return None
@@ -243,7 +244,8 @@ class Outlook(Connector):
         told = answer.json()
         if not isinstance(told, dict):
             return Unread(reason="Microsoft gave something else than a message")
-        if not self.filter.include_bulk and is_bulk(_headers(told)):  # a list may not have told its head
+        # The listing may have lacked the headers.
+        if not self.filter.include_bulk and is_bulk(_headers(told)):
             return Unread(reason="a list, a newsletter or an automatic answer", is_gone=True)
         whole = _content(told, "body")
         is_page = _inner_type(told) == "html"
@@ -270,7 +272,7 @@ class Outlook(Connector):
 
 
 def _states(cursor: Cursor | None) -> dict[str, FolderState]:
-    """Raises CursorLost: it is none of ours."""
+    """Decode the cursor. Raises CursorLost if it is foreign."""
     if cursor is None:
         return {}
     try:
@@ -280,7 +282,7 @@ def _states(cursor: Cursor | None) -> dict[str, FolderState]:
 
 
 def _in_order(messages: Any) -> tuple[Message, ...]:
-    """By when they were received; those of which it is not known come last."""
+    """Sort messages by time of receipt; those without a time come last."""
     return tuple(sorted(messages, key=lambda one: (one.received_at is None, one.received_at or 0, one.key)))
 
 

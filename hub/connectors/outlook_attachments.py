@@ -1,4 +1,4 @@
-"""What hangs on to a mail in Outlook: always named, fetched only where the filter asks for it."""
+"""Attachments of a mail in Outlook: always listed, fetched only if the filter asks for them."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,10 +13,10 @@ _FILE: Final = "#microsoft.graph.fileAttachment"
 
 
 async def attachments_of(graph: Graph, id: str, wanted: LetterOptions) -> tuple[Enclosure, ...]:
-    """What hangs on to the message *id*.
+    """Return the attachments of the message *id*.
 
     Raises:
-        ConnectorFailure: it cannot be asked for now.
+        ConnectorFailure: the request failed.
     """
     query = {"$select": "id,name,contentType,size,isInline"}
     page = await graph.page(graph.url("me", "messages", id, "attachments", query=query))
@@ -50,7 +50,7 @@ async def attachments_of(graph: Graph, id: str, wanted: LetterOptions) -> tuple[
 
 
 def _is_wanted(item: Mapping[str, Any], one: Enclosure, wanted: LetterOptions) -> bool:
-    """A link to a file elsewhere is never followed."""
+    """Return True if an attachment is to be fetched; links to files elsewhere are never followed."""
     if one.is_inline or item.get("@odata.type", _FILE) not in (_FILE, _MAIL_INSIDE):
         return False
     return wanted.wants(one.media_type, one.size_bytes, name=one.name)

@@ -1,4 +1,4 @@
-"""Which folders of a mailbox are meant: by Outlook's own names, by names that people see, or by id."""
+"""Lookup of a mailbox's folders: by Outlook's well-known names, by displayed names, or by id."""
 
 from difflib import get_close_matches
 from typing import Any, Final
@@ -21,18 +21,18 @@ WELL_KNOWN: Final = frozenset(
         "sentitems",
     }
 )
-_ID_CHARS: Final = 80  # ids are longer than names of folders
+_ID_CHARS: Final = 80  # ids are longer than folder names
 _MOST_PAGES: Final = 20  # of 100 folders each
 
 
 async def find_folder(graph: Graph, name: str) -> str:
-    """The id of a folder, or the well-known name that stands for it.
+    """Return the id of a folder, or its well-known name.
 
     Args:
-        name: well known, as "inbox"; else as people see it, as "Projects/Alpha"; else its id.
+        name: a well-known name such as "inbox", a displayed path such as "Projects/Alpha", or an id.
 
     Raises:
-        Misconfigured: there is none; it says which there are.
+        Misconfigured: the folder does not exist; the message lists the existing ones.
     """
     if name.lower() in WELL_KNOWN:
         return name.lower()
@@ -45,12 +45,12 @@ async def find_folder(graph: Graph, name: str) -> str:
         if found is None:
             raise _gone(name, [shown for shown, _ in there])
         parent = found
-    assert parent is not None  # a name has one step at least
+    assert parent is not None  # a name has at least one segment
     return parent
 
 
 async def _children(graph: Graph, parent: str | None) -> list[tuple[str, str]]:
-    """Names and ids of the folders in *parent*, or of those at the top."""
+    """Return names and ids of the folders in *parent*, or of the top-level folders."""
     path = ("me", "mailFolders") if parent is None else ("me", "mailFolders", parent, "childFolders")
     url: str | None = graph.url(*path, query={"$select": "id,displayName", "$top": "100"})
     found: list[tuple[str, str]] = []

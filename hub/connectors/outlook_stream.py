@@ -1,14 +1,14 @@
-"""The change stream of one folder of a mailbox: rounds of delta queries, and what to do when one is lost.
+"""Change stream of one folder of a mailbox: rounds of delta queries, and recovery from lost links.
 
-A round is a row of pages; each but the last one leads to the next, the last one to where the next round
-begins. Microsoft may forget either at any time: a page in the middle is got again by the round before it,
-a beginning by going back a day behind it. Messages come again then, and are known by their keys.
+A round is a sequence of pages; each page links to the next one, and the last to the start of the next round.
+Microsoft may forget a link at any time. A lost page is recovered by repeating its round, a lost start by
+going back one day. Messages then appear again, and are recognized by their keys.
 
-``changeType=created`` is not asked for. It would spare us messages that were only read or flagged, which are
-cheap; but a mail that is moved into the folder need not be "created" there, and would be lost.
+``changeType=created`` is not used. It would skip messages that were only read or flagged, which are cheap.
+But a mail moved into the folder may not count as "created" there, and would be lost.
 
-A first round is filtered by date, and such a round ends after 5,000 messages without saying so. After one
-of about as many the folder is gone through by date as well, from the beginning.
+The first round is filtered by date. Such a round ends after 5,000 messages without notice. If it has about as
+many, the folder is also listed by date from the start.
 """
 
 from collections.abc import AsyncGenerator
@@ -25,22 +25,22 @@ SELECT: Final = (
     "id,internetMessageId,subject,from,toRecipients,ccRecipients,receivedDateTime,sentDateTime,conversationId"
     ",hasAttachments,isRead,isDraft,importance,categories,webLink,internetMessageHeaders"
 )
-MOST_FILTERED: Final = 4_500  # of 5,000: messages that were removed meanwhile may count as well
-OVERLAP: Final = timedelta(days=1)  # behind the last good round, when its end was forgotten
-_MOST_LOSSES: Final = 4  # in one go: then something else is wrong
+MOST_FILTERED: Final = 4_500  # of 5,000: messages removed meanwhile may count, too
+OVERLAP: Final = timedelta(days=1)  # before the last complete round, when its end was forgotten
+_MOST_LOSSES: Final = 4  # in succession; more have another cause
 
 
 class FolderState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How far a folder was read.
+    """Progress in a folder.
 
     Attributes:
-        id: of the folder.
-        since: what the first round began with, as Graph's filters spell it.
-        delta: where the next round begins; ``None``: the first one has not ended.
-        next: the next page of the round that is under way.
-        began_at: when that round began; *good_at*: when the last one that came to its end did.
-        listed: by the first round until now.
-        fill: from when on the folder is still to be gone through by date.
+        id: id of the folder.
+        since: start of the first round, as Graph's filters spell it.
+        delta: link to the next round; ``None`` until the first round is complete.
+        next: link to the next page of the current round.
+        began_at: start of the current round; *good_at*: start of the last complete round.
+        listed: number of items that the first round has listed.
+        fill: time from which the folder is still to be listed by date.
     """
 
     id: str
@@ -54,7 +54,7 @@ class FolderState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One page, and how far the folder is read when all on it are settled."""
+    """Page, and the progress once all of its messages are settled."""
 
     items: tuple[dict[str, Any], ...]
     state: FolderState
@@ -62,20 +62,20 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class FolderStream:
-    """Reads on in one folder."""
+    """Reader of one folder's changes."""
 
     def __init__(self, graph: Graph, clock: Clock) -> None:
         self._graph = graph
         self._clock = clock
 
     async def steps(self, state: FolderState, since: datetime) -> AsyncGenerator[Step]:
-        """From *state* to the end of what there is.
+        """Yield all pages after *state*.
 
         Args:
-            since: how far it goes back at least when the beginning was forgotten.
+            since: minimum period to list again if the start was forgotten.
 
         Raises:
-            ConnectorFailure: but never ``CursorLost``, which is mended here.
+            ConnectorFailure: any failure except ``CursorLost``, which is handled here.
         """
         losses = 0
         is_ended = False
@@ -120,7 +120,7 @@ class FolderStream:
         return msgspec.structs.replace(state, next=page.next, began_at=began_at, listed=listed)
 
     async def _filled(self, state: FolderState, since: str) -> AsyncGenerator[Step]:
-        """All messages of the folder from *since* on, oldest first."""
+        """Yield all messages of the folder from *since* on, oldest first."""
         query = {
             "$select": SELECT,
             "$filter": f"receivedDateTime ge {since}",
@@ -138,8 +138,8 @@ class FolderStream:
 
 
 def _after_loss(state: FolderState, since: datetime) -> FolderState:
-    """Where to go on when the link that *state* goes on with was forgotten."""
-    if state.next is not None:  # the round is begun anew
+    """Return the state to continue with after the link of *state* was lost."""
+    if state.next is not None:  # the round starts anew
         return msgspec.structs.replace(state, next=None, began_at=None, listed=0)
     begin = since if state.good_at is None else min(since, state.good_at - OVERLAP)
     return FolderState(id=state.id, since=spell_time(begin))

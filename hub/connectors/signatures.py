@@ -1,10 +1,10 @@
-"""Pure: whether what was posted to a webhook comes from who shares its secret, and which delivery it is.
+"""Verification of posts to webhooks by a shared secret, and identification of deliveries. Pure functions.
 
-Four ways of saying so: Standard Webhooks 1.0, GitHub's, Slack's, and a plain bearer token. A look costs the
-same whether a post is good, forged, or for a webhook that is not there: nobody learns which there are.
+Four schemes: Standard Webhooks 1.0, GitHub's, Slack's, and a plain bearer token. Verification takes the same
+time for a valid post, a forged one, and an unknown webhook, so that existing webhooks cannot be detected.
 
-A delivery is told from others by something that is signed: an id in a header that no signature covers is what
-whoever replays a post would change first.
+A delivery is identified by signed data: an attacker who replays a post could change an unsigned id in a
+header.
 """
 
 import base64
@@ -18,16 +18,17 @@ from typing import Final
 
 import msgspec
 
-WINDOW: Final = timedelta(minutes=5)  # between their clock and ours; also between two that may be one
+# Between the sender's clock and the hub's; also between two possible copies.
+WINDOW: Final = timedelta(minutes=5)
 LEAST_SECRET_CHARS: Final = 16
-SECRETS: Final = 2  # that are tried each time, whether there are two, one or none
+SECRETS: Final = 2  # tried each time, even if fewer exist
 MOST_SIGNATURES: Final = 8  # in one header
 _EVENT_CHARS: Final = 200
 _PREFIX: Final = "whsec_"
 
 
 class Source(StrEnum):
-    """Who posts, by how it signs."""
+    """Signature scheme of a sender."""
 
     STANDARD = "standard"
     GITHUB = "github"
@@ -36,12 +37,13 @@ class Source(StrEnum):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """A post that is good.
+    """Verified post.
 
     Attributes:
-        keys: what it is known by; the first is its own.
-        since: only what was posted since then under one of them is the same; ``None``: whenever it was.
-        event: what it tells of, where a header says so.
+        keys: identifying keys; the first is its own.
+        since: only an earlier post since then with one of the keys is the same delivery; ``None``: at any
+            time.
+        event: event type in a header, if any.
     """
 
     keys: tuple[str, ...]
@@ -50,19 +52,19 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class _Told(msgspec.Struct):
-    """What a post says of itself, and nothing of it is believed yet."""
+    """Unverified data of a post."""
 
     signed: bytes
-    shown: Sequence[bytes]  # each would have to be the MAC of *signed*
+    shown: Sequence[bytes]  # candidates for the MAC of *signed*
     key: str
-    at: datetime | None = None  # when they signed it
+    at: datetime | None = None  # time of signing
     is_timed: bool = False
     token: str | None = None
     event: str = ""
 
 
 def problem_of(source: Source, secret: str) -> str | None:
-    """What is wrong with a secret, without any of it; ``None``: it is good."""
+    """Return the problem of a secret without quoting it, or None if it is valid."""
     if len(secret) < LEAST_SECRET_CHARS:
         return f"a webhook's secret has {LEAST_SECRET_CHARS} characters at least"
     if source is Source.STANDARD and secret.startswith(_PREFIX):
@@ -76,12 +78,12 @@ def problem_of(source: Source, secret: str) -> str | None:
 def judge(
     source: Source | None, headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime
 ) -> Delivery | None:
-    """The delivery that a post is; ``None``: it is not believed.
+    """Return the delivery if the post is authentic, else None.
 
     Args:
-        source: ``None``: there is no such webhook, and the same is done in vain.
-        headers: those that are there once, names in small letters.
-        secrets: of which one has to fit; ``SECRETS`` at most.
+        source: ``None`` for an unknown webhook; the same work is done in vain.
+        headers: headers that occur once, names in lower case.
+        secrets: at most ``SECRETS`` secrets, one of which must match.
     """
     told = _READERS[source or Source.STANDARD](headers, body)
     digest = hashlib.sha256(body).hexdigest()
@@ -99,7 +101,7 @@ def judge(
         return Delivery((f"id:{hashlib.sha256(told.key.encode()).hexdigest()}",), event=event)
     if source is not Source.GENERIC:
         return Delivery((f"body:{digest}",), event=event)
-    # Nothing says whether the same words a day later are another delivery; minutes later they are a retry.
+    # An equal body may be a new delivery a day later, but is a retry within minutes.
     span = int(now.timestamp() // WINDOW.total_seconds())
     return Delivery((f"body:{digest}:{span}", f"body:{digest}:{span - 1}"), now - WINDOW, event)
 
@@ -144,7 +146,7 @@ def _slack(headers: Mapping[str, str], body: bytes) -> _Told:
     at = headers.get("x-slack-request-timestamp", "")
     version, _, text = headers.get("x-slack-signature", "").partition("=")
     shown = [_bytes_of(text, binascii.unhexlify)] if version == "v0" else []
-    # Its body has the event's id in it, and is the same when it is posted again under another timestamp.
+    # The body contains the event's id; a retry has the same body with another timestamp.
     return _Told(b":".join((b"v0", at.encode(), body)), shown, "", _instant(at), is_timed=True)
 
 
@@ -166,7 +168,7 @@ _READERS: Final[Mapping[Source, Callable[[Mapping[str, str], bytes], _Told]]] = 
 def _bytes_of(text: str, decode: Callable[[bytes], bytes]) -> bytes:
     try:
         return decode(text.encode())
-    except ValueError:  # binascii.Error is one
+    except ValueError:  # includes binascii.Error
         return b""
 
 

@@ -1,11 +1,11 @@
-"""Teams, by Microsoft Graph: the chats of a person, and channels, of a work account.
+"""Teams by Microsoft Graph: a person's chats, and channels, of a work account.
 
-Microsoft allows such reading once a day: polling a chat more often breaks its terms. Chats are looked through
-from the one that spoke last, down to the first that said nothing since the last time; so an edit in a chat
-where nobody wrote anything since is not seen. Channels are read by delta queries.
+Microsoft permits such polling once a day: polling a chat more often violates its terms. Chats are read in the
+order of their last message, newest first, down to the first one without a new message. So an edit in a chat
+without new messages is not seen. Channels are read by delta queries.
 
-A filter by date is silently ignored where the list is not ordered by the same date, and the order is newest
-first or none. So both are asked for together, and what is older than asked for ends the list all the same.
+Graph silently ignores a filter by date unless the list is ordered by the same date, newest first. So both are
+requested together, and older messages end the list in any case.
 """
 
 import hashlib
@@ -45,12 +45,12 @@ from hub.text.converted import NotConvertible
 from hub.text.letter import Body, Letter
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
-DAY_S: Final = 86_400.0  # see above
+DAY_S: Final = 86_400.0  # see the module's docstring
 OVERLAP: Final = timedelta(minutes=5)  # clocks of Microsoft's machines differ
-_PAGE: Final = 50  # more is not given
-_MOST_CHATS: Final = 2_000  # looked at in one round
+_PAGE: Final = 50  # the maximum
+_MOST_CHATS: Final = 2_000  # examined in one round
 _MOST_PAGES: Final = 400  # of one chat in one round
-_KEPT: Final = 300  # bodies, which lists tell anyway: from the list to ``read``, within one run
+_KEPT: Final = 300  # bodies from lists, cached for ``read`` within one run
 
 
 class Teams(Connector):
@@ -84,7 +84,7 @@ class Teams(Connector):
 
     @classmethod
     def quota(cls, settings: TeamsSettings) -> Quota:
-        return Quota(units_per_min=240.0, at_once=2)  # one team takes four in a second
+        return Quota(units_per_min=240.0, at_once=2)  # one team allows four per second
 
     @staticmethod
     def judge(answer: Answer) -> ConnectorFailure | None:
@@ -134,7 +134,7 @@ class Teams(Connector):
     # --- chats ---
 
     async def _chats(self, state: TeamsState) -> AsyncGenerator[tuple[TeamsState, tuple[Message, ...]]]:
-        """Chat after chat, and how far all of it is read behind each page."""
+        """Yield the pages of all chats, each with the state after it."""
         chats = await self._speaking(state)
         if state.top is None:
             spoken = [at for _, at in chats if at is not None]
@@ -152,7 +152,7 @@ class Teams(Connector):
         yield state.ended(keeps_done=not isinstance(self._filter.chats, str)), ()
 
     async def _speaking(self, state: TeamsState) -> list[tuple[str, datetime | None]]:
-        """Chats in which something was said since, and when; who spoke last comes first."""
+        """Return the chats with new messages and the times of their last messages, newest first."""
         wanted = self._filter.chats
         if wanted == "none":
             return []
@@ -170,12 +170,12 @@ class Teams(Connector):
             spoke = [(item, at) for item in page.items if (at := _spoke_at(item)) is not None]
             new = [(item, at) for item, at in spoke if at > state.floor - OVERLAP]
             found += [(item["id"], at) for item, at in new if _is_wanted(item, wanted)]
-            # A whole page, for the order of chats that spoke at nearly the same time is not to be relied on.
+            # The whole page is examined, because chats with nearly equal times may be out of order.
             url = page.next if new or not spoke else None
         return sorted(found, key=lambda one: one[1] or _NEVER, reverse=True)
 
     async def _changed(self, chat: str, after: datetime) -> list[dict[str, Any]]:
-        """What was changed in a chat after a time, oldest change first."""
+        """Return the messages of a chat that changed after a time, oldest change first."""
         query = {
             "$top": str(_PAGE),
             "$orderby": "lastModifiedDateTime desc",
@@ -203,7 +203,7 @@ class Teams(Connector):
     async def _channel(
         self, state: TeamsState, name: str, channel: Channel
     ) -> AsyncGenerator[tuple[TeamsState, tuple[Message, ...], bool, bool]]:
-        """A channel's pages: with the state, whether it is a backfill, and whether the state is right."""
+        """Yield a channel's pages: state, messages, whether it is a backfill, and whether the page is whole."""
         here = state.channels.get(name) or ChannelState(after=state.first, newest=state.first)
         is_backfill = name not in state.channels
         is_ended = False
@@ -237,7 +237,7 @@ class Teams(Connector):
         query = {
             "$top": str(_PAGE),
             "$expand": "replies",
-            # "gt", and whole seconds: a second less, so that one of that very second is there
+            # "gt" with whole seconds: one second less includes messages of that very second
             "$filter": f"lastModifiedDateTime gt {spell_time(here.after - timedelta(seconds=1))}",
         }
         path = ("teams", channel.team, "channels", channel.channel, "messages", "delta")
@@ -267,7 +267,7 @@ class Teams(Connector):
         return tuple(message for message in found if message is not None)
 
     def _message(self, item: dict[str, Any], first: datetime, place: tuple[str, ...]) -> Message | None:
-        """What is told of a message; ``None``: it is none that somebody wrote, or one that nobody wants."""
+        """Convert an item to a message; None if no person wrote it, or the filter excludes it."""
         id = item.get("id")
         if not isinstance(id, str) or not id or "@removed" in item:
             return None
@@ -285,7 +285,7 @@ class Teams(Connector):
         where = (*place, "messages", *((root, "replies") if isinstance(root, str) and root else ()), id)
         message = Message(
             key=message_key(None, f"teams:{'/'.join(where)}"),
-            version=text_field(item, "lastEditedDateTime"),  # a reaction changes nothing that was said
+            version=text_field(item, "lastEditedDateTime"),  # unchanged by reactions
             place=list(where),
             received_at=read_time(item.get("createdDateTime")),
             sent_at=read_time(item.get("createdDateTime")),
@@ -351,7 +351,7 @@ def _changed_at(item: Mapping[str, Any]) -> datetime:
 
 
 def _inner(item: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    """What stands inside; empty where there is nothing of the kind."""
+    """Return the nested mapping, or an empty one."""
     for name in names:
         found = item.get(name)
         item = found if isinstance(found, dict) else {}

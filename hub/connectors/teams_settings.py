@@ -1,4 +1,4 @@
-"""What hub.toml says of Teams: settings of the connector, and what an agent wants of it."""
+"""Settings of Teams in hub.toml, and the filter of an agent."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class TeamsSettings(GraphSettings):
-    """Where Microsoft is, whose account it is, and what it is asked for."""
+    """Addresses of Microsoft, the account's tenant, and the requested permissions."""
 
     tenant: str = Field(
         default="organizations",
@@ -25,7 +25,7 @@ class TeamsSettings(GraphSettings):
 
 
 class Channel(BaseModel):
-    """A channel, by Microsoft's ids: both stand in the link that Teams copies."""
+    """Channel with Microsoft's ids: both are in the link that Teams copies."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,7 +34,7 @@ class Channel(BaseModel):
 
 
 class TeamsFilter(Filter):
-    """What is read of Teams."""
+    """Filter of chats and channels."""
 
     chats: Literal["all", "direct", "group", "none"] | Annotated[tuple[Id, ...], Field(max_length=100)] = (
         Field(

@@ -1,4 +1,4 @@
-"""How far chats and channels were read: the cursor of Teams."""
+"""Cursor of Teams: progress in chats and channels."""
 
 from datetime import datetime
 from typing import Self
@@ -8,11 +8,11 @@ import msgspec
 from hub.connectors.connector import Cursor
 from hub.connectors.failures import CursorLost
 
-MOST_DONE = 300  # chats that a round remembers; one that it forgot is looked through again
+MOST_DONE = 300  # chats stored in a round; a forgotten chat is read again
 
 
 class ChannelState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A channel. *link*: where it goes on; *after*: from when on it is read; *newest*: that was read."""
+    """Progress in a channel. *link*: next page; *after*: start of reading; *newest*: last message read."""
 
     after: datetime
     newest: datetime
@@ -20,13 +20,13 @@ class ChannelState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class TeamsState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """All of it.
+    """Progress in all chats and channels.
 
     Attributes:
-        first: what changed before is nobody's business.
-        floor: all chats were read up to here.
-        top: where the floor is when the round that is under way has ended.
-        done: what was read in that round: up to when, by chat.
+        first: earlier changes are ignored.
+        floor: all chats were read up to this time.
+        top: floor after the current round.
+        done: time up to which each chat was read in the current round.
     """
 
     first: datetime
@@ -37,7 +37,7 @@ class TeamsState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
     @classmethod
     def read(cls, cursor: Cursor | None, since: datetime) -> Self:
-        """Raises CursorLost: it is none of ours."""
+        """Decode the cursor. Raises CursorLost if it is foreign."""
         if cursor is None:
             return cls(first=since, floor=since)
         try:
@@ -50,7 +50,7 @@ class TeamsState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
         return cursor
 
     def with_chat(self, chat: str, until: datetime) -> Self:
-        """The chat was read up to *until*."""
+        """Record that the chat was read up to *until*."""
         done = {name: at for name, at in self.done.items() if name != chat} | {chat: until}
         return msgspec.structs.replace(self, done=dict(list(done.items())[-MOST_DONE:]))
 
@@ -58,7 +58,7 @@ class TeamsState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
         return msgspec.structs.replace(self, channels=self.channels | {name: channel})
 
     def ended(self, *, keeps_done: bool) -> Self:
-        """The round of the chats has ended. *keeps_done*: each chat goes on from where it was read itself."""
+        """Record the end of a round. *keeps_done*: each chat continues from its own time."""
         floor = self.floor if self.top is None else max(self.floor, self.top)
         done = self.done if keeps_done else {}
         return msgspec.structs.replace(self, floor=floor, top=None, done=done)

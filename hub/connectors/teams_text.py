@@ -1,4 +1,4 @@
-"""What a chat message says: Teams' HTML with its own elements, as lines of text."""
+"""Conversion of a chat message: Teams' HTML with its own elements, to lines of text."""
 
 import html
 import json
@@ -20,14 +20,14 @@ _MOST_NAME_CHARS: Final = 120
 
 
 class NotReadable(Exception):
-    """It says why."""
+    """Chat message that cannot be read; the message says why."""
 
 
 def text_of_chat(item: Mapping[str, Any]) -> str:
-    """The text of a ``chatMessage``: people as "@Ana", what hangs on by its name, what it answers as a quote.
+    """Return the text of a ``chatMessage``: mentions as "@Ana", attachments by name, replies with a quote.
 
     Raises:
-        NotReadable: too long, or built so that a parser would choke on it.
+        NotReadable: too long, or too deeply nested for a parser.
     """
     body = item.get("body")
     content = body.get("content") if isinstance(body, dict) else None
@@ -57,7 +57,7 @@ def text_of_chat(item: Mapping[str, Any]) -> str:
 
 
 def _hanging(item: Mapping[str, Any]) -> dict[str, str]:
-    """Id -> what stands in its place."""
+    """Return the replacement texts of attachments by id."""
     told = item.get("attachments")
     found: dict[str, str] = {}
     for one in told if isinstance(told, list) else []:
@@ -67,7 +67,7 @@ def _hanging(item: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _quoted(one: Mapping[str, Any]) -> str:
-    """The beginning of the message that this one answers."""
+    """Return the beginning of the message that is answered, quoted, or an empty string."""
     if one.get("contentType") != "messageReference" or not isinstance(one.get("content"), str):
         return ""
     try:

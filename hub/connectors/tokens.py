@@ -1,19 +1,19 @@
-"""Access tokens, as a connector gets them: where they come from is not its business."""
+"""Interface for access tokens; connectors do not know their source."""
 
 from typing import Protocol
 
 
 class Tokens(Protocol):
-    """Access tokens of one account: good ones, refreshed once for all who wait."""
+    """Access tokens of one account, refreshed once for all waiting callers."""
 
     async def token(self, rejected: str | None = None) -> str:
-        """A token that is good for a while.
+        """Return a valid token.
 
         Args:
-            rejected: the one that was just refused; another is got unless somebody has by now.
+            rejected: a token that was just refused; it is replaced, unless that has already happened.
 
         Raises:
-            SignInNeeded: there is no way to one without a person.
-            Unavailable: not now.
+            SignInNeeded: a person must sign in.
+            Unavailable: a temporary failure.
         """
         ...

@@ -1,7 +1,7 @@
-"""Webhooks: others post, and what they posted is read from the inbox in which the hub keeps it.
+"""Webhooks: posts of other systems, read from the inbox in which the hub stores them.
 
-Nothing is asked of anybody. There is no cursor: what is settled is not in the inbox any more, so a page has
-no point of return, and a delivery is told apart by its key.
+Nothing is requested from a provider. No cursor exists: settled posts are removed from the inbox, and the key
+identifies a delivery.
 """
 
 import hashlib
@@ -30,13 +30,13 @@ from hub.connectors.signatures import Source
 from hub.connectors.webhook_text import Said, read
 from hub.document import Document
 
-PAGE: Final = 20  # posts that are held at once, with their bodies
+PAGE: Final = 20  # posts held at once, with their bodies
 
 Path = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s.]+(\.[^\s.]+)*$")]
 
 
 class WebhookSettings(ProviderSettings):
-    """Who posts, and where in what is posted its parts stand."""
+    """Signature scheme of the sender, and paths of the parts of a post."""
 
     source: Source = Field(
         default=Source.STANDARD,
@@ -50,12 +50,12 @@ class WebhookSettings(ProviderSettings):
     event: Path | None = Field(default=None, description="Where it is told what it is about.")
 
     def paths(self) -> dict[str, str | None]:
-        """By field, where it stands."""
+        """Return the configured path of each field."""
         return self.model_dump(include={"title", "text", "link", "sender", "event"})
 
 
 class WebhookFilter(Filter):
-    """``filter`` of the agent that reads a webhook."""
+    """Table ``filter`` of the agent that reads a webhook."""
 
     events: Words = Field(
         default=(), description='What it has to be about, as in "issues" or "issues.opened"; none: anything.'
@@ -63,7 +63,7 @@ class WebhookFilter(Filter):
 
 
 class Webhook(Connector):
-    """Reads what was posted to one webhook."""
+    """Reader of the posts to one webhook."""
 
     provider = "webhook"
     auth = Auth.SECRET
@@ -130,7 +130,7 @@ def _message(post: Posted, said: Said) -> Message:
 
 
 def _labels(header: str, inside: str) -> tuple[str, ...]:
-    """What it is about: by a header, by itself, and both: ``issues``, ``opened``, ``issues.opened``."""
+    """Return the event labels of header, body, and both: ``issues``, ``opened``, ``issues.opened``."""
     both = f"{header}.{inside}" if header and inside else ""
     return tuple(dict.fromkeys(word for word in (header, inside, both) if word))
 

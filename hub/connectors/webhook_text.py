@@ -1,4 +1,4 @@
-"""Pure: what was posted to a webhook -> a title, a text, a link, a sender."""
+"""Extraction of title, text, link and sender from a post to a webhook. Pure functions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -9,7 +9,7 @@ import msgspec
 from hub.connectors.signatures import Source
 from protocol.json_bounds import read_json
 
-MOST_LINES: Final = 500  # of a post whose text stands nowhere in particular
+MOST_LINES: Final = 500  # of a post without a known text field
 MOST_DEPTH: Final = 12
 MOST_FIELDS: Final = 1_000
 TITLE_CHARS: Final = 500
@@ -17,7 +17,7 @@ LINK_CHARS: Final = 2_000
 
 Paths = Mapping[
     str, Sequence[str]
-]  # title, text, link, sender, event -> dotted paths; the first that is there counts
+]  # title, text, link, sender, event -> dotted paths; the first existing path counts
 
 USUAL: Final[Mapping[Source, Paths]] = {
     Source.GITHUB: {
@@ -51,7 +51,7 @@ PLAIN: Final[Paths] = {
 
 
 class Said(msgspec.Struct, frozen=True):
-    """What a post says."""
+    """Content of a post."""
 
     title: str
     text: str
@@ -61,10 +61,10 @@ class Said(msgspec.Struct, frozen=True):
 
 
 def read(body: bytes, media_type: str, source: Source, paths: Mapping[str, str | None]) -> Said:
-    """What *body* says, whatever it is. Never raises.
+    """Extract the content of any *body*. Never raises.
 
     Args:
-        paths: by field, where an owner says that it stands; ``None``: where it usually does.
+        paths: configured path of each field; ``None``: the usual paths.
     """
     found = value_of(body, media_type)
     if isinstance(found, str):
@@ -86,7 +86,7 @@ def read(body: bytes, media_type: str, source: Source, paths: Mapping[str, str |
 
 
 def value_of(body: bytes, media_type: str) -> Any:
-    """A mapping or a list where *body* is JSON, whatever it is called, or a form; else its text."""
+    """Decode a JSON body of any declared type, or a form; otherwise return the text."""
     kind = media_type.partition(";")[0].strip().lower()
     text = body.decode("utf-8-sig", "replace")
     found = _json(text, otherwise=text)
@@ -96,7 +96,7 @@ def value_of(body: bytes, media_type: str) -> Any:
         fields = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
     except ValueError:
         return text
-    if not any(fields.values()):  # no form: words, and a program that calls everything one
+    if not any(fields.values()):  # not a form, but text from a program that declares all bodies as forms
         return text
     inner = fields.get("payload")
     return fields if inner is None else _json(inner, otherwise=fields)
@@ -128,7 +128,7 @@ def _words(value: Any) -> str:
 
 
 def _lines(found: Any) -> Iterator[str]:
-    """``path: value`` for what has words in it, as far as anybody would read."""
+    """Yield ``path: value`` for all values with text, up to a limit."""
     waiting: list[tuple[str, Any, int]] = [("", found, 0)]
     told = looked = 0
     while waiting and told < MOST_LINES and looked < 20 * MOST_LINES:

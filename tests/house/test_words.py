@@ -15,7 +15,7 @@ LEFT: Final = {
     "hub/api": 576,
     "hub/app": 0,
     "hub/cli": 233,
-    "hub/connectors": 353,
+    "hub/connectors": 0,
     "hub/coordination": 0,
     "hub/device": 0,
     "hub/extraction": 519,
