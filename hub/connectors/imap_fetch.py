@@ -58,7 +58,7 @@ def fetch_bodies(wire: Wire, orders: Sequence[Order]) -> dict[int, Fetched | str
 
 
 def _doubtful(answer: Answer, uids: Sequence[int], found: dict[int, Fetched], fault: str) -> list[int]:
-    """Return the UIDs to fetch individually, because they are incomplete, or missing without an explanation."""
+    """Return the UIDs to fetch individually: incomplete ones, and those missing without explanation."""
     is_missing = bool(fault) or (answer.status != "OK" and answer.code != _GONE)
     return [uid for uid in uids if (not found[uid].is_whole if uid in found else is_missing)]
 

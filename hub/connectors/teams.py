@@ -203,7 +203,7 @@ class Teams(Connector):
     async def _channel(
         self, state: TeamsState, name: str, channel: Channel
     ) -> AsyncGenerator[tuple[TeamsState, tuple[Message, ...], bool, bool]]:
-        """Yield a channel's pages: state, messages, whether it is a backfill, and whether the page is whole."""
+        """Yield a channel's pages: state, messages, if it is a backfill, and if the state may be stored."""
         here = state.channels.get(name) or ChannelState(after=state.first, newest=state.first)
         is_backfill = name not in state.channels
         is_ended = False

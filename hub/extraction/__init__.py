@@ -1,7 +1,7 @@
-"""Extraction: text to items, by rules where the form says it all, else by a model.
+"""Extraction of items from text: by rules where the form is unambiguous, else by a model.
 
-Not in this face, because they are heavy or start processes: ``endpoint.Endpoint``,
-``chain.Chain``, ``batch.BatchClient`` and ``embedded.EmbeddedModel``.
+Not exported here, because they are heavy or start processes: ``endpoint.Endpoint``, ``chain.Chain``,
+``batch.BatchClient`` and ``embedded.EmbeddedModel``.
 """
 
 from hub.extraction.extractor import Extractor

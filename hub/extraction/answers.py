@@ -1,9 +1,8 @@
-"""Pure: the records in what a model wrote, however it wrote them.
+"""Tolerant parser for the records in a model's answer. Pure functions.
 
-Strict JSON is read as such. Else the text is read as a person would: fences, chatter,
-thoughts, remarks, names without quotes, trailing commas and missing closers do no
-harm. The one rule: an answer that breaks off is never taken for a whole one. What was
-closed in it is handed out, and that it broke off is told beside it.
+Strict JSON is parsed as such. Otherwise the parser tolerates fences, chatter, thoughts, comments, unquoted
+names, trailing commas and missing brackets. The one rule: a truncated answer is never taken for a complete
+one. Its complete records are returned, with a flag for the truncation.
 """
 
 import json
@@ -12,12 +11,13 @@ from typing import Final
 
 import msgspec
 
-# Some models think aloud first, and some templates swallow the opening mark. An answer that begins at
-# once has no thoughts before it: there the mark stands in a quote.
+# Some models output thoughts first, and some templates drop the opening tag. In an answer that starts with
+# JSON, the closing tag can only be a quotation.
 _THOUGHTS: Final = re.compile(r"\A\s*+(?![\[{`]).*?</think>", re.DOTALL)
 _FENCE: Final = re.compile(r"\A```\w*\s++|```\Z")
-_MAX_BROKEN: Final = 50  # brackets of chatter looked behind
-_MAX_LOOKS: Final = 4  # times the answer's length, looked at behind all of them: the work is linear in it
+_MAX_BROKEN: Final = 50  # brackets in chatter that are tried
+# Limit of the total parsing work, as a multiple of the answer's length, which keeps it linear.
+_MAX_LOOKS: Final = 4
 _MAX_DEPTH: Final = 24  # a record has three levels
 _DECODER: Final = json.JSONDecoder(strict=False)
 
@@ -25,7 +25,7 @@ _BLANKS: Final = re.compile(r"(?:\s+|//[^\n]*|/\*.{0,300}?\*/)*", re.DOTALL)
 _BARE: Final = re.compile(r"[^\s,:{}\[\]\"'\u201c\u201d]+")
 _BARE_KEY: Final = re.compile(r"[\w-]+\s*:")
 _QUOTED_KEY: Final = re.compile(r"[\"'\u201c][\w-]+[\"'\u201d]\s*:")
-_POINTS: Final = re.compile(r"u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*")  # two of them may make one character
+_POINTS: Final = re.compile(r"u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*")  # two escapes may encode one character
 _NUMBER: Final = re.compile(r"-?\d{1,18}(?:\.\d+)?")
 _CLOSED_BY: Final = {'"': '"', "'": "'", "\u201c": "\u201d", "`": "`"}
 _STOPS: Final = {closer: re.compile(rf"[{closer}\\]") for closer in _CLOSED_BY.values()}
@@ -40,13 +40,13 @@ _WORDS: Final[dict[str, object]] = {
 
 
 class Unreadable(Exception):
-    """The answer holds no list of records. The text of it is not told: it may quote the document."""
+    """Answer without a list of records. The message does not quote it, as it may contain the document."""
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The records that were closed, in order.
+    """Complete records of an answer, in order.
 
-    *is_cut*: the answer broke off behind them, or a part of it could not be read.
+    *is_cut*: the answer is truncated after them, or a part of it could not be parsed.
     """
 
     records: list[object]
@@ -54,22 +54,22 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def read(text: str) -> Answer:
-    """The records in an answer.
+    """Parse the records of an answer.
 
     Raises:
-        Unreadable: there are none to be found, not even an empty list or the beginning of one.
+        Unreadable: the answer has no records, and not even an empty or truncated list.
     """
     said = _FENCE.sub("", _THOUGHTS.sub("", text).strip()).strip()
-    if said == "[]":  # anywhere else it is chatter, or a part of something
+    if said == "[]":  # only as the whole answer; elsewhere it may be chatter or a part of a value
         return Answer([])
-    if said.startswith("<think>"):  # it never came to an answer
+    if said.startswith("<think>"):  # the thoughts never ended
         raise Unreadable("nothing but thoughts")
     strict = _strictly(said)
     return Answer(strict) if strict is not None else _tolerantly(said)
 
 
 def is_whole(text: str) -> bool:
-    """Whether *text* can be read as an answer, to its end."""
+    """Return True if *text* can be parsed as a complete answer."""
     try:
         return not read(text).is_cut
     except Unreadable:
@@ -77,32 +77,32 @@ def is_whole(text: str) -> bool:
 
 
 def _strictly(said: str) -> list[object] | None:
-    """The records of an answer whose JSON is sound, with any chatter around it; else ``None``."""
+    """Parse records from valid JSON with surrounding chatter; return ``None`` otherwise."""
     bare: list[object] = []
     is_empty = False
     at, broken, left = 0, 0, _MAX_LOOKS * len(said)
     while broken < _MAX_BROKEN and left >= 0 and (at := _next_bracket(said, at)) >= 0:
         try:
             value, end = _DECODER.raw_decode(said, at)
-        except (ValueError, RecursionError) as error:  # ValueError: also a number too long to be one
+        except (ValueError, RecursionError) as error:  # a ValueError also for a number that is too long
             left -= getattr(error, "pos", len(said)) - at
             at, broken = at + 1, broken + 1
             continue
         if isinstance(value, dict) and isinstance(value.get("items"), list):
             if value["items"]:
                 return list(value["items"])
-            is_empty = True  # or the shape being talked of: the answer may still come
+            is_empty = True  # or an example of the format: the answer may follow
         elif isinstance(value, list) and all(isinstance(one, dict) for one in value):
             bare += value
         elif isinstance(value, dict) and "table" in value:
             bare.append(value)
         at = end
-    # With something broken among them these may be parts of it, and the rest would be lost in silence.
+    # After a parse error, these may be parts of a broken value, whose other records would be lost silently.
     return bare if not broken and (bare or is_empty) else None
 
 
 def _tolerantly(said: str) -> Answer:
-    """The records of the first thing in *said* that looks like an answer."""
+    """Parse the records of the first value in *said* that resembles an answer."""
     at, left, is_torn = 0, _MAX_LOOKS * len(said), False
     found: list[object] = []
     for _ in range(_MAX_BROKEN):
@@ -130,20 +130,20 @@ def _tolerantly(said: str) -> Answer:
 
 
 class _Cut(Exception):
-    """The text ends inside a value."""
+    """Text that ends inside a value."""
 
 
 class _Broken(Exception):
-    """This is no JSON, with all indulgence."""
+    """Text that is not JSON even by the tolerant rules."""
 
 
 class _Reader:
-    """Reads one value from *at* on, with indulgence.
+    """Tolerant parser of the value at *at*.
 
     Attributes:
-        records: objects that were closed: of a list of records, or one that stands alone.
-        is_list: it was a list of records, with or without the object around it.
-        is_an_answer: what was read so far can be nothing else than an answer.
+        records: complete records: of a list, or a single object.
+        is_list: the value is a list of records, with or without the enclosing object.
+        is_an_answer: the text parsed so far must be an answer.
     """
 
     def __init__(self, text: str, at: int) -> None:
@@ -154,7 +154,7 @@ class _Reader:
         self._text = text
 
     def take_value(self, *, depth: int, is_list_of_records: bool) -> object:
-        """The value that begins here."""
+        """Parse the value at the current position."""
         if depth > _MAX_DEPTH:
             raise _Broken
         match self._next():
@@ -177,7 +177,7 @@ class _Reader:
                     break
                 case ",":
                     self.at += 1
-                case "]" | "{" if fields:  # its closer was forgotten
+                case "]" | "{" if fields:  # a closing brace is missing
                     break
                 case _:
                     name = self._take_key()
@@ -196,7 +196,7 @@ class _Reader:
                 case "]":
                     self.at += 1
                     break
-                case "}" if depth > 0:  # its closer was forgotten
+                case "}" if depth > 0:  # a closing bracket is missing
                     break
                 case ",":
                     self.at += 1
@@ -223,7 +223,7 @@ class _Reader:
         return name
 
     def _take_bare(self) -> object:
-        """A number, null, true, false, or a text that lost its quotes."""
+        """Parse a number, null, true, false, or a string without quotes."""
         bare = _BARE.match(self._text, self.at)
         if bare is None:
             raise _Broken
@@ -235,7 +235,7 @@ class _Reader:
             return float(word) if "." in number.group() else int(word)
         if word.lower() in _WORDS:
             return _WORDS[word.lower()]
-        while self._next() not in (",", "}", "]"):  # more words of it
+        while self._next() not in (",", "}", "]"):  # further words of an unquoted string
             more = _BARE.match(self._text, self.at)
             if more is None:
                 raise _Broken
@@ -243,7 +243,7 @@ class _Reader:
         return word
 
     def _take_string(self, *, is_key: bool) -> str:
-        """A text in quotes of some kind; a quote inside it that was not escaped does not end it."""
+        """Parse a quoted string; an unescaped quote inside it does not end it."""
         closer = _CLOSED_BY[self._text[self.at]]
         self.at += 1
         parts: list[str] = []
@@ -261,7 +261,7 @@ class _Reader:
                 begin, self.at = stop, stop + 1
 
     def _next_stop(self, closer: str) -> int:
-        """Where the next closer or backslash stands."""
+        """Return the position of the next closing quote or backslash."""
         stop = _STOPS[closer].search(self._text, self.at)
         if stop is None:
             self.at = len(self._text)
@@ -279,7 +279,7 @@ class _Reader:
         return _ESCAPED.get(char, char)
 
     def _ends_at(self, closer: int, *, is_key: bool) -> bool:
-        """Whether the quote there ends the text: then what follows is no text."""
+        """Return True if the quote ends the string, judged by the text after it."""
         after = _skipped(self._text, closer + 1)
         following = self._text[after : after + 1]
         if is_key:
@@ -295,7 +295,7 @@ class _Reader:
         return following in ("", "}", "]", "{", "[", *_CLOSED_BY) or bool(_BARE_KEY.match(self._text, after))
 
     def _next(self) -> str:
-        """The next character that is no blank and no remark; it is not taken."""
+        """Skip blanks and comments, and return the next character without consuming it."""
         self.at = _skipped(self._text, self.at)
         if self.at >= len(self._text):
             raise _Cut
@@ -303,7 +303,7 @@ class _Reader:
 
 
 def _skipped(text: str, at: int) -> int:
-    if at < len(text) and text[at] != "/" and not text[at].isspace():  # nothing to skip, as nearly always
+    if at < len(text) and text[at] != "/" and not text[at].isspace():  # fast path: nothing to skip
         return at
     match = _BLANKS.match(text, at)
     return match.end() if match else at

@@ -1,7 +1,7 @@
-"""Many questions at once: the Batch API, at half the price and within a day.
+"""Client of the Batch API: many questions at half the price, answered within a day.
 
-A batch is a file of requests handed in and a file of answers fetched. It has a quota
-of its own, so neither limiter nor circuit has a say; what it does not answer is asked one by one.
+A batch is an uploaded file of requests and a downloaded file of answers. It has a separate quota, so neither
+limiter nor circuit breaker applies; unanswered questions are asked individually.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -34,13 +34,13 @@ from hub.outbound import AddressRefused, AnswerTooLarge
 
 log = Channel(__name__)
 
-MAX_FILE_BYTES: Final = 32 * 1024 * 1024  # answers of BATCH_REQUESTS, each longer than any of ours
+MAX_FILE_BYTES: Final = 32 * 1024 * 1024  # BATCH_REQUESTS answers, with a margin for their length
 
-_DISCOUNT: Final = 2  # half the price, as those who have such an API sell it
+_DISCOUNT: Final = 2  # providers sell batches at half the price
 _PATH: Final = "/v1/chat/completions"
-_KEY: Final = "hub_key"  # under which our own name of a batch stands in its metadata
-_LISTED: Final = 100  # batches looked through by find(): the newest, within one answer
-_MOVE_TIMEOUT_S: Final = 300.0  # for a whole file, either way
+_KEY: Final = "hub_key"  # metadata key of the hub's name for a batch
+_LISTED: Final = 100  # batches examined by find(): the newest, in one answer
+_MOVE_TIMEOUT_S: Final = 300.0  # for a whole file, in either direction
 _UNDER_WAY: Final = frozenset({"validating", "in_progress", "finalizing", "cancelling"})
 
 
@@ -55,7 +55,7 @@ class _Error(msgspec.Struct):
 
 
 class _Line(msgspec.Struct):
-    """A line of the file of answers, or of the file of errors."""
+    """Line of the file of answers, or of the file of errors."""
 
     custom_id: str
     response: _Response | None = None
@@ -63,7 +63,7 @@ class _Line(msgspec.Struct):
 
 
 class BatchClient:
-    """The batches of one endpoint."""
+    """Client for the batches of one endpoint."""
 
     def __init__(self, endpoint: Endpoint, *, clock: Clock) -> None:
         self._endpoint = endpoint
@@ -72,7 +72,7 @@ class BatchClient:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator["BatchClient"]:
-        """Use it inside the block; its connections, if there were any, are closed at the end."""
+        """Provide the client inside the block, and close its connections at the end."""
         try:
             yield self
         finally:
@@ -81,7 +81,7 @@ class BatchClient:
                     await self._opened.close()
 
     async def submit(self, requests: Mapping[str, ModelRequest], *, key: str) -> str:
-        """See ``Batches.submit``."""
+        """Submit a batch; see ``Batches.submit``."""
         if not 0 < len(requests) <= BATCH_REQUESTS:
             raise ValueError(f"a batch has 1 to {BATCH_REQUESTS} questions, and not {len(requests)}")
         lines = [self._line_of(name, request) for name, request in requests.items()]
@@ -100,7 +100,7 @@ class BatchClient:
         return batch.id
 
     async def find(self, key: str) -> str | None:
-        """See ``Batches.find``; only the newest hundred are looked through."""
+        """Find a batch by its key; see ``Batches.find``. Only the newest hundred are examined."""
         try:
             with anyio.fail_after(_MOVE_TIMEOUT_S):
                 page = await self._client().batches.list(limit=_LISTED)
@@ -109,7 +109,7 @@ class BatchClient:
         return next((batch.id for batch in page.data if (batch.metadata or {}).get(_KEY) == key), None)
 
     async def check(self, batch_id: str) -> BatchResult:
-        """See ``Batches.check``."""
+        """Return the state and answers of a batch; see ``Batches.check``."""
         client = self._client()
         try:
             with anyio.fail_after(_MOVE_TIMEOUT_S):
@@ -127,7 +127,7 @@ class BatchClient:
         return BatchResult(is_done=True, answers=answers, failed=failed)
 
     async def discard(self, batch_id: str) -> None:
-        """See ``Batches.discard``."""
+        """Delete a batch's files; see ``Batches.discard``."""
         client = self._client()
         try:
             with anyio.fail_after(_MOVE_TIMEOUT_S):
@@ -139,7 +139,7 @@ class BatchClient:
             log.warning("batch.not_discarded", error=type(error).__name__)
 
     def _client(self) -> openai.AsyncOpenAI:
-        """Opened when it is used first: most hubs never hand in a batch."""
+        """Return the HTTP client, opened on first use: most hubs never submit a batch."""
         if self._opened is None:
             self._opened = self._endpoint.open_client(connections=2, max_answer_bytes=MAX_FILE_BYTES)
         return self._opened
@@ -149,7 +149,7 @@ class BatchClient:
         return msgspec.json.encode({"custom_id": name, "method": "POST", "url": _PATH, "body": body})
 
     def _read(self, line: bytes, answers: dict[str, ModelAnswer], failed: dict[str, str]) -> None:
-        """Put what *line* tells where it belongs; a line that cannot be read tells nothing."""
+        """Add the result in *line* to the answers or failures; an invalid line is skipped."""
         try:
             read = msgspec.json.decode(line, type=_Line)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -183,7 +183,7 @@ class BatchClient:
         return spent
 
     def _raise(self, error: Exception) -> NoReturn:
-        """*error* as one of those that a model raises."""
+        """Raise the ``ModelError`` that corresponds to *error*."""
         raise self._meaning_of(error) from None
 
     def _meaning_of(self, error: Exception) -> ModelError:

@@ -1,8 +1,8 @@
-"""Pure: whether a model stopped before the text did.
+"""Detection of answers that stop before the end of the text. Pure functions.
 
-Some models tell the first few records of a long list and say that this is all. Records
-lie about evenly in a text, so many of them at its beginning and none behind are unlikely:
-that all of n lie in the first part p of it has the chance pⁿ.
+Some models return the first few records of a long list and end. Records are distributed about evenly in a
+text, so many records at its start and none in the rest are unlikely: all n records lie in the first part p
+with probability pⁿ.
 """
 
 from collections.abc import Set
@@ -11,17 +11,18 @@ from typing import Final
 from hub.extraction.chunk import Chunk
 from hub.extraction.structure import sentences
 
-UNLIKELY: Final = 0.05  # the price: of so many honest answers with two records and more, the rest is asked
-DOUBTFUL: Final = 0.5  # for a text of which an earlier answer is known to have left something out
-LEAST_CHARS: Final = 40  # of a rest: no sentence that says something is shorter
+# Also the share of correct answers with two or more records whose rest is asked for in vain.
+UNLIKELY: Final = 0.05
+DOUBTFUL: Final = 0.5  # for a text for which an earlier answer was incomplete
+LEAST_CHARS: Final = 40  # of a rest: shorter sentences contain no record
 
 
 def rest_of(text: str, piece: Chunk, places: Set[tuple[int, int]], doubt: float) -> Chunk | None:
-    """What of *piece* stands behind the last of *places*, where it is doubtful that nothing is there.
+    """Return the rest of *piece* after the last of *places* if it probably contains records, else None.
 
     Args:
-        places: of the records that were told; two in one place count once.
-        doubt: the chance below which it is doubted.
+        places: places of the returned records; two at the same place count once.
+        doubt: probability below which the answer is doubted.
     """
     if not places:
         return None

@@ -1,7 +1,7 @@
-"""A circuit: what is known of an endpoint that gave nothing, so that others are asked meanwhile. No I/O.
+"""Circuit breaker of an endpoint: after failures, other endpoints are asked. No I/O.
 
-Closed, it is asked. It opens after so many questions in a row without an answer, and at once
-when its quota is used up. After a while it is half open: one question finds out.
+Closed: the endpoint is asked. The circuit opens after several consecutive failures, and at once when the
+quota is used up. After a delay it is half open: one question tests the endpoint.
 """
 
 from enum import StrEnum
@@ -13,16 +13,17 @@ from hub.clock import Clock
 from hub.extraction.model import ModelError, ModelExhausted, ModelRefused, ModelUnavailable
 from protocol.backoff import Backoff
 
-FAILURES: Final = 3  # questions in a row, each with all its tries
-OPEN: Final = Backoff(base_s=30.0, cap_s=600.0)  # an agent without quota looks again after 10 min: not later
+FAILURES: Final = 3  # consecutive questions, each with all its retries
+# An agent without quota retries after 10 min; the circuit must not wait longer.
+OPEN: Final = Backoff(base_s=30.0, cap_s=600.0)
 
 
 class EndpointRefused(ModelRefused):
-    """Every question would be refused like this one: the key, the address or the model's name is wrong."""
+    """Refusal that concerns every question: a wrong key, address or model name."""
 
 
 class Circuit(StrEnum):
-    """Whether an endpoint is asked."""
+    """State of the circuit."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -35,7 +36,7 @@ class _Opened(msgspec.Struct, frozen=True):
 
 
 class Breaker:
-    """The circuit of one endpoint."""
+    """Circuit breaker of one endpoint."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -45,33 +46,33 @@ class Breaker:
 
     @property
     def circuit(self) -> Circuit:
-        """Whether the endpoint is asked now."""
+        """Current state of the circuit."""
         if self._opened is None:
             return Circuit.CLOSED
         return Circuit.OPEN if self.wait_s > 0 else Circuit.HALF_OPEN
 
     @property
     def wait_s(self) -> float:
-        """Until it is asked again; 0.0 when it may be asked."""
+        """Seconds until the endpoint is asked again; 0.0 if it may be asked."""
         return 0.0 if self._opened is None else max(0.0, self._opened.until - self._clock.monotonic())
 
     @property
     def error(self) -> ModelError | None:
-        """What opened it; ``None`` while it is closed."""
+        """Error that opened the circuit; ``None`` while it is closed."""
         return None if self._opened is None else self._opened.error
 
     def succeeded(self) -> None:
-        """There was an answer."""
+        """Record an answer, which closes the circuit."""
         self._in_a_row = self._openings = 0
         self._opened = None
 
     def try_now(self) -> None:
-        """Somebody says that it answers again: the next question finds out, without a wait."""
+        """End the delay at a person's request: the next question tests the endpoint."""
         if self._opened is not None:
             self._opened = _Opened(self._clock.monotonic(), self._opened.error)
 
     def failed(self, error: ModelError) -> None:
-        """There was none. An error that is about the question alone says nothing of the endpoint."""
+        """Record a failure. An error that concerns only the question has no effect."""
         match error:
             case ModelExhausted(reason="rate_limit", retry_after_s=float(after_s)):
                 self._open(error, after_s)
@@ -83,10 +84,10 @@ class Breaker:
                     self._open(error, self._next_wait_s())
 
     def check_quota(self) -> None:
-        """Raise again, without asking, what is known to be so: the quota is used up.
+        """Raise the known error again, without a request, while the quota is used up.
 
         Raises:
-            ModelExhausted: with the wait that is left of the one that was asked for.
+            ModelExhausted: with the rest of the wait that the endpoint requested.
         """
         if self.circuit is Circuit.OPEN and isinstance(self.error, ModelExhausted):
             known = self.error

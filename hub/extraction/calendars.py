@@ -1,7 +1,7 @@
-"""Pure: iCalendar (RFC 5545). To-dos become tasks, events timelines, journals notes.
+"""Rules for iCalendar (RFC 5545): to-dos become tasks, events timelines, journals notes. Pure functions.
 
-Each component is read by itself: one that is broken is left to the model and costs
-the others nothing. A recurring event is told once, on its first day.
+Each component is parsed separately, so that a broken one is left to the model without affecting the others. A
+recurring event yields one item, on its first day.
 """
 
 import re
@@ -36,16 +36,16 @@ _SUMMARY: Final = re.compile(
     r"^SUMMARY(?:;(?:[^:\"\r\n]|\"[^\"\r\n]*\")*)?:(?P<said>[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)",
     re.MULTILINE | re.IGNORECASE,
 )
-# What the parser raises for broken input: here, or later when a broken property is looked at.
-# OverflowError: a time that is beyond what can be told in UTC. OSError: a zone named like a folder of zones.
+# Exceptions of the parser for invalid input, raised at once or on access to an invalid property.
+# OverflowError: a time outside of the range of UTC. OSError: a zone name that is a folder of zones.
 _BROKEN: Final = (ValueError, TypeError, KeyError, IndexError, OverflowError, OSError)
-_TELLING: Final = ("summary", "description", "location", "comment")  # properties with words in them
+_TELLING: Final = ("summary", "description", "location", "comment")  # properties that contain text
 _STATUS: Final = {"NEEDS-ACTION": "todo", "IN-PROCESS": "in_progress", "COMPLETED": "done"}
 _GIVEN_UP: Final = "CANCELLED"
 
 
 def read(document: Document, wanted: Wanted) -> Form | None:
-    """The items of a calendar; ``None`` when the text is none."""
+    """Extract the items of a calendar; return ``None`` for other text."""
     text = document.text
     if "BEGIN:VCALENDAR" not in text[:1000].upper():
         return None
@@ -68,16 +68,16 @@ def read(document: Document, wanted: Wanted) -> Form | None:
             date_property = component.get("due" if kind == "VTODO" else "dtstart")
             has_time = isinstance(getattr(date_property, "dt", None), datetime)
             items.append(msgspec.structs.replace(item, is_exact=True, has_time=has_time))
-        elif table in wanted.data_types and is_telling:  # no title, say: a model may find one
+        elif table in wanted.data_types and is_telling:  # for example without a title, which a model may find
             prose.append(Passage(start, end))
     return Form(items=items, prose=prose, date=document.modified_at)
 
 
 def _blocks(text: str, kinds: frozenset[str]) -> Iterator[tuple[str, int, int]]:
-    """The components of these *kinds*: kind, start and end. One that is never closed is none.
+    """Yield kind, start and end of the components of these *kinds*; unclosed ones are skipped.
 
-    Beginnings and ends are looked for once each: a search for the end behind every beginning would
-    read the rest of the file for each that has none.
+    All beginnings and ends are searched once: a separate search for the end of each component would be
+    quadratic for a file with unclosed components.
     """
     ends: dict[str, list[tuple[int, int]]] = {kind: [] for kind in kinds}
     for match in _END.finditer(text):
@@ -94,7 +94,7 @@ def _blocks(text: str, kinds: frozenset[str]) -> Iterator[tuple[str, int, int]]:
 
 
 def _component(source: str, zones: str) -> "Component":
-    """One component, parsed with the time zones of its calendar; raises one of ``_BROKEN``."""
+    """Parse one component with the time zones of its calendar; raises one of ``_BROKEN``."""
     import icalendar  # takes 100 ms to import: only who reads calendars pays
 
     calendar = icalendar.Calendar.from_ical(f"BEGIN:VCALENDAR\r\n{zones}\r\n{source}\r\nEND:VCALENDAR\r\n")
@@ -131,7 +131,7 @@ def _task_status(component: "Component") -> str | None:
 
 
 def _priority(component: "Component") -> str | None:
-    """RFC 5545, 3.8.1.9: 1 to 4 is high, 5 medium, 6 to 9 low, 0 says nothing."""
+    """Return the priority by RFC 5545, 3.8.1.9: 1 to 4 is high, 5 medium, 6 to 9 low, 0 undefined."""
     told = _text(component, "priority")
     if not told.isdecimal() or not 1 <= int(told) <= 9:
         return None
@@ -147,7 +147,7 @@ def _attendees(component: "Component") -> Iterator[str]:
 def _date_ms(component: "Component", name: str, wanted: Wanted) -> int | None:
     value = getattr(component.get(name), "dt", None)
     if isinstance(value, datetime):
-        if value.tzinfo is None:  # "floating": local wherever it is read
+        if value.tzinfo is None:  # "floating" time: local time of any reader
             return date_ms(value.isoformat(), wanted.timezone)
         return epoch_ms(value.astimezone(UTC)) if value.year >= 1970 else None
     return day_ms(value, wanted.timezone) if isinstance(value, date) else None

@@ -1,7 +1,7 @@
-"""Pure: captions (WebVTT, SubRip): what is said, without the lines that say when.
+"""Rules for captions (WebVTT, SubRip): spoken text without cue times. Pure functions.
 
-A sentence goes on from cue to cue, so a reader is shown the words alone. Places stay those of the
-file: what is not said is covered by characters that nobody sees, as many as there were.
+A sentence may span several cues, so the model reads only the words. To preserve positions in the file, all
+other text is replaced by the same number of invisible characters.
 """
 
 import re
@@ -13,7 +13,7 @@ from hub.extraction.folding import CUE, asides
 from hub.extraction.forms import Form
 from hub.extraction.items import Wanted
 
-_COVER: Final = "\u2060"  # "word joiner": hidden, and no blank
+_COVER: Final = "\u2060"  # "word joiner": invisible, and not a blank
 _BLOCK: Final = re.compile(
     r"(?:\A\ufeff?WEBVTT|(?<=\n)(?:NOTE|STYLE|REGION)(?=[ \t\r\n]))(?:[^\n]*\S[^\n]*\n?)*"
 )
@@ -21,7 +21,7 @@ _VOICE: Final = re.compile(r"<v(?:\.[^ >]*)?[ \t]+(?P<who>[^<>\r\n]{1,60})>")
 
 
 def read(document: Document, wanted: Wanted) -> Form | None:
-    """What captions say, as prose; ``None`` when the text has no cue."""
+    """Return the text of captions as prose; ``None`` if the text has no cue."""
     text = document.text
     if CUE.search(text) is None:
         return None
@@ -40,12 +40,12 @@ def read(document: Document, wanted: Wanted) -> Form | None:
 
 
 def _covered(said: str, length: int) -> str:
-    """*said* in so many characters."""
+    """Pad *said* with invisible characters, or cut it, to *length*."""
     return said[:length] + _COVER * (length - len(said))
 
 
 def _merged(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The places in order; those that touch are one."""
+    """Sort places and merge those that touch."""
     merged: list[tuple[int, int]] = []
     for start, end in sorted(places):
         if merged and start <= merged[-1][1]:

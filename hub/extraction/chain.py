@@ -1,7 +1,7 @@
-"""Several endpoints as one model: the first that answers. All of them read the same way.
+"""Chain of endpoints with the interface of one model; the first answer counts. All are prompted alike.
 
-An endpoint whose circuit is open is passed over as long as there is another to go to;
-when there is none it is asked all the same, unless its quota is known to be used up.
+An endpoint with an open circuit is skipped while another is available. If none is, it is asked nonetheless,
+unless its quota is known to be used up.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ log = Channel(__name__)
 
 
 class Chain:
-    """A ``LanguageModel`` of at least one endpoint, in the order in which they are asked."""
+    """``LanguageModel`` of one or more endpoints, in the order in which they are asked."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         first = endpoints[0]
@@ -41,7 +41,7 @@ class Chain:
         )
 
     async def answer(self, request: ModelRequest) -> ModelAnswer:
-        """See ``LanguageModel.answer``. What the endpoints before the one that answered cost is told too."""
+        """Answer a request; see ``LanguageModel.answer``. The usage includes failed endpoints."""
         spent = Usage()
         errors: list[ModelError] = []
         left = list(self.endpoints)
@@ -60,9 +60,10 @@ class Chain:
         raise _together(errors, spent)
 
     async def reach(self) -> str | None:
-        """See ``LanguageModel.reach``. One endpoint that answers is enough.
+        """Check the endpoints; see ``LanguageModel.reach``. One that answers is sufficient.
 
-        What is refused everywhere is not waited for: whoever asks is told which setting is wrong.
+        If all endpoints refuse the configuration, the result is None: waiting would not help, and a question
+        returns the error.
         """
         wrong: list[ModelError] = []
         for endpoint in self.endpoints:
@@ -75,7 +76,7 @@ class Chain:
 
 
 def _next_of(endpoints: Sequence[Endpoint]) -> Endpoint:
-    """The first that may be asked now; else the one that may be asked soonest."""
+    """Return the first available endpoint, else the one available soonest."""
     for endpoint in endpoints:
         if endpoint.breaker.circuit is not Circuit.OPEN and not endpoint.is_on_trial:
             return endpoint
@@ -83,7 +84,7 @@ def _next_of(endpoints: Sequence[Endpoint]) -> Endpoint:
 
 
 def _together(errors: Sequence[ModelError], spent: Usage) -> ModelError:
-    """One error for those of all endpoints: a wait of known length before all else, for it loses nothing."""
+    """Combine the errors of all endpoints; a known wait takes precedence, because it loses no work."""
     told = "; ".join(str(error) for error in errors)
     exhausted = [error for error in errors if isinstance(error, ModelExhausted)]
     limited = [error for error in exhausted if error.reason == "rate_limit"]

@@ -1,10 +1,9 @@
-"""Pure: prose into pieces that fit a model, cut where a reader would pause.
+"""Division of prose into chunks that fit a model, cut at natural borders. Pure functions.
 
-A chunk is ``document.text[start:end]``, nothing added and nothing taken away, in code
-points. Where the text is cut depends on the text at that border alone, as far as that
-can be: the strongest border is cut first, among equals the one whose words have the
-highest hash, until the pieces fit. So a change in one paragraph changes one chunk or
-two, and all others stay the questions they were.
+A chunk is ``document.text[start:end]``, unchanged, in code points. Cuts depend on the local text as far as
+possible: the strongest borders are cut first, among equals those with the highest hash of their words, until
+all pieces fit. So an edit of one paragraph changes one or two chunks, and all other questions stay the same
+(and cached).
 """
 
 import hashlib
@@ -21,16 +20,16 @@ from hub.extraction import structure
 from hub.extraction.folding import is_unspaced
 from hub.extraction.structure import Headings, Strength, Table, sentences, trimmed
 
-CHARS_PER_TOKEN: Final = 3.5  # of alphabets; scripts without blanks take about a token a character
-LEAST_CHARS: Final = 80  # a piece this short is not halved any more
+CHARS_PER_TOKEN: Final = 3.5  # in alphabetic scripts; scripts without blanks need about a token per character
+LEAST_CHARS: Final = 80  # shorter pieces are not halved
 
-_LEAST_SHARE: Final = 4  # no chunk is cut off that is smaller than this part of what fits
-_MARKING_CHARS: Final = 48  # the beginning of a sentence that decides: most edits come later
+_LEAST_SHARE: Final = 4  # minimum size of a chunk, as a fraction of the maximum
+_MARKING_CHARS: Final = 48  # the beginning of a sentence that determines the hash: most edits come later
 _HEADING_LINES: Final = "#"
 
 
 class Passage(msgspec.Struct, frozen=True):
-    """A stretch of prose, and the headings it stands under, outermost first."""
+    """Range of prose with the headings above it, outermost first."""
 
     start: int
     end: int
@@ -38,12 +37,12 @@ class Passage(msgspec.Struct, frozen=True):
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """A piece of prose, sized for a model, and what a reader of it should know.
+    """Piece of prose for one question, with its context.
 
     Attributes:
-        headings: what it stands under, outermost first.
-        before: the place of the sentence before it; empty where another matter begins.
-        columns: the place of the header of the table that it goes on with; empty otherwise.
+        headings: headings above it, outermost first.
+        before: place of the previous sentence; empty at the start of a new topic.
+        columns: place of the header of the table that it continues; empty otherwise.
     """
 
     start: int
@@ -56,11 +55,10 @@ class Chunk(msgspec.Struct, frozen=True):
 def split(
     text: str, passages: Iterable[Passage], chunk_tokens: int, *, by_sentence: bool = False
 ) -> list[Chunk]:
-    """All readable prose of *passages* in chunks of about *chunk_tokens* estimated tokens, in order.
+    """Split the readable prose of *passages* into chunks of about *chunk_tokens* estimated tokens, in order.
 
-    None is larger than half as much again. As they end at the strongest borders, and not where they are
-    full, they have the size that was asked for on the average. With *by_sentence* each sentence is a
-    chunk of its own, however short.
+    No chunk is larger than 1.5 times that. As chunks end at the strongest borders rather than when they are
+    full, *chunk_tokens* is their average size. With *by_sentence*, each sentence is a chunk.
     """
     headings = Headings(text)
     most = chunk_tokens if by_sentence else most_tokens(chunk_tokens)
@@ -72,12 +70,12 @@ def split(
 
 
 def most_tokens(chunk_tokens: int) -> int:
-    """The estimated tokens of the largest chunk, where *chunk_tokens* are asked for."""
+    """Return the estimated tokens of the largest chunk for an average of *chunk_tokens*."""
     return chunk_tokens * 3 // 2
 
 
 def halve(text: str, piece: Chunk) -> list[Chunk]:
-    """*piece* in two, at the sentence nearest its middle; empty when that cannot be done."""
+    """Split *piece* at the sentence nearest to its middle; return an empty list if that is impossible."""
     if piece.end - piece.start <= LEAST_CHARS:
         return []
     middle = (piece.start + piece.end) // 2
@@ -85,7 +83,7 @@ def halve(text: str, piece: Chunk) -> list[Chunk]:
     inner = [nth for nth in range(1, len(said)) if said[nth][0] > piece.start]
     nth = min(inner, key=lambda nth: abs(said[nth][0] - middle), default=0)
     at = said[nth][0] if inner else _safe_cut(text, piece.start, middle)
-    if not piece.start < at < piece.end:  # one endless character: asking about it again changes nothing
+    if not piece.start < at < piece.end:  # a single grapheme cluster: another question would not help
         return []
     first, second = trimmed(text, piece.start, at), trimmed(text, at, piece.end)
     before = said[nth - 1] if inner else first
@@ -97,18 +95,18 @@ def halve(text: str, piece: Chunk) -> list[Chunk]:
 
 
 def estimated_tokens(text: str) -> int:
-    """How many tokens *text* will be, roughly; models differ."""
+    """Estimate the number of tokens of *text*; models differ."""
     unspaced = 0 if text.isascii() else sum(map(is_unspaced, text))
     return _tokens(unspaced, len(text))
 
 
 def is_readable(text: str) -> bool:
-    """Whether there is a letter or a digit in it."""
+    """Return True if *text* contains a letter or a digit."""
     return any(char.isalnum() for char in text)
 
 
 def sentence_at(text: str, start: int, end: int, within: Chunk) -> tuple[int, int]:
-    """The sentences of *within* that the place ``(start, end)`` touches, as one place."""
+    """Return the sentences of *within* that overlap ``(start, end)``, as one place."""
     touched = [
         place for place in sentences(text, within.start, within.end) if place[0] < end and start < place[1]
     ]
@@ -116,19 +114,19 @@ def sentence_at(text: str, start: int, end: int, within: Chunk) -> tuple[int, in
 
 
 def readable_chars(text: str, passages: Sequence[Passage]) -> int:
-    """How many characters of *passages* are no blanks."""
+    """Count the characters of *passages* that are not blank."""
     return sum(not char.isspace() for passage in passages for char in text[passage.start : passage.end])
 
 
 class _Run:
-    """The sentences of passages that stand together, or parts of those that are too long."""
+    """Sentences of adjacent passages, or parts of sentences that are too long."""
 
     def __init__(self, text: str, section: Sequence[Passage], headings: Headings, most: int) -> None:
         self._text = text
         self._headings = headings
         self._places: list[tuple[int, int]] = []
         self._passages: list[Passage] = []
-        self._strengths: list[Strength] = []  # of the border before each
+        self._strengths: list[Strength] = []  # of the border before each sentence
         for passage in section:
             is_first = True
             for start, end, strength in _pieces(text, passage, most):
@@ -145,10 +143,10 @@ class _Run:
         return len(self._places)
 
     def cuts(self, most: int) -> list[int]:
-        """Before which sentences to cut, so that no piece has more than *most* estimated tokens.
+        """Return the sentences before which to cut, so that no piece exceeds *most* estimated tokens.
 
-        Each border is looked at once, the strongest first. What is then left too large, because it could
-        only be cut near its ends, is cut there.
+        Each border is tried once, the strongest first. Pieces that are still too large, because they could
+        only be cut near their ends, are cut there.
         """
         order = sorted(range(1, len(self)), key=self._marks().__getitem__, reverse=True)
         cuts = [0, len(self)]
@@ -166,7 +164,7 @@ class _Run:
         return cuts[1:-1]
 
     def chunks(self, cuts: Iterable[int]) -> Iterator[Chunk]:
-        """The pieces between *cuts*."""
+        """Yield the chunks between *cuts*."""
         edges = [0, *cuts, len(self)] if self._places else []
         for first, last in pairwise(edges):
             start, end = self._places[first][0], self._places[last - 1][1]
@@ -184,8 +182,9 @@ class _Run:
         return (self._text[start:end] for start, end in self._places)
 
     def _marks(self) -> list[tuple[int, bytes, int]]:
-        """How early each border is cut: by what it parts, by the words behind it, and among the same words
-        by turns, so that a row of the same lines falls into equal parts.
+        """Return the sort key of each border: strength, hash of the following words, and order of repetition.
+
+        The order of repetition splits a sequence of equal lines into equal parts.
         """
         seen: Counter[bytes] = Counter()
         marks: list[tuple[int, bytes, int]] = []
@@ -207,7 +206,7 @@ class _Run:
 
 
 def _sections(text: str, passages: Iterable[Passage]) -> Iterator[list[Passage]]:
-    """Passages with nothing but their headings between them, together."""
+    """Yield groups of passages with only headings between them."""
     section: list[Passage] = []
     for passage in passages:
         if section and not _is_headings(text[section[-1].end : passage.start]):
@@ -224,9 +223,9 @@ def _is_headings(gap: str) -> bool:
 
 
 def _pieces(text: str, passage: Passage, most: int) -> Iterator[tuple[int, int, Strength]]:
-    """Sentences, and parts of those that are too long, each with the border before it."""
+    """Yield sentences, and parts of those that are too long, each with the strength of the border before."""
     for start, end, strength in structure.bordered(text, passage.start, passage.end):
-        # No more is looked at than is sure to be too much: a sentence may be as long as the document.
+        # Only a prefix that surely exceeds the limit is measured: a sentence may be as long as the document.
         while estimated_tokens(text[start : min(end, start + 4 * (most + 1))]) > most:
             at = _safe_cut(text, start, start + _chars_of(text[start:end], most))
             yield *trimmed(text, start, at), strength
@@ -241,7 +240,7 @@ def _tokens(unspaced: int, chars: int) -> int:
 
 
 def _chars_of(text: str, tokens: int) -> int:
-    """How many characters from the start of *text* are about so many tokens; at least one."""
+    """Return the length of a prefix of *text* with about *tokens* tokens; at least one character."""
     budget = float(tokens)
     for count, char in enumerate(text):
         budget -= 1.0 if is_unspaced(char) else 1 / CHARS_PER_TOKEN
@@ -251,8 +250,9 @@ def _chars_of(text: str, tokens: int) -> int:
 
 
 def _safe_cut(text: str, start: int, at: int) -> int:
-    """A place at or before *at* where a cut does least harm: after a blank in its last third, else
-    between two characters that are whole by themselves. Always beyond *start*.
+    """Return a position at or before *at* for a cut: after a blank in the last third, else between clusters.
+
+    The position is always after *start*.
     """
     for place in range(at, start + (at - start) * 2 // 3, -1):
         if text[place - 1].isspace() and not text[place : place + 1].isspace():
@@ -262,13 +262,13 @@ def _safe_cut(text: str, start: int, at: int) -> int:
         place -= 1
     if place > start + 1 or not _is_joined(text, place):
         return place
-    while at < len(text) and _is_joined(text, at):  # one endless cluster: go on to its end
+    while at < len(text) and _is_joined(text, at):  # a single long cluster: cut after it
         at += 1
     return at
 
 
 def _is_joined(text: str, at: int) -> bool:
-    """Whether the characters on both sides of *at* make one."""
+    """Return True if the characters around *at* form one grapheme cluster."""
     if at >= len(text):
         return False
     before, after = text[at - 1], text[at]

@@ -1,4 +1,4 @@
-"""What an endpoint sends back: a chat completion, read no further than we need it. Pure."""
+"""Parsing of an endpoint's chat completion, restricted to the needed fields. Pure functions."""
 
 from typing import Final
 
@@ -7,30 +7,30 @@ import msgspec
 from hub.extraction.model import Finish
 from protocol.json_bounds import read_json
 
-# What endpoints call an answer that was ended for the model. One that a filter ended is no whole one either.
+# Finish reasons of truncated answers. An answer ended by a filter is incomplete, too.
 _CUT_OFF: Final = frozenset({"length", "max_tokens", "model_length", "content_filter"})
-_ENDLESS: Final = 400  # characters at the end that are blank, or the same again and again
-_ROUNDS: Final = 6  # the same item five times more is no list any longer
+_ENDLESS: Final = 400  # trailing characters that are blank or periodic
+_ROUNDS: Final = 6  # repetitions; six equal items are not a plausible list
 _LONGEST_ROUND: Final = 400  # characters: an item
-MOST_CHARS: Final = 65_536  # sixteen for each of the 4,096 tokens that we ask for at most
+MOST_CHARS: Final = 65_536  # sixteen for each of the 4,096 tokens of the largest request
 
 
 class Unusable(Exception):
-    """It is no answer, though it came as one; another try may bring one."""
+    """Unusable answer; a retry may succeed."""
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """What the endpoint counted."""
+    """Token counts of the endpoint."""
 
     prompt: int = 0
     completion: int = 0
 
 
 class Completion(msgspec.Struct, frozen=True):
-    """The first choice.
+    """First choice of a completion.
 
     Attributes:
-        is_runaway: it would never have ended: blanks without end, or the same over and over.
+        is_runaway: the answer would not have ended: endless blanks, or endless repetition.
     """
 
     text: str
@@ -61,7 +61,7 @@ class _Body(msgspec.Struct):
 
 
 def tokens_of(body: bytes) -> Tokens | None:
-    """What *body* says it cost, whatever else is wrong with it; ``None`` where it says nothing."""
+    """Return the token counts in *body*, even if it is otherwise invalid; ``None`` if missing."""
     try:
         usage = msgspec.json.decode(body, type=_Counted).usage
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -72,10 +72,10 @@ def tokens_of(body: bytes) -> Tokens | None:
 
 
 def completion_of(body: bytes) -> Completion:
-    """The answer in *body*.
+    """Parse the answer in *body*.
 
     Raises:
-        Unusable: it is no chat completion, or one without a choice, or one that does not say how it ended.
+        Unusable: no chat completion, no choice, or no finish reason.
     """
     try:
         choices = msgspec.json.decode(body, type=_Body).choices
@@ -93,19 +93,19 @@ def completion_of(body: bytes) -> Completion:
 
 
 def runs_away(text: str) -> bool:
-    """Whether *text* would never have ended: blanks, or one round over and over, and no whole JSON."""
+    """Return True if *text* ends in endless blanks or repetition, and is not complete JSON."""
     blanks = len(text) - len(text.rstrip())
     if blanks < _ENDLESS and not _repeats(text[-_ROUNDS * _LONGEST_ROUND :]):
         return False
     try:
         read_json(text)
-    except (msgspec.DecodeError, RecursionError):  # the latter: brackets without an end
+    except (msgspec.DecodeError, RecursionError):  # a RecursionError for endless brackets
         return True
     return False
 
 
 def _repeats(tail: str) -> bool:
-    """Whether *tail* ends in rounds that are all the same."""
+    """Return True if *tail* ends in repetitions of one string."""
     for length in range(1, _LONGEST_ROUND + 1):
         span = max(_ENDLESS, _ROUNDS * length)
         if span > len(tail):

@@ -1,8 +1,8 @@
-"""Pure: what people write into a task's line besides its words, as one table, and its one reader.
+"""Conventions for task lines, as a table of marks, with their parser. Pure functions.
 
-A convention is a row of marks: a pattern, and what it means. The first mark that takes a piece of the
-line has it. Every mark has its cases, lines with what is read out of them; a test reads all of them.
-What has no field of its own is kept as it was written. No case changes the letters of a name.
+A convention is a sequence of marks: a pattern and its meaning. The first mark that matches a piece of the
+line takes it. Every mark has cases, lines with the expected result; a test parses all of them. Text without a
+field is kept as written. Names keep their spelling.
 """
 
 import re
@@ -20,7 +20,7 @@ _NUMBERED: Final = {"1": "high", "2": "medium"}  # 3 and more: low
 _LETTERED: Final = {"a": "high", "b": "medium"}  # C to Z: low
 _NAMED: Final = {"highest": "high", "urgent": "high", "normal": "medium", "lowest": "low"}
 
-# Tags of TaskPaper's guide and contexts of Getting Things Done: where "@" tells people, these are none.
+# Tags of TaskPaper's guide and contexts of Getting Things Done: where "@" marks people, these are not names.
 KNOWN_TAGS: Final = (
     *("done", "due", "start", "today", "tomorrow", "flag", "flagged", "priority", "next", "waiting"),
     *("cancelled", "canceled", "someday", "maybe", "project", "search", "repeat", "context"),
@@ -30,26 +30,26 @@ KNOWN_TAGS: Final = (
 
 
 class Sense(Enum):
-    """What a mark means."""
+    """Meaning of a mark."""
 
-    DUE = auto()  # its value is the day
-    PRIORITY = auto()  # its value is the level, or the mark has one
+    DUE = auto()  # the value is the day
+    PRIORITY = auto()  # the value is the level, or the mark has one
     DONE = auto()
     GIVEN_UP = auto()
     PERSON = auto()
-    PROJECT = auto()  # its value is the name; kept as written as well
-    KEPT = auto()  # there is no field for it: kept as written
-    CUT = auto()  # of no use to anybody else: the day it was written, its own number
+    PROJECT = auto()  # the value is the name; also kept as written
+    KEPT = auto()  # no field exists: kept as written
+    CUT = auto()  # irrelevant for others: the date of writing, an id
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """One sign of a convention.
+    """Mark of a convention.
 
     Attributes:
-        pattern: group 1, if it has one, is the value.
-        level: of a priority without a value.
-        stays: it is a part of the sentence, and stays in the title.
-        cases: lines, and what is read out of each: the fields of ``Said`` that are not empty.
+        pattern: group 1, if any, is the value.
+        level: level of a priority without a value.
+        stays: the mark is a part of the sentence, and stays in the title.
+        cases: lines with the expected non-empty fields of ``Said``.
     """
 
     pattern: str
@@ -60,7 +60,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Said(msgspec.Struct, omit_defaults=True):
-    """What a line says. *due* is the day as written; *kept* are the pieces without a field, in order."""
+    """Parsed line. *due* is the day as written; *kept* has the pieces without a field, in order."""
 
     title: str = ""
     due: str | None = None
@@ -73,14 +73,14 @@ class Said(msgspec.Struct, omit_defaults=True):
 
 
 class Convention:
-    """The marks that count in one kind of file, in the order in which they take their pieces."""
+    """Marks of one kind of file, in order of precedence."""
 
     def __init__(self, *marks: Mark) -> None:
         self.marks = marks
         self._patterns = [(mark, re.compile(mark.pattern, re.IGNORECASE)) for mark in marks]
 
     def read(self, line: str) -> Said:
-        """Read the marks of *line*; the title is what they leave of it."""
+        """Parse the marks of *line*; the rest of the line is the title."""
         said = Said()
         taken = bytearray(len(line))
         cut: list[tuple[int, int]] = []
@@ -102,7 +102,7 @@ class Convention:
 
 
 def _note(said: Said, mark: Mark, value: str) -> bool:
-    """Put what *mark* says into its field. False: there is none, or it has a value already."""
+    """Store the value of *mark* in its field. Return False if no field exists or it has a value."""
     match mark.sense:
         case Sense.DUE if said.due is None:
             said.due = value
@@ -120,12 +120,12 @@ def _note(said: Said, mark: Mark, value: str) -> bool:
         case Sense.CUT:
             pass
         case _:
-            return mark.stays  # what stays in the title is not lost
+            return mark.stays  # a mark that stays in the title is not lost
     return True
 
 
 def _level(value: str) -> str | None:
-    """The level that *value* names: a number, a letter or a word."""
+    """Return the level for *value*: a number, a letter or a word."""
     plain = value.lower()
     if plain.isdecimal():
         return _NUMBERED.get(plain, "low")
@@ -395,24 +395,24 @@ TODO_TXT: Final = Convention(
     ),
 )
 
-# What stands between the brackets of a check box. Not listed: no task; what it says is prose.
+# Characters between the brackets of a check box. Others do not mark a task: the line is prose.
 BOXES: Final[dict[str, Said]] = {
     " ": Said(),
     "/": Said(),
-    ">": Said(),  # to be done at another time
+    ">": Said(),  # deferred
     "<": Said(),
     "?": Said(),
     "!": Said(priority="high"),
     "x": Said(is_done=True),
     "X": Said(is_done=True),
     "-": Said(is_given_up=True),
-    "~": Said(is_given_up=True),  # does not apply, at GitLab
+    "~": Said(is_given_up=True),  # not applicable, at GitLab
 }
 CONVENTIONS: Final = {"markdown": MARKDOWN, "taskpaper": TASKPAPER, "todo.txt": TODO_TXT}
 
 
 def fields_of(said: Said, line: str, timezone: str, *, more: Sequence[str] = ()) -> dict[str, Field]:
-    """The fields of a task that *said* was read out of *line*. *more*: lines of its description."""
+    """Return the fields of a task from a parsed *line*. *more*: lines of its description."""
     return {
         "title": said.title or line.strip(),
         "description": "\n".join(filter(None, [*more, " ".join(said.kept)])),

@@ -1,4 +1,4 @@
-"""What is counted about one endpoint: tries by how they ended, tokens, money, time, and who waits."""
+"""Metrics of one endpoint: requests by result, tokens, money, time, and waiting questions."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,64 +11,64 @@ from hub.metrics import Metrics
 
 
 class TryEnd(StrEnum):
-    """How one request to an endpoint ended."""
+    """Result of one request to an endpoint."""
 
     WHOLE = "whole"
     CUT_OFF = "cut_off"
-    RUNAWAY = "runaway"  # cut off as well: it would never have ended
+    RUNAWAY = "runaway"  # also truncated: it would not have ended
     TOO_LONG = "too_long"
-    UNUSABLE = "unusable"  # an answer came, and was none
+    UNUSABLE = "unusable"  # an answer that cannot be parsed
     RATE_LIMITED = "rate_limited"
-    FAILED = "failed"  # nothing came
-    DISLIKED = "disliked"  # asked otherwise next
+    FAILED = "failed"  # no answer
+    DISLIKED = "disliked"  # the next request has another form
     REFUSED = "refused"
     EXHAUSTED = "exhausted"
 
 
 class Counting:
-    """Counts for one endpoint; for none where there are no metrics."""
+    """Counters of one endpoint; without metrics, nothing is counted."""
 
     def __init__(self, metrics: Metrics | None, model: str) -> None:
         self._metrics = metrics
         self._model = model
 
     def watch(self, *, waiting: Callable[[], float], is_open: Callable[[], float]) -> None:
-        """Show how many wait for their turn, and whether the circuit is open (1.0) or not (0.0)."""
+        """Export the number of waiting questions, and the circuit's state (1.0 if open, else 0.0)."""
         if self._metrics is not None:
             self._metrics.llm_waiting.labels(self._model).set_function(waiting)
             self._metrics.llm_circuit_open.labels(self._model).set_function(is_open)
 
     def reading(self) -> AbstractContextManager[None]:
-        """Charge the endpoint with what reading its answer takes of the loop."""
+        """Charge the endpoint with the event loop's time for parsing its answer."""
         if self._metrics is None:
             return nullcontext()
         return self._metrics.loop.charging(f"model:{self._model}")
 
     def tried(self, end: TryEnd) -> None:
-        """One request is over."""
+        """Count one request."""
         if self._metrics is not None:
             self._metrics.llm_requests.labels(self._model, end).inc()
 
     def spent(self, usage: Usage) -> None:
-        """So many tokens, and so much money."""
+        """Count tokens and money."""
         if self._metrics is not None:
             self._metrics.llm_tokens.labels(self._model, "prompt").inc(usage.prompt_tokens)
             self._metrics.llm_tokens.labels(self._model, "completion").inc(usage.completion_tokens)
             self._metrics.llm_cost.labels(self._model).inc(usage.cost_nanos / 1e9)
 
     def took(self, seconds: float) -> None:
-        """One question took so long, its tries and its waits included."""
+        """Record the duration of one question, including retries and waits."""
         if self._metrics is not None:
             self._metrics.llm_request_duration.labels(self._model).observe(seconds)
 
     def outbound_refused(self, reason: str) -> None:
-        """A rule about addresses or sizes ended a call."""
+        """Count a call ended by an outbound rule about addresses or sizes."""
         if self._metrics is not None:
             self._metrics.outbound_refused.labels(reason).inc()
 
 
 def end_of(result: Exception | Completion) -> TryEnd:
-    """How a request ended that gave this."""
+    """Return the result of a request that returned or raised *result*."""
     match result:
         case Completion(is_runaway=True):
             return TryEnd.RUNAWAY

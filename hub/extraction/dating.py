@@ -1,10 +1,10 @@
-"""Pure: when each passage of a document was written, which its relative dates count from.
+"""Dates of writing of a document's passages, as references for relative dates. Pure functions.
 
-A passage is dated by its heading ("## 2025-01-06"), by a stamp ("[2025-01-06 14:22] Anna: ..."), by
-the line above a quoted mail ("On ... wrote:") or by a field of minutes ("Date: ..."); a document by
-its own fields, by its name ("2025-01-06.md") or by its file. A date counts where it is told with its
-year, has one reading, and is neither later than the file nor at odds with the passage around it. Where
-none counts, nothing is known: relative dates stay words.
+A passage is dated by its heading ("## 2025-01-06"), by a stamp ("[2025-01-06 14:22] Anna: ..."), by the line
+above a quoted mail ("On ... wrote:") or by a field of minutes ("Date: ..."). A document is dated by its own
+fields, by its name ("2025-01-06.md") or by its file. A date counts if it contains the year, has one reading,
+and is neither later than the file nor contradicts the surrounding passage. Otherwise the date is unknown, and
+relative dates stay unresolved.
 """
 
 import re
@@ -21,8 +21,9 @@ from hub.extraction.when import Anchor, DateWords, dates_in, local_day, read_dat
 from hub.text.kinds import MAIL, is_named
 from hub.text.quoting import lines_above
 
-_LINE_CHARS: Final = 200  # looked at in a line
-_MOST_READ: Final = 2_000  # different lines read by the lexicon, 2 ms each; behind them no date counts
+_LINE_CHARS: Final = 200  # examined in a line
+# Different lines parsed by the lexicon, 2 ms each; dates in further lines are ignored.
+_MOST_READ: Final = 2_000
 _MOST_FRONT_LINES: Final = 100
 _DAY: Final = timedelta(days=1)
 
@@ -31,7 +32,7 @@ _ORG_HEADING: Final = re.compile(r"(\*{1,6})[ \t]+(?=\S)(.*)$")
 _UNDERLINE: Final = re.compile(r" {0,3}(={3,}|-{3,})[ \t]*$")
 _FENCE: Final = re.compile(r" {0,3}(?:```|~~~)")
 _QUOTED: Final = re.compile(r"[ \t]*(?:>[ \t]?)*")
-_OWN_LINE_LEVEL: Final = 7  # of a line that is a date and nothing else: any heading ends its passage
+_OWN_LINE_LEVEL: Final = 7  # level of a line that is only a date: any heading ends its passage
 _DECORATION: Final = " \t*_~=[]<>()|:-\u2013\u2014#"
 _LONGEST_DATE: Final = 60
 
@@ -76,9 +77,9 @@ _FIELD: Final = re.compile(
     r"|(?:会议|會議)?(?:日期|时间|時間))[\s*_]*[:：|][\s*_]*(?P<said>\S.*)",  # noqa: RUF001
     re.IGNORECASE,
 )
-_FIELD_LINES: Final = 10  # in which a passage tells its date as a field
+_FIELD_LINES: Final = 10  # lines of a passage in which a date field is accepted
 _MAIL_FIELD: Final = re.compile(r"(?:>[ \t]?)*[*_]*[^\W\d_][\w -]{0,24}[*_]*[ \t]?[:：]")  # noqa: RUF001
-_MAIL_FIELDS: Final = 6  # below the line that says that a mail is forwarded
+_MAIL_FIELDS: Final = 6  # lines after the header of a forwarded mail
 
 _NUMERIC: Final = re.compile(r"(\d{1,4})([-./])(\d{1,2})\2(\d{1,4})")
 _NAMED: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_. ]?(\d\d)[-_. ]?(\d\d)(?!\d)")
@@ -87,7 +88,7 @@ _TO: Final = "(?:-|to|bis|au|al|по|至|到)"
 _INTERVAL: Final = re.compile(
     rf"(?<![\d:./-])\d{{1,2}}\.? ?{_TO} ?\d{{1,2}}(?![\d:])| {_TO} (?!\d{{1,2}}[:.h]\d\d(?![.\d]))"
 )
-# Folded words beside a date that is not the day on which somebody wrote: of a longer time, or of a plan.
+# Folded words next to a date that is not the day of writing, but of a period or a plan.
 _OTHER_DAYS: Final = re.compile(
     r"\b(?:weeks?|wk|sprint|months?|quarter|plan\w*|for|from|since|until|till|release\w*|deadline|due|version"
     r"|woche|kw|monat|quartal|fur|ab|seit|bis|frist|fallig\w*|semaine|mois|trimestre|pour|depuis|jusqu\w*"
@@ -97,18 +98,18 @@ _OTHER_DAYS: Final = re.compile(
 
 
 class _NoDate:
-    """A line that says nothing of when it was written."""
+    """Marker for a line without any date of writing."""
 
 
 _NO_DATE: Final = _NoDate()
-_Told = Anchor | None | _NoDate  # None: a day is told, and none for sure
+_Told = Anchor | None | _NoDate  # None: a date exists, but it is ambiguous
 
 
 class PassageDates:
-    """When the passages of a document were written.
+    """Dates of writing of a document's passages.
 
     Args:
-        date: the document's own.
+        date: date of the whole document.
     """
 
     def __init__(self, document: Document, *, date: datetime | None, timezone: str) -> None:
@@ -116,12 +117,12 @@ class PassageDates:
         self._places, self._anchors = reader.read()
 
     def at(self, place: int) -> Anchor | None:
-        """What a relative date at *place* counts from; ``None`` where that is not known for sure."""
+        """Return the reference date for *place*, or None if it is unknown or ambiguous."""
         return self._anchors[bisect_right(self._places, place) - 1]
 
 
 class _Section(NamedTuple):
-    """What stands under a heading. *is_day*: its date was told by a line of the document, or by its name."""
+    """Content below a heading. *is_day*: its date comes from a line of the document, or from its name."""
 
     level: int
     anchor: _Told
@@ -143,19 +144,20 @@ class _Reader:
         self._texts = [line.text[:_LINE_CHARS] for line in self._lines]
         self._front = _front_lines(self._texts)
         self._day_comes_first = self._order_of_strokes()
-        # What a file tells of itself may be the day of its last change: it counts where nothing else does.
+        # A date from the file may be its last modification: it counts only if no other date exists.
         self._is_own = self._is_mail or (date is not None and date != document.modified_at)
         self._sections = [_Section(0, _NO_DATE)]
-        self._entry: tuple[int, _Told, bool] | None = None  # depth of quotation, date, ends at a blank line
+        # Depth of quotation, date, whether it ends at a blank line.
+        self._entry: tuple[int, _Told, bool] | None = None
         self._quotes: dict[int, _Told] = {}
         self._since_heading = 0
         self._places: list[int] = []
         self._tolds: list[_Told] = []
         self._is_dated = False  # by a line of its own
-        self._above: set[int] = set()  # lines above quoted mails
+        self._above: set[int] = set()  # header lines of quoted mails
 
     def read(self) -> tuple[list[int], list[Anchor | None]]:
-        """The places from which on the dates count, and the dates."""
+        """Return the places where a new date begins, and the dates."""
         self._sections[0] = self._by_name()
         self._note(0, self._sections[0].anchor)
         quoted_from = self._quoted_from()
@@ -186,7 +188,7 @@ class _Reader:
         return self._places, [root if isinstance(told, _NoDate) else told for told in self._tolds]
 
     def _take(self, nth: int, said: str, depth: int, is_notes: bool) -> None:
-        """Read what one line says of when it, or what follows, was written."""
+        """Update the current date by one line."""
         self._since_heading += 1
         if depth == 0 and (heading := self._heading(nth, said, is_notes)) is not None:
             self._open(*heading)
@@ -207,14 +209,15 @@ class _Reader:
             self._entry = None
 
     def _heading(self, nth: int, said: str, is_notes: bool) -> tuple[int, str, bool] | None:
-        """The level of a heading, its words, and whether a date in it is that of its passage."""
+        """Return a heading's level and text, and whether a date in it applies to its passage."""
         if match := (_ORG_HEADING if self._is_org else _HEADING).match(said):
             return len(match[1]), match[2], True
         below = self._texts[nth + 1] if nth + 1 < len(self._texts) else ""
         if (line := _UNDERLINE.match(below)) and not _UNDERLINE.match(said) and not _FIELD.match(said):
             return (1 if line[1][0] == "=" else 2), said, True
         if self._is_own_line(said):
-            # Running notes have several, or begin with one; by itself it may be said of anything.
+            # A line that is only a date is a heading if there are several, or if it comes first; a single one
+            # may refer to anything.
             is_first = not any(map(str.strip, self._texts[self._front : nth]))
             return _OWN_LINE_LEVEL, said, is_notes or is_first or said.startswith(("**", "__"))
         return None
@@ -226,7 +229,7 @@ class _Reader:
         )
 
     def _open(self, level: int, said: str, is_sure: bool) -> None:
-        """Begin the passage of a heading; one that says no day goes on with the date of what it stands in."""
+        """Open the passage of a heading; without a date, it inherits that of the enclosing passage."""
         while self._sections[-1].level >= level:
             self._sections.pop()
         around, told = self._sections[-1], self._of_title(said)
@@ -241,7 +244,7 @@ class _Reader:
         self._sections.append(_Section(level, told if is_known else None, is_day=True, year=year))
 
     def _stamp(self, said: str) -> tuple[_Told, bool] | None:
-        """The moment that a line begins with, and whether it holds only up to the next blank line."""
+        """Return the moment at the start of a line, and whether it applies only up to the next blank line."""
         if match := _stamped(said):
             return self._with_time(self._numeric_or_words(match["day"]), match["time"]), False
         if match := _ENTRY.match(said):
@@ -250,7 +253,7 @@ class _Reader:
             _, told, ends = self._entry
             if isinstance(
                 told, datetime
-            ):  # the hour of another message; one that is earlier is of another day
+            ):  # the time of another message; an earlier time belongs to another day
                 here = told.astimezone(self._zone)
                 is_later = (here.hour, here.minute) <= (int(match["h"]), int(match["min"]))
                 return (
@@ -274,7 +277,7 @@ class _Reader:
         return None if isinstance(told, _NoDate) else told
 
     def _numeric(self, match: re.Match[str]) -> date | None:
-        """A date in figures; with strokes in the order that all stamps of the text have."""
+        """Parse a numeric date; with slashes, in the order used by all stamps of the text."""
         first, second, third = (int(match[group]) for group in (1, 3, 4))
         if len(match[1]) == 4:
             year, month, day = first, second, third
@@ -292,7 +295,7 @@ class _Reader:
             return None
 
     def _order_of_strokes(self) -> bool | None:
-        """Whether the day comes first in stamps with strokes; ``None`` where none of them says so."""
+        """Return True if the day comes first in stamps with slashes; ``None`` if the order is unknown."""
         orders = set()
         for text in self._texts:
             if (stamp := _stamped(text)) and (match := _NUMERIC.fullmatch(stamp["day"])):
@@ -302,14 +305,14 @@ class _Reader:
         return orders.pop() if len(orders) == 1 else None
 
     def _of_title(self, said: str) -> _Told:
-        """The day that a heading, a name or a field tells of itself."""
+        """Return the day in a heading, a name or a field."""
         bare = said.strip(_DECORATION)
         if match := _NUMERIC.fullmatch(bare):
             return self._checked(self._numeric(match))
         return self._once(f"{self._sections[-1].year or ''} {said}", lambda: self._by_lexicon(said))
 
     def _once(self, key: str, read: Callable[[], _Told]) -> _Told:
-        """What the lexicon reads in a line, kept for the next one that is the same."""
+        """Return the lexicon's result for a line, cached for equal lines."""
         if key not in self._read:
             if len(self._read) >= _MOST_READ:
                 return None
@@ -317,7 +320,7 @@ class _Reader:
         return self._read[key]
 
     def _by_lexicon(self, said: str) -> _Told:
-        # A dash before a date parts it from a title; it does not say "until".
+        # A dash before a date separates it from a title; it does not mean "until".
         told = [one for one in dates_in(said) if not one.said.is_due or one.words.startswith("-")]
         full = [one for one in told if one.is_full]
         if not told and len(_YEAR.findall(said)) > 1:  # an interval
@@ -342,7 +345,7 @@ class _Reader:
         return self._checked(moment.at if moment.has_time else next(iter(days)))
 
     def _without_year(self, leading: Sequence[DateWords]) -> _Told:
-        """A day without its year, where a heading above tells it, or the day of the week does."""
+        """Resolve a day without a year by the year of a heading above, or by its weekday."""
         for one in leading:
             year, about = self._sections[-1].year, one.said.about_day
             if one.after or not (about >= {"month", "day"} or one.said.figures):
@@ -355,7 +358,7 @@ class _Reader:
         return None
 
     def _checked(self, told: Anchor | None) -> Anchor | None:
-        """*told*, unless it is later than the file: then it is a plan."""
+        """Return the date, or None if it is later than the file: then it is a plan."""
         day = local_day(told, self._zone) if isinstance(told, datetime) else told
         return None if day is None or (self._latest is not None and day > self._latest) else told
 
@@ -365,17 +368,17 @@ class _Reader:
         return local_day(told, self._zone) if isinstance(told, datetime) else told
 
     def _is_at_odds(self, told: _Told) -> bool:
-        """Whether the passage that now goes on tells another day."""
+        """Return True if the current passage has another day."""
         around = self._sections[-1]
         day = self._day(self._date if self._is_mail and isinstance(around.anchor, _NoDate) else around.anchor)
         return (around.is_day or self._is_mail) and day is not None and day != self._day(told)
 
     def _is_head(self, nth: int) -> bool:
-        """Whether a line stands among the fields of a mail."""
+        """Return True if a line is among the header fields of a mail."""
         return any(re.match(r"(?:From|To|Subject):", text) for text in self._texts[max(0, nth - 3) : nth + 4])
 
     def _by_name(self) -> _Section:
-        """The day that a file is named by."""
+        """Return the section of the file with the day in its name."""
         if self._is_mail or not is_named(self._name.name):
             return _Section(0, _NO_DATE)
         name = (
@@ -389,7 +392,7 @@ class _Reader:
         return _Section(0, told, is_day=not isinstance(told, _NoDate))
 
     def _quoted_from(self) -> dict[int, tuple[int, _Told]]:
-        """By the line at which a quoted mail begins: how deep it is quoted, and when it was written."""
+        """Return quotation depth and date of each quoted mail, by the line at which it begins."""
         found: dict[int, tuple[int, _Told]] = {}
         for first, last in lines_above(self._texts):
             self._above.update(range(first, last + 1))
@@ -409,7 +412,7 @@ class _Reader:
             yield text
 
     def _of_mail(self, lines: Sequence[str]) -> _Told:
-        """The one day that is told with its year in the lines above a mail."""
+        """Return the only day with a year in the header lines of a mail."""
         said = " ".join(_QUOTED.sub("", line, count=1) for line in lines)
         return self._once(said, lambda: self._only_day(said))
 
@@ -423,7 +426,7 @@ class _Reader:
         return self._checked(known[0].at if known[0].has_time else next(iter(days)))
 
     def _now(self, depth: int) -> _Told:
-        """The date of a line that is quoted so deep."""
+        """Return the current date for a line with this quotation depth."""
         if self._entry is not None and self._entry[0] == depth:
             return self._entry[1]
         if depth in self._quotes:
@@ -447,7 +450,7 @@ def _bare(text: str) -> str:
 
 
 def _front_lines(texts: Sequence[str]) -> int:
-    """How many lines the fields of the document take, that stand before its text."""
+    """Return the number of lines of the front matter before the document's text."""
     if not texts or texts[0].lstrip("\ufeff").rstrip() != "---":
         return 0
     ends = (nth for nth, text in enumerate(texts[1:_MOST_FRONT_LINES], 1) if text.rstrip() in ("---", "..."))

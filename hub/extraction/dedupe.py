@@ -1,11 +1,10 @@
-"""Pure: what is said once in a document is suggested once.
+"""Removal of duplicates, so that each statement of a document yields one suggestion. Pure functions.
 
-Two items are the same when they are of one table, come from the same place, are named
-alike, and do not contradict each other: "call Bob" on Monday and on Tuesday are two, and
-so are one for Anna and one for Ben. The same words at another place are another item: a
-list may well say "call Bob" twice and mean it. Names are alike when each word of one has
-its like in the other; a word more or less is a difference, except the smallest and the
-names of those who are to do it.
+Two items are equal if they are of the same table, overlap in the text, have similar titles, and do not
+contradict each other: "call Bob" on Monday and on Tuesday are two items, as are items for Anna and Ben. The
+same words at another place are another item: a list may contain "call Bob" twice on purpose. Titles are
+similar if each word of one has a similar word in the other. An additional word is a difference, except for
+stop words and the names of the assignees.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -18,7 +17,7 @@ from hub.extraction.folding import fold, words_of
 from hub.extraction.items import Dropped, Item
 from protocol.tables import TABLES, Kind, TableName
 
-_NEIGHBOURS: Final = 10  # looked at on either side for one that is alike: one sentence has no more
+_NEIGHBOURS: Final = 10  # compared on either side; one sentence has fewer items
 _LEAST_STEM_CHARS: Final = 4
 _MOST_ENDING_CHARS: Final = 3  # "send" and "sending", "Angebot" and "Angebote"
 _CYRILLIC: Final = "\u0400"
@@ -32,9 +31,9 @@ _SMALL: Final = frozenset(_SMALL_WORDS.split())
 
 
 def once(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[Dropped, ...]]:
-    """The first item of each kind, in the order given, and a note for every other.
+    """Return the first of equal items, in the given order, and a note for every other.
 
-    Where a later one of a model says more fields it stands in the place of the first.
+    A later item with more fields replaces an equal item of a model.
     """
     kept: list[Item] = []
     doubles: list[Dropped] = []
@@ -56,9 +55,9 @@ def once(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[Dropped, ...]]:
 
 
 class _Places:
-    """Places that do not overlap, in order: then only a neighbour can overlap a new one.
+    """Ordered, non-overlapping places: only a neighbour can overlap a new one.
 
-    A table may say the same in each of its 20,000 rows; comparing all with all takes seconds.
+    A table may repeat a value in each of its 20,000 rows; comparing all pairs would take seconds.
     """
 
     def __init__(self) -> None:
@@ -66,7 +65,7 @@ class _Places:
         self._ends: list[int] = []
 
     def take(self, start: int, end: int) -> bool:
-        """Add a place; false, and nothing is added, when it overlaps one that was taken."""
+        """Add a place. Return False, without adding it, if it overlaps an existing one."""
         at = bisect_right(self._ends, start)
         if at < len(self._starts) and self._starts[at] < end:
             return False
@@ -76,16 +75,16 @@ class _Places:
 
 
 class _Neighbours:
-    """The kept items of one table, by where they begin."""
+    """Kept items of one table, by start position."""
 
     def __init__(self) -> None:
-        self._begins: list[tuple[int, int, tuple[str, ...]]] = []  # where, which one of those kept, its words
+        self._begins: list[tuple[int, int, tuple[str, ...]]] = []  # start, index of the kept item, its words
 
     def add(self, start: int, words: tuple[str, ...], number: int) -> None:
         insort(self._begins, (start, number, words))
 
     def find_alike(self, item: Item, words: tuple[str, ...], kept: Sequence[Item]) -> int | None:
-        """Which of those kept says the same at the same place, in nearly the same words."""
+        """Return the index of a kept item with nearly the same title at the same place, or None."""
         at = bisect_left(self._begins, (item.start, 0))
         for start, number, others in self._begins[max(at - _NEIGHBOURS, 0) : at + _NEIGHBOURS]:
             other = kept[number]
@@ -96,13 +95,13 @@ class _Neighbours:
 
 
 def _meaning(item: Item) -> tuple[str, ...]:
-    """Equal for items that say the same: what names it, and all that could contradict."""
+    """Return a key that is equal for items with the same title, dates and people."""
     told = [item.data.get(column) for column in _deciding(item.table)]
     return item.table, fold(_title(item)), *(fold(str(value)) for value in told)
 
 
 def _deciding(table: TableName) -> list[str]:
-    """The columns in which two items that are named alike can still be two: when, and who."""
+    """Return the columns by which items with similar titles differ: dates and people."""
     columns = TABLES[table].columns
     return [c.name for c in columns if c.kind in (Kind.EPOCH_MS, Kind.NAMES) or c.name == "author"]
 
@@ -128,24 +127,24 @@ def _title(item: Item) -> str:
 
 
 def telling_words(title: str, people: object = None) -> tuple[str, ...]:
-    """The words that tell an item from others, each once, in order; *people* are those who are to do it."""
+    """Return the significant words of a title, sorted and unique, without stop words and *people*."""
     aside = set(words_of(" ".join(map(str, people)))) if isinstance(people, list) else set()
     words = set(words_of(title))
     return tuple(sorted(words - _SMALL - aside or words))
 
 
 def are_alike(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether two titles of these telling words name the same; a word more or less is a difference."""
+    """Return True if two titles with these significant words are similar; the counts must be equal."""
     return len(one) == len(other) and all(map(_is_like, one, other))
 
 
 def _is_like(word: str, other: str) -> bool:
-    """The same word, in another form perhaps: "send" and "sends"; never another number."""
+    """Return True for equal words or other forms of a word, such as "send" and "sends"; not for numbers."""
     if word == other:
         return True
     stem = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(word, other, strict=False)))
     if stem < _LEAST_STEM_CHARS or not (word.isalpha() and other.isalpha()):
         return False
-    # Russian changes an ending where others add one; elsewhere "Marie" is not "Maria".
+    # Russian replaces endings, other languages add them: otherwise "Marie" would equal "Maria".
     is_added = stem == min(len(word), len(other)) or word[-1] >= _CYRILLIC
     return is_added and max(len(word), len(other)) - stem <= _MOST_ENDING_CHARS

@@ -1,7 +1,7 @@
-"""How to ask an endpoint for JSON: the best it understands, found out by being refused.
+"""Dialect of an endpoint for JSON answers: the best that it supports, detected by refusals.
 
-Pure. ``json_schema`` holds the model to our schema; ``json_object`` only to JSON;
-``prompt`` to nothing, and the words must do.
+Pure functions. ``json_schema`` enforces the schema, ``json_object`` only JSON; ``prompt`` enforces nothing
+and relies on instructions.
 """
 
 from enum import StrEnum
@@ -13,7 +13,7 @@ from hub.extraction.model import Message, ModelRequest
 
 
 class Mode(StrEnum):
-    """How the shape of the answer is asked for."""
+    """Mechanism that determines the form of the answer."""
 
     JSON_SCHEMA = "json_schema"
     JSON_OBJECT = "json_object"
@@ -24,14 +24,14 @@ _SIMPLER = {Mode.JSON_SCHEMA: Mode.JSON_OBJECT, Mode.JSON_OBJECT: Mode.PROMPT}
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    """What an endpoint is known to understand; the best is believed until it refuses."""
+    """Known capabilities of an endpoint; the best is assumed until a refusal."""
 
     mode: Mode = Mode.JSON_SCHEMA
-    limit_field: str = "max_tokens"  # newer hosted models insist on max_completion_tokens
-    has_temperature: bool = True  # and some of them take no temperature
+    limit_field: str = "max_tokens"  # newer hosted models require max_completion_tokens
+    has_temperature: bool = True  # some of them refuse a temperature
 
     def body(self, model: str, request: ModelRequest) -> dict[str, Any]:
-        """What to post to the endpoint."""
+        """Create the body of a request."""
         body: dict[str, Any] = {
             "model": model,
             "messages": [{"role": turn.role, "content": turn.content} for turn in self._messages(request)],
@@ -50,9 +50,9 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         return body
 
     def after_refusal(self, param: str | None) -> "Dialect | None":
-        """What to speak instead, where the endpoint may have named the parameter it refused.
+        """Return a simpler dialect after a refusal, which may name the refused parameter.
 
-        ``None`` when there is nothing simpler.
+        ``None`` if no simpler dialect exists.
         """
         if param == "temperature" and self.has_temperature:
             return msgspec.structs.replace(self, has_temperature=False)
@@ -63,9 +63,9 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
     def after_answer(self, text: str) -> "Dialect":
-        """What to speak from now on, when the first answer was *text*.
+        """Return the dialect to use after the first answer *text*.
 
-        Some servers take a schema and hold the model to nothing: it has not even seen it then.
+        Some servers accept a schema, but do not enforce it: the model has not even seen it then.
         """
         is_held = text.lstrip()[:1] in ("", "{")
         if is_held or self.mode is not Mode.JSON_SCHEMA:

@@ -1,8 +1,7 @@
-"""The model on this machine: a server of its own, run as a child process and watched.
+"""Local model: a server process, started and monitored by the hub.
 
-The weights come packaged (extra ``[local]``); nothing is downloaded. The child lives
-exactly as long as its hub: it reads from a pipe whose other end only the hub
-holds, and leaves when that closes, however the hub died.
+The weights are in a package (extra ``[local]``); nothing is downloaded. The child ends with its hub: it reads
+from a pipe whose other end only the hub holds, and exits when the pipe closes, for whatever reason.
 """
 
 import importlib.util
@@ -27,9 +26,9 @@ from protocol.backoff import Backoff
 
 MODEL_NAME: Final = "smollm2-135m-instruct"
 CONTEXT_TOKENS: Final = 4_096
-CHUNK_TOKENS: Final = 120  # the longest sentence it is asked about
-START_TIMEOUT_S: Final = 120.0  # 2 s on an idle machine; a busy one with a cold disk is given time
-MAX_FAILED_STARTS: Final = 3  # before the first one succeeded: then it is not a hiccup
+CHUNK_TOKENS: Final = 120  # the longest sentence of a question
+START_TIMEOUT_S: Final = 120.0  # 2 s on an idle machine; more for a busy one with a cold disk
+MAX_FAILED_STARTS: Final = 3  # before the first successful start: the cause is then permanent
 
 _STOP_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.1
@@ -42,10 +41,10 @@ log = Channel("hub.extraction.embedded")
 
 
 class EmbeddedModel:
-    """The server of the packaged weights, on a loopback port of its own.
+    """Server of the packaged weights on a loopback port.
 
     Attributes:
-        base_url: where it will serve. It stays the same when it has to be started again.
+        base_url: URL of the server; it stays the same across restarts.
     """
 
     def __init__(self, *, clock: Clock, chance: Chance, weights: Path | None = None) -> None:
@@ -57,10 +56,10 @@ class EmbeddedModel:
         self.base_url = f"http://127.0.0.1:{self._port}/v1"
 
     async def serve(self, *, task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Keep the server running until cancelled; it is told ready with its base URL.
+        """Keep the server running until cancelled; report its base URL once it is ready.
 
         Raises:
-            ModelUnavailable: something is not installed, or the server does not start.
+            ModelUnavailable: a package is missing, or the server does not start.
         """
         weights = self._weights or find_weights()
         port, base_url = self._port, self.base_url
@@ -93,7 +92,7 @@ class EmbeddedModel:
             await self._clock.sleep(wait_s)
 
     async def _is_ready(self, child: Process, base_url: str) -> bool:
-        """Wait until the server answers; false when it ended or took too long."""
+        """Wait until the server answers. Return False if it ended or took too long."""
         gives_up_at = self._clock.monotonic() + START_TIMEOUT_S
         async with OutboundClient(OutboundRules(), read_timeout_s=5.0) as client:
             while child.returncode is None and self._clock.monotonic() < gives_up_at:
@@ -106,7 +105,7 @@ class EmbeddedModel:
 
 
 def find_weights() -> Path:
-    """Where the packaged weights lie. Nothing of the packages is imported.
+    """Return the path of the packaged weights. The packages are not imported.
 
     Raises:
         ModelUnavailable: the server or the weights are not installed.
@@ -122,7 +121,7 @@ def find_weights() -> Path:
 
 
 def command_for(weights: Path, port: int) -> list[str]:
-    """How the child is started; it serves until its standard input ends."""
+    """Return the command of the child, which serves until its standard input ends."""
     return [sys.executable, "-m", "hub.extraction.embedded", str(weights), str(port)]
 
 
@@ -134,12 +133,12 @@ async def _start(weights: Path, port: int) -> Process:
         stdout=DEVNULL,
         stderr=DEVNULL,
         env=_environment(),
-        start_new_session=True,  # Ctrl-C at the terminal is for the hub, which drains first
+        start_new_session=True,  # Ctrl-C at the terminal is meant for the hub, which drains first
     )
 
 
 async def _stop(child: Process) -> None:
-    """End the child for certain, within a bounded time."""
+    """End the child, by force after a timeout."""
     with anyio.CancelScope(shield=True):
         if child.returncode is None:
             child.terminate()
@@ -151,12 +150,12 @@ async def _stop(child: Process) -> None:
 
 
 def _environment() -> Mapping[str, str]:
-    # Two threads on busy cores gave 1 token a second instead of 90.
+    # Two threads on busy cores were measured at 1 token per second instead of 90.
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on just now."""
+    """Return a loopback port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -164,7 +163,7 @@ def free_port() -> int:
 
 
 def main(weights: str, port: str) -> None:
-    """The child: serve *weights* on loopback until standard input ends."""
+    """Run the child: serve *weights* on loopback until standard input ends."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -174,10 +173,10 @@ def main(weights: str, port: str) -> None:
     params.port = int(port)
     params.n_ctx, params.n_parallel = CONTEXT_TOKENS, 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-    params.cache_ram_mib = 0  # of finished questions; by default it grows to 8 GiB
+    params.cache_ram_mib = 0  # cache of finished questions; by default it grows to 8 GiB
     server = xllamacpp.Server(params)
-    sys.stdin.buffer.read()  # returns when the hub is gone, whatever became of it
-    # At once: taking a server down that is still warming up waits for ever.
+    sys.stdin.buffer.read()  # returns when the hub has ended for any reason
+    # Exits at once, because shutting down a server that is still warming up never returns.
     os._exit(0 if server else 1)
 
 

@@ -1,11 +1,11 @@
-"""One model behind an OpenAI-compatible endpoint.
+"""Model at an OpenAI-compatible endpoint.
 
-The one rule: a question is tried again only where that may help, and never before
-the endpoint allows it. The client library's own retries are off, because they also
-repeat what cannot succeed (a spent quota) and hide what was spent.
+The one rule: a question is retried only if that may help, and never before the endpoint permits it. The
+client library's own retries are disabled, because they also repeat what cannot succeed (a used-up quota) and
+hide its costs.
 
-Answers are not streamed. What ends a runaway answer is ``max_tokens``, which fits its
-piece of text; a stream that is broken off costs the same and never tells its tokens.
+Answers are not streamed. ``max_tokens``, adapted to the piece of text, ends a runaway answer; aborting a
+stream would cost the same without reporting its tokens.
 """
 
 from collections.abc import AsyncIterator
@@ -43,11 +43,11 @@ from protocol.backoff import Backoff
 
 CHUNK_TOKENS: Final = 1_500  # long enough for context, short enough that a model overlooks nothing
 IN_FLIGHT: Final = 8
-MAX_TRIES: Final = 6  # with the backoff below: about half a minute of trouble is sat out
-MAX_REFUSALS: Final = 9  # of one question, by a rate limit; each is waited for, and more are a nuisance
-MAX_RETRY_AFTER_S: Final = 120.0  # longer than this is not a hiccup: the run pauses instead
+MAX_TRIES: Final = 6  # with the backoff below, about half a minute of failures is tolerated
+MAX_REFUSALS: Final = 9  # of one question by a rate limit, each followed by a wait
+MAX_RETRY_AFTER_S: Final = 120.0  # for a longer wait, the run pauses
 
-REACH_S: Final = 8.0  # for somebody who waits in front of a screen
+REACH_S: Final = 8.0  # limit for a person waiting at a screen
 
 _CONNECT_TIMEOUT_S: Final = 5.0
 _BACKOFF: Final = Backoff(base_s=1.0, cap_s=30.0)
@@ -56,23 +56,23 @@ log = Channel("hub.extraction.endpoint")
 
 
 class Endpoint:
-    """One model at one endpoint, shared by everyone who asks it.
+    """Model at one endpoint, shared by all of its callers.
 
     Args:
         base_url: ends in ``/v1``.
-        name: as the endpoint lists it.
-        api_key: a local endpoint may need none.
+        name: name of the model at the endpoint.
+        api_key: may be None for a local endpoint.
         chunk_tokens: estimated tokens of text in one question.
-        in_flight: questions at once, of all runs together.
+        in_flight: concurrent questions of all runs together.
         is_literal: see ``LanguageModel``.
-        is_local: what it is sent stays on machines of ours.
-        read_timeout_s: the longest silence of the endpoint while it thinks.
-        max_tries: of one question that gets no answer; a rate limit is no try.
-        requests_per_min: what its provider promises; ``None``: what its headers tell.
+        is_local: documents stay on the operator's machines.
+        read_timeout_s: the longest silence of the endpoint.
+        max_tries: attempts of one question without an answer; rate limits do not count.
+        requests_per_min: limit of the provider; ``None``: taken from its headers.
         tokens_per_min: likewise.
-        rules: which addresses may be called.
-        insecure: over plain http too, to another machine.
-        table: where in hub.toml it is set, for messages.
+        rules: addresses that may be called.
+        insecure: allow plain http to another machine.
+        table: its table in hub.toml, for messages.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Endpoint:
         self._insecure = insecure
         self._rules = rules or OutboundRules()
         self._read_timeout_s = read_timeout_s
-        # An endpoint that drips one byte a minute is never silent, so a try has an end as well.
+        # A slow but steady endpoint never triggers the read timeout, so an attempt has a total limit, too.
         self._try_timeout_s = _CONNECT_TIMEOUT_S + 2 * read_timeout_s
         self._max_tries = max_tries
         self._max_retry_after_s = max_retry_after_s
@@ -128,16 +128,16 @@ class Endpoint:
             waiting=lambda: float(len(self._limiter)),
             is_open=lambda: float(self.breaker.circuit is not Circuit.CLOSED),
         )
-        # One more than questions in flight: a slot may be taken before its last answer is put away.
+        # One more than questions in flight: a question may start before the previous connection is released.
         self._client = self.open_client(connections=in_flight + 1)
 
     def open_client(
         self, *, connections: int, max_answer_bytes: int = MAX_ANSWER_BYTES
     ) -> openai.AsyncOpenAI:
-        """A client of this endpoint, under the same rules; whoever opens it closes it."""
+        """Open a client of this endpoint with the same rules; the caller closes it."""
         return openai.AsyncOpenAI(
             base_url=self.place.base_url,
-            api_key=self._api_key or "none",  # the client insists on one
+            api_key=self._api_key or "none",  # the client requires a key
             max_retries=0,
             http_client=OutboundClient(
                 self._rules,
@@ -151,7 +151,7 @@ class Endpoint:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator["Endpoint"]:
-        """Use the model inside the block; its connections are closed at the end."""
+        """Provide the model inside the block, and close its connections at the end."""
         try:
             yield self
         finally:
@@ -160,20 +160,20 @@ class Endpoint:
 
     @property
     def is_on_trial(self) -> bool:
-        """Whether its circuit is half open, and one question is finding out."""
+        """True if its circuit is half open and a question is testing it."""
         return self.breaker.circuit is Circuit.HALF_OPEN and self._proving.locked()
 
     async def reach(self) -> str | None:
-        """Ask the endpoint which models it has; what is wrong with it, or ``None``."""
+        """Check the endpoint by listing its models; return its problem, or ``None``."""
         wrong = await self.probe()
         return None if wrong is None else str(wrong)
 
     async def probe(self) -> ModelError | None:
-        """Ask the endpoint which models it has, and return what is wrong with it.
+        """Check the endpoint by listing its models, and return its problem.
 
         Returns:
-            ModelUnavailable: it does not answer. Another ModelError: it does, and will not serve us.
-            ``None``: it answers, or has no such list.
+            ModelUnavailable: no answer. Another ModelError: the endpoint answers, but refuses the hub.
+                ``None``: the endpoint works, or has no list of models.
         """
         base_url = self.place.base_url
         try:
@@ -185,18 +185,19 @@ class Endpoint:
             why = error.__cause__ or error
             return ModelUnavailable(f"{base_url} does not answer ({str(why) or type(why).__name__})")
         except openai.APIStatusError as error:
-            if error.status_code in (404, 405):  # it answers, and has no such list
+            if error.status_code in (404, 405):  # the endpoint answers, but has no list of models
                 return None
             meaning = meaning_of(error, self.place, self._clock.now())
             if isinstance(meaning, ModelError):
                 return meaning
             if isinstance(meaning, Trouble):
                 return ModelUnavailable(f"{base_url} does not answer ({meaning})")
-            return ModelRefused(f"{base_url}: {meaning}")  # it is there, and busy or picky
+            # The endpoint answers, but is busy or refuses the request.
+            return ModelRefused(f"{base_url}: {meaning}")
         return None
 
     async def answer(self, request: ModelRequest) -> ModelAnswer:
-        """See ``LanguageModel.answer``."""
+        """Answer a request; see ``LanguageModel.answer``."""
         began = self._clock.monotonic()
         question = Question(request)
         try:
@@ -212,7 +213,7 @@ class Endpoint:
         return answer
 
     async def _first_or_with_others(self, question: Question) -> ModelAnswer:
-        """Ask; one at a time as long as nobody knows what the endpoint understands, or whether it answers."""
+        """Ask a question; serialize questions until the endpoint's dialect and availability are known."""
         if not self._is_proved:
             async with self._proving:
                 if not self._is_proved:
@@ -220,7 +221,7 @@ class Endpoint:
         return await self._ask(question)
 
     async def _ask(self, question: Question) -> ModelAnswer:
-        """All tries of one question. Between two of them nothing is held that others wait for."""
+        """Make all attempts of one question. The limiter's slot is released between two attempts."""
         question.dialect = self.dialect
         while True:
             tokens = self._sizer.tokens(question.request)
@@ -238,23 +239,24 @@ class Endpoint:
                         )
                     wait_s = self._ask_simpler(question, dislike)
                 else:
-                    # Remembered only now: a request nobody can serve must not cost the others their dialect.
+                    # Stored only after a success: a request that always fails must not degrade the dialect
+                    # for others.
                     self.dialect, self._is_proved = question.dialect, True
                     return answer
             if wait_s > 0:
                 await self._clock.sleep(wait_s)
 
     async def _try(self, question: Question, turn: Turn) -> ModelAnswer:
-        """Ask once.
+        """Make one attempt.
 
         Raises:
-            Trouble: nothing usable, but another try may bring it.
-            RateLimited: it was asked too much.
-            Disliked: this question is not liked as it is put.
-            ModelExhausted: the account's quota is spent.
-            EndpointRefused: our settings do not fit the endpoint.
+            Trouble: no usable answer, but a retry may succeed.
+            RateLimited: too many requests.
+            Disliked: the endpoint refuses this form of the question.
+            ModelExhausted: the account's quota is used up.
+            EndpointRefused: the configuration does not fit the endpoint.
         """
-        self.breaker.check_quota()  # it may have run out while this one waited for its turn
+        self.breaker.check_quota()  # the quota may have run out while this question waited
         question.spent += Usage(requests=1)
         try:
             reply = await self._post(question)
@@ -289,12 +291,12 @@ class Endpoint:
         )
 
     def price_of(self, prompt_tokens: int, completion_tokens: int) -> Usage:
-        """So many tokens, and what they cost here."""
+        """Return the usage for these token counts, with their costs at this endpoint."""
         cost_nanos = self.price.of(prompt_tokens, completion_tokens)
         return Usage(0, prompt_tokens, completion_tokens, cost_nanos)
 
     async def _post(self, question: Question) -> Reply:
-        # As bytes: the client would take a third of a question's time to walk its schema.
+        # Encoded here: the client would spend a third of a question's time on walking the schema.
         body = msgspec.json.encode(question.dialect.body(self.name, question.request))
         try:
             with anyio.fail_after(self._try_timeout_s):
@@ -317,7 +319,7 @@ class Endpoint:
         return Reply(answer.content, answer.response.headers)
 
     def _wait_s(self, question: Question, trouble: Trouble) -> float:
-        """The wait of this question before its next try. Raises ModelUnavailable when there is none."""
+        """Return the wait before the next attempt. Raises ModelUnavailable after the last one."""
         question.failures += 1
         after_s = trouble.after_s
         if question.failures >= self._max_tries or (after_s or 0.0) > self._max_retry_after_s:
@@ -330,10 +332,10 @@ class Endpoint:
         if after_s is None:
             return wait_s
         self._limiter.shut(after_s)
-        return 0.0  # the limiter keeps the wait, for all
+        return 0.0  # the limiter enforces the wait for all questions
 
     def _sit_out(self, question: Question, turn: Turn, refusal: RateLimited) -> float:
-        """Have everybody wait as the endpoint asks. Raises ModelExhausted when that is too long."""
+        """Delay all questions as the endpoint requests. Raises ModelExhausted if the wait is too long."""
         question.refusals += 1
         after_s = self._backoff_s(question.refusals) if refusal.after_s is None else refusal.after_s
         question.waited_s += after_s
@@ -348,7 +350,7 @@ class Endpoint:
         return 0.0
 
     def _ask_simpler(self, question: Question, dislike: Disliked) -> float:
-        """Put the question otherwise, at once. Raises ModelRefused when there is no other way."""
+        """Switch to a simpler dialect at once. Raises ModelRefused if none exists."""
         simpler = question.dialect.after_refusal(dislike.param)
         if simpler is None:
             raise ModelRefused(
@@ -364,7 +366,7 @@ class Endpoint:
             question.dialect = dialect
 
     def _backoff_s(self, times: int) -> float:
-        # The upper half of the jitter only, so that each wait is longer than the one before it.
+        # Only the upper half of the jitter, so that each wait is longer than the previous one.
         return _BACKOFF.delay(times - 1, 0.5 + self._chance.uniform(0.0, 1.0) / 2)
 
     def _tell_retry(self, question: Question, wait_s: float, why: Exception) -> None:
@@ -372,7 +374,7 @@ class Endpoint:
         log.info("model.retried", model=self.name, tries=tries, wait_s=round(wait_s, 3), why=str(why))
 
     def _tell(self, outcome: str, question: Question, began: float) -> None:
-        """How a question ended in the end, and what it cost."""
+        """Record the result and costs of a question."""
         seconds, spent = self._clock.monotonic() - began, question.spent
         self.counting.took(seconds)
         log.debug(

@@ -1,8 +1,8 @@
-"""What a model is shown before it is asked: sentences, and what is to be made of them.
+"""Examples in prompts: sentences with the expected records.
 
-Large models are shown one text. Small ones copy what they see, down to the order
-of yes and no, so theirs is a longer row for each table; it was chosen by measuring
-(``tests/bench/score_model.py``), and moving two lines can halve the score.
+Large models get one text. Small models imitate the examples, including the order of positives and negatives,
+so each table has a longer sequence of examples for them. It was selected by measurements
+(``tests/bench/score_model.py``); swapping two lines can halve the score.
 """
 
 from typing import Final
@@ -13,7 +13,7 @@ from protocol.tables import TableName
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A sentence, and the fields of the one record in it; ``None`` when it holds none."""
+    """Sentence with the fields of its record, or None if it contains no record."""
 
     text: str
     said: dict[str, str | list[str]] | None = None
@@ -21,7 +21,7 @@ class Example(msgspec.Struct, frozen=True):
 
 NOTHING: Final = Example("Thank you all for the lovely lunch.")
 
-# The first field set of each table are also the only fields a small model is asked for.
+# The fields in the first example of each table are the only ones requested from a small model.
 ONE: Final[dict[TableName, Example]] = {
     TableName.TASKS: Example(
         "Dave should call the printer by 3 March 2025.",

@@ -1,8 +1,8 @@
-"""Document -> items: rules first, then the model, then the checks.
+"""Extractor: converts a document to items by rules, then by a model, then validates them.
 
-Nothing is lost in silence: a document is read whole, or its notes say how much of it is
-not, or the extraction raises. What a rule found and what a model found is marked alike
-where the text gives orders to its reader.
+Nothing is lost silently: a document is read completely, or its notes say how much was not read, or the
+extraction raises. Items in text that gives orders to its reader are marked, whether found by rules or by a
+model.
 """
 
 import hashlib
@@ -31,37 +31,38 @@ from protocol.tables import TABLES, TableName
 Parts = TypeVarTuple("Parts")
 Result = TypeVar("Result")
 
-EXTRACTOR_VERSION: Final = 4  # grows when the same document would give other items than before
+EXTRACTOR_VERSION: Final = 4  # incremented when a document may yield other items than before
 
-_LARGE_CHARS: Final = 20_000  # reading so much takes about 10 ms
+_LARGE_CHARS: Final = 20_000  # rules for a text of this length take about 10 ms
 
 
 class Extractor:
-    """Finds items in documents. With no model it keeps to what rules can read, and says what it left.
+    """Extractor of items. Without a model, it applies only rules and reports the amount of unread text.
 
     Args:
-        secret: of this hub; makes border marks that no author of a document can foresee.
+        secret: secret of this hub, for delimiters that no author of a document can guess.
     """
 
     def __init__(self, models: Models, *, secret: bytes) -> None:
         self._models = models
         self._secret = secret
-        # One at a time: the interpreter runs no two of them at once, and each needs ten times its text.
+        # One at a time: the interpreter lock prevents parallelism, and each needs ten times the size of its
+        # text.
         self._large_texts = anyio.CapacityLimiter(1)
 
     async def extract(
         self, document: Document, wanted: Wanted, *, through: Through | None = None
     ) -> Extraction:
-        """All items of *document*, in a stable order.
+        """Extract all items of *document*, in a stable order.
 
         Args:
-            through: what its questions pass on their way to the model.
+            through: wrapper of the model, for example for budgets.
 
         Raises:
-            ExtractionError: the model's answers cannot be used; nothing of this document is taken.
-            ModelUnavailable: the model could not be asked; the same document may be tried later.
-            ModelExhausted: the quota is used up; the same document is to be tried when it is back.
-            BadPattern: a rule of *wanted.redact* that ``redaction.problem_of`` refuses; nothing was asked.
+            ExtractionError: the model's answers are unusable; no item of this document is returned.
+            ModelUnavailable: the model could not be asked; a retry may succeed.
+            ModelExhausted: the quota is used up; retry when it is available again.
+            BadPattern: ``redaction.problem_of`` refuses a rule of the agent; the model was not asked.
         """
         form = await self._beside(document, structured.read, document, wanted)
         model = self._models.choose(allow_cloud=wanted.allow_cloud)
@@ -88,7 +89,7 @@ class Extractor:
         )
 
     async def extract_by_rules(self, document: Document, wanted: Wanted) -> Extraction:
-        """What rules find in *document*, noted as awaiting its model. Asks nothing."""
+        """Extract by rules only; the notes say that the document still awaits its model."""
         form = await self._beside(document, structured.read, document, wanted)
         found = await self._ruled(document, form)
         notes = msgspec.structs.replace(found.notes, awaits_model=True)
@@ -100,7 +101,7 @@ class Extractor:
         return Extraction(items=ruled, dropped=doubles, unread_chars=unread, notes=notes)
 
     def _prompts(self, model: LanguageModel, material: Material) -> Iterator[Prompt | LiteralPrompt]:
-        """All tables at once, or for a small model one after the other."""
+        """Yield one prompt for all tables, or for a small model one for each table."""
         document, wanted = material.document, material.wanted
         if model.is_literal:
             for table in LiteralPrompt.ORDER:
@@ -117,13 +118,13 @@ class Extractor:
             )
 
     async def _beside(self, document: Document, work: Callable[[*Parts], Result], *parts: *Parts) -> Result:
-        """Do *work*, in a thread when the document is large: the event loop has devices to serve."""
+        """Run *work*, in a thread if the document is large, to keep the event loop responsive."""
         if len(document.text) < _LARGE_CHARS:
             return work(*parts)
         return await anyio.to_thread.run_sync(work, *parts, limiter=self._large_texts)
 
     def fingerprint(self, wanted: Wanted) -> str:
-        """Tells whether two configurations would read a document alike: hex, 64 characters."""
+        """Return a digest of the configuration that determines the result: hex, 64 characters."""
         model = self._models.choose(allow_cloud=wanted.allow_cloud)
         meaning = [
             EXTRACTOR_VERSION,
@@ -156,7 +157,7 @@ def _pieces(document: Document, form: Form, model: LanguageModel) -> list[Chunk]
 
 
 def _quoted(document: Document, items: Sequence[Item]) -> Iterator[Item]:
-    """The items with the words of the document itself, whatever view of it was read."""
+    """Yield the items with quotes from the document itself, whichever view the model read."""
     for item in items:
         yield msgspec.structs.replace(item, quote=document.text[item.start : item.end])
 
@@ -164,7 +165,7 @@ def _quoted(document: Document, items: Sequence[Item]) -> Iterator[Item]:
 def _sorted_out(
     document: Document, found: Sequence[Item], dropped: Sequence[Dropped]
 ) -> tuple[tuple[Item, ...], tuple[Dropped, ...], Notes]:
-    """Each item once, with what its reviewer should know; what was dropped; and what is to be noted."""
+    """Remove duplicates and mark items; return them with the dropped ones and the notes."""
     items, doubles = dedupe.once(suspicion.marked(found, document.text, suspicion.spans(document.text)))
     dropped = (*dropped, *doubles)
     notes = Notes(

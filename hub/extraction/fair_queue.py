@@ -1,4 +1,4 @@
-"""A queue that serves users in turn, and each user's own in the order they came. Pure."""
+"""Queue that serves users in turn, and each user's entries in order of arrival. No I/O."""
 
 from collections import OrderedDict, deque
 from typing import Generic, TypeVar
@@ -7,10 +7,11 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """Whoever brings a hundred waits behind whoever brings one, ninety-nine times."""
+    """Round-robin queue: a user with a hundred entries does not delay one with a single entry."""
 
     def __init__(self) -> None:
-        self._users: OrderedDict[str, deque[T]] = OrderedDict()  # the next user first; none without any
+        # The next user first; users without entries are removed.
+        self._users: OrderedDict[str, deque[T]] = OrderedDict()
         self._count = 0
 
     def __len__(self) -> int:
@@ -18,11 +19,11 @@ class FairQueue(Generic[T]):
 
     @property
     def head(self) -> T | None:
-        """Who is served next."""
+        """Next entry, or None."""
         return next(iter(self._users.values()))[0] if self._users else None
 
     def put(self, user: str, one: T, *, first: bool = False) -> None:
-        """Queue *one*; *first* of its user's own where it had its turn before and needs another."""
+        """Queue *one* behind the user's other entries, or before them if *first* (for a retry)."""
         own = self._users.setdefault(user, deque())
         if first:
             own.appendleft(one)
@@ -31,7 +32,7 @@ class FairQueue(Generic[T]):
         self._count += 1
 
     def pop(self) -> T:
-        """Take the head out; its user's next one comes after all others. Raises LookupError when empty."""
+        """Remove and return the head; its user moves to the end. Raises LookupError if the queue is empty."""
         user, own = next(iter(self._users.items()), ("", deque[T]()))
         one = own.popleft()
         self._users.move_to_end(user)
@@ -39,7 +40,7 @@ class FairQueue(Generic[T]):
         return one
 
     def remove(self, user: str, one: T) -> None:
-        """Take *one* out, wherever it stands. Raises LookupError or ValueError when it does not."""
+        """Remove *one* from any position. Raises LookupError or ValueError if it is not queued."""
         self._users[user].remove(one)
         self._close(user)
 

@@ -1,8 +1,7 @@
-"""Pure: text as it is compared and as it is shown, without losing its place.
+"""Normalization of text for comparison and display, with positions in the original. Pure functions.
 
-Two texts that look alike should compare alike: Unicode forms, kinds of quotation
-marks, line breaks inside a sentence and characters nobody can see make no
-difference. Every folded character knows where it stood in the original.
+Texts that look alike must compare as equal: Unicode forms, kinds of quotation marks, line breaks in a
+sentence and invisible characters make no difference. Every folded character has its position in the original.
 """
 
 import re
@@ -22,7 +21,7 @@ _MARKS: Final = str.maketrans(
 _WORD: Final = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff]|\w+?(?=[\u2e80-\u9fff]|\b)"
 )
-# What stands in a text without being said: reply marks, the lines above a cue of captions, tags inside one.
+# Markup that is not part of the wording: reply marks, cue headers of captions, and their tags.
 _STAMP: Final = r"(?:\d{1,3}:)?\d\d:\d\d[.,]\d{3}"
 CUE: Final = re.compile(
     r"(?:(?:^|(?<=\n)|(?<=\r))(?:\d{1,9}[ \t]*(?:\r\n|\r|\n)|(?<=\n\n)[^\r\n]{1,80}\n)?)?"
@@ -34,37 +33,38 @@ _ASIDES: Final = re.compile(
     r"|\*+|_+|~~+|`+|(?<!=)==(?!=)"
 )
 _EMPHASIS: Final = "*_~`="
-_EMOJI: Final = ("\U0001f300", "\U0001faff")  # new ones come every year, before Python knows them
+_EMOJI: Final = ("\U0001f300", "\U0001faff")  # new ones appear every year, before Python's database has them
 _NOWHERE: Final = (sys.maxsize, sys.maxsize)
 _SPACED_CONTROLS: Final = frozenset("\t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85")
-_JOINERS: Final = frozenset("\u200c\u200d")  # they spell words in Persian and Hindi, and build emoji
-_FILLERS: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # blank, but no controls
+_JOINERS: Final = frozenset("\u200c\u200d")  # part of words in Persian and Hindi, and of emoji
+_FILLERS: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # blank, but not control characters
 
 
-@lru_cache(maxsize=8_192)  # a text has few different characters, and is looked at over and over
+@lru_cache(maxsize=8_192)  # texts have few different characters, which are tested repeatedly
 def is_hidden(char: str) -> bool:
-    """Whether a character has no look of its own: control, zero-width, bidi, tag, private use."""
+    """Return True for characters without a glyph: control, zero-width, bidi, tag, private use."""
     if char in _SPACED_CONTROLS or _EMOJI[0] <= char <= _EMOJI[1]:
         return False
     return char in _FILLERS or unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn")
 
 
 def shown(text: str) -> str:
-    """*text* without what a reader cannot see; joiners stay where they spell a word."""
+    """Remove invisible characters from *text*; joiners are kept, because they are part of words."""
     hidden = {ord(char): None for char in set(text) if char not in _JOINERS and is_hidden(char)}
     return text.translate(hidden) if hidden else text
 
 
 def fold(text: str) -> str:
-    """*text* for comparing: case, Unicode form, marks, blanks and hidden characters make no difference."""
+    """Normalize *text* for comparison, ignoring case, Unicode form, punctuation variants and blanks."""
     hidden = {ord(char): None for char in set(text) if is_hidden(char)}
     visible = text.translate(hidden) if hidden else text
-    lines = _unified(visible).splitlines()  # line by line: a book's words would be a long list
+    # Line by line, because the list of all words of a book would be large.
+    lines = _unified(visible).splitlines()
     return " ".join(" ".join(line.split()) for line in lines if line.strip())
 
 
 def stands_in(words: str, folded: str) -> bool:
-    """Whether *words* stand in a folded text, as whole words."""
+    """Return True if *words* occur in a folded text as whole words."""
     sought = fold(words)
     at = folded.find(sought) if sought else -1
     while at >= 0:
@@ -75,17 +75,17 @@ def stands_in(words: str, folded: str) -> bool:
 
 
 def words_of(text: str) -> list[str]:
-    """The folded words of *text*; of a script without blanks, its characters."""
+    """Return the folded words of *text*; in scripts without blanks, its characters."""
     return _WORD.findall(fold(text))
 
 
 class Folded:
-    """A text folded for searching; what is found is told in places of the original.
+    """Folded text for searches, with results as places in the original.
 
-    Marks of emphasis, of replies and of cues are passed over: a quote with them and one without are alike.
+    Markup of emphasis, replies and cues is skipped, so that quotes match with or without it.
 
     Attributes:
-        letters: the folded text; places in it are *of letters*.
+        letters: folded text; positions in it are called *of letters*.
     """
 
     def __init__(self, text: str) -> None:
@@ -99,7 +99,7 @@ class Folded:
         self.letters = "".join(letters)
 
     def find(self, words: str) -> Iterator[tuple[int, int]]:
-        """Every place ``(start, end)`` of *words* in the original, as whole words, in order."""
+        """Yield every place ``(start, end)`` of *words* in the original, as whole words, in order."""
         sought = folded_alone(words)
         at = self.letters.find(sought) if sought else -1
         while at >= 0:
@@ -109,7 +109,7 @@ class Folded:
             at = self.letters.find(sought, at + 1)
 
     def whole_words(self, start: int, end: int) -> tuple[int, int]:
-        """A place of letters, widened to the words that it cuts, without the blanks at its ends."""
+        """Expand a place of letters to whole words, and strip blanks at its ends."""
         while _splits_word(self.letters, start):
             start -= 1
         while _splits_word(self.letters, end):
@@ -118,25 +118,25 @@ class Folded:
         return start + len(inner) - len(inner.lstrip()), end - len(inner) + len(inner.rstrip())
 
     def place(self, start: int, end: int) -> tuple[int, int]:
-        """The place in the original of a place of letters, which must not be empty."""
+        """Convert a non-empty place of letters to a place in the original."""
         return self._starts[start], self._ends[end - 1]
 
 
 def folded_alone(words: str) -> str:
-    """*words* as they stand in the letters of a ``Folded`` text."""
-    # Folded piece by piece like the text itself: composed as a whole it could differ at an edge.
+    """Return *words* as they appear in the letters of a ``Folded`` text."""
+    # Folded piece by piece like the text: normalized as a whole, it could differ at the edges.
     return "".join(folded for folded, _, _ in _folded(words)).strip()
 
 
 def asides(text: str) -> Iterator[tuple[int, int]]:
-    """The places of marks that say nothing: of emphasis, of replies, of cues."""
+    """Yield the places of markup: emphasis, reply marks and cue headers."""
     for match in _ASIDES.finditer(text):
         if text[match.start()] not in _EMPHASIS or _is_emphasis(text, *match.span()):
             yield match.span()
 
 
 def _is_emphasis(text: str, start: int, end: int) -> bool:
-    """Whether a row of signs marks words: at their edge, or two of them inside one."""
+    """Return True if signs mark emphasis: at the edge of words, or double inside a word."""
     before, after = text[start - 1 : start], text[end : end + 1]
     if before.isalnum() and after.isalnum():
         is_spaced = _is_spaced_letter(before) and _is_spaced_letter(after)
@@ -145,7 +145,7 @@ def _is_emphasis(text: str, start: int, end: int) -> bool:
 
 
 def _folded(text: str) -> Iterator[tuple[str, int, int]]:
-    """The folded pieces of *text* with the places they stand for; blanks come as one."""
+    """Yield the folded pieces of *text* with their places; a sequence of blanks is one piece."""
     blank_from: int | None = None
     passed_over = asides(text)
     aside_start, aside_end = next(passed_over, _NOWHERE)
@@ -175,7 +175,7 @@ def _unified(text: str) -> str:
 
 
 def clusters(text: str) -> Iterator[tuple[int, int]]:
-    """A character with what combines with it: marks, and the later letters of a Korean syllable."""
+    """Yield a base character with its combining marks, or the letters of a Korean syllable."""
     start = 0
     for at in range(1, len(text) + 1):
         if at == len(text) or text[start].isspace() or not _combines(text[at]):
@@ -188,7 +188,7 @@ def _combines(char: str) -> bool:
 
 
 def splits(text: str, at: int) -> bool:
-    """Whether a cut before ``text[at]`` would go through a word, or through one character of a reader's."""
+    """Return True if a cut before ``text[at]`` would split a word or a grapheme cluster."""
     return _splits_word(text, at) or (0 < at < len(text) and _combines(text[at]))
 
 
@@ -197,12 +197,12 @@ def _splits_word(text: str, at: int) -> bool:
 
 
 def _is_spaced_letter(char: str) -> bool:
-    """A letter of a script that puts blanks between words."""
+    """Return True for a letter of a script with blanks between words."""
     return char.isalnum() and not is_unspaced(char)
 
 
 def is_unspaced(char: str) -> bool:
-    """Whether *char* is of a script without blanks between words: Chinese, Japanese, Thai and the like."""
+    """Return True for scripts without blanks between words: Chinese, Japanese, Thai and similar."""
     point = ord(char)
     return (
         0x0E00 <= point <= 0x0EFF  # Thai, Lao

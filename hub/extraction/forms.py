@@ -1,4 +1,4 @@
-"""Pure: what every rule works with: lines that know their place, and items made of them."""
+"""Helpers for rules: lines with positions, and the construction of items. Pure functions."""
 
 import re
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ from hub.extraction.items import Item, Wanted
 from protocol.frame import Field, Record
 from protocol.tables import TABLES, DeviceTable, Filler, TableName, problem_of, problems_of
 
-_BY_RULE: Final = frozenset({Filler.MODEL})  # a rule fills what a model may fill, no more
-_MOST_NAMES: Final = 50  # nobody shares a task with more: what names them is no list of people to do it
+_BY_RULE: Final = frozenset({Filler.MODEL})  # a rule fills the same fields as a model
+_MOST_NAMES: Final = 50  # a longer list does not name assignees
 _LINE: Final = re.compile(r"([^\r\n]*)(\r\n|\r|\n|$)")
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True):
-    """A document as rules see it.
+    """Result of the rules for a document.
 
     Attributes:
-        items: what they found, in the order of the text.
-        prose: what they leave to a model.
-        date: the document's own, as it says itself or as its file tells.
-        view: the text as its reader sees it, of the same length, where that is not as it stands.
+        items: items found by rules, in the order of the text.
+        prose: passages left to a model.
+        date: date of the document, from its content or its file.
+        view: the text for the model, of the same length, if it differs from the document's text.
     """
 
     items: list[Item] = []
@@ -35,7 +35,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One line without its end: ``text == document.text[start:end]``; *after* is where the next begins."""
+    """Line without its end: ``text == document.text[start:end]``; *after* is the start of the next line."""
 
     text: str
     start: int
@@ -44,7 +44,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 def lines_of(text: str) -> Iterator[Line]:
-    """The lines of *text*, whichever way they end; only the last may be empty without an end."""
+    """Yield the lines of *text* with any kind of line end; an unterminated empty last line is skipped."""
     at = 0
     while at < len(text):
         match = _LINE.match(text, at)
@@ -56,10 +56,10 @@ def lines_of(text: str) -> Iterator[Line]:
 def make_item(
     table: TableName, said: dict[str, Field], text: str, start: int, end: int, wanted: Wanted
 ) -> Item | None:
-    """An item of a rule, or ``None`` when its table is not wanted or what names it is missing.
+    """Create an item of a rule; ``None`` if its table is not selected or a required field is missing.
 
-    Empty fields are left out, and so is an optional one that the table would refuse. A title that is
-    too long is shortened, and told whole in the field that has the room.
+    Empty and invalid optional fields are omitted. A title that is too long is shortened, and kept whole in a
+    field with more space.
     """
     if table not in wanted.data_types:
         return None

@@ -1,7 +1,7 @@
-"""Pure: a gold file: documents with what a person says there is in them, one JSON object a line.
+"""Gold files: documents with the expected items, one JSON object per line. Pure functions.
 
-Everything that is wrong with it is said at once, each with its line: figures taken from
-a gold file with a mistake in it would be wrong, and nobody would see it.
+All problems are reported at once with their lines, because scores from a faulty gold file would be wrong
+without notice.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ _DAY_FORMS: Final = ("%Y-%m-%d", "%Y-%m-%dT%H:%M")
 
 
 class GoldDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a gold file.
+    """Line of a gold file.
 
     Attributes:
-        date: the document's own; without an offset it is local to whoever reads it.
-        name: of the file that it might be, whose ending tells its form.
-        words: by the label's number, those of the text that tell its date.
+        date: date of the document; without an offset, it is local time of the reader.
+        name: file name, whose extension determines the format.
+        words: by the label's index, the words of the text for its date.
     """
 
     id: str
@@ -40,7 +40,7 @@ class GoldDocument(msgspec.Struct, frozen=True, kw_only=True):
     words: dict[int, str]
 
     def document(self, timezone: str) -> Document:
-        """As a source would hand it over, to an agent in *timezone*."""
+        """Return the document as a source would provide it to an agent in *timezone*."""
         date = self.date
         if date is not None and date.tzinfo is None:
             date = date.replace(tzinfo=ZoneInfo(timezone))
@@ -49,7 +49,7 @@ class GoldDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BadGold(HubError):
-    """A gold file that cannot be used; *problems*: each ``line N: what is wrong``'s line and words."""
+    """Unusable gold file; *problems*: line number and message of each problem."""
 
     code = ErrorCode.BAD_SETTINGS
 
@@ -59,14 +59,14 @@ class BadGold(HubError):
 
 
 class _Wrong(Exception):
-    """What is wrong with one line."""
+    """Problem of one line."""
 
 
 def read_gold(text: str) -> list[GoldDocument]:
-    """The documents of a gold file, in order; blank lines are passed over.
+    """Parse the documents of a gold file in order; blank lines are skipped.
 
     Raises:
-        BadGold: with everything that is wrong; also when there is no document at all.
+        BadGold: all problems; also if the file has no document.
     """
     documents: dict[str, GoldDocument] = {}
     problems: list[tuple[int, str]] = []
@@ -142,10 +142,10 @@ def _label(raw: object, text: str) -> tuple[Label, str]:
 
 
 def _check(table: DeviceTable, field: str, value: object) -> None:
-    """A field as a person writes it: a date is local ISO, names are a list.
+    """Check a field as a person writes it: a date is local ISO, names are a list.
 
     Raises:
-        _Wrong: it is not.
+        _Wrong: the field is invalid.
     """
     column = table.column(field)
     if column is None or column.filler is not Filler.MODEL:
@@ -212,5 +212,5 @@ def _text(said: dict[str, Any], key: str) -> str:
 
 
 def gold_digest(data: bytes) -> str:
-    """Names a gold file by what stands in it: hex, 64 characters."""
+    """Return the digest that identifies a gold file by its content: hex, 64 characters."""
     return hashlib.sha256(data).hexdigest()

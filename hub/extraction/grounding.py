@@ -1,11 +1,10 @@
-"""Pure: where a quote stands in a piece of text, to the letter or nearly so.
+"""Search for a quote in a piece of text, exact or approximate. Pure functions.
 
-Three ways, the strictest first: the same characters; the same when folded, whatever marks of
-emphasis, replies or captions stand between them; and, for quotes long enough to be unmistakable,
-at most one character in ten different. What is found is always told as a place of the text, and
-only the text's own words are shown. The last way looks where the rarest words of the quote stand,
-and at a few such places: its work grows with the quote and not with the text. A number or a
-"not" that differs is no slip of the pen.
+Three methods, the strictest first: equal characters; equal when folded, ignoring markup of emphasis, replies
+or captions; and, for quotes that are long enough, at most one different character in ten. The result is
+always a place of the text, and only the text's own words are shown. The last method compares only a few
+places, found by the rarest words of the quote: its work grows with the quote, not with the text. A different
+number or negation is never a typo.
 """
 
 import re
@@ -18,14 +17,15 @@ from typing import Final, NamedTuple
 from hub.extraction.chunk import is_readable
 from hub.extraction.folding import Folded, folded_alone, splits
 
-LEAST_QUOTE_CHARS: Final = 12  # less says too little by itself: the whole sentence is shown
+LEAST_QUOTE_CHARS: Final = 12  # shorter quotes are ambiguous: the whole sentence is shown
 
-_ASIDE: Final = "\"'\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb.\u2026 \t\r\n"  # put around quotes
+# Characters that models put around quotes.
+_ASIDE: Final = "\"'\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb.\u2026 \t\r\n"
 _CHARS_PER_SLIP: Final = 10  # a similarity of 0.9 at least
-_MOST_QUOTE_CHARS: Final = 400  # twice what a quote may be; what is longer is no slip of the pen
-_MOST_SEEDS: Final = 64  # places of its words that are looked up for a quote
-_MOST_WINDOWS: Final = 8  # and those of them that are compared with it, letter by letter
-# A part of a word: of a long one, a slip leaves the other parts as they are.
+_MOST_QUOTE_CHARS: Final = 400  # twice the limit of a quote; a longer one is no typo
+_MOST_SEEDS: Final = 64  # positions of its words that are examined
+_MOST_WINDOWS: Final = 8  # windows compared character by character
+# Part of a word: a typo in a long word leaves its other parts unchanged.
 _PART: Final = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff]|[^\W\u0e00-\u9fff]{1,5}|\w"
 )
@@ -33,7 +33,7 @@ _PART: Final = re.compile(
 _LEFT_OUT: Final = re.compile(r"\s*+[\[(]?(?:\.{3,}|\u2026)[\])]?\s*+")
 _MOST_PARTS: Final = 4
 _LEAST_PART_CHARS: Final = 8
-_WIDEST_GAP_CHARS: Final = 200  # what a quote may leave out at one place
+_WIDEST_GAP_CHARS: Final = 200  # length of an omission in a quote
 
 _NUMBER: Final = re.compile(r"\d+")
 _NOT: Final = re.compile(
@@ -44,7 +44,7 @@ _NOT: Final = re.compile(
 
 
 class Place(NamedTuple):
-    """``text[start:end]``; *is_near*: the quote differs from it."""
+    """Range ``text[start:end]``; *is_near*: the quote differs from it."""
 
     start: int
     end: int
@@ -52,15 +52,16 @@ class Place(NamedTuple):
 
 
 class Grounding:
-    """Finds quotes in ``text[start:end]``; all places are places of *text*."""
+    """Search for quotes in ``text[start:end]``; all places are places of *text*."""
 
     def __init__(self, text: str, start: int, end: int) -> None:
         self._said = text[start:end]
         self._offset = start
 
     def places(self, quote: str, *, is_folded: bool = False) -> list[Place]:
-        """Every place of *quote*, in order; of the strictest way that finds one, from the folded one on
-        when *is_folded*: what is told twice may be spelled in two ways.
+        """Return every place of *quote*, in order, by the strictest method with a result.
+
+        With *is_folded*, the exact method is skipped, because repeated text may be spelled differently.
         """
         bare = quote.strip(_ASIDE)
         if not is_readable(bare):
@@ -73,12 +74,12 @@ class Grounding:
 
     @cached_property
     def _folded(self) -> Folded:
-        # Costs a hundred times the rest, and most pieces have no record, or one that quotes to the letter.
+        # Costs a hundred times the rest, and most pieces have no record, or only exact quotes.
         return Folded(self._said)
 
     @cached_property
     def _parts(self) -> dict[str, list[int]]:
-        """Where each part of a word begins in the folded letters."""
+        """Positions of each part of a word in the folded letters."""
         found: dict[str, list[int]] = {}
         for match in _PART.finditer(self._folded.letters):
             found.setdefault(match.group(), []).append(match.start())
@@ -92,7 +93,7 @@ class Grounding:
         return [place for place in found if not any(splits(self._said, edge) for edge in place)]
 
     def _with_gaps(self, quote: str) -> list[tuple[int, int]]:
-        """A quote that leaves something out, and says so: its parts, one soon after the other."""
+        """Find a quote with marked omissions: its parts in close succession."""
         parts = _LEFT_OUT.split(quote)
         if not 1 < len(parts) <= _MOST_PARTS or any(len(part) < _LEAST_PART_CHARS for part in parts):
             return []
@@ -128,16 +129,16 @@ class Grounding:
         return [self._folded.place(*place) for place in sorted(found)]
 
     def _windows(self, quote: str, slips: int) -> list[tuple[int, int]]:
-        """Where *quote* may stand, by the places of its rarest parts: first where the rarest agree."""
+        """Return the windows that may contain *quote*, ordered by the weight of its rare parts in them."""
         there = [
             (places, match.start())
             for match in _PART.finditer(quote)
             if (places := self._parts.get(match.group()))
         ]
-        begins: list[tuple[int, float]] = []  # of the quote, and what a part says for it
+        begins: list[tuple[int, float]] = []  # start of the quote, and the weight of the part
         for places, at in sorted(there, key=lambda part: len(part[0])):
             begins += [(place - at, 1 / len(places)) for place in places[: _MOST_SEEDS - len(begins)]]
-        windows: list[tuple[float, int, int]] = []  # with the first and the last beginning
+        windows: list[tuple[float, int, int]] = []  # with the first and the last start
         for begin, weight in sorted(begins):
             if windows and begin - windows[-1][1] <= slips:
                 windows[-1] = windows[-1][0] + weight, windows[-1][1], begin
@@ -148,12 +149,12 @@ class Grounding:
 
 
 def _says_the_same(quote: str, found: str) -> bool:
-    """Whether numbers and negations are the same in both, whatever else differs."""
+    """Return True if numbers and negations are equal in both, whatever else differs."""
     return all(Counter(p.findall(quote)) == Counter(p.findall(found)) for p in (_NUMBER, _NOT))
 
 
 def _alike(quote: str, letters: str, slips: int) -> list[tuple[int, int]]:
-    """The places in *letters* at an edit distance of at most *slips*, the nearest of each, in order."""
+    """Return the places in *letters* within an edit distance of *slips*, the nearest of each, in order."""
     found: list[tuple[int, int]] = []
     best: tuple[int, int] | None = None  # distance and end of the nearest so far, among those that overlap
     for end, distance in enumerate(_distances(quote, letters), 1):
@@ -168,7 +169,7 @@ def _alike(quote: str, letters: str, slips: int) -> list[tuple[int, int]]:
 
 
 def _start_of(quote: str, letters: str, end: int, slips: int) -> int:
-    """Where the place that ends at *end* begins: the same search from behind."""
+    """Return the start of the place that ends at *end*, by the same search backwards."""
     before = letters[max(end - len(quote) - slips, 0) : end][::-1]
     lengths = enumerate(_distances(quote[::-1], before, is_anchored=True), 1)
     _, _, length = min((distance, abs(length - len(quote)), length) for length, distance in lengths)
@@ -176,11 +177,12 @@ def _start_of(quote: str, letters: str, end: int, slips: int) -> int:
 
 
 def _distances(quote: str, letters: str, *, is_anchored: bool = False) -> Iterator[int]:
-    """For every end in *letters* the edit distance of *quote* to what ends there: to the best of it, or
-    with *is_anchored* to all of it.
+    """Yield the edit distance of *quote* to the best text before each end in *letters*.
 
-    G. Myers, A fast bit-vector algorithm for approximate string matching (JACM 46, 1999): the column of
-    the usual table as two numbers, so that a character costs a dozen operations whatever the length.
+    With *is_anchored*, the text starts at the beginning of *letters*.
+
+    G. Myers, A fast bit-vector algorithm for approximate string matching (JACM 46, 1999): a column of the
+    usual table is stored in two numbers, so that each character costs a dozen operations for any length.
     """
     ones, last = (1 << len(quote)) - 1, 1 << (len(quote) - 1)
     stands: dict[str, int] = {}

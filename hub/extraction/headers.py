@@ -1,6 +1,6 @@
-"""What an endpoint tells of its limits in the headers of an answer. Pure.
+"""Rate limits in the headers of an endpoint's answer. Pure functions.
 
-Spelled as OpenAI does, which most compatible endpoints follow:
+In OpenAI's format, which most compatible endpoints use:
 ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``, ``retry-after-ms``, ``retry-after``.
 """
 
@@ -18,12 +18,12 @@ _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0}
 
 
 class Told(msgspec.Struct, frozen=True):
-    """One quota as an endpoint told it.
+    """Quota reported by an endpoint.
 
     Attributes:
-        limit: what there is when nothing is used, in requests or tokens.
-        remaining: what was left of it once our question was counted.
-        reset_s: until all of it is back; ``None`` when that was not told.
+        limit: capacity when nothing is used, in requests or tokens.
+        remaining: rest after the current question.
+        reset_s: seconds until the full capacity is back; ``None`` if not reported.
     """
 
     limit: float
@@ -32,7 +32,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 def told_quota(headers: Mapping[str, str], of: Literal["requests", "tokens"]) -> Told | None:
-    """The quota of requests or of tokens; ``None`` when the headers tell none that makes sense."""
+    """Return the quota of requests or tokens; ``None`` if the headers have no plausible one."""
     limit = _number(headers.get(f"x-ratelimit-limit-{of}"))
     remaining = _number(headers.get(f"x-ratelimit-remaining-{of}"))
     if limit is None or remaining is None or limit <= 0 or remaining > limit:
@@ -41,10 +41,10 @@ def told_quota(headers: Mapping[str, str], of: Literal["requests", "tokens"]) ->
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """The wait that was asked for, to the millisecond: in milliseconds, in seconds, or as a date.
+    """Return the requested wait, given in milliseconds, in seconds, or as a date.
 
     Args:
-        now: wall time, aware; a date is compared with it.
+        now: wall time, aware, to compare with a date.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         if (number := _number(headers.get(name))) is not None:
@@ -52,12 +52,12 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     try:
         at = parsedate_to_datetime(headers["retry-after"])
         return max(0.0, (at - now).total_seconds())
-    except (KeyError, ValueError, TypeError):  # TypeError: a date that tells no zone
+    except (KeyError, ValueError, TypeError):  # a TypeError for a date without a time zone
         return None
 
 
 def duration_s(text: str) -> float | None:
-    """Seconds of "6m0s", "1h2m", "1.5s", "20ms", or of a bare number; ``None`` for anything else."""
+    """Parse seconds from "6m0s", "1h2m", "1.5s", "20ms", or a bare number; ``None`` otherwise."""
     if (number := _number(text)) is not None:
         return max(0.0, number)
     parts = _PARTS.findall(text)

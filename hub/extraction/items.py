@@ -1,8 +1,7 @@
-"""What extraction is asked for and what it hands back.
+"""Input and output types of extraction.
 
-An item bears the place it came from: ``document.text[start:end] == quote``, in code
-points, without exception. Its data holds only fields that a document can say;
-ids, flags and foreign keys are filled elsewhere.
+An item has a place in the document: ``document.text[start:end] == quote``, in code points, without exception.
+Its data contains only fields that a document can determine; ids, flags and foreign keys are added elsewhere.
 """
 
 from typing import Literal
@@ -14,35 +13,35 @@ from protocol.tables import TableName
 
 Origin = Literal["rule", "model"]
 DropReason = Literal[
-    "ungrounded",  # the quote does not stand in the text, or the record speaks of something else
-    "bad_record",  # the table's rules refuse it
-    "forbidden_field",  # only this field was dropped: it is unknown, or not for a document to fill
-    "bad_field",  # only this field was dropped: its value cannot be read
-    "wrong_date",  # only this value was dropped: the words of the quote tell another day, and that was taken
-    "unresolved_date",  # an event without a day that could be told
-    "duplicate",  # said already, at the same place
-    "foreign_table",  # a table nobody asked for
-    "not_an_object",  # no record at all
+    "ungrounded",  # the quote is not in the text, or does not support the record
+    "bad_record",  # refused by the table's rules
+    "forbidden_field",  # only this field was dropped: it is unknown, or not determined by documents
+    "bad_field",  # only this field was dropped: its value cannot be parsed
+    "wrong_date",  # only this value was replaced: the words of the quote denote another day
+    "unresolved_date",  # an event without a known day
+    "duplicate",  # a repetition at the same place
+    "foreign_table",  # a table that was not requested
+    "not_an_object",  # not a record
 ]
 
 
 Warning = Literal[
-    "instruction",  # the quote touches words that give orders to a reader of the document
-    "hidden_characters",  # the quote holds characters that nobody can see
-    "approximate_quote",  # the model's quote differs from the text; the text's own words are shown
-    "cut_answer",  # whole records of an answer that was cut off
+    "instruction",  # the quote overlaps text that gives orders to a reader of the document
+    "hidden_characters",  # the quote contains invisible characters
+    "approximate_quote",  # the model's quote differs from the text, whose own words are shown
+    "cut_answer",  # complete records of a truncated answer
 ]
 
 
 class RedactionRule(msgspec.Struct, frozen=True):
-    """A named pattern; without *regex* it is one of those built in (``hub.extraction.redaction``)."""
+    """Named pattern; without *regex*, a built-in one (``hub.extraction.redaction``)."""
 
     name: str
     regex: str | None = None
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """A row of the device: of *table*, with the *id* that it has there, known to people by *title*."""
+    """Row of the device in *table*, with its *id* there and its *title* for people."""
 
     table: TableName
     id: str
@@ -50,15 +49,15 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agent wants out of its documents.
+    """Agent's configuration for the extraction.
 
     Attributes:
-        data_types: tables it may fill; nothing else is produced.
-        prompt: its owner's words for the model.
-        timezone: IANA name; dates without an offset are read in it.
-        allow_cloud: endpoints that are not local may read its documents.
-        redact: what is replaced before a model is asked, and restored after.
-        references: rows of the device that an item may belong to; nothing else is ever one.
+        data_types: tables of the items to extract.
+        prompt: the owner's instructions for the model.
+        timezone: IANA name, for dates without an offset.
+        allow_cloud: permit endpoints that are not local to read the documents.
+        redact: patterns replaced by placeholders before a model is asked, and restored afterwards.
+        references: rows of the device to which an item may belong.
     """
 
     data_types: tuple[TableName, ...]
@@ -70,14 +69,14 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """One record found in a document, and the place that says so.
+    """Record extracted from a document, with its place.
 
     Attributes:
-        warnings: what its reviewer should know.
-        unresolved: field to the words of the text that no value could be made of.
-        is_exact: it stands in the source as it is, though not all of it in the quote: an event is quoted by
-            its summary, and its date has a line of its own. Where it says another thing, the source does.
-        has_time: its date is known to have a time of day, though that may be midnight.
+        warnings: warnings for the reviewer.
+        unresolved: by field, words of the text that could not be converted to a value.
+        is_exact: the item equals its source, though the quote is only a part: an event is quoted by its
+            summary, while its date is on another line. If both differ, the source is right.
+        has_time: the date has a time of day, even if that is midnight.
     """
 
     table: TableName
@@ -93,7 +92,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dropped(msgspec.Struct, frozen=True, kw_only=True):
-    """Something a model said that was not taken. *detail* names fields, never document text."""
+    """Rejected part of a model's answer. *detail* names fields, never document text."""
 
     table: str
     reason: DropReason
@@ -101,24 +100,24 @@ class Dropped(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a run remembers of how a document was read: numbers, and never a word of it.
+    """Statistics of reading a document: numbers only, without any of its text.
 
     Attributes:
-        dropped: how many things a model said were not taken, by reason.
-        hidden_chars: characters that nobody can see; they were not shown to the model.
-        hidden_parts: what nobody who looks at the original sees, as a page's hidden paragraphs; left out.
-        redacted: different values that no model saw.
-        unresolved: fields whose words no value could be made of.
-        asked_again: records that were asked for once more, because they could not be used.
-        lost: records among those about which no answer could be read: the document is read in part.
-        halved: pieces that were asked about in halves, because the answer was not whole.
-        looked_behind: times that a text was asked about behind the last record of an answer.
-        salvaged: items out of answers that were cut off, which no half told again.
-        given_up: pieces that no whole answer could be had about: the document is read in part.
-        given_up_chars: the characters of those.
-        left_out: new items beyond a limit, by its name; the run adds it.
-        awaits_model: only rules have read it: the model is to read the rest once it answers.
-        shared_message_id: 1 where another mail with the same Message-ID says something else; the run adds it.
+        dropped: number of rejected parts of answers, by reason.
+        hidden_chars: invisible characters; the model did not get them.
+        hidden_parts: invisible parts of the original, such as hidden paragraphs of a page; left out.
+        redacted: number of different values that no model got.
+        unresolved: fields whose words could not be converted to a value.
+        asked_again: records requested again because they were unusable.
+        lost: records of these without a readable answer: the document is partially read.
+        halved: pieces split in halves because the answer was incomplete.
+        looked_behind: number of questions about the rest of a text after the last record of an answer.
+        salvaged: items from truncated answers that no half returned again.
+        given_up: pieces without any complete answer: the document is partially read.
+        given_up_chars: number of their characters.
+        left_out: new items beyond a limit, by its name; added by the run.
+        awaits_model: only rules were applied: the model is to read the rest when it answers.
+        shared_message_id: 1 if another mail with the same Message-ID has other content; added by the run.
     """
 
     dropped: dict[str, int] = {}
@@ -139,18 +138,18 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Extraction(msgspec.Struct, frozen=True, kw_only=True):
-    """All that came out of one document.
+    """Result of the extraction from one document.
 
     Attributes:
-        items: rules' items by place, then the model's by place; the order is the
-            same whenever the answers are, for call ids are made from it.
-        dropped: what was not taken, and why.
-        requests: questions sent to the model, failed tries included.
-        prompt_tokens: as the endpoint counted them, failed tries included.
+        items: items of rules by place, then those of the model by place; the order is deterministic for equal
+            answers, since call ids are derived from it.
+        dropped: rejected parts, with reasons.
+        requests: requests to the model, including failed ones.
+        prompt_tokens: tokens counted by the endpoint, including failed requests.
         completion_tokens: likewise.
-        chunks: pieces of the document that the model was asked about.
-        unread_chars: prose nobody read, because no model is configured.
-        notes: how it was read. With something *given_up* or *lost* the unit is not to count as read whole.
+        chunks: pieces of the document sent to the model.
+        unread_chars: characters of prose that were not read because no model is configured.
+        notes: statistics. If something was *given_up* or *lost*, the unit does not count as completely read.
     """
 
     items: tuple[Item, ...]

@@ -1,4 +1,4 @@
-"""Pure: the names by which a model may point at rows of the device; it never sees an id."""
+"""Labels by which a model refers to rows of the device, as it never sees ids. Pure functions."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -6,13 +6,13 @@ from typing import Final
 from hub.extraction.items import Reference
 from protocol.tables import TABLES, TableName
 
-MOST_REFERENCES: Final = 50  # each costs its title in every question
+MOST_REFERENCES: Final = 50  # each costs the tokens of its title in every question
 
 _LETTERS: Final[dict[TableName, str]] = {TableName.PROJECTS: "P", TableName.TASKS: "T"}
 
 
 def labelled(references: Iterable[Reference], tables: Sequence[TableName]) -> dict[str, Reference]:
-    """The rows that records of *tables* can belong to, by their labels: P1, P2 for projects, T1 for tasks."""
+    """Return the rows to which records of *tables* can belong, by label: P1 for projects, T1 for tasks."""
     pointed_at = {column.refers_to for table in tables for column in TABLES[table].columns}
     rows: dict[str, Reference] = {}
     counts: dict[TableName, int] = {}

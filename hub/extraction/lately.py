@@ -1,10 +1,10 @@
-"""What happened within the last so many seconds. Pure."""
+"""Sliding window over recent amounts. No I/O."""
 
 from collections import deque
 
 
 class Lately:
-    """How many there were, and how much they came to; what is older than *seconds* is forgotten."""
+    """Count and sum of the amounts within the last *seconds*."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -12,18 +12,18 @@ class Lately:
         self._total = 0.0
 
     def add(self, amount: float, now: float) -> None:
-        """One more, at *now*."""
+        """Add an amount at time *now*."""
         self._forget(now)
         self._seen.append((now, amount))
         self._total += amount
 
     def count(self, now: float) -> int:
-        """How many there were."""
+        """Return the number of amounts."""
         self._forget(now)
         return len(self._seen)
 
     def total(self, now: float) -> float:
-        """What they came to."""
+        """Return the sum of the amounts."""
         self._forget(now)
         return self._total
 

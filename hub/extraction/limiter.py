@@ -1,9 +1,9 @@
-"""When an endpoint may be asked, and who is next: one limiter for all that ask it.
+"""Rate limiter shared by all callers of an endpoint, with a fair queue.
 
-It keeps to what hub.toml promises (requests and tokens a minute), to what the endpoint
-tells in its headers, and to the waits it asks for. A refusal all the same makes the pace
-smaller by a factor, and each answer larger by a step: fewer questions at once, and a smaller
-share of what comes back to a quota. Waiting here is not a try: nothing was asked.
+It obeys the limits of hub.toml (requests and tokens per minute), the limits in the endpoint's headers, and
+the requested waits. A refusal nonetheless reduces the pace by a factor, and each answer increases it by a
+step: the pace scales the concurrency, and the used share of a quota's refill. Waiting here is not an attempt,
+as nothing was sent.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -18,22 +18,22 @@ from hub.extraction.headers import told_quota
 from hub.extraction.lately import Lately
 from hub.extraction.quota import Quota
 
-SHRINK: Final = 0.6  # of the pace, after a refusal: half would leave too much of a quota unused
+SHRINK: Final = 0.6  # of the pace after a refusal; a half would leave too much of a quota unused
 GROWTH: Final = 0.05  # of the pace, with each answer
 LEAST_PACE: Final = 0.05
-UNORDERED_S: Final = 0.5  # questions sent so closely may arrive in any order
+UNORDERED_S: Final = 0.5  # questions sent within this time may arrive in any order
 
-_SOONEST_S: Final = 0.001  # nobody wakes more often, whatever rounding has left over
+_SOONEST_S: Final = 0.001  # minimum wait, in spite of rounding errors
 
 
 class Turn:
-    """The right to ask once.
+    """Permission to send one request.
 
     Attributes:
-        tokens: what was set aside for the question and its answer.
-        number: of all turns, in the order in which they were given.
-        before: how many turns the endpoint had surely counted when it counted this one.
-        before_tokens: what those had set aside.
+        tokens: tokens reserved for the question and its answer.
+        number: sequence number of all turns, in the order of their start.
+        before: number of turns that the endpoint had certainly counted before this one.
+        before_tokens: tokens reserved by those.
     """
 
     __slots__ = ("before", "before_tokens", "number", "tokens", "user", "woken")
@@ -41,18 +41,18 @@ class Turn:
     def __init__(self, user: str, tokens: float) -> None:
         self.user = user
         self.tokens = tokens
-        self.number = 0  # 0: not given yet
+        self.number = 0  # 0: not started yet
         self.before = 0
         self.before_tokens = 0.0
         self.woken = anyio.Event()
 
 
 class Limiter:
-    """Gives turns: fair among users, first come first served for each.
+    """Limiter with fair turns among users, and first come, first served for each.
 
     Args:
-        in_flight: questions at once.
-        requests_per_min: as promised in hub.toml; ``None``: nothing was.
+        in_flight: concurrent questions.
+        requests_per_min: limit in hub.toml; ``None``: not configured.
         tokens_per_min: likewise; of questions and answers together.
     """
 
@@ -67,12 +67,12 @@ class Limiter:
         self._clock = clock
         self._in_flight = in_flight
         self._asking = 0
-        self._opens_at = clock.monotonic()  # nobody asks before it
+        self._opens_at = clock.monotonic()  # no turn starts before
         self._pace = 1.0
         self._numbers = 0
-        self._shrunk_at = 0  # the number of the last turn given before the pace was made smaller
-        self._heard_at = 0  # the number of the turn whose headers are believed
-        self._tokens = 0.0  # of all turns given
+        self._shrunk_at = 0  # number of the last turn started before the pace was reduced
+        self._heard_at = 0  # number of the turn with the newest headers
+        self._tokens = 0.0  # of all turns started
         self._unordered = Lately(UNORDERED_S)
         now = clock.monotonic()
         self._own_requests = None if requests_per_min is None else Quota(requests_per_min, now)
@@ -82,17 +82,17 @@ class Limiter:
         self._queue: FairQueue[Turn] = FairQueue()
 
     def __len__(self) -> int:
-        """How many wait for their turn."""
+        """Return the number of waiting turns."""
         return len(self._queue)
 
     @asynccontextmanager
     async def turn(self, user: str, tokens: float, *, again: bool = False) -> AsyncIterator[Turn]:
-        """Wait for a turn; inside the block the endpoint may be asked, once.
+        """Wait for a turn; inside the block, one request may be sent.
 
         Args:
-            user: whose question it is.
-            tokens: what question and answer will cost at most, estimated.
-            again: it was asked before, in vain; it goes before its user's others.
+            user: owner of the question.
+            tokens: estimated maximum of the tokens of question and answer.
+            again: True for a retry, which goes before the user's other questions.
         """
         turn = Turn(user, tokens)
         self._queue.put(user, turn, first=again)
@@ -107,10 +107,10 @@ class Limiter:
             self._give()
 
     def answered(self, turn: Turn, tokens: float | None, headers: Mapping[str, str]) -> None:
-        """The endpoint answered.
+        """Record an answer of the endpoint.
 
         Args:
-            tokens: what question and answer really cost; ``None`` when it did not say.
+            tokens: actual tokens of question and answer; ``None`` if not reported.
         """
         if tokens is not None:
             self._give_back(turn, tokens)
@@ -118,14 +118,14 @@ class Limiter:
         self._hear(turn, headers)
 
     def shut(self, after_s: float) -> None:
-        """Nobody asks before *after_s* seconds have passed: what one of us was told holds for all."""
+        """Start no turn for *after_s* seconds: a wait requested in one answer applies to all."""
         self._opens_at = max(self._opens_at, self._clock.monotonic() + after_s)
 
     def refused(self, turn: Turn, after_s: float, headers: Mapping[str, str]) -> None:
-        """The endpoint was asked too much, and is to be left alone for *after_s* seconds."""
+        """Record a refusal by a rate limit, and start no turn for *after_s* seconds."""
         self.shut(after_s)
         self._hear(turn, headers)
-        if turn.number > self._shrunk_at:  # those that were under way with it tell nothing new
+        if turn.number > self._shrunk_at:  # concurrent requests carry no new information
             self._pace = max(LEAST_PACE, self._pace * SHRINK)
             self._shrunk_at = self._numbers
         now = self._clock.monotonic()
@@ -138,17 +138,17 @@ class Limiter:
                 break
 
     def failed(self, turn: Turn) -> None:
-        """No answer came, or none that counts: of what hub.toml promises, the tokens are free again."""
+        """Record a missing or unusable answer: its tokens are returned to the quota of hub.toml."""
         self._give_back(turn, 0.0)
 
     def _give_back(self, turn: Turn, tokens: float) -> None:
-        """Of what was set aside for *turn*, only *tokens* were used."""
+        """Return the unused rest of a turn's reserved tokens."""
         if self._own_tokens is not None:
             self._own_tokens.give_back(turn.tokens, tokens)
 
     def _hear(self, turn: Turn, headers: Mapping[str, str]) -> None:
         if turn.number < self._heard_at:
-            return  # an answer that was overtaken tells what was
+            return  # the headers of a delayed answer are outdated
         now = self._clock.monotonic()
         if (told := told_quota(headers, "requests")) is not None:
             self._told_requests = self._told_requests or Quota(told.limit, now)
@@ -181,9 +181,9 @@ class Limiter:
             waking.cancel_scope.cancel()
 
     def _give(self) -> float | None:
-        """Give every turn that can be given; how long the head has to wait, ``None`` for somebody else's end.
+        """Start all possible turns. Return the wait of the head, or None if it waits for another turn's end.
 
-        Whoever is head then is woken: it is the one that keeps the time.
+        The new head is woken, because it manages the timer.
         """
         wait_s: float | None = None
         while (head := self._queue.head) is not None:
@@ -216,7 +216,7 @@ class Limiter:
         turn.woken.set()
 
     def _needs(self, turn: Turn) -> Iterator[tuple[Quota, float]]:
-        """What *turn* takes, and of which quota."""
+        """Yield the quotas and amounts that *turn* uses."""
         for quota, amount in (
             (self._own_requests, 1.0),
             (self._told_requests, 1.0),

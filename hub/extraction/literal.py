@@ -1,7 +1,6 @@
-"""Pure: the records of a model that can only be trusted to copy.
+"""Validation of records from a model that can only copy. Pure functions.
 
-It was asked about one sentence, so its words must be words of that sentence; what is
-not, it made up.
+The model is asked about one sentence, so its words must occur in that sentence; all others are invented.
 """
 
 from collections.abc import Mapping
@@ -22,9 +21,9 @@ _POINTING: Final = frozenset(
 def copied(
     table: DeviceTable, data: Record, quote: str, *, said: Mapping[str, object], timezone: str
 ) -> Record:
-    """*data* as far as *quote* says it in the same words; empty when it does not say what names it.
+    """Return the fields of *data* that occur in *quote*; empty if the title does not.
 
-    A date is one that was *said* in words of the quote, or whose day of the month stands there.
+    A date must have been copied from the quote (*said*), or its day of the month must occur there.
     """
     words = set(words_of(quote))
     title = words_of(str(data[table.title]))
@@ -43,7 +42,7 @@ def copied(
 
 
 def _days(at_ms: int, timezone: str) -> set[str]:
-    """How the day of the month is spelled where the owner is; nothing when there is no such day there."""
+    """Return the spellings of a date's local day of the month; empty for an invalid date."""
     try:
         day = from_epoch_ms(at_ms).astimezone(ZoneInfo(timezone)).day
     except OverflowError:  # the last hours of the year 9999
@@ -52,6 +51,6 @@ def _days(at_ms: int, timezone: str) -> set[str]:
 
 
 def _is_name(said: str, words: set[str]) -> bool:
-    """Whether somebody is named in these *words*, and not only pointed at."""
+    """Return True if these *words* contain the name, and it is not a pronoun."""
     name = words_of(said)
     return 0 < len(name) <= _MOST_WORDS_OF_A_NAME and words.issuperset(name) and name[0] not in _POINTING

@@ -1,8 +1,7 @@
-"""Pure: Markdown. Check boxes become tasks; everything else is prose under its headings.
+"""Rules for Markdown: check boxes become tasks; all other text is prose under its headings. Pure functions.
 
-A check box may be nested, numbered or quoted, and go on over indented lines. Its own
-date wins over the one the front matter gives for the whole document. Code blocks
-hold no check boxes.
+A check box may be nested, numbered or quoted, and continue over indented lines. Its own date overrides the
+date in the front matter. Check boxes in code blocks are ignored.
 """
 
 import re
@@ -37,7 +36,7 @@ _DUE_KEYS: Final = ("due", "duedate", "deadline")
 
 
 def read(document: Document, wanted: Wanted) -> Form:
-    """The tasks of a Markdown text, and its prose without front matter, headings and check boxes."""
+    """Extract the tasks of a Markdown text, and its prose without front matter, headings and check boxes."""
     lines = list(lines_of(document.text))
     front, body = _front_matter(lines)
     reading = _Reading(document.text, wanted, _due_ms(front, wanted))
@@ -64,11 +63,11 @@ class _Reading:
         self.prose: list[Passage] = []
 
     def entitle(self, title: str) -> None:
-        """The document's own title stands above all headings."""
+        """Set the document's title, which is above all headings."""
         self._headings = [(0, title)]
 
     def take(self, lines: Sequence[Line], at: int) -> int:
-        """Read what begins at line *at*; returns the line after it."""
+        """Parse the block that starts at line *at*; return the index of the next line."""
         line = lines[at]
         fence = _CODE_FENCE.match(line.text)
         if fence and (not self._code_fence or fence.group(1).startswith(self._code_fence)):
@@ -86,7 +85,7 @@ class _Reading:
         return at + 1
 
     def close_passage(self, end: int) -> None:
-        """What was prose up to *end* is a passage under the headings of now."""
+        """End the current passage at *end*, under the current headings."""
         if self._passage_from is not None:
             if self._text[self._passage_from : end].strip():
                 headings = tuple(said for _, said in self._headings if said)
@@ -110,11 +109,11 @@ class _Reading:
         return after
 
     def _fields(self, title: str, more: list[str], mark: str) -> dict[str, Field] | None:
-        """The task of a check box; ``None`` where it was given up."""
-        while more and more[0][:1].islower():  # the same sentence, broken by a margin
+        """Return the fields of a check box's task; ``None`` if it was cancelled."""
+        while more and more[0][:1].islower():  # a sentence continued on the next line
             title = f"{title} {more.pop(0)}"
         box, said = BOXES[mark], MARKDOWN.read(title)
-        for line in map(MARKDOWN.read, more):  # stays as it is; what its marks say counts as well
+        for line in map(MARKDOWN.read, more):  # text is kept as is; its marks count, too
             said.due = said.due or line.due
             said.priority = said.priority or line.priority
             said.people += [name for name in line.people if name not in said.people]
@@ -129,14 +128,14 @@ class _Reading:
 
 
 def _without_hashes(said: str) -> str:
-    """A heading without the signs that may close it; a pattern for them would try every row of blanks."""
+    """Strip closing signs from a heading; a regular expression would backtrack on long runs of blanks."""
     said = said.rstrip(" \t")
     bare = said.rstrip("#")
     return bare.rstrip(" \t") if bare.endswith((" ", "\t")) else said
 
 
 def _goes_on(line: Line, depth: int) -> bool:
-    """Whether a line belongs to the check box above it: indented deeper, and no list item of its own."""
+    """Return True if a line continues the check box above: indented deeper, and not a list item."""
     said = line.text.lstrip(" \t>")
     indent = len(line.text.expandtabs(4)) - len(line.text.expandtabs(4).lstrip(" >"))
     return (
@@ -145,7 +144,7 @@ def _goes_on(line: Line, depth: int) -> bool:
 
 
 def _front_matter(lines: Sequence[Line]) -> tuple[dict[str, str], int]:
-    """Its plain ``key: value`` lines, and the number of the line after it; nothing when there is none."""
+    """Parse the ``key: value`` lines of the front matter; return them with the index of the next line."""
     if not lines or lines[0].text.lstrip("\ufeff").rstrip() != "---":
         return {}, 0
     fields: dict[str, str] = {}

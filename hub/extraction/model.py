@@ -1,10 +1,10 @@
-"""The model as extraction sees it: a question, an answer, and the ways to get none.
+"""Interface of models for extraction: requests, answers and errors.
 
 Guarantees of every ``LanguageModel``:
 
-- ``answer`` tries again by itself where that may help, and never before the endpoint allows it;
-- it may be called from many tasks at once; the limit of questions in flight is its own;
-- what it spent is told, in the answer or on the error, failed tries included.
+- ``answer`` retries by itself if that may help, and never before the endpoint permits it;
+- it may be called from many tasks concurrently; it limits the concurrency itself;
+- its usage is reported in the answer or the error, including failed attempts.
 """
 
 import hashlib
@@ -18,13 +18,13 @@ from protocol.errors import ErrorCode, HubError
 
 JsonSchema = dict[str, object]
 
-BATCH_REQUESTS: Final = 1_000  # in one batch: its answers are read whole, and are some MiB then
+BATCH_REQUESTS: Final = 1_000  # in one batch: its answers are loaded at once, a few MiB
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What was spent on a model: questions sent, tokens as the endpoint counted them, and money.
+    """Usage of a model: requests, tokens counted by the endpoint, and costs.
 
-    *cost_nanos* is in billionths of a US dollar; 0 where no price is known.
+    *cost_nanos* is in billionths of a US dollar; 0 if the price is unknown.
     """
 
     requests: int = 0
@@ -42,27 +42,27 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One turn of the conversation."""
+    """Turn of a conversation."""
 
     role: Literal["system", "user", "assistant"]
     content: str
 
 
 class Price(msgspec.Struct, frozen=True):
-    """What a token costs, in billionths of a US dollar: so many US dollars a million, times a thousand."""
+    """Price of a token in billionths of a US dollar: US dollars per million tokens, times a thousand."""
 
     prompt_nanos: int = 0
     completion_nanos: int = 0
 
     def of(self, prompt_tokens: int, completion_tokens: int) -> int:
-        """The cost of so many tokens, in billionths of a US dollar."""
+        """Return the costs of these tokens in billionths of a US dollar."""
         return prompt_tokens * self.prompt_nanos + completion_tokens * self.completion_nanos
 
 
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A question. The answer is to be JSON that fits *schema*, in at most *max_tokens* tokens.
+    """Question, to be answered by JSON that matches *schema*, in at most *max_tokens* tokens.
 
-    *user* is whose work it is for: an endpoint's time is shared out fairly among users.
+    *user* is the owner of the work: an endpoint's capacity is divided fairly among users.
     """
 
     messages: tuple[Message, ...]
@@ -72,39 +72,39 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """The same for the same question, whoever asks it: hex, 64 characters."""
+        """Digest that is equal for equal questions of any user: hex, 64 characters."""
         said = (self.messages, self.schema, self.max_tokens)
         return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
 
 
 class Finish(StrEnum):
-    """Why an answer ended."""
+    """Reason for the end of an answer."""
 
-    WHOLE = "whole"  # the model was done
-    CUT_OFF = "cut_off"  # at max_tokens, or at our own cap: never the same as "nothing found"
-    TOO_LONG = "too_long"  # the question did not fit the model's context; there is no text
+    WHOLE = "whole"  # the model finished
+    CUT_OFF = "cut_off"  # at max_tokens, or at the hub's limit: never equal to "no items"
+    TOO_LONG = "too_long"  # the question exceeded the model's context; no text
 
 
 class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What came back: text that should be JSON, and what it cost, failed tries included."""
+    """Answer of a model: text that should be JSON, with its usage including failed attempts."""
 
     text: str
     finish: Finish
     usage: Usage
-    model: str = ""  # which one of a chain answered
+    model: str = ""  # the endpoint of a chain that answered
 
 
 class LanguageModel(Protocol):
-    """Something that answers questions about a text.
+    """Language model that answers questions about a text.
 
     Attributes:
-        name: which model, for the fingerprint of a run's configuration.
-        chunk_tokens: how much text suits it in one question, in estimated tokens; some questions have
-            half as much again.
-        in_flight: how many questions it takes at once.
-        is_literal: too small to be trusted with more than copying: it is asked about one
-            sentence and one table at a time, and its words must stand in that sentence.
-        price: of its tokens; of several endpoints, the highest.
+        name: identifies the model in the fingerprint of a run's configuration.
+        chunk_tokens: suitable amount of text in one question, in estimated tokens; some questions have 1.5
+            times as much.
+        in_flight: maximum number of concurrent questions.
+        is_literal: too small for anything but copying: it is asked about one sentence and one table at a
+            time, and its words must occur in that sentence.
+        price: price of its tokens; for several endpoints, the highest.
     """
 
     @property
@@ -119,27 +119,27 @@ class LanguageModel(Protocol):
     def price(self) -> Price: ...
 
     async def answer(self, request: ModelRequest) -> ModelAnswer:
-        """Ask, and wait for the answer.
+        """Send a request and return the answer.
 
         Raises:
-            ModelUnavailable: no answer after all tries; asking again later may help.
-            ModelExhausted: the quota is used up; do not ask before it is back.
-            ModelRefused: the endpoint will not serve us as we are set up.
+            ModelUnavailable: no answer after all attempts; a later retry may succeed.
+            ModelExhausted: the quota is used up; do not retry before it is available again.
+            ModelRefused: the endpoint refuses the configured access.
         """
         ...
 
     async def reach(self) -> str | None:
-        """Ask, at no cost, whether questions would get an answer or a refusal; why not, or ``None``."""
+        """Check at no cost whether a question would get a response; return the problem, or ``None``."""
         ...
 
 
 class BatchResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What has become of a batch, by the keys it was submitted with.
+    """State of a batch, by the keys of its questions.
 
     Attributes:
-        is_done: nothing more will come. What is then in neither of the other two was not asked at all.
-        answers: also of a batch that expired or was cancelled before its end.
-        failed: questions without a usable answer, and why; they may be asked one by one.
+        is_done: no further results will come. Questions in neither of the other two were not processed.
+        answers: also of a batch that expired or was cancelled.
+        failed: reasons for questions without a usable answer; they may be asked individually.
     """
 
     is_done: bool
@@ -148,38 +148,38 @@ class BatchResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Batches(Protocol):
-    """Many questions at once, at half the price, answered within a day."""
+    """Interface for many questions at half the price, answered within a day."""
 
     async def submit(self, requests: Mapping[str, ModelRequest], *, key: str) -> str:
-        """Hand in *requests*; what the endpoint calls the batch. At most ``BATCH_REQUESTS`` go into one.
+        """Submit at most ``BATCH_REQUESTS`` requests; return the endpoint's id of the batch.
 
         Args:
-            key: a name of ours, by which ``find`` finds the batch when nobody noted what it is called.
+            key: the hub's name for the batch, by which ``find`` finds it if its id was not recorded.
 
         Raises:
-            ModelUnavailable, ModelExhausted, ModelRefused: as when one question is asked; an endpoint
-                without batches refuses. Whether anything was handed in, ``find`` tells later.
+            ModelUnavailable, ModelExhausted, ModelRefused: as for a single question; also if the endpoint has
+            no batches. ``find`` then determines whether the batch was submitted.
         """
         ...
 
     async def find(self, key: str) -> str | None:
-        """The batch that was submitted under *key*; ``None``: there is none. Raises as ``submit`` does."""
+        """Return the id of the batch submitted under *key*, or None. Raises as ``submit`` does."""
         ...
 
     async def check(self, batch_id: str) -> BatchResult:
-        """How far a batch has come. Raises as ``submit`` does."""
+        """Return the state of a batch. Raises as ``submit`` does."""
         ...
 
     async def discard(self, batch_id: str) -> None:
-        """Delete its questions and answers there, as far as that can be done: they are people's documents."""
+        """Delete a batch's questions and answers at the endpoint, if possible: they contain documents."""
         ...
 
 
-Through = Callable[[LanguageModel], LanguageModel]  # what a run puts before a model: journal and budget
+Through = Callable[[LanguageModel], LanguageModel]  # wrappers that a run adds to a model: journal and budget
 
 
 class Models(msgspec.Struct, frozen=True):
-    """Who may be asked: *anywhere* for agents that may use the cloud, *local* for those that may not."""
+    """Available models: *anywhere* for agents that may use the cloud, *local* for the others."""
 
     anywhere: LanguageModel | None = None
     local: LanguageModel | None = None
@@ -187,16 +187,16 @@ class Models(msgspec.Struct, frozen=True):
     batches_local: Batches | None = None
 
     def choose(self, *, allow_cloud: bool) -> LanguageModel | None:
-        """The model of an agent; ``None``: rules alone find items."""
+        """Return the model of an agent, or None if only rules apply."""
         return self.anywhere if allow_cloud else self.local
 
     def choose_batches(self, *, allow_cloud: bool) -> Batches | None:
-        """Where the same model takes many questions at once; ``None``: nowhere."""
+        """Return the batch client of the same model, or None if it has no batches."""
         return self.batches_anywhere if allow_cloud else self.batches_local
 
 
 class ModelError(HubError):
-    """The model gave nothing that can be used. *spent* is what it cost all the same."""
+    """Failure of a model. *spent* is the usage nonetheless."""
 
     def __init__(self, message: str, *, spent: Usage | None = None) -> None:
         super().__init__(message)
@@ -204,16 +204,16 @@ class ModelError(HubError):
 
 
 class ModelUnavailable(ModelError):
-    """The endpoint could not be reached or kept failing, after all tries; later it may answer."""
+    """Unreachable or failing endpoint after all attempts; it may answer later."""
 
     code = ErrorCode.MODEL_UNAVAILABLE
 
 
 class ModelExhausted(ModelError):
-    """The quota is used up: a run pauses and keeps its work.
+    """Used-up quota: a run pauses and keeps its work.
 
-    *retry_after_s* is the wait the endpoint asked for; ``None`` when it told none
-    (``billing`` never does). Of a ``budget``, ours and not the endpoint's, the time until its day is over.
+    *retry_after_s* is the wait that the endpoint requested; ``None`` if it did not (``billing`` never does).
+    For a ``budget``, which is the hub's own, it is the time until the end of the day.
     """
 
     code = ErrorCode.MODEL_EXHAUSTED
@@ -232,18 +232,18 @@ class ModelExhausted(ModelError):
 
 
 class ExtractionError(ModelError):
-    """This document cannot be extracted as things are; the unit fails and says why."""
+    """Document that cannot be extracted now; the unit fails with this reason."""
 
     code = ErrorCode.MODEL_ANSWER_INVALID
 
 
 class AnswerCutOff(ExtractionError):
-    """The answer did not fit, however small the piece of text was made."""
+    """Answer that exceeds the limit even for the smallest piece of text."""
 
     code = ErrorCode.MODEL_ANSWER_CUT_OFF
 
 
 class ModelRefused(ExtractionError):
-    """The endpoint refuses what we ask: a wrong key, a wrong model name, a request it cannot read."""
+    """Request that the endpoint refuses: a wrong key, a wrong model name, or an unsupported request."""
 
     code = ErrorCode.MODEL_REFUSED

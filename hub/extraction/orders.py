@@ -1,12 +1,12 @@
-"""Pure: how orders to a machine are worded, in six languages.
+"""Wordings of orders to a machine (prompt injection) in six languages. Pure functions.
 
-The patterns are for plain text: lower case, compatible letters made one, ``_`` a blank,
-nothing hidden. In them a blank is one to four characters that are no letters, so that
-line breaks, quotation marks and emphasis make no difference; ``~`` is up to seven words
-of any kind; ``AI`` is whoever reads for a person; ``DO`` is what it may be told to do.
+The patterns are for normalized text: lower case, compatibility characters replaced, ``_`` as a blank, nothing
+hidden. In a pattern, a blank matches one to four characters that are not letters, so that line breaks,
+quotation marks and emphasis make no difference. ``~`` matches up to seven words; ``AI`` matches names for an
+AI reader; ``DO`` matches verbs of orders.
 
-*Strong* wording has no business in a letter to a person. *Weak* wording may be meant for
-a colleague, and only its own sentence is suspected.
+*Strong* wordings do not occur in letters to people. *Weak* wordings may be meant for a colleague, so only
+their own sentence is suspected.
 """
 
 import re
@@ -16,7 +16,7 @@ from typing import Final
 
 from hub.extraction.wording import BLANK, Wording
 
-# Whoever reads for a person. One who only assists is a person himself.
+# Names for an AI reader. A plain "assistant" is a person.
 _AI: Final = (
     r"(?:the |an? |any |all |every |your |this )?(?:"
     r"ai|a\.i\.|llms?|(?:large )?language models?|chat ?gpt|gpt ?\d|chatbots?|claude|copilot"
@@ -52,7 +52,7 @@ _DO: Final = (
 )
 
 _STRONG: Final[tuple[str, ...]] = (
-    # Never mind what you were told.
+    # Ignore your instructions.
     r"(?:ignore|ignoring|disregard|forget|override|bypass|discard|(?:do not|don t|stop) (?:follow|obey)"
     r"(?:ing)?)~"
     r" (?:instructions?|prompts?|rules|directions|directives?|commands?|guidelines?|guardrails|programming"
@@ -74,7 +74,7 @@ _STRONG: Final[tuple[str, ...]] = (
     r" (?:инструкци\w+|указани\w+|правила?|команды?|промпт\w*|распоряжени\w+|предписани\w+)",
     r"(?:忽略|无视|無視|忘[记記掉]|不要(?:遵守|遵循|理[会會])|[绕繞]过|[绕繞]過|跳过|抛开)[^。！？\n]{0,14}?"
     r"(?:指令|指示|提示|[规規][则則]|命令|系统设定)",
-    # You there, who read this for somebody.
+    # Address to an AI reader.
     r"(?:notes?|messages?|instructions?|attention|notice|orders?|commands?|memo|dear|hey|hello|hi|hinweise?"
     r"|nachricht\w*"
     r"|anweisung\w*|achtung|befehle?|liebe[rs]?|consignes?|avis|ordre|chère?|nota|mensaje|instrucción"
@@ -127,7 +127,7 @@ _STRONG: Final[tuple[str, ...]] = (
     r" (?:my|meine[nr]?|mes|mis|мои|моим|моих) (?:commands?|orders|befehle?n?|anweisungen|ordres|órdenes"
     r"|команд\w*|приказ\w*)",
     r"(?:[听聽][从從]|[执執]行|服[从從])我的?(?:命令|指令|指示|[话話])",
-    # What is kept from people, and what only a machine has.
+    # Secrecy towards people, and internals of a machine.
     r"(?:do not|don t|never|without) (?:tell|telling|inform|informing|alert|alerting|notify|notifying|warn"
     r"|warning)~"
     r" (?:users?|reviewers?|operator|humans?)",
@@ -149,7 +149,7 @@ _STRONG: Final[tuple[str, ...]] = (
     r"系[统統]提示|提示[词詞]|系[统統]指令|开发者模式|開發者模式",
     r"is ?approved|is ?ai ?suggested|task ?comments|(?:project|task|client) ?id|(?:created"
     r"|updated) ?at ?[\"'=:]+",
-    # Trust that is not a document's to give.
+    # Claims of trust that a document cannot grant.
     r"(?:set|mark|flag|treat|record|consider)~ (?:pre ?approved|auto ?approved|already approved|approved"
     r"|verified|trusted)",
     r"(?:the )?(?:users?|owner|administrator) (?:has |have )?(?:already |previously )(?:approved"
@@ -161,7 +161,7 @@ _STRONG: Final[tuple[str, ...]] = (
     r"(?:отметь|пометь|считай|поставь|отметить|пометить)(?:те)?~ (?:одобрен\w*|утвержд[её]н\w*"
     r"|подтвержд[её]н\w*|проверен\w*)",
     r"(?:标记|標記|设置|设定|设为|視為|视为|标为)[^。！？\n]{0,12}?(?:已?批准|已?核准|已?审核|已确认)",
-    # The form of an answer.
+    # Form of an answer.
     r"(?:output|return|print|emit)(?: only| just| exactly)? (?:the following|json|an empty|nothing|this "
     r"(?:json|record|object))",
     r"(?:respond|reply|answer)(?: only| just| exactly)? (?:with|in) (?:json|an empty|the word|only)",
@@ -176,7 +176,7 @@ _STRONG: Final[tuple[str, ...]] = (
     r"|輸出|返回|回[复覆])",
 )
 _WEAK: Final[tuple[str, ...]] = (
-    # What was said before does not hold, and somebody has a new work for you.
+    # Earlier instructions are void, and there is a new task.
     r"(?:previous|prior|above|earlier|preceding|foregoing|original|initial) (?:prompts?|instructions?|rules"
     r"|orders|directives?|commands?)",
     r"(?:vorherige|bisherige|vorige|obige|frühere|ursprüngliche|vorangegangene)[nr]? (?:anweisung\w*"
@@ -201,7 +201,7 @@ _WEAK: Final[tuple[str, ...]] = (
     r"你的?(?:新|真正|唯一|全新)的?(?:任[务務]|目[标標]|使命|指令)|新的?(?:指令|指示) ?[:\uff1a]",
     r"(?:this|these) (?:message|text|e?mail|note|document|instruction)s? (?:overrides?|supersedes?)",
     r"(?:make sure|ensure|see to it)~ (?:summary|output|extraction|response)",
-    # This goes first, and you are somebody else.
+    # This has priority, and you are another persona.
     r"(?:priority|precedence)~ (?:rules|instructions)|vorrang~ (?:regeln|anweisungen)|prime~ (?:règles"
     r"|consignes|instructions)",
     r"prioridad~ (?:reglas|instrucciones)|важнее~ (?:правил|инструкци\w+)|(?:优先"
@@ -239,7 +239,7 @@ _WEAK: Final[tuple[str, ...]] = (
     r"(?:log|record|note|list|save|enter|store|treat|report)~ as an? (?:\w+ )?(?:tasks?|record|to ?do)",
     r"(?:list|log|store|save|record|report)(?: (?:an|this|following|new|the following)){1,3} (?:tasks?"
     r"|records?|to ?dos?)",
-    # A machine by another name, and another master for it.
+    # Other names for a machine, and other masters.
     r"(?:software|programs?|robots?|machines?|scripts?|crawlers?)(?: that| which)? (?:reads?|reading|sees?"
     r"|scans?|scanning) (?:this|my)",
     r"(?:software|programm|maschine)~ (?:dies|das|diese) (?:liest|lesen|auswertet)|(?:logiciel|programme"
@@ -252,7 +252,7 @@ _WEAK: Final[tuple[str, ...]] = (
     r"(?:your operator|dein betreiber|ton opérateur|tu operador|твой оператор|你的[运運][营營]者)",
     r"(?:title|quote|status|assignee) field|(?:field|feld|champ|campo|поле) (?:title|quote|status|assignee)",
     r"(?:skip|bypass|ignore|disable) your (?:\w+ )?(?:checks?|filters?|safeguards?|rules|safety)",
-    # A tool that is called by what it does, and what it is to hand over.
+    # Names of tools, and data to exfiltrate.
     r"(?:programs?|tools?|parsers?|software|bots?|scripts?|services?|systems?)(?: that| which)?(?: is| are)?"
     r" (?:turn|mak|draw|pars|process|analy[sz]|extract|pull|collect)\w*~ (?:this|these|my)"
     r" (?:text|e?mail|document|note|message|page|file)s?",
@@ -281,7 +281,7 @@ _WEAK: Final[tuple[str, ...]] = (
     r"(?:модель|парсер|программа|инструмент|скрипт) (?:должн\w+|обязан\w*)~ (?:запис|задач|элемент)\w*",
     r"(?:dear|hey|hello|liebe[rs]?|chère?|querid[oa]|дорог\w+) (?:bot|robot\w*|робот)"
     r"|亲爱的(?:机器人|程序|系统|工具|软件)",
-    # What it was told does not hold any more.
+    # Restrictions are lifted.
     r"you(?: have| ve)? (?:been|were) (?:told|taught|given)~ (?:superseded|obsolete|void|outdated)",
     r"(?:(?:your|the) )?(?:instructions?|rules|guidance|guidelines|brief|prompt)~"
     r" (?:no longer (?:appl\w+|holds?)|(?:is|are) (?:void|cancell?ed|obsolete))",
@@ -298,7 +298,7 @@ _WEAK: Final[tuple[str, ...]] = (
     r"你(?:之前|以前|原[来來本]|先前)的?(?:任[务務]|工作|角色|[职職][责責]|[设設]定)|(?:不要|[别別])(?:遵守|遵循"
     r"|理[会會])[^。！？\n]{0,8}?[规規]定",
     r"(?:以上|之前|上面|先前|此前)的?[^。！？\n]{0,8}?(?:作[废廢]|失效|[无無]效|不再(?:有效|[适適]用))",
-    # Approved already, says the document.
+    # Claims of approval.
     r"(?:record|register|enter|list|log|file)~ as (?:already |previously )?(?:approved|confirmed"
     r"|authori[sz]ed)",
     r"als (?:bereits |schon )?(?:genehmigt|freigegeben)~ (?:ein|an|eintragen|anlegen|erfassen|vermerken)",
@@ -307,7 +307,7 @@ _WEAK: Final[tuple[str, ...]] = (
     r"(?:отмет|запи|внес|зарегистрир|пометь|помети)\w+~"
     r" как (?:уже )?(?:одобренн|утвержд[её]нн|подтвержд[её]нн)\w+",
     r"(?:登[记記]|[记記]|[标標]|[视視]|列)[为為]已(?:[经經])?(?:批准|[审審]核|核准|通[过過]|[确確][认認])",
-    # Put this into the list.
+    # Orders to add a record.
     r"(?:add|create|insert|inject|register|extract|output|emit|generate|append|include)"
     r"(?: (?:an?|the|this|these|one|another|following|new|urgent|top|high|priority|important|extra|also"
     r"|\d+)){0,5}"
@@ -336,7 +336,7 @@ _WEAK: Final[tuple[str, ...]] = (
     r"|[紧緊]急的?|[这這][个個]|\d+[个個]|的){0,4}"
     r"(?:任[务務]|[记記][录錄]|[条條]目|待[办辦])",
 )
-# Of conversations, of prompts, of answers and of our own borders: a blank is a blank here.
+# Markup of conversations, prompts, answers and the hub's delimiters: a blank matches literally.
 _MARKS: Final[tuple[str, ...]] = (
     r"^[>\s]{0,4}A+\s{0,2}[:\uff1a]",
     r"<\|[a-z ]{2,30}\|>|\[/?inst\]|<</?sys>>",
@@ -355,18 +355,18 @@ _MARKS: Final[tuple[str, ...]] = (
     r"\bdisplay\s{0,2}:\s{0,2}none|\bvisibility\s{0,2}:\s{0,2}hidden|\bfont-size\s{0,2}:\s{0,2}0"
     r"|\bopacity\s{0,2}:\s{0,2}0(?![.\d])",
     r"(?<!\w)(?:[^\W\d_][ .\-]{1,3}){8,40}[^\W\d_](?!\w)",  # s p a c e d
-    # A word in two alphabets, made to look like another.
+    # A word that mixes two alphabets to imitate another word.
     r"(?<!\w)(?:[a-z]{1,20}[а-яёії]{1,20}[a-z]{1,20}|[а-яёії]{1,20}[a-z]{1,20}[а-яёії]{1,20})(?!\w)",
 )
 
 
 def _spelled(words: str) -> str:
-    """A pattern in the spelling that the docstring of this module tells."""
+    """Compile the notation described in the module's docstring to a regular expression."""
     words = words.replace("AI", "A+").replace("DO", _DO).replace("~", r"(?: \w{1,30}){0,7}?")
     return words.replace(" ", BLANK)
 
 
-# Made when a text is looked at first: it takes a tenth of a second, which most commands can spare.
+# Compiled on first use: that takes a tenth of a second, which most commands do not need.
 
 
 @cache
@@ -386,26 +386,26 @@ def _hints() -> Wording:
 
 @cache
 def _dress() -> Sequence[re.Pattern[str]]:
-    """One by one: as one pattern they are slower."""
+    """Return the patterns individually: a combined one is slower."""
     return [re.compile(mark, re.MULTILINE | re.DOTALL) for mark in _MARKS]
 
 
 def find_strong(plain: str) -> Iterator[tuple[int, int]]:
-    """Places of *plain* whose wording has no business in a letter to a person."""
+    """Yield the places in *plain* with wordings that do not occur in letters to people."""
     yield from _orders().find(plain)
     for dress in _dress():
         yield from (match.span() for match in dress.finditer(plain))
 
 
 def find_weak(plain: str) -> Iterator[tuple[int, int]]:
-    """Places of *plain* whose wording may be meant for a colleague."""
+    """Yield the places in *plain* with wordings that may be meant for a colleague."""
     yield from _hints().find(plain)
 
 
 def machines_marked(plain: str) -> str:
-    """*plain*, lower case, with the names of machines that read as rows of capitals, no longer or shorter.
+    """Replace the names of machines in lower-case *plain* by capitals, without changing its length.
 
-    The other two functions want it like this.
+    The other two functions require this form.
     """
     for machines, sign in _machines():
         parts, at = [], 0

@@ -1,14 +1,13 @@
-r"""Pure: an owner's patterns, found in a time that grows with the text and with nothing else.
+r"""Linear-time regular expressions for patterns of owners. Pure functions.
 
-Python's own ``re`` tries one way after the other: there are texts of thirty characters
-that keep it busy for days, and it cannot be interrupted. Here all ways are followed at
-once (K. Thompson, Regular expression search algorithm, CACM 11, 1968; R. Cox, Regular
-expression matching can be simple and fast, 2007), and steps that were taken once are
-remembered. The price is what needs to look back: ``\1``, ``(?=``, ``(?<=``.
+Python's ``re`` backtracks: some texts of thirty characters keep it busy for days, and it cannot be
+interrupted. Here all alternatives are followed at once (K. Thompson, Regular expression search algorithm,
+CACM 11, 1968; R. Cox, Regular expression matching can be simple and fast, 2007), and transitions are cached.
+The price is that constructs which need to look back are not supported: ``\1``, ``(?=``, ``(?<=``.
 
-A pattern is made of characters, ``.``, ``\d \w \s`` and their opposites, ``[...]``, groups,
-``|``, ``* + ? {m,n}``, ``\b``, and ``^ $`` for the ends of a line; ``(?i)`` before it makes case no
-matter. Of all that begin at one place the longest is found, never an empty one.
+A pattern consists of characters, ``.``, ``\d \w \s`` and their opposites, ``[...]``, groups, ``|``, ``* + ?
+{m,n}``, ``\b``, and ``^ $`` for the ends of a line; the prefix ``(?i)`` ignores case. Of all matches with the
+same start, the longest is returned, never an empty one.
 """
 
 import re
@@ -17,10 +16,10 @@ from functools import lru_cache
 from typing import Final, NamedTuple, TypeVar
 
 _MOST_CHARS: Final = 1_000  # of a pattern
-_MOST_STATES: Final = 2_000  # what {m,n} and groups may blow it up to
+_MOST_STATES: Final = 2_000  # limit of the expansion of {m,n} and groups
 _MOST_REPEATS: Final = 200
-_LONGEST_MATCH: Final = 512  # characters; with it the worst text costs so many looks at each of its own
-_MOST_REMEMBERED: Final = 20_000  # steps; beyond that they are forgotten and taken again
+_LONGEST_MATCH: Final = 512  # characters; bounds the work per character of the worst text
+_MOST_REMEMBERED: Final = 20_000  # cached transitions; beyond that, the cache is cleared
 
 _REPEAT: Final = re.compile(r"\*|\+|\?|\{(\d{1,9})(?:(,)(\d{1,9})?)?\}")
 _ONE_OF: Final = re.compile(r"\[\^?\]?(?:[^\]\\]|\\.)*\]", re.DOTALL)
@@ -33,11 +32,11 @@ _CONTROLS: Final = {"t": "\t", "n": "\n", "r": "\r"}
 
 
 class BadPattern(ValueError):
-    """It cannot be used; the message says what is wrong, and at which character, counted from 1."""
+    """Unusable pattern; the message names the problem and its character, counted from 1."""
 
 
 class _State(NamedTuple):
-    """One step: over a character that fits *test*, past an *edge*, or free; then on to all of *then*."""
+    """State that consumes a character matching *test*, checks an *edge*, or neither; then *then* follows."""
 
     test: re.Pattern[str] | None
     edge: str
@@ -48,10 +47,10 @@ _Reached = frozenset[int]
 
 
 class Pattern:
-    """A pattern ready to be looked for. *source* is how its owner wrote it."""
+    """Compiled pattern. *source* is the owner's text."""
 
     def __init__(self, source: str) -> None:
-        """Raises BadPattern."""
+        """Compile a pattern. Raises BadPattern."""
         self.source = source
         self._states, self._first = _Parser(source).parse()
         self._last = 0
@@ -62,7 +61,7 @@ class Pattern:
             raise BadPattern("it fits where nothing stands; it has to fit at least one character")
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
-        """Every place that fits, in order, none overlapping another."""
+        """Yield every match, in order and without overlaps."""
         begins = self._begins(text)
         at = 0
         while begins is not None and (possible := begins.search(text, at)) is not None:
@@ -75,7 +74,7 @@ class Pattern:
                 at = end
 
     def _begins(self, text: str) -> re.Pattern[str] | None:
-        """What finds the characters of *text* that a match can begin with; ``None`` when there are none."""
+        """Return an expression for the characters of *text* that can start a match; ``None`` without any."""
         ways = [
             self._settle(frozenset((self._first,)), before, after)[0] for before in "^wo" for after in "wo"
         ]
@@ -97,7 +96,7 @@ class Pattern:
         return longest
 
     def _settle(self, reached: _Reached, before: str, after: str) -> tuple[_Reached, bool]:
-        """The states that wait for a character, and whether the end was reached."""
+        """Return the states that wait for a character, and whether the end was reached."""
         key = reached, before, after
         known = self._settled.get(key)
         if known is None:
@@ -134,16 +133,16 @@ class Pattern:
 
 @lru_cache(maxsize=256)
 def pattern_of(source: str) -> Pattern:
-    """The pattern that was made of *source* before, or a new one.
+    """Return the compiled pattern for *source*, cached.
 
     Raises:
-        BadPattern: it cannot be used.
+        BadPattern: the pattern is invalid.
     """
     return Pattern(source)
 
 
 class _Parser:
-    """Reads a pattern from behind the sign it stands at, and builds its states from behind the end."""
+    """Parser of a pattern; builds the states from the end."""
 
     def __init__(self, source: str) -> None:
         self._flags = re.NOFLAG
@@ -260,7 +259,7 @@ class _Parser:
         return BadPattern(f"{what} (character {self._at + 1})")
 
     def _build(self, node: "_Node", then: int) -> int:
-        """Where to begin so that *node* is read and *then* follows."""
+        """Add the states for *node* followed by state *then*; return the start state."""
         match node:
             case _One(test):
                 return self._add(_State(test, "", [then]))
@@ -317,7 +316,7 @@ _Node = _One | _Edge | _Row | _Choice | _Repeat
 
 
 def _edge_kind(text: str, at: int) -> str:
-    """What an edge looks at: ``^`` beyond a line, ``w`` a letter or digit, ``o`` any other."""
+    """Return the kind of a character for edges: ``^`` line end, ``w`` letter or digit, ``o`` other."""
     if not 0 <= at < len(text) or text[at] in "\r\n":
         return "^"
     return "w" if text[at].isalnum() or text[at] == "_" else "o"

@@ -1,13 +1,12 @@
-"""Pure: the words for the model. The shape of its answer is in ``schemas``.
+"""Prompts for the model. ``schemas`` defines the format of its answer. Pure functions.
 
-The text of the document is data: it stands between two border marks that nobody can
-foresee, and what a reader cannot see is taken out of it. Prompting is no defence all the
-same, so nothing is believed that ``validate`` has not checked.
+The document's text is data: it is enclosed in two unpredictable delimiters, and invisible characters are
+removed. As prompting is no protection by itself, ``validate`` checks every answer.
 
-A question is the same whenever the same is asked: its border is made from this hub's
-secret and the text, and it tells nothing that changes without the text. So the date of
-the document is not told either. The model copies the words of a date, and ``when`` reads
-them; else a file saved on another day would be all new questions.
+Equal questions have equal prompts: the delimiter is derived from this hub's secret and the text, and no other
+content depends on anything but the text. So the document's date is not included, either. The model copies the
+words of a date, and ``when`` resolves them; otherwise a file saved on another day would yield entirely new
+questions.
 """
 
 import hmac
@@ -30,13 +29,13 @@ from protocol.tables import TABLES, Column, TableName
 CORRECTION: Final = (
     "That cannot be read. Answer again: one JSON object with the field items and nothing around it."
 )
-MOST_ASKED_AGAIN: Final = 8  # records in one question: it stays as short as the first
+MOST_ASKED_AGAIN: Final = 8  # records in one question, which stays as short as the first
 
-_MAX_ANSWER_TOKENS: Final = 4_096  # what every hosted model can write
+_MAX_ANSWER_TOKENS: Final = 4_096  # supported by every hosted model
 _LEAST_ANSWER_TOKENS: Final = 256
-_ANSWER_PER_TOKEN: Final = 6  # a sentence of ten tokens makes a record of sixty
-_TOKENS_PER_ITEM: Final = 12  # no sentence that says something is shorter
-_MAX_CONTEXT_CHARS: Final = 200  # of a heading, a sentence before, a quote shown again
+_ANSWER_PER_TOKEN: Final = 6  # a sentence of ten tokens yields a record of sixty
+_TOKENS_PER_ITEM: Final = 12  # a meaningful sentence is not shorter
+_MAX_CONTEXT_CHARS: Final = 200  # of a heading, a previous sentence, a repeated quote
 _MAX_TITLE_CHARS: Final = 100
 _BORDER_BYTES: Final = 8
 
@@ -67,12 +66,12 @@ _LITERAL_WORDS: Final[dict[TableName, str]] = {
 
 
 class Prompt:
-    """The questions about one document, for *tables*.
+    """Prompts about one document, for *tables*.
 
     Args:
-        secret: of this hub, for the border marks.
-        redaction: what of the document is not shown.
-        labels: the rows of the device that a record may belong to.
+        secret: secret of this hub, for the delimiters.
+        redaction: values of the document that are hidden.
+        labels: rows of the device to which a record may belong.
     """
 
     def __init__(
@@ -101,21 +100,21 @@ class Prompt:
         )
 
     def ask(self, piece: Chunk) -> ModelRequest:
-        """The question about one chunk."""
+        """Return the question about one chunk."""
         said = self._shown(piece.start, piece.end)
         self._most[piece] = _max_items(said)
         return self._request(piece, self._fenced(piece, said), self._most[piece])
 
     def ask_again(self, piece: Chunk, failed: Sequence[FailedRecord]) -> ModelRequest:
-        """The question about those records of a chunk that could not be used, the first few of them."""
+        """Return the question about the first few unusable records of a chunk."""
         told = [f"{nth}. {self._told_again(one)}" for nth, one in enumerate(failed[:MOST_ASKED_AGAIN], 1)]
         asked = "\n".join((self._fenced(piece, self._shown(piece.start, piece.end)), "", _AGAIN, *told))
         return self._request(piece, asked, len(told))
 
     def may_hide_more(self, piece: Chunk, count: int) -> bool:
-        """Whether an answer of *count* records may have been stopped by the most that was allowed.
+        """Return True if an answer of *count* records may have been ended by the limit of records.
 
-        For a piece that was asked about.
+        The piece must have been asked about.
         """
         return count >= self._most[piece]
 
@@ -128,9 +127,9 @@ class Prompt:
         )
 
     def _fenced(self, piece: Chunk, said: str) -> str:
-        """The text between its borders, and before them what a reader should know."""
+        """Return the text between its delimiters, preceded by its context."""
         context = "".join(f"{line}\n" for line in self._context(piece))
-        # Nobody without the secret can foresee it, and asked again the question is the same.
+        # Unpredictable without the secret, but equal for a repeated question.
         mark = f"{context}\n{said}".encode("utf-8", "surrogatepass")
         border = hmac.digest(self._secret, mark, "sha256")[:_BORDER_BYTES].hex()
         return context.replace(border, "") + _fence(said.replace(border, ""), border)
@@ -148,7 +147,7 @@ class Prompt:
         return ["Context, not a part of the text:", *told] if told else []
 
     def _told_again(self, failed: FailedRecord) -> str:
-        """A record in short, and what is wrong with it; of one line, whatever the model wrote."""
+        """Return a short form of a record and its problem, on one line whatever the model wrote."""
         table = next((one for one in TableName if one == failed.record.get("table")), None)
         names = ("table", TABLES[table].title, "quote") if table else ("quote",)
         record = {name: failed.record.get(name) for name in names}
@@ -183,19 +182,18 @@ class Prompt:
         return self._redaction.hide_place(self._text, start, end)
 
     def _hidden(self, said: str) -> str:
-        """*said* as a reader sees it, without what is to be hidden."""
+        """Return *said* without invisible characters and hidden values."""
         return self._redaction.hide(shown(said))
 
 
 class LiteralPrompt:
-    """The questions for a model that can do no more than copy: one sentence, one table, many examples.
+    """Prompts for a model that can only copy: one sentence, one table, many examples.
 
-    There is no border here: the turn holds one sentence and nothing else, and two lines
-    around it halve the score of a small model. It is not asked again for single records:
-    it would copy the same.
+    Delimiters are omitted: the turn contains only one sentence, and two more lines halve the score of a small
+    model. Unusable records are not requested again, since the answer would be the same.
     """
 
-    # What a sentence was taken for, it is not offered again as something else: the surest first.
+    # A sentence that yielded a record is not used for later tables, so the most reliable table comes first.
     ORDER: Final = (
         TableName.TASKS,
         TableName.TIMELINES,
@@ -216,16 +214,16 @@ class LiteralPrompt:
         self._before = tuple(before)
 
     def ask(self, piece: Chunk) -> ModelRequest:
-        """The question about one sentence."""
+        """Return the question about one sentence."""
         said = self._redaction.hide_place(self._text, piece.start, piece.end)
         return ModelRequest(
             messages=(*self._before, Message("user", said)),
             schema=literal_schema_of(self._table, self._fields, len(said)),
-            max_tokens=2 * _LEAST_ANSWER_TOKENS + len(said),  # not reached: the schema has ends
+            max_tokens=2 * _LEAST_ANSWER_TOKENS + len(said),  # not reached: the schema limits all lengths
         )
 
     def may_hide_more(self, piece: Chunk, count: int) -> bool:
-        """Never: one record is all that is asked for."""
+        """Return False: only one record is requested."""
         return False
 
 
@@ -241,7 +239,7 @@ def _field_told(column: Column) -> str:
 
 
 def _max_items(said: str) -> int:
-    """More records than this cannot be in *said*."""
+    """Return an upper bound for the number of records in *said*."""
     return 3 + estimated_tokens(said) // _TOKENS_PER_ITEM
 
 
@@ -252,7 +250,7 @@ def _answer(
     *,
     fields: Sequence[str] | None = None,
 ) -> str:
-    """The answer that examples want; absent fields are null."""
+    """Return the expected answer for examples; missing fields are null."""
     records: list[dict[str, object]] = []
     for table, example in zip(tables, examples, strict=True):
         if example.said is not None:

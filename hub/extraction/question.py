@@ -1,4 +1,4 @@
-"""One question to an endpoint, on its way through its tries."""
+"""State of one question during its attempts at an endpoint."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,22 +11,22 @@ from hub.extraction.model import ModelRequest, Usage
 
 
 class Reply(NamedTuple):
-    """What came back with a good HTTP status."""
+    """Response with a successful HTTP status."""
 
     body: bytes
     headers: Mapping[str, str]
 
 
 class Question:
-    """What is known of a question while it is asked.
+    """State of a question.
 
     Attributes:
-        dialect: how it is put.
-        spent: by all its tries so far.
-        failures: tries without an answer; these count.
-        refusals: by a rate limit; these do not.
-        waited_s: for that rate limit.
-        unusable: answers that were none.
+        dialect: dialect of the next attempt.
+        spent: usage of all attempts so far.
+        failures: attempts without an answer, which are limited.
+        refusals: refusals by a rate limit, counted separately.
+        waited_s: total wait for that rate limit, in seconds.
+        unusable: number of unusable answers.
     """
 
     def __init__(self, request: ModelRequest) -> None:
@@ -40,11 +40,13 @@ class Question:
 
     @property
     def was_asked(self) -> bool:
-        """Whether it had a turn already."""
+        """True if it had a turn already."""
         return self.spent.requests > 0
 
     @property
     def key(self) -> str:
-        """The same for the same bytes; another one after an answer that was none, lest that comes again."""
+        """Idempotency key: equal for equal requests, but new after an unusable answer, to avoid its
+        repetition.
+        """
         asked = (self.request.digest, str(self.dialect), self.unusable)
         return hashlib.sha256(msgspec.json.encode(asked)).hexdigest()

@@ -1,11 +1,10 @@
-"""One document being read by a model, several chunks at a time.
+"""Reading of one document by a model, several chunks at a time.
 
-What is asked after a question depends on its answer alone. A cut-off, unreadable or
-suspiciously full answer is never the end: the piece is halved and asked about again,
-and only a piece that is too small for that is given up, which is told. Where an answer
-stops long before its text does, the rest is asked about by itself. Records that
-cannot be used are asked for again, at most twice, in a question as short as the first;
-those that even then no answer can be read about are lost, which is told as well.
+The next question depends only on the last answer. After a truncated, unreadable or suspiciously full answer,
+the piece is split and asked about again; a piece that is too small for that is given up, and reported. If an
+answer ends long before its text, a question about the rest follows. Unusable records are requested again, at
+most twice, in a question as short as the first. Those without a readable answer are lost, which is also
+reported.
 """
 
 from collections import Counter
@@ -39,22 +38,22 @@ from hub.extraction.redaction import Redaction
 from hub.extraction.validate import Checked, Checking, FailedRecord
 from protocol.tables import TABLES
 
-MOST_HALVINGS: Final = 5  # one after the other: a runaway model is asked 63 times about a chunk at most
-MOST_ASKINGS_AGAIN: Final = 2  # for records that cannot be used: what did not help twice does not help
+MOST_HALVINGS: Final = 5  # nested; a runaway model is asked at most 63 times about a chunk
+MOST_ASKINGS_AGAIN: Final = 2  # for unusable records; further attempts rarely help
 
-_UNREADABLE_COSTS: Final = 2  # halvings: to a model that cannot write JSON, size makes little difference
-_HOPELESS: Final = 3  # pieces given up before any was read: the model cannot do this work
-_LONG_CHARS: Final = 4_096  # an answer is read in the event loop up to here: 10 ms if it was made to hurt
-_MAX_BAD_ANSWER_CHARS: Final = 2_000  # of an unreadable answer shown back to the model
+_UNREADABLE_COSTS: Final = 2  # halvings: the size matters little to a model that cannot write JSON
+_HOPELESS: Final = 3  # pieces given up before any was read: the model is unsuitable
+_LONG_CHARS: Final = 4_096  # longer answers are parsed in a thread; up to here, the worst answer takes 10 ms
+_MAX_BAD_ANSWER_CHARS: Final = 2_000  # of an unreadable answer, quoted to the model
 
 
 class Material(msgspec.Struct, frozen=True):
-    """What records of a document are checked against.
+    """Data for the validation of a document's records.
 
     Attributes:
-        known: what names may be taken from: the whole document and its owner's words, folded.
-        dates: of the passages of the document.
-        labels: the rows of the device that the model is shown.
+        known: source of names: the whole document and its owner's prompt, folded.
+        dates: dates of the document's passages.
+        labels: rows of the device that the model gets.
     """
 
     document: Document
@@ -66,10 +65,10 @@ class Material(msgspec.Struct, frozen=True):
 
 
 class Reading:
-    """What a model found in one document so far.
+    """Results of a model for one document so far.
 
     Attributes:
-        spent: on all its questions.
+        spent: usage of all questions.
     """
 
     def __init__(self, model: LanguageModel, material: Material) -> None:
@@ -79,16 +78,16 @@ class Reading:
         self._text = material.document.text
         self._found: dict[Chunk, list[Checked]] = {}
         self._failed: ModelError | None = None
-        self._hopeless: ExtractionError | None = None  # raised when nothing at all can be read
-        self._read = 0  # pieces with a whole answer
+        self._hopeless: ExtractionError | None = None  # raised if nothing can be read
+        self._read = 0  # pieces with a complete answer
         self._counts: Counter[str] = Counter()
 
     async def read(self, prompt: Prompt | LiteralPrompt, pieces: Sequence[Chunk]) -> None:
         """Ask about every piece.
 
         Raises:
-            ModelError: the model gives no answers, or none that can be used of any piece so far. The other
-                questions were let go.
+            ModelError: the model does not answer, or no answer so far was usable. The other questions are
+                cancelled.
         """
         todo = iter(pieces)
         async with anyio.create_task_group() as readers:
@@ -101,20 +100,20 @@ class Reading:
             raise self._failed
 
     def has_items(self, piece: Chunk) -> bool:
-        """Whether something was found in it already."""
+        """Return True if the piece has yielded items already."""
         return any(checked.items for checked in self._found.get(piece, ()))
 
     def items(self) -> list[Item]:
-        """What was found: by place, and at the same place as the model told it."""
+        """Return the items by place; at the same place in the model's order."""
         found = [item for checked in self._in_order() for item in checked.items]
         return sorted(found, key=lambda item: (item.start, item.end))
 
     def dropped(self) -> list[Dropped]:
-        """What was not taken, in the order of the text."""
+        """Return the rejected parts, in the order of the text."""
         return [note for checked in self._in_order() for note in checked.dropped]
 
     def noted(self, notes: Notes, *, redacted: int) -> Notes:
-        """*notes*, and how the reading went."""
+        """Return *notes* with the statistics of the reading."""
         return msgspec.structs.replace(notes, redacted=redacted, **self._counts)
 
     def _in_order(self) -> Iterator[Checked]:
@@ -137,10 +136,10 @@ class Reading:
     async def _read_piece(
         self, prompt: Prompt | LiteralPrompt, piece: Chunk, halvings: int, *, is_rest: bool = False
     ) -> list[Checked]:
-        """What is in *piece*, which may be halved so many times more.
+        """Return the results for *piece*, which may be split *halvings* times.
 
         Args:
-            is_rest: an answer about what stands before it told nothing of it.
+            is_rest: True if an answer about the text before it returned no record of it.
         """
         request = prompt.ask(piece)
         said, answer, is_corrected = await self._ask_for_records(request)
@@ -182,7 +181,7 @@ class Reading:
         *,
         is_rest: bool,
     ) -> list[Checked]:
-        """What a whole answer left out behind its last record, where it looks as if it had stopped early."""
+        """Ask about the text after the last record, if a complete answer probably stopped too early."""
         if halvings <= 0 or not isinstance(prompt, Prompt):
             return []
         places = {(item.start, item.end) for item in items}
@@ -190,12 +189,12 @@ class Reading:
         if rest is None:
             return []
         self._counts["looked_behind"] += 1
-        # It left something out before: smaller pieces hide less.
+        # The answer about it was incomplete before: smaller pieces are safer.
         pieces = (chunk.halve(self._text, rest) if is_rest else []) or [rest]
         return await self._read_each(prompt, pieces, halvings - 1, is_rest=True)
 
     async def _take(self, prompt: Prompt | LiteralPrompt, piece: Chunk, records: list[object]) -> Checked:
-        """The items of a whole answer; records that cannot be used are asked for again."""
+        """Return the items of a complete answer; unusable records are requested again."""
         checking = self._checking(piece)
         checked = checking.take_all(records)
         if not isinstance(prompt, Prompt):
@@ -205,7 +204,7 @@ class Reading:
         while failed and len(requests) < MOST_ASKINGS_AGAIN:
             asked, later = failed[:MOST_ASKED_AGAIN], failed[MOST_ASKED_AGAIN:]
             request = prompt.ask_again(piece, asked)
-            if request in requests:  # the same mistake again: the same question has the same answer
+            if request in requests:  # a repeated mistake: the same question has the same answer
                 break
             requests.append(request)
             self._counts["asked_again"] += len(asked)
@@ -220,16 +219,17 @@ class Reading:
     async def _read_again(
         self, prompt: Prompt, piece: Chunk, asked: list[FailedRecord], request: ModelRequest
     ) -> list[object]:
-        """Return what *request* says about the records *asked*; count those that no answer can be had about.
+        """Return the records in the answer to *request*; count those of *asked* without a readable answer as
+        lost.
 
-        The rules are those of a first answer: one that cannot be read is asked for once more, and one that
-        is not whole is asked for in halves. A whole answer without a record withdraws it, and loses none.
+        The rules of a first answer apply: an unreadable one is requested once more, and an incomplete one in
+        halves. A complete answer without a record withdraws that record, which is no loss.
         """
         said, answer, _ = await self._ask_for_records(request)
         records = self._restored(answer)
         if _is_whole(said, answer) or (records and len(asked) == 1):
             return records
-        # To a model that cannot write JSON, size makes little difference.
+        # The size matters little to a model that cannot write JSON.
         if len(asked) == 1 or (answer is None and said.finish is Finish.WHOLE):
             self._counts["lost"] += len(asked)
             return []
@@ -243,7 +243,7 @@ class Reading:
     def _give_up(
         self, piece: Chunk, request: ModelRequest, said: ModelAnswer, salvaged: Iterable[Item]
     ) -> Checked:
-        """What is left of a piece that no whole answer can be had about."""
+        """Return the usable rest of a piece without any complete answer, and count the piece as given up."""
         kept = [msgspec.structs.replace(item, warnings=(*item.warnings, "cut_answer")) for item in salvaged]
         chars = piece.end - piece.start
         self._counts += Counter(given_up=1, given_up_chars=chars, salvaged=len(kept))
@@ -263,7 +263,7 @@ class Reading:
         return bool(self._read or self._counts["salvaged"])
 
     async def _ask_for_records(self, request: ModelRequest) -> tuple[ModelAnswer, Answer | None, bool]:
-        """Return an answer, its records, and whether the question had to be asked twice to have it."""
+        """Return an answer, its records, and whether the question had to be repeated for it."""
         said = await self._ask(request)
         answer = await self._answer_in(said)
         if answer is not None or said.finish is not Finish.WHOLE:
@@ -277,7 +277,7 @@ class Reading:
         return answer
 
     async def _answer_in(self, said: ModelAnswer) -> Answer | None:
-        """Return the records of an answer, read in a thread if it is long; None if nothing can be read."""
+        """Parse the records of an answer, in a thread if it is long; None if it is unreadable."""
         try:
             if len(said.text) <= _LONG_CHARS:
                 return answers.read(said.text)
@@ -286,7 +286,7 @@ class Reading:
             return None
 
     def _restored(self, answer: Answer | None) -> list[object]:
-        """The records, with the document's own words where a placeholder stood."""
+        """Return the records with placeholders replaced by the document's own words."""
         return [self._material.redaction.restore(record) for record in (answer.records if answer else ())]
 
     def _checking(self, piece: Chunk) -> Checking:
@@ -303,18 +303,18 @@ class Reading:
 
 
 def _is_whole(said: ModelAnswer, answer: Answer | None) -> bool:
-    """Whether an answer was read to its end."""
+    """Return True if an answer is complete."""
     return answer is not None and not answer.is_cut and said.finish is Finish.WHOLE
 
 
 def _corrected(request: ModelRequest, said: ModelAnswer) -> ModelRequest:
-    """The question asked once more, after an answer that could not be read."""
+    """Return the question again, with the unreadable answer and a correction."""
     shown = Message("assistant", said.text[:_MAX_BAD_ANSWER_CHARS] or "(nothing)")
     return msgspec.structs.replace(request, messages=(*request.messages, shown, Message("user", CORRECTION)))
 
 
 def _is_same(item: Item, other: Item) -> bool:
-    """Whether two answers told one thing: of one table, at one place, under one name."""
+    """Return True for equal items of two answers: same table, overlapping place, same title."""
     return _is_at(item, other) and _name(item) == _name(other)
 
 
@@ -327,9 +327,9 @@ def _name(item: Item) -> str:
 
 
 def _untold(salvaged: Iterable[Item], told: Iterable[Item]) -> list[Item]:
-    """Items of an answer that was not whole, without those that the halves told, each for one of them.
+    """Return the items of an incomplete answer that the halves did not return again.
 
-    The halves may have told one under another name, so a place in common is enough.
+    The halves may have returned an item under another title, so an overlapping place is sufficient.
     """
     left = list(told)
     rest = list(salvaged)
@@ -343,7 +343,7 @@ def _untold(salvaged: Iterable[Item], told: Iterable[Item]) -> list[Item]:
 
 
 def _forget(dropped: list[Dropped], table: str) -> None:
-    """A record of *table* was made right: the note that it could not be used goes."""
+    """Remove one note about an unusable record of *table*, after a record was corrected."""
     for note in dropped:
         if note.table == table and note.reason in ("ungrounded", "bad_record"):
             dropped.remove(note)

@@ -1,10 +1,9 @@
-"""Pure: what a model is not to see, replaced before it is asked and put back after.
+"""Redaction of values before a model is asked, and their restoration in the answer. Pure functions.
 
-A value is replaced by its name and a number, ``[EMAIL_1]``: the same value by the same
-placeholder all over a document, and none that could be taken for the document's own
-words. Numbers go by the order of the text, so the same document gives the same
-question. Nothing is kept beyond the document: what the model copied is restored from
-the text that it was made of.
+A value is replaced by its rule's name and a number, ``[EMAIL_1]``: the same value has the same placeholder in
+the whole document, and no placeholder can be confused with the document's own words. Numbers follow the order
+of the text, so the same document yields the same question. Nothing is stored beyond the document: copied
+placeholders are restored from its text.
 """
 
 import re
@@ -16,9 +15,9 @@ from hub.extraction.folding import shown
 from hub.extraction.items import RedactionRule
 from hub.extraction.patterns import BadPattern, pattern_of
 
-# Each begins where something begins, and repeats nothing in two ways: time grows with the text alone.
+# Each pattern starts at a boundary and has no ambiguous repetition, so that its time is linear.
 _EMAIL: Final = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}+@[\w-]{1,63}+(?:\.[\w-]{1,63}+){1,8}+")
-_GAP: Final = r"(?: |[ \t]?\r?\n[> \t]{0,8})"  # mail is wrapped at blanks, and quoted
+_GAP: Final = r"(?: |[ \t]?\r?\n[> \t]{0,8})"  # mails are wrapped at blanks, and quoted
 _IBAN: Final = re.compile(
     rf"(?<!\w)[A-Z]{{2}}\d{{2}}(?:{_GAP}?[A-Z0-9]{{4}}){{2,7}}(?:{_GAP}?[A-Z0-9]{{1,3}})?(?!\w)",
     re.IGNORECASE,
@@ -41,8 +40,8 @@ _IP: Final = re.compile(
 )
 _PHONE: Final = re.compile(
     r"(?<![\w.,+/-])(?:"
-    r"(?:\+|00)[1-9](?:[ ./()-]{0,2}\d){6,14}"  # with its country
-    r"|\(?0\d{1,4}\)?(?:[ /-]{0,3}\d){5,10}"  # as dialled at home: de, fr, uk
+    r"(?:\+|00)[1-9](?:[ ./()-]{0,2}\d){6,14}"  # with country code
+    r"|\(?0\d{1,4}\)?(?:[ /-]{0,3}\d){5,10}"  # national format: de, fr, uk
     r"|\(?[2-9]\d{2}\)?[ .-]{1,2}\d{3}[ .-]\d{4}"  # us
     r"|8[ -]?\(?\d{3}\)?[ -]?\d{3}[ -]?\d{2}[ -]?\d{2}"  # ru
     r"|1[3-9]\d[ -]?\d{4}[ -]?\d{4}"  # zh
@@ -50,7 +49,7 @@ _PHONE: Final = re.compile(
     r")(?![\w-]|[.,/]\d)"
 )
 _DATE: Final = re.compile(r"\d{1,2}([./-])\d{1,2}\1(?:\d{4}|\d{2})|\d{4}([./-])\d{1,2}\2\d{1,2}")
-# A street and its number, as people write them in six languages; names have capitals where there are some.
+# Street and number in six languages; names start with a capital where the script has capitals.
 _ADDRESS: Final = re.compile(
     r"(?<!\w)(?:"
     r"\d{1,5}[a-z]? (?:[A-Z][\w'’-]{0,30} ){1,4}"
@@ -65,11 +64,11 @@ _ADDRESS: Final = re.compile(
 
 
 _PIECE_CHARS: Final = 16_384
-_AROUND_CHARS: Final = 600  # of a place: longer than any value
+_AROUND_CHARS: Final = 600  # context of a place: longer than any value
 
 
 def _is_iban(said: str) -> bool:
-    """ISO 7064, mod 97-10; as long as they are in its country."""
+    """Return True if the check digits (ISO 7064, mod 97-10) and the country's length are right."""
     bare = "".join(filter(str.isalnum, said)).upper()
     length = _IBAN_LENGTHS.get(bare[:2], len(bare))
     return (
@@ -79,7 +78,7 @@ def _is_iban(said: str) -> bool:
 
 
 def _is_card(said: str) -> bool:
-    """Luhn's check digit, ISO/IEC 7812-1."""
+    """Return True if Luhn's check digit (ISO/IEC 7812-1) is right."""
     digits = [int(char) for char in reversed(said) if char.isdigit()]
     return (
         sum(digit if nth % 2 == 0 else sum(divmod(2 * digit, 10)) for nth, digit in enumerate(digits)) % 10
@@ -103,7 +102,7 @@ def _any(said: str) -> bool:
     return True
 
 
-# The order decides between two that begin at one place and are equally long.
+# The order decides between values with the same place.
 BUILT_IN: Final[dict[str, tuple[re.Pattern[str], Callable[[str], bool]]]] = {
     "email": (_EMAIL, _any),
     "iban": (_IBAN, _is_iban),
@@ -116,7 +115,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")
 
 
 def problem_of(rule: RedactionRule) -> str | None:
-    """What is wrong with a rule and what to do about it, or ``None``."""
+    """Return the problem of a rule and its remedy, or ``None``."""
     if _NAME.fullmatch(rule.name) is None or len(rule.name) > 40:
         return "a name is small letters, digits and - between them, at most 40 characters"
     if rule.regex is None:
@@ -130,14 +129,14 @@ def problem_of(rule: RedactionRule) -> str | None:
 
 
 class Redaction:
-    """What is hidden of one document. Without rules it changes nothing, and is false.
+    """Redaction of one document. Without rules, it changes nothing and is false.
 
     Attributes:
-        count: how many different values are hidden.
+        count: number of different hidden values.
     """
 
     def __init__(self, rules: Sequence[RedactionRule], text: str) -> None:
-        """Raises BadPattern, for rules that ``problem_of`` refuses."""
+        """Find the values of *text* to hide. Raises BadPattern for rules that ``problem_of`` refuses."""
         self._finders = [(_tag_of(rule, text), _finder_of(rule)) for rule in rules]
         self._placeholders: dict[str, str] = {}
         self._values: dict[str, str] = {}
@@ -150,7 +149,7 @@ class Redaction:
                 self._placeholders[value] = f"[{tag}_{numbers[tag]}]"
                 self._values[f"{tag}_{numbers[tag]}"] = value
         tags = "|".join(re.escape(tag) for tag, _ in self._finders)
-        # A model may lose the brackets, or the capitals.
+        # A model may drop the brackets, or change the case.
         self._placeholder = re.compile(rf"\[?(?<![A-Za-z0-9_])((?:{tags})_\d{{1,9}})(?!\d)\]?", re.IGNORECASE)
         self.count = len(self._values)
 
@@ -158,16 +157,18 @@ class Redaction:
         return bool(self._finders)
 
     def hide(self, part: str) -> str:
-        """*part*, as it is to be shown, without what is to be hidden.
+        """Return *part* as displayed, without hidden values.
 
-        A value that does not stand in the document like this is hidden without a number, and cannot be
-        restored.
+        A value that does not occur in the document in this form gets a placeholder without a number, and
+        cannot be restored.
         """
         return self._hidden("", part, "")
 
     def hide_place(self, text: str, start: int, end: int) -> str:
-        """``text[start:end]`` of the document, as ``hide`` has it. Of a value that the place cuts in two,
-        which its half may not look like, that half is hidden, without a number.
+        """Return ``text[start:end]`` of the document as ``hide`` does.
+
+        If the place cuts a value in two, its half, which may not match the pattern, gets a placeholder
+        without a number.
         """
         if not self:
             return shown(text[start:end])
@@ -187,7 +188,7 @@ class Redaction:
         return "".join((*kept, text[at:stop]))
 
     def restore(self, value: object) -> object:
-        """*value* with the document's own words again in all its texts, however deep; keys stay."""
+        """Replace placeholders by the document's own words in all nested strings; keys are unchanged."""
         match value:
             case str() if self._values:
                 return self._placeholder.sub(self._value_of, value)
@@ -202,7 +203,7 @@ class Redaction:
         return self._values.get(match[1].upper(), match.group())
 
     def _found(self, text: str) -> list[tuple[int, int, str]]:
-        """What is to be hidden: of those that overlap the first, of those that begin together the longest."""
+        """Return the places to hide, with overlapping places merged."""
         every = sorted(
             ((start, end, tag) for tag, find in self._finders for start, end in find(text)),
             key=lambda found: (found[0], -found[1]),
@@ -210,7 +211,8 @@ class Redaction:
         apart: list[tuple[int, int, str]] = []
         for start, end, tag in every:
             if apart and start < apart[-1][1]:
-                # The rest of an overlapping one would be left standing: one placeholder for both.
+                # Hiding only one of two overlapping values would leave the rest of the other: one placeholder
+                # for both.
                 begin, stop, first = apart[-1]
                 apart[-1] = begin, max(stop, end), first
             else:
@@ -232,8 +234,11 @@ def _finder_of(rule: RedactionRule) -> Callable[[str], Iterator[tuple[int, int]]
 def _places(
     pattern: re.Pattern[str], is_one: Callable[[str], bool], text: str, begin: int, end: int
 ) -> Iterator[tuple[int, int]]:
-    """Values between two places of *text*. A word behind one may look like its last part, so each match is
-    tried at all of its ends, the last one first."""
+    """Yield values between two places of *text*.
+
+    A following word may look like the end of a value, so each match is tried at all of its ends, the last one
+    first.
+    """
     while (match := pattern.search(text, begin, end)) is not None:
         start, begin = match.span()
         for stop in _ends(match):
@@ -244,16 +249,18 @@ def _places(
 
 
 def _ends(match: re.Match[str]) -> Iterator[int]:
-    """Where a value may end: with the match, or before a blank in it."""
+    """Yield possible ends of a value: that of the match, or before a blank inside."""
     yield match.end()
-    if match.re in (_IBAN, _CARD):  # what has a check digit, and so can be told from a part of it
+    if match.re in (_IBAN, _CARD):  # a value with check digits, so that a part of it can be recognized
         said = match.group()
         yield from (match.start() + at for at in range(len(said) - 1, 12, -1) if not said[at].isalnum())
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int]]:
-    """*text* in pieces of whole paragraphs, where they are no longer than usual: others want to run in
-    between."""
+    """Split *text* into pieces of whole paragraphs, to let other threads run in between.
+
+    Unusually long paragraphs are split at line ends.
+    """
     begin = 0
     while begin < len(text):
         least, most = begin + _PIECE_CHARS, begin + 4 * _PIECE_CHARS
@@ -265,7 +272,7 @@ def _pieces(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _tag_of(rule: RedactionRule, text: str) -> str:
-    """The rule's name as it stands in placeholders: one that the text does not use."""
+    """Return the rule's name for placeholders, changed if it occurs in the text."""
     tag = re.sub(r"[^A-Z0-9]+", "_", rule.name.upper())
     used = text.upper()
     while f"{tag}_" in used or f"[{tag}]" in used:

@@ -1,4 +1,4 @@
-"""What an endpoint means by a status that is no answer: try again, wait, stop, or ask otherwise. Pure."""
+"""Interpretation of HTTP errors of an endpoint: retry, wait, stop, or change the request. Pure functions."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,12 +17,12 @@ _TOO_LONG: Final = frozenset({"context_length_exceeded", "exceed_context_size_er
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a model is, and where that is written: for sentences that a person reads.
+    """Model, endpoint and settings table, for messages to people.
 
     Attributes:
         base_url: ends in ``/v1``.
-        name: of the model, as the endpoint lists it.
-        table: of hub.toml.
+        name: name of the model at the endpoint.
+        table: table of hub.toml.
     """
 
     base_url: str
@@ -34,7 +34,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Trouble(Exception):
-    """This try gave nothing; another may. *after_s* is the wait that was asked for, if one was."""
+    """Failed attempt; a retry may succeed. *after_s* is the requested wait, or None."""
 
     def __init__(self, why: str, *, after_s: float | None = None) -> None:
         super().__init__(why)
@@ -42,7 +42,9 @@ class Trouble(Exception):
 
 
 class RateLimited(Exception):
-    """It was asked too much. That is a wait and no failure: *after_s* as it was told, if it was."""
+    """Refusal by a rate limit, which requires a wait: *after_s*, if requested. It does not count as a
+    failure.
+    """
 
     def __init__(self, why: str, after_s: float | None, headers: Mapping[str, str]) -> None:
         super().__init__(why)
@@ -51,7 +53,7 @@ class RateLimited(Exception):
 
 
 class Disliked(Exception):
-    """This question is not taken as it was put; *param* is what it was refused for, if that was told."""
+    """Refusal of this form of the question; *param* is the refused parameter, or None."""
 
     def __init__(self, why: str, param: str | None, *, is_too_long: bool) -> None:
         super().__init__(why)
@@ -62,7 +64,7 @@ class Disliked(Exception):
 def meaning_of(
     error: openai.APIStatusError, place: Place, now: datetime
 ) -> Trouble | RateLimited | Disliked | ModelError:
-    """What *error* asks of us, as an exception to raise. *now*: wall time, aware."""
+    """Convert *error* to an exception that the caller raises. *now*: wall time, aware."""
     status, code = error.status_code, str(error.code or "")
     told = f"HTTP {status} {code}".rstrip()
     if status == 402 or code in _SPENT_QUOTA or error.type in _SPENT_QUOTA:

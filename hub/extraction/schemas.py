@@ -1,7 +1,7 @@
-"""Pure: the JSON Schema that an answer must fit, made from ``protocol.tables``.
+"""JSON Schema of an answer, derived from ``protocol.tables``. Pure functions.
 
-In the dialect that strict endpoints take: every property is required and may be null
-instead; no oneOf, no defaults, no discriminators; the root is an object.
+In the dialect of strict endpoints: every property is required and may be null instead; no oneOf, no defaults,
+no discriminators; the root is an object.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,37 +12,37 @@ from hub.extraction.model import JsonSchema
 from hub.extraction.validate import REFERENCE_FIELDS
 from protocol.tables import TABLES, Column, Filler, Kind, TableName
 
-_FIELD_CHARS: Final = 120  # of what a small model copies: without an end it goes on and on
+_FIELD_CHARS: Final = 120  # of a small model's copied text: without a limit, it would not end
 _FIELD_NAMES: Final = 3
 
 
 def schema_of(
     tables: Sequence[TableName], max_items: int, labels: Mapping[str, Reference] | None = None
 ) -> JsonSchema:
-    """Any number of records up to *max_items*, each of one of *tables*, with all its fields.
+    """Return the schema for at most *max_items* records of *tables*, with all fields.
 
-    A table whose records belong to rows among *labels* has a field for the label of one.
+    A table whose records may belong to rows in *labels* has a field for a label.
     """
     records = [_record(table, columns_of(table), references_of(table, labels or {})) for table in tables]
     return _items(records[0] if len(records) == 1 else {"anyOf": records}, max_items)
 
 
 def literal_schema_of(table: TableName, fields: Collection[str], chars: int) -> JsonSchema:
-    """One record or none, of some *fields* only, out of a text of so many *chars*.
+    """Return the schema for at most one record with some *fields*, from a text of *chars* characters.
 
-    Every text in it has an end. Our own server keeps to that; strict endpoints would refuse it.
+    All strings are limited. The embedded server enforces that; strict endpoints would refuse such a schema.
     """
     record = _record(table, [column for column in columns_of(table) if column.name in fields])
     return _items(_with_ends(record, chars), 1)
 
 
 def columns_of(table: TableName) -> list[Column]:
-    """The columns that a document can fill."""
+    """Return the columns that a document can fill."""
     return [column for column in TABLES[table].columns if column.filler is Filler.MODEL]
 
 
 def references_of(table: TableName, labels: Mapping[str, Reference]) -> dict[str, list[str]]:
-    """The fields in which a record of *table* names a row of the device, and what they may say."""
+    """Return the fields in which a record of *table* refers to rows, with their possible labels."""
     found: dict[str, list[str]] = {}
     for column in TABLES[table].columns:
         said = [label for label, row in labels.items() if row.table is column.refers_to]
@@ -83,7 +83,7 @@ def _value(column: Column) -> JsonSchema:
             return _typed("array", column) | {"items": {"type": "string"}}
         case Kind.INTEGER | Kind.FLAG:
             return _typed("integer", column)
-        case Kind.TEXT | Kind.EPOCH_MS:  # a date is told as local text: models cannot do epoch sums
+        case Kind.TEXT | Kind.EPOCH_MS:  # a date is local text: models cannot compute epoch times
             return _typed("string", column) | ({"enum": [*column.choices, *null]} if column.choices else {})
 
 
@@ -92,7 +92,7 @@ def _typed(name: str, column: Column) -> JsonSchema:
 
 
 def _with_ends(schema: JsonSchema, chars: int) -> JsonSchema:
-    """*schema* with ``maxLength`` at every open text and ``maxItems`` at every list."""
+    """Add ``maxLength`` to every free string of *schema*, and ``maxItems`` to every list."""
     match schema:
         case {"type": "object", "properties": dict(properties)}:
             ends = {name: chars if name == "quote" else _FIELD_CHARS for name in properties}

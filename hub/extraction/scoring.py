@@ -1,21 +1,21 @@
-"""Pure: how well what was found fits what should have been.
+"""Scores of extracted items against labels. Pure functions.
 
-The rule. What was found is *right* when there is a label in the same document that
+An item is *right* if the same document has a label that
 
-- is of the same table,
-- whose quote has a place in the text that the found item's place touches,
-- and whose main words say the same. Main words are what names a row: a task's title, a
-  project's name, a comment's content, a note's title and content. They say the same when at
-  least half of the shorter one's words are words of the other one, and no fewer than two, or all
-  of it. Case, marks and order make no difference; in scripts without blanks a character is a word.
+- has the same table,
+- has a quote whose place in the text overlaps the item's place,
+- and has similar main words. Main words come from the identifying fields: a task's title, a project's name, a
+  comment's content, a note's title and content. They are similar if at least half of the shorter one's words
+  occur in the other one, and at least two, or all of them. Case, punctuation and order are ignored; in
+  scripts without blanks, each character is a word.
 
-Each label and each found item is used once, and the pairs most alike are made first: of
-two tasks in one sentence each gets its own. Precision is the share of the found that is
-right, recall the share of the labels that was found, F1 the harmonic mean of both.
+Each label and each item is used once, and the most similar pairs are matched first: of two tasks in one
+sentence, each gets its own. Precision is the share of right items among all items, recall the share of labels
+that were matched, F1 their harmonic mean.
 
-The other fields of a right one (who, when) are counted apart: a name list has to hold the
-same names, a date the same local day, or the same minute where the label tells a time,
-anything else the same words. What a label does not tell is not asked for.
+The other fields of a right item (who, when) are counted separately. A list of names must have the same names. A
+date must have the same local day, or the same minute if the label has a time. Any other field must have the same
+words. Fields missing in the label are not compared.
 """
 
 from collections import Counter
@@ -41,12 +41,12 @@ _DAY_CHARS: Final = len("2026-03-06")
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person says there is in a document.
+    """Expected item of a document, from a person.
 
     Attributes:
-        data: main words, and of the other fields those that count. A date is local ISO,
-            ``2026-03-06`` or ``2026-03-06T15:00``.
-        places: where its quote stands in the text; one or more.
+        data: main words, and the other fields to compare. A date is local ISO, ``2026-03-06`` or
+            ``2026-03-06T15:00``.
+        places: one or more places of its quote in the text.
     """
 
     table: TableName
@@ -55,13 +55,13 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts over documents. Sums of tallies are tallies."""
+    """Tally of labels and items over documents. Tallies can be added."""
 
     right: int = 0
     found: int = 0
     labelled: int = 0
     right_fields: int = 0
-    fields: int = 0  # of the labels that were found
+    fields: int = 0  # of the matched labels
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(
@@ -74,31 +74,31 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def precision(self) -> float | None:
-        """``None``: nothing was found, so nothing of it is wrong."""
+        """Share of right items; ``None`` without any items."""
         return self.right / self.found if self.found else None
 
     @property
     def recall(self) -> float | None:
-        """``None``: there was nothing to be found."""
+        """Share of matched labels; ``None`` without any labels."""
         return self.right / self.labelled if self.labelled else None
 
     @property
     def f1(self) -> float | None:
-        """``None``: there was nothing, and nothing was found."""
+        """Harmonic mean of precision and recall; ``None`` without items and labels."""
         both = self.found + self.labelled
         return 2 * self.right / both if both else None
 
     @property
     def field_share(self) -> float | None:
-        """The share of the other fields that is right; ``None``: no label that was found has any."""
+        """Share of the other fields that is right; ``None`` if no matched label has any."""
         return self.right_fields / self.fields if self.fields else None
 
 
 def score(labels: Sequence[Label], found: Sequence[Item], *, timezone: str) -> dict[TableName, Tally]:
-    """One document, by table; tables without labels and without finds are left out.
+    """Score one document by table; tables without labels and items are omitted.
 
     Args:
-        timezone: IANA name, of labels' dates.
+        timezone: IANA name, for the labels' dates.
     """
     matched = _matched(labels, found)
     told = Counter(label.table for label in labels)
@@ -112,7 +112,7 @@ def score(labels: Sequence[Label], found: Sequence[Item], *, timezone: str) -> d
 
 
 def added(one: Mapping[TableName, Tally], other: Mapping[TableName, Tally]) -> dict[TableName, Tally]:
-    """The sums by table, in the order of the tables."""
+    """Add tallies by table, in the order of the tables."""
     return {
         table: one.get(table, Tally()) + other.get(table, Tally())
         for table in TABLES
@@ -121,12 +121,12 @@ def added(one: Mapping[TableName, Tally], other: Mapping[TableName, Tally]) -> d
 
 
 def in_all(tallies: Mapping[TableName, Tally]) -> Tally:
-    """The sum over the tables: every item counts alike."""
+    """Sum the tallies of all tables: every item has equal weight."""
     return sum(tallies.values(), Tally())
 
 
 def _matched(labels: Sequence[Label], found: Sequence[Item]) -> list[tuple[Label, Item]]:
-    """Pairs of a label and what was found of it; those most alike are made first."""
+    """Match labels with items, the most similar pairs first."""
     pairs = [
         (likeness, -number, -index)
         for number, label in enumerate(labels)
@@ -144,7 +144,7 @@ def _matched(labels: Sequence[Label], found: Sequence[Item]) -> list[tuple[Label
 
 
 def _likeness(label: Label, item: Item) -> tuple[float, float] | None:
-    """How alike their main words are: to the shorter one, then to both; ``None``: they are no pair."""
+    """Return the similarity relative to the shorter one, and to both; ``None`` if they do not match."""
     touches = any(start < item.end and item.start < end for start, end in label.places)
     if label.table != item.table or not touches:
         return None
@@ -158,7 +158,7 @@ def _likeness(label: Label, item: Item) -> tuple[float, float] | None:
 
 
 def _main_fields(table: TableName) -> tuple[str, ...]:
-    # Of a note one calls title what another calls content.
+    # Title and content of a note are interchangeable.
     return ("title", "content") if table is TableName.NOTES else (TABLES[table].title,)
 
 
@@ -167,7 +167,7 @@ def _main_words(table: TableName, data: Mapping[str, Said] | Mapping[str, Field]
 
 
 def _fits(label: Label, item: Item, name: str, zone: ZoneInfo) -> bool:
-    """Whether a field says what its label says."""
+    """Return True if a field equals that of its label."""
     column, told, got = TABLES[label.table].column(name), label.data[name], item.data.get(name)
     if column is None or got is None:
         return False
@@ -186,6 +186,6 @@ def _names(said: object) -> set[str]:
 
 
 def _local(at_ms: int, zone: ZoneInfo, *, with_time: bool) -> str:
-    """A moment as a label tells it."""
+    """Format a time like a label."""
     local: datetime = from_epoch_ms(at_ms).astimezone(zone)
     return f"{local:%Y-%m-%dT%H:%M}" if with_time else f"{local:%Y-%m-%d}"

@@ -1,4 +1,4 @@
-"""How many tokens a question has, before the endpoint says so: estimated, and corrected by what it said."""
+"""Estimation of a question's tokens, corrected by the endpoint's counts."""
 
 from typing import Final
 
@@ -6,31 +6,29 @@ import msgspec
 
 from hub.extraction.model import ModelRequest
 
-BYTES_PER_TOKEN: Final = (
-    3.5  # of UTF-8: letters of the alphabet at 3.5 a token, a Chinese character at about one
-)
+BYTES_PER_TOKEN: Final = 3.5  # of UTF-8: 3.5 Latin letters per token, or about one Chinese character
 
-_LEARNT: Final = 0.2  # of what the newest answer says goes into the ratio
-_LEAST, _MOST = 0.2, 5.0  # whatever an endpoint claims
-_SPARE: Final = 1.05  # endpoints count in ways of their own before they have read anything
+_LEARNT: Final = 0.2  # weight of the newest answer in the ratio
+_LEAST, _MOST = 0.2, 5.0  # bounds for any endpoint
+_SPARE: Final = 1.05  # initial margin, since tokenizers differ
 
 
 class Sizer:
-    """The estimates for one model at its endpoint."""
+    """Estimator for one model at its endpoint."""
 
     def __init__(self) -> None:
-        self._ratio = 1.0  # tokens that were counted for each one estimated
+        self._ratio = 1.0  # counted tokens per estimated token
 
     def prompt_tokens(self, request: ModelRequest) -> float:
-        """What reading *request* will cost, its schema included."""
+        """Estimate the prompt tokens of *request*, including its schema."""
         return _raw(request) * self._ratio
 
     def tokens(self, request: ModelRequest) -> float:
-        """The most that *request* and its answer will cost."""
+        """Estimate the maximum tokens of *request* and its answer."""
         return (self.prompt_tokens(request) + request.max_tokens) * _SPARE
 
     def learn(self, request: ModelRequest, prompt_tokens: int) -> None:
-        """The endpoint counted *prompt_tokens* for *request*."""
+        """Correct the ratio by the endpoint's count for *request*."""
         if prompt_tokens > 0:
             ratio = min(_MOST, max(_LEAST, prompt_tokens / _raw(request)))
             self._ratio += _LEARNT * (ratio - self._ratio)

@@ -1,8 +1,8 @@
-"""Pure: CSV whose header says what its columns are. One row is one item.
+"""Rules for CSV with a meaningful header: each row is an item. Pure functions.
 
-A header counts only when it can be read in one way: each field from one column, and
-one table that fits more of it than any other. Everything else is left to the model,
-and so is a row that says something but makes no item; it is read under the header.
+A header counts only if it is unambiguous: each field has one column, and one table matches more columns than
+any other. All else is left to the model, as are rows with content that yield no item; these are read with the
+header.
 """
 
 import csv
@@ -22,7 +22,7 @@ from protocol.tables import TableName
 
 _DELIMITERS: Final = (",", ";", "\t", "|")
 
-# What people call the columns, by field; compared without case, blanks and signs.
+# Usual column names by field; compared without case, blanks and signs.
 _TITLES: Final = ("title", "name", "summary", "subject")
 _TASK_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "title": (*_TITLES, "task", "todo", "action", "actionitem", "taskname"),
@@ -58,14 +58,14 @@ _PRIORITY: Final[dict[str, str]] = {
 
 
 class _Columns(msgspec.Struct, frozen=True):
-    """What a header says: the table, and which field stands in which column."""
+    """Interpretation of a header: the table, and the column of each field."""
 
     table: TableName
     fields: dict[str, int]
 
 
 def read(document: Document, wanted: Wanted) -> Form | None:
-    """The rows of a table as items; ``None`` when its header does not say what they are."""
+    """Convert the rows of a table to items; ``None`` if its header is not understood."""
     text = document.text
     first = next((line.text for line in lines_of(text) if line.text.strip()), "")
     delimiter = max(_DELIMITERS, key=first.count)
@@ -83,8 +83,8 @@ def read(document: Document, wanted: Wanted) -> Form | None:
         item = make_item(columns.table, _fields(columns, row, wanted), text, row.start, row.end, wanted)
         if item is not None:
             items.append(item)
-        elif columns.table in wanted.data_types:  # no title, say, or a date as people write it
-            # Neighbours go together: each passage is a question of its own.
+        elif columns.table in wanted.data_types:  # for example without a title, or with an informal date
+            # Adjacent rows are merged, because each passage needs a question.
             is_next = bool(prose) and not text[prose[-1].end : row.start].strip()
             prose.append(Passage(prose.pop().start if is_next else row.start, row.end, header))
     return Form(items=items, prose=prose, date=document.modified_at)
@@ -97,7 +97,7 @@ class _Row(msgspec.Struct, frozen=True):
 
 
 def _rows(text: str, delimiter: str) -> Iterator[_Row]:
-    """The rows that hold something, and where; a quoted cell may go over several lines."""
+    """Yield the non-empty rows with their places; a quoted cell may span several lines."""
     lines = list(lines_of(text))
     reader = csv.reader((text[line.start : line.after] for line in lines), delimiter=delimiter, strict=True)
     taken = 0
@@ -111,7 +111,7 @@ def _rows(text: str, delimiter: str) -> Iterator[_Row]:
 
 
 def _columns(header: list[str]) -> _Columns | None:
-    """The one table that takes more of *header* than any other; ``None`` when that is not clear."""
+    """Return the table that matches more of *header* than any other; ``None`` if it is ambiguous."""
     names = [_plain(name) for name in header]
     fitting: list[_Columns] = []
     for table, spellings, telling in _TABLES:
@@ -130,7 +130,7 @@ def _takes_more(one: _Columns, other: _Columns) -> bool:
 
 
 def _fields(columns: _Columns, row: _Row, wanted: Wanted) -> dict[str, Field]:
-    """The row's cells in their fields; what a field cannot hold is told in the description."""
+    """Return the row's cells by field; invalid values are appended to the description."""
     said: dict[str, Field] = {}
     unread: list[str] = []
     for field, place in columns.fields.items():

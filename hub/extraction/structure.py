@@ -1,8 +1,7 @@
-"""Pure: how a text is built: its sentences, what parts them, and what they stand under.
+"""Structure of a text: sentences, the borders between them, and headings. Pure functions.
 
-A border is as strong as what it parts: two sentences of a line, two lines, two
-paragraphs, two parts of a mail, two sections. Nothing is read here as a person's order
-or wish; only its looks count.
+A border is as strong as the parts it separates: two sentences of a line, two lines, two paragraphs, two parts
+of a mail, two sections. Only the layout counts; the meaning of the text is not evaluated.
 """
 
 import re
@@ -18,7 +17,7 @@ from hub.extraction.folding import is_unspaced
 _ENDS: Final = ".!?\u2026\u203d\u061f\u06d4\u0589\u0964\u0965\u1362\u17d4\u104b"  # a blank must follow
 _WIDE_ENDS: Final = "\u3002\uff01\uff1f\uff61\uff0e"  # nothing needs to follow
 _CLOSERS: Final = "\"'\u2019\u201d\u00bb\u203a)]}\u300d\u300f\uff09\u3011*_"
-# Tried once for a row of marks, from its first, and never with fewer of them: else a row of n costs n².
+# Possessive, and matched only from the first of a row of marks: otherwise a row of n costs n².
 _SENTENCE_END: Final = re.compile(
     rf"[{re.escape(_WIDE_ENDS)}]++[{re.escape(_CLOSERS)}]*+"
     rf"|(?<![{re.escape(_ENDS)}])[{re.escape(_ENDS)}]++[{re.escape(_CLOSERS)}]*+(?=\s|$)"
@@ -29,10 +28,10 @@ _ABBREVIATED: Final = re.compile(
     re.IGNORECASE,
 )
 _ORDINAL: Final = re.compile(r"(?:^|\s)\d{1,3}\.$")  # "3. May", "1. first"
-_LONGEST_ABBREVIATION: Final = 16  # and more: what stands before it, and its dot
+_LONGEST_ABBREVIATION: Final = 16  # upper bound of an abbreviation with the character before and its dot
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
 _LIST_MARK: Final = re.compile(r"\s*(?:[-*+\u2022\u2023\u25e6]\s|\d{1,3}[.)]\s|[>|#])")
-_WRAPPED_FROM: Final = 50  # a line shorter than this was ended on purpose, not by a margin
+_WRAPPED_FROM: Final = 50  # a shorter line was ended deliberately, not by wrapping
 
 _NEW_LINE: Final = re.compile(r"\r\n|\r|\n")
 _QUOTE: Final = ">"
@@ -46,22 +45,22 @@ _LOOKED_BACK: Final = 40
 _ENDS_BLANK: Final = re.compile(r"(?:\A|[\r\n][ \t]*(?:\r\n|[\r\n]))\Z")
 _MAIL_FIELD: Final = re.compile(r"(From|To|Cc|Date|Sent|Subject):[ \t]+([^\r\n]*)(?:\r\n|\r|\n|$)")
 _SEPARATORS: Final = "|\t;"
-_LEAST_ROWS: Final = 3  # of a table, with its header
+_LEAST_ROWS: Final = 3  # of a table, including its header
 
 
 class Strength(IntEnum):
-    """What a border parts, the weakest first."""
+    """Strength of a border, the weakest first."""
 
-    WORDS = 0  # of one sentence that is too long
+    WORDS = 0  # inside a sentence that is too long
     SENTENCE = 1
     LINE = 2
     PARAGRAPH = 3
-    PART = 4  # what somebody wrote from what was quoted or attached
+    PART = 4  # between own text and quoted or attached text
     HEADING = 5
 
 
 class Headings:
-    """The headings that a plain text shows by their looks, and the subject of a mail."""
+    """Headings of a plain text, recognized by their layout, and the subject of a mail."""
 
     def __init__(self, text: str) -> None:
         self._places: list[int] = []
@@ -77,19 +76,19 @@ class Headings:
             at = line.end()
 
     def are_at(self, start: int) -> bool:
-        """Whether a heading begins there."""
+        """Return True if a heading starts there."""
         nth = bisect_right(self._places, start) - 1
         return nth >= 0 and self._places[nth] == start
 
     def above(self, start: int, *, since: int) -> tuple[str, ...]:
-        """What a reader at *start* has over them: the subject, and the last heading *since* a place."""
+        """Return the headings above *start*: the subject, and the last heading *since* a place."""
         nth = bisect_right(self._places, start - 1) - 1
         last = (self._said[nth],) if nth >= 0 and self._places[nth] >= since else ()
         return (self.subject, *last) if self.subject and start > 0 else last
 
 
 class Table(msgspec.Struct, frozen=True):
-    """Rows of cells, one a line: from its header at ``text[start:header_end]`` to *end*."""
+    """Table with one row per line: header at ``text[start:header_end]``, then rows up to *end*."""
 
     start: int
     header_end: int
@@ -97,9 +96,9 @@ class Table(msgspec.Struct, frozen=True):
 
 
 def sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The sentences between two places, as ``(start, end)`` without the blanks around them.
+    """Yield the sentences between two places as ``(start, end)`` without surrounding blanks.
 
-    A line is a sentence's end too, unless it looks as if a margin had broken it.
+    A line end also ends a sentence, unless the line seems to be wrapped.
     """
     begin = start
     for block_end in _blocks(text, start, end):
@@ -116,7 +115,7 @@ def sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def bordered(text: str, start: int, end: int) -> Iterator[tuple[int, int, Strength]]:
-    """The sentences between two places, each with how strong the border before it is."""
+    """Yield the sentences between two places, each with the strength of the border before it."""
     before, was_quoted = start, False
     for begin, stop in sentences(text, start, end):
         lines = len(_NEW_LINE.findall(text, before, begin))
@@ -132,7 +131,7 @@ def bordered(text: str, start: int, end: int) -> Iterator[tuple[int, int, Streng
 
 
 def tables(text: str, start: int, end: int) -> list[Table]:
-    """Runs of lines with the same number of the same separator."""
+    """Return the runs of lines with the same number of the same separator."""
     found: list[Table] = []
     kind, rows, begin, header_end, at = ("", 0), 0, start, start, start
     while at <= end:
@@ -149,7 +148,7 @@ def tables(text: str, start: int, end: int) -> list[Table]:
 
 
 def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """The place without the blanks at its ends."""
+    """Return the place without blanks at its ends."""
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():
@@ -158,7 +157,7 @@ def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _blocks(text: str, start: int, end: int) -> Iterator[int]:
-    """Where blocks end: runs of lines that a margin may have broken, but nobody ended."""
+    """Yield the ends of blocks: runs of lines that seem to be wrapped."""
     at = start
     while at < end:
         line = _LINE.match(text, at, end)
@@ -181,19 +180,19 @@ def _is_ended(line: str, following: str) -> bool:
 
 
 def _is_only_a_dot(text: str, begin: int, match: re.Match[str]) -> bool:
-    """Whether a full stop belongs to an abbreviation, an ordinal or a sentence that goes on."""
+    """Return True if a full stop belongs to an abbreviation, an ordinal or a continued sentence."""
     if not match.group().startswith("."):
         return False
     following = text[match.end() : match.end() + 16].lstrip()[:1]
     if following.islower():
         return True
-    # Not all that was said: in "a. a. a. a." no dot ends a sentence, and each would look at all before it.
+    # Only a bounded prefix: in "a. a. a. a." no dot ends a sentence, and each would scan all text before it.
     said = text[max(begin, match.start() - _LONGEST_ABBREVIATION) : match.start() + 1]
     return _ABBREVIATED.search(said) is not None or _ORDINAL.search(said) is not None
 
 
 def _heading(text: str, line: re.Match[str]) -> str:
-    """What a line says as a heading; empty when it does not look like one."""
+    """Return the text of a heading line, or an empty string if the line does not look like one."""
     said = line.group().strip()
     if not said or len(said) > _LONGEST_HEADING:
         return ""
@@ -209,14 +208,14 @@ def _heading(text: str, line: re.Match[str]) -> str:
 
 
 def _is_alone(text: str, line: re.Match[str]) -> bool:
-    """Whether nothing stands in the lines before and after a line."""
+    """Return True if the lines before and after a line are blank."""
     before = text[max(0, line.start() - _LOOKED_BACK) : line.start()]
     after = _LINE.match(text, line.end())
     return _ENDS_BLANK.search(before) is not None and (after is None or not after.group().strip())
 
 
 def _subject_of(text: str) -> str:
-    """The subject of a text that begins with the fields of a mail; else empty."""
+    """Return the subject of a text that starts with mail header fields, or an empty string."""
     fields: dict[str, str] = {}
     at = 0
     while field := _MAIL_FIELD.match(text, at):
@@ -226,7 +225,7 @@ def _subject_of(text: str) -> str:
 
 
 def _row_kind(line: str) -> tuple[str, int]:
-    """The separator of a row, and how often it stands there; ``("", 0)`` when it is no row."""
+    """Return the separator of a row and its count; ``("", 0)`` for other lines."""
     for separator in _SEPARATORS:
         if count := line.strip(" \r\n").count(separator):
             return separator, count

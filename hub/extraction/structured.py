@@ -1,7 +1,7 @@
-"""Pure: documents whose form already says what they hold -> items, without a model.
+"""Extraction by rules from documents with a structured format. Pure functions.
 
-Rules first: they are exact, free and the same every time. What no rule reads is
-handed on as prose; a file whose form was read whole leaves none.
+Rules come first: they are exact, free and deterministic. Text that no rule handles is returned as prose; a
+completely structured file leaves none.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ _TODO_NAMES: Final = frozenset({"todo.txt", "done.txt"})
 
 
 def read(document: Document, wanted: Wanted) -> Form:
-    """What rules find in *document*, and the prose they leave. Never raises, whatever the text is."""
+    """Extract items by rules, and return the remaining prose. Never raises, for any text."""
     reader = _reader_for(document)
     form = reader(document, wanted) if reader else None
     return form or Form(prose=[Passage(0, len(document.text))], date=document.modified_at)

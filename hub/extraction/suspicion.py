@@ -1,10 +1,9 @@
-"""Pure: what the reviewer of an item should know about its place in the text.
+"""Warnings for the reviewer about an item's place in the text. Pure functions.
 
-Documents are written by anybody. A passage that gives orders to its reader, in words or
-in a form that people do not see, is found by rules; an item that was found there, or
-that says what only stands there, bears a warning and is never passed on without it. The
-rules are wide on purpose: a warning costs a look, a missed order costs trust. What a
-model thinks of the passage does not matter.
+Anyone may have written a document. Rules detect passages that give orders to the reader, openly or in a form
+invisible to people. An item from such a passage, or with content that occurs only there, has a warning and is
+never delivered without it. The rules are broad on purpose: a false warning costs a glance, a missed order
+costs trust. The model's own judgement is not used.
 """
 
 import base64
@@ -29,7 +28,7 @@ Span = tuple[int, int]
 _WINDOW_CHARS: Final = 16_384  # searched at a time: 40 ms
 _OVERLAP_CHARS: Final = 600  # longer than any wording
 _MOST_ORDERS: Final = 1_000
-_REACH_CHARS: Final = 400  # an order's paragraph is suspected so far on both sides of it
+_REACH_CHARS: Final = 400  # maximum extent of the suspected paragraph on both sides of an order
 _PARAGRAPH_END: Final = re.compile(r"\n[ \t>|]*+(?:\r?\n[ \t>|]*+)+|\r[ \t>]*+\r")
 _ANNOUNCING: Final = (":", "\uff1a")
 _FEW_BLANKS: Final = re.compile(r"[\s>|]{0,40}+")
@@ -38,27 +37,25 @@ _JOINERS: Final = frozenset("\u200c\u200d")
 _SOFT_HYPHEN: Final = "\u00ad"
 _DIRECTIONS: Final = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u2066\u2067\u2068\u2069")
 _NEVER_MEANT_WELL: Final = re.compile("[\u202d\u202e]|\U0001f3f4?[\U000e0001-\U000e007f]{2,}+")
-_BLACK_FLAG: Final = "\U0001f3f4"  # tag characters behind it spell a region (Unicode TR 51)
-_LEAST_RUN: Final = 3  # hidden characters in a row: one or two come from typesetting
+_BLACK_FLAG: Final = "\U0001f3f4"  # tag characters after it spell a region (Unicode TR 51)
+_LEAST_RUN: Final = 3  # consecutive hidden characters: one or two may come from typesetting
 
 _BLOB: Final = re.compile(r"[A-Za-z0-9+/]{32,}+={0,2}")
 _MOST_BLOBS: Final = 200
 _MOST_BLOB_CHARS: Final = 8_000
-_LEAST_READABLE: Final = 0.95  # of a blob's bytes: keys and digests are noise, orders are words
+_LEAST_READABLE: Final = 0.95  # of a blob's bytes: keys and digests are random, orders are text
 
-_MOST_PASSAGES: Final = 200  # looked at one by one for what an item says; more are taken as one
+_MOST_PASSAGES: Final = 200  # compared individually with an item; more are merged into one
 _LEAST_WORDS: Final = 2
-_SAID: Final = 0.7  # of an item's words that must stand in a passage for it to be said there
-_UNSAID: Final = (
-    0.3  # of the words that name it; fewer of them in its quote, and the quote says something else
-)
+_SAID: Final = 0.7  # share of an item's words that must occur in a passage to match it
+_UNSAID: Final = 0.3  # share of the title's words; with fewer of them, the quote does not support the item
 
 
 def spans(text: str) -> tuple[Span, ...]:
-    """Places of *text* that give orders to its reader, in order, none touching another.
+    """Return the places of *text* that give orders to its reader, in order and disjoint.
 
-    Each is a whole sentence at least, and a whole paragraph where the wording leaves no doubt. A text of
-    more such passages than anybody writes is suspected as a whole.
+    Each is at least a sentence, and a paragraph if the wording is strong. A text with an implausible number
+    of such passages is suspected as a whole.
     """
     passages = list(islice(_passages(text), _MOST_ORDERS + 1))
     if len(passages) > _MOST_ORDERS:
@@ -74,10 +71,10 @@ def spans(text: str) -> tuple[Span, ...]:
 
 
 def marked(items: Iterable[Item], text: str, suspicions: Sequence[Span]) -> list[Item]:
-    """*items* with the warnings that they call for, beside those they have.
+    """Return *items* with additional warnings.
 
-    *suspicions* are ``spans(text)``. A rule's item says what stands at its own place; a model's may say
-    what it was told to, and give a harmless quote for it.
+    *suspicions* are ``spans(text)``. An item of a rule reflects its own place; a model may return an ordered
+    item with a harmless quote.
     """
     told = [_words(text[start:end]) for start, end in suspicions]
     if len(told) > _MOST_PASSAGES:
@@ -86,7 +83,7 @@ def marked(items: Iterable[Item], text: str, suspicions: Sequence[Span]) -> list
 
 
 def hidden_count(text: str) -> int:
-    """How many characters of *text* nobody can see, and nothing is spelled with."""
+    """Count the characters of *text* that are invisible and not part of a word."""
     if not any(map(is_hidden, set(text))):
         return 0
     return sum(_is_hidden_at(text, at) for at, char in enumerate(text) if is_hidden(char))
@@ -94,7 +91,7 @@ def hidden_count(text: str) -> int:
 
 def _marked(item: Item, text: str, suspicions: Sequence[Span], told: Sequence[frozenset[str]]) -> Item:
     warnings: list[Warning] = list(item.warnings)
-    nearest = bisect_left(suspicions, item.end, key=lambda span: span[0]) - 1  # they are in order, and apart
+    nearest = bisect_left(suspicions, item.end, key=lambda span: span[0]) - 1  # they are ordered and disjoint
     touches = nearest >= 0 and suspicions[nearest][1] > item.start
     if touches or (item.origin == "model" and _is_pretext(item, told)):
         warnings.append("instruction")
@@ -104,10 +101,10 @@ def _marked(item: Item, text: str, suspicions: Sequence[Span], told: Sequence[fr
 
 
 def _is_pretext(item: Item, told: Sequence[frozenset[str]]) -> bool:
-    """Whether the quote does not say what the item says: an order may have asked for just that.
+    """Return True if the quote does not support the item, which an order may have caused.
 
-    Either a field says what stands in an order and not in the quote, or next to nothing of what names the
-    item stands there; the order may be spelled in a way that only a machine reads.
+    That is, a field matches an order but not the quote, or almost none of the title's words occur in the
+    quote. The order may be encoded for machines.
     """
     quoted = _words(item.quote) if told else frozenset()
     for name, value in item.data.items():
@@ -127,14 +124,14 @@ def _words(text: str) -> frozenset[str]:
 
 
 def _passages(text: str) -> Iterator[tuple[int, int, bool]]:
-    """Where something gives an order, and whether its wording is strong; some are told twice."""
+    """Yield passages with orders, and whether the wording is strong; some are repeated."""
     for begin, stop in _windows(text):
         for start, end, is_strong in _passages_in(text[begin:stop]):
             yield begin + start, begin + end, is_strong
 
 
 def _windows(text: str) -> Iterator[Span]:
-    """*text* in pieces that overlap: nothing else runs in this process while a pattern searches one."""
+    """Split *text* into overlapping pieces, because a pattern search blocks the whole process."""
     begin = 0
     while len(text) - begin > _WINDOW_CHARS:
         yield begin, begin + _WINDOW_CHARS
@@ -155,7 +152,7 @@ def _passages_in(text: str) -> Iterator[tuple[int, int, bool]]:
 
 
 def _plain(text: str) -> tuple[str, list[int]]:
-    """*text* as the patterns want it, and where each character of it stands; no places: at the same."""
+    """Return the normalized *text* for the patterns, and the place of each character; empty if unchanged."""
     chars = set(text)
     alike, hidden = {ord(char): _alike(char) for char in chars}, set(filter(is_hidden, chars))
     if unicodedata.is_normalized("NFC", text):
@@ -174,7 +171,7 @@ def _plain(text: str) -> tuple[str, list[int]]:
 
 
 def _alike(char: str) -> str:
-    """One character for another that is read the same: full-width, mathematical, circled, capital."""
+    """Return the plain equivalent of a character: full-width, mathematical, circled or capital."""
     if char == "_":
         return " "
     for plain in (unicodedata.normalize("NFKC", char).lower(), char.lower()):
@@ -194,7 +191,7 @@ def _hidden_runs(text: str) -> Iterator[Span]:
 
 
 def _blobs(text: str) -> Iterator[Span]:
-    """Base64 that holds words."""
+    """Yield base64 strings that contain text."""
     for nth, match in enumerate(_BLOB.finditer(text)):
         if nth == _MOST_BLOBS:
             return
@@ -209,12 +206,12 @@ def _blobs(text: str) -> Iterator[Span]:
 
 
 def _widened(text: str, start: int, end: int, is_strong: bool) -> Span:
-    """The sentence of a place and the next, or its paragraph; and what a colon at its end announces."""
+    """Expand a place to its sentence and the next, or to its paragraph, and to text after a colon."""
     begin, stop = _paragraph(text, start, end)
     if not is_strong:
         since = [place for place in sentences(text, begin, stop) if start < place[1]]
         touched = [place for place in since if place[0] < end]
-        if touched:  # and the next, which may be what the order is about
+        if touched:  # and the next sentence, which the order may refer to
             begin, stop = touched[0][0], since[min(len(touched), len(since) - 1)][1]
     if text[begin:stop].rstrip().endswith(_ANNOUNCING):
         blanks = _FEW_BLANKS.match(text, stop)
@@ -224,7 +221,7 @@ def _widened(text: str, start: int, end: int, is_strong: bool) -> Span:
 
 
 def _paragraph(text: str, start: int, end: int) -> Span:
-    """The paragraph around a place, as far as it reaches."""
+    """Return the paragraph around a place, up to a maximum extent."""
     before, after = max(start - _REACH_CHARS, 0), min(end + _REACH_CHARS, len(text))
     breaks = [match.end() for match in _PARAGRAPH_END.finditer(text, before, start)]
     following = _PARAGRAPH_END.search(text, end, after)
@@ -232,7 +229,7 @@ def _paragraph(text: str, start: int, end: int) -> Span:
 
 
 def _is_hidden_at(text: str, at: int) -> bool:
-    """Whether the hidden character at a place is there to be hidden, not to spell or to set a word."""
+    """Return True if a hidden character serves no spelling or typesetting purpose."""
     char, before, after = text[at], text[at - 1 : at] if at else "", text[at + 1 : at + 2]
     if char == _SOFT_HYPHEN:
         return not (before.isalpha() and after.isalpha())

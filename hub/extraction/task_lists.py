@@ -1,7 +1,7 @@
-"""Pure: files that are lists of tasks, one a line: todo.txt and TaskPaper.
+"""Rules for lists of tasks, one per line: todo.txt and TaskPaper. Pure functions.
 
-``x 2026-03-02 2026-02-01 (A) Call the plumber +house @phone due:2026-03-09``
-``- Call the plumber @due(2026-03-09)`` below ``House:``
+``x 2026-03-02 2026-02-01 (A) Call the plumber +house @phone due:2026-03-09`` ``- Call the plumber
+@due(2026-03-09)`` below ``House:``
 """
 
 import re
@@ -24,7 +24,7 @@ _PROJECT: Final = re.compile(r"[ \t]*(?P<name>[^\s:].*?):(?:[ \t]+@[^\s()]+(?:\(
 
 
 def read_todo_txt(document: Document, wanted: Wanted) -> Form:
-    """The tasks of a list, and the projects it names; nothing of it is prose."""
+    """Extract the tasks of a list and the projects it names; no prose remains."""
     items: list[Item] = []
     projects: set[str] = set()
     for line in lines_of(document.text):
@@ -47,7 +47,7 @@ def read_todo_txt(document: Document, wanted: Wanted) -> Form:
 
 
 def read_taskpaper(document: Document, wanted: Wanted) -> Form:
-    """The tasks and projects of an outline. Notes below a task belong to it; the others are prose."""
+    """Extract the tasks and projects of an outline. Notes below a task belong to it; others are prose."""
     items: list[Item] = []
     prose: list[Passage] = []
     lines = list(lines_of(document.text))
@@ -74,7 +74,7 @@ def read_taskpaper(document: Document, wanted: Wanted) -> Form:
 
 
 def _is_note_of(task: re.Match[str], line: Line) -> bool:
-    """Whether a line belongs to the task above it: indented deeper, and neither task nor project."""
+    """Return True if a line belongs to the task above: indented deeper, and neither task nor project."""
     text = line.text
     indent = len(text) - len(text.lstrip(" \t"))
     return (
@@ -90,7 +90,7 @@ def _is_over(said: Said) -> bool:
 
 
 def _bounds(line: Line) -> tuple[int, int]:
-    """Where the line's text begins and ends, without the blanks around it."""
+    """Return start and end of the line's text without surrounding blanks."""
     start = line.start + len(line.text) - len(line.text.lstrip())
     return start, line.start + len(line.text.rstrip())
 

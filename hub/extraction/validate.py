@@ -1,8 +1,8 @@
-"""Pure: a model's answer into items that can be trusted, and notes on the rest.
+"""Validation of a model's answer: converts records to items, with notes on rejected parts. Pure functions.
 
-Nothing passes on the model's word alone: every record bears a quote that stands in
-the text, only wanted tables and fields a document can fill are taken, and values
-are brought into shape only where that cannot change their meaning.
+Nothing is accepted on the model's word alone. Every record must have a quote from the text. Only requested
+tables and fields that a document can fill are accepted, and values are normalized only if that cannot change
+their meaning.
 """
 
 from collections import defaultdict
@@ -23,21 +23,21 @@ from protocol.frame import Record
 from protocol.tables import TABLES, DeviceTable, Filler, TableName, problems_of
 
 _BY_MODEL: Final = frozenset({Filler.MODEL})
-_NOTES: Final = TABLES[TableName.NOTES]  # what an event without a day becomes, where notes are wanted
-# What a record names a row of the device by, among those it was shown; not a column of any table.
+_NOTES: Final = TABLES[TableName.NOTES]  # table for an event without a day, if notes are requested
+# Fields in which a record refers to a row by its label; they are not columns of a table.
 REFERENCE_FIELDS: Final[dict[TableName, str]] = {TableName.PROJECTS: "project", TableName.TASKS: "task"}
 _NO_FIELDS: Final = frozenset({"table", "quote", "data", *REFERENCE_FIELDS.values()})
 
 
 class FailedRecord(msgspec.Struct, frozen=True):
-    """A record worth asking for again, and why it was not taken, in words for the model."""
+    """Record to request again, and why it was rejected, in words for the model."""
 
     record: dict[str, object]
     why: str
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """What some records came to. What *failed* is among the *dropped* too."""
+    """Results of some records. *failed* records are also in *dropped*."""
 
     items: list[Item]
     dropped: list[Dropped]
@@ -45,14 +45,14 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 class Checking:
-    """Takes the records of the answers about one *piece*.
+    """Validator of the records in the answers about one *piece*.
 
     Args:
-        known: what names may be taken from: the whole document and its owner's words, folded.
-        is_literal: the model can only be trusted to copy, so its words must stand in the quote.
-        date: the document's own, which dates in words are counted from where *dates* are not given.
-        dates: those of its passages.
-        references: the rows of the device that the model was shown, by their label.
+        known: source of names: the whole document and its owner's prompt, folded.
+        is_literal: the model can only copy, so its words must occur in the quote.
+        date: date of the document, as the reference for relative dates if *dates* is not given.
+        dates: dates of its passages.
+        references: rows of the device that the model got, by label.
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class Checking:
         self._failed: list[FailedRecord] = []
 
     def take_all(self, records: Iterable[object]) -> Checked:
-        """Items and notes of *records* alone, in their order.
+        """Return items and notes for *records*, in order.
 
-        It may be called again with what a second question brought: places are remembered.
+        May be called again with the answer to a second question: used places are remembered.
         """
         self._items, self._dropped, self._failed = [], [], []
         for record in records:
@@ -96,7 +96,7 @@ class Checking:
         return Checked(self._items, self._dropped, self._failed)
 
     def _take(self, record: dict[str, object]) -> None:
-        """Make an item of one record, or a note why not."""
+        """Convert one record to an item, or note why it was rejected."""
         name = record.get("table")
         if not isinstance(name, str) or name not in self._wanted.data_types:
             self._drop(name if isinstance(name, str) and name in set(TableName) else "", "foreign_table")
@@ -128,7 +128,7 @@ class Checking:
             return
         if spot is None or place is None:
             self._drop(table.name, "ungrounded", f"{table.name}.quote")
-            # What stands elsewhere was read there, or will be.
+            # Records from elsewhere belong to other pieces.
             if not stands_in(str(record.get("quote")), self._known):
                 self._failed.append(FailedRecord(record, "its quote is not copied from the text"))
             return
@@ -137,11 +137,11 @@ class Checking:
         if self._is_literal:
             quote = self._text[start:end]
             data = literal.copied(table, data, quote, said=said, timezone=self._wanted.timezone)
-            # What the sentence does not say is gone by now, and may have been required.
+            # Unsupported fields are removed by now, and may have been required.
             if problems_of(table, data, _BY_MODEL):
                 self._drop(table.name, "ungrounded", f"{table.name}.{table.title}")
                 return
-            start, end = self._piece.start, self._piece.end  # it was asked about this one sentence
+            start, end = self._piece.start, self._piece.end  # the question was about this one sentence
         if not is_dated:
             data = data | {"content": shown(self._text[start:end])}
         self._items.append(
@@ -158,7 +158,7 @@ class Checking:
         )
 
     def _referred(self, table: DeviceTable, said: Mapping[str, object]) -> Record:
-        """The ids of the rows whose labels were named, by column; set after the check, like all ids."""
+        """Return the ids of the referenced rows by column; added after the validation, like all ids."""
         ids: Record = {}
         for column in table.columns:
             if column.refers_to is not None:
@@ -169,10 +169,10 @@ class Checking:
         return ids
 
     def _spot(self, table: DeviceTable, title: str, quote: object) -> Place | None:
-        """Where the quote stands in the document.
+        """Return the place of the quote in the document.
 
-        Of several places each gets its share: a record goes where the fewest of its table went, and never
-        twice to one place with the same title.
+        Records are distributed over several places: a record gets the place with the fewest records of its
+        table, and never the same place as another one with the same title.
         """
         if not isinstance(quote, str):
             return None
@@ -185,14 +185,14 @@ class Checking:
         return min(free, key=lambda place: len(self._taken_at(table, place)))
 
     def _shown(self, place: Place) -> Place:
-        """The place that is shown for a quote: of one too short to say anything, its sentence."""
+        """Return the place to show for a quote: if it is too short, its sentence."""
         if place.end - place.start < LEAST_QUOTE_CHARS:
             start, end = sentence_at(self._text, place.start, place.end, self._piece)
             return Place(start, end, place.is_near)
         return place
 
     def _taken_at(self, table: DeviceTable, place: Place) -> set[str]:
-        """The titles of the records that went there."""
+        """Return the titles of the records at this place."""
         return self._taken[table.name, place.start, place.end]
 
     def _drop(self, table: str, reason: DropReason, detail: str = "") -> None:
@@ -200,5 +200,5 @@ class Checking:
 
 
 def _lacks_its_date(table: DeviceTable, values: Values) -> bool:
-    """Whether the one thing in the way of a row is a date that stays words."""
+    """Return True if a required date is missing because its words are unresolved."""
     return any(column.required and column.name in values.unresolved for column in table.columns)

@@ -1,7 +1,7 @@
-"""Pure: what a model said of a field, in the shape that its column has, where that needs no guessing.
+"""Conversion of a model's field values to the types of their columns, without guessing. Pure functions.
 
-Only columns that a document can fill are filled. A date that the text has in words which
-no day can be told from is kept as these words, for a person to resolve.
+Only columns that a document can fill are filled. A date whose words do not determine a day is kept as words
+for a person to resolve.
 """
 
 import re
@@ -22,12 +22,12 @@ _MOST_WORDS_CHARS: Final = 120  # of a date in words
 
 
 class Values(msgspec.Struct, frozen=True):
-    """The fields of one record.
+    """Converted fields of one record.
 
     Attributes:
-        data: by column, all of them in order.
-        unresolved: by column, the words of the text that no value could be made of.
-        dropped: what was not taken, field by field.
+        data: values by column, in order.
+        unresolved: by column, words of the text that could not be converted to a value.
+        dropped: rejected fields.
     """
 
     data: Record
@@ -36,11 +36,11 @@ class Values(msgspec.Struct, frozen=True):
 
 
 class Reading:
-    """Reads the records of one document.
+    """Converter of one document's records.
 
     Args:
-        known: what names and words may be taken from, folded.
-        timezone: what dates in words are local to.
+        known: folded text in which names and words must occur.
+        timezone: time zone of dates in words.
     """
 
     def __init__(self, *, known: str, timezone: str) -> None:
@@ -48,10 +48,10 @@ class Reading:
         self._timezone = timezone
 
     def values(self, table: DeviceTable, said: Mapping[str, object], anchor: Anchor | None) -> Values:
-        """What *said* comes to in *table*; whether it is a whole row is not asked here.
+        """Convert the values *said* for *table*; required fields are not checked here.
 
         Args:
-            anchor: when it was written, which dates in words are counted from.
+            anchor: time of writing, the reference for relative dates.
         """
         read = Values({}, {}, [])
         for name, raw in said.items():
@@ -78,10 +78,10 @@ class Reading:
         quote: str,
         anchor: Anchor | None,
     ) -> Values:
-        """*values*, with the dates that the words of its *quote* tell where the model worked out other days.
+        """Correct dates that contradict the words of the *quote*.
 
-        Where they tell several days, one of them may be meant, and nothing is changed. Where they tell a day
-        that no *anchor* is known for, what the model made of them is not taken.
+        If the quote has several days, nothing changes, because one of them may be meant. If it has a relative
+        day without a known *anchor*, the model's date is rejected.
         """
         data, read = values.data, Values(dict(values.data), dict(values.unresolved), list(values.dropped))
         for column in table.columns:
@@ -108,7 +108,7 @@ class Reading:
         return read
 
     def _value(self, column: Column, raw: object, anchor: Anchor | None) -> Field:
-        """*raw* in the column's shape, or ``None`` when that would be guessing."""
+        """Convert *raw* to the column's type; ``None`` if that would be guessing."""
         match column.kind:
             case Kind.TEXT if isinstance(raw, str):
                 value = shown(raw).strip()
@@ -128,14 +128,14 @@ class Reading:
                 return None
 
     def _names(self, raw: object) -> Field:
-        """The names that stand in the document, or in the owner's words; others are inventions."""
+        """Return the names that occur in the document or its owner's prompt; others are invented."""
         names = [raw] if isinstance(raw, str) else raw if isinstance(raw, list) else []
         told = [shown(name).strip() for name in names if isinstance(name, str)]
         known = [name for name in dict.fromkeys(told) if stands_in(name, self._known)]
         return list(known) or None
 
     def _words_of_a_date(self, column: Column, raw: object) -> str | None:
-        """*raw* when it is copied from the text, so that a person can make sense of it."""
+        """Return *raw* if it was copied from the text, so that a person can interpret it."""
         if column.kind is not Kind.EPOCH_MS or not isinstance(raw, str):
             return None
         words = shown(raw).strip()
@@ -144,7 +144,7 @@ class Reading:
 
 
 def _relative_words(quote: str) -> str | None:
-    """The first words of *quote* that tell a day, but not its year."""
+    """Return the first words of *quote* for a day without its year, or None."""
     return next((one.words for one in dates_in(shown(quote)) if not one.is_full), None)
 
 

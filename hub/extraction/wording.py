@@ -1,19 +1,19 @@
-"""Pure: many patterns looked for at once, each only where a word begins as it does.
+"""Search for many patterns at once, each only at words with its initial letters. Pure functions.
 
-One great alternation is tried whole at every letter of a text, which takes twenty times as
-long. For this the beginnings of a pattern are read off it, so it has to begin with
-letters: in groups, choices and sets of letters, optional ones too.
+A single alternation would be tried at every letter of a text, which takes twenty times as long. So the
+initial letters of each pattern are derived from it, and it must start with letters: in groups, alternatives
+and sets, also optional ones.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-LETTER: Final = "[a-zß-ÿа-яё0-9A]"  # of the scripts whose words stand apart
+LETTER: Final = "[a-zß-ÿа-яё0-9A]"  # of scripts whose words are separated
 
-BLANK: Final = r"(?:[\W_]{1,4})"  # between two words, whatever it is
+BLANK: Final = r"(?:[\W_]{1,4})"  # any separator between two words
 
-_MOST_LETTERS: Final = 5  # of a beginning, a blank as one: "the a" rules out what "the" does not
+_MOST_LETTERS: Final = 5  # of an initial part, counting a blank as one: "the a" excludes what "the" does not
 _BLANK: Final = re.compile(BLANK)
 _NO_LETTER: Final = LETTER.replace("[", "[^")
 _IS_END: Final = rf"(?:(?!{LETTER})|(?<!{LETTER}))"
@@ -24,22 +24,23 @@ _COUNT: Final = re.compile(r"([?*]|\{0,\d*\}|\{\d+(?:,\d*)?\}|\+)?[?+]?")
 
 
 class Wording:
-    """Finds whole words: where a script has no blanks, nothing parts them."""
+    """Search for whole words; in scripts without blanks, words have no borders."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        """Raises ValueError for a pattern that begins with no letter."""
+        """Compile the patterns. Raises ValueError for a pattern that does not start with a letter."""
         self._options = [
             (option, _beginnings(option)) for pattern in patterns for option, _ in _options(pattern)
         ]
-        self._patterns: dict[str, re.Pattern[str]] = {}  # by beginnings; made when a text has one
+        # By initial letters; compiled when a text contains them.
+        self._patterns: dict[str, re.Pattern[str]] = {}
         begins = {begin for _, begins in self._options for begin in begins}
         spaced = set(filter(re.compile(LETTER).match, begins))
-        # Letters before words are passed over in one go, so a word is told by what stands before it.
+        # Letters inside words are skipped, so a word is recognized by the character before it.
         self._spaced = re.compile(rf"{_NO_LETTER}(?=({_one_of(spaced)}))")
         self._unspaced = re.compile(_one_of({begin[0] for begin in begins - spaced}))
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
-        """Every place, in order; one that begins inside another is passed over."""
+        """Yield all matches in order; a match that starts inside another is skipped."""
         begins = [(match.start(), _BLANK.sub(" ", match[1])) for match in self._spaced.finditer(f"\n{text}")]
         begins += [(match.start(), match[0]) for match in self._unspaced.finditer(text)]
         after = 0
@@ -49,7 +50,7 @@ class Wording:
                 yield match.span()
 
     def _pattern(self, begin: str) -> re.Pattern[str]:
-        """All that a word which begins like this may be."""
+        """Return the pattern of all options that may start with *begin*."""
         if (pattern := self._patterns.get(begin)) is None:
             options = [option for option, begins in self._options if _may_be(begin, begins)]
             pattern = re.compile(rf"(?:{'|'.join(options)}){_IS_END}", re.MULTILINE)
@@ -62,7 +63,7 @@ def _may_be(begin: str, begins: Iterable[str]) -> bool:
 
 
 def _one_of(words: set[str]) -> str:
-    """A pattern for any of *words*, the longest that fits; no letter is looked at twice."""
+    """Return a pattern for any of *words*, the longest match first, as a trie without repeated prefixes."""
     firsts = sorted({word[0] for word in words if word})
     if not firsts:
         return "" if words else "(?!)"
@@ -74,7 +75,7 @@ def _one_of(words: set[str]) -> str:
 
 
 def _options(pattern: str) -> list[tuple[str, int]]:
-    """The choices at the top of *pattern*, and where each ends."""
+    """Return the top-level alternatives of *pattern*, with their ends."""
     options, begin, at = [], 0, 0
     while at < len(pattern):
         if pattern[at] == "|":
@@ -85,7 +86,7 @@ def _options(pattern: str) -> list[tuple[str, int]]:
 
 
 def _beginnings(option: str) -> set[str]:
-    """The first letters of whatever *option* matches; fewer than the most where anything may follow them."""
+    """Return the initial letters of all matches of *option*, shortened before parts that match anything."""
     cut, whole = _begun(option)
     if "" in cut | whole:
         raise ValueError(f"it may begin with nothing, or with anything: {option}")
@@ -93,7 +94,7 @@ def _beginnings(option: str) -> set[str]:
 
 
 def _begun(option: str) -> tuple[set[str], set[str]]:
-    """Beginnings that anything may follow; and whole matches that are no longer than a beginning."""
+    """Return initial parts that may be followed by anything, and matches shorter than an initial part."""
     cut: set[str] = set()
     whole = {""}
     at = 0
@@ -109,7 +110,7 @@ def _begun(option: str) -> tuple[set[str], set[str]]:
         if times not in ("", "?"):
             part_cut, part_whole = part_cut | part_whole, set()
         if part_whole == {" "}:
-            cut |= {begin for begin in whole if begin.endswith(" ")}  # where one ends is not told from there
+            cut |= {begin for begin in whole if begin.endswith(" ")}  # the end of a blank is unknown then
             whole = {begin for begin in whole if not begin.endswith(" ")}
         longer = {begin + more for begin in whole for more in part_whole}
         cut |= {(begin + more)[:_MOST_LETTERS] for begin in whole for more in part_cut}
@@ -121,7 +122,7 @@ def _begun(option: str) -> tuple[set[str], set[str]]:
 
 
 def _begun_by(part: str) -> tuple[set[str], set[str]]:
-    """The same of a sign, a set of letters or a group."""
+    """Return the same for a single character, a set of letters or a group."""
     if part == BLANK:
         return set(), {" "}
     if _GROUP.match(part):
@@ -135,7 +136,7 @@ def _begun_by(part: str) -> tuple[set[str], set[str]]:
 
 
 def _after(pattern: str, at: int) -> int:
-    """Behind the sign, the set or the group that stands at a place."""
+    """Return the position after the character, set or group at a position."""
     if pattern[at] == "\\":
         return at + 2
     if pattern[at] == "[":

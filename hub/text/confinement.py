@@ -6,11 +6,10 @@ access):
 
 * it ends with its parent process;
 * no network: an empty network namespace of its own, where the kernel permits that, and on x86-64 and ARM64 no
-sockets at all;
+  sockets at all;
 * on these machines no file can be opened, and no process started or signalled: the process reaches only its
-  input
-and the file for its answer. The rule is an allow list of system calls; all others fail with EPERM
-(seccomp(2)).
+  input and the file for its answer. The rule is an allow list of system calls; all others fail with EPERM
+  (seccomp(2)).
 
 Imports no other module of this project.
 """

@@ -18,7 +18,7 @@ LEFT: Final = {
     "hub/connectors": 0,
     "hub/coordination": 0,
     "hub/device": 0,
-    "hub/extraction": 519,
+    "hub/extraction": 0,
     "hub/health": 0,
     "hub/links": 0,
     "hub/log": 0,

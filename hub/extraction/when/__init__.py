@@ -1,4 +1,4 @@
-"""Words about time into moments: ISO 8601, and what people write in six languages."""
+"""Conversion of words about time to moments: ISO 8601, and informal dates in six languages."""
 
 from hub.extraction.when.iso import date_ms, day_ms, read_date
 from hub.extraction.when.moment import ClockChange, Moment, local_day

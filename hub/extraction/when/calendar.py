@@ -1,20 +1,20 @@
-"""Pure: what was said, on the calendar.
+"""Resolution of a parsed date on the calendar. Pure functions.
 
-The rules, which hold in all languages. The *anchor* is the day of the document.
+The rules hold in all languages. The *anchor* is the day of the document.
 
-- No year: of all years the one that puts the day nearest to the anchor; the later one at a tie. But a
-  deadline ("by 24 December") is never more than a month behind: then it is the next one.
-- A weekday by itself, and one that is "coming": the first such day after the anchor.
+- Without a year: the year that puts the day nearest to the anchor; the later one at a tie. A deadline ("by 24
+  December") is never more than a month in the past: then the next year applies.
+- A weekday alone, or a "coming" one: the first such day after the anchor.
 - "This Friday": the first on or after the anchor. "Last Friday": the last one before it.
-- A weekday of a week ("Friday next week"): that week's; weeks begin on Monday (ISO 8601).
-- A day of the month by itself ("the 15th"): the first such day on or after the anchor.
-- A weekday beside a date has to be right. Where a year or a month is missing it helps to find it.
-- A span or an interval is its start ("in May", "next week", "3 to 5 May"). A span of now that is
-  called "this week" is no day, and neither is an edge of it that has passed.
-- The start, the middle and the end of a month are its first, its 15th and its last day (section 192
-  of the German civil code says so, and nobody says otherwise); of a week Monday, Wednesday and Friday.
-- Months and years are added on the calendar; where the month is too short it is its last day.
-- Days are counted on the calendar, hours and minutes on the clock that never jumps.
+- A weekday of a week ("Friday next week"): in that week; weeks begin on Monday (ISO 8601).
+- A day of the month alone ("the 15th"): the first such day on or after the anchor.
+- A weekday next to a date must match. If a year or a month is missing, it helps to determine it.
+- A span or an interval is its start ("in May", "next week", "3 to 5 May"). A current span such as "this week"
+  is not a day, and neither is a past edge of it.
+- Start, middle and end of a month are its first, its 15th and its last day (section 192 of the German civil
+  code). Those of a week are Monday, Wednesday and Friday.
+- Months and years are added on the calendar; if the month is too short, its last day applies.
+- Days are counted on the calendar, hours and minutes on a clock without changes.
 """
 
 import calendar
@@ -34,17 +34,17 @@ _LATE: Final = timedelta(days=31)  # a deadline may just have passed
 
 
 def find_day(said: Said, anchor: date | None) -> date | None:
-    """The day that was said; ``None`` when its parts make no sense together, or need an anchor.
+    """Return the day; ``None`` if its parts are inconsistent, or need an anchor.
 
     Raises:
-        Ambiguous: it may be one of several.
-        OverflowError, ValueError: it lies outside the years 1 to 9999.
+        Ambiguous: several days are possible.
+        OverflowError, ValueError: the day is outside the years 1 to 9999.
     """
     parts = said.about_day
     if rule := _WITHOUT_ANCHOR.get(parts):
         return rule(said, date.min)
     if said.figures and all(figures[0] is not None for figures in said.figures):
-        anchor = anchor or date.min  # they need none
+        anchor = anchor or date.min  # figures with a year need no anchor
     if anchor is not None and (rule := _WITH_ANCHOR.get(parts)):
         return rule(said, anchor)
     return None
@@ -78,7 +78,7 @@ def _week_of_year(said: Said, _: date) -> date | None:
 
 
 def _day_of_month(said: Said, anchor: date) -> date | None:
-    """The year nearest to the anchor."""
+    """Return the day in the year nearest to the anchor."""
     years = range(max(1, anchor.year - 1), anchor.year + 2)
     if (said.month, said.day) == (2, 29):
         years = range(max(1, anchor.year - _LEAP_YEARS_APART), anchor.year + _LEAP_YEARS_APART + 1)
@@ -88,7 +88,7 @@ def _day_of_month(said: Said, anchor: date) -> date | None:
 
 
 def _date_of_span(said: Said, anchor: date) -> date | None:
-    """ "3 May next year", "the 15th of next month"."""
+    """Resolve "3 May next year", "the 15th of next month"."""
     start = _span_start(said, anchor)
     match said.span:
         case ("year", _) if said.month:
@@ -99,7 +99,7 @@ def _date_of_span(said: Said, anchor: date) -> date | None:
 
 
 def _month_of_span(said: Said, anchor: date) -> date | None:
-    """ "May next year"; not "May of next week"."""
+    """Resolve "May next year"; not "May of next week"."""
     if said.span is None or said.span[0] != "year":
         return None
     month = date(_span_start(said, anchor).year, said.month or 0, 1)
@@ -114,7 +114,7 @@ def _quarter_of_span(said: Said, anchor: date) -> date | None:
 
 
 def _figures(said: Said, anchor: date) -> date | None:
-    """The one way to read the figures, if there is but one."""
+    """Return the day if all readings of the figures agree."""
     ways = {_figured(said, figures, anchor) for figures in said.figures or ()} - {None}
     if len(ways) > 1:
         raise Ambiguous
@@ -131,7 +131,7 @@ def _figured(said: Said, figures: tuple[int | None, int, int], anchor: date) -> 
 
 
 def _day(said: Said, anchor: date) -> date | None:
-    """The first such day on or after the anchor; with a weekday, one of the months around it."""
+    """Return the first such day on or after the anchor; with a weekday, in one of the nearby months."""
     months = [_add_months(anchor.replace(day=1), steps) for steps in range(-1, 3)]
     days = _fitting_all(said, [_safe(month.year, month.month, said.day or 0) for month in months])
     if said.weekday is not None:
@@ -165,7 +165,7 @@ def _week(said: Said, anchor: date) -> date | None:
 
 
 def _days(said: Said, anchor: date) -> date | None:
-    """ "Tomorrow", and what is said of it besides: its weekday, its date."""
+    """Resolve "tomorrow", and check additional parts: its weekday, its date."""
     day = anchor + (said.days or 0) * _DAY
     if said.shift:
         return _shifted(day, said.shift)
@@ -233,7 +233,7 @@ def _span_start(said: Said, anchor: date) -> date:
 
 
 def _edge(start: date, unit: Unit, edge: Edge | None) -> date | None:
-    """A day of the span of *unit* that begins on *start*; its first when no edge is named."""
+    """Return a day of the span of *unit* that begins on *start*; the first if no edge is named."""
     match edge, unit:
         case None | "start", _:
             return start
@@ -249,11 +249,11 @@ def _edge(start: date, unit: Unit, edge: Edge | None) -> date | None:
             return _edge(_add_months(start, 2), "month", "end")
         case "end", "year":
             return start.replace(month=12, day=31)
-    return None  # the middle of a year is no day
+    return None  # the middle of a year is not a day
 
 
 def _nth(said: Said, month: date) -> date | None:
-    """The n-th weekday of a month."""
+    """Return the n-th weekday of a month."""
     weekday, nth = said.weekday or 0, said.nth or 0
     first = month + ((weekday - month.weekday()) % 7) * _DAY
     days = [day for week in range(5) if (day := first + 7 * week * _DAY).month == month.month]
@@ -275,7 +275,7 @@ def _shifted(day: date, shift: tuple[int, Unit]) -> date | None:
             return _add_months(day, 3 * count)
         case "year":
             return _add_months(day, 12 * count)
-    return None  # hours and minutes are no days
+    return None  # hours and minutes are not days
 
 
 def _add_months(day: date, count: int) -> date:
@@ -307,7 +307,7 @@ def _table(rules: Mapping[Rule, Sequence[str]]) -> Mapping[frozenset[str], Rule]
     return {frozenset(parts.split()): rule for rule, said in rules.items() for parts in said}
 
 
-# What is said decides on the rule; a set of parts that stands nowhere here makes no sense.
+# The set of parts determines the rule; a set that is not listed is meaningless.
 _WITHOUT_ANCHOR: Final = _table(
     {
         _date: ("year month day", "year month day weekday"),

@@ -1,7 +1,7 @@
 """Chinese words about time.
 
-"下周五" is the Friday of the next week and "本周五" that of this one, whatever day it is; "周五" by
-itself is the first to come. The larger unit comes first, in figures too.
+"下周五" is the Friday of the next week and "本周五" that of the current one, on any day.
+"周五" alone is the next one. The larger unit comes first, in figures too.
 """
 
 from typing import Final
@@ -12,7 +12,7 @@ _DIGITS: Final = "一二三四五六七八九"
 
 
 def _numbers() -> dict[str, int]:
-    """1 to 99 in characters."""
+    """Return 1 to 99 in characters."""
     numbers = {"十": 10, "两": 2}
     for ones, digit in enumerate(("", *_DIGITS)):
         if ones:
@@ -31,7 +31,7 @@ _PART: Final = "(?:{half}的?)?"
 _UNITS: Final = {"week": "(?:周|星期|礼拜)", "month": "月", "quarter": "季度"}
 
 TONGUE: Final = Tongue(
-    months=(),  # they are numbered
+    months=(),  # months are numbered
     weekdays=tuple(
         " ".join(f"{week}{day}" for week in ("周", "星期", "礼拜") for day in days)
         for days in (*"一二三四五六", "日天")

@@ -1,9 +1,9 @@
-"""Pure: what was said of the time of day.
+"""Resolution of a parsed time of day. Pure functions.
 
-An hour from 1 to 7 may be either of two when nothing beside it says which ("at 3"): then
-no time is told, only the day. It is one of the 24-hour clock when it is written so ("03:30"),
-or in a language that writes no other. Noon is 12:00. Midnight is no time, for it may
-be the beginning or the end of its day; neither is a part of the day by itself ("in the morning").
+An hour from 1 to 7 is ambiguous without a part of the day ("at 3"): then only the day is resolved, without a
+time. It is a 24-hour time if it is written so ("03:30"), or in a language without a 12-hour clock. Noon is
+12:00. Midnight is no time, because it may be the start or the end of its day. A part of the day alone ("in
+the morning") is no time, either.
 """
 
 import re
@@ -17,7 +17,7 @@ from hub.extraction.when.said import Said
 
 _MOST_UNSURE_HOUR: Final = 7
 _NOON: Final = 12
-# Hours of the 12-hour clock that a part of the day can have, and how many are to be added.
+# Possible hours of the 12-hour clock in a part of the day, and the number to add.
 _HALVES: Final[Mapping[str, tuple[range, int]]] = {
     "am": (range(1, 12), 0),
     "pm": (range(1, 12), 12),
@@ -28,7 +28,7 @@ _HALVES: Final[Mapping[str, tuple[range, int]]] = {
     "noon": (range(1, 3), 12),
 }
 _OFFSET: Final = re.compile(r"(?:utc|gmt)? ?([+-]) ?(\d{1,2}):?(\d\d)?")
-# What people call the clock on the wall of a place, summer or winter.
+# Common names of a place's time, in summer or winter.
 _ZONES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("utc", "gmt", "z"), "UTC"),
     **dict.fromkeys(("cet", "cest", "mez", "mesz"), "Europe/Berlin"),
@@ -41,7 +41,7 @@ _ZONES: Final[Mapping[str, str]] = {
 
 
 def find_time(said: Said) -> int | None:
-    """Minutes from the midnight at which the day begins, at most 24 hours; ``None`` when no time is told."""
+    """Return the minutes since midnight, at most 24 hours; ``None`` without a definite time."""
     hour, minute = said.hour, said.minute or 0
     if hour is None or (hour == 24 and minute):
         return None
@@ -53,7 +53,7 @@ def find_time(said: Said) -> int | None:
 
 
 def find_zone(name: str) -> ZoneInfo | fixed_zone:
-    """The zone that a text names, as one of the spellings that the sayings know.
+    """Return the time zone for one of the names in the sayings.
 
     Raises:
         ValueError: its offset is a day or more.
@@ -66,7 +66,7 @@ def find_zone(name: str) -> ZoneInfo | fixed_zone:
 
 
 def _hour_in(half: str, hour: int) -> int | None:
-    """The hour of the 24-hour clock; ``None`` when that part of the day has no such hour."""
+    """Return the hour of the 24-hour clock; ``None`` if that part of the day has no such hour."""
     if half == "am" and hour == _NOON:
         return 0
     if hour == _NOON and half in ("pm", "noon", "afternoon"):

@@ -1,8 +1,7 @@
 """English words about time.
 
-"Next Friday" counts weeks: it is the Friday of the next week, where "this Friday" or
-"Friday" would have done for the coming one. "03/04" is a day of March to some and of
-April to others.
+"Next Friday" counts weeks: it is the Friday of the next week, because the coming one would be "this Friday"
+or "Friday". "03/04" is in March for some readers and in April for others.
 """
 
 from typing import Final

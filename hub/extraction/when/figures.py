@@ -1,8 +1,7 @@
-"""Pure: dates and times in figures, which every language writes much alike.
+"""Dates and times in figures, which all languages write similarly. Pure functions.
 
-With points the day comes first everywhere. With strokes or dashes it does in most of
-the world, but not in all of it: then both are candidates, and only what is a date one
-way alone is one.
+With points, the day comes first everywhere. With slashes or dashes, the order differs by country: then both
+readings are candidates, and the date counts only if a single reading is valid.
 """
 
 import re
@@ -12,7 +11,7 @@ from typing import Final
 
 from hub.extraction.when.said import Figures
 
-# Sayings that every language has. The places are those of ``hub.extraction.when.tongue``.
+# Sayings of all languages. The placeholders are those of ``hub.extraction.when.tongue``.
 _ZONE: Final = (
     r"(?P<zone>(?:utc|gmt)(?: ?[+-] ?\d{1,2}(?::?[0-5]\d)?)?|z|[+]\d\d:?[0-5]\d|-\d\d[0-5]\d"
     r"|cest|cet|mesz|mez|bst|est|edt|et|cdt|pst|pdt|pt|jst|ist|msk|мск)"
@@ -31,11 +30,11 @@ SAYINGS: Final[tuple[tuple[str, Mapping[str, object]], ...]] = (
     (_ZONE, {}),
     ("-", {"is_to": True}),
 )
-_CENTURY: Final = 2000  # of a year in two figures
+_CENTURY: Final = 2000  # of a year with two digits
 
 
 def candidates(match: re.Match[str], day_comes_first: bool | None) -> tuple[Figures, ...]:
-    """Each way to read a date in figures, whether there is such a day or not."""
+    """Return all readings of a date in figures, valid or not."""
     a, b, c = (match.groupdict().get(place) for place in "abc")
     assert a is not None  # by the patterns above
     assert b is not None
@@ -52,7 +51,7 @@ def candidates(match: re.Match[str], day_comes_first: bool | None) -> tuple[Figu
 
 
 def day_of(figures: Figures, default_year: int) -> date | None:
-    """The day, in *default_year* when the figures tell none; ``None`` when there is no such day."""
+    """Return the day, in *default_year* if the figures have no year; ``None`` if it is invalid."""
     year, month, day = figures
     try:
         return date(year or default_year, month, day)

@@ -1,4 +1,4 @@
-"""Pure: spellings that mean the same, made the same: case, accents, widths, dashes, points."""
+"""Normalization of spellings: case, accents, widths, dashes, points. Pure functions."""
 
 import re
 import unicodedata
@@ -11,18 +11,18 @@ _ASIDE: Final = re.compile(r"[,;!?()\[\]{}\"\u201c\u201d\u201e\u00ab\u00bb\u3001
 _POINT_AFTER_LETTER: Final = re.compile(r"(?<=[^\W\d_])\.")
 _SPACE_BY_HAN: Final = re.compile(rf"(?<=[{_HAN}]) | (?=[{_HAN}])")
 _ISO_T: Final = re.compile(r"(?<=\d)t(?=\d\d:)")
-# Traditional characters that the sayings need, to simplified ones.
+# Traditional characters in the sayings, and their simplified forms.
 _SIMPLE: Final = str.maketrans("點週後號兩個禮時鐘內間從這", "点周后号两个礼时钟内间从这")
 
 
 def unmarked(text: str) -> str:
-    """*text* without accents, dots and rings on its letters; Cyrillic short i and yo are i and ye."""
+    """Remove accents and other marks from letters; Cyrillic short i and yo become i and ye."""
     apart = unicodedata.normalize("NFD", text)
     return "".join(sign for sign in apart if not unicodedata.combining(sign)).replace("\u00df", "ss")
 
 
 def fold(text: str) -> str:
-    """*text* as the sayings spell it: lower case, unmarked, with single spaces and plain dashes."""
+    """Normalize *text* for the sayings: lower case, without marks, with single spaces and plain dashes."""
     text = unmarked(unicodedata.normalize("NFKC", text).casefold()).translate(_SIMPLE)
     text = _APOSTROPHES.sub("'", _DASHES.sub("-", text))
     text = _POINT_AFTER_LETTER.sub("", _ASIDE.sub(" ", text)).strip()

@@ -1,7 +1,7 @@
 """French words about time.
 
-"Vendredi prochain" counts days: it is the first Friday to come, and "vendredi en huit" the one
-after it. "Huit jours" is a week and "quinze jours" are two.
+"Vendredi prochain" counts days: it is the next Friday, and "vendredi en huit" the one after it. "Huit jours"
+is one week and "quinze jours" are two.
 """
 
 from typing import Final

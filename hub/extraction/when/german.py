@@ -1,7 +1,7 @@
 """German words about time.
 
-"Nächsten Freitag" counts days, as the Duden has it: it is the first Friday to come. "In acht
-Tagen" is a week from now. "Halb vier" is half past three.
+"Nächsten Freitag" counts days (according to the Duden): it is the coming Friday. "In acht Tagen" is a week
+from now. "Halb vier" is half past three.
 """
 
 from typing import Final
@@ -18,7 +18,8 @@ _YEAR: Final = "(?:jahre?s?)"
 _QUARTER: Final = "(?:quartals?)"
 _SPANS: Final = {"week": _WEEK, "month": _MONTH, "quarter": _QUARTER, "year": _YEAR}
 _TO: Final = r"(?: ?(?:-|bis|bis zum|und) ?\d{1,2}\.?)?"
-_SHORT: Final = "(?:%s)(?=\\.?,? ?(?:den |dem )?\\d)"  # "Mo" and "So" are words: only beside a date
+# "Mo" and "So" are also other words: only next to a date.
+_SHORT: Final = "(?:%s)(?=\\.?,? ?(?:den |dem )?\\d)"
 _SHORT_DAYS: Final = "mo di mi do fr sa so"
 _ENDINGS: Final = {"erste": 1, "zweite": 2, "dritte": 3, "vierte": 4, "fünfte": 5, "letzte": -1}
 _WORDS: Final = "zwei drei vier fünf sechs sieben acht neun zehn elf zwölf"

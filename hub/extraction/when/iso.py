@@ -1,6 +1,6 @@
-"""Pure: dates in ISO 8601, which mean the same to everybody.
+"""Parsing of ISO 8601 dates, which are unambiguous. Pure functions.
 
-A date without an offset is local; a day without a time begins at midnight there.
+A date without an offset is local; a day without a time starts at midnight.
 """
 
 import re
@@ -18,7 +18,7 @@ _ISO: Final = re.compile(
 
 
 def read_iso(text: str, timezone: str) -> Moment | None:
-    """The moment that *text* spells as a whole, or ``None``."""
+    """Parse *text* as a whole to a moment; return ``None`` if it is not ISO 8601."""
     match = _ISO.fullmatch(text.strip())
     if match is None:
         return None
@@ -28,23 +28,23 @@ def read_iso(text: str, timezone: str) -> Moment | None:
         if reading.tzinfo:
             return Moment(at=reading.astimezone(UTC), has_time=True, words=text)
         instant, change = instant_of(reading, ZoneInfo(timezone))
-    except (ValueError, OverflowError):  # no such day, or one beyond what a datetime can hold
+    except (ValueError, OverflowError):  # no such day, or outside the range of datetime
         return None
     return Moment(at=instant, has_time=at is not None, words=text, change=change)
 
 
 def read_date(text: str, timezone: str) -> datetime | None:
-    """The aware UTC datetime that *text* spells as a whole, or ``None``."""
+    """Parse *text* as a whole to an aware UTC datetime, or return ``None``."""
     read = read_iso(text, timezone)
     return read.at if read else None
 
 
 def date_ms(text: str, timezone: str) -> int | None:
-    """``read_date`` in epoch milliseconds; ``None`` as well for what lies before 1970."""
+    """Parse a date to epoch milliseconds; ``None`` also for dates before 1970."""
     read = read_date(text, timezone)
     return epoch_ms(read) if read is not None and read.year >= 1970 else None
 
 
 def day_ms(day: date, timezone: str) -> int | None:
-    """Midnight at the start of a local day."""
+    """Return midnight at the start of a local day in epoch milliseconds."""
     return date_ms(day.isoformat()[:10], timezone)

@@ -1,9 +1,8 @@
-"""Pure: a moment that words stand for, and how a reading of the local clock becomes one.
+"""Moment in time, and its conversion from local clock readings. Pure functions.
 
-Two nights a year the clock of a zone does not tell one instant for each reading. A
-reading that is *skipped* (the clock goes forward over it) is moved forward by as much
-as the clock is. One that comes *twice* (the clock goes back) is the first of the two.
-Python's ``fold=0`` does both (PEP 495).
+At a change of the clock, a local reading may not correspond to exactly one instant. A *skipped* reading (the
+clock goes forward over it) is moved forward by the same amount. Of a *repeated* reading (the clock goes
+back), the first instant is used. Python's ``fold=0`` does both (PEP 495).
 """
 
 from datetime import UTC, date, datetime
@@ -18,13 +17,13 @@ ClockChange = Literal["skipped", "repeated"]
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
-    """What words about time come to.
+    """Resolved words about time.
 
     Attributes:
-        at: aware UTC; of a day without a time, its beginning where the owner is.
-        has_time: a time of day was told, not only a day.
-        words: what was read.
-        change: the reading fell into a night when the clock changes, and how.
+        at: aware UTC; for a day without a time, its start in the owner's time zone.
+        has_time: True if the words have a time of day.
+        words: the words that were parsed.
+        change: kind of clock change that affects the reading, or None.
     """
 
     at: datetime
@@ -34,12 +33,12 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def at_ms(self) -> int:
-        """``at`` in UTC epoch milliseconds; negative before 1970."""
+        """Moment in UTC epoch milliseconds; negative before 1970."""
         return epoch_ms(self.at)
 
 
 def local_day(at: datetime, zone: ZoneInfo) -> date:
-    """The day on which *at* is there; of one beyond the calendar of that place, the day in UTC."""
+    """Return the local day of *at* in *zone*; the day in UTC if it is outside the calendar there."""
     try:
         return at.astimezone(zone).date()
     except OverflowError:  # the last hours of the year 9999
@@ -47,16 +46,16 @@ def local_day(at: datetime, zone: ZoneInfo) -> date:
 
 
 def instant_of(reading: datetime, zone: ZoneInfo) -> tuple[datetime, ClockChange | None]:
-    """The UTC instant of a naive *reading* of the clock in *zone*, and what the night did to it.
+    """Return the UTC instant of a naive *reading* in *zone*, and how a clock change affects it.
 
     Raises:
-        OverflowError: it lies beyond what a datetime can hold.
+        OverflowError: outside the range of datetime.
     """
     first = reading.replace(tzinfo=zone, fold=0)
     second = first.replace(fold=1)
     at = first.astimezone(UTC)
     if first.utcoffset() == second.utcoffset():
         return at, None
-    # Skipped readings do not come back as they went out.
+    # Skipped readings do not survive the round trip.
     is_skipped = at.astimezone(zone).replace(tzinfo=None) != reading
     return at, "skipped" if is_skipped else "repeated"

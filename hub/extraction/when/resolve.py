@@ -1,8 +1,7 @@
-"""Pure: words about time into a moment, against the document's own date.
+"""Resolution of words about time to a moment, relative to the document's date. Pure functions.
 
-Every language that may have written the words reads them. What they read has to be the
-same: "mar 4" is a Tuesday to some and a day of March to others, so it is no date.
-What cannot be told with confidence stays words.
+All languages in which the words may be written parse them, and must agree: "mar 4" is a Tuesday in one and a
+day of March in another, so it is not resolved. Ambiguous words stay unresolved.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,23 +18,23 @@ from hub.extraction.when.moment import Moment, instant_of, local_day
 from hub.extraction.when.said import Ambiguous, Said, together
 from hub.extraction.when.tongue import Tongue
 
-Anchor = datetime | date  # aware; a bare date is a day where the words are read
-MOST_CHARS: Final = 120  # nobody needs more to tell a time; it bounds what a hostile text can cost
+Anchor = datetime | date  # aware; a plain date is a day in the reader's time zone
+MOST_CHARS: Final = 120  # longer than any informal date; bounds the cost of hostile text
 _LATIN: Final = (english.TONGUE, german.TONGUE, french.TONGUE, spanish.TONGUE)
 _ALL: Final = (*_LATIN, russian.TONGUE, chinese.TONGUE)
 MOST_SENTENCE_CHARS: Final = 400
 _TELLING: Final = frozenset({"weekday", "days", "shift", "figures"})
-_SHORT: Final = 3  # "in the sun", "el mar": so short a name of a day is other words too
+_SHORT: Final = 3  # "in the sun", "el mar": such short names of days have other meanings
 _SECONDS: Final[Mapping[str, int]] = {"hour": 3600, "minute": 60}
 
 
 class DateWords(NamedTuple):
-    """Folded words of a text that tell a day.
+    """Folded words of a text for a day.
 
     Attributes:
-        before: the folded words before them in the text; likewise *after*.
-        said: what they say.
-        is_full: they tell the year, the month and the day.
+        before: folded words before them in the text; likewise *after*.
+        said: parsed words.
+        is_full: True if they contain year, month and day.
     """
 
     words: str
@@ -46,21 +45,21 @@ class DateWords(NamedTuple):
 
 
 def resolve(words: str, *, anchor: Anchor | None, timezone: str, is_due: bool = False) -> Moment | None:
-    """The moment *words* stand for, or ``None`` when that cannot be told with confidence.
+    """Resolve *words* to a moment; return ``None`` if they are ambiguous.
 
-    Reads ISO 8601 and English, German, French, Spanish, Russian and Chinese. Words around a date
-    ("by", "bis") change nothing, an interval is its start, a day without a time begins at midnight
-    in *timezone*. The rules of the calendar stand in ``hub.extraction.when.calendar``, those of
-    the clock in ``hub.extraction.when.clock``.
+    Supports ISO 8601 and English, German, French, Spanish, Russian and Chinese. Words around a date ("by",
+    "bis") are ignored, an interval is its start, and a day without a time starts at midnight in *timezone*.
+    The rules of the calendar are in ``hub.extraction.when.calendar``, those of the clock in
+    ``hub.extraction.when.clock``.
 
     Args:
-        anchor: when the words were written: an aware moment, or a day where they are read, from which no
-            hours are counted; without it only what names a year is resolved.
-        is_due: the words tell a deadline, whether they say so ("by") or not.
-        timezone: IANA name; what names no zone is local to it.
+        anchor: time of writing: an aware moment, or a local day, from which hours cannot be counted; without
+            it, only words with a year are resolved.
+        is_due: True if the words are a deadline, even without a word such as "by".
+        timezone: IANA name, for words without a time zone.
 
     Raises:
-        zoneinfo.ZoneInfoNotFoundError: there is no such zone.
+        zoneinfo.ZoneInfoNotFoundError: the time zone is unknown.
     """
     if len(words) > MOST_CHARS:
         return None
@@ -69,17 +68,18 @@ def resolve(words: str, *, anchor: Anchor | None, timezone: str, is_due: bool = 
     text, zone = fold(words), ZoneInfo(timezone)
     try:
         read = [_read(tongue, text, words, anchor, zone, is_due) for tongue in _tongues_of(text)]
-    except (Ambiguous, OverflowError, ValueError):  # the last two: beyond what a calendar can hold
+    # OverflowError, ValueError: outside the range of the calendar.
+    except (Ambiguous, OverflowError, ValueError):
         return None
     moments = {moment.at_ms: moment for moment in read if moment}
     return next(iter(moments.values())) if len(moments) == 1 else None
 
 
 def days_in(text: str, *, anchor: Anchor | None, timezone: str, is_due: bool = False) -> list[Moment]:
-    """The moments that parts of *text*, a sentence or two, tell beyond doubt; each day once.
+    """Return the unambiguous moments in *text*, a sentence or two; each day once.
 
-    Less is read than by ``resolve``: "the second draft" and "sat down" tell no day, so a day has to be
-    told by its name, by its number and month, or by how far it is off.
+    Stricter than ``resolve``: "the second draft" and "sat down" are no days, so a day needs a name, a number
+    with a month, or a distance.
     """
     found: dict[date, Moment] = {}
     for run, _ in _told_in(fold(text[:MOST_SENTENCE_CHARS])):
@@ -89,7 +89,7 @@ def days_in(text: str, *, anchor: Anchor | None, timezone: str, is_due: bool = F
 
 
 def dates_in(text: str) -> list[DateWords]:
-    """The words of *text*, a line or a sentence or two, that tell a day in one of its languages."""
+    """Return the words for days in *text*, a line or some sentences, in any of its languages."""
     folded = fold(text[:MOST_SENTENCE_CHARS])
     found: dict[str, DateWords] = {}
     for run, said in _told_in(folded):
@@ -99,13 +99,13 @@ def dates_in(text: str) -> list[DateWords]:
 
 
 def _told_in(folded: str) -> Iterator[tuple[str, Said]]:
-    """The parts of a folded text that tell a day in one of its languages."""
+    """Yield the parts of a folded text that denote a day, with their parsed form."""
     for tongue in _tongues_of(folded):
         for run in tongue.runs(folded):
             parts = tongue.parts(run)
             try:
                 said = together(parts) if parts else None
-            except ValueError:  # no date at all
+            except ValueError:  # no date
                 continue
             if said is not None and _tells_a_day(said, run):
                 yield run, said
@@ -134,7 +134,7 @@ def _tongues_of(text: str) -> Sequence[Tongue]:
 def _read(
     tongue: Tongue, text: str, words: str, anchor: Anchor | None, zone: ZoneInfo, is_due: bool
 ) -> Moment | None:
-    """What *text* means in one language."""
+    """Resolve *text* in one language."""
     parts = tongue.parts(text)
     said = together([*parts, Said(is_due=True)] if is_due else parts) if parts else None
     if said is None:
@@ -142,13 +142,13 @@ def _read(
     if said.shift and said.shift[1] in _SECONDS:
         return _elapsed(said, words, anchor)
     if said.hour is not None and not said.about_day and find_time(said) is None:
-        raise Ambiguous  # "at 3", and no day that would be told all the same
+        raise Ambiguous  # "at 3", without a day that would still be resolved
     day = find_day(said, anchor.astimezone(zone).date() if isinstance(anchor, datetime) else anchor)
     return _moment(said, day, words, zone) if day else None
 
 
 def _elapsed(said: Said, words: str, anchor: Anchor | None) -> Moment | None:
-    """ "In two hours": so much later by a clock that never jumps. Nothing else may be said then."""
+    """Resolve "in two hours" on a clock without changes; no other part is permitted."""
     if said.shift is None or said.about_day != {"shift"} or said.about_time:
         return None
     if not isinstance(anchor, datetime):  # a day has no hour to count from
@@ -162,7 +162,7 @@ def _moment(said: Said, day: date, words: str, zone: ZoneInfo) -> Moment | None:
     minutes = find_time(said)
     if minutes is None:
         at, change = instant_of(datetime(day.year, day.month, day.day), zone)  # noqa: DTZ001 - local
-        # A day is not the less sure of itself for beginning on such a night.
+        # A clock change at the start of a day does not make the day ambiguous.
         return Moment(at=at, has_time=False, words=words, change=change)
     reading = datetime(day.year, day.month, day.day) + timedelta(minutes=minutes)  # noqa: DTZ001 - local
     told = find_zone(said.zone) if said.zone else zone

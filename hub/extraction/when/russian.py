@@ -1,8 +1,8 @@
 # ruff: noqa: RUF001, RUF002 - these letters are Russian
 """Russian words about time.
 
-"В следующую пятницу" counts weeks: the Friday of the next one; "в ближайшую пятницу" is the first
-to come. "Через неделю" is a week from now, "полдесятого" is half past nine.
+"В следующую пятницу" counts weeks: the Friday of the next one; "в ближайшую пятницу" is the coming one.
+"Через неделю" is a week from now, "полдесятого" is half past nine.
 """
 
 from typing import Final

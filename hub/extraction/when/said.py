@@ -1,4 +1,4 @@
-"""Pure: what words about time say, before anybody looks at a calendar."""
+"""Parsed words about time, independent of a calendar. Pure functions."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -9,33 +9,33 @@ Unit = Literal["minute", "hour", "day", "week", "month", "quarter", "year"]
 Edge = Literal["start", "middle", "end"]
 Pick = Literal["coming", "this", "last", "second", "weekend"]
 Half = Literal["am", "pm", "morning", "noon", "afternoon", "evening", "night", "midnight", "close"]
-# Year (where it is told), month, day.
+# Year (or None), month, day.
 Figures = tuple[int | None, int, int]
 
 
 class Ambiguous(Exception):
-    """The words can be read in more than one way, and nothing in them says which is meant."""
+    """Words with several readings, none of which is preferred."""
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of a saying; none of them is there unless it was said.
+    """Parts of a saying; each is None unless it was said.
 
     Attributes:
         weekday: 0 is Monday.
-        pick: which of the weekdays of that name; ``weekend`` is a Saturday.
+        pick: selects among the weekdays of that name; ``weekend`` is a Saturday.
         nth: "first Monday"; -1 is the last.
         week: number of an ISO week.
-        days: so many days from the anchor's ("tomorrow" is 1).
+        days: distance from the anchor in days ("tomorrow" is 1).
         span: "next month" is ``("month", 1)``.
         edge: of a span, a month, a quarter or a year.
         shift: "in two weeks" is ``(2, "week")``.
-        figures: a date in figures, in each way it can be read.
+        figures: all readings of a date in figures.
         less: minutes before the hour ("quarter to ten").
-        is_sure: the hour is one of the 24-hour clock, however small it is.
-        half: the part of the day the hour is in.
+        is_sure: the hour is of the 24-hour clock, even if it is small.
+        half: the part of the day that contains the hour.
         zone: IANA name, or an offset such as ``+02:00``.
-        is_due: it is a deadline.
-        is_to: no part at all, but the word between the two ends of an interval.
+        is_due: the date is a deadline.
+        is_to: not a part, but the word between the two ends of an interval.
     """
 
     year: int | None = None
@@ -62,12 +62,12 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def about_day(self) -> frozenset[str]:
-        """Names of the parts that speak of a day."""
+        """Names of the parts about a day."""
         return self._names - _OF_TIME - {"is_due"}
 
     @property
     def about_time(self) -> frozenset[str]:
-        """Names of the parts that speak of a time of day."""
+        """Names of the parts about a time of day."""
         return self._names & _OF_TIME
 
     @property
@@ -79,13 +79,13 @@ _OF_TIME = frozenset({"hour", "minute", "less", "is_sure", "half", "zone"})
 
 
 def together(parts: Iterable[Said]) -> Said | None:
-    """All parts as one saying; of an interval its start. ``None`` when two of them say different things."""
+    """Merge all parts of a saying; of an interval, return the start. ``None`` for contradictory parts."""
     ends: list[list[Said]] = [[]]
-    is_told = False  # something of this end
+    is_told = False  # this end has a part already
     for part in parts:
         if part.is_to and is_told:
             ends.append([])
-        else:  # nothing came before it: "until Friday"
+        else:  # nothing precedes it: "until Friday"
             ends[-1].append(Said(is_due=True) if part.is_to else part)
         is_told = not part.is_to and (is_told or part.is_due is None)
     merged = [_merged(end) for end in ends if end]
@@ -110,7 +110,7 @@ def _merged(parts: list[Said]) -> Said | None:
 
 
 def _start_of(start: Said, end: Said) -> Said | None:
-    """The start of an interval. "Friday until 3 pm" is none: there the second end tells the first's time."""
+    """Return the start of an interval; for "Friday until 3 pm", the time belongs to the day."""
     if not start.about_time and not end.about_day:
         return _merged([start, end])
     lent: dict[str, object] = {}
@@ -126,6 +126,6 @@ def _start_of(start: Said, end: Said) -> Said | None:
         lent["figures"] = tuple((year or end.figures[0][0], month, day) for year, month, day in start.figures)
     if start.hour is not None and end.hour is not None:
         lent["zone"] = start.zone or end.zone
-        if start.half is None and start.hour % 12 <= end.hour % 12:  # "9 - 5 pm" does not begin at night
+        if start.half is None and start.hour % 12 <= end.hour % 12:  # "9 - 5 pm" does not start at night
             lent["half"] = end.half
     return msgspec.structs.replace(start, **lent)

@@ -1,7 +1,7 @@
 """Spanish words about time.
 
-"El próximo viernes" and "el viernes que viene" count days: the first Friday to come. "Mañana" by
-itself is tomorrow, "la mañana" is the morning; "fin de semana" is the weekend.
+"El próximo viernes" and "el viernes que viene" count days: the coming Friday. "Mañana" alone is tomorrow, "la
+mañana" is the morning; "fin de semana" is the weekend.
 """
 
 from typing import Final

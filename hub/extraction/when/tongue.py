@@ -1,8 +1,8 @@
-"""Pure: one language's words about time, as a lexicon and a list of sayings.
+"""Words about time of one language: a lexicon and a list of sayings. Pure functions.
 
-A saying is a regular expression with places in it, ``in {n} {unit}``, and the parts of
-``Said`` that it stands for. A text is read from left to right, the longest saying first;
-a word that no saying knows makes the whole text unread. There is no backtracking.
+A saying is a regular expression with placeholders, ``in {n} {unit}``, and the parts of ``Said`` for it. A
+text is parsed from left to right, the longest saying first; an unknown word makes the whole text unparsable.
+No backtracking takes place.
 """
 
 import re
@@ -23,7 +23,7 @@ _DUE: Final[Mapping[str, object]] = {"is_due": True}
 _PLACE: Final = re.compile(r"\{([A-Za-z]+)\}")  # {d}, not the {2} of a pattern
 _END_OF_WORD: Final = r"(?!(?<=[^\W_])[^\W_])"
 _END_OF_NUMBER: Final = r"(?!(?<=\d)\d)"
-# Groups that hold a number, and the parts of ``Said`` that they fill.
+# Groups that contain a number, and the parts of ``Said`` that they fill.
 _NUMBERS: Final = {
     "d": "day",
     "mo": "month",
@@ -34,30 +34,30 @@ _NUMBERS: Final = {
     "min": "minute",
 }
 _WORD: Final = re.compile(r"[^\W_]+")
-_BETWEEN: Final = re.compile(r"[ .,]+")  # parts of a saying are kept apart by these
+_BETWEEN: Final = re.compile(r"[ .,]+")  # separators between the parts of a saying
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tongue:
-    """A language.
+    """Language with its lexicon and sayings.
 
-    A saying may hold ``{n} {unit}`` with ``sign`` (1: ahead, -1: ago) or ``{unit}`` with ``steps`` (spans
+    A saying may contain ``{n} {unit}`` with ``sign`` (1: ahead, -1: ago) or ``{unit}`` with ``steps`` (spans
     ahead); ``{d} {dth} {month} {y}``, ``{weekday}``, ``{nth}``, ``{half}``; ``{h}``, in words also
     ``{hour}``, and ``{min}``; its own groups ``q`` and ``w`` are quarters and weeks.
 
     Attributes:
-        months: twelve strings of spellings with blanks between them; none where they are numbered.
+        months: twelve strings of spellings separated by blanks; empty if months are numbered.
         weekdays: seven such strings, Monday first.
-        numbers: what numbers in words come to.
+        numbers: values of numbers in words.
         ordinals: likewise "first", "second", and -1 for "last".
         units: spellings of each unit of time.
-        halves: spellings of each part of the day, as it stands by an hour or a day.
-        sayings: patterns and what they say.
-        dues: words before a deadline ("by|before"), which is never far behind.
-        fillers: words that stand around a date and change nothing in it ("by|on|the").
-        day_comes_first: of a date in figures; ``None`` where both orders are in use.
-        is_spaced: words are kept apart by spaces.
-        rewrites: spellings of an interval that have to be turned into its plain form first.
+        halves: spellings of each part of the day, next to an hour or a day.
+        sayings: patterns with their parts.
+        dues: words before a deadline ("by|before"), which is never far in the past.
+        fillers: words around a date without a meaning of their own ("by|on|the").
+        day_comes_first: order of dates in figures; ``None`` if both orders are in use.
+        is_spaced: words are separated by spaces.
+        rewrites: spellings of an interval to be replaced by its plain form first.
     """
 
     months: Sequence[str]
@@ -74,7 +74,7 @@ class Tongue:
     rewrites: Sequence[tuple[str, str]] = ()
 
     def parts(self, text: str) -> list[Said] | None:
-        """What *text*, folded, says; ``None`` when a word of it is not known."""
+        """Parse folded *text* into its parts; ``None`` if it has an unknown word."""
         for pattern, plain in self.rewrites:
             text = re.sub(pattern, plain, text)
         found: list[Said] = []
@@ -91,7 +91,7 @@ class Tongue:
         return found
 
     def runs(self, text: str) -> Iterator[str]:
-        """The longest parts of *text*, folded, in which every word is one of a saying."""
+        """Yield the longest parts of folded *text* that consist only of words in sayings."""
         at, end, start = 0, 0, None
         while at < len(text):
             match, _ = self._longest(text, at)
@@ -185,12 +185,12 @@ class Tongue:
 
 
 def _by_spelling(spellings: Mapping[Any, str]) -> dict[str, Any]:
-    """Each spelling to what it spells."""
+    """Return the value of each spelling."""
     return {fold(word): name for name, words in spellings.items() for word in words.split()}
 
 
 def _either(words: Iterable[str]) -> str:
-    """A pattern for any of *words*, the longest first."""
+    """Return a pattern for any of *words*, the longest first."""
     return "|".join(sorted(map(re.escape, words), key=len, reverse=True)) or "(?!)"
 
 
