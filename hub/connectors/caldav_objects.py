@@ -50,7 +50,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 def look(text: str) -> Known:
     """Extract the metadata of the first to-do or event in *text* (iCalendar). Never raises."""
-    import icalendar  # takes 100 ms to import: only who reads calendars pays
+    import icalendar  # imported here: takes 100 ms, and only calendars need it
 
     try:
         calendar = icalendar.Calendar.from_ical(text)

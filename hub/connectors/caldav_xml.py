@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 from urllib.parse import urljoin
-from xml.etree.ElementTree import Element, TreeBuilder  # it builds; what reads is below
-from xml.parsers import expat  # with document types refused, and so all entities
+from xml.etree.ElementTree import Element, TreeBuilder  # used to build elements; the parser is below
+from xml.parsers import expat  # document types are refused, and thus all entities
 
 import msgspec
 

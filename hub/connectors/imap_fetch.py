@@ -39,9 +39,7 @@ def fetch_all(wire: Wire, uids: Sequence[int], asked: bytes) -> dict[int, Fetche
 
 
 def fetch_bodies(wire: Wire, orders: Sequence[Order]) -> dict[int, Fetched | str]:
-    """Fetch bodies by UID; a string is the reason of a failure. All commands are sent before the first
-    answer.
-    """
+    """Fetch bodies by UID; a string is a failure's reason. All commands are sent before the first answer."""
     found: dict[int, Fetched] = {}
     tags = [wire.send(b"UID", b"FETCH", *order.words()) for order in orders]
     answers = [wire.finish(tag, may_refuse=True) for tag in tags]

@@ -50,8 +50,9 @@ class Editor:
         return values, told
 
     def _row(self, table: DeviceTable, text: str) -> tuple[str, str]:
-        """Return the id of the row of *table* that *text* names, and a report of a created or approved
-        project.
+        """Return the id of the row of *table* that *text* names, and a report of a created project.
+
+        The report may also be about a project that was approved; it is empty otherwise.
         """
         title = quoted(table.title)
         there = self._db.execute(f"SELECT id, {title}, isApproved FROM {quoted(table.name)}").fetchall()

@@ -382,9 +382,7 @@ class SharedFolders:
     def _judge(
         self, root: Root, parts: tuple[str, ...], info: os.stat_result, endings: tuple[str, ...]
     ) -> Iterator[SharedFile | SkippedFile]:
-        """Yield the file of a directory entry, or why it is skipped. Files with another extension are
-        ignored.
-        """
+        """Yield the file of an entry, or why it is skipped. Files with another extension are ignored."""
         name = parts[-1]
         if stat.S_ISLNK(info.st_mode):
             yield _skip(root, parts, SkipReason.SYMLINK)

@@ -95,7 +95,7 @@ def _blocks(text: str, kinds: frozenset[str]) -> Iterator[tuple[str, int, int]]:
 
 def _component(source: str, zones: str) -> "Component":
     """Parse one component with the time zones of its calendar; raises one of ``_BROKEN``."""
-    import icalendar  # takes 100 ms to import: only who reads calendars pays
+    import icalendar  # imported here: takes 100 ms, and only calendars need it
 
     calendar = icalendar.Calendar.from_ical(f"BEGIN:VCALENDAR\r\n{zones}\r\n{source}\r\nEND:VCALENDAR\r\n")
     return calendar.subcomponents[-1]

@@ -45,8 +45,6 @@ class Question:
 
     @property
     def key(self) -> str:
-        """Idempotency key: equal for equal requests, but new after an unusable answer, to avoid its
-        repetition.
-        """
+        """Idempotency key: equal for equal requests, but new after an unusable answer."""
         asked = (self.request.digest, str(self.dialect), self.unusable)
         return hashlib.sha256(msgspec.json.encode(asked)).hexdigest()

@@ -219,8 +219,7 @@ class Reading:
     async def _read_again(
         self, prompt: Prompt, piece: Chunk, asked: list[FailedRecord], request: ModelRequest
     ) -> list[object]:
-        """Return the records in the answer to *request*; count those of *asked* without a readable answer as
-        lost.
+        """Return the records in the answer to *request*; count *asked* records without an answer as lost.
 
         The rules of a first answer apply: an unreadable one is requested once more, and an incomplete one in
         halves. A complete answer without a record withdraws that record, which is no loss.

@@ -42,9 +42,7 @@ class Trouble(Exception):
 
 
 class RateLimited(Exception):
-    """Refusal by a rate limit, which requires a wait: *after_s*, if requested. It does not count as a
-    failure.
-    """
+    """Refusal by a rate limit: a wait (*after_s*, if requested) that does not count as a failure."""
 
     def __init__(self, why: str, after_s: float | None, headers: Mapping[str, str]) -> None:
         super().__init__(why)

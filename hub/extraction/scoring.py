@@ -13,9 +13,9 @@ Each label and each item is used once, and the most similar pairs are matched fi
 sentence, each gets its own. Precision is the share of right items among all items, recall the share of labels
 that were matched, F1 their harmonic mean.
 
-The other fields of a right item (who, when) are counted separately. A list of names must have the same names. A
-date must have the same local day, or the same minute if the label has a time. Any other field must have the same
-words. Fields missing in the label are not compared.
+The other fields of a right item (who, when) are counted separately. A list of names must have the same names.
+A date must have the same local day, or the same minute if the label has a time. Any other field must have the
+same words. Fields missing in the label are not compared.
 """
 
 from collections import Counter

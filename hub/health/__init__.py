@@ -1,1 +1,1 @@
-"""The checks behind ``hub doctor``: each looks at facts that are handed to it, and returns what it found."""
+"""Checks behind ``hub doctor``: each examines the facts that it gets, and returns its findings."""

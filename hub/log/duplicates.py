@@ -40,8 +40,9 @@ _Key = tuple[str, str, str]
 
 
 class Duplicates:
-    """Counters that decide whether a record is logged. Times are the records' (epoch seconds). Not
-    thread-safe.
+    """Counters that decide whether a record is logged; not thread-safe.
+
+    Times are those of the records, in epoch seconds.
     """
 
     def __init__(self, most: int = A_MINUTE) -> None:

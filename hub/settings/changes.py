@@ -25,9 +25,7 @@ class Changes(NamedTuple):
     archived: tuple[str, ...] = ()
 
     def with_renewed(self, keys: Iterable[str]) -> "Changes":
-        """Return the changes plus *keys* with an unchanged value but a changed file behind it, effective at
-        once.
-        """
+        """Return the changes plus *keys* with an unchanged value whose files changed, effective at once."""
         more = [key for key in keys if not any(told.startswith(key) for told in (*self.live, *self.restart))]
         return self._replace(live=(*self.live, *more))
 

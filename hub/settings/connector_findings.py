@@ -16,7 +16,8 @@ def found_in_connectors(settings: Settings, tell: Telling) -> Iterator[Problem]:
     """Yield problems of unknown providers, refused settings or filters, and missing connectors."""
     if not settings.connectors and not any(agent.connector for agent in settings.agents):
         return
-    from hub.connectors.catalog import UnknownProvider, find  # only here: most settings have none
+    # Imported here: most settings have no connectors.
+    from hub.connectors.catalog import UnknownProvider, find
     from hub.connectors.connector import Auth, ConnectorClass
 
     kinds: dict[str, ConnectorClass] = {}

@@ -46,7 +46,8 @@ def declared_connectors(settings: Settings) -> list[DeclaredConnector]:
 
 
 def _declared_connector(one: ConnectorSettings, plugins: Collection[str]) -> DeclaredConnector:
-    from hub.connectors.catalog import UnknownProvider, find  # only here: most settings have none
+    # Imported here: most settings have no connectors.
+    from hub.connectors.catalog import UnknownProvider, find
 
     said = one.model_dump_json(exclude={"name", "user"}).encode()
     declared = DeclaredConnector(name=one.name, user_name=one.user, provider=one.provider)

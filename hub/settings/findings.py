@@ -136,7 +136,7 @@ def _found_in_model(settings: Settings, tell: Telling) -> Iterator[Problem]:
 
 def _found_in_redaction(settings: Settings, tell: Telling) -> Iterator[Problem]:
     """Yield invalid patterns, and names that match no pattern."""
-    from hub.extraction.items import RedactionRule  # only here: the CLI reads settings without it
+    from hub.extraction.items import RedactionRule  # imported here: the CLI reads settings without it
     from hub.extraction.redaction import BUILT_IN, problem_of
 
     patterns = settings.redaction.patterns

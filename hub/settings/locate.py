@@ -56,9 +56,7 @@ class Located:
         return self.value(path) if span is None else self._position(span.start)
 
     def value(self, path: KeyPath) -> Position:
-        """Return the position of the value at *path*, else of its nearest table. A table starts at its
-        header.
-        """
+        """Return the position of the value at *path*, else of its nearest table, that is, its header."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.values:
                 return self._position(self.values[path[:length]].start)

@@ -62,7 +62,7 @@ def found_in_references(doc: Mapping[str, Any], places: Places, around: Around) 
 def _found_in_certificate(
     path: KeyPath, tls: TlsSettings, tell: Telling, missing: Callable[[KeyPath, str], Problem], now: datetime
 ) -> Iterator[Problem]:
-    from hub.api.door.certificates import (  # only here: it brings a library
+    from hub.api.door.certificates import (  # imported here: it needs a library
         CertificateUnread,
         CertificateUnusable,
         ending,
