@@ -71,7 +71,11 @@ def operator_hosts(listen: Listener) -> Hosts:
 
 
 def upgrade_rules(listen: DeviceListener, *, opened: DeviceListener) -> UpgradeRules:
-    """Return the host names, web origins and proxies accepted from devices; *opened* as above."""
+    """Return the host names, web origins and proxies accepted from devices.
+
+    Args:
+        opened: settings at the listener's start, as for ``trusted_proxies``.
+    """
     return UpgradeRules(
         hosts=(*listen.hosts, *_names(listen.address.host)),
         origins=listen.origins,

@@ -252,7 +252,7 @@ _WEAK: Final[tuple[str, ...]] = (
     r"(?:your operator|dein betreiber|ton opérateur|tu operador|твой оператор|你的[运運][营營]者)",
     r"(?:title|quote|status|assignee) field|(?:field|feld|champ|campo|поле) (?:title|quote|status|assignee)",
     r"(?:skip|bypass|ignore|disable) your (?:\w+ )?(?:checks?|filters?|safeguards?|rules|safety)",
-    # Names of tools, and data to exfiltrate.
+    # Descriptions of tools that process the text, and of the records that they should output.
     r"(?:programs?|tools?|parsers?|software|bots?|scripts?|services?|systems?)(?: that| which)?(?: is| are)?"
     r" (?:turn|mak|draw|pars|process|analy[sz]|extract|pull|collect)\w*~ (?:this|these|my)"
     r" (?:text|e?mail|document|note|message|page|file)s?",
