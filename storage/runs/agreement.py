@@ -417,7 +417,7 @@ def _take(c: sa.Connection, row: ToldRow, ledger: _Ledger, lost: set[str], at: i
 
 
 def _detach(c: sa.Connection, known: ItemRow | None, one: ItemRow) -> None:
-    """Let the row of *one* be no longer that of the item *known*."""
+    """Clear the row of the item *known*, if it is the row of *one*."""
     if known is not None and known.row_id == one.row_id and one.verdict != "rejected":
         c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(known, row_id=None)))
 
