@@ -30,7 +30,6 @@ from hub.api.nouns import (
     events,
     gateways,
     issues,
-    items,
     keys,
     leads,
     logs,
@@ -49,6 +48,7 @@ from hub.api.nouns import (
     tokens,
     upkeep,
 )
+from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
@@ -70,7 +70,6 @@ NOUNS: Final = (
     schedules,
     slots,
     runs,
-    items,
     gateways,
     boards,
     keys,
@@ -92,7 +91,9 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Locks, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (Items, Locks, Users)
+# Built at import, so that the table of routes is whole for all who import this module.
+_ROUTERS: Final = tuple(map(router_of, DECLARED))
 
 
 @cache
@@ -117,8 +118,8 @@ def make_application() -> FastAPI:
     answer_errors(app)
     for noun in NOUNS:
         app.router.routes += noun.router.routes
-    for declared in DECLARED:
-        app.router.routes += router_of(declared).routes
+    for router in _ROUTERS:
+        app.router.routes += router.routes
 
     @app.get("/metrics", tags=["system"], response_class=Exposition)
     async def exposition(metrics: Metrics) -> Response:

@@ -24,7 +24,6 @@ from hub.api.facades.devices import DeviceFacade
 from hub.api.facades.events import EventFacade
 from hub.api.facades.gateways import GatewayFacade
 from hub.api.facades.issues import IssueFacade
-from hub.api.facades.items import ItemFacade
 from hub.api.facades.keys import KeyFacade
 from hub.api.facades.leads import LeadFacade
 from hub.api.facades.measurements import MeasurementFacade
@@ -220,9 +219,6 @@ class HubFacade(Protocol):
 
     @property
     def runs(self) -> RunFacade: ...
-
-    @property
-    def items(self) -> ItemFacade: ...
 
     @property
     def gateways(self) -> GatewayFacade: ...

@@ -16,6 +16,7 @@ from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
 from hub.api.views.view import Check, Health, Readiness, StatusView
 from hub.backups import Backups
@@ -42,7 +43,6 @@ from hub.operations.events import EventOperations
 from hub.operations.gateways import GatewayOperations
 from hub.operations.identity import Identity
 from hub.operations.issues import IssueOperations
-from hub.operations.items import ItemOperations
 from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
 from hub.operations.logs import LogOperations
@@ -211,8 +211,11 @@ class Operations(Seen):
         self.measurements = MeasurementOperations(
             store, measurements or Measurements(store, clock=clock, metrics=Metrics())
         )
-        self.items = ItemOperations(store)
-        nouns: tuple[Noun, ...] = (identity.users, Locks(store, locks, clock=clock))
+        nouns: tuple[Noun, ...] = (
+            identity.users,
+            Items(store),
+            Locks(store, locks, clock=clock),
+        )
         self._nouns = {type(noun): noun for noun in nouns}
         self.audit = AuditOperations(store, clock)
         self.issues = IssueOperations(issues or Issues(clock=clock, metrics=Metrics()))

@@ -30,6 +30,7 @@ from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.users import Users
 from hub.api.views.view import (
@@ -92,7 +93,6 @@ from hub.operations.events import EventOperations
 from hub.operations.gateways import GatewayOperations
 from hub.operations.invitations import InvitationOperations
 from hub.operations.issues import IssueOperations
-from hub.operations.items import ItemOperations
 from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
 from hub.operations.logs import LogOperations
@@ -252,15 +252,12 @@ class FakeHub:
     def noun(self, kind: type[AnyNoun]) -> AnyNoun:
         makers: dict[type[Noun], Callable[[], Noun]] = {
             Users: lambda: self.bench.identity.users,
+            Items: lambda: Items(self.bench.store),
             Locks: self._locks,
         }
         noun = makers[kind]()
         assert isinstance(noun, kind)
         return noun.seen_by(self.user_id)
-
-    @property
-    def items(self) -> ItemOperations:
-        return ItemOperations(self.bench.store).seen_by(self.user_id)
 
     @property
     def devices(self) -> DeviceOperations:

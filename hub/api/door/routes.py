@@ -175,8 +175,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("POST", "/v1/agent/boards/{board}/ask-user"): AGENT,
     Asked("GET", "/v1/agent/questions/{question_id}"): AGENT,
     Asked("POST", "/v1/agent/questions/{question_id}/answer"): AGENT,
-    # items, and what their owners said
-    Asked("GET", "/v1/items"): _S.READ,
     # devices, and how they come in
     Asked("GET", "/v1/devices"): _S.READ,
     Asked("GET", "/v1/devices/{device_id}"): _S.READ,
