@@ -40,7 +40,6 @@ from hub.api.nouns import (
     questions,
     runs,
     schedules,
-    slots,
     souls,
     standings,
     system,
@@ -50,6 +49,7 @@ from hub.api.nouns import (
 )
 from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.slots import Slots
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
 from hub.version import VERSION
@@ -68,7 +68,6 @@ NOUNS: Final = (
     capabilities,
     checkpoints,
     schedules,
-    slots,
     runs,
     gateways,
     boards,
@@ -91,7 +90,7 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Items, Locks, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (Items, Locks, Slots, Users)
 # Built at import, so that the table of routes is whole for all who import this module.
 _ROUTERS: Final = tuple(map(router_of, DECLARED))
 

@@ -31,7 +31,6 @@ from hub.api.facades.messages import MessageFacade
 from hub.api.facades.observe import DebugFacade, LogFacade
 from hub.api.facades.pairings import InvitationFacade, PairingFacade
 from hub.api.facades.questions import QuestionFacade
-from hub.api.facades.slots import SlotFacade
 from hub.api.facades.souls import SoulFacade
 from hub.api.facades.standings import StandingFacade
 from hub.api.facades.tokens import OperatorTokenFacade, TokenFacade
@@ -213,9 +212,6 @@ class HubFacade(Protocol):
 
     @property
     def schedules(self) -> ScheduleFacade: ...
-
-    @property
-    def slots(self) -> SlotFacade: ...
 
     @property
     def runs(self) -> RunFacade: ...

@@ -18,6 +18,7 @@ from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
 from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.slots import Slots
 from hub.api.views.view import Check, Health, Readiness, StatusView
 from hub.backups import Backups
 from hub.clock import Clock
@@ -53,7 +54,6 @@ from hub.operations.readiness import ReadinessChecks
 from hub.operations.runs import RunOperations
 from hub.operations.schedules import ScheduleOperations
 from hub.operations.seen import Seen
-from hub.operations.slots import SlotOperations
 from hub.operations.souls import SoulOperations
 from hub.operations.standings import StandingOperations
 from hub.operations.upkeep import UpkeepOperations
@@ -191,7 +191,6 @@ class Operations(Seen):
             lines=FileLines(lambda: config.reloader.reading),
             last_heard=last_heard,
         )
-        self.slots = SlotOperations(store=store, scheduler=scheduler)
         self.agents = AgentOperations(
             store=store,
             roster=roster,
@@ -215,6 +214,7 @@ class Operations(Seen):
             identity.users,
             Items(store),
             Locks(store, locks, clock=clock),
+            Slots(store=store, scheduler=scheduler),
         )
         self._nouns = {type(noun): noun for noun in nouns}
         self.audit = AuditOperations(store, clock)

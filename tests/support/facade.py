@@ -32,6 +32,7 @@ from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
 from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.slots import Slots
 from hub.api.nouns.users import Users
 from hub.api.views.view import (
     AgentView,
@@ -101,7 +102,6 @@ from hub.operations.messages import MessageOperations
 from hub.operations.operator_tokens import OperatorTokenOperations
 from hub.operations.pairings import PairingOperations
 from hub.operations.questions import QuestionOperations
-from hub.operations.slots import SlotOperations
 from hub.operations.souls import SoulOperations
 from hub.operations.standings import StandingOperations
 from hub.operations.tokens import TokenOperations
@@ -254,6 +254,7 @@ class FakeHub:
             Users: lambda: self.bench.identity.users,
             Items: lambda: Items(self.bench.store),
             Locks: self._locks,
+            Slots: self._slots,
         }
         noun = makers[kind]()
         assert isinstance(noun, kind)
@@ -477,8 +478,7 @@ class FakeHub:
         held = HeldLocks(bench.store, clock=bench.clock, ids=bench.ids, metrics=Metrics())
         return Locks(bench.store, held, clock=bench.clock)
 
-    @property
-    def slots(self) -> SlotOperations:
+    def _slots(self) -> Slots:
         bench = self.bench
         scheduler = Scheduler(
             store=bench.store,
@@ -490,7 +490,7 @@ class FakeHub:
             on_queued=lambda: None,
             on_cancel=lambda run_id: None,
         )
-        return SlotOperations(store=bench.store, scheduler=scheduler).seen_by(self.user_id)
+        return Slots(store=bench.store, scheduler=scheduler)
 
     @property
     def checkpoints(self) -> CheckpointOperations:

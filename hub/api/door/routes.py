@@ -56,7 +56,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("GET", "/v1/agents/{name}/overview"): _S.READ,
     Asked("GET", "/v1/agents/{name}/next"): _S.READ,
     Asked("GET", "/v1/agents/{name}/fires"): _S.READ,
-    Asked("GET", "/v1/agents/{name}/slots"): _S.READ,
     Asked("GET", "/v1/agents/{name}/status"): _S.READ,
     Asked("PATCH", "/v1/agents/{name}/status"): _S.RUN,
     Asked("GET", "/v1/agents/{name}/history"): _S.READ,

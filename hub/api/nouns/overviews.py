@@ -6,6 +6,7 @@ from hub.api.deps import Hub, NounRouter
 from hub.api.errors import refusals
 from hub.api.facade import HubFacade
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.slots import Slots
 from hub.api.views.overviews import AgentOverview, CheckpointBrief
 from protocol.errors import ErrorCode
 
@@ -29,7 +30,7 @@ async def overview_of(hub: HubFacade, name: str) -> AgentOverview:
     return AgentOverview(
         agent=agent,
         standing=await hub.standings.get(name),
-        slots=tuple(await hub.slots.of_agent(name)),
+        slots=tuple(await hub.noun(Slots).of_agent(name)),
         runs=tuple(await hub.runs.newest(agent=name, limit=RUNS_TOLD)),
         locks=tuple(await hub.noun(Locks).all(agent=name)),
         capabilities=tuple(one for one in await hub.capabilities.of_agent(name) if one.enabled),
