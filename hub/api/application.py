@@ -39,7 +39,6 @@ from hub.api.nouns import (
     pairings,
     questions,
     runs,
-    schedules,
     souls,
     standings,
     system,
@@ -49,6 +48,7 @@ from hub.api.nouns import (
 )
 from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.schedules import Schedules
 from hub.api.nouns.slots import Slots
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
@@ -67,7 +67,6 @@ NOUNS: Final = (
     standings,
     capabilities,
     checkpoints,
-    schedules,
     runs,
     gateways,
     boards,
@@ -90,7 +89,7 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Items, Locks, Slots, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (Items, Locks, Schedules, Slots, Users)
 # Built at import, so that the table of routes is whole for all who import this module.
 _ROUTERS: Final = tuple(map(router_of, DECLARED))
 

@@ -7,7 +7,6 @@ asked for, it is who wants the change, as history and activities will tell it.
 """
 
 from collections.abc import AsyncGenerator
-from datetime import datetime
 from typing import Protocol, TypeVar
 
 from hub.api.facades.agent_configs import AgentConfigFacade
@@ -38,14 +37,11 @@ from hub.api.facades.upkeep import UpkeepFacade
 from hub.api.noun import Noun
 from hub.api.views.view import (
     AgentView,
-    BackfillView,
-    DecisionView,
     Health,
     Readiness,
     RunDetail,
     RunProgress,
     RunView,
-    ScheduleView,
     StatusView,
 )
 from hub.runs.wishes import NOTHING_MORE, RunWish
@@ -63,12 +59,6 @@ class AmbiguousRun(HubError):
 
 class AmbiguousAgent(HubError):
     """Several users have an agent of this name."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
-class NoSchedule(HubError):
-    """The agent has no schedule, so there is nothing to ask about it."""
 
     code = ErrorCode.BAD_PARAMS
 
@@ -103,37 +93,6 @@ class AgentFacade(Protocol):
 
         Args:
             catch_up: what a paused schedule passed over is caught up, as its policy says.
-        """
-        ...
-
-
-class ScheduleFacade(Protocol):
-    """Schedules of an agent. Each method raises UnknownAgent."""
-
-    async def of_agent(self, name: str) -> list[ScheduleView]:
-        """The agent's schedules, with the next five fires of each."""
-        ...
-
-    async def decisions(
-        self, name: str, *, limit: int, after: tuple[int, str] | None = None
-    ) -> list[DecisionView]:
-        """What became of the agent's last fires, the newest first.
-
-        Args:
-            after: the time of a fire (epoch ms) and its schedule's id; those that follow it.
-        """
-        ...
-
-    async def backfill(
-        self, name: str, *, first: datetime, last: datetime, dry_run: bool, actor: str
-    ) -> BackfillView:
-        """A run for each fire from *first* to *last* that had none.
-
-        Args:
-            dry_run: only say what it would be.
-
-        Raises:
-            NoSchedule: nothing was queued.
         """
         ...
 
@@ -209,9 +168,6 @@ class HubFacade(Protocol):
 
     @property
     def templates(self) -> TemplateFacade: ...
-
-    @property
-    def schedules(self) -> ScheduleFacade: ...
 
     @property
     def runs(self) -> RunFacade: ...

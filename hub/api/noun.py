@@ -26,6 +26,8 @@ class Route(NamedTuple):
         path: below the path of the noun.
         errors: codes that it may answer, in addition to those of the noun.
         key: the sort key of a listed item; ``None``: the method returns the whole response.
+        is_tagged: whether ``ETag`` is sent, and ``If-Match`` checked before a change.
+        location: the header of that name, formatted with the response: ``/v1/runs/{0.id}``.
     """
 
     verb: str
@@ -34,13 +36,27 @@ class Route(NamedTuple):
     errors: tuple[ErrorCode, ...]
     status: int
     key: Callable[[Any], Key] | None = None
+    is_tagged: bool = False
+    location: str | None = None
 
 
 def route(
-    verb: str, path: str, need: Need, *, errors: Iterable[ErrorCode] = (), status: int = 200
+    verb: str,
+    path: str,
+    need: Need,
+    *,
+    errors: Iterable[ErrorCode] = (),
+    status: int = 200,
+    is_tagged: bool = False,
+    location: str | None = None,
 ) -> Callable[[Method], Method]:
-    """Declare a method as the route *verb* *path*. Its return annotation is the response model."""
-    return _marked(Route(verb, path, need, tuple(errors), status))
+    """Declare a method as the route *verb* *path*.
+
+    Its return annotation is the response model, or a class of responses. Of a noun with routes that
+    are tagged, ``get`` reads the item that a path names first, and ``tag_of`` makes its tag.
+    """
+    declared = Route(verb, path, need, tuple(errors), status, is_tagged=is_tagged, location=location)
+    return _marked(declared)
 
 
 def listed(
@@ -80,6 +96,11 @@ class Noun:
         scoped = copy(self)
         scoped.user_id = user_id
         return scoped
+
+    @staticmethod
+    def tag_of(item: Any) -> str:
+        """Return the ``ETag`` of an item, as ``etags.tag_of`` makes it."""
+        raise NotImplementedError
 
     @classmethod
     def routes(cls) -> Iterator[tuple[Route, Endpoint]]:

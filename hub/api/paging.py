@@ -43,14 +43,24 @@ class Page(NamedTuple, Generic[T]):
 
 
 class PageOf:
-    """What part of a list is wanted.
+    """The requested part of a list.
+
+    Args:
+        request: whose URL, with another cursor, the *response* links to; without them there is no link.
 
     Attributes:
-        limit: how many items at most.
+        limit: number of items at most.
         after: the sort key of the last item of the page before; None: from the start.
     """
 
-    def __init__(self, request: Request, response: Response, *, limit: int, cursor: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        request: Request | None = None,
+        response: Response | None = None,
+    ) -> None:
         self._request = request
         self._response = response
         self.limit = limit
@@ -76,8 +86,9 @@ class PageOf:
         if len(items) <= self.limit:
             return Page(told, None)
         cursor = cursor_of(key(told[-1]))
-        following = self._request.url.include_query_params(cursor=cursor, limit=self.limit)
-        self._response.headers["link"] = f'<{following.path}?{following.query}>; rel="next"'
+        if self._request is not None and self._response is not None:
+            following = self._request.url.include_query_params(cursor=cursor, limit=self.limit)
+            self._response.headers["link"] = f'<{following.path}?{following.query}>; rel="next"'
         return Page(told, cursor)
 
     def after_text(self) -> str | None:
@@ -120,7 +131,7 @@ def _page(
         str | None, Query(max_length=1_000, description="``next_cursor`` of the page before.")
     ] = None,
 ) -> PageOf:
-    return PageOf(request, response, limit=limit, cursor=cursor)
+    return PageOf(limit=limit, cursor=cursor, request=request, response=response)
 
 
 Paging = Annotated[PageOf, Depends(_page)]

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
+from hub.api.nouns.schedules import NEXT_FIRES, Schedules
 from hub.api.views.view import AgentView, FireView, RunView, ScheduleView
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.operations.moments import moment
 from hub.operations.names import agent_named, user_names
 from hub.operations.runs import RunOperations
-from hub.operations.schedules import FIRES_TOLD, ScheduleOperations
 from hub.operations.seen import Seen
 from hub.runs.control import RunControl
 from hub.runs.wishes import NOTHING_MORE, RunWish
@@ -30,7 +30,7 @@ class AgentOperations(Seen):
         roster: Roster,
         control: RunControl,
         runs: RunOperations,
-        schedules: ScheduleOperations,
+        schedules: Schedules,
     ) -> None:
         self._store = store
         self._roster = roster
@@ -137,4 +137,4 @@ class AgentOperations(Seen):
 def _soonest(schedules: Iterable[ScheduleView]) -> tuple[FireView, ...]:
     """The next fires of all the schedules together."""
     fires = (fire for schedule in schedules for fire in schedule.next_fires)
-    return tuple(sorted(fires, key=lambda fire: fire.at)[:FIRES_TOLD])
+    return tuple(sorted(fires, key=lambda fire: fire.at)[:NEXT_FIRES])

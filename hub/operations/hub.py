@@ -18,6 +18,7 @@ from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
 from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.schedules import Schedules
 from hub.api.nouns.slots import Slots
 from hub.api.views.view import Check, Health, Readiness, StatusView
 from hub.backups import Backups
@@ -52,7 +53,6 @@ from hub.operations.messages import MessageOperations
 from hub.operations.questions import QuestionOperations
 from hub.operations.readiness import ReadinessChecks
 from hub.operations.runs import RunOperations
-from hub.operations.schedules import ScheduleOperations
 from hub.operations.seen import Seen
 from hub.operations.souls import SoulOperations
 from hub.operations.standings import StandingOperations
@@ -175,6 +175,7 @@ class Operations(Seen):
         self.questions = questions
         self.souls = souls
         self.keys = keys
+        schedules = Schedules(store=store, scheduler=scheduler)
         self.runs = RunOperations(
             store=store,
             dispatcher=dispatcher,
@@ -183,7 +184,6 @@ class Operations(Seen):
             watch=watch,
             clock=clock,
         )
-        self.schedules = ScheduleOperations(store=store, scheduler=scheduler)
         self.standings = StandingOperations(
             store=store,
             roster=roster,
@@ -196,7 +196,7 @@ class Operations(Seen):
             roster=roster,
             control=control,
             runs=self.runs,
-            schedules=self.schedules,
+            schedules=schedules,
         )
         gateways.views = self.agents
         gateways.limits = lambda: writer.limits
@@ -214,6 +214,7 @@ class Operations(Seen):
             identity.users,
             Items(store),
             Locks(store, locks, clock=clock),
+            schedules,
             Slots(store=store, scheduler=scheduler),
         )
         self._nouns = {type(noun): noun for noun in nouns}

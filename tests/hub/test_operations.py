@@ -13,7 +13,9 @@ import pytest
 
 from hub.agents.locks import Locks
 from hub.agents.writing import AgentWriter
-from hub.api.facade import AmbiguousRun, NoSchedule
+from hub.api.facade import AmbiguousRun
+from hub.api.nouns.schedules import BackfillRequest, NoSchedule, Schedules
+from hub.api.paging import PageOf
 from hub.backups import Backups
 from hub.clock import epoch_ms
 from hub.drain import Drain
@@ -344,7 +346,7 @@ async def test_an_agent_tells_when_it_runs_next_and_how_the_clocks_change(
     ]
     assert await operations.agents.all() == [told]
     assert told.user == "owner"
-    assert await operations.schedules.of_agent("notes") == [schedule]
+    assert (await operations.noun(Schedules).next_fires("notes")).schedules == (schedule,)
 
 
 async def test_a_schedule_that_failures_paused_says_so_and_goes_on_with_its_agent(
@@ -382,7 +384,7 @@ async def test_a_fire_that_had_no_run_says_why(
     await _declare(bench)
     await _pass_days(bench, scheduler, 3)
 
-    fires = await operations.schedules.decisions("notes", limit=10)
+    fires = (await operations.noun(Schedules).past_fires("notes", PageOf())).fires
     assert [fire.said for fire in fires] == [
         "one run stands for it: device desk was offline",
         "one run stands for it: device desk was offline",
@@ -443,28 +445,30 @@ async def test_a_backfill_is_counted_before_it_is_done(
     await _declare(bench, catchup_window_ms=0)
     bench.clock.advance(3 * DAY.total_seconds())  # while the hub is down
     await _pass_days(bench, scheduler, 0)
-    (missed,) = await operations.schedules.decisions("notes", limit=9)
+    (missed,) = (await operations.noun(Schedules).past_fires("notes", PageOf())).fires
     assert (missed.fires, missed.said) == (3, "not caught up: older than the catch-up window")
-    span = {"first": START, "last": START + 3 * DAY}
+    nouns, span = operations.noun(Schedules), {"from": START, "to": START + 3 * DAY}
+    trial = BackfillRequest.model_validate(span | {"dry_run": True})
 
-    tried = await operations.schedules.backfill("notes", **span, dry_run=True, actor="me")
+    tried = await nouns.backfill("notes", trial, "me")
     assert (tried.fires, tried.wanted, tried.runs) == (3, 3, ())
     assert await operations.runs.newest(agent="notes", limit=9) == []
 
-    done = await operations.schedules.backfill("notes", **span, dry_run=False, actor="me")
+    done = await nouns.backfill("notes", BackfillRequest.model_validate(span), "me")
     assert (done.first_at, done.last_at) == (START.replace(day=6, hour=6), START.replace(day=8, hour=6))
     queued = await operations.runs.newest(agent="notes", limit=9)
     assert {run.id for run in queued} == set(done.runs)
     assert {run.trigger for run in queued} == {"backfill"}
 
-    again = await operations.schedules.backfill("notes", **span, dry_run=True, actor="me")
+    again = await nouns.backfill("notes", trial, "me")
     assert (again.fires, again.wanted) == (3, 0)
 
 
 async def test_an_agent_without_a_schedule_has_nothing_to_make_up_for(operations: Operations) -> None:
     assert (await operations.agents.get("notes")).next_fires == ()
+    wanted = BackfillRequest.model_validate({"from": START, "to": START})
     with pytest.raises(NoSchedule, match="'notes' has no schedule"):
-        await operations.schedules.backfill("notes", first=START, last=START, dry_run=True, actor="me")
+        await operations.noun(Schedules).backfill("notes", wanted, "me")
 
 
 async def test_what_is_not_there_is_refused_by_name(operations: Operations) -> None:

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from copy import copy
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
@@ -32,8 +32,10 @@ from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
 from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.schedules import AgentSchedules, BackfillRequest, FirePage, Schedules
 from hub.api.nouns.slots import Slots
 from hub.api.nouns.users import Users
+from hub.api.paging import Paging
 from hub.api.views.view import (
     AgentView,
     BackfillView,
@@ -254,6 +256,7 @@ class FakeHub:
             Users: lambda: self.bench.identity.users,
             Items: lambda: Items(self.bench.store),
             Locks: self._locks,
+            Schedules: lambda: self.schedules,
             Slots: self._slots,
         }
         noun = makers[kind]()
@@ -617,24 +620,23 @@ class _Agents:
         return await self.get(name)
 
 
-class _Schedules:
+class _Schedules(Schedules):
     def __init__(self, hub: FakeHub) -> None:
         self._hub = hub
 
-    async def of_agent(self, name: str) -> list[ScheduleView]:
-        return list((await self._hub.agents.get(name)).schedules)
+    async def next_fires(self, name: str) -> AgentSchedules:
+        return AgentSchedules(schedules=(await self._hub.agents.get(name)).schedules)
 
-    async def decisions(
-        self, name: str, *, limit: int, after: tuple[int, str] | None = None
-    ) -> list[DecisionView]:
+    async def past_fires(self, name: str, paging: Paging) -> FirePage:
+        after = paging.after_number_and_text()
         await self._hub.agents.get(name)
         beyond = [one for one in self._hub.decided if after is None or epoch_ms(one.fire_at) < after[0]]
-        return beyond[:limit]
+        page = paging.fetched(beyond, key=lambda fire: (epoch_ms(fire.fire_at), fire.schedule))
+        return FirePage(fires=page.items, next_cursor=page.next_cursor)
 
-    async def backfill(
-        self, name: str, *, first: datetime, last: datetime, dry_run: bool, actor: str
-    ) -> BackfillView:
-        """A fire on each day, of which one had a run."""
+    async def backfill(self, name: str, wanted: BackfillRequest, actor: str) -> BackfillView:
+        """Answer as if there was a fire on each day, of which one had a run."""
+        first, last, dry_run = wanted.first, wanted.last, wanted.dry_run
         days = (last - first).days + (last > first)
         self._hub.done.append(("backfill", name, first.isoformat(), last.isoformat(), str(dry_run), actor))
         return BackfillView(
