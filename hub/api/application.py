@@ -38,7 +38,6 @@ from hub.api.nouns import (
     overviews,
     pairings,
     questions,
-    runs,
     souls,
     standings,
     system,
@@ -48,6 +47,7 @@ from hub.api.nouns import (
 )
 from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules
 from hub.api.nouns.slots import Slots
 from hub.api.nouns.users import Users
@@ -67,7 +67,6 @@ NOUNS: Final = (
     standings,
     capabilities,
     checkpoints,
-    runs,
     gateways,
     boards,
     keys,
@@ -89,7 +88,7 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Items, Locks, Schedules, Slots, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (Items, Locks, Runs, Schedules, Slots, Users)
 # Built at import, so that the table of routes is whole for all who import this module.
 _ROUTERS: Final = tuple(map(router_of, DECLARED))
 

@@ -6,7 +6,6 @@ may raise any ``HubError``; its code becomes the HTTP status. Where an *actor* i
 asked for, it is who wants the change, as history and activities will tell it.
 """
 
-from collections.abc import AsyncGenerator
 from typing import Protocol, TypeVar
 
 from hub.api.facades.agent_configs import AgentConfigFacade
@@ -39,8 +38,6 @@ from hub.api.views.view import (
     AgentView,
     Health,
     Readiness,
-    RunDetail,
-    RunProgress,
     RunView,
     StatusView,
 )
@@ -49,12 +46,6 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 
 AnyNoun = TypeVar("AnyNoun", bound=Noun)
-
-
-class AmbiguousRun(HubError):
-    """Several runs' ids end so."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class AmbiguousAgent(HubError):
@@ -97,47 +88,6 @@ class AgentFacade(Protocol):
         ...
 
 
-class RunFacade(Protocol):
-    """Runs. A run is named by its id, or by the last six or more characters of it.
-
-    Each method that names one raises UnknownRun, or AmbiguousRun; then nothing happened.
-    """
-
-    async def newest(self, *, agent: str | None, limit: int, before: str | None = None) -> list[RunView]:
-        """The newest runs first, at most *limit*, of those that are older than the run *before*.
-
-        Raises:
-            UnknownAgent: *agent* was given and there is none of that name.
-        """
-        ...
-
-    async def get(self, name: str) -> RunDetail: ...
-
-    def follow(self, name: str) -> AsyncGenerator[RunProgress]:
-        """The run now, then after each change, until its state is final.
-
-        A reader that is slower than the run misses steps, never the last one. Raises
-        UnknownRun at the first step. Whoever reads it closes it (``contextlib.aclosing``).
-        """
-        ...
-
-    async def cancel(self, name: str, *, reason: str, actor: str) -> RunView:
-        """End it: at once where it waits, as soon as its device let go where it executes."""
-        ...
-
-    async def pause(self, name: str, *, actor: str) -> RunView:
-        """It waits until it is resumed. Raises IllegalTransition for a run that has ended."""
-        ...
-
-    async def resume(self, name: str, *, actor: str) -> RunView:
-        """Queue it again. Raises IllegalTransition unless a person had paused it."""
-        ...
-
-    async def rerun(self, name: str, *, actor: str) -> RunView:
-        """A new run of the same agent, with its settings as they are now. Raises TooManyWaiting."""
-        ...
-
-
 class HubFacade(Protocol):
     """What an operator can ask of a running hub.
 
@@ -168,9 +118,6 @@ class HubFacade(Protocol):
 
     @property
     def templates(self) -> TemplateFacade: ...
-
-    @property
-    def runs(self) -> RunFacade: ...
 
     @property
     def gateways(self) -> GatewayFacade: ...

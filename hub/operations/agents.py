@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
+from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import NEXT_FIRES, Schedules
 from hub.api.views.view import AgentView, FireView, RunView, ScheduleView
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.operations.moments import moment
 from hub.operations.names import agent_named, user_names
-from hub.operations.runs import RunOperations
 from hub.operations.seen import Seen
 from hub.runs.control import RunControl
 from hub.runs.wishes import NOTHING_MORE, RunWish
@@ -29,7 +29,7 @@ class AgentOperations(Seen):
         store: Store,
         roster: Roster,
         control: RunControl,
-        runs: RunOperations,
+        runs: Runs,
         schedules: Schedules,
     ) -> None:
         self._store = store

@@ -18,6 +18,7 @@ from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
 from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules
 from hub.api.nouns.slots import Slots
 from hub.api.views.view import Check, Health, Readiness, StatusView
@@ -52,7 +53,6 @@ from hub.operations.measurements import MeasurementOperations
 from hub.operations.messages import MessageOperations
 from hub.operations.questions import QuestionOperations
 from hub.operations.readiness import ReadinessChecks
-from hub.operations.runs import RunOperations
 from hub.operations.seen import Seen
 from hub.operations.souls import SoulOperations
 from hub.operations.standings import StandingOperations
@@ -176,7 +176,7 @@ class Operations(Seen):
         self.souls = souls
         self.keys = keys
         schedules = Schedules(store=store, scheduler=scheduler)
-        self.runs = RunOperations(
+        run_noun = Runs(
             store=store,
             dispatcher=dispatcher,
             control=control,
@@ -195,7 +195,7 @@ class Operations(Seen):
             store=store,
             roster=roster,
             control=control,
-            runs=self.runs,
+            runs=run_noun,
             schedules=schedules,
         )
         gateways.views = self.agents
@@ -214,6 +214,7 @@ class Operations(Seen):
             identity.users,
             Items(store),
             Locks(store, locks, clock=clock),
+            run_noun,
             schedules,
             Slots(store=store, scheduler=scheduler),
         )

@@ -13,7 +13,7 @@ import pytest
 
 from hub.agents.locks import Locks
 from hub.agents.writing import AgentWriter
-from hub.api.facade import AmbiguousRun
+from hub.api.nouns.runs import AmbiguousRun, Cancellation, Runs
 from hub.api.nouns.schedules import BackfillRequest, NoSchedule, Schedules
 from hub.api.paging import PageOf
 from hub.backups import Backups
@@ -165,31 +165,31 @@ async def test_a_run_tells_its_counts_its_files_its_errors_and_its_moves(
     bench.connect(runs=folder(a="- [ ] one\n- [ ] two", b="nothing"))
     done = await bench.run()
 
-    told = await operations.runs.get(done.id)
+    told = await operations.noun(Runs).get(done.id)
 
     assert (told.agent, told.device, told.state, told.items_created) == ("notes", "desk", "COMPLETED", 2)
     assert told.model_requests == bench.model.asked == 1
     assert [(unit.path, unit.items) for unit in told.units] == [("a.md", 2), ("b.md", 0)]
     assert all(unit.read_at and unit.planned_at and unit.settled_at for unit in told.units)
     assert [move.after for move in told.history] == ["QUEUED", "PREPARING", "RUNNING", "COMPLETED"]
-    assert (await operations.runs.newest(agent="notes", limit=5))[0].id == done.id
+    assert (await operations.noun(Runs).newest(PageOf(), agent="notes")).runs[0].id == done.id
     assert (await operations.agents.get("notes")).last_run is not None
 
 
 async def test_a_run_is_found_by_the_end_of_its_id(bench: Bench, operations: Operations) -> None:
     first = await operations.agents.start_run("notes", None, actor="me")
-    assert (await operations.runs.get(first.id[-6:])).id == first.id
+    assert (await operations.noun(Runs).get(first.id[-6:])).id == first.id
     for name in ("", "nothing", first.id[-5:], "%" + first.id[-6:], first.id[:8]):
         with pytest.raises(UnknownRun):
-            await operations.runs.get(name)
+            await operations.noun(Runs).get(name)
 
     twin = RunId("f" + first.id[1:])
     await bench.store.write(
         runs.create_run, id=twin, agent=bench.agent, fire_key="m:twin", at=1, config_fingerprint="c"
     )
     with pytest.raises(AmbiguousRun, match="give more of the id"):
-        await operations.runs.get(first.id[-8:])
-    assert (await operations.runs.get(twin)).id == twin
+        await operations.noun(Runs).get(first.id[-8:])
+    assert (await operations.noun(Runs).get(twin)).id == twin
 
 
 async def test_a_waiting_run_says_what_it_waits_for(bench: Bench, operations: Operations) -> None:
@@ -197,16 +197,16 @@ async def test_a_waiting_run_says_what_it_waits_for(bench: Bench, operations: Op
     assert run.waiting_for == "device desk has not connected yet"
 
     await operations.agents.pause("notes", actor="me")
-    assert (await operations.runs.get(run.id)).waiting_for == "agent is paused"
+    assert (await operations.noun(Runs).get(run.id)).waiting_for == "agent is paused"
 
     await operations.agents.resume("notes", catch_up=False, actor="me")
-    paused = await operations.runs.pause(run.id, actor="me")
+    paused = await operations.noun(Runs).pause(run.id, actor="me")
     assert (paused.state, paused.waiting_for) == (RunState.PAUSED, "paused by hand")
 
-    again = await operations.runs.resume(run.id, actor="me")
+    again = await operations.noun(Runs).resume(run.id, actor="me")
     (desk,) = await bench.store.read(devices.list_devices)
     await bench.store.write(devices.revoke_device, desk.id, at=epoch_ms(bench.clock.now()), actor="me")
-    waiting = (await operations.runs.get(again.id)).waiting_for
+    waiting = (await operations.noun(Runs).get(again.id)).waiting_for
     assert waiting == "device desk was revoked; pair another device of that name"
 
 
@@ -230,7 +230,7 @@ async def test_what_the_dispatcher_keeps_shut_is_told(
     link = bench.connect()
 
     async def waiting_for() -> str | None:
-        (run,) = await operations.runs.newest(agent=None, limit=1)
+        (run,) = (await operations.noun(Runs).newest(PageOf())).runs
         return run.waiting_for and run.waiting_for.split(" at ")[0]
 
     bench.dispatcher.arrivals.look([link])
@@ -253,7 +253,7 @@ async def test_what_a_hub_may_have_died_of_is_held_back(
     at = epoch_ms(bench.clock.now())
     await bench.store.write(devices.open_session, bench.agent.device_id, platform=None, at=at)
 
-    (caught_up,) = await operations.runs.newest(agent=None, limit=1)
+    (caught_up,) = (await operations.noun(Runs).newest(PageOf())).runs
     asked_for = await operations.agents.start_run("notes", None, actor="me")
 
     assert (caught_up.trigger, asked_for.waiting_for) == ("catchup", "next in line")
@@ -270,16 +270,16 @@ async def test_a_run_is_paused_resumed_cancelled_and_run_again_in_somebodys_name
 ) -> None:
     run = await operations.agents.start_run("notes", None, actor="operator:7")
     with pytest.raises(IllegalTransition):
-        await operations.runs.resume(run.id, actor="operator:7")
-    await operations.runs.pause(run.id, actor="operator:7")
-    assert (await operations.runs.resume(run.id, actor="operator:7")).state is RunState.QUEUED
+        await operations.noun(Runs).resume(run.id, actor="operator:7")
+    await operations.noun(Runs).pause(run.id, actor="operator:7")
+    assert (await operations.noun(Runs).resume(run.id, actor="operator:7")).state is RunState.QUEUED
 
-    ended = await operations.runs.cancel(run.id, reason="wrong folder", actor="operator:7")
+    ended = await operations.noun(Runs).cancel(run.id, Cancellation(reason="wrong folder"), "operator:7")
     assert (ended.state, ended.reason, ended.waiting_for) == (RunState.CANCELLED, "wrong folder", None)
-    again = await operations.runs.rerun(run.id, actor="operator:8")
-    assert (await operations.runs.get(again.id)).rerun_of == run.id
+    again = await operations.noun(Runs).rerun(run.id, actor="operator:8")
+    assert (await operations.noun(Runs).get(again.id)).rerun_of == run.id
 
-    moves = (await operations.runs.get(run.id)).history
+    moves = (await operations.noun(Runs).get(run.id)).history
     assert {move.actor for move in moves} == {"operator:7"}
 
 
@@ -294,15 +294,15 @@ async def test_a_pause_that_waits_for_the_files_in_hand_is_told_and_cannot_be_re
         await tasks.start(bench.dispatcher.serve)
         with anyio.fail_after(10):
             await asked.wait()
-        pausing = await operations.runs.pause(run.id, actor="me")
+        pausing = await operations.noun(Runs).pause(run.id, actor="me")
         with pytest.raises(IllegalTransition, match="not paused yet"):
-            await operations.runs.resume(run.id, actor="me")
+            await operations.noun(Runs).resume(run.id, actor="me")
         bench.model.may_answer.set()
         tasks.cancel_scope.cancel()
 
     assert (pausing.state, pausing.is_pausing) == (RunState.RUNNING, True)
     assert pausing.waiting_for == "pauses when the files in hand are done"
-    assert not (await operations.runs.get(run.id)).is_pausing
+    assert not (await operations.noun(Runs).get(run.id)).is_pausing
 
 
 async def test_a_follower_sees_the_last_step_whatever_it_missed(bench: Bench, operations: Operations) -> None:
@@ -311,7 +311,7 @@ async def test_a_follower_sees_the_last_step_whatever_it_missed(bench: Bench, op
     seen: list[RunState] = []
 
     async def follow() -> None:
-        async with aclosing(operations.runs.follow(queued.id)) as steps:
+        async with aclosing(operations.noun(Runs).follow(queued.id)) as steps:
             async for step in steps:
                 seen.append(step.run.state)  # noqa: PERF401 - a step at a time is the point
 
@@ -390,7 +390,7 @@ async def test_a_fire_that_had_no_run_says_why(
         "one run stands for it: device desk was offline",
         "a run was queued",
     ]
-    (waiting,) = await operations.runs.newest(agent=None, limit=9)
+    (waiting,) = (await operations.noun(Runs).newest(PageOf())).runs
     assert (waiting.missed, waiting.missed_because) == (2, "2 missed: device desk was offline")
     assert waiting.waiting_for == "device desk has not connected yet"
 
@@ -404,7 +404,7 @@ async def test_on_its_return_a_device_gets_one_run_for_all_that_it_missed_within
     link = bench.connect(runs=folder(a="- [ ] one"))
     await bench.store.write(devices.open_session, link.device_id, platform=None, at=epoch_ms(back))
     await bench.dispatcher.open_gates()
-    (waiting,) = await operations.runs.newest(agent=None, limit=9)
+    (waiting,) = (await operations.noun(Runs).newest(PageOf())).runs
     assert (waiting.waiting_for or "").startswith("just connected; starts at ")
 
     bench.clock.advance(6)
@@ -413,7 +413,7 @@ async def test_on_its_return_a_device_gets_one_run_for_all_that_it_missed_within
         await bench.comes_to(RunState.COMPLETED)
         tasks.cancel_scope.cancel()
 
-    (done,) = await operations.runs.newest(agent=None, limit=9)
+    (done,) = (await operations.noun(Runs).newest(PageOf())).runs
     assert done.started_at is not None
     assert (done.started_at - back).total_seconds() <= 6
     assert (done.missed_because, done.items_created) == ("2 missed: device desk was offline", 1)
@@ -428,14 +428,14 @@ async def test_a_run_that_ended_partial_says_what_was_left_out_and_how_many(
     frames[-1] = AgentComplete(run_id="r", skipped=skipped)
     bench.connect(runs=[frames])
     await bench.run()
-    (told,) = await operations.runs.newest(agent=None, limit=9)
+    (told,) = (await operations.noun(Runs).newest(PageOf())).runs
     assert (told.outcome, told.because) == (RunOutcome.PARTIAL, "3 failed: 2 too_large, 1 changed")
 
 
 async def test_a_run_that_ended_well_gives_no_reason(bench: Bench, operations: Operations) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
     await bench.run()
-    (told,) = await operations.runs.newest(agent=None, limit=9)
+    (told,) = (await operations.noun(Runs).newest(PageOf())).runs
     assert (told.outcome, told.because) == (RunOutcome.SUCCESS, None)
 
 
@@ -452,11 +452,11 @@ async def test_a_backfill_is_counted_before_it_is_done(
 
     tried = await nouns.backfill("notes", trial, "me")
     assert (tried.fires, tried.wanted, tried.runs) == (3, 3, ())
-    assert await operations.runs.newest(agent="notes", limit=9) == []
+    assert (await operations.noun(Runs).newest(PageOf(), agent="notes")).runs == ()
 
     done = await nouns.backfill("notes", BackfillRequest.model_validate(span), "me")
     assert (done.first_at, done.last_at) == (START.replace(day=6, hour=6), START.replace(day=8, hour=6))
-    queued = await operations.runs.newest(agent="notes", limit=9)
+    queued = (await operations.noun(Runs).newest(PageOf(), agent="notes")).runs
     assert {run.id for run in queued} == set(done.runs)
     assert {run.trigger for run in queued} == {"backfill"}
 
@@ -475,7 +475,7 @@ async def test_what_is_not_there_is_refused_by_name(operations: Operations) -> N
     with pytest.raises(UnknownAgent, match="'nobody'"):
         await operations.agents.start_run("nobody", None, actor="me")
     with pytest.raises(UnknownRun):
-        await operations.runs.get("nothing")
+        await operations.noun(Runs).get("nothing")
 
 
 async def test_a_hub_is_ready_only_when_everything_listens_and_the_disk_has_room(
@@ -512,4 +512,4 @@ async def test_a_hub_whose_event_loop_stood_still_says_that_it_is_stuck(
 async def test_a_run_tells_its_trace(bench: Bench, operations: Operations) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
     done = await bench.run()
-    assert (await operations.runs.get(done.id)).trace_id == trace_id_of(done.id)
+    assert (await operations.noun(Runs).get(done.id)).trace_id == trace_id_of(done.id)

@@ -32,6 +32,16 @@ from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
 from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.runs import (
+    Cancellation,
+    MoveView,
+    RunDetail,
+    RunErrorView,
+    RunPage,
+    RunProgress,
+    Runs,
+    UnitView,
+)
 from hub.api.nouns.schedules import AgentSchedules, BackfillRequest, FirePage, Schedules
 from hub.api.nouns.slots import Slots
 from hub.api.nouns.users import Users
@@ -43,15 +53,10 @@ from hub.api.views.view import (
     DecisionView,
     FireView,
     Health,
-    MoveView,
     Readiness,
-    RunDetail,
-    RunErrorView,
-    RunProgress,
     RunView,
     ScheduleView,
     StatusView,
-    UnitView,
 )
 from hub.backups import Backups
 from hub.clock import IdFactory, SystemChance, epoch_ms
@@ -256,6 +261,7 @@ class FakeHub:
             Users: lambda: self.bench.identity.users,
             Items: lambda: Items(self.bench.store),
             Locks: self._locks,
+            Runs: lambda: self.runs,
             Schedules: lambda: self.schedules,
             Slots: self._slots,
         }
@@ -650,17 +656,20 @@ class _Schedules(Schedules):
         )
 
 
-class _Runs:
+class _Runs(Runs):
     def __init__(self, hub: FakeHub) -> None:
         self._hub = hub
 
-    async def newest(self, *, agent: str | None, limit: int, before: str | None = None) -> list[RunView]:
+    async def newest(self, paging: Paging, agent: str | None = None) -> RunPage:
+        before = paging.after_text()
         if agent is not None:
             await self._hub.agents.get(agent)
-        return [run for run in self._hub.newest if before is None or run.id < before][:limit]
+        found = [run for run in self._hub.newest if before is None or run.id < before]
+        page = paging.fetched(found, key=lambda run: (run.id,))
+        return RunPage(runs=page.items, next_cursor=page.next_cursor)
 
-    async def get(self, name: str) -> RunDetail:
-        run = self._find(name)
+    async def get(self, run_id: str) -> RunDetail:
+        run = self._find(run_id)
         return RunDetail(
             **run.model_dump(),
             as_of=START + timedelta(seconds=75),
@@ -687,7 +696,7 @@ class _Runs:
             raise UnknownRun(f"no run has the id {name}")
         return known[name]
 
-    async def follow(self, name: str) -> AsyncGenerator[RunProgress]:
+    async def follow(self, run_id: str) -> AsyncGenerator[RunProgress]:
         self._hub.following.set()
         try:
             for step in self._hub.progress:
@@ -697,22 +706,22 @@ class _Runs:
         finally:
             self._hub.left.set()
 
-    async def cancel(self, name: str, *, reason: str, actor: str) -> RunView:
-        return self._moved(name, RunState.CANCELLED, "cancel run", reason, actor)
+    async def cancel(self, run_id: str, why: Cancellation, actor: str) -> RunView:
+        return self._moved(run_id, RunState.CANCELLED, "cancel run", why.reason, actor)
 
-    async def pause(self, name: str, *, actor: str) -> RunView:
-        if self._find(name).state is RunState.RUNNING:
-            run = self._moved(name, RunState.RUNNING, "pause run", actor)
+    async def pause(self, run_id: str, actor: str) -> RunView:
+        if self._find(run_id).state is RunState.RUNNING:
+            run = self._moved(run_id, RunState.RUNNING, "pause run", actor)
             return run.model_copy(update={"is_pausing": True, "waiting_for": PAUSING})
-        return self._moved(name, RunState.PAUSED, "pause run", actor)
+        return self._moved(run_id, RunState.PAUSED, "pause run", actor)
 
-    async def resume(self, name: str, *, actor: str) -> RunView:
-        if self._find(name).state is not RunState.PAUSED:
-            raise IllegalTransition(f"run {name} was not paused by anybody")
-        return self._moved(name, RunState.QUEUED, "resume run", actor)
+    async def resume(self, run_id: str, actor: str) -> RunView:
+        if self._find(run_id).state is not RunState.PAUSED:
+            raise IllegalTransition(f"run {run_id} was not paused by anybody")
+        return self._moved(run_id, RunState.QUEUED, "resume run", actor)
 
-    async def rerun(self, name: str, *, actor: str) -> RunView:
-        return self._moved(name, RunState.QUEUED, "rerun", actor).model_copy(update={"id": "r-again"})
+    async def rerun(self, run_id: str, actor: str) -> RunView:
+        return self._moved(run_id, RunState.QUEUED, "rerun", actor).model_copy(update={"id": "r-again"})
 
     def _moved(self, name: str, state: RunState, *done: str) -> RunView:
         self._hub.done.append((done[0], name, *done[1:]))

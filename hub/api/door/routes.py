@@ -92,14 +92,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("GET", "/v1/agents/{name}/metrics"): _S.READ,
     Asked("GET", "/v1/agents/{name}/metrics/{metric}"): _S.READ,
     Asked("GET", "/v1/costs"): _S.READ,
-    # runs
-    Asked("GET", "/v1/runs"): _S.READ,
-    Asked("GET", "/v1/runs/{run_id}"): _S.READ,
-    Asked("GET", "/v1/runs/{run_id}/events"): _S.READ,
-    Asked("POST", "/v1/runs/{run_id}/cancel"): _S.RUN,
-    Asked("POST", "/v1/runs/{run_id}/pause"): _S.RUN,
-    Asked("POST", "/v1/runs/{run_id}/resume"): _S.RUN,
-    Asked("POST", "/v1/runs/{run_id}/rerun"): _S.RUN,
     # gateways, and agents that live there
     Asked("GET", "/v1/gateways"): _S.READ,
     Asked("GET", "/v1/gateways/{gateway}"): _S.READ,

@@ -6,7 +6,9 @@ from hub.api.deps import Hub, NounRouter
 from hub.api.errors import refusals
 from hub.api.facade import HubFacade
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.runs import Runs
 from hub.api.nouns.slots import Slots
+from hub.api.paging import PageOf
 from hub.api.views.overviews import AgentOverview, CheckpointBrief
 from protocol.errors import ErrorCode
 
@@ -31,7 +33,7 @@ async def overview_of(hub: HubFacade, name: str) -> AgentOverview:
         agent=agent,
         standing=await hub.standings.get(name),
         slots=tuple(await hub.noun(Slots).of_agent(name)),
-        runs=tuple(await hub.runs.newest(agent=name, limit=RUNS_TOLD)),
+        runs=(await hub.noun(Runs).newest(PageOf(limit=RUNS_TOLD), agent=name)).runs,
         locks=tuple(await hub.noun(Locks).all(agent=name)),
         capabilities=tuple(one for one in await hub.capabilities.of_agent(name) if one.enabled),
         config=tuple(sorted(configuration.configuration)),

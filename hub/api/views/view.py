@@ -3,11 +3,11 @@
 A field is added, never renamed. Times are aware UTC unless they say otherwise; ids are text.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from protocol.lifecycles import RunOutcome, RunState, UnitState
+from protocol.lifecycles import RunOutcome, RunState
 
 
 class View(BaseModel):
@@ -110,76 +110,6 @@ class RunView(View):
     created_at: AwareDatetime
     started_at: AwareDatetime | None = None
     completed_at: AwareDatetime | None = None
-
-
-class UnitView(View):
-    """One file of a run. *items* counts what was answered for, *items_planned* what was found in it.
-
-    *read_at*: its text was here; *planned_at*: its items were found and written down;
-    *settled_at*: each of them was answered for, or the file was given up. *error* says why it failed.
-    """
-
-    path: str
-    state: UnitState
-    size_bytes: int | None = None
-    attempts: int = 0
-    items: int = 0
-    items_planned: int = 0
-    read_at: AwareDatetime | None = None
-    planned_at: AwareDatetime | None = None
-    settled_at: AwareDatetime | None = None
-    error: str | None = None
-    notes: dict[str, int | dict[str, int]] = {}  # how it was read: what was dropped, hidden, asked again
-
-
-class RunErrorView(View):
-    """One line of the run's error log. *path* is missing where the run as a whole is meant."""
-
-    path: str | None = None
-    code: str
-    message: str
-    at: AwareDatetime
-
-
-class MoveView(View):
-    """One move of the run's state."""
-
-    at: AwareDatetime
-    before: RunState | None
-    after: RunState
-    actor: str
-    reason: str | None = None  # a stable word, or a text
-    because: str | None = None  # the same as a sentence
-
-
-class RunDetail(RunView):
-    """A run with everything that is known about it, as it was at *as_of*."""
-
-    as_of: AwareDatetime
-    priority: int = 0
-    max_attempts: int = 1
-    dispatches: int = 0  # handed to its device and come back unworked
-    crashes: int = 0  # the hub ended under it since it last got further
-    rerun_of: str | None = None
-    trace_id: str | None = None  # of the run, for whoever collects traces; its frames and logs bear it
-    cancel_requested_at: AwareDatetime | None = None
-    cancel_reason: str | None = None
-    needs: tuple[str, ...] = ()  # capabilities without which it does not start
-    locks: tuple[str, ...] = ()  # that it holds while it executes
-    parameters: dict[str, Any] = Field(default_factory=dict)  # the settings it was made with
-    context: dict[str, Any] = Field(default_factory=dict)  # what was said of it beside them
-    result: dict[str, Any] | None = None  # at its end: outcome, units, items by table, errors
-    units: tuple[UnitView, ...] = ()  # at most 2,000; those that an earlier run settled come last
-    errors: tuple[RunErrorView, ...] = ()
-    history: tuple[MoveView, ...] = ()
-
-
-class RunProgress(View):
-    """The run at this moment. *seq* grows by one with each; the last one bears a final state."""
-
-    seq: int
-    run: RunView
-    working_on: str | None = None  # the file at hand
 
 
 class FireView(View):
