@@ -16,8 +16,6 @@ from hub.api.noun import Noun
 from hub.api.nouns import (
     agent_configs,
     agent_tokens,
-    agent_writing,
-    agents,
     audit,
     boards,
     capabilities,
@@ -45,6 +43,7 @@ from hub.api.nouns import (
     tokens,
     upkeep,
 )
+from hub.api.nouns.agents import Agents
 from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.runs import Runs
@@ -59,9 +58,7 @@ NOUNS: Final = (
     system,
     devices,
     pairings,
-    agents,
     overviews,
-    agent_writing,
     templates,
     agent_configs,
     standings,
@@ -88,7 +85,7 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Items, Locks, Runs, Schedules, Slots, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (Agents, Items, Locks, Runs, Schedules, Slots, Users)
 # Built at import, so that the table of routes is whole for all who import this module.
 _ROUTERS: Final = tuple(map(router_of, DECLARED))
 

@@ -9,7 +9,6 @@ asked for, it is who wants the change, as history and activities will tell it.
 from typing import Protocol, TypeVar
 
 from hub.api.facades.agent_configs import AgentConfigFacade
-from hub.api.facades.agent_writing import AgentWritingFacade, TemplateFacade
 from hub.api.facades.audit import AuditFacade
 from hub.api.facades.boards import AgentTokenFacade, BoardFacade
 from hub.api.facades.broadcasts import BroadcastFacade
@@ -31,61 +30,14 @@ from hub.api.facades.pairings import InvitationFacade, PairingFacade
 from hub.api.facades.questions import QuestionFacade
 from hub.api.facades.souls import SoulFacade
 from hub.api.facades.standings import StandingFacade
+from hub.api.facades.templates import TemplateFacade
 from hub.api.facades.tokens import OperatorTokenFacade, TokenFacade
 from hub.api.facades.upkeep import UpkeepFacade
 from hub.api.noun import Noun
-from hub.api.views.view import (
-    AgentView,
-    Health,
-    Readiness,
-    RunView,
-    StatusView,
-)
-from hub.runs.wishes import NOTHING_MORE, RunWish
-from protocol.errors import ErrorCode, HubError
+from hub.api.views.view import Health, Readiness, StatusView
 from protocol.ids import UserId
 
 AnyNoun = TypeVar("AnyNoun", bound=Noun)
-
-
-class AmbiguousAgent(HubError):
-    """Several users have an agent of this name."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
-class AgentFacade(Protocol):
-    """Agents. Each method that names one raises UnknownAgent."""
-
-    async def all(self) -> list[AgentView]:
-        """All agents that are not archived, by name."""
-        ...
-
-    async def get(self, name: str) -> AgentView: ...
-
-    async def start_run(
-        self, name: str, idempotency_key: str | None, *, actor: str, wish: RunWish = NOTHING_MORE
-    ) -> RunView:
-        """Queue a run of an agent; the same key gives the run that it gave before.
-
-        Args:
-            wish: what the run needs, takes and is for, beside what its agent says.
-
-        Raises TooManyWaiting, BadDocument, DocumentTooLarge.
-        """
-        ...
-
-    async def pause(self, name: str, *, actor: str) -> AgentView:
-        """No run of it starts any more; one that executes goes on to its end. Twice is once."""
-        ...
-
-    async def resume(self, name: str, *, catch_up: bool, actor: str) -> AgentView:
-        """It works again, and its schedules fire again, those too that paused after failures.
-
-        Args:
-            catch_up: what a paused schedule passed over is caught up, as its policy says.
-        """
-        ...
 
 
 class HubFacade(Protocol):
@@ -109,12 +61,6 @@ class HubFacade(Protocol):
 
     @property
     def devices(self) -> DeviceFacade: ...
-
-    @property
-    def agents(self) -> AgentFacade: ...
-
-    @property
-    def agent_writing(self) -> AgentWritingFacade: ...
 
     @property
     def templates(self) -> TemplateFacade: ...

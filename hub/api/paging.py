@@ -1,15 +1,10 @@
-"""Lists come in pages: ``limit`` items at most, and a ``cursor`` that leads to the next ones.
+"""Pages of lists: ``limit`` items at most, and a ``cursor`` that leads to the next ones.
 
-A cursor is the sort key of the last item told, so what is added or removed meanwhile
-neither doubles nor hides another item. It is opaque to whoever gets it.
+A cursor is the sort key of the last item of its page, so items that are added or removed meanwhile
+neither double nor hide another item. It is opaque to clients.
 
-Where all items are at hand::
-
-    page = paging.cut(await hub.agents.all(), key=lambda agent: (agent.name, agent.id))
-    return Agents(agents=page.items, next_cursor=page.next_cursor)
-
-Where the store pages, ask it for ``paging.limit + 1`` items after ``paging.after``, and hand
-them to ``paging.fetched``.
+``@listed`` cuts a whole list into pages. Where the store pages, ask it for ``paging.limit + 1`` items
+after ``paging.after``, and give them to ``paging.fetched``.
 """
 
 import base64

@@ -45,10 +45,10 @@ def _endpoint(noun: type[Noun], declared: Route, method: Endpoint) -> Endpoint:
         own["answer"] = Response
     named = re.search(r"\{(\w+)\}", noun.path + declared.path)
 
-    async def endpoint(
-        hub: Any, match: Matching | None = None, answer: Response | None = None, **given: Any
-    ) -> Any:
-        seen = hub.noun(noun)
+    async def endpoint(**given: Any) -> Any:
+        seen = given.pop("hub").noun(noun)
+        match: Matching | None = given.pop("match") if declared.is_tagged else None
+        answer: Response | None = given.pop("answer") if declared.location is not None else None
         if match is not None and match.is_asked and named is not None and declared.verb != "GET":
             match.check(seen.tag_of(await seen.get(given[named[1]])))
         item = await getattr(seen, method.__name__)(**given)

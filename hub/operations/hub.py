@@ -16,6 +16,7 @@ from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.agents import Agents
 from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.runs import Runs
@@ -31,8 +32,6 @@ from hub.log import Ring
 from hub.loop_lag import LoopLag
 from hub.metrics import Metrics
 from hub.operations.agent_configs import AgentConfigOperations
-from hub.operations.agent_writing import AgentWriting, TemplateOperations
-from hub.operations.agents import AgentOperations
 from hub.operations.audit import AuditOperations
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
@@ -56,6 +55,7 @@ from hub.operations.readiness import ReadinessChecks
 from hub.operations.seen import Seen
 from hub.operations.souls import SoulOperations
 from hub.operations.standings import StandingOperations
+from hub.operations.templates import TemplateOperations
 from hub.operations.upkeep import UpkeepOperations
 from hub.operations.waiting import Waiting
 from hub.runs.agent_control import AgentControl
@@ -191,14 +191,18 @@ class Operations(Seen):
             lines=FileLines(lambda: config.reloader.reading),
             last_heard=last_heard,
         )
-        self.agents = AgentOperations(
+        lines = FileLines(lambda: config.reloader.reading)
+        agent_noun = Agents(
             store=store,
             roster=roster,
             control=control,
             runs=run_noun,
             schedules=schedules,
+            writer=writer,
+            rules=lambda: rules_of(config.reloader.current),
+            lines=lines,
         )
-        gateways.views = self.agents
+        gateways.views = agent_noun
         gateways.limits = lambda: writer.limits
         self.costs = CostOperations(store=store, roster=roster, estimator=estimator, clock=clock)
         self.checkpoints = CheckpointOperations(
@@ -212,6 +216,7 @@ class Operations(Seen):
         )
         nouns: tuple[Noun, ...] = (
             identity.users,
+            agent_noun,
             Items(store),
             Locks(store, locks, clock=clock),
             run_noun,
@@ -222,16 +227,8 @@ class Operations(Seen):
         self.audit = AuditOperations(store, clock)
         self.issues = IssueOperations(issues or Issues(clock=clock, metrics=Metrics()))
         self.config = config
-        lines = FileLines(lambda: config.reloader.reading)
         self.capabilities = CapabilityOperations(
             store, capabilities or Capabilities(store, clock=clock, metrics=Metrics()), lines
-        )
-        self.agent_writing = AgentWriting(
-            store=store,
-            writer=writer,
-            views=self.agents,
-            rules=lambda: rules_of(config.reloader.current),
-            lines=lines,
         )
         self.templates = TemplateOperations(store=store, writer=writer, lines=lines)
         self.upkeep = UpkeepOperations(

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from hub.api.facade import AmbiguousAgent
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 from storage.agents import agents
 from storage.agents.agents import AgentRow, UnknownAgent
@@ -10,6 +10,12 @@ from storage.devices import users
 from storage.store import Store
 
 EXTERNAL: Final = "external:"  # before an agent's external identifier, in the place of its name
+
+
+class AmbiguousAgent(HubError):
+    """Several users have an agent of this name."""
+
+    code = ErrorCode.BAD_PARAMS
 
 
 async def agent_named(

@@ -13,6 +13,7 @@ import pytest
 
 from hub.agents.locks import Locks
 from hub.agents.writing import AgentWriter
+from hub.api.nouns.agents import Agents, Resumption, RunRequest
 from hub.api.nouns.runs import AmbiguousRun, Cancellation, Runs
 from hub.api.nouns.schedules import BackfillRequest, NoSchedule, Schedules
 from hub.api.paging import PageOf
@@ -173,11 +174,11 @@ async def test_a_run_tells_its_counts_its_files_its_errors_and_its_moves(
     assert all(unit.read_at and unit.planned_at and unit.settled_at for unit in told.units)
     assert [move.after for move in told.history] == ["QUEUED", "PREPARING", "RUNNING", "COMPLETED"]
     assert (await operations.noun(Runs).newest(PageOf(), agent="notes")).runs[0].id == done.id
-    assert (await operations.agents.get("notes")).last_run is not None
+    assert (await operations.noun(Agents).get("notes")).last_run is not None
 
 
 async def test_a_run_is_found_by_the_end_of_its_id(bench: Bench, operations: Operations) -> None:
-    first = await operations.agents.start_run("notes", None, actor="me")
+    first = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
     assert (await operations.noun(Runs).get(first.id[-6:])).id == first.id
     for name in ("", "nothing", first.id[-5:], "%" + first.id[-6:], first.id[:8]):
         with pytest.raises(UnknownRun):
@@ -193,13 +194,13 @@ async def test_a_run_is_found_by_the_end_of_its_id(bench: Bench, operations: Ope
 
 
 async def test_a_waiting_run_says_what_it_waits_for(bench: Bench, operations: Operations) -> None:
-    run = await operations.agents.start_run("notes", None, actor="me")
+    run = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
     assert run.waiting_for == "device desk has not connected yet"
 
-    await operations.agents.pause("notes", actor="me")
+    await operations.noun(Agents).pause("notes", actor="me")
     assert (await operations.noun(Runs).get(run.id)).waiting_for == "agent is paused"
 
-    await operations.agents.resume("notes", catch_up=False, actor="me")
+    await operations.noun(Agents).resume("notes", Resumption(catch_up=False), "me")
     paused = await operations.noun(Runs).pause(run.id, actor="me")
     assert (paused.state, paused.waiting_for) == (RunState.PAUSED, "paused by hand")
 
@@ -213,8 +214,8 @@ async def test_a_waiting_run_says_what_it_waits_for(bench: Bench, operations: Op
 async def test_who_follows_the_log_hears_of_an_agent_that_a_person_pauses(operations: Operations) -> None:
     with opened_log() as opened:
         for _ in range(2):
-            await operations.agents.pause("notes", actor="operator:7")
-        await operations.agents.resume("notes", catch_up=False, actor="operator:7")
+            await operations.noun(Agents).pause("notes", actor="operator:7")
+        await operations.noun(Agents).resume("notes", Resumption(catch_up=False), "operator:7")
         told = [line for line in opened.lines() if "agent." in line]
     assert [(line.count("agent.paused"), line.count("operator:7")) for line in told] == [(1, 1), (0, 1)]
 
@@ -254,7 +255,7 @@ async def test_what_a_hub_may_have_died_of_is_held_back(
     await bench.store.write(devices.open_session, bench.agent.device_id, platform=None, at=at)
 
     (caught_up,) = (await operations.noun(Runs).newest(PageOf())).runs
-    asked_for = await operations.agents.start_run("notes", None, actor="me")
+    asked_for = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
 
     assert (caught_up.trigger, asked_for.waiting_for) == ("catchup", "next in line")
     assert caught_up.waiting_for is not None
@@ -268,7 +269,7 @@ async def test_what_a_hub_may_have_died_of_is_held_back(
 async def test_a_run_is_paused_resumed_cancelled_and_run_again_in_somebodys_name(
     operations: Operations,
 ) -> None:
-    run = await operations.agents.start_run("notes", None, actor="operator:7")
+    run = await operations.noun(Agents).start_run("notes", RunRequest(), "operator:7")
     with pytest.raises(IllegalTransition):
         await operations.noun(Runs).resume(run.id, actor="operator:7")
     await operations.noun(Runs).pause(run.id, actor="operator:7")
@@ -289,7 +290,7 @@ async def test_a_pause_that_waits_for_the_files_in_hand_is_told_and_cannot_be_re
     asked, bench.model.may_answer = anyio.Event(), anyio.Event()
     bench.model.on_ask = asked.set
     bench.connect(runs=folder(a="Dave must send the report."))
-    run = await operations.agents.start_run("notes", None, actor="me")
+    run = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
     async with anyio.create_task_group() as tasks:
         await tasks.start(bench.dispatcher.serve)
         with anyio.fail_after(10):
@@ -307,7 +308,7 @@ async def test_a_pause_that_waits_for_the_files_in_hand_is_told_and_cannot_be_re
 
 async def test_a_follower_sees_the_last_step_whatever_it_missed(bench: Bench, operations: Operations) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
-    queued = await operations.agents.start_run("notes", "key", actor="me")
+    queued = await operations.noun(Agents).start_run("notes", RunRequest(), "me", "key")
     seen: list[RunState] = []
 
     async def follow() -> None:
@@ -328,7 +329,7 @@ async def test_an_agent_tells_when_it_runs_next_and_how_the_clocks_change(
     bench.clock.set_wall(START.replace(month=3, day=27))
     await _declare(bench, expr="30 2 * * *", jitter_ms=120_000)
 
-    told = await operations.agents.get("notes")
+    told = await operations.noun(Agents).get("notes")
 
     (schedule,) = told.schedules
     assert (told.schedule, schedule.expr, schedule.enabled) == ("30 2 * * *", "30 2 * * *", True)
@@ -344,7 +345,7 @@ async def test_an_agent_tells_when_it_runs_next_and_how_the_clocks_change(
         "02:30 does not exist that night; fires at 03:00",
         None,
     ]
-    assert await operations.agents.all() == [told]
+    assert await operations.noun(Agents).all() == [told]
     assert told.user == "owner"
     assert (await operations.noun(Schedules).next_fires("notes")).schedules == (schedule,)
 
@@ -356,13 +357,13 @@ async def test_a_schedule_that_failures_paused_says_so_and_goes_on_with_its_agen
     await _failed_run_of(bench, schedule_id)
     await _failed_run_of(bench, schedule_id)
 
-    told = await operations.agents.get("notes")
+    told = await operations.noun(Agents).get("notes")
     (paused,) = told.schedules
     assert (told.schedule, paused.said) == (paused.expr, paused.expr)  # it is declared all the same
     assert (paused.enabled, paused.paused_because) == (False, "paused after 2 failed runs in a row")
     assert paused.next_fires == ()
 
-    (again,) = (await operations.agents.resume("notes", catch_up=False, actor="me")).schedules
+    (again,) = (await operations.noun(Agents).resume("notes", Resumption(catch_up=False), "me")).schedules
     assert (again.enabled, again.paused_because, len(again.next_fires)) == (True, None, 5)
 
 
@@ -374,7 +375,7 @@ async def test_a_schedule_that_has_fired_for_the_last_time_is_not_woken_with_its
     finished = schedules.FINISHED
     await bench.store.write(schedules.set_enabled, once, False, at=at, reason=finished)
 
-    (schedule,) = (await operations.agents.resume("notes", catch_up=True, actor="me")).schedules
+    (schedule,) = (await operations.noun(Agents).resume("notes", Resumption(catch_up=True), "me")).schedules
     assert (schedule.enabled, schedule.paused_because) == (False, "its time 2026-01-05 09:00 UTC is over")
 
 
@@ -465,7 +466,7 @@ async def test_a_backfill_is_counted_before_it_is_done(
 
 
 async def test_an_agent_without_a_schedule_has_nothing_to_make_up_for(operations: Operations) -> None:
-    assert (await operations.agents.get("notes")).next_fires == ()
+    assert (await operations.noun(Agents).get("notes")).next_fires == ()
     wanted = BackfillRequest.model_validate({"from": START, "to": START})
     with pytest.raises(NoSchedule, match="'notes' has no schedule"):
         await operations.noun(Schedules).backfill("notes", wanted, "me")
@@ -473,7 +474,7 @@ async def test_an_agent_without_a_schedule_has_nothing_to_make_up_for(operations
 
 async def test_what_is_not_there_is_refused_by_name(operations: Operations) -> None:
     with pytest.raises(UnknownAgent, match="'nobody'"):
-        await operations.agents.start_run("nobody", None, actor="me")
+        await operations.noun(Agents).start_run("nobody", RunRequest(), "me")
     with pytest.raises(UnknownRun):
         await operations.noun(Runs).get("nothing")
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from copy import copy
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 from zoneinfo import ZoneInfo
 
 import anyio
@@ -30,6 +30,7 @@ from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.agents import Agents, Resumption, RunRequest
 from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.runs import (
@@ -42,15 +43,20 @@ from hub.api.nouns.runs import (
     Runs,
     UnitView,
 )
-from hub.api.nouns.schedules import AgentSchedules, BackfillRequest, FirePage, Schedules
+from hub.api.nouns.schedules import (
+    AgentSchedules,
+    BackfillRequest,
+    BackfillView,
+    DecisionView,
+    FirePage,
+    Schedules,
+)
 from hub.api.nouns.slots import Slots
 from hub.api.nouns.users import Users
 from hub.api.paging import Paging
 from hub.api.views.view import (
     AgentView,
-    BackfillView,
     Check,
-    DecisionView,
     FireView,
     Health,
     Readiness,
@@ -86,7 +92,6 @@ from hub.metrics import Metrics
 from hub.openclaw import Fleet
 from hub.operations.agent_configs import AgentConfigOperations
 from hub.operations.agent_tokens import AgentTokenOperations
-from hub.operations.agent_writing import AgentWriting, TemplateOperations
 from hub.operations.audit import AuditOperations
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
@@ -111,6 +116,7 @@ from hub.operations.pairings import PairingOperations
 from hub.operations.questions import QuestionOperations
 from hub.operations.souls import SoulOperations
 from hub.operations.standings import StandingOperations
+from hub.operations.templates import TemplateOperations
 from hub.operations.tokens import TokenOperations
 from hub.operations.upkeep import UpkeepOperations
 from hub.outbound import OutboundClient, OutboundRules
@@ -120,7 +126,7 @@ from hub.runs.estimating import Estimator
 from hub.runs.leadership import Leadership
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import PAUSING
-from hub.runs.wishes import NOTHING_MORE, RunWish
+from hub.runs.wishes import RunWish, wish_of
 from hub.settings.address import Address
 from hub.settings.file_lines import FileLines
 from protocol.errors import IllegalTransition
@@ -241,9 +247,9 @@ class FakeHub:
         self.kept_souls: Souls | None = None  # by default no gateway is there, and no write comes to its end
         self.user_id: UserId | None = None  # who sees it
         self.registry = Issues(clock=FakeClock(), metrics=Metrics())  # has no check but what a test adds
-        self.agents = _Agents(self)
         self.schedules = _Schedules(self)
         self.runs = _Runs(self)
+        self.whole = self  # of a copy that ``seen_by`` makes: what it is a copy of
 
     def seen_by(self, user_id: UserId | None) -> "FakeHub":
         seen = copy(self)
@@ -259,6 +265,7 @@ class FakeHub:
     def noun(self, kind: type[AnyNoun]) -> AnyNoun:
         makers: dict[type[Noun], Callable[[], Noun]] = {
             Users: lambda: self.bench.identity.users,
+            Agents: lambda: _Agents(self.whole),
             Items: lambda: Items(self.bench.store),
             Locks: self._locks,
             Runs: lambda: self.runs,
@@ -450,24 +457,14 @@ class FakeHub:
         return standings.seen_by(self.user_id)
 
     @property
-    def agent_writing(self) -> AgentWriting:
-        return AgentWriting(
-            store=self.bench.store,
-            writer=self._writer,
-            views=_Rows(),
-            rules=Rules,
-            lines=FileLines(lambda: self.settings.reloader.reading),
-        ).seen_by(self.user_id)
-
-    @property
     def templates(self) -> TemplateOperations:
         lines = FileLines(lambda: self.settings.reloader.reading)
-        return TemplateOperations(store=self.bench.store, writer=self._writer, lines=lines).seen_by(
+        return TemplateOperations(store=self.bench.store, writer=self.writer, lines=lines).seen_by(
             self.user_id
         )
 
     @property
-    def _writer(self) -> AgentWriter:
+    def writer(self) -> AgentWriter:
         bench = self.bench
         return AgentWriter(bench.store, clock=bench.clock, ids=bench.ids, metrics=Metrics())
 
@@ -576,9 +573,24 @@ class _Rows:
         )
 
 
-class _Agents:
+class _Agents(Agents):
+    """One agent called notes; those that a test creates are rows of the store."""
+
     def __init__(self, hub: FakeHub) -> None:
+        super().__init__(
+            store=hub.bench.store,
+            roster=hub.bench.roster,
+            control=cast(Any, None),
+            runs=hub.runs,
+            schedules=hub.schedules,
+            writer=hub.writer,
+            rules=Rules,
+            lines=FileLines(lambda: hub.settings.reloader.reading),
+        )
         self._hub = hub
+
+    async def view(self, row: AgentRow) -> AgentView:
+        return await _Rows().view(row)
 
     async def all(self) -> list[AgentView]:
         one = await self.get("notes")
@@ -606,22 +618,22 @@ class _Agents:
         )
 
     async def start_run(
-        self, name: str, idempotency_key: str | None, *, actor: str, wish: RunWish = NOTHING_MORE
+        self, name: str, wanted: RunRequest, actor: str, idempotency_key: str | None = None
     ) -> RunView:
         await self.get(name)
         started = self._hub.started
         if idempotency_key is None or idempotency_key not in started:
-            self._hub.wishes.append(wish)
+            self._hub.wishes.append(wish_of(**dict(wanted)))
             started[idempotency_key] = make_run(f"r-{len(started) + 2}")
         return started[idempotency_key]
 
-    async def pause(self, name: str, *, actor: str) -> AgentView:
+    async def pause(self, name: str, actor: str) -> AgentView:
         self._hub.done.append(("pause agent", name, actor))
         self._hub.lifecycle = "paused"
         return await self.get(name)
 
-    async def resume(self, name: str, *, catch_up: bool, actor: str) -> AgentView:
-        self._hub.done.append(("resume agent", name, "catch up" if catch_up else "", actor))
+    async def resume(self, name: str, how: Resumption, actor: str) -> AgentView:
+        self._hub.done.append(("resume agent", name, "catch up" if how.catch_up else "", actor))
         self._hub.lifecycle = "active"
         return await self.get(name)
 
@@ -631,11 +643,11 @@ class _Schedules(Schedules):
         self._hub = hub
 
     async def next_fires(self, name: str) -> AgentSchedules:
-        return AgentSchedules(schedules=(await self._hub.agents.get(name)).schedules)
+        return AgentSchedules(schedules=(await self._hub.noun(Agents).get(name)).schedules)
 
     async def past_fires(self, name: str, paging: Paging) -> FirePage:
         after = paging.after_number_and_text()
-        await self._hub.agents.get(name)
+        await self._hub.noun(Agents).get(name)
         beyond = [one for one in self._hub.decided if after is None or epoch_ms(one.fire_at) < after[0]]
         page = paging.fetched(beyond, key=lambda fire: (epoch_ms(fire.fire_at), fire.schedule))
         return FirePage(fires=page.items, next_cursor=page.next_cursor)
@@ -663,7 +675,7 @@ class _Runs(Runs):
     async def newest(self, paging: Paging, agent: str | None = None) -> RunPage:
         before = paging.after_text()
         if agent is not None:
-            await self._hub.agents.get(agent)
+            await self._hub.noun(Agents).get(agent)
         found = [run for run in self._hub.newest if before is None or run.id < before]
         page = paging.fetched(found, key=lambda run: (run.id,))
         return RunPage(runs=page.items, next_cursor=page.next_cursor)

@@ -5,6 +5,7 @@ from typing import Final
 from hub.api.deps import Hub, NounRouter
 from hub.api.errors import refusals
 from hub.api.facade import HubFacade
+from hub.api.nouns.agents import Agents
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.slots import Slots
@@ -27,7 +28,7 @@ async def get_overview(hub: Hub, name: str) -> AgentOverview:
 
 async def overview_of(hub: HubFacade, name: str) -> AgentOverview:
     """Raises UnknownAgent."""
-    agent = await hub.agents.get(name)
+    agent = await hub.noun(Agents).get(name)
     configuration = await hub.agent_configs.of_agent(name)
     return AgentOverview(
         agent=agent,

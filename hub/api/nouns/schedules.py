@@ -10,7 +10,7 @@ from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.view import BackfillView, DecisionView, FireView, ScheduleView, View
+from hub.api.views.view import FireView, ScheduleView, View
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.operations.moments import moment
 from hub.operations.names import agent_named
@@ -34,6 +34,35 @@ class NoSchedule(HubError):
     """The agent has no schedule to backfill."""
 
     code = ErrorCode.BAD_PARAMS
+
+
+class DecisionView(View):
+    """The decision on so many *fires* in a row, from *first_at* to *fire_at*; *said* is it in words."""
+
+    first_at: AwareDatetime
+    fire_at: AwareDatetime
+    fires: int = 1
+    schedule: str = ""  # its id
+    decision: str  # a stable word
+    reason: str | None = None  # a stable word
+    said: str
+    run: str | None = None  # the id of the run that stands for them
+    decided_at: AwareDatetime
+
+
+class BackfillView(View):
+    """The result of a backfill, or, with *dry_run*, what it would do.
+
+    *fires* are in the range, from *first_at* to *last_at*; *wanted* of them had no run and get one.
+    """
+
+    agent: str
+    dry_run: bool
+    first_at: AwareDatetime | None = None
+    last_at: AwareDatetime | None = None
+    fires: int
+    wanted: int
+    runs: tuple[str, ...] = ()
 
 
 class AgentSchedules(View):

@@ -154,20 +154,6 @@ class ScheduleView(View):
     next_fires: tuple[FireView, ...] = ()  # the next five; none while it is not enabled
 
 
-class DecisionView(View):
-    """What became of so many *fires* in a row, from *first_at* to *fire_at*; *said* is it in words."""
-
-    first_at: AwareDatetime
-    fire_at: AwareDatetime
-    fires: int = 1
-    schedule: str = ""  # its id
-    decision: str  # a stable word
-    reason: str | None = None  # a stable word
-    said: str
-    run: str | None = None  # the id of the run that stands for them
-    decided_at: AwareDatetime
-
-
 class AgentView(View):
     """An agent, its schedules and its last run.
 
@@ -208,18 +194,3 @@ class AgentView(View):
     schedules: tuple[ScheduleView, ...] = ()
     next_fires: tuple[FireView, ...] = ()  # the next five of all its schedules
     last_run: RunView | None = None
-
-
-class BackfillView(View):
-    """What a backfill did, or, where it was only tried (*dry_run*), would do.
-
-    *fires* lie in the range, from *first_at* to *last_at*; *wanted* of them had no run and get one.
-    """
-
-    agent: str
-    dry_run: bool
-    first_at: AwareDatetime | None = None
-    last_at: AwareDatetime | None = None
-    fires: int
-    wanted: int
-    runs: tuple[str, ...] = ()
