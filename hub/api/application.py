@@ -39,7 +39,6 @@ from hub.api.nouns import (
     souls,
     standings,
     system,
-    templates,
     tokens,
     upkeep,
 )
@@ -49,6 +48,7 @@ from hub.api.nouns.locks import Locks
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules
 from hub.api.nouns.slots import Slots
+from hub.api.nouns.templates import Templates
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
 from hub.version import VERSION
@@ -59,7 +59,6 @@ NOUNS: Final = (
     devices,
     pairings,
     overviews,
-    templates,
     agent_configs,
     standings,
     capabilities,
@@ -85,7 +84,7 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Agents, Items, Locks, Runs, Schedules, Slots, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (Agents, Items, Locks, Runs, Schedules, Slots, Templates, Users)
 # Built at import, so that the table of routes is whole for all who import this module.
 _ROUTERS: Final = tuple(map(router_of, DECLARED))
 

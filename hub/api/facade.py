@@ -30,7 +30,6 @@ from hub.api.facades.pairings import InvitationFacade, PairingFacade
 from hub.api.facades.questions import QuestionFacade
 from hub.api.facades.souls import SoulFacade
 from hub.api.facades.standings import StandingFacade
-from hub.api.facades.templates import TemplateFacade
 from hub.api.facades.tokens import OperatorTokenFacade, TokenFacade
 from hub.api.facades.upkeep import UpkeepFacade
 from hub.api.noun import Noun
@@ -61,9 +60,6 @@ class HubFacade(Protocol):
 
     @property
     def devices(self) -> DeviceFacade: ...
-
-    @property
-    def templates(self) -> TemplateFacade: ...
 
     @property
     def gateways(self) -> GatewayFacade: ...

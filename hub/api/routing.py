@@ -30,7 +30,7 @@ def router_of(noun: type[Noun]) -> APIRouter:
             _endpoint(noun, declared, method) if declared.key is None else _pages(noun, method, declared.key),
             methods=[declared.verb],
             status_code=declared.status,
-            responses=refusals(*declared.errors),
+            responses={**declared.responses, **refusals(*declared.errors)},
             operation_id=f"{noun.name}_{method.__name__}",
             **options,
         )

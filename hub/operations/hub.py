@@ -22,6 +22,7 @@ from hub.api.nouns.locks import Locks
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules
 from hub.api.nouns.slots import Slots
+from hub.api.nouns.templates import Templates
 from hub.api.views.view import Check, Health, Readiness, StatusView
 from hub.backups import Backups
 from hub.clock import Clock
@@ -55,7 +56,6 @@ from hub.operations.readiness import ReadinessChecks
 from hub.operations.seen import Seen
 from hub.operations.souls import SoulOperations
 from hub.operations.standings import StandingOperations
-from hub.operations.templates import TemplateOperations
 from hub.operations.upkeep import UpkeepOperations
 from hub.operations.waiting import Waiting
 from hub.runs.agent_control import AgentControl
@@ -222,6 +222,7 @@ class Operations(Seen):
             run_noun,
             schedules,
             Slots(store=store, scheduler=scheduler),
+            Templates(store=store, writer=writer, lines=lines),
         )
         self._nouns = {type(noun): noun for noun in nouns}
         self.audit = AuditOperations(store, clock)
@@ -230,7 +231,6 @@ class Operations(Seen):
         self.capabilities = CapabilityOperations(
             store, capabilities or Capabilities(store, clock=clock, metrics=Metrics()), lines
         )
-        self.templates = TemplateOperations(store=store, writer=writer, lines=lines)
         self.upkeep = UpkeepOperations(
             store=store,
             executing=lambda: dispatcher.executing,

@@ -52,6 +52,7 @@ from hub.api.nouns.schedules import (
     Schedules,
 )
 from hub.api.nouns.slots import Slots
+from hub.api.nouns.templates import Templates
 from hub.api.nouns.users import Users
 from hub.api.paging import Paging
 from hub.api.views.view import (
@@ -116,7 +117,6 @@ from hub.operations.pairings import PairingOperations
 from hub.operations.questions import QuestionOperations
 from hub.operations.souls import SoulOperations
 from hub.operations.standings import StandingOperations
-from hub.operations.templates import TemplateOperations
 from hub.operations.tokens import TokenOperations
 from hub.operations.upkeep import UpkeepOperations
 from hub.outbound import OutboundClient, OutboundRules
@@ -271,6 +271,7 @@ class FakeHub:
             Runs: lambda: self.runs,
             Schedules: lambda: self.schedules,
             Slots: self._slots,
+            Templates: self._templates,
         }
         noun = makers[kind]()
         assert isinstance(noun, kind)
@@ -456,12 +457,9 @@ class FakeHub:
         standings = StandingOperations(store=self.bench.store, roster=self.bench.roster, control=control)
         return standings.seen_by(self.user_id)
 
-    @property
-    def templates(self) -> TemplateOperations:
+    def _templates(self) -> Templates:
         lines = FileLines(lambda: self.settings.reloader.reading)
-        return TemplateOperations(store=self.bench.store, writer=self.writer, lines=lines).seen_by(
-            self.user_id
-        )
+        return Templates(store=self.bench.store, writer=self.writer, lines=lines)
 
     @property
     def writer(self) -> AgentWriter:

@@ -14,7 +14,7 @@ from hub.api.etags import Match, tag_of
 from hub.api.noun import Noun, listed, route
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import NEXT_FIRES, Schedules
-from hub.api.views.templates import VerdictView
+from hub.api.nouns.templates import VerdictView
 from hub.api.views.view import AgentView, FireView, RunView, ScheduleView, View
 from hub.links.roster import Roster
 from hub.log import Channel
