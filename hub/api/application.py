@@ -33,7 +33,6 @@ from hub.api.nouns import (
     logs,
     measurements,
     messages,
-    overviews,
     pairings,
     questions,
     souls,
@@ -45,6 +44,7 @@ from hub.api.nouns import (
 from hub.api.nouns.agents import Agents
 from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.overviews import Overviews
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules
 from hub.api.nouns.slots import Slots
@@ -58,7 +58,6 @@ NOUNS: Final = (
     system,
     devices,
     pairings,
-    overviews,
     agent_configs,
     standings,
     capabilities,
@@ -84,7 +83,17 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Agents, Items, Locks, Runs, Schedules, Slots, Templates, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (
+    Agents,
+    Items,
+    Locks,
+    Overviews,
+    Runs,
+    Schedules,
+    Slots,
+    Templates,
+    Users,
+)
 # Built at import, so that the table of routes is whole for all who import this module.
 _ROUTERS: Final = tuple(map(router_of, DECLARED))
 

@@ -19,6 +19,7 @@ from hub.api.noun import Noun
 from hub.api.nouns.agents import Agents
 from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.overviews import Overviews
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules
 from hub.api.nouns.slots import Slots
@@ -219,6 +220,7 @@ class Operations(Seen):
             agent_noun,
             Items(store),
             Locks(store, locks, clock=clock),
+            Overviews(self),
             run_noun,
             schedules,
             Slots(store=store, scheduler=scheduler),

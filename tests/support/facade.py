@@ -33,6 +33,7 @@ from hub.api.noun import Noun
 from hub.api.nouns.agents import Agents, Resumption, RunRequest
 from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.overviews import Overviews
 from hub.api.nouns.runs import (
     Cancellation,
     MoveView,
@@ -268,6 +269,7 @@ class FakeHub:
             Agents: lambda: _Agents(self.whole),
             Items: lambda: Items(self.bench.store),
             Locks: self._locks,
+            Overviews: lambda: Overviews(self.whole),
             Runs: lambda: self.runs,
             Schedules: lambda: self.schedules,
             Slots: self._slots,

@@ -51,7 +51,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("GET", "/v1/openapi.json"): _S.READ,
     Asked("GET", "/v1/events"): _S.READ,
     # agents and their schedules
-    Asked("GET", "/v1/agents/{name}/overview"): _S.READ,
     Asked("GET", "/v1/agents/{name}/status"): _S.READ,
     Asked("PATCH", "/v1/agents/{name}/status"): _S.RUN,
     Asked("GET", "/v1/agents/{name}/history"): _S.READ,
