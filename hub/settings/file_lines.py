@@ -1,4 +1,4 @@
-"""Where hub.toml says what may not be changed elsewhere: ``hub.toml:12``."""
+"""Lines of hub.toml that declare agents and templates: ``hub.toml:12``."""
 
 from collections.abc import Callable
 
@@ -14,17 +14,17 @@ class ManagedByFile(HubError):
 
 
 class FileLines:
-    """Finds agents and templates in the settings in use.
+    """Finder of agents and templates in the settings in use.
 
     Args:
-        reading: the text in use, and where each value stands in it.
+        reading: returns the text in use, with the place of each value in it.
     """
 
     def __init__(self, reading: Callable[[], Reading]) -> None:
         self._reading = reading
 
     def of_agent(self, name: str, user: str, *key: str) -> str:
-        """Where the agent of this user stands, or a *key* of it."""
+        """Return the line that declares the agent of this user, or a *key* of it."""
         reading = self._reading()
         agents = () if reading.settings is None else reading.settings.agents
         for number, agent in enumerate(agents):
@@ -33,7 +33,7 @@ class FileLines:
         return self._line(("agents",))
 
     def of_template(self, name: str) -> str:
-        """Where the template stands."""
+        """Return the line that declares the template."""
         reading = self._reading()
         templates = () if reading.settings is None else reading.settings.templates
         for number, template in enumerate(templates):

@@ -250,7 +250,7 @@ class FakeHub:
         self.registry = Issues(clock=FakeClock(), metrics=Metrics())  # has no check but what a test adds
         self.schedules = _Schedules(self)
         self.runs = _Runs(self)
-        self.whole = self  # of a copy that ``seen_by`` makes: what it is a copy of
+        self.whole = self  # the one that ``seen_by`` copies
 
     def seen_by(self, user_id: UserId | None) -> "FakeHub":
         seen = copy(self)
