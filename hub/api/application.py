@@ -16,8 +16,6 @@ from hub.api.noun import Noun
 from hub.api.nouns import (
     agent_configs,
     agent_tokens,
-    agent_writing,
-    agents,
     audit,
     boards,
     capabilities,
@@ -30,26 +28,27 @@ from hub.api.nouns import (
     events,
     gateways,
     issues,
-    items,
     keys,
     leads,
     logs,
     measurements,
     messages,
-    overviews,
     pairings,
     questions,
-    runs,
-    schedules,
-    slots,
     souls,
     standings,
     system,
-    templates,
     tokens,
     upkeep,
 )
+from hub.api.nouns.agents import Agents
+from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.overviews import Overviews
+from hub.api.nouns.runs import Runs
+from hub.api.nouns.schedules import Schedules
+from hub.api.nouns.slots import Slots
+from hub.api.nouns.templates import Templates
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
 from hub.version import VERSION
@@ -59,18 +58,10 @@ NOUNS: Final = (
     system,
     devices,
     pairings,
-    agents,
-    overviews,
-    agent_writing,
-    templates,
     agent_configs,
     standings,
     capabilities,
     checkpoints,
-    schedules,
-    slots,
-    runs,
-    items,
     gateways,
     boards,
     keys,
@@ -92,7 +83,19 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Locks, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (
+    Agents,
+    Items,
+    Locks,
+    Overviews,
+    Runs,
+    Schedules,
+    Slots,
+    Templates,
+    Users,
+)
+# Built at import, so that the table of routes is whole for all who import this module.
+_ROUTERS: Final = tuple(map(router_of, DECLARED))
 
 
 @cache
@@ -117,8 +120,8 @@ def make_application() -> FastAPI:
     answer_errors(app)
     for noun in NOUNS:
         app.router.routes += noun.router.routes
-    for declared in DECLARED:
-        app.router.routes += router_of(declared).routes
+    for router in _ROUTERS:
+        app.router.routes += router.routes
 
     @app.get("/metrics", tags=["system"], response_class=Exposition)
     async def exposition(metrics: Metrics) -> Response:

@@ -6,12 +6,9 @@ may raise any ``HubError``; its code becomes the HTTP status. Where an *actor* i
 asked for, it is who wants the change, as history and activities will tell it.
 """
 
-from collections.abc import AsyncGenerator
-from datetime import datetime
 from typing import Protocol, TypeVar
 
 from hub.api.facades.agent_configs import AgentConfigFacade
-from hub.api.facades.agent_writing import AgentWritingFacade, TemplateFacade
 from hub.api.facades.audit import AuditFacade
 from hub.api.facades.boards import AgentTokenFacade, BoardFacade
 from hub.api.facades.broadcasts import BroadcastFacade
@@ -24,7 +21,6 @@ from hub.api.facades.devices import DeviceFacade
 from hub.api.facades.events import EventFacade
 from hub.api.facades.gateways import GatewayFacade
 from hub.api.facades.issues import IssueFacade
-from hub.api.facades.items import ItemFacade
 from hub.api.facades.keys import KeyFacade
 from hub.api.facades.leads import LeadFacade
 from hub.api.facades.measurements import MeasurementFacade
@@ -32,153 +28,15 @@ from hub.api.facades.messages import MessageFacade
 from hub.api.facades.observe import DebugFacade, LogFacade
 from hub.api.facades.pairings import InvitationFacade, PairingFacade
 from hub.api.facades.questions import QuestionFacade
-from hub.api.facades.slots import SlotFacade
 from hub.api.facades.souls import SoulFacade
 from hub.api.facades.standings import StandingFacade
 from hub.api.facades.tokens import OperatorTokenFacade, TokenFacade
 from hub.api.facades.upkeep import UpkeepFacade
 from hub.api.noun import Noun
-from hub.api.views.view import (
-    AgentView,
-    BackfillView,
-    DecisionView,
-    Health,
-    Readiness,
-    RunDetail,
-    RunProgress,
-    RunView,
-    ScheduleView,
-    StatusView,
-)
-from hub.runs.wishes import NOTHING_MORE, RunWish
-from protocol.errors import ErrorCode, HubError
+from hub.api.views.view import Health, Readiness, StatusView
 from protocol.ids import UserId
 
 AnyNoun = TypeVar("AnyNoun", bound=Noun)
-
-
-class AmbiguousRun(HubError):
-    """Several runs' ids end so."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
-class AmbiguousAgent(HubError):
-    """Several users have an agent of this name."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
-class NoSchedule(HubError):
-    """The agent has no schedule, so there is nothing to ask about it."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
-class AgentFacade(Protocol):
-    """Agents. Each method that names one raises UnknownAgent."""
-
-    async def all(self) -> list[AgentView]:
-        """All agents that are not archived, by name."""
-        ...
-
-    async def get(self, name: str) -> AgentView: ...
-
-    async def start_run(
-        self, name: str, idempotency_key: str | None, *, actor: str, wish: RunWish = NOTHING_MORE
-    ) -> RunView:
-        """Queue a run of an agent; the same key gives the run that it gave before.
-
-        Args:
-            wish: what the run needs, takes and is for, beside what its agent says.
-
-        Raises TooManyWaiting, BadDocument, DocumentTooLarge.
-        """
-        ...
-
-    async def pause(self, name: str, *, actor: str) -> AgentView:
-        """No run of it starts any more; one that executes goes on to its end. Twice is once."""
-        ...
-
-    async def resume(self, name: str, *, catch_up: bool, actor: str) -> AgentView:
-        """It works again, and its schedules fire again, those too that paused after failures.
-
-        Args:
-            catch_up: what a paused schedule passed over is caught up, as its policy says.
-        """
-        ...
-
-
-class ScheduleFacade(Protocol):
-    """Schedules of an agent. Each method raises UnknownAgent."""
-
-    async def of_agent(self, name: str) -> list[ScheduleView]:
-        """The agent's schedules, with the next five fires of each."""
-        ...
-
-    async def decisions(
-        self, name: str, *, limit: int, after: tuple[int, str] | None = None
-    ) -> list[DecisionView]:
-        """What became of the agent's last fires, the newest first.
-
-        Args:
-            after: the time of a fire (epoch ms) and its schedule's id; those that follow it.
-        """
-        ...
-
-    async def backfill(
-        self, name: str, *, first: datetime, last: datetime, dry_run: bool, actor: str
-    ) -> BackfillView:
-        """A run for each fire from *first* to *last* that had none.
-
-        Args:
-            dry_run: only say what it would be.
-
-        Raises:
-            NoSchedule: nothing was queued.
-        """
-        ...
-
-
-class RunFacade(Protocol):
-    """Runs. A run is named by its id, or by the last six or more characters of it.
-
-    Each method that names one raises UnknownRun, or AmbiguousRun; then nothing happened.
-    """
-
-    async def newest(self, *, agent: str | None, limit: int, before: str | None = None) -> list[RunView]:
-        """The newest runs first, at most *limit*, of those that are older than the run *before*.
-
-        Raises:
-            UnknownAgent: *agent* was given and there is none of that name.
-        """
-        ...
-
-    async def get(self, name: str) -> RunDetail: ...
-
-    def follow(self, name: str) -> AsyncGenerator[RunProgress]:
-        """The run now, then after each change, until its state is final.
-
-        A reader that is slower than the run misses steps, never the last one. Raises
-        UnknownRun at the first step. Whoever reads it closes it (``contextlib.aclosing``).
-        """
-        ...
-
-    async def cancel(self, name: str, *, reason: str, actor: str) -> RunView:
-        """End it: at once where it waits, as soon as its device let go where it executes."""
-        ...
-
-    async def pause(self, name: str, *, actor: str) -> RunView:
-        """It waits until it is resumed. Raises IllegalTransition for a run that has ended."""
-        ...
-
-    async def resume(self, name: str, *, actor: str) -> RunView:
-        """Queue it again. Raises IllegalTransition unless a person had paused it."""
-        ...
-
-    async def rerun(self, name: str, *, actor: str) -> RunView:
-        """A new run of the same agent, with its settings as they are now. Raises TooManyWaiting."""
-        ...
 
 
 class HubFacade(Protocol):
@@ -202,27 +60,6 @@ class HubFacade(Protocol):
 
     @property
     def devices(self) -> DeviceFacade: ...
-
-    @property
-    def agents(self) -> AgentFacade: ...
-
-    @property
-    def agent_writing(self) -> AgentWritingFacade: ...
-
-    @property
-    def templates(self) -> TemplateFacade: ...
-
-    @property
-    def schedules(self) -> ScheduleFacade: ...
-
-    @property
-    def slots(self) -> SlotFacade: ...
-
-    @property
-    def runs(self) -> RunFacade: ...
-
-    @property
-    def items(self) -> ItemFacade: ...
 
     @property
     def gateways(self) -> GatewayFacade: ...

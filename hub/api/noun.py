@@ -5,8 +5,9 @@ route, its row in the table of roles, and its OpenAPI entry. ``@listed`` declare
 pages and its envelope. The parameters of the method are those of the request, as FastAPI spells them.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from copy import copy
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar
 
 from hub.api.door.routes import Need
@@ -26,6 +27,9 @@ class Route(NamedTuple):
         path: below the path of the noun.
         errors: codes that it may answer, in addition to those of the noun.
         key: the sort key of a listed item; ``None``: the method returns the whole response.
+        is_tagged: whether ``ETag`` is sent, and ``If-Match`` checked before a change.
+        location: the header of that name, formatted with the response: ``/v1/runs/{0.id}``.
+        responses: further responses by status, as FastAPI takes them.
     """
 
     verb: str
@@ -34,13 +38,28 @@ class Route(NamedTuple):
     errors: tuple[ErrorCode, ...]
     status: int
     key: Callable[[Any], Key] | None = None
+    is_tagged: bool = False
+    location: str | None = None
+    responses: Mapping[int | str, dict[str, Any]] = MappingProxyType({})
 
 
 def route(
-    verb: str, path: str, need: Need, *, errors: Iterable[ErrorCode] = (), status: int = 200
+    verb: str,
+    path: str,
+    need: Need,
+    *,
+    errors: Iterable[ErrorCode] = (),
+    status: int = 200,
+    is_tagged: bool = False,
+    location: str | None = None,
+    responses: Mapping[int | str, dict[str, Any]] = MappingProxyType({}),
 ) -> Callable[[Method], Method]:
-    """Declare a method as the route *verb* *path*. Its return annotation is the response model."""
-    return _marked(Route(verb, path, need, tuple(errors), status))
+    """Declare a method as the route *verb* *path*.
+
+    Its return annotation is the response model, or a class of responses. Of a noun with routes that
+    are tagged, ``get`` reads the item that a path names first, and ``tag_of`` makes its tag.
+    """
+    return _marked(Route(verb, path, need, tuple(errors), status, None, is_tagged, location, responses))
 
 
 def listed(
@@ -80,6 +99,11 @@ class Noun:
         scoped = copy(self)
         scoped.user_id = user_id
         return scoped
+
+    @staticmethod
+    def tag_of(item: Any) -> str:
+        """Return the ``ETag`` of an item, as ``etags.tag_of`` makes it."""
+        raise NotImplementedError
 
     @classmethod
     def routes(cls) -> Iterator[tuple[Route, Endpoint]]:

@@ -1,15 +1,10 @@
-"""Lists come in pages: ``limit`` items at most, and a ``cursor`` that leads to the next ones.
+"""Pages of lists: ``limit`` items at most, and a ``cursor`` that leads to the next ones.
 
-A cursor is the sort key of the last item told, so what is added or removed meanwhile
-neither doubles nor hides another item. It is opaque to whoever gets it.
+A cursor is the sort key of the last item of its page, so items that are added or removed meanwhile
+neither double nor hide another item. It is opaque to clients.
 
-Where all items are at hand::
-
-    page = paging.cut(await hub.agents.all(), key=lambda agent: (agent.name, agent.id))
-    return Agents(agents=page.items, next_cursor=page.next_cursor)
-
-Where the store pages, ask it for ``paging.limit + 1`` items after ``paging.after``, and hand
-them to ``paging.fetched``.
+``@listed`` cuts a whole list into pages. Where the store pages, ask it for ``paging.limit + 1`` items
+after ``paging.after``, and give them to ``paging.fetched``.
 """
 
 import base64
@@ -43,21 +38,31 @@ class Page(NamedTuple, Generic[T]):
 
 
 class PageOf:
-    """What part of a list is wanted.
+    """The requested part of a list.
+
+    Args:
+        request: whose URL, with another cursor, the *response* links to; without them there is no link.
 
     Attributes:
-        limit: how many items at most.
+        limit: number of items at most.
         after: the sort key of the last item of the page before; None: from the start.
     """
 
-    def __init__(self, request: Request, response: Response, *, limit: int, cursor: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        request: Request | None = None,
+        response: Response | None = None,
+    ) -> None:
         self._request = request
         self._response = response
         self.limit = limit
         self.after = None if cursor is None else _key(cursor)
 
     def cut(self, items: Sequence[T], *, key: Callable[[T], Key], descending: bool = False) -> Page[T]:
-        """The page out of all *items*, which are in the order of *key*.
+        """Return the page out of all *items*, which are in the order of *key*.
 
         Raises:
             BadCursor: it came from another list.
@@ -71,17 +76,18 @@ class PageOf:
         return self.fetched(found[: self.limit + 1], key=key)
 
     def fetched(self, items: Sequence[T], *, key: Callable[[T], Key]) -> Page[T]:
-        """The page out of the ``limit + 1`` items that follow ``after``, or of fewer, and its ``Link``."""
-        told = tuple(items[: self.limit])
+        """Return the page out of the ``limit + 1`` items after ``after``, or fewer, and set its ``Link``."""
+        page = tuple(items[: self.limit])
         if len(items) <= self.limit:
-            return Page(told, None)
-        cursor = cursor_of(key(told[-1]))
-        following = self._request.url.include_query_params(cursor=cursor, limit=self.limit)
-        self._response.headers["link"] = f'<{following.path}?{following.query}>; rel="next"'
-        return Page(told, cursor)
+            return Page(page, None)
+        cursor = cursor_of(key(page[-1]))
+        if self._request is not None and self._response is not None:
+            following = self._request.url.include_query_params(cursor=cursor, limit=self.limit)
+            self._response.headers["link"] = f'<{following.path}?{following.query}>; rel="next"'
+        return Page(page, cursor)
 
     def after_text(self) -> str | None:
-        """``after`` of a list whose sort key is one text, as an id.
+        """Return ``after`` of a list whose sort key is one text, as an id.
 
         Raises:
             BadCursor: it came from another list.
@@ -94,7 +100,7 @@ class PageOf:
         raise BadCursor("cursor: it came from another list")
 
     def after_number(self) -> int | None:
-        """``after`` of a list whose sort key is one number. Raises BadCursor as ``after_text`` does."""
+        """Return ``after`` of a list whose sort key is one number. Raises BadCursor as ``after_text``."""
         match self.after:
             case None:
                 return None
@@ -103,7 +109,7 @@ class PageOf:
         raise BadCursor("cursor: it came from another list")
 
     def after_number_and_text(self) -> tuple[int, str] | None:
-        """``after`` of a list whose sort key is a number and a text. Raises BadCursor as the others."""
+        """Return ``after`` of a list whose sort key is a number and a text. Raises BadCursor too."""
         match self.after:
             case None:
                 return None
@@ -115,19 +121,19 @@ class PageOf:
 def _page(
     request: Request,
     response: Response,
-    limit: Annotated[int, Query(ge=1, le=MOST, description="How many items at most.")] = DEFAULT_LIMIT,
+    limit: Annotated[int, Query(ge=1, le=MOST, description="Maximum number of items.")] = DEFAULT_LIMIT,
     cursor: Annotated[
         str | None, Query(max_length=1_000, description="``next_cursor`` of the page before.")
     ] = None,
 ) -> PageOf:
-    return PageOf(request, response, limit=limit, cursor=cursor)
+    return PageOf(limit=limit, cursor=cursor, request=request, response=response)
 
 
 Paging = Annotated[PageOf, Depends(_page)]
 
 
 def cursor_of(key: Key) -> str:
-    """The cursor that leads to what follows an item of this sort key."""
+    """Return the cursor that leads to the items after the one with this sort key."""
     return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
 
 
@@ -143,5 +149,5 @@ def _key(cursor: str) -> Key:
 
 
 def _is_bearable(part: str | int) -> bool:
-    """Whether every database takes it."""
+    """Return whether every database takes this part of a key."""
     return "\0" not in part if isinstance(part, str) else abs(part) < 2**63

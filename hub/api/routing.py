@@ -1,16 +1,18 @@
 """Builds the routes that nouns declare: endpoints that take the hub from the request and call the noun."""
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import create_model
 
 from hub.api.deps import Hub, NounRouter, WholeHub
 from hub.api.door.routes import declare
 from hub.api.errors import refusals
-from hub.api.noun import Endpoint, Key, Noun
+from hub.api.etags import Match, Matching
+from hub.api.noun import Endpoint, Key, Noun, Route
 from hub.api.paging import Paging
 from hub.api.views.view import View
 
@@ -20,22 +22,43 @@ def router_of(noun: type[Noun]) -> APIRouter:
     router = NounRouter(prefix=noun.path, tags=[noun.name], responses=refusals(*noun.errors))
     for declared, method in noun.routes():
         declare(declared.verb, noun.path + declared.path, declared.need)
+        returned = inspect.signature(method).return_annotation
+        is_response = isinstance(returned, type) and issubclass(returned, Response)
+        options: dict[str, Any] = {"response_class": returned} if is_response else {}
         router.add_api_route(
             declared.path,
-            _endpoint(noun, method) if declared.key is None else _pages(noun, method, declared.key),
+            _endpoint(noun, declared, method) if declared.key is None else _pages(noun, method, declared.key),
             methods=[declared.verb],
             status_code=declared.status,
-            responses=refusals(*declared.errors),
+            responses={**declared.responses, **refusals(*declared.errors)},
             operation_id=f"{noun.name}_{method.__name__}",
+            **options,
         )
     return router
 
 
-def _endpoint(noun: type[Noun], method: Endpoint) -> Endpoint:
-    async def endpoint(hub: Any, **given: Any) -> Any:
-        return await method(hub.noun(noun), **given)
+def _endpoint(noun: type[Noun], declared: Route, method: Endpoint) -> Endpoint:
+    own: dict[str, Any] = {"hub": _hub_of(noun)}
+    if declared.is_tagged:
+        own["match"] = Match
+    if declared.location is not None:
+        own["answer"] = Response
+    named = re.search(r"\{(\w+)\}", noun.path + declared.path)
 
-    return _with_parameters(endpoint, method, inspect.signature(method).return_annotation, hub=_hub_of(noun))
+    async def endpoint(**given: Any) -> Any:
+        seen = given.pop("hub").noun(noun)
+        match: Matching | None = given.pop("match") if declared.is_tagged else None
+        answer: Response | None = given.pop("answer") if declared.location is not None else None
+        if match is not None and match.is_asked and named is not None and declared.verb != "GET":
+            match.check(seen.tag_of(await seen.get(given[named[1]])))
+        item = await getattr(seen, method.__name__)(**given)
+        if match is not None and declared.verb != "DELETE":
+            match.tell(seen.tag_of(item))
+        if answer is not None and declared.location is not None:
+            answer.headers["location"] = declared.location.format(item)
+        return item
+
+    return _with_parameters(endpoint, method, inspect.signature(method).return_annotation, **own)
 
 
 def _pages(noun: type[Noun], method: Endpoint, key: Callable[[Any], Key]) -> Endpoint:
@@ -46,7 +69,7 @@ def _pages(noun: type[Noun], method: Endpoint, key: Callable[[Any], Key]) -> End
     envelope = create_model(noun.__name__, __base__=View, __doc__=words, **fields)
 
     async def endpoint(hub: Any, paging: Any, **given: Any) -> Any:
-        found: Sequence[Any] = await method(hub.noun(noun), **given)
+        found: Sequence[Any] = await getattr(hub.noun(noun), method.__name__)(**given)
         page = paging.cut(sorted(found, key=key), key=key)
         return envelope(**{noun.name: page.items, "next_cursor": page.next_cursor})
 

@@ -1,7 +1,7 @@
 """Gateways, as operators are told of them; tried again, and given agents."""
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from hub.api.views.gateways import GatewayAgentView, GatewayDetail, GatewayProblemView, GatewayView
 from hub.api.views.view import AgentView
@@ -11,13 +11,12 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayState, Problem
 from hub.openclaw.methods import agents_list
-from hub.operations.agent_writing import AgentViews
 from hub.operations.names import user_names
 from hub.operations.seen import Seen
 from protocol.ids import AgentId, UserId
 from protocol.standing import Axes, Connectivity
 from storage.agents import agents
-from storage.agents.agents import UnknownAgent
+from storage.agents.agents import AgentRow, UnknownAgent
 from storage.agents.made_agents import AgentLimits, TooManyAgents
 from storage.audit import audit
 from storage.audit.audit import Entry
@@ -36,6 +35,12 @@ class NotThere(UnknownAgent):
     """The gateway has no agent of that id; nothing was written."""
 
     hint = "name one that it has, or leave --agent out: then one is made there"
+
+
+class AgentViews(Protocol):
+    """Makes the views of agents."""
+
+    async def view(self, row: AgentRow) -> AgentView: ...
 
 
 class GatewayOperations(Seen):

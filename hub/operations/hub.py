@@ -16,7 +16,14 @@ from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.agents import Agents
+from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.overviews import Overviews
+from hub.api.nouns.runs import Runs
+from hub.api.nouns.schedules import Schedules
+from hub.api.nouns.slots import Slots
+from hub.api.nouns.templates import Templates
 from hub.api.views.view import Check, Health, Readiness, StatusView
 from hub.backups import Backups
 from hub.clock import Clock
@@ -27,8 +34,6 @@ from hub.log import Ring
 from hub.loop_lag import LoopLag
 from hub.metrics import Metrics
 from hub.operations.agent_configs import AgentConfigOperations
-from hub.operations.agent_writing import AgentWriting, TemplateOperations
-from hub.operations.agents import AgentOperations
 from hub.operations.audit import AuditOperations
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
@@ -42,7 +47,6 @@ from hub.operations.events import EventOperations
 from hub.operations.gateways import GatewayOperations
 from hub.operations.identity import Identity
 from hub.operations.issues import IssueOperations
-from hub.operations.items import ItemOperations
 from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
 from hub.operations.logs import LogOperations
@@ -50,10 +54,7 @@ from hub.operations.measurements import MeasurementOperations
 from hub.operations.messages import MessageOperations
 from hub.operations.questions import QuestionOperations
 from hub.operations.readiness import ReadinessChecks
-from hub.operations.runs import RunOperations
-from hub.operations.schedules import ScheduleOperations
 from hub.operations.seen import Seen
-from hub.operations.slots import SlotOperations
 from hub.operations.souls import SoulOperations
 from hub.operations.standings import StandingOperations
 from hub.operations.upkeep import UpkeepOperations
@@ -175,7 +176,8 @@ class Operations(Seen):
         self.questions = questions
         self.souls = souls
         self.keys = keys
-        self.runs = RunOperations(
+        schedules = Schedules(store=store, scheduler=scheduler)
+        run_noun = Runs(
             store=store,
             dispatcher=dispatcher,
             control=control,
@@ -183,7 +185,6 @@ class Operations(Seen):
             watch=watch,
             clock=clock,
         )
-        self.schedules = ScheduleOperations(store=store, scheduler=scheduler)
         self.standings = StandingOperations(
             store=store,
             roster=roster,
@@ -191,15 +192,18 @@ class Operations(Seen):
             lines=FileLines(lambda: config.reloader.reading),
             last_heard=last_heard,
         )
-        self.slots = SlotOperations(store=store, scheduler=scheduler)
-        self.agents = AgentOperations(
+        lines = FileLines(lambda: config.reloader.reading)
+        agent_noun = Agents(
             store=store,
             roster=roster,
             control=control,
-            runs=self.runs,
-            schedules=self.schedules,
+            runs=run_noun,
+            schedules=schedules,
+            writer=writer,
+            rules=lambda: rules_of(config.reloader.current),
+            lines=lines,
         )
-        gateways.views = self.agents
+        gateways.views = agent_noun
         gateways.limits = lambda: writer.limits
         self.costs = CostOperations(store=store, roster=roster, estimator=estimator, clock=clock)
         self.checkpoints = CheckpointOperations(
@@ -211,24 +215,24 @@ class Operations(Seen):
         self.measurements = MeasurementOperations(
             store, measurements or Measurements(store, clock=clock, metrics=Metrics())
         )
-        self.items = ItemOperations(store)
-        nouns: tuple[Noun, ...] = (identity.users, Locks(store, locks, clock=clock))
+        nouns: tuple[Noun, ...] = (
+            identity.users,
+            agent_noun,
+            Items(store),
+            Locks(store, locks, clock=clock),
+            Overviews(self),
+            run_noun,
+            schedules,
+            Slots(store=store, scheduler=scheduler),
+            Templates(store=store, writer=writer, lines=lines),
+        )
         self._nouns = {type(noun): noun for noun in nouns}
         self.audit = AuditOperations(store, clock)
         self.issues = IssueOperations(issues or Issues(clock=clock, metrics=Metrics()))
         self.config = config
-        lines = FileLines(lambda: config.reloader.reading)
         self.capabilities = CapabilityOperations(
             store, capabilities or Capabilities(store, clock=clock, metrics=Metrics()), lines
         )
-        self.agent_writing = AgentWriting(
-            store=store,
-            writer=writer,
-            views=self.agents,
-            rules=lambda: rules_of(config.reloader.current),
-            lines=lines,
-        )
-        self.templates = TemplateOperations(store=store, writer=writer, lines=lines)
         self.upkeep = UpkeepOperations(
             store=store,
             executing=lambda: dispatcher.executing,

@@ -1,8 +1,8 @@
-"""What people call things, found in the rows."""
+"""Lookups of agents and users by their names."""
 
 from typing import Final
 
-from hub.api.facade import AmbiguousAgent
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 from storage.agents import agents
 from storage.agents.agents import AgentRow, UnknownAgent
@@ -12,16 +12,22 @@ from storage.store import Store
 EXTERNAL: Final = "external:"  # before an agent's external identifier, in the place of its name
 
 
+class AmbiguousAgent(HubError):
+    """Several users have an agent of this name."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
 async def agent_named(
     store: Store, name: str, user_id: UserId | None, *, or_removed: bool = False
 ) -> AgentRow:
-    """The agent of that name among this user's, or among all; also by ``external:ID``.
+    """Return the agent of that name among this user's, or among all; also by ``external:ID``.
 
     Args:
-        or_removed: where there is none, the last one that was removed will do.
+        or_removed: return the last one that was removed where there is no other.
 
     Raises:
-        UnknownAgent: there is none.
+        UnknownAgent: no user has an agent of that name.
         AmbiguousAgent: several users have one.
     """
     if name.startswith(EXTERNAL):
@@ -45,5 +51,5 @@ async def _known_as(store: Store, external_id: str, user_id: UserId | None) -> A
 
 
 async def user_names(store: Store) -> dict[UserId, str]:
-    """What each user is called."""
+    """Return the names of all users, by id."""
     return {row.id: row.name for row in await store.read(users.list_users)}

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules, body_of, changed_by, made_of
+from hub.api.nouns.agents import managed
 from hub.links.link import DeviceLink
-from hub.operations.agent_writing import managed
 from hub.requests.params import BadParams, Methods, text_in
 from hub.settings.file_lines import FileLines
 from protocol.coordination import Method

@@ -4,6 +4,13 @@ from collections.abc import Callable
 
 from hub.settings.locate import KeyPath
 from hub.settings.reading import Reading
+from protocol.errors import ErrorCode, HubError
+
+
+class ManagedByFile(HubError):
+    """The agent or template is declared in hub.toml, and can be changed only there."""
+
+    code = ErrorCode.MANAGED_BY_FILE
 
 
 class FileLines:

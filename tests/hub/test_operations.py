@@ -13,7 +13,10 @@ import pytest
 
 from hub.agents.locks import Locks
 from hub.agents.writing import AgentWriter
-from hub.api.facade import AmbiguousRun, NoSchedule
+from hub.api.nouns.agents import Agents, Resumption, RunRequest
+from hub.api.nouns.runs import AmbiguousRun, Cancellation, Runs
+from hub.api.nouns.schedules import BackfillRequest, NoSchedule, Schedules
+from hub.api.paging import PageOf
 from hub.backups import Backups
 from hub.clock import epoch_ms
 from hub.drain import Drain
@@ -163,56 +166,56 @@ async def test_a_run_tells_its_counts_its_files_its_errors_and_its_moves(
     bench.connect(runs=folder(a="- [ ] one\n- [ ] two", b="nothing"))
     done = await bench.run()
 
-    told = await operations.runs.get(done.id)
+    told = await operations.noun(Runs).get(done.id)
 
     assert (told.agent, told.device, told.state, told.items_created) == ("notes", "desk", "COMPLETED", 2)
     assert told.model_requests == bench.model.asked == 1
     assert [(unit.path, unit.items) for unit in told.units] == [("a.md", 2), ("b.md", 0)]
     assert all(unit.read_at and unit.planned_at and unit.settled_at for unit in told.units)
     assert [move.after for move in told.history] == ["QUEUED", "PREPARING", "RUNNING", "COMPLETED"]
-    assert (await operations.runs.newest(agent="notes", limit=5))[0].id == done.id
-    assert (await operations.agents.get("notes")).last_run is not None
+    assert (await operations.noun(Runs).newest(PageOf(), agent="notes")).runs[0].id == done.id
+    assert (await operations.noun(Agents).get("notes")).last_run is not None
 
 
 async def test_a_run_is_found_by_the_end_of_its_id(bench: Bench, operations: Operations) -> None:
-    first = await operations.agents.start_run("notes", None, actor="me")
-    assert (await operations.runs.get(first.id[-6:])).id == first.id
+    first = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
+    assert (await operations.noun(Runs).get(first.id[-6:])).id == first.id
     for name in ("", "nothing", first.id[-5:], "%" + first.id[-6:], first.id[:8]):
         with pytest.raises(UnknownRun):
-            await operations.runs.get(name)
+            await operations.noun(Runs).get(name)
 
     twin = RunId("f" + first.id[1:])
     await bench.store.write(
         runs.create_run, id=twin, agent=bench.agent, fire_key="m:twin", at=1, config_fingerprint="c"
     )
     with pytest.raises(AmbiguousRun, match="give more of the id"):
-        await operations.runs.get(first.id[-8:])
-    assert (await operations.runs.get(twin)).id == twin
+        await operations.noun(Runs).get(first.id[-8:])
+    assert (await operations.noun(Runs).get(twin)).id == twin
 
 
 async def test_a_waiting_run_says_what_it_waits_for(bench: Bench, operations: Operations) -> None:
-    run = await operations.agents.start_run("notes", None, actor="me")
+    run = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
     assert run.waiting_for == "device desk has not connected yet"
 
-    await operations.agents.pause("notes", actor="me")
-    assert (await operations.runs.get(run.id)).waiting_for == "agent is paused"
+    await operations.noun(Agents).pause("notes", actor="me")
+    assert (await operations.noun(Runs).get(run.id)).waiting_for == "agent is paused"
 
-    await operations.agents.resume("notes", catch_up=False, actor="me")
-    paused = await operations.runs.pause(run.id, actor="me")
+    await operations.noun(Agents).resume("notes", Resumption(catch_up=False), "me")
+    paused = await operations.noun(Runs).pause(run.id, actor="me")
     assert (paused.state, paused.waiting_for) == (RunState.PAUSED, "paused by hand")
 
-    again = await operations.runs.resume(run.id, actor="me")
+    again = await operations.noun(Runs).resume(run.id, actor="me")
     (desk,) = await bench.store.read(devices.list_devices)
     await bench.store.write(devices.revoke_device, desk.id, at=epoch_ms(bench.clock.now()), actor="me")
-    waiting = (await operations.runs.get(again.id)).waiting_for
+    waiting = (await operations.noun(Runs).get(again.id)).waiting_for
     assert waiting == "device desk was revoked; pair another device of that name"
 
 
 async def test_who_follows_the_log_hears_of_an_agent_that_a_person_pauses(operations: Operations) -> None:
     with opened_log() as opened:
         for _ in range(2):
-            await operations.agents.pause("notes", actor="operator:7")
-        await operations.agents.resume("notes", catch_up=False, actor="operator:7")
+            await operations.noun(Agents).pause("notes", actor="operator:7")
+        await operations.noun(Agents).resume("notes", Resumption(catch_up=False), "operator:7")
         told = [line for line in opened.lines() if "agent." in line]
     assert [(line.count("agent.paused"), line.count("operator:7")) for line in told] == [(1, 1), (0, 1)]
 
@@ -228,7 +231,7 @@ async def test_what_the_dispatcher_keeps_shut_is_told(
     link = bench.connect()
 
     async def waiting_for() -> str | None:
-        (run,) = await operations.runs.newest(agent=None, limit=1)
+        (run,) = (await operations.noun(Runs).newest(PageOf())).runs
         return run.waiting_for and run.waiting_for.split(" at ")[0]
 
     bench.dispatcher.arrivals.look([link])
@@ -251,8 +254,8 @@ async def test_what_a_hub_may_have_died_of_is_held_back(
     at = epoch_ms(bench.clock.now())
     await bench.store.write(devices.open_session, bench.agent.device_id, platform=None, at=at)
 
-    (caught_up,) = await operations.runs.newest(agent=None, limit=1)
-    asked_for = await operations.agents.start_run("notes", None, actor="me")
+    (caught_up,) = (await operations.noun(Runs).newest(PageOf())).runs
+    asked_for = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
 
     assert (caught_up.trigger, asked_for.waiting_for) == ("catchup", "next in line")
     assert caught_up.waiting_for is not None
@@ -266,18 +269,18 @@ async def test_what_a_hub_may_have_died_of_is_held_back(
 async def test_a_run_is_paused_resumed_cancelled_and_run_again_in_somebodys_name(
     operations: Operations,
 ) -> None:
-    run = await operations.agents.start_run("notes", None, actor="operator:7")
+    run = await operations.noun(Agents).start_run("notes", RunRequest(), "operator:7")
     with pytest.raises(IllegalTransition):
-        await operations.runs.resume(run.id, actor="operator:7")
-    await operations.runs.pause(run.id, actor="operator:7")
-    assert (await operations.runs.resume(run.id, actor="operator:7")).state is RunState.QUEUED
+        await operations.noun(Runs).resume(run.id, actor="operator:7")
+    await operations.noun(Runs).pause(run.id, actor="operator:7")
+    assert (await operations.noun(Runs).resume(run.id, actor="operator:7")).state is RunState.QUEUED
 
-    ended = await operations.runs.cancel(run.id, reason="wrong folder", actor="operator:7")
+    ended = await operations.noun(Runs).cancel(run.id, Cancellation(reason="wrong folder"), "operator:7")
     assert (ended.state, ended.reason, ended.waiting_for) == (RunState.CANCELLED, "wrong folder", None)
-    again = await operations.runs.rerun(run.id, actor="operator:8")
-    assert (await operations.runs.get(again.id)).rerun_of == run.id
+    again = await operations.noun(Runs).rerun(run.id, actor="operator:8")
+    assert (await operations.noun(Runs).get(again.id)).rerun_of == run.id
 
-    moves = (await operations.runs.get(run.id)).history
+    moves = (await operations.noun(Runs).get(run.id)).history
     assert {move.actor for move in moves} == {"operator:7"}
 
 
@@ -287,29 +290,29 @@ async def test_a_pause_that_waits_for_the_files_in_hand_is_told_and_cannot_be_re
     asked, bench.model.may_answer = anyio.Event(), anyio.Event()
     bench.model.on_ask = asked.set
     bench.connect(runs=folder(a="Dave must send the report."))
-    run = await operations.agents.start_run("notes", None, actor="me")
+    run = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
     async with anyio.create_task_group() as tasks:
         await tasks.start(bench.dispatcher.serve)
         with anyio.fail_after(10):
             await asked.wait()
-        pausing = await operations.runs.pause(run.id, actor="me")
+        pausing = await operations.noun(Runs).pause(run.id, actor="me")
         with pytest.raises(IllegalTransition, match="not paused yet"):
-            await operations.runs.resume(run.id, actor="me")
+            await operations.noun(Runs).resume(run.id, actor="me")
         bench.model.may_answer.set()
         tasks.cancel_scope.cancel()
 
     assert (pausing.state, pausing.is_pausing) == (RunState.RUNNING, True)
     assert pausing.waiting_for == "pauses when the files in hand are done"
-    assert not (await operations.runs.get(run.id)).is_pausing
+    assert not (await operations.noun(Runs).get(run.id)).is_pausing
 
 
 async def test_a_follower_sees_the_last_step_whatever_it_missed(bench: Bench, operations: Operations) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
-    queued = await operations.agents.start_run("notes", "key", actor="me")
+    queued = await operations.noun(Agents).start_run("notes", RunRequest(), "me", "key")
     seen: list[RunState] = []
 
     async def follow() -> None:
-        async with aclosing(operations.runs.follow(queued.id)) as steps:
+        async with aclosing(operations.noun(Runs).follow(queued.id)) as steps:
             async for step in steps:
                 seen.append(step.run.state)  # noqa: PERF401 - a step at a time is the point
 
@@ -326,7 +329,7 @@ async def test_an_agent_tells_when_it_runs_next_and_how_the_clocks_change(
     bench.clock.set_wall(START.replace(month=3, day=27))
     await _declare(bench, expr="30 2 * * *", jitter_ms=120_000)
 
-    told = await operations.agents.get("notes")
+    told = await operations.noun(Agents).get("notes")
 
     (schedule,) = told.schedules
     assert (told.schedule, schedule.expr, schedule.enabled) == ("30 2 * * *", "30 2 * * *", True)
@@ -342,9 +345,9 @@ async def test_an_agent_tells_when_it_runs_next_and_how_the_clocks_change(
         "02:30 does not exist that night; fires at 03:00",
         None,
     ]
-    assert await operations.agents.all() == [told]
+    assert await operations.noun(Agents).all() == [told]
     assert told.user == "owner"
-    assert await operations.schedules.of_agent("notes") == [schedule]
+    assert (await operations.noun(Schedules).next_fires("notes")).schedules == (schedule,)
 
 
 async def test_a_schedule_that_failures_paused_says_so_and_goes_on_with_its_agent(
@@ -354,13 +357,13 @@ async def test_a_schedule_that_failures_paused_says_so_and_goes_on_with_its_agen
     await _failed_run_of(bench, schedule_id)
     await _failed_run_of(bench, schedule_id)
 
-    told = await operations.agents.get("notes")
+    told = await operations.noun(Agents).get("notes")
     (paused,) = told.schedules
     assert (told.schedule, paused.said) == (paused.expr, paused.expr)  # it is declared all the same
     assert (paused.enabled, paused.paused_because) == (False, "paused after 2 failed runs in a row")
     assert paused.next_fires == ()
 
-    (again,) = (await operations.agents.resume("notes", catch_up=False, actor="me")).schedules
+    (again,) = (await operations.noun(Agents).resume("notes", Resumption(catch_up=False), "me")).schedules
     assert (again.enabled, again.paused_because, len(again.next_fires)) == (True, None, 5)
 
 
@@ -372,7 +375,7 @@ async def test_a_schedule_that_has_fired_for_the_last_time_is_not_woken_with_its
     finished = schedules.FINISHED
     await bench.store.write(schedules.set_enabled, once, False, at=at, reason=finished)
 
-    (schedule,) = (await operations.agents.resume("notes", catch_up=True, actor="me")).schedules
+    (schedule,) = (await operations.noun(Agents).resume("notes", Resumption(catch_up=True), "me")).schedules
     assert (schedule.enabled, schedule.paused_because) == (False, "its time 2026-01-05 09:00 UTC is over")
 
 
@@ -382,13 +385,13 @@ async def test_a_fire_that_had_no_run_says_why(
     await _declare(bench)
     await _pass_days(bench, scheduler, 3)
 
-    fires = await operations.schedules.decisions("notes", limit=10)
+    fires = (await operations.noun(Schedules).past_fires("notes", PageOf())).fires
     assert [fire.said for fire in fires] == [
         "one run stands for it: device desk was offline",
         "one run stands for it: device desk was offline",
         "a run was queued",
     ]
-    (waiting,) = await operations.runs.newest(agent=None, limit=9)
+    (waiting,) = (await operations.noun(Runs).newest(PageOf())).runs
     assert (waiting.missed, waiting.missed_because) == (2, "2 missed: device desk was offline")
     assert waiting.waiting_for == "device desk has not connected yet"
 
@@ -402,7 +405,7 @@ async def test_on_its_return_a_device_gets_one_run_for_all_that_it_missed_within
     link = bench.connect(runs=folder(a="- [ ] one"))
     await bench.store.write(devices.open_session, link.device_id, platform=None, at=epoch_ms(back))
     await bench.dispatcher.open_gates()
-    (waiting,) = await operations.runs.newest(agent=None, limit=9)
+    (waiting,) = (await operations.noun(Runs).newest(PageOf())).runs
     assert (waiting.waiting_for or "").startswith("just connected; starts at ")
 
     bench.clock.advance(6)
@@ -411,7 +414,7 @@ async def test_on_its_return_a_device_gets_one_run_for_all_that_it_missed_within
         await bench.comes_to(RunState.COMPLETED)
         tasks.cancel_scope.cancel()
 
-    (done,) = await operations.runs.newest(agent=None, limit=9)
+    (done,) = (await operations.noun(Runs).newest(PageOf())).runs
     assert done.started_at is not None
     assert (done.started_at - back).total_seconds() <= 6
     assert (done.missed_because, done.items_created) == ("2 missed: device desk was offline", 1)
@@ -426,14 +429,14 @@ async def test_a_run_that_ended_partial_says_what_was_left_out_and_how_many(
     frames[-1] = AgentComplete(run_id="r", skipped=skipped)
     bench.connect(runs=[frames])
     await bench.run()
-    (told,) = await operations.runs.newest(agent=None, limit=9)
+    (told,) = (await operations.noun(Runs).newest(PageOf())).runs
     assert (told.outcome, told.because) == (RunOutcome.PARTIAL, "3 failed: 2 too_large, 1 changed")
 
 
 async def test_a_run_that_ended_well_gives_no_reason(bench: Bench, operations: Operations) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
     await bench.run()
-    (told,) = await operations.runs.newest(agent=None, limit=9)
+    (told,) = (await operations.noun(Runs).newest(PageOf())).runs
     assert (told.outcome, told.because) == (RunOutcome.SUCCESS, None)
 
 
@@ -443,35 +446,37 @@ async def test_a_backfill_is_counted_before_it_is_done(
     await _declare(bench, catchup_window_ms=0)
     bench.clock.advance(3 * DAY.total_seconds())  # while the hub is down
     await _pass_days(bench, scheduler, 0)
-    (missed,) = await operations.schedules.decisions("notes", limit=9)
+    (missed,) = (await operations.noun(Schedules).past_fires("notes", PageOf())).fires
     assert (missed.fires, missed.said) == (3, "not caught up: older than the catch-up window")
-    span = {"first": START, "last": START + 3 * DAY}
+    nouns, span = operations.noun(Schedules), {"from": START, "to": START + 3 * DAY}
+    trial = BackfillRequest.model_validate(span | {"dry_run": True})
 
-    tried = await operations.schedules.backfill("notes", **span, dry_run=True, actor="me")
+    tried = await nouns.backfill("notes", trial, "me")
     assert (tried.fires, tried.wanted, tried.runs) == (3, 3, ())
-    assert await operations.runs.newest(agent="notes", limit=9) == []
+    assert (await operations.noun(Runs).newest(PageOf(), agent="notes")).runs == ()
 
-    done = await operations.schedules.backfill("notes", **span, dry_run=False, actor="me")
+    done = await nouns.backfill("notes", BackfillRequest.model_validate(span), "me")
     assert (done.first_at, done.last_at) == (START.replace(day=6, hour=6), START.replace(day=8, hour=6))
-    queued = await operations.runs.newest(agent="notes", limit=9)
+    queued = (await operations.noun(Runs).newest(PageOf(), agent="notes")).runs
     assert {run.id for run in queued} == set(done.runs)
     assert {run.trigger for run in queued} == {"backfill"}
 
-    again = await operations.schedules.backfill("notes", **span, dry_run=True, actor="me")
+    again = await nouns.backfill("notes", trial, "me")
     assert (again.fires, again.wanted) == (3, 0)
 
 
 async def test_an_agent_without_a_schedule_has_nothing_to_make_up_for(operations: Operations) -> None:
-    assert (await operations.agents.get("notes")).next_fires == ()
+    assert (await operations.noun(Agents).get("notes")).next_fires == ()
+    wanted = BackfillRequest.model_validate({"from": START, "to": START})
     with pytest.raises(NoSchedule, match="'notes' has no schedule"):
-        await operations.schedules.backfill("notes", first=START, last=START, dry_run=True, actor="me")
+        await operations.noun(Schedules).backfill("notes", wanted, "me")
 
 
 async def test_what_is_not_there_is_refused_by_name(operations: Operations) -> None:
     with pytest.raises(UnknownAgent, match="'nobody'"):
-        await operations.agents.start_run("nobody", None, actor="me")
+        await operations.noun(Agents).start_run("nobody", RunRequest(), "me")
     with pytest.raises(UnknownRun):
-        await operations.runs.get("nothing")
+        await operations.noun(Runs).get("nothing")
 
 
 async def test_a_hub_is_ready_only_when_everything_listens_and_the_disk_has_room(
@@ -508,4 +513,4 @@ async def test_a_hub_whose_event_loop_stood_still_says_that_it_is_stuck(
 async def test_a_run_tells_its_trace(bench: Bench, operations: Operations) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
     done = await bench.run()
-    assert (await operations.runs.get(done.id)).trace_id == trace_id_of(done.id)
+    assert (await operations.noun(Runs).get(done.id)).trace_id == trace_id_of(done.id)

@@ -5,9 +5,9 @@ import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from copy import copy
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 from zoneinfo import ZoneInfo
 
 import anyio
@@ -30,24 +30,41 @@ from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.agents import Agents, Resumption, RunRequest
+from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
-from hub.api.nouns.users import Users
-from hub.api.views.view import (
-    AgentView,
-    BackfillView,
-    Check,
-    DecisionView,
-    FireView,
-    Health,
+from hub.api.nouns.overviews import Overviews
+from hub.api.nouns.runs import (
+    Cancellation,
     MoveView,
-    Readiness,
     RunDetail,
     RunErrorView,
+    RunPage,
     RunProgress,
+    Runs,
+    UnitView,
+)
+from hub.api.nouns.schedules import (
+    AgentSchedules,
+    BackfillRequest,
+    BackfillView,
+    DecisionView,
+    FirePage,
+    Schedules,
+)
+from hub.api.nouns.slots import Slots
+from hub.api.nouns.templates import Templates
+from hub.api.nouns.users import Users
+from hub.api.paging import Paging
+from hub.api.views.view import (
+    AgentView,
+    Check,
+    FireView,
+    Health,
+    Readiness,
     RunView,
     ScheduleView,
     StatusView,
-    UnitView,
 )
 from hub.backups import Backups
 from hub.clock import IdFactory, SystemChance, epoch_ms
@@ -77,7 +94,6 @@ from hub.metrics import Metrics
 from hub.openclaw import Fleet
 from hub.operations.agent_configs import AgentConfigOperations
 from hub.operations.agent_tokens import AgentTokenOperations
-from hub.operations.agent_writing import AgentWriting, TemplateOperations
 from hub.operations.audit import AuditOperations
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
@@ -92,7 +108,6 @@ from hub.operations.events import EventOperations
 from hub.operations.gateways import GatewayOperations
 from hub.operations.invitations import InvitationOperations
 from hub.operations.issues import IssueOperations
-from hub.operations.items import ItemOperations
 from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
 from hub.operations.logs import LogOperations
@@ -101,7 +116,6 @@ from hub.operations.messages import MessageOperations
 from hub.operations.operator_tokens import OperatorTokenOperations
 from hub.operations.pairings import PairingOperations
 from hub.operations.questions import QuestionOperations
-from hub.operations.slots import SlotOperations
 from hub.operations.souls import SoulOperations
 from hub.operations.standings import StandingOperations
 from hub.operations.tokens import TokenOperations
@@ -113,7 +127,7 @@ from hub.runs.estimating import Estimator
 from hub.runs.leadership import Leadership
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import PAUSING
-from hub.runs.wishes import NOTHING_MORE, RunWish
+from hub.runs.wishes import RunWish, wish_of
 from hub.settings.address import Address
 from hub.settings.file_lines import FileLines
 from protocol.errors import IllegalTransition
@@ -234,9 +248,9 @@ class FakeHub:
         self.kept_souls: Souls | None = None  # by default no gateway is there, and no write comes to its end
         self.user_id: UserId | None = None  # who sees it
         self.registry = Issues(clock=FakeClock(), metrics=Metrics())  # has no check but what a test adds
-        self.agents = _Agents(self)
         self.schedules = _Schedules(self)
         self.runs = _Runs(self)
+        self.whole = self  # the one that ``seen_by`` copies
 
     def seen_by(self, user_id: UserId | None) -> "FakeHub":
         seen = copy(self)
@@ -252,15 +266,18 @@ class FakeHub:
     def noun(self, kind: type[AnyNoun]) -> AnyNoun:
         makers: dict[type[Noun], Callable[[], Noun]] = {
             Users: lambda: self.bench.identity.users,
+            Agents: lambda: _Agents(self.whole),
+            Items: lambda: Items(self.bench.store),
             Locks: self._locks,
+            Overviews: lambda: Overviews(self.whole),
+            Runs: lambda: self.runs,
+            Schedules: lambda: self.schedules,
+            Slots: self._slots,
+            Templates: self._templates,
         }
         noun = makers[kind]()
         assert isinstance(noun, kind)
         return noun.seen_by(self.user_id)
-
-    @property
-    def items(self) -> ItemOperations:
-        return ItemOperations(self.bench.store).seen_by(self.user_id)
 
     @property
     def devices(self) -> DeviceOperations:
@@ -442,25 +459,12 @@ class FakeHub:
         standings = StandingOperations(store=self.bench.store, roster=self.bench.roster, control=control)
         return standings.seen_by(self.user_id)
 
-    @property
-    def agent_writing(self) -> AgentWriting:
-        return AgentWriting(
-            store=self.bench.store,
-            writer=self._writer,
-            views=_Rows(),
-            rules=Rules,
-            lines=FileLines(lambda: self.settings.reloader.reading),
-        ).seen_by(self.user_id)
-
-    @property
-    def templates(self) -> TemplateOperations:
+    def _templates(self) -> Templates:
         lines = FileLines(lambda: self.settings.reloader.reading)
-        return TemplateOperations(store=self.bench.store, writer=self._writer, lines=lines).seen_by(
-            self.user_id
-        )
+        return Templates(store=self.bench.store, writer=self.writer, lines=lines)
 
     @property
-    def _writer(self) -> AgentWriter:
+    def writer(self) -> AgentWriter:
         bench = self.bench
         return AgentWriter(bench.store, clock=bench.clock, ids=bench.ids, metrics=Metrics())
 
@@ -480,8 +484,7 @@ class FakeHub:
         held = HeldLocks(bench.store, clock=bench.clock, ids=bench.ids, metrics=Metrics())
         return Locks(bench.store, held, clock=bench.clock)
 
-    @property
-    def slots(self) -> SlotOperations:
+    def _slots(self) -> Slots:
         bench = self.bench
         scheduler = Scheduler(
             store=bench.store,
@@ -493,7 +496,7 @@ class FakeHub:
             on_queued=lambda: None,
             on_cancel=lambda run_id: None,
         )
-        return SlotOperations(store=bench.store, scheduler=scheduler).seen_by(self.user_id)
+        return Slots(store=bench.store, scheduler=scheduler)
 
     @property
     def checkpoints(self) -> CheckpointOperations:
@@ -570,9 +573,24 @@ class _Rows:
         )
 
 
-class _Agents:
+class _Agents(Agents):
+    """One agent called notes; those that a test creates are rows of the store."""
+
     def __init__(self, hub: FakeHub) -> None:
+        super().__init__(
+            store=hub.bench.store,
+            roster=hub.bench.roster,
+            control=cast(Any, None),
+            runs=hub.runs,
+            schedules=hub.schedules,
+            writer=hub.writer,
+            rules=Rules,
+            lines=FileLines(lambda: hub.settings.reloader.reading),
+        )
         self._hub = hub
+
+    async def view(self, row: AgentRow) -> AgentView:
+        return await _Rows().view(row)
 
     async def all(self) -> list[AgentView]:
         one = await self.get("notes")
@@ -600,44 +618,43 @@ class _Agents:
         )
 
     async def start_run(
-        self, name: str, idempotency_key: str | None, *, actor: str, wish: RunWish = NOTHING_MORE
+        self, name: str, wanted: RunRequest, actor: str, idempotency_key: str | None = None
     ) -> RunView:
         await self.get(name)
         started = self._hub.started
         if idempotency_key is None or idempotency_key not in started:
-            self._hub.wishes.append(wish)
+            self._hub.wishes.append(wish_of(**dict(wanted)))
             started[idempotency_key] = make_run(f"r-{len(started) + 2}")
         return started[idempotency_key]
 
-    async def pause(self, name: str, *, actor: str) -> AgentView:
+    async def pause(self, name: str, actor: str) -> AgentView:
         self._hub.done.append(("pause agent", name, actor))
         self._hub.lifecycle = "paused"
         return await self.get(name)
 
-    async def resume(self, name: str, *, catch_up: bool, actor: str) -> AgentView:
-        self._hub.done.append(("resume agent", name, "catch up" if catch_up else "", actor))
+    async def resume(self, name: str, how: Resumption, actor: str) -> AgentView:
+        self._hub.done.append(("resume agent", name, "catch up" if how.catch_up else "", actor))
         self._hub.lifecycle = "active"
         return await self.get(name)
 
 
-class _Schedules:
+class _Schedules(Schedules):
     def __init__(self, hub: FakeHub) -> None:
         self._hub = hub
 
-    async def of_agent(self, name: str) -> list[ScheduleView]:
-        return list((await self._hub.agents.get(name)).schedules)
+    async def next_fires(self, name: str) -> AgentSchedules:
+        return AgentSchedules(schedules=(await self._hub.noun(Agents).get(name)).schedules)
 
-    async def decisions(
-        self, name: str, *, limit: int, after: tuple[int, str] | None = None
-    ) -> list[DecisionView]:
-        await self._hub.agents.get(name)
+    async def past_fires(self, name: str, paging: Paging) -> FirePage:
+        after = paging.after_number_and_text()
+        await self._hub.noun(Agents).get(name)
         beyond = [one for one in self._hub.decided if after is None or epoch_ms(one.fire_at) < after[0]]
-        return beyond[:limit]
+        page = paging.fetched(beyond, key=lambda fire: (epoch_ms(fire.fire_at), fire.schedule))
+        return FirePage(fires=page.items, next_cursor=page.next_cursor)
 
-    async def backfill(
-        self, name: str, *, first: datetime, last: datetime, dry_run: bool, actor: str
-    ) -> BackfillView:
-        """A fire on each day, of which one had a run."""
+    async def backfill(self, name: str, wanted: BackfillRequest, actor: str) -> BackfillView:
+        """Answer as if there was a fire on each day, of which one had a run."""
+        first, last, dry_run = wanted.first, wanted.last, wanted.dry_run
         days = (last - first).days + (last > first)
         self._hub.done.append(("backfill", name, first.isoformat(), last.isoformat(), str(dry_run), actor))
         return BackfillView(
@@ -651,17 +668,20 @@ class _Schedules:
         )
 
 
-class _Runs:
+class _Runs(Runs):
     def __init__(self, hub: FakeHub) -> None:
         self._hub = hub
 
-    async def newest(self, *, agent: str | None, limit: int, before: str | None = None) -> list[RunView]:
+    async def newest(self, paging: Paging, agent: str | None = None) -> RunPage:
+        before = paging.after_text()
         if agent is not None:
-            await self._hub.agents.get(agent)
-        return [run for run in self._hub.newest if before is None or run.id < before][:limit]
+            await self._hub.noun(Agents).get(agent)
+        found = [run for run in self._hub.newest if before is None or run.id < before]
+        page = paging.fetched(found, key=lambda run: (run.id,))
+        return RunPage(runs=page.items, next_cursor=page.next_cursor)
 
-    async def get(self, name: str) -> RunDetail:
-        run = self._find(name)
+    async def get(self, run_id: str) -> RunDetail:
+        run = self._find(run_id)
         return RunDetail(
             **run.model_dump(),
             as_of=START + timedelta(seconds=75),
@@ -688,7 +708,7 @@ class _Runs:
             raise UnknownRun(f"no run has the id {name}")
         return known[name]
 
-    async def follow(self, name: str) -> AsyncGenerator[RunProgress]:
+    async def follow(self, run_id: str) -> AsyncGenerator[RunProgress]:
         self._hub.following.set()
         try:
             for step in self._hub.progress:
@@ -698,22 +718,22 @@ class _Runs:
         finally:
             self._hub.left.set()
 
-    async def cancel(self, name: str, *, reason: str, actor: str) -> RunView:
-        return self._moved(name, RunState.CANCELLED, "cancel run", reason, actor)
+    async def cancel(self, run_id: str, why: Cancellation, actor: str) -> RunView:
+        return self._moved(run_id, RunState.CANCELLED, "cancel run", why.reason, actor)
 
-    async def pause(self, name: str, *, actor: str) -> RunView:
-        if self._find(name).state is RunState.RUNNING:
-            run = self._moved(name, RunState.RUNNING, "pause run", actor)
+    async def pause(self, run_id: str, actor: str) -> RunView:
+        if self._find(run_id).state is RunState.RUNNING:
+            run = self._moved(run_id, RunState.RUNNING, "pause run", actor)
             return run.model_copy(update={"is_pausing": True, "waiting_for": PAUSING})
-        return self._moved(name, RunState.PAUSED, "pause run", actor)
+        return self._moved(run_id, RunState.PAUSED, "pause run", actor)
 
-    async def resume(self, name: str, *, actor: str) -> RunView:
-        if self._find(name).state is not RunState.PAUSED:
-            raise IllegalTransition(f"run {name} was not paused by anybody")
-        return self._moved(name, RunState.QUEUED, "resume run", actor)
+    async def resume(self, run_id: str, actor: str) -> RunView:
+        if self._find(run_id).state is not RunState.PAUSED:
+            raise IllegalTransition(f"run {run_id} was not paused by anybody")
+        return self._moved(run_id, RunState.QUEUED, "resume run", actor)
 
-    async def rerun(self, name: str, *, actor: str) -> RunView:
-        return self._moved(name, RunState.QUEUED, "rerun", actor).model_copy(update={"id": "r-again"})
+    async def rerun(self, run_id: str, actor: str) -> RunView:
+        return self._moved(run_id, RunState.QUEUED, "rerun", actor).model_copy(update={"id": "r-again"})
 
     def _moved(self, name: str, state: RunState, *done: str) -> RunView:
         self._hub.done.append((done[0], name, *done[1:]))

@@ -1,44 +1,55 @@
-"""Agents: how they are, pausing them, and starting a run of one."""
+"""Agents: creating, changing and removing them, pausing and resuming them, and starting their runs."""
 
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, Final
 
-from fastapi import Body, Header, Response
+from fastapi import Body, Header
 from pydantic import Field, StringConstraints
 
-from hub.api.deps import Actor, Hub, NounRouter
-from hub.api.errors import refusals
-from hub.api.etags import Match, Matching, tag_of
-from hub.api.facade import HubFacade
-from hub.api.paging import Paging
-from hub.api.views.view import AgentView, RunView, View
+from hub.agents.writing import AgentWriter
+from hub.api.agent_bodies import AgentBody, AgentChanges, Rules, changed_by, made_of
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
+from hub.api.etags import Match, tag_of
+from hub.api.noun import Noun, listed, route
+from hub.api.nouns.runs import Runs
+from hub.api.nouns.schedules import NEXT_FIRES, Schedules
+from hub.api.nouns.templates import VerdictView
+from hub.api.views.view import AgentView, FireView, RunView, ScheduleView, View
+from hub.links.roster import Roster
+from hub.log import Channel
+from hub.operations.moments import moment
+from hub.operations.names import agent_named, user_names
+from hub.runs.control import RunControl
 from hub.runs.wishes import MOST_NEEDS, wish_of
+from hub.settings.file_lines import FileLines, ManagedByFile
 from protocol.errors import ErrorCode
+from protocol.ids import UserId
 from protocol.locks import MOST_LOCKS
+from storage.agents import agents, made_agents
+from storage.agents.agents import AgentRow
+from storage.agents.made_agents import AgentOfFile
+from storage.devices import users
+from storage.devices.users import UnknownUser
+from storage.runs import runs
+from storage.store import Store
 
-router = NounRouter(prefix="/v1/agents", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_AGENT))
+log = Channel(__name__)
 
-_DECLARED = {
+_TAGGED: Final = {
     *("id", "name", "device", "paths", "file_extensions", "data_types", "prompt"),
     *("timezone", "source", "priority", "max_concurrent_runs", "lifecycle"),
     *("description", "type", "subtype", "template", "external_id", "instance_id", "project_id"),
     *("needs", "locks"),
 }
+_WRITTEN: Final = (
+    ErrorCode.NAME_TAKEN,
+    ErrorCode.UNKNOWN_DEVICE,
+    ErrorCode.UNKNOWN_TEMPLATE,
+    ErrorCode.BAD_CONFIG,
+)
 
-
-class Agents(View):
-    """Some agents."""
-
-    agents: tuple[AgentView, ...]
-    next_cursor: str | None = None
-
-
-class Resumption(View):
-    """How an agent goes on. *catch_up*: what its paused schedules passed over is made up for."""
-
-    catch_up: bool = False
-
-
-# What the document tells; what is wrong is said in words by ``protocol.requirements`` and ``protocol.locks``.
+# For the document only; ``protocol.requirements`` and ``protocol.locks`` check, with better messages.
 _NUMBER = "(0|[1-9][0-9]{0,5})"
 _NEEDED = rf"^[A-Za-z0-9_][A-Za-z0-9_.:-]{{0,127}}( *(>=|>|<=|<|==|!=|\^|~) *{_NUMBER}(\.{_NUMBER}){{0,2}})?$"
 _LOCKED = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}$"
@@ -55,11 +66,17 @@ Lock = Annotated[
 ]
 
 
-class WantedRun(View):
-    """What a run needs, takes and is for, beside what its agent says.
+class Resumption(View):
+    """How an agent is resumed. *catch_up*: fires that its paused schedules missed are caught up."""
+
+    catch_up: bool = False
+
+
+class RunRequest(View):
+    """What a run needs, locks and is for, in addition to what its agent declares.
 
     *needs*: capabilities, as in ``file.read >= 1.2``. *locks*: names. *context* is kept with the run and
-    told to its device; *task_id* stands in it.
+    sent to its device; *task_id* becomes part of it.
     """
 
     needs: Annotated[tuple[Need, ...], Field(max_length=MOST_NEEDS)] = ()
@@ -70,78 +87,240 @@ class WantedRun(View):
     )
 
 
-@router.get("")
-async def list_agents(hub: Hub, paging: Paging) -> Agents:
-    """All agents that are not archived, by name."""
-    page = paging.cut(await hub.agents.all(), key=lambda agent: (agent.name, agent.id))
-    return Agents(agents=page.items, next_cursor=page.next_cursor)
+class Agents(Noun):
+    """Agents. Only those that were created over an API can be changed or removed over it."""
+
+    name, path = "agents", "/v1/agents"
+    errors = (ErrorCode.UNKNOWN_AGENT,)
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        roster: Roster,
+        control: RunControl,
+        runs: Runs,
+        schedules: Schedules,
+        writer: AgentWriter,
+        rules: Callable[[], Rules],
+        lines: FileLines,
+    ) -> None:
+        """
+        Args:
+            rules: returns the settings of hub.toml that hold for every agent.
+            lines: finds the agents that are declared in hub.toml.
+        """
+        self._store = store
+        self._roster = roster
+        self._control = control
+        self._runs = runs
+        self._schedules = schedules
+        self._writer = writer
+        self._rules = rules
+        self._lines = lines
+
+    @staticmethod
+    def tag_of(item: AgentView) -> str:
+        """Return the tag of what is declared of an agent, and of its lifecycle; not of its health."""
+        schedules = [
+            schedule.model_dump(mode="json", exclude={"next_fires", "consecutive_failures"})
+            for schedule in item.schedules
+        ]
+        return tag_of(item.model_dump(mode="json", include=_TAGGED), schedules)
+
+    @listed("", Scope.READ, key=lambda agent: (agent.name, agent.id))
+    async def all(self) -> list[AgentView]:
+        """List the agents that are not archived, by name."""
+        return await self._views(await self._store.read(agents.list_agents, user_id=self.user_id))
+
+    @route(
+        "POST",
+        "",
+        Scope.DEVICES,
+        errors=[*_WRITTEN, ErrorCode.UNKNOWN_USER, ErrorCode.LIMIT_REACHED],
+        status=201,
+        is_tagged=True,
+        location="/v1/agents/{0.name}",
+    )
+    async def create(self, body: AgentBody, actor: Actor) -> AgentView:
+        """Create an agent. It is checked as one of hub.toml is, and by its template."""
+        user_id = await self._owner(body.user)
+        declared = made_of(body, self._rules())
+        row = await self._writer.make(declared, user_id=user_id, start=body.start, actor=actor)
+        return await self.view(row)
+
+    @route("GET", "/{name}", Scope.READ, is_tagged=True)
+    async def get(self, name: str) -> AgentView:
+        """Return one agent, its schedules with their next fires, and its last run."""
+        return await self.view(await self._agent(name))
+
+    @route(
+        "PATCH",
+        "/{name}",
+        Scope.DEVICES,
+        errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.MANAGED_BY_FILE, *_WRITTEN],
+    )
+    async def edit(self, name: str, changes: AgentChanges, match: Match, actor: Actor) -> AgentView:
+        """Change an agent; fields that are left out stay, and null removes."""
+        revision = None
+        if match.is_asked:
+            before = await self.get(name)
+            match.check(self.tag_of(before))
+            revision = before.config_rev
+        row = await self._of_api(name)
+        now = await self._store.read(made_agents.said_of, row)
+        new = changed_by(changes.said, now, self._rules(), gateway=row.gateway)
+        edited = await self._writer.edit(row.id, new, revision=revision or row.config_rev, actor=actor)
+        view = await self.view(edited)
+        match.tell(self.tag_of(view))
+        return view
+
+    @route("DELETE", "/{name}", Scope.DEVICES, errors=[ErrorCode.MANAGED_BY_FILE], is_tagged=True)
+    async def remove(self, name: str, actor: Actor) -> AgentView:
+        """Pause an agent and archive it; its waiting runs are cancelled, and its history stays."""
+        row = await self._of_api(name)
+        return await self.view(await self._writer.remove(row.id, actor=actor))
+
+    @route("POST", "/{name}/validate", Scope.RUN)
+    async def validate(self, name: str) -> VerdictView:
+        """Check an agent by its template and its prompt, without writing."""
+        row = await self._agent(name)
+        wrong = await self._writer.problems(row.id)
+        return VerdictView(ok=not wrong, problems=wrong)
+
+    @route("POST", "/{name}/pause", Scope.RUN, is_tagged=True)
+    async def pause(self, name: str, actor: Actor) -> AgentView:
+        """Start no further run of the agent; one that executes goes on to its end."""
+        agent = await self._agent(name)
+        if await self._control.pause_agent(agent.id, actor=actor):
+            log.info("agent.paused", agent_id=agent.id, actor=actor)
+        return await self.get(name)
+
+    @route("POST", "/{name}/resume", Scope.RUN, is_tagged=True)
+    async def resume(
+        self, name: str, how: Annotated[Resumption, Body(default_factory=Resumption)], actor: Actor
+    ) -> AgentView:
+        """Let the agent work again, and its schedules fire again, also those paused after failures."""
+        agent = await self._agent(name)
+        if await self._control.resume_agent(agent.id, actor=actor):
+            log.info("agent.resumed", agent_id=agent.id, actor=actor)
+        await self._schedules.resume(agent, catch_up=how.catch_up, actor=actor)
+        return await self.get(name)
+
+    @route(
+        "POST",
+        "/{name}/runs",
+        Scope.RUN,
+        errors=[ErrorCode.LIMIT_REACHED, ErrorCode.TOO_LARGE],
+        status=202,
+        location="/v1/runs/{0.id}",
+    )
+    async def start_run(
+        self,
+        name: str,
+        wanted: Annotated[RunRequest, Body(default_factory=RunRequest)],
+        actor: Actor,
+        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=128)] = None,
+    ) -> RunView:
+        """Queue a run; the same ``Idempotency-Key`` returns the same run again.
+
+        A run whose needs are not met waits until they are: ``waiting_for`` says for what.
+        """
+        wish = wish_of(needs=wanted.needs, locks=wanted.locks, context=wanted.context, task_id=wanted.task_id)
+        agent = await self._agent(name)
+        fire_key = None if idempotency_key is None else f"{actor}:{idempotency_key}"
+        run = await self._control.submit(agent, fire_key=fire_key, actor=actor, wish=wish)
+        return await self._runs.view(run)
+
+    async def view(self, row: AgentRow) -> AgentView:
+        """Return the view of one agent."""
+        (view,) = await self._views([row])
+        return view
+
+    async def _agent(self, name: str) -> AgentRow:
+        return await agent_named(self._store, name, self.user_id)
+
+    async def _of_api(self, name: str) -> AgentRow:
+        """Return an agent that hub.toml does not declare. Raises ManagedByFile for one that it does."""
+        row = await self._agent(name)
+        if row.source == "file":
+            raise await managed(self._store, self._lines, AgentOfFile(row))
+        return row
+
+    async def _owner(self, user: str | None) -> UserId:
+        """Return the owner of a new agent: the user that is named, else the caller, else the hub's owner."""
+        if user is None and self.user_id is not None:
+            return self.user_id
+        name = user or users.OWNER
+        row = await self._store.read(users.find_user_by_name, name)
+        if row is None or self.user_id not in (None, row.id):
+            raise UnknownUser(f"user: there is no user {name!r}")
+        return row.id
+
+    async def _views(self, rows: Sequence[AgentRow]) -> list[AgentView]:
+        newest = [row.last_run.id for row in rows if row.last_run is not None]
+        last_runs = await self._runs.views(await self._store.read(runs.find_runs, newest))
+        by_id = {run.id: run for run in last_runs}
+        schedules = await self._schedules.of(rows)
+        names = await user_names(self._store)
+        return [
+            self._view(
+                row,
+                names[row.user_id],
+                schedules.get(row.id, []),
+                None if row.last_run is None else by_id.get(row.last_run.id),
+            )
+            for row in rows
+        ]
+
+    def _view(
+        self, row: AgentRow, user: str, schedules: Sequence[ScheduleView], last_run: RunView | None
+    ) -> AgentView:
+        return AgentView(
+            id=row.id,
+            name=row.name,
+            user=user,
+            device=row.device_name or "",
+            device_connected=row.device_id is not None and self._roster.find(row.device_id) is not None,
+            gateway=row.gateway,
+            connectivity=row.connectivity,
+            paths=tuple(row.paths),
+            file_extensions=tuple(row.file_extensions),
+            data_types=tuple(row.data_types),
+            prompt=row.prompt,
+            schedule=row.schedule or next((schedule.said for schedule in schedules), None),
+            timezone=row.timezone,
+            source="file" if row.source == "file" else "api",
+            priority=row.priority,
+            max_concurrent_runs=row.max_concurrent_runs,
+            description=row.description,
+            type=row.type,
+            subtype=row.subtype,
+            template=row.template,
+            external_id=row.external_id,
+            instance_id=row.instance_id,
+            project_id=row.project_id,
+            needs=row.needs,
+            locks=row.locks,
+            config_rev=row.config_rev,
+            lifecycle=row.lifecycle,
+            availability=row.availability,
+            health=row.health,
+            recovery_at=moment(row.recovery_at),
+            schedules=tuple(schedules),
+            next_fires=_soonest(schedules),
+            last_run=last_run,
+        )
 
 
-@router.get("/{name}")
-async def get_agent(hub: Hub, name: str, match: Match) -> AgentView:
-    """One agent, its schedules with their next fires, and its last run."""
-    return _tagged(await hub.agents.get(name), match)
+def _soonest(schedules: Iterable[ScheduleView]) -> tuple[FireView, ...]:
+    """Return the next fires of all the schedules together."""
+    fires = (fire for schedule in schedules for fire in schedule.next_fires)
+    return tuple(sorted(fires, key=lambda fire: fire.at)[:NEXT_FIRES])
 
 
-@router.post("/{name}/pause")
-async def pause_agent(hub: Hub, actor: Actor, name: str, match: Match) -> AgentView:
-    """Start no run of it any more; one that executes goes on to its end."""
-    await _check(hub, name, match)
-    return _tagged(await hub.agents.pause(name, actor=actor), match)
-
-
-@router.post("/{name}/resume")
-async def resume_agent(
-    hub: Hub,
-    actor: Actor,
-    name: str,
-    match: Match,
-    how: Annotated[Resumption, Body(default_factory=Resumption)],
-) -> AgentView:
-    """Let it work again, and its schedules fire again, those too that paused after failures."""
-    await _check(hub, name, match)
-    return _tagged(await hub.agents.resume(name, catch_up=how.catch_up, actor=actor), match)
-
-
-@router.post(
-    "/{name}/runs",
-    status_code=202,
-    tags=["runs"],
-    responses=refusals(ErrorCode.UNKNOWN_AGENT, ErrorCode.LIMIT_REACHED, ErrorCode.TOO_LARGE),
-)
-async def start_run(
-    hub: Hub,
-    actor: Actor,
-    name: str,
-    response: Response,
-    wanted: Annotated[WantedRun, Body(default_factory=WantedRun)],
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=128)] = None,
-) -> RunView:
-    """Queue a run; the same ``Idempotency-Key`` gives the run that it gave before.
-
-    A run whose needs are not met waits until they are: ``waiting_for`` says for what.
-    """
-    wish = wish_of(needs=wanted.needs, locks=wanted.locks, context=wanted.context, task_id=wanted.task_id)
-    run = await hub.agents.start_run(name, idempotency_key, actor=actor, wish=wish)
-    response.headers["location"] = f"/v1/runs/{run.id}"
-    return run
-
-
-def tag_of_agent(agent: AgentView) -> str:
-    """Of what is declared of an agent, and of what people decide about it; not of how it fares."""
-    schedules = [
-        schedule.model_dump(mode="json", exclude={"next_fires", "consecutive_failures"})
-        for schedule in agent.schedules
-    ]
-    declared = agent.model_dump(mode="json", include=_DECLARED)
-    return tag_of(declared, schedules)
-
-
-async def _check(hub: HubFacade, name: str, match: Matching) -> None:
-    if match.is_asked:
-        match.check(tag_of_agent(await hub.agents.get(name)))
-
-
-def _tagged(agent: AgentView, match: Matching) -> AgentView:
-    match.tell(tag_of_agent(agent))
-    return agent
+async def managed(store: Store, lines: FileLines, error: AgentOfFile, *key: str) -> ManagedByFile:
+    """Return the refusal to change an agent of hub.toml, with the line that declares it."""
+    user = (await user_names(store))[error.agent.user_id]
+    where = lines.of_agent(error.agent.name, user, *key)
+    return ManagedByFile(f"agent {error.agent.name!r} is managed by hub.toml: {where}")

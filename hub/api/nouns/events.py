@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from hub.api.deps import Hub, NounRouter, OpenStreams
 from hub.api.errors import refusals
 from hub.api.events import EventStream
+from hub.api.nouns.agents import Agents
 from hub.api.views.events import EventView
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
@@ -40,7 +41,7 @@ async def follow_events(
     kinds = {kind.strip().removesuffix(".*") for kind in events.split(",") if kind.strip()} - {""}
     if "*" in kinds:
         kinds = set()
-    agent_id = None if agent is None else AgentId((await hub.agents.get(agent)).id)
+    agent_id = None if agent is None else AgentId((await hub.noun(Agents).get(agent)).id)
     told = hub.events.follow(last_event_id, kinds=kinds, agent_id=agent_id)
     return EventStream(told, spell=_spelled, streams=streams)
 

@@ -1,48 +1,109 @@
-"""Items: what was found, and what its owner said to it."""
+"""Items that agents found, and the verdicts of their owners."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Query
+from pydantic import AwareDatetime
 
-from hub.api.deps import Hub, NounRouter
-from hub.api.errors import refusals
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.items import ItemVerdict, ItemView
 from hub.api.views.view import View
 from hub.clock import from_epoch_ms
+from hub.operations.moments import moment
+from hub.operations.names import agent_named
 from protocol.errors import ErrorCode
+from protocol.ids import RunId
+from protocol.tables import TABLES, TableName
+from storage.runs import items
+from storage.runs.items import ItemRow
+from storage.store import Store
 
-router = NounRouter(prefix="/v1/items", tags=["items"])
+ItemVerdict = Literal["open", "approved", "edited", "rejected"]
 
 
-class Items(View):
-    """Some items."""
+class ItemView(View):
+    """One item of the ledger. *run_id*: of the run that planned its newest call.
+
+    *told_at*: when the device answered for the newest version; null: the device may not have it.
+    *warnings* for a reviewer: instruction, hidden_characters, approximate_quote, cut_answer.
+    """
+
+    id: str
+    agent: str
+    run_id: str
+    path: str
+    table: str
+    title: str
+    warnings: tuple[str, ...] = ()
+    verdict: ItemVerdict
+    version: int  # number of calls that it has led to
+    row_id: str | None = None  # at its device
+    created_at: AwareDatetime
+    told_at: AwareDatetime | None = None
+    verdict_at: AwareDatetime | None = None
+
+
+class ItemPage(View):
+    """A page of items; *next_cursor* leads to the next one."""
 
     items: tuple[ItemView, ...]
     next_cursor: str | None = None
 
 
-@router.get("", responses=refusals(ErrorCode.UNKNOWN_AGENT))
-async def list_items(
-    hub: Hub,
-    paging: Paging,
-    agent: Annotated[str | None, Query(max_length=200)] = None,
-    verdict: ItemVerdict | None = None,
-    run: Annotated[str | None, Query(max_length=200)] = None,
-) -> Items:
-    """The items found last first: of all agents or of one, with one verdict, of one run."""
-    found = await hub.items.newest(
-        agent=agent,
-        verdict=verdict,
-        run=run,
-        limit=paging.limit + 1,
-        before=paging.after_number_and_text(),
+class Items(Noun):
+    """The ledger of items."""
+
+    name, path = "items", "/v1/items"
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT])
+    async def newest(
+        self,
+        paging: Paging,
+        agent: Annotated[str | None, Query(max_length=200)] = None,
+        verdict: ItemVerdict | None = None,
+        run: Annotated[str | None, Query(max_length=200)] = None,
+    ) -> ItemPage:
+        """List items, the newest first: of all agents or of one, with one verdict, of one run."""
+        agent_id = None
+        if agent is not None:
+            agent_id = (await agent_named(self._store, agent, self.user_id, or_removed=True)).id
+        found = await self._store.read(
+            items.list_items,
+            user_id=self.user_id,
+            agent_id=agent_id,
+            verdict=verdict,
+            run_id=None if run is None else RunId(run),
+            before=paging.after_number_and_text(),
+            limit=paging.limit + 1,
+        )
+        page = paging.fetched([_view(row, name) for row, name in found], key=_key)
+        return ItemPage(items=page.items, next_cursor=page.next_cursor)
+
+
+def _key(item: ItemView) -> tuple[int, str]:
+    # In whole milliseconds: a float of seconds would lose one now and then.
+    return (item.created_at - from_epoch_ms(0)) // timedelta(milliseconds=1), item.id
+
+
+def _view(row: ItemRow, agent_name: str) -> ItemView:
+    title = TABLES[TableName(row.target_table)].title
+    return ItemView(
+        id=row.id,
+        agent=agent_name,
+        run_id=row.run_id,
+        path=row.unit_key,
+        table=row.target_table,
+        title=str(row.data.get(title, "")),
+        warnings=row.warnings,
+        verdict=row.verdict,
+        version=row.version,
+        row_id=row.row_id,
+        created_at=from_epoch_ms(row.created_at),
+        told_at=moment(row.told_at),
+        verdict_at=moment(row.verdict_at),
     )
-    page = paging.fetched(found, key=lambda item: (_found_ms(item), item.id))
-    return Items(items=page.items, next_cursor=page.next_cursor)
-
-
-def _found_ms(item: ItemView) -> int:
-    """When it was found, to the millisecond: a float of seconds would lose one now and then."""
-    return (item.created_at - from_epoch_ms(0)) // timedelta(milliseconds=1)

@@ -1,48 +1,86 @@
-"""An agent on one screen, put together from what its nouns tell."""
+"""Overviews of agents: one agent with what the other nouns know of it."""
 
 from typing import Final
 
-from hub.api.deps import Hub, NounRouter
-from hub.api.errors import refusals
+from pydantic import AwareDatetime
+
+from hub.api.door.roles import Scope
 from hub.api.facade import HubFacade
-from hub.api.nouns.locks import Locks
-from hub.api.views.overviews import AgentOverview, CheckpointBrief
+from hub.api.noun import Noun, route
+from hub.api.nouns.agents import Agents
+from hub.api.nouns.locks import Locks, LockView
+from hub.api.nouns.runs import Runs
+from hub.api.nouns.slots import Slots, SlotView
+from hub.api.paging import PageOf
+from hub.api.views.capabilities import CapabilityView
+from hub.api.views.costs import SpendView
+from hub.api.views.standings import StandingView
+from hub.api.views.view import AgentView, RunView, View
 from protocol.errors import ErrorCode
 
-router = NounRouter(
-    prefix="/v1/agents/{name}/overview", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_AGENT)
-)
-
-RUNS_TOLD: Final = 5
+NEWEST_RUNS: Final = 5
 
 
-@router.get("")
-async def get_overview(hub: Hub, name: str) -> AgentOverview:
-    """One agent with all that people ask of it: state since when and why, fires, runs, locks, spend."""
-    return await overview_of(hub, name)
+class CheckpointBrief(View):
+    """A checkpoint without its content."""
+
+    scope: str
+    sequence: int
+    is_recoverable: bool
+    updated_at: AwareDatetime
 
 
-async def overview_of(hub: HubFacade, name: str) -> AgentOverview:
-    """Raises UnknownAgent."""
-    agent = await hub.agents.get(name)
-    configuration = await hub.agent_configs.of_agent(name)
-    return AgentOverview(
-        agent=agent,
-        standing=await hub.standings.get(name),
-        slots=tuple(await hub.slots.of_agent(name)),
-        runs=tuple(await hub.runs.newest(agent=name, limit=RUNS_TOLD)),
-        locks=tuple(await hub.noun(Locks).all(agent=name)),
-        capabilities=tuple(one for one in await hub.capabilities.of_agent(name) if one.enabled),
-        config=tuple(sorted(configuration.configuration)),
-        checkpoints=tuple(
-            CheckpointBrief(
-                scope=one.scope,
-                sequence=one.sequence,
-                is_recoverable=one.is_recoverable,
-                updated_at=one.updated_at,
-            )
-            for one in await hub.checkpoints.of_agent(name)
-        ),
-        spend=await hub.costs.of_agent(name),
-        series=len(await hub.measurements.series(name)),
-    )
+class AgentOverview(View):
+    """An agent, its state and why, its calendar, its runs, and what it holds, can and remembers.
+
+    *runs* are the newest five; *capabilities* those that are enabled; *locks* those that it holds or
+    waits for; *config* the keys of its configuration; *series* the number of its metrics.
+    """
+
+    agent: AgentView
+    standing: StandingView
+    slots: tuple[SlotView, ...]
+    runs: tuple[RunView, ...]
+    locks: tuple[LockView, ...]
+    capabilities: tuple[CapabilityView, ...]
+    config: tuple[str, ...]
+    checkpoints: tuple[CheckpointBrief, ...]
+    spend: SpendView
+    series: int
+
+
+class Overviews(Noun):
+    """Overviews of agents, made from the other nouns of the hub."""
+
+    name, path = "overviews", "/v1/agents/{name}/overview"
+    errors = (ErrorCode.UNKNOWN_AGENT,)
+
+    def __init__(self, hub: HubFacade) -> None:
+        self._hub = hub
+
+    @route("GET", "", Scope.READ)
+    async def get(self, name: str) -> AgentOverview:
+        """Return one agent with its state and why, calendar, runs, locks, abilities and costs."""
+        hub = self._hub.seen_by(self.user_id)
+        agent = await hub.noun(Agents).get(name)
+        configuration = await hub.agent_configs.of_agent(name)
+        return AgentOverview(
+            agent=agent,
+            standing=await hub.standings.get(name),
+            slots=tuple(await hub.noun(Slots).of_agent(name)),
+            runs=(await hub.noun(Runs).newest(PageOf(limit=NEWEST_RUNS), agent=name)).runs,
+            locks=tuple(await hub.noun(Locks).all(agent=name)),
+            capabilities=tuple(one for one in await hub.capabilities.of_agent(name) if one.enabled),
+            config=tuple(sorted(configuration.configuration)),
+            checkpoints=tuple(
+                CheckpointBrief(
+                    scope=one.scope,
+                    sequence=one.sequence,
+                    is_recoverable=one.is_recoverable,
+                    updated_at=one.updated_at,
+                )
+                for one in await hub.checkpoints.of_agent(name)
+            ),
+            spend=await hub.costs.of_agent(name),
+            series=len(await hub.measurements.series(name)),
+        )

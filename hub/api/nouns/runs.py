@@ -1,115 +1,392 @@
-"""Runs: the newest, one of them, one as it goes, and what a person does with one."""
+"""Runs: lists of them, their details and progress, and the changes that operators make to them."""
 
-from typing import Annotated
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Annotated, Any, Final
 
 from fastapi import Body, Query
-from fastapi.responses import Response
-from pydantic import StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
-from hub.api.deps import Actor, Hub, NounRouter, OpenStreams
-from hub.api.errors import refusals
-from hub.api.etags import Match, Matching, tag_of
+from hub.api.deps import Actor, OpenStreams
+from hub.api.door.roles import Scope
+from hub.api.etags import tag_of
 from hub.api.events import EventStream
-from hub.api.facade import HubFacade
+from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.view import RunDetail, RunView, View
-from protocol.errors import ErrorCode
+from hub.api.views.view import RunView, View
+from hub.clock import Clock, from_epoch_ms
+from hub.operations.moments import moment
+from hub.operations.names import agent_named
+from hub.operations.waiting import Waiting
+from hub.runs.budget import NANOS
+from hub.runs.control import RunControl
+from hub.runs.decisions import MissedFires, told_missed
+from hub.runs.dispatcher import Dispatcher
+from hub.runs.progress import RunWatch
+from hub.runs.reasons import told_errors, told_reason
+from hub.runs.waiting import PAUSING
+from hub.runs.wishes import TASK
+from protocol.errors import ErrorCode, HubError, IllegalTransition
+from protocol.ids import RunId
+from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, RUN, RunOutcome, RunState, UnitState
+from protocol.trace import trace_id_of
+from storage.devices import devices
+from storage.runs import outbox, runs
+from storage.runs.outbox import UnitRow
+from storage.runs.runs import RunMove, RunRow, UnknownRun
+from storage.schedules import fires
+from storage.store import Store
 
-_NO_RUN = refusals(ErrorCode.UNKNOWN_RUN)
-_NO_CHANGE = refusals(ErrorCode.UNKNOWN_RUN, ErrorCode.ILLEGAL_TRANSITION, ErrorCode.STALE_RUN)
+MOST_UNITS: Final = 2_000  # shown of one run; its counts are of all
+SUFFIX: Final = re.compile(r"[0-9a-f-]{6,35}")  # of a UUID: its end is chance, its beginning is the time
+_SETTLED: Final = frozenset({UnitState.DONE, UnitState.SKIPPED, UnitState.FAILED})
+_CHANGED: Final = (ErrorCode.UNKNOWN_RUN, ErrorCode.ILLEGAL_TRANSITION, ErrorCode.STALE_RUN)
 
-router = NounRouter(prefix="/v1/runs", tags=["runs"])
+
+class AmbiguousRun(HubError):
+    """The ids of several runs end in the given characters."""
+
+    code = ErrorCode.BAD_PARAMS
 
 
-class Runs(View):
-    """Some runs."""
+class UnitView(View):
+    """One file of a run. *items* counts those answered for, *items_planned* those found in it.
+
+    *read_at*: its text was received; *planned_at*: its items were found and stored;
+    *settled_at*: each of them was answered for, or the file was given up. *error* says why it failed.
+    """
+
+    path: str
+    state: UnitState
+    size_bytes: int | None = None
+    attempts: int = 0
+    items: int = 0
+    items_planned: int = 0
+    read_at: AwareDatetime | None = None
+    planned_at: AwareDatetime | None = None
+    settled_at: AwareDatetime | None = None
+    error: str | None = None
+    notes: dict[str, int | dict[str, int]] = Field(
+        default={}
+    )  # of reading: what was dropped, hidden, asked again
+
+
+class RunErrorView(View):
+    """One line of the run's error log. *path* is missing in an error of the run as a whole."""
+
+    path: str | None = None
+    code: str
+    message: str
+    at: AwareDatetime
+
+
+class MoveView(View):
+    """One change of the run's state."""
+
+    at: AwareDatetime
+    before: RunState | None
+    after: RunState
+    actor: str
+    reason: str | None = None  # a stable word, or a text
+    because: str | None = None  # the same as a sentence
+
+
+class RunDetail(RunView):
+    """A run with all its details, as it was at *as_of*."""
+
+    as_of: AwareDatetime
+    priority: int = 0
+    max_attempts: int = 1
+    dispatches: int = 0  # times that its device got it and returned it without any work
+    crashes: int = 0  # times that the hub crashed since the run last made progress
+    rerun_of: str | None = None
+    trace_id: str | None = None  # of the run, in its frames and logs
+    cancel_requested_at: AwareDatetime | None = None
+    cancel_reason: str | None = None
+    needs: tuple[str, ...] = ()  # capabilities without which it does not start
+    locks: tuple[str, ...] = ()  # held while it executes
+    parameters: dict[str, Any] = Field(default_factory=dict)  # the settings it was created with
+    context: dict[str, Any] = Field(default_factory=dict)  # given in addition to the settings
+    result: dict[str, Any] | None = None  # at its end: outcome, units, items by table, errors
+    units: tuple[UnitView, ...] = ()  # at most 2,000; those that an earlier run settled come last
+    errors: tuple[RunErrorView, ...] = ()
+    history: tuple[MoveView, ...] = ()
+
+
+class RunProgress(View):
+    """The run at one moment. *seq* grows by one with each; the last one has a final state."""
+
+    seq: int
+    run: RunView
+    working_on: str | None = None  # the current file
+
+
+class RunPage(View):
+    """A page of runs; *next_cursor* leads to the next one."""
 
     runs: tuple[RunView, ...]
     next_cursor: str | None = None
 
 
 class Cancellation(View):
-    """Why a run is cancelled; the first reason stays."""
+    """Why a run is cancelled; the first reason is kept."""
 
     reason: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]+$")] = (
         "cancelled by an operator"
     )
 
 
-@router.get("", responses=refusals(ErrorCode.UNKNOWN_AGENT))
-async def list_runs(
-    hub: Hub, paging: Paging, agent: Annotated[str | None, Query(max_length=200)] = None
-) -> Runs:
-    """The newest runs first, of all agents or of one."""
-    found = await hub.runs.newest(agent=agent, limit=paging.limit + 1, before=paging.after_text())
-    page = paging.fetched(found, key=lambda run: (run.id,))
-    return Runs(runs=page.items, next_cursor=page.next_cursor)
+class Runs(Noun):
+    """Runs of agents. A run is named by its id, or by the last six or more characters of it."""
+
+    name, path = "runs", "/v1/runs"
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        dispatcher: Dispatcher,
+        control: RunControl,
+        waiting: Waiting,
+        watch: RunWatch,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._control = control
+        self._waiting = waiting
+        self._watch = watch
+        self._clock = clock
+
+    @staticmethod
+    def tag_of(item: RunView) -> str:
+        """Return the tag of a run's state, which its counts do not change."""
+        return tag_of(item.id, item.state, item.is_pausing, item.reason)
+
+    @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT])
+    async def newest(
+        self, paging: Paging, agent: Annotated[str | None, Query(max_length=200)] = None
+    ) -> RunPage:
+        """List runs, the newest first, of all agents or of one."""
+        before, agent_id = paging.after_text(), None
+        if agent is not None:
+            agent_id = (await agent_named(self._store, agent, self.user_id, or_removed=True)).id
+        rows = await self._store.read(
+            runs.list_runs,
+            agent_id=agent_id,
+            user_id=self.user_id,
+            limit=paging.limit + 1,
+            before_id=None if before is None else RunId(before),
+        )
+        page = paging.fetched(await self.views(rows), key=lambda run: (run.id,))
+        return RunPage(runs=page.items, next_cursor=page.next_cursor)
+
+    @route("GET", "/{run_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_RUN], is_tagged=True)
+    async def get(self, run_id: str) -> RunDetail:
+        """Return one run with its files, errors and moves. The last six characters of its id suffice."""
+        row = await self._run(run_id)
+        view = await self.view(row)
+        units = await self._store.read(outbox.first_units, row.id, MOST_UNITS)
+        moves = await self._store.read(runs.run_history, row.id)
+        return RunDetail(
+            **dict(view),
+            as_of=self._clock.now(),
+            priority=row.priority,
+            max_attempts=row.max_attempts,
+            dispatches=row.dispatch_count,
+            crashes=row.crash_count,
+            rerun_of=row.rerun_of,
+            trace_id=trace_id_of(row.id),
+            cancel_requested_at=moment(row.cancel_requested_at),
+            cancel_reason=row.cancel_reason,
+            needs=row.needs,
+            locks=row.locks,
+            parameters=row.parameters,
+            context=row.context,
+            result=row.result,
+            units=tuple(map(_unit_view, units)),
+            errors=tuple(
+                RunErrorView(path=one.unit_key, code=one.code, message=one.message, at=from_epoch_ms(one.at))
+                for one in row.errors
+            ),
+            history=tuple(_move_view(move, row) for move in moves),
+        )
+
+    @route("GET", "/{run_id}/events", Scope.READ, errors=[ErrorCode.UNKNOWN_RUN])
+    async def events(self, run_id: str, streams: OpenStreams) -> EventStream:
+        """Send server-sent events named ``progress``, from now until the run's state is final."""
+        run = await self.get(run_id)  # an unknown run is a 404, which cannot be sent once events flow
+        return EventStream(self.follow(run.id), name="progress", streams=streams)
+
+    async def follow(self, run_id: str) -> AsyncGenerator[RunProgress]:
+        """Yield the run now and after each change, until its state is final.
+
+        A reader that is slower than the run misses steps, never the last one. The reader closes the
+        generator (``contextlib.aclosing``).
+        """
+        found, seq = (await self._run(run_id)).id, 0
+        async with aclosing(self._watch.changes(found)) as changes:
+            async for _ in changes:
+                row = await self._run(found)
+                seq += 1
+                yield RunProgress(seq=seq, run=await self.view(row))
+                if row.state in FINAL_RUN_STATES:
+                    return
+
+    @route("POST", "/{run_id}/cancel", Scope.RUN, errors=_CHANGED, is_tagged=True)
+    async def cancel(
+        self, run_id: str, why: Annotated[Cancellation, Body(default_factory=Cancellation)], actor: Actor
+    ) -> RunView:
+        """End the run. What it sent to its device stays. A run that has ended is returned as it is."""
+        row = await self._run(run_id)
+        return await self.view(await self._control.cancel(row.id, actor=actor, reason=why.reason))
+
+    @route("POST", "/{run_id}/pause", Scope.RUN, errors=_CHANGED, is_tagged=True)
+    async def pause(self, run_id: str, actor: Actor) -> RunView:
+        """Let the run wait until it is resumed."""
+        row = await self._run(run_id)
+        return await self.view(await self._control.pause(row.id, actor=actor))
+
+    @route("POST", "/{run_id}/resume", Scope.RUN, errors=_CHANGED, is_tagged=True)
+    async def resume(self, run_id: str, actor: Actor) -> RunView:
+        """Queue a run again that an operator paused."""
+        row = await self._run(run_id)
+        if self._is_pausing(row):
+            raise IllegalTransition(f"run {row.id} is not paused yet: it {PAUSING}; resume it then")
+        return await self.view(await self._control.resume(row.id, actor=actor))
+
+    @route(
+        "POST",
+        "/{run_id}/rerun",
+        Scope.RUN,
+        errors=[ErrorCode.UNKNOWN_RUN, ErrorCode.UNKNOWN_AGENT, ErrorCode.LIMIT_REACHED],
+        status=202,
+        location="/v1/runs/{0.id}",
+    )
+    async def rerun(self, run_id: str, actor: Actor) -> RunView:
+        """Queue a new run of the same agent; files that are settled are not read again."""
+        row = await self._run(run_id)
+        return await self.view(await self._control.rerun(row.id, actor=actor))
+
+    async def view(self, row: RunRow) -> RunView:
+        """Return the view of one run."""
+        (view,) = await self.views([row])
+        return view
+
+    async def views(self, rows: Sequence[RunRow]) -> list[RunView]:
+        """Return the views of runs, with the reasons why they wait and the fires that they cover."""
+        names = {row.id: row.name for row in await self._store.read(devices.list_devices)}
+        waiting = await self._waiting.sentences(rows)
+        missed = await self._missed([row.id for row in rows if row.schedule_id is not None])
+        return [
+            _run_view(
+                row,
+                device=names.get(row.device_id, "") if row.device_id else "",
+                waiting_for=waiting.get(row.id),
+                is_pausing=self._is_pausing(row),
+                missed=missed.get(row.id, ()),
+            )
+            for row in rows
+        ]
+
+    def _is_pausing(self, row: RunRow) -> bool:
+        return row.state in EXECUTING_RUN_STATES and self._dispatcher.is_pausing(row.id)
+
+    async def _missed(self, run_ids: Sequence[RunId]) -> Mapping[RunId, Sequence[MissedFires]]:
+        found = await self._store.read(fires.missed_of, run_ids) if run_ids else {}
+        return {
+            run_id: [MissedFires(one.decision, one.reason, one.fires) for one in some]
+            for run_id, some in found.items()
+        }
+
+    async def _run(self, run_id: str) -> RunRow:
+        """Return the run with that id, or the only one whose id ends so."""
+        mine = self.user_id
+        row = await self._store.read(runs.find_run, RunId(run_id), user_id=mine)
+        if row is not None:
+            return row
+        is_end = SUFFIX.fullmatch(run_id)
+        found = await self._store.read(runs.runs_ending_in, run_id, user_id=mine) if is_end else []
+        if len(found) > 1:
+            raise AmbiguousRun(f"several runs end in {run_id!r}; give more of the id")
+        if not found:
+            raise UnknownRun(f"there is no run {run_id!r}")
+        return await self._store.read(runs.get_run, found[0])
 
 
-@router.get("/{run_id}", responses=_NO_RUN)
-async def get_run(hub: Hub, run_id: str, match: Match) -> RunDetail:
-    """One run with its files, errors and moves. Six or more last characters of its id are enough."""
-    run = await hub.runs.get(run_id)
-    match.tell(_tag(run))
-    return run
-
-
-@router.get("/{run_id}/events", status_code=200, response_class=EventStream, responses=_NO_RUN)
-async def follow_run(hub: Hub, streams: OpenStreams, run_id: str) -> Response:
-    """Server-sent events named ``progress``, from now until the run's state is final."""
-    run = await hub.runs.get(run_id)  # an unknown run is a 404, which cannot be said once events flow
-    return EventStream(hub.runs.follow(run.id), name="progress", streams=streams)
-
-
-@router.post("/{run_id}/cancel", responses=_NO_CHANGE)
-async def cancel_run(
-    hub: Hub,
-    actor: Actor,
-    run_id: str,
-    match: Match,
-    why: Annotated[Cancellation, Body(default_factory=Cancellation)],
+def _run_view(
+    row: RunRow, *, device: str, waiting_for: str | None, is_pausing: bool, missed: Sequence[MissedFires]
 ) -> RunView:
-    """End it. What it brought to its device stays. A run that has ended is answered as it is."""
-    await _check(hub, run_id, match)
-    return _tagged(await hub.runs.cancel(run_id, reason=why.reason, actor=actor), match)
+    settled = row.units_done + row.units_skipped + row.units_failed
+    task_id = row.context.get(TASK)
+    because = told_reason(row.reason, within_s=_within_s(row))
+    if because is None and row.outcome in (RunOutcome.PARTIAL, RunOutcome.ERROR):
+        because = told_errors(row.errors, failed=row.units_failed)
+    return RunView(
+        id=row.id,
+        agent=row.agent_name,
+        device=device,
+        trigger=row.trigger_kind,
+        state=row.state,
+        outcome=row.outcome,
+        reason=row.pause_reason or row.reason,
+        because=because,
+        waiting_for=waiting_for,
+        is_pausing=is_pausing,
+        missed=sum(one.fires for one in missed if one.decision == "coalesced"),
+        missed_because=told_missed(missed, device),
+        attempt=row.attempt,
+        units_total=max(row.units_total, settled),
+        units_done=row.units_done,
+        units_skipped=row.units_skipped,
+        units_failed=row.units_failed,
+        units_left=max(0, row.units_total - settled) if RUN.is_final(row.state) else 0,
+        items_created=row.items_created,
+        error_count=row.error_count,
+        model_requests=row.usage.requests,
+        prompt_tokens=row.usage.prompt_tokens,
+        completion_tokens=row.usage.completion_tokens,
+        usd=row.usage.cost_nanos / NANOS,
+        items_updated=row.items_updated,
+        items_known=row.items_known,
+        task_id=task_id if isinstance(task_id, str) else None,
+        progress=row.progress,
+        message=row.status_message,
+        fire_at=from_epoch_ms(row.fire_at),
+        created_at=from_epoch_ms(row.created_at),
+        started_at=moment(row.started_at),
+        completed_at=moment(row.completed_at),
+    )
 
 
-@router.post("/{run_id}/pause", responses=_NO_CHANGE)
-async def pause_run(hub: Hub, actor: Actor, run_id: str, match: Match) -> RunView:
-    """Let it wait until it is resumed."""
-    await _check(hub, run_id, match)
-    return _tagged(await hub.runs.pause(run_id, actor=actor), match)
+def _within_s(row: RunRow) -> float | None:
+    """Return the seconds after its fire within which the run could have started."""
+    return None if row.start_deadline_at is None else (row.start_deadline_at - row.fire_at) / 1_000
 
 
-@router.post("/{run_id}/resume", responses=_NO_CHANGE)
-async def resume_run(hub: Hub, actor: Actor, run_id: str, match: Match) -> RunView:
-    """Queue a run again that a person had paused."""
-    await _check(hub, run_id, match)
-    return _tagged(await hub.runs.resume(run_id, actor=actor), match)
+def _unit_view(row: UnitRow) -> UnitView:
+    return UnitView(
+        path=row.unit_key,
+        state=row.state,
+        size_bytes=row.size_bytes,
+        attempts=row.attempts,
+        items=row.calls_settled,
+        items_planned=row.calls_planned,
+        read_at=moment(row.read_at),
+        planned_at=moment(row.planned_at),
+        settled_at=from_epoch_ms(row.updated_at) if row.state in _SETTLED else None,
+        error=row.error,
+        notes=row.notes or {},
+    )
 
 
-@router.post(
-    "/{run_id}/rerun",
-    status_code=202,
-    responses=refusals(ErrorCode.UNKNOWN_RUN, ErrorCode.UNKNOWN_AGENT, ErrorCode.LIMIT_REACHED),
-)
-async def rerun(hub: Hub, actor: Actor, run_id: str, response: Response) -> RunView:
-    """A new run of the same agent; files that are settled are not read again."""
-    run = await hub.runs.rerun(run_id, actor=actor)
-    response.headers["location"] = f"/v1/runs/{run.id}"
-    return run
-
-
-def _tag(run: RunView) -> str:
-    """Of where the run stands, not of how far it got."""
-    return tag_of(run.id, run.state, run.is_pausing, run.reason)
-
-
-def _tagged(run: RunView, match: Matching) -> RunView:
-    match.tell(_tag(run))
-    return run
-
-
-async def _check(hub: HubFacade, run_id: str, match: Matching) -> None:
-    if match.is_asked:
-        match.check(_tag(await hub.runs.get(run_id)))
+def _move_view(move: RunMove, row: RunRow) -> MoveView:
+    return MoveView(
+        at=from_epoch_ms(move.at),
+        before=move.old_state,
+        after=move.new_state,
+        actor=move.actor,
+        reason=move.reason,
+        because=told_reason(move.reason, within_s=_within_s(row)),
+    )

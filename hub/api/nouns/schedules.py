@@ -1,58 +1,214 @@
-"""When agents run by themselves: what is to come, what became of what is past, and making up for it."""
+"""Schedules of agents: their next fires, the decisions on past fires, and backfills."""
+
+from collections import defaultdict
+from collections.abc import Collection
+from typing import Final
 
 from pydantic import AwareDatetime, Field
 
-from hub.api.deps import Actor, Hub, NounRouter
-from hub.api.errors import refusals
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.view import BackfillView, DecisionView, ScheduleView, View
-from hub.clock import epoch_ms
-from protocol.errors import ErrorCode
+from hub.api.views.view import FireView, ScheduleView, View
+from hub.clock import epoch_ms, from_epoch_ms
+from hub.operations.moments import moment
+from hub.operations.names import agent_named
+from hub.runs.backfill import Backfilled
+from hub.runs.decisions import told_decision, told_pause
+from hub.runs.firing import offset_of, trigger_for
+from hub.runs.scheduler import Scheduler
+from hub.schedules.cron import BadSchedule
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId
+from storage.agents.agents import AgentRow
+from storage.schedules import fires, schedules
+from storage.schedules.fires import FireRow
+from storage.schedules.schedules import ScheduleRow
+from storage.store import Store
 
-router = NounRouter(
-    prefix="/v1/agents/{name}", tags=["schedules"], responses=refusals(ErrorCode.UNKNOWN_AGENT)
-)
+NEXT_FIRES: Final = 5
 
 
-class Schedules(View):
+class NoSchedule(HubError):
+    """The agent has no schedule to backfill."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class DecisionView(View):
+    """The decision on so many *fires* in a row, from *first_at* to *fire_at*; *said* is it in words."""
+
+    first_at: AwareDatetime
+    fire_at: AwareDatetime
+    fires: int = 1
+    schedule: str = ""  # its id
+    decision: str  # a stable word
+    reason: str | None = None  # a stable word
+    said: str
+    run: str | None = None  # the id of the run that stands for them
+    decided_at: AwareDatetime
+
+
+class BackfillView(View):
+    """The result of a backfill, or, with *dry_run*, what it would do.
+
+    *fires* are in the range, from *first_at* to *last_at*; *wanted* of them had no run and get one.
+    """
+
+    agent: str
+    dry_run: bool
+    first_at: AwareDatetime | None = None
+    last_at: AwareDatetime | None = None
+    fires: int
+    wanted: int
+    runs: tuple[str, ...] = ()
+
+
+class AgentSchedules(View):
     """The schedules of an agent."""
 
     schedules: tuple[ScheduleView, ...]
 
 
-class Decisions(View):
-    """What became of an agent's fires."""
+class FirePage(View):
+    """A page of an agent's past fires; *next_cursor* leads to the next one."""
 
     fires: tuple[DecisionView, ...]
     next_cursor: str | None = None
 
 
 class BackfillRequest(View):
-    """From when to when runs are wanted, ends included; *dry_run* only counts them."""
+    """The range to backfill, ends included; *dry_run* only counts the runs."""
 
     first: AwareDatetime = Field(alias="from")
     last: AwareDatetime = Field(alias="to")
     dry_run: bool = False
 
 
-@router.get("/next")
-async def next_fires(hub: Hub, name: str) -> Schedules:
-    """The next five fires of each schedule, in UTC and in its own zone."""
-    return Schedules(schedules=tuple(await hub.schedules.of_agent(name)))
+class Schedules(Noun):
+    """Schedules by which agents run."""
+
+    name, path = "schedules", "/v1/agents/{name}"
+    errors = (ErrorCode.UNKNOWN_AGENT,)
+
+    def __init__(self, *, store: Store, scheduler: Scheduler) -> None:
+        self._store = store
+        self._scheduler = scheduler
+
+    @route("GET", "/next", Scope.READ)
+    async def next_fires(self, name: str) -> AgentSchedules:
+        """List the next five fires of each schedule, in UTC and in its own zone."""
+        agent = await agent_named(self._store, name, self.user_id)
+        return AgentSchedules(schedules=tuple(map(self._view, await self._declared(agent))))
+
+    @route("GET", "/fires", Scope.READ)
+    async def past_fires(self, name: str, paging: Paging) -> FirePage:
+        """List the past fires, the newest first, each with its run or the reason why it has none."""
+        after = paging.after_number_and_text()
+        agent = await agent_named(self._store, name, self.user_id)
+        rows = await self._store.read(fires.list_fires, agent.id, paging.limit + 1, after=after)
+        found = [_decision_view(row, agent.device_name or "") for row in rows]
+        page = paging.fetched(found, key=lambda fire: (epoch_ms(fire.fire_at), fire.schedule))
+        return FirePage(fires=page.items, next_cursor=page.next_cursor)
+
+    @route("POST", "/backfill", Scope.RUN)
+    async def backfill(self, name: str, wanted: BackfillRequest, actor: Actor) -> BackfillView:
+        """Queue a run for each fire in the range that had none, one after the other."""
+        agent = await agent_named(self._store, name, self.user_id)
+        declared = await self._declared(agent)
+        if not declared:
+            raise NoSchedule(f"the agent {name!r} has no schedule, so there is nothing to make up for")
+        first, last, is_dry = epoch_ms(wanted.first), epoch_ms(wanted.last), wanted.dry_run
+        done = await self._scheduler.backfill(declared[0].id, first, last, actor=actor, dry_run=is_dry)
+        return _backfill_view(name, done, dry_run=is_dry)
+
+    async def of(self, rows: Collection[AgentRow]) -> dict[AgentId, list[ScheduleView]]:
+        """Return the schedules of these agents, by agent."""
+        views: defaultdict[AgentId, list[ScheduleView]] = defaultdict(list)
+        if len(rows) == 1:
+            (agent,) = rows
+            found = await self._store.read(schedules.schedules_of, agent.id)
+        else:
+            found = await self._store.read(schedules.list_schedules)
+        for row in found:
+            if row.action == "run" and _is_declared(row):
+                views[row.agent_id].append(self._view(row))
+        return views
+
+    async def resume(self, agent: AgentRow, *, catch_up: bool, actor: str) -> None:
+        """Enable every schedule and slot of the agent that an operator, or failures, paused."""
+        slots = await self._store.read(schedules.slots_of, agent.id)
+        for row in (*await self._declared(agent), *filter(_is_declared, slots)):
+            if not row.enabled and row.paused_reason != schedules.FINISHED:
+                await self._scheduler.enable(row, catch_up=catch_up, actor=actor)
+
+    async def _declared(self, agent: AgentRow) -> list[ScheduleRow]:
+        return [row for row in await self._store.read(schedules.schedules_of, agent.id) if _is_declared(row)]
+
+    def _view(self, row: ScheduleRow) -> ScheduleView:
+        try:
+            offset_ms = offset_of(row, trigger_for(row))
+            next_fires = self._scheduler.forecast(row, count=NEXT_FIRES) if row.enabled else []
+        except BadSchedule:  # the scheduler finds it too, and pauses it as broken
+            offset_ms, next_fires = 0, []
+        reason, at = row.paused_reason, moment(row.at_ms)
+        return ScheduleView(
+            id=row.id,
+            kind=row.kind,
+            expr=row.expr,
+            every_s=_seconds(row.every_ms),
+            at=at,
+            said=schedules.told(row.expr, row.every_ms, row.at_ms),
+            timezone=row.tz,
+            overlap=row.overlap,
+            catch_up="none" if row.catchup_window_ms == 0 else row.coalesce,
+            catch_up_window_s=_seconds(row.catchup_window_ms or None),
+            max_catch_up=row.max_catchup,
+            jitter_s=row.jitter_ms / 1_000,
+            offset_s=offset_ms / 1_000,
+            start_deadline_s=_seconds(row.start_deadline_ms),
+            run_timeout_s=row.run_timeout_ms / 1_000,
+            max_attempts=row.max_attempts,
+            pause_after_failures=row.pause_after_failures,
+            consecutive_failures=row.consecutive_failures,
+            enabled=row.enabled,
+            paused_reason=reason,
+            paused_because=None if reason is None else told_pause(reason, row.consecutive_failures, at=at),
+            next_fires=tuple(FireView(at=fire.at, local=fire.local, shift=fire.shift) for fire in next_fires),
+        )
 
 
-@router.get("/fires")
-async def list_decisions(hub: Hub, name: str, paging: Paging) -> Decisions:
-    """What became of the last fires, the newest first: a run each, or the reason why not."""
-    after = paging.after_number_and_text()
-    found = await hub.schedules.decisions(name, limit=paging.limit + 1, after=after)
-    page = paging.fetched(found, key=lambda fire: (epoch_ms(fire.fire_at), fire.schedule))
-    return Decisions(fires=page.items, next_cursor=page.next_cursor)
+def _is_declared(row: ScheduleRow) -> bool:
+    """Return whether the schedule is declared now; of one that was removed, only the history counts."""
+    return row.enabled or row.paused_reason not in (None, schedules.REMOVED)
 
 
-@router.post("/backfill")
-async def backfill(hub: Hub, actor: Actor, name: str, wanted: BackfillRequest) -> BackfillView:
-    """Queue a run for each fire in the range that had none, one after the other."""
-    return await hub.schedules.backfill(
-        name, first=wanted.first, last=wanted.last, dry_run=wanted.dry_run, actor=actor
+def _decision_view(row: FireRow, device: str) -> DecisionView:
+    return DecisionView(
+        first_at=from_epoch_ms(row.first_at),
+        fire_at=from_epoch_ms(row.fire_at),
+        fires=row.fires,
+        schedule=row.schedule_id,
+        decision=row.decision,
+        reason=row.reason,
+        said=told_decision(row.decision, row.reason, fires=row.fires, device=device),
+        run=row.run_id,
+        decided_at=from_epoch_ms(row.decided_at),
     )
+
+
+def _backfill_view(agent: str, done: Backfilled, *, dry_run: bool) -> BackfillView:
+    return BackfillView(
+        agent=agent,
+        dry_run=dry_run,
+        first_at=from_epoch_ms(done.fires[0]) if done.fires else None,
+        last_at=from_epoch_ms(done.fires[-1]) if done.fires else None,
+        fires=len(done.fires),
+        wanted=len(done.wanted),
+        runs=tuple(done.runs),
+    )
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1_000

@@ -1,29 +1,158 @@
-"""When agents are woken: the slots of their calendars, and what became of those that have come."""
+"""Slots of agents' calendars: the times at which devices are told to wake agents, and past wakes."""
 
-from hub.api.deps import Hub, NounRouter
-from hub.api.errors import refusals
+from datetime import timedelta
+from typing import Final, Literal
+
+from pydantic import AwareDatetime
+
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.slots import SlotView, WakeView
 from hub.api.views.view import View
-from hub.clock import epoch_ms
+from hub.clock import epoch_ms, from_epoch_ms
+from hub.operations.moments import moment
+from hub.operations.names import agent_named
+from hub.runs.decisions import told_pause, told_wake
+from hub.runs.scheduler import Scheduler
+from hub.schedules.cron import BadSchedule
 from protocol.errors import ErrorCode
+from storage.agents.agents import AgentRow
+from storage.schedules import calendar_wakeups, schedules
+from storage.schedules.calendar_wakeups import WakeRow
+from storage.schedules.schedules import ScheduleRow
+from storage.store import Store
 
-router = NounRouter(prefix="/v1/agents/{name}", tags=["slots"], responses=refusals(ErrorCode.UNKNOWN_AGENT))
+NEXT_TIMES: Final = 5
 
 
-class Slots(View):
-    """An agent's calendar: its slots, and page by page the wakes that they made."""
+class SlotTimeView(View):
+    """One future occurrence of a slot, in UTC; *local* is its start in the slot's zone.
+
+    *shift* is a sentence where the clocks change that night.
+    """
+
+    starts_at: AwareDatetime
+    ends_at: AwareDatetime
+    local: AwareDatetime
+    shift: str | None = None
+
+
+class SlotView(View):
+    """When an agent is woken, and for how long the wake is useful.
+
+    One of *expr* (cron), *every_s* and *at* is given, as *kind* says.
+    """
+
+    id: str
+    label: str
+    kind: Literal["cron", "every", "at"]
+    expr: str | None = None
+    every_s: float | None = None
+    at: AwareDatetime | None = None
+    said: str = ""  # the same in short, for people
+    timezone: str = "UTC"
+    duration_s: float
+    overlap: str = "skip"
+    enabled: bool = True
+    paused_reason: str | None = None  # a stable word
+    paused_because: str | None = None  # a sentence
+    next_times: tuple[SlotTimeView, ...] = ()  # the next five; none while it is not enabled
+
+
+class WakeView(View):
+    """The outcome of one past occurrence of a slot; *said* is it in words."""
+
+    id: str
+    slot: str  # its label
+    starts_at: AwareDatetime
+    ends_at: AwareDatetime
+    state: Literal["waiting", "sent", "deferred", "acknowledged", "failed", "skipped"]
+    reason: str | None = None  # a stable word
+    said: str
+    sends: int = 0  # number of times that it was sent to the device
+    sent_at: AwareDatetime | None = None  # the last time
+    settled_at: AwareDatetime | None = None
+
+
+class CalendarPage(View):
+    """An agent's slots, and a page of its wakes; *next_cursor* leads to the next one."""
 
     slots: tuple[SlotView, ...]
     wakes: tuple[WakeView, ...]
     next_cursor: str | None = None
 
 
-@router.get("/slots")
-async def list_slots(hub: Hub, name: str, paging: Paging) -> Slots:
-    """The slots with the next five times of each, and what became of the past ones, the newest first."""
-    after = paging.after_number_and_text()
-    found = await hub.slots.wakes(name, limit=paging.limit + 1, after=after)
-    page = paging.fetched(found, key=lambda wake: (epoch_ms(wake.starts_at), wake.id))
-    slots = tuple(await hub.slots.of_agent(name))
-    return Slots(slots=slots, wakes=page.items, next_cursor=page.next_cursor)
+class Slots(Noun):
+    """Slots of agents, and their wakes."""
+
+    name, path = "slots", "/v1/agents/{name}/slots"
+    errors = (ErrorCode.UNKNOWN_AGENT,)
+
+    def __init__(self, *, store: Store, scheduler: Scheduler) -> None:
+        self._store = store
+        self._scheduler = scheduler
+
+    @route("GET", "", Scope.READ)
+    async def calendar(self, name: str, paging: Paging) -> CalendarPage:
+        """List the slots with the next five times of each, and the past wakes, the newest first."""
+        after = paging.after_number_and_text()
+        agent = await agent_named(self._store, name, self.user_id)
+        rows = await self._store.read(calendar_wakeups.wakes_of, agent.id, paging.limit + 1, after=after)
+        found = [_wake_view(row, agent.device_name or "") for row in rows]
+        page = paging.fetched(found, key=lambda wake: (epoch_ms(wake.starts_at), wake.id))
+        return CalendarPage(
+            slots=tuple(await self._slots(agent)), wakes=page.items, next_cursor=page.next_cursor
+        )
+
+    async def of_agent(self, name: str) -> list[SlotView]:
+        """Return the agent's slots by label, with the next five times of each."""
+        return await self._slots(await agent_named(self._store, name, self.user_id))
+
+    async def _slots(self, agent: AgentRow) -> list[SlotView]:
+        rows = await self._store.read(schedules.slots_of, agent.id)
+        return [self._view(row) for row in rows if row.enabled or row.paused_reason != schedules.REMOVED]
+
+    def _view(self, row: ScheduleRow) -> SlotView:
+        duration = timedelta(milliseconds=row.duration_ms or 0)
+        at = moment(row.at_ms)
+        try:
+            fires = self._scheduler.forecast(row, count=NEXT_TIMES) if row.enabled else []
+        except BadSchedule:  # the scheduler finds it too, and pauses it as broken
+            fires = []
+        reason = row.paused_reason
+        return SlotView(
+            id=row.id,
+            label=row.label or "",
+            kind=row.kind,
+            expr=row.expr,
+            every_s=None if row.every_ms is None else row.every_ms / 1_000,
+            at=at,
+            said=schedules.told(row.expr, row.every_ms, row.at_ms),
+            timezone=row.tz,
+            duration_s=duration.total_seconds(),
+            overlap=row.overlap,
+            enabled=row.enabled,
+            paused_reason=reason,
+            paused_because=None if reason is None else told_pause(reason, row.consecutive_failures, at=at),
+            next_times=tuple(
+                SlotTimeView(
+                    starts_at=fire.at, ends_at=fire.at + duration, local=fire.local, shift=fire.shift
+                )
+                for fire in fires
+            ),
+        )
+
+
+def _wake_view(row: WakeRow, device: str) -> WakeView:
+    return WakeView(
+        id=row.id,
+        slot=row.label,
+        starts_at=from_epoch_ms(row.fire_at),
+        ends_at=from_epoch_ms(row.ends_at),
+        state=row.state,
+        reason=row.reason,
+        said=told_wake(row.state, row.reason, device=device),
+        sends=row.sends,
+        sent_at=moment(row.sent_at),
+        settled_at=moment(row.settled_at),
+    )

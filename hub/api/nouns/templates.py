@@ -1,94 +1,173 @@
 """Templates: what agents of one kind have in common."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from fastapi import Body, Path, Query, Response
 
-from hub.api.deps import Actor, Hub, NounRouter
-from hub.api.errors import refusals
+from hub.agents.writing import AgentWriter, Verdict
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
-from hub.api.paging import Paging
-from hub.api.views.templates import TemplateView, VerdictView
+from hub.api.noun import Noun, listed, route
 from hub.api.views.view import View
-from hub.settings.template_settings import TemplateTable
+from hub.settings.declared import written_template
+from hub.settings.file_lines import FileLines, ManagedByFile
+from hub.settings.template_settings import TemplateSettings, TemplateTable
+from protocol.agent_types import Kind
 from protocol.errors import ErrorCode
-
-router = NounRouter(prefix="/v1/templates", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_TEMPLATE))
+from storage.agents import agents, templates
+from storage.agents.template_changes import TemplateOfFile
+from storage.agents.templates import TemplateRow, WrittenTemplate
+from storage.store import Store
 
 TemplateName = Annotated[str, Path(pattern=r"^\w[\w.-]{0,63}$")]
 
 
-class Templates(View):
-    """Some templates."""
+class TemplateView(View):
+    """A template. *agents*: the names of those made from it; *version* grows with each change."""
 
-    templates: tuple[TemplateView, ...]
-    next_cursor: str | None = None
-
-
-@router.get("")
-async def list_templates(hub: Hub, paging: Paging) -> Templates:
-    """All templates, by name."""
-    page = paging.cut(await hub.templates.all(), key=lambda template: (template.name, template.name))
-    return Templates(templates=page.items, next_cursor=page.next_cursor)
-
-
-@router.get("/{name}")
-async def get_template(hub: Hub, name: TemplateName, match: Match) -> TemplateView:
-    """One template, and the names of the agents that are made from it."""
-    template = await hub.templates.get(name)
-    match.tell(_tag(template))
-    return template
+    name: str
+    description: str | None
+    type: str
+    configuration_schema: dict[str, Any]
+    default_configuration: dict[str, Any]
+    prompt: str | None
+    source: Literal["file", "api"]
+    version: int
+    agents: tuple[str, ...]
 
 
-@router.put(
-    "/{name}",
-    responses={
-        201: {"model": TemplateView, "description": "It is new."},
-        **refusals(ErrorCode.MANAGED_BY_FILE, ErrorCode.BAD_CONFIG, ErrorCode.LIMIT_REACHED),
-    },
-)
-async def put_template(
-    hub: Hub,
-    actor: Actor,
-    name: TemplateName,
-    table: TemplateTable,
-    match: Match,
-    response: Response,
-    force: Annotated[bool, Query(description="Agents that it breaks are put in error.")] = False,
-) -> TemplateView:
-    """Write a template, a new one or in place of the one of that name.
+class BrokenView(View):
+    """An agent that does not, or would not, fit its template."""
 
-    It is judged for every agent that is made from it. One that some agent would not survive is
-    refused, and each agent named.
-    """
-    version = None
-    if match.is_asked:
-        before = await hub.templates.get(name)
-        match.check(_tag(before))
-        version = before.version
-    template, is_new = await hub.templates.put(name, table, force=force, version=version, actor=actor)
-    if is_new:
-        response.status_code = 201
-        response.headers["location"] = f"/v1/templates/{name}"
-    match.tell(_tag(template))
-    return template
+    agent: str
+    user: str
+    problems: tuple[str, ...]
 
 
-@router.delete("/{name}", responses=refusals(ErrorCode.MANAGED_BY_FILE, ErrorCode.TEMPLATE_IN_USE))
-async def remove_template(hub: Hub, actor: Actor, name: TemplateName, match: Match) -> TemplateView:
-    """Remove a template that no agent is made from."""
-    if match.is_asked:
-        match.check(_tag(await hub.templates.get(name)))
-    return await hub.templates.remove(name, actor=actor)
+class VerdictView(View):
+    """Problems of an agent or template itself, and of the agents that it would break."""
+
+    ok: bool
+    problems: tuple[str, ...] = ()
+    broken: tuple[BrokenView, ...] = ()
 
 
-@router.post("/{name}/validate")
-async def validate_template(
-    hub: Hub, name: TemplateName, table: Annotated[TemplateTable | None, Body()] = None
-) -> VerdictView:
-    """What would come of writing this template; without a body, of the one that is kept. Writes nothing."""
-    return await hub.templates.validate(name, table)
+class Templates(Noun):
+    """Templates, which belong to no user; each user sees the names of their own agents in them."""
+
+    name, path = "templates", "/v1/templates"
+    errors = (ErrorCode.UNKNOWN_TEMPLATE,)
+
+    def __init__(self, *, store: Store, writer: AgentWriter, lines: FileLines) -> None:
+        self._store = store
+        self._writer = writer
+        self._lines = lines
+
+    @staticmethod
+    def tag_of(item: TemplateView) -> str:
+        """Return the tag of a template's version."""
+        return tag_of(item.name, item.version, item.source)
+
+    @listed("", Scope.READ, key=lambda template: (template.name, template.name))
+    async def all(self) -> list[TemplateView]:
+        """List the templates by name."""
+        return await self._views(await self._store.read(templates.list_templates))
+
+    @route("GET", "/{name}", Scope.READ, is_tagged=True)
+    async def get(self, name: TemplateName) -> TemplateView:
+        """Return one template, and the names of the agents that are made from it."""
+        (view,) = await self._views([await self._store.read(templates.get_template, name)])
+        return view
+
+    @route(
+        "PUT",
+        "/{name}",
+        Scope.SETTINGS,
+        errors=[ErrorCode.MANAGED_BY_FILE, ErrorCode.BAD_CONFIG, ErrorCode.LIMIT_REACHED],
+        responses={201: {"model": TemplateView, "description": "It is new."}},
+    )
+    async def put(
+        self,
+        name: TemplateName,
+        table: TemplateTable,
+        match: Match,
+        response: Response,
+        actor: Actor,
+        force: Annotated[bool, Query(description="Agents that it breaks are put in error.")] = False,
+    ) -> TemplateView:
+        """Create a template, or replace the one of that name.
+
+        It is checked for every agent that is made from it. A template that would break agents is
+        refused, and each of these agents named.
+        """
+        version = None
+        if match.is_asked:
+            before = await self.get(name)
+            match.check(self.tag_of(before))
+            version = before.version
+        written = _written(name, table)
+        try:
+            put = await self._writer.put_template(written, force=force, version=version, actor=actor)
+        except TemplateOfFile as error:
+            raise self._managed(name) from error
+        if put.is_new:
+            response.status_code = 201
+            response.headers["location"] = f"{self.path}/{name}"
+        view = await self.get(name)
+        match.tell(self.tag_of(view))
+        return view
+
+    @route(
+        "DELETE",
+        "/{name}",
+        Scope.SETTINGS,
+        errors=[ErrorCode.MANAGED_BY_FILE, ErrorCode.TEMPLATE_IN_USE],
+        is_tagged=True,
+    )
+    async def remove(self, name: TemplateName, actor: Actor) -> TemplateView:
+        """Delete a template that no agent is made from."""
+        view = await self.get(name)
+        try:
+            await self._writer.remove_template(name, actor=actor)
+        except TemplateOfFile as error:
+            raise self._managed(name) from error
+        return view
+
+    @route("POST", "/{name}/validate", Scope.SETTINGS)
+    async def validate(
+        self, name: TemplateName, table: Annotated[TemplateTable | None, Body()] = None
+    ) -> VerdictView:
+        """Check a template without writing it; without a body, check the stored one."""
+        if table is None:
+            return _verdict_view(await self._writer.judge_kept(name))
+        return _verdict_view(await self._writer.judge_template(_written(name, table)))
+
+    def _managed(self, name: str) -> ManagedByFile:
+        return ManagedByFile(f"template {name!r} is managed by hub.toml: {self._lines.of_template(name)}")
+
+    async def _views(self, rows: list[TemplateRow]) -> list[TemplateView]:
+        known = await self._store.read(agents.list_agents, user_id=self.user_id)
+        return [
+            TemplateView(
+                name=row.name,
+                description=row.description,
+                type=Kind(row.agent_type, row.subtype).written,
+                configuration_schema=row.configuration_schema,
+                default_configuration=row.default_configuration,
+                prompt=row.prompt_template,
+                source="file" if row.source == "file" else "api",
+                version=row.version,
+                agents=tuple(agent.name for agent in known if agent.template_id == row.id),
+            )
+            for row in rows
+        ]
 
 
-def _tag(template: TemplateView) -> str:
-    return tag_of(template.name, template.version, template.source)
+def _written(name: str, table: TemplateTable) -> WrittenTemplate:
+    return written_template(TemplateSettings(name=name, **dict(table)))
+
+
+def _verdict_view(verdict: Verdict) -> VerdictView:
+    broken = tuple(BrokenView(agent=one.name, user=one.user, problems=one.wrong) for one in verdict.broken)
+    return VerdictView(ok=not verdict.wrong and not broken, problems=verdict.wrong, broken=broken)

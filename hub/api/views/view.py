@@ -3,11 +3,11 @@
 A field is added, never renamed. Times are aware UTC unless they say otherwise; ids are text.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from protocol.lifecycles import RunOutcome, RunState, UnitState
+from protocol.lifecycles import RunOutcome, RunState
 
 
 class View(BaseModel):
@@ -80,21 +80,21 @@ class RunView(View):
     id: str
     agent: str
     device: str
-    trigger: str = "manual"  # schedule, catchup, backfill, manual, rerun: what set it off
+    trigger: str = "manual"  # the cause: schedule, catchup, backfill, manual, rerun
     state: RunState
     outcome: RunOutcome | None = None
     reason: str | None = None  # why it is paused, failed or cancelled: a stable word, or a text
     because: str | None = None  # the same as a sentence; of a partial run what failed, and how many
-    waiting_for: str | None = None  # a sentence: what has to happen before it goes on
-    is_pausing: bool = False  # somebody asked for a pause; it executes until the files in hand are done
-    missed: int = 0  # fires that it stands for besides its own
+    waiting_for: str | None = None  # a sentence: what has to happen before it continues
+    is_pausing: bool = False  # a pause is requested; it executes until the current files are done
+    missed: int = 0  # fires that it covers in addition to its own
     missed_because: str | None = None  # a sentence: how many, and why they had no run
     attempt: int = 1
     units_total: int = 0
     units_done: int = 0
     units_skipped: int = 0  # known from an earlier run, or left out on purpose
     units_failed: int = 0
-    units_left: int = 0  # of a run that has ended: files that wait for the next runs
+    units_left: int = 0  # of a run that has ended: files left to the next runs
     items_created: int = 0
     error_count: int = 0
     model_requests: int = 0
@@ -103,87 +103,17 @@ class RunView(View):
     usd: float = 0.0  # 0 where a model has no price
     items_updated: int = 0  # rows of the device that were changed, as their sources had
     items_known: int = 0  # found, and not sent: the device has them, or its owner refused them
-    task_id: str | None = None  # what it is for, where who asked for it said so
-    progress: float = 0.0  # 0 to 100: of its units, or what its device says while nobody knows how many
-    message: str | None = None  # what its device said last
-    fire_at: AwareDatetime | None = None  # the nominal time it is for
+    task_id: str | None = None  # as given by the caller who started it
+    progress: float = 0.0  # 0 to 100: of its units, or as its device reports while their number is unknown
+    message: str | None = None  # the last one from its device
+    fire_at: AwareDatetime | None = None  # its nominal time
     created_at: AwareDatetime
     started_at: AwareDatetime | None = None
     completed_at: AwareDatetime | None = None
 
 
-class UnitView(View):
-    """One file of a run. *items* counts what was answered for, *items_planned* what was found in it.
-
-    *read_at*: its text was here; *planned_at*: its items were found and written down;
-    *settled_at*: each of them was answered for, or the file was given up. *error* says why it failed.
-    """
-
-    path: str
-    state: UnitState
-    size_bytes: int | None = None
-    attempts: int = 0
-    items: int = 0
-    items_planned: int = 0
-    read_at: AwareDatetime | None = None
-    planned_at: AwareDatetime | None = None
-    settled_at: AwareDatetime | None = None
-    error: str | None = None
-    notes: dict[str, int | dict[str, int]] = {}  # how it was read: what was dropped, hidden, asked again
-
-
-class RunErrorView(View):
-    """One line of the run's error log. *path* is missing where the run as a whole is meant."""
-
-    path: str | None = None
-    code: str
-    message: str
-    at: AwareDatetime
-
-
-class MoveView(View):
-    """One move of the run's state."""
-
-    at: AwareDatetime
-    before: RunState | None
-    after: RunState
-    actor: str
-    reason: str | None = None  # a stable word, or a text
-    because: str | None = None  # the same as a sentence
-
-
-class RunDetail(RunView):
-    """A run with everything that is known about it, as it was at *as_of*."""
-
-    as_of: AwareDatetime
-    priority: int = 0
-    max_attempts: int = 1
-    dispatches: int = 0  # handed to its device and come back unworked
-    crashes: int = 0  # the hub ended under it since it last got further
-    rerun_of: str | None = None
-    trace_id: str | None = None  # of the run, for whoever collects traces; its frames and logs bear it
-    cancel_requested_at: AwareDatetime | None = None
-    cancel_reason: str | None = None
-    needs: tuple[str, ...] = ()  # capabilities without which it does not start
-    locks: tuple[str, ...] = ()  # that it holds while it executes
-    parameters: dict[str, Any] = Field(default_factory=dict)  # the settings it was made with
-    context: dict[str, Any] = Field(default_factory=dict)  # what was said of it beside them
-    result: dict[str, Any] | None = None  # at its end: outcome, units, items by table, errors
-    units: tuple[UnitView, ...] = ()  # at most 2,000; those that an earlier run settled come last
-    errors: tuple[RunErrorView, ...] = ()
-    history: tuple[MoveView, ...] = ()
-
-
-class RunProgress(View):
-    """The run at this moment. *seq* grows by one with each; the last one bears a final state."""
-
-    seq: int
-    run: RunView
-    working_on: str | None = None  # the file at hand
-
-
 class FireView(View):
-    """One fire that is to come: *at* in UTC, *local* in the schedule's zone.
+    """One future fire: *at* in UTC, *local* in the schedule's zone.
 
     *shift* is a sentence where the clocks change that night: ``02:30 does not exist that night; ...``.
     """
@@ -194,7 +124,7 @@ class FireView(View):
 
 
 class ScheduleView(View):
-    """When an agent runs by itself, and what becomes of fires that cannot run.
+    """A schedule by which an agent runs, and the rules for fires that cannot run.
 
     One of *expr* (cron), *every_s* and *at* is given, as *kind* says. Runs are queued
     *offset_s* after each fire: this schedule's share of *jitter_s*, the same every time.
@@ -224,25 +154,11 @@ class ScheduleView(View):
     next_fires: tuple[FireView, ...] = ()  # the next five; none while it is not enabled
 
 
-class DecisionView(View):
-    """What became of so many *fires* in a row, from *first_at* to *fire_at*; *said* is it in words."""
-
-    first_at: AwareDatetime
-    fire_at: AwareDatetime
-    fires: int = 1
-    schedule: str = ""  # its id
-    decision: str  # a stable word
-    reason: str | None = None  # a stable word
-    said: str
-    run: str | None = None  # the id of the run that stands for them
-    decided_at: AwareDatetime
-
-
 class AgentView(View):
     """An agent, its schedules and its last run.
 
     *device* is empty where it has none, as one that lives at a *gateway*. *prompt*: its own, else its
-    template's. *config_rev* grows with each change of what is said of it.
+    template's. *config_rev* grows with each change of the agent.
     """
 
     id: str
@@ -262,7 +178,7 @@ class AgentView(View):
     priority: int = 0
     max_concurrent_runs: int = 1
     description: str | None = None
-    type: str = "CUSTOM"  # in the shared vocabulary; *subtype* is what it was more finely
+    type: str = "CUSTOM"  # in the shared vocabulary; *subtype* is more specific
     subtype: str | None = None
     template: str | None = None
     external_id: str | None = None
@@ -274,22 +190,7 @@ class AgentView(View):
     lifecycle: str = "active"
     availability: str = "available"
     health: str = "ok"
-    recovery_at: AwareDatetime | None = None  # when an exhausted agent is asked again
+    recovery_at: AwareDatetime | None = None  # when an exhausted agent is tried again
     schedules: tuple[ScheduleView, ...] = ()
     next_fires: tuple[FireView, ...] = ()  # the next five of all its schedules
     last_run: RunView | None = None
-
-
-class BackfillView(View):
-    """What a backfill did, or, where it was only tried (*dry_run*), would do.
-
-    *fires* lie in the range, from *first_at* to *last_at*; *wanted* of them had no run and get one.
-    """
-
-    agent: str
-    dry_run: bool
-    first_at: AwareDatetime | None = None
-    last_at: AwareDatetime | None = None
-    fires: int
-    wanted: int
-    runs: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
+from hub.api.nouns.slots import Slots
 from hub.clock import epoch_ms
 from protocol.ids import AgentId, UserId
 from storage.agents import agents
@@ -96,7 +97,7 @@ async def test_the_calendar_of_somebody_elses_agent_is_not_there(
     served: tuple[FakeHub, httpx2.AsyncClient],
 ) -> None:
     hub, _ = served
-    seen = hub.slots.seen_by(UserId("u-anna"))
+    seen = hub.noun(Slots).seen_by(UserId("u-anna"))
     with pytest.raises(agents.UnknownAgent, match="inbox"):
         await seen.of_agent("inbox")
     assert await seen.of_agent("letters") == []

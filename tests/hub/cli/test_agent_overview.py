@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from hub.api.nouns.locks import LockHolderView, LockView
+from hub.api.nouns.overviews import AgentOverview, CheckpointBrief
 from hub.api.views.capabilities import CapabilityView
 from hub.api.views.costs import CostView, SpendView
-from hub.api.views.overviews import AgentOverview, CheckpointBrief
 from hub.api.views.standings import SinceView, StandingView
 from hub.api.views.view import AgentView
 from hub.cli.agent_overview import print_overview
