@@ -21,7 +21,6 @@ from hub.api.nouns import (
     audit,
     boards,
     capabilities,
-    checkpoints,
     config,
     connectors,
     costs,
@@ -49,6 +48,7 @@ from hub.api.nouns import (
     tokens,
     upkeep,
 )
+from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
@@ -66,7 +66,6 @@ NOUNS: Final = (
     agent_configs,
     standings,
     capabilities,
-    checkpoints,
     schedules,
     slots,
     runs,
@@ -92,7 +91,7 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Locks, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (Checkpoints, Locks, Users)
 
 
 @cache

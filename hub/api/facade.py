@@ -16,7 +16,6 @@ from hub.api.facades.audit import AuditFacade
 from hub.api.facades.boards import AgentTokenFacade, BoardFacade
 from hub.api.facades.broadcasts import BroadcastFacade
 from hub.api.facades.capabilities import CapabilityFacade
-from hub.api.facades.checkpoints import CheckpointFacade
 from hub.api.facades.config import ConfigFacade
 from hub.api.facades.connectors import ConnectorFacade
 from hub.api.facades.costs import CostFacade
@@ -280,9 +279,6 @@ class HubFacade(Protocol):
 
     @property
     def capabilities(self) -> CapabilityFacade: ...
-
-    @property
-    def checkpoints(self) -> CheckpointFacade: ...
 
     @property
     def issues(self) -> IssueFacade: ...

@@ -17,7 +17,7 @@ from hub.api.views.view import View
 
 def router_of(noun: type[Noun]) -> APIRouter:
     """Build the routes of a noun, and enter each in the table of roles."""
-    router = NounRouter(prefix=noun.path, tags=[noun.name], responses=refusals(*noun.errors))
+    router = NounRouter(prefix=noun.path, tags=[noun.name])
     for declared, method in noun.routes():
         declare(declared.verb, noun.path + declared.path, declared.need)
         router.add_api_route(
@@ -25,7 +25,7 @@ def router_of(noun: type[Noun]) -> APIRouter:
             _endpoint(noun, method) if declared.key is None else _pages(noun, method, declared.key),
             methods=[declared.verb],
             status_code=declared.status,
-            responses=refusals(*declared.errors),
+            responses=refusals(*dict.fromkeys((*noun.errors, *declared.errors))),
             operation_id=f"{noun.name}_{method.__name__}",
         )
     return router

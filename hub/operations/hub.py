@@ -8,7 +8,7 @@ from typing import Self
 import msgspec
 
 from hub.agents.capabilities import Capabilities
-from hub.agents.checkpoints import Checkpoints
+from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
 from hub.agents.configs import AgentConfigs
 from hub.agents.locks import Locks as HeldLocks
 from hub.agents.measurements import Measurements
@@ -16,6 +16,7 @@ from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
 from hub.api.views.view import Check, Health, Readiness, StatusView
 from hub.backups import Backups
@@ -33,7 +34,6 @@ from hub.operations.audit import AuditOperations
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.capabilities import CapabilityOperations
-from hub.operations.checkpoints import CheckpointOperations
 from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
 from hub.operations.costs import CostOperations
@@ -131,7 +131,7 @@ class Operations(Seen):
         writer: AgentWriter,
         locks: HeldLocks,
         capabilities: Capabilities | None = None,
-        checkpoints: Checkpoints | None = None,
+        checkpoints: KeptCheckpoints | None = None,
         gateways: GatewayOperations,
         connectors: ConnectorOperations,
         boards: BoardOperations,
@@ -202,9 +202,6 @@ class Operations(Seen):
         gateways.views = self.agents
         gateways.limits = lambda: writer.limits
         self.costs = CostOperations(store=store, roster=roster, estimator=estimator, clock=clock)
-        self.checkpoints = CheckpointOperations(
-            store, checkpoints or Checkpoints(store, clock=clock, metrics=Metrics())
-        )
         self.agent_configs = AgentConfigOperations(
             store, agent_configs or AgentConfigs(store, clock=clock, metrics=Metrics())
         )
@@ -212,7 +209,11 @@ class Operations(Seen):
             store, measurements or Measurements(store, clock=clock, metrics=Metrics())
         )
         self.items = ItemOperations(store)
-        nouns: tuple[Noun, ...] = (identity.users, Locks(store, locks, clock=clock))
+        nouns: tuple[Noun, ...] = (
+            identity.users,
+            Locks(store, locks, clock=clock),
+            Checkpoints(store, checkpoints or KeptCheckpoints(store, clock=clock, metrics=Metrics())),
+        )
         self._nouns = {type(noun): noun for noun in nouns}
         self.audit = AuditOperations(store, clock)
         self.issues = IssueOperations(issues or Issues(clock=clock, metrics=Metrics()))

@@ -18,7 +18,7 @@ from hub.accounts.desk import Accounts
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.agents.capabilities import Capabilities
-from hub.agents.checkpoints import Checkpoints
+from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
 from hub.agents.configs import AgentConfigs
 from hub.agents.locks import Locks as HeldLocks
 from hub.agents.measurements import Measurements
@@ -30,6 +30,7 @@ from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.users import Users
 from hub.api.views.view import (
@@ -82,7 +83,6 @@ from hub.operations.audit import AuditOperations
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.capabilities import CapabilityOperations
-from hub.operations.checkpoints import CheckpointOperations
 from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
 from hub.operations.costs import CostOperations
@@ -253,6 +253,7 @@ class FakeHub:
         makers: dict[type[Noun], Callable[[], Noun]] = {
             Users: lambda: self.bench.identity.users,
             Locks: self._locks,
+            Checkpoints: self._checkpoints,
         }
         noun = makers[kind]()
         assert isinstance(noun, kind)
@@ -495,10 +496,9 @@ class FakeHub:
         )
         return SlotOperations(store=bench.store, scheduler=scheduler).seen_by(self.user_id)
 
-    @property
-    def checkpoints(self) -> CheckpointOperations:
-        checkpoints = Checkpoints(self.bench.store, clock=self.bench.clock, metrics=Metrics())
-        return CheckpointOperations(self.bench.store, checkpoints).seen_by(self.user_id)
+    def _checkpoints(self) -> Checkpoints:
+        bench = self.bench
+        return Checkpoints(bench.store, KeptCheckpoints(bench.store, clock=bench.clock, metrics=Metrics()))
 
     @property
     def measurements(self) -> MeasurementOperations:

@@ -5,6 +5,7 @@ from typing import Final
 from hub.api.deps import Hub, NounRouter
 from hub.api.errors import refusals
 from hub.api.facade import HubFacade
+from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
 from hub.api.views.overviews import AgentOverview, CheckpointBrief
 from protocol.errors import ErrorCode
@@ -41,7 +42,7 @@ async def overview_of(hub: HubFacade, name: str) -> AgentOverview:
                 is_recoverable=one.is_recoverable,
                 updated_at=one.updated_at,
             )
-            for one in await hub.checkpoints.of_agent(name)
+            for one in (await hub.noun(Checkpoints).all(name)).checkpoints
         ),
         spend=await hub.costs.of_agent(name),
         series=len(await hub.measurements.series(name)),
