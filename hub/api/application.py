@@ -20,7 +20,6 @@ from hub.api.nouns import (
     agents,
     audit,
     boards,
-    capabilities,
     config,
     connectors,
     costs,
@@ -48,6 +47,7 @@ from hub.api.nouns import (
     tokens,
     upkeep,
 )
+from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.users import Users
@@ -65,7 +65,6 @@ NOUNS: Final = (
     templates,
     agent_configs,
     standings,
-    capabilities,
     schedules,
     slots,
     runs,
@@ -91,7 +90,7 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Checkpoints, Locks, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (Capabilities, Checkpoints, Locks, Users)
 
 
 @cache

@@ -15,7 +15,6 @@ from hub.api.facades.agent_writing import AgentWritingFacade, TemplateFacade
 from hub.api.facades.audit import AuditFacade
 from hub.api.facades.boards import AgentTokenFacade, BoardFacade
 from hub.api.facades.broadcasts import BroadcastFacade
-from hub.api.facades.capabilities import CapabilityFacade
 from hub.api.facades.config import ConfigFacade
 from hub.api.facades.connectors import ConnectorFacade
 from hub.api.facades.costs import CostFacade
@@ -276,9 +275,6 @@ class HubFacade(Protocol):
 
     @property
     def agent_configs(self) -> AgentConfigFacade: ...
-
-    @property
-    def capabilities(self) -> CapabilityFacade: ...
 
     @property
     def issues(self) -> IssueFacade: ...

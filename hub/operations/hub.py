@@ -7,7 +7,7 @@ from typing import Self
 
 import msgspec
 
-from hub.agents.capabilities import Capabilities
+from hub.agents.capabilities import Capabilities as KeptCapabilities
 from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
 from hub.agents.configs import AgentConfigs
 from hub.agents.locks import Locks as HeldLocks
@@ -16,6 +16,7 @@ from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
 from hub.api.views.view import Check, Health, Readiness, StatusView
@@ -33,7 +34,6 @@ from hub.operations.agents import AgentOperations
 from hub.operations.audit import AuditOperations
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
-from hub.operations.capabilities import CapabilityOperations
 from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
 from hub.operations.costs import CostOperations
@@ -130,7 +130,7 @@ class Operations(Seen):
         agent_configs: AgentConfigs | None = None,
         writer: AgentWriter,
         locks: HeldLocks,
-        capabilities: Capabilities | None = None,
+        capabilities: KeptCapabilities | None = None,
         checkpoints: KeptCheckpoints | None = None,
         gateways: GatewayOperations,
         connectors: ConnectorOperations,
@@ -209,7 +209,11 @@ class Operations(Seen):
             store, measurements or Measurements(store, clock=clock, metrics=Metrics())
         )
         self.items = ItemOperations(store)
+        lines = FileLines(lambda: config.reloader.reading)
         nouns: tuple[Noun, ...] = (
+            Capabilities(
+                store, capabilities or KeptCapabilities(store, clock=clock, metrics=Metrics()), lines
+            ),
             identity.users,
             Locks(store, locks, clock=clock),
             Checkpoints(store, checkpoints or KeptCheckpoints(store, clock=clock, metrics=Metrics())),
@@ -218,10 +222,6 @@ class Operations(Seen):
         self.audit = AuditOperations(store, clock)
         self.issues = IssueOperations(issues or Issues(clock=clock, metrics=Metrics()))
         self.config = config
-        lines = FileLines(lambda: config.reloader.reading)
-        self.capabilities = CapabilityOperations(
-            store, capabilities or Capabilities(store, clock=clock, metrics=Metrics()), lines
-        )
         self.agent_writing = AgentWriting(
             store=store,
             writer=writer,

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from hub.accounts.desk import Accounts
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
-from hub.agents.capabilities import Capabilities
+from hub.agents.capabilities import Capabilities as KeptCapabilities
 from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
 from hub.agents.configs import AgentConfigs
 from hub.agents.locks import Locks as HeldLocks
@@ -30,6 +30,7 @@ from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.users import Users
@@ -82,7 +83,6 @@ from hub.operations.agent_writing import AgentWriting, TemplateOperations
 from hub.operations.audit import AuditOperations
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
-from hub.operations.capabilities import CapabilityOperations
 from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
 from hub.operations.costs import CostOperations
@@ -253,6 +253,7 @@ class FakeHub:
         makers: dict[type[Noun], Callable[[], Noun]] = {
             Users: lambda: self.bench.identity.users,
             Locks: self._locks,
+            Capabilities: self._capabilities,
             Checkpoints: self._checkpoints,
         }
         noun = makers[kind]()
@@ -470,11 +471,10 @@ class FakeHub:
         configs = AgentConfigs(self.bench.store, clock=self.bench.clock, metrics=Metrics())
         return AgentConfigOperations(self.bench.store, configs).seen_by(self.user_id)
 
-    @property
-    def capabilities(self) -> CapabilityOperations:
-        capabilities = Capabilities(self.bench.store, clock=self.bench.clock, metrics=Metrics())
-        lines = FileLines(lambda: self.settings.reloader.reading)
-        return CapabilityOperations(self.bench.store, capabilities, lines).seen_by(self.user_id)
+    def _capabilities(self) -> Capabilities:
+        bench = self.bench
+        kept = KeptCapabilities(bench.store, clock=bench.clock, metrics=Metrics())
+        return Capabilities(bench.store, kept, FileLines(lambda: self.settings.reloader.reading))
 
     def _locks(self) -> Locks:
         bench = self.bench

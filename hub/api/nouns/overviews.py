@@ -5,6 +5,7 @@ from typing import Final
 from hub.api.deps import Hub, NounRouter
 from hub.api.errors import refusals
 from hub.api.facade import HubFacade
+from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
 from hub.api.views.overviews import AgentOverview, CheckpointBrief
@@ -33,7 +34,7 @@ async def overview_of(hub: HubFacade, name: str) -> AgentOverview:
         slots=tuple(await hub.slots.of_agent(name)),
         runs=tuple(await hub.runs.newest(agent=name, limit=RUNS_TOLD)),
         locks=tuple(await hub.noun(Locks).all(agent=name)),
-        capabilities=tuple(one for one in await hub.capabilities.of_agent(name) if one.enabled),
+        capabilities=tuple(one for one in await hub.noun(Capabilities).of_agent(name) if one.enabled),
         config=tuple(sorted(configuration.configuration)),
         checkpoints=tuple(
             CheckpointBrief(

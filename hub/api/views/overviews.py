@@ -2,8 +2,8 @@
 
 from pydantic import AwareDatetime
 
+from hub.api.nouns.capabilities import CapabilityView
 from hub.api.nouns.locks import LockView
-from hub.api.views.capabilities import CapabilityView
 from hub.api.views.costs import SpendView
 from hub.api.views.slots import SlotView
 from hub.api.views.standings import StandingView

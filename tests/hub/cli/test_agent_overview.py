@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from hub.api.nouns.capabilities import CapabilityView
 from hub.api.nouns.locks import LockHolderView, LockView
-from hub.api.views.capabilities import CapabilityView
 from hub.api.views.costs import CostView, SpendView
 from hub.api.views.overviews import AgentOverview, CheckpointBrief
 from hub.api.views.standings import SinceView, StandingView
