@@ -32,7 +32,6 @@ from hub.api.nouns import (
     keys,
     leads,
     logs,
-    measurements,
     messages,
     overviews,
     pairings,
@@ -50,6 +49,7 @@ from hub.api.nouns import (
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
 from hub.version import VERSION
@@ -77,7 +77,6 @@ NOUNS: Final = (
     souls,
     connectors,
     costs,
-    measurements,
     messages,
     events,
     tokens,
@@ -90,7 +89,7 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Capabilities, Checkpoints, Locks, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (Capabilities, Checkpoints, Locks, Measurements, Users)
 
 
 @cache

@@ -25,7 +25,6 @@ from hub.api.facades.issues import IssueFacade
 from hub.api.facades.items import ItemFacade
 from hub.api.facades.keys import KeyFacade
 from hub.api.facades.leads import LeadFacade
-from hub.api.facades.measurements import MeasurementFacade
 from hub.api.facades.messages import MessageFacade
 from hub.api.facades.observe import DebugFacade, LogFacade
 from hub.api.facades.pairings import InvitationFacade, PairingFacade
@@ -269,9 +268,6 @@ class HubFacade(Protocol):
 
     @property
     def standings(self) -> StandingFacade: ...
-
-    @property
-    def measurements(self) -> MeasurementFacade: ...
 
     @property
     def agent_configs(self) -> AgentConfigFacade: ...

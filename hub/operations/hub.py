@@ -11,7 +11,7 @@ from hub.agents.capabilities import Capabilities as KeptCapabilities
 from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
 from hub.agents.configs import AgentConfigs
 from hub.agents.locks import Locks as HeldLocks
-from hub.agents.measurements import Measurements
+from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
 from hub.api.facade import AnyNoun
@@ -19,6 +19,7 @@ from hub.api.noun import Noun
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.measurements import Measurements
 from hub.api.views.view import Check, Health, Readiness, StatusView
 from hub.backups import Backups
 from hub.clock import Clock
@@ -46,7 +47,6 @@ from hub.operations.items import ItemOperations
 from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
 from hub.operations.logs import LogOperations
-from hub.operations.measurements import MeasurementOperations
 from hub.operations.messages import MessageOperations
 from hub.operations.questions import QuestionOperations
 from hub.operations.readiness import ReadinessChecks
@@ -126,7 +126,7 @@ class Operations(Seen):
         lag: LoopLag | None = None,
         disk: DiskGuard | None = None,
         issues: Issues | None = None,
-        measurements: Measurements | None = None,
+        measurements: KeptMeasurements | None = None,
         agent_configs: AgentConfigs | None = None,
         writer: AgentWriter,
         locks: HeldLocks,
@@ -205,9 +205,6 @@ class Operations(Seen):
         self.agent_configs = AgentConfigOperations(
             store, agent_configs or AgentConfigs(store, clock=clock, metrics=Metrics())
         )
-        self.measurements = MeasurementOperations(
-            store, measurements or Measurements(store, clock=clock, metrics=Metrics())
-        )
         self.items = ItemOperations(store)
         lines = FileLines(lambda: config.reloader.reading)
         nouns: tuple[Noun, ...] = (
@@ -216,6 +213,7 @@ class Operations(Seen):
             ),
             identity.users,
             Locks(store, locks, clock=clock),
+            Measurements(store, measurements or KeptMeasurements(store, clock=clock, metrics=Metrics())),
             Checkpoints(store, checkpoints or KeptCheckpoints(store, clock=clock, metrics=Metrics())),
         )
         self._nouns = {type(noun): noun for noun in nouns}

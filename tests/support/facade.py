@@ -21,7 +21,7 @@ from hub.agents.capabilities import Capabilities as KeptCapabilities
 from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
 from hub.agents.configs import AgentConfigs
 from hub.agents.locks import Locks as HeldLocks
-from hub.agents.measurements import Measurements
+from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
 from hub.api.door.access import PEER_UID, SOCKET_PATH, Access
@@ -33,6 +33,7 @@ from hub.api.noun import Noun
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.users import Users
 from hub.api.views.view import (
     AgentView,
@@ -96,7 +97,6 @@ from hub.operations.items import ItemOperations
 from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
 from hub.operations.logs import LogOperations
-from hub.operations.measurements import MeasurementOperations
 from hub.operations.messages import MessageOperations
 from hub.operations.operator_tokens import OperatorTokenOperations
 from hub.operations.pairings import PairingOperations
@@ -253,6 +253,7 @@ class FakeHub:
         makers: dict[type[Noun], Callable[[], Noun]] = {
             Users: lambda: self.bench.identity.users,
             Locks: self._locks,
+            Measurements: self._measurements,
             Capabilities: self._capabilities,
             Checkpoints: self._checkpoints,
         }
@@ -500,10 +501,9 @@ class FakeHub:
         bench = self.bench
         return Checkpoints(bench.store, KeptCheckpoints(bench.store, clock=bench.clock, metrics=Metrics()))
 
-    @property
-    def measurements(self) -> MeasurementOperations:
-        measurements = Measurements(self.bench.store, clock=self.bench.clock, metrics=Metrics())
-        return MeasurementOperations(self.bench.store, measurements).seen_by(self.user_id)
+    def _measurements(self) -> Measurements:
+        bench = self.bench
+        return Measurements(bench.store, KeptMeasurements(bench.store, clock=bench.clock, metrics=Metrics()))
 
     @property
     def upkeep(self) -> UpkeepOperations:

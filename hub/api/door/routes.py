@@ -85,8 +85,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("DELETE", "/v1/agents/{name}/config/{key}"): _S.RUN,
     Asked("GET", "/v1/agents/{name}/config-history"): _S.READ,
     Asked("POST", "/v1/agents/{name}/config-revert"): _S.RUN,
-    Asked("GET", "/v1/agents/{name}/metrics"): _S.READ,
-    Asked("GET", "/v1/agents/{name}/metrics/{metric}"): _S.READ,
     Asked("GET", "/v1/costs"): _S.READ,
     # runs
     Asked("GET", "/v1/runs"): _S.READ,

@@ -8,6 +8,7 @@ from hub.api.facade import HubFacade
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.measurements import Measurements
 from hub.api.views.overviews import AgentOverview, CheckpointBrief
 from protocol.errors import ErrorCode
 
@@ -46,5 +47,5 @@ async def overview_of(hub: HubFacade, name: str) -> AgentOverview:
             for one in (await hub.noun(Checkpoints).all(name)).checkpoints
         ),
         spend=await hub.costs.of_agent(name),
-        series=len(await hub.measurements.series(name)),
+        series=len(await hub.noun(Measurements).series(name)),
     )
