@@ -14,7 +14,6 @@ from hub.api.document import serve_document
 from hub.api.errors import answer_errors
 from hub.api.noun import Noun
 from hub.api.nouns import (
-    agent_configs,
     agent_tokens,
     agent_writing,
     agents,
@@ -46,6 +45,7 @@ from hub.api.nouns import (
     tokens,
     upkeep,
 )
+from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
@@ -63,7 +63,6 @@ NOUNS: Final = (
     overviews,
     agent_writing,
     templates,
-    agent_configs,
     standings,
     schedules,
     slots,
@@ -89,7 +88,14 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Capabilities, Checkpoints, Locks, Measurements, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (
+    AgentConfigs,
+    Capabilities,
+    Checkpoints,
+    Locks,
+    Measurements,
+    Users,
+)
 
 
 @cache

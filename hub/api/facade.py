@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from hub.api.facades.agent_configs import AgentConfigFacade
 from hub.api.facades.agent_writing import AgentWritingFacade, TemplateFacade
 from hub.api.facades.audit import AuditFacade
 from hub.api.facades.boards import AgentTokenFacade, BoardFacade
@@ -268,9 +267,6 @@ class HubFacade(Protocol):
 
     @property
     def standings(self) -> StandingFacade: ...
-
-    @property
-    def agent_configs(self) -> AgentConfigFacade: ...
 
     @property
     def issues(self) -> IssueFacade: ...

@@ -9,13 +9,14 @@ import msgspec
 
 from hub.agents.capabilities import Capabilities as KeptCapabilities
 from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
-from hub.agents.configs import AgentConfigs
+from hub.agents.configs import AgentConfigs as KeptConfigs
 from hub.agents.locks import Locks as HeldLocks
 from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
@@ -29,7 +30,6 @@ from hub.links.roster import Roster
 from hub.log import Ring
 from hub.loop_lag import LoopLag
 from hub.metrics import Metrics
-from hub.operations.agent_configs import AgentConfigOperations
 from hub.operations.agent_writing import AgentWriting, TemplateOperations
 from hub.operations.agents import AgentOperations
 from hub.operations.audit import AuditOperations
@@ -127,7 +127,7 @@ class Operations(Seen):
         disk: DiskGuard | None = None,
         issues: Issues | None = None,
         measurements: KeptMeasurements | None = None,
-        agent_configs: AgentConfigs | None = None,
+        agent_configs: KeptConfigs | None = None,
         writer: AgentWriter,
         locks: HeldLocks,
         capabilities: KeptCapabilities | None = None,
@@ -202,9 +202,6 @@ class Operations(Seen):
         gateways.views = self.agents
         gateways.limits = lambda: writer.limits
         self.costs = CostOperations(store=store, roster=roster, estimator=estimator, clock=clock)
-        self.agent_configs = AgentConfigOperations(
-            store, agent_configs or AgentConfigs(store, clock=clock, metrics=Metrics())
-        )
         self.items = ItemOperations(store)
         lines = FileLines(lambda: config.reloader.reading)
         nouns: tuple[Noun, ...] = (
@@ -213,6 +210,7 @@ class Operations(Seen):
             ),
             identity.users,
             Locks(store, locks, clock=clock),
+            AgentConfigs(store, agent_configs or KeptConfigs(store, clock=clock, metrics=Metrics())),
             Measurements(store, measurements or KeptMeasurements(store, clock=clock, metrics=Metrics())),
             Checkpoints(store, checkpoints or KeptCheckpoints(store, clock=clock, metrics=Metrics())),
         )

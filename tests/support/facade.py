@@ -19,7 +19,7 @@ from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.agents.capabilities import Capabilities as KeptCapabilities
 from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
-from hub.agents.configs import AgentConfigs
+from hub.agents.configs import AgentConfigs as KeptConfigs
 from hub.agents.locks import Locks as HeldLocks
 from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.agents.writing import AgentWriter
@@ -30,6 +30,7 @@ from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
@@ -78,7 +79,6 @@ from hub.links.limits import PortLimits
 from hub.log import Ring
 from hub.metrics import Metrics
 from hub.openclaw import Fleet
-from hub.operations.agent_configs import AgentConfigOperations
 from hub.operations.agent_tokens import AgentTokenOperations
 from hub.operations.agent_writing import AgentWriting, TemplateOperations
 from hub.operations.audit import AuditOperations
@@ -253,6 +253,7 @@ class FakeHub:
         makers: dict[type[Noun], Callable[[], Noun]] = {
             Users: lambda: self.bench.identity.users,
             Locks: self._locks,
+            AgentConfigs: self._agent_configs,
             Measurements: self._measurements,
             Capabilities: self._capabilities,
             Checkpoints: self._checkpoints,
@@ -467,10 +468,9 @@ class FakeHub:
         bench = self.bench
         return AgentWriter(bench.store, clock=bench.clock, ids=bench.ids, metrics=Metrics())
 
-    @property
-    def agent_configs(self) -> AgentConfigOperations:
-        configs = AgentConfigs(self.bench.store, clock=self.bench.clock, metrics=Metrics())
-        return AgentConfigOperations(self.bench.store, configs).seen_by(self.user_id)
+    def _agent_configs(self) -> AgentConfigs:
+        bench = self.bench
+        return AgentConfigs(bench.store, KeptConfigs(bench.store, clock=bench.clock, metrics=Metrics()))
 
     def _capabilities(self) -> Capabilities:
         bench = self.bench

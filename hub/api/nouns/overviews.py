@@ -5,6 +5,7 @@ from typing import Final
 from hub.api.deps import Hub, NounRouter
 from hub.api.errors import refusals
 from hub.api.facade import HubFacade
+from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
@@ -28,7 +29,7 @@ async def get_overview(hub: Hub, name: str) -> AgentOverview:
 async def overview_of(hub: HubFacade, name: str) -> AgentOverview:
     """Raises UnknownAgent."""
     agent = await hub.agents.get(name)
-    configuration = await hub.agent_configs.of_agent(name)
+    configuration = await hub.noun(AgentConfigs).of_agent(name)
     return AgentOverview(
         agent=agent,
         standing=await hub.standings.get(name),
