@@ -39,13 +39,13 @@ from hub.api.nouns import (
     schedules,
     slots,
     souls,
-    standings,
     system,
     templates,
     tokens,
     upkeep,
 )
 from hub.api.nouns.agent_configs import AgentConfigs
+from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
@@ -63,7 +63,6 @@ NOUNS: Final = (
     overviews,
     agent_writing,
     templates,
-    standings,
     schedules,
     slots,
     runs,
@@ -90,6 +89,7 @@ NOUNS: Final = (
 
 DECLARED: Final[tuple[type[Noun], ...]] = (
     AgentConfigs,
+    AgentStatuses,
     Capabilities,
     Checkpoints,
     Locks,

@@ -30,7 +30,6 @@ from hub.api.facades.pairings import InvitationFacade, PairingFacade
 from hub.api.facades.questions import QuestionFacade
 from hub.api.facades.slots import SlotFacade
 from hub.api.facades.souls import SoulFacade
-from hub.api.facades.standings import StandingFacade
 from hub.api.facades.tokens import OperatorTokenFacade, TokenFacade
 from hub.api.facades.upkeep import UpkeepFacade
 from hub.api.noun import Noun
@@ -264,9 +263,6 @@ class HubFacade(Protocol):
 
     @property
     def costs(self) -> CostFacade: ...
-
-    @property
-    def standings(self) -> StandingFacade: ...
 
     @property
     def issues(self) -> IssueFacade: ...

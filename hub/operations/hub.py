@@ -17,6 +17,7 @@ from hub.api.agent_bodies import rules_of
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
 from hub.api.nouns.agent_configs import AgentConfigs
+from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
@@ -55,7 +56,6 @@ from hub.operations.schedules import ScheduleOperations
 from hub.operations.seen import Seen
 from hub.operations.slots import SlotOperations
 from hub.operations.souls import SoulOperations
-from hub.operations.standings import StandingOperations
 from hub.operations.upkeep import UpkeepOperations
 from hub.operations.waiting import Waiting
 from hub.runs.agent_control import AgentControl
@@ -184,13 +184,6 @@ class Operations(Seen):
             clock=clock,
         )
         self.schedules = ScheduleOperations(store=store, scheduler=scheduler)
-        self.standings = StandingOperations(
-            store=store,
-            roster=roster,
-            control=AgentControl(store, control=control, clock=clock),
-            lines=FileLines(lambda: config.reloader.reading),
-            last_heard=last_heard,
-        )
         self.slots = SlotOperations(store=store, scheduler=scheduler)
         self.agents = AgentOperations(
             store=store,
@@ -210,6 +203,13 @@ class Operations(Seen):
             ),
             identity.users,
             Locks(store, locks, clock=clock),
+            AgentStatuses(
+                store=store,
+                roster=roster,
+                control=AgentControl(store, control=control, clock=clock),
+                lines=lines,
+                last_heard=last_heard,
+            ),
             AgentConfigs(store, agent_configs or KeptConfigs(store, clock=clock, metrics=Metrics())),
             Measurements(store, measurements or KeptMeasurements(store, clock=clock, metrics=Metrics())),
             Checkpoints(store, checkpoints or KeptCheckpoints(store, clock=clock, metrics=Metrics())),

@@ -31,6 +31,7 @@ from hub.api.door.server import Listening, OperatorServer
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
 from hub.api.nouns.agent_configs import AgentConfigs
+from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
@@ -103,7 +104,6 @@ from hub.operations.pairings import PairingOperations
 from hub.operations.questions import QuestionOperations
 from hub.operations.slots import SlotOperations
 from hub.operations.souls import SoulOperations
-from hub.operations.standings import StandingOperations
 from hub.operations.tokens import TokenOperations
 from hub.operations.upkeep import UpkeepOperations
 from hub.outbound import OutboundClient, OutboundRules
@@ -253,6 +253,7 @@ class FakeHub:
         makers: dict[type[Noun], Callable[[], Noun]] = {
             Users: lambda: self.bench.identity.users,
             Locks: self._locks,
+            AgentStatuses: self._agent_statuses,
             AgentConfigs: self._agent_configs,
             Measurements: self._measurements,
             Capabilities: self._capabilities,
@@ -440,11 +441,9 @@ class FakeHub:
         )
         return costs.seen_by(self.user_id)
 
-    @property
-    def standings(self) -> StandingOperations:
+    def _agent_statuses(self) -> AgentStatuses:
         control = AgentControl(self.bench.store, control=_NoRuns(), clock=self.bench.clock)
-        standings = StandingOperations(store=self.bench.store, roster=self.bench.roster, control=control)
-        return standings.seen_by(self.user_id)
+        return AgentStatuses(store=self.bench.store, roster=self.bench.roster, control=control)
 
     @property
     def agent_writing(self) -> AgentWriting:

@@ -6,6 +6,7 @@ from hub.api.deps import Hub, NounRouter
 from hub.api.errors import refusals
 from hub.api.facade import HubFacade
 from hub.api.nouns.agent_configs import AgentConfigs
+from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.locks import Locks
@@ -32,7 +33,7 @@ async def overview_of(hub: HubFacade, name: str) -> AgentOverview:
     configuration = await hub.noun(AgentConfigs).of_agent(name)
     return AgentOverview(
         agent=agent,
-        standing=await hub.standings.get(name),
+        standing=await hub.noun(AgentStatuses).of_agent(name),
         slots=tuple(await hub.slots.of_agent(name)),
         runs=tuple(await hub.runs.newest(agent=name, limit=RUNS_TOLD)),
         locks=tuple(await hub.noun(Locks).all(agent=name)),

@@ -2,11 +2,11 @@
 
 from pydantic import AwareDatetime
 
+from hub.api.nouns.agent_status import AgentStatusView
 from hub.api.nouns.capabilities import CapabilityView
 from hub.api.nouns.locks import LockView
 from hub.api.views.costs import SpendView
 from hub.api.views.slots import SlotView
-from hub.api.views.standings import StandingView
 from hub.api.views.view import AgentView, RunView, View
 
 
@@ -27,7 +27,7 @@ class AgentOverview(View):
     """
 
     agent: AgentView
-    standing: StandingView
+    standing: AgentStatusView
     slots: tuple[SlotView, ...]
     runs: tuple[RunView, ...]
     locks: tuple[LockView, ...]

@@ -1,0 +1,19 @@
+"""Pages of lists and entity tags, for tests that call nouns without a request."""
+
+from fastapi import Request, Response
+
+from hub.api.etags import Matching
+from hub.api.noun import Key
+from hub.api.paging import PageOf, cursor_of
+
+
+def page_of(limit: int = 99, after: Key | None = None) -> PageOf:
+    """Return the part of a list that follows *after*."""
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+    cursor = None if after is None else cursor_of(after)
+    return PageOf(Request(scope | {"server": ("hub", 80)}), Response(), limit=limit, cursor=cursor)
+
+
+def unmatched() -> Matching:
+    """Return the conditions of a request without ``If-Match``."""
+    return Matching(Response(), None)
