@@ -21,7 +21,6 @@ from hub.api.nouns import (
     boards,
     config,
     connectors,
-    costs,
     debug,
     devices,
     events,
@@ -48,6 +47,7 @@ from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
+from hub.api.nouns.costs import Costs
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.users import Users
@@ -74,7 +74,6 @@ NOUNS: Final = (
     questions,
     souls,
     connectors,
-    costs,
     messages,
     events,
     tokens,
@@ -92,6 +91,7 @@ DECLARED: Final[tuple[type[Noun], ...]] = (
     AgentStatuses,
     Capabilities,
     Checkpoints,
+    Costs,
     Locks,
     Measurements,
     Users,

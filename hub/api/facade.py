@@ -16,7 +16,6 @@ from hub.api.facades.boards import AgentTokenFacade, BoardFacade
 from hub.api.facades.broadcasts import BroadcastFacade
 from hub.api.facades.config import ConfigFacade
 from hub.api.facades.connectors import ConnectorFacade
-from hub.api.facades.costs import CostFacade
 from hub.api.facades.devices import DeviceFacade
 from hub.api.facades.events import EventFacade
 from hub.api.facades.gateways import GatewayFacade
@@ -260,9 +259,6 @@ class HubFacade(Protocol):
 
     @property
     def audit(self) -> AuditFacade: ...
-
-    @property
-    def costs(self) -> CostFacade: ...
 
     @property
     def issues(self) -> IssueFacade: ...

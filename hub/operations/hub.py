@@ -20,6 +20,7 @@ from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
+from hub.api.nouns.costs import Costs
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.measurements import Measurements
 from hub.api.views.view import Check, Health, Readiness, StatusView
@@ -38,7 +39,6 @@ from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
-from hub.operations.costs import CostOperations
 from hub.operations.debug import DebugOperations
 from hub.operations.events import EventOperations
 from hub.operations.gateways import GatewayOperations
@@ -194,7 +194,6 @@ class Operations(Seen):
         )
         gateways.views = self.agents
         gateways.limits = lambda: writer.limits
-        self.costs = CostOperations(store=store, roster=roster, estimator=estimator, clock=clock)
         self.items = ItemOperations(store)
         lines = FileLines(lambda: config.reloader.reading)
         nouns: tuple[Noun, ...] = (
@@ -202,6 +201,7 @@ class Operations(Seen):
                 store, capabilities or KeptCapabilities(store, clock=clock, metrics=Metrics()), lines
             ),
             identity.users,
+            Costs(store=store, roster=roster, estimator=estimator, clock=clock),
             Locks(store, locks, clock=clock),
             AgentStatuses(
                 store=store,

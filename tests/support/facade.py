@@ -34,6 +34,7 @@ from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
+from hub.api.nouns.costs import Costs
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.users import Users
@@ -87,7 +88,6 @@ from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
-from hub.operations.costs import CostOperations
 from hub.operations.debug import DebugOperations
 from hub.operations.devices import DeviceOperations
 from hub.operations.events import EventOperations
@@ -252,6 +252,7 @@ class FakeHub:
     def noun(self, kind: type[AnyNoun]) -> AnyNoun:
         makers: dict[type[Noun], Callable[[], Noun]] = {
             Users: lambda: self.bench.identity.users,
+            Costs: self._costs,
             Locks: self._locks,
             AgentStatuses: self._agent_statuses,
             AgentConfigs: self._agent_configs,
@@ -424,8 +425,7 @@ class FakeHub:
     def audit(self) -> AuditOperations:
         return AuditOperations(self.bench.store, self.bench.clock)
 
-    @property
-    def costs(self) -> CostOperations:
+    def _costs(self) -> Costs:
         budgets = Budgets(self.bench.store, clock=self.bench.clock, metrics=Metrics())
         estimator = Estimator(
             self.bench.store,
@@ -436,10 +436,9 @@ class FakeHub:
             ids=IdFactory(self.bench.clock, SeededChance()),
             limits=RunLimits(),
         )
-        costs = CostOperations(
+        return Costs(
             store=self.bench.store, roster=self.bench.roster, estimator=estimator, clock=self.bench.clock
         )
-        return costs.seen_by(self.user_id)
 
     def _agent_statuses(self) -> AgentStatuses:
         control = AgentControl(self.bench.store, control=_NoRuns(), clock=self.bench.clock)

@@ -70,8 +70,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("POST", "/v1/agents/{name}/resume"): _S.RUN,
     Asked("POST", "/v1/agents/{name}/runs"): _S.RUN,
     Asked("POST", "/v1/agents/{name}/backfill"): _S.RUN,
-    Asked("POST", "/v1/agents/{name}/estimate"): _S.RUN,
-    Asked("GET", "/v1/costs"): _S.READ,
     # runs
     Asked("GET", "/v1/runs"): _S.READ,
     Asked("GET", "/v1/runs/{run_id}"): _S.READ,

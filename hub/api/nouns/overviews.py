@@ -9,6 +9,7 @@ from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
+from hub.api.nouns.costs import Costs
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.measurements import Measurements
 from hub.api.views.overviews import AgentOverview, CheckpointBrief
@@ -48,6 +49,6 @@ async def overview_of(hub: HubFacade, name: str) -> AgentOverview:
             )
             for one in (await hub.noun(Checkpoints).all(name)).checkpoints
         ),
-        spend=await hub.costs.of_agent(name),
+        spend=await hub.noun(Costs).of_agent(name),
         series=len(await hub.noun(Measurements).series(name)),
     )

@@ -4,8 +4,8 @@ from pydantic import AwareDatetime
 
 from hub.api.nouns.agent_status import AgentStatusView
 from hub.api.nouns.capabilities import CapabilityView
+from hub.api.nouns.costs import SpendView
 from hub.api.nouns.locks import LockView
-from hub.api.views.costs import SpendView
 from hub.api.views.slots import SlotView
 from hub.api.views.view import AgentView, RunView, View
 

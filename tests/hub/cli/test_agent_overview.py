@@ -7,8 +7,8 @@ import pytest
 
 from hub.api.nouns.agent_status import AgentStatusView, AxisView
 from hub.api.nouns.capabilities import CapabilityView
+from hub.api.nouns.costs import CostView, SpendView
 from hub.api.nouns.locks import LockHolderView, LockView
-from hub.api.views.costs import CostView, SpendView
 from hub.api.views.overviews import AgentOverview, CheckpointBrief
 from hub.api.views.view import AgentView
 from hub.cli.agent_overview import print_overview
