@@ -29,7 +29,6 @@ from hub.api.nouns import (
     items,
     keys,
     leads,
-    logs,
     messages,
     overviews,
     pairings,
@@ -49,6 +48,7 @@ from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
@@ -80,7 +80,6 @@ NOUNS: Final = (
     agent_tokens,
     audit,
     issues,
-    logs,
     debug,
     upkeep,
     config,
@@ -93,6 +92,7 @@ DECLARED: Final[tuple[type[Noun], ...]] = (
     Checkpoints,
     Costs,
     Locks,
+    Logs,
     Measurements,
     Users,
 )

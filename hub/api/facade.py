@@ -24,7 +24,7 @@ from hub.api.facades.items import ItemFacade
 from hub.api.facades.keys import KeyFacade
 from hub.api.facades.leads import LeadFacade
 from hub.api.facades.messages import MessageFacade
-from hub.api.facades.observe import DebugFacade, LogFacade
+from hub.api.facades.observe import DebugFacade
 from hub.api.facades.pairings import InvitationFacade, PairingFacade
 from hub.api.facades.questions import QuestionFacade
 from hub.api.facades.slots import SlotFacade
@@ -274,9 +274,6 @@ class HubFacade(Protocol):
 
     @property
     def events(self) -> EventFacade: ...
-
-    @property
-    def logs(self) -> LogFacade: ...
 
     @property
     def debug(self) -> DebugFacade: ...

@@ -2,9 +2,10 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from types import UnionType
 from typing import Any, get_args
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import create_model
 
 from hub.api.deps import Hub, NounRouter, WholeHub
@@ -27,8 +28,19 @@ def router_of(noun: type[Noun]) -> APIRouter:
             status_code=declared.status,
             responses=refusals(*dict.fromkeys((*noun.errors, *declared.errors))),
             operation_id=f"{noun.name}_{method.__name__}",
+            **_response_of(method),
         )
     return router
+
+
+def _response_of(method: Endpoint) -> dict[str, Any]:
+    """Return options for a method that returns a stream, or (``Model | EventStream``) may return one."""
+    returned = inspect.signature(method).return_annotation
+    if isinstance(returned, UnionType):
+        model, other = get_args(returned)
+        return {"response_model": model} if issubclass(other, Response) else {}
+    is_response = isinstance(returned, type) and issubclass(returned, Response)
+    return {"response_class": returned} if is_response else {}
 
 
 def _endpoint(noun: type[Noun], method: Endpoint) -> Endpoint:

@@ -22,6 +22,7 @@ from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
 from hub.api.views.view import Check, Health, Readiness, StatusView
 from hub.backups import Backups
@@ -47,7 +48,6 @@ from hub.operations.issues import IssueOperations
 from hub.operations.items import ItemOperations
 from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
-from hub.operations.logs import LogOperations
 from hub.operations.messages import MessageOperations
 from hub.operations.questions import QuestionOperations
 from hub.operations.readiness import ReadinessChecks
@@ -202,6 +202,7 @@ class Operations(Seen):
             ),
             identity.users,
             Costs(store=store, roster=roster, estimator=estimator, clock=clock),
+            Logs(log or Ring(), store),
             Locks(store, locks, clock=clock),
             AgentStatuses(
                 store=store,
@@ -233,7 +234,6 @@ class Operations(Seen):
             backups=backups,
             clock=clock,
         )
-        self.logs = LogOperations(log or Ring(), store)
         self.debug = debug or DebugOperations(clock=clock)
         self._lag = lag
         self._disk = disk

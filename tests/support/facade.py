@@ -36,6 +36,7 @@ from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.users import Users
 from hub.api.views.view import (
@@ -97,7 +98,6 @@ from hub.operations.issues import IssueOperations
 from hub.operations.items import ItemOperations
 from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
-from hub.operations.logs import LogOperations
 from hub.operations.messages import MessageOperations
 from hub.operations.operator_tokens import OperatorTokenOperations
 from hub.operations.pairings import PairingOperations
@@ -254,6 +254,7 @@ class FakeHub:
             Users: lambda: self.bench.identity.users,
             Costs: self._costs,
             Locks: self._locks,
+            Logs: lambda: Logs(self.ring, self.bench.store),
             AgentStatuses: self._agent_statuses,
             AgentConfigs: self._agent_configs,
             Measurements: self._measurements,
@@ -512,10 +513,6 @@ class FakeHub:
             backups=Backups(self.bench.store, self.listening.unix.parent, None, clock=self.bench.clock),
             clock=self.bench.clock,
         )
-
-    @property
-    def logs(self) -> LogOperations:
-        return LogOperations(self.ring, self.bench.store)
 
     @property
     def issues(self) -> IssueOperations:

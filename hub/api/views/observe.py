@@ -1,23 +1,8 @@
 """What an operator is told who looks into something: the log, and the hub's insides at one moment."""
 
-from typing import Literal
-
-from pydantic import AwareDatetime, JsonValue
+from pydantic import AwareDatetime
 
 from hub.api.views.view import View
-
-LogLevel = Literal["debug", "info", "warning", "error"]
-
-
-class LogView(View):
-    """One event of the log, redacted. *seq* counts from the start of this process, without gaps."""
-
-    seq: int
-    at: AwareDatetime
-    level: LogLevel
-    event: str  # a stable name
-    channel: str  # the module that logged it
-    fields: dict[str, JsonValue]
 
 
 class TaskView(View):
