@@ -23,7 +23,6 @@ from hub.api.nouns import (
     connectors,
     debug,
     devices,
-    events,
     gateways,
     issues,
     items,
@@ -47,6 +46,7 @@ from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs
+from hub.api.nouns.events import Events
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
@@ -75,7 +75,6 @@ NOUNS: Final = (
     souls,
     connectors,
     messages,
-    events,
     tokens,
     agent_tokens,
     audit,
@@ -91,6 +90,7 @@ DECLARED: Final[tuple[type[Noun], ...]] = (
     Capabilities,
     Checkpoints,
     Costs,
+    Events,
     Locks,
     Logs,
     Measurements,

@@ -17,7 +17,6 @@ from hub.api.facades.broadcasts import BroadcastFacade
 from hub.api.facades.config import ConfigFacade
 from hub.api.facades.connectors import ConnectorFacade
 from hub.api.facades.devices import DeviceFacade
-from hub.api.facades.events import EventFacade
 from hub.api.facades.gateways import GatewayFacade
 from hub.api.facades.issues import IssueFacade
 from hub.api.facades.items import ItemFacade
@@ -271,9 +270,6 @@ class HubFacade(Protocol):
 
     @property
     def config(self) -> ConfigFacade: ...
-
-    @property
-    def events(self) -> EventFacade: ...
 
     @property
     def debug(self) -> DebugFacade: ...

@@ -21,6 +21,7 @@ from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs
+from hub.api.nouns.events import Events
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
@@ -41,7 +42,6 @@ from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
 from hub.operations.debug import DebugOperations
-from hub.operations.events import EventOperations
 from hub.operations.gateways import GatewayOperations
 from hub.operations.identity import Identity
 from hub.operations.issues import IssueOperations
@@ -203,6 +203,7 @@ class Operations(Seen):
             identity.users,
             Costs(store=store, roster=roster, estimator=estimator, clock=clock),
             Logs(log or Ring(), store),
+            Events(store=store, ring=log or Ring(), clock=clock, boot_id=boot_id),
             Locks(store, locks, clock=clock),
             AgentStatuses(
                 store=store,
@@ -248,7 +249,6 @@ class Operations(Seen):
                 self._look_at_hold,
             ),
         )
-        self.events = EventOperations(store=store, ring=log or Ring(), clock=clock, boot_id=boot_id)
 
     def seen_by(self, user_id: UserId | None) -> Self:
         """The hub as this user sees it: every noun of it that is ``Seen`` is narrowed."""

@@ -35,6 +35,7 @@ from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs
+from hub.api.nouns.events import Events
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
@@ -91,7 +92,6 @@ from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
 from hub.operations.debug import DebugOperations
 from hub.operations.devices import DeviceOperations
-from hub.operations.events import EventOperations
 from hub.operations.gateways import GatewayOperations
 from hub.operations.invitations import InvitationOperations
 from hub.operations.issues import IssueOperations
@@ -253,6 +253,7 @@ class FakeHub:
         makers: dict[type[Noun], Callable[[], Noun]] = {
             Users: lambda: self.bench.identity.users,
             Costs: self._costs,
+            Events: self._events,
             Locks: self._locks,
             Logs: lambda: Logs(self.ring, self.bench.store),
             AgentStatuses: self._agent_statuses,
@@ -415,12 +416,9 @@ class FakeHub:
         made = ConnectorOperations(bench.store, accounts, sign_ins, clock=bench.clock)
         return made.seen_by(self.user_id)
 
-    @property
-    def events(self) -> EventOperations:
-        events = EventOperations(
-            store=self.bench.store, ring=self.ring, clock=self.bench.clock, boot_id=BootId("boot")
-        )
-        return events.seen_by(self.user_id)
+    def _events(self) -> Events:
+        bench = self.bench
+        return Events(store=bench.store, ring=self.ring, clock=bench.clock, boot_id=BootId("boot"))
 
     @property
     def audit(self) -> AuditOperations:

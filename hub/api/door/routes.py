@@ -49,7 +49,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("GET", "/v1/status"): _S.READ,
     Asked("GET", "/v1/routes"): _S.READ,
     Asked("GET", "/v1/openapi.json"): _S.READ,
-    Asked("GET", "/v1/events"): _S.READ,
     # agents and their schedules
     Asked("GET", "/v1/agents"): _S.READ,
     Asked("GET", "/v1/agents/{name}"): _S.READ,
