@@ -17,7 +17,6 @@ from hub.api.nouns import (
     agent_tokens,
     agent_writing,
     agents,
-    audit,
     boards,
     config,
     connectors,
@@ -43,6 +42,7 @@ from hub.api.nouns import (
 )
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
+from hub.api.nouns.audit import AuditLog
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs
@@ -77,7 +77,6 @@ NOUNS: Final = (
     messages,
     tokens,
     agent_tokens,
-    audit,
     issues,
     debug,
     upkeep,
@@ -87,6 +86,7 @@ NOUNS: Final = (
 DECLARED: Final[tuple[type[Noun], ...]] = (
     AgentConfigs,
     AgentStatuses,
+    AuditLog,
     Capabilities,
     Checkpoints,
     Costs,

@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from hub.api.facades.agent_writing import AgentWritingFacade, TemplateFacade
-from hub.api.facades.audit import AuditFacade
 from hub.api.facades.boards import AgentTokenFacade, BoardFacade
 from hub.api.facades.broadcasts import BroadcastFacade
 from hub.api.facades.config import ConfigFacade
@@ -255,9 +254,6 @@ class HubFacade(Protocol):
 
     @property
     def operator_tokens(self) -> OperatorTokenFacade: ...
-
-    @property
-    def audit(self) -> AuditFacade: ...
 
     @property
     def issues(self) -> IssueFacade: ...

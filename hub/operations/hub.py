@@ -18,6 +18,7 @@ from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
+from hub.api.nouns.audit import AuditLog
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs
@@ -36,7 +37,6 @@ from hub.loop_lag import LoopLag
 from hub.metrics import Metrics
 from hub.operations.agent_writing import AgentWriting, TemplateOperations
 from hub.operations.agents import AgentOperations
-from hub.operations.audit import AuditOperations
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.config import ConfigOperations
@@ -204,6 +204,7 @@ class Operations(Seen):
             Costs(store=store, roster=roster, estimator=estimator, clock=clock),
             Logs(log or Ring(), store),
             Events(store=store, ring=log or Ring(), clock=clock, boot_id=boot_id),
+            AuditLog(store, clock),
             Locks(store, locks, clock=clock),
             AgentStatuses(
                 store=store,
@@ -217,7 +218,6 @@ class Operations(Seen):
             Checkpoints(store, checkpoints or KeptCheckpoints(store, clock=clock, metrics=Metrics())),
         )
         self._nouns = {type(noun): noun for noun in nouns}
-        self.audit = AuditOperations(store, clock)
         self.issues = IssueOperations(issues or Issues(clock=clock, metrics=Metrics()))
         self.config = config
         self.agent_writing = AgentWriting(

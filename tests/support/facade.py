@@ -32,6 +32,7 @@ from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
+from hub.api.nouns.audit import AuditLog
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs
@@ -85,7 +86,6 @@ from hub.metrics import Metrics
 from hub.openclaw import Fleet
 from hub.operations.agent_tokens import AgentTokenOperations
 from hub.operations.agent_writing import AgentWriting, TemplateOperations
-from hub.operations.audit import AuditOperations
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.config import ConfigOperations
@@ -254,6 +254,7 @@ class FakeHub:
             Users: lambda: self.bench.identity.users,
             Costs: self._costs,
             Events: self._events,
+            AuditLog: lambda: AuditLog(self.bench.store, self.bench.clock),
             Locks: self._locks,
             Logs: lambda: Logs(self.ring, self.bench.store),
             AgentStatuses: self._agent_statuses,
@@ -419,10 +420,6 @@ class FakeHub:
     def _events(self) -> Events:
         bench = self.bench
         return Events(store=bench.store, ring=self.ring, clock=bench.clock, boot_id=BootId("boot"))
-
-    @property
-    def audit(self) -> AuditOperations:
-        return AuditOperations(self.bench.store, self.bench.clock)
 
     def _costs(self) -> Costs:
         budgets = Budgets(self.bench.store, clock=self.bench.clock, metrics=Metrics())
