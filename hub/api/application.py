@@ -20,7 +20,6 @@ from hub.api.nouns import (
     boards,
     config,
     connectors,
-    debug,
     devices,
     gateways,
     issues,
@@ -46,6 +45,7 @@ from hub.api.nouns.audit import AuditLog
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs
+from hub.api.nouns.debug import Debug
 from hub.api.nouns.events import Events
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
@@ -78,7 +78,6 @@ NOUNS: Final = (
     tokens,
     agent_tokens,
     issues,
-    debug,
     upkeep,
     config,
 )
@@ -90,6 +89,7 @@ DECLARED: Final[tuple[type[Noun], ...]] = (
     Capabilities,
     Checkpoints,
     Costs,
+    Debug,
     Events,
     Locks,
     Logs,

@@ -22,7 +22,6 @@ from hub.api.facades.items import ItemFacade
 from hub.api.facades.keys import KeyFacade
 from hub.api.facades.leads import LeadFacade
 from hub.api.facades.messages import MessageFacade
-from hub.api.facades.observe import DebugFacade
 from hub.api.facades.pairings import InvitationFacade, PairingFacade
 from hub.api.facades.questions import QuestionFacade
 from hub.api.facades.slots import SlotFacade
@@ -266,9 +265,6 @@ class HubFacade(Protocol):
 
     @property
     def config(self) -> ConfigFacade: ...
-
-    @property
-    def debug(self) -> DebugFacade: ...
 
     def health(self) -> Health:
         """Answer at once, without I/O."""

@@ -22,6 +22,7 @@ from hub.api.nouns.audit import AuditLog
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs
+from hub.api.nouns.debug import Debug, Dumper
 from hub.api.nouns.events import Events
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
@@ -41,7 +42,6 @@ from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
-from hub.operations.debug import DebugOperations
 from hub.operations.gateways import GatewayOperations
 from hub.operations.identity import Identity
 from hub.operations.issues import IssueOperations
@@ -122,7 +122,7 @@ class Operations(Seen):
         drain: Drain,
         backups: Backups,
         log: Ring | None = None,
-        debug: DebugOperations | None = None,
+        debug: Dumper | None = None,
         lag: LoopLag | None = None,
         disk: DiskGuard | None = None,
         issues: Issues | None = None,
@@ -196,6 +196,7 @@ class Operations(Seen):
         gateways.limits = lambda: writer.limits
         self.items = ItemOperations(store)
         lines = FileLines(lambda: config.reloader.reading)
+        audit_log = AuditLog(store, clock)
         nouns: tuple[Noun, ...] = (
             Capabilities(
                 store, capabilities or KeptCapabilities(store, clock=clock, metrics=Metrics()), lines
@@ -204,7 +205,8 @@ class Operations(Seen):
             Costs(store=store, roster=roster, estimator=estimator, clock=clock),
             Logs(log or Ring(), store),
             Events(store=store, ring=log or Ring(), clock=clock, boot_id=boot_id),
-            AuditLog(store, clock),
+            audit_log,
+            Debug(debug or Dumper(clock=clock), audit_log),
             Locks(store, locks, clock=clock),
             AgentStatuses(
                 store=store,
@@ -235,7 +237,6 @@ class Operations(Seen):
             backups=backups,
             clock=clock,
         )
-        self.debug = debug or DebugOperations(clock=clock)
         self._lag = lag
         self._disk = disk
         self._checks = ReadinessChecks(

@@ -36,6 +36,7 @@ from hub.api.nouns.audit import AuditLog
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs
+from hub.api.nouns.debug import Debug, Dumper
 from hub.api.nouns.events import Events
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
@@ -90,7 +91,6 @@ from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
-from hub.operations.debug import DebugOperations
 from hub.operations.devices import DeviceOperations
 from hub.operations.gateways import GatewayOperations
 from hub.operations.invitations import InvitationOperations
@@ -221,7 +221,7 @@ class FakeHub:
         self.timezone = "UTC"
         self.done: list[tuple[str, ...]] = []  # what was asked for, by whom
         self.ring = Ring()  # what was logged
-        self.debug = DebugOperations(clock=FakeClock())
+        self.dumper = Dumper(clock=FakeClock())
         self.drain = Drain()
         self.following = anyio.Event()
         self.left = anyio.Event()
@@ -255,6 +255,7 @@ class FakeHub:
             Costs: self._costs,
             Events: self._events,
             AuditLog: lambda: AuditLog(self.bench.store, self.bench.clock),
+            Debug: lambda: Debug(self.dumper, self.noun(AuditLog)),
             Locks: self._locks,
             Logs: lambda: Logs(self.ring, self.bench.store),
             AgentStatuses: self._agent_statuses,
