@@ -22,7 +22,6 @@ from hub.api.nouns import (
     connectors,
     devices,
     gateways,
-    issues,
     items,
     keys,
     leads,
@@ -47,6 +46,7 @@ from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug
 from hub.api.nouns.events import Events
+from hub.api.nouns.issues import Issues
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
@@ -77,7 +77,6 @@ NOUNS: Final = (
     messages,
     tokens,
     agent_tokens,
-    issues,
     upkeep,
     config,
 )
@@ -91,6 +90,7 @@ DECLARED: Final[tuple[type[Noun], ...]] = (
     Costs,
     Debug,
     Events,
+    Issues,
     Locks,
     Logs,
     Measurements,

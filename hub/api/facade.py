@@ -17,7 +17,6 @@ from hub.api.facades.config import ConfigFacade
 from hub.api.facades.connectors import ConnectorFacade
 from hub.api.facades.devices import DeviceFacade
 from hub.api.facades.gateways import GatewayFacade
-from hub.api.facades.issues import IssueFacade
 from hub.api.facades.items import ItemFacade
 from hub.api.facades.keys import KeyFacade
 from hub.api.facades.leads import LeadFacade
@@ -253,9 +252,6 @@ class HubFacade(Protocol):
 
     @property
     def operator_tokens(self) -> OperatorTokenFacade: ...
-
-    @property
-    def issues(self) -> IssueFacade: ...
 
     @property
     def keys(self) -> KeyFacade: ...

@@ -24,6 +24,7 @@ from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug, Dumper
 from hub.api.nouns.events import Events
+from hub.api.nouns.issues import Issues
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
@@ -31,7 +32,7 @@ from hub.api.views.view import Check, Health, Readiness, StatusView
 from hub.backups import Backups
 from hub.clock import Clock
 from hub.drain import Drain
-from hub.health.issues import Issues
+from hub.health.issues import Issues as FoundIssues
 from hub.links.roster import Roster
 from hub.log import Ring
 from hub.loop_lag import LoopLag
@@ -44,7 +45,6 @@ from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
 from hub.operations.gateways import GatewayOperations
 from hub.operations.identity import Identity
-from hub.operations.issues import IssueOperations
 from hub.operations.items import ItemOperations
 from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
@@ -125,7 +125,7 @@ class Operations(Seen):
         debug: Dumper | None = None,
         lag: LoopLag | None = None,
         disk: DiskGuard | None = None,
-        issues: Issues | None = None,
+        issues: FoundIssues | None = None,
         measurements: KeptMeasurements | None = None,
         agent_configs: KeptConfigs | None = None,
         writer: AgentWriter,
@@ -206,6 +206,7 @@ class Operations(Seen):
             Logs(log or Ring(), store),
             Events(store=store, ring=log or Ring(), clock=clock, boot_id=boot_id),
             audit_log,
+            Issues(issues or FoundIssues(clock=clock, metrics=Metrics())),
             Debug(debug or Dumper(clock=clock), audit_log),
             Locks(store, locks, clock=clock),
             AgentStatuses(
@@ -220,7 +221,6 @@ class Operations(Seen):
             Checkpoints(store, checkpoints or KeptCheckpoints(store, clock=clock, metrics=Metrics())),
         )
         self._nouns = {type(noun): noun for noun in nouns}
-        self.issues = IssueOperations(issues or Issues(clock=clock, metrics=Metrics()))
         self.config = config
         self.agent_writing = AgentWriting(
             store=store,
@@ -307,7 +307,7 @@ class Operations(Seen):
             database=self._database,
             held_back=None if self._hold is None else told_hold(self._hold, self._clock.now()),
             disk_full=None if self._disk is None else self._disk.told,
-            issues=self.issues.counts(),
+            issues=self.noun(Issues).counts(),
             config_generation=self.config.reloader.generation,
         )
 

@@ -38,6 +38,7 @@ from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug, Dumper
 from hub.api.nouns.events import Events
+from hub.api.nouns.issues import Issues
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
@@ -78,7 +79,7 @@ from hub.coordination.souls import Souls
 from hub.drain import Drain
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
-from hub.health.issues import Issues
+from hub.health.issues import Issues as FoundIssues
 from hub.links.attempts import FailedAttempts
 from hub.links.gate import Gate
 from hub.links.limits import PortLimits
@@ -94,7 +95,6 @@ from hub.operations.connectors import ConnectorOperations
 from hub.operations.devices import DeviceOperations
 from hub.operations.gateways import GatewayOperations
 from hub.operations.invitations import InvitationOperations
-from hub.operations.issues import IssueOperations
 from hub.operations.items import ItemOperations
 from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
@@ -233,7 +233,7 @@ class FakeHub:
         self.kept_messages: Messages | None = None  # by default nobody brings them
         self.kept_souls: Souls | None = None  # by default no gateway is there, and no write comes to its end
         self.user_id: UserId | None = None  # who sees it
-        self.registry = Issues(clock=FakeClock(), metrics=Metrics())  # has no check but what a test adds
+        self.registry = FoundIssues(clock=FakeClock(), metrics=Metrics())  # has no check but what a test adds
         self.agents = _Agents(self)
         self.schedules = _Schedules(self)
         self.runs = _Runs(self)
@@ -256,6 +256,7 @@ class FakeHub:
             Events: self._events,
             AuditLog: lambda: AuditLog(self.bench.store, self.bench.clock),
             Debug: lambda: Debug(self.dumper, self.noun(AuditLog)),
+            Issues: lambda: Issues(self.registry),
             Locks: self._locks,
             Logs: lambda: Logs(self.ring, self.bench.store),
             AgentStatuses: self._agent_statuses,
@@ -510,10 +511,6 @@ class FakeHub:
             clock=self.bench.clock,
         )
 
-    @property
-    def issues(self) -> IssueOperations:
-        return IssueOperations(self.registry).seen_by(self.user_id)
-
     def health(self) -> Health:
         return Health(status="stuck" if self.stuck else "ok")
 
@@ -538,7 +535,7 @@ class FakeHub:
             listeners={"devices": "127.0.0.1:8770"},
             database="sqlite:///hub.db",
             held_back=self.held_back,
-            issues=self.issues.counts(),
+            issues=self.noun(Issues).counts(),
         )
 
 
