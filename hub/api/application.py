@@ -36,7 +36,6 @@ from hub.api.nouns import (
     system,
     templates,
     tokens,
-    upkeep,
 )
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
@@ -50,6 +49,7 @@ from hub.api.nouns.issues import Issues
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
+from hub.api.nouns.upkeep import Upkeep
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
 from hub.version import VERSION
@@ -77,7 +77,6 @@ NOUNS: Final = (
     messages,
     tokens,
     agent_tokens,
-    upkeep,
     config,
 )
 
@@ -94,6 +93,7 @@ DECLARED: Final[tuple[type[Noun], ...]] = (
     Locks,
     Logs,
     Measurements,
+    Upkeep,
     Users,
 )
 

@@ -26,7 +26,6 @@ from hub.api.facades.questions import QuestionFacade
 from hub.api.facades.slots import SlotFacade
 from hub.api.facades.souls import SoulFacade
 from hub.api.facades.tokens import OperatorTokenFacade, TokenFacade
-from hub.api.facades.upkeep import UpkeepFacade
 from hub.api.noun import Noun
 from hub.api.views.view import (
     AgentView,
@@ -255,9 +254,6 @@ class HubFacade(Protocol):
 
     @property
     def keys(self) -> KeyFacade: ...
-
-    @property
-    def upkeep(self) -> UpkeepFacade: ...
 
     @property
     def config(self) -> ConfigFacade: ...

@@ -28,6 +28,7 @@ from hub.api.nouns.issues import Issues
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
+from hub.api.nouns.upkeep import Upkeep
 from hub.api.views.view import Check, Health, Readiness, StatusView
 from hub.backups import Backups
 from hub.clock import Clock
@@ -56,7 +57,6 @@ from hub.operations.schedules import ScheduleOperations
 from hub.operations.seen import Seen
 from hub.operations.slots import SlotOperations
 from hub.operations.souls import SoulOperations
-from hub.operations.upkeep import UpkeepOperations
 from hub.operations.waiting import Waiting
 from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Reached
@@ -206,6 +206,13 @@ class Operations(Seen):
             Logs(log or Ring(), store),
             Events(store=store, ring=log or Ring(), clock=clock, boot_id=boot_id),
             audit_log,
+            Upkeep(
+                store=store,
+                executing=lambda: dispatcher.executing,
+                drain=drain,
+                backups=backups,
+                clock=clock,
+            ),
             Issues(issues or FoundIssues(clock=clock, metrics=Metrics())),
             Debug(debug or Dumper(clock=clock), audit_log),
             Locks(store, locks, clock=clock),
@@ -230,13 +237,6 @@ class Operations(Seen):
             lines=lines,
         )
         self.templates = TemplateOperations(store=store, writer=writer, lines=lines)
-        self.upkeep = UpkeepOperations(
-            store=store,
-            executing=lambda: dispatcher.executing,
-            drain=drain,
-            backups=backups,
-            clock=clock,
-        )
         self._lag = lag
         self._disk = disk
         self._checks = ReadinessChecks(

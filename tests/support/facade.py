@@ -42,6 +42,7 @@ from hub.api.nouns.issues import Issues
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
+from hub.api.nouns.upkeep import Upkeep
 from hub.api.nouns.users import Users
 from hub.api.views.view import (
     AgentView,
@@ -105,7 +106,6 @@ from hub.operations.questions import QuestionOperations
 from hub.operations.slots import SlotOperations
 from hub.operations.souls import SoulOperations
 from hub.operations.tokens import TokenOperations
-from hub.operations.upkeep import UpkeepOperations
 from hub.outbound import OutboundClient, OutboundRules
 from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Budgets
@@ -258,6 +258,7 @@ class FakeHub:
             Debug: lambda: Debug(self.dumper, self.noun(AuditLog)),
             Issues: lambda: Issues(self.registry),
             Locks: self._locks,
+            Upkeep: self._upkeep,
             Logs: lambda: Logs(self.ring, self.bench.store),
             AgentStatuses: self._agent_statuses,
             AgentConfigs: self._agent_configs,
@@ -501,9 +502,8 @@ class FakeHub:
         bench = self.bench
         return Measurements(bench.store, KeptMeasurements(bench.store, clock=bench.clock, metrics=Metrics()))
 
-    @property
-    def upkeep(self) -> UpkeepOperations:
-        return UpkeepOperations(
+    def _upkeep(self) -> Upkeep:
+        return Upkeep(
             store=self.bench.store,
             executing=lambda: 2,
             drain=self.drain,

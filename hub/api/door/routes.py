@@ -178,8 +178,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("POST", "/v1/config/check"): _S.SETTINGS,
     Asked("POST", "/v1/reload"): _S.SETTINGS,
     # what an operator looks at when something is wrong
-    Asked("POST", "/v1/drain"): _S.SYSTEM,
-    Asked("POST", "/v1/backups"): _S.SYSTEM,
     # the keys that seal sign-ins
     Asked("GET", "/v1/keys"): _S.SYSTEM,
     Asked("POST", "/v1/keys/rotate"): _S.SYSTEM,
