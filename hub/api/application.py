@@ -23,7 +23,6 @@ from hub.api.nouns import (
     devices,
     gateways,
     items,
-    keys,
     leads,
     messages,
     overviews,
@@ -46,6 +45,7 @@ from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug
 from hub.api.nouns.events import Events
 from hub.api.nouns.issues import Issues
+from hub.api.nouns.keys import Keys
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
@@ -69,7 +69,6 @@ NOUNS: Final = (
     items,
     gateways,
     boards,
-    keys,
     leads,
     questions,
     souls,
@@ -90,6 +89,7 @@ DECLARED: Final[tuple[type[Noun], ...]] = (
     Debug,
     Events,
     Issues,
+    Keys,
     Locks,
     Logs,
     Measurements,

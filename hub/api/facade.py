@@ -18,7 +18,6 @@ from hub.api.facades.connectors import ConnectorFacade
 from hub.api.facades.devices import DeviceFacade
 from hub.api.facades.gateways import GatewayFacade
 from hub.api.facades.items import ItemFacade
-from hub.api.facades.keys import KeyFacade
 from hub.api.facades.leads import LeadFacade
 from hub.api.facades.messages import MessageFacade
 from hub.api.facades.pairings import InvitationFacade, PairingFacade
@@ -251,9 +250,6 @@ class HubFacade(Protocol):
 
     @property
     def operator_tokens(self) -> OperatorTokenFacade: ...
-
-    @property
-    def keys(self) -> KeyFacade: ...
 
     @property
     def config(self) -> ConfigFacade: ...

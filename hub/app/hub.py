@@ -11,6 +11,7 @@ from typing import Final
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
+from hub.api.nouns.keys import Keys
 from hub.app import boot
 from hub.app.connectors import ConnectorsInUse, make_accounts, make_sign_ins
 from hub.app.context import Context
@@ -58,7 +59,6 @@ from hub.loop_lag import LoopLag
 from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
 from hub.operations.hub import Operations, Where
-from hub.operations.keys import KeyOperations
 from hub.requests.agents import Written
 from hub.requests.service import Requests
 from hub.runs.disk import Ballast, DiskGuard
@@ -221,7 +221,7 @@ class Hub:
             broadcasts=coordination.broadcast_operations,
             questions=coordination.questions,
             souls=coordination.souls,
-            keys=KeyOperations(context.store, accounts, clock=context.clock),
+            keys=Keys(context.store, accounts, clock=context.clock),
         )
         self._let_look(roster, dispatcher, requests)
         add("loop lag", lag, turns=lag.turns)

@@ -25,6 +25,7 @@ from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug, Dumper
 from hub.api.nouns.events import Events
 from hub.api.nouns.issues import Issues
+from hub.api.nouns.keys import Keys
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
@@ -47,7 +48,6 @@ from hub.operations.connectors import ConnectorOperations
 from hub.operations.gateways import GatewayOperations
 from hub.operations.identity import Identity
 from hub.operations.items import ItemOperations
-from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
 from hub.operations.messages import MessageOperations
 from hub.operations.questions import QuestionOperations
@@ -140,7 +140,7 @@ class Operations(Seen):
         broadcasts: BroadcastOperations,
         questions: QuestionOperations,
         souls: SoulOperations,
-        keys: KeyOperations,
+        keys: Keys,
         boot_id: BootId,
         config: ConfigOperations,
     ) -> None:
@@ -174,7 +174,6 @@ class Operations(Seen):
         self.broadcasts = broadcasts
         self.questions = questions
         self.souls = souls
-        self.keys = keys
         self.runs = RunOperations(
             store=store,
             dispatcher=dispatcher,
@@ -206,6 +205,7 @@ class Operations(Seen):
             Logs(log or Ring(), store),
             Events(store=store, ring=log or Ring(), clock=clock, boot_id=boot_id),
             audit_log,
+            keys,
             Upkeep(
                 store=store,
                 executing=lambda: dispatcher.executing,

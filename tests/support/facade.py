@@ -39,6 +39,7 @@ from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug, Dumper
 from hub.api.nouns.events import Events
 from hub.api.nouns.issues import Issues
+from hub.api.nouns.keys import Keys
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
@@ -97,7 +98,6 @@ from hub.operations.devices import DeviceOperations
 from hub.operations.gateways import GatewayOperations
 from hub.operations.invitations import InvitationOperations
 from hub.operations.items import ItemOperations
-from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
 from hub.operations.messages import MessageOperations
 from hub.operations.operator_tokens import OperatorTokenOperations
@@ -257,6 +257,7 @@ class FakeHub:
             AuditLog: lambda: AuditLog(self.bench.store, self.bench.clock),
             Debug: lambda: Debug(self.dumper, self.noun(AuditLog)),
             Issues: lambda: Issues(self.registry),
+            Keys: self._keys,
             Locks: self._locks,
             Upkeep: self._upkeep,
             Logs: lambda: Logs(self.ring, self.bench.store),
@@ -395,8 +396,7 @@ class FakeHub:
         made.views = _Rows()
         return made.seen_by(self.user_id)
 
-    @property
-    def keys(self) -> KeyOperations:
+    def _keys(self) -> Keys:
         """Keys in the folder of this test's hub."""
         bench = self.bench
         folder = self.listening.unix.parent if hasattr(self, "listening") else Path(tempfile.gettempdir())
@@ -405,7 +405,7 @@ class FakeHub:
         keys = KeyStore(folder, chance=chance, environ={})
         client = OutboundClient(OutboundRules())
         accounts = Accounts(bench.store, client=client, keys=keys, owner="boot", **given)
-        return KeyOperations(bench.store, accounts, clock=bench.clock)
+        return Keys(bench.store, accounts, clock=bench.clock)
 
     @property
     def connectors(self) -> ConnectorOperations:

@@ -179,9 +179,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("POST", "/v1/reload"): _S.SETTINGS,
     # what an operator looks at when something is wrong
     # the keys that seal sign-ins
-    Asked("GET", "/v1/keys"): _S.SYSTEM,
-    Asked("POST", "/v1/keys/rotate"): _S.SYSTEM,
-    Asked("DELETE", "/v1/keys/{key_id}"): _S.SYSTEM,
 }
 
 # Beside the scopes of ``HUB_WIDE``: what tells of everybody, and so nothing to who sees one user only.
