@@ -18,7 +18,6 @@ from hub.api.nouns import (
     agent_writing,
     agents,
     boards,
-    config,
     connectors,
     devices,
     gateways,
@@ -41,6 +40,7 @@ from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.audit import AuditLog
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
+from hub.api.nouns.config import Config
 from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug
 from hub.api.nouns.events import Events
@@ -76,7 +76,6 @@ NOUNS: Final = (
     messages,
     tokens,
     agent_tokens,
-    config,
 )
 
 DECLARED: Final[tuple[type[Noun], ...]] = (
@@ -85,6 +84,7 @@ DECLARED: Final[tuple[type[Noun], ...]] = (
     AuditLog,
     Capabilities,
     Checkpoints,
+    Config,
     Costs,
     Debug,
     Events,

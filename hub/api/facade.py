@@ -13,7 +13,6 @@ from typing import Protocol, TypeVar
 from hub.api.facades.agent_writing import AgentWritingFacade, TemplateFacade
 from hub.api.facades.boards import AgentTokenFacade, BoardFacade
 from hub.api.facades.broadcasts import BroadcastFacade
-from hub.api.facades.config import ConfigFacade
 from hub.api.facades.connectors import ConnectorFacade
 from hub.api.facades.devices import DeviceFacade
 from hub.api.facades.gateways import GatewayFacade
@@ -250,9 +249,6 @@ class HubFacade(Protocol):
 
     @property
     def operator_tokens(self) -> OperatorTokenFacade: ...
-
-    @property
-    def config(self) -> ConfigFacade: ...
 
     def health(self) -> Health:
         """Answer at once, without I/O."""

@@ -26,6 +26,7 @@ class Route(NamedTuple):
         path: below the path of the noun.
         errors: codes that it may answer, in addition to those of the noun.
         key: the sort key of a listed item; ``None``: the method returns the whole response.
+        is_whole: whether it answers the same for all users, in a noun that is scoped.
     """
 
     verb: str
@@ -34,13 +35,20 @@ class Route(NamedTuple):
     errors: tuple[ErrorCode, ...]
     status: int
     key: Callable[[Any], Key] | None = None
+    is_whole: bool = False
 
 
 def route(
-    verb: str, path: str, need: Need, *, errors: Iterable[ErrorCode] = (), status: int = 200
+    verb: str,
+    path: str,
+    need: Need,
+    *,
+    errors: Iterable[ErrorCode] = (),
+    status: int = 200,
+    is_whole: bool = False,
 ) -> Callable[[Method], Method]:
     """Declare a method as the route *verb* *path*. Its return annotation is the response model."""
-    return _marked(Route(verb, path, need, tuple(errors), status))
+    return _marked(Route(verb, path, need, tuple(errors), status, is_whole=is_whole))
 
 
 def listed(

@@ -11,7 +11,7 @@ from pydantic import create_model
 from hub.api.deps import Hub, NounRouter, WholeHub
 from hub.api.door.routes import declare
 from hub.api.errors import refusals
-from hub.api.noun import Endpoint, Key, Noun
+from hub.api.noun import Endpoint, Key, Noun, Route
 from hub.api.paging import Paging
 from hub.api.views.view import View
 
@@ -23,7 +23,7 @@ def router_of(noun: type[Noun]) -> APIRouter:
         declare(declared.verb, noun.path + declared.path, declared.need)
         router.add_api_route(
             declared.path,
-            _endpoint(noun, method) if declared.key is None else _pages(noun, method, declared.key),
+            _endpoint(noun, declared, method),
             methods=[declared.verb],
             status_code=declared.status,
             responses=refusals(*dict.fromkeys((*noun.errors, *declared.errors))),
@@ -43,14 +43,18 @@ def _response_of(method: Endpoint) -> dict[str, Any]:
     return {"response_class": returned} if is_response else {}
 
 
-def _endpoint(noun: type[Noun], method: Endpoint) -> Endpoint:
+def _endpoint(noun: type[Noun], declared: Route, method: Endpoint) -> Endpoint:
+    hub_kind = Hub if noun.is_scoped and not declared.is_whole else WholeHub
+    if declared.key is not None:
+        return _pages(noun, method, declared.key, hub_kind)
+
     async def endpoint(hub: Any, **given: Any) -> Any:
         return await method(hub.noun(noun), **given)
 
-    return _with_parameters(endpoint, method, inspect.signature(method).return_annotation, hub=_hub_of(noun))
+    return _with_parameters(endpoint, method, inspect.signature(method).return_annotation, hub=hub_kind)
 
 
-def _pages(noun: type[Noun], method: Endpoint, key: Callable[[Any], Key]) -> Endpoint:
+def _pages(noun: type[Noun], method: Endpoint, key: Callable[[Any], Key], hub_kind: Any) -> Endpoint:
     (item,) = get_args(inspect.signature(method).return_annotation)
     items: Any = tuple.__class_getitem__((item, ...))
     fields: dict[str, Any] = {noun.name: (items, ...), "next_cursor": (str | None, None)}
@@ -62,11 +66,7 @@ def _pages(noun: type[Noun], method: Endpoint, key: Callable[[Any], Key]) -> End
         page = paging.cut(sorted(found, key=key), key=key)
         return envelope(**{noun.name: page.items, "next_cursor": page.next_cursor})
 
-    return _with_parameters(endpoint, method, envelope, hub=_hub_of(noun), paging=Paging)
-
-
-def _hub_of(noun: type[Noun]) -> Any:
-    return Hub if noun.is_scoped else WholeHub
+    return _with_parameters(endpoint, method, envelope, hub=hub_kind, paging=Paging)
 
 
 def _with_parameters(endpoint: Endpoint, method: Endpoint, response: Any, **own: Any) -> Endpoint:

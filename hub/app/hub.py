@@ -11,6 +11,7 @@ from typing import Final
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
+from hub.api.nouns.config import Config
 from hub.api.nouns.keys import Keys
 from hub.app import boot
 from hub.app.connectors import ConnectorsInUse, make_accounts, make_sign_ins
@@ -56,7 +57,6 @@ from hub.links.rotation import KeyRotation
 from hub.links.shared_roots import SharedRoots
 from hub.links.takeovers import Takeovers
 from hub.loop_lag import LoopLag
-from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
 from hub.operations.hub import Operations, Where
 from hub.requests.agents import Written
@@ -207,7 +207,7 @@ class Hub:
             issues=issues,
             measurements=measurements,
             boot_id=context.boot_id,
-            config=ConfigOperations(context.watch_settings.reloader),
+            config=Config(context.watch_settings.reloader),
             agent_configs=news.configs,
             writer=writer,
             capabilities=work.capabilities,

@@ -21,6 +21,7 @@ from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.audit import AuditLog
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
+from hub.api.nouns.config import Config
 from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug, Dumper
 from hub.api.nouns.events import Events
@@ -43,7 +44,6 @@ from hub.operations.agent_writing import AgentWriting, TemplateOperations
 from hub.operations.agents import AgentOperations
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
-from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
 from hub.operations.gateways import GatewayOperations
 from hub.operations.identity import Identity
@@ -142,7 +142,7 @@ class Operations(Seen):
         souls: SoulOperations,
         keys: Keys,
         boot_id: BootId,
-        config: ConfigOperations,
+        config: Config,
     ) -> None:
         self._store = store
         self._roster = roster
@@ -206,6 +206,7 @@ class Operations(Seen):
             Events(store=store, ring=log or Ring(), clock=clock, boot_id=boot_id),
             audit_log,
             keys,
+            config,
             Upkeep(
                 store=store,
                 executing=lambda: dispatcher.executing,
@@ -228,7 +229,7 @@ class Operations(Seen):
             Checkpoints(store, checkpoints or KeptCheckpoints(store, clock=clock, metrics=Metrics())),
         )
         self._nouns = {type(noun): noun for noun in nouns}
-        self.config = config
+        self._reloader = config.reloader
         self.agent_writing = AgentWriting(
             store=store,
             writer=writer,
@@ -308,7 +309,7 @@ class Operations(Seen):
             held_back=None if self._hold is None else told_hold(self._hold, self._clock.now()),
             disk_full=None if self._disk is None else self._disk.told,
             issues=self.noun(Issues).counts(),
-            config_generation=self.config.reloader.generation,
+            config_generation=self._reloader.generation,
         )
 
     @property
@@ -325,7 +326,7 @@ class Operations(Seen):
         return Check(name="not draining", ok=not self._is_draining)
 
     def _look_at_settings(self) -> Check:
-        degraded = self.config.reloader.on_last_good
+        degraded = self._reloader.on_last_good
         told = "hub.toml was broken at the start; in use is what was good last" if degraded else None
         return Check(name="settings", ok=True, degraded=degraded, detail=told)
 

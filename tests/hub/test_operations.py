@@ -14,6 +14,7 @@ import pytest
 from hub.agents.locks import Locks
 from hub.agents.writing import AgentWriter
 from hub.api.facade import AmbiguousRun, NoSchedule
+from hub.api.nouns.config import Config
 from hub.api.nouns.keys import Keys
 from hub.backups import Backups
 from hub.clock import epoch_ms
@@ -22,7 +23,6 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.roster import Roster
 from hub.loop_lag import STUCK_S, LoopLag
-from hub.operations.config import ConfigOperations
 from hub.operations.hub import Operations
 from hub.operations.identity import Identity
 from hub.runs.scheduler import Scheduler
@@ -117,7 +117,7 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
         locks=Locks(bench.store, clock=bench.clock, ids=bench.ids, metrics=bench.metrics),
         estimator=bench.estimator,
         writer=AgentWriter(bench.store, clock=bench.clock, ids=bench.ids, metrics=bench.metrics),
-        config=ConfigOperations(SettingsBench(tmp_path).reloader),
+        config=Config(SettingsBench(tmp_path).reloader),
     )
 
 

@@ -35,6 +35,7 @@ from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.audit import AuditLog
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
+from hub.api.nouns.config import Config
 from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug, Dumper
 from hub.api.nouns.events import Events
@@ -92,7 +93,6 @@ from hub.operations.agent_tokens import AgentTokenOperations
 from hub.operations.agent_writing import AgentWriting, TemplateOperations
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
-from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
 from hub.operations.devices import DeviceOperations
 from hub.operations.gateways import GatewayOperations
@@ -229,7 +229,6 @@ class FakeHub:
         self.bench: IdentityBench  # from when it is served; the device desk is connected
         self.listening: Reached  # from when it is served
         self.settings: SettingsBench  # from when it is served; hub.toml lies beside its socket
-        self.config: ConfigOperations
         self.kept_messages: Messages | None = None  # by default nobody brings them
         self.kept_souls: Souls | None = None  # by default no gateway is there, and no write comes to its end
         self.user_id: UserId | None = None  # who sees it
@@ -258,6 +257,7 @@ class FakeHub:
             Debug: lambda: Debug(self.dumper, self.noun(AuditLog)),
             Issues: lambda: Issues(self.registry),
             Keys: self._keys,
+            Config: lambda: Config(self.settings.reloader),
             Locks: self._locks,
             Upkeep: self._upkeep,
             Logs: lambda: Logs(self.ring, self.bench.store),
@@ -782,7 +782,7 @@ async def _server(hub: FakeHub, folder: Path, **options: Any) -> AsyncIterator[O
         }
         settings = SettingsBench(folder)
         await settings.reloader.begin()
-        hub.settings, hub.config = settings, ConfigOperations(settings.reloader)
+        hub.settings = settings
         yield OperatorServer(hub, **(given | options))
 
 

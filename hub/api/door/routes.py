@@ -172,11 +172,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("POST", "/v1/operator-tokens"): _S.TOKENS,
     Asked("DELETE", "/v1/operator-tokens/{token_id}"): _S.TOKENS,
     # settings
-    Asked("GET", "/v1/config"): _S.SETTINGS,
-    Asked("PATCH", "/v1/config"): _S.SETTINGS,
-    Asked("GET", "/v1/config/schema"): _S.READ,
-    Asked("POST", "/v1/config/check"): _S.SETTINGS,
-    Asked("POST", "/v1/reload"): _S.SETTINGS,
     # what an operator looks at when something is wrong
     # the keys that seal sign-ins
 }
