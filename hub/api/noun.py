@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from copy import copy
 from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar
 
-from hub.api.door.routes import Need
+from hub.api.door.routes import Need, declare
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
 
@@ -88,6 +88,11 @@ class Noun:
         scoped = copy(self)
         scoped.user_id = user_id
         return scoped
+
+    def __init_subclass__(cls) -> None:
+        """Enter the routes of a noun in the table of roles."""
+        for declared, _ in cls.routes():
+            declare(declared.verb, cls.path + declared.path, declared.need)
 
     @classmethod
     def routes(cls) -> Iterator[tuple[Route, Endpoint]]:

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Response
 from pydantic import create_model
 
 from hub.api.deps import Hub, NounRouter, WholeHub
-from hub.api.door.routes import declare
 from hub.api.errors import refusals
 from hub.api.noun import Endpoint, Key, Noun, Route
 from hub.api.paging import Paging
@@ -17,10 +16,9 @@ from hub.api.views.view import View
 
 
 def router_of(noun: type[Noun]) -> APIRouter:
-    """Build the routes of a noun, and enter each in the table of roles."""
+    """Build the routes of a noun."""
     router = NounRouter(prefix=noun.path, tags=[noun.name])
     for declared, method in noun.routes():
-        declare(declared.verb, noun.path + declared.path, declared.need)
         router.add_api_route(
             declared.path,
             _endpoint(noun, declared, method),

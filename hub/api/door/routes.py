@@ -243,7 +243,7 @@ def _templates() -> list[_Template]:
 
 
 def declare(method: str, path: str, need: Need) -> None:
-    """Enter a route in the table; its noun does that when its routes are built."""
+    """Enter a route in the table; a noun does that when its class is defined."""
     ROUTES[Asked(method, path)] = need
     _templates.cache_clear()
 

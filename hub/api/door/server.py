@@ -95,7 +95,6 @@ class OperatorServer:
         admin: socket.socket | None = None,
         clock: Clock,
     ) -> None:
-        application()  # enters the routes in their table; takes too long for the first request
         self.turns = Turns(clock)
         self._clock = clock
         self._acceptor: Acceptor | None = None
@@ -139,6 +138,7 @@ class OperatorServer:
         Raises:
             CannotListen: one of the two sockets could not be opened; neither is open.
         """
+        application()  # before READY: not at the first request, on the loop that serves devices
         with ExitStack() as sockets:
             unix = sockets.enter_context(listen_on_unix(self._unix_path))
             tcp = self._tcp or sockets.enter_context(listen_on_tcp(self._address))
