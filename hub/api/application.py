@@ -31,7 +31,6 @@ from hub.api.nouns import (
     schedules,
     slots,
     souls,
-    system,
     templates,
     tokens,
 )
@@ -49,6 +48,7 @@ from hub.api.nouns.keys import Keys
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
+from hub.api.nouns.system import System
 from hub.api.nouns.upkeep import Upkeep
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
@@ -56,7 +56,6 @@ from hub.version import VERSION
 
 EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 NOUNS: Final = (
-    system,
     devices,
     pairings,
     agents,
@@ -93,6 +92,7 @@ DECLARED: Final[tuple[type[Noun], ...]] = (
     Locks,
     Logs,
     Measurements,
+    System,
     Upkeep,
     Users,
 )

@@ -26,6 +26,7 @@ class Route(NamedTuple):
         path: below the path of the noun.
         errors: codes that it may answer, in addition to those of the noun.
         key: the sort key of a listed item; ``None``: the method returns the whole response.
+        also: further statuses whose responses have the same model.
         is_whole: whether it answers the same for all users, in a noun that is scoped.
     """
 
@@ -35,6 +36,7 @@ class Route(NamedTuple):
     errors: tuple[ErrorCode, ...]
     status: int
     key: Callable[[Any], Key] | None = None
+    also: tuple[int, ...] = ()
     is_whole: bool = False
 
 
@@ -45,10 +47,11 @@ def route(
     *,
     errors: Iterable[ErrorCode] = (),
     status: int = 200,
+    also: Iterable[int] = (),
     is_whole: bool = False,
 ) -> Callable[[Method], Method]:
     """Declare a method as the route *verb* *path*. Its return annotation is the response model."""
-    return _marked(Route(verb, path, need, tuple(errors), status, is_whole=is_whole))
+    return _marked(Route(verb, path, need, tuple(errors), status, also=tuple(also), is_whole=is_whole))
 
 
 def listed(

@@ -24,7 +24,8 @@ def router_of(noun: type[Noun]) -> APIRouter:
             _endpoint(noun, declared, method),
             methods=[declared.verb],
             status_code=declared.status,
-            responses=refusals(*dict.fromkeys((*noun.errors, *declared.errors))),
+            responses=refusals(*dict.fromkeys((*noun.errors, *declared.errors)))
+            | {status: {"model": inspect.signature(method).return_annotation} for status in declared.also},
             operation_id=f"{noun.name}_{method.__name__}",
             **_response_of(method),
         )

@@ -13,7 +13,7 @@ from hub.cli.options import json_option
 def routes(as_json: bool) -> None:
     """Show what may be asked of a hub, and which roles may."""
     from hub.api.door.roles import Role
-    from hub.api.views.routes import routes_view
+    from hub.api.nouns.system import routes_view
 
     import_module("hub.api.application")  # its nouns enter their routes in the table
     told = routes_view()

@@ -1,4 +1,4 @@
-"""The hub as one: whether it lives, whether it takes work, where it listens; and all its nouns."""
+"""The hub as a whole: its nouns, its health, readiness and status, and its addresses."""
 
 from collections.abc import Callable, Iterable
 from copy import copy
@@ -30,6 +30,7 @@ from hub.api.nouns.keys import Keys
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
+from hub.api.nouns.system import System
 from hub.api.nouns.upkeep import Upkeep
 from hub.api.views.view import Check, Health, Readiness, StatusView
 from hub.backups import Backups
@@ -79,7 +80,7 @@ from storage.store import Store
 
 
 class Where(msgspec.Struct, frozen=True):
-    """Where a running hub listens."""
+    """Addresses of a running hub."""
 
     devices: tuple[str, int]
     operator: Address
@@ -87,17 +88,17 @@ class Where(msgspec.Struct, frozen=True):
     webhooks: Address | None = None
 
     def spelled(self) -> dict[str, str]:
-        """As people read it."""
-        told = {
+        """Return the addresses as text, by listener."""
+        spelled = {
             "devices": str(Address(*self.devices)),
             "operator": str(self.operator),
             "socket": str(self.socket),
         }
-        return told if self.webhooks is None else told | {"webhooks": str(self.webhooks)}
+        return spelled if self.webhooks is None else spelled | {"webhooks": str(self.webhooks)}
 
 
 class Operations(Seen):
-    """Answers operators. Implements ``api.facade.HubFacade``."""
+    """The nouns of a running hub. Implements ``api.facade.HubFacade``."""
 
     def __init__(
         self,
@@ -197,26 +198,12 @@ class Operations(Seen):
         lines = FileLines(lambda: config.reloader.reading)
         audit_log = AuditLog(store, clock)
         nouns: tuple[Noun, ...] = (
-            Capabilities(
-                store, capabilities or KeptCapabilities(store, clock=clock, metrics=Metrics()), lines
-            ),
-            identity.users,
-            Costs(store=store, roster=roster, estimator=estimator, clock=clock),
-            Logs(log or Ring(), store),
-            Events(store=store, ring=log or Ring(), clock=clock, boot_id=boot_id),
+            System(self),
             audit_log,
-            keys,
             config,
-            Upkeep(
-                store=store,
-                executing=lambda: dispatcher.executing,
-                drain=drain,
-                backups=backups,
-                clock=clock,
-            ),
-            Issues(issues or FoundIssues(clock=clock, metrics=Metrics())),
-            Debug(debug or Dumper(clock=clock), audit_log),
-            Locks(store, locks, clock=clock),
+            identity.users,
+            keys,
+            AgentConfigs(store, agent_configs or KeptConfigs(store, clock=clock, metrics=Metrics())),
             AgentStatuses(
                 store=store,
                 roster=roster,
@@ -224,9 +211,24 @@ class Operations(Seen):
                 lines=lines,
                 last_heard=last_heard,
             ),
-            AgentConfigs(store, agent_configs or KeptConfigs(store, clock=clock, metrics=Metrics())),
-            Measurements(store, measurements or KeptMeasurements(store, clock=clock, metrics=Metrics())),
+            Capabilities(
+                store, capabilities or KeptCapabilities(store, clock=clock, metrics=Metrics()), lines
+            ),
             Checkpoints(store, checkpoints or KeptCheckpoints(store, clock=clock, metrics=Metrics())),
+            Costs(store=store, roster=roster, estimator=estimator, clock=clock),
+            Debug(debug or Dumper(clock=clock), audit_log),
+            Events(store=store, ring=log or Ring(), clock=clock, boot_id=boot_id),
+            Issues(issues or FoundIssues(clock=clock, metrics=Metrics())),
+            Locks(store, locks, clock=clock),
+            Logs(log or Ring(), store),
+            Measurements(store, measurements or KeptMeasurements(store, clock=clock, metrics=Metrics())),
+            Upkeep(
+                store=store,
+                executing=lambda: dispatcher.executing,
+                drain=drain,
+                backups=backups,
+                clock=clock,
+            ),
         )
         self._nouns = {type(noun): noun for noun in nouns}
         self._reloader = config.reloader
@@ -270,26 +272,26 @@ class Operations(Seen):
         return found.seen_by(self.user_id)
 
     async def user_named(self, name: str) -> UserId:
-        """Raises UnknownUser."""
+        """Return the id of a user. Raises UnknownUser."""
         row = await self._store.read(users.find_user_by_name, name)
         if row is None:
             raise UnknownUser(f"there is no user {name!r}")
         return row.id
 
     def health(self) -> Health:
-        """Answer at once, without I/O."""
+        """Return at once whether the event loop turns, without I/O."""
         return Health(status="stuck" if self._lag is not None and self._lag.is_stuck else "ok")
 
     async def readiness(self) -> Readiness:
-        """Database, listeners, disk, not draining; held back, or on old settings, is degraded."""
+        """Check database, listeners, disk and drain; a hub held back or on old settings is degraded."""
         return await self._checks.readiness()
 
     async def status(self) -> StatusView:
-        """One screen about the daemon."""
+        """Return version, uptime, devices, runs, model and listeners."""
         mine = self.user_id
-        everybodys = await self._store.read(devices.list_devices)
-        known = [row.id for row in everybodys if mine in (None, row.user_id)]
-        there = await self.gateways.ready()
+        all_devices = await self._store.read(devices.list_devices)
+        known = [row.id for row in all_devices if mine in (None, row.user_id)]
+        gateways = await self.gateways.ready()
         return StatusView(
             name=self._name,
             hub_id=self._hub_id,
@@ -299,8 +301,8 @@ class Operations(Seen):
             state="draining" if self._is_draining else "running",
             devices_known=len(known),
             devices_connected=sum(self._roster.find(device_id) is not None for device_id in known),
-            gateways_known=len(there),
-            gateways_ready=sum(there.values()),
+            gateways_known=len(gateways),
+            gateways_ready=sum(gateways.values()),
             agents=len(await self._store.read(agents.list_agents, user_id=mine)),
             runs=await self._store.read(runs.count_runs, user_id=mine),
             model=self._model,
@@ -327,8 +329,8 @@ class Operations(Seen):
 
     def _look_at_settings(self) -> Check:
         degraded = self._reloader.on_last_good
-        told = "hub.toml was broken at the start; in use is what was good last" if degraded else None
-        return Check(name="settings", ok=True, degraded=degraded, detail=told)
+        detail = "hub.toml was broken at the start; in use is what was good last" if degraded else None
+        return Check(name="settings", ok=True, degraded=degraded, detail=detail)
 
     def _look_at_hold(self) -> Check:
         held = None if self._hold is None else told_hold(self._hold, self._clock.now())

@@ -44,6 +44,7 @@ from hub.api.nouns.keys import Keys
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
+from hub.api.nouns.system import System
 from hub.api.nouns.upkeep import Upkeep
 from hub.api.nouns.users import Users
 from hub.api.views.view import (
@@ -250,22 +251,23 @@ class FakeHub:
 
     def noun(self, kind: type[AnyNoun]) -> AnyNoun:
         makers: dict[type[Noun], Callable[[], Noun]] = {
-            Users: lambda: self.bench.identity.users,
-            Costs: self._costs,
-            Events: self._events,
-            AuditLog: lambda: AuditLog(self.bench.store, self.bench.clock),
-            Debug: lambda: Debug(self.dumper, self.noun(AuditLog)),
-            Issues: lambda: Issues(self.registry),
-            Keys: self._keys,
-            Config: lambda: Config(self.settings.reloader),
-            Locks: self._locks,
-            Upkeep: self._upkeep,
-            Logs: lambda: Logs(self.ring, self.bench.store),
-            AgentStatuses: self._agent_statuses,
             AgentConfigs: self._agent_configs,
-            Measurements: self._measurements,
+            AgentStatuses: self._agent_statuses,
+            AuditLog: lambda: AuditLog(self.bench.store, self.bench.clock),
             Capabilities: self._capabilities,
             Checkpoints: self._checkpoints,
+            Config: lambda: Config(self.settings.reloader),
+            Costs: self._costs,
+            Debug: lambda: Debug(self.dumper, self.noun(AuditLog)),
+            Events: self._events,
+            Issues: lambda: Issues(self.registry),
+            Keys: self._keys,
+            Locks: self._locks,
+            Logs: lambda: Logs(self.ring, self.bench.store),
+            Measurements: self._measurements,
+            System: lambda: System(self),
+            Upkeep: self._upkeep,
+            Users: lambda: self.bench.identity.users,
         }
         noun = makers[kind]()
         assert isinstance(noun, kind)

@@ -43,11 +43,7 @@ _S = Scope
 
 ROUTES: Final[dict[Asked, Need]] = {
     # system
-    Asked("GET", "/healthz"): PUBLIC,
-    Asked("GET", "/readyz"): PUBLIC,
     Asked("GET", "/metrics"): _S.READ,
-    Asked("GET", "/v1/status"): _S.READ,
-    Asked("GET", "/v1/routes"): _S.READ,
     Asked("GET", "/v1/openapi.json"): _S.READ,
     # agents and their schedules
     Asked("GET", "/v1/agents"): _S.READ,
@@ -171,9 +167,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("GET", "/v1/operator-tokens"): _S.TOKENS,
     Asked("POST", "/v1/operator-tokens"): _S.TOKENS,
     Asked("DELETE", "/v1/operator-tokens/{token_id}"): _S.TOKENS,
-    # settings
-    # what an operator looks at when something is wrong
-    # the keys that seal sign-ins
 }
 
 # Beside the scopes of ``HUB_WIDE``: what tells of everybody, and so nothing to who sees one user only.

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 from click.testing import CliRunner
 
 from hub.api.application import DECLARED
@@ -22,6 +23,7 @@ def test_every_route_is_printed_with_the_roles_that_may_and_no_hub_need_run() ->
     assert "runs.start its own agents" in lines
 
 
+@pytest.mark.slow  # starts a process
 def test_a_process_that_serves_nothing_prints_the_routes_of_all_nouns() -> None:
     printed = subprocess.run(
         [sys.executable, "-m", "hub", "routes", "--json"], capture_output=True, text=True, check=True
