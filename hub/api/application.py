@@ -14,88 +14,86 @@ from hub.api.document import serve_document
 from hub.api.errors import answer_errors
 from hub.api.noun import Noun
 from hub.api.nouns import (
-    agent_configs,
     agent_tokens,
-    audit,
     boards,
-    capabilities,
-    checkpoints,
-    config,
     connectors,
-    costs,
-    debug,
     devices,
-    events,
     gateways,
-    issues,
-    keys,
     leads,
-    logs,
-    measurements,
     messages,
     pairings,
     questions,
     souls,
-    standings,
-    system,
     tokens,
-    upkeep,
 )
+from hub.api.nouns.agent_configs import AgentConfigs
+from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.agents import Agents
+from hub.api.nouns.audit import AuditLog
+from hub.api.nouns.capabilities import Capabilities
+from hub.api.nouns.checkpoints import Checkpoints
+from hub.api.nouns.config import Config
+from hub.api.nouns.costs import Costs
+from hub.api.nouns.debug import Debug
+from hub.api.nouns.events import Events
+from hub.api.nouns.issues import Issues
 from hub.api.nouns.items import Items
+from hub.api.nouns.keys import Keys
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.logs import Logs
+from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.overviews import Overviews
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules
 from hub.api.nouns.slots import Slots
+from hub.api.nouns.system import System
 from hub.api.nouns.templates import Templates
+from hub.api.nouns.upkeep import Upkeep
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
 from hub.version import VERSION
 
 EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 NOUNS: Final = (
-    system,
     devices,
     pairings,
-    agent_configs,
-    standings,
-    capabilities,
-    checkpoints,
     gateways,
     boards,
-    keys,
     leads,
     questions,
     souls,
     connectors,
-    costs,
-    measurements,
     messages,
-    events,
     tokens,
     agent_tokens,
-    audit,
-    issues,
-    logs,
-    debug,
-    upkeep,
-    config,
 )
 
 DECLARED: Final[tuple[type[Noun], ...]] = (
+    AgentConfigs,
+    AgentStatuses,
     Agents,
+    AuditLog,
+    Capabilities,
+    Checkpoints,
+    Config,
+    Costs,
+    Debug,
+    Events,
+    Issues,
     Items,
+    Keys,
     Locks,
+    Logs,
+    Measurements,
     Overviews,
     Runs,
     Schedules,
     Slots,
+    System,
     Templates,
+    Upkeep,
     Users,
 )
-# Built at import, so that the table of routes is whole for all who import this module.
-_ROUTERS: Final = tuple(map(router_of, DECLARED))
 
 
 @cache
@@ -120,8 +118,8 @@ def make_application() -> FastAPI:
     answer_errors(app)
     for noun in NOUNS:
         app.router.routes += noun.router.routes
-    for router in _ROUTERS:
-        app.router.routes += router.routes
+    for declared in DECLARED:
+        app.router.routes += router_of(declared).routes
 
     @app.get("/metrics", tags=["system"], response_class=Exposition)
     async def exposition(metrics: Metrics) -> Response:

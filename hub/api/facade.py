@@ -8,30 +8,17 @@ asked for, it is who wants the change, as history and activities will tell it.
 
 from typing import Protocol, TypeVar
 
-from hub.api.facades.agent_configs import AgentConfigFacade
-from hub.api.facades.audit import AuditFacade
 from hub.api.facades.boards import AgentTokenFacade, BoardFacade
 from hub.api.facades.broadcasts import BroadcastFacade
-from hub.api.facades.capabilities import CapabilityFacade
-from hub.api.facades.checkpoints import CheckpointFacade
-from hub.api.facades.config import ConfigFacade
 from hub.api.facades.connectors import ConnectorFacade
-from hub.api.facades.costs import CostFacade
 from hub.api.facades.devices import DeviceFacade
-from hub.api.facades.events import EventFacade
 from hub.api.facades.gateways import GatewayFacade
-from hub.api.facades.issues import IssueFacade
-from hub.api.facades.keys import KeyFacade
 from hub.api.facades.leads import LeadFacade
-from hub.api.facades.measurements import MeasurementFacade
 from hub.api.facades.messages import MessageFacade
-from hub.api.facades.observe import DebugFacade, LogFacade
 from hub.api.facades.pairings import InvitationFacade, PairingFacade
 from hub.api.facades.questions import QuestionFacade
 from hub.api.facades.souls import SoulFacade
-from hub.api.facades.standings import StandingFacade
 from hub.api.facades.tokens import OperatorTokenFacade, TokenFacade
-from hub.api.facades.upkeep import UpkeepFacade
 from hub.api.noun import Noun
 from hub.api.views.view import Health, Readiness, StatusView
 from protocol.ids import UserId
@@ -99,48 +86,6 @@ class HubFacade(Protocol):
 
     @property
     def operator_tokens(self) -> OperatorTokenFacade: ...
-
-    @property
-    def audit(self) -> AuditFacade: ...
-
-    @property
-    def costs(self) -> CostFacade: ...
-
-    @property
-    def standings(self) -> StandingFacade: ...
-
-    @property
-    def measurements(self) -> MeasurementFacade: ...
-
-    @property
-    def agent_configs(self) -> AgentConfigFacade: ...
-
-    @property
-    def capabilities(self) -> CapabilityFacade: ...
-
-    @property
-    def checkpoints(self) -> CheckpointFacade: ...
-
-    @property
-    def issues(self) -> IssueFacade: ...
-
-    @property
-    def keys(self) -> KeyFacade: ...
-
-    @property
-    def upkeep(self) -> UpkeepFacade: ...
-
-    @property
-    def config(self) -> ConfigFacade: ...
-
-    @property
-    def events(self) -> EventFacade: ...
-
-    @property
-    def logs(self) -> LogFacade: ...
-
-    @property
-    def debug(self) -> DebugFacade: ...
 
     def health(self) -> Health:
         """Answer at once, without I/O."""

@@ -3,6 +3,8 @@
 ``@route("POST", "/release", Scope.RUN, errors=[ErrorCode.LOCK_LOST])`` above an ``async def`` declares the
 route, its row in the table of roles, and its OpenAPI entry. ``@listed`` declares a list with its
 pages and its envelope. The parameters of the method are those of the request, as FastAPI spells them.
+A method with several of these decorators answers at several routes. Its parameter of the type
+``authority.Caller`` is the agent at a route of ``AGENT``, and the operator at any other.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -10,14 +12,14 @@ from copy import copy
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar
 
-from hub.api.door.routes import Need
+from hub.api.door.routes import Need, declare
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
 
 Key = tuple[str | int, ...]  # a sort key
 Endpoint = Callable[..., Awaitable[Any]]
 Method = TypeVar("Method", bound=Endpoint)
-_ROUTE: Final = "__route__"  # attribute of a method: its Route
+_ROUTES: Final = "__routes__"  # attribute of a method: its Routes
 
 
 class Route(NamedTuple):
@@ -28,7 +30,10 @@ class Route(NamedTuple):
         errors: codes that it may answer, in addition to those of the noun.
         key: the sort key of a listed item; ``None``: the method returns the whole response.
         is_tagged: whether ``ETag`` is sent, and ``If-Match`` checked before a change.
+        is_secret: whether the response bears a secret, so that no cache may store it.
+        is_whole: whether it answers the same for all users, in a noun that is scoped.
         location: the header of that name, formatted with the response: ``/v1/runs/{0.id}``.
+        also: further statuses whose responses have the same model.
         responses: further responses by status, as FastAPI takes them.
     """
 
@@ -36,42 +41,37 @@ class Route(NamedTuple):
     path: str
     need: Need
     errors: tuple[ErrorCode, ...]
-    status: int
+    status: int = 200
     key: Callable[[Any], Key] | None = None
     is_tagged: bool = False
+    is_secret: bool = False
+    is_whole: bool = False
     location: str | None = None
+    also: tuple[int, ...] = ()
     responses: Mapping[int | str, dict[str, Any]] = MappingProxyType({})
 
 
 def route(
-    verb: str,
-    path: str,
-    need: Need,
-    *,
-    errors: Iterable[ErrorCode] = (),
-    status: int = 200,
-    is_tagged: bool = False,
-    location: str | None = None,
-    responses: Mapping[int | str, dict[str, Any]] = MappingProxyType({}),
+    verb: str, path: str, need: Need, *, errors: Iterable[ErrorCode] = (), **options: Any
 ) -> Callable[[Method], Method]:
-    """Declare a method as the route *verb* *path*.
+    """Declare a method as the route *verb* *path*; *options* are further fields of ``Route``.
 
     Its return annotation is the response model, or a class of responses. Of a noun with routes that
     are tagged, ``get`` reads the item that a path names first, and ``tag_of`` makes its tag.
     """
-    return _marked(Route(verb, path, need, tuple(errors), status, None, is_tagged, location, responses))
+    return _marked(Route(verb, path, need, tuple(errors), **options))
 
 
 def listed(
     path: str, need: Need, *, key: Callable[[Any], Key], errors: Iterable[ErrorCode] = ()
 ) -> Callable[[Method], Method]:
     """Declare a method that returns a whole list as the route ``GET`` *path*, which answers in pages."""
-    return _marked(Route("GET", path, need, tuple(errors), 200, key))
+    return _marked(Route("GET", path, need, tuple(errors), key=key))
 
 
 def _marked(declared: Route) -> Callable[[Method], Method]:
     def mark(method: Method) -> Method:
-        setattr(method, _ROUTE, declared)
+        setattr(method, _ROUTES, (declared, *getattr(method, _ROUTES, ())))
         return method
 
     return mark
@@ -81,7 +81,8 @@ class Noun:
     """Base of the nouns. A noun answers for all users, or for the one that it is scoped to.
 
     Attributes:
-        name: of the noun, and the key of its lists.
+        name: of the noun.
+        list_key: of the items in its lists; empty: its name.
         path: prefix of its routes.
         errors: codes that each of its routes may answer.
         is_scoped: whether routes see the noun as the caller may; else they check the caller themselves.
@@ -89,6 +90,7 @@ class Noun:
     """
 
     name: ClassVar[str]
+    list_key: ClassVar[str] = ""
     path: ClassVar[str]
     errors: ClassVar[tuple[ErrorCode, ...]] = ()
     is_scoped: ClassVar[bool] = True
@@ -105,9 +107,14 @@ class Noun:
         """Return the ``ETag`` of an item, as ``etags.tag_of`` makes it."""
         raise NotImplementedError
 
+    def __init_subclass__(cls) -> None:
+        """Enter the routes of a noun in the table of roles."""
+        for declared, _ in cls.routes():
+            declare(declared.verb, cls.path + declared.path, declared.need)
+
     @classmethod
     def routes(cls) -> Iterator[tuple[Route, Endpoint]]:
         """Return the declared routes with their methods, in the order of the class."""
         for method in vars(cls).values():
-            if (declared := getattr(method, _ROUTE, None)) is not None:
+            for declared in getattr(method, _ROUTES, ()):
                 yield declared, method

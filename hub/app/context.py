@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Final
 
 from hub.agents.standing import Moves
+from hub.api.nouns.debug import Dumper
 from hub.app.systemd import ServiceManager
 from hub.clock import Chance, Clock, IdFactory
 from hub.drain import Drain
 from hub.log import Log
 from hub.metrics import Metrics
-from hub.operations.debug import DebugOperations
 from hub.settings.settings import Settings
 from hub.settings.settings_watch import SettingsWatch
 from protocol.ids import BootId, NodeId
@@ -44,7 +44,7 @@ class Context:
     manager: ServiceManager
     drain: Drain
     log: Log
-    debug: DebugOperations
+    debug: Dumper
     metrics: Metrics
     moves: Moves = field(default_factory=Moves)
 

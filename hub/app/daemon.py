@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 
 from hub.agents.standing import Moves
+from hub.api.nouns.debug import Dumper
 from hub.app.context import Context, node_id
 from hub.app.hub import Hub
 from hub.app.listeners import DEVICES
@@ -21,7 +22,6 @@ from hub.clock import Clock, IdFactory, SystemChance, SystemClock
 from hub.drain import Drain
 from hub.log import Channel, Log, open_log
 from hub.metrics import Metrics
-from hub.operations.debug import DebugOperations
 from hub.runs.disk import make_room_for_a_start
 from hub.settings.reload import Reloader
 from hub.settings.settings_file import OpenedSettings
@@ -81,7 +81,7 @@ async def serve(
     # The holder of the device port starts the hub again for the next device that connects.
     drain = Drain(restarts=DEVICES in manager.sockets)
     clock = SystemClock()
-    debug = DebugOperations(clock=clock)
+    debug = Dumper(clock=clock)
     reloader = Reloader(
         settings, state=state, clock=clock, around=lambda: manager.reloading(clock.monotonic())
     )
@@ -103,7 +103,7 @@ async def _serve_hub(
     manager: ServiceManager,
     drain: Drain,
     clock: Clock,
-    debug: DebugOperations,
+    debug: Dumper,
     on_ready: Callable[[dict[str, str]], None],
 ) -> None:
     settings = watch_settings.reloader.current
@@ -161,11 +161,9 @@ async def _stop_when_asked(
     everything.cancel()
 
 
-def _other_signals(
-    debug: DebugOperations, settings: SettingsWatch
-) -> Mapping[signal.Signals, Callable[[], None]]:
+def _other_signals(debug: Dumper, settings: SettingsWatch) -> Mapping[signal.Signals, Callable[[], None]]:
     """Return the handlers of the signals that do not stop the hub; each must return at once."""
-    return {signal.SIGUSR1: debug.tell, signal.SIGHUP: settings.ask}
+    return {signal.SIGUSR1: debug.log, signal.SIGHUP: settings.ask}
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:

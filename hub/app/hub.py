@@ -11,6 +11,8 @@ from typing import Final
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
+from hub.api.nouns.config import Config
+from hub.api.nouns.keys import Keys
 from hub.app import boot
 from hub.app.connectors import ConnectorsInUse, make_accounts, make_sign_ins
 from hub.app.context import Context
@@ -55,10 +57,8 @@ from hub.links.rotation import KeyRotation
 from hub.links.shared_roots import SharedRoots
 from hub.links.takeovers import Takeovers
 from hub.loop_lag import LoopLag
-from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
 from hub.operations.hub import Operations, Where
-from hub.operations.keys import KeyOperations
 from hub.requests.agents import Written
 from hub.requests.service import Requests
 from hub.runs.disk import Ballast, DiskGuard
@@ -207,7 +207,7 @@ class Hub:
             issues=issues,
             measurements=measurements,
             boot_id=context.boot_id,
-            config=ConfigOperations(context.watch_settings.reloader),
+            config=Config(context.watch_settings.reloader),
             agent_configs=news.configs,
             writer=writer,
             capabilities=work.capabilities,
@@ -221,7 +221,7 @@ class Hub:
             broadcasts=coordination.broadcast_operations,
             questions=coordination.questions,
             souls=coordination.souls,
-            keys=KeyOperations(context.store, accounts, clock=context.clock),
+            keys=Keys(context.store, accounts, clock=context.clock),
         )
         self._let_look(roster, dispatcher, requests)
         add("loop lag", lag, turns=lag.turns)

@@ -1,5 +1,7 @@
 """``hub routes``: who may ask what. No hub needs to run: the table is part of the release."""
 
+from importlib import import_module
+
 import click
 
 from hub.cli import show
@@ -11,8 +13,9 @@ from hub.cli.options import example, json_option
 def routes(as_json: bool) -> None:
     """List the REST routes with the roles that may use them."""
     from hub.api.door.roles import Role
-    from hub.api.views.routes import routes_view
+    from hub.api.nouns.system import routes_view
 
+    import_module("hub.api.application")  # its nouns enter their routes in the table
     told = routes_view()
     if as_json:
         show.print_json("routes", told.model_dump(mode="json"))

@@ -1,4 +1,4 @@
-"""The hub as one: whether it lives, whether it takes work, where it listens; and all its nouns."""
+"""The hub as a whole: its nouns, its health, readiness and status, and its addresses."""
 
 from collections.abc import Callable, Iterable
 from copy import copy
@@ -7,57 +7,58 @@ from typing import Self
 
 import msgspec
 
-from hub.agents.capabilities import Capabilities
-from hub.agents.checkpoints import Checkpoints
-from hub.agents.configs import AgentConfigs
+from hub.agents.capabilities import Capabilities as KeptCapabilities
+from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
+from hub.agents.configs import AgentConfigs as KeptConfigs
 from hub.agents.locks import Locks as HeldLocks
-from hub.agents.measurements import Measurements
+from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.agent_configs import AgentConfigs
+from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.agents import Agents
+from hub.api.nouns.audit import AuditLog
+from hub.api.nouns.capabilities import Capabilities
+from hub.api.nouns.checkpoints import Checkpoints
+from hub.api.nouns.config import Config
+from hub.api.nouns.costs import Costs
+from hub.api.nouns.debug import Debug, Dumper
+from hub.api.nouns.events import Events
+from hub.api.nouns.issues import Issues
 from hub.api.nouns.items import Items
+from hub.api.nouns.keys import Keys
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.logs import Logs
+from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.overviews import Overviews
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules
 from hub.api.nouns.slots import Slots
+from hub.api.nouns.system import System
 from hub.api.nouns.templates import Templates
+from hub.api.nouns.upkeep import Upkeep
 from hub.api.views.view import Check, Health, Readiness, StatusView
 from hub.backups import Backups
 from hub.clock import Clock
 from hub.drain import Drain
-from hub.health.issues import Issues
+from hub.health.issues import Issues as FoundIssues
 from hub.links.roster import Roster
 from hub.log import Ring
 from hub.loop_lag import LoopLag
 from hub.metrics import Metrics
-from hub.operations.agent_configs import AgentConfigOperations
-from hub.operations.audit import AuditOperations
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
-from hub.operations.capabilities import CapabilityOperations
-from hub.operations.checkpoints import CheckpointOperations
-from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
-from hub.operations.costs import CostOperations
-from hub.operations.debug import DebugOperations
-from hub.operations.events import EventOperations
 from hub.operations.gateways import GatewayOperations
 from hub.operations.identity import Identity
-from hub.operations.issues import IssueOperations
-from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
-from hub.operations.logs import LogOperations
-from hub.operations.measurements import MeasurementOperations
 from hub.operations.messages import MessageOperations
 from hub.operations.questions import QuestionOperations
 from hub.operations.readiness import ReadinessChecks
 from hub.operations.seen import Seen
 from hub.operations.souls import SoulOperations
-from hub.operations.standings import StandingOperations
-from hub.operations.upkeep import UpkeepOperations
 from hub.operations.waiting import Waiting
 from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Reached
@@ -80,7 +81,7 @@ from storage.store import Store
 
 
 class Where(msgspec.Struct, frozen=True):
-    """Where a running hub listens."""
+    """Addresses of a running hub."""
 
     devices: tuple[str, int]
     operator: Address
@@ -88,17 +89,17 @@ class Where(msgspec.Struct, frozen=True):
     webhooks: Address | None = None
 
     def spelled(self) -> dict[str, str]:
-        """As people read it."""
-        told = {
+        """Return the addresses as text, by listener."""
+        spelled = {
             "devices": str(Address(*self.devices)),
             "operator": str(self.operator),
             "socket": str(self.socket),
         }
-        return told if self.webhooks is None else told | {"webhooks": str(self.webhooks)}
+        return spelled if self.webhooks is None else spelled | {"webhooks": str(self.webhooks)}
 
 
 class Operations(Seen):
-    """Answers operators. Implements ``api.facade.HubFacade``."""
+    """The nouns of a running hub. Implements ``api.facade.HubFacade``."""
 
     def __init__(
         self,
@@ -123,16 +124,16 @@ class Operations(Seen):
         drain: Drain,
         backups: Backups,
         log: Ring | None = None,
-        debug: DebugOperations | None = None,
+        debug: Dumper | None = None,
         lag: LoopLag | None = None,
         disk: DiskGuard | None = None,
-        issues: Issues | None = None,
-        measurements: Measurements | None = None,
-        agent_configs: AgentConfigs | None = None,
+        issues: FoundIssues | None = None,
+        measurements: KeptMeasurements | None = None,
+        agent_configs: KeptConfigs | None = None,
         writer: AgentWriter,
         locks: HeldLocks,
-        capabilities: Capabilities | None = None,
-        checkpoints: Checkpoints | None = None,
+        capabilities: KeptCapabilities | None = None,
+        checkpoints: KeptCheckpoints | None = None,
         gateways: GatewayOperations,
         connectors: ConnectorOperations,
         boards: BoardOperations,
@@ -141,9 +142,9 @@ class Operations(Seen):
         broadcasts: BroadcastOperations,
         questions: QuestionOperations,
         souls: SoulOperations,
-        keys: KeyOperations,
+        keys: Keys,
         boot_id: BootId,
-        config: ConfigOperations,
+        config: Config,
     ) -> None:
         self._store = store
         self._roster = roster
@@ -175,7 +176,6 @@ class Operations(Seen):
         self.broadcasts = broadcasts
         self.questions = questions
         self.souls = souls
-        self.keys = keys
         schedules = Schedules(store=store, scheduler=scheduler)
         run_noun = Runs(
             store=store,
@@ -184,13 +184,6 @@ class Operations(Seen):
             waiting=waiting,
             watch=watch,
             clock=clock,
-        )
-        self.standings = StandingOperations(
-            store=store,
-            roster=roster,
-            control=AgentControl(store, control=control, clock=clock),
-            lines=FileLines(lambda: config.reloader.reading),
-            last_heard=last_heard,
         )
         lines = FileLines(lambda: config.reloader.reading)
         agent_noun = Agents(
@@ -205,43 +198,49 @@ class Operations(Seen):
         )
         gateways.views = agent_noun
         gateways.limits = lambda: writer.limits
-        self.costs = CostOperations(store=store, roster=roster, estimator=estimator, clock=clock)
-        self.checkpoints = CheckpointOperations(
-            store, checkpoints or Checkpoints(store, clock=clock, metrics=Metrics())
-        )
-        self.agent_configs = AgentConfigOperations(
-            store, agent_configs or AgentConfigs(store, clock=clock, metrics=Metrics())
-        )
-        self.measurements = MeasurementOperations(
-            store, measurements or Measurements(store, clock=clock, metrics=Metrics())
-        )
+        audit_log = AuditLog(store, clock)
         nouns: tuple[Noun, ...] = (
-            identity.users,
             agent_noun,
             Items(store),
-            Locks(store, locks, clock=clock),
             Overviews(self),
             run_noun,
             schedules,
             Slots(store=store, scheduler=scheduler),
             Templates(store=store, writer=writer, lines=lines),
+            System(self),
+            audit_log,
+            config,
+            identity.users,
+            keys,
+            AgentConfigs(store, agent_configs or KeptConfigs(store, clock=clock, metrics=Metrics())),
+            AgentStatuses(
+                store=store,
+                roster=roster,
+                control=AgentControl(store, control=control, clock=clock),
+                lines=lines,
+                last_heard=last_heard,
+            ),
+            Capabilities(
+                store, capabilities or KeptCapabilities(store, clock=clock, metrics=Metrics()), lines
+            ),
+            Checkpoints(store, checkpoints or KeptCheckpoints(store, clock=clock, metrics=Metrics())),
+            Costs(store=store, roster=roster, estimator=estimator, clock=clock),
+            Debug(debug or Dumper(clock=clock), audit_log),
+            Events(store=store, ring=log or Ring(), clock=clock, boot_id=boot_id),
+            Issues(issues or FoundIssues(clock=clock, metrics=Metrics())),
+            Locks(store, locks, clock=clock),
+            Logs(log or Ring(), store),
+            Measurements(store, measurements or KeptMeasurements(store, clock=clock, metrics=Metrics())),
+            Upkeep(
+                store=store,
+                executing=lambda: dispatcher.executing,
+                drain=drain,
+                backups=backups,
+                clock=clock,
+            ),
         )
         self._nouns = {type(noun): noun for noun in nouns}
-        self.audit = AuditOperations(store, clock)
-        self.issues = IssueOperations(issues or Issues(clock=clock, metrics=Metrics()))
-        self.config = config
-        self.capabilities = CapabilityOperations(
-            store, capabilities or Capabilities(store, clock=clock, metrics=Metrics()), lines
-        )
-        self.upkeep = UpkeepOperations(
-            store=store,
-            executing=lambda: dispatcher.executing,
-            drain=drain,
-            backups=backups,
-            clock=clock,
-        )
-        self.logs = LogOperations(log or Ring(), store)
-        self.debug = debug or DebugOperations(clock=clock)
+        self._reloader = config.reloader
         self._lag = lag
         self._disk = disk
         self._checks = ReadinessChecks(
@@ -255,7 +254,6 @@ class Operations(Seen):
                 self._look_at_hold,
             ),
         )
-        self.events = EventOperations(store=store, ring=log or Ring(), clock=clock, boot_id=boot_id)
 
     def seen_by(self, user_id: UserId | None) -> Self:
         """The hub as this user sees it: every noun of it that is ``Seen`` is narrowed."""
@@ -275,26 +273,26 @@ class Operations(Seen):
         return found.seen_by(self.user_id)
 
     async def user_named(self, name: str) -> UserId:
-        """Raises UnknownUser."""
+        """Return the id of a user. Raises UnknownUser."""
         row = await self._store.read(users.find_user_by_name, name)
         if row is None:
             raise UnknownUser(f"there is no user {name!r}")
         return row.id
 
     def health(self) -> Health:
-        """Answer at once, without I/O."""
+        """Return at once whether the event loop turns, without I/O."""
         return Health(status="stuck" if self._lag is not None and self._lag.is_stuck else "ok")
 
     async def readiness(self) -> Readiness:
-        """Database, listeners, disk, not draining; held back, or on old settings, is degraded."""
+        """Check database, listeners, disk and drain; a hub held back or on old settings is degraded."""
         return await self._checks.readiness()
 
     async def status(self) -> StatusView:
-        """One screen about the daemon."""
+        """Return version, uptime, devices, runs, model and listeners."""
         mine = self.user_id
-        everybodys = await self._store.read(devices.list_devices)
-        known = [row.id for row in everybodys if mine in (None, row.user_id)]
-        there = await self.gateways.ready()
+        all_devices = await self._store.read(devices.list_devices)
+        known = [row.id for row in all_devices if mine in (None, row.user_id)]
+        gateways = await self.gateways.ready()
         return StatusView(
             name=self._name,
             hub_id=self._hub_id,
@@ -304,8 +302,8 @@ class Operations(Seen):
             state="draining" if self._is_draining else "running",
             devices_known=len(known),
             devices_connected=sum(self._roster.find(device_id) is not None for device_id in known),
-            gateways_known=len(there),
-            gateways_ready=sum(there.values()),
+            gateways_known=len(gateways),
+            gateways_ready=sum(gateways.values()),
             agents=len(await self._store.read(agents.list_agents, user_id=mine)),
             runs=await self._store.read(runs.count_runs, user_id=mine),
             model=self._model,
@@ -313,8 +311,8 @@ class Operations(Seen):
             database=self._database,
             held_back=None if self._hold is None else told_hold(self._hold, self._clock.now()),
             disk_full=None if self._disk is None else self._disk.told,
-            issues=self.issues.counts(),
-            config_generation=self.config.reloader.generation,
+            issues=self.noun(Issues).counts(),
+            config_generation=self._reloader.generation,
         )
 
     @property
@@ -331,9 +329,9 @@ class Operations(Seen):
         return Check(name="not draining", ok=not self._is_draining)
 
     def _look_at_settings(self) -> Check:
-        degraded = self.config.reloader.on_last_good
-        told = "hub.toml was broken at the start; in use is what was good last" if degraded else None
-        return Check(name="settings", ok=True, degraded=degraded, detail=told)
+        degraded = self._reloader.on_last_good
+        detail = "hub.toml was broken at the start; in use is what was good last" if degraded else None
+        return Check(name="settings", ok=True, degraded=degraded, detail=detail)
 
     def _look_at_hold(self) -> Check:
         held = None if self._hold is None else told_hold(self._hold, self._clock.now())

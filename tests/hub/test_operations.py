@@ -14,6 +14,8 @@ import pytest
 from hub.agents.locks import Locks
 from hub.agents.writing import AgentWriter
 from hub.api.nouns.agents import Agents, Resumption, RunRequest
+from hub.api.nouns.config import Config
+from hub.api.nouns.keys import Keys
 from hub.api.nouns.runs import AmbiguousRun, Cancellation, Runs
 from hub.api.nouns.schedules import BackfillRequest, NoSchedule, Schedules
 from hub.api.paging import PageOf
@@ -24,7 +26,6 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.roster import Roster
 from hub.loop_lag import STUCK_S, LoopLag
-from hub.operations.config import ConfigOperations
 from hub.operations.hub import Operations
 from hub.operations.identity import Identity
 from hub.runs.scheduler import Scheduler
@@ -51,7 +52,7 @@ __all__ = ["agent", "bench", "store"]
 DAY = timedelta(days=1)
 # What is said between agents, over a hub that has neither gateways nor boards.
 COORDINATION = (
-    *("gateways", "connectors", "keys", "boards"),
+    *("gateways", "connectors", "boards"),
     *("messages", "leads", "broadcasts", "questions", "souls"),
 )
 
@@ -99,6 +100,7 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
     return partial(
         Operations,
         **{noun: getattr(nouns, noun) for noun in COORDINATION},
+        keys=nouns.noun(Keys),
         store=bench.store,
         roster=roster,
         dispatcher=bench.dispatcher,
@@ -118,7 +120,7 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
         locks=Locks(bench.store, clock=bench.clock, ids=bench.ids, metrics=bench.metrics),
         estimator=bench.estimator,
         writer=AgentWriter(bench.store, clock=bench.clock, ids=bench.ids, metrics=bench.metrics),
-        config=ConfigOperations(SettingsBench(tmp_path).reloader),
+        config=Config(SettingsBench(tmp_path).reloader),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import anyio
@@ -12,6 +13,8 @@ import hub.api.application  # noqa: F401 - enters the routes of nouns in the tab
 from hub.api.door.roles import HUB_WIDE
 from hub.api.door.routes import AGENT, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked
 from tests.support.processes import PATIENCE_S, HubProcess, closing
+
+import_module("hub.api.application")  # its nouns enter their routes in the table
 
 SETTINGS = """\
 [hub]

@@ -17,11 +17,11 @@ from starlette.types import Receive, Scope, Send
 from hub.accounts.desk import Accounts
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
-from hub.agents.capabilities import Capabilities
-from hub.agents.checkpoints import Checkpoints
-from hub.agents.configs import AgentConfigs
+from hub.agents.capabilities import Capabilities as KeptCapabilities
+from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
+from hub.agents.configs import AgentConfigs as KeptConfigs
 from hub.agents.locks import Locks as HeldLocks
-from hub.agents.measurements import Measurements
+from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
 from hub.api.door.access import PEER_UID, SOCKET_PATH, Access
@@ -30,9 +30,22 @@ from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.agent_configs import AgentConfigs
+from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.agents import Agents, Resumption, RunRequest
+from hub.api.nouns.audit import AuditLog
+from hub.api.nouns.capabilities import Capabilities
+from hub.api.nouns.checkpoints import Checkpoints
+from hub.api.nouns.config import Config
+from hub.api.nouns.costs import Costs
+from hub.api.nouns.debug import Debug, Dumper
+from hub.api.nouns.events import Events
+from hub.api.nouns.issues import Issues
 from hub.api.nouns.items import Items
+from hub.api.nouns.keys import Keys
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.logs import Logs
+from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.overviews import Overviews
 from hub.api.nouns.runs import (
     Cancellation,
@@ -53,7 +66,9 @@ from hub.api.nouns.schedules import (
     Schedules,
 )
 from hub.api.nouns.slots import Slots
+from hub.api.nouns.system import System
 from hub.api.nouns.templates import Templates
+from hub.api.nouns.upkeep import Upkeep
 from hub.api.nouns.users import Users
 from hub.api.paging import Paging
 from hub.api.views.view import (
@@ -85,41 +100,27 @@ from hub.coordination.souls import Souls
 from hub.drain import Drain
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
-from hub.health.issues import Issues
+from hub.health.issues import Issues as FoundIssues
 from hub.links.attempts import FailedAttempts
 from hub.links.gate import Gate
 from hub.links.limits import PortLimits
 from hub.log import Ring
 from hub.metrics import Metrics
 from hub.openclaw import Fleet
-from hub.operations.agent_configs import AgentConfigOperations
 from hub.operations.agent_tokens import AgentTokenOperations
-from hub.operations.audit import AuditOperations
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
-from hub.operations.capabilities import CapabilityOperations
-from hub.operations.checkpoints import CheckpointOperations
-from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
-from hub.operations.costs import CostOperations
-from hub.operations.debug import DebugOperations
 from hub.operations.devices import DeviceOperations
-from hub.operations.events import EventOperations
 from hub.operations.gateways import GatewayOperations
 from hub.operations.invitations import InvitationOperations
-from hub.operations.issues import IssueOperations
-from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
-from hub.operations.logs import LogOperations
-from hub.operations.measurements import MeasurementOperations
 from hub.operations.messages import MessageOperations
 from hub.operations.operator_tokens import OperatorTokenOperations
 from hub.operations.pairings import PairingOperations
 from hub.operations.questions import QuestionOperations
 from hub.operations.souls import SoulOperations
-from hub.operations.standings import StandingOperations
 from hub.operations.tokens import TokenOperations
-from hub.operations.upkeep import UpkeepOperations
 from hub.outbound import OutboundClient, OutboundRules
 from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Budgets
@@ -235,7 +236,7 @@ class FakeHub:
         self.timezone = "UTC"
         self.done: list[tuple[str, ...]] = []  # what was asked for, by whom
         self.ring = Ring()  # what was logged
-        self.debug = DebugOperations(clock=FakeClock())
+        self.dumper = Dumper(clock=FakeClock())
         self.drain = Drain()
         self.following = anyio.Event()
         self.left = anyio.Event()
@@ -243,11 +244,10 @@ class FakeHub:
         self.bench: IdentityBench  # from when it is served; the device desk is connected
         self.listening: Reached  # from when it is served
         self.settings: SettingsBench  # from when it is served; hub.toml lies beside its socket
-        self.config: ConfigOperations
         self.kept_messages: Messages | None = None  # by default nobody brings them
         self.kept_souls: Souls | None = None  # by default no gateway is there, and no write comes to its end
         self.user_id: UserId | None = None  # who sees it
-        self.registry = Issues(clock=FakeClock(), metrics=Metrics())  # has no check but what a test adds
+        self.registry = FoundIssues(clock=FakeClock(), metrics=Metrics())  # has no check but what a test adds
         self.schedules = _Schedules(self)
         self.runs = _Runs(self)
         self.whole = self  # the one that ``seen_by`` copies
@@ -265,15 +265,30 @@ class FakeHub:
 
     def noun(self, kind: type[AnyNoun]) -> AnyNoun:
         makers: dict[type[Noun], Callable[[], Noun]] = {
-            Users: lambda: self.bench.identity.users,
             Agents: lambda: _Agents(self.whole),
             Items: lambda: Items(self.bench.store),
+            AgentConfigs: self._agent_configs,
+            AgentStatuses: self._agent_statuses,
+            AuditLog: lambda: AuditLog(self.bench.store, self.bench.clock),
+            Capabilities: self._capabilities,
+            Checkpoints: self._checkpoints,
+            Config: lambda: Config(self.settings.reloader),
+            Costs: self._costs,
+            Debug: lambda: Debug(self.dumper, self.noun(AuditLog)),
+            Events: self._events,
+            Issues: lambda: Issues(self.registry),
+            Keys: self._keys,
             Locks: self._locks,
             Overviews: lambda: Overviews(self.whole),
             Runs: lambda: self.runs,
             Schedules: lambda: self.schedules,
             Slots: self._slots,
             Templates: self._templates,
+            Logs: lambda: Logs(self.ring, self.bench.store),
+            Measurements: self._measurements,
+            System: lambda: System(self),
+            Upkeep: self._upkeep,
+            Users: lambda: self.bench.identity.users,
         }
         noun = makers[kind]()
         assert isinstance(noun, kind)
@@ -400,8 +415,7 @@ class FakeHub:
         made.views = _Rows()
         return made.seen_by(self.user_id)
 
-    @property
-    def keys(self) -> KeyOperations:
+    def _keys(self) -> Keys:
         """Keys in the folder of this test's hub."""
         bench = self.bench
         folder = self.listening.unix.parent if hasattr(self, "listening") else Path(tempfile.gettempdir())
@@ -410,7 +424,7 @@ class FakeHub:
         keys = KeyStore(folder, chance=chance, environ={})
         client = OutboundClient(OutboundRules())
         accounts = Accounts(bench.store, client=client, keys=keys, owner="boot", **given)
-        return KeyOperations(bench.store, accounts, clock=bench.clock)
+        return Keys(bench.store, accounts, clock=bench.clock)
 
     @property
     def connectors(self) -> ConnectorOperations:
@@ -425,19 +439,11 @@ class FakeHub:
         made = ConnectorOperations(bench.store, accounts, sign_ins, clock=bench.clock)
         return made.seen_by(self.user_id)
 
-    @property
-    def events(self) -> EventOperations:
-        events = EventOperations(
-            store=self.bench.store, ring=self.ring, clock=self.bench.clock, boot_id=BootId("boot")
-        )
-        return events.seen_by(self.user_id)
+    def _events(self) -> Events:
+        bench = self.bench
+        return Events(store=bench.store, ring=self.ring, clock=bench.clock, boot_id=BootId("boot"))
 
-    @property
-    def audit(self) -> AuditOperations:
-        return AuditOperations(self.bench.store, self.bench.clock)
-
-    @property
-    def costs(self) -> CostOperations:
+    def _costs(self) -> Costs:
         budgets = Budgets(self.bench.store, clock=self.bench.clock, metrics=Metrics())
         estimator = Estimator(
             self.bench.store,
@@ -448,16 +454,13 @@ class FakeHub:
             ids=IdFactory(self.bench.clock, SeededChance()),
             limits=RunLimits(),
         )
-        costs = CostOperations(
+        return Costs(
             store=self.bench.store, roster=self.bench.roster, estimator=estimator, clock=self.bench.clock
         )
-        return costs.seen_by(self.user_id)
 
-    @property
-    def standings(self) -> StandingOperations:
+    def _agent_statuses(self) -> AgentStatuses:
         control = AgentControl(self.bench.store, control=_NoRuns(), clock=self.bench.clock)
-        standings = StandingOperations(store=self.bench.store, roster=self.bench.roster, control=control)
-        return standings.seen_by(self.user_id)
+        return AgentStatuses(store=self.bench.store, roster=self.bench.roster, control=control)
 
     def _templates(self) -> Templates:
         lines = FileLines(lambda: self.settings.reloader.reading)
@@ -468,16 +471,14 @@ class FakeHub:
         bench = self.bench
         return AgentWriter(bench.store, clock=bench.clock, ids=bench.ids, metrics=Metrics())
 
-    @property
-    def agent_configs(self) -> AgentConfigOperations:
-        configs = AgentConfigs(self.bench.store, clock=self.bench.clock, metrics=Metrics())
-        return AgentConfigOperations(self.bench.store, configs).seen_by(self.user_id)
+    def _agent_configs(self) -> AgentConfigs:
+        bench = self.bench
+        return AgentConfigs(bench.store, KeptConfigs(bench.store, clock=bench.clock, metrics=Metrics()))
 
-    @property
-    def capabilities(self) -> CapabilityOperations:
-        capabilities = Capabilities(self.bench.store, clock=self.bench.clock, metrics=Metrics())
-        lines = FileLines(lambda: self.settings.reloader.reading)
-        return CapabilityOperations(self.bench.store, capabilities, lines).seen_by(self.user_id)
+    def _capabilities(self) -> Capabilities:
+        bench = self.bench
+        kept = KeptCapabilities(bench.store, clock=bench.clock, metrics=Metrics())
+        return Capabilities(bench.store, kept, FileLines(lambda: self.settings.reloader.reading))
 
     def _locks(self) -> Locks:
         bench = self.bench
@@ -498,33 +499,22 @@ class FakeHub:
         )
         return Slots(store=bench.store, scheduler=scheduler)
 
-    @property
-    def checkpoints(self) -> CheckpointOperations:
-        checkpoints = Checkpoints(self.bench.store, clock=self.bench.clock, metrics=Metrics())
-        return CheckpointOperations(self.bench.store, checkpoints).seen_by(self.user_id)
+    def _checkpoints(self) -> Checkpoints:
+        bench = self.bench
+        return Checkpoints(bench.store, KeptCheckpoints(bench.store, clock=bench.clock, metrics=Metrics()))
 
-    @property
-    def measurements(self) -> MeasurementOperations:
-        measurements = Measurements(self.bench.store, clock=self.bench.clock, metrics=Metrics())
-        return MeasurementOperations(self.bench.store, measurements).seen_by(self.user_id)
+    def _measurements(self) -> Measurements:
+        bench = self.bench
+        return Measurements(bench.store, KeptMeasurements(bench.store, clock=bench.clock, metrics=Metrics()))
 
-    @property
-    def upkeep(self) -> UpkeepOperations:
-        return UpkeepOperations(
+    def _upkeep(self) -> Upkeep:
+        return Upkeep(
             store=self.bench.store,
             executing=lambda: 2,
             drain=self.drain,
             backups=Backups(self.bench.store, self.listening.unix.parent, None, clock=self.bench.clock),
             clock=self.bench.clock,
         )
-
-    @property
-    def logs(self) -> LogOperations:
-        return LogOperations(self.ring, self.bench.store)
-
-    @property
-    def issues(self) -> IssueOperations:
-        return IssueOperations(self.registry).seen_by(self.user_id)
 
     def health(self) -> Health:
         return Health(status="stuck" if self.stuck else "ok")
@@ -550,7 +540,7 @@ class FakeHub:
             listeners={"devices": "127.0.0.1:8770"},
             database="sqlite:///hub.db",
             held_back=self.held_back,
-            issues=self.issues.counts(),
+            issues=self.noun(Issues).counts(),
         )
 
 
@@ -814,7 +804,7 @@ async def _server(hub: FakeHub, folder: Path, **options: Any) -> AsyncIterator[O
         }
         settings = SettingsBench(folder)
         await settings.reloader.begin()
-        hub.settings, hub.config = settings, ConfigOperations(settings.reloader)
+        hub.settings = settings
         yield OperatorServer(hub, **(given | options))
 
 

@@ -43,40 +43,9 @@ _S = Scope
 
 ROUTES: Final[dict[Asked, Need]] = {
     # system
-    Asked("GET", "/healthz"): PUBLIC,
-    Asked("GET", "/readyz"): PUBLIC,
     Asked("GET", "/metrics"): _S.READ,
-    Asked("GET", "/v1/status"): _S.READ,
-    Asked("GET", "/v1/routes"): _S.READ,
     Asked("GET", "/v1/openapi.json"): _S.READ,
-    Asked("GET", "/v1/events"): _S.READ,
     # agents and their schedules
-    Asked("GET", "/v1/agents/{name}/status"): _S.READ,
-    Asked("PATCH", "/v1/agents/{name}/status"): _S.RUN,
-    Asked("GET", "/v1/agents/{name}/history"): _S.READ,
-    Asked("GET", "/v1/agents/{name}/as/{vocabulary}"): _S.READ,
-    Asked("PATCH", "/v1/agents/{name}/as/{vocabulary}"): _S.RUN,
-    Asked("POST", "/v1/agents/{name}/terminate"): _S.RUN,
-    Asked("POST", "/v1/agents/{name}/estimate"): _S.RUN,
-    Asked("GET", "/v1/agents/{name}/config"): _S.READ,
-    Asked("PUT", "/v1/agents/{name}/config"): _S.RUN,
-    Asked("PATCH", "/v1/agents/{name}/config"): _S.RUN,
-    Asked("GET", "/v1/agents/{name}/config/{key}"): _S.READ,
-    Asked("PUT", "/v1/agents/{name}/config/{key}"): _S.RUN,
-    Asked("DELETE", "/v1/agents/{name}/config/{key}"): _S.RUN,
-    Asked("GET", "/v1/agents/{name}/config-history"): _S.READ,
-    Asked("POST", "/v1/agents/{name}/config-revert"): _S.RUN,
-    Asked("GET", "/v1/agents/{name}/capabilities"): _S.READ,
-    Asked("PUT", "/v1/agents/{name}/capabilities/{capability}/{version}"): _S.RUN,
-    Asked("DELETE", "/v1/agents/{name}/capabilities/{capability}"): _S.RUN,
-    Asked("DELETE", "/v1/agents/{name}/capabilities/{capability}/{version}"): _S.RUN,
-    Asked("GET", "/v1/agents/{name}/checkpoints"): _S.READ,
-    Asked("GET", "/v1/agents/{name}/checkpoints/{scope}"): _S.READ,
-    Asked("PUT", "/v1/agents/{name}/checkpoints/{scope}"): _S.RUN,
-    Asked("DELETE", "/v1/agents/{name}/checkpoints/{scope}"): _S.RUN,
-    Asked("GET", "/v1/agents/{name}/metrics"): _S.READ,
-    Asked("GET", "/v1/agents/{name}/metrics/{metric}"): _S.READ,
-    Asked("GET", "/v1/costs"): _S.READ,
     # gateways, and agents that live there
     Asked("GET", "/v1/gateways"): _S.READ,
     Asked("GET", "/v1/gateways/{gateway}"): _S.READ,
@@ -169,24 +138,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("GET", "/v1/operator-tokens"): _S.TOKENS,
     Asked("POST", "/v1/operator-tokens"): _S.TOKENS,
     Asked("DELETE", "/v1/operator-tokens/{token_id}"): _S.TOKENS,
-    # settings
-    Asked("GET", "/v1/config"): _S.SETTINGS,
-    Asked("PATCH", "/v1/config"): _S.SETTINGS,
-    Asked("GET", "/v1/config/schema"): _S.READ,
-    Asked("POST", "/v1/config/check"): _S.SETTINGS,
-    Asked("POST", "/v1/reload"): _S.SETTINGS,
-    # what an operator looks at when something is wrong
-    Asked("GET", "/v1/logs"): _S.SYSTEM,
-    Asked("GET", "/v1/debug/dump"): _S.SYSTEM,
-    Asked("GET", "/v1/audit"): _S.AUDIT,
-    Asked("GET", "/v1/audit/verify"): _S.AUDIT,
-    Asked("GET", "/v1/issues"): _S.READ,
-    Asked("POST", "/v1/drain"): _S.SYSTEM,
-    Asked("POST", "/v1/backups"): _S.SYSTEM,
-    # the keys that seal sign-ins
-    Asked("GET", "/v1/keys"): _S.SYSTEM,
-    Asked("POST", "/v1/keys/rotate"): _S.SYSTEM,
-    Asked("DELETE", "/v1/keys/{key_id}"): _S.SYSTEM,
 }
 
 # Beside the scopes of ``HUB_WIDE``: what tells of everybody, and so nothing to who sees one user only.
@@ -256,7 +207,7 @@ def _templates() -> list[_Template]:
 
 
 def declare(method: str, path: str, need: Need) -> None:
-    """Enter a route in the table; its noun does that when its routes are built."""
+    """Enter a route in the table; a noun does that when its class is defined."""
     ROUTES[Asked(method, path)] = need
     _templates.cache_clear()
 

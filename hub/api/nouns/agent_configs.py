@@ -1,141 +1,283 @@
-"""Configs of agents: read, changed all or none, taken back."""
+"""Configs of agents: typed values by key, on top of the defaults of a template."""
 
-from typing import Annotated
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal
 
 from fastapi import Query
+from msgspec import UNSET
+from pydantic import AwareDatetime, Field
 
-from hub.api.deps import Actor, Hub, NounRouter
-from hub.api.errors import refusals
+from hub.agents.configs import AgentConfigs as KeptConfigs
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching
-from hub.api.facade import HubFacade
+from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.agent_configs import (
-    ConfigEdit,
-    ConfigMoveView,
-    ConfigRevert,
-    ConfigsChangedView,
-    ConfigurationView,
-    ConfigView,
-    WantedConfig,
-    WantedConfigs,
-)
 from hub.api.views.view import View
+from hub.clock import from_epoch_ms
+from hub.operations.names import agent_named
+from protocol.configs import ConfigType, value_in
 from protocol.errors import ErrorCode
+from storage.agents import configs, effective_configs
+from storage.agents.agents import AgentRow
+from storage.agents.config_changes import ConfigsChanged, NewConfig
+from storage.agents.configs import ConfigMove, ConfigRow, UnknownConfig
+from storage.store import Store
 
-router = NounRouter(prefix="/v1/agents/{name}", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_AGENT))
-
-_REFUSED = refusals(
-    ErrorCode.UNKNOWN_AGENT,
+_REFUSED = (
     ErrorCode.UNKNOWN_CONFIG,
     ErrorCode.BAD_CONFIG,
     ErrorCode.MANAGED_BY_FILE,
     ErrorCode.LIMIT_REACHED,
 )
-_KEY_UNKNOWN = refusals(ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_CONFIG)
+
+
+class ConfigView(View):
+    """One config. *source*: ``file`` is declared in hub.toml and changed there."""
+
+    key: str
+    type: ConfigType
+    value: Any
+    description: str | None
+    source: Literal["file", "api"]
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
+class ConfigurationView(View):
+    """The configs of an agent.
+
+    *rev* grows with each change of the agent, and is the ``ETag``. *configuration* is what the agent
+    uses: its own configs over the defaults of its template.
+    """
+
+    agent: str
+    rev: int
+    configs: tuple[ConfigView, ...]
+    configuration: dict[str, Any]
+
+
+class ConfigsChangedView(View):
+    """The keys whose configs a request changed, and the revision after it."""
+
+    agent: str
+    rev: int
+    changed: tuple[str, ...]
+
+
+class ConfigMoveView(View):
+    """One change of one config. A type of ``null``: the config did not exist before, or was removed."""
+
+    seq: int
+    key: str
+    old_type: ConfigType | None
+    old_value: Any
+    new_type: ConfigType | None
+    new_value: Any
+    actor: str
+    at: AwareDatetime
 
 
 class ConfigHistory(View):
-    """Some changes of configs."""
+    """A page of changes of configs."""
 
     changes: tuple[ConfigMoveView, ...]
     next_cursor: str | None = None
 
 
-@router.get("/config")
-async def get_configs(hub: Hub, name: str, match: Match) -> ConfigurationView:
-    """All configs of an agent, and the configuration that it works by."""
-    told = await hub.agent_configs.of_agent(name)
-    match.tell(_tag(told.rev))
-    return told
+class ConfigRequest(View):
+    """A new value of one config.
+
+    Without a *type* it keeps its type, and a new one gets that of its value.
+    Without a *description* it keeps its description.
+    """
+
+    value: Any
+    type: ConfigType | None = None
+    description: str | None = Field(None, max_length=4_096)
 
 
-@router.put("/config", responses=_REFUSED)
-async def replace_configs(
-    hub: Hub, actor: Actor, name: str, match: Match, wanted: WantedConfigs
-) -> ConfigsChangedView:
-    """Make these the configs of an agent, apart from what hub.toml declares; all or none."""
-    rev = await _expected(hub, name, match)
-    done = await hub.agent_configs.change(name, wanted.configs, replaces=True, expected_rev=rev, actor=actor)
-    return _tagged(done, match)
+class ConfigsRequest(View):
+    """The new configs of an agent by key; all others are removed."""
+
+    configs: dict[str, ConfigRequest]
 
 
-@router.patch("/config", responses=_REFUSED)
-async def edit_configs(
-    hub: Hub, actor: Actor, name: str, match: Match, edit: ConfigEdit
-) -> ConfigsChangedView:
-    """Change and remove some configs of an agent, all or none."""
-    rev = await _expected(hub, name, match)
-    done = await hub.agent_configs.change(name, edit.configs, unset=edit.unset, expected_rev=rev, actor=actor)
-    return _tagged(done, match)
+class AgentConfigEdit(View):
+    """Configs to write by key, and keys to remove; all others stay."""
+
+    configs: dict[str, ConfigRequest] = Field(default_factory=dict)
+    unset: tuple[str, ...] = ()
 
 
-@router.get("/config/{key}", responses=_KEY_UNKNOWN)
-async def get_config(hub: Hub, name: str, key: str, match: Match) -> ConfigView:
-    """One config of an agent."""
-    told, rev = await hub.agent_configs.get(name, key)
-    match.tell(_tag(rev))
-    return told
+class ConfigRevert(View):
+    """The number of the change whose result to restore; 0: the configs before the first one."""
+
+    to: int = Field(ge=0, le=2**53)
 
 
-@router.put("/config/{key}", responses=_REFUSED)
-async def put_config(
-    hub: Hub, actor: Actor, name: str, key: str, match: Match, wanted: WantedConfig
-) -> ConfigsChangedView:
-    """Make one config this; a new one too."""
-    rev = await _expected(hub, name, match)
-    done = await hub.agent_configs.change(name, {key: wanted}, expected_rev=rev, actor=actor)
-    return _tagged(done, match)
+class AgentConfigs(Noun):
+    """Configs of agents. Changes are written to the audit log in the same transaction."""
+
+    name, path = "configs", "/v1/agents/{name}"
+    errors = (ErrorCode.UNKNOWN_AGENT,)
+
+    def __init__(self, store: Store, configs: KeptConfigs) -> None:
+        self._store = store
+        self._configs = configs
+
+    @route("GET", "/config", Scope.READ)
+    async def all(self, name: str, match: Match) -> ConfigurationView:
+        """Return all configs of an agent, and the configuration that it uses."""
+        found = await self.of_agent(name)
+        match.tell(_tag(found.rev))
+        return found
+
+    async def of_agent(self, name: str) -> ConfigurationView:
+        """Return all configs of an agent, and the configuration that it uses."""
+        agent = await self._agent(name)
+        rows = await self._store.read(configs.list_configs, agent.id)
+        now = await self._store.read(effective_configs.effective_of, agent.id)
+        return ConfigurationView(
+            agent=agent.name,
+            rev=now.rev,
+            configs=tuple(map(_view, rows)),
+            configuration=now.configuration,
+        )
+
+    @route("PUT", "/config", Scope.RUN, errors=_REFUSED)
+    async def replace(
+        self, name: str, match: Match, wanted: ConfigsRequest, actor: Actor
+    ) -> ConfigsChangedView:
+        """Replace all configs of an agent, apart from those that hub.toml declares; all or none."""
+        return await self._change(name, match, wanted.configs, replaces=True, actor=actor)
+
+    @route("PATCH", "/config", Scope.RUN, errors=_REFUSED)
+    async def edit(self, name: str, match: Match, edit: AgentConfigEdit, actor: Actor) -> ConfigsChangedView:
+        """Change and remove some configs of an agent, all or none."""
+        return await self._change(name, match, edit.configs, unset=edit.unset, actor=actor)
+
+    @route("GET", "/config/{key}", Scope.READ, errors=[ErrorCode.UNKNOWN_CONFIG])
+    async def get(self, name: str, key: str, match: Match) -> ConfigView:
+        """Return one config of an agent."""
+        agent = await self._agent(name)
+        for row in await self._store.read(configs.list_configs, agent.id):
+            if row.key == key:
+                match.tell(_tag(agent.config_rev))
+                return _view(row)
+        raise UnknownConfig(f"agent {agent.name} has no config {key!r}")
+
+    @route("PUT", "/config/{key}", Scope.RUN, errors=_REFUSED)
+    async def put(
+        self, name: str, key: str, match: Match, wanted: ConfigRequest, actor: Actor
+    ) -> ConfigsChangedView:
+        """Write one config, which may be new."""
+        return await self._change(name, match, {key: wanted}, actor=actor)
+
+    @route("DELETE", "/config/{key}", Scope.RUN, errors=_REFUSED)
+    async def delete(self, name: str, key: str, match: Match, actor: Actor) -> ConfigsChangedView:
+        """Remove one config; the default of the agent's template, if any, applies again."""
+        return await self._change(name, match, {}, unset=(key,), actor=actor)
+
+    @route("GET", "/config-history", Scope.READ)
+    async def history(
+        self,
+        name: str,
+        paging: Paging,
+        key: Annotated[str | None, Query(max_length=255, description="Changes of this config alone.")] = None,
+    ) -> ConfigHistory:
+        """List the changes of configs with their actors, the newest first."""
+        agent = await self._agent(name)
+        rows = await self._store.read(
+            configs.config_history, agent.id, limit=paging.limit + 1, below=paging.after_number(), key=key
+        )
+        page = paging.fetched([_move(row) for row in rows], key=lambda change: (change.seq,))
+        return ConfigHistory(changes=page.items, next_cursor=page.next_cursor)
+
+    @route("POST", "/config-revert", Scope.RUN, errors=_REFUSED)
+    async def revert(self, name: str, match: Match, wanted: ConfigRevert, actor: Actor) -> ConfigsChangedView:
+        """Restore the configs as they were after a change; that is a change too, and can be reverted."""
+        rev = await self._expected(name, match)
+        agent = await self._agent(name)
+        done = await self._configs.revert(agent, to=wanted.to, expected_rev=rev, actor=actor)
+        return _changed(agent, done, match)
+
+    async def _change(
+        self,
+        name: str,
+        match: Matching,
+        wanted: Mapping[str, ConfigRequest],
+        *,
+        unset: Collection[str] = (),
+        replaces: bool = False,
+        actor: str,
+    ) -> ConfigsChangedView:
+        rev = await self._expected(name, match)
+        agent = await self._agent(name)
+        done = await self._configs.change(
+            agent,
+            [_new(key, one) for key, one in wanted.items()],
+            drops=unset,
+            replaces=replaces,
+            expected_rev=rev,
+            actor=actor,
+        )
+        return _changed(agent, done, match)
+
+    async def _expected(self, name: str, match: Matching) -> int | None:
+        """Return the revision that ``If-Match`` requires, which the change itself then checks again.
+
+        Raises:
+            ChangedMeanwhile: the present revision is another.
+        """
+        if not match.is_asked:
+            return None
+        rev = (await self.of_agent(name)).rev
+        match.check(_tag(rev))
+        return rev
+
+    async def _agent(self, name: str) -> AgentRow:
+        return await agent_named(self._store, name, self.user_id)
 
 
-@router.delete("/config/{key}", responses=_REFUSED)
-async def delete_config(hub: Hub, actor: Actor, name: str, key: str, match: Match) -> ConfigsChangedView:
-    """Remove one config; where the agent's template has a default, that holds again."""
-    rev = await _expected(hub, name, match)
-    done = await hub.agent_configs.change(name, {}, unset=(key,), expected_rev=rev, actor=actor)
-    return _tagged(done, match)
+def _new(key: str, wanted: ConfigRequest) -> NewConfig:
+    description = wanted.description if "description" in wanted.model_fields_set else UNSET
+    return NewConfig(key=key, value=wanted.value, type=wanted.type, description=description)
 
 
-@router.get("/config-history")
-async def config_history(
-    hub: Hub,
-    name: str,
-    paging: Paging,
-    key: Annotated[str | None, Query(max_length=255, description="Changes of this config alone.")] = None,
-) -> ConfigHistory:
-    """Who changed which config from what to what, the newest first."""
-    found = await hub.agent_configs.history(
-        name, limit=paging.limit + 1, below=paging.after_number(), key=key
+def _view(row: ConfigRow) -> ConfigView:
+    return ConfigView(
+        key=row.key,
+        type=row.type,
+        value=row.value,
+        description=row.description,
+        source="file" if row.source == "file" else "api",
+        created_at=from_epoch_ms(row.created_at),
+        updated_at=from_epoch_ms(row.updated_at),
     )
-    page = paging.fetched(found, key=lambda change: (change.seq,))
-    return ConfigHistory(changes=page.items, next_cursor=page.next_cursor)
 
 
-@router.post("/config-revert", responses=_REFUSED)
-async def revert_configs(
-    hub: Hub, actor: Actor, name: str, match: Match, wanted: ConfigRevert
-) -> ConfigsChangedView:
-    """Make the configs what they were after a change; that is a change too, and can be taken back."""
-    rev = await _expected(hub, name, match)
-    return _tagged(await hub.agent_configs.revert(name, to=wanted.to, expected_rev=rev, actor=actor), match)
+def _changed(agent: AgentRow, done: ConfigsChanged, match: Matching) -> ConfigsChangedView:
+    match.tell(_tag(done.rev))
+    return ConfigsChangedView(agent=agent.name, rev=done.rev, changed=done.keys)
+
+
+def _move(move: ConfigMove) -> ConfigMoveView:
+    return ConfigMoveView(
+        seq=move.seq,
+        key=move.key,
+        old_type=move.old_type,
+        old_value=_value(move.old_type, move.old_text),
+        new_type=move.new_type,
+        new_value=_value(move.new_type, move.new_text),
+        actor=move.actor,
+        at=from_epoch_ms(move.at),
+    )
+
+
+def _value(type: ConfigType | None, text: str | None) -> Any:
+    return None if type is None or text is None else value_in(type, text)
 
 
 def _tag(rev: int) -> str:
     return f'"{rev}"'
-
-
-async def _expected(hub: HubFacade, name: str, match: Matching) -> int | None:
-    """The revision that an ``If-Match`` asks for, which the change itself then looks at again.
-
-    Raises:
-        ChangedMeanwhile: it is another one already.
-    """
-    if not match.is_asked:
-        return None
-    rev = (await hub.agent_configs.of_agent(name)).rev
-    match.check(_tag(rev))
-    return rev
-
-
-def _tagged(done: ConfigsChangedView, match: Matching) -> ConfigsChangedView:
-    match.tell(_tag(done.rev))
-    return done

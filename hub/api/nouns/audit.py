@@ -1,65 +1,180 @@
-"""The audit log: who changed what, who was refused, and whether the log itself was changed."""
+"""The audit log: changes, refusals, and checks that the log itself was not changed."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
+import anyio
+import msgspec
 from fastapi import Query
 from pydantic import AwareDatetime, StringConstraints
 
-from hub.api.deps import NounRouter, WholeHub
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.audit import AuditCheckView, AuditEntryView
 from hub.api.views.view import View
+from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.log import Channel
+from storage.audit import audit
+from storage.audit.audit import AuditRow
+from storage.kernel.database import StorageError
+from storage.store import Store
 
-router = NounRouter(prefix="/v1/audit", tags=["audit"])
+log = Channel(__name__)
+
+MOST_BREAKS: Final = 100  # listed
+NOTE_S: Final = 1.0
 
 Word = Annotated[str | None, Query(max_length=200, pattern="^[!-~]+$")]
 
 
+class AuditEntryView(View):
+    """One entry of the audit log.
+
+    *actor*: ``operator:UID`` (over the Unix socket), ``token:ID``, ``device:ID`` or ``hub``; *subject*: the
+    id of what was changed. *hash* covers all other fields and *prev_hash*, the hash of the entry before.
+    """
+
+    seq: int
+    at: AwareDatetime
+    actor: str
+    event: str
+    subject: str | None
+    outcome: Literal["done", "refused"]
+    detail: dict[str, Any]
+    prev_hash: str
+    hash: str
+
+
 class AuditEntries(View):
-    """Some entries."""
+    """A page of entries."""
 
     entries: tuple[AuditEntryView, ...]
     next_cursor: str | None = None
 
 
-@router.get("")
-async def list_entries(
-    hub: WholeHub,
-    paging: Paging,
-    order: Annotated[Literal["newest", "oldest"], Query(description="Which entries come first.")] = "newest",
-    event: Annotated[
-        Word, Query(description="A name of events; ending in a dot: how their names begin, as in ``token.``")
-    ] = None,
-    actor: Word = None,
-    subject: Word = None,
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
-) -> AuditEntries:
-    """Who changed what and who was refused, the newest first."""
-    found = await hub.audit.entries(
-        limit=paging.limit + 1,
-        after=paging.after_number(),
-        oldest_first=order == "oldest",
-        event=event,
-        actor=actor,
-        subject=subject,
-        since=since,
-        until=until,
+class AuditBreakView(View):
+    """A break of the chain: the number of the entry, and what is wrong there."""
+
+    seq: int
+    what: str
+
+
+class AuditCheckView(View):
+    """Result of a check of the whole chain.
+
+    *last_seq* and *last_hash* are its end; kept elsewhere, they can be verified later.
+    """
+
+    ok: bool
+    entries: int
+    first_seq: int | None = None
+    last_seq: int | None = None
+    last_hash: str | None = None
+    breaks: tuple[AuditBreakView, ...] = ()
+    more_breaks: int = 0  # found, and not listed
+
+
+class AuditLog(Noun):
+    """The audit log of all users."""
+
+    name, path = "audit", "/v1/audit"
+    is_scoped = False
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def note(self, event: str, *, actor: str) -> None:
+        """Write an entry about an action that changed nothing, unless the database is slow or broken."""
+        at = epoch_ms(self._clock.now())
+        with anyio.move_on_after(NOTE_S):
+            try:
+                await self._store.write(audit.append, at=at, actor=actor, event=event)
+            except StorageError as exc:
+                log.error("audit.unwritten", exc=exc, about=event, actor=actor)
+
+    @route("GET", "", Scope.AUDIT)
+    async def entries(
+        self,
+        paging: Paging,
+        order: Annotated[
+            Literal["newest", "oldest"], Query(description="Which entries come first.")
+        ] = "newest",
+        event: Annotated[
+            Word,
+            Query(description="A name of events; ending in a dot: how their names begin, as in ``token.``"),
+        ] = None,
+        actor: Word = None,
+        subject: Word = None,
+        since: AwareDatetime | None = None,
+        until: AwareDatetime | None = None,
+    ) -> AuditEntries:
+        """List changes and refusals with their actors, the newest first."""
+        after = paging.after_number()
+        rows = await self._store.read(
+            audit.list_entries,
+            limit=paging.limit + 1,
+            below=after if order == "newest" else None,
+            above=(after or 0) if order == "oldest" else None,
+            event=event,
+            actor=actor,
+            subject=subject,
+            since=None if since is None else epoch_ms(since),
+            until=None if until is None else epoch_ms(until),
+        )
+        page = paging.fetched(list(map(_view, rows)), key=lambda entry: (entry.seq,))
+        return AuditEntries(entries=page.items, next_cursor=page.next_cursor)
+
+    @route("GET", "/verify", Scope.AUDIT)
+    async def verify(
+        self,
+        known: Annotated[
+            Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,17}:[0-9a-f]{64}$")] | None,
+            Query(description="The number of an entry and its hash, kept elsewhere: ``812:3f2a...``"),
+        ] = None,
+    ) -> AuditCheckView:
+        """Check the whole chain for edited, removed and exchanged entries."""
+        # In parts, so that others use the database in between.
+        part = await self._store.read(audit.check_part)
+        entries, breaks = part.entries, list(part.breaks)
+        while not part.is_last:
+            part = await self._store.read(audit.check_part, part.end)
+            entries += part.entries
+            breaks += part.breaks
+        if known is not None:
+            seq, _, digest = known.partition(":")
+            link = audit.Link(int(seq), bytes.fromhex(digest))
+            found = await self._store.read(audit.check_known, link)
+            breaks += [] if found is None else [found]
+        first = await self._store.read(audit.list_entries, limit=1, above=0)
+        end = part.end
+        return AuditCheckView(
+            ok=not breaks,
+            entries=entries,
+            first_seq=first[0].seq if first else None,
+            last_seq=None if end is None else end.seq,
+            last_hash=None if end is None else end.hash.hex(),
+            breaks=tuple(AuditBreakView(seq=one.seq, what=one.what) for one in breaks[:MOST_BREAKS]),
+            more_breaks=max(0, len(breaks) - MOST_BREAKS),
+        )
+
+
+def _view(row: AuditRow) -> AuditEntryView:
+    return AuditEntryView(
+        seq=row.seq,
+        at=from_epoch_ms(row.at),
+        actor=row.actor,
+        event=row.event,
+        subject=row.subject,
+        outcome="refused" if row.outcome == "refused" else "done",
+        detail=_detail(row.detail),
+        prev_hash=row.prev_hash.hex(),
+        hash=row.hash.hex(),
     )
-    page = paging.fetched(found, key=lambda entry: (entry.seq,))
-    return AuditEntries(entries=page.items, next_cursor=page.next_cursor)
 
 
-@router.get("/verify")
-async def verify(
-    hub: WholeHub,
-    known: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,17}:[0-9a-f]{64}$")] | None,
-        Query(description="The number of an entry and its hash, kept elsewhere: ``812:3f2a...``"),
-    ] = None,
-) -> AuditCheckView:
-    """Check the whole chain: an edited, a removed and an exchanged entry are found."""
-    if known is None:
-        return await hub.audit.check()
-    seq, _, digest = known.partition(":")
-    return await hub.audit.check(known_seq=int(seq), known_hash=digest)
+def _detail(text: str) -> dict[str, str | int | bool | None]:
+    """Return the details of an entry; those that an edit made unreadable as they are."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, str | int | bool | None])
+    except (msgspec.DecodeError, UnicodeError):
+        return {"unreadable": text}

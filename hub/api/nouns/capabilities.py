@@ -1,21 +1,27 @@
-"""What agents can do: read, registered and removed."""
+"""Capabilities of agents: named abilities in semantic versions."""
 
 from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from hub.api.deps import Actor, Hub, NounRouter
-from hub.api.errors import refusals
+from pydantic import AwareDatetime, Field
+
+from hub.agents.capabilities import Capabilities as KeptCapabilities
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
-from hub.api.facade import HubFacade
-from hub.api.views.capabilities import CapabilityView, RegisteredView, RemovedCapabilities, WantedCapability
+from hub.api.noun import Noun, route
 from hub.api.views.view import View
+from hub.clock import from_epoch_ms
+from hub.operations.names import agent_named, user_names
+from hub.settings.file_lines import FileLines
 from protocol.errors import ErrorCode
+from storage.agents.agents import AgentRow
+from storage.agents.capabilities import CapabilityRow, DeclaredCapability
+from storage.store import Store
 
-router = NounRouter(
-    prefix="/v1/agents/{name}/capabilities", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_AGENT)
-)
+Description = Annotated[str, Field(max_length=4_096, pattern=r"^[^\x00]*$")]
 
-_REFUSED = refusals(
-    ErrorCode.UNKNOWN_AGENT,
+_REFUSED = (
     ErrorCode.UNKNOWN_CAPABILITY,
     ErrorCode.MANAGED_BY_FILE,
     ErrorCode.LIMIT_REACHED,
@@ -23,53 +29,156 @@ _REFUSED = refusals(
 )
 
 
+class CapabilityView(View):
+    """One version of a capability. Of each name at most one version is enabled.
+
+    *source*: who registered it: hub.toml, an operator, the agent's device.
+    """
+
+    name: str
+    version: str
+    enabled: bool
+    source: Literal["file", "api", "device"]
+    config: dict[str, Any] = Field(default_factory=dict)
+    description: str | None = None
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
 class CapabilitiesView(View):
-    """What an agent can do."""
+    """The capabilities of an agent."""
 
     capabilities: tuple[CapabilityView, ...]
 
 
-@router.get("")
-async def list_capabilities(hub: Hub, name: str, match: Match) -> CapabilitiesView:
-    """What an agent can do: by name, of each the newest version first."""
-    found = await hub.capabilities.of_agent(name)
-    match.tell(_tag(found))
-    return CapabilitiesView(capabilities=tuple(found))
+class CapabilityRequest(View):
+    """Properties of a capability to register.
+
+    *enabled* by default: unchanged; a new one is enabled unless a newer version of its name is.
+    """
+
+    enabled: bool | None = None
+    config: dict[str, Any] = Field(default_factory=dict)
+    description: Description | None = None
 
 
-@router.put("/{capability}/{version}", responses=_REFUSED)
-async def register_capability(
-    hub: Hub, actor: Actor, name: str, capability: str, version: str, match: Match, wanted: WantedCapability
-) -> RegisteredView:
-    """Say that an agent can do something, in a semantic version. Enabling it disables its other versions."""
-    await _check(hub, name, match)
-    return await hub.capabilities.register(name, capability, version, wanted, actor=actor)
+class RegisteredView(View):
+    """A registered capability. *disabled*: the version that it replaced."""
+
+    capability: CapabilityView
+    is_new: bool
+    disabled: str | None = None
 
 
-@router.delete("/{capability}", responses=_REFUSED)
-async def remove_capability(
-    hub: Hub, actor: Actor, name: str, capability: str, match: Match
-) -> RemovedCapabilities:
-    """Remove a capability of an agent in all its versions."""
-    await _check(hub, name, match)
-    gone = await hub.capabilities.remove(name, capability, None, actor=actor)
-    return RemovedCapabilities(removed=tuple(gone))
+class RemovedCapabilities(View):
+    """Capabilities that were removed from an agent."""
+
+    removed: tuple[CapabilityView, ...]
 
 
-@router.delete("/{capability}/{version}", responses=_REFUSED)
-async def remove_capability_version(
-    hub: Hub, actor: Actor, name: str, capability: str, version: str, match: Match
-) -> RemovedCapabilities:
-    """Remove one version of a capability of an agent."""
-    await _check(hub, name, match)
-    gone = await hub.capabilities.remove(name, capability, version, actor=actor)
-    return RemovedCapabilities(removed=tuple(gone))
+class Capabilities(Noun):
+    """Capabilities of agents. Changes are written to the audit log in the same transaction."""
+
+    name, path = "capabilities", "/v1/agents/{name}/capabilities"
+    errors = (ErrorCode.UNKNOWN_AGENT,)
+
+    def __init__(self, store: Store, capabilities: KeptCapabilities, lines: FileLines) -> None:
+        """*lines*: places in hub.toml, for refusals of what is declared there."""
+        self._store = store
+        self._capabilities = capabilities
+        self._lines = lines
+
+    @route("GET", "", Scope.READ)
+    async def all(self, name: str, match: Match) -> CapabilitiesView:
+        """List the capabilities of an agent by name, of each the newest version first."""
+        found = await self.of_agent(name)
+        match.tell(_tag(found))
+        return CapabilitiesView(capabilities=tuple(found))
+
+    async def of_agent(self, name: str) -> list[CapabilityView]:
+        """Return the capabilities of an agent by name, of each the newest version first."""
+        agent = await self._agent(name)
+        return [_view(row) for row in await self._capabilities.all(agent.id)]
+
+    @route("PUT", "/{capability}/{version}", Scope.RUN, errors=_REFUSED)
+    async def register(
+        self,
+        name: str,
+        capability: str,
+        version: str,
+        match: Match,
+        wanted: CapabilityRequest,
+        actor: Actor,
+    ) -> RegisteredView:
+        """Register a capability in a semantic version, or change it. Enabling it disables other versions."""
+        await self._check(name, match)
+        agent = await self._agent(name)
+        try:
+            done = await self._capabilities.register(
+                agent.id,
+                name=capability,
+                version=version,
+                enabled=wanted.enabled,
+                config=wanted.config,
+                description=wanted.description,
+                source="api",
+                actor=actor,
+            )
+        except DeclaredCapability as error:
+            raise await self._managed(agent, error) from error
+        disabled = None if done.disabled is None else str(done.disabled)
+        return RegisteredView(capability=_view(done.row), is_new=done.is_new, disabled=disabled)
+
+    @route("DELETE", "/{capability}", Scope.RUN, errors=_REFUSED)
+    async def remove(self, name: str, capability: str, match: Match, actor: Actor) -> RemovedCapabilities:
+        """Remove a capability of an agent in all its versions."""
+        return await self._remove(name, capability, None, match, actor)
+
+    @route("DELETE", "/{capability}/{version}", Scope.RUN, errors=_REFUSED)
+    async def remove_version(
+        self, name: str, capability: str, version: str, match: Match, actor: Actor
+    ) -> RemovedCapabilities:
+        """Remove one version of a capability of an agent."""
+        return await self._remove(name, capability, version, match, actor)
+
+    async def _remove(
+        self, name: str, capability: str, version: str | None, match: Matching, actor: str
+    ) -> RemovedCapabilities:
+        await self._check(name, match)
+        agent = await self._agent(name)
+        try:
+            removed = await self._capabilities.remove(
+                agent.id, name=capability, version=version, source="api", actor=actor
+            )
+        except DeclaredCapability as error:
+            raise await self._managed(agent, error) from error
+        return RemovedCapabilities(removed=tuple(map(_view, removed)))
+
+    async def _check(self, name: str, match: Matching) -> None:
+        if match.is_asked:
+            match.check(_tag(await self.of_agent(name)))
+
+    async def _managed(self, agent: AgentRow, error: DeclaredCapability) -> DeclaredCapability:
+        """Return the same refusal with the line of hub.toml."""
+        user = (await user_names(self._store))[agent.user_id]
+        return DeclaredCapability(f"{error}: {self._lines.of_agent(agent.name, user, 'capabilities')}")
+
+    async def _agent(self, name: str) -> AgentRow:
+        return await agent_named(self._store, name, self.user_id)
+
+
+def _view(row: CapabilityRow) -> CapabilityView:
+    return CapabilityView(
+        name=row.name,
+        version=str(row.version),
+        enabled=row.enabled,
+        source=row.source,
+        config=row.config,
+        description=row.description,
+        created_at=from_epoch_ms(row.created_at),
+        updated_at=from_epoch_ms(row.updated_at),
+    )
 
 
 def _tag(found: Sequence[CapabilityView]) -> str:
     return tag_of([one.model_dump(mode="json") for one in found])
-
-
-async def _check(hub: HubFacade, name: str, match: Matching) -> None:
-    if match.is_asked:
-        match.check(_tag(await hub.capabilities.of_agent(name)))

@@ -1,66 +1,141 @@
-"""What agents remember between their runs: read, kept and cleared."""
+"""Checkpoints: state that agents keep between their runs."""
 
-from hub.api.deps import Actor, Hub, NounRouter
-from hub.api.errors import refusals
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, Field
+
+from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
-from hub.api.facade import HubFacade
-from hub.api.views.checkpoints import CheckpointView, WantedCheckpoint
+from hub.api.noun import Noun, route
 from hub.api.views.view import View
+from hub.clock import from_epoch_ms
+from hub.operations.names import agent_named
 from protocol.errors import ErrorCode
+from storage.agents.agents import AgentRow
+from storage.agents.checkpoints import CheckpointRow
+from storage.store import Store
 
-router = NounRouter(
-    prefix="/v1/agents/{name}/checkpoints", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_AGENT)
-)
+SequenceNumber = Annotated[int, Field(strict=True, ge=0, le=2**53 - 1)]
 
-_NONE = refusals(ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_CHECKPOINT)
-_REFUSED = refusals(
-    ErrorCode.UNKNOWN_AGENT, ErrorCode.STALE_CHECKPOINT, ErrorCode.LIMIT_REACHED, ErrorCode.TOO_LARGE
-)
+
+class CheckpointView(View):
+    """State of a scope that an agent keeps between its runs.
+
+    *run* is the one that wrote it, under *fence*; null and 0 if an operator or device wrote it between runs.
+    """
+
+    scope: str
+    sequence: int
+    is_recoverable: bool
+    state: dict[str, Any]
+    run: str | None = None
+    fence: int = 0
+    actor: str
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
 
 
 class CheckpointsView(View):
-    """What an agent remembers."""
+    """The checkpoints of an agent."""
 
     checkpoints: tuple[CheckpointView, ...]
 
 
-@router.get("")
-async def list_checkpoints(hub: Hub, name: str) -> CheckpointsView:
-    """The checkpoints of an agent, by scope."""
-    return CheckpointsView(checkpoints=tuple(await hub.checkpoints.of_agent(name)))
+class CheckpointRequest(View):
+    """A checkpoint to write. *sequence* is greater than the present one.
+
+    *is_recoverable*: the next run of the agent receives it, if its scope is ``agent``.
+    """
+
+    sequence: SequenceNumber
+    state: dict[str, Any]
+    is_recoverable: bool = True
 
 
-@router.get("/{scope}", responses=_NONE)
-async def get_checkpoint(hub: Hub, name: str, scope: str, match: Match) -> CheckpointView:
-    """One checkpoint of an agent; its runs go on from the one of the scope ``agent``."""
-    return _tagged(await hub.checkpoints.get(name, scope), match)
+class Checkpoints(Noun):
+    """Checkpoints of agents. Changes are written to the audit log in the same transaction."""
+
+    name, path = "checkpoints", "/v1/agents/{name}/checkpoints"
+    errors = (ErrorCode.UNKNOWN_AGENT,)
+
+    def __init__(self, store: Store, checkpoints: KeptCheckpoints) -> None:
+        self._store = store
+        self._checkpoints = checkpoints
+
+    @route("GET", "", Scope.READ)
+    async def all(self, name: str) -> CheckpointsView:
+        """List the checkpoints of an agent, by scope."""
+        agent = await self._agent(name)
+        rows = await self._checkpoints.all(agent.id)
+        return CheckpointsView(checkpoints=tuple(map(_view, rows)))
+
+    @route("GET", "/{scope}", Scope.READ, errors=[ErrorCode.UNKNOWN_CHECKPOINT])
+    async def get(self, name: str, scope: str, match: Match) -> CheckpointView:
+        """Return a checkpoint of an agent; its runs continue from that of the scope ``agent``."""
+        return _tagged(await self._get(name, scope), match)
+
+    @route(
+        "PUT",
+        "/{scope}",
+        Scope.RUN,
+        errors=[ErrorCode.STALE_CHECKPOINT, ErrorCode.LIMIT_REACHED, ErrorCode.TOO_LARGE],
+    )
+    async def put(
+        self, name: str, scope: str, match: Match, wanted: CheckpointRequest, actor: Actor
+    ) -> CheckpointView:
+        """Replace a checkpoint by one with a greater sequence number, or create it."""
+        await self._check(name, scope, match)
+        agent = await self._agent(name)
+        row = await self._checkpoints.put(
+            agent.id,
+            scope=scope,
+            sequence=wanted.sequence,
+            state=wanted.state,
+            is_recoverable=wanted.is_recoverable,
+            source="api",
+            actor=actor,
+        )
+        return _tagged(_view(row), match)
+
+    @route("DELETE", "/{scope}", Scope.RUN, errors=[ErrorCode.UNKNOWN_CHECKPOINT])
+    async def clear(self, name: str, scope: str, match: Match, actor: Actor) -> CheckpointView:
+        """Delete a checkpoint and return it; the next run begins without it."""
+        await self._check(name, scope, match)
+        agent = await self._agent(name)
+        return _view(await self._checkpoints.clear(agent.id, scope, source="api", actor=actor))
+
+    async def _agent(self, name: str) -> AgentRow:
+        return await agent_named(self._store, name, self.user_id)
+
+    async def _get(self, name: str, scope: str) -> CheckpointView:
+        agent = await self._agent(name)
+        return _view(await self._checkpoints.get(agent.id, scope))
+
+    async def _check(self, name: str, scope: str, match: Matching) -> None:
+        if match.is_asked:
+            match.check(_tag(await self._get(name, scope)))
 
 
-@router.put("/{scope}", responses=_REFUSED)
-async def put_checkpoint(
-    hub: Hub, actor: Actor, name: str, scope: str, match: Match, wanted: WantedCheckpoint
-) -> CheckpointView:
-    """Keep a checkpoint in the place of the one before it; its sequence number is greater."""
-    await _check(hub, name, scope, match)
-    return _tagged(await hub.checkpoints.put(name, scope, wanted, actor=actor), match)
+def _view(row: CheckpointRow) -> CheckpointView:
+    return CheckpointView(
+        scope=row.scope,
+        sequence=row.sequence,
+        is_recoverable=row.is_recoverable,
+        state=row.state,
+        run=row.run_id,
+        fence=row.fence,
+        actor=row.actor,
+        created_at=from_epoch_ms(row.created_at),
+        updated_at=from_epoch_ms(row.updated_at),
+    )
 
 
-@router.delete("/{scope}", responses=_NONE)
-async def clear_checkpoint(hub: Hub, actor: Actor, name: str, scope: str, match: Match) -> CheckpointView:
-    """Forget a checkpoint, which was this: the next run begins without it."""
-    await _check(hub, name, scope, match)
-    return await hub.checkpoints.clear(name, scope, actor=actor)
+def _tag(view: CheckpointView) -> str:
+    return tag_of(view.scope, view.sequence, view.updated_at)
 
 
-def _tagged(told: CheckpointView, match: Matching) -> CheckpointView:
-    match.tell(_tag(told))
-    return told
-
-
-def _tag(told: CheckpointView) -> str:
-    return tag_of(told.scope, told.sequence, told.updated_at)
-
-
-async def _check(hub: HubFacade, name: str, scope: str, match: Matching) -> None:
-    if match.is_asked:
-        match.check(_tag(await hub.checkpoints.get(name, scope)))
+def _tagged(view: CheckpointView, match: Matching) -> CheckpointView:
+    match.tell(_tag(view))
+    return view

@@ -1,35 +1,180 @@
-"""What models cost, by agent, user, model, run, file, day or call."""
+"""Costs of models: what was spent, and estimates of runs."""
 
-from typing import Annotated
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final, Literal
 
 from fastapi import Query
 from pydantic import AwareDatetime
 
-from hub.api.deps import Hub, NounRouter
-from hub.api.errors import refusals
-from hub.api.views.costs import CostsBy, CostsView, EstimateView
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, route
+from hub.api.views.view import View
+from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.links.roster import Roster
+from hub.operations.names import agent_named
+from hub.runs.budget import NANOS
+from hub.runs.estimating import Estimator
 from protocol.errors import ErrorCode
+from storage.runs import model_costs
+from storage.runs.model_costs import CostRow
+from storage.runs.runs import LivesAtGateway
+from storage.store import Store
 
-router = NounRouter(prefix="/v1", tags=["costs"])
+LATELY: Final = timedelta(days=30)
+DAY: Final = timedelta(days=1)
 
-
-@router.get("/costs")
-async def get_costs(
-    hub: Hub,
-    by: Annotated[CostsBy, Query(description="What is summed up.")] = "agent",
-    since: Annotated[AwareDatetime | None, Query(description="30 days before *until* by default.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Not included; now by default.")] = None,
-) -> CostsView:
-    """Tokens and money spent on models, the dearest first, tries that failed included."""
-    return await hub.costs.spent(by, since=since, until=until)
+CostsBy = Literal["agent", "user", "model", "run", "file", "day", "call"]
 
 
-@router.post(
-    "/agents/{name}/estimate",
-    responses=refusals(
-        ErrorCode.UNKNOWN_AGENT, ErrorCode.DEVICE_OFFLINE, ErrorCode.CALL_UNSUPPORTED, ErrorCode.BUSY
-    ),
-)
-async def estimate(hub: Hub, name: str) -> EstimateView:
-    """What a run would read and cost now: its device lists its files, and nothing is read or asked."""
-    return await hub.costs.estimate(name)
+class CostView(View):
+    """Costs under one *key*: a name, an id, a path, a day as ``2026-01-05`` (UTC).
+
+    *calls*, with *requests* for them, include failed tries; *failed*: calls without an answer.
+    *usd* is 0 if a model has no price.
+    """
+
+    key: str
+    agent: str | None = None
+    calls: int
+    failed: int = 0
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float
+    took_s: float
+
+
+class CostsView(View):
+    """Costs from *since* until before *until*: the dearest rows first, and the total."""
+
+    by: CostsBy
+    since: AwareDatetime
+    until: AwareDatetime
+    rows: tuple[CostView, ...]
+    total: CostView
+
+
+class SpendView(View):
+    """Costs of an agent in the last 24 hours and in the last 30 days."""
+
+    day: CostView
+    month: CostView
+
+
+class EstimateView(View):
+    """Files that a run of an agent would read now, and their costs.
+
+    Of the *files* that its device lists, *known* were settled before, the others would be read. *basis*: what
+    tokens are estimated from: the agent's own ``runs``, or the ``size`` of the files if the runs are too few.
+    *usd_...* are null if no price is known.
+    """
+
+    agent: str
+    files: int
+    known: int
+    to_read: int
+    bytes_to_read: int
+    questions_low: int
+    questions_high: int
+    tokens_low: int
+    tokens_high: int
+    usd_low: float | None = None
+    usd_high: float | None = None
+    basis: Literal["runs", "size"]
+    over: tuple[str, ...] = ()  # budgets that it would reach, by their names in hub.toml
+
+
+class Costs(Noun):
+    """Costs of models."""
+
+    name, path = "costs", "/v1"
+
+    def __init__(self, *, store: Store, roster: Roster, estimator: Estimator, clock: Clock) -> None:
+        self._store = store
+        self._roster = roster
+        self._estimator = estimator
+        self._clock = clock
+
+    @route("GET", "/costs", Scope.READ)
+    async def spent(
+        self,
+        by: Annotated[CostsBy, Query(description="What is summed up.")] = "agent",
+        since: Annotated[
+            AwareDatetime | None, Query(description="30 days before *until* by default.")
+        ] = None,
+        until: Annotated[AwareDatetime | None, Query(description="Not included; now by default.")] = None,
+    ) -> CostsView:
+        """List tokens and money spent on models, failed tries included, the dearest first."""
+        end: datetime = until or self._clock.now() + timedelta(milliseconds=1)
+        begin: datetime = since or end - LATELY
+        within = {"since": epoch_ms(begin), "until": epoch_ms(end)}
+        rows = await self._store.read(model_costs.costs, by, user_id=self.user_id, **within)
+        total = await self._store.read(model_costs.total, user_id=self.user_id, **within)
+        return CostsView(
+            by=by,
+            since=begin.astimezone(UTC),
+            until=end.astimezone(UTC),
+            rows=tuple(_view(row, by) for row in rows),
+            total=_view(total, by, key="total"),
+        )
+
+    async def of_agent(self, agent: str) -> SpendView:
+        """Return the costs of an agent in the last 24 hours and in the last 30 days."""
+        row = await agent_named(self._store, agent, self.user_id)
+        now = self._clock.now()
+        day = await self._store.read(model_costs.spent_by, row.id, since=epoch_ms(now - DAY))
+        month = await self._store.read(model_costs.spent_by, row.id, since=epoch_ms(now - LATELY))
+        return SpendView(day=_view(day, "agent", key=row.name), month=_view(month, "agent", key=row.name))
+
+    @route(
+        "POST",
+        "/agents/{name}/estimate",
+        Scope.RUN,
+        errors=[
+            ErrorCode.UNKNOWN_AGENT,
+            ErrorCode.DEVICE_OFFLINE,
+            ErrorCode.CALL_UNSUPPORTED,
+            ErrorCode.BUSY,
+        ],
+    )
+    async def estimate(self, name: str) -> EstimateView:
+        """Estimate a run of an agent: its device lists its files; none is read, and no model is asked."""
+        row = await agent_named(self._store, name, self.user_id)
+        if row.gateway is not None:
+            raise LivesAtGateway(row)
+        link = None if row.device_id is None else self._roster.find(row.device_id)
+        found = await self._estimator.estimate(row, link)
+        cost = found.cost_nanos
+        return EstimateView(
+            agent=row.name,
+            files=found.files,
+            known=found.known,
+            to_read=found.to_read,
+            bytes_to_read=found.bytes_to_read,
+            questions_low=found.questions.low,
+            questions_high=found.questions.high,
+            tokens_low=found.tokens.low,
+            tokens_high=found.tokens.high,
+            usd_low=None if cost is None else cost.low / NANOS,
+            usd_high=None if cost is None else cost.high / NANOS,
+            basis="runs" if found.is_reckoned_from_runs else "size",
+            over=found.over,
+        )
+
+
+def _view(row: CostRow, by: CostsBy, *, key: str | None = None) -> CostView:
+    shown = row.key if key is None else key
+    if by == "day" and key is None:
+        shown = f"{from_epoch_ms(int(row.key)):%Y-%m-%d}"
+    usage = row.usage
+    return CostView(
+        key=shown,
+        agent=row.agent,
+        calls=row.calls,
+        failed=row.failed,
+        requests=usage.requests,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        usd=usage.cost_nanos / NANOS,
+        took_s=row.took_ms / 1_000,
+    )

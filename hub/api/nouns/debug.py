@@ -1,14 +1,207 @@
-"""The hub's insides at one moment, for whoever looks for a fault."""
+"""A dump of the process: for an operator, or to the log on SIGUSR1.
 
-from hub.api.deps import Actor, NounRouter, WholeHub
-from hub.api.views.observe import DumpView
+Everything is read without waiting and without I/O, so that a hub in trouble can still be inspected.
+"""
 
-router = NounRouter(prefix="/v1/debug", tags=["system"])
+import asyncio
+import sys
+import sysconfig
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, Final, Protocol
+
+from pydantic import AwareDatetime
+
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, route
+from hub.api.nouns.audit import AuditLog
+from hub.api.views.view import View
+from hub.clock import Clock
+from hub.log import Channel
+from protocol.ids import DeviceId
+
+log = Channel(__name__)
+
+MOST_CONNECTIONS: Final = 200  # of a dump; those with the most unanswered and unread
+MOST_NAMES: Final = 5  # of tasks that wait at the same place
+DEEPEST: Final = 40  # calls of one stack
+_HOUSE: Final = str(Path(__file__).parents[3])
+_LIBRARIES: Final = (sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"), _HOUSE)
 
 
-@router.get("/dump")
-async def dump(hub: WholeHub, actor: Actor) -> DumpView:
-    """Where every task and thread stands, what waits in which queue, which devices hold up what."""
-    told = hub.debug.dump()
-    await hub.audit.note("debug.dumped", actor=actor)
-    return told
+class TaskView(View):
+    """Tasks that wait at the same place. *stack*: from the outermost call to the innermost."""
+
+    count: int
+    names: tuple[str, ...]  # some of them
+    stack: tuple[str, ...]
+
+
+class ThreadView(View):
+    """A thread, and its innermost calls, the outermost first."""
+
+    name: str
+    stack: tuple[str, ...]
+
+
+class ConnectionView(View):
+    """A connected device: its unanswered calls, and the bytes that it has not read."""
+
+    device_id: str
+    epoch: int
+    pending_calls: int
+    unsent_bytes: int
+
+
+class DumpView(View):
+    """Tasks, threads, queues and connections; of many connections, those with the most unread."""
+
+    at: AwareDatetime
+    uptime_s: float
+    loop_lag_s: float
+    queues: dict[str, int]  # lengths by name
+    connected: int
+    pending_calls: int
+    unsent_bytes: int
+    connections: tuple[ConnectionView, ...]
+    tasks: tuple[TaskView, ...]
+    threads: tuple[ThreadView, ...]
+
+
+class Connected(Protocol):
+    """A connection as a dump reads it; ``links.roster.LocalLink`` is one."""
+
+    @property
+    def device_id(self) -> DeviceId: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def pending_calls(self) -> int: ...
+    @property
+    def buffered_bytes(self) -> int: ...
+
+
+class Dumper:
+    """Makes dumps of the process.
+
+    Attributes:
+        queues: returns the length of each queue, by name; owners of queues add theirs.
+        links: returns the connections.
+        loop_lag_s: returns how late the event loop is.
+    """
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._started = clock.monotonic()
+        self.queues: dict[str, Callable[[], int]] = {}
+        self.links: Callable[[], Sequence[Connected]] = list
+        self.loop_lag_s: Callable[[], float] = float
+
+    def dump(self) -> DumpView:
+        """Return the present tasks, threads, connections and queues."""
+        connections = sorted(
+            map(_connection, self.links()), key=lambda one: (-one.pending_calls, -one.unsent_bytes)
+        )
+        return DumpView(
+            at=self._clock.now(),
+            uptime_s=round(self._clock.monotonic() - self._started, 1),
+            loop_lag_s=round(self.loop_lag_s(), 4),
+            queues={name: count() for name, count in self.queues.items()},
+            connected=len(connections),
+            pending_calls=sum(one.pending_calls for one in connections),
+            unsent_bytes=sum(one.unsent_bytes for one in connections),
+            connections=tuple(connections[:MOST_CONNECTIONS]),
+            tasks=tuple(_tasks()),
+            threads=tuple(_threads()),
+        )
+
+    def log(self) -> None:
+        """Write a dump to the log, an event for each line of it."""
+        dump = self.dump()
+        parts = {"connections", "tasks", "threads"}
+        log.info("debug.dumped", **dump.model_dump(exclude=parts | {"at"}))
+        for connection in dump.connections:
+            log.info("debug.connection", **connection.model_dump())
+        for task in dump.tasks:
+            log.info("debug.task", **task.model_dump())
+        for thread in dump.threads:
+            log.info("debug.thread", **thread.model_dump())
+
+
+class Debug(Noun):
+    """Inspection of a hub in trouble."""
+
+    name, path = "debug", "/v1/debug"
+    is_scoped = False
+
+    def __init__(self, dumper: Dumper, audit: AuditLog) -> None:
+        self._dumper = dumper
+        self._audit = audit
+
+    @route("GET", "/dump", Scope.SYSTEM)
+    async def dump(self, actor: Actor) -> DumpView:
+        """Return the stacks of tasks and threads, the lengths of queues, and the slowest connections."""
+        dump = self._dumper.dump()
+        await self._audit.note("debug.dumped", actor=actor)
+        return dump
+
+
+def _connection(link: Connected) -> ConnectionView:
+    return ConnectionView(
+        device_id=link.device_id,
+        epoch=link.epoch,
+        pending_calls=link.pending_calls,
+        unsent_bytes=link.buffered_bytes,
+    )
+
+
+def _tasks() -> Iterator[TaskView]:
+    """Yield the tasks of this event loop, grouped by the place where they wait, the largest group first."""
+    by_stack: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for task in asyncio.all_tasks():
+        by_stack[tuple(_awaits(task.get_coro()))].append(task.get_name())
+    for stack, names in sorted(by_stack.items(), key=lambda one: (-len(one[1]), one[0])):
+        yield TaskView(count=len(names), names=tuple(sorted(names)[:MOST_NAMES]), stack=stack)
+
+
+def _awaits(awaited: Any) -> Iterator[str]:
+    """Yield the place where a coroutine waits, then that of the awaitable that it waits for, and so on."""
+    for _ in range(DEEPEST):
+        for kind in ("cr", "gi", "ag"):  # coroutine, generator, asynchronous generator: see inspect
+            if hasattr(awaited, f"{kind}_code"):
+                frame = getattr(awaited, f"{kind}_frame")
+                if frame is not None:
+                    yield _place(frame.f_code, frame.f_lineno)
+                awaited = getattr(awaited, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
+                break
+        else:
+            return
+
+
+def _threads() -> Iterator[ThreadView]:
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():
+        yield ThreadView(name=names.get(ident, "foreign"), stack=tuple(_calls(frame)))
+
+
+def _calls(innermost: FrameType) -> list[str]:
+    found: list[str] = []
+    frame: FrameType | None = innermost
+    while frame is not None and len(found) < DEEPEST:
+        found.append(_place(frame.f_code, frame.f_lineno))
+        frame = frame.f_back
+    return found[::-1]
+
+
+def _place(code: CodeType, line: int) -> str:
+    """Return a place as in ``hub/links/connection.py:88 Connection.hello``, without the installed folder."""
+    file = code.co_filename
+    for folder in _LIBRARIES:
+        if file.startswith(folder):
+            file = file[len(folder) + 1 :]
+            break
+    return f"{file}:{line} {code.co_qualname}"

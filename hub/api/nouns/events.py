@@ -1,49 +1,197 @@
-"""What happens, as it happens: one stream of server-sent events."""
+"""Events: those of the log that concern operators, as a stream of server-sent events."""
 
-from typing import Annotated
+from collections.abc import AsyncGenerator, Collection, Mapping
+from typing import Annotated, Any, Final
 
 from fastapi import Header, Query
-from fastapi.responses import Response
+from pydantic import AwareDatetime
 
-from hub.api.deps import Hub, NounRouter, OpenStreams
-from hub.api.errors import refusals
+from hub.api.deps import OpenStreams
+from hub.api.door.roles import Scope
 from hub.api.events import EventStream
-from hub.api.nouns.agents import Agents
-from hub.api.views.events import EventView
+from hub.api.noun import Noun, route
+from hub.api.views.view import View
+from hub.clock import Clock, from_epoch_ms
+from hub.log import LogEntry, Ring
+from hub.operations.names import agent_named
 from protocol.errors import ErrorCode
-from protocol.ids import AgentId
+from protocol.ids import AgentId, BootId, UserId
+from storage.devices import owners
+from storage.store import Store
 
-router = NounRouter(prefix="/v1/events", tags=["events"])
+OPEN, RESET = "open", "reset"
+# The first word of an event's name; the others are about the hub's own workings.
+SHOWN: Final = frozenset(
+    (
+        "agent",
+        "agents",
+        "board",
+        "broadcast",
+        "checkpoint",
+        "device",
+        "fire",
+        "gateway",
+        "hub",
+        "invitation",
+        "lock",
+        "memory",
+        "message",
+        "pairing",
+        "question",
+        "run",
+        "runs",
+        "schedule",
+        "settings",
+        "soul",
+        "template",
+        "wake",
+    )
+)
+LEVELS: Final = frozenset(("info", "warning", "error"))
+COUNTED: Final = "log.suppressed"
+HIDDEN_FIELDS: Final = frozenset(("traceback",))
+REMEMBERED: Final = 10_000  # owners, which never change
 
 
 Kinds = Annotated[
     str,
     Query(
         max_length=500,
-        description="Names, or all of a kind, as in ``agent.moved,run.*``; ``run`` says the same.",
+        description="Names, or all of a kind, as in ``agent.moved,run.*``; ``run`` means the same.",
     ),
 ]
 
 
-@router.get("", status_code=200, response_class=EventStream, responses=refusals(ErrorCode.UNKNOWN_AGENT))
-async def follow_events(
-    hub: Hub,
-    streams: OpenStreams,
-    last_event_id: Annotated[str | None, Header(max_length=100)] = None,
-    events: Kinds = "",
-    agent: Annotated[str | None, Query(max_length=200, description="Only what is about this agent.")] = None,
-) -> Response:
-    """Server-sent events, from now on, or after ``Last-Event-ID``; ``reset``: read the state again.
+class EventView(View):
+    """One event.
 
-    Open the stream first, then read the state: so nothing falls between the two. Events are those
-    that the log tells: with ``[log] level = "warning"`` there are few.
+    *id*: for ``Last-Event-ID``. *event*: its stable name; ``open`` comes first on every stream, ``reset``
+    means that some events are lost, so that the reader has to read the state again.
+    *fields* are plain values, and ids.
     """
-    kinds = {kind.strip().removesuffix(".*") for kind in events.split(",") if kind.strip()} - {""}
-    if "*" in kinds:
-        kinds = set()
-    agent_id = None if agent is None else AgentId((await hub.noun(Agents).get(agent)).id)
-    told = hub.events.follow(last_event_id, kinds=kinds, agent_id=agent_id)
-    return EventStream(told, spell=_spelled, streams=streams)
+
+    id: str
+    event: str
+    at: AwareDatetime
+    fields: dict[str, Any]
+
+
+class Events(Noun):
+    """Events, as the log's ring has them."""
+
+    name, path = "events", "/v1/events"
+
+    def __init__(self, *, store: Store, ring: Ring, clock: Clock, boot_id: BootId) -> None:
+        self._store = store
+        self._ring = ring
+        self._clock = clock
+        self._boot = boot_id[-12:]  # numbers begin anew with each start of the hub
+        self._owners: dict[tuple[str, str], UserId | None] = {}
+
+    @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT])
+    async def stream(
+        self,
+        streams: OpenStreams,
+        last_event_id: Annotated[str | None, Header(max_length=100)] = None,
+        events: Kinds = "",
+        agent: Annotated[str | None, Query(max_length=200, description="Only events of this agent.")] = None,
+    ) -> EventStream:
+        """Send server-sent events from now on, or after ``Last-Event-ID``; ``reset``: read the state again.
+
+        Open the stream first, then read the state, so that no event is lost between the two. Events are
+        those in the log: with ``[log] level = "warning"`` there are few.
+        """
+        kinds = {kind.strip().removesuffix(".*") for kind in events.split(",") if kind.strip()} - {""}
+        if "*" in kinds:
+            kinds = set()
+        agent_id = None if agent is None else (await agent_named(self._store, agent, self.user_id)).id
+        found = self.follow(last_event_id, kinds=kinds, agent_id=agent_id)
+        return EventStream(found, spell=_spelled, streams=streams)
+
+    async def follow(
+        self, after: str | None, *, kinds: Collection[str] = (), agent_id: AgentId | None = None
+    ) -> AsyncGenerator[EventView]:
+        """Yield events from now on, or those after the one with the id *after*.
+
+        The first one is ``open``, or ``reset`` if the events after *after* are lost; ``reset`` comes again
+        when a reader is so slow that it loses some.
+
+        Args:
+            kinds: names of events, or their first words, as ``agent`` or ``run.finished``; none: all events.
+            agent_id: only events of this agent.
+        """
+        seq = self._ring.last if after is None else self._resumed(after)
+        if seq is None:
+            seq = self._ring.last
+            yield self._about_the_stream(RESET, seq)
+        else:
+            yield self._about_the_stream(OPEN, seq)
+        while True:
+            await self._ring.wait(seq)
+            entries = self._ring.since(seq)
+            if entries[0].seq > seq + 1:  # the reader is too slow
+                seq = self._ring.last
+                yield self._about_the_stream(RESET, seq)
+                continue
+            for entry in entries:
+                seq = entry.seq
+                if _hides_some(entry):
+                    yield self._about_the_stream(RESET, seq)
+                elif _is_wanted(entry, kinds, agent_id) and await self._is_shown(entry):
+                    yield self._view(entry)
+
+    def _resumed(self, after: str) -> int | None:
+        """Return the number of the event *after*; None: later ones are lost, or it is of another start."""
+        boot, _, number = after.rpartition("-")
+        if boot != self._boot or not (number.isascii() and number.isdigit()) or len(number) > 18:
+            return None
+        seq = int(number)
+        return seq if self._ring.first - 1 <= seq <= self._ring.last else None
+
+    async def _is_shown(self, entry: LogEntry) -> bool:
+        if entry.event.partition(".")[0] not in SHOWN or entry.level not in LEVELS:
+            return False
+        return self.user_id is None or await self._is_theirs(entry.fields, self.user_id)
+
+    async def _is_theirs(self, fields: Mapping[str, object], user_id: UserId) -> bool:
+        """Return whether the event concerns things, all of which are this user's."""
+        things = [(kind, str(fields[kind])) for kind in owners.KINDS if fields.get(kind) is not None]
+        for kind, id in things:
+            if await self._owner(kind, id) != user_id:
+                return False
+        return bool(things)
+
+    async def _owner(self, kind: str, id: str) -> UserId | None:
+        thing = (kind, id)
+        if thing not in self._owners:
+            found = await self._store.read(owners.find_owner, kind, id)
+            if found is None:
+                return None  # its row may not be written yet
+            if len(self._owners) >= REMEMBERED:
+                self._owners.clear()
+            self._owners[thing] = found
+        return self._owners[thing]
+
+    def _view(self, entry: LogEntry) -> EventView:
+        fields = {name: value for name, value in entry.fields.items() if name not in HIDDEN_FIELDS}
+        return EventView(id=self._id(entry.seq), event=entry.event, at=from_epoch_ms(entry.at), fields=fields)
+
+    def _about_the_stream(self, event: str, seq: int) -> EventView:
+        return EventView(id=self._id(seq), event=event, at=self._clock.now(), fields={})
+
+    def _id(self, seq: int) -> str:
+        return f"{self._boot}-{seq}"
+
+
+def _is_wanted(entry: LogEntry, kinds: Collection[str], agent_id: AgentId | None) -> bool:
+    if agent_id is not None and entry.fields.get("agent_id") != agent_id:
+        return False
+    return not kinds or any(entry.event == kind or entry.event.startswith(f"{kind}.") for kind in kinds)
+
+
+def _hides_some(entry: LogEntry) -> bool:
+    """Return whether the entry replaces events that were so many that the log only counted them."""
+    return entry.event == COUNTED and str(entry.fields.get("of")).partition(".")[0] in SHOWN
 
 
 def _spelled(event: EventView) -> str:

@@ -1,34 +1,75 @@
-"""Issues: what a person should see to, and what to do about it."""
+"""Issues: problems that a person has to resolve, with a fix for each."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Query
+from pydantic import AwareDatetime
 
-from hub.api.deps import Hub, NounRouter
-from hub.api.paging import Paging
-from hub.api.views.issues import IssueView
-from hub.api.views.view import View
-
-router = NounRouter(prefix="/v1/issues", tags=["system"])
-
-
-class IssueList(View):
-    """Some issues."""
-
-    issues: tuple[IssueView, ...]
-    next_cursor: str | None = None
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, listed
+from hub.api.views.view import IssueCounts, View
+from hub.health.issues import Issue, Severity
+from hub.health.issues import Issues as FoundIssues
 
 
-@router.get("")
-async def list_issues(
-    hub: Hub,
-    paging: Paging,
-    online: Annotated[bool, Query(description="Ask other machines too, as the model's endpoint.")] = False,
-    anew: Annotated[bool, Query(description="Look now; else a look a few seconds old will do.")] = False,
-) -> IssueList:
-    """What is found now: settings, certificates, disk, tokens, devices, agents, backups, the audit log."""
-    found = sorted(
-        await hub.issues.all(online=online, anew=anew), key=lambda issue: (issue.id, issue.subject)
+class IssueView(View):
+    """A problem that a person has to resolve.
+
+    *id* is a stable dotted name of its kind; with *subject*, the thing concerned, it names the issue. An
+    *error* does not work; a *warning* is not safe, or will not work soon; a *notice* waits for a person.
+    *since*: when it began if that is known, else when the hub first found it.
+    """
+
+    id: str
+    subject: str
+    severity: Literal["error", "warning", "notice"]
+    since: AwareDatetime
+    explanation: str
+    fix: str
+
+
+class Issues(Noun):
+    """Issues of the hub; scoped to a user, those of this user's things."""
+
+    name, path = "issues", "/v1/issues"
+
+    def __init__(self, issues: FoundIssues) -> None:
+        self._issues = issues
+
+    @listed("", Scope.READ, key=lambda issue: (issue.id, issue.subject))
+    async def all(
+        self,
+        online: Annotated[
+            bool, Query(description="Ask other machines too, as the model's endpoint.")
+        ] = False,
+        anew: Annotated[
+            bool, Query(description="Check now; else a check a few seconds old will do.")
+        ] = False,
+    ) -> list[IssueView]:
+        """Check settings, certificates, disk, tokens, devices, agents, backups and the audit log."""
+        found = await self._issues.fresh(online=online, anew=anew)
+        return [_view(issue) for issue in found if self._is_seen(issue)]
+
+    def counts(self) -> IssueCounts:
+        """Return the number of issues at the last check, by severity."""
+        seen = [issue.found.severity for issue in self._issues.current if self._is_seen(issue)]
+        return IssueCounts(
+            errors=seen.count(Severity.ERROR),
+            warnings=seen.count(Severity.WARNING),
+            notices=seen.count(Severity.NOTICE),
+        )
+
+    def _is_seen(self, issue: Issue) -> bool:
+        return self.user_id in (None, issue.found.user_id)
+
+
+def _view(issue: Issue) -> IssueView:
+    found = issue.found
+    return IssueView(
+        id=found.id,
+        subject=found.subject,
+        severity=found.severity.value,
+        since=issue.since,
+        explanation=found.explanation,
+        fix=found.fix,
     )
-    page = paging.cut(found, key=lambda issue: (issue.id, issue.subject))
-    return IssueList(issues=page.items, next_cursor=page.next_cursor)

@@ -1,26 +1,68 @@
-"""The keys that seal what sign-ins granted."""
+"""Keys that seal the grants of sign-ins."""
 
-from hub.api.deps import Actor, NounRouter, WholeHub
-from hub.api.errors import refusals
-from hub.api.views.keys import SealingKeysView
-from protocol.errors import ErrorCode as _E
-
-router = NounRouter(prefix="/v1/keys", tags=["system"])
-
-
-@router.get("", responses=refusals(_E.FORBIDDEN))
-async def list_keys(hub: WholeHub) -> SealingKeysView:
-    """The keys that seal what sign-ins granted, and how much each seals; never a key itself."""
-    return await hub.keys.all()
+from hub.accounts.desk import Accounts
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, route
+from hub.api.views.view import View
+from hub.clock import Clock, epoch_ms
+from protocol.errors import ErrorCode
+from storage.audit import audit
+from storage.audit.audit import Entry
+from storage.store import Store
 
 
-@router.post("/rotate", responses=refusals(_E.FORBIDDEN))
-async def rotate_keys(hub: WholeHub, actor: Actor) -> SealingKeysView:
-    """Make another key, and seal everything by it. Agents that run go on; the old key stays until removed."""
-    return await hub.keys.rotate(actor=actor)
+class SealingKeyView(View):
+    """A key, without its secret. *rows*: the number of grants it seals; *is_newest*: it seals new ones."""
+
+    id: str
+    rows: int
+    is_newest: bool
 
 
-@router.delete("/{key_id}", responses=refusals(_E.FORBIDDEN))
-async def remove_key(key_id: str, hub: WholeHub, actor: Actor) -> SealingKeysView:
-    """Forget a key that seals nothing. What only it opens, as in old backups, is lost by it."""
-    return await hub.keys.remove(key_id, actor=actor)
+class SealingKeysView(View):
+    """The keys, the newest first. *place*: where they are stored; no backup of the database has them."""
+
+    place: str
+    keys: tuple[SealingKeyView, ...]
+
+
+class Keys(Noun):
+    """Keys that seal the grants of sign-ins. Each method raises BadKeys: keys cannot be read or changed."""
+
+    name, path = "keys", "/v1/keys"
+    errors = (ErrorCode.FORBIDDEN,)
+    is_scoped = False
+
+    def __init__(self, store: Store, accounts: Accounts, *, clock: Clock) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._clock = clock
+
+    @route("GET", "", Scope.SYSTEM)
+    async def all(self) -> SealingKeysView:
+        """List the keys and how much each seals; never the keys themselves."""
+        keys = [
+            SealingKeyView(id=key.id, rows=rows, is_newest=number == 0)
+            for number, (key, rows) in enumerate(await self._accounts.list_keys())
+        ]
+        return SealingKeysView(place=self._accounts.keys.place, keys=tuple(keys))
+
+    @route("POST", "/rotate", Scope.SYSTEM)
+    async def rotate(self, actor: Actor) -> SealingKeysView:
+        """Create a key, and seal everything by it. Agents keep running; the old key stays until removed."""
+        rows = await self._accounts.rotate()
+        view = await self.all()
+        await self._note("keys.rotated", actor, key=view.keys[0].id, rows=rows)
+        return view
+
+    @route("DELETE", "/{key_id}", Scope.SYSTEM)
+    async def remove(self, key_id: str, actor: Actor) -> SealingKeysView:
+        """Delete a key that seals nothing. What only it opens, as in old backups, is lost."""
+        await self._accounts.remove_key(key_id)
+        await self._note("keys.removed", actor, key=key_id)
+        return await self.all()
+
+    async def _note(self, event: str, actor: str, **detail: str | int) -> None:
+        entry = Entry(at=epoch_ms(self._clock.now()), actor=actor, event=event, detail=dict(detail))
+        await self._store.write(audit.append_entry, entry)

@@ -1,55 +1,159 @@
-"""The log of the running hub: its last entries, or as it goes."""
+"""The log of the running hub: its last entries, or a stream of them."""
 
-from typing import Annotated
+from collections.abc import AsyncGenerator, Callable
+from typing import Annotated, Final, Literal
 
 from fastapi import Query
-from fastapi.responses import Response
+from pydantic import AwareDatetime, JsonValue
 
-from hub.api.deps import NounRouter, OpenStreams, WholeHub
-from hub.api.errors import refusals
+from hub.api.deps import OpenStreams
+from hub.api.door.roles import Scope
 from hub.api.events import EventStream
+from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.observe import LogLevel, LogView
 from hub.api.views.view import View
+from hub.clock import from_epoch_ms
+from hub.log import LogEntry, Ring
 from protocol.errors import ErrorCode
+from storage.devices import devices
+from storage.devices.devices import UnknownDevice
+from storage.store import Store
 
-router = NounRouter(prefix="/v1/logs", tags=["system"])
+LEVELS: Final = ("debug", "info", "warning", "error")
+LEAST_OF_ID: Final = 6  # characters of a run's id that name it
 
+LogLevel = Literal["debug", "info", "warning", "error"]
 RunName = Annotated[
     str | None,
     Query(min_length=6, max_length=200, description="A run's id, or its last six or more characters."),
 ]
 DeviceName = Annotated[str | None, Query(max_length=200, description="A device's name or id.")]
 LeastLevel = Annotated[LogLevel, Query(description="Entries of this level and above.")]
+_Filter = Callable[[LogEntry], bool]
+
+
+class LogView(View):
+    """One event of the log, redacted. *seq* counts from the start of this process, without gaps."""
+
+    seq: int
+    at: AwareDatetime
+    level: LogLevel
+    event: str  # a stable name
+    channel: str  # the module that logged it
+    fields: dict[str, JsonValue]
 
 
 class LogEntries(View):
-    """Some entries."""
+    """A page of entries."""
 
     entries: tuple[LogView, ...]
     next_cursor: str | None = None
 
 
-@router.get(
-    "", response_model=LogEntries, responses=refusals(ErrorCode.UNKNOWN_DEVICE, ErrorCode.UNKNOWN_RUN)
-)
-async def read_log(
-    hub: WholeHub,
-    streams: OpenStreams,
-    paging: Paging,
-    run: RunName = None,
-    device: DeviceName = None,
-    level: LeastLevel = "info",
-    follow: Annotated[
-        bool, Query(description="Server-sent events named ``log``: the last entries, then each that comes.")
-    ] = False,
-) -> LogEntries | Response:
-    """The last entries, the newest first; with ``follow``, the oldest first and no end."""
-    if follow:
-        entries = await hub.logs.follow(run=run, device=device, level=level, limit=paging.limit)
-        return EventStream(entries, name="log", streams=streams)
-    found = await hub.logs.newest(
-        run=run, device=device, level=level, below=paging.after_number(), limit=paging.limit + 1
+class Logs(Noun):
+    """The last entries of the log."""
+
+    name, path = "logs", "/v1/logs"
+    is_scoped = False
+
+    def __init__(self, ring: Ring, store: Store) -> None:
+        self._ring = ring
+        self._store = store
+
+    @route("GET", "", Scope.SYSTEM, errors=[ErrorCode.UNKNOWN_DEVICE, ErrorCode.UNKNOWN_RUN])
+    async def read(
+        self,
+        streams: OpenStreams,
+        paging: Paging,
+        run: RunName = None,
+        device: DeviceName = None,
+        level: LeastLevel = "info",
+        follow: Annotated[
+            bool, Query(description="Server-sent events named ``log``: the last entries, then new ones.")
+        ] = False,
+    ) -> LogEntries | EventStream:
+        """Return the last entries, the newest first; with ``follow`` a stream of them, the oldest first."""
+        if follow:
+            entries = await self.follow(run=run, device=device, level=level, limit=paging.limit)
+            return EventStream(entries, name="log", streams=streams)
+        below = paging.after_number()
+        found = await self.newest(run=run, device=device, level=level, below=below, limit=paging.limit + 1)
+        page = paging.fetched(found, key=lambda entry: (entry.seq,))
+        return LogEntries(entries=page.items, next_cursor=page.next_cursor)
+
+    async def newest(
+        self,
+        *,
+        run: str | None = None,
+        device: str | None = None,
+        level: LogLevel,
+        below: int | None = None,
+        limit: int,
+    ) -> list[LogView]:
+        """Return the newest entries first, at most *limit*, of those numbered *below*."""
+        is_wanted = await self._filter(run, device, level)
+        found = [
+            _view(entry)
+            for entry in self._ring.since(0)
+            if (below is None or entry.seq < below) and is_wanted(entry)
+        ]
+        return found[::-1][:limit]
+
+    async def follow(
+        self, *, run: str | None = None, device: str | None = None, level: LogLevel, limit: int
+    ) -> AsyncGenerator[LogView]:
+        """Yield the last *limit* entries, the oldest first, then each new one.
+
+        A reader that is slower than the log misses entries, which their numbers show.
+        """
+        return self._follow(await self._filter(run, device, level), limit)
+
+    async def _follow(self, is_wanted: _Filter, limit: int) -> AsyncGenerator[LogView]:
+        last = self._ring.last
+        earlier = [entry for entry in self._ring.since(0) if entry.seq <= last and is_wanted(entry)]
+        for entry in earlier[len(earlier) - min(limit, len(earlier)) :]:
+            yield _view(entry)
+        while True:
+            await self._ring.wait(last)
+            for entry in self._ring.since(last):
+                last = entry.seq
+                if is_wanted(entry):
+                    yield _view(entry)
+
+    async def _filter(self, run: str | None, device: str | None, level: LogLevel) -> _Filter:
+        levels = frozenset(LEVELS[LEVELS.index(level) :])
+        of_device = None if device is None else await self._device_ids(device)
+
+        def is_wanted(entry: LogEntry) -> bool:
+            return (
+                entry.level in levels
+                and (run is None or _is_run(run, entry.fields.get("run_id")))
+                and (of_device is None or entry.fields.get("device_id") in of_device)
+            )
+
+        return is_wanted
+
+    async def _device_ids(self, name: str) -> frozenset[str]:
+        """Return the ids of the devices that *name* is the name or id of; users may share names."""
+        found = frozenset(str(row.id) for row in await self._store.read(devices.devices_called, name))
+        if not found:
+            raise UnknownDevice(f"there is no device {name!r}")
+        return found
+
+
+def _is_run(name: str, run_id: object) -> bool:
+    is_end = len(name) >= LEAST_OF_ID and isinstance(run_id, str) and run_id.endswith(name)
+    return run_id == name or is_end
+
+
+def _view(entry: LogEntry) -> LogView:
+    return LogView.model_validate(
+        {
+            "seq": entry.seq,
+            "at": from_epoch_ms(entry.at),
+            "level": entry.level,
+            "event": entry.event,
+            "channel": entry.channel,
+            "fields": entry.fields,
+        }
     )
-    page = paging.fetched(found, key=lambda entry: (entry.seq,))
-    return LogEntries(entries=page.items, next_cursor=page.next_cursor)

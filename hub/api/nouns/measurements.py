@@ -1,91 +1,156 @@
-"""Measurements of agents: which there are, and what they come to over time."""
+"""Measurements of agents: their series, and charts of them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
 from fastapi import Query
 from pydantic import AwareDatetime
 
-from hub.api.deps import Hub, NounRouter
-from hub.api.errors import refusals
-from hub.api.paging import Paging
-from hub.api.views.measurements import ChartView, SeriesView
+from hub.agents.charts import Chart, Question
+from hub.agents.measurements import Measurements as KeptMeasurements
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, listed, route
 from hub.api.views.view import View
+from hub.clock import epoch_ms, from_epoch_ms
+from hub.operations.names import agent_named
 from protocol.errors import ErrorCode, HubError
 from protocol.measurements import MOST_TAGS
+from storage.store import Store
 
-router = NounRouter(prefix="/v1/agents", tags=["agents"])
+MeasurementType = Literal["counter", "gauge", "histogram"]
 
 
 class BadTag(HubError):
-    """A tag is not told as ``name=value``."""
+    """A tag is not of the form ``name=value``."""
 
     code = ErrorCode.BAD_PARAMS
 
 
-class Series(View):
-    """Some series."""
+class SeriesView(View):
+    """A series: a metric of an agent under certain tags. *last*: its newest value."""
 
-    series: tuple[SeriesView, ...]
-    next_cursor: str | None = None
+    name: str
+    type: MeasurementType
+    tags: dict[str, str]
+    last: float | None
+    last_at: AwareDatetime
 
 
-@router.get("/{name}/metrics", responses=refusals(ErrorCode.UNKNOWN_AGENT))
-async def list_series(hub: Hub, name: str, paging: Paging) -> Series:
-    """What is measured of an agent, with the newest value of each series.
+class PointView(View):
+    """A step from *at* on: its number of samples and its value; null: nothing was measured."""
 
-    Names that begin with ``hub.`` are what the hub measures of it, the others its device reports.
+    at: AwareDatetime
+    value: float | None
+    n: int
+
+
+class LineView(View):
+    """Steps in order. *tag*: a value of the requested tag; *whole*: the range as one step."""
+
+    tag: str | None = None
+    whole: float | None
+    points: tuple[PointView, ...]
+
+
+class ChartView(View):
+    """A metric of an agent from *since* until before *until*, both moved to whole steps.
+
+    *bucket_s*: size of the stored buckets, minutes or hours. *error*: relative error of a percentile.
     """
-    page = paging.cut(await hub.measurements.series(name), key=_key)
-    return Series(series=page.items, next_cursor=page.next_cursor)
+
+    agent: str
+    name: str
+    type: MeasurementType
+    agg: str
+    since: AwareDatetime
+    until: AwareDatetime
+    step_s: int
+    bucket_s: int
+    error: float | None = None
+    lines: tuple[LineView, ...]
 
 
-@router.get(
-    "/{name}/metrics/{metric}",
-    responses=refusals(ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_METRIC, ErrorCode.LIMIT_REACHED),
-)
-async def get_chart(
-    hub: Hub,
-    name: str,
-    metric: str,
-    since: Annotated[
-        AwareDatetime | None, Query(description="24 hours before *until* by default; moved to a whole step.")
-    ] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Not included; now by default.")] = None,
-    step_s: Annotated[
-        float | None,
-        Query(gt=0, le=1e9, description="Of one step: whole minutes; what suits the range by default."),
-    ] = None,
-    agg: Annotated[
-        str | None,
-        Query(
-            max_length=20,
-            description="``sum``, ``rate`` (a second), ``count`` of a counter; ``avg``, ``min``, ``max``,"
-            " ``last``, ``count`` of a gauge; all but ``rate``, and ``p50`` to ``p99.9``, of a histogram.",
-        ),
-    ] = None,
-    tag: Annotated[
-        list[str] | None,
-        Query(max_length=MOST_TAGS, description="Of series with this tag alone: ``name=value``."),
-    ] = None,
-    by: Annotated[str | None, Query(max_length=64, description="A tag; its values are told apart.")] = None,
-) -> ChartView:
-    """One figure for each step of a range; ``value`` is null where nothing was measured."""
-    return await hub.measurements.chart(
-        name,
-        metric,
-        since=since,
-        until=until,
-        step_s=step_s,
-        aggregate=agg,
-        tags=_tags(tag or ()),
-        by=by,
+class Measurements(Noun):
+    """Measurements that devices report of agents, and that the hub makes of them."""
+
+    name, path = "series", "/v1/agents/{name}/metrics"
+    errors = (ErrorCode.UNKNOWN_AGENT,)
+
+    def __init__(self, store: Store, measurements: KeptMeasurements) -> None:
+        self._store = store
+        self._measurements = measurements
+
+    @listed(
+        "",
+        Scope.READ,
+        key=lambda series: (series.name, *(part for tag in sorted(series.tags.items()) for part in tag)),
     )
+    async def series(self, name: str) -> list[SeriesView]:
+        """List the series of an agent, with the newest value of each.
+
+        The hub measures those whose names begin with ``hub.``; the agent's device reports the others.
+        """
+        agent = await agent_named(self._store, name, self.user_id)
+        return [
+            SeriesView(
+                name=one.name,
+                type=one.type.value,
+                tags=dict(one.tags),
+                last=one.last,
+                last_at=from_epoch_ms(one.last_at),
+            )
+            for one in await self._measurements.series(agent.id)
+        ]
+
+    @route("GET", "/{metric}", Scope.READ, errors=[ErrorCode.UNKNOWN_METRIC, ErrorCode.LIMIT_REACHED])
+    async def chart(
+        self,
+        name: str,
+        metric: str,
+        since: Annotated[
+            AwareDatetime | None,
+            Query(description="24 hours before *until* by default; moved to a whole step."),
+        ] = None,
+        until: Annotated[AwareDatetime | None, Query(description="Not included; now by default.")] = None,
+        step_s: Annotated[
+            float | None,
+            Query(gt=0, le=1e9, description="Of one step: whole minutes; what suits the range by default."),
+        ] = None,
+        agg: Annotated[
+            str | None,
+            Query(
+                max_length=20,
+                description="``sum``, ``rate`` (a second), ``count`` of a counter; ``avg``, ``min``, ``max``,"
+                " ``last``, ``count`` of a gauge; all but ``rate``, and ``p50`` to ``p99.9``, of a"
+                " histogram.",
+            ),
+        ] = None,
+        tag: Annotated[
+            list[str] | None,
+            Query(max_length=MOST_TAGS, description="Of series with this tag alone: ``name=value``."),
+        ] = None,
+        by: Annotated[
+            str | None,
+            Query(max_length=64, description="A tag, with a line for each of its values."),
+        ] = None,
+    ) -> ChartView:
+        """Return a value for each step of a range; null: nothing was measured."""
+        question = Question(
+            name=metric,
+            since=None if since is None else epoch_ms(since),
+            until=None if until is None else epoch_ms(until),
+            step_ms=None if step_s is None else round(step_s * 1_000),
+            aggregate=agg,
+            tags=_tags(tag or ()),
+            by=by,
+        )
+        agent = await agent_named(self._store, name, self.user_id)
+        return _view(agent.name, await self._measurements.ask(agent.id, question))
 
 
-def _tags(told: Sequence[str]) -> Mapping[str, str]:
+def _tags(texts: Iterable[str]) -> dict[str, str]:
     tags = {}
-    for text in told:
+    for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name or not value:
             raise BadTag(f"tag: expected name=value, not {text!r}")
@@ -93,5 +158,27 @@ def _tags(told: Sequence[str]) -> Mapping[str, str]:
     return tags
 
 
-def _key(series: SeriesView) -> tuple[str, ...]:
-    return (series.name, *(part for tag in sorted(series.tags.items()) for part in tag))
+def _view(agent: str, chart: Chart) -> ChartView:
+    plan = chart.plan
+    return ChartView(
+        agent=agent,
+        name=chart.name,
+        type=chart.type.value,
+        agg=plan.aggregate,
+        since=from_epoch_ms(plan.since),
+        until=from_epoch_ms(plan.until),
+        step_s=plan.step_ms // 1_000,
+        bucket_s=plan.size_ms // 1_000,
+        error=chart.error,
+        lines=tuple(
+            LineView(
+                tag=line.tag,
+                whole=line.whole,
+                points=tuple(
+                    PointView(at=from_epoch_ms(point.at), value=point.value, n=point.n)
+                    for point in line.points
+                ),
+            )
+            for line in chart.lines
+        ),
+    )

@@ -7,14 +7,17 @@ from pydantic import AwareDatetime
 from hub.api.door.roles import Scope
 from hub.api.facade import HubFacade
 from hub.api.noun import Noun, route
+from hub.api.nouns.agent_configs import AgentConfigs
+from hub.api.nouns.agent_status import AgentStatuses, AgentStatusView
 from hub.api.nouns.agents import Agents
+from hub.api.nouns.capabilities import Capabilities, CapabilityView
+from hub.api.nouns.checkpoints import Checkpoints
+from hub.api.nouns.costs import Costs, SpendView
 from hub.api.nouns.locks import Locks, LockView
+from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.slots import Slots, SlotView
 from hub.api.paging import PageOf
-from hub.api.views.capabilities import CapabilityView
-from hub.api.views.costs import SpendView
-from hub.api.views.standings import StandingView
 from hub.api.views.view import AgentView, RunView, View
 from protocol.errors import ErrorCode
 
@@ -38,7 +41,7 @@ class AgentOverview(View):
     """
 
     agent: AgentView
-    standing: StandingView
+    standing: AgentStatusView
     slots: tuple[SlotView, ...]
     runs: tuple[RunView, ...]
     locks: tuple[LockView, ...]
@@ -63,14 +66,14 @@ class Overviews(Noun):
         """Return one agent with its state and why, calendar, runs, locks, abilities and costs."""
         hub = self._hub.seen_by(self.user_id)
         agent = await hub.noun(Agents).get(name)
-        configuration = await hub.agent_configs.of_agent(name)
+        configuration = await hub.noun(AgentConfigs).of_agent(name)
         return AgentOverview(
             agent=agent,
-            standing=await hub.standings.get(name),
+            standing=await hub.noun(AgentStatuses).of_agent(name),
             slots=tuple(await hub.noun(Slots).of_agent(name)),
             runs=(await hub.noun(Runs).newest(PageOf(limit=NEWEST_RUNS), agent=name)).runs,
             locks=tuple(await hub.noun(Locks).all(agent=name)),
-            capabilities=tuple(one for one in await hub.capabilities.of_agent(name) if one.enabled),
+            capabilities=tuple(one for one in await hub.noun(Capabilities).of_agent(name) if one.enabled),
             config=tuple(sorted(configuration.configuration)),
             checkpoints=tuple(
                 CheckpointBrief(
@@ -79,8 +82,8 @@ class Overviews(Noun):
                     is_recoverable=one.is_recoverable,
                     updated_at=one.updated_at,
                 )
-                for one in await hub.checkpoints.of_agent(name)
+                for one in (await hub.noun(Checkpoints).all(name)).checkpoints
             ),
-            spend=await hub.costs.of_agent(name),
-            series=len(await hub.measurements.series(name)),
+            spend=await hub.noun(Costs).of_agent(name),
+            series=len(await hub.noun(Measurements).series(name)),
         )

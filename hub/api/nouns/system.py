@@ -1,37 +1,89 @@
-"""Whether the hub lives, whether it takes work, and one screen about it."""
+"""State of the hub itself: whether it lives, whether it is ready, its status, and the table of roles."""
+
+from typing import Final
 
 from fastapi import Response
 
-from hub.api.deps import Hub, NounRouter, WholeHub
-from hub.api.views.routes import RoutesView, routes_view
-from hub.api.views.view import Health, Readiness, StatusView
+from hub.api.door.roles import ROLE_SCOPES, Role, Scope
+from hub.api.door.routes import DEVICE_REQUESTS, PUBLIC, ROUTES, roles_that_may
+from hub.api.facade import HubFacade
+from hub.api.noun import Noun, route
+from hub.api.views.view import Health, Readiness, StatusView, View
 
-router = NounRouter(tags=["system"])
-
-
-@router.get("/healthz", responses={503: {"model": Health}})
-async def health(hub: WholeHub, response: Response) -> Health:
-    """200 while the event loop turns. No I/O, no detail."""
-    answer = hub.health()
-    response.status_code = 200 if answer.status == "ok" else 503
-    return answer
+ANYBODY: Final = "public"  # instead of a scope; "agent": needs the token of an agent
 
 
-@router.get("/readyz", responses={503: {"model": Readiness}})
-async def readiness(hub: WholeHub, response: Response) -> Readiness:
-    """200 when the hub takes work, 503 when not, with the checks either way."""
-    answer = await hub.readiness()
-    response.status_code = 200 if answer.ready else 503
-    return answer
+class RouteView(View):
+    """One route. *scope* is what it needs; ``public``: nothing, not even a token."""
+
+    method: str
+    path: str
+    scope: str
+    roles: tuple[Role, ...]
 
 
-@router.get("/v1/routes")
-async def routes() -> RoutesView:
-    """What may be asked of this hub, and by which roles; what devices may ask."""
-    return routes_view()
+class DeviceRequestView(View):
+    """One request that a device may make over its connection, and the things that it applies to."""
+
+    method: str
+    of: str
 
 
-@router.get("/v1/status")
-async def status(hub: Hub) -> StatusView:
-    """One screen: version, uptime, devices, runs, model, listeners."""
-    return await hub.status()
+class RoutesView(View):
+    """The table of roles: all other routes and requests are refused to everybody."""
+
+    roles: dict[Role, tuple[Scope, ...]]
+    routes: tuple[RouteView, ...]
+    device_requests: tuple[DeviceRequestView, ...]
+
+
+class System(Noun):
+    """State of the hub itself."""
+
+    name, path = "system", ""
+
+    def __init__(self, hub: HubFacade) -> None:
+        self._hub = hub
+
+    @route("GET", "/healthz", PUBLIC, also=[503], is_whole=True)
+    async def health(self, response: Response) -> Health:
+        """Answer 200 if the event loop turns. No I/O, no detail."""
+        health = self._hub.health()
+        response.status_code = 200 if health.status == "ok" else 503
+        return health
+
+    @route("GET", "/readyz", PUBLIC, also=[503], is_whole=True)
+    async def readiness(self, response: Response) -> Readiness:
+        """Answer 200 if the hub takes work, else 503, with the checks either way."""
+        readiness = await self._hub.readiness()
+        response.status_code = 200 if readiness.ready else 503
+        return readiness
+
+    @route("GET", "/v1/routes", Scope.READ, is_whole=True)
+    async def table(self) -> RoutesView:
+        """Return the routes of this hub with the roles that may use them, and the requests of devices."""
+        return routes_view()
+
+    @route("GET", "/v1/status", Scope.READ)
+    async def status(self) -> StatusView:
+        """Return version, uptime, devices, runs, model and listeners."""
+        return await self._hub.seen_by(self.user_id).status()
+
+
+def routes_view() -> RoutesView:
+    """Return the tables of ``api/door/routes``."""
+    return RoutesView(
+        roles={role: tuple(scope for scope in Scope if scope in ROLE_SCOPES[role]) for role in Role},
+        routes=tuple(
+            RouteView(
+                method=asked.method,
+                path=asked.path,
+                scope=ANYBODY if need is PUBLIC else str(need.value),
+                roles=roles_that_may(need),
+            )
+            for asked, need in ROUTES.items()
+        ),
+        device_requests=tuple(
+            DeviceRequestView(method=method, of=of) for method, of in DEVICE_REQUESTS.items()
+        ),
+    )

@@ -1,35 +1,105 @@
-"""The hub as a whole: stopping it, backing it up."""
+"""Upkeep of the hub as a whole: stopping it, and backing it up."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Literal
 
 from fastapi import Body
+from pydantic import AwareDatetime
 
-from hub.api.deps import Actor, NounRouter, WholeHub
-from hub.api.views.upkeep import BackupView, DrainView
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, route
 from hub.api.views.view import View
+from hub.backups import Backups
+from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.drain import Drain
+from hub.log import Channel
+from protocol.errors import HubError
+from storage.audit import audit
+from storage.store import Store
 
-router = NounRouter(prefix="/v1", tags=["system"])
+log = Channel(__name__)
 
 
 class DrainRequest(View):
-    """How the hub stops.
+    """Options of a stop.
 
-    *restarts*: another process takes over, and devices are told to come back; by default that is so
-    where a service manager holds the device port.
+    *restarts*: another process takes over, so devices connect again at once; by default that is so
+    if a service manager holds the device port.
     """
 
     restarts: bool | None = None
 
 
-@router.post("/drain", status_code=202)
-async def drain(
-    hub: WholeHub, actor: Actor, how: Annotated[DrainRequest, Body(default_factory=DrainRequest)]
-) -> DrainView:
-    """Stop in good order: what executes comes to the end of what it has in hand, or pauses."""
-    return await hub.upkeep.drain(restarts=how.restarts, actor=actor)
+class DrainView(View):
+    """A hub that stops. *executing*: the number of runs that finish their present step, or pause."""
+
+    state: Literal["draining"] = "draining"
+    restarts: bool
+    executing: int
 
 
-@router.post("/backups", status_code=201)
-async def back_up(hub: WholeHub, actor: Actor) -> BackupView:
-    """Make a backup in the hub's own folder, and check it."""
-    return await hub.upkeep.back_up(actor=actor)
+class BackupView(View):
+    """A backup that was made and checked. *path* is on the hub's own machine."""
+
+    path: str
+    made_at: AwareDatetime
+    size_bytes: int
+    sha256: str  # of the file itself
+    revision: str  # of its tables
+
+
+class Upkeep(Noun):
+    """The hub as a whole."""
+
+    name, path = "upkeep", "/v1"
+    is_scoped = False
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        executing: Callable[[], int],
+        drain: Drain,
+        backups: Backups,
+        clock: Clock,
+    ) -> None:
+        """*executing*: returns the number of executing runs."""
+        self._store = store
+        self._executing = executing
+        self._drain = drain
+        self._backups = backups
+        self._clock = clock
+
+    @route("POST", "/drain", Scope.SYSTEM, status=202)
+    async def drain(
+        self, options: Annotated[DrainRequest, Body(default_factory=DrainRequest)], actor: Actor
+    ) -> DrainView:
+        """Stop gracefully: start no run, and let executing ones finish their present step or pause."""
+        executing = self._executing()
+        if not self._drain.is_begun:
+            entry = audit.Entry(
+                at=epoch_ms(self._clock.now()),
+                actor=actor,
+                event="hub.drained",
+                detail={"executing": executing},
+            )
+            try:
+                await self._store.write(audit.append_entry, entry)
+            except HubError as exc:  # a hub whose database is broken can be stopped all the same
+                log.error("drain.not_noted", exc=exc)
+            log.info("hub.stopping", actor=actor)
+            self._drain.begin(restarts=options.restarts)
+        return DrainView(restarts=self._drain.restarts, executing=executing)
+
+    @route("POST", "/backups", Scope.SYSTEM, status=201)
+    async def back_up(self, actor: Actor) -> BackupView:
+        """Make a backup in the hub's own folder, and check it."""
+        made = await self._backups.make(actor=actor)
+        return BackupView(
+            path=str(made.path),
+            made_at=from_epoch_ms(made.manifest.made_at),
+            size_bytes=made.size_bytes,
+            sha256=made.sha256,
+            revision=made.manifest.revision,
+        )

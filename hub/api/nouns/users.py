@@ -51,7 +51,6 @@ class Users(Noun):
     """Users; scoped to one user, that one."""
 
     name, path = "users", "/v1/users"
-    errors = (ErrorCode.NAME_TAKEN, ErrorCode.LIMIT_REACHED)
 
     def __init__(
         self, *, store: Store, clock: Clock, ids: IdFactory, metrics: Metrics, limits: IdentityLimits
@@ -68,7 +67,7 @@ class Users(Noun):
         known = await self._store.read(users.list_users)
         return [_view(row) for row in known if self.user_id in (None, row.id)]
 
-    @route("POST", "", Scope.SYSTEM, status=201)
+    @route("POST", "", Scope.SYSTEM, errors=[ErrorCode.NAME_TAKEN, ErrorCode.LIMIT_REACHED], status=201)
     async def create(self, wanted: UserRequest, actor: Actor) -> UserView:
         """Create a user, whose devices and agents other users do not see."""
         most = self.limits.users

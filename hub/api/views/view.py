@@ -17,15 +17,15 @@ class View(BaseModel):
 
 
 class Health(View):
-    """Whether the event loop turns. Costs no I/O and tells no detail."""
+    """State of the event loop; made without I/O."""
 
     status: Literal["ok", "stuck"] = "ok"
 
 
 class Check(View):
-    """One thing a hub needs in order to work; *detail* is for a person and tells no secret.
+    """A condition of a hub that works; *detail* is for a person and has no secrets.
 
-    *degraded*: it works, but not as it should, and a person should see to it.
+    *degraded*: it works, but not as it should, and a person has to look into it.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Check(View):
 
 
 class Readiness(View):
-    """Whether the hub takes work now, and if not, why."""
+    """Readiness of the hub to take work, and the reasons if it is not."""
 
     ready: bool
     degraded: bool = False  # it works, but not as it should
@@ -43,7 +43,7 @@ class Readiness(View):
 
 
 class IssueCounts(View):
-    """How many things a person should see to, by how bad they are."""
+    """Numbers of issues by severity."""
 
     errors: int = 0
     warnings: int = 0
@@ -51,7 +51,7 @@ class IssueCounts(View):
 
 
 class StatusView(View):
-    """One screen about the daemon."""
+    """Status of the daemon."""
 
     name: str
     hub_id: str

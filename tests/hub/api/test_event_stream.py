@@ -12,9 +12,12 @@ import pytest
 from hub.api.door.roles import Role
 from hub.api.door.server import Listening
 from hub.api.events import Streams
+from hub.api.nouns.events import Events
 from hub.clock import epoch_ms
 from hub.log import Ring
 from protocol.ids import UserId
+from storage.agents import agents
+from tests.hub.api.test_agent_config_routes import an_agent
 from tests.support.clock import START
 from tests.support.facade import FakeHub, over_tcp, over_unix, serving
 
@@ -128,7 +131,7 @@ async def test_what_has_fallen_out_of_the_ring_is_not_passed_over_in_silence(tmp
 async def test_a_reader_slower_than_what_happens_is_told_to_read_anew(tmp_path: Path) -> None:
     hub = FakeHub()
     hub.ring = Ring(most=3)
-    async with serving(hub, tmp_path), aclosing(hub.events.follow(None)) as events:
+    async with serving(hub, tmp_path), aclosing(hub.noun(Events).follow(None)) as events:
         await anext(events)
         _happens(hub, "run.moved", step=1)
         assert (await anext(events)).fields == {"step": 1}
@@ -259,14 +262,15 @@ async def test_a_stream_that_opens_while_the_hub_ends_is_over_at_once() -> None:
 async def test_who_follows_one_agent_or_one_kind_of_event_is_told_of_nothing_else(tmp_path: Path) -> None:
     hub = FakeHub()
     async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
-        (agent,) = (await client.get("/v1/agents")).json()["agents"]
-        async with _following(client, events="agent.*, run.finished", agent=agent["name"]) as events:
+        await hub.bench.store.write(an_agent)
+        (agent,) = await hub.bench.store.read(agents.list_agents)
+        async with _following(client, events="agent.*, run.finished", agent=agent.name) as events:
             assert (await anext(events)).name == "open"
-            _happens(hub, "run.moved", agent_id=agent["id"])
+            _happens(hub, "run.moved", agent_id=agent.id)
             _happens(hub, "agent.moved", agent_id="another")
             _happens(hub, "agents.recovered", agents=1)
-            _happens(hub, "agent.moved", agent_id=agent["id"], axis="health")
-            _happens(hub, "run.finished", agent_id=agent["id"])
+            _happens(hub, "agent.moved", agent_id=agent.id, axis="health")
+            _happens(hub, "run.finished", agent_id=agent.id)
             assert [(await anext(events)).name for _ in range(2)] == ["agent.moved", "run.finished"]
         refused = await client.get("/v1/events", params={"agent": "nobody"})
     assert (refused.status_code, refused.json()["code"]) == (404, "unknown_agent")

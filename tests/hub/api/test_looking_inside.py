@@ -66,7 +66,7 @@ async def test_a_device_that_is_not_known_is_a_404(
 
 
 async def test_a_dump_is_answered_at_once(hub: FakeHub, client: httpx2.AsyncClient) -> None:
-    hub.debug.queues["router"] = lambda: 3
+    hub.dumper.queues["router"] = lambda: 3
     told = (await client.get("/v1/debug/dump")).json()
     assert told["queues"] == {"router": 3}
     assert told["tasks"]

@@ -14,7 +14,7 @@ from hub.api.door.access import Access
 from hub.api.door.bearer import BearerTokens
 from hub.api.door.roles import HUB_WIDE, ROLE_SCOPES, Role, Scope
 from hub.api.door.routes import AGENT, DEVICE_REQUESTS, PUBLIC, ROUTES, Asked, Need, route_of
-from hub.api.views.routes import routes_view
+from hub.api.nouns.system import routes_view
 from hub.links.attempts import FailedAttempts
 from hub.links.hosts import Hosts
 from protocol.coordination import Method

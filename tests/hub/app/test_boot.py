@@ -4,10 +4,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from hub.api.views.audit import AuditCheckView
+from hub.api.nouns.audit import AuditCheckView, AuditLog
 from hub.app import boot
 from hub.app.context import Context
-from hub.operations.audit import AuditOperations
 from storage.audit import audit
 from tests.hub.app.test_reload import grounded
 
@@ -43,7 +42,7 @@ async def test_each_start_tells_in_the_log_where_the_audit_log_ends(tmp_path: Pa
 
 
 async def verified(context: Context) -> AuditCheckView:
-    return await AuditOperations(context.store, context.clock).check()
+    return await AuditLog(context.store, context.clock).verify()
 
 
 def wipe(c: sa.Connection) -> None:

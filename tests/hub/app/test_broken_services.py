@@ -11,6 +11,7 @@ import anyio
 import pytest
 from anyio.abc import TaskStatus
 
+from hub.api.nouns.issues import Issues
 from hub.app.hub import VITAL, Hub
 from hub.app.supervisor import Service, Supervisor
 from hub.backups import FOLDER
@@ -106,7 +107,7 @@ async def test_a_hub_outlives_two_days_in_which_every_service_that_is_not_vital_
                 if clock.now() == START + BREAKS_AFTER:
                     breaks.set()
                     await until(lambda: hub.supervisor.failures.keys() == fragile.keys())
-                    issues = await hub._operations.issues.all(anew=True)
+                    issues = await hub._operations.noun(Issues).all(anew=True)
                     told = {issue.subject for issue in issues if issue.id == "service.broken"}
                     assert told == fragile.keys() >= HOUSEKEEPING
             failures = hub.supervisor.failures

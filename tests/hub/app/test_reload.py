@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Connection, insert, text
 
 from hub.api.door.sockets import listen_on_tcp
+from hub.api.nouns.debug import Dumper
 from hub.app.context import Context
 from hub.app.hub import Hub
 from hub.app.systemd import ServiceManager
@@ -16,7 +17,6 @@ from hub.clock import IdFactory, SystemClock
 from hub.drain import Drain
 from hub.links.roster import DeviceReady
 from hub.metrics import Metrics
-from hub.operations.debug import DebugOperations
 from hub.settings.address import Address
 from hub.settings.changes import Changes
 from hub.settings.locate import KeyPath
@@ -94,7 +94,7 @@ async def grounded(folder: Path, text: str = TEXT) -> AsyncIterator[Context]:
                 manager=ServiceManager({}),
                 drain=Drain(),
                 log=opened.log,
-                debug=DebugOperations(clock=clock),
+                debug=Dumper(clock=clock),
                 metrics=Metrics(),
             )
 

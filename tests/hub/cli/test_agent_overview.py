@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from hub.api.nouns.agent_status import AgentStatusView, AxisView
+from hub.api.nouns.capabilities import CapabilityView
+from hub.api.nouns.costs import CostView, SpendView
 from hub.api.nouns.locks import LockHolderView, LockView
 from hub.api.nouns.overviews import AgentOverview, CheckpointBrief
-from hub.api.views.capabilities import CapabilityView
-from hub.api.views.costs import CostView, SpendView
-from hub.api.views.standings import SinceView, StandingView
 from hub.api.views.view import AgentView
 from hub.cli.agent_overview import print_overview
 from protocol.lifecycles import RunState
@@ -59,19 +59,19 @@ def make_overview(*, agent: dict[str, Any] | None = None, **about: Any) -> dict[
     return AgentOverview.model_validate(given | about).model_dump(mode="json")
 
 
-def make_standing(**axes: SinceView) -> StandingView:
+def make_standing(**axes: AxisView) -> AgentStatusView:
     """Active, available, online and well since the start, but for what is said otherwise."""
     calm = {
-        "lifecycle": SinceView(value="active", since=START, actor="hub.toml"),
-        "availability": SinceView(value="available"),
-        "connectivity": SinceView(value="online", since=START, actor="hub", reason="device desk connected"),
-        "health": SinceView(value="ok"),
-        "activity": SinceView(value="idle"),
+        "lifecycle": AxisView(value="active", since=START, actor="hub.toml"),
+        "availability": AxisView(value="available"),
+        "connectivity": AxisView(value="online", since=START, actor="hub", reason="device desk connected"),
+        "health": AxisView(value="ok"),
+        "activity": AxisView(value="idle"),
     }
     told = calm | axes
     is_exhausted = told["availability"].value == "exhausted"
     values: dict[str, Any] = {axis: one.value for axis, one in told.items()}
-    return StandingView(
+    return AgentStatusView(
         agent="notes",
         **values,
         resource_usage={},
@@ -111,7 +111,7 @@ def test_a_calm_agent_takes_a_few_lines_and_leaves_out_what_there_is_nothing_of(
 
 
 def test_it_is_told_since_when_and_why_an_agent_is_exhausted_and_when_it_is_back(screen: Any) -> None:
-    since = SinceView(value="exhausted", since=START, reason="429 of the model", actor="hub")
+    since = AxisView(value="exhausted", since=START, reason="429 of the model", actor="hub")
     told = screen(standing=make_standing(availability=since))
     assert told["availability"].endswith("by hub: 429 of the model")
     assert told["exhausted"].startswith("rate_limit, back at 2026-01-05")

@@ -95,7 +95,7 @@ def test_a_follower_is_told_that_the_hub_stopped(
 
 
 def test_a_dump_tells_where_everything_stands(hub: Hub, served: FakeHub) -> None:
-    served.debug.queues["router"] = lambda: 3
+    served.dumper.queues["router"] = lambda: 3
     result = hub("debug", "dump")
     assert result.exit_code == Exit.DONE
     assert "waiting: router  3" in result.stdout

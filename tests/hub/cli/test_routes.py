@@ -1,9 +1,13 @@
 """What may be asked, printed."""
 
 import json
+import subprocess
+import sys
 
+import pytest
 from click.testing import CliRunner
 
+from hub.api.application import DECLARED
 from hub.api.door.routes import DEVICE_REQUESTS, ROUTES
 from hub.cli.app import hub
 
@@ -17,6 +21,16 @@ def test_every_route_is_printed_with_the_roles_that_may_and_no_hub_need_run() ->
     assert "POST /v1/drain system no no yes" in lines
     assert "GET /healthz public yes yes yes" in lines
     assert "runs.start its own agents" in lines
+
+
+@pytest.mark.slow  # starts a process
+def test_a_process_that_serves_nothing_prints_the_routes_of_all_nouns() -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "hub", "routes", "--json"], capture_output=True, text=True, check=True
+    )
+    paths = {(route["method"], route["path"]) for route in json.loads(printed.stdout)["routes"]}
+    declared = {(route.verb, noun.path + route.path) for noun in DECLARED for route, _ in noun.routes()}
+    assert declared <= paths
 
 
 def test_the_same_is_there_as_json() -> None:

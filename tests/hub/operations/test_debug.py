@@ -5,7 +5,7 @@ import threading
 import anyio
 import pytest
 
-from hub.operations.debug import MOST_CONNECTIONS, DebugOperations
+from hub.api.nouns.debug import MOST_CONNECTIONS, Dumper
 from protocol.ids import DeviceId
 from tests.support.clock import FakeClock
 from tests.support.log import opened_log
@@ -22,8 +22,8 @@ class Link:
 
 
 @pytest.fixture
-def debug() -> DebugOperations:
-    return DebugOperations(clock=FakeClock())
+def debug() -> Dumper:
+    return Dumper(clock=FakeClock())
 
 
 async def deep(here: anyio.Event) -> None:
@@ -36,7 +36,7 @@ async def deeper(here: anyio.Event) -> None:
 
 
 async def test_tasks_that_wait_at_the_same_place_are_told_together_with_the_whole_way_there(
-    debug: DebugOperations,
+    debug: Dumper,
 ) -> None:
     async with anyio.create_task_group() as group:
         for number in range(7):
@@ -55,7 +55,7 @@ async def test_tasks_that_wait_at_the_same_place_are_told_together_with_the_whol
     assert places.index(f"{mine} deep") < places.index(f"{mine} deeper")
 
 
-async def test_threads_are_told_where_they_stand(debug: DebugOperations) -> None:
+async def test_threads_are_told_where_they_stand(debug: Dumper) -> None:
     leave, thread = threading.Event(), None
     thread = threading.Thread(target=leave.wait, name="stands still")
     thread.start()
@@ -67,7 +67,7 @@ async def test_threads_are_told_where_they_stand(debug: DebugOperations) -> None
         thread.join()
 
 
-async def test_of_many_connections_those_that_hold_up_the_most_are_told(debug: DebugOperations) -> None:
+async def test_of_many_connections_those_that_hold_up_the_most_are_told(debug: Dumper) -> None:
     links = [Link(number) for number in range(1_000)]
     links += [Link(5_000, pending=3), Link(5_001, unsent=70_000)]
     debug.links = lambda: links
@@ -78,12 +78,12 @@ async def test_of_many_connections_those_that_hold_up_the_most_are_told(debug: D
 
 
 async def test_a_dump_in_the_log_is_one_line_for_each_part_and_none_is_held_back(
-    debug: DebugOperations,
+    debug: Dumper,
 ) -> None:
     debug.links = lambda: [Link(number) for number in range(30)]
     debug.queues["router"] = lambda: 17
     with opened_log() as opened:
-        debug.tell()
+        debug.log()
         told = opened.log.ring.since(0)
     assert [entry.event for entry in told[:1]] == ["debug.dumped"]
     assert told[0].fields["queues"] == {"router": 17}

@@ -1,12 +1,13 @@
-"""Issues as operators are told of them: who sees one user's things is told of those, and of no others."""
+"""Issues, as operators list them: one who sees one user's things gets theirs and no others."""
 
 from collections.abc import Iterable
 from datetime import datetime
 
+from hub.api.nouns.issues import Issues
 from hub.api.views.view import IssueCounts
-from hub.health.issues import Finding, Issues, error, notice, warning
+from hub.health.issues import Finding, error, notice, warning
+from hub.health.issues import Issues as FoundIssues
 from hub.metrics import Metrics
-from hub.operations.issues import IssueOperations
 from protocol.ids import UserId
 from tests.support.clock import FakeClock
 
@@ -23,9 +24,9 @@ async def check(now: datetime) -> Iterable[Finding]:
 
 
 async def test_a_user_is_told_of_their_own_issues_and_who_sees_everything_of_all() -> None:
-    issues = Issues(clock=FakeClock(), metrics=Metrics())
+    issues = FoundIssues(clock=FakeClock(), metrics=Metrics())
     issues.add("all", check)
-    everything = IssueOperations(issues)
+    everything = Issues(issues)
     told = {
         seer: [view.id for view in await everything.seen_by(seer).all()]
         for seer in (None, ANNA, EVE, UserId("u-bob"))

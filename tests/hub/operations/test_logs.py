@@ -6,9 +6,8 @@ from contextlib import aclosing
 import anyio
 import pytest
 
-from hub.api.views.observe import LogLevel, LogView
+from hub.api.nouns.logs import LogLevel, Logs, LogView
 from hub.log import Ring
-from hub.operations.logs import LogOperations
 from protocol.ids import DeviceId, UserId
 from storage.devices import devices, users
 from storage.devices.devices import UnknownDevice
@@ -31,36 +30,34 @@ def ring() -> Ring:
 
 
 @pytest.fixture
-def logs(ring: Ring, store: Store) -> LogOperations:
-    return LogOperations(ring, store)
+def logs(ring: Ring, store: Store) -> Logs:
+    return Logs(ring, store)
 
 
 def say(ring: Ring, event: str, level: LogLevel = "info", **fields: object) -> None:
     ring.append(at=1_767_604_442_123, level=level, event=event, channel="hub.x", fields=fields)
 
 
-async def newest(logs: LogOperations, **wanted: object) -> list[str]:
-    given = {"run": None, "device": None, "level": "debug", "below": None, "limit": 100} | wanted
+async def newest(logs: Logs, **wanted: object) -> list[str]:
+    given = {"level": "debug", "limit": 100} | wanted
     return [entry.event for entry in await logs.newest(**given)]  # type: ignore[arg-type]
 
 
-async def test_the_newest_come_first_and_page_by_page(ring: Ring, logs: LogOperations) -> None:
+async def test_the_newest_come_first_and_page_by_page(ring: Ring, logs: Logs) -> None:
     for number in range(5):
         say(ring, f"event.n{number}")
     assert await newest(logs, limit=2) == ["event.n4", "event.n3"]
     assert await newest(logs, below=4, limit=2) == ["event.n2", "event.n1"]
 
 
-async def test_an_entry_is_told_with_its_time_and_its_fields(ring: Ring, logs: LogOperations) -> None:
+async def test_an_entry_is_told_with_its_time_and_its_fields(ring: Ring, logs: Logs) -> None:
     say(ring, "run.moved", run_id=RUN, fence=3, outcome=None)
-    (entry,) = await logs.newest(run=None, device=None, level="info", below=None, limit=1)
+    (entry,) = await logs.newest(level="info", limit=1)
     assert entry.at.isoformat() == "2026-01-05T09:14:02.123000+00:00"
     assert entry.fields == {"run_id": RUN, "fence": 3, "outcome": None}
 
 
-async def test_entries_of_one_run_are_found_by_its_id_or_the_end_of_it(
-    ring: Ring, logs: LogOperations
-) -> None:
+async def test_entries_of_one_run_are_found_by_its_id_or_the_end_of_it(ring: Ring, logs: Logs) -> None:
     say(ring, "event.mine", run_id=RUN)
     say(ring, "event.other", run_id=OTHER)
     say(ring, "event.nobodys")
@@ -69,7 +66,7 @@ async def test_entries_of_one_run_are_found_by_its_id_or_the_end_of_it(
     assert await newest(logs, run="89ab") == [], "so short an end may be anybody's"
 
 
-async def test_entries_of_one_device_are_found_by_its_name_or_id(ring: Ring, logs: LogOperations) -> None:
+async def test_entries_of_one_device_are_found_by_its_name_or_id(ring: Ring, logs: Logs) -> None:
     say(ring, "event.mine", device_id="d-1")
     say(ring, "event.other", device_id="d-2")
     assert await newest(logs, device="desk") == ["event.mine"]
@@ -77,18 +74,16 @@ async def test_entries_of_one_device_are_found_by_its_name_or_id(ring: Ring, log
     with pytest.raises(UnknownDevice, match="there is no device 'tower'"):
         await newest(logs, device="tower")
     with pytest.raises(UnknownDevice):
-        await logs.follow(run=None, device="tower", level="info", limit=1)
+        await logs.follow(device="tower", level="info", limit=1)
 
 
-async def test_less_than_the_level_is_left_out(ring: Ring, logs: LogOperations) -> None:
+async def test_less_than_the_level_is_left_out(ring: Ring, logs: Logs) -> None:
     for level in ("debug", "info", "warning", "error"):
         say(ring, f"event.{level}", level)
     assert await newest(logs, level="warning") == ["event.error", "event.warning"]
 
 
-async def test_a_follower_gets_the_last_ones_and_then_each_that_comes(
-    ring: Ring, logs: LogOperations
-) -> None:
+async def test_a_follower_gets_the_last_ones_and_then_each_that_comes(ring: Ring, logs: Logs) -> None:
     for number in range(5):
         say(ring, f"event.n{number}", run_id=RUN)
     got: list[str] = []
@@ -102,7 +97,7 @@ async def test_a_follower_gets_the_last_ones_and_then_each_that_comes(
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
-            entries = await logs.follow(run=RUN, device=None, level="info", limit=2)
+            entries = await logs.follow(run=RUN, level="info", limit=2)
             group.start_soon(read, entries)
             await anyio.wait_all_tasks_blocked()
             assert got == ["event.n3", "event.n4"]

@@ -1,13 +1,12 @@
-"""How agents stand, as operators see it, write it, and are told of it in the words of others."""
+"""Status of agents, as operators read and write it, also in the terms of other vocabularies."""
 
 import json
 from typing import Any
 
 import pytest
 
-from hub.api.views.standings import StandingChange
+from hub.api.nouns.agent_status import AgentStatuses, StatusChange, Termination
 from hub.links.roster import Roster
-from hub.operations.standings import StandingOperations
 from hub.runs.agent_control import AgentControl
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
@@ -19,6 +18,7 @@ from storage.agents.made_agents import AgentOfFile
 from storage.audit import audit
 from storage.runs import runs
 from tests.hub.agents.seed_names import SEED_NAMES
+from tests.support.paging import page_of, unmatched
 from tests.support.runs import Bench, agent, bench, folder, store
 
 __all__ = ["agent", "bench", "store"]
@@ -44,10 +44,10 @@ ELSEWHERE = {"agents.user", "agent.state"}  # a relationship, and what the seed 
 
 
 @pytest.fixture
-def standings(bench: Bench) -> StandingOperations:
+def statuses(bench: Bench) -> AgentStatuses:
     roster = Roster(lambda event: None, metrics=bench.metrics)
     control = AgentControl(bench.store, control=bench.control, clock=bench.clock)
-    return StandingOperations(store=bench.store, roster=roster, control=control)
+    return AgentStatuses(store=bench.store, roster=roster, control=control)
 
 
 @pytest.fixture
@@ -64,11 +64,11 @@ async def _audited(bench: Bench) -> list[tuple[str, dict[str, Any]]]:
 
 
 async def test_a_standing_says_on_each_axis_since_when_why_by_whom_and_what_may_follow(
-    bench: Bench, standings: StandingOperations
+    bench: Bench, statuses: AgentStatuses
 ) -> None:
     bench.clock.advance(60)
-    change = StandingChange(lifecycle="maintenance", reason="new disk")
-    told = await standings.change("notes", change, version=None, actor="operator:1")
+    change = StatusChange(lifecycle="maintenance", reason="new disk")
+    told = await statuses.write("notes", change, actor="operator:1")
     lifecycle = told.axes["lifecycle"]
     assert (lifecycle.value, lifecycle.reason, lifecycle.actor) == ("maintenance", "new disk", "operator:1")
     assert lifecycle.since is not None and lifecycle.since.timestamp() * 1000 == bench.now_ms
@@ -77,46 +77,50 @@ async def test_a_standing_says_on_each_axis_since_when_why_by_whom_and_what_may_
 
 
 async def test_a_run_waits_while_its_agent_is_in_maintenance_and_starts_after_it(
-    bench: Bench, standings: StandingOperations
+    bench: Bench, statuses: AgentStatuses
 ) -> None:
     bench.connect()
     run = await bench.control.submit(bench.agent)
-    await standings.change("notes", StandingChange(lifecycle="maintenance"), version=None, actor="o")
+    await statuses.write("notes", StatusChange(lifecycle="maintenance"), actor="o")
     with pytest.raises(AssertionError, match="nothing can be claimed"):
         await bench.claim()
-    await standings.change("notes", StandingChange(lifecycle="active"), version=None, actor="o")
+    await statuses.write("notes", StatusChange(lifecycle="active"), actor="o")
     assert (await bench.claim()).run_id == run.id
 
 
 async def test_who_read_an_older_state_does_not_write_over_a_newer_one(
-    bench: Bench, standings: StandingOperations
+    bench: Bench, statuses: AgentStatuses
 ) -> None:
-    read = await standings.get("notes")
-    await standings.change("notes", StandingChange(health="error"), version=read.version, actor="o")
+    read = await statuses.of_agent("notes")
+    await statuses.write("notes", StatusChange(health="error"), version=read.version, actor="o")
     with pytest.raises(StateChanged):
-        await standings.change("notes", StandingChange(health="ok"), version=read.version, actor="o")
+        await statuses.write("notes", StatusChange(health="ok"), version=read.version, actor="o")
     assert len(await _audited(bench)) == 1
 
 
 async def test_an_agent_of_the_file_is_not_terminated_in_any_vocabulary(
-    bench: Bench, standings: StandingOperations
+    bench: Bench, statuses: AgentStatuses
 ) -> None:
     with pytest.raises(AgentOfFile):
-        await standings.terminate("notes", reason=None, actor="o")
+        await statuses.terminate("notes", unmatched(), Termination(reason=None), actor="o")
     for vocabulary, column, word in (("orchestrator", "state_detail", "TERMINATED"),):
         with pytest.raises(AgentOfFile):
-            await standings.change_document("notes", vocabulary, {column: word}, actor="o")
-    assert (await standings.get("notes")).lifecycle == "active"
+            await statuses.change_document("notes", vocabulary, {column: word}, actor="o")
+    assert (await statuses.of_agent("notes")).lifecycle == "active"
 
 
 async def test_a_terminated_agent_has_no_live_run_left(
-    bench: Bench, standings: StandingOperations, made_over_the_api: None
+    bench: Bench, statuses: AgentStatuses, made_over_the_api: None
 ) -> None:
     waiting = await bench.control.submit(bench.agent)
-    told = await standings.terminate("notes", reason="not needed", actor="operator:1")
+    told = await statuses.terminate(
+        "notes", unmatched(), Termination(reason="not needed"), actor="operator:1"
+    )
     assert (told.lifecycle, told.activity, told.runs_waiting) == ("terminated", "idle", 0)
     assert (await bench.row(waiting.id)).state is RunState.CANCELLED
-    again = await standings.terminate("notes", reason="not needed", actor="operator:1")
+    again = await statuses.terminate(
+        "notes", unmatched(), Termination(reason="not needed"), actor="operator:1"
+    )
     assert again.version == told.version  # twice is once
 
 
@@ -129,39 +133,39 @@ def _of_the_api(c: Any) -> None:
     c.exec_driver_sql("UPDATE agents SET source = 'api'")
 
 
-async def test_the_history_comes_in_pages_and_by_axis(bench: Bench, standings: StandingOperations) -> None:
+async def test_the_history_comes_in_pages_and_by_axis(bench: Bench, statuses: AgentStatuses) -> None:
     await bench.control.submit(bench.agent)
-    everything = await standings.history("notes", limit=99, below=None, axis=None)
+    everything = (await statuses.history("notes", page_of())).moves
     assert [move.seq for move in everything] == list(range(len(everything), 0, -1))
-    (activity,) = await standings.history("notes", limit=99, below=None, axis="activity")
+    (activity,) = (await statuses.history("notes", page_of(), axis="activity")).moves
     assert (activity.before, activity.after) == ("idle", "waiting")
     assert activity.snapshot["lifecycle"] == "active"
-    assert await standings.history("notes", limit=2, below=3, axis=None) == everything[-2:]
+    assert (await statuses.history("notes", page_of(2, (3,)))).moves == everything[-2:]
 
 
 async def test_an_agent_is_found_by_the_identifier_that_others_gave_it(
-    bench: Bench, standings: StandingOperations
+    bench: Bench, statuses: AgentStatuses
 ) -> None:
     await bench.store.write(lambda c: c.exec_driver_sql("UPDATE agents SET external_id = 'claw-7'"))
-    assert (await standings.get("external:claw-7")).agent == "notes"
-    told = await standings.document("external:claw-7", "calendar")
+    assert (await statuses.of_agent("external:claw-7")).agent == "notes"
+    told = await statuses.document("external:claw-7", "calendar")
     assert told["agent_id"] == "claw-7"
     with pytest.raises(UnknownAgent, match="external identifier 'ghost'"):
-        await standings.get("external:ghost")
-    stranger = standings.seen_by(UserId("somebody-else"))
+        await statuses.of_agent("external:ghost")
+    stranger = statuses.seen_by(UserId("somebody-else"))
     for name in ("notes", "external:claw-7"):
         with pytest.raises(UnknownAgent):
             await stranger.document(name, "calendar")
 
 
 async def test_the_calendar_makes_an_agent_exhausted_and_available_again(
-    bench: Bench, standings: StandingOperations, online: None
+    bench: Bench, statuses: AgentStatuses, online: None
 ) -> None:
     change = {"status": "exhausted", "exhaust_reason": "billing", "recovery_at": "2200-01-01T00:00:00Z"}
-    told = await standings.change_document("notes", "calendar", change, actor="operator:1")
+    told = await statuses.change_document("notes", "calendar", change, actor="operator:1")
     assert told["status"] == "exhausted"
     assert (told["exhaust_reason"], told["recovery_at"]) == ("billing", "2200-01-01T00:00:00.000Z")
-    told = await standings.change_document("notes", "calendar", {"status": "idle"}, actor="operator:1")
+    told = await statuses.change_document("notes", "calendar", {"status": "idle"}, actor="operator:1")
     assert (told["status"], told["exhaust_reason"], told["exhausted_at"]) == ("idle", None, None)
     assert [detail for _, detail in await _audited(bench)] == [
         {"availability": "available"},
@@ -170,45 +174,43 @@ async def test_the_calendar_makes_an_agent_exhausted_and_available_again(
 
 
 async def test_what_is_told_of_an_agent_reads_back_in_all_vocabularies(
-    bench: Bench, standings: StandingOperations, online: None
+    bench: Bench, statuses: AgentStatuses, online: None
 ) -> None:
-    await standings.change_document("notes", "orchestrator", {"status": "ERROR"}, actor="o")
-    assert (await standings.document("notes", "foundation"))["current_status"] == "error"
-    assert (await standings.document("notes", "orchestrator"))["state_detail"] == "ERROR"
-    assert (await standings.document("notes", "calendar"))["status"] == "idle"
-    await standings.change_document("notes", "foundation", {"current_status": "idle"}, actor="o")
-    await standings.change_document("notes", "calendar", {"status": "on_call"}, actor="o")
-    assert (await standings.document("notes", "orchestrator"))["status"] == "ACTIVE"
-    await standings.change_document("notes", "orchestrator", {"state_detail": "PAUSED"}, actor="o")
-    assert (await standings.document("notes", "orchestrator"))["status"] == "INACTIVE"
-    told = await standings.document("notes", "orchestrator")
+    await statuses.change_document("notes", "orchestrator", {"status": "ERROR"}, actor="o")
+    assert (await statuses.document("notes", "foundation"))["current_status"] == "error"
+    assert (await statuses.document("notes", "orchestrator"))["state_detail"] == "ERROR"
+    assert (await statuses.document("notes", "calendar"))["status"] == "idle"
+    await statuses.change_document("notes", "foundation", {"current_status": "idle"}, actor="o")
+    await statuses.change_document("notes", "calendar", {"status": "on_call"}, actor="o")
+    assert (await statuses.document("notes", "orchestrator"))["status"] == "ACTIVE"
+    await statuses.change_document("notes", "orchestrator", {"state_detail": "PAUSED"}, actor="o")
+    assert (await statuses.document("notes", "orchestrator"))["status"] == "INACTIVE"
+    told = await statuses.document("notes", "orchestrator")
     changed = [(move["previous_status"], move["new_status"]) for move in told["agent_state_history"]]
     assert changed[:3] == [("ACTIVE", "INACTIVE"), ("ERROR", "ACTIVE"), ("ACTIVE", "ERROR")]
     details = [move["new_state_detail"] for move in reversed(told["agent_state_history"])]
     assert details == ["CREATED", "INITIALIZING", "READY", "ACTIVE", "ERROR", "ACTIVE", "PAUSED"]
 
 
-async def test_noted_metadata_is_bounded_and_replaced_whole(
-    bench: Bench, standings: StandingOperations
-) -> None:
-    await standings.change_document("notes", "foundation", {"metadata": {"room": 7}}, actor="o")
-    told = await standings.change("notes", StandingChange(metadata={"desk": "b"}), version=None, actor="o")
+async def test_noted_metadata_is_bounded_and_replaced_whole(bench: Bench, statuses: AgentStatuses) -> None:
+    await statuses.change_document("notes", "foundation", {"metadata": {"room": 7}}, actor="o")
+    told = await statuses.write("notes", StatusChange(metadata={"desk": "b"}), actor="o")
     assert told.metadata == {"desk": "b"}
     with pytest.raises(BadWrite, match="at most 65536 are kept"):
-        await standings.change("notes", StandingChange(metadata={"x": "y" * 70_000}), version=None, actor="o")
+        await statuses.write("notes", StatusChange(metadata={"x": "y" * 70_000}), actor="o")
 
 
 async def test_a_run_is_told_as_an_execution_and_as_a_line_of_the_run_log(
-    bench: Bench, standings: StandingOperations
+    bench: Bench, statuses: AgentStatuses
 ) -> None:
     bench.connect(runs=folder(a="- [ ] call Anna\n"))
     run = await bench.run()
-    told = await standings.document("notes", "orchestrator")
+    told = await statuses.document("notes", "orchestrator")
     (execution,) = told["agent_execution"]
     assert (execution["id"], execution["task_id"], execution["state"]) == (run.id, run.id, run.state)
     states = [move["new_state"] for move in told["execution_state_history"]]
     assert states == ["QUEUED", "PREPARING", "RUNNING", "COMPLETED"]
-    log = await standings.document("notes", "runlog")
+    log = await statuses.document("notes", "runlog")
     (logged,) = log["agent_run_log"]
     assert (logged["run_id"], logged["status"]) == (run.id, "success")
     assert log["last_run_at"] == logged["completed_at"] is not None
@@ -216,32 +218,32 @@ async def test_a_run_is_told_as_an_execution_and_as_a_line_of_the_run_log(
 
 
 async def test_a_cancelled_run_is_an_error_in_the_run_log_which_says_why(
-    bench: Bench, standings: StandingOperations
+    bench: Bench, statuses: AgentStatuses
 ) -> None:
     run = await bench.control.submit(bench.agent)
-    assert (await standings.document("notes", "foundation"))["active_workflows"] == [run.id]
+    assert (await statuses.document("notes", "foundation"))["active_workflows"] == [run.id]
     await bench.control.cancel(run.id, actor="o", reason="not needed")
-    (logged,) = (await standings.document("notes", "runlog"))["agent_run_log"]
+    (logged,) = (await statuses.document("notes", "runlog"))["agent_run_log"]
     assert (logged["status"], logged["errors"]) == ("error", ["cancelled: not needed"])
-    assert (await standings.document("notes", "foundation"))["active_workflows"] == []
+    assert (await statuses.document("notes", "foundation"))["active_workflows"] == []
 
 
 @pytest.mark.parametrize("vocabulary", Vocabulary)
 async def test_every_document_is_plain_json(
-    bench: Bench, standings: StandingOperations, vocabulary: Vocabulary
+    bench: Bench, statuses: AgentStatuses, vocabulary: Vocabulary
 ) -> None:
     await bench.control.submit(bench.agent)
-    told = await standings.document("notes", vocabulary)
+    told = await statuses.document("notes", vocabulary)
     assert json.loads(json.dumps(told)) == told
 
 
 @pytest.mark.parametrize("vocabulary", SEED_NAMES)
 async def test_every_column_of_a_seed_stands_in_its_document(
-    bench: Bench, standings: StandingOperations, vocabulary: Vocabulary
+    bench: Bench, statuses: AgentStatuses, vocabulary: Vocabulary
 ) -> None:
     await bench.control.submit(bench.agent)
     await bench.store.write(_fill)
-    told = await standings.document("notes", vocabulary)
+    told = await statuses.document("notes", vocabulary)
     for name in SEED_NAMES[vocabulary]:
         table, _, column = name.partition(".")
         if table not in TABLES[vocabulary] or " " in name or name in ELSEWHERE:

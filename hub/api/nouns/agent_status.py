@@ -1,0 +1,339 @@
+"""Status of agents on each axis: read, written and recorded, also in the terms of other vocabularies."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import Body, Query
+from pydantic import AwareDatetime, Field, model_validator
+
+from hub.agents.wanted import bounded_metadata, wanted_of
+from hub.agents.words import document_of
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
+from hub.api.etags import Match, Matching, tag_of
+from hub.api.noun import Noun, route
+from hub.api.nouns.agents import managed
+from hub.api.paging import Paging
+from hub.api.views.view import View
+from hub.clock import epoch_ms, from_epoch_ms
+from hub.links.roster import Roster
+from hub.operations.devices import KICKED
+from hub.operations.moments import moment
+from hub.operations.names import agent_named
+from hub.runs.agent_control import AgentControl
+from hub.settings.file_lines import FileLines
+from hub.settings.values import refusal
+from protocol.errors import CloseCode, ErrorCode
+from protocol.ids import DeviceId
+from protocol.standing import STORED_AXES, Axis, Connectivity, Lifecycle, UnknownValue, legal_moves
+from protocol.vocabularies import Vocabulary, words_of
+from storage.agents import agent_facts, agent_states
+from storage.agents.agent_states import AgentMove, AgentState, Since
+from storage.agents.agent_writes import StandingWrite
+from storage.agents.agents import AgentRow
+from storage.agents.made_agents import AgentOfFile
+from storage.store import Store
+
+_REFUSED = (ErrorCode.BAD_STATUS, ErrorCode.BAD_PARAMS, ErrorCode.MANAGED_BY_FILE)
+
+
+class AxisView(View):
+    """The value of an agent on one axis: since when, why, and who set it.
+
+    *since* is null if the history does not reach back so far. *moves*: the values that it may change to.
+    """
+
+    value: str
+    since: AwareDatetime | None = None
+    reason: str | None = None
+    actor: str | None = None
+    moves: tuple[str, ...] = ()
+
+
+class AgentStatusView(View):
+    """Status of an agent: four axes that are stored, and *activity*, which is derived from its runs.
+
+    *recovery_at*: when an exhausted agent recovers; *probe_at*: when the hub checks whether it has, if that
+    is unknown. *axes*: of each axis since when and why.
+    """
+
+    agent: str
+    lifecycle: str
+    availability: str
+    connectivity: str
+    health: str
+    activity: str
+    health_reason: str | None = None
+    exhaust_reason: str | None = None
+    exhausted_at: AwareDatetime | None = None
+    recovery_at: AwareDatetime | None = None
+    probe_at: AwareDatetime | None = None
+    runs_waiting: int = 0
+    runs_executing: int = 0
+    runs_running: int = 0
+    max_concurrent_runs: int = 1
+    last_heartbeat_at: AwareDatetime | None = None
+    last_activity_at: AwareDatetime
+    resource_usage: dict[str, Any]
+    metadata: dict[str, Any]
+    version: int
+    axes: dict[str, AxisView]
+
+
+class StatusChange(View):
+    """Values to change; all others stay. All of it is done, or nothing."""
+
+    lifecycle: str | None = None
+    availability: str | None = None
+    connectivity: str | None = None
+    health: str | None = None
+    reason: str | None = Field(default=None, max_length=1_000, pattern=r"^[^\x00]*$")
+    exhaust_reason: Literal["rate_limit", "billing", "budget"] | None = None
+    recovery_at: AwareDatetime | None = None
+    metadata: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derived_is_not_written(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "activity" in given:
+            hint = "start, pause or cancel runs instead"
+            raise refusal("derived", "it is derived from runs, and not written", key="activity", hint=hint)
+        return given
+
+
+class Termination(View):
+    """The reason to terminate an agent."""
+
+    reason: Annotated[str | None, Field(max_length=1_000, pattern=r"^[^\x00]*$")] = None
+
+
+class AgentMoveView(View):
+    """One change of an agent on one axis. *snapshot*: its values on all axes after it."""
+
+    seq: int
+    at: AwareDatetime
+    axis: str
+    before: str | None
+    after: str
+    reason: str | None
+    actor: str
+    snapshot: dict[str, str]
+
+
+class AgentHistory(View):
+    """A page of changes of an agent, the newest first."""
+
+    moves: tuple[AgentMoveView, ...]
+    next_cursor: str | None = None
+
+
+class AgentStatuses(Noun):
+    """Status of agents. *name*: an agent's name, or ``external:`` and its external identifier."""
+
+    name, path = "status", "/v1/agents/{name}"
+    errors = (ErrorCode.UNKNOWN_AGENT,)
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        roster: Roster,
+        control: AgentControl,
+        lines: FileLines | None = None,
+        last_heard: Callable[[DeviceId | None], int | None] = lambda _: None,
+    ) -> None:
+        """
+        Args:
+            lines: places of agents in hub.toml, for refusals of what is declared there.
+            last_heard: the last heartbeat of a device, epoch ms, if it is newer than the stored one.
+        """
+        self._store = store
+        self._last_heard = last_heard
+        self._roster = roster
+        self._control = control
+        self._lines = lines
+
+    @route("GET", "/status", Scope.READ)
+    async def get(self, name: str, match: Match) -> AgentStatusView:
+        """Return the status of an agent on each axis: since when, why, and the moves from there."""
+        return _tagged(await self.of_agent(name), match)
+
+    async def of_agent(self, name: str) -> AgentStatusView:
+        """Return the status of an agent."""
+        return await self._view(await self._agent(name))
+
+    @route("PATCH", "/status", Scope.RUN, errors=_REFUSED)
+    async def change(
+        self, name: str, match: Match, change: Annotated[StatusChange, Body()], actor: Actor
+    ) -> AgentStatusView:
+        """Move an agent on axes, on all or none. A refusal of a move names those that are possible."""
+        version = None
+        if match.is_asked:
+            now = await self.of_agent(name)
+            match.check(_tag(now))
+            version = now.version
+        return _tagged(await self.write(name, change, version=version, actor=actor), match)
+
+    async def write(
+        self, name: str, change: StatusChange, *, version: int | None = None, actor: str
+    ) -> AgentStatusView:
+        """Move an agent on axes, on all or none.
+
+        Raises:
+            StateChanged: *version* is given, and not the present one.
+        """
+        agent = await self._agent(name)
+        await self._write(agent, _asked(change, version), actor=actor)
+        return await self._view(agent)
+
+    @route("POST", "/terminate", Scope.RUN, errors=_REFUSED)
+    async def terminate(
+        self,
+        name: str,
+        match: Match,
+        end: Annotated[Termination, Body(default_factory=Termination)],
+        actor: Actor,
+    ) -> AgentStatusView:
+        """End an agent for good: cancel its live runs, remove its schedules, and keep its history."""
+        agent = await self._agent(name)
+        asked = StandingWrite(axes={Axis.LIFECYCLE: Lifecycle.TERMINATED}, reason=end.reason)
+        await self._write(agent, asked, actor=actor)
+        return _tagged(await self._view(agent), match)
+
+    @route("GET", "/history", Scope.READ)
+    async def history(
+        self,
+        name: str,
+        paging: Paging,
+        axis: Annotated[
+            str | None, Query(max_length=20, description="Moves on this axis only, as in lifecycle.")
+        ] = None,
+    ) -> AgentHistory:
+        """List the moves of an agent on its axes, the newest first: when, from where, why, and by whom."""
+        agent = await self._agent(name)
+        rows = await self._store.read(
+            agent_states.history_page,
+            agent.id,
+            limit=paging.limit + 1,
+            below=paging.after_number(),
+            axis=None if axis is None else _axis(axis),
+        )
+        page = paging.fetched([_move_view(row) for row in rows], key=lambda move: (move.seq,))
+        return AgentHistory(moves=page.items, next_cursor=page.next_cursor)
+
+    @route("GET", "/as/{vocabulary}", Scope.READ)
+    async def document(self, name: str, vocabulary: str) -> dict[str, Any]:
+        """Return an agent in the terms of a vocabulary: calendar, orchestrator, foundation or runlog."""
+        words = words_of(vocabulary)
+        return await self._document(await self._agent(name), words)
+
+    @route("PATCH", "/as/{vocabulary}", Scope.RUN, errors=_REFUSED)
+    async def change_document(
+        self, name: str, vocabulary: str, change: Annotated[dict[str, Any], Body()], actor: Actor
+    ) -> dict[str, Any]:
+        """Write columns of a vocabulary, as in ``{"status": "on_call"}``; derived ones are refused."""
+        words = words_of(vocabulary)
+        agent = await self._agent(name)
+        await self._write(agent, wanted_of(words, change), actor=actor)
+        return await self._document(agent, words)
+
+    async def _document(self, agent: AgentRow, words: Vocabulary) -> dict[str, Any]:
+        facts = await self._store.read(agent_facts.facts_of, agent.id)
+        return document_of(words, msgspec.structs.replace(facts, state=self._fresh(agent, facts.state)))
+
+    def _fresh(self, agent: AgentRow, state: AgentState) -> AgentState:
+        """Return *state* with the last heartbeat, which is stored from time to time only."""
+        beats = [at for at in (state.last_heartbeat_at, self._last_heard(agent.device_id)) if at is not None]
+        return msgspec.structs.replace(state, last_heartbeat_at=max(beats, default=None))
+
+    async def _write(self, agent: AgentRow, asked: StandingWrite, *, actor: str) -> None:
+        try:
+            written = await self._control.write(agent, asked, actor=actor)
+        except AgentOfFile as error:
+            if self._lines is None:
+                raise
+            raise await managed(self._store, self._lines, error, "name") from error
+        is_closed = written.went(Axis.CONNECTIVITY, Connectivity.OFFLINE)
+        if is_closed and agent.device_id is not None and self._roster.find(agent.device_id) is not None:
+            self._roster.end(agent.device_id, KICKED, CloseCode.RESTARTING)
+
+    async def _agent(self, name: str) -> AgentRow:
+        return await agent_named(self._store, name, self.user_id)
+
+    async def _view(self, agent: AgentRow) -> AgentStatusView:
+        state = await self._store.read(agent_states.find_state, agent.id)
+        since = await self._store.read(agent_states.state_since, agent.id)
+        return _status_view(agent.name, self._fresh(agent, state), since)
+
+
+def _status_view(name: str, state: AgentState, since: Mapping[Axis, Since]) -> AgentStatusView:
+    return AgentStatusView(
+        agent=name,
+        **{str(axis): state.axes.on(axis) for axis in Axis},
+        health_reason=state.health_reason,
+        exhaust_reason=state.exhaust_reason,
+        exhausted_at=moment(state.exhausted_at),
+        recovery_at=moment(state.recovery_at),
+        probe_at=moment(state.probe_at),
+        runs_waiting=state.runs_waiting,
+        runs_executing=state.runs_executing,
+        runs_running=state.runs_running,
+        max_concurrent_runs=state.max_concurrent_runs,
+        last_heartbeat_at=moment(state.last_heartbeat_at),
+        last_activity_at=from_epoch_ms(state.last_activity_at),
+        resource_usage=state.resource_usage,
+        metadata=state.metadata,
+        version=state.version,
+        axes={
+            str(axis): AxisView(
+                value=one.value,
+                since=moment(one.since),
+                reason=one.reason,
+                actor=one.actor,
+                moves=legal_moves(axis, one.value),
+            )
+            for axis, one in since.items()
+        },
+    )
+
+
+def _asked(change: StatusChange, version: int | None) -> StandingWrite:
+    beside: dict[str, Any] = {}
+    if "exhaust_reason" in change.model_fields_set:
+        beside["exhaust_reason"] = change.exhaust_reason
+    if "recovery_at" in change.model_fields_set:
+        beside["recovery_at"] = None if change.recovery_at is None else epoch_ms(change.recovery_at)
+    if change.metadata is not None:
+        beside["metadata"] = bounded_metadata(change.metadata)
+    axes = {str(axis): value for axis in STORED_AXES if (value := getattr(change, axis)) is not None}
+    return StandingWrite(axes=axes, reason=change.reason, version=version, **beside)
+
+
+def _axis(axis: str) -> Axis:
+    """Return an axis that has a history, which *activity* has as well."""
+    if axis not in list(Axis):
+        raise UnknownValue(f"there is no axis {axis!r}; axes: {', '.join(Axis)}")
+    return Axis(axis)
+
+
+def _move_view(row: AgentMove) -> AgentMoveView:
+    return AgentMoveView(
+        seq=row.seq,
+        at=from_epoch_ms(row.at),
+        axis=row.axis,
+        before=row.old_value,
+        after=row.new_value,
+        reason=row.reason,
+        actor=row.actor,
+        snapshot=msgspec.to_builtins(row.snapshot),
+    )
+
+
+def _tag(status: AgentStatusView) -> str:
+    return tag_of(status.agent, status.version)
+
+
+def _tagged(status: AgentStatusView, match: Matching) -> AgentStatusView:
+    match.tell(_tag(status))
+    return status

@@ -1,0 +1,17 @@
+"""Pages of lists and entity tags, for tests that call nouns without a request."""
+
+from fastapi import Response
+
+from hub.api.etags import Matching
+from hub.api.noun import Key
+from hub.api.paging import PageOf, cursor_of
+
+
+def page_of(limit: int = 99, after: Key | None = None) -> PageOf:
+    """Return the part of a list that follows *after*."""
+    return PageOf(limit=limit, cursor=None if after is None else cursor_of(after))
+
+
+def unmatched() -> Matching:
+    """Return the conditions of a request without ``If-Match``."""
+    return Matching(Response(), None)
