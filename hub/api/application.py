@@ -26,7 +26,6 @@ from hub.api.nouns import (
     connectors,
     costs,
     debug,
-    devices,
     events,
     gateways,
     issues,
@@ -49,6 +48,7 @@ from hub.api.nouns import (
     tokens,
     upkeep,
 )
+from hub.api.nouns.devices import Devices
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
@@ -57,7 +57,6 @@ from hub.version import VERSION
 EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 NOUNS: Final = (
     system,
-    devices,
     pairings,
     agents,
     overviews,
@@ -92,7 +91,7 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Locks, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (Devices, Locks, Users)
 
 
 @cache

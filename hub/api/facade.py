@@ -20,7 +20,6 @@ from hub.api.facades.checkpoints import CheckpointFacade
 from hub.api.facades.config import ConfigFacade
 from hub.api.facades.connectors import ConnectorFacade
 from hub.api.facades.costs import CostFacade
-from hub.api.facades.devices import DeviceFacade
 from hub.api.facades.events import EventFacade
 from hub.api.facades.gateways import GatewayFacade
 from hub.api.facades.issues import IssueFacade
@@ -199,9 +198,6 @@ class HubFacade(Protocol):
     def noun(self, kind: type[AnyNoun]) -> AnyNoun:
         """Return the noun of this class, as this user sees it."""
         ...
-
-    @property
-    def devices(self) -> DeviceFacade: ...
 
     @property
     def agents(self) -> AgentFacade: ...

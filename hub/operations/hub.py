@@ -160,7 +160,6 @@ class Operations(Seen):
         waiting = Waiting(
             store=store, dispatcher=dispatcher, clock=clock, hold=hold, reached_budgets=reached_budgets
         )
-        self.devices = identity.devices
         self.pairings = identity.pairings
         self.invitations = identity.invitations
         self.tokens = identity.tokens
@@ -212,7 +211,7 @@ class Operations(Seen):
             store, measurements or Measurements(store, clock=clock, metrics=Metrics())
         )
         self.items = ItemOperations(store)
-        nouns: tuple[Noun, ...] = (identity.users, Locks(store, locks, clock=clock))
+        nouns: tuple[Noun, ...] = (*identity.nouns, Locks(store, locks, clock=clock))
         self._nouns = {type(noun): noun for noun in nouns}
         self.audit = AuditOperations(store, clock)
         self.issues = IssueOperations(issues or Issues(clock=clock, metrics=Metrics()))

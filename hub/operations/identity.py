@@ -1,11 +1,12 @@
-"""Who may come in, every noun of it made at once: users, devices, pairings, invitations, tokens."""
+"""Builds the nouns of identity: users, devices, pairings, invitations, tokens."""
 
+from hub.api.noun import Noun
+from hub.api.nouns.devices import Devices
 from hub.api.nouns.users import Users
 from hub.clock import Chance, Clock, IdFactory
 from hub.links.roster import Roster
 from hub.metrics import Metrics
 from hub.operations.agent_tokens import AgentTokenOperations
-from hub.operations.devices import DeviceOperations
 from hub.operations.invitations import InvitationOperations
 from hub.operations.limits import IdentityLimits
 from hub.operations.operator_tokens import OperatorTokenOperations
@@ -16,7 +17,7 @@ from storage.store import Store
 
 
 class Identity:
-    """The nouns of one hub, as somebody sees them who sees everybody's."""
+    """Nouns of identity of one hub, unscoped."""
 
     def __init__(
         self,
@@ -30,9 +31,9 @@ class Identity:
         owner_id: UserId,
         limits: IdentityLimits | None = None,
     ) -> None:
-        """*owner_id*: whose a device is where nobody says whose it is to be."""
+        """*owner_id*: owner of a device that is created for no user in particular."""
         bounds = limits or IdentityLimits()
-        self.devices = DeviceOperations(store=store, roster=roster, clock=clock)
+        self.devices = Devices(store=store, roster=roster, clock=clock)
         self.users = Users(store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds)
         self.tokens = TokenOperations(
             store=store,
@@ -63,7 +64,12 @@ class Identity:
             limits=bounds,
         )
 
+    @property
+    def nouns(self) -> tuple[Noun, ...]:
+        """Return the nouns."""
+        return (self.devices, self.users)
+
     def apply(self, limits: IdentityLimits) -> None:
-        """New bounds count from now on; what is there already stays. Those on wrong codes take a restart."""
+        """Apply new limits to what is created from now on. Those on wrong codes take a restart."""
         self.users.limits = self.tokens.limits = self.operator_tokens.limits = limits
         self.invitations.limits = self.agent_tokens.limits = limits

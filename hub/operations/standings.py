@@ -7,11 +7,11 @@ import msgspec
 
 from hub.agents.wanted import bounded_metadata, wanted_of
 from hub.agents.words import document_of
+from hub.api.nouns.devices import KICKED
 from hub.api.views.standings import AgentMoveView, SinceView, StandingChange, StandingView
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.operations.agent_writing import managed
-from hub.operations.devices import KICKED
 from hub.operations.moments import moment
 from hub.operations.names import agent_named
 from hub.operations.seen import Seen

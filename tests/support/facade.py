@@ -31,7 +31,6 @@ from hub.api.door.server import Listening, OperatorServer
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
 from hub.api.nouns.locks import Locks
-from hub.api.nouns.users import Users
 from hub.api.views.view import (
     AgentView,
     BackfillView,
@@ -87,7 +86,6 @@ from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
 from hub.operations.costs import CostOperations
 from hub.operations.debug import DebugOperations
-from hub.operations.devices import DeviceOperations
 from hub.operations.events import EventOperations
 from hub.operations.gateways import GatewayOperations
 from hub.operations.invitations import InvitationOperations
@@ -251,20 +249,16 @@ class FakeHub:
 
     def noun(self, kind: type[AnyNoun]) -> AnyNoun:
         makers: dict[type[Noun], Callable[[], Noun]] = {
-            Users: lambda: self.bench.identity.users,
             Locks: self._locks,
         }
-        noun = makers[kind]()
+        identity = {type(noun): noun for noun in self.bench.identity.nouns}
+        noun = identity[kind] if kind in identity else makers[kind]()
         assert isinstance(noun, kind)
         return noun.seen_by(self.user_id)
 
     @property
     def items(self) -> ItemOperations:
         return ItemOperations(self.bench.store).seen_by(self.user_id)
-
-    @property
-    def devices(self) -> DeviceOperations:
-        return self.bench.identity.devices.seen_by(self.user_id)
 
     @property
     def pairings(self) -> PairingOperations:

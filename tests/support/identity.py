@@ -3,7 +3,10 @@
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
+from fastapi import Response
+
 from hub.api.door.roles import Principal, Role, Scope
+from hub.api.etags import Matching
 from hub.clock import IdFactory, epoch_ms
 from hub.links import pairing_code
 from hub.links.roster import Roster
@@ -25,6 +28,7 @@ from tests.support.link import FakeLink
 OWNER = "owner"
 CODE = "K7QF-2M9X"
 WAIT_MS = 600_000
+NO_TAG = Matching(Response(), None)  # of a caller who gives no If-Match
 
 
 class EndedLink(FakeLink):

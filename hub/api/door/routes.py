@@ -178,13 +178,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     # items, and what their owners said
     Asked("GET", "/v1/items"): _S.READ,
     # devices, and how they come in
-    Asked("GET", "/v1/devices"): _S.READ,
-    Asked("GET", "/v1/devices/{device_id}"): _S.READ,
-    Asked("PATCH", "/v1/devices/{device_id}"): _S.DEVICES,
-    Asked("POST", "/v1/devices/{device_id}/revoke"): _S.DEVICES,
-    Asked("POST", "/v1/devices/{device_id}/grant"): _S.DEVICES,
-    Asked("POST", "/v1/devices/{device_id}/kick"): _S.DEVICES,
-    Asked("POST", "/v1/devices/{device_id}/resync"): _S.DEVICES,
     Asked("GET", "/v1/pairings"): _S.DEVICES,
     Asked("POST", "/v1/pairings/approve"): _S.DEVICES,
     Asked("POST", "/v1/pairings/{pairing_id}/deny"): _S.DEVICES,

@@ -9,31 +9,6 @@ from pydantic import AwareDatetime
 
 from hub.api.door.roles import Role, Scope
 from hub.api.views.view import View
-from storage.devices.devices import Grant
-
-
-class DeviceView(View):
-    """A device that is known, connected or not. *revoked_at*: it may never come in again."""
-
-    id: str
-    name: str
-    user: str = ""
-    connected: bool
-    platform: str | None = None
-    capabilities: tuple[str, ...] = ()  # of the live connection; empty while there is none
-    created_at: AwareDatetime
-    last_seen_at: AwareDatetime | None = None
-    revoked_at: AwareDatetime | None = None
-    grants: tuple[Grant, ...] = ()  # what it may do here besides receiving what is found for it
-
-
-class KeyView(View):
-    """A key by which a device may come in. *fingerprint* is what the device itself shows of it."""
-
-    fingerprint: str
-    created_at: AwareDatetime
-    last_used_at: AwareDatetime | None = None
-    revoked_at: AwareDatetime | None = None
 
 
 class TokenView(View):
@@ -60,39 +35,6 @@ class NewToken(View):
     token: str
     created_at: AwareDatetime
     expires_at: AwareDatetime | None = None
-
-
-class AgreementView(View):
-    """How the rows of a device were compared with the ledger last; *agreed_at* null: it is under way.
-
-    *sent*: rows that the device had lost; *taken*: rows that the hub did not know; *refused*: those that the
-    device did not take back. *problem*: why it has not come to its end.
-    """
-
-    cause: Literal["first", "store_older", "store_replaced", "hub_older", "asked"]
-    began_at: AwareDatetime
-    agreed_at: AwareDatetime | None = None
-    sent: int = 0
-    taken: int = 0
-    refused: int = 0
-    problem: str | None = None
-
-
-class OwnerGrantView(View):
-    """Something that a device's owner allows this hub. *tables*: whose approved rows it may query."""
-
-    name: str
-    tables: tuple[str, ...] = ()
-
-
-class DeviceDetail(DeviceView):
-    """A device with everything by which it may come in, and the agents that read from it."""
-
-    keys: tuple[KeyView, ...] = ()
-    tokens: tuple[TokenView, ...] = ()
-    agents: tuple[str, ...] = ()
-    agreement: AgreementView | None = None  # of a device that tells which rows it has
-    owner_grants: tuple[OwnerGrantView, ...] = ()  # while it is connected
 
 
 class OperatorTokenView(View):
