@@ -36,7 +36,6 @@ from hub.api.nouns import (
     measurements,
     messages,
     overviews,
-    pairings,
     questions,
     runs,
     schedules,
@@ -49,7 +48,9 @@ from hub.api.nouns import (
     upkeep,
 )
 from hub.api.nouns.devices import Devices
+from hub.api.nouns.invitations import Invitations
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.pairings import Pairings
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
 from hub.version import VERSION
@@ -57,7 +58,6 @@ from hub.version import VERSION
 EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 NOUNS: Final = (
     system,
-    pairings,
     agents,
     overviews,
     agent_writing,
@@ -91,7 +91,7 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Devices, Locks, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (Devices, Invitations, Locks, Pairings, Users)
 
 
 @cache

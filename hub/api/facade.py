@@ -29,7 +29,6 @@ from hub.api.facades.leads import LeadFacade
 from hub.api.facades.measurements import MeasurementFacade
 from hub.api.facades.messages import MessageFacade
 from hub.api.facades.observe import DebugFacade, LogFacade
-from hub.api.facades.pairings import InvitationFacade, PairingFacade
 from hub.api.facades.questions import QuestionFacade
 from hub.api.facades.slots import SlotFacade
 from hub.api.facades.souls import SoulFacade
@@ -246,12 +245,6 @@ class HubFacade(Protocol):
 
     @property
     def agent_tokens(self) -> AgentTokenFacade: ...
-
-    @property
-    def pairings(self) -> PairingFacade: ...
-
-    @property
-    def invitations(self) -> InvitationFacade: ...
 
     @property
     def tokens(self) -> TokenFacade: ...

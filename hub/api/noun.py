@@ -26,6 +26,7 @@ class Route(NamedTuple):
         path: below the path of the noun.
         errors: codes that it may answer, in addition to those of the noun.
         key: the sort key of a listed item; ``None``: the method returns the whole response.
+        is_secret: whether the response bears a secret, so that no cache may store it.
     """
 
     verb: str
@@ -34,13 +35,20 @@ class Route(NamedTuple):
     errors: tuple[ErrorCode, ...]
     status: int
     key: Callable[[Any], Key] | None = None
+    is_secret: bool = False
 
 
 def route(
-    verb: str, path: str, need: Need, *, errors: Iterable[ErrorCode] = (), status: int = 200
+    verb: str,
+    path: str,
+    need: Need,
+    *,
+    errors: Iterable[ErrorCode] = (),
+    status: int = 200,
+    is_secret: bool = False,
 ) -> Callable[[Method], Method]:
     """Declare a method as the route *verb* *path*. Its return annotation is the response model."""
-    return _marked(Route(verb, path, need, tuple(errors), status))
+    return _marked(Route(verb, path, need, tuple(errors), status, is_secret=is_secret))
 
 
 def listed(

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Response
 from pydantic import create_model
 
 from hub.api.deps import Hub, NounRouter, WholeHub
@@ -26,6 +26,7 @@ def router_of(noun: type[Noun]) -> APIRouter:
             methods=[declared.verb],
             status_code=declared.status,
             responses=refusals(*declared.errors),
+            dependencies=[Depends(_no_store)] if declared.is_secret else [],
             operation_id=f"{noun.name}_{method.__name__}",
         )
     return router
@@ -51,6 +52,10 @@ def _pages(noun: type[Noun], method: Endpoint, key: Callable[[Any], Key]) -> End
         return envelope(**{noun.name: page.items, "next_cursor": page.next_cursor})
 
     return _with_parameters(endpoint, method, envelope, hub=_hub_of(noun), paging=Paging)
+
+
+def _no_store(response: Response) -> None:
+    response.headers["cache-control"] = "no-store"
 
 
 def _hub_of(noun: type[Noun]) -> Any:

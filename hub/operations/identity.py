@@ -2,15 +2,15 @@
 
 from hub.api.noun import Noun
 from hub.api.nouns.devices import Devices
+from hub.api.nouns.invitations import Invitations
+from hub.api.nouns.pairings import Pairings
 from hub.api.nouns.users import Users
 from hub.clock import Chance, Clock, IdFactory
 from hub.links.roster import Roster
 from hub.metrics import Metrics
 from hub.operations.agent_tokens import AgentTokenOperations
-from hub.operations.invitations import InvitationOperations
 from hub.operations.limits import IdentityLimits
 from hub.operations.operator_tokens import OperatorTokenOperations
-from hub.operations.pairings import PairingOperations
 from hub.operations.tokens import TokenOperations
 from protocol.ids import UserId
 from storage.store import Store
@@ -51,10 +51,10 @@ class Identity:
         self.agent_tokens = AgentTokenOperations(
             store=store, clock=clock, ids=ids, chance=chance, metrics=metrics, limits=bounds
         )
-        self.pairings = PairingOperations(
+        self.pairings = Pairings(
             store=store, clock=clock, ids=ids, metrics=metrics, owner_id=owner_id, limits=bounds
         )
-        self.invitations = InvitationOperations(
+        self.invitations = Invitations(
             store=store,
             clock=clock,
             ids=ids,
@@ -67,7 +67,7 @@ class Identity:
     @property
     def nouns(self) -> tuple[Noun, ...]:
         """Return the nouns."""
-        return (self.devices, self.users)
+        return (self.devices, self.invitations, self.pairings, self.users)
 
     def apply(self, limits: IdentityLimits) -> None:
         """Apply new limits to what is created from now on. Those on wrong codes take a restart."""

@@ -88,7 +88,6 @@ from hub.operations.costs import CostOperations
 from hub.operations.debug import DebugOperations
 from hub.operations.events import EventOperations
 from hub.operations.gateways import GatewayOperations
-from hub.operations.invitations import InvitationOperations
 from hub.operations.issues import IssueOperations
 from hub.operations.items import ItemOperations
 from hub.operations.keys import KeyOperations
@@ -97,7 +96,6 @@ from hub.operations.logs import LogOperations
 from hub.operations.measurements import MeasurementOperations
 from hub.operations.messages import MessageOperations
 from hub.operations.operator_tokens import OperatorTokenOperations
-from hub.operations.pairings import PairingOperations
 from hub.operations.questions import QuestionOperations
 from hub.operations.slots import SlotOperations
 from hub.operations.souls import SoulOperations
@@ -259,14 +257,6 @@ class FakeHub:
     @property
     def items(self) -> ItemOperations:
         return ItemOperations(self.bench.store).seen_by(self.user_id)
-
-    @property
-    def pairings(self) -> PairingOperations:
-        return self.bench.identity.pairings.seen_by(self.user_id)
-
-    @property
-    def invitations(self) -> InvitationOperations:
-        return self.bench.identity.invitations.seen_by(self.user_id)
 
     @property
     def tokens(self) -> TokenOperations:

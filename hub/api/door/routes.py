@@ -178,12 +178,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     # items, and what their owners said
     Asked("GET", "/v1/items"): _S.READ,
     # devices, and how they come in
-    Asked("GET", "/v1/pairings"): _S.DEVICES,
-    Asked("POST", "/v1/pairings/approve"): _S.DEVICES,
-    Asked("POST", "/v1/pairings/{pairing_id}/deny"): _S.DEVICES,
-    Asked("GET", "/v1/invitations"): _S.DEVICES,
-    Asked("POST", "/v1/invitations"): _S.DEVICES,
-    Asked("DELETE", "/v1/invitations/{invitation_id}"): _S.DEVICES,
     Asked("GET", "/v1/tokens"): _S.DEVICES,
     Asked("POST", "/v1/tokens"): _S.DEVICES,
     Asked("DELETE", "/v1/tokens/{token_id}"): _S.DEVICES,

@@ -3,8 +3,6 @@
 As in ``api.views.view``: a field is added, never renamed; times are aware UTC; ids are text.
 """
 
-from typing import Literal
-
 from pydantic import AwareDatetime
 
 from hub.api.door.roles import Role, Scope
@@ -58,53 +56,5 @@ class OperatorTokenView(View):
 
 class NewOperatorToken(OperatorTokenView):
     """An operator's token just made. *token* is shown this once: the hub keeps only its hash."""
-
-    token: str
-
-
-class PairingView(View):
-    """A device that asked to be let in. *label* and *platform* are its own words.
-
-    *fingerprint* is of its key: it shows the same, and only the device that has the key can. The
-    code that it shows beside it is not told here: who may approve it has it from the device.
-    """
-
-    id: str
-    fingerprint: str
-    label: str = ""
-    platform: str = ""
-    network: str
-    created_at: AwareDatetime
-    expires_at: AwareDatetime
-    decision: Literal["approved", "denied"] | None = None
-    decided_at: AwareDatetime | None = None
-    decided_by: str | None = None
-
-
-class PairedView(View):
-    """What an approval did, or, where it was only tried (*dry_run*), would do: *device* of *user*."""
-
-    pairing: PairingView
-    device: str
-    user: str
-    dry_run: bool = False
-
-
-class InvitationView(View):
-    """An invitation without its secret. *uses_left* devices may still come in by it."""
-
-    id: str
-    user: str
-    device: str | None = None  # the name that the device gets; its own label by default
-    uses_left: int
-    last4: str
-    created_by: str
-    created_at: AwareDatetime
-    expires_at: AwareDatetime
-    revoked_at: AwareDatetime | None = None
-
-
-class NewInvitation(InvitationView):
-    """An invitation just made. *token* is shown this once: the hub keeps only its hash."""
 
     token: str

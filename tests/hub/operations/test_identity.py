@@ -9,15 +9,15 @@ import pytest
 
 from hub import tokens
 from hub.api.door.roles import ROLE_SCOPES, Principal, Role, Scope
-from hub.api.facades.pairings import (
-    BadPairingCode,
+from hub.api.facades.tokens import BeyondOwnRights, TooManyTokens, UnknownToken
+from hub.api.nouns.devices import AmbiguousDevice, NewName, NotConnectedHere
+from hub.api.nouns.invitations import (
+    InvitationRequest,
     OneDeviceOneName,
-    TooManyCodes,
     TooManyInvitations,
     UnknownInvitation,
 )
-from hub.api.facades.tokens import BeyondOwnRights, TooManyTokens, UnknownToken
-from hub.api.nouns.devices import AmbiguousDevice, NewName, NotConnectedHere
+from hub.api.nouns.pairings import Approval, BadPairingCode, TooManyCodes
 from hub.api.nouns.users import TooManyUsers, UserRequest
 from hub.operations.limits import IdentityLimits
 from hub.tokens import TokenKind
@@ -55,7 +55,7 @@ def operator_of(user_id: str | None, role: Role = Role.OPERATOR) -> Principal:
 
 async def test_a_device_is_told_with_all_that_opens_it(bench: IdentityBench) -> None:
     waiting = await bench.asks("desk")
-    await bench.identity.pairings.approve(CODE, actor=ME)
+    await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)
     made = await bench.identity.tokens.create("desk", actor=ME)
 
     told = await bench.identity.devices.get("desk", NO_TAG)
@@ -205,9 +205,9 @@ async def test_who_sees_one_user_takes_a_share_of_what_all_may_make_and_leaves_t
     )
     anna, everybody = await bench.user("anna"), bench.identity
     invite = everybody.invitations.seen_by(anna)
-    first = await invite.create(actor=ME)
+    first = await invite.create(InvitationRequest(), actor=ME)
     with pytest.raises(TooManyInvitations, match="invitations_per_user"):
-        await invite.create(actor=ME)
+        await invite.create(InvitationRequest(), actor=ME)
     give = everybody.tokens.seen_by(anna)
     await give.create("desk", actor=ME)
     with pytest.raises(TooManyTokens, match="device_tokens_per_user"):
@@ -217,11 +217,11 @@ async def test_who_sees_one_user_takes_a_share_of_what_all_may_make_and_leaves_t
     with pytest.raises(TooManyTokens, match="operator_tokens_per_user"):
         await mint.create("two", role=Role.VIEWER, by=ADMIN)
 
-    await everybody.invitations.create(actor=ME)
+    await everybody.invitations.create(InvitationRequest(), actor=ME)
     await everybody.tokens.create("lab", actor=ME)
     await everybody.operator_tokens.create("all", role=Role.VIEWER, by=ADMIN)
     await invite.revoke(first.id, actor=ME)
-    await invite.create(actor=ME)
+    await invite.create(InvitationRequest(), actor=ME)
     told = bench.metrics.registry.get_sample_value
     assert told("hub_limits_reached_total", {"limit": "invitations_per_user"}) == 1
 
@@ -251,7 +251,7 @@ async def test_what_belongs_to_another_user_is_not_there(bench: IdentityBench) -
     anna = await bench.user("anna")
     device = await bench.device("desk")
     token = await bench.identity.tokens.create("desk", actor=ME)
-    invitation = await bench.identity.invitations.create(actor=ME)
+    invitation = await bench.identity.invitations.create(InvitationRequest(), actor=ME)
     waiting = await bench.asks()
     seen = bench.identity
 
@@ -279,7 +279,7 @@ async def test_the_code_that_a_device_shows_lets_in_that_device(bench: IdentityB
     assert (listed.id, listed.label, listed.network) == (waiting.id, "laptop", "192.0.2.7")
     assert CODE not in repr(listed)
 
-    paired = await bench.identity.pairings.approve(" k7qf 2m9x", actor=ME)
+    paired = await bench.identity.pairings.approve(Approval(code=" k7qf 2m9x"), actor=ME)
 
     assert (paired.device, paired.user, paired.pairing.fingerprint) == (
         "laptop",
@@ -296,7 +296,7 @@ async def test_the_code_that_a_device_shows_lets_in_that_device(bench: IdentityB
 
 async def test_a_try_says_which_device_it_is_and_lets_nobody_in(bench: IdentityBench) -> None:
     waiting = await bench.asks("laptop")
-    tried = await bench.identity.pairings.approve(CODE, name="desk", dry_run=True, actor=ME)
+    tried = await bench.identity.pairings.approve(Approval(code=CODE, name="desk", dry_run=True), actor=ME)
     assert (tried.device, tried.dry_run, tried.pairing.label) == ("desk", True, "laptop")
     assert await bench.store.read(device_keys.find_key, waiting.key_id) is None
     assert len(await bench.identity.pairings.all()) == 1
@@ -309,21 +309,23 @@ async def test_a_device_that_calls_itself_like_another_is_told_of_before_it_is_l
     await bench.asks("laptop")
     for dry_run in (True, False):
         with pytest.raises(DeviceNameTaken, match=r"'laptop' already.*hub devices revoke laptop"):
-            await bench.identity.pairings.approve(CODE, dry_run=dry_run, actor=ME)
-    assert (await bench.identity.pairings.approve(CODE, name="laptop", actor=ME)).device == "laptop"
+            await bench.identity.pairings.approve(Approval(code=CODE, dry_run=dry_run), actor=ME)
+    assert (
+        await bench.identity.pairings.approve(Approval(code=CODE, name="laptop"), actor=ME)
+    ).device == "laptop"
 
 
 async def test_a_device_whose_older_key_was_revoked_gets_its_name_again(bench: IdentityBench) -> None:
     await bench.identity.tokens.create("laptop", actor=ME)
     await bench.asks("laptop")
     await bench.identity.devices.revoke("laptop", actor=ME)
-    assert (await bench.identity.pairings.approve(CODE, actor=ME)).device == "laptop"
+    assert (await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)).device == "laptop"
 
 
 async def test_a_user_who_has_the_code_lets_the_device_in_as_their_own(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
     await bench.asks("laptop")
-    assert (await bench.identity.pairings.seen_by(anna).approve(CODE, actor=ME)).user == "anna"
+    assert (await bench.identity.pairings.seen_by(anna).approve(Approval(code=CODE), actor=ME)).user == "anna"
     assert [device.name for device in await bench.identity.devices.seen_by(anna).all()] == ["laptop"]
 
 
@@ -334,19 +336,19 @@ async def test_after_five_wrong_codes_an_operator_waits_ten_minutes_and_others_d
     approve = bench.identity.pairings.approve
     for dry_run in (True, False, True, False, True):
         with pytest.raises(UnknownPairing):
-            await approve(WRONG, dry_run=dry_run, actor=ME)
+            await approve(Approval(code=WRONG, dry_run=dry_run), actor=ME)
     with pytest.raises(TooManyCodes, match="try again in 600 s"):
-        await approve(CODE, actor=ME)
+        await approve(Approval(code=CODE), actor=ME)
     with pytest.raises(TooManyCodes):
-        await bench.identity.pairings.seen_by(bench.owner_id).approve(CODE, actor=ME)
+        await bench.identity.pairings.seen_by(bench.owner_id).approve(Approval(code=CODE), actor=ME)
 
-    assert (await approve(CODE, dry_run=True, actor="operator:8")).device == "laptop"
+    assert (await approve(Approval(code=CODE, dry_run=True), actor="operator:8")).device == "laptop"
     assert ("auth.refused", ME, "refused") in await audited(bench)
     assert b'hub_limits_reached_total{limit="wrong_codes"} 1.0' in bench.metrics.render()
 
     bench.clock.advance(600)
     await bench.asks("laptop", key=b"l" * 32)
-    assert (await approve(CODE, actor=ME)).device == "laptop"
+    assert (await approve(Approval(code=CODE), actor=ME)).device == "laptop"
 
 
 async def test_codes_that_are_tried_all_at_once_are_no_more_tries_than_one_by_one(
@@ -356,7 +358,7 @@ async def test_codes_that_are_tried_all_at_once_are_no_more_tries_than_one_by_on
 
     async def guess() -> None:
         with pytest.raises((UnknownPairing, TooManyCodes)) as refusal:
-            await bench.identity.pairings.approve(WRONG, actor=ME)
+            await bench.identity.pairings.approve(Approval(code=WRONG), actor=ME)
         looked_at.append(refusal.type is UnknownPairing)
 
     async with anyio.create_task_group() as tasks:
@@ -367,10 +369,11 @@ async def test_codes_that_are_tried_all_at_once_are_no_more_tries_than_one_by_on
 
 async def test_right_codes_that_are_typed_all_at_once_shut_nothing(bench: IdentityBench) -> None:
     await bench.asks()
+    approve = bench.identity.pairings.approve
     async with anyio.create_task_group() as tasks:
         for _ in range(20):
-            tasks.start_soon(partial(bench.identity.pairings.approve, CODE, dry_run=True, actor=ME))
-    assert (await bench.identity.pairings.approve(CODE, actor=ME)).device == "laptop"
+            tasks.start_soon(partial(approve, Approval(code=CODE, dry_run=True), actor=ME))
+    assert (await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)).device == "laptop"
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
@@ -379,19 +382,19 @@ async def test_an_approval_that_says_what_it_was_shown_is_of_that_alone(
 ) -> None:
     shown = await bench.asks("laptop")
     asks_anew = await bench.asks("root")
-    approve = partial(bench.identity.pairings.approve, CODE, actor=ME)
+    approve = bench.identity.pairings.approve
     with pytest.raises(PairingChanged, match="than the one that you were shown"):
-        await approve(pairing_id=shown.id, dry_run=dry_run)
+        await approve(Approval(code=CODE, pairing_id=shown.id, dry_run=dry_run), actor=ME)
     assert await bench.store.read(device_keys.find_key, shown.key_id) is None
-    assert (await approve(pairing_id=asks_anew.id)).device == "root"
+    assert (await approve(Approval(code=CODE, pairing_id=asks_anew.id), actor=ME)).device == "root"
 
 
 async def test_what_was_never_a_code_does_not_count_as_a_wrong_one(bench: IdentityBench) -> None:
     await bench.asks()
     for _ in range(9):
         with pytest.raises(BadPairingCode, match="never has '0' in it"):
-            await bench.identity.pairings.approve("00000000", actor=ME)
-    await bench.identity.pairings.approve(CODE, actor=ME)
+            await bench.identity.pairings.approve(Approval(code="00000000"), actor=ME)
+    await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)
 
 
 async def test_a_device_is_sent_away_by_its_id(bench: IdentityBench) -> None:
@@ -399,14 +402,14 @@ async def test_a_device_is_sent_away_by_its_id(bench: IdentityBench) -> None:
     denied = await bench.identity.pairings.deny(waiting.id, actor=ME)
     assert (denied.decision, denied.decided_by) == ("denied", ME)
     with pytest.raises(UnknownPairing):
-        await bench.identity.pairings.approve(CODE, actor=ME)
+        await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)
     with pytest.raises(UnknownPairing):
         await bench.identity.pairings.deny(waiting.id, actor=ME)
 
 
 async def test_an_invitation_lets_a_key_in_as_a_device_of_who_was_invited(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
-    made = await bench.identity.invitations.seen_by(anna).create(device="desk", actor=ME)
+    made = await bench.identity.invitations.seen_by(anna).create(InvitationRequest(device="desk"), actor=ME)
     assert tokens.check(made.token, TokenKind.INVITATION) is None
     assert (made.user, made.uses_left, made.expires_at) == ("anna", 1, START + timedelta(minutes=10))
 
@@ -426,17 +429,17 @@ async def test_an_invitation_lets_a_key_in_as_a_device_of_who_was_invited(bench:
 
 
 async def test_open_invitations_are_bounded_and_a_revoked_one_makes_room(bench: IdentityBench) -> None:
-    first = await bench.identity.invitations.create(actor=ME)
-    await bench.identity.invitations.create(uses=3, actor=ME)
+    first = await bench.identity.invitations.create(InvitationRequest(), actor=ME)
+    await bench.identity.invitations.create(InvitationRequest(uses=3), actor=ME)
     with pytest.raises(TooManyInvitations, match="invitations"):
-        await bench.identity.invitations.create(actor=ME)
+        await bench.identity.invitations.create(InvitationRequest(), actor=ME)
     assert (await bench.identity.invitations.revoke(first.id, actor=ME)).revoked_at == START
-    await bench.identity.invitations.create(actor=ME)
+    await bench.identity.invitations.create(InvitationRequest(), actor=ME)
 
 
 async def test_an_invitation_for_several_devices_names_none(bench: IdentityBench) -> None:
     with pytest.raises(OneDeviceOneName, match="for one device"):
-        await bench.identity.invitations.create(device="desk", uses=2, actor=ME)
+        await bench.identity.invitations.create(InvitationRequest(device="desk", uses=2), actor=ME)
 
 
 async def test_a_device_whose_rows_are_to_be_compared_is_asked_to_come_back(bench: IdentityBench) -> None:
