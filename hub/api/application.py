@@ -44,13 +44,14 @@ from hub.api.nouns import (
     standings,
     system,
     templates,
-    tokens,
     upkeep,
 )
 from hub.api.nouns.devices import Devices
 from hub.api.nouns.invitations import Invitations
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.operator_tokens import OperatorTokens
 from hub.api.nouns.pairings import Pairings
+from hub.api.nouns.tokens import Tokens
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
 from hub.version import VERSION
@@ -81,7 +82,6 @@ NOUNS: Final = (
     measurements,
     messages,
     events,
-    tokens,
     agent_tokens,
     audit,
     issues,
@@ -91,7 +91,17 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Devices, Invitations, Locks, Pairings, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (
+    Devices,
+    Invitations,
+    Locks,
+    OperatorTokens,
+    Pairings,
+    Tokens,
+    Users,
+)
+# Built at import: the table of routes is complete before the first request is checked against it.
+ROUTERS: Final = tuple(map(router_of, DECLARED))
 
 
 @cache
@@ -116,8 +126,8 @@ def make_application() -> FastAPI:
     answer_errors(app)
     for noun in NOUNS:
         app.router.routes += noun.router.routes
-    for declared in DECLARED:
-        app.router.routes += router_of(declared).routes
+    for router in ROUTERS:
+        app.router.routes += router.routes
 
     @app.get("/metrics", tags=["system"], response_class=Exposition)
     async def exposition(metrics: Metrics) -> Response:

@@ -33,7 +33,6 @@ from hub.api.facades.questions import QuestionFacade
 from hub.api.facades.slots import SlotFacade
 from hub.api.facades.souls import SoulFacade
 from hub.api.facades.standings import StandingFacade
-from hub.api.facades.tokens import OperatorTokenFacade, TokenFacade
 from hub.api.facades.upkeep import UpkeepFacade
 from hub.api.noun import Noun
 from hub.api.views.view import (
@@ -245,12 +244,6 @@ class HubFacade(Protocol):
 
     @property
     def agent_tokens(self) -> AgentTokenFacade: ...
-
-    @property
-    def tokens(self) -> TokenFacade: ...
-
-    @property
-    def operator_tokens(self) -> OperatorTokenFacade: ...
 
     @property
     def audit(self) -> AuditFacade: ...

@@ -70,8 +70,9 @@ class Noun:
     """Base of the nouns. A noun answers for all users, or for the one that it is scoped to.
 
     Attributes:
-        name: of the noun, and the key of its lists.
+        name: of the noun.
         path: prefix of its routes.
+        list_key: of the items in its lists; empty: its name.
         errors: codes that each of its routes may answer.
         is_scoped: whether routes see the noun as the caller may; else they check the caller themselves.
         user_id: the user whose things are visible; None: everybody's. Methods have to respect it.
@@ -79,6 +80,7 @@ class Noun:
 
     name: ClassVar[str]
     path: ClassVar[str]
+    list_key: ClassVar[str] = ""
     errors: ClassVar[tuple[ErrorCode, ...]] = ()
     is_scoped: ClassVar[bool] = True
     user_id: UserId | None = None

@@ -40,16 +40,17 @@ def _endpoint(noun: type[Noun], method: Endpoint) -> Endpoint:
 
 
 def _pages(noun: type[Noun], method: Endpoint, key: Callable[[Any], Key]) -> Endpoint:
+    items_key = noun.list_key or noun.name
     (item,) = get_args(inspect.signature(method).return_annotation)
     items: Any = tuple.__class_getitem__((item, ...))
-    fields: dict[str, Any] = {noun.name: (items, ...), "next_cursor": (str | None, None)}
-    words = f"A page of {noun.name}; *next_cursor* leads to the next one."
+    fields: dict[str, Any] = {items_key: (items, ...), "next_cursor": (str | None, None)}
+    words = f"A page of {items_key}; *next_cursor* leads to the next one."
     envelope = create_model(noun.__name__, __base__=View, __doc__=words, **fields)
 
     async def endpoint(hub: Any, paging: Any, **given: Any) -> Any:
         found: Sequence[Any] = await method(hub.noun(noun), **given)
         page = paging.cut(sorted(found, key=key), key=key)
-        return envelope(**{noun.name: page.items, "next_cursor": page.next_cursor})
+        return envelope(**{items_key: page.items, "next_cursor": page.next_cursor})
 
     return _with_parameters(endpoint, method, envelope, hub=_hub_of(noun), paging=Paging)
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from hub import tokens
-from hub.api.facades.tokens import UnknownToken
+from hub.api.nouns.tokens import UnknownToken
 from hub.api.views.boards import AgentTokenView, NewAgentToken
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.log import Channel

@@ -3,15 +3,15 @@
 from hub.api.noun import Noun
 from hub.api.nouns.devices import Devices
 from hub.api.nouns.invitations import Invitations
+from hub.api.nouns.operator_tokens import OperatorTokens
 from hub.api.nouns.pairings import Pairings
+from hub.api.nouns.tokens import Tokens
 from hub.api.nouns.users import Users
 from hub.clock import Chance, Clock, IdFactory
 from hub.links.roster import Roster
 from hub.metrics import Metrics
 from hub.operations.agent_tokens import AgentTokenOperations
 from hub.operations.limits import IdentityLimits
-from hub.operations.operator_tokens import OperatorTokenOperations
-from hub.operations.tokens import TokenOperations
 from protocol.ids import UserId
 from storage.store import Store
 
@@ -35,7 +35,7 @@ class Identity:
         bounds = limits or IdentityLimits()
         self.devices = Devices(store=store, roster=roster, clock=clock)
         self.users = Users(store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds)
-        self.tokens = TokenOperations(
+        self.tokens = Tokens(
             store=store,
             roster=roster,
             clock=clock,
@@ -45,7 +45,7 @@ class Identity:
             owner_id=owner_id,
             limits=bounds,
         )
-        self.operator_tokens = OperatorTokenOperations(
+        self.operator_tokens = OperatorTokens(
             store=store, clock=clock, ids=ids, chance=chance, metrics=metrics, limits=bounds
         )
         self.agent_tokens = AgentTokenOperations(
@@ -67,7 +67,7 @@ class Identity:
     @property
     def nouns(self) -> tuple[Noun, ...]:
         """Return the nouns."""
-        return (self.devices, self.invitations, self.pairings, self.users)
+        return self.devices, self.invitations, self.operator_tokens, self.pairings, self.tokens, self.users
 
     def apply(self, limits: IdentityLimits) -> None:
         """Apply new limits to what is created from now on. Those on wrong codes take a restart."""

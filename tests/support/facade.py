@@ -95,12 +95,10 @@ from hub.operations.leads import LeadOperations
 from hub.operations.logs import LogOperations
 from hub.operations.measurements import MeasurementOperations
 from hub.operations.messages import MessageOperations
-from hub.operations.operator_tokens import OperatorTokenOperations
 from hub.operations.questions import QuestionOperations
 from hub.operations.slots import SlotOperations
 from hub.operations.souls import SoulOperations
 from hub.operations.standings import StandingOperations
-from hub.operations.tokens import TokenOperations
 from hub.operations.upkeep import UpkeepOperations
 from hub.outbound import OutboundClient, OutboundRules
 from hub.runs.agent_control import AgentControl
@@ -257,14 +255,6 @@ class FakeHub:
     @property
     def items(self) -> ItemOperations:
         return ItemOperations(self.bench.store).seen_by(self.user_id)
-
-    @property
-    def tokens(self) -> TokenOperations:
-        return self.bench.identity.tokens.seen_by(self.user_id)
-
-    @property
-    def operator_tokens(self) -> OperatorTokenOperations:
-        return self.bench.identity.operator_tokens.seen_by(self.user_id)
 
     @property
     def agent_tokens(self) -> AgentTokenOperations:

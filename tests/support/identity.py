@@ -7,6 +7,7 @@ from fastapi import Response
 
 from hub.api.door.roles import Principal, Role, Scope
 from hub.api.etags import Matching
+from hub.api.nouns.operator_tokens import OperatorTokenRequest
 from hub.clock import IdFactory, epoch_ms
 from hub.links import pairing_code
 from hub.links.roster import Roster
@@ -99,7 +100,8 @@ class IdentityBench:
     ) -> str:
         """An operator's token."""
         nouns = self.identity.operator_tokens.seen_by(user_id)
-        made = await nouns.create("test", role=role, scopes=scopes, by=Principal.of_uid(0))
+        requested = OperatorTokenRequest(name="test", role=role, scopes=tuple(scopes))
+        made = await nouns.create(requested, Principal.of_uid(0))
         return made.token
 
     async def agent(self, name: str = "notes", *, user_id: UserId | None = None) -> AgentId:

@@ -178,13 +178,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     # items, and what their owners said
     Asked("GET", "/v1/items"): _S.READ,
     # devices, and how they come in
-    Asked("GET", "/v1/tokens"): _S.DEVICES,
-    Asked("POST", "/v1/tokens"): _S.DEVICES,
-    Asked("DELETE", "/v1/tokens/{token_id}"): _S.DEVICES,
-    # operators
-    Asked("GET", "/v1/operator-tokens"): _S.TOKENS,
-    Asked("POST", "/v1/operator-tokens"): _S.TOKENS,
-    Asked("DELETE", "/v1/operator-tokens/{token_id}"): _S.TOKENS,
     # settings
     Asked("GET", "/v1/config"): _S.SETTINGS,
     Asked("PATCH", "/v1/config"): _S.SETTINGS,

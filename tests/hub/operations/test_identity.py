@@ -9,7 +9,6 @@ import pytest
 
 from hub import tokens
 from hub.api.door.roles import ROLE_SCOPES, Principal, Role, Scope
-from hub.api.facades.tokens import BeyondOwnRights, TooManyTokens, UnknownToken
 from hub.api.nouns.devices import AmbiguousDevice, NewName, NotConnectedHere
 from hub.api.nouns.invitations import (
     InvitationRequest,
@@ -17,7 +16,9 @@ from hub.api.nouns.invitations import (
     TooManyInvitations,
     UnknownInvitation,
 )
+from hub.api.nouns.operator_tokens import BeyondOwnRights, OperatorTokenRequest
 from hub.api.nouns.pairings import Approval, BadPairingCode, TooManyCodes
+from hub.api.nouns.tokens import TokenRequest, TooManyTokens, UnknownToken
 from hub.api.nouns.users import TooManyUsers, UserRequest
 from hub.operations.limits import IdentityLimits
 from hub.tokens import TokenKind
@@ -56,7 +57,7 @@ def operator_of(user_id: str | None, role: Role = Role.OPERATOR) -> Principal:
 async def test_a_device_is_told_with_all_that_opens_it(bench: IdentityBench) -> None:
     waiting = await bench.asks("desk")
     await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)
-    made = await bench.identity.tokens.create("desk", actor=ME)
+    made = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
 
     told = await bench.identity.devices.get("desk", NO_TAG)
 
@@ -118,7 +119,7 @@ async def test_a_device_that_is_not_connected_cannot_be_kicked(bench: IdentityBe
 
 
 async def test_a_token_is_shown_once_and_kept_as_a_hash(bench: IdentityBench) -> None:
-    made = await bench.identity.tokens.create("desk", ttl_s=3_600, actor=ME)
+    made = await bench.identity.tokens.create(TokenRequest(device="desk", ttl_s=3_600), actor=ME)
     assert tokens.check(made.token, TokenKind.DEVICE) is None
     assert made.expires_at == START + timedelta(hours=1)
     listed = await bench.identity.tokens.all()
@@ -132,8 +133,8 @@ async def test_a_token_is_shown_once_and_kept_as_a_hash(bench: IdentityBench) ->
 async def test_revoking_a_token_ends_the_connection_that_it_opened_and_no_other(
     bench: IdentityBench,
 ) -> None:
-    first = await bench.identity.tokens.create("desk", actor=ME)
-    other = await bench.identity.tokens.create("desk", actor=ME)
+    first = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
+    other = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
     link = await bench.connect(await bench.device("desk"), credential=f"token:{first.id}")
 
     await bench.identity.tokens.revoke(other.id, actor=ME)
@@ -145,7 +146,9 @@ async def test_revoking_a_token_ends_the_connection_that_it_opened_and_no_other(
 async def test_a_token_of_an_operator_lasts_ninety_days_and_bears_the_scopes_of_its_role(
     bench: IdentityBench,
 ) -> None:
-    made = await bench.identity.operator_tokens.create("backup", role=Role.OPERATOR, by=ADMIN)
+    made = await bench.identity.operator_tokens.create(
+        OperatorTokenRequest(name="backup", role=Role.OPERATOR), ADMIN
+    )
     assert tokens.check(made.token, TokenKind.OPERATOR) is None
     assert set(made.scopes) == ROLE_SCOPES[Role.OPERATOR]
     assert made.expires_at == START + timedelta(days=90)
@@ -158,10 +161,10 @@ async def test_nobody_hands_out_more_than_they_have(bench: IdentityBench) -> Non
     mint = bench.identity.operator_tokens.create
     narrow = Principal("token:t-9", Role.ADMIN, frozenset({Scope.READ, Scope.TOKENS}), None, "script")
     with pytest.raises(BeyondOwnRights, match="what you do not have: devices, run"):
-        await mint("more", role=Role.OPERATOR, by=narrow)
+        await mint(OperatorTokenRequest(name="more", role=Role.OPERATOR), narrow)
     with pytest.raises(BeyondOwnRights, match="viewer does not bring run"):
-        await mint("wide", role=Role.VIEWER, scopes=[Scope.RUN], by=ADMIN)
-    made = await mint("same", role=Role.ADMIN, scopes=[Scope.READ], by=narrow)
+        await mint(OperatorTokenRequest(name="wide", role=Role.VIEWER, scopes=(Scope.RUN,)), ADMIN)
+    made = await mint(OperatorTokenRequest(name="same", role=Role.ADMIN, scopes=(Scope.READ,)), narrow)
     assert made.scopes == (Scope.READ,)
     assert await audited(bench) == [("operator_token.created", "token:t-9", "done")]
 
@@ -169,8 +172,10 @@ async def test_nobody_hands_out_more_than_they_have(bench: IdentityBench) -> Non
 async def test_a_token_made_as_one_user_sees_the_hub_is_that_users(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
     mint = bench.identity.operator_tokens.seen_by(anna)
-    made = await mint.create("annas", role=Role.VIEWER, by=ADMIN)
-    everybodys = await bench.identity.operator_tokens.create("all", role=Role.VIEWER, by=ADMIN)
+    made = await mint.create(OperatorTokenRequest(name="annas", role=Role.VIEWER), ADMIN)
+    everybodys = await bench.identity.operator_tokens.create(
+        OperatorTokenRequest(name="all", role=Role.VIEWER), ADMIN
+    )
     assert (made.user, everybodys.user) == ("anna", None)
     assert [token.id for token in await mint.all()] == [made.id]
     with pytest.raises(UnknownToken):
@@ -179,22 +184,22 @@ async def test_a_token_made_as_one_user_sees_the_hub_is_that_users(bench: Identi
 
 async def test_operators_tokens_are_bounded_and_a_revoked_one_makes_room(bench: IdentityBench) -> None:
     mint = bench.identity.operator_tokens
-    first = await mint.create("one", role=Role.VIEWER, by=ADMIN)
-    await mint.create("two", role=Role.VIEWER, by=ADMIN)
+    first = await mint.create(OperatorTokenRequest(name="one", role=Role.VIEWER), ADMIN)
+    await mint.create(OperatorTokenRequest(name="two", role=Role.VIEWER), ADMIN)
     with pytest.raises(TooManyTokens, match="operator_tokens"):
-        await mint.create("three", role=Role.VIEWER, by=ADMIN)
+        await mint.create(OperatorTokenRequest(name="three", role=Role.VIEWER), ADMIN)
     await mint.revoke(first.id, actor=ME)
-    await mint.create("three", role=Role.VIEWER, by=ADMIN)
+    await mint.create(OperatorTokenRequest(name="three", role=Role.VIEWER), ADMIN)
     assert b'hub_limits_reached_total{limit="operator_tokens"} 1.0' in bench.metrics.render()
 
 
 async def test_tokens_of_devices_are_bounded(bench: IdentityBench) -> None:
     bench.identity.apply(IdentityLimits(device_tokens=1))
-    first = await bench.identity.tokens.create("desk", actor=ME)
+    first = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
     with pytest.raises(TooManyTokens, match="device_tokens"):
-        await bench.identity.tokens.create("lab", actor=ME)
+        await bench.identity.tokens.create(TokenRequest(device="lab"), actor=ME)
     await bench.identity.tokens.revoke(first.id, actor=ME)
-    await bench.identity.tokens.create("lab", actor=ME)
+    await bench.identity.tokens.create(TokenRequest(device="lab"), actor=ME)
 
 
 async def test_who_sees_one_user_takes_a_share_of_what_all_may_make_and_leaves_the_rest(
@@ -209,17 +214,17 @@ async def test_who_sees_one_user_takes_a_share_of_what_all_may_make_and_leaves_t
     with pytest.raises(TooManyInvitations, match="invitations_per_user"):
         await invite.create(InvitationRequest(), actor=ME)
     give = everybody.tokens.seen_by(anna)
-    await give.create("desk", actor=ME)
+    await give.create(TokenRequest(device="desk"), actor=ME)
     with pytest.raises(TooManyTokens, match="device_tokens_per_user"):
-        await give.create("lab", actor=ME)
+        await give.create(TokenRequest(device="lab"), actor=ME)
     mint = everybody.operator_tokens.seen_by(anna)
-    await mint.create("one", role=Role.VIEWER, by=ADMIN)
+    await mint.create(OperatorTokenRequest(name="one", role=Role.VIEWER), ADMIN)
     with pytest.raises(TooManyTokens, match="operator_tokens_per_user"):
-        await mint.create("two", role=Role.VIEWER, by=ADMIN)
+        await mint.create(OperatorTokenRequest(name="two", role=Role.VIEWER), ADMIN)
 
     await everybody.invitations.create(InvitationRequest(), actor=ME)
-    await everybody.tokens.create("lab", actor=ME)
-    await everybody.operator_tokens.create("all", role=Role.VIEWER, by=ADMIN)
+    await everybody.tokens.create(TokenRequest(device="lab"), actor=ME)
+    await everybody.operator_tokens.create(OperatorTokenRequest(name="all", role=Role.VIEWER), ADMIN)
     await invite.revoke(first.id, actor=ME)
     await invite.create(InvitationRequest(), actor=ME)
     told = bench.metrics.registry.get_sample_value
@@ -228,10 +233,12 @@ async def test_who_sees_one_user_takes_a_share_of_what_all_may_make_and_leaves_t
 
 async def test_new_bounds_count_from_now_on(bench: IdentityBench) -> None:
     bench.identity.apply(IdentityLimits(operator_tokens=1, operator_token_days=1))
-    made = await bench.identity.operator_tokens.seen_by(None).create("one", role=Role.VIEWER, by=ADMIN)
+    made = await bench.identity.operator_tokens.seen_by(None).create(
+        OperatorTokenRequest(name="one", role=Role.VIEWER), ADMIN
+    )
     assert made.expires_at == START + timedelta(days=1)
     with pytest.raises(TooManyTokens):
-        await bench.identity.operator_tokens.create("two", role=Role.VIEWER, by=ADMIN)
+        await bench.identity.operator_tokens.create(OperatorTokenRequest(name="two", role=Role.VIEWER), ADMIN)
 
 
 async def test_a_user_is_made_once_and_up_to_the_limit(bench: IdentityBench) -> None:
@@ -250,7 +257,7 @@ async def test_a_user_sees_nobody_else(bench: IdentityBench) -> None:
 async def test_what_belongs_to_another_user_is_not_there(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
     device = await bench.device("desk")
-    token = await bench.identity.tokens.create("desk", actor=ME)
+    token = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
     invitation = await bench.identity.invitations.create(InvitationRequest(), actor=ME)
     waiting = await bench.asks()
     seen = bench.identity
@@ -305,7 +312,7 @@ async def test_a_try_says_which_device_it_is_and_lets_nobody_in(bench: IdentityB
 async def test_a_device_that_calls_itself_like_another_is_told_of_before_it_is_let_in(
     bench: IdentityBench,
 ) -> None:
-    await bench.identity.tokens.create("laptop", actor=ME)
+    await bench.identity.tokens.create(TokenRequest(device="laptop"), actor=ME)
     await bench.asks("laptop")
     for dry_run in (True, False):
         with pytest.raises(DeviceNameTaken, match=r"'laptop' already.*hub devices revoke laptop"):
@@ -316,7 +323,7 @@ async def test_a_device_that_calls_itself_like_another_is_told_of_before_it_is_l
 
 
 async def test_a_device_whose_older_key_was_revoked_gets_its_name_again(bench: IdentityBench) -> None:
-    await bench.identity.tokens.create("laptop", actor=ME)
+    await bench.identity.tokens.create(TokenRequest(device="laptop"), actor=ME)
     await bench.asks("laptop")
     await bench.identity.devices.revoke("laptop", actor=ME)
     assert (await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)).device == "laptop"
