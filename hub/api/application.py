@@ -15,7 +15,6 @@ from hub.api.errors import answer_errors
 from hub.api.noun import Noun
 from hub.api.nouns import (
     agent_configs,
-    agent_tokens,
     agent_writing,
     agents,
     audit,
@@ -46,6 +45,7 @@ from hub.api.nouns import (
     templates,
     upkeep,
 )
+from hub.api.nouns.agent_tokens import AgentTokens
 from hub.api.nouns.devices import Devices
 from hub.api.nouns.invitations import Invitations
 from hub.api.nouns.locks import Locks
@@ -82,7 +82,6 @@ NOUNS: Final = (
     measurements,
     messages,
     events,
-    agent_tokens,
     audit,
     issues,
     logs,
@@ -92,6 +91,7 @@ NOUNS: Final = (
 )
 
 DECLARED: Final[tuple[type[Noun], ...]] = (
+    AgentTokens,
     Devices,
     Invitations,
     Locks,

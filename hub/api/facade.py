@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from hub.api.facades.agent_configs import AgentConfigFacade
 from hub.api.facades.agent_writing import AgentWritingFacade, TemplateFacade
 from hub.api.facades.audit import AuditFacade
-from hub.api.facades.boards import AgentTokenFacade, BoardFacade
+from hub.api.facades.boards import BoardFacade
 from hub.api.facades.broadcasts import BroadcastFacade
 from hub.api.facades.capabilities import CapabilityFacade
 from hub.api.facades.checkpoints import CheckpointFacade
@@ -241,9 +241,6 @@ class HubFacade(Protocol):
 
     @property
     def souls(self) -> SoulFacade: ...
-
-    @property
-    def agent_tokens(self) -> AgentTokenFacade: ...
 
     @property
     def audit(self) -> AuditFacade: ...

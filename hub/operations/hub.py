@@ -160,7 +160,6 @@ class Operations(Seen):
         waiting = Waiting(
             store=store, dispatcher=dispatcher, clock=clock, hold=hold, reached_budgets=reached_budgets
         )
-        self.agent_tokens = identity.agent_tokens
         self.gateways = gateways
         self.connectors = connectors
         self.boards = boards

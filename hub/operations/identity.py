@@ -1,6 +1,7 @@
 """Builds the nouns of identity: users, devices, pairings, invitations, tokens."""
 
 from hub.api.noun import Noun
+from hub.api.nouns.agent_tokens import AgentTokens
 from hub.api.nouns.devices import Devices
 from hub.api.nouns.invitations import Invitations
 from hub.api.nouns.operator_tokens import OperatorTokens
@@ -10,7 +11,6 @@ from hub.api.nouns.users import Users
 from hub.clock import Chance, Clock, IdFactory
 from hub.links.roster import Roster
 from hub.metrics import Metrics
-from hub.operations.agent_tokens import AgentTokenOperations
 from hub.operations.limits import IdentityLimits
 from protocol.ids import UserId
 from storage.store import Store
@@ -48,7 +48,7 @@ class Identity:
         self.operator_tokens = OperatorTokens(
             store=store, clock=clock, ids=ids, chance=chance, metrics=metrics, limits=bounds
         )
-        self.agent_tokens = AgentTokenOperations(
+        self.agent_tokens = AgentTokens(
             store=store, clock=clock, ids=ids, chance=chance, metrics=metrics, limits=bounds
         )
         self.pairings = Pairings(
@@ -67,7 +67,15 @@ class Identity:
     @property
     def nouns(self) -> tuple[Noun, ...]:
         """Return the nouns."""
-        return self.devices, self.invitations, self.operator_tokens, self.pairings, self.tokens, self.users
+        return (
+            self.agent_tokens,
+            self.devices,
+            self.invitations,
+            self.operator_tokens,
+            self.pairings,
+            self.tokens,
+            self.users,
+        )
 
     def apply(self, limits: IdentityLimits) -> None:
         """Apply new limits to what is created from now on. Those on wrong codes take a restart."""

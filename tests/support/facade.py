@@ -75,7 +75,6 @@ from hub.log import Ring
 from hub.metrics import Metrics
 from hub.openclaw import Fleet
 from hub.operations.agent_configs import AgentConfigOperations
-from hub.operations.agent_tokens import AgentTokenOperations
 from hub.operations.agent_writing import AgentWriting, TemplateOperations
 from hub.operations.audit import AuditOperations
 from hub.operations.boards import BoardOperations
@@ -255,10 +254,6 @@ class FakeHub:
     @property
     def items(self) -> ItemOperations:
         return ItemOperations(self.bench.store).seen_by(self.user_id)
-
-    @property
-    def agent_tokens(self) -> AgentTokenOperations:
-        return self.bench.identity.agent_tokens.seen_by(self.user_id)
 
     @property
     def boards(self) -> BoardOperations:

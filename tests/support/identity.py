@@ -7,6 +7,7 @@ from fastapi import Response
 
 from hub.api.door.roles import Principal, Role, Scope
 from hub.api.etags import Matching
+from hub.api.nouns.agent_tokens import AgentTokenRequest
 from hub.api.nouns.operator_tokens import OperatorTokenRequest
 from hub.clock import IdFactory, epoch_ms
 from hub.links import pairing_code
@@ -127,7 +128,7 @@ class IdentityBench:
         """A token by which the agent asks in its own name."""
         row = await self.store.read(agents.get_agent, agent_id)
         nouns = self.identity.agent_tokens.seen_by(row.user_id)
-        return (await nouns.create(row.name, actor="operator:0")).token
+        return (await nouns.create(row.name, AgentTokenRequest(), "operator:0")).token
 
     async def asks(self, label: str = "laptop", *, code: str = CODE, key: bytes = b"k" * 32) -> PairingRow:
         """A device that nobody knows waits with *code* on its screen."""

@@ -1,7 +1,7 @@
 """Tokens of operators, with a subset of the rights of their creator. The hub keeps only their hashes."""
 
 from collections.abc import Collection
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import AwareDatetime, StringConstraints
 
@@ -9,7 +9,7 @@ from hub import tokens
 from hub.api.deps import Actor, Caller
 from hub.api.door.roles import Principal, Role, Scope, scopes_of
 from hub.api.noun import Noun, listed, route
-from hub.api.nouns.tokens import Lifetime, TooManyTokens, UnknownToken
+from hub.api.nouns.tokens import DAY_S, Lifetime, TooManyTokens, UnknownToken
 from hub.api.views.view import View
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.log import Channel
@@ -24,8 +24,6 @@ from storage.devices.operator_tokens import OperatorTokenRow
 from storage.store import Store
 
 log = Channel(__name__)
-
-DAY_S: Final = 86_400.0
 
 Label = Annotated[
     str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", strip_whitespace=True)

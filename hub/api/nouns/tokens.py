@@ -26,7 +26,8 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-YEAR_S: Final = 366 * 86_400.0
+DAY_S: Final = 86_400.0
+YEAR_S: Final = 366 * DAY_S
 
 Lifetime = Annotated[
     float, Field(ge=60.0, le=YEAR_S, description="How long it counts, in seconds.", examples=[7_776_000])
