@@ -22,7 +22,6 @@ from hub.api.nouns import (
     capabilities,
     checkpoints,
     config,
-    connectors,
     costs,
     debug,
     events,
@@ -46,6 +45,7 @@ from hub.api.nouns import (
     upkeep,
 )
 from hub.api.nouns.agent_tokens import AgentTokens
+from hub.api.nouns.connectors import Connectors
 from hub.api.nouns.devices import Devices
 from hub.api.nouns.invitations import Invitations
 from hub.api.nouns.locks import Locks
@@ -77,7 +77,6 @@ NOUNS: Final = (
     leads,
     questions,
     souls,
-    connectors,
     costs,
     measurements,
     messages,
@@ -92,6 +91,7 @@ NOUNS: Final = (
 
 DECLARED: Final[tuple[type[Noun], ...]] = (
     AgentTokens,
+    Connectors,
     Devices,
     Invitations,
     Locks,

@@ -18,7 +18,6 @@ from hub.api.facades.broadcasts import BroadcastFacade
 from hub.api.facades.capabilities import CapabilityFacade
 from hub.api.facades.checkpoints import CheckpointFacade
 from hub.api.facades.config import ConfigFacade
-from hub.api.facades.connectors import ConnectorFacade
 from hub.api.facades.costs import CostFacade
 from hub.api.facades.events import EventFacade
 from hub.api.facades.gateways import GatewayFacade
@@ -220,9 +219,6 @@ class HubFacade(Protocol):
 
     @property
     def gateways(self) -> GatewayFacade: ...
-
-    @property
-    def connectors(self) -> ConnectorFacade: ...
 
     @property
     def boards(self) -> BoardFacade: ...

@@ -16,6 +16,7 @@ from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.connectors import Connectors
 from hub.api.nouns.locks import Locks
 from hub.api.views.view import Check, Health, Readiness, StatusView
 from hub.backups import Backups
@@ -35,7 +36,6 @@ from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.capabilities import CapabilityOperations
 from hub.operations.checkpoints import CheckpointOperations
 from hub.operations.config import ConfigOperations
-from hub.operations.connectors import ConnectorOperations
 from hub.operations.costs import CostOperations
 from hub.operations.debug import DebugOperations
 from hub.operations.events import EventOperations
@@ -133,7 +133,7 @@ class Operations(Seen):
         capabilities: Capabilities | None = None,
         checkpoints: Checkpoints | None = None,
         gateways: GatewayOperations,
-        connectors: ConnectorOperations,
+        connectors: Connectors,
         boards: BoardOperations,
         messages: MessageOperations,
         leads: LeadOperations,
@@ -161,7 +161,6 @@ class Operations(Seen):
             store=store, dispatcher=dispatcher, clock=clock, hold=hold, reached_budgets=reached_budgets
         )
         self.gateways = gateways
-        self.connectors = connectors
         self.boards = boards
         self.messages = messages
         self.leads = leads
@@ -206,7 +205,7 @@ class Operations(Seen):
             store, measurements or Measurements(store, clock=clock, metrics=Metrics())
         )
         self.items = ItemOperations(store)
-        nouns: tuple[Noun, ...] = (*identity.nouns, Locks(store, locks, clock=clock))
+        nouns: tuple[Noun, ...] = (*identity.nouns, connectors, Locks(store, locks, clock=clock))
         self._nouns = {type(noun): noun for noun in nouns}
         self.audit = AuditOperations(store, clock)
         self.issues = IssueOperations(issues or Issues(clock=clock, metrics=Metrics()))

@@ -30,6 +30,7 @@ from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.connectors import Connectors
 from hub.api.nouns.locks import Locks
 from hub.api.views.view import (
     AgentView,
@@ -82,7 +83,6 @@ from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.capabilities import CapabilityOperations
 from hub.operations.checkpoints import CheckpointOperations
 from hub.operations.config import ConfigOperations
-from hub.operations.connectors import ConnectorOperations
 from hub.operations.costs import CostOperations
 from hub.operations.debug import DebugOperations
 from hub.operations.events import EventOperations
@@ -244,6 +244,7 @@ class FakeHub:
 
     def noun(self, kind: type[AnyNoun]) -> AnyNoun:
         makers: dict[type[Noun], Callable[[], Noun]] = {
+            Connectors: self._connectors,
             Locks: self._locks,
         }
         identity = {type(noun): noun for noun in self.bench.identity.nouns}
@@ -364,9 +365,8 @@ class FakeHub:
         accounts = Accounts(bench.store, client=client, keys=keys, owner="boot", **given)
         return KeyOperations(bench.store, accounts, clock=bench.clock)
 
-    @property
-    def connectors(self) -> ConnectorOperations:
-        """Connectors as far as rows of them are there; hub.toml says nothing of any."""
+    def _connectors(self) -> Connectors:
+        """Return the noun of the connectors in the store; hub.toml has none."""
         bench = self.bench
         given: dict[str, Any] = {"clock": bench.clock, "chance": SeededChance(), "ids": bench.ids}
         folder = Path(tempfile.gettempdir())  # nothing is sealed
@@ -374,8 +374,7 @@ class FakeHub:
         client = OutboundClient(OutboundRules())
         accounts = Accounts(bench.store, client=client, keys=keys, owner="boot", **given)
         sign_ins = SignIns(accounts, bench.store, links=bench.roster.connected, **given)
-        made = ConnectorOperations(bench.store, accounts, sign_ins, clock=bench.clock)
-        return made.seen_by(self.user_id)
+        return Connectors(bench.store, accounts, sign_ins, clock=bench.clock)
 
     @property
     def events(self) -> EventOperations:

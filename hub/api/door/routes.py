@@ -109,15 +109,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("GET", "/v1/gateways/{gateway}"): _S.READ,
     Asked("POST", "/v1/gateways/{gateway}/reconnect"): _S.RUN,
     Asked("POST", "/v1/gateways/{gateway}/agents"): _S.DEVICES,
-    # connectors
-    Asked("GET", "/v1/connectors"): _S.READ,
-    Asked("GET", "/v1/connectors/{connector}"): _S.READ,
-    Asked("POST", "/v1/connectors/{connector}/test"): _S.RUN,
-    Asked("POST", "/v1/connectors/{connector}/retry"): _S.RUN,
-    Asked("POST", "/v1/connectors/{connector}/sign-in"): _S.DEVICES,
-    Asked("GET", "/v1/connectors/{connector}/sign-in/{sign_in}"): _S.DEVICES,
-    Asked("POST", "/v1/connectors/{connector}/sign-in/answer"): _S.DEVICES,
-    Asked("DELETE", "/v1/connectors/{connector}/grant"): _S.DEVICES,
     # boards, their agents, and what they remember
     Asked("GET", "/v1/boards"): _S.READ,
     Asked("POST", "/v1/boards"): _S.DEVICES,
