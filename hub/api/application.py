@@ -1,7 +1,6 @@
-"""The operator's REST interface as one application: a router a noun, problems for errors.
+"""Builds the operators' REST interface as one application: a router per noun, problems for errors.
 
-OpenAPI stands at ``/v1/openapi.json`` and nowhere else: the usual pages around it
-load scripts from other origins.
+Only ``/v1/openapi.json`` serves OpenAPI: the usual pages around it load scripts from other origins.
 """
 
 from functools import cache
@@ -111,9 +110,9 @@ def application() -> FastAPI:
 
 
 def make_application() -> FastAPI:
-    """Build the application with all its routes. It decides nothing about who asks: see ``api/door/access``.
+    """Build the application with all its routes. Access is checked before it: see ``api/door/access``.
 
-    It belongs to no hub: what a request is answered from is in the state of the request, see ``deps``.
+    It belongs to no hub: the state of each request has the hub that answers it, see ``deps``.
     """
     app = FastAPI(
         title="hub",
