@@ -14,40 +14,42 @@ from hub.api.document import serve_document
 from hub.api.errors import answer_errors
 from hub.api.noun import Noun
 from hub.api.nouns import (
-    agent_tokens,
     boards,
-    connectors,
-    devices,
     gateways,
     leads,
     messages,
-    pairings,
     questions,
     souls,
-    tokens,
 )
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
+from hub.api.nouns.agent_tokens import AgentTokens
 from hub.api.nouns.agents import Agents
 from hub.api.nouns.audit import AuditLog
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.config import Config
+from hub.api.nouns.connectors import Connectors
 from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug
+from hub.api.nouns.devices import Devices
 from hub.api.nouns.events import Events
+from hub.api.nouns.invitations import Invitations
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.items import Items
 from hub.api.nouns.keys import Keys
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
+from hub.api.nouns.operator_tokens import OperatorTokens
 from hub.api.nouns.overviews import Overviews
+from hub.api.nouns.pairings import Pairings
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules
 from hub.api.nouns.slots import Slots
 from hub.api.nouns.system import System
 from hub.api.nouns.templates import Templates
+from hub.api.nouns.tokens import Tokens
 from hub.api.nouns.upkeep import Upkeep
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
@@ -55,42 +57,44 @@ from hub.version import VERSION
 
 EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 NOUNS: Final = (
-    devices,
-    pairings,
     gateways,
     boards,
     leads,
     questions,
     souls,
-    connectors,
     messages,
-    tokens,
-    agent_tokens,
 )
 
 DECLARED: Final[tuple[type[Noun], ...]] = (
     AgentConfigs,
     AgentStatuses,
+    AgentTokens,
     Agents,
     AuditLog,
     Capabilities,
     Checkpoints,
     Config,
+    Connectors,
     Costs,
     Debug,
+    Devices,
     Events,
+    Invitations,
     Issues,
     Items,
     Keys,
     Locks,
     Logs,
     Measurements,
+    OperatorTokens,
     Overviews,
+    Pairings,
     Runs,
     Schedules,
     Slots,
     System,
     Templates,
+    Tokens,
     Upkeep,
     Users,
 )

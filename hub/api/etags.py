@@ -4,7 +4,6 @@ A tag is made of what an edit may change, not of what changes by itself, as when
 device was last seen. An ``If-Match`` is never needed; who gives one is sure that
 nobody came between reading and changing::
 
-    device = await hub.devices.get(name)
     match.check(tag_of(device.id, device.name))      # before the change
     match.tell(tag_of(changed.id, changed.name))     # after it, and on every GET
 """

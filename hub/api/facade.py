@@ -8,17 +8,13 @@ asked for, it is who wants the change, as history and activities will tell it.
 
 from typing import Protocol, TypeVar
 
-from hub.api.facades.boards import AgentTokenFacade, BoardFacade
+from hub.api.facades.boards import BoardFacade
 from hub.api.facades.broadcasts import BroadcastFacade
-from hub.api.facades.connectors import ConnectorFacade
-from hub.api.facades.devices import DeviceFacade
 from hub.api.facades.gateways import GatewayFacade
 from hub.api.facades.leads import LeadFacade
 from hub.api.facades.messages import MessageFacade
-from hub.api.facades.pairings import InvitationFacade, PairingFacade
 from hub.api.facades.questions import QuestionFacade
 from hub.api.facades.souls import SoulFacade
-from hub.api.facades.tokens import OperatorTokenFacade, TokenFacade
 from hub.api.noun import Noun
 from hub.api.views.view import Health, Readiness, StatusView
 from protocol.ids import UserId
@@ -46,13 +42,7 @@ class HubFacade(Protocol):
         ...
 
     @property
-    def devices(self) -> DeviceFacade: ...
-
-    @property
     def gateways(self) -> GatewayFacade: ...
-
-    @property
-    def connectors(self) -> ConnectorFacade: ...
 
     @property
     def boards(self) -> BoardFacade: ...
@@ -71,21 +61,6 @@ class HubFacade(Protocol):
 
     @property
     def souls(self) -> SoulFacade: ...
-
-    @property
-    def agent_tokens(self) -> AgentTokenFacade: ...
-
-    @property
-    def pairings(self) -> PairingFacade: ...
-
-    @property
-    def invitations(self) -> InvitationFacade: ...
-
-    @property
-    def tokens(self) -> TokenFacade: ...
-
-    @property
-    def operator_tokens(self) -> OperatorTokenFacade: ...
 
     def health(self) -> Health:
         """Answer at once, without I/O."""

@@ -12,6 +12,7 @@ from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
 from hub.api.nouns.config import Config
+from hub.api.nouns.connectors import Connectors
 from hub.api.nouns.keys import Keys
 from hub.app import boot
 from hub.app.connectors import ConnectorsInUse, make_accounts, make_sign_ins
@@ -57,7 +58,6 @@ from hub.links.rotation import KeyRotation
 from hub.links.shared_roots import SharedRoots
 from hub.links.takeovers import Takeovers
 from hub.loop_lag import LoopLag
-from hub.operations.connectors import ConnectorOperations
 from hub.operations.hub import Operations, Where
 from hub.requests.agents import Written
 from hub.requests.service import Requests
@@ -214,7 +214,7 @@ class Hub:
             checkpoints=work.checkpoints,
             locks=work.locks,
             gateways=coordination.gateways,
-            connectors=ConnectorOperations(context.store, accounts, sign_ins, clock=context.clock),
+            connectors=Connectors(context.store, accounts, sign_ins, clock=context.clock),
             boards=coordination.boards,
             messages=coordination.messages,
             leads=coordination.lead_operations,

@@ -23,6 +23,7 @@ from hub.api.nouns.audit import AuditLog
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.config import Config
+from hub.api.nouns.connectors import Connectors
 from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug, Dumper
 from hub.api.nouns.events import Events
@@ -50,7 +51,6 @@ from hub.loop_lag import LoopLag
 from hub.metrics import Metrics
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
-from hub.operations.connectors import ConnectorOperations
 from hub.operations.gateways import GatewayOperations
 from hub.operations.identity import Identity
 from hub.operations.leads import LeadOperations
@@ -135,7 +135,7 @@ class Operations(Seen):
         capabilities: KeptCapabilities | None = None,
         checkpoints: KeptCheckpoints | None = None,
         gateways: GatewayOperations,
-        connectors: ConnectorOperations,
+        connectors: Connectors,
         boards: BoardOperations,
         messages: MessageOperations,
         leads: LeadOperations,
@@ -162,14 +162,7 @@ class Operations(Seen):
         waiting = Waiting(
             store=store, dispatcher=dispatcher, clock=clock, hold=hold, reached_budgets=reached_budgets
         )
-        self.devices = identity.devices
-        self.pairings = identity.pairings
-        self.invitations = identity.invitations
-        self.tokens = identity.tokens
-        self.operator_tokens = identity.operator_tokens
-        self.agent_tokens = identity.agent_tokens
         self.gateways = gateways
-        self.connectors = connectors
         self.boards = boards
         self.messages = messages
         self.leads = leads
@@ -210,7 +203,8 @@ class Operations(Seen):
             System(self),
             audit_log,
             config,
-            identity.users,
+            *identity.nouns,
+            connectors,
             keys,
             AgentConfigs(store, agent_configs or KeptConfigs(store, clock=clock, metrics=Metrics())),
             AgentStatuses(

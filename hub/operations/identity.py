@@ -1,22 +1,23 @@
-"""Who may come in, every noun of it made at once: users, devices, pairings, invitations, tokens."""
+"""Builds the nouns of identity: users, devices, pairings, invitations, tokens."""
 
+from hub.api.noun import Noun
+from hub.api.nouns.agent_tokens import AgentTokens
+from hub.api.nouns.devices import Devices
+from hub.api.nouns.invitations import Invitations
+from hub.api.nouns.operator_tokens import OperatorTokens
+from hub.api.nouns.pairings import Pairings
+from hub.api.nouns.tokens import Tokens
 from hub.api.nouns.users import Users
 from hub.clock import Chance, Clock, IdFactory
 from hub.links.roster import Roster
 from hub.metrics import Metrics
-from hub.operations.agent_tokens import AgentTokenOperations
-from hub.operations.devices import DeviceOperations
-from hub.operations.invitations import InvitationOperations
 from hub.operations.limits import IdentityLimits
-from hub.operations.operator_tokens import OperatorTokenOperations
-from hub.operations.pairings import PairingOperations
-from hub.operations.tokens import TokenOperations
 from protocol.ids import UserId
 from storage.store import Store
 
 
 class Identity:
-    """The nouns of one hub, as somebody sees them who sees everybody's."""
+    """Nouns of identity of one hub, unscoped."""
 
     def __init__(
         self,
@@ -30,11 +31,11 @@ class Identity:
         owner_id: UserId,
         limits: IdentityLimits | None = None,
     ) -> None:
-        """*owner_id*: whose a device is where nobody says whose it is to be."""
+        """*owner_id*: owner of a device that is created for no user in particular."""
         bounds = limits or IdentityLimits()
-        self.devices = DeviceOperations(store=store, roster=roster, clock=clock)
+        self.devices = Devices(store=store, roster=roster, clock=clock)
         self.users = Users(store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds)
-        self.tokens = TokenOperations(
+        self.tokens = Tokens(
             store=store,
             roster=roster,
             clock=clock,
@@ -44,16 +45,16 @@ class Identity:
             owner_id=owner_id,
             limits=bounds,
         )
-        self.operator_tokens = OperatorTokenOperations(
+        self.operator_tokens = OperatorTokens(
             store=store, clock=clock, ids=ids, chance=chance, metrics=metrics, limits=bounds
         )
-        self.agent_tokens = AgentTokenOperations(
+        self.agent_tokens = AgentTokens(
             store=store, clock=clock, ids=ids, chance=chance, metrics=metrics, limits=bounds
         )
-        self.pairings = PairingOperations(
+        self.pairings = Pairings(
             store=store, clock=clock, ids=ids, metrics=metrics, owner_id=owner_id, limits=bounds
         )
-        self.invitations = InvitationOperations(
+        self.invitations = Invitations(
             store=store,
             clock=clock,
             ids=ids,
@@ -63,7 +64,20 @@ class Identity:
             limits=bounds,
         )
 
+    @property
+    def nouns(self) -> tuple[Noun, ...]:
+        """Return the nouns."""
+        return (
+            self.agent_tokens,
+            self.devices,
+            self.invitations,
+            self.operator_tokens,
+            self.pairings,
+            self.tokens,
+            self.users,
+        )
+
     def apply(self, limits: IdentityLimits) -> None:
-        """New bounds count from now on; what is there already stays. Those on wrong codes take a restart."""
+        """Apply new limits to what is created from now on. Those on wrong codes take a restart."""
         self.users.limits = self.tokens.limits = self.operator_tokens.limits = limits
         self.invitations.limits = self.agent_tokens.limits = limits

@@ -15,6 +15,7 @@ from hub.agents.locks import Locks
 from hub.agents.writing import AgentWriter
 from hub.api.nouns.agents import Agents, Resumption, RunRequest
 from hub.api.nouns.config import Config
+from hub.api.nouns.connectors import Connectors
 from hub.api.nouns.keys import Keys
 from hub.api.nouns.runs import AmbiguousRun, Cancellation, Runs
 from hub.api.nouns.schedules import BackfillRequest, NoSchedule, Schedules
@@ -53,6 +54,7 @@ DAY = timedelta(days=1)
 # What is said between agents, over a hub that has neither gateways nor boards.
 COORDINATION = (
     *("gateways", "connectors", "boards"),
+    *("gateways", "keys", "boards"),
     *("messages", "leads", "broadcasts", "questions", "souls"),
 )
 
@@ -95,12 +97,14 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
             metrics=bench.metrics,
             roster=roster,
             owner_id=owner_id,
+            identity=identity,
         ),
     )
     return partial(
         Operations,
         **{noun: getattr(nouns, noun) for noun in COORDINATION},
         keys=nouns.noun(Keys),
+        connectors=nouns.noun(Connectors),
         store=bench.store,
         roster=roster,
         dispatcher=bench.dispatcher,

@@ -37,6 +37,7 @@ from hub.api.nouns.audit import AuditLog
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.config import Config
+from hub.api.nouns.connectors import Connectors
 from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug, Dumper
 from hub.api.nouns.events import Events
@@ -107,20 +108,13 @@ from hub.links.limits import PortLimits
 from hub.log import Ring
 from hub.metrics import Metrics
 from hub.openclaw import Fleet
-from hub.operations.agent_tokens import AgentTokenOperations
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
-from hub.operations.connectors import ConnectorOperations
-from hub.operations.devices import DeviceOperations
 from hub.operations.gateways import GatewayOperations
-from hub.operations.invitations import InvitationOperations
 from hub.operations.leads import LeadOperations
 from hub.operations.messages import MessageOperations
-from hub.operations.operator_tokens import OperatorTokenOperations
-from hub.operations.pairings import PairingOperations
 from hub.operations.questions import QuestionOperations
 from hub.operations.souls import SoulOperations
-from hub.operations.tokens import TokenOperations
 from hub.outbound import OutboundClient, OutboundRules
 from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Budgets
@@ -278,6 +272,7 @@ class FakeHub:
             Events: self._events,
             Issues: lambda: Issues(self.registry),
             Keys: self._keys,
+            Connectors: self._connectors,
             Locks: self._locks,
             Overviews: lambda: Overviews(self.whole),
             Runs: lambda: self.runs,
@@ -290,33 +285,10 @@ class FakeHub:
             Upkeep: self._upkeep,
             Users: lambda: self.bench.identity.users,
         }
-        noun = makers[kind]()
+        identity = {type(noun): noun for noun in self.bench.identity.nouns}
+        noun = identity[kind] if kind in identity else makers[kind]()
         assert isinstance(noun, kind)
         return noun.seen_by(self.user_id)
-
-    @property
-    def devices(self) -> DeviceOperations:
-        return self.bench.identity.devices.seen_by(self.user_id)
-
-    @property
-    def pairings(self) -> PairingOperations:
-        return self.bench.identity.pairings.seen_by(self.user_id)
-
-    @property
-    def invitations(self) -> InvitationOperations:
-        return self.bench.identity.invitations.seen_by(self.user_id)
-
-    @property
-    def tokens(self) -> TokenOperations:
-        return self.bench.identity.tokens.seen_by(self.user_id)
-
-    @property
-    def operator_tokens(self) -> OperatorTokenOperations:
-        return self.bench.identity.operator_tokens.seen_by(self.user_id)
-
-    @property
-    def agent_tokens(self) -> AgentTokenOperations:
-        return self.bench.identity.agent_tokens.seen_by(self.user_id)
 
     @property
     def boards(self) -> BoardOperations:
@@ -426,9 +398,8 @@ class FakeHub:
         accounts = Accounts(bench.store, client=client, keys=keys, owner="boot", **given)
         return Keys(bench.store, accounts, clock=bench.clock)
 
-    @property
-    def connectors(self) -> ConnectorOperations:
-        """Connectors as far as rows of them are there; hub.toml says nothing of any."""
+    def _connectors(self) -> Connectors:
+        """Return the noun of the connectors in the store; hub.toml has none."""
         bench = self.bench
         given: dict[str, Any] = {"clock": bench.clock, "chance": SeededChance(), "ids": bench.ids}
         folder = Path(tempfile.gettempdir())  # nothing is sealed
@@ -436,8 +407,7 @@ class FakeHub:
         client = OutboundClient(OutboundRules())
         accounts = Accounts(bench.store, client=client, keys=keys, owner="boot", **given)
         sign_ins = SignIns(accounts, bench.store, links=bench.roster.connected, **given)
-        made = ConnectorOperations(bench.store, accounts, sign_ins, clock=bench.clock)
-        return made.seen_by(self.user_id)
+        return Connectors(bench.store, accounts, sign_ins, clock=bench.clock)
 
     def _events(self) -> Events:
         bench = self.bench

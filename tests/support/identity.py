@@ -3,7 +3,12 @@
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
+from fastapi import Response
+
 from hub.api.door.roles import Principal, Role, Scope
+from hub.api.etags import Matching
+from hub.api.nouns.agent_tokens import AgentTokenRequest
+from hub.api.nouns.operator_tokens import OperatorTokenRequest
 from hub.clock import IdFactory, epoch_ms
 from hub.links import pairing_code
 from hub.links.roster import Roster
@@ -25,6 +30,7 @@ from tests.support.link import FakeLink
 OWNER = "owner"
 CODE = "K7QF-2M9X"
 WAIT_MS = 600_000
+NO_TAG = Matching(Response(), None)  # of a caller who gives no If-Match
 
 
 class EndedLink(FakeLink):
@@ -95,7 +101,8 @@ class IdentityBench:
     ) -> str:
         """An operator's token."""
         nouns = self.identity.operator_tokens.seen_by(user_id)
-        made = await nouns.create("test", role=role, scopes=scopes, by=Principal.of_uid(0))
+        requested = OperatorTokenRequest(name="test", role=role, scopes=tuple(scopes))
+        made = await nouns.create(requested, Principal.of_uid(0))
         return made.token
 
     async def agent(self, name: str = "notes", *, user_id: UserId | None = None) -> AgentId:
@@ -121,7 +128,7 @@ class IdentityBench:
         """A token by which the agent asks in its own name."""
         row = await self.store.read(agents.get_agent, agent_id)
         nouns = self.identity.agent_tokens.seen_by(row.user_id)
-        return (await nouns.create(row.name, actor="operator:0")).token
+        return (await nouns.create(row.name, AgentTokenRequest(), "operator:0")).token
 
     async def asks(self, label: str = "laptop", *, code: str = CODE, key: bytes = b"k" * 32) -> PairingRow:
         """A device that nobody knows waits with *code* on its screen."""

@@ -51,15 +51,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("GET", "/v1/gateways/{gateway}"): _S.READ,
     Asked("POST", "/v1/gateways/{gateway}/reconnect"): _S.RUN,
     Asked("POST", "/v1/gateways/{gateway}/agents"): _S.DEVICES,
-    # connectors
-    Asked("GET", "/v1/connectors"): _S.READ,
-    Asked("GET", "/v1/connectors/{connector}"): _S.READ,
-    Asked("POST", "/v1/connectors/{connector}/test"): _S.RUN,
-    Asked("POST", "/v1/connectors/{connector}/retry"): _S.RUN,
-    Asked("POST", "/v1/connectors/{connector}/sign-in"): _S.DEVICES,
-    Asked("GET", "/v1/connectors/{connector}/sign-in/{sign_in}"): _S.DEVICES,
-    Asked("POST", "/v1/connectors/{connector}/sign-in/answer"): _S.DEVICES,
-    Asked("DELETE", "/v1/connectors/{connector}/grant"): _S.DEVICES,
     # boards, their agents, and what they remember
     Asked("GET", "/v1/boards"): _S.READ,
     Asked("POST", "/v1/boards"): _S.DEVICES,
@@ -77,9 +68,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("GET", "/v1/boards/{board}/memory"): _S.READ,
     Asked("POST", "/v1/boards/{board}/memory"): _S.RUN,
     Asked("DELETE", "/v1/boards/{board}/memory/{memory_id}"): _S.RUN,
-    Asked("GET", "/v1/agents/{name}/tokens"): _S.DEVICES,
-    Asked("POST", "/v1/agents/{name}/tokens"): _S.DEVICES,
-    Asked("DELETE", "/v1/agent-tokens/{token_id}"): _S.DEVICES,
     Asked("POST", "/v1/boards/{board}/agents/{agent}/nudge"): _S.RUN,
     Asked("POST", "/v1/boards/{board}/lead/ensure"): _S.RUN,
     Asked("POST", "/v1/boards/{board}/lead/message"): _S.RUN,
@@ -118,26 +106,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("GET", "/v1/agent/questions/{question_id}"): AGENT,
     Asked("POST", "/v1/agent/questions/{question_id}/answer"): AGENT,
     # devices, and how they come in
-    Asked("GET", "/v1/devices"): _S.READ,
-    Asked("GET", "/v1/devices/{device_id}"): _S.READ,
-    Asked("PATCH", "/v1/devices/{device_id}"): _S.DEVICES,
-    Asked("POST", "/v1/devices/{device_id}/revoke"): _S.DEVICES,
-    Asked("POST", "/v1/devices/{device_id}/grant"): _S.DEVICES,
-    Asked("POST", "/v1/devices/{device_id}/kick"): _S.DEVICES,
-    Asked("POST", "/v1/devices/{device_id}/resync"): _S.DEVICES,
-    Asked("GET", "/v1/pairings"): _S.DEVICES,
-    Asked("POST", "/v1/pairings/approve"): _S.DEVICES,
-    Asked("POST", "/v1/pairings/{pairing_id}/deny"): _S.DEVICES,
-    Asked("GET", "/v1/invitations"): _S.DEVICES,
-    Asked("POST", "/v1/invitations"): _S.DEVICES,
-    Asked("DELETE", "/v1/invitations/{invitation_id}"): _S.DEVICES,
-    Asked("GET", "/v1/tokens"): _S.DEVICES,
-    Asked("POST", "/v1/tokens"): _S.DEVICES,
-    Asked("DELETE", "/v1/tokens/{token_id}"): _S.DEVICES,
-    # operators
-    Asked("GET", "/v1/operator-tokens"): _S.TOKENS,
-    Asked("POST", "/v1/operator-tokens"): _S.TOKENS,
-    Asked("DELETE", "/v1/operator-tokens/{token_id}"): _S.TOKENS,
 }
 
 # Beside the scopes of ``HUB_WIDE``: what tells of everybody, and so nothing to who sees one user only.

@@ -1,4 +1,4 @@
-"""Boards, what they remember, and the tokens of agents, as they are asked for.
+"""Boards and what they remember, as they are asked for.
 
 Who asks is a ``Caller``: an operator, or an agent in its own name. What an agent may is decided by
 ``protocol.authority``; that an operator may come here at all, by the table of routes.
@@ -9,11 +9,9 @@ from typing import Protocol
 
 from hub.api.views.boards import (
     AgentSelfView,
-    AgentTokenView,
     BoardDetail,
     BoardView,
     MemoryView,
-    NewAgentToken,
     RememberedView,
 )
 from hub.coordination.authority import Caller
@@ -122,32 +120,4 @@ class BoardFacade(Protocol):
 
     async def me(self, caller: Caller) -> AgentSelfView:
         """What the agent that asks is."""
-        ...
-
-
-class AgentTokenFacade(Protocol):
-    """Tokens by which agents ask in their own names."""
-
-    async def all(self, agent: str) -> list[AgentTokenView]:
-        """The agent's tokens, revoked ones too, the oldest first.
-
-        Raises:
-            UnknownAgent, AmbiguousAgent
-        """
-        ...
-
-    async def create(self, agent: str, *, ttl_s: float | None = None, actor: str) -> NewAgentToken:
-        """Make a token; *ttl_s*: how long it counts, as long as hub.toml says by default.
-
-        Raises:
-            UnknownAgent, AmbiguousAgent, TooManyAgentTokens: nothing was made.
-        """
-        ...
-
-    async def revoke(self, token_id: str, *, actor: str) -> AgentTokenView:
-        """It opens nothing any more; revoking twice is no error.
-
-        Raises:
-            UnknownToken
-        """
         ...

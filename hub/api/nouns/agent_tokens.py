@@ -1,56 +1,146 @@
-"""Tokens of agents: by one an agent asks in its own name, under ``/v1/agent``."""
+"""Tokens of agents, with which they send requests under ``/v1/agent``. The hub keeps only their hashes."""
 
-from fastapi import Response
+from pydantic import AwareDatetime
 
-from hub.api.deps import Actor, Hub, NounRouter
-from hub.api.errors import refusals
-from hub.api.nouns.tokens import Lifetime
-from hub.api.paging import Paging
-from hub.api.views.boards import AgentTokenView, NewAgentToken
+from hub import tokens
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, listed, route
+from hub.api.nouns.tokens import DAY_S, Lifetime, UnknownToken
 from hub.api.views.view import View
+from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.operations.limits import IdentityLimits
+from hub.operations.moments import moment
+from hub.operations.names import agent_named
+from hub.tokens import TokenKind
 from protocol.errors import ErrorCode
+from protocol.ids import TokenId
+from storage.agents import agent_tokens
+from storage.agents.agent_tokens import AgentTokenRow, TooManyAgentTokens
+from storage.store import Store
 
-router = NounRouter(tags=["tokens"])
+log = Channel(__name__)
 
 
-class AgentTokens(View):
-    """Some tokens in order, without their secrets; *next_cursor* leads to those after them."""
+class AgentTokenView(View):
+    """An agent's token without its secret, of which *last4* are the last characters."""
 
-    tokens: tuple[AgentTokenView, ...]
-    next_cursor: str | None = None
+    id: str
+    agent: str
+    user: str = ""
+    last4: str
+    created_by: str  # the actor, as in the audit log
+    created_at: AwareDatetime
+    expires_at: AwareDatetime
+    last_used_at: AwareDatetime | None = None
+    revoked_at: AwareDatetime | None = None
+
+
+class NewAgentToken(AgentTokenView):
+    """A created token of an agent. No other response contains *token*."""
+
+    token: str
 
 
 class AgentTokenRequest(View):
-    """How long the token is to count; as long as hub.toml says where that is not told."""
+    """An agent's token to create. *ttl_s*: by default as hub.toml says."""
 
     ttl_s: Lifetime | None = None
 
 
-@router.get("/v1/agents/{name}/tokens", responses=refusals(ErrorCode.UNKNOWN_AGENT))
-async def list_agent_tokens(hub: Hub, name: str, paging: Paging) -> AgentTokens:
-    """The tokens of an agent, revoked ones too, the oldest first."""
-    page = paging.cut(await hub.agent_tokens.all(name), key=_age)
-    return AgentTokens(tokens=page.items, next_cursor=page.next_cursor)
+class AgentTokens(Noun):
+    """Tokens of agents."""
+
+    name, path, list_key = "agent_tokens", "", "tokens"
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        ids: IdFactory,
+        chance: Chance,
+        metrics: Metrics,
+        limits: IdentityLimits,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._chance = chance
+        self._metrics = metrics
+        self.limits = limits
+
+    @listed(
+        "/v1/agents/{name}/tokens",
+        Scope.DEVICES,
+        key=lambda token: (token.created_at.isoformat(), token.id),
+        errors=[ErrorCode.UNKNOWN_AGENT],
+    )
+    async def all(self, name: str) -> list[AgentTokenView]:
+        """List the tokens of an agent, including revoked ones, the oldest first."""
+        agent = await agent_named(self._store, name, self.user_id)
+        rows = await self._store.read(agent_tokens.list_agent_tokens, agent.id)
+        return [_view(row) for row in rows]
+
+    @route(
+        "POST",
+        "/v1/agents/{name}/tokens",
+        Scope.DEVICES,
+        errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.LIMIT_REACHED],
+        status=201,
+        is_secret=True,
+    )
+    async def create(self, name: str, requested: AgentTokenRequest, actor: Actor) -> NewAgentToken:
+        """Create a token for an agent, valid only under ``/v1/agent``. Only this response has the secret."""
+        agent = await agent_named(self._store, name, self.user_id)
+        at = epoch_ms(self._clock.now())
+        token = tokens.make(TokenKind.AGENT, self._chance)
+        lasts_s = self.limits.agent_token_days * DAY_S if requested.ttl_s is None else requested.ttl_s
+        try:
+            row = await self._store.write(
+                agent_tokens.create_agent_token,
+                id=TokenId(self._ids.fresh()),
+                token_hash=tokens.hash_token(token),
+                agent_id=agent.id,
+                last4=tokens.last4(token),
+                most=self.limits.agent_tokens_per_agent,
+                actor=actor,
+                at=at,
+                expires_at=at + round(lasts_s * 1_000),
+            )
+        except TooManyAgentTokens:
+            self._metrics.limits_reached.labels("agent_tokens_per_agent").inc()
+            raise
+        log.info("agent_token.created", token_id=row.id, agent_id=row.agent_id)
+        return NewAgentToken(**_view(row).model_dump(), token=token)
+
+    @route("DELETE", "/v1/agent-tokens/{token_id}", Scope.DEVICES, errors=[ErrorCode.UNKNOWN_TOKEN])
+    async def revoke(self, token_id: str, actor: Actor) -> AgentTokenView:
+        """Revoke a token; doing it twice is no error."""
+        found = await self._find(token_id)
+        at = epoch_ms(self._clock.now())
+        await self._store.write(agent_tokens.revoke_agent_token, found.id, at=at, actor=actor)
+        log.info("agent_token.revoked", token_id=found.id, agent_id=found.agent_id)
+        return _view(await self._find(token_id))
+
+    async def _find(self, token_id: str) -> AgentTokenRow:
+        row = await self._store.read(agent_tokens.find_agent_token_by_id, TokenId(token_id))
+        if row is None or self.user_id not in (None, row.user_id):
+            raise UnknownToken(f"there is no token {token_id!r} of an agent")
+        return row
 
 
-@router.post(
-    "/v1/agents/{name}/tokens",
-    status_code=201,
-    responses=refusals(ErrorCode.UNKNOWN_AGENT, ErrorCode.LIMIT_REACHED),
-)
-async def create_agent_token(
-    hub: Hub, actor: Actor, name: str, wanted: AgentTokenRequest, response: Response
-) -> NewAgentToken:
-    """Make a token for an agent: it opens what stands under ``/v1/agent``, and nothing else."""
-    response.headers["cache-control"] = "no-store"
-    return await hub.agent_tokens.create(name, ttl_s=wanted.ttl_s, actor=actor)
-
-
-@router.delete("/v1/agent-tokens/{token_id}", responses=refusals(ErrorCode.UNKNOWN_TOKEN))
-async def revoke_agent_token(hub: Hub, actor: Actor, token_id: str) -> AgentTokenView:
-    """Revoke a token; doing it twice is no error."""
-    return await hub.agent_tokens.revoke(token_id, actor=actor)
-
-
-def _age(token: AgentTokenView) -> tuple[str | int, ...]:
-    return (token.created_at.isoformat(), token.id)
+def _view(row: AgentTokenRow) -> AgentTokenView:
+    return AgentTokenView(
+        id=row.id,
+        agent=row.agent_name,
+        user=row.user_name,
+        last4=row.last4,
+        created_by=row.created_by,
+        created_at=from_epoch_ms(row.created_at),
+        expires_at=from_epoch_ms(row.expires_at),
+        last_used_at=moment(row.last_used_at),
+        revoked_at=moment(row.revoked_at),
+    )

@@ -1,36 +1,123 @@
-"""Connectors: whether they work, trying them, signing in, giving back what was granted."""
+"""Connectors of hub.toml: whether they work, testing them, signing in, and giving a grant back."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
-from hub.api.deps import Actor, Hub, NounRouter
-from hub.api.errors import refusals
-from hub.api.paging import Paging
-from hub.api.views.connectors import (
-    ConnectorDetail,
-    ConnectorView,
-    ForgottenView,
-    SelfTestView,
-    SignInView,
-)
+from hub.accounts.desk import Accounts
+from hub.accounts.sign_in import SignInFailed, SignIns
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, listed, route
 from hub.api.views.view import View
+from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.connectors.connector import Connector, Message, Page
+from hub.connectors.failures import ConnectorFailure
+from hub.document import Document
+from hub.operations.moments import moment
+from hub.operations.names import user_names
 from protocol.errors import ErrorCode
+from protocol.ids import UserId
+from storage.agents import agents
+from storage.agents.agents import AgentRow
+from storage.audit import audit
+from storage.audit.audit import Entry
+from storage.connectors import connectors, seen_messages
+from storage.connectors.connectors import ConnectorRow
+from storage.connectors.sign_ins import SignInRow
+from storage.store import Store
 
-router = NounRouter(tags=["connectors"])
-
+UNREAD: Final = 50  # messages that could not be read, of one agent, in one response
+TEST_PERIOD: Final = timedelta(days=90)  # in which a self-test looks for a message
 _E = ErrorCode
+_STEPS: Final = ("sign in", "list", "read", "read")  # of a self-test
 
 
-class Connectors(View):
-    """Some connectors in order; *next_cursor* leads to those after them."""
+class ConnectorView(View):
+    """A connector of hub.toml, and whether its runs may start.
 
-    connectors: tuple[ConnectorView, ...]
-    next_cursor: str | None = None
+    *state*: *ok*; *sign_in*: it needs a sign-in; *blocked*: a person has to correct or allow something.
+    *code* and *detail*: the cause. *failures*: temporary errors in a row, after which its runs wait
+    until *retry_at*. *account*: the account's name at the provider. *agents*: those that read it.
+    """
+
+    id: str
+    name: str
+    user: str
+    provider: str
+    account: str | None = None
+    state: Literal["ok", "sign_in", "blocked"]
+    code: str | None = None
+    detail: str | None = None
+    failures: int = 0
+    retry_at: AwareDatetime | None = None
+    last_ok_at: AwareDatetime | None = None
+    agents: tuple[str, ...] = ()
 
 
-class SignInWanted(View):
-    """How somebody wants to sign in; by default through a device that is there, else by pasting."""
+class UnreadView(View):
+    """A message that could not be read. *message*: a digest of its key; *state*: *failed* or *dead*."""
+
+    agent: str
+    message: str
+    state: str
+    attempts: int
+    reason: str | None = None
+    at: AwareDatetime
+
+
+class ConnectorDetail(ConnectorView):
+    """A connector with the messages that could not be read, newest first."""
+
+    unread: tuple[UnreadView, ...] = ()
+
+
+class SignInView(View):
+    """A sign-in that was begun.
+
+    *way*: *device*: a browser was opened there; *paste*: open *url*, then paste the address that the browser
+    ends at; *code*: open *url* and type *user_code*. *outcome*: none while it is open, *done* or *failed*.
+    """
+
+    id: str
+    connector: str
+    way: Literal["device", "paste", "code"]
+    url: str | None = None
+    user_code: str | None = None
+    outcome: Literal["done", "failed"] | None = None
+    problem: str | None = None
+    expires_at: AwareDatetime
+
+
+class StepView(View):
+    """A step of a self-test. *told*: numbers and kinds only, no text of a message."""
+
+    step: str
+    is_ok: bool
+    told: str
+    took_ms: int
+
+
+class SelfTestView(View):
+    """The steps of a self-test. It has no private data, so that it can be pasted into a report."""
+
+    provider: str
+    is_ok: bool
+    steps: tuple[StepView, ...] = ()
+
+
+class ForgottenView(View):
+    """A grant that was given back. *is_revoked*: the provider confirmed it."""
+
+    name: str
+    is_revoked: bool
+
+
+class SignInRequest(View):
+    """The way to sign in; by default through a connected device, else by pasting."""
 
     way: Literal["device", "paste", "code"] | None = None
 
@@ -41,66 +128,207 @@ class Pasted(View):
     address: Annotated[str, Field(min_length=1, max_length=8_000)]
 
 
-@router.get("/v1/connectors")
-async def list_connectors(hub: Hub, paging: Paging) -> Connectors:
-    """The connectors of hub.toml, by name, and whether they work."""
-    page = paging.cut(await hub.connectors.all(), key=_key)
-    return Connectors(connectors=page.items, next_cursor=page.next_cursor)
+class Connectors(Noun):
+    """Connectors of hub.toml. A path names one by its name or id."""
+
+    name, path = "connectors", "/v1/connectors"
+
+    def __init__(self, store: Store, accounts: Accounts, sign_ins: SignIns, *, clock: Clock) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._sign_ins = sign_ins
+        self._clock = clock
+
+    @listed("", Scope.READ, key=lambda connector: (connector.name,))
+    async def all(self) -> list[ConnectorView]:
+        """List the connectors by name, and whether they work."""
+        names = await user_names(self._store)
+        rows = await self._store.read(connectors.list_connectors, user_id=self.user_id)
+        readers = await self._store.read(agents.list_agents)
+        return [_view(row, names, readers) for row in rows]
+
+    @route("GET", "/{connector}", Scope.READ, errors=[_E.UNKNOWN_CONNECTOR])
+    async def get(self, connector: str) -> ConnectorDetail:
+        """Return a connector with the messages that could not be read."""
+        row = await self._find(connector)
+        readers = await self._store.read(agents.list_agents)
+        unread = [
+            _unread(agent, one)
+            for agent in readers
+            if agent.connector_id == row.id
+            for one in await self._store.read(seen_messages.failed_messages, agent.id, most=UNREAD)
+        ]
+        view = _view(row, await user_names(self._store), readers)
+        return ConnectorDetail(**dict(view), unread=tuple(unread))
+
+    @route("POST", "/{connector}/test", Scope.RUN, errors=[_E.UNKNOWN_CONNECTOR])
+    async def test(self, connector: str, actor: Actor) -> SelfTestView:
+        """Sign in, list messages and read one. If that works, its runs may start again.
+
+        The response has no text of a message.
+        """
+        row = await self._find(connector)
+        await self._note("connector.tested", row, actor)
+        steps: list[StepView] = []
+        try:
+            opened = await self._accounts.open(row.id, {})
+            try:
+                await self._try(opened, steps)
+            finally:
+                await opened.aclose()
+        except ConnectorFailure as failure:
+            steps.append(
+                StepView(step=_STEPS[len(steps)], is_ok=False, told=f"{failure.code}: {failure}", took_ms=0)
+            )
+        is_ok = all(step.is_ok for step in steps)
+        if is_ok:
+            at = epoch_ms(self._clock.now())
+            await self._store.write(connectors.allow_connector, row.id, at=at)
+            await self._store.write(connectors.note_success, row.id, at=at)
+        return SelfTestView(provider=row.provider, is_ok=is_ok, steps=tuple(steps))
+
+    async def _try(self, opened: Connector, steps: list[StepView]) -> None:
+        began = self._clock.monotonic()
+        account = await opened.check()
+        steps.append(self._step("sign in", account.detail or "signed in", began))
+        began = self._clock.monotonic()
+        page = Page()
+        async with aclosing(opened.pages(None, self._clock.now() - TEST_PERIOD)) as pages:
+            async for page in pages:
+                if page.messages:
+                    break
+        steps.append(self._step("list", f"{len(page.messages)} messages on the first page", began))
+        if page.messages:
+            began = self._clock.monotonic()
+            async with aclosing(opened.read(page.messages[:1])) as found:
+                async for message, content in found:
+                    steps.append(self._step("read", _shape(message, content), began))
+
+    def _step(self, step: str, told: str, began: float) -> StepView:
+        took_ms = int((self._clock.monotonic() - began) * 1_000)
+        return StepView(step=step, is_ok=True, told=told, took_ms=took_ms)
+
+    @route("POST", "/{connector}/retry", Scope.RUN, errors=[_E.UNKNOWN_CONNECTOR])
+    async def retry(self, connector: str, actor: Actor) -> ConnectorDetail:
+        """Forget the connector's failures and its unreadable messages, so that they are tried again."""
+        row = await self._find(connector)
+        await self._note("connector.tried_again", row, actor)
+        for agent in await self._store.read(agents.list_agents):
+            if agent.connector_id == row.id:
+                await self._store.write(seen_messages.try_again, agent.id)
+        await self._store.write(connectors.note_success, row.id, at=epoch_ms(self._clock.now()))
+        return await self.get(connector)
+
+    @route(
+        "POST",
+        "/{connector}/sign-in",
+        Scope.DEVICES,
+        errors=[
+            *(_E.UNKNOWN_CONNECTOR, _E.SIGN_IN_FAILED, _E.BAD_CONNECTOR),
+            *(_E.PROVIDER_UNAVAILABLE, _E.PROVIDER_BUSY),
+        ],
+        status=201,
+    )
+    async def begin_sign_in(self, connector: str, requested: SignInRequest, actor: Actor) -> SignInView:
+        """Begin a sign-in; an earlier one of the same connector ends."""
+        row = await self._find(connector)
+        begun = await self._sign_ins.begin(row.id, way=requested.way, actor=actor)
+        return SignInView(
+            id=begun.id,
+            connector=row.name,
+            way=begun.way,
+            url=begun.url,
+            user_code=begun.user_code,
+            expires_at=from_epoch_ms(begun.expires_at),
+        )
+
+    @route(
+        "GET",
+        "/{connector}/sign-in/{sign_in}",
+        Scope.DEVICES,
+        errors=[_E.UNKNOWN_CONNECTOR, _E.SIGN_IN_FAILED],
+    )
+    async def get_sign_in(self, connector: str, sign_in: str) -> SignInView:
+        """Return a sign-in with its outcome."""
+        row = await self._find(connector)
+        found = await self._sign_ins.find(sign_in)
+        if found.connector_id != row.id:
+            raise SignInFailed("there is no such sign-in")
+        return _sign_in(row, found)
+
+    @route(
+        "POST",
+        "/{connector}/sign-in/answer",
+        Scope.DEVICES,
+        errors=[_E.UNKNOWN_CONNECTOR, _E.SIGN_IN_FAILED],
+    )
+    async def answer_sign_in(self, connector: str, pasted: Pasted, actor: Actor) -> SignInView:
+        """Finish a sign-in with the address at which the browser ended."""
+        row = await self._find(connector)
+        await self._note("connector.sign_in_answered", row, actor)
+        answered = await self._sign_ins.pasted(pasted.address)
+        if answered.connector_id != row.id:
+            raise SignInFailed("that address is of another connector's sign-in")
+        return _sign_in(row, answered)
+
+    @route("DELETE", "/{connector}/grant", Scope.DEVICES, errors=[_E.UNKNOWN_CONNECTOR, _E.BAD_CONNECTOR])
+    async def forget_grant(self, connector: str, actor: Actor) -> ForgottenView:
+        """Give the grant back at the provider, and delete it."""
+        row = await self._find(connector)
+        is_revoked = await self._accounts.forget(row.id, actor=actor)
+        return ForgottenView(name=row.name, is_revoked=is_revoked)
+
+    async def _find(self, connector: str) -> ConnectorRow:
+        return await self._store.read(connectors.get_connector, connector, user_id=self.user_id)
+
+    async def _note(self, event: str, row: ConnectorRow, actor: str) -> None:
+        at = epoch_ms(self._clock.now())
+        entry = Entry(at=at, actor=actor, event=event, subject=row.id, detail={"name": row.name})
+        await self._store.write(audit.append_entry, entry)
 
 
-@router.get("/v1/connectors/{connector}", responses=refusals(_E.UNKNOWN_CONNECTOR))
-async def get_connector(hub: Hub, connector: str) -> ConnectorDetail:
-    """One of them, by name or id, with the messages that could not be read."""
-    return await hub.connectors.get(connector)
+def _view(row: ConnectorRow, names: Mapping[UserId, str], readers: list[AgentRow]) -> ConnectorView:
+    return ConnectorView(
+        id=row.id,
+        name=row.name,
+        user=names[row.user_id],
+        provider=row.provider,
+        account=row.account,
+        state=row.state,
+        code=row.reason,
+        detail=row.detail,
+        failures=row.failures,
+        retry_at=moment(row.retry_at),
+        last_ok_at=moment(row.last_ok_at),
+        agents=tuple(sorted(one.name for one in readers if one.connector_id == row.id)),
+    )
 
 
-@router.post("/v1/connectors/{connector}/test", responses=refusals(_E.UNKNOWN_CONNECTOR))
-async def check_connector(hub: Hub, actor: Actor, connector: str) -> SelfTestView:
-    """Sign in, list and read one message. One that works may start runs again. Tells no word of a mail."""
-    return await hub.connectors.test(connector, actor=actor)
+def _unread(agent: AgentRow, one: dict[str, object]) -> UnreadView:
+    return UnreadView(
+        agent=agent.name,
+        message=str(one["key_hash"])[:12],
+        state=str(one["state"]),
+        attempts=int(str(one["attempts"])),
+        reason=None if one["reason"] is None else str(one["reason"]),
+        at=from_epoch_ms(int(str(one["seen_at"]))),
+    )
 
 
-@router.post("/v1/connectors/{connector}/retry", responses=refusals(_E.UNKNOWN_CONNECTOR))
-async def retry_connector(hub: Hub, actor: Actor, connector: str) -> ConnectorDetail:
-    """Forget that messages could not be read, and that it failed."""
-    return await hub.connectors.try_again(connector, actor=actor)
+def _sign_in(row: ConnectorRow, found: SignInRow) -> SignInView:
+    return SignInView(
+        id=found.id,
+        connector=row.name,
+        way=found.way,
+        outcome=found.outcome,
+        problem=found.problem,
+        expires_at=from_epoch_ms(found.expires_at),
+    )
 
 
-@router.post(
-    "/v1/connectors/{connector}/sign-in",
-    status_code=201,
-    responses=refusals(
-        _E.UNKNOWN_CONNECTOR, _E.SIGN_IN_FAILED, _E.BAD_CONNECTOR, _E.PROVIDER_UNAVAILABLE, _E.PROVIDER_BUSY
-    ),
-)
-async def begin_sign_in(hub: Hub, actor: Actor, connector: str, wanted: SignInWanted) -> SignInView:
-    """Begin a sign-in; an earlier one of the same connector ends."""
-    return await hub.connectors.sign_in(connector, wanted.way, actor=actor)
-
-
-@router.get(
-    "/v1/connectors/{connector}/sign-in/{sign_in}",
-    responses=refusals(_E.UNKNOWN_CONNECTOR, _E.SIGN_IN_FAILED),
-)
-async def get_sign_in(hub: Hub, connector: str, sign_in: str) -> SignInView:
-    """How a sign-in stands."""
-    return await hub.connectors.sign_in_of(connector, sign_in)
-
-
-@router.post(
-    "/v1/connectors/{connector}/sign-in/answer",
-    responses=refusals(_E.UNKNOWN_CONNECTOR, _E.SIGN_IN_FAILED),
-)
-async def answer_sign_in(hub: Hub, actor: Actor, connector: str, pasted: Pasted) -> SignInView:
-    """Take the address that the browser ended at."""
-    return await hub.connectors.answer(connector, pasted.address, actor=actor)
-
-
-@router.delete("/v1/connectors/{connector}/grant", responses=refusals(_E.UNKNOWN_CONNECTOR, _E.BAD_CONNECTOR))
-async def forget_grant(hub: Hub, actor: Actor, connector: str) -> ForgottenView:
-    """Give what was granted back at the provider, and forget it."""
-    return await hub.connectors.forget(connector, actor=actor)
-
-
-def _key(connector: ConnectorView) -> tuple[str]:
-    return (connector.name,)
+def _shape(message: Message, content: object) -> str:
+    """Describe a message by numbers, without its text."""
+    if not isinstance(content, Document):
+        return "it could not be read"
+    lines = content.text.count("\n")
+    return f"{len(content.text)} characters in {lines} lines, {len(message.attachments)} attachments"

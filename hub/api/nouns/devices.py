@@ -1,95 +1,299 @@
-"""Devices: who is known, who is connected; renamed, thrown out, sent away."""
+"""Devices: renaming and revoking them, their grants, and closing their connections."""
 
-from hub.api.deps import Actor, Hub, NounRouter
-from hub.api.errors import refusals
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from pydantic import AwareDatetime
+
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
-from hub.api.paging import Paging
-from hub.api.views.identity import DeviceDetail, DeviceView
+from hub.api.noun import Noun, listed, route
+from hub.api.nouns.tokens import TokenView, token_view
 from hub.api.views.view import View
+from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.links.roster import Roster
+from hub.log import Channel
+from hub.operations.moments import moment
+from hub.operations.names import user_names
 from hub.settings.values import Name
-from protocol.errors import ErrorCode
-from storage.devices.devices import Grant
+from protocol import keys
+from protocol.errors import CloseCode, ErrorCode, HubError
+from protocol.handshake import Goodbye
+from storage.agents import agents
+from storage.audit import audit
+from storage.devices import device_keys, device_names, devices
+from storage.devices.device_keys import KeyRow
+from storage.devices.devices import DeviceRow, Grant
+from storage.runs import agreement
+from storage.runs.agreement import StoreRow
+from storage.store import Store
 
-router = NounRouter(
-    prefix="/v1/devices",
-    tags=["devices"],
-    responses=refusals(
-        ErrorCode.UNKNOWN_DEVICE,
-        ErrorCode.NAME_TAKEN,
-        ErrorCode.MANAGED_BY_FILE,
-        ErrorCode.DEVICE_OFFLINE,
-        ErrorCode.CALL_UNSUPPORTED,
-    ),
+log = Channel(__name__)
+
+KICKED: Final = Goodbye(
+    reason="kicked",
+    message="an operator disconnected this device; it comes back by itself",
+    retry_after_ms=1_000,
+)
+RESYNCED: Final = Goodbye(
+    reason="resync",
+    message="an operator wants this device's rows compared with the hub's; it comes back by itself",
+    retry_after_ms=1_000,
 )
 
 
-class Devices(View):
-    """Some devices in order; *next_cursor* leads to those after them."""
+class AmbiguousDevice(HubError):
+    """Several users have a device of this name."""
 
-    devices: tuple[DeviceView, ...]
-    next_cursor: str | None = None
+    code = ErrorCode.BAD_PARAMS
+
+
+class NotConnectedHere(HubError):
+    """The device has no connection to this hub that could be closed."""
+
+    code = ErrorCode.DEVICE_OFFLINE
+
+
+class DeviceView(View):
+    """A known device, connected or not. A revoked one can never connect again."""
+
+    id: str
+    name: str
+    user: str = ""
+    connected: bool
+    platform: str | None = None
+    capabilities: tuple[str, ...] = ()  # of the live connection; empty while there is none
+    created_at: AwareDatetime
+    last_seen_at: AwareDatetime | None = None
+    revoked_at: AwareDatetime | None = None
+    grants: tuple[Grant, ...] = ()  # what it may do in addition to receiving its items
+
+
+class KeyView(View):
+    """A key that a device may connect with. The device itself shows the same *fingerprint*."""
+
+    fingerprint: str
+    created_at: AwareDatetime
+    last_used_at: AwareDatetime | None = None
+    revoked_at: AwareDatetime | None = None
+
+
+class AgreementView(View):
+    """The last comparison of a device's rows with the ledger. *agreed_at* is null while it lasts.
+
+    *sent*: rows that the device had lost; *taken*: rows that the hub did not know; *refused*: rows that the
+    device rejected. *problem*: why the comparison did not finish.
+    """
+
+    cause: Literal["first", "store_older", "store_replaced", "hub_older", "asked"]
+    began_at: AwareDatetime
+    agreed_at: AwareDatetime | None = None
+    sent: int = 0
+    taken: int = 0
+    refused: int = 0
+    problem: str | None = None
+
+
+class OwnerGrantView(View):
+    """A grant of a device's owner to this hub. *tables*: those whose approved rows it may query."""
+
+    name: str
+    tables: tuple[str, ...] = ()
+
+
+class DeviceDetail(DeviceView):
+    """A device with its keys and tokens, and the agents that read from it."""
+
+    keys: tuple[KeyView, ...] = ()
+    tokens: tuple[TokenView, ...] = ()
+    agents: tuple[str, ...] = ()
+    agreement: AgreementView | None = None  # only of a device that reports its rows
+    owner_grants: tuple[OwnerGrantView, ...] = ()  # while it is connected
 
 
 class NewName(View):
-    """What a device is to be called."""
+    """The new name of a device."""
 
     name: Name
 
 
 class GrantChange(View):
-    """What a device is granted, and what is taken from it; what is in both is taken."""
+    """Grants to add and to remove; one that is in both is removed."""
 
     add: tuple[Grant, ...] = ()
     remove: tuple[Grant, ...] = ()
 
 
-@router.get("")
-async def list_devices(hub: Hub, paging: Paging) -> Devices:
-    """All devices that are known, revoked ones too, by name."""
-    page = paging.cut(await hub.devices.all(), key=lambda device: (device.name, device.id))
-    return Devices(devices=page.items, next_cursor=page.next_cursor)
+class Devices(Noun):
+    """Devices. A path names one by its name, or by its id, which also finds a revoked one."""
 
+    name, path = "devices", "/v1/devices"
+    errors = (
+        ErrorCode.UNKNOWN_DEVICE,
+        ErrorCode.NAME_TAKEN,
+        ErrorCode.MANAGED_BY_FILE,
+        ErrorCode.DEVICE_OFFLINE,
+        ErrorCode.CALL_UNSUPPORTED,
+    )
 
-@router.get("/{device_id}")
-async def get_device(hub: Hub, device_id: str, match: Match) -> DeviceDetail:
-    """One device, by id or name, with all that opens it, and the agents that read from it."""
-    device = await hub.devices.get(device_id)
-    match.tell(_tag_of(device))
-    return device
+    def __init__(self, *, store: Store, roster: Roster, clock: Clock) -> None:
+        self._store = store
+        self._roster = roster
+        self._clock = clock
 
+    @listed("", Scope.READ, key=lambda device: (device.name, device.id))
+    async def all(self) -> list[DeviceView]:
+        """List the known devices by name, including revoked ones."""
+        return await self._views(await self._store.read(devices.list_devices, user_id=self.user_id))
 
-@router.patch("/{device_id}")
-async def rename_device(hub: Hub, actor: Actor, device_id: str, new: NewName, match: Match) -> DeviceView:
-    """Give a device another name. One that hub.toml names keeps its name."""
-    match.check(_tag_of(await hub.devices.get(device_id)))
-    renamed = await hub.devices.rename(device_id, new.name, actor=actor)
-    match.tell(_tag_of(renamed))
-    return renamed
+    @route("GET", "/{device_id}", Scope.READ)
+    async def get(self, device_id: str, match: Match) -> DeviceDetail:
+        """Return a device with its keys and tokens, and the agents that read from it."""
+        row = await self._find(device_id)
+        view = await self._view(row)
+        known = await self._store.read(device_keys.list_keys, device_id=row.id)
+        tokens = await self._store.read(devices.list_tokens, device_id=row.id)
+        readers = await self._store.read(agents.list_agents, user_id=row.user_id)
+        match.tell(_tag_of(view))
+        return DeviceDetail(
+            **view.model_dump(),
+            keys=tuple(_key_view(key) for key in known),
+            tokens=tuple(token_view(token, view.user) for token in tokens),
+            agents=tuple(agent.name for agent in readers if agent.device_id == row.id),
+            agreement=_agreement_view(await self._store.read(agreement.find_store, row.id)),
+            owner_grants=self._owner_grants(row),
+        )
 
+    @route("PATCH", "/{device_id}", Scope.DEVICES)
+    async def rename(self, device_id: str, new: NewName, match: Match, actor: Actor) -> DeviceView:
+        """Rename a device. One that hub.toml names keeps its name."""
+        device = await self._find(device_id)
+        match.check(_tag_of(await self._view(device)))
+        row = await self._store.write(
+            devices.rename_device, device.id, new.name, at=self._now_ms(), actor=actor
+        )
+        log.info("device.renamed", device_id=device.id)
+        renamed = await self._view(row)
+        match.tell(_tag_of(renamed))
+        return renamed
 
-@router.post("/{device_id}/revoke")
-async def revoke_device(hub: Hub, actor: Actor, device_id: str) -> DeviceView:
-    """Let a device in no more, for good, and close its connection; doing it twice is no error."""
-    return await hub.devices.revoke(device_id, actor=actor)
+    @route("POST", "/{device_id}/revoke", Scope.DEVICES)
+    async def revoke(self, device_id: str, actor: Actor) -> DeviceView:
+        """Revoke a device for good and close its connection; doing it twice is no error."""
+        device = await self._find(device_id)
+        await self._store.write(devices.revoke_device, device.id, at=self._now_ms(), actor=actor)
+        self._roster.end_revoked(device.id, None)
+        log.info("device.revoked", device_id=device.id)
+        return await self._view(await self._store.read(devices.get_device, device.id))
 
+    @route("POST", "/{device_id}/grant", Scope.DEVICES)
+    async def grant(self, device_id: str, change: GrantChange, actor: Actor) -> DeviceView:
+        """Change the grants of a device; doing it twice is no error.
 
-@router.post("/{device_id}/grant")
-async def grant_to_device(hub: Hub, actor: Actor, device_id: str, change: GrantChange) -> DeviceView:
-    """Change what a device may do here, from its next request and run on; doing it twice is no error."""
-    return await hub.devices.grant(device_id, add=change.add, remove=change.remove, actor=actor)
+        They apply from its next request and its next run on.
+        """
+        device = await self._find(device_id)
+        changed = await self._store.write(
+            devices.change_grants,
+            device.id,
+            add=change.add,
+            remove=change.remove,
+            at=self._now_ms(),
+            actor=actor,
+        )
+        log.info("device.granted", device_id=device.id, grants=", ".join(changed.grants))
+        return await self._view(changed)
 
+    @route("POST", "/{device_id}/kick", Scope.DEVICES)
+    async def kick(self, device_id: str, actor: Actor) -> DeviceView:
+        """Close the connection of a device; it may connect again."""
+        device = await self._find(device_id)
+        if self._roster.find(device.id) is None:
+            raise NotConnectedHere(f"device {device.name!r} is not connected to this hub")
+        self._roster.end(device.id, KICKED, CloseCode.RESTARTING)
+        await self._store.write(
+            audit.append, at=self._now_ms(), actor=actor, event="device.kicked", subject=device.id
+        )
+        log.info("device.kicked", device_id=device.id)
+        return await self._view(device)
 
-@router.post("/{device_id}/kick")
-async def kick_device(hub: Hub, actor: Actor, device_id: str) -> DeviceView:
-    """Close the connection of a device; it may come back."""
-    return await hub.devices.kick(device_id, actor=actor)
+    @route("POST", "/{device_id}/resync", Scope.DEVICES)
+    async def resync(self, device_id: str, actor: Actor) -> DeviceView:
+        """Compare the rows of a device with the ledger when it connects again.
 
+        Rows that one of the two lost are restored. Its connection is closed, so that it connects again.
+        """
+        device = await self._find(device_id)
+        await self._store.write(agreement.compare_again, device.id, self._now_ms(), actor=actor)
+        self._roster.end(device.id, RESYNCED, CloseCode.RESTARTING)
+        log.info("device.resynced", device_id=device.id)
+        return await self._view(device)
 
-@router.post("/{device_id}/resync")
-async def resync_device(hub: Hub, actor: Actor, device_id: str) -> DeviceView:
-    """Compare a device's rows with the hub's when it comes back: what one of them lost is brought again."""
-    return await hub.devices.resync(device_id, actor=actor)
+    async def _find(self, called: str) -> DeviceRow:
+        found = await self._store.read(devices.devices_called, called, user_id=self.user_id)
+        if len(found) > 1:
+            raise AmbiguousDevice(f"several users have a device {called!r}; say whose: --user NAME")
+        if not found:
+            raise await self._store.read(
+                device_names.unknown_device, called, user_id=self.user_id, at=self._now_ms()
+            )
+        return found[0]
+
+    async def _view(self, row: DeviceRow) -> DeviceView:
+        (view,) = await self._views([row])
+        return view
+
+    async def _views(self, rows: Sequence[DeviceRow]) -> list[DeviceView]:
+        names = await user_names(self._store)
+        return [self._view_of(row, names[row.user_id]) for row in rows]
+
+    def _view_of(self, row: DeviceRow, user: str) -> DeviceView:
+        link = self._roster.find(row.id)
+        return DeviceView(
+            id=row.id,
+            name=row.name,
+            user=user,
+            connected=link is not None,
+            platform=row.platform,
+            capabilities=() if link is None else tuple(sorted(link.capabilities)),
+            created_at=from_epoch_ms(row.created_at),
+            last_seen_at=moment(row.last_seen_at),
+            revoked_at=moment(row.revoked_at),
+            grants=tuple(Grant(grant) for grant in row.grants),
+        )
+
+    def _owner_grants(self, row: DeviceRow) -> tuple[OwnerGrantView, ...]:
+        link = self._roster.find(row.id)
+        granted = {} if link is None else link.owner_grants
+        return tuple(OwnerGrantView(name=name, tables=tuple(tables)) for name, tables in granted.items())
+
+    def _now_ms(self) -> int:
+        return epoch_ms(self._clock.now())
 
 
 def _tag_of(device: DeviceView) -> str:
     return tag_of(device.id, device.name, device.revoked_at, device.grants)
+
+
+def _key_view(row: KeyRow) -> KeyView:
+    return KeyView(
+        fingerprint=keys.shown(row.id),
+        created_at=from_epoch_ms(row.created_at),
+        last_used_at=moment(row.last_used_at),
+        revoked_at=moment(row.revoked_at),
+    )
+
+
+def _agreement_view(row: StoreRow | None) -> AgreementView | None:
+    if row is None:
+        return None
+    return AgreementView(
+        cause=row.cause,
+        began_at=from_epoch_ms(row.began_at),
+        agreed_at=moment(row.agreed_at),
+        sent=row.sent,
+        taken=row.taken,
+        refused=row.refused,
+        problem=row.problem,
+    )

@@ -1,107 +1,226 @@
-"""Letting devices in: those that wait with a code, and invitations."""
+"""Pairings: unknown devices that wait for an operator's approval, by the code that they show."""
 
-from typing import Annotated
+import math
+from typing import Annotated, Literal
 
-from fastapi import Response
-from pydantic import Field, StringConstraints
+import anyio
+from pydantic import AwareDatetime, Field, StringConstraints
 
-from hub.api.deps import Actor, Hub, NounRouter
-from hub.api.errors import refusals
-from hub.api.nouns.tokens import YEAR_S
-from hub.api.paging import Paging
-from hub.api.views.identity import InvitationView, NewInvitation, PairedView, PairingView
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, listed, route
 from hub.api.views.view import View
+from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.links import pairing_code
+from hub.links.attempts import AttemptLimits, FailedAttempts
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.operations.limits import IdentityLimits
+from hub.operations.moments import moment
+from hub.operations.names import user_names
 from hub.settings.values import Name
-from protocol.errors import ErrorCode
+from protocol import keys
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import DeviceId, PairingId, UserId
+from storage.audit import audit
+from storage.devices import device_keys, devices, pairings
+from storage.devices.pairings import PairingChanged, PairingRow, UnknownPairing
+from storage.store import Store
 
-router = NounRouter(
-    tags=["pairing"],
-    responses=refusals(
-        ErrorCode.UNKNOWN_PAIRING,
-        ErrorCode.UNKNOWN_INVITATION,
-        ErrorCode.LIMIT_REACHED,
-        ErrorCode.CHANGED_MEANWHILE,
-    ),
-)
+log = Channel(__name__)
 
 
-class Pairings(View):
-    """Some devices that wait, in order; *next_cursor* leads to those after them."""
+class BadPairingCode(HubError):
+    """The text cannot be a pairing code."""
 
-    pairings: tuple[PairingView, ...]
-    next_cursor: str | None = None
+    code = ErrorCode.BAD_PARAMS
+
+
+class TooManyCodes(HubError):
+    """The operator entered too many wrong codes and has to wait for *retry_after_s*."""
+
+    code = ErrorCode.RATE_LIMITED
+
+    def __init__(self, retry_after_s: float) -> None:
+        wait_s = math.ceil(retry_after_s)
+        super().__init__(f"too many codes were wrong (wrong_codes); try again in {wait_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class PairingView(View):
+    """A device that asked to be paired. *label* and *platform* are what it reports of itself.
+
+    *fingerprint* is of its key, and the device shows the same one. The code that it shows is not part
+    of this view: an operator has to read it from the device.
+    """
+
+    id: str
+    fingerprint: str
+    label: str = ""
+    platform: str = ""
+    network: str
+    created_at: AwareDatetime
+    expires_at: AwareDatetime
+    decision: Literal["approved", "denied"] | None = None
+    decided_at: AwareDatetime | None = None
+    decided_by: str | None = None
+
+
+class PairedView(View):
+    """The result of an approval, or of a dry run of it: *device* of *user*."""
+
+    pairing: PairingView
+    device: str
+    user: str
+    dry_run: bool = False
 
 
 class Approval(View):
-    """The code that the device shows. *dry_run*: only say which device it is.
+    """The code that the device shows. *dry_run*: only return which device it is.
 
-    *pairing_id* is the id that the caller was told then; what it was told beside it is what is approved.
+    *pairing_id*: the id that a dry run returned; another pairing is not approved.
     """
 
     code: Annotated[str, StringConstraints(min_length=1, max_length=32), Field(examples=["K7QF-2M9X"])]
     pairing_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
-    name: Name | None = None  # what the device calls itself
+    name: Name | None = None  # by default the label of the device
     dry_run: bool = False
 
 
-class InvitationRequest(View):
-    """Who is invited: one device of that name, or several with names of their own."""
+class Pairings(Noun):
+    """Pairings. A pending one belongs to no user yet, so only an unscoped caller sees or denies it.
 
-    device: Name | None = None
-    uses: Annotated[int, Field(ge=1, le=1_000)] = 1
-    ttl_s: Annotated[float, Field(ge=10.0, le=YEAR_S, examples=[600])] | None = None  # as hub.toml says
-
-
-class Invitations(View):
-    """Some invitations in order, without their secrets; *next_cursor* leads to those after them."""
-
-    invitations: tuple[InvitationView, ...]
-    next_cursor: str | None = None
-
-
-@router.get("/v1/pairings")
-async def list_pairings(hub: Hub, paging: Paging) -> Pairings:
-    """The devices that wait to be let in, who asked first before the others. Their codes are not told."""
-    page = paging.cut(await hub.pairings.all(), key=lambda one: (one.created_at.isoformat(), one.id))
-    return Pairings(pairings=page.items, next_cursor=page.next_cursor)
-
-
-@router.post("/v1/pairings/approve")
-async def approve_pairing(hub: Hub, actor: Actor, given: Approval) -> PairedView:
-    """Let in the device that shows this code; with ``user``, as that user's.
-
-    After too many wrong codes the caller has to wait.
+    Wrong codes count against the operator who enters them; text that cannot be a code does not. Codes
+    are looked up one at a time, so that simultaneous requests do not get more tries than consecutive ones.
     """
-    return await hub.pairings.approve(
-        given.code, pairing_id=given.pairing_id, name=given.name, dry_run=given.dry_run, actor=actor
+
+    name, path = "pairings", "/v1/pairings"
+    errors = (ErrorCode.UNKNOWN_PAIRING, ErrorCode.NAME_TAKEN, ErrorCode.CHANGED_MEANWHILE)
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+        owner_id: UserId,
+        limits: IdentityLimits,
+    ) -> None:
+        """*owner_id*: owner of a device that an unscoped operator approves."""
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+        self._owner_id = owner_id
+        self._one_at_a_time = anyio.Lock()
+        self._wrong_codes = FailedAttempts(
+            clock,
+            limits=AttemptLimits(
+                failures=limits.wrong_codes,
+                window_s=limits.wrong_code_window_s,
+                wait_s=limits.wrong_code_wait_s,
+                wait_most_s=limits.wrong_code_wait_s,
+            ),
+        )
+
+    @listed("", Scope.DEVICES, key=lambda pairing: (pairing.created_at.isoformat(), pairing.id))
+    async def all(self) -> list[PairingView]:
+        """List the pending pairings without their codes, the oldest first."""
+        if self.user_id is not None:
+            return []
+        return [_view(row) for row in await self._store.read(pairings.list_pairings, at=self._now_ms())]
+
+    @route("POST", "/approve", Scope.DEVICES)
+    async def approve(self, approval: Approval, actor: Actor) -> PairedView:
+        """Approve the device that shows this code; with ``user``, as that user's device.
+
+        With the name of a known device of the user, the key becomes one of that device. After too many
+        wrong codes, in dry runs too, the caller has to wait.
+        """
+        code_hash, waiting = await self._look_up(approval.code, actor)
+        shown = None if approval.pairing_id is None else PairingId(approval.pairing_id)
+        if shown not in (None, waiting.id):
+            raise PairingChanged("another device shows this code than the one that you were shown")
+        user_id = self.user_id or self._owner_id
+        if approval.dry_run:
+            device = await self._would_become(waiting, user_id, approval.name)
+        else:
+            approved = await self._store.write(
+                pairings.approve,
+                code_hash,
+                pairing_id=shown,
+                fresh_id=DeviceId(self._ids.fresh()),
+                user_id=user_id,
+                name=approval.name,
+                actor=actor,
+                at=self._now_ms(),
+            )
+            device = approved.name
+            log.info("pairing.approved", pairing_id=waiting.id, device_id=approved.id)
+        user = (await user_names(self._store))[user_id]
+        return PairedView(pairing=_view(waiting), device=device, user=user, dry_run=approval.dry_run)
+
+    @route("POST", "/{pairing_id}/deny", Scope.DEVICES)
+    async def deny(self, pairing_id: str, actor: Actor) -> PairingView:
+        """Deny a pending pairing."""
+        if self.user_id is not None:
+            raise UnknownPairing(f"no device waits under the id {pairing_id!r}")
+        denied = await self._store.write(pairings.deny, PairingId(pairing_id), actor=actor, at=self._now_ms())
+        log.info("pairing.denied", pairing_id=denied.id)
+        return _view(denied)
+
+    async def _look_up(self, code: str, actor: str) -> tuple[bytes, PairingRow]:
+        """Return the hash of a code, and its pairing."""
+        async with self._one_at_a_time:
+            if wait_s := self._wrong_codes.wait_s(actor):
+                raise TooManyCodes(wait_s)
+            try:
+                code_hash = pairing_code.hash_code(pairing_code.read(code))
+            except pairing_code.BadCode as error:
+                raise BadPairingCode(f"code: {error}") from error
+            waiting = await self._store.read(pairings.find_pairing, code_hash, at=self._now_ms())
+            if waiting is None:
+                await self._count_wrong(actor)
+                raise UnknownPairing("no device shows this code now")
+            return code_hash, waiting
+
+    async def _count_wrong(self, actor: str) -> None:
+        self._wrong_codes.record(actor)
+        if self._wrong_codes.wait_s(actor):
+            self._metrics.limits_reached.labels("wrong_codes").inc()
+            log.warning("pairing.locked", actor=actor)
+            await self._store.write(
+                audit.append,
+                at=self._now_ms(),
+                actor=actor,
+                event="auth.refused",
+                outcome="refused",
+                detail={"reason": "wrong_codes"},
+            )
+
+    async def _would_become(self, waiting: PairingRow, user_id: UserId, name: str | None) -> str:
+        """Return the name that the device would get."""
+        if name is None:
+            for device in await self._store.read(devices.devices_called, waiting.label, user_id=user_id):
+                if await self._store.read(device_keys.has_way_in, device.id):
+                    raise device_keys.taken_name(waiting.label)
+        return name or waiting.label
+
+    def _now_ms(self) -> int:
+        return epoch_ms(self._clock.now())
+
+
+def _view(row: PairingRow) -> PairingView:
+    return PairingView(
+        id=row.id,
+        fingerprint=keys.shown(row.key_id),
+        label=row.label,
+        platform=row.platform,
+        network=row.network,
+        created_at=from_epoch_ms(row.created_at),
+        expires_at=from_epoch_ms(row.expires_at),
+        decision=row.decision,  # type: ignore[arg-type]  # a CHECK keeps it to the two words
+        decided_at=moment(row.decided_at),
+        decided_by=row.actor,
     )
-
-
-@router.post("/v1/pairings/{pairing_id}/deny")
-async def deny_pairing(hub: Hub, actor: Actor, pairing_id: str) -> PairingView:
-    """Send a device away that waits."""
-    return await hub.pairings.deny(pairing_id, actor=actor)
-
-
-@router.get("/v1/invitations")
-async def list_invitations(hub: Hub, paging: Paging) -> Invitations:
-    """All invitations that are kept, the oldest first."""
-    page = paging.cut(await hub.invitations.all(), key=lambda one: (one.created_at.isoformat(), one.id))
-    return Invitations(invitations=page.items, next_cursor=page.next_cursor)
-
-
-@router.post("/v1/invitations", status_code=201)
-async def create_invitation(
-    hub: Hub, actor: Actor, wanted: InvitationRequest, response: Response
-) -> NewInvitation:
-    """Invite devices; with ``user``, as that user's. This answer is the only one that bears the secret."""
-    response.headers["cache-control"] = "no-store"
-    return await hub.invitations.create(
-        device=wanted.device, uses=wanted.uses, ttl_s=wanted.ttl_s, actor=actor
-    )
-
-
-@router.delete("/v1/invitations/{invitation_id}")
-async def revoke_invitation(hub: Hub, actor: Actor, invitation_id: str) -> InvitationView:
-    """Let nobody in by an invitation any more; doing it twice is no error."""
-    return await hub.invitations.revoke(invitation_id, actor=actor)

@@ -1,104 +1,194 @@
-"""Tokens of devices, and those of operators. The answer that makes one is the only one that bears it."""
+"""Tokens with which devices connect. The hub keeps only their hashes."""
 
 from typing import Annotated, Final
 
-from fastapi import Response
-from pydantic import Field, StringConstraints
+from pydantic import AwareDatetime, Field
 
-from hub.api.deps import Actor, Caller, Hub, NounRouter
-from hub.api.door.roles import Role, Scope
-from hub.api.errors import refusals
-from hub.api.paging import Paging
-from hub.api.views.identity import NewOperatorToken, NewToken, OperatorTokenView, TokenView
+from hub import tokens
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, listed, route
 from hub.api.views.view import View
+from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.links.roster import Roster
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.operations.limits import IdentityLimits
+from hub.operations.moments import moment
+from hub.operations.names import user_names
 from hub.settings.values import Name
-from protocol.errors import ErrorCode
+from hub.tokens import TokenKind
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import DeviceId, TokenId, UserId
+from storage.devices import device_replacement, devices
+from storage.devices.devices import TokenRow
+from storage.store import Store
 
-YEAR_S: Final = 366 * 86_400.0
+log = Channel(__name__)
+
+DAY_S: Final = 86_400.0
+YEAR_S: Final = 366 * DAY_S
 
 Lifetime = Annotated[
     float, Field(ge=60.0, le=YEAR_S, description="How long it counts, in seconds.", examples=[7_776_000])
 ]
-Label = Annotated[
-    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", strip_whitespace=True)
-]
 
-router = NounRouter(tags=["tokens"], responses=refusals(ErrorCode.UNKNOWN_TOKEN, ErrorCode.LIMIT_REACHED))
+
+class UnknownToken(HubError):
+    """No token has this id."""
+
+    code = ErrorCode.UNKNOWN_TOKEN
+
+
+class TooManyTokens(HubError):
+    """The limit on valid tokens of this kind is reached."""
+
+    code = ErrorCode.LIMIT_REACHED
+
+
+class TokenView(View):
+    """A device's token without its secret, of which *last4* are the last characters."""
+
+    id: str
+    device: str
+    user: str = ""
+    last4: str | None = None
+    created_by: str | None = None  # the actor, as in the audit log
+    created_at: AwareDatetime
+    expires_at: AwareDatetime | None = None
+    last_used_at: AwareDatetime | None = None
+    revoked_at: AwareDatetime | None = None
+
+
+class NewToken(View):
+    """A created token. No other response contains *token*."""
+
+    id: str
+    device: str
+    is_new_device: bool = False  # the request created the device too
+    user: str = ""
+    token: str
+    created_at: AwareDatetime
+    expires_at: AwareDatetime | None = None
 
 
 class TokenRequest(View):
-    """For which device a token is wanted, by its name."""
+    """A token to create, for the device of this name."""
 
     device: Name
-    ttl_s: Lifetime | None = None  # for ever
+    ttl_s: Lifetime | None = None  # None: it never expires
 
 
-class Tokens(View):
-    """Some tokens in order, without their secrets; *next_cursor* leads to those after them."""
+class Tokens(Noun):
+    """Tokens of devices."""
 
-    tokens: tuple[TokenView, ...]
-    next_cursor: str | None = None
+    name, path = "tokens", "/v1/tokens"
+    errors = (ErrorCode.UNKNOWN_TOKEN, ErrorCode.LIMIT_REACHED)
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        roster: Roster,
+        clock: Clock,
+        ids: IdFactory,
+        chance: Chance,
+        metrics: Metrics,
+        owner_id: UserId,
+        limits: IdentityLimits,
+    ) -> None:
+        """*owner_id*: owner of a device that an unscoped operator creates."""
+        self._store = store
+        self._roster = roster
+        self._clock = clock
+        self._ids = ids
+        self._chance = chance
+        self._metrics = metrics
+        self._owner_id = owner_id
+        self.limits = limits
+
+    @listed("", Scope.DEVICES, key=lambda token: (token.created_at.isoformat(), token.id))
+    async def all(self) -> list[TokenView]:
+        """List the tokens of devices, including revoked ones, the oldest first."""
+        names = await user_names(self._store)
+        rows = await self._store.read(devices.list_tokens, user_id=self.user_id)
+        return [token_view(row, names[row.user_id]) for row in rows]
+
+    @route("POST", "", Scope.DEVICES, status=201, is_secret=True)
+    async def create(self, requested: TokenRequest, actor: Actor) -> NewToken:
+        """Create a token for a device, and the device if it is new; with ``user``, as that user's.
+
+        Only this response has the secret.
+        """
+        at, most = epoch_ms(self._clock.now()), self.limits.device_tokens
+        if await self._store.read(devices.count_tokens, at) >= most:
+            raise self._too_many(most, "device_tokens")
+        if self.user_id is not None:
+            most = self.limits.device_tokens_per_user
+            if await self._store.read(devices.count_tokens, at, user_id=self.user_id) >= most:
+                raise self._too_many(most, "device_tokens_per_user")
+        fresh_id = DeviceId(self._ids.fresh())
+        device = await self._store.write(
+            device_replacement.ensure_device,
+            id=fresh_id,
+            user_id=self.user_id or self._owner_id,
+            name=requested.device,
+            at=at,
+            actor=actor,
+        )
+        token = tokens.make(TokenKind.DEVICE, self._chance)
+        row = await self._store.write(
+            devices.create_token,
+            id=TokenId(self._ids.fresh()),
+            device_id=device.id,
+            token_hash=tokens.hash_token(token),
+            at=at,
+            expires_at=None if requested.ttl_s is None else at + round(requested.ttl_s * 1_000),
+            last4=tokens.last4(token),
+            actor=actor,
+        )
+        log.info("token.created", token_id=row.id, device_id=device.id)
+        return NewToken(
+            id=row.id,
+            device=device.name,
+            is_new_device=device.id == fresh_id,
+            user=(await user_names(self._store))[row.user_id],
+            token=token,
+            created_at=from_epoch_ms(at),
+            expires_at=moment(row.expires_at),
+        )
+
+    @route("DELETE", "/{token_id}", Scope.DEVICES)
+    async def revoke(self, token_id: str, actor: Actor) -> TokenView:
+        """Revoke a token and close the connection that uses it; doing it twice is no error."""
+        found = await self._find(token_id)
+        await self._store.write(devices.revoke_token, found.id, epoch_ms(self._clock.now()), actor=actor)
+        self._roster.end_revoked(found.device_id, f"token:{found.id}")
+        log.info("token.revoked", token_id=found.id, device_id=found.device_id)
+        names = await user_names(self._store)
+        return token_view(await self._find(token_id), names[found.user_id])
+
+    def _too_many(self, most: int, limit: str) -> TooManyTokens:
+        self._metrics.limits_reached.labels(limit).inc()
+        return TooManyTokens(f"there are {most} tokens of devices ({limit}) that count")
+
+    async def _find(self, token_id: str) -> TokenRow:
+        row = await self._store.read(devices.find_token_by_id, TokenId(token_id))
+        if row is None or self.user_id not in (None, row.user_id):
+            raise UnknownToken(f"there is no token {token_id!r}")
+        return row
 
 
-class OperatorTokenRequest(View):
-    """What an operator's token is for, and what it may: all that its role brings, or less."""
-
-    name: Label
-    role: Role
-    scopes: tuple[Scope, ...] = ()  # none: every scope of the role
-    ttl_s: Lifetime | None = None  # as long as hub.toml says
-
-
-class OperatorTokens(View):
-    """Some tokens in order, without their secrets; *next_cursor* leads to those after them."""
-
-    tokens: tuple[OperatorTokenView, ...]
-    next_cursor: str | None = None
-
-
-@router.get("/v1/tokens")
-async def list_tokens(hub: Hub, paging: Paging) -> Tokens:
-    """All tokens of devices, revoked ones too, the oldest first."""
-    page = paging.cut(await hub.tokens.all(), key=_age)
-    return Tokens(tokens=page.items, next_cursor=page.next_cursor)
-
-
-@router.post("/v1/tokens", status_code=201)
-async def create_token(hub: Hub, actor: Actor, wanted: TokenRequest, response: Response) -> NewToken:
-    """Make a token for a device, which is made too where it is new; with ``user``, as that user's."""
-    response.headers["cache-control"] = "no-store"
-    return await hub.tokens.create(wanted.device, ttl_s=wanted.ttl_s, actor=actor)
-
-
-@router.delete("/v1/tokens/{token_id}")
-async def revoke_token(hub: Hub, actor: Actor, token_id: str) -> TokenView:
-    """Revoke a token and close the connection that it opened; doing it twice is no error."""
-    return await hub.tokens.revoke(token_id, actor=actor)
-
-
-@router.get("/v1/operator-tokens")
-async def list_operator_tokens(hub: Hub, paging: Paging) -> OperatorTokens:
-    """All tokens of operators, revoked ones too, the oldest first."""
-    page = paging.cut(await hub.operator_tokens.all(), key=_age)
-    return OperatorTokens(tokens=page.items, next_cursor=page.next_cursor)
-
-
-@router.post("/v1/operator-tokens", status_code=201)
-async def create_operator_token(
-    hub: Hub, caller: Caller, wanted: OperatorTokenRequest, response: Response
-) -> NewOperatorToken:
-    """Make a token for an operator, within the caller's own rights; with ``user``, one that sees no more."""
-    response.headers["cache-control"] = "no-store"
-    return await hub.operator_tokens.create(
-        wanted.name, role=wanted.role, scopes=wanted.scopes, ttl_s=wanted.ttl_s, by=caller
+def token_view(row: TokenRow, user: str) -> TokenView:
+    """Return the view of a token of *user*'s device."""
+    return TokenView(
+        id=row.id,
+        device=row.device_name,
+        user=user,
+        last4=row.last4,
+        created_by=row.created_by,
+        created_at=from_epoch_ms(row.created_at),
+        expires_at=moment(row.expires_at),
+        last_used_at=moment(row.last_used_at),
+        revoked_at=moment(row.revoked_at),
     )
-
-
-@router.delete("/v1/operator-tokens/{token_id}")
-async def revoke_operator_token(hub: Hub, actor: Actor, token_id: str) -> OperatorTokenView:
-    """Revoke a token; doing it twice is no error."""
-    return await hub.operator_tokens.revoke(token_id, actor=actor)
-
-
-def _age(token: TokenView | OperatorTokenView) -> tuple[str | int, ...]:
-    return (token.created_at.isoformat(), token.id)

@@ -1,4 +1,4 @@
-"""What is told of boards, their agents, what they remember, and the tokens of agents.
+"""Response models of boards, their agents and their memory.
 
 As in ``api.views.view``: a field is added, never renamed; times are aware UTC; ids are text.
 """
@@ -77,23 +77,3 @@ class AgentSelfView(View):
     role: BoardRole | None = None  # None: it is on no board
     board: BoardView | None = None
     gateway: str | None = None
-
-
-class AgentTokenView(View):
-    """An agent's token without its secret, of which *last4* are the last characters."""
-
-    id: str
-    agent: str
-    user: str = ""
-    last4: str
-    created_by: str  # the actor, as the audit tells it
-    created_at: AwareDatetime
-    expires_at: AwareDatetime
-    last_used_at: AwareDatetime | None = None
-    revoked_at: AwareDatetime | None = None
-
-
-class NewAgentToken(AgentTokenView):
-    """An agent's token just made. *token* is shown this once: the hub keeps only its hash."""
-
-    token: str

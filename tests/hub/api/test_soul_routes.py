@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from hub.api.nouns.agent_tokens import AgentTokenRequest, AgentTokens
 from storage.coordination import souls
 from tests.hub.coordination.souls import AS_IT_WAS, SoulBench, open_souls
 from tests.support.facade import FakeHub, answering, over_tcp, over_unix
@@ -44,7 +45,7 @@ async def bench(
 
 async def by(fake: FakeHub, agent: str) -> dict[str, str]:
     """Headers of an agent that asks in its own name."""
-    made = await fake.agent_tokens.create(agent, actor="test")
+    made = await fake.noun(AgentTokens).create(agent, AgentTokenRequest(), actor="test")
     return {"authorization": f"Bearer {made.token}"}
 
 

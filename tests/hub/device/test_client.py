@@ -8,10 +8,10 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
+from hub.api.nouns.devices import KICKED
 from hub.device.app import CAPABILITIES
 from hub.device.client import BadAddress, Client, TurnedAway, address_of
 from hub.device.credentials import BadCredential, TokenCredential, read_secret
-from hub.operations.devices import KICKED
 from protocol.codec import JSON
 from protocol.coordination import Heartbeat
 from protocol.errors import CloseCode, ErrorCode

@@ -18,7 +18,7 @@ from storage.connectors import connectors
 from storage.devices import device_names, devices, operator_tokens
 from storage.devices.devices import Grant, UnknownDevice
 from tests.support.clock import START, FakeClock
-from tests.support.identity import IdentityBench, open_identity
+from tests.support.identity import NO_TAG, IdentityBench, open_identity
 
 DAY_MS = 86_400_000
 
@@ -184,7 +184,8 @@ async def test_a_hint_names_devices_of_the_user_and_those_that_wait(bench: Ident
 
 async def test_an_operator_who_names_no_device_is_told_which_may_be_meant(bench: IdentityBench) -> None:
     await bench.connect(await bench.device("laptop"))
-    for ask in (bench.identity.devices.get, partial(bench.identity.devices.revoke, actor="operator:1")):
+    devices = bench.identity.devices
+    for ask in (partial(devices.get, match=NO_TAG), partial(devices.revoke, actor="operator:1")):
         with pytest.raises(UnknownDevice, match=r"there is no device 'labtop'; did you mean 'laptop'\?"):
             await ask("labtop")
 

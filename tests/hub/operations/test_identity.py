@@ -9,15 +9,16 @@ import pytest
 
 from hub import tokens
 from hub.api.door.roles import ROLE_SCOPES, Principal, Role, Scope
-from hub.api.facades.devices import AmbiguousDevice, NotConnectedHere
-from hub.api.facades.pairings import (
-    BadPairingCode,
+from hub.api.nouns.devices import AmbiguousDevice, NewName, NotConnectedHere
+from hub.api.nouns.invitations import (
+    InvitationRequest,
     OneDeviceOneName,
-    TooManyCodes,
     TooManyInvitations,
     UnknownInvitation,
 )
-from hub.api.facades.tokens import BeyondOwnRights, TooManyTokens, UnknownToken
+from hub.api.nouns.operator_tokens import BeyondOwnRights, OperatorTokenRequest
+from hub.api.nouns.pairings import Approval, BadPairingCode, TooManyCodes
+from hub.api.nouns.tokens import TokenRequest, TooManyTokens, UnknownToken
 from hub.api.nouns.users import TooManyUsers, UserRequest
 from hub.operations.limits import IdentityLimits
 from hub.tokens import TokenKind
@@ -30,7 +31,7 @@ from storage.devices.pairings import PairingChanged, UnknownPairing
 from storage.runs import agreement
 from storage.runs.agreement import NoStore
 from tests.support.clock import START
-from tests.support.identity import CODE, IdentityBench, open_identity
+from tests.support.identity import CODE, NO_TAG, IdentityBench, open_identity
 
 ME = "operator:7"
 ADMIN = Principal.of_uid(7)
@@ -55,17 +56,17 @@ def operator_of(user_id: str | None, role: Role = Role.OPERATOR) -> Principal:
 
 async def test_a_device_is_told_with_all_that_opens_it(bench: IdentityBench) -> None:
     waiting = await bench.asks("desk")
-    await bench.identity.pairings.approve(CODE, actor=ME)
-    made = await bench.identity.tokens.create("desk", actor=ME)
+    await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)
+    made = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
 
-    told = await bench.identity.devices.get("desk")
+    told = await bench.identity.devices.get("desk", NO_TAG)
 
     assert (told.name, told.user, told.connected) == ("desk", "owner", False)
     assert [key.fingerprint.replace("-", "")[:13] for key in told.keys] == [waiting.key_id[:13]]
     assert [(token.id, token.last4, token.created_by) for token in told.tokens] == [
         (made.id, made.token[-4:], ME)
     ]
-    assert await bench.identity.devices.get(told.id) == told
+    assert await bench.identity.devices.get(told.id, NO_TAG) == told
 
 
 async def test_of_several_devices_of_one_name_somebody_says_whose_is_meant(bench: IdentityBench) -> None:
@@ -73,16 +74,16 @@ async def test_of_several_devices_of_one_name_somebody_says_whose_is_meant(bench
     await bench.device("desk")
     hers = await bench.device("desk", user_id=anna)
     with pytest.raises(AmbiguousDevice, match="--user NAME"):
-        await bench.identity.devices.get("desk")
-    assert (await bench.identity.devices.seen_by(anna).get("desk")).id == hers.id
+        await bench.identity.devices.get("desk", NO_TAG)
+    assert (await bench.identity.devices.seen_by(anna).get("desk", NO_TAG)).id == hers.id
 
 
 async def test_a_device_is_renamed(bench: IdentityBench) -> None:
     device = await bench.device("desk")
-    renamed = await bench.identity.devices.rename("desk", "lab", actor=ME)
+    renamed = await bench.identity.devices.rename("desk", NewName(name="lab"), NO_TAG, actor=ME)
     assert (renamed.id, renamed.name) == (device.id, "lab")
     with pytest.raises(UnknownDevice):
-        await bench.identity.devices.get("desk")
+        await bench.identity.devices.get("desk", NO_TAG)
 
 
 async def test_a_revoked_device_loses_its_connection_at_once_and_may_not_come_back(
@@ -118,7 +119,7 @@ async def test_a_device_that_is_not_connected_cannot_be_kicked(bench: IdentityBe
 
 
 async def test_a_token_is_shown_once_and_kept_as_a_hash(bench: IdentityBench) -> None:
-    made = await bench.identity.tokens.create("desk", ttl_s=3_600, actor=ME)
+    made = await bench.identity.tokens.create(TokenRequest(device="desk", ttl_s=3_600), actor=ME)
     assert tokens.check(made.token, TokenKind.DEVICE) is None
     assert made.expires_at == START + timedelta(hours=1)
     listed = await bench.identity.tokens.all()
@@ -132,8 +133,8 @@ async def test_a_token_is_shown_once_and_kept_as_a_hash(bench: IdentityBench) ->
 async def test_revoking_a_token_ends_the_connection_that_it_opened_and_no_other(
     bench: IdentityBench,
 ) -> None:
-    first = await bench.identity.tokens.create("desk", actor=ME)
-    other = await bench.identity.tokens.create("desk", actor=ME)
+    first = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
+    other = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
     link = await bench.connect(await bench.device("desk"), credential=f"token:{first.id}")
 
     await bench.identity.tokens.revoke(other.id, actor=ME)
@@ -145,7 +146,9 @@ async def test_revoking_a_token_ends_the_connection_that_it_opened_and_no_other(
 async def test_a_token_of_an_operator_lasts_ninety_days_and_bears_the_scopes_of_its_role(
     bench: IdentityBench,
 ) -> None:
-    made = await bench.identity.operator_tokens.create("backup", role=Role.OPERATOR, by=ADMIN)
+    made = await bench.identity.operator_tokens.create(
+        OperatorTokenRequest(name="backup", role=Role.OPERATOR), ADMIN
+    )
     assert tokens.check(made.token, TokenKind.OPERATOR) is None
     assert set(made.scopes) == ROLE_SCOPES[Role.OPERATOR]
     assert made.expires_at == START + timedelta(days=90)
@@ -158,10 +161,10 @@ async def test_nobody_hands_out_more_than_they_have(bench: IdentityBench) -> Non
     mint = bench.identity.operator_tokens.create
     narrow = Principal("token:t-9", Role.ADMIN, frozenset({Scope.READ, Scope.TOKENS}), None, "script")
     with pytest.raises(BeyondOwnRights, match="what you do not have: devices, run"):
-        await mint("more", role=Role.OPERATOR, by=narrow)
+        await mint(OperatorTokenRequest(name="more", role=Role.OPERATOR), narrow)
     with pytest.raises(BeyondOwnRights, match="viewer does not bring run"):
-        await mint("wide", role=Role.VIEWER, scopes=[Scope.RUN], by=ADMIN)
-    made = await mint("same", role=Role.ADMIN, scopes=[Scope.READ], by=narrow)
+        await mint(OperatorTokenRequest(name="wide", role=Role.VIEWER, scopes=(Scope.RUN,)), ADMIN)
+    made = await mint(OperatorTokenRequest(name="same", role=Role.ADMIN, scopes=(Scope.READ,)), narrow)
     assert made.scopes == (Scope.READ,)
     assert await audited(bench) == [("operator_token.created", "token:t-9", "done")]
 
@@ -169,8 +172,10 @@ async def test_nobody_hands_out_more_than_they_have(bench: IdentityBench) -> Non
 async def test_a_token_made_as_one_user_sees_the_hub_is_that_users(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
     mint = bench.identity.operator_tokens.seen_by(anna)
-    made = await mint.create("annas", role=Role.VIEWER, by=ADMIN)
-    everybodys = await bench.identity.operator_tokens.create("all", role=Role.VIEWER, by=ADMIN)
+    made = await mint.create(OperatorTokenRequest(name="annas", role=Role.VIEWER), ADMIN)
+    everybodys = await bench.identity.operator_tokens.create(
+        OperatorTokenRequest(name="all", role=Role.VIEWER), ADMIN
+    )
     assert (made.user, everybodys.user) == ("anna", None)
     assert [token.id for token in await mint.all()] == [made.id]
     with pytest.raises(UnknownToken):
@@ -179,22 +184,22 @@ async def test_a_token_made_as_one_user_sees_the_hub_is_that_users(bench: Identi
 
 async def test_operators_tokens_are_bounded_and_a_revoked_one_makes_room(bench: IdentityBench) -> None:
     mint = bench.identity.operator_tokens
-    first = await mint.create("one", role=Role.VIEWER, by=ADMIN)
-    await mint.create("two", role=Role.VIEWER, by=ADMIN)
+    first = await mint.create(OperatorTokenRequest(name="one", role=Role.VIEWER), ADMIN)
+    await mint.create(OperatorTokenRequest(name="two", role=Role.VIEWER), ADMIN)
     with pytest.raises(TooManyTokens, match="operator_tokens"):
-        await mint.create("three", role=Role.VIEWER, by=ADMIN)
+        await mint.create(OperatorTokenRequest(name="three", role=Role.VIEWER), ADMIN)
     await mint.revoke(first.id, actor=ME)
-    await mint.create("three", role=Role.VIEWER, by=ADMIN)
+    await mint.create(OperatorTokenRequest(name="three", role=Role.VIEWER), ADMIN)
     assert b'hub_limits_reached_total{limit="operator_tokens"} 1.0' in bench.metrics.render()
 
 
 async def test_tokens_of_devices_are_bounded(bench: IdentityBench) -> None:
     bench.identity.apply(IdentityLimits(device_tokens=1))
-    first = await bench.identity.tokens.create("desk", actor=ME)
+    first = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
     with pytest.raises(TooManyTokens, match="device_tokens"):
-        await bench.identity.tokens.create("lab", actor=ME)
+        await bench.identity.tokens.create(TokenRequest(device="lab"), actor=ME)
     await bench.identity.tokens.revoke(first.id, actor=ME)
-    await bench.identity.tokens.create("lab", actor=ME)
+    await bench.identity.tokens.create(TokenRequest(device="lab"), actor=ME)
 
 
 async def test_who_sees_one_user_takes_a_share_of_what_all_may_make_and_leaves_the_rest(
@@ -205,33 +210,35 @@ async def test_who_sees_one_user_takes_a_share_of_what_all_may_make_and_leaves_t
     )
     anna, everybody = await bench.user("anna"), bench.identity
     invite = everybody.invitations.seen_by(anna)
-    first = await invite.create(actor=ME)
+    first = await invite.create(InvitationRequest(), actor=ME)
     with pytest.raises(TooManyInvitations, match="invitations_per_user"):
-        await invite.create(actor=ME)
+        await invite.create(InvitationRequest(), actor=ME)
     give = everybody.tokens.seen_by(anna)
-    await give.create("desk", actor=ME)
+    await give.create(TokenRequest(device="desk"), actor=ME)
     with pytest.raises(TooManyTokens, match="device_tokens_per_user"):
-        await give.create("lab", actor=ME)
+        await give.create(TokenRequest(device="lab"), actor=ME)
     mint = everybody.operator_tokens.seen_by(anna)
-    await mint.create("one", role=Role.VIEWER, by=ADMIN)
+    await mint.create(OperatorTokenRequest(name="one", role=Role.VIEWER), ADMIN)
     with pytest.raises(TooManyTokens, match="operator_tokens_per_user"):
-        await mint.create("two", role=Role.VIEWER, by=ADMIN)
+        await mint.create(OperatorTokenRequest(name="two", role=Role.VIEWER), ADMIN)
 
-    await everybody.invitations.create(actor=ME)
-    await everybody.tokens.create("lab", actor=ME)
-    await everybody.operator_tokens.create("all", role=Role.VIEWER, by=ADMIN)
+    await everybody.invitations.create(InvitationRequest(), actor=ME)
+    await everybody.tokens.create(TokenRequest(device="lab"), actor=ME)
+    await everybody.operator_tokens.create(OperatorTokenRequest(name="all", role=Role.VIEWER), ADMIN)
     await invite.revoke(first.id, actor=ME)
-    await invite.create(actor=ME)
+    await invite.create(InvitationRequest(), actor=ME)
     told = bench.metrics.registry.get_sample_value
     assert told("hub_limits_reached_total", {"limit": "invitations_per_user"}) == 1
 
 
 async def test_new_bounds_count_from_now_on(bench: IdentityBench) -> None:
     bench.identity.apply(IdentityLimits(operator_tokens=1, operator_token_days=1))
-    made = await bench.identity.operator_tokens.seen_by(None).create("one", role=Role.VIEWER, by=ADMIN)
+    made = await bench.identity.operator_tokens.seen_by(None).create(
+        OperatorTokenRequest(name="one", role=Role.VIEWER), ADMIN
+    )
     assert made.expires_at == START + timedelta(days=1)
     with pytest.raises(TooManyTokens):
-        await bench.identity.operator_tokens.create("two", role=Role.VIEWER, by=ADMIN)
+        await bench.identity.operator_tokens.create(OperatorTokenRequest(name="two", role=Role.VIEWER), ADMIN)
 
 
 async def test_a_user_is_made_once_and_up_to_the_limit(bench: IdentityBench) -> None:
@@ -250,8 +257,8 @@ async def test_a_user_sees_nobody_else(bench: IdentityBench) -> None:
 async def test_what_belongs_to_another_user_is_not_there(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
     device = await bench.device("desk")
-    token = await bench.identity.tokens.create("desk", actor=ME)
-    invitation = await bench.identity.invitations.create(actor=ME)
+    token = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
+    invitation = await bench.identity.invitations.create(InvitationRequest(), actor=ME)
     waiting = await bench.asks()
     seen = bench.identity
 
@@ -261,7 +268,7 @@ async def test_what_belongs_to_another_user_is_not_there(bench: IdentityBench) -
     assert await seen.pairings.seen_by(anna).all() == []
     for called in ("desk", device.id):
         with pytest.raises(UnknownDevice):
-            await seen.devices.seen_by(anna).get(called)
+            await seen.devices.seen_by(anna).get(called, NO_TAG)
         with pytest.raises(UnknownDevice):
             await seen.devices.seen_by(anna).revoke(called, actor=ME)
     with pytest.raises(UnknownToken):
@@ -270,7 +277,7 @@ async def test_what_belongs_to_another_user_is_not_there(bench: IdentityBench) -
         await seen.invitations.seen_by(anna).revoke(invitation.id, actor=ME)
     with pytest.raises(UnknownPairing):
         await seen.pairings.seen_by(anna).deny(waiting.id, actor=ME)
-    assert (await seen.devices.get("desk")).revoked_at is None
+    assert (await seen.devices.get("desk", NO_TAG)).revoked_at is None
 
 
 async def test_the_code_that_a_device_shows_lets_in_that_device(bench: IdentityBench) -> None:
@@ -279,7 +286,7 @@ async def test_the_code_that_a_device_shows_lets_in_that_device(bench: IdentityB
     assert (listed.id, listed.label, listed.network) == (waiting.id, "laptop", "192.0.2.7")
     assert CODE not in repr(listed)
 
-    paired = await bench.identity.pairings.approve(" k7qf 2m9x", actor=ME)
+    paired = await bench.identity.pairings.approve(Approval(code=" k7qf 2m9x"), actor=ME)
 
     assert (paired.device, paired.user, paired.pairing.fingerprint) == (
         "laptop",
@@ -296,7 +303,7 @@ async def test_the_code_that_a_device_shows_lets_in_that_device(bench: IdentityB
 
 async def test_a_try_says_which_device_it_is_and_lets_nobody_in(bench: IdentityBench) -> None:
     waiting = await bench.asks("laptop")
-    tried = await bench.identity.pairings.approve(CODE, name="desk", dry_run=True, actor=ME)
+    tried = await bench.identity.pairings.approve(Approval(code=CODE, name="desk", dry_run=True), actor=ME)
     assert (tried.device, tried.dry_run, tried.pairing.label) == ("desk", True, "laptop")
     assert await bench.store.read(device_keys.find_key, waiting.key_id) is None
     assert len(await bench.identity.pairings.all()) == 1
@@ -305,25 +312,27 @@ async def test_a_try_says_which_device_it_is_and_lets_nobody_in(bench: IdentityB
 async def test_a_device_that_calls_itself_like_another_is_told_of_before_it_is_let_in(
     bench: IdentityBench,
 ) -> None:
-    await bench.identity.tokens.create("laptop", actor=ME)
+    await bench.identity.tokens.create(TokenRequest(device="laptop"), actor=ME)
     await bench.asks("laptop")
     for dry_run in (True, False):
         with pytest.raises(DeviceNameTaken, match=r"'laptop' already.*hub devices revoke laptop"):
-            await bench.identity.pairings.approve(CODE, dry_run=dry_run, actor=ME)
-    assert (await bench.identity.pairings.approve(CODE, name="laptop", actor=ME)).device == "laptop"
+            await bench.identity.pairings.approve(Approval(code=CODE, dry_run=dry_run), actor=ME)
+    assert (
+        await bench.identity.pairings.approve(Approval(code=CODE, name="laptop"), actor=ME)
+    ).device == "laptop"
 
 
 async def test_a_device_whose_older_key_was_revoked_gets_its_name_again(bench: IdentityBench) -> None:
-    await bench.identity.tokens.create("laptop", actor=ME)
+    await bench.identity.tokens.create(TokenRequest(device="laptop"), actor=ME)
     await bench.asks("laptop")
     await bench.identity.devices.revoke("laptop", actor=ME)
-    assert (await bench.identity.pairings.approve(CODE, actor=ME)).device == "laptop"
+    assert (await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)).device == "laptop"
 
 
 async def test_a_user_who_has_the_code_lets_the_device_in_as_their_own(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
     await bench.asks("laptop")
-    assert (await bench.identity.pairings.seen_by(anna).approve(CODE, actor=ME)).user == "anna"
+    assert (await bench.identity.pairings.seen_by(anna).approve(Approval(code=CODE), actor=ME)).user == "anna"
     assert [device.name for device in await bench.identity.devices.seen_by(anna).all()] == ["laptop"]
 
 
@@ -334,19 +343,19 @@ async def test_after_five_wrong_codes_an_operator_waits_ten_minutes_and_others_d
     approve = bench.identity.pairings.approve
     for dry_run in (True, False, True, False, True):
         with pytest.raises(UnknownPairing):
-            await approve(WRONG, dry_run=dry_run, actor=ME)
+            await approve(Approval(code=WRONG, dry_run=dry_run), actor=ME)
     with pytest.raises(TooManyCodes, match="try again in 600 s"):
-        await approve(CODE, actor=ME)
+        await approve(Approval(code=CODE), actor=ME)
     with pytest.raises(TooManyCodes):
-        await bench.identity.pairings.seen_by(bench.owner_id).approve(CODE, actor=ME)
+        await bench.identity.pairings.seen_by(bench.owner_id).approve(Approval(code=CODE), actor=ME)
 
-    assert (await approve(CODE, dry_run=True, actor="operator:8")).device == "laptop"
+    assert (await approve(Approval(code=CODE, dry_run=True), actor="operator:8")).device == "laptop"
     assert ("auth.refused", ME, "refused") in await audited(bench)
     assert b'hub_limits_reached_total{limit="wrong_codes"} 1.0' in bench.metrics.render()
 
     bench.clock.advance(600)
     await bench.asks("laptop", key=b"l" * 32)
-    assert (await approve(CODE, actor=ME)).device == "laptop"
+    assert (await approve(Approval(code=CODE), actor=ME)).device == "laptop"
 
 
 async def test_codes_that_are_tried_all_at_once_are_no_more_tries_than_one_by_one(
@@ -356,7 +365,7 @@ async def test_codes_that_are_tried_all_at_once_are_no_more_tries_than_one_by_on
 
     async def guess() -> None:
         with pytest.raises((UnknownPairing, TooManyCodes)) as refusal:
-            await bench.identity.pairings.approve(WRONG, actor=ME)
+            await bench.identity.pairings.approve(Approval(code=WRONG), actor=ME)
         looked_at.append(refusal.type is UnknownPairing)
 
     async with anyio.create_task_group() as tasks:
@@ -367,10 +376,11 @@ async def test_codes_that_are_tried_all_at_once_are_no_more_tries_than_one_by_on
 
 async def test_right_codes_that_are_typed_all_at_once_shut_nothing(bench: IdentityBench) -> None:
     await bench.asks()
+    approve = bench.identity.pairings.approve
     async with anyio.create_task_group() as tasks:
         for _ in range(20):
-            tasks.start_soon(partial(bench.identity.pairings.approve, CODE, dry_run=True, actor=ME))
-    assert (await bench.identity.pairings.approve(CODE, actor=ME)).device == "laptop"
+            tasks.start_soon(partial(approve, Approval(code=CODE, dry_run=True), actor=ME))
+    assert (await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)).device == "laptop"
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
@@ -379,19 +389,19 @@ async def test_an_approval_that_says_what_it_was_shown_is_of_that_alone(
 ) -> None:
     shown = await bench.asks("laptop")
     asks_anew = await bench.asks("root")
-    approve = partial(bench.identity.pairings.approve, CODE, actor=ME)
+    approve = bench.identity.pairings.approve
     with pytest.raises(PairingChanged, match="than the one that you were shown"):
-        await approve(pairing_id=shown.id, dry_run=dry_run)
+        await approve(Approval(code=CODE, pairing_id=shown.id, dry_run=dry_run), actor=ME)
     assert await bench.store.read(device_keys.find_key, shown.key_id) is None
-    assert (await approve(pairing_id=asks_anew.id)).device == "root"
+    assert (await approve(Approval(code=CODE, pairing_id=asks_anew.id), actor=ME)).device == "root"
 
 
 async def test_what_was_never_a_code_does_not_count_as_a_wrong_one(bench: IdentityBench) -> None:
     await bench.asks()
     for _ in range(9):
         with pytest.raises(BadPairingCode, match="never has '0' in it"):
-            await bench.identity.pairings.approve("00000000", actor=ME)
-    await bench.identity.pairings.approve(CODE, actor=ME)
+            await bench.identity.pairings.approve(Approval(code="00000000"), actor=ME)
+    await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)
 
 
 async def test_a_device_is_sent_away_by_its_id(bench: IdentityBench) -> None:
@@ -399,14 +409,14 @@ async def test_a_device_is_sent_away_by_its_id(bench: IdentityBench) -> None:
     denied = await bench.identity.pairings.deny(waiting.id, actor=ME)
     assert (denied.decision, denied.decided_by) == ("denied", ME)
     with pytest.raises(UnknownPairing):
-        await bench.identity.pairings.approve(CODE, actor=ME)
+        await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)
     with pytest.raises(UnknownPairing):
         await bench.identity.pairings.deny(waiting.id, actor=ME)
 
 
 async def test_an_invitation_lets_a_key_in_as_a_device_of_who_was_invited(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
-    made = await bench.identity.invitations.seen_by(anna).create(device="desk", actor=ME)
+    made = await bench.identity.invitations.seen_by(anna).create(InvitationRequest(device="desk"), actor=ME)
     assert tokens.check(made.token, TokenKind.INVITATION) is None
     assert (made.user, made.uses_left, made.expires_at) == ("anna", 1, START + timedelta(minutes=10))
 
@@ -426,17 +436,17 @@ async def test_an_invitation_lets_a_key_in_as_a_device_of_who_was_invited(bench:
 
 
 async def test_open_invitations_are_bounded_and_a_revoked_one_makes_room(bench: IdentityBench) -> None:
-    first = await bench.identity.invitations.create(actor=ME)
-    await bench.identity.invitations.create(uses=3, actor=ME)
+    first = await bench.identity.invitations.create(InvitationRequest(), actor=ME)
+    await bench.identity.invitations.create(InvitationRequest(uses=3), actor=ME)
     with pytest.raises(TooManyInvitations, match="invitations"):
-        await bench.identity.invitations.create(actor=ME)
+        await bench.identity.invitations.create(InvitationRequest(), actor=ME)
     assert (await bench.identity.invitations.revoke(first.id, actor=ME)).revoked_at == START
-    await bench.identity.invitations.create(actor=ME)
+    await bench.identity.invitations.create(InvitationRequest(), actor=ME)
 
 
 async def test_an_invitation_for_several_devices_names_none(bench: IdentityBench) -> None:
     with pytest.raises(OneDeviceOneName, match="for one device"):
-        await bench.identity.invitations.create(device="desk", uses=2, actor=ME)
+        await bench.identity.invitations.create(InvitationRequest(device="desk", uses=2), actor=ME)
 
 
 async def test_a_device_whose_rows_are_to_be_compared_is_asked_to_come_back(bench: IdentityBench) -> None:
@@ -455,7 +465,7 @@ async def test_a_device_whose_rows_are_to_be_compared_is_asked_to_come_back(benc
     assert agreement.mark_of(compared) == StoreMark(id="s", counter=0), "by which its device tells it apart"
     assert link.ended is not None
     assert CloseCode(link.ended[1]).may_return
-    told = (await bench.identity.devices.get("desk")).agreement
+    told = (await bench.identity.devices.get("desk", NO_TAG)).agreement
     assert told is not None
     assert (told.cause, told.agreed_at) == ("asked", None)
     assert await audited(bench) == [("device.resynced", ME, "done")]

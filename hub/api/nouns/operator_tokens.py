@@ -1,19 +1,23 @@
-"""Tokens of operators: made within the rights of who makes them, listed, revoked."""
+"""Tokens of operators, with a subset of the rights of their creator. The hub keeps only their hashes."""
 
 from collections.abc import Collection
-from typing import Final
+from typing import Annotated
+
+from pydantic import AwareDatetime, StringConstraints
 
 from hub import tokens
+from hub.api.deps import Actor, Caller
 from hub.api.door.roles import Principal, Role, Scope, scopes_of
-from hub.api.facades.tokens import BeyondOwnRights, TooManyTokens, UnknownToken
-from hub.api.views.identity import NewOperatorToken, OperatorTokenView
+from hub.api.noun import Noun, listed, route
+from hub.api.nouns.tokens import DAY_S, Lifetime, TooManyTokens, UnknownToken
+from hub.api.views.view import View
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.operations.limits import IdentityLimits
 from hub.operations.moments import moment
-from hub.operations.seen import Seen
 from hub.tokens import TokenKind
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import TokenId
 from storage.devices import operator_tokens
 from storage.devices.operator_tokens import OperatorTokenRow
@@ -21,11 +25,56 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-DAY_S: Final = 86_400.0
+Label = Annotated[
+    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", strip_whitespace=True)
+]
 
 
-class OperatorTokenOperations(Seen):
-    """Implements ``api.facades.tokens.OperatorTokenFacade``."""
+class BeyondOwnRights(HubError):
+    """The requested scopes exceed those of the role or of the caller."""
+
+    code = ErrorCode.FORBIDDEN
+
+
+class OperatorTokenView(View):
+    """An operator's token without its secret.
+
+    *user*: the only user whose things it sees; None: everybody's. *scopes*: those of its role that it has.
+    """
+
+    id: str
+    name: str
+    role: Role
+    scopes: tuple[Scope, ...]
+    user: str | None = None
+    last4: str
+    created_by: str
+    created_at: AwareDatetime
+    expires_at: AwareDatetime
+    last_used_at: AwareDatetime | None = None
+    revoked_at: AwareDatetime | None = None
+
+
+class NewOperatorToken(OperatorTokenView):
+    """A created token of an operator. No other response contains *token*."""
+
+    token: str
+
+
+class OperatorTokenRequest(View):
+    """An operator's token to create, with all scopes of its role or with some of them."""
+
+    name: Label
+    role: Role
+    scopes: tuple[Scope, ...] = ()  # none: every scope of the role
+    ttl_s: Lifetime | None = None  # as long as hub.toml says
+
+
+class OperatorTokens(Noun):
+    """Tokens of operators."""
+
+    name, path, list_key = "operator_tokens", "/v1/operator-tokens", "tokens"
+    errors = (ErrorCode.UNKNOWN_TOKEN, ErrorCode.LIMIT_REACHED)
 
     def __init__(
         self,
@@ -44,18 +93,20 @@ class OperatorTokenOperations(Seen):
         self._metrics = metrics
         self.limits = limits
 
-    async def create(
-        self,
-        name: str,
-        *,
-        role: Role,
-        scopes: Collection[Scope] = (),
-        ttl_s: float | None = None,
-        by: Principal,
-    ) -> NewOperatorToken:
-        """A token with the scopes of its role, or those of them that are given."""
-        borne = scopes_of(role, scopes)
-        _check_within_rights(role, borne, scopes, by)
+    @listed("", Scope.TOKENS, key=lambda token: (token.created_at.isoformat(), token.id))
+    async def all(self) -> list[OperatorTokenView]:
+        """List the tokens of operators, including revoked ones, the oldest first."""
+        rows = await self._store.read(operator_tokens.list_operator_tokens, user_id=self.user_id)
+        return [_view(row) for row in rows]
+
+    @route("POST", "", Scope.TOKENS, status=201, is_secret=True)
+    async def create(self, requested: OperatorTokenRequest, caller: Caller) -> NewOperatorToken:
+        """Create a token within the caller's own rights. Only this response has the secret.
+
+        With ``user``, the token sees only that user's things.
+        """
+        granted = scopes_of(requested.role, requested.scopes)
+        _check_within_rights(requested.role, granted, requested.scopes, caller)
         at = epoch_ms(self._clock.now())
         most = self.limits.operator_tokens
         if await self._store.read(operator_tokens.count_live, at) >= most:
@@ -65,30 +116,26 @@ class OperatorTokenOperations(Seen):
             if await self._store.read(operator_tokens.count_live, at, user_id=self.user_id) >= most:
                 raise self._too_many(most, "operator_tokens_per_user")
         token = tokens.make(TokenKind.OPERATOR, self._chance)
-        lasts_s = self.limits.operator_token_days * DAY_S if ttl_s is None else ttl_s
+        lasts_s = self.limits.operator_token_days * DAY_S if requested.ttl_s is None else requested.ttl_s
         row = await self._store.write(
             operator_tokens.create_operator_token,
             id=TokenId(self._ids.fresh()),
             token_hash=tokens.hash_token(token),
-            name=name,
-            role=role,
-            scopes=sorted(borne),
+            name=requested.name,
+            role=requested.role,
+            scopes=sorted(granted),
             user_id=self.user_id,
             last4=tokens.last4(token),
-            actor=by.actor,
+            actor=caller.actor,
             at=at,
             expires_at=at + round(lasts_s * 1_000),
         )
         log.info("operator_token.created", token_id=row.id)
         return NewOperatorToken(**_view(row).model_dump(), token=token)
 
-    async def all(self) -> list[OperatorTokenView]:
-        """All tokens, the oldest first."""
-        rows = await self._store.read(operator_tokens.list_operator_tokens, user_id=self.user_id)
-        return [_view(row) for row in rows]
-
-    async def revoke(self, token_id: str, *, actor: str) -> OperatorTokenView:
-        """It opens nothing any more."""
+    @route("DELETE", "/{token_id}", Scope.TOKENS)
+    async def revoke(self, token_id: str, actor: Actor) -> OperatorTokenView:
+        """Revoke a token; doing it twice is no error."""
         found = await self._find(token_id)
         at = epoch_ms(self._clock.now())
         await self._store.write(operator_tokens.revoke_operator_token, found.id, at=at, actor=actor)
@@ -107,12 +154,12 @@ class OperatorTokenOperations(Seen):
 
 
 def _check_within_rights(
-    role: Role, borne: frozenset[Scope], wanted: Collection[Scope], by: Principal
+    role: Role, granted: frozenset[Scope], requested: Collection[Scope], caller: Principal
 ) -> None:
-    """Raises BeyondOwnRights: a role does not bring what is wanted of it, or *by* does not have it."""
-    if foreign := sorted(set(wanted) - borne):
+    """Raise BeyondOwnRights if the role lacks a requested scope, or the caller a granted one."""
+    if foreign := sorted(set(requested) - granted):
         raise BeyondOwnRights(f"the role {role} does not bring {', '.join(foreign)}")
-    if beyond := sorted(borne - by.scopes):
+    if beyond := sorted(granted - caller.scopes):
         raise BeyondOwnRights(f"you may not hand out what you do not have: {', '.join(beyond)}")
 
 

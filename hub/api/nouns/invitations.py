@@ -1,15 +1,23 @@
-"""Invitations: made, listed, revoked. What is kept of one is its hash."""
+"""Invitations: secrets with which a device connects without an approval. The hub keeps only their hashes."""
+
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field
 
 from hub import tokens
-from hub.api.facades.pairings import OneDeviceOneName, TooManyInvitations, UnknownInvitation
-from hub.api.views.identity import InvitationView, NewInvitation
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, listed, route
+from hub.api.nouns.tokens import YEAR_S
+from hub.api.views.view import View
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.operations.limits import IdentityLimits
 from hub.operations.moments import moment
-from hub.operations.seen import Seen
+from hub.settings.values import Name
 from hub.tokens import TokenKind
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import InvitationId, UserId
 from storage.devices import invitations
 from storage.devices.invitations import InvitationRow
@@ -18,8 +26,57 @@ from storage.store import Store
 log = Channel(__name__)
 
 
-class InvitationOperations(Seen):
-    """Implements ``api.facades.pairings.InvitationFacade``."""
+class UnknownInvitation(HubError):
+    """No invitation has this id."""
+
+    code = ErrorCode.UNKNOWN_INVITATION
+
+
+class OneDeviceOneName(HubError):
+    """An invitation for several devices cannot name them."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class TooManyInvitations(HubError):
+    """The limit on open invitations is reached."""
+
+    code = ErrorCode.LIMIT_REACHED
+
+
+class InvitationView(View):
+    """An invitation without its secret. *uses_left*: how many more devices may use it."""
+
+    id: str
+    user: str
+    device: str | None = None  # the name that the device gets; its own label by default
+    uses_left: int
+    last4: str
+    created_by: str
+    created_at: AwareDatetime
+    expires_at: AwareDatetime
+    revoked_at: AwareDatetime | None = None
+
+
+class NewInvitation(InvitationView):
+    """A created invitation. No other response contains *token*."""
+
+    token: str
+
+
+class InvitationRequest(View):
+    """An invitation to create: for one device of this name, or for several with names of their own."""
+
+    device: Name | None = None
+    uses: Annotated[int, Field(ge=1, le=1_000)] = 1
+    ttl_s: Annotated[float, Field(ge=10.0, le=YEAR_S, examples=[600])] | None = None  # as hub.toml says
+
+
+class Invitations(Noun):
+    """Invitations of devices."""
+
+    name, path = "invitations", "/v1/invitations"
+    errors = (ErrorCode.UNKNOWN_INVITATION, ErrorCode.LIMIT_REACHED)
 
     def __init__(
         self,
@@ -32,7 +89,7 @@ class InvitationOperations(Seen):
         owner_id: UserId,
         limits: IdentityLimits,
     ) -> None:
-        """*owner_id*: whose a device becomes that somebody invited who sees everybody's."""
+        """*owner_id*: owner of a device that an unscoped operator invites."""
         self._store = store
         self._clock = clock
         self._ids = ids
@@ -41,16 +98,16 @@ class InvitationOperations(Seen):
         self._owner_id = owner_id
         self.limits = limits
 
+    @listed("", Scope.DEVICES, key=lambda invitation: (invitation.created_at.isoformat(), invitation.id))
     async def all(self) -> list[InvitationView]:
-        """All that are kept, the oldest first."""
+        """List the invitations, the oldest first."""
         rows = await self._store.read(invitations.list_invitations, user_id=self.user_id)
         return [_view(row) for row in rows]
 
-    async def create(
-        self, *, device: str | None = None, uses: int = 1, ttl_s: float | None = None, actor: str
-    ) -> NewInvitation:
-        """Invite devices of one user."""
-        if device is not None and uses != 1:
+    @route("POST", "", Scope.DEVICES, status=201, is_secret=True)
+    async def create(self, requested: InvitationRequest, actor: Actor) -> NewInvitation:
+        """Create an invitation; with ``user``, for that user. Only this response has the secret."""
+        if requested.device is not None and requested.uses != 1:
             raise OneDeviceOneName("uses: an invitation that names a device is for one device")
         at, most = epoch_ms(self._clock.now()), self.limits.invitations
         known = [row for row in await self._store.read(invitations.list_invitations) if _is_open(row, at)]
@@ -60,14 +117,14 @@ class InvitationOperations(Seen):
         if self.user_id is not None and sum(row.user_id == self.user_id for row in known) >= most:
             raise self._too_many(most, "invitations_per_user")
         token = tokens.make(TokenKind.INVITATION, self._chance)
-        lasts_s = self.limits.invitation_ttl_s if ttl_s is None else ttl_s
+        lasts_s = self.limits.invitation_ttl_s if requested.ttl_s is None else requested.ttl_s
         row = await self._store.write(
             invitations.create_invitation,
             id=InvitationId(self._ids.fresh()),
             token_hash=tokens.hash_token(token),
             user_id=self.user_id or self._owner_id,
-            device_name=device,
-            uses=uses,
+            device_name=requested.device,
+            uses=requested.uses,
             last4=tokens.last4(token),
             actor=actor,
             at=at,
@@ -76,8 +133,9 @@ class InvitationOperations(Seen):
         log.info("invitation.created", invitation_id=row.id, user_id=row.user_id)
         return NewInvitation(**_view(row).model_dump(), token=token)
 
-    async def revoke(self, invitation_id: str, *, actor: str) -> InvitationView:
-        """Nobody comes in by it any more."""
+    @route("DELETE", "/{invitation_id}", Scope.DEVICES)
+    async def revoke(self, invitation_id: str, actor: Actor) -> InvitationView:
+        """Revoke an invitation; doing it twice is no error."""
         found = await self._find(invitation_id)
         at = epoch_ms(self._clock.now())
         await self._store.write(invitations.revoke_invitation, found.id, at=at, actor=actor)
