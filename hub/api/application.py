@@ -28,7 +28,6 @@ from hub.api.nouns import (
     debug,
     devices,
     events,
-    gateways,
     issues,
     items,
     keys,
@@ -49,6 +48,7 @@ from hub.api.nouns import (
     tokens,
     upkeep,
 )
+from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
@@ -71,7 +71,6 @@ NOUNS: Final = (
     slots,
     runs,
     items,
-    gateways,
     boards,
     keys,
     leads,
@@ -92,7 +91,8 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Locks, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (Gateways, Locks, Users)
+DECLARED_ROUTERS: Final = tuple(map(router_of, DECLARED))  # their rows are in the table from the start
 
 
 @cache
@@ -117,8 +117,8 @@ def make_application() -> FastAPI:
     answer_errors(app)
     for noun in NOUNS:
         app.router.routes += noun.router.routes
-    for declared in DECLARED:
-        app.router.routes += router_of(declared).routes
+    for router in DECLARED_ROUTERS:
+        app.router.routes += router.routes
 
     @app.get("/metrics", tags=["system"], response_class=Exposition)
     async def exposition(metrics: Metrics) -> Response:

@@ -22,7 +22,6 @@ from hub.api.facades.connectors import ConnectorFacade
 from hub.api.facades.costs import CostFacade
 from hub.api.facades.devices import DeviceFacade
 from hub.api.facades.events import EventFacade
-from hub.api.facades.gateways import GatewayFacade
 from hub.api.facades.issues import IssueFacade
 from hub.api.facades.items import ItemFacade
 from hub.api.facades.keys import KeyFacade
@@ -223,9 +222,6 @@ class HubFacade(Protocol):
 
     @property
     def items(self) -> ItemFacade: ...
-
-    @property
-    def gateways(self) -> GatewayFacade: ...
 
     @property
     def connectors(self) -> ConnectorFacade: ...

@@ -7,6 +7,7 @@ database; they are added bottom up, so that who sends has stopped before what it
 from collections.abc import Sequence
 from typing import Any, Final
 
+from hub.api.nouns.gateways import Gateways
 from hub.app.boot import Boot
 from hub.app.context import Context
 from hub.app.gateways import GatewaySettingsInUse
@@ -31,7 +32,6 @@ from hub.links.roster import Roster
 from hub.openclaw import Fleet, GatewayState
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
-from hub.operations.gateways import GatewayOperations
 from hub.operations.leads import LeadOperations
 from hub.operations.messages import MessageOperations
 from hub.operations.questions import QuestionOperations
@@ -87,7 +87,7 @@ class Coordination:
         )
         lease = Leadership(store, STANDING_LEASE, context.boot_id, clock=clock)
         self.standings = GatewayStandings(store, self.fleet, lease=lease, clock=clock)
-        self.gateways = GatewayOperations(
+        self.gateways = Gateways(
             store, self.fleet, self.standings, clock=clock, ids=context.ids, metrics=context.metrics
         )
         self.authority = Authority(store)

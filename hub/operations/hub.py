@@ -16,6 +16,7 @@ from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.locks import Locks
 from hub.api.views.view import Check, Health, Readiness, StatusView
 from hub.backups import Backups
@@ -39,7 +40,6 @@ from hub.operations.connectors import ConnectorOperations
 from hub.operations.costs import CostOperations
 from hub.operations.debug import DebugOperations
 from hub.operations.events import EventOperations
-from hub.operations.gateways import GatewayOperations
 from hub.operations.identity import Identity
 from hub.operations.issues import IssueOperations
 from hub.operations.items import ItemOperations
@@ -132,7 +132,7 @@ class Operations(Seen):
         locks: HeldLocks,
         capabilities: Capabilities | None = None,
         checkpoints: Checkpoints | None = None,
-        gateways: GatewayOperations,
+        gateways: Gateways,
         connectors: ConnectorOperations,
         boards: BoardOperations,
         messages: MessageOperations,
@@ -166,7 +166,6 @@ class Operations(Seen):
         self.tokens = identity.tokens
         self.operator_tokens = identity.operator_tokens
         self.agent_tokens = identity.agent_tokens
-        self.gateways = gateways
         self.connectors = connectors
         self.boards = boards
         self.messages = messages
@@ -212,7 +211,7 @@ class Operations(Seen):
             store, measurements or Measurements(store, clock=clock, metrics=Metrics())
         )
         self.items = ItemOperations(store)
-        nouns: tuple[Noun, ...] = (identity.users, Locks(store, locks, clock=clock))
+        nouns: tuple[Noun, ...] = (identity.users, Locks(store, locks, clock=clock), gateways)
         self._nouns = {type(noun): noun for noun in nouns}
         self.audit = AuditOperations(store, clock)
         self.issues = IssueOperations(issues or Issues(clock=clock, metrics=Metrics()))
@@ -290,7 +289,7 @@ class Operations(Seen):
         mine = self.user_id
         everybodys = await self._store.read(devices.list_devices)
         known = [row.id for row in everybodys if mine in (None, row.user_id)]
-        there = await self.gateways.ready()
+        ready_gateways = await self.noun(Gateways).ready()
         return StatusView(
             name=self._name,
             hub_id=self._hub_id,
@@ -300,8 +299,8 @@ class Operations(Seen):
             state="draining" if self._is_draining else "running",
             devices_known=len(known),
             devices_connected=sum(self._roster.find(device_id) is not None for device_id in known),
-            gateways_known=len(there),
-            gateways_ready=sum(there.values()),
+            gateways_known=len(ready_gateways),
+            gateways_ready=sum(ready_gateways.values()),
             agents=len(await self._store.read(agents.list_agents, user_id=mine)),
             runs=await self._store.read(runs.count_runs, user_id=mine),
             model=self._model,

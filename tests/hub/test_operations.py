@@ -14,6 +14,7 @@ import pytest
 from hub.agents.locks import Locks
 from hub.agents.writing import AgentWriter
 from hub.api.facade import AmbiguousRun, NoSchedule
+from hub.api.nouns.gateways import Gateways
 from hub.backups import Backups
 from hub.clock import epoch_ms
 from hub.drain import Drain
@@ -48,7 +49,7 @@ __all__ = ["agent", "bench", "store"]
 DAY = timedelta(days=1)
 # What is said between agents, over a hub that has neither gateways nor boards.
 COORDINATION = (
-    *("gateways", "connectors", "keys", "boards"),
+    *("connectors", "keys", "boards"),
     *("messages", "leads", "broadcasts", "questions", "souls"),
 )
 
@@ -96,6 +97,7 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
     return partial(
         Operations,
         **{noun: getattr(nouns, noun) for noun in COORDINATION},
+        gateways=nouns.noun(Gateways),
         store=bench.store,
         roster=roster,
         dispatcher=bench.dispatcher,

@@ -30,6 +30,7 @@ from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.users import Users
 from hub.api.views.view import (
@@ -89,7 +90,6 @@ from hub.operations.costs import CostOperations
 from hub.operations.debug import DebugOperations
 from hub.operations.devices import DeviceOperations
 from hub.operations.events import EventOperations
-from hub.operations.gateways import GatewayOperations
 from hub.operations.invitations import InvitationOperations
 from hub.operations.issues import IssueOperations
 from hub.operations.items import ItemOperations
@@ -252,6 +252,7 @@ class FakeHub:
     def noun(self, kind: type[AnyNoun]) -> AnyNoun:
         makers: dict[type[Noun], Callable[[], Noun]] = {
             Users: lambda: self.bench.identity.users,
+            Gateways: self._gateways,
             Locks: self._locks,
         }
         noun = makers[kind]()
@@ -370,18 +371,15 @@ class FakeHub:
             Souls(store=bench.store, authority=authority, homes=homes, writer=writer, **given)
         )
 
-    @property
-    def gateways(self) -> GatewayOperations:
-        """Gateways as far as rows of them are there; nothing is connected to any."""
+    def _gateways(self) -> Gateways:
+        """Return the gateways that have rows; none is connected."""
         bench = self.bench
         fleet = _no_gateways(bench)
         lease = Leadership(bench.store, "standing", BootId("boot"), clock=bench.clock)
         standings = GatewayStandings(bench.store, fleet, lease=lease, clock=bench.clock)
-        made = GatewayOperations(
-            bench.store, fleet, standings, clock=bench.clock, ids=bench.ids, metrics=Metrics()
-        )
+        made = Gateways(bench.store, fleet, standings, clock=bench.clock, ids=bench.ids, metrics=Metrics())
         made.views = _Rows()
-        return made.seen_by(self.user_id)
+        return made
 
     @property
     def keys(self) -> KeyOperations:
@@ -540,7 +538,7 @@ class FakeHub:
             uptime_s=3_725.0,
             devices_known=1,
             devices_connected=1,
-            gateways_known=len(await self.gateways.ready()),
+            gateways_known=len(await self.noun(Gateways).ready()),
             agents=1,
             runs={RunState.RUNNING: 1, RunState.COMPLETED: 4},
             model="gpt-5-mini (openai)",

@@ -104,11 +104,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("POST", "/v1/runs/{run_id}/pause"): _S.RUN,
     Asked("POST", "/v1/runs/{run_id}/resume"): _S.RUN,
     Asked("POST", "/v1/runs/{run_id}/rerun"): _S.RUN,
-    # gateways, and agents that live there
-    Asked("GET", "/v1/gateways"): _S.READ,
-    Asked("GET", "/v1/gateways/{gateway}"): _S.READ,
-    Asked("POST", "/v1/gateways/{gateway}/reconnect"): _S.RUN,
-    Asked("POST", "/v1/gateways/{gateway}/agents"): _S.DEVICES,
     # connectors
     Asked("GET", "/v1/connectors"): _S.READ,
     Asked("GET", "/v1/connectors/{connector}"): _S.READ,
