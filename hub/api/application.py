@@ -41,7 +41,6 @@ from hub.api.nouns import (
     runs,
     schedules,
     slots,
-    souls,
     standings,
     system,
     templates,
@@ -50,6 +49,7 @@ from hub.api.nouns import (
 )
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.souls import Souls
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
 from hub.version import VERSION
@@ -75,7 +75,6 @@ NOUNS: Final = (
     keys,
     leads,
     questions,
-    souls,
     connectors,
     costs,
     measurements,
@@ -91,7 +90,7 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Gateways, Locks, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (Gateways, Locks, Souls, Users)
 DECLARED_ROUTERS: Final = tuple(map(router_of, DECLARED))  # their rows are in the table from the start
 
 

@@ -32,7 +32,6 @@ from hub.api.facades.observe import DebugFacade, LogFacade
 from hub.api.facades.pairings import InvitationFacade, PairingFacade
 from hub.api.facades.questions import QuestionFacade
 from hub.api.facades.slots import SlotFacade
-from hub.api.facades.souls import SoulFacade
 from hub.api.facades.standings import StandingFacade
 from hub.api.facades.tokens import OperatorTokenFacade, TokenFacade
 from hub.api.facades.upkeep import UpkeepFacade
@@ -240,9 +239,6 @@ class HubFacade(Protocol):
 
     @property
     def questions(self) -> QuestionFacade: ...
-
-    @property
-    def souls(self) -> SoulFacade: ...
 
     @property
     def agent_tokens(self) -> AgentTokenFacade: ...

@@ -3,6 +3,8 @@
 ``@route("POST", "/release", Scope.RUN, errors=[ErrorCode.LOCK_LOST])`` above an ``async def`` declares the
 route, its row in the table of roles, and its OpenAPI entry. ``@listed`` declares a list with its
 pages and its envelope. The parameters of the method are those of the request, as FastAPI spells them.
+A method with several of these decorators answers at several routes. Its parameter of the type
+``authority.Caller`` is the agent at a route of ``AGENT``, and the operator at any other.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -16,7 +18,7 @@ from protocol.ids import UserId
 Key = tuple[str | int, ...]  # a sort key
 Endpoint = Callable[..., Awaitable[Any]]
 Method = TypeVar("Method", bound=Endpoint)
-_ROUTE: Final = "__route__"  # attribute of a method: its Route
+_ROUTES: Final = "__routes__"  # attribute of a method: its Routes
 
 
 class Route(NamedTuple):
@@ -52,7 +54,7 @@ def listed(
 
 def _marked(declared: Route) -> Callable[[Method], Method]:
     def mark(method: Method) -> Method:
-        setattr(method, _ROUTE, declared)
+        setattr(method, _ROUTES, (declared, *getattr(method, _ROUTES, ())))
         return method
 
     return mark
@@ -85,5 +87,5 @@ class Noun:
     def routes(cls) -> Iterator[tuple[Route, Endpoint]]:
         """Return the declared routes with their methods, in the order of the class."""
         for method in vars(cls).values():
-            if (declared := getattr(method, _ROUTE, None)) is not None:
+            for declared in getattr(method, _ROUTES, ()):
                 yield declared, method

@@ -7,7 +7,9 @@ database; they are added bottom up, so that who sends has stopped before what it
 from collections.abc import Sequence
 from typing import Any, Final
 
+from hub.api.noun import Noun
 from hub.api.nouns.gateways import Gateways
+from hub.api.nouns.souls import Souls as SoulNoun
 from hub.app.boot import Boot
 from hub.app.context import Context
 from hub.app.gateways import GatewaySettingsInUse
@@ -35,7 +37,6 @@ from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.leads import LeadOperations
 from hub.operations.messages import MessageOperations
 from hub.operations.questions import QuestionOperations
-from hub.operations.souls import SoulOperations
 from hub.outbound import OutboundRules
 from hub.runs.leadership import Leadership
 from hub.settings.limit_settings import Limits
@@ -62,7 +63,7 @@ class Coordination:
         memory: reads and writes what boards remember.
         boards: they, as operators and agents ask for them.
         soul_writer: brings writes of souls to their end.
-        souls: they, as operators and agents ask for them.
+        nouns: the nouns of the operators' interface over these services, but for the gateways.
         courier: brings messages to agents.
         provisioning: makes agents at their gateways.
         leads: sees to it that boards have a lead; *lead_operations*: the same, and what is said to them.
@@ -109,7 +110,6 @@ class Coordination:
         self._souls = Souls(
             store=store, authority=self.authority, homes=homes, writer=self.soul_writer, **given
         )
-        self.souls = SoulOperations(self._souls)
         self.fleet.listen(self.soul_writer.heard)
         self.asked = Questions(store, authority=self.authority, **given)
         self.questions = QuestionOperations(store, self.asked, self.authority)
@@ -153,6 +153,7 @@ class Coordination:
             **given,
         )
         self.broadcast_operations = BroadcastOperations(store, self.broadcasts, why_away=self._why_away)
+        self.nouns: tuple[Noun, ...] = (SoulNoun(self._souls),)
         self._gateways = GatewaySettingsInUse(self.fleet, self.standings.look_again)
         self.prepare(context.settings)()
         self.apply(context.settings)

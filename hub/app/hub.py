@@ -220,7 +220,7 @@ class Hub:
             leads=coordination.lead_operations,
             broadcasts=coordination.broadcast_operations,
             questions=coordination.questions,
-            souls=coordination.souls,
+            coordination=coordination.nouns,
             keys=KeyOperations(context.store, accounts, clock=context.clock),
         )
         self._let_look(roster, dispatcher, requests)

@@ -54,7 +54,6 @@ from hub.operations.runs import RunOperations
 from hub.operations.schedules import ScheduleOperations
 from hub.operations.seen import Seen
 from hub.operations.slots import SlotOperations
-from hub.operations.souls import SoulOperations
 from hub.operations.standings import StandingOperations
 from hub.operations.upkeep import UpkeepOperations
 from hub.operations.waiting import Waiting
@@ -139,7 +138,7 @@ class Operations(Seen):
         leads: LeadOperations,
         broadcasts: BroadcastOperations,
         questions: QuestionOperations,
-        souls: SoulOperations,
+        coordination: Iterable[Noun],
         keys: KeyOperations,
         boot_id: BootId,
         config: ConfigOperations,
@@ -172,7 +171,6 @@ class Operations(Seen):
         self.leads = leads
         self.broadcasts = broadcasts
         self.questions = questions
-        self.souls = souls
         self.keys = keys
         self.runs = RunOperations(
             store=store,
@@ -211,7 +209,7 @@ class Operations(Seen):
             store, measurements or Measurements(store, clock=clock, metrics=Metrics())
         )
         self.items = ItemOperations(store)
-        nouns: tuple[Noun, ...] = (identity.users, Locks(store, locks, clock=clock), gateways)
+        nouns: tuple[Noun, ...] = (identity.users, Locks(store, locks, clock=clock), gateways, *coordination)
         self._nouns = {type(noun): noun for noun in nouns}
         self.audit = AuditOperations(store, clock)
         self.issues = IssueOperations(issues or Issues(clock=clock, metrics=Metrics()))

@@ -50,7 +50,7 @@ DAY = timedelta(days=1)
 # What is said between agents, over a hub that has neither gateways nor boards.
 COORDINATION = (
     *("connectors", "keys", "boards"),
-    *("messages", "leads", "broadcasts", "questions", "souls"),
+    *("messages", "leads", "broadcasts", "questions"),
 )
 
 
@@ -98,6 +98,7 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
         Operations,
         **{noun: getattr(nouns, noun) for noun in COORDINATION},
         gateways=nouns.noun(Gateways),
+        coordination=(),
         store=bench.store,
         roster=roster,
         dispatcher=bench.dispatcher,

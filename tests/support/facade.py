@@ -32,6 +32,7 @@ from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.souls import Souls as SoulNoun
 from hub.api.nouns.users import Users
 from hub.api.views.view import (
     AgentView,
@@ -102,7 +103,6 @@ from hub.operations.operator_tokens import OperatorTokenOperations
 from hub.operations.pairings import PairingOperations
 from hub.operations.questions import QuestionOperations
 from hub.operations.slots import SlotOperations
-from hub.operations.souls import SoulOperations
 from hub.operations.standings import StandingOperations
 from hub.operations.tokens import TokenOperations
 from hub.operations.upkeep import UpkeepOperations
@@ -254,6 +254,7 @@ class FakeHub:
             Users: lambda: self.bench.identity.users,
             Gateways: self._gateways,
             Locks: self._locks,
+            SoulNoun: self._souls,
         }
         noun = makers[kind]()
         assert isinstance(noun, kind)
@@ -358,18 +359,15 @@ class FakeHub:
         asked = Questions(bench.store, authority=authority, **given)
         return QuestionOperations(bench.store, asked, authority)
 
-    @property
-    def souls(self) -> SoulOperations:
+    def _souls(self) -> SoulNoun:
         if self.kept_souls is not None:
-            return SoulOperations(self.kept_souls)
+            return SoulNoun(self.kept_souls)
         bench = self.bench
         given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids, "metrics": bench.metrics}
         homes = SoulHomes(lambda _: None, bench.roster.find, bench.ids)
         writer = SoulWriter(store=bench.store, homes=homes, **given)
         authority = Authority(bench.store)
-        return SoulOperations(
-            Souls(store=bench.store, authority=authority, homes=homes, writer=writer, **given)
-        )
+        return SoulNoun(Souls(store=bench.store, authority=authority, homes=homes, writer=writer, **given))
 
     def _gateways(self) -> Gateways:
         """Return the gateways that have rows; none is connected."""
