@@ -37,7 +37,6 @@ from hub.api.nouns import (
     messages,
     overviews,
     pairings,
-    questions,
     runs,
     schedules,
     slots,
@@ -49,6 +48,7 @@ from hub.api.nouns import (
 )
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.questions import Questions
 from hub.api.nouns.souls import Souls
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
@@ -74,7 +74,6 @@ NOUNS: Final = (
     boards,
     keys,
     leads,
-    questions,
     connectors,
     costs,
     measurements,
@@ -90,7 +89,7 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Gateways, Locks, Souls, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (Gateways, Locks, Questions, Souls, Users)
 DECLARED_ROUTERS: Final = tuple(map(router_of, DECLARED))  # their rows are in the table from the start
 
 

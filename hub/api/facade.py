@@ -30,7 +30,6 @@ from hub.api.facades.measurements import MeasurementFacade
 from hub.api.facades.messages import MessageFacade
 from hub.api.facades.observe import DebugFacade, LogFacade
 from hub.api.facades.pairings import InvitationFacade, PairingFacade
-from hub.api.facades.questions import QuestionFacade
 from hub.api.facades.slots import SlotFacade
 from hub.api.facades.standings import StandingFacade
 from hub.api.facades.tokens import OperatorTokenFacade, TokenFacade
@@ -236,9 +235,6 @@ class HubFacade(Protocol):
 
     @property
     def broadcasts(self) -> BroadcastFacade: ...
-
-    @property
-    def questions(self) -> QuestionFacade: ...
 
     @property
     def agent_tokens(self) -> AgentTokenFacade: ...

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from hub.api.noun import Noun
 from hub.api.nouns.gateways import Gateways
+from hub.api.nouns.questions import Questions as QuestionNoun
 from hub.api.nouns.souls import Souls as SoulNoun
 from hub.app.boot import Boot
 from hub.app.context import Context
@@ -36,7 +37,6 @@ from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.leads import LeadOperations
 from hub.operations.messages import MessageOperations
-from hub.operations.questions import QuestionOperations
 from hub.outbound import OutboundRules
 from hub.runs.leadership import Leadership
 from hub.settings.limit_settings import Limits
@@ -69,7 +69,7 @@ class Coordination:
         leads: sees to it that boards have a lead; *lead_operations*: the same, and what is said to them.
         broadcasts: says one thing to the leads of many boards; *broadcast_operations*: as operators ask.
         sent: takes messages to be brought; *messages*: the same, as operators and agents ask.
-        asked: asks people, and takes their answers; *questions*: the same, as operators and agents ask.
+        asked: asks people, and takes their answers.
     """
 
     def __init__(self, context: Context, start: Boot, *, roster: Roster) -> None:
@@ -112,7 +112,6 @@ class Coordination:
         )
         self.fleet.listen(self.soul_writer.heard)
         self.asked = Questions(store, authority=self.authority, **given)
-        self.questions = QuestionOperations(store, self.asked, self.authority)
         self._teller = QuestionTeller(
             store, asked=self.asked, links=roster.connected, find_link=roster.find, clock=clock
         )
@@ -153,7 +152,10 @@ class Coordination:
             **given,
         )
         self.broadcast_operations = BroadcastOperations(store, self.broadcasts, why_away=self._why_away)
-        self.nouns: tuple[Noun, ...] = (SoulNoun(self._souls),)
+        self.nouns: tuple[Noun, ...] = (
+            QuestionNoun(store, self.asked, self.authority),
+            SoulNoun(self._souls),
+        )
         self._gateways = GatewaySettingsInUse(self.fleet, self.standings.look_again)
         self.prepare(context.settings)()
         self.apply(context.settings)

@@ -219,7 +219,6 @@ class Hub:
             messages=coordination.messages,
             leads=coordination.lead_operations,
             broadcasts=coordination.broadcast_operations,
-            questions=coordination.questions,
             coordination=coordination.nouns,
             keys=KeyOperations(context.store, accounts, clock=context.clock),
         )

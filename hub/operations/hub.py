@@ -48,7 +48,6 @@ from hub.operations.leads import LeadOperations
 from hub.operations.logs import LogOperations
 from hub.operations.measurements import MeasurementOperations
 from hub.operations.messages import MessageOperations
-from hub.operations.questions import QuestionOperations
 from hub.operations.readiness import ReadinessChecks
 from hub.operations.runs import RunOperations
 from hub.operations.schedules import ScheduleOperations
@@ -137,7 +136,6 @@ class Operations(Seen):
         messages: MessageOperations,
         leads: LeadOperations,
         broadcasts: BroadcastOperations,
-        questions: QuestionOperations,
         coordination: Iterable[Noun],
         keys: KeyOperations,
         boot_id: BootId,
@@ -170,7 +168,6 @@ class Operations(Seen):
         self.messages = messages
         self.leads = leads
         self.broadcasts = broadcasts
-        self.questions = questions
         self.keys = keys
         self.runs = RunOperations(
             store=store,

@@ -50,7 +50,7 @@ DAY = timedelta(days=1)
 # What is said between agents, over a hub that has neither gateways nor boards.
 COORDINATION = (
     *("connectors", "keys", "boards"),
-    *("messages", "leads", "broadcasts", "questions"),
+    *("messages", "leads", "broadcasts"),
 )
 
 

@@ -32,6 +32,7 @@ from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.questions import Questions as QuestionNoun
 from hub.api.nouns.souls import Souls as SoulNoun
 from hub.api.nouns.users import Users
 from hub.api.views.view import (
@@ -101,7 +102,6 @@ from hub.operations.measurements import MeasurementOperations
 from hub.operations.messages import MessageOperations
 from hub.operations.operator_tokens import OperatorTokenOperations
 from hub.operations.pairings import PairingOperations
-from hub.operations.questions import QuestionOperations
 from hub.operations.slots import SlotOperations
 from hub.operations.standings import StandingOperations
 from hub.operations.tokens import TokenOperations
@@ -254,6 +254,7 @@ class FakeHub:
             Users: lambda: self.bench.identity.users,
             Gateways: self._gateways,
             Locks: self._locks,
+            QuestionNoun: self._questions,
             SoulNoun: self._souls,
         }
         noun = makers[kind]()
@@ -352,12 +353,11 @@ class FakeHub:
             metrics=bench.metrics,
         )
 
-    @property
-    def questions(self) -> QuestionOperations:
+    def _questions(self) -> QuestionNoun:
         bench, authority = self.bench, Authority(self.bench.store)
         given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids, "metrics": bench.metrics}
         asked = Questions(bench.store, authority=authority, **given)
-        return QuestionOperations(bench.store, asked, authority)
+        return QuestionNoun(bench.store, asked, authority)
 
     def _souls(self) -> SoulNoun:
         if self.kept_souls is not None:

@@ -140,11 +140,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("GET", "/v1/messages/{message_id}"): _S.READ,
     Asked("POST", "/v1/messages/{message_id}/cancel"): _S.RUN,
     Asked("POST", "/v1/messages/{message_id}/retry"): _S.RUN,
-    Asked("POST", "/v1/boards/{board}/ask-user"): _S.RUN,
-    Asked("GET", "/v1/questions"): _S.READ,
-    Asked("GET", "/v1/questions/{question_id}"): _S.READ,
-    Asked("POST", "/v1/questions/{question_id}/answer"): _S.RUN,
-    Asked("POST", "/v1/questions/{question_id}/withdraw"): _S.RUN,
     # what an agent asks for itself
     Asked("GET", "/v1/agent"): AGENT,
     Asked("GET", "/v1/agent/boards"): AGENT,
@@ -159,9 +154,6 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("POST", "/v1/agent/broadcasts"): AGENT,
     Asked("GET", "/v1/agent/broadcasts/{broadcast_id}"): AGENT,
     Asked("POST", "/v1/agent/broadcasts/{broadcast_id}/resume"): AGENT,
-    Asked("POST", "/v1/agent/boards/{board}/ask-user"): AGENT,
-    Asked("GET", "/v1/agent/questions/{question_id}"): AGENT,
-    Asked("POST", "/v1/agent/questions/{question_id}/answer"): AGENT,
     # items, and what their owners said
     Asked("GET", "/v1/items"): _S.READ,
     # devices, and how they come in
