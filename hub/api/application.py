@@ -31,10 +31,8 @@ from hub.api.nouns import (
     issues,
     items,
     keys,
-    leads,
     logs,
     measurements,
-    messages,
     overviews,
     pairings,
     runs,
@@ -46,8 +44,11 @@ from hub.api.nouns import (
     tokens,
     upkeep,
 )
+from hub.api.nouns.broadcasts import Broadcasts
 from hub.api.nouns.gateways import Gateways
+from hub.api.nouns.leads import Leads
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.messages import Messages
 from hub.api.nouns.questions import Questions
 from hub.api.nouns.souls import Souls
 from hub.api.nouns.users import Users
@@ -73,11 +74,9 @@ NOUNS: Final = (
     items,
     boards,
     keys,
-    leads,
     connectors,
     costs,
     measurements,
-    messages,
     events,
     tokens,
     agent_tokens,
@@ -89,7 +88,16 @@ NOUNS: Final = (
     config,
 )
 
-DECLARED: Final[tuple[type[Noun], ...]] = (Gateways, Locks, Questions, Souls, Users)
+DECLARED: Final[tuple[type[Noun], ...]] = (
+    Broadcasts,
+    Gateways,
+    Leads,
+    Locks,
+    Messages,
+    Questions,
+    Souls,
+    Users,
+)
 DECLARED_ROUTERS: Final = tuple(map(router_of, DECLARED))  # their rows are in the table from the start
 
 

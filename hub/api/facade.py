@@ -14,7 +14,6 @@ from hub.api.facades.agent_configs import AgentConfigFacade
 from hub.api.facades.agent_writing import AgentWritingFacade, TemplateFacade
 from hub.api.facades.audit import AuditFacade
 from hub.api.facades.boards import AgentTokenFacade, BoardFacade
-from hub.api.facades.broadcasts import BroadcastFacade
 from hub.api.facades.capabilities import CapabilityFacade
 from hub.api.facades.checkpoints import CheckpointFacade
 from hub.api.facades.config import ConfigFacade
@@ -25,9 +24,7 @@ from hub.api.facades.events import EventFacade
 from hub.api.facades.issues import IssueFacade
 from hub.api.facades.items import ItemFacade
 from hub.api.facades.keys import KeyFacade
-from hub.api.facades.leads import LeadFacade
 from hub.api.facades.measurements import MeasurementFacade
-from hub.api.facades.messages import MessageFacade
 from hub.api.facades.observe import DebugFacade, LogFacade
 from hub.api.facades.pairings import InvitationFacade, PairingFacade
 from hub.api.facades.slots import SlotFacade
@@ -226,15 +223,6 @@ class HubFacade(Protocol):
 
     @property
     def boards(self) -> BoardFacade: ...
-
-    @property
-    def messages(self) -> MessageFacade: ...
-
-    @property
-    def leads(self) -> LeadFacade: ...
-
-    @property
-    def broadcasts(self) -> BroadcastFacade: ...
 
     @property
     def agent_tokens(self) -> AgentTokenFacade: ...

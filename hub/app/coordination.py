@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from hub.api.noun import Noun
+from hub.api.nouns.broadcasts import Broadcasts as BroadcastNoun
 from hub.api.nouns.gateways import Gateways
+from hub.api.nouns.leads import Leads as LeadNoun
+from hub.api.nouns.messages import Messages as MessageNoun
 from hub.api.nouns.questions import Questions as QuestionNoun
 from hub.api.nouns.souls import Souls as SoulNoun
 from hub.app.boot import Boot
@@ -34,9 +37,6 @@ from hub.coordination.souls import SoulLimits, Souls
 from hub.links.roster import Roster
 from hub.openclaw import Fleet, GatewayState
 from hub.operations.boards import BoardOperations
-from hub.operations.broadcasts import BroadcastOperations
-from hub.operations.leads import LeadOperations
-from hub.operations.messages import MessageOperations
 from hub.outbound import OutboundRules
 from hub.runs.leadership import Leadership
 from hub.settings.limit_settings import Limits
@@ -66,9 +66,9 @@ class Coordination:
         nouns: the nouns of the operators' interface over these services, but for the gateways.
         courier: brings messages to agents.
         provisioning: makes agents at their gateways.
-        leads: sees to it that boards have a lead; *lead_operations*: the same, and what is said to them.
-        broadcasts: says one thing to the leads of many boards; *broadcast_operations*: as operators ask.
-        sent: takes messages to be brought; *messages*: the same, as operators and agents ask.
+        leads: ensures that boards have a lead.
+        broadcasts: sends a message to the leads of many boards.
+        sent: takes messages to be brought.
         asked: asks people, and takes their answers.
     """
 
@@ -126,7 +126,6 @@ class Coordination:
             **given,
         )
         self.sent = Messages(store, self.courier, authority=self.authority, **given)
-        self.messages = MessageOperations(store, self.sent, why_away=self._why_not_sent)
         self.memory.on_message = self.courier.moving.told
         self.asked.listen(lambda _: self.courier.kick())  # asking and answering send messages
         quiet = Quiet(clock)
@@ -142,7 +141,7 @@ class Coordination:
         said = LeadMessages(
             store, self.sent, self.leads, authority=self.authority, clock=clock, ids=context.ids
         )
-        self.lead_operations = LeadOperations(self.leads, said, self.messages)
+        messages = MessageNoun(store, self.sent, why_away=self._why_not_sent)
         self.broadcasts = Broadcasts(
             store,
             self.sent,
@@ -151,8 +150,10 @@ class Coordination:
             owner_id=start.user_id,
             **given,
         )
-        self.broadcast_operations = BroadcastOperations(store, self.broadcasts, why_away=self._why_away)
         self.nouns: tuple[Noun, ...] = (
+            BroadcastNoun(store, self.broadcasts, why_away=self._why_away),
+            LeadNoun(self.leads, said, messages),
+            messages,
             QuestionNoun(store, self.asked, self.authority),
             SoulNoun(self._souls),
         )

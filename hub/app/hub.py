@@ -216,9 +216,6 @@ class Hub:
             gateways=coordination.gateways,
             connectors=ConnectorOperations(context.store, accounts, sign_ins, clock=context.clock),
             boards=coordination.boards,
-            messages=coordination.messages,
-            leads=coordination.lead_operations,
-            broadcasts=coordination.broadcast_operations,
             coordination=coordination.nouns,
             keys=KeyOperations(context.store, accounts, clock=context.clock),
         )

@@ -32,7 +32,6 @@ from hub.operations.agent_writing import AgentWriting, TemplateOperations
 from hub.operations.agents import AgentOperations
 from hub.operations.audit import AuditOperations
 from hub.operations.boards import BoardOperations
-from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.capabilities import CapabilityOperations
 from hub.operations.checkpoints import CheckpointOperations
 from hub.operations.config import ConfigOperations
@@ -44,10 +43,8 @@ from hub.operations.identity import Identity
 from hub.operations.issues import IssueOperations
 from hub.operations.items import ItemOperations
 from hub.operations.keys import KeyOperations
-from hub.operations.leads import LeadOperations
 from hub.operations.logs import LogOperations
 from hub.operations.measurements import MeasurementOperations
-from hub.operations.messages import MessageOperations
 from hub.operations.readiness import ReadinessChecks
 from hub.operations.runs import RunOperations
 from hub.operations.schedules import ScheduleOperations
@@ -133,9 +130,6 @@ class Operations(Seen):
         gateways: Gateways,
         connectors: ConnectorOperations,
         boards: BoardOperations,
-        messages: MessageOperations,
-        leads: LeadOperations,
-        broadcasts: BroadcastOperations,
         coordination: Iterable[Noun],
         keys: KeyOperations,
         boot_id: BootId,
@@ -165,9 +159,6 @@ class Operations(Seen):
         self.agent_tokens = identity.agent_tokens
         self.connectors = connectors
         self.boards = boards
-        self.messages = messages
-        self.leads = leads
-        self.broadcasts = broadcasts
         self.keys = keys
         self.runs = RunOperations(
             store=store,

@@ -47,11 +47,7 @@ from tests.support.settings import SettingsBench
 __all__ = ["agent", "bench", "store"]
 
 DAY = timedelta(days=1)
-# What is said between agents, over a hub that has neither gateways nor boards.
-COORDINATION = (
-    *("connectors", "keys", "boards"),
-    *("messages", "leads", "broadcasts"),
-)
+OTHERS = ("connectors", "keys", "boards")
 
 
 @pytest.fixture
@@ -96,7 +92,7 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
     )
     return partial(
         Operations,
-        **{noun: getattr(nouns, noun) for noun in COORDINATION},
+        **{noun: getattr(nouns, noun) for noun in OTHERS},
         gateways=nouns.noun(Gateways),
         coordination=(),
         store=bench.store,

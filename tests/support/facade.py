@@ -30,8 +30,11 @@ from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.broadcasts import Broadcasts as BroadcastNoun
 from hub.api.nouns.gateways import Gateways
+from hub.api.nouns.leads import Leads as LeadNoun
 from hub.api.nouns.locks import Locks
+from hub.api.nouns.messages import Messages as MessageNoun
 from hub.api.nouns.questions import Questions as QuestionNoun
 from hub.api.nouns.souls import Souls as SoulNoun
 from hub.api.nouns.users import Users
@@ -83,7 +86,6 @@ from hub.operations.agent_tokens import AgentTokenOperations
 from hub.operations.agent_writing import AgentWriting, TemplateOperations
 from hub.operations.audit import AuditOperations
 from hub.operations.boards import BoardOperations
-from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.capabilities import CapabilityOperations
 from hub.operations.checkpoints import CheckpointOperations
 from hub.operations.config import ConfigOperations
@@ -96,10 +98,8 @@ from hub.operations.invitations import InvitationOperations
 from hub.operations.issues import IssueOperations
 from hub.operations.items import ItemOperations
 from hub.operations.keys import KeyOperations
-from hub.operations.leads import LeadOperations
 from hub.operations.logs import LogOperations
 from hub.operations.measurements import MeasurementOperations
-from hub.operations.messages import MessageOperations
 from hub.operations.operator_tokens import OperatorTokenOperations
 from hub.operations.pairings import PairingOperations
 from hub.operations.slots import SlotOperations
@@ -252,8 +252,11 @@ class FakeHub:
     def noun(self, kind: type[AnyNoun]) -> AnyNoun:
         makers: dict[type[Noun], Callable[[], Noun]] = {
             Users: lambda: self.bench.identity.users,
+            BroadcastNoun: self._broadcasts,
             Gateways: self._gateways,
+            LeadNoun: self._leads,
             Locks: self._locks,
+            MessageNoun: self._messages,
             QuestionNoun: self._questions,
             SoulNoun: self._souls,
         }
@@ -296,14 +299,12 @@ class FakeHub:
         memory = BoardMemory(bench.store, authority=authority, **given)
         return BoardOperations(bench.store, memory, authority=authority, owner_id=bench.owner_id, **given)
 
-    @property
-    def messages(self) -> MessageOperations:
-        """Messages that are written down; by default nobody brings them, so ask with ``wait_s=0``."""
-        return MessageOperations(self.bench.store, self.kept_messages or self._sent(self._courier()))
+    def _messages(self) -> MessageNoun:
+        """Return messages that are stored; by default no courier delivers them, so ask with ``wait_s=0``."""
+        return MessageNoun(self.bench.store, self.kept_messages or self._sent(self._courier()))
 
-    @property
-    def leads(self) -> LeadOperations:
-        """Leads and what is said to them; none is made at a gateway, and nothing is brought."""
+    def _leads(self) -> LeadNoun:
+        """Return leads and messages to them; none is created at a gateway, and nothing is delivered."""
         bench, authority = self.bench, Authority(self.bench.store)
         given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids}
         fleet, metrics = _no_gateways(bench), Metrics()
@@ -311,11 +312,10 @@ class FakeHub:
         making = Provisioning(bench.store, fleet=fleet, boot_id=boot, metrics=metrics, **given)
         leads = Leads(bench.store, making, authority=authority, metrics=metrics, **given)
         said = LeadMessages(bench.store, self._sent(self._courier()), leads, authority=authority, **given)
-        return LeadOperations(leads, said, self.messages)
+        return LeadNoun(leads, said, self._messages())
 
-    @property
-    def broadcasts(self) -> BroadcastOperations:
-        """Broadcasts that are written down; nobody brings them, so ask with ``wait_s=0``."""
+    def _broadcasts(self) -> BroadcastNoun:
+        """Return broadcasts that are stored; no courier delivers them, so ask with ``wait_s=0``."""
         bench, courier = self.bench, self._courier()
         sent = Broadcasts(
             bench.store,
@@ -327,7 +327,7 @@ class FakeHub:
             ids=bench.ids,
             metrics=Metrics(),
         )
-        return BroadcastOperations(bench.store, sent, why_away=lambda _: "it is not connected")
+        return BroadcastNoun(bench.store, sent, why_away=lambda _: "it is not connected")
 
     def _sent(self, courier: Courier) -> Messages:
         bench = self.bench
