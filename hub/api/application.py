@@ -19,7 +19,6 @@ from hub.api.nouns import (
     agent_writing,
     agents,
     audit,
-    boards,
     capabilities,
     checkpoints,
     config,
@@ -44,6 +43,8 @@ from hub.api.nouns import (
     tokens,
     upkeep,
 )
+from hub.api.nouns.board_memory import BoardMemories
+from hub.api.nouns.boards import Boards
 from hub.api.nouns.broadcasts import Broadcasts
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.leads import Leads
@@ -72,7 +73,6 @@ NOUNS: Final = (
     slots,
     runs,
     items,
-    boards,
     keys,
     connectors,
     costs,
@@ -89,6 +89,8 @@ NOUNS: Final = (
 )
 
 DECLARED: Final[tuple[type[Noun], ...]] = (
+    BoardMemories,
+    Boards,
     Broadcasts,
     Gateways,
     Leads,
@@ -98,7 +100,8 @@ DECLARED: Final[tuple[type[Noun], ...]] = (
     Souls,
     Users,
 )
-DECLARED_ROUTERS: Final = tuple(map(router_of, DECLARED))  # their rows are in the table from the start
+# Built at import: the table of routes is complete before the first request is checked against it.
+ROUTERS: Final = tuple(map(router_of, DECLARED))
 
 
 @cache
@@ -123,7 +126,7 @@ def make_application() -> FastAPI:
     answer_errors(app)
     for noun in NOUNS:
         app.router.routes += noun.router.routes
-    for router in DECLARED_ROUTERS:
+    for router in ROUTERS:
         app.router.routes += router.routes
 
     @app.get("/metrics", tags=["system"], response_class=Exposition)

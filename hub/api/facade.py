@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from hub.api.facades.agent_configs import AgentConfigFacade
 from hub.api.facades.agent_writing import AgentWritingFacade, TemplateFacade
 from hub.api.facades.audit import AuditFacade
-from hub.api.facades.boards import AgentTokenFacade, BoardFacade
+from hub.api.facades.boards import AgentTokenFacade
 from hub.api.facades.capabilities import CapabilityFacade
 from hub.api.facades.checkpoints import CheckpointFacade
 from hub.api.facades.config import ConfigFacade
@@ -220,9 +220,6 @@ class HubFacade(Protocol):
 
     @property
     def connectors(self) -> ConnectorFacade: ...
-
-    @property
-    def boards(self) -> BoardFacade: ...
 
     @property
     def agent_tokens(self) -> AgentTokenFacade: ...

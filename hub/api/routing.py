@@ -27,7 +27,7 @@ def router_of(noun: type[Noun]) -> APIRouter:
             _endpoint(noun, method, declared) if declared.key is None else _pages(noun, method, declared),
             methods=[declared.verb],
             status_code=declared.status,
-            responses=refusals(*noun.errors, *declared.errors),
+            responses=refusals(*dict.fromkeys((*noun.errors, *declared.errors))),
             operation_id=f"{noun.name}_{method.__name__}" + ("_as_agent" if declared.need is AGENT else ""),
         )
     return router

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from hub.api.noun import Noun
+from hub.api.nouns.board_memory import BoardMemories
+from hub.api.nouns.boards import Boards
 from hub.api.nouns.broadcasts import Broadcasts as BroadcastNoun
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.leads import Leads as LeadNoun
@@ -36,7 +38,6 @@ from hub.coordination.soul_writer import SoulWriter
 from hub.coordination.souls import SoulLimits, Souls
 from hub.links.roster import Roster
 from hub.openclaw import Fleet, GatewayState
-from hub.operations.boards import BoardOperations
 from hub.outbound import OutboundRules
 from hub.runs.leadership import Leadership
 from hub.settings.limit_settings import Limits
@@ -95,9 +96,8 @@ class Coordination:
         self.memory = BoardMemory(
             store, authority=self.authority, clock=clock, ids=context.ids, metrics=context.metrics
         )
-        self.boards = BoardOperations(
+        self.boards = Boards(
             store,
-            self.memory,
             authority=self.authority,
             owner_id=start.user_id,
             clock=clock,
@@ -151,6 +151,8 @@ class Coordination:
             **given,
         )
         self.nouns: tuple[Noun, ...] = (
+            BoardMemories(self.memory),
+            self.boards,
             BroadcastNoun(store, self.broadcasts, why_away=self._why_away),
             LeadNoun(self.leads, said, messages),
             messages,

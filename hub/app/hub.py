@@ -215,7 +215,6 @@ class Hub:
             locks=work.locks,
             gateways=coordination.gateways,
             connectors=ConnectorOperations(context.store, accounts, sign_ins, clock=context.clock),
-            boards=coordination.boards,
             coordination=coordination.nouns,
             keys=KeyOperations(context.store, accounts, clock=context.clock),
         )

@@ -31,7 +31,6 @@ from hub.operations.agent_configs import AgentConfigOperations
 from hub.operations.agent_writing import AgentWriting, TemplateOperations
 from hub.operations.agents import AgentOperations
 from hub.operations.audit import AuditOperations
-from hub.operations.boards import BoardOperations
 from hub.operations.capabilities import CapabilityOperations
 from hub.operations.checkpoints import CheckpointOperations
 from hub.operations.config import ConfigOperations
@@ -129,7 +128,6 @@ class Operations(Seen):
         checkpoints: Checkpoints | None = None,
         gateways: Gateways,
         connectors: ConnectorOperations,
-        boards: BoardOperations,
         coordination: Iterable[Noun],
         keys: KeyOperations,
         boot_id: BootId,
@@ -158,7 +156,6 @@ class Operations(Seen):
         self.operator_tokens = identity.operator_tokens
         self.agent_tokens = identity.agent_tokens
         self.connectors = connectors
-        self.boards = boards
         self.keys = keys
         self.runs = RunOperations(
             store=store,

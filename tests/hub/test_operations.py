@@ -47,7 +47,7 @@ from tests.support.settings import SettingsBench
 __all__ = ["agent", "bench", "store"]
 
 DAY = timedelta(days=1)
-OTHERS = ("connectors", "keys", "boards")
+OTHERS = ("connectors", "keys")
 
 
 @pytest.fixture

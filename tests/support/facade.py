@@ -30,6 +30,8 @@ from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
 from hub.api.facade import AnyNoun
 from hub.api.noun import Noun
+from hub.api.nouns.board_memory import BoardMemories
+from hub.api.nouns.boards import Boards
 from hub.api.nouns.broadcasts import Broadcasts as BroadcastNoun
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.leads import Leads as LeadNoun
@@ -85,7 +87,6 @@ from hub.operations.agent_configs import AgentConfigOperations
 from hub.operations.agent_tokens import AgentTokenOperations
 from hub.operations.agent_writing import AgentWriting, TemplateOperations
 from hub.operations.audit import AuditOperations
-from hub.operations.boards import BoardOperations
 from hub.operations.capabilities import CapabilityOperations
 from hub.operations.checkpoints import CheckpointOperations
 from hub.operations.config import ConfigOperations
@@ -252,6 +253,8 @@ class FakeHub:
     def noun(self, kind: type[AnyNoun]) -> AnyNoun:
         makers: dict[type[Noun], Callable[[], Noun]] = {
             Users: lambda: self.bench.identity.users,
+            BoardMemories: self._memories,
+            Boards: self._boards,
             BroadcastNoun: self._broadcasts,
             Gateways: self._gateways,
             LeadNoun: self._leads,
@@ -292,12 +295,21 @@ class FakeHub:
     def agent_tokens(self) -> AgentTokenOperations:
         return self.bench.identity.agent_tokens.seen_by(self.user_id)
 
+    def _boards(self) -> Boards:
+        return Boards(self.bench.store, owner_id=self.bench.owner_id, **self._coordinating)
+
+    def _memories(self) -> BoardMemories:
+        return BoardMemories(BoardMemory(self.bench.store, **self._coordinating))
+
     @property
-    def boards(self) -> BoardOperations:
-        bench, authority = self.bench, Authority(self.bench.store)
-        given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids, "metrics": bench.metrics}
-        memory = BoardMemory(bench.store, authority=authority, **given)
-        return BoardOperations(bench.store, memory, authority=authority, owner_id=bench.owner_id, **given)
+    def _coordinating(self) -> dict[str, Any]:
+        bench = self.bench
+        return {
+            "authority": Authority(bench.store),
+            "clock": bench.clock,
+            "ids": bench.ids,
+            "metrics": bench.metrics,
+        }
 
     def _messages(self) -> MessageNoun:
         """Return messages that are stored; by default no courier delivers them, so ask with ``wait_s=0``."""

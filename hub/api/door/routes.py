@@ -113,28 +113,10 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("GET", "/v1/connectors/{connector}/sign-in/{sign_in}"): _S.DEVICES,
     Asked("POST", "/v1/connectors/{connector}/sign-in/answer"): _S.DEVICES,
     Asked("DELETE", "/v1/connectors/{connector}/grant"): _S.DEVICES,
-    # boards, their agents, and what they remember
-    Asked("GET", "/v1/boards"): _S.READ,
-    Asked("POST", "/v1/boards"): _S.DEVICES,
-    Asked("GET", "/v1/boards/{board}"): _S.READ,
-    Asked("PATCH", "/v1/boards/{board}"): _S.DEVICES,
-    Asked("DELETE", "/v1/boards/{board}"): _S.DEVICES,
-    Asked("GET", "/v1/boards/{board}/agents"): _S.READ,
-    Asked("POST", "/v1/boards/{board}/agents"): _S.DEVICES,
-    Asked("DELETE", "/v1/boards/{board}/agents/{agent}"): _S.DEVICES,
-    Asked("PUT", "/v1/boards/{board}/lead"): _S.DEVICES,
-    Asked("GET", "/v1/boards/{board}/memory"): _S.READ,
-    Asked("POST", "/v1/boards/{board}/memory"): _S.RUN,
-    Asked("DELETE", "/v1/boards/{board}/memory/{memory_id}"): _S.RUN,
+    # tokens of agents
     Asked("GET", "/v1/agents/{name}/tokens"): _S.DEVICES,
     Asked("POST", "/v1/agents/{name}/tokens"): _S.DEVICES,
     Asked("DELETE", "/v1/agent-tokens/{token_id}"): _S.DEVICES,
-    # what an agent asks for itself
-    Asked("GET", "/v1/agent"): AGENT,
-    Asked("GET", "/v1/agent/boards"): AGENT,
-    Asked("GET", "/v1/agent/boards/{board}"): AGENT,
-    Asked("GET", "/v1/agent/boards/{board}/memory"): AGENT,
-    Asked("POST", "/v1/agent/boards/{board}/memory"): AGENT,
     # items, and what their owners said
     Asked("GET", "/v1/items"): _S.READ,
     # devices, and how they come in
