@@ -10,9 +10,11 @@ from hub.cli.options import json_option
 @json_option
 def routes(as_json: bool) -> None:
     """Show what may be asked of a hub, and which roles may."""
+    from hub.api.application import application
     from hub.api.door.roles import Role
     from hub.api.views.routes import routes_view
 
+    application()  # its nouns enter their routes in the table
     told = routes_view()
     if as_json:
         show.print_json("routes", told.model_dump(mode="json"))

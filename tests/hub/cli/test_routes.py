@@ -1,9 +1,13 @@
 """What may be asked, printed."""
 
 import json
+import subprocess
+import sys
 
+import pytest
 from click.testing import CliRunner
 
+from hub.api.application import application
 from hub.api.door.routes import DEVICE_REQUESTS, ROUTES
 from hub.cli.app import hub
 
@@ -19,8 +23,11 @@ def test_every_route_is_printed_with_the_roles_that_may_and_no_hub_need_run() ->
     assert "runs.start its own agents" in lines
 
 
-def test_the_same_is_there_as_json() -> None:
-    told = json.loads(CliRunner().invoke(hub, ["routes", "--json"]).stdout)
+@pytest.mark.slow
+def test_a_fresh_process_prints_the_routes_of_all_nouns_as_json() -> None:
+    application()
+    command = [sys.executable, "-m", "hub", "routes", "--json"]
+    told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert told["schema"] == "hub.routes/1"
     assert len(told["routes"]) == len(ROUTES)
     assert [request["method"] for request in told["device_requests"]] == list(DEVICE_REQUESTS)
