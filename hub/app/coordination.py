@@ -1,7 +1,7 @@
-"""Coordination: the gateways, and what is said over them and over our own devices.
+"""Coordination: gateways, boards, and messages over gateways and devices.
 
-The one place where its services are made. Below them stand the roster of devices and the
-database; they are added bottom up, so that who sends has stopped before what it sends over.
+Its services are created here. They are added to the supervisor bottom up, above the roster of devices, so
+that a sender stops before the connections that it uses.
 """
 
 from collections.abc import Sequence
@@ -54,23 +54,22 @@ STANDING_LEASE: Final = "gateway standing"
 
 
 class Coordination:
-    """The services of coordination, and what they are made of.
+    """Services of coordination, and the nouns of the operators' interface over them.
 
     Attributes:
         fleet: a client of every gateway, by its name.
-        standings: keeps how the agents of gateways are.
-        gateways: they, as operators ask for them.
-        authority: says who may do what on a board.
-        memory: reads and writes what boards remember.
-        boards: they, as operators and agents ask for them.
-        soul_writer: brings writes of souls to their end.
-        nouns: the nouns of the operators' interface over these services, but for the gateways.
-        courier: brings messages to agents.
-        provisioning: makes agents at their gateways.
+        standings: keeps the status of the agents at gateways.
+        authority: decides who may do what on a board.
+        memory: reads and writes the memories of boards.
+        soul_writer: completes writes of souls.
+        courier: delivers messages to agents.
+        provisioning: creates agents at their gateways.
         leads: ensures that boards have a lead.
         broadcasts: sends a message to the leads of many boards.
-        sent: takes messages to be brought.
+        sent: takes messages for delivery.
         asked: asks people, and takes their answers.
+        gateways, boards: nouns that take settings or parts later.
+        nouns: all nouns but *gateways*.
     """
 
     def __init__(self, context: Context, start: Boot, *, roster: Roster) -> None:
@@ -164,7 +163,7 @@ class Coordination:
         self.apply(context.settings)
 
     def add_to(self, supervisor: Supervisor) -> None:
-        """Let them be served."""
+        """Add the services to *supervisor*."""
         supervisor.add("gateways", self.fleet, turns=self.fleet.turns)
         supervisor.add("gateway standings", self.standings, turns=self.standings.turns)
         supervisor.add("souls", self.soul_writer, turns=self.soul_writer.turns)
@@ -174,21 +173,21 @@ class Coordination:
         supervisor.add("questions", self._teller, turns=self._teller.turns)
 
     def device_ready(self, device_id: DeviceId) -> None:
-        """A device is there: what waits for it is taken up now."""
+        """Resume the work that waits for this device."""
         self.soul_writer.look_again()
         self.courier.device_ready(device_id)
         self._teller.device_ready(device_id)
 
     def prepare(self, settings: Settings) -> Commit:
-        """Get the gateways of *settings* ready. Raises Unfit."""
+        """Prepare the gateways of *settings*. Raises Unfit."""
         return self._gateways.prepare(settings)
 
     def renewed(self, settings: Settings) -> Sequence[str]:
-        """The keys whose values are the same, but lead to another secret."""
+        """Return the keys whose values are the same, but lead to another secret."""
         return self._gateways.renewed(settings)
 
     def _why_away(self, gateway: str) -> str | None:
-        """Why a gateway cannot be spoken to just now; ``None``: it can."""
+        """Return why a gateway cannot be reached just now; ``None``: it can."""
         client = self.fleet.find(gateway)
         if client is None:
             return f"gateway {gateway} is not in hub.toml any more"
@@ -199,7 +198,7 @@ class Coordination:
         return f"gateway {gateway} cannot be spoken to: {told}"
 
     def _why_not_sent(self, message: MessageRow) -> str | None:
-        """What keeps a message here that waits; ``None``: it goes as soon as it is its turn."""
+        """Return why a waiting message cannot be sent; ``None``: it is sent when it is its turn."""
         if message.gateway is not None:
             return self._why_away(message.gateway)
         if message.device_id is not None and self._roster.find(message.device_id) is None:
@@ -207,7 +206,7 @@ class Coordination:
         return None
 
     def apply(self, settings: Settings) -> None:
-        """These settings hold from now on."""
+        """Apply *settings* to the services."""
         self.memory.limits = memory_limits(settings.limits)
         self.boards.limits = board_limits(settings.limits)
         self._souls.limits = soul_limits(settings.limits)
@@ -224,24 +223,24 @@ class Coordination:
 
 
 def board_limits(limits: Limits) -> BoardLimits:
-    """How many boards there may be, and agents on one."""
+    """Return the limits on boards and on their agents."""
     return BoardLimits(boards_per_user=limits.boards_per_user, members_per_board=limits.members_per_board)
 
 
 def memory_limits(limits: Limits) -> MemoryLimits:
-    """How much a board remembers."""
+    """Return the limits on the memory of a board."""
     return MemoryLimits(
         memory_items_per_board=limits.memory_items_per_board, memory_bytes=limits.memory_bytes
     )
 
 
 def message_limits(limits: Limits) -> MessageLimits:
-    """How many messages may be under way, and how long one may be."""
+    """Return the limits on open messages and on their size."""
     return MessageLimits(
         open_messages_per_user=limits.open_messages_per_user, agent_message_bytes=limits.agent_message_bytes
     )
 
 
 def soul_limits(limits: Limits) -> SoulLimits:
-    """How long a soul may be, and how many versions of it are kept."""
+    """Return the limits on the size of a soul and on its versions."""
     return SoulLimits(bytes=limits.soul_bytes, versions=limits.soul_versions)
