@@ -13,19 +13,14 @@ from hub.api.deps import Metrics, stands_in_the_table
 from hub.api.document import serve_document
 from hub.api.errors import answer_errors
 from hub.api.noun import Noun
-from hub.api.nouns import (
-    boards,
-    gateways,
-    leads,
-    messages,
-    questions,
-    souls,
-)
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.agent_tokens import AgentTokens
 from hub.api.nouns.agents import Agents
 from hub.api.nouns.audit import AuditLog
+from hub.api.nouns.board_memory import BoardMemories
+from hub.api.nouns.boards import Boards
+from hub.api.nouns.broadcasts import Broadcasts
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.config import Config
@@ -34,19 +29,24 @@ from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug
 from hub.api.nouns.devices import Devices
 from hub.api.nouns.events import Events
+from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.invitations import Invitations
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.items import Items
 from hub.api.nouns.keys import Keys
+from hub.api.nouns.leads import Leads
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
+from hub.api.nouns.messages import Messages
 from hub.api.nouns.operator_tokens import OperatorTokens
 from hub.api.nouns.overviews import Overviews
 from hub.api.nouns.pairings import Pairings
+from hub.api.nouns.questions import Questions
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules
 from hub.api.nouns.slots import Slots
+from hub.api.nouns.souls import Souls
 from hub.api.nouns.system import System
 from hub.api.nouns.templates import Templates
 from hub.api.nouns.tokens import Tokens
@@ -56,14 +56,6 @@ from hub.api.routing import router_of
 from hub.version import VERSION
 
 EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
-NOUNS: Final = (
-    gateways,
-    boards,
-    leads,
-    questions,
-    souls,
-    messages,
-)
 
 DECLARED: Final[tuple[type[Noun], ...]] = (
     AgentConfigs,
@@ -71,6 +63,9 @@ DECLARED: Final[tuple[type[Noun], ...]] = (
     AgentTokens,
     Agents,
     AuditLog,
+    BoardMemories,
+    Boards,
+    Broadcasts,
     Capabilities,
     Checkpoints,
     Config,
@@ -79,19 +74,24 @@ DECLARED: Final[tuple[type[Noun], ...]] = (
     Debug,
     Devices,
     Events,
+    Gateways,
     Invitations,
     Issues,
     Items,
     Keys,
+    Leads,
     Locks,
     Logs,
     Measurements,
+    Messages,
     OperatorTokens,
     Overviews,
     Pairings,
+    Questions,
     Runs,
     Schedules,
     Slots,
+    Souls,
     System,
     Templates,
     Tokens,
@@ -120,8 +120,6 @@ def make_application() -> FastAPI:
     )
     app.openapi_version = "3.1.0"
     answer_errors(app)
-    for noun in NOUNS:
-        app.router.routes += noun.router.routes
     for declared in DECLARED:
         app.router.routes += router_of(declared).routes
 

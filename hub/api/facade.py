@@ -8,13 +8,6 @@ asked for, it is who wants the change, as history and activities will tell it.
 
 from typing import Protocol, TypeVar
 
-from hub.api.facades.boards import BoardFacade
-from hub.api.facades.broadcasts import BroadcastFacade
-from hub.api.facades.gateways import GatewayFacade
-from hub.api.facades.leads import LeadFacade
-from hub.api.facades.messages import MessageFacade
-from hub.api.facades.questions import QuestionFacade
-from hub.api.facades.souls import SoulFacade
 from hub.api.noun import Noun
 from hub.api.views.view import Health, Readiness, StatusView
 from protocol.ids import UserId
@@ -40,27 +33,6 @@ class HubFacade(Protocol):
     def noun(self, kind: type[AnyNoun]) -> AnyNoun:
         """Return the noun of this class, as this user sees it."""
         ...
-
-    @property
-    def gateways(self) -> GatewayFacade: ...
-
-    @property
-    def boards(self) -> BoardFacade: ...
-
-    @property
-    def messages(self) -> MessageFacade: ...
-
-    @property
-    def leads(self) -> LeadFacade: ...
-
-    @property
-    def broadcasts(self) -> BroadcastFacade: ...
-
-    @property
-    def questions(self) -> QuestionFacade: ...
-
-    @property
-    def souls(self) -> SoulFacade: ...
 
     def health(self) -> Health:
         """Answer at once, without I/O."""

@@ -1,12 +1,21 @@
-"""Coordination: gateways, and the messages sent over gateways and devices.
+"""Coordination: gateways, boards, and messages over gateways and devices.
 
-All of its services are created here. They depend on the roster of devices and the database. They are added
-bottom-up, so that senders stop before the transports that they use.
+Its services are created here. They are added to the supervisor bottom up, above the roster of devices, so
+that a sender stops before the connections that it uses.
 """
 
 from collections.abc import Sequence
 from typing import Any, Final
 
+from hub.api.noun import Noun
+from hub.api.nouns.board_memory import BoardMemories
+from hub.api.nouns.boards import Boards
+from hub.api.nouns.broadcasts import Broadcasts as BroadcastNoun
+from hub.api.nouns.gateways import Gateways
+from hub.api.nouns.leads import Leads as LeadNoun
+from hub.api.nouns.messages import Messages as MessageNoun
+from hub.api.nouns.questions import Questions as QuestionNoun
+from hub.api.nouns.souls import Souls as SoulNoun
 from hub.app.boot import Boot
 from hub.app.context import Context
 from hub.app.gateways import GatewaySettingsInUse
@@ -29,13 +38,6 @@ from hub.coordination.soul_writer import SoulWriter
 from hub.coordination.souls import SoulLimits, Souls
 from hub.links.roster import Roster
 from hub.openclaw import Fleet, GatewayState
-from hub.operations.boards import BoardOperations
-from hub.operations.broadcasts import BroadcastOperations
-from hub.operations.gateways import GatewayOperations
-from hub.operations.leads import LeadOperations
-from hub.operations.messages import MessageOperations
-from hub.operations.questions import QuestionOperations
-from hub.operations.souls import SoulOperations
 from hub.outbound import OutboundRules
 from hub.runs.leadership import Leadership
 from hub.settings.limit_settings import Limits
@@ -52,23 +54,22 @@ STANDING_LEASE: Final = "gateway standing"
 
 
 class Coordination:
-    """Services of coordination.
+    """Services of coordination, and the nouns of the operators' interface over them.
 
     Attributes:
-        fleet: a client of every gateway, by name.
-        standings: monitors the status of the agents at gateways.
-        gateways: operations of operators on gateways.
+        fleet: a client of every gateway, by its name.
+        standings: keeps the status of the agents at gateways.
         authority: decides who may do what on a board.
-        memory: reads and writes the memory of boards.
-        boards: operations of operators and agents on boards.
-        soul_writer: completes pending writes of souls.
-        souls: operations of operators and agents on souls.
+        memory: reads and writes the memories of boards.
+        soul_writer: completes writes of souls.
         courier: delivers messages to agents.
         provisioning: creates agents at their gateways.
-        leads: ensures that boards have a lead; *lead_operations*: the same for operators and agents.
-        broadcasts: sends one message to the leads of many boards; *broadcast_operations*: for operators.
-        sent: accepts messages for delivery; *messages*: the same for operators and agents.
-        asked: asks people and accepts their answers; *questions*: the same for operators and agents.
+        leads: ensures that boards have a lead.
+        broadcasts: sends a message to the leads of many boards.
+        sent: takes messages for delivery.
+        asked: asks people, and takes their answers.
+        gateways, boards: nouns that take settings or parts later.
+        nouns: all nouns but *gateways*.
     """
 
     def __init__(self, context: Context, start: Boot, *, roster: Roster) -> None:
@@ -87,16 +88,15 @@ class Coordination:
         )
         lease = Leadership(store, STANDING_LEASE, context.boot_id, clock=clock)
         self.standings = GatewayStandings(store, self.fleet, lease=lease, clock=clock)
-        self.gateways = GatewayOperations(
+        self.gateways = Gateways(
             store, self.fleet, self.standings, clock=clock, ids=context.ids, metrics=context.metrics
         )
         self.authority = Authority(store)
         self.memory = BoardMemory(
             store, authority=self.authority, clock=clock, ids=context.ids, metrics=context.metrics
         )
-        self.boards = BoardOperations(
+        self.boards = Boards(
             store,
-            self.memory,
             authority=self.authority,
             owner_id=start.user_id,
             clock=clock,
@@ -109,10 +109,8 @@ class Coordination:
         self._souls = Souls(
             store=store, authority=self.authority, homes=homes, writer=self.soul_writer, **given
         )
-        self.souls = SoulOperations(self._souls)
         self.fleet.listen(self.soul_writer.heard)
         self.asked = Questions(store, authority=self.authority, **given)
-        self.questions = QuestionOperations(store, self.asked, self.authority)
         self._teller = QuestionTeller(
             store, asked=self.asked, links=roster.connected, find_link=roster.find, clock=clock
         )
@@ -127,9 +125,8 @@ class Coordination:
             **given,
         )
         self.sent = Messages(store, self.courier, authority=self.authority, **given)
-        self.messages = MessageOperations(store, self.sent, why_away=self._why_not_sent)
         self.memory.on_message = self.courier.moving.told
-        self.asked.listen(lambda _: self.courier.kick())  # questions and answers send messages
+        self.asked.listen(lambda _: self.courier.kick())  # asking and answering send messages
         quiet = Quiet(clock)
         self.fleet.listen(quiet.hear)
         self.courier.to_gateway.held_s = quiet.held_s
@@ -143,7 +140,7 @@ class Coordination:
         said = LeadMessages(
             store, self.sent, self.leads, authority=self.authority, clock=clock, ids=context.ids
         )
-        self.lead_operations = LeadOperations(self.leads, said, self.messages)
+        messages = MessageNoun(store, self.sent, why_away=self._why_not_sent)
         self.broadcasts = Broadcasts(
             store,
             self.sent,
@@ -152,13 +149,21 @@ class Coordination:
             owner_id=start.user_id,
             **given,
         )
-        self.broadcast_operations = BroadcastOperations(store, self.broadcasts, why_away=self._why_away)
+        self.nouns: tuple[Noun, ...] = (
+            BoardMemories(self.memory),
+            self.boards,
+            BroadcastNoun(store, self.broadcasts, why_away=self._why_away),
+            LeadNoun(self.leads, said, messages),
+            messages,
+            QuestionNoun(store, self.asked, self.authority),
+            SoulNoun(self._souls),
+        )
         self._gateways = GatewaySettingsInUse(self.fleet, self.standings.look_again)
         self.prepare(context.settings)()
         self.apply(context.settings)
 
     def add_to(self, supervisor: Supervisor) -> None:
-        """Register the services with the supervisor."""
+        """Add the services to *supervisor*."""
         supervisor.add("gateways", self.fleet, turns=self.fleet.turns)
         supervisor.add("gateway standings", self.standings, turns=self.standings.turns)
         supervisor.add("souls", self.soul_writer, turns=self.soul_writer.turns)
@@ -168,7 +173,7 @@ class Coordination:
         supervisor.add("questions", self._teller, turns=self._teller.turns)
 
     def device_ready(self, device_id: DeviceId) -> None:
-        """Resume the deliveries that wait for this device."""
+        """Resume the work that waits for this device."""
         self.soul_writer.look_again()
         self.courier.device_ready(device_id)
         self._teller.device_ready(device_id)
@@ -178,11 +183,11 @@ class Coordination:
         return self._gateways.prepare(settings)
 
     def renewed(self, settings: Settings) -> Sequence[str]:
-        """Return the keys with an unchanged value whose secret has changed."""
+        """Return the keys whose values are the same, but lead to another secret."""
         return self._gateways.renewed(settings)
 
     def _why_away(self, gateway: str) -> str | None:
-        """Return why a gateway is unavailable now, or None if it is available."""
+        """Return why a gateway cannot be reached just now; ``None``: it can."""
         client = self.fleet.find(gateway)
         if client is None:
             return f"gateway {gateway} is not in hub.toml any more"
@@ -193,7 +198,7 @@ class Coordination:
         return f"gateway {gateway} cannot be spoken to: {told}"
 
     def _why_not_sent(self, message: MessageRow) -> str | None:
-        """Return why a message is not sent yet, or None if nothing prevents it."""
+        """Return why a waiting message cannot be sent; ``None``: it is sent when it is its turn."""
         if message.gateway is not None:
             return self._why_away(message.gateway)
         if message.device_id is not None and self._roster.find(message.device_id) is None:
@@ -201,7 +206,7 @@ class Coordination:
         return None
 
     def apply(self, settings: Settings) -> None:
-        """Apply new settings."""
+        """Apply *settings* to the services."""
         self.memory.limits = memory_limits(settings.limits)
         self.boards.limits = board_limits(settings.limits)
         self._souls.limits = soul_limits(settings.limits)
@@ -218,24 +223,24 @@ class Coordination:
 
 
 def board_limits(limits: Limits) -> BoardLimits:
-    """Return the limits of boards and their members."""
+    """Return the limits on boards and on their agents."""
     return BoardLimits(boards_per_user=limits.boards_per_user, members_per_board=limits.members_per_board)
 
 
 def memory_limits(limits: Limits) -> MemoryLimits:
-    """Return the limits of a board's memory."""
+    """Return the limits on the memory of a board."""
     return MemoryLimits(
         memory_items_per_board=limits.memory_items_per_board, memory_bytes=limits.memory_bytes
     )
 
 
 def message_limits(limits: Limits) -> MessageLimits:
-    """Return the limits of the number of open messages and the length of a message."""
+    """Return the limits on open messages and on their size."""
     return MessageLimits(
         open_messages_per_user=limits.open_messages_per_user, agent_message_bytes=limits.agent_message_bytes
     )
 
 
 def soul_limits(limits: Limits) -> SoulLimits:
-    """Return the limits of a soul's length and its kept versions."""
+    """Return the limits on the size of a soul and on its versions."""
     return SoulLimits(bytes=limits.soul_bytes, versions=limits.soul_versions)

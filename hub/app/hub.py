@@ -215,12 +215,7 @@ class Hub:
             locks=work.locks,
             gateways=coordination.gateways,
             connectors=Connectors(context.store, accounts, sign_ins, clock=context.clock),
-            boards=coordination.boards,
-            messages=coordination.messages,
-            leads=coordination.lead_operations,
-            broadcasts=coordination.broadcast_operations,
-            questions=coordination.questions,
-            souls=coordination.souls,
+            coordination=coordination.nouns,
             keys=Keys(context.store, accounts, clock=context.clock),
         )
         self._let_look(roster, dispatcher, requests)

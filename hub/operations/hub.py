@@ -27,6 +27,7 @@ from hub.api.nouns.connectors import Connectors
 from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug, Dumper
 from hub.api.nouns.events import Events
+from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.items import Items
 from hub.api.nouns.keys import Keys
@@ -49,16 +50,9 @@ from hub.links.roster import Roster
 from hub.log import Ring
 from hub.loop_lag import LoopLag
 from hub.metrics import Metrics
-from hub.operations.boards import BoardOperations
-from hub.operations.broadcasts import BroadcastOperations
-from hub.operations.gateways import GatewayOperations
 from hub.operations.identity import Identity
-from hub.operations.leads import LeadOperations
-from hub.operations.messages import MessageOperations
-from hub.operations.questions import QuestionOperations
 from hub.operations.readiness import ReadinessChecks
 from hub.operations.seen import Seen
-from hub.operations.souls import SoulOperations
 from hub.operations.waiting import Waiting
 from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Reached
@@ -134,14 +128,9 @@ class Operations(Seen):
         locks: HeldLocks,
         capabilities: KeptCapabilities | None = None,
         checkpoints: KeptCheckpoints | None = None,
-        gateways: GatewayOperations,
+        gateways: Gateways,
         connectors: Connectors,
-        boards: BoardOperations,
-        messages: MessageOperations,
-        leads: LeadOperations,
-        broadcasts: BroadcastOperations,
-        questions: QuestionOperations,
-        souls: SoulOperations,
+        coordination: Iterable[Noun],
         keys: Keys,
         boot_id: BootId,
         config: Config,
@@ -162,13 +151,6 @@ class Operations(Seen):
         waiting = Waiting(
             store=store, dispatcher=dispatcher, clock=clock, hold=hold, reached_budgets=reached_budgets
         )
-        self.gateways = gateways
-        self.boards = boards
-        self.messages = messages
-        self.leads = leads
-        self.broadcasts = broadcasts
-        self.questions = questions
-        self.souls = souls
         schedules = Schedules(store=store, scheduler=scheduler)
         run_noun = Runs(
             store=store,
@@ -189,7 +171,7 @@ class Operations(Seen):
             rules=lambda: rules_of(config.reloader.current),
             lines=lines,
         )
-        gateways.views = agent_noun
+        gateways.view_of = agent_noun.view
         gateways.limits = lambda: writer.limits
         audit_log = AuditLog(store, clock)
         nouns: tuple[Noun, ...] = (
@@ -205,6 +187,8 @@ class Operations(Seen):
             config,
             *identity.nouns,
             connectors,
+            gateways,
+            *coordination,
             keys,
             AgentConfigs(store, agent_configs or KeptConfigs(store, clock=clock, metrics=Metrics())),
             AgentStatuses(
@@ -286,7 +270,7 @@ class Operations(Seen):
         mine = self.user_id
         all_devices = await self._store.read(devices.list_devices)
         known = [row.id for row in all_devices if mine in (None, row.user_id)]
-        gateways = await self.gateways.ready()
+        ready_gateways = await self.noun(Gateways).ready()
         return StatusView(
             name=self._name,
             hub_id=self._hub_id,
@@ -296,8 +280,8 @@ class Operations(Seen):
             state="draining" if self._is_draining else "running",
             devices_known=len(known),
             devices_connected=sum(self._roster.find(device_id) is not None for device_id in known),
-            gateways_known=len(gateways),
-            gateways_ready=sum(gateways.values()),
+            gateways_known=len(ready_gateways),
+            gateways_ready=sum(ready_gateways.values()),
             agents=len(await self._store.read(agents.list_agents, user_id=mine)),
             runs=await self._store.read(runs.count_runs, user_id=mine),
             model=self._model,

@@ -16,6 +16,7 @@ from hub.agents.writing import AgentWriter
 from hub.api.nouns.agents import Agents, Resumption, RunRequest
 from hub.api.nouns.config import Config
 from hub.api.nouns.connectors import Connectors
+from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.keys import Keys
 from hub.api.nouns.runs import AmbiguousRun, Cancellation, Runs
 from hub.api.nouns.schedules import BackfillRequest, NoSchedule, Schedules
@@ -51,12 +52,6 @@ from tests.support.settings import SettingsBench
 __all__ = ["agent", "bench", "store"]
 
 DAY = timedelta(days=1)
-# What is said between agents, over a hub that has neither gateways nor boards.
-COORDINATION = (
-    *("gateways", "connectors", "boards"),
-    *("gateways", "keys", "boards"),
-    *("messages", "leads", "broadcasts", "questions", "souls"),
-)
 
 
 @pytest.fixture
@@ -102,7 +97,8 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
     )
     return partial(
         Operations,
-        **{noun: getattr(nouns, noun) for noun in COORDINATION},
+        gateways=nouns.noun(Gateways),
+        coordination=(),
         keys=nouns.noun(Keys),
         connectors=nouns.noun(Connectors),
         store=bench.store,

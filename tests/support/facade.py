@@ -34,6 +34,9 @@ from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.agents import Agents, Resumption, RunRequest
 from hub.api.nouns.audit import AuditLog
+from hub.api.nouns.board_memory import BoardMemories
+from hub.api.nouns.boards import Boards
+from hub.api.nouns.broadcasts import Broadcasts as BroadcastNoun
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.config import Config
@@ -41,13 +44,17 @@ from hub.api.nouns.connectors import Connectors
 from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug, Dumper
 from hub.api.nouns.events import Events
+from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.items import Items
 from hub.api.nouns.keys import Keys
+from hub.api.nouns.leads import Leads as LeadNoun
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
+from hub.api.nouns.messages import Messages as MessageNoun
 from hub.api.nouns.overviews import Overviews
+from hub.api.nouns.questions import Questions as QuestionNoun
 from hub.api.nouns.runs import (
     Cancellation,
     MoveView,
@@ -67,6 +74,7 @@ from hub.api.nouns.schedules import (
     Schedules,
 )
 from hub.api.nouns.slots import Slots
+from hub.api.nouns.souls import Souls as SoulNoun
 from hub.api.nouns.system import System
 from hub.api.nouns.templates import Templates
 from hub.api.nouns.upkeep import Upkeep
@@ -108,13 +116,6 @@ from hub.links.limits import PortLimits
 from hub.log import Ring
 from hub.metrics import Metrics
 from hub.openclaw import Fleet
-from hub.operations.boards import BoardOperations
-from hub.operations.broadcasts import BroadcastOperations
-from hub.operations.gateways import GatewayOperations
-from hub.operations.leads import LeadOperations
-from hub.operations.messages import MessageOperations
-from hub.operations.questions import QuestionOperations
-from hub.operations.souls import SoulOperations
 from hub.outbound import OutboundClient, OutboundRules
 from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Budgets
@@ -273,6 +274,11 @@ class FakeHub:
             Issues: lambda: Issues(self.registry),
             Keys: self._keys,
             Connectors: self._connectors,
+            BoardMemories: self._memories,
+            Boards: self._boards,
+            BroadcastNoun: self._broadcasts,
+            Gateways: self._gateways,
+            LeadNoun: self._leads,
             Locks: self._locks,
             Overviews: lambda: Overviews(self.whole),
             Runs: lambda: self.runs,
@@ -284,27 +290,37 @@ class FakeHub:
             System: lambda: System(self),
             Upkeep: self._upkeep,
             Users: lambda: self.bench.identity.users,
+            MessageNoun: self._messages,
+            QuestionNoun: self._questions,
+            SoulNoun: self._souls,
         }
         identity = {type(noun): noun for noun in self.bench.identity.nouns}
         noun = identity[kind] if kind in identity else makers[kind]()
         assert isinstance(noun, kind)
         return noun.seen_by(self.user_id)
 
-    @property
-    def boards(self) -> BoardOperations:
-        bench, authority = self.bench, Authority(self.bench.store)
-        given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids, "metrics": bench.metrics}
-        memory = BoardMemory(bench.store, authority=authority, **given)
-        return BoardOperations(bench.store, memory, authority=authority, owner_id=bench.owner_id, **given)
+    def _boards(self) -> Boards:
+        return Boards(self.bench.store, owner_id=self.bench.owner_id, **self._coordinating)
+
+    def _memories(self) -> BoardMemories:
+        return BoardMemories(BoardMemory(self.bench.store, **self._coordinating))
 
     @property
-    def messages(self) -> MessageOperations:
-        """Messages that are written down; by default nobody brings them, so ask with ``wait_s=0``."""
-        return MessageOperations(self.bench.store, self.kept_messages or self._sent(self._courier()))
+    def _coordinating(self) -> dict[str, Any]:
+        bench = self.bench
+        return {
+            "authority": Authority(bench.store),
+            "clock": bench.clock,
+            "ids": bench.ids,
+            "metrics": bench.metrics,
+        }
 
-    @property
-    def leads(self) -> LeadOperations:
-        """Leads and what is said to them; none is made at a gateway, and nothing is brought."""
+    def _messages(self) -> MessageNoun:
+        """Return messages that are stored; by default no courier delivers them, so ask with ``wait_s=0``."""
+        return MessageNoun(self.bench.store, self.kept_messages or self._sent(self._courier()))
+
+    def _leads(self) -> LeadNoun:
+        """Return leads and messages to them; none is created at a gateway, and nothing is delivered."""
         bench, authority = self.bench, Authority(self.bench.store)
         given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids}
         fleet, metrics = _no_gateways(bench), Metrics()
@@ -312,11 +328,10 @@ class FakeHub:
         making = Provisioning(bench.store, fleet=fleet, boot_id=boot, metrics=metrics, **given)
         leads = Leads(bench.store, making, authority=authority, metrics=metrics, **given)
         said = LeadMessages(bench.store, self._sent(self._courier()), leads, authority=authority, **given)
-        return LeadOperations(leads, said, self.messages)
+        return LeadNoun(leads, said, self._messages())
 
-    @property
-    def broadcasts(self) -> BroadcastOperations:
-        """Broadcasts that are written down; nobody brings them, so ask with ``wait_s=0``."""
+    def _broadcasts(self) -> BroadcastNoun:
+        """Return broadcasts that are stored; no courier delivers them, so ask with ``wait_s=0``."""
         bench, courier = self.bench, self._courier()
         sent = Broadcasts(
             bench.store,
@@ -328,7 +343,7 @@ class FakeHub:
             ids=bench.ids,
             metrics=Metrics(),
         )
-        return BroadcastOperations(bench.store, sent, why_away=lambda _: "it is not connected")
+        return BroadcastNoun(bench.store, sent, why_away=lambda _: "it is not connected")
 
     def _sent(self, courier: Courier) -> Messages:
         bench = self.bench
@@ -354,38 +369,31 @@ class FakeHub:
             metrics=bench.metrics,
         )
 
-    @property
-    def questions(self) -> QuestionOperations:
+    def _questions(self) -> QuestionNoun:
         bench, authority = self.bench, Authority(self.bench.store)
         given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids, "metrics": bench.metrics}
         asked = Questions(bench.store, authority=authority, **given)
-        return QuestionOperations(bench.store, asked, authority)
+        return QuestionNoun(bench.store, asked, authority)
 
-    @property
-    def souls(self) -> SoulOperations:
+    def _souls(self) -> SoulNoun:
         if self.kept_souls is not None:
-            return SoulOperations(self.kept_souls)
+            return SoulNoun(self.kept_souls)
         bench = self.bench
         given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids, "metrics": bench.metrics}
         homes = SoulHomes(lambda _: None, bench.roster.find, bench.ids)
         writer = SoulWriter(store=bench.store, homes=homes, **given)
         authority = Authority(bench.store)
-        return SoulOperations(
-            Souls(store=bench.store, authority=authority, homes=homes, writer=writer, **given)
-        )
+        return SoulNoun(Souls(store=bench.store, authority=authority, homes=homes, writer=writer, **given))
 
-    @property
-    def gateways(self) -> GatewayOperations:
-        """Gateways as far as rows of them are there; nothing is connected to any."""
+    def _gateways(self) -> Gateways:
+        """Return the gateways that have rows; none is connected."""
         bench = self.bench
         fleet = _no_gateways(bench)
         lease = Leadership(bench.store, "standing", BootId("boot"), clock=bench.clock)
         standings = GatewayStandings(bench.store, fleet, lease=lease, clock=bench.clock)
-        made = GatewayOperations(
-            bench.store, fleet, standings, clock=bench.clock, ids=bench.ids, metrics=Metrics()
-        )
-        made.views = _Rows()
-        return made.seen_by(self.user_id)
+        made = Gateways(bench.store, fleet, standings, clock=bench.clock, ids=bench.ids, metrics=Metrics())
+        made.view_of = _Rows().view
+        return made
 
     def _keys(self) -> Keys:
         """Keys in the folder of this test's hub."""
@@ -503,7 +511,7 @@ class FakeHub:
             uptime_s=3_725.0,
             devices_known=1,
             devices_connected=1,
-            gateways_known=len(await self.gateways.ready()),
+            gateways_known=len(await self.noun(Gateways).ready()),
             agents=1,
             runs={RunState.RUNNING: 1, RunState.COMPLETED: 4},
             model="gpt-5-mini (openai)",

@@ -14,11 +14,11 @@ from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
 from hub.api.noun import Noun, route
 from hub.api.nouns.agents import managed
+from hub.api.nouns.devices import KICKED
 from hub.api.paging import Paging
 from hub.api.views.view import View
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
-from hub.operations.devices import KICKED
 from hub.operations.moments import moment
 from hub.operations.names import agent_named
 from hub.runs.agent_control import AgentControl

@@ -1,41 +1,91 @@
-"""Boards: the agents that work on one thing together, their lead, and what they remember."""
+"""Boards: agents that work on one thing together, and their lead."""
 
-from typing import Annotated, Final
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Query, Response
-from pydantic import Field
+from fastapi import Response
+from pydantic import AwareDatetime, Field
 
-from hub.api.deps import AnAgent, AnOperator, Key, NounRouter, WholeHub
-from hub.api.errors import refusals
+from hub.api.door.roles import Scope
+from hub.api.door.routes import AGENT
 from hub.api.etags import Match, tag_of
-from hub.api.facade import HubFacade
-from hub.api.paging import PageOf, Paging
-from hub.api.views.boards import AgentSelfView, BoardDetail, BoardView, MemoryView, RememberedView
+from hub.api.noun import Noun, listed, route
 from hub.api.views.view import View
-from hub.clock import epoch_ms
-from hub.coordination.authority import Caller
+from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.coordination.authority import Authority, Caller
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.operations.names import user_names
 from hub.settings.values import Name
+from protocol.authority import Standing, Verb
 from protocol.errors import ErrorCode
-from storage.coordination.board_memory import MemoryFilter
+from protocol.ids import AgentId, BoardId, GatewayId, UserId
+from storage.agents import agents
+from storage.agents.agents import UnknownAgent
+from storage.coordination import board_members, boards, gateways
+from storage.coordination.board_members import MemberRow
+from storage.coordination.boards import BoardLimits, BoardRow, TooManyOfBoards
+from storage.store import Store
 
-router = NounRouter(tags=["boards"])
+log = Channel(__name__)
 
 _E = ErrorCode
-MOST_ITEMS: Final = 100  # in one page, as each may be long
-_OF_AGENTS: Final = refusals(_E.UNKNOWN_BOARD, _E.NOT_YOUR_BOARD)
-_Word = Annotated[str, Field(max_length=128)]
 Description = Annotated[str, Field(max_length=2_000, pattern=r"^[^\x00]*$")]
+BoardRole = Literal["lead", "worker", "gateway_main"]
+
+_ROLES: Mapping[Standing, BoardRole] = {
+    Standing.LEAD: "lead",
+    Standing.WORKER: "worker",
+    Standing.GATEWAY_MAIN: "gateway_main",
+}
 
 
-class Boards(View):
-    """Some boards in order; *next_cursor* leads to those after them."""
+class BoardView(View):
+    """A board. *lead*: the name of its lead; *agents* counts those on it, the lead too."""
 
-    boards: tuple[BoardView, ...]
-    next_cursor: str | None = None
+    id: str
+    name: str
+    user: str = ""
+    description: str | None = None
+    gateway: str | None = None
+    lead: str | None = None
+    agents: int
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
+class BoardAgentView(View):
+    """An agent on a board, and where it lives: on a device or on a gateway."""
+
+    id: str
+    name: str
+    is_lead: bool
+    device: str | None = None
+    gateway: str | None = None
+    availability: str
+    connectivity: str
+    joined_at: AwareDatetime
+
+
+class BoardDetail(BoardView):
+    """A board with the agents on it, its lead first."""
+
+    members: tuple[BoardAgentView, ...] = ()
+
+
+class AgentSelfView(View):
+    """An agent as it sees itself. *board*: its own; *gateway*: of which it is the main agent."""
+
+    id: str
+    name: str
+    user: str
+    role: BoardRole | None = None  # None: it is on no board
+    board: BoardView | None = None
+    gateway: str | None = None
 
 
 class BoardBody(View):
-    """A board to be made. *gateway*: the OpenClaw gateway whose main agent serves it, by its name."""
+    """A board to create. *gateway*: name of the OpenClaw gateway whose main agent serves it."""
 
     name: Name
     description: Description | None = None
@@ -43,7 +93,7 @@ class BoardBody(View):
 
 
 class BoardChanges(View):
-    """What is to change; what is left out stays, and null takes away."""
+    """Changes of a board: what is left out stays, and null removes a value."""
 
     name: Name | None = None
     description: Description | None = None
@@ -51,218 +101,255 @@ class BoardChanges(View):
 
 
 class NewMember(View):
-    """An agent to come on a board, by its name or id."""
+    """An agent to add to a board, by its name or id."""
 
     agent: Annotated[str, Field(min_length=1, max_length=200)]
     is_lead: bool = False
 
 
 class Lead(View):
-    """Which agent of the board is to be its lead, by its name or id; null: none."""
+    """The agent of the board that is to be its lead, by name or id; null: none."""
 
     agent: Annotated[str, Field(min_length=1, max_length=200)] | None
 
 
-class Memory(View):
-    """Some of what a board remembers, the newest first; *next_cursor* leads to what is older."""
+class Boards(Noun):
+    """Boards, by name or id."""
 
-    memory: tuple[MemoryView, ...]
-    next_cursor: str | None = None
+    name, path = "boards", ""
+    is_scoped = False
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        authority: Authority,
+        owner_id: UserId,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._authority = authority
+        self._owner_id = owner_id
+        self._clock = clock
+        self._ids = ids
+        self._limits_reached = metrics.limits_reached
+        self.limits = BoardLimits()
+
+    @listed("/v1/boards", Scope.READ, key=lambda board: (board.name, board.id))
+    @listed("/v1/agent/boards", AGENT, key=lambda board: (board.name, board.id), errors=[_E.UNKNOWN_AGENT])
+    async def all(self, caller: Caller) -> list[BoardView]:
+        """List the boards by name.
+
+        An agent sees its own board, the main agent of a gateway those of its gateway.
+        """
+        return [_view(row) for row in await self._authority.boards_of(caller)]
+
+    @route(
+        "POST",
+        "/v1/boards",
+        Scope.DEVICES,
+        errors=[_E.NAME_TAKEN, _E.UNKNOWN_GATEWAY, _E.LIMIT_REACHED, _E.UNKNOWN_USER],
+        status=201,
+    )
+    async def create(self, caller: Caller, body: BoardBody, match: Match, response: Response) -> BoardDetail:
+        """Create a board; with ``user``, as that user's, else as the owner's."""
+        user_id = caller.user_id or self._owner_id
+        try:
+            made = await self._store.write(
+                boards.create_board,
+                id=BoardId(self._ids.fresh()),
+                user_id=user_id,
+                name=body.name,
+                description=body.description,
+                gateway_id=await self._gateway(body.gateway, user_id),
+                limits=self.limits,
+                at=self._now,
+                actor=caller.actor,
+            )
+        except TooManyOfBoards as exc:
+            raise self._counted(exc) from None
+        log.info("board.created", board_id=made.id, actor=caller.actor)
+        response.headers["location"] = f"/v1/boards/{made.id}"
+        match.tell(_tag_of(made))
+        return await self._detail(made)
+
+    @route("GET", "/v1/boards/{board}", Scope.READ, errors=[_E.UNKNOWN_BOARD])
+    async def get(self, caller: Caller, board: str, match: Match) -> BoardDetail:
+        """Return a board, by its id or name, with its agents."""
+        found = await self._authority.board_for(caller, Verb.BOARD_READ, board)
+        match.tell(_tag_of(found))
+        return await self._detail(found)
+
+    @route(
+        "PATCH",
+        "/v1/boards/{board}",
+        Scope.DEVICES,
+        errors=[_E.UNKNOWN_BOARD, _E.NAME_TAKEN, _E.UNKNOWN_GATEWAY],
+    )
+    async def edit(self, caller: Caller, board: str, changes: BoardChanges, match: Match) -> BoardDetail:
+        """Change the name, the description or the gateway of a board."""
+        found = await self._authority.board(caller, board)
+        match.check(_tag_of(found))
+        given = changes.model_dump(exclude_unset=True)
+        changed: dict[str, Any] = {}
+        if given.get("name") is not None:
+            changed["name"] = given["name"]
+        if "description" in given:
+            changed["description"] = given["description"]
+        if "gateway" in given:
+            changed["gateway_id"] = await self._gateway(given["gateway"], found.user_id)
+        done = await self._store.write(
+            boards.edit_board, found.id, **changed, at=self._now, actor=caller.actor
+        )
+        log.info("board.changed", board_id=done.id, actor=caller.actor)
+        match.tell(_tag_of(done))
+        return await self._detail(done)
+
+    @route("DELETE", "/v1/boards/{board}", Scope.DEVICES, errors=[_E.UNKNOWN_BOARD])
+    async def remove(self, caller: Caller, board: str, match: Match) -> BoardView:
+        """Delete a board with its memory. Its agents stay; they are on no board then."""
+        found = await self._authority.board(caller, board)
+        match.check(_tag_of(found))
+        removed = await self._store.write(boards.remove_board, found.id, at=self._now, actor=caller.actor)
+        log.info("board.removed", board_id=removed.id, actor=caller.actor)
+        return _view(removed)
+
+    @route("GET", "/v1/boards/{board}/agents", Scope.READ, errors=[_E.UNKNOWN_BOARD])
+    @route("GET", "/v1/agent/boards/{board}", AGENT, errors=[_E.UNKNOWN_BOARD, _E.NOT_YOUR_BOARD])
+    async def members(self, caller: Caller, board: str) -> BoardDetail:
+        """Return a board with its agents, its lead first."""
+        return await self._detail(await self._authority.board_for(caller, Verb.BOARD_READ, board))
+
+    @route(
+        "POST",
+        "/v1/boards/{board}/agents",
+        Scope.DEVICES,
+        errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT, _E.ILLEGAL_TRANSITION, _E.LIMIT_REACHED],
+        status=201,
+    )
+    async def add_agent(self, caller: Caller, board: str, new: NewMember) -> BoardDetail:
+        """Add an agent to a board. An agent is on one board at most."""
+        found = await self._authority.board(caller, board)
+        agent_id = await self._agent(found, new.agent)
+        try:
+            await self._store.write(
+                board_members.add_member,
+                found.id,
+                agent_id,
+                is_lead=new.is_lead,
+                limits=self.limits,
+                at=self._now,
+                actor=caller.actor,
+            )
+        except TooManyOfBoards as exc:
+            raise self._counted(exc) from None
+        log.info("board.joined", board_id=found.id, agent_id=agent_id, actor=caller.actor)
+        return await self._again(found.id)
+
+    @route(
+        "DELETE",
+        "/v1/boards/{board}/agents/{agent}",
+        Scope.DEVICES,
+        errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT],
+    )
+    async def drop_agent(self, caller: Caller, board: str, agent: str) -> BoardDetail:
+        """Remove an agent from a board."""
+        found = await self._authority.board(caller, board)
+        agent_id = await self._agent(found, agent)
+        await self._store.write(
+            board_members.drop_member, found.id, agent_id, at=self._now, actor=caller.actor
+        )
+        log.info("board.left", board_id=found.id, agent_id=agent_id, actor=caller.actor)
+        return await self._again(found.id)
+
+    @route("PUT", "/v1/boards/{board}/lead", Scope.DEVICES, errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT])
+    async def set_lead(self, caller: Caller, board: str, lead: Lead) -> BoardDetail:
+        """Make one of the board's agents its lead. There is one at most."""
+        found = await self._authority.board(caller, board)
+        agent_id = None if lead.agent is None else await self._agent(found, lead.agent)
+        await self._store.write(board_members.set_lead, found.id, agent_id, at=self._now, actor=caller.actor)
+        log.info("board.lead_set", board_id=found.id, agent_id=agent_id, actor=caller.actor)
+        return await self._again(found.id)
+
+    @route("GET", "/v1/agent", AGENT, errors=[_E.UNKNOWN_AGENT])
+    async def me(self, caller: Caller) -> AgentSelfView:
+        """Return the name of the calling agent, its board, and its role there."""
+        place = await self._authority.place(caller)
+        agent = await self._store.read(agents.get_agent, place.agent_id)
+        role: BoardRole | None = None
+        board = gateway = None
+        if place.main_of is not None:
+            role = "gateway_main"
+            gateway = await self._store.read(gateways.find_gateway, place.main_of)
+        elif found := await self._authority.boards_of(caller):
+            (board,) = found
+            role = _ROLES[await self._authority.standing(caller, board)]
+        return AgentSelfView(
+            id=agent.id,
+            name=agent.name,
+            user=(await user_names(self._store))[agent.user_id],
+            role=role,
+            board=None if board is None else _view(board),
+            gateway=None if gateway is None else gateway.name,
+        )
+
+    @property
+    def _now(self) -> int:
+        return epoch_ms(self._clock.now())
+
+    async def _agent(self, board: BoardRow, given: str) -> AgentId:
+        """Find an agent of the board's user, by name or id. Raises UnknownAgent."""
+        found = await self._store.read(agents.find_agent, given, user_id=board.user_id)
+        if found is None:
+            raise UnknownAgent(f"{board.user_name} has no agent {given!r}")
+        return found.id
+
+    async def _gateway(self, given: str | None, user_id: UserId) -> GatewayId | None:
+        """Find a gateway of this user, by name or id. Raises UnknownGateway."""
+        if given is None:
+            return None
+        return (await self._store.read(gateways.get_gateway, given, user_id=user_id)).id
+
+    async def _again(self, id: BoardId) -> BoardDetail:
+        return await self._detail(await self._store.read(boards.get_board, id))
+
+    async def _detail(self, row: BoardRow) -> BoardDetail:
+        members = await self._store.read(board_members.list_members, row.id)
+        return BoardDetail(**dict(_view(row)), members=tuple(map(_member_view, members)))
+
+    def _counted(self, refusal: TooManyOfBoards) -> TooManyOfBoards:
+        self._limits_reached.labels(refusal.limit).inc()
+        return refusal
 
 
-class MemoryBody(View):
-    """What is to be remembered. *reply_to*: the id of a message or a question that it answers."""
-
-    content: Annotated[str, Field(examples=["The invoices are done."])]
-    tags: Annotated[tuple[str, ...], Field(max_length=64, examples=[["gateway_main", "lead_reply"]])] = ()
-    is_chat: bool = False
-    source: Annotated[_Word | None, Field(examples=["lead_to_gateway_main"])] = None
-    correlation_id: Annotated[_Word | None, Field(examples=["order-17"])] = None
-    reply_to: _Word | None = None
+def _tag_of(row: BoardRow) -> str:
+    return tag_of(row.id, row.name, row.description, row.gateway_name)
 
 
-def _wanted(
-    tag: Annotated[
-        list[str] | None, Query(max_length=16, description="Only items with this tag; several: with all.")
-    ] = None,
-    is_chat: Annotated[bool | None, Query(description="Only chat, or only what is to be kept.")] = None,
-    source: Annotated[str | None, Query(max_length=128)] = None,
-    correlation_id: Annotated[str | None, Query(max_length=128)] = None,
-    reply_to: Annotated[str | None, Query(max_length=128, description="Only replies to this.")] = None,
-) -> MemoryFilter:
-    return MemoryFilter(
-        tags=tuple(tag or ()),
-        is_chat=is_chat,
-        source=source,
-        correlation_id=correlation_id,
-        reply_to=reply_to,
+def _view(row: BoardRow) -> BoardView:
+    return BoardView(
+        id=row.id,
+        name=row.name,
+        user=row.user_name,
+        description=row.description,
+        gateway=row.gateway_name,
+        lead=row.lead_name,
+        agents=row.members,
+        created_at=from_epoch_ms(row.created_at),
+        updated_at=from_epoch_ms(row.updated_at),
     )
 
 
-Wanted = Annotated[MemoryFilter, Depends(_wanted)]
-
-
-@router.get("/v1/boards")
-async def list_boards(hub: WholeHub, caller: AnOperator, paging: Paging) -> Boards:
-    """The boards, by name."""
-    page = paging.cut(await hub.boards.all(caller), key=_key)
-    return Boards(boards=page.items, next_cursor=page.next_cursor)
-
-
-@router.post(
-    "/v1/boards",
-    status_code=201,
-    responses=refusals(_E.NAME_TAKEN, _E.UNKNOWN_GATEWAY, _E.LIMIT_REACHED, _E.UNKNOWN_USER),
-)
-async def create_board(
-    hub: WholeHub, caller: AnOperator, body: BoardBody, match: Match, response: Response
-) -> BoardDetail:
-    """Make a board; with ``user``, as that user's."""
-    made = await hub.boards.create(caller, body.name, description=body.description, gateway=body.gateway)
-    response.headers["location"] = f"/v1/boards/{made.id}"
-    match.tell(_tag_of(made))
-    return made
-
-
-@router.get("/v1/boards/{board}", responses=refusals(_E.UNKNOWN_BOARD))
-async def get_board(hub: WholeHub, caller: AnOperator, board: str, match: Match) -> BoardDetail:
-    """One board, by its id or name, with the agents on it."""
-    found = await hub.boards.get(caller, board)
-    match.tell(_tag_of(found))
-    return found
-
-
-@router.patch("/v1/boards/{board}", responses=refusals(_E.UNKNOWN_BOARD, _E.NAME_TAKEN, _E.UNKNOWN_GATEWAY))
-async def edit_board(
-    hub: WholeHub, caller: AnOperator, board: str, changes: BoardChanges, match: Match
-) -> BoardDetail:
-    """Change what is said of a board."""
-    if match.is_asked:
-        match.check(_tag_of(await hub.boards.get(caller, board)))
-    said = changes.model_dump(exclude_unset=True)
-    if said.get("name", "") is None:
-        del said["name"]
-    done = await hub.boards.edit(caller, board, said)
-    match.tell(_tag_of(done))
-    return done
-
-
-@router.delete("/v1/boards/{board}", responses=refusals(_E.UNKNOWN_BOARD))
-async def remove_board(hub: WholeHub, caller: AnOperator, board: str, match: Match) -> BoardView:
-    """Remove a board with all that it remembers. Its agents stay; they are on no board then."""
-    if match.is_asked:
-        match.check(_tag_of(await hub.boards.get(caller, board)))
-    return await hub.boards.remove(caller, board)
-
-
-@router.get("/v1/boards/{board}/agents", responses=refusals(_E.UNKNOWN_BOARD))
-async def list_board_agents(hub: WholeHub, caller: AnOperator, board: str) -> BoardDetail:
-    """The agents on a board, its lead first."""
-    return await hub.boards.get(caller, board)
-
-
-@router.post(
-    "/v1/boards/{board}/agents",
-    status_code=201,
-    responses=refusals(_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT, _E.ILLEGAL_TRANSITION, _E.LIMIT_REACHED),
-)
-async def add_board_agent(hub: WholeHub, caller: AnOperator, board: str, new: NewMember) -> BoardDetail:
-    """Let an agent come on a board. It is on one at most."""
-    return await hub.boards.add_agent(caller, board, new.agent, is_lead=new.is_lead)
-
-
-@router.delete("/v1/boards/{board}/agents/{agent}", responses=refusals(_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT))
-async def drop_board_agent(hub: WholeHub, caller: AnOperator, board: str, agent: str) -> BoardDetail:
-    """Take an agent off a board."""
-    return await hub.boards.drop_agent(caller, board, agent)
-
-
-@router.put("/v1/boards/{board}/lead", responses=refusals(_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT))
-async def set_board_lead(hub: WholeHub, caller: AnOperator, board: str, lead: Lead) -> BoardDetail:
-    """Make one of the board's agents its lead. There is one at most."""
-    return await hub.boards.set_lead(caller, board, lead.agent)
-
-
-@router.get("/v1/boards/{board}/memory", responses=refusals(_E.UNKNOWN_BOARD))
-async def list_memory(
-    hub: WholeHub, caller: AnOperator, board: str, paging: Paging, wanted: Wanted
-) -> Memory:
-    """What a board remembers, the newest first."""
-    return await _page_of(hub, caller, board, paging, wanted)
-
-
-@router.post(
-    "/v1/boards/{board}/memory",
-    status_code=201,
-    responses=refusals(_E.UNKNOWN_BOARD, _E.LIMIT_REACHED),
-)
-async def add_memory(
-    hub: WholeHub, caller: AnOperator, board: str, body: MemoryBody, key: Key = None
-) -> RememberedView:
-    """Write into a board's memory. An item that replies to a message or a question answers it."""
-    return await hub.boards.remember(caller, board, **body.model_dump(), key=key)
-
-
-@router.delete(
-    "/v1/boards/{board}/memory/{memory_id}", responses=refusals(_E.UNKNOWN_BOARD, _E.UNKNOWN_MEMORY)
-)
-async def remove_memory(hub: WholeHub, caller: AnOperator, board: str, memory_id: str) -> MemoryView:
-    """Take an item out of a board's memory. What it answered stays answered."""
-    return await hub.boards.forget(caller, board, memory_id)
-
-
-@router.get("/v1/agent", responses=refusals(_E.UNKNOWN_AGENT))
-async def who_am_i(hub: WholeHub, caller: AnAgent) -> AgentSelfView:
-    """What the agent that asks is: its name, its board, and what it is there."""
-    return await hub.boards.me(caller)
-
-
-@router.get("/v1/agent/boards", responses=refusals(_E.UNKNOWN_AGENT))
-async def list_own_boards(hub: WholeHub, caller: AnAgent, paging: Paging) -> Boards:
-    """The board of the agent that asks; of a gateway's main agent: those of its gateway."""
-    page = paging.cut(await hub.boards.all(caller), key=_key)
-    return Boards(boards=page.items, next_cursor=page.next_cursor)
-
-
-@router.get("/v1/agent/boards/{board}", responses=_OF_AGENTS)
-async def get_own_board(hub: WholeHub, caller: AnAgent, board: str) -> BoardDetail:
-    """A board of the agent that asks, with the agents on it."""
-    return await hub.boards.get(caller, board)
-
-
-@router.get("/v1/agent/boards/{board}/memory", responses=_OF_AGENTS)
-async def list_own_memory(
-    hub: WholeHub, caller: AnAgent, board: str, paging: Paging, wanted: Wanted
-) -> Memory:
-    """What a board of the agent that asks remembers, the newest first."""
-    return await _page_of(hub, caller, board, paging, wanted)
-
-
-@router.post(
-    "/v1/agent/boards/{board}/memory",
-    status_code=201,
-    responses=refusals(_E.UNKNOWN_BOARD, _E.NOT_YOUR_BOARD, _E.LIMIT_REACHED),
-)
-async def add_own_memory(
-    hub: WholeHub, caller: AnAgent, board: str, body: MemoryBody, key: Key = None
-) -> RememberedView:
-    """Write into a board's memory in the agent's own name. So messages and questions are answered."""
-    return await hub.boards.remember(caller, board, **body.model_dump(), key=key)
-
-
-def _key(board: BoardView) -> tuple[str, str]:
-    return board.name, board.id
-
-
-async def _page_of(
-    hub: HubFacade, caller: Caller, board: str, paging: PageOf, wanted: MemoryFilter
-) -> Memory:
-    paging.limit = min(paging.limit, MOST_ITEMS)
-    after, limit = paging.after_number_and_text(), paging.limit + 1
-    found = await hub.boards.memory(caller, board, wanted, after=after, limit=limit)
-    page = paging.fetched(found, key=lambda item: (epoch_ms(item.created_at), item.id))
-    return Memory(memory=page.items, next_cursor=page.next_cursor)
-
-
-def _tag_of(board: BoardView) -> str:
-    return tag_of(board.id, board.name, board.description, board.gateway)
+def _member_view(row: MemberRow) -> BoardAgentView:
+    return BoardAgentView(
+        id=row.agent_id,
+        name=row.name,
+        is_lead=row.is_lead,
+        device=row.device_name,
+        gateway=row.gateway_name,
+        availability=row.availability,
+        connectivity=row.connectivity,
+        joined_at=from_epoch_ms(row.joined_at),
+    )

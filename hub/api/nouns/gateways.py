@@ -1,65 +1,289 @@
-"""Gateways: how the connections to them stand, trying them again, and agents that live there."""
+"""Gateways: the state of their connections, reconnecting them, and the agents that live there."""
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
-from hub.api.deps import Actor, Hub, NounRouter
-from hub.api.errors import refusals
-from hub.api.paging import Paging
-from hub.api.views.gateways import GatewayDetail, GatewayView
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, listed, route
 from hub.api.views.view import AgentView, View
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.coordination.gateway_standing import GatewayStandings
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayState, Problem
+from hub.openclaw.methods import agents_list
+from hub.operations.names import user_names
 from hub.settings.gateway_settings import RemoteId
 from hub.settings.values import Name
 from protocol.errors import ErrorCode
+from protocol.ids import AgentId, UserId
+from protocol.standing import Axes, Connectivity
+from storage.agents import agents
+from storage.agents.agents import AgentRow, UnknownAgent
+from storage.agents.made_agents import AgentLimits, TooManyAgents
+from storage.audit import audit
+from storage.audit.audit import Entry
+from storage.coordination import gateway_agents, gateways
+from storage.coordination.gateway_agents import GatewayAgentRow
+from storage.coordination.gateways import GatewayRow
+from storage.store import Store
 
-router = NounRouter(tags=["gateways"])
+log = Channel(__name__)
 
-_E = ErrorCode
+_NAMED: Final = 10  # agents of a gateway that a refusal names
 
 
-class Gateways(View):
-    """Some gateways in order; *next_cursor* leads to those after them."""
+class UnknownRemoteAgent(UnknownAgent):
+    """The gateway has no agent with the given id; nothing was written."""
 
-    gateways: tuple[GatewayView, ...]
-    next_cursor: str | None = None
+    hint = "name one that it has, or leave --agent out: then one is made there"
+
+
+GatewayWord = Literal["connecting", "ready", "waiting", "parked", "refused", "stopped"]
+
+
+class GatewayProblemView(View):
+    """A problem of a connection to a gateway. *code*: a word for programs; *hint*: advice, may be empty."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+class GatewayView(View):
+    """A gateway of hub.toml, and the state of the connection to it.
+
+    *state*: *ready*, or *connecting*; *waiting*: retried automatically, soon; *parked*: a person has to
+    approve this hub there; *refused*: a person has to change something; *stopped*: not meant to be
+    connected. *since*: start of that state; *unreachable_since*: since when it has not been ready, however
+    often it was tried. *restarts*: starts of the gateway seen since the first.
+    """
+
+    id: str
+    name: str
+    user: str
+    state: GatewayWord
+    since: AwareDatetime
+    unreachable_since: AwareDatetime | None = None
+    next_try_at: AwareDatetime | None = None
+    problem: GatewayProblemView | None = None
+    admin_problem: GatewayProblemView | None = None  # of the last try to get admin rights there
+    version: str | None = None
+    scopes: tuple[str, ...] = ()
+    restarts: int = 0
+    agents: int = 0  # of this hub, that live there
+    agents_online: int = 0
+    main_agent: str | None = None
+
+
+class GatewayAgentView(View):
+    """An agent that lives at a gateway. *problem*: why it could not be created there."""
+
+    agent: str
+    role: str  # main, lead or worker
+    remote_id: str
+    state: str  # wanted, creating, ready or failed
+    problem: str | None = None
+    connectivity: str
+    activity: str
+    availability: str
+    health: str
+
+
+class GatewayDetail(GatewayView):
+    """A gateway with the hub's agents that live there, by name."""
+
+    members: tuple[GatewayAgentView, ...] = ()
 
 
 class Adopted(View):
-    """An agent to be made. *remote_id*: of one that the gateway has; by default one is made there."""
+    """An agent to create. *remote_id*: of an agent that the gateway has; by default one is created there."""
 
     name: Name
     remote_id: Annotated[RemoteId, Field(examples=["main"])] | None = None
 
 
-@router.get("/v1/gateways")
-async def list_gateways(hub: Hub, paging: Paging) -> Gateways:
-    """The gateways of hub.toml, by name, and how the connection to each stands."""
-    page = paging.cut(await hub.gateways.all(), key=_key)
-    return Gateways(gateways=page.items, next_cursor=page.next_cursor)
+class Gateways(Noun):
+    """Gateways of hub.toml, by name or id.
+
+    Attributes:
+        view_of: makes the response of an agent; set once the other nouns exist.
+        limits: how many agents there may be.
+    """
+
+    name, path = "gateways", "/v1/gateways"
+
+    def __init__(
+        self,
+        store: Store,
+        fleet: Fleet,
+        standings: GatewayStandings,
+        *,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._fleet = fleet
+        self._standings = standings
+        self._clock = clock
+        self._ids = ids
+        self._limits_reached = metrics.limits_reached
+        self.view_of: Callable[[AgentRow], Awaitable[AgentView]] | None = None
+        self.limits: Callable[[], AgentLimits] = AgentLimits
+
+    @listed("", Scope.READ, key=lambda gateway: (gateway.name,))
+    async def all(self) -> list[GatewayView]:
+        """List the gateways of hub.toml by name, with the state of the connection to each."""
+        names = await user_names(self._store)
+        rows = await self._store.read(gateways.list_gateways, user_id=self.user_id)
+        return [await self._view(row, names) for row in rows]
+
+    @route("GET", "/{gateway}", Scope.READ, errors=[ErrorCode.UNKNOWN_GATEWAY])
+    async def get(self, gateway: str) -> GatewayDetail:
+        """Show a gateway, by name or id, with the agents that live there."""
+        row = await self._row(gateway)
+        view = await self._view(row, await user_names(self._store))
+        agents_there = await self._store.read(gateway_agents.list_gateway_agents, row.id)
+        axes = await self._store.read(gateway_agents.axes_of, row.id)
+        members = tuple(_member(one, axes[one.agent_id]) for one in agents_there if one.agent_id in axes)
+        return GatewayDetail(**dict(view), members=members)
+
+    async def ready(self) -> dict[str, bool]:
+        """Return for each gateway, by name, whether it is connected."""
+        rows = await self._store.read(gateways.list_gateways, user_id=self.user_id)
+        clients = {row.name: self._fleet.find(row.name) for row in rows}
+        return {
+            name: client is not None and client.health().state is GatewayState.READY
+            for name, client in clients.items()
+        }
+
+    @route("POST", "/{gateway}/reconnect", Scope.RUN, errors=[ErrorCode.UNKNOWN_GATEWAY])
+    async def reconnect(self, gateway: str, actor: Actor) -> GatewayDetail:
+        """Try now to connect to a gateway, without waiting any longer. One that is ready stays as it is."""
+        row = await self._row(gateway)
+        entry = self._entry("gateway.tried_again", actor, row)
+        await self._store.write(audit.append_entry, entry)
+        self._fleet.wake(row.name)
+        log.info("gateway.tried_again", gateway=row.name, actor=actor)
+        return await self.get(gateway)
+
+    @route(
+        "POST",
+        "/{gateway}/agents",
+        Scope.DEVICES,
+        errors=[
+            ErrorCode.UNKNOWN_GATEWAY,
+            ErrorCode.UNKNOWN_AGENT,
+            ErrorCode.NAME_TAKEN,
+            ErrorCode.LIMIT_REACHED,
+        ],
+        status=201,
+    )
+    async def adopt(self, gateway: str, wanted: Adopted, actor: Actor) -> AgentView:
+        """Create an agent that lives at the gateway.
+
+        With *remote_id*, it is that agent of the gateway; else it is created there too.
+        """
+        name, remote_id = wanted.name, wanted.remote_id
+        row = await self._row(gateway)
+        if remote_id is not None:
+            await self._check_exists(row, remote_id)
+        entry = self._entry("agent.created", actor, row, agent=name, remote_id=remote_id)
+        fresh_id = AgentId(self._ids.fresh())
+        try:
+            made = await self._store.write(
+                audit.audited(gateway_agents.make_gateway_agent, lambda _: entry),
+                gateway_id=row.id,
+                user_id=row.user_id,
+                name=name,
+                remote_id=remote_id,
+                fresh_id=fresh_id,
+                at=entry.at,
+                actor=actor,
+                limits=self.limits(),
+            )
+        except TooManyAgents as reached:
+            self._limits_reached.labels(reached.limit).inc()
+            raise
+        log.info("agent.changed", agent_id=made.agent_id, change="created", actor=actor)
+        self._standings.look_again(row.name)
+        assert self.view_of is not None
+        return await self.view_of(await self._store.read(agents.get_agent, made.agent_id))
+
+    async def _check_exists(self, row: GatewayRow, remote_id: str) -> None:
+        """Check that the gateway has this agent, as far as the gateway can be asked.
+
+        Raises:
+            UnknownRemoteAgent: the gateway answered that it has no such agent.
+        """
+        client = self._fleet.find(row.name)
+        if client is None or client.health().state is not GatewayState.READY:
+            return
+        try:
+            there = await agents_list(client)
+        except GatewayError as error:
+            log.info("gateway.not_asked", gateway=row.name, code=error.code)
+            return
+        if there.find(remote_id) is None:
+            known = ", ".join(sorted(one.id for one in there.agents)[:_NAMED])
+            raise UnknownRemoteAgent(f"gateway {row.name!r} has no agent {remote_id!r}; it has: {known}")
+
+    async def _row(self, gateway: str) -> GatewayRow:
+        return await self._store.read(gateways.get_gateway, gateway, user_id=self.user_id)
+
+    async def _view(self, row: GatewayRow, names: Mapping[UserId, str]) -> GatewayView:
+        client = self._fleet.find(row.name)
+        health = (
+            GatewayHealth(name=row.name, state=GatewayState.STOPPED, since=self._clock.now())
+            if client is None
+            else client.health()
+        )
+        members = await self._store.read(gateway_agents.list_gateway_agents, row.id)
+        axes = await self._store.read(gateway_agents.axes_of, row.id)
+        online = sum(one.connectivity is Connectivity.ONLINE for one in axes.values())
+        main = next((one.agent_name for one in members if one.role == gateway_agents.MAIN), None)
+        return GatewayView(
+            id=row.id,
+            name=row.name,
+            user=names[row.user_id],
+            state=health.state.value,
+            since=health.since,
+            unreachable_since=self._standings.lost_since(row.name),
+            next_try_at=health.next_try_at,
+            problem=_problem(health.problem),
+            admin_problem=_problem(health.admin_problem),
+            version=health.version,
+            scopes=health.scopes,
+            restarts=health.restarts,
+            agents=len(members),
+            agents_online=online,
+            main_agent=main,
+        )
+
+    def _entry(self, event: str, actor: str, row: GatewayRow, **detail: str | None) -> Entry:
+        about = {"gateway": row.name, **detail}
+        return Entry(at=epoch_ms(self._clock.now()), actor=actor, event=event, subject=row.id, detail=about)
 
 
-@router.get("/v1/gateways/{gateway}", responses=refusals(_E.UNKNOWN_GATEWAY))
-async def get_gateway(hub: Hub, gateway: str) -> GatewayDetail:
-    """One of them, by name or id, with the agents that live there."""
-    return await hub.gateways.get(gateway)
+def _member(row: GatewayAgentRow, axes: Axes) -> GatewayAgentView:
+    return GatewayAgentView(
+        agent=row.agent_name,
+        role=row.role,
+        remote_id=row.remote_id,
+        state=row.state,
+        problem=row.problem,
+        connectivity=axes.connectivity,
+        activity=axes.activity,
+        availability=axes.availability,
+        health=axes.health,
+    )
 
 
-@router.post("/v1/gateways/{gateway}/reconnect", responses=refusals(_E.UNKNOWN_GATEWAY))
-async def reconnect_gateway(hub: Hub, actor: Actor, gateway: str) -> GatewayDetail:
-    """Try now to get a connection, whatever it waits for. A gateway that is ready stays as it is."""
-    return await hub.gateways.reconnect(gateway, actor=actor)
-
-
-@router.post(
-    "/v1/gateways/{gateway}/agents",
-    status_code=201,
-    responses=refusals(_E.UNKNOWN_GATEWAY, _E.UNKNOWN_AGENT, _E.NAME_TAKEN, _E.LIMIT_REACHED),
-)
-async def adopt_agent(hub: Hub, actor: Actor, gateway: str, wanted: Adopted) -> AgentView:
-    """Make an agent that lives at the gateway: one that is there already, or one that is made there."""
-    return await hub.gateways.adopt(gateway, wanted.name, wanted.remote_id, actor=actor)
-
-
-def _key(gateway: GatewayView) -> tuple[str]:
-    return (gateway.name,)
+def _problem(problem: Problem | None) -> GatewayProblemView | None:
+    if problem is None:
+        return None
+    return GatewayProblemView(code=problem.code, message=problem.message, hint=problem.hint)

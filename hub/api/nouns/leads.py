@@ -1,36 +1,31 @@
-"""Leads of boards: seen to, and spoken to, one or many at once."""
+"""Leads of boards: created where there is none, and messages to them."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, cast
 
 from fastapi import Query
 from pydantic import Field
 
-from hub.api.deps import AnAgent, AnOperator, Key, NounRouter, WholeHub
-from hub.api.errors import refusals
-from hub.api.facades.broadcasts import BroadcastStanding
-from hub.api.paging import Paging, cursor_of
-from hub.api.views.leads import BroadcastDetail, BroadcastView, LeadMessageView, LeadView
+from hub.api.deps import Key
+from hub.api.door.roles import Scope
+from hub.api.door.routes import AGENT
+from hub.api.noun import Noun, route
+from hub.api.nouns.messages import Messages, MessageView
 from hub.api.views.view import View
-from hub.clock import epoch_ms
-from hub.coordination.lead_messages import ToLead
+from hub.coordination.authority import Caller
+from hub.coordination.lead_messages import LeadMessages, ToLead
+from hub.coordination.leads import Leads as LeadService
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S
+from protocol.asking import REPLY_TAGS
 from protocol.errors import ErrorCode
 from protocol.messages import MessageKind
 
-router = NounRouter(tags=["leads"])
-
 _E = ErrorCode
-MOST_RESULTS: Final = 1_000  # in the answer to who sends; the others come by the id of the broadcast
-_LIMIT: Final = MOST_RESULTS + 1  # one more says that there are more
-MOST_BROADCASTS: Final = 100  # in one page, as each may be long
-MOST_NAMED: Final = 10_000  # boards in one request; the limit of a broadcast is boards_per_broadcast
-REPLY_TAGS: Final = 16
 _Word = Annotated[str, Field(max_length=128)]
-_Wait = Annotated[
+Wait = Annotated[
     float,
     Query(ge=0, le=MOST_WAIT_S, description="So many seconds the answer waits for what was asked for."),
 ]
-_SAYING: Final = (
+_SENDING: Final = (
     _E.UNKNOWN_BOARD,
     _E.NO_LEAD,
     _E.NO_GATEWAY,
@@ -49,21 +44,53 @@ _ENSURING: Final = (
     _E.GATEWAY_INVALID,
 )
 _OF_THE_MAIN: Final = (_E.NOT_YOUR_BOARD, _E.NOT_GATEWAY_MAIN)
+LeadStateWord = Literal["ready", "wanted", "creating", "failed"]
+LeadKindWord = Literal["question", "handoff"]
+
+
+class LeadView(View):
+    """A board's lead.
+
+    *state*: of its creation at its gateway; one that lives on a device is ready. *problem*: why it is not
+    ready. *lead_created*: it was created by this request.
+    """
+
+    board: str
+    board_id: str
+    agent: str
+    agent_id: str
+    gateway: str | None = None
+    device: str | None = None
+    remote_id: str | None = None  # its id at its gateway
+    state: LeadStateWord
+    problem: str | None = None
+    lead_created: bool = False
+
+
+class LeadMessageView(View):
+    """A message to the lead of a board. *lead_created*: the lead was created for it."""
+
+    board: str | None = None
+    board_id: str | None = None
+    lead_agent_id: str
+    lead_agent_name: str
+    lead_created: bool = False
+    message: MessageView
 
 
 class LeadMessageBody(View):
-    """What is said to a lead. *kind*: whether it is to answer something or to take work over."""
+    """A message to a lead. *kind*: whether it is to answer a question or to take over work."""
 
     content: Annotated[str, Field(examples=["Is the changelog ready?"])]
-    kind: Literal["question", "handoff"] = "question"
+    kind: LeadKindWord = "question"
     correlation_id: Annotated[_Word | None, Field(examples=["order-17"])] = None
     reply_tags: Annotated[
         tuple[str, ...], Field(max_length=REPLY_TAGS, examples=[["gateway_main", "lead_reply"]])
     ] = ()
     reply_source: Annotated[_Word | None, Field(examples=["lead_to_gateway_main"])] = None
 
-    def said(self, dedupe_key: str | None) -> ToLead:
-        """As the hub takes it; what comes under one key twice, is said once."""
+    def message(self, dedupe_key: str | None) -> ToLead:
+        """Return the message to send; one with the same key is sent only once."""
         return ToLead(
             content=self.content,
             kind=MessageKind(self.kind),
@@ -74,178 +101,64 @@ class LeadMessageBody(View):
         )
 
 
-class BroadcastBody(LeadMessageBody):
-    """What is said to the leads of many boards. *boards*: by name or id; left out, all that there are."""
+class Leads(Noun):
+    """Leads of boards."""
 
-    boards: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] | None,
-        Field(min_length=1, max_length=MOST_NAMED, examples=[["roadmap", "garden"]]),
-    ] = None
+    name, path = "leads", ""
+    is_scoped = False
 
+    def __init__(self, leads: LeadService, sent: LeadMessages, messages: Messages) -> None:
+        self._leads = leads
+        self._sent = sent
+        self._messages = messages
 
-class BroadcastsPage(View):
-    """Some broadcasts, the newest first; *next_cursor* leads to those that are older."""
+    @route("POST", "/v1/boards/{board}/lead/ensure", Scope.RUN, errors=_ENSURING)
+    @route("POST", "/v1/agent/boards/{board}/lead/ensure", AGENT, errors=[*_ENSURING, *_OF_THE_MAIN])
+    async def ensure(self, caller: Caller, board: str, wait_s: Wait = 30.0) -> LeadView:
+        """Ensure that a board has a lead: where it has none, one is created at its gateway.
 
-    broadcasts: tuple[BroadcastView, ...]
-    next_cursor: str | None = None
+        Of agents, for the main agent of the board's gateway. The response is sent once the lead is ready,
+        or after *wait_s* with its state by then: its creation goes on.
+        """
+        found = await self._leads.see_to(caller, board, wait_s=wait_s)
+        home = found.home
+        return LeadView(
+            board=found.board.name,
+            board_id=found.board.id,
+            agent=found.lead.name,
+            agent_id=found.lead.agent_id,
+            gateway=None if home is None else home.gateway_name,
+            device=found.lead.device_name,
+            remote_id=None if home is None else home.remote_id,
+            state=cast("LeadStateWord", "ready" if home is None else home.state),
+            problem=None if home is None else home.problem,
+            lead_created=found.is_created,
+        )
 
-
-@router.post("/v1/boards/{board}/lead/ensure", responses=refusals(*_ENSURING))
-async def ensure_lead(hub: WholeHub, caller: AnOperator, board: str, wait_s: _Wait = 30.0) -> LeadView:
-    """See to it that a board has a lead; where it has none, one is made at its gateway.
-
-    Answered once it is ready, or after *wait_s* as far as it is: it goes on by itself.
-    """
-    return await hub.leads.ensure(caller, board, wait_s=wait_s)
-
-
-@router.post("/v1/boards/{board}/lead/message", status_code=201, responses=refusals(*_SAYING))
-async def message_lead(
-    hub: WholeHub,
-    caller: AnOperator,
-    board: str,
-    body: LeadMessageBody,
-    wait_s: _Wait = WAIT_S,
-    key: Key = None,
-) -> LeadMessageView:
-    """Say something to the lead of a board, which is made where there is none.
-
-    Answered once the lead has it, or after *wait_s* with the state that it has by then: it is kept,
-    and brought as soon as that can be done.
-    """
-    return await hub.leads.say(caller, board, body.said(key), wait_s=wait_s)
-
-
-@router.post("/v1/broadcasts", status_code=201, responses=refusals(_E.LIMIT_REACHED))
-async def send_broadcast(
-    hub: WholeHub,
-    caller: AnOperator,
-    body: BroadcastBody,
-    wait_s: _Wait = WAIT_S,
-    key: Key = None,
-) -> BroadcastDetail:
-    """Say something to the leads of boards.
-
-    Answered once all have it or never will, or after *wait_s*: what is on its way goes on. A board that
-    there is not is told among the results.
-    """
-    limit = MOST_RESULTS + 1
-    return _detail(await hub.broadcasts.send(caller, body.said(key), body.boards, wait_s=wait_s, limit=limit))
-
-
-@router.get("/v1/broadcasts")
-async def list_broadcasts(hub: WholeHub, caller: AnOperator, paging: Paging) -> BroadcastsPage:
-    """Broadcasts, the newest first."""
-    return await _page(hub, caller, paging)
-
-
-@router.get("/v1/broadcasts/{broadcast_id}", responses=refusals(_E.UNKNOWN_BROADCAST))
-async def get_broadcast(
-    hub: WholeHub, caller: AnOperator, paging: Paging, broadcast_id: str
-) -> BroadcastDetail:
-    """A broadcast as it stands now, and what became of it at its boards, page by page."""
-    return await _one(hub, caller, paging, broadcast_id)
-
-
-@router.post(
-    "/v1/broadcasts/{broadcast_id}/resume", responses=refusals(_E.UNKNOWN_BROADCAST, _E.LIMIT_REACHED)
-)
-async def resume_broadcast(
-    hub: WholeHub, caller: AnOperator, broadcast_id: str, wait_s: _Wait = WAIT_S
-) -> BroadcastDetail:
-    """Say it again to those leads that never got it; whose lead has it, or may have it, gets nothing."""
-    return _detail(await hub.broadcasts.resume(caller, broadcast_id, wait_s=wait_s, limit=_LIMIT))
-
-
-@router.post("/v1/agent/boards/{board}/lead/ensure", responses=refusals(*_ENSURING, *_OF_THE_MAIN))
-async def ensure_lead_as_agent(hub: WholeHub, caller: AnAgent, board: str, wait_s: _Wait = 30.0) -> LeadView:
-    """See to it that a board has a lead. For the main agent of the board's gateway."""
-    return await hub.leads.ensure(caller, board, wait_s=wait_s)
-
-
-@router.post(
-    "/v1/agent/boards/{board}/lead/message",
-    status_code=201,
-    responses=refusals(*_SAYING, *_OF_THE_MAIN),
-)
-async def message_lead_as_agent(
-    hub: WholeHub,
-    caller: AnAgent,
-    board: str,
-    body: LeadMessageBody,
-    wait_s: _Wait = WAIT_S,
-    key: Key = None,
-) -> LeadMessageView:
-    """Say something to the lead of a board. For the main agent of the board's gateway."""
-    return await hub.leads.say(caller, board, body.said(key), wait_s=wait_s)
-
-
-@router.post(
-    "/v1/agent/broadcasts", status_code=201, responses=refusals(_E.LIMIT_REACHED, _E.NOT_GATEWAY_MAIN)
-)
-async def send_broadcast_as_agent(
-    hub: WholeHub,
-    caller: AnAgent,
-    body: BroadcastBody,
-    wait_s: _Wait = WAIT_S,
-    key: Key = None,
-) -> BroadcastDetail:
-    """Say something to the leads of boards of the gateway whose main agent asks."""
-    limit = MOST_RESULTS + 1
-    return _detail(await hub.broadcasts.send(caller, body.said(key), body.boards, wait_s=wait_s, limit=limit))
-
-
-@router.get("/v1/agent/broadcasts", responses=refusals(_E.NOT_GATEWAY_MAIN))
-async def list_broadcasts_as_agent(hub: WholeHub, caller: AnAgent, paging: Paging) -> BroadcastsPage:
-    """Broadcasts of the gateway's main agent, the newest first."""
-    return await _page(hub, caller, paging)
-
-
-@router.get(
-    "/v1/agent/broadcasts/{broadcast_id}", responses=refusals(_E.UNKNOWN_BROADCAST, _E.NOT_GATEWAY_MAIN)
-)
-async def get_broadcast_as_agent(
-    hub: WholeHub, caller: AnAgent, paging: Paging, broadcast_id: str
-) -> BroadcastDetail:
-    """A broadcast of the gateway's main agent as it stands now."""
-    return await _one(hub, caller, paging, broadcast_id)
-
-
-@router.post(
-    "/v1/agent/broadcasts/{broadcast_id}/resume",
-    responses=refusals(_E.UNKNOWN_BROADCAST, _E.LIMIT_REACHED, _E.NOT_GATEWAY_MAIN),
-)
-async def resume_broadcast_as_agent(
-    hub: WholeHub, caller: AnAgent, broadcast_id: str, wait_s: _Wait = WAIT_S
-) -> BroadcastDetail:
-    """Say a broadcast of the gateway's main agent again to those leads that never got it."""
-    return _detail(await hub.broadcasts.resume(caller, broadcast_id, wait_s=wait_s, limit=_LIMIT))
-
-
-async def _page(hub: WholeHub, caller: AnOperator, paging: Paging) -> BroadcastsPage:
-    paging.limit = min(paging.limit, MOST_BROADCASTS)
-    found = await hub.broadcasts.page(caller, limit=paging.limit + 1, after=paging.after_number_and_text())
-    page = paging.fetched(found, key=lambda one: (epoch_ms(one.created_at), one.id))
-    return BroadcastsPage(broadcasts=page.items, next_cursor=page.next_cursor)
-
-
-async def _one(hub: WholeHub, caller: AnOperator, paging: Paging, id: str) -> BroadcastDetail:
-    found = await hub.broadcasts.get(caller, id, limit=paging.limit + 1, after=paging.after_text())
-    refused = [one for one in found.results if one.message_id is None]
-    page = paging.fetched(
-        [one for one in found.results if one.message_id is not None], key=lambda one: (one.message_id or "",)
+    @route("POST", "/v1/boards/{board}/lead/message", Scope.RUN, errors=_SENDING, status=201)
+    @route(
+        "POST",
+        "/v1/agent/boards/{board}/lead/message",
+        AGENT,
+        errors=[*_SENDING, *_OF_THE_MAIN],
+        status=201,
     )
-    return BroadcastDetail(
-        **found.view.model_dump(), results=(*refused, *page.items), next_cursor=page.next_cursor
-    )
+    async def message(
+        self, caller: Caller, board: str, body: LeadMessageBody, wait_s: Wait = WAIT_S, key: Key = None
+    ) -> LeadMessageView:
+        """Send a message to the lead of a board, which is created where there is none.
 
-
-def _detail(found: BroadcastStanding) -> BroadcastDetail:
-    """With the first results; those that are left are told by the id of the broadcast."""
-    results = found.results
-    brought = [one for one in found.results if one.message_id is not None]
-    cursor = None
-    if len(brought) > MOST_RESULTS:
-        results = found.results[:-1]
-        cursor = cursor_of((brought[MOST_RESULTS - 1].message_id or "",))
-    return BroadcastDetail(**found.view.model_dump(), results=results, next_cursor=cursor)
+        Of agents, for the main agent of the board's gateway. The response is sent once the lead has the
+        message, or after *wait_s* with its state by then: it is stored, and delivered as soon as possible.
+        """
+        is_decision = caller.agent_id is None
+        sent = await self._sent.say(caller, board, body.message(key), wait_s=wait_s, is_decision=is_decision)
+        row = sent.message
+        return LeadMessageView(
+            board=row.board,
+            board_id=row.board_id,
+            lead_agent_id=row.to_agent_id or sent.lead.agent_id,
+            lead_agent_name=row.to_agent or sent.lead.name,
+            lead_created=sent.lead_created,
+            message=await self._messages.view(row),
+        )

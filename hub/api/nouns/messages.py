@@ -1,21 +1,29 @@
-"""Messages between agents: said, looked at, taken back, tried again."""
+"""Messages between agents: sent, listed, cancelled, retried."""
 
-from typing import Annotated, Final
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Query
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
-from hub.api.deps import AnAgent, AnOperator, Key, NounRouter, WholeHub
-from hub.api.errors import refusals
+from hub.api.deps import Key
+from hub.api.door.roles import Scope
+from hub.api.door.routes import AGENT
+from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.messages import MessageDetail, MessageView
 from hub.api.views.view import View
-from hub.clock import epoch_ms
+from hub.clock import from_epoch_ms
+from hub.coordination.authority import Caller
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Nudge
+from hub.coordination.messages import Messages as MessageService
+from hub.operations.moments import moment
+from hub.operations.names import agent_named
 from protocol.errors import ErrorCode
-from protocol.messages import MessageState, QueueMode
-
-router = NounRouter(tags=["messages"])
+from protocol.messages import MessageState, QueueMode, attempt_key
+from storage.coordination import questions
+from storage.coordination.message_rows import MessageMove, MessageRow
+from storage.devices import devices
+from storage.store import Store
 
 _E = ErrorCode
 MOST_MESSAGES: Final = 100  # in one page, as each may be long
@@ -24,7 +32,7 @@ _Wait = Annotated[
     float,
     Query(ge=0, le=MOST_WAIT_S, description="So many seconds the answer waits for the message's delivery."),
 ]
-_SAYING: Final = (
+_NUDGING: Final = (
     _E.UNKNOWN_BOARD,
     _E.UNKNOWN_AGENT,
     _E.NO_SESSION,
@@ -33,19 +41,85 @@ _SAYING: Final = (
     _E.GATEWAY_FORBIDDEN,
     _E.CALL_UNSUPPORTED,
 )
+MessageWord = Literal[
+    "waiting", "sent", "accepted", "queued", "consumed", "answered", "interrupted", "failed", "expired"
+]
+MessageKindWord = Literal["nudge", "question", "handoff", "ask_user", "answer"]
+
+
+class MessageView(View):
+    """A message to an agent, and its state as far as that is proven.
+
+    *sent_by* is for people: the name of an agent or a device, else the actor as in history. *attempt*
+    counts the keys that it was sent under, *sends* how often it may have been sent. *reason_code* is an
+    error code. *memory_id* is the answer in the board's memory. *settled_at*: when it got its final state.
+    """
+
+    id: str
+    user: str
+    kind: MessageKindWord
+    board: str | None = None  # None: of no board, or it was deleted since
+    board_id: str | None = None
+    broadcast_id: str | None = None
+    from_agent: str | None = None  # None: a person sent it
+    from_agent_id: str | None = None
+    sent_by: str
+    agent: str | None = None  # that is to get it; None: a board's lead that is not known yet
+    agent_id: str | None = None
+    to_lead: bool = False
+    gateway: str | None = None
+    device: str | None = None
+    content: str
+    deliver: bool = False
+    queue_mode: str | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    question_id: str | None = None
+    state: MessageWord
+    attempt: int
+    sends: int
+    waiting_for: str | None = None  # a sentence: what has to happen before it can be sent
+    reason_code: str | None = None
+    reason: str | None = None
+    answer: str | None = None
+    memory_id: str | None = None
+    trace_id: str
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    next_look_at: AwareDatetime | None = None  # None: it is settled
+    expires_at: AwareDatetime  # by then its agent has it, or never
+    settled_at: AwareDatetime | None = None
+
+
+class MessageMoveView(View):
+    """A change of a message's state. *proof*: what the gateway or the device answered."""
+
+    old_state: MessageWord | None = None
+    new_state: MessageWord
+    attempt: int
+    proof: dict[str, Any]
+    reason: str | None = None
+    at: AwareDatetime
+
+
+class MessageDetail(MessageView):
+    """A message with its moves. *key*: the idempotency key of its current attempt."""
+
+    key: str
+    moves: tuple[MessageMoveView, ...] = ()
 
 
 class MessagesPage(View):
-    """Some messages, the newest first; *next_cursor* leads to those that are older."""
+    """A page of messages, the newest first; *next_cursor* leads to the older ones."""
 
     messages: tuple[MessageView, ...]
     next_cursor: str | None = None
 
 
 class NudgeBody(View):
-    """What is said to the agent.
+    """A message to an agent.
 
-    *deliver*: its answer goes on to its own channel. *queue_mode*: how it is taken while the agent
+    *deliver*: its answer is also sent to its own channel. *queue_mode*: how it is taken while the agent
     is busy: put into the running turn, after it, or instead of it; left out, as its gateway is set.
     """
 
@@ -54,103 +128,189 @@ class NudgeBody(View):
     queue_mode: Annotated[_Word | None, Field(examples=[str(mode) for mode in QueueMode])] = None
     correlation_id: Annotated[_Word | None, Field(examples=["order-17"])] = None
 
-    def nudge(self, key: str | None) -> Nudge:
-        """As the hub takes it. *key*: what is said twice under one is said once."""
-        return Nudge(**self.model_dump(), dedupe_key=key)
 
+class Messages(Noun):
+    """Messages to agents.
 
-@router.post("/v1/boards/{board}/agents/{agent}/nudge", status_code=201, responses=refusals(*_SAYING))
-async def nudge(
-    hub: WholeHub,
-    caller: AnOperator,
-    board: str,
-    agent: str,
-    body: NudgeBody,
-    wait_s: _Wait = WAIT_S,
-    key: Key = None,
-) -> MessageView:
-    """Say something to an agent of a board.
-
-    Answered once the agent has it, or after *wait_s* with the state that it has by then: it is kept,
-    and brought as soon as that can be done.
+    Args:
+        why_away: why the gateway or device of a message cannot be reached just now; ``None``: it can.
     """
-    return await hub.messages.nudge(caller, board, agent, body.nudge(key), wait_s=wait_s)
 
+    name, path = "messages", ""
+    is_scoped = False
 
-@router.get("/v1/messages", responses=refusals(_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT))
-async def list_messages(
-    hub: WholeHub,
-    caller: AnOperator,
-    paging: Paging,
-    board: Annotated[
-        str | None, Query(max_length=200, description="Only of this board, by name or id.")
-    ] = None,
-    agent: Annotated[
-        str | None, Query(max_length=200, description="Only those that this agent sent or is to get.")
-    ] = None,
-    state: Annotated[
-        list[MessageState] | None,
-        Query(max_length=9, description="Only in this state; several: in one of them."),
-    ] = None,
-    correlation_id: Annotated[str | None, Query(max_length=128)] = None,
-    broadcast_id: Annotated[str | None, Query(max_length=128)] = None,
-) -> MessagesPage:
-    """Messages to agents, the newest first."""
-    paging.limit = min(paging.limit, MOST_MESSAGES)
-    found = await hub.messages.page(
-        caller,
-        board=board,
-        agent=agent,
-        states=state or (),
-        correlation_id=correlation_id,
-        broadcast_id=broadcast_id,
-        limit=paging.limit + 1,
-        after=paging.after_number_and_text(),
+    def __init__(
+        self,
+        store: Store,
+        sent: MessageService,
+        *,
+        why_away: Callable[[MessageRow], str | None] = lambda _: None,
+    ) -> None:
+        self._store = store
+        self._messages = sent
+        self._why_away = why_away
+
+    @route("POST", "/v1/boards/{board}/agents/{agent}/nudge", Scope.RUN, errors=_NUDGING, status=201)
+    @route(
+        "POST",
+        "/v1/agent/boards/{board}/agents/{agent}/nudge",
+        AGENT,
+        errors=[*_NUDGING, _E.NOT_YOUR_BOARD],
+        status=201,
     )
-    page = paging.fetched(found, key=lambda one: (epoch_ms(one.created_at), one.id))
-    return MessagesPage(messages=page.items, next_cursor=page.next_cursor)
+    async def nudge(
+        self,
+        caller: Caller,
+        board: str,
+        agent: str,
+        body: NudgeBody,
+        wait_s: _Wait = WAIT_S,
+        key: Key = None,
+    ) -> MessageView:
+        """Send a message to an agent of a board.
+
+        An agent may send one as the board's lead to any other, else to the lead. The response is sent once
+        the receiver has the message, or after *wait_s* with its state by then: it is stored, and delivered
+        as soon as that is possible. The same ``Idempotency-Key`` sends it only once.
+        """
+        nudge = Nudge(**body.model_dump(), dedupe_key=key)
+        is_decision = caller.agent_id is None
+        row = await self._messages.nudge(caller, board, agent, nudge, wait_s=wait_s, is_decision=is_decision)
+        return await self.view(row)
+
+    @route("GET", "/v1/messages", Scope.READ, errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT])
+    async def page(
+        self,
+        caller: Caller,
+        paging: Paging,
+        board: Annotated[
+            str | None, Query(max_length=200, description="Only of this board, by name or id.")
+        ] = None,
+        agent: Annotated[
+            str | None, Query(max_length=200, description="Only those that this agent sent or is to get.")
+        ] = None,
+        state: Annotated[
+            list[MessageState] | None,
+            Query(max_length=9, description="Only in this state; several: in one of them."),
+        ] = None,
+        correlation_id: Annotated[str | None, Query(max_length=128)] = None,
+        broadcast_id: Annotated[str | None, Query(max_length=128)] = None,
+    ) -> MessagesPage:
+        """List the messages to agents, the newest first."""
+        paging.limit = min(paging.limit, MOST_MESSAGES)
+        after = paging.after_number_and_text()
+        agent_ids = None
+        if agent is not None:
+            agent_ids = [(await agent_named(self._store, agent, caller.user_id)).id]
+        rows = await self._messages.page(
+            caller,
+            board=board,
+            agent_ids=agent_ids,
+            states=state or (),
+            correlation_id=correlation_id,
+            broadcast_id=broadcast_id,
+            limit=paging.limit + 1,
+            after=after,
+        )
+        page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
+        views = tuple(MessageView(**fields) for fields in await self._fields(page.items))
+        return MessagesPage(messages=views, next_cursor=page.next_cursor)
+
+    @route("GET", "/v1/messages/{message_id}", Scope.READ, errors=[_E.UNKNOWN_MESSAGE])
+    @route("GET", "/v1/agent/messages/{message_id}", AGENT, errors=[_E.UNKNOWN_MESSAGE])
+    async def get(self, caller: Caller, message_id: str) -> MessageDetail:
+        """Return a message, and each of its moves with its proof.
+
+        An agent sees those that it sent or is to get.
+        """
+        row, moves = await self._messages.get(caller, message_id)
+        (fields,) = await self._fields([row])
+        return MessageDetail(
+            **fields, key=attempt_key(row.id, row.attempt), moves=tuple(_move(move) for move in moves)
+        )
+
+    @route(
+        "POST",
+        "/v1/messages/{message_id}/cancel",
+        Scope.RUN,
+        errors=[_E.UNKNOWN_MESSAGE, _E.MESSAGE_SETTLED],
+    )
+    async def cancel(self, caller: Caller, message_id: str) -> MessageView:
+        """Cancel a message that its agent does not have yet. One that was sent cannot be called back."""
+        return await self.view(await self._messages.cancel(caller, message_id))
+
+    @route(
+        "POST",
+        "/v1/messages/{message_id}/retry",
+        Scope.RUN,
+        errors=[_E.UNKNOWN_MESSAGE, _E.MESSAGE_SETTLED, _E.LIMIT_REACHED],
+    )
+    async def retry(self, caller: Caller, message_id: str) -> MessageView:
+        """Try a waiting message now; send a failed or expired one again, as another message."""
+        return await self.view(await self._messages.retry(caller, message_id))
+
+    async def view(self, row: MessageRow) -> MessageView:
+        """Return the response model of a message."""
+        (fields,) = await self._fields([row])
+        return MessageView(**fields)
+
+    async def _fields(self, rows: Sequence[MessageRow]) -> list[dict[str, Any]]:
+        named = await self._store.read(questions.told_actors, {row.actor for row in rows})
+        names: dict[str, str] = {}
+        if any(row.device_id is not None for row in rows):
+            names = {one.id: one.name for one in await self._store.read(devices.list_devices)}
+        return [
+            _fields(row, named, names)
+            | {"waiting_for": self._why_away(row) if row.state is MessageState.WAITING else None}
+            for row in rows
+        ]
 
 
-@router.get("/v1/messages/{message_id}", responses=refusals(_E.UNKNOWN_MESSAGE))
-async def get_message(hub: WholeHub, caller: AnOperator, message_id: str) -> MessageDetail:
-    """One message, and each of its moves with what proves it."""
-    return await hub.messages.get(caller, message_id)
+def _fields(row: MessageRow, named: dict[str, str], devices: dict[str, str]) -> dict[str, Any]:
+    """Return the fields of its view, except *waiting_for*."""
+    return {
+        "id": row.id,
+        "user": row.user,
+        "kind": row.kind.value,
+        "board": row.board,
+        "board_id": row.board_id,
+        "broadcast_id": row.broadcast_id,
+        "from_agent": row.from_agent,
+        "from_agent_id": row.from_agent_id,
+        "sent_by": named[row.actor],
+        "agent": row.to_agent,
+        "agent_id": row.to_agent_id,
+        "to_lead": row.to_lead,
+        "gateway": row.gateway,
+        "device": None if row.device_id is None else devices.get(row.device_id),
+        "content": row.content,
+        "deliver": row.deliver,
+        "queue_mode": row.queue_mode,
+        "correlation_id": row.correlation_id,
+        "reply_to": row.reply_to,
+        "question_id": row.question_id,
+        "state": row.state.value,
+        "attempt": row.attempt,
+        "sends": row.sends,
+        "reason_code": row.reason_code,
+        "reason": row.reason,
+        "answer": row.answer,
+        "memory_id": row.memory_id,
+        "trace_id": row.trace_id,
+        "created_at": from_epoch_ms(row.created_at),
+        "updated_at": from_epoch_ms(row.updated_at),
+        "next_look_at": None if row.settled_at is not None else from_epoch_ms(row.not_before),
+        "expires_at": from_epoch_ms(row.expires_at),
+        "settled_at": moment(row.settled_at),
+    }
 
 
-@router.post("/v1/messages/{message_id}/cancel", responses=refusals(_E.UNKNOWN_MESSAGE, _E.MESSAGE_SETTLED))
-async def cancel_message(hub: WholeHub, caller: AnOperator, message_id: str) -> MessageView:
-    """Give a message up that its agent has not got yet. What has left cannot be called back."""
-    return await hub.messages.cancel(caller, message_id)
-
-
-@router.post(
-    "/v1/messages/{message_id}/retry",
-    responses=refusals(_E.UNKNOWN_MESSAGE, _E.MESSAGE_SETTLED, _E.LIMIT_REACHED),
-)
-async def retry_message(hub: WholeHub, caller: AnOperator, message_id: str) -> MessageView:
-    """Try a message now that waits; say one anew, as another message, that failed or whose time was over."""
-    return await hub.messages.retry(caller, message_id)
-
-
-@router.post(
-    "/v1/agent/boards/{board}/agents/{agent}/nudge",
-    status_code=201,
-    responses=refusals(*_SAYING, _E.NOT_YOUR_BOARD),
-)
-async def nudge_as_agent(
-    hub: WholeHub,
-    caller: AnAgent,
-    board: str,
-    agent: str,
-    body: NudgeBody,
-    wait_s: _Wait = WAIT_S,
-    key: Key = None,
-) -> MessageView:
-    """Say something to an agent of the board: its lead to any other, any other to its lead."""
-    return await hub.messages.nudge(caller, board, agent, body.nudge(key), wait_s=wait_s)
-
-
-@router.get("/v1/agent/messages/{message_id}", responses=refusals(_E.UNKNOWN_MESSAGE))
-async def get_message_as_agent(hub: WholeHub, caller: AnAgent, message_id: str) -> MessageDetail:
-    """One message that the agent sent or is to get."""
-    return await hub.messages.get(caller, message_id)
+def _move(move: MessageMove) -> MessageMoveView:
+    return MessageMoveView(
+        old_state=None if move.old_state is None else move.old_state.value,
+        new_state=move.new_state.value,
+        attempt=move.attempt,
+        proof=move.proof,
+        reason=move.reason,
+        at=from_epoch_ms(move.at),
+    )

@@ -1,37 +1,83 @@
-"""Questions of agents to a person: asked, shown, answered, taken back."""
+"""Questions of agents to a person: asked, shown, answered, withdrawn."""
 
-from typing import Annotated, Final
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Query
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
-from hub.api.deps import AnAgent, AnOperator, Key, NounRouter, WholeHub
-from hub.api.errors import refusals
+from hub.api.deps import Key
+from hub.api.door.roles import Scope
+from hub.api.door.routes import AGENT
+from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.questions import QuestionDetail, QuestionView
 from hub.api.views.view import View
-from hub.clock import epoch_ms
+from hub.clock import from_epoch_ms
+from hub.coordination.authority import Authority, Caller
 from hub.coordination.questions import Asked
+from hub.coordination.questions import Questions as QuestionService
+from hub.operations.moments import moment
 from protocol.asking import CHANNEL_CHARACTERS, REPLY_TAGS
 from protocol.errors import ErrorCode
 from protocol.messages import QuestionState
-
-router = NounRouter(tags=["questions"])
+from storage.coordination import questions
+from storage.coordination.questions import QuestionRow
+from storage.devices import devices
+from storage.store import Store
 
 _E = ErrorCode
 MOST_QUESTIONS: Final = 100  # in one page, as each may be long
 _Word = Annotated[str, Field(max_length=128)]
+QuestionWord = Literal["open", "answered", "withdrawn", "expired"]
+
+
+class QuestionView(View):
+    """A question to the person whose board it is.
+
+    *asked_by* and *answered_by* are for people: the name of an agent or a device, else the actor as in
+    history. *main_agent* is the gateway's agent that was asked to reach the person, with the message
+    *message_id*; *memory_id* is the answer in the board's memory, under *reply_tags* and *reply_source*.
+    """
+
+    id: str
+    user: str
+    board: str | None = None  # None: it was deleted since
+    board_id: str | None = None
+    agent: str | None = None  # that asks; None: a person does
+    asked_by: str
+    content: str
+    preferred_channel: str | None = None
+    correlation_id: str | None = None
+    reply_tags: tuple[str, ...] = ()
+    reply_source: str
+    state: QuestionWord
+    answer: str | None = None
+    answered_by: str | None = None
+    memory_id: str | None = None
+    message_id: str | None = None
+    main_agent_id: str | None = None
+    main_agent: str | None = None
+    trace_id: str
+    created_at: AwareDatetime
+    expires_at: AwareDatetime  # an answer is awaited until then
+    settled_at: AwareDatetime | None = None
+
+
+class QuestionDetail(QuestionView):
+    """A question with the names of the devices that show it."""
+
+    devices: tuple[str, ...] = ()
 
 
 class QuestionsPage(View):
-    """Some questions, the newest first; *next_cursor* leads to those that are older."""
+    """A page of questions, the newest first; *next_cursor* leads to the older ones."""
 
     questions: tuple[QuestionView, ...]
     next_cursor: str | None = None
 
 
 class AskBody(View):
-    """What the person is asked. *reply_tags*, *reply_source*: what the answer bears in the board's memory."""
+    """A question to ask. *reply_tags*, *reply_source*: of the answer in the board's memory."""
 
     content: Annotated[str, Field(examples=["Which colour is the door to be?"])]
     preferred_channel: Annotated[str | None, Field(max_length=CHANNEL_CHARACTERS, examples=["slack"])] = None
@@ -41,109 +87,157 @@ class AskBody(View):
     ] = ()
     reply_source: Annotated[_Word | None, Field(examples=["user_via_gateway_main"])] = None
 
-    def asked(self, dedupe_key: str | None) -> Asked:
-        """As the hub takes it."""
-        return Asked(**self.model_dump(), dedupe_key=dedupe_key)
-
 
 class AnswerBody(View):
-    """What the person says."""
+    """The answer of the person."""
 
     answer: Annotated[str, Field(examples=["Red, please."])]
 
 
-@router.post(
-    "/v1/boards/{board}/ask-user",
-    status_code=201,
-    responses=refusals(_E.UNKNOWN_BOARD, _E.LIMIT_REACHED),
-)
-async def ask_user(
-    hub: WholeHub, caller: AnOperator, board: str, body: AskBody, key: Key = None
-) -> QuestionView:
-    """Ask the person whose board that is: on their devices, and over the board's gateway if it has one.
+class Questions(Noun):
+    """Questions to the person whose board it is."""
 
-    The answer comes back as an item of the board's memory. The same ``Idempotency-Key`` gives the question
-    that it gave before.
-    """
-    return await hub.questions.ask(caller, board, body.asked(key))
+    name, path = "questions", ""
+    is_scoped = False
 
+    def __init__(self, store: Store, asked: QuestionService, authority: Authority) -> None:
+        self._store = store
+        self._questions = asked
+        self._authority = authority
 
-@router.get("/v1/questions", responses=refusals(_E.UNKNOWN_BOARD))
-async def list_questions(
-    hub: WholeHub,
-    caller: AnOperator,
-    paging: Paging,
-    board: Annotated[
-        str | None, Query(max_length=200, description="Only of this board, by name or id.")
-    ] = None,
-    state: Annotated[
-        list[QuestionState] | None,
-        Query(max_length=4, description="Only in this state; several: in one of them."),
-    ] = None,
-    correlation_id: Annotated[str | None, Query(max_length=128)] = None,
-) -> QuestionsPage:
-    """Questions to people, the newest first."""
-    paging.limit = min(paging.limit, MOST_QUESTIONS)
-    found = await hub.questions.page(
-        caller,
-        board=board,
-        states=state or (),
-        correlation_id=correlation_id,
-        limit=paging.limit + 1,
-        after=paging.after_number_and_text(),
+    @route(
+        "POST",
+        "/v1/boards/{board}/ask-user",
+        Scope.RUN,
+        errors=[_E.UNKNOWN_BOARD, _E.LIMIT_REACHED],
+        status=201,
     )
-    page = paging.fetched(found, key=lambda one: (epoch_ms(one.created_at), one.id))
-    return QuestionsPage(questions=page.items, next_cursor=page.next_cursor)
+    @route(
+        "POST",
+        "/v1/agent/boards/{board}/ask-user",
+        AGENT,
+        errors=[_E.UNKNOWN_BOARD, _E.NOT_YOUR_BOARD, _E.LIMIT_REACHED],
+        status=201,
+    )
+    async def ask(self, caller: Caller, board: str, body: AskBody, key: Key = None) -> QuestionView:
+        """Ask the person whose board that is. Of agents, for the board's lead.
+
+        The question is shown on the person's devices, and sent over the board's gateway if it has one. The
+        answer becomes an item of the board's memory. The same ``Idempotency-Key`` returns the question that
+        it returned before.
+        """
+        asked = Asked(**body.model_dump(), dedupe_key=key)
+        is_decision = caller.agent_id is None
+        return await self._view(await self._questions.ask(caller, board, asked, is_decision=is_decision))
+
+    @route("GET", "/v1/questions", Scope.READ, errors=[_E.UNKNOWN_BOARD])
+    async def page(
+        self,
+        caller: Caller,
+        paging: Paging,
+        board: Annotated[
+            str | None, Query(max_length=200, description="Only of this board, by name or id.")
+        ] = None,
+        state: Annotated[
+            list[QuestionState] | None,
+            Query(max_length=4, description="Only in this state; several: in one of them."),
+        ] = None,
+        correlation_id: Annotated[str | None, Query(max_length=128)] = None,
+    ) -> QuestionsPage:
+        """List the questions to people, the newest first."""
+        paging.limit = min(paging.limit, MOST_QUESTIONS)
+        after = paging.after_number_and_text()
+        board_id = None if board is None else (await self._authority.board(caller, board)).id
+        rows = await self._store.read(
+            questions.list_questions,
+            user_id=caller.user_id,
+            board_id=board_id,
+            states=state or (),
+            correlation_id=correlation_id,
+            limit=paging.limit + 1,
+            after=after,
+        )
+        page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
+        named = await self._named(page.items)
+        views = tuple(QuestionView(**_fields(row, named)) for row in page.items)
+        return QuestionsPage(questions=views, next_cursor=page.next_cursor)
+
+    @route("GET", "/v1/questions/{question_id}", Scope.READ, errors=[_E.UNKNOWN_QUESTION])
+    @route("GET", "/v1/agent/questions/{question_id}", AGENT, errors=[_E.UNKNOWN_QUESTION, _E.NOT_YOUR_BOARD])
+    async def get(self, caller: Caller, question_id: str) -> QuestionDetail:
+        """Return a question, and the devices that show it.
+
+        An agent sees those of its board; the main agent of a gateway those of its gateway's boards.
+        """
+        row = await self._questions.get(caller, question_id)
+        shown_on = await self._store.read(questions.known_to, row.id)
+        owned = await self._store.read(devices.list_devices, user_id=row.user_id)
+        names = tuple(sorted(device.name for device in owned if device.id in shown_on))
+        return QuestionDetail(**_fields(row, await self._named([row])), devices=names)
+
+    @route(
+        "POST",
+        "/v1/questions/{question_id}/answer",
+        Scope.RUN,
+        errors=[_E.UNKNOWN_QUESTION, _E.QUESTION_SETTLED],
+    )
+    @route(
+        "POST",
+        "/v1/agent/questions/{question_id}/answer",
+        AGENT,
+        errors=[_E.UNKNOWN_QUESTION, _E.QUESTION_SETTLED, _E.NOT_YOUR_BOARD, _E.NOT_GATEWAY_MAIN],
+    )
+    async def answer(self, caller: Caller, question_id: str, body: AnswerBody) -> QuestionView:
+        """Answer a question for the person; of agents, for the main agent of the board's gateway.
+
+        The first answer counts, wherever it was given.
+        """
+        is_decision = caller.agent_id is None
+        answered = await self._questions.answer(caller, question_id, body.answer, is_decision=is_decision)
+        return await self._view(answered)
+
+    @route(
+        "POST",
+        "/v1/questions/{question_id}/withdraw",
+        Scope.RUN,
+        errors=[_E.UNKNOWN_QUESTION, _E.QUESTION_SETTLED],
+    )
+    async def withdraw(self, caller: Caller, question_id: str) -> QuestionView:
+        """Withdraw a question: no answer to it is awaited any more."""
+        return await self._view(await self._questions.withdraw(caller, question_id))
+
+    async def _view(self, row: QuestionRow) -> QuestionView:
+        return QuestionView(**_fields(row, await self._named([row])))
+
+    async def _named(self, rows: Sequence[QuestionRow]) -> dict[str, str]:
+        """Return the names of the actors who asked or answered these questions."""
+        actors = {actor for row in rows for actor in (row.actor, row.answered_by) if actor is not None}
+        return await self._store.read(questions.told_actors, actors)
 
 
-@router.get("/v1/questions/{question_id}", responses=refusals(_E.UNKNOWN_QUESTION))
-async def get_question(hub: WholeHub, caller: AnOperator, question_id: str) -> QuestionDetail:
-    """One question, and the devices that show it."""
-    return await hub.questions.get(caller, question_id)
-
-
-@router.post(
-    "/v1/questions/{question_id}/answer", responses=refusals(_E.UNKNOWN_QUESTION, _E.QUESTION_SETTLED)
-)
-async def answer_question(
-    hub: WholeHub, caller: AnOperator, question_id: str, body: AnswerBody
-) -> QuestionView:
-    """Answer for the person. The first answer counts, wherever it was given."""
-    return await hub.questions.answer(caller, question_id, body.answer)
-
-
-@router.post(
-    "/v1/questions/{question_id}/withdraw", responses=refusals(_E.UNKNOWN_QUESTION, _E.QUESTION_SETTLED)
-)
-async def withdraw_question(hub: WholeHub, caller: AnOperator, question_id: str) -> QuestionView:
-    """Take a question back: nobody waits for an answer any more."""
-    return await hub.questions.withdraw(caller, question_id)
-
-
-@router.post(
-    "/v1/agent/boards/{board}/ask-user",
-    status_code=201,
-    responses=refusals(_E.UNKNOWN_BOARD, _E.NOT_YOUR_BOARD, _E.LIMIT_REACHED),
-)
-async def ask_user_as_agent(
-    hub: WholeHub, caller: AnAgent, board: str, body: AskBody, key: Key = None
-) -> QuestionView:
-    """Ask the person whose board that is. For the board's lead; an ``Idempotency-Key`` works as above."""
-    return await hub.questions.ask(caller, board, body.asked(key))
-
-
-@router.get("/v1/agent/questions/{question_id}", responses=refusals(_E.UNKNOWN_QUESTION, _E.NOT_YOUR_BOARD))
-async def get_question_as_agent(hub: WholeHub, caller: AnAgent, question_id: str) -> QuestionDetail:
-    """One question of the agent's board, or, of a gateway's main agent, of a board of its gateway."""
-    return await hub.questions.get(caller, question_id)
-
-
-@router.post(
-    "/v1/agent/questions/{question_id}/answer",
-    responses=refusals(_E.UNKNOWN_QUESTION, _E.QUESTION_SETTLED, _E.NOT_YOUR_BOARD, _E.NOT_GATEWAY_MAIN),
-)
-async def answer_question_as_agent(
-    hub: WholeHub, caller: AnAgent, question_id: str, body: AnswerBody
-) -> QuestionView:
-    """Bring what the person said. For the main agent of the board's gateway."""
-    return await hub.questions.answer(caller, question_id, body.answer)
+def _fields(row: QuestionRow, named: dict[str, str]) -> dict[str, Any]:
+    """Return the fields of its view."""
+    return {
+        "id": row.id,
+        "user": row.user,
+        "board": row.board,
+        "board_id": row.board_id,
+        "agent": row.from_agent,
+        "asked_by": named[row.actor],
+        "content": row.content,
+        "preferred_channel": row.preferred_channel,
+        "correlation_id": row.correlation_id,
+        "reply_tags": row.tags,
+        "reply_source": row.source,
+        "state": row.state.value,
+        "answer": row.answer,
+        "answered_by": None if row.answered_by is None else named[row.answered_by],
+        "memory_id": row.memory_id,
+        "message_id": row.message_id,
+        "main_agent_id": row.main_agent_id,
+        "main_agent": row.main_agent,
+        "trace_id": row.trace_id,
+        "created_at": from_epoch_ms(row.created_at),
+        "expires_at": from_epoch_ms(row.expires_at),
+        "settled_at": moment(row.settled_at),
+    }

@@ -1,47 +1,137 @@
-"""Souls of the agents of a board: read and written where the agents live, by people and by agents."""
+"""Souls of the agents of boards: read and written where the agents live, by people and by agents."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Literal
 
+import msgspec
 from fastapi import Path, Query, Response
+from pydantic import AwareDatetime, Field, StringConstraints
 
-from hub.api.deps import AnAgent, AnOperator, NounRouter, WholeHub
-from hub.api.errors import refusals
+from hub.api.door.roles import Scope
+from hub.api.door.routes import AGENT
 from hub.api.etags import Match, Matching
-from hub.api.facade import HubFacade
+from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.souls import SoulTextView, SoulVersionView, SoulView, SoulWriteView, WantedSoul
 from hub.api.views.view import View
+from hub.clock import from_epoch_ms
 from hub.coordination.authority import Caller
-from hub.coordination.souls import MOST_WAIT_S, WAIT_S
+from hub.coordination.souls import MOST_WAIT_S, WAIT_S, SoulWish
+from hub.coordination.souls import Souls as SoulService
+from hub.operations.moments import moment
 from protocol.errors import ErrorCode, HubError
+from storage.coordination.soul_writes import SoulWriteRow
+from storage.coordination.souls import SoulVersion
 
 _E = ErrorCode
-_NOT_HERE: Final = (_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT, _E.NOT_YOUR_BOARD, _E.NOT_GATEWAY_MAIN)
-_NOT_ASKED: Final = (
+_UNREACHABLE: Final = (
     *(_E.NO_SESSION, _E.NO_GATEWAY),
     *(_E.GATEWAY_REFUSED, _E.GATEWAY_FORBIDDEN, _E.GATEWAY_INVALID),
     *(_E.GATEWAY_UNREACHABLE, _E.GATEWAY_TIMED_OUT),
     *(_E.DEVICE_OFFLINE, _E.DEVICE_GONE, _E.DEVICE_SLOW, _E.DEVICE_ERROR, _E.TOO_MANY_CALLS),
     *(_E.CALL_TIMED_OUT, _E.CALL_UNSUPPORTED),
 )
-_WRITES: Final = 5  # told with the history: what became of those that had no end when they were asked for
+_WRITING: Final = (*_UNREACHABLE, _E.SOUL_CONFLICT, _E.SOUL_BUSY)
+_WRITES: Final = 5  # in the history: they show how the latest writes ended that were left waiting
 _SOUL: Final = "/v1/boards/{board}/agents/{agent}/soul"
 _AGENTS_SOUL: Final = "/v1/agent/boards/{board}/agents/{agent}/soul"
+_HISTORY: Final = "/history"
+_VERSION: Final = "/history/{seq}"
 
-router = NounRouter(tags=["souls"], responses=refusals(*_NOT_HERE))
-
-_READ = refusals(*_NOT_HERE, *_NOT_ASKED)
-_WRITE = refusals(*_NOT_HERE, *_NOT_ASKED, _E.SOUL_CONFLICT, _E.SOUL_BUSY)
-_NONE = refusals(*_NOT_HERE, _E.UNKNOWN_SOUL_VERSION)
 Number = Annotated[int, Path(ge=1, le=2**53 - 1)]
 _Wait = Annotated[
     float,
     Query(ge=0, le=MOST_WAIT_S, description="So many seconds the answer waits for the soul to be there."),
 ]
+# In the example: of the text "test".
+Hash = Annotated[
+    str,
+    StringConstraints(pattern="^([0-9a-f]{64})?$"),
+    Field(examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]),
+]
+StateWord = Literal["waiting", "done", "conflict", "failed"]
+KindWord = Literal["written", "seen", "refused"]
+
+
+class SoulWriteView(View):
+    """A write of a soul, and its state.
+
+    *waiting*: it is stored here and goes on by itself; *reason_code* and *problem* say why it waits.
+    *done*: the other side has it. *conflict*: the text had been changed there to that of *found_sha256*.
+    *failed*: it was given up, and *problem* says why. The text of a failed write is in the history.
+    """
+
+    id: str
+    state: StateWord
+    sha256: str
+    expected_sha256: str | None  # of the text that it replaces; "": there was none
+    found_sha256: str | None = None
+    sends: int
+    reason_code: str | None = None
+    problem: str | None = None
+    reason: str | None = None
+    source_url: str | None = None
+    actor: str
+    correlation_id: str | None = None
+    trace_id: str
+    created_at: AwareDatetime
+    settled_at: AwareDatetime | None = None
+
+
+class SoulView(View):
+    """The soul of an agent as it is now where the agent lives.
+
+    *sha256*: of its text, and the ``ETag``; None: there is none. *open_write*: the write that is not settled.
+    """
+
+    agent: str
+    gateway: str | None  # where it lives: on a gateway,
+    device: str | None  # or on a device
+    content: str
+    sha256: str | None
+    size_bytes: int
+    updated_at: AwareDatetime | None
+    open_write: SoulWriteView | None
+
+
+class SoulVersionView(View):
+    """A version of a soul, without its text.
+
+    *written*: by a write of this hub. *seen*: written by others, and found by the hub where *actor*
+    says. *refused*: a write that failed, kept so that its text is not lost.
+    """
+
+    seq: int
+    kind: KindWord
+    sha256: str
+    size_bytes: int
+    write_id: str | None
+    actor: str
+    reason: str | None
+    source_url: str | None
+    at: AwareDatetime
+
+
+class SoulTextView(SoulVersionView):
+    """A version of a soul with its text."""
+
+    content: str
+
+
+class WantedSoul(View):
+    """The text to write into a soul.
+
+    *expected_sha256*, or ``If-Match``: of the text that it is to replace; "": there must be none yet.
+    Without it, it replaces the text that the hub finds, unless that changes between its read and its write.
+    """
+
+    content: str
+    expected_sha256: Hash | None = None
+    reason: Annotated[str, Field(max_length=1_000)] | None = None
+    source_url: Annotated[str, Field(max_length=2_000)] | None = None
+    correlation_id: Annotated[str, Field(max_length=128)] | None = None
 
 
 class SoulHistory(View):
-    """Some versions of a soul, the newest first, and the newest writes of it, whatever became of them."""
+    """Versions of a soul, the newest first, and the newest writes of it, in any state."""
 
     versions: tuple[SoulVersionView, ...]
     writes: tuple[SoulWriteView, ...]
@@ -49,133 +139,142 @@ class SoulHistory(View):
 
 
 class BadMatch(HubError):
-    """The ``If-Match`` cannot be what a soul was read with."""
+    """The ``If-Match`` cannot be the ETag of a soul."""
 
     code = ErrorCode.BAD_PARAMS
 
 
-@router.get(_SOUL, responses=_READ)
-async def get_soul(hub: WholeHub, caller: AnOperator, board: str, agent: str, match: Match) -> SoulView:
-    """The SOUL.md of an agent, as it is now where the agent lives."""
-    return await _get(hub, caller, board, agent, match)
+class Souls(Noun):
+    """Souls of the agents of a board, and of the main agent of its gateway."""
 
+    name, path = "souls", ""
+    errors = (_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT, _E.NOT_YOUR_BOARD, _E.NOT_GATEWAY_MAIN)
+    is_scoped = False
 
-@router.put(_SOUL, responses=_WRITE)
-async def put_soul(
-    hub: WholeHub,
-    caller: AnOperator,
-    board: str,
-    agent: str,
-    match: Match,
-    wanted: WantedSoul,
-    response: Response,
-    wait_s: _Wait = WAIT_S,
-) -> SoulWriteView:
-    """Write the SOUL.md of an agent over the one that was read; 202: it waits, and goes on by itself."""
-    return await _put(hub, caller, board, agent, match, wanted, response, wait_s)
+    def __init__(self, souls: SoulService) -> None:
+        self._souls = souls
 
+    @route("GET", _SOUL, Scope.READ, errors=_UNREACHABLE)
+    @route("GET", _AGENTS_SOUL, AGENT, errors=_UNREACHABLE)
+    async def get(self, caller: Caller, board: str, agent: str, match: Match) -> SoulView:
+        """Return the SOUL.md of an agent, as it is now where the agent lives.
 
-@router.get(f"{_SOUL}/history")
-async def soul_history(
-    hub: WholeHub, caller: AnOperator, board: str, agent: str, paging: Paging
-) -> SoulHistory:
-    """Who wrote what into the SOUL.md of an agent, and what the hub found or could not write there."""
-    return await _history(hub, caller, board, agent, paging)
+        The lead of a board may read those of all its agents, any other agent its own.
+        """
+        sight = await self._souls.read(caller, board, agent)
+        soul, place = sight.soul, sight.place
+        content = "" if soul is None else soul.content
+        sha256 = None if soul is None else soul.sha256
+        match.tell(_tag(sha256))
+        return SoulView(
+            agent=place.agent,
+            gateway=place.gateway,
+            device=place.device if place.gateway is None else None,
+            content=content,
+            sha256=sha256,
+            size_bytes=len(content.encode()),
+            updated_at=None if soul is None else moment(soul.updated_at),
+            open_write=None if sight.open_write is None else _write_view(sight.open_write),
+        )
 
+    @route("PUT", _SOUL, Scope.RUN, errors=_WRITING)
+    @route("PUT", _AGENTS_SOUL, AGENT, errors=_WRITING)
+    async def put(
+        self,
+        caller: Caller,
+        board: str,
+        agent: str,
+        match: Match,
+        wanted: WantedSoul,
+        response: Response,
+        wait_s: _Wait = WAIT_S,
+    ) -> SoulWriteView:
+        """Write the SOUL.md of an agent over the one that was read. Of agents, for the board's lead.
 
-@router.get(f"{_SOUL}/history/{{seq}}", responses=_NONE)
-async def soul_version(
-    hub: WholeHub, caller: AnOperator, board: str, agent: str, seq: Number
-) -> SoulTextView:
-    """A version of the SOUL.md of an agent, with its text."""
-    return await hub.souls.version(caller, board, agent, seq)
+        The status is 202 where the write still waits after *wait_s*; it goes on by itself.
+        """
+        wish = SoulWish(
+            content=wanted.content,
+            expected_sha256=_expected(wanted, match),
+            reason=_stripped(wanted.reason),
+            source_url=_stripped(wanted.source_url),
+            correlation_id=_stripped(wanted.correlation_id),
+        )
+        written = _write_view(await self._souls.write(caller, board, agent, wish, wait_s=wait_s))
+        if written.state == "waiting":
+            response.status_code = 202
+        else:
+            match.tell(_tag(written.sha256))
+        return written
 
+    @route("GET", _SOUL + _HISTORY, Scope.READ)
+    @route("GET", _AGENTS_SOUL + _HISTORY, AGENT)
+    async def history(self, caller: Caller, board: str, agent: str, paging: Paging) -> SoulHistory:
+        """List the versions of an agent's SOUL.md, the newest first, and its latest writes."""
+        found = await self._souls.history(
+            caller, board, agent, limit=paging.limit + 1, below=paging.after_number()
+        )
+        writes = await self._souls.writes(caller, board, agent, limit=_WRITES)
+        page = paging.fetched(found, key=lambda version: (version.seq,))
+        return SoulHistory(
+            versions=tuple(SoulVersionView(**_fields(version)) for version in page.items),
+            writes=tuple(map(_write_view, writes)),
+            next_cursor=page.next_cursor,
+        )
 
-@router.get(_AGENTS_SOUL, responses=_READ)
-async def get_agent_soul(hub: WholeHub, caller: AnAgent, board: str, agent: str, match: Match) -> SoulView:
-    """The SOUL.md of an agent of one's own board: any for the lead, its own for others."""
-    return await _get(hub, caller, board, agent, match)
-
-
-@router.put(_AGENTS_SOUL, responses=_WRITE)
-async def update_agent_soul(
-    hub: WholeHub,
-    caller: AnAgent,
-    board: str,
-    agent: str,
-    match: Match,
-    wanted: WantedSoul,
-    response: Response,
-    wait_s: _Wait = WAIT_S,
-) -> SoulWriteView:
-    """Write the SOUL.md of an agent of one's own board, as its lead; 202: it waits, and goes on by itself."""
-    return await _put(hub, caller, board, agent, match, wanted, response, wait_s)
-
-
-@router.get(f"{_AGENTS_SOUL}/history")
-async def agent_soul_history(
-    hub: WholeHub, caller: AnAgent, board: str, agent: str, paging: Paging
-) -> SoulHistory:
-    """Who wrote what into the SOUL.md of an agent of one's own board."""
-    return await _history(hub, caller, board, agent, paging)
-
-
-@router.get(f"{_AGENTS_SOUL}/history/{{seq}}", responses=_NONE)
-async def agent_soul_version(
-    hub: WholeHub, caller: AnAgent, board: str, agent: str, seq: Number
-) -> SoulTextView:
-    """A version of the SOUL.md of an agent of one's own board, with its text."""
-    return await hub.souls.version(caller, board, agent, seq)
-
-
-async def _get(hub: HubFacade, caller: Caller, board: str, agent: str, match: Matching) -> SoulView:
-    told = await hub.souls.get(caller, board, agent)
-    match.tell(_tag(told.sha256))
-    return told
-
-
-async def _put(
-    hub: HubFacade,
-    caller: Caller,
-    board: str,
-    agent: str,
-    match: Matching,
-    wanted: WantedSoul,
-    response: Response,
-    wait_s: float,
-) -> SoulWriteView:
-    told = await hub.souls.put(caller, board, agent, _expecting(wanted, match), wait_s=wait_s)
-    if told.state == "waiting":
-        response.status_code = 202
-    else:
-        match.tell(_tag(told.sha256))
-    return told
-
-
-async def _history(hub: HubFacade, caller: Caller, board: str, agent: str, paging: Paging) -> SoulHistory:
-    found = await hub.souls.history(caller, board, agent, limit=paging.limit + 1, below=paging.after_number())
-    writes = await hub.souls.writes(caller, board, agent, limit=_WRITES)
-    page = paging.fetched(found, key=lambda version: (version.seq,))
-    return SoulHistory(versions=page.items, writes=tuple(writes), next_cursor=page.next_cursor)
+    @route("GET", _SOUL + _VERSION, Scope.READ, errors=[_E.UNKNOWN_SOUL_VERSION])
+    @route("GET", _AGENTS_SOUL + _VERSION, AGENT, errors=[_E.UNKNOWN_SOUL_VERSION])
+    async def version(self, caller: Caller, board: str, agent: str, seq: Number) -> SoulTextView:
+        """Return a version of an agent's SOUL.md, with its text."""
+        version, content = await self._souls.version(caller, board, agent, seq)
+        return SoulTextView(**_fields(version), content=content)
 
 
 def _tag(sha256: str | None) -> str:
     return f'"{sha256 or ""}"'
 
 
-def _expecting(wanted: WantedSoul, match: Matching) -> WantedSoul:
-    """*wanted*, with the hash that an ``If-Match`` names.
+def _expected(wanted: WantedSoul, match: Matching) -> str | None:
+    """Return the hash of the text to replace, as the body or an ``If-Match`` gives it.
 
     Raises:
-        BadMatch: it is none, or another one than the body's.
+        BadMatch: the ``If-Match`` is not a hash, or differs from that of the body.
     """
     if match.given in (None, "*"):
-        return wanted
+        return wanted.expected_sha256
     tag = str(match.given)
     sha256 = tag[1:-1]
     is_hash = len(sha256) == 64 and not set(sha256) - set("0123456789abcdef")
-    if tag != f'"{sha256}"' or not (is_hash or not sha256):
+    if tag != _tag(sha256) or not (is_hash or not sha256):
         raise BadMatch("If-Match: has to be the one ETag with which the soul was read")
     if wanted.expected_sha256 not in (None, sha256):
         raise BadMatch("If-Match and expected_sha256 name two different texts")
-    return wanted.model_copy(update={"expected_sha256": sha256})
+    return sha256
+
+
+def _stripped(text: str | None) -> str | None:
+    return (text or "").strip() or None
+
+
+def _fields(version: SoulVersion) -> dict[str, Any]:
+    return msgspec.structs.asdict(version) | {"at": from_epoch_ms(version.at)}
+
+
+def _write_view(row: SoulWriteRow) -> SoulWriteView:
+    return SoulWriteView(
+        id=row.id,
+        state=row.state.value,
+        sha256=row.sha256,
+        expected_sha256=row.expected_sha256,
+        found_sha256=row.found_sha256,
+        sends=row.sends,
+        reason_code=row.reason_code,
+        problem=row.problem,
+        reason=row.reason,
+        source_url=row.source_url,
+        actor=row.actor,
+        correlation_id=row.correlation_id,
+        trace_id=row.trace_id,
+        created_at=from_epoch_ms(row.created_at),
+        settled_at=moment(row.settled_at),
+    )

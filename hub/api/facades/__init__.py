@@ -1,1 +1,0 @@
-"""What an operator may ask of a running hub, a file for each noun; ``api.facade`` has them together."""

@@ -1,0 +1,150 @@
+"""Memories of boards: items that people and agents write, and replies to messages and questions."""
+
+from typing import Annotated, Final
+
+from fastapi import Depends, Query
+from pydantic import AwareDatetime, Field
+
+from hub.api.deps import Key
+from hub.api.door.roles import Scope
+from hub.api.door.routes import AGENT
+from hub.api.noun import Noun, route
+from hub.api.paging import Paging
+from hub.api.views.view import View
+from hub.clock import from_epoch_ms
+from hub.coordination.authority import Caller
+from hub.coordination.memory import BoardMemory
+from protocol.errors import ErrorCode
+from storage.coordination.board_memory import MemoryFilter, MemoryRow
+
+_E = ErrorCode
+MOST_ITEMS: Final = 100  # in one page, as each may be long
+_MEMORY: Final = "/v1/boards/{board}/memory"
+_AGENTS_MEMORY: Final = "/v1/agent/boards/{board}/memory"
+_Word = Annotated[str, Field(max_length=128)]
+
+
+class MemoryView(View):
+    """An item of a board's memory. *agent*: its writer; None: a person, in *actor*."""
+
+    id: str
+    board: str
+    content: str
+    tags: tuple[str, ...] = ()
+    is_chat: bool = False
+    source: str | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    agent: str | None = None
+    actor: str
+    created_at: AwareDatetime
+
+
+class RememberedView(MemoryView):
+    """An item just written, and what it answered: ids of the message and of the question, if any."""
+
+    answered_message: str | None = None
+    answered_question: str | None = None
+
+
+class Memory(View):
+    """A page of a board's memory, the newest items first; *next_cursor* leads to the older ones."""
+
+    memory: tuple[MemoryView, ...]
+    next_cursor: str | None = None
+
+
+class MemoryBody(View):
+    """An item to write. *reply_to*: the id of a message or a question that it answers."""
+
+    content: Annotated[str, Field(examples=["The invoices are done."])]
+    tags: Annotated[tuple[str, ...], Field(max_length=64, examples=[["gateway_main", "lead_reply"]])] = ()
+    is_chat: bool = False
+    source: Annotated[_Word | None, Field(examples=["lead_to_gateway_main"])] = None
+    correlation_id: Annotated[_Word | None, Field(examples=["order-17"])] = None
+    reply_to: _Word | None = None
+
+
+def _wanted(
+    tag: Annotated[
+        list[str] | None, Query(max_length=16, description="Only items with this tag; several: with all.")
+    ] = None,
+    is_chat: Annotated[bool | None, Query(description="Only chat, or only what is to be kept.")] = None,
+    source: Annotated[str | None, Query(max_length=128)] = None,
+    correlation_id: Annotated[str | None, Query(max_length=128)] = None,
+    reply_to: Annotated[str | None, Query(max_length=128, description="Only replies to this.")] = None,
+) -> MemoryFilter:
+    return MemoryFilter(
+        tags=tuple(tag or ()),
+        is_chat=is_chat,
+        source=source,
+        correlation_id=correlation_id,
+        reply_to=reply_to,
+    )
+
+
+class BoardMemories(Noun):
+    """Memories of boards."""
+
+    name, path = "memory", ""
+    is_scoped = False
+
+    def __init__(self, memory: BoardMemory) -> None:
+        self._memory = memory
+
+    @route("GET", _MEMORY, Scope.READ, errors=[_E.UNKNOWN_BOARD])
+    @route("GET", _AGENTS_MEMORY, AGENT, errors=[_E.UNKNOWN_BOARD, _E.NOT_YOUR_BOARD])
+    async def page(
+        self, caller: Caller, board: str, paging: Paging, wanted: Annotated[MemoryFilter, Depends(_wanted)]
+    ) -> Memory:
+        """List the items of a board's memory, the newest first."""
+        paging.limit = min(paging.limit, MOST_ITEMS)
+        after, limit = paging.after_number_and_text(), paging.limit + 1
+        rows = await self._memory.page(caller, board, wanted, after=after, limit=limit)
+        page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
+        return Memory(memory=tuple(map(_view, page.items)), next_cursor=page.next_cursor)
+
+    @route("POST", _MEMORY, Scope.RUN, errors=[_E.UNKNOWN_BOARD, _E.LIMIT_REACHED], status=201)
+    @route(
+        "POST",
+        _AGENTS_MEMORY,
+        AGENT,
+        errors=[_E.UNKNOWN_BOARD, _E.NOT_YOUR_BOARD, _E.LIMIT_REACHED],
+        status=201,
+    )
+    async def add(self, caller: Caller, board: str, body: MemoryBody, key: Key = None) -> RememberedView:
+        """Write an item into a board's memory. One that replies to a message or a question answers it.
+
+        The same ``Idempotency-Key`` returns the item that it returned before.
+        """
+        is_decision = caller.agent_id is None
+        replied = await self._memory.add(
+            caller, board, **body.model_dump(), dedupe_key=key, is_decision=is_decision
+        )
+        return RememberedView(
+            **dict(_view(replied.memory)),
+            answered_message=None if replied.message is None else replied.message.id,
+            answered_question=None if replied.question is None else replied.question.id,
+        )
+
+    @route("DELETE", _MEMORY + "/{memory_id}", Scope.RUN, errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_MEMORY])
+    async def remove(self, caller: Caller, board: str, memory_id: str) -> MemoryView:
+        """Delete an item from a board's memory. What it answered stays answered."""
+        _, item = await self._memory.remove(caller, board, memory_id)
+        return _view(item)
+
+
+def _view(row: MemoryRow) -> MemoryView:
+    return MemoryView(
+        id=row.id,
+        board=row.board_name,
+        content=row.content,
+        tags=row.tags,
+        is_chat=row.is_chat,
+        source=row.source,
+        correlation_id=row.correlation_id,
+        reply_to=row.reply_to,
+        agent=row.agent_name,
+        actor=row.actor,
+        created_at=from_epoch_ms(row.created_at),
+    )

@@ -1,0 +1,265 @@
+"""Broadcasts: messages to the leads of many boards at once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Final, Literal, cast
+
+from pydantic import AwareDatetime, Field
+
+from hub.api.deps import Key
+from hub.api.door.roles import Scope
+from hub.api.door.routes import AGENT
+from hub.api.noun import Noun, route
+from hub.api.nouns.leads import LeadKindWord, LeadMessageBody, Wait
+from hub.api.paging import Paging, cursor_of
+from hub.api.views.view import View
+from hub.clock import from_epoch_ms
+from hub.coordination.authority import Caller
+from hub.coordination.broadcasts import Broadcasts as BroadcastService
+from hub.coordination.broadcasts import Standing
+from hub.coordination.messages import WAIT_S
+from hub.operations.moments import moment
+from protocol.errors import ErrorCode
+from protocol.messages import DELIVERED, MessageState
+from storage.coordination import questions
+from storage.coordination.broadcasts import BoardResult, Refused
+from storage.store import Store
+
+_E = ErrorCode
+MOST_RESULTS: Final = 1_000  # in the response to the sender; the others are read by the broadcast's id
+MOST_BROADCASTS: Final = 100  # in one page, as each may be long
+MOST_NAMED: Final = 10_000  # boards in one request; the limit of a broadcast is boards_per_broadcast
+ResultWord = Literal[
+    "waiting",
+    "sent",
+    "accepted",
+    "queued",
+    "consumed",
+    "answered",
+    "interrupted",
+    "failed",
+    "expired",
+    "refused",
+]
+
+
+class BroadcastResultView(View):
+    """The result of a broadcast at one board.
+
+    *ok*: its lead has it. *code* and *error* say why not. Of an unknown board, *board_id* is missing, and
+    *board* is the name from the request. A board that was refused got no message.
+    """
+
+    board: str | None = None
+    board_id: str | None = None
+    ok: bool
+    state: ResultWord
+    lead: str | None = None
+    lead_id: str | None = None
+    lead_created: bool = False
+    gateway: str | None = None
+    message_id: str | None = None
+    code: str | None = None
+    error: str | None = None
+
+
+class BroadcastView(View):
+    """A broadcast to the leads of boards, and how many of them have it.
+
+    *ok*: all of them. *waiting* ones are being delivered, or will be once their gateway is connected;
+    *failed* ones are not tried again until the broadcast is resumed. *rounds* counts how often it was
+    sent. *gateway*: whose main agent sent it; none: a person.
+    """
+
+    id: str
+    user: str
+    gateway: str | None = None
+    kind: LeadKindWord
+    content: str
+    from_agent: str | None = None
+    sent_by: str
+    correlation_id: str | None = None
+    ok: bool
+    boards: int
+    sent: int
+    failed: int
+    waiting: int
+    rounds: int
+    trace_id: str
+    created_at: AwareDatetime
+    settled_at: AwareDatetime | None = None  # None: some of it is still being delivered
+
+
+class BroadcastDetail(BroadcastView):
+    """A broadcast with its results at boards; *next_cursor* leads to the other results."""
+
+    results: tuple[BroadcastResultView, ...] = ()
+    next_cursor: str | None = None
+
+
+class BroadcastBody(LeadMessageBody):
+    """A message to the leads of many boards. *boards*: by name or id; left out, all boards."""
+
+    boards: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] | None,
+        Field(min_length=1, max_length=MOST_NAMED, examples=[["roadmap", "garden"]]),
+    ] = None
+
+
+class BroadcastsPage(View):
+    """A page of broadcasts, the newest first; *next_cursor* leads to the older ones."""
+
+    broadcasts: tuple[BroadcastView, ...]
+    next_cursor: str | None = None
+
+
+class Broadcasts(Noun):
+    """Broadcasts of operators, and of the main agents of gateways.
+
+    Args:
+        why_away: why the gateway of this name cannot be reached just now; ``None``: it can.
+    """
+
+    name, path = "broadcasts", ""
+    is_scoped = False
+
+    def __init__(
+        self, store: Store, sent: BroadcastService, *, why_away: Callable[[str], str | None]
+    ) -> None:
+        self._store = store
+        self._broadcasts = sent
+        self._why_away = why_away
+
+    @route("POST", "/v1/broadcasts", Scope.RUN, errors=[_E.LIMIT_REACHED], status=201)
+    @route("POST", "/v1/agent/broadcasts", AGENT, errors=[_E.LIMIT_REACHED, _E.NOT_GATEWAY_MAIN], status=201)
+    async def send(
+        self, caller: Caller, body: BroadcastBody, wait_s: Wait = WAIT_S, key: Key = None
+    ) -> BroadcastDetail:
+        """Send a message to the leads of boards; of an agent, to those of its gateway.
+
+        The response is sent once each lead has it or never will, or after *wait_s*: delivery goes on. An
+        unknown board is reported among the results.
+        """
+        is_decision = caller.agent_id is None
+        sent = await self._broadcasts.send(
+            caller, body.message(key), body.boards, wait_s=wait_s, is_decision=is_decision
+        )
+        return await self._with_first_results(sent)
+
+    @route("GET", "/v1/broadcasts", Scope.READ)
+    @route("GET", "/v1/agent/broadcasts", AGENT, errors=[_E.NOT_GATEWAY_MAIN])
+    async def page(self, caller: Caller, paging: Paging) -> BroadcastsPage:
+        """List broadcasts, the newest first; for the main agent of a gateway, its own."""
+        paging.limit = min(paging.limit, MOST_BROADCASTS)
+        found = await self._broadcasts.page(
+            caller, limit=paging.limit + 1, after=paging.after_number_and_text()
+        )
+        page = paging.fetched(found, key=lambda one: (one.row.created_at, one.row.id))
+        named = await self._named(page.items)
+        views = tuple(_view(one, named) for one in page.items)
+        return BroadcastsPage(broadcasts=views, next_cursor=page.next_cursor)
+
+    @route("GET", "/v1/broadcasts/{broadcast_id}", Scope.READ, errors=[_E.UNKNOWN_BROADCAST])
+    @route(
+        "GET",
+        "/v1/agent/broadcasts/{broadcast_id}",
+        AGENT,
+        errors=[_E.UNKNOWN_BROADCAST, _E.NOT_GATEWAY_MAIN],
+    )
+    async def get(self, caller: Caller, paging: Paging, broadcast_id: str) -> BroadcastDetail:
+        """Return a broadcast in its present state, with a page of its results at boards."""
+        after = paging.after_text()
+        found = await self._broadcasts.get(caller, broadcast_id)
+        rows = await self._broadcasts.results(found.row.id, after=after or "", limit=paging.limit + 1)
+        page = paging.fetched(rows, key=lambda one: (one.message_id,))
+        refused = found.row.refused if after is None else ()
+        return await self._detail(found, refused, page.items, page.next_cursor)
+
+    @route(
+        "POST",
+        "/v1/broadcasts/{broadcast_id}/resume",
+        Scope.RUN,
+        errors=[_E.UNKNOWN_BROADCAST, _E.LIMIT_REACHED],
+    )
+    @route(
+        "POST",
+        "/v1/agent/broadcasts/{broadcast_id}/resume",
+        AGENT,
+        errors=[_E.UNKNOWN_BROADCAST, _E.LIMIT_REACHED, _E.NOT_GATEWAY_MAIN],
+    )
+    async def resume(self, caller: Caller, broadcast_id: str, wait_s: Wait = WAIT_S) -> BroadcastDetail:
+        """Send a broadcast again to those leads that never got it. Leads that may have it get nothing."""
+        return await self._with_first_results(
+            await self._broadcasts.resume(caller, broadcast_id, wait_s=wait_s)
+        )
+
+    async def _with_first_results(self, found: Standing) -> BroadcastDetail:
+        rows = await self._broadcasts.results(found.row.id, limit=MOST_RESULTS + 1)
+        first = rows[:MOST_RESULTS]
+        cursor = cursor_of((first[-1].message_id,)) if len(rows) > MOST_RESULTS else None
+        return await self._detail(found, found.row.refused, first, cursor)
+
+    async def _detail(
+        self, found: Standing, refused: Sequence[Refused], rows: Sequence[BoardResult], cursor: str | None
+    ) -> BroadcastDetail:
+        results = (*map(_refused, refused), *map(self._result, rows))
+        view = _view(found, await self._named([found]))
+        return BroadcastDetail(**dict(view), results=results, next_cursor=cursor)
+
+    async def _named(self, found: Sequence[Standing]) -> dict[str, str]:
+        """Return the names of the senders."""
+        return await self._store.read(questions.told_actors, {one.row.actor for one in found})
+
+    def _result(self, found: BoardResult) -> BroadcastResultView:
+        code, error = found.code, found.error
+        if found.state is MessageState.WAITING and found.gateway is not None:
+            away = self._why_away(found.gateway)
+            if away is not None:
+                code, error = str(ErrorCode.GATEWAY_UNREACHABLE), away
+        return BroadcastResultView(
+            board=found.board,
+            board_id=found.board_id,
+            ok=found.state in DELIVERED,
+            state=found.state.value,
+            lead=found.lead,
+            lead_id=found.lead_id,
+            lead_created=found.lead_created,
+            gateway=found.gateway,
+            message_id=found.message_id,
+            code=code,
+            error=error,
+        )
+
+
+def _refused(one: Refused) -> BroadcastResultView:
+    return BroadcastResultView(
+        board=one.board or one.given,
+        board_id=one.board_id,
+        ok=False,
+        state="refused",
+        code=one.code,
+        error=one.error,
+    )
+
+
+def _view(found: Standing, named: Mapping[str, str]) -> BroadcastView:
+    row, tally = found.row, found.tally
+    return BroadcastView(
+        id=row.id,
+        user=row.user,
+        gateway=row.gateway,
+        kind=cast("LeadKindWord", row.kind.value),
+        content=row.content,
+        from_agent=row.from_agent,
+        sent_by=named[row.actor],
+        correlation_id=row.correlation_id,
+        ok=found.is_ok,
+        boards=row.boards,
+        sent=tally.sent,
+        failed=tally.failed,
+        waiting=tally.waiting,
+        rounds=row.rounds,
+        trace_id=row.trace_id,
+        created_at=from_epoch_ms(row.created_at),
+        # A message that is retried by hand, or that was not received after all, is on its way again.
+        settled_at=None if tally.waiting else moment(row.settled_at),
+    )
