@@ -2,7 +2,7 @@
 
 Pure: what comes in is what ``storage.agents.agent_facts`` read. Instants are told as RFC 3339 in UTC, ids as
 text; where a seed numbers its rows, the number here is a text that names the row.
-``VOCABULARIES.md`` beside this says where each name lives.
+``hub/docs/vocabularies.md`` says where each name lives.
 """
 
 from collections.abc import Callable, Mapping

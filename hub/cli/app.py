@@ -17,6 +17,7 @@ class _Command(NamedTuple):
 
 
 COMMANDS = {
+    "help": _Command("help", "List the topics of the handbook, or print the page of one."),
     "init": _Command("daemon", "Write a commented hub.toml and make the state folder."),
     "serve": _Command("daemon", "Run the hub in the foreground."),
     "check": _Command("check", "Check a settings file, all of it at once."),

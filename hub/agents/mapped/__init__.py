@@ -1,6 +1,6 @@
 """Where every name of the seeds lives here: each enum value, table, column, constraint and index.
 
-Data, of which ``VOCABULARIES.md`` beside this package is made. A test knows the seeds' names and
+Data, of which ``hub/docs/vocabularies.md`` is made. A test knows the seeds' names and
 fails when one is missing here; another looks that every column of ours that is named exists.
 """
 

@@ -46,6 +46,8 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("GET", "/healthz"): PUBLIC,
     Asked("GET", "/readyz"): PUBLIC,
     Asked("GET", "/metrics"): _S.READ,
+    Asked("GET", "/docs"): _S.READ,
+    Asked("GET", "/docs/{topic}"): _S.READ,
     Asked("GET", "/v1/status"): _S.READ,
     Asked("GET", "/v1/routes"): _S.READ,
     Asked("GET", "/v1/openapi.json"): _S.READ,
