@@ -10,7 +10,13 @@ from typing import Final
 
 FOLDER: Final = Path(__file__).parent
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "Tutorial": ("first-run",),
+    "How to": (
+        *("agents", "schedules", "mailboxes", "calendars", "webhooks", "boards", "review", "models", "costs"),
+        *("privacy", "evaluate", "access", "service", "backup", "upgrade", "plugins", "write-a-device"),
+    ),
     "Reference": ("settings", "cli", "rest", "errors", "metrics", "log-events", "vocabularies"),
+    "Explanation": ("architecture", "exactly-once", "extraction", "dates", "security", "decisions"),
 }
 TOPICS: Final = tuple(topic for topics in PARTS.values() for topic in topics)
 

@@ -11,8 +11,8 @@ from tests.support.source import ROOT, LoggedEvent, facts, modules_of_the_produc
 
 PROTOCOL = ROOT / "protocol"
 PAGE = PROTOCOL / "PROTOCOL.md"
-README = ROOT / "README.md"
 HANDBOOK = ROOT / "hub" / "docs"
+CONTENTS = HANDBOOK / "README.md"
 
 
 def events() -> set[LoggedEvent]:
@@ -54,14 +54,19 @@ def documents() -> dict[Path, str]:
         HANDBOOK / "metrics.md": references.metrics_page(),
         HANDBOOK / "log-events.md": references.log_events_page(events()),
         HANDBOOK / "vocabularies.md": vocabularies(),
-        HANDBOOK / "README.md": contents(),
-        README: _with_section(README, "device", f"```python\n{device_program()}```\n"),
+        CONTENTS: contents(),
+        HANDBOOK / "write-a-device.md": _with_section(
+            HANDBOOK / "write-a-device.md", "device", f"```python\n{device_program()}```\n"
+        ),
     }
 
 
 def main() -> None:
     for path, text in documents().items():
         path.write_text(text, encoding="utf-8")
+    CONTENTS.write_text(
+        contents(), encoding="utf-8"
+    )  # has a line of each page, also of those written just now
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ _ACTIVITIES: Final = {
 _HEAD: Final = """\
 # Vocabularies
 
-What other programs call the status of an agent, and where the hub keeps each of their names.
+What other programs call the status of an agent, and where each name is kept.
 
 <!-- Generated from hub/agents/mapped and protocol/vocabularies.py: make documents -->
 
