@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -46,16 +47,19 @@ def blocks(page: Path, language: str) -> Iterator[Block]:
             yield Block(page, language, found[2], text.count("\n", 0, found.start()) + 1)
 
 
+@cache
 def prose(page: Path) -> str:
     """Return the text of *page* without its code blocks."""
     return _FENCE.sub("", page.read_text(encoding="utf-8"))
 
 
-def links(page: Path) -> Iterator[str]:
+@cache
+def links(page: Path) -> tuple[str, ...]:
     """Return the targets of the links of *page*, as they are written."""
-    yield from _LINK.findall(re.sub(r"`[^`\n]*`", "", prose(page)))
+    return tuple(_LINK.findall(re.sub(r"`[^`\n]*`", "", prose(page))))
 
 
+@cache
 def headings(page: Path) -> dict[str, str]:
     """Return the headings of *page* by their anchors."""
     found = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
