@@ -12,7 +12,8 @@ from hub.printable import printable
 
 @click.command("help")
 @click.argument("topic", required=False)
-def help(topic: str | None) -> None:
+@click.pass_context
+def help(ctx: click.Context, topic: str | None) -> None:
     """List the topics of the handbook, or print the page of one.
 
     Example: hub help schedules
@@ -23,7 +24,10 @@ def help(topic: str | None) -> None:
     try:
         text = docs.page(topic)
     except docs.UnknownTopic as unknown:
-        raise Failure(str(unknown), Exit.USAGE, next_step=unknown.hint) from None
+        group = ctx.find_root().command
+        is_command = isinstance(group, click.Group) and topic in group.list_commands(ctx)
+        hint = f"{topic} is a command: hub {topic} --help" if is_command else unknown.hint
+        raise Failure(str(unknown), Exit.USAGE, next_step=hint) from None
     if sys.stdout.isatty():
         click.echo_via_pager(printable(text))
     else:

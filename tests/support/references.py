@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import click
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from prometheus_client.metrics_core import Metric
 
 from hub.api.application import application
-from hub.api.document import openapi_document
 from hub.api.door.roles import ROLE_SCOPES, Role, Scope
 from hub.api.door.routes import AGENT, DEVICE_REQUESTS, PUBLIC, ROUTES, Asked
 from hub.cli.app import hub
@@ -25,6 +25,18 @@ WIDTH: Final = 116
 WHICH_HUB: Final = ("state", "url", "token_file", "user")  # options that most commands share
 NOTE: Final = "<!-- Generated from the code: make documents -->"
 Schema = Mapping[str, Any]
+
+_EXITS: Final = {
+    Exit.DONE: "done",
+    Exit.FAILED: "the command failed, the run failed, or something was found",
+    Exit.USAGE: "the command line is wrong",
+    Exit.NOT_RUNNING: "no hub is running",
+    Exit.UNAVAILABLE: "a hub, a model, an address or a file is not available",
+    Exit.CANNOT_CREATE: "a file cannot be created",
+    Exit.TRY_AGAIN: "try again later",
+    Exit.NOT_PERMITTED: "not permitted",
+    Exit.SETTINGS: "the settings are wrong",
+}
 
 
 def settings_page() -> str:
@@ -131,7 +143,7 @@ def _kind(told: Schema) -> str:
 
 def cli_page() -> str:
     """Return the reference of the command line: the help of each command, and the exit codes."""
-    codes = "\n".join(f"| {code.value} | {code.name.lower().replace('_', ' ')} |" for code in Exit)
+    codes = "\n".join(f"| {code.value} | {_EXITS[code]} |" for code in Exit)
     return _page(
         "Commands",
         "Every command with its options, and the exit codes.",
@@ -190,20 +202,21 @@ def rest_page() -> str:
 
 
 def _routes(app: FastAPI) -> Iterator[str]:
-    document = openapi_document(app)
     by_tag: dict[str, list[str]] = {}
-    for asked in ROUTES:
-        operation = document["paths"][asked.path][asked.method.lower()]
-        by_tag.setdefault(operation["tags"][0], []).append(_route(asked, operation))
+    known = [route for route in app.routes if isinstance(route, APIRoute)]
+    for route in sorted(known, key=lambda route: (route.path, sorted(route.methods or ()))):
+        for method in sorted(route.methods or ()):
+            line = _route(Asked(method, route.path), route.description)
+            by_tag.setdefault(str(route.tags[0]), []).append(line)
     for tag in sorted(by_tag):
         yield f"## Routes of {tag}\n\n" + "\n".join(by_tag[tag])
 
 
-def _route(asked: Asked, operation: Schema) -> str:
+def _route(asked: Asked, about: str) -> str:
     need = ROUTES[asked]
-    who = {PUBLIC: "no token", AGENT: "an agent's token"}.get(need, str(getattr(need, "value", need)))
-    about = operation.get("description", "").partition("\n\n")[0].partition("Needs the ")[0]
-    return _item(f"`{asked.method} {asked.path}` ({who}): {about}".rstrip(": "))
+    who = {PUBLIC: "no token", AGENT: "an agent's token"}.get(need, str(need.value))
+    first = about.partition("\n\n")[0]
+    return _item(f"`{asked.method} {asked.path}` ({who}): {first}".rstrip(": "))
 
 
 def errors_page() -> str:

@@ -26,7 +26,14 @@ def test_every_page_of_the_folder_is_a_topic() -> None:
     assert {path.stem for path in docs.FOLDER.glob("*.md")} == {*docs.TOPICS, "README"}
 
 
-@pytest.mark.parametrize(("typed", "hint"), [("setings", "did you mean settings?"), ("xyzzy", "'hub help'")])
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("setings", "did you mean settings?"),
+        ("xyzzy", "'hub help' lists the topics"),
+        ("doctor", "hub doctor --help"),
+    ],
+)
 def test_a_mistyped_topic_is_a_usage_error_with_a_hint(hub: Hub, typed: str, hint: str) -> None:
     result = hub("help", typed)
     assert result.exit_code == 2
