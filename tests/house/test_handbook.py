@@ -51,7 +51,7 @@ def test_the_readme_and_the_architecture_are_short() -> None:
     assert len((docs.FOLDER / "architecture.md").read_bytes()) <= 8 * KIB
 
 
-@each("page", [*WRITTEN, *HANDBOOK])
+@each("page", [README, *HANDBOOK])
 def test_no_line_is_too_long(page: Path) -> None:
     if page.stem == "vocabularies":  # tables of long names
         return
@@ -85,6 +85,17 @@ def test_a_page_that_ships_links_to_what_ships(page: Path) -> None:
     for link in links(page):
         file, _ = target(page, link)
         assert "://" in link or any(file.is_relative_to(folder) for folder in shipped), link
+
+
+def test_every_file_that_the_architecture_names_exists() -> None:
+    named = re.findall(r"`((?:[\w-]+/)+[\w.-]+)`", docs.page("architecture"))
+    assert len(named) > 50
+    folders = (ROOT, ROOT / "hub")
+    assert [
+        name
+        for name in named
+        if not any((folder / f"{name}{suffix}").exists() for folder in folders for suffix in ("", ".py"))
+    ] == []
 
 
 @each("block", written("sh"))
