@@ -102,7 +102,7 @@ fuzz: $(VENV)/.dev  ## cron against a model of its rule, around the clock change
 	@$(BIN)/python -m tests.hub.schedules.fuzz --cases $(CASES)
 CASES ?= 39000
 
-documents: $(VENV)/.dev  ## write the generated parts of PROTOCOL.md, schema.json, asyncapi.json anew
+documents: $(VENV)/.dev  ## write the generated documents anew: the handbook's references, PROTOCOL.md, schema.json, asyncapi.json
 	@$(BIN)/python -m tests.support.documents
 
 lock:  ## resolve the dependencies anew (needs uv)

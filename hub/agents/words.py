@@ -2,7 +2,7 @@
 
 Pure functions over the data of ``storage.agents.agent_facts``. Instants are RFC 3339 in UTC, and ids are
 text. If a seed numbers its rows, the number is replaced by a text that identifies the row.
-``VOCABULARIES.md`` in this package lists the mapping of each name.
+``hub/docs/vocabularies.md`` lists the mapping of each name.
 """
 
 from collections.abc import Callable, Mapping

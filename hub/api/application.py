@@ -9,9 +9,10 @@ from typing import Final
 
 from fastapi import Depends, FastAPI, Request, Response
 
+from hub import docs
 from hub.api.deps import Metrics, stands_in_the_table
 from hub.api.document import serve_document
-from hub.api.errors import answer_errors
+from hub.api.errors import Problem, answer_errors, refusals
 from hub.api.noun import Noun
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
@@ -54,6 +55,7 @@ from hub.api.nouns.upkeep import Upkeep
 from hub.api.nouns.users import Users
 from hub.api.routing import router_of
 from hub.version import VERSION
+from protocol.errors import ErrorCode
 
 EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -128,12 +130,36 @@ def make_application() -> FastAPI:
         """Every metric of the process."""
         return Exposition(metrics())
 
+    @app.get("/docs", tags=["system"], response_class=Page)
+    def handbook() -> Response:
+        """List the pages of the handbook, as Markdown."""
+        return Page(docs.contents("/docs/"))
+
+    @app.get(
+        "/docs/{topic}",
+        tags=["system"],
+        response_class=Page,
+        responses=refusals(ErrorCode.UNKNOWN_METHOD),
+    )
+    def handbook_page(topic: str) -> Response:
+        """Return a page of the handbook, as Markdown. The topic may end with ``.md``, as in links."""
+        try:
+            return Page(docs.page(topic.removesuffix(".md")))
+        except docs.UnknownTopic as unknown:
+            return Problem(ErrorCode.UNKNOWN_METHOD, str(unknown), status=404, hint=unknown.hint)
+
     @app.get("/v1/openapi.json", tags=["system"], response_model=dict[str, object])
     def document(request: Request) -> Response:  # in a thread: building the document takes a second
         """This interface as an OpenAPI 3.1 document."""
         return serve_document(app, request.headers)
 
     return app
+
+
+class Page(Response):
+    """Markdown, which no browser runs as a script."""
+
+    media_type = "text/markdown"
 
 
 class Exposition(Response):

@@ -35,6 +35,7 @@ VALUES: Final[Mapping[str, Any]] = {
     "id": _ID,
     "invitation_id": _ID,
     "last": MOMENT,
+    "topic": "schedules",
     "to": MOMENT,
     "last4": "x9Qa",
     "lifecycle": "active",

@@ -18,6 +18,7 @@ class _Command(NamedTuple):
 
 SECTIONS: Final[dict[str, dict[str, _Command]]] = {
     "Set up": {
+        "help": _Command("help", "List the topics of the handbook, or print the page of one."),
         "init": _Command("daemon", "Write a commented hub.toml and create the state folder."),
         "check": _Command("check", "Check a settings file and list all its problems at once."),
         "config": _Command("config", "Show the settings, and change them in the file."),

@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.drain": set(),
     "hub.document": set(),
     "hub.version": set(),
+    "hub.docs": set(),
     "hub.tokens": {"hub.clock"},
     "hub.outbound": {"protocol"},
     "hub.text": set(),

@@ -1,4 +1,4 @@
-"""The log's events are an interface: each has a dotted name, and all of them are in ARCHITECTURE.md."""
+"""The log's events are an interface: each has a dotted name, and hub/docs/log-events.md lists all."""
 
 import re
 

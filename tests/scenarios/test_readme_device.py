@@ -1,4 +1,4 @@
-"""The device in the README, run just as it stands there, against a real hub."""
+"""The device of the handbook, run as it is there, against a real hub."""
 
 import re
 import subprocess
@@ -7,13 +7,14 @@ from pathlib import Path
 
 import anyio
 
+from hub import docs
 from tests.scenarios.scene import scene
-from tests.support.documents import README, device_program
+from tests.support.documents import device_program
 
 LONGEST_LINES = 24
 
 
-async def test_the_device_of_the_readme_is_given_a_run_and_keeps_each_item_once(tmp_path: Path) -> None:
+async def test_the_device_of_the_handbook_is_given_a_run_and_keeps_each_item_once(tmp_path: Path) -> None:
     async with scene(tmp_path, {"today.md": "- [ ] Water the plants\n- [ ] Call Anna\n"}) as play:
         url = f"{await play.hub.device_url()}/v1/device"
         token = tmp_path / "own.token"
@@ -39,8 +40,8 @@ async def test_the_device_of_the_readme_is_given_a_run_and_keeps_each_item_once(
     assert sorted(title for found in titles for title in found) == ["Call Anna", "Water the plants"]
 
 
-def test_the_readme_shows_this_device_and_it_has_nothing_of_ours() -> None:
-    assert f"```python\n{device_program()}```" in README.read_text()
+def test_the_handbook_shows_this_device_and_it_has_nothing_of_ours() -> None:
+    assert f"```python\n{device_program()}```" in docs.page("write-a-device")
     assert len([line for line in device_program().splitlines() if line.strip()]) <= LONGEST_LINES
     imported = re.findall(r"^(?:import|from) (.*?)(?: import .*)?$", device_program(), re.MULTILINE)
     assert imported == ["json, pathlib, sys", "websockets.sync.client"]

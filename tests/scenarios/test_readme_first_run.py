@@ -10,7 +10,7 @@ from shutil import which
 import pytest
 
 from tests.scenarios.scene import rows
-from tests.support.documents import README
+from tests.support.handbook import README, blocks
 from tests.support.processes import ROOT
 from tests.support.terminal import PROMPT, terminal
 
@@ -26,8 +26,8 @@ MOST_COMMANDS = 7
 
 def first_run() -> list[str]:
     """The commands of the README's block, without their comments."""
-    (block,) = re.findall(r"### First run\n.*?```sh\n(.*?)```", README.read_text(), re.DOTALL)
-    lines = [line.partition("  #")[0].strip() for line in block.splitlines()]
+    (block,) = [block for block in blocks(README, "sh") if block.text.startswith("hub init")]
+    lines = [line.partition("  #")[0].strip() for line in block.text.splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
 
 

@@ -3,31 +3,22 @@
 from pathlib import Path
 
 from hub.agents.mapped.page import page as vocabularies
+from hub.docs import contents
 from protocol.export import asyncapi, json_schema
 from protocol.pages import Notes, notes_in, rewrite, sections
+from tests.support import references
 from tests.support.source import ROOT, LoggedEvent, facts, modules_of_the_product
 
 PROTOCOL = ROOT / "protocol"
 PAGE = PROTOCOL / "PROTOCOL.md"
-ARCHITECTURE = ROOT / "hub" / "ARCHITECTURE.md"
-README = ROOT / "README.md"
-VOCABULARIES = ROOT / "hub" / "agents" / "VOCABULARIES.md"
+HANDBOOK = ROOT / "hub" / "docs"
+CONTENTS = HANDBOOK / "README.md"
 
 
 def events() -> set[LoggedEvent]:
     """Every event that the hub logs."""
     modules = [module for module in modules_of_the_product() if module.name.startswith("hub")]
     return {event for module in modules for event in facts(module).events}
-
-
-def catalogue() -> str:
-    """All events of the hub as the table in ARCHITECTURE.md."""
-    rows = [f"| `{event.name}` | {event.level} | `{_path(event.module)}` |" for event in sorted(events())]
-    return "\n".join(["| event | level | where |", "|---|---|---|", *rows])
-
-
-def _path(module: str) -> str:
-    return module.replace(".", "/")
 
 
 def notes() -> Notes:
@@ -56,15 +47,26 @@ def documents() -> dict[Path, str]:
         PROTOCOL / "schema.json": json_schema(),
         PROTOCOL / "asyncapi.json": asyncapi(),
         PAGE: rewrite(PAGE.read_text(encoding="utf-8"), sections(notes())),
-        ARCHITECTURE: _with_section(ARCHITECTURE, "events", f"{catalogue()}\n"),
-        VOCABULARIES: vocabularies(),
-        README: _with_section(README, "device", f"```python\n{device_program()}```\n"),
+        HANDBOOK / "settings.md": references.settings_page(),
+        HANDBOOK / "cli.md": references.cli_page(),
+        HANDBOOK / "rest.md": references.rest_page(),
+        HANDBOOK / "errors.md": references.errors_page(),
+        HANDBOOK / "metrics.md": references.metrics_page(),
+        HANDBOOK / "log-events.md": references.log_events_page(events()),
+        HANDBOOK / "vocabularies.md": vocabularies(),
+        CONTENTS: contents(),
+        HANDBOOK / "write-a-device.md": _with_section(
+            HANDBOOK / "write-a-device.md", "device", f"```python\n{device_program()}```\n"
+        ),
     }
 
 
 def main() -> None:
     for path, text in documents().items():
         path.write_text(text, encoding="utf-8")
+    CONTENTS.write_text(
+        contents(), encoding="utf-8"
+    )  # has a line of each page, also of those written just now
 
 
 if __name__ == "__main__":

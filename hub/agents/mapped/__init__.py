@@ -1,6 +1,6 @@
 """Mapping of each enum value, table, column, constraint and index of the seed documents.
 
-The data from which ``VOCABULARIES.md`` next to this package is generated. Tests check that no name of the
+The data from which ``hub/docs/vocabularies.md`` is generated. Tests check that no name of the
 seeds is missing, and that every named column exists.
 """
 

@@ -1,4 +1,4 @@
-"""Generation of ``VOCABULARIES.md``, with an agent's axes and every name of the seeds. Pure."""
+"""Generation of ``hub/docs/vocabularies.md``, with an agent's axes and every name of the seeds. Pure."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -9,10 +9,10 @@ from protocol.standing import TABLES, VALUES, Activity, Axis, legal_moves
 from protocol.vocabularies import Vocabulary
 
 _SEEDS: Final = {
-    Vocabulary.CALENDAR: "The calendar seed (000): one runtime status, by which a calendar wakes an agent.",
-    Vocabulary.ORCHESTRATOR: "The orchestrator seed (002): status, finer state, templates, executions.",
-    Vocabulary.FOUNDATION: "The foundation seed (003): configs, states, capabilities and metrics.",
-    Vocabulary.RUN_LOG: "The run-log seed (004): what became of each run.",
+    Vocabulary.CALENDAR: "The words of a calendar: one runtime status, by which a calendar wakes an agent.",
+    Vocabulary.ORCHESTRATOR: "The words of an orchestrator: status, finer state, templates, executions.",
+    Vocabulary.FOUNDATION: "The words of a foundation layer: configs, states, capabilities and metrics.",
+    Vocabulary.RUN_LOG: "The words of a run log: what became of each run.",
 }
 _KINDS: Final = {"value": "Values", "column": "Columns", "constraint": "Constraints", "index": "Indexes"}
 _ACTIVITIES: Final = {
@@ -24,18 +24,20 @@ _ACTIVITIES: Final = {
 _HEAD: Final = """\
 # Vocabularies
 
-<!-- Generated from hub/agents/mapped and protocol/vocabularies.py: python -m tests.support.documents -->
+What other programs call the status of an agent, and where each name is kept.
 
-Four documents came before this hub, and each has words of its own for what an agent is. None of those
-words is stored. An agent stands on four axes, and a fifth is derived from its runs; everything else is
-read from them, and written to them, by the rules below.
+<!-- Generated from hub/agents/mapped and protocol/vocabularies.py: make documents -->
 
-- **Read**: `GET /v1/agents/{name}/as/{vocabulary}` tells an agent whole, by the names of that seed.
-- **Write**: `PATCH` of the same, as in `{"status": "on_call"}`. A write moves on axes; one that the tables
-  do not have, or after which another word would still be read, is refused with the axis that is in the
-  way and the moves that it allows.
+Four vocabularies describe agents, each in words of its own. The hub stores none of those words. An agent
+has a value on each of four axes, and a fifth axis is derived from its runs. The words of a vocabulary are
+read from the axes, and written to them, by the rules below.
+
+- **Read**: `GET /v1/agents/{name}/as/{vocabulary}` returns an agent in the words of that vocabulary.
+- **Write**: `PATCH` of the same, as in `{"status": "on_call"}`. A write moves the agent on its axes. The hub
+  refuses a write that the tables do not allow, or after which another word would still be read; the refusal
+  names the axis that is in the way and the moves that it allows.
 - A device does the same for its own agents with `status.get` and `status.set`.
-- `hub agents status NAME --as VOCABULARY` shows it, `--set FIELD=VALUE` writes it.
+- `hub agents status NAME --as VOCABULARY` shows the words, `--set FIELD=VALUE` writes them.
 
 ## The axes
 

@@ -41,13 +41,12 @@ class Asked(NamedTuple):
 
 _S = Scope
 
+# The nouns enter their own rows.
 ROUTES: Final[dict[Asked, Need]] = {
-    # system
     Asked("GET", "/metrics"): _S.READ,
+    Asked("GET", "/docs"): _S.READ,
+    Asked("GET", "/docs/{topic}"): _S.READ,
     Asked("GET", "/v1/openapi.json"): _S.READ,
-    # agents and their schedules
-    # tokens of agents
-    # devices, and how they come in
 }
 
 # Beside the scopes of ``HUB_WIDE``: what tells of everybody, and so nothing to who sees one user only.

@@ -81,7 +81,7 @@ async def test_a_token_is_made_shown_once_and_revoked(tmp_path: Path) -> None:
         ("/v1/runs/r-9", 404, "unknown_run"),
         ("/v1/runs/r-9/events", 404, "unknown_run"),
         ("/v1/runs?limit=0", 422, "bad_params"),
-        ("/docs", 404, "unknown_method"),
+        ("/v1/handbook", 404, "unknown_method"),
         ("/v1/tokens/t-1", 405, "unknown_method"),
     ],
 )

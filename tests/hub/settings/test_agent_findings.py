@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hub import docs
 from hub.settings.reading import check_settings
-from tests.support.documents import README
 
 TEMPLATE = """\
 [[templates]]
@@ -36,8 +36,8 @@ def test_an_agent_that_is_what_its_template_asks_for_is_no_finding(tmp_path: Pat
     assert check(tmp_path, TEMPLATE + AGENT + 'template = "researcher"\nconfig = { project = "x" }') == []
 
 
-def test_the_template_agent_and_slot_of_the_readme_are_right(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```toml\n(\[\[templates\]\].*?)```", README.read_text(), re.DOTALL)
+def test_the_template_agent_and_slot_of_the_handbook_are_right(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```toml\n(\[\[templates\]\].*?)```", docs.page("agents"), re.DOTALL)
     assert all(table in block for table in ("[[agents]]", "[[agents.slots]]"))
     assert check(tmp_path, block) == []
 

@@ -1,0 +1,315 @@
+"""The reference pages of the handbook, made from the code: settings, commands, routes, errors, metrics."""
+
+import json
+from collections.abc import Iterator, Mapping
+from copy import copy
+from textwrap import fill
+from typing import Any, Final
+
+import click
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from prometheus_client.metrics_core import Metric
+
+from hub.api.application import application
+from hub.api.door.roles import ROLE_SCOPES, Role, Scope
+from hub.api.door.routes import AGENT, DEVICE_REQUESTS, PUBLIC, ROUTES, Asked
+from hub.cli.app import hub
+from hub.cli.failure import Exit
+from hub.metrics import Metrics
+from hub.settings.schema import settings_schema
+from protocol.errors import CATALOGUE
+from tests.support.source import LoggedEvent
+
+WIDTH: Final = 116
+WHICH_HUB: Final = ("state", "url", "token_file", "user")  # options that most commands share
+NOTE: Final = "<!-- Generated from the code: make documents -->"
+Schema = Mapping[str, Any]
+
+_EXITS: Final = {
+    Exit.DONE: "done",
+    Exit.FAILED: "the command failed, the run failed, or something was found",
+    Exit.USAGE: "the command line is wrong",
+    Exit.NOT_RUNNING: "no hub is running",
+    Exit.UNAVAILABLE: "a hub, a model, an address or a file is not available",
+    Exit.CANNOT_CREATE: "a file cannot be created",
+    Exit.TRY_AGAIN: "try again later",
+    Exit.NOT_PERMITTED: "not permitted",
+    Exit.SETTINGS: "the settings are wrong",
+}
+
+
+def settings_page() -> str:
+    """Return the reference of hub.toml: each table with its keys."""
+    return _page(
+        "Settings",
+        "Every key of hub.toml, with its default, its bounds and when a change is used.",
+        """
+        `hub init` writes a commented file, `hub check` finds mistakes in it, `hub schema` prints the JSON
+        Schema that editors use. Where a key is not written, the default holds.
+        """,
+        """
+        Each key says when a change of it is used: *live* means at once, *reconnect* by connections made
+        afterwards, *restart* after the next start of the hub.
+        """,
+        """
+        An environment variable `HUB__TABLE__KEY` takes precedence over the file, and `hub serve --set
+        TABLE.KEY=VALUE` over both. `hub config show --origin` shows where each value was given.
+        """,
+        *_tables(settings_schema()),
+    )
+
+
+def _tables(schema: Schema) -> Iterator[str]:
+    waiting = [(path, key, property) for path, key, property in _properties("", schema)]
+    while waiting:
+        path, key, property = waiting.pop(0)
+        for table in _objects(property, schema["$defs"]):
+            name = f"{path}{key}"
+            kind = table["properties"].get("kind", {}).get("const")
+            heading = f"[[{name}]]" if _is_list(property) else f"[{name}]"
+            yield f"## {heading}" + (f" of kind {kind}" if kind else "")
+            if about := table.get("description", "").replace("\n", " ").removeprefix(f"{heading}: "):
+                yield fill(about[0].upper() + about[1:], WIDTH)
+            inner = list(_properties(f"{name}.", table))
+            keys = [_key(key, told, table) for _, key, told in inner if _is_value(told, schema["$defs"])]
+            if keys:
+                yield "\n".join(keys)
+            waiting = [*inner, *waiting]
+
+
+def _properties(path: str, table: Schema) -> Iterator[tuple[str, str, Schema]]:
+    for key, told in table.get("properties", {}).items():
+        yield path, key, told
+
+
+def _is_list(property: Schema) -> bool:
+    return property.get("type") == "array"
+
+
+def _is_value(property: Schema, known: Schema) -> bool:
+    """Whether the key is shown in the list of its table: all but those that only hold other tables."""
+    return not (list(_objects(property, known)) and set(property) <= {"$ref"})
+
+
+def _objects(property: Schema, known: Schema) -> Iterator[Schema]:
+    """The tables that may be the value of *property*, or be in its list."""
+    for one in (property, property.get("items", {})):
+        for choice in (one, *one.get("oneOf", ()), *one.get("anyOf", ())):
+            if "$ref" in choice:
+                found = known[choice["$ref"].rpartition("/")[2]]
+                if found.get("properties"):
+                    yield found
+
+
+def _key(key: str, told: Schema, table: Schema) -> str:
+    default = "required" if key in table.get("required", ()) else _default(told)
+    facts = ", ".join(filter(None, (_kind(told), default, told.get("x-effect", ""))))
+    return _item(f"`{key}` ({facts}): {told.get('description', '')}".rstrip(": "))
+
+
+def _default(told: Schema) -> str:
+    if "default" not in told or told["default"] in ([], {}, ""):
+        return ""
+    return f"default `{json.dumps(told['default'], ensure_ascii=False)}`"
+
+
+def _kind(told: Schema) -> str:
+    if "enum" in told:
+        return " or ".join(f"`{value}`" for value in told["enum"])
+    if "const" in told:
+        return f"`{told['const']}`"
+    choices = [*told.get("oneOf", ()), *told.get("anyOf", ())]
+    if choices:
+        return " or ".join(dict.fromkeys(_kind(choice) for choice in choices))
+    if "$ref" in told:
+        return "table"
+    if _is_list(told):
+        return f"list of {_kind(told.get('items', {}))}"
+    names = {"string": "text", "integer": "whole number", "boolean": "true or false", "object": "table"}
+    name = names.get(told.get("type", ""), told.get("type", "value"))
+    bounds = [
+        f"{sign} {told[word]}"
+        for word, sign in (
+            ("minimum", "at least"),
+            ("exclusiveMinimum", "more than"),
+            ("maximum", "at most"),
+            ("exclusiveMaximum", "less than"),
+        )
+        if word in told
+    ]
+    return " ".join([str(name), *bounds])
+
+
+def cli_page() -> str:
+    """Return the reference of the command line: the help of each command, and the exit codes."""
+    codes = "\n".join(f"| {code.value} | {_EXITS[code]} |" for code in Exit)
+    return _page(
+        "Commands",
+        "Every command with its options, and the exit codes.",
+        """
+        `hub COMMAND --help` prints the same text. Every command that reads has `--json`. "Also" names the
+        options that say which hub is asked; they are explained under `hub`.
+        """,
+        f"## Exit codes\n\n| code | meaning |\n|---|---|\n{codes}",
+        *_commands(hub, click.Context(hub, info_name="hub", terminal_width=100, max_content_width=100)),
+    )
+
+
+def _commands(command: click.Command, ctx: click.Context) -> Iterator[str]:
+    shared = [param for param in command.params if ctx.parent and param.name in WHICH_HUB]
+    brief = copy(command)
+    brief.params = [param for param in command.params if param not in shared]
+    brief.add_help_option = False
+    yield f"## {ctx.command_path}\n\n```text\n{brief.get_help(ctx)}\n```"
+    if shared:
+        yield f"Also: {', '.join(f'`{param.opts[0]}`' for param in shared)}."
+    if isinstance(command, click.Group):
+        for name in command.list_commands(ctx):
+            inner = command.get_command(ctx, name)
+            assert inner is not None
+            yield from _commands(inner, click.Context(inner, info_name=name, parent=ctx))
+
+
+def rest_page() -> str:
+    """Return the reference of the operators' interface: each route with its scope."""
+    scopes = "\n".join(
+        f"| {role} | {', '.join(str(scope) for scope in Scope if scope in ROLE_SCOPES[role])} |"
+        for role in Role
+    )
+    asked = "\n".join(f"| `{method}` | {of} |" for method, of in DEVICE_REQUESTS.items())
+    return _page(
+        "REST interface",
+        "Every route with the scope that it needs, and what devices may ask.",
+        """
+        The interface is at `[listen.operator]` over HTTP, and at `hub.sock` in the state folder. Over HTTP
+        a request bears an operator's token: `Authorization: Bearer TOKEN`. The hub serves the whole
+        interface as an OpenAPI 3.1 document at `/v1/openapi.json`, with the shape of each request and
+        answer.
+        """,
+        f"## Roles\n\n| role | scopes |\n|---|---|\n{scopes}",
+        """## Rules for all routes\n
+- A list has pages: `limit`, and `cursor` with the `next_cursor` of the page before.
+- `?user=NAME` limits a request to one user. A token that is bound to a user sees that user only.
+- A change may bear `If-Match` with the `ETag` that was read; where the thing has changed, the answer is 412.
+- Each `POST` takes an `Idempotency-Key`: the same key is done once, and gets the same answer again.
+- A refusal is `application/problem+json` with a stable `code`: see [errors](errors.md).
+- A request states its length; chunked bodies are refused.""",
+        *_routes(application()),
+        f"## Requests of devices\n\nDevices ask over their own connection, see [PROTOCOL.md]"
+        f"(../../protocol/PROTOCOL.md).\n\n| method | about |\n|---|---|\n{asked}",
+    )
+
+
+def _routes(app: FastAPI) -> Iterator[str]:
+    by_tag: dict[str, list[str]] = {}
+    known = [route for route in app.routes if isinstance(route, APIRoute)]
+    for route in sorted(known, key=lambda route: (route.path, sorted(route.methods or ()))):
+        for method in sorted(route.methods or ()):
+            line = _route(Asked(method, route.path), route.description)
+            by_tag.setdefault(str(route.tags[0]), []).append(line)
+    for tag in sorted(by_tag):
+        yield f"## Routes of {tag}\n\n" + "\n".join(by_tag[tag])
+
+
+def _route(asked: Asked, about: str) -> str:
+    need = ROUTES[asked]
+    who = {PUBLIC: "no token", AGENT: "an agent's token"}.get(need, str(need.value))
+    first = about.partition("\n\n")[0]
+    return _item(f"`{asked.method} {asked.path}` ({who}): {first}".rstrip(": "))
+
+
+def errors_page() -> str:
+    """Return the catalogue of refusals."""
+    codes = (
+        _item(
+            f"`{code}` (HTTP {info.http_status}, {info.fault}{', retryable' if info.retryable else ''}):"
+            f" {info.hint}"
+        )
+        for code, info in CATALOGUE.items()
+    )
+    return _page(
+        "Errors",
+        "Every error code: its HTTP status, who can remove the cause, and what to do.",
+        """
+        The same codes are used on the wire, over REST (member `code`) and by the command line. A code is
+        never renamed; the sentence beside it may change.
+        """,
+        """## Who can remove the cause\n
+| word | meaning |
+|---|---|
+| local | a bug of this hub |
+| remote | the peer that sent the request |
+| operator | the person who runs the hub |
+| provider | a model endpoint or a mail provider |
+
+*Retryable* means that the same request may succeed later.""",
+        "## Codes\n\n" + "\n".join(codes),
+    )
+
+
+def metrics_page() -> str:
+    """Return the list of metrics of the process."""
+    return _page(
+        "Metrics",
+        "Every metric at /metrics, with its type and labels.",
+        """
+        `GET /metrics` on the operators' listener answers in the text format of Prometheus, to a token with
+        the scope *read* that sees all users. Alert rules and a dashboard for Grafana are installed with the
+        hub: `hub/health/alerts.yaml` and `hub/health/dashboard.json`.
+        """,
+        """
+        Labels have few values and never ids. The work of one agent is measured apart: `hub agents metrics
+        NAME`, see [agents](agents.md).
+        """,
+        "\n".join(sorted(_metrics(Metrics()))),
+    )
+
+
+def _metrics(metrics: Metrics) -> Iterator[str]:
+    for collector in metrics.registry._collector_to_names:
+        for family in collector.collect():
+            yield _metric(family, getattr(collector, "_labelnames", getattr(family, "_labelnames", ())))
+
+
+def _metric(family: Metric, labels: tuple[str, ...]) -> str:
+    suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
+    by = f" by {', '.join(labels)}" if labels else ""
+    return _item(f"`{family.name}{suffix}` ({family.type}{by}): {family.documentation}")
+
+
+def log_events_page(events: set[LoggedEvent]) -> str:
+    """Return the list of all events of the log."""
+    rows = "\n".join(
+        f"| `{event.name}` | {event.level} | `{event.module.replace('.', '/')}` |" for event in sorted(events)
+    )
+    return _page(
+        "Log events",
+        "Every event of the log, its level and the module that logs it.",
+        """
+        The log is one JSON object a line on standard error. The field `event` is one of the names below;
+        names are stable, so programs may rely on them. `hub logs` shows the newest, `hub logs --follow`
+        goes on.
+        """,
+        f"| event | level | module |\n|---|---|---|\n{rows}",
+    )
+
+
+def _page(title: str, summary: str, *parts: str) -> str:
+    blocks = [f"# {title}", summary, NOTE, *map(_block, parts)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _block(text: str) -> str:
+    """A paragraph, folded; what has lines of its own stays as it is."""
+    text = text.strip("\n")
+    if text.startswith(" "):
+        return fill(" ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False)
+    return text
+
+
+def _item(text: str) -> str:
+    one_line = " ".join(text.replace("``", "`").split())
+    return fill(
+        f"- {one_line}", WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
