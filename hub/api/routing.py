@@ -16,7 +16,7 @@ from hub.api.errors import refusals
 from hub.api.etags import Match, Matching
 from hub.api.noun import Endpoint, Noun, Route
 from hub.api.paging import Paging
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.coordination.authority import Caller
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
+from hub.api.hub import Operations, Where
 from hub.api.nouns.config import Config
 from hub.api.nouns.connectors import Connectors
 from hub.api.nouns.keys import Keys
@@ -58,7 +59,6 @@ from hub.links.rotation import KeyRotation
 from hub.links.shared_roots import SharedRoots
 from hub.links.takeovers import Takeovers
 from hub.loop_lag import LoopLag
-from hub.operations.hub import Operations, Where
 from hub.requests.agents import Written
 from hub.requests.service import Requests
 from hub.runs.disk import Ballast, DiskGuard

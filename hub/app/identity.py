@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from hub.api.identity import Identity
+from hub.api.identity_limits import IdentityLimits
 from hub.app.boot import Boot
 from hub.app.context import Context
 from hub.links.attempts import AttemptLimits, FailedAttempts
@@ -9,8 +11,6 @@ from hub.links.auth import Authenticator
 from hub.links.pairing import PairingLimits
 from hub.links.roster import Roster
 from hub.links.takeovers import TakeoverLimits, Takeovers
-from hub.operations.identity import Identity
-from hub.operations.limits import IdentityLimits
 from hub.settings.limit_settings import Limits
 
 

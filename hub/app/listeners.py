@@ -11,6 +11,7 @@ from hub.api.door.bearer import BearerTokens
 from hub.api.door.idempotency import Replays
 from hub.api.door.server import OperatorServer
 from hub.api.door.sockets import listen_on_tcp
+from hub.api.hub import Operations
 from hub.app.context import Context
 from hub.app.identity import Judges
 from hub.app.limits import (
@@ -27,7 +28,6 @@ from hub.links.hub_key import HubKey
 from hub.links.listener import DeviceListener
 from hub.links.roster import Roster
 from hub.log import Channel
-from hub.operations.hub import Operations
 from hub.settings.address import Address
 from hub.settings.listen_settings import Listen, Listener
 from hub.settings.settings import Settings

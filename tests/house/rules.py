@@ -60,7 +60,6 @@ MAY_IMPORT: dict[str, set[str]] = {
 TOP = {
     "hub.backups",
     "hub.requests",
-    "hub.operations",
     "hub.api",
     "hub.settings",
     "hub.health",

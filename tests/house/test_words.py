@@ -12,7 +12,7 @@ from tests.support.families import each
 LEFT: Final = {
     "hub/accounts": 0,
     "hub/agents": 0,
-    "hub/api": 196,
+    "hub/api": 205,
     "hub/app": 0,
     "hub/cli": 171,
     "hub/connectors": 0,
@@ -24,7 +24,6 @@ LEFT: Final = {
     "hub/links": 0,
     "hub/log": 0,
     "hub/openclaw": 0,
-    "hub/operations": 12,
     "hub/outbound": 0,
     "hub/requests": 53,
     "hub/runs": 0,

@@ -13,6 +13,8 @@ import pytest
 
 from hub.agents.locks import Locks
 from hub.agents.writing import AgentWriter
+from hub.api.hub import Operations
+from hub.api.identity import Identity
 from hub.api.nouns.agents import Agents, Resumption, RunRequest
 from hub.api.nouns.config import Config
 from hub.api.nouns.connectors import Connectors
@@ -28,8 +30,6 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.roster import Roster
 from hub.loop_lag import STUCK_S, LoopLag
-from hub.operations.hub import Operations
-from hub.operations.identity import Identity
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import Hold
 from protocol.errors import IllegalTransition

@@ -80,7 +80,7 @@ from hub.api.nouns.templates import Templates
 from hub.api.nouns.upkeep import Upkeep
 from hub.api.nouns.users import Users
 from hub.api.paging import Paging
-from hub.api.views.view import (
+from hub.api.view import (
     AgentView,
     Check,
     FireView,

@@ -7,14 +7,14 @@ from fastapi import Response
 
 from hub.api.door.roles import Principal, Role, Scope
 from hub.api.etags import Matching
+from hub.api.identity import Identity
+from hub.api.identity_limits import IdentityLimits
 from hub.api.nouns.agent_tokens import AgentTokenRequest
 from hub.api.nouns.operator_tokens import OperatorTokenRequest
 from hub.clock import IdFactory, epoch_ms
 from hub.links import pairing_code
 from hub.links.roster import Roster
 from hub.metrics import Metrics
-from hub.operations.identity import Identity
-from hub.operations.limits import IdentityLimits
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, ConnectionId, DeviceId, PairingId, UserId
 from protocol.keys import key_id

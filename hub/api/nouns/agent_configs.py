@@ -11,11 +11,11 @@ from hub.agents.configs import AgentConfigs as KeptConfigs
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching
+from hub.api.names import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import from_epoch_ms
-from hub.operations.names import agent_named
 from protocol.configs import ConfigType, value_in
 from protocol.errors import ErrorCode
 from storage.agents import configs, effective_configs

@@ -12,15 +12,15 @@ from hub.agents.words import document_of
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
+from hub.api.moments import moment
+from hub.api.names import agent_named
 from hub.api.noun import Noun, route
 from hub.api.nouns.agents import managed
 from hub.api.nouns.devices import KICKED
 from hub.api.paging import Paging
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
-from hub.operations.moments import moment
-from hub.operations.names import agent_named
 from hub.runs.agent_control import AgentControl
 from hub.settings.file_lines import FileLines
 from hub.settings.values import refusal

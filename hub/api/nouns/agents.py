@@ -11,15 +11,15 @@ from hub.api.agent_bodies import AgentBody, AgentChanges, Rules, changed_by, mad
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
+from hub.api.moments import moment
+from hub.api.names import agent_named, user_names
 from hub.api.noun import Noun, listed, route
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import NEXT_FIRES, Schedules
 from hub.api.nouns.templates import VerdictView
-from hub.api.views.view import AgentView, FireView, RunView, ScheduleView, View
+from hub.api.view import AgentView, FireView, RunView, ScheduleView, View
 from hub.links.roster import Roster
 from hub.log import Channel
-from hub.operations.moments import moment
-from hub.operations.names import agent_named, user_names
 from hub.runs.control import RunControl
 from hub.runs.wishes import MOST_NEEDS, wish_of
 from hub.settings.file_lines import FileLines, ManagedByFile

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, StringConstraints
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from storage.audit import audit

@@ -10,7 +10,7 @@ from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import from_epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.memory import BoardMemory

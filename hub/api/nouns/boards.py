@@ -9,13 +9,13 @@ from pydantic import AwareDatetime, Field
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
 from hub.api.etags import Match, tag_of
+from hub.api.names import user_names
 from hub.api.noun import Noun, listed, route
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.coordination.authority import Authority, Caller
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.operations.names import user_names
 from hub.settings.values import Name
 from protocol.authority import Standing, Verb
 from protocol.errors import ErrorCode

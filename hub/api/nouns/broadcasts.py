@@ -8,16 +8,16 @@ from pydantic import AwareDatetime, Field
 from hub.api.deps import Key
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
+from hub.api.moments import moment
 from hub.api.noun import Noun, route
 from hub.api.nouns.leads import LeadKindWord, LeadMessageBody, Wait
 from hub.api.paging import Paging, cursor_of
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import from_epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts as BroadcastService
 from hub.coordination.broadcasts import Standing
 from hub.coordination.messages import WAIT_S
-from hub.operations.moments import moment
 from protocol.errors import ErrorCode
 from protocol.messages import DELIVERED, MessageState
 from storage.coordination import questions

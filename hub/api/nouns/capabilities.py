@@ -9,10 +9,10 @@ from hub.agents.capabilities import Capabilities as KeptCapabilities
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
+from hub.api.names import agent_named, user_names
 from hub.api.noun import Noun, route
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import from_epoch_ms
-from hub.operations.names import agent_named, user_names
 from hub.settings.file_lines import FileLines
 from protocol.errors import ErrorCode
 from storage.agents.agents import AgentRow

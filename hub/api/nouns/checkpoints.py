@@ -8,10 +8,10 @@ from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
+from hub.api.names import agent_named
 from hub.api.noun import Noun, route
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import from_epoch_ms
-from hub.operations.names import agent_named
 from protocol.errors import ErrorCode
 from storage.agents.agents import AgentRow
 from storage.agents.checkpoints import CheckpointRow

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 from hub.api.deps import Actor, Caller
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.settings.locate import KeyPath
 from hub.settings.problems import Problem, Severity, spell
 from hub.settings.reload import Edit, Reloader, TakenUp

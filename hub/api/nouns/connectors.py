@@ -11,14 +11,14 @@ from hub.accounts.desk import Accounts
 from hub.accounts.sign_in import SignInFailed, SignIns
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
+from hub.api.moments import moment
+from hub.api.names import user_names
 from hub.api.noun import Noun, listed, route
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.connectors.connector import Connector, Message, Page
 from hub.connectors.failures import ConnectorFailure
 from hub.document import Document
-from hub.operations.moments import moment
-from hub.operations.names import user_names
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
 from storage.agents import agents

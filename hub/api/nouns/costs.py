@@ -7,11 +7,11 @@ from fastapi import Query
 from pydantic import AwareDatetime
 
 from hub.api.door.roles import Scope
+from hub.api.names import agent_named
 from hub.api.noun import Noun, route
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
-from hub.operations.names import agent_named
 from hub.runs.budget import NANOS
 from hub.runs.estimating import Estimator
 from protocol.errors import ErrorCode

@@ -19,7 +19,7 @@ from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
 from hub.api.nouns.audit import AuditLog
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import Clock
 from hub.log import Channel
 from protocol.ids import DeviceId

@@ -8,14 +8,14 @@ from pydantic import AwareDatetime
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
+from hub.api.moments import moment
+from hub.api.names import user_names
 from hub.api.noun import Noun, listed, route
 from hub.api.nouns.tokens import TokenView, token_view
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.log import Channel
-from hub.operations.moments import moment
-from hub.operations.names import user_names
 from hub.settings.values import Name
 from protocol import keys
 from protocol.errors import CloseCode, ErrorCode, HubError

@@ -9,11 +9,11 @@ from pydantic import AwareDatetime
 from hub.api.deps import OpenStreams
 from hub.api.door.roles import Scope
 from hub.api.events import EventStream
+from hub.api.names import agent_named
 from hub.api.noun import Noun, route
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import Clock, from_epoch_ms
 from hub.log import LogEntry, Ring
-from hub.operations.names import agent_named
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BootId, UserId
 from storage.devices import owners

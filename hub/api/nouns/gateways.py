@@ -7,15 +7,15 @@ from pydantic import AwareDatetime, Field
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
+from hub.api.names import user_names
 from hub.api.noun import Noun, listed, route
-from hub.api.views.view import AgentView, View
+from hub.api.view import AgentView, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.gateway_standing import GatewayStandings
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayState, Problem
 from hub.openclaw.methods import agents_list
-from hub.operations.names import user_names
 from hub.settings.gateway_settings import RemoteId
 from hub.settings.values import Name
 from protocol.errors import ErrorCode

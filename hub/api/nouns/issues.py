@@ -7,7 +7,7 @@ from pydantic import AwareDatetime
 
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, listed
-from hub.api.views.view import IssueCounts, View
+from hub.api.view import IssueCounts, View
 from hub.health.issues import Issue, Severity
 from hub.health.issues import Issues as FoundIssues
 

@@ -7,12 +7,12 @@ from fastapi import Query
 from pydantic import AwareDatetime
 
 from hub.api.door.roles import Scope
+from hub.api.moments import moment
+from hub.api.names import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import from_epoch_ms
-from hub.operations.moments import moment
-from hub.operations.names import agent_named
 from protocol.errors import ErrorCode
 from protocol.ids import RunId
 from protocol.tables import TABLES, TableName

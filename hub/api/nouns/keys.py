@@ -4,7 +4,7 @@ from hub.accounts.desk import Accounts
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import Clock, epoch_ms
 from protocol.errors import ErrorCode
 from storage.audit import audit

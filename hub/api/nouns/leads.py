@@ -10,7 +10,7 @@ from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
 from hub.api.noun import Noun, route
 from hub.api.nouns.messages import Messages, MessageView
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.coordination.authority import Caller
 from hub.coordination.lead_messages import LeadMessages, ToLead
 from hub.coordination.leads import Leads as LeadService

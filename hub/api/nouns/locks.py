@@ -10,12 +10,12 @@ from pydantic import AwareDatetime, Field
 from hub.agents.locks import Locks as HeldLocks
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
+from hub.api.moments import moment
+from hub.api.names import agent_named, user_names
 from hub.api.noun import Noun, listed, route
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.log import Channel
-from hub.operations.moments import moment
-from hub.operations.names import agent_named, user_names
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 from protocol.locks import NAME_CHARACTERS

@@ -11,7 +11,7 @@ from hub.api.door.roles import Scope
 from hub.api.events import EventStream
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import from_epoch_ms
 from hub.log import LogEntry, Ring
 from protocol.errors import ErrorCode

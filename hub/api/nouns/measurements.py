@@ -9,10 +9,10 @@ from pydantic import AwareDatetime
 from hub.agents.charts import Chart, Question
 from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.api.door.roles import Scope
+from hub.api.names import agent_named
 from hub.api.noun import Noun, listed, route
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import epoch_ms, from_epoch_ms
-from hub.operations.names import agent_named
 from protocol.errors import ErrorCode, HubError
 from protocol.measurements import MOST_TAGS
 from storage.store import Store

@@ -9,15 +9,15 @@ from pydantic import AwareDatetime, Field
 from hub.api.deps import Key
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
+from hub.api.moments import moment
+from hub.api.names import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import from_epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Nudge
 from hub.coordination.messages import Messages as MessageService
-from hub.operations.moments import moment
-from hub.operations.names import agent_named
 from protocol.errors import ErrorCode
 from protocol.messages import MessageState, QueueMode, attempt_key
 from storage.coordination import questions

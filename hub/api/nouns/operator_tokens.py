@@ -8,14 +8,14 @@ from pydantic import AwareDatetime, StringConstraints
 from hub import tokens
 from hub.api.deps import Actor, Caller
 from hub.api.door.roles import Principal, Role, Scope, scopes_of
+from hub.api.identity_limits import IdentityLimits
+from hub.api.moments import moment
 from hub.api.noun import Noun, listed, route
 from hub.api.nouns.tokens import DAY_S, Lifetime, TooManyTokens, UnknownToken
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.operations.limits import IdentityLimits
-from hub.operations.moments import moment
 from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import TokenId

@@ -18,7 +18,7 @@ from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.slots import Slots, SlotView
 from hub.api.paging import PageOf
-from hub.api.views.view import AgentView, RunView, View
+from hub.api.view import AgentView, RunView, View
 from protocol.errors import ErrorCode
 
 NEWEST_RUNS: Final = 5

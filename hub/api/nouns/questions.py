@@ -9,14 +9,14 @@ from pydantic import AwareDatetime, Field
 from hub.api.deps import Key
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
+from hub.api.moments import moment
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import from_epoch_ms
 from hub.coordination.authority import Authority, Caller
 from hub.coordination.questions import Asked
 from hub.coordination.questions import Questions as QuestionService
-from hub.operations.moments import moment
 from protocol.asking import CHANNEL_CHARACTERS, REPLY_TAGS
 from protocol.errors import ErrorCode
 from protocol.messages import QuestionState

@@ -12,13 +12,13 @@ from hub.api.deps import Actor, OpenStreams
 from hub.api.door.roles import Scope
 from hub.api.etags import tag_of
 from hub.api.events import EventStream
+from hub.api.moments import moment
+from hub.api.names import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.view import RunView, View
+from hub.api.view import RunView, View
+from hub.api.waiting import Waiting
 from hub.clock import Clock, from_epoch_ms
-from hub.operations.moments import moment
-from hub.operations.names import agent_named
-from hub.operations.waiting import Waiting
 from hub.runs.budget import NANOS
 from hub.runs.control import RunControl
 from hub.runs.decisions import MissedFires, told_missed

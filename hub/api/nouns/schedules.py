@@ -8,12 +8,12 @@ from pydantic import AwareDatetime, Field
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
+from hub.api.moments import moment
+from hub.api.names import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.view import FireView, ScheduleView, View
+from hub.api.view import FireView, ScheduleView, View
 from hub.clock import epoch_ms, from_epoch_ms
-from hub.operations.moments import moment
-from hub.operations.names import agent_named
 from hub.runs.backfill import Backfilled
 from hub.runs.decisions import told_decision, told_pause
 from hub.runs.firing import offset_of, trigger_for

@@ -6,12 +6,12 @@ from typing import Final, Literal
 from pydantic import AwareDatetime
 
 from hub.api.door.roles import Scope
+from hub.api.moments import moment
+from hub.api.names import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import epoch_ms, from_epoch_ms
-from hub.operations.moments import moment
-from hub.operations.names import agent_named
 from hub.runs.decisions import told_pause, told_wake
 from hub.runs.scheduler import Scheduler
 from hub.schedules.cron import BadSchedule

@@ -9,14 +9,14 @@ from pydantic import AwareDatetime, Field, StringConstraints
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
 from hub.api.etags import Match, Matching
+from hub.api.moments import moment
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import from_epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.souls import MOST_WAIT_S, WAIT_S, SoulWish
 from hub.coordination.souls import Souls as SoulService
-from hub.operations.moments import moment
 from protocol.errors import ErrorCode, HubError
 from storage.coordination.soul_writes import SoulWriteRow
 from storage.coordination.souls import SoulVersion

@@ -8,7 +8,7 @@ from hub.api.door.roles import ROLE_SCOPES, Role, Scope
 from hub.api.door.routes import DEVICE_REQUESTS, PUBLIC, ROUTES, roles_that_may
 from hub.api.facade import HubFacade
 from hub.api.noun import Noun, route
-from hub.api.views.view import Health, Readiness, StatusView, View
+from hub.api.view import Health, Readiness, StatusView, View
 
 ANYBODY: Final = "public"  # instead of a scope; "agent": needs the token of an agent
 

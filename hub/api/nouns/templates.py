@@ -9,7 +9,7 @@ from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
 from hub.api.noun import Noun, listed, route
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.settings.declared import written_template
 from hub.settings.file_lines import FileLines, ManagedByFile
 from hub.settings.template_settings import TemplateSettings, TemplateTable

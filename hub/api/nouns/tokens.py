@@ -7,15 +7,15 @@ from pydantic import AwareDatetime, Field
 from hub import tokens
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
+from hub.api.identity_limits import IdentityLimits
+from hub.api.moments import moment
+from hub.api.names import user_names
 from hub.api.noun import Noun, listed, route
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.operations.limits import IdentityLimits
-from hub.operations.moments import moment
-from hub.operations.names import user_names
 from hub.settings.values import Name
 from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError

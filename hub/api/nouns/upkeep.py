@@ -9,7 +9,7 @@ from pydantic import AwareDatetime
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.backups import Backups
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.drain import Drain

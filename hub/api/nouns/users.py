@@ -4,12 +4,12 @@ from pydantic import AwareDatetime
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
+from hub.api.identity_limits import IdentityLimits
 from hub.api.noun import Noun, listed, route
-from hub.api.views.view import View
+from hub.api.view import View
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.operations.limits import IdentityLimits
 from hub.settings.values import Name
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.api.views.view import RunView
+from hub.api.view import RunView
 from protocol.lifecycles import RunState
 from tests.support.facade import FakeHub, answering, make_run, over_tcp, over_unix, steps
 

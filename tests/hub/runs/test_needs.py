@@ -6,10 +6,10 @@ from typing import Any
 import anyio
 
 from hub.agents.capabilities import Capabilities
+from hub.api.waiting import Waiting
 from hub.clock import epoch_ms
 from hub.health import work
 from hub.health.issues import Severity
-from hub.operations.waiting import Waiting
 from hub.runs.wishes import RunWish
 from protocol.lifecycles import RunState
 from storage.devices import devices

@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.api.views.view import Check
-from hub.operations.readiness import FRESH_S, STANDS_S, ReadinessChecks
+from hub.api.readiness import FRESH_S, STANDS_S, ReadinessChecks
+from hub.api.view import Check
 from storage.kernel.database import Unavailable
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock

@@ -5,7 +5,7 @@ from typing import Final
 
 import anyio
 
-from hub.api.views.view import Check, Readiness
+from hub.api.view import Check, Readiness
 from hub.clock import Clock
 from protocol.errors import HubError
 from storage.devices import identity

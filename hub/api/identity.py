@@ -1,5 +1,6 @@
 """Builds the nouns of identity: users, devices, pairings, invitations, tokens."""
 
+from hub.api.identity_limits import IdentityLimits
 from hub.api.noun import Noun
 from hub.api.nouns.agent_tokens import AgentTokens
 from hub.api.nouns.devices import Devices
@@ -11,7 +12,6 @@ from hub.api.nouns.users import Users
 from hub.clock import Chance, Clock, IdFactory
 from hub.links.roster import Roster
 from hub.metrics import Metrics
-from hub.operations.limits import IdentityLimits
 from protocol.ids import UserId
 from storage.store import Store
 

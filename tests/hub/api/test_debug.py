@@ -50,7 +50,7 @@ async def test_tasks_that_wait_at_the_same_place_are_told_together_with_the_whol
     assert workers.count == 7
     assert len(workers.names) == 5
     places = [place.split(":")[0] + " " + place.split()[-1] for place in workers.stack]
-    mine = "tests/hub/operations/test_debug.py"
+    mine = "tests/hub/api/test_debug.py"
     assert f"{mine} deep" in places
     assert places.index(f"{mine} deep") < places.index(f"{mine} deeper")
 

@@ -15,6 +15,7 @@ from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
 from hub.api.facade import AnyNoun
+from hub.api.identity import Identity
 from hub.api.noun import Noun
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
@@ -41,7 +42,9 @@ from hub.api.nouns.slots import Slots
 from hub.api.nouns.system import System
 from hub.api.nouns.templates import Templates
 from hub.api.nouns.upkeep import Upkeep
-from hub.api.views.view import Check, Health, Readiness, StatusView
+from hub.api.readiness import ReadinessChecks
+from hub.api.view import Check, Health, Readiness, StatusView
+from hub.api.waiting import Waiting
 from hub.backups import Backups
 from hub.clock import Clock
 from hub.drain import Drain
@@ -50,10 +53,6 @@ from hub.links.roster import Roster
 from hub.log import Ring
 from hub.loop_lag import LoopLag
 from hub.metrics import Metrics
-from hub.operations.identity import Identity
-from hub.operations.readiness import ReadinessChecks
-from hub.operations.seen import Seen
-from hub.operations.waiting import Waiting
 from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Reached
 from hub.runs.control import RunControl
@@ -92,8 +91,14 @@ class Where(msgspec.Struct, frozen=True):
         return spelled if self.webhooks is None else spelled | {"webhooks": str(self.webhooks)}
 
 
-class Operations(Seen):
-    """The nouns of a running hub. Implements ``api.facade.HubFacade``."""
+class Operations:
+    """The nouns of a running hub. Implements ``api.facade.HubFacade``.
+
+    Attributes:
+        user_id: the user whose things are visible; None: everybody's.
+    """
+
+    user_id: UserId | None = None
 
     def __init__(
         self,
@@ -234,15 +239,12 @@ class Operations(Seen):
         )
 
     def seen_by(self, user_id: UserId | None) -> Self:
-        """The hub as this user sees it: every noun of it that is ``Seen`` is narrowed."""
+        """Return the hub scoped to this user's things; None: to everybody's."""
         if user_id == self.user_id:
             return self
-        seen = copy(self)
-        seen.user_id = user_id
-        for name, noun in vars(self).items():
-            if isinstance(noun, Seen):
-                setattr(seen, name, noun.seen_by(user_id))
-        return seen
+        scoped = copy(self)
+        scoped.user_id = user_id
+        return scoped
 
     def noun(self, kind: type[AnyNoun]) -> AnyNoun:
         """Return the noun of this class, as this user sees it."""

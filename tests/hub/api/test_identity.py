@@ -9,6 +9,7 @@ import pytest
 
 from hub import tokens
 from hub.api.door.roles import ROLE_SCOPES, Principal, Role, Scope
+from hub.api.identity_limits import IdentityLimits
 from hub.api.nouns.devices import AmbiguousDevice, NewName, NotConnectedHere
 from hub.api.nouns.invitations import (
     InvitationRequest,
@@ -20,7 +21,6 @@ from hub.api.nouns.operator_tokens import BeyondOwnRights, OperatorTokenRequest
 from hub.api.nouns.pairings import Approval, BadPairingCode, TooManyCodes
 from hub.api.nouns.tokens import TokenRequest, TooManyTokens, UnknownToken
 from hub.api.nouns.users import TooManyUsers, UserRequest
-from hub.operations.limits import IdentityLimits
 from hub.tokens import TokenKind
 from protocol.errors import CloseCode
 from protocol.handshake import StoreMark

@@ -1,1 +1,0 @@
-"""The hub as its operators ask it, noun by noun: rows turned into responses."""
