@@ -1,4 +1,4 @@
-"""Configs of an agent: listed, set, removed, and taken back."""
+"""Commands on the configs of an agent: list, get, set, unset, history, revert."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from hub.cli.talk import talk
 from protocol.configs import BadConfig, ConfigType, value_said
 
 VALUE_WIDTH: Final = 60  # characters of a value in a table
-_NAME: Final = "hub.agent"  # in the context: whose configs are meant
+_NAME: Final = "hub.agent"  # key of ctx.meta: the agent whose configs are meant
 
 
 @click.group("config", cls=ListOfOne, epilog=example("hub agents config notes"))
@@ -35,23 +35,23 @@ def list_configs(ctx: click.Context, state: Path, as_json: bool) -> None:
     """List the configs, and the defaults of the agent's template."""
     name = ctx.meta[_NAME]
     with talk(state) as hub:
-        told = hub.get(_path(name))
+        response = hub.get(_path(name))
     if as_json:
-        show.print_json("agent_config", told)
+        show.print_json("agent_config", response)
         return
     rows = [
         (one["key"], one["type"], _short(one["value"]), show.origin(one["source"]), one["description"])
-        for one in told["configs"]
+        for one in response["configs"]
     ]
-    own = {one["key"] for one in told["configs"]}
+    own = {one["key"] for one in response["configs"]}
     rows += [
         (key, show.NOTHING, _short(value), "template", None)
-        for key, value in told["configuration"].items()
+        for key, value in response["configuration"].items()
         if key not in own
     ]
-    show.print_table(("config", "type", "value", "from", "about"), rows)
+    show.print_table(("config", "type", "value", "source", "description"), rows)
     if not rows:
-        show.say(f"no config; write one: hub agents config {name} set KEY=VALUE")
+        show.say(f"no configs; set one: hub agents config {name} set KEY=VALUE")
 
 
 @config.command("get", epilog=example("hub agents config notes get language"))
@@ -62,49 +62,57 @@ def list_configs(ctx: click.Context, state: Path, as_json: bool) -> None:
 def get(ctx: click.Context, key: str, state: Path, as_json: bool) -> None:
     """Print the value of KEY: texts as they are, all other types as JSON."""
     with talk(state) as hub:
-        told = hub.get(_path(ctx.meta[_NAME]))
-    if key not in told["configuration"]:
-        raise Failure(f"agent {told['agent']} has no config {key!r}", Exit.FAILED)
-    value = told["configuration"][key]
+        response = hub.get(_path(ctx.meta[_NAME]))
+    if key not in response["configuration"]:
+        raise Failure(
+            f"agent {response['agent']} has no config {key!r}",
+            Exit.FAILED,
+            next_step=f"list its configs: hub agents config {response['agent']} ls",
+        )
+    value = response["configuration"][key]
     if as_json:
-        show.print_json("agent_config_value", {"agent": told["agent"], "key": key, "value": value})
+        show.print_json("agent_config_value", {"agent": response["agent"], "key": key, "value": value})
     else:
-        show.out(_said(value))
+        show.out(_formatted(value))
 
 
 @config.command("set", epilog=example("hub agents config notes set language=en"))
 @click.argument("assignments", nargs=-1, required=True, metavar="KEY=VALUE...")
 @click.option(
-    "--type", "type_said", type=click.Choice(list(map(str, ConfigType))), help="What the values are."
+    "--type", "type_name", type=click.Choice(list(map(str, ConfigType))), help="Type of the values."
 )
-@click.option("--description", metavar="TEXT", help="What they are for, for people.")
+@click.option("--description", metavar="TEXT", help="Description of the configs.")
 @hub_option
 @json_option
 @click.pass_context
 def put(
     ctx: click.Context,
     assignments: Sequence[str],
-    type_said: str | None,
+    type_name: str | None,
     description: str | None,
     state: Path,
     as_json: bool,
 ) -> None:
     """Set configs, all or none.
 
-    Without --type a config keeps its type; a new one is a number, a flag or JSON where VALUE looks
-    like it, and a text otherwise.
+    Without --type, a known config keeps its type. A new config is a number, a boolean or JSON
+    if VALUE can be read as such, and text otherwise.
     """
     name = ctx.meta[_NAME]
     with talk(state) as hub:
         known = {one["key"]: one["type"] for one in hub.get(_path(name))["configs"]}
-        wanted = {}
+        configs = {}
         for assignment in assignments:
             key, _, text = assignment.partition("=")
             if not key or "=" not in assignment:
-                raise Failure(f"{assignment!r} is no KEY=VALUE", Exit.USAGE)
-            wanted[key] = _wanted(key, text, type_said or known.get(key), description)
-        told = hub.patch(_path(name), {"configs": wanted})
-    _tell(told, as_json=as_json)
+                raise Failure(
+                    f"invalid assignment {assignment!r}: expected KEY=VALUE",
+                    Exit.USAGE,
+                    next_step=f"as in: hub agents config {name} set language=en",
+                )
+            configs[key] = _config(key, text, type_name or known.get(key), description)
+        response = hub.patch(_path(name), {"configs": configs})
+    _print_result(response, as_json=as_json)
 
 
 @config.command("unset", epilog=example("hub agents config notes unset language"))
@@ -115,14 +123,14 @@ def put(
 def unset(ctx: click.Context, keys: Sequence[str], state: Path, as_json: bool) -> None:
     """Remove configs, all or none; defaults of the template apply again."""
     with talk(state) as hub:
-        told = hub.patch(_path(ctx.meta[_NAME]), {"unset": list(dict.fromkeys(keys))})
-    _tell(told, as_json=as_json)
+        response = hub.patch(_path(ctx.meta[_NAME]), {"unset": list(dict.fromkeys(keys))})
+    _print_result(response, as_json=as_json)
 
 
 @config.command("history", epilog=example("hub agents config notes history"))
 @click.argument("key", required=False)
 @click.option(
-    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="So many changes."
+    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="Number of changes."
 )
 @hub_option
 @json_option
@@ -130,9 +138,9 @@ def unset(ctx: click.Context, keys: Sequence[str], state: Path, as_json: bool) -
 def history(ctx: click.Context, key: str | None, limit: int, state: Path, as_json: bool) -> None:
     """List the changes of configs with their authors, the newest first."""
     with talk(state) as hub:
-        told = hub.get(f"{_agent(ctx.meta[_NAME])}/config-history", limit=limit, key=key)
+        response = hub.get(f"{_agent(ctx.meta[_NAME])}/config-history", limit=limit, key=key)
     if as_json:
-        show.print_json("agent_config_history", told)
+        show.print_json("agent_config_history", response)
         return
     show.print_table(
         ("change", show.in_zone("at"), "config", "before", "after", "by"),
@@ -145,14 +153,17 @@ def history(ctx: click.Context, key: str | None, limit: int, state: Path, as_jso
                 show.NOTHING if one["new_type"] is None else _short(one["new_value"]),
                 one["actor"],
             )
-            for one in told["changes"]
+            for one in response["changes"]
         ),
     )
 
 
 @config.command("revert", epilog=example("hub agents config notes revert --to 3"))
 @click.option(
-    "--to", type=click.IntRange(0), required=True, help="The number of a change; 0: before the first."
+    "--to",
+    type=click.IntRange(0),
+    required=True,
+    help="Number of the change; 0 restores the state before the first.",
 )
 @hub_option
 @json_option
@@ -160,25 +171,25 @@ def history(ctx: click.Context, key: str | None, limit: int, state: Path, as_jso
 def revert(ctx: click.Context, to: int, state: Path, as_json: bool) -> None:
     """Restore the configs as they were after a change. The history keeps both."""
     with talk(state) as hub:
-        told = hub.post(f"{_agent(ctx.meta[_NAME])}/config-revert", {"to": to})
-    _tell(told, as_json=as_json)
+        response = hub.post(f"{_agent(ctx.meta[_NAME])}/config-revert", {"to": to})
+    _print_result(response, as_json=as_json)
 
 
-def _wanted(key: str, text: str, type: str | None, description: str | None) -> dict[str, Any]:
+def _config(key: str, text: str, type: str | None, description: str | None) -> dict[str, Any]:
     try:
         value = _guessed(text) if type is None else value_said(key, ConfigType(type), text)
     except BadConfig as bad:
-        raise Failure(str(bad), Exit.USAGE, next_step="--type says another type") from bad
-    wanted: dict[str, Any] = {"value": value}
+        raise Failure(str(bad), Exit.USAGE, next_step="choose another type: --type") from bad
+    config: dict[str, Any] = {"value": value}
     if type is not None:
-        wanted["type"] = type
+        config["type"] = type
     if description is not None:
-        wanted["description"] = description
-    return wanted
+        config["description"] = description
+    return config
 
 
 def _guessed(text: str) -> Any:
-    """What *text* looks like: JSON, or a text. One that begins with a quote is a text as it is."""
+    """Parse *text* as JSON. Return *text* itself if it is not JSON, or a JSON string."""
     try:
         value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -187,26 +198,28 @@ def _guessed(text: str) -> Any:
 
 
 def _refuse(constant: str) -> Any:
-    """NaN and Infinity are no JSON, whatever Python says."""
+    """Reject NaN and Infinity: Python's parser accepts them, JSON does not. Raises ValueError."""
     raise ValueError(constant)
 
 
-def _tell(told: Mapping[str, Any], *, as_json: bool) -> None:
+def _print_result(response: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
-        show.print_json("agent_config_changed", told)
-    elif told["changed"]:
-        show.say(f"agent {told['agent']}: changed {', '.join(told['changed'])}; revision {told['rev']}")
+        show.print_json("agent_config_changed", response)
+    elif response["changed"]:
+        show.say(
+            f"agent {response['agent']}: changed {', '.join(response['changed'])}; revision {response['rev']}"
+        )
     else:
-        show.say(f"agent {told['agent']}: nothing changed; revision {told['rev']}")
+        show.say(f"agent {response['agent']}: nothing changed; revision {response['rev']}")
 
 
-def _said(value: Any) -> str:
+def _formatted(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _short(value: Any) -> str:
-    said = _said(value)
-    return said if len(said) <= VALUE_WIDTH else f"{said[: VALUE_WIDTH - 3]}..."
+    text = _formatted(value)
+    return text if len(text) <= VALUE_WIDTH else f"{text[: VALUE_WIDTH - 3]}..."
 
 
 def _agent(name: str) -> str:

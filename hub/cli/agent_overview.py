@@ -1,4 +1,4 @@
-"""An agent on one screen: who it is, how it stands since when and why, what comes and was, what it spends."""
+"""Overview of an agent on one screen: identity, status with reasons, schedule, runs, spend."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -10,41 +10,41 @@ from hub.cli import show
 from hub.cli.talk import talk
 from hub.printable import one_line
 
-PROMPT_TOLD: Final = 70  # characters of it: one line
-FIRES_TOLD: Final = 3
-KEYS_TOLD: Final = 8
-_CALM: Final = {"available", "ok", "idle"}  # where nobody has to ask why
+PROMPT_WIDTH: Final = 70  # characters
+MAX_FIRES: Final = 3
+MAX_KEYS: Final = 8
+_CALM: Final = {"available", "ok", "idle"}  # values that need no explanation
 
 
 def show_overview(name: str, state: Path, *, as_json: bool) -> Mapping[str, Any]:
-    """Print it, as JSON or for a person; what was told of the agent itself."""
+    """Print the overview as JSON or as text. Return the agent of the response."""
     with talk(state) as hub:
-        told = hub.get(f"/v1/agents/{quote(name, safe='')}/overview")
-    agent: Mapping[str, Any] = told["agent"]
+        response = hub.get(f"/v1/agents/{quote(name, safe='')}/overview")
+    agent: Mapping[str, Any] = response["agent"]
     if as_json:
-        beside = {noun: value for noun, value in told.items() if noun != "agent"}
-        show.print_json("agent", {**agent, "overview": beside})
+        others = {noun: value for noun, value in response.items() if noun != "agent"}
+        show.print_json("agent", {**agent, "overview": others})
     else:
-        print_overview(told)
+        print_overview(response)
     return agent
 
 
-def print_overview(told: Mapping[str, Any]) -> None:
-    """For a person; what there is nothing of is left out."""
-    show.print_facts({fact: value for fact, value in _facts(told) if value})
-    if told["runs"]:
+def print_overview(response: Mapping[str, Any]) -> None:
+    """Print the overview as text, without its empty facts."""
+    show.print_facts({fact: value for fact, value in _facts(response) if value})
+    if response["runs"]:
         show.print_table(
-            ("run", show.in_zone("queued"), "by", "went", "items", "message"),
-            map(_run_row, told["runs"]),
+            ("run", show.in_zone("queued"), "trigger", "result", "items", "message"),
+            map(_run_row, response["runs"]),
         )
 
 
-def _facts(told: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    agent, standing = told["agent"], told["standing"]
+def _facts(response: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    agent, standing = response["agent"], response["standing"]
     yield "agent", f"{agent['name']}{_named(agent)}"
-    yield "who", ", ".join(_who(agent))
+    yield "identity", ", ".join(_identity(agent))
     if agent["gateway"] is not None:
-        yield "gateway", _heard(f"{agent['gateway']}: {standing['connectivity']}", standing)
+        yield "gateway", _with_heartbeat(f"{agent['gateway']}: {standing['connectivity']}", standing)
     else:
         yield "device", _device(agent, standing)
         yield "reads", _reads(agent)
@@ -57,23 +57,23 @@ def _facts(told: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     yield "schedule", _schedule(agent)
     yield "policies", [_policies(schedule) for schedule in agent["schedules"]]
     yield "next run", _next(agent)
-    yield "slots", [_slot(slot) for slot in told["slots"]]
+    yield "slots", [_slot(slot) for slot in response["slots"]]
     yield "runs at once", agent["max_concurrent_runs"]
     yield "needs", agent["needs"]
-    yield "takes locks", agent["locks"]
-    yield "locks", [_lock(lock, agent["name"]) for lock in told["locks"]]
-    yield "capabilities", [f"{one['name']} {one['version']}" for one in told["capabilities"]]
-    yield "config", _keys(told["config"])
-    yield "checkpoints", [_checkpoint(one) for one in told["checkpoints"]]
-    yield "spend", _spend(told["spend"])
-    yield "metrics", _counted(told["series"], "series", "series")
+    yield "locks per run", agent["locks"]
+    yield "locks", [_lock(lock, agent["name"]) for lock in response["locks"]]
+    yield "capabilities", [f"{one['name']} {one['version']}" for one in response["capabilities"]]
+    yield "config", _keys(response["config"])
+    yield "checkpoints", [_checkpoint(one) for one in response["checkpoints"]]
+    yield "spend", _spend(response["spend"])
+    yield "metrics", _counted(response["series"], "series", "series")
 
 
 def _named(agent: Mapping[str, Any]) -> str:
     return f": {one_line(agent['description'])}" if agent["description"] else ""
 
 
-def _who(agent: Mapping[str, Any]) -> Iterator[str]:
+def _identity(agent: Mapping[str, Any]) -> Iterator[str]:
     yield f"{agent['subtype'] or agent['type']} of {agent['user']}"
     if agent["template"]:
         yield f"template {agent['template']}"
@@ -84,14 +84,14 @@ def _who(agent: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _device(agent: Mapping[str, Any], standing: Mapping[str, Any]) -> str:
-    told = f"{agent['device'] or 'none'}: {'connected' if agent['device_connected'] else 'away'}"
-    return _heard(told, standing)
+    where = f"{agent['device'] or 'none'}: {'connected' if agent['device_connected'] else 'away'}"
+    return _with_heartbeat(where, standing)
 
 
-def _heard(told: str, standing: Mapping[str, Any]) -> str:
+def _with_heartbeat(where: str, standing: Mapping[str, Any]) -> str:
     if standing["last_heartbeat_at"] is not None:
-        told += f", last heartbeat {_ago(standing['last_heartbeat_at'])}"
-    return told
+        where += f", last heartbeat {_ago(standing['last_heartbeat_at'])}"
+    return where
 
 
 def _reads(agent: Mapping[str, Any]) -> str:
@@ -101,7 +101,7 @@ def _reads(agent: Mapping[str, Any]) -> str:
 
 def _cut(prompt: str) -> str:
     line = one_line(prompt)
-    return line if len(line) <= PROMPT_TOLD else f"{line[: PROMPT_TOLD - 1]}…"
+    return line if len(line) <= PROMPT_WIDTH else f"{line[: PROMPT_WIDTH - 1]}…"
 
 
 def _since(since: Mapping[str, Any]) -> str:
@@ -113,12 +113,12 @@ def _exhausted(standing: Mapping[str, Any]) -> str | None:
     if standing["exhaust_reason"] is None:
         return None
     if standing["recovery_at"] is not None:
-        return f"{standing['exhaust_reason']}, back at {show.moment(standing['recovery_at'])}"
-    return f"{standing['exhaust_reason']}, asked again at {show.moment(standing['probe_at'])}"
+        return f"{standing['exhaust_reason']}, available again at {show.moment(standing['recovery_at'])}"
+    return f"{standing['exhaust_reason']}, next probe at {show.moment(standing['probe_at'])}"
 
 
 def _schedule(agent: Mapping[str, Any]) -> str | None:
-    """In short with its zone, and why it does not fire, if it does not."""
+    """Return the schedule with its time zone, and the reasons if it is paused."""
     if agent["schedule"] is None:
         return None
     paused = [schedule["paused_because"] for schedule in agent["schedules"] if schedule["paused_because"]]
@@ -126,10 +126,10 @@ def _schedule(agent: Mapping[str, Any]) -> str | None:
 
 
 def _policies(schedule: Mapping[str, Any]) -> str:
-    """What becomes of fires that cannot run at once."""
+    """Describe the policies for scheduled times that cannot run at once."""
     window = schedule["catch_up_window_s"]
-    younger = f" not older than {show.duration(window)}" if window else ""
-    return f"overlap {schedule['overlap']}, catch up {schedule['catch_up']}{younger}"
+    window_note = f" not older than {show.duration(window)}" if window else ""
+    return f"overlap {schedule['overlap']}, catch up {schedule['catch_up']}{window_note}"
 
 
 def _next(agent: Mapping[str, Any]) -> str:
@@ -139,25 +139,25 @@ def _next(agent: Mapping[str, Any]) -> str:
 
 
 def _slot(slot: Mapping[str, Any]) -> str:
-    comes = _first(slot["next_times"], lambda time: show.short_moment(time["starts_at"]))
-    return f"{slot['label']} {slot['said']} for {show.duration(slot['duration_s'])}, next {comes}"
+    times = _first(slot["next_times"], lambda time: show.short_moment(time["starts_at"]))
+    return f"{slot['label']} {slot['said']} for {show.duration(slot['duration_s'])}, next {times}"
 
 
 def _lock(lock: Mapping[str, Any], agent: str) -> str:
     holder = lock["holder"]
     if holder is not None and holder["agent"] == agent:
         return f"holds {lock['resource']} (fence {lock['fence']}) since {show.short_moment(lock['since'])}"
-    held = "nobody" if holder is None else f"{holder['kind']} {holder['agent'] or holder['id']}"
-    return f"waits for {lock['resource']}, held by {held}"
+    held = "free now" if holder is None else f"held by {holder['kind']} {holder['agent'] or holder['id']}"
+    return f"waits for {lock['resource']}, {held}"
 
 
 def _keys(keys: Sequence[str]) -> str | None:
-    more = f" and {len(keys) - KEYS_TOLD} more" if len(keys) > KEYS_TOLD else ""
-    return f"{', '.join(keys[:KEYS_TOLD])}{more}" if keys else None
+    more = f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
+    return f"{', '.join(keys[:MAX_KEYS])}{more}" if keys else None
 
 
 def _checkpoint(one: Mapping[str, Any]) -> str:
-    lost = "" if one["is_recoverable"] else ", not to be resumed from"
+    lost = "" if one["is_recoverable"] else ", not recoverable"
     return f"{one['scope']} #{one['sequence']} of {show.short_moment(one['updated_at'])}{lost}"
 
 
@@ -165,7 +165,7 @@ def _spend(spend: Mapping[str, Any]) -> str | None:
     if not spend["month"]["calls"]:
         return None
     return "; ".join(
-        f"${spent['usd']:.4f} in {span} ({_counted(spent['calls'], 'question', 'questions')})"
+        f"${spent['usd']:.4f} in {span} ({_counted(spent['calls'], 'request', 'requests')})"
         for span, spent in (("24 h", spend["day"]), ("30 days", spend["month"]))
     )
 
@@ -181,12 +181,12 @@ def _run_row(run: Mapping[str, Any]) -> Sequence[object]:
     )
 
 
-def _first(times: Iterable[Mapping[str, Any]], tell: Callable[[Mapping[str, Any]], str]) -> str:
-    return ", ".join(map(tell, list(times)[:FIRES_TOLD])) or "none"
+def _first(times: Iterable[Mapping[str, Any]], show_one: Callable[[Mapping[str, Any]], str]) -> str:
+    return ", ".join(map(show_one, list(times)[:MAX_FIRES])) or "none"
 
 
-def _ago(told: str) -> str:
-    return f"{show.duration(max(0.0, (show.clock.now() - datetime.fromisoformat(told)).total_seconds()))} ago"
+def _ago(at: str) -> str:
+    return f"{show.duration(max(0.0, (show.clock.now() - datetime.fromisoformat(at)).total_seconds()))} ago"
 
 
 def _counted(count: int, one: str, several: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Tokens by which agents ask in their own names: ``hub agents tokens | token | revoke-token``."""
+"""Commands ``hub agents tokens | token | revoke-token``."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from hub.cli.failure import Exit, Failure
 from hub.cli.options import Duration, example, hub_option, json_option
 from hub.cli.talk import Talk, talk
 
-LEAST_END: Final = 6  # characters of an ID that may stand for the whole
+LEAST_END: Final = 6  # characters at the end of an id that identify it
 
 
 @click.command("tokens", epilog=example("hub agents tokens notes"))
@@ -22,12 +22,12 @@ LEAST_END: Final = 6  # characters of an ID that may stand for the whole
 def list_tokens(name: str, state: Path, as_json: bool) -> None:
     """List the tokens of an agent without their secrets."""
     with talk(state) as hub:
-        told = hub.get_all(_path(name), "tokens")
+        response = hub.get_all(_path(name), "tokens")
     if as_json:
-        show.print_json("agent_tokens", told)
+        show.print_json("agent_tokens", response)
         return
     show.print_table(
-        ("token", "ends in", "made by", show.in_zone("used"), "until", "revoked"),
+        ("token", "ends in", "created by", show.in_zone("used"), "expires", "revoked"),
         (
             (
                 show.short_id(token["id"]),
@@ -37,25 +37,30 @@ def list_tokens(name: str, state: Path, as_json: bool) -> None:
                 show.short_moment(token["expires_at"]),
                 show.short_moment(token["revoked_at"]),
             )
-            for token in told["tokens"]
+            for token in response["tokens"]
         ),
     )
-    if not told["tokens"]:
-        show.say(f"agent {name} has no token; make one: hub agents token {name}")
+    if not response["tokens"]:
+        show.say(f"agent {name} has no tokens; create one: hub agents token {name}")
 
 
 @click.command("token", epilog=example("hub agents token notes --expires 90d"))
 @click.argument("name", shell_complete=agent_names)
 @click.option(
-    "--ttl", "--expires", "ttl", type=Duration(), metavar="TIME", help="How long it counts, as in 90d or 12h."
+    "--ttl",
+    "--expires",
+    "ttl",
+    type=Duration(),
+    metavar="TIME",
+    help="Lifetime of the token, as in 90d or 12h.",
 )
 @hub_option
 @json_option
 def create_token(name: str, ttl: float | None, state: Path, as_json: bool) -> None:
     """Create a token of an agent. It is printed once.
 
-    By it the agent asks in its own name, and of its own board: it opens what stands under /v1/agent,
-    and nothing else.
+    With the token the agent acts in its own name and on its own board. The token opens the routes
+    below /v1/agent only.
     """
     with talk(state) as hub:
         made = hub.post(_path(name), {"ttl_s": ttl})
@@ -64,8 +69,10 @@ def create_token(name: str, ttl: float | None, state: Path, as_json: bool) -> No
         return
     show.out(made["token"])
     until = show.moment(made["expires_at"])
-    show.say(f"This is shown once; it counts until {until}. Give it to {name}, not into a message or a file")
-    show.say("that others read: Authorization: Bearer TOKEN, at GET /v1/agent and what stands under it.")
+    show.say(f"The token is shown only once; it expires {until}. Give it to {name} alone: keep it out of")
+    show.say(
+        "messages and shared files. Use: Authorization: Bearer TOKEN, at /v1/agent and the routes below."
+    )
 
 
 @click.command("revoke-token", epilog=example("hub agents revoke-token notes 4e21a9 --yes"))
@@ -88,16 +95,20 @@ def revoke_token(name: str, id: str, yes: bool, state: Path, as_json: bool) -> N
 
 
 def _find(hub: Talk, name: str, id: str) -> dict[str, Any]:
-    """The token with this id, or whose id ends so."""
+    """Return the token whose id is *id* or ends in it. Raises Failure: none does, or several do."""
     tokens: list[dict[str, Any]] = hub.get_all(_path(name), "tokens")["tokens"]
     found = [
         token for token in tokens if token["id"] == id or (len(id) >= LEAST_END and token["id"].endswith(id))
     ]
     if len(found) > 1:
-        raise Failure(f"several tokens end in {id!r}", Exit.USAGE, next_step="give more of the ID: --json")
+        raise Failure(
+            f"several tokens end in {id!r}",
+            Exit.USAGE,
+            next_step="type more characters of the ID; --json prints it whole",
+        )
     if not found:
-        told = f"'hub agents tokens {name}' lists the tokens"
-        raise Failure(f"agent {name} has no token {id!r}", Exit.FAILED, next_step=told)
+        next_step = f"list its tokens: hub agents tokens {name}"
+        raise Failure(f"agent {name} has no token {id!r}", Exit.FAILED, next_step=next_step)
     return found[0]
 
 

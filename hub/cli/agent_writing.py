@@ -1,4 +1,4 @@
-"""Agents made, changed, removed and looked over: ``hub agents create | edit | delete | validate``."""
+"""Commands ``hub agents create | edit | delete | validate``."""
 
 import json
 import tomllib
@@ -23,28 +23,37 @@ _FIELDS: Final = ("device", "prompt", "template", "schedule", "timezone", "descr
 _LISTS: Final = {"path": "paths", "extension": "file_extensions", "data_type": "data_types"}
 
 
-def _said_option(command: Command) -> Command:
-    """All that says what an agent is."""
+def _agent_options(command: Command) -> Command:
+    """Add the options that describe an agent."""
     for option in (
-        click.option("--config", multiple=True, metavar="KEY=VALUE", help="One of its configs."),
+        click.option(
+            "--config",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="A config of the agent; may be given several times.",
+        ),
         click.option(
             "--set",
             "sets",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Any other key of [[agents]]; the value is JSON, or a text as it is.",
+            help="Any other key of [[agents]]; VALUE is JSON or plain text.",
         ),
-        click.option("--description", metavar="TEXT", help="What it is for, for people."),
-        click.option("--timezone", metavar="ZONE", help="Where its schedule's time of day is meant."),
-        click.option("--schedule", metavar="CRON", help='When it runs by itself, as in "0 9 * * 1-5".'),
-        click.option("--template", metavar="NAME", help="The template it is made from."),
-        click.option("--prompt", metavar="TEXT", help="What the model is asked to find."),
-        click.option("--data-type", multiple=True, metavar="TABLE", help="A kind of record it finds."),
-        click.option("--extension", multiple=True, metavar=".EXT", help="Which files it reads."),
-        click.option("--path", multiple=True, metavar="PATH", help="What it reads on the device."),
-        click.option("--device", metavar="NAME", help="The device it works on."),
+        click.option("--description", metavar="TEXT", help="Description of the agent."),
+        click.option("--timezone", metavar="ZONE", help="Time zone of its schedule, as in Europe/Berlin."),
+        click.option("--schedule", metavar="CRON", help='Schedule of its runs, as in "0 9 * * 1-5".'),
+        click.option("--template", metavar="NAME", help="Template of the agent."),
+        click.option("--prompt", metavar="TEXT", help="Prompt: what the model is to find."),
         click.option(
-            "--file", type=_FILE, metavar="FILE", help="A TOML or JSON table, as one of [[agents]]."
+            "--data-type", multiple=True, metavar="TABLE", help="Table of records to find, as in tasks."
+        ),
+        click.option(
+            "--extension", multiple=True, metavar=".EXT", help="Extension of files to read, as in .md."
+        ),
+        click.option("--path", multiple=True, metavar="PATH", help="Path to read on the device."),
+        click.option("--device", metavar="NAME", help="Device that the agent works on."),
+        click.option(
+            "--file", type=_FILE, metavar="FILE", help="TOML or JSON file with a table as in [[agents]]."
         ),
     ):
         command = option(command)
@@ -53,13 +62,13 @@ def _said_option(command: Command) -> Command:
 
 @click.command("create", epilog=example("hub agents create notes --device desk --path notes"))
 @click.argument("name", shell_complete=agent_names)
-@_said_option
-@click.option("--paused", is_flag=True, help="It does not work before: hub agents resume NAME.")
+@_agent_options
+@click.option("--paused", is_flag=True, help="Create it paused; start it later: hub agents resume NAME.")
 @hub_option
 @json_option
-def create(name: str, paused: bool, state: Path, as_json: bool, **given: Any) -> None:
+def create(name: str, paused: bool, state: Path, as_json: bool, **options: Any) -> None:
     """Create an agent in addition to those of hub.toml."""
-    body = {"name": name, **_said(given)} | ({"start": False} if paused else {})
+    body = {"name": name, **_fields(options)} | ({"start": False} if paused else {})
     with talk(state) as hub:
         made = hub.post("/v1/agents", body)
     if as_json:
@@ -67,26 +76,30 @@ def create(name: str, paused: bool, state: Path, as_json: bool, **given: Any) ->
         return
     show.say(f"agent {made['name']} on {made['device']} is {made['lifecycle']}")
     follows = f"hub agents resume {name}" if paused else f"hub run {name}"
-    show.say(f"look at it: hub agents show {name}; let it work: {follows}")
+    show.say(f"show it: hub agents show {name}; start it: {follows}")
 
 
 @click.command("edit", epilog=example("hub agents edit notes --schedule '0 7 * * *'"))
 @click.argument("name", shell_complete=agent_names)
-@_said_option
-@click.option("--unset", multiple=True, metavar="KEY", help="A key that it is to have no longer.")
+@_agent_options
+@click.option("--unset", multiple=True, metavar="KEY", help="Key to remove; may be given several times.")
 @hub_option
 @json_option
-def edit(name: str, unset: tuple[str, ...], state: Path, as_json: bool, **given: Any) -> None:
+def edit(name: str, unset: tuple[str, ...], state: Path, as_json: bool, **options: Any) -> None:
     """Change an agent; options that are left out stay as they are."""
-    changes = _said(given) | dict.fromkeys(unset)
+    changes = _fields(options) | dict.fromkeys(unset)
     if not changes:
-        raise Failure("nothing to change", Exit.USAGE, next_step="say what: hub agents edit --help")
+        raise Failure(
+            "nothing to change",
+            Exit.USAGE,
+            next_step="give an option for each change: hub agents edit --help",
+        )
     with talk(state) as hub:
         changed = hub.patch(_path(name), changes)
     if as_json:
         show.print_json("agent", changed)
     else:
-        show.say(f"agent {changed['name']} is changed; its runs from now on are made so")
+        show.say(f"agent {changed['name']} is changed; new runs use the change")
 
 
 @click.command("delete", epilog=example("hub agents delete notes --yes"))
@@ -98,29 +111,33 @@ def delete(name: str, yes: bool, state: Path, as_json: bool) -> None:
     """Pause an agent and archive it. Its waiting runs are cancelled, its history stays."""
     with talk(state) as hub:
         if not yes:
-            show.confirm(f"remove agent {name}, and cancel its runs that wait?")
+            show.confirm(f"delete agent {name}, and cancel its waiting runs?")
         removed = hub.delete(_path(name))
     if as_json:
         show.print_json("agent", removed)
     else:
-        show.say(f"agent {name} is removed; an agent of its name has its history again")
+        show.say(f"agent {name} is deleted; a new agent of this name continues its history")
 
 
 @click.command("validate", epilog=example("hub agents validate notes"))
 @click.argument("name", required=False, shell_complete=agent_names)
-@click.option("--template", metavar="NAME", help="Judge a template, and all agents that are made from it.")
+@click.option("--template", metavar="NAME", help="Validate a template and all agents that use it.")
 @click.option(
-    "--file", type=_FILE, metavar="FILE", help="What that template is to say; by default what it says."
+    "--file", type=_FILE, metavar="FILE", help="New content of the template [default: its present content]."
 )
 @hub_option
 @json_option
 def validate(name: str | None, template: str | None, file: Path | None, state: Path, as_json: bool) -> None:
     """List the agents that do not match their template. Changes nothing.
 
-    Of all agents, of agent NAME, or of those of a template, as it is or as FILE would have it.
+    Checks all agents, agent NAME, or the agents of a template: with its present content, or with FILE's.
     """
     if (file is not None and template is None) or (name is not None and template is not None):
-        raise Failure("--file says what --template NAME is to be", Exit.USAGE)
+        raise Failure(
+            "--file needs --template, and --template takes no agent NAME",
+            Exit.USAGE,
+            next_step="hub agents validate NAME, or: hub agents validate --template NAME --file FILE",
+        )
     with talk(state) as hub:
         if template is not None:
             body = None if file is None else table_in(file)
@@ -131,11 +148,11 @@ def validate(name: str | None, template: str | None, file: Path | None, state: P
             names = [name] if name else [one["name"] for one in hub.get_all("/v1/agents", "agents")["agents"]]
             verdicts = {f"agent {one}": hub.post(f"{_path(one)}/validate") for one in names}
     wrong = [
-        *(f"{who}: {problem}" for who, told in verdicts.items() for problem in told["problems"]),
+        *(f"{who}: {problem}" for who, verdict in verdicts.items() for problem in verdict["problems"]),
         *(
             f"agent {one['agent']} of {one['user']}: {problem}"
-            for told in verdicts.values()
-            for one in told["broken"]
+            for verdict in verdicts.values()
+            for one in verdict["broken"]
             for problem in one["problems"]
         ),
     ]
@@ -144,29 +161,29 @@ def validate(name: str | None, template: str | None, file: Path | None, state: P
     else:
         for line in wrong:
             show.out(line)
-        show.say(f"{len(verdicts)} looked at, {len(wrong) or 'no'} problem{'s' if len(wrong) != 1 else ''}")
+        show.say(f"{len(verdicts)} checked, {len(wrong) or 'no'} problem{'s' if len(wrong) != 1 else ''}")
     if wrong:
         raise click.exceptions.Exit(Exit.FAILED)
 
 
 def table_in(file: Path) -> dict[str, Any]:
-    """The table in a TOML or JSON file.
+    """Return the table in a TOML or JSON file.
 
     Raises:
-        Failure: there is none.
+        Failure: the file cannot be read, or has no table.
     """
     try:
         text = file.read_text("utf-8")
-        told = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+        table = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
     except (OSError, ValueError) as error:
         raise Failure(f"cannot read {file}: {error}", Exit.USAGE) from error
-    if not isinstance(told, dict):
-        raise Failure(f"{file} has no table", Exit.USAGE)
-    return {key: _plain(value) for key, value in told.items()}
+    if not isinstance(table, dict):
+        raise Failure(f"{file}: expected a TOML table or a JSON object", Exit.USAGE)
+    return {key: _plain(value) for key, value in table.items()}
 
 
 def _plain(value: Any) -> Any:
-    """Points in time as text, which JSON has."""
+    """Return *value* with dates and times as text, for JSON."""
     match value:
         case dict():
             return {key: _plain(inner) for key, inner in value.items()}
@@ -177,20 +194,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _said(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the options say of an agent; each goes before what stands in the file."""
-    said = {} if given["file"] is None else table_in(given["file"])
-    said |= {key: given[key] for key in _FIELDS if given[key] is not None}
-    said |= {key: list(given[option]) for option, key in _LISTS.items() if given[option]}
-    said |= _pairs("--set", given["sets"])
-    if given["config"]:
-        said["config"] = said.get("config", {}) | _pairs("--config", given["config"])
-    return said
+def _fields(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an agent; options override the fields of the file."""
+    fields = {} if options["file"] is None else table_in(options["file"])
+    fields |= {key: options[key] for key in _FIELDS if options[key] is not None}
+    fields |= {key: list(options[option]) for option, key in _LISTS.items() if options[option]}
+    fields |= _pairs("--set", options["sets"])
+    if options["config"]:
+        fields["config"] = fields.get("config", {}) | _pairs("--config", options["config"])
+    return fields
 
 
-def _pairs(option: str, given: tuple[str, ...]) -> dict[str, Any]:
+def _pairs(option: str, pairs: tuple[str, ...]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for pair in given:
+    for pair in pairs:
         key, sign, value = pair.partition("=")
         if not key or not sign:
             raise Failure(f"{option} {pair}: expected KEY=VALUE", Exit.USAGE)
@@ -201,9 +218,9 @@ def _pairs(option: str, given: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def _no_number(told: str) -> NoReturn:
-    """NaN and its like are no JSON. Raises ValueError."""
-    raise ValueError(told)
+def _no_number(constant: str) -> NoReturn:
+    """Reject NaN and Infinity: Python's parser accepts them, JSON does not. Raises ValueError."""
+    raise ValueError(constant)
 
 
 def _path(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Commands on agents: how they are, when they run, pausing them, making up for what was missed."""
+"""Commands on agents: list, show, next runs, pause, resume, backfill."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from hub.cli.slots import slots
 from hub.cli.standings import history, status, terminate
 from hub.cli.talk import talk
 
-DECISIONS_TOLD = 10
+MAX_DECISIONS = 10
 INSTANT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 
 
@@ -61,11 +61,11 @@ def list_agents(name: str | None, state: Path, as_json: bool) -> None:
         _show(name, state, as_json=as_json)
         return
     with talk(state) as hub:
-        told = hub.get_all("/v1/agents", "agents")
+        response = hub.get_all("/v1/agents", "agents")
     if as_json:
-        show.print_json("agents", told)
+        show.print_json("agents", response)
         return
-    of_several = len({agent["user"] for agent in told["agents"]}) > 1
+    of_several = len({agent["user"] for agent in response["agents"]}) > 1
     show.print_table(
         ("agent", "state", "device", "connected", "schedule", show.in_zone("next"), show.in_zone("last run")),
         (
@@ -78,11 +78,11 @@ def list_agents(name: str | None, state: Path, as_json: bool) -> None:
                 _next(agent, show.short_moment),
                 _last(agent, show.short_moment),
             )
-            for agent in told["agents"]
+            for agent in response["agents"]
         ),
     )
-    if not told["agents"]:
-        show.say("no agent; write one in hub.toml ('hub init' shows how), or: hub agents create NAME")
+    if not response["agents"]:
+        show.say("no agents; add one to hub.toml ('hub init' writes an example), or: hub agents create NAME")
 
 
 @agents.command("show", epilog=example("hub agents show notes"))
@@ -101,24 +101,24 @@ def show_agent(name: str, state: Path, as_json: bool) -> None:
 def next_fires(name: str | None, state: Path, as_json: bool) -> None:
     """List the next five scheduled runs of each agent.
 
-    Says where the clocks change that night. With NAME, also what became of its last fires.
+    Notes times that a clock change moves. With NAME, also lists the results of its last scheduled times.
     """
     with talk(state) as hub:
-        told = hub.get_all("/v1/agents", "agents")["agents"] if name is None else [hub.get(_path(name))]
-        fires = [] if name is None else hub.get(f"{_path(name)}/fires", limit=DECISIONS_TOLD)["fires"]
+        listed = hub.get_all("/v1/agents", "agents")["agents"] if name is None else [hub.get(_path(name))]
+        fires = [] if name is None else hub.get(f"{_path(name)}/fires", limit=MAX_DECISIONS)["fires"]
     if as_json:
-        forecast = [{"agent": agent["name"], "schedules": agent["schedules"]} for agent in told]
+        forecast = [{"agent": agent["name"], "schedules": agent["schedules"]} for agent in listed]
         show.print_json("next", {"agents": forecast, "fires": fires})
         return
-    rows = [row for agent in told for row in _fire_rows(agent)]
+    rows = [row for agent in listed for row in _fire_rows(agent)]
     if rows:
-        show.print_table(("agent", "UTC", "there", "note"), rows)
-    for agent in told:
+        show.print_table(("agent", "UTC", "local time", "note"), rows)
+    for agent in listed:
         for sentence in _about_schedules(agent):
             show.say(f"{agent['name']}: {sentence}")
     if fires:
         show.out()
-        show.print_table(("fire (UTC)", "what became of it", "run"), map(_decision_row, fires))
+        show.print_table(("scheduled (UTC)", "result", "run"), map(_decision_row, fires))
 
 
 @agents.command("pause", epilog=example("hub agents pause notes"))
@@ -128,38 +128,44 @@ def next_fires(name: str | None, state: Path, as_json: bool) -> None:
 def pause(name: str, state: Path, as_json: bool) -> None:
     """Stop starting runs of an agent. A run that executes goes on to its end."""
     with talk(state) as hub:
-        told = hub.post(f"{_path(name)}/pause")
+        response = hub.post(f"{_path(name)}/pause")
     if as_json:
-        show.print_json("agent", told)
+        show.print_json("agent", response)
     else:
-        show.say(f"agent {name} is {told['lifecycle']}; go on: hub agents resume {name}")
+        show.say(f"agent {name} is {response['lifecycle']}; resume it: hub agents resume {name}")
 
 
 @agents.command("resume", epilog=example("hub agents resume notes --catch-up"))
 @click.argument("name", shell_complete=agent_names)
-@click.option("--catch-up", is_flag=True, help="Make up for what its paused schedules passed over.")
+@click.option("--catch-up", is_flag=True, help="Also run the times that its paused schedules missed.")
 @hub_option
 @json_option
 def resume(name: str, catch_up: bool, state: Path, as_json: bool) -> None:
     """Start runs of an agent again, by its schedules and by hand.
 
-    Those too that were paused after several failed runs in a row.
+    Also resumes schedules that were paused after several failed runs in a row.
     """
     with talk(state) as hub:
-        told = hub.post(f"{_path(name)}/resume", {"catch_up": catch_up})
+        response = hub.post(f"{_path(name)}/resume", {"catch_up": catch_up})
     if as_json:
-        show.print_json("agent", told)
+        show.print_json("agent", response)
     else:
-        at = _next(told, show.moment)
-        follows = f"its next run: {at}" if at else "no run of it is planned"
-        show.say(f"agent {name} is {told['lifecycle']}; {follows}")
+        at = _next(response, show.moment)
+        follows = f"its next run: {at}" if at else "no run is scheduled"
+        show.say(f"agent {name} is {response['lifecycle']}; {follows}")
 
 
 @agents.command("backfill", epilog=example("hub agents backfill notes --from 2026-03-01 --to 2026-03-07"))
 @click.argument("name", shell_complete=agent_names)
-@click.option("--from", "first", required=True, metavar="TIME", help="As in 2026-01-05, or with T09:00.")
 @click.option(
-    "--to", "last", required=True, metavar="TIME", help="The same; a date alone is all of that day."
+    "--from", "first", required=True, metavar="TIME", help="Start, as in 2026-01-05 or 2026-01-05T09:00."
+)
+@click.option(
+    "--to",
+    "last",
+    required=True,
+    metavar="TIME",
+    help="End, in the same form; a date alone includes that day.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option
@@ -167,8 +173,8 @@ def resume(name: str, catch_up: bool, state: Path, as_json: bool) -> None:
 def backfill(name: str, first: str, last: str, yes: bool, state: Path, as_json: bool) -> None:
     """Queue a run for each scheduled time of the past that had none.
 
-    Says how many there are and asks. At most 1,000. Times are those of the agent's timezone
-    unless they say otherwise.
+    Shows their number and asks for confirmation. Queues at most 1,000 runs. Times without an offset
+    are in the agent's time zone.
     """
     typed = _instant(first, time.min), _instant(last, time.max)
     path = f"{_path(name)}/backfill"
@@ -176,20 +182,20 @@ def backfill(name: str, first: str, last: str, yes: bool, state: Path, as_json: 
         zone = ZoneInfo(hub.get(_path(name))["timezone"])
         start, end = (at.replace(tzinfo=at.tzinfo or zone) for at in typed)
         if end < start:
-            raise Failure("--to lies before --from", Exit.USAGE)
-        wanted: dict[str, object] = {"from": start.isoformat(), "to": end.isoformat()}
+            raise Failure("--to is before --from", Exit.USAGE)
+        body: dict[str, object] = {"from": start.isoformat(), "to": end.isoformat()}
         if not yes:
-            would = hub.post(path, wanted | {"dry_run": True})
+            would = hub.post(path, body | {"dry_run": True})
             _refuse_if_none(would, zone)
-            show.confirm(f"{_told_range(would, zone)}; queue {_counted(would['wanted'], 'run')}?")
-        done = hub.post(path, wanted)
+            show.confirm(f"{_range(would, zone)}; queue {_counted(would['wanted'], 'run')}?")
+        done = hub.post(path, body)
     _refuse_if_none(done, zone)
     if as_json:
         show.print_json("backfill", done)
         return
     for run in done["runs"]:
         show.out(run)
-    show.say(f"{_counted(done['wanted'], 'run')} queued; look at them: hub runs --agent {name}")
+    show.say(f"{_counted(done['wanted'], 'run')} queued; list them: hub runs --agent {name}")
 
 
 def _path(name: str) -> str:
@@ -203,17 +209,17 @@ def _show(name: str, state: Path, *, as_json: bool) -> None:
             show.say(sentence)
 
 
-def _next(agent: Mapping[str, Any], tell: Callable[[str | None], str]) -> str | None:
-    """When it fires next, or why it does not."""
+def _next(agent: Mapping[str, Any], format_time: Callable[[str | None], str]) -> str | None:
+    """Return the next scheduled time, or the reason why there is none."""
     if agent["lifecycle"] != "active":
         return str(agent["lifecycle"])
     if agent["next_fires"]:
-        return tell(agent["next_fires"][0]["at"])
+        return format_time(agent["next_fires"][0]["at"])
     return next((str(s["paused_because"]) for s in agent["schedules"] if s["paused_because"]), None)
 
 
 def _state(agent: Mapping[str, Any]) -> str:
-    """What keeps it from working, if anything does: ``paused``, ``error``, ``exhausted``; else ``active``."""
+    """Return the state that keeps the agent from working, as in ``paused`` or ``error``; else ``active``."""
     if agent["lifecycle"] == "active" and agent["health"] != "ok":
         return "error"
     if agent["lifecycle"] == "active" and agent["availability"] != "available":
@@ -221,26 +227,26 @@ def _state(agent: Mapping[str, Any]) -> str:
     return str(agent["lifecycle"])
 
 
-def _last(agent: Mapping[str, Any], tell: Callable[[str | None], str]) -> str | None:
+def _last(agent: Mapping[str, Any], format_time: Callable[[str | None], str]) -> str | None:
     run = agent["last_run"]
     if not isinstance(run, dict):
         return None
     went = run["outcome"] or run["state"]
-    return f"{tell(run['created_at'])} {went}, {run['items_created']} items"
+    return f"{format_time(run['created_at'])} {went}, {run['items_created']} items"
 
 
 def _fire_rows(agent: Mapping[str, Any]) -> Iterator[Sequence[object]]:
     for schedule in agent["schedules"]:
         for fire in schedule["next_fires"]:
-            yield agent["name"], _utc(fire["at"]), _there(fire["local"]), fire["shift"]
+            yield agent["name"], _utc(fire["at"]), _local(fire["local"]), fire["shift"]
 
 
 def _about_schedules(agent: Mapping[str, Any]) -> Iterator[str]:
-    """What a reader of the next fires has to know besides."""
+    """Yield notes on the schedules of an agent: reasons for pauses, offsets, no schedule."""
     if agent["lifecycle"] == "terminated":
-        yield "agent is terminated, for good: no run of it starts"
+        yield "agent is terminated for good: it starts no runs"
         return
-    again = f"go on: hub agents resume {agent['name']}"
+    again = f"resume it: hub agents resume {agent['name']}"
     if agent["lifecycle"] != "active":
         yield f"agent is {agent['lifecycle']}, so its runs wait; {again}"
     for schedule in agent["schedules"]:
@@ -249,9 +255,9 @@ def _about_schedules(agent: Mapping[str, Any]) -> Iterator[str]:
             yield schedule["paused_because"] + ("" if finished else f"; {again}")
         if schedule["offset_s"]:
             late = show.duration(schedule["offset_s"])
-            yield f"its runs are queued {late} after each fire, to spread the load"
+            yield f"its runs are queued {late} after each scheduled time, to spread the load"
     if not agent["schedules"] and agent["gateway"] is None:
-        yield f"has no schedule; start it by hand: hub run {agent['name']}"
+        yield f"has no schedule; start a run by hand: hub run {agent['name']}"
 
 
 def _decision_row(fire: Mapping[str, Any]) -> Sequence[object]:
@@ -263,30 +269,30 @@ def _decision_row(fire: Mapping[str, Any]) -> Sequence[object]:
 
 def _refuse_if_none(backfill: Mapping[str, Any], zone: ZoneInfo) -> None:
     if not backfill["wanted"]:
-        raise Failure(f"nothing to make up for: {_told_range(backfill, zone)}", Exit.FAILED)
+        raise Failure(f"nothing to backfill: {_range(backfill, zone)}", Exit.FAILED)
 
 
-def _told_range(backfill: Mapping[str, Any], zone: ZoneInfo) -> str:
-    """``3 fires from ... to ..., 1 of them had a run``."""
+def _range(backfill: Mapping[str, Any], zone: ZoneInfo) -> str:
+    """Describe the range: ``3 scheduled times from ... to ..., 1 of them had a run``."""
     if not backfill["fires"]:
-        return "no fire in that time"
+        return "no scheduled time in that range"
     first, last = show.moment(backfill["first_at"], zone), show.moment(backfill["last_at"], zone)
     had = backfill["fires"] - backfill["wanted"]
-    told = f"{_counted(backfill['fires'], 'fire')} from {first} to {last}"
-    return f"{told}, {had} of them had a run" if had else told
+    times = f"{_counted(backfill['fires'], 'scheduled time')} from {first} to {last}"
+    return f"{times}, {had} of them had a run" if had else times
 
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _utc(told: str) -> str:
-    return _to_the_minute(datetime.fromisoformat(told), "%Y-%m-%d %H:%M")
+def _utc(at: str) -> str:
+    return _to_the_minute(datetime.fromisoformat(at), "%Y-%m-%d %H:%M")
 
 
-def _there(told: str) -> str:
-    """A time where the agent's schedule is at home: ``Mon 07:00 +01:00``."""
-    at = datetime.fromisoformat(told)
+def _local(text: str) -> str:
+    """Format a time in the zone of the agent's schedule: ``Mon 2026-01-05 07:00 +01:00``."""
+    at = datetime.fromisoformat(text)
     return f"{_to_the_minute(at, '%a %Y-%m-%d %H:%M')} {show.offset(at)}"
 
 
@@ -294,17 +300,17 @@ def _to_the_minute(at: datetime, shape: str) -> str:
     return at.strftime(f"{shape}:%S" if at.second else shape)
 
 
-def _instant(told: str, of_day: time) -> datetime:
-    """A time that somebody typed, naive where it has no offset; a date alone is its *of_day*.
+def _instant(text: str, of_day: time) -> datetime:
+    """Parse a time of the command line: naive without an offset, at *of_day* if it is a date alone.
 
     Raises:
-        Failure: it is none.
+        Failure: *text* is not a time.
     """
     try:
-        at = datetime.fromisoformat(told) if INSTANT.fullmatch(told) else None
-    except ValueError:  # of that form, and in no calendar
+        at = datetime.fromisoformat(text) if INSTANT.fullmatch(text) else None
+    except ValueError:  # as in 2026-02-30
         at = None
     if at is None:
-        hint = "as in 2026-01-05, 2026-01-05T09:00 or 2026-01-05T09:00+01:00"
-        raise Failure(f"{told!r} is no time", Exit.USAGE, next_step=hint)
-    return at if "T" in told else datetime.combine(at.date(), of_day)
+        hint = "write it as in 2026-01-05, 2026-01-05T09:00 or 2026-01-05T09:00+01:00"
+        raise Failure(f"invalid time {text!r}", Exit.USAGE, next_step=hint)
+    return at if "T" in text else datetime.combine(at.date(), of_day)

@@ -1,4 +1,4 @@
-"""``hub answer``: what agents want to know of the owner of a device, to be answered there."""
+"""``hub answer``: questions of agents to the owner of a device on this machine."""
 
 import sys
 from pathlib import Path
@@ -21,10 +21,12 @@ _File = click.Path(path_type=Path, dir_okay=False)
 @click.command(epilog=example("hub answer 1 'Friday, 10:00'"))
 @click.argument("number", type=click.IntRange(min=1), required=False)
 @click.argument("text", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Also what was answered, or is over.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Include questions that are answered, withdrawn or expired."
+)
 @click.option("--db", type=_File, help="The device's database [default: the only one in the state folder].")
-@click.option("--name", help="The device's name, where this machine has several.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--name", help="The device's name, if this machine has several.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def answer(
     ctx: click.Context,
@@ -37,9 +39,8 @@ def answer(
 ) -> None:
     """List the questions of agents to you, or answer one.
 
-    Reads and writes the database of a device on this machine, whether 'hub connect'
-    runs or not. The first answer counts, wherever it was given; TEXT of - is read from
-    standard input.
+    Uses the database of a device on this machine, even if 'hub connect' does not run.
+    Only the first answer to a question counts. TEXT of - is read from standard input.
     """
     from hub.clock import epoch_ms
     from hub.device.asked import answer as write_answer
@@ -48,14 +49,14 @@ def answer(
 
     path = file_here(ctx, db, name)
     if number is not None and not text:
-        raise Failure("an answer has words", Exit.USAGE, next_step=f"hub answer {number} TEXT")
+        raise Failure("the text of the answer is missing", Exit.USAGE, next_step=f"hub answer {number} TEXT")
     try:
         if number is None:
             _list(read_questions(path), everything, as_json)
             return
         words = " ".join(text)
-        said = sys.stdin.read() if words == "-" else words
-        question = write_answer(path, number, said, at_ms=epoch_ms(show.clock.now()))
+        reply = sys.stdin.read() if words == "-" else words
+        question = write_answer(path, number, reply, at_ms=epoch_ms(show.clock.now()))
     except DeviceFileError as error:
         raise Failure(str(error), Exit.FAILED) from error
     if as_json:
@@ -70,7 +71,7 @@ def _list(known: "list[Question]", everything: bool, as_json: bool) -> None:
         show.print_json("questions", {"questions": [_as_json(one) for one in shown]})
         return
     if not shown:
-        show.say("nobody waits for an answer of yours")
+        show.say("no questions wait for your answer")
         return
     for one in shown:
         show.out("\n".join(_lines(one)))
@@ -78,7 +79,7 @@ def _list(known: "list[Question]", everything: bool, as_json: bool) -> None:
 
 
 def _lines(one: "Question") -> list[str]:
-    asker = one.asked_by or "somebody"
+    asker = one.asked_by or "unknown sender"
     where = f" ({one.board})" if one.board else ""
     head = f"{one.number}  {asker}{where}  {show.short_moment(_moment(one.asked_at))}"
     lines = [one_line(head), *(f"   {line}" for line in one.content.splitlines())]
@@ -104,5 +105,5 @@ def _short(content: str) -> str:
 def _as_json(question: "Question") -> dict[str, Any]:
     import msgspec
 
-    told: dict[str, Any] = msgspec.to_builtins(question)
-    return told
+    fields: dict[str, Any] = msgspec.to_builtins(question)
+    return fields

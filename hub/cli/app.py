@@ -1,4 +1,4 @@
-"""The command ``hub``. A command's module is imported when it is called, so that ``--help`` stays cheap."""
+"""The command ``hub``. A command's module is imported when it is used, so that ``--help`` stays fast."""
 
 import sys
 from collections.abc import Sequence
@@ -77,7 +77,7 @@ COMMANDS: Final = {name: command for section in SECTIONS.values() for name, comm
 
 
 class LazyGroup(click.Group):
-    """Group of the commands of the table above, in its order, each imported when it is used."""
+    """Group of the commands of SECTIONS, in their order; each module is imported when its command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -104,7 +104,7 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(name.ljust(width), command.help) for name, command in commands.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; no traceback reaches a person who did not ask for it."""
+        """Run the command. Without --debug, an unexpected error becomes a Failure without a traceback."""
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
@@ -115,9 +115,9 @@ class LazyGroup(click.Group):
             raise as_failure(error) from error
 
 
-def _tell_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    """Show the version and exit."""
-    if wanted and not ctx.resilient_parsing:
+def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    """Print the version and exit."""
+    if value and not ctx.resilient_parsing:
         from hub.version import VERSION
 
         click.echo(f"hub, version {VERSION}")
@@ -125,7 +125,9 @@ def _tell_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--state", metavar="DIR", help="The hub's state folder; the commands that use one take it too.")
+@click.option(
+    "--state", metavar="DIR", help="State folder of the hub; also an option of the commands that use it."
+)
 @url_option
 @token_file_option
 @user_option
@@ -135,7 +137,7 @@ def _tell_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=_tell_version,
+    callback=_print_version,
     help="Show the version.",
 )
 def hub(state: str | None, debug: bool) -> None:
@@ -146,6 +148,6 @@ def hub(state: str | None, debug: bool) -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Entry point: runs the command and ends the process with its exit code."""
+    """Run the command and end the process with its exit code."""
     hub(args=args, prog_name="hub")
     sys.exit(0)

@@ -1,4 +1,4 @@
-"""Commands on questions: what agents want to know of people, asked, answered, taken back."""
+"""Commands on questions of agents to people: list, show, ask, answer, withdraw."""
 
 import sys
 from pathlib import Path
@@ -16,12 +16,12 @@ from hub.printable import one_line
 
 PATH: Final = "/v1/questions"
 WHOLE_ID: Final = 36  # characters
-LOOKED_AT: Final = 100  # the newest questions, for the end of an id
+SEARCHED: Final = 100  # newest questions that are searched for the end of an id
 _question = click.argument("question")
 
 
 class _AskOrList(ListByDefault):
-    """No command means ``ls``; words that are no command, a board and what its person is asked."""
+    """Group in which no command means ``ls``, and words that are no command mean ``user``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and not args[0].startswith("-") and args[0] not in self.commands:
@@ -33,14 +33,16 @@ class _AskOrList(ListByDefault):
 def ask() -> None:
     """List questions of agents to people; ask, answer and withdraw them.
 
-    Without a command, BOARD and TEXT ask: hub ask roadmap Which colour is the door to be?
+    BOARD and TEXT instead of a command ask a question: hub ask roadmap 'Which colour for the door?'
     """
 
 
 @ask.command("ls", epilog=example("hub ask ls --all"))
-@click.option("--board", metavar="NAME", help="Only of this board.")
-@click.option("--all", "everything", is_flag=True, help="Also what was answered, or is over.")
-@click.option("--correlation-id", metavar="WORD", help="Only those that were asked with this word.")
+@click.option("--board", metavar="NAME", help="Only questions of this board.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Include questions that are answered, withdrawn or expired."
+)
+@click.option("--correlation-id", metavar="WORD", help="Only questions with this correlation id.")
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True)
 @hub_option
 @json_option
@@ -53,14 +55,14 @@ def list_questions(
     as_json: bool,
 ) -> None:
     """List the questions that wait for an answer, the newest first."""
-    wanted = None if everything else "open"
+    state_filter = None if everything else "open"
     with talk(state) as hub:
-        told = hub.get(PATH, board=board, state=wanted, correlation_id=correlation_id, limit=limit)
+        response = hub.get(PATH, board=board, state=state_filter, correlation_id=correlation_id, limit=limit)
     if as_json:
-        show.print_json("questions", told)
+        show.print_json("questions", response)
         return
     show.print_table(
-        ("question", "board", "asked by", show.in_zone("asked"), "state", "wants to know"),
+        ("question", "board", "asked by", show.in_zone("asked"), "state", "text"),
         (
             (
                 show.short_id(one["id"]),
@@ -70,11 +72,11 @@ def list_questions(
                 one["state"],
                 _short(one["content"]),
             )
-            for one in told["questions"]
+            for one in response["questions"]
         ),
     )
-    if not told["questions"]:
-        show.say("nobody waits for an answer")
+    if not response["questions"]:
+        show.say("no questions" if everything else "no questions wait for an answer")
 
 
 @ask.command("show", epilog=example("hub ask show 4e21a9"))
@@ -84,38 +86,40 @@ def list_questions(
 def show_question(question: str, state: Path, as_json: bool) -> None:
     """Show QUESTION and its answer."""
     with talk(state) as hub:
-        told = hub.get(_path(_found(hub, question)))
+        response = hub.get(_path(_found(hub, question)))
     if as_json:
-        show.print_json("question", told)
+        show.print_json("question", response)
         return
     show.print_facts(
         {
-            "question": told["id"],
-            "state": told["state"],
-            "board": told["board"],
-            "asked by": told["asked_by"],
-            "asked": show.moment(told["created_at"]),
-            "waits until": show.moment(told["expires_at"]) if told["state"] == "open" else None,
-            "correlation id": told["correlation_id"],
-            "preferred channel": told["preferred_channel"],
-            "over the gateway": told["main_agent"],
-            "its message": told["message_id"] and show.short_id(told["message_id"]),
-            "shown on": ", ".join(told["devices"]) or None,
-            "answered by": told["answered_by"],
-            "settled": show.moment(told["settled_at"]) if told["settled_at"] else None,
+            "question": response["id"],
+            "state": response["state"],
+            "board": response["board"],
+            "asked by": response["asked_by"],
+            "asked": show.moment(response["created_at"]),
+            "expires": show.moment(response["expires_at"]) if response["state"] == "open" else None,
+            "correlation id": response["correlation_id"],
+            "preferred channel": response["preferred_channel"],
+            "main agent": response["main_agent"],
+            "message": response["message_id"] and show.short_id(response["message_id"]),
+            "shown on": ", ".join(response["devices"]) or None,
+            "answered by": response["answered_by"],
+            "settled": show.moment(response["settled_at"]) if response["settled_at"] else None,
         }
     )
-    show.quote(told["content"])
-    if told["answer"]:
-        show.quote(told["answer"], mark="->")
+    show.quote(response["content"])
+    if response["answer"]:
+        show.quote(response["answer"], mark="->")
 
 
 @ask.command("user", epilog=example("hub ask user house 'Which date suits you?'"))
 @click.argument("board", shell_complete=board_names)
 @click.argument("text", nargs=-1, required=True)
-@click.option("--channel", metavar="WORDS", help="Over which the person would rather be reached.")
-@click.option("--correlation-id", metavar="WORD", help="A word of yours, to find it by.")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="What the answer bears in the memory.")
+@click.option("--channel", metavar="WORDS", help="Channel on which the person prefers to be reached.")
+@click.option("--correlation-id", metavar="WORD", help="Your own reference, to find the question by.")
+@click.option(
+    "--tag", "tags", multiple=True, metavar="TAG", help="Tag of the answer in the memory of the board."
+)
 @hub_option
 @json_option
 def ask_user(
@@ -131,11 +135,11 @@ def ask_user(
     about = {"preferred_channel": channel, "correlation_id": correlation_id, "reply_tags": tags or None}
     body = {"content": _words(text)} | {name: value for name, value in about.items() if value}
     with talk(state) as hub:
-        told = hub.post(f"/v1/boards/{quote(board, safe='')}/ask-user", body)
+        response = hub.post(f"/v1/boards/{quote(board, safe='')}/ask-user", body)
     if as_json:
-        show.print_json("question", told)
+        show.print_json("question", response)
     else:
-        show.say(f"asked: {told['id']}; the answer comes into the memory of {told['board']}")
+        show.say(f"asked: {response['id']}; the answer is added to the memory of {response['board']}")
 
 
 @ask.command("answer", epilog=example("hub ask answer 4e21a9 'Friday, 10:00'"))
@@ -146,11 +150,11 @@ def ask_user(
 def answer_question(question: str, text: tuple[str, ...], state: Path, as_json: bool) -> None:
     """Answer QUESTION with TEXT; the first answer counts. TEXT of - is read from standard input."""
     with talk(state) as hub:
-        told = hub.post(f"{_path(_found(hub, question))}/answer", {"answer": _words(text)})
+        response = hub.post(f"{_path(_found(hub, question))}/answer", {"answer": _words(text)})
     if as_json:
-        show.print_json("question", told)
+        show.print_json("question", response)
     else:
-        show.say(f"answered: {_short(told['content'])}")
+        show.say(f"answered: {_short(response['content'])}")
 
 
 @ask.command("withdraw", epilog=example("hub ask withdraw 4e21a9"))
@@ -160,21 +164,23 @@ def answer_question(question: str, text: tuple[str, ...], state: Path, as_json: 
 def withdraw_question(question: str, state: Path, as_json: bool) -> None:
     """Withdraw QUESTION; an answer is not expected any more."""
     with talk(state) as hub:
-        told = hub.post(f"{_path(_found(hub, question))}/withdraw")
+        response = hub.post(f"{_path(_found(hub, question))}/withdraw")
     if as_json:
-        show.print_json("question", told)
+        show.print_json("question", response)
     else:
-        show.say(f"withdrawn: {_short(told['content'])}")
+        show.say(f"withdrawn: {_short(response['content'])}")
 
 
-def _found(hub: Talk, given: str) -> str:
-    """The id of the question whose id ends so: ids of one time begin alike."""
-    if len(given) >= WHOLE_ID:
-        return given
-    known = [one["id"] for one in hub.get(PATH, limit=LOOKED_AT)["questions"] if one["id"].endswith(given)]
+def _found(hub: Talk, ending: str) -> str:
+    """Return the id of the question that ends in *ending*, because ids of one time begin alike."""
+    if len(ending) >= WHOLE_ID:
+        return ending
+    known = [one["id"] for one in hub.get(PATH, limit=SEARCHED)["questions"] if one["id"].endswith(ending)]
     if len(known) > 1:
-        raise Failure(f"several questions end in {given!r}", Exit.USAGE, next_step="write more of its id")
-    return known[0] if known else given
+        raise Failure(
+            f"several questions end in {ending!r}", Exit.USAGE, next_step="type more characters of the id"
+        )
+    return known[0] if known else ending
 
 
 def _words(text: tuple[str, ...]) -> str:

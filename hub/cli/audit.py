@@ -1,4 +1,4 @@
-"""Commands on the audit log: who changed what, and whether the log itself was changed."""
+"""Commands on the audit log: list, verify, export."""
 
 import json
 import sys
@@ -25,9 +25,9 @@ def audit() -> None:
 
 
 @audit.command("ls", epilog=example("hub audit ls --event settings.changed"))
-@click.option("--event", metavar="NAME", help="Only these; 'token.' means every name that begins so.")
-@click.option("--actor", metavar="WHO", help="Only what operator:UID, token:ID, device:ID or hub did.")
-@click.option("--subject", metavar="ID", help="Only what is about this.")
+@click.option("--event", metavar="NAME", help="Only this event; 'token.' means all events that begin so.")
+@click.option("--actor", metavar="WHO", help="Only this actor: operator:UID, token:ID, device:ID or hub.")
+@click.option("--subject", metavar="ID", help="Only entries about this subject.")
 @click.option("--limit", type=click.IntRange(1, PAGE), default=LISTED, show_default=True)
 @hub_option
 @json_option
@@ -36,12 +36,12 @@ def list_entries(
 ) -> None:
     """List the last entries, the newest first."""
     with talk(state) as hub:
-        told = hub.get("/v1/audit", event=event, actor=actor, subject=subject, limit=limit)
+        response = hub.get("/v1/audit", event=event, actor=actor, subject=subject, limit=limit)
     if as_json:
-        show.print_json("audit", told)
+        show.print_json("audit", response)
         return
     show.print_table(
-        ("entry", show.in_zone("at"), "who", "what", "about", "detail"),
+        ("entry", show.in_zone("at"), "actor", "event", "subject", "detail"),
         (
             (
                 entry["seq"],
@@ -51,18 +51,18 @@ def list_entries(
                 entry["subject"],
                 ", ".join(f"{name}={value}" for name, value in entry["detail"].items() if value is not None),
             )
-            for entry in told["entries"]
+            for entry in response["entries"]
         ),
     )
-    if not told["entries"]:
-        show.say("no entry is there, or none is like that")
+    if not response["entries"]:
+        show.say("no matching entries")
 
 
 @audit.command("verify", epilog=example("hub audit verify"))
 @click.option(
     "--known",
     metavar="NUMBER:HASH",
-    help="An entry whose hash you kept elsewhere; that it is there still is checked too.",
+    help="An entry that you noted elsewhere; fails if the log has another one under this number.",
 )
 @hub_option
 @json_option
@@ -73,20 +73,20 @@ def verify(ctx: click.Context, known: str | None, state: Path, as_json: bool) ->
     Exits with 1 when the log was changed.
     """
     with talk(state) as hub:
-        told = hub.get("/v1/audit/verify", known=known)
+        response = hub.get("/v1/audit/verify", known=known)
     if as_json:
-        show.print_json("audit_check", told)
+        show.print_json("audit_check", response)
     else:
-        for found in told["breaks"]:
+        for found in response["breaks"]:
             show.out(one_line(found["what"]))
-        if told["more_breaks"]:
-            show.out(f"and {told['more_breaks']} more")
-        if told["ok"]:
-            show.out(f"the chain holds; entries: {told['entries']}")
-        if told["last_seq"] is not None:
-            show.out(f"it ends in {told['last_seq']}:{told['last_hash']}")
-            show.say("Kept elsewhere, that shows later whether the log was written anew: --known NUMBER:HASH")
-    if not told["ok"]:
+        if response["more_breaks"]:
+            show.out(f"and {response['more_breaks']} more")
+        if response["ok"]:
+            show.out(f"the chain is intact; entries: {response['entries']}")
+        if response["last_seq"] is not None:
+            show.out(f"last entry: {response['last_seq']}:{response['last_hash']}")
+            show.say("Note it elsewhere, to detect a rewritten log later: --known NUMBER:HASH")
+    if not response["ok"]:
         ctx.exit(Exit.FAILED)
 
 

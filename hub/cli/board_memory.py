@@ -1,4 +1,4 @@
-"""What a board remembers: listed, added to, taken away."""
+"""Commands on the memory of a board: list, add, remove."""
 
 from pathlib import Path
 from typing import Final
@@ -11,8 +11,8 @@ from hub.cli.completion import board_names
 from hub.cli.options import ListOfOne, example, hub_option, json_option
 from hub.cli.talk import talk
 
-_NAME: Final = "hub.board"  # in the context: whose memory is meant
-_TOLD: Final = 20
+_NAME: Final = "hub.board"  # key of ctx.meta: the board whose memory is meant
+_LISTED: Final = 20
 _CUT: Final = 100  # characters of an item in a table
 
 
@@ -25,12 +25,14 @@ def memory(ctx: click.Context, name: str) -> None:
 
 
 @memory.command("ls", epilog=example("hub boards memory house ls --tag lead_reply"))
-@click.option("--tag", "tags", multiple=True, help="Only what has this tag; several: has all of them.")
-@click.option("--chat/--no-chat", default=None, help="Only chat, or only what is to be kept in mind.")
-@click.option("--source", metavar="TEXT", help="Only what came from there.")
-@click.option("--correlation-id", metavar="TEXT", help="Only what bears this word.")
-@click.option("--reply-to", metavar="ID", help="Only replies to this.")
-@click.option("-n", "--last", default=_TOLD, show_default=True, type=click.IntRange(1, 100))
+@click.option(
+    "--tag", "tags", multiple=True, help="Only items with this tag; with several, items that have all."
+)
+@click.option("--chat/--no-chat", default=None, help="Only chat, or only items that are not chat.")
+@click.option("--source", metavar="TEXT", help="Only items from this source.")
+@click.option("--correlation-id", metavar="TEXT", help="Only items with this correlation id.")
+@click.option("--reply-to", metavar="ID", help="Only replies to this message or question.")
+@click.option("-n", "--last", default=_LISTED, show_default=True, type=click.IntRange(1, 100))
 @hub_option
 @json_option
 @click.pass_context
@@ -47,7 +49,7 @@ def list_memory(
 ) -> None:
     """List the memory, the newest first."""
     with talk(state) as hub:
-        told = hub.get(
+        response = hub.get(
             _path(ctx),
             tag=tags or None,
             is_chat=None if chat is None else str(chat).lower(),
@@ -57,10 +59,10 @@ def list_memory(
             limit=last,
         )
     if as_json:
-        show.print_json("memory", told)
+        show.print_json("memory", response)
         return
     show.print_table(
-        (show.in_zone("written"), "id", "by", "tags", "what"),
+        (show.in_zone("written"), "id", "by", "tags", "text"),
         (
             (
                 show.short_moment(one["created_at"]),
@@ -69,20 +71,20 @@ def list_memory(
                 ", ".join((*one["tags"], *(("chat",) if one["is_chat"] else ()))),
                 _cut(one["content"]),
             )
-            for one in told["memory"]
+            for one in response["memory"]
         ),
     )
-    if not told["memory"]:
-        show.say(f"board {ctx.meta[_NAME]} remembers nothing of that kind")
+    if not response["memory"]:
+        show.say(f"board {ctx.meta[_NAME]} has no matching memory")
 
 
 @memory.command("add", epilog=example("hub boards memory house add 'The invoices are done.'"))
 @click.argument("content")
-@click.option("--tag", "tags", multiple=True, help="A tag; may be given several times.")
-@click.option("--chat", is_flag=True, help="Said in passing, not to be kept in mind.")
-@click.option("--source", metavar="TEXT", help="Where it comes from.")
-@click.option("--correlation-id", metavar="TEXT", help="A word by which it is found again.")
-@click.option("--reply-to", metavar="ID", help="The message or the question that it answers.")
+@click.option("--tag", "tags", multiple=True, help="Tag of the item; may be given several times.")
+@click.option("--chat", is_flag=True, help="Mark the item as chat, not as lasting memory.")
+@click.option("--source", metavar="TEXT", help="Source of the item.")
+@click.option("--correlation-id", metavar="TEXT", help="Your own reference, to find the item by.")
+@click.option("--reply-to", metavar="ID", help="Message or question that the item answers.")
 @hub_option
 @json_option
 @click.pass_context
@@ -107,14 +109,14 @@ def add(
         "reply_to": reply_to,
     }
     with talk(state) as hub:
-        told = hub.post(_path(ctx), body)
+        response = hub.post(_path(ctx), body)
     if as_json:
-        show.print_json("memory_item", told)
+        show.print_json("memory_item", response)
         return
-    show.say(f"board {ctx.meta[_NAME]} remembers it")
-    for what in ("message", "question"):
-        if (id := told[f"answered_{what}"]) is not None:
-            show.say(f"{what} {show.short_id(id)} is answered by it")
+    show.say(f"added to the memory of board {ctx.meta[_NAME]}")
+    for noun in ("message", "question"):
+        if (id := response[f"answered_{noun}"]) is not None:
+            show.say(f"it answers {noun} {show.short_id(id)}")
 
 
 @memory.command("rm", epilog=example("hub boards memory house rm 019d2f45-daf6-7e31-94bf-446f3398b18f"))
@@ -126,13 +128,13 @@ def add(
 def remove(ctx: click.Context, id: str, yes: bool, state: Path, as_json: bool) -> None:
     """Remove the memory item ID, as --json prints it."""
     if not yes:
-        show.confirm(f"let board {ctx.meta[_NAME]} forget {id}?")
+        show.confirm(f"remove {id} from the memory of board {ctx.meta[_NAME]}?")
     with talk(state) as hub:
-        told = hub.delete(f"{_path(ctx)}/{quote(id, safe='')}")
+        response = hub.delete(f"{_path(ctx)}/{quote(id, safe='')}")
     if as_json:
-        show.print_json("memory_item", told)
+        show.print_json("memory_item", response)
     else:
-        show.say(f"board {ctx.meta[_NAME]} has forgotten it")
+        show.say(f"removed from the memory of board {ctx.meta[_NAME]}")
 
 
 def _path(ctx: click.Context) -> str:
@@ -140,6 +142,6 @@ def _path(ctx: click.Context) -> str:
 
 
 def _cut(content: str) -> str:
-    """The first words of an item."""
+    """Return the beginning of an item's text, on one line."""
     line = " ".join(content.split())
     return line if len(line) <= _CUT else f"{line[: _CUT - 3]}..."

@@ -1,4 +1,4 @@
-"""Commands on boards: the agents on them, their leads, and what they remember."""
+"""Commands on boards: list, show, create, change; their agents and leads."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -35,12 +35,12 @@ boards.add_command(ensure_lead)
 def list_boards(state: Path, as_json: bool) -> None:
     """List the boards by name."""
     with talk(state) as hub:
-        told = hub.get_all(PATH, "boards")
+        response = hub.get_all(PATH, "boards")
     if as_json:
-        show.print_json("boards", told)
+        show.print_json("boards", response)
         return
     show.print_table(
-        ("board", "user", "lead", "agents", "gateway", "what for"),
+        ("board", "user", "lead", "agents", "gateway", "description"),
         (
             (
                 board["name"],
@@ -50,11 +50,11 @@ def list_boards(state: Path, as_json: bool) -> None:
                 board["gateway"],
                 board["description"],
             )
-            for board in told["boards"]
+            for board in response["boards"]
         ),
     )
-    if not told["boards"]:
-        show.say("no board; make one: hub boards create NAME")
+    if not response["boards"]:
+        show.say("no boards; create one: hub boards create NAME")
 
 
 @boards.command("show", epilog=example("hub boards show house"))
@@ -74,8 +74,8 @@ def show_board(name: str, state: Path, as_json: bool) -> None:
             "id": board["id"],
             "user": board["user"],
             "gateway": board["gateway"],
-            "what for": board["description"],
-            "made": show.moment(board["created_at"]),
+            "description": board["description"],
+            "created": show.moment(board["created_at"]),
         }
     )
     _print_agents(board)
@@ -83,8 +83,8 @@ def show_board(name: str, state: Path, as_json: bool) -> None:
 
 @boards.command("create", epilog=example("hub boards create house --gateway home"))
 @click.argument("name", shell_complete=board_names)
-@click.option("--gateway", metavar="NAME", help="The gateway whose main agent serves it.")
-@click.option("--description", metavar="TEXT", help="What it is for, for people.")
+@click.option("--gateway", metavar="NAME", help="Gateway whose main agent serves the board.")
+@click.option("--description", metavar="TEXT", help="Description of the board.")
 @hub_option
 @json_option
 def create(name: str, gateway: str | None, description: str | None, state: Path, as_json: bool) -> None:
@@ -94,15 +94,15 @@ def create(name: str, gateway: str | None, description: str | None, state: Path,
     if as_json:
         show.print_json("board", made)
         return
-    show.say(f"board {made['name']} is made; let agents come on it: hub boards add {name} AGENT")
+    show.say(f"board {made['name']} is created; add agents to it: hub boards add {name} AGENT")
 
 
 @boards.command("edit", epilog=example("hub boards edit house --description 'the move'"))
 @click.argument("name", shell_complete=board_names)
-@click.option("--name", "new_name", metavar="NAME", help="What it is to be called.")
-@click.option("--gateway", metavar="NAME", help="The gateway whose main agent serves it.")
-@click.option("--no-gateway", is_flag=True, help="No gateway serves it any more.")
-@click.option("--description", metavar="TEXT", help="What it is for, for people.")
+@click.option("--name", "new_name", metavar="NAME", help="New name of the board.")
+@click.option("--gateway", metavar="NAME", help="Gateway whose main agent serves the board.")
+@click.option("--no-gateway", is_flag=True, help="Remove the gateway from the board.")
+@click.option("--description", metavar="TEXT", help="Description of the board.")
 @hub_option
 @json_option
 def edit(
@@ -116,13 +116,17 @@ def edit(
 ) -> None:
     """Change a board; options that are left out stay as they are."""
     if gateway is not None and no_gateway:
-        raise Failure("--gateway and --no-gateway say two things", Exit.USAGE)
-    said = {"name": new_name, "gateway": gateway, "description": description}
-    changes: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
+        raise Failure("--gateway and --no-gateway exclude each other", Exit.USAGE)
+    options = {"name": new_name, "gateway": gateway, "description": description}
+    changes: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     if no_gateway:
         changes["gateway"] = None
     if not changes:
-        raise Failure("nothing to change", Exit.USAGE, next_step="say what: hub boards edit --help")
+        raise Failure(
+            "nothing to change",
+            Exit.USAGE,
+            next_step="give an option for each change: hub boards edit --help",
+        )
     with talk(state) as hub:
         changed = hub.patch(_path(name), changes)
     if as_json:
@@ -139,26 +143,26 @@ def edit(
 def delete(name: str, yes: bool, state: Path, as_json: bool) -> None:
     """Delete a board with its memory. Its agents stay."""
     if not yes:
-        show.confirm(f"remove board {name} with all that it remembers?")
+        show.confirm(f"delete board {name} and its memory?")
     with talk(state) as hub:
         removed = hub.delete(_path(name))
     if as_json:
         show.print_json("board", removed)
     else:
-        show.say(f"board {name} is removed; its agents are on no board now")
+        show.say(f"board {name} is deleted; its agents are on no board now")
 
 
 @boards.command("add", epilog=example("hub boards add house notes --lead"))
 @click.argument("name", shell_complete=board_names)
 @click.argument("agent", shell_complete=agent_names)
-@click.option("--lead", is_flag=True, help="It is to be the board's lead.")
+@click.option("--lead", is_flag=True, help="Make the agent the board's lead.")
 @hub_option
 @json_option
 def add(name: str, agent: str, lead: bool, state: Path, as_json: bool) -> None:
     """Add AGENT to board NAME. An agent is on one board at most."""
     with talk(state) as hub:
         board = hub.post(f"{_path(name)}/agents", {"agent": agent, "is_lead": lead})
-    _tell(board, f"{agent} is on board {name}{' as its lead' if lead else ''}", as_json=as_json)
+    _print_result(board, f"{agent} is on board {name}{' as its lead' if lead else ''}", as_json=as_json)
 
 
 @boards.command("drop", epilog=example("hub boards drop house notes"))
@@ -170,38 +174,44 @@ def drop(name: str, agent: str, state: Path, as_json: bool) -> None:
     """Remove AGENT from board NAME."""
     with talk(state) as hub:
         board = hub.delete(f"{_path(name)}/agents/{quote(agent, safe='')}")
-    _tell(board, f"{agent} is on no board now", as_json=as_json)
+    _print_result(board, f"{agent} is on no board now", as_json=as_json)
 
 
 @boards.command("lead", epilog=example("hub boards lead house notes"))
 @click.argument("name", shell_complete=board_names)
 @click.argument("agent", required=False, shell_complete=agent_names)
-@click.option("--none", is_flag=True, help="The board is to have no lead.")
+@click.option("--none", is_flag=True, help="Remove the board's lead.")
 @hub_option
 @json_option
 def set_lead(name: str, agent: str | None, none: bool, state: Path, as_json: bool) -> None:
     """Make AGENT, which is on board NAME, its only lead."""
     if (agent is None) is not none:
-        raise Failure("say who is to lead, or --none", Exit.USAGE, next_step="hub boards lead NAME AGENT")
+        raise Failure(
+            "name the agent that is to lead, or use --none",
+            Exit.USAGE,
+            next_step="hub boards lead NAME AGENT",
+        )
     with talk(state) as hub:
         board = hub.put(f"{_path(name)}/lead", {"agent": agent})
-    _tell(board, f"{agent or 'nobody'} leads board {name}", as_json=as_json)
+    _print_result(
+        board, f"{agent} leads board {name}" if agent else f"board {name} has no lead", as_json=as_json
+    )
 
 
-def _tell(board: dict[str, Any], said: str, *, as_json: bool) -> None:
+def _print_result(board: dict[str, Any], sentence: str, *, as_json: bool) -> None:
     if as_json:
         show.print_json("board", board)
     else:
-        show.say(said)
+        show.say(sentence)
 
 
 def _print_agents(board: dict[str, Any]) -> None:
     if not board["members"]:
-        show.say(f"nobody is on it; let an agent come: hub boards add {board['name']} AGENT")
+        show.say(f"no agents on the board; add one: hub boards add {board['name']} AGENT")
         return
     show.out()
     show.print_table(
-        ("agent", "role", "lives on", "availability", "connectivity", show.in_zone("joined")),
+        ("agent", "role", "gateway/device", "availability", "connectivity", show.in_zone("joined")),
         (
             (
                 agent["name"],

@@ -1,4 +1,4 @@
-"""Commands on leads of boards: seen to, spoken to one by one, or many at once."""
+"""Commands on the leads of boards: ensure a lead, message one lead, broadcast to many."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -17,12 +17,14 @@ from hub.printable import one_line
 
 PATH: Final = "/v1/broadcasts"
 WHOLE_ID: Final = 36  # characters
-LOOKED_AT: Final = 100  # the newest broadcasts, for the end of an id
+SEARCHED: Final = 100  # newest broadcasts that are searched for the end of an id
 PAGE: Final = 500  # results in one answer
 _broadcast = click.argument("broadcast")
-_handoff = click.option("--handoff", is_flag=True, help="Work is handed over; else it is a question.")
-_correlation = click.option("--correlation-id", metavar="WORD", help="A word of yours, to find it by.")
-_failed = click.option("--failed", is_flag=True, help="Only the boards whose lead has not got it.")
+_handoff = click.option("--handoff", is_flag=True, help="Send a handoff of work instead of a question.")
+_correlation = click.option(
+    "--correlation-id", metavar="WORD", help="Your own reference, to find the message by."
+)
+_failed = click.option("--failed", is_flag=True, help="Only boards whose lead has not received it.")
 
 
 def _wait(most: str, default: float) -> Callable[[Any], Any]:
@@ -44,15 +46,15 @@ def _wait(most: str, default: float) -> Callable[[Any], Any]:
 def ensure_lead(board: str, wait_s: float, state: Path, as_json: bool) -> None:
     """Make sure that BOARD has a lead; one is created at its gateway if needed."""
     with talk(state) as hub:
-        told = hub.post(f"/v1/boards/{quote(board, safe='')}/lead/ensure?wait_s={wait_s:g}")
+        response = hub.post(f"/v1/boards/{quote(board, safe='')}/lead/ensure?wait_s={wait_s:g}")
     if as_json:
-        show.print_json("lead", told)
+        show.print_json("lead", response)
         return
-    came = "was made to lead" if told["lead_created"] else "leads"
-    show.say(f"{told['agent']} {came} board {told['board']}")
-    if told["state"] != "ready":
-        why = f": {told['problem']}" if told["problem"] else ""
-        show.say(f"it is {told['state']} at gateway {told['gateway']}{why}; the hub goes on with it")
+    verb = "was created to lead" if response["lead_created"] else "leads"
+    show.say(f"{response['agent']} {verb} board {response['board']}")
+    if response["state"] != "ready":
+        why = f": {response['problem']}" if response["problem"] else ""
+        show.say(f"it is {response['state']} at gateway {response['gateway']}{why}; the hub keeps trying")
 
 
 @click.command("lead", epilog=example("hub messages lead house 'Report by noon.'"))
@@ -75,28 +77,34 @@ def message_lead(
     """Send TEXT to the lead of BOARD, which is created if needed. TEXT of - is read from standard input."""
     path = f"/v1/boards/{quote(board, safe='')}/lead/message?wait_s={wait_s:g}"
     with talk(state) as hub:
-        told = hub.post(path, _body(text, handoff, correlation_id))
+        response = hub.post(path, _body(text, handoff, correlation_id))
     if as_json:
-        show.print_json("message", told)
+        show.print_json("message", response)
         return
-    message = told["message"]
-    who = told["lead_agent_name"] or f"the lead of {told['board']}"
+    message = response["message"]
+    who = response["lead_agent_name"] or f"the lead of {response['board']}"
     match message["state"]:
         case "answered":
             show.say(f"answered: {message['answer']}")
         case "consumed":
-            show.say(f"{who} has it: {message['id']}")
+            show.say(f"{who} received it: {message['id']}")
         case how:
             why = f": {message['waiting_for']}" if message["waiting_for"] else ""
-            show.say(f"{how}{why}; it is brought as soon as that can be done: {message['id']}")
+            show.say(f"{how}{why}; the hub delivers it as soon as possible: {message['id']}")
 
 
 @click.command("broadcast", epilog=example("hub messages broadcast 'Report by noon.' --board house"))
 @click.argument("text", nargs=-1, required=True)
-@click.option("--board", "boards", metavar="NAME", multiple=True, help="Only to this one; several times.")
+@click.option(
+    "--board",
+    "boards",
+    metavar="NAME",
+    multiple=True,
+    help="Only to this board; may be ending several times.",
+)
 @_handoff
 @_correlation
-@_wait("all to have it", 10.0)
+@_wait("all leads to receive it", 10.0)
 @hub_option
 @json_option
 def send_broadcast(
@@ -110,11 +118,11 @@ def send_broadcast(
 ) -> None:
     """Send TEXT to the leads of all boards, or of some. TEXT of - is read from standard input.
 
-    What cannot be brought now is brought later; broadcast-show says how it stands.
+    Messages that cannot be delivered now are delivered later: see hub messages broadcast-show.
     """
     body = _body(text, handoff, correlation_id) | ({"boards": boards} if boards else {})
     with talk(state) as hub:
-        _tell(hub.post(f"{PATH}?wait_s={wait_s:g}", body), as_json=as_json)
+        _print_result(hub.post(f"{PATH}?wait_s={wait_s:g}", body), as_json=as_json)
 
 
 @click.command("broadcasts", epilog=example("hub messages broadcasts"))
@@ -124,12 +132,12 @@ def send_broadcast(
 def list_broadcasts(limit: int, state: Path, as_json: bool) -> None:
     """List broadcasts, the newest first."""
     with talk(state) as hub:
-        told = hub.get(PATH, limit=limit)
+        response = hub.get(PATH, limit=limit)
     if as_json:
-        show.print_json("broadcasts", told)
+        show.print_json("broadcasts", response)
         return
     show.print_table(
-        ("broadcast", show.in_zone("said"), "from", "how it stands", "says"),
+        ("broadcast", show.in_zone("sent"), "from", "result", "text"),
         (
             (
                 show.short_id(one["id"]),
@@ -138,11 +146,11 @@ def list_broadcasts(limit: int, state: Path, as_json: bool) -> None:
                 _counts(one),
                 _short(one["content"]),
             )
-            for one in told["broadcasts"]
+            for one in response["broadcasts"]
         ),
     )
-    if not told["broadcasts"]:
-        show.say("there are no broadcasts")
+    if not response["broadcasts"]:
+        show.say("no broadcasts")
 
 
 @click.command("broadcast-show", epilog=example("hub messages broadcast-show 4e21a9 --failed"))
@@ -154,66 +162,66 @@ def show_broadcast(broadcast: str, failed: bool, state: Path, as_json: bool) -> 
     """Show BROADCAST and its result at each board."""
     with talk(state) as hub:
         path = _path(_found(hub, broadcast))
-        told = hub.get(path, limit=PAGE)
-        results, cursor = list(told["results"]), told["next_cursor"]
+        response = hub.get(path, limit=PAGE)
+        results, cursor = list(response["results"]), response["next_cursor"]
         while cursor:
             page = hub.get(path, limit=PAGE, cursor=cursor)
             results, cursor = [*results, *page["results"]], page["next_cursor"]
-    told |= {"results": [one for one in results if not (failed and one["ok"])], "next_cursor": None}
+    response |= {"results": [one for one in results if not (failed and one["ok"])], "next_cursor": None}
     if as_json:
-        show.print_json("broadcast", told)
+        show.print_json("broadcast", response)
         return
     show.print_facts(
         {
-            "broadcast": told["id"],
-            "kind": told["kind"],
-            "from": told["sent_by"],
-            "said": show.moment(told["created_at"]),
-            "sent": f"{told['rounds']} times" if told["rounds"] > 1 else None,
-            "settled": show.moment(told["settled_at"]) if told["settled_at"] else None,
-            "correlation id": told["correlation_id"],
+            "broadcast": response["id"],
+            "kind": response["kind"],
+            "from": response["sent_by"],
+            "created": show.moment(response["created_at"]),
+            "sent": f"{response['rounds']} times" if response["rounds"] > 1 else None,
+            "settled": show.moment(response["settled_at"]) if response["settled_at"] else None,
+            "correlation id": response["correlation_id"],
         }
     )
-    show.quote(told["content"])
+    show.quote(response["content"])
     show.out()
     show.print_table(
-        ("board", "lead", "gateway", "state", "why"),
+        ("board", "lead", "gateway", "state", "reason"),
         (
             (one["board"], one["lead"], one["gateway"], one["state"], _short(one["error"] or ""))
-            for one in told["results"]
+            for one in response["results"]
         ),
     )
-    show.say(_counts(told))
+    show.say(_counts(response))
 
 
 @click.command("resume", epilog=example("hub messages resume 4e21a9"))
 @_broadcast
-@_wait("all to have it", 10.0)
+@_wait("all leads to receive it", 10.0)
 @hub_option
 @json_option
 def resume_broadcast(broadcast: str, wait_s: float, state: Path, as_json: bool) -> None:
     """Send BROADCAST again to the leads that have not received it."""
     with talk(state) as hub:
-        told = hub.post(f"{_path(_found(hub, broadcast))}/resume?wait_s={wait_s:g}")
-        _tell(told, as_json=as_json)
+        response = hub.post(f"{_path(_found(hub, broadcast))}/resume?wait_s={wait_s:g}")
+        _print_result(response, as_json=as_json)
 
 
-def _tell(told: Mapping[str, Any], *, as_json: bool) -> None:
+def _print_result(response: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
-        show.print_json("broadcast", told)
+        show.print_json("broadcast", response)
         return
-    show.say(f"{_counts(told)}: {told['id']}")
-    for one in told["results"]:
+    show.say(f"{_counts(response)}: {response['id']}")
+    for one in response["results"]:
         if one["error"]:
             show.say(f"  {one['board'] or one['board_id']}: {_short(one['error'])}")
-    if told["failed"]:
+    if response["failed"]:
         sys.exit(Exit.FAILED)
 
 
-def _counts(told: Mapping[str, Any]) -> str:
-    parts = [f"{told['sent']} of {told['boards']} leads have it"]
-    parts += [f"{told['failed']} failed"] if told["failed"] else []
-    parts += [f"{told['waiting']} wait"] if told["waiting"] else []
+def _counts(response: Mapping[str, Any]) -> str:
+    parts = [f"{response['sent']} of {response['boards']} leads received it"]
+    parts += [f"{response['failed']} failed"] if response["failed"] else []
+    parts += [f"{response['waiting']} waiting"] if response["waiting"] else []
     return ", ".join(parts)
 
 
@@ -224,14 +232,16 @@ def _body(text: tuple[str, ...], handoff: bool, correlation_id: str | None) -> d
     return body if correlation_id is None else body | {"correlation_id": correlation_id}
 
 
-def _found(hub: Talk, given: str) -> str:
-    """The id of the broadcast whose id ends so: ids of one time begin alike."""
-    if len(given) >= WHOLE_ID:
-        return given
-    known = [one["id"] for one in hub.get(PATH, limit=LOOKED_AT)["broadcasts"] if one["id"].endswith(given)]
+def _found(hub: Talk, ending: str) -> str:
+    """Return the id of the broadcast that ends in *ending*, because ids of one time begin alike."""
+    if len(ending) >= WHOLE_ID:
+        return ending
+    known = [one["id"] for one in hub.get(PATH, limit=SEARCHED)["broadcasts"] if one["id"].endswith(ending)]
     if len(known) > 1:
-        raise Failure(f"several broadcasts end in {given!r}", Exit.USAGE, next_step="write more of its id")
-    return known[0] if known else given
+        raise Failure(
+            f"several broadcasts end in {ending!r}", Exit.USAGE, next_step="type more characters of the id"
+        )
+    return known[0] if known else ending
 
 
 def _short(words: str) -> str:

@@ -1,6 +1,6 @@
-"""Everything that helps somebody else to find a fault, in one archive, and nothing secret in it.
+"""Archive of diagnostics without secrets, for support.
 
-What cannot be had is named in it, so that a hub that does not even start gives one too.
+It lists its missing parts, so that it can be written for a hub that does not start.
 """
 
 import io
@@ -21,7 +21,7 @@ from hub.clock import Clock
 from hub.log.redaction import redact, redact_fields
 from hub.version import VERSION
 
-# What is asked of a running hub, and under which name its answer is packed.
+# Routes of the running hub, by the file of the archive that gets their response.
 ANSWERS: Final[Mapping[str, str]] = {
     "status.json": "/v1/status",
     "readiness.json": "/readyz",
@@ -46,13 +46,13 @@ class Part(NamedTuple):
 
 
 def write_bundle(file: Path, *, state: Path, config: Path, clock: Clock) -> dict[str, str]:
-    """Write the archive, for its owner's eyes alone.
+    """Write the archive, readable by its owner only.
 
     Returns:
-        what is missing, by name, and why.
+        reasons of the missing parts, by the part's name.
 
     Raises:
-        Failure: the file is there already, or cannot be written.
+        Failure: the file exists already, or cannot be written.
     """
     missing: dict[str, str] = {}
     parts = list(_parts(state, config, missing))
@@ -74,7 +74,7 @@ def write_bundle(file: Path, *, state: Path, config: Path, clock: Clock) -> dict
                 archive.addfile(entry, io.BytesIO(raw))
     except FileExistsError as error:
         raise Failure(
-            f"{file} is there already", Exit.CANNOT_CREATE, next_step="choose another name"
+            f"{file} exists already", Exit.CANNOT_CREATE, next_step="choose another name"
         ) from error
     except OSError as error:
         raise Failure(f"cannot write {file}: {error.strerror}", Exit.CANNOT_CREATE) from error
@@ -109,13 +109,13 @@ def _answer(hub: Talk, path: str) -> str:
 
 
 def _log(hub: Talk) -> str:
-    """The whole log that the hub remembers, the oldest first."""
+    """Return the log entries that the hub keeps, oldest first, as JSON lines."""
     entries: list[Any] = []
     cursor: str | None = None
     while True:
-        told = hub.get("/v1/logs", level="debug", limit=1_000, cursor=cursor)
-        entries += told["entries"]
-        cursor = told["next_cursor"]
+        response = hub.get("/v1/logs", level="debug", limit=1_000, cursor=cursor)
+        entries += response["entries"]
+        cursor = response["next_cursor"]
         if cursor is None:
             return "".join(
                 json.dumps(redact_fields(entry), ensure_ascii=False) + "\n" for entry in entries[::-1]
@@ -123,7 +123,7 @@ def _log(hub: Talk) -> str:
 
 
 def _listing(folder: Path) -> Iterator[str]:
-    """Modes, owners and sizes of what lies in the state folder."""
+    """Yield a line for each file of the state folder: mode, owner, size and name."""
     for path in sorted([folder, *folder.rglob("*")]):
         try:
             found = path.lstat()

@@ -1,4 +1,4 @@
-"""What an agent can do: listed, registered, removed."""
+"""Commands on the capabilities of an agent: list, register, remove."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from hub.cli.options import ListOfOne, example, hub_option, json_option
 from hub.cli.talk import talk
 from hub.cli.values import object_option
 
-_NAME: Final = "hub.agent"  # in the context: whose capabilities are meant
+_NAME: Final = "hub.agent"  # key of ctx.meta: the agent whose capabilities are meant
 
 
 @click.group("capabilities", cls=ListOfOne, epilog=example("hub agents capabilities notes"))
@@ -30,28 +30,35 @@ def capabilities(ctx: click.Context, name: str) -> None:
 def list_capabilities(ctx: click.Context, state: Path, as_json: bool) -> None:
     """List the capabilities by name, the newest version first."""
     with talk(state) as hub:
-        told = hub.get(_path(ctx))
+        response = hub.get(_path(ctx))
     if as_json:
-        show.print_json("capabilities", told)
+        show.print_json("capabilities", response)
         return
     show.print_table(
-        ("capability", "version", "enabled", "from", "about"),
+        ("capability", "version", "enabled", "source", "description"),
         (
             (one["name"], one["version"], one["enabled"], show.origin(one["source"]), one["description"])
-            for one in told["capabilities"]
+            for one in response["capabilities"]
         ),
     )
-    if not told["capabilities"]:
+    if not response["capabilities"]:
         name = ctx.meta[_NAME]
-        show.say(f"none beside what its device can do; register one: hub agents capabilities {name} put")
+        show.say(
+            f"no capabilities except its device's; register one: hub agents capabilities {name} put --help"
+        )
 
 
 @capabilities.command("put", epilog=example("hub agents capabilities notes put file.read 1.2.0 --enable"))
 @click.argument("capability")
 @click.argument("version")
-@click.option("--enable/--disable", "enabled", default=None, help="By default the newest version is enabled.")
-@object_option("--config", help="What its program knows it by, as JSON.")
-@click.option("--description", metavar="TEXT", help="What it is, for people.")
+@click.option(
+    "--enable/--disable",
+    "enabled",
+    default=None,
+    help="Enable this version, or not [default: if it is the newest].",
+)
+@object_option("--config", help="Configuration of the capability, as JSON.")
+@click.option("--description", metavar="TEXT", help="Description of the capability.")
 @hub_option
 @json_option
 @click.pass_context
@@ -66,15 +73,15 @@ def put(
     as_json: bool,
 ) -> None:
     """Register CAPABILITY in VERSION. Enabling it disables its other versions."""
-    wanted = {"enabled": enabled, "config": config or {}, "description": description}
+    body = {"enabled": enabled, "config": config or {}, "description": description}
     with talk(state) as hub:
-        told = hub.put(_path(ctx, capability, version), wanted)
+        response = hub.put(_path(ctx, capability, version), body)
     if as_json:
-        show.print_json("capability", told)
+        show.print_json("capability", response)
         return
-    is_now = "enabled" if told["capability"]["enabled"] else "not enabled"
-    instead = f", in the place of {told['disabled']}" if told["disabled"] else ""
-    show.say(f"{capability} {told['capability']['version']} is {is_now}{instead}")
+    is_now = "enabled" if response["capability"]["enabled"] else "not enabled"
+    instead = f"; replaces {response['disabled']}" if response["disabled"] else ""
+    show.say(f"{capability} {response['capability']['version']} is {is_now}{instead}")
 
 
 @capabilities.command("rm", epilog=example("hub agents capabilities notes rm file.read 1.2.0"))
@@ -86,12 +93,12 @@ def put(
 def remove(ctx: click.Context, capability: str, version: str | None, state: Path, as_json: bool) -> None:
     """Remove CAPABILITY in VERSION, or in all its versions."""
     with talk(state) as hub:
-        told = hub.delete(_path(ctx, *filter(None, (capability, version))))
+        response = hub.delete(_path(ctx, *filter(None, (capability, version))))
     if as_json:
-        show.print_json("capabilities_removed", told)
+        show.print_json("capabilities_removed", response)
     else:
-        gone = ", ".join(f"{one['name']} {one['version']}" for one in told["removed"])
-        show.say(f"removed: {gone}")
+        removed = ", ".join(f"{one['name']} {one['version']}" for one in response["removed"])
+        show.say(f"removed: {removed}")
 
 
 def _path(ctx: click.Context, *parts: str) -> str:

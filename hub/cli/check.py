@@ -1,4 +1,4 @@
-"""Commands on the settings file as a whole: checked, taken up, described."""
+"""Commands on the whole settings file: check, reload, schema."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from hub.settings.problems import Problem
 
 WHEN = {
-    "live": "used at once",
-    "reconnect": "used by connections made from now on",
-    "restart": "waits for a restart",
+    "live": "applies at once",
+    "reconnect": "applies to new connections",
+    "restart": "needs a restart",
     "archived": "is archived",
 }
 
@@ -28,12 +28,12 @@ WHEN = {
 @click.option(
     "--elsewhere",
     is_flag=True,
-    help="The hub serves elsewhere or as a service: only warn of secrets that are not here.",
+    help="For a hub elsewhere or run as a service: only warn of secrets that are missing here.",
 )
 @click.option(
     "--against-running",
     is_flag=True,
-    help="Ask the running hub too: it knows its secrets, its ports, its agents, and says what would change.",
+    help="Also check with the running hub (its secrets, ports and agents), and list the changes.",
 )
 @json_option
 @hub_option
@@ -49,9 +49,8 @@ def check(
 ) -> None:
     """Check a settings file and list all its problems at once.
 
-    Prints a line for each problem: file:line:column, what is wrong, a hint.
-    Exits with 78 when there are errors, as 'hub serve' does, which needs every secret
-    that the file names to be found where it starts.
+    Prints a line for each problem: file:line:column, message, hint. Exits with 78 when there are
+    errors, as 'hub serve' does. Secrets that the file names must be available on this machine.
     """
     from hub.settings.problems import Severity
     from hub.settings.reading import check_settings
@@ -61,12 +60,12 @@ def check(
     problems, changes = reading.problems, dict[str, Any]()
     if against_running and reading.settings is not None:
         with talk(state) as hub:
-            wanted = {"text": reading.text}
+            body = {"text": reading.text}
             if URL not in ctx.meta:  # a hub on another machine has other folders
-                wanted["folder"] = str(file.absolute().parent)
-            told = hub.post("/v1/config/check", wanted)
-        problems = [_problem(one, file) for one in told["problems"]]
-        changes = {when: told[when] for when in WHEN}
+                body["folder"] = str(file.absolute().parent)
+            response = hub.post("/v1/config/check", body)
+        problems = [_problem(one, file) for one in response["problems"]]
+        changes = {when: response[when] for when in WHEN}
     if strict:
         problems = [problem._replace(severity=Severity.ERROR) for problem in problems]
     is_ok = all(problem.severity is Severity.WARNING for problem in problems)
@@ -80,38 +79,40 @@ def check(
             show.say(f"{file}: no problems")
         if is_here and reading.settings is None and check_settings(file).settings is not None:
             show.say(
-                "hub serve would not start here; if the hub serves elsewhere or as a service:",
+                "hub serve would not start here; for a hub elsewhere or run as a service:",
                 f"  hub check {file} --elsewhere",
             )
         if changes and is_ok:
-            say_changes(changes, nothing="the hub runs with these settings")
+            say_changes(changes, nothing="no changes: the hub uses these settings")
     ctx.exit(Exit.DONE if is_ok else Exit.SETTINGS)
 
 
 @click.command(epilog=example("hub reload --wait"))
-@click.option("--wait", is_flag=True, help="Wait for a reload that is under way; else that is an error.")
+@click.option("--wait", is_flag=True, help="Wait for a reload in progress instead of failing.")
 @json_option
 @hub_option
 def reload(wait: bool, as_json: bool, state: Path) -> None:
     """Apply the changed settings file to the running hub.
 
-    All of it or nothing: with an error in it the hub goes on as it was, and this exits
-    with 78. Says which changes are used at once and which wait for something.
+    Applies all changes or none: if the file has an error, the hub keeps its settings and this
+    exits with 78. Lists each change and whether it applies at once or needs a restart.
     """
     with talk(state) as hub:
-        told = hub.post(f"/v1/reload?wait={str(wait).lower()}")
+        response = hub.post(f"/v1/reload?wait={str(wait).lower()}")
     if as_json:
-        show.print_json("reload", told)
+        show.print_json("reload", response)
         return
-    say_taken_up(told)
+    say_reloaded(response)
 
 
 @click.command(epilog=example("hub schema -o hub.schema.json"))
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Write it into a file.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="File to write instead of standard output."
+)
 def schema(output: Path | None) -> None:
     """Print the JSON Schema of the settings file.
 
-    Editors that know TOML check a file by it whose first line is #:schema ./hub.schema.json.
+    TOML editors check a file with it if the first line is #:schema ./hub.schema.json.
     """
     from hub.settings.schema import schema_text
 
@@ -125,26 +126,26 @@ def schema(output: Path | None) -> None:
         raise Failure(f"cannot write {output}: {error.strerror}", Exit.CANNOT_CREATE) from error
 
 
-def say_taken_up(told: Mapping[str, Any], *, nothing: str = "nothing has changed") -> None:
-    """What a reload did, for a person; *nothing*: said when no value in use is another."""
-    for one in told["warnings"]:
+def say_reloaded(response: Mapping[str, Any], *, nothing: str = "no changes") -> None:
+    """Print the result of a reload; *nothing* is the sentence for no changed value."""
+    for one in response["warnings"]:
         show.say(str(_problem(one)))
-    say_changes(told, nothing=nothing)
-    show.say(f"taken up; generation {told['generation']}")
+    say_changes(response, nothing=nothing)
+    show.say(f"applied; generation {response['generation']}")
 
 
-def say_changes(told: Mapping[str, Sequence[str]], *, nothing: str) -> None:
-    """The three lists of a change, a line for each key."""
-    lines = [f"{key}: {said}" for when, said in WHEN.items() for key in told[when]]
+def say_changes(response: Mapping[str, Sequence[str]], *, nothing: str) -> None:
+    """Print a line for each changed key: when the change applies."""
+    lines = [f"{key}: {effect}" for when, effect in WHEN.items() for key in response[when]]
     for line in lines:
         show.out(line)
     if not lines:
         show.say(nothing)
 
 
-def _problem(told: Mapping[str, Any], file: Path | None = None) -> "Problem":
-    """A problem as the hub told it; what stands in its file stands in *file* here."""
+def _problem(response: Mapping[str, Any], file: Path | None = None) -> "Problem":
+    """Convert a problem of the hub's response; *file* replaces the path of the settings file."""
     from hub.settings.problems import Problem, Severity
 
-    problem = Problem(**{**told, "severity": Severity(told["severity"])})
+    problem = Problem(**{**response, "severity": Severity(response["severity"])})
     return problem if file is None or not problem.line else problem._replace(file=str(file))

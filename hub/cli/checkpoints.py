@@ -1,4 +1,4 @@
-"""What an agent remembers between its runs: listed, shown, kept, cleared."""
+"""Commands on the checkpoints of an agent: list, show, write, clear."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from hub.cli.talk import talk
 from hub.cli.values import object_option
 from hub.printable import printable_json
 
-_NAME: Final = "hub.agent"  # in the context: whose checkpoints are meant
+_NAME: Final = "hub.agent"  # key of ctx.meta: the agent whose checkpoints are meant
 
 
 @click.group("checkpoints", cls=ListOfOne, epilog=example("hub agents checkpoints notes"))
@@ -32,12 +32,12 @@ def checkpoints(ctx: click.Context, name: str) -> None:
 def list_checkpoints(ctx: click.Context, state: Path, as_json: bool) -> None:
     """List the checkpoints by scope."""
     with talk(state) as hub:
-        told = hub.get(_path(ctx))
+        response = hub.get(_path(ctx))
     if as_json:
-        show.print_json("checkpoints", told)
+        show.print_json("checkpoints", response)
         return
     show.print_table(
-        ("scope", "sequence", "to go on from", "run", show.in_zone("kept"), "by"),
+        ("scope", "sequence", "recoverable", "run", show.in_zone("written"), "by"),
         (
             (
                 one["scope"],
@@ -47,11 +47,11 @@ def list_checkpoints(ctx: click.Context, state: Path, as_json: bool) -> None:
                 show.short_moment(one["updated_at"]),
                 one["actor"],
             )
-            for one in told["checkpoints"]
+            for one in response["checkpoints"]
         ),
     )
-    if not told["checkpoints"]:
-        show.say(f"agent {ctx.meta[_NAME]} has kept no checkpoint")
+    if not response["checkpoints"]:
+        show.say(f"agent {ctx.meta[_NAME]} has no checkpoints")
 
 
 @checkpoints.command("show", epilog=example("hub agents checkpoints notes show"))
@@ -62,18 +62,20 @@ def list_checkpoints(ctx: click.Context, state: Path, as_json: bool) -> None:
 def show_one(ctx: click.Context, scope: str, state: Path, as_json: bool) -> None:
     """Print the state in the checkpoint of SCOPE; by default the one that runs resume from."""
     with talk(state) as hub:
-        told = hub.get(_path(ctx, scope))
+        response = hub.get(_path(ctx, scope))
     if as_json:
-        show.print_json("checkpoint", told)
+        show.print_json("checkpoint", response)
     else:
-        show.out(printable_json(json.dumps(told["state"], indent=2, ensure_ascii=False)))
+        show.out(printable_json(json.dumps(response["state"], indent=2, ensure_ascii=False)))
 
 
 @checkpoints.command("put", epilog=example("hub agents checkpoints notes put --sequence 4 --json-state 3"))
 @click.argument("scope", default="agent")
-@click.option("--sequence", type=click.IntRange(0), required=True, help="Greater than that of what is kept.")
-@object_option("--json-state", help="What the agent is to remember, as JSON.", required=True)
-@click.option("--no-recover", is_flag=True, help="No run goes on from it.")
+@click.option(
+    "--sequence", type=click.IntRange(0), required=True, help="Greater than that of the last checkpoint."
+)
+@object_option("--json-state", help="State to write, as JSON.", required=True)
+@click.option("--no-recover", is_flag=True, help="Runs do not resume from it.")
 @hub_option
 @json_option
 @click.pass_context
@@ -87,13 +89,13 @@ def put(
     as_json: bool,
 ) -> None:
     """Write the checkpoint of SCOPE, in place of its last one."""
-    wanted = {"sequence": sequence, "state": json_state, "is_recoverable": not no_recover}
+    body = {"sequence": sequence, "state": json_state, "is_recoverable": not no_recover}
     with talk(state) as hub:
-        told = hub.put(_path(ctx, scope), wanted)
+        response = hub.put(_path(ctx, scope), body)
     if as_json:
-        show.print_json("checkpoint", told)
+        show.print_json("checkpoint", response)
     else:
-        show.say(f"kept: {told['scope']} at sequence {told['sequence']}")
+        show.say(f"written: {response['scope']} at sequence {response['sequence']}")
 
 
 @checkpoints.command("clear", epilog=example("hub agents checkpoints notes clear"))
@@ -104,11 +106,11 @@ def put(
 def clear(ctx: click.Context, scope: str, state: Path, as_json: bool) -> None:
     """Delete the checkpoint of SCOPE: the next run begins without it."""
     with talk(state) as hub:
-        told = hub.delete(_path(ctx, scope))
+        response = hub.delete(_path(ctx, scope))
     if as_json:
-        show.print_json("checkpoint", told)
+        show.print_json("checkpoint", response)
     else:
-        show.say(f"cleared: {told['scope']}, which was at sequence {told['sequence']}")
+        show.say(f"cleared: {response['scope']}, which was at sequence {response['sequence']}")
 
 
 def _path(ctx: click.Context, *parts: str) -> str:

@@ -1,4 +1,4 @@
-"""Completion of commands and names on the command line, by what the running hub knows."""
+"""Shell completion of commands, and of the names and ids that the running hub has."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -30,7 +30,7 @@ def _completion(read: Callable[[Any], Iterable[str]]) -> Complete:
             with ctx, talk(state_folder(state and str(state))) as hub:
                 return [CompletionItem(name) for name in read(hub) if name.startswith(incomplete)]
         except click.ClickException:
-            return []  # a shell has no place for the reason why no hub answers
+            return []  # a shell cannot show why no hub answers
 
     return complete
 

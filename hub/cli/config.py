@@ -1,4 +1,4 @@
-"""Commands on single settings: showing them with where they come from, and changing them in the file."""
+"""Commands on single settings: show them with their sources, and change them in the file."""
 
 import os
 import shlex
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hub.cli import show
-from hub.cli.check import say_taken_up
+from hub.cli.check import say_reloaded
 from hub.cli.completion import setting_keys
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import example, hub_option, json_option
@@ -30,26 +30,26 @@ DEFAULT: Final = "default"
 def config() -> None:
     """Show the settings, and change them in the file.
 
-    Of the running hub. Without one: edit the file, and look at it with hub check.
+    These commands need a running hub. Without one, edit the file and check it with hub check.
     """
 
 
 @config.command("show", epilog=example("hub config show --origin"))
-@click.option("--origin", is_flag=True, help="Say where each value was given.")
+@click.option("--origin", is_flag=True, help="Show the source of each value.")
 @json_option
 @hub_option
 def show_settings(origin: bool, as_json: bool, state: Path) -> None:
     """Show every setting in use, with defaults. Secrets are shown as references."""
     with talk(state) as hub:
-        told = hub.get(PATH)
-    _say_state(told)
+        response = hub.get(PATH)
+    _say_state(response)
     if as_json:
-        show.print_json("config", {name: told[name] for name in told if name != "text"})
+        show.print_json("config", {name: response[name] for name in response if name != "text"})
         return
-    keys = dict(keys_of(told["settings"]))
+    keys = dict(keys_of(response["settings"]))
     if origin:
-        rows = [(key, _shown(value), _origin(told, key)) for key, value in keys.items()]
-        show.print_table(("setting", "value", "from"), rows)
+        rows = [(key, _shown(value), _origin(response, key)) for key, value in keys.items()]
+        show.print_table(("setting", "value", "source"), rows)
     else:
         for key, value in keys.items():
             show.out(f"{key} = {_shown(value)}")
@@ -62,13 +62,13 @@ def show_settings(origin: bool, as_json: bool, state: Path) -> None:
 def get(key: str, as_json: bool, state: Path) -> None:
     """Print one setting, or all settings of a table."""
     with talk(state) as hub:
-        told = hub.get(PATH)
-    found = _at(told["settings"], key)
+        response = hub.get(PATH)
+    found = _at(response["settings"], key)
     if found is None and not as_json:
         show.say(f"{key} is not set")
         return
     if as_json:
-        show.print_json("config.get", {"key": key, "value": found, "origin": _origin(told, key)})
+        show.print_json("config.get", {"key": key, "value": found, "origin": _origin(response, key)})
         return
     if not isinstance(found, dict):
         show.out(_shown(found))
@@ -84,8 +84,8 @@ def get(key: str, as_json: bool, state: Path) -> None:
 def set_(assignments: tuple[str, ...], as_json: bool, state: Path) -> None:
     """Write settings into the file, and apply them.
 
-    As in limits.runs=40, agents.notes.priority=3, hub.name=home. KEY= takes the key out of
-    the file, so that its default is used. Comments and order stay.
+    As in limits.runs=40, agents.notes.priority=3, hub.name=home. KEY= removes the key from
+    the file, so that its default applies. Comments and order stay.
     """
     from hub.settings.overrides import value_of
     from hub.settings.shape import is_text
@@ -95,18 +95,22 @@ def set_(assignments: tuple[str, ...], as_json: bool, state: Path) -> None:
     for word in assignments:
         key, equals, text = word.partition("=")
         if not equals:
-            raise Failure(f"{word!r} is not KEY=VALUE", Exit.USAGE, next_step="as in limits.runs=40")
+            raise Failure(
+                f"invalid assignment {word!r}: expected KEY=VALUE",
+                Exit.USAGE,
+                next_step="as in limits.runs=40",
+            )
         if not text:
             without.append(key)
             continue
         values[key] = text if is_text(_path(key)) else _plain(value_of(text))
     with talk(state) as hub:
         tag = hub.get(PATH)["tag"]
-        told = hub.patch(PATH, {"values": values, "without": without}, headers={"if-match": tag})
+        response = hub.patch(PATH, {"values": values, "without": without}, headers={"if-match": tag})
     if as_json:
-        show.print_json("reload", told)
+        show.print_json("reload", response)
         return
-    say_taken_up(told, nothing="no value in use has changed")
+    say_reloaded(response, nothing="no value in use has changed")
 
 
 @config.command(epilog=example("hub config edit"))
@@ -114,14 +118,14 @@ def set_(assignments: tuple[str, ...], as_json: bool, state: Path) -> None:
 def edit(state: Path) -> None:
     """Edit the settings in $VISUAL or $EDITOR; they are checked before they are written.
 
-    With a mistake in it, it can be edited again or given up, and the hub goes on as it was.
+    If the file has errors, edit it again or discard the changes; the hub keeps its settings.
     """
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if editor is None and not sys.stdin.isatty():
         raise Failure(
-            "there is no terminal to edit the file in",
+            "no terminal to edit the file in",
             Exit.USAGE,
-            next_step="hub config set KEY=VALUE; or say in $EDITOR what edits without one",
+            next_step="use hub config set KEY=VALUE, or set $EDITOR to a program that needs no terminal",
         )
     with talk(state) as hub:
         before = hub.get(PATH)
@@ -129,27 +133,27 @@ def edit(state: Path) -> None:
         while True:
             text = _edited(text, editor or "vi")
             if text == before["text"]:
-                show.say("nothing has changed")
+                show.say("no changes")
                 return
-            told = hub.post(f"{PATH}/check", {"text": text})
-            if told["ok"]:
+            response = hub.post(f"{PATH}/check", {"text": text})
+            if response["ok"]:
                 done = hub.patch(PATH, {"text": text}, headers={"if-match": before["tag"]})
-                say_taken_up(done)
+                say_reloaded(done)
                 return
-            for one in told["problems"]:
+            for one in response["problems"]:
                 show.say(_line(one))
-            if not click.confirm("edit it again? (otherwise nothing is changed)", default=True, err=True):
-                raise Failure("not written", Exit.SETTINGS)
+            if not click.confirm("edit it again? (no discards the changes)", default=True, err=True):
+                raise Failure("the settings have errors; the changes were discarded", Exit.SETTINGS)
 
 
 def _path(key: str) -> "KeyPath":
-    """Where a key stands in the tree of settings; any agent's is that of the first."""
+    """Return the path of a key in the settings; keys of any agent get the index of the first agent."""
     first, *rest = key.split(".")
     return (first, 0, *rest[1:]) if first == "agents" else (first, *rest)
 
 
 def _edited(text: str, editor: str) -> str:
-    """*text* as it comes back from the person's editor."""
+    """Return *text* as it is after the person has edited it with *editor*."""
     with tempfile.TemporaryDirectory(prefix="hub-") as folder:
         file = Path(folder) / "hub.toml"
         file.write_text(text, "utf-8")
@@ -160,20 +164,20 @@ def _edited(text: str, editor: str) -> str:
                 f"cannot start {editor}: {error.strerror}", Exit.UNAVAILABLE, next_step="set $EDITOR"
             ) from error
         if done.returncode:
-            raise Failure(f"{editor} ended with {done.returncode}: nothing was changed", Exit.FAILED)
+            raise Failure(f"{editor} exited with {done.returncode}: nothing was changed", Exit.FAILED)
         return file.read_text("utf-8")
 
 
-def _say_state(told: Mapping[str, Any]) -> None:
-    """What a person should know before reading on."""
-    if told["on_last_good"]:
-        show.say(f"{told['file']} was broken at the start: these are the settings that were good last")
-    elif told["refused"]:
-        show.say(f"{told['file']} as it is now was refused; these are the settings before that")
-    for one in told["refused"]:
+def _say_state(response: Mapping[str, Any]) -> None:
+    """Print the errors of the file, and the settings that need a restart."""
+    if response["on_last_good"]:
+        show.say(f"{response['file']} had errors at the start; the hub uses the last valid settings")
+    elif response["refused"]:
+        show.say(f"{response['file']} has errors now; the hub uses the settings from before")
+    for one in response["refused"]:
         show.say(_line(one))
-    for key in told["waiting"]:
-        show.say(f"{key}: waits for a restart")
+    for key in response["waiting"]:
+        show.say(f"{key}: needs a restart")
 
 
 def _line(problem: Mapping[str, Any]) -> str:
@@ -184,7 +188,7 @@ def _line(problem: Mapping[str, Any]) -> str:
 
 
 def _at(settings: Mapping[str, Any], key: str) -> Any:
-    """The value of *key*; ``None``: there may be one, and none was given. Raises Failure."""
+    """Return the value of *key*, or None if it has no value. Raises Failure: there is no such setting."""
     from hub.settings.shape import names_at
 
     here: Any = settings
@@ -195,16 +199,14 @@ def _at(settings: Mapping[str, Any], key: str) -> Any:
             *table, name = _path(key)
             if name in names_at(tuple(table)):
                 return None
-            raise Failure(
-                f"there is no setting {key}", Exit.FAILED, next_step="see them all: hub config show"
-            )
+            raise Failure(f"there is no setting {key}", Exit.FAILED, next_step="list them: hub config show")
         here = here[part]
     return here
 
 
-def _origin(told: Mapping[str, Any], key: str) -> str:
-    """Where the value of *key*, or the whole that it is part of, was given."""
-    origins: Mapping[str, str] = told["origins"]
+def _origin(response: Mapping[str, Any], key: str) -> str:
+    """Return the source of the value of *key*, or of the table that contains it."""
+    origins: Mapping[str, str] = response["origins"]
     while key:
         if key in origins:
             return origins[key]
@@ -213,7 +215,7 @@ def _origin(told: Mapping[str, Any], key: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as TOML has it."""
+    """Format a value as TOML."""
     import tomlkit
 
     shown: str = tomlkit.item(value).as_string()
@@ -221,5 +223,5 @@ def _shown(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON can bear; a date becomes its text."""
+    """Convert a value for JSON: a date becomes its text."""
     return value if isinstance(value, str | int | float | bool | list | dict) else str(value)

@@ -1,4 +1,4 @@
-"""The command that is a device: what it shows at the hub, and where its files are."""
+"""``hub connect``: run this machine as a device of a hub. Also finds the databases of devices here."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ from protocol import keys
 from protocol.ids import KeyId
 
 TOKEN_VARIABLE: Final = "HUB_DEVICE_TOKEN"
-_NAME: Final = re.compile(r"^\w[\w.-]{0,63}$")  # as the hub's settings have it; it is also a file's name
+_NAME: Final = re.compile(r"^\w[\w.-]{0,63}$")  # as in the hub's settings; the name is also a file's name
 _File = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -32,27 +32,29 @@ _File = click.Path(path_type=Path, dir_okay=False)
     help="A folder to share; may be given several times.",
 )
 @click.option("--db", type=_File, help="The device's database [default: NAME.db in its state folder].")
-@click.option("--name", help="What people call this device [default: this machine's name].")
-@click.option("--key-file", type=_File, help="The device's key [default: NAME.key beside its database].")
-@click.option("--new-key", is_flag=True, help="Replace the key by a new one; was it revoked, pair anew.")
-@click.option("--invitation-file", type=_File, help="The file with an invitation, instead of a code.")
+@click.option("--name", help="Name of this device [default: this machine's name].")
+@click.option("--key-file", type=_File, help="The device's key [default: NAME.key next to its database].")
+@click.option(
+    "--new-key", is_flag=True, help="Replace the key by a new one; if the old one was revoked, pair again."
+)
+@click.option("--invitation-file", type=_File, help="File with an invitation, to pair without a code.")
 @click.option(
     "--token-file",
     type=_File,
-    help=f"The file with a token, instead of a key [default: ${TOKEN_VARIABLE}].",
+    help=f"File with a token, to use instead of a key [default: ${TOKEN_VARIABLE}].",
 )
 @click.option(
     "--accept-hub",
     metavar="FINGERPRINT",
-    help="Accept the hub with this key, in the place of the one known at URL ('hub status' shows it there).",
+    help="Accept the hub with this key in place of the known hub at URL ('hub status' prints it there).",
 )
 @click.option(
     "--grant",
     "grants",
     multiple=True,
     metavar="+GRANT",
-    help="What a hub that the device does not know yet may do: +review.remote, +rows.read=tasks,notes."
-    " Without it you are asked; later: hub grants.",
+    help="Grant to a hub that is new to this device: +review.remote, +rows.read=tasks,notes"
+    " [default: asks]. Change it later: hub grants.",
 )
 @click.option("--codec", type=click.Choice(["json", "msgpack"]), default="json", show_default=True)
 @click.option(
@@ -79,16 +81,16 @@ def connect(
 ) -> None:
     """Connect this machine as a device and share folders with the hub.
 
-    Connects to the hub at URL, as in ws://127.0.0.1:8770, and comes back whenever the
-    connection ends. The first time it shows a pairing code, for whoever runs the hub.
+    Connects to the hub at URL, as in ws://127.0.0.1:8770, and reconnects whenever the
+    connection ends. The first time it shows a pairing code; approve it on the hub: hub pair.
     """
     name = device_name(name)
     token = _token(token_file)
     if token is not None and (key_file or new_key or invitation_file):
-        told = f"leave out --token-file and ${TOKEN_VARIABLE}, or what belongs to the key"
-        raise Failure("a device shows a token or a key, not both", Exit.USAGE, next_step=told)
+        next_step = f"leave out --token-file and ${TOKEN_VARIABLE}, or the options of keys and invitations"
+        raise Failure("a device uses a token or a key, not both", Exit.USAGE, next_step=next_step)
     if invitation_file is not None:
-        _look_at("invitation", invitation_file, _read(invitation_file))
+        _check_secret("invitation", invitation_file, _read(invitation_file))
     accepted = None if accept_hub is None else _fingerprint(accept_hub)
     db = db or device_file(ctx, name)
     make_folder(db.parent)
@@ -101,7 +103,7 @@ def connect(
         changed({}, grants)
     except BadGrant as error:
         raise Failure(str(error), Exit.USAGE) from error
-    if not grants and _is_at_hand():
+    if not grants and _can_ask():
         grants = ask_grants(url, db)
 
     open_log(log_level)
@@ -121,13 +123,13 @@ def connect(
     ctx.exit(run_device(options, on_status=show.say, asks=_ask if sys.stdin.isatty() else None))
 
 
-def _is_at_hand() -> bool:
-    """Return whether a person at a terminal can be asked: a process in the background would be stopped."""
+def _can_ask() -> bool:
+    """Return True if a person can be asked at the terminal; reading in the background stops a process."""
     return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
 
 
 def ask_grants(url: str, db: Path) -> tuple[str, ...]:
-    """Ask the owner what to grant a hub that the device meets for the first time; Enter grants nothing."""
+    """Ask the owner which rights a hub gets that is new to the device; Enter grants none."""
     from hub.device.client import BadAddress, address_of
     from hub.device.grants import TABLES, BadGrant, changed
     from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs, dialled
@@ -137,30 +139,30 @@ def ask_grants(url: str, db: Path) -> tuple[str, ...]:
         if address in KnownHubs(db.with_suffix(SUFFIX), db).at_addresses():
             return ()
     except (BadAddress, BadKnownHubs):
-        return ()  # told where it is used
-    show.say(f"this device does not know the hub at {address} yet; what you grant now, 'hub grants' changes")
-    wanted = []
-    if click.confirm("May it bring verdicts that you gave elsewhere?", err=True):
-        wanted.append("+review.remote")
+        return ()  # reported when it is used
+    show.say(f"the hub at {address} is new to this device; change its rights later: hub grants")
+    chosen = []
+    if click.confirm("May it apply review decisions that you made elsewhere?", err=True):
+        chosen.append("+review.remote")
     if click.confirm("May it read rows that you approved?", err=True):
         tables = click.prompt("Of which tables", default=",".join(TABLES), err=True)
-        wanted.append(f"+rows.read={tables.replace(' ', '')}")
+        chosen.append(f"+rows.read={tables.replace(' ', '')}")
     try:
-        changed({}, wanted)
+        changed({}, chosen)
     except BadGrant as error:
         raise Failure(str(error), Exit.USAGE) from error
-    return tuple(wanted)
+    return tuple(chosen)
 
 
 def _fingerprint(text: str) -> KeyId:
     try:
         return keys.read(text)
     except ValueError as error:
-        raise Failure(f"{text!r} is no fingerprint of a hub: {error}", Exit.USAGE) from error
+        raise Failure(f"invalid fingerprint of a hub {text!r}: {error}", Exit.USAGE) from error
 
 
 async def _ask(question: str) -> bool:
-    """Ask at the terminal. Waits as long as the person takes, and can be cancelled."""
+    """Ask at the terminal, without a time limit. Can be cancelled."""
     from anyio import wait_readable
 
     show.say(f"{question} [y/N]")
@@ -168,51 +170,51 @@ async def _ask(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def device_name(given: str | None) -> str:
-    """What a device is called: as it was *given*, or as its machine.
+def device_name(chosen: str | None) -> str:
+    """Return the name of a device: *chosen*, or the machine's name.
 
     Raises:
-        Failure: it is no name.
+        Failure: the name is invalid.
     """
-    name = given or re.sub(r"[^\w.-]", "-", platform.node()).strip("-.") or "device"
+    name = chosen or re.sub(r"[^\w.-]", "-", platform.node()).strip("-.") or "device"
     if not _NAME.match(name):
-        told = "use letters, digits, _ . and -, at most 64"
-        raise Failure(f"{name!r} is no name for a device", Exit.USAGE, next_step=told)
+        next_step = "use letters, digits, _ . and -, at most 64"
+        raise Failure(f"invalid device name {name!r}", Exit.USAGE, next_step=next_step)
     return name
 
 
 def device_file(ctx: click.Context, name: str) -> Path:
-    """The database of a device of this machine, by default."""
+    """Return the default path of a device's database on this machine."""
     return state_folder(ctx.find_root().params.get("state")) / "devices" / f"{name}.db"
 
 
 def file_here(ctx: click.Context, db: Path | None, name: str | None) -> Path:
-    """Return the database of the device that a command is about: where none is named, of the only one.
+    """Return the database of the device of a command: the named one, or the only one on this machine.
 
     Raises:
-        Failure: it is not there, or one of several must be named.
+        Failure: the database does not exist, or one of several devices must be named.
     """
     here = device_file(ctx, device_name(name))
     known = sorted(file.stem for file in here.parent.glob("*.db"))
     if db is None and name is None and len(known) == 1:
         return here.with_name(f"{known[0]}.db")
     if db is None and name is None and known:
-        told = f"there are several devices on this machine: {', '.join(known)}"
-        raise Failure(told, Exit.USAGE, next_step=f"name one: {ctx.command_path} --name {known[0]}")
+        problem = f"there are several devices on this machine: {', '.join(known)}"
+        raise Failure(problem, Exit.USAGE, next_step=f"name one: {ctx.command_path} --name {known[0]}")
     path = db or here
     if not path.exists():
-        others = f"; there are {', '.join(known)}" if known else ""
-        told = f"name the device as 'hub connect' does: --name NAME, or --db FILE{others}"
-        raise Failure(f"there is no device's file {path}", Exit.FAILED, next_step=told)
+        others = f"; known devices: {', '.join(known)}" if known else ""
+        next_step = f"name the device: --name NAME, or --db FILE{others}"
+        raise Failure(f"there is no device database {path}", Exit.FAILED, next_step=next_step)
     return path
 
 
 def _token(file: Path | None) -> str | Path | None:
-    """The device's token, or the file it is in. Never an argument: everybody on a machine can read those."""
+    """Return the device's token, or its file. Never an argument: other users of a machine can read those."""
     token = _read(file) if file is not None else os.environ.get(TOKEN_VARIABLE, "").strip()
     if not token and file is None:
         return None
-    _look_at("token", file, token)
+    _check_secret("token", file, token)
     return file or token
 
 
@@ -227,15 +229,15 @@ def _read(file: Path) -> str:
     return text
 
 
-def _look_at(name: Literal["token", "invitation"], file: Path | None, text: str) -> None:
-    """Find what was copied wrongly before a hub is asked, and counts it as a failed attempt."""
+def _check_secret(name: Literal["token", "invitation"], file: Path | None, text: str) -> None:
+    """Check a token or invitation for copying errors, before a hub counts it as a failed attempt."""
     from hub.tokens import TokenKind, check
 
     kind = TokenKind.DEVICE if name == "token" else TokenKind.INVITATION
     made_by = "hub token create --device NAME" if name == "token" else "hub pair invite"
     where = file or f"${TOKEN_VARIABLE}"
     if not text:
-        raise Failure(f"there is nothing in {where}", Exit.USAGE, next_step=f"make one: {made_by}")
+        raise Failure(f"there is no {name} in {where}", Exit.USAGE, next_step=f"create one: {made_by}")
     wrong = check(text, kind)
     if wrong and (name == "invitation" or text.startswith("hub_")):  # another hub may make other tokens
-        raise Failure(f"the {name} in {where} cannot be right: {wrong}", Exit.USAGE)
+        raise Failure(f"invalid {name} in {where}: {wrong}", Exit.USAGE)

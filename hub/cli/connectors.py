@@ -1,4 +1,4 @@
-"""Commands on connectors: whether they work, trying one, signing in, giving back what was granted."""
+"""Commands on connectors: list, show, test, retry, sign in, delete the grant."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -29,12 +29,12 @@ def list_connectors(name: str | None, state: Path, as_json: bool) -> None:
         _show(name, state, as_json=as_json)
         return
     with talk(state) as hub:
-        told = hub.get_all(PATH, "connectors")
+        response = hub.get_all(PATH, "connectors")
     if as_json:
-        show.print_json("connectors", told)
+        show.print_json("connectors", response)
         return
     show.print_table(
-        ("connector", "user", "provider", "account", "state", show.in_zone("worked"), "read by"),
+        ("connector", "user", "provider", "account", "state", show.in_zone("last success"), "read by"),
         (
             (
                 one["name"],
@@ -45,13 +45,13 @@ def list_connectors(name: str | None, state: Path, as_json: bool) -> None:
                 show.short_moment(one["last_ok_at"]),
                 ", ".join(one["agents"]),
             )
-            for one in told["connectors"]
+            for one in response["connectors"]
         ),
     )
-    for one in told["connectors"]:
+    for one in response["connectors"]:
         _say_problem(one)
-    if not told["connectors"]:
-        show.say("no connector; write one in hub.toml: [[connectors]]")
+    if not response["connectors"]:
+        show.say("no connectors; add one to hub.toml: [[connectors]]")
 
 
 @connectors.command("show", epilog=example("hub connectors show mail"))
@@ -70,18 +70,18 @@ def show_connector(connector: str, state: Path, as_json: bool) -> None:
 def test_connector(connector: str, state: Path, as_json: bool) -> None:
     """Sign in to CONNECTOR and read one message. Prints nothing of the message."""
     with talk(state) as hub:
-        told = hub.post(f"{PATH}/{quote(connector, safe='')}/test")
+        response = hub.post(f"{PATH}/{quote(connector, safe='')}/test")
     if as_json:
-        show.print_json("test", told)
+        show.print_json("test", response)
     else:
         show.print_table(
-            (told["provider"], "", "took", "told"),
+            (response["provider"], "result", "time", "detail"),
             (
                 (step["step"], "ok" if step["is_ok"] else "failed", f"{step['took_ms']} ms", step["told"])
-                for step in told["steps"]
+                for step in response["steps"]
             ),
         )
-    if not told["is_ok"]:
+    if not response["is_ok"]:
         raise click.exceptions.Exit(1)
 
 
@@ -92,11 +92,11 @@ def test_connector(connector: str, state: Path, as_json: bool) -> None:
 def retry(connector: str, state: Path, as_json: bool) -> None:
     """Read messages of CONNECTOR again that could not be read, at the next run."""
     with talk(state) as hub:
-        told = hub.post(f"{PATH}/{quote(connector, safe='')}/retry")
+        response = hub.post(f"{PATH}/{quote(connector, safe='')}/retry")
     if as_json:
-        show.print_json("connector", told)
+        show.print_json("connector", response)
     else:
-        show.say(f"connector {told['name']} is {_state(told)}")
+        show.say(f"connector {response['name']} is {_state(response)}")
 
 
 @connectors.command("login", epilog=example("hub connectors login mail"))
@@ -104,9 +104,11 @@ def retry(connector: str, state: Path, as_json: bool) -> None:
 @click.option(
     "--way",
     type=click.Choice(["device", "paste", "code"]),
-    help="By default a device's browser.",
+    help="Way to sign in [default: the browser of a device].",
 )
-@click.option("--answer", metavar="URL", help="Where the browser ended, of a sign-in by pasting.")
+@click.option(
+    "--answer", metavar="URL", help="Last address of the browser, to complete a sign-in by --way paste."
+)
 @hub_option
 @json_option
 def login(connector: str, way: str | None, answer: str | None, state: Path, as_json: bool) -> None:
@@ -114,21 +116,25 @@ def login(connector: str, way: str | None, answer: str | None, state: Path, as_j
     path = f"{PATH}/{quote(connector, safe='')}/sign-in"
     with talk(state) as hub:
         if answer is not None:
-            told = hub.post(f"{path}/answer", {"address": answer})
+            response = hub.post(f"{path}/answer", {"address": answer})
         else:
-            told = hub.post(path, {} if way is None else {"way": way})
+            response = hub.post(path, {} if way is None else {"way": way})
     if as_json:
-        show.print_json("sign_in", told)
+        show.print_json("sign_in", response)
         return
-    if told["outcome"] is not None:
-        show.say(f"signed in to {told['connector']}" if told["outcome"] == "done" else told["problem"])
-    elif told["way"] == "device":
+    if response["outcome"] is not None:
+        show.say(
+            f"signed in to {response['connector']}" if response["outcome"] == "done" else response["problem"]
+        )
+    elif response["way"] == "device":
         show.say("a browser was opened on your device; sign in there")
-    elif told["way"] == "code":
-        show.say(f"open {told['url']} and type {told['user_code']}")
+    elif response["way"] == "code":
+        show.say(f"open {response['url']} and type {response['user_code']}")
     else:
-        show.say(f"open {told['url']}")
-        show.say(f"then paste where it ends: hub connectors login {connector} --answer 'URL'")
+        show.say(f"open {response['url']}")
+        show.say(
+            f"then paste the last address of the browser: hub connectors login {connector} --answer 'URL'"
+        )
 
 
 @connectors.command("rm", epilog=example("hub connectors rm mail"))
@@ -138,37 +144,41 @@ def login(connector: str, way: str | None, answer: str | None, state: Path, as_j
 def forget(connector: str, state: Path, as_json: bool) -> None:
     """Give back the grant of CONNECTOR, and delete it. CONNECTOR stays in hub.toml."""
     with talk(state) as hub:
-        told = hub.delete(f"{PATH}/{quote(connector, safe='')}/grant")
+        response = hub.delete(f"{PATH}/{quote(connector, safe='')}/grant")
     if as_json:
-        show.print_json("forgotten", told)
+        show.print_json("forgotten", response)
         return
-    how = "the provider took it back" if told["is_revoked"] else "the provider did not confirm it"
-    show.say(f"what was granted to {told['name']} is forgotten; {how}")
+    how = (
+        "the provider revoked it"
+        if response["is_revoked"]
+        else "the provider did not confirm that it is revoked"
+    )
+    show.say(f"the grant of {response['name']} is deleted; {how}")
 
 
 def _show(name: str, state: Path, *, as_json: bool) -> None:
     with talk(state) as hub:
-        told = hub.get(f"{PATH}/{quote(name, safe='')}")
+        response = hub.get(f"{PATH}/{quote(name, safe='')}")
     if as_json:
-        show.print_json("connector", told)
+        show.print_json("connector", response)
         return
     show.print_facts(
         {
-            "connector": told["name"],
-            "user": told["user"],
-            "provider": told["provider"],
-            "account": told["account"],
-            "state": _state(told),
-            "worked": show.moment(told["last_ok_at"]),
-            "tried again": show.moment(told["retry_at"]),
-            "read by": ", ".join(told["agents"]),
+            "connector": response["name"],
+            "user": response["user"],
+            "provider": response["provider"],
+            "account": response["account"],
+            "state": _state(response),
+            "last success": show.moment(response["last_ok_at"]),
+            "next try": show.moment(response["retry_at"]),
+            "read by": ", ".join(response["agents"]),
         }
     )
-    _say_problem(told)
-    if told["unread"]:
+    _say_problem(response)
+    if response["unread"]:
         show.out()
         show.print_table(
-            ("agent", "message", "state", "tries", "why", show.in_zone("last")),
+            ("agent", "message", "state", "tries", "reason", show.in_zone("last try")),
             (
                 (
                     one["agent"],
@@ -178,14 +188,14 @@ def _show(name: str, state: Path, *, as_json: bool) -> None:
                     one["reason"],
                     show.short_moment(one["at"]),
                 )
-                for one in told["unread"]
+                for one in response["unread"]
             ),
         )
 
 
 def _state(one: dict[str, Any]) -> str:
     if one["state"] == "sign_in":
-        return "wants a sign-in"
+        return "needs a sign-in"
     if one["state"] == "ok" and one["failures"]:
         return f"failed {one['failures']} times"
     return str(one["state"])

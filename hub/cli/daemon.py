@@ -1,4 +1,4 @@
-"""Commands that start something: a hub, a demonstration, a first settings file."""
+"""The commands ``hub init``, ``hub serve`` and ``hub demo``."""
 
 import gc
 import re
@@ -14,7 +14,7 @@ from hub.cli.failure import Exit, Failure
 from hub.cli.options import example, json_option, state_folder, state_option
 
 _ENDPOINT = re.compile(r'^kind = "openai".*?(?=^# chunk_tokens)', re.MULTILINE | re.DOTALL)
-SCHEMA: Final = "hub.schema.json"  # what the first line of the sample names
+SCHEMA: Final = "hub.schema.json"  # named in the first line of the sample
 _LOCAL = """\
 kind = "local"                      # the small model of the extra [local], served by the hub itself
 # timeout_s = 300.0                 # the longest silence while it thinks: one thread is slow
@@ -30,8 +30,8 @@ kind = "local"                      # the small model of the extra [local], serv
 def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
     """Write a commented hub.toml and create the state folder.
 
-    A file that is there already is never overwritten. Beside it comes a schema, by which
-    editors that know TOML check it.
+    Never overwrites an existing file. Writes a schema next to it, with which TOML editors
+    check the file.
     """
     from hub.settings.schema import schema_text
 
@@ -43,9 +43,9 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
         config.with_name(SCHEMA).write_text(schema_text(), "utf-8")
     except FileExistsError as error:
         raise Failure(
-            f"{config} is there already, and was left as it is",
+            f"{config} exists already and was not changed",
             Exit.CANNOT_CREATE,
-            next_step=f"look at it: hub check {config}",
+            next_step=f"check it: hub check {config}",
         ) from error
     except OSError as error:
         raise Failure(f"cannot write {config}: {error.strerror}", Exit.CANNOT_CREATE) from error
@@ -61,28 +61,32 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
 @click.option("--config", type=click.Path(path_type=Path), default="hub.toml", show_default=True)
 @click.option(
     "--set",
-    "given",
+    "overrides",
     metavar="KEY=VALUE",
     multiple=True,
-    help="Goes before the file and the environment, as in limits.runs=9; may be given several times.",
+    help="Override the file and the environment, as in limits.runs=9; may be given several times.",
 )
-@click.option("--strict-start", is_flag=True, help="With a broken file, do not start on what was good last.")
+@click.option(
+    "--strict-start", is_flag=True, help="If the file has errors, do not start with the last valid settings."
+)
 @state_option
 @click.pass_context
-def serve(ctx: click.Context, config: Path, given: tuple[str, ...], strict_start: bool, state: Path) -> None:
+def serve(
+    ctx: click.Context, config: Path, overrides: tuple[str, ...], strict_start: bool, state: Path
+) -> None:
     """Run the hub in the foreground.
 
-    SIGTERM or Ctrl-C ends it in good order, a second one at once. An edit of the settings
-    file is taken up by itself; with a broken one the hub starts on what was good last.
+    SIGTERM or Ctrl-C shuts it down in good order, a second one at once. It applies changes of the
+    settings file by itself. If the file has errors, it starts with the last valid settings.
     """
-    gc.disable()  # until the hub is ready: looking through modules, which stay, is a quarter of the start
+    gc.disable()  # until the hub is ready: collections during imports take a quarter of the start
     from hub.settings.overrides import NotAnOverride, on_command_line
     from hub.settings.problems import SettingsInvalid
     from hub.settings.settings_file import SettingsFile, open_settings
 
     try:
         opened = open_settings(
-            SettingsFile(config, tuple(on_command_line(given))), state, strict=strict_start
+            SettingsFile(config, tuple(on_command_line(overrides))), state, strict=strict_start
         )
     except NotAnOverride as error:
         raise Failure(str(error), Exit.USAGE) from error
@@ -93,16 +97,16 @@ def serve(ctx: click.Context, config: Path, given: tuple[str, ...], strict_start
     for problem in opened.refused:
         show.say(str(problem))
     if opened.refused:
-        show.say(f"{config} is broken: starting with the settings that were good last")
+        show.say(f"{config} has errors: starting with the last valid settings")
     make_folder(state)
 
-    from hub.app.daemon import run  # only now: what it imports takes a second
+    from hub.app.daemon import run  # imported late: its imports take a second
 
     name = opened.settings.hub.name
 
     def announce(listeners: Mapping[str, str]) -> None:
-        where = ", ".join(f"{what} {address}" for what, address in listeners.items())
-        show.say(f"hub {name} is ready: {where}. Look at it: hub status --state {state}")
+        where = ", ".join(f"{name} {address}" for name, address in listeners.items())
+        show.say(f"hub {name} is ready: {where}. Show its state: hub status --state {state}")
 
     ctx.exit(run(opened, state, on_ready=announce))
 
@@ -113,14 +117,14 @@ def serve(ctx: click.Context, config: Path, given: tuple[str, ...], strict_start
     type=click.Path(path_type=Path, file_okay=False),
     default=".demo",
     show_default=True,
-    help="Where the demo keeps its files.",
+    help="Folder for the files of the demo.",
 )
 @click.pass_context
 def demo(ctx: click.Context, folder: Path) -> None:
     """Run hub, device and agent once over a sample folder.
 
-    A hub, a device over a folder of sample files, one run; then what the device's
-    database holds. A second demo shows that what did not change costs nothing.
+    Starts a hub and a device with sample files, runs one agent, and prints the rows of the
+    device's database. A second demo shows that unchanged files cost nothing.
     """
     from hub.cli.demo import run_demo
 
@@ -128,12 +132,12 @@ def demo(ctx: click.Context, folder: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder for this user alone. Raises Failure when that cannot be."""
+    """Create a folder for this user only. Raises Failure: the folder cannot be created."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise Failure(
-            f"cannot make the folder {path}: {error.strerror}",
+            f"cannot create the folder {path}: {error.strerror}",
             Exit.CANNOT_CREATE,
             next_step="choose another one: --state DIR",
         ) from error

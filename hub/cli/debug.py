@@ -1,4 +1,4 @@
-"""Commands for finding a fault: the insides of a running hub, and an archive to hand on."""
+"""Commands for diagnosis: stacks of a running hub, and an archive of diagnostics."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from hub.printable import one_line
 def debug() -> None:
     """Inspect a running hub, or pack diagnostics into an archive.
 
-    SIGUSR1 makes a hub write its dump to its log, also when nobody can ask it.
+    SIGUSR1 makes a hub write its dump to its log, even if it does not answer requests.
     """
 
 
@@ -26,23 +26,23 @@ def debug() -> None:
 def dump(state: Path, as_json: bool) -> None:
     """Print the stack of every task and thread."""
     with talk(state) as hub:
-        told = hub.get("/v1/debug/dump")
+        response = hub.get("/v1/debug/dump")
     if as_json:
-        show.print_json("dump", told)
+        show.print_json("dump", response)
         return
     show.print_facts(
         {
-            "at": show.moment(told["at"]),
-            "up for": show.duration(told["uptime_s"]),
-            "event loop": f"{told['loop_lag_s'] * 1000:.1f} ms late",
-            "devices": f"{told['connected']} connected, {told['pending_calls']} calls open, "
-            f"{told['unsent_bytes']} bytes unsent",
-            **{f"waiting: {name}": count for name, count in told["queues"].items()},
+            "at": show.moment(response["at"]),
+            "up for": show.duration(response["uptime_s"]),
+            "event loop": f"{response['loop_lag_s'] * 1000:.1f} ms late",
+            "devices": f"{response['connected']} connected, {response['pending_calls']} calls open, "
+            f"{response['unsent_bytes']} bytes unsent",
+            **{f"waiting: {name}": count for name, count in response["queues"].items()},
         }
     )
-    for task in told["tasks"]:
+    for task in response["tasks"]:
         _print_stack(f"{task['count']} x {', '.join(task['names'])}", task)
-    for thread in told["threads"]:
+    for thread in response["threads"]:
         _print_stack(f"thread {thread['name']}", thread)
 
 
@@ -54,8 +54,8 @@ def dump(state: Path, as_json: bool) -> None:
 def bundle(file: Path, config: Path, state: Path, as_json: bool) -> None:
     """Write an archive (.tar.gz) with status, log, metrics, dump and settings.
 
-    Tokens, keys, passwords and what documents say are taken out. Look at it before you hand it on: names
-    of devices, agents and files are in it. Without a running hub it has what there is.
+    It has no tokens, keys, passwords or contents of documents, but names of devices, agents and files:
+    check it before you pass it on. Without a running hub it has only the parts from this machine.
     """
     from hub.cli.bundle import write_bundle
 

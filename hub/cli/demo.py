@@ -1,8 +1,8 @@
 """``hub demo``: the main job end to end, with real processes, on sample files.
 
-A hub, the reference device over a folder, one run of one agent with the model on
-this machine; then the device's own database is read and shown. Everything stays in
-one folder: a second demo finds nothing changed and asks the model nothing.
+Starts a hub and the reference device over a folder, runs one agent with the model on this
+machine, and prints the device's database. All files stay in one folder, so that a second
+demo finds no changes and sends no requests to the model.
 """
 
 import json
@@ -52,7 +52,7 @@ prompt = "Find what somebody has to do."
 
 
 def run_demo(folder: Path) -> int:
-    """Run the demo in *folder*. Returns the exit code of the run it made: 0, or 1 when it failed."""
+    """Run the demo in *folder*. Return the exit code of its run: 0, or 1 if the run failed."""
     return anyio.run(_demo, folder)
 
 
@@ -107,7 +107,7 @@ def _command(folder: Path, *words: str) -> list[str]:
 
 @asynccontextmanager
 async def _process(folder: Path, log: str, *words: str) -> AsyncIterator[None]:
-    """One process of the demo, ended in good order with the block."""
+    """Run a process of the demo, and terminate it at the end of the block."""
     with (folder / log).open("ab") as output:
         process = await anyio.open_process(
             _command(folder, *words), stdin=DEVNULL, stdout=output, stderr=output
@@ -166,11 +166,11 @@ async def _token_file(folder: Path) -> Path:
 
 
 def _show(console: Console, items: list[DeviceItem]) -> None:
-    table = Table(title="what the device's database holds now, each a suggestion until its owner approves")
+    table = Table(title="rows of the device's database: suggestions until the owner approves them")
     table.add_column("table")
     table.add_column("item", ratio=2)
     table.add_column("file")
-    table.add_column("the sentence it came from", ratio=3)
+    table.add_column("source sentence", ratio=3)
     for item in items:
         table.add_row(item.table, item.title, item.source_path or "", " ".join((item.quote or "").split()))
     console.print(table)
@@ -186,5 +186,5 @@ def _sum_up(console: Console, run: dict[str, Any], took_s: float) -> None:
         console.print(
             f"{run['items_created']} items from {run['units_done']} files, "
             f"{run['model_requests']} model requests. ({took_s:.1f} s) "
-            "Run it again: what did not change costs nothing."
+            "Run it again: unchanged files cost nothing."
         )

@@ -1,4 +1,4 @@
-"""Commands on devices."""
+"""Commands on devices: list, show, rename, grant, revoke, kick, resync."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,10 +16,10 @@ from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import Talk, talk
 
 PATH: Final = "/v1/devices"
-INDENT: Final = 7  # as wide as the longest kind of what opens a device, and a gap
-GRANTS: Final = ("files", "agents", "connectors", "coordination")  # as storage.devices.devices.Grant has them
+INDENT: Final = 7  # width of the longest kind of credential, and a gap
+GRANTS: Final = ("files", "agents", "connectors", "coordination")  # as in storage.devices.devices.Grant
 SIGNS: Final = {"+": "add", "-": "remove"}
-ABOUT_THE_STREAM: Final = ("open", "reset")  # what was there before is to be read now
+ABOUT_THE_STREAM: Final = ("open", "reset")  # events after which the list is read again
 
 
 @click.group(cls=ListByDefault, epilog=example("hub devices ls --watch"))
@@ -28,31 +28,31 @@ def devices() -> None:
 
 
 @devices.command("ls", epilog=example("hub devices ls --all"))
-@click.option("--all", "and_revoked", is_flag=True, help="Those that were revoked too.")
-@click.option("--watch", is_flag=True, help="Show them anew whenever one comes or goes.")
+@click.option("--all", "and_revoked", is_flag=True, help="Include revoked devices.")
+@click.option("--watch", is_flag=True, help="Print the list again whenever a device changes.")
 @hub_option
 @json_option
 def list_devices(and_revoked: bool, watch: bool, state: Path, as_json: bool) -> None:
     """List the devices."""
-    with talk(state) as hub, suppress(KeyboardInterrupt):  # how a person ends watching
-        for told in _changes(hub) if watch else [hub.get_all(PATH, "devices")]:
+    with talk(state) as hub, suppress(KeyboardInterrupt):  # Ctrl-C ends watching
+        for response in _changes(hub) if watch else [hub.get_all(PATH, "devices")]:
             if as_json:
-                show.print_json("devices", told, on_one_line=watch)
+                show.print_json("devices", response, on_one_line=watch)
                 continue
             if watch and sys.stdout.isatty():
                 click.clear()
-            _print_devices(told, and_revoked=and_revoked)
+            _print_devices(response, and_revoked=and_revoked)
 
 
 def _changes(hub: Talk) -> Iterator[dict[str, Any]]:
-    """The devices now, and after each event about one."""
+    """Yield the devices now, and again after each event about a device."""
     for event in hub.follow("/v1/events"):
         if event["event"] in ABOUT_THE_STREAM or event["event"].startswith("device."):
             yield hub.get_all(PATH, "devices")
 
 
-def _print_devices(told: Mapping[str, Any], *, and_revoked: bool) -> None:
-    listed = [device for device in told["devices"] if and_revoked or device["revoked_at"] is None]
+def _print_devices(response: Mapping[str, Any], *, and_revoked: bool) -> None:
+    listed = [device for device in response["devices"] if and_revoked or device["revoked_at"] is None]
     show.print_table(
         ("device", "user", "connected", "platform", "last seen", "granted"),
         (
@@ -68,7 +68,7 @@ def _print_devices(told: Mapping[str, Any], *, and_revoked: bool) -> None:
         ),
     )
     if not listed:
-        show.say("no device is known yet; let one in: hub connect on the device, then hub pair")
+        show.say("no devices yet; admit one: hub connect on the device, then hub pair")
 
 
 @devices.command("show", epilog=example("hub devices show desk"))
@@ -78,31 +78,33 @@ def _print_devices(told: Mapping[str, Any], *, and_revoked: bool) -> None:
 def show_device(device: str, state: Path, as_json: bool) -> None:
     """Show a device: its credentials, its grants, and the agents that read from it."""
     with talk(state) as hub:
-        told = hub.get(_path(device))
+        response = hub.get(_path(device))
     if as_json:
-        show.print_json("device", told)
+        show.print_json("device", response)
         return
     show.print_facts(
         {
-            "device": told["name"],
-            "id": told["id"],
-            "user": told["user"],
-            "connected": told["connected"],
-            "last seen": _last_seen(told),
-            "platform": told["platform"],
-            "known since": show.moment(told["created_at"]),
-            **({"revoked": show.moment(told["revoked_at"])} if told["revoked_at"] else {}),
-            "can": told["capabilities"],
-            "granted": told["grants"],
-            "by its owner": [" ".join((grant["name"], *grant["tables"])) for grant in told["owner_grants"]],
-            "agents": told["agents"],
-            **({"rows": _agreement(told["agreement"])} if told["agreement"] else {}),
+            "device": response["name"],
+            "id": response["id"],
+            "user": response["user"],
+            "connected": response["connected"],
+            "last seen": _last_seen(response),
+            "platform": response["platform"],
+            "known since": show.moment(response["created_at"]),
+            **({"revoked": show.moment(response["revoked_at"])} if response["revoked_at"] else {}),
+            "capabilities": response["capabilities"],
+            "granted": response["grants"],
+            "granted by owner": [
+                " ".join((grant["name"], *grant["tables"])) for grant in response["owner_grants"]
+            ],
+            "agents": response["agents"],
+            **({"rows": _agreement(response["agreement"])} if response["agreement"] else {}),
         }
     )
-    ways = [("key", key["fingerprint"], key) for key in told["keys"]]
-    ways += [("token", f"{token['id']} (...{token['last4'] or '?'})", token) for token in told["tokens"]]
+    ways = [("key", key["fingerprint"], key) for key in response["keys"]]
+    ways += [("token", f"{token['id']} (...{token['last4'] or '?'})", token) for token in response["tokens"]]
     for kind, name, way in ways:
-        show.out(f"\n{kind.ljust(INDENT)}{name}")  # a fingerprint leaves no room beside it
+        show.out(f"\n{kind.ljust(INDENT)}{name}")  # a fingerprint fills the line
         show.out(" " * INDENT + ", ".join(_times(way)))
 
 
@@ -114,11 +116,11 @@ def show_device(device: str, state: Path, as_json: bool) -> None:
 def rename(device: str, name: str, state: Path, as_json: bool) -> None:
     """Rename a device. A device that hub.toml names keeps its name."""
     with talk(state) as hub:
-        told = hub.patch(_path(device), {"name": name})
+        response = hub.patch(_path(device), {"name": name})
     if as_json:
-        show.print_json("device", told)
+        show.print_json("device", response)
     else:
-        show.say(f"{device} is called {told['name']} now")
+        show.say(f"{device} is renamed to {response['name']}")
 
 
 @devices.command(
@@ -134,26 +136,26 @@ def grant(device: str, changes: tuple[str, ...], state: Path, as_json: bool) -> 
     """Change a device's rights at this hub, from its next request or run on.
 
     \b
-    files         its files are read by runs
-    agents        it makes, changes and starts agents
-    connectors    it makes and changes agents that read mailboxes and calendars of its user
-    coordination  its agents reach others: boards, messages, questions, locks
+    files         Runs may read its files.
+    agents        It may create, change and start agents.
+    connectors    It may create and change agents that read its user's mailboxes and calendars.
+    coordination  Its agents may use boards, messages, questions and locks.
 
-    All but connectors are granted to a new device. What is found for it, it receives without a grant.
+    A new device has all grants except connectors. It receives suggestions without a grant.
 
     Example: hub devices grant laptop +connectors -files
     """
     wrong = [change for change in changes if change[:1] not in SIGNS or change[1:] not in GRANTS]
     if wrong:
-        told = f"{wrong[0]!r} is no change of a grant: expected + or - and {', '.join(GRANTS)}"
-        raise Failure(told, Exit.USAGE, next_step="as in: hub devices grant laptop +connectors -files")
+        problem = f"invalid change {wrong[0]!r}: expected + or - and one of {', '.join(GRANTS)}"
+        raise Failure(problem, Exit.USAGE, next_step="as in: hub devices grant laptop +connectors -files")
     both = {part: [change[1:] for change in changes if SIGNS[change[0]] == part] for part in SIGNS.values()}
     with talk(state) as hub:
-        told = hub.post(f"{_path(device)}/grant", both)
+        response = hub.post(f"{_path(device)}/grant", both)
     if as_json:
-        show.print_json("device", told)
+        show.print_json("device", response)
     else:
-        show.say(f"{told['name']} is granted: {', '.join(told['grants']) or 'nothing'}")
+        show.say(f"{response['name']} is granted: {', '.join(response['grants']) or 'nothing'}")
 
 
 @devices.command("revoke", epilog=example("hub devices revoke desk --yes"))
@@ -166,12 +168,12 @@ def revoke(device: str, yes: bool, state: Path, as_json: bool) -> None:
     with talk(state) as hub:
         found = hub.get(_path(device))
         if not yes:
-            show.confirm(f"let {found['name']} of {found['user']} in no more, for good?")
-        told = hub.post(f"{_path(found['id'])}/revoke")
+            show.confirm(f"revoke device {found['name']} of {found['user']} for good?")
+        response = hub.post(f"{_path(found['id'])}/revoke")
     if as_json:
-        show.print_json("device", told)
+        show.print_json("device", response)
     else:
-        show.say(f"{told['name']} is revoked; to let the same machine in again: hub connect ... --new-key")
+        show.say(f"{response['name']} is revoked; to pair the same machine again: hub connect ... --new-key")
 
 
 @devices.command("kick", epilog=example("hub devices kick desk"))
@@ -181,11 +183,11 @@ def revoke(device: str, yes: bool, state: Path, as_json: bool) -> None:
 def kick(device: str, state: Path, as_json: bool) -> None:
     """Close the connection of a device; it may connect again."""
     with talk(state) as hub:
-        told = hub.post(f"{_path(device)}/kick")
+        response = hub.post(f"{_path(device)}/kick")
     if as_json:
-        show.print_json("device", told)
+        show.print_json("device", response)
     else:
-        show.say(f"the connection of {told['name']} is closed; it comes back by itself")
+        show.say(f"the connection of {response['name']} is closed; it reconnects by itself")
 
 
 @devices.command("resync", epilog=example("hub devices resync desk"))
@@ -195,31 +197,33 @@ def kick(device: str, state: Path, as_json: bool) -> None:
 def resync(device: str, state: Path, as_json: bool) -> None:
     """Compare a device's rows with the hub's ledger, and send lost rows again.
 
-    The hub does this by itself when it can tell that one was restored. Example: hub devices resync desk
+    The hub does this by itself when it detects that a device's database was restored.
     """
     with talk(state) as hub:
-        told = hub.post(f"{_path(device)}/resync")
+        response = hub.post(f"{_path(device)}/resync")
     if as_json:
-        show.print_json("device", told)
+        show.print_json("device", response)
     else:
         show.say(
-            f"the rows of {told['name']} are compared when it connects again, which it does by itself;"
-            f" what came of it: hub devices show {device}"
+            f"the rows of {response['name']} are compared when it reconnects, which it does by itself;"
+            f" see the result: hub devices show {device}"
         )
 
 
-def _agreement(told: Mapping[str, Any]) -> str:
-    """Say in a line how the rows of a device were compared last."""
-    counts = f"{told['sent']} sent again, {told['taken']} learnt of, {told['refused']} refused"
-    if told["agreed_at"]:
-        return f"agree since {show.moment(told['agreed_at'])} ({counts})"
-    because = f": {told['problem']}" if told["problem"] else ""
-    return f"compared since {show.moment(told['began_at'])} ({counts}){because}"
+def _agreement(response: Mapping[str, Any]) -> str:
+    """Describe the last comparison of a device's rows in one line."""
+    counts = (
+        f"{response['sent']} sent again, {response['taken']} new to the hub, {response['refused']} refused"
+    )
+    if response["agreed_at"]:
+        return f"in agreement since {show.moment(response['agreed_at'])} ({counts})"
+    because = f": {response['problem']}" if response["problem"] else ""
+    return f"compared since {show.moment(response['began_at'])} ({counts}){because}"
 
 
 def _times(way: Mapping[str, Any]) -> Iterator[str]:
-    """When a key or a token was made, used and revoked, as far as it was."""
-    yield f"made {show.short_moment(way['created_at'])} {show.zone_here()}"
+    """Yield the times at which a key or token was created, last used and revoked."""
+    yield f"created {show.short_moment(way['created_at'])} {show.zone_here()}"
     for key, what in (("last_used_at", "last used"), ("revoked_at", "revoked")):
         if way[key]:
             yield f"{what} {show.short_moment(way[key])}"

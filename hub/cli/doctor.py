@@ -1,4 +1,4 @@
-"""The command ``doctor``: what a person should see to, from the hub, its folder and its audit log."""
+"""``hub doctor``: problems of the hub, its settings, its state folder and its audit log, with fixes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,20 +15,20 @@ from hub.printable import one_line
 if TYPE_CHECKING:
     from hub.settings.storage_settings import StorageSettings
 
-Issue = dict[str, Any]  # as GET /v1/issues tells it; *since* may be None here
+Issue = dict[str, Any]  # as in the response of GET /v1/issues; *since* may be None here
 
 _ORDER: Final = ("error", "warning", "notice")
 
 
 @click.command(epilog=example("hub doctor --fix"))
-@click.option("--fix", is_flag=True, help="Put right what can be put back again, and say what was done.")
-@click.option("--online", is_flag=True, help="Ask other machines too: the model's endpoint.")
-@click.option("--audit", is_flag=True, help="Check the whole audit log too.")
+@click.option("--fix", is_flag=True, help="Make the fixes that can be undone, and list them.")
+@click.option("--online", is_flag=True, help="Also check other machines: the model's endpoint.")
+@click.option("--audit", is_flag=True, help="Also verify the whole audit log.")
 @click.option(
     "--bundle",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Pack what helps somebody else to find a fault, as 'hub debug bundle' does.",
+    help="Also write an archive of diagnostics, as 'hub debug bundle' does.",
 )
 @click.option("--config", type=click.Path(path_type=Path), default="hub.toml", show_default=True)
 @hub_option
@@ -46,8 +46,8 @@ def doctor(
 ) -> None:
     """Check the installation and list problems with their fixes.
 
-    Where no hub runs, its settings, its folder and its database are looked at.
-    Exits with 1 when something is wrong; what only waits for somebody is not.
+    Without a running hub, checks its settings, its state folder and its database.
+    Exits with 1 when there are errors or warnings. Notices do not count.
     """
     is_here = ctx.meta.get(URL) is None
     done = list(_close_to_others(state)) if fix and is_here else []
@@ -56,8 +56,8 @@ def doctor(
     if as_json:
         show.print_json("doctor", {"issues": issues, "fixed": done})
     else:
-        for told in done:
-            show.say(told)
+        for change in done:
+            show.say(change)
         _print(issues)
     if bundle is not None:
         _pack(bundle, state, config)
@@ -68,11 +68,11 @@ def doctor(
 def _asked(
     state: Path, config: Path, *, online: bool, anew: bool, audit: bool, is_here: bool
 ) -> Iterator[Issue]:
-    """What the hub knows; what can be seen without it, where none runs on this machine."""
+    """Yield the issues of the hub; if none runs on this machine, the issues visible without it."""
     try:
         with talk(state) as hub:
-            wanted = {"online": online or None, "anew": anew or None}
-            yield from hub.get_all("/v1/issues", "issues", **wanted)["issues"]
+            params = {"online": online or None, "anew": anew or None}
+            yield from hub.get_all("/v1/issues", "issues", **params)["issues"]
             checked = hub.get("/v1/audit/verify") if audit else None
     except Failure as failure:
         if failure.exit_code != Exit.NOT_RUNNING or not is_here:
@@ -95,12 +95,12 @@ def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:
         severity = "error" if problem.severity is Severity.ERROR else "warning"
         yield _issue("settings.wrong", str(problem), fix="hub check", severity=severity, subject=problem.path)
     if not state.is_dir():
-        yield _issue("folder.missing", f"there is no folder {state}", fix="hub serve makes it")
+        yield _issue("folder.missing", f"there is no folder {state}", fix="hub serve creates it")
         return
     for exposed in exposed_in(state):
-        told = f"others on this machine may get at {exposed.path} (mode {exposed.mode:04o})"
+        explanation = f"other users of this machine can access {exposed.path} (mode {exposed.mode:04o})"
         yield _issue(
-            "folder.open", told, fix="hub doctor --fix", severity="warning", subject=str(exposed.path)
+            "folder.open", explanation, fix="hub doctor --fix", severity="warning", subject=str(exposed.path)
         )
     if reading.settings is not None:
         yield from _database_faults(reading.settings.storage, state)
@@ -116,32 +116,32 @@ def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]
     try:
         url = storage.resolved()
         database = None if url.startswith(SERVER) else file_of(url, state)
-        if database is not None and database.exists() and database.stat().st_size:  # else no hub has begun it
+        if database is not None and database.exists() and database.stat().st_size:  # else no hub has used it
             checked(database)
     except SecretMissing:
-        return  # a problem of the settings, which are listed
+        return  # already listed with the problems of the settings
     except (Unavailable, OSError) as error:
-        fix = "look at storage.url in the settings, and at who may read that file"
+        fix = "check storage.url in the settings, and the permissions of that file"
         yield _issue("database.unreadable", str(error), fix=fix)
     except BackupRefused as error:
-        fix = "put a backup in its place: hub restore FILE"
+        fix = "restore a backup: hub restore FILE"
         yield _issue("database.damaged", str(error), fix=fix)
 
 
 def _close_to_others(state: Path) -> Iterator[str]:
-    """Take the rights of others to the state folder away; what was done, as sentences."""
+    """Remove other users' access to the state folder. Yield a sentence for each change."""
     from hub.health.machine import exposed_in
 
     for exposed in exposed_in(state) if state.is_dir() else ():
         exposed.path.chmod(exposed.wanted)
-        yield f"closed {exposed.path} to others: mode {exposed.mode:04o} is {exposed.wanted:04o} now"
+        yield f"closed {exposed.path} to other users: mode {exposed.mode:04o} is {exposed.wanted:04o} now"
 
 
 def _pack(file: Path, state: Path, config: Path) -> None:
     from hub.cli.bundle import write_bundle
 
     missing = write_bundle(file, state=state, config=config, clock=show.clock)
-    show.say(f"{file} has all that helps; look at it before you hand it on")
+    show.say(f"wrote {file}; check it before you pass it on")
     for name, why in missing.items():
         show.say(f"  without {name}: {why}")
 
@@ -152,7 +152,7 @@ def _print(issues: list[Issue]) -> None:
         show.out(f"{issue['severity']}: {one_line(issue['explanation'])} ({issue['id']}{since})")
         show.out(f"  {one_line(issue['fix'])}")
     if not issues:
-        show.say("nothing is wrong")
+        show.say("no problems found")
 
 
 def _issue(id: str, explanation: str, *, fix: str, severity: str = "error", subject: str = "") -> Issue:

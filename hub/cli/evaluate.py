@@ -1,4 +1,4 @@
-"""How well an agent finds what a person found: precision, recall, cost and time on a gold file."""
+"""``hub eval``: precision, recall, cost and time of an agent on a gold file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hub.settings.settings import Settings
 
 NANOS: Final = 1_000_000_000  # of a US dollar
-_TOLD_EVERY: Final = 10  # documents
+_REPORT_EVERY: Final = 10  # documents
 _FORMS: Final = {"USD": ".4f", "seconds": ".1f"}
 
 
@@ -29,7 +29,7 @@ _FORMS: Final = {"USD": ".4f", "seconds": ".1f"}
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     required=True,
     metavar="FILE",
-    help="Documents and what is to be found in them, one JSON object a line.",
+    help="Documents with the records to find in them, one JSON object a line.",
 )
 @click.option("--config", type=click.Path(path_type=Path), default="hub.toml", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N documents.")
@@ -55,9 +55,9 @@ def eval(
 ) -> None:
     """Measure how well an agent finds what a person found.
 
-    Uses the agent's own settings and model, needs no running hub and no device, stores
-    and delivers nothing. The model is asked anew, within the budget of a run. Beside each
-    figure stands what changed since the last evaluation of the same documents.
+    Uses the agent's own settings and model. Needs no running hub and no device; stores and
+    delivers no records. Sends new requests to the model, within the budget of a run. Next to
+    each figure is its change since the last evaluation of the same documents.
     """
     settings = _settings(config)
     agent = _agent(settings, name, ctx.meta.get(USER))
@@ -65,15 +65,15 @@ def eval(
     now = _evaluated(settings, agent, documents[:limit], digest)
     kept, before = _before(state, agent, now)
     if as_json:
-        show.print_json("eval", {"agent": name, "gold_file": str(gold), **_told(now, before)})
+        show.print_json("eval", {"agent": name, "gold_file": str(gold), **_as_json(now, before)})
     else:
         _print(now, before)
-    _say_what_else(now)
+    _say_remarks(now)
     _keep(kept, now)
     f1 = _all(now).f1
     is_missed = least_f1 is not None and (now.evaluation.unread or f1 is None or f1 < least_f1)
     if is_missed:
-        show.say(f"not met: F1 {_compared(f1, None)}, and {least_f1:g} is wanted of all documents")
+        show.say(f"not met: F1 is {_compared(f1, None)}; at least {least_f1:g} on all documents is required")
     ctx.exit(Exit.FAILED if is_missed else Exit.DONE)
 
 
@@ -96,14 +96,14 @@ def _agent(settings: "Settings", name: str, user: str | None) -> "AgentSettings"
     if found:
         users = ", ".join(one.user for one in found)
         raise Failure(
-            f"{name} is the name of agents of several users: {users}", Exit.USAGE, next_step="--user NAME"
+            f"several users have an agent {name}: {users}", Exit.USAGE, next_step="choose one: --user NAME"
         )
     names = ", ".join(one.name for one in settings.agents) or "none"
-    raise Failure(f"there is no agent {name} in the settings; there are: {names}", Exit.USAGE)
+    raise Failure(f"there is no agent {name} in the settings; agents: {names}", Exit.USAGE)
 
 
 def _documents(gold: Path) -> tuple[list["GoldDocument"], str]:
-    """The documents of a gold file, and its digest. What is wrong with it is said, and ends the command."""
+    """Return the documents of a gold file and its digest. Print its problems and exit if it has any."""
     from hub.extraction.gold import BadGold, gold_digest, read_gold
 
     data = gold.read_bytes()
@@ -113,8 +113,8 @@ def _documents(gold: Path) -> tuple[list["GoldDocument"], str]:
         lines = data[: error.start].split(b"\n")
         show.say(f"{gold}:{len(lines)}: not UTF-8")
     except BadGold as error:
-        for line, told in error.problems:
-            show.say(f"{gold}:{line}: {told}")
+        for line, problem in error.problems:
+            show.say(f"{gold}:{line}: {problem}")
     else:
         return documents, gold_digest(data)
     raise click.exceptions.Exit(Exit.SETTINGS)
@@ -136,7 +136,7 @@ def _evaluated(
     from hub.version import VERSION
 
     def on_read(count: int) -> None:
-        if count % _TOLD_EVERY == 0:
+        if count % _REPORT_EVERY == 0:
             show.say(f"{count} of {len(documents)} documents")
 
     declared = declared_agent(
@@ -145,15 +145,16 @@ def _evaluated(
     setup = setup_in(declared, {one.name: one for one in declared_templates(settings)})
     if declared.template is not None and setup.template is None:
         raise Failure(
-            f"the template {declared.template} is not in the settings, so nobody here knows its prompt",
+            f"the template {declared.template} is not in the settings, so its prompt is unknown",
             Exit.SETTINGS,
+            next_step="add it to the settings: [[templates]]",
         )
     declared = msgspec.structs.replace(declared, prompt=rendered(setup.prompt_in_use, variables_of(setup)))
     means = Means(settings, SystemClock(), SystemChance(), Metrics(VERSION))
 
     async def evaluated() -> KeptEvaluation:
-        came_to = await evaluate(documents, declared, means, on_read=on_read)
-        return KeptEvaluation(at=show.clock.now().isoformat(), gold=digest, evaluation=came_to)
+        evaluation = await evaluate(documents, declared, means, on_read=on_read)
+        return KeptEvaluation(at=show.clock.now().isoformat(), gold=digest, evaluation=evaluation)
 
     return anyio.run(evaluated)
 
@@ -161,7 +162,7 @@ def _evaluated(
 def _before(
     state: Path, agent: "AgentSettings", now: "KeptEvaluation"
 ) -> tuple["KeptEvaluations", "KeptEvaluation | None"]:
-    """Where they are kept, and the last one to compare with."""
+    """Return the stored evaluations of the agent, and the last one that is comparable with *now*."""
     import msgspec
 
     from hub.cli.evaluations import KeptEvaluations
@@ -170,13 +171,13 @@ def _before(
     try:
         before = [one for one in kept.read() if one.is_like(now)]
     except (msgspec.MsgspecError, OSError) as error:
-        show.say(f"{kept.file} cannot be read, so there is nothing to compare with: {error}")
+        show.say(f"cannot read {kept.file}, so there is no comparison: {error}")
         return kept, None
     return kept, before[-1] if before else None
 
 
 def _keep(kept: "KeptEvaluations", now: "KeptEvaluation") -> None:
-    """For the next time; what did not read all documents is like no other."""
+    """Store the evaluation for the next comparison, unless some documents were not read."""
     import msgspec
 
     if now.evaluation.unread:
@@ -186,16 +187,16 @@ def _keep(kept: "KeptEvaluations", now: "KeptEvaluation") -> None:
     except msgspec.MsgspecError:
         earlier = []
     except OSError:
-        return  # it was said
+        return  # reported by _before
     try:
         kept.keep([*earlier, now])
     except OSError as error:
-        show.say(f"not kept for the next comparison: {kept.file}: {error.strerror}")
+        show.say(f"not stored for the next comparison: {kept.file}: {error.strerror}")
 
 
 def _print(now: "KeptEvaluation", before: "KeptEvaluation | None") -> None:
     rows = list(_rows(now, before))
-    show.print_table(("table", "labels", "found", "right", "P", "R", "F1", "fields"), rows)
+    show.print_table(("table", "labels", "found", "correct", "P", "R", "F1", "fields"), rows)
     show.out()
     show.print_facts(dict(_facts(now, before)))
 
@@ -208,7 +209,7 @@ def _rows(now: "KeptEvaluation", before: "KeptEvaluation | None") -> Iterator[tu
 
 
 def _facts(now: "KeptEvaluation", before: "KeptEvaluation | None") -> Iterator[tuple[str, object]]:
-    yield "model", now.evaluation.model or "none: rules alone"
+    yield "model", now.evaluation.model or "none: only rules"
     yield "documents", now.evaluation.documents
     earlier = {} if before is None else _spent(before)
     for name, value in _spent(now).items():
@@ -236,18 +237,18 @@ def _spent(kept: "KeptEvaluation") -> dict[str, float]:
     }
 
 
-def _say_what_else(now: "KeptEvaluation") -> None:
+def _say_remarks(now: "KeptEvaluation") -> None:
     one = now.evaluation
     if one.model is None:
-        show.say("no model is set, so rules alone found what was found: write [model] in hub.toml")
+        show.say("no model is set, so only rules were used: add [model] to hub.toml")
     if one.left_out:
-        show.say(f"{one.left_out} labels are of tables that this agent does not find (data_types): left out")
+        show.say(f"{one.left_out} labels left out: their tables are not in data_types of this agent")
     if one.unread:
         show.say(f"{one.unread} documents were not read: {one.budget}")
-        show.say("the figures are of the others; they are neither compared nor kept")
+        show.say("the figures cover the other documents only; they are neither compared nor stored")
 
 
-def _told(now: "KeptEvaluation", before: "KeptEvaluation | None") -> dict[str, Any]:
+def _as_json(now: "KeptEvaluation", before: "KeptEvaluation | None") -> dict[str, Any]:
     one = now.evaluation
     return {
         "at": now.at,
@@ -267,7 +268,7 @@ def _told(now: "KeptEvaluation", before: "KeptEvaluation | None") -> dict[str, A
         "seconds": round(one.seconds, 3),
         "tables": {str(table): _figures(tally) for table, tally in one.tallies.items()},
         "all": _figures(_all(now)),
-        "before": None if before is None else _told(before, None),
+        "before": None if before is None else _as_json(before, None),
     }
 
 
@@ -290,7 +291,7 @@ def _all(kept: "KeptEvaluation") -> "Tally":
 
 
 def _compared(now: float | None, was: float | None, form: str = ".3f") -> str:
-    """A figure, and how it differs from the last one: ``0.812 +0.031``, or ``0.812 =``."""
+    """Format a figure and its change since the last evaluation: ``0.812 +0.031``, or ``0.812 =``."""
     if now is None:
         return show.NOTHING
     form = "d" if isinstance(now, int) else form

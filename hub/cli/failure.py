@@ -1,4 +1,4 @@
-"""How a command ends badly: what happened, the next command to type, and an exit code."""
+"""Failures of commands: a message, a next step and an exit code."""
 
 from collections.abc import Mapping
 from enum import IntEnum
@@ -8,14 +8,14 @@ import click
 
 from hub.printable import one_line, printable
 
-AS_WHOM: Final = "run this as the hub's own user, or as one in the group hub-operators"
+AS_WHOM: Final = "run this as the hub's own user, or as a member of the group hub-operators"
 
 
 class Exit(IntEnum):
-    """The exit codes; scripts rely on them."""
+    """Exit codes of the command line; scripts rely on them."""
 
     DONE = 0
-    FAILED = 1  # the run failed, or something was found
+    FAILED = 1  # the run failed, or problems were found
     USAGE = 2
     NOT_RUNNING = 3
     UNAVAILABLE = 69
@@ -26,25 +26,25 @@ class Exit(IntEnum):
 
 
 class Failure(click.ClickException):
-    """Ends the command with *code*, one sentence about what happened, and what to do next."""
+    """Error that ends the command with *code*, a message of one sentence, and a next step."""
 
-    def __init__(self, what: str, code: Exit, *, next_step: str = "") -> None:
-        super().__init__(what)
+    def __init__(self, problem: str, code: Exit, *, next_step: str = "") -> None:
+        super().__init__(problem)
         self.exit_code = code  # type: ignore[misc]  # click reads it off the instance as well
         self.next_step = next_step
 
     def format_message(self) -> str:
-        told = printable(self.message)  # which may quote a peer
-        return f"{told}\n  {one_line(self.next_step)}" if self.next_step else told
+        message = printable(self.message)  # it may quote a peer
+        return f"{message}\n  {one_line(self.next_step)}" if self.next_step else message
 
 
 def as_failure(error: Exception) -> Failure:
-    """What a command tells of an error that came all the way up to it."""
+    """Convert an unexpected error into a failure with an exit code and a next step."""
     from hub.api.door.sockets import CannotListen
     from protocol.errors import CATALOGUE, HubError
 
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]  # of a task group, whose only news it is
+        error = error.exceptions[0]  # the only error of a task group
     match error:
         case CannotListen():
             return Failure(str(error), Exit.UNAVAILABLE, next_step="is another hub running? hub status")
@@ -52,13 +52,13 @@ def as_failure(error: Exception) -> Failure:
             code = _exit_codes().get(error.code, Exit.FAILED)
             return Failure(str(error) or str(error.code), code, next_step=CATALOGUE[error.code].hint)
         case PermissionError():
-            told = f"{error.filename or 'this'} is not for you: {error.strerror or error}"
-            return Failure(told, Exit.NOT_PERMITTED, next_step=AS_WHOM)
+            problem = f"no permission for {error.filename or 'a file'}: {error.strerror or error}"
+            return Failure(problem, Exit.NOT_PERMITTED, next_step=AS_WHOM)
         case OSError():
             return Failure(str(error), Exit.UNAVAILABLE)
         case _:
-            said = f"{type(error).__name__}: {error}"
-            return Failure(said, Exit.FAILED, next_step="a fault in hub; 'hub --debug ...' shows where")
+            problem = f"{type(error).__name__}: {error}"
+            return Failure(problem, Exit.FAILED, next_step="a bug in hub; 'hub --debug ...' shows where")
 
 
 def _exit_codes() -> Mapping[str, Exit]:

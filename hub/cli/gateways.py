@@ -1,4 +1,4 @@
-"""Commands on gateways: how the connections to them stand, trying them again, agents that live there."""
+"""Commands on gateways: list, show, reconnect, adopt agents."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,9 +30,9 @@ def list_gateways(name: str | None, state: Path, as_json: bool) -> None:
         _show(name, state, as_json=as_json)
         return
     with talk(state) as hub:
-        told = hub.get_all(PATH, "gateways")
+        response = hub.get_all(PATH, "gateways")
     if as_json:
-        show.print_json("gateways", told)
+        show.print_json("gateways", response)
         return
     show.print_table(
         ("gateway", "user", "state", show.in_zone("since"), show.in_zone("next try"), "version", "agents"),
@@ -46,13 +46,13 @@ def list_gateways(name: str | None, state: Path, as_json: bool) -> None:
                 one["version"],
                 f"{one['agents_online']} of {one['agents']} online",
             )
-            for one in told["gateways"]
+            for one in response["gateways"]
         ),
     )
-    for one in told["gateways"]:
+    for one in response["gateways"]:
         _say_problem(one)
-    if not told["gateways"]:
-        show.say("no gateway; write one in hub.toml: [[gateways]]")
+    if not response["gateways"]:
+        show.say("no gateways; add one to hub.toml: [[gateways]]")
 
 
 @gateways.command("show", epilog=example("hub gateways show home"))
@@ -71,54 +71,56 @@ def show_gateway(gateway: str, state: Path, as_json: bool) -> None:
 def reconnect(gateway: str, state: Path, as_json: bool) -> None:
     """Connect to GATEWAY now. A ready gateway stays as it is."""
     with talk(state) as hub:
-        told = hub.post(f"{PATH}/{quote(gateway, safe='')}/reconnect")
+        response = hub.post(f"{PATH}/{quote(gateway, safe='')}/reconnect")
     if as_json:
-        show.print_json("gateway", told)
+        show.print_json("gateway", response)
         return
-    show.say(f"gateway {told['name']} is {told['state']}")
-    _say_problem(told)
+    show.say(f"gateway {response['name']} is {response['state']}")
+    _say_problem(response)
 
 
 @gateways.command("adopt", epilog=example("hub gateways adopt home scout --agent agent-7"))
 @click.argument("gateway", shell_complete=gateway_names)
 @click.argument("name")
-@click.option("--agent", "remote_id", metavar="ID", help="One that the gateway has; else one is made there.")
+@click.option(
+    "--agent", "remote_id", metavar="ID", help="Existing agent of the gateway [default: create one there]."
+)
 @hub_option
 @json_option
 def adopt(gateway: str, name: str, remote_id: str | None, state: Path, as_json: bool) -> None:
     """Create the agent NAME here, which lives at GATEWAY."""
     body = {"name": name} | ({} if remote_id is None else {"remote_id": remote_id})
     with talk(state) as hub:
-        told = hub.post(f"{PATH}/{quote(gateway, safe='')}/agents", body)
+        response = hub.post(f"{PATH}/{quote(gateway, safe='')}/agents", body)
     if as_json:
-        show.print_json("agent", told)
+        show.print_json("agent", response)
     else:
-        show.say(f"agent {told['name']} lives at gateway {told['gateway']}")
+        show.say(f"agent {response['name']} lives at gateway {response['gateway']}")
 
 
 def _show(name: str, state: Path, *, as_json: bool) -> None:
     with talk(state) as hub:
-        told = hub.get(f"{PATH}/{quote(name, safe='')}")
+        response = hub.get(f"{PATH}/{quote(name, safe='')}")
     if as_json:
-        show.print_json("gateway", told)
+        show.print_json("gateway", response)
         return
-    since = show.moment(told["unreachable_since"] or told["since"])
+    since = show.moment(response["unreachable_since"] or response["since"])
     show.print_facts(
         {
-            "gateway": told["name"],
-            "user": told["user"],
-            "state": f"{told['state']} since {since}",
-            "next try": show.moment(told["next_try_at"]),
-            "version": told["version"],
-            "scopes": ", ".join(told["scopes"]),
-            "restarts seen": told["restarts"],
+            "gateway": response["name"],
+            "user": response["user"],
+            "state": f"{response['state']} since {since}",
+            "next try": show.moment(response["next_try_at"]),
+            "version": response["version"],
+            "scopes": ", ".join(response["scopes"]),
+            "restarts seen": response["restarts"],
         }
     )
-    _say_problem(told)
-    if told["members"]:
+    _say_problem(response)
+    if response["members"]:
         show.out()
         show.print_table(
-            ("agent", "role", "there", "made", "connected", "does", "quota", "health"),
+            ("agent", "role", "remote id", "state", "connectivity", "activity", "availability", "health"),
             (
                 (
                     one["agent"],
@@ -130,13 +132,13 @@ def _show(name: str, state: Path, *, as_json: bool) -> None:
                     one["availability"],
                     one["health"],
                 )
-                for one in told["members"]
+                for one in response["members"]
             ),
         )
 
 
 def _say_problem(gateway: Mapping[str, Any]) -> None:
-    for problem, what in ((gateway["problem"], ""), (gateway["admin_problem"], "with admin rights: ")):
+    for problem, scope in ((gateway["problem"], ""), (gateway["admin_problem"], "with admin rights: ")):
         if problem is not None:
             hint = f"; {problem['hint']}" if problem["hint"] else ""
-            show.say(f"{gateway['name']}: {what}{problem['message']}{hint}")
+            show.say(f"{gateway['name']}: {scope}{problem['message']}{hint}")

@@ -1,4 +1,4 @@
-"""``hub grants``: what the owner of a device allows its hub, besides writing suggestions."""
+"""``hub grants``: rights that the owner of a device grants to its hub, in addition to suggestions."""
 
 from pathlib import Path
 
@@ -17,9 +17,9 @@ _File = click.Path(path_type=Path, dir_okay=False)
 )
 @click.argument("changes", metavar="[+GRANT|-GRANT]...", nargs=-1)
 @click.option("--db", type=_File, help="The device's database [default: the only one in the state folder].")
-@click.option("--name", help="The device's name, where this machine has several.")
-@click.option("--hub", "address", help="The hub's address, where the device knows several.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--name", help="The device's name, if this machine has several.")
+@click.option("--hub", "address", help="The hub's address, if the device knows several.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def grants(
     ctx: click.Context,
@@ -32,11 +32,11 @@ def grants(
     """Show the rights of the hub on this device, or change them.
 
     \b
-    review.remote            the hub may bring verdicts that you gave elsewhere
+    review.remote            the hub may apply review decisions that you made elsewhere
     rows.read=TABLE,TABLE    the hub may query your approved rows of these tables
 
-    Nothing is granted until you do. The device keeps to it at once, whether 'hub connect' runs or
-    not; the hub hears of it when the device connects next.
+    By default nothing is granted. A change applies on the device at once, even if 'hub connect'
+    does not run; the hub is notified when the device connects next.
 
     Example: hub grants +rows.read=tasks,projects -review.remote
     """
@@ -50,10 +50,8 @@ def grants(
         known = KnownHubs(db.with_suffix(SUFFIX), db.with_suffix(".key")).at_addresses()
         chosen = {hub.public_key: hub for hub in known.values() if address in (None, hub.address)}
         if len(chosen) != 1:
-            addresses = ", ".join(known) or "none: start 'hub connect' with it once"
-            raise Failure(
-                f"name one hub that {db} knows with --hub ADDRESS; it knows {addresses}", Exit.USAGE
-            )
+            addresses = ", ".join(known) or "none: run 'hub connect' once"
+            raise Failure(f"name one hub with --hub ADDRESS; {db} knows {addresses}", Exit.USAGE)
         (hub,) = chosen.values()
         granted = change_grants(db, hub.public_key, changes)
     except BadGrant as error:
@@ -64,10 +62,10 @@ def grants(
         show.print_json("grants", {"hub": hub.address, "key": hub.fingerprint, "grants": granted})
         return
     if granted:
-        show.print_table(("granted to the hub", "tables"), granted.items())
+        show.print_table(("grant", "tables"), granted.items())
         return
     show.say(
-        f"the hub at {hub.address} has been granted nothing but to write suggestions; to grant it more:",
+        f"the hub at {hub.address} may only write suggestions; to grant it more:",
         "  hub grants +rows.read=tasks,notes",
         "  hub grants +review.remote",
     )

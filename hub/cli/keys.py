@@ -1,4 +1,4 @@
-"""Commands on the keys that seal what sign-ins granted."""
+"""Commands on the keys that seal the grants of sign-ins: list, rotate, delete."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ PATH: Final = "/v1/keys"
 def keys() -> None:
     """List, rotate and delete the keys that seal sign-ins.
 
-    They are never in the database, nor in a backup of it: keep a copy of them, but elsewhere.
+    The keys are never in the database or in its backups: keep a copy of them elsewhere.
     """
 
 
@@ -47,17 +47,17 @@ def rotate(state: Path, as_json: bool) -> None:
 def remove(key: str, yes: bool, state: Path, as_json: bool) -> None:
     """Delete KEY, which seals nothing. Older backups cannot be opened without it."""
     if not yes:
-        show.confirm(f"forget the key {key}? what older backups hold of sign-ins is lost with it")
+        show.confirm(f"delete the key {key}? sign-ins in older backups are lost with it")
     with talk(state) as hub:
         _show(hub.delete(f"{PATH}/{quote(key, safe='')}"), as_json=as_json)
 
 
-def _show(told: dict[str, Any], *, as_json: bool) -> None:
+def _show(response: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        show.print_json("keys", told)
+        show.print_json("keys", response)
         return
     show.print_table(
-        ("key", "seals", "newest"),
-        ((one["id"], one["rows"], "yes" if one["is_newest"] else "") for one in told["keys"]),
+        ("key", "sign-ins", "newest"),
+        ((one["id"], one["rows"], "yes" if one["is_newest"] else "") for one in response["keys"]),
     )
-    show.say(f"they are in {told['place']}; a backup of the hub does not have them")
+    show.say(f"the keys are in {response['place']}; a backup of the hub does not contain them")

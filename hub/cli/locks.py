@@ -1,4 +1,4 @@
-"""Commands on locks: who holds which, and taking one from its holder."""
+"""Commands on locks: list, and release by force."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,15 +20,15 @@ def locks() -> None:
 
 @locks.command("ls", epilog=example("hub locks ls --agent notes"))
 @click.option("--agent", metavar="NAME", help="Only what this agent holds or waits for.")
-@click.option("--all", "and_free", is_flag=True, help="Those too that nobody has or wants.")
+@click.option("--all", "and_free", is_flag=True, help="Include free locks.")
 @hub_option
 @json_option
 def list_locks(agent: str | None, and_free: bool, state: Path, as_json: bool) -> None:
     """List the locks that are held or waited for."""
     with talk(state) as hub:
-        told = hub.get_all(PATH, "locks", agent=agent, free="true" if and_free else None)
+        response = hub.get_all(PATH, "locks", agent=agent, free="true" if and_free else None)
     if as_json:
-        show.print_json("locks", told)
+        show.print_json("locks", response)
         return
     show.print_table(
         ("lock", "user", "fence", "held by", show.in_zone("since"), show.in_zone("until"), "waiting"),
@@ -42,38 +42,38 @@ def list_locks(agent: str | None, and_free: bool, state: Path, as_json: bool) ->
                 show.short_moment(lock["until"]),
                 ", ".join(_holder(wait["holder"]) for wait in lock["waiting"]),
             )
-            for lock in told["locks"]
+            for lock in response["locks"]
         ),
     )
-    if not told["locks"]:
-        show.say("nobody holds a lock, and nobody waits for one")
+    if not response["locks"]:
+        show.say("no locks are held or waited for")
 
 
 @locks.command("release", epilog=example("hub locks release mailbox:anna --yes"))
 @click.argument("lock")
-@click.option("--fence", type=click.IntRange(min=1), help="Only if it is held under this fence still.")
+@click.option("--fence", type=click.IntRange(min=1), help="Only if the lock still has this fence.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option
 @json_option
 def release(lock: str, fence: int | None, yes: bool, state: Path, as_json: bool) -> None:
     """Release LOCK by force; the next in its queue holds it then.
 
-    Its holder is not asked. What it does under its fence is refused from then on.
+    The holder is not asked. Its requests under the old fence are refused from then on.
     """
     if not yes:
-        show.confirm(f"take lock {lock} from its holder, who may be at work under it?")
+        show.confirm(f"take lock {lock} from its holder, which may still be using it?")
     body: dict[str, object] = {"resource": lock} | ({} if fence is None else {"fence": fence})
     with talk(state) as hub:
-        told = hub.post(f"{PATH}/release", body)
+        response = hub.post(f"{PATH}/release", body)
     if as_json:
-        show.print_json("lock", told)
+        show.print_json("lock", response)
     else:
-        has_it = f"{_holder(told['holder'])} has it now" if told["holder"] else "nobody waited for it"
-        show.say(f"{lock} is released; {has_it}")
+        now = f"{_holder(response['holder'])} holds it now" if response["holder"] else "it is free now"
+        show.say(f"{lock} is released; {now}")
 
 
 def _holder(holder: Mapping[str, Any] | None) -> str:
-    """``run 4e21 of notes``, ``device desk for notes``."""
+    """Describe the holder of a lock: ``run 4e21 of notes``, ``device desk for notes``."""
     if holder is None:
         return ""
     agent = holder["agent"]

@@ -1,4 +1,4 @@
-"""The log of the running hub, read at a terminal."""
+"""``hub logs``: the log of the running hub."""
 
 import sys
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from hub.cli.talk import Talk, talk
 
 
 @click.command(epilog=example("hub logs --follow --level warning"))
-@click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--follow", is_flag=True, help="Print new events until Ctrl-C.")
 @click.option("--run", metavar="ID", help="Only this run; the last six or more characters are enough.")
 @click.option("--device", metavar="NAME", help="Only this device, by name or id.")
 @click.option(
@@ -24,7 +24,7 @@ from hub.cli.talk import Talk, talk
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
     show_default=True,
-    help="This and above. What the hub does not write itself is not there.",
+    help="Lowest level to show. Levels that the hub does not write are missing.",
 )
 @click.option("--limit", type=click.IntRange(1, 1_000), default=100, show_default=True)
 @hub_option
@@ -40,26 +40,26 @@ def logs(
 ) -> None:
     """Show the last events of the hub's log.
 
-    Of the running process, the last 2,000; what is older is where standard error goes.
+    The running process keeps its last 2,000 events. Older ones are in its standard error output.
     """
-    wanted = {"run": run, "device": device, "level": level, "limit": limit}
+    filters = {"run": run, "device": device, "level": level, "limit": limit}
     with talk(state) as hub:
         if not as_json:
             _learn_names(hub)
         if follow:
-            with suppress(KeyboardInterrupt):  # how a person ends it
-                for entry in hub.follow("/v1/logs", follow="true", **wanted):
-                    tell(entry, as_json=as_json)
+            with suppress(KeyboardInterrupt):  # Ctrl-C ends following
+                for entry in hub.follow("/v1/logs", follow="true", **filters):
+                    print_entry(entry, as_json=as_json)
                 raise Failure("the hub stopped", Exit.TRY_AGAIN, next_step="is it running again? hub status")
             return
-        told = hub.get("/v1/logs", **wanted)
+        response = hub.get("/v1/logs", **filters)
     if as_json:
-        show.print_json("logs", told)
+        show.print_json("logs", response)
         return
-    for entry in reversed(told["entries"]):
-        tell(entry, as_json=False)
-    if not told["entries"]:
-        show.say("the log has no such event now")
+    for entry in reversed(response["entries"]):
+        print_entry(entry, as_json=False)
+    if not response["entries"]:
+        show.say("no matching events in the log")
 
 
 def _learn_names(hub: Talk) -> None:
@@ -69,8 +69,8 @@ def _learn_names(hub: Talk) -> None:
         learn_names({item["id"]: item["name"] for item in hub.get_all(f"/v1/{noun}", noun)[noun]})
 
 
-def tell(entry: Mapping[str, Any], *, as_json: bool) -> None:
-    """One entry, on a line of its own."""
+def print_entry(entry: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print one entry on one line."""
     if as_json:
         show.print_json("log", entry, on_one_line=True)
         return
@@ -78,5 +78,7 @@ def tell(entry: Mapping[str, Any], *, as_json: bool) -> None:
     from hub.log.lines import short_line
 
     at = int(datetime.fromisoformat(entry["at"]).timestamp() * 1000)
-    told = LogEntry(entry["seq"], at, entry["level"], entry["event"], entry["channel"], dict(entry["fields"]))
-    click.echo(short_line(told, colour=sys.stdout.isatty()))
+    shown = LogEntry(
+        entry["seq"], at, entry["level"], entry["event"], entry["channel"], dict(entry["fields"])
+    )
+    click.echo(short_line(shown, colour=sys.stdout.isatty()))

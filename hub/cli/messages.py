@@ -1,4 +1,4 @@
-"""Commands on messages between agents: said, looked at, taken back, tried again."""
+"""Commands on messages between agents: list, show, send, cancel, retry."""
 
 import re
 import sys
@@ -37,7 +37,7 @@ STATES: Final = (
     "expired",
 )
 WHOLE_ID: Final = 36  # characters
-LOOKED_AT: Final = 100  # the newest messages, for the end of an id
+SEARCHED: Final = 100  # newest messages that are searched for the end of an id
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _message = click.argument("message")
 
@@ -48,11 +48,13 @@ def messages() -> None:
 
 
 @messages.command("ls", epilog=example("hub messages ls --board house"))
-@click.option("--board", metavar="NAME", help="Only of this board.")
-@click.option("--agent", metavar="NAME", help="Only those that this agent sent or is to get.")
-@click.option("--only", "states", type=click.Choice(STATES), multiple=True, help="Only in this state.")
-@click.option("--correlation-id", metavar="WORD", help="Only those that were sent with this word.")
-@click.option("--broadcast", metavar="ID", help="Only of this broadcast.")
+@click.option("--board", metavar="NAME", help="Only messages of this board.")
+@click.option("--agent", metavar="NAME", help="Only messages from or to this agent.")
+@click.option(
+    "--only", "states", type=click.Choice(STATES), multiple=True, help="Only messages in this state."
+)
+@click.option("--correlation-id", metavar="WORD", help="Only messages with this correlation id.")
+@click.option("--broadcast", metavar="ID", help="Only messages of this broadcast.")
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True)
 @hub_option
 @json_option
@@ -68,7 +70,7 @@ def list_messages(
 ) -> None:
     """List messages, the newest first."""
     with talk(state) as hub:
-        told = hub.get(
+        response = hub.get(
             PATH,
             board=board,
             agent=agent,
@@ -78,10 +80,10 @@ def list_messages(
             limit=limit,
         )
     if as_json:
-        show.print_json("messages", told)
+        show.print_json("messages", response)
         return
     show.print_table(
-        ("message", show.in_zone("said"), "kind", "state", "from > to", "says"),
+        ("message", show.in_zone("sent"), "kind", "state", "from > to", "text"),
         (
             (
                 show.short_id(one["id"]),
@@ -91,11 +93,11 @@ def list_messages(
                 f"{one['sent_by']} > {_to(one)}",
                 _short(one["content"]),
             )
-            for one in told["messages"]
+            for one in response["messages"]
         ),
     )
-    if not told["messages"]:
-        show.say("there are no messages")
+    if not response["messages"]:
+        show.say("no messages")
 
 
 @messages.command("show", epilog=example("hub messages show 4e21a9"))
@@ -106,48 +108,48 @@ def show_message(message: str, state: Path, as_json: bool) -> None:
     """Show MESSAGE with its history and the proofs of delivery.
 
     \b
-    waiting      nothing of it has left yet
-    sent         it may have left
-    accepted     its gateway says that it has it
-    queued       its agent has something else to do first
-    consumed     its agent has it
-    answered     its agent has answered
-    interrupted  it was dropped before its agent had it; it is sent anew
-    failed       it could not be brought, or was taken back
-    expired      its time was over before its agent had it
+    waiting      It is not sent yet.
+    sent         It may have left; its arrival is not confirmed.
+    accepted     The gateway has confirmed it.
+    queued       The agent has other work to do first.
+    consumed     The agent has received it.
+    answered     The agent has answered.
+    interrupted  It was dropped before the agent received it; it is sent again.
+    failed       It could not be delivered, or was cancelled.
+    expired      Its time ran out before the agent received it.
     """
     with talk(state) as hub:
-        told = hub.get(_path(_found(hub, message)))
+        response = hub.get(_path(_found(hub, message)))
     if as_json:
-        show.print_json("message", told)
+        show.print_json("message", response)
         return
     show.print_facts(
         {
-            "message": told["id"],
-            "state": told["state"],
-            "why": told["reason"] or told["waiting_for"],
-            "kind": told["kind"],
-            "board": told["board"],
-            "from": told["sent_by"],
-            "to": _to(told),
-            "over": told["gateway"] or told["device"],
-            "said": show.moment(told["created_at"]),
-            "looked at again": show.moment(told["next_look_at"]) if told["next_look_at"] else None,
-            "brought until": None if told["settled_at"] else show.moment(told["expires_at"]),
-            "settled": show.moment(told["settled_at"]) if told["settled_at"] else None,
-            "correlation id": told["correlation_id"],
-            "key": told["key"],
+            "message": response["id"],
+            "state": response["state"],
+            "reason": response["reason"] or response["waiting_for"],
+            "kind": response["kind"],
+            "board": response["board"],
+            "from": response["sent_by"],
+            "to": _to(response),
+            "via": response["gateway"] or response["device"],
+            "created": show.moment(response["created_at"]),
+            "next check": show.moment(response["next_look_at"]) if response["next_look_at"] else None,
+            "expires": None if response["settled_at"] else show.moment(response["expires_at"]),
+            "settled": show.moment(response["settled_at"]) if response["settled_at"] else None,
+            "correlation id": response["correlation_id"],
+            "key": response["key"],
         }
     )
-    show.quote(told["content"])
-    if told["answer"]:
-        show.quote(told["answer"], mark="->")
+    show.quote(response["content"])
+    if response["answer"]:
+        show.quote(response["answer"], mark="->")
     show.out()
     show.print_table(
-        (show.in_zone("when"), "state", "attempt", "proof"),
+        (show.in_zone("at"), "state", "attempt", "proof"),
         (
             (show.short_moment(move["at"], seconds=True), move["new_state"], move["attempt"], _proof(move))
-            for move in told["moves"]
+            for move in response["moves"]
         ),
     )
 
@@ -159,10 +161,10 @@ def show_message(message: str, state: Path, as_json: bool) -> None:
 @click.option(
     "--queue-mode",
     type=click.Choice([str(mode) for mode in QueueMode]),
-    help="How it is taken while the agent is busy [default: as its gateway is set].",
+    help="Handling while the agent is busy [default: the setting of its gateway].",
 )
-@click.option("--no-deliver", is_flag=True, help="Its answer does not go on to its own channel.")
-@click.option("--correlation-id", metavar="WORD", help="A word of yours, to find it by.")
+@click.option("--no-deliver", is_flag=True, help="Do not deliver the answer to the agent's own channel.")
+@click.option("--correlation-id", metavar="WORD", help="Your own reference, to find the message by.")
 @click.option(
     "--wait",
     "wait_s",
@@ -186,18 +188,18 @@ def nudge(
 ) -> None:
     """Send TEXT to AGENT of BOARD. TEXT of - is read from standard input.
 
-    It is kept, and brought as soon as that can be done.
+    The hub stores the message and delivers it as soon as possible.
     """
     about = {"queue_mode": queue_mode, "correlation_id": correlation_id}
     body: dict[str, object] = {"content": _words(text), "deliver": not no_deliver}
     body |= {name: value for name, value in about.items() if value is not None}
     path = f"/v1/boards/{quote(board, safe='')}/agents/{quote(agent, safe='')}/nudge?wait_s={wait_s:g}"
     with talk(state) as hub:
-        told = hub.post(path, body)
+        response = hub.post(path, body)
     if as_json:
-        show.print_json("message", told)
+        show.print_json("message", response)
     else:
-        show.say(_standing(told))
+        show.say(_result(response))
 
 
 messages.add_command(message_lead)
@@ -214,11 +216,11 @@ messages.add_command(resume_broadcast)
 def cancel(message: str, state: Path, as_json: bool) -> None:
     """Cancel MESSAGE before it is delivered. A message that was sent cannot be recalled."""
     with talk(state) as hub:
-        told = hub.post(f"{_path(_found(hub, message))}/cancel")
+        response = hub.post(f"{_path(_found(hub, message))}/cancel")
     if as_json:
-        show.print_json("message", told)
+        show.print_json("message", response)
     else:
-        show.say(f"{told['reason']}: {_short(told['content'])}")
+        show.say(f"{response['reason']}: {_short(response['content'])}")
 
 
 @messages.command("retry", epilog=example("hub messages retry 4e21a9"))
@@ -228,57 +230,59 @@ def cancel(message: str, state: Path, as_json: bool) -> None:
 def retry(message: str, state: Path, as_json: bool) -> None:
     """Retry MESSAGE now if it waits; send it anew if it failed or expired."""
     with talk(state) as hub:
-        told = hub.post(f"{_path(_found(hub, message))}/retry")
+        response = hub.post(f"{_path(_found(hub, message))}/retry")
     if as_json:
-        show.print_json("message", told)
+        show.print_json("message", response)
     else:
-        show.say(_standing(told))
+        show.say(_result(response))
 
 
-def _standing(told: Mapping[str, Any]) -> str:
-    """``delivered: 4e21...``, and what the agent said."""
-    match told["state"]:
+def _result(response: Mapping[str, Any]) -> str:
+    """Describe the state of a message: its answer, its recipient, or the reason why it waits."""
+    match response["state"]:
         case "answered":
-            return f"answered: {told['answer']}"
+            return f"answered: {response['answer']}"
         case "consumed":
-            return f"{_to(told)} has it: {told['id']}"
+            return f"{_to(response)} received it: {response['id']}"
         case state:
-            why = f": {told['waiting_for']}" if told["waiting_for"] else ""
-            return f"{state}{why}; it is brought as soon as that can be done: {told['id']}"
+            why = f": {response['waiting_for']}" if response["waiting_for"] else ""
+            return f"{state}{why}; the hub delivers it as soon as possible: {response['id']}"
 
 
-def _to(told: Mapping[str, Any]) -> str:
-    lead = f"the lead of {told['board']}" if told["board"] else "a lead"
-    return str(told["agent"] or (lead if told["to_lead"] else ""))
+def _to(response: Mapping[str, Any]) -> str:
+    lead = f"the lead of {response['board']}" if response["board"] else "a lead"
+    return str(response["agent"] or (lead if response["to_lead"] else ""))
 
 
 def _proof(move: Mapping[str, Any]) -> str:
-    """What shows it, in words; all of it, and the letter itself, is in ``--json``."""
+    """Summarize the proof of a state change; ``--json`` has all of it, with the letter itself."""
     words = _spelled({name: value for name, value in move["proof"].items() if name != "letter"})
     return _short("; ".join(part for part in (move["reason"] or "", words) if part), 160)
 
 
 def _spelled(proof: Mapping[str, Any]) -> str:
-    """``history: role user, id 3f2a; boot b7``: what says nothing is left out, ids are cut as elsewhere."""
-    told = []
+    """Format a proof without its empty values, with short ids: ``history: role user, id 3f2a; boot b7``."""
+    parts = []
     for name, value in proof.items():
         if isinstance(value, Mapping):
             inner = _spelled(value).replace(";", ",")
-            told += [f"{name}: {inner}"] if inner else []
+            parts += [f"{name}: {inner}"] if inner else []
         elif value is not None and value is not False and not name.endswith("_ms"):
             words = str(value)
-            told.append(f"{name} {show.short_id(words) if _UUID.fullmatch(words) else words}")
-    return "; ".join(told)
+            parts.append(f"{name} {show.short_id(words) if _UUID.fullmatch(words) else words}")
+    return "; ".join(parts)
 
 
-def _found(hub: Talk, given: str) -> str:
-    """The id of the message whose id ends so: ids of one time begin alike."""
-    if len(given) >= WHOLE_ID:
-        return given
-    known = [one["id"] for one in hub.get(PATH, limit=LOOKED_AT)["messages"] if one["id"].endswith(given)]
+def _found(hub: Talk, ending: str) -> str:
+    """Return the id of the message that ends in *ending*, because ids of one time begin alike."""
+    if len(ending) >= WHOLE_ID:
+        return ending
+    known = [one["id"] for one in hub.get(PATH, limit=SEARCHED)["messages"] if one["id"].endswith(ending)]
     if len(known) > 1:
-        raise Failure(f"several messages end in {given!r}", Exit.USAGE, next_step="write more of its id")
-    return known[0] if known else given
+        raise Failure(
+            f"several messages end in {ending!r}", Exit.USAGE, next_step="type more characters of the id"
+        )
+    return known[0] if known else ending
 
 
 def _words(text: tuple[str, ...]) -> str:

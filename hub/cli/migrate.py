@@ -1,4 +1,4 @@
-"""``hub migrate``: how far a database's tables are, bring them to this release, hold them against it."""
+"""``hub migrate``: show the version of the tables, migrate them, compare them with this release."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def _database_options(command: Command) -> Command:
-    """Which database is meant, and whether it is told as JSON."""
+    """Add the options that select the database, and ``--json``."""
     which = click.option(
         "--url",
         metavar="URL",
-        help="The database itself, as in postgresql://user@host/name or sqlite:////var/lib/hub/hub.db;"
-        " the settings are not read then. Leave a password to $PGPASSWORD.",
+        help="Address of the database, as in postgresql://user@host/name or sqlite:////var/lib/hub/hub.db;"
+        " the settings are not read. Put a password into $PGPASSWORD.",
     )
     for option in (json_option, state_option, which, config_option):
         command = option(command)
@@ -32,7 +32,7 @@ def _database_options(command: Command) -> Command:
 def migrate() -> None:
     """Migrate the database's tables to this release, or compare them.
 
-    A hub that starts brings it there by itself.
+    A hub migrates its database by itself when it starts.
     """
 
 
@@ -45,23 +45,27 @@ def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_js
 
     standing = _standing(_address(config, url), state)
     if as_json:
-        told = {
+        fields = {
             "current": standing.current,
             "missing": list(standing.missing),
             "newer": standing.is_newer,
             "known": [{"revision": revision, "words": words_of(revision)} for revision in standing.known],
         }
-        show.print_json("migrate_status", told)
+        show.print_json("migrate_status", fields)
     elif standing.is_newer:
-        show.out(f"the tables are of revision {standing.current}, of a newer hub")
+        show.out(f"the tables are at revision {standing.current}, of a newer hub")
     elif standing.missing:
-        there = f"of revision {standing.current}" if standing.current else "not there yet"
-        show.out(f"the tables are {there}; missing: {', '.join(standing.missing)}")
+        now = (
+            f"the tables are at revision {standing.current}"
+            if standing.current
+            else "there are no tables yet"
+        )
+        show.out(f"{now}; missing: {', '.join(standing.missing)}")
         show.print_table(
-            ("revision", "brings"), [(missing, words_of(missing)) for missing in standing.missing]
+            ("revision", "change"), [(missing, words_of(missing)) for missing in standing.missing]
         )
     else:
-        show.out(f"the tables are of revision {standing.current}: up to date")
+        show.out(f"the tables are at revision {standing.current}: up to date")
     ctx.exit(Exit.FAILED if standing.missing or standing.is_newer else Exit.DONE)
 
 
@@ -71,7 +75,7 @@ def up(config: Path, url: str | None, state: Path, as_json: bool) -> None:
     """Migrate the tables to this release. After an interruption they are as they were.
 
     A database in a file is backed up first, into the state folder. No hub may have it open.
-    On a server one hub at a time does this; hubs that start meanwhile wait.
+    On a database server one hub at a time migrates; hubs that start meanwhile wait.
     """
     import anyio
 
@@ -82,7 +86,7 @@ def up(config: Path, url: str | None, state: Path, as_json: bool) -> None:
 
     address = _address(config, url)
 
-    async def bring() -> str | None:
+    async def migrated() -> str | None:
         made = await backup_before_upgrade(address, state=state, clock=SystemClock())
         if made and not as_json:
             show.say(f"backed up to {made.path}")
@@ -91,13 +95,17 @@ def up(config: Path, url: str | None, state: Path, as_json: bool) -> None:
 
     before = _standing(address, state)
     if before.missing and before.current is not None and address.startswith(SERVER) and not as_json:
-        show.say("there is no way back but a backup: pg_dump makes one")
-    backup = anyio.run(bring)
+        show.say("this can be undone only with a backup: make one with pg_dump")
+    backup = anyio.run(migrated)
     if as_json:
         applied = {"before": before.current, "applied": list(before.missing), "backup": backup}
         show.print_json("migrate_up", applied)
     else:
-        show.say(f"applied: {', '.join(before.missing)}" if before.missing else "there was nothing to do")
+        show.say(
+            f"applied: {', '.join(before.missing)}"
+            if before.missing
+            else "nothing to do: the tables are up to date"
+        )
 
 
 @migrate.command("verify", epilog=example("hub migrate verify"))
@@ -106,7 +114,7 @@ def up(config: Path, url: str | None, state: Path, as_json: bool) -> None:
 def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: bool) -> None:
     """Compare every table, column, constraint and index with this release's. Changes nothing.
 
-    Exits with 1 when one differs, is missing, or is not of this release. A hub may run meanwhile.
+    Exits with 1 when one differs, is missing, or is unknown to this release. A hub may run meanwhile.
     """
     import anyio
 
@@ -118,15 +126,15 @@ def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path
         raise Failure(
             "there are no tables of a hub in this database",
             Exit.FAILED,
-            next_step="is this the right one? say --config FILE or --url URL; 'hub migrate up' makes them",
+            next_step="is it the right one? use --config FILE or --url URL; 'hub migrate up' creates tables",
         )
 
-    async def hold() -> Verified:
+    async def compared() -> Verified:
         return await verify(address, base=state)
 
-    held = anyio.run(hold)
+    result = anyio.run(compared)
     if as_json:
-        told = [
+        differences = [
             {
                 "table": part.table,
                 "kind": part.kind,
@@ -135,29 +143,31 @@ def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path
                 "found": found,
                 "words": str(difference),
             }
-            for difference in held.differences
+            for difference in result.differences
             for part, wanted, found in (difference,)
         ]
-        show.print_json("migrate_verify", {"current": held.current, "ok": not told, "differences": told})
+        show.print_json(
+            "migrate_verify", {"current": result.current, "ok": not differences, "differences": differences}
+        )
     else:
-        for difference in held.differences:
+        for difference in result.differences:
             show.out(one_line(str(difference)))
-        show.say(_summary(standing, len(held.differences)))
-    ctx.exit(Exit.FAILED if held.differences else Exit.DONE)
+        show.say(_summary(standing, len(result.differences)))
+    ctx.exit(Exit.FAILED if result.differences else Exit.DONE)
 
 
 def _summary(standing: "Standing", differences: int) -> str:
     if not differences:
-        return f"the tables are those of this release, revision {standing.current}"
+        return f"the tables match this release, revision {standing.current}"
     if standing.is_newer:
-        why = f"they are of revision {standing.current}, of a newer hub"
+        why = f"they are at revision {standing.current}, of a newer hub"
     elif standing.missing:
         why = (
-            f"they are of revision {standing.current}; 'hub migrate up' brings {', '.join(standing.missing)}"
+            f"they are at revision {standing.current}; 'hub migrate up' brings {', '.join(standing.missing)}"
         )
     else:
-        why = "somebody changed them besides the hub; undo that, or restore a backup"
-    return f"the tables differ from this release's in {differences}: {why}"
+        why = "they were changed by other means than the hub; undo that, or restore a backup"
+    return f"the tables differ from this release in {differences} places: {why}"
 
 
 def _standing(address: str, state: Path) -> "Standing":
@@ -165,10 +175,10 @@ def _standing(address: str, state: Path) -> "Standing":
 
     from storage.kernel.schema_version import Standing, standing_of
 
-    async def look() -> Standing:
+    async def read() -> Standing:
         return await standing_of(address, base=state)
 
-    return anyio.run(look)
+    return anyio.run(read)
 
 
 def _address(config: Path, url: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the group whose first command may be left out."""
+"""Options that several commands share, and groups with a default command."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-URL: Final = "hub.url"  # in the context's meta: the hub to talk with, where it is not the one on this machine
+URL: Final = "hub.url"  # key of ctx.meta: address of a hub that is not on this machine
 TOKEN_FILE: Final = "hub.token_file"
 USER: Final = "hub.user"
 
@@ -19,7 +19,7 @@ _UNITS_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604
 
 
 def example(command: str) -> str:
-    """Return the end of a command's help, which shows how it is typed."""
+    """Return the example at the end of a command's help."""
     return f"\b\nExample:\n  {command}"
 
 
@@ -27,8 +27,8 @@ def state_folder(chosen: str | None = None) -> Path:
     """Return the absolute path of the state folder: *chosen*, else the service manager's, else the user's."""
     if chosen:
         folder = Path(chosen)
-    elif given := os.environ.get("STATE_DIRECTORY"):
-        folder = Path(given.split(":")[0])  # systemd lists several with colons between
+    elif folders := os.environ.get("STATE_DIRECTORY"):
+        folder = Path(folders.split(":")[0])  # systemd lists several with colons between
     else:
         folder = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state") / "hub"
     return folder.expanduser().absolute()
@@ -48,11 +48,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def _remember(key: str) -> Callable[[click.Context, click.Parameter, object], None]:
-    """Keep what was given where ``talk`` finds it; what stands at the command beats what stands before it."""
+    """Store an option where ``talk`` finds it. The option of a command overrides that of its group."""
 
-    def keep(ctx: click.Context, _: click.Parameter, given: object) -> None:
-        if given is not None:
-            ctx.meta[key] = given
+    def keep(ctx: click.Context, _: click.Parameter, value: object) -> None:
+        if value is not None:
+            ctx.meta[key] = value
 
     return keep
 
@@ -62,7 +62,7 @@ url_option = click.option(
     metavar="URL",
     expose_value=False,
     callback=_remember(URL),
-    help="Talk with the hub at URL, as in https://host:8771, not with the one on this machine.",
+    help="Use the hub at URL, as in https://host:8771, instead of the one on this machine.",
 )
 token_file_option = click.option(
     "--token-file",
@@ -70,26 +70,26 @@ token_file_option = click.option(
     type=click.Path(path_type=Path),
     expose_value=False,
     callback=_remember(TOKEN_FILE),
-    help="The file with the operator's token for that [default: $HUB_TOKEN_FILE].",
+    help="File with the operator's token for --url [default: $HUB_TOKEN_FILE].",
 )
 user_option = click.option(
     "--user",
     metavar="NAME",
     expose_value=False,
     callback=_remember(USER),
-    help="See and do this for one user only.",
+    help="Limit the command to one user.",
 )
 
 
 def hub_option(command: Command) -> Command:
-    """All that says which hub is meant, and as whom: ``--state``, ``--url``, ``--token-file``, ``--user``."""
+    """Add the options that select hub and user: ``--state``, ``--url``, ``--token-file``, ``--user``."""
     for option in (user_option, token_file_option, url_option, state_option):
         command = option(command)
     return command
 
 
 class Duration(click.ParamType[float]):
-    """A length of time, as in ``90d``, ``12h``, ``10m``; in seconds."""
+    """Option type for durations, as in ``90d``, ``12h``, ``10m``; converts them to seconds."""
 
     name = "duration"
 
@@ -98,12 +98,12 @@ class Duration(click.ParamType[float]):
             return value
         found = _DURATION.fullmatch(value.strip().lower())
         if found is None or not int(found[1]):
-            self.fail(f"{value!r} is no length of time; write 90d, 12h, 10m or 30s", param, ctx)
+            self.fail(f"{value!r} is not a duration; write it as in 90d, 12h, 10m or 30s", param, ctx)
         return float(int(found[1]) * _UNITS_S[found[2]])
 
 
 class ListByDefault(click.Group):
-    """A group in which no command means ``ls``."""
+    """Group in which no command means ``ls``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
@@ -112,7 +112,7 @@ class ListByDefault(click.Group):
 
 
 class ListOfOne(click.Group):
-    """A group of commands on one thing, ``GROUP NAME COMMAND``, in which a name alone means ``NAME ls``."""
+    """Group of commands on one item, ``GROUP NAME COMMAND``, in which a name alone means ``NAME ls``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         name, rest = args[:1], args[1:]

@@ -1,4 +1,4 @@
-"""Commands that let devices in: by the code that one shows, or by an invitation."""
+"""Commands that admit devices: by a pairing code, or by an invitation."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -21,12 +21,12 @@ def pair() -> None:
 def list_pairings(state: Path, as_json: bool) -> None:
     """List the devices that wait for approval."""
     with talk(state) as hub:
-        told = hub.get_all("/v1/pairings", "pairings")
+        response = hub.get_all("/v1/pairings", "pairings")
     if as_json:
-        show.print_json("pairings", told)
+        show.print_json("pairings", response)
         return
     show.print_table(
-        ("calls itself", "platform", "from", show.in_zone("asked"), show.in_zone("until"), "id"),
+        ("proposed name", "platform", "network", show.in_zone("asked"), show.in_zone("expires"), "id"),
         (
             (
                 one["label"],
@@ -36,48 +36,48 @@ def list_pairings(state: Path, as_json: bool) -> None:
                 show.short_moment(one["expires_at"]),
                 one["id"],
             )
-            for one in told["pairings"]
+            for one in response["pairings"]
         ),
     )
-    if told["pairings"]:
-        show.say("let one in by the code that it shows: hub pair approve CODE; or not: hub pair deny ID")
+    if response["pairings"]:
+        show.say("admit one by its code: hub pair approve CODE; or refuse it: hub pair deny ID")
     else:
-        show.say("no device waits; start one: hub connect URL --root DIR")
+        show.say("no devices wait for approval; start one: hub connect URL --root DIR")
 
 
 @pair.command("approve", epilog=example("hub pair approve K7QM-2XRD --name desk"))
 @click.argument("code")
-@click.option("--name", metavar="NAME", help="What the device is called [default: as it calls itself].")
+@click.option("--name", metavar="NAME", help="Name of the device [default: the name that it proposes].")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option
 @json_option
 def approve(code: str, name: str | None, yes: bool, state: Path, as_json: bool) -> None:
     """Admit the device that shows CODE, after you have compared its fingerprint.
 
-    With --user, as that user's device. What you were shown is let in, and nothing else.
+    With --user, as that user's device. Only the device that you were shown is admitted.
     """
-    given: dict[str, object] = {"code": code, "name": name}
+    body: dict[str, object] = {"code": code, "name": name}
     with talk(state) as hub:
         if not yes:
-            would = hub.post("/v1/pairings/approve", given | {"dry_run": True})
+            would = hub.post("/v1/pairings/approve", body | {"dry_run": True})
             waiting = would["pairing"]
             show.say_facts(
                 {
                     "fingerprint": waiting["fingerprint"],
-                    "calls itself": waiting["label"],
+                    "proposed name": waiting["label"],
                     "platform": waiting["platform"],
-                    "from": waiting["network"],
+                    "network": waiting["network"],
                 }
             )
             show.confirm(
-                f"the device shows the same fingerprint, and becomes {would['device']} of {would['user']}?"
+                f"is the device's fingerprint the same? yes admits it as {would['device']} of {would['user']}"
             )
-            given["pairing_id"] = waiting["id"]
-        told = hub.post("/v1/pairings/approve", given)
+            body["pairing_id"] = waiting["id"]
+        response = hub.post("/v1/pairings/approve", body)
     if as_json:
-        show.print_json("paired", told)
+        show.print_json("paired", response)
     else:
-        show.say(f"{told['device']} of {told['user']} is let in; it connects within seconds")
+        show.say(f"{response['device']} of {response['user']} is admitted; it connects within seconds")
 
 
 @pair.command("deny", epilog=example("hub pair deny 4e21a9"))
@@ -87,17 +87,17 @@ def approve(code: str, name: str | None, yes: bool, state: Path, as_json: bool) 
 def deny(id: str, state: Path, as_json: bool) -> None:
     """Refuse a device that waits for approval."""
     with talk(state) as hub:
-        told = hub.post(f"/v1/pairings/{quote(id, safe='')}/deny")
+        response = hub.post(f"/v1/pairings/{quote(id, safe='')}/deny")
     if as_json:
-        show.print_json("pairing", told)
+        show.print_json("pairing", response)
     else:
-        show.say(f"{told['label']} is sent away")
+        show.say(f"{response['label']} is refused")
 
 
 @pair.command("invite", epilog=example("hub pair invite --device desk --ttl 1h"))
-@click.option("--device", metavar="NAME", help="What the device is called [default: as it calls itself].")
-@click.option("--uses", type=click.IntRange(1), default=1, show_default=True, help="How many devices.")
-@click.option("--ttl", type=Duration(), metavar="TIME", help="How long it counts, as in 10m or 2h.")
+@click.option("--device", metavar="NAME", help="Name of the device [default: the name that it proposes].")
+@click.option("--uses", type=click.IntRange(1), default=1, show_default=True, help="Number of devices.")
+@click.option("--ttl", type=Duration(), metavar="TIME", help="Lifetime of the invitation, as in 10m or 2h.")
 @hub_option
 @json_option
 def invite(device: str | None, uses: int, ttl: float | None, state: Path, as_json: bool) -> None:
@@ -112,7 +112,7 @@ def invite(device: str | None, uses: int, ttl: float | None, state: Path, as_jso
         return
     show.out(made["token"])
     show.say(
-        f"This is shown once, and counts until {show.moment(made['expires_at'])}."
+        f"The invitation is shown only once, and expires {show.moment(made['expires_at'])}."
         " On the device, put it into a file that only you can read, then:",
         "  hub connect URL --root DIR --invitation-file FILE",
     )
@@ -124,12 +124,12 @@ def invite(device: str | None, uses: int, ttl: float | None, state: Path, as_jso
 def list_invitations(state: Path, as_json: bool) -> None:
     """List the invitations without their secrets."""
     with talk(state) as hub:
-        told = hub.get_all("/v1/invitations", "invitations")
+        response = hub.get_all("/v1/invitations", "invitations")
     if as_json:
-        show.print_json("invitations", told)
+        show.print_json("invitations", response)
         return
     show.print_table(
-        ("invitation", "user", "device", "uses left", "ends in", "counts until", "revoked"),
+        ("invitation", "user", "device", "uses left", "ends in", "expires", "revoked"),
         (
             (
                 one["id"],
@@ -140,7 +140,7 @@ def list_invitations(state: Path, as_json: bool) -> None:
                 show.moment(one["expires_at"]),
                 show.moment(one["revoked_at"]),
             )
-            for one in told["invitations"]
+            for one in response["invitations"]
         ),
     )
 
@@ -152,8 +152,8 @@ def list_invitations(state: Path, as_json: bool) -> None:
 def uninvite(id: str, state: Path, as_json: bool) -> None:
     """Revoke an invitation. Devices that it admitted stay."""
     with talk(state) as hub:
-        told = hub.delete(f"/v1/invitations/{quote(id, safe='')}")
+        response = hub.delete(f"/v1/invitations/{quote(id, safe='')}")
     if as_json:
-        show.print_json("invitation", told)
+        show.print_json("invitation", response)
     else:
-        show.say(f"nobody comes in by the invitation that ends in {told['last4']} any more")
+        show.say(f"the invitation that ends in {response['last4']} is revoked")

@@ -1,4 +1,4 @@
-"""``hub review``: what was found for the owner of a device, to be approved or rejected."""
+"""``hub review``: the owner of a device lists, approves, edits and rejects suggestions."""
 
 import re
 import shutil
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hub.device.owner import Decided
 
 _File = click.Path(path_type=Path, dir_okay=False)
-_Here = Callable[[], Path]  # the device's file; looked for when it is needed, not before a help text
+_Here = Callable[[], Path]  # finds the device's database when a command needs it, so that --help needs none
 
 
 class _Label(click.ParamType[str]):
@@ -31,7 +31,7 @@ class _Label(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if _LABEL.fullmatch(value) is None:
-            self.fail(f"{value!r} is no number of an item, as 7 or 7.2", param, ctx)
+            self.fail(f"{value!r} is not the number of an item, as in 7 or 7.2", param, ctx)
         return _LABEL.sub(r"\1\2", value)
 
 
@@ -41,13 +41,13 @@ _numbers = click.argument("numbers", type=_Label(), nargs=-1, required=True)
 
 @click.group(invoke_without_command=True, epilog=example("hub review"))
 @click.option("--db", type=_File, help="The device's database [default: the only one in the state folder].")
-@click.option("--name", help="The device's name, where this machine has several.")
+@click.option("--name", help="The device's name, if this machine has several.")
 @click.pass_context
 def review(ctx: click.Context, db: Path | None, name: str | None) -> None:
     """List suggestions of agents; approve, edit and reject them.
 
-    Reads and writes the database of a device on this machine, whether 'hub connect'
-    runs or not. Without a command, what waits for you is listed.
+    Uses the database of a device on this machine, even if 'hub connect' does not run.
+    Without a command, lists the items that wait for your approval.
     """
     ctx.obj = partial(file_here, ctx, db, name)
     if ctx.invoked_subcommand is None:
@@ -59,10 +59,10 @@ def review(ctx: click.Context, db: Path | None, name: str | None) -> None:
     "--all",
     "everything",
     is_flag=True,
-    help="Also what was approved or changed; each with its status and project.",
+    help="Include approved and changed items; show the status and project of each.",
 )
-@click.option("--whole", is_flag=True, help="Show long texts, as of notes, to their ends.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--whole", is_flag=True, help="Show long texts, as of notes, completely.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def list_items(here: _Here, everything: bool, whole: bool, as_json: bool) -> None:
     """List the items that wait for your approval, with the quotes that support them."""
@@ -78,7 +78,7 @@ def list_items(here: _Here, everything: bool, whole: bool, as_json: bool) -> Non
         show.print_json("review", {"items": [_as_json(item) for item in items]})
         return
     if not items:
-        show.say(f"nothing waits in {db}")
+        show.say(f"no items wait in {db}")
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for item in items:
@@ -88,9 +88,9 @@ def list_items(here: _Here, everything: bool, whole: bool, as_json: bool) -> Non
 
 @review.command("approve", epilog=example("hub review approve 1 2 5"))
 @_numbers
-@click.option("--project", metavar="NAME", help="The project that they belong to; made if it is new.")
-@click.option("--task", metavar="TITLE", help="The task that comments belong to, or its number.")
-@click.option("--deletions", is_flag=True, help="Delete an item where that is what the hub proposes.")
+@click.option("--project", metavar="NAME", help="Project of the items; created if it is new.")
+@click.option("--task", metavar="TITLE", help="Task of the comments: its title or number.")
+@click.option("--deletions", is_flag=True, help="Delete the items whose deletion the hub proposes.")
 @click.pass_obj
 def approve_items(
     here: _Here, numbers: tuple[str, ...], project: str | None, task: str | None, deletions: bool
@@ -103,8 +103,8 @@ def approve_items(
     from hub.clock import epoch_ms
     from hub.device.owner import approve
 
-    given = {"project": project, "task": task}
-    fields = {name: value for name, value in given.items() if value is not None}
+    options = {"project": project, "task": task}
+    fields = {name: value for name, value in options.items() if value is not None}
     at_ms = epoch_ms(show.clock.now())
     _decide(lambda: approve(here(), numbers, at_ms=at_ms, deletes=deletions, fields=fields))
 
@@ -115,7 +115,7 @@ def approve_items(
 def edit_items(here: _Here, words: tuple[str, ...]) -> None:
     """Change fields of items by their numbers. No hub changes such items again.
 
-    Without a value the field is emptied.
+    FIELD= empties the field.
 
     \b
     Example: hub review edit 7 title="call Ana" dueDate=2027-02-03 project=House
@@ -127,18 +127,18 @@ def edit_items(here: _Here, words: tuple[str, ...]) -> None:
     others = [word.partition("=") for word in words if not _LABEL.fullmatch(word)]
     fields = {name: value for name, sign, value in others if sign}
     if not numbers or not fields or len(fields) < len(others):
-        raise click.UsageError("say which items by their numbers, and each field once as FIELD=VALUE")
+        raise click.UsageError("name the items by their numbers, and each field once as FIELD=VALUE")
     _decide(lambda: edit(here(), numbers, fields, at_ms=epoch_ms(show.clock.now())))
 
 
 @review.command("reject", epilog=example("hub review reject 4 6"))
 @_numbers
-@click.option("--approved", is_flag=True, help="Delete an item that you have approved, too.")
+@click.option("--approved", is_flag=True, help="Also delete items that you have approved.")
 @click.pass_obj
 def reject_items(here: _Here, numbers: tuple[str, ...], approved: bool) -> None:
     """Remove items by their numbers. They return only if their source changes.
 
-    Where a change of an item is proposed, the change is dropped and the item stays as it is.
+    If a change of an item is proposed, the change is dropped and the item stays as it is.
     """
     from hub.device.owner import reject
 
@@ -146,7 +146,7 @@ def reject_items(here: _Here, numbers: tuple[str, ...], approved: bool) -> None:
 
 
 def _decide(decision: Callable[[], "Decided"]) -> None:
-    """Do what the owner decided, and say what became of it; ends with 1 if an item was left as it is."""
+    """Apply the decision of the owner and print its result. Exits with 1 if an item was refused."""
     from hub.device.inserts import DeviceFileError
 
     try:
@@ -166,5 +166,5 @@ def _waits(item: "DeviceItem") -> bool:
 def _as_json(item: "DeviceItem") -> dict[str, Any]:
     import msgspec
 
-    told: dict[str, Any] = msgspec.to_builtins(item)
-    return told
+    fields: dict[str, Any] = msgspec.to_builtins(item)
+    return fields

@@ -1,4 +1,4 @@
-"""``hub routes``: who may ask what. No hub needs to run: the table is part of the release."""
+"""``hub routes``: REST routes and their roles. Needs no running hub: the table is part of the release."""
 
 from importlib import import_module
 
@@ -16,18 +16,19 @@ def routes(as_json: bool) -> None:
     from hub.api.nouns.system import routes_view
 
     import_module("hub.api.application")  # its nouns enter their routes in the table
-    told = routes_view()
+    table = routes_view()
     if as_json:
-        show.print_json("routes", told.model_dump(mode="json"))
+        show.print_json("routes", table.model_dump(mode="json"))
         return
     show.print_table(
         ("method", "path", "scope", *Role),
         (
             (route.method, route.path, route.scope, *(role in route.roles for role in Role))
-            for route in told.routes
+            for route in table.routes
         ),
     )
     show.out()
     show.print_table(
-        ("request of a device", "of what"), ((request.method, request.of) for request in told.device_requests)
+        ("request of a device", "object"),
+        ((request.method, request.of) for request in table.device_requests),
     )

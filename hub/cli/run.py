@@ -1,4 +1,4 @@
-"""Starting a run, and watching one until it ends."""
+"""``hub run``: start a run, and follow a run until it ends."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,13 +22,21 @@ _MOST_TITLES = 10
 
 @click.command(epilog=example("hub run notes --follow"))
 @click.argument("agent", shell_complete=agent_names)
-@click.option("--follow", is_flag=True, help="Stay until the run has ended.")
-@click.option("--key", metavar="KEY", help="The same key starts one run only.")
-@click.option("--need", "needs", multiple=True, metavar="NEED", help='As in "file.read >= 1.2".')
-@click.option("--lock", "locks", multiple=True, metavar="NAME", help="A lock that it holds while it works.")
-@click.option("--task", metavar="ID", help="What it is for, told with it wherever it is shown.")
-@object_option("--context", help="What its device is told of it, as JSON.")
-@click.option("--estimate", is_flag=True, help="Say what a run would read and cost, and start none.")
+@click.option("--follow", is_flag=True, help="Wait until the run has ended, and show its progress.")
+@click.option("--key", metavar="KEY", help="Idempotency key: requests with the same key start one run only.")
+@click.option(
+    "--need",
+    "needs",
+    multiple=True,
+    metavar="NEED",
+    help='Capability that the run needs, as in "file.read >= 1.2".',
+)
+@click.option(
+    "--lock", "locks", multiple=True, metavar="NAME", help="Lock that the run holds while it executes."
+)
+@click.option("--task", metavar="ID", help="Your own reference for the run, shown with it.")
+@object_option("--context", help="Context that the run passes to its device, as JSON.")
+@click.option("--estimate", is_flag=True, help="Estimate the size and cost of a run, without starting it.")
 @hub_option
 @json_option
 @click.pass_context
@@ -52,13 +60,13 @@ def run(
     """
     with talk(state) as hub:
         if estimate:
-            tell_estimate(hub.post(f"/v1/agents/{quote(agent, safe='')}/estimate"), as_json=as_json)
+            print_estimate(hub.post(f"/v1/agents/{quote(agent, safe='')}/estimate"), as_json=as_json)
             return
         headers = {"idempotency-key": key} if key is not None else None
-        wanted = {"needs": needs, "locks": locks, "task_id": task, "context": context or {}}
-        started = hub.post(f"/v1/agents/{quote(agent, safe='')}/runs", wanted, headers=headers)
+        body = {"needs": needs, "locks": locks, "task_id": task, "context": context or {}}
+        started = hub.post(f"/v1/agents/{quote(agent, safe='')}/runs", body, headers=headers)
         if not follow:
-            tell_started(started, as_json=as_json)
+            print_started(started, as_json=as_json)
             return
         ended = follow_to_end(ctx, hub, started, as_json=as_json)
         if not as_json:
@@ -67,71 +75,75 @@ def run(
     ctx.exit(Exit.DONE if ended["state"] == "COMPLETED" else Exit.FAILED)
 
 
-def tell_estimate(told: Mapping[str, Any], *, as_json: bool) -> None:
-    """What a run would read and cost."""
+def print_estimate(response: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print the estimated size and cost of a run."""
     if as_json:
-        show.print_json("estimate", told)
+        show.print_json("estimate", response)
         return
-    price = f"{usd(told['usd_low'])} to {usd(told['usd_high'])} USD"
+    price = f"{usd(response['usd_low'])} to {usd(response['usd_high'])} USD"
     show.print_facts(
         {
-            "files": f"{told['to_read']} to read of {told['files']}; {told['known']} are settled",
-            "size": f"{told['bytes_to_read']} bytes",
-            "questions": f"{told['questions_low']} to {told['questions_high']}",
-            "tokens": f"{told['tokens_low']} to {told['tokens_high']}",
-            "cost": "no price is known" if told["usd_low"] is None else price,
-            "reckoned from": "what its files cost lately" if told["basis"] == "runs" else "their size",
+            "files": f"{response['to_read']} to read of {response['files']}; {response['known']} are settled",
+            "size": f"{response['bytes_to_read']} bytes",
+            "requests": f"{response['questions_low']} to {response['questions_high']}",
+            "tokens": f"{response['tokens_low']} to {response['tokens_high']}",
+            "cost": "no prices are known" if response["usd_low"] is None else price,
+            "based on": "recent costs of its files"
+            if response["basis"] == "runs"
+            else "the size of its files",
         }
     )
-    for budget in told["over"]:
-        show.say(f"it may reach {budget} of hub.toml")
+    for budget in response["over"]:
+        show.say(f"the run may reach the limit {budget} of hub.toml")
 
 
-def tell_started(run: Mapping[str, Any], *, as_json: bool) -> None:
-    """A run was queued: its id to stdout, how it stands to a person."""
+def print_started(run: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print the id of a queued run to stdout, and its state to stderr."""
     if as_json:
         show.print_json("run", run)
         return
     show.out(run["id"])
-    stands = ", ".join(filter(None, (run["state"], run["waiting_for"])))
-    show.say(f"{stands}; look at it: hub runs show {show.short_id(run['id'])}")
+    state = ", ".join(filter(None, (run["state"], run["waiting_for"])))
+    show.say(f"{state}; show it: hub runs show {show.short_id(run['id'])}")
 
 
 def follow_to_end(
     ctx: click.Context, hub: Talk, run: Mapping[str, Any], *, as_json: bool
 ) -> Mapping[str, Any]:
-    """The run at its end, told step by step. Ctrl-C ends the command: the run goes on.
+    """Show the progress of a run until it ends, and return it.
+
+    Ctrl-C ends the command, but not the run.
 
     Raises:
-        Failure: the hub ended first; the run outlives that.
+        Failure: the hub stopped before the run ended; the run continues later.
     """
-    look = f"hub runs show {show.short_id(run['id'])}"
+    command = f"hub runs show {show.short_id(run['id'])}"
     last, is_paused = run, False
     try:
-        with show.following() as tell:
+        with show.following() as show_step:
             for step in hub.follow(f"/v1/runs/{run['id']}/events"):
                 last = step["run"]
                 if as_json:
                     show.print_json("progress", step, on_one_line=True)
                 else:
-                    tell(step)
+                    show_step(step)
                     if last["state"] == "PAUSED" and not is_paused:
-                        show.say(f"it goes on by itself; Ctrl-C ends this command alone, then: {look}")
+                        show.say(f"the run resumes by itself; Ctrl-C ends only this command, then: {command}")
                     is_paused = last["state"] == "PAUSED"
     except KeyboardInterrupt:
-        show.say(f"the run goes on; look at it: {look}")
+        show.say(f"the run continues; show it: {command}")
         ctx.exit(Exit.FAILED)
     if last["state"] not in FINAL:
         raise Failure(
-            "the hub stopped; the run goes on when it is back",
+            "the hub stopped; the run continues when the hub runs again",
             Exit.TRY_AGAIN,
-            next_step=f"then look at it: {look}",
+            next_step=f"then show it: {command}",
         )
     return last
 
 
 def sum_up(run: Mapping[str, Any]) -> None:
-    """A run that has ended, in one line, and what went wrong in it."""
+    """Print the result of an ended run in one line, and its errors."""
     went = run["outcome"] or run["state"].lower()
     why = f" ({run['because']})" if run["because"] else ""
     cost = f", {usd(run['usd'])} USD" if run["usd"] else ""
@@ -141,7 +153,7 @@ def sum_up(run: Mapping[str, Any]) -> None:
 
 
 def show_found(hub: Talk, run: Mapping[str, Any]) -> None:
-    """The newest items of a run, and where their owner says what becomes of them."""
+    """Print the newest items of a run, and the command with which their owner reviews them."""
     count = run["items_created"] + run["items_updated"]
     if not count:
         return
@@ -150,25 +162,25 @@ def show_found(hub: Talk, run: Mapping[str, Any]) -> None:
         show.out(f"  {item['table']}  {spelled(item['title'])}")
     if count > len(found):
         show.out(f"  ... and {count - len(found)} more")
-    show.say(f"on {run['device']} they wait for their owner; type there: hub review")
+    show.say(f"they wait for review on {run['device']}; run there: hub review")
 
 
 def files_of(run: Mapping[str, Any]) -> str:
-    """What became of a run's files, in a few words."""
-    told = f"{run['units_done']} read, {run['units_skipped']} skipped, {run['units_failed']} failed"
-    return f"{told}, {run['units_left']} left for the next runs" if run["units_left"] else told
+    """Count the files of a run by their results."""
+    counts = f"{run['units_done']} read, {run['units_skipped']} skipped, {run['units_failed']} failed"
+    return f"{counts}, {run['units_left']} left for the next runs" if run["units_left"] else counts
 
 
 def also_found(run: Mapping[str, Any]) -> str:
-    """``, 1 updated, 20 known before``: what became of items that brought no new row; mostly nothing."""
+    """Count the items that created no row: ``, 1 updated, 20 known before``; mostly empty."""
     counts = {"updated": run["items_updated"], "known before": run["items_known"]}
-    return "".join(f", {count} {what}" for what, count in counts.items() if count)
+    return "".join(f", {count} {result}" for result, count in counts.items() if count)
 
 
 def say_errors(run: Mapping[str, Any]) -> None:
-    """The run's error log, to a person."""
+    """Print the error log of a run to stderr."""
     for error in run["errors"]:
         where = f"{error['path']}: " if error["path"] else ""
         show.say(f"{error['code']}: {where}{error['message']}")
     if run["error_count"] > len(run["errors"]):
-        show.say(f"... and {run['error_count'] - len(run['errors'])} errors more")
+        show.say(f"... and {run['error_count'] - len(run['errors'])} more errors")

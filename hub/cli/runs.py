@@ -1,4 +1,4 @@
-"""Commands on runs: look back, look at one, stop it, let it go on."""
+"""Commands on runs: list, show, cancel, pause, resume, rerun."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from hub.cli.completion import run_ids
 from hub.cli.costs import usd
 from hub.cli.failure import Exit
 from hub.cli.options import ListByDefault, example, hub_option, json_option
-from hub.cli.run import FINAL, also_found, files_of, follow_to_end, say_errors, tell_started
+from hub.cli.run import FINAL, also_found, files_of, follow_to_end, print_started, say_errors
 from hub.cli.talk import talk
 from hub.printable import one_line
 
@@ -36,9 +36,9 @@ def runs() -> None:
 def list_runs(agent: str | None, limit: int, state: Path, as_json: bool) -> None:
     """List the newest runs first, with the reason why each waits."""
     with talk(state) as hub:
-        told = hub.get("/v1/runs", agent=agent, limit=limit)
+        response = hub.get("/v1/runs", agent=agent, limit=limit)
     if as_json:
-        show.print_json("runs", told)
+        show.print_json("runs", response)
         return
     show.print_table(
         ("run", "agent", "state", show.in_zone("started"), "files", "items", "note"),
@@ -52,16 +52,16 @@ def list_runs(agent: str | None, limit: int, state: Path, as_json: bool) -> None
                 run["items_created"],
                 _note(run),
             )
-            for run in told["runs"]
+            for run in response["runs"]
         ),
     )
-    if not told["runs"]:
+    if not response["runs"]:
         show.say("no run yet; start one: hub run AGENT --follow")
 
 
 @runs.command("show", epilog=example("hub runs show 4e21a9 --follow"))
 @id_argument
-@click.option("--follow", is_flag=True, help="Stay until the run has ended, then show it.")
+@click.option("--follow", is_flag=True, help="Wait until the run has ended, then show it.")
 @hub_option
 @json_option
 @click.pass_context
@@ -71,20 +71,20 @@ def show_run(ctx: click.Context, id: str, follow: bool, state: Path, as_json: bo
     With --follow, exits with 1 when the run does not complete.
     """
     with talk(state) as hub:
-        told = hub.get(_path(id))
-        if follow and told["state"] not in FINAL:
-            follow_to_end(ctx, hub, told, as_json=as_json)
-            told = hub.get(_path(told["id"]))
+        response = hub.get(_path(id))
+        if follow and response["state"] not in FINAL:
+            follow_to_end(ctx, hub, response, as_json=as_json)
+            response = hub.get(_path(response["id"]))
     if not as_json:
-        _show(told)
+        _show(response)
     elif not follow:
-        show.print_json("run", told)
-    ctx.exit(Exit.FAILED if follow and told["state"] != "COMPLETED" else Exit.DONE)
+        show.print_json("run", response)
+    ctx.exit(Exit.FAILED if follow and response["state"] != "COMPLETED" else Exit.DONE)
 
 
 @runs.command("cancel", epilog=example("hub runs cancel 4e21a9 --reason 'wrong folder'"))
 @id_argument
-@click.option("--reason", metavar="TEXT", help="Why, for whoever looks at it later.")
+@click.option("--reason", metavar="TEXT", help="Reason, shown with the run.")
 @hub_option
 @json_option
 def cancel(id: str, reason: str | None, state: Path, as_json: bool) -> None:
@@ -117,21 +117,23 @@ def resume(id: str, state: Path, as_json: bool) -> None:
 def rerun(id: str, state: Path, as_json: bool) -> None:
     """Start a new run of the same agent. Files that are settled are not read again."""
     with talk(state) as hub:
-        tell_started(hub.post(f"{_path(id)}/rerun"), as_json=as_json)
+        print_started(hub.post(f"{_path(id)}/rerun"), as_json=as_json)
 
 
-def _change(state: Path, id: str, what: str, body: object, *, as_json: bool) -> None:
+def _change(state: Path, id: str, action: str, body: object, *, as_json: bool) -> None:
     with talk(state) as hub:
         before = hub.get(_path(id))
-        told = hub.post(f"{_path(before['id'])}/{what}", body)
+        response = hub.post(f"{_path(before['id'])}/{action}", body)
     if as_json:
-        show.print_json("run", told)
+        show.print_json("run", response)
         return
     if before["state"] in FINAL:
-        show.say(f"run {show.short_id(told['id'])} of {told['agent']} had ended already: {before['state']}")
+        show.say(
+            f"run {show.short_id(response['id'])} of {response['agent']} had ended already: {before['state']}"
+        )
         return
-    stands = ", ".join(filter(None, (told["state"], told["waiting_for"])))
-    show.say(f"run {show.short_id(told['id'])} of {told['agent']}: {stands}")
+    now = ", ".join(filter(None, (response["state"], response["waiting_for"])))
+    show.say(f"run {show.short_id(response['id'])} of {response['agent']}: {now}")
 
 
 def _path(id: str) -> str:
@@ -139,7 +141,7 @@ def _path(id: str) -> str:
 
 
 def _note(run: Mapping[str, Any]) -> str:
-    """What a person would ask about a run: why it waits, what it stands for, why it ended badly."""
+    """Return the reason why a run waits or failed, the missed times that it covers, and the files left."""
     why = run["because"] if run["state"] in FINAL else run["waiting_for"]
     left = f"{run['units_left']} files left for the next runs" if run["units_left"] else None
     return "; ".join(filter(None, (why, run["missed_because"], left)))
@@ -172,25 +174,25 @@ def _facts(run: Mapping[str, Any]) -> dict[str, object]:
         "run": run["id"],
         "agent": run["agent"],
         "device": run["device"],
-        "set off by": _trigger(run),
+        "trigger": _trigger(run),
         "state": run["state"],
         "outcome": run["outcome"],
         "reason": run["waiting_for"] or run["because"] or run["reason"],
     }
     if run["missed_because"]:
-        facts["stands for"] = run["missed_because"]
+        facts["missed times"] = run["missed_because"]
     if run["cancel_reason"]:
-        facts["cancelled for"] = run["cancel_reason"]
-    asked_for = {
+        facts["cancel reason"] = run["cancel_reason"]
+    others = {
         "task": run["task_id"],
         "needs": ", ".join(run["needs"]),
         "locks": ", ".join(run["locks"]),
-        "its device says": run["message"],
+        "device message": run["message"],
         "progress": f"{run['progress']:.0f} %" if 0 < run["progress"] < 100 else None,
     }
-    facts |= {name: told for name, told in asked_for.items() if told}
+    facts |= {name: value for name, value in others.items() if value}
     return facts | {
-        "tried": _tries(run),
+        "attempts": _tries(run),
         "files": files_of(run),
         "items": f"{run['items_created']}{also_found(run)}",
         "model": f"{run['model_requests']} requests, "
@@ -203,15 +205,15 @@ def _facts(run: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _notes(run: Mapping[str, Any]) -> Iterator[str]:
-    """How files were read, where there is something to say: ``a.md: halved 2, dropped ungrounded 1``."""
+    """Yield remarks on how files were read: ``a.md: halved 2, dropped ungrounded 1``."""
     for unit in run["units"]:
-        told = []
+        remarks = []
         for name, value in unit["notes"].items():
             parts = value.items() if isinstance(value, dict) else [("", value)]
-            said = (" ".join(filter(None, (name, key, str(count)))) for key, count in parts)
-            told += [one.replace("_", " ") for one in said]
-        if told:
-            yield one_line(f"{unit['path']}: {', '.join(told)}")
+            texts = (" ".join(filter(None, (name, key, str(count)))) for key, count in parts)
+            remarks += [one.replace("_", " ") for one in texts]
+        if remarks:
+            yield one_line(f"{unit['path']}: {', '.join(remarks)}")
 
 
 def _trigger(run: Mapping[str, Any]) -> str:
@@ -223,10 +225,10 @@ def _trigger(run: Mapping[str, Any]) -> str:
 
 
 def _tries(run: Mapping[str, Any]) -> str:
-    """``attempt 2 of 5; 3 times not taken on; 1 crash of the hub``."""
-    told = [f"attempt {run['attempt']} of {run['max_attempts']}"]
+    """Count the attempts: ``attempt 2 of 5; not started 3 times by its device; ...``."""
+    parts = [f"attempt {run['attempt']} of {run['max_attempts']}"]
     if run["dispatches"]:
-        told.append(f"{run['dispatches']} times not taken on by its device")
+        parts.append(f"not started {run['dispatches']} times by its device")
     if run["crashes"]:
-        told.append(f"the hub ended {run['crashes']} times under it")
-    return "; ".join(told)
+        parts.append(f"interrupted {run['crashes']} times by the end of the hub")
+    return "; ".join(parts)

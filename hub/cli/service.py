@@ -1,4 +1,4 @@
-"""Commands on the running hub as a whole."""
+"""``hub status``: the state of the running hub."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,42 +19,42 @@ def status(state: Path, as_json: bool) -> None:
     Exits with 3 when no hub is running.
     """
     with talk(state) as hub:
-        told = hub.get("/v1/status")
+        response = hub.get("/v1/status")
     if as_json:
-        show.print_json("status", told)
+        show.print_json("status", response)
         return
     show.print_facts(
         {
-            "hub": f"{told['name']} ({told['state']})",
-            "version": told["version"],
-            "up for": show.duration(told["uptime_s"]),
-            "devices": f"{told['devices_connected']} of {told['devices_known']} connected",
+            "hub": f"{response['name']} ({response['state']})",
+            "version": response["version"],
+            "up for": show.duration(response["uptime_s"]),
+            "devices": f"{response['devices_connected']} of {response['devices_known']} connected",
             **(
-                {"gateways": f"{told['gateways_ready']} of {told['gateways_known']} ready"}
-                if told["gateways_known"]
+                {"gateways": f"{response['gateways_ready']} of {response['gateways_known']} ready"}
+                if response["gateways_known"]
                 else {}
             ),
-            "agents": told["agents"],
+            "agents": response["agents"],
             **(
-                {"held back": f"{told['held_back']}; not so a run started by hand"}
-                if told["held_back"]
+                {"held back": f"{response['held_back']}; runs started by hand are not"}
+                if response["held_back"]
                 else {}
             ),
-            **({"disk": told["disk_full"]} if told["disk_full"] else {}),
-            "issues": _issues(told["issues"]),
-            "runs": [f"{count} {name}" for name, count in told["runs"].items() if count],
-            "model": told["model"] or "none: rules alone find items",
-            "database": told["database"],
-            "settings": f"generation {told['config_generation']}",
-            **{f"listens: {name}": where for name, where in told["listeners"].items()},
+            **({"disk": response["disk_full"]} if response["disk_full"] else {}),
+            "issues": _issues(response["issues"]),
+            "runs": [f"{count} {name}" for name, count in response["runs"].items() if count],
+            "model": response["model"] or "none: only rules find items",
+            "database": response["database"],
+            "settings": f"generation {response['config_generation']}",
+            **{f"listens: {name}": where for name, where in response["listeners"].items()},
         }
     )
-    show.out(f"\nkey    {told['key']}")  # a fingerprint leaves no room beside it
+    show.out(f"\nkey    {response['key']}")  # a fingerprint fills the line
 
 
 def _issues(counts: Mapping[str, int]) -> str:
-    """How many there are of each kind, and how to see them."""
-    told = ", ".join(
+    """Count the issues by severity, and name the command that lists them."""
+    listed = ", ".join(
         f"{count} {name if count != 1 else name.removesuffix('s')}" for name, count in counts.items() if count
     )
-    return f"{told}; see them: hub doctor" if told else "none"
+    return f"{listed}; list them: hub doctor" if listed else "none"

@@ -1,7 +1,7 @@
-"""What people and scripts see: tables, sentences, JSON. Data to stdout, prose to stderr.
+"""Output of commands: tables, sentences, JSON. Data goes to stdout, prose to stderr.
 
-What comes from devices and documents is shown without control characters, so that
-no file name can drive the terminal.
+Control characters in text of devices and documents are escaped, so that no file name can
+control the terminal.
 """
 
 import json
@@ -20,11 +20,11 @@ from hub.printable import one_line, printable, printable_json
 
 NOTHING = "-"
 SHORT_ID = 8
-INDENT: Final = 4  # of text of others
-NARROW = 20  # columns; what is no wider than this is not worth folding
+INDENT: Final = 4  # columns before quoted text
+NARROW = 20  # columns; cells of at most this width are not folded
 HALF_A_YEAR: Final = timedelta(days=182)
 
-clock: Clock = SystemClock()  # what is far from its time is told with the year
+clock: Clock = SystemClock()  # times far from now are shown with the year
 
 
 def out(text: str = "", *, end: str = "\n") -> None:
@@ -33,10 +33,10 @@ def out(text: str = "", *, end: str = "\n") -> None:
 
 
 def quote(text: str, *, mark: str = "") -> None:
-    """Print text of others, after an empty line: indented, so that no line of it looks like one of ours.
+    """Print quoted text after an empty line, indented, so that it differs from the command's own lines.
 
     Args:
-        mark: what stands before its first line.
+        mark: text before the first line.
     """
     out()
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n")):
@@ -44,30 +44,31 @@ def quote(text: str, *, mark: str = "") -> None:
 
 
 def say(*lines: str) -> None:
-    """Print *lines* for a person on stderr. Each stays one line, whatever text of others is in it."""
+    """Print each of *lines* on one line of stderr, with line feeds and control characters escaped."""
     for line in lines:
         click.echo(one_line(line), err=True)
 
 
 def confirm(question: str) -> None:
-    """Ask before something is destroyed. Without a terminal nobody can answer, so it is not done.
+    """Ask before something is destroyed.
 
     Raises:
-        Failure: it was not confirmed.
+        Failure: there is no terminal to ask at.
+        click.Abort: the answer was no.
     """
     if not sys.stdin.isatty():
-        raise Failure(f"not done: {question}", Exit.USAGE, next_step="say --yes where nobody can be asked")
+        raise Failure(f"not done: {question}", Exit.USAGE, next_step="without a terminal, confirm with --yes")
     click.confirm(question, abort=True, err=True)
 
 
 def print_json(schema: str, value: Mapping[str, Any], *, on_one_line: bool = False) -> None:
-    """One object, with the name and version of its shape first."""
-    told = {"schema": f"hub.{schema}/1", **value}
-    click.echo(printable_json(json.dumps(told, indent=None if on_one_line else 2, ensure_ascii=False)))
+    """Print one JSON object, with the name and version of its schema first."""
+    fields = {"schema": f"hub.{schema}/1", **value}
+    click.echo(printable_json(json.dumps(fields, indent=None if on_one_line else 2, ensure_ascii=False)))
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table: fitted to a terminal; elsewhere columns of plain text, never cut."""
+    """Print a table: fitted to a terminal, elsewhere as plain columns that are never cut."""
     cells = [[_cell(value) for value in row] for row in rows]
     if sys.stdout.isatty():
         _print_rich_table(headers, cells)
@@ -78,13 +79,13 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
-    """Names and values, one a line."""
+    """Print names and values on stdout, one pair a line."""
     for line in _facts(facts):
         click.echo(line)
 
 
 def say_facts(facts: Mapping[str, object]) -> None:
-    """The same for a person who is about to be asked something."""
+    """Print names and values on stderr, before a question."""
     for line in _facts(facts):
         click.echo(line, err=True)
 
@@ -95,61 +96,61 @@ def _facts(facts: Mapping[str, object]) -> Iterator[str]:
         yield f"{name.ljust(width)}  {_cell(value)}"
 
 
-def moment(told: str | None, zone: tzinfo | None = None) -> str:
-    """A time of the REST interface as people read it: ``2026-01-05 09:14:00 +01:00``.
+def moment(text: str | None, zone: tzinfo | None = None) -> str:
+    """Format a time of the REST interface: ``2026-01-05 09:14:00 +01:00``.
 
     Args:
-        zone: where; this machine's own by default.
+        zone: time zone; this machine's by default.
     """
-    if told is None:
+    if text is None:
         return NOTHING
-    at = datetime.fromisoformat(told).astimezone(zone)
+    at = datetime.fromisoformat(text).astimezone(zone)
     return f"{at:%Y-%m-%d %H:%M:%S} {offset(at)}"
 
 
-def short_moment(told: str | None, zone: tzinfo | None = None, *, seconds: bool = False) -> str:
-    """A time for a narrow column, which says the zone: ``01-05 09:14``, with the year when it is far off."""
-    if told is None:
+def short_moment(text: str | None, zone: tzinfo | None = None, *, seconds: bool = False) -> str:
+    """Format a time for a column whose header has the zone: ``01-05 09:14``; with the year if far off."""
+    if text is None:
         return NOTHING
-    at = datetime.fromisoformat(told).astimezone(zone)
+    at = datetime.fromisoformat(text).astimezone(zone)
     is_near = abs(at - clock.now()) <= HALF_A_YEAR
     clock_time = f"{at:%H:%M:%S}" if seconds else f"{at:%H:%M}"
     return f"{at:%m-%d} {clock_time}" if is_near else f"{at:%Y-%m-%d} {clock_time}"
 
 
 def offset(at: datetime) -> str:
-    """How far *at* is from UTC: ``+01:00``, or ``UTC`` itself."""
-    told = at.strftime("%z")
-    return f"{told[:3]}:{told[3:5]}" if at.utcoffset() else "UTC"
+    """Format the UTC offset of *at*: ``+01:00``, or ``UTC`` for none."""
+    digits = at.strftime("%z")
+    return f"{digits[:3]}:{digits[3:5]}" if at.utcoffset() else "UTC"
 
 
 def in_zone(header: str) -> str:
-    """The header of a column of short moments: ``started (UTC)``."""
+    """Return the header of a column of short moments, with the zone: ``started (UTC)``."""
     return f"{header} ({zone_here()})"
 
 
 def zone_here() -> str:
-    """This machine's time zone: ``UTC``, ``CET/CEST``."""
+    """Return the name of this machine's time zone: ``UTC``, ``CET/CEST``."""
     return "/".join(time.tzname) if time.daylight else time.tzname[0]
 
 
 def origin(source: str) -> str:
-    """Where something is declared, as people say it: ``hub.toml``, ``the API``, ``template``."""
+    """Return the name of a place of declaration: ``hub.toml``, ``the API``, ``template``."""
     return {"file": "hub.toml", "api": "the API"}.get(source, source)
 
 
 def mover(actor: str | None) -> str | None:
-    """Who moved an agent; a device moves its own agents only, so its id says nothing more."""
+    """Return the author of a status change. A device changes only its own agents, so its id is left out."""
     return "its device" if actor is not None and actor.startswith("device:") else actor
 
 
 def short_id(id: str) -> str:
-    """The end of a run's id, which commands take for the whole: ids of one time begin alike."""
+    """Return the end of an id, which commands accept for the whole, because ids of one time begin alike."""
     return id[-SHORT_ID:]
 
 
 def duration(seconds: float) -> str:
-    """``1 d 2 h``, ``3 min 5 s``: the two largest units."""
+    """Format a duration with its two largest units: ``1 d 2 h``, ``3 min 5 s``."""
     rest = int(seconds)
     parts: list[str] = []
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
@@ -160,25 +161,25 @@ def duration(seconds: float) -> str:
 
 
 def settled(run: Mapping[str, Any]) -> str:
-    """How many of a run's files are settled: ``12/20``."""
+    """Count the settled files of a run: ``12/20``."""
     return f"{run['units_done'] + run['units_skipped'] + run['units_failed']}/{run['units_total']}"
 
 
 def progress_of(run: Mapping[str, Any]) -> str:
-    """How far a run is, in a few words."""
+    """Describe the progress of a run: settled files and items."""
     return f"{settled(run)} files, {run['items_created']} items"
 
 
 @contextmanager
 def following() -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Shows each step of a run on stderr: a bar on a terminal, else a line for each new state."""
+    """Yield a function that shows a step of a run on stderr: as a bar on a terminal, else as lines."""
     if sys.stderr.isatty():
-        with _bar() as tell:
-            yield tell
+        with _bar() as show_step:
+            yield show_step
         return
     last = ""
 
-    def tell_line(step: Mapping[str, Any]) -> None:
+    def show_line(step: Mapping[str, Any]) -> None:
         nonlocal last
         run = step["run"]
         now = ", ".join(filter(None, (run["state"], run["waiting_for"])))
@@ -186,7 +187,7 @@ def following() -> Iterator[Callable[[Mapping[str, Any]], None]]:
             say(f"{now}: {progress_of(run)}")
         last = now
 
-    yield tell_line
+    yield show_line
 
 
 @contextmanager
@@ -198,27 +199,27 @@ def _bar() -> Iterator[Callable[[Mapping[str, Any]], None]]:
     columns = (
         TextColumn("{task.fields[state]}", markup=False),
         BarColumn(bar_width=20),
-        TextColumn("{task.fields[told]}", markup=False),
+        TextColumn("{task.fields[text]}", markup=False),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, state="", told="")
+        task = bar.add_task("", total=None, state="", text="")
 
-        def tell(step: Mapping[str, Any]) -> None:
+        def show_step(step: Mapping[str, Any]) -> None:
             run = step["run"]
-            at_hand = run["waiting_for"] or step["working_on"] or ""
-            told = Text(printable(f"{progress_of(run)}  {at_hand}"))
-            told.truncate(45, overflow="ellipsis")
+            doing = run["waiting_for"] or step["working_on"] or ""
+            text = Text(printable(f"{progress_of(run)}  {doing}"))
+            text.truncate(45, overflow="ellipsis")
             settled = run["units_done"] + run["units_skipped"] + run["units_failed"]
             bar.update(
                 task,
                 total=run["units_total"] or None,
                 completed=settled,
                 state=run["state"],
-                told=told.plain,
+                text=text.plain,
             )
 
-        yield tell
+        yield show_step
 
 
 def _print_rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -229,11 +230,11 @@ def _print_rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, header in enumerate(headers):
         widest = max(len(row[number]) for row in [headers, *rows])
-        # A name or an id is to be copied whole; the last column is prose.
+        # Names and ids stay whole, for copying; the last column is prose.
         is_whole = number == 0 or (widest <= NARROW and number < len(headers) - 1)
         table.add_column(header, no_wrap=is_whole, overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))  # as text: a name with brackets in it is no markup
+        table.add_row(*map(Text, row))  # as text: brackets in a name are not markup
     Console().print(table)
 
 

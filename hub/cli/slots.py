@@ -1,4 +1,4 @@
-"""``hub agents slots``: when an agent is woken, and what became of the slots that have come."""
+"""``hub agents slots``: upcoming and past wake-ups of an agent."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from hub.cli.completion import agent_names
 from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import talk
 
-WAKES_TOLD: Final = 10
+MAX_WAKES: Final = 10
 
 
 @click.command("slots", epilog=example("hub agents slots notes"))
@@ -23,32 +23,32 @@ WAKES_TOLD: Final = 10
 def slots(name: str, state: Path, as_json: bool) -> None:
     """Show an agent's calendar: its next and its last wake-ups."""
     with talk(state) as hub:
-        told = hub.get(f"/v1/agents/{quote(name, safe='')}/slots", limit=WAKES_TOLD)
+        response = hub.get(f"/v1/agents/{quote(name, safe='')}/slots", limit=MAX_WAKES)
     if as_json:
-        show.print_json("slots", told)
+        show.print_json("slots", response)
         return
-    to_come = sorted(_times(told["slots"]), key=lambda row: str(row[1]))
+    to_come = sorted(_times(response["slots"]), key=lambda row: str(row[1]))
     if to_come:
-        show.print_table(("slot", "UTC", "there", "lasts", "note"), to_come)
-    for slot in told["slots"]:
+        show.print_table(("slot", "UTC", "local time", "duration", "note"), to_come)
+    for slot in response["slots"]:
         if slot["paused_because"]:
             show.say(f"{slot['label']}: {slot['paused_because']}")
-    if told["wakes"]:
+    if response["wakes"]:
         show.out()
-        show.print_table(("slot", "came (UTC)", "what became of it", "told"), map(_wake_row, told["wakes"]))
-    if not told["slots"]:
-        show.say(f"agent {name} has no slots; [[agents.slots]] in hub.toml gives it some")
+        show.print_table(("slot", "started (UTC)", "result", "sent"), map(_wake_row, response["wakes"]))
+    if not response["slots"]:
+        show.say(f"agent {name} has no slots; add them to hub.toml: [[agents.slots]]")
 
 
 def _times(slots: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[object]]:
     for slot in slots:
         lasts = show.duration(slot["duration_s"])
         for time in slot["next_times"]:
-            there = datetime.fromisoformat(time["local"])
+            local = datetime.fromisoformat(time["local"])
             yield (
                 slot["label"],
                 show.short_moment(time["starts_at"], UTC),
-                f"{there:%m-%d %H:%M} {show.offset(there)}",
+                f"{local:%m-%d %H:%M} {show.offset(local)}",
                 lasts,
                 time["shift"],
             )

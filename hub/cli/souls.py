@@ -1,4 +1,4 @@
-"""Commands on the souls of a board's agents: read, written over what was read, and how they came about."""
+"""Commands on the SOUL.md of the agents of a board: read, write, list versions."""
 
 import difflib
 from pathlib import Path
@@ -13,20 +13,30 @@ from hub.cli.failure import Exit, Failure
 from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import talk
 
-_SHORT: Final = 12  # characters of a hash that tell it from others
+_SHORT: Final = 12  # characters of a hash in a table
 
 
 @click.command("soul", epilog=example("hub boards soul house notes"))
 @click.argument("board", shell_complete=board_names)
 @click.argument("agent", shell_complete=agent_names)
-@click.option("--write", "file", type=click.File("r", encoding="utf-8"), help="Write FILE there; - is stdin.")
 @click.option(
-    "--expected", metavar="HASH", help="Only over the text with this SHA-256; '' where there is none."
+    "--write",
+    "file",
+    type=click.File("r", encoding="utf-8"),
+    help="Write this file as SOUL.md; - is standard input.",
 )
-@click.option("--reason", help="Why, for whoever reads the history.")
-@click.option("--source-url", metavar="URL", help="Where the text is from.")
 @click.option(
-    "--wait", "wait_s", type=click.FloatRange(0, 25), default=10.0, show_default=True, help="Seconds."
+    "--expected", metavar="HASH", help="Write only if the present text has this SHA-256; '' for no text."
+)
+@click.option("--reason", help="Reason, for the history.")
+@click.option("--source-url", metavar="URL", help="Source of the text.")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0, 25),
+    default=10.0,
+    show_default=True,
+    help="Seconds to wait for the result.",
 )
 @hub_option
 @json_option
@@ -43,39 +53,41 @@ def soul(
 ) -> None:
     """Print the SOUL.md of AGENT on BOARD, or write it.
 
-    It is read and written where the agent lives. Without --expected the text that is there is
-    replaced, whatever it says.
+    Reads and writes the file at the gateway or device of the agent. Without --expected, replaces
+    any present text.
     """
     path = _path(board, agent)
     if file is None:
         with talk(state) as hub:
-            told = hub.get(path)
+            response = hub.get(path)
         if as_json:
-            show.print_json("soul", told)
-        elif told["sha256"] is None:
+            show.print_json("soul", response)
+        elif response["sha256"] is None:
             show.say(f"{agent} has no SOUL.md yet")
         else:
-            show.out(told["content"].removesuffix("\n"))
-            show.say(f"sha256 {told['sha256']}, on {_where(told)}")
+            show.out(response["content"].removesuffix("\n"))
+            show.say(f"sha256 {response['sha256']}, on {_where(response)}")
         return
     body = {"content": file.read(), "reason": reason, "source_url": source_url}
     if expected is not None:
         body["expected_sha256"] = expected
     with talk(state) as hub:
-        told = hub.put(f"{path}?wait_s={wait_s}", body)
+        response = hub.put(f"{path}?wait_s={wait_s}", body)
     if as_json:
-        show.print_json("soul_write", told)
-    elif told["state"] == "waiting":
-        show.say(f"kept, and written as soon as that can be done: {told['problem'] or 'it is under way'}")
+        show.print_json("soul_write", response)
+    elif response["state"] == "waiting":
+        show.say(f"stored; the hub writes it as soon as possible: {response['problem'] or 'in progress'}")
     else:
-        show.say(f"written: sha256 {told['sha256']}")
+        show.say(f"written: sha256 {response['sha256']}")
 
 
 @click.command("soul-history", epilog=example("hub boards soul-history house notes 3 --diff 2"))
 @click.argument("board", shell_complete=board_names)
 @click.argument("agent", shell_complete=agent_names)
 @click.argument("seq", type=click.IntRange(min=1), required=False)
-@click.option("--diff", "other", type=click.IntRange(min=1), metavar="SEQ", help="What SEQ has otherwise.")
+@click.option(
+    "--diff", "other", type=click.IntRange(min=1), metavar="OTHER", help="Show the changes from SEQ to OTHER."
+)
 @hub_option
 @json_option
 def soul_history(
@@ -83,7 +95,7 @@ def soul_history(
 ) -> None:
     """List the versions of the SOUL.md of AGENT with their authors; with SEQ, print one.
 
-    seen: somebody else had written it. refused: it was never there, and is kept so that it is not lost.
+    Kind seen: written by another program. Kind refused: never written, but stored so that it is not lost.
     """
     path = f"{_path(board, agent)}/history"
     if seq is None:
@@ -94,21 +106,21 @@ def soul_history(
                 next_step="hub boards soul-history BOARD AGENT 3 --diff 4",
             )
         with talk(state) as hub:
-            told = hub.get_all(path, "versions")
+            response = hub.get_all(path, "versions")
         if as_json:
-            show.print_json("soul_versions", told)
+            show.print_json("soul_versions", response)
         else:
-            _print_versions(told["versions"], agent)
+            _print_versions(response["versions"], agent)
         return
     with talk(state) as hub:
-        told = hub.get(f"{path}/{seq}")
+        response = hub.get(f"{path}/{seq}")
         newer = None if other is None else hub.get(f"{path}/{other}")
     if newer is not None:
-        show.out(_diff(told, newer), end="")
+        show.out(_diff(response, newer), end="")
     elif as_json:
-        show.print_json("soul_version", told)
+        show.print_json("soul_version", response)
     else:
-        show.out(told["content"].removesuffix("\n"))
+        show.out(response["content"].removesuffix("\n"))
 
 
 def _print_versions(versions: list[Any], agent: str) -> None:
@@ -128,7 +140,7 @@ def _print_versions(versions: list[Any], agent: str) -> None:
         ),
     )
     if not versions:
-        show.say(f"no version of the SOUL.md of {agent} is known; the first look makes one")
+        show.say(f"no versions of the SOUL.md of {agent}; reading it stores the first: hub boards soul")
 
 
 def _diff(old: Any, new: Any) -> str:
@@ -141,8 +153,8 @@ def _diff(old: Any, new: Any) -> str:
     return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
 
-def _where(told: Any) -> str:
-    return f"gateway {told['gateway']}" if told["gateway"] else f"device {told['device']}"
+def _where(response: Any) -> str:
+    return f"gateway {response['gateway']}" if response["gateway"] else f"device {response['device']}"
 
 
 def _path(board: str, agent: str) -> str:

@@ -1,4 +1,4 @@
-"""How an agent stands: shown and written, in our words or in those of others; ended; remembered."""
+"""Commands on the status of an agent: show, set, history, terminate."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,16 +16,25 @@ from hub.cli.talk import talk
 from protocol.standing import Axis
 from protocol.vocabularies import Vocabulary
 
-MOVES_TOLD: Final = 50
+MAX_MOVES: Final = 50
 
 
 @click.command("status", epilog=example("hub agents status notes --set work=paused --reason holiday"))
 @click.argument("name", shell_complete=agent_names)
-@click.option("--as", "words", type=click.Choice(list(map(str, Vocabulary))), help="In the words of another.")
 @click.option(
-    "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Write it, as availability=on_call."
+    "--as",
+    "words",
+    type=click.Choice(list(map(str, Vocabulary))),
+    help="Use the vocabulary of another system.",
 )
-@click.option("--reason", metavar="TEXT", help="Why, for the history.")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Set a field, as in availability=on_call.",
+)
+@click.option("--reason", metavar="TEXT", help="Reason, for the history.")
 @hub_option
 @json_option
 def status(
@@ -40,37 +49,41 @@ def status(
     if reason is not None:
         change["reason"] = reason
     if change and not assignments:
-        raise Failure("--reason is of what --set writes: say both", Exit.USAGE)
+        raise Failure("--reason needs --set FIELD=VALUE", Exit.USAGE)
     with talk(state) as hub:
-        told = hub.patch(path, change) if change else hub.get(path)
+        response = hub.patch(path, change) if change else hub.get(path)
     if as_json:
-        show.print_json("agent_status" if words is None else f"agent_as_{words}", told)
+        show.print_json("agent_status" if words is None else f"agent_as_{words}", response)
     elif words is not None:
-        show.print_table(("column", "value"), ((column, _said(value)) for column, value in told.items()))
+        show.print_table(
+            ("column", "value"), ((column, _formatted(value)) for column, value in response.items())
+        )
     else:
-        show.print_table(("axis", "value", show.in_zone("since"), "why", "by", "may go to"), _axis_rows(told))
-        for sentence in _beside(told):
+        show.print_table(
+            ("axis", "value", show.in_zone("since"), "reason", "by", "next values"), _axis_rows(response)
+        )
+        for sentence in _remarks(response):
             show.say(sentence)
 
 
 @click.command("history", epilog=example("hub agents history notes --limit 20"))
 @click.argument("name", shell_complete=agent_names)
-@click.option("--axis", type=click.Choice(list(map(str, Axis))), help="Moves on this axis only.")
-@click.option("--limit", type=click.IntRange(1, 1_000), default=MOVES_TOLD, show_default=True, metavar="N")
+@click.option("--axis", type=click.Choice(list(map(str, Axis))), help="Only changes on this axis.")
+@click.option("--limit", type=click.IntRange(1, 1_000), default=MAX_MOVES, show_default=True, metavar="N")
 @hub_option
 @json_option
 def history(name: str, axis: str | None, limit: int, state: Path, as_json: bool) -> None:
     """List the status changes of an agent, with reason and author, the newest first."""
-    asked: dict[str, Any] = {"limit": limit}
+    params: dict[str, Any] = {"limit": limit}
     if axis is not None:
-        asked["axis"] = axis
+        params["axis"] = axis
     with talk(state) as hub:
-        told = hub.get(_path(name, "history"), **asked)
+        response = hub.get(_path(name, "history"), **params)
     if as_json:
-        show.print_json("agent_history", told)
+        show.print_json("agent_history", response)
         return
     show.print_table(
-        (show.in_zone("at"), "axis", "from", "to", "why", "by"),
+        (show.in_zone("at"), "axis", "from", "to", "reason", "by"),
         (
             (
                 show.short_moment(move["at"]),
@@ -80,16 +93,16 @@ def history(name: str, axis: str | None, limit: int, state: Path, as_json: bool)
                 move["reason"],
                 show.mover(move["actor"]),
             )
-            for move in told["moves"]
+            for move in response["moves"]
         ),
     )
-    if told["next_cursor"] is not None:
-        show.say(f"there are more: --limit {min(limit * 2, 1_000)}")
+    if response["next_cursor"] is not None:
+        show.say(f"there are more changes: --limit {min(limit * 2, 1_000)}")
 
 
 @click.command("terminate", epilog=example("hub agents terminate notes --reason replaced --yes"))
 @click.argument("name", shell_complete=agent_names)
-@click.option("--reason", metavar="TEXT", help="Why, for the history.")
+@click.option("--reason", metavar="TEXT", help="Reason, for the history.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option
 @json_option
@@ -97,33 +110,33 @@ def terminate(name: str, reason: str | None, yes: bool, state: Path, as_json: bo
     """End an agent for good: live runs are cancelled, schedules removed; its history stays."""
     with talk(state) as hub:
         if not yes:
-            show.confirm(f"terminate agent {name}, and cancel its live runs, for good?")
-        told = hub.post(_path(name, "terminate"), {"reason": reason})
+            show.confirm(f"terminate agent {name} for good, and cancel its live runs?")
+        response = hub.post(_path(name, "terminate"), {"reason": reason})
     if as_json:
-        show.print_json("agent_status", told)
+        show.print_json("agent_status", response)
     else:
-        show.say(f"agent {name} is terminated; what it did stays: hub agents history {name}")
+        show.say(f"agent {name} is terminated; its history stays: hub agents history {name}")
 
 
 def _path(name: str, rest: str) -> str:
     return f"/v1/agents/{quote(name, safe=':')}/{rest}"
 
 
-def _assignment(told: str) -> tuple[str, Any]:
-    """``FIELD=VALUE``; ``null``, numbers and objects are read as JSON."""
-    field, sign, value = told.partition("=")
+def _assignment(text: str) -> tuple[str, Any]:
+    """Parse ``FIELD=VALUE``; ``null`` and objects are read as JSON."""
+    field, sign, value = text.partition("=")
     if not sign or not field:
-        raise Failure(f"--set {told!r}: expected FIELD=VALUE, as in availability=on_call", Exit.USAGE)
+        raise Failure(f"--set {text!r}: expected FIELD=VALUE, as in availability=on_call", Exit.USAGE)
     if value == "null" or value.startswith("{"):
         try:
             return field, json.loads(value)
         except ValueError as exc:
-            raise Failure(f"--set {field}: {value!r} is no JSON: {exc}", Exit.USAGE) from None
+            raise Failure(f"--set {field}: {value!r} is not JSON: {exc}", Exit.USAGE) from None
     return field, value
 
 
-def _axis_rows(told: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
-    for axis, one in told["axes"].items():
+def _axis_rows(response: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    for axis, one in response["axes"].items():
         yield (
             axis,
             one["value"],
@@ -134,23 +147,23 @@ def _axis_rows(told: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         )
 
 
-def _beside(told: Mapping[str, Any]) -> Iterator[str]:
-    """What belongs to the axes, in sentences."""
-    if told["exhaust_reason"] is not None:
-        until = told["recovery_at"] or told["probe_at"]
-        what = "back" if told["recovery_at"] else "asked again"
-        when = "nobody knows until when" if until is None else f"{what} {show.short_moment(until)}"
-        yield f"exhausted by {told['exhaust_reason']}: {when}"
-    if told["health_reason"] is not None:
-        yield f"in error: {told['health_reason']}"
-    executing, waiting = told["runs_executing"], told["runs_waiting"]
-    yield f"{executing} of {told['max_concurrent_runs']} runs executing, {waiting} waiting"
-    if told["last_heartbeat_at"] is not None:
-        yield f"last heartbeat {show.short_moment(told['last_heartbeat_at'])}"
+def _remarks(response: Mapping[str, Any]) -> Iterator[str]:
+    """Yield sentences about the axes: exhaustion, errors, runs, the last heartbeat."""
+    if response["exhaust_reason"] is not None:
+        until = response["recovery_at"] or response["probe_at"]
+        event = "available again" if response["recovery_at"] else "next probe"
+        when = "until an unknown time" if until is None else f"{event} {show.short_moment(until)}"
+        yield f"exhausted by {response['exhaust_reason']}: {when}"
+    if response["health_reason"] is not None:
+        yield f"in error: {response['health_reason']}"
+    executing, waiting = response["runs_executing"], response["runs_waiting"]
+    yield f"{executing} of {response['max_concurrent_runs']} runs executing, {waiting} waiting"
+    if response["last_heartbeat_at"] is not None:
+        yield f"last heartbeat {show.short_moment(response['last_heartbeat_at'])}"
 
 
-def _said(value: Any) -> str | None:
-    """A value of a document: texts as they are, tables by their number of rows."""
+def _formatted(value: Any) -> str | None:
+    """Format a value: texts as they are, tables by their number of rows."""
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return f"{len(value)} row{'' if len(value) == 1 else 's'} (see --json)"
     if value is None or isinstance(value, str):

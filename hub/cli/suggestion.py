@@ -1,4 +1,4 @@
-"""Pure: a suggestion as its owner is to judge it, as lines of text."""
+"""Pure: suggestions as lines of text, for review by their owner."""
 
 import json
 import re
@@ -18,37 +18,37 @@ from protocol.frame import Field, Record
 from protocol.tables import SUGGESTED, TABLES, Column, Kind, TableName
 
 _INDENT: Final = 4
-_FOLDED: Final = 8  # what a line is broken into begins further right than any line of ours
-_MOST_LINES: Final = 5  # of a text, unless it is to be shown whole
+_FOLDED: Final = 8  # columns before a continued line, more than before any other line
+_MOST_LINES: Final = 5  # of a text, unless it is shown whole
 _MOST_CHARACTERS: Final = 400
 _MOST_OF_A_LINE: Final = 1_000
-_LONG: Final = 2_000  # a column that holds more is a text of many lines
+_LONG: Final = 2_000  # a column that allows more may have many lines
 _LINE: Final = 120
 _PLAIN: Final = re.compile(r"[\w.@+/-]+")  # needs no quotation marks
 _SHOWN: Final = frozenset({"dueDate", "date", "assignee", "status", "priority", "author"})
 _WARNINGS: Final = {
-    "instruction": "its words give orders to a reader: look at the file before you trust it",
-    "hidden_characters": "there are characters in its words that nobody can see",
-    "approximate_quote": "the model quoted it in other words than the file's",
-    "cut_answer": "the model's answer was cut off; there may be more in the file",
+    "instruction": "the quoted text contains instructions: check the file before you trust it",
+    "hidden_characters": "the quoted text contains invisible characters",
+    "approximate_quote": "the quote of the model differs from the text of the file",
+    "cut_answer": "the answer of the model was cut off; the file may contain more",
 }
 _GONE: Final = {
     SourceState.FILE_GONE: "the file was deleted, moved or renamed",
-    SourceState.WORDS_GONE: "these words are not in the file any more",
+    SourceState.WORDS_GONE: "the quoted text is no longer in the file",
 }
 
 
 def lines_of(
     item: DeviceItem, width: int | None, *, whole: bool = False, with_status: bool = False
 ) -> Iterator[str]:
-    """An item as it is to be judged: what it says, the words that say it, and what to know about them.
+    """Yield the lines of an item for review: its title, fields, quote and warnings.
 
-    No text of others begins a line: line feeds in it are spelled out, or its lines begin with ``|``.
+    Text of documents never begins a line: its line feeds are escaped, or its lines begin with ``|``.
 
     Args:
-        width: of the terminal; ``None``: no line is broken.
-        whole: show texts to their ends.
-        with_status: say what its owner made of it, and what it belongs to.
+        width: columns of the terminal; ``None``: no line is broken.
+        whole: show texts completely.
+        with_status: show the decision of the owner, and the project or task of the item.
     """
     columns = TABLES[TableName(item.table)].columns
     fields = [
@@ -56,13 +56,13 @@ def lines_of(
         for column in columns
         if column.name in item.data and column.name in _SHOWN
     ]
-    words = _quoted(item.quote) if item.quote else "no words were told"
+    quote = _quoted(item.quote) if item.quote else "no quote"
     yield from _lines(f"{item.label}  {item.table}  {_title(item)}", width)
     below = (
         ", ".join(_status(item)) if with_status else "",
         ", ".join(fields),
         *_texts(item, whole=whole),
-        f"{_named(item.source_path) if item.source_path else 'no file'}: {words}",
+        f"{_named(item.source_path) if item.source_path else 'no file'}: {quote}",
         *(f"! {remark}" for remark in _remarks(item)),
     )
     for line in filter(None, below):
@@ -71,7 +71,7 @@ def lines_of(
 
 
 def _status(item: DeviceItem) -> Iterator[str]:
-    """Yield the owner's word on it, and the project or task that it belongs to."""
+    """Yield the decision of the owner, and the project or task that the item belongs to."""
     yield "approved" if item.data.get("isApproved") else "suggestion"
     if item.standing == "edited":
         yield "changed by you"
@@ -80,19 +80,19 @@ def _status(item: DeviceItem) -> Iterator[str]:
 
 
 def _title(item: DeviceItem) -> str:
-    """The title; of a comment, which is its own title, no more than the beginning."""
+    """Return the title; of a comment, which is its own title, only the beginning."""
     is_cut = len(item.title) > _LINE and any(column.name == "content" for column in _long(item))
     return f"{item.title[:_LINE]}…" if is_cut and item.title == item.data.get("content") else item.title
 
 
 def _long(item: DeviceItem) -> list[Column]:
-    """Columns whose texts may have many lines."""
+    """Return the columns whose texts may have many lines."""
     columns = TABLES[TableName(item.table)].columns
     return [column for column in columns if column.kind is Kind.TEXT and column.max_length > _LONG]
 
 
 def _texts(item: DeviceItem, *, whole: bool) -> Iterator[str]:
-    """The first lines of long texts, as of a note's content, each with a bar before it."""
+    """Yield the first lines of long texts, as of a note's content, each after a bar."""
     for column in _long(item):
         text = str(item.data.get(column.name, "")).rstrip().replace("\r\n", "\n").expandtabs(4)
         if column.name in _SHOWN or not text or text == _title(item):
@@ -100,7 +100,7 @@ def _texts(item: DeviceItem, *, whole: bool) -> Iterator[str]:
         shown = text if whole else "\n".join(text[:_MOST_CHARACTERS].split("\n")[:_MOST_LINES])
         yield from (f"| {line}" for line in shown.split("\n"))
         if len(shown) < len(text):
-            yield f"| … {len(text) - len(shown)} characters more: hub review ls --whole"
+            yield f"| … {len(text) - len(shown)} more characters: hub review ls --whole"
 
 
 def _lines(text: str, width: int | None) -> list[str]:
@@ -111,28 +111,28 @@ def _lines(text: str, width: int | None) -> list[str]:
 
 
 def _remarks(item: DeviceItem) -> list[str]:
-    """What to know before approving it."""
+    """Return the warnings and changes that the owner reads before approving an item."""
     remarks = item.remarks
     table = TABLES[TableName(item.table)]
     columns = {column.name: column for column in table.columns}
-    told = [_WARNINGS.get(warning, warning) for warning in remarks.warnings]
+    lines = [_WARNINGS.get(warning, warning) for warning in remarks.warnings]
     if (column := lacking(table, item.data)) is not None and not item.data.get("isApproved"):
         name = column.name.removesuffix("Id")
-        told.append(f"needs a {name}: hub review approve {item.label} --{name} TITLE")
-    told += [f"{one.field}: cannot tell what {one.words!r} means" for one in remarks.unresolved]
-    told += [
+        lines.append(f"needs a {name}: hub review approve {item.label} --{name} TITLE")
+    lines += [f"{one.field}: the meaning of {one.words!r} is unclear" for one in remarks.unresolved]
+    lines += [
         f"{one.field} was {_spelt(columns.get(one.field), one.before, remarks.timezone)},"
         f" is {_spelt(columns.get(one.field), one.after, remarks.timezone)}"
         for one in remarks.changed
-        if not item.data.get("isApproved")  # its owner has seen that
+        if not item.data.get("isApproved")  # the owner has seen the change
     ]
     if item.proposal is not None:
-        told += _proposed(item, item.proposal.data, columns)
+        lines += _proposed(item, item.proposal.data, columns)
     if item.source_state is not None:
-        told.append(_GONE[item.source_state])
+        lines.append(_GONE[item.source_state])
     if remarks.replaces is not None:
-        told.append(f"stands for the row {remarks.replaces}")
-    return told
+        lines.append(f"replaces the row {remarks.replaces}")
+    return lines
 
 
 def _proposed(item: DeviceItem, data: Record | None, columns: Mapping[str, Column]) -> Iterator[str]:
@@ -170,7 +170,7 @@ def _spelt_moment(at: datetime, zone: str | None) -> str:
 
 
 def _named(text: str) -> str:
-    """A name or a path: in quotation marks where it could be taken for more than that."""
+    """Return a name or path; in quotation marks unless it is a plain word."""
     return text if _PLAIN.fullmatch(text) else _quoted(text)
 
 

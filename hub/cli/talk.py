@@ -1,4 +1,4 @@
-"""Talking with a running hub: over its Unix socket, or to a URL with a token; refusals become failures."""
+"""Requests to a running hub: over its Unix socket, or to a URL with a token. Errors become failures."""
 
 import json
 import os
@@ -21,25 +21,25 @@ from hub.cli.unreachable import WHERE, failure_of
 SOCKET = "hub.sock"
 ADMIN_SOCKET: Final = Path("/run/hub-admin.sock")  # as in hub-admin.socket
 TOKEN_VARIABLE: Final = "HUB_TOKEN_FILE"
-_PAGE: Final = 1_000  # items asked for at once
+_PAGE: Final = 1_000  # items of one request
 _TIMEOUT_S = 30.0
 _EXIT_OF_REASON = {"bad_settings": Exit.SETTINGS, "bad_params": Exit.USAGE}
 _EXIT_CODES = {401: Exit.NOT_PERMITTED, 403: Exit.NOT_PERMITTED, 429: Exit.TRY_AGAIN, 503: Exit.TRY_AGAIN}
 
 
 class Talk:
-    """One conversation with a hub. Every method raises ``Failure`` when the hub refuses or is gone."""
+    """Client of a hub. Every method raises ``Failure`` on an error response."""
 
     def __init__(self, client: httpx2.Client) -> None:
         self._client = client
 
     def get(self, path: str, **params: str | float | Sequence[str] | None) -> Any:
-        """The JSON body of an answer. Parameters that are None are left out."""
-        given = {name: value for name, value in params.items() if value is not None}
-        return self._body(self._client.get(path, params=given))
+        """Return the JSON body of the response. Parameters that are None are left out."""
+        query = {name: value for name, value in params.items() if value is not None}
+        return self._body(self._client.get(path, params=query))
 
     def get_all(self, path: str, noun: str, **params: str | int | None) -> dict[str, Any]:
-        """A whole list, however many pages it has: ``{noun: [...]}``."""
+        """Return all items of a list with several pages: ``{noun: [...]}``."""
         items: list[Any] = []
         cursor = None
         while True:
@@ -50,31 +50,31 @@ class Talk:
                 return {noun: items}
 
     def patch(self, path: str, body: object, *, headers: Mapping[str, str] | None = None) -> Any:
-        """The JSON body of the answer to an edit."""
+        """Send a PATCH request and return the JSON body of the response."""
         return self._body(self._client.patch(path, json=body, headers=headers))
 
     def post(self, path: str, body: object = None, *, headers: Mapping[str, str] | None = None) -> Any:
-        """The JSON body of the answer to a change."""
+        """Send a POST request and return the JSON body of the response."""
         return self._body(self._client.post(path, json=body, headers=headers))
 
     def put(self, path: str, body: object, *, headers: Mapping[str, str] | None = None) -> Any:
-        """The JSON body of the answer to what is put in a place."""
+        """Send a PUT request and return the JSON body of the response."""
         return self._body(self._client.put(path, json=body, headers=headers))
 
     def delete(self, path: str) -> Any:
-        """The JSON body of the answer to a removal."""
+        """Send a DELETE request and return the JSON body of the response."""
         return self._body(self._client.delete(path))
 
     def text(self, path: str) -> str:
-        """An answer that is not JSON."""
+        """Return the text of a response that is not JSON."""
         answer = self._client.get(path)
         self._check(answer)
         return answer.text
 
     def follow(self, path: str, **params: str | int | None) -> Iterator[Any]:
-        """The JSON data of each server-sent event until the hub ends the stream."""
-        given = {name: value for name, value in params.items() if value is not None}
-        with self._client.stream("GET", path, params=given, timeout=None) as answer:
+        """Yield the JSON data of each server-sent event until the hub ends the stream."""
+        query = {name: value for name, value in params.items() if value is not None}
+        with self._client.stream("GET", path, params=query, timeout=None) as answer:
             if answer.is_error:
                 answer.read()
             self._check(answer)
@@ -90,23 +90,23 @@ class Talk:
         if not answer.is_error:
             return
         kind = answer.headers.get("content-type", "")
-        told = answer.json() if kind == "application/problem+json" else {}
+        problem = answer.json() if kind == "application/problem+json" else {}
         fallback = Exit.UNAVAILABLE if answer.status_code >= 500 else Exit.FAILED
-        fallback = _EXIT_OF_REASON.get(told.get("code", ""), fallback)
-        elsewhere = f"is that the hub's port for operators? {WHERE}" if answer.is_client_error else ""
+        fallback = _EXIT_OF_REASON.get(problem.get("code", ""), fallback)
+        elsewhere = f"is this the hub's port for operators? {WHERE}" if answer.is_client_error else ""
         raise Failure(
-            told.get("detail") or f"the hub answered {answer.status_code}",
+            problem.get("detail") or f"the hub responded with status {answer.status_code}",
             _EXIT_CODES.get(answer.status_code, fallback),
-            next_step=told.get("hint") or elsewhere,
+            next_step=problem.get("hint") or elsewhere,
         )
 
 
 @contextmanager
 def talk(state: Path) -> Iterator[Talk]:
-    """Talk with the hub that serves on the folder *state*, or with the one that ``--url`` names.
+    """Open a client of the hub that uses the state folder *state*, or of the hub at ``--url``.
 
     Raises:
-        Failure: no hub is running there (3), it may not be asked (77), or it went away (75).
+        Failure: no hub is running (3), access is denied (77), or the connection was lost (75).
     """
     meta = click.get_current_context().meta
     url: str | None = meta.get(URL)
@@ -120,7 +120,7 @@ def talk(state: Path) -> Iterator[Talk]:
             if url is not None:
                 raise failure_of(url, error) from error
             raise Failure(
-                f"the hub went away: {error or type(error).__name__}",
+                f"the connection to the hub was lost: {error or type(error).__name__}",
                 Exit.TRY_AGAIN,
                 next_step="is it still running? hub status",
             ) from error
@@ -129,15 +129,15 @@ def talk(state: Path) -> Iterator[Talk]:
 def _to_this_machine(state: Path) -> httpx2.Client:
     path = state / SOCKET
     if state == state_folder() and _is_missing(path) and not _is_missing(ADMIN_SOCKET):
-        path = ADMIN_SOCKET  # nobody said which hub: it is the service of this machine
+        path = ADMIN_SOCKET  # no hub is named: use the service of this machine
     _knock(path)
-    # No TLS over a Unix socket: to load certificates for it would cost each command 40 ms.
+    # No TLS over a Unix socket: loading certificates would cost each command 40 ms.
     transport = httpx2.HTTPTransport(uds=str(path), verify=False)
     return httpx2.Client(transport=transport, base_url="http://hub", timeout=_TIMEOUT_S)
 
 
 def _is_missing(path: Path) -> bool:
-    """Whether it is not there. What we may not look at is told of when we knock."""
+    """Return True if *path* does not exist. A missing permission is reported by ``_knock``."""
     try:
         return not path.exists()
     except PermissionError:
@@ -149,32 +149,34 @@ def _to(url: str, token_file: Path | None) -> httpx2.Client:
         base_url=url,
         headers={"authorization": f"Bearer {_token(url, token_file)}"},
         verify=ssl.create_default_context(),
-        trust_env=False,  # no proxy of the surroundings gets to see the token
+        trust_env=False,  # no proxy of the environment may read the token
         timeout=_TIMEOUT_S,
     )
 
 
 def _token(url: str, file: Path | None) -> str:
-    """The operator's token for the hub at *url*. Never an argument: everybody on a machine can read those.
+    """Return the operator's token for the hub at *url*.
+
+    The token is never an argument, because other users of a machine can read those.
 
     Raises:
-        Failure: there is none, it is mistyped, or it would travel for everybody to read.
+        Failure: there is no token, it is mistyped, or *url* would send it without TLS.
     """
     from hub import tokens
 
     parts = httpx2.URL(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(parts.host)):
         raise Failure(
-            f"{url} is not reached by TLS, so others could read the token",
+            f"{url} does not use TLS, so others could read the token",
             Exit.USAGE,
             next_step="use https://..., or http://127.0.0.1:PORT on the hub's own machine",
         )
     named = file or os.environ.get(TOKEN_VARIABLE)
     if named is None:
         raise Failure(
-            "the hub at a URL wants a token",
+            "a hub at a URL needs a token",
             Exit.USAGE,
-            next_step="make one on its machine: hub token create --role viewer --name NAME > FILE;"
+            next_step="create one on its machine: hub token create --role viewer --name NAME > FILE;"
             " then --token-file FILE",
         )
     path = Path(named)
@@ -184,22 +186,22 @@ def _token(url: str, file: Path | None) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"cannot read {path}: {error}", Exit.NOT_PERMITTED) from error
     if wrong := tokens.check(token, tokens.TokenKind.OPERATOR):
-        raise Failure(f"the token in {path} is none of an operator: {wrong}", Exit.NOT_PERMITTED)
+        raise Failure(f"{path} has no valid operator token: {wrong}", Exit.NOT_PERMITTED)
     if is_open:
         show.say(f"warning: others may read {path}; chmod 600 {path}")
     return token
 
 
 def _is_here(host: str) -> bool:
-    """Whether *host* is this machine, so that nobody can listen in between."""
+    """Return True if *host* is this machine, so that no other machine can read the traffic."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"  # any other name may lead anywhere, 127.0.0.1.example too
+        return host == "localhost"  # any other name may be of another machine, also 127.0.0.1.example
 
 
 def _knock(path: Path) -> None:
-    """See whether a hub is there: the plain socket tells the reasons apart, the library's errors do not."""
+    """Check that a hub listens on *path*. Errors of a plain socket have a reason, unlike the library's."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
         try:
             knocking.connect(str(path))

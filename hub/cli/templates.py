@@ -1,4 +1,4 @@
-"""Commands on templates: what agents of one kind have in common."""
+"""Commands on the templates of agents: list, show, write, remove."""
 
 import json
 from pathlib import Path
@@ -27,12 +27,12 @@ def templates() -> None:
 def list_templates(state: Path, as_json: bool) -> None:
     """List the templates, with the agents that use them."""
     with talk(state) as hub:
-        told = hub.get_all("/v1/templates", "templates")
+        response = hub.get_all("/v1/templates", "templates")
     if as_json:
-        show.print_json("templates", told)
+        show.print_json("templates", response)
         return
     show.print_table(
-        ("template", "type", "agents", "from", "version", "about"),
+        ("template", "type", "agents", "source", "version", "description"),
         (
             (
                 one["name"],
@@ -42,11 +42,11 @@ def list_templates(state: Path, as_json: bool) -> None:
                 one["version"],
                 one["description"],
             )
-            for one in told["templates"]
+            for one in response["templates"]
         ),
     )
-    if not told["templates"]:
-        show.say("no template; write one: hub templates put NAME --file FILE, or [[templates]] in hub.toml")
+    if not response["templates"]:
+        show.say("no templates; write one: hub templates put NAME --file FILE, or [[templates]] in hub.toml")
 
 
 @templates.command("show", epilog=example("hub templates show mail"))
@@ -56,21 +56,21 @@ def list_templates(state: Path, as_json: bool) -> None:
 def show_template(name: str, state: Path, as_json: bool) -> None:
     """Show a template: schema, defaults and prompt."""
     with talk(state) as hub:
-        told = hub.get(_path(name))
+        response = hub.get(_path(name))
     if as_json:
-        show.print_json("template", told)
+        show.print_json("template", response)
         return
     show.print_facts(
         {
-            "template": told["name"],
-            "about": told["description"],
-            "type": told["type"],
-            "managed by": show.origin(told["source"]),
-            "version": told["version"],
-            "agents": told["agents"] or "none",
-            "prompt": told["prompt"],
-            "defaults": json.dumps(told["default_configuration"], ensure_ascii=False),
-            "schema": json.dumps(told["configuration_schema"], ensure_ascii=False),
+            "template": response["name"],
+            "description": response["description"],
+            "type": response["type"],
+            "managed by": show.origin(response["source"]),
+            "version": response["version"],
+            "agents": response["agents"] or "none",
+            "prompt": response["prompt"],
+            "defaults": json.dumps(response["default_configuration"], ensure_ascii=False),
+            "schema": json.dumps(response["configuration_schema"], ensure_ascii=False),
         }
     )
 
@@ -78,26 +78,31 @@ def show_template(name: str, state: Path, as_json: bool) -> None:
 @templates.command("put", epilog=example("hub templates put mail --file mail.toml"))
 @click.argument("name", shell_complete=template_names)
 @click.option(
-    "--file", required=True, type=_FILE, metavar="FILE", help="A TOML or JSON table, as in [[templates]]."
+    "--file",
+    required=True,
+    type=_FILE,
+    metavar="FILE",
+    help="TOML or JSON file with a table as in [[templates]].",
 )
-@click.option("--force", is_flag=True, help="Agents that it breaks are put in error.")
+@click.option(
+    "--force", is_flag=True, help="Write it even if agents do not match it; they get the status error."
+)
 @hub_option
 @json_option
 def put(name: str, file: Path, force: bool, state: Path, as_json: bool) -> None:
     """Write a template, new or in place of the one of that name.
 
-    One that would break an agent is refused, and each agent named.
-    See before: hub agents validate --template NAME --file FILE.
+    Refuses a template that its agents do not match, and names each agent.
+    Check it first: hub agents validate --template NAME --file FILE.
     """
     with talk(state) as hub:
-        told = hub.put(f"{_path(name)}{'?force=true' if force else ''}", table_in(file))
+        response = hub.put(f"{_path(name)}{'?force=true' if force else ''}", table_in(file))
     if as_json:
-        show.print_json("template", told)
+        show.print_json("template", response)
     else:
-        used = len(told["agents"])
-        show.say(
-            f"template {name} is at version {told['version']}, used by {used} agent{'' if used == 1 else 's'}"
-        )
+        used = len(response["agents"])
+        agents = f"{used} agent{'' if used == 1 else 's'}"
+        show.say(f"template {name} is at version {response['version']}, used by {agents}")
 
 
 @templates.command("rm", epilog=example("hub templates rm mail"))
@@ -107,9 +112,9 @@ def put(name: str, file: Path, force: bool, state: Path, as_json: bool) -> None:
 def remove(name: str, state: Path, as_json: bool) -> None:
     """Remove a template that no agent uses."""
     with talk(state) as hub:
-        told = hub.delete(_path(name))
+        response = hub.delete(_path(name))
     if as_json:
-        show.print_json("template", told)
+        show.print_json("template", response)
     else:
         show.say(f"template {name} is removed")
 

@@ -1,4 +1,4 @@
-"""Commands on tokens: those of devices, and those of operators."""
+"""Commands on the tokens of devices and operators: create, list, revoke."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from hub.cli.options import Duration, ListByDefault, example, hub_option, json_o
 from hub.cli.talk import Talk, talk
 
 ROLES = ("viewer", "operator", "admin")
-LEAST_END = 6  # characters of an ID that may stand for the whole, as with runs
+LEAST_END = 6  # characters at the end of an id that identify it
 DEVICES, OPERATORS = "/v1/tokens", "/v1/operator-tokens"
 
 
@@ -23,11 +23,15 @@ def token() -> None:
 
 
 @token.command("create", epilog=example("hub token create --role viewer --name grafana --ttl 90d"))
-@click.option("--device", metavar="NAME", help="For a device, known or new.")
-@click.option("--role", type=click.Choice(ROLES), help="For an operator, or for what one automates.")
-@click.option("--name", metavar="NAME", help="What an operator's token is for.")
-@click.option("--scope", "scopes", multiple=True, help="Of its role only this; may be given several times.")
-@click.option("--ttl", type=Duration(), metavar="TIME", help="How long it counts, as in 90d or 12h.")
+@click.option("--device", metavar="NAME", help="Create a token of this device, known or new.")
+@click.option(
+    "--role", type=click.Choice(ROLES), help="Create a token of an operator or of a program, with this role."
+)
+@click.option("--name", metavar="NAME", help="Purpose of an operator's token.")
+@click.option(
+    "--scope", "scopes", multiple=True, help="Limit its role to this scope; may be given several times."
+)
+@click.option("--ttl", type=Duration(), metavar="TIME", help="Lifetime of the token, as in 90d or 12h.")
 @hub_option
 @json_option
 def create_token(
@@ -46,25 +50,28 @@ def create_token(
     """
     if (device is None) == (role is None):
         raise Failure(
-            "a token is for a device or for an operator",
+            "a token is for a device or for an operator: use either --device or --role",
             Exit.USAGE,
             next_step="hub token create --device NAME, or: hub token create --role viewer --name NAME",
         )
     if device is not None and (scopes or name):
-        raise Failure("--name and --scope are for the token of an operator: --role", Exit.USAGE)
+        raise Failure("--name and --scope need --role", Exit.USAGE)
     with talk(state) as hub:
         if device is not None:
             made = hub.post(DEVICES, {"device": device, "ttl_s": ttl})
         else:
-            asked = {"name": name or role, "role": role, "scopes": scopes, "ttl_s": ttl}
-            made = hub.post(OPERATORS, asked)
+            body = {"name": name or role, "role": role, "scopes": scopes, "ttl_s": ttl}
+            made = hub.post(OPERATORS, body)
     if as_json:
         show.print_json("token", made)
         return
     show.out(made["token"])
     if made.get("is_new_device"):
-        show.say(f"{made['device']} is a new device of {made['user']}: none was called so.")
-    show.say("This is shown once.", *(_how_a_device_uses(device) if device else _how_an_operator_uses(made)))
+        show.say(f"{made['device']} is a new device of {made['user']}.")
+    show.say(
+        "The token is shown only once.",
+        *(_how_a_device_uses(device) if device else _how_an_operator_uses(made)),
+    )
 
 
 @token.command("ls", epilog=example("hub token ls"))
@@ -73,14 +80,14 @@ def create_token(
 def list_tokens(state: Path, as_json: bool) -> None:
     """List the tokens without their secrets."""
     with talk(state) as hub:
-        told = _all_tokens(hub)
+        response = _all_tokens(hub)
     if as_json:
-        show.print_json("tokens", told)
+        show.print_json("tokens", response)
         return
-    listed = [(f"device {token['device']}", token) for token in told["tokens"]]
-    listed += [(f"{token['role']} {token['name']}", token) for token in told["operator_tokens"]]
+    listed = [(f"device {token['device']}", token) for token in response["tokens"]]
+    listed += [(f"{token['role']} {token['name']}", token) for token in response["operator_tokens"]]
     show.print_table(
-        ("token", "for", "user", "ends in", show.in_zone("used"), "until", "revoked"),
+        ("token", "for", "user", "ends in", show.in_zone("used"), "expires", "revoked"),
         (
             (
                 show.short_id(token["id"]),
@@ -95,7 +102,7 @@ def list_tokens(state: Path, as_json: bool) -> None:
         ),
     )
     if not listed:
-        show.say("no token yet; make one: hub token create --device NAME, or --role viewer --name NAME")
+        show.say("no tokens yet; create one: hub token create --device NAME, or --role viewer --name NAME")
 
 
 @token.command("revoke", epilog=example("hub token revoke 4e21a9 --yes"))
@@ -117,30 +124,34 @@ def revoke_token(id: str, yes: bool, state: Path, as_json: bool) -> None:
 
 
 def _all_tokens(hub: Talk) -> dict[str, Any]:
-    """The tokens of devices, and those of operators as far as the caller may see them."""
-    told = hub.get_all(DEVICES, "tokens")
+    """Return the tokens of devices, and of operators if the caller may see them."""
+    response = hub.get_all(DEVICES, "tokens")
     try:
         operators = hub.get_all(OPERATORS, "tokens")["tokens"]
     except Failure as refused:
         if refused.exit_code != Exit.NOT_PERMITTED:
             raise
         operators = []
-    return told | {"operator_tokens": operators}
+    return response | {"operator_tokens": operators}
 
 
 def _find(hub: Talk, id: str) -> tuple[str, str, str]:
-    """The whole id of a token, whose it is, in words, and the path of its kind."""
-    told = _all_tokens(hub)
+    """Return the whole id of a token, the name of its owner, and the path of its kind."""
+    response = _all_tokens(hub)
     found = [
         (str(token["id"]), str(token[whose]), path)
         for path, noun, whose in ((DEVICES, "tokens", "device"), (OPERATORS, "operator_tokens", "name"))
-        for token in told[noun]
+        for token in response[noun]
         if token["id"] == id or (len(id) >= LEAST_END and token["id"].endswith(id))
     ]
     if len(found) > 1:
-        raise Failure(f"several tokens end in {id!r}", Exit.USAGE, next_step="give more of the ID: --json")
+        raise Failure(
+            f"several tokens end in {id!r}",
+            Exit.USAGE,
+            next_step="type more characters of the ID; --json prints it whole",
+        )
     if not found:
-        raise Failure(f"there is no token {id!r}", Exit.FAILED, next_step="'hub token ls' lists the tokens")
+        raise Failure(f"there is no token {id!r}", Exit.FAILED, next_step="list the tokens: hub token ls")
     return found[0]
 
 
@@ -154,6 +165,6 @@ def _how_a_device_uses(device: str) -> tuple[str, str]:
 def _how_an_operator_uses(made: Mapping[str, Any]) -> tuple[str, str]:
     until = show.moment(made["expires_at"])
     return (
-        f"It counts until {until}. Put it into a file that only you can read, then:",
+        f"It expires {until}. Put it into a file that only you can read, then:",
         "  hub status --url https://HOST:8771 --token-file FILE",
     )

@@ -1,4 +1,4 @@
-"""The command that installs the hub as a service of systemd."""
+"""``hub install-unit``: install the hub as a service of systemd."""
 
 from pathlib import Path
 
@@ -21,24 +21,23 @@ from hub.cli.options import example
 def install_unit(only_print: bool, root: Path, yes: bool) -> None:
     """Install the hub as a systemd service.
 
-    Writes three units and the group hub-operators. Nothing is started; what to type
-    next is said.
+    Writes three units and the group hub-operators. Starts nothing; prints the next commands.
     """
     from hub.app.installed_units import here, is_out_of_reach, unit_files
     from hub.text.convert import prepare
 
-    told = unit_files(*here())
+    units = unit_files(*here())
     if only_print:
-        show.out("\n".join(f"# ===== /{place}\n{text}" for place, text in told.items()), end="")
+        show.out("\n".join(f"# ===== /{place}\n{text}" for place, text in units.items()), end="")
         return
     if is_out_of_reach(*here()):
         show.say(
-            "warning: the service sees no home folder, and this hub is installed in one;"
+            "warning: the service cannot read home folders, and this hub is installed in one;"
             " install it below /opt or /usr"
         )
-    for place, text in told.items():
+    for place, text in units.items():
         _write(root / place, text, yes=yes)
-    prepare()  # the service may run nothing that it could have written itself
+    prepare()  # the service must not run files that it could have written itself
     show.say(
         "next: put hub.toml into /etc/hub (0644, no secret in it), then",
         "  systemd-sysusers && systemctl daemon-reload",
@@ -49,7 +48,7 @@ def install_unit(only_print: bool, root: Path, yes: bool) -> None:
 def _write(file: Path, text: str, *, yes: bool) -> None:
     try:
         if file.exists() and file.read_text("utf-8") == text:
-            show.say(f"{file} is as it should be")
+            show.say(f"{file} is up to date")
             return
         if file.exists() and not yes:
             show.confirm(f"replace {file}, which is different?")
@@ -59,7 +58,7 @@ def _write(file: Path, text: str, *, yes: bool) -> None:
         raise Failure(
             f"cannot write {file}: {error.strerror}",
             Exit.NOT_PERMITTED,
-            next_step="run this as root, or look at it first: hub install-unit --print",
+            next_step="run this as root, or print the files: hub install-unit --print",
         ) from error
     except OSError as error:
         raise Failure(f"cannot write {file}: {error.strerror}", Exit.CANNOT_CREATE) from error

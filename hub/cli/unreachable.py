@@ -1,4 +1,4 @@
-"""Why no hub answers at a URL: what was found there instead, as a failure with what to try."""
+"""Reasons why no hub answers at a URL, as failures with next steps."""
 
 import socket
 import ssl
@@ -10,30 +10,28 @@ import httpx2
 from hub.cli.failure import Exit, Failure
 
 _KNOCK_S: Final = 2.0
-WHERE: Final = "[listen.operator] of hub.toml says where it listens for operators"
+WHERE: Final = "see [listen.operator] in hub.toml"
 
 
 def failure_of(url: str, error: httpx2.TransportError) -> Failure:
-    """What a command tells of *error*, which a request to the hub at *url* ended in."""
+    """Convert *error* of a request to the hub at *url* into a failure."""
     parts = httpx2.URL(url)
     where = parts.netloc.decode("ascii")
-    told = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
-    if isinstance(told, ssl.SSLCertVerificationError):
+    tls_error = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
+    if isinstance(tls_error, ssl.SSLCertVerificationError):
         return Failure(
-            f"the certificate of {where} is not trusted: {told.verify_message}",
+            f"the certificate of {where} is not trusted: {tls_error.verify_message}",
             Exit.UNAVAILABLE,
             next_step="if it is the hub's own, trust it: SSL_CERT_FILE=CERTIFICATE hub ...",
         )
-    if isinstance(error, httpx2.ConnectError) and (told is not None or _is_cut_off(error)):
+    if isinstance(error, httpx2.ConnectError) and (tls_error is not None or _is_cut_off(error)):
         return Failure(
-            f"no TLS is spoken at {where}",
+            f"{where} does not use TLS",
             Exit.UNAVAILABLE,
-            next_step=f"is it the port for operators? {WHERE}; on the hub's own machine http:// does",
+            next_step=f"is it the port for operators? {WHERE}; on the hub's own machine use http://",
         )
     if parts.scheme == "http" and _speaks_tls(parts.host, parts.port or 80):
-        return Failure(
-            f"the port of {where} speaks TLS", Exit.UNAVAILABLE, next_step=f"use https: --url https://{where}"
-        )
+        return Failure(f"{where} uses TLS", Exit.UNAVAILABLE, next_step=f"use https: --url https://{where}")
     if isinstance(error, httpx2.ConnectError):
         return Failure(
             f"no hub answers at {url}: {error}",
@@ -41,14 +39,14 @@ def failure_of(url: str, error: httpx2.TransportError) -> Failure:
             next_step=f"is the address right, and does the hub run? {WHERE}",
         )
     return Failure(
-        f"the hub went away: {error or type(error).__name__}",
+        f"the connection to the hub was lost: {error or type(error).__name__}",
         Exit.TRY_AGAIN,
         next_step="is it still running? hub status",
     )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """*error*, and what it was raised for; the library keeps some of that as an argument only."""
+    """Yield *error* and its causes, of which the library keeps some as arguments only."""
     yield error
     inner = [error.__cause__, *error.args]
     for cause in inner:
@@ -57,12 +55,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_cut_off(error: httpx2.ConnectError) -> bool:
-    """Whether somebody was there, and hung up on the first words of TLS."""
+    """Return True if the peer reset the connection at the beginning of TLS."""
     return any(isinstance(cause, ConnectionResetError) for cause in _causes(error))
 
 
 def _speaks_tls(host: str, port: int) -> bool:
-    """Whether there is TLS; with whom does not matter, as nothing is said."""
+    """Return True if the port uses TLS, with any certificate: no data is sent."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""Commands on the hub as a whole: stop it, back it up, restore it."""
+"""The commands ``hub drain``, ``hub backup`` and ``hub restore``."""
 
 import os
 from pathlib import Path
@@ -22,38 +22,38 @@ config_option = click.option(
     type=click.Path(path_type=Path),
     default="hub.toml",
     show_default=True,
-    help="The settings, which say where the database is.",
+    help="Settings file, which names the database.",
 )
 
 
 @click.command(epilog=example("hub drain --restart"))
-@click.option("--restart", is_flag=True, help="Tell devices to come back at once: another hub takes over.")
+@click.option("--restart", is_flag=True, help="Ask devices to reconnect at once: another hub takes over.")
 @hub_option
 @json_option
 def drain(restart: bool, state: Path, as_json: bool) -> None:
     """Stop the running hub after its work in progress.
 
-    Nothing is started any more; what executes comes to the end of what it has in hand,
-    or pauses and goes on when the hub is back.
+    No new runs start. Executing runs finish their files in progress, or pause and resume when
+    the hub runs again.
     """
     with talk(state) as hub:
-        told = hub.post("/v1/drain", {"restarts": True} if restart else {})
+        response = hub.post("/v1/drain", {"restarts": True} if restart else {})
     if as_json:
-        show.print_json("drain", told)
+        show.print_json("drain", response)
     else:
-        show.say(f"the hub stops; runs under way: {told['executing']}")
+        show.say(f"the hub stops; runs in progress: {response['executing']}")
 
 
 @click.command(epilog=example("hub backup hub-2026-03-01.backup"))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--verify", is_flag=True, help="Check a backup that is there; nothing is written.")
+@click.option("--verify", is_flag=True, help="Verify an existing backup; write nothing.")
 @config_option
 @state_option
 @json_option
 def backup(file: Path, verify: bool, config: Path, state: Path, as_json: bool) -> None:
     """Write the hub's state into one new file, or verify such a file.
 
-    The hub may run meanwhile. The file holds what the devices sent: keep it as you keep them. The keys that
+    The hub may run meanwhile. The file holds data of the devices: protect it like the devices. The keys that
     seal sign-ins (keys/credentials.keys in the state folder) are not in it: keep a copy of them elsewhere.
     """
     from storage.kernel import backup as backups
@@ -64,16 +64,16 @@ def backup(file: Path, verify: bool, config: Path, state: Path, as_json: bool) -
         manifest = backups.verify(file) if verify else _back_up(file, config, state)
     except StorageError as error:
         if verify:
-            raise Failure(str(error), Exit.FAILED, next_step="make another one: hub backup FILE") from error
+            raise Failure(str(error), Exit.FAILED, next_step="write a new one: hub backup FILE") from error
         raise Failure(str(error), Exit.CANNOT_CREATE) from error
     except BackupRefused as error:
         if verify:
-            raise Failure(str(error), Exit.FAILED, next_step="make another one: hub backup FILE") from error
+            raise Failure(str(error), Exit.FAILED, next_step="write a new one: hub backup FILE") from error
         raise Failure(str(error), Exit.CANNOT_CREATE, next_step="choose another FILE") from error
     if as_json:
-        show.print_json("backup", {"file": str(file), **_told(manifest)})
+        show.print_json("backup", {"file": str(file), **_as_json(manifest)})
     elif verify:
-        show.out(f"{file} is sound: {_shown(manifest)}")
+        show.out(f"{file} is valid: {_shown(manifest)}")
     else:
         show.say(f"{file} was written: {_shown(manifest)}")
 
@@ -87,8 +87,8 @@ def backup(file: Path, verify: bool, config: Path, state: Path, as_json: bool) -
 def restore(file: Path, yes: bool, config: Path, state: Path, as_json: bool) -> None:
     """Restore the hub's state from a backup file.
 
-    The backup is checked first; a hub that runs is left alone. What was there before is kept
-    aside in the state folder.
+    The backup is verified first. Refuses while a hub runs. The previous state is kept in the
+    state folder.
     """
     from hub.clock import SystemClock, epoch_ms
     from storage.kernel.backup import BackupRefused
@@ -98,7 +98,7 @@ def restore(file: Path, yes: bool, config: Path, state: Path, as_json: bool) -> 
     database = _database(config, state)
     if not yes:
         if database.is_file():
-            with held_alone(database):  # refused before the question; restore looks again after the answer
+            with held_alone(database):  # refuse before the question; restore checks again after the answer
                 pass
         show.confirm(f"replace the hub's state in {state} by {file}?")
     try:
@@ -107,10 +107,10 @@ def restore(file: Path, yes: bool, config: Path, state: Path, as_json: bool) -> 
         raise Failure(str(error), Exit.FAILED, next_step="nothing was changed") from error
     if as_json:
         aside = None if restored.aside is None else str(restored.aside)
-        show.print_json("restore", {"aside": aside, **_told(restored.manifest)})
+        show.print_json("restore", {"aside": aside, **_as_json(restored.manifest)})
         return
     if restored.aside is not None:
-        show.say(f"what was there before is in {restored.aside}")
+        show.say(f"the previous state is in {restored.aside}")
     show.say(f"restored: {_shown(restored.manifest)}")
     if SETTINGS in restored.manifest.files:
         if config.is_file():
@@ -132,18 +132,18 @@ def _back_up(file: Path, config: Path, state: Path) -> "Manifest":
         raise Failure(
             f"there is no database {database}, so there is nothing to back up",
             Exit.FAILED,
-            next_step="is this the hub's state folder? say --state DIR; a hub that starts makes its database",
+            next_step="is the state folder right? use --state DIR; a hub creates its database when it starts",
         )
     others = files_along(state / name for name in ALONG)
     if config.is_file():
         others[SETTINGS] = config.read_bytes()
     else:
-        show.say(f"warning: there is no {config}, so no settings are in the backup; say --config FILE")
+        show.say(f"warning: there is no {config}, so the backup has no settings; use --config FILE")
     manifest = backups.make(file.absolute(), database=database, others=others, at=at, version=VERSION)
     try:
         backups.note(database, entry_of(made_at(file, manifest), actor=f"operator:{os.getuid()}"))
     except StorageError as error:
-        show.say(f"warning: the audit log does not tell of this backup: {error}")
+        show.say(f"warning: the backup is not in the audit log: {error}")
     return manifest
 
 
@@ -157,22 +157,22 @@ def _database(config: Path, state: Path) -> Path:
         database = None
     if database is None:
         raise Failure(
-            "the database is not a file of this hub",
+            "the database is not a file",
             Exit.USAGE,
-            next_step="back it up where it is, and restore it there: pg_dump, pg_restore",
+            next_step="back it up and restore it on its server: pg_dump, pg_restore",
         )
     return database
 
 
 def settings_of(config: Path) -> "Settings":
-    """The settings, or what holds without any. Secrets that are not here are missed by a hub that serves."""
+    """Return the settings of the file, or the defaults without a file. Secrets may be missing here."""
     from hub.settings.reading import check_settings
     from hub.settings.settings import Settings
 
     return check_settings(config).usable() if config.is_file() else Settings()
 
 
-def _told(manifest: "Manifest") -> dict[str, Any]:
+def _as_json(manifest: "Manifest") -> dict[str, Any]:
     from hub.clock import from_epoch_ms
 
     return {
@@ -187,9 +187,9 @@ def _told(manifest: "Manifest") -> dict[str, Any]:
 
 
 def _shown(manifest: "Manifest") -> str:
-    told = _told(manifest)
-    size = sum(kept["bytes"] for kept in told["files"].values())
+    fields = _as_json(manifest)
+    size = sum(kept["bytes"] for kept in fields["files"].values())
     return (
         f"hub {manifest.version}, tables {manifest.revision},"
-        f" of {show.moment(told['made_at'])}, {size:,} bytes in {len(told['files'])} files"
+        f" of {show.moment(fields['made_at'])}, {size:,} bytes in {len(fields['files'])} files"
     )

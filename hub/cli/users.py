@@ -1,4 +1,4 @@
-"""Commands on users."""
+"""Commands on users: list, create, remove."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -22,13 +22,13 @@ def users() -> None:
 def list_users(state: Path, as_json: bool) -> None:
     """List the users."""
     with talk(state) as hub:
-        told = hub.get_all("/v1/users", "users")
+        response = hub.get_all("/v1/users", "users")
     if as_json:
-        show.print_json("users", told)
+        show.print_json("users", response)
         return
     show.print_table(
         ("user", "devices", "known since"),
-        ((user["name"], user["devices"], show.moment(user["created_at"])) for user in told["users"]),
+        ((user["name"], user["devices"], show.moment(user["created_at"])) for user in response["users"]),
     )
 
 
@@ -39,11 +39,12 @@ def list_users(state: Path, as_json: bool) -> None:
 def create_user(name: str, state: Path, as_json: bool) -> None:
     """Create a user, whose devices and agents other users do not see."""
     with talk(state) as hub:
-        told = hub.post("/v1/users", {"name": name})
+        response = hub.post("/v1/users", {"name": name})
     if as_json:
-        show.print_json("user", told)
+        show.print_json("user", response)
     else:
-        show.say(f"{told['name']} may have devices now: hub pair approve CODE --user {told['name']}")
+        created = response["name"]
+        show.say(f"user {created} is created; admit a device: hub pair approve CODE --user {created}")
 
 
 @users.command("remove", epilog=example("hub users remove anna"))
@@ -53,11 +54,11 @@ def create_user(name: str, state: Path, as_json: bool) -> None:
 def remove_user(name: str, state: Path, as_json: bool) -> None:
     """Remove a user who owns no devices, agents or tokens.
 
-    A device is taken away with hub devices revoke, an agent of hub.toml by taking it out there.
+    Remove devices with hub devices revoke, and agents of hub.toml in that file.
     """
     with talk(state) as hub:
-        told = hub.delete(f"/v1/users/{quote(name, safe='')}")
+        response = hub.delete(f"/v1/users/{quote(name, safe='')}")
     if as_json:
-        show.print_json("user", told)
+        show.print_json("user", response)
     else:
-        show.say(f"user {told['name']} is removed")
+        show.say(f"user {response['name']} is removed")

@@ -1,4 +1,4 @@
-"""Values of options that are more than a word."""
+"""Option types for JSON objects, and dotted keys of settings."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -8,7 +8,7 @@ import click
 
 
 class JsonObject(click.ParamType[dict[str, Any]]):
-    """A JSON object, as in ``{"folder": "inbox"}``."""
+    """Option type for JSON objects, as in ``{"folder": "inbox"}``."""
 
     name = "json"
 
@@ -16,16 +16,18 @@ class JsonObject(click.ParamType[dict[str, Any]]):
         if isinstance(value, dict):
             return value
         try:
-            told = json.loads(value)
+            parsed = json.loads(value)
         except (ValueError, RecursionError):
-            told = None
-        if not isinstance(told, dict):
-            self.fail(f"""{value!r} is no JSON object; write it as in '{{"folder": "inbox"}}'""", param, ctx)
-        return told
+            parsed = None
+        if not isinstance(parsed, dict):
+            self.fail(
+                f"""{value!r} is not a JSON object; write it as in '{{"folder": "inbox"}}'""", param, ctx
+            )
+        return parsed
 
 
 def object_option(name: str, *, help: str, required: bool = False) -> Callable[[Any], Any]:
-    """An option that takes a JSON object."""
+    """Return an option that takes a JSON object."""
     return click.option(name, type=JsonObject(), metavar="JSON", help=help, required=required)
 
 

@@ -1,7 +1,7 @@
-"""What took how long in a run, as bars of text. Pure: a run of the REST interface goes in, lines come out.
+"""Durations in a run, as bars of text. Pure functions from a run of the REST interface to lines.
 
-Two pictures, each with a scale of its own. The stages show the whole life of the run,
-which may be days of waiting; the files show the time since it first started.
+There are two pictures, each with its own scale. The states show the whole life of the run,
+which may include days of waiting. The files show the time since the run first started.
 """
 
 import textwrap
@@ -12,15 +12,19 @@ from typing import Any, Final, NamedTuple
 from hub.cli import show
 from hub.printable import one_line
 
-MOST_FILES: Final = 40  # those that took longest; --json has the others
+MOST_FILES: Final = 40  # the slowest ones; --json has all
 LEAST_BAR: Final = 10  # columns
 BELOW: Final = "    "
 STAGE, READING, EXTRACTING, DELIVERING = "#", ".", "-", "="
-LEGEND: Final = f"{READING} read   {EXTRACTING} items looked for   {DELIVERING} items brought to the device"
+LEGEND: Final = f"{READING} read   {EXTRACTING} extract items   {DELIVERING} deliver items"
 
 
 class Span(NamedTuple):
-    """From when to when something went on; *mark* is what its bar is made of."""
+    """Time span of a picture.
+
+    Attributes:
+        mark: character of the bar.
+    """
 
     start: datetime
     end: datetime
@@ -32,38 +36,38 @@ class Span(NamedTuple):
 
 
 def stages_of(run: Mapping[str, Any]) -> list[tuple[str, Span]]:
-    """The states that the run was in, one after the other; that of a live run goes on until now."""
+    """Return the states of the run in order; the last state of a live run lasts until now."""
     moves = run["history"]
     ends = [move["at"] for move in moves[1:]] + [run["completed_at"] or run["as_of"]]
     return [
         (move["after"].lower(), Span(_at(move["at"]), _at(end), STAGE))
         for move, end in zip(moves, ends, strict=True)
-        if end != run["completed_at"] or move is not moves[-1]  # what has ended lasts no time
+        if end != run["completed_at"] or move is not moves[-1]  # the state of an ended run has no duration
     ]
 
 
 def stage_lines(run: Mapping[str, Any], width: int) -> list[str]:
-    """A line for each state: how long it lasted, and when within the life of the run."""
+    """Return a line for each state: its duration, and its place in the life of the run."""
     stages = stages_of(run)
     if not stages:
         return []
     start, end = stages[0][1].start, stages[-1][1].end
-    told = [(name, took(span.seconds), span) for name, span in stages]
-    names, times = max(len(name) for name, _, _ in told), max(len(time) for _, time, _ in told)
+    rows = [(name, took(span.seconds), span) for name, span in stages]
+    names, times = max(len(name) for name, _, _ in rows), max(len(time) for _, time, _ in rows)
     columns = max(LEAST_BAR, width - names - times - 6)
     return [
         f"{name.ljust(names)}  {time.rjust(times)}  |{bar([span], start, end, columns)}|"
-        for name, time, span in told
+        for name, time, span in rows
     ]
 
 
 def file_lines(run: Mapping[str, Any], width: int) -> list[str]:
-    """A line for each file that was dealt with: what came of it, and when what was done with it.
+    """Return a line for each processed file: its result, and the time spans of its steps.
 
-    What failed, and what was left out on purpose, has its reason in place of the bar; a long one below.
+    Files that failed or were left out have their reason instead of the bar; a long reason goes below.
     """
     begins = [span.start for name, span in stages_of(run) if name in ("preparing", "running")]
-    files = [(unit, list(_spans(unit, begins, run))) for unit in run["units"] if _is_told(unit)]
+    files = [(unit, list(_spans(unit, begins, run))) for unit in run["units"] if _is_shown(unit)]
     shown = _longest(files)
     if not shown:
         return []
@@ -81,13 +85,13 @@ def file_lines(run: Mapping[str, Any], width: int) -> list[str]:
         lines.append(f"{_cut(unit['path'], paths)}  {facts}".rstrip())
         lines += [] if is_short else indented(reason, width)
     if len(shown) < len(files):
-        lines.append(f"... and {len(files) - len(shown)} files more that took less; --json has all")
+        lines.append(f"... and {len(files) - len(shown)} more files that took less time; --json has all")
     lines.append(LEGEND)
     return lines
 
 
 def bar(spans: Iterable[Span], start: datetime, end: datetime, columns: int) -> str:
-    """*spans* between *start* and *end*, scaled to so many columns; each has one at least."""
+    """Draw *spans* between *start* and *end*, scaled to *columns*; each span has at least one column."""
     whole = (end - start).total_seconds()
     painted = [" "] * columns
     for span in spans:
@@ -102,25 +106,25 @@ def bar(spans: Iterable[Span], start: datetime, end: datetime, columns: int) -> 
 
 
 def took(seconds: float) -> str:
-    """``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 d 4 h``."""
+    """Format a duration in seconds: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 d 4 h``."""
     return f"{seconds:.1f} s" if seconds < 10 else show.duration(seconds)
 
 
 def indented(text: str, width: int) -> list[str]:
-    """*text* in lines of *width* that stand below what they are about."""
+    """Wrap *text* into indented lines of *width*."""
     return textwrap.wrap(text, width, initial_indent=BELOW, subsequent_indent=BELOW, break_on_hyphens=False)
 
 
-def _is_told(unit: Mapping[str, Any]) -> bool:
-    """What the ledger knew from an earlier run is not worth a line."""
+def _is_shown(unit: Mapping[str, Any]) -> bool:
+    """Return False for a file that the ledger knew from an earlier run."""
     return unit["state"] != "SKIPPED" or unit["error"] is not None
 
 
 def _spans(unit: Mapping[str, Any], begins: Sequence[datetime], run: Mapping[str, Any]) -> Iterator[Span]:
-    """What was done with a file, in order.
+    """Yield the steps of a file in order.
 
-    It begins when the run started or went on: when the device began with this very
-    file, nobody knows.
+    The first step begins when the run started or resumed, because the device does not report
+    when it begins with a file.
     """
     read_at, planned_at = unit["read_at"], unit["planned_at"]
     ends = unit["settled_at"] or (run["as_of"] if run["completed_at"] is None else None)
@@ -141,7 +145,7 @@ _File = tuple[Mapping[str, Any], list[Span]]
 
 
 def _longest(files: Sequence[_File]) -> list[_File]:
-    """Of too many files those that failed, then those that took longest; in the order of their ends."""
+    """Select MOST_FILES files: failed ones, then the slowest ones. Order them by their ends."""
 
     def weight(file: _File) -> tuple[bool, float]:
         unit, spans = file
@@ -155,10 +159,10 @@ def _longest(files: Sequence[_File]) -> list[_File]:
 
 
 def _cut(path: str, columns: int) -> str:
-    """*path* in so many columns: its end tells more than its beginning."""
+    """Cut or pad *path* to *columns*. Keep its end, which identifies the file better than its beginning."""
     path = one_line(path)
     return path.ljust(columns) if len(path) <= columns else "..." + path[3 - columns :]
 
 
-def _at(told: str) -> datetime:
-    return datetime.fromisoformat(told)
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -14,7 +14,7 @@ LEFT: Final = {
     "hub/agents": 0,
     "hub/api": 205,
     "hub/app": 0,
-    "hub/cli": 171,
+    "hub/cli": 0,
     "hub/connectors": 0,
     "hub/coordination": 0,
     "hub/docs": 0,

@@ -23,7 +23,7 @@ def test_capabilities_are_registered_listed_and_removed(hub: Hub, inbox: FakeHub
     put = hub("agents", "capabilities", "inbox", "put", "web.search", "1.0.0", "--description", "looks")
     assert (put.exit_code, put.stderr.strip()) == (0, "web.search 1.0.0 is enabled")
     newer = hub("agents", "capabilities", "inbox", "put", "web.search", "1.1.0")
-    assert newer.stderr.strip() == "web.search 1.1.0 is enabled, in the place of 1.0.0"
+    assert newer.stderr.strip() == "web.search 1.1.0 is enabled; replaces 1.0.0"
     listed = hub("agents", "capabilities", "inbox").stdout.splitlines()
     assert [line.split()[:4] for line in listed[1:]] == [
         ["file.read", "1.2.0", "yes", "hub.toml"],
@@ -45,18 +45,18 @@ def test_a_capability_of_hub_toml_is_refused_with_where_to_change_it(hub: Hub, i
 def test_checkpoints_are_kept_shown_and_cleared(hub: Hub, inbox: FakeHub) -> None:
     state = '{"folder": "in", "seen": [1, 2]}'
     kept = hub("agents", "checkpoints", "inbox", "put", "--sequence", "3", "--json-state", state)
-    assert (kept.exit_code, kept.stderr.strip()) == (0, "kept: agent at sequence 3")
+    assert (kept.exit_code, kept.stderr.strip()) == (0, "written: agent at sequence 3")
     assert json.loads(hub("agents", "checkpoints", "inbox", "show").stdout) == json.loads(state)
     assert "agent  3         yes" in hub("agents", "checkpoints", "inbox").stdout
     cleared = hub("agents", "checkpoints", "inbox", "clear")
     assert cleared.stderr.strip() == "cleared: agent, which was at sequence 3"
-    assert "has kept no checkpoint" in hub("agents", "checkpoints", "inbox").stderr
+    assert "has no checkpoints" in hub("agents", "checkpoints", "inbox").stderr
 
 
 def test_a_state_that_is_no_object_is_told_how_it_is_written(hub: Hub, inbox: FakeHub) -> None:
     refused = hub("agents", "checkpoints", "inbox", "put", "--sequence", "3", "--json-state", "[1]")
     assert refused.exit_code == 2
-    assert "'[1]' is no JSON object" in refused.stderr
+    assert "'[1]' is not a JSON object" in refused.stderr
 
 
 def test_a_run_is_asked_for_with_what_it_needs_takes_and_is_for(hub: Hub, inbox: FakeHub) -> None:

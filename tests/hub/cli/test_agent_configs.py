@@ -27,7 +27,7 @@ def test_what_was_set_is_listed_with_its_type(config: Hub) -> None:
     assert said.exit_code == 0, said.output
     assert "changed e, is_on, limit, name, share, where" in said.stderr
     told = [line.split()[:4] for line in config().stdout.splitlines()]
-    assert told[0] == ["config", "type", "value", "from"]
+    assert told[0] == ["config", "type", "value", "source"]
     assert ["folder", "string", "in", "hub.toml"] in told
     assert ["limit", "integer", "5", "the"] in told
     assert ["is_on", "boolean", "true", "the"] in told
@@ -58,8 +58,8 @@ def test_numbers_that_json_lacks_are_texts(config: Hub) -> None:
 
 def test_what_is_wrong_is_said_and_nothing_is_set(config: Hub) -> None:
     for words, exit_code, said in (
-        (("set", "limit"), 2, "'limit' is no KEY=VALUE"),
-        (("set", "=5"), 2, "'=5' is no KEY=VALUE"),
+        (("set", "limit"), 2, "'limit': expected KEY=VALUE"),
+        (("set", "=5"), 2, "'=5': expected KEY=VALUE"),
         (("set", "a=1", "9=2"), 1, "begins with a letter"),
         (("set", "folder=out"), 1, "config 'folder' is managed by hub.toml"),
         (("unset", "gone"), 1, "has no config 'gone'"),

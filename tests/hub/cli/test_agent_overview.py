@@ -102,7 +102,7 @@ def screen(capsys: pytest.CaptureFixture[str]) -> Any:
 
 def test_a_calm_agent_takes_a_few_lines_and_leaves_out_what_there_is_nothing_of(screen: Any) -> None:
     told = screen()
-    assert told["who"] == "CUSTOM of owner, managed by hub.toml"
+    assert told["identity"] == "CUSTOM of owner, managed by hub.toml"
     assert told["state"] == "active, available, online, ok, idle"
     assert told["lifecycle"].endswith("by hub.toml")
     assert told["next run"].startswith("2026-01-06")
@@ -114,7 +114,7 @@ def test_it_is_told_since_when_and_why_an_agent_is_exhausted_and_when_it_is_back
     since = AxisView(value="exhausted", since=START, reason="429 of the model", actor="hub")
     told = screen(standing=make_standing(availability=since))
     assert told["availability"].endswith("by hub: 429 of the model")
-    assert told["exhausted"].startswith("rate_limit, back at 2026-01-05")
+    assert told["exhausted"].startswith("rate_limit, available again at 2026-01-05")
 
 
 def test_what_an_agent_holds_can_remembers_and_spends_stands_on_the_screen(screen: Any) -> None:
@@ -155,8 +155,8 @@ def test_what_an_agent_holds_can_remembers_and_spends_stands_on_the_screen(scree
     assert told["locks"].endswith("waits for scanner, held by device scans")
     assert told["capabilities"] == "file.read 1.2.0"
     assert told["config"].endswith("key7 and 2 more")
-    assert told["checkpoints"].startswith("agent #12 of") and told["checkpoints"].endswith("resumed from")
-    assert told["spend"] == "$0.0123 in 24 h (1 question); $0.4000 in 30 days (12 questions)"
+    assert told["checkpoints"].startswith("agent #12 of") and told["checkpoints"].endswith("not recoverable")
+    assert told["spend"] == "$0.0123 in 24 h (1 request); $0.4000 in 30 days (12 requests)"
     assert told["metrics"] == "3 series"
 
 

@@ -47,7 +47,7 @@ def test_an_agent_is_made_changed_and_removed(hub: Hub, auditor: Path) -> None:
     refused = hub("agents", "edit", "books", "--prompt", "Find {{ it }}.")
     assert refused.exit_code == 1
     assert "there is no variable 'it'" in refused.stderr and "thing" in refused.stderr
-    assert "is removed" in hub("agents", "delete", "books", "--yes").stderr
+    assert "is deleted" in hub("agents", "delete", "books", "--yes").stderr
 
 
 def test_an_agent_may_stand_in_a_file_and_options_go_before_it(

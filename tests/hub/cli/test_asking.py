@@ -25,7 +25,7 @@ def test_status_fits_on_one_screen(hub: Hub, served: FakeHub) -> None:
 
 def test_status_says_what_is_held_back_and_what_is_not(hub: Hub, served: FakeHub) -> None:
     served.held_back = "held back until 11:46 UTC after 8 starts"
-    assert f"{served.held_back}; not so a run started by hand" in hub("status").stdout
+    assert f"{served.held_back}; runs started by hand are not" in hub("status").stdout
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_followed_run_tells_each_new_state_and_sums_up(hub: Hub, served: FakeH
         "QUEUED",
         "RUNNING",
         "PAUSED, the device desk",
-        "it goes on by itself; Ctrl-C ends this command alone, then",
+        "the run resumes by itself; Ctrl-C ends only this command, then",
         "COMPLETED",
     ]
     summary, *found = result.stdout.splitlines()
@@ -155,7 +155,7 @@ def test_a_followed_run_ends_with_titles_and_the_next_command(
     _, *found = result.stdout.splitlines()
     assert sorted(found[:4]) == [f"  tasks  task {n}" for n in range(4)]
     assert found[4:] == ["  ... and 8 more"]
-    assert result.stderr.splitlines()[-1] == "on desk they wait for their owner; type there: hub review"
+    assert result.stderr.splitlines()[-1] == "they wait for review on desk; run there: hub review"
 
 
 def test_a_followed_run_that_found_nothing_names_no_next_command(hub: Hub, served: FakeHub) -> None:

@@ -12,9 +12,9 @@ from tests.support.facade import FakeHub
 @pytest.fixture
 def board(hub: Hub, served: FakeHub, portal: BlockingPortal) -> str:
     """The board roses, with the agents inbox, which leads it, and notes."""
-    assert "no board; make one: hub boards create NAME" in hub("boards").output
+    assert "no boards; create one: hub boards create NAME" in hub("boards").output
     made = hub("boards", "create", "roses", "--description", "What grows.")
-    assert "board roses is made" in made.output
+    assert "board roses is created" in made.output
     for name, word in (("inbox", "--lead"), ("notes", "")):
         portal.call(served.bench.agent, name)
         assert hub("boards", "add", "roses", name, *([word] if word else [])).exit_code == 0
@@ -41,9 +41,9 @@ def test_a_board_is_changed_led_by_another_and_removed(hub: Hub, board: str) -> 
     assert (
         hub("boards", "lead", "lawn").exit_code == hub("boards", "lead", "lawn", "x", "--none").exit_code == 2
     )
-    assert "nobody leads board lawn" in hub("boards", "lead", "lawn", "--none").output
+    assert "board lawn has no lead" in hub("boards", "lead", "lawn", "--none").output
     assert "notes is on no board now" in hub("boards", "drop", "lawn", "notes").output
-    assert "say --yes" in hub("boards", "delete", "lawn").output
+    assert "confirm with --yes" in hub("boards", "delete", "lawn").output
     assert "board lawn is removed" in hub("boards", "delete", "lawn", "--yes").output
     assert "'hub boards' lists the boards" in hub("boards", "show", "lawn").output
 
@@ -56,9 +56,9 @@ def test_who_is_not_on_a_board_or_on_another_one_is_told_where_to_look(hub: Hub,
 
 
 def test_a_board_remembers_what_is_said_to_it(hub: Hub, board: str) -> None:
-    assert "remembers nothing of that kind" in hub("boards", "memory", board).output
+    assert "has no matching memory" in hub("boards", "memory", board).output
     added = hub("boards", "memory", board, "add", "cut them", "--tag", "weeds", "--tag", "urgent")
-    assert "board roses remembers it" in added.output
+    assert "added to the memory of board roses" in added.output
     hub("boards", "memory", board, "add", "nice weather", "--chat")
     listed = hub("boards", "memory", board).stdout
     assert listed.index("nice weather") < listed.index("cut them")
@@ -66,7 +66,7 @@ def test_a_board_remembers_what_is_said_to_it(hub: Hub, board: str) -> None:
     assert "nice weather" not in hub("boards", "memory", board, "ls", "--tag", "weeds").stdout
     assert "cut them" not in hub("boards", "memory", board, "ls", "--chat").stdout
     (item,) = json.loads(hub("boards", "memory", board, "ls", "--no-chat", "--json").stdout)["memory"]
-    assert "has forgotten it" in hub("boards", "memory", board, "rm", item["id"], "--yes").output
+    assert "removed from the memory" in hub("boards", "memory", board, "rm", item["id"], "--yes").output
     assert "cut them" not in hub("boards", "memory", board).stdout
 
 
@@ -81,7 +81,7 @@ def test_an_agent_is_given_a_token_that_is_shown_once_and_revoked(hub: Hub, boar
     made = hub("agents", "token", "inbox", "--expires", "12h")
     token = made.stdout.strip()
     assert token.startswith("hub_agt_")
-    assert "This is shown once" in made.output
+    assert "is shown only once" in made.output
     listed = hub("agents", "tokens", "inbox").stdout
     assert token[-4:] in listed and token not in listed
     (row,) = json.loads(hub("agents", "tokens", "inbox", "--json").stdout)["tokens"]

@@ -21,17 +21,17 @@ def garden(hub: Hub, served: FakeHub, portal: BlockingPortal) -> None:
 
 def test_a_word_to_a_lead_is_kept(hub: Hub) -> None:
     said = hub("messages", "lead", "garden", "is", "it", "done?", *NOW)
-    assert said.exit_code == 0 and "waiting; it is brought as soon as that can be done" in said.output
+    assert said.exit_code == 0 and "waiting; the hub delivers it as soon as possible" in said.output
     told = json.loads(hub("messages", "lead", "garden", "yours", "--handoff", *NOW, "--json").stdout)
     assert (told["message"]["kind"], told["message"]["content"]) == ("handoff", "yours")
     assert "hub boards lead" in hub("messages", "lead", "shed", "hello?", *NOW).output
 
 
 def test_a_broadcast_is_sent_listed_shown_and_resumed(hub: Hub) -> None:
-    assert "there are no broadcasts" in hub("messages", "broadcasts").output
+    assert "no broadcasts" in hub("messages", "broadcasts").output
     sent = hub("messages", "broadcast", "the", "harvest", "is", "on", "Sunday", *NOW)
     assert sent.exit_code == 1  # a board has no lead
-    assert "0 of 2 leads have it, 1 failed, 1 wait" in sent.output
+    assert "0 of 2 leads received it, 1 failed, 1 waiting" in sent.output
     assert "shed: board shed has no lead" in sent.output
     listed = hub("messages", "broadcasts").output
     assert "the harvest is on Sunday" in listed
@@ -41,7 +41,7 @@ def test_a_broadcast_is_sent_listed_shown_and_resumed(hub: Hub) -> None:
     told = json.loads(hub("messages", "broadcast-show", id, "--failed", "--json").stdout)
     assert {one["state"] for one in told["results"]} == {"waiting", "refused"}
     resumed = hub("messages", "resume", id[-8:], *NOW)
-    assert "0 of 2 leads have it" in resumed.output
+    assert "0 of 2 leads received it" in resumed.output
 
 
 def test_a_broadcast_goes_to_the_boards_that_are_named(hub: Hub) -> None:
@@ -53,6 +53,6 @@ def test_a_broadcast_goes_to_the_boards_that_are_named(hub: Hub) -> None:
 def test_a_lead_is_seen_to(hub: Hub) -> None:
     assert "hub boards lead" in hub("boards", "ensure-lead", "shed", *NOW).output
     told = hub("boards", "ensure-lead", "garden", *NOW).output
-    assert "garden-lead was made to lead board garden" in told
-    assert "it is wanted at gateway office; the hub goes on with it" in told
+    assert "garden-lead was created to lead board garden" in told
+    assert "it is wanted at gateway office; the hub keeps trying" in told
     assert "garden-lead" in hub("boards", "show", "garden").output

@@ -31,9 +31,9 @@ def secret(folder: Path, text: str) -> str:
         ("--token-file", TOKEN[:-1], "it has 46 characters, not 47: was all of it copied?"),
         ("--token-file", TOKEN[:-1] + "-", "a character in it is wrong: copy it again"),
         ("--token-file", INVITATION, "it does not begin with hub_dev_"),
-        ("--token-file", "", "there is nothing in"),
+        ("--token-file", "", "there is no token in"),
         ("--invitation-file", TOKEN, "it does not begin with hub_inv_"),
-        ("--invitation-file", "", "make one: hub pair invite"),
+        ("--invitation-file", "", "create one: hub pair invite"),
     ],
 )
 def test_a_secret_that_was_copied_wrongly_is_not_sent(

@@ -48,7 +48,7 @@ def spend(served: FakeHub, portal: BlockingPortal, *, cost_nanos: int = 1_234_00
 def test_costs_are_told_in_a_table_with_their_sum(hub: Hub, served: FakeHub, portal: BlockingPortal) -> None:
     spend(served, portal)
     told = [line.split() for line in hub("costs").stdout.splitlines()]
-    assert told[0] == ["agent", "questions", "failed", "tokens", "in", "out", "USD"]
+    assert told[0] == ["agent", "requests", "failed", "tokens", "in", "out", "USD"]
     assert told[1:] == [["mail", "1", "0", "100", "7", "1.2340"], ["total", "1", "0", "100", "7", "1.2340"]]
 
 
@@ -70,7 +70,7 @@ def test_without_a_price_it_says_how_to_give_one(hub: Hub, served: FakeHub, port
 
 
 def test_where_no_model_was_asked_it_says_so(hub: Hub, served: FakeHub) -> None:
-    assert "no model was asked" in hub("costs").stderr
+    assert "no model requests" in hub("costs").stderr
 
 
 def test_an_estimate_of_an_agent_nobody_knows_fails_like_its_run(hub: Hub, served: FakeHub) -> None:

@@ -56,7 +56,7 @@ def tamper(served: FakeHub, portal: BlockingPortal) -> None:
 
 def test_a_hub_that_is_well_has_nothing_to_see_to(hub: Hub, served: FakeHub) -> None:
     done = hub("doctor")
-    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "nothing is wrong\n")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "no problems found\n")
 
 
 def test_the_worst_is_told_first_with_what_to_do(hub: Hub, served: FakeHub) -> None:
@@ -92,7 +92,7 @@ def test_status_counts_what_there_is_to_see_to(hub: Hub, served: FakeHub) -> Non
     assert ["issues", "none"] in [line.split() for line in hub("status").stdout.splitlines()]
     find(served, error("a.b", "-", fix="-"), warning("a.c", "-", fix="-"), warning("a.d", "-", fix="-"))
     hub("doctor")
-    assert "1 error, 2 warnings; see them: hub doctor" in hub("status").stdout
+    assert "1 error, 2 warnings; list them: hub doctor" in hub("status").stdout
 
 
 def test_a_state_folder_that_is_open_is_closed_when_that_is_said(
@@ -103,8 +103,8 @@ def test_a_state_folder_that_is_open_is_closed_when_that_is_said(
     (state / "hub.db").chmod(0o644)
     told = json.loads(hub("doctor", "--fix", "--json").stdout)
     assert told["schema"] == "hub.doctor/1"
-    assert told["fixed"][0] == f"closed {state} to others: mode 0755 is 0750 now"
-    assert f"closed {state}/hub.db to others: mode 0644 is 0600 now" in told["fixed"]
+    assert told["fixed"][0] == f"closed {state} to other users: mode 0755 is 0750 now"
+    assert f"closed {state}/hub.db to other users: mode 0644 is 0600 now" in told["fixed"]
     assert json.loads(hub("doctor", "--fix", "--json").stdout)["fixed"] == []
 
 
@@ -114,7 +114,7 @@ def test_what_was_fixed_is_not_told_any_more(hub: Hub, served: FakeHub, state: P
     assert "folder.open" in hub("doctor").stdout
     done = hub("doctor", "--fix")
     assert (done.exit_code, done.stdout) == (0, "")
-    assert done.stderr.endswith("nothing is wrong\n")
+    assert done.stderr.endswith("no problems found\n")
 
 
 def test_without_a_hub_its_settings_folder_and_database_are_looked_at(
@@ -190,15 +190,15 @@ def test_a_bundle_is_packed_beside_what_is_told(hub: Hub, served: FakeHub, tmp_p
     done = hub("doctor", "--bundle", str(bundle))
     assert done.exit_code == 0
     assert bundle.stat().st_size > 100
-    assert f"{bundle} has all that helps" in done.stderr
+    assert f"wrote {bundle}" in done.stderr
 
 
 def test_the_audit_log_is_listed_with_who_did_what(hub: Hub, served: FakeHub, portal: BlockingPortal) -> None:
-    assert "no entry is there" in hub("audit").stderr
+    assert "no matching entries" in hub("audit").stderr
     tell(served, portal, "run.started", "token.created")
     lines = hub("audit").stdout.splitlines()
     assert [line.split() for line in lines] == [
-        ["entry", "at", "(UTC)", "who", "what", "about", "detail"],
+        ["entry", "at", "(UTC)", "actor", "event", "subject", "detail"],
         ["2", "01-05", "09:00", "operator:7", "token.created", "-", "agent=notes"],
         ["1", "01-05", "09:00", "operator:7", "run.started", "-", "agent=notes"],
     ]
@@ -212,10 +212,10 @@ def test_an_untouched_audit_log_is_well_and_its_end_is_told_for_keeping(
     tell(served, portal, "run.started", "token.created")
     done = hub("audit", "verify")
     assert done.exit_code == 0
-    assert "the chain holds; entries: 2" in done.stdout
+    assert "the chain is intact; entries: 2" in done.stdout
     told = json.loads(hub("audit", "verify", "--json").stdout)
     known = f"{told['last_seq']}:{told['last_hash']}"
-    assert f"it ends in {known}" in done.stdout
+    assert f"last entry: {known}" in done.stdout
     assert hub("audit", "verify", "--known", known).exit_code == 0
     assert hub("audit", "verify", "--known", f"1:{told['last_hash']}").exit_code == 1
 

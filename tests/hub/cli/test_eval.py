@@ -72,7 +72,7 @@ def test_figures_cost_and_time_are_told(hub: Hub, folder: Path, oracle: Oracle) 
     done = hub(*words_for(folder))
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ["table", "labels", "found", "right", "P", "R", "F1", "fields"]
+    assert lines[0].split() == ["table", "labels", "found", "correct", "P", "R", "F1", "fields"]
     assert lines[1].split() == ["tasks", "3", "3", "3", "1.000", "1.000", "1.000", "1.000"]
     assert lines[2].split() == ["all", "3", "3", "3", "1.000", "1.000", "1.000", "1.000"]
     told = dict(line.rsplit(maxsplit=1) for line in lines[4:])
@@ -125,7 +125,7 @@ def test_a_broken_file_of_earlier_figures_is_told_and_begun_anew(hub: Hub, folde
     file.write_text("[{")
     done = hub(*words_for(folder))
     assert done.exit_code == 0
-    assert f"{file} cannot be read, so there is nothing to compare with" in done.stderr
+    assert f"{file}, so there is no comparison" in done.stderr
     assert len(json.loads(file.read_text())) == 1
 
 
@@ -169,7 +169,7 @@ def test_a_bar_that_is_not_met_is_1(hub: Hub, folder: Path, oracle: Oracle) -> N
     write_gold(folder, [document(0), document(1, is_labelled=False)])
     done = hub(*words_for(folder, "--least-f1", "0.9"))
     assert done.exit_code == 1
-    assert "not met: F1 0.667, and 0.9 is wanted of all documents" in done.stderr
+    assert "not met: F1 is 0.667; at least 0.9 on all documents is required" in done.stderr
 
 
 def test_the_budget_of_a_run_is_kept(hub: Hub, folder: Path, oracle: Oracle, state: Path) -> None:
@@ -199,7 +199,7 @@ def test_labels_of_tables_that_the_agent_does_not_find_are_left_out(hub: Hub, fo
     other["items"].append({"table": "notes", "data": {"title": "rain"}, "quote": "It rained."})
     write_gold(folder, [other])
     done = hub(*words_for(folder))
-    assert "1 labels are of tables that this agent does not find (data_types): left out" in done.stderr
+    assert "1 labels left out: their tables are not in data_types of this agent" in done.stderr
     assert "notes" not in done.stdout
 
 
@@ -229,5 +229,5 @@ def test_without_a_model_rules_are_measured(hub: Hub, folder: Path) -> None:
     write_gold(folder, [{"id": "a", "name": "a.md", "text": "- [ ] call the plumber\n", "items": [rows]}])
     done = hub(*words_for(folder))
     assert done.exit_code == 0
-    assert "no model is set, so rules alone" in done.stderr
+    assert "no model is set, so only rules" in done.stderr
     assert done.stdout.splitlines()[1].split()[:4] == ["tasks", "1", "1", "1"]

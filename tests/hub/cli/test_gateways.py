@@ -10,7 +10,7 @@ from tests.support.facade import FakeHub
 
 
 def test_gateways_are_listed_with_how_they_stand(hub: Hub, served: FakeHub, portal: BlockingPortal) -> None:
-    assert "no gateway; write one in hub.toml" in hub("gateways").output
+    assert "no gateways; add one to hub.toml" in hub("gateways").output
     portal.call(served.bench.store.write, keep)
     shown = hub("gateways").output
     assert "office" in shown and "stopped" in shown and "0 of 2 online" in shown

@@ -45,7 +45,7 @@ def test_nothing_is_granted_until_the_owner_does_it_and_all_can_be_taken_back(db
     assert told(db) == {}
     nothing = grants(db)
     assert nothing.stdout == "", "a table with no line in it says nothing"
-    assert "the hub at hub.example has been granted nothing" in nothing.stderr
+    assert "the hub at hub.example may only write suggestions" in nothing.stderr
     assert "hub grants +rows.read=tasks,notes" in nothing.stderr
     assert "hub grants +review.remote" in nothing.stderr
     assert told(db, "+rows.read=tasks,notes", "+review.remote") == {

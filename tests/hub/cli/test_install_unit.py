@@ -90,7 +90,7 @@ def test_the_units_are_written_below_a_root_and_what_differs_is_not_replaced_una
     assert "systemctl enable --now hub.socket" in written.stderr
     unit = tmp_path / "etc/systemd/system/hub.service"
     assert unit.stat().st_mode & 0o777 == 0o644
-    assert "is as it should be" in hub("install-unit", "--root", str(tmp_path)).stderr
+    assert "is up to date" in hub("install-unit", "--root", str(tmp_path)).stderr
 
     unit.write_text("[Service]\nExecStart=/bin/true\n")
     asked = hub("install-unit", "--root", str(tmp_path))

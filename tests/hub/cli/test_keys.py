@@ -8,7 +8,7 @@ from tests.support.facade import FakeHub
 
 def test_keys_are_listed_rotated_and_forgotten_and_never_shown(hub: Hub, served: FakeHub) -> None:
     shown = hub("keys").output
-    assert "a backup of the hub does not have them" in shown
+    assert "a backup of the hub does not contain them" in shown
     (old,) = json.loads(hub("keys", "ls", "--json").stdout)["keys"]
     assert (old["rows"], old["is_newest"]) == (0, True)
     refused = hub("keys", "rm", old["id"], "--yes")

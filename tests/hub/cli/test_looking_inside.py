@@ -58,13 +58,13 @@ def test_of_one_device_only_that_is_told_and_an_unknown_one_is_refused(hub: Hub,
 def test_an_empty_log_says_so(hub: Hub, served: FakeHub) -> None:
     result = hub("logs")
     assert result.stdout == ""
-    assert "no such event" in result.stderr
+    assert "no matching events" in result.stderr
 
 
 def test_a_follower_gets_what_comes_until_ctrl_c(
     hub: Hub, served: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tell, told = logs.tell, list[str]()
+    tell, told = logs.print_entry, list[str]()
 
     def told_and_then(entry: Mapping[str, Any], *, as_json: bool) -> None:
         tell(entry, as_json=as_json)
@@ -74,7 +74,7 @@ def test_a_follower_gets_what_comes_until_ctrl_c(
         else:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(logs, "tell", told_and_then)
+    monkeypatch.setattr(logs, "print_entry", told_and_then)
     say(served, "hub.ready")
     result = hub("logs", "--follow", "--json")
     assert result.exit_code == Exit.DONE
@@ -88,7 +88,7 @@ def test_a_follower_is_told_that_the_hub_stopped(
     fake = FakeHub()
     with ExitStack() as running:
         running.enter_context(portal.wrap_async_context_manager(serving(fake, state)))
-        monkeypatch.setattr(logs, "tell", lambda *_, **__: running.close())
+        monkeypatch.setattr(logs, "print_entry", lambda *_, **__: running.close())
         say(fake, "hub.ready")
         result = hub("logs", "--follow")
     assert (result.exit_code, "the hub stopped" in result.stderr) == (Exit.TRY_AGAIN, True)

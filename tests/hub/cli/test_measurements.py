@@ -45,7 +45,7 @@ def test_the_values_of_a_tag_are_columns(hub: Hub) -> None:
 
 def test_percentiles_say_how_far_they_may_be_off(hub: Hub) -> None:
     shown = hub("agents", "metrics", "inbox", "latency_ms", "--agg", "p99", "--tag", "model=small")
-    assert "off by 0.8% at most" in shown.stderr
+    assert "error of at most 0.8%" in shown.stderr
 
 
 def test_programs_get_json(hub: Hub) -> None:
@@ -56,7 +56,7 @@ def test_programs_get_json(hub: Hub) -> None:
 
 
 def test_an_agent_that_nobody_measured_says_so(hub: Hub) -> None:
-    assert "nothing was measured of letters yet" in hub("agents", "metrics", "letters").stderr
+    assert "no metrics of letters yet" in hub("agents", "metrics", "letters").stderr
 
 
 def test_what_cannot_be_told_is_refused_with_what_could(hub: Hub) -> None:

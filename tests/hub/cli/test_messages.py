@@ -38,7 +38,7 @@ def test_an_agent_is_nudged_and_its_message_shown_with_what_proves_it(
 ) -> None:
     portal.call(gateway.hold, WORKERS)
     nudged = hub(*NUDGE, "--correlation-id", "order-17")
-    assert nudged.output.startswith("worker has it: ")
+    assert nudged.output.startswith("worker received it: ")
     id = nudged.output.split()[-1]
     listed = hub("messages").stdout
     assert "is the gate shut?" in listed
@@ -53,7 +53,7 @@ def test_a_message_that_cannot_be_brought_yet_is_kept_given_up_and_said_anew(
 ) -> None:
     portal.call(gateway.stop)
     nudged = hub(*NUDGE, "--wait", "0").output
-    assert nudged.startswith("waiting; it is brought as soon as that can be done: ")
+    assert nudged.startswith("waiting; the hub delivers it as soon as possible: ")
     id = nudged.split()[-1]
     assert hub("messages", "cancel", id).output == "taken back: is the gate shut?\n"
     portal.call(gateway.start)
@@ -77,7 +77,7 @@ def test_what_proves_a_message_is_told_in_words_and_to_the_second(
 
 
 def test_messages_that_nobody_sent_are_told_as_none(hub: Hub, bench: PostBench) -> None:
-    assert hub("messages", "ls", "--only", "failed").output.endswith("there are no messages\n")
+    assert hub("messages", "ls", "--only", "failed").output.endswith("no messages\n")
     assert hub("messages", "show", "nothing").exit_code == 1
 
 

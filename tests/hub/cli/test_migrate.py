@@ -75,7 +75,7 @@ def test_tables_of_this_release_are_said_to_be_so(hub: Hub, state: Path) -> None
     hub("migrate", "up")
     told = hub("migrate", "verify")
     assert told.exit_code == 0
-    assert f"those of this release, revision {revisions()[-1]}" in told.stderr
+    assert f"match this release, revision {revisions()[-1]}" in told.stderr
 
 
 def test_each_difference_is_a_line_and_the_exit_code_tells(hub: Hub, state: Path) -> None:
@@ -89,7 +89,7 @@ def test_each_difference_is_a_line_and_the_exit_code_tells(hub: Hub, state: Path
         "index runs.runs_ready is missing",
         "column users.mine is not of this release: TEXT",
     ]
-    assert "in 2: somebody changed them besides the hub" in told.stderr
+    assert "in 2 places: they were changed by other means than the hub" in told.stderr
     answer = json.loads(hub("migrate", "verify", "--json").stdout)
     assert (answer["ok"], answer["differences"][1]) == (
         False,
@@ -108,7 +108,7 @@ def test_where_there_is_no_database_there_is_nothing_to_hold_against_anything(hu
     state.mkdir()
     told = hub("migrate", "verify")
     assert told.exit_code == 1
-    assert "say --config FILE or --url URL" in told.stderr
+    assert "use --config FILE or --url URL" in told.stderr
     assert list(state.iterdir()) == []
 
 

@@ -38,9 +38,9 @@ def test_who_may_not_look_into_the_folder_is_told_as_whom_to_come(
     with _without_rights(state):
         told = hub(*words)
     assert told.exit_code == Exit.NOT_PERMITTED, told.output
-    assert "as the hub's own user, or as one in the group hub-operators" in told.stderr
+    assert "as the hub's own user, or as a member of the group hub-operators" in told.stderr
 
 
 def test_a_file_that_may_not_be_opened_is_named() -> None:
     told = as_failure(PermissionError(13, "Permission denied", "/var/lib/hub/hub.db"))
-    assert told.message == "/var/lib/hub/hub.db is not for you: Permission denied"
+    assert told.message == "no permission for /var/lib/hub/hub.db: Permission denied"

@@ -21,17 +21,17 @@ from tests.support.facade import FakeHub
 def test_a_question_is_asked_listed_answered_and_shown(
     hub: Hub, served: FakeHub, portal: BlockingPortal
 ) -> None:
-    assert "nobody waits for an answer" in hub("ask").output
+    assert "no questions wait for an answer" in hub("ask").output
     portal.call(served.bench.store.write, two_boards)
     said = hub("ask", "roadmap", "Which", "colour?", "--channel", "slack", "--tag", "door").output
-    assert "the answer comes into the memory of roadmap" in said
+    assert "the answer is added to the memory of roadmap" in said
     (one,) = json.loads(hub("ask", "ls", "--json").stdout)["questions"]
     listed = hub("ask").output
     assert "Which colour?" in listed and one["id"][-8:] in listed
     assert "answered: Which colour?" in hub("ask", "answer", one["id"][-8:], "Red,", "please.").output
     shown = hub("ask", "show", one["id"][-8:]).output
     assert "-> Red, please." in shown and "slack" in shown
-    assert "nobody waits for an answer" in hub("ask").output
+    assert "no questions wait for an answer" in hub("ask").output
     assert "Which colour?" in hub("ask", "ls", "--all").output
     late = hub("ask", "answer", one["id"], "Blue.")
     assert (late.exit_code, "was answered by" in late.output) == (1, True)
@@ -74,7 +74,7 @@ def test_an_owner_sees_what_waits_and_answers_it_by_its_number(answer: Callable[
     everything = answer("--all").output
     assert "   -> Round.  (device phone)" in everything
     assert "answered: Which colour?" in answer("1", "Red,", "please.").output
-    assert "nobody waits for an answer of yours" in answer().output
+    assert "no questions wait for your answer" in answer().output
     (one, _) = json.loads(answer("--all", "--json").stdout)["questions"]
     assert (one["answer"], one["reported"]) == ("Red, please.", False)
 
@@ -84,7 +84,7 @@ def test_an_owner_sees_what_waits_and_answers_it_by_its_number(answer: Callable[
     [
         (["2", "Square."], 1, "question 2 was answered by device phone: Round."),
         (["3", "Red."], 1, "there is no question 3"),
-        (["1"], 2, "an answer has words"),
+        (["1"], 2, "the text of the answer is missing"),
         (["1", " "], 1, "an answer has words"),
     ],
 )

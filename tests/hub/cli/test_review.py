@@ -69,8 +69,8 @@ def test_what_waits_is_listed_with_its_words_and_what_to_know(
     assert lines[at + 1 : at + 6] == [
         "    status todo, priority medium",
         '    notes/a.md: "Call\\nAna soon."',
-        "    ! its words give orders to a reader: look at the file before you trust it",
-        "    ! dueDate: cannot tell what 'soon' means",
+        "    ! the quoted text contains instructions: check the file before you trust it",
+        "    ! dueDate: the meaning of 'soon' is unclear",
         '    ! title was "call Bo", is "call Ana"',
     ]
     (first, *_) = json.loads(review("ls", "--json").stdout)["items"]
@@ -108,7 +108,7 @@ def test_a_note_is_shown_with_its_first_lines_and_whole_when_that_is_asked(tmp_p
     assert listed(db)[:7] == [
         "1  notes  trip",
         *(f"    | day {n}" for n in range(5)),
-        "    | … 24 characters more: hub review ls --whole",
+        "    | … 24 more characters: hub review ls --whole",
     ]
     assert listed(db, whole=True)[1:10] == [f"    | day {n}" for n in range(9)]
 
@@ -299,7 +299,7 @@ def test_fields_are_typed_as_people_write_them(review: Callable[..., Result], db
         (["9", "title=x"], 1, "there is no item 9"),
         (["1"], 2, "each field once as FIELD=VALUE"),
         (["1", "title=x", "title=y"], 2, "each field once as FIELD=VALUE"),
-        (["title=x"], 2, "say which items by their numbers"),
+        (["title=x"], 2, "name the items by their numbers"),
     ],
 )
 def test_what_cannot_be_edited_so_stays_as_it_is(
@@ -378,7 +378,7 @@ def test_a_suggestion_says_that_its_file_or_its_words_are_gone(
 
     assert gone() == [None]
     file.write_text("Call Bo soon.")
-    assert gone() == ["words_gone", "! these words are not in the file any more"]
+    assert gone() == ["words_gone", "! the quoted text is no longer in the file"]
     file.rename(folder / "b.md")
     assert gone() == ["file_gone", "! the file was deleted, moved or renamed"]
     folder.rename(tmp_path / "not mounted")
@@ -415,11 +415,11 @@ def test_the_only_device_of_a_machine_needs_no_name_and_of_several_one_is_named(
     devices = state / "devices"
     devices.mkdir(parents=True)
     nothing = hub("review")
-    assert nothing.exit_code == 1 and "there is no device's file" in nothing.output
+    assert nothing.exit_code == 1 and "there is no device database" in nothing.output
     shutil.copy(db, devices / "desk.db")
     assert "2  tasks  pay the rent" in hub("review").stdout
     assert "approved: pay the rent" in hub("review", "approve", "2").output
-    assert "nobody waits" in hub("answer").output
+    assert "no questions wait" in hub("answer").output
     shutil.copy(db, devices / "laptop.db")
     for words in (["review"], ["review", "approve", "1"], ["answer"]):
         several = hub(*words)
@@ -427,13 +427,13 @@ def test_the_only_device_of_a_machine_needs_no_name_and_of_several_one_is_named(
         assert "there are several devices on this machine: desk, laptop" in several.output
         assert f"hub {words[0]} --name desk" in several.output
     assert "1  tasks  call Ana" in hub("review", "--name", "laptop").stdout
-    assert "; there are desk, laptop" in hub("review", "--name", "lapptop").output
+    assert "; known devices: desk, laptop" in hub("review", "--name", "lapptop").output
     assert hub("review", "approve", "--help").exit_code == 0
 
 
 def test_a_device_that_is_not_there_is_said_so(hub: Hub, tmp_path: Path) -> None:
     none = str(tmp_path / "none.db")
     unlisted = hub("review", "--db", none)
-    assert unlisted.exit_code == 1 and f"there is no device's file {none}" in unlisted.output
+    assert unlisted.exit_code == 1 and f"there is no device database {none}" in unlisted.output
     refused = hub("review", "--db", none, "reject", "1")
     assert refused.exit_code == 1 and "--db FILE" in refused.output

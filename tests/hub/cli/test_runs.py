@@ -83,7 +83,7 @@ def test_a_run_that_is_shown_while_it_goes_on_can_be_followed_to_its_end(hub: Hu
     served.progress = steps(make_run("r-1", RunState.RUNNING), make_run("r-1", RunState.COMPLETED, items=2))
     served.started["key"] = make_run("r-1")
     result = hub("runs", "show", "r-1", "--follow")
-    assert (result.exit_code, "outcome     success" in result.stdout) == (0, True)
+    assert (result.exit_code, "outcome   success" in result.stdout) == (0, True)
 
 
 def test_following_a_run_that_failed_already_just_shows_it_and_ends_with_1(hub: Hub, served: FakeHub) -> None:

@@ -55,7 +55,7 @@ def test_a_soul_is_written_from_a_file_and_only_over_what_was_read(
 
 def test_the_history_of_a_soul_is_listed_shown_and_compared(hub: Hub, bench: SoulBench) -> None:
     history = ("boards", "soul-history", "garden", "worker")
-    assert "no version of the SOUL.md of worker is known" in hub(*history).output
+    assert "no versions of the SOUL.md of worker" in hub(*history).output
     for text in ("be kind\n", "be quick\n"):
         hub("boards", "soul", "garden", "worker", "--write", "-", "--wait", "25", input=text)
 
@@ -75,4 +75,4 @@ def test_a_write_that_waits_says_for_what(
     portal.call(gateway.stop)
     waiting = hub("boards", "soul", "garden", "worker", "--write", "-", "--wait", "20", input="later\n")
     assert waiting.exit_code == 0
-    assert "as soon as that can be done: gateway west is not connected" in waiting.output
+    assert "as soon as possible: gateway west is not connected" in waiting.output

@@ -61,9 +61,10 @@ def test_a_step_that_is_not_legal_says_which_are(standing: Hub) -> None:
 
 def test_exhaustion_is_told_with_its_end(standing: Hub) -> None:
     words = ["--set", "availability=exhausted", "--set", "exhaust_reason=billing"]
-    assert "exhausted by billing: asked again" in standing("status", *words).stderr
+    assert "exhausted by billing: next probe" in standing("status", *words).stderr
     assert (
-        "exhausted by billing: back" in standing("status", "--set", "recovery_at=2200-01-01T00:00:00Z").stderr
+        "exhausted by billing: available again"
+        in standing("status", "--set", "recovery_at=2200-01-01T00:00:00Z").stderr
     )
 
 

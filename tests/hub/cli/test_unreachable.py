@@ -44,13 +44,13 @@ def test_http_at_a_port_that_speaks_tls(asked: Asked, portal: BlockingPortal, tm
 def test_https_at_a_port_that_speaks_no_tls(asked: Asked, portal: BlockingPortal, tmp_path: Path) -> None:
     with portal.wrap_async_context_manager(listening(tmp_path)) as where:
         code, told = asked(f"https://{where}")
-    assert (code, f"no TLS is spoken at {where}" in told) == (69, True), told
+    assert (code, f"{where} does not use TLS" in told) == (69, True), told
 
 
 def test_the_port_for_devices(asked: Asked, portal: BlockingPortal, tmp_path: Path) -> None:
     with portal.wrap_async_context_manager(listening(tmp_path)) as where:
         code, told = asked(f"http://{where}")
-    assert (code, "is that the hub's port for operators? [listen.operator]" in told) == (1, True), told
+    assert (code, "is this the hub's port for operators? see [listen.operator]" in told) == (1, True), told
 
 
 def test_a_port_at_which_nothing_listens(asked: Asked) -> None:

@@ -37,7 +37,7 @@ async def _add(state: Path, name: str) -> None:
 def test_a_hub_that_runs_is_drained_and_told_whether_another_takes_over(hub: Hub, served: FakeHub) -> None:
     told = hub("drain", "--restart")
     assert told.exit_code == 0, told.output
-    assert "runs under way: 2" in told.stderr
+    assert "runs in progress: 2" in told.stderr
     assert (served.drain.is_begun, served.drain.restarts) == (True, True)
     again = json.loads(hub("drain", "--json").stdout)
     assert (again["schema"], again["restarts"]) == ("hub.drain/1", True), "it cannot be taken back"
@@ -70,7 +70,7 @@ def test_a_backup_is_made_checked_and_restored(hub: Hub, known: Path, tmp_path: 
     assert made.exit_code == 0, made.output
     told = json.loads(made.stdout)
     assert set(told["files"]) == {"hub.db", "hub.toml"}
-    assert "is sound" in hub("backup", "--verify", str(file)).stdout
+    assert "is valid" in hub("backup", "--verify", str(file)).stdout
 
     anyio.run(_add, known, "bo")
     asked = hub("restore", str(file), "--config", str(settings))
@@ -92,7 +92,7 @@ async def _people(state: Path) -> list[str]:
 def test_a_backup_without_settings_says_so(hub: Hub, known: Path, tmp_path: Path) -> None:
     done = hub("backup", str(tmp_path / "one"), "--config", str(tmp_path / "none.toml"))
     assert done.exit_code == 0
-    assert "no settings are in the backup" in done.stderr
+    assert "the backup has no settings" in done.stderr
 
 
 def test_a_backup_does_not_replace_a_file(hub: Hub, known: Path, tmp_path: Path) -> None:
@@ -109,12 +109,12 @@ def test_a_broken_backup_is_a_finding(hub: Hub, tmp_path: Path) -> None:
 
 def test_a_backup_that_is_not_there_is_a_finding(hub: Hub, tmp_path: Path) -> None:
     told = hub("backup", "--verify", str(tmp_path / "nope"))
-    assert (told.exit_code, "make another one: hub backup FILE" in told.stderr) == (1, True), told.stderr
+    assert (told.exit_code, "write a new one: hub backup FILE" in told.stderr) == (1, True), told.stderr
 
 
 def test_where_no_hub_ever_ran_there_is_nothing_to_back_up(hub: Hub, tmp_path: Path) -> None:
     told = hub("backup", str(tmp_path / "one"))
-    assert (told.exit_code, "say --state DIR" in told.stderr) == (1, True), told.stderr
+    assert (told.exit_code, "use --state DIR" in told.stderr) == (1, True), told.stderr
 
 
 @pytest.mark.parametrize("yes", [("--yes",), ()], ids=["yes", "asked"])

@@ -110,7 +110,7 @@ def test_of_too_many_files_those_are_shown_that_failed_or_took_longest() -> None
     assert len(told) == MOST_FILES + 3
     assert any("slow.md" in line for line in told)
     assert any("failed.md" in line for line in told)
-    assert "and 2 files more" in told[-2]
+    assert "and 2 more files" in told[-2]
 
 
 def test_a_long_path_keeps_its_end_and_no_control_character() -> None:
