@@ -33,7 +33,7 @@ class _AskOrList(ListByDefault):
 def ask() -> None:
     """List questions of agents to people; ask, answer and withdraw them.
 
-    BOARD and TEXT instead of a command ask a question: hub ask roadmap 'Which colour for the door?'
+    BOARD and TEXT instead of a command ask: hub ask roadmap Which colour is the door to be?
     """
 
 

@@ -62,7 +62,7 @@ def list_entries(
 @click.option(
     "--known",
     metavar="NUMBER:HASH",
-    help="An entry that you noted elsewhere; fails if the log has another one under this number.",
+    help="Number and hash that you noted earlier; checks that the log still has this entry.",
 )
 @hub_option
 @json_option

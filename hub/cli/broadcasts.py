@@ -100,7 +100,7 @@ def message_lead(
     "boards",
     metavar="NAME",
     multiple=True,
-    help="Only to this board; may be ending several times.",
+    help="Only to this board; may be given several times.",
 )
 @_handoff
 @_correlation

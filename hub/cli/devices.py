@@ -197,7 +197,7 @@ def kick(device: str, state: Path, as_json: bool) -> None:
 def resync(device: str, state: Path, as_json: bool) -> None:
     """Compare a device's rows with the hub's ledger, and send lost rows again.
 
-    The hub does this by itself when it detects that a device's database was restored.
+    The hub does this by itself when it detects that one of the two was restored.
     """
     with talk(state) as hub:
         response = hub.post(f"{_path(device)}/resync")

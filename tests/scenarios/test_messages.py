@@ -63,7 +63,7 @@ async def test_an_agent_of_a_device_is_told_and_answers(tmp_path: Path) -> None:
         code, said = await hub(
             "--state", str(play.folder), "messages", "nudge", "roadmap", "notes", "tea", "is", "ready"
         )
-        assert (code, said.startswith("notes has it: ")) == (0, True), said
+        assert (code, said.startswith("notes received it: ")) == (0, True), said
         assert there(play) == [("tea is ready", None, 0)]
         await play.device.says("tea is ready")
         answer_there(play, "thank you")

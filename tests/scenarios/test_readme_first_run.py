@@ -76,7 +76,7 @@ async def test_a_new_user_types_the_readme_s_first_run_and_approves_a_timeline_a
         assert (int(told.group(2)) > 0) == bool(prose)
 
         await typed.shows("  timelines  Opening party")
-        await typed.shows("on desk they wait for their owner; type there: hub review")
+        await typed.shows("they wait for review on desk; run there: hub review")
         before = len(typed.shown)
         typed.type(review)
         await typed.shows("approve, edit or reject them by their numbers")

@@ -44,7 +44,7 @@ def test_a_board_is_changed_led_by_another_and_removed(hub: Hub, board: str) -> 
     assert "board lawn has no lead" in hub("boards", "lead", "lawn", "--none").output
     assert "notes is on no board now" in hub("boards", "drop", "lawn", "notes").output
     assert "confirm with --yes" in hub("boards", "delete", "lawn").output
-    assert "board lawn is removed" in hub("boards", "delete", "lawn", "--yes").output
+    assert "board lawn is deleted" in hub("boards", "delete", "lawn", "--yes").output
     assert "'hub boards' lists the boards" in hub("boards", "show", "lawn").output
 
 

@@ -374,7 +374,10 @@ def test_a_suggestion_says_that_its_file_or_its_words_are_gone(
     def gone() -> list[str]:
         lines = review().stdout.splitlines()
         (item, *_) = json.loads(review("ls", "--json").stdout)["items"]
-        return [item["source_state"], *(line.strip() for line in lines if "! the" in line)]
+        return [
+            item["source_state"],
+            *(line.strip() for line in lines if "! the file was" in line or "no longer" in line),
+        ]
 
     assert gone() == [None]
     file.write_text("Call Bo soon.")
