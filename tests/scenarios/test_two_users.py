@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import anyio
@@ -13,8 +12,6 @@ import hub.api.application  # noqa: F401 - enters the routes of nouns in the tab
 from hub.api.door.roles import HUB_WIDE
 from hub.api.door.routes import AGENT, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked
 from tests.support.processes import PATIENCE_S, HubProcess, closing
-
-import_module("hub.api.application")  # its nouns enter their routes in the table
 
 SETTINGS = """\
 [hub]
@@ -232,12 +229,15 @@ def _address(asked: Asked, ids: dict[str, str]) -> str:
     return asked.path.format(**ids, **PARTS)
 
 
+OF_ALL = ("/v1/templates", "/docs")  # things that belong to no user
+
+
 def _named() -> list[Asked]:
     """Every route that names one thing, and that somebody who sees one user's things may ask."""
     return [
         asked
         for asked, need in ROUTES.items()
-        if "{" in asked.path and need not in HUB_WIDE and not asked.path.startswith("/v1/templates")
+        if "{" in asked.path and need not in HUB_WIDE and not asked.path.startswith(OF_ALL)
     ]
 
 
