@@ -24,11 +24,11 @@ _ELSEWHERE: Final = ("user", "device")  # a device makes agents of its own user,
 
 
 class Written:
-    """What agents are written with, and by which rules of hub.toml.
+    """Writer of agents, with the rules of hub.toml.
 
     Args:
-        rules: what of hub.toml holds for every agent, now.
-        lines: where the agents of hub.toml stand in it.
+        rules: returns the rules of hub.toml that apply to every agent.
+        lines: locates the agents that hub.toml declares.
     """
 
     def __init__(self, writer: AgentWriter, *, rules: Callable[[], Rules], lines: FileLines) -> None:
@@ -38,7 +38,7 @@ class Written:
 
 
 class AgentRequests:
-    """Answers ``agents.*``; without *written* those that only read."""
+    """Handlers of ``agents.*``; without *written* only those that read."""
 
     def __init__(self, store: Store, written: Written | None = None) -> None:
         self._store = store
@@ -95,7 +95,7 @@ class AgentRequests:
         return {"agent": {"agent_id": removed.id, "name": removed.name}}
 
     async def _own(self, link: DeviceLink, params: Parameters) -> AgentRow:
-        """An agent of the API. Raises UnknownAgent, ManagedByFile."""
+        """Return an agent that the API created. Raises UnknownAgent, ManagedByFile."""
         row = await agent_of(self._store, link.device_id, text_in(params, "agent_id"))
         if row.source == "file":
             raise await managed(self._store, self._writing().lines, AgentOfFile(row))
@@ -110,10 +110,10 @@ class AgentRequests:
 
 
 async def agent_of(store: Store, device_id: DeviceId, given: str) -> AgentRow:
-    """The agent of that id or name, if it works on this device.
+    """Return the agent of that id or name, if it works on this device.
 
     Raises:
-        UnknownAgent: the device has none.
+        UnknownAgent: the device has no such agent.
     """
     for row in await store.read(agents.list_agents, device_id=device_id):
         if given in (row.id, row.name):
@@ -122,7 +122,7 @@ async def agent_of(store: Store, device_id: DeviceId, given: str) -> AgentRow:
 
 
 def whole_record(row: AgentRow, setup: Setup) -> Mapping[str, Any]:
-    """All that is said of an agent, as its device is told."""
+    """Return an agent with its configuration, in the form of the wire."""
     return {
         **_agent_record(row),
         "description": row.description,
@@ -147,7 +147,7 @@ def whole_record(row: AgentRow, setup: Setup) -> Mapping[str, Any]:
 
 
 def _said(params: Parameters) -> dict[str, Any]:
-    """The parameters, where they say nothing that a device may not say."""
+    """Return the parameters of an agent, after a check that they name no user and no device."""
     for key in _ELSEWHERE:
         if key in params:
             raise BadParams(f"{key}: a device makes agents of its own user, which work on it; leave it out")

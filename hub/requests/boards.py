@@ -49,7 +49,7 @@ class _Add(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BoardRequests:
-    """Answers ``boards.list`` and ``memory.*``."""
+    """Handlers of ``boards.list`` and ``memory.*``."""
 
     def __init__(self, store: Store, memory: BoardMemory, authority: Authority) -> None:
         self._store = store
@@ -109,10 +109,10 @@ class BoardRequests:
 
 
 async def caller_of(store: Store, link: DeviceLink, agent_id: str | None) -> Caller:
-    """Who asks over the connection: the person at the device, or, in its own name, one of its agents.
+    """Return the caller of a request: the person at the device, or one of its agents.
 
     Raises:
-        UnknownAgent: the device has none of this id or name.
+        UnknownAgent: the device has no agent of this id or name.
     """
     actor = f"device:{link.device_id}"
     if agent_id is None:
@@ -122,7 +122,7 @@ async def caller_of(store: Store, link: DeviceLink, agent_id: str | None) -> Cal
 
 
 def _fitting(rows: list[MemoryRow]) -> list[MemoryRow]:
-    """As many of them as one frame holds; one at least."""
+    """Return the first rows that fit into one frame; one at least."""
     told: list[MemoryRow] = []
     size = 0
     for row in rows:
@@ -134,7 +134,7 @@ def _fitting(rows: list[MemoryRow]) -> list[MemoryRow]:
 
 
 def _place(cursor: str | None) -> tuple[int, str] | None:
-    """Raises BadParams."""
+    """Parse the cursor of a page. Raises BadParams."""
     if cursor is None:
         return None
     at, _, id = cursor.partition(" ")

@@ -32,7 +32,7 @@ class _Remove(_Of, frozen=True, kw_only=True):
 
 
 class CapabilityRequests:
-    """Answers ``capabilities.*``."""
+    """Handlers of ``capabilities.*``."""
 
     def __init__(self, store: Store, capabilities: Capabilities) -> None:
         self._store = store

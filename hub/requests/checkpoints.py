@@ -34,7 +34,7 @@ class _Put(_Of, frozen=True, kw_only=True):
 
 
 class CheckpointRequests:
-    """Answers ``checkpoints.*``."""
+    """Handlers of ``checkpoints.*``."""
 
     def __init__(self, store: Store, checkpoints: Checkpoints) -> None:
         self._store = store
@@ -78,10 +78,10 @@ class CheckpointRequests:
         return {"cleared": _record(gone)}
 
     async def _held(self, device_id: DeviceId, agent_id: AgentId, put: _Put) -> HeldRun | None:
-        """The run that the device says it works on.
+        """Return the run that the device works on, with its fence.
 
         Raises:
-            BadParams: the run without its fence, or the other way round.
+            BadParams: only one of run and fence is given.
             UnknownRun: the agent has no such run at this device.
         """
         if put.run_id is None and put.fence is None:
@@ -95,10 +95,10 @@ class CheckpointRequests:
 
 
 def _lock(put: _Put) -> tuple[str, int] | None:
-    """The lock that the device says protects it.
+    """Return the name and fence of the lock that protects the checkpoint.
 
     Raises:
-        BadParams: the lock without its fence, or the other way round.
+        BadParams: only one of lock and fence is given.
     """
     if put.lock is None and put.lock_fence is None:
         return None

@@ -21,7 +21,7 @@ MOST_KEYS: Final = 1_000  # in one request
 
 
 class ConfigRequests:
-    """Answers ``config.*``."""
+    """Handlers of ``config.*``."""
 
     def __init__(self, store: Store, configs: AgentConfigs) -> None:
         self._store = store
@@ -78,10 +78,10 @@ class ConfigRequests:
 
 
 def _types(params: Parameters, values: Mapping[str, Any]) -> dict[str, ConfigType]:
-    """The types that are given, by key.
+    """Return the requested types by key.
 
     Raises:
-        BadParams: they are no such thing.
+        BadParams: a key has no value, or its type does not exist.
     """
     given = params.get("types", {})
     if not isinstance(given, dict):
@@ -97,10 +97,10 @@ def _types(params: Parameters, values: Mapping[str, Any]) -> dict[str, ConfigTyp
 
 
 def _rev(params: Parameters) -> int | None:
-    """The revision that the device has read, where it says one.
+    """Return the revision that the device has read, if it sent one.
 
     Raises:
-        BadParams: it is no number.
+        BadParams: the revision is no number.
     """
     rev = params.get("rev")
     if rev is not None and (not isinstance(rev, int) or isinstance(rev, bool)):

@@ -8,7 +8,7 @@ from protocol.frame import Parameters
 
 
 class KeyRequests:
-    """Answers ``keys.rotate``."""
+    """Handler of ``keys.rotate``."""
 
     def __init__(self, rotation: KeyRotation) -> None:
         self._rotation = rotation

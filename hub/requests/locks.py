@@ -28,7 +28,7 @@ class _Acquire(msgspec.Struct, frozen=True, kw_only=True):
     wait_ms: WaitMs = 0
 
     def names(self) -> tuple[str, ...]:
-        """Raises BadParams, BadLockName."""
+        """Return the names of the requested locks. Raises BadParams, BadLockName."""
         given = [*self.resources, *([] if self.resource is None else [self.resource])]
         if not given:
             raise BadParams(f"resources: expected the names of 1 to {MOST_LOCKS} locks")
@@ -42,7 +42,7 @@ class _Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LockRequests:
-    """Answers ``locks.*``."""
+    """Handlers of ``locks.*``."""
 
     def __init__(self, store: Store, held: Locks) -> None:
         self._store = store

@@ -44,7 +44,7 @@ class _Nudge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessageRequests:
-    """Answers ``messages.*``."""
+    """Handlers of ``messages.*``."""
 
     def __init__(self, store: Store, sent: Messages) -> None:
         self._store = store
@@ -73,7 +73,7 @@ class MessageRequests:
         return {"message": _record(row)}
 
     async def _nudge(self, link: DeviceLink, params: Parameters) -> Values:
-        """Not waited for: ``message.moved`` tells how far it has come."""
+        """Send a message without waiting; ``message.moved`` events report its progress."""
         given = params_as(params, _Nudge)
         row = await self._messages.nudge(
             await caller_of(self._store, link, given.agent_id),
@@ -114,7 +114,7 @@ def _record(row: MessageRow) -> Values:
 
 
 def _fitting(rows: list[MessageRow]) -> list[MessageRow]:
-    """As many of them as one frame holds; one at least."""
+    """Return the first rows that fit into one frame; one at least."""
     told: list[MessageRow] = []
     size = 0
     for row in rows:

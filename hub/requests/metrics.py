@@ -36,7 +36,7 @@ class _Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MetricRequests:
-    """Answers ``metrics.*``."""
+    """Handlers of ``metrics.*``."""
 
     def __init__(self, store: Store, measurements: Measurements) -> None:
         self._store = store
@@ -106,5 +106,5 @@ def _chart(chart: Chart) -> Parameters:
 
 
 def _line(line: Line) -> dict[str, Any]:
-    """Of each step its figure, in order; null where nothing was measured."""
+    """Return the value of each step in order; null for a step without a sample."""
     return {"tag": line.tag, "whole": line.whole, "values": [point.value for point in line.points]}

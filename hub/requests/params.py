@@ -32,10 +32,10 @@ class BadParams(HubError):
 
 
 def text_in(params: Parameters, name: str) -> str:
-    """A text that has to be there.
+    """Return a required text.
 
     Raises:
-        BadParams: it is not, or is empty.
+        BadParams: the text is missing or empty.
     """
     value = params.get(name)
     if not isinstance(value, str) or not value:
@@ -44,10 +44,10 @@ def text_in(params: Parameters, name: str) -> str:
 
 
 def params_as(params: Parameters, shape: type[T]) -> T:
-    """All parameters at once, as a struct of this *shape*; what it does not name is ignored.
+    """Convert the parameters to a struct of this *shape*, which ignores unknown ones.
 
     Raises:
-        BadParams: one is missing or of another kind; names it, and what was expected.
+        BadParams: a parameter is missing or of another type.
     """
     try:
         return msgspec.convert(params, shape)
@@ -56,10 +56,10 @@ def params_as(params: Parameters, shape: type[T]) -> T:
 
 
 def key_in(params: Parameters) -> str | None:
-    """The idempotency key, where one is given.
+    """Return the idempotency key, or None.
 
     Raises:
-        BadParams: it is no text, or too long.
+        BadParams: the key is no text, or too long.
     """
     if params.get("idempotency_key") is None:
         return None

@@ -43,7 +43,7 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuestionRequests:
-    """Answers ``questions.*``."""
+    """Handlers of ``questions.*``."""
 
     def __init__(self, store: Store, asked: Questions) -> None:
         self._store = store
@@ -84,7 +84,7 @@ class QuestionRequests:
         return {"question": await self._told(row)}
 
     async def _answer(self, link: DeviceLink, params: Parameters) -> Values:
-        """As the person at the device: none of its agents can answer for them."""
+        """Answer as the person at the device; agents cannot answer for a person."""
         given = params_as(params, _Answer)
         caller = await caller_of(self._store, link, None)
         row = await self._questions.answer(caller, given.question_id, given.answer)
@@ -98,7 +98,7 @@ class QuestionRequests:
 
 
 def _fitting(rows: list[QuestionRow]) -> list[QuestionRow]:
-    """As many of them as one frame holds."""
+    """Return the first rows that fit into one frame."""
     told: list[QuestionRow] = []
     size = 0
     for row in rows:

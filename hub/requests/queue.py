@@ -28,10 +28,10 @@ class RequestQueue:
         return True
 
     def take(self) -> RequestReceived:
-        """The request whose turn it is.
+        """Take the next request, devices in turn.
 
         Raises:
-            KeyError: none waits.
+            KeyError: no request waits.
         """
         device_id, mine = self._waiting.popitem(last=False)
         event = mine.popleft()

@@ -18,7 +18,7 @@ MOST_VERDICTS: Final = 500  # in one report: as much as one write may look up
 
 
 class ReviewRequests:
-    """Answers ``review.report``."""
+    """Handler of ``review.report``."""
 
     def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
         self._store = store
@@ -39,10 +39,10 @@ class ReviewRequests:
 
 
 def _verdicts(params: Parameters) -> list[ReportedVerdict]:
-    """The last word on each call.
+    """Return the last verdict on each call.
 
     Raises:
-        BadParams: it is no list of at most ``MOST_VERDICTS``, or one of them is none.
+        BadParams: the list is too long, or an entry is no verdict.
     """
     told = params.get("verdicts")
     if not isinstance(told, list) or len(told) > MOST_VERDICTS:

@@ -38,7 +38,7 @@ class _Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunRequests:
-    """Answers ``runs.*``."""
+    """Handlers of ``runs.*``."""
 
     def __init__(self, store: Store, control: RunControl) -> None:
         self._store = store

@@ -25,7 +25,7 @@ _BOUNDS: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "les
 
 
 def sentence(told: str, shape: Any) -> str:
-    """*told*, which msgspec said of what was to be of this *shape*: where, what is expected, what came."""
+    """Rewrite a validation error of msgspec as path, expected type and actual type or value."""
     place = _PLACE.search(told)
     where = "" if place is None else place[1]
     what = _PLACE.sub("", told)
@@ -48,7 +48,7 @@ def _kinds(spelled: str) -> str:
 
 
 def _choices(shape: Any, where: str) -> list[str]:
-    """The values of the enum that stands at *where* in *shape*."""
+    """Return the values of the enum at the path *where* in *shape*."""
     found = [msgspec.inspect.type_info(shape)]
     for name in re.findall(r"[A-Za-z_]\w*", where):
         structs = (one for one in _parts(found) if isinstance(one, msgspec.inspect.StructType))
@@ -58,7 +58,7 @@ def _choices(shape: Any, where: str) -> list[str]:
 
 
 def _parts(types: Iterable[msgspec.inspect.Type]) -> Iterator[msgspec.inspect.Type]:
-    """These types, and what their unions and lists are of."""
+    """Yield these types, and the members of their unions and lists."""
     for one in types:
         match one:
             case msgspec.inspect.UnionType(types=inner):

@@ -1,6 +1,6 @@
-"""Requests of devices, answered.
+"""Answering the requests of devices.
 
-A device sees and changes its own agents and runs only. A method that nobody serves is
+A device sees and changes its own agents and runs only. A method without a handler is
 answered with ``unknown_method``.
 
 Requests are answered one after the other, each device's in its turn, so that one that
@@ -44,10 +44,10 @@ WAITING_REFUSALS: Final = 1_024  # of all devices, while one is answered; who as
 
 
 class Requests:
-    """Answers the requests of devices."""
+    """Service that answers the requests of devices."""
 
     def __init__(self, *methods: Methods, clock: Clock, metrics: Metrics) -> None:
-        """*methods*: what each noun answers; no method is answered by two."""
+        """Create the service. *methods*: the handlers of each noun; each method has one."""
         self.turns = Turns(clock)
         self._clock = clock
         self._paces: Buckets[DeviceId] = Buckets()
@@ -60,7 +60,7 @@ class Requests:
         self._arrived = anyio.Event()
 
     def __len__(self) -> int:
-        """How many wait for their answer."""
+        """Return the number of requests that wait for their answer."""
         return len(self._waiting)
 
     def apply(self, limits: Limits) -> None:
@@ -86,7 +86,7 @@ class Requests:
     def _refuse(
         self, event: RequestReceived, limit: str, code: ErrorCode, told: str, wait_s: float | None = None
     ) -> None:
-        """Queue a refusal, of which only so many wait: a database that is away for long answers nobody."""
+        """Queue a refusal, unless ``WAITING_REFUSALS`` of them wait: the database may be away for long."""
         self._limits_reached.labels(limit).inc()
         if len(self._overloaded) < WAITING_REFUSALS:
             self._overloaded.append((event.link, _refusal(event.frame, code, told, wait_s)))
@@ -132,7 +132,7 @@ async def _answer_later(link: DeviceLink, request: Request, later: Later) -> Non
 async def _answered(
     request: Request, answer: Callable[[], Awaitable[Parameters | Later]]
 ) -> Response | Later:
-    """What the request is answered; an error becomes a refusal."""
+    """Return the response to a request; an error becomes a refusal."""
     try:
         result = await answer()
     except HubError as exc:

@@ -19,7 +19,7 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SignInRequests:
-    """Answers ``sign_ins.*``."""
+    """Handler of ``sign_ins.*``."""
 
     def __init__(self, sign_ins: SignIns) -> None:
         self._sign_ins = sign_ins
@@ -29,7 +29,7 @@ class SignInRequests:
         return {Method.SIGN_INS_ANSWER: self._answer}
 
     async def _answer(self, link: DeviceLink, params: Parameters) -> Later:
-        """Of the device where it was begun, and of no other. The provider is asked meanwhile."""
+        """Complete a sign-in of this device. The provider is asked without blocking other requests."""
         return Later(partial(self._taken, link, params_as(params, _Answer)))
 
     async def _taken(self, link: DeviceLink, given: _Answer) -> Parameters:

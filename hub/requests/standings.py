@@ -22,7 +22,7 @@ from storage.store import Store
 
 
 class StandingRequests:
-    """Answers ``status.*``."""
+    """Handlers of ``status.*``."""
 
     def __init__(self, store: Store, control: AgentControl) -> None:
         self._store = store
@@ -49,7 +49,7 @@ class StandingRequests:
         return await self._told(agent, params)
 
     async def _told(self, agent: AgentRow, params: Parameters) -> Values:
-        """Our own axes, or the document of the vocabulary that *as* names."""
+        """Return the axes of an agent, or the document of the vocabulary that *as* names."""
         if params.get("as") is not None:
             words = words_of(text_in(params, "as"))
             return {"agent": document_of(words, await self._store.read(agent_facts.facts_of, agent.id))}

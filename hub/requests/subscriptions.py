@@ -8,7 +8,7 @@ from protocol.frame import Parameters, Values
 
 
 class SubscriptionRequests:
-    """Answers ``subscribe`` and ``unsubscribe``. A new connection begins with none."""
+    """Handlers of ``subscribe`` and ``unsubscribe``. A new connection has no subscription."""
 
     def __init__(self, events: DeviceEvents) -> None:
         self._events = events
@@ -25,10 +25,10 @@ class SubscriptionRequests:
 
 
 def _names(params: Parameters) -> list[str]:
-    """The names, at most two for each event there is.
+    """Return the requested names, at most two for each event.
 
     Raises:
-        BadParams: it is no list of names.
+        BadParams: the parameter is no list of names.
     """
     given = params.get("events")
     most = 2 * len(EventName)

@@ -25,7 +25,7 @@ LEFT: Final = {
     "hub/log": 0,
     "hub/openclaw": 0,
     "hub/outbound": 0,
-    "hub/requests": 53,
+    "hub/requests": 0,
     "hub/runs": 0,
     "hub/schedules": 0,
     "hub/settings": 0,
