@@ -148,7 +148,7 @@ async def test_a_reload_is_taken_up_by_what_works(site: Site) -> None:
     done = await site.command("reload")
     assert (done.returncode, done.stdout.decode().splitlines()) == (
         0,
-        ["agents.notes: used at once", "limits.runs: used at once", "listen.devices.tls: used at once"],
+        ["agents.notes: applies at once", "limits.runs: applies at once", "listen.devices.tls: applies at once"],
     )
     after = await site.stand()
     assert after["certificate"] != before["certificate"]
@@ -168,8 +168,8 @@ async def test_a_certificate_that_was_renewed_and_a_user_that_is_made_are_told_a
     for told in (checked, done):
         assert told.returncode == 0
         assert told.stdout.decode().splitlines()[-3:] == [
-            "agents.notes (of nobody): used at once",
-            "listen.devices.tls: used at once",
+            "agents.notes (of nobody): applies at once",
+            "listen.devices.tls: applies at once",
             "agents.notes (of owner): is archived",
         ]
     warned = "warning: agents.0.user: makes user 'nobody' - if the name is mistyped"
