@@ -1,5 +1,6 @@
 """A running hub and its settings file: each step of a reload broken, and a start with a broken file."""
 
+import os
 import signal
 import sqlite3
 import ssl
@@ -105,8 +106,8 @@ def name(site: Site, _: int) -> None:
 
 
 STEPS: dict[str, tuple[Break, str]] = {
-    "syntax": (text("[limits]", "[limits"), "hub.toml:18:8: error: Expected ']' at the end of a table"),
-    "type": (text("runs = 4", 'runs = "4"'), "hub.toml:19:8: error: limits.runs: a whole number is expected"),
+    "syntax": (text("[limits]", "[limits"), "hub.toml:19:8: error: Expected ']' at the end of a table"),
+    "type": (text("runs = 4", 'runs = "4"'), "hub.toml:20:8: error: limits.runs: a whole number is expected"),
     "secret": (
         text("[[agents]]", MODEL + "[[agents]]"),
         "hub.toml:13:11: error: model.api_key: the environment",
@@ -148,7 +149,11 @@ async def test_a_reload_is_taken_up_by_what_works(site: Site) -> None:
     done = await site.command("reload")
     assert (done.returncode, done.stdout.decode().splitlines()) == (
         0,
-        ["agents.notes: applies at once", "limits.runs: applies at once", "listen.devices.tls: applies at once"],
+        [
+            "agents.notes: applies at once",
+            "limits.runs: applies at once",
+            "listen.devices.tls: applies at once",
+        ],
     )
     after = await site.stand()
     assert after["certificate"] != before["certificate"]
@@ -200,7 +205,8 @@ async def test_what_a_reload_changed_is_an_issue_at_once(site: Site) -> None:
 @pytest.mark.soak
 async def test_sighup_is_a_reload_without_an_answer(site: Site) -> None:
     site.file.write_text(site.text.replace("runs = 4", "runs = 5"))
-    site.hub.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
+    assert site.hub.process is not None
+    os.kill(site.hub.process.pid, signal.SIGHUP)
     with anyio.fail_after(20):
         while (await site.hub.get("/v1/config"))["settings"]["limits"]["runs"] != 5:
             await anyio.sleep(POLL_S)
@@ -210,7 +216,7 @@ async def test_sighup_is_a_reload_without_an_answer(site: Site) -> None:
 async def test_a_hub_with_a_broken_file_starts_on_what_was_good_last_and_says_so(site: Site) -> None:
     assert await site.hub.stop() == 0
     site.file.write_text(site.text.replace("runs = 4", "runs = 0"))
-    told = f"{site.file}:19:8: error: limits.runs: must be at least 1"
+    told = f"{site.file}:20:8: error: limits.runs: must be at least 1"
 
     await site.hub.start()
     await site.hub.says(told)
