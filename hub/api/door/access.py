@@ -1,8 +1,8 @@
-"""Who may ask what of the operators' interface, decided before any route is looked at.
+"""Authentication and authorization of the operators' interface, decided before a route is called.
 
-Over the Unix socket the kernel says who asks; over TCP a bearer token does, always: no
-address is trusted for being near. A web page on another origin and a rebound host name
-are turned away. Then the table of ``api/door/routes`` decides; what is not in it is refused.
+Over the Unix socket the kernel identifies the caller; over TCP a bearer token is always required, also
+from loopback. Requests of web pages on another origin and of rebound host names are refused. Then the
+table of ``api/door/routes`` decides; a route that is not in the table is refused.
 """
 
 import os
@@ -35,42 +35,42 @@ from protocol.json_bounds import check_value
 from storage.kernel.database import written_for
 
 READING_METHODS: Final = frozenset({"GET", "HEAD"})
-PEER_UID: Final = "peer_uid"  # in the scope's state: who is at the other end of a Unix socket; None over TCP
-SOCKET_PATH: Final = "socket_path"  # in the scope's state: the Unix socket that it came over
-LET_IN: Final = "let_in"  # in the scope's state: called once a good token came over the connection
+PEER_UID: Final = "peer_uid"  # in the scope's state: user id of the peer of a Unix socket; None over TCP
+SOCKET_PATH: Final = "socket_path"  # in the scope's state: path of the Unix socket of the connection
+LET_IN: Final = "let_in"  # in the scope's state: called after a valid token was received
 ROUTE: Final = "route_asked"  # in the scope's state: the row of the table that let the request in
 BODY_S: Final = 30.0
 TAGGED: Final = frozenset(("agents", "boards", "config", "devices", "runs", "templates"))  # have an ``ETag``
-# What waits for a device, an agent or a gateway, as long as that takes.
+# Requests that wait for a device, an agent or a gateway, without a bound of their own.
 WAITING: Final = frozenset(("ask-user", "ensure", "estimate", "memory", "message", "nudge", "soul"))
 NO_PROXIES: Final = TrustedProxies()
-TOKEN_PARAMETER: Final = "token"  # no parameter is called so, or has it in its name
+TOKEN_PARAMETER: Final = "token"  # reserved: no query parameter has it in its name
 _NAMED_TOKEN: Final = re.compile(rf"(?:^|&)[^=&]*{TOKEN_PARAMETER}")
 TOKENS: Final = ("hub_op_", "hub_dev_", "hub_inv_", "hub_agt_")
 
 
 class Bearer(Protocol):
-    """Knows the tokens of operators and of agents."""
+    """Verifier of the tokens of operators and agents."""
 
     async def principal(self, token: str, network: str) -> Principal:
-        """Whose token it is; *network* is where it was shown.
+        """Return the principal of a token that was sent from *network*.
 
         Raises:
-            HubError: it opens nothing, or too many were tried from there.
+            HubError: the token is not valid, or too many wrong tokens came from this network.
         """
         ...
 
     async def still_counts(self, principal: Principal) -> bool:
-        """Whether *principal*, who was let in before, may go on."""
+        """Return whether the token of *principal*, which was accepted before, is still valid."""
         ...
 
     async def tell_forbidden(self, principal: Principal, network: str, why: str) -> None:
-        """*principal* was let in, and asked for what it may not."""
+        """Record that an authenticated *principal* requested a route without permission."""
         ...
 
 
 class Refused(HubError):
-    """The request goes no further. *status* differs from the code's own where HTTP has a number for it."""
+    """A refused request. *status* replaces the status of the code where HTTP has a more specific number."""
 
     def __init__(self, code: ErrorCode, detail: str, *, status: int | None = None, hint: str = "") -> None:
         super().__init__(detail)
@@ -79,19 +79,21 @@ class Refused(HubError):
 
 
 class Access:
-    """ASGI middleware: the rules above, and the bounds on a request.
+    """ASGI middleware that checks the caller of a request and enforces the limits on requests.
 
     Args:
-        hosts: what the Host header of a TCP request may say.
-        proxies: whose word about who asks is taken.
-        body_bytes: the longest body that is read.
-        body_s: within which it must be here.
-        requests: answered at once, in the shares of ``api.door.fair_quota``; further ones get 503.
-        bearer: knows the tokens; without it nobody comes in over TCP.
-        replays: keeps the answers to requests with an ``Idempotency-Key``; without it there are none.
-        guarded: paths of Unix sockets that whoever can open may use, as a group guards them.
-        on_refusal: told the code of every refusal.
-        loop: is charged with what requests take; who took too much waits, or is refused.
+        hosts: values allowed in the Host header of a TCP request.
+        proxies: proxies whose forwarding headers are trusted.
+        body_bytes: limit on the length of a body.
+        body_s: time limit for receiving a body, in seconds.
+        requests: limit on concurrent requests, in the shares of ``api.door.fair_quota``; further requests
+            get 503.
+        bearer: verifier of tokens; without it only public routes answer over TCP.
+        replays: stored responses to requests with an ``Idempotency-Key``; without it none are stored.
+        guarded: paths of Unix sockets whose file permissions (a group) replace the check of the user id.
+        on_refusal: called with the error code of every refusal.
+        loop: meter that is charged with the loop time of requests; a caller over its share is delayed or
+            refused.
     """
 
     def __init__(
@@ -121,7 +123,7 @@ class Access:
         self._uids = frozenset({0, os.getuid()})
         self._on_refusal = on_refusal
         self.loop = loop or LoopMeter()
-        self._edits: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)  # by the first part of a route
+        self._edits: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)  # by the noun of a route
 
     async def __call__(self, scope: Request, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -158,7 +160,7 @@ class Access:
     async def _answer(
         self, scope: Request, receive: Receive, send: Send, principal: Principal, asked: Asked | None
     ) -> None:
-        # All of the body is here before others have to wait for what it changes.
+        # The body is received before the lock is taken, so that a slow sender delays no other request.
         try:
             body = await read_body(receive, within_s=self._body_s)
             _check_body(body or b"")
@@ -180,10 +182,10 @@ class Access:
                 await self._replays.answer(self._app, scope, receive, send, body=body, key=key, within=within)
 
     def _check_shape(self, scope: Request) -> str:
-        """The address that asks; empty over a Unix socket.
+        """Check the form of a request. Return the client's address; empty over a Unix socket.
 
         Raises:
-            HubError: it is longer than it may be, or not said as it must be.
+            HubError: the request is too long or malformed.
         """
         headers = Headers(scope=scope)
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
@@ -202,15 +204,15 @@ class Access:
         return self._client(scope)
 
     def _check_room(self, who: str | None) -> None:
-        """Raises Refused: no further request of *who* is answered now."""
+        """Raise Refused if the share of *who* of concurrent requests is used up."""
         if lack := self._requests.lack(who):
             raise Refused(ErrorCode.OVERLOADED, f"no further request is answered now: {lack}")
 
     def _wait_s(self, actor: str) -> float:
-        """Return how long a request of *actor* has to wait, which took more of the loop than its share.
+        """Return the seconds that a request of *actor*, which used more loop time than its share, is delayed.
 
         Raises:
-            Refused: it took so much that it should come again later.
+            Refused: the actor used so much loop time that it has to retry later.
         """
         wait_s = self.loop.wait_s(actor)
         if wait_s > MOST_WAIT_S:
@@ -220,7 +222,7 @@ class Access:
         return wait_s
 
     def _check_origin(self, scope: Request, headers: Headers) -> None:
-        """Raises Refused: a rebound name, or a page of another origin (SEC-11)."""
+        """Raise Refused for an unknown host name (DNS rebinding) or a page of another origin."""
         host = headers.get("host", "").lower()
         if len(headers.getlist("host")) != 1 or host not in self.hosts:
             raise Refused(ErrorCode.WRONG_HOST, f"this hub is not called {host[:100] or 'nothing'}")
@@ -235,10 +237,10 @@ class Access:
             raise Refused(ErrorCode.FOREIGN_ORIGIN, "a browser does not say which page asks")
 
     async def _let_in(self, scope: Request, network: str) -> Principal | None:
-        """Who asks; None: anybody, and a public route is asked for.
+        """Return the principal of the request; None: no token was sent, to a public route.
 
         Raises:
-            HubError: nobody that this hub knows.
+            HubError: the caller is not known to this hub.
         """
         uid = scope["state"].get(PEER_UID)
         if uid is not None:
@@ -262,10 +264,10 @@ class Access:
         return principal
 
     def _client(self, scope: Request) -> str:
-        """The address that asks; empty over a Unix socket.
+        """Return the client's address; empty over a Unix socket.
 
         Raises:
-            BadForwarding: a header speaks for another, and nobody may whom this hub does not list.
+            BadForwarding: a forwarding header came from a peer that is not a trusted proxy.
         """
         if scope["client"] is None:
             return ""
@@ -274,7 +276,7 @@ class Access:
         return self.proxies.client(scope["client"][0], told)
 
     async def _may(self, scope: Request, principal: Principal | None, network: str) -> Asked | None:
-        """As ``_check_route``; that a known token was refused is told (SEC-18)."""
+        """Check the route as ``_check_route`` does; report the refusal of a valid token to the audit log."""
         try:
             return self._check_route(scope, principal)
         except Refused as refusal:
@@ -283,10 +285,10 @@ class Access:
             raise
 
     def _check_route(self, scope: Request, principal: Principal | None) -> Asked | None:
-        """The row that lets the request in; None: there is no such route, which the application says.
+        """Return the row that permits the request; None: unknown route, which the application answers.
 
         Raises:
-            Refused: the table says no.
+            Refused: the table does not permit the request.
         """
         asked = route_of(scope["method"], scope["path"])
         if asked is None:
@@ -309,13 +311,13 @@ class Access:
 
 
 class _DearBody(HubError):
-    """A body that takes too long to read."""
+    """A body that would take too long to parse."""
 
     code = ErrorCode.TOO_LARGE
 
 
 def _check_body(body: bytes) -> None:
-    """Raises HubError: there is more in *body* than may be read, whatever it is."""
+    """Raise HubError if *body* has more parts than may be parsed, whatever its media type."""
     try:
         check_value(body)
     except msgspec.DecodeError as error:
@@ -323,17 +325,17 @@ def _check_body(body: bytes) -> None:
 
 
 def _has_token(query: bytes) -> bool:
-    """Whether something in a URL's query, however it is spelled, is a token, or called one."""
+    """Return whether a URL's query, in any encoding, has a token or a parameter named like a token."""
     said = unquote_plus(query.decode("latin-1")).lower()
     return any(token in said for token in TOKENS) or _NAMED_TOKEN.search(said) is not None
 
 
 def _noun_changed(asked: Asked) -> str | None:
-    """Return the tagged noun of which *asked* changes one, as in ``/v1/agents/{name}/pause``, or None.
+    """Return the tagged noun that *asked* changes an object of, or None.
 
-    Such requests go one after the other, whether or not they bear an ``If-Match``: for a request that
-    bears one, reading and changing are one step. By noun, as one thing may have several addresses.
-    Requests that wait for a peer are not among them: no lock is held over the answer of a peer.
+    Example: ``/v1/agents/{name}/pause``. Changes of a noun are serialized, so that checking an
+    ``If-Match`` and applying the change is atomic. The lock is per noun, as an object may have several
+    addresses. Requests that wait for a peer are excluded: no lock is held while a peer answers.
     """
     if asked.method in READING_METHODS:
         return None

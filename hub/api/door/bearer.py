@@ -1,8 +1,7 @@
-"""Tokens of operators and agents, as requests show them: looked up by hash, judged, their use written down.
+"""Verification of the bearer tokens of operators and agents: looked up by hash, their last use stored.
 
-Who tries too many waits (SEC-6, limits table), by network and by token. A good token is
-let in all the same, and wipes nothing out: it cannot be guessed, and nobody can lock its
-owner out by guessing next to him.
+Failed attempts are limited per network and per token. A valid token is accepted all the same and resets
+no counter: tokens cannot be guessed, and failed attempts from the same network lock no owner out.
 """
 
 import hashlib
@@ -27,15 +26,15 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-USED_EVERY_MS: Final = 60_000  # a token's last use is written down no more often
-REMEMBERED: Final = 1_000  # tokens whose last use is known; far more than count at once
+USED_EVERY_MS: Final = 60_000  # a token's last use is stored at most this often
+REMEMBERED: Final = 1_000  # tokens whose last use is cached; far more than are valid at once
 LONGEST_TOKEN: Final = 200
 NEW_TOKEN: Final = "on the hub's machine: hub token create --role ROLE"
 NEW_AGENT_TOKEN: Final = "on the hub's machine: hub agents token NAME"
 
 
 class TokenRefused(HubError):
-    """The token opens nothing."""
+    """A token that is not valid."""
 
     code = ErrorCode.AUTH_FAILED
 
@@ -45,7 +44,7 @@ class TokenRefused(HubError):
 
 
 class TooManyTokens(HubError):
-    """Too many tokens were wrong, from this network or with this one."""
+    """Too many failed attempts from this network or with this token."""
 
     code = ErrorCode.RATE_LIMITED
 
@@ -55,11 +54,11 @@ class TooManyTokens(HubError):
 
 
 class BearerTokens:
-    """Implements ``api.door.access.Bearer`` over the store.
+    """Verifier of tokens, ``api.door.access.Bearer``, over the store.
 
     Args:
-        attempts: who failed too often; others look at it and change its limits.
-        on_limit: told of each token that was refused because of it.
+        attempts: failed attempts by network and token; shared with code that reads it or sets its limits.
+        on_limit: called for each token that is refused because of too many failed attempts.
     """
 
     def __init__(
@@ -78,11 +77,11 @@ class BearerTokens:
         self._used_at: dict[TokenId, int] = {}
 
     async def principal(self, token: str, network: str) -> Principal:
-        """Whose token it is.
+        """Return the principal of a token.
 
         Raises:
-            TokenRefused: unknown, revoked or expired, or of an agent that is gone.
-            TooManyTokens: the same, and not for the first time.
+            TokenRefused: the token is unknown, revoked or expired, or its agent was removed.
+            TooManyTokens: the same, after too many failed attempts.
         """
         at = epoch_ms(self._clock.now())
         digest = hashlib.sha256(token[:LONGEST_TOKEN].encode()).digest()
@@ -108,18 +107,18 @@ class BearerTokens:
         return Principal.of_agent(row.agent_id, user_id=row.user_id, name=row.agent_name)
 
     async def still_counts(self, principal: Principal) -> bool:
-        """Whether *principal* may go on with what it began; whoever came over the Unix socket may."""
+        """Return whether the token of *principal* is still valid; always True for a caller without one."""
         kind, _, id = principal.actor.partition(":")
         if kind != "token":
             return True
         try:
             row = await self._store.read(operator_tokens.find_operator_token_by_id, TokenId(id))
-        except StorageError:  # it is asked again soon
+        except StorageError:  # the caller checks again soon
             return True
         return _why_not(row, epoch_ms(self._clock.now())) is None
 
     async def tell_forbidden(self, principal: Principal, network: str, why: str) -> None:
-        """Tell the audit and the log, of each token at most once a minute, that it asked for too much."""
+        """Log and audit a request without permission, at most once a minute per token."""
         if (sample := self._samples.take(principal.actor, "forbidden")) is None:
             return
         actor, count = sample
@@ -148,10 +147,10 @@ class BearerTokens:
     async def _refusal(
         self, network: str, digest: bytes, reason: str, at: int, *, door: str = "operator"
     ) -> HubError:
-        """Count the failure, tell the audit of it now and then, and say how it is answered."""
+        """Count the failed attempt, audit a sample of the failures, and return the error to raise."""
         parties = (network, f"token:{digest[:12].hex()}")
         wait_s = max(map(self._attempts.wait_s, parties))
-        if not wait_s:  # who waits already is not made to wait longer
+        if not wait_s:  # an attempt during a wait does not prolong the wait
             for party in parties:
                 self._attempts.record(party)
         if (sample := self._samples.take(network, reason)) is not None:
@@ -167,11 +166,11 @@ class BearerTokens:
         return TokenRefused(_TOLD[reason], hint=NEW_AGENT_TOKEN if door == "agent" else NEW_TOKEN)
 
     def _is_used_anew(self, id: TokenId, at: int) -> bool:
-        """Whether its use is to be written down now."""
+        """Return whether the use of the token has to be stored now, and remember its time."""
         if at - self._used_at.get(id, 0) < USED_EVERY_MS:
             return False
         if len(self._used_at) >= REMEMBERED:
-            self._used_at.clear()  # then some are written down a second time within the minute
+            self._used_at.clear()  # some uses are then stored twice within a minute
         self._used_at[id] = at
         return True
 
@@ -185,7 +184,7 @@ _TOLD: Final = {
 
 
 def _why_not(row: OperatorTokenRow | AgentTokenRow | None, at: int) -> str | None:
-    """Why the token opens nothing; None: it does."""
+    """Return the reason why the token is not valid; None: it is valid."""
     if row is None:
         return "unknown"
     if row.revoked_at is not None:

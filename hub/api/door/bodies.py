@@ -1,6 +1,6 @@
-"""The body of a request: bounded in time, and read before anybody waits for its effect.
+"""The body of a request: received within a time limit, before any lock is taken for its change.
 
-Its length is bounded before: a request says it in its head, or goes no further (``hub.api.door.connection``).
+Its length is limited before: a request declares it in its head, or is refused (``hub.api.door.connection``).
 """
 
 import anyio
@@ -10,7 +10,7 @@ from protocol.errors import ErrorCode, HubError
 
 
 class BodyTooSlow(HubError):
-    """It did not come in time."""
+    """A body that was not received in time."""
 
     code = ErrorCode.HELLO_TIMEOUT
 
@@ -19,7 +19,7 @@ async def read_body(receive: Receive, *, within_s: float) -> bytes | None:
     """Return the whole body, or None if the peer left before its end.
 
     Raises:
-        BodyTooSlow: the body was not here *within_s*.
+        BodyTooSlow: the body was not received *within_s* seconds.
     """
     body = bytearray()
     with anyio.move_on_after(within_s):
@@ -34,7 +34,7 @@ async def read_body(receive: Receive, *, within_s: float) -> bytes | None:
 
 
 def replaying(body: bytes, receive: Receive) -> Receive:
-    """What the application receives: the whole body at once, then what *receive* tells of the peer."""
+    """Return an ASGI ``receive`` that yields the whole body once, then the messages of *receive*."""
     is_told = False
 
     async def replay() -> Message:

@@ -1,7 +1,7 @@
-"""The certificate of a listener, with its key: TLS 1.2 or newer, and another pair without a restart.
+"""The certificate of a listener, with its key: TLS 1.2 or newer, replaceable without a restart.
 
-A pair is looked at in a context of its own before anybody is served with it: what is
-broken leaves the pair that is in use. Connections that are open go on with theirs.
+A new pair is loaded in a context of its own before it is used: a broken pair leaves the current pair in
+use. Open connections keep the pair that they were accepted with.
 """
 
 import ssl
@@ -14,30 +14,30 @@ from cryptography import x509
 
 from protocol.errors import ErrorCode, HubError
 
-BEFORE_THE_END: Final = timedelta(days=21)  # of a certificate a person is told
+BEFORE_THE_END: Final = timedelta(days=21)  # a person is warned this long before a certificate expires
 
 
 class CertificateUnusable(HubError):
-    """A certificate and its key cannot be served with; the message says which file is to blame."""
+    """An unusable certificate or key; the message names the file."""
 
     code = ErrorCode.BAD_SETTINGS
 
 
 class CertificateUnread(CertificateUnusable):
-    """A file cannot be read by this process, which says nothing of what is in it."""
+    """A file that this process cannot read; its content may be valid."""
 
 
 class Pair(NamedTuple):
-    """A certificate and its key, loaded and found to belong together."""
+    """A certificate and its matching key, loaded."""
 
     context: ssl.SSLContext
     expires_at: datetime  # of the hub's own certificate, aware, UTC
-    names: tuple[str, ...]  # that it is made out to
-    digest: bytes  # of the certificate with its chain: another one is another pair
+    names: tuple[str, ...]  # DNS names and addresses of the certificate
+    digest: bytes  # of the certificate with its chain: tells two pairs apart
 
 
 def ending(ends_at: datetime, now: datetime) -> str:
-    """What is to be said of a certificate that ends then; empty while there is time. Both times are aware."""
+    """Return a warning about a certificate that expires soon, or an empty text. Both times are aware."""
     if ends_at <= now:
         return f"ended on {ends_at:%Y-%m-%d}: nobody can connect any more"
     if ends_at - now <= BEFORE_THE_END:
@@ -50,7 +50,7 @@ def load_pair(certificate: Path, key: Path) -> Pair:
 
     Raises:
         CertificateUnread: a file cannot be read.
-        CertificateUnusable: a file is none of that kind, or the two do not match.
+        CertificateUnusable: a file has no certificate or key, or the two do not match.
     """
     chain = _look_at(certificate)
     own = _own_certificate(certificate, chain)
@@ -70,10 +70,10 @@ def load_pair(certificate: Path, key: Path) -> Pair:
 
 
 class Certificates:
-    """What one listener serves with. *context* stays the same object, whatever pair is in use.
+    """The TLS context of a listener. *context* stays the same object when the pair is replaced.
 
     Raises:
-        CertificateUnusable: the first pair is none.
+        CertificateUnusable: the first pair is unusable.
     """
 
     def __init__(self, certificate: Path, key: Path) -> None:
@@ -83,11 +83,11 @@ class Certificates:
         self.context.sni_callback = self._choose
 
     def use(self, pair: Pair) -> None:
-        """Serve with *pair* from the next connection on."""
+        """Use *pair* from the next connection on."""
         self.pair = pair
 
     def _choose(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-        """The library: a client has said hello, whether or not it named a host."""
+        """Select the current pair. Called by ssl at each ClientHello, with or without a server name."""
         connection.context = self.pair.context
 
 

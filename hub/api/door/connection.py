@@ -1,8 +1,8 @@
-"""HTTP connection of the operators' or the webhooks' listener, bounded before its peer is known.
+"""HTTP connection of the operators' or the webhooks' listener, limited before its peer is authenticated.
 
-The parser is httptools', in C: what a peer sends costs the loop about what its bytes cost to read. A
-connection has an intake budget as a device has one, sends one request at a time, and says how long its
-body is before it sends it.
+The parser is httptools', in C: parsing costs the loop about as much as reading the bytes. A connection
+has an intake budget like that of a device. It sends one request at a time, and declares the length of
+a body before sending it.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ from protocol.errors import ErrorCode
 
 CONNECTIONS: Final = 256
 HEAD_S: Final = 5.0
-HEADER_BYTES: Final = 16 * 1024  # with the address
+HEADER_BYTES: Final = 16 * 1024  # including the request line
 HEADERS: Final = 128  # of a request; browsers send about twenty
-# What a connection may send: reads a second (a read is at least a byte, at most 256 KiB), and bytes.
+# Limits of a connection: reads per second (a read is 1 byte to 256 KiB), and bytes per second.
 STRANGER_READS_PER_S, STRANGER_BYTES_PER_S = 50.0, 256.0 * 1024
 KNOWN_READS_PER_S, KNOWN_BYTES_PER_S = 2_000.0, 64.0 * 1024 * 1024
 _TOO_LONG: Final = f"the address and the headers have at most {HEADER_BYTES} bytes"
@@ -34,7 +34,7 @@ _LAST: Final = {"connection": "close"}
 
 
 class _Refused(Exception):
-    """A request that is read no further. Raised by callbacks of the parser, which then stops."""
+    """A refused request. Raised by callbacks of the parser, which then stops."""
 
     def __init__(self, code: ErrorCode, detail: str, status: int) -> None:
         super().__init__(detail)
@@ -49,14 +49,15 @@ class _Pipelined(Exception):
 def connection_factory(
     *, most_local: int, head_s: float, on_refusal: Callable[[str], None], loop: LoopMeter
 ) -> type[asyncio.Protocol]:
-    """Return what uvicorn calls for each connection.
+    """Return the protocol class that uvicorn instantiates for each connection.
 
     Args:
-        most_local: connections over Unix sockets at once; one more is refused. Those over TCP are
-            counted at the gate, before this.
-        head_s: within which a request's head must be here, once its connection is open or it began.
+        most_local: limit on concurrent connections over Unix sockets. Connections over TCP are counted
+            before, at the gate.
+        head_s: time limit for receiving a request's head, in seconds since the connection opened or the
+            request began.
         on_refusal: called with the code of each refusal.
-        loop: is charged with what reading takes.
+        loop: meter that is charged with the loop time of reading.
     """
     made = partial(
         BoundedConnection,
@@ -70,7 +71,7 @@ def connection_factory(
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """uvicorn's connection, with these bounds.
+    """uvicorn's connection, with these limits.
 
     Args:
         local: open connections over Unix sockets.
@@ -100,7 +101,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._head_bytes = self._headers = 0
         self._is_in_head = False
         self._would_keep_alive = True
-        self._is_deaf = False  # what still comes is dropped
+        self._is_deaf = False  # further input is dropped
 
     # --- the transport ---
 
@@ -137,7 +138,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._count_head(len(data))
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what the parser does not take: no HTTP, or what a callback raised."""
+        """Answer a request that the parser rejected: not HTTP, or an exception raised by a callback."""
         match sys.exc_info()[1]:
             case BaseException(__context__=_Pipelined()):
                 self._is_deaf, self.cycle.keep_alive = True, False
@@ -147,7 +148,7 @@ class BoundedConnection(HttpToolsProtocol):
                 self._refuse(ErrorCode.BAD_PARAMS, msg, status=400)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """uvicorn: a WebSocket was asked for. The answer says enough; nothing needs to be installed."""
+        """Log nothing when a WebSocket is requested: uvicorn's advice to install a library is wrong here."""
 
     # --- the parser ---
 
@@ -164,7 +165,9 @@ class BoundedConnection(HttpToolsProtocol):
         self._headers += 1
         if self._headers > HEADERS:
             raise _Refused(ErrorCode.TOO_LARGE, f"a request has at most {HEADERS} headers", 431)
-        if name.lower() == b"transfer-encoding":  # nothing is uploaded here that has no known length
+        if (
+            name.lower() == b"transfer-encoding"
+        ):  # a body without a declared length cannot be limited before it is read
             raise _Refused(ErrorCode.BAD_PARAMS, "say how long the body is: Content-Length", 411)
         super().on_header(name, value)
 
@@ -174,9 +177,11 @@ class BoundedConnection(HttpToolsProtocol):
         self._is_in_head = False
         self._head_is_here()
         super().on_headers_complete()
-        # A response before the body's end is the last one: nobody reads the rest to find the next request.
+        # A response before the body's end closes the connection: the rest of the body is never read.
         self._would_keep_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
-        if self.parser.should_upgrade():  # the parser finds no body then: what follows would be a request
+        if (
+            self.parser.should_upgrade()
+        ):  # the parser expects no body then: further bytes would be parsed as a request
             self._would_keep_alive, self._is_deaf = False, True
 
     def on_message_complete(self) -> None:
@@ -187,7 +192,7 @@ class BoundedConnection(HttpToolsProtocol):
     # --- the bounds ---
 
     def _is_let_in(self) -> None:
-        """Note that a good token came over the connection."""
+        """Raise the limits of the connection after a valid token was received."""
         if self._place is not None:
             self._place.vouch()
         if not self._is_known:
@@ -203,7 +208,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._intake.welcome(*rates, self.loop.time())
 
     def _charge(self, size: int, wait_s: float) -> None:
-        """Charge a read; where the budget is spent, or the loop's, read nothing for a while."""
+        """Charge a read; pause reading while the budget of the connection or of the loop is spent."""
         intake = self._intake
         intake.frames_left -= 1
         intake.bytes_left -= size
@@ -243,7 +248,7 @@ class BoundedConnection(HttpToolsProtocol):
 
 
 def told_to_an_operator(turned: TurnedAway) -> bytes:
-    """Why a connection goes no further, as it goes over a socket on which nothing was read."""
+    """Return the HTTP response that refuses a connection before anything was read from it."""
     retry = {"retry-after": str(max(1, round(turned.retry_s)))}
     return _spelled(Problem(turned.reason, str(turned), headers=_LAST | retry))
 

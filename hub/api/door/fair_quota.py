@@ -1,8 +1,8 @@
-"""Places of which nobody may take all: a bounded number, and what each may have of it.
+"""A limited number of places, shared fairly between users.
 
-Whoever comes with a token gets at most half of the places, a user with many tokens
-no more than one; all of them together leave a quarter free, which is the Unix socket's. So
-a hub that is kept busy over TCP still answers whoever sits at its machine.
+A user gets at most half of the places over TCP, however many tokens it has. All users together leave a
+quarter free, which is reserved for the Unix socket: a hub that is overloaded over TCP still answers on its
+own machine.
 """
 
 from collections import Counter
@@ -13,12 +13,12 @@ from typing import Final
 _MOST_OF_ONE: Final = 2  # half
 _KEPT: Final = 4  # a quarter
 
-STRANGER: Final = ""  # whoever came over TCP and is not known yet
-UNIX: Final = None  # whoever came over a Unix socket
+STRANGER: Final = ""  # a caller over TCP that is not authenticated yet
+UNIX: Final = None  # a caller over a Unix socket
 
 
 class Shares:
-    """How many of *limit* places are taken, and by whom."""
+    """Counters of the taken places out of *limit*, in total and by user."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -29,7 +29,7 @@ class Shares:
         return self._taken
 
     def lack(self, who: str | None) -> str | None:
-        """Why *who*, a ``Principal.share``, gets no place, in words for a person; None: there is one."""
+        """Return why *who*, a ``Principal.share``, gets no place, as text; None: a place is free."""
         if self._taken >= self.limit:
             return f"all {self.limit} are taken"
         if who is UNIX:
@@ -44,7 +44,7 @@ class Shares:
 
     @contextmanager
     def taken(self, who: str | None) -> Iterator[None]:
-        """A place of *who*'s, whether or not there is one."""
+        """Hold a place for *who*, without checking whether a place is free."""
         self._taken += 1
         if who is not UNIX:
             self._over_tcp[who] += 1

@@ -25,13 +25,13 @@ from hub.turns import Turns
 
 
 class HookServer:
-    """Takes what is posted. A service.
+    """Service that listens for webhook posts.
 
     Args:
-        gate: counts the connections; who is not let in by it is told so, and closed.
-        head_s: within which a request's head must be here.
-        on_refusal: told the code of every connection that was refused for what it is.
-        loop: is charged with what posts take.
+        gate: limit on connections; a refused connection gets a response and is closed.
+        head_s: time limit for receiving a request's head, in seconds.
+        on_refusal: called with the error code of every refused connection.
+        loop: meter that is charged with the loop time of posts.
     """
 
     def __init__(
@@ -60,13 +60,15 @@ class HookServer:
         self._acceptor: Acceptor | None = None
 
     def apply(self, *, hosts: Hosts, proxies: TrustedProxies) -> None:
-        """Other rules from the next request on."""
+        """Replace the allowed hosts and proxies from the next request on."""
         self.hooks.hosts, self.hooks.proxies = hosts, proxies
         if self._acceptor is not None:
             self._acceptor.proxies = proxies
 
     async def serve(self, *, task_status: TaskStatus[Address] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled; then what is being answered is, in bounded time. Tells where it listens.
+        """Serve until cancelled, then finish requests in progress, in bounded time.
+
+        Reports the bound address to *task_status*.
 
         Raises:
             CannotListen: the address is taken, or is not this machine's.
@@ -119,7 +121,7 @@ class HookServer:
             log_config=None,
             log_level="warning",
             access_log=False,
-            proxy_headers=False,  # no header is believed about who posts
+            proxy_headers=False,  # forwarding headers are checked by ``Hooks``
             server_header=False,
             timeout_graceful_shutdown=FINISH_S,
         )

@@ -1,8 +1,8 @@
-"""``POST /hooks/{name}``, and nothing else: what others post is believed, kept, and answered with 202.
+"""``POST /hooks/{name}``, and nothing else: a webhook post is verified, stored, and answered with 202.
 
-It is on the disk before the answer goes, so who gets one need not post again, and who gets none may: the
-same delivery is kept once. A webhook that is not there and a signature that is not good get the same answer
-after the same work.
+A delivery is committed before its response is sent, so an acknowledged sender need not repeat it. A sender
+without a response may: the same delivery is stored once. An unknown webhook and a bad signature get the
+same response after the same work.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -34,15 +34,15 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-BODY_S: Final = 10.0  # within which a body is here; who posts has it all before it begins
-BUSY_S: Final = 1  # when who found no place may come again
-FULL_S: Final = 60  # the same, where an agent has to read first
+BODY_S: Final = 10.0  # time limit for receiving a body; senders have the whole body before they begin
+BUSY_S: Final = 1  # Retry-After when all places are taken
+FULL_S: Final = 60  # Retry-After when an agent has to process posts first
 _PLACE: Final = "/hooks/"
 _MEDIA_TYPE_CHARS: Final = 200
 
 
 class Hook(NamedTuple):
-    """A webhook: the name of its connector, who posts to it, and the secrets of which one has to fit."""
+    """A webhook: the name of its connector, its sender, and the secrets of which one has to verify."""
 
     name: str
     source: Source
@@ -53,7 +53,7 @@ class Hook(NamedTuple):
 
 
 class Refused(HubError):
-    """A post goes no further."""
+    """A refused post."""
 
     def __init__(self, code: ErrorCode, told: str, *, status: int | None = None, **headers: str) -> None:
         super().__init__(told)
@@ -67,16 +67,16 @@ class Refused(HubError):
 
 
 class Hooks:
-    """The ASGI application.
+    """ASGI application of the webhooks.
 
     Args:
-        news: is told a connector's id once something was posted to it, and returns at once.
+        news: called with the id of a connector after a post to it was stored; must return at once.
 
     Attributes:
-        hooks: by name.
-        body_bytes: the longest body that is read.
-        at_once: requests that are answered at once; further ones get 503.
-        most_waiting: posts of one webhook that are not settled yet.
+        hooks: webhooks by name.
+        body_bytes: limit on the length of a body.
+        at_once: limit on concurrent requests; further requests get 503.
+        most_waiting: limit on unsettled posts of one webhook.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Hooks:
         self.most_waiting = most_waiting
 
     def use(self, hooks: Sequence[Hook]) -> None:
-        """These, and no others, from the next post on."""
+        """Replace the webhooks from the next post on."""
         self.hooks = {hook.name: hook for hook in hooks}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,7 +124,7 @@ class Hooks:
             return
         self._taken += 1
         try:
-            network = f"network:{network_of(scope['client'][0])}"  # of the proxy, where there is one
+            network = f"network:{network_of(scope['client'][0])}"  # may be a proxy's
             answer = await charged(self._metrics.loop, network, self._answer(scope, receive))
             if answer is not None:
                 await answer(scope, receive, send)
@@ -132,7 +132,7 @@ class Hooks:
             self._taken -= 1
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
-        """The answer; ``None``: who asked is gone."""
+        """Return the response; None: the peer disconnected."""
         try:
             name = self._check_shape(scope)
             body = await read_body(receive, within_s=self._body_s)
@@ -143,7 +143,7 @@ class Hooks:
             return self._problem(refusal)
 
     async def _take(self, scope: Scope, name: str, body: bytes) -> Response:
-        """Raises Refused: it is not believed, or there is no room for it."""
+        """Verify and store a post. Raises Refused if the signature is bad or too many posts are unsettled."""
         headers = Headers(scope=scope)
         once = {key: values[0] for key in headers if len(values := headers.getlist(key)) == 1}
         hook, now = self.hooks.get(name), self._clock.now()
@@ -179,18 +179,18 @@ class Hooks:
         except TooManyPosted as error:
             self._metrics.limits_reached.labels("posted_waiting").inc()
             raise Refused(error.code, str(error), status=429, retry_after=str(FULL_S)) from error
-        except UnknownConnector as error:  # it is being taken out of hub.toml
+        except UnknownConnector as error:  # the connector is being removed from hub.toml
             raise Refused(ErrorCode.BAD_SIGNATURE, "it is not signed as this webhook wants it") from error
         if is_new:
             log.info("hook.posted", connector=hook.name, bytes=len(body))
             self._news(row.id)
 
     def _check_shape(self, scope: Scope) -> str:
-        """The name of the webhook.
+        """Return the name of the webhook that a request posts to.
 
         Raises:
-            Refused: something else is asked for, or not as it must be.
-            BadForwarding: a header speaks for another, and nobody may whom this hub does not list.
+            Refused: the request is not a well-formed post to a webhook.
+            BadForwarding: a forwarding header came from a peer that is not a trusted proxy.
         """
         headers = Headers(scope=scope)
         if len(headers.getlist("host")) != 1 or headers["host"] not in self.hosts:
@@ -216,7 +216,7 @@ class Hooks:
         return refusal.answer
 
     def _problem(self, error: HubError) -> Response:
-        """What the database, or what reads a body, says."""
+        """Return the response for an error of the database or of a body."""
         self._metrics.webhook_refusals.labels(error.code).inc()
         answer = Problem.of(error)
         if answer.status_code == 503:
@@ -225,7 +225,7 @@ class Hooks:
 
 
 def _challenge(body: bytes, media_type: str) -> str | None:
-    """What Slack wants to hear before it posts to an address."""
+    """Return the challenge that Slack expects back before it posts to a URL, or None."""
     found = value_of(body, media_type)
     if not isinstance(found, dict) or found.get("type") != "url_verification":
         return None
@@ -234,7 +234,7 @@ def _challenge(body: bytes, media_type: str) -> str | None:
 
 
 class NewsDesk:
-    """Tells of what was posted, one connector after the other; what is told twice meanwhile is told once."""
+    """Queue of connectors with new posts, reported one after the other, without duplicates."""
 
     def __init__(self, store: Store, tell: Callable[[str], Awaitable[None]]) -> None:
         self._store = store
@@ -243,12 +243,12 @@ class NewsDesk:
         self._is_some = anyio.Event()
 
     def news(self, connector_id: str) -> None:
-        """Something was posted to it."""
+        """Queue a connector that has a new post."""
         self._waiting[connector_id] = None
         self._is_some.set()
 
     async def serve(self) -> None:
-        """Tell until cancelled, and first of what was posted before a hub that was killed could."""
+        """Report connectors until cancelled, first those whose posts a killed hub had not reported."""
         try:
             for connector_id in await self._store.read(posted.connectors_with_news):
                 self.news(connector_id)
@@ -262,5 +262,5 @@ class NewsDesk:
                 del self._waiting[connector_id]
                 try:
                     await self._tell(connector_id)
-                except HubError as problem:  # a schedule reads it, or the next post
+                except HubError as problem:  # a schedule or the next post retries
                     log.warning("hook.news_not_told", code=problem.code, detail=str(problem))

@@ -1,8 +1,8 @@
-"""``Idempotency-Key``: the same request, however often it arrives, is done once.
+"""``Idempotency-Key``: a repeated request is executed once.
 
-The first success is kept and told again. What was refused changed nothing, so it is
-tried anew. An answer that bears a secret (``Cache-Control: no-store``) is never kept:
-whoever asks again is told that it was done, and not what was said.
+The first successful response is stored and replayed. A refused request changed nothing, so it is
+executed again. A response with a secret (``Cache-Control: no-store``) is never stored: a repeated
+request then learns only that it was executed.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ REPLAYED: Final = "idempotency-replayed"
 
 
 class Replays:
-    """The answers that are kept, over the store."""
+    """Stored responses to requests with an ``Idempotency-Key``."""
 
     def __init__(self, store: Store, *, clock: Clock) -> None:
         self._store = store
@@ -50,12 +50,12 @@ class Replays:
         key: str,
         within: str,
     ) -> None:
-        """Let *app* answer, or answer as it did before.
+        """Call *app*, or replay its stored response.
 
         Args:
-            body: all of it; *receive* tells it again.
-            key: as the request bears it.
-            within: who asks for what; the same key means another request elsewhere.
+            body: the whole body, which *receive* yields again.
+            key: the ``Idempotency-Key`` of the request.
+            within: scope of the key: the caller and the route.
         """
         if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
             told = f"Idempotency-Key: 1 to {LONGEST_KEY} printable characters"
@@ -84,7 +84,7 @@ class Replays:
         within: str,
         digest: str,
     ) -> KeptAnswer | None:
-        """Let *app* answer, and keep it before it is told; another's answer, if that was kept first."""
+        """Call *app* and store its response before sending it; return the response that was stored first."""
         messages: list[Message] = []
 
         async def capture(message: Message) -> None:
@@ -92,7 +92,7 @@ class Replays:
 
         try:
             await app(scope, receive, capture)
-        except Exception:  # a fault: what the application said of it is told, and kept by nobody
+        except Exception:  # a fault: the response is sent, and not stored
             for message in messages:
                 await send(message)
             raise
@@ -103,7 +103,7 @@ class Replays:
                 await self._store.write(
                     idempotency.keep_answer, within, key, request_hash=digest, response=answer, at=at
                 )
-            except Conflict:  # another hub was asked at the same time
+            except Conflict:  # another hub process answered the same request concurrently
                 return await self._store.read(idempotency.find_answer, within, key)
         for message in messages:
             await send(message)
@@ -111,7 +111,7 @@ class Replays:
 
     @asynccontextmanager
     async def _alone(self, within: str, key: str) -> AsyncIterator[None]:
-        """A second request with the same key waits for the first one's answer."""
+        """Hold the lock of a key: a second request with the same key waits for the first response."""
         name = (within, key)
         self._waiting[name] += 1
         try:
@@ -124,7 +124,7 @@ class Replays:
 
 
 def _digest(scope: Scope, body: bytes) -> str:
-    """Of all that makes a request another one. JSON that is written differently is another one."""
+    """Hash the parts that identify a request. JSON in another spelling is another request."""
     asked = b"\0".join((scope["method"].encode(), scope["path"].encode(), scope["query_string"], body))
     return hashlib.sha256(asked).hexdigest()
 

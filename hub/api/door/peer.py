@@ -1,4 +1,4 @@
-"""Who is at the other end of a Unix socket, as the kernel says."""
+"""User id of the peer of a Unix socket, from the kernel."""
 
 import socket
 import struct
@@ -7,7 +7,7 @@ _CREDENTIALS = struct.Struct("3i")  # struct ucred of Linux: pid, uid, gid
 
 
 def peer_uid(connection: socket.socket) -> int | None:
-    """The user id of the peer; None on any other kind of socket."""
+    """Return the user id of the peer; None on any other kind of socket."""
     if connection.family is not socket.AF_UNIX:
         return None
     told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)

@@ -1,6 +1,6 @@
-"""The one table of what may be asked, and which scope it needs: REST routes and requests of devices.
+"""Table of the REST routes and the requests of devices, with the scope that each needs.
 
-A route that is not in it is refused, whoever asks. ``hub routes`` prints it.
+A route that is not in the table is refused for every caller. ``hub routes`` prints the table.
 """
 
 import re
@@ -14,7 +14,7 @@ from protocol.coordination import Method
 
 
 class Public(Enum):
-    """Asked by anybody who may reach the listener, without a token."""
+    """Need of a route that answers without a token."""
 
     PUBLIC = "public"
 
@@ -23,13 +23,13 @@ PUBLIC: Final = Public.PUBLIC
 
 
 class OfAgents(Enum):
-    """Asked by an agent with a token of its own, and by nobody else: no scope opens it."""
+    """Need of a route that only an agent with a token of its own may call; no scope permits it."""
 
     AGENT = "agent"
 
 
 AGENT: Final = OfAgents.AGENT
-Need = Scope | Public | OfAgents  # what a row of the table asks for
+Need = Scope | Public | OfAgents  # requirement of a row of the table
 
 
 class Asked(NamedTuple):
@@ -41,7 +41,7 @@ class Asked(NamedTuple):
 
 _S = Scope
 
-# The nouns enter their own rows.
+# Nouns add their own rows.
 ROUTES: Final[dict[Asked, Need]] = {
     Asked("GET", "/metrics"): _S.READ,
     Asked("GET", "/docs"): _S.READ,
@@ -49,10 +49,10 @@ ROUTES: Final[dict[Asked, Need]] = {
     Asked("GET", "/v1/openapi.json"): _S.READ,
 }
 
-# Beside the scopes of ``HUB_WIDE``: what tells of everybody, and so nothing to who sees one user only.
+# In addition to ``HUB_WIDE``: routes that show data of all users, refused to a caller scoped to one user.
 HUB_WIDE_ROUTES: Final = frozenset({Asked("GET", "/metrics")})
 
-# What a device may ask for over its connection; nobody but a device can. The text says of what.
+# Requests that only a device may send, over its connection, with the objects that each applies to.
 DEVICE_REQUESTS: Final[Mapping[str, str]] = {
     Method.AGENTS_LIST: "its own agents",
     Method.AGENTS_GET: "its own agents",
@@ -110,19 +110,19 @@ def _template(path: str) -> _Template:
 
 @cache
 def _templates() -> list[_Template]:
-    """Return the paths of the table. One without parameters goes before one that would take it as a name."""
+    """Return the paths of the table; paths without parameters first, as a parameter would match them."""
     paths = sorted({asked.path for asked in ROUTES}, key=lambda path: path.count("{"))
     return [_template(path) for path in paths]
 
 
 def declare(method: str, path: str, need: Need) -> None:
-    """Enter a route in the table; a noun does that when its class is defined."""
+    """Add a route to the table; called when the class of a noun is defined."""
     ROUTES[Asked(method, path)] = need
     _templates.cache_clear()
 
 
 def route_of(method: str, path: str) -> Asked | None:
-    """The row that a request falls under; None: it stands in no row."""
+    """Return the row that matches a request, or None."""
     for template in _templates():
         if template.pattern.fullmatch(path):
             asked = Asked(method, template.path)
@@ -132,7 +132,7 @@ def route_of(method: str, path: str) -> Asked | None:
 
 
 def may_ask(principal: Principal, asked: Asked) -> bool:
-    """Whether *principal* may ask what stands in the row *asked*."""
+    """Return whether *principal* may call the route of the row *asked*."""
     need = ROUTES[asked]
     if need is AGENT:
         return principal.agent_id is not None
@@ -141,5 +141,5 @@ def may_ask(principal: Principal, asked: Asked) -> bool:
 
 
 def roles_that_may(need: Need) -> tuple[Role, ...]:
-    """The roles whose scopes are enough; none for what agents ask."""
+    """Return the roles whose scopes permit the route; empty for routes of agents."""
     return tuple(role for role in Role if need is PUBLIC or need in ROLE_SCOPES[role])

@@ -1,4 +1,4 @@
-"""The operator's listener: uvicorn on a Unix socket and on loopback TCP, and nothing of the devices'."""
+"""The operators' listener: uvicorn on a Unix socket and on TCP, separate from the devices' listener."""
 
 import socket
 import ssl
@@ -34,36 +34,36 @@ from hub.turns import Turns
 
 
 class Listening(NamedTuple):
-    """Where the server listens: *tcp* with the port that was really taken."""
+    """Addresses of the server; *tcp* has the port that was actually bound."""
 
     tcp: Address
     unix: Path
 
 
 class OperatorServer:
-    """Serves a hub's REST interface.
+    """Server of a hub's REST interface.
 
     Args:
-        address: the TCP listener, for whoever shows a token.
-        unix_path: the Unix socket, for the hub's own user.
-        hosts: what the Host header of a TCP request may say.
-        proxies: whose word about who asks is taken.
-        bearer: knows operators' tokens; without it TCP serves nothing but health.
-        replays: keeps the answers to requests with an ``Idempotency-Key``.
-        tcp, admin: sockets that the service manager holds for us: the first stands in for *address*,
-            the second, a Unix socket that a group may open, comes beside *unix_path*.
-        tls: serve with it over TCP.
-        body_bytes: the longest request body.
-        body_s: within which it must be here.
-        requests: answered at once; further ones get 503.
-        gate: counts the connections over TCP; who is not let in by it is told so, and closed.
-        connections: the same over the Unix sockets, which nobody takes up over TCP.
-        head_s: within which a request's head must be here.
-        event_streams: followers at once.
-        beat_s: how long a stream is silent at most.
-        metrics: what ``/metrics`` answers, in Prometheus' text format.
-        on_refusal: told the code of every request and connection that was refused for what it is.
-        loop: is charged with what requests take.
+        address: address of the TCP listener, which requires a token.
+        unix_path: path of the Unix socket, for the hub's own user.
+        hosts: values allowed in the Host header of a TCP request.
+        proxies: proxies whose forwarding headers are trusted.
+        bearer: verifier of tokens; without it TCP serves public routes only.
+        replays: stored responses to requests with an ``Idempotency-Key``.
+        tcp, admin: sockets passed by the service manager. *tcp* replaces *address*; *admin*, a Unix socket
+            that a group may open, is served in addition to *unix_path*.
+        tls: TLS context of the TCP listener.
+        body_bytes: limit on the length of a request body.
+        body_s: time limit for receiving a body, in seconds.
+        requests: limit on concurrent requests; further requests get 503.
+        gate: limit on connections over TCP; a refused connection gets a response and is closed.
+        connections: separate limit on connections over the Unix sockets.
+        head_s: time limit for receiving a request's head, in seconds.
+        event_streams: limit on concurrent event streams.
+        beat_s: seconds of silence after which a stream sends a comment.
+        metrics: returns the body of ``/metrics``, in Prometheus' text format.
+        on_refusal: called with the error code of every refused request and connection.
+        loop: meter that is charged with the loop time of requests.
 
     Attributes:
         access: the ASGI application that the sockets serve.
@@ -125,7 +125,7 @@ class OperatorServer:
         )
 
     def apply(self, *, hosts: Hosts, proxies: TrustedProxies, body_bytes: int) -> None:
-        """Other rules from the next request on."""
+        """Replace hosts, proxies and the body limit from the next request on."""
         self.access.hosts = hosts
         self.access.proxies = proxies
         if self._acceptor is not None:
@@ -133,7 +133,7 @@ class OperatorServer:
         self.access.body_bytes = body_bytes
 
     async def serve(self, *, task_status: TaskStatus[Listening] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled; then every stream ends, answers under way finish, in bounded time.
+        """Serve until cancelled, then end every stream and finish responses in progress, in bounded time.
 
         Raises:
             CannotListen: one of the two sockets could not be opened; neither is open.
@@ -165,12 +165,12 @@ class OperatorServer:
                     running.cancel()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request that was let in."""
+        """Answer a permitted request."""
         scope["state"][SERVED] = self._served
         await application()(scope, receive, send)
 
     def _accept_on(self, tcp: socket.socket, tasks: TaskGroup, wheel: DeadlineWheel, make: Make) -> Acceptor:
-        """What lets connections in over TCP: counted, and in bounded time, before TLS costs anything."""
+        """Return the acceptor of TCP connections, which counts and limits them before the TLS handshake."""
         self._acceptor = Acceptor(
             tcp,
             make,
@@ -201,7 +201,7 @@ class OperatorServer:
             log_config=None,
             log_level="warning",
             access_log=False,
-            proxy_headers=False,  # no header is believed about who asks
+            proxy_headers=False,  # forwarding headers are checked by ``Access``
             server_header=False,
             timeout_graceful_shutdown=FINISH_S,
         )

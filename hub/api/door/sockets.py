@@ -15,13 +15,13 @@ _BACKLOG = 128
 
 
 class CannotListen(HubError):
-    """A listening socket could not be opened; nothing of it is left behind."""
+    """A listening socket that could not be opened; nothing is left on disk."""
 
     code = ErrorCode.BAD_SETTINGS
 
 
 class AnotherHub(CannotListen):
-    """A hub is serving on this state folder already."""
+    """Listener refused, because another hub process serves this state folder."""
 
     code = ErrorCode.DATABASE_BUSY
 
@@ -31,7 +31,7 @@ def listen_on_unix(path: Path) -> Iterator[socket.socket]:
     """Listen at *path* with mode 0600 from the first moment; a dead hub's socket is replaced.
 
     Raises:
-        AnotherHub: somebody answers there.
+        AnotherHub: another process answers at the path.
         CannotListen: the path cannot be used.
     """
     if len(os.fsencode(path)) > _MAX_PATH_BYTES:
@@ -54,7 +54,7 @@ def listen_on_unix(path: Path) -> Iterator[socket.socket]:
             yield listening
     finally:
         with suppress(FileNotFoundError):
-            if path.lstat().st_ino == ours:  # not another's that came after us
+            if path.lstat().st_ino == ours:  # another process may have replaced the socket
                 path.unlink()
 
 

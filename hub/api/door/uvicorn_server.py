@@ -1,7 +1,7 @@
-"""uvicorn inside the hub: started and ended by asking, and no connection over TCP let in by it itself.
+"""uvicorn inside the hub: started and stopped by the hub, which accepts the TCP connections itself.
 
-uvicorn starts tasks of its own and would take the process's signals; both are held
-in here: signals are left alone, and it is ended by asking, in a bounded time.
+uvicorn starts tasks of its own and would install signal handlers. Here it installs none, and is
+stopped by the hub, in bounded time.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from hub.links.acceptor import Acceptor, Make
 from hub.links.gate import Place
 from hub.turns import Turns
 
-FINISH_S: Final = 5  # for answers that are on their way when the server ends
-GRACE_S: Final = FINISH_S + 2.0  # uvicorn looks around every 0.1 s; past this it is cut off
+FINISH_S: Final = 5  # for responses in progress when the server stops
+GRACE_S: Final = FINISH_S + 2.0  # uvicorn polls every 0.1 s; it is cancelled after this time
 
 
 class BoundedServer(uvicorn.Server):
-    """uvicorn, telling when it accepts and when it has ended.
+    """uvicorn server with events for its start and its end.
 
     Args:
-        accept_on_tcp: makes what accepts there, which is not left to the library: it would let in
-            whoever knocks, and count them once TLS has greeted them.
+        accept_on_tcp: creates the acceptor of TCP connections. The library's own would accept every
+            connection, and count connections only after the TLS handshake.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class BoundedServer(uvicorn.Server):
         await super().startup([sock for sock in sockets if sock.family == socket.AF_UNIX])
         acceptor = self._accept_on_tcp(self._connection)
         await acceptor.start_serving()
-        self.servers.append(acceptor)  # type: ignore[arg-type]  # all of a Server that is asked for
+        self.servers.append(acceptor)  # type: ignore[arg-type]  # has all methods of a Server that are used
         self.accepting.set()
 
     def _connection(self, place: Place, _: str) -> asyncio.BaseProtocol:
-        """What the library makes of a connection by itself."""
+        """Create the protocol of a connection, as the library does for its own listeners."""
         made: asyncio.BaseProtocol = self.config.http_protocol_class(  # type: ignore[call-arg]
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state, place=place
         )
@@ -67,5 +67,5 @@ class BoundedServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the daemon."""
+        """Install no signal handlers; the daemon handles signals."""
         yield
