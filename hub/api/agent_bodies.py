@@ -1,4 +1,4 @@
-"""Agents as they are written over the API: by the rules of hub.toml, and as the rows keep them."""
+"""Agents in request bodies: validated by the rules of hub.toml, and converted to rows."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,7 +22,7 @@ from protocol.errors import ErrorCode, HubError
 from storage.agents.agents import DeclaredAgent
 
 _MODEL_USE: Final = ("allow_cloud", "redact", "batch", "budget_usd")
-# What of a declared agent each key of a body says, where they are not called the same.
+# Fields of ``DeclaredAgent`` that a key of a body sets, where the names differ.
 _SAYS: Final[Mapping[str, tuple[str, ...]]] = {
     "device": ("device_name",),
     "type": ("type", "subtype"),
@@ -32,13 +32,13 @@ _SAYS: Final[Mapping[str, tuple[str, ...]]] = {
 } | dict.fromkeys(_MODEL_USE, ())
 
 
-# What is said of an agent that lives at a gateway; and what stands in for the rest of a body's rules.
+# Keys that may be changed of an agent at a gateway; and placeholders for the other required keys.
 _AT_GATEWAY: Final = frozenset({"name", "description", "type", "external_id", "instance_id", "project_id"})
 _OF_ANY_DEVICE: Final = {"device": "none", "paths": ["/"], "data_types": ["tasks"], "prompt": "none"}
 
 
 class BadAgent(HubError):
-    """An agent cannot be as it was written: the message tells every key. Nothing was written."""
+    """An invalid agent; the message names every wrong key. Nothing was stored."""
 
     code = ErrorCode.BAD_PARAMS
 
@@ -48,7 +48,7 @@ class BadAgent(HubError):
 
 
 def _with_instants(value: object) -> object:
-    """JSON has no points in time: the *at* of a schedule comes as text."""
+    """Parse the *at* of a schedule, which is text in JSON, as an instant."""
     match value:
         case dict() if isinstance(text := value.get("at"), str):
             try:
@@ -61,7 +61,7 @@ def _with_instants(value: object) -> object:
 
 
 class AgentBody(AgentSettings):
-    """An agent to be made, by the rules of hub.toml."""
+    """Body of a request that creates an agent, by the rules of hub.toml."""
 
     user: Name | None = live(None, "Whose it is; by default of who asks, or the owner.")  # type: ignore[assignment]
     schedule: Annotated[ScheduleSettings | None, BeforeValidator(_with_instants)] = live(
@@ -74,10 +74,10 @@ class AgentBody(AgentSettings):
 
 
 class AgentChanges(BaseModel):
-    """What of an agent is to be another; what is left out stays, and null takes away.
+    """Changes of an agent. An omitted key stays unchanged, and null removes its value.
 
-    Each key is as in an agent to be made, and is checked together with what stays.
-    *config* changes the keys that it names.
+    Each key is as in the body that creates an agent, and is validated together with the unchanged keys.
+    *config* changes only the keys that it names.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -112,27 +112,27 @@ class AgentChanges(BaseModel):
 
     @property
     def said(self) -> dict[str, Any]:
-        """The keys that were given."""
+        """Values of the keys that the request has."""
         return {key: getattr(self, key) for key in self.model_fields_set}
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """What of hub.toml holds for every agent: how long a run may take, and the patterns of redaction."""
+    """Settings of hub.toml for every agent: time limit of a run in seconds, and redaction patterns."""
 
     run_wall_s: float = 3_600.0
     patterns: Mapping[str, str] = MappingProxyType({})
 
 
 def rules_of(settings: Settings) -> Rules:
-    """What these settings say of every agent."""
+    """Return the settings that hold for every agent."""
     return Rules(run_wall_s=settings.limits.run_wall_s, patterns=settings.redaction.patterns)
 
 
 def body_of(given: Mapping[str, Any]) -> AgentBody:
-    """An agent to be made, as a device sent it.
+    """Validate the body of a request that creates an agent.
 
     Raises:
-        BadAgent: it cannot be.
+        BadAgent: the body is invalid.
     """
     try:
         return AgentBody.model_validate(given)
@@ -141,10 +141,10 @@ def body_of(given: Mapping[str, Any]) -> AgentBody:
 
 
 def made_of(body: AgentBody, rules: Rules) -> DeclaredAgent:
-    """What an agent to be made is in the rows.
+    """Convert the body of a new agent to its stored form.
 
     Raises:
-        BadAgent: what is to be hidden of its documents has no pattern.
+        BadAgent: a redaction rule of the agent has no valid pattern.
     """
     for name in body.redact:
         if wrong := problem_of(RedactionRule(name, rules.patterns.get(name))):
@@ -155,13 +155,13 @@ def made_of(body: AgentBody, rules: Rules) -> DeclaredAgent:
 def changed_by(
     changes: Mapping[str, Any], now: DeclaredAgent, rules: Rules, *, gateway: str | None = None
 ) -> DeclaredAgent:
-    """What an agent is in the rows once *changes* are made to what it is *now*.
+    """Return the stored form of an agent after *changes* to its current form *now*.
 
     Args:
-        gateway: where it lives; then it reads nothing on a device, and has no runs.
+        gateway: name of the agent's gateway; such an agent has no device, no files and no runs.
 
     Raises:
-        BadAgent: it cannot be so.
+        BadAgent: a key is unknown or cannot be changed, or the changed agent is invalid.
     """
     unknown = sorted(set(changes) - set(AgentChanges.model_fields))
     if unknown:
@@ -189,7 +189,7 @@ def changed_by(
 
 
 def _whole(now: DeclaredAgent) -> dict[str, Any]:
-    """As much of an agent as a change is checked together with."""
+    """Return the keys of an agent that are validated together with a change."""
     return {
         "name": now.name,
         "device": now.device_name,

@@ -1,6 +1,6 @@
-"""The operator's REST interface as one application: a router a noun, problems for errors.
+"""The operator's REST interface as one application: a router per noun, problem details for errors.
 
-OpenAPI stands at ``/v1/openapi.json`` and nowhere else: the usual pages around it
+OpenAPI is served at ``/v1/openapi.json`` only: FastAPI's documentation pages
 load scripts from other origins.
 """
 
@@ -109,9 +109,9 @@ def application() -> FastAPI:
 
 
 def make_application() -> FastAPI:
-    """Build the application with all its routes. It decides nothing about who asks: see ``api/door/access``.
+    """Build the application with all its routes. Callers are checked by ``api/door/access``.
 
-    It belongs to no hub: what a request is answered from is in the state of the request, see ``deps``.
+    The application is independent of a hub: the hub is in the state of each request, see ``deps``.
     """
     app = FastAPI(
         title="hub",
@@ -127,7 +127,7 @@ def make_application() -> FastAPI:
 
     @app.get("/metrics", tags=["system"], response_class=Exposition)
     async def exposition(metrics: Metrics) -> Response:
-        """Every metric of the process."""
+        """Return every metric of the process."""
         return Exposition(metrics())
 
     @app.get("/docs", tags=["system"], response_class=Page)
@@ -150,7 +150,7 @@ def make_application() -> FastAPI:
 
     @app.get("/v1/openapi.json", tags=["system"], response_model=dict[str, object])
     def document(request: Request) -> Response:  # in a thread: building the document takes a second
-        """This interface as an OpenAPI 3.1 document."""
+        """Return this interface as an OpenAPI 3.1 document."""
         return serve_document(app, request.headers)
 
     return app

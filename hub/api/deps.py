@@ -1,4 +1,4 @@
-"""What every route may ask for: who asks, the hub as that one sees it, and where streams are counted."""
+"""Dependencies of routes: the caller, the hub scoped to the caller, and the counter of event streams."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Final, NamedTuple
@@ -20,8 +20,8 @@ class Served(NamedTuple):
     """State of an operators' server that its routes answer from.
 
     Attributes:
-        streams: the event streams that are open, and the limit on them.
-        metrics: what ``/metrics`` answers, in Prometheus' text format.
+        streams: the open event streams, and the limit on them.
+        metrics: returns the body of ``/metrics``, in Prometheus' text format.
     """
 
     hub: HubFacade
@@ -72,7 +72,7 @@ def stands_in_the_table(request: Request) -> None:
 
 
 class NounRouter(APIRouter):
-    """The routes of a noun. An application takes them as they are: including a router builds each anew."""
+    """The routes of a noun. Added to the application as is: ``include_router`` would rebuild each route."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(dependencies=[Depends(stands_in_the_table)], **options)
@@ -91,7 +91,7 @@ async def _seen(
         str | None, Query(max_length=200, description="See this user's things only, by the user's name.")
     ] = None,
 ) -> UserId | None:
-    """Whose things the caller sees, or wants to see; None: everybody's."""
+    """Return the user whose objects are visible: the caller's, or *user* as requested; None: all users."""
     if user is None:
         return caller.user_id
     user_id = await hub.user_named(user)
@@ -104,7 +104,7 @@ _Seen = Annotated[UserId | None, Depends(_seen)]
 
 
 async def _hub(hub: WholeHub, seen: _Seen) -> HubFacade:
-    """The hub as the caller sees it, or as much of it as *user* sees."""
+    """Return the hub, scoped to the user whose objects are visible."""
     return hub.seen_by(seen)
 
 
@@ -113,12 +113,12 @@ def _actor(caller: Caller) -> str:
 
 
 async def _operator(caller: Caller, seen: _Seen) -> authority.Caller:
-    """Whoever asks at an operators' route, as those of coordination are told of it."""
+    """Return the caller of an operators' route as an ``authority.Caller``."""
     return authority.Caller(caller.actor, seen)
 
 
 async def _agent(caller: Caller) -> authority.Caller:
-    """The agent that asks, at a route under /v1/agent."""
+    """Return the agent that calls a route under /v1/agent."""
     assert caller.agent_id is not None and caller.user_id is not None, "the table lets agents alone come here"
     return authority.Caller(caller.actor, caller.user_id, caller.agent_id)
 

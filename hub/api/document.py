@@ -1,7 +1,7 @@
-"""The interface as an OpenAPI 3.1 document: what FastAPI knows of the routes, every refusal, and examples.
+"""The interface as an OpenAPI 3.1 document: FastAPI's own, with every refusal and examples added.
 
-Who may ask comes from ``api/door/routes``; what may be refused from the rules of ``api/door/access``,
-which hold for every route, and from what a route itself declares (``refusals``).
+The permitted callers come from ``api/door/routes``. The refusals come from the rules of
+``api/door/access``, which hold for every route, and from the route's own declaration (``refusals``).
 """
 
 import gzip
@@ -27,7 +27,7 @@ EVERY: Final = (
 )
 WITH_TOKEN: Final = (_E.AUTH_FAILED, _E.RATE_LIMITED, _E.DATABASE_BUSY, _E.DATABASE_UNAVAILABLE)
 POSTED: Final = (_E.KEY_USED, _E.DATABASE_CONFLICT)
-# Statuses that HTTP has a number of its own for: not what the catalogue says.
+# Statuses that differ from the catalogue's, as HTTP has a more specific number.
 OWN_STATUS: Final = {
     400: _E.BAD_PARAMS,
     405: _E.UNKNOWN_METHOD,
@@ -79,7 +79,7 @@ def serve_document(app: FastAPI, asked: Headers) -> Response:
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
-    """The document of *app*, made once."""
+    """Return the document of *app*, built once."""
     if not hasattr(app.state, "document"):
         app.state.document = _made(deepcopy(app.openapi()))
     document: dict[str, Any] = app.state.document

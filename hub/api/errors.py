@@ -28,9 +28,8 @@ _CODES = {
 class Problem(JSONResponse):
     """A refusal as a response: what happened, its stable code, what a person can do.
 
-    *status* differs from the catalogue's only where HTTP has a number of its own
-    for the case (400, 405, 411, 431); *hint* where more is known than the catalogue knows; *members*
-    are further fields.
+    *status* replaces the catalogue's where HTTP has a more specific number (400, 405, 411, 431).
+    *hint* replaces the catalogue's with a more specific hint; *members* are further fields.
     """
 
     media_type = MEDIA_TYPE
@@ -54,7 +53,7 @@ class Problem(JSONResponse):
 
     @staticmethod
     def told(code: ErrorCode, detail: str, *, status: int, hint: str = "") -> dict[str, Any]:
-        """Its body."""
+        """Return the body of a problem."""
         info = CATALOGUE[code]
         return {
             "type": f"urn:hub:error:{code}",
@@ -68,10 +67,10 @@ class Problem(JSONResponse):
 
     @classmethod
     def of(cls, error: HubError) -> Self:
-        """The refusal that *error* is, with its own ``hint`` where it has one.
+        """Return the problem for *error*, with the error's own ``hint`` if it has one.
 
-        Its ``retry_after_s``, where it has one, becomes ``Retry-After``; its ``members`` are told
-        beside the rest, as RFC 9457, 3.2 has it.
+        The error's ``retry_after_s`` becomes ``Retry-After``; its ``members`` become extension members
+        (RFC 9457, 3.2).
         """
         retry_after_s = getattr(error, "retry_after_s", None)
         headers = None if retry_after_s is None else {"retry-after": str(max(1, math.ceil(retry_after_s)))}
@@ -85,7 +84,7 @@ class Problem(JSONResponse):
 
 
 def refusals(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
-    """For ``responses`` of a route: the refusals of its own, beside those that every route has."""
+    """Return the ``responses`` of a route for its own refusals, in addition to those of every route."""
     told: dict[int | str, dict[str, Any]] = {}
     for code in codes:
         answer = told.setdefault(CATALOGUE[code].http_status, {"description": "", "x-codes": []})
@@ -95,7 +94,7 @@ def refusals(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
 
 
 def answer_errors(app: FastAPI) -> None:
-    """Make every error that leaves a route a problem."""
+    """Register handlers that convert every error of a route to a problem."""
     app.exception_handler(HubError)(_hub_error)
     app.exception_handler(RequestValidationError)(_bad_request)
     app.exception_handler(HTTPException)(_http_error)
@@ -107,13 +106,13 @@ async def _hub_error(_: Request, error: HubError) -> Response:
 
 
 def _blamed(found: Any) -> tuple[int | str, ...]:
-    """The place of what is wrong: a validator of a whole table names the key in it that is to blame."""
+    """Return the location of an error, with the key that a validator of a whole table names."""
     key = found.get("ctx", {}).get("key")
     return (*found["loc"], *(() if key is None else str(key).split(".")))
 
 
 def _is_told_inside(found: Any, error: RequestValidationError) -> bool:
-    """A list is too short only because what is in it is wrong, which is told."""
+    """Return whether a list is too short only because of invalid elements, which are reported themselves."""
     place = found["loc"]
     return found["type"] == "too_short" and any(
         len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in error.errors()
@@ -132,11 +131,11 @@ async def _bad_request(_: Request, error: RequestValidationError) -> Response:
 
 
 async def _http_error(_: Request, error: HTTPException) -> Response:
-    """What the framework refused: no such route, not this method, a body too large."""
+    """Answer a request that the framework refused: unknown route, wrong method, or too large a body."""
     code = _CODES.get(error.status_code, ErrorCode.BAD_PARAMS)
     return Problem(code, str(error.detail), status=error.status_code, headers=error.headers)
 
 
 async def _fault(_: Request, error: Exception) -> Response:
-    # Raised again behind this answer by the framework, and logged by the server with its traceback.
+    # The framework raises the error again after this response; the server logs it with its traceback.
     return Problem(ErrorCode.INTERNAL, f"{type(error).__name__} in the hub")

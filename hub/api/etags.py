@@ -1,8 +1,8 @@
-"""``ETag`` and ``If-Match`` (RFC 9110, 8.8.3 and 13.1.1): an edit of what changed meanwhile is refused.
+"""``ETag`` and ``If-Match`` (RFC 9110, 8.8.3 and 13.1.1): an edit of an outdated version is refused.
 
-A tag is made of what an edit may change, not of what changes by itself, as when a
-device was last seen. An ``If-Match`` is never needed; who gives one is sure that
-nobody came between reading and changing::
+A tag covers the fields that an edit may change. Fields that change without an edit, such as the time
+when a device was last seen, are left out. ``If-Match`` is optional; with it, a client
+never overwrites a change that another caller made after the client's read::
 
     match.check(tag_of(device.id, device.name))      # before the change
     match.tell(tag_of(changed.id, changed.name))     # after it, and on every GET
@@ -18,13 +18,13 @@ from protocol.errors import ErrorCode, HubError
 
 
 class ChangedMeanwhile(HubError):
-    """Somebody changed it since it was read; nothing was done."""
+    """An edit refused because the object changed after the client read it."""
 
     code = ErrorCode.CHANGED_MEANWHILE
 
 
 class Matching:
-    """What the one who asks has read, and the tag that the answer bears."""
+    """``If-Match`` of a request, and ``ETag`` of its response."""
 
     def __init__(self, response: Response, if_match: str | None) -> None:
         self._response = response
@@ -32,23 +32,23 @@ class Matching:
 
     @property
     def is_asked(self) -> bool:
-        """Whether an ``If-Match`` was given, so that it is worth looking at what there is."""
+        """True if the request has ``If-Match``; only then the current object has to be read."""
         return self._if_match is not None
 
     @property
     def given(self) -> str | None:
-        """The ``If-Match`` as it was said."""
+        """Value of ``If-Match``, stripped; None if the request has none."""
         return None if self._if_match is None else self._if_match.strip()
 
     def check(self, tag: str) -> None:
-        """Raises ChangedMeanwhile when an ``If-Match`` was given that names other tags than *tag*."""
+        """Raise ChangedMeanwhile if the request has an ``If-Match`` without *tag*."""
         if self._if_match is None or self._if_match.strip() == "*":
             return
         if tag not in (named.strip() for named in self._if_match.split(",")):
             raise ChangedMeanwhile("it changed since it was read; nothing was done")
 
     def tell(self, tag: str) -> None:
-        """Let the answer bear *tag*."""
+        """Set the ``ETag`` of the response."""
         self._response.headers["etag"] = tag
 
 
@@ -65,6 +65,6 @@ Match = Annotated[Matching, Depends(_matching)]
 
 
 def tag_of(*parts: object) -> str:
-    """A strong tag of what *parts*, which JSON can tell, are now."""
+    """Return a strong tag of *parts*, which have to be serializable as JSON."""
     told = msgspec.json.encode(parts, enc_hook=str)
     return f'"{hashlib.sha256(told).hexdigest()[:24]}"'

@@ -1,8 +1,8 @@
-"""Server-sent events: an answer that goes on until its subject ends, or the server does.
+"""Server-sent events: a response that continues until its subject or the server ends.
 
-The number of open streams is bounded, in all and for each who follows, and all of them end
-at a drain: an open one would hold up the server's shutdown. A silent one beats, so that what stands between
-keeps it open, and a reader that is gone is noticed. One whose token counts no more is cut.
+The number of open streams is limited, in total and per caller. All streams end at a drain, as an open
+stream would delay the server's shutdown. A silent stream sends comments, so that proxies keep it open and
+a disconnected reader is noticed. A stream ends when its token is revoked or expires.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -19,8 +19,8 @@ from hub.api.door.roles import PRINCIPAL, Principal
 from protocol.errors import ErrorCode, HubError
 
 BEAT_S: Final = 15.0  # proxies commonly give up after 30 or 60
-LOOK_S: Final = 0.5  # a revocation takes effect within a second (SEC-7)
-_BEAT: Final = b": still here\n\n"  # a comment: no reader takes it for an event
+LOOK_S: Final = 0.5  # a revocation has to take effect within a second
+_BEAT: Final = b": still here\n\n"  # a comment, which readers ignore
 
 E = TypeVar("E", bound=BaseModel)
 StillCounts = Callable[[Principal], Awaitable[bool]]
@@ -31,18 +31,18 @@ async def _counts_for_ever(_: Principal) -> bool:
 
 
 class TooManyStreams(HubError):
-    """As many event streams are open as may be."""
+    """An event stream refused because the limit is reached."""
 
     code = ErrorCode.OVERLOADED
 
 
 class Streams:
-    """The event streams that are open now.
+    """The open event streams.
 
     Args:
-        limit: how many there may be; each costs a task and a connection.
-        beat_s: how long one is silent at most.
-        still_counts: whether who opened one may still be told.
+        limit: maximum number of streams; each costs a task and a connection.
+        beat_s: seconds of silence after which a stream sends a comment.
+        still_counts: returns whether the principal of a stream is still permitted to read.
     """
 
     def __init__(
@@ -51,16 +51,16 @@ class Streams:
         self._shares = Shares(limit)
         self.beat_s = beat_s
         self.still_counts = still_counts
-        self.on_refusal: Callable[[str], None] = lambda _: None  # told the code when one is too many
+        self.on_refusal: Callable[[str], None] = lambda _: None  # called with a stream's error code
         self._open: set[anyio.CancelScope] = set()
         self._has_ended = False
 
     @contextmanager
     def place(self, principal: Principal) -> Iterator[None]:
-        """What a stream of *principal*'s takes up.
+        """Hold a place for a stream of *principal*.
 
         Raises:
-            TooManyStreams: it would be one too many, in all or of this principal's.
+            TooManyStreams: the total limit or the limit of this principal is reached.
         """
         if lack := self._shares.lack(principal.share):
             self.on_refusal(TooManyStreams.code)
@@ -70,7 +70,7 @@ class Streams:
 
     @contextmanager
     def scope(self) -> Iterator[anyio.CancelScope]:
-        """What a stream runs in: cancelled when all streams are ended."""
+        """Yield the cancel scope of a stream, which is cancelled when all streams are ended."""
         with anyio.CancelScope() as scope:
             self._open.add(scope)
             if self._has_ended:
@@ -81,22 +81,22 @@ class Streams:
                 self._open.discard(scope)
 
     def end(self) -> None:
-        """End every stream, and every later one at once."""
+        """End every stream; later streams end immediately."""
         self._has_ended = True
         for scope in self._open:
             scope.cancel()
 
 
 def named(name: str) -> Callable[[BaseModel], str]:
-    """Spells every event under the same *name*, with JSON data."""
+    """Return a function that formats every event with the same *name* and JSON data."""
     return lambda event: f"event: {name}\ndata: {event.model_dump_json()}\n\n"
 
 
 class EventStream(Response):
-    """Sends each of *events* as *spell* spells it, and closes them at the end.
+    """Response that streams *events*, formatted by *spell*, and closes the generator at the end.
 
     Raises:
-        TooManyStreams: when it is to be sent; *events* was not touched.
+        TooManyStreams: when sending starts and the limit is reached; *events* was not started.
     """
 
     media_type = "text/event-stream"
@@ -110,7 +110,7 @@ class EventStream(Response):
         streams: Streams,
     ) -> None:
         super().__init__(headers={"cache-control": "no-store"})
-        del self.headers["content-length"]  # nobody knows it yet
+        del self.headers["content-length"]  # the length of a stream is unknown
         self._texts = _spelled(events, spell or named(name))
         self._streams = streams
 
@@ -121,7 +121,7 @@ class EventStream(Response):
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
             await self._tell_all(principal, receive, send)
-            with anyio.move_on_after(1.0, shield=True):  # a peer that left reads no end
+            with anyio.move_on_after(1.0, shield=True):  # the peer may have disconnected
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _tell_all(self, principal: Principal, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""An example for every shape of the interface, made from its schema and from what its fields are called."""
+"""An example for every shape of the interface, made from its schema and the names of its fields."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -7,7 +7,7 @@ Schema = Mapping[str, Any]
 
 MOMENT: Final = "2026-01-05T09:14:00Z"
 _ID: Final = "019b8d5c-1f6e-7c3a-9d2e-5b1c7f0a4e21"
-# What a field of this name holds, as in one small hub; a test holds them against the schemas.
+# Example values by field name, consistent with one small hub; a test validates them by the schemas.
 VALUES: Final[Mapping[str, Any]] = {
     "activity": "idle",
     "actor": "operator:1000",
@@ -68,11 +68,11 @@ _DEEPEST: Final = 8
 
 
 def example_of(schema: Schema, components: Schema, name: str = "", depth: int = 0) -> Any:
-    """A value that *schema* allows.
+    """Return an example value that *schema* allows.
 
     Args:
-        components: what ``#/components/schemas/`` leads to.
-        name: what the field is called that it is for.
+        components: schemas below ``#/components/schemas/``.
+        name: name of the field that holds the value.
     """
     if "$ref" in schema:
         return example_of(components[schema["$ref"].rpartition("/")[2]], components, name, depth + 1)

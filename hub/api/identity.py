@@ -31,7 +31,7 @@ class Identity:
         owner_id: UserId,
         limits: IdentityLimits | None = None,
     ) -> None:
-        """*owner_id*: owner of a device that is created for no user in particular."""
+        """Create the nouns. *owner_id*: owner of a device that is created for no user in particular."""
         bounds = limits or IdentityLimits()
         self.devices = Devices(store=store, roster=roster, clock=clock)
         self.users = Users(store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds)

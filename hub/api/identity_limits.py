@@ -1,4 +1,4 @@
-"""How much there may be of what operators make, and how often they may mistype a code."""
+"""Limits on objects that operators create, and on wrong pairing codes."""
 
 import msgspec
 
@@ -7,15 +7,15 @@ class IdentityLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The bounds; hub.toml has a key of the same name for each.
 
     Attributes:
-        device_tokens, operator_tokens: that count at once.
-        device_tokens_per_user, operator_tokens_per_user, invitations_per_user: of them, those of one
-            user, asked by somebody who sees no other: nobody takes what all have to share.
-        operator_token_days: how long one of an operator counts that has no end of its own.
-        agent_tokens_per_agent, agent_token_days: the same of those of agents.
-        invitations: that are open at once.
-        invitation_ttl_s: the same of an invitation.
-        wrong_codes: of one operator within *wrong_code_window_s*; after the last one, approving
-            is shut to it for *wrong_code_wait_s*.
+        device_tokens, operator_tokens: maximum number of valid tokens.
+        device_tokens_per_user, operator_tokens_per_user, invitations_per_user: maximum number per user,
+            for callers scoped to that user, so that no user takes the places of all.
+        operator_token_days: default lifetime of an operator's token, in days.
+        agent_tokens_per_agent, agent_token_days: the same limits for tokens of agents.
+        invitations: maximum number of open invitations.
+        invitation_ttl_s: lifetime of an invitation, in seconds.
+        wrong_codes: wrong codes of an operator within *wrong_code_window_s* seconds, after which its
+            approvals are refused for *wrong_code_wait_s* seconds.
     """
 
     device_tokens: int = 20_000

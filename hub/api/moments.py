@@ -1,4 +1,4 @@
-"""Instants of the rows as views tell them."""
+"""Conversion of stored instants for views."""
 
 from datetime import datetime
 
@@ -6,5 +6,5 @@ from hub.clock import from_epoch_ms
 
 
 def moment(at: int | None) -> datetime | None:
-    """An instant of a row, where there is one."""
+    """Convert epoch milliseconds of a row to an aware UTC time; None stays None."""
     return None if at is None else from_epoch_ms(at)

@@ -13,7 +13,7 @@ EXTERNAL: Final = "external:"  # before an agent's external identifier, in the p
 
 
 class AmbiguousAgent(HubError):
-    """Several users have an agent of this name."""
+    """An agent name that is not unique, as several users have an agent of that name."""
 
     code = ErrorCode.BAD_PARAMS
 

@@ -1,7 +1,7 @@
 """Pages of lists: ``limit`` items at most, and a ``cursor`` that leads to the next ones.
 
-A cursor is the sort key of the last item of its page, so items that are added or removed meanwhile
-neither double nor hide another item. It is opaque to clients.
+A cursor is the sort key of the last item of its page, so concurrent additions and removals
+neither repeat nor hide other items. It is opaque to clients.
 
 ``@listed`` cuts a whole list into pages. Where the store pages, ask it for ``paging.limit + 1`` items
 after ``paging.after``, and give them to ``paging.fetched``.
@@ -31,7 +31,7 @@ class BadCursor(HubError):
 
 
 class Page(NamedTuple, Generic[T]):
-    """Some items in order; *next_cursor* leads to those after them, None: these were the last."""
+    """Page of ordered items; *next_cursor* is the cursor of the next page, None on the last page."""
 
     items: tuple[T, ...]
     next_cursor: str | None

@@ -1,4 +1,4 @@
-"""Whether the hub takes work: each thing it needs, looked at in a time that a load balancer waits for."""
+"""Readiness of the hub: checks of its dependencies, within the timeout of a load balancer."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -11,24 +11,24 @@ from protocol.errors import HubError
 from storage.devices import identity
 from storage.store import Store
 
-ANSWER_S: Final = 0.03  # of the 50 ms that the whole answer may take (operations 8, OBS-1)
-FRESH_S: Final = 1.0  # anybody may ask: the database is touched no more often
-STANDS_S: Final = 30.0  # a database that is busy just now and answered so lately is well
+ANSWER_S: Final = 0.03  # of the 50 ms that the whole response may take
+FRESH_S: Final = 1.0  # the route is public: the database is queried at most this often
+STANDS_S: Final = 30.0  # a slow database counts as well if it answered this recently
 
 Look = Callable[[], Check]
 
 
 class ReadinessChecks:
-    """Asks the database and everything in *looks*, which answer at once."""
+    """Checks of the database and of *looks*, which return without I/O."""
 
     def __init__(self, *, store: Store, clock: Clock, looks: Sequence[Look]) -> None:
         self._store = store
         self._clock = clock
         self._looks = looks
-        self._answered_at: float | None = None  # when the database did last
+        self._answered_at: float | None = None  # monotonic time of the database's last answer
 
     async def readiness(self) -> Readiness:
-        """All checks; ready when each is passed, degraded when one of them only just."""
+        """Run all checks. The hub is ready if all are ok, and degraded if a check is degraded."""
         checks = (await self._database(), *(look() for look in self._looks))
         return Readiness(
             ready=all(check.ok for check in checks),

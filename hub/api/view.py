@@ -1,4 +1,4 @@
-"""What the operator's side is told, as shapes: the bodies of the REST interface and what ``--json`` prints.
+"""Response bodies of the REST interface, which ``--json`` prints too.
 
 A field is added, never renamed. Times are aware UTC unless they say otherwise; ids are text.
 """
@@ -11,7 +11,7 @@ from protocol.lifecycles import RunOutcome, RunState
 
 
 class View(BaseModel):
-    """The base of every answer."""
+    """Base of every response body."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -71,7 +71,7 @@ class StatusView(View):
     held_back: str | None = None  # a sentence: until when nothing is caught up, as the hub died too often
     disk_full: str | None = None  # a sentence: why no run is started, and when it will be
     issues: IssueCounts = IssueCounts()  # at the last look
-    config_generation: int = 1  # of the settings: one more with each edit that was taken up
+    config_generation: int = 1  # of the settings: one more with each edit that was applied
 
 
 class RunView(View):
@@ -113,7 +113,7 @@ class RunView(View):
 
 
 class FireView(View):
-    """One future fire: *at* in UTC, *local* in the schedule's zone.
+    """Future fire of a schedule: *at* in UTC, *local* in the schedule's zone.
 
     *shift* is a sentence where the clocks change that night: ``02:30 does not exist that night; ...``.
     """

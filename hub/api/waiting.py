@@ -1,4 +1,4 @@
-"""Why runs wait: every fact about their gates, gathered at one moment and told as a sentence each."""
+"""Reasons why runs wait, as sentences, from one snapshot of the gates that hold runs back."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -17,7 +17,7 @@ STARTED_BY_A_PERSON = frozenset({"manual", "rerun"})  # as ``run_claims`` lets t
 
 
 class Waiting:
-    """Knows the rows and the dispatcher's gates."""
+    """Source of the reasons why runs wait: the rows and the dispatcher's gates."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Waiting:
         self._clock = clock
 
     async def sentences(self, rows: Iterable[RunRow]) -> dict[RunId, str]:
-        """What each of these runs waits for; nothing about those that wait for nothing."""
+        """Return a sentence for each run that waits; runs that wait for nothing are left out."""
         live = [row for row in rows if row.state in LIVE_RUN_STATES]
         gates = await self._store.read(runs.waits_of, [row.id for row in live])
         unmet = await self._unmet(live)
@@ -47,7 +47,7 @@ class Waiting:
         return {run_id: sentence for run_id, sentence in told if sentence is not None}
 
     async def _unmet(self, rows: Iterable[RunRow]) -> Mapping[RunId, Sequence[Unmet]]:
-        """What runs need that is not there; of those whose device is connected here, so that it is known."""
+        """Return the unmet requirements of runs whose device is connected to this process."""
         offered = self._dispatcher.offered
         needy = [row.id for row in rows if row.needs and row.device_id in offered]
         return await self._store.read(run_needs.unmet_of, needy, offered) if needy else {}

@@ -12,7 +12,7 @@ from tests.support.families import each
 LEFT: Final = {
     "hub/accounts": 0,
     "hub/agents": 0,
-    "hub/api": 102,
+    "hub/api": 2,
     "hub/app": 0,
     "hub/cli": 0,
     "hub/connectors": 0,

@@ -33,7 +33,7 @@ _REFUSED = (
 
 
 class ConfigView(View):
-    """One config. *source*: ``file`` is declared in hub.toml and changed there."""
+    """Config of an agent. *source*: ``file`` is declared in hub.toml and changed there."""
 
     key: str
     type: ConfigType
@@ -66,7 +66,7 @@ class ConfigsChangedView(View):
 
 
 class ConfigMoveView(View):
-    """One change of one config. A type of ``null``: the config did not exist before, or was removed."""
+    """Change of a config. A type of ``null``: the config did not exist before, or was removed."""
 
     seq: int
     key: str

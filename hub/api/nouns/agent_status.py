@@ -109,7 +109,7 @@ class Termination(View):
 
 
 class AgentMoveView(View):
-    """One change of an agent on one axis. *snapshot*: its values on all axes after it."""
+    """Change of an agent's status on one axis. *snapshot*: its values on all axes after it."""
 
     seq: int
     at: AwareDatetime
@@ -143,7 +143,8 @@ class AgentStatuses(Noun):
         lines: FileLines | None = None,
         last_heard: Callable[[DeviceId | None], int | None] = lambda _: None,
     ) -> None:
-        """
+        """Create the noun.
+
         Args:
             lines: places of agents in hub.toml, for refusals of what is declared there.
             last_heard: the last heartbeat of a device, epoch ms, if it is newer than the stored one.

@@ -67,13 +67,13 @@ Lock = Annotated[
 
 
 class Resumption(View):
-    """How an agent is resumed. *catch_up*: fires that its paused schedules missed are caught up."""
+    """Options of resuming an agent. *catch_up*: fires that its paused schedules missed are caught up."""
 
     catch_up: bool = False
 
 
 class RunRequest(View):
-    """What a run needs, locks and is for, in addition to what its agent declares.
+    """Requirements, locks and context of a run, in addition to those that its agent declares.
 
     *needs*: capabilities, as in ``file.read >= 1.2``. *locks*: names. *context* is kept with the run and
     sent to its device; *task_id* becomes part of it.
@@ -105,7 +105,8 @@ class Agents(Noun):
         rules: Callable[[], Rules],
         lines: FileLines,
     ) -> None:
-        """
+        """Create the noun.
+
         Args:
             rules: returns the settings of hub.toml that hold for every agent.
             lines: finds the agents that are declared in hub.toml.
@@ -200,7 +201,7 @@ class Agents(Noun):
     async def resume(
         self, name: str, how: Annotated[Resumption, Body(default_factory=Resumption)], actor: Actor
     ) -> AgentView:
-        """Let the agent work again, and its schedules fire again, also those paused after failures."""
+        """Resume the agent and its schedules, also those paused after failures."""
         agent = await self._agent(name)
         if await self._control.resume_agent(agent.id, actor=actor):
             log.info("agent.resumed", agent_id=agent.id, actor=actor)

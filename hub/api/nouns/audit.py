@@ -27,7 +27,7 @@ Word = Annotated[str | None, Query(max_length=200, pattern="^[!-~]+$")]
 
 
 class AuditEntryView(View):
-    """One entry of the audit log.
+    """Entry of the audit log.
 
     *actor*: ``operator:UID`` (over the Unix socket), ``token:ID``, ``device:ID`` or ``hub``; *subject*: the
     id of what was changed. *hash* covers all other fields and *prev_hash*, the hash of the entry before.

@@ -30,7 +30,7 @@ _REFUSED = (
 
 
 class CapabilityView(View):
-    """One version of a capability. Of each name at most one version is enabled.
+    """Version of a capability. At most one version of each name is enabled.
 
     *source*: who registered it: hub.toml, an operator, the agent's device.
     """
@@ -83,7 +83,7 @@ class Capabilities(Noun):
     errors = (ErrorCode.UNKNOWN_AGENT,)
 
     def __init__(self, store: Store, capabilities: KeptCapabilities, lines: FileLines) -> None:
-        """*lines*: places in hub.toml, for refusals of what is declared there."""
+        """Create the noun. *lines*: places in hub.toml, for refusals of what is declared there."""
         self._store = store
         self._capabilities = capabilities
         self._lines = lines

@@ -21,7 +21,7 @@ Key = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 
 
 class ProblemView(View):
-    """One line of ``hub check``. *line* and *column* count from 1; 0: *file* overrides the file."""
+    """Line of ``hub check``. *line* and *column* count from 1; 0: *file* overrides the file."""
 
     file: str
     line: int

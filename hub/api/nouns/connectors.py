@@ -93,7 +93,7 @@ class SignInView(View):
 
 
 class StepView(View):
-    """A step of a self-test. *told*: numbers and kinds only, no text of a message."""
+    """A step of a self-test. Its result has numbers and kinds only, no text of a message."""
 
     step: str
     is_ok: bool

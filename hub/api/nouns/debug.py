@@ -86,7 +86,7 @@ class Connected(Protocol):
 
 
 class Dumper:
-    """Makes dumps of the process.
+    """Source of dumps of the process.
 
     Attributes:
         queues: returns the length of each queue, by name; owners of queues add theirs.

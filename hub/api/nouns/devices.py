@@ -44,7 +44,7 @@ RESYNCED: Final = Goodbye(
 
 
 class AmbiguousDevice(HubError):
-    """Several users have a device of this name."""
+    """A device name that is not unique, as several users have a device of that name."""
 
     code = ErrorCode.BAD_PARAMS
 

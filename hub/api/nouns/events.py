@@ -63,7 +63,7 @@ Kinds = Annotated[
 
 
 class EventView(View):
-    """One event.
+    """Event of a stream.
 
     *id*: for ``Last-Event-ID``. *event*: its stable name; ``open`` comes first on every stream, ``reset``
     means that some events are lost, so that the reader has to read the state again.

@@ -27,7 +27,7 @@ log = Channel(__name__)
 
 
 class UnknownInvitation(HubError):
-    """No invitation has this id."""
+    """An invitation id that does not exist."""
 
     code = ErrorCode.UNKNOWN_INVITATION
 
@@ -89,7 +89,7 @@ class Invitations(Noun):
         owner_id: UserId,
         limits: IdentityLimits,
     ) -> None:
-        """*owner_id*: owner of a device that an unscoped operator invites."""
+        """Create the noun. *owner_id*: owner of a device that an unscoped operator invites."""
         self._store = store
         self._clock = clock
         self._ids = ids

@@ -24,7 +24,7 @@ ItemVerdict = Literal["open", "approved", "edited", "rejected"]
 
 
 class ItemView(View):
-    """One item of the ledger. *run_id*: of the run that planned its newest call.
+    """Item of the ledger. *run_id*: of the run that planned its newest call.
 
     *told_at*: when the device answered for the newest version; null: the device may not have it.
     *warnings* for a reviewer: instruction, hidden_characters, approximate_quote, cut_answer.

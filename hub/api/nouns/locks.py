@@ -28,19 +28,19 @@ log = Channel(__name__)
 
 
 class UnknownLock(HubError):
-    """No agent ever took a lock of this name."""
+    """A lock name that no agent ever acquired."""
 
     code = ErrorCode.UNKNOWN_LOCK
 
 
 class AmbiguousLock(HubError):
-    """Several users have a lock of this name."""
+    """A lock name that is not unique, as several users have a lock of that name."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class LockHolderView(View):
-    """Who holds a lock, or waits for it. *id*: of the run, or of the device."""
+    """Run or device that holds a lock or waits for it. *id*: its id."""
 
     kind: Literal["run", "device"]
     id: str
@@ -49,7 +49,7 @@ class LockHolderView(View):
 
 
 class LockWaitView(View):
-    """One in a lock's queue. *until*: then it waits no longer; None: it waits as long as it has to."""
+    """Entry of a lock's queue. *until*: end of the wait; None: the wait has no time limit."""
 
     holder: LockHolderView
     since: AwareDatetime

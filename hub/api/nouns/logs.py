@@ -33,7 +33,7 @@ _Filter = Callable[[LogEntry], bool]
 
 
 class LogView(View):
-    """One event of the log, redacted. *seq* counts from the start of this process, without gaps."""
+    """Event of the log, redacted. *seq* counts from the start of this process, without gaps."""
 
     seq: int
     at: AwareDatetime

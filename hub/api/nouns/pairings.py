@@ -107,7 +107,7 @@ class Pairings(Noun):
         owner_id: UserId,
         limits: IdentityLimits,
     ) -> None:
-        """*owner_id*: owner of a device that an unscoped operator approves."""
+        """Create the noun. *owner_id*: owner of a device that an unscoped operator approves."""
         self._store = store
         self._clock = clock
         self._ids = ids

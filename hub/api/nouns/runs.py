@@ -51,7 +51,7 @@ class AmbiguousRun(HubError):
 
 
 class UnitView(View):
-    """One file of a run. *items* counts those answered for, *items_planned* those found in it.
+    """File of a run. *items* counts those answered for, *items_planned* those found in it.
 
     *read_at*: its text was received; *planned_at*: its items were found and stored;
     *settled_at*: each of them was answered for, or the file was given up. *error* says why it failed.
@@ -73,7 +73,7 @@ class UnitView(View):
 
 
 class RunErrorView(View):
-    """One line of the run's error log. *path* is missing in an error of the run as a whole."""
+    """Line of the run's error log. *path* is missing in an error of the run as a whole."""
 
     path: str | None = None
     code: str
@@ -82,7 +82,7 @@ class RunErrorView(View):
 
 
 class MoveView(View):
-    """One change of the run's state."""
+    """Change of the run's state."""
 
     at: AwareDatetime
     before: RunState | None
@@ -130,7 +130,7 @@ class RunPage(View):
 
 
 class Cancellation(View):
-    """Why a run is cancelled; the first reason is kept."""
+    """Reason of a cancellation; the first reason is kept."""
 
     reason: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]+$")] = (
         "cancelled by an operator"
@@ -244,7 +244,7 @@ class Runs(Noun):
 
     @route("POST", "/{run_id}/pause", Scope.RUN, errors=_CHANGED, is_tagged=True)
     async def pause(self, run_id: str, actor: Actor) -> RunView:
-        """Let the run wait until it is resumed."""
+        """Pause the run until it is resumed."""
         row = await self._run(run_id)
         return await self.view(await self._control.pause(row.id, actor=actor))
 

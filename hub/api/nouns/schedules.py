@@ -46,7 +46,7 @@ class DecisionView(View):
     decision: str  # a stable word
     reason: str | None = None  # a stable word
     said: str
-    run: str | None = None  # the id of the run that stands for them
+    run: str | None = None  # the id of the run that covers these fires
     decided_at: AwareDatetime
 
 

@@ -1,4 +1,4 @@
-"""Slots of agents' calendars: the times at which devices are told to wake agents, and past wakes."""
+"""Slots of agents' calendars: the times at which devices are notified to wake agents, and past wakes."""
 
 from datetime import timedelta
 from typing import Final, Literal
@@ -26,7 +26,7 @@ NEXT_TIMES: Final = 5
 
 
 class SlotTimeView(View):
-    """One future occurrence of a slot, in UTC; *local* is its start in the slot's zone.
+    """Future occurrence of a slot, in UTC; *local* is its start in the slot's zone.
 
     *shift* is a sentence where the clocks change that night.
     """
@@ -38,7 +38,7 @@ class SlotTimeView(View):
 
 
 class SlotView(View):
-    """When an agent is woken, and for how long the wake is useful.
+    """Times when an agent is woken, and the time for which each wake is useful.
 
     One of *expr* (cron), *every_s* and *at* is given, as *kind* says.
     """

@@ -14,7 +14,7 @@ ANYBODY: Final = "public"  # instead of a scope; "agent": needs the token of an 
 
 
 class RouteView(View):
-    """One route. *scope* is what it needs; ``public``: nothing, not even a token."""
+    """Route of the interface. *scope*: the scope that it needs; ``public``: no token is needed."""
 
     method: str
     path: str
@@ -23,7 +23,7 @@ class RouteView(View):
 
 
 class DeviceRequestView(View):
-    """One request that a device may make over its connection, and the things that it applies to."""
+    """Request that a device may send over its connection, and the objects that it applies to."""
 
     method: str
     of: str

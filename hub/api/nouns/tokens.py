@@ -35,7 +35,7 @@ Lifetime = Annotated[
 
 
 class UnknownToken(HubError):
-    """No token has this id."""
+    """A token id that does not exist."""
 
     code = ErrorCode.UNKNOWN_TOKEN
 
@@ -97,7 +97,7 @@ class Tokens(Noun):
         owner_id: UserId,
         limits: IdentityLimits,
     ) -> None:
-        """*owner_id*: owner of a device that an unscoped operator creates."""
+        """Create the noun. *owner_id*: owner of a device that an unscoped operator creates."""
         self._store = store
         self._roster = roster
         self._clock = clock

@@ -64,7 +64,7 @@ class Upkeep(Noun):
         backups: Backups,
         clock: Clock,
     ) -> None:
-        """*executing*: returns the number of executing runs."""
+        """Create the noun. *executing*: returns the number of executing runs."""
         self._store = store
         self._executing = executing
         self._drain = drain
