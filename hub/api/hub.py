@@ -59,7 +59,7 @@ from hub.runs.control import RunControl
 from hub.runs.disk import DiskGuard
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.estimating import Estimator
-from hub.runs.progress import RunWatch
+from hub.runs.lifecycle import RunWatch
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import Hold, told_hold
 from hub.settings.address import Address

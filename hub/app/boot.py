@@ -7,7 +7,7 @@ from hub.app.context import Context
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.links.hub_key import HubKey
 from hub.log import Channel
-from hub.runs.audit_head import tell_audit_head
+from hub.runs.housekeeping import tell_audit_head
 from hub.runs.leases import LEASE_MS
 from hub.runs.waiting import Hold
 from hub.settings.declared import (

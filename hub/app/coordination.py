@@ -39,7 +39,7 @@ from hub.coordination.souls import SoulLimits, Souls
 from hub.links.roster import Roster
 from hub.openclaw import Fleet, GatewayState
 from hub.outbound import OutboundRules
-from hub.runs.leadership import Leadership
+from hub.runs.leases import Leadership
 from hub.settings.limit_settings import Limits
 from hub.settings.parts import Commit
 from hub.settings.settings import Settings

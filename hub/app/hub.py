@@ -63,7 +63,7 @@ from hub.requests.agents import Written
 from hub.requests.service import Requests
 from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
-from hub.runs.progress import RunWatch
+from hub.runs.lifecycle import RunWatch
 from hub.settings.file_lines import FileLines
 from hub.settings.settings import Settings
 from storage.devices import identity

@@ -23,9 +23,8 @@ from hub.runs.dispatcher import Dispatcher
 from hub.runs.estimating import Estimator
 from hub.runs.housekeeping import Housekeeping, Retention
 from hub.runs.leases import LeaseKeeper
-from hub.runs.lifecycle import Lifecycle
+from hub.runs.lifecycle import Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits
-from hub.runs.progress import RunWatch
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource

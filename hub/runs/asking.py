@@ -3,18 +3,28 @@
 Each question passes, in this order: the journal of the agent's answers, the budgets, the model. One
 transaction then stores the answer and its cost before the answer is used. So after a crash only the questions
 that were in flight are repeated. Every token is counted once, including those of failed attempts.
+
+Gates in front of models: closed while a model does not answer, and opened by a cheap probe. A question
+without an answer after all attempts closes its model's gate, unless another question was answered in the
+meantime. While a gate is closed, no question is asked. Rules still extract items, and runs wait for the rest
+as rows (PAUSED, ``model_away``).
+
+As long as runs wait, the model's endpoints are probed for their list of models. The waiting runs are in the
+database. The state of a gate is lost in a restart, and the first probe is then made at once.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import anyio
 import msgspec
+from anyio.abc import TaskStatus
 
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.extraction.answers import is_whole
+from hub.extraction.breaker import OPEN
 from hub.extraction.model import (
     Finish,
     LanguageModel,
@@ -26,11 +36,13 @@ from hub.extraction.model import (
     Price,
     Usage,
 )
+from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.batching import Batching, Collection
 from hub.runs.budget import Budgets, RunBudget
-from hub.runs.model_gates import ModelGate, ModelGates
 from hub.runs.order import RunOrder
+from hub.turns import Turns
+from protocol.backoff import Backoff
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage.agents import agents
@@ -42,6 +54,144 @@ from storage.runs.runs import Usage as StoredUsage
 from storage.store import Store
 
 NOTHING_SPENT: Final = Usage()
+
+
+log = Channel(__name__)
+
+PROBE: Final = Backoff(base_s=5.0, cap_s=60.0)  # while probes fail
+RELEASE: Final = OPEN  # while probes succeed but questions fail: 30 s to 10 min
+LOOK_S: Final = 1.0
+
+
+class ModelGate:
+    """Gate in front of one model."""
+
+    def __init__(self, model: LanguageModel, clock: Clock) -> None:
+        self._model = model
+        self._clock = clock
+        self._away: str | None = None
+        self._answers = 0
+        self._asking: set[anyio.CancelScope] = set()
+        self._is_awaited = self._is_released = False
+        self._due = 0.0  # monotonic time of the next probe
+        self._probes = self._releases = 0  # attempts since the last success, of probes and of questions
+
+    @property
+    def away(self) -> str | None:
+        """Reason why no question is asked; None while questions are asked."""
+        return self._away
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Track one question inside the block; cancel it if the gate closes meanwhile.
+
+        Raises:
+            ModelUnavailable: the gate is closed, or was closed while the question waited.
+        """
+        if self._away is not None:
+            raise ModelUnavailable(self._away)
+        answers = self._answers
+        with anyio.CancelScope() as scope:
+            self._asking.add(scope)
+            try:
+                yield
+            except ModelUnavailable as exc:
+                self._asking.discard(scope)
+                if self._answers == answers:
+                    self.close(str(exc))
+                raise
+            except ModelError:  # a refusal proves that the model answers, and must reach the caller
+                self._answered()
+                raise
+            else:
+                self._answered()
+            finally:
+                self._asking.discard(scope)
+        if scope.cancelled_caught:
+            raise ModelUnavailable(self._away or "the model was away")
+
+    def _answered(self) -> None:
+        self._answers += 1
+        self._probes = self._releases = 0
+        self._away = None
+
+    def close(self, why: str) -> None:
+        """Ask no question until a probe succeeds. Questions in flight are cancelled."""
+        self._away = why
+        self._due = max(self._due, self._clock.monotonic() + PROBE.delay(0, 1.0))
+        log.warning("model.away", why=why)
+        for scope in self._asking:  # each would wait for all its attempts, one after the other
+            scope.cancel()
+
+    def let_through(self) -> bool:
+        """Return True once after each successful probe. Called when runs wait for the model."""
+        self._is_awaited = True
+        is_released, self._is_released = self._is_released, False
+        return is_released
+
+    async def look(self) -> bool:
+        """Probe the model, if runs wait for it and a probe is due. Return True if it answered."""
+        if not self._is_awaited or self._clock.monotonic() < self._due:
+            return False
+        self._is_awaited = False
+        wrong = await self._model.reach()
+        if wrong is not None:
+            self._away = wrong
+            self._due = self._clock.monotonic() + PROBE.delay(self._probes, 1.0)
+            self._probes += 1
+            return False
+        log.info("model.back")
+        self._away, self._probes, self._is_released = None, 0, True
+        self._due = self._clock.monotonic() + RELEASE.delay(self._releases, 1.0)
+        self._releases += 1
+        return True
+
+
+class ModelGates:
+    """Gates in front of all models of a hub.
+
+    Attributes:
+        on_back: called when runs may resume.
+    """
+
+    def __init__(self, models: Models, *, clock: Clock) -> None:
+        self.turns = Turns(clock)
+        self.on_back: Callable[[], None] = lambda: None
+        self._clock = clock
+        self._gates = {
+            allow_cloud: ModelGate(model, clock)
+            for allow_cloud in (True, False)
+            if (model := models.choose(allow_cloud=allow_cloud)) is not None
+        }
+
+    def of(self, *, allow_cloud: bool) -> ModelGate:
+        """Return the gate of the model used with this setting. Raises KeyError if no model fits."""
+        return self._gates[allow_cloud]
+
+    def away(self, *, allow_cloud: bool) -> str | None:
+        """Return why the model is not asked; None if it is asked, or if no model fits."""
+        gate = self._gates.get(allow_cloud)
+        return None if gate is None else gate.away
+
+    def let_through(self, allow_cloud: bool) -> bool:
+        """Return ``ModelGate.let_through``; True without a model, because runs then use rules only."""
+        gate = self._gates.get(allow_cloud)
+        return gate is None or gate.let_through()
+
+    async def look(self) -> None:
+        """Probe each model that runs wait for, if a probe is due."""
+        backs = [await gate.look() for gate in self._gates.values()]
+        if any(backs):
+            self.on_back()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Probe until cancelled."""
+        task_status.started()
+        while True:
+            self.turns.work()
+            await self.look()
+            self.turns.wait(LOOK_S)
+            await self._clock.sleep(LOOK_S)
 
 
 def question_of(model: str, request: ModelRequest) -> str:

@@ -3,13 +3,17 @@
 The plan of a unit is committed before its first call is sent. A call is repeated with the same id until it is
 answered, in this run or after a restart. The device stores answer and row in one transaction. So each item is
 inserted exactly once, despite crashes on either side.
+
+Description of the parts of a file that could not be extracted. Pure functions. The extracted parts are kept.
+The file still counts as failed, so that the failure is reported and the next run reads the file again.
+Questions that are already answered cost nothing then.
 """
 
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -18,14 +22,13 @@ import msgspec
 from hub.clock import Clock, epoch_ms
 from hub.connectors.connector import Message
 from hub.document import Document
-from hub.extraction.items import Extraction
+from hub.extraction.items import Extraction, Notes
 from hub.links.link import ALWAYS_ACTIONS, DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.found import found_items
 from hub.runs.interrupt import Interrupt
 from hub.runs.matching import decide
-from hub.runs.missing import missing_of
 from hub.runs.order import RunOrder
 from hub.runs.payload import CallPayload, frame_of
 from protocol.errors import CATALOGUE, CallTimedOut, DeviceSlow, ErrorCode, TooManyCalls
@@ -300,3 +303,45 @@ def may_change(answer: Answer) -> bool:
         return CATALOGUE[ErrorCode(answer.error.code)].retryable
     except ValueError:
         return False  # an error code that only the device knows
+
+
+NOT_READ: Final = (
+    "it was not read: the run has brought as many items as one may (items_per_run of [limits]); "
+    "the next run goes on with it"
+)
+_NEXT: Final = {
+    "items_per_file": "; raise it, or split the file",
+    "items_per_run": "; the next run brings them",
+}
+
+
+POSTPONED: Final = "what no rule reads in it waits for the model"
+
+
+class Missing(NamedTuple):
+    """Reason for the failure of a file that was read."""
+
+    code: ErrorCode
+    message: str
+
+
+def missing_of(notes: Notes) -> Missing | None:
+    """Return what is missing according to the notes on the reading, or None if nothing is."""
+    if notes.given_up_chars:
+        return Missing(
+            ErrorCode.MODEL_ANSWER_CUT_OFF,
+            f"no whole answer could be had about {notes.given_up_chars} characters of it; the rest was read",
+        )
+    if notes.lost:
+        return Missing(
+            ErrorCode.MODEL_ANSWER_INVALID,
+            f"{notes.lost} of the model's records about it could not be used, nor could its second answer "
+            "about them be read; the rest was read",
+        )
+    if notes.left_out:
+        ((cap, count),) = notes.left_out.items()
+        return Missing(
+            ErrorCode.LIMIT_REACHED,
+            f"{count} of its items were left out, by {cap} of [limits]" + _NEXT[cap],
+        )
+    return None

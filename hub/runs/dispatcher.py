@@ -5,6 +5,7 @@ a new fence starts it.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -14,7 +15,6 @@ from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.arrivals import SETTLE_S, Arrivals
-from hub.runs.clock_trust import ClockTrust
 from hub.runs.interrupt import Interrupt
 from hub.runs.leases import LEASE_MS
 from hub.runs.lifecycle import Lifecycle
@@ -427,3 +427,27 @@ class Dispatcher:
 
     def _at(self) -> int:
         return epoch_ms(self._clock.now())
+
+
+JUMP_S: Final = 2.0  # seconds of drift from the monotonic clock between two checks
+STEADY_S: Final = 600.0  # seconds without a jump, initially counted from the start
+
+
+class ClockTrust:
+    """Compares the wall clock with the monotonic clock at each check."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._apart_s = self._now_apart_s()
+        self._steady_at = clock.monotonic() + STEADY_S
+
+    def is_steady(self) -> bool:
+        """Return True if the wall clock has not jumped for the last ten minutes."""
+        apart_s = self._now_apart_s()
+        if abs(apart_s - self._apart_s) > JUMP_S:
+            self._steady_at = self._clock.monotonic() + STEADY_S
+        self._apart_s = apart_s
+        return self._clock.monotonic() >= self._steady_at
+
+    def _now_apart_s(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()

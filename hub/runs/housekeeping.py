@@ -2,6 +2,9 @@
 
 On a database shared by several hubs, the holder of the lease does this. The lease only saves work: two hubs
 that prune at once do no harm.
+
+The end of the audit log's chain, written to the log as a copy that is kept elsewhere. ``hub audit verify
+--known NUMBER:HASH`` compares the chain with that copy.
 """
 
 from collections import Counter
@@ -16,7 +19,6 @@ from anyio.abc import TaskStatus
 
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
-from hub.runs.audit_head import tell_audit_head
 from hub.turns import Turns
 from protocol.ids import BootId
 from storage import retention
@@ -227,3 +229,10 @@ def _before(now: datetime, days: int) -> int:
 def _parts(ids: Sequence[T]) -> Iterator[Sequence[T]]:
     for start in range(0, len(ids), AT_ONCE):
         yield ids[start : start + AT_ONCE]
+
+
+async def tell_audit_head(store: Store) -> None:
+    """Log the number and the hash of the last audit entry, if the audit log has any."""
+    head = await store.read(audit.end_of_chain)
+    if head is not None:
+        log.info("audit.head", seq=head.seq, hash=head.hash.hex())

@@ -1,21 +1,32 @@
-"""Processing of one mailbox message in a run: extraction, planning and delivery."""
+"""Processing of one mailbox message in a run: extraction, planning and delivery.
+
+Rows of the device that items of a run may belong to, such as projects and tasks. A run queries them once. The
+call ids are fixed, and a device answers a known id with its first answer. So the model is shown the same rows
+in the whole run, even across crashes, and answered questions need not be asked again.
+"""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
 import msgspec
 
 from hub.connectors.connector import Message
 from hub.document import Document
-from hub.extraction.items import Wanted
+from hub.extraction.folding import shown
+from hub.extraction.items import Reference, Wanted
 from hub.links.link import DeviceLink
+from hub.log import Channel
 from hub.runs.asking import RunAsking
 from hub.runs.attempt import Attempt, Reading
 from hub.runs.interrupt import Interrupt
 from hub.runs.order import RunOrder
-from hub.runs.references import references_of
-from protocol.errors import DeviceGone, DeviceOffline
+from protocol.errors import DeliveryError, DeviceGone, DeviceOffline
+from protocol.frame import Record
+from protocol.tables import TABLES, TableName
+from protocol.trace import traceparent
+from protocol.versions import CapabilityName
+from protocol.work import Action, ToolCall
 from storage.runs.outbox import OpenCall
 
 
@@ -98,3 +109,78 @@ async def wanted_of_run(link: DeviceLink | None, order: RunOrder) -> Wanted:
     if link is None:
         return order.wanted
     return msgspec.structs.replace(order.wanted, references=await references_of(link, order))
+
+
+log = Channel(__name__)
+
+MOST_ROWS: Final = 50  # of all tables together: each title costs tokens in every question
+_TITLE_CHARS: Final = 120  # enough to recognize the row
+_DEADLINE_MS: Final = 10_000  # without an answer by then, the run continues without references
+_APPROVED: Final[Record] = {"isApproved": 1}  # a mere suggestion may be deleted soon
+
+
+class _Rows(msgspec.Struct):
+    rows: list[dict[str, object]]
+
+
+async def references_of(link: DeviceLink, order: RunOrder) -> tuple[Reference, ...]:
+    """Return the newest approved rows that items of *order* can refer to.
+
+    The result is empty if the device does not list ``tool.query``. Tables for which the device returns an
+    error or a malformed answer are left out.
+
+    Raises:
+        DeviceGone, DeviceOffline: the connection ended.
+    """
+    tables = _referred_to(order.parameters.data_types)
+    if not tables or CapabilityName.TOOL_QUERY not in link.capabilities:
+        return ()
+    found: list[Reference] = []
+    for table in tables:
+        try:
+            found += await _newest(link, order, table, MOST_ROWS // len(tables))
+        except (DeviceGone, DeviceOffline):
+            raise
+        except (DeliveryError, msgspec.ValidationError) as exc:
+            log.warning("references.unread", table=table, error=type(exc).__name__)
+    return tuple(found)
+
+
+def _referred_to(data_types: tuple[TableName, ...]) -> list[TableName]:
+    """Return the tables that *data_types* refer to by id, in the order of ``TABLES``."""
+    columns = (column for name in data_types for column in TABLES[name].columns)
+    wanted = {column.refers_to for column in columns if column.refers_to is not None}
+    return [name for name in TABLES if name in wanted]
+
+
+async def _newest(link: DeviceLink, order: RunOrder, table: TableName, most: int) -> list[Reference]:
+    title = TABLES[table].title
+    call_id = f"{order.run_id}:references:{table}"
+    answer = await link.call(
+        ToolCall(
+            id=call_id,
+            action=Action.QUERY,
+            table=table,
+            where=_APPROVED,
+            data={"newest_first": True, "fields": ["id", title]},
+            limit=most,
+            run_id=order.run_id,
+            agent_id=order.agent_id,
+            deadline_ms=_DEADLINE_MS,
+            trace=traceparent(order.run_id, "tool_call", call_id),
+        )
+    )
+    if answer.error is not None:
+        log.warning("references.refused", table=table, code=answer.error.code)
+        return []
+    rows = msgspec.convert(answer.result, _Rows).rows
+    found = [_reference(table, row.get("id"), row.get(title)) for row in rows[:most]]
+    return [reference for reference in found if reference is not None]
+
+
+def _reference(table: TableName, row_id: object, title: object) -> Reference | None:
+    """Return a reference to a row, or None if the row lacks an id or a title."""
+    if not isinstance(row_id, str) or not isinstance(title, str):
+        return None
+    said = " ".join(shown(title).split())[:_TITLE_CHARS]
+    return Reference(table=table, id=row_id, title=said) if row_id and said else None

@@ -20,18 +20,15 @@ from hub.links.link import DeviceLink
 from hub.log import Channel, bind
 from hub.metrics import Metrics
 from hub.runs.asking import Asking
-from hub.runs.attempt import Attempt, Reading
+from hub.runs.attempt import Attempt, Reading, units_in_hand
 from hub.runs.budget import BudgetReached
-from hub.runs.delivery import Delivery
+from hub.runs.delivery import NOT_READ, POSTPONED, Delivery, missing_of
 from hub.runs.ending import Ending, ending_of, gravest, retried, wordless
-from hub.runs.in_hand import units_in_hand
 from hub.runs.interrupt import Interrupt
-from hub.runs.lifecycle import Lifecycle
+from hub.runs.lifecycle import Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits
 from hub.runs.message_work import MessageWork, wanted_of_run
-from hub.runs.missing import NOT_READ, POSTPONED, missing_of
 from hub.runs.order import RunOrder
-from hub.runs.progress import RunWatch
 from hub.runs.sources import DeviceSource, SeenUnits, TakenOn, UnreadUnit
 from protocol.errors import DeviceGone, DeviceOffline, ErrorCode, IllegalTransition
 from protocol.ids import DeviceId

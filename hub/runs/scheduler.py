@@ -17,9 +17,9 @@ from hub.clock import Clock, IdFactory, epoch_ms
 from hub.extraction.extractor import Extractor
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.runs import backfill, firing
-from hub.runs.backfill import Backfilled
-from hub.runs.leadership import Leadership
+from hub.runs import firing
+from hub.runs.firing import Backfilled
+from hub.runs.leases import Leadership
 from hub.runs.order import parameters_of, setups_of_due
 from hub.schedules.cron import BadSchedule
 from hub.schedules.forecast import Upcoming, upcoming
@@ -363,13 +363,13 @@ class Scheduler:
         due = await self._store.read(schedules.with_settings, schedule_id)
         if due.schedule.action != "run":
             raise UnknownSchedule(f"schedule {schedule_id} is a slot: it makes no runs to make up for")
-        within = backfill.fires_between(due.schedule, first_at, last_at)
+        within = firing.fires_between(due.schedule, first_at, last_at)
         if not within:
             return Backfilled((), ())
         sight = await self._store.read(backfills.look, due, within)
         found = await setups_of_due(self._store, [due])
         parameters = parameters_of(due, self._extractor, found.get(due.schedule.agent_id))
-        plan = backfill.plan(due, within, sight, parameters, self._ids)
+        plan = firing.plan(due, within, sight, parameters, self._ids)
         wanted = tuple(run.fire_at for run in plan.runs)
         if dry_run or not wanted:
             return Backfilled(within, wanted)

@@ -5,13 +5,12 @@ gate is a condition that the dispatcher checks.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
 import msgspec
 
 from hub.clock import from_epoch_ms
-from hub.runs.moments import told_time
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, PauseReason, RunState
 from protocol.requirements import Unmet
 from storage.runs.run_locks import LockInTheWay
@@ -283,3 +282,18 @@ def _no_slot(facts: WaitFacts) -> str | None:
         if taken >= limit:
             return f"slot {taken} of {limit} taken {where}"
     return None
+
+
+NEAR: Final = timedelta(minutes=2)  # below this, seconds are shown
+
+
+def told_time(at: datetime, now: datetime, zone: tzinfo | None = None) -> str:
+    """Return the time as ``09:14 CET``; with seconds if near ahead, with the date if on another day.
+
+    Args:
+        zone: time zone of the result; by default this machine's.
+    """
+    here, today = at.astimezone(zone), now.astimezone(zone).date()
+    if here.date() != today:
+        return f"{here:%Y-%m-%d %H:%M %Z}"
+    return f"{here:%H:%M:%S %Z}" if timedelta() <= at - now < NEAR else f"{here:%H:%M %Z}"

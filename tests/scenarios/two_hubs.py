@@ -19,8 +19,8 @@ from tests.support.processes import POLL_S
 SIDES = ("east", "west")
 TTL_S = 3.0  # of the scheduler's lease and of runs', a tenth of what it is
 _SHORT_LEASES = (
-    *("--given", f"hub.runs.leadership:TTL_S={TTL_S}"),
-    *("--given", "hub.runs.leadership:RENEW_S=1.0"),
+    *("--given", f"hub.runs.leases:TTL_S={TTL_S}"),
+    *("--given", "hub.runs.leases:RENEW_S=1.0"),
     *("--given", f"hub.runs.dispatcher:LEASE_MS={TTL_S * 1000:.0f}"),
     *("--given", f"hub.runs.leases:LeaseKeeper.lease_ms={TTL_S * 1000:.0f}"),
     *("--given", "hub.runs.leases:LeaseKeeper.every_s=1.0"),

@@ -36,8 +36,7 @@ from hub.runs.delivery import Delivery
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S
-from hub.runs.lifecycle import Lifecycle
-from hub.runs.progress import RunWatch
+from hub.runs.lifecycle import Lifecycle, RunWatch
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource

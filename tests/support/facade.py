@@ -120,10 +120,10 @@ from hub.outbound import OutboundClient, OutboundRules
 from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Budgets
 from hub.runs.estimating import Estimator
-from hub.runs.leadership import Leadership
+from hub.runs.leases import Leadership
+from hub.runs.order import RunWish, wish_of
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import PAUSING
-from hub.runs.wishes import RunWish, wish_of
 from hub.settings.address import Address
 from hub.settings.file_lines import FileLines
 from protocol.errors import IllegalTransition

@@ -18,10 +18,9 @@ from hub.runs.delivery import CAPS, Delivery
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.estimating import Estimator
 from hub.runs.interrupt import Interrupt
-from hub.runs.lifecycle import Lifecycle
+from hub.runs.lifecycle import Lifecycle, RunWatch
 from hub.runs.mailbox_visit import Desk, MailboxVisits
 from hub.runs.order import RunOrder, order_of
-from hub.runs.progress import RunWatch
 from hub.runs.runner import Runner
 from hub.runs.sources import DeviceSource
 from protocol.ids import BootId, DeviceId, RunId, UserId

@@ -23,10 +23,10 @@ from hub.runs.budget import NANOS
 from hub.runs.control import RunControl
 from hub.runs.decisions import MissedFires, told_missed
 from hub.runs.dispatcher import Dispatcher
-from hub.runs.progress import RunWatch
+from hub.runs.lifecycle import RunWatch
+from hub.runs.order import TASK
 from hub.runs.reasons import told_errors, told_reason
 from hub.runs.waiting import PAUSING
-from hub.runs.wishes import TASK
 from protocol.errors import ErrorCode, HubError, IllegalTransition
 from protocol.ids import RunId
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, RUN, RunOutcome, RunState, UnitState

@@ -14,9 +14,8 @@ from hub.api.noun import Noun, route
 from hub.api.paging import Paging
 from hub.api.view import FireView, ScheduleView, View
 from hub.clock import epoch_ms, from_epoch_ms
-from hub.runs.backfill import Backfilled
 from hub.runs.decisions import told_decision, told_pause
-from hub.runs.firing import offset_of, trigger_for
+from hub.runs.firing import Backfilled, offset_of, trigger_for
 from hub.runs.scheduler import Scheduler
 from hub.schedules.cron import BadSchedule
 from protocol.errors import ErrorCode, HubError

@@ -16,7 +16,7 @@ from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig
 from hub.openclaw.methods import chat_send
 from hub.outbound import OutboundRules
-from hub.runs.leadership import Leadership
+from hub.runs.leases import Leadership
 from protocol.ids import AgentId, BootId, GatewayId, UserId
 from protocol.standing import AgentMoved
 from storage.agents import agent_states

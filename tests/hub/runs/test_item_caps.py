@@ -3,7 +3,7 @@
 import pytest
 
 from hub.extraction.items import Notes
-from hub.runs.missing import missing_of
+from hub.runs.delivery import missing_of
 from protocol.errors import ErrorCode
 from protocol.lifecycles import RunOutcome, UnitState
 from storage.agents.agents import AgentRow

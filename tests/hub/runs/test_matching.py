@@ -8,8 +8,8 @@ import pytest
 from hub.document import Document
 from hub.extraction.dedupe import telling_words
 from hub.extraction.items import Item
-from hub.runs import elsewhere as elsewhere_of_device
 from hub.runs import matching
+from hub.runs import matching as elsewhere_of_device
 from hub.runs.found import found_items
 from hub.runs.matching import MOST_COMPARED, decide
 from protocol.ids import AgentId, DeviceId, RunId, UserId, derive_item_id

@@ -9,8 +9,8 @@ from hub.clock import epoch_ms, from_epoch_ms
 from hub.extraction.model import Models, ModelUnavailable
 from hub.health import models
 from hub.health.issues import Severity
+from hub.runs.asking import PROBE, RELEASE, ModelGate, ModelGates
 from hub.runs.interrupt import Interrupt
-from hub.runs.model_gates import PROBE, RELEASE, ModelGate, ModelGates
 from hub.runs.runner import MODEL_WAIT_S
 from protocol.errors import ErrorCode
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from hub.runs.message_work import MOST_ROWS, references_of
 from hub.runs.order import RunOrder
-from hub.runs.references import MOST_ROWS, references_of
 from protocol.errors import CallTimedOut, DeviceGone, ErrorCode
 from protocol.frame import ErrorBody
 from protocol.tables import TableName
