@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from hub.agents.templates import problems_of
+from hub.agents.schemas import problems_of
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.log import Channel, learn_names
 from protocol.ids import UserId

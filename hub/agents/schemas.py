@@ -9,14 +9,19 @@ than the standard, to keep validation linear in time:
 - A schema that expands to more than ``MOST_PARTS`` is refused.
 """
 
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
+from hub.agents.prompts import problems_in as problems_in_prompt
+from hub.agents.prompts import variables_of
 from hub.extraction.patterns import BadPattern, pattern_of
 from protocol.errors import ErrorCode, HubError
+from storage.agents import agent_snapshot
+from storage.agents.agent_snapshot import Setup
+from storage.agents.templates import WrittenTemplate
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
@@ -277,3 +282,26 @@ def _levels(value: Any) -> int:
             for inner in (one.values() if isinstance(one, dict) else one)
         ]
     return level
+
+
+def effective_configuration(template: WrittenTemplate | None, configs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configs of an agent merged over the defaults of its template.
+
+    A key of the agent replaces the whole default value; tables are not merged.
+    """
+    return {**(template.default_configuration if template else {}), **configs}
+
+
+def problems_of(setup: Setup) -> Sequence[str]:
+    """Return the problems of an agent's configuration and prompt, by its template's schema. Pure."""
+    template = setup.template
+    found: list[str] = []
+    if template is not None:
+        by = f" (template {template.name})"
+        wrong = problems_in(template.configuration_schema, setup.configuration)
+        found += [f"configuration: {one}{by}" for one in wrong]
+    return [*found, *problems_in_prompt(setup.prompt_in_use, variables_of(setup))]
+
+
+# Callback for changes of an agent, called within their transaction as ``check_agent(c, agent_id)``.
+check_agent: Final = partial(agent_snapshot.check_setup, check=problems_of)

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from hub.agents.prompts import BadPrompt, problems_in
-from hub.agents.schemas import BadSchema, check_schema
-from hub.agents.templates import problems_of
+from hub.agents.schemas import BadSchema, check_schema, problems_of
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.log import Channel, learn_names
 from hub.metrics import Metrics

@@ -1,8 +1,7 @@
 """Messages that devices receive unsolicited: events, and the configuration of their agents."""
 
 from hub.accounts.desk import Told
-from hub.agents.config_delivery import ConfigDelivery
-from hub.agents.configs import AgentConfigs
+from hub.agents.configs import AgentConfigs, ConfigDelivery
 from hub.agents.news import News
 from hub.app.context import Context
 from hub.app.supervisor import Supervisor

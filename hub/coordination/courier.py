@@ -7,22 +7,22 @@ the start of this hub.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock
+from hub.clock import Chance, Clock, IdFactory
 from hub.coordination.homes import Homes
 from hub.coordination.missed_answers import MissedAnswers
 from hub.coordination.moving import Listener, Moving, is_delivered_or_over
-from hub.coordination.overdue import Overdue
 from hub.coordination.sessions_heard import SessionsHeard
 from hub.coordination.to_device import ToDevice
-from hub.coordination.to_gateway import Heard, ToGateway
+from hub.coordination.to_gateway import Heard, Paces, ToGateway
 from hub.links.link import DeviceLink
 from hub.log import Channel
+from hub.metrics import Metrics
 from hub.openclaw import (
     Gateway,
     GatewayError,
@@ -36,7 +36,7 @@ from hub.openclaw import (
 from hub.turns import Turns
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import BootId, DeviceId, GatewayId
-from protocol.messages import MessageState
+from protocol.messages import MessageEvent, MessageState
 from storage.coordination import gateway_agents, gateways, messages
 from storage.coordination.message_rows import MessageRow, MessageSight, UnknownMessage
 from storage.kernel.database import StorageError
@@ -410,3 +410,108 @@ class Courier:
     async def _wake_after(self, seconds: float) -> None:
         await self._clock.sleep(seconds)
         self._wake.set()
+
+
+UNKNOWN_MS: Final = 24 * 3_600_000  # time during which the fate of a sent message is investigated
+AGAIN_MS: Final = 60_000  # between two lookups
+_REASON: Final = "its time was over before its agent had it"
+_MAY_BE_THERE: Final = (MessageState.SENT, MessageState.ACCEPTED, MessageState.QUEUED)
+
+
+class Overdue:
+    """Ends messages past their time.
+
+    Args:
+        find_link: returns a device's link if it is connected to this hub.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        moving: Moving,
+        *,
+        to_gateway: ToGateway,
+        to_device: ToDevice,
+        find_link: Callable[[DeviceId], DeviceLink | None],
+    ) -> None:
+        self._store = store
+        self._moving = moving
+        self._to_gateway = to_gateway
+        self._to_device = to_device
+        self._find_link = find_link
+
+    async def end(self, seen: MessageSight, ready: Mapping[str, Gateway]) -> None:
+        """End a message, or postpone the decision while its delivery is unknown.
+
+        Args:
+            ready: the connected gateways by name.
+
+        Raises:
+            GatewayError: the message's gateway is unreachable; the caller retries later.
+        """
+        if seen.state is MessageState.CONSUMED:
+            await self._moving.settle(seen, {"turn": "not over when the time of the message was"})
+        elif seen.state not in _MAY_BE_THERE:
+            await self._moving.move(seen, MessageEvent.EXPIRED, reason=_REASON)
+        elif (row := await self._looked_for(seen, ready)) is not None:
+            if row.state in _MAY_BE_THERE:
+                await self._moving.move(row, MessageEvent.EXPIRED, reason=_REASON)
+        elif self._moving.now() < seen.expires_at + UNKNOWN_MS:
+            await self._moving.put_off(seen, AGAIN_MS)
+        else:
+            reason = "its time is over, and what became of it could not be found out"
+            await self._moving.fail(seen, ErrorCode.UNKNOWN_EFFECT, reason)
+
+    async def _looked_for(self, seen: MessageSight, ready: Mapping[str, Gateway]) -> MessageRow | None:
+        """Return the message's row after a last lookup, or None if the lookup is not possible."""
+        gateway = ready.get(seen.gateway or "")
+        link = None if seen.home_device_id is None else self._find_link(seen.home_device_id)
+        if gateway is not None and seen.session_key is not None:
+            try:
+                return await self._to_gateway.last_look(gateway, seen)
+            except GatewayError:
+                if self._moving.now() < seen.expires_at + UNKNOWN_MS:
+                    raise
+                return None  # a session that is refused permanently must not block for ever
+        if link is not None:
+            await self._to_device.bring(link, seen)
+            return await self._store.read(messages.get_message, seen.id)
+        return None
+
+
+def make_courier(
+    store: Store,
+    *,
+    fleet: Gateways,
+    links: Links,
+    clock: Clock,
+    chance: Chance,
+    ids: IdFactory,
+    metrics: Metrics,
+    boot_id: BootId,
+    heard: Heard | None = None,
+    paces: Paces | None = None,
+    poll_s: float = POLL_S,
+) -> Courier:
+    """Create the courier of this boot of the hub. See ``Courier`` for the callback.
+
+    Args:
+        paces, poll_s: intervals; tests use shorter ones.
+    """
+    moving = Moving(store, clock=clock, ids=ids, metrics=metrics)
+    to_gateway = ToGateway(
+        store, moving, clock=clock, chance=chance, boot_id=boot_id, heard=heard, paces=paces
+    )
+    return Courier(
+        store,
+        fleet=fleet,
+        links=links,
+        moving=moving,
+        to_gateway=to_gateway,
+        to_device=ToDevice(moving, chance=chance),
+        homes=Homes(store, moving),
+        clock=clock,
+        boot_id=boot_id,
+        heard=heard,
+        poll_s=poll_s,
+    )

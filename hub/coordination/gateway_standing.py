@@ -11,8 +11,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Clock
-from hub.coordination.gateway_facts import read_fact
-from hub.coordination.gateway_watch import RETRY_S, Watch, first_of
+from hub.coordination.gateway_watch import RETRY_S, Watch, first_of, read_fact
 from hub.log import Channel
 from hub.openclaw import Fleet, GatewayEvent, GatewayHealth, GatewayNews, GatewayState, StateChanged
 from hub.turns import Turns

@@ -8,7 +8,7 @@ events are replaced by reading the agent's history.
 from typing import Final
 
 from hub.clock import Clock
-from hub.coordination.finding import PAGES, ROWS
+from hub.coordination.histories import PAGES, ROWS
 from hub.coordination.sessions_heard import ANSWER
 from hub.coordination.to_gateway import Heard
 from hub.log import Channel

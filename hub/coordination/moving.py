@@ -8,7 +8,6 @@ import anyio
 
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.memory import memory_added
-from hub.coordination.told import message_moved
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.errors import ErrorCode
@@ -186,3 +185,20 @@ def shortened(words: str) -> str:
     """Return a foreign text on one line, truncated."""
     line = " ".join(words.split())
     return line if len(line) <= MOST_WORDS else f"{line[: MOST_WORDS - 3]}..."
+
+
+def message_moved(row: MessageRow) -> None:
+    """Log a new or changed message, after its commit."""
+    log.info(
+        "message.moved",
+        message_id=row.id,
+        kind=row.kind,
+        state=row.state,
+        user_id=row.user_id,
+        board_id=row.board_id,
+        agent_id=row.to_agent_id,
+        from_agent_id=row.from_agent_id,
+        attempt=row.attempt,
+        sends=row.sends,
+        reason=row.reason_code,
+    )

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hub.agents.config_delivery import config_told
-from hub.agents.configs import AgentConfigs
+from hub.agents.configs import AgentConfigs, config_told
 from hub.links.link import DeviceLink
 from hub.requests.agents import agent_of
 from hub.requests.params import BadParams, Methods, text_in

@@ -81,7 +81,7 @@ def _wrong_in(template: "WrittenTemplate") -> Iterator[tuple[str, str]]:
 def _found_in_setups(
     settings: Settings, templates: "Mapping[str, WrittenTemplate]", tell: Telling
 ) -> Iterator[Problem]:
-    from hub.agents.templates import problems_of
+    from hub.agents.schemas import problems_of
     from hub.settings.declared import declared_agent
 
     declared = {template.name for template in settings.templates}

@@ -21,9 +21,9 @@ from hub.api.door.routes import DEVICE_REQUESTS
 from hub.app.requests import make_requests as assembled
 from hub.clock import epoch_ms
 from hub.coordination.authority import Authority
+from hub.coordination.courier import make_courier
 from hub.coordination.memory import BoardMemory
 from hub.coordination.messages import Messages
-from hub.coordination.post import make_courier
 from hub.coordination.questions import Questions
 from hub.links.device_events import DeviceEvents
 from hub.links.roster import RequestReceived, Roster

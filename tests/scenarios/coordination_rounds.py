@@ -26,10 +26,10 @@ from anyio.abc import TaskGroup
 from hub.clock import IdFactory, epoch_ms
 from hub.coordination.authority import Authority, Caller
 from hub.coordination.broadcasts import Broadcasts
+from hub.coordination.courier import make_courier
 from hub.coordination.lead_messages import ToLead
 from hub.coordination.leads import Leads
 from hub.coordination.messages import Messages
-from hub.coordination.post import make_courier
 from hub.coordination.provisioning import Provisioning
 from hub.coordination.questions import Asked, Questions
 from hub.coordination.soul_homes import SoulHomes

@@ -94,13 +94,12 @@ from hub.backups import Backups
 from hub.clock import IdFactory, SystemChance, epoch_ms
 from hub.coordination.authority import Authority
 from hub.coordination.broadcasts import Broadcasts
-from hub.coordination.courier import Courier
+from hub.coordination.courier import Courier, make_courier
 from hub.coordination.gateway_standing import GatewayStandings
 from hub.coordination.lead_messages import LeadMessages
 from hub.coordination.leads import Leads
 from hub.coordination.memory import BoardMemory
 from hub.coordination.messages import Messages
-from hub.coordination.post import make_courier
 from hub.coordination.provisioning import Provisioning
 from hub.coordination.questions import Questions
 from hub.coordination.soul_homes import SoulHomes

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hub.agents.beats import MOST_RECOVERY_MS, NOT_SAID, read_beat
+from hub.agents.heartbeats import MOST_RECOVERY_MS, NOT_SAID, read_beat
 from protocol.coordination import AgentBeat
 from protocol.standing import Availability, ExhaustReason
 from storage.agents.heartbeats import AgentReport

@@ -7,8 +7,7 @@ import anyio
 import msgspec
 import pytest
 
-from hub.agents.config_delivery import POLL_S, RETRY_S, ConfigDelivery
-from hub.agents.configs import AgentConfigs
+from hub.agents.configs import POLL_S, RETRY_S, AgentConfigs, ConfigDelivery
 from hub.agents.declared import reconcile
 from hub.agents.writing import AgentWriter
 from hub.clock import IdFactory, epoch_ms

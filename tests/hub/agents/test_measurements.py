@@ -9,8 +9,14 @@ import pytest
 import sqlalchemy as sa
 
 from hub.agents.charts import Chart, Question, TooMuch
-from hub.agents.measurements import EVERY_S, PAUSE_S, MeasurementRules, Measurements, TooManyReports
-from hub.agents.samples import BadSample
+from hub.agents.measurements import (
+    EVERY_S,
+    PAUSE_S,
+    BadSample,
+    MeasurementRules,
+    Measurements,
+    TooManyReports,
+)
 from hub.clock import epoch_ms
 from hub.metrics import Metrics
 from protocol.ids import AgentId

@@ -15,10 +15,10 @@ from anyio.abc import TaskGroup
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.authority import Authority, Caller
 from hub.coordination.broadcasts import Broadcasts
+from hub.coordination.courier import make_courier
 from hub.coordination.lead_messages import LeadMessages
 from hub.coordination.leads import MOST_WAIT_S, Ensured, Leads
 from hub.coordination.messages import Messages
-from hub.coordination.post import make_courier
 from hub.coordination.provisioning import Provisioning
 from hub.coordination.quiet import Quiet
 from hub.links.link import DeviceLink

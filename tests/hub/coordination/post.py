@@ -14,9 +14,8 @@ from anyio.abc import TaskGroup
 
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.authority import Authority
-from hub.coordination.courier import Courier
+from hub.coordination.courier import Courier, make_courier
 from hub.coordination.messages import Messages
-from hub.coordination.post import make_courier
 from hub.links.link import DeviceLink
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hub.coordination.gateway_facts import Fact, Turn, read_fact
+from hub.coordination.gateway_watch import Fact, Turn, read_fact
 from hub.openclaw import GatewayEvent
 from protocol.standing import ExhaustReason
 

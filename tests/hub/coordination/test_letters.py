@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from hub.coordination.letters import letter
+from hub.coordination.to_gateway import letter
 from protocol.asking import answers_in
 from protocol.ids import AgentId, BoardId, MessageId, QuestionId, UserId
 from protocol.messages import MessageKind, MessageState

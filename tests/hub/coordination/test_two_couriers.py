@@ -7,8 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.coordination.courier import Courier
-from hub.coordination.post import make_courier
+from hub.coordination.courier import Courier, make_courier
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound import OutboundRules
