@@ -52,12 +52,10 @@ from hub.app.work import (
 from hub.extraction.extractor import Extractor
 from hub.health.doors import Arrived
 from hub.health.issues import Issues
-from hub.links.farewell import RESTARTING, STOPPING
+from hub.links.listener import RESTARTING, STOPPING
 from hub.links.revocations import RevocationWatch
-from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, Roster
+from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, Roster, SharedRoots, Takeovers
 from hub.links.rotation import KeyRotation
-from hub.links.shared_roots import SharedRoots
-from hub.links.takeovers import Takeovers
 from hub.loop_lag import LoopLag
 from hub.requests.agents import Written
 from hub.requests.service import Requests

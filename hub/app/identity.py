@@ -9,8 +9,7 @@ from hub.app.context import Context
 from hub.links.attempts import AttemptLimits, FailedAttempts
 from hub.links.auth import Authenticator
 from hub.links.pairing import PairingLimits
-from hub.links.roster import Roster
-from hub.links.takeovers import TakeoverLimits, Takeovers
+from hub.links.roster import Roster, TakeoverLimits, Takeovers
 from hub.settings.limit_settings import Limits
 
 

@@ -26,9 +26,8 @@ from hub.health import (
 )
 from hub.health.doors import Arrived
 from hub.health.issues import Issues
-from hub.links import open_files
-from hub.links.shared_roots import SharedRoots
-from hub.links.takeovers import Takeovers
+from hub.links import gate
+from hub.links.roster import SharedRoots, Takeovers
 from hub.runs.budget import Reached
 from hub.runs.disk import DiskGuard
 from hub.runs.waiting import told_hold
@@ -70,7 +69,7 @@ def watch_for_issues(
     in_use = context.watch_settings.reloader
     add("services", services.check_services(failures))
     add("disk", machine.check_disk(lambda: disk.told))
-    add("open files", machine.check_open_files(_open_files, open_files.limit))
+    add("open files", machine.check_open_files(_open_files, gate.limit))
     add("state folder", machine.check_folder(context.state))
     add("log", machine.check_log(lambda: context.log.dropped))
     add("watchdog", machine.check_watchdog(context.manager.is_there, context.manager.watchdog_s))

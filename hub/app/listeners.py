@@ -22,7 +22,7 @@ from hub.app.limits import (
     trusted_proxies,
     upgrade_rules,
 )
-from hub.links import open_files
+from hub.links import gate
 from hub.links.gate import Gate
 from hub.links.hub_key import HubKey
 from hub.links.listener import DeviceListener
@@ -93,7 +93,7 @@ def make_device_listener(
     settings, limits = context.settings.listen.devices, context.settings.limits
     spool = context.state / SPOOL
     spool.mkdir(mode=0o700, exist_ok=True)
-    open_files.raise_limit(limits.connections + limits.spare_files)
+    gate.raise_limit(limits.connections + limits.spare_files)
     return DeviceListener(
         sock=sock,
         sock_outlives_us=DEVICES in context.manager.sockets,

@@ -10,7 +10,7 @@ from hub.app.boot import Boot
 from hub.app.context import Context
 from hub.app.listeners import DEVICES, OPERATORS
 from hub.clock import epoch_ms
-from hub.links.shared_roots import SharedRoots
+from hub.links.roster import SharedRoots
 from hub.log import Channel
 from hub.settings.address import Address
 from hub.settings.changes import Changes

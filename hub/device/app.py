@@ -16,21 +16,25 @@ import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Chance, Clock, IdFactory, SystemChance, SystemClock
-from hub.device.answering import Answering, Answers, Replies
 from hub.device.browser import Browser
 from hub.device.client import BadAddress, Client, Handler, TurnedAway, address_of
 from hub.device.contents import Contents
-from hub.device.credentials import BadCredential, Credential, KeyCredential, TokenCredential
+from hub.device.credentials import (
+    BadCredential,
+    Credential,
+    KeyCredential,
+    Rotation,
+    TokenCredential,
+    is_open_to_others,
+)
 from hub.device.hearing import Hearing
-from hub.device.identity import is_open_to_others
 from hub.device.inserts import DeviceFileError, DeviceStore, open_device_store
 from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs, dialled
 from hub.device.line import Line
 from hub.device.messages import told_message
 from hub.device.questions import told_question
 from hub.device.readings import Library, Readings
-from hub.device.reporting import Reporting
-from hub.device.rotation import Rotation
+from hub.device.reporting import Reporting, answers, replies, verdicts
 from hub.device.shared import MAX_FILE_BYTES, Root, SharedFolders, declare, roots_told, settle
 from hub.device.tools import ACTIONS, Bench, Tools
 from hub.log import Channel
@@ -217,15 +221,15 @@ class ReferenceDevice:
         welcome = line.welcome
         readings = Readings(self._library, limits=welcome.limits, send=line.send, tasks=tasks)
         bench = Bench(line.answer)
-        reporting = Reporting(line, self._tools, self._clock)
         hearing = Hearing(line, self._tools, self._told)
-        answering = Answering(line, Answers(self._tools), self._clock, self._told)
-        replying = Answering(line, Replies(self._tools), self._clock, self._told)
+        reports = [
+            Reporting(line, self._tools, outbox(self._tools), self._clock, self._told)
+            for outbox in (verdicts, answers, replies)
+        ]
         tasks.start_soon(self._serve_calls, self._tools, bench, welcome)
-        tasks.start_soon(reporting.serve)
         tasks.start_soon(hearing.serve)
-        tasks.start_soon(answering.serve)
-        tasks.start_soon(replying.serve)
+        for reporting in reports:
+            tasks.start_soon(reporting.serve)
         tasks.start_soon(self._browser.serve, line)
         tasks.start_soon(self._send_heartbeats, line, readings)
         log.info("device.connection.opened", device_id=welcome.device_id, epoch=welcome.epoch)
@@ -237,7 +241,8 @@ class ReferenceDevice:
             match frame:
                 case AgentRun() | AgentFetch() | AgentCredit() | AgentCancel():
                     if isinstance(frame, AgentRun):
-                        reporting.look()
+                        for reporting in reports:
+                            reporting.poll()
                     readings.take(frame)
                 case ToolCall(action=Action.BROWSER_OPEN):
                     tasks.start_soon(self._browser.take, line, frame)
@@ -246,10 +251,9 @@ class ReferenceDevice:
                 case Event():
                     hearing.take(frame)
                 case Response():
-                    reporting.take(frame)
+                    for reporting in reports:
+                        reporting.accept(frame)
                     hearing.answered(frame)
-                    answering.take(frame)
-                    replying.take(frame)
                     self._browser.hear(frame)
                     if self._rotation is not None and (told := self._rotation.take(frame)):
                         self._told(told)

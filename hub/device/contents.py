@@ -17,8 +17,7 @@ from typing import Final
 import msgspec
 
 from hub.clock import Clock, epoch_ms
-from hub.device.private import SkipReason
-from hub.device.shared import Check, SharedFile, SharedFolders, Unreadable
+from hub.device.shared import Check, SharedFile, SharedFolders, SkipReason, Unreadable
 from hub.text import office
 from hub.text.convert import convert
 from hub.text.converted import Converted, NotConvertible

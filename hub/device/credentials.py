@@ -1,15 +1,136 @@
-"""Credentials of a device at its hub: an issued token, or the device's own key."""
+"""Credentials of a device at its hub: an issued token, or the device's own key.
 
+Device's key: an Ed25519 key pair, created by the device, in a file that only its owner can read. The private
+key never leaves the file and this process. During a rotation, the next key is stored next to the current one:
+the device tries both at the hub, so a crash at any time loses nothing.
+"""
+
+import contextlib
+import os
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from hub.clock import Chance, Clock, epoch_ms
-from hub.device.identity import BadKeyFile, DeviceIdentity, next_file, open_identity, read_identity
+from hub.device.line import Line
+from hub.log import Channel
 from protocol import keys
+from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode, HubError
+from protocol.frame import Parameters
 from protocol.handshake import Challenge, DeviceHello, Identity, signed_text
+from protocol.ids import DeviceId, KeyId
+
+NEXT: Final = ".next"  # suffix of the file with the next key
+_SEED_BYTES: Final = 32  # RFC 8032, 5.1.5
+
+
+class BadKeyFile(HubError):
+    """Unreadable or unwritable key file; ``str()`` gives the reason and the path."""
+
+    code = ErrorCode.FORBIDDEN
+
+
+class DeviceIdentity:
+    """Key pair. Its signatures prove that this device owns the public key."""
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self.public_key = private.public_key().public_bytes_raw()
+
+    @property
+    def id(self) -> KeyId:
+        """Id of the key."""
+        return keys.key_id(self.public_key)
+
+    @property
+    def shown(self) -> str:
+        """Id in the form that people compare."""
+        return keys.shown(self.id)
+
+    def sign(self, text: bytes) -> str:
+        """Sign *text* and return the encoded signature."""
+        return keys.encode(self._private.sign(text))
+
+
+def open_identity(file: Path, chance: Chance) -> DeviceIdentity:
+    """Return the key in *file*; create it with mode 0600 if the file does not exist.
+
+    Raises:
+        BadKeyFile: the file cannot be read or written, or contains no Ed25519 key.
+    """
+    try:
+        return read_identity(file)
+    except FileNotFoundError:
+        return make_identity(file, chance)
+
+
+def read_identity(file: Path) -> DeviceIdentity:
+    """Read the key in *file*.
+
+    Raises:
+        BadKeyFile: the file cannot be read, or contains no Ed25519 key.
+        FileNotFoundError: the file does not exist.
+    """
+    try:
+        private = load_pem_private_key(file.read_bytes(), password=None)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise BadKeyFile(f"cannot read the device's key {file}: {error.strerror}") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise BadKeyFile(f"{file} holds no key without a password, as PEM") from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise BadKeyFile(f"{file} holds a key of another kind than Ed25519")
+    return DeviceIdentity(private)
+
+
+def make_identity(file: Path, chance: Chance) -> DeviceIdentity:
+    """Create a key in the new file *file*, atomically and synced to disk.
+
+    Raises:
+        BadKeyFile: the file exists or cannot be written.
+    """
+    private = Ed25519PrivateKey.from_private_bytes(chance.token_bytes(_SEED_BYTES))
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    fresh = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh.unlink(missing_ok=True)
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as written:
+            written.write(pem)
+            written.flush()
+            os.fsync(handle)
+        os.link(fresh, file)  # unlike a rename, fails if another process created the file meanwhile
+    except OSError as error:
+        raise BadKeyFile(f"cannot make the device's key {file}: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+    return DeviceIdentity(private)
+
+
+def is_open_to_others(file: Path) -> bool:
+    """Return True if other users of this machine can read the key."""
+    try:
+        return bool(file.stat().st_mode & 0o077)
+    except OSError:
+        return False
+
+
+def next_file(file: Path) -> Path:
+    """Return the path of the next key, which is to replace the key in *file*."""
+    return file.with_name(file.name + NEXT)
 
 
 class BadCredential(HubError):
@@ -196,3 +317,46 @@ def read_secret(secret: str | Path, name: str) -> str:
     if not text.strip():
         raise BadCredential(f"the {name} is empty")
     return text.strip()
+
+
+log = Channel(__name__)
+
+_REQUEST_ID = "rotate-key"
+
+
+class Rotation:
+    """Single request to the hub to accept a new key. Both keys are kept until the hub agrees."""
+
+    def __init__(self, credential: KeyCredential) -> None:
+        self._credential = credential
+        self._is_done = False
+
+    @property
+    def is_wanted(self) -> bool:
+        """True if the key is still the initial one."""
+        return not self._is_done and not self._credential.is_renewed
+
+    async def ask(self, line: Line) -> None:
+        """Send the new key, signed by both keys. Raises BadCredential if the key cannot be created."""
+        old, new = self._credential.identity, self._credential.next_identity()
+        welcome = line.welcome
+        text = keys.rotation_text(
+            welcome.hub_id, DeviceId(welcome.device_id), old_key=old.public_key, new_key=new.public_key
+        )
+        params: Parameters = {
+            "public_key": keys.encode(new.public_key),
+            "signature": old.sign(text),
+            "proof": new.sign(text),
+        }
+        await line.send(Request(id=_REQUEST_ID, method=Method.KEYS_ROTATE, params=params))
+
+    def take(self, response: Response) -> str | None:
+        """Handle the hub's response to the request; return a message for the person, or None."""
+        if response.id != _REQUEST_ID:
+            return None
+        self._is_done = True
+        if response.error is not None:
+            log.warning("device.key.kept", code=response.error.code)
+            return f"the hub does not take a new key: {response.error.message}"
+        self._credential.take_next()
+        return f"the device has a new key: {self._credential.identity.shown}"

@@ -2,28 +2,331 @@
 
 A reassigned run has a greater fence and cancels the work of the older one. Frames with an older fence are
 dropped, also after a reconnect.
+
+One run at the device: lists the files, then sends their text piece by piece. Two rules: a file is named or
+sent to the hub only if its owner shared it, and a piece is sent only on credit. Files are read, converted and
+cut in a thread, one at a time; several small files share a frame.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar, TypeVarTuple
 
 import anyio
+import msgspec
+from anyio import from_thread, to_thread
 from anyio.abc import TaskGroup
 
-from hub.device.contents import Contents
-from hub.device.folder import FolderRun, Send
-from hub.device.shared import SharedFolders
+from hub.device.contents import Contents, FileText
+from hub.device.shared import SharedFile, SharedFolders, SkipReason, Unreadable
 from hub.log import Channel, bind
 from protocol.errors import ErrorCode
-from protocol.frame import ErrorBody
+from protocol.frame import ErrorBody, Frame
 from protocol.handshake import Limits
-from protocol.work import AgentCancel, AgentCredit, AgentFetch, AgentRun
+from protocol.work import (
+    MANY,
+    AgentAck,
+    AgentCancel,
+    AgentComplete,
+    AgentCredit,
+    AgentData,
+    AgentFetch,
+    AgentManifest,
+    AgentRun,
+    FilePiece,
+    ManifestFile,
+    RunMode,
+    SkippedFile,
+)
 
 MAX_RUNS: Final = 4  # concurrent runs; a hub assigns one by default
 _FENCES_KEPT: Final = 4_096
 
 log = Channel(__name__)
+
+
+_FRAME_ROOM: Final = 1024  # for the parts of a frame around its entries
+_BATCH_BYTES: Final = 256 * 1024  # of small files in one frame: as much as one large piece
+_MOST_ENTRIES: Final = 10_000  # of a manifest frame, by the protocol
+_DIGESTS_AT_ONCE: Final = 200  # files hashed between two checks of the manifest's size
+_PAGE_BYTES: Final = 256 * 1024 * 1024  # of the files behind one manifest page, as hashing takes a while
+_MOST_SKIPPED: Final = 1_000  # listed individually; the rest is counted
+_LEAST_PIECE_BYTES: Final = 64  # a hub that requests less gets an error
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+Send = Callable[[Frame], Awaitable[None]]
+
+
+class Skipped:
+    """Files that a run left out: each path once, limited to the size of a frame."""
+
+    def __init__(self, room_bytes: int) -> None:
+        self._told: dict[str, SkippedFile] = {}
+        self._room_bytes = room_bytes
+        self._more = 0
+
+    def add(self, skipped: SkippedFile) -> None:
+        if skipped.path in self._told:
+            return
+        size = len(msgspec.json.encode(skipped)) + 1
+        if len(self._told) >= _MOST_SKIPPED or size > self._room_bytes:
+            self._more += 1
+        else:
+            self._told[skipped.path] = skipped
+            self._room_bytes -= size
+
+    def told(self) -> list[SkippedFile]:
+        more = [SkippedFile(path=MANY, reason=f"{self._more} more were skipped")] if self._more else []
+        return [*self._told.values(), *more]
+
+
+class Credit:
+    """Number of pieces that may still be sent."""
+
+    def __init__(self, pieces: int) -> None:
+        self._pieces = pieces
+        self._is_granted = anyio.Event()
+
+    def grant(self, pieces: int) -> None:
+        self._pieces += pieces
+        self._is_granted.set()
+
+    @property
+    def is_spent(self) -> bool:
+        return self._pieces <= 0
+
+    async def take(self) -> None:
+        """Wait for credit and take one piece of it."""
+        while self.is_spent:
+            self._is_granted = anyio.Event()
+            await self._is_granted.wait()
+        self._pieces -= 1
+
+
+class FolderRun:
+    """Execution of one ``agent_run``; ``take`` receives the hub's later frames.
+
+    The status callback gets messages for the person at the desktop.
+
+    Args:
+        limits: limits from the hub's welcome.
+        send: sends a frame to the hub; waits while the socket is full.
+        threads: limits the number of files read concurrently.
+    """
+
+    def __init__(
+        self,
+        frame: AgentRun,
+        *,
+        shared: SharedFolders,
+        contents: Contents,
+        limits: Limits,
+        send: Send,
+        threads: anyio.CapacityLimiter,
+        told: Callable[[str], None],
+    ) -> None:
+        self.frame = frame
+        self._shared = shared
+        self._contents = contents
+        self._send = send if frame.trace is None else _traced(send, frame.trace)
+        self._threads = threads
+        self._told = told
+        self._frame_bytes = limits.max_message_bytes - _FRAME_ROOM
+        self._piece_bytes = limits.max_piece_bytes
+        self._credit = Credit(frame.credit)
+        self._pages = Credit(1)
+        self._skipped = Skipped(self._frame_bytes)
+        self._wanted: dict[str, None] = {}  # requested paths that are not sent yet, in order
+        self._has_last_fetch = False
+        self._is_fetched = anyio.Event()
+        self._seq = 0
+        self._sent = 0
+        self._is_complete = False
+        self._batch: list[FilePiece] = []
+        self._batch_bytes = 0
+
+    def take(self, frame: AgentFetch | AgentCredit) -> None:
+        """Record requested paths or granted credit. Never blocks."""
+        match frame:
+            case AgentCredit():
+                self._credit.grant(frame.pieces)
+            case AgentFetch():
+                self._wanted |= dict.fromkeys(frame.paths)
+                if not frame.last:
+                    self._pages.grant(1)
+                self._has_last_fetch = self._has_last_fetch or frame.last
+                self._is_fetched.set()
+
+    async def serve(self) -> None:
+        """Execute the run; the last frame is ``agent_complete``."""
+        places, refused = self._shared.places(self.frame.config.paths)
+        for skipped in refused:
+            self._skipped.add(skipped)
+        if not places:
+            await self.refuse(ErrorCode.NOTHING_SHARED, "none of these folders is shared")
+            return
+        if self._piece_bytes < _LEAST_PIECE_BYTES:
+            await self.refuse(ErrorCode.BAD_PARAMS, f"pieces of {self._piece_bytes} bytes are too small")
+            return
+        await self._send(AgentAck(run_id=self.frame.run_id, fence=self.frame.fence))
+        is_paged = self.frame.mode is RunMode.MANIFEST and self.frame.paged
+        limits = None if is_paged else self.frame.limits
+        files, left_out = await self._in_thread(
+            self._shared.list_files, places, self.frame.config, limits, from_thread.check_cancelled
+        )
+        for skipped in left_out:
+            self._skipped.add(skipped)
+        if self.frame.mode is RunMode.MANIFEST:
+            await self._send_wanted(await self._offer(files))
+        else:
+            for file in files:
+                await self._send_file(file)
+        await self._send_batch()
+        await self.complete()
+
+    async def refuse(self, code: ErrorCode, message: str) -> None:
+        """Reject the run and complete it with an error."""
+        run = self.frame
+        await self._send(AgentAck(run_id=run.run_id, fence=run.fence, accepted=False, reason=code))
+        await self.complete(ErrorBody(code=code, message=message))
+
+    async def complete(self, error: ErrorBody | None = None) -> None:
+        """Send the last frame, unless it was sent already."""
+        if self._is_complete:
+            return
+        self._is_complete = True  # before sending: a cancel may arrive while send waits
+        run, skipped = self.frame, self._skipped.told()
+        await self._send(
+            AgentComplete(run_id=run.run_id, fence=run.fence, files=self._sent, skipped=skipped, error=error)
+        )
+        ending = f": {error.message or error.code}" if error else ""
+        self._told(f"run {run.run_id}: {self._sent} files sent, {len(skipped)} skipped{ending}")
+
+    async def _offer(self, files: list[SharedFile]) -> dict[str, SharedFile]:
+        """Send the manifest and return its files by path."""
+        offered: dict[str, SharedFile] = {}
+        entries: list[ManifestFile] = []
+        size = read_bytes = 0
+        for start in range(0, len(files), _DIGESTS_AT_ONCE):
+            some = files[start : start + _DIGESTS_AT_ONCE]
+            for file, entry in await self._in_thread(self._digests, some):
+                length = len(msgspec.json.encode(entry)) + 1  # MessagePack is shorter
+                is_full = size + length > self._frame_bytes or len(entries) == _MOST_ENTRIES
+                if entries and (is_full or read_bytes > _PAGE_BYTES):
+                    await self._send_manifest(entries, last=False)
+                    entries, size, read_bytes = [], 0, 0
+                entries.append(entry)
+                size += length
+                read_bytes += file.size_bytes
+                offered[file.path] = file
+        await self._send_manifest(entries, last=True)
+        return offered
+
+    def _digests(self, files: list[SharedFile]) -> list[tuple[SharedFile, ManifestFile]]:
+        found = []
+        for file in files:
+            try:
+                digest = self._contents.digest(file, from_thread.check_cancelled)
+            except Unreadable as error:
+                self._skipped.add(SkippedFile(path=file.path, reason=str(error)))
+                continue
+            entry = ManifestFile(
+                path=file.path, size_bytes=file.size_bytes, sha256=digest, modified_ms=file.modified_ms
+            )
+            found.append((file, entry))
+        return found
+
+    async def _send_manifest(self, entries: list[ManifestFile], *, last: bool) -> None:
+        run = self.frame
+        if run.paged:
+            await self._pages.take()
+        await self._send(
+            AgentManifest(run_id=run.run_id, fence=run.fence, seq=self._next_seq(), files=entries, last=last)
+        )
+
+    async def _send_wanted(self, offered: dict[str, SharedFile]) -> None:
+        while True:
+            while self._wanted:
+                path = next(iter(self._wanted))
+                del self._wanted[path]
+                if path in offered:
+                    await self._send_file(offered[path])
+                else:
+                    self._skipped.add(SkippedFile(path=path, reason=SkipReason.NOT_OFFERED))
+            await self._send_batch()
+            if self._has_last_fetch and not self._wanted:
+                return
+            self._is_fetched = anyio.Event()
+            await self._is_fetched.wait()
+
+    async def _send_file(self, file: SharedFile) -> None:
+        try:
+            text = await self._in_thread(self._read, file)
+        except Unreadable as error:
+            self._skipped.add(SkippedFile(path=file.path, reason=str(error)))
+            return
+        for number, content in enumerate(text.pieces):
+            await self._send_piece(
+                FilePiece(
+                    path=file.path,
+                    content=content,
+                    sha256=text.sha256,
+                    piece=number,
+                    pieces=len(text.pieces),
+                    media_type=text.media_type,
+                    modified_ms=text.modified_ms,
+                    encoding=text.encoding,
+                    hidden=text.hidden,
+                )
+            )
+        self._sent += 1
+
+    def _read(self, file: SharedFile) -> FileText:
+        around = len(msgspec.json.encode(file.path)) + _FRAME_ROOM
+        if self._frame_bytes - around < _LEAST_PIECE_BYTES:
+            raise Unreadable(SkipReason.TOO_DEEP, "its path fills a frame")
+        return self._contents.text(
+            file,
+            from_thread.check_cancelled,
+            piece_bytes=self._piece_bytes,
+            escaped_bytes=self._frame_bytes - around,
+            hub_reads=self.frame.reads,
+        )
+
+    async def _send_piece(self, piece: FilePiece) -> None:
+        size = len(msgspec.json.encode(piece)) + 1
+        if self._batch and self._batch_bytes + size > min(_BATCH_BYTES, self._frame_bytes):
+            await self._send_batch()
+        if self._credit.is_spent:
+            await self._send_batch()  # the hub grants credit for pieces it has received
+        await self._credit.take()
+        self._batch.append(piece)
+        self._batch_bytes += size
+
+    async def _send_batch(self) -> None:
+        if self._batch:
+            pieces, self._batch, self._batch_bytes = self._batch, [], 0
+            run = self.frame
+            await self._send(
+                AgentData(run_id=run.run_id, fence=run.fence, seq=self._next_seq(), files=pieces)
+            )
+
+    def _next_seq(self) -> int:
+        self._seq += 1
+        return self._seq - 1
+
+    async def _in_thread(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        return await to_thread.run_sync(work, *args, limiter=self._threads)
+
+
+def _traced(send: Send, trace: str) -> Send:
+    """Return *send*, changed to add the trace of the run's frame."""
+
+    async def sent(frame: Frame) -> None:
+        await send(msgspec.structs.replace(frame, trace=trace))
+
+    return sent
 
 
 class Library:

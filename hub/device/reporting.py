@@ -1,100 +1,180 @@
-"""Reports the owner's verdicts to the hub: polls the file for unconfirmed verdicts over one connection.
+"""Reports of the owner's decisions to the hub: verdicts on rows, answers to questions, replies to messages.
 
-Confirmed verdicts are marked in the file, so they are not repeated; a verdict without a confirmation is sent
-again.
+A report is one request. What the hub has confirmed is marked in the device's file and not repeated; a request
+without a response is sent again, and the hub counts it once.
 """
 
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import anyio
 import msgspec
 
 from hub.clock import Clock
 from hub.device.line import Line
+from hub.device.messages import Reply
+from hub.device.questions import Said
 from hub.device.tools import Tools
 from hub.device.verdicts import Verdict
 from hub.log import Channel
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
-from protocol.frame import Record, Scalar
+from protocol.frame import Parameters
 
-LOOK_EVERY_S: Final = 3.0  # an unchanged file costs one PRAGMA
-MOST: Final = 500  # verdicts in one report, as limited by the hub
-ANSWER_WITHIN_S: Final = 30.0
+POLL_EVERY_S: Final = 3.0  # an unchanged file costs one PRAGMA
+RESPONSE_WITHIN_S: Final = 30.0
+VERDICTS_PER_REPORT: Final = 500  # as limited by the hub
 
 log = Channel(__name__)
+Decision = TypeVar("Decision")
+
+
+class Outbox(NamedTuple, Generic[Decision]):
+    """Decisions of one kind in the device's file.
+
+    Attributes:
+        most: decisions in one request.
+        unconfirmed: returns at most so many decisions that the hub has not confirmed.
+        confirm: marks a decision as confirmed.
+        discard: marks a decision that the hub refused for good; None: it is sent again.
+    """
+
+    name: str
+    method: Method
+    most: int
+    unconfirmed: Callable[[int], Awaitable[Sequence[Decision]]]
+    params: Callable[[Sequence[Decision]], Parameters]
+    confirm: Callable[[Sequence[Decision]], Awaitable[None]]
+    discard: Callable[[Sequence[Decision]], Awaitable[None]] | None = None
+
+
+def verdicts(tools: Tools) -> Outbox[Verdict]:
+    """Return the owner's verdicts on rows that a hub wrote."""
+    return Outbox(
+        "verdicts",
+        Method.REVIEW_REPORT,
+        VERDICTS_PER_REPORT,
+        tools.unreported,
+        lambda report: {"verdicts": [msgspec.structs.asdict(one) for one in report]},
+        tools.note_reported,
+    )
+
+
+def answers(tools: Tools) -> Outbox[Said]:
+    """Return the owner's answers to questions. Of several answers to a question the hub counts the first."""
+
+    async def mark(report: Sequence[Said], *, counts: bool) -> None:
+        await tools.note_said(report[0], counts=counts)
+
+    return Outbox(
+        "answers",
+        Method.QUESTIONS_ANSWER,
+        1,
+        tools.unsaid,
+        lambda report: {"question_id": report[0].question_id, "answer": report[0].answer},
+        lambda report: mark(report, counts=True),
+        lambda report: mark(report, counts=False),
+    )
+
+
+def replies(tools: Tools) -> Outbox[Reply]:
+    """Return the replies of this device's agents to messages."""
+
+    async def mark(report: Sequence[Reply]) -> None:
+        await tools.note_reply(report[0])
+
+    return Outbox(
+        "replies",
+        Method.MESSAGES_ANSWER,
+        1,
+        tools.unsaid_replies,
+        lambda report: {"message_id": report[0].message_id, "answer": report[0].answer},
+        mark,
+        mark,
+    )
 
 
 class Reporting:
-    """Sender of verdicts, one request at a time."""
+    """Reporter of one outbox over one connection, one request at a time.
 
-    def __init__(self, line: Line, tools: Tools, clock: Clock) -> None:
+    *on_status* gets a sentence for each decision that the hub refused for good.
+    """
+
+    def __init__(
+        self, line: Line, tools: Tools, outbox: Outbox[Any], clock: Clock, on_status: Callable[[str], None]
+    ) -> None:
         self._line = line
         self._tools = tools
+        self._outbox = outbox
         self._clock = clock
-        self._wanted = anyio.Event()
-        self._answered = anyio.Event()
-        self._answer: Response | None = None
-        self._asked = 0
+        self._on_status = on_status
+        self._requested = anyio.Event()
+        self._responded = anyio.Event()
+        self._response: Response | None = None
+        self._requests = 0
 
     async def serve(self) -> None:
         """Poll and report until cancelled, or until the hub does not know the method."""
         is_due = True  # the file may have changed while the device was disconnected
         while True:
-            if await self._tools.is_changed("verdicts") or is_due:
-                match await self._report():
-                    case ErrorCode.UNKNOWN_METHOD:
-                        log.info("device.verdicts.not_taken")
-                        return
-                    case refused:
-                        is_due = refused is not None
+            if await self._tools.is_changed(self._outbox.name) or is_due:
+                failure = await self._report()
+                if failure == ErrorCode.UNKNOWN_METHOD:
+                    log.info("device.reports.not_taken", outbox=self._outbox.name)
+                    return
+                is_due = failure is not None
             await self._rest()
 
-    async def _report(self) -> str | None:
-        """Send all unconfirmed verdicts. Return the error code of a refusal or timeout, else None."""
-        while told := await self._tools.unreported(MOST):
-            answer = await self._ask(told)
-            if answer is None:
-                return ErrorCode.CALL_TIMED_OUT
-            if answer.error is not None:
-                return answer.error.code
-            await self._tools.note_reported(told)
-        return None
-
-    def look(self) -> None:
+    def poll(self) -> None:
         """Poll at once: a run starts, and should take the latest verdicts into account."""
-        self._wanted.set()
+        self._requested.set()
 
-    def take(self, response: Response) -> None:
-        """Accept a response of the hub if it belongs to the pending report."""
+    def accept(self, response: Response) -> None:
+        """Accept a response of the hub if it belongs to the pending request."""
         if response.id == self._id:
-            self._answer = response
-            self._answered.set()
+            self._response = response
+            self._responded.set()
+
+    async def _report(self) -> str | None:
+        """Send all unconfirmed decisions. Return the error code of a failure that may pass, else None."""
+        while report := await self._outbox.unconfirmed(self._outbox.most):
+            response = await self._send(report)
+            if response is None:
+                return ErrorCode.CALL_TIMED_OUT
+            error = response.error
+            if error is None:
+                await self._outbox.confirm(report)
+            elif error.retryable or error.code == ErrorCode.UNKNOWN_METHOD or self._outbox.discard is None:
+                return error.code
+            else:  # another answer counts, or the hub does not know the id: a retry cannot succeed
+                self._on_status(f"the answer does not count: {error.message}")
+                await self._outbox.discard(report)
+        return None
 
     @property
     def _id(self) -> str:
-        return f"review-{self._asked}"
+        return f"{self._outbox.name}-{self._requests}"
 
-    async def _ask(self, told: list[Verdict]) -> Response | None:
+    async def _send(self, report: Sequence[Any]) -> Response | None:
         """Send a report and return the response, or None after a timeout."""
-        self._asked += 1
-        self._answer, self._answered = None, anyio.Event()
-        verdicts: list[Scalar | Record] = [msgspec.structs.asdict(one) for one in told]
-        request = Request(id=self._id, method=Method.REVIEW_REPORT, params={"verdicts": verdicts})
-        await self._line.send(request)
-        with anyio.move_on_after(ANSWER_WITHIN_S):
-            await self._answered.wait()
-        return self._answer
+        self._requests += 1
+        self._response, self._responded = None, anyio.Event()
+        await self._line.send(
+            Request(id=self._id, method=self._outbox.method, params=self._outbox.params(report))
+        )
+        with anyio.move_on_after(RESPONSE_WITHIN_S):
+            await self._responded.wait()
+        return self._response
 
     async def _rest(self) -> None:
         """Wait until the next poll is due or requested."""
         async with anyio.create_task_group() as waiting:
 
-            async def wait(until: anyio.Event) -> None:
-                await until.wait()
+            async def wait() -> None:
+                await self._requested.wait()
                 waiting.cancel_scope.cancel()
 
-            waiting.start_soon(wait, self._wanted)
-            await self._clock.sleep(LOOK_EVERY_S)
+            waiting.start_soon(wait)
+            await self._clock.sleep(POLL_EVERY_S)
             waiting.cancel_scope.cancel()
-        self._wanted = anyio.Event()
+        self._requested = anyio.Event()

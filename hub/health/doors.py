@@ -7,7 +7,7 @@ from typing import Final
 
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.health.issues import Check, Finding, error, notice, warning
-from hub.links.shared_roots import SharedRoots
+from hub.links.roster import SharedRoots
 from protocol.ids import DeviceId
 from storage.agents import agents
 from storage.devices import device_names, devices, operator_tokens, pairings

@@ -14,7 +14,7 @@ from typing import Final
 from anyio.abc import TaskGroup
 
 from hub.clock import Clock
-from hub.links import open_files
+from hub.links import gate
 from hub.links.attempts import network_of
 from hub.links.deadlines import DeadlineWheel
 from hub.links.forwarded import TrustedProxies
@@ -222,11 +222,11 @@ class Acceptor:
 
     def _most_files(self) -> int:
         """Return the file number from which files are reserved for other use than connections."""
-        limit = open_files.limit()
+        limit = gate.limit()
         return limit - self._spared(limit)
 
     def _spared(self, limit: int | None = None) -> int:
-        return open_files.spared(self._gate.limits.spare_files, limit or open_files.limit())
+        return gate.spared(self._gate.limits.spare_files, limit or gate.limit())
 
 
 class _Leaving:

@@ -18,8 +18,7 @@ from hub.clock import Chance, Clock, epoch_ms
 from hub.links.attempts import AttemptLimits, FailedAttempts, network_of
 from hub.links.pairing import PairingDesk, PairingLimits
 from hub.links.proof import BadProof, check_hello, read_key
-from hub.links.refusal import Refusal, refuse
-from hub.links.refusals import RefusalSamples
+from hub.links.refusals import Refusal, RefusalSamples, refuse
 from hub.log import Channel, learn_names
 from hub.metrics import Metrics
 from hub.tokens import hash_token

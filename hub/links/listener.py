@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -29,12 +30,11 @@ from hub.links.attempts import network_of
 from hub.links.auth import Admission, Authenticator, Knock
 from hub.links.connection import Connection
 from hub.links.deadlines import DeadlineWheel
-from hub.links.farewell import STOPPING
 from hub.links.gate import Gate, Place, TurnedAway
 from hub.links.hub_key import HubKey
 from hub.links.intake import HELLO_ROOM
 from hub.links.limits import LinkLimits, PortLimits
-from hub.links.refusal import Refusal
+from hub.links.refusals import Refusal
 from hub.links.roster import DRAIN_S, Roster
 from hub.links.transport import DeviceSocket
 from hub.links.upgrade import RequestRefused, UpgradeRules, bearer
@@ -42,7 +42,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.codec import SUBPROTOCOLS, for_subprotocol
 from protocol.errors import CloseCode, ErrorCode, HubError
-from protocol.handshake import DeviceHello, Error
+from protocol.handshake import DeviceHello, Error, Goodbye
 from protocol.hub_session import HubSession
 from protocol.ids import ConnectionId
 
@@ -397,3 +397,25 @@ def _quiet_logger() -> logging.Logger:
     logger = logging.getLogger("hub.links.websockets")
     logger.setLevel(logging.WARNING)
     return logger
+
+
+SHORTEST_MS: Final = 200
+LONGEST_MS: Final = 1_000  # with few devices
+EACH_MS: Final = 2  # 10,000 devices connected in 8 s on two cores, so they are spread over 20 s
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """Reason and close code of the hub's stop."""
+
+    reason: str
+    close: CloseCode
+
+    def to_one_of(self, connections: int, chance: Chance) -> Goodbye:
+        """Return the goodbye of one out of *connections*, with a random time for its reconnect."""
+        longest_ms = max(LONGEST_MS, EACH_MS * connections)
+        return Goodbye(reason=self.reason, retry_after_ms=round(chance.uniform(SHORTEST_MS, longest_ms)))
+
+
+STOPPING: Final = Farewell("stopping", CloseCode.STOPPING)
+RESTARTING: Final = Farewell("restarting", CloseCode.RESTARTING)

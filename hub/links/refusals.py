@@ -7,6 +7,8 @@ counted, and recorded with the first refusal after the minute.
 from typing import Final
 
 from hub.clock import Clock
+from protocol.errors import CATALOGUE, CloseCode, ErrorCode, HubError
+from protocol.handshake import Error
 
 EVERY_S: Final = 60.0
 ENTRIES: Final = 100  # per minute, over all networks; above this, the network is recorded as "others"
@@ -44,3 +46,43 @@ class RefusalSamples:
             self._untold.pop(oldest, None)
         self._in_minute += 1
         return of[0], count
+
+
+class Refusal(HubError):
+    """The hello is refused: send *error*, then close with *close*.
+
+    Attributes:
+        is_failure: True if it counts as a failed attempt of the network, and of *party* if set.
+        party: the key or token of the device, once the device has proved to hold it.
+    """
+
+    def __init__(
+        self, error: Error, close: CloseCode, *, is_failure: bool = True, party: str | None = None
+    ) -> None:
+        super().__init__(f"{error.code}: {error.message}")
+        self.error = error
+        self.close = close
+        self.is_failure = is_failure
+        self.party = party
+
+
+def refuse(
+    code: ErrorCode,
+    message: str,
+    close: CloseCode,
+    *,
+    is_failure: bool = True,
+    party: str | None = None,
+    pairing_code: str | None = None,
+    retry_after_ms: int | None = None,
+    hint: str | None = None,
+) -> Refusal:
+    """Return the refusal for *code*, with the catalogue's hint unless *hint* is given."""
+    error = Error(
+        code=code,
+        message=message,
+        hint=hint or CATALOGUE[code].hint,
+        pairing_code=pairing_code,
+        retry_after_ms=retry_after_ms,
+    )
+    return Refusal(error, close, is_failure=is_failure, party=party)

@@ -3,16 +3,23 @@
 Each device has one connection: a newer epoch ends the older connection, and an older epoch that arrives late
 is refused. Events are passed to one callable, ``on_event``. It must not wait, because it is called by the
 socket's reader.
+
+Limit on devices that repeatedly take over their own connection, often one key on two machines. The newest
+connection of a device replaces the older one, whose goodbye forbids a reconnect. Two machines that something
+else restarts would still replace each other for ever. So after several takeovers, the current connection
+stays, and new ones are refused for a while.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from posixpath import normpath
 from typing import Final, Protocol
 
 import anyio
 
+from hub.clock import Clock
 from hub.links.link import DeviceLink
-from hub.links.takeovers import Takeovers
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.coordination import Heartbeat, Request
@@ -23,6 +30,98 @@ from protocol.ids import DeviceId
 log = Channel(__name__)
 
 DRAIN_S: Final = 5.0  # maximum delay of a drain by a silent peer
+REMEMBERED: Final = 10_000  # devices, of which shared folders and takeovers are kept
+
+
+class SharedRoots:
+    """Folders that each device named at its last connection, since this start of the hub."""
+
+    def __init__(self) -> None:
+        self._of: dict[DeviceId, tuple[str, ...]] = {}
+
+    def record(self, device_id: DeviceId, roots: Sequence[str]) -> None:
+        """Store the shared folders from the hello of a device."""
+        self._of.pop(device_id, None)
+        # reinserted at the end, so the first entry is the oldest
+        self._of[device_id] = tuple(map(normpath, roots))
+        if len(self._of) > REMEMBERED:
+            del self._of[next(iter(self._of))]
+
+    def of(self, device_id: DeviceId) -> tuple[str, ...]:
+        """Return the folders that a device shares; empty if unknown."""
+        return self._of.get(device_id, ())
+
+    def outside(self, device_id: DeviceId, paths: Sequence[str]) -> list[str]:
+        """Return those of an agent's *paths* that are certainly outside the device's shared folders."""
+        roots = self.of(device_id)
+        return [path for path in paths if roots and _is_outside(path, roots)]
+
+
+def _is_outside(path: str, roots: Sequence[str]) -> bool:
+    """Return True if *path* is outside all roots. A relative path begins at a root, so it is not."""
+    # otherwise the device's system has other kinds of paths
+    told = all(root.startswith(("~", "/")) for root in roots)
+    if not told or not path.startswith(("~", "/")) or ".." in path.split("/"):
+        return False
+    path = normpath(path)
+    alike = [root for root in roots if root[:1] == path[:1]]
+    if any(_touch(path, root) for root in alike):
+        return False
+    # A path below "/" may be below the home folder, whose place only the device knows.
+    return path.startswith("~") or len(alike) == len(roots)
+
+
+def _touch(path: str, root: str) -> bool:
+    return f"{path}/".startswith(f"{root.rstrip('/')}/") or f"{root}/".startswith(f"{path.rstrip('/')}/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeoverLimits:
+    """After *most* takeovers of a device in *window_s*, further ones are refused for *wait_s*."""
+
+    most: int = 6
+    window_s: float = 60.0
+    wait_s: float = 300.0
+
+
+class Takeovers:
+    """Takeovers by device, and the devices that cannot be taken over for a while."""
+
+    def __init__(self, clock: Clock, *, limits: TakeoverLimits | None = None) -> None:
+        self._clock = clock
+        self.limits = limits or TakeoverLimits()
+        self._taken_at: dict[DeviceId, deque[float]] = {}
+        self._waits_until: dict[DeviceId, float] = {}
+
+    def record(self, device_id: DeviceId) -> None:
+        """Record that a connection of the device replaced another one."""
+        now = self._clock.monotonic()
+        times = self._taken_at.pop(device_id, None) or deque()
+        times.append(now)
+        self._taken_at[device_id] = times  # reinserted at the end, so the first entry is the oldest
+        if len(self._taken_at) > REMEMBERED:
+            del self._taken_at[next(iter(self._taken_at))]
+        while times[0] <= now - self.limits.window_s:
+            times.popleft()
+        if len(times) >= self.limits.most:
+            times.clear()
+            self._waits_until[device_id] = now + self.limits.wait_s
+
+    def wait_s(self, device_id: DeviceId) -> float:
+        """Return the seconds during which the device cannot be taken over; 0 if it can."""
+        until = self._waits_until.get(device_id)
+        if until is None:
+            return 0.0
+        wait_s = until - self._clock.monotonic()
+        if wait_s <= 0:
+            del self._waits_until[device_id]
+        return max(0.0, wait_s)
+
+    def waiting(self) -> dict[DeviceId, float]:
+        """Return the devices that cannot be taken over now, with the seconds left."""
+        return {
+            device_id: wait_s for device_id in list(self._waits_until) if (wait_s := self.wait_s(device_id))
+        }
 
 
 @dataclass(frozen=True, slots=True)

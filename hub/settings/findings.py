@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from hub.links import open_files
+from hub.links import gate
 from hub.outbound.rules import AddressRefused, OutboundRules
 from hub.settings.agent_findings import found_in_agents
 from hub.settings.connector_findings import found_in_connectors
@@ -193,10 +193,10 @@ def _found_in_address(url: str, path: KeyPath, settings: Settings, tell: Telling
 
 
 def _found_in_limits(settings: Settings, tell: Telling) -> Iterator[Problem]:
-    limits, files = settings.limits, open_files.most()
+    limits, files = settings.limits, gate.most()
     if files is None:
         return
-    spared = open_files.spared(limits.spare_files, files)
+    spared = gate.spared(limits.spare_files, files)
     if limits.connections > files - spared:
         message = (
             f"this process may open {files} files and keeps {spared} for the rest:"

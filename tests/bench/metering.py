@@ -15,8 +15,7 @@ from hub.links.deadlines import DeadlineWheel
 from hub.links.gate import Gate
 from hub.links.intake import Intake
 from hub.links.limits import LinkLimits, PortLimits
-from hub.links.roster import Roster
-from hub.links.takeovers import Takeovers
+from hub.links.roster import Roster, Takeovers
 from hub.metrics import Metrics
 from protocol.codec import JSON
 from protocol.handshake import DeviceHello

@@ -6,7 +6,7 @@ import anyio
 import httpx2
 import pytest
 
-from hub.links.farewell import LONGEST_MS, SHORTEST_MS
+from hub.links.listener import LONGEST_MS, SHORTEST_MS
 from tests.scenarios.units import stay
 from tests.support.processes import CROWD, START_TIMEOUT_S
 from tests.support.service_manager import Unit

@@ -25,7 +25,7 @@ from hub.links.deadlines import DeadlineWheel, Slot, Timed
 from hub.links.limits import LinkLimits
 from hub.links.link import DeviceLink
 from hub.links.open_link import OpenLink
-from hub.links.refusal import Refusal
+from hub.links.refusals import Refusal
 from hub.links.roster import DeviceReady, LinkEvent, RequestReceived, Roster
 from hub.metrics import Metrics
 from hub.runs.agreement import Agreements

@@ -12,7 +12,7 @@ from hub.api.identity_limits import IdentityLimits
 from hub.api.nouns.agent_tokens import AgentTokenRequest
 from hub.api.nouns.operator_tokens import OperatorTokenRequest
 from hub.clock import IdFactory, epoch_ms
-from hub.links import pairing_code
+from hub.links import pairing
 from hub.links.roster import Roster
 from hub.metrics import Metrics
 from protocol.handshake import DeviceHello
@@ -134,7 +134,7 @@ class IdentityBench:
         """A device that nobody knows waits with *code* on its screen."""
         asking = PairingAsk(
             id=PairingId(self.ids.fresh()),
-            code_hash=pairing_code.hash_code(code),
+            code_hash=pairing.hash_code(code),
             known_code_hash=None,
             key_id=key_id(key),
             public_key=key,

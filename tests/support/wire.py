@@ -16,8 +16,7 @@ from hub.links.hub_key import HubKey
 from hub.links.limits import LinkLimits
 from hub.links.link import DeviceLink
 from hub.links.listener import DeviceListener
-from hub.links.roster import LinkEvent, Roster
-from hub.links.takeovers import Takeovers
+from hub.links.roster import LinkEvent, Roster, Takeovers
 from hub.metrics import Metrics
 from hub.tokens import hash_token
 from protocol.ids import DeviceId, TokenId, UserId

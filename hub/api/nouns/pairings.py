@@ -14,7 +14,7 @@ from hub.api.names import user_names
 from hub.api.noun import Noun, listed, route
 from hub.api.view import View
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
-from hub.links import pairing_code
+from hub.links import pairing
 from hub.links.attempts import AttemptLimits, FailedAttempts
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -176,8 +176,8 @@ class Pairings(Noun):
             if wait_s := self._wrong_codes.wait_s(actor):
                 raise TooManyCodes(wait_s)
             try:
-                code_hash = pairing_code.hash_code(pairing_code.read(code))
-            except pairing_code.BadCode as error:
+                code_hash = pairing.hash_code(pairing.read(code))
+            except pairing.BadCode as error:
                 raise BadPairingCode(f"code: {error}") from error
             waiting = await self._store.read(pairings.find_pairing, code_hash, at=self._now_ms())
             if waiting is None:

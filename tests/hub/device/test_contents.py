@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from hub.device import contents
 from hub.device.contents import Contents, FileText, cut
-from hub.device.private import SkipReason
-from hub.device.shared import Root, SharedFile, SharedFolders, Unreadable
+from hub.device.shared import Root, SharedFile, SharedFolders, SkipReason, Unreadable
 from hub.text.converted import NotConvertible
 from tests.support.clock import FakeClock
 

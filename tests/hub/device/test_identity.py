@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from hub.device.credentials import BadCredential, KeyCredential
-from hub.device.identity import (
+from hub.device.credentials import (
+    BadCredential,
     BadKeyFile,
+    KeyCredential,
     is_open_to_others,
     make_identity,
     next_file,

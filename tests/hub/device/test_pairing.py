@@ -6,9 +6,8 @@ from pathlib import Path
 import anyio
 
 from hub.device.client import TurnedAway
-from hub.device.credentials import KeyCredential
-from hub.device.identity import next_file, read_identity
-from hub.links import pairing_code
+from hub.device.credentials import KeyCredential, next_file, read_identity
+from hub.links import pairing
 from hub.links.roster import RequestReceived
 from hub.links.rotation import KeyRotation
 from protocol.coordination import Response
@@ -50,7 +49,7 @@ async def approve(port: Port, code: str) -> None:
     await port.store.write(users.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(
         pairings.approve,
-        pairing_code.hash_code(code),
+        pairing.hash_code(code),
         fresh_id=DeviceId("desk-id"),
         user_id=ANNA,
         name=None,

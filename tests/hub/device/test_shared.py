@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from hub.device.private import SkipReason
 from hub.device.shared import (
     MAX_ROOTS,
     NO_TEXT,
     Root,
     SharedFile,
     SharedFolders,
+    SkipReason,
     Unreadable,
     declare,
     roots_told,

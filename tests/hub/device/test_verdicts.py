@@ -13,7 +13,7 @@ from hub.clock import IdFactory
 from hub.device import schema
 from hub.device.inserts import DeviceFileError, DeviceStore, open_device_store, read_items
 from hub.device.owner import UnknownNumber, approve, edit, reject
-from hub.device.reporting import LOOK_EVERY_S
+from hub.device.reporting import POLL_EVERY_S
 from hub.device.verdicts import Remarks, Verdict
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
@@ -263,7 +263,7 @@ async def report(guest: Guest, clock: FakeClock) -> Request:
         tasks.start_soon(hear)
 
         def is_heard() -> bool:
-            clock.advance(LOOK_EVERY_S)
+            clock.advance(POLL_EVERY_S)
             return bool(heard)
 
         await until(is_heard)
@@ -305,6 +305,6 @@ async def test_a_hub_that_takes_no_verdicts_is_not_asked_twice(tmp_path: Path) -
         await guest.say(Response(id=asked.id, error=unknown))
         await guest.call(insert("c-2"))
         reject(device.db, [2])
-        clock.advance(10 * LOOK_EVERY_S)
+        clock.advance(10 * POLL_EVERY_S)
         answer = await guest.call(insert("c-3"))  # nothing else was said before it
         assert answer.error is None

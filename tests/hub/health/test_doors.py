@@ -9,7 +9,7 @@ import pytest
 from hub.health import doors
 from hub.health.doors import FLAPS, WITHIN_S, Arrived
 from hub.health.issues import Severity
-from hub.links.shared_roots import SharedRoots
+from hub.links.roster import SharedRoots
 from protocol.ids import DeviceId, TokenId
 from storage.agents import agent_states, agents
 from storage.agents.agent_configs import Mailbox

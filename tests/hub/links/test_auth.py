@@ -11,7 +11,7 @@ from hub.clock import epoch_ms
 from hub.links.attempts import AttemptLimits
 from hub.links.auth import Knock
 from hub.links.pairing import PairingLimits
-from hub.links.refusal import Refusal
+from hub.links.refusals import Refusal
 from hub.log.channel import fields_of
 from protocol.errors import CATALOGUE, CloseCode, ErrorCode
 from protocol.handshake import Challenge, DeviceHello

@@ -1,8 +1,8 @@
 import anyio
 import pytest
 
-from hub.links.calls import PendingCalls
 from hub.links.deadlines import DeadlineWheel
+from hub.links.open_link import PendingCalls
 from protocol.errors import CallTimedOut, DeviceGone, DeviceSlow, LocalProtocolError, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.ids import CallId

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub.links.farewell import RESTARTING
+from hub.links.listener import RESTARTING
 from tests.support.clock import SeededChance
 
 

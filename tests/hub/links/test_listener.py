@@ -11,8 +11,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from hub.links.auth import Admission, Authenticator, Knock
-from hub.links.farewell import RESTARTING
 from hub.links.limits import PortLimits
+from hub.links.listener import RESTARTING
 from hub.links.upgrade import UpgradeRules
 from protocol.codec import MSGPACK
 from protocol.errors import CloseCode

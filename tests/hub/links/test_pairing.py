@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.links import pairing_code
+from hub.links import pairing
 from hub.links.revocations import RevocationWatch
 from hub.tokens import TokenKind, hash_token, last4, make
 from protocol import keys
@@ -41,7 +41,7 @@ async def approve(port: Port, code: str, *, name: str | None = None) -> None:
     await port.store.write(users.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(
         pairings.approve,
-        pairing_code.hash_code(pairing_code.read(code)),
+        pairing.hash_code(pairing.read(code)),
         fresh_id=DeviceId(f"device-{code}"),
         user_id=ANNA,
         name=name,

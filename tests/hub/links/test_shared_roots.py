@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub.links.shared_roots import REMEMBERED, SharedRoots
+from hub.links.roster import REMEMBERED, SharedRoots
 from protocol.ids import DeviceId
 
 DESK = DeviceId("d-1")

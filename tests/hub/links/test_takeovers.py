@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub.links.takeovers import Takeovers
+from hub.links.roster import Takeovers
 from protocol.ids import DeviceId
 from tests.support.clock import FakeClock
 
