@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from hub.agents.standing import Moves
+from hub.agents.status_log import Moves
 from hub.api.nouns.debug import Dumper
 from hub.app.systemd import ServiceManager
 from hub.clock import Chance, Clock, IdFactory

@@ -23,16 +23,16 @@ from hub.app.limits import agent_limits
 from hub.app.supervisor import Supervisor
 from hub.coordination.authority import Authority
 from hub.coordination.broadcasts import Broadcasts
+from hub.coordination.config_debounce import Quiet
 from hub.coordination.courier import make_courier
-from hub.coordination.gateway_standing import GatewayStandings
+from hub.coordination.gateway_status import GatewayStandings
 from hub.coordination.lead_messages import LeadMessages
 from hub.coordination.leads import Leads
 from hub.coordination.memory import BoardMemory
 from hub.coordination.messages import Messages
 from hub.coordination.provisioning import Provisioning
-from hub.coordination.question_teller import QuestionTeller
+from hub.coordination.question_delivery import QuestionTeller
 from hub.coordination.questions import Questions
-from hub.coordination.quiet import Quiet
 from hub.coordination.soul_homes import SoulHomes
 from hub.coordination.soul_writer import SoulWriter
 from hub.coordination.souls import SoulLimits, Souls

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 
-from hub.agents.standing import Moves
+from hub.agents.status_log import Moves
 from hub.api.nouns.debug import Dumper
 from hub.app.context import Context, node_id
 from hub.app.hub import Hub

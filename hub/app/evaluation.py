@@ -33,7 +33,7 @@ from hub.extraction.scoring import Tally, added, score
 from hub.metrics import Metrics
 from hub.runs.asking import model_for
 from hub.runs.budget import Account, BudgetLimits, BudgetReached, Densities, Reservation
-from hub.runs.order import AgentConfig, wanted_of
+from hub.runs.run_order import AgentConfig, wanted_of
 from hub.settings.settings import Settings
 from protocol.tables import TableName
 from storage.runs.model_calls import Spent

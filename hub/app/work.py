@@ -17,6 +17,7 @@ from hub.links.roster import Roster
 from hub.runs.agreement import Agreements
 from hub.runs.asking import Asking
 from hub.runs.budget import NANOS, BudgetLimits, Budgets
+from hub.runs.calendar_wakeups import Wakes
 from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery
 from hub.runs.dispatcher import Dispatcher
@@ -25,11 +26,10 @@ from hub.runs.housekeeping import Housekeeping, Retention
 from hub.runs.leases import LeaseKeeper
 from hub.runs.lifecycle import Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits
+from hub.runs.mailbox_watch import Watching
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
-from hub.runs.wakes import Wakes
-from hub.runs.watching import Watching
 from hub.settings.budget_settings import BudgetSettings
 from hub.settings.limit_settings import Limits
 from hub.settings.settings import Settings

@@ -14,10 +14,10 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Chance, Clock, IdFactory
-from hub.coordination.homes import Homes
+from hub.coordination.active_sessions import SessionsHeard
+from hub.coordination.message_transitions import Listener, Moving, is_delivered_or_over
 from hub.coordination.missed_answers import MissedAnswers
-from hub.coordination.moving import Listener, Moving, is_delivered_or_over
-from hub.coordination.sessions_heard import SessionsHeard
+from hub.coordination.recipient_resolution import Homes
 from hub.coordination.to_device import ToDevice
 from hub.coordination.to_gateway import Heard, Paces, ToGateway
 from hub.links.link import DeviceLink

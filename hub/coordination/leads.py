@@ -81,7 +81,7 @@ class Leads:
         self._limits_reached = metrics.limits_reached
 
     async def ensure(self, board_id: BoardId) -> AgentId:
-        """Return the board's lead, ready for messages; see ``hub.coordination.homes.Leads``.
+        """Return the board's lead, ready for messages; see ``hub.coordination.recipient_resolution.Leads``.
 
         Raises:
             UnknownBoard, NoLead, NoGateway, TooManyAgents, TooManyOfBoards

@@ -8,8 +8,8 @@ events are replaced by reading the agent's history.
 from typing import Final
 
 from hub.clock import Clock
-from hub.coordination.histories import PAGES, ROWS
-from hub.coordination.sessions_heard import ANSWER
+from hub.coordination.active_sessions import ANSWER
+from hub.coordination.gateway_history import PAGES, ROWS
 from hub.coordination.to_gateway import Heard
 from hub.log import Channel
 from hub.openclaw import Gateway, GatewayError, GatewayState, methods

@@ -18,8 +18,8 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hub.clock import Clock, IdFactory, epoch_ms
-from hub.coordination.moving import shortened
-from hub.coordination.quiet import Quiet
+from hub.coordination.config_debounce import Quiet
+from hub.coordination.message_transitions import shortened
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw import (

@@ -9,7 +9,7 @@ import hashlib
 from typing import Any, Final
 
 from hub.clock import Chance
-from hub.coordination.moving import Moving
+from hub.coordination.message_transitions import Moving
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from protocol.backoff import Backoff

@@ -22,8 +22,8 @@ from typing import Any, Final
 import msgspec
 
 from hub.clock import Chance, Clock, epoch_ms
-from hub.coordination.histories import Shown, Standing, find, words_of
-from hub.coordination.moving import ANSWERABLE, Moving, shortened
+from hub.coordination.gateway_history import Shown, Standing, find, words_of
+from hub.coordination.message_transitions import ANSWERABLE, Moving, shortened
 from hub.log import Channel
 from hub.openclaw import (
     Gateway,
@@ -87,7 +87,8 @@ class ToGateway:
     The optional callback gets the texts of a gateway's main agent that was asked to ask a person.
 
     Attributes:
-        held_s: returns the seconds for which letters to a gateway must wait, see ``hub.coordination.quiet``.
+        held_s: returns the seconds for which letters to a gateway must wait, by
+            ``hub.coordination.config_debounce``.
         reply_url: the hub's address for agents over HTTP; changed by a reload.
     """
 

@@ -26,7 +26,7 @@ import anyio.to_thread
 import msgspec
 
 from hub.clock import Clock
-from hub.device.line import Line
+from hub.device.connection import Line
 from hub.device.tools import refusal
 from hub.log import Channel
 from protocol.coordination import Method, Request, Response

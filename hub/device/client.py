@@ -32,9 +32,9 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from hub.clock import Chance, Clock
+from hub.device.connection import Line
 from hub.device.credentials import BadCredential, Credential
 from hub.device.known_hubs import BadKnownHubs, HubNotTrusted, check_proof, dialled
-from hub.device.line import Line
 from hub.log import Channel
 from protocol import keys
 from protocol.backoff import Backoff

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from hub.clock import Chance, Clock, epoch_ms
-from hub.device.line import Line
+from hub.device.connection import Line
 from hub.log import Channel
 from protocol import keys
 from protocol.coordination import Method, Request, Response

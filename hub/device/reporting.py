@@ -11,7 +11,7 @@ import anyio
 import msgspec
 
 from hub.clock import Clock
-from hub.device.line import Line
+from hub.device.connection import Line
 from hub.device.messages import Reply
 from hub.device.questions import Said
 from hub.device.tools import Tools

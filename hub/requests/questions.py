@@ -5,7 +5,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from hub.coordination.question_teller import told_question
+from hub.coordination.question_delivery import told_question
 from hub.coordination.questions import Asked, Questions
 from hub.links.link import DeviceLink
 from hub.requests.boards import caller_of

@@ -9,7 +9,7 @@ from hub.links.link import DeviceLink
 from hub.requests.agents import agent_of
 from hub.requests.params import Methods, key_in, params_as, text_in
 from hub.runs.control import RunControl
-from hub.runs.order import MOST_NEEDS, wish_of
+from hub.runs.run_order import MOST_NEEDS, wish_of
 from protocol.coordination import Method
 from protocol.frame import Fence, Id, Parameters, Text, Values
 from protocol.ids import DeviceId, RunId

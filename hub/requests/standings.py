@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.agents.words import document_of, instant_of, text_of, wanted_of
+from hub.agents.vocabulary_export import document_of, instant_of, text_of, wanted_of
 from hub.links.link import DeviceLink
 from hub.requests.agents import agent_of
 from hub.requests.params import BadParams, Methods, text_in

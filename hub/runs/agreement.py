@@ -25,7 +25,7 @@ from hub.log import Channel
 from hub.runs.delivery import may_change
 from hub.runs.ending import gravest
 from hub.runs.payload import CallPayload, frame_of
-from hub.runs.taken import taken_item
+from hub.runs.reported_rows import taken_item
 from hub.turns import Turns
 from protocol.agreement import KnownToDevice, RowsPage
 from protocol.errors import DeviceGone, DeviceSlow, ErrorCode, HubError, TooManyCalls

@@ -40,7 +40,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.batching import Batching, Collection
 from hub.runs.budget import Budgets, RunBudget
-from hub.runs.order import RunOrder
+from hub.runs.run_order import RunOrder
 from hub.turns import Turns
 from protocol.backoff import Backoff
 from protocol.errors import ErrorCode, HubError

@@ -19,7 +19,7 @@ from hub.links.link import DeviceLink
 from hub.runs.asking import RunAsking
 from hub.runs.delivery import CALLS_IN_FLIGHT
 from hub.runs.ending import gravest
-from hub.runs.order import RunOrder
+from hub.runs.run_order import RunOrder
 from protocol.errors import DeviceGone, DeviceOffline
 from protocol.lifecycles import RunState
 

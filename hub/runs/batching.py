@@ -26,7 +26,7 @@ from hub.extraction.model import (
 )
 from hub.log import Channel
 from hub.runs.budget import Budgets, DayBudgetReached, Reservation, RunBudget
-from hub.runs.order import RunOrder
+from hub.runs.run_order import RunOrder
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import RunId
 from storage.runs import model_batches, model_calls

@@ -20,7 +20,7 @@ import msgspec
 from hub.clock import Clock, epoch_ms
 from hub.extraction.model import ModelError, ModelExhausted, ModelRequest, Price, Usage
 from hub.metrics import Metrics
-from hub.runs.order import RunOrder
+from hub.runs.run_order import RunOrder
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
 from storage.agents import agents

@@ -16,7 +16,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.lifecycle import Lifecycle
-from hub.runs.order import NOTHING_MORE, RunWish, parameters_of, set_up
+from hub.runs.run_order import NOTHING_MORE, RunWish, parameters_of, set_up
 from protocol.ids import AgentId, BootId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunState
 from storage.agents import agent_states, agents

@@ -26,11 +26,11 @@ from hub.extraction.items import Extraction, Notes
 from hub.links.link import ALWAYS_ACTIONS, DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.runs.found import found_items
 from hub.runs.interrupt import Interrupt
+from hub.runs.item_fingerprints import found_items
 from hub.runs.matching import decide
-from hub.runs.order import RunOrder
 from hub.runs.payload import CallPayload, frame_of
+from hub.runs.run_order import RunOrder
 from protocol.errors import CATALOGUE, CallTimedOut, DeviceSlow, ErrorCode, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.lifecycles import CallEvent, RunState

@@ -18,7 +18,7 @@ from hub.runs.arrivals import SETTLE_S, Arrivals
 from hub.runs.interrupt import Interrupt
 from hub.runs.leases import LEASE_MS
 from hub.runs.lifecycle import Lifecycle
-from hub.runs.order import order_of
+from hub.runs.run_order import order_of
 from hub.runs.runner import Runner
 from hub.turns import Turns
 from protocol.errors import DeliveryError

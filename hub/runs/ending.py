@@ -14,7 +14,7 @@ from hub.extraction.model import ModelExhausted, ModelUnavailable
 from hub.log import Channel
 from hub.runs.asking import NoModel
 from hub.runs.batching import BatchPending
-from hub.runs.order import RunOrder
+from hub.runs.run_order import RunOrder
 from hub.runs.sources import DeviceStalled, NotTakenOn
 from protocol.errors import DeliveryError, DeviceGone, DeviceOffline, ErrorCode
 from protocol.lifecycles import RunEvent, RunOutcome, RunState

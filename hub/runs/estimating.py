@@ -16,7 +16,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.model import LanguageModel, Models
 from hub.links.link import DeviceLink
 from hub.runs.budget import Budgets
-from hub.runs.order import RunParameters, config_of, parameters_of, set_up
+from hub.runs.run_order import RunParameters, config_of, parameters_of, set_up
 from hub.runs.sources import ACK_TIMEOUT_S, MOST_LISTED, PIECE_TIMEOUT_S, DeviceStalled, NotTakenOn
 from hub.text.kinds import OFFICE, media_type_of
 from protocol.errors import CallUnsupported, DeviceOffline

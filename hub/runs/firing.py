@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from hub.clock import IdFactory
-from hub.runs.order import RunParameters
+from hub.runs.run_order import RunParameters
 from hub.schedules.missed import MOST_WALKED, plan_fires, walk
 from hub.schedules.trigger import Trigger, offset_ms, trigger_of
 from protocol.errors import ErrorCode, HubError

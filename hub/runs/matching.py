@@ -36,9 +36,9 @@ from hub.document import Document
 from hub.extraction.dedupe import are_alike, telling_words
 from hub.extraction.folding import fold, words_of
 from hub.extraction.when import dates_in
-from hub.runs.found import content_of, is_same_place, main_of
+from hub.runs.item_fingerprints import content_of, is_same_place, main_of
 from hub.runs.payload import payload_of
-from hub.runs.taken import is_taken, pair_by_place, recognised
+from hub.runs.reported_rows import is_taken, pair_by_place, recognised
 from protocol.frame import Field, Record
 from protocol.ids import derive_call_id, derive_item_id, is_taken_item_id
 from protocol.lifecycles import CallState

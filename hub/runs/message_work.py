@@ -20,7 +20,7 @@ from hub.log import Channel
 from hub.runs.asking import RunAsking
 from hub.runs.attempt import Attempt, Reading
 from hub.runs.interrupt import Interrupt
-from hub.runs.order import RunOrder
+from hub.runs.run_order import RunOrder
 from protocol.errors import DeliveryError, DeviceGone, DeviceOffline
 from protocol.frame import Record
 from protocol.tables import TABLES, TableName

@@ -28,7 +28,7 @@ from hub.runs.interrupt import Interrupt
 from hub.runs.lifecycle import Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits
 from hub.runs.message_work import MessageWork, wanted_of_run
-from hub.runs.order import RunOrder
+from hub.runs.run_order import RunOrder
 from hub.runs.sources import DeviceSource, SeenUnits, TakenOn, UnreadUnit
 from protocol.errors import DeviceGone, DeviceOffline, ErrorCode, IllegalTransition
 from protocol.ids import DeviceId

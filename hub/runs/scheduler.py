@@ -20,7 +20,7 @@ from hub.metrics import Metrics
 from hub.runs import firing
 from hub.runs.firing import Backfilled
 from hub.runs.leases import Leadership
-from hub.runs.order import parameters_of, setups_of_due
+from hub.runs.run_order import parameters_of, setups_of_due
 from hub.schedules.cron import BadSchedule
 from hub.schedules.forecast import Upcoming, upcoming
 from hub.schedules.trigger import tzdata_digest

@@ -35,7 +35,7 @@ from hub.clock import from_epoch_ms
 from hub.document import Document
 from hub.links.link import DeviceLink, RunStream, RunTooLarge
 from hub.metrics import Metrics
-from hub.runs.order import RunOrder
+from hub.runs.run_order import RunOrder
 from hub.text import office
 from hub.text.convert import convert, convert_file
 from hub.text.converted import Converted, ConvertLimits, NotConvertible

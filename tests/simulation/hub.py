@@ -31,6 +31,7 @@ from hub.metrics import Metrics
 from hub.runs.agreement import Agreements
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
+from hub.runs.calendar_wakeups import Wakes
 from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery
 from hub.runs.dispatcher import Dispatcher
@@ -40,7 +41,6 @@ from hub.runs.lifecycle import Lifecycle, RunWatch
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
-from hub.runs.wakes import Wakes
 from protocol.errors import CloseCode, HubError
 from protocol.handshake import Capability, Challenge, DeviceHello, Goodbye, Welcome
 from protocol.ids import BootId, ConnectionId, DeviceId, NodeId, UserId

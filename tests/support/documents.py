@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hub.agents.mapped.page import page as vocabularies
+from hub.agents.vocabularies.page import page as vocabularies
 from hub.docs import contents
 from protocol.export import asyncapi, json_schema
 from protocol.pages import Notes, notes_in, rewrite, sections

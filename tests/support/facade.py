@@ -95,7 +95,7 @@ from hub.clock import IdFactory, SystemChance, epoch_ms
 from hub.coordination.authority import Authority
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier, make_courier
-from hub.coordination.gateway_standing import GatewayStandings
+from hub.coordination.gateway_status import GatewayStandings
 from hub.coordination.lead_messages import LeadMessages
 from hub.coordination.leads import Leads
 from hub.coordination.memory import BoardMemory
@@ -120,7 +120,7 @@ from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Budgets
 from hub.runs.estimating import Estimator
 from hub.runs.leases import Leadership
-from hub.runs.order import RunWish, wish_of
+from hub.runs.run_order import RunWish, wish_of
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import PAUSING
 from hub.settings.address import Address

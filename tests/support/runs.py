@@ -20,7 +20,7 @@ from hub.runs.estimating import Estimator
 from hub.runs.interrupt import Interrupt
 from hub.runs.lifecycle import Lifecycle, RunWatch
 from hub.runs.mailbox_visit import Desk, MailboxVisits
-from hub.runs.order import RunOrder, order_of
+from hub.runs.run_order import RunOrder, order_of
 from hub.runs.runner import Runner
 from hub.runs.sources import DeviceSource
 from protocol.ids import BootId, DeviceId, RunId, UserId

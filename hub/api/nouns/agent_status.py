@@ -7,7 +7,7 @@ import msgspec
 from fastapi import Body, Query
 from pydantic import AwareDatetime, Field, model_validator
 
-from hub.agents.words import bounded_metadata, document_of, wanted_of
+from hub.agents.vocabulary_export import bounded_metadata, document_of, wanted_of
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of

@@ -21,7 +21,7 @@ from hub.api.view import AgentView, FireView, RunView, ScheduleView, View
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.runs.control import RunControl
-from hub.runs.order import MOST_NEEDS, wish_of
+from hub.runs.run_order import MOST_NEEDS, wish_of
 from hub.settings.file_lines import FileLines, ManagedByFile
 from protocol.errors import ErrorCode
 from protocol.ids import UserId

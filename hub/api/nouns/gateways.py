@@ -11,7 +11,7 @@ from hub.api.names import user_names
 from hub.api.noun import Noun, listed, route
 from hub.api.view import AgentView, View
 from hub.clock import Clock, IdFactory, epoch_ms
-from hub.coordination.gateway_standing import GatewayStandings
+from hub.coordination.gateway_status import GatewayStandings
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayState, Problem

@@ -24,8 +24,8 @@ from hub.runs.control import RunControl
 from hub.runs.decisions import MissedFires, told_missed
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.lifecycle import RunWatch
-from hub.runs.order import TASK
 from hub.runs.reasons import told_errors, told_reason
+from hub.runs.run_order import TASK
 from hub.runs.waiting import PAUSING
 from protocol.errors import ErrorCode, HubError, IllegalTransition
 from protocol.ids import RunId

@@ -6,7 +6,7 @@
 
 from typing import Final
 
-from hub.extraction.when.tongue import Tongue
+from hub.extraction.when.language import Tongue
 
 _DIGITS: Final = "一二三四五六七八九"
 

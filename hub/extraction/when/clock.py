@@ -13,7 +13,7 @@ from datetime import timezone as fixed_zone
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from hub.extraction.when.said import Said
+from hub.extraction.when.expressions import Said
 
 _MOST_UNSURE_HOUR: Final = 7
 _NOON: Final = 12

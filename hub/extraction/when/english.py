@@ -6,7 +6,7 @@ or "Friday". "03/04" is in March for some readers and in April for others.
 
 from typing import Final
 
-from hub.extraction.when.tongue import Tongue
+from hub.extraction.when.language import Tongue
 
 _ORD: Final = "(?:st|nd|rd|th)?"
 _TO: Final = rf"(?: ?(?:-|to|through|until) ?(?:the )?\d{{1,2}}{_ORD})?"

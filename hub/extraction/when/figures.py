@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Final
 
-from hub.extraction.when.said import Figures
+from hub.extraction.when.expressions import Figures
 
-# Sayings of all languages. The placeholders are those of ``hub.extraction.when.tongue``.
+# Sayings of all languages. The placeholders are those of ``hub.extraction.when.language``.
 _ZONE: Final = (
     r"(?P<zone>(?:utc|gmt)(?: ?[+-] ?\d{1,2}(?::?[0-5]\d)?)?|z|[+]\d\d:?[0-5]\d|-\d\d[0-5]\d"
     r"|cest|cet|mesz|mez|bst|est|edt|et|cdt|pst|pdt|pt|jst|ist|msk|мск)"

@@ -6,7 +6,7 @@ is one week and "quinze jours" are two.
 
 from typing import Final
 
-from hub.extraction.when.tongue import Tongue
+from hub.extraction.when.language import Tongue
 
 _TO: Final = r"(?: ?(?:-|au|et|à) ?\d{1,2})?"
 _WORDS: Final = "deux trois quatre cinq six sept huit neuf dix onze douze"

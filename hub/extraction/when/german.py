@@ -6,7 +6,7 @@ from now. "Halb vier" is half past three.
 
 from typing import Final
 
-from hub.extraction.when.tongue import Tongue
+from hub.extraction.when.language import Tongue
 
 _NEXT: Final = "(?:nächste[nrms]?|naechste[nrms]?|kommende[nrms]?)"
 _SECOND: Final = "(?:übernächste[nrms]?|uebernaechste[nrms]?)"

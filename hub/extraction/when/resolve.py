@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 from hub.extraction.when import chinese, english, french, german, russian, spanish
 from hub.extraction.when.calendar import find_day
 from hub.extraction.when.clock import find_time, find_zone
+from hub.extraction.when.expressions import Ambiguous, Said, together
 from hub.extraction.when.fold import fold, has_cyrillic, has_han, has_latin
 from hub.extraction.when.iso import read_iso
+from hub.extraction.when.language import Tongue
 from hub.extraction.when.moment import Moment, instant_of, local_day
-from hub.extraction.when.said import Ambiguous, Said, together
-from hub.extraction.when.tongue import Tongue
 
 Anchor = datetime | date  # aware; a plain date is a day in the reader's time zone
 MOST_CHARS: Final = 120  # longer than any informal date; bounds the cost of hostile text

@@ -7,7 +7,7 @@
 
 from typing import Final
 
-from hub.extraction.when.tongue import Tongue
+from hub.extraction.when.language import Tongue
 
 _NEXT: Final = "(?:следующ|будущ)(?:ий|его|ему|ем|ая|ую|ей|ее)"
 _COMING: Final = "ближайш(?:ий|его|ему|ем|ая|ую|ей|ее)"

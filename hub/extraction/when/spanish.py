@@ -6,7 +6,7 @@ mañana" is the morning; "fin de semana" is the weekend.
 
 from typing import Final
 
-from hub.extraction.when.tongue import Tongue
+from hub.extraction.when.language import Tongue
 
 _TO: Final = r"(?: ?(?:-|al|a|y) ?(?:el )?\d{1,2})?"
 _NEXT: Final = "(?:próxim[oa]|que viene|que entra|siguiente)"

@@ -1,6 +1,6 @@
 """Every name of the calendar, the orchestrator and the foundation seed, as they spell it.
 
-Written off the seeds by hand; the mapping in ``hub/agents/mapped`` is not looked at here.
+Written off the seeds by hand; the mapping in ``hub/agents/vocabularies`` is not looked at here.
 """
 
 from protocol.vocabularies import Vocabulary

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.runs.order import RunWish
+from hub.runs.run_order import RunWish
 from protocol.ids import UserId
 from protocol.semver import parse_version
 from storage.agents import agents

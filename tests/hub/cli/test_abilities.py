@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from hub.runs.order import RunWish
+from hub.runs.run_order import RunWish
 from tests.hub.api.test_ability_routes import keep
 from tests.hub.cli.conftest import Hub
 from tests.support.facade import FakeHub

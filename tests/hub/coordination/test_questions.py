@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from hub.clock import IdFactory
 from hub.coordination.authority import Authority, Caller, NotAllowed, NotGatewayMain
-from hub.coordination.question_teller import AGAIN_S, POLL_S, QuestionTeller
+from hub.coordination.question_delivery import AGAIN_S, POLL_S, QuestionTeller
 from hub.coordination.questions import Asked, BadQuestion, Questions
 from hub.metrics import Metrics
 from protocol.asking import question_in

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hub.clock import IdFactory
 from hub.runs import firing
-from hub.runs.order import RunParameters
+from hub.runs.run_order import RunParameters
 from protocol.ids import AgentId, DeviceId, RunId
 from storage.runs.backfills import BackfillPlan, BackfillSight
 from storage.schedules.fires import FireRow

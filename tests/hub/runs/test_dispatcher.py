@@ -13,7 +13,7 @@ from hub.agents.declared import reconcile
 from hub.extraction.model import ModelExhausted
 from hub.runs import dispatcher
 from hub.runs.interrupt import Interrupt
-from hub.runs.order import RunOrder
+from hub.runs.run_order import RunOrder
 from protocol.errors import DeviceGone, IllegalTransition
 from protocol.handshake import HeldRun
 from protocol.ids import BootId, RunId

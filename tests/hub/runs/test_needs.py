@@ -10,7 +10,7 @@ from hub.api.waiting import Waiting
 from hub.clock import epoch_ms
 from hub.health import work
 from hub.health.issues import Severity
-from hub.runs.order import RunWish
+from hub.runs.run_order import RunWish
 from protocol.lifecycles import RunState
 from storage.devices import devices
 from storage.runs.runs import RunRow

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from hub.runs.message_work import MOST_ROWS, references_of
-from hub.runs.order import RunOrder
+from hub.runs.run_order import RunOrder
 from protocol.errors import CallTimedOut, DeviceGone, ErrorCode
 from protocol.frame import ErrorBody
 from protocol.tables import TableName

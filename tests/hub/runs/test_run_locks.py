@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from hub.runs.order import RunWish
+from hub.runs.run_order import RunWish
 from protocol.lifecycles import RunState
 from storage.agents import locks
 from storage.runs import runs

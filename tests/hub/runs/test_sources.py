@@ -14,7 +14,7 @@ import pytest
 from hub.document import Document
 from hub.links.link import RunFrame, RunTooLarge
 from hub.metrics import Metrics
-from hub.runs.order import RunOrder, RunParameters
+from hub.runs.run_order import RunOrder, RunParameters
 from hub.runs.sources import (
     DeviceSource,
     DeviceStalled,

@@ -19,7 +19,7 @@ from hub.connectors.failures import ConnectorFailure, Misconfigured, PermissionM
 from hub.extraction.extractor import Extractor
 from hub.log import Channel
 from hub.runs.mailbox_visit import Desk
-from hub.runs.order import parameters_of, set_up
+from hub.runs.run_order import parameters_of, set_up
 from hub.turns import Turns
 from protocol.backoff import Backoff
 from protocol.errors import HubError

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from hub.agents.mapped.places import HUB, PATCH_AGENT, RUN_MOVES, RUN_START, Chapter, place
+from hub.agents.vocabularies.places import HUB, PATCH_AGENT, RUN_MOVES, RUN_START, Chapter, place
 from protocol.vocabularies import Vocabulary
 
 RUN_LOG: Final = (

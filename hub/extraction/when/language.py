@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
+from hub.extraction.when.expressions import Said, Unit
 from hub.extraction.when.figures import SAYINGS, candidates
 from hub.extraction.when.fold import fold, unmarked
-from hub.extraction.when.said import Said, Unit
 
 Saying = tuple[str, Mapping[str, object]]
 _FILLER: Final[Mapping[str, object]] = {}

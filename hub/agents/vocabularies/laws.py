@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from hub.agents.mapped.places import (
+from hub.agents.vocabularies.places import (
     CAPABILITY,
     CHECKPOINT,
     CONFIG,

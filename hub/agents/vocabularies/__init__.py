@@ -7,12 +7,12 @@ seeds is missing, and that every named column exists.
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from hub.agents.mapped.calendar import CALENDAR
-from hub.agents.mapped.foundation import FOUNDATION
-from hub.agents.mapped.laws import LAWS
-from hub.agents.mapped.orchestrator import ORCHESTRATOR
-from hub.agents.mapped.places import Chapter, Place
-from hub.agents.mapped.run_log import RUN_LOG
+from hub.agents.vocabularies.calendar import CALENDAR
+from hub.agents.vocabularies.foundation import FOUNDATION
+from hub.agents.vocabularies.laws import LAWS
+from hub.agents.vocabularies.orchestrator import ORCHESTRATOR
+from hub.agents.vocabularies.places import Chapter, Place
+from hub.agents.vocabularies.run_log import RUN_LOG
 from protocol.vocabularies import Vocabulary
 
 __all__ = ["CHAPTERS", "Chapter", "Place", "columns_of", "places"]

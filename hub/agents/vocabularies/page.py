@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-from hub.agents.mapped import CHAPTERS
-from hub.agents.mapped.places import Chapter
+from hub.agents.vocabularies import CHAPTERS
+from hub.agents.vocabularies.places import Chapter
 from protocol.standing import TABLES, VALUES, Activity, Axis, legal_moves
 from protocol.vocabularies import Vocabulary
 
@@ -26,7 +26,7 @@ _HEAD: Final = """\
 
 What other programs call the status of an agent, and where each name is kept.
 
-<!-- Generated from hub/agents/mapped and protocol/vocabularies.py: make documents -->
+<!-- Generated from hub/agents/vocabularies and protocol/vocabularies.py: make documents -->
 
 Four vocabularies describe agents, each in words of its own. The hub stores none of those words. An agent
 has a value on each of four axes, and a fifth axis is derived from its runs. The words of a vocabulary are

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.agents.documents import NUL
-from hub.agents.mapped import columns_of
+from hub.agents.vocabularies import columns_of
 from hub.clock import epoch_ms
 from protocol.agent_types import Kind
 from protocol.lifecycles import RunOutcome, RunState

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from hub.coordination.moving import Moving
+from hub.coordination.message_transitions import Moving
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId
 from storage.coordination import board_members, boards, messages

@@ -1,6 +1,6 @@
 """What an agent's history shows of one message, in the shapes in which real gateways have shown it."""
 
-from hub.coordination.histories import RESUMED, Standing, shown_of
+from hub.coordination.gateway_history import RESUMED, Standing, shown_of
 from hub.openclaw.methods import History, Message, PendingInput
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from hub.metrics import Metrics
-from hub.runs.wakes import ANSWER_S, POLL_S, Deferred, Over, Told, Wakes, fate_of
+from hub.runs.calendar_wakeups import ANSWER_S, POLL_S, Deferred, Over, Told, Wakes, fate_of
 from protocol.errors import CallTimedOut, DeviceGone, ErrorCode
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId, UserId

@@ -1,6 +1,6 @@
 """Letters wait while a gateway takes up another configuration, and not for ever."""
 
-from hub.coordination.quiet import CHANGED, LOOK_S, MOST_S, QUIET_S, Quiet
+from hub.coordination.config_debounce import CHANGED, LOOK_S, MOST_S, QUIET_S, Quiet
 from hub.openclaw import GatewayEvent, Reconnected
 from tests.support.clock import FakeClock
 

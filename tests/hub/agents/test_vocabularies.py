@@ -2,9 +2,9 @@
 
 import pytest
 
-from hub.agents.mapped import CHAPTERS, columns_of, places
-from hub.agents.mapped.page import page
-from hub.agents.words import wanted_of, writable
+from hub.agents.vocabularies import CHAPTERS, columns_of, places
+from hub.agents.vocabularies.page import page
+from hub.agents.vocabulary_export import wanted_of, writable
 from protocol.vocabularies import READINGS, Vocabulary
 from storage.agents.agent_writes import BadWrite
 from storage.schema import metadata

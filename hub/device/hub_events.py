@@ -11,7 +11,7 @@ import anyio
 import msgspec
 
 from hub.device.configurations import Configuration
-from hub.device.line import Line
+from hub.device.connection import Line
 from hub.device.tools import Tools
 from hub.log import Channel
 from protocol.coordination import Event, EventName, Method, Request, Response

@@ -10,7 +10,7 @@ import pytest
 
 from hub.app.coordination import STANDING_LEASE
 from hub.clock import epoch_ms
-from hub.coordination.gateway_standing import GatewayStandings
+from hub.coordination.gateway_status import GatewayStandings
 from hub.coordination.gateway_watch import GONE_S, GRACE_S
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from hub.agents.mapped.places import HUB, PATCH_AGENT, Chapter, place, words
+from hub.agents.vocabularies.places import HUB, PATCH_AGENT, Chapter, place, words
 from protocol.vocabularies import CALENDAR_STATUS, Vocabulary
 
 CALENDAR: Final = (
