@@ -12,7 +12,7 @@ from copy import copy
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar
 
-from hub.api.door.routes import Need, declare
+from hub.api.door.routes import AGENT, Need, declare
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
 
@@ -20,6 +20,53 @@ Key = tuple[str | int, ...]  # a sort key
 Endpoint = Callable[..., Awaitable[Any]]
 Method = TypeVar("Method", bound=Endpoint)
 _ROUTES: Final = "__routes__"  # attribute of a method: its Routes
+_COMMAND: Final = "__command__"  # attribute of a method: its Command
+
+
+class Command(NamedTuple):
+    """A command of the command line: one request to the route of its method, and how the response is shown.
+
+    A column is spelled ``field|format as header``: a field of the response (``a.b``: of an object in it,
+    ``*``: the response itself), a function of ``hub/cli/formats``, and a header. A text names fields of the
+    response and arguments alike: ``token {name} expires {expires_at|moment}``.
+
+    Attributes:
+        words: the command; its arguments are parameters of the request, in capitals, and in brackets where
+            they may be left out: ``boards lead BOARD [AGENT]``. An argument that is not at the end belongs
+            to a group of commands on one item: ``boards memory BOARD add CONTENT``.
+        example: a command line, at the end of the help.
+        json: name of the response's schema, for ``--json``.
+        options: help of the other parameters, by their names; ``--flag: help`` where the flag differs, and
+            ``--flag/--no-flag: help`` with a flag that sends null.
+        facts: columns that are shown for the response itself, one on a line.
+        table: columns of a table; of the list *rows* in the response, by default of the listed items.
+        empty: text in place of an empty table.
+        says: text about the response.
+        confirm: question before the request, unless ``--yes`` answers it.
+        file: help of ``--file``, a TOML or JSON file with the body of the request.
+    """
+
+    words: str
+    example: str
+    json: str
+    options: Mapping[str, str] = MappingProxyType({})
+    facts: tuple[str, ...] = ()
+    table: tuple[str, ...] = ()
+    rows: str = ""
+    empty: str = ""
+    says: str = ""
+    confirm: str = ""
+    file: str = ""
+
+
+def command(words: str, **shown: Any) -> Callable[[Method], Method]:
+    """Declare a command for the request of a method; *shown* are further fields of ``Command``."""
+
+    def mark(method: Method) -> Method:
+        setattr(method, _COMMAND, Command(words, **shown))
+        return method
+
+    return mark
 
 
 class Route(NamedTuple):
@@ -85,6 +132,7 @@ class Noun:
         list_key: of the items in its lists; empty: its name.
         path: prefix of its routes.
         errors: codes that each of its routes may answer.
+        commands_help: help of the group of its commands, where they are about one item each.
         is_scoped: whether routes see the noun as the caller may; else they check the caller themselves.
         user_id: the user whose things are visible; None: everybody's. Methods have to respect it.
     """
@@ -93,6 +141,7 @@ class Noun:
     list_key: ClassVar[str] = ""
     path: ClassVar[str]
     errors: ClassVar[tuple[ErrorCode, ...]] = ()
+    commands_help: ClassVar[str] = ""
     is_scoped: ClassVar[bool] = True
     user_id: UserId | None = None
 
@@ -111,6 +160,13 @@ class Noun:
         """Enter the routes of a noun in the table of roles."""
         for declared, _ in cls.routes():
             declare(declared.verb, cls.path + declared.path, declared.need)
+
+    @classmethod
+    def commands(cls) -> Iterator[tuple[Command, Route, Endpoint]]:
+        """Return the declared commands with the operators' routes of their methods."""
+        for declared, method in cls.routes():
+            if hasattr(method, _COMMAND) and declared.need is not AGENT:
+                yield getattr(method, _COMMAND), declared, method
 
     @classmethod
     def routes(cls) -> Iterator[tuple[Route, Endpoint]]:

@@ -1,9 +1,7 @@
 """Commands ``hub agents create | edit | delete | validate``."""
 
 import json
-import tomllib
 from collections.abc import Callable, Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import quote
@@ -15,6 +13,7 @@ from hub.cli.completion import agent_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import talk
+from hub.cli.values import table_in
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -164,34 +163,6 @@ def validate(name: str | None, template: str | None, file: Path | None, state: P
         show.say(f"{len(verdicts)} checked, {len(wrong) or 'no'} problem{'s' if len(wrong) != 1 else ''}")
     if wrong:
         raise click.exceptions.Exit(Exit.FAILED)
-
-
-def table_in(file: Path) -> dict[str, Any]:
-    """Return the table in a TOML or JSON file.
-
-    Raises:
-        Failure: the file cannot be read, or has no table.
-    """
-    try:
-        text = file.read_text("utf-8")
-        table = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError) as error:
-        raise Failure(f"cannot read {file}: {error}", Exit.USAGE) from error
-    if not isinstance(table, dict):
-        raise Failure(f"{file}: expected a TOML table or a JSON object", Exit.USAGE)
-    return {key: _plain(value) for key, value in table.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Return *value* with dates and times as text, for JSON."""
-    match value:
-        case dict():
-            return {key: _plain(inner) for key, inner in value.items()}
-        case list():
-            return [_plain(inner) for inner in value]
-        case date():
-            return value.isoformat()
-    return value
 
 
 def _fields(options: Mapping[str, Any]) -> dict[str, Any]:

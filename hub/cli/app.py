@@ -10,6 +10,8 @@ import click
 from hub.cli.failure import as_failure
 from hub.cli.options import token_file_option, url_option, user_option
 
+DECLARED: Final = "declared"  # module of groups without a command of their own
+
 
 class _Command(NamedTuple):
     module: str
@@ -41,19 +43,19 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
     },
     "Agents and their work": {
         "agents": _Command("agents", "List, show, create, change, pause and remove agents."),
-        "templates": _Command("templates", "List, show, write and remove the templates of agents."),
+        "templates": _Command(DECLARED, "List, show, write and remove the templates of agents."),
         "run": _Command("run", "Start a run of an agent."),
         "runs": _Command("runs", "List and show runs; cancel, pause, resume and repeat them."),
-        "locks": _Command("locks", "List locks with their holders and queues, and release a lock by force."),
+        "locks": _Command(DECLARED, "List locks with their holders and queues, and release a lock by force."),
         "costs": _Command("costs", "Show the costs of models, failed requests included."),
         "eval": _Command("evaluate", "Measure how well an agent finds what a person found."),
     },
     "Devices, users and access": {
         "devices": _Command("devices", "List, show, rename and revoke devices."),
         "pair": _Command("pair", "Admit devices: by the code that a device shows, or by an invitation."),
-        "users": _Command("users", "List, create and remove the users, who own devices and agents."),
+        "users": _Command(DECLARED, "List, create and remove the users, who own devices and agents."),
         "token": _Command("token", "Create, list and revoke the tokens of devices and operators."),
-        "keys": _Command("keys", "List, rotate and delete the keys that seal sign-ins."),
+        "keys": _Command(DECLARED, "List, rotate and delete the keys that seal sign-ins."),
         "routes": _Command("routes", "List the REST routes with the roles that may use them."),
         "audit": _Command("audit", "List the audit log, export it, and verify its chain of hashes."),
     },
@@ -85,8 +87,15 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command = getattr(import_module(f"hub.cli.{COMMANDS[name].module}"), name.replace("-", "_"))
+        from hub.cli.declared import add_declared, declared_group
+
+        found = COMMANDS[name]
+        if found.module == DECLARED:
+            return declared_group(name, found.help)
+        command = getattr(import_module(f"hub.cli.{found.module}"), name.replace("-", "_"))
         assert isinstance(command, click.Command)
+        if isinstance(command, click.Group):
+            add_declared(command, name)
         return command
 
     def resolve_command(

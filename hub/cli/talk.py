@@ -61,6 +61,10 @@ class Talk:
         """Send a PUT request and return the JSON body of the response."""
         return self._body(self._client.put(path, json=body, headers=headers))
 
+    def send(self, verb: str, path: str, query: Mapping[str, Any], body: object = None) -> Any:
+        """Send a request and return the JSON body of the response."""
+        return self._body(self._client.request(verb, path, params=query, json=body))
+
     def delete(self, path: str) -> Any:
         """Send a DELETE request and return the JSON body of the response."""
         return self._body(self._client.delete(path))

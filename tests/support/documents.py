@@ -7,12 +7,14 @@ from hub.docs import contents
 from protocol.export import asyncapi, json_schema
 from protocol.pages import Notes, notes_in, rewrite, sections
 from tests.support import references
+from tests.support.commands import commands
 from tests.support.source import ROOT, LoggedEvent, facts, modules_of_the_product
 
 PROTOCOL = ROOT / "protocol"
 PAGE = PROTOCOL / "PROTOCOL.md"
 HANDBOOK = ROOT / "hub" / "docs"
 CONTENTS = HANDBOOK / "README.md"
+COMMANDS = ROOT / "hub" / "cli" / "commands.json"
 
 
 def events() -> set[LoggedEvent]:
@@ -46,6 +48,7 @@ def documents() -> dict[Path, str]:
     return {
         PROTOCOL / "schema.json": json_schema(),
         PROTOCOL / "asyncapi.json": asyncapi(),
+        COMMANDS: commands(),
         PAGE: rewrite(PAGE.read_text(encoding="utf-8"), sections(notes())),
         HANDBOOK / "settings.md": references.settings_page(),
         HANDBOOK / "cli.md": references.cli_page(),
@@ -62,6 +65,7 @@ def documents() -> dict[Path, str]:
 
 
 def main() -> None:
+    COMMANDS.write_text(commands(), encoding="utf-8")  # read by the page of the command line
     for path, text in documents().items():
         path.write_text(text, encoding="utf-8")
     CONTENTS.write_text(

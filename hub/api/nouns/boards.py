@@ -10,7 +10,7 @@ from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
 from hub.api.etags import Match, tag_of
 from hub.api.names import user_names
-from hub.api.noun import Noun, listed, route
+from hub.api.noun import Noun, command, listed, route
 from hub.api.view import View
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.coordination.authority import Authority, Caller
@@ -137,6 +137,13 @@ class Boards(Noun):
         self._limits_reached = metrics.limits_reached
         self.limits = BoardLimits()
 
+    @command(
+        "boards ls",
+        example="hub boards ls",
+        json="boards",
+        table=("name as board", "user", "lead", "agents", "gateway", "description"),
+        empty="no boards; create one: hub boards create NAME",
+    )
     @listed("/v1/boards", Scope.READ, key=lambda board: (board.name, board.id))
     @listed("/v1/agent/boards", AGENT, key=lambda board: (board.name, board.id), errors=[_E.UNKNOWN_AGENT])
     async def all(self, caller: Caller) -> list[BoardView]:
@@ -146,6 +153,16 @@ class Boards(Noun):
         """
         return [_view(row) for row in await self._authority.boards_of(caller)]
 
+    @command(
+        "boards create NAME",
+        example="hub boards create house --gateway home",
+        json="board",
+        options={
+            "gateway": "Gateway whose main agent serves the board.",
+            "description": "Description of the board.",
+        },
+        says="board {name} is created; add agents to it: hub boards add {name} AGENT",
+    )
     @route(
         "POST",
         "/v1/boards",
@@ -175,6 +192,22 @@ class Boards(Noun):
         match.tell(_tag_of(made))
         return await self._detail(made)
 
+    @command(
+        "boards show BOARD",
+        example="hub boards show house",
+        json="board",
+        facts=("name as board", "id", "user", "gateway", "description", "created_at|moment as created"),
+        rows="members",
+        table=(
+            "name as agent",
+            "*|board_role as role",
+            "*|home as gateway/device",
+            "availability",
+            "connectivity",
+            "joined_at|at as joined",
+        ),
+        empty="no agents on the board; add one: hub boards add {name} AGENT",
+    )
     @route("GET", "/v1/boards/{board}", Scope.READ, errors=[_E.UNKNOWN_BOARD])
     async def get(self, caller: Caller, board: str, match: Match) -> BoardDetail:
         """Return a board, by its id or name, with its agents."""
@@ -182,6 +215,17 @@ class Boards(Noun):
         match.tell(_tag_of(found))
         return await self._detail(found)
 
+    @command(
+        "boards edit BOARD",
+        example="hub boards edit house --description 'the move'",
+        json="board",
+        options={
+            "name": "New name of the board.",
+            "gateway": "--gateway/--no-gateway: Gateway whose main agent serves the board.",
+            "description": "Description of the board.",
+        },
+        says="board {name} is changed",
+    )
     @route(
         "PATCH",
         "/v1/boards/{board}",
@@ -207,6 +251,13 @@ class Boards(Noun):
         match.tell(_tag_of(done))
         return await self._detail(done)
 
+    @command(
+        "boards delete BOARD",
+        example="hub boards delete house --yes",
+        json="board",
+        says="board {name} is deleted; its agents are on no board now",
+        confirm="delete board {board} and its memory?",
+    )
     @route("DELETE", "/v1/boards/{board}", Scope.DEVICES, errors=[_E.UNKNOWN_BOARD])
     async def remove(self, caller: Caller, board: str, match: Match) -> BoardView:
         """Delete a board with its memory. Its agents stay; they are on no board then."""
@@ -222,6 +273,13 @@ class Boards(Noun):
         """Return a board with its agents, its lead first."""
         return await self._detail(await self._authority.board_for(caller, Verb.BOARD_READ, board))
 
+    @command(
+        "boards add BOARD AGENT",
+        example="hub boards add house notes --lead",
+        json="board",
+        options={"is_lead": "Make the agent the board's lead."},
+        says="{agent} is on board {name}",
+    )
     @route(
         "POST",
         "/v1/boards/{board}/agents",
@@ -248,6 +306,12 @@ class Boards(Noun):
         log.info("board.joined", board_id=found.id, agent_id=agent_id, actor=caller.actor)
         return await self._again(found.id)
 
+    @command(
+        "boards drop BOARD AGENT",
+        example="hub boards drop house notes",
+        json="board",
+        says="{agent} is on no board now",
+    )
     @route(
         "DELETE",
         "/v1/boards/{board}/agents/{agent}",
@@ -264,6 +328,13 @@ class Boards(Noun):
         log.info("board.left", board_id=found.id, agent_id=agent_id, actor=caller.actor)
         return await self._again(found.id)
 
+    @command(
+        "boards lead BOARD [AGENT]",
+        example="hub boards lead house notes",
+        json="board",
+        options={"agent": "/--none: The board has no lead then."},
+        says="the lead of board {name}: {lead|or_none}",
+    )
     @route("PUT", "/v1/boards/{board}/lead", Scope.DEVICES, errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT])
     async def set_lead(self, caller: Caller, board: str, lead: Lead) -> BoardDetail:
         """Make one of the board's agents its lead. There is one at most."""

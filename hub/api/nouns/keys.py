@@ -1,9 +1,12 @@
 """Keys that seal the grants of sign-ins."""
 
+from collections.abc import Mapping
+from typing import Any, Final
+
 from hub.accounts.desk import Accounts
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, command, route
 from hub.api.view import View
 from hub.clock import Clock, epoch_ms
 from protocol.errors import ErrorCode
@@ -27,6 +30,14 @@ class SealingKeysView(View):
     keys: tuple[SealingKeyView, ...]
 
 
+_SHOWN: Final[Mapping[str, Any]] = {
+    "rows": "keys",
+    "table": ("id as key", "rows as sign-ins", "is_newest|yes as newest"),
+    "empty": "no keys",
+    "says": "the keys are in {place}; a backup of the hub does not contain them",
+}
+
+
 class Keys(Noun):
     """Keys that seal the grants of sign-ins. Each method raises BadKeys: keys cannot be read or changed."""
 
@@ -39,6 +50,7 @@ class Keys(Noun):
         self._accounts = accounts
         self._clock = clock
 
+    @command("keys ls", example="hub keys ls", json="keys", **_SHOWN)
     @route("GET", "", Scope.SYSTEM)
     async def all(self) -> SealingKeysView:
         """List the keys and how much each seals; never the keys themselves."""
@@ -48,6 +60,7 @@ class Keys(Noun):
         ]
         return SealingKeysView(place=self._accounts.keys.place, keys=tuple(keys))
 
+    @command("keys rotate", example="hub keys rotate", json="keys", **_SHOWN)
     @route("POST", "/rotate", Scope.SYSTEM)
     async def rotate(self, actor: Actor) -> SealingKeysView:
         """Create a key, and seal everything by it. Agents keep running; the old key stays until removed."""
@@ -56,6 +69,13 @@ class Keys(Noun):
         await self._note("keys.rotated", actor, key=view.keys[0].id, rows=rows)
         return view
 
+    @command(
+        "keys rm KEY_ID",
+        example="hub keys rm 4e21a9 --yes",
+        json="keys",
+        confirm="delete the key {key_id}? sign-ins in older backups are lost with it",
+        **_SHOWN,
+    )
     @route("DELETE", "/{key_id}", Scope.SYSTEM)
     async def remove(self, key_id: str, actor: Actor) -> SealingKeysView:
         """Delete a key that seals nothing. What only it opens, as in old backups, is lost."""

@@ -12,7 +12,7 @@ from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.moments import moment
 from hub.api.names import agent_named, user_names
-from hub.api.noun import Noun, listed, route
+from hub.api.noun import Noun, command, listed, route
 from hub.api.view import View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.log import Channel
@@ -85,6 +85,22 @@ class Locks(Noun):
         self._locks = held
         self._clock = clock
 
+    @command(
+        "locks ls",
+        example="hub locks ls --agent notes",
+        json="locks",
+        options={"agent": "Only what this agent holds or waits for.", "free": "--all: Include free locks."},
+        table=(
+            "resource as lock",
+            "user",
+            "fence",
+            "holder|holder as held by",
+            "since|at",
+            "until|at",
+            "waiting|holders",
+        ),
+        empty="no locks are held or waited for",
+    )
     @listed("", Scope.READ, key=lambda lock: (lock.user, lock.resource), errors=[ErrorCode.UNKNOWN_AGENT])
     async def all(
         self,
@@ -102,6 +118,14 @@ class Locks(Noun):
         )
         return await self._views(rows)
 
+    @command(
+        "locks release RESOURCE",
+        example="hub locks release mailbox:anna --yes",
+        json="lock",
+        options={"fence": "Only if the lock still has this fence."},
+        says="{resource} is released; {holder|holder_now}",
+        confirm="take lock {resource} from its holder, which may still be using it?",
+    )
     @route("POST", "/release", Scope.RUN, errors=[ErrorCode.UNKNOWN_LOCK, ErrorCode.LOCK_LOST])
     async def release(self, wanted: Release, actor: Actor) -> LockView:
         """Release a lock by force; the next in its queue holds it then.

@@ -8,7 +8,7 @@ from hub.agents.writing import AgentWriter, Verdict
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
-from hub.api.noun import Noun, listed, route
+from hub.api.noun import Noun, command, listed, route
 from hub.api.view import View
 from hub.settings.declared import written_template
 from hub.settings.file_lines import FileLines, ManagedByFile
@@ -69,17 +69,48 @@ class Templates(Noun):
         """Return the tag of a template's version."""
         return tag_of(item.name, item.version, item.source)
 
+    @command(
+        "templates ls",
+        example="hub templates ls",
+        json="templates",
+        table=("name as template", "type", "agents|count", "source|origin", "version", "description"),
+        empty="no templates; write one: hub templates put NAME --file FILE, or [[templates]] in hub.toml",
+    )
     @listed("", Scope.READ, key=lambda template: (template.name, template.name))
     async def all(self) -> list[TemplateView]:
         """List the templates by name."""
         return await self._views(await self._store.read(templates.list_templates))
 
+    @command(
+        "templates show NAME",
+        example="hub templates show mail",
+        json="template",
+        facts=(
+            "name as template",
+            "description",
+            "type",
+            "source|origin as managed by",
+            "version",
+            "agents|or_none",
+            "prompt",
+            "default_configuration|json as defaults",
+            "configuration_schema|json as schema",
+        ),
+    )
     @route("GET", "/{name}", Scope.READ, is_tagged=True)
     async def get(self, name: TemplateName) -> TemplateView:
         """Return one template, and the names of the agents that are made from it."""
         (view,) = await self._views([await self._store.read(templates.get_template, name)])
         return view
 
+    @command(
+        "templates put NAME",
+        example="hub templates put mail --file mail.toml",
+        json="template",
+        options={"force": "Write it even if agents do not match it; they get the status error."},
+        says="template {name} is at version {version}, used by {agents|count} agents",
+        file="TOML or JSON file with a table as in [[templates]].",
+    )
     @route(
         "PUT",
         "/{name}",
@@ -118,6 +149,12 @@ class Templates(Noun):
         match.tell(self.tag_of(view))
         return view
 
+    @command(
+        "templates rm NAME",
+        example="hub templates rm mail",
+        json="template",
+        says="template {name} is removed",
+    )
     @route(
         "DELETE",
         "/{name}",

@@ -5,7 +5,7 @@ from pydantic import AwareDatetime
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.identity_limits import IdentityLimits
-from hub.api.noun import Noun, listed, route
+from hub.api.noun import Noun, command, listed, route
 from hub.api.view import View
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.log import Channel
@@ -61,12 +61,25 @@ class Users(Noun):
         self._metrics = metrics
         self.limits = limits
 
+    @command(
+        "users ls",
+        example="hub users ls",
+        json="users",
+        table=("name as user", "devices", "created_at|moment as known since"),
+        empty="no users",
+    )
     @listed("", Scope.READ, key=lambda user: (user.name, user.id))
     async def all(self) -> list[UserView]:
         """List the users by name."""
         known = await self._store.read(users.list_users)
         return [_view(row) for row in known if self.user_id in (None, row.id)]
 
+    @command(
+        "users create NAME",
+        example="hub users create anna",
+        json="user",
+        says="user {name} is created; admit a device: hub pair approve CODE --user {name}",
+    )
     @route("POST", "", Scope.SYSTEM, errors=[ErrorCode.NAME_TAKEN, ErrorCode.LIMIT_REACHED], status=201)
     async def create(self, wanted: UserRequest, actor: Actor) -> UserView:
         """Create a user, whose devices and agents other users do not see."""
@@ -81,6 +94,7 @@ class Users(Noun):
         log.info("user.created", user_id=made.id)
         return _view(made)
 
+    @command("users remove NAME", example="hub users remove anna", json="user", says="user {name} is removed")
     @route("DELETE", "/{name}", Scope.SYSTEM, errors=[ErrorCode.UNKNOWN_USER, ErrorCode.ILLEGAL_TRANSITION])
     async def remove(self, name: str, actor: Actor) -> UserView:
         """Delete a user who owns no devices, agents, tokens or runs."""

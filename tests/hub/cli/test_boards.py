@@ -37,11 +37,11 @@ def test_a_board_is_changed_led_by_another_and_removed(hub: Hub, board: str) -> 
     assert "nothing to change" in hub("boards", "edit", board).output
     assert hub("boards", "edit", board, "--no-gateway", "--gateway", "x").exit_code == 2
     assert "board lawn is changed" in hub("boards", "edit", board, "--name", "lawn").output
-    assert "notes leads board lawn" in hub("boards", "lead", "lawn", "notes").output
+    assert "the lead of board lawn: notes" in hub("boards", "lead", "lawn", "notes").output
     assert (
         hub("boards", "lead", "lawn").exit_code == hub("boards", "lead", "lawn", "x", "--none").exit_code == 2
     )
-    assert "board lawn has no lead" in hub("boards", "lead", "lawn", "--none").output
+    assert "the lead of board lawn: none" in hub("boards", "lead", "lawn", "--none").output
     assert "notes is on no board now" in hub("boards", "drop", "lawn", "notes").output
     assert "confirm with --yes" in hub("boards", "delete", "lawn").output
     assert "board lawn is deleted" in hub("boards", "delete", "lawn", "--yes").output

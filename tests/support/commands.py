@@ -1,0 +1,125 @@
+"""The declared commands of the nouns as data: ``hub/cli/commands.json``."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from hub.api.application import DECLARED, make_application
+from hub.api.document import openapi_document
+from hub.api.noun import Command, Noun, Route
+
+NAMED = {
+    "agent",
+    "board",
+    "connector",
+    "device",
+    "gateway",
+    "template",
+    "user",
+}  # names that a shell completes
+OF_EVERY_REQUEST = {"user", "limit", "cursor", "If-Match", "Idempotency-Key"}
+
+
+def commands() -> str:
+    """Return all declared commands as JSON."""
+    document = openapi_document(make_application())
+    declared = [_spec(noun, *one, document) for noun in DECLARED for one in noun.commands()]
+    groups = {noun.name: noun.commands_help for noun in DECLARED if noun.commands_help}
+    spelled = {"groups": groups, "commands": sorted(declared, key=lambda one: str(one["words"]))}
+    return json.dumps(spelled, indent=1, ensure_ascii=False) + "\n"
+
+
+def _spec(
+    noun: type[Noun], command: Command, route: Route, method: Any, document: dict[str, Any]
+) -> dict[str, Any]:
+    path = noun.path + route.path
+    operation = document["paths"][path][route.verb.lower()]
+    schemas = document["components"]["schemas"]
+    about = (method.__doc__ or "").partition("\n    Args:")[0].partition("\n        Raises:")[0]
+    params = {one["name"]: one for one in _params(command, path, operation, schemas)}
+    pages = (noun.list_key or noun.name) if route.key is not None else ""
+    return {
+        **command._asdict(),
+        "options": None,
+        "noun": noun.name,
+        "verb": route.verb,
+        "path": path,
+        "help": "\n".join(line.removeprefix("        ") for line in about.strip().splitlines()),
+        "has_body": "requestBody" in operation,
+        "pages": pages,
+        "rows": command.rows or pages,
+        "params": params,
+    }
+
+
+def _params(
+    command: Command, path: str, operation: dict[str, Any], schemas: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    arguments = {word.strip("[]").lower() for word in command.words.split() if word.strip("[]").isupper()}
+    known = set[str]()
+    for name, where, schema, is_required in _of_request(operation, schemas):
+        known.add(name)
+        text = command.options.get(name, "")
+        flag, _, help = text.partition(": ") if text.startswith(("--", "/--")) else ("", "", text)
+        if name not in arguments and name not in command.options:
+            if is_required and not (command.file and where == "body"):
+                raise ValueError(f"hub {command.words}: nothing gives {name}")
+            continue
+        yield {
+            "name": name,
+            "in": where,
+            "flag": flag if name in arguments else flag or _flag(name),
+            "help": help,
+            "is_required": is_required,
+            "names": _names(name, path, where),
+            **_kind(name, schema, schemas),
+        }
+    if unknown := (arguments | set(command.options)) - known:
+        raise ValueError(f"hub {command.words}: the request has no {', '.join(sorted(unknown))}")
+
+
+def _of_request(
+    operation: dict[str, Any], schemas: dict[str, Any]
+) -> Iterator[tuple[str, str, dict[str, Any], bool]]:
+    for one in operation.get("parameters", ()):
+        yield one["name"], one["in"], one["schema"], one.get("required", False)
+    if "requestBody" in operation:
+        body = _resolved(operation["requestBody"]["content"]["application/json"]["schema"], schemas)
+        for name, schema in body.get("properties", {}).items():
+            yield name, "body", schema, name in body.get("required", ())
+
+
+def _resolved(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of the value itself, without references and ``null``."""
+    if "$ref" in schema:
+        return _resolved(schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    for one in schema.get("anyOf", ()):
+        if one.get("type") != "null":
+            return _resolved(one, schemas)
+    return schema
+
+
+def _flag(name: str) -> str:
+    return "--" + re.sub(r"^is_|_s$", "", name).replace("_", "-")
+
+
+def _names(name: str, path: str, where: str) -> str:
+    """Return the noun whose names complete a parameter; empty: none."""
+    before = re.search(r"/(\w+)/\{" + name + r"\}", path) if where == "path" else None
+    noun = before[1] if before else f"{name}s"
+    return noun if noun.removesuffix("s") in NAMED else ""
+
+
+def _kind(name: str, schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    plain = _resolved(schema, schemas)
+    type = plain.get("type", "object")
+    if type in ("number", "integer") and name.endswith("_s"):
+        type = "duration"
+    return {
+        "type": type,
+        "values": plain.get("enum") or plain.get("items", {}).get("enum"),
+        "min": plain.get("minimum"),
+        "max": plain.get("maximum"),
+        "metavar": {"duration": "TIME", "object": "JSON", "integer": "NUMBER"}.get(type, "TEXT"),
+    }
