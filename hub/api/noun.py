@@ -32,8 +32,8 @@ class Command(NamedTuple):
 
     Attributes:
         words: the command; its arguments are parameters of the request, in capitals, and in brackets where
-            they may be left out: ``boards lead BOARD [AGENT]``. An argument that is not at the end belongs
-            to a group of commands on one item: ``boards memory BOARD add CONTENT``.
+            they may be left out: ``boards lead BOARD [AGENT]``, ``[SCOPE=agent]``. An argument that is not
+            at the end belongs to a group of commands on one item: ``boards memory BOARD add CONTENT``.
         example: a command line, at the end of the help.
         json: name of the response's schema, for ``--json``.
         options: help of the other parameters, by their names; ``--flag: help`` where the flag differs, and
@@ -43,6 +43,11 @@ class Command(NamedTuple):
         empty: text in place of an empty table.
         says: text about the response.
         confirm: question before the request, unless ``--yes`` answers it.
+        ids: argument that may be the end of an id in the list of the noun.
+        quotes: fields with texts of people, ``answer|->`` with a mark before the text.
+        prints: column that is printed alone, to be copied or piped.
+        notes: texts about the response, or about each item of a list, where they are not empty.
+        fails_unless: field of the response without which the command exits with 1.
         file: help of ``--file``, a TOML or JSON file with the body of the request.
     """
 
@@ -57,6 +62,11 @@ class Command(NamedTuple):
     says: str = ""
     confirm: str = ""
     file: str = ""
+    ids: str = ""
+    quotes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    prints: str = ""
+    fails_unless: str = ""
 
 
 def command(words: str, **shown: Any) -> Callable[[Method], Method]:

@@ -9,70 +9,10 @@ import click
 from hub.cli import show
 from hub.cli.completion import agent_names
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import Duration, example, hub_option, json_option
+from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import Talk, talk
 
 LEAST_END: Final = 6  # characters at the end of an id that identify it
-
-
-@click.command("tokens", epilog=example("hub agents tokens notes"))
-@click.argument("name", shell_complete=agent_names)
-@hub_option
-@json_option
-def list_tokens(name: str, state: Path, as_json: bool) -> None:
-    """List the tokens of an agent without their secrets."""
-    with talk(state) as hub:
-        response = hub.get_all(_path(name), "tokens")
-    if as_json:
-        show.print_json("agent_tokens", response)
-        return
-    show.print_table(
-        ("token", "ends in", "created by", show.in_zone("used"), "expires", "revoked"),
-        (
-            (
-                show.short_id(token["id"]),
-                token["last4"],
-                token["created_by"],
-                show.short_moment(token["last_used_at"]),
-                show.short_moment(token["expires_at"]),
-                show.short_moment(token["revoked_at"]),
-            )
-            for token in response["tokens"]
-        ),
-    )
-    if not response["tokens"]:
-        show.say(f"agent {name} has no tokens; create one: hub agents token {name}")
-
-
-@click.command("token", epilog=example("hub agents token notes --expires 90d"))
-@click.argument("name", shell_complete=agent_names)
-@click.option(
-    "--ttl",
-    "--expires",
-    "ttl",
-    type=Duration(),
-    metavar="TIME",
-    help="Lifetime of the token, as in 90d or 12h.",
-)
-@hub_option
-@json_option
-def create_token(name: str, ttl: float | None, state: Path, as_json: bool) -> None:
-    """Create a token of an agent. It is printed once.
-
-    With the token the agent acts in its own name and on its own board. The token opens the routes
-    below /v1/agent only.
-    """
-    with talk(state) as hub:
-        made = hub.post(_path(name), {"ttl_s": ttl})
-    if as_json:
-        show.print_json("agent_token", made)
-        return
-    show.out(made["token"])
-    until = show.moment(made["expires_at"])
-    show.say(f"The token is shown only once; it expires {until}. Give it to {name} alone: keep it out of")
-    show.say(
-        "messages and shared files. Use: Authorization: Bearer TOKEN, at /v1/agent and the routes below."
-    )
 
 
 @click.command("revoke-token", epilog=example("hub agents revoke-token notes 4e21a9 --yes"))

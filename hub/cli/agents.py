@@ -13,10 +13,8 @@ import click
 from hub.cli import show
 from hub.cli.agent_configs import config
 from hub.cli.agent_overview import show_overview
-from hub.cli.agent_tokens import create_token, list_tokens, revoke_token
+from hub.cli.agent_tokens import revoke_token
 from hub.cli.agent_writing import create, delete, edit, validate
-from hub.cli.capabilities import capabilities
-from hub.cli.checkpoints import checkpoints
 from hub.cli.completion import agent_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.measurements import metrics
@@ -38,16 +36,12 @@ agents.add_command(create)
 agents.add_command(edit)
 agents.add_command(delete)
 agents.add_command(validate)
-agents.add_command(capabilities)
-agents.add_command(checkpoints)
 agents.add_command(config)
 agents.add_command(metrics)
 agents.add_command(slots)
 agents.add_command(status)
 agents.add_command(history)
 agents.add_command(terminate)
-agents.add_command(list_tokens)
-agents.add_command(create_token)
 agents.add_command(revoke_token)
 
 

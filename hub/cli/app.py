@@ -63,7 +63,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "connectors": _Command("connectors", "List, test and sign in to mailboxes, chats and calendars."),
     },
     "Agents together": {
-        "gateways": _Command("gateways", "List, show and reconnect OpenClaw gateways; adopt their agents."),
+        "gateways": _Command(DECLARED, "List, show and reconnect OpenClaw gateways; adopt their agents."),
         "boards": _Command("boards", "List, show, create and change boards, on which agents work together."),
         "messages": _Command("messages", "List messages between agents; send, cancel and retry them."),
         "ask": _Command("ask", "List questions of agents to people; ask, answer and withdraw them."),

@@ -4,7 +4,6 @@ from typing import Final
 
 import click
 
-from hub.cli.board_memory import memory
 from hub.cli.broadcasts import ensure_lead
 from hub.cli.options import ListByDefault, example
 from hub.cli.souls import soul, soul_history
@@ -17,7 +16,6 @@ def boards() -> None:
     """List, show, create and change boards, on which agents work together."""
 
 
-boards.add_command(memory)
 boards.add_command(soul)
 boards.add_command(soul_history)
 boards.add_command(ensure_lead)

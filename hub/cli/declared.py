@@ -5,6 +5,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -17,25 +18,33 @@ import click
 from hub.cli import show
 from hub.cli.completion import names_of
 from hub.cli.failure import Exit, Failure
-from hub.cli.formats import FORMATS, IN_ZONE
+from hub.cli.formats import FORMATS, IN_ZONE, LEFT_OUT
 from hub.cli.options import Duration, ListByDefault, ListOfOne, example, hub_option, json_option
 from hub.cli.talk import Talk, talk
 from hub.cli.values import JsonObject, table_in
 
-Spec = Mapping[str, Any]
 Values = Mapping[str, Any]
 Step = tuple[str, list[str]]  # a word of a command, and the names of its arguments
 
 _COLUMN: Final = re.compile(r"([\w.*]+)(?:\|(\w+))?(?: as (.+))?")
 _FIELD: Final = re.compile(r"\{([\w.*]+)(?:\|(\w+))?\}")
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+LEAST_END: Final = 6  # characters at the end of an id that identify it
+_PREFIX: Final = "field_"  # of parameters of the request, as some have names of common options
 _GIVEN: Final = "hub.given"  # key of ctx.meta: arguments of the groups around a command
+
+
+class Spec(dict[str, Any]):
+    """A declared command or a part of it. Keys without a value are left out."""
+
+    def __missing__(self, key: str) -> None:
+        return None
 
 
 @cache
 def _declared() -> Spec:
     text = files("hub.cli").joinpath("commands.json").read_text("utf-8")
-    declared: Spec = json.loads(text)
+    declared: Spec = json.loads(text, object_hook=Spec)
     return declared
 
 
@@ -67,8 +76,8 @@ def add_declared(group: click.Group, *path: str) -> None:
 def _steps(words: str) -> list[Step]:
     steps: list[Step] = []
     for word in words.split():
-        if word.strip("[]").isupper():
-            steps[-1][1].append(word.lower())
+        if word.strip("[.").split("=")[0].rstrip("].").isupper():
+            steps[-1][1].append(word)
         else:
             steps.append((word, []))
     return steps
@@ -86,12 +95,14 @@ def _group_of_one(name: str, argument: str, spec: Spec) -> click.Group:
 
 def _command(spec: Spec, name: str, arguments: Sequence[str]) -> click.Command:
     def run(state: Path, as_json: bool, **values: Any) -> None:
-        _run(spec, click.get_current_context().meta.get(_GIVEN, {}) | values, state, as_json=as_json)
+        given = click.get_current_context().meta.get(_GIVEN, {}) | values
+        fields = {name.removeprefix(_PREFIX): value for name, value in given.items()}
+        _run(spec, fields, state, as_json=as_json)
 
     params: list[click.Parameter] = [_argument(one, spec["params"]) for one in arguments]
     if spec["file"]:
         params.append(click.Option(["--file"], type=_FILE, required=True, metavar="FILE", help=spec["file"]))
-    for parameter in spec["params"].values():
+    for parameter in (spec["params"] or {}).values():
         params += _options(parameter)
     if spec["confirm"]:
         params.append(click.Option(["--yes"], is_flag=True, help="Do not ask."))
@@ -101,26 +112,34 @@ def _command(spec: Spec, name: str, arguments: Sequence[str]) -> click.Command:
 
 
 def _argument(name: str, params: Mapping[str, Spec]) -> click.Argument:
-    plain = name.strip("[]")
+    plain, _, default = name.strip("[].").partition("=")
+    plain = plain.lower()
     spec = params[plain]
-    complete = names_of(spec["names"]) if spec["names"] else None
-    return click.Argument([plain], type=_type(spec), required=plain == name, shell_complete=complete)
+    return click.Argument(
+        [f"{_PREFIX}{plain}"],
+        metavar=name,
+        type=_type(spec),
+        nargs=-1 if name.endswith("...") else 1,
+        required=not name.startswith("["),
+        default=default or None,
+        shell_complete=names_of(spec["names"]) if spec["names"] else None,
+    )
 
 
 def _options(spec: Spec) -> Iterator[click.Option]:
     """Yield the option of a parameter, and the flag that sends null for it."""
-    yes, _, no = spec["flag"].partition("/")
-    is_switch = spec["type"] == "boolean"
+    yes, _, no = (spec["flag"] or "").partition("/")
+    is_switch, name = spec["type"] == "boolean", f"{_PREFIX}{spec['name']}"
     if no and not is_switch:
-        yield click.Option([no, f"no_{spec['name']}"], is_flag=True, help=f"Remove it: {spec['help']}")
+        yield click.Option([no, f"{name}_null"], is_flag=True, help=f"Remove it: {spec['help']}")
     if not yes:
         return
     yield click.Option(
-        [f"{yes}{'/' + no if is_switch and no else ''}", spec["name"]],
+        [name, f"{yes}/{no}"] if is_switch and no else [name, *yes.split(",")],
         type=None if is_switch else _type(spec),
         is_flag=is_switch,
         multiple=spec["type"] == "array",
-        required=spec["is_required"] and not is_switch,
+        required=bool(spec["is_required"]) and not is_switch,
         default=None,
         metavar=None if is_switch or spec["values"] else spec["metavar"],
         help=spec["help"],
@@ -136,7 +155,7 @@ def _type(spec: Spec) -> click.ParamType[Any]:
         case "integer":
             return click.IntRange(spec["min"], spec["max"])
         case "number":
-            return click.FLOAT
+            return click.FloatRange(spec["min"], spec["max"])
         case "object":
             return JsonObject()
         case _:
@@ -147,30 +166,71 @@ def _run(spec: Spec, values: dict[str, Any], state: Path, *, as_json: bool) -> N
     if spec["confirm"] and not values.pop("yes"):
         show.confirm(_text(spec["confirm"], values))
     with talk(state) as hub:
+        if spec["ids"]:
+            name, path = spec["ids"], spec["path"].partition("/{")[0]
+            values[name] = _whole_id(hub.get_all(path, spec["noun"])[spec["noun"]], name, values[name])
         response = _response(hub, spec, values)
     if as_json:
         show.print_json(spec["json"], response)
-        return
+    else:
+        _show(spec, values, response)
+    if spec["fails_unless"] and not response[spec["fails_unless"]]:
+        raise click.exceptions.Exit(Exit.FAILED)
+
+
+def _whole_id(items: Sequence[Values], name: str, ending: str) -> str:
+    """Return the only id that is *ending* or ends in it. Raises Failure: several ids do, or none."""
+    found = [
+        str(one["id"])
+        for one in items
+        if one["id"] == ending or (len(ending) >= LEAST_END and one["id"].endswith(ending))
+    ]
+    if len(found) > 1:
+        raise Failure(
+            f"several ids end in {ending!r}",
+            Exit.USAGE,
+            next_step="type more characters of the id; --json prints it whole",
+        )
+    if not found:
+        raise Failure(f"there is no {name} {ending!r}", Exit.FAILED)
+    return found[0]
+
+
+def _show(spec: Spec, values: Values, response: Values) -> None:
+    if spec["prints"]:
+        show.out(str(_value(response, *spec["prints"].split("|"))))
     if spec["facts"]:
-        show.print_facts(dict(_cells(spec["facts"], response)))
+        facts = dict(_cells(spec["facts"], response))
+        show.print_facts({name: value for name, value in facts.items() if value is not LEFT_OUT})
+    for field, _, mark in (quoted.partition("|") for quoted in spec["quotes"] or ()):
+        if response[field]:
+            show.quote(response[field], mark=mark)
     if spec["table"]:
         _print_table(spec, values, response)
-    for line in _text(spec["says"], values | response).splitlines():
-        show.say(line)
+    for row in [response] if spec["facts"] or not spec["table"] else response[spec["rows"]]:
+        for note in spec["notes"] or ():
+            if text := _value(row, *note.split("|")):
+                show.say(str(text))
+    if spec["says"]:
+        show.say(*_text(spec["says"], {**values, **response}).splitlines())
 
 
 def _response(hub: Talk, spec: Spec, values: Values) -> dict[str, Any]:
     path, query = spec["path"], dict[str, Any]()
     body = table_in(values["file"]) if spec["file"] else {}
-    for name, parameter in spec["params"].items():
+    for name, parameter in (spec["params"] or {}).items():
         value = values.get(name)
-        yes, _, no = parameter["flag"].partition("/")
-        if no and parameter["type"] != "boolean" and values[f"no_{name}"]:
+        if isinstance(value, tuple) and parameter["type"] != "array":
+            value = _joined(value)
+        yes, _, no = (parameter["flag"] or "").partition("/")
+        if no and parameter["type"] != "boolean" and values[f"{name}_null"]:
             if value is not None:
                 raise Failure(f"{yes or name.upper()} and {no} exclude each other", Exit.USAGE)
             body[name] = None
-        elif parameter["is_required"] and value is None:
+        elif no and parameter["is_required"] and value is None:
             raise Failure(f"name {name.upper()}, or use {no}", Exit.USAGE)
+        elif parameter["in"] == "path" and value is None:
+            path = path.replace("/{" + name + "}", "")
         elif parameter["in"] == "path":
             path = path.replace("{" + name + "}", quote(str(value), safe=""))
         elif value not in (None, ()):
@@ -190,34 +250,41 @@ def _response(hub: Talk, spec: Spec, values: Values) -> dict[str, Any]:
     return found
 
 
-def _print_table(spec: Spec, values: Values, response: Spec) -> None:
+def _joined(words: Sequence[str]) -> str:
+    """Return the words of a text as one; ``-`` is read from standard input."""
+    text = " ".join(words)
+    return sys.stdin.read() if text == "-" else text
+
+
+def _print_table(spec: Spec, values: Values, response: Values) -> None:
     rows = response[spec["rows"]]
     if not rows:
-        show.say(_text(spec["empty"], {**values, **response}))
+        if spec["empty"]:
+            show.say(_text(spec["empty"], {**values, **response}))
         return
-    if spec["facts"]:
+    if spec["facts"] or spec["quotes"]:
         show.out()
     headers = [header for header, _ in _cells(spec["table"], rows[0])]
     show.print_table(headers, ([cell for _, cell in _cells(spec["table"], row)] for row in rows))
 
 
-def _cells(columns: Sequence[str], row: Spec) -> Iterator[tuple[str, object]]:
+def _cells(columns: Sequence[str], row: Values) -> Iterator[tuple[str, object]]:
     """Yield header and value of each column, which is spelled ``field|format as header``."""
     for column in columns:
         found = _COLUMN.fullmatch(column)
         assert found is not None, column
         field, format, header = found.groups()
         name = header or field.replace("_", " ")
-        yield show.in_zone(name) if format == IN_ZONE else name, _value(row, field, format)
+        yield show.in_zone(name) if format in IN_ZONE else name, _value(row, field, format)
 
 
-def _value(row: Spec, field: str, format: str | None) -> object:
+def _value(row: Values, field: str, format: str | None = None) -> object:
     value: Any = row
     for name in field.split(".") if field != "*" else ():
         value = value[name]
     return FORMATS[format](value) if format else value
 
 
-def _text(template: str, fields: Spec) -> str:
+def _text(template: str, fields: Values) -> str:
     """Replace ``{field|format}`` in a text."""
     return _FIELD.sub(lambda found: str(_value(fields, found[1], found[2])), template)

@@ -108,21 +108,6 @@ def show_device(device: str, state: Path, as_json: bool) -> None:
         show.out(" " * INDENT + ", ".join(_times(way)))
 
 
-@devices.command("rename", epilog=example("hub devices rename desk laptop"))
-@click.argument("device", shell_complete=device_names)
-@click.argument("name")
-@hub_option
-@json_option
-def rename(device: str, name: str, state: Path, as_json: bool) -> None:
-    """Rename a device. A device that hub.toml names keeps its name."""
-    with talk(state) as hub:
-        response = hub.patch(_path(device), {"name": name})
-    if as_json:
-        show.print_json("device", response)
-    else:
-        show.say(f"{device} is renamed to {response['name']}")
-
-
 @devices.command(
     "grant",
     context_settings={"ignore_unknown_options": True},
@@ -156,58 +141,6 @@ def grant(device: str, changes: tuple[str, ...], state: Path, as_json: bool) -> 
         show.print_json("device", response)
     else:
         show.say(f"{response['name']} is granted: {', '.join(response['grants']) or 'nothing'}")
-
-
-@devices.command("revoke", epilog=example("hub devices revoke desk --yes"))
-@click.argument("device", shell_complete=device_names)
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@hub_option
-@json_option
-def revoke(device: str, yes: bool, state: Path, as_json: bool) -> None:
-    """Revoke a device's credentials and close its connection."""
-    with talk(state) as hub:
-        found = hub.get(_path(device))
-        if not yes:
-            show.confirm(f"revoke device {found['name']} of {found['user']} for good?")
-        response = hub.post(f"{_path(found['id'])}/revoke")
-    if as_json:
-        show.print_json("device", response)
-    else:
-        show.say(f"{response['name']} is revoked; to pair the same machine again: hub connect ... --new-key")
-
-
-@devices.command("kick", epilog=example("hub devices kick desk"))
-@click.argument("device", shell_complete=device_names)
-@hub_option
-@json_option
-def kick(device: str, state: Path, as_json: bool) -> None:
-    """Close the connection of a device; it may connect again."""
-    with talk(state) as hub:
-        response = hub.post(f"{_path(device)}/kick")
-    if as_json:
-        show.print_json("device", response)
-    else:
-        show.say(f"the connection of {response['name']} is closed; it reconnects by itself")
-
-
-@devices.command("resync", epilog=example("hub devices resync desk"))
-@click.argument("device", shell_complete=device_names)
-@hub_option
-@json_option
-def resync(device: str, state: Path, as_json: bool) -> None:
-    """Compare a device's rows with the hub's ledger, and send lost rows again.
-
-    The hub does this by itself when it detects that one of the two was restored.
-    """
-    with talk(state) as hub:
-        response = hub.post(f"{_path(device)}/resync")
-    if as_json:
-        show.print_json("device", response)
-    else:
-        show.say(
-            f"the rows of {response['name']} are compared when it reconnects, which it does by itself;"
-            f" see the result: hub devices show {device}"
-        )
 
 
 def _agreement(response: Mapping[str, Any]) -> str:

@@ -103,11 +103,12 @@ class Duration(click.ParamType[float]):
 
 
 class ListByDefault(click.Group):
-    """Group in which no command means ``ls``."""
+    """Group in which no command means ``ls``, and a word that is no command is the NAME of ``show NAME``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
-            args = ["ls", *args]
+            is_name = args and not args[0].startswith("-") and "show" in self.commands
+            args = ["show" if is_name else "ls", *args]
         return super().parse_args(ctx, args)
 
 

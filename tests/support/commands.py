@@ -18,6 +18,8 @@ NAMED = {
     "template",
     "user",
 }  # names that a shell completes
+METAVARS = {"duration": "TIME", "object": "JSON", "integer": "NUMBER", "number": "SECONDS"}
+LONG_S = 600  # a shorter time is typed in seconds
 OF_EVERY_REQUEST = {"user", "limit", "cursor", "If-Match", "Idempotency-Key"}
 
 
@@ -26,8 +28,16 @@ def commands() -> str:
     document = openapi_document(make_application())
     declared = [_spec(noun, *one, document) for noun in DECLARED for one in noun.commands()]
     groups = {noun.name: noun.commands_help for noun in DECLARED if noun.commands_help}
-    spelled = {"groups": groups, "commands": sorted(declared, key=lambda one: str(one["words"]))}
-    return json.dumps(spelled, indent=1, ensure_ascii=False) + "\n"
+    lines = [json.dumps(_short(one), ensure_ascii=False) for one in declared]
+    every = ",\n".join(sorted(lines))
+    return f'{{"groups": {json.dumps(groups)}, "commands": [\n{every}\n]}}\n'
+
+
+def _short(value: Any) -> Any:
+    """Leave out what is empty."""
+    if isinstance(value, dict):
+        return {key: _short(inner) for key, inner in value.items() if inner not in (None, "", (), [], False)}
+    return value
 
 
 def _spec(
@@ -41,7 +51,7 @@ def _spec(
     pages = (noun.list_key or noun.name) if route.key is not None else ""
     return {
         **command._asdict(),
-        "options": None,
+        "options": None,  # part of the parameters
         "noun": noun.name,
         "verb": route.verb,
         "path": path,
@@ -56,7 +66,8 @@ def _spec(
 def _params(
     command: Command, path: str, operation: dict[str, Any], schemas: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    arguments = {word.strip("[]").lower() for word in command.words.split() if word.strip("[]").isupper()}
+    words = [word.strip("[].").split("=")[0] for word in command.words.split()]
+    arguments = {word.lower() for word in words if word.isupper()}
     known = set[str]()
     for name, where, schema, is_required in _of_request(operation, schemas):
         known.add(name)
@@ -114,12 +125,12 @@ def _names(name: str, path: str, where: str) -> str:
 def _kind(name: str, schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
     plain = _resolved(schema, schemas)
     type = plain.get("type", "object")
-    if type in ("number", "integer") and name.endswith("_s"):
+    if type in ("number", "integer") and name.endswith("_s") and plain.get("maximum", LONG_S) >= LONG_S:
         type = "duration"
     return {
         "type": type,
         "values": plain.get("enum") or plain.get("items", {}).get("enum"),
         "min": plain.get("minimum"),
         "max": plain.get("maximum"),
-        "metavar": {"duration": "TIME", "object": "JSON", "integer": "NUMBER"}.get(type, "TEXT"),
+        "metavar": METAVARS.get(type, "TEXT"),
     }

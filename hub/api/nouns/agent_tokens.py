@@ -8,7 +8,7 @@ from hub.api.door.roles import Scope
 from hub.api.identity_limits import IdentityLimits
 from hub.api.moments import moment
 from hub.api.names import agent_named
-from hub.api.noun import Noun, listed, route
+from hub.api.noun import Noun, command, listed, route
 from hub.api.nouns.tokens import DAY_S, Lifetime, UnknownToken
 from hub.api.view import View
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
@@ -72,6 +72,20 @@ class AgentTokens(Noun):
         self._metrics = metrics
         self.limits = limits
 
+    @command(
+        "agents tokens NAME",
+        example="hub agents tokens notes",
+        json="agent_tokens",
+        table=(
+            "id|id as token",
+            "last4 as ends in",
+            "created_by",
+            "last_used_at|at as used",
+            "expires_at|day as expires",
+            "revoked_at|day as revoked",
+        ),
+        empty="agent {name} has no tokens; create one: hub agents token {name}",
+    )
     @listed(
         "/v1/agents/{name}/tokens",
         Scope.DEVICES,
@@ -84,6 +98,16 @@ class AgentTokens(Noun):
         rows = await self._store.read(agent_tokens.list_agent_tokens, agent.id)
         return [_view(row) for row in rows]
 
+    @command(
+        "agents token NAME",
+        example="hub agents token notes --expires 90d",
+        json="agent_token",
+        options={"ttl_s": "--ttl,--expires: Lifetime of the token, as in 90d or 12h."},
+        prints="token",
+        says="The token is shown only once; it expires {expires_at|moment}. Give it to {name} alone: keep it"
+        " out of messages and shared files. Use: Authorization: Bearer TOKEN, at /v1/agent and the routes"
+        " below.",
+    )
     @route(
         "POST",
         "/v1/agents/{name}/tokens",

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field
 from hub.api.deps import Key
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, command, route
 from hub.api.paging import Paging
 from hub.api.view import View
 from hub.clock import from_epoch_ms
@@ -87,11 +87,34 @@ class BoardMemories(Noun):
     """Memories of boards."""
 
     name, path = "memory", ""
+    commands_help = "List, add and remove the memory of a board."
     is_scoped = False
 
     def __init__(self, memory: BoardMemory) -> None:
         self._memory = memory
 
+    @command(
+        "boards memory BOARD ls",
+        example="hub boards memory house ls --tag lead_reply",
+        json="memory",
+        options={
+            "tag": "Only items with this tag; with several, items that have all.",
+            "is_chat": "--chat/--no-chat: Only chat, or only items that are not chat.",
+            "source": "Only items from this source.",
+            "correlation_id": "Only items with this correlation id.",
+            "reply_to": "Only replies to this message or question.",
+            "limit": "--last,-n: Maximum number of items.",
+        },
+        table=(
+            "created_at|at as written",
+            "id|id",
+            "*|author as by",
+            "*|tags as tags",
+            "content|short as text",
+        ),
+        rows="memory",
+        empty="board {board} has no matching memory",
+    )
     @route("GET", _MEMORY, Scope.READ, errors=[_E.UNKNOWN_BOARD])
     @route("GET", _AGENTS_MEMORY, AGENT, errors=[_E.UNKNOWN_BOARD, _E.NOT_YOUR_BOARD])
     async def page(
@@ -104,6 +127,20 @@ class BoardMemories(Noun):
         page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
         return Memory(memory=tuple(map(_view, page.items)), next_cursor=page.next_cursor)
 
+    @command(
+        "boards memory BOARD add CONTENT",
+        example="hub boards memory house add 'The invoices are done.'",
+        json="memory_item",
+        options={
+            "tags": "--tag: Tag of the item; may be given several times.",
+            "is_chat": "Mark the item as chat, not as lasting memory.",
+            "source": "Source of the item.",
+            "correlation_id": "Your own reference, to find the item by.",
+            "reply_to": "Message or question that the item answers.",
+        },
+        says="added to the memory of board {board}",
+        notes=("*|answered",),
+    )
     @route("POST", _MEMORY, Scope.RUN, errors=[_E.UNKNOWN_BOARD, _E.LIMIT_REACHED], status=201)
     @route(
         "POST",
@@ -127,6 +164,13 @@ class BoardMemories(Noun):
             answered_question=None if replied.question is None else replied.question.id,
         )
 
+    @command(
+        "boards memory BOARD rm MEMORY_ID",
+        example="hub boards memory house rm 019d2f45-daf6-7e31-94bf-446f3398b18f",
+        json="memory_item",
+        says="removed from the memory of board {board}",
+        confirm="remove {memory_id} from the memory of board {board}?",
+    )
     @route("DELETE", _MEMORY + "/{memory_id}", Scope.RUN, errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_MEMORY])
     async def remove(self, caller: Caller, board: str, memory_id: str) -> MemoryView:
         """Delete an item from a board's memory. What it answered stays answered."""

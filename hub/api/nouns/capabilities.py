@@ -10,7 +10,7 @@ from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
 from hub.api.names import agent_named, user_names
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, command, route
 from hub.api.view import View
 from hub.clock import from_epoch_ms
 from hub.settings.file_lines import FileLines
@@ -80,6 +80,7 @@ class Capabilities(Noun):
     """Capabilities of agents. Changes are written to the audit log in the same transaction."""
 
     name, path = "capabilities", "/v1/agents/{name}/capabilities"
+    commands_help = "List, register and remove the capabilities of an agent."
     errors = (ErrorCode.UNKNOWN_AGENT,)
 
     def __init__(self, store: Store, capabilities: KeptCapabilities, lines: FileLines) -> None:
@@ -88,6 +89,14 @@ class Capabilities(Noun):
         self._capabilities = capabilities
         self._lines = lines
 
+    @command(
+        "agents capabilities NAME ls",
+        example="hub agents capabilities notes ls",
+        json="capabilities",
+        rows="capabilities",
+        table=("name as capability", "version", "enabled", "source|origin", "description"),
+        empty="no capabilities except its device's; register one: hub agents capabilities {name} put --help",
+    )
     @route("GET", "", Scope.READ)
     async def all(self, name: str, match: Match) -> CapabilitiesView:
         """List the capabilities of an agent by name, of each the newest version first."""
@@ -100,6 +109,17 @@ class Capabilities(Noun):
         agent = await self._agent(name)
         return [_view(row) for row in await self._capabilities.all(agent.id)]
 
+    @command(
+        "agents capabilities NAME put CAPABILITY VERSION",
+        example="hub agents capabilities notes put file.read 1.2.0 --enable",
+        json="capability",
+        options={
+            "enabled": "--enable/--disable: Enable this version, or not [default: if it is the newest].",
+            "config": "Configuration of the capability, as JSON.",
+            "description": "Description of the capability.",
+        },
+        says="{capability.name} {capability.version} is {*|registered}",
+    )
     @route("PUT", "/{capability}/{version}", Scope.RUN, errors=_REFUSED)
     async def register(
         self,
@@ -134,6 +154,12 @@ class Capabilities(Noun):
         """Remove a capability of an agent in all its versions."""
         return await self._remove(name, capability, None, match, actor)
 
+    @command(
+        "agents capabilities NAME rm CAPABILITY [VERSION]",
+        example="hub agents capabilities notes rm file.read 1.2.0",
+        json="capabilities_removed",
+        says="removed: {removed|versions}",
+    )
     @route("DELETE", "/{capability}/{version}", Scope.RUN, errors=_REFUSED)
     async def remove_version(
         self, name: str, capability: str, version: str, match: Match, actor: Actor

@@ -9,7 +9,7 @@ from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
 from hub.api.names import agent_named
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, command, route
 from hub.api.view import View
 from hub.clock import from_epoch_ms
 from protocol.errors import ErrorCode
@@ -58,12 +58,28 @@ class Checkpoints(Noun):
     """Checkpoints of agents. Changes are written to the audit log in the same transaction."""
 
     name, path = "checkpoints", "/v1/agents/{name}/checkpoints"
+    commands_help = "List, show, write and clear the checkpoints of an agent."
     errors = (ErrorCode.UNKNOWN_AGENT,)
 
     def __init__(self, store: Store, checkpoints: KeptCheckpoints) -> None:
         self._store = store
         self._checkpoints = checkpoints
 
+    @command(
+        "agents checkpoints NAME ls",
+        example="hub agents checkpoints notes ls",
+        json="checkpoints",
+        rows="checkpoints",
+        table=(
+            "scope",
+            "sequence",
+            "is_recoverable as recoverable",
+            "run|id",
+            "updated_at|at as written",
+            "actor as by",
+        ),
+        empty="agent {name} has no checkpoints",
+    )
     @route("GET", "", Scope.READ)
     async def all(self, name: str) -> CheckpointsView:
         """List the checkpoints of an agent, by scope."""
@@ -71,11 +87,28 @@ class Checkpoints(Noun):
         rows = await self._checkpoints.all(agent.id)
         return CheckpointsView(checkpoints=tuple(map(_view, rows)))
 
+    @command(
+        "agents checkpoints NAME show [SCOPE=agent]",
+        example="hub agents checkpoints notes show",
+        json="checkpoint",
+        prints="state|pretty",
+    )
     @route("GET", "/{scope}", Scope.READ, errors=[ErrorCode.UNKNOWN_CHECKPOINT])
     async def get(self, name: str, scope: str, match: Match) -> CheckpointView:
         """Return a checkpoint of an agent; its runs continue from that of the scope ``agent``."""
         return _tagged(await self._get(name, scope), match)
 
+    @command(
+        "agents checkpoints NAME put [SCOPE=agent]",
+        example="hub agents checkpoints notes put --sequence 4 --json-state '{}'",
+        json="checkpoint",
+        options={
+            "sequence": "Greater than that of the last checkpoint.",
+            "state": "--json-state: State to write, as JSON.",
+            "is_recoverable": "--recover/--no-recover: Whether runs resume from it.",
+        },
+        says="written: {scope} at sequence {sequence}",
+    )
     @route(
         "PUT",
         "/{scope}",
@@ -99,6 +132,12 @@ class Checkpoints(Noun):
         )
         return _tagged(_view(row), match)
 
+    @command(
+        "agents checkpoints NAME clear [SCOPE=agent]",
+        example="hub agents checkpoints notes clear",
+        json="checkpoint",
+        says="cleared: {scope}, which was at sequence {sequence}",
+    )
     @route("DELETE", "/{scope}", Scope.RUN, errors=[ErrorCode.UNKNOWN_CHECKPOINT])
     async def clear(self, name: str, scope: str, match: Match, actor: Actor) -> CheckpointView:
         """Delete a checkpoint and return it; the next run begins without it."""

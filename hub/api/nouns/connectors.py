@@ -13,7 +13,7 @@ from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.moments import moment
 from hub.api.names import user_names
-from hub.api.noun import Noun, listed, route
+from hub.api.noun import Noun, command, listed, route
 from hub.api.view import View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.connectors.connector import Connector, Message, Page
@@ -139,6 +139,22 @@ class Connectors(Noun):
         self._sign_ins = sign_ins
         self._clock = clock
 
+    @command(
+        "connectors ls",
+        example="hub connectors ls",
+        json="connectors",
+        table=(
+            "name as connector",
+            "user",
+            "provider",
+            "account",
+            "*|connector_state as state",
+            "last_ok_at|at as last success",
+            "agents as read by",
+        ),
+        notes=("*|connector_problem",),
+        empty="no connectors; add one to hub.toml: [[connectors]]",
+    )
     @listed("", Scope.READ, key=lambda connector: (connector.name,))
     async def all(self) -> list[ConnectorView]:
         """List the connectors by name, and whether they work."""
@@ -147,6 +163,24 @@ class Connectors(Noun):
         readers = await self._store.read(agents.list_agents)
         return [_view(row, names, readers) for row in rows]
 
+    @command(
+        "connectors show CONNECTOR",
+        example="hub connectors show mail",
+        json="connector",
+        facts=(
+            "name as connector",
+            "user",
+            "provider",
+            "account",
+            "*|connector_state as state",
+            "last_ok_at|moment as last success",
+            "retry_at|moment as next try",
+            "agents as read by",
+        ),
+        rows="unread",
+        table=("agent", "message", "state", "attempts as tries", "reason", "at|at as last try"),
+        notes=("*|connector_problem",),
+    )
     @route("GET", "/{connector}", Scope.READ, errors=[_E.UNKNOWN_CONNECTOR])
     async def get(self, connector: str) -> ConnectorDetail:
         """Return a connector with the messages that could not be read."""
@@ -161,6 +195,14 @@ class Connectors(Noun):
         view = _view(row, await user_names(self._store), readers)
         return ConnectorDetail(**dict(view), unread=tuple(unread))
 
+    @command(
+        "connectors test CONNECTOR",
+        example="hub connectors test mail",
+        json="test",
+        rows="steps",
+        table=("step", "is_ok|result as result", "took_ms as ms", "told as detail"),
+        fails_unless="is_ok",
+    )
     @route("POST", "/{connector}/test", Scope.RUN, errors=[_E.UNKNOWN_CONNECTOR])
     async def test(self, connector: str, actor: Actor) -> SelfTestView:
         """Sign in, list messages and read one. If that works, its runs may start again.
@@ -208,6 +250,12 @@ class Connectors(Noun):
         took_ms = int((self._clock.monotonic() - began) * 1_000)
         return StepView(step=step, is_ok=True, told=told, took_ms=took_ms)
 
+    @command(
+        "connectors retry CONNECTOR",
+        example="hub connectors retry mail",
+        json="connector",
+        says="connector {name} is {*|connector_state}",
+    )
     @route("POST", "/{connector}/retry", Scope.RUN, errors=[_E.UNKNOWN_CONNECTOR])
     async def retry(self, connector: str, actor: Actor) -> ConnectorDetail:
         """Forget the connector's failures and its unreadable messages, so that they are tried again."""
@@ -271,6 +319,12 @@ class Connectors(Noun):
             raise SignInFailed("that address is of another connector's sign-in")
         return _sign_in(row, answered)
 
+    @command(
+        "connectors rm CONNECTOR",
+        example="hub connectors rm mail",
+        json="forgotten",
+        says="the grant of {name} is deleted; {is_revoked|revoked_there}",
+    )
     @route("DELETE", "/{connector}/grant", Scope.DEVICES, errors=[_E.UNKNOWN_CONNECTOR, _E.BAD_CONNECTOR])
     async def forget_grant(self, connector: str, actor: Actor) -> ForgottenView:
         """Give the grant back at the provider, and delete it."""

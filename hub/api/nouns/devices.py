@@ -10,7 +10,7 @@ from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
 from hub.api.moments import moment
 from hub.api.names import user_names
-from hub.api.noun import Noun, listed, route
+from hub.api.noun import Noun, command, listed, route
 from hub.api.nouns.tokens import TokenView, token_view
 from hub.api.view import View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
@@ -165,6 +165,12 @@ class Devices(Noun):
             owner_grants=self._owner_grants(row),
         )
 
+    @command(
+        "devices rename DEVICE_ID NAME",
+        example="hub devices rename desk laptop",
+        json="device",
+        says="{device_id} is renamed to {name}",
+    )
     @route("PATCH", "/{device_id}", Scope.DEVICES)
     async def rename(self, device_id: str, new: NewName, match: Match, actor: Actor) -> DeviceView:
         """Rename a device. One that hub.toml names keeps its name."""
@@ -178,6 +184,13 @@ class Devices(Noun):
         match.tell(_tag_of(renamed))
         return renamed
 
+    @command(
+        "devices revoke DEVICE_ID",
+        example="hub devices revoke desk --yes",
+        json="device",
+        says="{name} is revoked; to pair the same machine again: hub connect ... --new-key",
+        confirm="revoke device {device_id} for good?",
+    )
     @route("POST", "/{device_id}/revoke", Scope.DEVICES)
     async def revoke(self, device_id: str, actor: Actor) -> DeviceView:
         """Revoke a device for good and close its connection; doing it twice is no error."""
@@ -205,6 +218,12 @@ class Devices(Noun):
         log.info("device.granted", device_id=device.id, grants=", ".join(changed.grants))
         return await self._view(changed)
 
+    @command(
+        "devices kick DEVICE_ID",
+        example="hub devices kick desk",
+        json="device",
+        says="the connection of {name} is closed; it reconnects by itself",
+    )
     @route("POST", "/{device_id}/kick", Scope.DEVICES)
     async def kick(self, device_id: str, actor: Actor) -> DeviceView:
         """Close the connection of a device; it may connect again."""
@@ -218,6 +237,13 @@ class Devices(Noun):
         log.info("device.kicked", device_id=device.id)
         return await self._view(device)
 
+    @command(
+        "devices resync DEVICE_ID",
+        example="hub devices resync desk",
+        json="device",
+        says="the rows of {name} are compared when it reconnects, which it does by itself;"
+        " see the result: hub devices show {name}",
+    )
     @route("POST", "/{device_id}/resync", Scope.DEVICES)
     async def resync(self, device_id: str, actor: Actor) -> DeviceView:
         """Compare the rows of a device with the ledger when it connects again.

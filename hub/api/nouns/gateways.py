@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.names import user_names
-from hub.api.noun import Noun, listed, route
+from hub.api.noun import Noun, command, listed, route
 from hub.api.view import AgentView, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.gateway_status import GatewayStandings
@@ -135,6 +135,22 @@ class Gateways(Noun):
         self.view_of: Callable[[AgentRow], Awaitable[AgentView]] | None = None
         self.limits: Callable[[], AgentLimits] = AgentLimits
 
+    @command(
+        "gateways ls",
+        example="hub gateways ls",
+        json="gateways",
+        table=(
+            "name as gateway",
+            "user",
+            "state",
+            "*|since_at as since",
+            "next_try_at|at as next try",
+            "version",
+            "*|online as agents",
+        ),
+        notes=("*|gateway_problems",),
+        empty="no gateways; add one to hub.toml: [[gateways]]",
+    )
     @listed("", Scope.READ, key=lambda gateway: (gateway.name,))
     async def all(self) -> list[GatewayView]:
         """List the gateways of hub.toml by name, with the state of the connection to each."""
@@ -142,6 +158,32 @@ class Gateways(Noun):
         rows = await self._store.read(gateways.list_gateways, user_id=self.user_id)
         return [await self._view(row, names) for row in rows]
 
+    @command(
+        "gateways show GATEWAY",
+        example="hub gateways show home",
+        json="gateway",
+        facts=(
+            "name as gateway",
+            "user",
+            "*|state_since as state",
+            "next_try_at|moment as next try",
+            "version",
+            "scopes",
+            "restarts as restarts seen",
+        ),
+        rows="members",
+        table=(
+            "agent",
+            "role",
+            "remote_id",
+            "*|remote_state as state",
+            "connectivity",
+            "activity",
+            "availability",
+            "health",
+        ),
+        notes=("*|gateway_problems",),
+    )
     @route("GET", "/{gateway}", Scope.READ, errors=[ErrorCode.UNKNOWN_GATEWAY])
     async def get(self, gateway: str) -> GatewayDetail:
         """Show a gateway, by name or id, with the agents that live there."""
@@ -161,6 +203,13 @@ class Gateways(Noun):
             for name, client in clients.items()
         }
 
+    @command(
+        "gateways reconnect GATEWAY",
+        example="hub gateways reconnect home",
+        json="gateway",
+        says="gateway {name} is {state}",
+        notes=("*|gateway_problems",),
+    )
     @route("POST", "/{gateway}/reconnect", Scope.RUN, errors=[ErrorCode.UNKNOWN_GATEWAY])
     async def reconnect(self, gateway: str, actor: Actor) -> GatewayDetail:
         """Try now to connect to a gateway, without waiting any longer. One that is ready stays as it is."""
@@ -171,6 +220,13 @@ class Gateways(Noun):
         log.info("gateway.tried_again", gateway=row.name, actor=actor)
         return await self.get(gateway)
 
+    @command(
+        "gateways adopt GATEWAY NAME",
+        example="hub gateways adopt home scout --agent agent-7",
+        json="agent",
+        options={"remote_id": "--agent: Existing agent of the gateway [default: create one there]."},
+        says="agent {name} lives at gateway {gateway}",
+    )
     @route(
         "POST",
         "/{gateway}/agents",

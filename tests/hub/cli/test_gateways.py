@@ -29,7 +29,7 @@ def test_one_gateway_is_shown_with_its_agents(hub: Hub, served: FakeHub, portal:
     shown = hub("gateways", "show", "office").output
     assert "stopped since" in shown
     assert "reader" in shown and "mc-agent-reader" in shown and "wanted" in shown
-    assert hub("gateways", "ls", "office").output == shown
+    assert hub("gateways", "office").output == shown
     assert json.loads(hub("gateways", "show", "office", "--json").stdout)["main_agent"] == "office-main"
     nowhere = hub("gateways", "show", "nowhere")
     assert nowhere.exit_code == 1

@@ -89,7 +89,7 @@ def test_one_device_is_shown_with_all_that_opens_it(hub: Hub, served: FakeHub) -
 def test_a_device_is_revoked_only_when_somebody_says_so(hub: Hub, served: FakeHub) -> None:
     refused = hub("devices", "revoke", "desk")
     assert refused.exit_code == 2
-    assert "revoke device desk of owner for good" in refused.stderr
+    assert "revoke device desk for good" in refused.stderr
     assert hub("devices", "revoke", "desk", "--yes").exit_code == 0
     assert "desk" not in hub("devices").stdout
     assert "desk" in hub("devices", "ls", "--all").stdout
