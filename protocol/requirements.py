@@ -6,14 +6,16 @@ Pre-releases are ordered as in SemVer, so 1.3.0-beta.1 meets ``>= 1.2``. A bound
 excludes its pre-releases: 2.0.0-beta.1 meets neither ``< 2`` nor ``^ 1.2``.
 """
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
+from semver import Version
 
 from protocol.errors import ErrorCode, HubError
-from protocol.semver import BadVersion, Version, find_version, parse_version
+from protocol.semver import BadVersion, find_version, parse_version
 
 MAX_BOUNDS: Final = 4
 MAX_CHARACTERS: Final = 256
@@ -46,7 +48,7 @@ class Bound(msgspec.Struct, frozen=True):
     def holds(self, found: Version) -> bool:
         """Return True if *found* is within the bound."""
         if self.operator in ("^", "~"):
-            return not found < self.version and _is_below(found, self._end)
+            return found >= self.version and _is_below(found, self._end)
         if self.operator == "<":
             return _is_below(found, self.version)
         return _COMPARED[self.operator](found, self.version)
@@ -54,15 +56,14 @@ class Bound(msgspec.Struct, frozen=True):
     @property
     def _end(self) -> Version:
         """Release below which ``^`` or ``~`` ends."""
-        major, minor = self.version.major, self.version.minor
         stays = min(self.given, 2) if self.operator == "~" else self._leftmost
         match stays:
             case 1:
-                return Version(major + 1)
+                return self.version.bump_major()
             case 2:
-                return Version(major, minor + 1)
+                return self.version.bump_minor()
             case _:
-                return Version(major, minor, self.version.patch + 1)
+                return self.version.bump_patch()
 
     @property
     def _leftmost(self) -> int:
@@ -78,16 +79,16 @@ class Bound(msgspec.Struct, frozen=True):
 
 
 _COMPARED: Final[Mapping[str, Callable[[Version, Version], bool]]] = {
-    ">=": lambda found, bound: not found < bound,
-    ">": lambda found, bound: bound < found,
-    "<=": lambda found, bound: not bound < found,
-    "==": lambda found, bound: found.order == bound.order,
-    "!=": lambda found, bound: found.order != bound.order,
+    ">=": operator.ge,
+    ">": operator.gt,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
 }
 
 
 def _is_below(found: Version, end: Version) -> bool:
-    is_early = not end.prerelease and found.prerelease != "" and found.release == end
+    is_early = not end.prerelease and found.finalize_version() == end
     return found < end and not is_early
 
 

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
+from semver import Version
 
 from hub.agents.documents import BadDocument, DocumentTooLarge, document
 from hub.settings.reload_policy import REQUIRED, live
 from hub.settings.values import Flag, Table, refusal
 from protocol.requirements import CAPABILITY
-from protocol.semver import BadVersion, Version, parse_version
+from protocol.semver import BadVersion, parse_version
 from storage.agents.capabilities import Capability
 
 # Of one config in the file; over the API, [limits] capability_config_bytes applies.
@@ -73,7 +74,7 @@ def declared_capabilities(written: Sequence[CapabilitySettings]) -> tuple[Capabi
     """Convert capabilities to their rows; without an explicit choice, the newest version is enabled."""
     parsed = [(one, parse_version(one.version)) for one in written]
     chosen: dict[str, Version] = {}
-    for one, version in sorted(parsed, key=lambda told: (told[0].enabled is True, told[1].order)):
+    for one, version in sorted(parsed, key=lambda told: (told[0].enabled is True, told[1])):
         if one.enabled is not False:
             chosen[one.name] = version  # the last one wins: the explicitly enabled version, else the newest
     return tuple(

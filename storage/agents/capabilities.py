@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import msgspec
 import sqlalchemy as sa
+from semver import Version
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
-from protocol.semver import Version
 from storage.agents.agent_rows import UnknownAgent
 from storage.kernel.columns import in_parts
 from storage.schema import agent_capabilities as table
@@ -166,7 +166,7 @@ def remove(
         In each case nothing was written.
     """
     known = [row for row in list_capabilities(c, agent_id) if row.name == name]
-    gone = [row for row in known if version is None or row.version.order == version.order]
+    gone = [row for row in known if version is None or row.version == version]
     if not gone:
         told = name if version is None or not known else f"{name} {version}"
         has = f"; it has {', '.join(str(row.version) for row in known)}" if known else ""
@@ -257,11 +257,11 @@ def _register(
 
 
 def _newness(row: CapabilityRow) -> Any:
-    return row.version.order
+    return row.version
 
 
 def _version(row: Any) -> Version:
-    return Version(row.ver_major, row.ver_minor, row.ver_patch, row.prerelease)
+    return Version(row.ver_major, row.ver_minor, row.ver_patch, row.prerelease or None)
 
 
 def _row(row: Any) -> CapabilityRow:
@@ -284,7 +284,7 @@ def _key(agent_id: AgentId, name: str, version: Version) -> dict[str, Any]:
         "of_major": version.major,
         "of_minor": version.minor,
         "of_patch": version.patch,
-        "of_prerelease": version.prerelease,
+        "of_prerelease": version.prerelease or "",
     }
 
 
@@ -296,5 +296,5 @@ def _values(agent_id: AgentId, row: CapabilityRow) -> dict[str, Any]:
         "ver_major": row.version.major,
         "ver_minor": row.version.minor,
         "ver_patch": row.version.patch,
-        "prerelease": row.version.prerelease,
+        "prerelease": row.version.prerelease or "",
     }

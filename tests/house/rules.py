@@ -83,7 +83,8 @@ STANDS_IN: dict[str, set[str]] = {
     "httpx2": {"hub.outbound", "hub.cli"},  # the hub calls nobody but by the rules of hub.outbound
 }
 # All that the protocol may stand on: nothing here opens, waits, reads a clock or draws a lot.
-PURE = {"abc", "base64", "collections", "enum", "hashlib", "inspect", "msgspec", "re", "types", "typing"}
+PURE = {"abc", "base64", "collections", "enum", "hashlib", "inspect", "operator", "re", "types", "typing"}
+PURE |= {"msgspec", "semver"}
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
 
 LOOSE_TASKS = {
