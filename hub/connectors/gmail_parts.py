@@ -15,9 +15,10 @@ from typing import Final
 import msgspec
 
 from hub.connectors.connector import Attachment
-from hub.connectors.mime import Head, header_text, read_head
+from hub.connectors.mime import Head, read_head
 from hub.text.kinds import HTML, MAIL, PLAIN
 from hub.text.letter import MOST_BYTES, MOST_DEPTH, MOST_PARTS, Body, Enclosure, Letter, LetterOptions
+from hub.text.mime import header_text
 
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([^\"';\s]+)", re.IGNORECASE)
 _MOST_MAILS: Final = 3  # nested in each other

@@ -27,8 +27,8 @@ from hub.connectors.failures import (
     SignInNeeded,
     Unavailable,
 )
-from hub.connectors.mime import header_text
 from hub.outbound.rules import is_this_machine
+from hub.text.mime import header_text
 from protocol.json_bounds import read_json
 
 MOST_LINK_CHARS: Final = 3_000  # links are stored in the cursor

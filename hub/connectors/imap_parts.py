@@ -14,8 +14,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from hub.connectors.imap_wire import Answer, Lost, Value, values
-from hub.connectors.imap_words import internal_date
-from hub.connectors.mime import header_text
+from hub.text.mime import date_in, header_text
 
 MOST_PARTS: Final = 100  # examined in one mail
 _MOST_DEPTH: Final = 20
@@ -93,7 +92,7 @@ def _one(items: list[Value]) -> Fetched | None:
         elif word == b"FLAGS" and isinstance(value, list):
             flags = frozenset(_text(flag).lower() for flag in value)
         elif word == b"INTERNALDATE":
-            received_at = internal_date(value if isinstance(value, bytes) else None)
+            received_at = date_in(_text(value))
         elif word == b"RFC822.SIZE":
             size = _number(value)
         elif word == b"BODYSTRUCTURE" and isinstance(value, list):

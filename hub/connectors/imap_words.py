@@ -3,13 +3,10 @@
 import binascii
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import date
 from typing import Final
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_INTERNAL_DATE: Final = re.compile(
-    rb"\s*(\d{1,2})-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)"
-)
 _SHIFTED: Final = re.compile(r"&([^-]*)-")
 _NOT_PRINTED: Final = re.compile(r"&|[^\x20-\x7e]+")
 
@@ -55,27 +52,6 @@ def folder_name(word: bytes) -> str:
 def day(of: date) -> bytes:
     """Format a date for SEARCH, in English for any locale."""
     return f"{of.day}-{_MONTHS[of.month - 1]}-{of.year}".encode()
-
-
-def internal_date(word: bytes | None) -> datetime | None:
-    """Parse the time of receipt, aware UTC; None if it is invalid."""
-    match = _INTERNAL_DATE.fullmatch(word or b"")
-    if match is None:
-        return None
-    month = match[2].decode().title()
-    if month not in _MONTHS:
-        return None
-    behind = timedelta(hours=int(match[8]), minutes=int(match[9]))
-    try:
-        zone = timezone(-behind if match[7] == b"-" else behind)
-        numbers = (int(match[at]) for at in (1, 4, 5, 6))
-        day_of_month, hour, minute, second = numbers
-        at = datetime(
-            int(match[3]), _MONTHS.index(month) + 1, day_of_month, hour, minute, second, tzinfo=zone
-        )
-        return at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def set_of(uids: Sequence[int]) -> bytes:

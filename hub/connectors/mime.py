@@ -4,17 +4,11 @@ Real headers are often malformed, so no function raises: an invalid field is emp
 are parsed, because the legacy parsers take quadratic time.
 """
 
-import binascii
-import contextlib
 import hashlib
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
-from email.errors import HeaderParseError
-from email.header import decode_header
-from email.quoprimime import header_decode
-from email.utils import getaddresses, parsedate_to_datetime
+from datetime import datetime
+from email.utils import getaddresses
 from functools import lru_cache
 from typing import Final, TypedDict
 from urllib.parse import quote
@@ -22,11 +16,10 @@ from urllib.parse import quote
 import msgspec
 
 from hub.connectors.connector import Address
+from hub.text.mime import MOST_RAW_CHARS, date_in, header_text, letters, on_one_line
 
 MOST_KEY_CHARS: Final = 1_000
 MOST_RECIPIENTS: Final = 100
-_MOST_CHARS: Final = 1_000  # of one field, decoded
-_MOST_RAW_CHARS: Final = 20_000  # of one raw field
 _MOST_FIELDS: Final = 1_000  # in one header; only an attack has more
 
 # Headers that ``fields`` uses, and which must be fetched.
@@ -51,14 +44,7 @@ _PLAIN: Final = re.compile(
     r'\s*(?:"([^"\\<>]*)"|([^"\\<>@,;:()]*?))\s*<([^\s<>@,;:()"\\]+@[^\s<>@,;:()"\\]+)>\s*'
 )
 _BARE: Final = re.compile(r"\s*([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+)\s*")
-# Fast paths: a subject or name that is a single encoded word, and a date in the standard format.
-_WORD: Final = re.compile(r"=\?([A-Za-z0-9_.:-]+)\?([bBqQ])\?([^?\s]*)\?=")
-_DATE: Final = re.compile(
-    r"(?:[A-Z][a-z]{2}, )?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)"
-)
-_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _BULK: Final = frozenset(("bulk", "list", "junk"))
-_UNSEEN: Final = frozenset(("Cc", "Cf", "Cs"))
 
 RawHeaders = bytes | Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -101,7 +87,7 @@ class Head(msgspec.Struct, frozen=True):
             sender=sender[0] if sender else None,
             recipients=self._recipients(),
             subject=self.text("subject"),
-            sent_at=_date(self.raw.get("date", "")),
+            sent_at=date_in(self.raw.get("date", "")),
             thread=self._thread(),
             is_bulk=is_bulk(self.raw),
             headers=kept,
@@ -117,7 +103,7 @@ class Head(msgspec.Struct, frozen=True):
         """Return the id of the thread's first mail."""
         for name in ("references", "in-reply-to"):
             if value := self.raw.get(name):
-                return message_id(value[:_MOST_RAW_CHARS])
+                return message_id(value[:MOST_RAW_CHARS])
         return self.message_id
 
 
@@ -167,7 +153,7 @@ def mid_link(message_id: str | None) -> str | None:
 
 def addresses(raw: str) -> tuple[Address, ...]:
     """Parse the addresses of a raw From, To or Cc field; invalid ones are skipped."""
-    raw = _letters(raw[:_MOST_RAW_CHARS])
+    raw = letters(raw[:MOST_RAW_CHARS])
     if (plain := _PLAIN.fullmatch(raw)) is not None:
         return (Address(plain[3].lower(), header_text(plain[1] or plain[2] or "")),)
     if (bare := _BARE.fullmatch(raw)) is not None:
@@ -177,7 +163,7 @@ def addresses(raw: str) -> tuple[Address, ...]:
     except (ValueError, IndexError, TypeError, RecursionError):
         return ()
     listed = [
-        Address(_on_one_line(email).lower(), header_text(name)) for name, email in found if email or name
+        Address(on_one_line(email).lower(), header_text(name)) for name, email in found if email or name
     ]
     return tuple(listed[:MOST_RECIPIENTS])
 
@@ -190,18 +176,6 @@ def is_bulk(headers: Mapping[str, str]) -> bool:
         or automatic not in ("", "no")
         or headers.get("precedence", "").strip().lower() in _BULK
     )
-
-
-def header_text(raw: str) -> str:
-    """Decode a field: encoded words (RFC 2047) and bare 8-bit characters, on one line."""
-    raw = _letters(raw[:_MOST_RAW_CHARS])
-    if (word := _WORD.fullmatch(raw)) is not None:
-        raw = _word(word[1], word[2], word[3])
-    elif "=?" in raw:
-        # Otherwise the raw text is kept.
-        with contextlib.suppress(HeaderParseError, ValueError, LookupError, TypeError):
-            raw = "".join(_in_charset(piece, charset, raw) for piece, charset in decode_header(raw))
-    return _on_one_line(raw)
 
 
 def _split(data: bytes) -> dict[str, str]:
@@ -224,67 +198,6 @@ def _split(data: bytes) -> dict[str, str]:
 def _id(spelled: str | None) -> str:
     if not spelled:
         return ""
-    spelled = spelled[:_MOST_RAW_CHARS]
+    spelled = spelled[:MOST_RAW_CHARS]
     bracketed = _ID.search(spelled)
-    return _on_one_line("".join((bracketed[1] if bracketed else spelled).split()), _MOST_RAW_CHARS)
-
-
-def _letters(raw: str) -> str:
-    """Decode bytes that the parser represents as lone surrogates."""
-    if raw.isascii():
-        return raw
-    try:
-        data = raw.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a surrogate without a byte
-        data = raw.encode("utf-8", "replace")
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
-
-
-def _word(charset: str, way: str, text: str) -> str:
-    """Decode one encoded word; return the raw text if it is invalid."""
-    try:
-        if way in "qQ":
-            data = header_decode(text).encode("latin-1")
-        else:
-            data = binascii.a2b_base64(text + "=" * (-len(text) % 4))
-    except ValueError:
-        return text
-    return _in_charset(data, charset, "")
-
-
-def _in_charset(piece: bytes | str, charset: str | None, raw: str) -> str:
-    if isinstance(piece, str):
-        return piece
-    try:
-        if charset is None and not raw.isascii():
-            # How ``decode_header`` represents text between encoded words.
-            return piece.decode("raw-unicode-escape")
-        return piece.decode(charset or "ascii")
-    except (LookupError, ValueError):
-        return piece.decode("utf-8", "replace")
-
-
-def _on_one_line(text: str, most_chars: int = _MOST_CHARS) -> str:
-    if not (text.isprintable() and text.isascii() and "  " not in text):
-        text = _SPACE.sub(" ", text)
-    text = text.strip()
-    if not (text.isprintable() and text.isascii()):
-        text = "".join(char for char in text if unicodedata.category(char) not in _UNSEEN).strip()
-    return text if len(text) <= most_chars else f"{text[:most_chars]}…"
-
-
-def _date(raw: str) -> datetime | None:
-    try:
-        if (plain := _DATE.fullmatch(raw)) is not None:
-            hour, minute, second = map(int, plain.group(4, 5, 6))
-            month = _MONTHS.index(plain[2]) + 1
-            at = datetime(int(plain[3]), month, int(plain[1]), hour, minute, second, tzinfo=UTC)
-            behind = timedelta(hours=int(plain[8]), minutes=int(plain[9]))
-            return at + behind if plain[7] == "-" else at - behind
-        date = parsedate_to_datetime(raw[:200])
-        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
-    except (TypeError, ValueError, LookupError, OverflowError, AttributeError):
-        return None
+    return on_one_line("".join((bracketed[1] if bracketed else spelled).split()), MOST_RAW_CHARS)

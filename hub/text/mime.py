@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from email.errors import HeaderParseError
 from email.header import decode_header
 from email.message import Message
+from email.quoprimime import header_decode
 from email.utils import collapse_rfc2231_value, parsedate_to_datetime
 from typing import Final
 
@@ -22,7 +23,10 @@ from hub.text.decoding import decode
 MOST_HEADER_CHARS: Final = 1_000  # about a hundred addressees
 MOST_RAW_CHARS: Final = 20 * MOST_HEADER_CHARS  # before decoding, which takes quadratic time
 MOST_NAME_CHARS: Final = 120
+_MOST_DATE_CHARS: Final = 200
 _SPACE: Final = re.compile(r"\s+")
+# Fast path: a field that is a single encoded word.
+_WORD: Final = re.compile(r"=\?([A-Za-z0-9_.:-]+)\?([bBqQ])\?([^?\s]*)\?=")
 _ISO_DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
@@ -64,21 +68,47 @@ def header(message: Message, name: str) -> str:
 
 def header_text(raw: str) -> str:
     """Decode a raw header to one line of limited length."""
-    return on_one_line(decoded(raw), MOST_HEADER_CHARS)
+    return on_one_line(decoded(raw))
 
 
 def decoded(raw: str) -> str:
     """Decode encoded words (RFC 2047) and bare 8-bit characters; a long header is cut."""
-    raw = raw[:MOST_RAW_CHARS]
-    if not raw.isascii():  # the parser represents non-ASCII bytes as lone surrogates
-        raw = guessed(raw.encode("utf-8", "surrogateescape"))
+    raw = letters(raw[:MOST_RAW_CHARS])
+    if (word := _WORD.fullmatch(raw)) is not None:
+        return _word(word[1], word[2], word[3])
     if "=?" not in raw:
         return raw
     try:
         pieces = decode_header(raw)
-    except (HeaderParseError, ValueError):
+    except (HeaderParseError, ValueError, LookupError, TypeError):
         return raw
     return "".join(piece if isinstance(piece, str) else _piece(piece, charset) for piece, charset in pieces)
+
+
+def letters(raw: str) -> str:
+    """Decode bytes that the parser represents as lone surrogates."""
+    if raw.isascii():
+        return raw
+    try:
+        data = raw.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate without a byte
+        data = raw.encode("utf-8", "replace")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
+
+
+def _word(charset: str, way: str, text: str) -> str:
+    """Decode one encoded word; return the raw text if it is invalid."""
+    try:
+        if way in "qQ":
+            data = header_decode(text).encode("latin-1")
+        else:
+            data = binascii.a2b_base64(text + "=" * (-len(text) % 4))
+    except ValueError:
+        return text
+    return in_charset(data, charset)
 
 
 def _piece(data: bytes, charset: str | None) -> str:
@@ -87,12 +117,14 @@ def _piece(data: bytes, charset: str | None) -> str:
     return in_charset(data, charset)
 
 
-def on_one_line(text: str, most_chars: int) -> str:
+def on_one_line(text: str, most_chars: int = MOST_HEADER_CHARS) -> str:
     """Remove line ends and invisible characters from *text*, and cut it to *most_chars*."""
-    seen = "".join(
-        char for char in _SPACE.sub(" ", text) if unicodedata.category(char) not in ("Cc", "Cf", "Cs")
-    ).strip()
-    return seen if len(seen) <= most_chars else f"{seen[:most_chars]}…"
+    if not (text.isascii() and text.isprintable() and "  " not in text):
+        text = "".join(
+            char for char in _SPACE.sub(" ", text) if unicodedata.category(char) not in ("Cc", "Cf", "Cs")
+        )
+    text = text.strip()
+    return text if len(text) <= most_chars else f"{text[:most_chars]}…"
 
 
 def name_of(part: Message) -> str:
@@ -155,8 +187,9 @@ def date_of(message: Message) -> datetime | None:
 
 def date_in(spelled: str) -> datetime | None:
     """Parse a date of a mail (RFC 5322) or a provider (ISO 8601) to UTC; ``None`` if it is invalid."""
+    spelled = spelled[:_MOST_DATE_CHARS].strip()
     try:
         date = datetime.fromisoformat(spelled) if _ISO_DATE.match(spelled) else parsedate_to_datetime(spelled)
         return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
-    except (TypeError, ValueError, IndexError, OverflowError):
+    except (TypeError, ValueError, LookupError, OverflowError, AttributeError):
         return None

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.connectors.connector import Address
-from hub.connectors.mime import MOST_KEY_CHARS, addresses, header_text, message_key, mid_link, read_head
+from hub.connectors.mime import MOST_KEY_CHARS, addresses, message_key, mid_link, read_head
+from hub.text.mime import header_text
 
 HEAD = (
     b"From: =?utf-8?b?0JrQu9C40LXQvdGC?= <C1@Example.org>\r\n"
