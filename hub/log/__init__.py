@@ -5,7 +5,7 @@ document text, token or personal address; any that slip in are redacted.
 """
 
 from hub.log.channel import Channel, bind
-from hub.log.names import learn_names
+from hub.log.lines import learn_names
 from hub.log.opening import Log, open_log
 from hub.log.ring import LogEntry, Ring
 

@@ -1,13 +1,16 @@
-"""Formats of a log entry: JSON for programs, a short line for people, a priority prefix for journald."""
+"""Formats of a log entry: JSON for programs, a short line for people, a priority prefix for journald.
+
+Lines for people show the names of agents and devices; JSON lines keep the ids.
+"""
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, TextIO
 
 import msgspec
 
-from hub.log.names import readable
 from hub.log.ring import LogEntry
 from hub.printable import spelled
 
@@ -15,6 +18,11 @@ from hub.printable import spelled
 PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3}
 _COLOURS: Final = {"debug": "2", "warning": "33", "error": "31"}
 _TRACEBACK: Final = "traceback"
+
+NAMES_KEPT: Final = 10_000  # names; the oldest are dropped first
+_SHORT: Final = 8  # characters of an id that commands accept
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_names: dict[str, str] = {}
 
 
 def json_line(entry: LogEntry) -> str:
@@ -60,3 +68,19 @@ def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     except (OSError, ValueError):  # the stream has no file descriptor
         return False
     return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def learn_names(names: Mapping[str, str]) -> None:
+    """Keep the names of ids for the lines that follow."""
+    for id, name in names.items():
+        _names.pop(id, None)
+        _names[id] = name
+    while len(_names) > NAMES_KEPT:
+        del _names[next(iter(_names))]
+
+
+def readable(field: str, value: str) -> tuple[str, str]:
+    """Return a field as a person reads it: ``agent`` and its name, or the end of a long id."""
+    if name := _names.get(value):
+        return field.removesuffix("_id"), name
+    return field, value[-_SHORT:] if _UUID.fullmatch(value) else value

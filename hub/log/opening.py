@@ -1,21 +1,28 @@
 """Log handler of this process: redacts, suppresses duplicates, keeps and writes each record.
 
 It is the only handler: records of all loggers pass through it.
+
+Of equal events ten a minute are logged, and the others are counted. Events are counted by name and subject
+(run, schedule, agent or device). So events of many devices are all logged, while one flapping device is
+suppressed. Events of strangers have no subject and share one count.
+
+Callers are never blocked: a thread writes the queued entries. If the stream is not read, the queue fills up,
+and further entries are dropped and counted.
 """
 
 import atexit
 import logging
 import os
+import queue
 import sys
-from collections.abc import Callable, Mapping
-from typing import Final, TextIO
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, NamedTuple, TextIO
 
 from hub.log.channel import Channel, fields_of
-from hub.log.duplicates import A_MINUTE, WINDOW_S, Duplicates
 from hub.log.lines import is_journal, json_line, short_line, with_priority
 from hub.log.redaction import redact, redact_fields, shortened
 from hub.log.ring import ENTRIES, LogEntry, Ring
-from hub.log.writer import QUEUE, Writer
 from protocol.ids import RunId
 from protocol.trace import trace_id_of
 
@@ -24,6 +31,161 @@ log = Channel(__name__)
 LIBRARY_MESSAGE: Final = "library.message"  # event name for records of libraries
 MAX_TRACEBACK: Final = 8_000  # characters
 OURS: Final = "hub"  # the hub's root logger; debug and info records of libraries may contain documents
+
+A_MINUTE: Final = 10
+WINDOW_S: Final = 60.0
+SUBJECTS: Final = ("run_id", "schedule_id", "agent_id", "device_id")
+KEYS: Final = 8_192  # above this number of counters, the subject is ignored
+ALWAYS_TOLD: Final = ("debug.", "log.")  # requested by a person, and the counts of this module
+
+_Key = tuple[str, str, str]
+
+QUEUE: Final = 8_192  # a few MiB; some seconds of the heaviest load
+AT_ONCE: Final = 256  # lines in one write
+IDLE_S: Final = 5.0
+CLOSE_S: Final = 2.0  # seconds that a blocked stream may delay the end of the process
+
+
+class Writer:
+    """Writer of entries to *stream*, in order.
+
+    Args:
+        line: formats an entry as a line without its newline.
+        on_idle: called by the thread if no entry came for some seconds.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        line: Callable[[LogEntry], str],
+        *,
+        most: int = QUEUE,
+        on_idle: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._stream = stream
+        self._line = line
+        self._most = most
+        self._on_idle = on_idle
+        self._queue: queue.SimpleQueue[LogEntry | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
+        self._thread.start()
+        self.dropped = 0  # entries that were never written
+
+    @property
+    def waiting(self) -> int:
+        """Number of entries that are not written yet."""
+        return self._queue.qsize()
+
+    @property
+    def has_room(self) -> bool:
+        """True if the queue is at most half full, so that the stream is read again after drops."""
+        return self.waiting < self._most // 2
+
+    def put(self, entry: LogEntry) -> None:
+        """Queue *entry* for writing, or drop it if the queue is full."""
+        if self._queue.qsize() >= self._most:
+            self.dropped += 1
+        else:
+            self._queue.put(entry)
+
+    def close(self) -> None:
+        """Write the waiting entries, for at most CLOSE_S seconds. Further calls have no effect."""
+        self._queue.put(None)
+        self._thread.join(CLOSE_S)
+
+    def _write_all(self) -> None:
+        while True:
+            try:
+                entry = self._queue.get(timeout=IDLE_S)
+            except queue.Empty:
+                self._on_idle()
+                continue
+            entries: list[LogEntry] = []
+            while entry is not None:
+                entries.append(entry)
+                if len(entries) == AT_ONCE or self._queue.empty():
+                    break
+                entry = self._queue.get()
+            self._write(entries)
+            if entry is None:
+                return
+
+    def _write(self, entries: list[LogEntry]) -> None:
+        try:
+            self._stream.write("".join(f"{self._line(entry)}\n" for entry in entries))
+            self._stream.flush()
+        except (OSError, ValueError):  # the disk is full, or the stream is closed at either end
+            self.dropped += len(entries)
+
+
+class Suppressed(NamedTuple):
+    """Number of suppressed events within one window. *about* is the subject's id, or empty."""
+
+    event: str
+    channel: str
+    about: str
+    level: int
+    times: int
+
+
+class _Window:
+    __slots__ = ("began", "level", "seen")
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.seen = 0
+        self.level = 0
+
+
+class Duplicates:
+    """Counters that decide whether a record is logged; not thread-safe.
+
+    Times are those of the records, in epoch seconds.
+    """
+
+    def __init__(self, most: int = A_MINUTE) -> None:
+        self._most = most
+        self._windows: dict[_Key, _Window] = {}  # ordered by start time
+
+    def is_told(self, record: logging.LogRecord) -> bool:
+        """Count *record* and return True if it is among the first equal ones of its window."""
+        key = self._key(record)
+        if key[1].startswith(ALWAYS_TOLD):
+            return True
+        window = self._windows.get(key)
+        if window is None or not 0.0 <= record.created - window.began < WINDOW_S:
+            self._windows.pop(key, None)
+            window = self._windows[key] = _Window(record.created)
+        window.seen += 1
+        window.level = max(window.level, record.levelno)
+        return window.seen <= self._most
+
+    def ended(self, now: float) -> Iterator[Suppressed]:
+        """Yield and forget the counts of windows that ended by *now* with suppressed events."""
+        while self._windows:
+            key, window = next(iter(self._windows.items()))
+            if 0.0 <= now - window.began < WINDOW_S:
+                return
+            del self._windows[key]
+            if window.seen > self._most:
+                channel, event, about = key
+                yield Suppressed(event, channel, about, window.level, window.seen - self._most)
+
+    def _key(self, record: logging.LogRecord) -> _Key:
+        fields = fields_of(record)
+        event = str(record.msg).partition("\n")[0]
+        about = "" if fields is None else _about(fields)
+        key = (record.name, event, about)
+        if len(self._windows) < KEYS or key in self._windows:
+            return key
+        return (record.name, "" if fields is None else event, "")
+
+
+def _about(fields: Mapping[str, object]) -> str:
+    for name in SUBJECTS:
+        if (subject := fields.get(name)) is not None:
+            return str(subject)
+    return ""
 
 
 class Log(logging.Handler):

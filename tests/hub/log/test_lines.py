@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from hub.log import Channel, LogEntry, bind, learn_names
-from hub.log.lines import is_journal, json_line, short_line, with_priority
-from hub.log.names import MOST, readable
+from hub.log.lines import NAMES_KEPT, is_journal, json_line, readable, short_line, with_priority
 from tests.support.log import Opened
 
 log = Channel("hub.somewhere")
@@ -76,7 +75,7 @@ def test_a_person_reads_names_of_agents_and_devices_and_the_end_of_other_ids() -
 
 def test_only_so_many_names_are_kept() -> None:
     learn_names({"first": "a"})
-    learn_names({f"id-{n}": "b" for n in range(MOST)})
+    learn_names({f"id-{n}": "b" for n in range(NAMES_KEPT)})
     assert readable("agent_id", "first") == ("agent_id", "first")
     assert readable("agent_id", "id-0") == ("agent", "b")
 

@@ -1,0 +1,232 @@
+"""The log: ten a minute of the same event, then a count; callers never wait; unraisable errors are logged."""
+
+import errno
+import io
+import json
+import logging
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hub.api.door.certificates import Certificates
+from hub.log import Channel, LogEntry
+from hub.log.opening import Writer
+from tests.support.certificates import write_certificate
+from tests.support.log import Opened
+
+log = Channel("hub.somewhere")
+
+At = Callable[[float], None]
+
+HELLO_WITH_A_NAME = b"hub.example"
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Iterator[At]:
+    """Sets the time that records are stamped with, in seconds."""
+    now, make = [0.0], logging.getLogRecordFactory()
+
+    def stamped(*args: object, **kwargs: object) -> logging.LogRecord:
+        record: logging.LogRecord = make(*args, **kwargs)
+        record.created = 1_000_000.0 + now[0]
+        return record
+
+    logging.setLogRecordFactory(stamped)
+    monkeypatch.setattr("logging.makeLogRecord", lambda _: stamped("", 0, "", 0, "", (), None))
+    yield lambda seconds: now.__setitem__(0, seconds)
+    logging.setLogRecordFactory(make)
+
+
+def events(opened: Opened) -> list[str]:
+    return [json.loads(line)["event"] for line in opened.lines()]
+
+
+def test_the_eleventh_of_a_minute_is_counted_instead_of_told(opened: Opened, at: At) -> None:
+    for second in range(25):
+        at(second)
+        log.warning("device.refused", network="192.0.2.1")
+    at(61)
+    log.info("hub.ready")
+    lines = [json.loads(line) for line in opened.lines()]
+    assert [line["event"] for line in lines] == ["device.refused"] * 10 + ["log.suppressed", "hub.ready"]
+    counted = lines[10]
+    assert (counted["of"], counted["count"], counted["level"]) == ("device.refused", 15, "warning")
+    assert opened.log.suppressed == 15
+
+
+def test_the_next_minute_tells_again(opened: Opened, at: At) -> None:
+    for second in (*range(12), *range(60, 72)):
+        at(second)
+        log.info("a.b")
+    assert events(opened) == ["a.b"] * 10 + ["log.suppressed"] + ["a.b"] * 10
+
+
+def test_the_count_is_told_though_nothing_else_happens(opened: Opened, at: At) -> None:
+    for _ in range(12):
+        log.info("a.b")
+    at(61)
+    opened.log.tidy()
+    assert events(opened)[-1] == "log.suppressed"
+
+
+def test_a_herd_is_told_whole_and_one_that_flaps_is_not(opened: Opened, at: At) -> None:
+    for device in range(300):
+        log.info("device.connected", device_id=f"d{device}")
+    for _ in range(300):
+        log.info("device.left", device_id="d0")
+    told = events(opened)
+    assert told.count("device.connected") == 300
+    assert told.count("device.left") == 10
+
+
+def test_a_flood_of_the_event_loop_is_one_of_the_same_whatever_it_quotes(opened: Opened, at: At) -> None:
+    for number in range(1_000):
+        said = f"socket.accept() out of system resource\nsocket: <fd={number}>"
+        logging.getLogger("asyncio").error(said, exc_info=OSError(errno.EMFILE, "Too many open files"))
+    assert len(opened.lines()) == 10
+    assert opened.log.suppressed == 990
+
+
+def test_strangers_cannot_fill_the_table_of_what_is_counted(opened: Opened, at: At) -> None:
+    for number in range(10_000):
+        said = f"no two are alike: {number}"
+        logging.getLogger("somebody").warning(said)
+    assert len(opened.lines()) < 9_000
+
+
+def test_a_clock_that_is_set_back_does_not_silence_the_log(opened: Opened, at: At) -> None:
+    at(1_000)
+    for _ in range(12):
+        log.info("a.b")
+    at(0)
+    log.info("a.b")
+    assert events(opened)[-2:] == ["log.suppressed", "a.b"]
+
+
+def test_a_clock_that_is_set_back_a_little_does_not_either(opened: Opened, at: At) -> None:
+    at(5)
+    log.info("c.d")
+    at(30)
+    for _ in range(12):
+        log.info("a.b")
+    at(10)
+    log.info("a.b")
+    assert events(opened) == ["c.d"] + ["a.b"] * 11
+
+
+class Stuck(io.StringIO):
+    """A stream that nobody reads, until somebody does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_on = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.read_on.wait(30)
+        return super().write(text)
+
+
+def entry(number: int) -> LogEntry:
+    return LogEntry(number, 0, "info", "a.b", "x", {})
+
+
+def test_a_stream_that_nobody_reads_holds_nobody_up_and_what_does_not_fit_is_counted() -> None:
+    stream = Stuck()
+    writer = Writer(stream, lambda one: str(one.seq), most=100)
+    for number in range(1_000):
+        writer.put(entry(number))  # would wait for ever if it waited at all
+    assert writer.dropped >= 1_000 - 100 - 256  # what waits, and what the thread has in its hands
+    stream.read_on.set()
+    writer.close()
+    written = [int(line) for line in stream.getvalue().splitlines()]
+    assert written == sorted(written)
+    assert len(written) + writer.dropped == 1_000
+
+
+def test_the_loss_is_told_as_soon_as_something_is_logged_again(fresh: Callable[..., Opened]) -> None:
+    stream = Stuck()
+    opened = fresh(stream=stream)
+    for number in range(10_000):
+        log.info("a.b", device_id=f"d{number % 1_000}")
+    lost = opened.log.dropped
+    assert lost > 0
+    stream.read_on.set()
+    opened.log.close()
+    log.info("hub.ready")
+    told = [one for one in opened.log.ring.since(0) if one.event == "log.dropped"]
+    assert sum(int(str(one.fields["count"])) for one in told) == lost
+
+
+def test_a_broken_stream_costs_lines_and_nothing_else() -> None:
+    stream = io.StringIO()
+    stream.close()
+    writer = Writer(stream, lambda one: str(one.seq))
+    writer.put(entry(1))
+    writer.close()
+    assert writer.dropped == 1
+
+
+def test_lines_come_in_the_order_in_which_they_were_logged(fresh: Callable[..., Opened]) -> None:
+    opened = fresh()
+    for number in range(2_000):
+        log.info("a.b", device_id=str(number))
+    assert [int(json.loads(line)["device_id"]) for line in opened.lines()] == list(range(2_000))
+
+
+def test_how_much_is_kept_and_told_is_a_setting(fresh: Callable[..., Opened]) -> None:
+    opened = fresh(entries=4, repeats=3)
+    for _ in range(5):
+        log.info("a.b")
+    for number in range(3):
+        log.info("c.d", device_id=f"d{number}")
+    assert [one.event for one in opened.log.ring.since(0)] == ["a.b", "c.d", "c.d", "c.d"]
+    assert opened.log.suppressed == 2
+
+
+@pytest.fixture(autouse=True)
+def _the_hook_before() -> Iterator[None]:
+    before = sys.unraisablehook
+    yield
+    sys.unraisablehook = before
+
+
+def said_hello(server: ssl.SSLContext, name: bytes) -> None:
+    """A client's first bytes reach *server*, and name the host *name*."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    spelled = client.wrap_bio(to_client, to_server, server_hostname=HELLO_WITH_A_NAME.decode())
+    with pytest.raises(ssl.SSLWantReadError):
+        spelled.do_handshake()
+    hello = to_server.read().replace(HELLO_WITH_A_NAME, name)
+    to_server.write(hello)
+    with pytest.raises(ssl.SSLError):
+        server.wrap_bio(to_server, to_client, server_side=True).do_handshake()
+
+
+def test_a_strangers_hello_with_a_name_that_is_no_text_is_an_event_and_ten_a_minute(
+    fresh: Callable[..., Opened], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    opened = fresh()
+    opened.log.take_unraisable()
+    server = Certificates(*write_certificate(tmp_path)).context
+    for number in range(12):
+        said_hello(server, b"\xff" * 10 + b"%x" % number)
+    lines = [json.loads(line) for line in opened.lines()]
+    assert [line["event"] for line in lines] == ["process.unraisable"] * 10
+    assert lines[0]["level"] == "error"
+    assert "\\xff" in lines[0]["what"]
+    assert "UnicodeDecodeError" in lines[0]["traceback"]
+    assert capfd.readouterr().err == ""
+
+
+def test_a_closed_log_leaves_what_breaks_to_python(fresh: Callable[..., Opened]) -> None:
+    opened = fresh()
+    opened.log.take_unraisable()
+    assert sys.unraisablehook is not sys.__unraisablehook__
+    opened.log.close()
+    assert sys.unraisablehook is sys.__unraisablehook__
