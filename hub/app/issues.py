@@ -11,19 +11,7 @@ from hub.app.context import Context
 from hub.app.coordination import Coordination
 from hub.app.supervisor import Failures
 from hub.app.tls import Tls
-from hub.health import (
-    connectors,
-    doors,
-    gateways,
-    limits,
-    machine,
-    models,
-    people,
-    records,
-    services,
-    settings,
-    work,
-)
+from hub.health import doors, external, limits, machine, records, settings, work
 from hub.health.doors import Arrived
 from hub.health.issues import Issues
 from hub.links import gate
@@ -52,7 +40,7 @@ def watch_for_issues(
     endpoints: Sequence["Endpoint"],
     reached_budgets: Callable[[], Iterable[Reached]],
     offered: Callable[[], Offered],
-    away: models.Away,
+    away: external.Away,
     coordination: Coordination,
 ) -> None:
     """Register every check in *issues*.
@@ -67,7 +55,7 @@ def watch_for_issues(
     """
     store, add = context.store, issues.add
     in_use = context.watch_settings.reloader
-    add("services", services.check_services(failures))
+    add("services", limits.check_services(failures))
     add("disk", machine.check_disk(lambda: disk.told))
     add("open files", machine.check_open_files(_open_files, gate.limit))
     add("state folder", machine.check_folder(context.state))
@@ -83,7 +71,7 @@ def watch_for_issues(
     add("names of devices", doors.check_device_names(store))
     add("paths of agents", doors.check_shared_paths(store, shared))
     add("grants of devices", doors.check_grants(store))
-    add("questions", people.check_questions(store))
+    add("questions", work.check_questions(store))
     add("flapping devices", doors.check_flapping(store, arrived.flapping))
     add("takeovers", doors.check_takeovers(store, takeovers.waiting))
     add("limits", limits.check_limits(context.metrics.reached, lambda: in_use.current.limits))
@@ -100,16 +88,16 @@ def watch_for_issues(
     add("audit log", records.check_chain(store))
     add("agreements", records.check_agreements(store))
     fleet, standings = coordination.fleet, coordination.standings
-    add("gateways", gateways.check_gateways(store, fleet.health, standings.lost_since))
+    add("gateways", external.check_gateways(store, fleet.health, standings.lost_since))
     add(
         "agents of gateways",
-        gateways.check_gateway_agents(store, lambda: in_use.current.coordination.reply_url),
+        external.check_gateway_agents(store, lambda: in_use.current.coordination.reply_url),
     )
-    add("connectors", connectors.check_connectors(store))
-    add("models", models.check_circuits({str(endpoint.place): endpoint.breaker for endpoint in endpoints}))
-    add("runs that wait for models", models.check_waiting_runs(store, away))
+    add("connectors", external.check_connectors(store))
+    add("models", external.check_circuits({str(endpoint.place): endpoint.breaker for endpoint in endpoints}))
+    add("runs that wait for models", external.check_waiting_runs(store, away))
     reach = {str(endpoint.place): endpoint.reach for endpoint in endpoints}
-    add("endpoints of models", models.check_reach(reach), online=True)
+    add("endpoints of models", external.check_reach(reach), online=True)
 
 
 def _open_files() -> int:

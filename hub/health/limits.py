@@ -1,4 +1,4 @@
-"""Checks of limits that were reached lately, of the event loop's load, and of locked-out clients."""
+"""Checks of the hub's own load: limits reached, event loop, locked-out clients, and services that failed."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -6,12 +6,15 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final, NamedTuple
 
-from hub.health.issues import Check, Finding, warning
+from hub.app.supervisor import Failures
+from hub.health.issues import Check, Finding, error, warning
 from hub.loop_meter import LoopMeter
 from hub.settings.limit_settings import Limits
 
 LATELY: Final = timedelta(hours=1)
 NAMED: Final = 3  # clients named in the explanation
+
+FAILURE_TOLD_FOR: Final = timedelta(hours=1)  # after the last failure of a service that runs again
 
 
 class Counsel(NamedTuple):
@@ -209,3 +212,28 @@ def check_shut_out(waiting: Callable[[], Iterable[tuple[str, float]]]) -> Check:
         ]
 
     return look
+
+
+def check_services(failures: Callable[[], Mapping[str, Failures]]) -> Check:
+    """Return the check for services that are down, or failed within the last hour."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        return [
+            _broken_service(name, of)
+            for name, of in failures().items()
+            if of.is_down or now - of.at < FAILURE_TOLD_FOR
+        ]
+
+    return look
+
+
+def _broken_service(name: str, of: Failures) -> Finding:
+    often = "once" if of.count == 1 else f"{of.count} times"
+    told = f"the hub's service {name!r} broke {often} since the start, last with {of.error}"
+    severity, now = (error, "it is down and is tried again") if of.is_down else (warning, "it runs again")
+    return severity(
+        "service.broken",
+        f"{told}; {now}",
+        fix="hub logs --level error says where; that is a fault in hub, which its authors should see",
+        subject=name,
+    )

@@ -1,16 +1,17 @@
-"""Checks of agents, schedules, budgets and runs that do not progress."""
+"""Checks of agents, schedules, budgets, runs and questions that do not progress."""
 
 from collections.abc import Callable, Container, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
 from hub.clock import epoch_ms, from_epoch_ms
-from hub.health.issues import Check, Finding, error, warning
+from hub.health.issues import Check, Finding, error, notice, warning
 from hub.runs.budget import Reached
 from hub.runs.waiting import told_unmet
 from protocol.ids import DeviceId
 from storage.agents import agents
 from storage.agents.agents import AgentRow
+from storage.coordination import questions
 from storage.devices import devices
 from storage.runs import run_needs, runs
 from storage.runs.run_needs import Offered
@@ -35,6 +36,8 @@ _EXHAUSTED: Final = {  # by reason: explanation and fix
         "hub costs says who spent it; raise it in hub.toml, then hub agents resume {name}",
     ),
 }
+
+QUESTION_PATIENCE: Final = timedelta(days=1)
 
 
 def check_schedules(store: Store) -> Check:
@@ -189,3 +192,27 @@ def check_hold(held_back: Callable[[datetime], str | None]) -> Check:
         return [warning("hub.held", f"schedules are {told}", fix=fix)]
 
     return look
+
+
+def check_questions(store: Store) -> Check:
+    """Return the check for questions that a user has not answered for more than a day."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        return [
+            notice(
+                "question.waits",
+                f"{_waiting(one.count)} for an answer of {one.user}"
+                f" since {from_epoch_ms(one.since):%Y-%m-%d}",
+                fix="hub ask lists them; hub ask answer QUESTION TEXT answers, hub ask withdraw takes back",
+                subject=one.user_id,
+                user_id=one.user_id,
+                since=from_epoch_ms(one.since),
+            )
+            for one in await store.read(questions.waiting_since, epoch_ms(now - QUESTION_PATIENCE))
+        ]
+
+    return look
+
+
+def _waiting(count: int) -> str:
+    return "a question waits" if count == 1 else f"{count} questions wait"

@@ -1,10 +1,11 @@
-"""Checks of limits that were reached, and of who is shut out."""
+"""Checks of limits that were reached, of who is shut out, and of services that failed."""
 
 from datetime import timedelta
 
+from hub.app.supervisor import Failures
 from hub.health import limits
 from hub.health.issues import Severity
-from hub.health.limits import LATELY
+from hub.health.limits import LATELY, check_services
 from hub.links.attempts import AttemptLimits, FailedAttempts
 from hub.metrics import Metrics
 from hub.settings.limit_settings import Limits
@@ -73,3 +74,19 @@ async def test_who_is_shut_out_is_named_with_how_long_the_longest_first() -> Non
     assert "192.0.2.5 (90 s), 192.0.2.4 (80 s), 192.0.2.3 (70 s), and 2 more" in found.explanation
     clock.advance(100)
     assert list(await look(START)) == []
+
+
+async def test_a_service_that_broke_is_told_for_an_hour_and_as_long_as_it_is_down() -> None:
+    failures: dict[str, Failures] = {}
+    look = check_services(lambda: failures)
+    assert list(await look(START)) == []
+
+    failures["backups"] = Failures(2, START, "ValueError")
+    (down,) = await look(START + timedelta(days=1))
+    assert (down.id, down.subject, down.severity) == ("service.broken", "backups", Severity.ERROR)
+    assert "broke 2 times since the start, last with ValueError; it is down" in down.explanation
+
+    failures["backups"].is_down = False
+    (back,) = await look(START + timedelta(minutes=59))
+    assert (back.severity, back.explanation[-13:]) == (Severity.WARNING, "it runs again")
+    assert list(await look(START + timedelta(hours=1))) == []

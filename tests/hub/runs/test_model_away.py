@@ -7,7 +7,7 @@ import pytest
 
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.extraction.model import Models, ModelUnavailable
-from hub.health import models
+from hub.health import external
 from hub.health.issues import Severity
 from hub.runs.asking import PROBE, RELEASE, ModelGate, ModelGates
 from hub.runs.interrupt import Interrupt
@@ -92,7 +92,7 @@ async def test_nothing_is_asked_while_the_model_is_known_to_be_away(bench: Bench
 
 
 async def test_the_doctor_says_how_many_runs_wait_for_the_model_since_when_and_why(bench: Bench) -> None:
-    look = models.check_waiting_runs(bench.store, bench.asking.gates.away)
+    look = external.check_waiting_runs(bench.store, bench.asking.gates.away)
     assert list(await look(bench.clock.now())) == []
     take_away(bench)
     bench.connect(runs=folder(**FILES) + folder(d="A new riddle."))

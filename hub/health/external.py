@@ -1,0 +1,269 @@
+"""Checks of systems that the hub calls: models, the providers of connectors, and gateways."""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final, Protocol
+
+import anyio
+
+from hub.clock import epoch_ms, from_epoch_ms
+from hub.extraction.breaker import Breaker, Circuit
+from hub.health.issues import Check, Finding, Severity, error, notice, warning
+from hub.openclaw import GatewayHealth, GatewayState, Problem
+from storage.connectors import connectors, credentials
+from storage.connectors.connectors import ConnectorRow
+from storage.connectors.credentials import GrantAge
+from storage.coordination import gateway_agents, gateways
+from storage.coordination.gateway_agents import GatewayAgentRow
+from storage.coordination.gateways import GatewayRow
+from storage.runs import runs
+from storage.store import Store
+
+Reach = Callable[[], Awaitable[str | None]]  # returns the problem of an endpoint, or None
+
+DAY_MS: Final = 86_400_000
+# A provider that ended a sign-in after a week will end the next after a week too: Google does so to OAuth
+# clients in status "Testing". The range holds integers only; a lookup of None would compare every element,
+# which takes three seconds.
+WEEK_MS: Final = range(6 * DAY_MS + DAY_MS // 2, 7 * DAY_MS + DAY_MS // 2)
+WARN_MS: Final = 5 * DAY_MS
+FAILURES: Final = 3  # in a row; shorter series are treated as transient
+
+AWAY_FOR: Final = timedelta(minutes=5)  # a gateway that drains and restarts is connected again by then
+
+_LOOK: Final = "hub gateways show {name}"
+
+
+def check_reach(endpoints: Mapping[str, Reach]) -> Check:
+    """Return the check that contacts the endpoints of all models concurrently, keyed by model name."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        wrong: dict[str, str] = {}
+
+        async def ask(name: str, reach: Reach) -> None:
+            if (told := await reach()) is not None:
+                wrong[name] = told
+
+        async with anyio.create_task_group() as asking:
+            for name, reach in endpoints.items():
+                asking.start_soon(ask, name, reach)
+        return [
+            error(
+                "model.unreachable",
+                f"the model {name} was asked at {now:%H:%M} UTC: {wrong[name]}",
+                fix="see to the endpoint, and to its table in hub.toml; rules go on without it",
+                subject=name,
+            )
+            for name in endpoints
+            if name in wrong
+        ]
+
+    return look
+
+
+def check_circuits(breakers: Mapping[str, Breaker]) -> Check:
+    """Return the check for models whose circuit breaker is open after failures or an exhausted quota."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        answering = [name for name, breaker in breakers.items() if breaker.circuit is Circuit.CLOSED]
+        meanwhile = f"{answering[0]} is asked instead" if answering else "no document is read by a model"
+        return [
+            warning(
+                "model.left_alone",
+                f"{breaker.error}; {_again(breaker, now)}, and until then {meanwhile}",
+                fix="hub doctor --online asks it whether it answers",
+                subject=name,
+            )
+            for name, breaker in breakers.items()
+            if breaker.error is not None
+        ]
+
+    return look
+
+
+def _again(breaker: Breaker, now: datetime) -> str:
+    if breaker.circuit is Circuit.HALF_OPEN:
+        return "the next document finds out whether it is over"
+    return f"it is asked again after {now + timedelta(seconds=breaker.wait_s):%H:%M:%S} UTC"
+
+
+class Away(Protocol):
+    """Callable that returns why no model is asked, or None while one is. See ``ModelGates.away``."""
+
+    def __call__(self, *, allow_cloud: bool) -> str | None: ...
+
+
+def check_waiting_runs(store: Store, away: Away) -> Check:
+    """Return the check for runs that wait for a model that does not answer."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        found = []
+        for waits in await store.read(runs.model_waits):
+            which = "model" if waits.allow_cloud else "model of agents without the cloud"
+            why = away(allow_cloud=waits.allow_cloud) or "it is asked again now"
+            many = "1 run waits" if waits.count == 1 else f"{waits.count} runs wait"
+            found.append(
+                warning(
+                    "model.away",
+                    f"{many} for the {which}, which gives no answers: {why}",
+                    fix="hub doctor --online asks its endpoint what is wrong; hub runs lists what waits,"
+                    " and that goes on by itself once the model answers",
+                    subject="" if waits.allow_cloud else "without the cloud",
+                    since=from_epoch_ms(waits.since),
+                )
+            )
+        return found
+
+    return look
+
+
+def check_connectors(store: Store) -> Check:
+    """Return the check for connectors that need their user to sign in or correct something, now or soon."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        ages = {one.connector_id: one for one in await store.read(credentials.list_grants)}
+        return [
+            found
+            for row in await store.read(connectors.list_connectors)
+            for found in _about_connector(row, ages.get(row.id), epoch_ms(now))
+        ]
+
+    return look
+
+
+def _about_connector(row: ConnectorRow, grant: GrantAge | None, now: int) -> Iterator[Finding]:
+    told = f"connector {row.name}: {row.detail}"
+    if row.state == "sign_in":
+        yield error(
+            "connector.sign_in",
+            told,
+            fix=f"hub connectors login {row.name}",
+            subject=row.name,
+            user_id=row.user_id,
+        )
+    elif row.state == "blocked":
+        yield error(
+            "connector.blocked",
+            told,
+            fix=f"hub connectors show {row.name}",
+            subject=row.name,
+            user_id=row.user_id,
+        )
+    elif row.failures >= FAILURES:
+        yield warning(
+            "connector.failing",
+            f"connector {row.name}: {row.failures} runs in a row ended with a passing error",
+            fix=f"hub connectors show {row.name}",
+            subject=row.name,
+            user_id=row.user_id,
+        )
+    elif grant is not None and (grant.ended_after or 0) in WEEK_MS and now - grant.granted_at >= WARN_MS:
+        ends = from_epoch_ms(grant.granted_at + 7 * DAY_MS)
+        yield warning(
+            "connector.ends_soon",
+            f"connector {row.name}: its last sign-in was ended after a week, and this one may be on {ends:%A}"
+            " (Google does so to a client in status Testing)",
+            fix=f"hub connectors login {row.name}; a client in status In production keeps its sign-ins",
+            subject=row.name,
+            user_id=row.user_id,
+        )
+
+
+def check_gateways(
+    store: Store,
+    health: Callable[[], Sequence[GatewayHealth]],
+    lost_since: Callable[[str], datetime | None],
+) -> Check:
+    """Return the check for gateways that are unreachable for long, refuse the hub or limit its rights.
+
+    Args:
+        health: returns the health of every gateway.
+        lost_since: returns the time since when the named gateway is disconnected, or None.
+    """
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        rows = {row.name: row for row in await store.read(gateways.list_gateways)}
+        return [
+            found
+            for one in health()
+            if one.name in rows
+            for found in _about_gateway(one, rows[one.name], lost_since(one.name), now)
+        ]
+
+    return look
+
+
+def check_gateway_agents(store: Store, reply_url: Callable[[], str | None]) -> Check:
+    """Return the check for agents that could not be created at their gateway, or have no reply URL."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        found: list[Finding] = []
+        for row in await store.read(gateways.list_gateways):
+            members = await store.read(gateway_agents.list_gateway_agents, row.id)
+            found += [_not_made(one, row) for one in members if one.state == gateway_agents.FAILED]
+        if reply_url() is None and await store.read(gateway_agents.has_tokens, epoch_ms(now)):
+            found.append(
+                notice(
+                    "coordination.no_reply_url",
+                    "agents at gateways have tokens, but are not told where to answer;"
+                    " what they say in their chat counts as their answer",
+                    fix="write reply_url of [coordination] in hub.toml",
+                )
+            )
+        return found
+
+    return look
+
+
+def _not_made(agent: GatewayAgentRow, row: GatewayRow) -> Finding:
+    return error(
+        "gateway.agent_not_made",
+        f"agent {agent.agent_name} could not be made at gateway {row.name}: {agent.problem}",
+        fix=_LOOK.format(name=row.name),
+        subject=agent.agent_id,
+        user_id=row.user_id,
+    )
+
+
+def _about_gateway(
+    one: GatewayHealth, row: GatewayRow, lost_since: datetime | None, now: datetime
+) -> Iterator[Finding]:
+    about = partial(Finding, subject=row.name, user_id=row.user_id, since=lost_since)
+    told, fix = _told_problem(one.problem, row.name)
+    match one.state:
+        case GatewayState.PARKED:
+            explained = f"gateway {row.name}: {told}"
+            yield about(Severity.WARNING, "gateway.pairing_needed", explained, fix=fix)
+        case GatewayState.REFUSED:
+            explained = f"gateway {row.name} does not let us in: {told}"
+            yield about(Severity.ERROR, _kind(one.problem), explained, fix=fix)
+        case GatewayState.WAITING | GatewayState.CONNECTING if (
+            lost_since is not None and now - lost_since >= AWAY_FOR
+        ):
+            minutes = int((now - lost_since).total_seconds() // 60)
+            explained = f"gateway {row.name} is away for {minutes} min: {told}; messages to its agents wait"
+            yield about(Severity.ERROR, "gateway.unreachable", explained, fix=fix)
+    if one.admin_problem is not None and one.state is GatewayState.READY:
+        told, fix = _told_problem(one.admin_problem, row.name)
+        yield warning(
+            "gateway.no_admin_rights",
+            f"gateway {row.name}: {told}; no agent is made and no soul written there",
+            fix=fix,
+            subject=row.name,
+            user_id=row.user_id,
+        )
+
+
+def _told_problem(problem: Problem | None, name: str) -> tuple[str, str]:
+    """Return the description of a problem and the step that corrects it."""
+    if problem is None:
+        return "no connection came about yet", _LOOK.format(name=name)
+    return problem.message, problem.hint or f"hub gateways reconnect {name} tries it at once"
+
+
+def _kind(problem: Problem | None) -> str:
+    code = "" if problem is None else problem.code
+    if code == "PROTOCOL_MISMATCH":
+        return "gateway.other_version"
+    return "gateway.credentials_refused" if code.startswith(("AUTH_", "DEVICE_AUTH_")) else "gateway.refused"

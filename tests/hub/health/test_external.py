@@ -1,0 +1,240 @@
+"""Issues of models, connectors and gateways."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from functools import partial
+
+import pytest
+
+from hub.extraction.breaker import Breaker
+from hub.extraction.model import ModelExhausted
+from hub.health.external import (
+    DAY_MS,
+    check_circuits,
+    check_connectors,
+    check_gateway_agents,
+    check_gateways,
+    check_reach,
+)
+from hub.health.issues import Finding
+from hub.openclaw import GatewayHealth, GatewayState, Problem
+from protocol.ids import AgentId, TokenId, UserId
+from storage.agents import agent_tokens
+from storage.connectors import connectors, grants
+from storage.connectors.connectors import DeclaredConnector
+from storage.coordination import gateway_agents, gateways
+from storage.coordination.gateways import DeclaredGateway
+from storage.devices import users
+from storage.store import Store, open_store
+from tests.support.clock import START, FakeClock
+
+OWNER = UserId("owner-id")
+AT = int(START.timestamp() * 1000)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    async with open_store("sqlite://") as store:
+        await store.write(users.ensure_user, OWNER, "owner", AT)
+        await store.write(
+            gateways.reconcile_gateways,
+            owner_id=OWNER,
+            declared=[DeclaredGateway(name="office", user_name="owner")],
+            at=AT,
+            fresh_ids=["gw-office", "main-office", "nobody"],
+        )
+        yield store
+
+
+async def gateway_findings(
+    store: Store,
+    state: GatewayState,
+    problem: Problem | None = None,
+    *,
+    lost_s: float = 0,
+    admin: Problem | None = None,
+) -> list[Finding]:
+    health = GatewayHealth(name="office", state=state, since=START, problem=problem, admin_problem=admin)
+    lost: datetime | None = None if state is GatewayState.READY else START - timedelta(seconds=lost_s)
+    return list(await check_gateways(store, lambda: [health], lambda _: lost)(START))
+
+
+async def test_a_gateway_that_is_ready_or_starts_anew_is_nobodys_matter(store: Store) -> None:
+    away = Problem("connection_refused", "nothing listens at 127.0.0.1:1", "is the gateway running?")
+    assert await gateway_findings(store, GatewayState.READY) == []
+    assert await gateway_findings(store, GatewayState.WAITING, away, lost_s=299) == []
+    assert await gateway_findings(store, GatewayState.CONNECTING, away, lost_s=42) == []
+
+
+async def test_a_gateway_that_is_away_for_long_is_told_with_what_waits(store: Store) -> None:
+    away = Problem("connection_refused", "nothing listens at 127.0.0.1:1", "is the gateway running?")
+    (told,) = await gateway_findings(store, GatewayState.WAITING, away, lost_s=360)
+    assert (told.severity, told.id, told.subject, told.user_id) == (
+        "error",
+        "gateway.unreachable",
+        "office",
+        OWNER,
+    )
+    assert told.explanation == (
+        "gateway office is away for 6 min: nothing listens at 127.0.0.1:1; messages to its agents wait"
+    )
+    assert told.fix == "is the gateway running?"
+    assert told.since == START - timedelta(seconds=360)
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "id"),
+    [
+        (GatewayState.PARKED, "PAIRING_REQUIRED", "gateway.pairing_needed"),
+        (GatewayState.REFUSED, "AUTH_TOKEN_MISMATCH", "gateway.credentials_refused"),
+        (GatewayState.REFUSED, "DEVICE_AUTH_SIGNATURE_EXPIRED", "gateway.credentials_refused"),
+        (GatewayState.REFUSED, "PROTOCOL_MISMATCH", "gateway.other_version"),
+        (GatewayState.REFUSED, "certificate_not_trusted", "gateway.refused"),
+    ],
+)
+async def test_what_somebody_has_to_change_is_told_at_once(
+    store: Store, state: GatewayState, code: str, id: str
+) -> None:
+    (told,) = await gateway_findings(store, state, Problem(code, "no", "do this"))
+    assert (told.id, told.fix) == (id, "do this")
+
+
+async def test_a_gateway_that_gives_no_admin_rights_is_told_though_it_is_ready(store: Store) -> None:
+    (told,) = await gateway_findings(
+        store, GatewayState.READY, admin=Problem("PAIRING_REQUIRED", "more scopes", "approve")
+    )
+    assert (told.id, told.fix) == ("gateway.no_admin_rights", "approve")
+    assert "no soul written there" in told.explanation
+
+
+async def test_an_agent_that_could_not_be_made_is_told_with_why(store: Store) -> None:
+    main = AgentId("main-office")
+    await store.write(
+        gateway_agents.move_gateway_agent, main, before="wanted", after="failed", problem="no room", at=AT
+    )
+    (told,) = await check_gateway_agents(store, lambda: None)(START)
+    assert told.explanation == "agent office-main could not be made at gateway office: no room"
+
+
+async def test_agents_with_tokens_and_no_address_to_answer_at_are_told(store: Store) -> None:
+    look = check_gateway_agents(store, lambda: None)
+    assert list(await look(START)) == []
+    await store.write(
+        agent_tokens.create_agent_token,
+        id=TokenId("t"),
+        token_hash=b"hash",
+        agent_id=AgentId("main-office"),
+        last4="abcd",
+        most=5,
+        at=AT,
+        expires_at=AT + 1000,
+        actor="anna",
+    )
+    (told,) = await look(START)
+    assert told.id == "coordination.no_reply_url"
+    assert list(await look(START + timedelta(seconds=2))) == []
+    assert list(await check_gateway_agents(store, lambda: "https://hub.example")(START)) == []
+
+
+async def well() -> str | None:
+    return None
+
+
+async def ill() -> str | None:
+    return "http://127.0.0.1:1/v1 does not answer"
+
+
+async def test_each_endpoint_that_does_not_answer_is_told_with_what_it_said() -> None:
+    assert list(await check_reach({"one": well, "two": well})(START)) == []
+    (found,) = await check_reach({"one": well, "two": ill})(START)
+    assert found.subject == "two"
+    assert found.explanation == "the model two was asked at 09:00 UTC: http://127.0.0.1:1/v1 does not answer"
+
+
+async def test_a_model_without_quota_is_told_with_when_it_is_asked_again_and_who_answers_meanwhile() -> None:
+    clock = FakeClock()
+    breakers = {"first": Breaker(clock), "second": Breaker(clock)}
+    look = check_circuits(breakers)
+    assert list(await look(clock.now())) == []
+    breakers["first"].failed(ModelExhausted("no quota is left", reason="rate_limit", retry_after_s=90.0))
+    (found,) = await look(clock.now())
+    assert found.subject == "first"
+    assert found.explanation == (
+        "no quota is left; it is asked again after 09:01:30 UTC, and until then second is asked instead"
+    )
+    clock.advance(90)
+    (found,) = await look(clock.now())
+    assert "the next document finds out whether it is over" in found.explanation
+    breakers["first"].succeeded()
+    assert list(await look(clock.now())) == []
+
+
+async def test_when_no_model_is_left_that_is_said() -> None:
+    breaker = Breaker(FakeClock())
+    breaker.failed(ModelExhausted("no quota is left", reason="billing"))
+    (found,) = await check_circuits({"only": breaker})(START)
+    assert "no document is read by a model" in found.explanation
+
+
+async def declare(store: Store) -> None:
+    one = DeclaredConnector(name="work", user_name="owner", provider="gmail", needs_grant=True)
+    await store.write(connectors.reconcile_connectors, declared=[one], at=AT, fresh_ids=["c-1", "u-1"])
+
+
+async def grant(store: Store, at: int) -> None:
+    change = partial(
+        grants.grant_connector,
+        sealed=b"s",
+        key_id="k",
+        scopes=[],
+        expires_at=None,
+        at=at,
+        actor="me",
+        activity_id=f"g-{at}",
+    )
+    await store.write(change, "c-1")
+
+
+async def end(store: Store, version: int, at: int) -> None:
+    change = partial(
+        grants.refuse_connector,
+        credential_version=version,
+        state="sign_in",
+        reason="sign_in_needed",
+        detail="the provider ended the sign-in",
+        at=at,
+        activity_id=f"e-{at}",
+    )
+    await store.write(change, "c-1")
+
+
+async def connector_findings(store: Store, clock: FakeClock) -> list[Finding]:
+    return list(await check_connectors(store)(clock.now()))
+
+
+async def test_who_has_to_sign_in_is_told_how() -> None:
+    async with open_store("sqlite://") as store:
+        await declare(store)
+        (one,) = await connector_findings(store, FakeClock())
+        assert (one.id, one.fix) == ("connector.sign_in", "hub connectors login work")
+        await grant(store, AT)
+        assert await connector_findings(store, FakeClock()) == []
+
+
+@pytest.mark.parametrize(("lasted_days", "is_told"), [(7, True), (3, False), (30, False)])
+async def test_a_sign_in_after_one_that_lasted_a_week_is_told_of_on_its_fifth_day(
+    lasted_days: int, is_told: bool
+) -> None:
+    clock = FakeClock()
+    async with open_store("sqlite://") as store:
+        await declare(store)
+        began = AT - lasted_days * DAY_MS
+        await grant(store, began)
+        await end(store, 1, AT)
+        await grant(store, AT)
+        clock.advance(5 * 86_400 - 1)
+        assert await connector_findings(store, clock) == []
+        clock.advance(1)
+        assert [one.id for one in await connector_findings(store, clock)] == ["connector.ends_soon"] * is_told
