@@ -22,8 +22,7 @@ from hub.runs.firing import Backfilled
 from hub.runs.leases import Leadership
 from hub.runs.run_order import parameters_of, setups_of_due
 from hub.schedules.cron import BadSchedule
-from hub.schedules.forecast import Upcoming, upcoming
-from hub.schedules.trigger import tzdata_digest
+from hub.schedules.trigger import Upcoming, tzdata_digest, upcoming
 from hub.turns import Turns
 from protocol.ids import BootId, RunId
 from storage.audit import activity, audit
