@@ -27,8 +27,7 @@ from hub.coordination.soul_homes import (
 )
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.openclaw.gateway import GatewayNews, Reconnected
-from hub.openclaw.inbox import NewsLost
+from hub.openclaw.gateway import GatewayNews, NewsLost, Reconnected
 from hub.turns import Turns
 from protocol.errors import DeviceOffline, ErrorCode, HubError
 from protocol.ids import AgentId, RunId, SoulWriteId

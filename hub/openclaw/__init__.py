@@ -18,13 +18,14 @@ from hub.openclaw.gateway import (
     GatewayHealth,
     GatewayNews,
     GatewayState,
+    Inbox,
     Listener,
     Need,
+    NewsLost,
     Problem,
     Reconnected,
     StateChanged,
 )
-from hub.openclaw.inbox import Inbox, NewsLost
 
 __all__ = [
     "BadAddress",

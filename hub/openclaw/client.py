@@ -18,9 +18,7 @@ from hub.clock import Chance, Clock
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw.address import GatewayAddress, Resolve, resolve_here
-from hub.openclaw.alarms import Alarms
-from hub.openclaw.connection import NotSent, Sending
-from hub.openclaw.dialing import Around
+from hub.openclaw.connection import Alarms, Around, NotSent, Sending
 from hub.openclaw.errors import GatewayError, GatewayForbidden, GatewayTimedOut, GatewayUnreachable
 from hub.openclaw.frames import MAX_TRACEPARENT, Event
 from hub.openclaw.gateway import (

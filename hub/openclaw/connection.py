@@ -1,28 +1,34 @@
 """One live connection to a gateway: opening, multiplexed requests and supervision.
 
-A connection owns its open requests. When it ends, all of them end at once, and report whether their frame may
-have been sent. No request is sent twice. The reader never waits, and a request that cannot be sent soon is
-refused.
+Sockets lead to checked addresses only, without proxies or redirects. A connection owns its open requests.
+When it ends, all of them end at once, and report whether their frame may have been sent. No request is sent
+twice. The reader never waits, and a request that cannot be sent soon is refused.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import anyio
+import anyio.to_thread
 import msgspec
-from websockets.asyncio.client import ClientConnection
+from anyio.abc import TaskGroup
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from hub.clock import Clock
+from hub.clock import Chance, Clock
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw import failures
+from hub.openclaw.address import GatewayAddress, Resolve
 from hub.openclaw.errors import GatewayError, GatewayInvalid, GatewayRefused, GatewayUnreachable
 from hub.openclaw.failures import Ending
 from hub.openclaw.frames import (
     CHALLENGE,
     FIRST_FRAME_BYTES,
+    MAX_FRAME_BYTES,
     PROTOCOL,
     ROLE,
     TICK_S,
@@ -39,6 +45,7 @@ from hub.openclaw.frames import (
 )
 from hub.openclaw.gateway import GatewayState, Problem
 from hub.openclaw.identity import Identity
+from hub.outbound import OutboundRules
 
 MAX_IN_FLIGHT: Final = 64  # a gateway refuses every third of 400 concurrent requests
 MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024  # eight files of a size beyond manual editing
@@ -49,6 +56,105 @@ _LEAST_TICK_S, _MOST_TICK_S = 1.0, 120.0  # limits for the tick interval announc
 log = Channel(__name__)
 
 _Kind = TypeVar("_Kind")
+
+CONNECT_S: Final = 6.0  # per address, so that the next address is tried in time
+
+
+class Alarms:
+    """Time limits by the injected clock, for the tasks of one task group.
+
+    anyio's time limits use the machine's clock, and a limit in its own task group would wrap errors in a
+    group. Here the waiting tasks run in the task group of the connection's owner.
+    """
+
+    def __init__(self, clock: Clock, tasks: TaskGroup) -> None:
+        self._clock = clock
+        self._tasks = tasks
+
+    @contextmanager
+    def move_on_after(self, seconds: float) -> Iterator[anyio.CancelScope]:
+        """Cancel the block after *seconds*; its scope's ``cancelled_caught`` is True then."""
+        limited, waiting = anyio.CancelScope(), anyio.CancelScope()
+        self._tasks.start_soon(self._ring, self._clock.monotonic() + seconds, limited, waiting)
+        try:
+            with limited:
+                yield limited
+        finally:
+            waiting.cancel()
+
+    async def _ring(self, deadline: float, limited: anyio.CancelScope, waiting: anyio.CancelScope) -> None:
+        with waiting:
+            await self._clock.sleep(deadline - self._clock.monotonic())
+            limited.cancel()
+
+
+class Around(msgspec.Struct, frozen=True, kw_only=True):
+    """Parameters shared by both connections to a gateway.
+
+    Attributes:
+        tls: TLS configuration; None for this machine's trusted certificates.
+    """
+
+    gateway: str
+    address: GatewayAddress
+    identity: Identity
+    rules: Callable[[], OutboundRules]
+    resolve: Resolve
+    tls: ssl.SSLContext | None
+    clock: Clock
+    chance: Chance
+    metrics: Metrics
+    version: str
+
+
+async def dial(around: Around, alarms: Alarms) -> ClientConnection:
+    """Return a socket to the first of the gateway's addresses that answers.
+
+    Raises:
+        AddressRefused: no address is allowed; no data was sent.
+        OSError, WebSocketException: no address answered as a gateway.
+    """
+    failure: OSError = ConnectionRefusedError()
+    for address in await around.address.judged(around.rules(), around.resolve):
+        made: ClientConnection | None = None
+        failure = TimeoutError()
+        try:
+            with alarms.move_on_after(CONNECT_S):
+                made = await _connect(around, address)
+        except OSError as error:
+            failure = error
+        if made is not None:
+            return made
+    raise failure
+
+
+async def _connect(around: Around, address: str) -> ClientConnection:
+    tls: ssl.SSLContext | None = None
+    # loaded for each connection, so that a newly trusted certificate needs no restart
+    if around.address.is_secure:
+        tls = around.tls or await anyio.to_thread.run_sync(ssl.create_default_context)
+    return await _Straight(
+        around.address.url,
+        host=address,
+        port=around.address.port,
+        ssl=tls,
+        compression=None,
+        proxy=None,
+        open_timeout=None,  # covered by CONNECT_S and OPEN_S
+        ping_interval=None,  # gateways send ticks, which ``Connection`` supervises
+        close_timeout=CLOSE_S,
+        max_size=MAX_FRAME_BYTES,
+        max_queue=4,
+        write_limit=2 * MAX_UNSENT_BYTES,  # never reached, because ``Connection`` refuses requests before
+        user_agent_header=None,
+    )
+
+
+class _Straight(connect):
+    """WebSocket client without redirects, because the token is only for the configured address."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
 
 
 class NotSent(Exception):

@@ -1,13 +1,22 @@
-"""Interface of a gateway for the rest of the hub: requests, events and connection state."""
+"""Interface of a gateway for the rest of the hub: requests, events and connection state.
 
+The reader of a socket puts news into an inbox without waiting. A consumer that is too slow loses the unread
+events, and gets one notification of the loss. It then has to read the gateway's state again, as after a
+reconnection.
+"""
+
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
+import anyio
 import msgspec
 
 REQUEST_TIMEOUT_S: Final = 30.0  # default of the reference client
+
+MAX_NEWS: Final = 2_000  # a turn has about twenty; enough for a turn of each of a hundred agents at once
 
 
 class Need(StrEnum):
@@ -160,6 +169,37 @@ class Gateway(Protocol):
         """Register a listener for news. Return a callable that ends the registration.
 
         The listener is called by the socket's reader, so it must not wait; it may queue the news
-        (``hub.openclaw.inbox``). Its errors are logged and have no other effect.
+        (``hub.openclaw.gateway``). Its errors are logged and have no other effect.
         """
         ...
+
+
+class NewsLost(msgspec.Struct, frozen=True):
+    """Events were dropped: the state of every gateway has to be read again."""
+
+
+class Inbox:
+    """A bounded queue of news: ``gateway.listen(inbox.put)``, then ``await inbox.get()``."""
+
+    def __init__(self, most: int = MAX_NEWS) -> None:
+        self._most = most
+        self._news: deque[GatewayNews | NewsLost] = deque()
+        self._came = anyio.Event()
+
+    def __len__(self) -> int:
+        return len(self._news)
+
+    def put(self, news: GatewayNews) -> None:
+        """Append *news*. If the queue is full, waiting events are dropped, and other news kept."""
+        if len(self._news) >= self._most:
+            kept = [one for one in self._news if not isinstance(one, GatewayEvent | NewsLost)]
+            self._news = deque([NewsLost(), *kept[-self._most // 2 :]])
+        self._news.append(news)
+        self._came.set()
+
+    async def get(self) -> GatewayNews | NewsLost:
+        """Wait for the oldest news and remove it."""
+        while not self._news:
+            self._came = anyio.Event()
+            await self._came.wait()
+        return self._news.popleft()

@@ -13,9 +13,7 @@ from websockets.exceptions import WebSocketException
 
 from hub.log import Channel
 from hub.openclaw import failures
-from hub.openclaw.alarms import Alarms
-from hub.openclaw.connection import CLOSE_S, Connection, Refused
-from hub.openclaw.dialing import Around, dial
+from hub.openclaw.connection import CLOSE_S, Alarms, Around, Connection, Refused, dial
 from hub.openclaw.failures import Ending
 from hub.openclaw.frames import Event, HelloOk
 from hub.openclaw.gateway import GatewayState, Need, Problem

@@ -20,8 +20,7 @@ from hub.openclaw.frames import (
     decode,
     encode,
 )
-from hub.openclaw.gateway import GatewayEvent, Reconnected
-from hub.openclaw.inbox import Inbox, NewsLost
+from hub.openclaw.gateway import GatewayEvent, Inbox, NewsLost, Reconnected
 
 
 def test_a_request_has_the_keys_of_the_protocol_and_no_others() -> None:

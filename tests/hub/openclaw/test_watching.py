@@ -8,7 +8,7 @@ import anyio.lowlevel
 
 from hub.openclaw import GatewayError, GatewayNews, GatewayUnreachable, NewsLost
 from hub.openclaw.connection import MAX_UNSENT_BYTES
-from hub.openclaw.inbox import Inbox
+from hub.openclaw.gateway import Inbox
 from hub.openclaw.methods import chat_send
 from tests.support.clock import FakeClock
 from tests.support.gateway import fake_gateway
