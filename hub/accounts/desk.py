@@ -1,4 +1,4 @@
-"""The accounts of the hub: opening connectors for runs, refusals, grants and their revocation."""
+"""The accounts of the hub: opening connectors for runs, refusals, grants, revocation and webhook inboxes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -7,19 +7,19 @@ from typing import Any, Final, Literal
 import msgspec
 from pydantic import ValidationError
 
-from hub.accounts.config import AccountConfig
-from hub.accounts.grants import Granted, Grants
+from hub.accounts.grants import AccountConfig, Granted, Grants
 from hub.accounts.keys import BadKeys, Key, KeyStore
 from hub.accounts.tokens import AccountTokens, TokenBook
-from hub.clock import Chance, Clock, IdFactory, epoch_ms
+from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.connectors.calling import Caller
-from hub.connectors.connector import Auth, Connector, Context, Inbox
+from hub.connectors.connector import Auth, Connector, Context, Inbox, Posted
 from hub.connectors.failures import ConnectorFailure, Misconfigured, PermissionMissing, SignInNeeded
 from hub.connectors.throttle import Throttle
 from hub.log import Channel
 from hub.outbound import OutboundClient
 from storage.connectors import connectors, credentials, grants
 from storage.connectors.connectors import ConnectorRow
+from storage.runs import posted
 from storage.store import Store
 
 __all__ = ["AccountConfig", "Accounts", "Told"]
@@ -253,3 +253,30 @@ class Accounts:
 
     def _now(self) -> int:
         return epoch_ms(self._clock.now())
+
+
+class PostedInbox:
+    """Unsettled posts to one connector; the bodies of settled posts are deleted."""
+
+    def __init__(self, store: Store, connector_id: str, *, clock: Clock) -> None:
+        self._store = store
+        self._connector_id = connector_id
+        self._clock = clock
+
+    async def waiting(self, after: str, most: int) -> Sequence[Posted]:
+        """Implement ``Inbox.waiting``."""
+        at = epoch_ms(self._clock.now())
+        rows = await self._store.write(
+            posted.settle_and_list, self._connector_id, after=after, most=most, at=at
+        )
+        return [
+            Posted(
+                id=row.id,
+                key=posted.message_key_of(row.key),
+                received_at=from_epoch_ms(row.received_at),
+                media_type=row.media_type,
+                event=row.event,
+                body=row.body,
+            )
+            for row in rows
+        ]

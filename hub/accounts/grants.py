@@ -1,4 +1,4 @@
-"""OAuth client: grants by authorization code or device code, refresh and revocation.
+"""OAuth client of an account: grants by authorization code or device code, refresh and revocation.
 
 RFC 6749, 7636 (S256), 8628 and 7009, over the hub's outbound client. Error messages depend on the provider's
 error code, never on its text, and contain no sent data.
@@ -6,7 +6,8 @@ error code, never on its text, and contain no sent data.
 
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -14,9 +15,9 @@ from urllib.parse import urlencode
 import anyio
 import msgspec
 
-from hub.accounts.config import AccountConfig
 from hub.clock import Chance, Clock, epoch_ms
 from hub.connectors import aadsts
+from hub.connectors.connector import Connector, OAuth, ProviderSettings
 from hub.connectors.failures import (
     Misconfigured,
     PermissionMissing,
@@ -36,6 +37,35 @@ _ENDED: Final = frozenset(
 )
 _DENIED: Final = frozenset({"access_denied", "authorization_declined"})
 _CLIENT: Final = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountConfig:
+    """An entry of ``[[connectors]]``.
+
+    Attributes:
+        kind: connector class of the provider.
+        secret, previous_secret, client_secret: return the current secret on each call; never part of a
+        ``repr``.
+    """
+
+    name: str
+    provider: str
+    kind: type[Connector]
+    settings: ProviderSettings
+    secret: Callable[[], str] | None = None
+    previous_secret: Callable[[], str] | None = None
+    client_id: str | None = None
+    client_secret: Callable[[], str] | None = None
+
+    def oauth(self) -> OAuth:
+        """Return the OAuth parameters. Raises Misconfigured if the provider or configuration has none."""
+        found = self.kind.oauth(self.settings)
+        if found is None:
+            raise Misconfigured(f"{self.name}: nobody signs in at {self.provider}; it has a secret")
+        if self.client_id is None:
+            raise Misconfigured(f"{self.name}: write client_id, the OAuth client that you registered")
+        return found
 
 
 class Granted(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,9 +21,8 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.accounts.config import AccountConfig
 from hub.accounts.desk import Accounts
-from hub.accounts.grants import Pending, authorize_url, fresh_secret
+from hub.accounts.grants import AccountConfig, Pending, authorize_url, fresh_secret
 from hub.accounts.keys import NotOpened
 from hub.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.connectors.failures import ConnectorFailure, Unavailable

@@ -15,8 +15,7 @@ from typing import Final
 import anyio
 import msgspec
 
-from hub.accounts.config import AccountConfig
-from hub.accounts.grants import Granted, Grants
+from hub.accounts.grants import AccountConfig, Granted, Grants
 from hub.accounts.keys import KeyStore, NotOpened
 from hub.clock import Chance, Clock, epoch_ms
 from hub.connectors.failures import ConnectorFailure, Misconfigured, SignInNeeded, Unavailable

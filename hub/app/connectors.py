@@ -4,8 +4,7 @@ import os
 from contextlib import AsyncExitStack
 from functools import partial
 
-from hub.accounts.desk import AccountConfig, Accounts
-from hub.accounts.inbox import PostedInbox
+from hub.accounts.desk import AccountConfig, Accounts, PostedInbox
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.app.context import Context

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import anyio
 
-from hub.accounts.config import AccountConfig
 from hub.accounts.desk import Accounts
+from hub.accounts.grants import AccountConfig
 from hub.accounts.keys import KeyStore
 from hub.clock import IdFactory, SystemChance, SystemClock
 from hub.outbound import OutboundClient, OutboundRules

@@ -6,9 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hub.accounts.config import AccountConfig
 from hub.accounts.desk import Accounts, Told
-from hub.accounts.grants import Granted
+from hub.accounts.grants import AccountConfig, Granted
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.clock import Chance, Clock, IdFactory, epoch_ms
