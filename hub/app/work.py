@@ -33,7 +33,7 @@ from hub.runs.sources import DeviceSource
 from hub.settings.budget_settings import BudgetSettings
 from hub.settings.limit_settings import Limits
 from hub.settings.settings import Settings
-from hub.text.converted import ConvertLimits
+from hub.text.files import ConvertLimits
 from protocol.frame import CREDIT_PIECES
 from protocol.ids import DeviceId
 from protocol.work import RunLimits

@@ -30,8 +30,7 @@ from hub.connectors.gmail_stream import Labels, Stream, is_own
 from hub.connectors.mime import message_key
 from hub.connectors.throttle import Quota
 from hub.document import Document
-from hub.text.converted import MIB, NotConvertible
-from hub.text.kinds import MAIL
+from hub.text.files import MAIL, MIB, NotConvertible
 from hub.text.letter import LetterOptions
 from hub.text.letters import read_letter
 

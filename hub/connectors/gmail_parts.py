@@ -16,7 +16,7 @@ import msgspec
 
 from hub.connectors.connector import Attachment
 from hub.connectors.mime import Head, read_head
-from hub.text.kinds import HTML, MAIL, PLAIN
+from hub.text.files import HTML, MAIL, PLAIN
 from hub.text.letter import MOST_BYTES, MOST_DEPTH, MOST_PARTS, Body, Enclosure, Letter, LetterOptions
 from hub.text.mime import header_text
 

@@ -18,10 +18,9 @@ from hub.connectors.filters import Filter
 from hub.connectors.imap_parts import HTML, PLAIN, Part, attached, chosen
 from hub.connectors.imap_words import set_of
 from hub.document import Document
-from hub.text.converted import MIB, NotConvertible
-from hub.text.kinds import MAIL
+from hub.text.files import MAIL, MIB, NotConvertible
 from hub.text.letter import Body, Enclosure, Letter, LetterOptions
-from hub.text.letter_mail import letter_of_mail, looks_tame
+from hub.text.letter_text import letter_of_mail, looks_tame
 from hub.text.letters import read_letter
 from hub.text.mime import undone
 

@@ -50,8 +50,7 @@ from hub.connectors.outlook_folders import find_folder
 from hub.connectors.outlook_stream import SELECT, FolderState, FolderStream
 from hub.connectors.throttle import Quota
 from hub.document import Document
-from hub.text.converted import NotConvertible
-from hub.text.kinds import HTML
+from hub.text.files import HTML, NotConvertible
 from hub.text.letter import Body, Enclosure, Letter
 
 AT_ONCE: Final = 4  # concurrent requests that a mailbox allows an application

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from hub.connectors.graph import Graph, text_field
-from hub.text.kinds import MAIL
+from hub.text.files import MAIL
 from hub.text.letter import Enclosure, LetterOptions
 
 _MOST: Final = 20  # fetched of one mail

@@ -41,7 +41,7 @@ from hub.connectors.teams_state import ChannelState, TeamsState
 from hub.connectors.teams_text import NotReadable, text_of_chat
 from hub.connectors.throttle import Quota
 from hub.document import Document
-from hub.text.converted import NotConvertible
+from hub.text.files import NotConvertible
 from hub.text.letter import Body, Letter
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)

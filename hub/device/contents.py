@@ -20,8 +20,7 @@ from hub.clock import Clock, epoch_ms
 from hub.device.shared import Check, SharedFile, SharedFolders, SkipReason, Unreadable
 from hub.text import office
 from hub.text.convert import convert
-from hub.text.converted import Converted, NotConvertible
-from hub.text.kinds import OFFICE, media_type_of
+from hub.text.files import OFFICE, Converted, NotConvertible, media_type_of
 
 _BLOCK_BYTES: Final = 1024 * 1024
 _MOST_DIGESTS: Final = 100_000  # kept in memory: at most 30 MB

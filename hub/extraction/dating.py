@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from hub.document import Document
 from hub.extraction.forms import lines_of
 from hub.extraction.when import Anchor, DateWords, dates_in, local_day, read_date, resolve
-from hub.text.kinds import MAIL, is_named
+from hub.text.files import MAIL, is_named
 from hub.text.quoting import lines_above
 
 _LINE_CHARS: Final = 200  # examined in a line

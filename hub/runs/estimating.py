@@ -18,7 +18,7 @@ from hub.links.link import DeviceLink
 from hub.runs.budget import Budgets
 from hub.runs.run_order import RunParameters, config_of, parameters_of, set_up
 from hub.runs.sources import ACK_TIMEOUT_S, MOST_LISTED, PIECE_TIMEOUT_S, DeviceStalled, NotTakenOn
-from hub.text.kinds import OFFICE, media_type_of
+from hub.text.files import OFFICE, media_type_of
 from protocol.errors import CallUnsupported, DeviceOffline
 from protocol.frame import ErrorBody
 from protocol.ids import RunId

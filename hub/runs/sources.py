@@ -38,8 +38,7 @@ from hub.metrics import Metrics
 from hub.runs.run_order import RunOrder
 from hub.text import office
 from hub.text.convert import convert, convert_file
-from hub.text.converted import Converted, ConvertLimits, NotConvertible
-from hub.text.kinds import HTML, MAIL, OFFICE, media_type_of
+from hub.text.files import HTML, MAIL, OFFICE, Converted, ConvertLimits, NotConvertible, media_type_of
 from hub.text.worker import Check
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.frame import ErrorBody

@@ -11,8 +11,7 @@ from tempfile import TemporaryFile
 from typing import IO, Final
 
 from hub.text import office
-from hub.text.converted import Converted, ConvertLimits, NotConvertible
-from hub.text.kinds import HTML, MAIL, OFFICE, PDF, media_type_of
+from hub.text.files import HTML, MAIL, OFFICE, PDF, Converted, ConvertLimits, NotConvertible, media_type_of
 from hub.text.reading import Attachments, read
 from hub.text.worker import Check, read_apart
 

@@ -7,7 +7,7 @@ refused, because a wrong guess would end up in a user's task.
 import codecs
 from typing import Final
 
-from hub.text.converted import NotConvertible
+from hub.text.files import NotConvertible
 
 # Longer marks first: UTF-32 LE starts with the mark of UTF-16 LE.
 _MARKS: Final = (

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, Literal
 
-from hub.text.converted import MIB, Converted
-from hub.text.kinds import PLAIN, media_type_of
+from hub.text.files import MIB, PLAIN, Converted, media_type_of
 
 MOST_BYTES: Final = 25 * MIB  # of one mail; no large provider accepts more
 MOST_HTML_CHARS: Final = MIB  # of one HTML page in the mail

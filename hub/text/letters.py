@@ -10,11 +10,9 @@ from tempfile import TemporaryFile
 from typing import Final
 
 from hub.text.convert import convert
-from hub.text.converted import Converted, ConvertLimits, NotConvertible
-from hub.text.kinds import HTML, MAIL, OFFICE
+from hub.text.files import HTML, MAIL, OFFICE, Converted, ConvertLimits, NotConvertible
 from hub.text.letter import MOST_BYTES, Body, Letter, LetterOptions, LetterText
-from hub.text.letter_mail import letter_of_mail, looks_tame
-from hub.text.letter_text import shown_headers, text_of_letter
+from hub.text.letter_text import letter_of_mail, looks_tame, shown_headers, text_of_letter
 from hub.text.mail import Attached
 from hub.text.reading import Attachments
 from hub.text.task import LETTER, packed

@@ -27,9 +27,8 @@ from email.message import Message
 from typing import Final
 
 from hub.text import quoting
-from hub.text.converted import Converted, NotConvertible
+from hub.text.files import HTML, MAIL, PLAIN, Converted, NotConvertible, is_named, media_type_of
 from hub.text.html import TooTangled, text_of_html
-from hub.text.kinds import HTML, MAIL, PLAIN, is_named, media_type_of
 from hub.text.mime import bytes_of, date_of, header, name_of, text_of
 
 _SHOWN: Final = ("Subject", "From", "To", "Cc", "Date")

@@ -17,8 +17,8 @@ from email.quoprimime import header_decode
 from email.utils import collapse_rfc2231_value, parsedate_to_datetime
 from typing import Final
 
-from hub.text.converted import NotConvertible
 from hub.text.decoding import decode
+from hub.text.files import NotConvertible
 
 MOST_HEADER_CHARS: Final = 1_000  # about a hundred addressees
 MOST_RAW_CHARS: Final = 20 * MOST_HEADER_CHARS  # before decoding, which takes quadratic time

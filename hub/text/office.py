@@ -15,8 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from hub.text.converted import NotConvertible
-from hub.text.kinds import OFFICE, PDF, kind_of
+from hub.text.files import OFFICE, PDF, NotConvertible, kind_of
 
 # Below $TMPDIR, where kreuzberg unpacks the library.
 _LIBRARY: Final = Path("kreuzberg-pdfium", "libpdfium.so")

@@ -1,10 +1,9 @@
 """Conversion of bytes of a known type within this process. ``convert`` selects the process."""
 
 from hub.text import office
-from hub.text.converted import Converted, NotConvertible
 from hub.text.decoding import decode
+from hub.text.files import HTML, MAIL, OFFICE, Converted, NotConvertible
 from hub.text.html import TooTangled, text_of_html
-from hub.text.kinds import HTML, MAIL, OFFICE
 from hub.text.mail import Attached, text_of_mail
 
 
@@ -12,7 +11,7 @@ def read(data: bytes, kind: str, *, max_bytes: int, attached: Attached | None = 
     """Convert *data* to text.
 
     Args:
-        kind: a media type, see ``kinds``; an unknown type is read as text.
+        kind: a media type, see ``files``; an unknown type is read as text.
         max_bytes: limit of the text in UTF-8.
         attached: converts the attachments of a mail; by default, they are converted in this process too.
 

@@ -19,8 +19,7 @@ from typing import IO, Final
 import msgspec
 
 from hub.text import office
-from hub.text.converted import Converted, ConvertLimits, NotConvertible
-from hub.text.kinds import MAIL
+from hub.text.files import MAIL, Converted, ConvertLimits, NotConvertible
 from hub.text.letter import LetterOptions, LetterText
 from hub.text.task import ANSWER_ROOM, DONE, LETTER, REFUSED, Refusal, Task
 

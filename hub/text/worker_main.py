@@ -8,7 +8,9 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[2]))  # the flag -I removes this project from the path
+# The flag -I removes this project from the path. Behind the three places of the standard library, and before
+# installed packages, so that the parent's code runs here, too.
+sys.path.insert(3, str(Path(__file__).parents[2]))
 
 import encodings
 import importlib
@@ -17,11 +19,9 @@ import pkgutil
 import msgspec
 
 from hub.text import confinement, office
-from hub.text.converted import Converted, NotConvertible
-from hub.text.kinds import MAIL, OFFICE
+from hub.text.files import MAIL, OFFICE, Converted, NotConvertible
 from hub.text.letter import Letter, LetterOptions
-from hub.text.letter_mail import letter_of_mail
-from hub.text.letter_text import text_of_letter
+from hub.text.letter_text import letter_of_mail, text_of_letter
 from hub.text.reading import Attachments, read
 from hub.text.task import ANSWER_ROOM, DONE, LETTER, REFUSED, Refusal, Task, packed, unpacked
 

@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 
 from hub.text import office
-from hub.text.converted import NotConvertible
-from hub.text.kinds import OFFICE, media_type_of
+from hub.text.files import OFFICE, NotConvertible, media_type_of
 
 MOST_MIB = 2_048  # with twelve gigabytes it dies all the same, only later
 

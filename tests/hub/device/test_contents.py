@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hub.device import contents
 from hub.device.contents import Contents, FileText, cut
 from hub.device.shared import Root, SharedFile, SharedFolders, SkipReason, Unreadable
-from hub.text.converted import NotConvertible
+from hub.text.files import NotConvertible
 from tests.support.clock import FakeClock
 
 

@@ -20,7 +20,7 @@ from hub.device.shared import (
     roots_told,
     settle,
 )
-from hub.text.kinds import PLAIN, media_type_of
+from hub.text.files import PLAIN, media_type_of
 from protocol.work import RunConfig, RunLimits
 from tests.support.families import each
 

@@ -25,7 +25,7 @@ from hub.runs.sources import (
     UnreadUnit,
 )
 from hub.text import office
-from hub.text.converted import ConvertLimits
+from hub.text.files import ConvertLimits
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId, RunId, UserId

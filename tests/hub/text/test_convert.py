@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.text.convert import convert
-from hub.text.converted import Converted, ConvertLimits, NotConvertible
+from hub.text.files import Converted, ConvertLimits, NotConvertible
 from tests.support.odd_files import docx, pdf
 
 

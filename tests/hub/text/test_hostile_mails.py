@@ -9,9 +9,9 @@ from email.message import EmailMessage
 
 import pytest
 
-from hub.text.converted import ConvertLimits, NotConvertible
+from hub.text.files import ConvertLimits, NotConvertible
 from hub.text.letter import Body, Letter, LetterOptions
-from hub.text.letter_mail import looks_tame
+from hub.text.letter_text import looks_tame
 from hub.text.letters import read_letter, read_mail
 from tests.support.families import each
 

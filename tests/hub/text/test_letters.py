@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.text import passages
-from hub.text.converted import NotConvertible
+from hub.text.files import NotConvertible
 from hub.text.letter import Body, Enclosure, Letter, LetterOptions, LetterText
 from hub.text.letters import read_letter, read_mail
 from hub.text.mime import undone

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.text.converted import Converted, NotConvertible
+from hub.text.files import Converted, NotConvertible
 from hub.text.reading import read
 
 

@@ -18,7 +18,7 @@ from anyio import from_thread
 
 from hub.text import office, worker
 from hub.text.convert import convert
-from hub.text.converted import Converted, ConvertLimits, NotConvertible
+from hub.text.files import Converted, ConvertLimits, NotConvertible
 from hub.text.task import DONE, REFUSED, Refusal
 from tests.support import odd_files
 from tests.support.processes import children

@@ -1,7 +1,12 @@
-"""Media types of files, by declared type or by file name. Pure functions."""
+"""Files that are converted to text: their media types, the limits of a conversion, its result and failure."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Final
+
+MIB: Final = 1024 * 1024
+MAX_BYTES: Final = 32 * MIB  # same limit as for a mail provider's answers
 
 PLAIN: Final = "text/plain"
 HTML: Final = "text/html"
@@ -65,3 +70,47 @@ def is_named(name: str) -> bool:
     """Return True if the extension of *name* is of a type that can be converted to text."""
     suffix = PurePosixPath(name).suffix.lower()
     return suffix in _KINDS
+
+
+@dataclass(frozen=True)
+class ConvertLimits:
+    """Resource limits for the conversion of one file.
+
+    Attributes:
+        bytes: maximum size of the file, and of its text in UTF-8.
+        memory_bytes: address space of the converting process, including Python itself (about 150 MB).
+        seconds: timeout, and maximum processor time.
+    """
+
+    bytes: int = MAX_BYTES
+    memory_bytes: int = 512 * MIB
+    seconds: float = 60.0
+
+
+class NotConvertible(Exception):
+    """Failed conversion; ``str()`` explains the reason to the file's owner.
+
+    Attributes:
+        limit: name of the limit that was reached, if any.
+    """
+
+    def __init__(self, why: str, *, limit: str | None = None) -> None:
+        super().__init__(why)
+        self.limit = limit
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Text of a file.
+
+    Attributes:
+        text: text without lone surrogates; offsets of items count its code points.
+        media_type: media type of the file.
+        dropped: number of hidden parts left out of the text.
+        date: aware date of writing, for files that contain one, such as mails.
+    """
+
+    text: str
+    media_type: str
+    dropped: int = 0
+    date: datetime | None = None
