@@ -133,8 +133,9 @@ def _close_to_others(state: Path) -> Iterator[str]:
     from hub.health.machine import exposed_in
 
     for exposed in exposed_in(state) if state.is_dir() else ():
-        exposed.path.chmod(exposed.wanted)
-        yield f"closed {exposed.path} to other users: mode {exposed.mode:04o} is {exposed.wanted:04o} now"
+        exposed.path.chmod(exposed.expected_mode)
+        closed = f"closed {exposed.path} to other users"
+        yield f"{closed}: mode {exposed.mode:04o} is {exposed.expected_mode:04o} now"
 
 
 def _pack(file: Path, state: Path, config: Path) -> None:

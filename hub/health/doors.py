@@ -15,7 +15,7 @@ from storage.devices.devices import Grant
 from storage.store import Store
 
 BEFORE_THE_END: Final = timedelta(days=14)  # before a token expires
-TOLD_AFTER_THE_END: Final = timedelta(days=30)  # after this time an expired token is no longer reported
+REPORTED_AFTER_EXPIRY: Final = timedelta(days=30)  # after this time an expired token is no longer reported
 UNUSED: Final = timedelta(days=90)
 FLAPS: Final = 15  # connections of one device within WITHIN_S
 WITHIN_S: Final = 900.0
@@ -26,7 +26,7 @@ MOST_NAMED: Final = 5  # agents named in one sentence
 def check_tokens(store: Store) -> Check:
     """Return the check for tokens that expire soon, expired lately, or were unused for three months."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         found: list[Finding] = []
         for row in await store.read(operator_tokens.list_operator_tokens):
             if row.revoked_at is None:
@@ -38,7 +38,7 @@ def check_tokens(store: Store) -> Check:
                 found += _about_token(device.id, called, device.created_at, device.expires_at, used, now)
         return found
 
-    return look
+    return check
 
 
 def _about_token(
@@ -46,7 +46,7 @@ def _about_token(
 ) -> Iterable[Finding]:
     end = None if expires_at is None else from_epoch_ms(expires_at)
     if end is not None and end - now <= BEFORE_THE_END:
-        if now - end > TOLD_AFTER_THE_END:
+        if now - end > REPORTED_AFTER_EXPIRY:
             return
         yield warning(
             "token.ends",
@@ -67,7 +67,7 @@ def _about_token(
 def check_pairings(store: Store) -> Check:
     """Return the check for devices whose pairing code an operator has yet to enter."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         return [
             notice(
                 "pairing.waits",
@@ -79,7 +79,7 @@ def check_pairings(store: Store) -> Check:
             for row in await store.read(pairings.list_pairings, at=epoch_ms(now))
         ]
 
-    return look
+    return check
 
 
 class Arrived:
@@ -110,7 +110,7 @@ def check_device_names(store: Store) -> Check:
     Agents are reported only where other devices have been paired.
     """
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         names = await store.read(device_names.list_names, at=epoch_ms(now))
         rows = await store.read(agents.list_agents)
         hints = {row.id: names.hint(row.device_name, row.user_id) for row in rows if row.device_name}
@@ -126,13 +126,13 @@ def check_device_names(store: Store) -> Check:
             if row.lifecycle != "terminated" and (hint := hints.get(row.id))
         ]
 
-    return look
+    return check
 
 
 def check_shared_paths(store: Store, shared: SharedRoots) -> Check:
     """Return the check for agents whose paths lie outside the folders that their devices share."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         return [
             warning(
                 "agent.outside",
@@ -148,13 +148,13 @@ def check_shared_paths(store: Store, shared: SharedRoots) -> Check:
             and (outside := shared.outside(row.device_id, row.paths))
         ]
 
-    return look
+    return check
 
 
 def check_grants(store: Store) -> Check:
     """Return the check for devices without the files grant whose agents read files: those runs all fail."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         readers: dict[DeviceId, list[str]] = {}
         for agent in await store.read(agents.list_agents):
             reads_files = agent.executor == "device" and agent.lifecycle not in ("paused", "terminated")
@@ -174,7 +174,7 @@ def check_grants(store: Store) -> Check:
             if row.id in readers and row.revoked_at is None and Grant.FILES not in row.grants
         ]
 
-    return look
+    return check
 
 
 def _names(of_agents: list[str]) -> str:
@@ -186,7 +186,7 @@ def _names(of_agents: list[str]) -> str:
 def check_flapping(store: Store, flapping: Callable[[], Iterable[DeviceId]]) -> Check:
     """Return the check for devices that connect and disconnect repeatedly."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         often = set(flapping())
         return [
             warning(
@@ -200,7 +200,7 @@ def check_flapping(store: Store, flapping: Callable[[], Iterable[DeviceId]]) -> 
             if row.id in often
         ]
 
-    return look
+    return check
 
 
 def check_takeovers(store: Store, waiting: Callable[[], Mapping[DeviceId, float]]) -> Check:
@@ -210,7 +210,7 @@ def check_takeovers(store: Store, waiting: Callable[[], Mapping[DeviceId, float]
         waiting: returns the devices that must wait before another takeover, with the remaining seconds.
     """
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         taken = waiting()
         return [
             error(
@@ -224,4 +224,4 @@ def check_takeovers(store: Store, waiting: Callable[[], Mapping[DeviceId, float]
             if row.id in taken
         ]
 
-    return look
+    return check

@@ -27,7 +27,7 @@ log = Channel(__name__)
 EVERY_S: Final = 60.0
 FRESH_S: Final = 5.0  # a caller that asks again within this time gets the previous findings
 FRESH_ONLINE_S: Final = 30.0  # minimum time between two requests to other machines
-KEPT_ONLINE_S: Final = 300.0  # lifetime of findings about other machines
+ONLINE_LIFETIME_S: Final = 300.0  # lifetime of findings about other machines
 CHECK_S: Final = 10.0  # time limit of one check
 
 
@@ -94,9 +94,9 @@ class Issues:
         self._online: dict[str, Check] = {}
         self._found_online: dict[_Key, Finding] = {}
         self._issues: dict[_Key, Issue] = {}
-        self._looked_at = -math.inf  # monotonic time of the last run
+        self._ran_at = -math.inf  # monotonic time of the last run
         self._asked_at = -math.inf  # monotonic time of the last run of online checks
-        self._looking = anyio.Lock()
+        self._running = anyio.Lock()
         for severity in Severity:
             metrics.issues.labels(severity).set_function(partial(self.count, severity))
 
@@ -121,13 +121,13 @@ class Issues:
         task_status.started()
         while True:
             self.turns.work()
-            await self.look()
+            await self.run_checks()
             self.turns.wait(self._every_s)
             await self._clock.sleep(self._every_s)
 
     def forget(self) -> None:
         """Expire the last findings after a change, so that the next request runs the checks again."""
-        self._looked_at = -math.inf
+        self._ran_at = -math.inf
 
     async def fresh(self, *, online: bool = False, anew: bool = False) -> list[Issue]:
         """Return the current issues; they may be up to FRESH_S seconds old.
@@ -138,27 +138,27 @@ class Issues:
         """
         now = self._clock.monotonic()
         is_due = online and now - self._asked_at >= FRESH_ONLINE_S
-        if is_due or anew or now - self._looked_at >= FRESH_S:
-            await self.look(online=is_due)
+        if is_due or anew or now - self._ran_at >= FRESH_S:
+            await self.run_checks(online=is_due)
         return self.current
 
-    async def look(self, *, online: bool = False) -> None:
+    async def run_checks(self, *, online: bool = False) -> None:
         """Run every check; the checks that contact other machines only if *online*."""
-        async with self._looking:
+        async with self._running:
             now = self._clock.now()
             found = await _run_all(self._checks, now)
             if online:
                 self._asked_at = self._clock.monotonic()
                 self._found_online = await _run_all(self._online, now)
-            elif self._clock.monotonic() - self._asked_at >= KEPT_ONLINE_S:
+            elif self._clock.monotonic() - self._asked_at >= ONLINE_LIFETIME_S:
                 self._found_online = {}
             self._keep(found | self._found_online, now)
-            self._looked_at = self._clock.monotonic()
+            self._ran_at = self._clock.monotonic()
 
     def _keep(self, found: dict[_Key, Finding], now: datetime) -> None:
         for key in self._issues.keys() - found.keys():
-            gone = self._issues.pop(key)
-            log.info("issue.closed", issue=gone.found.id, subject=gone.found.subject)
+            closed = self._issues.pop(key)
+            log.info("issue.closed", issue=closed.found.id, subject=closed.found.subject)
         for key, finding in found.items():
             before = self._issues.get(key)
             since = finding.since or (now if before is None else before.since)

@@ -10,25 +10,27 @@ from hub.health.issues import Check, Finding, error, notice, warning
 
 SCARCE_FILES: Final = 0.8  # share of the files that the process may open
 GROUP_DIR, PRIVATE_FILE = 0o750, 0o600
-LOST_LINES_TOLD: Final = timedelta(hours=1)  # after the last lost line
+LOST_LINES_REPORTED: Final = timedelta(hours=1)  # after the last lost line
 
 
 def check_disk(full: Callable[[], str | None]) -> Check:
     """Return the check for a full disk of the state folder; *full* explains the lack of space, or is None."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
-        told = full()
-        if told is None:
+    async def check(now: datetime) -> Iterable[Finding]:
+        explanation = full()
+        if explanation is None:
             return []
-        return [error("disk.full", told, fix="make room there; the hub goes on by itself within seconds")]
+        return [
+            error("disk.full", explanation, fix="make room there; the hub goes on by itself within seconds")
+        ]
 
-    return look
+    return check
 
 
 def check_open_files(in_use: Callable[[], int], limit: Callable[[], int]) -> Check:
     """Return the check for a process that nears its limit of open files and sockets."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         used, most = in_use(), limit()
         if used < SCARCE_FILES * most:
             return []
@@ -40,7 +42,7 @@ def check_open_files(in_use: Callable[[], int], limit: Callable[[], int]) -> Che
             )
         ]
 
-    return look
+    return check
 
 
 class Exposed(NamedTuple):
@@ -48,7 +50,7 @@ class Exposed(NamedTuple):
 
     path: Path
     mode: int
-    wanted: int
+    expected_mode: int
 
 
 def exposed_in(state: Path) -> Iterator[Exposed]:
@@ -72,34 +74,34 @@ def exposed_in(state: Path) -> Iterator[Exposed]:
 def check_folder(state: Path) -> Check:
     """Return the check for a state folder that other users of this machine may access."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         exposed = list(exposed_in(state))
         if not exposed:
             return []
         first, others = exposed[0], len(exposed) - 1
-        told = f"others on this machine get at {first.path} (mode {first.mode:04o})"
+        explanation = f"others on this machine get at {first.path} (mode {first.mode:04o})"
         return [
             warning(
                 "folder.open",
-                f"{told} and {others} more" if others else told,
-                fix=f"hub doctor --fix; or chmod {first.wanted:04o} {first.path}",
+                f"{explanation} and {others} more" if others else explanation,
+                fix=f"hub doctor --fix; or chmod {first.expected_mode:04o} {first.path}",
                 subject=str(state),
             )
         ]
 
-    return look
+    return check
 
 
 def check_log(dropped: Callable[[], int]) -> Check:
     """Return the check for log lines that were dropped because the reader of stderr is too slow."""
     known, lost_at = 0, None
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         nonlocal known, lost_at
         count = dropped()
         if count > known:
             known, lost_at = count, now
-        if lost_at is None or now - lost_at >= LOST_LINES_TOLD:
+        if lost_at is None or now - lost_at >= LOST_LINES_REPORTED:
             return []
         return [
             warning(
@@ -109,13 +111,13 @@ def check_log(dropped: Callable[[], int]) -> Check:
             )
         ]
 
-    return look
+    return check
 
 
 def check_watchdog(is_managed: bool, watchdog_s: float | None) -> Check:
     """Return the check for a service manager that started the hub without a watchdog."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         if not is_managed or watchdog_s is not None:
             return []
         return [
@@ -126,4 +128,4 @@ def check_watchdog(is_managed: bool, watchdog_s: float | None) -> Check:
             )
         ]
 
-    return look
+    return check

@@ -16,28 +16,28 @@ from storage.store import Store
 
 WAL_BYTES: Final = 256 * 1024 * 1024  # the hub's own checkpoints keep the log far smaller
 BACKUP_AGE: Final = timedelta(days=8)
-AGREEMENT_TOLD: Final = timedelta(days=1)  # for so long a restored agreement is reported
+AGREEMENT_REPORTED: Final = timedelta(days=1)  # for so long a restored agreement is reported
 CHAIN_EVERY: Final = timedelta(days=1)
 
 
 def check_wal(store: Store) -> Check:
     """Return the check for a SQLite write-ahead log that keeps growing because of a long read."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         log_bytes = (await store.read(size.measure)).log
         if log_bytes < WAL_BYTES:
             return []
-        told = f"{log_bytes // 1_000_000} MB were written that cannot be taken into the database file"
+        explanation = f"{log_bytes // 1_000_000} MB were written that cannot be taken into the database file"
         fix = "end whatever else has the database open, as a shell or a copy that is under way"
-        return [warning("database.wal", told, fix=fix)]
+        return [warning("database.wal", explanation, fix=fix)]
 
-    return look
+    return check
 
 
 def check_backup(store: Store) -> Check:
     """Return the check for a missing or old backup. A hub younger than BACKUP_AGE needs none yet."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         made = await store.read(audit.list_entries, limit=1, event="backup.made")
         last = from_epoch_ms(made[0].at) if made else None
         if last is not None and now - last <= BACKUP_AGE:
@@ -46,17 +46,17 @@ def check_backup(store: Store) -> Check:
         first_at = min((from_epoch_ms(user.created_at) for user in everybody), default=now)
         if now - first_at <= BACKUP_AGE:
             return []
-        told = "there is no backup" if last is None else f"the last backup is of {last:%Y-%m-%d}"
+        explanation = "there is no backup" if last is None else f"the last backup is of {last:%Y-%m-%d}"
         return [
             notice(
                 "backup.old",
-                f"{told}: what the disk loses is lost",
+                f"{explanation}: what the disk loses is lost",
                 fix="hub backup FILE, on another disk; and let something do that every day",
                 since=(last or first_at) + BACKUP_AGE,
             )
         ]
 
-    return look
+    return check
 
 
 _CAUSES: Final[Mapping[str, str]] = {
@@ -71,7 +71,7 @@ _CAUSES: Final[Mapping[str, str]] = {
 def check_agreements(store: Store) -> Check:
     """Return the check for devices whose rows differed from the ledger after a restore or a loss."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         rows = await store.read(agreement.list_stores)
         if not rows:
             return []
@@ -83,7 +83,7 @@ def check_agreements(store: Store) -> Check:
                 found.append(finding)
         return found
 
-    return look
+    return check
 
 
 def _about_agreement(row: StoreRow, device: DeviceRow, now: datetime) -> Finding | None:
@@ -94,17 +94,21 @@ def _about_agreement(row: StoreRow, device: DeviceRow, now: datetime) -> Finding
         if row.cause == "first" and row.problem is None:
             return None
         because = f"; the last try ended with: {row.problem}" if row.problem else ""
-        told = f"{why}. Its runs wait until both agree: {counts}{because}"
+        explanation = f"{why}. Its runs wait until both agree: {counts}{because}"
         fix = f"let the device connect; if that does not end it: hub logs --device {device.name}"
         return warning(
-            "device.past", told, fix=fix, subject=device.id, user_id=device.user_id, since=began_at
+            "device.past", explanation, fix=fix, subject=device.id, user_id=device.user_id, since=began_at
         )
-    is_told = now - from_epoch_ms(row.agreed_at) <= AGREEMENT_TOLD and row.sent + row.taken + row.refused
-    if row.cause in ("first", "asked") or not is_told:
+    is_reported = (
+        now - from_epoch_ms(row.agreed_at) <= AGREEMENT_REPORTED and row.sent + row.taken + row.refused
+    )
+    if row.cause in ("first", "asked") or not is_reported:
         return None
     fix = f"nothing, if you restored it; what was done: hub devices show {device.name}"
-    told = f"{why}. Both agree again: {counts}"
-    return notice("device.past", told, fix=fix, subject=device.id, user_id=device.user_id, since=began_at)
+    explanation = f"{why}. Both agree again: {counts}"
+    return notice(
+        "device.past", explanation, fix=fix, subject=device.id, user_id=device.user_id, since=began_at
+    )
 
 
 def check_chain(store: Store) -> Check:
@@ -112,13 +116,13 @@ def check_chain(store: Store) -> Check:
     looked_at: datetime | None = None
     known: list[Finding] = []
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         nonlocal looked_at, known
         if looked_at is None or now - looked_at >= CHAIN_EVERY:
             known, looked_at = await _broken(store), now
         return known
 
-    return look
+    return check
 
 
 async def _broken(store: Store) -> list[Finding]:

@@ -41,49 +41,51 @@ class InUse(Protocol):
 def check_reload(settings: InUse) -> Check:
     """Return the check for a content of hub.toml that was refused."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         if not settings.refused:
             return []
         first = settings.refused[0]
         fix = "correct the file; 'hub check' shows all that is wrong"
         if settings.on_last_good:
-            told = f"hub.toml is broken, so the hub works with what was good last: {first}"
-            return [error("settings.last_good", told, fix=f"{fix}; then 'hub reload'")]
-        told = f"hub.toml was changed and refused, so what was there before goes on: {first}"
-        return [error("settings.refused", told, fix=fix)]
+            explanation = f"hub.toml is broken, so the hub works with what was good last: {first}"
+            return [error("settings.last_good", explanation, fix=f"{fix}; then 'hub reload'")]
+        explanation = f"hub.toml was changed and refused, so what was there before goes on: {first}"
+        return [error("settings.refused", explanation, fix=fix)]
 
-    return look
+    return check
 
 
 def check_waiting(settings: InUse) -> Check:
     """Return the check for changes in hub.toml that take effect after a restart."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         if not settings.waiting:
             return []
-        told = f"changed in hub.toml, and not in use before a restart: {', '.join(settings.waiting)}"
-        return [notice("settings.waiting", told, fix="restart the hub when it suits; no device is refused")]
+        explanation = f"changed in hub.toml, and not in use before a restart: {', '.join(settings.waiting)}"
+        return [
+            notice("settings.waiting", explanation, fix="restart the hub when it suits; no device is refused")
+        ]
 
-    return look
+    return check
 
 
 def check_warnings(settings: InUse) -> Check:
     """Return the check for warnings of ``hub check`` about the settings in use."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         return [
             warning("settings.doubtful", str(problem), fix=problem.hint or "hub check", subject=problem.path)
             for problem in settings.reading.problems
             if problem.severity is Severity.WARNING and not problem.path.endswith(".insecure")
         ]
 
-    return look
+    return check
 
 
 def check_listeners(settings: InUse) -> Check:
     """Return the check for listeners that other machines reach without TLS."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         listen = settings.current.listen
         return [
             warning(
@@ -96,7 +98,7 @@ def check_listeners(settings: InUse) -> Check:
             if listener.insecure and listener.tls is None and not listener.address.is_loopback
         ]
 
-    return look
+    return check
 
 
 class Certificate(NamedTuple):
@@ -110,18 +112,18 @@ class Certificate(NamedTuple):
 def check_certificates(in_use: Callable[[], Iterable[Certificate]]) -> Check:
     """Return the check for certificates that expire soon, or whose replacement was refused."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         return [found for one in in_use() for found in _about_certificate(one, now)]
 
-    return look
+    return check
 
 
 def _about_certificate(one: Certificate, now: datetime) -> Iterator[Finding]:
     called = f"the certificate of [listen.{one.listener}]"
     fix = "put a new one in its place, then 'hub reload'"
-    if told := ending(one.ends_at, now):
-        tell = error if one.ends_at <= now else warning
-        yield tell("certificate.ends", f"{called} {told}", fix=fix, subject=one.listener)
+    if explanation := ending(one.ends_at, now):
+        finding = error if one.ends_at <= now else warning
+        yield finding("certificate.ends", f"{called} {explanation}", fix=fix, subject=one.listener)
     if one.refused:
         yield error(
             "certificate.refused",

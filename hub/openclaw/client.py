@@ -114,7 +114,7 @@ class GatewayClient:
             version=version,
         )
         self._steady = Line(
-            around, _STEADY, on_demand=False, on_event=self._heard, on_change=self._steady_changed
+            around, _STEADY, on_demand=False, on_event=self._on_event, on_change=self._steady_changed
         )
         self._admin = Line(
             around, _ADMIN, on_demand=True, on_event=lambda _: None, on_change=self._admin_changed
@@ -191,8 +191,8 @@ class GatewayClient:
             return payload
         if not sending.has_left:
             raise self._unreachable(self._problem_of(line))
-        said = f"gateway {self.name}: no answer to {method} within {timeout_s:g} s"
-        raise GatewayTimedOut(said, gateway=self.name, dispatched=True)
+        message = f"gateway {self.name}: no answer to {method} within {timeout_s:g} s"
+        raise GatewayTimedOut(message, gateway=self.name, dispatched=True)
 
     async def _ask(
         self,
@@ -233,8 +233,8 @@ class GatewayClient:
 
     def _no_connection(self, none: NoConnection, needs: Need) -> GatewayError:
         if needs is Need.ADMIN and none.state is not GatewayState.WAITING and self._steady.ending is None:
-            said = f"gateway {self.name} does not give this hub admin rights: {none.problem}"
-            return GatewayForbidden(said, gateway=self.name, dispatched=False, reason=none.problem.code)
+            message = f"gateway {self.name} does not give this hub admin rights: {none.problem}"
+            return GatewayForbidden(message, gateway=self.name, dispatched=False, reason=none.problem.code)
         return self._unreachable(none.problem, none.wait_s)
 
     def _unreachable(self, problem: Problem, wait_s: float | None = None) -> GatewayUnreachable:
@@ -301,7 +301,7 @@ class GatewayClient:
         self._boot_id = boot_id
         self._restarts += is_restart
         self._stand(state)
-        self._tell(Reconnected(self.name, boot_id, is_restart))
+        self._notify(Reconnected(self.name, boot_id, is_restart))
 
     def _admin_changed(self) -> None:
         ending = self._admin.ending
@@ -314,14 +314,14 @@ class GatewayClient:
                 if one is not GatewayState.STOPPED:
                     self._metrics.gateways.labels(one).inc(step)
             self._state, self._since = state, self._clock.now()
-            self._tell(StateChanged(self.name, self.health()))
+            self._notify(StateChanged(self.name, self.health()))
 
-    def _heard(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         if event.event == _RESOLVED:
             self._admin.wake()
-        self._tell(GatewayEvent(self.name, event.event, event.payload))
+        self._notify(GatewayEvent(self.name, event.event, event.payload))
 
-    def _tell(self, news: GatewayNews) -> None:
+    def _notify(self, news: GatewayNews) -> None:
         for listener in tuple(self._listeners):
             try:
                 listener(news)

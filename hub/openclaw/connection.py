@@ -203,7 +203,7 @@ class Connection:
         self._places = anyio.Semaphore(MAX_IN_FLIGHT)
         self._numbered = 0
         self._seq: int | None = None  # of the last event
-        self._heard_at = self._unsent_at = self.used_at = clock.monotonic()
+        self._received_at = self._unsent_at = self.used_at = clock.monotonic()
         self._tick_s = TICK_S
         self._max_payload = FIRST_FRAME_BYTES
         self._serving = anyio.CancelScope()
@@ -314,8 +314,8 @@ class Connection:
         if response.ok:
             return response.payload
         if response.error is None:
-            said = f"gateway {self._gateway}: {method}: refused without a reason"
-            raise GatewayInvalid(said, gateway=self._gateway, dispatched=True)
+            message = f"gateway {self._gateway}: {method}: refused without a reason"
+            raise GatewayInvalid(message, gateway=self._gateway, dispatched=True)
         raise failures.of_answer(self._gateway, method, response.error)
 
     def _encoded(self, frame: RequestFrame) -> bytes:
@@ -324,17 +324,17 @@ class Connection:
         try:
             data = encode(frame)
         except UnicodeEncodeError:  # a lone surrogate
-            said = f"what is to be told to gateway {self._gateway} by {method} is no text"
-            raise GatewayRefused(said, gateway=self._gateway, dispatched=False, reason="no_text") from None
+            message = f"what is to be told to gateway {self._gateway} by {method} is no text"
+            raise GatewayRefused(message, gateway=self._gateway, dispatched=False, reason="no_text") from None
         size = len(data)
         if size > self._max_payload:
-            said = f"gateway {self._gateway} takes {self._max_payload} bytes; this {method} has {size}"
-            raise GatewayRefused(said, gateway=self._gateway, dispatched=False, reason="too_large")
+            message = f"gateway {self._gateway} takes {self._max_payload} bytes; this {method} has {size}"
+            raise GatewayRefused(message, gateway=self._gateway, dispatched=False, reason="too_large")
         unsent = self.unsent_bytes
         if unsent and unsent + size > MAX_UNSENT_BYTES:
             self._metrics.limits_reached.labels("gateway_unsent_bytes").inc()
-            said = f"gateway {self._gateway} does not read: {unsent} bytes are unsent"
-            raise GatewayUnreachable(said, gateway=self._gateway, dispatched=False, reason="slow")
+            message = f"gateway {self._gateway} does not read: {unsent} bytes are unsent"
+            raise GatewayUnreachable(message, gateway=self._gateway, dispatched=False, reason="slow")
         return data
 
     async def _send(self, data: bytes) -> None:
@@ -360,8 +360,8 @@ class Connection:
         await self._socket.close()
 
     def _lost(self, problem: Problem) -> GatewayError:
-        said = f"gateway {self._gateway}: the connection ended before the answer: {problem.message}"
-        return GatewayUnreachable(said, gateway=self._gateway, dispatched=True, reason=problem.code)
+        message = f"gateway {self._gateway}: the connection ended before the answer: {problem.message}"
+        return GatewayUnreachable(message, gateway=self._gateway, dispatched=True, reason=problem.code)
 
     # --- reading ---
 
@@ -373,7 +373,7 @@ class Connection:
             self.end(_of_closed(closed))
 
     def _take(self, message: str | bytes) -> None:
-        self._heard_at = self._clock.monotonic()
+        self._received_at = self._clock.monotonic()
         try:
             frame = decode(message)
         except Unreadable:
@@ -404,7 +404,7 @@ class Connection:
             now = self._clock.monotonic()
             if not self.unsent_bytes:
                 self._unsent_at = now
-            left_s = min(self._heard_at, self._unsent_at) + limit_s - now
+            left_s = min(self._received_at, self._unsent_at) + limit_s - now
             if left_s <= 0:
                 self.end(failures.of_close(failures.SILENT))
                 return

@@ -20,7 +20,7 @@ from protocol.errors import HubError
 PARKED_S: Final = 60.0  # a pairing request expires at the gateway after 5 min, so retries keep it alive
 REFUSED_S: Final = 300.0  # time for which a gateway locks out an address after ten attempts in a minute
 
-GONE: Final = 1006  # broken without a close frame
+ABNORMAL_CLOSE: Final = 1006  # broken without a close frame
 RESTARTS: Final = 1012
 SILENT: Final = 4000  # close code sent after two ticks without data
 _REMOVED: Final = 4001
@@ -61,8 +61,8 @@ def of_opening(where: str, error: Exception) -> Ending:
         case InvalidStatus():
             return _of_status(where, error)
         case ssl.SSLCertVerificationError():
-            said = f"the certificate of {where} is not trusted ({error.verify_message})"
-            return _refused("certificate_not_trusted", said, "let this machine trust it: SSL_CERT_FILE")
+            message = f"the certificate of {where} is not trusted ({error.verify_message})"
+            return _refused("certificate_not_trusted", message, "let this machine trust it: SSL_CERT_FILE")
         case ssl.SSLError():
             return _refused("no_tls", f"no TLS is spoken at {where}", "look at its url in hub.toml")
         case InvalidMessage() | InvalidHandshake():
@@ -73,8 +73,8 @@ def of_opening(where: str, error: Exception) -> Ending:
             hint = "ws:// and wss:// differ: does it speak TLS?"
             return _waiting("connection_reset", f"{where} ended the connection at once", hint)
         case socket.gaierror():
-            said = f"the host of {where} is not known ({error.strerror})"
-            return _waiting("unknown_host", said, "is it spelled right in hub.toml?")
+            message = f"the host of {where} is not known ({error.strerror})"
+            return _waiting("unknown_host", message, "is it spelled right in hub.toml?")
         case TimeoutError():
             return _waiting("no_answer", f"{where} does not answer")
         case HubError():  # a forbidden address, or a key that cannot be stored
@@ -82,44 +82,44 @@ def of_opening(where: str, error: Exception) -> Ending:
         case Unreadable():
             return _waiting("unreadable", f"what {where} says is not the protocol of gateways")
         case OSError():
-            said = error.strerror or str(error) or type(error).__name__
-            return _waiting("connection_failed", f"no connection to {where}: {said}")
+            message = error.strerror or str(error) or type(error).__name__
+            return _waiting("connection_failed", f"no connection to {where}: {message}")
         case _:
             return _waiting("connection_failed", f"no connection to {where}: {error or type(error).__name__}")
 
 
 def _of_status(where: str, error: InvalidStatus) -> Ending:
     status = error.response.status_code
-    code, said = f"http_{status}", f"{where} answered HTTP {status}"
+    code, message = f"http_{status}", f"{where} answered HTTP {status}"
     if status == 429 or status >= 500:  # 503 is a draining gateway; others come from a proxy in front of it
-        return _waiting(code, said, wait_s=_retry_after_s(error.response.headers.get("Retry-After")))
-    return _refused(code, said, "is this the gateway's address? look at its url in hub.toml")
+        return _waiting(code, message, wait_s=_retry_after_s(error.response.headers.get("Retry-After")))
+    return _refused(code, message, "is this the gateway's address? look at its url in hub.toml")
 
 
 def of_refusal(refusal: Refusal) -> Ending:
     """Return the end for a gateway's refusal, which says more than the close code after it."""
-    word, said = refusal.word, _quoted(refusal)
+    word, message = refusal.word, _quoted(refusal)
     wait_s = (refusal.retry_after_ms or 0.0) / 1000
     if refusal.detail("code") == "PAIRING_REQUIRED":
         return _parked(refusal)
     if refusal.code == "UNAVAILABLE" or refusal.retryable:
-        return _waiting(word, said, wait_s=wait_s)
+        return _waiting(word, message, wait_s=wait_s)
     if word == "AUTH_RATE_LIMITED":
         hint = "the gateway locks this address out for some minutes"
-        return _refused(word, said, hint, wait_s=wait_s)
+        return _refused(word, message, hint, wait_s=wait_s)
     if word.startswith("DEVICE_AUTH_"):  # the signature was rejected: another token does not help
-        return _refused(word, said, _HINTS.get(word, "is a clock wrong, the gateway's or this machine's?"))
+        return _refused(word, message, _HINTS.get(word, "is a clock wrong, the gateway's or this machine's?"))
     if word == "AUTH_DEVICE_TOKEN_MISMATCH":
-        return _refused(word, said, "approve this hub again at the gateway", is_device_lost=True)
+        return _refused(word, message, "approve this hub again at the gateway", is_device_lost=True)
     if word.startswith("AUTH_"):
         hint = _HINTS.get(word, "correct the gateway's token in hub.toml")
-        return _refused(word, said, hint, wait_s=wait_s, was_shown=True)
-    return _refused(word, said, _HINTS.get(word, ""), wait_s=wait_s)
+        return _refused(word, message, hint, wait_s=wait_s, was_shown=True)
+    return _refused(word, message, _HINTS.get(word, ""), wait_s=wait_s)
 
 
 def of_close(code: int | None) -> Ending:
     """Return the end for a close code; None means that the connection broke."""
-    match code or GONE:
+    match code or ABNORMAL_CLOSE:
         case 1012:
             return _waiting("service_restart", "the gateway restarts")
         case 1013:
@@ -128,8 +128,8 @@ def of_close(code: int | None) -> Ending:
             return _waiting("silent", "nothing was heard of the gateway for two ticks")
         case 4001:
             hint = "the hub's device was removed or given a new token there; approve it again"
-            said = "the gateway ended this device's access"
-            return _refused("device_removed", said, hint, is_device_lost=True)
+            message = "the gateway ended this device's access"
+            return _refused("device_removed", message, hint, is_device_lost=True)
         case 1002:
             hint = "is the gateway much older or newer than this hub?"
             return _refused("protocol_error", "the gateway does not speak our protocol", hint)
@@ -161,14 +161,14 @@ _HINTS: Final = {
 
 def _parked(refusal: Refusal) -> Ending:
     request = refusal.detail("requestId")
-    told = {
+    message = {
         "scope-upgrade": "this hub asks for more scopes than were approved",
         "role-upgrade": "this hub asks for another role than was approved",
         "metadata-upgrade": "the gateway wants this hub approved again",
     }.get(str(refusal.detail("reason")), "this hub is not approved at the gateway yet")
     is_id = isinstance(request, str) and len(request) <= 128 and request.replace("-", "").isalnum()
     command = f"openclaw devices approve {request}" if is_id else "openclaw devices list"
-    problem = Problem("PAIRING_REQUIRED", told, f"on the gateway's machine: {command}")
+    problem = Problem("PAIRING_REQUIRED", message, f"on the gateway's machine: {command}")
     return Ending(state=GatewayState.PARKED, problem=problem, wait_s=PARKED_S)
 
 
@@ -203,35 +203,35 @@ def of_answer(gateway: str, method: str, refusal: Refusal) -> GatewayError:
     Refusals with ``retryable`` or a time to wait happened before the method ran. Any other UNAVAILABLE is an
     error inside the method, which may have been carried out in part.
     """
-    told: dict[str, Any] = {
+    context: dict[str, Any] = {
         "gateway": gateway,
         "reason": refusal.word,
         "details": refusal.details if isinstance(refusal.details, dict) else {},
         "retry_after_ms": None if refusal.retry_after_ms is None else int(refusal.retry_after_ms),
     }
-    said = f"gateway {gateway}: {method}: {_quoted(refusal)}"
+    message = f"gateway {gateway}: {method}: {_quoted(refusal)}"
     if refusal.code == "FORBIDDEN" and refusal.detail("code") == "MISSING_SCOPE":
         missing = refusal.detail("missingScope")
-        said = (
+        message = (
             f"gateway {gateway} does not let this hub call {method}: the scope {missing} is missing;"
             f" {_SCOPES_HINT}, or give the gateway's own token in hub.toml"
         )
-        return GatewayForbidden(said, dispatched=False, **told)
+        return GatewayForbidden(message, dispatched=False, **context)
     if refusal.code in ("FORBIDDEN", "NOT_PAIRED"):
-        return GatewayForbidden(said, dispatched=False, **told)
+        return GatewayForbidden(message, dispatched=False, **context)
     dispatched = _was_dispatched(refusal)
     if refusal.retryable or (refusal.code == "UNAVAILABLE" and refusal.retry_after_ms is not None):
-        return GatewayUnreachable(said, dispatched=bool(dispatched), **told)
+        return GatewayUnreachable(message, dispatched=bool(dispatched), **context)
     if refusal.code == "UNAVAILABLE":
-        return GatewayRefused(said, dispatched=dispatched is not False, **told)
-    return GatewayRefused(said, dispatched=bool(dispatched), **told)
+        return GatewayRefused(message, dispatched=dispatched is not False, **context)
+    return GatewayRefused(message, dispatched=bool(dispatched), **context)
 
 
 def _was_dispatched(refusal: Refusal) -> bool | None:
     """Return the gateway's own statement whether execution began, or None."""
-    told = refusal.detail("nodeCommandDispatched")
-    if isinstance(told, bool):
-        return told
+    was_dispatched = refusal.detail("nodeCommandDispatched")
+    if isinstance(was_dispatched, bool):
+        return was_dispatched
     return {"not_started": False, "may_have_executed": True}.get(str(refusal.detail("execution")))
 
 

@@ -71,13 +71,13 @@ class Fleet:
         Raises:
             BadAddress: a URL is invalid; nothing was changed.
         """
-        wanted = {config.name: config for config in configs}
+        declared = {config.name: config for config in configs}
         changed = {
             name: self._make(config)
-            for name, config in wanted.items()
+            for name, config in declared.items()
             if name not in self._clients or self._clients[name].config != config
         }
-        for name in [name for name in self._clients if name not in wanted or name in changed]:
+        for name in [name for name in self._clients if name not in declared or name in changed]:
             del self._clients[name]
             if scope := self._scopes.pop(name, None):
                 scope.cancel()
@@ -170,10 +170,10 @@ class Fleet:
             resolve=self._resolve,
             tls=self._tls,
         )
-        client.listen(self._hear)
+        client.listen(self._on_news)
         return client
 
-    def _hear(self, news: GatewayNews) -> None:
+    def _on_news(self, news: GatewayNews) -> None:
         for listener in tuple(self._listeners):
             try:
                 listener(news)

@@ -36,7 +36,7 @@ class BadIdentity(HubError):
     code = ErrorCode.FORBIDDEN
 
 
-class _Kept(msgspec.Struct, kw_only=True):
+class _Stored(msgspec.Struct, kw_only=True):
     """Content of the file."""
 
     private_key: str  # base64url of the seed
@@ -73,7 +73,7 @@ class Identity:
         self._token = token
         self._has_device = has_device
         self._chance = chance
-        self._kept: _Kept | None = None
+        self._stored: _Stored | None = None
         self._key: Ed25519PrivateKey | None = None
         self._opening = anyio.Lock()  # both connections to a gateway share the file
 
@@ -88,8 +88,8 @@ class Identity:
     @property
     def device_token(self) -> str | None:
         """Token issued by the gateway at this URL for the hub's key, or None."""
-        kept = self._kept
-        return kept.device_token if kept is not None and kept.token_from == self._url else None
+        stored = self._stored
+        return stored.device_token if stored is not None and stored.token_from == self._url else None
 
     @property
     def has_token(self) -> bool:
@@ -111,7 +111,7 @@ class Identity:
             return
         async with self._opening:
             if self._key is None:
-                self._kept, self._key = await anyio.to_thread.run_sync(self._read)
+                self._stored, self._key = await anyio.to_thread.run_sync(self._read)
 
     def show(self, turn: int, challenge: Challenge, scopes: list[str]) -> Shown:
         """Return the credentials for the attempt number *turn*; attempts cycle through the credentials."""
@@ -154,18 +154,18 @@ class Identity:
             await self._keep(device_token)
 
     async def _keep(self, device_token: str | None) -> None:
-        if self._kept is None:
+        if self._stored is None:
             return
-        self._kept.device_token, self._kept.token_from = device_token, self._url
+        self._stored.device_token, self._stored.token_from = device_token, self._url
         try:
-            await anyio.to_thread.run_sync(_write, self._file, self._kept)
+            await anyio.to_thread.run_sync(_write, self._file, self._stored)
         except OSError as error:
             log.warning("gateway.token_not_kept", file=self._file.name, reason=error.strerror)
 
     def scrubbed(self, text: str) -> str:
         """Return a gateway's text with the hub's secrets redacted, because it may repeat them."""
-        kept = None if self._kept is None else self._kept.device_token
-        for secret in (self._token, kept):
+        device_token = None if self._stored is None else self._stored.device_token
+        for secret in (self._token, device_token):
             if secret:
                 text = text.replace(secret, "[redacted]")
         return text
@@ -178,25 +178,27 @@ class Identity:
             found.append(ConnectAuth(token=self._token))
         return found or [None]
 
-    def _read(self) -> tuple[_Kept, Ed25519PrivateKey]:
+    def _read(self) -> tuple[_Stored, Ed25519PrivateKey]:
         try:
-            kept = msgspec.json.decode(self._file.read_bytes(), type=_Kept)
-            seed = urlsafe_b64decode(kept.private_key + "=" * (-len(kept.private_key) % 4))
+            stored = msgspec.json.decode(self._file.read_bytes(), type=_Stored)
+            seed = urlsafe_b64decode(stored.private_key + "=" * (-len(stored.private_key) % 4))
             key = Ed25519PrivateKey.from_private_bytes(seed)
         except FileNotFoundError:
             key = Ed25519PrivateKey.from_private_bytes(self._chance.token_bytes(_SEED_BYTES))
-            kept = _Kept(private_key=_encoded(key.private_bytes_raw()))
+            stored = _Stored(private_key=_encoded(key.private_bytes_raw()))
             try:
-                _write(self._file, kept)
+                _write(self._file, stored)
             except OSError as error:
-                said = f"cannot keep the hub's key for this gateway in {self._file}: {error.strerror}"
-                raise BadIdentity(said) from error
+                message = f"cannot keep the hub's key for this gateway in {self._file}: {error.strerror}"
+                raise BadIdentity(message) from error
         except OSError as error:
             raise BadIdentity(f"cannot read {self._file}: {error.strerror}") from error
         except ValueError as error:  # invalid JSON, base64 or key
-            said = f"{self._file} does not hold the hub's key for this gateway; moved away, a new one is made"
-            raise BadIdentity(said) from error
-        return kept, key
+            message = (
+                f"{self._file} does not hold the hub's key for this gateway; moved away, a new one is made"
+            )
+            raise BadIdentity(message) from error
+        return stored, key
 
 
 def identity_file(state_folder: Path, gateway: str) -> Path:
@@ -212,13 +214,13 @@ def _encoded(data: bytes) -> str:
     return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _write(file: Path, kept: _Kept) -> None:
+def _write(file: Path, stored: _Stored) -> None:
     """Replace the file atomically and durably, readable only by its owner (mkstemp uses mode 0600)."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     try:
         with open(handle, "wb") as written:
-            written.write(msgspec.json.encode(kept))
+            written.write(msgspec.json.encode(stored))
             written.flush()
             os.fsync(handle)
         Path(name).replace(file)

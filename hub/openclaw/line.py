@@ -75,8 +75,8 @@ class Line:
         self._woken = anyio.Event()
         self._changed = anyio.Event()
         self._tried_at = 0.0
-        self._told: str | None = None  # last logged reason for a missing connection
-        self._kept: str | None = None  # device token of the last connection or attempt
+        self._logged_reason: str | None = None  # last logged reason for a missing connection
+        self._used_token: str | None = None  # device token of the last connection or attempt
         self._turn = 0  # index of the next credential
         self.state: GatewayState | None = None if on_demand else GatewayState.CONNECTING
         self.hello: HelloOk | None = None
@@ -134,7 +134,7 @@ class Line:
         attempt = refused = 0
         self.ending = self.next_try = None
         while True:
-            await self._until_wanted()
+            await self._until_requested()
             self._move(GatewayState.CONNECTING)
             self._tried_at = self._around.clock.monotonic()
             ending, ready_s = await self._visit(alarms)
@@ -144,7 +144,7 @@ class Line:
                 refused = 0
                 attempt = 0 if ready_s >= STEADY_S else attempt
             if ending.is_device_lost:
-                await self._around.identity.forget(self._kept)
+                await self._around.identity.forget(self._used_token)
                 self._turn = 0
             if ending.was_shown:
                 self._turn += 1
@@ -155,7 +155,7 @@ class Line:
             wait_s = self._wait_s(ending, attempt)
             attempt += 1
             self._around.metrics.gateway_connections.labels(ending.state).inc()
-            self._tell_end(ending, wait_s)
+            self._log_end(ending, wait_s)
             self.ending = ending
             self.next_try = self._around.clock.monotonic() + wait_s
             self._move(ending.state)
@@ -168,7 +168,7 @@ class Line:
             return refused == 1 and self._around.identity.has_token
         return refused % self._around.identity.count > 0
 
-    async def _until_wanted(self) -> None:
+    async def _until_requested(self) -> None:
         if not self._on_demand or self._waiters:
             return
         self._asked = anyio.Event()
@@ -204,7 +204,7 @@ class Line:
             try:
                 with alarms.move_on_after(OPEN_S) as opening:
                     await around.identity.open()
-                    self._kept = around.identity.device_token
+                    self._used_token = around.identity.device_token
                     socket = await dial(around, alarms)
                     connection = Connection(
                         socket,
@@ -221,7 +221,7 @@ class Line:
             except (OSError, WebSocketException, HubError, ValueError) as error:
                 return failures.of_opening(around.address.where, error), None
             await around.identity.welcomed(hello.auth.device_token)
-            self._kept = around.identity.device_token
+            self._used_token = around.identity.device_token
             began = around.clock.monotonic()
             self._became_ready(connection, hello)
             if self._on_demand:
@@ -257,7 +257,7 @@ class Line:
     def _became_ready(self, connection: Connection, hello: HelloOk) -> None:
         self._connection = connection
         self.hello = hello
-        self.ending = self._told = None
+        self.ending = self._logged_reason = None
         self._around.metrics.gateway_connections.labels(GatewayState.READY).inc()
         log.info(
             "gateway.connected",
@@ -268,13 +268,13 @@ class Line:
         )
         self._move(GatewayState.READY)
 
-    def _tell_end(self, ending: Ending, wait_s: float) -> None:
-        if self._told == ending.problem.code:
-            tell = log.debug  # already logged for an earlier attempt
+    def _log_end(self, ending: Ending, wait_s: float) -> None:
+        if self._logged_reason == ending.problem.code:
+            write = log.debug  # already logged for an earlier attempt
         else:
-            tell = log.info if ending.state is GatewayState.WAITING else log.warning
-        self._told = ending.problem.code
-        tell(
+            write = log.info if ending.state is GatewayState.WAITING else log.warning
+        self._logged_reason = ending.problem.code
+        write(
             "gateway.disconnected",
             gateway=self._around.gateway,
             state=ending.state,
@@ -283,9 +283,9 @@ class Line:
         )
 
     def _scrubbed(self, ending: Ending) -> Ending:
-        said = self._around.identity.scrubbed(ending.problem.message)
+        message = self._around.identity.scrubbed(ending.problem.message)
         return msgspec.structs.replace(
-            ending, problem=Problem(ending.problem.code, said, ending.problem.hint)
+            ending, problem=Problem(ending.problem.code, message, ending.problem.hint)
         )
 
     def _move(self, state: GatewayState | None) -> None:

@@ -341,13 +341,13 @@ async def file_set(
     try:
         payload = await gateway.call("agents.files.set", asked, trace=trace, needs=Need.ADMIN)
     except GatewayRefused as refused:
-        told = refused.details
-        if told.get("type") != _CONFLICT:
+        details = refused.details
+        if details.get("type") != _CONFLICT:
             raise
-        current = told.get("currentHash")
+        current = details.get("currentHash")
         current_hash = current if isinstance(current, str) else None
         raise FileConflict(
-            str(refused), gateway=gateway.name, current_hash=current_hash, details=told
+            str(refused), gateway=gateway.name, current_hash=current_hash, details=details
         ) from refused
     file = _read(gateway, "agents.files.set", payload, _FileAnswer).file
     if file.hash is None:
@@ -442,5 +442,5 @@ def _read(gateway: Gateway, method: str, payload: Any, kind: type[T]) -> T:
 
 
 def _invalid(gateway: Gateway, method: str, why: str) -> GatewayInvalid:
-    said = f"gateway {gateway.name}: its answer to {method} cannot be read: {why}"
-    return GatewayInvalid(said, gateway=gateway.name, dispatched=True)
+    message = f"gateway {gateway.name}: its answer to {method} cannot be read: {why}"
+    return GatewayInvalid(message, gateway=gateway.name, dispatched=True)

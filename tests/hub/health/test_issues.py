@@ -11,7 +11,7 @@ from hub.health.issues import (
     EVERY_S,
     FRESH_ONLINE_S,
     FRESH_S,
-    KEPT_ONLINE_S,
+    ONLINE_LIFETIME_S,
     Finding,
     Issues,
     error,
@@ -27,10 +27,10 @@ class Facts:
 
     def __init__(self, *found: Finding) -> None:
         self.found: list[Finding] = list(found)
-        self.looks = 0
+        self.runs = 0
 
     async def __call__(self, now: datetime) -> Iterable[Finding]:
-        self.looks += 1
+        self.runs += 1
         return self.found
 
 
@@ -61,31 +61,31 @@ def told(issues: Issues) -> list[tuple[str, str, timedelta]]:
 async def test_an_issue_keeps_the_moment_since_when_it_is_so(issues: Issues, clock: FakeClock) -> None:
     facts = Facts(FULL)
     issues.add("disk", facts)
-    await issues.look()
+    await issues.run_checks()
     clock.advance(60)
     facts.found = [FULL, OLD]
-    await issues.look()
+    await issues.run_checks()
     assert told(issues) == [("disk.full", "", timedelta()), ("token.ends", "t-1", timedelta(minutes=1))]
 
 
 async def test_what_is_not_found_any_more_is_over_and_begins_anew(issues: Issues, clock: FakeClock) -> None:
     facts = Facts(FULL)
     issues.add("disk", facts)
-    await issues.look()
+    await issues.run_checks()
     facts.found = []
     clock.advance(60)
-    await issues.look()
+    await issues.run_checks()
     assert told(issues) == []
     facts.found = [FULL]
     clock.advance(60)
-    await issues.look()
+    await issues.run_checks()
     assert told(issues) == [("disk.full", "", timedelta(minutes=2))]
 
 
 async def test_the_worst_comes_first_and_of_those_the_oldest(issues: Issues) -> None:
     earlier = warning("a.b", "so it is", fix="do it", subject="1", since=START - timedelta(days=1))
     issues.add("all", Facts(WAITS, OLD, FULL, earlier))
-    await issues.look()
+    await issues.run_checks()
     assert [issue.found for issue in issues.current] == [FULL, earlier, OLD, WAITS]
     assert issues.current[1].since == START - timedelta(days=1)
 
@@ -93,7 +93,7 @@ async def test_the_worst_comes_first_and_of_those_the_oldest(issues: Issues) -> 
 async def test_issues_are_counted_by_how_bad_they_are(issues: Issues, metrics: Metrics) -> None:
     issues.add("all", Facts(FULL, OLD, WAITS))
     assert b'hub_issues{severity="error"} 0.0' in metrics.render()
-    await issues.look()
+    await issues.run_checks()
     for severity in (b"error", b"warning", b"notice"):
         assert b'hub_issues{severity="%b"} 1.0' % severity in metrics.render()
 
@@ -104,7 +104,7 @@ async def test_a_check_that_breaks_is_an_issue_and_the_others_are_run(issues: Is
 
     issues.add("broken", broken)
     issues.add("disk", Facts(FULL))
-    await issues.look()
+    await issues.run_checks()
     assert [(issue.found.id, issue.found.subject) for issue in issues.current] == [
         ("disk.full", ""),
         ("check.failed", "broken"),
@@ -118,7 +118,7 @@ async def test_a_check_that_hangs_is_given_up(issues: Issues, monkeypatch: pytes
 
     monkeypatch.setattr("hub.health.issues.CHECK_S", 0.01)
     issues.add("slow", hangs)
-    await issues.look()
+    await issues.run_checks()
     assert [(issue.found.id, issue.found.subject) for issue in issues.current] == [("check.failed", "slow")]
 
 
@@ -129,7 +129,7 @@ async def test_the_checks_are_run_once_a_minute(issues: Issues, clock: FakeClock
         await services.start(issues.serve)
         await clock.pass_time(3 * EVERY_S)
         services.cancel_scope.cancel()
-    assert facts.looks == 4
+    assert facts.runs == 4
 
 
 async def test_who_asks_often_is_told_what_was_found_a_moment_ago(issues: Issues, clock: FakeClock) -> None:
@@ -137,10 +137,10 @@ async def test_who_asks_often_is_told_what_was_found_a_moment_ago(issues: Issues
     issues.add("disk", facts)
     for _ in range(3):
         assert [issue.found for issue in await issues.fresh()] == [FULL]
-    assert facts.looks == 1
+    assert facts.runs == 1
     clock.advance(FRESH_S)
     await issues.fresh()
-    assert facts.looks == 2
+    assert facts.runs == 2
 
 
 async def test_other_machines_are_asked_only_when_somebody_wants_that_and_not_too_often(
@@ -149,26 +149,26 @@ async def test_other_machines_are_asked_only_when_somebody_wants_that_and_not_to
     model = Facts(error("model.unreachable", "it does not answer", fix="start it"))
     issues.add("model", model, online=True)
     assert await issues.fresh() == []
-    assert model.looks == 0
+    assert model.runs == 0
     assert [issue.found.id for issue in await issues.fresh(online=True)] == ["model.unreachable"]
-    await issues.look()
+    await issues.run_checks()
     assert [issue.found.id for issue in issues.current] == ["model.unreachable"]
-    assert model.looks == 1
+    assert model.runs == 1
     model.found = []
     clock.advance(FRESH_ONLINE_S - 1)
-    assert len(await issues.fresh(online=True)) == model.looks == 1
+    assert len(await issues.fresh(online=True)) == model.runs == 1
     clock.advance(1)
     assert await issues.fresh(online=True) == []
 
 
 async def test_what_other_machines_answered_counts_for_some_minutes(issues: Issues, clock: FakeClock) -> None:
     issues.add("model", Facts(error("model.unreachable", "no answer", fix="start it")), online=True)
-    await issues.look(online=True)
-    clock.advance(KEPT_ONLINE_S - 1)
-    await issues.look()
+    await issues.run_checks(online=True)
+    clock.advance(ONLINE_LIFETIME_S - 1)
+    await issues.run_checks()
     assert len(issues.current) == 1
     clock.advance(1)
-    await issues.look()
+    await issues.run_checks()
     assert issues.current == []
 
 
@@ -191,5 +191,5 @@ async def test_the_log_tells_when_an_issue_begins_and_ends_and_not_in_between(
     issues.add("disk", facts)
     for found in ([FULL], [FULL], []):
         facts.found = found
-        await issues.look()
+        await issues.run_checks()
     assert [record.getMessage() for record in caplog.records] == ["issue.opened", "issue.closed"]

@@ -52,7 +52,7 @@ async def test_a_group_may_pass_through_to_the_socket_but_not_read_the_files(tmp
 
 async def test_an_open_folder_is_told_with_all_that_can_be_reached_in_it(tmp_path: Path) -> None:
     state = made(tmp_path, 0o755, db=0o644, key=0o600, node=0o604)
-    assert [(found.path.name, found.mode, found.wanted) for found in machine.exposed_in(state)] == [
+    assert [(found.path.name, found.mode, found.expected_mode) for found in machine.exposed_in(state)] == [
         ("state", 0o755, 0o750),
         ("db", 0o644, 0o600),
         ("node", 0o604, 0o600),
