@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal
 
-import msgspec
 from pydantic import ValidationError
 
 from hub.accounts.grants import AccountConfig, Granted, Grants
@@ -22,17 +21,11 @@ from storage.connectors.connectors import ConnectorRow
 from storage.runs import posted
 from storage.store import Store
 
-__all__ = ["AccountConfig", "Accounts", "Told"]
+__all__ = ["AccountConfig", "Accounts"]
 
 DETAIL_CHARS: Final = 500
 
 log = Channel(__name__)
-
-
-class Told(msgspec.Struct, frozen=True):
-    """A connector whose state has changed, for notifications to devices and people."""
-
-    row: ConnectorRow
 
 
 class Accounts:
@@ -40,7 +33,7 @@ class Accounts:
 
     Args:
         owner: lease owner, unique to this process.
-        tell: called after the commit with each connector that starts or stops waiting for a person.
+        on_change: called after the commit with each connector that starts or stops waiting for a person.
         inbox: returns the inbox of a webhook, by its connector's id.
     """
 
@@ -54,12 +47,12 @@ class Accounts:
         chance: Chance,
         ids: IdFactory,
         owner: str,
-        tell: Callable[[Told], None] | None = None,
+        on_change: Callable[[ConnectorRow], object] | None = None,
         inbox: Callable[[str], Inbox] | None = None,
     ) -> None:
         self.keys = keys
         self.grants = Grants(client, clock)
-        self.tell = tell or (lambda told: None)
+        self.on_change = on_change or (lambda row: None)
         self.book = TokenBook(
             store,
             keys=keys,
@@ -160,7 +153,7 @@ class Accounts:
         if row is None:
             return False
         log.warning("connector.refused", connector=row.name, state=state, code=failure.code)
-        self.tell(Told(row))
+        self.on_change(row)
         return True
 
     async def worked(self, connector_id: str, account: str | None = None) -> None:
@@ -191,7 +184,7 @@ class Accounts:
         if row is None:
             return False
         log.info("connector.signed_in", connector=row.name)
-        self.tell(Told(row))
+        self.on_change(row)
         return True
 
     async def forget(self, connector_id: str, *, actor: str) -> bool:
@@ -205,8 +198,8 @@ class Accounts:
         is_revoked = False
         if held is not None:
             try:
-                kept = await self.book.open(held)
-                token = kept.refresh_token or kept.access_token
+                tokens = await self.book.open(held)
+                token = tokens.refresh_token or tokens.access_token
                 is_revoked = await self.grants.revoke(config, token)
             except ConnectorFailure as failure:
                 log.warning("connector.not_revoked", connector=row.name, code=failure.code)

@@ -152,14 +152,14 @@ class Grants:
         oauth = account.oauth()
         if oauth.device_url is None:
             raise Misconfigured(f"{account.provider} has no sign-in by a code for what is asked")
-        told = await self._post(account, oauth.device_url, {"scope": " ".join(oauth.scopes)})
+        response = await self._post(account, oauth.device_url, {"scope": " ".join(oauth.scopes)})
         try:
             return DeviceGrant(
-                device_code=str(told["device_code"]),
-                user_code=str(told["user_code"]),
-                verification_url=str(told.get("verification_uri") or told["verification_url"]),
-                interval_s=float(told.get("interval") or 5),
-                expires_s=float(told.get("expires_in") or 900),
+                device_code=str(response["device_code"]),
+                user_code=str(response["user_code"]),
+                verification_url=str(response.get("verification_uri") or response["verification_url"]),
+                interval_s=float(response.get("interval") or 5),
+                expires_s=float(response.get("expires_in") or 900),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise Unavailable("the provider's answer lacks what a sign-in by a code needs") from error
@@ -183,11 +183,15 @@ class Grants:
         return True
 
     async def _grant(self, account: AccountConfig, form: Mapping[str, str]) -> Granted:
-        told = await self._post(account, account.oauth().token_url, form)
-        token = told.get("access_token")
+        response = await self._post(account, account.oauth().token_url, form)
+        token = response.get("access_token")
         if not isinstance(token, str) or not token:
             raise Unavailable("the provider's answer has no token in it")
-        refresh, life, scope = told.get("refresh_token"), told.get("expires_in"), told.get("scope")
+        refresh, life, scope = (
+            response.get("refresh_token"),
+            response.get("expires_in"),
+            response.get("scope"),
+        )
         return Granted(
             access_token=token,
             refresh_token=refresh if isinstance(refresh, str) and refresh else None,
@@ -207,12 +211,12 @@ class Grants:
         if status == 200 and not body:
             return {}
         try:
-            told = read_json(body)
+            document = read_json(body)
         except msgspec.DecodeError:
-            told = None
-        if status == 200 and isinstance(told, dict):
-            return told
-        raise failure_of(status, told if isinstance(told, dict) else {})
+            document = None
+        if status == 200 and isinstance(document, dict):
+            return document
+        raise failure_of(status, document if isinstance(document, dict) else {})
 
     async def _sent(self, url: str, form: Mapping[str, str]) -> tuple[int, bytes]:
         """Post a form; repeat it once only if the first request was certainly not sent."""
@@ -232,13 +236,13 @@ class Grants:
         raise AssertionError("unreachable")
 
 
-def failure_of(status: int, told: Mapping[str, Any]) -> Exception:
+def failure_of(status: int, document: Mapping[str, Any]) -> Exception:
     """Return the error for an answer without a grant."""
-    word = told.get("error")
+    word = document.get("error")
     word = word if isinstance(word, str) and re.fullmatch(r"[a-z_]{1,40}", word) else ""
-    meant = aadsts.failure_of(_microsoft_codes(told))
-    if meant is not None and word not in ("authorization_pending", "slow_down"):
-        return meant
+    failure = aadsts.failure_of(_microsoft_codes(document))
+    if failure is not None and word not in ("authorization_pending", "slow_down"):
+        return failure
     if word in ("authorization_pending", "slow_down"):
         return Pending(slower=word == "slow_down")
     if word in _ENDED:
@@ -258,10 +262,10 @@ def failure_of(status: int, told: Mapping[str, Any]) -> Exception:
     return Misconfigured(f"the provider does not take what it is asked: {status} {word}")
 
 
-def _microsoft_codes(told: Mapping[str, Any]) -> list[int]:
-    codes = told.get("error_codes")
+def _microsoft_codes(document: Mapping[str, Any]) -> list[int]:
+    codes = document.get("error_codes")
     listed = [code for code in codes if isinstance(code, int)] if isinstance(codes, list) else []
-    return listed + aadsts.codes_in(str(told.get("error_description", ""))[:2_000])
+    return listed + aadsts.codes_in(str(document.get("error_description", ""))[:2_000])
 
 
 def _until(life: Any, now_ms: int) -> int | None:

@@ -192,16 +192,16 @@ class KeyStore:
     def _ring(self) -> Keyring:
         if self._is_handed():
             assert self._handed is not None
-            return self._kept(self._handed)
+            return self._cached_ring(self._handed)
         if not self._file.exists():
             if self._variable:
                 return Keyring(_parse(self._variable, VARIABLE), self._chance)
             self._make()
         if self._file.stat().st_mode & 0o077:
             raise BadKeys(f"{self._file} can be read by others: chmod 600 it")
-        return self._kept(self._file)
+        return self._cached_ring(self._file)
 
-    def _kept(self, file: Path) -> Keyring:
+    def _cached_ring(self, file: Path) -> Keyring:
         at = file.stat()
         mark = (file, at.st_ino, at.st_mtime_ns, at.st_size)
         if self._read is None or self._read[0] != mark:

@@ -164,8 +164,8 @@ class SignIns:
         Raises:
             SignInFailed: the address has no answer, belongs to another sign-in, or the sign-in failed.
         """
-        told = parse_qs(urlsplit(address.strip()).query)
-        one = {name: told[name][0] for name in ("state", "code", "error") if told.get(name)}
+        parameters = parse_qs(urlsplit(address.strip()).query)
+        one = {name: parameters[name][0] for name in ("state", "code", "error") if parameters.get(name)}
         if "state" not in one:
             raise SignInFailed("that address holds no answer: paste all of it, from http:// to its end")
         return await self.answer(one["state"], code=one.get("code"), error=one.get("error"), id=id)
@@ -239,8 +239,8 @@ class SignIns:
         )
         life: Record = {"sign_in_id": made.id, "account": row.name, "expires_ms": LIFE_MS}
         try:
-            told = await _call(link, made.id, life | {"listen": True, "state": state})
-            port = told.get("port")
+            answer = await _call(link, made.id, life | {"listen": True, "state": state})
+            port = answer.get("port")
             if not isinstance(port, int) or not 0 < port < 65_536:
                 raise SignInFailed("the device does not say where it listens")
             redirect_uri = f"http://{account.oauth().loopback}:{port}/"
@@ -260,9 +260,9 @@ class SignIns:
         )
 
     async def _begin_code(self, row: ConnectorRow, account: AccountConfig, actor: str) -> Begun:
-        told = await self._accounts.grants.begin_device(account)
-        secret = _Secret(device_code=told.device_code, interval_s=told.interval_s)
-        life_ms = round(told.expires_s * 1_000)
+        authorization = await self._accounts.grants.begin_device(account)
+        secret = _Secret(device_code=authorization.device_code, interval_s=authorization.interval_s)
+        life_ms = round(authorization.expires_s * 1_000)
         made = await self._write(row, "code", fresh_secret(self._chance), secret, actor, life_ms=life_ms)
         self._fresh.append(made.id)
         self._has_fresh.set()
@@ -270,8 +270,8 @@ class SignIns:
             id=made.id,
             connector=row.name,
             way="code",
-            url=told.verification_url,
-            user_code=told.user_code,
+            url=authorization.verification_url,
+            user_code=authorization.user_code,
             expires_at=made.expires_at,
         )
 
@@ -299,10 +299,10 @@ class SignIns:
                 with anyio.CancelScope(shield=True):
                     granted = await self._accounts.grants.ask_device(account, secret.device_code)
                     # In one transaction: otherwise a restart could present a used code again.
-                    is_kept = await self._accounts.granted(
+                    is_stored = await self._accounts.granted(
                         row.connector_id, granted, actor=row.actor, sign_in_id=row.id
                     )
-                if not is_kept:
+                if not is_stored:
                     await self._fail(row, "the connector is gone")
                 return
             except Pending as pending:

@@ -39,7 +39,7 @@ log = Channel(__name__)
 OnDead = Callable[[str, SignInNeeded], Awaitable[object]]
 
 
-class Kept(msgspec.Struct, frozen=True):
+class SealedTokens(msgspec.Struct, frozen=True):
     """Sealed content of the row."""
 
     access_token: str
@@ -82,20 +82,20 @@ class TokenBook:
         async with self._locks.setdefault(connector_id, anyio.Lock()):
             until = self._clock.monotonic() + PATIENCE_S
             while True:
-                seen, row, kept = await self._look(connector_id)
+                seen, row, tokens = await self._find_grant(connector_id)
                 left_ms = self._left_ms(row)
-                is_good = kept.access_token != rejected
+                is_good = tokens.access_token != rejected
                 if is_good and left_ms > _early_ms(row):
-                    return kept.access_token
+                    return tokens.access_token
                 if seen.is_leased:
                     if is_good and left_ms > ENOUGH_MS:
-                        return kept.access_token
+                        return tokens.access_token
                 elif await self._lease(row):
                     try:
-                        fresh = await self._refresh(row, kept, account)
+                        fresh = await self._refresh(row, tokens, account)
                     except Unavailable:
                         if is_good and left_ms > ENOUGH_MS:
-                            return kept.access_token  # the refresh was early: the next call tries again
+                            return tokens.access_token  # the refresh was early: the next call tries again
                         raise
                     if fresh is not None:
                         return fresh
@@ -104,22 +104,22 @@ class TokenBook:
                     raise Unavailable("another process refreshes the sign-in, and does not come to an end")
                 await self._clock.sleep(POLL_S * self._chance.uniform(0.5, 1.5))
 
-    async def open(self, row: CredentialRow) -> Kept:
+    async def open(self, row: CredentialRow) -> SealedTokens:
         """Return the tokens of the row. Raises SignInNeeded if it cannot be opened."""
         ring = await self._keys.ring()
         id = row.connector_id
         try:
-            return ring.open(row.sealed, Kept, row=id, connector_id=id, key_id=row.key_id)
+            return ring.open(row.sealed, SealedTokens, row=id, connector_id=id, key_id=row.key_id)
         except NotOpened as error:
             raise SignInNeeded(str(error), version=row.version) from error
 
     async def seal(self, connector_id: str, granted: Granted) -> tuple[str, bytes]:
         """Seal a grant for the row of a connector. Return the key's id and the sealed data."""
         ring = await self._keys.ring()
-        kept = Kept(granted.access_token, granted.refresh_token)
-        return ring.seal(kept, row=connector_id, connector_id=connector_id)
+        tokens = SealedTokens(granted.access_token, granted.refresh_token)
+        return ring.seal(tokens, row=connector_id, connector_id=connector_id)
 
-    async def _look(self, connector_id: str) -> tuple[GrantSight, CredentialRow, Kept]:
+    async def _find_grant(self, connector_id: str) -> tuple[GrantSight, CredentialRow, SealedTokens]:
         seen = await self._store.read(credentials.find_standing, connector_id)
         if seen is None:
             raise Misconfigured("the connector is gone")
@@ -133,15 +133,15 @@ class TokenBook:
         lease = partial(credentials.lease_credential, version=row.version, owner=self._owner, ttl_ms=LEASE_MS)
         return await self._store.write(lease, row.connector_id)
 
-    async def _refresh(self, row: CredentialRow, kept: Kept, account: AccountConfig) -> str | None:
+    async def _refresh(self, row: CredentialRow, tokens: SealedTokens, account: AccountConfig) -> str | None:
         """Return the new token after storing it, or None if another grant was stored meanwhile."""
         # a sent refresh is awaited to its end: a rotated token exists only in the answer
         with anyio.CancelScope(shield=True):
             try:
-                if kept.refresh_token is None:
+                if tokens.refresh_token is None:
                     raise SignInNeeded("the provider gave no refresh token, and the access token is over")
-                granted = await self.grants.refresh(account, kept.refresh_token)
-                is_kept = await self._keep(row, granted)
+                granted = await self.grants.refresh(account, tokens.refresh_token)
+                is_stored = await self._keep(row, granted)
             except SignInNeeded as failure:
                 dead = SignInNeeded(str(failure), version=row.version)
                 await self._on_dead(row.connector_id, dead)
@@ -153,8 +153,8 @@ class TokenBook:
                 await self._store.write(
                     partial(credentials.release_credential, owner=self._owner), row.connector_id
                 )
-        log.info("connector.refreshed", connector_id=row.connector_id, kept=is_kept)
-        return granted.access_token if is_kept else None
+        log.info("connector.refreshed", connector_id=row.connector_id, kept=is_stored)
+        return granted.access_token if is_stored else None
 
     async def _keep(self, row: CredentialRow, granted: Granted) -> bool:
         key_id, sealed = await self.seal(row.connector_id, granted)

@@ -153,7 +153,7 @@ class ConfigDelivery:
 
     def look(self, device_id: DeviceId) -> None:
         """Check the agents of a device after its connection or a change. Returns at once."""
-        if self._events.hears(device_id, EventName.AGENT_CONFIG):
+        if self._events.is_subscribed(device_id, EventName.AGENT_CONFIG):
             self._due.add(device_id)
             self._wanted.set()
 
@@ -164,7 +164,7 @@ class ConfigDelivery:
 
     def look_again(self) -> None:
         """Check the agents of all devices after a change of hub.toml or a template. Returns at once."""
-        self._due.update(self._events.wanted(EventName.AGENT_CONFIG))
+        self._due.update(self._events.subscribers(EventName.AGENT_CONFIG))
         self._wanted.set()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -203,7 +203,7 @@ class ConfigDelivery:
 
     async def _bring(self, device_id: DeviceId) -> None:
         link = self._roster.find(device_id)
-        if link is None or not self._events.hears(device_id, EventName.AGENT_CONFIG):
+        if link is None or not self._events.is_subscribed(device_id, EventName.AGENT_CONFIG):
             return
         if len(self._told) >= 2 * len(self._roster) + 64:  # most of them are disconnected
             self._told = {id: told for id, told in self._told.items() if self._roster.find(id) is told[0]}
@@ -224,7 +224,7 @@ class ConfigDelivery:
         for one in await self._store.read(effective_configs.effective, agent_ids):
             if not self._events.has_room(device_id):
                 return False
-            if not self._events.tell(device_id, EventName.AGENT_CONFIG, config_told(one)):
+            if not self._events.queue(device_id, EventName.AGENT_CONFIG, config_told(one)):
                 return self._roster.find(device_id) is None
             self._told[device_id][1][one.agent_id] = one.rev
         return True

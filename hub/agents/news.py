@@ -66,7 +66,7 @@ class News:
     async def _forward(self, entry: LogEntry) -> None:
         if entry.event == COUNTED and entry.fields.get("of") in FROM_THE_LOG:
             self._skip(EventName(str(entry.fields["of"])))
-        if entry.event not in FROM_THE_LOG or not self._events.wanted(event := EventName(entry.event)):
+        if entry.event not in FROM_THE_LOG or not self._events.subscribers(event := EventName(entry.event)):
             return
         try:
             await (self._tell_users_devices if event in OF_USERS else self._tell_its_device)(event, entry)
@@ -79,17 +79,17 @@ class News:
         kind = "agent_id" if "agent_id" in entry.fields else "run_id"
         found = await self._store.read(owners.find_worker, kind, str(entry.fields.get(kind)))
         if found is not None and found.device_id is not None:
-            self._events.tell(found.device_id, event, {**_data(entry), "agent_id": found.agent_id})
+            self._events.queue(found.device_id, event, {**_data(entry), "agent_id": found.agent_id})
 
     async def _tell_users_devices(self, event: EventName, entry: LogEntry) -> None:
         kind = OF_USERS[event]
         user_id = await self._store.read(owners.find_owner, kind, str(entry.fields.get(kind)))
-        for device_id in self._events.wanted(event):
+        for device_id in self._events.subscribers(event):
             if user_id is not None and self._events.user_of(device_id) == user_id:
-                self._events.tell(device_id, event, _data(entry))
+                self._events.queue(device_id, event, _data(entry))
 
     def _skip(self, event: EventName) -> None:
-        for device_id in self._events.wanted(event):
+        for device_id in self._events.subscribers(event):
             self._events.skip(device_id, event)
 
 

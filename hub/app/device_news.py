@@ -1,6 +1,5 @@
 """Messages that devices receive unsolicited: events, and the configuration of their agents."""
 
-from hub.accounts.desk import Told
 from hub.agents.configs import AgentConfigs, ConfigDelivery
 from hub.agents.news import News
 from hub.app.context import Context
@@ -10,6 +9,7 @@ from hub.links.roster import Roster
 from hub.settings.limit_settings import Limits
 from protocol.coordination import EventName
 from storage.agents.config_changes import ConfigLimits
+from storage.connectors.connectors import ConnectorRow
 
 
 class DeviceNews:
@@ -36,13 +36,12 @@ class DeviceNews:
         supervisor.add("config delivery", self.delivery, turns=self.delivery.turns)
         supervisor.add("device news", self._news, turns=self._news.turns)
 
-    def connector_moved(self, told: Told) -> None:
+    def connector_moved(self, row: ConnectorRow) -> None:
         """Notify the devices of a connector's user that its state has changed."""
-        row = told.row
         data = {"connector": row.name, "state": row.state, "reason": row.reason, "detail": row.detail}
-        for device_id in self.events.wanted(EventName.CONNECTOR_MOVED):
+        for device_id in self.events.subscribers(EventName.CONNECTOR_MOVED):
             if self.events.user_of(device_id) == row.user_id:
-                self.events.tell(device_id, EventName.CONNECTOR_MOVED, dict(data))
+                self.events.queue(device_id, EventName.CONNECTOR_MOVED, dict(data))
 
     def apply(self, limits: Limits) -> None:
         """Apply new limits."""

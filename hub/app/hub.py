@@ -135,7 +135,7 @@ class Hub:
             metrics=context.metrics,
             wait_s=context.settings.limits.key_rotation_wait_s,
         )
-        accounts.tell = news.connector_moved
+        accounts.on_change = news.connector_moved
         measurements = make_measurements(context)
         reloader = context.watch_settings.reloader
         lines = FileLines(lambda: reloader.reading)

@@ -32,12 +32,12 @@ ACCEPTED_AT_ONCE: Final = 8  # about a millisecond, then other tasks run
 PAUSE_S: Final = 1.0
 LET_GO_S: Final = 1.0  # before closing a refused connection: closed at once, the message could be lost
 LET_GO_AT_ONCE: Final = 64  # above this, a socket is closed without a message
-TELL_EVERY_S: Final = 60.0  # limits log lines about paused accepting during a flood of connections
+LOG_EVERY_S: Final = 60.0  # limits log lines about paused accepting during a flood of connections
 
 Make = Callable[[Place, str], asyncio.BaseProtocol]
 
 
-def told_to_a_device(turned: TurnedAway) -> bytes:
+def device_refusal(turned: TurnedAway) -> bytes:
     """Return the reason of a refusal as an HTTP response, because the device expects a WebSocket."""
     return RequestRefused(turned.reason, str(turned), retry_s=turned.retry_s).spelled()
 
@@ -53,7 +53,7 @@ class Acceptor:
         tasks: runs the opening of each connection, including TLS.
         open_s, close_s: time limits of the TLS handshakes.
         on_refusal: called with the code of every refused connection, or ``tls_failed``.
-        tell: returns the message for a refused connection.
+        refusal_message: returns the message for a refused connection.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Acceptor:
         open_s: float,
         close_s: float,
         on_refusal: Callable[[str], None],
-        tell: Callable[[TurnedAway], bytes] = told_to_a_device,
+        refusal_message: Callable[[TurnedAway], bytes] = device_refusal,
     ) -> None:
         self.proxies = proxies
         self._listening = listening
@@ -81,13 +81,13 @@ class Acceptor:
         self._wheel = wheel
         self._clock = clock
         self._on_refusal = on_refusal
-        self._tell = tell
+        self._refusal_message = refusal_message
         self._open_s, self._close_s = open_s, close_s
         self._loop = asyncio.get_running_loop()
         self._is_serving = False
         self.is_accepting = False
         self._leaving: set[_Leaving] = set()
-        self._told_at: float | None = None
+        self._logged_at: float | None = None
 
     # --- interface of asyncio.Server ---
 
@@ -160,8 +160,8 @@ class Acceptor:
                 raise self._gate.turn_away("spare_files", "too many files are open")
             place = self._gate.enter(None if peer in self.proxies else network_of(peer))
         except TurnedAway as turned:
-            is_told = self._let_go(connection, turned)
-            if turned.limit == "spare_files" or (turned.limit == "connections" and not is_told):
+            is_answered = self._let_go(connection, turned)
+            if turned.limit == "spare_files" or (turned.limit == "connections" and not is_answered):
                 self._pause(str(turned))
                 return False
             return True
@@ -202,7 +202,7 @@ class Acceptor:
             connection.close()
             return True
         try:
-            connection.send(self._tell(turned))
+            connection.send(self._refusal_message(turned))
             connection.shutdown(socket.SHUT_WR)
         except OSError:
             connection.close()
@@ -216,8 +216,8 @@ class Acceptor:
         self._stop_accepting()
         self._wheel.add_after(self, PAUSE_S)
         now = self._clock.monotonic()
-        if self._told_at is None or now >= self._told_at + TELL_EVERY_S:
-            self._told_at = now
+        if self._logged_at is None or now >= self._logged_at + LOG_EVERY_S:
+            self._logged_at = now
             log.warning("listener.paused", reason=why, connections=len(self._gate))
 
     def _most_files(self) -> int:

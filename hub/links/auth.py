@@ -35,7 +35,7 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-SKEW_TOLD_MS: Final = 60_000  # larger clock differences are logged
+SKEW_LOGGED_MS: Final = 60_000  # larger clock differences are logged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +126,7 @@ class Authenticator:
             refusal = self._count(judged, network)
             if refusal.error.pairing_code is None:  # waiting for a person is not a failure
                 self._metrics.auth_failures.labels(refusal.error.code).inc()
-                await self._tell(network, refusal.error.code)
+                await self._record_refusal(network, refusal.error.code)
             raise refusal from None
 
     async def release(self, admission: Admission, reason: str | None = None) -> None:
@@ -154,16 +154,16 @@ class Authenticator:
         hello = knock.hello
         if hello.identity is not None:
             if knock.token:
-                told = "the device shows a token and a key; one of them is enough"
-                raise refuse(ErrorCode.AUTH_FAILED, told, CloseCode.AUTH_FAILED)
+                message = "the device shows a token and a key; one of them is enough"
+                raise refuse(ErrorCode.AUTH_FAILED, message, CloseCode.AUTH_FAILED)
             return await self._judge_key(knock, hello.identity, network)
         if not knock.token:
-            told = (
+            message = (
                 "an invitation comes with a key"
                 if hello.invitation
                 else "the device showed no key and no token"
             )
-            raise refuse(ErrorCode.PAIRING_REQUIRED, told, CloseCode.PAIRING_REQUIRED)
+            raise refuse(ErrorCode.PAIRING_REQUIRED, message, CloseCode.PAIRING_REQUIRED)
         return await self._judge_token(knock.token, hello)
 
     # --- tokens ---
@@ -179,8 +179,8 @@ class Authenticator:
         if owner.token_revoked_at is not None:
             raise _revoked("the token was revoked", credential)
         if owner.expires_at is not None and owner.expires_at <= at_ms:
-            told = "the token has expired"
-            raise refuse(ErrorCode.AUTH_FAILED, told, CloseCode.AUTH_FAILED, party=credential)
+            message = "the token has expired"
+            raise refuse(ErrorCode.AUTH_FAILED, message, CloseCode.AUTH_FAILED, party=credential)
         learn_names({owner.device_id: owner.device_name})
         self._may_take_over(owner.device_id)
         try:
@@ -209,7 +209,7 @@ class Authenticator:
         except BadProof as exc:  # not counted against the key, which the peer may not hold
             raise refuse(exc.code, str(exc), CloseCode.AUTH_FAILED) from exc
         credential = f"key:{key.id}"
-        self._tell_skew(identity, knock.connection_id)
+        self._log_skew(identity, knock.connection_id)
         owner = await self._store.read(device_keys.find_key, key.id)
         if owner is None and hello.invitation is not None:
             owner = await self._desk.redeem(key, hello.invitation, hello)
@@ -277,11 +277,11 @@ class Authenticator:
 
     # --- audit and log ---
 
-    async def _tell(self, network: str, reason: str) -> None:
-        told = self._samples.take(network, reason)
-        if told is None:
+    async def _record_refusal(self, network: str, reason: str) -> None:
+        sample = self._samples.take(network, reason)
+        if sample is None:
             return
-        subject, count = told
+        subject, count = sample
         try:
             await self._store.write(
                 audit.append,
@@ -295,9 +295,9 @@ class Authenticator:
         except StorageError as exc:  # the device is refused anyway
             log.warning("audit.not_written", code=exc.code, reason=reason)
 
-    def _tell_skew(self, identity: Identity, connection_id: ConnectionId) -> None:
+    def _log_skew(self, identity: Identity, connection_id: ConnectionId) -> None:
         off_ms = identity.signed_at_ms - epoch_ms(self._clock.now())
-        if abs(off_ms) > SKEW_TOLD_MS:
+        if abs(off_ms) > SKEW_LOGGED_MS:
             log.warning("device.clock_off", connection_id=connection_id, seconds=off_ms // 1000)
 
 

@@ -134,8 +134,8 @@ class Connection:
             self.refuse(Error(code=ErrorCode.STOPPING, message="the hub stops"), CloseCode.STOPPING)
             return
         if not self._roster.supersede(admission.device_id, admission.epoch):
-            told = "a newer connection of this device is here"
-            self.refuse(Error(code=ErrorCode.REPLACED, message=told), CloseCode.REPLACED)
+            message = "a newer connection of this device is here"
+            self.refuse(Error(code=ErrorCode.REPLACED, message=message), CloseCode.REPLACED)
             return
         try:
             # counted after an older connection of the device has been subtracted
@@ -250,14 +250,14 @@ class Connection:
             self._held.append(data)
         elif len(data) <= CHEAP_BYTES and self._unmeasured:
             self._unmeasured -= 1
-            self._hear(data)
+            self._handle_data(data)
         else:
             times = EVERY if len(data) <= CHEAP_BYTES else 1
             meter = self._metrics.loop
-            self._make_wait(meter.run(self._cause, self._hear, data, times))
+            self._make_wait(meter.run(self._cause, self._handle_data, data, times))
             self._unmeasured = meter.passed_over
 
-    def _hear(self, data: bytes) -> None:
+    def _handle_data(self, data: bytes) -> None:
         try:
             frames = self._metrics.frames
             frames.received_bytes += len(data)
@@ -300,7 +300,7 @@ class Connection:
             case Silent():
                 assert self._link is not None
                 log.warning("device.silent", device_id=self._link.device_id)
-                self._roster.tell(AgentsSilent(self._link))
+                self._roster.notify(AgentsSilent(self._link))
             case Ended():
                 self._end(event)
 
@@ -323,9 +323,9 @@ class Connection:
             case Heartbeat():
                 if self._alarm is None:
                     self._set_alarm()
-                self._roster.tell(HeartbeatReceived(link, frame))
+                self._roster.notify(HeartbeatReceived(link, frame))
             case Request():
-                self._roster.tell(RequestReceived(link, frame))
+                self._roster.notify(RequestReceived(link, frame))
                 self._make_wait(self._metrics.loop.wait_s(self._cause))
 
     def _take_held(self) -> None:
@@ -346,8 +346,8 @@ class Connection:
             return
         share = self._metrics.loop.share(self._cause)
         log.warning("device.too_dear", connection_id=self.connection_id, cause=self._cause, share=share)
-        told = f"this connection takes {share:.0%} of the hub's time, and others wait: {SHARE:.0%} may"
-        error = Error(code=ErrorCode.OVERLOADED, message=told, retry_after_ms=int(wait_s * 1000))
+        message = f"this connection takes {share:.0%} of the hub's time, and others wait: {SHARE:.0%} may"
+        error = Error(code=ErrorCode.OVERLOADED, message=message, retry_after_ms=int(wait_s * 1000))
         self._end(self._session.refuse(error, CloseCode.OVERLOADED))
 
     def _slow_down(self) -> None:
@@ -396,8 +396,8 @@ class Connection:
     def _lost(self) -> None:
         """Record that the socket was closed."""
         self._session.receive_eof(self._clock.monotonic())
-        said = self._transport.said_close()
-        self._over(_CUT if said is None else _CLOSED, said)
+        close_code = self._transport.received_close_code()
+        self._over(_CUT if close_code is None else _CLOSED, close_code)
 
     def _end(self, ended: Ended | None) -> None:
         """Close the connection: the session's queued frames are sent first, then the close frame."""

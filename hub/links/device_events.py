@@ -45,15 +45,15 @@ class UnknownEvent(HubError):
         self.name = name
 
 
-class _Hearer:
+class _Subscriber:
     """Event subscriptions and queue of one connection."""
 
-    __slots__ = ("link", "seq", "waiting", "wanted")
+    __slots__ = ("events", "link", "seq", "waiting")
 
     def __init__(self, link: DeviceLink) -> None:
         self.link = link
         self.seq = 0  # of the last event, sent or lost
-        self.wanted: set[EventName] = set()
+        self.events: set[EventName] = set()
         self.waiting: deque[Event] = deque()
 
 
@@ -65,35 +65,37 @@ class DeviceEvents:
         self.most = WAITING_EVENTS  # queued events per device
         self._roster = roster
         self._metrics = metrics
-        self._hearers: dict[DeviceId, _Hearer] = {}  # devices that were queried since their connection
-        self._wanting: dict[EventName, set[DeviceId]] = {event: set() for event in EventName}
-        self._due: deque[_Hearer] = deque()
+        self._subscribers: dict[
+            DeviceId, _Subscriber
+        ] = {}  # devices that were queried since their connection
+        self._by_event: dict[EventName, set[DeviceId]] = {event: set() for event in EventName}
+        self._due: deque[_Subscriber] = deque()
         self._arrived = anyio.Event()
 
-    def tell(self, device_id: DeviceId, event: EventName, data: Parameters) -> bool:
+    def queue(self, device_id: DeviceId, event: EventName, data: Parameters) -> bool:
         """Queue *event* for a device without waiting. Call it after the commit of the change.
 
         Returns:
             True if the event will be sent: the device is connected and subscribed, and its queue has room.
         """
-        hearer = self._hearer(device_id)
-        if hearer is None or event not in hearer.wanted:
+        subscriber = self._subscriber(device_id)
+        if subscriber is None or event not in subscriber.events:
             return False
-        hearer.seq += 1
-        if len(hearer.waiting) >= self.most:
-            self._lose(hearer, event, f"{self.most} wait already (device_events)")
+        subscriber.seq += 1
+        if len(subscriber.waiting) >= self.most:
+            self._lose(subscriber, event, f"{self.most} wait already (device_events)")
             return False
-        if not hearer.waiting:
-            self._due.append(hearer)
-        hearer.waiting.append(Event(event=event, seq=hearer.seq, data=data))
+        if not subscriber.waiting:
+            self._due.append(subscriber)
+        subscriber.waiting.append(Event(event=event, seq=subscriber.seq, data=data))
         self._arrived.set()
         return True
 
     def skip(self, device_id: DeviceId, event: EventName) -> None:
         """Skip a number, so that the device detects a lost event whose data is no longer available."""
-        hearer = self._hearer(device_id)
-        if hearer is not None and event in hearer.wanted:
-            hearer.seq += 1
+        subscriber = self._subscriber(device_id)
+        if subscriber is not None and event in subscriber.events:
+            subscriber.seq += 1
 
     def subscribe(self, link: DeviceLink, names: Collection[str]) -> tuple[EventName, ...]:
         """Subscribe the connection to events: names, ``run.*`` or ``*``. Return all its subscriptions.
@@ -102,11 +104,11 @@ class DeviceEvents:
             UnknownEvent: a name does not exist; no subscription was changed.
         """
         found = {event for name in names for event in _named(name)}
-        hearer = self._hearer(link.device_id)
-        if hearer is None or hearer.link is not link:
+        subscriber = self._subscriber(link.device_id)
+        if subscriber is None or subscriber.link is not link:
             return ()  # the connection has ended meanwhile
-        self._want(hearer, hearer.wanted | found)
-        return tuple(sorted(hearer.wanted))
+        self._set_events(subscriber, subscriber.events | found)
+        return tuple(sorted(subscriber.events))
 
     def unsubscribe(self, link: DeviceLink, names: Collection[str]) -> tuple[EventName, ...]:
         """Remove subscriptions of the connection: names, ``run.*`` or ``*``. Return those that are left.
@@ -115,30 +117,32 @@ class DeviceEvents:
             UnknownEvent: a name does not exist; no subscription was changed.
         """
         found = {event for name in names for event in _named(name)}
-        hearer = self._hearer(link.device_id)
-        if hearer is None or hearer.link is not link:
+        subscriber = self._subscriber(link.device_id)
+        if subscriber is None or subscriber.link is not link:
             return ()
-        self._want(hearer, hearer.wanted - found)
-        return tuple(sorted(hearer.wanted))
+        self._set_events(subscriber, subscriber.events - found)
+        return tuple(sorted(subscriber.events))
 
-    def wanted(self, event: EventName) -> list[DeviceId]:
+    def subscribers(self, event: EventName) -> list[DeviceId]:
         """Return the connected devices subscribed to *event*, out of those queried since they connected."""
-        return [device_id for device_id in sorted(self._wanting[event]) if self.hears(device_id, event)]
+        return [
+            device_id for device_id in sorted(self._by_event[event]) if self.is_subscribed(device_id, event)
+        ]
 
     def user_of(self, device_id: DeviceId) -> UserId | None:
         """Return the user of a connected device, or None."""
-        hearer = self._hearer(device_id)
-        return None if hearer is None else hearer.link.user_id
+        subscriber = self._subscriber(device_id)
+        return None if subscriber is None else subscriber.link.user_id
 
-    def hears(self, device_id: DeviceId, event: EventName) -> bool:
+    def is_subscribed(self, device_id: DeviceId, event: EventName) -> bool:
         """Return True if the device is connected and subscribed to *event*."""
-        hearer = self._hearer(device_id)
-        return hearer is not None and event in hearer.wanted
+        subscriber = self._subscriber(device_id)
+        return subscriber is not None and event in subscriber.events
 
     def has_room(self, device_id: DeviceId) -> bool:
         """Return True if an event for the device would not be lost: it reads, and its queue has room."""
-        hearer = self._hearer(device_id)
-        waiting = 0 if hearer is None else len(hearer.waiting)
+        subscriber = self._subscriber(device_id)
+        waiting = 0 if subscriber is None else len(subscriber.waiting)
         return waiting < self.most and self._reads(device_id)
 
     def _reads(self, device_id: DeviceId) -> bool:
@@ -155,50 +159,50 @@ class DeviceEvents:
                 self.turns.work()
                 await self._send_all(self._due.popleft())
 
-    async def _send_all(self, hearer: _Hearer) -> None:
-        while hearer.waiting:
-            event = hearer.waiting.popleft()
-            if not self._reads(hearer.link.device_id):
-                self._lose(hearer, event.event, f"more than {UNSENT_BYTES} bytes are unsent")
+    async def _send_all(self, subscriber: _Subscriber) -> None:
+        while subscriber.waiting:
+            event = subscriber.waiting.popleft()
+            if not self._reads(subscriber.link.device_id):
+                self._lose(subscriber, event.event, f"more than {UNSENT_BYTES} bytes are unsent")
                 continue
             try:
-                await hearer.link.send(event)
+                await subscriber.link.send(event)
             except DeviceGone:
-                hearer.waiting.clear()  # no recipient is left
+                subscriber.waiting.clear()  # no recipient is left
             except (DeliveryError, LocalProtocolError) as exc:  # the queue is full, or the event is too large
-                self._lose(hearer, event.event, str(exc))
+                self._lose(subscriber, event.event, str(exc))
 
-    def _lose(self, hearer: _Hearer, event: str, why: str) -> None:
+    def _lose(self, subscriber: _Subscriber, event: str, why: str) -> None:
         self._metrics.limits_reached.labels("device_events").inc()
-        log.warning("event.lost", of=event, why=why, device_id=hearer.link.device_id)
+        log.warning("event.lost", of=event, why=why, device_id=subscriber.link.device_id)
 
-    def _hearer(self, device_id: DeviceId) -> _Hearer | None:
+    def _subscriber(self, device_id: DeviceId) -> _Subscriber | None:
         """Return the subscriptions of the device's current connection, or None if it is not connected."""
         link = self._roster.find(device_id)
-        hearer = self._hearers.get(device_id)
-        if hearer is not None and hearer.link is link:
-            return hearer
+        subscriber = self._subscribers.get(device_id)
+        if subscriber is not None and subscriber.link is link:
+            return subscriber
         self._forget(device_id)
         if link is None:
             return None
-        if len(self._hearers) >= 2 * len(self._roster) + 64:  # most of them are disconnected
-            for gone in [id for id in self._hearers if self._roster.find(id) is None]:
-                self._forget(gone)
-        hearer = self._hearers[device_id] = _Hearer(link)
-        self._want(hearer, {event for event in EventName if event in link.capabilities})
-        return hearer
+        if len(self._subscribers) >= 2 * len(self._roster) + 64:  # most of them are disconnected
+            for disconnected in [id for id in self._subscribers if self._roster.find(id) is None]:
+                self._forget(disconnected)
+        subscriber = self._subscribers[device_id] = _Subscriber(link)
+        self._set_events(subscriber, {event for event in EventName if event in link.capabilities})
+        return subscriber
 
     def _forget(self, device_id: DeviceId) -> None:
-        hearer = self._hearers.pop(device_id, None)
-        if hearer is not None:
-            self._want(hearer, set())
+        subscriber = self._subscribers.pop(device_id, None)
+        if subscriber is not None:
+            self._set_events(subscriber, set())
 
-    def _want(self, hearer: _Hearer, wanted: set[EventName]) -> None:
-        for event in hearer.wanted - wanted:
-            self._wanting[event].discard(hearer.link.device_id)
-        for event in wanted - hearer.wanted:
-            self._wanting[event].add(hearer.link.device_id)
-        hearer.wanted = wanted
+    def _set_events(self, subscriber: _Subscriber, events: set[EventName]) -> None:
+        for event in subscriber.events - events:
+            self._by_event[event].discard(subscriber.link.device_id)
+        for event in events - subscriber.events:
+            self._by_event[event].add(subscriber.link.device_id)
+        subscriber.events = events
 
 
 _BY_PREFIX: Final[Mapping[str, tuple[EventName, ...]]] = {

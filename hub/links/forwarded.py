@@ -61,10 +61,10 @@ class TrustedProxies:
         if peer not in self:
             name = next(iter(headers))
             raise BadForwarding(f"{name} was sent by {peer}, which is not among trusted_proxies")
-        told = {self._rightmost(peer, _hops(name, headers[name])) for name in _TELLING if name in headers}
-        if len(told) > 1:
+        clients = {self._rightmost(peer, _hops(name, headers[name])) for name in _HEADERS if name in headers}
+        if len(clients) > 1:
             raise BadForwarding("Forwarded and X-Forwarded-For tell of different clients")
-        return told.pop() if told else peer
+        return clients.pop() if clients else peer
 
     def _rightmost(self, peer: str, hops: Sequence[str]) -> str:
         client = peer
@@ -114,4 +114,4 @@ def _address(text: str) -> IPv4Address | IPv6Address:
     return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found
 
 
-_TELLING: Final = ("X-Forwarded-For", "Forwarded")
+_HEADERS: Final = ("X-Forwarded-For", "Forwarded")

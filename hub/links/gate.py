@@ -140,8 +140,8 @@ class Gate:
         if self._open >= (most := self.most):
             raise self.turn_away("connections", f"{most} connections are open, and no more may be")
         if self._strangers >= self.limits.strangers:
-            told = f"{self._strangers} connections wait to be let in"
-            raise self.turn_away("strangers", told, reason=ErrorCode.OVERLOADED)
+            message = f"{self._strangers} connections wait to be let in"
+            raise self.turn_away("strangers", message, reason=ErrorCode.OVERLOADED)
         place = Place(self)
         self._open += 1
         self._strangers += 1
@@ -171,19 +171,19 @@ class Gate:
         """Count *place* for *network*. Raises TurnedAway if a limit of the network is reached."""
         limits = self.limits
         if self._by_network[network] >= limits.connections_per_network:
-            told = f"{self._by_network[network]} connections of {network} are open"
-            raise self.turn_away("connections_per_network", told)
+            message = f"{self._by_network[network]} connections of {network} are open"
+            raise self.turn_away("connections_per_network", message)
         wait_s = self._arrivals.take(
             network, self._clock.monotonic(), at_once=limits.new_at_once, per_s=limits.new_per_s
         )
         if wait_s:
-            told = f"connections of {network} come faster than {limits.new_per_s:g} a second"
+            message = f"connections of {network} come faster than {limits.new_per_s:g} a second"
             raise self.turn_away(
-                "new_connections_per_s", told, reason=ErrorCode.RATE_LIMITED, retry_s=max(wait_s, RETRY_S)
+                "new_connections_per_s", message, reason=ErrorCode.RATE_LIMITED, retry_s=max(wait_s, RETRY_S)
             )
         if self._strangers_by_network[network] >= limits.strangers_per_network:
-            told = f"{self._strangers_by_network[network]} connections of {network} wait to be let in"
-            raise self.turn_away("strangers_per_network", told, reason=ErrorCode.OVERLOADED)
+            message = f"{self._strangers_by_network[network]} connections of {network} wait to be let in"
+            raise self.turn_away("strangers_per_network", message, reason=ErrorCode.OVERLOADED)
         place.network = network
         self._by_network[network] += 1
         self._strangers_by_network[network] += 1
@@ -191,8 +191,8 @@ class Gate:
     def count_user(self, place: Place, user_id: UserId) -> None:
         """Count *place* for *user_id*. Raises TurnedAway if the limit of the user is reached."""
         if self._by_user[user_id] >= self.limits.connections_per_user:
-            told = f"{self._by_user[user_id]} devices of this user are connected"
-            raise self.turn_away("connections_per_user", told)
+            message = f"{self._by_user[user_id]} devices of this user are connected"
+            raise self.turn_away("connections_per_user", message)
         place.user_id = user_id
         self._by_user[user_id] += 1
 
@@ -236,10 +236,10 @@ def most() -> int | None:
     return None if hard == resource.RLIM_INFINITY else hard
 
 
-def raise_limit(wanted: int) -> int:
+def raise_limit(requested: int) -> int:
     """Raise the limit of open files as far as allowed, up to the requested number. Return the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    allowed = requested if hard == resource.RLIM_INFINITY else min(requested, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
         return allowed

@@ -182,7 +182,7 @@ class DeviceListener:
                         server.server.close()
                     # Without the shields, waiting for the handlers would be cancelled at once.
                     with anyio.move_on_after(self._drain_s, shield=True):
-                        await self._say_goodbye()
+                        await self._send_goodbye()
                     for device in list(self._sockets):
                         device.abort()
                     server.close(code=self.farewell.close)
@@ -237,7 +237,7 @@ class DeviceListener:
             address=address,
         )
 
-    async def _say_goodbye(self) -> None:
+    async def _send_goodbye(self) -> None:
         """Send goodbyes to all devices and wait until their sockets close; refuse new requests with 503."""
         close = self.farewell.close
         strangers = list(self._greeting)
@@ -256,7 +256,7 @@ class DeviceListener:
         self._sockets.add(socket)
         try:
             with anyio.move_on_after(self._open_s) as handshake:
-                await socket.handshake(self._look_at_request, server_header=None)
+                await socket.handshake(self._check_request, server_header=None)
             if socket.protocol.state is OPEN:
                 socket.start_keepalive()
                 await self._serve_socket(socket)
@@ -272,7 +272,7 @@ class DeviceListener:
             self._sockets.discard(socket)
             socket.forget_handler()
 
-    def _look_at_request(self, socket: ServerConnection, request: Request) -> Response | None:
+    def _check_request(self, socket: ServerConnection, request: Request) -> Response | None:
         assert isinstance(socket, DeviceSocket)
         try:
             socket.address = self._rules.client(request, socket.address)

@@ -42,7 +42,7 @@ class PairingLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _IssuedCode:
     """A code issued to a key, and when it expires (epoch milliseconds)."""
 
     code: str
@@ -66,7 +66,7 @@ class PairingDesk:
         self._clock = clock
         self._chance = chance
         self._ids = IdFactory(clock, chance)
-        self._told: dict[KeyId, _Told] = {}
+        self._issued: dict[KeyId, _IssuedCode] = {}
         self._limits_reached = metrics.limits_reached
 
     async def ask(
@@ -75,7 +75,7 @@ class PairingDesk:
         """Record the pairing request of a key. Return the refusal to send until a person decides."""
         at = epoch_ms(self._clock.now())
         self._forget_expired(at)
-        known = self._told.get(key.id)
+        known = self._issued.get(key.id)
         code = make(self._chance)
         asking = PairingAsk(
             id=PairingId(self._ids.fresh()),
@@ -108,7 +108,7 @@ class PairingDesk:
                 retry_after_ms=wait_ms,
             )
         if known is None or asked.is_new_code:
-            known = _Told(code, asked.pairing.expires_at)
+            known = _IssuedCode(code, asked.pairing.expires_at)
         return self._answer(key.id, asked, known)
 
     async def redeem(self, key: DeviceKey, invitation: str, hello: DeviceHello) -> KeyOwner:
@@ -135,9 +135,9 @@ class PairingDesk:
 
     def forget(self, key_id: KeyId) -> None:
         """Forget the code of a key that no longer waits."""
-        self._told.pop(key_id, None)
+        self._issued.pop(key_id, None)
 
-    def _answer(self, key_id: KeyId, asked: Asked, told: _Told) -> Refusal:
+    def _answer(self, key_id: KeyId, asked: Asked, issued: _IssuedCode) -> Refusal:
         if asked.pairing.decision == "denied":
             self.forget(key_id)
             message = "who runs the hub does not let this device in"
@@ -147,26 +147,26 @@ class PairingDesk:
         # approved in the meantime: the next hello is admitted
         is_approved = asked.pairing.decision is not None
         if not is_approved:
-            self._told[key_id] = told
+            self._issued[key_id] = issued
         message = "this hub does not know the device's key yet; a person has to type its code there"
         return refuse(
             ErrorCode.PAIRING_REQUIRED,
             message,
             CloseCode.PAIRING_REQUIRED,
             is_failure=False,
-            pairing_code=None if is_approved else told.code,
+            pairing_code=None if is_approved else issued.code,
             retry_after_ms=COME_BACK_MS,
-            hint=None if is_approved else f"at the hub: hub pair approve {told.code}",
+            hint=None if is_approved else f"at the hub: hub pair approve {issued.code}",
         )
 
     def _forget_expired(self, at: int) -> None:
-        self._told = {key_id: told for key_id, told in self._told.items() if told.expires_at > at}
+        self._issued = {key_id: issued for key_id, issued in self._issued.items() if issued.expires_at > at}
 
 
 def label_of(hello: DeviceHello) -> str:
     """Return the device's own name in the form of a device name; ``device`` if nothing is left."""
-    said = _UNFIT.sub("-", hello.device_id or "").strip("-.")[:LABEL_CHARACTERS]
-    return said or "device"
+    label = _UNFIT.sub("-", hello.device_id or "").strip("-.")[:LABEL_CHARACTERS]
+    return label or "device"
 
 
 ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # without 0 O, 1 I L, and U, which is read as V

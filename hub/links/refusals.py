@@ -21,8 +21,8 @@ class RefusalSamples:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._told_at: dict[tuple[str, str], float] = {}
-        self._untold: dict[tuple[str, str], int] = {}
+        self._recorded_at: dict[tuple[str, str], float] = {}
+        self._unrecorded: dict[tuple[str, str], int] = {}
         self._minute = 0.0
         self._in_minute = 0
 
@@ -33,17 +33,17 @@ class RefusalSamples:
             self._minute, self._in_minute = now, 0
         is_crowded = self._in_minute >= ENTRIES
         of = (OTHERS, reason) if is_crowded else (network, reason)
-        count = self._untold.pop(of, 0) + 1
-        told_at = self._told_at.get(of)
-        if told_at is not None and now - told_at < EVERY_S:
-            self._untold[of] = count
+        count = self._unrecorded.pop(of, 0) + 1
+        recorded_at = self._recorded_at.get(of)
+        if recorded_at is not None and now - recorded_at < EVERY_S:
+            self._unrecorded[of] = count
             return None
-        self._told_at.pop(of, None)
-        self._told_at[of] = now  # reinserted at the end, so the first entry is the oldest
-        if len(self._told_at) > REMEMBERED:
-            oldest = next(iter(self._told_at))
-            del self._told_at[oldest]
-            self._untold.pop(oldest, None)
+        self._recorded_at.pop(of, None)
+        self._recorded_at[of] = now  # reinserted at the end, so the first entry is the oldest
+        if len(self._recorded_at) > REMEMBERED:
+            oldest = next(iter(self._recorded_at))
+            del self._recorded_at[oldest]
+            self._unrecorded.pop(oldest, None)
         self._in_minute += 1
         return of[0], count
 

@@ -30,7 +30,7 @@ class RevocationWatch:
         self._store = store
         self._roster = roster
         self._clock = clock
-        self._looked_at = epoch_ms(clock.now())
+        self._polled_at = epoch_ms(clock.now())
         self.turns = Turns(clock)
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -41,11 +41,11 @@ class RevocationWatch:
             await self._clock.sleep(EVERY_S)
             self.turns.work()
             if not len(self._roster):
-                self._looked_at = epoch_ms(self._clock.now())
+                self._polled_at = epoch_ms(self._clock.now())
                 continue
             self.end_expired()
             try:
-                await self.look()
+                await self.poll()
             except StorageError as exc:  # the next successful read includes the missed revocations
                 log.warning("revocations.not_read", code=exc.code)
 
@@ -54,14 +54,14 @@ class RevocationWatch:
         for device_id in self._roster.end_expired(epoch_ms(self._clock.now())):
             log.info("device.expired", device_id=device_id)
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Read recent revocations once, and end their connections.
 
         Raises:
             StorageError: the database is unavailable; the next call covers the same period.
         """
         at = epoch_ms(self._clock.now())
-        for found in await self._store.read(revocations.revoked_since, self._looked_at - OVERLAP_MS):
+        for found in await self._store.read(revocations.revoked_since, self._polled_at - OVERLAP_MS):
             if self._roster.end_revoked(found.device_id, found.credential):
                 log.info("device.revoked", device_id=found.device_id)
-        self._looked_at = at
+        self._polled_at = at

@@ -60,8 +60,8 @@ class SharedRoots:
 def _is_outside(path: str, roots: Sequence[str]) -> bool:
     """Return True if *path* is outside all roots. A relative path begins at a root, so it is not."""
     # otherwise the device's system has other kinds of paths
-    told = all(root.startswith(("~", "/")) for root in roots)
-    if not told or not path.startswith(("~", "/")) or ".." in path.split("/"):
+    are_posix = all(root.startswith(("~", "/")) for root in roots)
+    if not are_posix or not path.startswith(("~", "/")) or ".." in path.split("/"):
         return False
     path = normpath(path)
     alike = [root for root in roots if root[:1] == path[:1]]
@@ -236,7 +236,7 @@ class Roster:
         link = self._links.get(device_id)
         return 0 if link is None else link.buffered_bytes
 
-    def tell(self, event: LinkEvent) -> None:
+    def notify(self, event: LinkEvent) -> None:
         """Pass *event* on. An error of the listener is logged and does not end the connection."""
         try:
             self._on_event(event)
@@ -269,13 +269,13 @@ class Roster:
     def enter(self, link: LocalLink, hello: DeviceHello) -> None:
         """Add a welcomed device; ``supersede`` was called in the same turn of the event loop."""
         self._links[link.device_id] = link
-        self.tell(DeviceReady(link, hello))
+        self.notify(DeviceReady(link, hello))
 
     def leave(self, link: LocalLink, reason: str) -> None:
         """Remove a connection that has ended."""
         if self._links.get(link.device_id) is link:
             del self._links[link.device_id]
-        self.tell(DeviceLost(link.device_id, link.epoch, reason))
+        self.notify(DeviceLost(link.device_id, link.epoch, reason))
 
     def end(self, device_id: DeviceId, goodbye: Goodbye, close: CloseCode) -> None:
         """End the device's connection, if any."""

@@ -227,14 +227,14 @@ class Stream:
             return
         if type(frame) is AgentData and self._credit is not None:
             if len(frame.files) > self._credit:
-                told = f"run {frame.run_id}: {len(frame.files)} pieces came, {self._credit} were allowed"
-                raise RemoteProtocolError(ErrorCode.CREDIT_EXCEEDED, told)
+                message = f"run {frame.run_id}: {len(frame.files)} pieces came, {self._credit} were allowed"
+                raise RemoteProtocolError(ErrorCode.CREDIT_EXCEEDED, message)
             self._credit -= len(frame.files)
         size_bytes = _size_of(frame)
         if type(frame) is AgentManifest and self.run.paged:
             if self._pages < 1:
-                told = f"run {frame.run_id}: a frame of its manifest came before it was asked for"
-                raise RemoteProtocolError(ErrorCode.CREDIT_EXCEEDED, told)
+                message = f"run {frame.run_id}: a frame of its manifest came before it was asked for"
+                raise RemoteProtocolError(ErrorCode.CREDIT_EXCEEDED, message)
             self._pages -= 1
         else:
             self._room_bytes -= size_bytes
@@ -368,8 +368,8 @@ class RunStreams:
             return
         self._ended = reason
         for stream in self._by_run.values():
-            told = f"run {stream.run.run_id}: the connection ended ({reason})"
-            stream.cut(DeviceGone(told, dispatched=True))
+            message = f"run {stream.run.run_id}: the connection ended ({reason})"
+            stream.cut(DeviceGone(message, dispatched=True))
 
 
 def _size_of(frame: RunFrame) -> int:

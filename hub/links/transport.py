@@ -105,7 +105,7 @@ class Transport(Protocol):
         """Send the close frame after all queued data; cut the socket after *within_s*."""
         ...
 
-    def said_close(self) -> int | None:
+    def received_close_code(self) -> int | None:
         """Return the code of the close frame that the device sent, or None."""
         ...
 
@@ -273,19 +273,19 @@ class DeviceSocket(ServerConnection):
         if self._cut is None:
             self._cut = self.loop.call_later(within_s, self.abort)
 
-    def said_close(self) -> int | None:
-        said = self.protocol.close_rcvd
-        return None if said is None else said.code
+    def received_close_code(self) -> int | None:
+        frame = self.protocol.close_rcvd
+        return None if frame is None else frame.code
 
     def exceeded(self) -> str | None:
-        said = self.protocol.close_sent
-        if said is None:
+        frame = self.protocol.close_sent
+        if frame is None:
             return None
-        if said.code == CloseCode.FAULT and said.reason == _NO_PONG:
+        if frame.code == CloseCode.FAULT and frame.reason == _NO_PONG:
             return "ping_timeout_s"
-        if said.code != CloseCode.TOO_LARGE:
+        if frame.code != CloseCode.TOO_LARGE:
             return None
-        if said.reason == _TOO_MANY_PARTS:
+        if frame.reason == _TOO_MANY_PARTS:
             return "message_fragments"
         return "hello_bytes" if self.intake.is_stranger else "message_bytes"
 
@@ -303,7 +303,7 @@ class DeviceSocket(ServerConnection):
         else:
             self._take_in_parts(data)
         if intake.frames_left < 0 or intake.bytes_left < 0:
-            self._look_at_intake()
+            self._check_intake()
 
     def process_event(self, event: Event) -> None:
         """Process a parsed event; called by the library. Data is passed to the attached receiver."""
@@ -373,7 +373,7 @@ class DeviceSocket(ServerConnection):
         self.transport.write(_HEAD_TOO_LONG)
         self.transport.close()
 
-    def _look_at_intake(self) -> None:
+    def _check_intake(self) -> None:
         """Throttle a device that exceeded its allowance; stop reading from a stranger."""
         while self.intake.is_spent and not self._stopped & _SLOWED:
             if self.intake.is_stranger or self._spent is None:
@@ -400,7 +400,7 @@ class DeviceSocket(ServerConnection):
         self._stopped &= ~why
         if not self._stopped:
             self._take_unread()
-            self._look_at_intake()
+            self._check_intake()
         if not self._stopped and not self.transport.is_closing():
             self.transport.resume_reading()
 

@@ -45,17 +45,17 @@ class RequestRefused(HubError):
 
     def response(self) -> Response:
         """Return the response for the WebSocket library."""
-        headers, body = self._said()
+        headers, body = self._content()
         return Response(self.status.value, self.status.phrase, Headers(headers), body)
 
     def spelled(self) -> bytes:
         """Return the response as bytes, for a socket from which nothing was read."""
-        headers, body = self._said()
+        headers, body = self._content()
         lines = [f"HTTP/1.1 {self.status.value} {self.status.phrase}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return "\r\n".join([*lines, "", ""]).encode() + body
 
-    def _said(self) -> tuple[dict[str, str], bytes]:
+    def _content(self) -> tuple[dict[str, str], bytes]:
         error = {"code": self.reason, "message": self.message, "hint": CATALOGUE[self.reason].hint}
         body = msgspec.json.encode({"error": error})
         headers = {
@@ -104,8 +104,10 @@ class UpgradeRules:
         if len(nonces) != 1 or not _NONCE.fullmatch(nonces[0]):
             raise RequestRefused(ErrorCode.BAD_PARAMS, f"{NONCE_HEADER} is base64url of 32 bytes, once")
         if not self._hosts.are_of(host, local):
-            told = f"this hub is not called {host[:MAX_NAME]!r}: write that name, without a port, into hosts"
-            raise RequestRefused(ErrorCode.WRONG_HOST, f"{told} of [listen.devices], if it leads here")
+            message = (
+                f"this hub is not called {host[:MAX_NAME]!r}: write that name, without a port, into hosts"
+            )
+            raise RequestRefused(ErrorCode.WRONG_HOST, f"{message} of [listen.devices], if it leads here")
         return host, nonces[0]
 
     def client(self, request: Request, peer: str) -> str:
@@ -119,8 +121,8 @@ class UpgradeRules:
         """
         path, _, query = request.path.partition("?")
         if path != PATH:
-            told = f"devices connect to {PATH}"
-            raise RequestRefused(ErrorCode.BAD_PARAMS, told, status=HTTPStatus.NOT_FOUND)
+            message = f"devices connect to {PATH}"
+            raise RequestRefused(ErrorCode.BAD_PARAMS, message, status=HTTPStatus.NOT_FOUND)
         if _has_token(query):
             raise RequestRefused(ErrorCode.TOKEN_IN_URL, "a token in the URL ends up in logs")
         headers = request.headers

@@ -88,7 +88,7 @@ def run(told: Callable[[str], None]) -> list[Row]:
         return play(
             {
                 "measured": _timed(connection._receive),
-                "not measured": _timed(connection._hear),
+                "not measured": _timed(connection._handle_data),
                 "json": _timed(json.loads),
             },
             told=told,

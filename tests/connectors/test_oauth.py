@@ -117,7 +117,7 @@ async def test_a_sign_in_that_ends_is_told_once_and_nothing_more_is_asked(
         for _ in range(3):
             with pytest.raises(SignInNeeded):
                 await b.token(rejected=token)
-        assert [one.row.state for one in b.told[told:]] == ["sign_in"]
+        assert [row.state for row in b.told[told:]] == ["sign_in"]
 
 
 async def test_what_is_given_back_is_worth_nothing_there(tmp_path: Path) -> None:

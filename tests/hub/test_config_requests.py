@@ -175,8 +175,8 @@ async def test_an_answer_that_is_too_long_for_the_device_is_told_so(desk: Desk) 
 async def test_a_device_says_what_it_wants_to_hear_of(desk: Desk) -> None:
     answer = await desk.ask("subscribe", events=["run.*", "agent.moved"])
     assert answer.result == {"events": ["agent.moved", "run.moved", "run.queued"]}
-    assert desk.hearers.events.hears(desk.link.device_id, EventName.RUN_MOVED)
-    assert not desk.hearers.events.hears(desk.other.device_id, EventName.RUN_MOVED)
+    assert desk.hearers.events.is_subscribed(desk.link.device_id, EventName.RUN_MOVED)
+    assert not desk.hearers.events.is_subscribed(desk.other.device_id, EventName.RUN_MOVED)
     answer = await desk.ask("unsubscribe", events=["run.queued", "agent.changed"])
     assert answer.result == {"events": ["agent.moved", "run.moved"]}
     assert (await desk.ask("unsubscribe", events=["*"])).result == {"events": []}

@@ -247,7 +247,7 @@ class BoundedConnection(HttpToolsProtocol):
         self.transport.close()
 
 
-def told_to_an_operator(turned: TurnedAway) -> bytes:
+def operator_refusal(turned: TurnedAway) -> bytes:
     """Return the HTTP response that refuses a connection before anything was read from it."""
     retry = {"retry-after": str(max(1, round(turned.retry_s)))}
     return _spelled(Problem(turned.reason, str(turned), headers=_LAST | retry))

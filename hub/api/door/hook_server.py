@@ -9,7 +9,7 @@ import anyio
 import uvicorn
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.api.door.connection import HEAD_S, connection_factory, told_to_an_operator
+from hub.api.door.connection import HEAD_S, connection_factory, operator_refusal
 from hub.api.door.hooks import Hooks, NewsDesk
 from hub.api.door.sockets import listen_on_tcp
 from hub.api.door.uvicorn_server import FINISH_S, GRACE_S, BoundedServer
@@ -106,7 +106,7 @@ class HookServer:
             open_s=self._head_s,
             close_s=FINISH_S,
             on_refusal=self._on_refusal,
-            tell=told_to_an_operator,
+            refusal_message=operator_refusal,
         )
         return self._acceptor
 

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from hub.api.application import application
 from hub.api.deps import SERVED, Served
 from hub.api.door.access import BODY_S, NO_PROXIES, Access, Bearer
-from hub.api.door.connection import CONNECTIONS, HEAD_S, connection_factory, told_to_an_operator
+from hub.api.door.connection import CONNECTIONS, HEAD_S, connection_factory, operator_refusal
 from hub.api.door.idempotency import Replays
 from hub.api.door.sockets import listen_on_tcp, listen_on_unix
 from hub.api.door.uvicorn_server import FINISH_S, GRACE_S, BoundedServer
@@ -183,7 +183,7 @@ class OperatorServer:
             open_s=self._head_s,
             close_s=FINISH_S,
             on_refusal=self._on_refusal,
-            tell=told_to_an_operator,
+            refusal_message=operator_refusal,
         )
         return self._acceptor
 

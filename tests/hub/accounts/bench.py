@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hub.accounts.desk import Accounts, Told
+from hub.accounts.desk import Accounts
 from hub.accounts.grants import AccountConfig, Granted
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
@@ -15,7 +15,7 @@ from hub.connectors.connector import Account, Auth, Connector, Cursor, Message, 
 from hub.links.link import DeviceLink
 from hub.outbound import OutboundClient, OutboundRules
 from storage.connectors import connectors
-from storage.connectors.connectors import DeclaredConnector
+from storage.connectors.connectors import ConnectorRow, DeclaredConnector
 from storage.store import Store, open_store
 from tests.support.asgi import serving
 from tests.support.clock import FakeClock, SeededChance
@@ -82,7 +82,7 @@ class Bench:
         self.op, self.base, self.store, self.client, self.state = op, base, store, client, state
         self.clock, self.chance = clock, chance
         self.ids = IdFactory(clock, chance)
-        self.told: list[Told] = []
+        self.told: list[ConnectorRow] = []
         self.links: list[DeviceLink] = []
         self.accounts = self.process("process-1")
         self.sign_ins = self.signing(self.accounts)
@@ -101,7 +101,7 @@ class Bench:
             chance=self.chance,
             ids=self.ids,
             owner=owner,
-            tell=self.told.append,
+            on_change=self.told.append,
         )
         if hasattr(self, "account"):
             made.apply([self.account])

@@ -156,7 +156,7 @@ async def test_a_hub_that_dies_as_soon_as_a_grant_is_kept_does_not_show_its_code
         raise RuntimeError("killed")
 
     async with bench(tmp_path) as b:
-        monkeypatch.setattr(b.accounts, "tell", die)  # the first thing after the write
+        monkeypatch.setattr(b.accounts, "on_change", die)  # the first thing after the write
         begun = await b.sign_ins.begin("work", way="code", actor="me")
         b.op.approve(*b.op.device_codes)
         with pytest.raises(ExceptionGroup):

@@ -100,7 +100,7 @@ async def test_the_end_of_a_grant_is_told_once_and_nothing_more_is_asked(tmp_pat
                 b.clock.advance(0.2)
         assert len(ended) == 20
         assert b.op.posts == 1
-        assert [told.row.state for told in b.told] == ["sign_in"]
+        assert [row.state for row in b.told] == ["sign_in"]
         with pytest.raises(SignInNeeded):
             await b.accounts.open(ID, {})
         assert b.op.posts == 1

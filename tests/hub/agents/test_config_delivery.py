@@ -290,4 +290,4 @@ async def test_an_agent_that_left_the_device_is_told_of_no_more(house: House) ->
         await house.put(limit=5)
         house.delivery.look_again()
         assert await house.told(link) == []
-        assert house.hearers.events.wanted(EventName.AGENT_CONFIG) == [DeviceId(link.device_id)]
+        assert house.hearers.events.subscribers(EventName.AGENT_CONFIG) == [DeviceId(link.device_id)]

@@ -32,8 +32,8 @@ def seqs(link: HearingLink) -> list[int]:
 async def test_a_device_hears_what_it_subscribed_to_in_order(hearers: Hearers, link: HearingLink) -> None:
     async with served(hearers.events):
         for n in range(3):
-            assert hearers.events.tell(LAPTOP, MOVED, {"n": n})
-        assert not hearers.events.tell(LAPTOP, CONFIG, {"agent_id": "a"})
+            assert hearers.events.queue(LAPTOP, MOVED, {"n": n})
+        assert not hearers.events.queue(LAPTOP, CONFIG, {"agent_id": "a"})
         await anyio.wait_all_tasks_blocked()
     assert link.heard == [Event(event=MOVED, seq=n + 1, data={"n": n}) for n in range(3)]
 
@@ -42,16 +42,16 @@ async def test_others_hear_nothing_of_it(hearers: Hearers, link: HearingLink) ->
     other = hearers.enter("phone")
     hearers.events.subscribe(other, ["*"])
     async with served(hearers.events):
-        assert not hearers.events.tell(DeviceId("away"), MOVED, {})
-        hearers.events.tell(LAPTOP, MOVED, {})
+        assert not hearers.events.queue(DeviceId("away"), MOVED, {})
+        hearers.events.queue(LAPTOP, MOVED, {})
         await anyio.wait_all_tasks_blocked()
     assert (seqs(link), seqs(other)) == ([1], [])
 
 
 async def test_a_device_that_lists_a_capability_hears_the_event_of_that_name(hearers: Hearers) -> None:
     link = hearers.enter("laptop", capabilities=["agent.config"])
-    assert hearers.events.hears(LAPTOP, CONFIG) and not hearers.events.hears(LAPTOP, MOVED)
-    assert hearers.events.wanted(CONFIG) == [LAPTOP]
+    assert hearers.events.is_subscribed(LAPTOP, CONFIG) and not hearers.events.is_subscribed(LAPTOP, MOVED)
+    assert hearers.events.subscribers(CONFIG) == [LAPTOP]
     assert hearers.events.unsubscribe(link, ["*"]) == ()
 
 
@@ -78,18 +78,18 @@ async def test_a_name_that_is_none_is_refused_and_nothing_changes(hearers: Heare
     for asked in (hearers.events.subscribe, hearers.events.unsubscribe):
         with pytest.raises(UnknownEvent, match=r"there is no event .*; there are agent"):
             asked(link, ["agent.moved", name])
-    assert not hearers.events.hears(LAPTOP, MOVED)
+    assert not hearers.events.is_subscribed(LAPTOP, MOVED)
 
 
 async def test_a_new_connection_begins_anew(hearers: Hearers, link: HearingLink) -> None:
     async with served(hearers.events):
-        hearers.events.tell(LAPTOP, MOVED, {})
+        hearers.events.queue(LAPTOP, MOVED, {})
         await anyio.wait_all_tasks_blocked()
         newer = hearers.enter("laptop", epoch=2)
-        assert not hearers.events.tell(LAPTOP, MOVED, {})
+        assert not hearers.events.queue(LAPTOP, MOVED, {})
         assert hearers.events.subscribe(link, ["*"]) == (), "the older connection has ended"
         hearers.events.subscribe(newer, ["agent.*"])
-        hearers.events.tell(LAPTOP, MOVED, {})
+        hearers.events.queue(LAPTOP, MOVED, {})
         await anyio.wait_all_tasks_blocked()
     assert (seqs(link), seqs(newer)) == ([1], [1])
 
@@ -99,9 +99,9 @@ async def test_what_cannot_wait_any_more_is_lost_and_leaves_a_gap(
 ) -> None:
     hearers.events.most = 2
     async with served(hearers.events):
-        told = [hearers.events.tell(LAPTOP, MOVED, {}) for _ in range(4)]
+        told = [hearers.events.queue(LAPTOP, MOVED, {}) for _ in range(4)]
         await anyio.wait_all_tasks_blocked()
-        hearers.events.tell(LAPTOP, MOVED, {})
+        hearers.events.queue(LAPTOP, MOVED, {})
         await anyio.wait_all_tasks_blocked()
     assert told == [True, True, False, False]
     assert (seqs(link), hearers.lost) == ([1, 2, 5], 2)
@@ -113,13 +113,13 @@ async def test_a_device_that_does_not_read_loses_events_and_keeps_its_connection
     async with served(hearers.events):
         link.buffered_bytes = UNSENT_BYTES + 1
         assert not hearers.events.has_room(LAPTOP)
-        hearers.events.tell(LAPTOP, MOVED, {})
+        hearers.events.queue(LAPTOP, MOVED, {})
         await anyio.wait_all_tasks_blocked()
         link.buffered_bytes, link.is_full = 0, True
-        hearers.events.tell(LAPTOP, MOVED, {})
+        hearers.events.queue(LAPTOP, MOVED, {})
         await anyio.wait_all_tasks_blocked()
         link.is_full = False
-        hearers.events.tell(LAPTOP, MOVED, {})
+        hearers.events.queue(LAPTOP, MOVED, {})
         await anyio.wait_all_tasks_blocked()
     assert (seqs(link), hearers.lost, link.gone.is_set()) == ([3], 2, False)
 
@@ -128,7 +128,7 @@ async def test_what_nobody_can_tell_any_more_is_a_gap(hearers: Hearers, link: He
     async with served(hearers.events):
         hearers.events.skip(LAPTOP, MOVED)
         hearers.events.skip(LAPTOP, CONFIG)  # it does not want to hear that anyway
-        hearers.events.tell(LAPTOP, MOVED, {})
+        hearers.events.queue(LAPTOP, MOVED, {})
         await anyio.wait_all_tasks_blocked()
     assert seqs(link) == [2]
 
@@ -136,8 +136,8 @@ async def test_what_nobody_can_tell_any_more_is_a_gap(hearers: Hearers, link: He
 async def test_a_device_that_leaves_takes_what_waits_along(hearers: Hearers, link: HearingLink) -> None:
     phone = hearers.enter("phone")
     hearers.events.subscribe(phone, ["*"])
-    hearers.events.tell(LAPTOP, MOVED, {})
-    hearers.events.tell(DeviceId("phone"), MOVED, {})
+    hearers.events.queue(LAPTOP, MOVED, {})
+    hearers.events.queue(DeviceId("phone"), MOVED, {})
     hearers.leave(link)
     async with served(hearers.events):
         await anyio.wait_all_tasks_blocked()
@@ -149,4 +149,4 @@ async def test_devices_that_are_gone_are_forgotten(hearers: Hearers) -> None:
         link = hearers.enter(f"device-{n}")
         hearers.events.subscribe(link, ["*"])
         hearers.leave(link)
-    assert len(hearers.events._hearers) <= 64
+    assert len(hearers.events._subscribers) <= 64

@@ -252,10 +252,10 @@ async def test_a_revoked_key_ends_its_connection_and_opens_none() -> None:
             await device.greet_with(KEY)
             key_id = keys.key_id(KEY.public)
             await port.store.write(device_keys.revoke_key, key_id, at=now_ms(port), actor="operator:0")
-            await watch.look()
+            await watch.poll()
             assert (await device.hear()) == {"type": "goodbye", "reason": "revoked"}
             assert await device.closed() == CloseCode.REVOKED
-            await watch.look()
+            await watch.poll()
             assert other.socket.close_code is None
         error, close = await knock(port)
         assert (error["code"], error["message"], close) == (
@@ -286,7 +286,7 @@ async def test_another_key_of_the_device_is_revoked_and_the_connection_stays() -
             await device.greet_with(KEY)
             other = keys.key_id(KeyPair(2).public)
             await port.store.write(device_keys.revoke_key, other, at=now_ms(port), actor="operator:0")
-            await watch.look()
+            await watch.poll()
             assert len(port.roster.connected()) == 1
 
 
@@ -295,7 +295,7 @@ async def test_what_another_hub_revoked_counts_though_its_clock_is_behind() -> N
         watch = RevocationWatch(port.store, roster=port.roster, clock=port.clock)
         at = now_ms(port) - 30_000
         await port.store.write(devices.revoke_device, DeviceId("laptop"), at=at, actor="operator:0")
-        await watch.look()
+        await watch.poll()
         assert await device.closed() == CloseCode.REVOKED
 
 

@@ -54,7 +54,7 @@ async def rotate(
 async def test_the_new_key_opens_and_the_old_one_does_not_and_the_connection_stays() -> None:
     async with connected() as (port, device):
         await rotate(port)
-        await RevocationWatch(port.store, roster=port.roster, clock=port.clock).look()
+        await RevocationWatch(port.store, roster=port.roster, clock=port.clock).poll()
         assert device.socket.close_code is None
         async with port.connect() as late:
             assert "replaced this key" in (await late.greet_with(OLD))["message"]
@@ -82,7 +82,7 @@ async def test_a_new_key_that_was_revoked_ends_the_connection_that_brought_it() 
         await rotate(port)
         at = int(port.clock.now().timestamp() * 1000)
         await port.store.write(device_keys.revoke_key, keys.key_id(NEW.public), at=at, actor="operator:0")
-        await RevocationWatch(port.store, roster=port.roster, clock=port.clock).look()
+        await RevocationWatch(port.store, roster=port.roster, clock=port.clock).poll()
         assert await device.closed() == CloseCode.REVOKED
 
 
