@@ -33,8 +33,8 @@ _WARNINGS: Final = {
     "cut_answer": "the answer of the model was cut off; the file may contain more",
 }
 _GONE: Final = {
-    SourceState.FILE_GONE: "the file was deleted, moved or renamed",
-    SourceState.WORDS_GONE: "the quoted text is no longer in the file",
+    SourceState.FILE_MISSING: "the file was deleted, moved or renamed",
+    SourceState.WORDS_MISSING: "the quoted text is no longer in the file",
 }
 
 

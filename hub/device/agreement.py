@@ -70,21 +70,21 @@ def note_welcome(db: sqlite3.Connection, welcome: Welcome, fresh_id: str) -> str
     if mark is None or known is None:
         return None
     hub_id, hub_counter = db.execute("SELECT hub_id, hub_counter FROM store").fetchone()
-    told = None
+    message = None
     if known.id == mark.id and known.counter > mark.counter:
         db.execute("UPDATE store SET id = ?", (fresh_id,))
-        told = "this device's file is older than the hub knows it: what is missing comes again"
+        message = "this device's file is older than the hub knows it: what is missing comes again"
     elif known.id == mark.id and hub_id == welcome.hub_id and known.counter < (hub_counter or 0):
         # A hub that compares from the start sends 0, on an operator's request or after a loss. Any other
         # lower counter means that the hub was restored.
-        told = (
+        message = (
             "the hub knows less of this device's rows than before: it is told of them again"
             if known.counter
             else "the hub compares all of this device's rows with its own: it is told of them again"
         )
     if (hub_id, hub_counter) != (welcome.hub_id, known.counter):
         db.execute("UPDATE store SET hub_id = ?, hub_counter = ?", (welcome.hub_id, known.counter))
-    return told
+    return message
 
 
 def list_rows(db: sqlite3.Connection, call: ToolCall, hub: str) -> dict[str, object]:
@@ -107,8 +107,8 @@ def list_rows(db: sqlite3.Connection, call: ToolCall, hub: str) -> dict[str, obj
             more = True
             break
         listed.append(row)
-    told: dict[str, object] = msgspec.to_builtins(RowsPage(store=mark, rows=listed, more=more))
-    return told
+    page: dict[str, object] = msgspec.to_builtins(RowsPage(store=mark, rows=listed, more=more))
+    return page
 
 
 def list_known(db: sqlite3.Connection, call: ToolCall, hub: str) -> dict[str, object]:
@@ -119,14 +119,14 @@ def list_known(db: sqlite3.Connection, call: ToolCall, hub: str) -> dict[str, ob
     """
     calls, asked = _ids(call.data, "calls"), _ids(call.data, "rows")
     done = [id for id in calls if db.execute(_DONE, (id, hub)).fetchone()]
-    there = [
+    known = [
         id
         for id in asked
         for table in TABLES.values()
         if db.execute(_WRITTEN, (table.name, id, hub)).fetchone() and rows.find(db, table, id) is not None
     ]
-    told: dict[str, object] = msgspec.to_builtins(KnownToDevice(calls=done, rows=there))
-    return told
+    answer: dict[str, object] = msgspec.to_builtins(KnownToDevice(calls=done, rows=known))
+    return answer
 
 
 def _ids(data: Record, name: str) -> list[str]:
@@ -139,7 +139,7 @@ def _ids(data: Record, name: str) -> list[str]:
 def _listed(db: sqlite3.Connection, found: sqlite3.Row) -> ListedRow:
     table = TABLES[TableName(found["written_tbl"])]
     row = rows.find(db, table, found["written_row"])
-    state = verdicts.standing_of(table, row, found["written"])
+    state = verdicts.state_of(table, row, found["written"])
     return ListedRow(
         counter=found["counter"],
         call_id=found["call_id"],
@@ -161,7 +161,7 @@ def _listed(db: sqlite3.Connection, found: sqlite3.Row) -> ListedRow:
 def _shown(db: sqlite3.Connection, table: DeviceTable, row: Record, *, is_open: bool) -> Record:
     """Return the fields of *row* that a hub may see, without those that the device or flags provide."""
     is_open = is_open and not proposals.is_owned(db, table, row["id"])
-    said = {column.name for column in table.columns if column.filler in (Filler.MODEL, Filler.PERSON)}
-    told = said & {*proposals.seen_fields(table, row, is_open=is_open)}
-    shown: Record = {name: value for name, value in row.items() if value is not None and name in told}
+    content = {column.name for column in table.columns if column.filler in (Filler.MODEL, Filler.PERSON)}
+    visible = content & {*proposals.seen_fields(table, row, is_open=is_open)}
+    shown: Record = {name: value for name, value in row.items() if value is not None and name in visible}
     return shown if len(msgspec.json.encode(shown)) <= _MOST_DATA_BYTES else {}

@@ -31,11 +31,11 @@ from hub.device.credentials import (
 from hub.device.hub_events import Hearing
 from hub.device.inserts import DeviceFileError, DeviceStore, open_device_store
 from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs, dialled
-from hub.device.messages import told_message
-from hub.device.questions import told_question
+from hub.device.messages import describe_message
+from hub.device.questions import describe_question
 from hub.device.reporting import Reporting, answers, replies, verdicts
 from hub.device.run_reading import Library, Readings
-from hub.device.shared import MAX_FILE_BYTES, Root, SharedFolders, declare, roots_told, settle
+from hub.device.shared import MAX_FILE_BYTES, Root, SharedFolders, declare, root_spellings, settle
 from hub.device.tools import ACTIONS, Bench, Tools
 from hub.log import Channel
 from protocol.codec import JSON, MSGPACK
@@ -146,7 +146,7 @@ class ReferenceDevice:
         self._name = name
         self._clock = clock
         self._chance = chance
-        self._told = on_status or (lambda line: None)
+        self._on_status = on_status or (lambda line: None)
         self._max_file_bytes = max_file_bytes
         self._client = Client(
             url,
@@ -156,10 +156,10 @@ class ReferenceDevice:
             attend=self._attend,
             clock=clock,
             chance=chance,
-            told=self._told,
+            on_status=self._on_status,
         )
         self._rotation = Rotation(credential) if rotates and isinstance(credential, KeyCredential) else None
-        self._browser = Browser(clock, self._told, asks)
+        self._browser = Browser(clock, self._on_status, asks)
         self._store: DeviceStore | None = None
         self._tools: Tools | None = None
         self._mark: Callable[[], StoreMark | None] = lambda: None  # current mark of the file
@@ -177,13 +177,15 @@ class ReferenceDevice:
             self._store = store
             folders = settle(self._folders, store.known_roots())
             names = store.name_roots([path for path, _ in folders])
-            roots = [Root(name, path, said) for name, (path, said) in zip(names, folders, strict=True)]
+            roots = [
+                Root(name, path, spelling) for name, (path, spelling) in zip(names, folders, strict=True)
+            ]
             shared = SharedFolders(roots, home=self._home, max_file_bytes=self._max_file_bytes)
-            self._library = Library(shared, Contents(shared, self._clock), told=self._told)
-            self._tools = Tools(store, on_done=self._tell_done)
+            self._library = Library(shared, Contents(shared, self._clock), on_status=self._on_status)
+            self._tools = Tools(store, on_done=self._report_done)
             self._mark = lambda: store.mark
             for root in roots:
-                self._told(f"sharing {root.said} as {root.name}")
+                self._on_status(f"sharing {root.spelling} as {root.name}")
             await self._client.serve(task_status=task_status)
 
     def _hello(self) -> DeviceHello:
@@ -193,7 +195,7 @@ class ReferenceDevice:
             client=ClientProgram(name="hub connect", platform=platform.system().lower()),
             capabilities=[Capability(name=name) for name in CAPABILITIES],
             store=self._mark(),
-            roots=roots_told(self._folders, self._home),
+            roots=root_spellings(self._folders, self._home),
         )
 
     def _meet(self, public_key: str) -> DeviceHello:
@@ -208,9 +210,9 @@ class ReferenceDevice:
         self._store.meet(public_key, predecessor=before.public_key if before and is_successor else None)
         if hub != before:
             self._hubs.keep(hub)  # after the store, so that a crash in between repeats both steps
-            self._told(f"the key of this hub: {hub.fingerprint}")
+            self._on_status(f"the key of this hub: {hub.fingerprint}")
         if isinstance(self._credential, KeyCredential) and self._credential.use(self._hubs.path_of(hub)):
-            self._told(f"the key of this device: {self._credential.identity.shown}")
+            self._on_status(f"the key of this device: {self._credential.identity.shown}")
         granted = self._store.granted(self._grants if before is None else ())
         grants = [GrantOfOwner(name=name, tables=tables) for name, tables in granted.items()]
         return msgspec.structs.replace(self._hello(), grants=grants)
@@ -221,9 +223,9 @@ class ReferenceDevice:
         welcome = line.welcome
         readings = Readings(self._library, limits=welcome.limits, send=line.send, tasks=tasks)
         bench = Bench(line.answer)
-        hearing = Hearing(line, self._tools, self._told)
+        hearing = Hearing(line, self._tools, self._on_status)
         reports = [
-            Reporting(line, self._tools, outbox(self._tools), self._clock, self._told)
+            Reporting(line, self._tools, outbox(self._tools), self._clock, self._on_status)
             for outbox in (verdicts, answers, replies)
         ]
         tasks.start_soon(self._serve_calls, self._tools, bench, welcome)
@@ -233,8 +235,8 @@ class ReferenceDevice:
         tasks.start_soon(self._browser.serve, line)
         tasks.start_soon(self._send_heartbeats, line, readings)
         log.info("device.connection.opened", device_id=welcome.device_id, epoch=welcome.epoch)
-        self._told(f"connected as {welcome.device_id}")
-        if self._rotation is not None and self._rotation.is_wanted:
+        self._on_status(f"connected as {welcome.device_id}")
+        if self._rotation is not None and self._rotation.is_due:
             tasks.start_soon(self._rotation.ask, line)
 
         def handle(frame: Frame) -> None:
@@ -254,9 +256,9 @@ class ReferenceDevice:
                     for reporting in reports:
                         reporting.accept(frame)
                     hearing.answered(frame)
-                    self._browser.hear(frame)
-                    if self._rotation is not None and (told := self._rotation.take(frame)):
-                        self._told(told)
+                    self._browser.accept(frame)
+                    if self._rotation is not None and (report := self._rotation.take(frame)):
+                        self._on_status(report)
                 case _:
                     pass  # unsolicited frames are ignored
 
@@ -264,7 +266,7 @@ class ReferenceDevice:
 
     async def _serve_calls(self, tools: Tools, bench: Bench, welcome: Welcome) -> None:
         if (compared := await tools.note_welcome(welcome)) is not None:  # before any call is answered
-            self._told(compared)
+            self._on_status(compared)
         await tools.serve(bench)
 
     async def _send_heartbeats(self, line: Line, readings: Readings) -> None:
@@ -274,26 +276,26 @@ class ReferenceDevice:
             await line.send(Heartbeat(agents=beats))
             await self._clock.sleep(interval_s)
 
-    def _tell_done(self, call: ToolCall) -> None:
+    def _report_done(self, call: ToolCall) -> None:
         if call.action is Action.AGENT_WAKE:
-            self._told(f"wake {call.agent_id}: {str(call.data.get('label', ''))[:80]}")
+            self._on_status(f"wake {call.agent_id}: {str(call.data.get('label', ''))[:80]}")
             return
         if call.action is Action.MESSAGE_DELIVER:
-            self._told(told_message(call))
+            self._on_status(describe_message(call))
             return
         if call.action is Action.USER_ASK:
-            self._told(told_question(call))
+            self._on_status(describe_question(call))
             return
         if call.action in (Action.FILE_GET, Action.ROWS_LIST, Action.ROWS_KNOWN):
             return  # read-only calls are not reported
         if call.action is Action.FILE_PUT:
-            self._told(f"{call.data.get('name')} of {call.agent_id} was written")
+            self._on_status(f"{call.data.get('name')} of {call.agent_id} was written")
             return
         title = next(
             (str(call.data[name]) for name in ("title", "name", "content", "verdict") if name in call.data),
             "",
         )
-        self._told(f"{call.action} {call.table}: {title[:80]}".rstrip(": "))
+        self._on_status(f"{call.action} {call.table}: {title[:80]}".rstrip(": "))
 
 
 def run_device(

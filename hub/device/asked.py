@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from hub.device import questions
-from hub.device.inserts import DeviceFileError, connect_beside
+from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.questions import Question
 from protocol.asking import ANSWER_CHARACTERS
 from protocol.messages import QuestionState
@@ -30,7 +30,7 @@ def read_questions(path: Path) -> list[Question]:
         DeviceFileError: the file does not exist, is not a device's, or the disk fails.
     """
     try:
-        with closing(connect_beside(path)) as db:
+        with closing(connect_shared(path)) as db:
             return questions.listed(db)
     except sqlite3.Error as error:
         raise DeviceFileError(f"{path}: {error}") from error
@@ -43,18 +43,18 @@ def answer(path: Path, number: int, text: str, *, at_ms: int) -> Question:
         UnknownNumber, NotAnswered: no such question, or an answer that is refused.
         DeviceFileError: the file is not a device's, or the disk fails.
     """
-    said = text.replace("\0", "").strip()
-    if not said:
+    content = text.replace("\0", "").strip()
+    if not content:
         raise NotAnswered("an answer has words")
-    if len(said) > ANSWER_CHARACTERS:
-        raise NotAnswered(f"an answer has at most {ANSWER_CHARACTERS} characters, not {len(said)}")
+    if len(content) > ANSWER_CHARACTERS:
+        raise NotAnswered(f"an answer has at most {ANSWER_CHARACTERS} characters, not {len(content)}")
     try:
-        with closing(connect_beside(path)) as db:
+        with closing(connect_shared(path)) as db:
             db.execute("BEGIN IMMEDIATE")
             known = {one.number: one for one in questions.listed(db)}
             if number not in known:
                 raise UnknownNumber(f"there is no question {number}; 'hub answer' lists those there are")
-            if not questions.write_answer(db, number, said, at_ms):
+            if not questions.write_answer(db, number, content, at_ms):
                 raise NotAnswered(f"question {number} {_why_not(known[number])}")
             db.execute("COMMIT")  # an exception before this line closes the connection, which rolls back
             return next(one for one in questions.listed(db) if one.number == number)

@@ -35,7 +35,7 @@ from protocol.work import Answer, ToolCall
 
 MOST: Final = 8  # concurrent listeners
 MOST_LIFE_MS: Final = 600_000
-LOOK_S: Final = 0.25  # poll interval of the listener thread, and for its result
+POLL_S: Final = 0.25  # poll interval of the listener thread, and for its result
 REQUEST_S: Final = 10.0  # timeout of a browser's request
 ANSWER_WITHIN_S: Final = 30.0
 AGAIN_S: Final = 3.0
@@ -53,7 +53,7 @@ _NEAR: Final = (".localhost", ".local", ".internal", ".lan", ".home", ".arpa", "
 log = Channel(__name__)
 
 
-class _Told(msgspec.Struct, frozen=True, kw_only=True):
+class _OpenRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Data of a ``browser.open`` call."""
 
     sign_in_id: str
@@ -80,10 +80,10 @@ class Door:
         self._state = state
         self._clock = clock
         self._until = clock.monotonic() + min(life_ms, MOST_LIFE_MS) / 1_000
-        self._said = Flag()
+        self._is_answered = Flag()
         self._words = "The hub was not reached yet; it will be told. You may close this window."
         self._server = HTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.timeout = LOOK_S
+        self._server.timeout = POLL_S
         Thread(target=self._listen, name="browser.open", daemon=True).start()
 
     @property
@@ -91,15 +91,15 @@ class Door:
         """Port of the listener."""
         return int(self._server.server_address[1])
 
-    def say(self, words: str) -> None:
+    def send_page(self, words: str) -> None:
         """Set the text of the page that the browser shows, and send the page."""
         self._words = words
-        self._said.set()
+        self._is_answered.set()
 
     def close(self) -> None:
         """Stop listening."""
         self.is_over = True
-        self._said.set()
+        self._is_answered.set()
 
     def _listen(self) -> None:
         with self._server:
@@ -112,13 +112,13 @@ class Door:
             timeout = REQUEST_S
 
             def do_GET(self) -> None:
-                told = parse_qs(urlsplit(self.path).query)
-                one = {name: told[name][0] for name in ("code", "error") if told.get(name)}
-                if told.get("state") != [door._state] or not one:
+                parameters = parse_qs(urlsplit(self.path).query)
+                one = {name: parameters[name][0] for name in ("code", "error") if parameters.get(name)}
+                if parameters.get("state") != [door._state] or not one:
                     self.send_error(404)
                     return
                 door.found = one
-                door._said.wait(ANSWER_WITHIN_S)
+                door._is_answered.wait(ANSWER_WITHIN_S)
                 page = f"<!doctype html><meta charset=utf-8><title>Hub</title><p>{escape(door._words)}"
                 self.send_response(200)
                 self.send_header("Content-Type", "text/html; charset=utf-8")
@@ -147,12 +147,12 @@ class Browser:
     def __init__(
         self,
         clock: Clock,
-        told: Callable[[str], None],
+        on_status: Callable[[str], None],
         asks: Callable[[str], Awaitable[bool]] | None = None,
         opens: Callable[[str], bool] | None = None,
     ) -> None:
         self._clock = clock
-        self._told = told
+        self._on_status = on_status
         self._asks = asks
         self._opens = opens or open_address
         self._shown_at: deque[float] = deque(maxlen=SHOWN_A_MINUTE)
@@ -170,17 +170,17 @@ class Browser:
     async def done(self, call: ToolCall) -> Answer:
         """Execute a call and return its answer."""
         try:
-            told = msgspec.convert(call.data, _Told)
+            request = msgspec.convert(call.data, _OpenRequest)
         except msgspec.ValidationError as error:
             return refusal(ErrorCode.BAD_RECORD, f"data of browser.open: {error}")
-        return self._listen(told) if told.listen else self._show(told)
+        return self._listen(request) if request.listen else self._show(request)
 
     async def serve(self, line: Line) -> None:
         """Ask the owner for consent, and forward redirects to the hub of this connection, until cancelled."""
         async with anyio.create_task_group() as tasks:
             if self._asks is not None:
                 tasks.start_soon(self._ask, self._asks)
-            await self._tell_what_came(line)
+            await self._forward_redirects(line)
 
     async def _ask(self, asks: Callable[[str], Awaitable[bool]]) -> None:
         """Ask the owner about each shown address while its listener waits."""
@@ -193,7 +193,7 @@ class Browser:
                 door.url = None
             await self._is_shown.wait()
 
-    async def _tell_what_came(self, line: Line) -> None:
+    async def _forward_redirects(self, line: Line) -> None:
         while True:
             self._doors = {id: door for id, door in self._doors.items() if not door.is_over}
             if not self._doors:
@@ -201,34 +201,34 @@ class Browser:
                 await self._has_doors.wait()
             for id, door in list(self._doors.items()):
                 if door.found is not None and not door.is_over:
-                    await self._tell(line, id, door)
-            await self._clock.sleep(LOOK_S)
+                    await self._forward(line, id, door)
+            await self._clock.sleep(POLL_S)
 
-    def hear(self, response: Response) -> None:
+    def accept(self, response: Response) -> None:
         """Accept a response of the hub if it belongs to the pending request."""
         if response.id == self._id:
             self._answer = response
             self._answered.set()
 
-    def _listen(self, told: _Told) -> Answer:
-        door = self._doors.get(told.sign_in_id)
+    def _listen(self, request: _OpenRequest) -> Answer:
+        door = self._doors.get(request.sign_in_id)
         if door is None or door.is_over:
-            if not told.state:
+            if not request.state:
                 return refusal(ErrorCode.BAD_RECORD, "data of browser.open: there is no state to expect")
             if len([one for one in self._doors.values() if not one.is_over]) >= MOST:
                 return refusal(ErrorCode.TOO_MANY_CALLS, f"{MOST} sign-ins are open")
             try:
-                door = Door(told.state, life_ms=told.expires_ms, clock=self._clock)
+                door = Door(request.state, life_ms=request.expires_ms, clock=self._clock)
             except OSError as error:
                 return refusal(ErrorCode.INTERNAL, f"nothing can listen here: {error.strerror}")
-            self._doors[told.sign_in_id] = door
+            self._doors[request.sign_in_id] = door
             self._has_doors.set()
         return Answer(result={"port": door.port})
 
-    def _show(self, told: _Told) -> Answer:
-        if why := why_not_shown(told.url):
+    def _show(self, request: _OpenRequest) -> Answer:
+        if why := why_not_shown(request.url):
             return refusal(ErrorCode.BAD_RECORD, f"data of browser.open: {why}")
-        door = self._doors.get(told.sign_in_id)
+        door = self._doors.get(request.sign_in_id)
         if door is None:
             return refusal(ErrorCode.BAD_RECORD, "data of browser.open: nobody listens for that sign-in")
         if not door.is_shown:
@@ -237,8 +237,10 @@ class Browser:
                 return refusal(ErrorCode.RATE_LIMITED, f"{SHOWN_A_MINUTE} addresses a minute are shown")
             self._shown_at.append(now)
             door.is_shown = True
-            self._told(f"the hub asks you to sign in to {told.account[:_ACCOUNT_CHARACTERS]}: {told.url}")
-            door.url = told.url
+            self._on_status(
+                f"the hub asks you to sign in to {request.account[:_ACCOUNT_CHARACTERS]}: {request.url}"
+            )
+            door.url = request.url
             self._is_shown.set()
         return Answer(result={"opened": False})
 
@@ -246,7 +248,7 @@ class Browser:
     def _id(self) -> str:
         return f"sign-in-{self._asked}"
 
-    async def _tell(self, line: Line, id: str, door: Door) -> None:
+    async def _forward(self, line: Line, id: str, door: Door) -> None:
         assert door.found is not None
         self._asked += 1
         self._answer, self._answered = None, anyio.Event()
@@ -262,8 +264,8 @@ class Browser:
             words = "Signed in. You may close this window."
         else:
             words = f"Not signed in: {response.error.message}"
-        self._told(words.split(". ")[0])
-        door.say(words)
+        self._on_status(words.split(". ")[0])
+        door.send_page(words)
         door.close()
 
 

@@ -85,7 +85,7 @@ class _Visit:
 
     was_welcome: bool = False
     close: int | None = None  # None: the connection broke, or was never established
-    said: str = ""
+    reason: str = ""
     distrust: str = ""  # reason why the device did not authenticate
     goodbye: Goodbye | None = None
     pairing_code: str | None = None  # for a person to enter at the hub
@@ -123,7 +123,7 @@ class Client:
         attend: Attend,
         clock: Clock,
         chance: Chance,
-        told: Callable[[str], None],
+        on_status: Callable[[str], None],
         backoff: Backoff | None = None,
     ) -> None:
         self._url = address_of(url)
@@ -136,7 +136,7 @@ class Client:
         self._attend = attend
         self._clock = clock
         self._chance = chance
-        self._told = told
+        self._on_status = on_status
         self._backoff = backoff or Backoff()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -146,7 +146,7 @@ class Client:
             TurnedAway: the hub's close code forbids a reconnect, or the hub is not trusted.
         """
         if not (self._is_local or self._url.startswith("wss:")):
-            self._told("warning: the line to this hub is not encrypted; wss:// is")
+            self._on_status("warning: the line to this hub is not encrypted; wss:// is")
         attempt = 0
         while True:
             began = self._clock.monotonic()
@@ -163,26 +163,26 @@ class Client:
             if wait_s is None:
                 is_revoked = visit.close == CloseCode.REVOKED
                 if visit.close in _MAY_BE_THE_KEY and (
-                    told := self._credential.take_another(is_revoked=is_revoked)
+                    report := self._credential.take_another(is_revoked=is_revoked)
                 ):
-                    self._told(told)
+                    self._on_status(report)
                     continue
                 raise TurnedAway(_farewell(visit), visit.close or 0)
             if visit.close not in _NO_FAILED_TRY:
                 attempt += 1
             log.info("device.connection.lost", close=visit.close, wait_s=round(wait_s, 1))
             if visit.close == CloseCode.PAIRING_REQUIRED:
-                self._tell_code(visit.pairing_code)
+                self._show_code(visit.pairing_code)
             else:
-                self._told(f"not connected ({_farewell(visit)}); next try in {wait_s:.1f} s")
+                self._on_status(f"not connected ({_farewell(visit)}); next try in {wait_s:.1f} s")
             await self._clock.sleep(wait_s)
 
-    def _tell_code(self, code: str | None) -> None:
+    def _show_code(self, code: str | None) -> None:
         """Show a pairing code once; a restarted hub, or a timeout, results in a new code."""
         if code is not None and code != self._pairing_code:
             self._pairing_code = code
-            self._told(f"this hub does not know the device yet; its pairing code is {code}")
-            self._told(f"to let it in, type at the hub: hub pair approve {code}")
+            self._on_status(f"this hub does not know the device yet; its pairing code is {code}")
+            self._on_status(f"to let it in, type at the hub: hub pair approve {code}")
 
     async def _visit(self, visit: _Visit, task_status: TaskStatus[None]) -> None:
         nonce = keys.encode(self._chance.token_bytes(_NONCE_BYTES))
@@ -203,7 +203,7 @@ class Client:
         except (OSError, WebSocketException, BadCredential, ValueError, ImportError) as error:
             # ValueError: the host or port, also of a proxy, is invalid. ImportError: a SOCKS proxy is
             # configured, but its client library is not installed.
-            visit.said = why_unreachable(self._url, error)
+            visit.reason = why_unreachable(self._url, error)
         else:
             await self._talk(socket, nonce, visit, task_status)
 
@@ -293,7 +293,7 @@ class _Talk:
                     self._handle = self._attend(self._line, self._tasks)
                     self._task_status.started()
                 case Refused(error):
-                    self._visit.said = _sentence(error)
+                    self._visit.reason = _sentence(error)
                     self._visit.pairing_code = error.pairing_code
                     self._visit.retry_after_ms = error.retry_after_ms
                 case Leaving(goodbye):
@@ -302,7 +302,7 @@ class _Talk:
                     self._tasks.start_soon(self._hang_up)
                 case Ended():
                     self.ended = event
-                    self._visit.said = event.reason
+                    self._visit.reason = event.reason
                     self.reading.cancel()
         self._line.wake()
 
@@ -353,13 +353,13 @@ def _farewell(visit: _Visit) -> str:
     """Describe a connection's end for a person: the goodbye's message, not its machine-readable reason."""
     meaning = next((text for code, text in CLOSE_MEANINGS.items() if code == visit.close), "")
     if (goodbye := visit.goodbye) is None:
-        return ": ".join(part for part in (meaning, visit.said) if part) or "the connection broke"
-    told = goodbye.message or meaning or goodbye.reason
-    return "; ".join(part for part in (told, _hint(goodbye.reason) if visit.close in _FINAL else "") if part)
+        return ": ".join(part for part in (meaning, visit.reason) if part) or "the connection broke"
+    text = goodbye.message or meaning or goodbye.reason
+    return "; ".join(part for part in (text, _hint(goodbye.reason) if visit.close in _FINAL else "") if part)
 
 
 PROBLEM: Final = "application/problem+json"  # used only by the operators' interface
-_MOST_SAID: Final = 300  # characters of a hub's reason
+_MOST_REASON_CHARACTERS: Final = 300  # characters of a hub's reason
 SETTING: Final = "[listen.devices] in the hub's hub.toml says where it listens for devices"
 
 
@@ -376,8 +376,8 @@ def why_unreachable(url: str, error: Exception) -> str:
         case InvalidMessage() if parts.scheme == "ws":
             return f"no hub answers at {where} without TLS; if its port speaks TLS, use wss://{where}"
         case ssl.SSLCertVerificationError():
-            told = f"the certificate of {where} is not trusted ({error.verify_message})"
-            return f"{told}; trust it: SSL_CERT_FILE=FILE hub connect ..."
+            problem = f"the certificate of {where} is not trusted ({error.verify_message})"
+            return f"{problem}; trust it: SSL_CERT_FILE=FILE hub connect ..."
         case ssl.SSLError() | ConnectionResetError() if parts.scheme == "wss":
             return f"no TLS is spoken at {where}; if it is the hub's port all the same, use ws://{where}"
         case ConnectionRefusedError():
@@ -392,18 +392,18 @@ def why_unreachable(url: str, error: Exception) -> str:
 
 def _why_not_let_in(where: str, error: InvalidStatus) -> str:
     status = error.response.status_code
-    told = f"the hub's door answered {status}"
+    problem = f"the hub's door answered {status}"
     if error.response.headers.get("Content-Type", "").startswith(PROBLEM):
-        return f"{told}: {where} is its port for operators; {SETTING}"
+        return f"{problem}: {where} is its port for operators; {SETTING}"
     if status == HTTPStatus.NOT_FOUND:
-        return f"{told}; is this the hub's device address? {SETTING}"
-    return f"{told}: {said}" if (said := _said(error.response.body)) else told
+        return f"{problem}; is this the hub's device address? {SETTING}"
+    return f"{problem}: {reason}" if (reason := _reason(error.response.body)) else problem
 
 
-def _said(body: bytes | bytearray | None) -> str:
+def _reason(body: bytes | bytearray | None) -> str:
     """Return the reason in a hub's error body, or an empty string if *body* is not a hub's."""
     try:
-        return msgspec.json.decode(body or b"", type=_Refusal).error.message[:_MOST_SAID]
+        return msgspec.json.decode(body or b"", type=_Refusal).error.message[:_MOST_REASON_CHARACTERS]
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return ""
 

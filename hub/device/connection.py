@@ -55,8 +55,8 @@ class Line:
             self._session.answer(call_id, answer, trace=call.trace)
         except LocalProtocolError as error:
             log.error("device.answer.unspeakable", exc=error, call_id=call_id)
-            told = refusal(ErrorCode.INTERNAL, "a fault in the device")
-            self._session.answer(call_id, told, trace=call.trace)
+            fault = refusal(ErrorCode.INTERNAL, "a fault in the device")
+            self._session.answer(call_id, fault, trace=call.trace)
         await self._until_written()
 
     def wake(self) -> None:

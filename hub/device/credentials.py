@@ -332,7 +332,7 @@ class Rotation:
         self._is_done = False
 
     @property
-    def is_wanted(self) -> bool:
+    def is_due(self) -> bool:
         """True if the key is still the initial one."""
         return not self._is_done and not self._credential.is_renewed
 

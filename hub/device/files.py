@@ -24,23 +24,23 @@ def get(db: sqlite3.Connection, call: ToolCall) -> dict[str, Any]:
     Raises:
         Refusal: the call is invalid.
     """
-    wanted = _wanted(call, FileGet)
-    row = _find(db, call.agent_id, wanted.name)
+    request = _request(call, FileGet)
+    row = _find(db, call.agent_id, request.name)
     if row is None:
-        return _spelled(FilePart(name=wanted.name, sha256=None))
+        return _spelled(FilePart(name=request.name, sha256=None))
     content: str = row["content"]
-    part = _fitting(content[wanted.offset : wanted.offset + PART_BYTES])
-    end = wanted.offset + len(part)
-    told = FilePart(
-        name=wanted.name,
+    part = _fitting(content[request.offset : request.offset + PART_BYTES])
+    end = request.offset + len(part)
+    answer = FilePart(
+        name=request.name,
         sha256=row["sha256"],
         content=part,
         size_bytes=len(content.encode()),
-        offset=wanted.offset,
+        offset=request.offset,
         next_offset=end if end < len(content) else None,
         updated_at=row["updated_at"],
     )
-    return _spelled(told)
+    return _spelled(answer)
 
 
 def put(db: sqlite3.Connection, call: ToolCall, at_ms: int) -> dict[str, Any]:
@@ -49,38 +49,38 @@ def put(db: sqlite3.Connection, call: ToolCall, at_ms: int) -> dict[str, Any]:
     Raises:
         Refusal: the call is invalid, or the stored text has another digest; nothing was changed.
     """
-    wanted = _wanted(call, FilePut)
-    if not wanted.content.strip() or "\0" in wanted.content:
-        raise Refusal(ErrorCode.BAD_PARAMS, f"{wanted.name} has to say something, and without NUL")
-    row = _find(db, call.agent_id, wanted.name)
+    request = _request(call, FilePut)
+    if not request.content.strip() or "\0" in request.content:
+        raise Refusal(ErrorCode.BAD_PARAMS, f"{request.name} has to say something, and without NUL")
+    row = _find(db, call.agent_id, request.name)
     found = None if row is None else row["sha256"]
-    if found != wanted.expected_sha256:
-        there = "there is none" if found is None else f"it is {found}"
-        raise Refusal(ErrorCode.CHANGED_MEANWHILE, f"{wanted.name} is not what was expected: {there}")
-    raw = wanted.content.encode()
+    if found != request.expected_sha256:
+        actual = "there is none" if found is None else f"it is {found}"
+        raise Refusal(ErrorCode.CHANGED_MEANWHILE, f"{request.name} is not what was expected: {actual}")
+    raw = request.content.encode()
     sha256 = hashlib.sha256(raw).hexdigest()
     db.execute(
         "INSERT INTO agent_files VALUES (?, ?, ?, ?, ?) ON CONFLICT (agent_id, name) DO UPDATE SET"
         " content = excluded.content, sha256 = excluded.sha256, updated_at = excluded.updated_at",
-        (call.agent_id, wanted.name, wanted.content, sha256, at_ms),
+        (call.agent_id, request.name, request.content, sha256, at_ms),
     )
-    return _spelled(FileKept(name=wanted.name, sha256=sha256, size_bytes=len(raw), updated_at=at_ms))
+    return _spelled(FileKept(name=request.name, sha256=sha256, size_bytes=len(raw), updated_at=at_ms))
 
 
-def _wanted(call: ToolCall, kind: type[T]) -> T:
+def _request(call: ToolCall, kind: type[T]) -> T:
     try:
-        wanted: T = msgspec.convert(call.data, kind)
+        request: T = msgspec.convert(call.data, kind)
     except msgspec.ValidationError as error:
         raise Refusal(ErrorCode.BAD_PARAMS, f"{call.action}: {error}") from None
     if call.agent_id is None:
         raise Refusal(ErrorCode.BAD_PARAMS, f"{call.action} has to say whose text it is: agent_id")
-    if wanted.name not in FILES:
-        raise Refusal(ErrorCode.BAD_PARAMS, f"there is no text {wanted.name!r}, only {', '.join(FILES)}")
-    return wanted
+    if request.name not in FILES:
+        raise Refusal(ErrorCode.BAD_PARAMS, f"there is no text {request.name!r}, only {', '.join(FILES)}")
+    return request
 
 
-def _spelled(told: FilePart | FileKept) -> dict[str, Any]:
-    return msgspec.structs.asdict(told)
+def _spelled(answer: FilePart | FileKept) -> dict[str, Any]:
+    return msgspec.structs.asdict(answer)
 
 
 def _find(db: sqlite3.Connection, agent_id: str | None, name: str) -> sqlite3.Row | None:

@@ -56,8 +56,8 @@ def changed(granted: Granted, changes: Sequence[str]) -> dict[str, list[str]]:
         tables = [table for table in listed.split(",") if table]
         is_known = sign in ("+", "-") and name in tuple(OwnerGrant)
         if not is_known or (has_tables and (sign == "-" or name != OwnerGrant.ROWS_READ)):
-            told = f"{change!r} is no change of a grant: expected +review.remote, -review.remote"
-            raise BadGrant(f"{told}, +rows.read=tasks,notes or -rows.read")
+            problem = f"{change!r} is no change of a grant: expected +review.remote, -review.remote"
+            raise BadGrant(f"{problem}, +rows.read=tasks,notes or -rows.read")
         if sign == "+" and name == OwnerGrant.ROWS_READ and not (tables and {*tables} <= {*TABLES}):
             raise BadGrant(f"{change!r}: name the tables that may be read, of {', '.join(TABLES)}")
         after.pop(name, None)

@@ -25,10 +25,10 @@ log = Channel(__name__)
 class Hearing:
     """Receiver of one connection's events; the status callback gets a short sentence for each change."""
 
-    def __init__(self, line: Line, tools: Tools, told: Callable[[str], None]) -> None:
+    def __init__(self, line: Line, tools: Tools, on_status: Callable[[str], None]) -> None:
         self._line = line
         self._tools = tools
-        self._told = told
+        self._on_status = on_status
         self._seq = 0  # number of the previous event
         self._known: dict[str, int] = {}  # by agent: last revision received on this connection
         self._waiting: dict[str, Configuration] = {}  # to be stored
@@ -79,7 +79,7 @@ class Hearing:
         if waiting:
             await self._tools.keep_configurations(list(waiting.values()))
         for one in waiting.values():
-            self._told(f"configuration of {one.agent_id}: revision {one.rev}, {_counted(one)}")
+            self._on_status(f"configuration of {one.agent_id}: revision {one.rev}, {_counted(one)}")
 
     async def _ask_again(self) -> None:
         """Fetch the configuration of each agent sequentially: a hub limits the number of pending requests."""

@@ -35,10 +35,10 @@ from hub.device import (
 from hub.device.configurations import Configuration
 from hub.device.messages import Reply
 from hub.device.proposals import Proposal
-from hub.device.questions import Said
+from hub.device.questions import OwnerAnswer
 from hub.device.rows import Refusal
 from hub.device.source_state import Sources, SourceState
-from hub.device.verdicts import Remarks, Review, Standing, Verdict
+from hub.device.verdicts import Remarks, Review, ReviewState, Verdict
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import ErrorBody, Record
 from protocol.grants import refused_by_owner
@@ -50,11 +50,11 @@ from protocol.work import Action, Answer, ToolCall
 # For calls that changed nothing. The answer to a change is kept as long as the file: a hub restored from a
 # backup may repeat a call of any age, which must not create a second row.
 KEEP_CALLS: Final = timedelta(days=30)
-_LOOKS: Final = frozenset({Action.FILE_GET, Action.ROWS_LIST, Action.ROWS_KNOWN})  # read-only calls
+_READ_ONLY: Final = frozenset({Action.FILE_GET, Action.ROWS_LIST, Action.ROWS_KNOWN})  # read-only calls
 _CHANGES: Final = frozenset({Action.INSERT, Action.UPDATE, Action.DELETE})
 _PRUNE_EVERY_MS: Final = 24 * 3600 * 1000
 _BUSY_TIMEOUT_S: Final = 5.0  # another program may use the file concurrently
-_TOLD_CHARACTERS: Final = 2_000  # of a refusal; an error frame holds twice that
+_REFUSAL_CHARACTERS: Final = 2_000  # of a refusal; an error frame holds twice that
 
 _answers: Final = msgspec.json.Decoder(Answer)
 
@@ -103,7 +103,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
     start: int | None
     end: int | None
     at: datetime
-    standing: Standing
+    standing: ReviewState
     remarks: Remarks
     proposal: Proposal | None = None
     belongs_to: dict[str, str] = {}
@@ -153,9 +153,9 @@ class DeviceStore:
     def note_welcome(self, welcome: Welcome) -> str | None:
         """Store the counter up to which the hub knows this file. Return a message for the owner, or None."""
         with self._transaction():
-            told = agreement.note_welcome(self._db, welcome, self._ids.fresh())
+            message = agreement.note_welcome(self._db, welcome, self._ids.fresh())
         self.mark = self._read_mark()
-        return told
+        return message
 
     def _read_mark(self) -> StoreMark:
         mark = agreement.read_mark(self._db)
@@ -222,41 +222,41 @@ class DeviceStore:
             *proposals.unreported(self._db, self.hub),
         ][:most]
 
-    def note_reported(self, told: Sequence[Verdict]) -> None:
+    def note_reported(self, report: Sequence[Verdict]) -> None:
         """Mark verdicts as confirmed by the hub."""
         with self._transaction():
-            verdicts.note_reported(self._db, told)
-            proposals.note_reported(self._db, told)
-            agreement.note_confirmed(self._db, [one.call_id for one in told])
+            verdicts.note_reported(self._db, report)
+            proposals.note_reported(self._db, report)
+            agreement.note_confirmed(self._db, [one.call_id for one in report])
         self.mark = self._read_mark()
 
-    def unsaid_replies(self, most: int) -> list[Reply]:
+    def unreported_replies(self, most: int) -> list[Reply]:
         """Return at most *most* answers to messages that the hub has not confirmed."""
-        return messages.unsaid(self._db, most)
+        return messages.unreported(self._db, most)
 
     def note_reply(self, reply: Reply) -> None:
         """Mark an answer to a message as confirmed, or as refused by the hub."""
         with self._transaction():
-            messages.note_said(self._db, reply, epoch_ms(self._clock.now()))
+            messages.note_reported(self._db, reply, epoch_ms(self._clock.now()))
 
-    def unsaid(self, most: int) -> list[Said]:
+    def unreported_answers(self, most: int) -> list[OwnerAnswer]:
         """Return at most *most* answers of the owner that the hub has not confirmed."""
-        return questions.unsaid(self._db, most)
+        return questions.unreported_answers(self._db, most)
 
-    def note_said(self, said: Said, *, counts: bool) -> None:
+    def note_answer(self, answer: OwnerAnswer, *, counts: bool) -> None:
         """Mark an answer to a question as confirmed, or as superseded by another answer."""
         with self._transaction():
-            questions.note_said(self._db, said, epoch_ms(self._clock.now()), counts=counts)
+            questions.note_answer(self._db, answer, epoch_ms(self._clock.now()), counts=counts)
 
-    def keep_configurations(self, told: Iterable[Configuration]) -> None:
+    def keep_configurations(self, received: Iterable[Configuration]) -> None:
         """Store configurations of agents that the hub sent."""
         with self._transaction():
-            for one in told:
+            for one in received:
                 configurations.keep(self._db, one, epoch_ms(self._clock.now()))
 
     def configurations(self) -> list[Configuration]:
         """Return the last known configuration of each agent."""
-        return configurations.kept(self._db)
+        return configurations.stored(self._db)
 
     def known_roots(self) -> list[str]:
         """Return the paths of all folders that ever got a name by ``name_roots``."""
@@ -282,12 +282,12 @@ class DeviceStore:
             return Answer(error=ErrorBody(code=ErrorCode.NOT_GRANTED, message=why))
         known = self._db.execute("SELECT answer, hub FROM calls WHERE call_id = ?", (call.id,)).fetchone()
         if known is not None and known["hub"] != self.hub:
-            told = f"another hub of this device has made a call {call.id!r}"
-            return Answer(error=ErrorBody(code=ErrorCode.DUPLICATE_ID, message=told))
+            message = f"another hub of this device has made a call {call.id!r}"
+            return Answer(error=ErrorBody(code=ErrorCode.DUPLICATE_ID, message=message))
         if known is not None:
             return _answers.decode(known["answer"])
         row_id, answer = self._do(call)
-        if call.action in _LOOKS:
+        if call.action in _READ_ONLY:
             return answer  # not stored: a repeated read returns the current state
         if call.action in _CHANGES and answer.error is None:
             answer = msgspec.structs.replace(answer, counter=agreement.next_counter(self._db))
@@ -324,7 +324,7 @@ class DeviceStore:
             self._db.execute("ROLLBACK TO one_call")
             row_id, answer = (
                 None,
-                Answer(error=ErrorBody(code=refusal.code, message=str(refusal)[:_TOLD_CHARACTERS])),
+                Answer(error=ErrorBody(code=refusal.code, message=str(refusal)[:_REFUSAL_CHARACTERS])),
             )
         self._db.execute("RELEASE one_call")
         return row_id, answer
@@ -419,7 +419,7 @@ def _item(db: sqlite3.Connection, sources: Sources, review: Review, row: Record)
         start=call["quote_start"],
         end=call["quote_end"],
         at=from_epoch_ms(call["at"]),
-        standing=review.standing,
+        standing=review.state,
         remarks=verdicts.read_remarks(call["remarks"]),
         proposal=proposal,
         belongs_to=dict(_above(db, review.table, row)),
@@ -440,8 +440,8 @@ def _above(db: sqlite3.Connection, table: DeviceTable, row: Record) -> Iterator[
 
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
-    beside = path.with_name(f"{path.name}.lock")
-    lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock_file = path.with_name(f"{path.name}.lock")
+    lock = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released with the process, however it ends
@@ -459,7 +459,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def connect_beside(path: Path) -> sqlite3.Connection:
+def connect_shared(path: Path) -> sqlite3.Connection:
     """Connect to a device's file that another program may serve.
 
     Raises:

@@ -105,8 +105,8 @@ class KnownHubs:
         before = _at_addresses(known).get(address)
         shown, id = fingerprint(public_key), keys.key_id(keys.decode(public_key, keys.PUBLIC_KEY_BYTES))
         if self._accepted is not None and id != self._accepted:
-            told = f"the hub at {address} shows the key {shown}, and not {keys.shown(self._accepted)}"
-            raise HubNotTrusted(f"{told}, which you accept; nothing was shown to it")
+            problem = f"the hub at {address} shows the key {shown}, and not {keys.shown(self._accepted)}"
+            raise HubNotTrusted(f"{problem}, which you accept; nothing was shown to it")
         if before is not None and before.public_key == public_key:
             return before, before
         if before is not None and self._accepted is None:
@@ -164,8 +164,8 @@ class KnownHubs:
             address, public_key, key_file = line.split(maxsplit=2)
             keys.decode(public_key, keys.PUBLIC_KEY_BYTES)
         except ValueError as error:
-            told = f"{self._file}, line {number}: expected an address, a hub's key and a file"
-            raise BadKnownHubs(f"{told}; correct the line, or remove it to meet that hub anew") from error
+            problem = f"{self._file}, line {number}: expected an address, a hub's key and a file"
+            raise BadKnownHubs(f"{problem}; correct the line, or remove it to meet that hub anew") from error
         return KnownHub(address, public_key, key_file)
 
     def _fresh_key_file(self, known: list[KnownHub]) -> str:

@@ -63,19 +63,19 @@ def take(db: sqlite3.Connection, call: ToolCall, at_ms: int) -> dict[str, bool]:
     Raises:
         Refusal: the call's data is invalid.
     """
-    told = delivered_in(call)
+    delivered = delivered_in(call)
     db.execute(
         "INSERT INTO messages"
         " (message_id, agent_id, kind, content, board, sender, correlation_id, received_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message_id) DO NOTHING",
         (
-            told.message_id,
-            told.agent_id,
-            told.kind,
-            told.content,
-            told.board,
-            told.sender,
-            told.correlation_id,
+            delivered.message_id,
+            delivered.agent_id,
+            delivered.kind,
+            delivered.content,
+            delivered.board,
+            delivered.sender,
+            delivered.correlation_id,
             at_ms,
         ),
     )
@@ -96,17 +96,17 @@ def listed(db: sqlite3.Connection) -> list[Message]:
     return [_message(tuple(row)) for row in found.fetchall()]
 
 
-def unsaid(db: sqlite3.Connection, most: int) -> list[Reply]:
+def unreported(db: sqlite3.Connection, most: int) -> list[Reply]:
     """Return at most *most* answers that no hub has confirmed. Blank answers are ignored."""
     found = db.execute(
         "SELECT message_id, answer FROM messages"
         " WHERE reported = 0 AND answer IS NOT NULL ORDER BY received_at, rowid"
     )
-    said = ((id, answer.strip()) for id, answer in found.fetchall())
-    return [Reply(id, answer[:ANSWER_CHARACTERS]) for id, answer in said if answer][:most]
+    answers = ((id, answer.strip()) for id, answer in found.fetchall())
+    return [Reply(id, answer[:ANSWER_CHARACTERS]) for id, answer in answers if answer][:most]
 
 
-def note_said(db: sqlite3.Connection, reply: Reply, at_ms: int) -> None:
+def note_reported(db: sqlite3.Connection, reply: Reply, at_ms: int) -> None:
     """Mark the answer as confirmed, or as refused by the hub."""
     db.execute(
         "UPDATE messages SET reported = 1, answered_at = coalesce(answered_at, ?2) WHERE message_id = ?1",
@@ -114,11 +114,11 @@ def note_said(db: sqlite3.Connection, reply: Reply, at_ms: int) -> None:
     )
 
 
-def told_message(call: ToolCall) -> str:
+def describe_message(call: ToolCall) -> str:
     """Describe a received message for the person at the desktop."""
-    told = delivered_in(call)
-    sender = f" from {told.sender}" if told.sender else ""
-    return f"{told.kind}{sender} to {told.agent_id}: {' '.join(told.content.split())[:200]}"
+    delivered = delivered_in(call)
+    sender = f" from {delivered.sender}" if delivered.sender else ""
+    return f"{delivered.kind}{sender} to {delivered.agent_id}: {' '.join(delivered.content.split())[:200]}"
 
 
 def _message(row: tuple[Any, ...]) -> Message:

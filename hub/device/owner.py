@@ -19,7 +19,7 @@ import msgspec
 
 from hub.clock import IdFactory, SystemChance, SystemClock, epoch_ms
 from hub.device import grants, proposals, rows, verdicts
-from hub.device.inserts import DeviceFileError, connect_beside
+from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.proposals import Proposal
 from hub.device.rows import Refusal
 from hub.device.schema import quoted
@@ -71,14 +71,14 @@ def approve(
             _refuse_referred(db, review)
             proposals.accept(db, review.table, review.row_id, proposal, at_ms)
             return f"deleted: {_title(review)}"
-        filled, told = Editor(db, at_ms).read(review.table, fields or {})
+        filled, report = Editor(db, at_ms).read(review.table, fields or {})
         if proposal is not None:
             filled = {**(proposal.data or {}), **filled}
             proposals.accept(db, review.table, review.row_id, Proposal(proposal.call_id, filled), at_ms)
         else:
             _refuse_incomplete(review, filled)
             rows.update(db, review.table, review.row_id, {**filled, "isApproved": 1}, at_ms)
-        return f"approved: {_title(review, filled)}{told}"
+        return f"approved: {_title(review, filled)}{report}"
 
     return _decide(path, numbers, decide)
 
@@ -90,10 +90,10 @@ def edit(path: Path, numbers: Sequence[int | str], fields: Mapping[str, str], *,
     """
 
     def decide(db: sqlite3.Connection, review: Review) -> str:
-        filled, told = Editor(db, at_ms).read(review.table, fields)
+        filled, report = Editor(db, at_ms).read(review.table, fields)
         rows.update(db, review.table, review.row_id, filled, at_ms)
         title = _title(review, filled)
-        return f"changed {', '.join(filled)}: {review.label}  {review.table.name}  {title}{told}"
+        return f"changed {', '.join(filled)}: {review.label}  {review.table.name}  {title}{report}"
 
     return _decide(path, numbers, decide)
 
@@ -143,8 +143,8 @@ def _refuse_referred(db: sqlite3.Connection, review: Review) -> None:
     labels = {(one.table.name, one.row_id): one.label for one in verdicts.reviews(db)}
     named = list(dict.fromkeys(labels.get(key, f"{key[0]} of your own") for key in found))
     more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
-    told = ", ".join(named[:_MOST_NAMED]) + more
-    raise _left(f"{told} belong to it; reject them with it, or let them belong to another first")
+    listed = ", ".join(named[:_MOST_NAMED]) + more
+    raise _left(f"{listed} belong to it; reject them with it, or let them belong to another first")
 
 
 def _depth(table: DeviceTable) -> int:
@@ -194,7 +194,7 @@ def change_grants(path: Path, hub: str, changes: Sequence[str]) -> dict[str, lis
         DeviceFileError: the file is not a device's, or the disk fails.
     """
     try:
-        with closing(connect_beside(path)) as db:
+        with closing(connect_shared(path)) as db:
             db.execute("BEGIN IMMEDIATE")
             after = grants.changed(grants.of_hub(db, hub), changes)
             grants.put(db, hub, after)
@@ -208,11 +208,11 @@ def change_grants(path: Path, hub: str, changes: Sequence[str]) -> dict[str, lis
 def _reviews(path: Path, numbers: Sequence[int | str]) -> Iterator[tuple[sqlite3.Connection, list[Review]]]:
     """Yield the rows of these numbers or labels, in a transaction that ends with the block."""
     try:
-        with closing(connect_beside(path)) as db:
+        with closing(connect_shared(path)) as db:
             db.execute("BEGIN IMMEDIATE")
-            there = [review for review in verdicts.reviews(db) if review.row is not None]
-            known: dict[int | str, Review] = {review.number: review for review in there}
-            known |= {review.label: review for review in there}
+            existing = [review for review in verdicts.reviews(db) if review.row is not None]
+            known: dict[int | str, Review] = {review.number: review for review in existing}
+            known |= {review.label: review for review in existing}
             if missing := [number for number in numbers if number not in known]:
                 raise UnknownNumber(_unknown(missing, known))
             chosen = {known[number].number: known[number] for number in numbers}
@@ -224,17 +224,17 @@ def _reviews(path: Path, numbers: Sequence[int | str]) -> Iterator[tuple[sqlite3
 
 def _unknown(missing: Sequence[int | str], known: Mapping[int | str, Review]) -> str:
     """Describe which items do not exist, or have another revision."""
-    told: list[str] = []
+    problems: list[str] = []
     for label in map(str, missing):
         number, _, revision = label.partition(".")
         review = known.get(int(number))
         if review is None:
-            told.append(f"there is no item {label}")
+            problems.append(f"there is no item {label}")
         elif int(revision or 1) > review.revision:
-            told.append(f"item {number} has no change {revision}: type {review.label}")
+            problems.append(f"item {number} has no change {revision}: type {review.label}")
         else:
-            told.append(f"a hub has changed item {label} since it was listed: it is {review.label} now")
-    return f"{'; '.join(told)}; 'hub review' lists what waits; nothing was changed"
+            problems.append(f"a hub has changed item {label} since it was listed: it is {review.label} now")
+    return f"{'; '.join(problems)}; 'hub review' lists what waits; nothing was changed"
 
 
 def _title(review: Review, changed: Record | None = None) -> str:
@@ -265,15 +265,15 @@ class Editor:
             Refusal: the field does not exist, or the value has the wrong type.
         """
         values: Record = {}
-        told = ""
+        report = ""
         for name, text in typed.items():
             column = _column(table, name)
             if column.refers_to is not None and text:
                 values[column.name], more = self._row(TABLES[column.refers_to], _utf8(column, text))
-                told += more
+                report += more
             else:
                 values[column.name] = _value(column, text)
-        return values, told
+        return values, report
 
     def _row(self, table: DeviceTable, text: str) -> tuple[str, str]:
         """Return the id of the row of *table* that *text* names, and a report of a created project.
@@ -281,12 +281,12 @@ class Editor:
         The report may also be about a project that was approved; it is empty otherwise.
         """
         title = quoted(table.title)
-        there = self._db.execute(f"SELECT id, {title}, isApproved FROM {quoted(table.name)}").fetchall()
+        candidates = self._db.execute(f"SELECT id, {title}, isApproved FROM {quoted(table.name)}").fetchall()
         numbered = verdicts.row_of(self._db, table, text)
         found = (
-            [row for row in there if row["id"] in (text, numbered)]
-            or [row for row in there if row[1] == text]
-            or [row for row in there if row[1].casefold() == text.casefold()]
+            [row for row in candidates if row["id"] in (text, numbered)]
+            or [row for row in candidates if row[1] == text]
+            or [row for row in candidates if row[1].casefold() == text.casefold()]
         )
         if len(found) > 1:
             raise _wrong(f"{len(found)} {table.name} are called {_cut(text)}: name one by its number or id")
@@ -296,7 +296,7 @@ class Editor:
             rows.insert(self._db, table, row_id, {table.title: text}, self._at_ms, flags=_OWN)
             return row_id, f"; the project {_cut(text)} is new"
         if not found:
-            near = get_close_matches(text, [row[1] for row in there], n=1)
+            near = get_close_matches(text, [row[1] for row in candidates], n=1)
             hint = f"did you mean {_cut(near[0])}?" if near else "'hub review ls --all' lists those there are"
             raise _wrong(f"{table.name}: there is no {_cut(text)}; {hint}")
         (row,) = found
@@ -330,8 +330,10 @@ def _value(column: Column, text: str) -> Field:
             try:
                 return epoch_ms(datetime.fromisoformat(text).astimezone())  # without a zone: this machine's
             except (ValueError, OverflowError, OSError):
-                told = f"{column.name}: expected a time as 2027-02-03 or '2027-02-03 15:00', got {_cut(text)}"
-                raise _wrong(told) from None
+                problem = (
+                    f"{column.name}: expected a time as 2027-02-03 or '2027-02-03 15:00', got {_cut(text)}"
+                )
+                raise _wrong(problem) from None
         case Kind.NAMES:
             return [name.strip() for name in text.split(",") if name.strip()]
         case _:

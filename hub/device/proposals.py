@@ -44,13 +44,15 @@ def change(
     """
     rows.check_changes(table, call.data)
     if any(call.data.get(flag, value) != value for flag, value in SUGGESTED.items()):
-        told = f"{table.name}.isApproved, isAiSuggested: a hub writes suggestions, their owner approves them"
-        raise Refusal(ErrorCode.BAD_RECORD, told)
+        message = (
+            f"{table.name}.isApproved, isAiSuggested: a hub writes suggestions, their owner approves them"
+        )
+        raise Refusal(ErrorCode.BAD_RECORD, message)
     row_id, is_open = _named(db, table, call.where, hub)
     if not is_open:
         row = rows.find(db, table, row_id) or {}
-        said = {name: value for name, value in call.data.items() if name not in SUGGESTED}
-        changes: Record = {name: value for name, value in said.items() if row.get(name) != value}
+        requested = {name: value for name, value in call.data.items() if name not in SUGGESTED}
+        changes: Record = {name: value for name, value in requested.items() if row.get(name) != value}
         if not changes:  # the row has these values already: nothing to decide
             _propose(db, table, row_id, call.id, {}, at_ms)
             reject(db, table, row_id)
@@ -146,8 +148,8 @@ def settle(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: in
     """
     row_id, verdict = call.where.get("id"), call.data.get("verdict")
     if verdict not in ("approved", "rejected") or call.where.keys() != {"id"}:
-        told = f"{table.name}: expected an 'id' alone in 'where', and as 'verdict' approved or rejected"
-        raise Refusal(ErrorCode.BAD_RECORD, told)
+        message = f"{table.name}: expected an 'id' alone in 'where', and as 'verdict' approved or rejected"
+        raise Refusal(ErrorCode.BAD_RECORD, message)
     if row_id not in verdicts.written_rows(db, table, hub) or rows.find(db, table, str(row_id)) is None:
         raise Refusal(ErrorCode.DATABASE_CONFLICT, f"{table.name}: there is no such row")
     row_id, proposal = str(row_id), of_row(db, table.name, str(row_id))
@@ -173,19 +175,19 @@ def unreported(db: sqlite3.Connection, hub: str) -> list[Verdict]:
         " FROM proposals JOIN reviews USING (tbl, row_id) WHERE hub = ? ORDER BY at, proposals.call_id",
         (hub,),
     )
-    told = []
+    report = []
     for call_id, name, row_id, is_rejected, written in found.fetchall():
         table = TABLES[TableName(name)]
         row = rows.find(db, table, row_id)
         if row is None or is_rejected:
-            standing = verdicts.standing_of(table, row, written)
-            told.append(Verdict(call_id, "edited" if standing == "open" else standing))
-    return told
+            state = verdicts.state_of(table, row, written)
+            report.append(Verdict(call_id, "edited" if state == "open" else state))
+    return report
 
 
-def note_reported(db: sqlite3.Connection, told: Collection[Verdict]) -> None:
+def note_reported(db: sqlite3.Connection, report: Collection[Verdict]) -> None:
     """Delete proposals whose verdicts the hub has confirmed."""
-    db.executemany("DELETE FROM proposals WHERE call_id = ?", [(one.call_id,) for one in told])
+    db.executemany("DELETE FROM proposals WHERE call_id = ?", [(one.call_id,) for one in report])
 
 
 def _named(db: sqlite3.Connection, table: DeviceTable, where: Record, hub: str) -> tuple[str, bool]:
@@ -220,9 +222,9 @@ def _propose(
     db: sqlite3.Connection, table: DeviceTable, row_id: str, call_id: str, data: Record | None, at_ms: int
 ) -> None:
     """Store a proposal in place of the row's previous one."""
-    told = msgspec.json.encode(data).decode()
+    changes = msgspec.json.encode(data).decode()
     db.execute(
         "INSERT INTO proposals (tbl, row_id, call_id, data, at) VALUES (?1, ?2, ?3, ?4, ?5)"
         " ON CONFLICT (tbl, row_id) DO UPDATE SET call_id = ?3, data = ?4, at = ?5, is_rejected = 0",
-        (table.name, row_id, call_id, told, at_ms),
+        (table.name, row_id, call_id, changes, at_ms),
     )

@@ -45,7 +45,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         return self.state is QuestionState.OPEN and not self.answer
 
 
-class Said(msgspec.Struct, frozen=True):
+class OwnerAnswer(msgspec.Struct, frozen=True):
     """Owner's answer that no hub has confirmed."""
 
     question_id: str
@@ -62,20 +62,27 @@ def take(db: sqlite3.Connection, call: ToolCall) -> dict[str, bool]:
         Refusal: the call's data is invalid.
     """
     try:
-        told = question_in(call.data)
+        question = question_in(call.data)
     except msgspec.ValidationError as error:
         raise Refusal(ErrorCode.BAD_RECORD, f"data of user.ask: {error}") from error
-    if told.state is QuestionState.OPEN:
+    if question.state is QuestionState.OPEN:
         db.execute(
             "INSERT INTO questions (question_id, content, board, asked_by, asked_at, expires_at)"
             " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (question_id) DO NOTHING",
-            (told.question_id, told.content, told.board, told.asked_by, told.asked_at, told.expires_at),
+            (
+                question.question_id,
+                question.content,
+                question.board,
+                question.asked_by,
+                question.asked_at,
+                question.expires_at,
+            ),
         )
         return {"asked": True}
     db.execute(
         "UPDATE questions SET state = ?2, answer = nullif(?3, ''), settled_by = ?4, reported = 1"
         " WHERE question_id = ?1",
-        (told.question_id, told.state.value, told.answer, told.settled_by),
+        (question.question_id, question.state.value, question.answer, question.settled_by),
     )
     return {"closed": True}
 
@@ -86,22 +93,22 @@ def listed(db: sqlite3.Connection) -> list[Question]:
     return [_question(row) for row in found.fetchall()]
 
 
-def unsaid(db: sqlite3.Connection, most: int) -> list[Said]:
+def unreported_answers(db: sqlite3.Connection, most: int) -> list[OwnerAnswer]:
     """Return at most *most* answers of the owner that no hub has confirmed. Blank answers are ignored."""
     found = db.execute(
         "SELECT question_id, answer FROM questions"
         " WHERE state = 'open' AND reported = 0 AND answer IS NOT NULL ORDER BY number"
     )
-    said = ((id, answer.strip()) for id, answer in found.fetchall())
-    return [Said(id, answer[:ANSWER_CHARACTERS]) for id, answer in said if answer][:most]
+    answers = ((id, answer.strip()) for id, answer in found.fetchall())
+    return [OwnerAnswer(id, answer[:ANSWER_CHARACTERS]) for id, answer in answers if answer][:most]
 
 
-def note_said(db: sqlite3.Connection, said: Said, at_ms: int, *, counts: bool) -> None:
+def note_answer(db: sqlite3.Connection, answer: OwnerAnswer, at_ms: int, *, counts: bool) -> None:
     """Mark an answer as confirmed, or as superseded; the hub sends the answer that counts by itself."""
     db.execute(
         "UPDATE questions SET reported = 1, answered_at = coalesce(answered_at, ?2),"
         " state = CASE WHEN ?3 AND state = 'open' THEN 'answered' ELSE state END WHERE question_id = ?1",
-        (said.question_id, at_ms, counts),
+        (answer.question_id, at_ms, counts),
     )
 
 
@@ -115,16 +122,18 @@ def write_answer(db: sqlite3.Connection, number: int, text: str, at_ms: int) -> 
     return written.rowcount > 0
 
 
-def told_question(call: ToolCall) -> str:
+def describe_question(call: ToolCall) -> str:
     """Describe a ``user.ask`` call for the person at the desktop."""
-    told = question_in(call.data)
-    asks = " ".join(part for part in (told.asked_by or "somebody", told.board and f"({told.board})") if part)
-    content = " ".join(told.content.split())
-    match told.state:
+    question = question_in(call.data)
+    asks = " ".join(
+        part for part in (question.asked_by or "somebody", question.board and f"({question.board})") if part
+    )
+    content = " ".join(question.content.split())
+    match question.state:
         case QuestionState.OPEN:
             return f"question of {asks}: {content[:400]}; answer it with 'hub answer'"
         case QuestionState.ANSWERED:
-            return f"answered by {told.settled_by or 'somebody'}: {content[:80]}"
+            return f"answered by {question.settled_by or 'somebody'}: {content[:80]}"
         case QuestionState.WITHDRAWN:
             return f"the question was withdrawn: {content[:80]}"
         case QuestionState.EXPIRED:

@@ -13,7 +13,7 @@ import msgspec
 from hub.clock import Clock
 from hub.device.connection import Line
 from hub.device.messages import Reply
-from hub.device.questions import Said
+from hub.device.questions import OwnerAnswer
 from hub.device.tools import Tools
 from hub.device.verdicts import Verdict
 from hub.log import Channel
@@ -60,17 +60,17 @@ def verdicts(tools: Tools) -> Outbox[Verdict]:
     )
 
 
-def answers(tools: Tools) -> Outbox[Said]:
+def answers(tools: Tools) -> Outbox[OwnerAnswer]:
     """Return the owner's answers to questions. Of several answers to a question the hub counts the first."""
 
-    async def mark(report: Sequence[Said], *, counts: bool) -> None:
-        await tools.note_said(report[0], counts=counts)
+    async def mark(report: Sequence[OwnerAnswer], *, counts: bool) -> None:
+        await tools.note_answer(report[0], counts=counts)
 
     return Outbox(
         "answers",
         Method.QUESTIONS_ANSWER,
         1,
-        tools.unsaid,
+        tools.unreported_answers,
         lambda report: {"question_id": report[0].question_id, "answer": report[0].answer},
         lambda report: mark(report, counts=True),
         lambda report: mark(report, counts=False),
@@ -87,7 +87,7 @@ def replies(tools: Tools) -> Outbox[Reply]:
         "replies",
         Method.MESSAGES_ANSWER,
         1,
-        tools.unsaid_replies,
+        tools.unreported_replies,
         lambda report: {"message_id": report[0].message_id, "answer": report[0].answer},
         mark,
         mark,

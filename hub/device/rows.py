@@ -115,7 +115,7 @@ def query(
     table: DeviceTable,
     where: Record,
     limit: int,
-    wishes: Record,
+    options: Record,
     *,
     sees: Callable[[Record], Collection[str]],
 ) -> list[Record]:
@@ -131,7 +131,7 @@ def query(
         Refusal: an unknown field, or a result larger than an answer.
     """
     condition, values = _condition(table, where) if where else ("1", ())
-    fields = wishes.get("fields")
+    fields = options.get("fields")
     _refuse(
         [
             f"{table.name}.{name}: there is no such field"
@@ -139,7 +139,7 @@ def query(
             if table.column(str(name)) is None
         ]
     )
-    order = "createdAt DESC, id DESC" if wishes.get("newest_first") else "createdAt, id"
+    order = "createdAt DESC, id DESC" if options.get("newest_first") else "createdAt, id"
     found: list[Record] = []
     size = _ROOM
     for row in db.execute(f"SELECT * FROM {quoted(table.name)} WHERE {condition} ORDER BY {order}", values):
@@ -224,9 +224,9 @@ def _condition(table: DeviceTable, where: Record) -> tuple[str, tuple[str | int 
 
 
 def _refuse(problems: Iterable[str]) -> None:
-    told = list(problems)
-    if told:
-        raise Refusal(ErrorCode.BAD_RECORD, "; ".join(told[:_MOST_PROBLEMS]))
+    listed = list(problems)
+    if listed:
+        raise Refusal(ErrorCode.BAD_RECORD, "; ".join(listed[:_MOST_PROBLEMS]))
 
 
 @contextmanager
@@ -235,7 +235,7 @@ def _refusals() -> Iterator[None]:
         yield
     except sqlite3.IntegrityError as error:
         if error.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
-            told = "it refers to a row that is not there, or another row refers to it"
-            raise Refusal(ErrorCode.DATABASE_CONFLICT, told) from error
-        told = str(error).partition("constraint failed: ")[2] or str(error)
-        raise Refusal(ErrorCode.BAD_RECORD, told) from error
+            message = "it refers to a row that is not there, or another row refers to it"
+            raise Refusal(ErrorCode.DATABASE_CONFLICT, message) from error
+        message = str(error).partition("constraint failed: ")[2] or str(error)
+        raise Refusal(ErrorCode.BAD_RECORD, message) from error

@@ -40,7 +40,7 @@ from protocol.work import (
 )
 
 MAX_RUNS: Final = 4  # concurrent runs; a hub assigns one by default
-_FENCES_KEPT: Final = 4_096
+_MOST_FENCES: Final = 4_096
 
 log = Channel(__name__)
 
@@ -62,23 +62,23 @@ class Skipped:
     """Files that a run left out: each path once, limited to the size of a frame."""
 
     def __init__(self, room_bytes: int) -> None:
-        self._told: dict[str, SkippedFile] = {}
+        self._listed: dict[str, SkippedFile] = {}
         self._room_bytes = room_bytes
         self._more = 0
 
     def add(self, skipped: SkippedFile) -> None:
-        if skipped.path in self._told:
+        if skipped.path in self._listed:
             return
         size = len(msgspec.json.encode(skipped)) + 1
-        if len(self._told) >= _MOST_SKIPPED or size > self._room_bytes:
+        if len(self._listed) >= _MOST_SKIPPED or size > self._room_bytes:
             self._more += 1
         else:
-            self._told[skipped.path] = skipped
+            self._listed[skipped.path] = skipped
             self._room_bytes -= size
 
-    def told(self) -> list[SkippedFile]:
+    def listed(self) -> list[SkippedFile]:
         more = [SkippedFile(path=MANY, reason=f"{self._more} more were skipped")] if self._more else []
-        return [*self._told.values(), *more]
+        return [*self._listed.values(), *more]
 
 
 class Credit:
@@ -124,20 +124,20 @@ class FolderRun:
         limits: Limits,
         send: Send,
         threads: anyio.CapacityLimiter,
-        told: Callable[[str], None],
+        on_status: Callable[[str], None],
     ) -> None:
         self.frame = frame
         self._shared = shared
         self._contents = contents
         self._send = send if frame.trace is None else _traced(send, frame.trace)
         self._threads = threads
-        self._told = told
+        self._on_status = on_status
         self._frame_bytes = limits.max_message_bytes - _FRAME_ROOM
         self._piece_bytes = limits.max_piece_bytes
         self._credit = Credit(frame.credit)
         self._pages = Credit(1)
         self._skipped = Skipped(self._frame_bytes)
-        self._wanted: dict[str, None] = {}  # requested paths that are not sent yet, in order
+        self._requested: dict[str, None] = {}  # requested paths that are not sent yet, in order
         self._has_last_fetch = False
         self._is_fetched = anyio.Event()
         self._seq = 0
@@ -152,7 +152,7 @@ class FolderRun:
             case AgentCredit():
                 self._credit.grant(frame.pieces)
             case AgentFetch():
-                self._wanted |= dict.fromkeys(frame.paths)
+                self._requested |= dict.fromkeys(frame.paths)
                 if not frame.last:
                     self._pages.grant(1)
                 self._has_last_fetch = self._has_last_fetch or frame.last
@@ -178,7 +178,7 @@ class FolderRun:
         for skipped in left_out:
             self._skipped.add(skipped)
         if self.frame.mode is RunMode.MANIFEST:
-            await self._send_wanted(await self._offer(files))
+            await self._send_requested(await self._offer(files))
         else:
             for file in files:
                 await self._send_file(file)
@@ -196,12 +196,12 @@ class FolderRun:
         if self._is_complete:
             return
         self._is_complete = True  # before sending: a cancel may arrive while send waits
-        run, skipped = self.frame, self._skipped.told()
+        run, skipped = self.frame, self._skipped.listed()
         await self._send(
             AgentComplete(run_id=run.run_id, fence=run.fence, files=self._sent, skipped=skipped, error=error)
         )
         ending = f": {error.message or error.code}" if error else ""
-        self._told(f"run {run.run_id}: {self._sent} files sent, {len(skipped)} skipped{ending}")
+        self._on_status(f"run {run.run_id}: {self._sent} files sent, {len(skipped)} skipped{ending}")
 
     async def _offer(self, files: list[SharedFile]) -> dict[str, SharedFile]:
         """Send the manifest and return its files by path."""
@@ -245,17 +245,17 @@ class FolderRun:
             AgentManifest(run_id=run.run_id, fence=run.fence, seq=self._next_seq(), files=entries, last=last)
         )
 
-    async def _send_wanted(self, offered: dict[str, SharedFile]) -> None:
+    async def _send_requested(self, offered: dict[str, SharedFile]) -> None:
         while True:
-            while self._wanted:
-                path = next(iter(self._wanted))
-                del self._wanted[path]
+            while self._requested:
+                path = next(iter(self._requested))
+                del self._requested[path]
                 if path in offered:
                     await self._send_file(offered[path])
                 else:
                     self._skipped.add(SkippedFile(path=path, reason=SkipReason.NOT_OFFERED))
             await self._send_batch()
-            if self._has_last_fetch and not self._wanted:
+            if self._has_last_fetch and not self._requested:
                 return
             self._is_fetched = anyio.Event()
             await self._is_fetched.wait()
@@ -335,10 +335,12 @@ class Library:
     The status callback gets the progress of runs, for the person at the desktop.
     """
 
-    def __init__(self, shared: SharedFolders, contents: Contents, *, told: Callable[[str], None]) -> None:
+    def __init__(
+        self, shared: SharedFolders, contents: Contents, *, on_status: Callable[[str], None]
+    ) -> None:
         self.shared = shared
         self.contents = contents
-        self.told = told
+        self.on_status = on_status
         # Concurrent file reads; the disk is shared with other programs.
         self.threads = anyio.CapacityLimiter(2)
         self._fences: OrderedDict[str, int] = OrderedDict()
@@ -349,7 +351,7 @@ class Library:
             return True
         self._fences[run_id] = fence
         self._fences.move_to_end(run_id)
-        if len(self._fences) > _FENCES_KEPT:
+        if len(self._fences) > _MOST_FENCES:
             self._fences.popitem(last=False)
         return False
 
@@ -408,7 +410,7 @@ class Readings:
             limits=self._limits,
             send=self._send,
             threads=self._library.threads,
-            told=self._library.told,
+            on_status=self._library.on_status,
         )
         if before is None and len(self._open) >= MAX_RUNS:
             self._tasks.start_soon(run.refuse, ErrorCode.BUSY, f"{MAX_RUNS} runs are open")
@@ -420,7 +422,7 @@ class Readings:
         run = reading.run
         try:
             with bind(run_id=run.frame.run_id), reading.scope:
-                self._library.told(f"run {run.frame.run_id}: started")
+                self._library.on_status(f"run {run.frame.run_id}: started")
                 await self._serve(run)
             if reading.is_cancelled_by_hub and reading.scope.cancelled_caught:
                 await run.complete(ErrorBody(code=ErrorCode.CANCELLED, message="cancelled by the hub"))

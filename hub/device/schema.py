@@ -253,8 +253,8 @@ def _create(table: DeviceTable) -> str:
 
 
 def _required(table: str, column: str) -> str:
-    told = quoted(f"{table}.{column}: is required to approve")
-    return f'CONSTRAINT {told} CHECK ("isApproved" = 0 OR {quoted(column)} IS NOT NULL)'
+    constraint = quoted(f"{table}.{column}: is required to approve")
+    return f'CONSTRAINT {constraint} CHECK ("isApproved" = 0 OR {quoted(column)} IS NOT NULL)'
 
 
 def _unchecked(db: sqlite3.Connection, table: str, constraint: str) -> list[str]:
@@ -267,7 +267,7 @@ def _unchecked(db: sqlite3.Connection, table: str, constraint: str) -> list[str]
     listed = f",\n    {constraint}"
     if made is None or listed not in made[0]:
         return []
-    beside = db.execute(
+    dependents = db.execute(
         "SELECT sql FROM sqlite_schema"
         " WHERE type IN ('index', 'trigger') AND tbl_name = ? AND sql IS NOT NULL",
         (table,),
@@ -281,7 +281,7 @@ def _unchecked(db: sqlite3.Connection, table: str, constraint: str) -> list[str]
         f"INSERT INTO {remade} SELECT * FROM {quoted(table)}",
         f"DROP TABLE {quoted(table)}",
         f"ALTER TABLE {remade} RENAME TO {quoted(table)}",
-        *(sql for (sql,) in beside),
+        *(sql for (sql,) in dependents),
         "PRAGMA legacy_alter_table = OFF",
     ]
 

@@ -28,7 +28,7 @@ from protocol.work import MANY, RunConfig, RunLimits, SkippedFile
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024  # larger files are not documents; one file is in memory at a time
 MAX_ROOTS: Final = 64  # in a hello
 MAX_ROOT: Final = 1_024  # characters of one root
-_MAX_TOLD: Final = 2_048  # characters of all roots: a hello is limited to 16 KiB
+_MAX_ROOT_CHARACTERS: Final = 2_048  # characters of all roots: a hello is limited to 16 KiB
 _MAX_DEPTH: Final = 48  # levels of folders below a root; each holds a descriptor during the walk
 _MAX_LISTED: Final = 100_000  # files in one listing, regardless of the hub's limit
 _MAX_PATH: Final = 4096  # characters, by the protocol
@@ -134,12 +134,12 @@ class Root:
     Attributes:
         name: name on the wire; without a slash.
         path: absolute path, without symbolic links at the time of its declaration.
-        said: absolute path as its owner wrote it.
+        spelling: absolute path as its owner wrote it.
     """
 
     name: str
     path: str
-    said: str
+    spelling: str
 
 
 @dataclass(frozen=True)
@@ -179,35 +179,39 @@ def declare(folders: Sequence[Path]) -> list[tuple[str, str]]:
     """
     declared: dict[str, str] = {}
     for folder in folders:
-        said = os.path.abspath(folder.expanduser())
-        path = os.path.realpath(said)
+        spelling = os.path.abspath(folder.expanduser())
+        path = os.path.realpath(spelling)
         if not os.path.isdir(path):
             raise ValueError(f"{folder} is not a folder")
         if path == "/":
             raise ValueError("the whole disk cannot be shared; name a folder")
         if not _is_utf8(path):
             raise ValueError(f"the name of {path!r} is not UTF-8")
-        declared[path] = said
+        declared[path] = spelling
     return list(declared.items())
 
 
-def roots_told(declared: Sequence[tuple[str, str]], home: str) -> list[str]:
+def root_spellings(declared: Sequence[tuple[str, str]], home: str) -> list[str]:
     """Return the shared folders as agents' paths may spell them: below the owner's home with ``~``.
 
     Returns all of them, or none if they exceed a hello's limits: a hub warns of paths outside of them.
     """
-    told: dict[str, None] = {}
+    spellings: dict[str, None] = {}
     for folder in (form for both in declared for form in both):
         for own in (home, os.path.realpath(home)):
             if folder == own or _below(folder, own):
-                told[f"~{folder[len(own) :]}"] = None
+                spellings[f"~{folder[len(own) :]}"] = None
                 break
             if _below(own, folder):
-                told["~"] = None
+                spellings["~"] = None
         else:
-            told[folder] = None
-    is_little = len(told) <= MAX_ROOTS and sum(map(len, told)) <= _MAX_TOLD and all(map(_is_utf8, told))
-    return list(told) if is_little and all(len(root) <= MAX_ROOT for root in told) else []
+            spellings[folder] = None
+    is_little = (
+        len(spellings) <= MAX_ROOTS
+        and sum(map(len, spellings)) <= _MAX_ROOT_CHARACTERS
+        and all(map(_is_utf8, spellings))
+    )
+    return list(spellings) if is_little and all(len(root) <= MAX_ROOT for root in spellings) else []
 
 
 def settle(declared: Sequence[tuple[str, str]], known: Sequence[str]) -> list[tuple[str, str]]:
@@ -219,19 +223,19 @@ def settle(declared: Sequence[tuple[str, str]], known: Sequence[str]) -> list[tu
 
     A root inside a private folder stays only if it is named: sharing the outer folder does not share it.
     """
-    kept = {
-        path: said
-        for path, said in declared
+    settled = {
+        path: spelling
+        for path, spelling in declared
         if path in known or not any(_below(path, other) for other, _ in declared)
     }
     for path in known:
-        for outer, said in declared:
-            if path not in kept and _below(path, outer):
+        for outer, spelling in declared:
+            if path not in settled and _below(path, outer):
                 between = path[len(outer) + 1 :]
                 is_private = any(why_private(part) for part in between.split("/"))
                 if not is_private and os.path.isdir(path) and os.path.realpath(path) == path:
-                    kept[path] = f"{said}/{between}"
-    return list(kept.items())
+                    settled[path] = f"{spelling}/{between}"
+    return list(settled.items())
 
 
 class SharedFolders:
@@ -293,25 +297,25 @@ class SharedFolders:
         for file in [file for file in files.values() if file.inode is not None]:
             if names[file.inode] < file.links:
                 del files[file.path]
-                told = (
+                why = (
                     f"{SkipReason.HARD_LINK}: {file.links} names lead to it, not all of them in what is read"
                 )
-                skipped[file.path] = SkippedFile(path=file.path, reason=told)
+                skipped[file.path] = SkippedFile(path=file.path, reason=why)
         left_out = []
         if unlisted:
             reason = f"{SkipReason.LIMIT}: {unlisted} files are beyond the {_MAX_LISTED} that a device lists"
             left_out.append(SkippedFile(path=MANY, reason=reason))
         if limits is None:
             return [files[path] for path in sorted(files)], [*left_out, *skipped.values()]
-        kept: list[SharedFile] = []
+        listed: list[SharedFile] = []
         total = 0
         for path in sorted(files):
-            if len(kept) < limits.files and total + files[path].size_bytes <= limits.bytes:
-                kept.append(files[path])
+            if len(listed) < limits.files and total + files[path].size_bytes <= limits.bytes:
+                listed.append(files[path])
                 total += files[path].size_bytes
             else:
                 skipped.setdefault(path, SkippedFile(path=path, reason=SkipReason.LIMIT))
-        return kept, [*left_out, *skipped.values()]
+        return listed, [*left_out, *skipped.values()]
 
     @contextmanager
     def open(self, file: SharedFile) -> Iterator[int]:
@@ -458,8 +462,8 @@ class SharedFolders:
         elif name.lower().endswith(NO_TEXT):
             yield _skip(root, parts, SkipReason.NOT_CONVERTIBLE, "its ending says that it holds no text")
         elif info.st_size > self._max_file_bytes:
-            told = f"{info.st_size} bytes, at most {self._max_file_bytes} are read"
-            yield _skip(root, parts, SkipReason.TOO_LARGE, told)
+            detail = f"{info.st_size} bytes, at most {self._max_file_bytes} are read"
+            yield _skip(root, parts, SkipReason.TOO_LARGE, detail)
         elif len(path := _on_the_wire(root, parts)) > _MAX_PATH:
             yield _skip(root, parts, SkipReason.TOO_DEEP)
         else:
@@ -483,7 +487,7 @@ def _open_below(root: Root, parts: Sequence[str], flags: int) -> int:
 
 
 def _shared_part(path: str, root: Root) -> tuple[str, ...] | None:
-    for base in (root.said, root.path):
+    for base in (root.spelling, root.path):
         if path == base or _below(base, path):
             return ()
         if _below(path, base):
@@ -515,8 +519,8 @@ def _why(error: OSError) -> SkipReason:
 
 
 def _skip(root: Root, parts: Sequence[str], reason: SkipReason, more: str = "") -> SkippedFile:
-    told = f"{reason}: {more}" if more else str(reason)
-    return SkippedFile(path=_on_the_wire(root, parts)[:_MAX_PATH], reason=told)
+    text = f"{reason}: {more}" if more else str(reason)
+    return SkippedFile(path=_on_the_wire(root, parts)[:_MAX_PATH], reason=text)
 
 
 def _on_the_wire(root: Root, parts: Sequence[str]) -> str:

@@ -13,15 +13,15 @@ from hub.text.decoding import decode
 from hub.text.files import HTML, MAIL, OFFICE, NotConvertible, media_type_of
 
 MAX_BYTES: Final = 4 << 20  # of a file that is searched for a quote; the state of larger files is unknown
-MOST_KEPT: Final = 16  # files whose text is cached
+MOST_CACHED: Final = 16  # files whose text is cached
 _CONVERTED: Final = OFFICE | {HTML, MAIL}  # media types whose bytes are not their text
 
 
 class SourceState(StrEnum):
     """Difference between an item's source and the file that the hub read."""
 
-    FILE_GONE = "file_gone"
-    WORDS_GONE = "words_gone"
+    FILE_MISSING = "file_gone"
+    WORDS_MISSING = "words_gone"
 
 
 class Sources:
@@ -33,7 +33,7 @@ class Sources:
 
     def __init__(self, roots: Mapping[str, Path]) -> None:
         self._roots = roots
-        self._text = lru_cache(maxsize=MOST_KEPT)(_text)
+        self._text = lru_cache(maxsize=MOST_CACHED)(_text)
 
     def state(self, path: str | None, quote: str | None) -> SourceState | None:
         """Return what is missing: the file *path* or *quote* in it. None: nothing, or unknown."""
@@ -46,13 +46,13 @@ class Sources:
             if not root.is_dir():  # for example on an unmounted disk
                 return None
             if not file.exists():
-                return SourceState.FILE_GONE
+                return SourceState.FILE_MISSING
         except OSError:  # invalid name, or a folder that cannot be read
             return None
         if not quote or media_type_of(below) in _CONVERTED:
             return None
         text = self._text(file)
-        return None if text is None or quote in text else SourceState.WORDS_GONE
+        return None if text is None or quote in text else SourceState.WORDS_MISSING
 
 
 def _text(file: Path) -> str | None:

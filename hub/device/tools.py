@@ -15,7 +15,7 @@ from anyio import to_thread
 from hub.device.configurations import Configuration
 from hub.device.inserts import DeviceStore
 from hub.device.messages import Reply
-from hub.device.questions import Said
+from hub.device.questions import OwnerAnswer
 from hub.device.verdicts import Verdict
 from hub.log import Channel
 from protocol.errors import CATALOGUE, ErrorCode
@@ -79,29 +79,29 @@ class Tools:
         """Return at most *most* verdicts of the owner that the hub has not confirmed."""
         return await self._of_file(partial(self._store.unreported, most), [])
 
-    async def note_reported(self, told: Sequence[Verdict]) -> None:
+    async def note_reported(self, report: Sequence[Verdict]) -> None:
         """Mark verdicts as confirmed by the hub."""
-        await self._of_file(partial(self._store.note_reported, told), None)
+        await self._of_file(partial(self._store.note_reported, report), None)
 
-    async def unsaid_replies(self, most: int) -> list[Reply]:
+    async def unreported_replies(self, most: int) -> list[Reply]:
         """Return at most *most* answers to messages that the hub has not confirmed."""
-        return await self._of_file(partial(self._store.unsaid_replies, most), [])
+        return await self._of_file(partial(self._store.unreported_replies, most), [])
 
     async def note_reply(self, reply: Reply) -> None:
         """Mark an answer to a message as confirmed, or as refused by the hub."""
         await self._of_file(partial(self._store.note_reply, reply), None)
 
-    async def unsaid(self, most: int) -> list[Said]:
+    async def unreported_answers(self, most: int) -> list[OwnerAnswer]:
         """Return at most *most* answers of the owner that the hub has not confirmed."""
-        return await self._of_file(partial(self._store.unsaid, most), [])
+        return await self._of_file(partial(self._store.unreported_answers, most), [])
 
-    async def note_said(self, said: Said, *, counts: bool) -> None:
+    async def note_answer(self, answer: OwnerAnswer, *, counts: bool) -> None:
         """Mark an answer to a question as confirmed, or as superseded by another answer."""
-        await self._of_file(partial(self._store.note_said, said, counts=counts), None)
+        await self._of_file(partial(self._store.note_answer, answer, counts=counts), None)
 
-    async def keep_configurations(self, told: Sequence[Configuration]) -> None:
+    async def keep_configurations(self, received: Sequence[Configuration]) -> None:
         """Store configurations of agents; after a disk failure, the next connection receives them again."""
-        await self._of_file(partial(self._store.keep_configurations, told), None)
+        await self._of_file(partial(self._store.keep_configurations, received), None)
 
     async def _of_file(self, ask: Callable[[], T], otherwise: T) -> T:
         """Run *ask* in a thread; return *otherwise* if the disk fails, as the hub learns that from calls."""

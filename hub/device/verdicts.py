@@ -17,7 +17,7 @@ from protocol.tables import TABLES, DeviceTable, Filler
 from protocol.work import Changed, ItemSource, Unresolved
 
 Word = Literal["approved", "edited", "rejected"]
-Standing = Literal["open", "approved", "edited", "rejected"]
+ReviewState = Literal["open", "approved", "edited", "rejected"]
 
 _STAMPS: Final = frozenset({"id", "createdAt", "updatedAt"})
 
@@ -55,7 +55,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     row_id: str
     call_id: str
     row: Record | None
-    standing: Standing
+    state: ReviewState
     reported: Word | None
 
     @property
@@ -71,13 +71,13 @@ def remarks_of(source: ItemSource | None) -> str | None:
     """Return the remarks of a source as JSON, or None if it has none."""
     if source is None:
         return None
-    told = Remarks(source.warnings, source.unresolved, source.changed, source.replaces, source.timezone)
-    return None if told == Remarks() else msgspec.json.encode(told).decode()
+    remarks = Remarks(source.warnings, source.unresolved, source.changed, source.replaces, source.timezone)
+    return None if remarks == Remarks() else msgspec.json.encode(remarks).decode()
 
 
-def read_remarks(kept: str | None) -> Remarks:
+def read_remarks(stored: str | None) -> Remarks:
     """Decode remarks that ``remarks_of`` encoded."""
-    return Remarks() if kept is None else _remarks.decode(kept)
+    return Remarks() if stored is None else _remarks.decode(stored)
 
 
 def note_written(
@@ -132,7 +132,7 @@ def written_rows(db: sqlite3.Connection, table: DeviceTable, hub: str) -> dict[s
 
 def is_open(table: DeviceTable, row: Record, written: str | None) -> bool:
     """Return True if a hub wrote *row* and its owner has given no verdict."""
-    return written is not None and standing_of(table, row, written) == "open"
+    return written is not None and state_of(table, row, written) == "open"
 
 
 def reviews(db: sqlite3.Connection, hub: str | None = None) -> Iterator[Review]:
@@ -143,9 +143,9 @@ def reviews(db: sqlite3.Connection, hub: str | None = None) -> Iterator[Review]:
             " WHERE tbl = ?1 AND (?2 IS NULL OR hub = ?2) ORDER BY number",
             (table.name, hub),
         )
-        there = {row["id"]: row for row in db.execute(f"SELECT * FROM {quoted(table.name)}")}
+        rows_by_id = {row["id"]: row for row in db.execute(f"SELECT * FROM {quoted(table.name)}")}
         for number, revision, row_id, call_id, written, reported in found.fetchall():
-            stored = there.get(row_id)
+            stored = rows_by_id.get(row_id)
             row = None if stored is None else rows.on_the_wire(table, stored)
             yield Review(
                 number=number,
@@ -154,7 +154,7 @@ def reviews(db: sqlite3.Connection, hub: str | None = None) -> Iterator[Review]:
                 row_id=row_id,
                 call_id=call_id,
                 row=row,
-                standing=standing_of(table, row, written),
+                state=state_of(table, row, written),
                 reported=reported,
             )
 
@@ -162,20 +162,20 @@ def reviews(db: sqlite3.Connection, hub: str | None = None) -> Iterator[Review]:
 def unreported(db: sqlite3.Connection, hub: str) -> list[Verdict]:
     """Return the owner's verdicts on rows of *hub* that it has not confirmed."""
     return [
-        Verdict(review.call_id, review.standing)
+        Verdict(review.call_id, review.state)
         for review in reviews(db, hub)
-        if review.standing != "open" and review.standing != review.reported
+        if review.state != "open" and review.state != review.reported
     ]
 
 
-def note_reported(db: sqlite3.Connection, told: Sequence[Verdict]) -> None:
+def note_reported(db: sqlite3.Connection, report: Sequence[Verdict]) -> None:
     """Record verdicts that a hub has confirmed. A later different verdict is reported again."""
     db.executemany(
-        "UPDATE reviews SET reported = ? WHERE call_id = ?", [(one.verdict, one.call_id) for one in told]
+        "UPDATE reviews SET reported = ? WHERE call_id = ?", [(one.verdict, one.call_id) for one in report]
     )
 
 
-def standing_of(table: DeviceTable, row: Record | None, written: str) -> Standing:
+def state_of(table: DeviceTable, row: Record | None, written: str) -> ReviewState:
     """Return the verdict on *row*, to which a hub wrote *written*; None for *row*: it was deleted."""
     if row is None:
         return "rejected"
@@ -191,17 +191,17 @@ def _is_edited(table: DeviceTable, row: Record, written: str) -> bool:
     A field that only a person fills, such as the project of an approved row, is an addition, not an edit.
     """
     before: Record = msgspec.json.decode(written)
-    said: Record = msgspec.json.decode(_content(table, row))
+    content: Record = msgspec.json.decode(_content(table, row))
     added = {
         column.name
         for column in table.columns
         if row["isApproved"] and column.filler is Filler.PERSON and before.get(column.name) is None
     }
-    return any(value != before.get(name) for name, value in said.items() if name not in added)
+    return any(value != before.get(name) for name, value in content.items() if name not in added)
 
 
 def _content(table: DeviceTable, row: Record | None) -> str:
     """Return a row's content as JSON, without flags and time stamps."""
     flags = {column.name for column in table.columns if column.filler is Filler.HUB}
-    said = {name: value for name, value in (row or {}).items() if name not in _STAMPS | flags}
-    return msgspec.json.encode(said).decode()
+    content = {name: value for name, value in (row or {}).items() if name not in _STAMPS | flags}
+    return msgspec.json.encode(content).decode()

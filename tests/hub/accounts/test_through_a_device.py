@@ -51,7 +51,7 @@ class Wire:
         except HubError as error:
             body = ErrorBody(code=error.code, message=str(error), retryable=error.retryable)
             told = Response(id=frame.id, error=body)
-        self.browser.hear(told)
+        self.browser.accept(told)
 
 
 @pytest.mark.parametrize("is_restarted", [False, True])

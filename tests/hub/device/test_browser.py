@@ -30,7 +30,7 @@ class Hub:
     async def send(self, frame: Any) -> None:
         self.asked.append(frame)
         error = self.answers.pop(0)
-        self.browser.hear(Response(id=frame.id, error=error) if error else Response(id=frame.id, result={}))
+        self.browser.accept(Response(id=frame.id, error=error) if error else Response(id=frame.id, result={}))
 
 
 class Desk:

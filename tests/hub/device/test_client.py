@@ -366,7 +366,7 @@ def test_what_is_no_address_is_refused_before_anything_is_sent(url: str, clock: 
             attend=lambda line, tasks: lambda frame: None,
             clock=clock,
             chance=SeededChance(),
-            told=lambda line: None,
+            on_status=lambda line: None,
         )
 
 

@@ -45,7 +45,7 @@ class Desk:
         self.notes = notes
         root = Root("notes", str(notes.resolve()), str(notes))
         shared = SharedFolders([root], home=str(notes.parent), max_file_bytes=3_000_000)
-        self.library = Library(shared, Contents(shared, clock), told=lambda line: None)
+        self.library = Library(shared, Contents(shared, clock), on_status=lambda line: None)
         self._frames, self._sent = anyio.create_memory_object_stream[Frame](1_000)
         self.readings = Readings(self.library, limits=limits, send=self._frames.send, tasks=tasks)
 

@@ -32,7 +32,7 @@ def event(seq: int, data: Values, name: str = EventName.AGENT_CONFIG) -> Event:
 
 def kept(device: RunningDevice) -> list[Configuration]:
     with closing(sqlite3.connect(device.db)) as db:
-        return configurations.kept(db)
+        return configurations.stored(db)
 
 
 async def keeps(device: RunningDevice, *wanted: tuple[str, int, dict[str, Any]]) -> None:

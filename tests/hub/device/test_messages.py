@@ -77,11 +77,11 @@ def test_an_answer_is_told_until_the_hub_has_confirmed_it(
     with open_device_store(path, clock=clock, ids=ids) as store:
         store.apply([call()])
         owner_writes(path, "  ")
-        assert store.unsaid_replies(9) == []
+        assert store.unreported_replies(9) == []
         owner_writes(path, " thank you\n")
-        assert store.unsaid_replies(9) == [Reply("m-1", "thank you")]
+        assert store.unreported_replies(9) == [Reply("m-1", "thank you")]
         store.note_reply(Reply("m-1", "thank you"))
-        assert store.unsaid_replies(9) == []
+        assert store.unreported_replies(9) == []
 
 
 def test_a_file_of_the_version_before_gets_its_tables(

@@ -75,12 +75,12 @@ def test_an_answer_of_the_owner_waits_to_be_told_until_the_hub_has_it(
     store: DeviceStore, owner: sqlite3.Connection, db: Path
 ) -> None:
     store.apply([call()])
-    assert store.unsaid(9) == []
+    assert store.unreported_answers(9) == []
     owner.execute("UPDATE questions SET answer = '  Red. '")
-    (said,) = store.unsaid(9)
+    (said,) = store.unreported_answers(9)
     assert (said.question_id, said.answer) == ("q-1", "Red.")
-    store.note_said(said, counts=True)
-    assert store.unsaid(9) == []
+    store.note_answer(said, counts=True)
+    assert store.unreported_answers(9) == []
     (kept,) = read_questions(db)
     assert (kept.state, kept.reported, kept.is_waiting) == (QuestionState.ANSWERED, True, False)
 
@@ -88,14 +88,14 @@ def test_an_answer_of_the_owner_waits_to_be_told_until_the_hub_has_it(
 def test_an_answer_of_blanks_is_none(store: DeviceStore, owner: sqlite3.Connection) -> None:
     store.apply([call()])
     owner.execute("UPDATE questions SET answer = '  '")
-    assert store.unsaid(9) == []
+    assert store.unreported_answers(9) == []
 
 
 def test_what_was_answered_elsewhere_replaces_what_was_not_told_yet(store: DeviceStore, db: Path) -> None:
     store.apply([call()])
     answer(db, 1, "Red.", at_ms=5)
     store.apply([settled(answer="Blue.", settled_by="device phone")])
-    assert store.unsaid(9) == []
+    assert store.unreported_answers(9) == []
     (kept,) = read_questions(db)
     assert (kept.answer, kept.settled_by, kept.state) == ("Blue.", "device phone", QuestionState.ANSWERED)
     with pytest.raises(NotAnswered, match=r"question 1 was answered by device phone: Blue\."):
@@ -138,7 +138,7 @@ def test_an_owner_may_change_an_answer_that_was_not_told_yet(store: DeviceStore,
     store.apply([call()])
     answer(db, 1, "Red.", at_ms=5)
     answer(db, 1, "Blue.", at_ms=6)
-    assert [said.answer for said in store.unsaid(9)] == ["Blue."]
+    assert [said.answer for said in store.unreported_answers(9)] == ["Blue."]
 
 
 async def asked(guest: Guest, device: RunningDevice) -> None:

@@ -17,7 +17,7 @@ from hub.device.shared import (
     SkipReason,
     Unreadable,
     declare,
-    roots_told,
+    root_spellings,
     settle,
 )
 from hub.text.files import PLAIN, media_type_of
@@ -51,7 +51,7 @@ def test_roots_are_told_as_paths_of_agents_name_them(tmp_path: Path, home: Path)
     (home / "linked").symlink_to(docs)
 
     def told(*folders: Path) -> list[str]:
-        return roots_told(declare(folders), str(home))
+        return root_spellings(declare(folders), str(home))
 
     assert told(home / "notes", docs) == ["~/notes", str(docs)]
     assert told(home) == ["~"]
