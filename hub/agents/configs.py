@@ -162,7 +162,7 @@ class ConfigDelivery:
         if agent.device_id is not None:
             self.look(agent.device_id)
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Check the agents of all devices after a change of hub.toml or a template. Returns at once."""
         self._due.update(self._events.subscribers(EventName.AGENT_CONFIG))
         self._wanted.set()
@@ -194,7 +194,7 @@ class ConfigDelivery:
                 await self._clock.sleep(most_s)
                 waiting.cancel_scope.cancel()
             if self._store.is_shared:
-                self.look_again()
+                self.recheck()
         self._wanted = anyio.Event()
 
     async def _cancel_when_wanted(self, resting: anyio.CancelScope) -> None:

@@ -258,9 +258,9 @@ class Heartbeats:
     def agent_moved(self, move: AgentMoved) -> None:
         """Compare an agent with its row again after its exhaustion has ended."""
         if move.axis is Axis.AVAILABILITY and move.before == Availability.EXHAUSTED:
-            self.look_again(AgentId(move.agent_id))
+            self.recheck(AgentId(move.agent_id))
 
-    def look_again(self, agent_id: AgentId) -> None:
+    def recheck(self, agent_id: AgentId) -> None:
         """Compare the agent with its row at its next heartbeat, even if the heartbeat is unchanged."""
         for device in self._devices.values():
             if (known := device.agents.get(agent_id)) is not None:

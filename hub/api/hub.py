@@ -61,7 +61,7 @@ from hub.runs.dispatcher import Dispatcher
 from hub.runs.estimating import Estimator
 from hub.runs.lifecycle import RunWatch
 from hub.runs.scheduler import Scheduler
-from hub.runs.waiting import Hold, told_hold
+from hub.runs.waiting import Hold, describe_hold
 from hub.settings.address import Address
 from hub.settings.file_lines import FileLines
 from hub.version import VERSION
@@ -289,8 +289,8 @@ class Operations:
             model=self._model,
             listeners={} if self.where is None else self.where.spelled(),
             database=self._database,
-            held_back=None if self._hold is None else told_hold(self._hold, self._clock.now()),
-            disk_full=None if self._disk is None else self._disk.told,
+            held_back=None if self._hold is None else describe_hold(self._hold, self._clock.now()),
+            disk_full=None if self._disk is None else self._disk.problem,
             issues=self.noun(Issues).counts(),
             config_generation=self._reloader.generation,
         )
@@ -314,5 +314,5 @@ class Operations:
         return Check(name="settings", ok=True, degraded=degraded, detail=detail)
 
     def _look_at_hold(self) -> Check:
-        held = None if self._hold is None else told_hold(self._hold, self._clock.now())
+        held = None if self._hold is None else describe_hold(self._hold, self._clock.now())
         return Check(name="not held back", ok=True, degraded=held is not None, detail=held)

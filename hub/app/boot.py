@@ -7,7 +7,7 @@ from hub.app.context import Context
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.links.hub_key import HubKey
 from hub.log import Channel
-from hub.runs.housekeeping import tell_audit_head
+from hub.runs.housekeeping import log_audit_head
 from hub.runs.leases import LEASE_MS
 from hub.runs.waiting import Hold
 from hub.settings.declared import (
@@ -57,7 +57,7 @@ async def begin(context: Context) -> Boot:
     key = HubKey(await store.write(identity.ensure_key, context.chance.token_bytes(SECRET_BYTES)))
     # Before the boot is recorded: see begin_chain.
     await store.write(audit.begin_chain, at=at, subject=hub_id)
-    await tell_audit_head(store)
+    await log_audit_head(store)
     boot = await store.write(identity.begin_boot, context.node_id, context.boot_id, at, window_ms=window_ms)
     hold, hold_until_ms = None, 0
     if boot.boots_10min >= RESTARTS:

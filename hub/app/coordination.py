@@ -133,7 +133,7 @@ class Coordination:
         self.provisioning = Provisioning(
             store, fleet=self.fleet, boot_id=context.boot_id, quiet=quiet, **given
         )
-        self.provisioning.on_made = self.standings.look_again
+        self.provisioning.on_made = self.standings.recheck
         self.standings.on_wanted = self.provisioning.want
         self.leads = Leads(store, self.provisioning, authority=self.authority, **given)
         self.courier.homes.leads = self.leads
@@ -158,7 +158,7 @@ class Coordination:
             QuestionNoun(store, self.asked, self.authority),
             SoulNoun(self._souls),
         )
-        self._gateways = GatewaySettingsInUse(self.fleet, self.standings.look_again)
+        self._gateways = GatewaySettingsInUse(self.fleet, self.standings.recheck)
         self.prepare(context.settings)()
         self.apply(context.settings)
 
@@ -174,7 +174,7 @@ class Coordination:
 
     def device_ready(self, device_id: DeviceId) -> None:
         """Resume the work that waits for this device."""
-        self.soul_writer.look_again()
+        self.soul_writer.recheck()
         self.courier.device_ready(device_id)
         self._teller.device_ready(device_id)
 

@@ -33,7 +33,7 @@ from hub.extraction.scoring import Tally, added, score
 from hub.metrics import Metrics
 from hub.runs.asking import model_for
 from hub.runs.budget import Account, BudgetLimits, BudgetReached, Densities, Reservation
-from hub.runs.run_order import AgentConfig, wanted_of
+from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.settings import Settings
 from protocol.tables import TableName
 from storage.runs.model_calls import Spent
@@ -79,13 +79,13 @@ class Evaluation(msgspec.Struct, kw_only=True):
     spent: Usage = Usage()
     seconds: float = 0.0
 
-    def count(self, gold: GoldDocument, extraction: Extraction, wanted: Wanted) -> None:
+    def count(self, gold: GoldDocument, extraction: Extraction, config: Wanted) -> None:
         """Add the result of one document."""
-        labels = [label for label in gold.labels if label.table in wanted.data_types]
+        labels = [label for label in gold.labels if label.table in config.data_types]
         self.documents += 1
         self.left_out += len(gold.labels) - len(labels)
         self.given_up += extraction.notes.given_up
-        scored = score(labels, extraction.items, timezone=wanted.timezone)
+        scored = score(labels, extraction.items, timezone=config.timezone)
         self.tallies = added(self.tallies, scored)
 
 
@@ -109,13 +109,13 @@ async def evaluate(
     supervisor = Supervisor(clock=means.clock, chance=means.chance)
     async with AsyncExitStack() as resources, anyio.create_task_group() as tasks:
         opened = await open_models(means, supervisor, resources)
-        wanted = wanted_of(agent)
-        model = model_for(opened.models, allow_cloud=wanted.allow_cloud)
+        config = extraction_config_of(agent)
+        model = model_for(opened.models, allow_cloud=config.allow_cloud)
         await tasks.start(supervisor.serve)
         asked = None if model is None else CountedModel(model, budget_limits(means.settings.budget))
         # A new secret, so that an endpoint cannot repeat its earlier answers from a cache.
         extractor = Extractor(opened.models, secret=means.chance.token_bytes(_SECRET_BYTES))
-        reader = _Reader(extractor, wanted, asked, on_read)
+        reader = _Reader(extractor, config, asked, on_read)
         began = means.clock.monotonic()
         await reader.read(documents)
         reader.evaluation.seconds = means.clock.monotonic() - began
@@ -149,13 +149,13 @@ class CountedModel:
         Raises:
             BudgetReached: the budget is used up; the model was not asked.
         """
-        wanted = self._densities.most_of(self.name, request, self.price)
-        while kind := self._account.missing(wanted):
+        amount = self._densities.most_of(self.name, request, self.price)
+        while kind := self._account.missing(amount):
             if not self._account.is_waited_for:
-                raise BudgetReached(self._account.told(kind, wanted))
+                raise BudgetReached(self._account.describe(kind, amount))
             await self._account.changed()
-        self._account.reserve(wanted)
-        with Reservation([self._account], wanted).held() as spend:
+        self._account.reserve(amount)
+        with Reservation([self._account], amount).held() as spend:
             try:
                 answer = await self._model.answer(request)
             except ModelError as error:
@@ -175,15 +175,15 @@ class _Reader:
     def __init__(
         self,
         extractor: Extractor,
-        wanted: Wanted,
+        config: Wanted,
         model: CountedModel | None,
         on_read: Callable[[int], None],
     ) -> None:
         self.evaluation = Evaluation(
-            model=model.name if model else None, tallies={table: Tally() for table in wanted.data_types}
+            model=model.name if model else None, tallies={table: Tally() for table in config.data_types}
         )
         self._extractor = extractor
-        self._wanted = wanted
+        self._config = config
         self._model = model
         self._on_read = on_read
         self._failure: ModelError | None = None
@@ -213,13 +213,13 @@ class _Reader:
                 if not isinstance(error, BudgetReached):
                     scope.cancel()
                 return
-            self.evaluation.count(gold, extraction, self._wanted)
+            self.evaluation.count(gold, extraction, self._config)
             self._on_read(self.evaluation.documents)
 
     async def _extracted(self, gold: GoldDocument) -> Extraction:
         try:
             return await self._extractor.extract(
-                gold.document(self._wanted.timezone), self._wanted, through=self._through
+                gold.document(self._config.timezone), self._config, through=self._through
             )
         except ModelRefused:
             raise

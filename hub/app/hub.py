@@ -306,8 +306,8 @@ class Hub:
             context.log.change(level=settings.log.level, content=settings.log.content)
 
         def agents_changed() -> None:
-            work.look_again()
-            news.delivery.look_again()
+            work.recheck()
+            news.delivery.recheck()
 
         writer.on_change = agents_changed
         prepare = [tls.prepare, coordination.prepare, in_use.prepare, at_once(apply)]
@@ -382,7 +382,7 @@ class Hub:
         if isinstance(event, DeviceReady):
             self._arrived.record(event.link.device_id)
             self._shared.record(event.link.device_id, event.hello.roots)
-            self._agreements.look_again()
+            self._agreements.recheck()
             self._news.delivery.look(event.link.device_id)
             self._coordination.device_ready(event.link.device_id)
         elif isinstance(event, DeviceLost):

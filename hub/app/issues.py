@@ -18,7 +18,7 @@ from hub.links import gate
 from hub.links.roster import SharedRoots, Takeovers
 from hub.runs.budget import Reached
 from hub.runs.disk import DiskGuard
-from hub.runs.waiting import told_hold
+from hub.runs.waiting import describe_hold
 from storage.runs.run_needs import Offered
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def watch_for_issues(
     store, add = context.store, issues.add
     in_use = context.watch_settings.reloader
     add("services", limits.check_services(failures))
-    add("disk", machine.check_disk(lambda: disk.told))
+    add("disk", machine.check_disk(lambda: disk.problem))
     add("open files", machine.check_open_files(_open_files, gate.limit))
     add("state folder", machine.check_folder(context.state))
     add("log", machine.check_log(lambda: context.log.dropped))
@@ -105,4 +105,4 @@ def _open_files() -> int:
 
 
 def _held(start: Boot, now: datetime) -> str | None:
-    return None if start.hold is None else told_hold(start.hold, now)
+    return None if start.hold is None else describe_hold(start.hold, now)

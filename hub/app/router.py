@@ -85,6 +85,6 @@ class Router:
                 log.error("router.handler_failed", exc=exc, event_type=type(event).__name__)
 
     async def _device_ready(self, event: DeviceReady) -> None:
-        self._dispatcher.look_again()
+        self._dispatcher.recheck()
         if event.hello.runs:
             await self._dispatcher.answer_held(event.link, event.hello.runs)

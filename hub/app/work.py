@@ -80,7 +80,7 @@ class Work:
             links=roster.connected,
             clock=context.clock,
             ids=context.ids,
-            on_agreed=self.look_again,
+            on_agreed=self.recheck,
         )
         self._mailboxes = MailboxVisits(
             context.store,
@@ -88,7 +88,7 @@ class Work:
             clock=context.clock,
             chance=context.chance,
             ids=context.ids,
-            on_more=self.look_again,
+            on_more=self.recheck,
         )
         asking = Asking(
             context.store,
@@ -99,7 +99,7 @@ class Work:
             metrics=context.metrics,
         )
         self.model_gates = asking.gates
-        self.model_gates.on_back = self.look_again
+        self.model_gates.on_back = self.recheck
         self._runner = Runner(
             store=context.store,
             lifecycle=lifecycle,
@@ -142,14 +142,14 @@ class Work:
             context.store,
             clock=context.clock,
             metrics=context.metrics,
-            on_changed=self.dispatcher.look_again,
+            on_changed=self.dispatcher.recheck,
         )
         self.locks = Locks(
             context.store,
             clock=context.clock,
             ids=context.ids,
             metrics=context.metrics,
-            on_run_granted=self.dispatcher.look_again,
+            on_run_granted=self.dispatcher.recheck,
             is_connected=lambda link: roster.find(link.device_id) is link,
         )
         self.checkpoints = Checkpoints(context.store, clock=context.clock, metrics=context.metrics)
@@ -176,7 +176,7 @@ class Work:
             clock=context.clock,
             chance=context.chance,
             ids=context.ids,
-            on_queued=self.dispatcher.look_again,
+            on_queued=self.dispatcher.recheck,
         )
         self.scheduler = Scheduler(
             store=context.store,
@@ -185,9 +185,9 @@ class Work:
             ids=context.ids,
             metrics=context.metrics,
             boot_id=context.boot_id,
-            on_queued=self.dispatcher.look_again,
+            on_queued=self.dispatcher.recheck,
             on_cancel=self.dispatcher.supersede,
-            on_wakes=self.wakes.look_again,
+            on_wakes=self.wakes.recheck,
         )
         self.apply(limits)
 
@@ -196,10 +196,10 @@ class Work:
         link = self._find_link(device_id)
         return link if link is not None and self.agreements.agrees(link) else None
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Notify the services that agents or schedules have changed."""
-        self.scheduler.look_again()
-        self.dispatcher.look_again()
+        self.scheduler.recheck()
+        self.dispatcher.recheck()
 
     def apply_budget(self, budget: BudgetSettings) -> None:
         """Apply a new budget from the next question on."""

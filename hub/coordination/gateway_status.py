@@ -58,7 +58,7 @@ class GatewayStandings:
         self.on_wanted: Callable[[GatewayAgentRow], None] = lambda _: None
         fleet.listen(self._hear)
 
-    def look_again(self, gateway: str | None = None) -> None:
+    def recheck(self, gateway: str | None = None) -> None:
         """Check again after a change of a gateway's agents, or of the list of gateways."""
         names = {one.name for one in self._fleet.list()}
         for name in [name for name in self._lost if name not in names]:
@@ -68,7 +68,7 @@ class GatewayStandings:
                 self._lost.setdefault(name, self._clock.now())
         for name, watch in self._watches.items():
             if gateway in (None, name):
-                watch.look_again()
+                watch.recheck()
         self._changed.set()
 
     def lost_since(self, gateway: str) -> datetime | None:
@@ -88,7 +88,7 @@ class GatewayStandings:
             case StateChanged():
                 self._lost.setdefault(news.gateway, self._clock.now())
         if watch is not None:
-            watch.look_again()
+            watch.recheck()
         self._changed.set()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:

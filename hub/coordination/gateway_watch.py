@@ -201,7 +201,7 @@ class Watch:
         self._facts.append(fact)
         self._wake.set()
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Query everything again, because the known state may be outdated."""
         self._is_new = True
         self._wake.set()

@@ -63,9 +63,9 @@ class QuestionTeller:
         self._fresh: set[DeviceId] = set()  # connected, or got news, while in progress
         self._is_everybody = True
         self._wake = anyio.Event()
-        asked.listen(lambda row: self.look_again())
+        asked.listen(lambda row: self.recheck())
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Wake the loop, because a question was added or settled."""
         self._is_everybody = True
         self._wake.set()
@@ -174,7 +174,7 @@ class QuestionTeller:
         return await self._store.read(questions.told_actor, row.answered_by)
 
     async def _wait(self, seconds: float) -> None:
-        """Wait until the time has passed, or ``look_again`` is called."""
+        """Wait until the time has passed, or ``recheck`` is called."""
         async with anyio.create_task_group() as waiting:
 
             async def in_time() -> None:

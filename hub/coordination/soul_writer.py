@@ -118,7 +118,7 @@ class SoulWriter:
 
     # --- service ---
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Resume waiting writes now, because a device has connected."""
         self._is_hurried = True
         self._wake.set()
@@ -126,7 +126,7 @@ class SoulWriter:
     def heard(self, news: GatewayNews | NewsLost) -> None:
         """Resume waiting writes when a gateway has reconnected."""
         if isinstance(news, Reconnected):
-            self.look_again()
+            self.recheck()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Execute writes until cancelled. Interrupted writes are resumed at the next start."""

@@ -7,7 +7,7 @@ from typing import Final
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.health.issues import Check, Finding, error, notice, warning
 from hub.runs.budget import Reached
-from hub.runs.waiting import told_unmet
+from hub.runs.waiting import describe_unmet
 from protocol.ids import DeviceId
 from storage.agents import agents
 from storage.agents.agents import AgentRow
@@ -145,7 +145,7 @@ def check_budgets(store: Store, reached: Callable[[], Iterable[Reached]]) -> Che
             found.append(
                 warning(
                     "budget.reached",
-                    f"{whose}{one.told}{until}",
+                    f"{whose}{one.message}{until}",
                     fix=f"raise it in hub.toml, then hub agents resume {name}; hub costs says who spent it",
                     subject=one.setting if agent is None else agent.id,
                     user_id=None if agent is None else agent.user_id,
@@ -168,7 +168,8 @@ def check_needs(store: Store, offered: Callable[[], Offered]) -> Check:
         return [
             warning(
                 "run.needs_unmet",
-                f"runs of agent {row.agent_name} wait: one {told_unmet(unmet[row.id], names[row.device_id])}",
+                f"runs of agent {row.agent_name} wait: one"
+                f" {describe_unmet(unmet[row.id], names[row.device_id])}",
                 fix=f"update its device, or see what it has: hub agents capabilities {row.agent_name}",
                 subject=row.agent_id,
                 user_id=row.user_id,

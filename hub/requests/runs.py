@@ -9,7 +9,7 @@ from hub.links.link import DeviceLink
 from hub.requests.agents import agent_of
 from hub.requests.params import Methods, key_in, params_as, text_in
 from hub.runs.control import RunControl
-from hub.runs.run_order import MOST_NEEDS, wish_of
+from hub.runs.run_order import MOST_NEEDS, run_options
 from protocol.coordination import Method
 from protocol.frame import Fence, Id, Parameters, Text, Values
 from protocol.ids import DeviceId, RunId
@@ -59,9 +59,11 @@ class RunRequests:
         start = params_as(params, _Start)
         key = key_in(params)
         fire_key = None if key is None else f"{link.device_id}:{key}"
-        wish = wish_of(needs=start.needs, locks=start.locks, context=start.context, task_id=start.task_id)
+        options = run_options(
+            needs=start.needs, locks=start.locks, context=start.context, task_id=start.task_id
+        )
         actor = f"device:{link.device_id}"
-        run = await self._control.submit(agent, fire_key=fire_key, actor=actor, wish=wish)
+        run = await self._control.submit(agent, fire_key=fire_key, actor=actor, options=options)
         unmet = await self._store.read(run_needs.unmet_of, [run.id], {link.device_id: link.offers})
         return {"run": _run_record(run), "unmet": [one.need for one in unmet.get(run.id, ())]}
 

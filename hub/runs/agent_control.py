@@ -47,10 +47,10 @@ class AgentControl:
         at = epoch_ms(self._clock.now())
 
         def entry(written: Written) -> Entry | None:
-            told = {str(move.axis): move.to for move in written.moves} | _beside(asked)
-            if not told:
+            details = {str(move.axis): move.to for move in written.moves} | _other_details(asked)
+            if not details:
                 return None
-            return Entry(at=at, actor=actor, event="agent.status_set", subject=agent.id, detail=told)
+            return Entry(at=at, actor=actor, event="agent.status_set", subject=agent.id, detail=details)
 
         if agent.source == "file" and _terminates(asked):
             raise AgentOfFile(agent)
@@ -68,13 +68,13 @@ def _terminates(asked: StandingWrite) -> bool:
     return Lifecycle.TERMINATED in (asked.axes.get(Axis.LIFECYCLE), *words)
 
 
-def _beside(asked: StandingWrite) -> dict[str, str | None]:
+def _other_details(asked: StandingWrite) -> dict[str, str | None]:
     """Return the audit details of fields other than status moves, without the content of metadata."""
-    told: dict[str, str | None] = {}
+    details: dict[str, str | None] = {}
     for name in ("exhaust_reason", "recovery_at"):
         value = getattr(asked, name)
         if isinstance(value, str | int):
-            told[name] = str(value)
+            details[name] = str(value)
     if isinstance(asked.metadata, dict):
-        told["metadata"] = "replaced"
-    return told
+        details["metadata"] = "replaced"
+    return details

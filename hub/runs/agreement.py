@@ -98,7 +98,7 @@ class Agreements:
         """Return the links of the devices that may get runs."""
         return [link for link in self._links() if self.agrees(link)]
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Wake the service after a device has connected."""
         self._wake.set()
 
@@ -148,9 +148,9 @@ class Agreements:
             self._under_way.discard((link.device_id, link.epoch))
 
     async def _keep_problem(self, device_id: DeviceId, exc: Exception) -> None:
-        told = str(exc) if isinstance(exc, HubError) else type(exc).__name__
+        problem = str(exc) if isinstance(exc, HubError) else type(exc).__name__
         try:
-            await self._store.write(agreement.note_problem, device_id, told)
+            await self._store.write(agreement.note_problem, device_id, problem)
         except StorageError as error:
             log.warning("agreement.failed", exc=error, device_id=device_id)
 
@@ -179,16 +179,16 @@ class Agreements:
         after = known.resend_after
         log.info("agreement.comparing", device_id=link.device_id, cause=known.cause)
         while after is not None:
-            there = await self._at_device(link, after) if is_any else []
+            present = await self._at_device(link, after) if is_any else []
             resent: list[Resent] = []
             unknown: list[ItemRow] = []
             refused = 0
-            if there:
-                lost, rows = await self._lost(link, there)
+            if present:
+                lost, rows = await self._lost(link, present)
                 unknown = [item for item in lost if not item.data]
                 resent = await self._send_all(link, [item for item in lost if item.data], rows)
                 refused = len(lost) - len(unknown) - len(resent)
-            after = there[-1].call_id if there else None
+            after = present[-1].call_id if present else None
             await self._store.write(
                 agreement.note_resent,
                 link.device_id,
@@ -199,19 +199,19 @@ class Agreements:
                 at=self._at(),
             )
 
-    async def _lost(self, link: DeviceLink, there: Sequence[ItemRow]) -> tuple[list[ItemRow], frozenset[str]]:
+    async def _lost(self, link: DeviceLink, items: Sequence[ItemRow]) -> tuple[list[ItemRow], frozenset[str]]:
         """Return the items that the device lacks, and the ids of related rows that the device has.
 
         Related rows are rows that the items refer to, and older versions of the items' own rows.
         """
-        calls: list[str] = [item.call_id for item in there]
-        rows = {item.row_id for item in there if item.row_id and item.version > 1}
-        rows |= {value for item in there for value in _references(item).values()}
+        calls: list[str] = [item.call_id for item in items]
+        rows = {item.row_id for item in items if item.row_id and item.version > 1}
+        rows |= {value for item in items for value in _references(item).values()}
         asked: Record = {"calls": calls, "rows": sorted(rows)}
         answer = await self._ask(link, Action.ROWS_KNOWN, asked)
         known = _read(answer, KnownToDevice, Action.ROWS_KNOWN)
         done = frozenset(known.calls)
-        return [item for item in there if item.call_id not in done], frozenset(known.rows)
+        return [item for item in items if item.call_id not in done], frozenset(known.rows)
 
     async def _send_all(
         self, link: DeviceLink, lost: Sequence[ItemRow], rows: Collection[str]
@@ -257,18 +257,18 @@ class Agreements:
             is_known = known.agreed_at is not None and page.store == agreement.mark_of(known)
             if is_known and not page.rows:
                 return known  # the usual case on reconnect: nothing to write
-            told = [
+            reported = [
                 ToldRow(
                     taken_item(row, user_id=link.user_id, device_id=link.device_id, at=at), row.inserted_by
                 )
                 for row in page.rows
             ]
-            doubtful = await self._store.read(agreement.list_doubtful, told, device_id=link.device_id)
+            doubtful = await self._store.read(agreement.list_doubtful, reported, device_id=link.device_id)
             taken = await self._store.write(
                 agreement.take_rows,
-                told,
+                reported,
                 device_id=link.device_id,
-                lost=doubtful - await self._calls_there(link, doubtful),
+                lost=doubtful - await self._executed_calls(link, doubtful),
                 mark=StoreMark(id=page.store.id, counter=since),
                 is_last=is_compared and not more,
                 at=at,
@@ -277,15 +277,15 @@ class Agreements:
                 log.warning("agreement.taken", device_id=link.device_id, rows=taken)
         return msgspec.structs.replace(known, store_id=page.store.id, counter=since)
 
-    async def _calls_there(self, link: DeviceLink, calls: Collection[str]) -> frozenset[str]:
+    async def _executed_calls(self, link: DeviceLink, calls: Collection[str]) -> frozenset[str]:
         """Return the call ids out of *calls* that the device has executed."""
-        there: set[str] = set()
+        executed: set[str] = set()
         asked: list[str] = sorted(calls)
         for start in range(0, len(asked), COMPARED):
             part: Record = {"calls": asked[start : start + COMPARED], "rows": []}
             answer = await self._ask(link, Action.ROWS_KNOWN, part)
-            there |= {*_read(answer, KnownToDevice, Action.ROWS_KNOWN).calls}
-        return frozenset(there)
+            executed |= {*_read(answer, KnownToDevice, Action.ROWS_KNOWN).calls}
+        return frozenset(executed)
 
     # --- requests to the device ---
 
@@ -345,11 +345,11 @@ def _again(item: ItemRow, rows: Collection[str]) -> ToolCall:
     The call is an update if the device has an older version of the item's row, else an insert. References to
     rows that the device lacks are left out.
     """
-    gone = {name for name, row in _references(item).items() if row not in rows}
+    missing = {name for name, row in _references(item).items() if row not in rows}
     source = item.source or {"path": item.unit_key, "quote": "", "start": 0, "end": 0}
     is_update = item.row_id is not None and item.version > 1 and item.row_id in rows
     payload = CallPayload(
-        data={name: value for name, value in item.data.items() if name not in gone},
+        data={name: value for name, value in item.data.items() if name not in missing},
         source=msgspec.convert(source, ItemSource),
         action=Action.UPDATE if is_update else Action.INSERT,
         where={"id": item.row_id} if is_update else {},

@@ -47,61 +47,61 @@ class Arrivals:
         self._clock = clock
         self._chance = chance
         self.settle_s = settle_s
-        self._there: dict[DeviceId, _Arrival] = {}
+        self._connected: dict[DeviceId, _Arrival] = {}
         self._visits: OrderedDict[DeviceId, deque[float]] = OrderedDict()
         # monotonic time of an update, and number of new connections in it
         self._crowd: deque[tuple[float, int]] = deque()
 
-    def look(self, links: Iterable[Connected]) -> None:
+    def update(self, links: Iterable[Connected]) -> None:
         """Update the connected devices from a snapshot of *links*. A new epoch is a new connection."""
         now = self._clock.monotonic()
-        there = {link.device_id: link for link in links}
-        for gone in self._there.keys() - there.keys():
-            del self._there[gone]
-        came = [
+        current = {link.device_id: link for link in links}
+        for lost in self._connected.keys() - current.keys():
+            del self._connected[lost]
+        arrived = [
             link
-            for device_id, link in there.items()
-            if (known := self._there.get(device_id)) is None or known.epoch != link.epoch
+            for device_id, link in current.items()
+            if (known := self._connected.get(device_id)) is None or known.epoch != link.epoch
         ]
-        if not came:
+        if not arrived:
             return
-        crowd = self._crowd_with(len(came), now)
+        crowd = self._crowd_with(len(arrived), now)
         spread_s = min(SPREAD_CAP_S, SPREAD_EACH_S * (crowd - 1))
-        for link in came:
+        for link in arrived:
             settle_s = self.settle_s + self._chance.uniform(0.0, spread_s)
             if self._flaps(link.device_id, now):
                 settle_s = max(settle_s, FLAP_SETTLE_S)
-            self._there[link.device_id] = _Arrival(link.epoch, self._clock.now(), now + settle_s)
+            self._connected[link.device_id] = _Arrival(link.epoch, self._clock.now(), now + settle_s)
 
     @property
     def online(self) -> frozenset[DeviceId]:
         """Ids of the devices that were connected at the last update."""
-        return frozenset(self._there)
+        return frozenset(self._connected)
 
     def settled(self) -> frozenset[DeviceId]:
         """Return the connected devices whose settling time is over."""
         now = self._clock.monotonic()
-        return frozenset(device for device, arrival in self._there.items() if arrival.settles_at <= now)
+        return frozenset(device for device, arrival in self._connected.items() if arrival.settles_at <= now)
 
     def settles_in_s(self) -> float | None:
         """Return the seconds until the next device has settled, or None if no device is settling."""
         now = self._clock.monotonic()
-        waits = [arrival.settles_at - now for arrival in self._there.values() if arrival.settles_at > now]
+        waits = [arrival.settles_at - now for arrival in self._connected.values() if arrival.settles_at > now]
         return min(waits, default=None)
 
     def since(self, device_id: DeviceId) -> datetime | None:
         """Return when the device's current connection was first seen, or None if it is not connected."""
-        arrival = self._there.get(device_id)
+        arrival = self._connected.get(device_id)
         return None if arrival is None else arrival.since
 
     def settles_at(self, device_id: DeviceId) -> datetime | None:
         """Return when the device will have settled; None if it has, or is not connected."""
-        arrival = self._there.get(device_id)
+        arrival = self._connected.get(device_id)
         rest_s = 0.0 if arrival is None else arrival.settles_at - self._clock.monotonic()
         return self._clock.now() + timedelta(seconds=rest_s) if rest_s > 0 else None
 
-    def _crowd_with(self, came: int, now: float) -> int:
-        self._crowd.append((now, came))
+    def _crowd_with(self, arrived: int, now: float) -> int:
+        self._crowd.append((now, arrived))
         while self._crowd[0][0] < now - CROWD_WINDOW_S:
             self._crowd.popleft()
         return sum(count for _, count in self._crowd)

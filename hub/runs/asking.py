@@ -60,7 +60,7 @@ log = Channel(__name__)
 
 PROBE: Final = Backoff(base_s=5.0, cap_s=60.0)  # while probes fail
 RELEASE: Final = OPEN  # while probes succeed but questions fail: 30 s to 10 min
-LOOK_S: Final = 1.0
+POLL_S: Final = 1.0
 
 
 class ModelGate:
@@ -129,7 +129,7 @@ class ModelGate:
         is_released, self._is_released = self._is_released, False
         return is_released
 
-    async def look(self) -> bool:
+    async def probe(self) -> bool:
         """Probe the model, if runs wait for it and a probe is due. Return True if it answered."""
         if not self._is_awaited or self._clock.monotonic() < self._due:
             return False
@@ -178,9 +178,9 @@ class ModelGates:
         gate = self._gates.get(allow_cloud)
         return gate is None or gate.let_through()
 
-    async def look(self) -> None:
+    async def probe(self) -> None:
         """Probe each model that runs wait for, if a probe is due."""
-        backs = [await gate.look() for gate in self._gates.values()]
+        backs = [await gate.probe() for gate in self._gates.values()]
         if any(backs):
             self.on_back()
 
@@ -189,9 +189,9 @@ class ModelGates:
         task_status.started()
         while True:
             self.turns.work()
-            await self.look()
-            self.turns.wait(LOOK_S)
-            await self._clock.sleep(LOOK_S)
+            await self.probe()
+            self.turns.wait(POLL_S)
+            await self._clock.sleep(POLL_S)
 
 
 def question_of(model: str, request: ModelRequest) -> str:
@@ -461,11 +461,13 @@ class RunModel:
         found = await store.read(model_answers.find_answer, agent_id, question, at)
         if found is None:
             return None
-        kept, is_due = found
+        stored, is_due = found
         if is_due:
             await store.write(model_answers.touch_answer, agent_id, question, at)
         self._asking.answers_known.inc()
-        return ModelAnswer(text=kept.text, finish=Finish(kept.finish), usage=NOTHING_SPENT, model=kept.model)
+        return ModelAnswer(
+            text=stored.text, finish=Finish(stored.finish), usage=NOTHING_SPENT, model=stored.model
+        )
 
     async def _ask(self, question: str, request: ModelRequest) -> ModelAnswer:
         request = msgspec.structs.replace(request, user=str(self._order.user_id))
@@ -487,10 +489,10 @@ class RunModel:
             spend(answer.usage)
             self._asking.budgets.densities.learn(self.name, request, answer.usage)
             call = self._call(question, answer.model or self.name, model_calls.ANSWERED, answer.usage, began)
-            kept = JournaledAnswer(model=call.model, finish=answer.finish, text=answer.text)
+            journaled = JournaledAnswer(model=call.model, finish=answer.finish, text=answer.text)
             # Shielded: the answer is paid for, even if the run is being cancelled.
             with anyio.CancelScope(shield=True):
-                await self._asking.store.write(model_answers.record_answer, call, kept)
+                await self._asking.store.write(model_answers.record_answer, call, journaled)
         return answer
 
     def _call(self, question: str, model: str, outcome: str, spent: Usage, began: float) -> ModelCall:

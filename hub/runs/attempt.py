@@ -49,7 +49,7 @@ class Reading(NamedTuple):
 
     link: DeviceLink | None
     asking: RunAsking
-    wanted: Wanted
+    extraction_config: Wanted
     document: Document
     read_at: int
     message: Message | None = None  # of a mailbox
@@ -58,7 +58,7 @@ class Reading(NamedTuple):
 Parts = TypeVarTuple("Parts")
 
 
-class InHand:
+class UnitTasks:
     """Units in progress.
 
     Attributes:
@@ -91,7 +91,7 @@ class InHand:
 
 
 @asynccontextmanager
-async def units_in_hand(grace_s: float) -> AsyncIterator[InHand]:
+async def unit_tasks(grace_s: float) -> AsyncIterator[UnitTasks]:
     """Yield a collection of units in progress; wait at the end until all units have ended.
 
     Args:
@@ -101,7 +101,7 @@ async def units_in_hand(grace_s: float) -> AsyncIterator[InHand]:
         DeviceGone, DeviceOffline: the device was lost; the units have ended or were cancelled.
     """
     async with anyio.create_task_group() as tasks:
-        hands = InHand(tasks, grace_s)
+        hands = UnitTasks(tasks, grace_s)
         try:
             yield hands
         except Exception as exc:

@@ -134,7 +134,7 @@ class Batching:
 
     async def _take(self, order: RunOrder, row: BatchRow, result: BatchResult) -> None:
         calls = iter(
-            (self._call(order, row, question, answer), _kept(answer))
+            (self._call(order, row, question, answer), _journal_entry(answer))
             for question, answer in result.answers.items()
             if question in row.questions
         )
@@ -304,7 +304,7 @@ class Collection:
         self._noted, self._reservations = {}, []
 
 
-def _kept(answer: ModelAnswer) -> JournaledAnswer:
+def _journal_entry(answer: ModelAnswer) -> JournaledAnswer:
     return JournaledAnswer(model=answer.model, finish=answer.finish, text=answer.text)
 
 

@@ -70,7 +70,7 @@ class Reached(msgspec.Struct, frozen=True):
     """
 
     setting: str
-    told: str
+    message: str
     until: datetime | None
     agent_id: AgentId | None = None
 
@@ -105,36 +105,36 @@ class Account:
     def is_limited(self) -> bool:
         return self.cost_nanos is not None or self.tokens is not None
 
-    def missing(self, wanted: Spent) -> str | None:
+    def missing(self, amount: Spent) -> str | None:
         """Return the limit that the amount exceeds, ``usd`` or ``tokens``, or None if it fits."""
-        drawn = _sum(_sum(self.spent, _sum(self.reserved, self.promised)), wanted)
-        if self.cost_nanos is not None and wanted.cost_nanos and drawn.cost_nanos > self.cost_nanos:
+        drawn = _sum(_sum(self.spent, _sum(self.reserved, self.promised)), amount)
+        if self.cost_nanos is not None and amount.cost_nanos and drawn.cost_nanos > self.cost_nanos:
             return "usd"
         if self.tokens is not None and drawn.tokens > self.tokens:
             return "tokens"
         return None
 
-    def reserve(self, wanted: Spent) -> None:
-        self.reserved = _sum(self.reserved, wanted)
+    def reserve(self, amount: Spent) -> None:
+        self.reserved = _sum(self.reserved, amount)
 
-    def settle(self, wanted: Spent, spent: Spent) -> None:
+    def settle(self, amount: Spent, spent: Spent) -> None:
         """Replace a reservation by the actual cost *spent*."""
-        self.reserved = _sum(self.reserved, wanted, sign=-1)
+        self.reserved = _sum(self.reserved, amount, sign=-1)
         self.spent = _sum(self.spent, spent)
-        self._tell()
+        self._notify()
 
-    def promise(self, wanted: Spent) -> None:
+    def promise(self, amount: Spent) -> None:
         """Turn a reservation into one for a batch."""
-        self.reserved = _sum(self.reserved, wanted, sign=-1)
-        self.promised = _sum(self.promised, wanted)
-        self._tell()
+        self.reserved = _sum(self.reserved, amount, sign=-1)
+        self.promised = _sum(self.promised, amount)
+        self._notify()
 
-    def release(self, wanted: Spent) -> None:
+    def release(self, amount: Spent) -> None:
         """Release a batch's reservation after its cost was stored."""
-        self.promised = _sum(self.promised, wanted, sign=-1)
-        self._tell()
+        self.promised = _sum(self.promised, amount, sign=-1)
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self.settled += 1
         self._changed.set()
         self._changed = anyio.Event()
@@ -147,17 +147,17 @@ class Account:
     async def changed(self) -> None:
         await self._changed.wait()
 
-    def told(self, kind: str, wanted: Spent) -> str:
+    def describe(self, kind: str, amount: Spent) -> str:
         """Return the message that the limit *kind* is reached, with the amounts spent and requested."""
         if kind == "usd":
             assert self.cost_nanos is not None
             limit, spent, more = (
                 f"{self.cost_nanos / NANOS:g}",
                 _usd(self.spent.cost_nanos),
-                _usd(wanted.cost_nanos),
+                _usd(amount.cost_nanos),
             )
         else:
-            limit, spent, more = str(self.tokens), f"{self.spent.tokens} tokens", f"{wanted.tokens} more"
+            limit, spent, more = str(self.tokens), f"{self.spent.tokens} tokens", f"{amount.tokens} more"
         return (
             f"the budget {self.setting.replace('*', kind)} = {limit} is reached: "
             f"{spent} spent, and the next question may cost {more}"
@@ -231,7 +231,9 @@ class Budgets:
         began, ends = day_around(self._clock.now(), timezone)
         account = self._days.get((agent_id, began))
         if account is None:
-            self._days = {key: kept for key, kept in self._days.items() if _holds(kept, self._clock.now())}
+            self._days = {
+                key: account for key, account in self._days.items() if _holds(account, self._clock.now())
+            }
             spent = await self._store.read(model_calls.spent_since, epoch_ms(began), agent_id=agent_id)
             fresh = Account(setting, spent, until=ends)
             fresh.read_at = self._clock.monotonic()
@@ -251,21 +253,21 @@ class Budgets:
         run.cost_nanos, run.tokens = self.limits.run_cost_nanos, self.limits.run_tokens
         day = await self._day(agent.id, agent.timezone, "agents.budget_*")
         day.cost_nanos = agent.model_use.budget_nanos
-        wanted = Spent(tokens=tokens, cost_nanos=cost_nanos)
+        amount = Spent(tokens=tokens, cost_nanos=cost_nanos)
         accounts = [run, day, await self.day_of_hub()]
-        return tuple(one.setting.replace("*", kind) for one in accounts if (kind := one.missing(wanted)))
+        return tuple(one.setting.replace("*", kind) for one in accounts if (kind := one.missing(amount)))
 
-    def reach(self, account: Account, kind: str, wanted: Spent, agent_id: AgentId) -> ModelError:
+    def reach(self, account: Account, kind: str, amount: Spent, agent_id: AgentId) -> ModelError:
         """Record that a budget is reached, and return the error to raise."""
         setting = account.setting.replace("*", kind)
         self._limits_reached.labels(setting.replace(".", "_")).inc()
-        told = account.told(kind, wanted)
+        message = account.describe(kind, amount)
         if account.until is None:
-            return BudgetReached(f"{told}; the next run reads it")
+            return BudgetReached(f"{message}; the next run reads it")
         whose = None if account.setting.startswith("budget.") else agent_id
-        self._reached[setting, whose] = Reached(setting, told, account.until, whose)
+        self._reached[setting, whose] = Reached(setting, message, account.until, whose)
         left_s = (account.until - self._clock.now()).total_seconds()
-        return DayBudgetReached(told, retry_after_s=max(1.0, left_s))
+        return DayBudgetReached(message, retry_after_s=max(1.0, left_s))
 
 
 class RunBudget:
@@ -284,17 +286,17 @@ class RunBudget:
             BudgetReached: the run's budget does not cover it, and no question is in flight.
             DayBudgetReached: the budget of the agent's day or of the hub's day does not cover it.
         """
-        wanted = self._budgets.densities.most_of(model, request, price)
+        amount = self._budgets.densities.most_of(model, request, price)
         while True:
             accounts = [account for account in await self._accounts() if account.is_limited]
-            short = next(((one, kind) for one in accounts if (kind := one.missing(wanted))), None)
+            short = next(((one, kind) for one in accounts if (kind := one.missing(amount))), None)
             if short is None:
                 for account in accounts:
-                    account.reserve(wanted)
-                return Reservation(accounts, wanted)
+                    account.reserve(amount)
+                return Reservation(accounts, amount)
             account, kind = short
             if not account.is_waited_for:
-                raise self._budgets.reach(account, kind, wanted, self._order.agent_id)
+                raise self._budgets.reach(account, kind, amount, self._order.agent_id)
             await account.changed()
 
     async def _accounts(self) -> list[Account]:
@@ -311,19 +313,19 @@ class RunBudget:
 class Reservation:
     """Amount reserved for one question on all of its accounts."""
 
-    def __init__(self, accounts: list[Account], wanted: Spent) -> None:
+    def __init__(self, accounts: list[Account], amount: Spent) -> None:
         self._accounts = accounts
-        self._wanted = wanted
+        self._amount = amount
 
     def promise(self) -> None:
         """Keep the amount reserved for a batch until ``release``; other questions do not wait for it."""
         for account in self._accounts:
-            account.promise(self._wanted)
+            account.promise(self._amount)
 
     def release(self) -> None:
         """Release the amount after the batch is complete; the actual cost is read from the database."""
         for account in self._accounts:
-            account.release(self._wanted)
+            account.release(self._amount)
             account.is_stale = True
 
     @contextmanager
@@ -341,7 +343,7 @@ class Reservation:
                 cost_nanos=sum(usage.cost_nanos for usage in costs),
             )
             for account in self._accounts:
-                account.settle(self._wanted, spent)
+                account.settle(self._amount, spent)
 
 
 def day_around(now: datetime, timezone: str) -> tuple[datetime, datetime]:

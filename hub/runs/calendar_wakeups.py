@@ -59,11 +59,11 @@ class Deferred:
 
 
 @dataclass(frozen=True)
-class Told:
+class Ready:
     """The gates are open: the call is sent now."""
 
 
-Fate: TypeAlias = Over | Deferred | Told
+Fate: TypeAlias = Over | Deferred | Ready
 
 
 def fate_of(wake: WakeSight, at: int) -> Fate:
@@ -77,7 +77,7 @@ def fate_of(wake: WakeSight, at: int) -> Fate:
         if is_over or wake.recovery_at is None or wake.recovery_at >= wake.ends_at:
             return Over("skipped", "skipped_exhausted", "exhausted")
         return Deferred(max(wake.recovery_at, at + RECOVERY_MS))
-    return Over("failed", "wake_failed", _why_not(wake)) if is_over else Told()
+    return Over("failed", "wake_failed", _why_not(wake)) if is_over else Ready()
 
 
 def _why_not(wake: WakeSight) -> str:
@@ -118,7 +118,7 @@ class Wakes:
         self._in_hand: set[str] = set()
         self._wake = anyio.Event()
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Wake the loop, because a slot has begun or a device has connected."""
         self._wake.set()
 
@@ -137,7 +137,7 @@ class Wakes:
                     if is_alone:  # once: the answers to calls of an earlier boot are lost
                         await self._store.write(calendar_wakeups.resend, self._at())
                         is_alone = False
-                    rest_s = await self._look(tellers)
+                    rest_s = await self._process(tellers)
                 except StorageError as exc:
                     log.error("wake.database", exc=exc)
                 except Exception as exc:  # the loop must survive any error
@@ -145,7 +145,7 @@ class Wakes:
                 self.turns.wait(rest_s)
                 await self._wait(rest_s)
 
-    async def _look(self, tellers: TaskGroup) -> float:
+    async def _process(self, tellers: TaskGroup) -> float:
         """Process all open wakes. Return the seconds until the next round."""
         at = self._at()
         for wake in await self._store.read(calendar_wakeups.look, at, AT_ONCE):
@@ -164,7 +164,7 @@ class Wakes:
                         reason="exhausted",
                         is_deferred=True,
                     )
-                case Told():
+                case Ready():
                     await self._begin(wake, tellers)
         return POLL_S if await self._store.read(calendar_wakeups.is_any_open) else REST_S
 
@@ -181,9 +181,9 @@ class Wakes:
         if await self._store.write(calendar_wakeups.take, wake, at=at, next_at=again):
             self._in_hand.add(wake.id)
             taken = msgspec.structs.replace(wake, state="sent", sends=tries)
-            tellers.start_soon(self._tell, taken, link)
+            tellers.start_soon(self._send, taken, link)
 
-    async def _tell(self, wake: WakeSight, link: DeviceLink) -> None:
+    async def _send(self, wake: WakeSight, link: DeviceLink) -> None:
         """Send the call once, and store its result."""
         try:
             log.info("wake.sent", wake_id=wake.id, agent_id=wake.agent_id, sends=wake.sends)
@@ -261,7 +261,7 @@ class Wakes:
             )
 
     async def _wait(self, seconds: float) -> None:
-        """Wait until the time has passed, or ``look_again`` is called."""
+        """Wait until the time has passed, or ``recheck`` is called."""
         async with anyio.create_task_group() as waiting:
             waiting.start_soon(self._wake_after, seconds)
             await self._wake.wait()

@@ -16,7 +16,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.lifecycle import Lifecycle
-from hub.runs.run_order import NOTHING_MORE, RunWish, parameters_of, set_up
+from hub.runs.run_order import NO_OPTIONS, RunOptions, parameters_of, set_up
 from protocol.ids import AgentId, BootId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunState
 from storage.agents import agent_states, agents
@@ -73,12 +73,12 @@ class RunControl:
         *,
         fire_key: str | None = None,
         actor: str = "operator",
-        wish: RunWish = NOTHING_MORE,
+        options: RunOptions = NO_OPTIONS,
     ) -> RunRow:
         """Queue a run of *agent* with the agent's current settings.
 
         Args:
-            wish: further requirements, locks and context of the run.
+            options: further requirements, locks and context of the run.
             fire_key: idempotency key; if a run with this key exists, it is returned.
 
         Raises:
@@ -88,7 +88,7 @@ class RunControl:
         """
         run_id = RunId(self._ids.fresh())
         fire_key = f"m:{fire_key or run_id}"
-        return await self._create(run_id, agent, fire_key=fire_key, actor=actor, wish=wish)
+        return await self._create(run_id, agent, fire_key=fire_key, actor=actor, options=options)
 
     async def rerun(self, run_id: RunId, *, actor: str) -> RunRow:
         """Queue a new run of the same agent, with its current settings and the old run's requirements.
@@ -108,7 +108,7 @@ class RunControl:
             agent,
             fire_key=f"r:{run_id}:{new_id}",
             actor=actor,
-            wish=RunWish(needs=old.needs, locks=old.locks, context=old.context),
+            options=RunOptions(needs=old.needs, locks=old.locks, context=old.context),
             rerun_of=run_id,
         )
 
@@ -119,10 +119,10 @@ class RunControl:
         *,
         fire_key: str,
         actor: str,
-        wish: RunWish,
+        options: RunOptions,
         rerun_of: RunId | None = None,
     ) -> RunRow:
-        context = self._kept(wish.context)
+        context = self._checked_context(options.context)
         parameters = parameters_of(agent, self._extractor, await set_up(self._store, agent))
         event = "run.started" if rerun_of is None else "run.rerun"
         entry = self._entry(event, actor, run_id, agent=agent.name, rerun_of=rerun_of)
@@ -137,8 +137,8 @@ class RunControl:
                 config_fingerprint=parameters.config_fingerprint,
                 parameters=msgspec.to_builtins(parameters),
                 context=context,
-                needs=wish.needs,
-                locks=wish.locks,
+                needs=options.needs,
+                locks=options.locks,
                 trigger_kind="manual" if rerun_of is None else "rerun",
                 rerun_of=rerun_of,
                 timeout_ms=int(self.run_timeout_s * 1000),
@@ -148,7 +148,7 @@ class RunControl:
             self._limits_reached.labels(exc.limit).inc()
             raise
         log.info("run.queued", run_id=row.id, agent_id=agent.id)
-        self._dispatcher.look_again()
+        self._dispatcher.recheck()
         return row
 
     async def cancel(self, run_id: RunId, *, actor: str, reason: str) -> RunRow:
@@ -169,12 +169,12 @@ class RunControl:
             at=entry.at,
             actor=actor,
         )
-        self._lifecycle.tell_watchers(run_id)
+        self._lifecycle.notify_watchers(run_id)
         is_ours = row.lease_boot_id == self._boot_id or not self._store.is_shared
         if not self._dispatcher.interrupt(run_id, reason) and row.state not in FINAL_RUN_STATES and is_ours:
             # A worker may claim it in this moment; the worker then finds that the run has moved on.
             await self._lifecycle.move(row.held, RunEvent.CANCELLED, actor=actor, reason=reason)
-        self._dispatcher.look_again()
+        self._dispatcher.recheck()
         return await self._store.read(runs.get_run, run_id)
 
     async def pause(self, run_id: RunId, *, actor: str) -> RunRow:
@@ -190,7 +190,7 @@ class RunControl:
         else:
             pause = audit.audited(runs.pause_run, lambda run: entry if run.updated_at == entry.at else None)
             await self._store.write(pause, run_id, entry.at, actor=actor)
-        self._lifecycle.tell_watchers(run_id)
+        self._lifecycle.notify_watchers(run_id)
         return await self._store.read(runs.get_run, run_id)
 
     async def resume(self, run_id: RunId, *, actor: str) -> RunRow:
@@ -203,8 +203,8 @@ class RunControl:
         entry = self._entry("run.resumed", actor, run_id)
         resume = audit.audited(runs.resume_run, lambda _: entry)
         row = await self._store.write(resume, run_id, entry.at, actor=actor)
-        self._lifecycle.tell_watchers(run_id)
-        self._dispatcher.look_again()
+        self._lifecycle.notify_watchers(run_id)
+        self._dispatcher.recheck()
         return row
 
     async def pause_agent(self, agent_id: AgentId, *, actor: str) -> bool:
@@ -235,30 +235,30 @@ class RunControl:
         if await self._store.write(recover, agent_id, at=paused.at, actor=actor):
             was_paused = True  # the dispatcher's next poll finds its runs
             self._on_recovered()
-        self._dispatcher.look_again()
+        self._dispatcher.recheck()
         return was_paused
 
-    async def report(self, run_id: RunId, fence: int, said: runs.Report) -> RunRow:
+    async def report(self, run_id: RunId, fence: int, report: runs.Report) -> RunRow:
         """Store a device's report about a run that the device executes.
 
         Raises:
             StaleRun: the run executes under another fence, or no longer; nothing was written.
             DocumentTooLarge, BadDocument, ContextTooLarge: the context is invalid; nothing was written.
         """
-        if said.context is not None:
-            said = msgspec.structs.replace(said, context=self._kept(said.context))
+        if report.context is not None:
+            report = msgspec.structs.replace(report, context=self._checked_context(report.context))
         held = HeldRun(run_id, RunState.RUNNING, fence)
         try:
             row = await self._store.write(
-                runs.report, held, said, at=self._at(), context_bytes=self.context_bytes
+                runs.report, held, report, at=self._at(), context_bytes=self.context_bytes
             )
         except runs.ContextTooLarge as exc:
             self._limits_reached.labels(exc.limit).inc()
             raise
-        self._lifecycle.tell_watchers(run_id)
+        self._lifecycle.notify_watchers(run_id)
         return row
 
-    def _kept(self, context: dict[str, Any]) -> dict[str, Any]:
+    def _checked_context(self, context: dict[str, Any]) -> dict[str, Any]:
         try:
             return document("context", context, most=self.context_bytes, limit="run_context_bytes")
         except DocumentTooLarge as exc:
@@ -273,7 +273,7 @@ class RunControl:
         """
         if is_recovered:
             self._on_recovered()
-        self._dispatcher.look_again()
+        self._dispatcher.recheck()
 
     def _entry(self, event: str, actor: str, subject: str, **detail: str | None) -> Entry:
         """Return the audit entry for an operation that *actor* requests now."""

@@ -64,50 +64,50 @@ class MissedFires(NamedTuple):
     fires: int
 
 
-def told_cause(reason: str | None, device: str) -> str | None:
+def describe_cause(reason: str | None, device: str) -> str | None:
     """Return the reason as a sentence: ``device desk was offline``."""
     if reason is None:
         return None
     return _CAUSES.get(reason, reason.replace("_", " ")).format(device=device)
 
 
-def told_decision(decision: str, reason: str | None, *, fires: int = 1, device: str) -> str:
+def describe_decision(decision: str, reason: str | None, *, fires: int = 1, device: str) -> str:
     """Return the decision on consecutive fires: ``skipped: the schedule was paused``."""
     what = _DECISIONS.get(decision, decision.replace("_", " "))
     what = what.format(them="it" if fires == 1 else "them")
-    cause = told_cause(reason, device)
+    cause = describe_cause(reason, device)
     return what if cause is None else f"{what}: {cause}"
 
 
-def told_wake(state: str, reason: str | None, *, device: str) -> str:
+def describe_wake(state: str, reason: str | None, *, device: str) -> str:
     """Return the result of a wake: ``the agent did not wake: device desk was offline``."""
-    what, cause = _WAKES.get(state, state), told_cause(reason, device)
+    what, cause = _WAKES.get(state, state), describe_cause(reason, device)
     return what if cause is None else f"{what}: {cause}"
 
 
-def told_missed(missed: Sequence[MissedFires], device: str) -> str | None:
+def describe_missed(missed: Sequence[MissedFires], device: str) -> str | None:
     """Return the fires that a run replaced or blocked: ``2 missed: device desk was offline``.
 
     Fires that were skipped because the run was in progress are reported separately.
     """
-    stands_for = [one for one in missed if one.decision == "coalesced"]
+    merged = [one for one in missed if one.decision == "coalesced"]
     skipped = sum(one.fires for one in missed if one.decision != "coalesced")
-    told = [_told_causes(stands_for, device)] if stands_for else []
+    parts = [_describe_causes(merged, device)] if merged else []
     if skipped:
-        told.append(f"{skipped} skipped while it was under way")
-    return ", ".join(told) or None
+        parts.append(f"{skipped} skipped while it was under way")
+    return ", ".join(parts) or None
 
 
-def _told_causes(missed: Sequence[MissedFires], device: str) -> str:
+def _describe_causes(missed: Sequence[MissedFires], device: str) -> str:
     by_cause: dict[str, int] = {}
     for one in missed:
-        cause = told_cause(one.reason, device) or "for no known reason"
+        cause = describe_cause(one.reason, device) or "for no known reason"
         by_cause[cause] = by_cause.get(cause, 0) + one.fires
     causes = list(by_cause) if len(by_cause) == 1 else [f"{cause} ({n})" for cause, n in by_cause.items()]
     return f"{sum(by_cause.values())} missed: " + ", ".join(causes)
 
 
-def told_pause(paused_reason: str, failures: int, *, at: datetime | None = None) -> str:
+def describe_pause(paused_reason: str, failures: int, *, at: datetime | None = None) -> str:
     """Return why a schedule does not fire: ``paused after 5 failed runs in a row``.
 
     Args:

@@ -110,7 +110,7 @@ class Delivery:
             decide,
             found=items,
             document=document,
-            keeps_quotes=message is None,  # no part of a mail is stored
+            with_quotes=message is None,  # no part of a mail is stored
             timezone=timezone,
             can_update=link is not None and can_update(link.capabilities),
         )
@@ -245,9 +245,9 @@ class Delivery:
         *,
         epoch: int | None = None,
     ) -> None:
-        is_gone = _is_gone(call, answer)
+        is_deleted = _is_deleted(call, answer)
         if event is None:
-            event = CallEvent.ACKED if answer.error is None or is_gone else CallEvent.REJECTED
+            event = CallEvent.ACKED if answer.error is None or is_deleted else CallEvent.REJECTED
         answered = {"result": answer.result, "error": msgspec.to_builtins(answer.error)}
         await self._store.write(
             outbox.settle_call,
@@ -256,12 +256,14 @@ class Delivery:
             result=answered,
             at=self._at(),
             row_id=_row_id(answer),
-            is_gone=is_gone,
+            is_gone=is_deleted,
             counter=answer.counter,
             epoch=epoch,
         )
         self._metrics.run_items.labels(call.table, event.name.lower()).inc()
-        if answer.error is not None and not is_gone:  # the call's unit fails, and the run's errors report it
+        if (
+            answer.error is not None and not is_deleted
+        ):  # the call's unit fails, and the run's errors report it
             log.warning("call.refused", call_id=call.call_id, run_id=order.run_id, code=answer.error.code)
 
     def _at(self) -> int:
@@ -280,7 +282,7 @@ def _row_id(answer: Answer) -> str | None:
     return row if isinstance(row, str) and row else None
 
 
-def _is_gone(call: OpenCall, answer: Answer) -> bool:
+def _is_deleted(call: OpenCall, answer: Answer) -> bool:
     """Return True if the row to be updated was deleted by its owner.
 
     The same error code also reports a missing row that the updated row refers to; then the result is False.

@@ -116,22 +116,22 @@ class DiskGuard:
         *,
         clock: Clock,
         ballast: Ballast | None = None,
-        look: Callable[[Path], FileSystem] = os.statvfs,
+        statistics: Callable[[Path], FileSystem] = os.statvfs,
     ) -> None:
         """Set up the guard.
 
         Args:
-            look: returns the file system's statistics; called on the event loop, because a local disk answers
-                at once.
+            statistics: returns the file system's statistics; called on the event loop, because a local disk
+                answers at once.
         """
         self.turns = Turns(clock)
         self._folder = folder
         self._clock = clock
         self._ballast = ballast
-        self._look = look
+        self._statistics = statistics
         self._is_full = False
         self._free_bytes: int | None = None
-        self._wanted_bytes = 0
+        self._required_bytes = 0
 
     @property
     def is_full(self) -> bool:
@@ -144,37 +144,37 @@ class DiskGuard:
         return self._free_bytes
 
     @property
-    def told(self) -> str | None:
+    def problem(self) -> str | None:
         """Message why no run starts and when runs start again; None while there is free space."""
         if not self._is_full:
             return None
-        free, wanted = (self._free_bytes or 0) // 1_000_000, -(-self._wanted_bytes // 1_000_000)
-        return f"only {free} MB are free where the database lies: no run is started before {wanted} MB are"
+        free, required = (self._free_bytes or 0) // 1_000_000, -(-self._required_bytes // 1_000_000)
+        return f"only {free} MB are free where the database lies: no run is started before {required} MB are"
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Check until cancelled; reports as started after the first check."""
-        self.look()
+        self.check()
         task_status.started()
         while True:
-            spare_bytes = 0 if self._is_full else (self._free_bytes or 0) - self._wanted_bytes
+            spare_bytes = 0 if self._is_full else (self._free_bytes or 0) - self._required_bytes
             if self._ballast is not None and self._ballast.fits_in(spare_bytes):
                 self.turns.work()
                 await anyio.to_thread.run_sync(self._ballast.make)
             self.turns.wait(CHECK_EVERY_S)
             await self._clock.sleep(CHECK_EVERY_S)
-            self.look()
+            self.check()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Check the free space now. Keeps the previous result if the file system does not answer."""
         try:
-            found = self._look(self._folder)
+            found = self._statistics(self._folder)
         except OSError as exc:
             log.error("disk.unknown", exc=exc)
             return
         free = found.f_bavail * found.f_frsize
         least = max(LEAST_BYTES, int(LEAST_SHARE * found.f_blocks * found.f_frsize))
-        was_full, self._free_bytes, self._wanted_bytes = self._is_full, free, int(least * HYSTERESIS)
-        self._is_full = free < (self._wanted_bytes if was_full else least)
+        was_full, self._free_bytes, self._required_bytes = self._is_full, free, int(least * HYSTERESIS)
+        self._is_full = free < (self._required_bytes if was_full else least)
         if self._ballast is not None and free < SCARCE_BYTES:
             self._ballast.give_up(keep_bytes=PORTION_BYTES)
         if self._is_full and not was_full:

@@ -130,7 +130,7 @@ class Dispatcher:
         self._cancel_grace_s = cancel_grace_s
         self._paused_ms = int(paused_s * 1000)
         self.arrivals.settle_s = settle_s
-        self.look_again()
+        self.recheck()
 
     # --- state for other services ---
 
@@ -175,7 +175,7 @@ class Dispatcher:
                     try:
                         await self.open_gates()
                         await self._claim(executing)
-                        wait_s = await self._next_look_s()
+                        wait_s = await self._next_poll_s()
                     except StorageError as exc:
                         log.error("dispatcher.database", exc=exc)  # retried after POLL_S
                     except Exception as exc:  # the loop must survive any error
@@ -194,13 +194,13 @@ class Dispatcher:
         """End a drain at once by pausing the executing runs."""
         self._grace.cancel()
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Wake the loop, because a gate may have opened."""
         self._wake.set()
 
     async def open_gates(self) -> None:
         """Resume or end runs whose wait is over, and carry out cancellations requested at other nodes."""
-        self.arrivals.look(self._links())
+        self.arrivals.update(self._links())
         for interrupt in self._executing.values():
             interrupt.nudge()
         at = self._at()
@@ -251,7 +251,7 @@ class Dispatcher:
             stranded=len(swept.stranded),
         )
         for run_id in (*swept.not_started, *swept.forgotten, *swept.stranded):
-            self._lifecycle.tell_watchers(run_id)
+            self._lifecycle.notify_watchers(run_id)
         self._metrics.runs.labels("cancelled").inc(len(swept.not_started) + len(swept.stranded))
         self._metrics.runs.labels(RunOutcome.ERROR).inc(len(swept.forgotten))
 
@@ -266,7 +266,7 @@ class Dispatcher:
                 failed=len(taken.failed),
             )
 
-    async def _next_look_s(self) -> float:
+    async def _next_poll_s(self) -> float:
         """Return the seconds until the next event that arrives without a wake-up."""
         settles_in_s = self.arrivals.settles_in_s()
         recovery_at = await self._store.read(agent_states.next_recovery)
@@ -293,10 +293,10 @@ class Dispatcher:
                     before = self._executing.get(run.id)
                     interrupt = self._executing[run.id] = Interrupt()
                     executing.start_soon(self._execute, run, interrupt, before)
-                    self._lifecycle.tell_watchers(run.id)
+                    self._lifecycle.notify_watchers(run.id)
 
     def _gates(self) -> Gates:
-        self.arrivals.look(self._links())  # several database calls have passed since the last update
+        self.arrivals.update(self._links())  # several database calls have passed since the last update
         return Gates(
             online=self.arrivals.online,
             settled=self.arrivals.settled(),
@@ -367,7 +367,7 @@ class Dispatcher:
             spread_ms=0 if agents is None else RESUME_SPREAD_MS,
         )
         for run_id in resumed:
-            self._lifecycle.tell_watchers(run_id)
+            self._lifecycle.notify_watchers(run_id)
         if resumed:
             log.info("runs.resumed", paused=paused, runs=len(resumed))
 
@@ -392,7 +392,7 @@ class Dispatcher:
     def agent_moved(self, move: AgentMoved) -> None:
         """Wake the loop after a change of an agent's status that may allow its runs to start."""
         if move.axis is not Axis.ACTIVITY:
-            self.look_again()
+            self.recheck()
 
     def interrupt(self, run_id: RunId, reason: str) -> bool:
         """Cancel a run that executes here. Return False if it does not execute here."""

@@ -171,8 +171,8 @@ class Estimator:
                     case AgentManifest():
                         files += received.files
                         if len(files) > MOST_LISTED:
-                            told = f"the device lists more than {MOST_LISTED} files; share fewer"
-                            raise NotTakenOn(told, busy=False)
+                            message = f"the device lists more than {MOST_LISTED} files; share fewer"
+                            raise NotTakenOn(message, busy=False)
                         if received.last or frame.paged:
                             await stream.fetch([], last=received.last)
                     case AgentComplete(error=error):
@@ -217,11 +217,11 @@ def _from_files(
     ):
         questions = load.pieces * repeats * wide
         prompt = asking * questions + load.chars / _CHARS_PER_TOKEN * repeats * wide
-        told_by_question = used.completion_tokens / used.requests * questions
-        told_by_text = used.completion_tokens / lately.size * load.chars * wide
-        told = either(told_by_question, told_by_text)
-        nanos = model.price.of(round(prompt), round(told)) or used.cost_nanos * questions / used.requests
-        ends.append((questions, prompt + told, nanos))
+        output_by_question = used.completion_tokens / used.requests * questions
+        output_by_text = used.completion_tokens / lately.size * load.chars * wide
+        output = either(output_by_question, output_by_text)
+        nanos = model.price.of(round(prompt), round(output)) or used.cost_nanos * questions / used.requests
+        ends.append((questions, prompt + output, nanos))
     asked, tokens, cost = (Range(math.floor(low), math.ceil(high)) for low, high in zip(*ends, strict=True))
     return asked, tokens, cost if cost.high else None
 
@@ -247,5 +247,5 @@ def _from_sizes(
             strict=True,
         )
     ]
-    low, high = (model.price.of(asked, told) for asked, told in ends)
+    low, high = (model.price.of(prompt, output) for prompt, output in ends)
     return questions, Range(sum(ends[0]), sum(ends[1])), Range(low, high) if high else None

@@ -132,7 +132,7 @@ class Backfilled(msgspec.Struct, frozen=True):
     """
 
     fires: tuple[int, ...]
-    wanted: tuple[int, ...]
+    missing: tuple[int, ...]
     runs: tuple[RunId, ...] = ()
 
 
@@ -153,7 +153,7 @@ def fires_between(schedule: ScheduleRow, first_at: int, last_at: int) -> tuple[i
     return missed.fires
 
 
-def wanted_of(fires: Sequence[int], sight: BackfillSight) -> tuple[int, ...]:
+def missing_fires(fires: Sequence[int], sight: BackfillSight) -> tuple[int, ...]:
     """Return the fires that had no run and were not merged into another run. *fires* are ascending."""
     had = set(sight.runs)
     for row in sight.rows:
@@ -171,11 +171,11 @@ def plan(
 ) -> BackfillPlan:
     """Plan a run for each fire without one. Other fires keep their recorded decisions."""
     trigger = trigger_for(due.schedule)
-    wanted = wanted_of(fires, sight)
-    dropped = tuple(row for row in sight.rows if row.decision not in _HAD_A_RUN and _within(wanted, row))
+    missing = missing_fires(fires, sight)
+    dropped = tuple(row for row in sight.rows if row.decision not in _HAD_A_RUN and _within(missing, row))
     return BackfillPlan(
         due=due,
-        runs=tuple(FreshRun(RunId(ids.fresh()), fire_at) for fire_at in wanted),
+        runs=tuple(FreshRun(RunId(ids.fresh()), fire_at) for fire_at in missing),
         dropped=dropped,
         kept=tuple(part for row in dropped for part in _parts(trigger, row, fires, sight)),
         config_fingerprint=parameters.config_fingerprint,

@@ -39,7 +39,7 @@ EVERY_S: Final = 3600.0
 FIRST_AFTER_S: Final = 120.0  # after the start has settled, and the lease of a crashed hub has expired
 HEAD_EVERY_S: Final = 86_400.0  # interval for logging the end of the audit log
 PAUSE_S: Final = 0.05  # after each transaction, to let other writers in
-FIRST_LOOK: Final = "first round since the start: the clock is believed once it has gone on for a while"
+FIRST_ROUND: Final = "first round since the start: the clock is believed once it has gone on for a while"
 LEASE: Final = "housekeeping"
 LEASE_MS: Final = 60_000
 RENEW_EVERY_S: Final = 20.0
@@ -92,21 +92,21 @@ class Housekeeping:
         self._every_s = every_s
         self._first_after_s = first_after_s
         self._pause_s = pause_s
-        self._has_looked = False  # the clock's history has been checked
+        self._has_run = False  # the clock's history has been checked
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Prune every hour, and log the end of the audit log once a day, until cancelled."""
         task_status.started()
-        told_at = self._clock.monotonic()  # the start logs it too
+        logged_at = self._clock.monotonic()  # the start logs it too
         self.turns.wait(self._first_after_s)
         await self._clock.sleep(self._first_after_s)
         while True:
             self.turns.work()
             try:
                 await self.prune()
-                if self._clock.monotonic() - told_at >= HEAD_EVERY_S:
-                    await tell_audit_head(self._store)
-                    told_at = self._clock.monotonic()
+                if self._clock.monotonic() - logged_at >= HEAD_EVERY_S:
+                    await log_audit_head(self._store)
+                    logged_at = self._clock.monotonic()
             except Exception as exc:  # the loop must survive any error
                 log.error("housekeeping.failed", exc=exc)  # retried in an hour
             self.turns.wait(self._every_s)
@@ -126,11 +126,11 @@ class Housekeeping:
         try:
             now = self._clock.now()
             if not await self._store.write(retention.is_clock_steady, epoch_ms(now)):
-                why = "the clock has jumped, or nobody looked for a day" if self._has_looked else FIRST_LOOK
+                why = "the clock has jumped, or nobody looked for a day" if self._has_run else FIRST_ROUND
                 log.info("housekeeping.put_off", why=why)
-                self._has_looked = True
+                self._has_run = True
                 return went
-            self._has_looked = True
+            self._has_run = True
             for name, step in await self._steps(now):
                 while await lease.is_held() and (rows := await self._store.write(step)):
                     went[name] += rows
@@ -155,14 +155,14 @@ class Housekeeping:
             kept=keep.runs_kept,
         )
         crowds = partial(retention.prune_crowded_fires, kept=keep.fires_kept)
-        payloads, fires, told, answers = (
+        payloads, fires, activity, answers = (
             _before(now, days)
             for days in (keep.payload_days, keep.fires_days, keep.activity_days, keep.answers_days)
         )
         journaled, asked = _before(now, keep.model_answers_days), _before(now, keep.model_calls_days)
         minutes, hours = _before(now, keep.metric_minutes_days), _before(now, keep.metric_hours_days)
         settled = _before(now, keep.questions_days)
-        said = _before(now, keep.messages_days)
+        messages = _before(now, keep.messages_days)
         seen, posted = _before(now, keep.seen_messages_days), _before(now, keep.posted_days)
         crowd = partial(model_retention.prune_crowded_answers, kept=keep.model_answers_kept)
         return [
@@ -171,9 +171,9 @@ class Housekeeping:
             ("fires", partial(retention.prune_fires, before=fires)),
             ("wakes", partial(retention.prune_wakes, before=fires)),
             *(("fires", partial(crowds, schedule_ids=part)) for part in _parts(schedule_ids)),
-            ("activity", partial(retention.prune_activity, before=told)),
-            ("agent_history", partial(retention.prune_agent_history, before=told)),
-            ("config_history", partial(retention.prune_config_history, before=told)),
+            ("activity", partial(retention.prune_activity, before=activity)),
+            ("agent_history", partial(retention.prune_agent_history, before=activity)),
+            ("config_history", partial(retention.prune_config_history, before=activity)),
             ("answers", partial(retention.prune_idempotency, before=answers)),
             ("model_answers", partial(model_retention.prune_answers, before=journaled)),
             ("model_answers", crowd),
@@ -182,8 +182,8 @@ class Housekeeping:
             ("measurements", partial(measurements.prune_buckets, size_ms=MINUTE_MS, before=minutes)),
             ("measurements", partial(measurements.prune_buckets, size_ms=HOUR_MS, before=hours)),
             ("series", partial(measurements.prune_series, before=hours)),
-            ("messages", partial(coordination_retention.prune_messages, before=said)),
-            ("broadcasts", partial(coordination_retention.prune_broadcasts, before=said)),
+            ("messages", partial(coordination_retention.prune_messages, before=messages)),
+            ("broadcasts", partial(coordination_retention.prune_broadcasts, before=messages)),
             ("questions", partial(coordination_retention.prune_questions, before=settled)),
             ("seen_messages", partial(connector_retention.prune_seen, before=seen)),
             ("posted", partial(connector_retention.prune_posted, before=posted)),
@@ -231,7 +231,7 @@ def _parts(ids: Sequence[T]) -> Iterator[Sequence[T]]:
         yield ids[start : start + AT_ONCE]
 
 
-async def tell_audit_head(store: Store) -> None:
+async def log_audit_head(store: Store) -> None:
     """Log the number and the hash of the last audit entry, if the audit log has any."""
     head = await store.read(audit.end_of_chain)
     if head is not None:

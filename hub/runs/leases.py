@@ -27,7 +27,7 @@ log = Channel(__name__)
 RENEW_EVERY_S: Final = 5.0
 LEASE_MS: Final = 30_000  # after this, other nodes take over the runs of a dead node
 RETRY_S: Final = 1.0
-_LOOK_EVERY_S: Final = 0.1  # poll interval for the stop flag
+_POLL_EVERY_S: Final = 0.1  # poll interval for the stop flag
 
 
 class LeaseKeeper:
@@ -88,7 +88,7 @@ class LeaseKeeper:
         self.turns.wait(seconds)
         with anyio.move_on_after(seconds):
             while not self._stopped.is_set():  # noqa: ASYNC110 - set by another thread
-                await anyio.sleep(_LOOK_EVERY_S)
+                await anyio.sleep(_POLL_EVERY_S)
 
 
 TTL_S, RENEW_S = 15.0, 5.0

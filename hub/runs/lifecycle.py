@@ -126,7 +126,7 @@ class Lifecycle:
         if after.state in FINAL_RUN_STATES:
             self._metrics.runs.labels(outcome or after.state.lower()).inc()
         if sentence := _SENTENCES.get(after.state):
-            await self._tell(after, sentence, event, reason, agent_id, device_id, at)
+            await self._publish(after, sentence, event, reason, agent_id, device_id, at)
         self._watch.changed(held.id)
         return after
 
@@ -160,7 +160,7 @@ class Lifecycle:
             reason=reason,
         )
         sentence = _SENTENCES[after.state]
-        await self._tell(after, sentence, RunEvent.EXHAUSTED, reason, agent_id, device_id, at)
+        await self._publish(after, sentence, RunEvent.EXHAUSTED, reason, agent_id, device_id, at)
         self._watch.changed(held.id)
         return after
 
@@ -184,11 +184,11 @@ class Lifecycle:
         self._watch.changed(held.id)
         return after
 
-    def tell_watchers(self, run_id: RunId) -> None:
+    def notify_watchers(self, run_id: RunId) -> None:
         """Notify watchers of a change of the run that is not a state change."""
         self._watch.changed(run_id)
 
-    async def _tell(
+    async def _publish(
         self,
         after: HeldRun,
         sentence: str,

@@ -164,26 +164,26 @@ class MailboxVisits:
     async def _ending(self, row: ConnectorRow, failure: ConnectorFailure) -> Ending:
         """Return the ending of a run whose connector failed; the run is queued again or paused."""
         log.warning("connector.failed", connector=row.name, code=failure.code, detail=str(failure))
-        told = f"connector {row.name}: {failure}"
+        problem = f"connector {row.name}: {failure}"
         match failure:
             case SignInNeeded() | PermissionMissing() | Misconfigured():
                 await self._desk.refused(row.id, failure)
-                return Ending(event=RunEvent.SENT_BACK, reason=told, wait_s=0.0)
+                return Ending(event=RunEvent.SENT_BACK, reason=problem, wait_s=0.0)
             case ProviderBusy():
                 wait_s = None
                 if failure.retry_at is not None:
                     wait_s = max(0.0, (failure.retry_at - self._clock.now()).total_seconds())
-                spent = ModelExhausted(told, reason="rate_limit", retry_after_s=wait_s)
-                return Ending(event=RunEvent.EXHAUSTED, reason=told, exhausted=spent)
+                spent = ModelExhausted(problem, reason="rate_limit", retry_after_s=wait_s)
+                return Ending(event=RunEvent.EXHAUSTED, reason=problem, exhausted=spent)
             case QuotaSpent():
-                spent = ModelExhausted(told, reason="billing")
-                return Ending(event=RunEvent.EXHAUSTED, reason=told, exhausted=spent)
+                spent = ModelExhausted(problem, reason="billing")
+                return Ending(event=RunEvent.EXHAUSTED, reason=problem, exhausted=spent)
             case _:
                 longest = min(CIRCUIT_CAP_S, CIRCUIT_BASE_S * 2.0 ** min(row.failures, 20))
                 wait_s = longest * self._chance.uniform(0.5, 1.0)
                 retry_at = self.at() + int(wait_s * 1_000)
                 await self._store.write(connectors.note_failure, row.id, retry_at=retry_at, at=self.at())
-                return Ending(event=RunEvent.SENT_BACK, reason=told, wait_s=wait_s)
+                return Ending(event=RunEvent.SENT_BACK, reason=problem, wait_s=wait_s)
 
     def at(self) -> int:
         """Return the current time in epoch milliseconds."""
@@ -286,7 +286,7 @@ class _Reading:
         order = self._order
         messages = {message.seen_key: message for message in page.messages}
         seen = await self._store.read(seen_messages.seen_of, order.agent_id, list(messages))
-        wanted: list[Message] = []
+        chosen: list[Message] = []
         left_out: list[tuple[str, str, str]] = []
         for key, message in messages.items():
             known = seen.get(key)
@@ -301,20 +301,20 @@ class _Reading:
                 continue
             reason = None if message.fault else why_left_out(message, self._connector.filter)
             if reason is None:
-                wanted.append(message)
+                chosen.append(message)
             else:
                 left_out.append((key, message.version, reason))
-        if len(wanted) > self._room:
+        if len(chosen) > self._room:
             self.is_full = True
-            wanted = wanted[: self._room]
-        self._room -= len(wanted)
-        for message in wanted:
+            chosen = chosen[: self._room]
+        self._room -= len(chosen)
+        for message in chosen:
             self._last_ms = max(self._last_ms + 1, self._visits.at())
             self._turns[message.seen_key] = self._last_ms
         await self._leave_out(left_out)
         page_done = _Countdown()
-        for begin in range(0, len(wanted), READ_AT_ONCE):
-            await self._read(wanted[begin : begin + READ_AT_ONCE], start, page_done)
+        for begin in range(0, len(chosen), READ_AT_ONCE):
+            await self._read(chosen[begin : begin + READ_AT_ONCE], start, page_done)
         await page_done.zero()
         self._without |= {key: message.version for key, message in messages.items()}
         if page.cursor is None or self.is_held or self.is_full:
@@ -334,22 +334,22 @@ class _Reading:
     async def _read(
         self, messages: Sequence[Message], start: Callable[..., object], page_done: "_Countdown"
     ) -> None:
-        gone: list[tuple[str, str, str]] = []
+        deleted: list[tuple[str, str, str]] = []
         async with aclosing(self._connector.read(messages)) as found:
-            async for message, said in found:
+            async for message, result in found:
                 self._dealt_with.add(message.seen_key)
-                if isinstance(said, Document):
-                    document = await self._unless_known(message, said)
+                if isinstance(result, Document):
+                    document = await self._unless_known(message, result)
                     if document is None:
                         continue
                     await self._work.room()  # released when the message has been read
                     page_done.add()
                     start(self._one, document, message, page_done)
-                elif said.is_gone:
-                    gone.append((message.seen_key, message.version, "gone"))
+                elif result.is_gone:
+                    deleted.append((message.seen_key, message.version, "gone"))
                 else:
-                    await self._fail(message, said)
-        await self._leave_out(gone)
+                    await self._fail(message, result)
+        await self._leave_out(deleted)
 
     async def _unless_known(self, message: Message, document: Document) -> Document | None:
         """Return the document under a unique key, or None for a copy of a mail that was read.

@@ -34,7 +34,7 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-LOOK_S: Final = 30.0  # interval of checks for agents with ``push``, and of their connectors' state
+POLL_S: Final = 30.0  # interval of checks for agents with ``push``, and of their connectors' state
 PAUSE_S: Final = 5.0  # between two runs started by news, so that news in between is read together
 STEADY_S: Final = 600.0  # a connection that lasted this long resets the backoff
 AGAIN: Final = Backoff(base_s=30.0, cap_s=3_600.0)
@@ -75,9 +75,9 @@ class Watching:
             task_status.started()
             while True:
                 self.turns.work()
-                await self._look(tasks)
-                self.turns.wait(LOOK_S)
-                await self._clock.sleep(LOOK_S)
+                await self._poll(tasks)
+                self.turns.wait(POLL_S)
+                await self._clock.sleep(POLL_S)
 
     async def news(self, connector_id: str) -> None:
         """Start a run of each agent with ``push`` that reads the connector."""
@@ -98,13 +98,13 @@ class Watching:
             and working[agent.connector_id].state == "ok"
         ]
 
-    async def _look(self, tasks: TaskGroup) -> None:
-        wanted = {_key(agent, row): (agent, row) for agent, row in await self._pushed()}
-        for key in self._watched.keys() - wanted.keys():
+    async def _poll(self, tasks: TaskGroup) -> None:
+        current = {_key(agent, row): (agent, row) for agent, row in await self._pushed()}
+        for key in self._watched.keys() - current.keys():
             self._watched.pop(key).cancel()
-        for key in wanted.keys() - self._watched.keys():
+        for key in current.keys() - self._watched.keys():
             self._watched[key] = anyio.CancelScope()
-            tasks.start_soon(self._watch, key, *wanted[key])
+            tasks.start_soon(self._watch, key, *current[key])
 
     async def _watch(self, key: _Key, agent: AgentRow, row: ConnectorRow) -> None:
         """Watch a connector for an agent until cancelled, or until a person has to act."""
@@ -114,7 +114,7 @@ class Watching:
             while True:
                 began = self._clock.monotonic()
                 try:
-                    await self._hear(agent, row)
+                    await self._follow(agent, row)
                 except (SignInNeeded, PermissionMissing, Misconfigured) as failure:
                     await self._desk.refused(row.id, failure)
                     break
@@ -126,7 +126,7 @@ class Watching:
         if self._watched.get(key) is scope:
             del self._watched[key]
 
-    async def _hear(self, agent: AgentRow, row: ConnectorRow) -> Never:
+    async def _follow(self, agent: AgentRow, row: ConnectorRow) -> Never:
         """Wait for news over one connection; first start a run, to read news from before the connection."""
         assert agent.mailbox is not None
         connector = await self._desk.open(row.id, agent.mailbox.filter)
@@ -178,5 +178,5 @@ async def _news_of(connector: Connector, row: ConnectorRow) -> None:
 
 def _key(agent: AgentRow, row: ConnectorRow) -> _Key:
     """Return the identity of a watch: agent, connector with settings, and filter."""
-    said: dict[str, Any] = {} if agent.mailbox is None else dict(agent.mailbox.filter)
-    return agent.id, f"{row.id} {row.settings_digest}", msgspec.json.encode(said, order="sorted").decode()
+    criteria: dict[str, Any] = {} if agent.mailbox is None else dict(agent.mailbox.filter)
+    return agent.id, f"{row.id} {row.settings_digest}", msgspec.json.encode(criteria, order="sorted").decode()

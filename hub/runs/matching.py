@@ -61,13 +61,13 @@ def decide(
     timezone: str,
     can_update: bool,
     document: Document | None = None,
-    keeps_quotes: bool = True,
+    with_quotes: bool = True,
 ) -> list[Decision]:
     """Return a decision for each of *found* in order, except for new items that are already done.
 
     Args:
         document: the document of the items.
-        keeps_quotes: False if the ledger must not store text of the document.
+        with_quotes: False if the ledger must not store text of the document.
         timezone: IANA name of the time zone in which days are compared.
         can_update: True if the device can update rows.
     """
@@ -83,14 +83,14 @@ def decide(
     decisions = []
     for item in found:
         if (other := others.get(item.ordinal)) is not None:
-            decisions.append(_said(item, other, known.finder, can_update, promised))
+            decisions.append(_shared_decision(item, other, known.finder, can_update, promised))
         elif (pair := pairing.pairs.get(item.ordinal)) is not None and item.ordinal in pairing.taken:
             decisions.append(_recognised(item, pair, known.finder))
         elif pair is not None:
             decisions.append(_again(item, pair, known.finder, can_update))
         elif not (item.table == TableName.TASKS and item.data.get("status") == "done"):
             decisions.append(_new(item, known.finder, fresh.of(item)))
-    return decisions if keeps_quotes else [_without_quote(decision) for decision in decisions]
+    return decisions if with_quotes else [_without_quote(decision) for decision in decisions]
 
 
 def _without_quote(decision: Decision) -> Decision:
@@ -156,16 +156,16 @@ class _Pairing:
         """Pair items whose title and sentence have both changed, except the ordinals in *but*."""
         self._found = {ordinal: item for ordinal, item in self._found.items() if ordinal not in but}
 
-        def is_gone(row: ItemRow) -> bool:
+        def is_missing(row: ItemRow) -> bool:
             return (
                 row.quote_hash not in self._quoted
                 and row.place_hash not in self._places
                 and row.verdict != "rejected"
             )
 
-        self._match_alike(is_gone)
-        self._match_alike(lambda row: row.verdict == "open" and is_gone(row), measure=_continued)
-        self._match_alike(is_gone, measure=_Moved())
+        self._match_alike(is_missing)
+        self._match_alike(lambda row: row.verdict == "open" and is_missing(row), measure=_continued)
+        self._match_alike(is_missing, measure=_Moved())
 
     def _match(self, key: _Key, may: _May = lambda row: True) -> None:
         """Pair items of the same *key*, in order."""
@@ -458,7 +458,7 @@ class _FreshIds:
 # --- matching with other sources ---
 
 
-def _said(
+def _shared_decision(
     item: FoundItem, other: KnownItem, finder: Finder, can_update: bool, promised: set[str]
 ) -> Decision:
     """Decide on an item that another source has too; take over its delivery if no run delivers it.
@@ -479,7 +479,7 @@ def _said(
 
 MOST_LOOKED_AT: Final = 200  # limit of compared candidates
 _DAY_IN_NAME: Final = re.compile(r"(?<!\d)(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})(?!\d)")
-TELLING_WORDS: Final = 2  # a title of one word is too unspecific to match across sources
+MIN_SPECIFIC_WORDS: Final = 2  # a title of one word is too unspecific to match across sources
 
 
 class Elsewhere:
@@ -508,13 +508,13 @@ class Elsewhere:
             self._alike.setdefault(row.likeness, []).append((one, day))
             self._quoted.setdefault((row.target_table, row.quote_hash), []).append((one, day))
             if day is not None:
-                words = _telling(main_of(TableName(row.target_table), row.data), row.data)
+                words = _specific_words(main_of(TableName(row.target_table), row.data), row.data)
                 self._of_day.setdefault((row.target_table, day), []).append((one, words))
 
     def find(self, item: FoundItem) -> KnownItem | None:
         """Return a known item that contains everything the new item says, or None."""
         alike = islice(self._candidates(item), MOST_LOOKED_AT)
-        found = next((one for one in alike if _says_all(item, one.row)), None)
+        found = next((one for one in alike if _covers(item, one.row)), None)
         return found or self._of_same_words(item)
 
     def _of_same_words(self, item: FoundItem) -> KnownItem | None:
@@ -523,25 +523,27 @@ class Elsewhere:
         same = (
             one
             for one, day in self._quoted.get((item.table, item.words_hash), ())
-            if (is_taken(one.row) or (day == today and _says_all(item, one.row)))
+            if (is_taken(one.row) or (day == today and _covers(item, one.row)))
             and not self._is_of_another_day(one.row)
         )
         return next(same, None)
 
     def _candidates(self, item: FoundItem) -> Iterator[KnownItem]:
         """Yield items of the same name, then items of the same day with a similar name."""
-        is_telling = len(words_of(item.main)) >= TELLING_WORDS
+        is_specific = len(words_of(item.main)) >= MIN_SPECIFIC_WORDS
         today = None if item.date_ms is None else _day(item.date_ms, self._timezone)
         for one, day in self._alike.get(item.likeness, ()):
             # An item of another day is different; an item without a day says less.
             is_same_day = today is not None and day == today
             if today is None and self._is_of_another_day(one.row):
                 continue
-            if (today is None or is_same_day) and (is_telling or is_same_day or is_same_place(item, one.row)):
+            if (today is None or is_same_day) and (
+                is_specific or is_same_day or is_same_place(item, one.row)
+            ):
                 yield one
         if today is None:
             return
-        mine = _telling(item.main, item.data)
+        mine = _specific_words(item.main, item.data)
         for one, words in self._of_day.get((item.table, today), ()):
             if one.row.likeness != item.likeness and are_alike(mine, words):
                 yield one
@@ -564,11 +566,11 @@ def day_in_name(unit_key: str) -> str | None:
         return None
 
 
-def _telling(main: str, data: Record) -> tuple[str, ...]:
+def _specific_words(main: str, data: Record) -> tuple[str, ...]:
     return telling_words(main, data.get("assignee"))
 
 
-def _says_all(item: FoundItem, row: ItemRow) -> bool:
+def _covers(item: FoundItem, row: ItemRow) -> bool:
     """Return True if the row has all people, references and texts of the item."""
     for column in TABLES[TableName(item.table)].columns:
         mine, other = item.data.get(column.name), row.data.get(column.name)

@@ -71,7 +71,7 @@ class MessageWork:
         self._asking = asking
         self._interrupt = interrupt
         self._slots = slots
-        self._wanted: Wanted | None = None  # fetched for the first message
+        self._extraction_config: Wanted | None = None  # fetched for the first message
         self._asks = anyio.Lock()  # the device is queried once, by the first of several concurrent messages
 
     async def room(self) -> None:
@@ -82,33 +82,33 @@ class MessageWork:
     async def read(self, document: Document, message: Message, *, read_at: int) -> None:
         """Extract and plan a message after ``room``, and deliver its items if the device is connected."""
         attempt = self._attempt
-        wanted = await self._what_is_wanted()
-        reading = Reading(attempt.link, self._asking, wanted, document, read_at, message)
+        extraction_config = await self._read_extraction_config()
+        reading = Reading(attempt.link, self._asking, extraction_config, document, read_at, message)
         await self._runner.unit(attempt, reading, self._slots, self._interrupt)
 
-    async def _what_is_wanted(self) -> Wanted:
+    async def _read_extraction_config(self) -> Wanted:
         attempt = self._attempt
         async with self._asks:
-            if self._wanted is None:
+            if self._extraction_config is None:
                 try:
-                    self._wanted = await wanted_of_run(attempt.link, attempt.order)
+                    self._extraction_config = await run_extraction_config(attempt.link, attempt.order)
                 except (DeviceGone, DeviceOffline):
-                    attempt.link, self._wanted = None, attempt.order.wanted
-            return self._wanted
+                    attempt.link, self._extraction_config = None, attempt.order.extraction_config
+            return self._extraction_config
 
     async def bring(self, unit_key: str, calls: Sequence[OpenCall]) -> None:
         """Deliver calls that were planned earlier."""
         await self._runner.bring(self._attempt, self._attempt.link, unit_key, calls, self._interrupt)
 
 
-async def wanted_of_run(link: DeviceLink | None, order: RunOrder) -> Wanted:
+async def run_extraction_config(link: DeviceLink | None, order: RunOrder) -> Wanted:
     """Return the extraction settings with the device's rows that items may refer to.
 
     The list of rows is empty if the device is disconnected.
     """
     if link is None:
-        return order.wanted
-    return msgspec.structs.replace(order.wanted, references=await references_of(link, order))
+        return order.extraction_config
+    return msgspec.structs.replace(order.extraction_config, references=await references_of(link, order))
 
 
 log = Channel(__name__)
@@ -149,8 +149,8 @@ async def references_of(link: DeviceLink, order: RunOrder) -> tuple[Reference, .
 def _referred_to(data_types: tuple[TableName, ...]) -> list[TableName]:
     """Return the tables that *data_types* refer to by id, in the order of ``TABLES``."""
     columns = (column for name in data_types for column in TABLES[name].columns)
-    wanted = {column.refers_to for column in columns if column.refers_to is not None}
-    return [name for name in TABLES if name in wanted]
+    tables = {column.refers_to for column in columns if column.refers_to is not None}
+    return [name for name in TABLES if name in tables]
 
 
 async def _newest(link: DeviceLink, order: RunOrder, table: TableName, most: int) -> list[Reference]:
@@ -182,5 +182,5 @@ def _reference(table: TableName, row_id: object, title: object) -> Reference | N
     """Return a reference to a row, or None if the row lacks an id or a title."""
     if not isinstance(row_id, str) or not isinstance(title, str):
         return None
-    said = " ".join(shown(title).split())[:_TITLE_CHARS]
-    return Reference(table=table, id=row_id, title=said) if row_id and said else None
+    text = " ".join(shown(title).split())[:_TITLE_CHARS]
+    return Reference(table=table, id=row_id, title=text) if row_id and text else None

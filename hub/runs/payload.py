@@ -14,7 +14,7 @@ from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
 
 MAX_QUOTE_CHARS: Final = 2_000  # limit of ItemSource
 MOST_WARNINGS = MOST_UNRESOLVED = 16  # limits of ItemSource
-MAX_TOLD_CHARS: Final = 2_000  # of a changed value, before and after: a note's text may be long
+MAX_VALUE_CHARACTERS: Final = 2_000  # of a changed value, before and after: a note's text may be long
 
 
 class CallPayload(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,14 +55,14 @@ def source_of(document: Document, item: Item, timezone: str | None = None) -> di
         sha256=document.content_hash,
         warnings=[str(warning) for warning in item.warnings[:MOST_WARNINGS]],
         unresolved=[
-            Unresolved(field=field, words=words[:MAX_TOLD_CHARS])
+            Unresolved(field=field, words=words[:MAX_VALUE_CHARACTERS])
             for field, words in list(item.unresolved.items())[:MOST_UNRESOLVED]
         ],
         link=document.link,
         timezone=timezone if _has_days(TABLES[item.table]) else None,
     )
-    told: dict[str, Any] = msgspec.to_builtins(source)
-    return told
+    record: dict[str, Any] = msgspec.to_builtins(source)
+    return record
 
 
 def _has_days(table: DeviceTable) -> bool:
@@ -85,12 +85,12 @@ def payload_of(
         can_update: True if the device can update rows. Other devices get a new row that names the row it
             replaces.
     """
-    told = msgspec.convert(source, ItemSource)
+    item_source = msgspec.convert(source, ItemSource)
     if before is None:
-        return CallPayload(data=data, source=told)
+        return CallPayload(data=data, source=item_source)
     differing = _changes(TABLES[table], before, data)
-    told = msgspec.structs.replace(
-        told,
+    item_source = msgspec.structs.replace(
+        item_source,
         changed=[
             Changed(field=name, before=_shortened(before.get(name)), after=_shortened(value))
             for name, value in differing.items()
@@ -98,8 +98,8 @@ def payload_of(
     )
     if row_id is not None and can_update:
         where: Record = {"id": row_id}
-        return CallPayload(data=differing or data, source=told, action=Action.UPDATE, where=where)
-    return CallPayload(data=data, source=msgspec.structs.replace(told, replaces=row_id))
+        return CallPayload(data=differing or data, source=item_source, action=Action.UPDATE, where=where)
+    return CallPayload(data=data, source=msgspec.structs.replace(item_source, replaces=row_id))
 
 
 def _changes(table: DeviceTable, before: Record, after: Record) -> Record:
@@ -112,4 +112,4 @@ def _changes(table: DeviceTable, before: Record, after: Record) -> Record:
 
 
 def _shortened(value: Field) -> Field:
-    return value[:MAX_TOLD_CHARS] if isinstance(value, str) else value
+    return value[:MAX_VALUE_CHARACTERS] if isinstance(value, str) else value

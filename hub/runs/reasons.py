@@ -20,7 +20,7 @@ _REASONS: Final = {
 }
 
 
-def told_reason(reason: str | None, *, within_s: float | None = None) -> str | None:
+def describe_reason(reason: str | None, *, within_s: float | None = None) -> str | None:
     """Return a reason as a sentence, such as ``not started within 30 s of its time``.
 
     Args:
@@ -31,7 +31,7 @@ def told_reason(reason: str | None, *, within_s: float | None = None) -> str | N
     return None if reason is None else _REASONS.get(reason, reason)
 
 
-def told_errors(errors: Sequence[RunError], *, failed: int) -> str | None:
+def describe_errors(errors: Sequence[RunError], *, failed: int) -> str | None:
     """Summarize the errors of a run by code: ``3 failed: 2 too_large, 1 file_changed``.
 
     Args:
@@ -40,8 +40,8 @@ def told_errors(errors: Sequence[RunError], *, failed: int) -> str | None:
     """
     codes = Counter(error.code for error in errors if error.unit_key)
     counted = [f"{count} {code}" if len(codes) > 1 else code for code, count in codes.most_common()]
-    kept = codes.total()
-    first = f"{failed} failed" + (f"; the first {kept}" if 0 < kept < failed else "")
+    recorded = codes.total()
+    first = f"{failed} failed" + (f"; the first {recorded}" if 0 < recorded < failed else "")
     of_units = ": ".join(filter(None, (first if failed else "", ", ".join(counted))))
     of_run = dict.fromkeys(error.code for error in errors if not error.unit_key)
     return "; ".join(filter(None, (of_units, *of_run))) or None

@@ -89,7 +89,7 @@ def pair_by_place(
     pairs: list[tuple[FoundItem, KnownItem]] = []
     items = {item.ordinal: item for item in found}
     rows = {one.row.id: one for one in known if is_taken(one.row)}
-    for alike in (_says_the_same, _has_the_same_words) if rows else ():
+    for alike in (_has_the_same_content, _has_the_same_words) if rows else ():
         _pair(items, rows, alike, pairs)
     if rows and len(items) * len(rows) <= MOST_COMPARED:
         _pair(items, rows, _touching(document), pairs)
@@ -125,7 +125,7 @@ def _has_the_same_words(item: FoundItem, row: ItemRow) -> bool:
     return item.words_hash == row.quote_hash  # a rejected row keeps nothing else of its source
 
 
-def _says_the_same(item: FoundItem, row: ItemRow) -> bool:
+def _has_the_same_content(item: FoundItem, row: ItemRow) -> bool:
     is_same = item.likeness == row.likeness or content_of(item.data) == content_of(row.data)
     return is_same and _has_the_same_words(item, row)
 

@@ -61,7 +61,7 @@ class AgentConfig(Protocol):
     def mailbox(self) -> Mailbox | None: ...
 
 
-def wanted_of(agent: AgentConfig, setup: Setup | None = None) -> Wanted:
+def extraction_config_of(agent: AgentConfig, setup: Setup | None = None) -> Wanted:
     """Return the extraction settings of *agent*.
 
     Args:
@@ -95,29 +95,29 @@ async def setups_of_due(store: Store, due: Sequence[DueSchedule]) -> Mapping[Age
 
     Agents without variables are left out.
     """
-    wanted = [one.schedule.agent_id for one in due if needs_setup(one)]
-    return await store.read(agent_snapshot.setups_of, wanted) if wanted else {}
+    agent_ids = [one.schedule.agent_id for one in due if needs_setup(one)]
+    return await store.read(agent_snapshot.setups_of, agent_ids) if agent_ids else {}
 
 
 def parameters_of(agent: AgentConfig, extractor: Extractor, setup: Setup | None = None) -> RunParameters:
     """Return the parameters of a new run of *agent*, from the current settings.
 
     Args:
-        setup: as for ``wanted_of``.
+        setup: as for ``extraction_config_of``.
 
     Raises:
-        BadPrompt: as for ``wanted_of``.
+        BadPrompt: as for ``extraction_config_of``.
     """
-    wanted = wanted_of(agent, setup)
+    extraction_config = extraction_config_of(agent, setup)
     return RunParameters(
         paths=tuple(agent.paths),
         file_extensions=tuple(agent.file_extensions),
-        data_types=wanted.data_types,
-        prompt=wanted.prompt,
-        timezone=wanted.timezone,
-        config_fingerprint=extractor.fingerprint(wanted),
-        allow_cloud=wanted.allow_cloud,
-        redact=wanted.redact,
+        data_types=extraction_config.data_types,
+        prompt=extraction_config.prompt,
+        timezone=extraction_config.timezone,
+        config_fingerprint=extractor.fingerprint(extraction_config),
+        allow_cloud=extraction_config.allow_cloud,
+        redact=extraction_config.redact,
         batch=agent.model_use.batch,
         mailbox=agent.mailbox,
     )
@@ -160,7 +160,7 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
         return config_of(self.parameters)
 
     @property
-    def wanted(self) -> Wanted:
+    def extraction_config(self) -> Wanted:
         """Extraction settings of the run."""
         return Wanted(
             data_types=self.parameters.data_types,
@@ -203,7 +203,7 @@ MOST_NEEDS: Final = 32
 TASK: Final = "task_id"  # key in the context
 
 
-class RunWish(msgspec.Struct, frozen=True, kw_only=True):
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Capabilities and locks of a run in addition to its agent's, and its context.
 
     The context is stored with the run, sent to its device, and may have a ``task_id``.
@@ -214,16 +214,16 @@ class RunWish(msgspec.Struct, frozen=True, kw_only=True):
     context: dict[str, Any] = {}
 
 
-NOTHING_MORE: Final = RunWish()
+NO_OPTIONS: Final = RunOptions()
 
 
-def wish_of(
+def run_options(
     *,
     needs: Sequence[str] = (),
     locks: Sequence[str] = (),
     context: Mapping[str, Any] | None = None,
     task_id: str | None = None,
-) -> RunWish:
+) -> RunOptions:
     """Return the validated additions; *task_id* overrides the context's.
 
     Raises:
@@ -232,9 +232,9 @@ def wish_of(
     """
     if len(needs) > MOST_NEEDS:
         raise BadRequirement(f"needs: a run has at most {MOST_NEEDS}, not {len(needs)}")
-    told = dict(context or {})
-    return RunWish(
+    values = dict(context or {})
+    return RunOptions(
         needs=tuple(str(parse_requirement(need)) for need in needs),
         locks=lock_names(locks),
-        context=told if task_id is None else told | {TASK: task_id},
+        context=values if task_id is None else values | {TASK: task_id},
     )

@@ -20,14 +20,14 @@ from hub.links.link import DeviceLink
 from hub.log import Channel, bind
 from hub.metrics import Metrics
 from hub.runs.asking import Asking
-from hub.runs.attempt import Attempt, Reading, units_in_hand
+from hub.runs.attempt import Attempt, Reading, unit_tasks
 from hub.runs.budget import BudgetReached
 from hub.runs.delivery import NOT_READ, POSTPONED, Delivery, missing_of
 from hub.runs.ending import Ending, ending_of, gravest, retried, wordless
 from hub.runs.interrupt import Interrupt
 from hub.runs.lifecycle import Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits
-from hub.runs.message_work import MessageWork, wanted_of_run
+from hub.runs.message_work import MessageWork, run_extraction_config
 from hub.runs.run_order import RunOrder
 from hub.runs.sources import DeviceSource, SeenUnits, TakenOn, UnreadUnit
 from protocol.errors import DeviceGone, DeviceOffline, ErrorCode, IllegalTransition
@@ -139,7 +139,7 @@ class Runner:
                 lost = isinstance(gravest(exc), DeviceGone | DeviceOffline)
                 if not lost or attempt.state is not RunState.RUNNING:
                     raise
-                link = await self._comes_back(device_id, link, interrupt)
+                link = await self._reconnected(device_id, link, interrupt)
                 if link is None:
                     raise
                 # A cancelled write may still be queued; this write waits until it is done.
@@ -147,7 +147,7 @@ class Runner:
                 log.info("run.device_back")
         return Ending(event=RunEvent.DEVICE_LOST, reason="the device left before the run began")
 
-    async def _comes_back(
+    async def _reconnected(
         self, device_id: DeviceId, before: DeviceLink, interrupt: Interrupt
     ) -> DeviceLink | None:
         """Return the device's next link, or None after the grace period or when the run must stop."""
@@ -164,10 +164,10 @@ class Runner:
         known, taken = await self._known(order)
         checkpoint = await checkpoint_to_run_from(self._store, order.agent_id)
         asking = await self._asking.open(order)
-        wanted: Wanted | None = None  # fetched for the first document, because most visits have none
+        config: Wanted | None = None  # fetched for the first document, because most visits have none
         slots = anyio.Semaphore(self._units_in_flight)
         async with asking.opened():
-            async with units_in_hand(self.device_grace_s) as units:
+            async with unit_tasks(self.device_grace_s) as units:
                 with interrupt.reading:
                     read = self._source.read(
                         link,
@@ -189,8 +189,8 @@ class Runner:
                                 case Document():
                                     await asking.make_room()
                                     await slots.acquire()
-                                    wanted = wanted or await wanted_of_run(link, order)
-                                    reading = Reading(link, asking, wanted, event, self._at())
+                                    config = config or await run_extraction_config(link, order)
+                                    reading = Reading(link, asking, config, event, self._at())
                                     units.start(self.unit, attempt, reading, slots, interrupt)
             if interrupt.event is not None:
                 return Ending(event=interrupt.event, reason=interrupt.reason)
@@ -309,7 +309,9 @@ class Runner:
                 return
             try:
                 with interrupt.thinking() as thinking:
-                    found = await self._extractor.extract(document, reading.wanted, through=unit.through)
+                    found = await self._extractor.extract(
+                        document, reading.extraction_config, through=unit.through
+                    )
                 if thinking.cancelled_caught or unit.is_waiting:
                     return
             except BudgetReached as exc:
@@ -319,7 +321,7 @@ class Runner:
                 if reading.message is not None:  # a message is read only once, so it must be read completely
                     raise
                 attempt.unanswered = str(exc)
-                found = await self._extractor.extract_by_rules(document, reading.wanted)
+                found = await self._extractor.extract_by_rules(document, reading.extraction_config)
             except ExtractionError as exc:
                 await self._fail(order, reading, exc.code, str(exc))
                 await unit.forget()
@@ -369,8 +371,8 @@ class Runner:
             try:
                 await self._deliver(attempt, link, unit_key, calls, interrupt)
             except Exception as exc:
-                is_gone = isinstance(gravest(exc), DeviceGone | DeviceOffline)
-                if not is_gone or attempt.order.parameters.mailbox is None:
+                is_lost = isinstance(gravest(exc), DeviceGone | DeviceOffline)
+                if not is_lost or attempt.order.parameters.mailbox is None:
                     raise
                 attempt.link = None
 
@@ -446,22 +448,22 @@ class Runner:
         order = attempt.order
         held, at = order.held(RunState.RUNNING), self._at()
         postponed = await self._store.read(outbox.postponed_units, order.run_id)
-        gone = [
+        missing = [
             (unit.unit_key, unit.content_hash, unit.size_bytes)
             for unit in postponed
             if unit.unit_key not in attempt.postponed
         ]
-        if gone:
+        if missing:
             reason = "its device does not offer it any more"
-            await self._store.write(outbox.skip_units, held, gone, at, reason=reason)
+            await self._store.write(outbox.skip_units, held, missing, at, reason=reason)
         waiting = [unit for unit in postponed if unit.unit_key in attempt.postponed]
         if not waiting:
             return None
         away, why = self._asking.away(order), attempt.unanswered
         if why is None or await self._waits_for_model(order):
             row = await self._store.read(runs.get_run, order.run_id)
-            told = f"{row.units_done} files read by rules; {len(waiting)} files wait for the model"
-            return Ending(event=RunEvent.MODEL_AWAY, reason=f"{told}: {away or why or 'not asked yet'}")
+            message = f"{row.units_done} files read by rules; {len(waiting)} files wait for the model"
+            return Ending(event=RunEvent.MODEL_AWAY, reason=f"{message}: {away or why or 'not asked yet'}")
         if away is None and order.attempt < order.max_attempts:
             return retried(why, order, self._chance)
         for unit in waiting:

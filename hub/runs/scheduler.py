@@ -39,7 +39,7 @@ from storage.store import Store
 log = Channel(__name__)
 
 LEASE: Final = "scheduler"
-LOOK_S: Final = 30.0  # upper bound of the time until a change of the wall clock is noticed
+POLL_S: Final = 30.0  # upper bound of the time until a change of the wall clock is noticed
 BATCH: Final = 200  # schedules per transaction, which blocks other writers for at most 0.1 s
 RETRY_S: Final = 1.0  # after a conflict, so that an undecidable fire does not keep the hub busy
 TURN_S: Final = 0.02  # of computing, before other tasks get a turn
@@ -111,7 +111,7 @@ class Scheduler:
         finally:
             await self._leadership.resign()
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Wake the loop, because schedules may have changed."""
         self._wake.set()
 
@@ -146,8 +146,8 @@ class Scheduler:
             agenda = await self._store.read(schedules.agenda, at, self._batch)
             if not agenda.unplanned and not agenda.due and not agenda.unreadable:
                 if agenda.next_due_at is None:
-                    return LOOK_S
-                return min(LOOK_S, max(0.0, (agenda.next_due_at - self._at()) / 1000))
+                    return POLL_S
+                return min(POLL_S, max(0.0, (agenda.next_due_at - self._at()) / 1000))
             for unreadable in agenda.unreadable:
                 await self._give_up(term, unreadable.schedule, f"it cannot be read: {unreadable.why}")
             await self._plan(term, agenda.unplanned, at)
@@ -184,7 +184,7 @@ class Scheduler:
             self._refused.clear()
         except Conflict:
             decided = await self._decide_each(term, decisions, at)
-        await self._tell(decisions, decided)
+        await self._publish(decisions, decided)
         return bool(decided) or len(decisions) < len(due)
 
     async def _decide_each(self, term: Term, decisions: Iterable[FireDecision], at: int) -> list[Decided]:
@@ -223,7 +223,7 @@ class Scheduler:
             await anyio.lowlevel.checkpoint()
             self._turn_ends = self._clock.monotonic() + TURN_S
 
-    async def _tell(self, decisions: Sequence[FireDecision], decided: Sequence[Decided]) -> None:
+    async def _publish(self, decisions: Sequence[FireDecision], decided: Sequence[Decided]) -> None:
         """Count and log the decisions, and notify the dispatcher of queued runs and wakes."""
         at = self._at()
         policies = {decision.due.schedule.id: decision.due.schedule.coalesce for decision in decisions}
@@ -245,7 +245,7 @@ class Scheduler:
                 self._on_cancel(run_id)
             if one.decision == "dropped_queue_full":
                 self._metrics.limits_reached.labels("waiting_runs").inc(one.fires)
-            await self._tell_if_full(one)
+            await self._notify_if_full(one)
         ours = {one.schedule_id for one in decided}
         for decision in decisions:
             schedule = decision.due.schedule
@@ -256,7 +256,7 @@ class Scheduler:
         if any(one.decision == "deferred" for one in decided):
             self._on_wakes()
 
-    async def _tell_if_full(self, one: Decided) -> None:
+    async def _notify_if_full(self, one: Decided) -> None:
         """Notify the owner once that fires are dropped, until one is queued again."""
         if one.decision != "dropped_queue_full":
             self._full.discard(one.schedule_id)
@@ -297,7 +297,7 @@ class Scheduler:
         return self._clock.now().timestamp() - self._clock.monotonic()
 
     async def _wait(self, seconds: float) -> None:
-        """Wait until the time has passed, or ``look_again`` is called."""
+        """Wait until the time has passed, or ``recheck`` is called."""
         async with anyio.create_task_group() as waiting:
             waiting.start_soon(self._wake_after, seconds)
             await self._wake.wait()
@@ -340,7 +340,7 @@ class Scheduler:
         if enabled:
             log.info("schedule.enabled", schedule_id=schedule.id, catch_up=catch_up)
             await self._record(schedule, "enabled", "Schedule fires again", actor=actor)
-            self.look_again()
+            self.recheck()
         return enabled
 
     async def backfill(
@@ -369,22 +369,22 @@ class Scheduler:
         found = await setups_of_due(self._store, [due])
         parameters = parameters_of(due, self._extractor, found.get(due.schedule.agent_id))
         plan = firing.plan(due, within, sight, parameters, self._ids)
-        wanted = tuple(run.fire_at for run in plan.runs)
-        if dry_run or not wanted:
-            return Backfilled(within, wanted)
+        missing = tuple(run.fire_at for run in plan.runs)
+        if dry_run or not missing:
+            return Backfilled(within, missing)
         entry = Entry(
             at=self._at(),
             actor=actor,
             event="schedule.backfilled",
             subject=schedule_id,
-            detail={"first_at": within[0], "last_at": within[-1], "runs": len(wanted)},
+            detail={"first_at": within[0], "last_at": within[-1], "runs": len(missing)},
         )
         queue = audit.audited(backfills.backfill, lambda _: entry)
         made = await self._store.write(queue, plan, entry.at, actor=actor)
         log.info("schedule.backfilled", schedule_id=schedule_id, runs=len(made))
         await self._record(due.schedule, "backfilled", f"{len(made)} runs for old fires queued", actor=actor)
         self._on_queued()
-        return Backfilled(within, wanted, tuple(made))
+        return Backfilled(within, missing, tuple(made))
 
     def forecast(self, schedule: ScheduleRow, *, count: int = 5) -> list[Upcoming]:
         """Return the schedule's next fires, provided that it stays enabled; fewer if it ends before.

@@ -208,7 +208,7 @@ class DeviceSource:
                 metrics=self._metrics,
             )
             with closing(reading):
-                is_told = False
+                is_reported = False
                 timeout_s = ACK_TIMEOUT_S if link.can("agent_ack") else self._piece_timeout_s
                 while True:
                     try:
@@ -226,8 +226,8 @@ class DeviceSource:
                     timeout_s = self._piece_timeout_s
                     async for event in reading.take(received):
                         yield event
-                    if reading.left is not None and not is_told:
-                        is_told = True
+                    if reading.left is not None and not is_reported:
+                        is_reported = True
                         self._metrics.limits_reached.labels(reading.limit).inc()
                         yield UnreadUnit("", ErrorCode.LIMIT_REACHED, reading.left)
                     if reading.is_over:
@@ -354,8 +354,8 @@ class _Reading:
                 f"{self._limits.files} files (run_files) and {self._limits.bytes} bytes of files (run_bytes)"
             )
             if self._too_large:
-                told = f"{self._too_large} of them are larger than that and wait until run_bytes is raised"
-                self.left += f"; {told}"
+                message = f"{self._too_large} of them are larger than that and wait until run_bytes is raised"
+                self.left += f"; {message}"
 
     def _is_known(self, path: str, sha256: str | None) -> bool:
         return path in self._known and self._known[path] in (None, sha256)
@@ -405,8 +405,8 @@ class _Reading:
         """Return True if the run may read the file at *path*, and count it."""
         if path not in self._taken:
             if len(self._taken) >= self._room:
-                told = f"a run reads {self._limits.files} files (run_files), and the device has more"
-                self.left = self.left or told
+                message = f"a run reads {self._limits.files} files (run_files), and the device has more"
+                self.left = self.left or message
                 return False
             self._taken.add(path)
         return True

@@ -170,14 +170,18 @@ def _held_by_the_device(facts: WaitFacts, zone: tzinfo | None) -> str | None:
     if facts.is_revoked:
         return f"device {facts.device} was revoked; pair another device of that name"
     if facts.is_away:
-        since = "" if facts.away_since is None else f" since {told_time(facts.away_since, facts.now, zone)}"
+        since = (
+            "" if facts.away_since is None else f" since {describe_time(facts.away_since, facts.now, zone)}"
+        )
         why = "" if facts.away_reason is None else f": {facts.away_reason}"
         return f"agent is offline{since}, though device {facts.device} is connected{why}"
     if facts.is_online:
         return None
     if facts.offline_since is None:
         return f"device {facts.device} has not connected yet"
-    return f"device {facts.device} is offline, last seen {told_time(facts.offline_since, facts.now, zone)}"
+    return (
+        f"device {facts.device} is offline, last seen {describe_time(facts.offline_since, facts.now, zone)}"
+    )
 
 
 def _held_by_the_connector(wanting: Wanting | None, facts: WaitFacts, zone: tzinfo | None) -> str | None:
@@ -195,14 +199,16 @@ def _held_by_the_connector(wanting: Wanting | None, facts: WaitFacts, zone: tzin
         return f"connector {name} is blocked{why}: put that right, then hub connectors test {name}"
     if wanting.retry_at is None or wanting.retry_at <= facts.now or facts.is_manual:
         return None
-    return f"connector {name} did not answer; tried again at {told_time(wanting.retry_at, facts.now, zone)}"
+    return (
+        f"connector {name} did not answer; tried again at {describe_time(wanting.retry_at, facts.now, zone)}"
+    )
 
 
 def _held_by_a_need(facts: WaitFacts) -> str | None:
-    return told_unmet(facts.unmet, facts.device) if facts.unmet else None
+    return describe_unmet(facts.unmet, facts.device) if facts.unmet else None
 
 
-def told_unmet(unmet: Sequence[Unmet], device: str | None) -> str:
+def describe_unmet(unmet: Sequence[Unmet], device: str | None) -> str:
     """Return the unmet requirement: ``needs file.read >= 1.2: device desk has 1.1.0``."""
     first, others = unmet[0], len(unmet) - 1
     has = [
@@ -210,8 +216,8 @@ def told_unmet(unmet: Sequence[Unmet], device: str | None) -> str:
         for where, version in ((f"device {device}", first.of_device), ("its agent", first.of_agent))
         if version is not None
     ]
-    told = " and ".join(has) or f"neither device {device} nor its agent has it"
-    return f"needs {first.need}: {told}" + (f"; and {others} more that it needs" if others else "")
+    versions = " and ".join(has) or f"neither device {device} nor its agent has it"
+    return f"needs {first.need}: {versions}" + (f"; and {others} more that it needs" if others else "")
 
 
 def _held_by_the_model(facts: WaitFacts, zone: tzinfo | None) -> str | None:
@@ -227,7 +233,7 @@ def _held_by_the_model(facts: WaitFacts, zone: tzinfo | None) -> str | None:
         case _:
             what = "model's quota is used up"
     again_at = facts.recovery_at or (None if facts.is_exhausted else facts.eligible_at)
-    return what if again_at is None else f"{what}; tried again at {told_time(again_at, facts.now, zone)}"
+    return what if again_at is None else f"{what}; tried again at {describe_time(again_at, facts.now, zone)}"
 
 
 def _held_by_the_hub(facts: WaitFacts, zone: tzinfo | None) -> str | None:
@@ -235,23 +241,23 @@ def _held_by_the_hub(facts: WaitFacts, zone: tzinfo | None) -> str | None:
         return "the hub stops; goes on when it is back"
     if facts.is_disk_full:
         return "disk is nearly full"
-    return None if facts.hold is None else told_hold(facts.hold, facts.now, zone)
+    return None if facts.hold is None else describe_hold(facts.hold, facts.now, zone)
 
 
-def told_hold(hold: Hold, now: datetime, zone: tzinfo | None = None) -> str | None:
+def describe_hold(hold: Hold, now: datetime, zone: tzinfo | None = None) -> str | None:
     """Return the end and reason of the pause after crashes, or None once the pause is over."""
     if hold.until <= now:
         return None
-    until = told_time(hold.until, now, zone)
+    until = describe_time(hold.until, now, zone)
     each = f"each within {hold.within_s / 60:g} min of the last"
     return f"held back until {until} after {hold.starts} starts with crashes between them, {each}"
 
 
 def _not_yet(facts: WaitFacts, zone: tzinfo | None) -> str | None:
     if facts.starts_at is not None and facts.starts_at > facts.now:
-        return f"just connected; starts at {told_time(facts.starts_at, facts.now, zone)}"
+        return f"just connected; starts at {describe_time(facts.starts_at, facts.now, zone)}"
     if facts.eligible_at > facts.now:
-        return f"tried again at {told_time(facts.eligible_at, facts.now, zone)}"
+        return f"tried again at {describe_time(facts.eligible_at, facts.now, zone)}"
     return None
 
 
@@ -262,9 +268,9 @@ def _held_by_a_lock(facts: WaitFacts, zone: tzinfo | None) -> str | None:
     behind = f"{before} before it in its queue" if before else ""
     if not facts.lock.is_held:
         return f"waits for lock {lock.resource}: {behind}"
-    since = told_time(from_epoch_ms(lock.acquired_at or 0), facts.now, zone)
-    told = f"waits for lock {lock.resource}, held by {lock.told_holder} since {since}"
-    return f"{told}; {behind}" if behind else told
+    since = describe_time(from_epoch_ms(lock.acquired_at or 0), facts.now, zone)
+    holder = f"waits for lock {lock.resource}, held by {lock.told_holder} since {since}"
+    return f"{holder}; {behind}" if behind else holder
 
 
 def _no_slot(facts: WaitFacts) -> str | None:
@@ -287,7 +293,7 @@ def _no_slot(facts: WaitFacts) -> str | None:
 NEAR: Final = timedelta(minutes=2)  # below this, seconds are shown
 
 
-def told_time(at: datetime, now: datetime, zone: tzinfo | None = None) -> str:
+def describe_time(at: datetime, now: datetime, zone: tzinfo | None = None) -> str:
     """Return the time as ``09:14 CET``; with seconds if near ahead, with the date if on another day.
 
     Args:

@@ -63,7 +63,7 @@ def scheduler(bench: Bench) -> Scheduler:
         ids=bench.ids,
         metrics=bench.metrics,
         boot_id=BOOT,
-        on_queued=bench.dispatcher.look_again,
+        on_queued=bench.dispatcher.recheck,
         on_cancel=lambda run_id: None,
     )
 
@@ -236,7 +236,7 @@ async def test_what_the_dispatcher_keeps_shut_is_told(
         (run,) = (await operations.noun(Runs).newest(PageOf())).runs
         return run.waiting_for and run.waiting_for.split(" at ")[0]
 
-    bench.dispatcher.arrivals.look([link])
+    bench.dispatcher.arrivals.update([link])
     assert await waiting_for() == "just connected; starts"
     bench.clock.advance(60)
     assert await waiting_for() == "next in line"

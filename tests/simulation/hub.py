@@ -166,18 +166,18 @@ class SimHub:
         if self.listener is not None:
             self.listener.drop_all(dice)
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """The world has slept: what was due meanwhile is due now."""
-        self.scheduler.look_again()
-        self.dispatcher.look_again()
-        self.wakes.look_again()
+        self.scheduler.recheck()
+        self.dispatcher.recheck()
+        self.wakes.recheck()
 
     async def reload(self, settings: Settings) -> None:
         """The settings were changed, and the hub told of it."""
         self.settings = settings
         await self._reconcile()
-        self.scheduler.look_again()
-        self.dispatcher.look_again()
+        self.scheduler.recheck()
+        self.dispatcher.recheck()
 
     async def _reconcile(self) -> None:
         agents = list(self.settings.agents)
@@ -237,7 +237,7 @@ class SimHub:
             hold_until_ms=self.hold_until_ms,
             is_model_back=asking.gates.let_through,
         )
-        asking.gates.on_back = self.dispatcher.look_again
+        asking.gates.on_back = self.dispatcher.recheck
         self.control = RunControl(
             store=store,
             lifecycle=lifecycle,
@@ -258,9 +258,9 @@ class SimHub:
             ids=self.ids,
             metrics=METRICS,
             boot_id=self.boot_id,
-            on_queued=self.dispatcher.look_again,
+            on_queued=self.dispatcher.recheck,
             on_cancel=self.dispatcher.supersede,
-            on_wakes=self.wakes.look_again,
+            on_wakes=self.wakes.recheck,
         )
         requests = make_requests(store, control=self.control, clock=clock, metrics=METRICS)
         heartbeats = Heartbeats(store, clock=clock, metrics=METRICS)
@@ -289,12 +289,12 @@ class SimHub:
     def _agreed(self) -> None:
         for link in self.agreements.agreeing():
             self.agreed_at.setdefault(f"{link.device_id} {link.epoch}", self.time.awake_s)
-        self.dispatcher.look_again()
+        self.dispatcher.recheck()
 
     def tell_router(self, event: LinkEvent) -> None:
         """Something has come from a device, or a device has come or gone."""
         if isinstance(event, DeviceReady):
-            self.agreements.look_again()
+            self.agreements.recheck()
         self._router.take(event)
 
 

@@ -281,7 +281,7 @@ class World:
             self.witness.around.clocks_changed()
             for machine in self.machines:
                 if machine.live is not None:
-                    machine.live.look_again()
+                    machine.live.recheck()
 
     def _committed(self, commit: Commit) -> None:
         if commit.name not in LEASE_JOBS:

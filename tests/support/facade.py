@@ -120,7 +120,7 @@ from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Budgets
 from hub.runs.estimating import Estimator
 from hub.runs.leases import Leadership
-from hub.runs.run_order import RunWish, wish_of
+from hub.runs.run_order import RunOptions, run_options
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import PAUSING
 from hub.settings.address import Address
@@ -221,7 +221,7 @@ class FakeHub:
         self.progress: list[RunProgress] = []
         self.goes_on = False  # whether a followed run stays live after *progress*
         self.started: dict[str | None, RunView] = {}
-        self.wishes: list[RunWish] = []  # of the runs that were started
+        self.wishes: list[RunOptions] = []  # of the runs that were started
         self.newest = [make_run("r-1", RunState.RUNNING), make_run("r-0", RunState.COMPLETED, items=2)]
         self.schedule: ScheduleView | None = make_schedule()
         self.decided: list[DecisionView] = []
@@ -590,7 +590,7 @@ class _Agents(Agents):
         await self.get(name)
         started = self._hub.started
         if idempotency_key is None or idempotency_key not in started:
-            self._hub.wishes.append(wish_of(**dict(wanted)))
+            self._hub.wishes.append(run_options(**dict(wanted)))
             started[idempotency_key] = make_run(f"r-{len(started) + 2}")
         return started[idempotency_key]
 

@@ -199,7 +199,7 @@ class Bench:
             before = self.looked
             with anyio.fail_after(10):
                 while self.looked == before:
-                    self.dispatcher.look_again()
+                    self.dispatcher.recheck()
                     await anyio.lowlevel.checkpoint()
 
     def _look(self) -> list[DeviceLink]:
@@ -241,7 +241,7 @@ class Bench:
         """Let runs that wait for a model go on, if it is time for a probe and it gets an answer."""
         if await self.store.read(runs.awaiting_model):
             await self.dispatcher.open_gates()
-            await self.asking.gates.look()
+            await self.asking.gates.probe()
             await self.dispatcher.open_gates()
 
     async def settled(self, path: str) -> None:

@@ -109,7 +109,7 @@ class Desk:
         await self.comes_to(lambda: self.clock.sleeping == sleepers)
 
     async def looks_again(self) -> None:
-        self.current.look_again()
+        self.current.recheck()
         await self.comes_to(lambda: self.clock.sleeping == 0)
         await self.comes_to(lambda: self.clock.sleeping == 1)
 

@@ -21,7 +21,7 @@ from hub.api.view import AgentView, FireView, RunView, ScheduleView, View
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.runs.control import RunControl
-from hub.runs.run_order import MOST_NEEDS, wish_of
+from hub.runs.run_order import MOST_NEEDS, run_options
 from hub.settings.file_lines import FileLines, ManagedByFile
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
@@ -227,10 +227,12 @@ class Agents(Noun):
 
         A run whose needs are not met waits until they are: ``waiting_for`` says for what.
         """
-        wish = wish_of(needs=wanted.needs, locks=wanted.locks, context=wanted.context, task_id=wanted.task_id)
+        options = run_options(
+            needs=wanted.needs, locks=wanted.locks, context=wanted.context, task_id=wanted.task_id
+        )
         agent = await self._agent(name)
         fire_key = None if idempotency_key is None else f"{actor}:{idempotency_key}"
-        run = await self._control.submit(agent, fire_key=fire_key, actor=actor, wish=wish)
+        run = await self._control.submit(agent, fire_key=fire_key, actor=actor, options=options)
         return await self._runs.view(run)
 
     async def view(self, row: AgentRow) -> AgentView:

@@ -266,7 +266,7 @@ class Gateways(Noun):
             self._limits_reached.labels(reached.limit).inc()
             raise
         log.info("agent.changed", agent_id=made.agent_id, change="created", actor=actor)
-        self._standings.look_again(row.name)
+        self._standings.recheck(row.name)
         assert self.view_of is not None
         return await self.view_of(await self._store.read(agents.get_agent, made.agent_id))
 

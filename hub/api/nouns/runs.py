@@ -21,10 +21,10 @@ from hub.api.waiting import Waiting
 from hub.clock import Clock, from_epoch_ms
 from hub.runs.budget import NANOS
 from hub.runs.control import RunControl
-from hub.runs.decisions import MissedFires, told_missed
+from hub.runs.decisions import MissedFires, describe_missed
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.lifecycle import RunWatch
-from hub.runs.reasons import told_errors, told_reason
+from hub.runs.reasons import describe_errors, describe_reason
 from hub.runs.run_order import TASK
 from hub.runs.waiting import PAUSING
 from protocol.errors import ErrorCode, HubError, IllegalTransition
@@ -320,9 +320,9 @@ def _run_view(
 ) -> RunView:
     settled = row.units_done + row.units_skipped + row.units_failed
     task_id = row.context.get(TASK)
-    because = told_reason(row.reason, within_s=_within_s(row))
+    because = describe_reason(row.reason, within_s=_within_s(row))
     if because is None and row.outcome in (RunOutcome.PARTIAL, RunOutcome.ERROR):
-        because = told_errors(row.errors, failed=row.units_failed)
+        because = describe_errors(row.errors, failed=row.units_failed)
     return RunView(
         id=row.id,
         agent=row.agent_name,
@@ -335,7 +335,7 @@ def _run_view(
         waiting_for=waiting_for,
         is_pausing=is_pausing,
         missed=sum(one.fires for one in missed if one.decision == "coalesced"),
-        missed_because=told_missed(missed, device),
+        missed_because=describe_missed(missed, device),
         attempt=row.attempt,
         units_total=max(row.units_total, settled),
         units_done=row.units_done,
@@ -388,5 +388,5 @@ def _move_view(move: RunMove, row: RunRow) -> MoveView:
         after=move.new_state,
         actor=move.actor,
         reason=move.reason,
-        because=told_reason(move.reason, within_s=_within_s(row)),
+        because=describe_reason(move.reason, within_s=_within_s(row)),
     )

@@ -14,7 +14,7 @@ from hub.api.noun import Noun, route
 from hub.api.paging import Paging
 from hub.api.view import FireView, ScheduleView, View
 from hub.clock import epoch_ms, from_epoch_ms
-from hub.runs.decisions import told_decision, told_pause
+from hub.runs.decisions import describe_decision, describe_pause
 from hub.runs.firing import Backfilled, offset_of, trigger_for
 from hub.runs.scheduler import Scheduler
 from hub.schedules.cron import BadSchedule
@@ -173,7 +173,9 @@ class Schedules(Noun):
             consecutive_failures=row.consecutive_failures,
             enabled=row.enabled,
             paused_reason=reason,
-            paused_because=None if reason is None else told_pause(reason, row.consecutive_failures, at=at),
+            paused_because=None
+            if reason is None
+            else describe_pause(reason, row.consecutive_failures, at=at),
             next_fires=tuple(FireView(at=fire.at, local=fire.local, shift=fire.shift) for fire in next_fires),
         )
 
@@ -191,7 +193,7 @@ def _decision_view(row: FireRow, device: str) -> DecisionView:
         schedule=row.schedule_id,
         decision=row.decision,
         reason=row.reason,
-        said=told_decision(row.decision, row.reason, fires=row.fires, device=device),
+        said=describe_decision(row.decision, row.reason, fires=row.fires, device=device),
         run=row.run_id,
         decided_at=from_epoch_ms(row.decided_at),
     )
@@ -204,7 +206,7 @@ def _backfill_view(agent: str, done: Backfilled, *, dry_run: bool) -> BackfillVi
         first_at=from_epoch_ms(done.fires[0]) if done.fires else None,
         last_at=from_epoch_ms(done.fires[-1]) if done.fires else None,
         fires=len(done.fires),
-        wanted=len(done.wanted),
+        wanted=len(done.missing),
         runs=tuple(done.runs),
     )
 

@@ -12,7 +12,7 @@ from hub.api.noun import Noun, route
 from hub.api.paging import Paging
 from hub.api.view import View
 from hub.clock import epoch_ms, from_epoch_ms
-from hub.runs.decisions import told_pause, told_wake
+from hub.runs.decisions import describe_pause, describe_wake
 from hub.runs.scheduler import Scheduler
 from hub.schedules.cron import BadSchedule
 from protocol.errors import ErrorCode
@@ -133,7 +133,9 @@ class Slots(Noun):
             overlap=row.overlap,
             enabled=row.enabled,
             paused_reason=reason,
-            paused_because=None if reason is None else told_pause(reason, row.consecutive_failures, at=at),
+            paused_because=None
+            if reason is None
+            else describe_pause(reason, row.consecutive_failures, at=at),
             next_times=tuple(
                 SlotTimeView(
                     starts_at=fire.at, ends_at=fire.at + duration, local=fire.local, shift=fire.shift
@@ -151,7 +153,7 @@ def _wake_view(row: WakeRow, device: str) -> WakeView:
         ends_at=from_epoch_ms(row.ends_at),
         state=row.state,
         reason=row.reason,
-        said=told_wake(row.state, row.reason, device=device),
+        said=describe_wake(row.state, row.reason, device=device),
         sends=row.sends,
         sent_at=moment(row.sent_at),
         settled_at=moment(row.settled_at),

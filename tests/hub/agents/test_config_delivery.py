@@ -50,7 +50,7 @@ class House:
         self.configs.on_change = self.delivery.changed
         self.ids = IdFactory(self.clock, SeededChance())
         self.writer = AgentWriter(store, clock=self.clock, ids=self.ids, metrics=self.hearers.metrics)
-        self.writer.on_change = self.delivery.look_again
+        self.writer.on_change = self.delivery.recheck
 
     async def declare(self, **more: Any) -> None:
         """The agents, with *more* said of ``notes``."""
@@ -126,7 +126,7 @@ async def test_what_hub_toml_declares_comes_too(house: House) -> None:
         link = await house.connect()
         await house.told(link)
         await house.declare(config=(NewConfig(key="limit", value=7),))
-        house.delivery.look_again()
+        house.delivery.recheck()
         ((name, _, configuration),) = await house.told(link)
     assert (name, configuration) == ("notes", {"limit": 7})
 
@@ -288,6 +288,6 @@ async def test_an_agent_that_left_the_device_is_told_of_no_more(house: House) ->
         moved = DeclaredAgent(name="notes", device_name="phone", paths=("notes",))
         await reconcile(house.store, [moved], user_id=owner, clock=house.clock, ids=house.ids)
         await house.put(limit=5)
-        house.delivery.look_again()
+        house.delivery.recheck()
         assert await house.told(link) == []
         assert house.hearers.events.subscribers(EventName.AGENT_CONFIG) == [DeviceId(link.device_id)]

@@ -72,7 +72,7 @@ class Served:
             clock=bench.clock,
             ids=bench.ids,
             metrics=bench.metrics,
-            on_run_granted=bench.dispatcher.look_again,
+            on_run_granted=bench.dispatcher.recheck,
             is_connected=is_connected,
         )
         self.requests = Requests(

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.runs.run_order import RunWish
+from hub.runs.run_order import RunOptions
 from protocol.ids import UserId
 from protocol.semver import parse_version
 from storage.agents import agents
@@ -119,12 +119,12 @@ async def test_who_asks_for_a_run_says_what_it_needs_takes_and_is_for(
     assert (await client.post("/v1/agents/notes/runs", json=wanted)).status_code == 202
     assert (await client.post("/v1/agents/notes/runs")).status_code == 202
     assert hub.wishes == [
-        RunWish(
+        RunOptions(
             needs=("file.read >= 1.2",),
             locks=("box", "mailbox:anna"),
             context={"why": "asked", "task_id": "t-7"},
         ),
-        RunWish(),
+        RunOptions(),
     ]
 
 

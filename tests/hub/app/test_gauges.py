@@ -54,7 +54,7 @@ async def test_database_disk_and_backup_are_looked_up_again_and_again(store: Sto
         assert math.isnan(value("hub_disk_free_bytes") or 0.0), "nobody has looked yet"
         async with anyio.create_task_group() as group:
             await group.start(gauges.serve)
-            disk.look()
+            disk.check()
             with anyio.fail_after(5):
                 while not value("hub_db_size_bytes"):
                     await clock.pass_time(EVERY_S)

@@ -176,7 +176,7 @@ async def test_a_dispatcher_that_hangs_in_the_database_ends_the_beat(bench: Benc
         await bench.looks()
         assert await house.beats()
         silent.is_silent = True
-        bench.dispatcher.look_again()
+        bench.dispatcher.recheck()
         await anyio.wait_all_tasks_blocked()
         bench.clock.advance(WORK_S + 3.0)
         assert not await house.beats()

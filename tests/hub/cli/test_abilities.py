@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from hub.runs.run_order import RunWish
+from hub.runs.run_order import RunOptions
 from tests.hub.api.test_ability_routes import keep
 from tests.hub.cli.conftest import Hub
 from tests.support.facade import FakeHub
@@ -63,4 +63,4 @@ def test_a_run_is_asked_for_with_what_it_needs_takes_and_is_for(hub: Hub, inbox:
     words = ("--need", "file.read >= 1.2", "--lock", "box", "--task", "t-7", "--context", '{"why": "asked"}')
     assert hub("run", "notes", *words).exit_code == 0
     context = {"why": "asked", "task_id": "t-7"}
-    assert inbox.wishes == [RunWish(needs=("file.read >= 1.2",), locks=("box",), context=context)]
+    assert inbox.wishes == [RunOptions(needs=("file.read >= 1.2",), locks=("box",), context=context)]

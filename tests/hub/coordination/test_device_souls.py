@@ -176,7 +176,7 @@ async def test_a_write_waits_for_its_device(bench: SoulBench, tmp_path: Path) ->
 
     async with open_device(bench.port.url, tmp_path, TOKEN):
         await connected(bench)
-        bench.writer.look_again()
+        bench.writer.recheck()
         write = await bench.writer.settled_or(waiting.id, 120)
 
     assert write.state is SoulWriteState.DONE

@@ -63,7 +63,7 @@ class Office:
     def connect(self) -> None:
         config = GatewayConfig(name="office", url=self.gateway.url, token=self.gateway.token)
         self.fleet.apply([config])
-        self.standings.look_again()
+        self.standings.recheck()
 
     async def state(self, agent_id: AgentId = NOTES) -> AgentState:
         return await self.store.read(agent_states.find_state, agent_id)
@@ -240,7 +240,7 @@ async def test_want_of_credit_exhausts_for_ten_minutes_also_who_is_not_even_aske
         at=2,
         actor="anna",
     )
-    office.standings.look_again("office")
+    office.standings.recheck("office")
     await office.until(AgentId("agent-other"), connectivity="online")
     office.gateway.answer_with(lambda session, message: Fails(reason="billing"))
     await office.say()
@@ -268,7 +268,7 @@ async def test_an_agent_that_was_removed_there_is_in_error_until_it_is_back(offi
     state = await office.state()
     assert state.health_reason == "gateway office has no agent notes"
     office.gateway.agents["notes"] = notes
-    office.standings.look_again("office")
+    office.standings.recheck("office")
     await office.until(connectivity="online", health="ok")
 
 
@@ -300,5 +300,5 @@ async def looked(office: Office, agent_id: AgentId = NOTES, **axes: str) -> None
             if all(getattr(state, axis) == value for axis, value in axes.items()):
                 return
             office.clock.advance(GONE_S)
-            office.standings.look_again("office")
+            office.standings.recheck("office")
             await anyio.sleep(0.02)

@@ -316,7 +316,7 @@ async def test_a_write_that_reached_nobody_within_a_day_is_given_up(
     waiting = await bench.put("ours", AS_IT_WAS, wait_s=5)
     monkeypatch.setattr("hub.coordination.soul_writer.GIVE_UP_MS", 0)
 
-    bench.writer.look_again()
+    bench.writer.recheck()
     write = await bench.writer.settled_or(waiting.id, 120)
 
     assert (write.state, write.reason_code) == (SoulWriteState.FAILED, ErrorCode.GATEWAY_UNREACHABLE)
@@ -333,7 +333,7 @@ async def test_a_write_whose_agent_was_removed_has_failed_and_keeps_nobody_waiti
         lambda c: c.exec_driver_sql("UPDATE agents SET deleted_at = 1 WHERE name = 'worker'")
     )
 
-    bench.writer.look_again()
+    bench.writer.recheck()
     write = await bench.writer.settled_or(waiting.id, 120)
 
     assert (write.state, write.reason_code) == (SoulWriteState.FAILED, ErrorCode.UNKNOWN_AGENT)

@@ -28,7 +28,7 @@ def arrivals(clock: FakeClock) -> Arrivals:
 
 
 def test_a_device_settles_a_few_seconds_after_it_came(arrivals: Arrivals, clock: FakeClock) -> None:
-    arrivals.look([Link()])
+    arrivals.update([Link()])
     assert (set(arrivals.online), set(arrivals.settled())) == ({DESK}, set())
     assert (arrivals.since(DESK), arrivals.settles_in_s()) == (START, SETTLE_S)
     assert arrivals.settles_at(DESK) is not None
@@ -38,22 +38,22 @@ def test_a_device_settles_a_few_seconds_after_it_came(arrivals: Arrivals, clock:
 
 
 def test_a_new_connection_of_a_device_settles_anew(arrivals: Arrivals, clock: FakeClock) -> None:
-    arrivals.look([Link(epoch=1)])
+    arrivals.update([Link(epoch=1)])
     clock.advance(SETTLE_S)
-    arrivals.look([Link(epoch=2)])
+    arrivals.update([Link(epoch=2)])
     assert arrivals.settled() == frozenset()
 
 
 def test_a_device_that_left_is_not_there(arrivals: Arrivals, clock: FakeClock) -> None:
-    arrivals.look([Link()])
+    arrivals.update([Link()])
     clock.advance(SETTLE_S)
-    arrivals.look([])
+    arrivals.update([])
     assert (arrivals.online, arrivals.settled(), arrivals.since(DESK)) == (frozenset(), frozenset(), None)
 
 
 def test_a_device_that_keeps_coming_back_settles_for_a_minute(arrivals: Arrivals, clock: FakeClock) -> None:
     for epoch in range(1, 5):
-        arrivals.look([Link(epoch=epoch)])
+        arrivals.update([Link(epoch=epoch)])
         clock.advance(20)
     assert arrivals.settled() == frozenset()
     clock.advance(FLAP_SETTLE_S - 20)
@@ -62,13 +62,13 @@ def test_a_device_that_keeps_coming_back_settles_for_a_minute(arrivals: Arrivals
 
 def test_connections_that_lie_far_apart_are_no_flapping(arrivals: Arrivals, clock: FakeClock) -> None:
     for epoch in range(1, 9):
-        arrivals.look([Link(epoch=epoch)])
+        arrivals.update([Link(epoch=epoch)])
         clock.advance(50)
     assert arrivals.settled() == {DESK}
 
 
 def test_a_crowd_settles_by_and_by(arrivals: Arrivals, clock: FakeClock) -> None:
-    arrivals.look([Link(DeviceId(f"desk-{n}")) for n in range(200)])
+    arrivals.update([Link(DeviceId(f"desk-{n}")) for n in range(200)])
     settled = []
     for _ in range(14):
         clock.advance(SETTLE_S)

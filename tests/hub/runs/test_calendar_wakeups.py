@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from hub.metrics import Metrics
-from hub.runs.calendar_wakeups import ANSWER_S, POLL_S, Deferred, Over, Told, Wakes, fate_of
+from hub.runs.calendar_wakeups import ANSWER_S, POLL_S, Deferred, Over, Ready, Wakes, fate_of
 from protocol.errors import CallTimedOut, DeviceGone, ErrorCode
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId, UserId
@@ -103,7 +103,7 @@ class Calendar:
             metrics=self.desk.metrics,
         )
         scheduler = self.desk.scheduler()
-        scheduler._on_wakes = service.look_again
+        scheduler._on_wakes = service.recheck
         async with anyio.create_task_group() as tasks:
             await tasks.start(service.serve)
             await tasks.start(scheduler.serve)
@@ -354,8 +354,8 @@ SIGHT = WakeSight(
 @pytest.mark.parametrize(
     ("change", "at", "fate"),
     [
-        ({}, 1_000, Told()),
-        ({"availability": "on_call"}, 1_000, Told()),
+        ({}, 1_000, Ready()),
+        ({"availability": "on_call"}, 1_000, Ready()),
         ({"is_gone": True}, 1_000, Over("skipped", "skipped_paused", "slot_removed")),
         ({"lifecycle": "maintenance"}, 1_000, Over("skipped", "skipped_paused", "agent_paused")),
         ({"lifecycle": "terminated"}, 1_000, Over("skipped", "skipped_paused", "agent_paused")),
@@ -376,7 +376,7 @@ SIGHT = WakeSight(
     ids=str,
 )
 def test_what_is_to_be_done_follows_from_the_gates_and_the_time(
-    change: dict[str, object], at: int, fate: Over | Deferred | Told
+    change: dict[str, object], at: int, fate: Over | Deferred | Ready
 ) -> None:
     assert fate_of(msgspec.structs.replace(SIGHT, **change), at) == fate
 

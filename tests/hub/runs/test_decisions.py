@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from hub.runs.decisions import MissedFires, told_decision, told_missed, told_pause
-from hub.runs.reasons import told_errors, told_reason
+from hub.runs.decisions import MissedFires, describe_decision, describe_missed, describe_pause
+from hub.runs.reasons import describe_errors, describe_reason
 from storage.runs.runs import RunError
 
 
@@ -25,7 +25,7 @@ from storage.runs.runs import RunError
     ],
 )
 def test_each_decision_is_a_sentence(decision: str, reason: str | None, fires: int, sentence: str) -> None:
-    assert told_decision(decision, reason, fires=fires, device="desk") == sentence
+    assert describe_decision(decision, reason, fires=fires, device="desk") == sentence
 
 
 @pytest.mark.parametrize(
@@ -50,42 +50,42 @@ def test_each_decision_is_a_sentence(decision: str, reason: str | None, fires: i
     ],
 )
 def test_a_run_says_what_else_it_stands_for(missed: list[MissedFires], note: str | None) -> None:
-    assert told_missed(missed, "desk") == note
+    assert describe_missed(missed, "desk") == note
 
 
 def test_a_paused_schedule_says_why() -> None:
-    assert told_pause("failures", 5) == "paused after 5 failed runs in a row"
-    assert told_pause("finished", 0) == "it has fired for the last time"
+    assert describe_pause("failures", 5) == "paused after 5 failed runs in a row"
+    assert describe_pause("finished", 0) == "it has fired for the last time"
 
 
 def test_a_single_instant_that_is_past_is_not_said_to_have_fired() -> None:
     berlin = ZoneInfo("Europe/Berlin")
-    told = told_pause("finished", 0, at=datetime(2020, 12, 1, 9, tzinfo=berlin))
+    told = describe_pause("finished", 0, at=datetime(2020, 12, 1, 9, tzinfo=berlin))
     assert told == "its time 2020-12-01 08:00 UTC is over"
 
 
 def test_a_stable_word_of_a_run_is_told_to_people_as_a_sentence() -> None:
-    assert told_reason("start_deadline", within_s=30.0) == "not started within 30 s of its time"
-    assert told_reason("hub_restart") == "the hub was ended"
+    assert describe_reason("start_deadline", within_s=30.0) == "not started within 30 s of its time"
+    assert describe_reason("hub_restart") == "the hub was ended"
     words = ("start_deadline", "crash_loop", "paused_too_long", "device_gone", "superseded")
-    assert not [word for word in words if "_" in (told_reason(word) or "_")]
+    assert not [word for word in words if "_" in (describe_reason(word) or "_")]
 
 
 def test_a_reason_that_was_written_for_people_stays_as_it_is() -> None:
-    assert told_reason("wrong folder") == "wrong folder"
-    assert told_reason(None) is None
+    assert describe_reason("wrong folder") == "wrong folder"
+    assert describe_reason(None) is None
 
 
 def test_what_a_run_left_out_is_told_with_its_codes_and_how_many_there_are() -> None:
     def error(code: str, unit_key: str | None = "a.md") -> RunError:
         return RunError(unit_key, code, "", 1)
 
-    assert told_errors([], failed=0) is None
-    assert told_errors([error("too_large")], failed=1) == "1 failed: too_large"
+    assert describe_errors([], failed=0) is None
+    assert describe_errors([error("too_large")], failed=1) == "1 failed: too_large"
     both = [error("changed"), error("too_large"), error("too_large")]
-    assert told_errors(both, failed=3) == "3 failed: 2 too_large, 1 changed"
+    assert describe_errors(both, failed=3) == "3 failed: 2 too_large, 1 changed"
     whole = error("limit_reached", None)
-    assert told_errors([whole], failed=0) == "limit_reached"
-    assert told_errors([*both, whole], failed=3) == "3 failed: 2 too_large, 1 changed; limit_reached"
-    assert told_errors([error("changed")] * 2, failed=9) == "9 failed; the first 2: changed"
-    assert told_errors([], failed=9) == "9 failed"
+    assert describe_errors([whole], failed=0) == "limit_reached"
+    assert describe_errors([*both, whole], failed=3) == "3 failed: 2 too_large, 1 changed; limit_reached"
+    assert describe_errors([error("changed")] * 2, failed=9) == "9 failed; the first 2: changed"
+    assert describe_errors([], failed=9) == "9 failed"

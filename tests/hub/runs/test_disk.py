@@ -27,7 +27,7 @@ class Disk:
     size: int = 1_000_000 * MB
     is_there: bool = True
 
-    def look(self, folder: Path) -> "Disk":
+    def check(self, folder: Path) -> "Disk":
         assert folder == Path("state")
         if not self.is_there:
             raise OSError(5, "input/output error")
@@ -47,8 +47,8 @@ class Disk:
 
 
 def guard_of(disk: Disk, clock: FakeClock | None = None) -> DiskGuard:
-    guard = DiskGuard(Path("state"), clock=clock or FakeClock(), look=disk.look)
-    guard.look()
+    guard = DiskGuard(Path("state"), clock=clock or FakeClock(), statistics=disk.check)
+    guard.check()
     return guard
 
 
@@ -73,14 +73,14 @@ def test_a_full_disk_has_room_again_only_when_a_fifth_more_is_free() -> None:
     seen = []
     for free_mb in (201, 239, 240, 201, 199):
         disk.free = free_mb * MB
-        guard.look()
+        guard.check()
         seen.append(guard.is_full)
     assert seen == [True, True, False, False, True]
 
 
 async def test_the_disk_is_looked_at_every_two_seconds() -> None:
     disk, clock = Disk(500_000 * MB), FakeClock()
-    guard = DiskGuard(Path("state"), clock=clock, look=disk.look)
+    guard = DiskGuard(Path("state"), clock=clock, statistics=disk.check)
     async with anyio.create_task_group() as services:
         await services.start(guard.serve)
         assert guard.free_bytes == 500_000 * MB
@@ -97,7 +97,7 @@ def test_a_disk_that_does_not_answer_changes_nothing(caplog: pytest.LogCaptureFi
     disk = Disk(0)
     guard = guard_of(disk)
     disk.is_there = False
-    guard.look()
+    guard.check()
     assert guard.is_full
     assert [record.getMessage() for record in caplog.records] == ["disk.full", "disk.unknown"]
 
@@ -106,16 +106,16 @@ def test_filling_up_and_being_freed_are_told_once(caplog: pytest.LogCaptureFixtu
     caplog.set_level(logging.INFO)
     disk = Disk(0)
     guard = guard_of(disk)
-    guard.look()
+    guard.check()
     disk.free = disk.size
-    guard.look()
-    guard.look()
+    guard.check()
+    guard.check()
     assert [record.getMessage() for record in caplog.records] == ["disk.full", "disk.freed"]
 
 
 def test_a_real_folder_can_be_asked(tmp_path: Path) -> None:
     guard = DiskGuard(tmp_path, clock=FakeClock())
-    guard.look()
+    guard.check()
     assert guard.free_bytes is not None
     assert guard.free_bytes > 0
 
@@ -124,7 +124,7 @@ async def test_the_ballast_is_made_where_there_is_room_and_given_up_but_for_the_
     tmp_path: Path,
 ) -> None:
     disk, clock, ballast = Disk(500_000 * MB), FakeClock(), Ballast(tmp_path)
-    guard = DiskGuard(Path("state"), clock=clock, ballast=ballast, look=disk.look)
+    guard = DiskGuard(Path("state"), clock=clock, ballast=ballast, statistics=disk.check)
     async with anyio.create_task_group() as services:
         await services.start(guard.serve)
         await until(lambda: ballast.size_bytes == BALLAST_BYTES and clock.sleeping == 1)
@@ -142,7 +142,7 @@ async def test_the_ballast_is_made_where_there_is_room_and_given_up_but_for_the_
 
 async def test_the_ballast_is_not_made_where_runs_would_wait_for_its_room(tmp_path: Path) -> None:
     disk, clock, ballast = Disk(60_010 * MB), FakeClock(), Ballast(tmp_path)
-    guard = DiskGuard(Path("state"), clock=clock, ballast=ballast, look=disk.look)
+    guard = DiskGuard(Path("state"), clock=clock, ballast=ballast, statistics=disk.check)
     async with anyio.create_task_group() as services:
         await services.start(guard.serve)
         await clock.pass_time(CHECK_EVERY_S)
@@ -164,7 +164,9 @@ def test_a_ballast_that_cannot_be_made_is_told_once_and_done_without(
 def test_a_full_disk_is_told_with_what_is_free_and_what_is_wanted() -> None:
     disk = Disk(199 * MB, 1_000 * MB)
     guard = guard_of(disk)
-    assert guard.told == ("only 199 MB are free where the database lies: no run is started before 240 MB are")
+    assert guard.problem == (
+        "only 199 MB are free where the database lies: no run is started before 240 MB are"
+    )
     disk.free = 240 * MB
-    guard.look()
-    assert guard.told is None
+    guard.check()
+    assert guard.problem is None

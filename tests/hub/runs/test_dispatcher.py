@@ -54,7 +54,7 @@ async def test_a_run_waits_for_its_device_and_starts_when_it_is_there(bench: Ben
         assert (await bench.row(waiting.id)).state is RunState.QUEUED
 
         bench.connect(runs=folder(a="- [ ] one"))
-        bench.dispatcher.look_again()
+        bench.dispatcher.recheck()
 
         done = await until(bench, waiting.id, lambda row: row.state is RunState.COMPLETED)
     assert done.items_created == 1
@@ -175,7 +175,7 @@ async def test_a_paused_run_goes_on_when_its_device_is_back(bench: Bench) -> Non
         assert paused.pause_reason is PauseReason.DEVICE_OFFLINE
 
         back = bench.connect(runs=[[manifest, second, end]])
-        bench.dispatcher.look_again()
+        bench.dispatcher.recheck()
         await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
     assert titles(back) == ["two"]
 
@@ -200,7 +200,7 @@ async def test_nothing_starts_while_the_disk_is_nearly_full(store: Store, agent:
         assert (await bench.row(run.id)).state is RunState.QUEUED
 
         bench.is_disk_full = False
-        bench.dispatcher.look_again()
+        bench.dispatcher.recheck()
         await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
 
 
@@ -262,7 +262,7 @@ async def test_an_exhausted_agent_works_again_when_its_quota_is_back(bench: Benc
 
         del bench.model.errors["riddle"]
         bench.clock.advance(1)
-        bench.dispatcher.look_again()
+        bench.dispatcher.recheck()
         await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
     agent = await bench.store.read(agents.get_agent, bench.agent.id)
     assert agent.availability == "available"
@@ -359,7 +359,7 @@ async def test_a_run_that_another_hub_took_over_and_gave_back_leaves_its_device_
 
         other = BootId("another hub's")
         await bench.store.write(runs.recover, boot_id=other, at=row.created_at, is_alone=True)
-        bench.dispatcher.look_again()
+        bench.dispatcher.recheck()
 
         await until(bench, submitted.id, lambda row: row.state is RunState.COMPLETED)
     assert told == [("begins", 1), ("is over", 1), ("begins", 2), ("is over", 2)]
@@ -383,7 +383,7 @@ async def test_a_run_that_breaks_the_hub_s_own_code_takes_no_other_run_down(
         first = await bench.control.submit(bench.agent)
         await until(bench, first.id, lambda row: row.state is RunState.PREPARING)
         for _ in range(2):  # looks
-            bench.dispatcher.look_again()
+            bench.dispatcher.recheck()
             await anyio.wait_all_tasks_blocked()
         await until(bench, first.id, lambda row: row.state is RunState.COMPLETED)
     assert broken == [first.id]

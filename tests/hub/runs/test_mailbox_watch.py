@@ -12,7 +12,7 @@ from hub.connectors.connector import Connector
 from hub.connectors.failures import ConnectorFailure, SignInNeeded, Unavailable
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
-from hub.runs.mailbox_watch import LOOK_S, PAUSE_S, Watching
+from hub.runs.mailbox_watch import PAUSE_S, POLL_S, Watching
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
 from storage.agents import agents
@@ -183,7 +183,7 @@ async def test_a_connector_that_was_refused_is_told_of_and_left_alone_until_it_w
             while (await store.read(connectors.get_connector, "work")).state == "ok":
                 await anyio.lowlevel.checkpoint()
         for _ in range(5):
-            place.bench.clock.advance(LOOK_S)
+            place.bench.clock.advance(POLL_S)
             await anyio.wait_all_tasks_blocked()
         assert place.desk.mailbox.opened == 0
         await store.write(connectors.allow_connector, "work-id", at=3)
@@ -212,6 +212,6 @@ async def test_a_server_that_cannot_tell_is_not_asked_again_and_again(store: Sto
     async with watched(place):
         await place.until(1)
         for _ in range(20):
-            place.bench.clock.advance(LOOK_S)
+            place.bench.clock.advance(POLL_S)
             await anyio.wait_all_tasks_blocked()
     assert place.desk.mailbox.opened == 1

@@ -143,7 +143,7 @@ def test_of_a_list_that_says_the_same_again_and_again_each_id_is_made_once(
 def test_of_a_message_the_ledger_keeps_no_quote_and_its_device_gets_it() -> None:
     known = Known(finder=FINDER, here=(), elsewhere=())
     one = found(item("call Anna"))
-    (decision,) = decide(known, found=one, timezone="UTC", can_update=True, keeps_quotes=False)
+    (decision,) = decide(known, found=one, timezone="UTC", can_update=True, with_quotes=False)
     assert stored(decision).source == one[0].source | {"quote": ""}
     assert decision.call is not None
     assert decision.call.payload["source"]["quote"] == "We have to call Anna."

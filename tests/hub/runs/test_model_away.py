@@ -214,7 +214,7 @@ async def test_a_gate_is_probed_less_and_less_often_and_only_while_somebody_wait
     gate = ModelGate(model, clock)
     gate.close(str(AWAY))
     clock.advance(PROBE.cap_s)
-    assert not await gate.look()  # nobody waits
+    assert not await gate.probe()  # nobody waits
 
     waits = []
     for _ in range(6):
@@ -222,7 +222,7 @@ async def test_a_gate_is_probed_less_and_less_often_and_only_while_somebody_wait
         began = clock.monotonic()
         probed = model.reached
         while model.reached == probed:
-            if not await gate.look() and model.reached == probed:
+            if not await gate.probe() and model.reached == probed:
                 clock.advance(1.0)
         waits.append(clock.monotonic() - began)
     assert waits == [0, 5, 10, 20, 40, 60]
@@ -230,7 +230,7 @@ async def test_a_gate_is_probed_less_and_less_often_and_only_while_somebody_wait
     model.errors.clear()
     clock.advance(PROBE.cap_s)
     gate.let_through()
-    assert await gate.look()
+    assert await gate.probe()
     assert gate.let_through()
     assert not gate.let_through()  # once for each probe
     assert gate.away is None
@@ -244,7 +244,7 @@ async def test_runs_are_let_through_less_often_while_probes_get_answers_and_ques
         gate.close(str(AWAY))
         began = clock.now()
         gate.let_through()
-        while not await gate.look():
+        while not await gate.probe():
             clock.advance(1.0)
         released.append(clock.now() - began)
     assert released[0] <= timedelta(seconds=PROBE.base_s)

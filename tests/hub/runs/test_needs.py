@@ -10,7 +10,7 @@ from hub.api.waiting import Waiting
 from hub.clock import epoch_ms
 from hub.health import work
 from hub.health.issues import Severity
-from hub.runs.run_order import RunWish
+from hub.runs.run_order import RunOptions
 from protocol.lifecycles import RunState
 from storage.devices import devices
 from storage.runs.runs import RunRow
@@ -19,7 +19,7 @@ from tests.support.runs import MODERN, Bench, agent, bench, folder, store
 
 __all__ = ["agent", "bench", "store"]
 
-NEEDS = RunWish(needs=("file.read >= 1.2",))
+NEEDS = RunOptions(needs=("file.read >= 1.2",))
 
 
 def able(**offers: str) -> dict[str, str]:
@@ -29,7 +29,7 @@ def able(**offers: str) -> dict[str, str]:
 
 def registry(bench: Bench) -> Capabilities:
     return Capabilities(
-        bench.store, clock=bench.clock, metrics=bench.metrics, on_changed=bench.dispatcher.look_again
+        bench.store, clock=bench.clock, metrics=bench.metrics, on_changed=bench.dispatcher.recheck
     )
 
 
@@ -49,7 +49,7 @@ async def told(bench: Bench, run: RunRow) -> str | None:
 
 async def test_a_run_waits_for_a_newer_device_and_starts_when_it_comes(bench: Bench) -> None:
     await connect(bench, able(file_read="1.1.0"))
-    run = await bench.control.submit(bench.agent, wish=NEEDS)
+    run = await bench.control.submit(bench.agent, options=NEEDS)
     async with anyio.create_task_group() as tasks:
         await tasks.start(bench.dispatcher.serve)
         await bench.looks()
@@ -64,7 +64,7 @@ async def test_a_run_waits_for_a_newer_device_and_starts_when_it_comes(bench: Be
 
 async def test_a_run_starts_as_soon_as_its_agent_is_said_to_be_able(bench: Bench) -> None:
     await connect(bench, able(), runs=folder(a="- [ ] call Anna"))
-    run = await bench.control.submit(bench.agent, wish=NEEDS)
+    run = await bench.control.submit(bench.agent, options=NEEDS)
     async with anyio.create_task_group() as tasks:
         await tasks.start(bench.dispatcher.serve)
         await bench.looks()
@@ -76,8 +76,8 @@ async def test_a_run_starts_as_soon_as_its_agent_is_said_to_be_able(bench: Bench
 
 
 async def test_a_run_that_is_started_again_needs_what_it_needed_and_is_for_the_same(bench: Bench) -> None:
-    wish = RunWish(needs=("web",), locks=("mailbox",), context={"task_id": "t-1"})
-    first = await bench.control.submit(bench.agent, wish=wish)
+    options = RunOptions(needs=("web",), locks=("mailbox",), context={"task_id": "t-1"})
+    first = await bench.control.submit(bench.agent, options=options)
     again = await bench.control.rerun(first.id, actor="me")
     assert (again.needs, again.locks, again.context) == (("web",), ("mailbox",), {"task_id": "t-1"})
 
@@ -85,7 +85,7 @@ async def test_a_run_that_is_started_again_needs_what_it_needed_and_is_for_the_s
 async def test_a_need_that_is_not_met_for_long_is_told_once_for_an_agent(bench: Bench) -> None:
     look = work.check_needs(bench.store, lambda: bench.dispatcher.offered)
     for _ in range(2):
-        await bench.control.submit(bench.agent, wish=NEEDS)
+        await bench.control.submit(bench.agent, options=NEEDS)
     assert list(await look(bench.clock.now() + timedelta(hours=1))) == []  # nobody knows: it is away
     bench.connect(capabilities=able(file_read="1.1.0"))
     assert list(await look(bench.clock.now() + timedelta(minutes=4))) == []

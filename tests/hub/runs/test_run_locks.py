@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from hub.runs.run_order import RunWish
+from hub.runs.run_order import RunOptions
 from protocol.lifecycles import RunState
 from storage.agents import locks
 from storage.runs import runs
@@ -36,7 +36,7 @@ async def test_a_run_waits_for_its_lock_says_so_and_brings_the_fence_to_its_devi
     grant = (await bench.store.write(locks.acquire, wanted)).grant
     assert grant is not None
     link = bench.connect(runs=folder(a="- [ ] call Anna"))
-    run = await bench.control.submit(bench.agent, wish=RunWish(locks=("mailbox", "printer")))
+    run = await bench.control.submit(bench.agent, options=RunOptions(locks=("mailbox", "printer")))
     async with served(bench):
         await bench.looks()
         row = await bench.row(run.id)
@@ -46,7 +46,7 @@ async def test_a_run_waits_for_its_lock_says_so_and_brings_the_fence_to_its_devi
         assert (lock.lock.resource, lock.lock.told_holder) == ("mailbox", "device another")
         assert link.streams == []
         await bench.store.write(locks.release, grant.user_id, grant.fences, OTHER)
-        bench.dispatcher.look_again()
+        bench.dispatcher.recheck()
         await bench.comes_to(RunState.COMPLETED)
     (stream,) = link.streams
     assert stream.run.locks.keys() == {"mailbox", "printer"}

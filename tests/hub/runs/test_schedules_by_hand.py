@@ -63,9 +63,9 @@ async def test_old_fires_that_had_no_run_get_one_when_somebody_asks(desk: Desk) 
         ]
         asked = (schedule.id, hours(1), hours(4))
         tried = await scheduler.backfill(*asked, actor="me", dry_run=True)
-        assert (len(tried.fires), tried.wanted, tried.runs) == (4, (hours(2), hours(3), hours(4)), ())
+        assert (len(tried.fires), tried.missing, tried.runs) == (4, (hours(2), hours(3), hours(4)), ())
         done = await scheduler.backfill(*asked, actor="me")
-        assert done.wanted == tried.wanted
+        assert done.missing == tried.missing
         assert [(row.fire_at, row.decision, row.fires) for row in await desk.fires()] == [
             (hours(1), "run", 1),
             (hours(2), "run", 1),
@@ -74,7 +74,7 @@ async def test_old_fires_that_had_no_run_get_one_when_somebody_asks(desk: Desk) 
             (hours(6), "skipped_window", 2),
         ]
         again = await scheduler.backfill(*asked, actor="me")
-        assert (len(again.fires), again.wanted) == (4, ())
+        assert (len(again.fires), again.missing) == (4, ())
         made = [run for run in await desk.runs() if run.trigger_kind == "backfill"]
         assert {run.id for run in made} == set(done.runs)
         assert {run.agent_id for run in made} == {agent.id}
@@ -87,7 +87,7 @@ async def test_a_backfill_ends_where_fires_are_still_to_come(desk: Desk) -> None
         await desk.pass_time(HOUR_S)
         (schedule,) = await desk.schedules()
         done = await scheduler.backfill(schedule.id, hours(0.5), hours(9), actor="me")
-        assert (done.fires, done.wanted) == ((hours(1),), ())
+        assert (done.fires, done.missing) == ((hours(1),), ())
 
 
 async def test_no_backfill_makes_more_than_a_thousand_runs(desk: Desk) -> None:
