@@ -113,7 +113,7 @@ class Capabilities:
             self._limits_reached.labels(exc.limit).inc()
             raise
         if done.is_changed:
-            self._tell("agent.capability_registered", agent_id, done.row, actor)
+            self._log_change("agent.capability_registered", agent_id, done.row, actor)
         return done
 
     async def remove(
@@ -136,20 +136,20 @@ class Capabilities:
         """
         parsed = None if version is None else parse_version(version)
         at = epoch_ms(self._clock.now())
-        gone = await self._store.write(
+        removed = await self._store.write(
             audit.audited(
                 capabilities.remove,
-                lambda gone: _entry("removed", agent_id, gone, source, at=at, actor=actor),
+                lambda removed: _entry("removed", agent_id, removed, source, at=at, actor=actor),
             ),
             agent_id,
             name,
             parsed,
         )
-        for row in gone:
-            self._tell("agent.capability_removed", agent_id, row, actor)
-        return gone
+        for row in removed:
+            self._log_change("agent.capability_removed", agent_id, row, actor)
+        return removed
 
-    def _tell(self, event: str, agent_id: AgentId, row: CapabilityRow, actor: str) -> None:
+    def _log_change(self, event: str, agent_id: AgentId, row: CapabilityRow, actor: str) -> None:
         log.info(
             event,
             agent_id=agent_id,
@@ -169,15 +169,15 @@ def capability_name(given: str) -> str:
     """
     if CAPABILITY.fullmatch(given) is None:
         shown = given if len(given) <= 40 else f"{given[:40]}..."
-        told = "expected 1 to 128 letters, digits and _ . : -, as in file.read"
-        raise BadCapability(f"name: {shown!r} cannot be the name of a capability: {told}")
+        expected = "expected 1 to 128 letters, digits and _ . : -, as in file.read"
+        raise BadCapability(f"name: {shown!r} cannot be the name of a capability: {expected}")
     return given
 
 
 def _description(given: str | None) -> str | None:
     if given is not None and (len(given) > DESCRIPTION_CHARACTERS or "\0" in given):
-        told = f"expected at most {DESCRIPTION_CHARACTERS} characters, none of them null"
-        raise BadCapability(f"description: {told}")
+        expected = f"expected at most {DESCRIPTION_CHARACTERS} characters, none of them null"
+        raise BadCapability(f"description: {expected}")
     return given
 
 

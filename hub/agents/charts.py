@@ -20,8 +20,8 @@ from storage.agents.sketch import Sketch
 DAY_MS: Final = 24 * HOUR_MS
 # The default step is the first of these with at most POINTS_TOLD points.
 STEPS_MS: Final = (MINUTE_MS, 5 * MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS, DAY_MS)
-POINTS_TOLD: Final = 120
-TAGS_TOLD: Final = 20  # tags listed in the error for an unknown tag
+MOST_POINTS: Final = 120
+MOST_TAGS: Final = 20  # tags listed in the error for an unknown tag
 RANGE_MS: Final = DAY_MS  # default length of the range
 
 # Allowed aggregates by type, the default first; a histogram also allows any percentile.
@@ -50,8 +50,8 @@ class TooMuch(HubError):
 
     code = ErrorCode.LIMIT_REACHED
 
-    def __init__(self, told: str, limit: str) -> None:
-        super().__init__(told)
+    def __init__(self, message: str, limit: str) -> None:
+        super().__init__(message)
         self.limit = limit  # its name in [limits]
 
 
@@ -146,12 +146,12 @@ def plan(
     points = (end - first) // step_ms * lines
     if points > most_points:
         least = math.ceil((until - since) * lines / most_points / HOUR_MS) * HOUR_MS
-        told = f"{points} points are more than the {most_points} of one answer (limits.metric_points)"
-        raise TooMuch(f"{told}; ask with a step of {least // HOUR_MS} h or more", "metric_points")
+        message = f"{points} points are more than the {most_points} of one answer (limits.metric_points)"
+        raise TooMuch(f"{message}; ask with a step of {least // HOUR_MS} h or more", "metric_points")
     size_ms = MINUTE_MS if step_ms % HOUR_MS else HOUR_MS
     if size_ms == MINUTE_MS and since < minutes_from - step_ms:
-        kept = f"minutes are kept since {_moment(minutes_from)} only (retention.metric_minutes_days)"
-        raise BadQuestion(f"step: {kept}; ask with whole hours, or for less time")
+        limit_text = f"minutes are kept since {_moment(minutes_from)} only (retention.metric_minutes_days)"
+        raise BadQuestion(f"step: {limit_text}; ask with whole hours, or for less time")
     aggregate, percent = _aggregate(question, type)
     return Plan(
         since=first, until=end, step_ms=step_ms, size_ms=size_ms, aggregate=aggregate, percent=percent
@@ -164,7 +164,7 @@ def _moment(at: int) -> str:
 
 def _suitable(since: int, until: int, minutes_from: int) -> int:
     fine = STEPS_MS if since >= minutes_from else STEPS_MS[STEPS_MS.index(HOUR_MS) :]
-    return next((step for step in fine if until - since <= step * POINTS_TOLD), DAY_MS)
+    return next((step for step in fine if until - since <= step * MOST_POINTS), DAY_MS)
 
 
 def _aggregate(question: Question, type: MetricType) -> tuple[str, float | None]:
@@ -175,8 +175,8 @@ def _aggregate(question: Question, type: MetricType) -> tuple[str, float | None]
         return asked, float(percentile[1])
     if percentile is not None or asked not in known:
         also = " or a percentile as p95 or p99.9" if type is MetricType.HISTOGRAM else ""
-        told = f"{question.name} is a {type}; of such ask {', '.join(known)}{also}"
-        raise BadQuestion(f"agg: {told}; not {asked!r}")
+        problem = f"{question.name} is a {type}; of such ask {', '.join(known)}{also}"
+        raise BadQuestion(f"agg: {problem}; not {asked!r}")
     return asked, None
 
 
@@ -188,14 +188,14 @@ def chosen(rows: Sequence[SeriesRow], question: Question) -> dict[str, str | Non
     """
     if not rows:
         raise UnknownMetric(f"this agent has no metric {question.name!r}")
-    wanted = question.tags.items()
-    found = [row for row in rows if wanted <= row.tags.items()]
+    tags = question.tags.items()
+    found = [row for row in rows if tags <= row.tags.items()]
     if not found:
         known = sorted({f"{name}={value}" for row in rows for name, value in row.tags.items()})
-        more = len(known) - TAGS_TOLD
-        told = ", ".join(known[:TAGS_TOLD]) + (f" and {more} more" if more > 0 else "")
-        asked = ", ".join(f"{name}={value}" for name, value in wanted)
-        raise UnknownMetric(f"no series of {question.name!r} has {asked}; its tags: {told or 'none'}")
+        more = len(known) - MOST_TAGS
+        listed = ", ".join(known[:MOST_TAGS]) + (f" and {more} more" if more > 0 else "")
+        asked = ", ".join(f"{name}={value}" for name, value in tags)
+        raise UnknownMetric(f"no series of {question.name!r} has {asked}; its tags: {listed or 'none'}")
     if question.by is None:
         return {row.id: None for row in found}
     if not any(question.by in row.tags for row in found):

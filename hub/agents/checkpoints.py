@@ -105,7 +105,7 @@ class Checkpoints:
             self._limits_reached.labels(exc.limit).inc()
             raise
         if row.updated_at == at:  # otherwise the same checkpoint was stored before
-            self._tell("checkpoint.kept", agent_id, row, actor)
+            self._log_change("checkpoint.kept", agent_id, row, actor)
         return row
 
     async def clear(
@@ -117,7 +117,7 @@ class Checkpoints:
             UnknownCheckpoint: the agent has no checkpoint of this scope.
         """
         at = epoch_ms(self._clock.now())
-        gone = await self._store.write(
+        cleared = await self._store.write(
             audit.audited(
                 checkpoints.clear_checkpoint,
                 lambda row: _entry("cleared", agent_id, row, source, at=at, actor=actor),
@@ -125,17 +125,17 @@ class Checkpoints:
             agent_id,
             scope,
         )
-        self._tell("checkpoint.cleared", agent_id, gone, actor)
-        return gone
+        self._log_change("checkpoint.cleared", agent_id, cleared, actor)
+        return cleared
 
-    def _tell(self, event: str, agent_id: AgentId, row: CheckpointRow, actor: str) -> None:
+    def _log_change(self, event: str, agent_id: AgentId, row: CheckpointRow, actor: str) -> None:
         log.info(event, agent_id=agent_id, scope=row.scope, sequence=row.sequence, actor=actor)
 
 
 async def checkpoint_to_run_from(store: Store, agent_id: AgentId) -> RunCheckpoint | None:
     """Return the agent's recoverable checkpoint in the form sent to the device, or None."""
-    kept = await store.read(checkpoints.recoverable, agent_id)
-    return None if kept is None else RunCheckpoint(sequence=kept.sequence, state=kept.state)
+    stored = await store.read(checkpoints.recoverable, agent_id)
+    return None if stored is None else RunCheckpoint(sequence=stored.sequence, state=stored.state)
 
 
 def checkpoint_scope(given: str) -> str:
@@ -146,8 +146,8 @@ def checkpoint_scope(given: str) -> str:
     """
     if not 1 <= len(given) <= SCOPE_CHARACTERS or not given.isprintable() or "/" in given:
         shown = given if len(given) <= 40 else f"{given[:40]}..."
-        told = f"expected 1 to {SCOPE_CHARACTERS} characters without /, as in agent or mailbox:anna"
-        raise BadCheckpoint(f"scope: {shown!r} cannot be the scope of a checkpoint: {told}")
+        expected = f"expected 1 to {SCOPE_CHARACTERS} characters without /, as in agent or mailbox:anna"
+        raise BadCheckpoint(f"scope: {shown!r} cannot be the scope of a checkpoint: {expected}")
     return given
 
 

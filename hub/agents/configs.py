@@ -38,7 +38,7 @@ from storage.audit.audit import Entry
 from storage.devices import users
 from storage.store import Store
 
-KEYS_TOLD: Final = 20  # in the audit log; the history has all keys
+MOST_KEYS: Final = 20  # in the audit log; the history has all keys
 
 log = Channel(__name__)
 
@@ -103,11 +103,11 @@ class AgentConfigs:
                 return None
             detail: dict[str, str | int] = {
                 "agent": agent.name,
-                "keys": ", ".join(done.keys[:KEYS_TOLD]),
+                "keys": ", ".join(done.keys[:MOST_KEYS]),
                 "rev": done.rev,
             }
-            if len(done.keys) > KEYS_TOLD:
-                detail["more"] = len(done.keys) - KEYS_TOLD
+            if len(done.keys) > MOST_KEYS:
+                detail["more"] = len(done.keys) - MOST_KEYS
             return Entry(at=at, actor=actor, event="agent.configured", subject=agent.id, detail=detail)
 
         try:
@@ -148,24 +148,24 @@ class ConfigDelivery:
         self._events = events
         self._clock = clock
         self._due: set[DeviceId] = set()
-        self._told: dict[DeviceId, tuple[DeviceLink, dict[AgentId, int]]] = {}
-        self._wanted = anyio.Event()
+        self._sent: dict[DeviceId, tuple[DeviceLink, dict[AgentId, int]]] = {}
+        self._woken = anyio.Event()
 
-    def look(self, device_id: DeviceId) -> None:
+    def check(self, device_id: DeviceId) -> None:
         """Check the agents of a device after its connection or a change. Returns at once."""
         if self._events.is_subscribed(device_id, EventName.AGENT_CONFIG):
             self._due.add(device_id)
-            self._wanted.set()
+            self._woken.set()
 
     def changed(self, agent: AgentRow) -> None:
         """Check the agent's configuration after a possible change. Returns at once."""
         if agent.device_id is not None:
-            self.look(agent.device_id)
+            self.check(agent.device_id)
 
     def recheck(self) -> None:
         """Check the agents of all devices after a change of hub.toml or a template. Returns at once."""
         self._due.update(self._events.subscribers(EventName.AGENT_CONFIG))
-        self._wanted.set()
+        self._woken.set()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Deliver changed configurations until cancelled."""
@@ -186,50 +186,50 @@ class ConfigDelivery:
         most_s = RETRY_S if self._due else POLL_S if self._store.is_shared else None
         if most_s is None:
             self.turns.wait()
-            await self._wanted.wait()
+            await self._woken.wait()
         else:
             self.turns.wait(most_s)
             async with anyio.create_task_group() as waiting:
-                waiting.start_soon(self._cancel_when_wanted, waiting.cancel_scope)
+                waiting.start_soon(self._cancel_when_woken, waiting.cancel_scope)
                 await self._clock.sleep(most_s)
                 waiting.cancel_scope.cancel()
             if self._store.is_shared:
                 self.recheck()
-        self._wanted = anyio.Event()
+        self._woken = anyio.Event()
 
-    async def _cancel_when_wanted(self, resting: anyio.CancelScope) -> None:
-        await self._wanted.wait()
+    async def _cancel_when_woken(self, resting: anyio.CancelScope) -> None:
+        await self._woken.wait()
         resting.cancel()
 
     async def _bring(self, device_id: DeviceId) -> None:
         link = self._roster.find(device_id)
         if link is None or not self._events.is_subscribed(device_id, EventName.AGENT_CONFIG):
             return
-        if len(self._told) >= 2 * len(self._roster) + 64:  # most of them are disconnected
-            self._told = {id: told for id, told in self._told.items() if self._roster.find(id) is told[0]}
-        known, told = self._told.get(device_id, (None, {}))
+        if len(self._sent) >= 2 * len(self._roster) + 64:  # most of them are disconnected
+            self._sent = {id: sent for id, sent in self._sent.items() if self._roster.find(id) is sent[0]}
+        known, sent = self._sent.get(device_id, (None, {}))
         if known is not link:
-            told = {}
+            sent = {}
         now = await self._store.read(effective_configs.revisions_on, device_id)
-        self._told[device_id] = (link, {id: rev for id, rev in told.items() if id in now})
-        others = [agent_id for agent_id, rev in now.items() if told.get(agent_id) != rev]
+        self._sent[device_id] = (link, {id: rev for id, rev in sent.items() if id in now})
+        others = [agent_id for agent_id, rev in now.items() if sent.get(agent_id) != rev]
         for start in range(0, len(others), AT_ONCE):
             part = others[start : start + AT_ONCE]
-            if not await self._tell(device_id, part):
+            if not await self._send(device_id, part):
                 self._due.add(device_id)
                 return
 
-    async def _tell(self, device_id: DeviceId, agent_ids: Sequence[AgentId]) -> bool:
+    async def _send(self, device_id: DeviceId, agent_ids: Sequence[AgentId]) -> bool:
         """Send the configurations of these agents. Return False if the device does not read."""
         for one in await self._store.read(effective_configs.effective, agent_ids):
             if not self._events.has_room(device_id):
                 return False
-            if not self._events.queue(device_id, EventName.AGENT_CONFIG, config_told(one)):
+            if not self._events.queue(device_id, EventName.AGENT_CONFIG, config_values(one)):
                 return self._roster.find(device_id) is None
-            self._told[device_id][1][one.agent_id] = one.rev
+            self._sent[device_id][1][one.agent_id] = one.rev
         return True
 
 
-def config_told(one: EffectiveConfig) -> Values:
+def config_values(one: EffectiveConfig) -> Values:
     """Return an agent's configuration in the form sent to devices."""
     return {"agent_id": one.agent_id, "rev": one.rev, "configuration": one.configuration}

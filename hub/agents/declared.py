@@ -56,10 +56,10 @@ async def reconcile(
     named += [connector.user_name for connector in declared_connectors or ()]
     for name in await store.read(users.not_made_yet, named):
         log.warning("user.named_first", user=name)
-    wanted = agents.IDS_PER_AGENT * len(declared) + len(templates)
-    wanted += gateways.IDS_PER_GATEWAY * len(declared_gateways or ())
-    wanted += connectors.IDS_PER_CONNECTOR * len(declared_connectors or ())
-    fresh = [ids.fresh() for _ in range(wanted)]
+    count = agents.IDS_PER_AGENT * len(declared) + len(templates)
+    count += gateways.IDS_PER_GATEWAY * len(declared_gateways or ())
+    count += connectors.IDS_PER_CONNECTOR * len(declared_connectors or ())
+    fresh = [ids.fresh() for _ in range(count)]
     taken_up = await store.write(
         declaring.take_up,
         user_id=user_id,

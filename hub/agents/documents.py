@@ -46,15 +46,15 @@ def document(name: str, given: Mapping[str, Any], *, most: int, limit: str) -> d
     """
     try:
         checked: dict[str, Any] = msgspec.convert({"value": given}, _Held).value
-        told = msgspec.json.encode(checked)
+        encoded = msgspec.json.encode(checked)
     except msgspec.ValidationError as exc:
         expected = f"expected a JSON object whose values have at most {MAX_RESULT_DEPTH} levels"
         raise BadDocument(f"{name}: {expected}: {str(exc).replace('$.value', '$')}") from exc
     except UnicodeEncodeError as exc:
         raise BadDocument(f"{name}: half a character, which no text has: {exc.object[exc.start]!a}") from exc
-    if NUL in told:
+    if NUL in encoded:
         raise BadDocument(f"{name}: a null character, which cannot be kept; leave it out")
-    if len(told) > most:
-        kept = f"{len(told)} bytes as JSON, and {most} are kept ({limit})"
-        raise DocumentTooLarge(f"{name}: {kept}; leave out what is not needed", limit=limit)
+    if len(encoded) > most:
+        problem = f"{len(encoded)} bytes as JSON, and {most} are kept ({limit})"
+        raise DocumentTooLarge(f"{name}: {problem}; leave out what is not needed", limit=limit)
     return checked

@@ -54,7 +54,7 @@ DeviceFact = DeviceReady | DeviceLost | HeartbeatReceived | AgentsSilent
 
 MOST_RECOVERY_MS: Final = 31 * 86_400_000  # no quota lasts longer than a month
 WHY_CHARACTERS: Final = 500  # longest stored text of an agent's error
-NOT_SAID: Final = "its device reports an error"
+NO_REASON: Final = "its device reports an error"
 _ERROR: Final = "ERROR"
 
 # Words of the calendar and the foundation. None: an agent's activity is derived from its runs.
@@ -77,7 +77,7 @@ class Doubt(msgspec.Struct, frozen=True):
     """
 
     what: str
-    told: str
+    text: str
 
 
 def read_beat(beat: AgentBeat, at: int, *, usage_bytes: int) -> tuple[AgentReport, tuple[Doubt, ...]]:
@@ -96,21 +96,21 @@ def read_beat(beat: AgentBeat, at: int, *, usage_bytes: int) -> tuple[AgentRepor
     availability = _AVAILABILITY.get(status)
     reason, recovery_at = ExhaustReason.RATE_LIMIT, beat.recovery_at_ms
     if availability is Availability.EXHAUSTED:
-        said = (beat.exhaust_reason or reason).lower()
-        if said in (ExhaustReason.RATE_LIMIT, ExhaustReason.BILLING):
-            reason = ExhaustReason(said)
+        word = (beat.exhaust_reason or reason).lower()
+        if word in (ExhaustReason.RATE_LIMIT, ExhaustReason.BILLING):
+            reason = ExhaustReason(word)
         else:
-            doubts.append(Doubt("unknown_reason", said))
+            doubts.append(Doubt("unknown_reason", word))
         if recovery_at is not None and recovery_at <= at:
             availability = None
         elif recovery_at is not None:
             recovery_at = min(recovery_at, at + MOST_RECOVERY_MS)
     usage = beat.resource_usage or None
-    told = b"" if usage is None else msgspec.json.encode(usage)
-    if len(told) > usage_bytes:
+    encoded = b"" if usage is None else msgspec.json.encode(usage)
+    if len(encoded) > usage_bytes:
         doubts.append(Doubt("usage_too_large", f"more than {usage_bytes} bytes"))
         usage = None
-    elif NUL in told:
+    elif NUL in encoded:
         doubts.append(Doubt("usage_unreadable", "a null character"))
         usage = None
     report = AgentReport(
@@ -128,17 +128,17 @@ def read_beat(beat: AgentBeat, at: int, *, usage_bytes: int) -> tuple[AgentRepor
 def _error(status: str, detail: str) -> str | None:
     word, _, why = detail.partition(":")
     if word.strip().upper() == _ERROR:
-        return why.strip()[:WHY_CHARACTERS] or NOT_SAID
-    return (detail.strip()[:WHY_CHARACTERS] or NOT_SAID) if status == "error" else None
+        return why.strip()[:WHY_CHARACTERS] or NO_REASON
+    return (detail.strip()[:WHY_CHARACTERS] or NO_REASON) if status == "error" else None
 
 
 class _Known:
     """Last written report of an agent."""
 
-    __slots__ = ("is_settled", "said", "usage", "usage_at")
+    __slots__ = ("is_settled", "report", "usage", "usage_at")
 
     def __init__(self) -> None:
-        self.said: AgentReport | None = None  # without usage
+        self.report: AgentReport | None = None  # without usage
         self.usage: Mapping[str, object] | None = None
         self.usage_at = 0
         self.is_settled = False  # False: the agent's row must be read before the next comparison
@@ -153,9 +153,9 @@ class _Device:
         self.agents: dict[AgentId, _Known] = {}
         self.ignored: set[str] = set()  # ids in heartbeats that are not agents of this device
         self.doubted: set[str] = set()  # kinds of doubts that were logged; each is logged once per connection
-        self.looks = 0  # number of resets
-        self.is_looked_at = False
-        self.heard_at: int | None = None
+        self.resets = 0  # number of resets
+        self.is_read = False
+        self.received_at: int | None = None
         self.saved_at = at
         # Not written yet:
         self.beat: Heartbeat | None = None
@@ -164,15 +164,15 @@ class _Device:
 
     def forget(self) -> None:
         """Read all rows again with the next heartbeat."""
-        self.looks += 1
-        self.is_looked_at = False
+        self.resets += 1
+        self.is_read = False
         self.ignored.clear()
         for known in self.agents.values():
             known.is_settled = False
 
-    def needs_look(self, beat: Heartbeat) -> bool:
+    def needs_rows(self, beat: Heartbeat) -> bool:
         """Return True if the rows of the device's agents must be read before *beat* can be compared."""
-        if not self.is_looked_at:
+        if not self.is_read:
             return True
         for one in beat.agents:
             known = self.agents.get(AgentId(one.agent_id))
@@ -187,9 +187,9 @@ class _Share:
     """A device's part of one transaction.
 
     Attributes:
-        is_look: True if the rows of its agents are read.
+        reads_rows: True if the rows of its agents are read.
         is_saved: True if the time of the last heartbeat is written.
-        said: reports that are stored after the transaction, changed or not.
+        stored: reports that are stored after the transaction, changed or not.
         reports: the changed reports.
     """
 
@@ -198,12 +198,12 @@ class _Share:
         self.beat, device.beat = device.beat, None
         self.is_silent = device.is_silent
         self.is_lost = device.is_lost
-        self.looks = device.looks
-        self.is_look = self.beat is not None and device.needs_look(self.beat)
-        self.at = device.heard_at or 0
+        self.resets = device.resets
+        self.reads_rows = self.beat is not None and device.needs_rows(self.beat)
+        self.at = device.received_at or 0
         is_due = self.is_lost or self.is_silent or self.at - device.saved_at >= SAVE_MS
-        self.is_saved = is_due and device.heard_at is not None
-        self.said: list[tuple[_Known, AgentReport]] = []
+        self.is_saved = is_due and device.received_at is not None
+        self.stored: list[tuple[_Known, AgentReport]] = []
         self.reports: list[AgentReport] = []
 
     def give_back(self) -> None:
@@ -214,13 +214,13 @@ class _Share:
     def written(self) -> None:
         """Update the device's state after the commit."""
         device = self.device
-        for known, report in self.said:
-            known.said = _without_usage(report)
+        for known, report in self.stored:
+            known.report = _without_usage(report)
             if report.usage is not None:
                 known.usage, known.usage_at = report.usage, self.at
-            known.is_settled = self.looks == device.looks
-        if self.looks == device.looks:
-            device.is_looked_at |= self.is_look
+            known.is_settled = self.resets == device.resets
+        if self.resets == device.resets:
+            device.is_read |= self.reads_rows
             device.is_silent = False
         if self.is_saved:
             device.saved_at = self.at
@@ -240,12 +240,12 @@ class Heartbeats:
         self._devices: dict[DeviceId, _Device] = {}
         self._often: Buckets[DeviceId] = Buckets()
         self._due: dict[tuple[DeviceId, int], _Device] = {}
-        self._in_hand = 0  # devices being written
+        self._in_flight = 0  # devices being written
         self._arrived = anyio.Event()
 
     def __len__(self) -> int:
         """Return the number of connections with unwritten changes."""
-        return len(self._due) + self._in_hand
+        return len(self._due) + self._in_flight
 
     def last(self, device_id: DeviceId | None) -> int | None:
         """Return the time of the last heartbeat (epoch ms) of a connected device, or None.
@@ -253,7 +253,7 @@ class Heartbeats:
         It is newer than the time in the agents' rows (``last_heartbeat_at``).
         """
         device = None if device_id is None else self._devices.get(device_id)
-        return None if device is None else device.heard_at
+        return None if device is None else device.received_at
 
     def agent_moved(self, move: AgentMoved) -> None:
         """Compare an agent with its row again after its exhaustion has ended."""
@@ -264,7 +264,7 @@ class Heartbeats:
         """Compare the agent with its row at its next heartbeat, even if the heartbeat is unchanged."""
         for device in self._devices.values():
             if (known := device.agents.get(agent_id)) is not None:
-                device.looks += 1
+                device.resets += 1
                 known.is_settled = False
 
     def take(self, event: DeviceFact) -> None:
@@ -276,12 +276,12 @@ class Heartbeats:
         match event:
             case HeartbeatReceived(frame=frame):
                 if self._is_too_often(device):
-                    device.heard_at = at  # the device is alive; a later heartbeat has its state
+                    device.received_at = at  # the device is alive; a later heartbeat has its state
                     self._doubt(device, Doubt("too_often", f"more than {BEATS_PER_S:g} heartbeats a second"))
                     return
                 if device.beat is not None:
                     self._outcomes.labels("overtaken").inc(len(device.beat.agents))
-                device.beat, device.heard_at, device.is_silent = frame, at, False
+                device.beat, device.received_at, device.is_silent = frame, at, False
             case AgentsSilent():
                 device.is_silent = True
                 device.forget()
@@ -326,20 +326,20 @@ class Heartbeats:
     async def _write_all(self) -> bool:
         """Write all queued changes. Return False if the database is unavailable; they are kept then."""
         due, self._due = list(self._due.values()), {}
-        self._in_hand = len(due)
+        self._in_flight = len(due)
         try:
-            while self._in_hand:
-                some = due[-self._in_hand :][:AT_ONCE]
+            while self._in_flight:
+                some = due[-self._in_flight :][:AT_ONCE]
                 await self._write_or_each(some)
-                self._in_hand -= len(some)
+                self._in_flight -= len(some)
             return True
         except StorageError as exc:
-            log.warning("heartbeats.unwritten", code=exc.code, devices=self._in_hand)
+            log.warning("heartbeats.unwritten", code=exc.code, devices=self._in_flight)
             return False
         finally:
-            left = due[len(due) - self._in_hand :]
+            left = due[len(due) - self._in_flight :]
             self._due = {(one.device_id, one.epoch): one for one in left} | self._due
-            self._in_hand = 0
+            self._in_flight = 0
 
     async def _write_or_each(self, some: Sequence[_Device]) -> None:
         """Write *some* together; if that fails, write each separately.
@@ -370,12 +370,12 @@ class Heartbeats:
         shares = [_Share(device) for device in devices]
         is_written = False
         try:
-            looks = [share.device.device_id for share in shares if share.is_look]
-            rows = await self._store.read(heartbeats.standing_at, looks) if looks else {}
+            device_ids = [share.device.device_id for share in shares if share.reads_rows]
+            rows = await self._store.read(heartbeats.standing_at, device_ids) if device_ids else {}
             for share in shares:
                 if share.beat is not None:
                     self._judge(share, share.beat, rows.get(share.device.device_id))
-            heard = [
+            reported = [
                 HeardDevice(share.device.device_id, share.device.epoch, share.at, tuple(share.reports))
                 for share in shares
                 if share.reports
@@ -387,8 +387,8 @@ class Heartbeats:
                 if share.is_silent
             ]
             last = {share.device.device_id: share.at for share in shares if share.is_saved}
-            if heard or silent or last:
-                await self._store.write(heartbeats.record, heard=heard, silent=silent, last=last)
+            if reported or silent or last:
+                await self._store.write(heartbeats.record, heard=reported, silent=silent, last=last)
             is_written = True
         finally:
             for share in shares:
@@ -405,26 +405,26 @@ class Heartbeats:
         """
         device = share.device
         listed = {AgentId(one.agent_id): one for one in beat.agents}
-        stands = {row.agent_id: row for row in rows or ()}
+        by_agent = {row.agent_id: row for row in rows or ()}
         if rows is not None:
-            device.agents = {agent_id: device.agents.get(agent_id) or _Known() for agent_id in stands}
-            device.ignored = {agent_id for agent_id in listed if agent_id not in stands}
+            device.agents = {agent_id: device.agents.get(agent_id) or _Known() for agent_id in by_agent}
+            device.ignored = {agent_id for agent_id in listed if agent_id not in by_agent}
         for agent_id, one in listed.items():
             if (known := device.agents.get(agent_id)) is None:
                 self._doubt(device, Doubt("unknown_agent", agent_id))
                 continue
             report = self._read(device, one, known, share.at)
-            share.said.append((known, report))
-            row = stands.get(agent_id)
+            share.stored.append((known, report))
+            row = by_agent.get(agent_id)
             if known.is_settled or row is None:
-                is_news = known.said != _without_usage(report)
+                is_news = known.report != _without_usage(report)
             else:
                 is_news = bool(heartbeats.wishes(row, report))
             if is_news or report.usage is not None:
                 share.reports.append(report)
             self._outcomes.labels("news" if is_news else "unchanged").inc()
-        if rows is not None and not device.is_looked_at:
-            for agent_id, row in stands.items():
+        if rows is not None and not device.is_read:
+            for agent_id, row in by_agent.items():
                 report = AgentReport(agent_id=agent_id, is_listed=False)
                 if agent_id not in listed and heartbeats.wishes(row, report):
                     share.reports.append(report)
@@ -447,7 +447,7 @@ class Heartbeats:
             device.doubted.add(doubt.what)
             about = {"agent_id": agent_id} if agent_id else {}
             log.warning(
-                "heartbeat.doubted", device_id=device.device_id, what=doubt.what, told=doubt.told, **about
+                "heartbeat.doubted", device_id=device.device_id, what=doubt.what, told=doubt.text, **about
             )
 
     def _written(self, share: _Share) -> None:

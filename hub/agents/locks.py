@@ -20,7 +20,7 @@ from storage.store import Store
 log = Channel(__name__)
 
 POLL_S: Final = 2.0  # maximum delay for a waiting run after its holder died
-LOOK_S: Final = 0.25  # the same for a device that waits here, and after the end of a run
+WAITING_POLL_S: Final = 0.25  # the same for a device that waits here, and after the end of a run
 LEAST_WAIT_S: Final = 0.01  # between two rounds
 TTL_MS: Final = 60_000
 LEAST_TTL_MS: Final = 1_000  # less would mostly cover the round trip
@@ -49,13 +49,13 @@ class Turn:
         wait_s: maximum seconds in the queues.
     """
 
-    def __init__(self, link: DeviceLink, wanted: rows.Wanted) -> None:
+    def __init__(self, link: DeviceLink, request: rows.Wanted) -> None:
         self.link = link
-        self.wanted = wanted
-        self.wait_s = (wanted.wait_ms or 0) / 1_000
+        self.request = request
+        self.wait_s = (request.wait_ms or 0) / 1_000
         self.settled = anyio.Event()
         self.grant: rows.Grant | None = None
-        self.is_gone = False  # the device has disconnected
+        self.is_disconnected = False  # the device has disconnected
 
 
 class Locks:
@@ -107,7 +107,7 @@ class Locks:
             self._wake = anyio.Event()
             wait_s = POLL_S
             try:
-                wait_s = await self._look()
+                wait_s = await self._grant_due()
             except StorageError as exc:
                 log.error("locks.database", exc=exc)  # retried after POLL_S
             self.turns.wait(wait_s)
@@ -135,7 +135,7 @@ class Locks:
         if wait_ms and waits >= self.waits_per_device:
             self._limits_reached.labels("lock_waits_per_device").inc()
             raise TooManyWaits(f"{waits} requests of this device wait for locks (lock_waits_per_device)")
-        wanted = rows.Wanted(
+        request = rows.Wanted(
             request_id=self._ids.fresh(),
             user_id=link.user_id,
             names=names,
@@ -144,11 +144,11 @@ class Locks:
             wait_ms=wait_ms,
         )
         # registered before the write, because the grant may follow at once
-        turn = self._waiting[wanted.request_id] = Turn(link, wanted)
+        turn = self._waiting[request.request_id] = Turn(link, request)
         try:
-            acquired = await self._store.write(rows.acquire, wanted, self.limits)
+            acquired = await self._store.write(rows.acquire, request, self.limits)
         except BaseException as exc:
-            del self._waiting[wanted.request_id]
+            del self._waiting[request.request_id]
             if isinstance(exc, rows.TooManyLocks):
                 self._limits_reached.labels(exc.limit).inc()
             raise
@@ -156,11 +156,11 @@ class Locks:
         if acquired.grant is None:
             self._wake.set()
             if not self._is_connected(link):  # it disconnected before its request was processed
-                turn.is_gone = True
+                turn.is_disconnected = True
                 turn.settled.set()
             return turn
-        del self._waiting[wanted.request_id]
-        _tell(acquired.grant)
+        del self._waiting[request.request_id]
+        _log_granted(acquired.grant)
         return acquired.grant
 
     async def granted(self, turn: Turn) -> rows.Grant:
@@ -169,21 +169,21 @@ class Locks:
         Raises:
             LockTimedOut: the locks were not granted in time.
         """
-        wanted = turn.wanted
+        request = turn.request
         try:
             with anyio.move_on_after(turn.wait_s):
                 await turn.settled.wait()
             if turn.grant is None:
-                acquired = await self._store.write(rows.withdraw, wanted.user_id, wanted.request_id)
+                acquired = await self._store.write(rows.withdraw, request.user_id, request.request_id)
                 self._hand_out(acquired.handed)
                 turn.grant = acquired.grant
         finally:
-            del self._waiting[wanted.request_id]
+            del self._waiting[request.request_id]
         if turn.grant is None:
-            raise LockTimedOut(await self._why_not(wanted))
-        if turn.is_gone:
+            raise LockTimedOut(await self._why_not(request))
+        if turn.is_disconnected:
             # the device cannot get the answer any more
-            await self.release(wanted.user_id, turn.grant.fences, wanted.holder)
+            await self.release(request.user_id, turn.grant.fences, request.holder)
         return turn.grant
 
     async def renew(
@@ -205,7 +205,7 @@ class Locks:
         self._hand_out(await self._store.write(rows.release, user_id, fences, holder))
         log.info("lock.released", locks=sorted(fences), agent_id=holder.agent_id, **_named(holder))
 
-    def told(self, handed: Iterable[rows.Grant]) -> None:
+    def report(self, handed: Iterable[rows.Grant]) -> None:
         """Report grants that another component of this hub caused."""
         self._hand_out(handed)
 
@@ -213,16 +213,16 @@ class Locks:
         """End all waits of a closed connection. Locks that the device holds stay held."""
         for turn in self._waiting.values():
             if turn.link.device_id == device_id and turn.link.epoch == epoch:
-                turn.is_gone = True
+                turn.is_disconnected = True
                 turn.settled.set()
 
-    async def _look(self) -> float:
+    async def _grant_due(self) -> float:
         """Grant due locks. Return the seconds until the next round."""
         found = await self._store.read(rows.look, list(self._waiting))
         self._hand_out(grant for grant in found.granted.values() if grant.request_id in self._waiting)
         for user_id in found.users_due:
             self._hand_out(await self._store.write(rows.sweep, user_id))
-        wait_s = LOOK_S if self._waiting else POLL_S
+        wait_s = WAITING_POLL_S if self._waiting else POLL_S
         return wait_s if found.next_due_ms is None else min(wait_s, found.next_due_ms / 1_000 + LEAST_WAIT_S)
 
     def _hand_out(self, handed: Iterable[rows.Grant]) -> None:
@@ -231,20 +231,20 @@ class Locks:
             if turn is not None and turn.grant is None:
                 turn.grant = grant
                 turn.settled.set()
-                _tell(grant)
+                _log_granted(grant)
             if grant.holder.kind is rows.HolderKind.RUN:
-                _tell(grant)
+                _log_granted(grant)
                 self.on_run_granted()
 
-    async def _why_not(self, wanted: rows.Wanted) -> str:
+    async def _why_not(self, request: rows.Wanted) -> str:
         """Return the holder of the lock that was not granted, and since when."""
-        waited = f"its turn did not come within {(wanted.wait_ms or 0) / 1_000:g} s:"
-        for lock in await self._store.read(rows.locks_named, wanted.user_id, wanted.names):
-            if lock.holder is not None and lock.holder != wanted.holder:
+        waited = f"its turn did not come within {(request.wait_ms or 0) / 1_000:g} s:"
+        for lock in await self._store.read(rows.locks_named, request.user_id, request.names):
+            if lock.holder is not None and lock.holder != request.holder:
                 since, until = rows.told_instant(lock.acquired_at or 0), rows.told_instant(lock.expires_at)
                 held = f"is held by {lock.told_holder} since {since}, until {until} at most"
                 return f"{waited} lock {lock.resource!r} {held}"
-        return f"{waited} others were before it in the queue of {wanted.names[0]!r}"
+        return f"{waited} others were before it in the queue of {request.names[0]!r}"
 
 
 def holder_of(device_id: DeviceId, agent_id: AgentId) -> rows.Holder:
@@ -257,6 +257,6 @@ def _named(holder: rows.Holder) -> dict[str, str]:
     return {f"{holder.kind}_id": holder.id}
 
 
-def _tell(grant: rows.Grant) -> None:
+def _log_granted(grant: rows.Grant) -> None:
     holder = grant.holder
     log.info("lock.granted", locks=sorted(grant.fences), agent_id=holder.agent_id, **_named(holder))

@@ -95,8 +95,8 @@ class Measurements:
             return total
         while True:
             self.turns.work()
-            at, kept = epoch_ms(self._clock.now()), self._kept()
-            measured = await self._store.write(measured_work.measure, at=at, kept=kept)
+            at, retained = epoch_ms(self._clock.now()), self._retained()
+            measured = await self._store.write(measured_work.measure, at=at, kept=retained)
             total += measured
             if measured < measured_work.AT_ONCE:
                 return total
@@ -120,10 +120,10 @@ class Measurements:
             TooManyReports, BadSample, UnknownAgent, TypeDiffers, BelowZero, ReportDiffers,
                 TooManySeries: no sample was stored.
         """
-        kept, now_ms = self._kept(), epoch_ms(self._clock.now())
+        retained, now_ms = self._retained(), epoch_ms(self._clock.now())
         try:
             self._check_rate(scope)
-            rows = checked(samples, agents, now_ms=now_ms, oldest_ms=kept.hours_from)
+            rows = checked(samples, agents, now_ms=now_ms, oldest_ms=retained.hours_from)
             is_new = await self._store.write(
                 measurements.report,
                 rows,
@@ -131,7 +131,7 @@ class Measurements:
                 report_id=report_id,
                 digest=hashlib.sha256(msgspec.json.encode(samples, order="sorted")).hexdigest(),
                 at=now_ms,
-                kept=kept,
+                kept=retained,
                 limits=self.rules.series,
             )
         except HubError as exc:
@@ -154,13 +154,13 @@ class Measurements:
         """
         rows = await self._store.read(measurement_reads.list_series, agent_id, name=question.name)
         lines = chosen(rows, question)
-        now_ms, kept = epoch_ms(self._clock.now()), self._kept()
+        now_ms, retained = epoch_ms(self._clock.now()), self._retained()
         try:
             planned = plan(
                 question,
                 rows[0].type,
                 now_ms=now_ms,
-                minutes_from=kept.minutes_from,
+                minutes_from=retained.minutes_from,
                 most_points=self.rules.points,
                 lines=len(set(lines.values())),
             )
@@ -170,7 +170,7 @@ class Measurements:
             raise
         folding = Folding(planned, lines)
         window = planned.size_ms * max(1, AT_ONCE // len(lines))
-        oldest = kept.hours_from - kept.hours_from % planned.step_ms
+        oldest = retained.hours_from - retained.hours_from % planned.step_ms
         for since in range(max(planned.since, oldest), planned.until, window):
             folding.add(
                 await self._store.read(
@@ -195,13 +195,15 @@ class Measurements:
     def _check_size(self, planned: Plan, series: int) -> None:
         buckets = (planned.until - planned.since) // planned.size_ms * series
         if buckets > self.rules.buckets:
-            told = f"{buckets} buckets are more than the {self.rules.buckets} that one answer may be made of"
+            problem = (
+                f"{buckets} buckets are more than the {self.rules.buckets} that one answer may be made of"
+            )
             raise TooMuch(
-                f"{told} (limits.metric_buckets); ask for less time, for fewer tags, or in whole hours",
+                f"{problem} (limits.metric_buckets); ask for less time, for fewer tags, or in whole hours",
                 "metric_buckets",
             )
 
-    def _kept(self) -> BucketsKept:
+    def _retained(self) -> BucketsKept:
         now_ms = epoch_ms(self._clock.now())
         return BucketsKept(
             minutes_from=now_ms - self.rules.minutes_days * DAY_MS,
@@ -286,8 +288,8 @@ def _check_tag(name: str, value: str, where: str) -> None:
 
 def _check_time(at: int, where: str, now_ms: int, oldest_ms: int) -> None:
     if at > now_ms + AHEAD_MS:
-        told = f"{(at - now_ms) / 1_000:.0f} s ahead of the hub's clock; set the clock of the device"
-        raise BadSample(f"{where}.at_ms: {at} is {told}")
+        problem = f"{(at - now_ms) / 1_000:.0f} s ahead of the hub's clock; set the clock of the device"
+        raise BadSample(f"{where}.at_ms: {at} is {problem}")
     if at < oldest_ms:
-        told = f"older than the {(now_ms - oldest_ms) // DAY_MS} days that measurements are kept"
-        raise BadSample(f"{where}.at_ms: {at} is {told} (retention.metric_hours_days); leave it out")
+        problem = f"older than the {(now_ms - oldest_ms) // DAY_MS} days that measurements are kept"
+        raise BadSample(f"{where}.at_ms: {at} is {problem} (retention.metric_hours_days); leave it out")

@@ -69,19 +69,19 @@ class News:
         if entry.event not in FROM_THE_LOG or not self._events.subscribers(event := EventName(entry.event)):
             return
         try:
-            await (self._tell_users_devices if event in OF_USERS else self._tell_its_device)(event, entry)
+            await (self._queue_for_user if event in OF_USERS else self._queue_for_device)(event, entry)
         except Exception as exc:  # the loop must survive any error
             log.error("event.unforwarded", exc=exc, of=event)
             self._skip(event)
             await self._clock.sleep(RETRY_S)
 
-    async def _tell_its_device(self, event: EventName, entry: LogEntry) -> None:
+    async def _queue_for_device(self, event: EventName, entry: LogEntry) -> None:
         kind = "agent_id" if "agent_id" in entry.fields else "run_id"
         found = await self._store.read(owners.find_worker, kind, str(entry.fields.get(kind)))
         if found is not None and found.device_id is not None:
             self._events.queue(found.device_id, event, {**_data(entry), "agent_id": found.agent_id})
 
-    async def _tell_users_devices(self, event: EventName, entry: LogEntry) -> None:
+    async def _queue_for_user(self, event: EventName, entry: LogEntry) -> None:
         kind = OF_USERS[event]
         user_id = await self._store.read(owners.find_owner, kind, str(entry.fields.get(kind)))
         for device_id in self._events.subscribers(event):
@@ -94,5 +94,5 @@ class News:
 
 
 def _data(entry: LogEntry) -> Values:
-    told = {name: value for name, value in entry.fields.items() if name not in UNTOLD_FIELDS}
-    return {**told, "at_ms": entry.at}  # type: ignore[dict-item]
+    fields = {name: value for name, value in entry.fields.items() if name not in UNTOLD_FIELDS}
+    return {**fields, "at_ms": entry.at}  # type: ignore[dict-item]

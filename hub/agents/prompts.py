@@ -47,7 +47,7 @@ def rendered(prompt: str, variables: Mapping[str, Any]) -> str:
     """
     if wrong := problems_in(prompt, variables):
         raise BadPrompt("; ".join(wrong))
-    return _VARIABLE.sub(lambda found: _said(variables[found[1]]), prompt)
+    return _VARIABLE.sub(lambda found: _text(variables[found[1]]), prompt)
 
 
 def problems_in(prompt: str, known: Mapping[str, Any] | None) -> list[str]:
@@ -60,12 +60,10 @@ def problems_in(prompt: str, known: Mapping[str, Any] | None) -> list[str]:
             wrong.append(f"prompt, line {line}: '{{{{' opens no variable; write {{{{ name }}}}")
         elif known is not None and name not in known:
             near = get_close_matches(name, known, n=1)
-            meant = f" did you mean '{near[0]}'?" if near else ""
-            wrong.append(
-                f"prompt: there is no variable '{name}';{meant} known are {', '.join(sorted(known))}"
-            )
+            hint = f" did you mean '{near[0]}'?" if near else ""
+            wrong.append(f"prompt: there is no variable '{name}';{hint} known are {', '.join(sorted(known))}")
     return list(dict.fromkeys(wrong))
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -30,7 +30,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 MOST_BYTES: Final = 65_536  # of a schema, and of its defaults, as JSON
 MOST_LEVELS: Final = 32
 MOST_PARTS: Final = 10_000  # subschemas, counted at each reference to them
-MOST_TOLD: Final = 10  # problems listed per configuration
+MOST_PROBLEMS: Final = 10  # problems listed per configuration
 _REFERENCE: Final = "#/$defs/"
 _ONE: Final = (
     *("not", "if", "then", "else", "items", "contains", "additionalProperties"),
@@ -88,11 +88,11 @@ def check_schema(schema: Mapping[str, Any], defaults: Mapping[str, Any]) -> None
     """
     import jsonschema  # imported here, because it loads many libraries
 
-    for told, value in (("configuration_schema", schema), ("default_configuration", defaults)):
+    for name, value in (("configuration_schema", schema), ("default_configuration", defaults)):
         if len(msgspec.json.encode(value)) > MOST_BYTES:
-            raise BadSchema(f"{told}: longer than {MOST_BYTES:,} bytes as JSON")
+            raise BadSchema(f"{name}: longer than {MOST_BYTES:,} bytes as JSON")
         if _levels(value) > MOST_LEVELS:
-            raise BadSchema(f"{told}: deeper than {MOST_LEVELS} levels")
+            raise BadSchema(f"{name}: deeper than {MOST_LEVELS} levels")
     if (dialect := schema.get("$schema", DIALECT)) not in (DIALECT, f"{DIALECT}#"):
         raise BadSchema(f"configuration_schema: $.$schema: {dialect!r} is not {DIALECT}")
     try:
@@ -122,10 +122,10 @@ def problems_in(
     validator = _validator()(schema, registry=Registry())
     for error in sorted(validator.iter_errors(configuration), key=lambda one: one.json_path):
         if is_whole or error.absolute_path or error.validator not in ("required", "minProperties"):
-            found[f"{error.json_path}: {_told(error)}"] = None
-    told = list(found)
-    more = len(told) - MOST_TOLD
-    return told[:MOST_TOLD] + ([f"and {more} more"] if more > 0 else [])
+            found[f"{error.json_path}: {_describe(error)}"] = None
+    problems = list(found)
+    more = len(problems) - MOST_PROBLEMS
+    return problems[:MOST_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
 
 
 @lru_cache(maxsize=1)
@@ -137,8 +137,8 @@ def _validator() -> Any:
         if isinstance(value, str) and not _matches(source, value):
             yield ValidationError("")
 
-    def unique(_: Any, wanted: bool, value: Any, __: Any) -> Iterator[ValidationError]:
-        if wanted and isinstance(value, list) and len(set(map(_likeness, value))) < len(value):
+    def unique(_: Any, is_unique: bool, value: Any, __: Any) -> Iterator[ValidationError]:
+        if is_unique and isinstance(value, list) and len(set(map(_likeness, value))) < len(value):
             yield ValidationError("")
 
     return validators.extend(Draft202012Validator, {"pattern": pattern, "uniqueItems": unique})
@@ -220,22 +220,22 @@ class _Parts:
             self._under_way.pop()
         return self._counted[name]
 
-    def _refuse(self, path: str, told: str) -> NoReturn:
-        raise BadSchema(f"configuration_schema: {path}: {told}")
+    def _refuse(self, path: str, problem: str) -> NoReturn:
+        raise BadSchema(f"configuration_schema: {path}: {problem}")
 
 
-def _told(error: "ValidationError") -> str:
+def _describe(error: "ValidationError") -> str:
     """Return a problem as a sentence without the value, which may be a secret."""
-    wanted, value = error.validator_value, error.instance
+    expected, value = error.validator_value, error.instance
     match error.validator:
         case "type":
-            kinds = [wanted] if isinstance(wanted, str) else wanted
+            kinds = [expected] if isinstance(expected, str) else expected
             return f"{' or '.join(_KINDS[kind] for kind in kinds)} is expected, not {_kind(value)}"
         case "enum":
-            return f"must be one of {', '.join(_json(one) for one in wanted)}"
+            return f"must be one of {', '.join(_json(one) for one in expected)}"
         case "required":
-            return f"missing: {', '.join(name for name in wanted if name not in value)}"
-        case "additionalProperties" | "unevaluatedProperties" if wanted is False:
+            return f"missing: {', '.join(name for name in expected if name not in value)}"
+        case "additionalProperties" | "unevaluatedProperties" if expected is False:
             known = sorted(error.schema.get("properties", {}))
             more = ", ".join(sorted(set(value) - set(known)))
             return f"there is no key {more}; known are {', '.join(known) or 'none'}"
@@ -248,7 +248,7 @@ def _told(error: "ValidationError") -> str:
         case "not":
             return "is what it may not be"
         case str() as key if key in _BOUNDS:
-            return _BOUNDS[key].format(_json(wanted) if key in ("pattern", "const") else wanted)
+            return _BOUNDS[key].format(_json(expected) if key in ("pattern", "const") else expected)
         case key:
             return f"does not keep to {key} of the schema"
 

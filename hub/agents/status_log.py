@@ -17,19 +17,19 @@ class Moves:
     def __init__(self) -> None:
         self._listeners: list[Callable[[AgentMoved], None]] = []
 
-    def listen(self, heard: Callable[[AgentMoved], None]) -> None:
+    def listen(self, listener: Callable[[AgentMoved], None]) -> None:
         """Register a callback for every subsequent move; it must not wait."""
-        self._listeners.append(heard)
+        self._listeners.append(listener)
 
-    def tell(self, moves: Sequence[AgentMoved]) -> None:
+    def publish(self, moves: Sequence[AgentMoved]) -> None:
         """Log the moves and pass them to the listeners."""
-        tell_moves(moves)
+        log_moves(moves)
         for move in moves:
-            for heard in self._listeners:
-                heard(move)
+            for listener in self._listeners:
+                listener(move)
 
 
-def tell_moves(moves: Sequence[AgentMoved]) -> None:
+def log_moves(moves: Sequence[AgentMoved]) -> None:
     """Log one ``agent.moved`` per move; see ``storage.kernel.observed_database``."""
     for move in moves:
         log.info(

@@ -79,7 +79,7 @@ def _orchestrator(facts: AgentFacts) -> Document:
         "agent_template": _template(facts),
         "agent_checkpoint": _checkpoint(facts),
         "agent_state_history": [
-            told for move in facts.moves if (told := _state_move(agent.id, move)) is not None
+            exported for move in facts.moves if (exported := _state_move(agent.id, move)) is not None
         ],
         "agent_execution": [_execution(run) for run in facts.runs],
         "execution_state_history": [
@@ -106,16 +106,16 @@ def _template(facts: AgentFacts) -> Document | None:
 
 
 def _checkpoint(facts: AgentFacts) -> Document | None:
-    kept = facts.checkpoint
-    if kept is None:
+    stored = facts.checkpoint
+    if stored is None:
         return None
     return {
-        "id": f"{facts.agent.id}:{kept.scope}",
+        "id": f"{facts.agent.id}:{stored.scope}",
         "agent_id": facts.agent.id,
-        "state_data": kept.state,
-        "sequence_number": kept.sequence,
-        "is_recoverable": kept.is_recoverable,
-        "created_at": _instant(kept.created_at),
+        "state_data": stored.state,
+        "sequence_number": stored.sequence,
+        "is_recoverable": stored.is_recoverable,
+        "created_at": _instant(stored.created_at),
     }
 
 
@@ -292,10 +292,10 @@ def run_log_outcome(run: RunRow) -> str:
 
 
 def _errors(run: RunRow) -> list[str]:
-    told = [error.message for error in run.errors]
+    messages = [error.message for error in run.errors]
     if run.state is RunState.CANCELLED:
-        return [*told, f"cancelled: {run.cancel_reason or run.reason or 'nobody said why'}"]
-    return told
+        return [*messages, f"cancelled: {run.cancel_reason or run.reason or 'nobody said why'}"]
+    return messages
 
 
 def _instant(at: int | None) -> str | None:
@@ -318,7 +318,7 @@ METADATA_BYTES: Final = 65_536
 TEXT_CHARACTERS: Final = 1_000  # limit of each text, because the history stores it
 
 
-def wanted_of(vocabulary: Vocabulary, change: Mapping[str, Any]) -> StandingWrite:
+def write_of(vocabulary: Vocabulary, change: Mapping[str, Any]) -> StandingWrite:
     """Return the write requested by *change*, a mapping from columns of *vocabulary* to values.
 
     Raises:
@@ -328,21 +328,21 @@ def wanted_of(vocabulary: Vocabulary, change: Mapping[str, Any]) -> StandingWrit
     if not change:
         raise BadWrite(f"say what to write: {', '.join(writable(vocabulary))}")
     words: list[Word] = []
-    beside: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for column, value in change.items():
         if reading(vocabulary, column) is not None:
             words.append(Word(vocabulary, column, text_of(column, value)))
         elif column == REASON:
-            beside[column] = text_of(column, value)
+            fields[column] = text_of(column, value)
         elif vocabulary is Vocabulary.CALENDAR and column == "exhaust_reason":
-            beside[column] = _exhaust_reason(value)
+            fields[column] = _exhaust_reason(value)
         elif vocabulary is Vocabulary.CALENDAR and column == "recovery_at":
-            beside[column] = instant_of(column, value)
+            fields[column] = instant_of(column, value)
         elif vocabulary is Vocabulary.FOUNDATION and column == "metadata":
-            beside[column] = _metadata(value)
+            fields[column] = _metadata(value)
         else:
             raise BadWrite(_not_written(vocabulary, column))
-    return StandingWrite(words=tuple(words), **beside)
+    return StandingWrite(words=tuple(words), **fields)
 
 
 def writable(vocabulary: Vocabulary) -> tuple[str, ...]:
@@ -377,12 +377,12 @@ def instant_of(column: str, value: Any) -> int | None:
     if value is None:
         return None
     try:
-        told = datetime.fromisoformat(text_of(column, value))
+        instant = datetime.fromisoformat(text_of(column, value))
     except ValueError:
-        told = None
-    if told is None or told.tzinfo is None:
+        instant = None
+    if instant is None or instant.tzinfo is None:
         raise BadWrite(f"{column}: expected an instant with its zone, as 2026-03-01T08:00:00Z, or null")
-    return epoch_ms(told)
+    return epoch_ms(instant)
 
 
 def _metadata(value: Any) -> dict[str, Any]:
@@ -397,10 +397,10 @@ def bounded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     Raises:
         BadWrite: it is too large, or has a null character.
     """
-    told = msgspec.json.encode(metadata)
-    if NUL in told:
+    encoded = msgspec.json.encode(metadata)
+    if NUL in encoded:
         raise BadWrite("metadata: a null character, which cannot be kept; leave it out")
-    size = len(told)
+    size = len(encoded)
     if size > METADATA_BYTES:
         raise BadWrite(f"metadata: {size} bytes of JSON, at most {METADATA_BYTES} are kept")
     return metadata

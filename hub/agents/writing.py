@@ -68,7 +68,7 @@ class AgentWriter:
             self._limits_reached.labels(reached.limit).inc()
             raise
         learn_names({made.id: made.name})
-        self._tell("created", [made.id], actor)
+        self._publish("created", [made.id], actor)
         return made
 
     async def edit(
@@ -84,7 +84,7 @@ class AgentWriter:
             revision=revision,
             writing=writing,
         )
-        self._tell("updated", [done.id], actor)
+        self._publish("updated", [done.id], actor)
         return done
 
     async def remove(self, agent_id: AgentId, *, actor: str) -> AgentRow:
@@ -96,7 +96,7 @@ class AgentWriter:
             agent_id,
             writing=writing,
         )
-        self._tell("removed", [done.agent.id], actor)
+        self._publish("removed", [done.agent.id], actor)
         for run_id in done.cancelled:
             log.info("run.orphaned", run_id=run_id)
         return done.agent
@@ -157,7 +157,7 @@ class AgentWriter:
             raise
         if put.is_changed:
             log.info("template.put", template=template.name, version=put.template.version, actor=actor)
-            self._tell("updated", put.agents, actor)
+            self._publish("updated", put.agents, actor)
         return put
 
     async def remove_template(self, name: str, *, actor: str) -> TemplateRow:
@@ -179,7 +179,7 @@ class AgentWriter:
         broken = await self._store.read(template_changes.judge, template, problems_of)
         return Verdict(broken=tuple(broken))
 
-    async def judge_kept(self, name: str) -> Verdict:
+    async def judge_stored(self, name: str) -> Verdict:
         """Return the preview for a stored template. Raises UnknownTemplate."""
         return await self.judge_template((await self._store.read(templates.get_template, name)).written)
 
@@ -192,7 +192,7 @@ class AgentWriter:
             config_limits=self.config_limits,
         )
 
-    def _tell(self, change: str, agent_ids: Iterable[AgentId], actor: str) -> None:
+    def _publish(self, change: str, agent_ids: Iterable[AgentId], actor: str) -> None:
         for agent_id in agent_ids:
             log.info("agent.changed", agent_id=agent_id, change=change, actor=actor)
         self.on_change()
@@ -206,7 +206,7 @@ def _check(template: WrittenTemplate) -> None:
 
 def _entry(writing: Writing, event: str, **detail: str | None) -> Callable[[AgentRow], Entry]:
     def entry(row: AgentRow) -> Entry:
-        told = {"agent": row.name, **detail}
-        return Entry(at=writing.at, actor=writing.actor, event=event, subject=row.id, detail=told)
+        details = {"agent": row.name, **detail}
+        return Entry(at=writing.at, actor=writing.actor, event=event, subject=row.id, detail=details)
 
     return entry

@@ -125,7 +125,7 @@ async def _serve_hub(
                 state=state,
                 store=ToldDatabase(
                     MeasuredDatabase(store, monotonic=clock.monotonic, on_write=metrics.db_commits.observe),
-                    moves.tell,
+                    moves.publish,
                 ),
                 clock=clock,
                 chance=chance,

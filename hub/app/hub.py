@@ -383,7 +383,7 @@ class Hub:
             self._arrived.record(event.link.device_id)
             self._shared.record(event.link.device_id, event.hello.roots)
             self._agreements.recheck()
-            self._news.delivery.look(event.link.device_id)
+            self._news.delivery.check(event.link.device_id)
             self._coordination.device_ready(event.link.device_id)
         elif isinstance(event, DeviceLost):
             self._locks.device_lost(event.device_id, event.epoch)

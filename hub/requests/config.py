@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hub.agents.configs import AgentConfigs, config_told
+from hub.agents.configs import AgentConfigs, config_values
 from hub.links.link import DeviceLink
 from hub.requests.agents import agent_of
 from hub.requests.params import BadParams, Methods, text_in
@@ -73,7 +73,7 @@ class ConfigRequests:
         return {**await self._told(agent), "changed": list(done.keys)}
 
     async def _told(self, agent: AgentRow) -> Values:
-        return config_told(await self._store.read(effective_configs.effective_of, agent.id))
+        return config_values(await self._store.read(effective_configs.effective_of, agent.id))
 
 
 def _types(params: Parameters, values: Mapping[str, Any]) -> dict[str, ConfigType]:

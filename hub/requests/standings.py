@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.agents.vocabulary_export import document_of, instant_of, text_of, wanted_of
+from hub.agents.vocabulary_export import document_of, instant_of, text_of, write_of
 from hub.links.link import DeviceLink
 from hub.requests.agents import agent_of
 from hub.requests.params import BadParams, Methods, text_in
@@ -43,7 +43,7 @@ class StandingRequests:
         if params.get("as") is None:
             asked = _asked(change)
         else:
-            asked = wanted_of(words_of(text_in(params, "as")), change)
+            asked = write_of(words_of(text_in(params, "as")), change)
         await self._control.write(agent, asked, actor=f"device:{link.device_id}")
         return await self._told(agent, params)
 

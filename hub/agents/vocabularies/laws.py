@@ -16,7 +16,7 @@ from hub.agents.vocabularies.places import (
 )
 from protocol.vocabularies import Vocabulary
 
-KEPT: Final = "kept"
+STORED: Final = "kept"
 NOT_WRITTEN: Final = "a write of null is refused"
 
 LAWS: Final = (
@@ -25,8 +25,8 @@ LAWS: Final = (
         "all tables: keys, what is never null, defaults, lengths",
         "constraint",
         (
-            place("agent primary key (id)", "agents.id", KEPT, HUB),
-            place("agent_template primary key (id)", "agent_templates.id", KEPT, HUB),
+            place("agent primary key (id)", "agents.id", STORED, HUB),
+            place("agent_template primary key (id)", "agent_templates.id", STORED, HUB),
             place(
                 "agent_state_history primary key (id)",
                 "agent_state_history.agent_id agent_state_history.seq",
@@ -39,7 +39,7 @@ LAWS: Final = (
                 "(agent_id, scope): one for each scope",
                 HUB,
             ),
-            place("agent_execution primary key (id)", "runs.id", KEPT, HUB),
+            place("agent_execution primary key (id)", "runs.id", STORED, HUB),
             place(
                 "execution_state_history primary key (id)",
                 "run_state_history.run_id run_state_history.seq",
@@ -58,13 +58,13 @@ LAWS: Final = (
                 "agent_templates.name agent_templates.agent_type agent_templates.configuration_schema"
                 " agent_templates.default_configuration agent_templates.created_at"
                 " agent_templates.updated_at",
-                KEPT,
+                STORED,
                 TEMPLATE,
             ),
             place(
                 "agent_state_history not null (agent_id, new_status, timestamp)",
                 "agent_state_history.agent_id agent_state_history.new_value agent_state_history.at",
-                KEPT,
+                STORED,
                 "the moves themselves",
             ),
             place(
@@ -72,7 +72,7 @@ LAWS: Final = (
                 " created_at)",
                 "checkpoints.agent_id checkpoints.state_data checkpoints.sequence_number"
                 " checkpoints.is_recoverable checkpoints.created_at",
-                KEPT,
+                STORED,
                 CHECKPOINT,
             ),
             place(
@@ -86,7 +86,7 @@ LAWS: Final = (
             place(
                 "execution_state_history not null (execution_id, new_state, timestamp)",
                 "run_state_history.run_id run_state_history.new_state run_state_history.at",
-                KEPT,
+                STORED,
                 "the moves of the run table",
             ),
             place(
@@ -98,13 +98,13 @@ LAWS: Final = (
             place(
                 "agent_template.configuration_schema default {}",
                 "agent_templates.configuration_schema",
-                KEPT,
+                STORED,
                 TEMPLATE,
             ),
             place(
                 "agent_template.default_configuration default {}",
                 "agent_templates.default_configuration",
-                KEPT,
+                STORED,
                 TEMPLATE,
             ),
             place(
@@ -114,10 +114,13 @@ LAWS: Final = (
                 CHECKPOINT,
             ),
             place(
-                "agent_checkpoint.is_recoverable default true", "checkpoints.is_recoverable", KEPT, CHECKPOINT
+                "agent_checkpoint.is_recoverable default true",
+                "checkpoints.is_recoverable",
+                STORED,
+                CHECKPOINT,
             ),
-            place("agent_execution.state default QUEUED", "runs.state", KEPT, RUN_START),
-            place("agent_execution.progress_percentage default 0.0", "runs.progress", KEPT, RUN_START),
+            place("agent_execution.state default QUEUED", "runs.state", STORED, RUN_START),
+            place("agent_execution.progress_percentage default 0.0", "runs.progress", STORED, RUN_START),
             place(
                 "agent_execution.retry_count default 0",
                 "runs.attempt",
@@ -161,7 +164,7 @@ LAWS: Final = (
                 " updated_at)",
                 "agent_configs.agent_id agent_configs.config_key agent_configs.config_value"
                 " agent_configs.config_type agent_configs.created_at agent_configs.updated_at",
-                KEPT,
+                STORED,
                 f"{CONFIG}; null is a value of the type json alone",
             ),
             place(
@@ -177,14 +180,14 @@ LAWS: Final = (
                 " created_at, updated_at)",
                 "agent_capabilities.agent_id agent_capabilities.name agent_capabilities.ver_major"
                 " agent_capabilities.enabled agent_capabilities.created_at agent_capabilities.updated_at",
-                KEPT,
+                STORED,
                 CAPABILITY,
             ),
             place(
                 "agent_metrics not null (agent_id, metric_name, metric_value, metric_type, recorded_at)",
                 "metric_series.agent_id metric_series.name agent_metrics.last metric_series.metric_type"
                 " agent_metrics.last_at",
-                KEPT,
+                STORED,
                 METRIC,
             ),
             place(
@@ -214,13 +217,13 @@ LAWS: Final = (
             place(
                 "agent_states.resource_usage default {}",
                 "agent_states.resource_usage",
-                KEPT,
+                STORED,
                 "heartbeats of the device",
             ),
             place(
                 "agent_states.metadata default {}",
                 "agent_states.metadata",
-                KEPT,
+                STORED,
                 "PATCH of `metadata`: replaces it",
             ),
             place(
@@ -235,14 +238,14 @@ LAWS: Final = (
                 "kept, unless a newer version of the name is enabled",
                 CAPABILITY,
             ),
-            place("agent_capabilities.config default {}", "agent_capabilities.config", KEPT, CAPABILITY),
+            place("agent_capabilities.config default {}", "agent_capabilities.config", STORED, CAPABILITY),
             place(
                 "agent_metrics.metric_type default gauge",
                 "metric_series.metric_type",
                 "kept: a new metric without a type is a gauge",
                 METRIC,
             ),
-            place("agent_metrics.tags default {}", "metric_series.tags", KEPT, METRIC),
+            place("agent_metrics.tags default {}", "metric_series.tags", STORED, METRIC),
             place(
                 "lengths (config_key 255, capability_name 255, capability_version 50, metric_name 255)",
                 "agent_configs.config_key agent_capabilities.name metric_series.name",

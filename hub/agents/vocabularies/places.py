@@ -61,21 +61,21 @@ def words(reading: Reading) -> tuple[Place, ...]:
         Place(
             f"{reading.in_seed}.{word}",
             tuple(dict.fromkeys(f"agent_states.{rule.axis}" for rule in rules if rule.axis in STORED_AXES)),
-            "; or ".join(_said_when(rule) for rule in rules),
-            _said_writes(reading, rules[0]),
+            "; or ".join(_conditions(rule) for rule in rules),
+            _written_moves(reading, rules[0]),
         )
         for word in reading.words
         for rules in [[rule for rule in reading.rules if rule.word == word]]
     )
 
 
-def _said_when(rule: Rule) -> str:
+def _conditions(rule: Rule) -> str:
     if not rule.when:
         return "in every other case"
     return " and ".join(f"{axis} is {' or '.join(sorted(values))}" for axis, values in rule.when.items())
 
 
-def _said_writes(reading: Reading, rule: Rule) -> str:
+def _written_moves(reading: Reading, rule: Rule) -> str:
     if rule.writes is None:
         return "refused: activity is derived from the runs of the agent"
     moves = ", ".join(f"{move.axis} -> {move.to}" for move in rule.writes)

@@ -7,7 +7,7 @@ import msgspec
 from fastapi import Body, Query
 from pydantic import AwareDatetime, Field, model_validator
 
-from hub.agents.vocabulary_export import bounded_metadata, document_of, wanted_of
+from hub.agents.vocabulary_export import bounded_metadata, document_of, write_of
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
@@ -235,7 +235,7 @@ class AgentStatuses(Noun):
         """Write columns of a vocabulary, as in ``{"status": "on_call"}``; derived ones are refused."""
         words = words_of(vocabulary)
         agent = await self._agent(name)
-        await self._write(agent, wanted_of(words, change), actor=actor)
+        await self._write(agent, write_of(words, change), actor=actor)
         return await self._document(agent, words)
 
     async def _document(self, agent: AgentRow, words: Vocabulary) -> dict[str, Any]:

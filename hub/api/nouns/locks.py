@@ -153,7 +153,7 @@ class Locks(Noun):
             was, handed = released
             agent_id = None if was.holder is None else was.holder.agent_id
             log.info("lock.forced", lock=resource, fence=was.fence, agent_id=agent_id, actor=actor)
-            self._locks.told(handed)
+            self._locks.report(handed)
         (view,) = await self._views([await self._find(resource)])
         return view
 

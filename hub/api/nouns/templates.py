@@ -177,7 +177,7 @@ class Templates(Noun):
     ) -> VerdictView:
         """Check a template without writing it; without a body, check the stored one."""
         if table is None:
-            return _verdict_view(await self._writer.judge_kept(name))
+            return _verdict_view(await self._writer.judge_stored(name))
         return _verdict_view(await self._writer.judge_template(_written(name, table)))
 
     def _managed(self, name: str) -> ManagedByFile:

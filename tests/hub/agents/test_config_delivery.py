@@ -72,7 +72,7 @@ class House:
         rows = await self.store.read(devices.list_devices)
         device_id = next(row.id for row in rows if row.name == "laptop")
         link = self.hearers.enter(device_id, epoch=epoch, capabilities=capabilities)
-        self.delivery.look(device_id)
+        self.delivery.check(device_id)
         return link
 
     async def put(self, name: str = "notes", **values: Any) -> int:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hub.agents.heartbeats import MOST_RECOVERY_MS, NOT_SAID, read_beat
+from hub.agents.heartbeats import MOST_RECOVERY_MS, NO_REASON, read_beat
 from protocol.coordination import AgentBeat
 from protocol.standing import Availability, ExhaustReason
 from storage.agents.heartbeats import AgentReport
@@ -45,9 +45,9 @@ def test_an_agent_that_its_device_calls_offline_is_offline() -> None:
     [
         ("idle", None, None),
         ("idle", "READY", None),
-        ("idle", "ERROR", NOT_SAID),
+        ("idle", "ERROR", NO_REASON),
         ("busy", "error: the disk is full ", "the disk is full"),
-        ("error", None, NOT_SAID),
+        ("error", None, NO_REASON),
         ("error", "the disk is full", "the disk is full"),
         ("idle", "ERROR: " + "x" * 600, "x" * 500),
     ],

@@ -122,7 +122,7 @@ class Desk:
 
     async def recovers(self, *, at: int) -> None:
         """Its quota is back at *at*, and everybody hears of it."""
-        store = ToldDatabase(self.rows, self.moves.tell)
+        store = ToldDatabase(self.rows, self.moves.publish)
         assert await store.write(agent_states.recover_due, at, actor="hub") == [self.agent.id]
 
     async def stands(self) -> AgentState:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hub.agents.schemas import MOST_TOLD, BadSchema, check_schema, problems_in
+from hub.agents.schemas import MOST_PROBLEMS, BadSchema, check_schema, problems_in
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -65,8 +65,8 @@ def test_a_value_is_never_repeated() -> None:
 
 def test_of_many_faults_the_first_are_told() -> None:
     told = problems_in({"additionalProperties": {"type": "string"}}, {f"k{n:02}": n for n in range(30)})
-    assert len(told) == MOST_TOLD + 1
-    assert told[-1] == f"and {30 - MOST_TOLD} more"
+    assert len(told) == MOST_PROBLEMS + 1
+    assert told[-1] == f"and {30 - MOST_PROBLEMS} more"
 
 
 @pytest.mark.parametrize(

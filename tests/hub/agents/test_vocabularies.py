@@ -4,7 +4,7 @@ import pytest
 
 from hub.agents.vocabularies import CHAPTERS, columns_of, places
 from hub.agents.vocabularies.page import page
-from hub.agents.vocabulary_export import wanted_of, writable
+from hub.agents.vocabulary_export import writable, write_of
 from protocol.vocabularies import READINGS, Vocabulary
 from storage.agents.agent_writes import BadWrite
 from storage.schema import metadata
@@ -45,7 +45,7 @@ def test_of_every_name_it_is_said_how_it_is_read_and_how_it_is_written_or_why_no
 def test_every_column_that_is_read_by_rules_can_be_written_as_the_mapping_says() -> None:
     for column in READINGS:
         assert columns_of(column.vocabulary)[column.column].startswith("PATCH")
-        asked = wanted_of(column.vocabulary, {column.column: "x"})
+        asked = write_of(column.vocabulary, {column.column: "x"})
         assert [(word.column, word.word) for word in asked.words] == [(column.column, "x")]
 
 
@@ -54,7 +54,7 @@ def test_what_is_not_written_here_is_refused_with_where_it_is(vocabulary: Vocabu
     for column, written in columns_of(vocabulary).items():
         if column not in writable(vocabulary):
             with pytest.raises(BadWrite) as refused:
-                wanted_of(vocabulary, {column: "x"})
+                write_of(vocabulary, {column: "x"})
             assert str(refused.value) == f"{vocabulary}.{column} is not written here: {written}"
 
 
