@@ -25,13 +25,13 @@ from hub.coordination.authority import Authority
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.config_debounce import Quiet
 from hub.coordination.courier import make_courier
-from hub.coordination.gateway_status import GatewayStandings
+from hub.coordination.gateway_status import GatewayMonitor
 from hub.coordination.lead_messages import LeadMessages
 from hub.coordination.leads import Leads
 from hub.coordination.memory import BoardMemory
 from hub.coordination.messages import Messages
 from hub.coordination.provisioning import Provisioning
-from hub.coordination.question_delivery import QuestionTeller
+from hub.coordination.question_delivery import QuestionDelivery
 from hub.coordination.questions import Questions
 from hub.coordination.soul_homes import SoulHomes
 from hub.coordination.soul_writer import SoulWriter
@@ -87,7 +87,7 @@ class Coordination:
             version=VERSION,
         )
         lease = Leadership(store, STANDING_LEASE, context.boot_id, clock=clock)
-        self.standings = GatewayStandings(store, self.fleet, lease=lease, clock=clock)
+        self.standings = GatewayMonitor(store, self.fleet, lease=lease, clock=clock)
         self.gateways = Gateways(
             store, self.fleet, self.standings, clock=clock, ids=context.ids, metrics=context.metrics
         )
@@ -109,32 +109,32 @@ class Coordination:
         self._souls = Souls(
             store=store, authority=self.authority, homes=homes, writer=self.soul_writer, **given
         )
-        self.fleet.listen(self.soul_writer.heard)
+        self.fleet.listen(self.soul_writer.on_news)
         self.asked = Questions(store, authority=self.authority, **given)
-        self._teller = QuestionTeller(
+        self._teller = QuestionDelivery(
             store, asked=self.asked, links=roster.connected, find_link=roster.find, clock=clock
         )
-        self.memory.on_question = self.asked.told
+        self.memory.on_question = self.asked.report
         self.courier = make_courier(
             store,
             fleet=self.fleet,
             links=roster,
             chance=context.chance,
             boot_id=context.boot_id,
-            heard=self.asked.heard,
+            on_text=self.asked.accept_text,
             **given,
         )
         self.sent = Messages(store, self.courier, authority=self.authority, **given)
-        self.memory.on_message = self.courier.moving.told
+        self.memory.on_message = self.courier.moving.report
         self.asked.listen(lambda _: self.courier.kick())  # asking and answering send messages
         quiet = Quiet(clock)
-        self.fleet.listen(quiet.hear)
+        self.fleet.listen(quiet.on_news)
         self.courier.to_gateway.held_s = quiet.held_s
         self.provisioning = Provisioning(
             store, fleet=self.fleet, boot_id=context.boot_id, quiet=quiet, **given
         )
         self.provisioning.on_made = self.standings.recheck
-        self.standings.on_wanted = self.provisioning.want
+        self.standings.on_missing = self.provisioning.schedule
         self.leads = Leads(store, self.provisioning, authority=self.authority, **given)
         self.courier.homes.leads = self.leads
         said = LeadMessages(

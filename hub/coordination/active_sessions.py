@@ -10,32 +10,32 @@ from typing import Any, Final
 from hub.openclaw import GatewayEvent
 
 MOST: Final = 5_000  # limit of collected sessions
-SAID: Final = 200  # limit of collected texts; a person's answer is also found in the history later
+MOST_TEXTS: Final = 200  # limit of collected texts; a person's answer is also found in the history later
 ANSWER: Final = "ANSWER "  # prefix of a line in which a main agent reports a person's answer
 _ENDS: Final = ("final", "error", "aborted")
 _PHASES: Final = ("start", "end", "error")
 
 
-class SessionsHeard:
+class ActiveSessions:
     """Events collected since the last read."""
 
     def __init__(self) -> None:
         self._sessions: dict[str, set[str]] = {}  # by gateway's name
         self._count = 0
-        self._said: list[tuple[str, str, str]] = []
+        self._texts: list[tuple[str, str, str]] = []
         self.is_too_much = False
 
-    def hear(self, event: GatewayEvent) -> bool:
+    def observe(self, event: GatewayEvent) -> bool:
         """Collect one event. Return True if the courier should check because of it."""
-        told = event.payload
-        if not isinstance(told, Mapping) or not isinstance(session := told.get("sessionKey"), str):
+        payload = event.payload
+        if not isinstance(payload, Mapping) or not isinstance(session := payload.get("sessionKey"), str):
             return False
-        if not _is_news(event.name, told):
+        if not _is_news(event.name, payload):
             return False
-        if event.name == "chat" and told.get("state") == "final":
-            text = _text(told.get("message"))
-            if ANSWER in text and len(self._said) < SAID:
-                self._said.append((event.gateway, session, text))
+        if event.name == "chat" and payload.get("state") == "final":
+            text = _text(payload.get("message"))
+            if ANSWER in text and len(self._texts) < MOST_TEXTS:
+                self._texts.append((event.gateway, session, text))
         known = self._sessions.setdefault(event.gateway, set())
         if session not in known:
             if self._count >= MOST:
@@ -50,19 +50,19 @@ class SessionsHeard:
         taken, self._sessions, self._count = self._sessions, {}, 0
         return taken
 
-    def take_said(self) -> list[tuple[str, str, str]]:
+    def take_texts(self) -> list[tuple[str, str, str]]:
         """Return and clear the texts that may be answers, as gateway, session and text."""
-        taken, self._said = self._said, []
+        taken, self._texts = self._texts, []
         return taken
 
 
-def _is_news(name: str, told: Mapping[str, Any]) -> bool:
+def _is_news(name: str, payload: Mapping[str, Any]) -> bool:
     if name == "chat":
-        return told.get("state") in _ENDS
-    data = told.get("data")
+        return payload.get("state") in _ENDS
+    data = payload.get("data")
     return (
         name == "agent"
-        and told.get("stream") == "lifecycle"
+        and payload.get("stream") == "lifecycle"
         and isinstance(data, Mapping)
         and data.get("phase") in _PHASES
     )

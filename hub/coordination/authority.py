@@ -114,18 +114,18 @@ class Authority:
         """
         if caller.user_id not in (None, board.user_id):
             raise UnknownBoard(f"there is no board {board.id}")
-        standing = await self.standing(caller, board)
+        role = await self.role(caller, board)
         whom = None
         if verb in AIMED and target is not None:
             whom = await self._whom(caller, board, target)
-        if (denied := denial(standing, verb, whom)) is not None:
+        if (denied := denial(role, verb, whom)) is not None:
             raise _refusal(denied, board, target)
 
-    async def standing(self, caller: Caller, board: BoardRow) -> Standing:
+    async def role(self, caller: Caller, board: BoardRow) -> Standing:
         """Return the caller's role towards the board."""
         if caller.agent_id is None:
             return Standing.OPERATOR
-        return standing_of(await self.place(caller), board)
+        return role_of(await self.place(caller), board)
 
     async def place(self, caller: Caller) -> Place:
         """Return the calling agent's place: its board, its role and its gateway.
@@ -173,7 +173,7 @@ class Authority:
             return Whom.OUTSIDER
         if target.id == caller.agent_id:
             return Whom.SELF
-        match standing_of(place, board):
+        match role_of(place, board):
             case Standing.LEAD:
                 return Whom.LEAD
             case Standing.WORKER:
@@ -184,7 +184,7 @@ class Authority:
                 return Whom.OUTSIDER
 
 
-def standing_of(place: Place, board: BoardRow) -> Standing:
+def role_of(place: Place, board: BoardRow) -> Standing:
     """Return the role of an agent with this place towards the board."""
     if place.user_id != board.user_id:
         return Standing.STRANGER

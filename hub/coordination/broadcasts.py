@@ -47,8 +47,8 @@ log = Channel(__name__)
 
 MOST_BOARDS: Final = 1_000
 SHORTLY_S: Final = 0.1  # deliveries within this time are counted together
-LOOK_S: Final = 30.0  # another hub may have delivered the last messages
-WAIT_LOOK_S: Final = 1.0
+POLL_S: Final = 30.0  # another hub may have delivered the last messages
+WAIT_POLL_S: Final = 1.0
 AT_ONCE: Final = 100  # broadcasts per read
 NAME_CHARACTERS: Final = 200  # longest stored name of a refused board
 
@@ -68,7 +68,7 @@ class BadBroadcast(HubError):
     code = ErrorCode.BAD_PARAMS
 
 
-class Standing(msgspec.Struct, frozen=True):
+class BroadcastStatus(msgspec.Struct, frozen=True):
     """A broadcast with its counts, and the results for some of its boards."""
 
     row: BroadcastRow
@@ -113,17 +113,17 @@ class Broadcasts:
         self._moved: set[str] = set()  # broadcasts with a changed message
         self._wake = anyio.Event()
         self._waiters: defaultdict[str, set[anyio.Event]] = defaultdict(set)
-        courier.listen(self._hear)
+        courier.listen(self._on_message)
 
     async def send(
         self,
         caller: Caller,
-        said: ToLead,
+        message: ToLead,
         named: Sequence[str] | None = None,
         *,
         wait_s: float = WAIT_S,
         is_decision: bool = False,
-    ) -> Standing:
+    ) -> BroadcastStatus:
         """Send a broadcast. Return it once all leads have it, or its state after *wait_s*.
 
         Args:
@@ -137,48 +137,50 @@ class Broadcasts:
                 nothing was written.
         """
         gateway_id = await self._gateway_of(caller)
-        told = said.checked()
+        checked = message.checked()
         user_id = caller.user_id or self._owner_id
         places = await self._store.read(broadcasts.list_places, user_id)
-        meant, refused = self._meant(places, gateway_id, named)
-        if not meant and not refused:
+        recipients, refused = self._recipients(places, gateway_id, named)
+        if not recipients and not refused:
             raise BadBroadcast("boards: there is none that it could go to")
         id, at = BroadcastId(self._ids.fresh()), self._at()
         new = NewBroadcast(
             id=id,
             user_id=user_id,
             gateway_id=gateway_id,
-            kind=told.kind,
-            content=told.content,
+            kind=checked.kind,
+            content=checked.content,
             from_agent_id=caller.agent_id,
             actor=caller.actor,
-            correlation_id=told.correlation_id,
-            reply_tags=tuple(told.reply_tags),
-            reply_source=told.reply_source,
+            correlation_id=checked.correlation_id,
+            reply_tags=tuple(checked.reply_tags),
+            reply_source=checked.reply_source,
             trace_id=trace_id_of(RunId(id)),
-            dedupe_key=None if told.dedupe_key is None else f"{user_id}:{caller.actor}:{told.dedupe_key}",
+            dedupe_key=None
+            if checked.dedupe_key is None
+            else f"{user_id}:{caller.actor}:{checked.dedupe_key}",
             refused=tuple(refused),
             at=at,
             expires_at=at + round(self._messages.expires_s * 1_000),
         )
-        detail: audit.Detail = {"kind": str(told.kind), "boards": len(meant), "refused": len(refused)}
+        detail: audit.Detail = {"kind": str(checked.kind), "boards": len(recipients), "refused": len(refused)}
         entry = Entry(at=at, actor=caller.actor, event="broadcast.sent", subject=id, detail=detail)
         row = await self._write(
             audit.audited(
                 broadcasts.add_broadcast, lambda row: entry if is_decision and row.id == id else None
             ),
             new,
-            self._aims(meant),
+            self._aims(recipients),
             limits=self._messages.limits,
         )
         if row.id == id:
-            log.info("broadcast.sent", broadcast_id=id, boards=len(meant), refused=len(refused))
+            log.info("broadcast.sent", broadcast_id=id, boards=len(recipients), refused=len(refused))
         if row.id == id and row.settled_at is not None:
-            await self._tell_settled(row)
+            await self._report_settled(row)
         self._courier.kick()
         return await self._settled_or(row.id, wait_s)
 
-    async def resume(self, caller: Caller, id: str, *, wait_s: float = WAIT_S) -> Standing:
+    async def resume(self, caller: Caller, id: str, *, wait_s: float = WAIT_S) -> BroadcastStatus:
         """Send a broadcast again to the leads that did not get it. Messages on their way continue.
 
         Refused boards are looked up again. Leads that have the message, or may have it, get no second one.
@@ -190,13 +192,13 @@ class Broadcasts:
         seen = await self._seen(caller, id)
         places = await self._store.read(broadcasts.list_places, seen.user_id)
         named = [one.given for one in seen.refused]
-        meant, refused = self._meant(places, seen.gateway_id, named) if named else ([], [])
+        recipients, refused = self._recipients(places, seen.gateway_id, named) if named else ([], [])
         at = self._at()
         row = await self._write(
             broadcasts.resume,
             seen.id,
             [MessageId(self._ids.fresh()) for _ in range(seen.boards)],
-            self._aims(meant),
+            self._aims(recipients),
             refused,
             expires_at=at + round(self._messages.expires_s * 1_000),
             at=at,
@@ -208,14 +210,14 @@ class Broadcasts:
         self._courier.kick()
         return await self._settled_or(row.id, wait_s)
 
-    async def get(self, caller: Caller, id: str) -> Standing:
+    async def get(self, caller: Caller, id: str) -> BroadcastStatus:
         """Return the current state of a broadcast, without results per board.
 
         Raises:
             UnknownBroadcast, NotGatewayMain
         """
         row = await self._seen(caller, id)
-        return Standing(row, await self._store.read(broadcasts.tally_of, row))
+        return BroadcastStatus(row, await self._store.read(broadcasts.tally_of, row))
 
     async def results(self, id: str, *, after: str = "", limit: int) -> Sequence[BoardResult]:
         """Return the results per board; refused boards are not included."""
@@ -223,7 +225,7 @@ class Broadcasts:
 
     async def page(
         self, caller: Caller, *, limit: int, after: tuple[int, str] | None = None
-    ) -> list[Standing]:
+    ) -> list[BroadcastStatus]:
         """Return the broadcasts visible to the caller, newest first; a main agent sees its gateway's.
 
         Raises:
@@ -237,7 +239,7 @@ class Broadcasts:
             after=after,
             limit=limit,
         )
-        return [Standing(row, await self._store.read(broadcasts.tally_of, row)) for row in rows]
+        return [BroadcastStatus(row, await self._store.read(broadcasts.tally_of, row)) for row in rows]
 
     # --- recipients ---
 
@@ -245,26 +247,28 @@ class Broadcasts:
         """Return the gateway of a calling main agent, or None for a person. Raises NotGatewayMain."""
         return None if caller.agent_id is None else await self._authority.main_of(caller)
 
-    def _meant(
+    def _recipients(
         self, places: Sequence[BoardPlace], gateway_id: GatewayId | None, named: Sequence[str] | None
     ) -> tuple[list[BoardPlace], list[Refused]]:
         """Return the recipient boards without duplicates, by name, and the refused boards with reasons."""
         if named is None:
             named = [place.board_id for place in places if gateway_id in (None, place.gateway_id)]
-        wanted = list(_found(places, named))
-        if len(wanted) > self.most_boards:
+        matches = list(_found(places, named))
+        if len(matches) > self.most_boards:
             self._metrics.limits_reached.labels("boards_per_broadcast").inc()
             raise TooManyBoards(self.most_boards)
-        meant: dict[str, BoardPlace] = {}
+        recipients: dict[str, BoardPlace] = {}
         refused: dict[str, Refused] = {}
-        for given, place in wanted:
+        for given, place in matches:
             why = _why_not(given, place, gateway_id)
             if why is None and place is not None:
-                meant.setdefault(place.board_id, place)
+                recipients.setdefault(place.board_id, place)
             elif why is not None:
                 key = given if place is None else place.board_id
                 refused.setdefault(key, _refused(given, place, *why))
-        return sorted(meant.values(), key=lambda place: (place.name, place.board_id)), list(refused.values())
+        return sorted(recipients.values(), key=lambda place: (place.name, place.board_id)), list(
+            refused.values()
+        )
 
     def _aims(self, places: Sequence[BoardPlace]) -> list[Aim]:
         ids = sorted(self._ids.fresh() for _ in places)  # results are listed in the order of the ids
@@ -290,8 +294,8 @@ class Broadcasts:
                 log.error("broadcast.database", exc=exc)
             except Exception as exc:  # the loop must survive any error
                 log.error("broadcast.broke", exc=exc)
-            self.turns.wait(LOOK_S)
-            await first_of(self._clock, LOOK_S, self._wake)
+            self.turns.wait(POLL_S)
+            await first_of(self._clock, POLL_S, self._wake)
             is_all = not self._wake.is_set()
             await self._clock.sleep(SHORTLY_S)
 
@@ -305,9 +309,9 @@ class Broadcasts:
     async def _settle(self, id: str) -> None:
         row = await self._store.write(broadcasts.settle, id, at=self._at())
         if row is not None:
-            await self._tell_settled(row)
+            await self._report_settled(row)
 
-    async def _tell_settled(self, row: BroadcastRow) -> None:
+    async def _report_settled(self, row: BroadcastRow) -> None:
         tally = await self._store.read(broadcasts.tally_of, row)
         outcome = "failed" if not tally.sent else "partial" if tally.failed else "sent"
         self._metrics.broadcasts.labels(outcome).inc()
@@ -321,12 +325,12 @@ class Broadcasts:
         for event in tuple(self._waiters.get(row.id, ())):
             event.set()
 
-    def _hear(self, moved: MessageRow) -> None:
+    def _on_message(self, moved: MessageRow) -> None:
         if moved.broadcast_id is not None and (moved.is_delivered or moved.settled_at is not None):
             self._moved.add(moved.broadcast_id)
             self._wake.set()
 
-    async def _settled_or(self, id: BroadcastId, wait_s: float) -> Standing:
+    async def _settled_or(self, id: BroadcastId, wait_s: float) -> BroadcastStatus:
         """Return the broadcast once it is settled, or its state after *wait_s*."""
         until = self._clock.monotonic() + min(MOST_WAIT_S, max(0.0, wait_s))
         settled = anyio.Event()
@@ -336,8 +340,8 @@ class Broadcasts:
                 row = await self._store.read(broadcasts.get_broadcast, id)
                 left_s = until - self._clock.monotonic()
                 if row.settled_at is not None or left_s <= 0:
-                    return Standing(row, await self._store.read(broadcasts.tally_of, row))
-                await first_of(self._clock, min(left_s, WAIT_LOOK_S), settled)
+                    return BroadcastStatus(row, await self._store.read(broadcasts.tally_of, row))
+                await first_of(self._clock, min(left_s, WAIT_POLL_S), settled)
         finally:
             self._waiters[id].discard(settled)
             if not self._waiters[id]:

@@ -14,7 +14,7 @@ from hub.openclaw import GatewayEvent, GatewayNews
 
 QUIET_S: Final = 5.0  # a real gateway needs 4 to 7 s to begin the first turn of an agent
 MOST_S: Final = 120.0  # limit of the wait, so that an agent that cannot be created does not block letters
-LOOK_S: Final = 1.0  # interval of checks while agents are created
+POLL_S: Final = 1.0  # interval of checks while agents are created
 CHANGED: Final = "config.changed"
 
 
@@ -39,7 +39,7 @@ class Quiet:
         self._clock = clock
         self._spells: dict[str, _Spell] = {}
 
-    def hear(self, news: GatewayNews) -> None:
+    def on_news(self, news: GatewayNews) -> None:
         """Record a gateway's event about a changed configuration."""
         if isinstance(news, GatewayEvent) and news.name == CHANGED:
             self.changed(news.gateway)
@@ -69,7 +69,7 @@ class Quiet:
             return 0.0
         if now >= spell.began_at + MOST_S:
             return 0.0
-        return max(LOOK_S if spell.making else 0.0, spell.last_at + QUIET_S - now)
+        return max(POLL_S if spell.making else 0.0, spell.last_at + QUIET_S - now)
 
     def _spell(self, gateway: str, now: float) -> _Spell:
         spell = self._spells.get(gateway)

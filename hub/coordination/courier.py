@@ -14,12 +14,12 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Chance, Clock, IdFactory
-from hub.coordination.active_sessions import SessionsHeard
+from hub.coordination.active_sessions import ActiveSessions
 from hub.coordination.message_transitions import Listener, Moving, is_delivered_or_over
 from hub.coordination.missed_answers import MissedAnswers
 from hub.coordination.recipient_resolution import Homes
 from hub.coordination.to_device import ToDevice
-from hub.coordination.to_gateway import Heard, Paces, ToGateway
+from hub.coordination.to_gateway import OnText, Paces, ToGateway
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -88,7 +88,7 @@ class Courier:
         homes: Homes,
         clock: Clock,
         boot_id: BootId,
-        heard: Heard | None = None,
+        on_text: OnText | None = None,
         poll_s: float = POLL_S,
     ) -> None:
         """Set up the courier.
@@ -108,14 +108,14 @@ class Courier:
         self._links = links
         self._clock = clock
         self._mine = messages.Hand(boot_id, is_alone=not store.is_shared)
-        self._heard = heard
+        self._on_text = on_text
         self._poll_s = poll_s
         self._in_hand: dict[str, str] = {}  # message -> name of its gateway, or "devices"
         self._once_more: set[str] = set()  # messages in progress that have had an event meanwhile
-        self._sessions = SessionsHeard()
+        self._sessions = ActiveSessions()
         self._devices_back: set[DeviceId] = set()
-        self._looked_at = 0  # wall-clock time of the last round
-        self._missed = MissedAnswers(store, heard=heard, clock=clock)
+        self._polled_at = 0  # wall-clock time of the last round
+        self._missed = MissedAnswers(store, on_text=on_text, clock=clock)
         self._wake = anyio.Event()
         moving.listen(lambda row: self.kick())
 
@@ -160,7 +160,7 @@ class Courier:
                         if is_first:
                             await self._begin()
                             is_first = False
-                        rest_s = await self._look(hands)
+                        rest_s = await self._poll(hands)
                     except StorageError as exc:
                         log.error("message.database", exc=exc)
                     except Exception as exc:  # the loop must survive any error
@@ -176,17 +176,17 @@ class Courier:
     async def _begin(self) -> None:
         """Release the messages that an earlier boot was processing; other hubs' are left alone."""
         for gateway in self._fleet.list():
-            self._missed.look_for(gateway.name)
+            self._missed.schedule(gateway.name)
         if not self._store.is_shared:
             await self._store.write(messages.release_all, self._mine.boot_id, self.moving.now())
 
-    async def _look(self, hands: TaskGroup) -> float:
+    async def _poll(self, hands: TaskGroup) -> float:
         """Start processing due messages. Return the seconds until the next round."""
-        at, before = self.moving.now(), self._looked_at
-        self._looked_at = at
+        at, before = self.moving.now(), self._polled_at
+        self._polled_at = at
         if at < before - SET_BACK_MS:  # after a clock change, stored retry times are too late
             self._devices_back.update(link.device_id for link in self._links.connected())
-            await self._look_anew(None)
+            await self._recheck(None)
         ids = {row.name: row.id for row in await self._store.read(gateways.list_gateways)}
         ready = {
             gateway.name: gateway
@@ -195,7 +195,7 @@ class Courier:
         }
         for name in self._missed.take_due():
             if name in ready:  # otherwise checked when it reconnects
-                hands.start_soon(self._missed.look, ready[name])
+                hands.start_soon(self._missed.read, ready[name])
         await self._expire(hands, ready, at)
         await self._stirred(hands, ready, ids)
         for name, gateway in ready.items():
@@ -205,7 +205,7 @@ class Courier:
                 )
                 for seen in [seen for seen in due if seen.id not in self._in_hand][:free]:
                     self._take(hands, name, seen, self._at_gateway, gateway)
-        await self._look_at_devices(hands, at)
+        await self._poll_devices(hands, at)
         if (free := self._free("", PER_GATEWAY)) > 0:
             for seen in await self._store.read(messages.due_nowhere, self._mine, at=at, most=PAGE):
                 if seen.id not in self._in_hand and (free := free - 1) >= 0:
@@ -216,7 +216,7 @@ class Courier:
         until_s = self._poll_s if soonest is None else max(0.0, (soonest - self.moving.now()) / 1_000)
         return min(self._poll_s, until_s)
 
-    async def _look_at_devices(self, hands: TaskGroup, at: int) -> None:
+    async def _poll_devices(self, hands: TaskGroup, at: int) -> None:
         for device_id in tuple(self._devices_back):
             await self._store.write(messages.stir_device, device_id, at)
             self._devices_back.discard(device_id)
@@ -358,45 +358,45 @@ class Courier:
             try:
                 match news:
                     case GatewayEvent():
-                        if self._sessions.hear(news):
+                        if self._sessions.observe(news):
                             self.kick()
-                            await self._tell_said()
+                            await self._report_texts()
                     case Reconnected(gateway=name):
-                        await self._look_anew(name)
+                        await self._recheck(name)
                     case NewsLost():
-                        await self._look_anew(None)
+                        await self._recheck(None)
                     case _:
                         self.kick()
             except Exception as exc:  # the loop must survive any error
                 log.error("message.broke", exc=exc)
 
-    async def _look_anew(self, name: str | None) -> None:
+    async def _recheck(self, name: str | None) -> None:
         """Check all open messages of one or all gateways, because events may have been missed."""
         for row in await self._store.read(gateways.list_gateways):
             if name in (None, row.name):
-                self._missed.look_for(row.name)
+                self._missed.schedule(row.name)
                 await self._store.write(messages.stir, row.id, self.moving.now())
         self.kick()
 
-    async def _tell_said(self) -> None:
+    async def _report_texts(self) -> None:
         """Report chat text of main agents that may have a person's answer."""
-        said = self._sessions.take_said()
+        texts = self._sessions.take_texts()
         try:
-            for name, session_key, text in said:
-                await self._tell_one(name, session_key, text)
+            for name, session_key, text in texts:
+                await self._report_text(name, session_key, text)
         except BaseException:
-            for name, *_ in said:  # unprocessed texts are read from the history later
-                self._missed.look_for(name)
+            for name, *_ in texts:  # unprocessed texts are read from the history later
+                self._missed.schedule(name)
             raise
 
-    async def _tell_one(self, name: str, session_key: str, text: str) -> None:
-        if self._heard is None:
+    async def _report_text(self, name: str, session_key: str, text: str) -> None:
+        if self._on_text is None:
             return
         for row in await self._store.read(gateways.list_gateways):
             if row.name == name:
                 agent = await self._store.read(gateway_agents.find_by_session, row.id, session_key)
                 if agent is not None:
-                    await self._heard(agent.agent_id, text)
+                    await self._on_text(agent.agent_id, text)
 
     # --- waiting ---
 
@@ -415,7 +415,7 @@ class Courier:
 UNKNOWN_MS: Final = 24 * 3_600_000  # time during which the fate of a sent message is investigated
 AGAIN_MS: Final = 60_000  # between two lookups
 _REASON: Final = "its time was over before its agent had it"
-_MAY_BE_THERE: Final = (MessageState.SENT, MessageState.ACCEPTED, MessageState.QUEUED)
+_MAYBE_DELIVERED: Final = (MessageState.SENT, MessageState.ACCEPTED, MessageState.QUEUED)
 
 
 class Overdue:
@@ -451,10 +451,10 @@ class Overdue:
         """
         if seen.state is MessageState.CONSUMED:
             await self._moving.settle(seen, {"turn": "not over when the time of the message was"})
-        elif seen.state not in _MAY_BE_THERE:
+        elif seen.state not in _MAYBE_DELIVERED:
             await self._moving.move(seen, MessageEvent.EXPIRED, reason=_REASON)
-        elif (row := await self._looked_for(seen, ready)) is not None:
-            if row.state in _MAY_BE_THERE:
+        elif (row := await self._last_row(seen, ready)) is not None:
+            if row.state in _MAYBE_DELIVERED:
                 await self._moving.move(row, MessageEvent.EXPIRED, reason=_REASON)
         elif self._moving.now() < seen.expires_at + UNKNOWN_MS:
             await self._moving.put_off(seen, AGAIN_MS)
@@ -462,13 +462,13 @@ class Overdue:
             reason = "its time is over, and what became of it could not be found out"
             await self._moving.fail(seen, ErrorCode.UNKNOWN_EFFECT, reason)
 
-    async def _looked_for(self, seen: MessageSight, ready: Mapping[str, Gateway]) -> MessageRow | None:
+    async def _last_row(self, seen: MessageSight, ready: Mapping[str, Gateway]) -> MessageRow | None:
         """Return the message's row after a last lookup, or None if the lookup is not possible."""
         gateway = ready.get(seen.gateway or "")
         link = None if seen.home_device_id is None else self._find_link(seen.home_device_id)
         if gateway is not None and seen.session_key is not None:
             try:
-                return await self._to_gateway.last_look(gateway, seen)
+                return await self._to_gateway.last_lookup(gateway, seen)
             except GatewayError:
                 if self._moving.now() < seen.expires_at + UNKNOWN_MS:
                     raise
@@ -489,7 +489,7 @@ def make_courier(
     ids: IdFactory,
     metrics: Metrics,
     boot_id: BootId,
-    heard: Heard | None = None,
+    on_text: OnText | None = None,
     paces: Paces | None = None,
     poll_s: float = POLL_S,
 ) -> Courier:
@@ -500,7 +500,7 @@ def make_courier(
     """
     moving = Moving(store, clock=clock, ids=ids, metrics=metrics)
     to_gateway = ToGateway(
-        store, moving, clock=clock, chance=chance, boot_id=boot_id, heard=heard, paces=paces
+        store, moving, clock=clock, chance=chance, boot_id=boot_id, on_text=on_text, paces=paces
     )
     return Courier(
         store,
@@ -512,6 +512,6 @@ def make_courier(
         homes=Homes(store, moving),
         clock=clock,
         boot_id=boot_id,
-        heard=heard,
+        on_text=on_text,
         poll_s=poll_s,
     )

@@ -21,7 +21,7 @@ _BROKEN: Final = ("error", "aborted")
 _UNHEARD: Final = "run-failed-before-reply"  # kind of row for a turn that ended before any model was asked
 
 
-class Standing(StrEnum):
+class Progress(StrEnum):
     """Progress of a message at its agent."""
 
     ABSENT = "absent"  # unknown to the gateway
@@ -43,7 +43,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
         is_busy: True if the agent is working, on this message or another.
     """
 
-    standing: Standing
+    progress: Progress
     proof: dict[str, Any] = {}
     answer: str | None = None
     failure: str | None = None
@@ -59,17 +59,17 @@ def shown_of(key: str, history: History) -> Shown:
         return _consumed(key, history.messages, at, is_busy)
     if history.receipts.get(key) == "consumed":  # further back than the pages that were read
         proof = {"receipt": {"runId": key, "state": "consumed"}}
-        return Shown(standing=Standing.CONSUMED, proof=proof, is_busy=is_busy)
+        return Shown(progress=Progress.CONSUMED, proof=proof, is_busy=is_busy)
     if (item := history.waiting(key)) is not None:
-        standing = _PENDING.get(item.state, Standing.PENDING)
-        return Shown(standing=standing, proof={"pending": _told(item)}, is_busy=is_busy)
+        progress = _PENDING.get(item.state, Progress.PENDING)
+        return Shown(progress=progress, proof={"pending": _proof_of(item)}, is_busy=is_busy)
     if history.receipts.get(key) == "pending":
         proof = {"receipt": {"runId": key, "state": "pending"}}
-        return Shown(standing=Standing.PENDING, proof=proof, is_busy=is_busy)
-    return Shown(standing=Standing.ABSENT, is_busy=is_busy)
+        return Shown(progress=Progress.PENDING, proof=proof, is_busy=is_busy)
+    return Shown(progress=Progress.ABSENT, is_busy=is_busy)
 
 
-_PENDING: Final = {"interrupted": Standing.INTERRUPTED, "cancelled": Standing.CANCELLED}
+_PENDING: Final = {"interrupted": Progress.INTERRUPTED, "cancelled": Progress.CANCELLED}
 
 
 def _consumed(key: str, rows: list[Message], at: int, is_busy: bool) -> Shown:
@@ -92,15 +92,15 @@ def _consumed(key: str, rows: list[Message], at: int, is_busy: bool) -> Shown:
             ours |= {run} - {NAMELESS}
             if row.stop_reason in _BROKEN:  # the run may have retried and answered
                 failure, is_unheard, end = row.text.strip() or row.stop_reason, False, row
-            elif row.stop_reason not in _UNFINISHED and (said := words_of(row.text)):
-                answer, failure, is_unheard, end = said, None, False, row
+            elif row.stop_reason not in _UNFINISHED and (words := words_of(row.text)):
+                answer, failure, is_unheard, end = words, None, False, row
                 break
     return Shown(
-        standing=Standing.CONSUMED,
-        proof={"history": _told(rows[at])},
+        progress=Progress.CONSUMED,
+        proof={"history": _proof_of(rows[at])},
         answer=answer,
         failure=failure,
-        end_proof={} if end is None else {"history": _told(end)},
+        end_proof={} if end is None else {"history": _proof_of(end)},
         is_unheard=is_unheard,
         is_busy=is_busy,
     )
@@ -108,8 +108,8 @@ def _consumed(key: str, rows: list[Message], at: int, is_busy: bool) -> Shown:
 
 def words_of(text: str | None) -> str | None:
     """Return an agent's text, or None if it is empty or says that the agent does not answer."""
-    said = (text or "").strip()
-    return said if said and said != SILENT else None
+    words = (text or "").strip()
+    return words if words and words != SILENT else None
 
 
 def _run(row: Message) -> str:
@@ -117,10 +117,10 @@ def _run(row: Message) -> str:
     return row.run_id or (row.key or "").rpartition(":")[0]
 
 
-def _told(row: Message | PendingInput) -> dict[str, Any]:
+def _proof_of(row: Message | PendingInput) -> dict[str, Any]:
     """Return the part of a row kept as proof: everything except its text."""
-    told = msgspec.structs.asdict(row)
-    return {name: value for name, value in told.items() if name != "text" and value is not None}
+    fields = msgspec.structs.asdict(row)
+    return {name: value for name, value in fields.items() if name != "text" and value is not None}
 
 
 ROWS: Final = 200  # per page of a history
@@ -139,7 +139,7 @@ async def find(gateway: Gateway, session_key: str | None, key: str) -> tuple[Sho
     offset, before = history.next_offset, history.pending_before
     for _ in range(PAGES - 1):
         shown = shown_of(key, msgspec.structs.replace(history, messages=rows, pending=pending))
-        if shown.standing is not Standing.ABSENT or (offset is None and before is None):
+        if shown.progress is not Progress.ABSENT or (offset is None and before is None):
             return shown, True
         history = await methods.chat_history(
             gateway, session_key, limit=ROWS, offset=offset, about=(key,), pending_before=before

@@ -38,11 +38,11 @@ class Lease(Protocol):
     async def resign(self) -> None: ...
 
 
-class GatewayStandings:
+class GatewayMonitor:
     """Service that watches every gateway of the fleet.
 
     Attributes:
-        on_wanted: called with each agent that must still be created at its connected gateway, except board
+        on_missing: called with each agent that must still be created at its connected gateway, except board
             leads, which are created on demand.
     """
 
@@ -55,8 +55,8 @@ class GatewayStandings:
         self._watches: dict[str, Watch] = {}  # while this hub holds the lease
         self._lost: dict[str, datetime] = {}
         self._changed = anyio.Event()
-        self.on_wanted: Callable[[GatewayAgentRow], None] = lambda _: None
-        fleet.listen(self._hear)
+        self.on_missing: Callable[[GatewayAgentRow], None] = lambda _: None
+        fleet.listen(self._on_news)
 
     def recheck(self, gateway: str | None = None) -> None:
         """Check again after a change of a gateway's agents, or of the list of gateways."""
@@ -75,7 +75,7 @@ class GatewayStandings:
         """Return since when a gateway is disconnected, or None if it is connected."""
         return self._lost.get(gateway)
 
-    def _hear(self, news: GatewayNews) -> None:
+    def _on_news(self, news: GatewayNews) -> None:
         watch = self._watches.get(news.gateway)
         match news:
             case GatewayEvent():
@@ -135,7 +135,7 @@ class GatewayStandings:
 
     def _start(self, watching: TaskGroup, name: str) -> None:
         watch = self._watches[name] = Watch(
-            name, self._store, self._fleet, clock=self._clock, on_wanted=lambda row: self.on_wanted(row)
+            name, self._store, self._fleet, clock=self._clock, on_missing=lambda row: self.on_missing(row)
         )
         watching.start_soon(self._keep, watch)
 

@@ -31,10 +31,10 @@ from storage.store import Store
 log = Channel(__name__)
 
 GRACE_S: Final = 5.0  # a shorter interruption is ignored; a restart takes longer
-LOOK_S: Final = 60.0  # between two queries for agents and for long turns
-HEARD_S: Final = 600.0  # between two updates of the agents' last contact
+QUERY_S: Final = 60.0  # between two queries for agents and for long turns
+CONTACT_S: Final = 600.0  # between two updates of the agents' last contact
 RETRY_S: Final = 5.0  # after an error of the gateway or the database
-GONE_S: Final = 1.0  # a new agent is not listed at once, so a missing agent is queried again
+MISSING_S: Final = 1.0  # a new agent is not listed at once, so a missing agent is queried again
 BILLING_S: Final = 600.0  # time for which a gateway does not use a key without credit
 MAX_FACTS: Final = 10_000  # queue limit; above it, everything is queried again
 AT_ONCE: Final = 200  # facts per transaction, which blocks other writers for at most 0.1 s
@@ -128,8 +128,8 @@ def _of_chat(payload: Mapping[str, Any], remote_id: str, run_id: str) -> Fact | 
     return None  # a final event without a message ends queued input, not a turn
 
 
-def _failed(remote_id: str, run_id: str, turn: Turn, told: object) -> Fact:
-    detail: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+def _failed(remote_id: str, run_id: str, turn: Turn, raw: object) -> Fact:
+    detail: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
     return Fact(
         remote_id=remote_id,
         run_id=run_id,
@@ -171,10 +171,10 @@ class Watch:
         fleet: Fleet,
         *,
         clock: Clock,
-        on_wanted: Callable[[GatewayAgentRow], None],
+        on_missing: Callable[[GatewayAgentRow], None],
     ) -> None:
         self.name = name
-        self._on_wanted = on_wanted
+        self._on_missing = on_missing
         self._store = store
         self._fleet = fleet
         self._clock = clock
@@ -188,8 +188,8 @@ class Watch:
         self._lost_at: float | None = clock.monotonic()  # None once it is connected
         self._is_offline = False  # and written to the database
         self._is_new = True  # everything must be queried
-        self._look_at = 0.0  # monotonic
-        self._heard_at = 0.0
+        self._query_at = 0.0  # monotonic
+        self._contact_at = 0.0
         self._no_credit_until = 0.0
 
     def take(self, fact: Fact) -> None:
@@ -230,15 +230,15 @@ class Watch:
             return await self._lose(health, now)
         self._lost_at = None
         await self._write_facts()
-        if self._is_new or now >= self._look_at:
+        if self._is_new or now >= self._query_at:
             is_whole, self._is_new = self._is_new or self._is_offline, False
-            is_settled = await self._look(gateway, is_whole=is_whole)
+            is_settled = await self._query(gateway, is_whole=is_whole)
             self._is_offline = False
-            self._look_at = self._clock.monotonic() + (LOOK_S if is_settled else GONE_S)
+            self._query_at = self._clock.monotonic() + (QUERY_S if is_settled else MISSING_S)
         doubtful = [one for one in self._agents.values() if one.is_guessed and not one.runs]
         if doubtful:
-            await self._look_at_turns(gateway, doubtful, because="its last turn is over")
-        return 0.0 if self._facts else max(0.0, self._look_at - self._clock.monotonic())
+            await self._query_turns(gateway, doubtful, because="its last turn is over")
+        return 0.0 if self._facts else max(0.0, self._query_at - self._clock.monotonic())
 
     async def _lose(self, health: GatewayHealth, now: float) -> float:
         """Set the agents of a disconnected gateway offline after a grace period."""
@@ -250,8 +250,8 @@ class Watch:
         self._unwritten = []
         if not self._is_offline:
             problem = health.problem
-            told = "is not connected" if problem is None else f"is away: {problem.message}"
-            why = f"gateway {self.name} {told}"
+            state = "is not connected" if problem is None else f"is away: {problem.message}"
+            why = f"gateway {self.name} {state}"
             rows = await self._rows()
             seen = [
                 Seen(agent_id=row.agent_id, is_online=False, why=why, turns=0, because=why) for row in rows
@@ -259,7 +259,7 @@ class Watch:
             await self._write(seen)
             self._is_offline, self._is_new = True, True
             self._agents.clear()
-        return LOOK_S
+        return QUERY_S
 
     # --- events ---
 
@@ -328,53 +328,55 @@ class Watch:
 
     # --- queries ---
 
-    async def _look(self, gateway: Gateway, *, is_whole: bool) -> bool:
+    async def _query(self, gateway: Gateway, *, is_whole: bool) -> bool:
         """Query which agents exist and which are working: all, or those with known turns.
 
         Return False if an agent is missing that may only not be listed yet.
         """
         rows = await self._rows()
-        there = {entry.id for entry in (await agents_list(gateway)).agents}
+        listed = {entry.id for entry in (await agents_list(gateway)).agents}
         now = self._clock.monotonic()
         self._missing = {
-            row.remote_id: self._missing.get(row.remote_id, now) for row in rows if row.remote_id not in there
+            row.remote_id: self._missing.get(row.remote_id, now)
+            for row in rows
+            if row.remote_id not in listed
         }
         seen, lost, is_settled = list[Seen](), list[GatewayAgentRow](), True
         for row in rows:
             missing_for_s = now - self._missing.get(row.remote_id, now)
-            if row.remote_id in there:
+            if row.remote_id in listed:
                 why = f"gateway {self.name} has it"
                 seen.append(Seen(agent_id=row.agent_id, is_online=True, why=why, is_known=True))
-            elif row.state == gateway_agents.READY and missing_for_s < GONE_S:
+            elif row.state == gateway_agents.READY and missing_for_s < MISSING_S:
                 is_settled = False
             elif row.state == gateway_agents.READY:
                 problem = f"gateway {self.name} has no agent {row.remote_id}"
-                seen.append(self._gone(row, problem, is_known=False, problem=problem))
+                seen.append(self._offline(row, problem, is_known=False, problem=problem))
                 lost += [row] if _is_ours_to_make(row) else []
             else:
-                seen.append(self._gone(row, f"gateway {self.name} has yet to make it"))
+                seen.append(self._offline(row, f"gateway {self.name} has yet to make it"))
         await self._write(seen)
         for row in rows:
             if row.role != gateway_agents.LEAD and row.state in _UNMADE:
-                self._on_wanted(row)
+                self._on_missing(row)
         for row in lost:  # the gateway was reset; its main agent must be created again to reach people
             problem, at = f"gateway {self.name} has lost it", epoch_ms(self._clock.now())
             if await self._store.write(gateway_making.gone, row.agent_id, problem=problem, at=at):
                 log.warning("agent.lost_at_gateway", agent_id=row.agent_id, gateway=self.name)
-                self._on_wanted(row)
+                self._on_missing(row)
         known = {row.remote_id: self._agents.get(row.remote_id) or _Working(row) for row in rows}
         for row in rows:
             known[row.remote_id].row = row
-        self._agents = {id: one for id, one in known.items() if id in there}
+        self._agents = {id: one for id, one in known.items() if id in listed}
         asked = [one for one in self._agents.values() if is_whole or one.runs]
-        await self._look_at_turns(gateway, asked, because="as its gateway shows it")
-        if self._clock.monotonic() >= self._heard_at and rows:
+        await self._query_turns(gateway, asked, because="as its gateway shows it")
+        if self._clock.monotonic() >= self._contact_at and rows:
             at = epoch_ms(self._clock.now())
             await self._store.write(gateway_standings.heard, rows[0].gateway_id, at=at)
-            self._heard_at = self._clock.monotonic() + HEARD_S
+            self._contact_at = self._clock.monotonic() + CONTACT_S
         return is_settled
 
-    def _gone(
+    def _offline(
         self, row: GatewayAgentRow, why: str, *, is_known: bool | None = None, problem: str | None = None
     ) -> Seen:
         return Seen(
@@ -387,7 +389,7 @@ class Watch:
             problem=problem,
         )
 
-    async def _look_at_turns(self, gateway: Gateway, agents: Sequence[_Working], *, because: str) -> None:
+    async def _query_turns(self, gateway: Gateway, agents: Sequence[_Working], *, because: str) -> None:
         """Query whether each agent is working. The id of a running turn may be uncertain."""
         limiter = anyio.CapacityLimiter(ASKED_AT_ONCE)
         seen: list[Seen] = []

@@ -66,7 +66,7 @@ class BadKind(HubError):
     code = ErrorCode.BAD_PARAMS
 
 
-class SaidToLead(msgspec.Struct, frozen=True):
+class SentToLead(msgspec.Struct, frozen=True):
     """A message to a lead with its lead.
 
     Attributes:
@@ -98,15 +98,15 @@ class LeadMessages:
         self._clock = clock
         self._ids = ids
 
-    async def say(
+    async def send(
         self,
         caller: Caller,
         board: str,
-        said: ToLead,
+        message: ToLead,
         *,
         wait_s: float = WAIT_S,
         is_decision: bool = False,
-    ) -> SaidToLead:
+    ) -> SentToLead:
         """Send a message to a board's lead, creating the lead if there is none.
 
         Returns once the message is delivered, or its state after *wait_s*; delivery continues in the
@@ -123,8 +123,8 @@ class LeadMessages:
             MessageNotDelivered: the message has failed.
         """
         found = await self._authority.board_for(caller, Verb.LEAD_MESSAGE, board)
-        told = said.checked()
-        messages.check_content(told.content, self._messages.limits)
+        checked = message.checked()
+        messages.check_content(checked.content, self._messages.limits)
         led = await self._leads.led(found.id, caller.actor)
         place = await self._store.read(broadcasts.find_place, found.user_id, found.id)
         if place is None:
@@ -132,21 +132,21 @@ class LeadMessages:
         _check(place)
         gateway_id, device_id = place.goes_over
         id, at = MessageId(self._ids.fresh()), epoch_ms(self._clock.now())
-        key = told.dedupe_key
+        key = checked.dedupe_key
         new = NewMessage(
             id=id,
             user_id=found.user_id,
-            kind=told.kind,
+            kind=checked.kind,
             board_id=found.id,
             from_agent_id=caller.agent_id,
             actor=caller.actor,
             to_lead=True,
             gateway_id=gateway_id,
             device_id=device_id,
-            content=told.content,
-            correlation_id=told.correlation_id,
-            reply_tags=tuple(told.reply_tags),
-            reply_source=told.reply_source,
+            content=checked.content,
+            correlation_id=checked.correlation_id,
+            reply_tags=tuple(checked.reply_tags),
+            reply_source=checked.reply_source,
             trace_id=trace_id_of(RunId(id)),
             dedupe_key=None if key is None else f"lead:{found.id}:{caller.actor}:{key}",
             not_before=at,
@@ -155,7 +155,7 @@ class LeadMessages:
         )
         row = await self._messages.add(new, is_decision=is_decision)
         row = await self._messages.delivered(row.id, wait_s)
-        return SaidToLead(row, led.lead, led.is_created)
+        return SentToLead(row, led.lead, led.is_created)
 
 
 def _check(place: BoardPlace) -> None:

@@ -149,8 +149,8 @@ class Leads:
     async def _made_ready(self, home: GatewayAgentRow, *, is_asked: bool = False) -> None:
         """Create the lead at its gateway if necessary. Raises NoGateway, GatewayError."""
         if not home.is_there:
-            told = f"gateway {home.gateway_name} of agent {home.agent_name} is not in hub.toml any more"
-            raise NoGateway(told)
+            problem = f"gateway {home.gateway_name} of agent {home.agent_name} is not in hub.toml any more"
+            raise NoGateway(problem)
         if home.state == gateway_agents.READY:
             if not is_asked:
                 state = await self._store.read(agent_states.find_state, home.agent_id)

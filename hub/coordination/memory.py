@@ -63,7 +63,7 @@ class BoardMemory:
         self,
         caller: Caller,
         board: str,
-        wanted: MemoryFilter,
+        criteria: MemoryFilter,
         *,
         after: tuple[int, str] | None = None,
         limit: int,
@@ -74,7 +74,7 @@ class BoardMemory:
             UnknownBoard, AmbiguousBoard, NotAllowed
         """
         found = await self._authority.board_for(caller, Verb.MEMORY_READ, board)
-        return await self._store.read(board_memory.list_memory, found.id, wanted, after=after, limit=limit)
+        return await self._store.read(board_memory.list_memory, found.id, criteria, after=after, limit=limit)
 
     async def add(
         self,
@@ -129,7 +129,7 @@ class BoardMemory:
             self._limits_reached.labels(exc.limit).inc()
             raise
         if replied.is_new:
-            self._tell(replied)
+            self._notify(replied)
         return replied
 
     async def remove(self, caller: Caller, board: str, memory_id: str) -> tuple[BoardRow, MemoryRow]:
@@ -146,7 +146,7 @@ class BoardMemory:
         log.info("memory.removed", board_id=found.id, memory_id=item.id, actor=caller.actor)
         return found, item
 
-    def _tell(self, replied: Replied) -> None:
+    def _notify(self, replied: Replied) -> None:
         memory = replied.memory
         memory_added(memory.board_id, memory.id, agent_id=memory.agent_id, reply_to=memory.reply_to)
         if replied.message is not None:
@@ -156,13 +156,13 @@ class BoardMemory:
 
     def _checked(self, content: str) -> str:
         """Return the stripped content. Raises BadMemory, MemoryTooLarge."""
-        kept = content.strip()
-        if not kept:
+        stripped = content.strip()
+        if not stripped:
             raise BadMemory("content: there is nothing in it")
-        if "\0" in kept:
+        if "\0" in stripped:
             raise BadMemory("content: text has no null character")
         try:
-            size = len(kept.encode())
+            size = len(stripped.encode())
         except UnicodeEncodeError as error:
             raise BadMemory("content: it is no text: half a character is in it") from error
         if size > self.limits.memory_bytes:
@@ -170,7 +170,7 @@ class BoardMemory:
             raise MemoryTooLarge(
                 f"content: {size} bytes are more than {self.limits.memory_bytes} (memory_bytes)"
             )
-        return kept
+        return stripped
 
 
 def memory_added(
@@ -186,13 +186,13 @@ def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
     Raises:
         BadMemory: a tag is empty or too long, or the list has too many tags.
     """
-    kept = tuple(dict.fromkeys(tag.strip() for tag in tags))
-    if len(kept) > MOST_TAGS:
-        raise BadMemory(f"tags: {len(kept)} are more than {MOST_TAGS}")
-    for tag in kept:
+    unique = tuple(dict.fromkeys(tag.strip() for tag in tags))
+    if len(unique) > MOST_TAGS:
+        raise BadMemory(f"tags: {len(unique)} are more than {MOST_TAGS}")
+    for tag in unique:
         if not tag or len(tag) > TAG_CHARACTERS or not tag.isprintable():
             raise BadMemory(f"tags: a tag has 1 to {TAG_CHARACTERS} characters that can be seen")
-    return kept
+    return unique
 
 
 def checked_word(name: str, word: str | None) -> str | None:
@@ -201,7 +201,7 @@ def checked_word(name: str, word: str | None) -> str | None:
     Raises:
         BadMemory: the value is too long.
     """
-    kept = (word or "").strip()
-    if len(kept) > WORD_CHARACTERS or not (kept.isprintable() or not kept):
+    stripped = (word or "").strip()
+    if len(stripped) > WORD_CHARACTERS or not (stripped.isprintable() or not stripped):
         raise BadMemory(f"{name}: it has at most {WORD_CHARACTERS} characters that can be seen")
-    return kept or None
+    return stripped or None

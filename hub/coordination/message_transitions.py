@@ -79,7 +79,7 @@ class Moving:
             settles=settles,
             **sent,
         )
-        self._tell(moved)
+        self._notify(moved)
         return moved
 
     async def fail(
@@ -99,7 +99,7 @@ class Moving:
             memory_id=MemoryId(self._ids.fresh()),
             at=self.now(),
         )
-        self._tell(moved)
+        self._notify(moved)
         if moved is not None and moved.memory_id is not None and moved.board_id is not None:
             memory_added(moved.board_id, moved.memory_id, agent_id=moved.to_agent_id, reply_to=moved.id)
         return moved
@@ -109,7 +109,7 @@ class Moving:
         moved = await self._store.write(
             messages.settle_message, seen.id, seen_version=seen.version, at=self.now(), proof=proof
         )
-        self._tell(moved)
+        self._notify(moved)
         return moved
 
     async def put_off(self, seen: MessageRow, wait_ms: int) -> None:
@@ -117,17 +117,17 @@ class Moving:
         until = self.now() + wait_ms
         await self._store.write(messages.put_off, seen.id, seen_version=seen.version, not_before=until)
 
-    def told(self, moved: MessageRow) -> None:
+    def report(self, moved: MessageRow) -> None:
         """Report a message that another component moved, after its commit."""
-        self._tell(moved)
+        self._notify(moved)
 
     async def wait_for(
-        self, id: str, wait_s: float, is_enough: Callable[[MessageRow], bool], *, look_s: float = 1.0
+        self, id: str, wait_s: float, is_enough: Callable[[MessageRow], bool], *, poll_s: float = 1.0
     ) -> MessageRow:
         """Return the message once it satisfies *is_enough*, or its state after *wait_s*.
 
         Args:
-            look_s: interval of reads, because another hub may move the message.
+            poll_s: interval of reads, because another hub may move the message.
 
         Raises:
             UnknownMessage: no message has this id.
@@ -141,7 +141,7 @@ class Moving:
                 left_s = until - self._clock.monotonic()
                 if is_enough(row) or left_s <= 0:
                     return row
-                await self._first_of(moved, min(left_s, look_s))
+                await self._first_of(moved, min(left_s, poll_s))
                 if moved.is_set():
                     self._waiters[id].discard(moved)
                     moved = anyio.Event()
@@ -162,7 +162,7 @@ class Moving:
             await moved.wait()
             waiting.cancel_scope.cancel()
 
-    def _tell(self, moved: MessageRow | None) -> None:
+    def _notify(self, moved: MessageRow | None) -> None:
         if moved is None:
             return
         message_moved(moved)

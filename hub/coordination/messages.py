@@ -240,7 +240,7 @@ class Messages:
         moved = await self._store.write(
             message_orders.cancel_message, row.id, at=self._at(), actor=caller.actor
         )
-        self._courier.moving.told(moved)
+        self._courier.moving.report(moved)
         return moved
 
     async def retry(self, caller: Caller, id: str) -> MessageRow:
@@ -274,14 +274,14 @@ class Messages:
         row = await self._store.read(messages.find_sight, id)
         if row is None or row.home_device_id != device_id or row.home_gateway_id is not None:
             raise UnknownMessage(f"there is no message {id} to an agent of this device")
-        said = text.strip()
-        if not said:
+        answer = text.strip()
+        if not answer:
             raise messages.BadMessage("an answer says something: it is empty")
-        if row.state is MessageState.ANSWERED and row.answer == said:
+        if row.state is MessageState.ANSWERED and row.answer == answer:
             return row
         if row.kind not in _ANSWERED or not MESSAGE.allows(row.state, MessageEvent.ANSWERED):
             raise MessageSettled(f"message {id} is {row.state}: it takes no answer")
-        moved = await self._courier.moving.answer(row, said, {"device": device_id})
+        moved = await self._courier.moving.answer(row, answer, {"device": device_id})
         return moved if moved is not None else await self.answer_at_device(device_id, id, text)
 
     async def _seen(self, caller: Caller, id: str) -> MessageRow:

@@ -10,7 +10,7 @@ from typing import Final
 from hub.clock import Clock
 from hub.coordination.active_sessions import ANSWER
 from hub.coordination.gateway_history import PAGES, ROWS
-from hub.coordination.to_gateway import Heard
+from hub.coordination.to_gateway import OnText
 from hub.log import Channel
 from hub.openclaw import Gateway, GatewayError, GatewayState, methods
 from hub.openclaw.methods import History, Message
@@ -27,13 +27,13 @@ SKEW_MS: Final = 600_000  # maximum difference between the gateway's clock and t
 class MissedAnswers:
     """Gateways whose histories must be read, and the reading."""
 
-    def __init__(self, store: Store, *, heard: Heard | None, clock: Clock) -> None:
+    def __init__(self, store: Store, *, on_text: OnText | None, clock: Clock) -> None:
         self._store = store
-        self._heard = heard
+        self._on_text = on_text
         self._clock = clock
         self._due: dict[str, float] = {}  # gateways with the monotonic time at which they are due
 
-    def look_for(self, name: str) -> None:
+    def schedule(self, name: str) -> None:
         """Schedule a read of the gateway's history, because events may have been missed."""
         self._due[name] = self._clock.monotonic()
 
@@ -45,36 +45,36 @@ class MissedAnswers:
             del self._due[name]
         return due
 
-    async def look(self, gateway: Gateway) -> None:
+    async def read(self, gateway: Gateway) -> None:
         """Process missed answers. Postpone it if the gateway or the database fails."""
         try:
             if gateway.health().state is GatewayState.READY:
-                await self._look(gateway)
+                await self._read(gateway)
         except (GatewayError, StorageError) as exc:
             log.info("question.looked_for_later", gateway=gateway.name, code=exc.code)
             self._due.setdefault(gateway.name, self._clock.monotonic() + AGAIN_S)
         except Exception as exc:  # the caller must survive any error
             log.error("question.broke", exc=exc)
 
-    async def _look(self, gateway: Gateway) -> None:
+    async def _read(self, gateway: Gateway) -> None:
         ids = [row.id for row in await self._store.read(gateways.list_gateways) if row.name == gateway.name]
-        if not ids or self._heard is None:
+        if not ids or self._on_text is None:
             return
         since = await self._store.read(questions.open_since, ids[0])
         main = await self._store.read(gateway_agents.find_main_agent, ids[0])
         if since is None or main is None or main.session_key is None:
             return
-        for row in await self._said(gateway, main.session_key, since - SKEW_MS):
-            await self._heard(main.agent_id, row.text)
+        for row in await self._texts(gateway, main.session_key, since - SKEW_MS):
+            await self._on_text(main.agent_id, row.text)
 
-    async def _said(self, gateway: Gateway, session_key: str, since: int) -> list[Message]:
+    async def _texts(self, gateway: Gateway, session_key: str, since: int) -> list[Message]:
         """Return the agent's texts since then that may be answers, in order."""
         found: list[Message] = []
         offset: int | None = None
         for _ in range(PAGES):
             history: History = await methods.chat_history(gateway, session_key, limit=ROWS, offset=offset)
-            said = [row for row in history.messages if row.role == "assistant" and ANSWER in row.text]
-            found = [*said, *found]
+            texts = [row for row in history.messages if row.role == "assistant" and ANSWER in row.text]
+            found = [*texts, *found]
             offset = history.next_offset
             oldest = history.messages[0].timestamp_ms if history.messages else None
             if offset is None or (oldest and oldest < since):

@@ -53,12 +53,12 @@ log = Channel(__name__)
 
 SHOWN_S: Final = 10.0  # until a gateway lists a new agent; a real one takes 0.3 s
 REFUSED_S: Final = 2.0  # the same after a refusal: another hub may be creating the agent
-LOOK_S: Final = 0.1
+POLL_S: Final = 0.1
 OTHER_S: Final = 10.0  # for another hub to finish creating an agent
-OTHER_LOOK_S: Final = 0.25
+OTHER_POLL_S: Final = 0.25
 AT_ONCE: Final = 4  # agents per gateway, because a gateway writes its whole configuration for each
 AGAIN_S: Final = 30.0  # interval of retries for agents that could not be created
-TOLD_S: Final = 1.0  # agents created within this time are reported together
+REPORT_S: Final = 1.0  # agents created within this time are reported together
 
 
 class Provisioning:
@@ -98,11 +98,11 @@ class Provisioning:
         self._after_step = after_step
         self._turn_of: defaultdict[AgentId, anyio.Lock] = defaultdict(anyio.Lock)
         self._anew: set[str] = set()  # reconnected gateways, at which failed agents are retried
-        self._told: set[str] = set()
+        self._unreported: set[str] = set()
         self._wake = anyio.Event()
         self._in_hand: set[AgentId] = set()
 
-    def want(self, row: GatewayAgentRow) -> None:
+    def schedule(self, row: GatewayAgentRow) -> None:
         """Schedule the creation of an agent, unless it is in progress."""
         if row.agent_id not in self._in_hand:
             self.kick()
@@ -136,7 +136,7 @@ class Provisioning:
             GatewayError: the gateway is unreachable.
         """
         gateway = self._gateway(row)
-        if not await self._is_there(gateway, row.remote_id):
+        if not await self._exists(gateway, row.remote_id):
             problem = f"gateway {gateway.name} has no agent {row.remote_id} any more"
             at = self._at()
             if await self._store.write(gateway_making.gone, row.agent_id, problem=problem, at=at):
@@ -155,14 +155,14 @@ class Provisioning:
                 await self._bring_about(gateway, row)
         except GatewayError as error:
             await self._not_made(row, error)
-            raise self._told_error(row, error) from error
+            raise self._retryable(row, error) from error
         id = self._ids.fresh()
         await self._store.write(
             gateway_making.made, row.agent_id, self._mine.boot_id, at=self._at(), activity_id=id
         )
         self._made.labels("made").inc()
         log.info("agent.made", agent_id=row.agent_id, gateway=gateway.name, remote_id=row.remote_id)
-        self._told.add(gateway.name)
+        self._unreported.add(gateway.name)
         self.kick()
         return await self._row(row.agent_id)
 
@@ -174,18 +174,18 @@ class Provisioning:
             if found.state == gateway_agents.READY:
                 return found
             if self._clock.monotonic() >= until:
-                told = f"another hub makes agent {row.agent_name} at gateway {row.gateway_name} just now"
+                problem = f"another hub makes agent {row.agent_name} at gateway {row.gateway_name} just now"
                 raise GatewayUnreachable(
-                    told, gateway=row.gateway_name, dispatched=False, retry_after_ms=1_000
+                    problem, gateway=row.gateway_name, dispatched=False, retry_after_ms=1_000
                 )
-            await self._clock.sleep(OTHER_LOOK_S)
+            await self._clock.sleep(OTHER_POLL_S)
         return None
 
     async def _bring_about(self, gateway: Gateway, row: GatewayAgentRow) -> None:
         """Create the agent and write its files, if missing. Raises GatewayError."""
         is_new = row.made_at is None
         trace = traceparent_of(trace_id_of(RunId(row.agent_id)), "making")
-        if not await self._is_there(gateway, row.remote_id):
+        if not await self._exists(gateway, row.remote_id):
             await self._store.write(gateway_making.missing, row.agent_id, self._mine.boot_id)
             await self._create(gateway, row.remote_id, trace)
             is_new = True
@@ -204,11 +204,11 @@ class Provisioning:
         self._quiet.changed(gateway.name)
         await self._step("created")
         if created.agent_id != remote_id:
-            told = f"gateway {gateway.name} made {created.agent_id} where {remote_id} was asked for"
-            raise GatewayInvalid(told, gateway=gateway.name, dispatched=True)
+            problem = f"gateway {gateway.name} made {created.agent_id} where {remote_id} was asked for"
+            raise GatewayInvalid(problem, gateway=gateway.name, dispatched=True)
         if not await self._is_shown(gateway, remote_id, SHOWN_S):
-            told = f"gateway {gateway.name} does not list agent {remote_id}, which it has made"
-            raise GatewayUnreachable(told, gateway=gateway.name, dispatched=True, retry_after_ms=5_000)
+            problem = f"gateway {gateway.name} does not list agent {remote_id}, which it has made"
+            raise GatewayUnreachable(problem, gateway=gateway.name, dispatched=True, retry_after_ms=5_000)
         await self._step("listed")
 
     async def _write_texts(self, gateway: Gateway, row: GatewayAgentRow, trace: str) -> None:
@@ -217,11 +217,11 @@ class Provisioning:
         if place is not None and place.board_id is not None:
             board = await self._store.read(boards.get_board, place.board_id)
         for name, text in first_texts(row, board).items():
-            there = await methods.file_get(gateway, row.remote_id, name, trace=trace)
+            file = await methods.file_get(gateway, row.remote_id, name, trace=trace)
             digest = sha256(text.encode()).hexdigest()
-            if there.hash == digest or (there.missing and name == BOOTSTRAP):
+            if file.hash == digest or (file.missing and name == BOOTSTRAP):
                 continue
-            expected = None if there.missing else there.hash
+            expected = None if file.missing else file.hash
             try:
                 done = await methods.file_set(
                     gateway, row.remote_id, name, text, expected_hash=expected, trace=trace
@@ -230,20 +230,20 @@ class Provisioning:
                 log.info("agent.text_kept", agent_id=row.agent_id, name=name)
                 continue
             if done.hash != digest:
-                told = f"gateway {gateway.name} has not kept {name} as it was written"
-                raise GatewayInvalid(told, gateway=gateway.name, dispatched=True)
+                problem = f"gateway {gateway.name} has not kept {name} as it was written"
+                raise GatewayInvalid(problem, gateway=gateway.name, dispatched=True)
             await self._step(name)
 
-    async def _is_there(self, gateway: Gateway, remote_id: str) -> bool:
+    async def _exists(self, gateway: Gateway, remote_id: str) -> bool:
         return (await methods.agents_list(gateway)).find(remote_id) is not None
 
     async def _is_shown(self, gateway: Gateway, remote_id: str, most_s: float) -> bool:
         """Return True if the gateway lists the agent within *most_s*; a new agent takes a moment."""
         until = self._clock.monotonic() + most_s
-        while not await self._is_there(gateway, remote_id):
+        while not await self._exists(gateway, remote_id):
             if self._clock.monotonic() >= until:
                 return False
-            await self._clock.sleep(LOOK_S)
+            await self._clock.sleep(POLL_S)
         return True
 
     async def _not_made(self, row: GatewayAgentRow, error: GatewayError) -> None:
@@ -267,7 +267,7 @@ class Provisioning:
             activity_id=self._ids.fresh(),
         )
 
-    def _told_error(self, row: GatewayAgentRow, error: GatewayError) -> GatewayError:
+    def _retryable(self, row: GatewayAgentRow, error: GatewayError) -> GatewayError:
         """Return a retryable error for a timeout, because creation can be repeated safely."""
         if isinstance(error, GatewayTimedOut):
             return GatewayUnreachable(str(error), gateway=row.gateway_name, dispatched=False)
@@ -275,12 +275,12 @@ class Provisioning:
 
     def _gateway(self, row: GatewayAgentRow) -> Gateway:
         if not row.is_there:
-            told = f"gateway {row.gateway_name} of agent {row.agent_name} is not in hub.toml any more"
-            raise NoGateway(told)
+            problem = f"gateway {row.gateway_name} of agent {row.agent_name} is not in hub.toml any more"
+            raise NoGateway(problem)
         gateway = self._fleet.find(row.gateway_name)
         if gateway is None:  # between two reloads of hub.toml
-            told = f"gateway {row.gateway_name} is not connected"
-            raise GatewayUnreachable(told, gateway=row.gateway_name, dispatched=False)
+            problem = f"gateway {row.gateway_name} is not connected"
+            raise GatewayUnreachable(problem, gateway=row.gateway_name, dispatched=False)
         return gateway
 
     async def _row(self, agent_id: AgentId) -> GatewayAgentRow:
@@ -297,12 +297,12 @@ class Provisioning:
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Create missing agents until cancelled: at the start, after reconnects, and periodically."""
-        end_listening = self._fleet.listen(self._hear)
+        end_listening = self._fleet.listen(self._on_news)
         self._in_hand.clear()
         limits: defaultdict[str, anyio.CapacityLimiter] = defaultdict(lambda: anyio.CapacityLimiter(AT_ONCE))
         try:
             async with anyio.create_task_group() as hands:
-                hands.start_soon(self._tell_made)
+                hands.start_soon(self._report_made)
                 task_status.started()
                 while True:
                     self._wake = anyio.Event()
@@ -343,16 +343,16 @@ class Provisioning:
         finally:
             self._in_hand.discard(row.agent_id)
 
-    def _hear(self, news: GatewayNews) -> None:
+    def _on_news(self, news: GatewayNews) -> None:
         if isinstance(news, Reconnected):
             self._anew.add(news.gateway)
             self.kick()
 
-    async def _tell_made(self) -> None:
+    async def _report_made(self) -> None:
         while True:
-            await self._clock.sleep(TOLD_S)
-            told, self._told = self._told, set()
-            for name in told:
+            await self._clock.sleep(REPORT_S)
+            names, self._unreported = self._unreported, set()
+            for name in names:
                 self.on_made(name)
 
     async def _wait(self, seconds: float) -> None:

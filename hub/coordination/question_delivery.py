@@ -34,7 +34,7 @@ AT_ONCE: Final = 500  # devices in progress
 OF_DEVICE: Final = 50  # per read
 
 
-class QuestionTeller:
+class QuestionDelivery:
     """Delivers every question and its result to the devices of its user."""
 
     def __init__(
@@ -86,7 +86,7 @@ class QuestionTeller:
                 self.turns.work()
                 try:
                     await self._questions.expire()
-                    await self._look(tellers)
+                    await self._poll(tellers)
                 except StorageError as exc:
                     log.error("question.database", exc=exc)
                 except Exception as exc:  # the loop must survive any error
@@ -96,7 +96,7 @@ class QuestionTeller:
                 if not self._wake.is_set():
                     self._is_everybody = True  # another hub may have added questions
 
-    async def _look(self, tellers: TaskGroup) -> None:
+    async def _poll(self, tellers: TaskGroup) -> None:
         """Start delivery to every connected device with news."""
         fresh, self._fresh = self._fresh, set()
         if self._is_everybody:
@@ -111,11 +111,11 @@ class QuestionTeller:
                 self._fresh.add(device_id)  # checked again after the delivery in progress
             elif len(self._in_hand) < AT_ONCE:
                 self._in_hand.add(device_id)
-                tellers.start_soon(self._tell_device, device_id)
+                tellers.start_soon(self._deliver, device_id)
             else:
                 self._is_everybody = True
 
-    async def _tell_device(self, device_id: DeviceId) -> None:
+    async def _deliver(self, device_id: DeviceId) -> None:
         """Deliver all news to a device, as long as its current connection lasts."""
         wait_s = AGAIN_S
         link = self._find_link(device_id)
@@ -124,7 +124,7 @@ class QuestionTeller:
                 due = await self._store.read(questions.due_of, device_id, OF_DEVICE)
                 if not due:
                     return
-                if await self._tell_all(link, due):
+                if await self._send_all(link, due):
                     wait_s = AGAIN_S
                     continue
                 await self._clock.sleep(wait_s)
@@ -138,7 +138,7 @@ class QuestionTeller:
             if device_id in self._fresh:
                 self._wake.set()
 
-    async def _tell_all(self, link: DeviceLink, due: list[questions.Due]) -> bool:
+    async def _send_all(self, link: DeviceLink, due: list[questions.Due]) -> bool:
         """Return True if the device confirmed all questions. Raises DeviceGone."""
         is_all = True
         for one in due:
@@ -146,7 +146,7 @@ class QuestionTeller:
             frame = ToolCall(
                 id=asking_call_id(row.id, link.device_id, is_settled=one.is_settled),
                 action=Action.USER_ASK,
-                data=told_question(row, settled_by=await self._by(row)).record(),
+                data=question_to_user(row, settled_by=await self._by(row)).record(),
                 agent_id=row.from_agent_id,
                 deadline_ms=round(self.answer_s * 1_000),
             )
@@ -186,7 +186,7 @@ class QuestionTeller:
             waiting.cancel_scope.cancel()
 
 
-def told_question(row: QuestionRow, *, settled_by: str | None = None) -> QuestionToUser:
+def question_to_user(row: QuestionRow, *, settled_by: str | None = None) -> QuestionToUser:
     """Return the question in the form sent to a device."""
     return QuestionToUser(
         question_id=row.id,

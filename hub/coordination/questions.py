@@ -36,7 +36,7 @@ log = Channel(__name__)
 EXPIRES_S: Final = 7 * 86_400.0
 MOST_OPEN: Final = 200  # per user
 EXPIRED_AT_ONCE: Final = 100
-MOST_HEARD: Final = 1_000  # answers per chat text
+MOST_ANSWERS: Final = 1_000  # answers per chat text
 Listener = Callable[[QuestionRow], None]
 
 
@@ -134,7 +134,7 @@ class Questions:
             self._metrics.limits_reached.labels(exc.limit).inc()
             raise
         if is_new:
-            self.told(row)
+            self.report(row)
         return row
 
     async def get(self, caller: Caller, id: str) -> QuestionRow:
@@ -155,11 +155,11 @@ class Questions:
             UnknownQuestion, NotAllowed, BadQuestion
             QuestionSettled: the question has another answer, or has ended.
         """
-        said = _checked("answer", text, ANSWER_CHARACTERS)
+        answer = _checked("answer", text, ANSWER_CHARACTERS)
         asked = await self._seen(caller, Verb.QUESTION_ANSWER, id)
         at = self._at()
         given = NewAnswer(
-            text=said,
+            text=answer,
             actor=caller.actor,
             agent_id=caller.agent_id,
             at=at,
@@ -173,7 +173,7 @@ class Questions:
         if row.settled_at == at:
             if row.memory_id is not None and row.board_id is not None:
                 memory_added(row.board_id, row.memory_id, agent_id=caller.agent_id, reply_to=row.id)
-            self.told(row)
+            self.report(row)
         return row
 
     async def withdraw(self, caller: Caller, id: str) -> QuestionRow:
@@ -192,17 +192,17 @@ class Questions:
             user_id=caller.user_id,
         )
         if row.settled_at == at:
-            self.told(row)
+            self.report(row)
         return row
 
-    async def heard(self, agent_id: AgentId, text: str) -> int:
+    async def accept_text(self, agent_id: AgentId, text: str) -> int:
         """Store the answers in a chat text of a gateway's main agent. Return their number.
 
         Answers are lines ``ANSWER <question id>: text`` for open questions of a board of that gateway. All
         other text is ignored.
         """
         count = 0
-        for id, said in answers_in(text)[:MOST_HEARD]:
+        for id, answer in answers_in(text)[:MOST_ANSWERS]:
             asked = await self._store.read(questions.find_question, id)
             if asked is None or asked.board_id is None:
                 continue
@@ -211,7 +211,7 @@ class Questions:
                 continue
             caller = Caller.of_agent(agent_id, asked.user_id)
             try:
-                await self.answer(caller, id, said)
+                await self.answer(caller, id, answer)
             except StorageError:
                 raise
             except HubError as exc:  # settled, an invalid answer, or a board of another gateway
@@ -226,11 +226,11 @@ class Questions:
             fresh = [self._ids.fresh() for _ in range(EXPIRED_AT_ONCE)]
             went = await self._store.write(questions.expire_due, self._at(), fresh)
             for row in went:
-                self.told(row)
+                self.report(row)
             if len(went) < EXPIRED_AT_ONCE:
                 return
 
-    def told(self, row: QuestionRow) -> None:
+    def report(self, row: QuestionRow) -> None:
         """Report a new or settled question after its commit, by this class or by a board's memory."""
         self._metrics.questions.labels(row.state).inc()
         log.info(
@@ -259,20 +259,20 @@ class Questions:
 
 def _checked(name: str, text: str, most: int) -> str:
     """Return the stripped text of the field *name*. Raises BadQuestion."""
-    kept = text.strip()
-    if not kept:
+    stripped = text.strip()
+    if not stripped:
         raise BadQuestion(f"{name}: there is nothing in it")
-    if "\0" in kept or any("\ud800" <= letter <= "\udfff" for letter in kept):
+    if "\0" in stripped or any("\ud800" <= letter <= "\udfff" for letter in stripped):
         raise BadQuestion(f"{name}: text has no null character and no half of one")
-    if len(kept) > most:
-        raise BadQuestion(f"{name}: expected at most {most} characters, not {len(kept)}")
-    return kept
+    if len(stripped) > most:
+        raise BadQuestion(f"{name}: expected at most {most} characters, not {len(stripped)}")
+    return stripped
 
 
 def _channel(given: str | None) -> str | None:
-    kept = (given or "").strip()
-    if len(kept) > CHANNEL_CHARACTERS or not (kept.isprintable() or not kept):
+    stripped = (given or "").strip()
+    if len(stripped) > CHANNEL_CHARACTERS or not (stripped.isprintable() or not stripped):
         raise BadQuestion(
             f"preferred_channel: it has at most {CHANNEL_CHARACTERS} characters that can be seen"
         )
-    return kept or None
+    return stripped or None

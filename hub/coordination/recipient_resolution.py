@@ -65,8 +65,8 @@ class Homes:
             return None
         try:
             board = await self._store.read(boards.get_board, seen.board_id)
-        except UnknownBoard as gone:
-            await self._moving.fail(seen, gone.code, str(gone))
+        except UnknownBoard as error:
+            await self._moving.fail(seen, error.code, str(error))
             return None
         agent_id = board.lead_id
         if board.gateway_id is not None and self.leads is not None:

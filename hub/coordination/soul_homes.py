@@ -170,13 +170,13 @@ class DeviceHome:
         """Implement ``SoulHome.write``."""
         expected = None if base == soul_writes.ABSENT else base
         put = FilePut(name=SOUL_FILE, content=content, expected_sha256=expected)
-        told = await self._ask(Action.FILE_PUT, CallId(write_id), msgspec.structs.asdict(put), trace)
-        return self._read(told, FileKept).sha256
+        answer = await self._ask(Action.FILE_PUT, CallId(write_id), msgspec.structs.asdict(put), trace)
+        return self._read(answer, FileKept).sha256
 
     async def _part(self, offset: int, trace: str) -> FilePart:
-        wanted = msgspec.structs.asdict(FileGet(name=SOUL_FILE, offset=offset))
-        told = await self._ask(Action.FILE_GET, CallId(self._ids.fresh()), wanted, trace)
-        return self._read(told, FilePart)
+        request = msgspec.structs.asdict(FileGet(name=SOUL_FILE, offset=offset))
+        answer = await self._ask(Action.FILE_GET, CallId(self._ids.fresh()), request, trace)
+        return self._read(answer, FilePart)
 
     async def _ask(self, action: Action, id: CallId, data: Record, trace: str) -> Any:
         call = ToolCall(
@@ -190,9 +190,9 @@ class DeviceHome:
             raise Overtaken(f"{self.place}: {error.message}")
         raise DeviceRefused(f"{self.place}: {error.message or error.code}", may_return=error.retryable)
 
-    def _read(self, told: Any, kind: type[T]) -> T:
+    def _read(self, answer: Any, kind: type[T]) -> T:
         try:
-            return msgspec.convert(told, kind)
+            return msgspec.convert(answer, kind)
         except msgspec.ValidationError as error:
             raise DeviceRefused(f"{self.place}: its answer cannot be read: {error}") from error
 

@@ -49,7 +49,7 @@ TAKEN_MS: Final = 120_000  # per attempt: two gateway requests, and the wait for
 AGAIN_MS, AGAIN_CAP_MS = 1_000, 60_000  # after a failed attempt, doubled with each
 # after this time the write fails, so that other writes of the soul can proceed
 GIVE_UP_MS: Final = 24 * 3_600_000
-LOOKS: Final = 3  # per attempt, because another author may write between the hub's read and write
+MOST_READS: Final = 3  # per attempt, because another author may write between the hub's read and write
 AT_ONCE: Final = 100  # writes in progress
 
 
@@ -57,14 +57,14 @@ class SoulWriter:
     """Accepts writes, and carries them out as a service.
 
     Attributes:
-        kept: number of versions of a soul, and of settled writes, to keep.
+        most_versions: number of versions of a soul, and of settled writes, to keep.
     """
 
     def __init__(
         self, *, store: Store, homes: SoulHomes, clock: Clock, ids: IdFactory, metrics: Metrics
     ) -> None:
         self.turns = Turns(clock)
-        self.kept = 200
+        self.most_versions = 200
         self._store = store
         self._homes = homes
         self._clock = clock
@@ -76,7 +76,7 @@ class SoulWriter:
         self._settled: defaultdict[SoulWriteId, list[anyio.Event]] = defaultdict(list)
         self._wake = anyio.Event()
         self._is_hurried = True  # open writes of an earlier boot must be released
-        self._looked_at = 0  # wall-clock time of the last round
+        self._polled_at = 0  # wall-clock time of the last round
 
     async def add(self, new: NewSoulWrite, *, wait_s: float) -> SoulWriteRow:
         """Commit a write, and return it in its state after *wait_s*.
@@ -123,7 +123,7 @@ class SoulWriter:
         self._is_hurried = True
         self._wake.set()
 
-    def heard(self, news: GatewayNews | NewsLost) -> None:
+    def on_news(self, news: GatewayNews | NewsLost) -> None:
         """Resume waiting writes when a gateway has reconnected."""
         if isinstance(news, Reconnected):
             self.recheck()
@@ -139,7 +139,7 @@ class SoulWriter:
                 self.turns.work()
                 rest_s = POLL_S
                 try:
-                    rest_s = await self._look(writers)
+                    rest_s = await self._poll(writers)
                 except StorageError as exc:
                     log.error("soul.database", exc=exc)
                 except Exception as exc:  # the loop must survive any error
@@ -147,11 +147,11 @@ class SoulWriter:
                 self.turns.wait(rest_s)
                 await self._wait(self._wake, rest_s)
 
-    async def _look(self, writers: TaskGroup) -> float:
+    async def _poll(self, writers: TaskGroup) -> float:
         """Start all due writes. Return the seconds until the next round."""
         now, at = self._clock.monotonic(), self._at()
-        self._is_hurried |= at < self._looked_at - AGAIN_MS  # the clock was set back
-        self._looked_at = at
+        self._is_hurried |= at < self._polled_at - AGAIN_MS  # the clock was set back
+        self._polled_at = at
         self._absent = {id: until for id, until in self._absent.items() if until > now}
         if self._is_hurried:
             self._is_hurried = False
@@ -183,8 +183,8 @@ class SoulWriter:
     async def _take_up(self, write: SoulWriteRow) -> None:
         place = await self._store.read(souls.find_place, write.agent_id)
         if place is None:
-            gone = UnknownAgent("the agent was removed")
-            await self._settle(write, write.agent_id, "nowhere", SoulWriteState.FAILED, error=gone)
+            error = UnknownAgent("the agent was removed")
+            await self._settle(write, write.agent_id, "nowhere", SoulWriteState.FAILED, error=error)
             return
         if write.created_at + GIVE_UP_MS <= self._at():
             await self._give_up(write, place)
@@ -210,7 +210,7 @@ class SoulWriter:
     async def _try(self, write: SoulWriteRow, agent: str, home: SoulHome) -> None:
         trace = traceparent(RunId(write.id), "soul")
         unclear: HomeError | None = None
-        for _ in range(LOOKS):
+        for _ in range(MOST_READS):
             since = await self._store.read(souls.last_version, write.agent_id)
             soul = await home.read(trace=trace)
             found = soul_writes.ABSENT if soul is None else soul.sha256
@@ -231,7 +231,7 @@ class SoulWriter:
                 return  # another process has changed the write
             write = msgspec.structs.replace(write, expected_sha256=base, sends=write.sends + 1)
             try:
-                told = await home.write(write.content, base=base, write_id=write.id, trace=trace)
+                written = await home.write(write.content, base=base, write_id=write.id, trace=trace)
             except Overtaken:
                 continue  # read the current version
             except HOME_ERRORS as error:
@@ -239,7 +239,7 @@ class SoulWriter:
                     raise
                 unclear = error  # the write may have happened despite the error: read again
                 continue
-            if told == write.sha256:
+            if written == write.sha256:
                 await self._settle(write, agent, home.place, SoulWriteState.DONE)
                 return
         raise DeviceOffline(f"{home.place}: the soul changes faster than it can be written")
@@ -249,16 +249,16 @@ class SoulWriter:
         if not home.remembers:
             return False
         try:
-            told = await home.write(write.content, base=base, write_id=write.id, trace=trace)
+            written = await home.write(write.content, base=base, write_id=write.id, trace=trace)
         except Overtaken:
             return False
-        return told == write.sha256
+        return written == write.sha256
 
     async def _give_up(self, write: SoulWriteRow, place: SoulPlace) -> None:
         where = f"gateway:{place.gateway}" if place.gateway_id else f"device:{place.device_id}"
-        told = write.problem or "it was not reached"
+        reason = write.problem or "it was not reached"
         known = "; whether it was written is not known" if write.sends else ""
-        error = HubError(f"given up after a day: {told}{known}")
+        error = HubError(f"given up after a day: {reason}{known}")
         code = ErrorCode(write.reason_code or ErrorCode.DEVICE_OFFLINE)
         await self._settle(write, place.agent, where, SoulWriteState.FAILED, error=error, code=code)
 
@@ -284,21 +284,21 @@ class SoulWriter:
             reason_code=None if error is None else code or error.code,
             problem=None if error is None else str(error)[:2_000],
         )
-        settled = await self._store.write(soul_writes.settle, write, end, kept=self.kept)
+        settled = await self._store.write(soul_writes.settle, write, end, kept=self.most_versions)
         for ended in self._settled.get(write.id, ()):
             ended.set()
         if settled is None:
             return
         self._metrics.soul_writes.labels(to).inc()
-        told = {"agent_id": write.agent_id, "write_id": write.id, "place": where, "sends": write.sends}
+        fields = {"agent_id": write.agent_id, "write_id": write.id, "place": where, "sends": write.sends}
         match to:
             case SoulWriteState.DONE:
-                log.info("soul.written", **told, sha256=write.sha256)
+                log.info("soul.written", **fields, sha256=write.sha256)
             case SoulWriteState.CONFLICT:
                 expected = settled.expected_sha256
-                log.warning("soul.conflict", **told, expected=expected, found=settled.found_sha256)
+                log.warning("soul.conflict", **fields, expected=expected, found=settled.found_sha256)
             case SoulWriteState.FAILED:
-                log.warning("soul.failed", **told, code=settled.reason_code)
+                log.warning("soul.failed", **fields, code=settled.reason_code)
 
     # --- helpers ---
 
@@ -323,7 +323,7 @@ class SoulWriter:
             soul.content,
             actor=home.place,
             at=self._at(),
-            kept=self.kept,
+            kept=self.most_versions,
             since=since,
         )
         if is_new:

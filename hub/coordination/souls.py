@@ -80,7 +80,7 @@ class SoulSight(msgspec.Struct, frozen=True, kw_only=True):
     open_write: SoulWriteRow | None
 
 
-class SoulWish(msgspec.Struct, frozen=True, kw_only=True):
+class SoulRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Requested text of a soul.
 
     Attributes:
@@ -134,7 +134,7 @@ class Souls:
     @limits.setter
     def limits(self, limits: SoulLimits) -> None:
         self._limits = limits
-        self._writer.kept = limits.versions
+        self._writer.most_versions = limits.versions
 
     async def read(self, caller: Caller, board: str, agent: str) -> SoulSight:
         """Return the soul of an agent, read from the agent's home.
@@ -154,7 +154,7 @@ class Souls:
         return SoulSight(place=place, where=home.place, soul=soul, open_write=open_write)
 
     async def write(
-        self, caller: Caller, board: str, agent: str, wish: SoulWish, *, wait_s: float = 0.0
+        self, caller: Caller, board: str, agent: str, request: SoulRequest, *, wait_s: float = 0.0
     ) -> SoulWriteRow:
         """Write a soul. Return the write in its state after *wait_s*.
 
@@ -168,22 +168,24 @@ class Souls:
             SoulConflict, SoulNotWritten: the write has failed.
         """
         found, target = await self._authority.target(caller, Verb.SOUL_WRITE, board, agent)
-        self._check(wish.content)
+        self._check(request.content)
         self._homes.check(await self._writer.place_of(target.id))
         id = SoulWriteId(self._ids.fresh())
         new = NewSoulWrite(
             id=id,
             agent_id=target.id,
             board_id=found.id,
-            content=wish.content,
-            expected_sha256=wish.expected_sha256,
-            reason=wish.reason,
-            source_url=wish.source_url,
+            content=request.content,
+            expected_sha256=request.expected_sha256,
+            reason=request.reason,
+            source_url=request.source_url,
             from_agent_id=caller.agent_id,
             actor=caller.actor,
-            correlation_id=wish.correlation_id,
+            correlation_id=request.correlation_id,
             trace_id=trace_id_of(RunId(id)),
-            dedupe_key=None if wish.dedupe_key is None else f"{target.id}:{caller.actor}:{wish.dedupe_key}",
+            dedupe_key=None
+            if request.dedupe_key is None
+            else f"{target.id}:{caller.actor}:{request.dedupe_key}",
             at=epoch_ms(self._clock.now()),
         )
         write = await self._writer.add(new, wait_s=wait_s)

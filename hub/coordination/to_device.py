@@ -24,7 +24,9 @@ from storage.coordination.message_rows import MessageRow, MessageSight
 log = Channel(__name__)
 
 ANSWER_S: Final = 60.0
-GONE_MS: Final = 1_000  # a closing connection may still be listed for a moment, and each attempt writes a row
+CLOSING_MS: Final = (
+    1_000  # a closing connection may still be listed for a moment, and each attempt writes a row
+)
 AGAIN: Final = Backoff(base_s=5.0, cap_s=300.0)
 
 
@@ -57,18 +59,18 @@ class ToDevice:
         frame = ToolCall(
             id=call_id_of(sent.id),
             action=Action.MESSAGE_DELIVER,
-            data=told(seen),
+            data=message_data(seen),
             agent_id=seen.to_agent_id,
             deadline_ms=round(self.answer_s * 1_000),
             trace=traceparent_of(seen.trace_id, "message", seen.id),
         )
         try:
             answer = await link.call(frame)
-        except DeviceGone as gone:
-            if gone.dispatched:
-                await self._moving.put_off(sent, GONE_MS)  # or as soon as the device reconnects
+        except DeviceGone as lost:
+            if lost.dispatched:
+                await self._moving.put_off(sent, CLOSING_MS)  # or as soon as the device reconnects
             else:
-                await self._not_left(seen, sent, GONE_MS)
+                await self._not_left(seen, sent, CLOSING_MS)
             return
         except CallTimedOut:
             await self._moving.put_off(sent, self._again_ms(sent.sends))
@@ -97,7 +99,7 @@ class ToDevice:
         return round(self._again.delay(max(0, tries - 1), self._chance.uniform(0.5, 1.0)) * 1_000)
 
 
-def told(row: MessageSight) -> Record:
+def message_data(row: MessageSight) -> Record:
     """Return the data of a message sent to a device."""
     data: Record = {
         "message_id": row.id,

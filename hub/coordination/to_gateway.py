@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.clock import Chance, Clock, epoch_ms
-from hub.coordination.gateway_history import Shown, Standing, find, words_of
+from hub.coordination.gateway_history import Progress, Shown, find, words_of
 from hub.coordination.message_transitions import ANSWERABLE, Moving, shortened
 from hub.log import Channel
 from hub.openclaw import (
@@ -50,7 +50,7 @@ MAX_ATTEMPTS: Final = 8  # keys per message; more interruptions have another cau
 STALE_S: Final = 60.0
 CONFLICT: Final = "chat-request-conflict"
 
-LOOK_MS, LOOK_CAP_MS = 400, 15_000  # interval of lookups of an acknowledged message; events arrive sooner
+LOOKUP_MS, LOOKUP_CAP_MS = 400, 15_000  # interval of lookups of an acknowledged message; events arrive sooner
 # interval of lookups of a message that waits behind a turn or is being processed
 REST_MS, REST_CAP_MS = 2_000, 60_000
 IDLE_MS: Final = 10_000  # an idle agent has ended its turn after this time, even without an answer
@@ -58,7 +58,7 @@ AGAIN: Final = Backoff(base_s=1.0, cap_s=60.0)
 # A gateway that creates agents drops every turn being prepared, for seconds each.
 UNHEARD_AGAIN: Final = Backoff(base_s=5.0, cap_s=60.0)
 
-Heard = Callable[[AgentId, str], Awaitable[object]]
+OnText = Callable[[AgentId, str], Awaitable[object]]
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +74,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 class Paces:
     """Intervals between lookups; tests use shorter ones."""
 
-    look_ms: int = LOOK_MS
+    lookup_ms: int = LOOKUP_MS
     rest_ms: int = REST_MS
     idle_ms: int = IDLE_MS
     again: Backoff = AGAIN
@@ -100,7 +100,7 @@ class ToGateway:
         clock: Clock,
         chance: Chance,
         boot_id: BootId,
-        heard: Heard | None = None,
+        on_text: OnText | None = None,
         paces: Paces | None = None,
     ) -> None:
         self.reply_url: str | None = None
@@ -111,7 +111,7 @@ class ToGateway:
         self._clock = clock
         self._chance = chance
         self._boot_id = boot_id
-        self._heard = heard
+        self._on_text = on_text
 
     async def bring(self, gateway: Gateway, seen: MessageSight) -> None:
         """Take the next step with a message, or set the time of the next lookup.
@@ -126,12 +126,12 @@ class ToGateway:
                 await self._try_anew(seen)
             case _:
                 try:
-                    await self._look(gateway, seen)
+                    await self._look_up(gateway, seen)
                 except GatewayRefused as refused:  # its agent may have been deleted
-                    if not await self._is_gone(gateway, seen, {"error": shortened(str(refused))}):
+                    if not await self._is_deleted(gateway, seen, {"error": shortened(str(refused))}):
                         raise
 
-    async def last_look(self, gateway: Gateway, seen: MessageSight) -> MessageRow | None:
+    async def last_lookup(self, gateway: Gateway, seen: MessageSight) -> MessageRow | None:
         """Look up a message past its time, and store the proved state; never send it again.
 
         Raises:
@@ -139,12 +139,12 @@ class ToGateway:
         """
         key = attempt_key(seen.id, seen.attempt)
         shown, is_whole = await find(gateway, seen.session_key, key)
-        if shown.standing is Standing.CONSUMED:
+        if shown.progress is Progress.CONSUMED:
             await self._follow(gateway, seen, shown, key)
-        elif shown.standing is Standing.PENDING:
+        elif shown.progress is Progress.PENDING:
             reason = "its time is over, and its agent may get it yet: it waits there for its turn"
             await self._moving.fail(seen, ErrorCode.UNKNOWN_EFFECT, reason, proof=shown.proof)
-        elif shown.standing is Standing.ABSENT and not (is_whole and seen.state is MessageState.SENT):
+        elif shown.progress is Progress.ABSENT and not (is_whole and seen.state is MessageState.SENT):
             await self._lost(seen, {"history": "absent"})
         return await self._store.read(messages.find_message, seen.id)
 
@@ -158,14 +158,14 @@ class ToGateway:
         if (held_s := self.held_s(gateway.name)) > 0:
             await self._moving.put_off(seen, round(held_s * 1_000))
             return
-        said = await self._letter(seen)
+        stored_letter = await self._letter(seen)
         proof: dict[str, Any] = {"boot": gateway.health().boot_id}
-        if said is None:
-            said = await self._write_letter(seen)
-            proof["letter"] = msgspec.to_builtins(said)
+        if stored_letter is None:
+            stored_letter = await self._write_letter(seen)
+            proof["letter"] = msgspec.to_builtins(stored_letter)
         began = self._clock.monotonic()
         # A gateway may answer unreadably without recording the message, any number of times.
-        after_ms = max(self.paces.look_ms, self._again_ms(seen.sends) if seen.sends else 0)
+        after_ms = max(self.paces.lookup_ms, self._again_ms(seen.sends) if seen.sends else 0)
         sent = await self._moving.move(
             seen,
             MessageEvent.SENT,
@@ -180,22 +180,22 @@ class ToGateway:
         try:
             ack = await methods.chat_send(
                 gateway,
-                said.session_key,
-                said.message,
+                stored_letter.session_key,
+                stored_letter.message,
                 key=key,
-                deliver=said.deliver,
-                queue_mode=None if said.queue_mode is None else QueueMode(said.queue_mode),
+                deliver=stored_letter.deliver,
+                queue_mode=None if stored_letter.queue_mode is None else QueueMode(stored_letter.queue_mode),
                 trace=_trace(sent, key),
             )
         except GatewayError as error:
             await self._not_sent(gateway, seen, sent, error)
             return
         proof = {"ack": msgspec.to_builtins(ack), "boot": gateway.health().boot_id}
-        await self._moving.move(sent, MessageEvent.ACCEPTED, proof=proof, after_ms=self.paces.look_ms)
+        await self._moving.move(sent, MessageEvent.ACCEPTED, proof=proof, after_ms=self.paces.lookup_ms)
 
     async def _letter(self, seen: MessageRow) -> Letter | None:
-        kept = await self._store.read(messages.letter_of, seen.id, seen.attempt)
-        return None if kept is None or "letter" not in kept else msgspec.convert(kept["letter"], Letter)
+        stored = await self._store.read(messages.letter_of, seen.id, seen.attempt)
+        return None if stored is None or "letter" not in stored else msgspec.convert(stored["letter"], Letter)
 
     async def _write_letter(self, seen: MessageSight) -> Letter:
         channel = None
@@ -222,21 +222,21 @@ class ToGateway:
             dispatched=error.dispatched,
             reason=error.reason,
         )
-        told = {"error": shortened(str(error)), "reason": error.reason, "dispatched": error.dispatched}
+        proof = {"error": shortened(str(error)), "reason": error.reason, "dispatched": error.dispatched}
         if isinstance(error, GatewayRefused) and (error.dispatched or error.reason == CONFLICT):
-            await self._look(gateway, msgspec.structs.replace(seen, **_news_of(sent)), refused=error)
+            await self._look_up(gateway, msgspec.structs.replace(seen, **_news_of(sent)), refused=error)
         elif error.dispatched:
             pass  # looked up when the gateway is reachable
         elif isinstance(error, GatewayUnreachable):
             wait_ms = max(error.retry_after_ms or 0, self._again_ms(sent.sends))
-            await self._moving.move(sent, MessageEvent.TAKEN_BACK, proof=told, after_ms=wait_ms)
+            await self._moving.move(sent, MessageEvent.TAKEN_BACK, proof=proof, after_ms=wait_ms)
         else:
             row = msgspec.structs.replace(seen, **_news_of(sent))
             is_forbidden = isinstance(error, GatewayForbidden)
-            if is_forbidden or not await self._is_gone(gateway, row, told):
-                await self._moving.fail(sent, error.code, str(error), proof=told)
+            if is_forbidden or not await self._is_deleted(gateway, row, proof):
+                await self._moving.fail(sent, error.code, str(error), proof=proof)
 
-    async def _is_gone(self, gateway: Gateway, seen: MessageSight, proof: dict[str, Any]) -> bool:
+    async def _is_deleted(self, gateway: Gateway, seen: MessageSight, proof: dict[str, Any]) -> bool:
         """Return True if the gateway no longer has the agent, after ending the message."""
         listed = await methods.agents_list(gateway)
         if seen.remote_id is None or listed.find(seen.remote_id) is not None:
@@ -250,7 +250,7 @@ class ToGateway:
 
     # --- lookup ---
 
-    async def _look(
+    async def _look_up(
         self, gateway: Gateway, seen: MessageSight, *, refused: GatewayRefused | None = None
     ) -> None:
         """Look up the progress of a message, and store it.
@@ -260,27 +260,27 @@ class ToGateway:
         """
         key = attempt_key(seen.id, seen.attempt)
         shown, is_whole = await find(gateway, seen.session_key, key)
-        if seen.state is MessageState.CONSUMED and shown.standing is not Standing.CONSUMED:
+        if seen.state is MessageState.CONSUMED and shown.progress is not Progress.CONSUMED:
             # It was in the history before, and the session has been reset since.
-            shown = Shown(standing=Standing.CONSUMED, is_busy=shown.is_busy)
-        match shown.standing:
-            case Standing.CONSUMED:
+            shown = Shown(progress=Progress.CONSUMED, is_busy=shown.is_busy)
+        match shown.progress:
+            case Progress.CONSUMED:
                 await self._follow(gateway, seen, shown, key)
-            case Standing.INTERRUPTED:
+            case Progress.INTERRUPTED:
                 await self._interrupted(seen, shown.proof)
-            case Standing.CANCELLED:
+            case Progress.CANCELLED:
                 reason = "it was taken back at the gateway before its agent had it"
                 await self._moving.fail(seen, ErrorCode.CANCELLED, reason, proof=shown.proof)
-            case Standing.PENDING:
+            case Progress.PENDING:
                 waits = await methods.agent_wait(gateway, key, timeout_ms=0)
                 if waits.status == "pending" and seen.state is not MessageState.QUEUED:
-                    proof = shown.proof | {"wait": _told(waits)}
+                    proof = shown.proof | {"wait": _proof_of(waits)}
                     await self._moving.move(
                         seen, MessageEvent.QUEUED, proof=proof, after_ms=self.paces.rest_ms
                     )
                 else:
                     await self._rest(seen)
-            case Standing.ABSENT:
+            case Progress.ABSENT:
                 await self._absent(gateway, seen, key, refused, is_whole=is_whole)
 
     async def _absent(
@@ -294,7 +294,7 @@ class ToGateway:
     ) -> None:
         """Process a message that the history does not show."""
         waits = await methods.agent_wait(gateway, key, timeout_ms=0)
-        proof = {"history": "absent", "wait": _told(waits)}
+        proof = {"history": "absent", "wait": _proof_of(waits)}
         if waits.status == "pending":
             if seen.state is not MessageState.QUEUED:
                 await self._moving.move(seen, MessageEvent.QUEUED, proof=proof, after_ms=self.paces.rest_ms)
@@ -304,7 +304,7 @@ class ToGateway:
             await self._interrupted(seen, proof)
         elif waits.status == "ok":  # its run has ended; the row may follow in a moment
             if self._is_old(seen):
-                shown = Shown(standing=Standing.CONSUMED, proof=proof, answer=words_of(waits.reply))
+                shown = Shown(progress=Progress.CONSUMED, proof=proof, answer=words_of(waits.reply))
                 await self._follow(gateway, seen, shown, key)
             else:
                 await self._rest(seen)
@@ -326,8 +326,8 @@ class ToGateway:
     async def _is_same_start(self, gateway: Gateway, seen: MessageRow) -> bool:
         """Return True if the gateway was not restarted since it acknowledged the message."""
         moves = await self._store.read(messages.moves_of, seen.id)
-        told = [move.proof["boot"] for move in moves if "boot" in move.proof]
-        return not told or told[-1] == gateway.health().boot_id
+        boots = [move.proof["boot"] for move in moves if "boot" in move.proof]
+        return not boots or boots[-1] == gateway.health().boot_id
 
     async def _lost(self, seen: MessageRow, proof: dict[str, Any]) -> None:
         reason = "the gateway no longer shows what became of it; its agent may have had it"
@@ -355,7 +355,7 @@ class ToGateway:
         row: MessageRow = seen
         if seen.state is not MessageState.CONSUMED:
             moved = await self._moving.move(
-                seen, MessageEvent.CONSUMED, proof=shown.proof, after_ms=self.paces.look_ms
+                seen, MessageEvent.CONSUMED, proof=shown.proof, after_ms=self.paces.lookup_ms
             )
             if moved is None:
                 return
@@ -370,14 +370,14 @@ class ToGateway:
             await self._moving.fail(row, ErrorCode.GATEWAY_REFUSED, shown.failure, proof=shown.end_proof)
         elif not shown.is_busy and self._is_old(row) and self._is_settled_in(gateway):
             waits = await methods.agent_wait(gateway, key, timeout_ms=0)
-            if waits.status == "ok" and (said := words_of(waits.reply)):
-                await self._answered(row, said, {"wait": _told(waits)})
+            if waits.status == "ok" and (words := words_of(waits.reply)):
+                await self._answered(row, words, {"wait": _proof_of(waits)})
             elif waits.status == "error":
                 reason = waits.error or waits.stop_reason or "its turn failed"
-                proof = {"wait": _told(waits)}
+                proof = {"wait": _proof_of(waits)}
                 await self._moving.fail(row, ErrorCode.GATEWAY_REFUSED, reason, proof=proof)
             else:
-                await self._moving.settle(row, {"turn": "over", "wait": _told(waits)})
+                await self._moving.settle(row, {"turn": "over", "wait": _proof_of(waits)})
         elif row.state is seen.state:
             await self._rest(row)
 
@@ -386,8 +386,8 @@ class ToGateway:
             await self._moving.answer(row, text, proof)
             return
         # Before settling: after a crash in between, the text is processed again, which has no effect.
-        if row.kind is MessageKind.ASK_USER and self._heard is not None and row.to_agent_id is not None:
-            await self._heard(row.to_agent_id, text)
+        if row.kind is MessageKind.ASK_USER and self._on_text is not None and row.to_agent_id is not None:
+            await self._on_text(row.to_agent_id, text)
         await self._moving.settle(row, {"turn": "over"} | proof)
 
     # --- waiting ---
@@ -395,7 +395,7 @@ class ToGateway:
     async def _rest(self, seen: MessageRow) -> None:
         """Postpone the next lookup by half the time since the message's last change, within limits."""
         is_new = seen.state in (MessageState.SENT, MessageState.ACCEPTED)
-        least, most = (self.paces.look_ms, LOOK_CAP_MS) if is_new else (self.paces.rest_ms, REST_CAP_MS)
+        least, most = (self.paces.lookup_ms, LOOKUP_CAP_MS) if is_new else (self.paces.rest_ms, REST_CAP_MS)
         since_ms = max(0, self._moving.now() - seen.updated_at)
         await self._moving.put_off(seen, min(most, max(least, since_ms // 2)))
 
@@ -419,10 +419,10 @@ def _trace(row: MessageRow, key: str) -> str:
     return traceparent_of(row.trace_id, "message", key)
 
 
-def _told(waits: methods.RunWait) -> dict[str, Any]:
+def _proof_of(waits: methods.RunWait) -> dict[str, Any]:
     """Return the part of ``agent.wait`` kept as proof: everything except the answer's text."""
-    told = msgspec.structs.asdict(waits)
-    return {name: value for name, value in told.items() if name != "reply" and value is not None}
+    fields = msgspec.structs.asdict(waits)
+    return {name: value for name, value in fields.items() if name != "reply" and value is not None}
 
 
 LEAD_TAGS: Final = ("gateway_main", "lead_reply")

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from hub.coordination.question_delivery import told_question
+from hub.coordination.question_delivery import question_to_user
 from hub.coordination.questions import Asked, Questions
 from hub.links.link import DeviceLink
 from hub.requests.boards import caller_of
@@ -93,7 +93,7 @@ class QuestionRequests:
     async def _told(self, row: QuestionRow) -> Values:
         by = row.answered_by
         settled_by = None if by is None else await self._store.read(questions.told_actor, by)
-        told: Values = dict(told_question(row, settled_by=settled_by).record())
+        told: Values = dict(question_to_user(row, settled_by=settled_by).record())
         return told
 
 

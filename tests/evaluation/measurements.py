@@ -108,12 +108,12 @@ async def measure(told: Told) -> list[Figure]:
 
 
 async def a_month(
-    path: Path, *, samples: int, told: Told = lambda line: None, look_ms: int = HOUR_MS
+    path: Path, *, samples: int, told: Told = lambda line: None, lookup_ms: int = HOUR_MS
 ) -> Outcome:
     """Report so many samples over thirty days, and compare what is told of them with what they were.
 
     Args:
-        look_ms: so often the housekeeping looks; less than a day, or it does not believe the clock.
+        lookup_ms: so often the housekeeping looks; less than a day, or it does not believe the clock.
     """
     exact = Exact()
     async with _opened(path) as (store, clock):
@@ -124,12 +124,12 @@ async def a_month(
         agents = {name: AgentId(f"agent-{name}") for name in AGENTS}
         largest = pruned = looks = 0
         began = process_time()
-        while batch := list(islice(feed, min(MOST_SAMPLES, samples * look_ms // (DAYS * DAY_MS)))):
+        while batch := list(islice(feed, min(MOST_SAMPLES, samples * lookup_ms // (DAYS * DAY_MS)))):
             newest = max(sample.at_ms or 0 for sample in batch)
             clock.advance(max(0.0, (newest - epoch_ms(clock.now())) / 1_000 + 1))
             await measurements.report(batch, agents, scope="desk", report_id=f"r-{newest}")
-            if newest // look_ms != looks:
-                looks = newest // look_ms
+            if newest // lookup_ms != looks:
+                looks = newest // lookup_ms
                 went = await housekeeping.prune()
                 pruned += went["measurements"]
                 largest = max(largest, _size(path))

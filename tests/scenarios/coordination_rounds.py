@@ -34,7 +34,7 @@ from hub.coordination.provisioning import Provisioning
 from hub.coordination.questions import Asked, Questions
 from hub.coordination.soul_homes import SoulHomes
 from hub.coordination.soul_writer import SoulWriter
-from hub.coordination.souls import Souls, SoulWish
+from hub.coordination.souls import SoulRequest, Souls
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig
 from hub.outbound import OutboundRules
@@ -115,7 +115,7 @@ class Stage:
             chance=chance,
             ids=self.ids,
             boot_id=BootId(f"boot-{self.boots}"),
-            heard=self.asked.heard,
+            on_text=self.asked.accept_text,
             **given,
         )
         homes = SoulHomes(fleet.find, lambda _: None, self.ids)
@@ -128,7 +128,7 @@ class Stage:
             ids=self.ids,
             **given,
         )
-        fleet.listen(writer.heard)
+        fleet.listen(writer.on_news)
         authority = Authority(self.store)
         about: dict[str, Any] = {"authority": authority, "ids": self.ids, **given}
         self.making = Provisioning(
@@ -280,7 +280,7 @@ async def a_burst(round: Round) -> None:
 async def a_soul(round: Round) -> None:
     content = f"# Soul of round {round.number}\n"
     round.said.souls.append((WORKER, content))
-    wish = SoulWish(content=content)
+    wish = SoulRequest(content=content)
     await round.stage.souls.write(OPERATOR, BOARD, WORKER, wish, wait_s=0.0)
 
 

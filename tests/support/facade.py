@@ -95,7 +95,7 @@ from hub.clock import IdFactory, SystemChance, epoch_ms
 from hub.coordination.authority import Authority
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier, make_courier
-from hub.coordination.gateway_status import GatewayStandings
+from hub.coordination.gateway_status import GatewayMonitor
 from hub.coordination.lead_messages import LeadMessages
 from hub.coordination.leads import Leads
 from hub.coordination.memory import BoardMemory
@@ -389,7 +389,7 @@ class FakeHub:
         bench = self.bench
         fleet = _no_gateways(bench)
         lease = Leadership(bench.store, "standing", BootId("boot"), clock=bench.clock)
-        standings = GatewayStandings(bench.store, fleet, lease=lease, clock=bench.clock)
+        standings = GatewayMonitor(bench.store, fleet, lease=lease, clock=bench.clock)
         made = Gateways(bench.store, fleet, standings, clock=bench.clock, ids=bench.ids, metrics=Metrics())
         made.view_of = _Rows().view
         return made

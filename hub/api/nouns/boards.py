@@ -356,7 +356,7 @@ class Boards(Noun):
             gateway = await self._store.read(gateways.find_gateway, place.main_of)
         elif found := await self._authority.boards_of(caller):
             (board,) = found
-            role = _ROLES[await self._authority.standing(caller, board)]
+            role = _ROLES[await self._authority.role(caller, board)]
         return AgentSelfView(
             id=agent.id,
             name=agent.name,

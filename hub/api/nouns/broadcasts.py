@@ -16,7 +16,7 @@ from hub.api.view import View
 from hub.clock import from_epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts as BroadcastService
-from hub.coordination.broadcasts import Standing
+from hub.coordination.broadcasts import BroadcastStatus
 from hub.coordination.messages import WAIT_S
 from protocol.errors import ErrorCode
 from protocol.messages import DELIVERED, MessageState
@@ -192,20 +192,24 @@ class Broadcasts(Noun):
             await self._broadcasts.resume(caller, broadcast_id, wait_s=wait_s)
         )
 
-    async def _with_first_results(self, found: Standing) -> BroadcastDetail:
+    async def _with_first_results(self, found: BroadcastStatus) -> BroadcastDetail:
         rows = await self._broadcasts.results(found.row.id, limit=MOST_RESULTS + 1)
         first = rows[:MOST_RESULTS]
         cursor = cursor_of((first[-1].message_id,)) if len(rows) > MOST_RESULTS else None
         return await self._detail(found, found.row.refused, first, cursor)
 
     async def _detail(
-        self, found: Standing, refused: Sequence[Refused], rows: Sequence[BoardResult], cursor: str | None
+        self,
+        found: BroadcastStatus,
+        refused: Sequence[Refused],
+        rows: Sequence[BoardResult],
+        cursor: str | None,
     ) -> BroadcastDetail:
         results = (*map(_refused, refused), *map(self._result, rows))
         view = _view(found, await self._named([found]))
         return BroadcastDetail(**dict(view), results=results, next_cursor=cursor)
 
-    async def _named(self, found: Sequence[Standing]) -> dict[str, str]:
+    async def _named(self, found: Sequence[BroadcastStatus]) -> dict[str, str]:
         """Return the names of the senders."""
         return await self._store.read(questions.told_actors, {one.row.actor for one in found})
 
@@ -241,7 +245,7 @@ def _refused(one: Refused) -> BroadcastResultView:
     )
 
 
-def _view(found: Standing, named: Mapping[str, str]) -> BroadcastView:
+def _view(found: BroadcastStatus, named: Mapping[str, str]) -> BroadcastView:
     row, tally = found.row, found.tally
     return BroadcastView(
         id=row.id,

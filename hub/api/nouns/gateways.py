@@ -11,7 +11,7 @@ from hub.api.names import user_names
 from hub.api.noun import Noun, command, listed, route
 from hub.api.view import AgentView, View
 from hub.clock import Clock, IdFactory, epoch_ms
-from hub.coordination.gateway_status import GatewayStandings
+from hub.coordination.gateway_status import GatewayMonitor
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayState, Problem
@@ -120,7 +120,7 @@ class Gateways(Noun):
         self,
         store: Store,
         fleet: Fleet,
-        standings: GatewayStandings,
+        standings: GatewayMonitor,
         *,
         clock: Clock,
         ids: IdFactory,

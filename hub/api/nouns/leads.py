@@ -152,7 +152,7 @@ class Leads(Noun):
         message, or after *wait_s* with its state by then: it is stored, and delivered as soon as possible.
         """
         is_decision = caller.agent_id is None
-        sent = await self._sent.say(caller, board, body.message(key), wait_s=wait_s, is_decision=is_decision)
+        sent = await self._sent.send(caller, board, body.message(key), wait_s=wait_s, is_decision=is_decision)
         row = sent.message
         return LeadMessageView(
             board=row.board,

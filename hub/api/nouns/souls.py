@@ -15,7 +15,7 @@ from hub.api.paging import Paging
 from hub.api.view import View
 from hub.clock import from_epoch_ms
 from hub.coordination.authority import Caller
-from hub.coordination.souls import MOST_WAIT_S, WAIT_S, SoulWish
+from hub.coordination.souls import MOST_WAIT_S, WAIT_S, SoulRequest
 from hub.coordination.souls import Souls as SoulService
 from protocol.errors import ErrorCode, HubError
 from storage.coordination.soul_writes import SoulWriteRow
@@ -193,14 +193,14 @@ class Souls(Noun):
 
         The status is 202 where the write still waits after *wait_s*; it goes on by itself.
         """
-        wish = SoulWish(
+        request = SoulRequest(
             content=wanted.content,
             expected_sha256=_expected(wanted, match),
             reason=_stripped(wanted.reason),
             source_url=_stripped(wanted.source_url),
             correlation_id=_stripped(wanted.correlation_id),
         )
-        written = _write_view(await self._souls.write(caller, board, agent, wish, wait_s=wait_s))
+        written = _write_view(await self._souls.write(caller, board, agent, request, wait_s=wait_s))
         if written.state == "waiting":
             response.status_code = 202
         else:

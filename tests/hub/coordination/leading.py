@@ -80,7 +80,7 @@ class LeadingHub:
             store, fleet=fleet, links=NoLinks(), chance=SeededChance(3), boot_id=self.boot, **given
         )
         quiet = Quiet(clock)
-        fleet.listen(quiet.hear)
+        fleet.listen(quiet.on_news)
         self.courier.to_gateway.held_s = quiet.held_s
         self.making = Provisioning(
             store, fleet=fleet, boot_id=self.boot, quiet=quiet, after_step=after_step, **given

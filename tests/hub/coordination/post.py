@@ -92,7 +92,7 @@ class PostBench:
             ids=self.ids,
             metrics=self.metrics,
             boot_id=BootId(f"boot-{self._boots}"),
-            heard=self._hear,
+            on_text=self._hear,
         )
 
     def messages(self) -> Messages:

@@ -17,7 +17,7 @@ from hub.clock import IdFactory, epoch_ms
 from hub.coordination.authority import Authority, Caller
 from hub.coordination.soul_homes import SoulHomes
 from hub.coordination.soul_writer import SoulWriter
-from hub.coordination.souls import Souls, SoulWish
+from hub.coordination.souls import SoulRequest, Souls
 from hub.links.link import DeviceLink
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
@@ -119,7 +119,7 @@ class SoulBench:
     def start(self) -> None:
         """Serve the writer."""
         self._life, self._gone = anyio.CancelScope(), anyio.Event()
-        self.fleet.listen(self.writer.heard)
+        self.fleet.listen(self.writer.on_news)
         self.tasks.start_soon(self._serve, self.writer, self._life, self._gone)
 
     async def _serve(self, writer: SoulWriter, life: anyio.CancelScope, gone: anyio.Event) -> None:
@@ -144,7 +144,7 @@ class SoulBench:
         wait_s: float = PATIENCE_S,
     ) -> SoulWriteRow:
         """Write a soul, and wait for its end."""
-        wish = SoulWish(content=content, expected_sha256=expected, reason=reason)
+        wish = SoulRequest(content=content, expected_sha256=expected, reason=reason)
         return await self.souls.write(caller, BOARD, agent, wish, wait_s=wait_s)
 
     async def read(self, agent: AgentId = WORKER) -> str | None:

@@ -16,8 +16,8 @@ async def test_one_key_for_words_to_two_boards_keeps_neither_of_them_back(tmp_pa
     ):
         await make_board(store, "orchard")
         keyed = ToLead(content="Good morning.", dedupe_key="k-1")
-        first = await hub.to_leads.say(OPERATOR, "garden", keyed, wait_s=0)
-        other = await hub.to_leads.say(OPERATOR, "orchard", keyed, wait_s=0)
-        again = await hub.to_leads.say(OPERATOR, "garden", keyed, wait_s=0)
+        first = await hub.to_leads.send(OPERATOR, "garden", keyed, wait_s=0)
+        other = await hub.to_leads.send(OPERATOR, "orchard", keyed, wait_s=0)
+        again = await hub.to_leads.send(OPERATOR, "garden", keyed, wait_s=0)
     assert (first.message.board, other.message.board) == ("garden", "orchard")
     assert again.message.id == first.message.id

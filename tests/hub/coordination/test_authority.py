@@ -167,12 +167,12 @@ async def test_what_an_agent_may_goes_with_where_it_stands() -> None:
         garden = await open_garden(store)
         worker = await garden.agent("worker")
         caller = garden.callers["worker"]
-        assert await garden.authority.standing(caller, garden.board) is Standing.WORKER
+        assert await garden.authority.role(caller, garden.board) is Standing.WORKER
         await store.write(board_members.set_lead, garden.board.id, worker.id, at=1, actor="anna")
-        assert await garden.authority.standing(caller, garden.board) is Standing.LEAD
-        assert await garden.authority.standing(garden.callers["lead"], garden.board) is Standing.WORKER
+        assert await garden.authority.role(caller, garden.board) is Standing.LEAD
+        assert await garden.authority.role(garden.callers["lead"], garden.board) is Standing.WORKER
         await store.write(board_members.drop_member, garden.board.id, worker.id, at=1, actor="anna")
-        assert await garden.authority.standing(caller, garden.board) is Standing.STRANGER
+        assert await garden.authority.role(caller, garden.board) is Standing.STRANGER
 
 
 async def test_an_agent_that_was_removed_may_nothing() -> None:
@@ -191,7 +191,7 @@ async def test_a_board_without_a_gateway_has_no_main_agent() -> None:
         garden = await open_garden(store)
         shed: BoardRow = await garden.authority.board(garden.callers["user"], "shed")
         for caller in ("main", "foreign_main"):
-            assert await garden.authority.standing(garden.callers[caller], shed) is Standing.STRANGER
+            assert await garden.authority.role(garden.callers[caller], shed) is Standing.STRANGER
 
 
 async def test_an_agent_may_no_more_under_another_users_name(garden: Garden) -> None:

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.coordination.authority import Caller, NotGatewayMain
-from hub.coordination.broadcasts import BadBroadcast, Standing, TooManyBoards
+from hub.coordination.broadcasts import BadBroadcast, BroadcastStatus, TooManyBoards
 from hub.coordination.lead_messages import ToLead
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, UserId
@@ -45,12 +45,14 @@ async def store() -> AsyncIterator[Store]:
         yield opened
 
 
-async def results(hub: LeadingHub, sent: Standing) -> dict[str | None, BoardResult]:
+async def results(hub: LeadingHub, sent: BroadcastStatus) -> dict[str | None, BoardResult]:
     """What became of it, by the name of the board."""
     return {one.board: one for one in await hub.broadcasts.results(sent.row.id, limit=1_000)}
 
 
-async def until(hub: LeadingHub, sent: Standing, is_so: Callable[[Standing], bool]) -> Standing:
+async def until(
+    hub: LeadingHub, sent: BroadcastStatus, is_so: Callable[[BroadcastStatus], bool]
+) -> BroadcastStatus:
     """How it stands, once it stands so."""
     with anyio.fail_after(PATIENCE_S):
         while not is_so(stands := await hub.broadcasts.get(OPERATOR, sent.row.id)):
@@ -58,17 +60,19 @@ async def until(hub: LeadingHub, sent: Standing, is_so: Callable[[Standing], boo
     return stands
 
 
-async def send(hub: LeadingHub, caller: Caller, said: ToLead, named: Sequence[str] | None = None) -> Standing:
+async def send(
+    hub: LeadingHub, caller: Caller, said: ToLead, named: Sequence[str] | None = None
+) -> BroadcastStatus:
     """A broadcast that was sent, once it is settled."""
     return await until(hub, await hub.broadcasts.send(caller, said, named, wait_s=WAIT_S), is_settled)
 
 
-async def resume(hub: LeadingHub, caller: Caller, id: str) -> Standing:
+async def resume(hub: LeadingHub, caller: Caller, id: str) -> BroadcastStatus:
     """A broadcast that was resumed, once it is settled."""
     return await until(hub, await hub.broadcasts.resume(caller, id, wait_s=WAIT_S), is_settled)
 
 
-def is_settled(stands: Standing) -> bool:
+def is_settled(stands: BroadcastStatus) -> bool:
     return stands.row.settled_at is not None
 
 

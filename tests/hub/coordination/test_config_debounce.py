@@ -1,6 +1,6 @@
 """Letters wait while a gateway takes up another configuration, and not for ever."""
 
-from hub.coordination.config_debounce import CHANGED, LOOK_S, MOST_S, QUIET_S, Quiet
+from hub.coordination.config_debounce import CHANGED, MOST_S, POLL_S, QUIET_S, Quiet
 from hub.openclaw import GatewayEvent, Reconnected
 from tests.support.clock import FakeClock
 
@@ -9,8 +9,8 @@ WEST = "west"
 
 def test_a_gateway_that_nobody_changes_holds_nothing() -> None:
     quiet = Quiet(FakeClock())
-    quiet.hear(Reconnected(gateway=WEST, boot_id="1", is_restart=False))
-    quiet.hear(GatewayEvent(gateway=WEST, name="tick", payload={}))
+    quiet.on_news(Reconnected(gateway=WEST, boot_id="1", is_restart=False))
+    quiet.on_news(GatewayEvent(gateway=WEST, name="tick", payload={}))
     assert quiet.held_s(WEST) == 0
 
 
@@ -19,7 +19,7 @@ def test_letters_wait_while_agents_are_made_and_a_while_after_the_last_change() 
     quiet = Quiet(clock)
     with quiet.making(WEST):
         clock.advance(QUIET_S * 2)
-        assert quiet.held_s(WEST) == LOOK_S
+        assert quiet.held_s(WEST) == POLL_S
         assert quiet.held_s("east") == 0
         quiet.changed(WEST)
     clock.advance(1)
@@ -31,9 +31,9 @@ def test_letters_wait_while_agents_are_made_and_a_while_after_the_last_change() 
 def test_a_change_by_somebody_else_counts_as_well() -> None:
     clock = FakeClock()
     quiet = Quiet(clock)
-    quiet.hear(GatewayEvent(gateway=WEST, name=CHANGED, payload={"hash": "1"}))
+    quiet.on_news(GatewayEvent(gateway=WEST, name=CHANGED, payload={"hash": "1"}))
     clock.advance(2)
-    quiet.hear(GatewayEvent(gateway=WEST, name=CHANGED, payload={"hash": "2"}))
+    quiet.on_news(GatewayEvent(gateway=WEST, name=CHANGED, payload={"hash": "2"}))
     assert quiet.held_s(WEST) == QUIET_S
     clock.advance(QUIET_S)
     assert quiet.held_s(WEST) == 0

@@ -1,6 +1,6 @@
 """What an agent's history shows of one message, in the shapes in which real gateways have shown it."""
 
-from hub.coordination.gateway_history import RESUMED, Standing, shown_of
+from hub.coordination.gateway_history import RESUMED, Progress, shown_of
 from hub.openclaw.methods import History, Message, PendingInput
 
 
@@ -29,23 +29,23 @@ def history(*rows: Message, pending: tuple[PendingInput, ...] = (), is_running: 
 
 def answer(*rows: Message, key: str = "k2") -> str | None:
     shown = shown_of(key, history(*rows))
-    assert shown.standing is Standing.CONSUMED
+    assert shown.progress is Progress.CONSUMED
     return shown.answer
 
 
 def test_what_is_not_there_is_absent() -> None:
-    assert shown_of("k2", history(user("k1"), agent("one", "k1"))).standing is Standing.ABSENT
+    assert shown_of("k2", history(user("k1"), agent("one", "k1"))).progress is Progress.ABSENT
 
 
 def test_a_message_waits_among_the_pending_until_its_turn_comes() -> None:
     for state, standing in (
-        ("queued", Standing.PENDING),
-        ("interrupted", Standing.INTERRUPTED),
-        ("cancelled", Standing.CANCELLED),
+        ("queued", Progress.PENDING),
+        ("interrupted", Progress.INTERRUPTED),
+        ("cancelled", Progress.CANCELLED),
     ):
         item = PendingInput(state, "k2", "p-1", 7.0)
         shown = shown_of("k2", history(user("k1"), pending=(item,), is_running=True))
-        assert (shown.standing, shown.is_busy) == (standing, True)
+        assert (shown.progress, shown.is_busy) == (standing, True)
         assert shown.proof == {"pending": {"state": state, "run_id": "k2", "id": "p-1", "accepted_at": 7.0}}
 
 
@@ -102,7 +102,7 @@ def test_a_turn_that_broke_is_told_with_its_row_unless_it_was_answered_after_all
 
 def test_a_turn_in_which_no_model_was_asked_is_told_apart() -> None:
     shown = shown_of("k2", history(user("k2"), unheard("k2")))
-    assert (shown.standing, shown.is_unheard) == (Standing.CONSUMED, True)
+    assert (shown.progress, shown.is_unheard) == (Progress.CONSUMED, True)
     assert shown_of("k2", history(user("k2"), unheard("k1"))).is_unheard is False
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from hub.app.coordination import STANDING_LEASE
 from hub.clock import epoch_ms
-from hub.coordination.gateway_status import GatewayStandings
-from hub.coordination.gateway_watch import GONE_S, GRACE_S
+from hub.coordination.gateway_status import GatewayMonitor
+from hub.coordination.gateway_watch import GRACE_S, MISSING_S
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig
 from hub.openclaw.methods import chat_send
@@ -54,7 +54,7 @@ class Office:
             version="0.1.0",
         )
         lease = Leadership(self.store, STANDING_LEASE, BootId("boot-1"), clock=self.clock)
-        self.standings = GatewayStandings(self.store, self.fleet, lease=lease, clock=self.clock)
+        self.standings = GatewayMonitor(self.store, self.fleet, lease=lease, clock=self.clock)
 
     def _heard(self, moves: Sequence[AgentMoved]) -> None:
         self.moves.extend(moves)
@@ -280,7 +280,7 @@ async def test_a_main_agent_that_a_new_gateway_has_not_is_wanted_again(office: O
         wanted.append(row.agent_id)
         is_wanted.set()
 
-    office.standings.on_wanted = on_wanted
+    office.standings.on_missing = on_wanted
     move, before, after = gateway_agents.move_gateway_agent, gateway_agents.WANTED, gateway_agents.READY
     assert await office.store.write(move, MAIN, before=before, after=after, at=2)
     await looked(office, MAIN, connectivity="offline", health="error")
@@ -299,6 +299,6 @@ async def looked(office: Office, agent_id: AgentId = NOTES, **axes: str) -> None
             state = await office.state(agent_id)
             if all(getattr(state, axis) == value for axis, value in axes.items()):
                 return
-            office.clock.advance(GONE_S)
+            office.clock.advance(MISSING_S)
             office.standings.recheck("office")
             await anyio.sleep(0.02)

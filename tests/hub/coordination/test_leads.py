@@ -166,7 +166,7 @@ async def test_a_connection_that_is_cut_while_a_lead_is_made_costs_nothing(
 ) -> None:
     async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
         west.fault(method, when)
-        said = await hub.to_leads.say(OPERATOR, "garden", ToLead(content="Who are you?"), wait_s=0)
+        said = await hub.to_leads.send(OPERATOR, "garden", ToLead(content="Who are you?"), wait_s=0)
 
         row = await hub.delivered(said.message.id)
 
@@ -181,7 +181,7 @@ async def test_what_is_said_to_a_board_without_a_lead_makes_one_and_reaches_it_i
 ) -> None:
     async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
         said = [
-            await hub.to_leads.say(main_of("west"), "garden", ToLead(content=f"number {n}"), wait_s=0)
+            await hub.to_leads.send(main_of("west"), "garden", ToLead(content=f"number {n}"), wait_s=0)
             for n in range(5)
         ]
         for one in said:
@@ -198,8 +198,8 @@ async def test_who_writes_to_a_lead_is_told_who_it_is_and_that_it_was_made(
     async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
         handoff = ToLead(content="Yours now.", kind=MessageKind.HANDOFF)
 
-        first = await hub.to_leads.say(main_of("west"), "garden", handoff, wait_s=120)
-        second = await hub.to_leads.say(main_of("west"), "garden", handoff, wait_s=120)
+        first = await hub.to_leads.send(main_of("west"), "garden", handoff, wait_s=120)
+        second = await hub.to_leads.send(main_of("west"), "garden", handoff, wait_s=120)
 
         assert first.message.to_agent == second.message.to_agent == "garden-lead"
         assert (first.lead_created, second.lead_created) == (True, False)
@@ -213,7 +213,7 @@ async def test_a_board_with_neither_lead_nor_gateway_says_so(tmp_path: Path, sto
         with pytest.raises(NoLead, match="board shed has no lead"):
             await hub.leads.see_to(OPERATOR, "shed")
         with pytest.raises(NoLead, match="board shed has no lead"):
-            await hub.to_leads.say(OPERATOR, "shed", ToLead(content="Hello?"))
+            await hub.to_leads.send(OPERATOR, "shed", ToLead(content="Hello?"))
 
 
 async def test_a_gateway_that_is_no_longer_declared_gets_no_lead(tmp_path: Path, store: Store) -> None:
@@ -242,7 +242,7 @@ async def test_a_gateway_that_refuses_is_told_and_asked_again_when_somebody_want
 async def test_a_message_fails_where_the_gateway_refuses_its_lead(tmp_path: Path, store: Store) -> None:
     async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
         west.fault("agents.create", "refused", REFUSED)
-        said = await hub.to_leads.say(OPERATOR, "garden", ToLead(content="Hello?"), wait_s=0)
+        said = await hub.to_leads.send(OPERATOR, "garden", ToLead(content="Hello?"), wait_s=0)
 
         row = await hub.settled(said.message.id)
 
@@ -319,7 +319,7 @@ async def test_a_worker_that_is_wanted_is_made_by_itself(tmp_path: Path, store: 
             at=hub.at,
             actor="test",
         )
-        hub.making.want(row)
+        hub.making.schedule(row)
 
         await hub.has_ready()
 

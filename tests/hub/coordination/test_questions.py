@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from hub.clock import IdFactory
 from hub.coordination.authority import Authority, Caller, NotAllowed, NotGatewayMain
-from hub.coordination.question_delivery import AGAIN_S, POLL_S, QuestionTeller
+from hub.coordination.question_delivery import AGAIN_S, POLL_S, QuestionDelivery
 from hub.coordination.questions import Asked, BadQuestion, Questions
 from hub.metrics import Metrics
 from protocol.asking import question_in
@@ -57,8 +57,8 @@ class Hub:
         )
         self.teller = self.new_teller()
 
-    def new_teller(self) -> QuestionTeller:
-        return QuestionTeller(
+    def new_teller(self) -> QuestionDelivery:
+        return QuestionDelivery(
             self.store,
             asked=self.questions,
             links=lambda: list(self.links.values()),
@@ -250,7 +250,7 @@ async def test_what_the_gateways_main_agent_writes_in_its_chat_is_an_answer_wher
 ) -> None:
     first, second = await hub.ask("One?"), await hub.ask("Two?")
     text = f"I asked.\nANSWER {first.id}: Red,\nbut not too red.\n\nANSWER {second.id}: Blue."
-    assert await hub.questions.heard(MAIN, text) == 2
+    assert await hub.questions.accept_text(MAIN, text) == 2
     assert (await hub.now(first)).answer == "Red,\nbut not too red."
     answered = await hub.now(second)
     assert (answered.answer, answered.answered_by) == ("Blue.", f"agent:{MAIN}")
@@ -268,8 +268,8 @@ async def test_a_chat_that_answers_nothing_changes_nothing(hub: Hub) -> None:
         f"ANSWER {asked.id}:",
         f"ANSWER {settled.id}: Blue.",
     ):
-        assert await hub.questions.heard(MAIN, text) == 0
-    assert await hub.questions.heard(AgentId("agent-inbox"), f"ANSWER {asked.id}: Red.") == 0
+        assert await hub.questions.accept_text(MAIN, text) == 0
+    assert await hub.questions.accept_text(AgentId("agent-inbox"), f"ANSWER {asked.id}: Red.") == 0
     assert (await hub.now(asked)).state is QuestionState.OPEN
     assert (await hub.now(settled)).answer == "Red."
 
