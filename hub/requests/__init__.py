@@ -1,1 +1,1 @@
-"""What a person at the desktop may ask of the hub: the methods of ``request``, one module a noun."""
+"""Handlers of requests from devices: the methods of ``request``, with one module per noun."""

@@ -1,4 +1,4 @@
-"""What a device may ask about its own agents, and how it makes, changes and removes them."""
+"""Requests about agents: a device reads, creates, changes and removes its own agents."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -38,7 +38,7 @@ class Written:
 
 
 class AgentRequests:
-    """Handlers of ``agents.*``; without *written* only those that read."""
+    """Handlers of ``agents.*``; only the reading ones without *written*."""
 
     def __init__(self, store: Store, written: Written | None = None) -> None:
         self._store = store
@@ -67,7 +67,7 @@ class AgentRequests:
     async def _create(self, link: DeviceLink, params: Parameters) -> Values:
         written = self._writing()
         device = await self._store.read(devices.get_device, link.device_id)
-        body = body_of({**_said(params), "device": device.name})
+        body = body_of({**_checked(params), "device": device.name})
         agent = made_of(body, written.rules())
         if agent.mailbox is not None:
             await self._store.read(devices.require_grant, link.device_id, Grant.CONNECTORS)
@@ -77,7 +77,7 @@ class AgentRequests:
     async def _update(self, link: DeviceLink, params: Parameters) -> Values:
         written = self._writing()
         row = await self._own(link, params)
-        changes = {key: value for key, value in _said(params).items() if key not in ("agent_id", "rev")}
+        changes = {key: value for key, value in _checked(params).items() if key not in ("agent_id", "rev")}
         rev = params.get("rev", row.config_rev)
         if not isinstance(rev, int) or isinstance(rev, bool):
             raise BadParams("rev: expected the number of a revision")
@@ -146,7 +146,7 @@ def whole_record(row: AgentRow, setup: Setup) -> Mapping[str, Any]:
     }
 
 
-def _said(params: Parameters) -> dict[str, Any]:
+def _checked(params: Parameters) -> dict[str, Any]:
     """Return the parameters of an agent, after a check that they name no user and no device."""
     for key in _ELSEWHERE:
         if key in params:

@@ -1,4 +1,4 @@
-"""What a device may ask about boards: its user's, as the person at it, or those of one of its agents."""
+"""Requests about boards: of the user of a device, or of one of its agents."""
 
 from typing import Annotated, Final
 
@@ -71,7 +71,7 @@ class BoardRequests:
     async def _list(self, link: DeviceLink, params: Parameters) -> Values:
         asked = params_as(params, _List)
         caller = await caller_of(self._store, link, asked.agent_id)
-        wanted = MemoryFilter(
+        criteria = MemoryFilter(
             tags=asked.tags,
             is_chat=asked.is_chat,
             source=asked.source,
@@ -79,12 +79,12 @@ class BoardRequests:
             reply_to=asked.reply_to,
         )
         rows = await self._memory.page(
-            caller, asked.board, wanted, after=_place(asked.cursor), limit=asked.limit + 1
+            caller, asked.board, criteria, after=_place(asked.cursor), limit=asked.limit + 1
         )
-        told = _fitting(rows[: asked.limit])
-        last = told[-1] if len(told) < len(rows) else None
+        page = _fitting(rows[: asked.limit])
+        last = page[-1] if len(page) < len(rows) else None
         return {
-            "memory": [_memory_record(row) for row in told],
+            "memory": [_memory_record(row) for row in page],
             "cursor": None if last is None else f"{last.created_at} {last.id}",
         }
 
@@ -122,15 +122,15 @@ async def caller_of(store: Store, link: DeviceLink, agent_id: str | None) -> Cal
 
 
 def _fitting(rows: list[MemoryRow]) -> list[MemoryRow]:
-    """Return the first rows that fit into one frame; one at least."""
-    told: list[MemoryRow] = []
+    """Return the first rows that fit into one frame, and at least one row."""
+    fitting: list[MemoryRow] = []
     size = 0
     for row in rows:
         size += len(row.content.encode())
-        if told and size > ANSWER_BYTES:
+        if fitting and size > ANSWER_BYTES:
             break
-        told.append(row)
-    return told
+        fitting.append(row)
+    return fitting
 
 
 def _place(cursor: str | None) -> tuple[int, str] | None:

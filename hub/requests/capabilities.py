@@ -1,4 +1,4 @@
-"""What a device may say and ask of what its own agents can do."""
+"""Requests about capabilities: a device registers, lists and removes those of its own agents."""
 
 from typing import Any
 
@@ -69,14 +69,14 @@ class CapabilityRequests:
     async def _remove(self, link: DeviceLink, params: Parameters) -> Values:
         remove = params_as(params, _Remove)
         agent = await agent_of(self._store, link.device_id, remove.agent_id)
-        gone = await self._capabilities.remove(
+        removed = await self._capabilities.remove(
             agent.id,
             name=remove.name,
             version=remove.version,
             source="device",
             actor=f"device:{link.device_id}",
         )
-        return {"removed": [str(row.version) for row in gone]}
+        return {"removed": [str(row.version) for row in removed]}
 
 
 def _record(row: CapabilityRow) -> Values:

@@ -1,4 +1,4 @@
-"""What a device may keep of where its own agents stand, and read again."""
+"""Requests about checkpoints: a device stores, reads and deletes those of its own agents."""
 
 from typing import Any
 
@@ -72,10 +72,10 @@ class CheckpointRequests:
     async def _clear(self, link: DeviceLink, params: Parameters) -> Values:
         of = params_as(params, _Of)
         agent = await agent_of(self._store, link.device_id, of.agent_id)
-        gone = await self._checkpoints.clear(
+        cleared = await self._checkpoints.clear(
             agent.id, of.scope, source="device", actor=f"device:{link.device_id}"
         )
-        return {"cleared": _record(gone)}
+        return {"cleared": _record(cleared)}
 
     async def _held(self, device_id: DeviceId, agent_id: AgentId, put: _Put) -> HeldRun | None:
         """Return the run that the device works on, with its fence.

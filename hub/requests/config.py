@@ -1,4 +1,4 @@
-"""What a device may ask about the configs of its own agents, and change."""
+"""Requests about configurations: a device reads and changes those of its own agents."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -37,7 +37,7 @@ class ConfigRequests:
     async def _get(self, link: DeviceLink, params: Parameters) -> Values:
         agent = await self._agent(link, params)
         rows = await self._store.read(configs.list_configs, agent.id)
-        return {**await self._told(agent), "configs": [_record(row) for row in rows]}
+        return {**await self._values(agent), "configs": [_record(row) for row in rows]}
 
     async def _set(self, link: DeviceLink, params: Parameters) -> Values:
         agent = await self._agent(link, params)
@@ -70,9 +70,9 @@ class ConfigRequests:
         return await agent_of(self._store, link.device_id, text_in(params, "agent_id"))
 
     async def _done(self, agent: AgentRow, done: ConfigsChanged) -> Values:
-        return {**await self._told(agent), "changed": list(done.keys)}
+        return {**await self._values(agent), "changed": list(done.keys)}
 
-    async def _told(self, agent: AgentRow) -> Values:
+    async def _values(self, agent: AgentRow) -> Values:
         return config_values(await self._store.read(effective_configs.effective_of, agent.id))
 
 
@@ -99,7 +99,7 @@ def _rev(params: Parameters) -> int | None:
     """Return the revision that the device has read, if it sent one.
 
     Raises:
-        BadParams: the revision is no number.
+        BadParams: the revision is not a number.
     """
     rev = params.get("rev")
     if rev is not None and (not isinstance(rev, int) or isinstance(rev, bool)):

@@ -1,6 +1,7 @@
-"""What a device must be granted before the hub does what it asks.
+"""Grants that requests of a device require.
 
-What a device asks about itself, reads of its own agents and says for its owner needs no grant.
+No grant is required for requests about the device itself, for reading its own agents, and for reports on
+behalf of its owner.
 """
 
 from collections.abc import Mapping
@@ -50,7 +51,7 @@ GRANT_OF: Final[Mapping[str, Grant]] = {
 
 
 def granted(store: Store, methods: Methods) -> Methods:
-    """Return *methods*, each refused with NotGranted where the device that asks lacks its grant."""
+    """Return *methods*; each raises NotGranted if the requesting device lacks its grant."""
     return {
         name: handler if (grant := GRANT_OF.get(name)) is None else _after_grant(store, grant, handler)
         for name, handler in methods.items()

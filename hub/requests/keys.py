@@ -1,4 +1,4 @@
-"""A device that replaces its own key."""
+"""Request of a device to replace its own key."""
 
 from hub.links.link import DeviceLink
 from hub.links.rotation import KeyRotation

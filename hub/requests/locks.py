@@ -1,4 +1,4 @@
-"""What a device may ask about locks, for its own agents."""
+"""Requests about locks: a device acquires, renews, releases and lists locks for its own agents."""
 
 from typing import Annotated
 
@@ -63,10 +63,10 @@ class LockRequests:
         agent = await self._agent(link, asked.agent_id)
         answer = await self._locks.ask(link, agent.id, names, ttl_ms=asked.ttl_ms, wait_ms=asked.wait_ms)
         if not isinstance(answer, Turn):
-            return _told(answer)
+            return _record(answer)
 
         async def granted() -> Parameters:
-            return _told(await self._locks.granted(answer))
+            return _record(await self._locks.granted(answer))
 
         return Later(granted)
 
@@ -105,5 +105,5 @@ class LockRequests:
         return await agent_of(self._store, link.device_id, given)
 
 
-def _told(grant: locks.Grant) -> Parameters:
+def _record(grant: locks.Grant) -> Parameters:
     return {"fences": dict(grant.fences), "expires_at_ms": grant.expires_at}

@@ -1,4 +1,4 @@
-"""What a device may ask about messages: those of its agents, to be answered, and sending one."""
+"""Requests about messages: a device lists and answers those of its agents, and sends messages."""
 
 from typing import Annotated, Final
 
@@ -114,12 +114,12 @@ def _record(row: MessageRow) -> Values:
 
 
 def _fitting(rows: list[MessageRow]) -> list[MessageRow]:
-    """Return the first rows that fit into one frame; one at least."""
-    told: list[MessageRow] = []
+    """Return the first rows that fit into one frame, and at least one row."""
+    fitting: list[MessageRow] = []
     size = 0
     for row in rows:
         size += len(row.content.encode()) + len((row.answer or "").encode())
-        if told and size > ANSWER_BYTES:
+        if fitting and size > ANSWER_BYTES:
             break
-        told.append(row)
-    return told
+        fitting.append(row)
+    return fitting

@@ -1,4 +1,4 @@
-"""What a device reports about its agents' doings, and asks about them."""
+"""Requests about measurements: a device reports and queries those of its agents."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -47,9 +47,9 @@ class MetricRequests:
         return {Method.METRICS_REPORT: self._report, Method.METRICS_QUERY: self._query}
 
     async def _report(self, link: DeviceLink, params: Parameters) -> Parameters:
-        told = params.get("samples")
-        if isinstance(told, list) and len(told) > MOST_SAMPLES:
-            raise BadParams(f"samples: expected at most {MOST_SAMPLES} in one report, not {len(told)}")
+        samples = params.get("samples")
+        if isinstance(samples, list) and len(samples) > MOST_SAMPLES:
+            raise BadParams(f"samples: expected at most {MOST_SAMPLES} in one report, not {len(samples)}")
         report = params_as(params, _Report)
         is_new = await self._measurements.report(
             report.samples,

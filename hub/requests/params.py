@@ -1,4 +1,4 @@
-"""The parameters of a request, read and checked."""
+"""Reading and validation of the parameters of a request."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias, TypeVar
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Later(NamedTuple):
-    """An answer that takes its time: others are answered meanwhile."""
+    """Response that is awaited in the background, while other requests are answered."""
 
     answer: Callable[[], Awaitable[Parameters]]
 
@@ -26,7 +26,7 @@ Methods: TypeAlias = Mapping[str, Handler]
 
 
 class BadParams(HubError):
-    """A parameter is missing or of another kind."""
+    """A parameter is missing or has the wrong type."""
 
     code = ErrorCode.BAD_PARAMS
 
@@ -59,7 +59,7 @@ def key_in(params: Parameters) -> str | None:
     """Return the idempotency key, or None.
 
     Raises:
-        BadParams: the key is no text, or too long.
+        BadParams: the key is not text, or too long.
     """
     if params.get("idempotency_key") is None:
         return None

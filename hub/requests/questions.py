@@ -1,4 +1,4 @@
-"""What a device may ask about questions: its person's, as the person at it, or those of one of its agents."""
+"""Requests about questions: of the person at a device, or of one of its agents."""
 
 from typing import Annotated, Final
 
@@ -65,7 +65,7 @@ class QuestionRequests:
             states=asked.states or (QuestionState.OPEN,),
             limit=asked.limit,
         )
-        return {"questions": [await self._told(row) for row in _fitting(rows)]}
+        return {"questions": [await self._record(row) for row in _fitting(rows)]}
 
     async def _ask(self, link: DeviceLink, params: Parameters) -> Values:
         asked = params_as(params, _Ask)
@@ -81,29 +81,29 @@ class QuestionRequests:
                 dedupe_key=key_in(params),
             ),
         )
-        return {"question": await self._told(row)}
+        return {"question": await self._record(row)}
 
     async def _answer(self, link: DeviceLink, params: Parameters) -> Values:
         """Answer as the person at the device; agents cannot answer for a person."""
         given = params_as(params, _Answer)
         caller = await caller_of(self._store, link, None)
         row = await self._questions.answer(caller, given.question_id, given.answer)
-        return {"question": await self._told(row)}
+        return {"question": await self._record(row)}
 
-    async def _told(self, row: QuestionRow) -> Values:
+    async def _record(self, row: QuestionRow) -> Values:
         by = row.answered_by
         settled_by = None if by is None else await self._store.read(questions.told_actor, by)
-        told: Values = dict(question_to_user(row, settled_by=settled_by).record())
-        return told
+        record: Values = dict(question_to_user(row, settled_by=settled_by).record())
+        return record
 
 
 def _fitting(rows: list[QuestionRow]) -> list[QuestionRow]:
     """Return the first rows that fit into one frame."""
-    told: list[QuestionRow] = []
+    fitting: list[QuestionRow] = []
     size = 0
     for row in rows:
         size += len(row.content.encode()) + len((row.answer or "").encode())
-        if told and size > ANSWER_BYTES:
+        if fitting and size > ANSWER_BYTES:
             break
-        told.append(row)
-    return told
+        fitting.append(row)
+    return fitting

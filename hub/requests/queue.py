@@ -1,4 +1,4 @@
-"""Requests of devices that wait for their answer: each device's in their order, the devices in turns."""
+"""Queue of requests: first in, first out for each device, and round-robin over the devices."""
 
 from collections import OrderedDict, deque
 from typing import Final
@@ -10,7 +10,7 @@ WAITING: Final = 16  # of one device; its session takes no more than 64 that are
 
 
 class RequestQueue:
-    """A device that asks a lot waits for itself; all others wait for one of its requests at most."""
+    """Fair queue of requests: other devices wait for at most one request of a busy device."""
 
     def __init__(self) -> None:
         self.most = WAITING  # of one device
@@ -20,7 +20,7 @@ class RequestQueue:
         return sum(map(len, self._waiting.values()))
 
     def put(self, event: RequestReceived) -> bool:
-        """Add a request; false, and nothing added, where as many of its device wait as may."""
+        """Add a request. Return False, without adding it, if the device has reached its limit."""
         mine = self._waiting.setdefault(event.link.device_id, deque())
         if len(mine) >= self.most:
             return False
@@ -28,10 +28,10 @@ class RequestQueue:
         return True
 
     def take(self) -> RequestReceived:
-        """Take the next request, devices in turn.
+        """Remove and return the next request; the devices take turns.
 
         Raises:
-            KeyError: no request waits.
+            KeyError: the queue is empty.
         """
         device_id, mine = self._waiting.popitem(last=False)
         event = mine.popleft()

@@ -1,4 +1,4 @@
-"""What a device reports of its owner's verdicts."""
+"""Report of the verdicts of a device's owner on items."""
 
 from typing import Final
 
@@ -30,25 +30,25 @@ class ReviewRequests:
         return {Method.REVIEW_REPORT: self._report}
 
     async def _report(self, link: DeviceLink, params: Parameters) -> Parameters:
-        said = _verdicts(params)
+        verdicts = _verdicts(params)
         at = epoch_ms(self._clock.now())
-        known = await self._store.write(items.record_verdicts, link.device_id, said, at)
-        if known < len(said):
-            self._unknown_verdicts.inc(len(said) - known)
-        return {"known": known, "unknown": len(said) - known}
+        known = await self._store.write(items.record_verdicts, link.device_id, verdicts, at)
+        if known < len(verdicts):
+            self._unknown_verdicts.inc(len(verdicts) - known)
+        return {"known": known, "unknown": len(verdicts) - known}
 
 
 def _verdicts(params: Parameters) -> list[ReportedVerdict]:
     """Return the last verdict on each call.
 
     Raises:
-        BadParams: the list is too long, or an entry is no verdict.
+        BadParams: the list is too long, or an entry is not a verdict.
     """
-    told = params.get("verdicts")
-    if not isinstance(told, list) or len(told) > MOST_VERDICTS:
+    listed = params.get("verdicts")
+    if not isinstance(listed, list) or len(listed) > MOST_VERDICTS:
         raise BadParams(f"verdicts: expected a list of at most {MOST_VERDICTS}")
     try:
-        said = msgspec.convert(told, list[ReportedVerdict])
+        verdicts = msgspec.convert(listed, list[ReportedVerdict])
     except msgspec.ValidationError as error:
         raise BadParams(f"verdicts: {error}") from error
-    return list({one.call_id: one for one in said}.values())
+    return list({one.call_id: one for one in verdicts}.values())

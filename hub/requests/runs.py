@@ -1,4 +1,4 @@
-"""What a device may ask about its own runs."""
+"""Requests about runs: a device starts, lists and reports runs of its own agents."""
 
 from typing import Annotated, Any, Final
 
@@ -82,10 +82,10 @@ class RunRequests:
         return {"run": _run_record(await self._run(link.device_id, params))}
 
     async def _report(self, link: DeviceLink, params: Parameters) -> Values:
-        said = params_as(params, _Report)
+        reported = params_as(params, _Report)
         row = await self._run(link.device_id, params)
-        report = Report(progress=said.progress, message=said.message, context=said.context)
-        return {"run": _run_record(await self._control.report(row.id, said.fence, report))}
+        report = Report(progress=reported.progress, message=reported.message, context=reported.context)
+        return {"run": _run_record(await self._control.report(row.id, reported.fence, report))}
 
     async def _run(self, device_id: DeviceId, params: Parameters) -> RunRow:
         given = text_in(params, "run_id")

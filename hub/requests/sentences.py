@@ -1,4 +1,4 @@
-"""What is wrong with a parameter, said to a person: msgspec's words name types of the program."""
+"""Error messages about parameters for people, because msgspec's messages name Python types."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -24,11 +24,11 @@ _KINDS: Final = {
 _BOUNDS: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 
 
-def sentence(told: str, shape: Any) -> str:
+def sentence(error: str, shape: Any) -> str:
     """Rewrite a validation error of msgspec as path, expected type and actual type or value."""
-    place = _PLACE.search(told)
+    place = _PLACE.search(error)
     where = "" if place is None else place[1]
-    what = _PLACE.sub("", told)
+    what = _PLACE.sub("", error)
     if missing := _MISSING.match(what):
         return f"{where}.{missing[1]}: expected, and it is missing".lstrip(".")
     begin = f"{where}: " if where else ""

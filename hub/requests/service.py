@@ -1,11 +1,10 @@
-"""Answering the requests of devices.
+"""Service that answers the requests of devices.
 
-A device sees and changes its own agents and runs only. A method without a handler is
-answered with ``unknown_method``.
+A device sees and changes only its own agents and runs. A method without a handler is answered with
+``unknown_method``.
 
-Requests are answered one after the other, each device's in its turn, so that one that
-asks a lot takes little from the others. What a handler answers ``Later`` is waited for
-beside them; how many may is for that handler to bound.
+Requests are answered sequentially, and the devices take turns, so that a busy device delays the others only
+little. A ``Later`` response is awaited concurrently; its handler limits the number of such responses.
 """
 
 import math
@@ -37,7 +36,7 @@ from storage.kernel.database import written_for
 
 log = Channel(__name__)
 
-TOLD_CHARACTERS: Final = 2_000  # of a refusal, which may quote what was sent; a frame holds twice that
+MESSAGE_CHARACTERS: Final = 2_000  # of a refusal, which may quote what was sent; a frame holds twice that
 PER_S: Final = 50.0  # of one device
 BURST_S: Final = 4.0  # a desktop that opens asks for everything it shows
 WAITING_REFUSALS: Final = 1_024  # of all devices, while one is answered; who asks beyond it is not answered
@@ -47,7 +46,7 @@ class Requests:
     """Service that answers the requests of devices."""
 
     def __init__(self, *methods: Methods, clock: Clock, metrics: Metrics) -> None:
-        """Create the service. *methods*: the handlers of each noun; each method has one."""
+        """Create the service. *methods*: the handlers of each noun; every method has exactly one."""
         self.turns = Turns(clock)
         self._clock = clock
         self._paces: Buckets[DeviceId] = Buckets()
@@ -60,15 +59,15 @@ class Requests:
         self._arrived = anyio.Event()
 
     def __len__(self) -> int:
-        """Return the number of requests that wait for their answer."""
+        """Return the number of queued requests."""
         return len(self._waiting)
 
     def apply(self, limits: Limits) -> None:
-        """Keep to other limits from now on."""
+        """Apply new limits."""
         self._waiting.most, self._per_s = limits.waiting_requests, limits.requests_per_s
 
     def take(self, event: RequestReceived) -> None:
-        """Queue a request, or its refusal where its device asks too much. Returns at once."""
+        """Queue a request, or its refusal if its device exceeds a limit. Returns at once."""
         wait_s = self._paces.take(
             event.link.device_id,
             self._clock.monotonic(),
@@ -76,20 +75,20 @@ class Requests:
             per_s=self._per_s,
         )
         if wait_s:
-            told = f"this device asks more than {self._per_s:g} requests a second (requests_per_s)"
-            self._refuse(event, "requests_per_s", ErrorCode.RATE_LIMITED, told, wait_s)
+            message = f"this device asks more than {self._per_s:g} requests a second (requests_per_s)"
+            self._refuse(event, "requests_per_s", ErrorCode.RATE_LIMITED, message, wait_s)
         elif not self._waiting.put(event):
-            told = f"{self._waiting.most} requests of this device wait for their answer (waiting_requests)"
-            self._refuse(event, "waiting_requests", ErrorCode.OVERLOADED, told)
+            message = f"{self._waiting.most} requests of this device wait for their answer (waiting_requests)"
+            self._refuse(event, "waiting_requests", ErrorCode.OVERLOADED, message)
         self._arrived.set()
 
     def _refuse(
-        self, event: RequestReceived, limit: str, code: ErrorCode, told: str, wait_s: float | None = None
+        self, event: RequestReceived, limit: str, code: ErrorCode, message: str, wait_s: float | None = None
     ) -> None:
-        """Queue a refusal, unless ``WAITING_REFUSALS`` of them wait: the database may be away for long."""
+        """Queue a refusal, unless ``WAITING_REFUSALS`` are queued: the database may be away for long."""
         self._limits_reached.labels(limit).inc()
         if len(self._overloaded) < WAITING_REFUSALS:
-            self._overloaded.append((event.link, _refusal(event.frame, code, told, wait_s)))
+            self._overloaded.append((event.link, _refusal(event.frame, code, message, wait_s)))
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Answer requests until cancelled."""
@@ -110,8 +109,8 @@ class Requests:
         link, request = event.link, event.frame
         method = self._methods.get(request.method) if request.method in DEVICE_REQUESTS else None
         if method is None:
-            told = f"{request.method!r} is not served by this hub"
-            await _send(link, _refusal(request, ErrorCode.UNKNOWN_METHOD, told))
+            message = f"{request.method!r} is not served by this hub"
+            await _send(link, _refusal(request, ErrorCode.UNKNOWN_METHOD, message))
             return
         cause = f"device:{link.device_id}"
         with written_for(cause):
@@ -153,7 +152,7 @@ async def _send(link: DeviceLink, response: Response) -> None:
         log.warning("request.unanswerable", why=str(exc), device_id=link.device_id)
         if response.error is None:
             code = ErrorCode.RESULT_TOO_LARGE
-            body = ErrorBody(code=code, message=str(exc)[:TOLD_CHARACTERS], hint=CATALOGUE[code].hint)
+            body = ErrorBody(code=code, message=str(exc)[:MESSAGE_CHARACTERS], hint=CATALOGUE[code].hint)
             await _send(link, Response(id=response.id, error=body))
 
 
@@ -163,9 +162,9 @@ def _refusal(
     info = CATALOGUE[code]
     body = ErrorBody(
         code=code,
-        message=message[:TOLD_CHARACTERS],
+        message=message[:MESSAGE_CHARACTERS],
         retryable=info.retryable,
         retry_after_ms=None if retry_after_s is None else math.ceil(retry_after_s * 1000),
-        hint=hint[:TOLD_CHARACTERS] or info.hint,
+        hint=hint[:MESSAGE_CHARACTERS] or info.hint,
     )
     return Response(id=request.id, error=body)

@@ -1,4 +1,4 @@
-"""What a device says of sign-ins: where a provider sent the browser that was opened on it."""
+"""Request that completes a sign-in with the redirect that the browser on a device received."""
 
 from functools import partial
 

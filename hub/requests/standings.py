@@ -1,4 +1,4 @@
-"""How a device's own agents stand: asked for, and written, by the device."""
+"""Requests about status: a device reads and writes the status of its own agents."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -33,7 +33,7 @@ class StandingRequests:
 
     async def _get(self, link: DeviceLink, params: Parameters) -> Values:
         agent = await agent_of(self._store, link.device_id, text_in(params, "agent_id"))
-        return await self._told(agent, params)
+        return await self._values(agent, params)
 
     async def _set(self, link: DeviceLink, params: Parameters) -> Values:
         agent = await agent_of(self._store, link.device_id, text_in(params, "agent_id"))
@@ -45,31 +45,31 @@ class StandingRequests:
         else:
             asked = write_of(words_of(text_in(params, "as")), change)
         await self._control.write(agent, asked, actor=f"device:{link.device_id}")
-        return await self._told(agent, params)
+        return await self._values(agent, params)
 
-    async def _told(self, agent: AgentRow, params: Parameters) -> Values:
+    async def _values(self, agent: AgentRow, params: Parameters) -> Values:
         """Return the axes of an agent, or the document of the vocabulary that *as* names."""
         if params.get("as") is not None:
             words = words_of(text_in(params, "as"))
             return {"agent": document_of(words, await self._store.read(agent_facts.facts_of, agent.id))}
         state = await self._store.read(agent_states.find_state, agent.id)
-        told: dict[str, Any] = msgspec.to_builtins(state)
-        return {"status": told}
+        status: dict[str, Any] = msgspec.to_builtins(state)
+        return {"status": status}
 
 
 def _asked(change: Mapping[str, Any]) -> StandingWrite:
-    known = {*map(str, STORED_AXES), *_BESIDE}
+    known = {*map(str, STORED_AXES), *_FIELDS}
     for name in change:
         if name == Axis.ACTIVITY:
             raise BadParams(f"set: {DERIVED}")
         if name not in known:
             raise BadParams(f"set: there is no {name!r}; there are {', '.join(sorted(known))}")
-    beside = {name: read(name, change[name]) for name, read in _BESIDE.items() if name in change}
-    axes = {name: text_of(name, value) for name, value in change.items() if name not in _BESIDE}
-    return StandingWrite(axes=axes, **beside)
+    fields = {name: read(name, change[name]) for name, read in _FIELDS.items() if name in change}
+    axes = {name: text_of(name, value) for name, value in change.items() if name not in _FIELDS}
+    return StandingWrite(axes=axes, **fields)
 
 
-_BESIDE: Final[Mapping[str, Callable[[str, Any], Any]]] = {
+_FIELDS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "reason": text_of,
     "exhaust_reason": text_of,
     "recovery_at": instant_of,

@@ -1,4 +1,4 @@
-"""What a device wants to hear of while it is connected."""
+"""Requests about events: a device subscribes for the duration of its connection."""
 
 from hub.links.device_events import DeviceEvents
 from hub.links.link import DeviceLink
@@ -28,7 +28,7 @@ def _names(params: Parameters) -> list[str]:
     """Return the requested names, at most two for each event.
 
     Raises:
-        BadParams: the parameter is no list of names.
+        BadParams: the parameter is not a list of names.
     """
     given = params.get("events")
     most = 2 * len(EventName)
