@@ -45,7 +45,7 @@ def test_sealing_anew_uses_the_newest_key() -> None:
     assert again == "a secret"
 
 
-def test_two_processes_make_one_file_that_nobody_else_reads(tmp_path: Path) -> None:
+def test_two_processes_create_one_file_that_only_its_owner_can_read(tmp_path: Path) -> None:
     found: list[str] = []
     threads = [
         threading.Thread(target=lambda n=n: found.append(store(tmp_path, n).ring_now().newest.id))

@@ -87,7 +87,7 @@ async def test_a_device_opens_the_browser_and_a_hub_that_was_restarted_takes_the
         assert b.op.is_good(await b.token())
 
 
-async def test_an_answer_that_nobody_waits_for_is_refused(tmp_path: Path) -> None:
+async def test_an_address_of_an_unknown_sign_in_is_refused(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         await b.sign_ins.begin("work", actor="me")
         for address in ("http://127.0.0.1/?state=x&code=y", "http://127.0.0.1/", "rubbish"):
@@ -107,7 +107,7 @@ async def test_an_answer_after_ten_minutes_is_refused(tmp_path: Path) -> None:
         assert (await b.sign_ins.find(begun.id)).outcome == "failed"
 
 
-async def test_a_refusal_of_the_person_is_told_without_the_words_of_the_provider(tmp_path: Path) -> None:
+async def test_a_refusal_by_the_person_is_reported_without_the_text_of_the_provider(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         begun = await b.sign_ins.begin("work", actor="me")
         state = query(begun.url)["state"]

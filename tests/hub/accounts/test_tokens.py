@@ -77,7 +77,9 @@ async def test_a_provider_that_omits_the_refresh_token_keeps_the_old_one_good(tm
         assert await b.token(rejected=second) not in (first, second)
 
 
-async def test_the_end_of_a_grant_is_told_once_and_nothing_more_is_asked(tmp_path: Path) -> None:
+async def test_the_end_of_a_grant_is_reported_once_and_the_provider_is_not_asked_again(
+    tmp_path: Path,
+) -> None:
     async with bench(tmp_path) as b:
         first = await b.signed_in()
         b.told.clear()
@@ -135,7 +137,7 @@ async def test_who_signs_in_during_a_refresh_wins(tmp_path: Path) -> None:
         assert got == [theirs]
 
 
-async def test_a_refresh_that_was_sent_is_kept_though_nobody_waits_for_it(tmp_path: Path) -> None:
+async def test_a_sent_refresh_is_stored_although_its_caller_was_cancelled(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         first = await b.signed_in()
         b.op.hold = anyio.Event()

@@ -9,7 +9,7 @@ from tests.evaluation.measurements import a_month
 
 
 @pytest.mark.slow
-async def test_a_month_of_samples_is_told_exactly_and_kept_in_little_room(tmp_path: Path) -> None:
+async def test_a_month_of_samples_is_returned_exactly_and_stored_compactly(tmp_path: Path) -> None:
     month = await a_month(tmp_path / "hub.db", samples=5_000, lookup_ms=18 * HOUR_MS)
     assert month.wrong == 0
     assert 0 < month.error <= 0.01

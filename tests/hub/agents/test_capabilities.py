@@ -26,7 +26,7 @@ async def register(made: Capabilities, bench: Bench, version: str, name: str = "
     await made.register(bench.agent.id, name=name, version=version, source="device", actor="device:d")
 
 
-async def test_whoever_waits_for_a_capability_is_told_of_each_change_and_of_nothing_else(
+async def test_a_subscriber_gets_each_change_of_a_capability_and_no_other_event(
     bench: Bench,
 ) -> None:
     made, told = registry(bench)

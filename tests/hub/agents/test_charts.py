@@ -53,7 +53,7 @@ def values(plan: Plan, *rows: BucketRow) -> list[float | None]:
     return [point.value for point in told(plan, *rows).lines[0].points]
 
 
-def test_the_last_day_is_told_where_nobody_says_for_when() -> None:
+def test_without_a_period_the_last_day_is_returned() -> None:
     asked = planned()
     assert (asked.since, asked.until) == (NOON - DAY_MS, NOON)
     assert (asked.step_ms, asked.size_ms, asked.aggregate) == (15 * MINUTE_MS, MINUTE_MS, "sum")
@@ -77,7 +77,7 @@ def test_a_range_is_moved_to_whole_steps() -> None:
     assert (asked.since, asked.until, asked.points) == (NOON - 2 * HOUR_MS, NOON + HOUR_MS, 3)
 
 
-def test_what_is_older_than_minutes_is_told_by_the_hour() -> None:
+def test_a_period_older_than_minutes_is_returned_by_the_hour() -> None:
     assert planned(since=MINUTES_FROM - HOUR_MS, until=MINUTES_FROM).size_ms == HOUR_MS
     with pytest.raises(BadQuestion, match=r"metric_minutes_days.*whole hours"):
         planned(since=MINUTES_FROM - HOUR_MS, until=MINUTES_FROM, step_ms=MINUTE_MS)
@@ -157,7 +157,7 @@ def test_the_rate_of_a_step_that_is_not_over_is_of_the_time_that_has_passed() ->
     assert line.points[0].value == line.whole == 1
 
 
-def test_values_of_a_tag_are_told_apart() -> None:
+def test_values_of_a_tag_are_separate_lines() -> None:
     rows = [series("a", kind="x", disk="1"), series("b", kind="x"), series("c", kind="y"), series("d")]
     lines = chosen(rows, Question(name="load", by="kind"))
     assert lines == {"a": "x", "b": "x", "c": "y", "d": ""}

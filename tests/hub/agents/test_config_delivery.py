@@ -101,7 +101,7 @@ async def house(store: Store) -> House:
     return house
 
 
-async def test_a_device_that_connects_is_told_of_each_of_its_agents(house: House) -> None:
+async def test_a_device_gets_the_configuration_of_each_of_its_agents_on_connect(house: House) -> None:
     rev = await house.put(limit=5, where={"a": [1]})
     async with served(house.hearers.events, house.delivery):
         link = await house.connect()
@@ -131,7 +131,7 @@ async def test_what_hub_toml_declares_comes_too(house: House) -> None:
     assert (name, configuration) == ("notes", {"limit": 7})
 
 
-async def test_each_connection_is_told_anew(house: House) -> None:
+async def test_each_connection_gets_all_configurations_again(house: House) -> None:
     async with served(house.hearers.events, house.delivery):
         first = await house.connect()
         await house.told(first)
@@ -140,7 +140,7 @@ async def test_each_connection_is_told_anew(house: House) -> None:
         assert await house.told(first) == []
 
 
-async def test_a_device_without_the_capability_is_told_nothing_until_it_subscribes(house: House) -> None:
+async def test_a_device_without_the_capability_gets_no_events_until_it_subscribes(house: House) -> None:
     async with served(house.hearers.events, house.delivery):
         link = await house.connect(capabilities=[])
         assert await house.told(link) == []
@@ -164,7 +164,7 @@ async def test_a_device_that_does_not_read_gets_the_newest_once_it_does(house: H
     assert house.hearers.lost == 0
 
 
-async def test_more_agents_than_events_may_wait_are_told_all_the_same(house: House, store: Store) -> None:
+async def test_more_agents_than_queued_events_are_delivered_too(house: House, store: Store) -> None:
     owner = await store.write(users.ensure_user, UserId("me"), "owner", epoch_ms(START))
     many = [DeclaredAgent(name=f"agent-{n}", device_name="laptop", paths=("notes",)) for n in range(22)]
     await reconcile(store, many, user_id=owner, clock=house.clock, ids=house.ids)
@@ -279,7 +279,7 @@ async def test_a_limit_that_is_reached_is_counted(house: House, store: Store) ->
     assert await store.read(configs.list_configs, (await house.agent()).id) == []
 
 
-async def test_an_agent_that_left_the_device_is_told_of_no_more(house: House) -> None:
+async def test_an_agent_that_moved_to_another_device_is_no_longer_sent(house: House) -> None:
     async with served(house.hearers.events, house.delivery):
         link = await house.connect()
         await house.told(link)

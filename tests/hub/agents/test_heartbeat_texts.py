@@ -91,6 +91,6 @@ def test_what_is_not_understood_is_left_out_and_named(status: str, told: dict[st
     assert (doubts, report.usage, report.is_online) == ([doubt], None, True)
 
 
-def test_an_error_with_a_character_that_no_database_keeps_is_told_without_it() -> None:
+def test_an_error_with_an_unstorable_character_is_reported_without_it() -> None:
     report, _ = read("idle", state_detail="ERROR: broken\0pipe")
     assert report.error == "broken pipe"

@@ -171,7 +171,7 @@ async def test_a_changed_status_is_written_once(desk: Desk) -> None:
     assert stands.last_heartbeat_at == desk.now_ms - 30_000
 
 
-async def test_a_person_s_word_stands_until_the_device_says_something_else(desk: Desk) -> None:
+async def test_a_status_set_by_a_person_stays_until_the_device_reports_another(desk: Desk) -> None:
     await desk.beats("on_call")
     await desk.rows.write(
         agent_states.move, desk.agent.id, "availability", "available", at=desk.now_ms, actor="anna"

@@ -139,7 +139,7 @@ async def test_a_device_takes_renews_and_releases_locks_for_its_agent(served: Se
     assert await served.bench.store.read(locks.list_locks) == []
 
 
-async def test_a_lock_that_somebody_has_is_refused_with_who_and_until_when(served: Served) -> None:
+async def test_a_held_lock_is_refused_with_its_holder_and_its_end(served: Served) -> None:
     await served.hold("mailbox")
     answer = await served.desk().ask(Method.LOCKS_ACQUIRE, resource="mailbox")
     code, told = refused(answer)
@@ -161,7 +161,7 @@ async def test_who_waits_is_answered_when_the_lock_is_released_and_others_meanwh
     assert len(served.locks) == 0
 
 
-async def test_who_waits_too_long_is_told_who_has_the_lock(served: Served) -> None:
+async def test_a_request_that_waits_too_long_gets_the_holder_of_the_lock(served: Served) -> None:
     await served.hold("mailbox")
     code, told = refused(await served.desk().ask(Method.LOCKS_ACQUIRE, resource="mailbox", wait_ms=1))
     assert code == ErrorCode.LOCK_TIMED_OUT

@@ -66,7 +66,7 @@ def sample(value: float = 1, **about: Any) -> Sample:
     return Sample(**(given | about))
 
 
-async def test_what_was_reported_is_told_step_by_step(bench: Bench) -> None:
+async def test_reported_samples_are_returned_step_by_step(bench: Bench) -> None:
     hour_ago = bench.now - HOUR_MS
     await bench.report(sample(4, at_ms=hour_ago), sample(8, at_ms=hour_ago + 5), sample(3, agent_id=INBOX))
     chart = await bench.ask(since=hour_ago, until=bench.now + MINUTE_MS, step_ms=MINUTE_MS)
@@ -96,7 +96,7 @@ async def test_a_percentile_tells_how_far_it_may_be_off(bench: Bench) -> None:
     assert (await bench.ask(aggregate="avg", until=bench.now + HOUR_MS)).error is None
 
 
-async def test_a_clock_that_is_a_little_ahead_is_forgiven_and_one_further_ahead_is_told_so(
+async def test_a_clock_slightly_ahead_is_tolerated_and_one_further_ahead_is_refused(
     bench: Bench,
 ) -> None:
     await bench.report(sample(at_ms=bench.now + 60_000))
@@ -158,7 +158,7 @@ async def test_a_limit_that_was_reached_is_counted_by_its_name(bench: Bench) -> 
     }
 
 
-async def test_a_device_that_reports_without_end_is_told_when_to_report_again(bench: Bench) -> None:
+async def test_a_device_that_reports_too_often_gets_the_time_of_the_next_report(bench: Bench) -> None:
     bench.measurements.rules = MeasurementRules(reports_at_once=2, reports_per_s=0.5)
     for _ in range(2):
         await bench.report(sample())

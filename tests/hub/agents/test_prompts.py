@@ -19,7 +19,7 @@ VALUES = {"project": "Apollo", "depth": 3, "deep": True, "tags": ["a", "b"], "ag
         ("a { brace } and }} stay", "a { brace } and }} stay"),
     ],
 )
-def test_a_variable_stands_for_its_value_and_all_else_stays(prompt: str, said: str) -> None:
+def test_a_variable_is_replaced_by_its_value_and_other_text_stays(prompt: str, said: str) -> None:
     assert rendered(prompt, VALUES) == said
 
 
@@ -42,7 +42,7 @@ def test_what_cannot_be_said_is_named_with_what_is_known(prompt: str, words: tup
     assert [word for word in words if word not in str(refused.value)] == []
 
 
-def test_every_fault_is_told_once() -> None:
+def test_every_problem_is_reported_once() -> None:
     assert len(problems_in("{{ a }} {{ b }} {{ a }}", {})) == 2
     assert problems_in("{{ whatever }}", None) == []
 

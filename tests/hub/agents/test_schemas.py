@@ -53,7 +53,7 @@ def test_what_keeps_to_the_schema_has_no_problems() -> None:
         ({"project": "a", "x": 1}, "$: there is no key x; known are depth, mode, owner, project, tags"),
     ],
 )
-def test_a_fault_is_told_with_its_place_and_what_was_expected(
+def test_a_problem_is_reported_with_its_path_and_the_expected_value(
     configuration: dict[str, Any], told: str
 ) -> None:
     assert problems_in(SCHEMA, configuration) == [told]
@@ -63,7 +63,7 @@ def test_a_value_is_never_repeated() -> None:
     assert "s3cret" not in str(problems_in(SCHEMA, {"project": "S3CRET s3cret", "mode": "s3cret"}))
 
 
-def test_of_many_faults_the_first_are_told() -> None:
+def test_of_many_problems_the_first_are_reported() -> None:
     told = problems_in({"additionalProperties": {"type": "string"}}, {f"k{n:02}": n for n in range(30)})
     assert len(told) == MOST_PROBLEMS + 1
     assert told[-1] == f"and {30 - MOST_PROBLEMS} more"
@@ -119,7 +119,9 @@ def test_a_pattern_is_looked_for_in_the_whole_text(pattern: str, text: str, *, f
     ("values", "are_unique"),
     [([1, 1.0], False), ([1, True], True), ([{"a": 1, "b": 2}, {"b": 2, "a": 1}], False), ([[1], [2]], True)],
 )
-def test_what_json_schema_takes_for_equal_stands_there_twice(values: list[Any], *, are_unique: bool) -> None:
+def test_elements_that_json_schema_counts_as_equal_are_duplicates(
+    values: list[Any], *, are_unique: bool
+) -> None:
     schema = {"properties": {"a": {"uniqueItems": True}}}
     assert (problems_in(schema, {"a": values}) == []) == are_unique
 

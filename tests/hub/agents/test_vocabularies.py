@@ -19,7 +19,7 @@ def test_no_name_of_a_seed_is_missing_and_none_is_invented(vocabulary: Vocabular
     assert sorted(mapped) == sorted(SEED_NAMES[vocabulary])
 
 
-def test_every_name_of_a_seed_stands_in_the_document() -> None:
+def test_every_name_of_a_seed_is_in_the_document() -> None:
     written = page()
     assert [name for names in SEED_NAMES.values() for name in names if f"| `{name}` |" not in written] == []
 

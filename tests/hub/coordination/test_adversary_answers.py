@@ -48,7 +48,7 @@ async def ask(bench: PostBench, id: str = "q-1") -> None:
 
 
 @pytest.mark.parametrize("away", ["hub", "gateway"])
-async def test_an_answer_that_was_written_while_nobody_listened_is_heard_afterwards(
+async def test_an_answer_written_while_the_hub_was_disconnected_is_found_later(
     bench: PostBench, gateway: FakeGateway, away: str
 ) -> None:
     main = await bench.store.read(gateway_agents.find_main_agent, GATEWAY)
@@ -70,9 +70,7 @@ async def test_an_answer_that_was_written_while_nobody_listened_is_heard_afterwa
     await until(lambda: (main.agent_id, "ANSWER q-1: blue") in bench.heard)
 
 
-async def test_where_nobody_waits_for_an_answer_no_history_is_read_for_one(
-    bench: PostBench, gateway: FakeGateway
-) -> None:
+async def test_without_an_open_question_no_history_is_read(bench: PostBench, gateway: FakeGateway) -> None:
     await bench.end(await bench.say())
     await bench.kill()
     before = gateway.count("chat.history")

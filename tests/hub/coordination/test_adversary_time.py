@@ -103,7 +103,7 @@ async def test_what_is_for_the_lead_of_a_board_comes_after_what_was_said_to_that
     assert [(await bench.end(row)).state for row in (first, second)] == [MessageState.ANSWERED] * 2
 
 
-async def test_a_gateway_whose_acknowledgement_cannot_be_read_is_told_less_and_less_often(
+async def test_a_gateway_with_unreadable_acknowledgements_is_retried_less_and_less_often(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     """Each try is a row of the database, and a message may be tried for a day."""

@@ -108,7 +108,7 @@ async def test_the_authority_finds_out_who_asks_and_says_the_same(
         assert await _named(garden, garden.callers[caller], verb, agent) == answer
 
 
-async def test_whoever_owns_other_things_does_not_know_of_the_board(garden: Garden) -> None:
+async def test_another_user_does_not_learn_of_the_board(garden: Garden) -> None:
     eves = await garden.agent("eves")
     for caller in (Caller("token:eves", EVE), Caller.of_agent(eves.id, EVE)):
         for verb in Verb:
@@ -131,7 +131,7 @@ async def test_an_agent_of_another_user_is_not_on_the_board(garden: Garden) -> N
         await garden.authority.target(garden.callers["user"], Verb.NUDGE, "roses", eves.id)
 
 
-async def test_who_may_nudge_nobody_is_not_told_who_is_there(garden: Garden) -> None:
+async def test_a_caller_without_permission_does_not_learn_which_agents_exist(garden: Garden) -> None:
     for given in ("worker", "nobody at all"):
         with pytest.raises(HubError) as refused:
             await garden.authority.target(garden.callers["main"], Verb.NUDGE, "roses", given)
@@ -162,7 +162,7 @@ async def test_only_the_main_agent_of_a_gateway_is_one(garden: Garden) -> None:
             await garden.authority.main_of(garden.callers[caller])
 
 
-async def test_what_an_agent_may_goes_with_where_it_stands() -> None:
+async def test_the_permissions_of_an_agent_depend_on_its_place() -> None:
     async with open_store("sqlite://") as store:
         garden = await open_garden(store)
         worker = await garden.agent("worker")

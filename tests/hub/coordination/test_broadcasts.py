@@ -156,7 +156,7 @@ async def test_a_board_without_lead_and_gateway_is_a_result_too(tmp_path: Path, 
         assert [(one.board, one.code) for one in sent.row.refused] == [("shed", ErrorCode.NO_LEAD)]
 
 
-async def test_a_gateway_that_is_down_delays_nobody_and_gets_its_part_when_it_is_back(
+async def test_a_gateway_that_is_down_delays_no_other_and_gets_its_messages_when_it_is_back(
     tmp_path: Path, store: Store
 ) -> None:
     async with (
@@ -220,7 +220,7 @@ async def test_what_a_lead_may_have_heard_is_not_said_again(tmp_path: Path, stor
         assert west.count("chat.send") == 0
 
 
-async def test_a_broadcast_that_reaches_nobody_is_told_as_failed(tmp_path: Path, store: Store) -> None:
+async def test_a_broadcast_without_recipients_is_reported_as_failed(tmp_path: Path, store: Store) -> None:
     async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
         west.fault("agents.create", "refused", REFUSED)
 

@@ -7,7 +7,7 @@ from tests.support.clock import FakeClock
 WEST = "west"
 
 
-def test_a_gateway_that_nobody_changes_holds_nothing() -> None:
+def test_a_gateway_without_configuration_changes_holds_no_messages() -> None:
     quiet = Quiet(FakeClock())
     quiet.on_news(Reconnected(gateway=WEST, boot_id="1", is_restart=False))
     quiet.on_news(GatewayEvent(gateway=WEST, name="tick", payload={}))
@@ -28,7 +28,7 @@ def test_letters_wait_while_agents_are_made_and_a_while_after_the_last_change() 
     assert quiet.held_s(WEST) == 0
 
 
-def test_a_change_by_somebody_else_counts_as_well() -> None:
+def test_a_change_by_another_client_counts_as_well() -> None:
     clock = FakeClock()
     quiet = Quiet(clock)
     quiet.on_news(GatewayEvent(gateway=WEST, name=CHANGED, payload={"hash": "1"}))
@@ -39,7 +39,7 @@ def test_a_change_by_somebody_else_counts_as_well() -> None:
     assert quiet.held_s(WEST) == 0
 
 
-def test_an_agent_that_cannot_be_made_holds_nobody_up_for_ever() -> None:
+def test_an_agent_that_cannot_be_created_does_not_hold_messages_for_ever() -> None:
     clock = FakeClock()
     quiet = Quiet(clock)
     with quiet.making(WEST):

@@ -86,7 +86,7 @@ async def test_what_is_said_to_a_busy_agent_afterwards_has_a_turn_of_its_own(
 
 
 @pytest.mark.parametrize("mode", list(QueueMode), ids=str)
-async def test_a_message_arrives_in_each_way_in_which_a_busy_agent_may_be_told(
+async def test_a_message_reaches_a_busy_agent_in_every_queue_mode(
     bench: PostBench, gateway: FakeGateway, mode: QueueMode
 ) -> None:
     ended = await bench.end(await bench.say("second", queue_mode=mode))
@@ -216,7 +216,7 @@ async def test_a_hub_that_is_killed_before_the_acknowledgement_looks_before_it_s
     assert (gateway.count(SEND), len(gateway.said(WORKERS))) == (1, 1)
 
 
-async def test_people_are_told_when_it_is_there_and_not_when_it_was_meant(
+async def test_people_are_notified_of_the_delivery_and_not_of_the_attempt(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     gateway.hold_intake()
@@ -228,7 +228,7 @@ async def test_people_are_told_when_it_is_there_and_not_when_it_was_meant(
     assert (told.event_type, told.message) == ("agent.nudge.sent", "Nudge sent to worker.")
 
 
-async def test_an_agent_that_its_gateway_does_not_know_is_told_as_that(
+async def test_an_agent_unknown_to_its_gateway_is_reported_as_unknown(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     del gateway.agents["worker"]
@@ -237,7 +237,7 @@ async def test_an_agent_that_its_gateway_does_not_know_is_told_as_that(
     assert row.reason == "gateway west has no agent worker any more"
 
 
-async def test_a_missing_scope_is_told_in_words(bench: PostBench, gateway: FakeGateway) -> None:
+async def test_a_missing_scope_is_reported_in_plain_words(bench: PostBench, gateway: FakeGateway) -> None:
     details = {"code": "MISSING_SCOPE", "missingScope": "operator.write"}
     gateway.fault(SEND, "refused", {"code": "FORBIDDEN", "message": "no", "details": details})
     row = await bench.end(await bench.say())
@@ -245,7 +245,7 @@ async def test_a_missing_scope_is_told_in_words(bench: PostBench, gateway: FakeG
     assert "operator.write is missing" in (row.reason or "")
 
 
-async def test_a_turn_that_fails_after_its_agent_had_the_message_is_told_and_not_repeated(
+async def test_a_turn_that_fails_after_delivery_is_reported_and_not_repeated(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     gateway.answer_with(lambda session, message: Fails())
@@ -321,9 +321,7 @@ async def test_what_a_gateway_has_forgotten_is_looked_for_before_it_is_said_agai
     assert (gateway.count(SEND), ended.attempt) == (1, 1)
 
 
-async def test_what_somebody_takes_back_at_the_gateway_has_failed(
-    bench: PostBench, gateway: FakeGateway
-) -> None:
+async def test_a_message_withdrawn_at_the_gateway_has_failed(bench: PostBench, gateway: FakeGateway) -> None:
     gateway.hold(WORKERS)
     await bench.until(await bench.say("first"), MessageState.CONSUMED)
     row = await bench.until(await bench.say("second", queue_mode="followup"), MessageState.QUEUED)
@@ -359,7 +357,7 @@ async def test_every_request_about_a_message_bears_its_trace(bench: PostBench, g
     assert sent.traceparent.split("-")[1] == row.trace_id
 
 
-async def test_messages_to_a_gateway_that_is_down_hold_up_nobody_else(
+async def test_messages_to_a_gateway_that_is_down_delay_no_others(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     nowhere = await bench.store.write(another_gateway, at=bench.at)

@@ -93,7 +93,7 @@ async def test_an_agent_on_a_device_has_a_soul_from_its_first_write_on(
     assert "SOUL.md of agent-desk was written" in device.told
 
 
-async def test_what_the_owner_wrote_stays_and_both_hashes_are_told(
+async def test_the_text_of_the_owner_stays_and_both_hashes_are_reported(
     bench: SoulBench, device: RunningDevice
 ) -> None:
     await bench.put("be brief", "", agent=AT_DESK)
@@ -114,9 +114,7 @@ async def test_what_the_owner_wrote_stays_and_both_hashes_are_told(
     ]
 
 
-async def test_who_wants_the_first_soul_is_told_that_there_is_one(
-    bench: SoulBench, device: RunningDevice
-) -> None:
+async def test_a_first_write_is_refused_if_there_is_a_soul(bench: SoulBench, device: RunningDevice) -> None:
     written_there(device, "be long")
 
     with pytest.raises(SoulConflict) as refused:
@@ -146,7 +144,7 @@ async def test_a_lost_answer_of_a_device_is_no_second_write(bench: SoulBench, de
     assert (write.state, write.sends, calls_kept(device)) == (SoulWriteState.DONE, 1, ["file.put"])
 
 
-async def test_a_device_still_knows_that_ours_was_there_before_somebody_elses(
+async def test_a_device_remembers_that_our_write_came_before_a_write_of_another_author(
     bench: SoulBench, device: RunningDevice
 ) -> None:
     assert bench.port is not None
@@ -219,7 +217,7 @@ async def test_an_agent_without_a_home_has_no_soul(bench: SoulBench) -> None:
         await bench.put("be brief", agent=AT_DESK)
 
 
-async def test_of_two_who_write_at_once_on_a_device_one_wins_and_the_other_is_told_both_hashes(
+async def test_of_two_concurrent_writes_on_a_device_one_wins_and_the_other_gets_both_hashes(
     bench: SoulBench, device: RunningDevice
 ) -> None:
     before = ""

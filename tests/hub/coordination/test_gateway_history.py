@@ -93,14 +93,14 @@ def test_an_answer_has_words() -> None:
     assert answer(user("k2"), agent("", "k2"), agent("two", "k2")) == "two"
 
 
-def test_a_turn_that_broke_is_told_with_its_row_unless_it_was_answered_after_all() -> None:
+def test_a_broken_turn_is_reported_with_its_row_unless_it_was_answered_later() -> None:
     shown = shown_of("k2", history(user("k2"), broken("k2")))
     assert (shown.answer, shown.is_unheard) == (None, False)
     assert shown.failure == "The agent run failed before producing a reply."
     assert answer(user("k2"), broken("k2"), agent("two", "k2")) == "two"
 
 
-def test_a_turn_in_which_no_model_was_asked_is_told_apart() -> None:
+def test_a_turn_without_any_model_request_is_marked() -> None:
     shown = shown_of("k2", history(user("k2"), unheard("k2")))
     assert (shown.progress, shown.is_unheard) == (Progress.CONSUMED, True)
     assert shown_of("k2", history(user("k2"), unheard("k1"))).is_unheard is False

@@ -157,7 +157,7 @@ async def test_an_agent_is_busy_while_a_turn_of_it_runs(office: Office) -> None:
     await office.until_told("activity", "saturated", "idle")
 
 
-async def test_a_message_that_waits_behind_a_turn_makes_nobody_idle(office: Office) -> None:
+async def test_a_message_that_waits_behind_a_turn_makes_no_agent_idle(office: Office) -> None:
     office.gateway.hold(SESSION)
     await office.say()
     await office.until(activity="saturated")
@@ -220,7 +220,7 @@ async def test_a_rate_limit_exhausts_until_the_gateway_tries_again(office: Offic
     assert office.told("availability") == ["exhausted", "available"]
 
 
-async def test_a_gateway_that_waits_for_another_reason_exhausts_nobody(office: Office) -> None:
+async def test_a_gateway_that_waits_for_another_reason_exhausts_no_agent(office: Office) -> None:
     delay = {"phase": "retrying", "delayMs": 572, "reason": "server_error", "attempt": 2}
     office.shows("agent", stream="run_status", data=delay)
     await office.say()

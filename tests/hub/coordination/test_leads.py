@@ -192,7 +192,7 @@ async def test_what_is_said_to_a_board_without_a_lead_makes_one_and_reaches_it_i
         assert west.count("agents.create") == 1
 
 
-async def test_who_writes_to_a_lead_is_told_who_it_is_and_that_it_was_made(
+async def test_a_sender_to_a_lead_learns_its_name_and_that_it_was_created(
     tmp_path: Path, store: Store
 ) -> None:
     async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
@@ -224,7 +224,7 @@ async def test_a_gateway_that_is_no_longer_declared_gets_no_lead(tmp_path: Path,
             await hub.lead()
 
 
-async def test_a_gateway_that_refuses_is_told_and_asked_again_when_somebody_wants_it(
+async def test_a_refusal_of_a_gateway_is_reported_and_the_next_request_tries_again(
     tmp_path: Path, store: Store
 ) -> None:
     async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:

@@ -132,7 +132,7 @@ async def test_what_is_too_large_or_too_much_is_refused_and_counted(bench: Bench
 
 
 @pytest.mark.parametrize("who", ["user", "lead", "worker", "main"])
-async def test_whoever_works_on_a_board_writes_and_reads_its_memory(bench: Bench, who: str) -> None:
+async def test_members_of_a_board_write_and_read_its_memory(bench: Bench, who: str) -> None:
     added = await bench.add(who, f"said by {who}")
     caller = bench.garden.callers[who]
     assert (added.memory.agent_id, added.memory.actor) == (caller.agent_id, caller.actor)
@@ -140,16 +140,14 @@ async def test_whoever_works_on_a_board_writes_and_reads_its_memory(bench: Bench
 
 
 @pytest.mark.parametrize("who", ["stranger", "foreign_main", "idle"])
-async def test_nobody_else_does(bench: Bench, who: str) -> None:
+async def test_other_callers_cannot_write_or_read_a_board_memory(bench: Bench, who: str) -> None:
     with pytest.raises(NotAllowed):
         await bench.add(who)
     with pytest.raises(NotAllowed):
         await bench.read(who)
 
 
-async def test_what_is_remembered_is_told_after_it_is_written_and_never_what_it_says(
-    bench: Bench, ring: Ring
-) -> None:
+async def test_an_added_item_is_announced_without_its_content(bench: Bench, ring: Ring) -> None:
     added = await bench.add(content="a secret", reply_to="q-1")
     (entry,) = [entry for entry in ring.since(0) if entry.event == "memory.added"]
     assert entry.fields == {
@@ -161,14 +159,14 @@ async def test_what_is_remembered_is_told_after_it_is_written_and_never_what_it_
     assert "a secret" not in str(ring.since(0))
 
 
-async def test_what_was_written_before_is_not_told_again(bench: Bench, ring: Ring) -> None:
+async def test_an_item_that_was_added_before_is_not_announced_again(bench: Bench, ring: Ring) -> None:
     for _ in range(2):
         await bench.add(dedupe_key="k")
     assert len([entry for entry in ring.since(0) if entry.event == "memory.added"]) == 1
     assert await bench.read() == ["cut them"]
 
 
-async def test_an_item_that_replies_to_a_message_answers_it_and_whoever_waits_hears_of_it(
+async def test_an_item_that_replies_to_a_message_answers_it_and_wakes_the_waiting_callers(
     bench: Bench,
 ) -> None:
     heard: list[MessageRow] = []
@@ -185,7 +183,7 @@ async def test_an_item_that_replies_to_a_message_answers_it_and_whoever_waits_he
     assert len(heard) == 1
 
 
-async def test_an_operators_item_stands_in_the_board_though_its_removal_is_anothers(bench: Bench) -> None:
+async def test_an_operator_removes_any_item_of_a_board(bench: Bench) -> None:
     added = await bench.add("user")
     _, gone = await bench.memory.remove(bench.garden.callers["user"], "roses", added.memory.id)
     assert gone.id == added.memory.id

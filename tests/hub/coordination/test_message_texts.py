@@ -137,7 +137,7 @@ def test_a_persons_answer_is_brought_as_one() -> None:
     assert told.endswith("is the gate shut?")
 
 
-def test_a_person_is_told_as_a_person() -> None:
+def test_a_message_names_a_person_as_a_person() -> None:
     assert "From: the user of this hub\n" in written(MessageKind.NUDGE, from_agent_id=None, from_agent=None)
 
 

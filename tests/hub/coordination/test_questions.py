@@ -119,7 +119,7 @@ def always(_: ToolCall) -> Answer:
     return YES
 
 
-async def test_a_device_is_told_of_a_question_at_once_and_of_its_end(hub: Hub) -> None:
+async def test_a_device_gets_a_question_at_once_and_its_end(hub: Hub) -> None:
     async with hub.serving():
         link = await hub.connect(always)
         asked = await hub.ask(preferred_channel="slack", correlation_id="w")
@@ -157,7 +157,7 @@ async def test_a_device_that_comes_hears_of_all_open_questions_and_of_no_other(h
         assert again.calls == []
 
 
-async def test_a_device_that_cannot_ask_people_is_told_nothing(hub: Hub) -> None:
+async def test_a_device_that_cannot_ask_people_gets_no_questions(hub: Hub) -> None:
     async with hub.serving():
         link = await hub.connect(always, can_ask=False)
         await hub.ask()
@@ -184,7 +184,7 @@ async def test_a_hub_that_was_killed_before_the_device_answered_tells_it_by_the_
         assert [call.id for call in second.calls] == [first.calls[0].id]
 
 
-async def test_a_device_that_does_not_say_that_it_knows_is_told_again_by_the_same_id(hub: Hub) -> None:
+async def test_a_question_is_sent_again_with_the_same_id_until_the_device_confirms_it(hub: Hub) -> None:
     no = Answer(error=ErrorBody(code=ErrorCode.DATABASE_BUSY, message="later", retryable=True))
     async with hub.serving():
         link = await hub.connect([CallTimedOut("silent"), no, YES])
@@ -196,7 +196,7 @@ async def test_a_device_that_does_not_say_that_it_knows_is_told_again_by_the_sam
         assert len(link.calls) == 3
 
 
-async def test_a_question_that_another_hub_was_asked_is_told_here_within_half_a_minute(hub: Hub) -> None:
+async def test_a_question_asked_at_another_hub_is_sent_here_within_half_a_minute(hub: Hub) -> None:
     async with hub.serving():
         link = await hub.connect(always)
         other = Questions(
@@ -211,7 +211,7 @@ async def test_a_question_that_another_hub_was_asked_is_told_here_within_half_a_
         assert told(link) == [("From there?", "open", None)]
 
 
-async def test_nobody_waits_for_an_answer_for_ever(hub: Hub) -> None:
+async def test_a_question_expires_and_its_device_is_notified(hub: Hub) -> None:
     hub.questions.expires_s = DAY_S
     async with hub.serving():
         link = await hub.connect(always)
@@ -238,7 +238,7 @@ async def test_a_question_that_a_device_does_not_take_keeps_no_other_one_back(hu
         assert await hub.store.read(questions.known_to, second.id) == [DESK]
 
 
-async def test_an_answer_that_comes_too_late_is_told_who_was_faster(hub: Hub) -> None:
+async def test_a_late_answer_is_refused_with_the_name_of_the_first_answerer(hub: Hub) -> None:
     asked = await hub.ask()
     await hub.answer(asked, "Red.", Caller(f"device:{DESK}", ME))
     with pytest.raises(QuestionSettled, match="answered by device laptop"):

@@ -58,7 +58,7 @@ async def test_a_soul_is_written_over_what_was_read(bench: SoulBench, gateway: F
     ]
 
 
-async def test_people_and_the_audit_log_are_told_once_it_is_there(bench: SoulBench) -> None:
+async def test_people_and_the_audit_log_are_notified_once_it_is_written(bench: SoulBench) -> None:
     await bench.put("# Kind\n", reason="be kind")
 
     (told,) = await bench.store.read(activity.list_activity, agent_id=WORKER)
@@ -93,7 +93,7 @@ async def test_where_there_is_no_soul_one_is_made(bench: SoulBench, gateway: Fak
     assert (write.state, there(gateway)) == (SoulWriteState.DONE, "first words")
 
 
-async def test_who_wrote_over_an_older_one_is_told_both_hashes_and_loses_no_word(
+async def test_a_write_over_an_older_version_returns_both_hashes_and_loses_no_text(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     gateway.agents["worker"].files["SOUL.md"] = "theirs"
@@ -110,7 +110,7 @@ async def test_who_wrote_over_an_older_one_is_told_both_hashes_and_loses_no_word
     ]
 
 
-async def test_who_is_overtaken_between_look_and_write_is_told_so_too(
+async def test_a_writer_that_is_overtaken_between_read_and_write_gets_both_hashes(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     details = {"type": "agent_file_conflict", "name": "SOUL.md", "currentHash": souls.digest("theirs")}
@@ -186,7 +186,7 @@ async def test_a_hub_that_is_killed_in_the_middle_goes_on_where_it_was(
     assert [kind for kind, *_ in await bench.history()] == ["seen", "written"]
 
 
-async def test_what_somebody_else_wrote_while_the_hub_was_dead_stays(
+async def test_a_write_of_another_author_while_the_hub_was_down_stays(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     gateway.fault(SETS, "never")
@@ -230,7 +230,7 @@ async def test_while_one_waits_another_has_its_turn_after_it_or_not_at_all(
     assert again.id == waiting.id
 
 
-async def test_a_missing_scope_is_told_in_words_that_help(bench: SoulBench, gateway: FakeGateway) -> None:
+async def test_a_missing_scope_is_reported_with_a_fix(bench: SoulBench, gateway: FakeGateway) -> None:
     details = {
         "code": "MISSING_SCOPE",
         "missingScope": "operator.admin",
@@ -286,7 +286,7 @@ async def test_an_answer_whose_hash_is_not_that_of_its_text_is_not_believed(
     assert gateway.count(SETS) == 0
 
 
-async def test_a_soul_of_a_mebibyte_that_somebody_else_wrote_is_read_and_kept(
+async def test_a_soul_of_one_mebibyte_by_another_author_is_read_and_stored(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     long = "ä" * (512 * 1024)
@@ -309,7 +309,7 @@ async def test_a_soul_that_is_too_long_is_not_written(bench: SoulBench) -> None:
         await bench.put("x" * (256 * 1024 + 1))
 
 
-async def test_a_write_that_reached_nobody_within_a_day_is_given_up(
+async def test_a_write_that_cannot_be_delivered_within_a_day_is_given_up(
     bench: SoulBench, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await gateway.stop()
@@ -324,7 +324,7 @@ async def test_a_write_that_reached_nobody_within_a_day_is_given_up(
     assert await bench.store.read(soul_writes.find_open, WORKER) is None
 
 
-async def test_a_write_whose_agent_was_removed_has_failed_and_keeps_nobody_waiting(
+async def test_a_write_whose_agent_was_removed_fails_and_ends_the_waiting(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     await gateway.stop()
@@ -339,7 +339,7 @@ async def test_a_write_whose_agent_was_removed_has_failed_and_keeps_nobody_waiti
     assert (write.state, write.reason_code) == (SoulWriteState.FAILED, ErrorCode.UNKNOWN_AGENT)
 
 
-async def test_of_two_who_write_at_once_one_wins_and_the_other_is_told_both_hashes(
+async def test_of_two_concurrent_writes_one_wins_and_the_other_gets_both_hashes(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     for number in range(50):

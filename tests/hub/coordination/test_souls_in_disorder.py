@@ -94,7 +94,7 @@ class Disorder:
 
 
 @pytest.mark.parametrize("rounds", [FEW_ROUNDS, pytest.param(ROUNDS, marks=pytest.mark.soak)])
-async def test_nothing_is_lost_nothing_is_written_twice_and_nobody_is_overwritten(
+async def test_nothing_is_lost_or_written_twice_and_no_author_is_overwritten(
     bench: SoulBench, gateway: FakeGateway, rounds: int
 ) -> None:
     files = Told(gateway.agents["worker"].files)

@@ -148,7 +148,7 @@ def test_an_older_copy_of_a_file_gets_another_id_once_a_hub_knows_more_of_it(
         assert store.note_welcome(welcome(2, lost.id)) is None
 
 
-def test_a_hub_that_knows_less_than_it_did_is_told_to_the_owner_once(store: DeviceStore) -> None:
+def test_a_hub_that_lost_rows_is_reported_to_the_owner_once(store: DeviceStore) -> None:
     store.apply([insert("c-1"), insert("c-2")])
     assert store.note_welcome(welcome(2, store.mark.id)) is None
     assert "the hub knows less" in str(store.note_welcome(welcome(1, store.mark.id)))
@@ -156,7 +156,7 @@ def test_a_hub_that_knows_less_than_it_did_is_told_to_the_owner_once(store: Devi
     assert store.note_welcome(welcome(0, store.mark.id, "another hub")) is None
 
 
-def test_a_comparison_of_all_rows_is_not_told_to_the_owner_as_a_hub_that_lost_some(
+def test_a_comparison_of_all_rows_is_not_reported_to_the_owner_as_a_loss(
     store: DeviceStore,
 ) -> None:
     store.apply([insert("c-1"), insert("c-2")])
@@ -179,7 +179,7 @@ def test_a_file_of_the_version_before_counts_what_it_has(db: Path, clock: FakeCl
         assert store.mark.counter == 3
 
 
-def test_another_hub_of_the_device_is_told_of_none_of_these_rows(store: DeviceStore) -> None:
+def test_another_hub_of_the_device_gets_none_of_these_rows(store: DeviceStore) -> None:
     store.meet("one")
     made = store.apply([insert("c-1")])[0].result
     ask = ToolCall(id="k-1", action=Action.ROWS_KNOWN, data={"calls": ["c-1"], "rows": [made["id"]]})

@@ -92,7 +92,7 @@ async def test_a_device_that_was_replaced_ends_with_1(tmp_path: Path) -> None:
         ("ws://127.0.0.1:9", ".", "", "the token is empty"),
     ],
 )
-def test_what_was_told_wrong_is_a_usage_error(
+def test_wrong_arguments_are_a_usage_error(
     tmp_path: Path, url: str, root: str, token: str, told: str
 ) -> None:
     lines: list[str] = []

@@ -67,7 +67,7 @@ async def get(url: str) -> httpx2.Response:
         return await browser.get(url)
 
 
-async def test_one_answer_with_the_right_state_is_told_and_the_listener_is_gone() -> None:
+async def test_one_redirect_with_the_right_state_is_forwarded_and_the_listener_is_closed() -> None:
     desk = Desk()
     at = await desk.listen()
     assert await desk.listen() == at  # the call came twice
@@ -90,7 +90,7 @@ async def test_one_answer_with_the_right_state_is_told_and_the_listener_is_gone(
         await get(at + "/?state=s&code=again")
 
 
-async def test_a_hub_that_was_away_is_told_over_the_next_connection() -> None:
+async def test_a_redirect_is_forwarded_over_the_next_connection() -> None:
     desk = Desk()
     at = await desk.listen()
     pages: list[httpx2.Response] = []
@@ -175,5 +175,5 @@ async def test_no_address_but_a_web_page_of_another_machine_is_shown(url: str) -
     assert desk.told == []
 
 
-async def test_no_page_is_opened_for_a_sign_in_that_nobody_listens_for() -> None:
+async def test_no_page_is_opened_for_a_sign_in_without_a_listener() -> None:
     assert (await Desk().call(url=URL)).error is not None

@@ -386,7 +386,7 @@ def test_an_address_without_a_scheme_is_refused_with_a_better_one(url: str) -> N
         ("socks5h://127.0.0.1:9", "not connected ("),
     ],
 )
-async def test_a_proxy_that_cannot_be_used_is_told_of_and_tried_again(
+async def test_an_unusable_proxy_is_reported_and_tried_again(
     tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, proxy: str, told: str
 ) -> None:
     for name in ("ws_proxy", "WS_PROXY"):

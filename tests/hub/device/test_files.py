@@ -40,7 +40,7 @@ def test_there_is_no_soul_before_its_first_write(store: DeviceStore) -> None:
     assert (answer.result["sha256"], answer.result["content"]) == (None, "")
 
 
-def test_a_soul_is_told_with_the_hash_of_its_bytes(store: DeviceStore) -> None:
+def test_a_soul_is_returned_with_the_hash_of_its_bytes(store: DeviceStore) -> None:
     written = put(store, "be kind, Zoë")
 
     assert written.result == {
@@ -103,7 +103,7 @@ def test_an_answer_to_a_write_is_kept_as_long_as_the_file(store: DeviceStore, cl
 @pytest.mark.parametrize(
     "text", ["x" * 200_000, '"\\\n' * 60_000, "\u0001" * 20_000, "ä€𝄞" * 30_000], ids=["x", "q", "c", "w"]
 )
-def test_a_long_soul_is_told_in_parts_that_fit_an_answer(store: DeviceStore, text: str) -> None:
+def test_a_long_soul_is_returned_in_parts_that_fit_an_answer(store: DeviceStore, text: str) -> None:
     put(store, text)
 
     parts, offset = [], 0
@@ -147,7 +147,7 @@ def test_what_is_no_soul_is_refused_in_words(store: DeviceStore, about: dict[str
     assert refused.error is not None and word in refused.error.message
 
 
-def test_a_text_of_nobody_is_refused(store: DeviceStore) -> None:
+def test_a_file_request_without_an_agent_is_refused(store: DeviceStore) -> None:
     refused = get(store, agent_id=None)
     assert code(refused) == ErrorCode.BAD_PARAMS
     assert refused.error is not None and "agent_id" in refused.error.message

@@ -112,7 +112,7 @@ def _pieces(frames: list[Frame]) -> list[FilePiece]:
     return [piece for frame in frames if isinstance(frame, AgentData) for piece in frame.files]
 
 
-async def test_the_hub_is_told_digests_first_and_sent_what_it_fetches(open_desk: OpenDesk) -> None:
+async def test_the_hub_gets_digests_first_and_then_the_files_that_it_fetches(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
         desk.write(a="call Ana", b="pay rent")
         desk.run()
@@ -307,7 +307,7 @@ async def test_a_file_that_went_away_after_the_manifest_is_skipped(open_desk: Op
     assert complete.skipped == [SkippedFile(path="notes/a.md", reason="changed")]
 
 
-async def test_thousands_of_skipped_files_are_told_as_a_number(open_desk: OpenDesk) -> None:
+async def test_thousands_of_skipped_files_are_reported_as_a_number(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
         for number in range(1_100):
             (desk.notes / f"{number}.md").symlink_to("/nowhere")
@@ -417,7 +417,7 @@ async def test_a_file_whose_path_fills_a_frame_is_left_out_for_its_path_and_not_
     assert frames[-1].skipped == [SkippedFile(path=f"notes/{name}.md", reason=told)]
 
 
-async def test_a_hub_that_takes_only_crumbs_is_told_so(open_desk: OpenDesk) -> None:
+async def test_a_run_with_tiny_pieces_is_refused(open_desk: OpenDesk) -> None:
     async with open_desk(Limits(max_piece_bytes=3)) as desk:
         desk.run()
         ack = await desk.hear(AgentAck)

@@ -80,7 +80,7 @@ def test_what_is_no_key_of_a_device_is_said_to_be_none(file: Path, kind: str) ->
         KeyCredential(file, clock=FakeClock(), chance=SeededChance()).read()
 
 
-def test_a_key_that_cannot_be_read_or_made_is_told_with_its_place(file: Path) -> None:
+def test_a_key_that_cannot_be_read_or_created_is_reported_with_its_path(file: Path) -> None:
     file.mkdir(parents=True)
     with pytest.raises(BadKeyFile, match=r"cannot read the device's key .*desk\.key: Is a directory"):
         read_identity(file)

@@ -311,7 +311,7 @@ def test_a_file_of_a_newer_device_is_left_alone(db: Path, clock: FakeClock, ids:
 
 
 @pytest.mark.parametrize("foreign", [b"not a database at all, but long enough to look" * 99, None])
-def test_somebody_elses_file_is_left_alone(
+def test_a_file_of_another_program_is_not_changed(
     tmp_path: Path, clock: FakeClock, ids: IdFactory, foreign: bytes | None
 ) -> None:
     path = tmp_path / "theirs.db"

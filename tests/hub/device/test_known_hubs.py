@@ -115,7 +115,7 @@ def test_a_key_file_that_the_owner_chose_is_shown_to_whatever_hub(tmp_path: Path
 
 
 @pytest.mark.parametrize("line", ["hub.example", "hub.example nokey desk.key", f"hub.example {'A' * 43}"])
-def test_a_line_that_is_none_is_told_with_its_number(tmp_path: Path, line: str) -> None:
+def test_an_invalid_line_is_reported_with_its_number(tmp_path: Path, line: str) -> None:
     (tmp_path / "desk.hubs").write_text(f"# hubs\n\n{line}\n")
     with pytest.raises(BadKnownHubs, match="line 3"):
         meet(hubs_in(tmp_path), "hub.example", ONE.public_key)

@@ -70,7 +70,7 @@ def test_what_is_no_message_is_refused(
         assert messages.listed(store._db) == []
 
 
-def test_an_answer_is_told_until_the_hub_has_confirmed_it(
+def test_an_answer_is_sent_until_the_hub_has_confirmed_it(
     tmp_path: Path, clock: FakeClock, ids: IdFactory
 ) -> None:
     path = tmp_path / "d.db"

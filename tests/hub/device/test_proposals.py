@@ -154,7 +154,7 @@ def test_an_owner_rejects_a_change_and_keeps_the_row(
     assert words(store) == {}
 
 
-def test_a_change_to_what_the_row_says_already_is_no_proposal_and_the_hub_hears_how_it_stands(
+def test_a_change_to_the_current_value_is_no_proposal_and_its_verdict_is_reported(
     hub: Hub, owner: sqlite3.Connection, store: DeviceStore, db: Path
 ) -> None:
     made = approved(hub, db)

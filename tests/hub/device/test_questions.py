@@ -64,14 +64,14 @@ def test_a_question_is_kept_with_who_asks_and_about_what(store: DeviceStore, db:
     )
 
 
-def test_a_question_that_is_told_twice_is_kept_once(store: DeviceStore, db: Path) -> None:
+def test_a_question_that_arrives_twice_is_stored_once(store: DeviceStore, db: Path) -> None:
     store.apply([call(), call()])
     again = ToolCall(id="another-id", action=Action.USER_ASK, data=ASKED.record())
     assert store.apply([again]) == [Answer(result={"asked": True})]
     assert len(read_questions(db)) == 1
 
 
-def test_an_answer_of_the_owner_waits_to_be_told_until_the_hub_has_it(
+def test_an_answer_of_the_owner_is_unreported_until_the_hub_confirms_it(
     store: DeviceStore, owner: sqlite3.Connection, db: Path
 ) -> None:
     store.apply([call()])
@@ -91,7 +91,7 @@ def test_an_answer_of_blanks_is_none(store: DeviceStore, owner: sqlite3.Connecti
     assert store.unreported_answers(9) == []
 
 
-def test_what_was_answered_elsewhere_replaces_what_was_not_told_yet(store: DeviceStore, db: Path) -> None:
+def test_an_answer_from_elsewhere_replaces_an_unreported_one(store: DeviceStore, db: Path) -> None:
     store.apply([call()])
     answer(db, 1, "Red.", at_ms=5)
     store.apply([settled(answer="Blue.", settled_by="device phone")])
@@ -103,15 +103,13 @@ def test_what_was_answered_elsewhere_replaces_what_was_not_told_yet(store: Devic
 
 
 @pytest.mark.parametrize(("state", "words"), [("withdrawn", "was withdrawn"), ("expired", "is over")])
-def test_a_question_that_nobody_waits_for_is_not_answered(
-    store: DeviceStore, db: Path, state: str, words: str
-) -> None:
+def test_a_settled_question_cannot_be_answered(store: DeviceStore, db: Path, state: str, words: str) -> None:
     store.apply([call(), settled(state)])
     with pytest.raises(NotAnswered, match=words):
         answer(db, 1, "Red.", at_ms=6)
 
 
-def test_the_end_of_a_question_that_was_never_told_is_no_question(store: DeviceStore, db: Path) -> None:
+def test_the_end_of_an_unknown_question_is_ignored(store: DeviceStore, db: Path) -> None:
     assert store.apply([settled(answer="Red.")]) == [Answer(result={"closed": True})]
     assert read_questions(db) == []
 
@@ -134,7 +132,7 @@ def test_an_answer_has_words_and_a_question(store: DeviceStore, db: Path) -> Non
         read_questions(db.with_name("nowhere.db"))
 
 
-def test_an_owner_may_change_an_answer_that_was_not_told_yet(store: DeviceStore, db: Path) -> None:
+def test_an_owner_may_change_an_unreported_answer(store: DeviceStore, db: Path) -> None:
     store.apply([call()])
     answer(db, 1, "Red.", at_ms=5)
     answer(db, 1, "Blue.", at_ms=6)
@@ -198,7 +196,7 @@ async def test_an_answer_that_was_not_confirmed_is_sent_over_the_next_connection
         assert said.params == {"question_id": "q-1", "answer": "Red."}
 
 
-async def test_an_owner_is_told_that_somebody_was_faster(tmp_path: Path) -> None:
+async def test_an_owner_learns_that_another_answer_was_first(tmp_path: Path) -> None:
     clock = FakeClock()
     async with ScriptedHub().open() as hub, open_device(hub.url, tmp_path, clock=clock) as device:
         guest = await hub.guest()

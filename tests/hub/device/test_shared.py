@@ -45,7 +45,7 @@ def _share(
     return SharedFolders(roots, home=str(home), max_file_bytes=max_file_bytes)
 
 
-def test_roots_are_told_as_paths_of_agents_name_them(tmp_path: Path, home: Path) -> None:
+def test_roots_are_reported_as_paths_of_agents_name_them(tmp_path: Path, home: Path) -> None:
     docs = tmp_path / "docs"
     docs.mkdir()
     (home / "linked").symlink_to(docs)
@@ -165,7 +165,7 @@ PRIVATE = {
 }
 
 
-def test_private_files_stay_at_home_and_not_even_their_names_are_told(home: Path) -> None:
+def test_private_files_are_not_sent_and_not_even_their_names_are_reported(home: Path) -> None:
     _write(home, "notes/a.md", *PRIVATE)
 
     files, skipped = _look(_share(home, "notes"))
@@ -488,7 +488,9 @@ def swapper(home: Path, tmp_path: Path) -> Iterator[_Swapper]:
     thread.stop()
 
 
-def test_nobody_escapes_by_swapping_a_folder_for_a_link(home: Path, swapper: _Swapper) -> None:
+def test_replacing_a_folder_with_a_link_does_not_escape_the_shared_folder(
+    home: Path, swapper: _Swapper
+) -> None:
     shared = _share(home, "notes")
     file = SharedFile("notes/sub/a.md", _root_of(shared), ("sub", "a.md"), 6, 0)
     read = refused = 0

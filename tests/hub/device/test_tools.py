@@ -65,7 +65,7 @@ def test_more_calls_than_were_agreed_are_refused_at_once(store: DeviceStore) -> 
     assert (refusal.error.code, refusal.error.retryable) == (ErrorCode.TOO_MANY_CALLS, True)
 
 
-async def test_a_sick_disk_is_told_and_the_same_call_may_come_again(
+async def test_a_disk_error_is_reported_and_the_same_call_may_be_repeated(
     store: DeviceStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     answers = Answers()

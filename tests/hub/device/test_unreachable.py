@@ -26,7 +26,7 @@ async def test_wss_at_a_port_that_speaks_no_tls(tmp_path: Path) -> None:
         assert f"no TLS is spoken at {where}" in await told_of(f"wss://{where}", tmp_path)
 
 
-async def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
+async def test_a_certificate_that_no_authority_has_signed(tmp_path: Path) -> None:
     async with listening(tmp_path, tls=True) as where:
         told = await told_of(f"wss://{where}", tmp_path)
     assert f"the certificate of {where} is not trusted (self-signed certificate)" in told

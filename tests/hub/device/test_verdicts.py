@@ -43,7 +43,7 @@ def words(store: DeviceStore) -> dict[str, str]:
     return {one.call_id: one.verdict for one in store.unreported(100)}
 
 
-def test_what_nobody_touched_has_no_verdict(store: DeviceStore) -> None:
+def test_an_untouched_row_has_no_verdict(store: DeviceStore) -> None:
     store.apply([insert("c-1")])
     assert words(store) == {}
 
@@ -58,7 +58,7 @@ def test_approving_changing_and_deleting_a_row_are_the_owners_words(
     assert words(store) == {"c-1": "approved", "c-2": "edited", "c-3": "rejected"}
 
 
-def test_what_was_reported_is_told_again_only_when_the_owner_says_something_else(
+def test_a_verdict_is_reported_again_only_when_the_owner_changes_it(
     store: DeviceStore, owner: sqlite3.Connection
 ) -> None:
     store.apply([insert("c-1")])
@@ -86,7 +86,7 @@ def test_a_row_that_the_hub_deletes_was_not_rejected(store: DeviceStore) -> None
     assert words(store) == {}
 
 
-def test_a_device_notices_that_somebody_wrote_and_not_that_it_did_itself(
+def test_a_device_notices_writes_of_others_and_not_its_own(
     store: DeviceStore, owner: sqlite3.Connection
 ) -> None:
     store.is_changed("verdicts")

@@ -60,7 +60,7 @@ async def give(bench: IdentityBench, *, days: int | None = None, used_days_ago: 
         (60, None, ["token.unused"]),
     ],
 )
-async def test_a_device_s_token_is_told_of_when_it_ends_or_nobody_uses_it(
+async def test_a_device_token_is_reported_when_it_expires_or_is_unused(
     bench: IdentityBench, days: int | None, used_days_ago: int | None, told: list[str]
 ) -> None:
     await give(bench, days=days, used_days_ago=used_days_ago)
@@ -69,7 +69,7 @@ async def test_a_device_s_token_is_told_of_when_it_ends_or_nobody_uses_it(
     assert all("device desk" in one.explanation for one in found)
 
 
-async def test_an_operator_s_token_is_told_of_by_its_name_and_last_characters(bench: IdentityBench) -> None:
+async def test_an_operator_token_is_reported_by_its_name_and_last_characters(bench: IdentityBench) -> None:
     token = await bench.token()
     look = doors.check_tokens(bench.store)
     assert list(await look(bench.clock.now())) == []
@@ -94,7 +94,7 @@ async def test_a_device_that_waits_for_its_code_is_a_notice(bench: IdentityBench
     assert list(await doors.check_pairings(bench.store)(later)) == []
 
 
-async def test_a_device_s_name_that_nobody_has_is_told_with_the_names_that_it_may_be(
+async def test_an_unknown_device_name_is_reported_with_similar_names(
     bench: IdentityBench,
 ) -> None:
     await bench.agent()  # its device is desk, which nobody has let in
@@ -108,7 +108,7 @@ async def test_a_device_s_name_that_nobody_has_is_told_with_the_names_that_it_ma
     assert list(await check(bench.clock.now())) == []
 
 
-async def test_a_path_outside_of_what_its_device_shares_is_told(bench: IdentityBench) -> None:
+async def test_a_path_outside_of_the_shared_folders_of_its_device_is_reported(bench: IdentityBench) -> None:
     await bench.store.write(
         agents.reconcile_declared,
         user_id=bench.owner_id,
@@ -128,7 +128,7 @@ async def test_a_path_outside_of_what_its_device_shares_is_told(bench: IdentityB
     assert "is to read ~/notes, outside of what device desk shares: ~/nots" in found.explanation
 
 
-async def test_a_device_without_the_grant_of_files_is_told_as_long_as_agents_read_files_there(
+async def test_a_missing_grant_of_files_is_reported_while_agents_read_files_there(
     bench: IdentityBench,
 ) -> None:
     connector = connectors.DeclaredConnector(name="work", user_name="owner", provider="imap")
@@ -182,7 +182,7 @@ async def test_a_hint_names_devices_of_the_user_and_those_that_wait(bench: Ident
     assert {names.hint(name, bench.owner_id) for name in ("laptop", "kitchen")} == {""}
 
 
-async def test_an_operator_who_names_no_device_is_told_which_may_be_meant(bench: IdentityBench) -> None:
+async def test_an_unknown_device_name_is_answered_with_a_similar_name(bench: IdentityBench) -> None:
     await bench.connect(await bench.device("laptop"))
     devices = bench.identity.devices
     for ask in (partial(devices.get, match=NO_TAG), partial(devices.revoke, actor="operator:1")):
@@ -212,7 +212,7 @@ def test_no_more_devices_are_remembered_than_ten_thousand() -> None:
     assert len(arrived._at) == 10_000
 
 
-async def test_a_device_that_comes_and_goes_is_told_to_its_owner(bench: IdentityBench) -> None:
+async def test_a_flapping_device_is_reported_to_its_owner(bench: IdentityBench) -> None:
     desk = await bench.device("desk")
     flapping: list[DeviceId] = []
     look = doors.check_flapping(bench.store, lambda: flapping)
@@ -222,7 +222,7 @@ async def test_a_device_that_comes_and_goes_is_told_to_its_owner(bench: Identity
     assert (found.id, found.subject, found.user_id) == ("device.flapping", desk.id, bench.owner_id)
 
 
-async def test_a_key_on_two_machines_is_told_as_long_as_the_device_waits(bench: IdentityBench) -> None:
+async def test_a_key_on_two_machines_is_reported_while_the_device_waits(bench: IdentityBench) -> None:
     desk = await bench.device("desk")
     waiting: dict[DeviceId, float] = {}
     look = doors.check_takeovers(bench.store, lambda: waiting)

@@ -132,7 +132,7 @@ async def test_the_checks_are_run_once_a_minute(issues: Issues, clock: FakeClock
     assert facts.runs == 4
 
 
-async def test_who_asks_often_is_told_what_was_found_a_moment_ago(issues: Issues, clock: FakeClock) -> None:
+async def test_frequent_requests_get_the_findings_of_a_moment_ago(issues: Issues, clock: FakeClock) -> None:
     facts = Facts(FULL)
     issues.add("disk", facts)
     for _ in range(3):
@@ -143,7 +143,7 @@ async def test_who_asks_often_is_told_what_was_found_a_moment_ago(issues: Issues
     assert facts.runs == 2
 
 
-async def test_other_machines_are_asked_only_when_somebody_wants_that_and_not_too_often(
+async def test_other_machines_are_checked_only_on_request_and_not_too_often(
     issues: Issues, clock: FakeClock
 ) -> None:
     model = Facts(error("model.unreachable", "it does not answer", fix="start it"))
@@ -173,7 +173,7 @@ async def test_what_other_machines_answered_counts_for_some_minutes(issues: Issu
 
 
 @pytest.mark.parametrize("anew", [True, False], ids=["who wants it so", "who asks after a change"])
-async def test_nobody_is_told_of_what_was_before(issues: Issues, anew: bool) -> None:
+async def test_a_fixed_problem_is_not_reported_after_a_change(issues: Issues, anew: bool) -> None:
     facts = Facts(FULL)
     issues.add("disk", facts)
     assert len(await issues.fresh()) == 1

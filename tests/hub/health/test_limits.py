@@ -14,7 +14,7 @@ from tests.support.clock import START, FakeClock
 MINUTE = timedelta(minutes=1)
 
 
-async def test_a_limit_that_was_reached_is_told_of_with_how_often_and_what_to_do() -> None:
+async def test_a_reached_limit_is_reported_with_its_count_and_a_fix() -> None:
     metrics = Metrics()
     look = limits.check_limits(metrics.reached, lambda: Limits(connections_per_user=3))
     assert list(await look(START)) == []
@@ -31,7 +31,7 @@ async def test_a_limit_that_was_reached_is_told_of_with_how_often_and_what_to_do
     assert "hub devices" in found.fix and "hub config set limits.connections_per_user=NUMBER" in found.fix
 
 
-async def test_an_hour_after_it_was_reached_last_a_limit_is_told_of_no_more() -> None:
+async def test_a_limit_is_no_longer_reported_an_hour_after_it_was_reached() -> None:
     metrics = Metrics()
     look = limits.check_limits(metrics.reached, Limits)
     metrics.limits_reached.labels("users").inc()
@@ -45,14 +45,14 @@ async def test_an_hour_after_it_was_reached_last_a_limit_is_told_of_no_more() ->
     assert list(await look(begin + 30 * MINUTE + LATELY)) == []
 
 
-async def test_a_limit_that_only_slows_a_device_down_is_nobody_s_concern() -> None:
+async def test_a_limit_that_only_slows_a_device_down_is_not_reported() -> None:
     metrics = Metrics()
     look = limits.check_limits(metrics.reached, Limits)
     metrics.limits_reached.labels("frames_per_s").inc(1_000)
     assert list(await look(START)) == []
 
 
-async def test_all_that_is_told_of_is_a_limit_of_the_settings() -> None:
+async def test_every_reported_limit_is_a_limit_of_the_settings() -> None:
     metrics = Metrics()
     look = limits.check_limits(metrics.reached, Limits)
     for name in limits.COUNSEL:

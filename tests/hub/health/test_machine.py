@@ -50,7 +50,7 @@ async def test_a_group_may_pass_through_to_the_socket_but_not_read_the_files(tmp
     assert f"chmod 0600 {state}/db" in found.fix
 
 
-async def test_an_open_folder_is_told_with_all_that_can_be_reached_in_it(tmp_path: Path) -> None:
+async def test_an_open_folder_is_reported_with_all_readable_files_in_it(tmp_path: Path) -> None:
     state = made(tmp_path, 0o755, db=0o644, key=0o600, node=0o604)
     assert [(found.path.name, found.mode, found.expected_mode) for found in machine.exposed_in(state)] == [
         ("state", 0o755, 0o750),
@@ -61,7 +61,7 @@ async def test_an_open_folder_is_told_with_all_that_can_be_reached_in_it(tmp_pat
     assert f"others on this machine get at {state} (mode 0755) and 2 more" in found.explanation
 
 
-async def test_lost_lines_of_the_log_are_told_for_an_hour_after_the_last_one() -> None:
+async def test_lost_log_lines_are_reported_for_an_hour_after_the_last_one() -> None:
     dropped = 0
     look = machine.check_log(lambda: dropped)
     assert list(await look(START)) == []
@@ -75,7 +75,7 @@ async def test_lost_lines_of_the_log_are_told_for_an_hour_after_the_last_one() -
 @pytest.mark.parametrize(
     ("is_managed", "watchdog_s", "is_told"), [(False, None, False), (True, None, True), (True, 30.0, False)]
 )
-async def test_a_service_manager_that_does_not_watch_is_told(
+async def test_a_service_manager_without_a_watchdog_is_reported(
     is_managed: bool, watchdog_s: float | None, is_told: bool
 ) -> None:
     look = machine.check_watchdog(is_managed, watchdog_s)

@@ -63,7 +63,7 @@ async def test_a_changed_audit_log_is_found_within_a_day(store: Store) -> None:
         assert "entry 2 was edited" in found.explanation
 
 
-async def test_a_database_log_that_grows_without_end_is_told(
+async def test_a_database_log_that_grows_without_limit_is_reported(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look = records.check_wal(store)
@@ -81,7 +81,7 @@ async def test_a_database_log_that_grows_without_end_is_told(
         (StoreMark(id="s", counter=3), True, "Both agree again: 0 rows were sent again, 0 learnt of"),
     ],
 )
-async def test_a_device_whose_past_went_back_is_told_until_a_day_after_both_agree(
+async def test_a_restored_device_is_reported_until_a_day_after_both_agree(
     store: Store, told: StoreMark, agreed: bool, words: str
 ) -> None:
     at = epoch_ms(START)

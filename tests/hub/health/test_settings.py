@@ -34,7 +34,7 @@ def in_use(folder: Path, text: str) -> InUse:
     return InUse(check_settings(file))
 
 
-async def test_a_refused_file_is_told_with_its_first_problem(tmp_path: Path) -> None:
+async def test_a_refused_file_is_reported_with_its_first_problem(tmp_path: Path) -> None:
     used = in_use(tmp_path, "")
     assert list(await settings.check_reload(used)(START)) == []
     used.refused = check_settings(_written(tmp_path, "[hub]\nnam = 'x'\n")).problems
@@ -84,7 +84,7 @@ async def test_what_waits_for_a_restart_is_a_notice(tmp_path: Path) -> None:
     assert "listen.devices.address" in found.explanation
 
 
-async def test_a_certificate_is_told_of_from_three_weeks_before_its_end() -> None:
+async def test_an_expiring_certificate_is_reported_from_three_weeks_before_its_end() -> None:
     ends = START + timedelta(days=21)
     look = settings.check_certificates(lambda: [Certificate("devices", ends)])
     assert list(await look(START - timedelta(seconds=1))) == []
@@ -95,7 +95,7 @@ async def test_a_certificate_is_told_of_from_three_weeks_before_its_end() -> Non
     assert f"ended on {ends:%Y-%m-%d}" in over.explanation
 
 
-async def test_a_new_certificate_that_cannot_be_used_is_told() -> None:
+async def test_a_new_certificate_that_cannot_be_used_is_reported() -> None:
     refused = Certificate("operator", START + timedelta(days=90), "the key does not fit")
     (found,) = await settings.check_certificates(lambda: [refused])(START)
     assert (found.id, found.severity) == ("certificate.refused", Severity.ERROR)

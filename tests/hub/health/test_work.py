@@ -23,7 +23,7 @@ from tests.support.schedules import HOURLY, Desk
 __all__ = ["agent", "bench", "store"]
 
 
-async def test_an_agent_whose_quota_is_used_up_is_told_with_when_it_is_back(bench: Bench) -> None:
+async def test_an_agent_without_quota_is_reported_with_the_time_of_its_recovery(bench: Bench) -> None:
     look = work.check_agents(bench.store)
     assert list(await look(START)) == []
     await bench.store.write(
@@ -41,7 +41,7 @@ async def test_an_agent_whose_quota_is_used_up_is_told_with_when_it_is_back(benc
     assert f"it is asked again at {back:%Y-%m-%d %H:%M} UTC" in found.explanation
 
 
-async def test_a_budget_of_a_day_that_is_used_up_is_told_with_whose_it_is_and_until_when(
+async def test_a_used_up_daily_budget_is_reported_with_its_owner_and_its_end(
     bench: Bench,
 ) -> None:
     until = START + timedelta(hours=15)
@@ -56,7 +56,7 @@ async def test_a_budget_of_a_day_that_is_used_up_is_told_with_whose_it_is_and_un
     assert "runs go on at 2026-01-06 00:00 UTC" in agents_own.explanation
 
 
-async def test_an_agent_that_its_budget_holds_is_not_told_to_look_at_its_provider(bench: Bench) -> None:
+async def test_an_agent_held_by_its_budget_is_not_referred_to_its_provider(bench: Bench) -> None:
     await bench.store.write(
         agent_states.exhaust,
         bench.agent.id,
@@ -85,7 +85,7 @@ async def test_an_agent_that_reports_a_fault_is_an_error(bench: Bench) -> None:
     assert (found.id, found.severity) == ("agent.failing", Severity.ERROR)
 
 
-async def test_a_schedule_that_paused_itself_is_told_and_one_that_a_person_paused_is_not() -> None:
+async def test_a_schedule_that_paused_itself_is_reported_and_one_paused_by_a_person_is_not() -> None:
     async with open_store("sqlite://") as opened:
         await _pause_both_ways(Desk(opened))
 
@@ -105,7 +105,7 @@ async def _pause_both_ways(desk: Desk) -> None:
     assert "its runs failed again and again" in found.explanation
 
 
-async def test_an_agent_that_says_nothing_on_a_living_connection_is_told(bench: Bench) -> None:
+async def test_an_agent_that_is_silent_on_an_open_connection_is_reported(bench: Bench) -> None:
     assert bench.agent.device_id is not None
     there = {bench.agent.device_id}
     look = work.check_silence(bench.store, lambda: there)

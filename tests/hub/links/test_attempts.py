@@ -85,7 +85,7 @@ def test_takeovers_that_are_too_old_do_not_count() -> None:
     assert takeovers.waiting() == {}
 
 
-def test_refusals_of_a_crowd_of_networks_are_told_in_one_entry() -> None:
+def test_refusals_of_many_networks_are_recorded_in_one_entry() -> None:
     clock = FakeClock()
     samples = RefusalSamples(clock)
     told = [samples.take(f"10.0.{number // 256}.{number % 256}", "auth_failed") for number in range(1_000)]

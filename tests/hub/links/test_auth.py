@@ -32,7 +32,7 @@ async def answer_to(port: Port, token: str | None, **hello: object) -> tuple[dic
         return error, await device.closed()
 
 
-async def test_a_token_that_nobody_has_is_refused_with_what_to_do() -> None:
+async def test_an_unknown_token_is_refused_with_a_hint() -> None:
     async with open_port() as port:
         error, close = await answer_to(port, "hub_dev_typo")
         assert (error["type"], error["code"], close) == ("error", "auth_failed", CloseCode.AUTH_FAILED)
@@ -70,7 +70,7 @@ async def test_a_token_works_until_it_expires() -> None:
 
 
 @pytest.mark.parametrize("hello", [{}, {"invitation": "hub_inv_1"}])
-async def test_a_device_without_token_and_key_is_told_how_to_get_one(hello: dict[str, object]) -> None:
+async def test_a_device_without_token_and_key_gets_instructions(hello: dict[str, object]) -> None:
     async with open_port() as port:
         error, close = await answer_to(port, None, **hello)
         assert (error["code"], close) == ("pairing_required", CloseCode.PAIRING_REQUIRED)
@@ -116,7 +116,7 @@ async def test_a_good_token_between_two_guesses_does_not_switch_the_limiter_off(
         assert error["code"] == "rate_limited"
 
 
-async def test_refusals_are_told_to_the_audit_once_a_minute_with_a_count() -> None:
+async def test_refusals_are_audited_once_a_minute_with_a_count() -> None:
     clock = FakeClock()
     async with open_port(clock) as port:
         for _ in range(3):
@@ -216,7 +216,7 @@ async def keyed_device(port: Port, key: KeyPair) -> DeviceId:
     return DeviceId("desk")
 
 
-async def test_nobody_locks_a_device_out_by_naming_its_key() -> None:
+async def test_naming_the_key_of_a_device_does_not_lock_it_out() -> None:
     key = KeyPair(1)
     async with open_port() as port:
         desk = await keyed_device(port, key)

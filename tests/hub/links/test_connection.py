@@ -149,7 +149,7 @@ async def test_when_the_device_leaves_its_calls_end_at_once() -> None:
         assert port.roster.connected() == []
 
 
-async def test_a_device_that_closes_is_told_apart_from_one_that_was_cut_off() -> None:
+async def test_a_close_by_the_device_is_distinguished_from_a_broken_connection() -> None:
     async with open_port() as port:
         for leave in ("close", "abort"):
             async with port.device("laptop") as device:
@@ -342,7 +342,7 @@ async def test_what_is_no_frame_ends_the_connection_in_words() -> None:
         assert json.loads(device.socket.close_reason or "") == {"r": "bad_frame"}
 
 
-async def test_a_type_that_nobody_knows_is_told_and_changes_nothing() -> None:
+async def test_an_unknown_frame_type_is_answered_with_an_error_and_changes_nothing() -> None:
     async with open_port() as port, port.device() as device:
         await device.say(type="from_the_future")
         error = await device.hear()
@@ -427,7 +427,7 @@ async def test_a_device_that_takes_more_of_the_loop_than_its_share_is_read_later
         await until(lambda: len([one for one in port.events if isinstance(one, RequestReceived)]) == 2)
 
 
-async def test_a_device_that_takes_far_more_is_told_so_and_let_go() -> None:
+async def test_a_device_that_uses_far_too_much_time_is_disconnected_with_the_reason() -> None:
     async with open_port() as port, port.device() as device:
         dear(port, 7.5 * SHARE)
         await device.say(type="request", id="q-1", method="agents.list")

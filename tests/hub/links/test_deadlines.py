@@ -27,7 +27,7 @@ def test_a_deadline_is_never_noticed_early_and_at_most_a_tick_late() -> None:
     assert 0 < bell.rang_at[0] - deadline <= 0.25 + 0.0625
 
 
-def test_what_was_taken_off_is_not_told() -> None:
+def test_a_removed_deadline_does_not_fire() -> None:
     clock = FakeClock()
     wheel = DeadlineWheel(clock)
     bell = Bell(clock)
@@ -38,7 +38,7 @@ def test_what_was_taken_off_is_not_told() -> None:
     assert len(wheel) == 0
 
 
-def test_a_deadline_that_has_passed_already_is_told_at_the_next_tick() -> None:
+def test_a_deadline_in_the_past_fires_at_the_next_tick() -> None:
     clock = FakeClock()
     wheel = DeadlineWheel(clock, tick_s=0.25)
     bell = Bell(clock)
@@ -50,7 +50,7 @@ def test_a_deadline_that_has_passed_already_is_told_at_the_next_tick() -> None:
     assert len(bell.rang_at) == 1
 
 
-def test_one_who_is_told_may_ask_for_another_deadline() -> None:
+def test_a_timer_callback_may_set_another_deadline() -> None:
     clock = FakeClock()
     wheel = DeadlineWheel(clock)
 

@@ -124,7 +124,7 @@ async def test_a_device_that_does_not_read_loses_events_and_keeps_its_connection
     assert (seqs(link), hearers.lost, link.gone.is_set()) == ([3], 2, False)
 
 
-async def test_what_nobody_can_tell_any_more_is_a_gap(hearers: Hearers, link: HearingLink) -> None:
+async def test_an_event_without_data_leaves_a_gap(hearers: Hearers, link: HearingLink) -> None:
     async with served(hearers.events):
         hearers.events.skip(LAPTOP, MOVED)
         hearers.events.skip(LAPTOP, CONFIG)  # it does not want to hear that anyway

@@ -37,7 +37,7 @@ def test_without_a_word_of_it_the_other_end_is_the_client() -> None:
 
 @pytest.mark.parametrize("peer", ["203.0.113.9", "127.0.0.1", "local"])
 @pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"])
-def test_nobody_else_may_speak_for_others_loopback_included(peer: str, header: str) -> None:
+def test_only_trusted_proxies_may_forward_addresses_loopback_included(peer: str, header: str) -> None:
     with pytest.raises(BadForwarding, match="not among trusted_proxies"):
         PROXIES.client(peer, {header: ["for=203.0.113.7"]})
 
@@ -84,7 +84,7 @@ def test_any_other_name_is_not(host: str) -> None:
 
 
 @pytest.mark.parametrize("peer", ["203.0.113.9", "::ffff:203.0.113.9", "2001:db8::1"])
-def test_where_proxies_are_the_only_way_nobody_else_on_the_network_gets_in(peer: str) -> None:
+def test_if_only_proxies_may_connect_no_other_client_of_the_network_does(peer: str) -> None:
     with pytest.raises(BadForwarding, match="for its machine and its proxies"):
         TrustedProxies(["10.0.0.0/24"], are_only_way=True).client(peer, {})
 

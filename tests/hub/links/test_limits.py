@@ -172,7 +172,7 @@ async def test_a_small_bomb_that_unfolds_to_much_ends_the_connection() -> None:
         assert await device.closed() == CloseCode.TOO_LARGE
 
 
-async def test_a_device_is_told_the_limits_it_has_to_keep_to() -> None:
+async def test_a_device_gets_the_limits_that_apply_to_it() -> None:
     limits = LinkLimits(close_s=1.0, message_bytes=400_000, pending_calls=7)
     async with open_port(limits=limits) as port, port.device() as device:
         told = device.welcome["limits"]
@@ -246,7 +246,7 @@ async def all_of(connection: socket.socket) -> bytes:
 # --- how many ---
 
 
-async def test_who_is_too_much_is_told_so_in_words_and_when_to_come_back() -> None:
+async def test_a_refused_connection_gets_the_reason_and_the_time_of_the_next_try() -> None:
     async with open_port(port_limits=PortLimits(connections_per_network=1)) as port, port.device():
         status, body = await refused(port)
         assert (status, body["error"]["code"]) == (503, "too_many_connections")
@@ -338,7 +338,7 @@ async def test_new_limits_hold_from_the_next_connection_on() -> None:
         ({"X-Real-IP": "10.1.1.1"}, 400, "untrusted_proxy"),
     ],
 )
-async def test_a_page_of_another_origin_and_a_proxy_that_nobody_listed_are_refused(
+async def test_a_page_of_another_origin_and_an_unlisted_proxy_are_refused(
     headers: dict[str, str], status: int, code: str
 ) -> None:
     async with open_port() as port:

@@ -154,7 +154,7 @@ async def test_a_hello_that_is_too_large_is_refused() -> None:
         assert await device.closed() == CloseCode.TOO_LARGE
 
 
-async def test_a_device_that_speaks_no_common_version_is_told() -> None:
+async def test_a_device_without_a_common_version_is_refused_with_the_reason() -> None:
     async with open_port() as port, port.connect() as device:
         answer = await device.greet(await port.pair(), protocol={"min": 7, "max": 9})
         assert answer["code"] == "version_unsupported"

@@ -73,7 +73,7 @@ async def invitation(port: Port, *, uses: int = 1) -> str:
     return token
 
 
-async def test_a_device_that_nobody_knows_shows_a_code_and_comes_in_once_it_was_typed() -> None:
+async def test_an_unknown_device_shows_a_code_and_connects_once_the_code_was_typed() -> None:
     async with open_port() as port:
         error, close = await knock(port, label="Anna's desk")
         assert (error["code"], close) == ("pairing_required", CloseCode.PAIRING_REQUIRED)
@@ -120,7 +120,7 @@ async def test_a_code_is_good_for_ten_minutes() -> None:
         await approve(port, second["pairing_code"])
 
 
-async def test_a_device_that_was_denied_is_told_to_stay_away() -> None:
+async def test_a_denied_device_is_refused_permanently() -> None:
     async with open_port() as port:
         await knock(port)
         (waiting,) = await port.store.read(pairings.list_pairings, at=now_ms(port))

@@ -143,7 +143,7 @@ def bytes_in(folder: Path) -> int:
     return sum(fd.stat().st_size for fd in mine if os.readlink(fd).startswith(f"{folder}/"))
 
 
-async def test_what_nobody_has_taken_yet_goes_to_disk_and_comes_back_in_order(tmp_path: Path) -> None:
+async def test_unread_pieces_are_stored_on_disk_and_returned_in_order(tmp_path: Path) -> None:
     wire = Wire(has_credit=False, spool_dir=tmp_path, memory_bytes=1_000)
     with wire.streams.open(make_run()) as stream:
         frames = [data("x" * 400, "ü😀", seq=number) for number in range(50)]
@@ -158,7 +158,7 @@ async def test_what_nobody_has_taken_yet_goes_to_disk_and_comes_back_in_order(tm
         assert bytes_in(tmp_path) == 0
 
 
-async def test_a_device_that_sends_more_than_the_run_may_read_is_told_to_stop(tmp_path: Path) -> None:
+async def test_a_device_that_exceeds_the_run_limit_is_stopped(tmp_path: Path) -> None:
     wire = Wire(has_credit=False, spool_dir=tmp_path)
     with wire.streams.open(make_run(most_bytes=200_000)) as stream:
         kept = [data("x" * 50_000, seq=number) for number in range(4)]
@@ -173,7 +173,7 @@ async def test_a_device_that_sends_more_than_the_run_may_read_is_told_to_stop(tm
         assert got[:4] == kept
 
 
-async def test_a_device_may_send_base64_up_to_the_limit_of_what_it_stands_for() -> None:
+async def test_a_device_may_send_base64_up_to_the_limit_of_the_decoded_bytes() -> None:
     wire = Wire(has_credit=False)
     with wire.streams.open(make_run(most_bytes=300_000)):
         piece = FilePiece(path="a.pdf", content="QUJD" * 100_000, encoding="base64")

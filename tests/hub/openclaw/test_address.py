@@ -70,7 +70,7 @@ async def test_an_inner_address_is_called_when_it_is_listed() -> None:
     assert await resolves_to("10.0.0.7", "wss://gw.lan", "gw.lan") == ["10.0.0.7"]
 
 
-async def test_an_address_that_may_not_be_called_is_told_and_no_socket_is_opened(tmp_path: Path) -> None:
+async def test_a_forbidden_address_is_reported_and_no_socket_is_opened(tmp_path: Path) -> None:
     async with (
         fake_gateway() as gateway,
         visiting(gateway, tmp_path, is_ready=False, url="ws://gw.example:18789") as visit,

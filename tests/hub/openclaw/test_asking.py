@@ -129,7 +129,7 @@ async def test_a_refusal_is_read_by_its_structure(tmp_path: Path, case: Case) ->
         assert raised.gateway == "fake"
 
 
-async def test_a_missing_scope_is_told_in_words_that_help(tmp_path: Path) -> None:
+async def test_a_missing_scope_is_reported_with_a_fix(tmp_path: Path) -> None:
     async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
         error = await failed(visit.client.call("agents.create", {"name": "x"}, needs=Need.WRITE))
         assert isinstance(error, GatewayForbidden)
@@ -244,7 +244,7 @@ async def test_what_is_no_text_is_refused_here(tmp_path: Path) -> None:
         assert await visit.client.call("health") == {"ok": True}
 
 
-async def test_an_answer_that_lacks_what_is_needed_is_told_as_such(tmp_path: Path) -> None:
+async def test_an_answer_without_required_fields_is_reported_as_invalid(tmp_path: Path) -> None:
     async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
         gateway.answer_once("agents.list", {"defaultId": "main"})
         error = await failed(agents_list(visit.client))

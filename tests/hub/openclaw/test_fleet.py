@@ -50,7 +50,7 @@ def states(fleet: Fleet) -> dict[str, str]:
     return {health.name: health.state for health in fleet.health()}
 
 
-async def test_gateways_are_asked_by_name_and_one_that_is_away_holds_nobody_up(tmp_path: Path) -> None:
+async def test_gateways_are_called_by_name_and_an_absent_one_delays_no_other(tmp_path: Path) -> None:
     async with (
         fake_gateway("west") as west,
         fake_gateway("east") as east,

@@ -80,7 +80,7 @@ def test_a_text_that_a_gateway_cut_in_the_middle_of_a_character_is_read_all_the_
         decode(r'{"type":"res","half":"\ud83d"}')
 
 
-def test_no_token_stands_in_the_repr_of_what_is_shown_or_given() -> None:
+def test_no_token_is_in_the_repr_of_credentials() -> None:
     shown = RequestFrame(id="c1", method="connect", params={"auth": ConnectAuth(token="s3cret")})
     told = HelloOk(protocol=4, auth=Granted(scopes=["operator.read"], device_token="s3cret"))
     assert "s3cret" not in repr(shown) + repr(told)

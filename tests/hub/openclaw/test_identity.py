@@ -74,7 +74,7 @@ async def test_a_token_of_one_gateway_is_not_shown_to_another_at_its_place(tmp_p
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"private_key":"short"}', '{"private_key":"***"}', "\x00"])
-async def test_a_file_that_holds_no_key_is_told_and_left_alone(tmp_path: Path, content: str) -> None:
+async def test_a_file_without_a_key_is_reported_and_not_changed(tmp_path: Path, content: str) -> None:
     file = identity_file(tmp_path, "west")
     file.parent.mkdir()
     file.write_text(content)
@@ -139,7 +139,7 @@ async def test_no_token_is_in_an_address_a_header_a_log_line_or_a_repr(tmp_path:
             assert not [line for line in told if secret in line]
 
 
-async def test_a_gateway_is_not_told_where_its_visitor_comes_from(tmp_path: Path) -> None:
+async def test_a_gateway_does_not_learn_the_origin_of_its_visitor(tmp_path: Path) -> None:
     async with fake_gateway() as gateway, visiting(gateway, tmp_path):
         path, headers = gateway.knocks[0]
         assert path == "/"
@@ -218,7 +218,7 @@ async def test_a_token_that_came_meanwhile_is_not_forgotten_with_the_old_one(tmp
 @pytest.mark.parametrize(
     ("token", "code"), [("wrong", "AUTH_TOKEN_MISMATCH"), (None, "DEVICE_IDENTITY_REQUIRED")]
 )
-async def test_a_wrong_token_or_none_is_told_and_tried_slowly(
+async def test_a_wrong_or_missing_token_is_reported_and_retried_slowly(
     tmp_path: Path, token: str | None, code: str
 ) -> None:
     async with fake_gateway() as gateway, visiting(gateway, tmp_path, is_ready=False, token=token) as visit:

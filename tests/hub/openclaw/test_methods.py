@@ -141,7 +141,7 @@ async def test_an_interrupt_aborts_the_running_turn(tmp_path: Path) -> None:
         assert (await agent_wait(visit.client, "k2", timeout_ms=1000)).reply == "ok: now"
 
 
-async def test_a_turn_that_fails_is_told_and_kept_as_such(tmp_path: Path) -> None:
+async def test_a_failed_turn_is_reported_and_stored_as_failed(tmp_path: Path) -> None:
     async with (
         fake_gateway(answer=lambda *_: Fails("out of money", reason="billing")) as gateway,
         visiting(gateway, tmp_path) as visit,
@@ -153,7 +153,7 @@ async def test_a_turn_that_fails_is_told_and_kept_as_such(tmp_path: Path) -> Non
         assert (row.key, row.stop_reason) == ("k1:terminal-error", "error")
 
 
-async def test_a_turn_that_the_model_never_had_is_told_apart(tmp_path: Path) -> None:
+async def test_a_turn_that_never_reached_the_model_is_marked(tmp_path: Path) -> None:
     async with (
         fake_gateway(answer=lambda *_: Fails("superseded", was_asked=False)) as gateway,
         visiting(gateway, tmp_path) as visit,
@@ -238,7 +238,7 @@ async def test_old_rows_and_many_that_wait_are_read_in_pages(tmp_path: Path) -> 
         await chat_abort(visit.client, MAIN)
 
 
-async def test_a_session_that_nobody_has_heard_of_is_empty(tmp_path: Path) -> None:
+async def test_an_unknown_session_is_empty(tmp_path: Path) -> None:
     async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
         history = await chat_history(visit.client, "agent:ghost:main")
         assert (history.messages, history.pending, history.is_running) == ([], [], False)

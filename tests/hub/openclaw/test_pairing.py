@@ -101,7 +101,7 @@ async def test_a_device_token_that_is_too_narrow_gives_way_to_the_gateways_own(t
             assert "deviceToken" in gateway.connects[-1]["auth"]
 
 
-async def test_nobody_asks_for_admin_rights_that_nobody_wants_just_now(tmp_path: Path) -> None:
+async def test_admin_rights_are_requested_only_while_they_are_needed(tmp_path: Path) -> None:
     async with fake_gateway() as gateway:
         gateway.is_remote = gateway.auto_approve = True
         async with visiting(gateway, tmp_path, has_device=True) as visit:

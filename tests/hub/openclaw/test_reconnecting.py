@@ -74,7 +74,7 @@ async def test_a_retry_after_of_the_gateway_is_the_least_to_wait(tmp_path: Path)
             await visit.back_within(4.5)
 
 
-async def test_while_nobody_listens_it_is_tried_for_ever_at_most_every_30_s(tmp_path: Path) -> None:
+async def test_while_the_gateway_is_down_connecting_is_retried_at_most_every_30_s(tmp_path: Path) -> None:
     async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
         await gateway.stop(killed=True)
         await visit.time_goes_by(600, step_s=5)
@@ -97,7 +97,9 @@ async def test_a_door_that_is_shut_for_now_is_knocked_at_again(tmp_path: Path, s
 
 
 @pytest.mark.parametrize("status", [301, 401, 403, 404])
-async def test_an_address_that_is_no_gateways_is_told_and_tried_slowly(tmp_path: Path, status: int) -> None:
+async def test_an_address_without_a_gateway_is_reported_and_retried_slowly(
+    tmp_path: Path, status: int
+) -> None:
     async with fake_gateway() as gateway:
         gateway.http_status = status
         async with visiting(gateway, tmp_path, is_ready=False) as visit:
@@ -109,7 +111,7 @@ async def test_an_address_that_is_no_gateways_is_told_and_tried_slowly(tmp_path:
             await visit.back_within(80)
 
 
-async def test_a_gateway_that_drains_lets_nobody_in_until_it_is_back(tmp_path: Path) -> None:
+async def test_a_draining_gateway_accepts_no_connection_until_it_is_back(tmp_path: Path) -> None:
     async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
         gateway.drain()
         gateway.cut()

@@ -132,7 +132,7 @@ async def test_a_gateway_that_never_answers_leaves_nothing_behind(tmp_path: Path
         assert after - before < 100_000
 
 
-async def test_a_flood_of_events_is_let_go_and_told_once_to_who_reads_too_slowly(tmp_path: Path) -> None:
+async def test_a_flood_of_events_is_dropped_and_reported_once_to_a_slow_reader(tmp_path: Path) -> None:
     inbox = Inbox(most=50)
     async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
         visit.client.listen(inbox.put)
@@ -149,7 +149,7 @@ def fails(news: GatewayNews) -> None:
     raise RuntimeError("a fault of the listener's own")
 
 
-async def test_a_listener_that_fails_harms_nobody(tmp_path: Path) -> None:
+async def test_an_error_of_a_listener_affects_no_other(tmp_path: Path) -> None:
     async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
         end = visit.client.listen(fails)
         gateway.emit("agent", 1)

@@ -41,7 +41,7 @@ async def test_a_device_changes_and_removes_what_it_made(bench: Bench) -> None:
     assert len((await ask(bench, "agents.list"))["agents"]) == 1
 
 
-async def test_an_agent_of_hub_toml_is_told_whole_and_not_changed(bench: Bench) -> None:
+async def test_an_agent_of_hub_toml_is_returned_completely_and_not_changed(bench: Bench) -> None:
     told = (await ask(bench, "agents.get", agent_id="notes"))["agent"]
     assert (told["source"], told["rev"], told["configuration"]) == ("file", 1, {})
     for method in ("agents.update", "agents.delete"):

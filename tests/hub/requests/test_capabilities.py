@@ -68,7 +68,7 @@ async def test_what_a_device_registers_is_no_matter_for_the_audit_log(bench: Ben
     assert await bench.store.read(audit.list_entries, limit=9) == []
 
 
-async def test_a_device_that_starts_a_run_is_told_what_the_run_needs_and_nobody_has(bench: Bench) -> None:
+async def test_a_device_that_starts_a_run_gets_its_unmet_needs(bench: Bench) -> None:
     link = bench.connect(capabilities={**dict.fromkeys(MODERN, "1.0.0"), "file.read": "1.1.0"})
     needs = ["file.read >= 1.2", "agent_ack"]
     told = await ask(bench, "runs.start", link, agent_id="notes", needs=needs, task_id="t-7")
@@ -80,7 +80,7 @@ async def test_a_device_that_starts_a_run_is_told_what_the_run_needs_and_nobody_
     assert row.needs == tuple(needs)
 
 
-async def test_another_device_is_told_nothing(bench: Bench) -> None:
+async def test_another_device_gets_no_answer(bench: Bench) -> None:
     await put(bench, "1.0.0")
     stranger = FakeLink("another")
     for method in ("capabilities.list", "capabilities.remove"):

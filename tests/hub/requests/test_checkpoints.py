@@ -73,7 +73,7 @@ async def test_a_run_that_was_handed_out_anew_writes_no_checkpoint_under_its_old
     assert (await bench.store.read(checkpoints.get_checkpoint, bench.agent.id)).sequence == 1
 
 
-async def test_a_cleared_checkpoint_is_told_for_the_last_time(bench: Bench) -> None:
+async def test_a_cleared_checkpoint_is_returned_one_last_time(bench: Bench) -> None:
     await put(bench, 3)
     told = (await ask(bench, "checkpoints.clear", agent_id="notes")).result
     assert told is not None and told["cleared"]["sequence"] == 3  # type: ignore[index,call-overload]
@@ -81,7 +81,7 @@ async def test_a_cleared_checkpoint_is_told_for_the_last_time(bench: Bench) -> N
     assert gone.error is not None and gone.error.code == ErrorCode.UNKNOWN_CHECKPOINT
 
 
-async def test_a_device_reports_how_far_its_run_is_and_whoever_looks_sees_it(bench: Bench) -> None:
+async def test_a_device_reports_the_progress_of_its_run_and_readers_see_it(bench: Bench) -> None:
     run = await executing(bench)
     about: dict[str, Any] = {"run_id": run.id, "fence": run.fence}
     told = await ask(bench, "runs.report", **about, progress=40, message="reading mails", context={"page": 2})

@@ -27,13 +27,13 @@ async def refused(bench: Bench, method: str, link: FakeLink | None = None, **par
     return response.error
 
 
-async def test_a_device_is_told_how_its_agent_stands(bench: Bench) -> None:
+async def test_a_device_reads_the_status_of_its_agent(bench: Bench) -> None:
     await bench.control.submit(bench.agent)
     status = (await ask(bench, "status.get", agent_id="notes"))["status"]
     assert (status["lifecycle"], status["activity"], status["runs_waiting"]) == ("active", "waiting", 1)
 
 
-async def test_a_device_writes_how_its_agent_stands_in_its_own_name(bench: Bench) -> None:
+async def test_a_device_writes_the_status_of_its_agent_in_its_own_name(bench: Bench) -> None:
     change = {"health": "error", "reason": "no disk"}
     told = await ask(bench, "status.set", agent_id=bench.agent.id, set=change)
     assert told["status"]["health_reason"] == "no disk"

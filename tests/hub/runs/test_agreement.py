@@ -94,7 +94,7 @@ async def test_what_its_owner_rejected_stays_away_from_a_new_hub(past: Past) -> 
     assert past.items() == wanted
 
 
-async def test_a_row_that_its_owner_approved_is_paired_though_its_words_are_not_told(past: Past) -> None:
+async def test_a_row_that_its_owner_approved_is_paired_although_its_text_is_not_reported(past: Past) -> None:
     await live(past)
     with past.device():
         approve(past.device_file, [2, 3], at_ms=5)

@@ -152,7 +152,7 @@ async def test_where_the_first_of_several_gets_no_answer_the_next_one_asks(bench
     assert answers == ["answer 2"]
 
 
-async def test_an_answer_that_came_is_kept_although_nobody_waits_for_it_any_more(
+async def test_a_received_answer_is_stored_although_its_caller_was_cancelled(
     store: Store, agent: AgentRow
 ) -> None:
     bench, teller = Bench(store, agent), Teller()
@@ -171,7 +171,9 @@ async def test_an_answer_that_came_is_kept_although_nobody_waits_for_it_any_more
     assert await journaled(store, agent, question(), teller)
 
 
-async def test_what_an_answer_cost_is_told_by_its_call_and_by_its_run(store: Store, agent: AgentRow) -> None:
+async def test_the_cost_of_an_answer_is_stored_with_its_call_and_its_run(
+    store: Store, agent: AgentRow
+) -> None:
     bench = Bench(store, agent)
     unit = await opened(bench)
 
@@ -263,7 +265,7 @@ def outbox_of_newest(c: sa.Connection) -> bool:
     return run is not None and bool(outbox.count_units(c, run.id).get(UnitState.EXTRACTED))
 
 
-async def test_answers_nobody_can_read_are_forgotten_so_that_the_next_run_asks_anew(bench: Bench) -> None:
+async def test_unreadable_answers_are_deleted_so_that_the_next_run_asks_again(bench: Bench) -> None:
     bench.model.said = "I would rather not."
     bench.connect(runs=folder(a="Some prose."))
     failed = await bench.run()

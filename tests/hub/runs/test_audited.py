@@ -34,7 +34,7 @@ async def told(store: Store) -> list[tuple[str, str, str | None, dict[str, Any]]
     ]
 
 
-async def test_a_run_is_started_paused_resumed_and_cancelled_by_somebody(bench: Bench) -> None:
+async def test_starting_pausing_resuming_and_cancelling_a_run_is_audited(bench: Bench) -> None:
     run = await bench.control.submit(bench.agent, actor=ANNA)
     await bench.control.pause(run.id, actor="token:t-1")
     bench.clock.advance(1)
@@ -51,7 +51,7 @@ async def test_a_run_is_started_paused_resumed_and_cancelled_by_somebody(bench: 
     ]
 
 
-async def test_what_changes_nothing_is_not_told(bench: Bench) -> None:
+async def test_a_request_without_effect_is_not_audited(bench: Bench) -> None:
     run = await bench.control.submit(bench.agent, fire_key="key", actor=ANNA)
     await bench.control.submit(bench.agent, fire_key="key", actor=ANNA)
     for _ in range(2):
@@ -71,7 +71,7 @@ async def test_what_changes_nothing_is_not_told(bench: Bench) -> None:
     ]
 
 
-async def test_what_a_schedule_starts_is_not_told_and_what_a_person_makes_up_for_is() -> None:
+async def test_a_start_by_a_schedule_is_not_audited_and_a_backfill_by_a_person_is() -> None:
     async with open_store("sqlite://") as store:
         desk = Desk(store)
         await desk.declare(msgspec.structs.replace(HOURLY, catchup_window_ms=0))
@@ -86,7 +86,7 @@ async def test_what_a_schedule_starts_is_not_told_and_what_a_person_makes_up_for
         assert await told(store) == [(ANNA, "schedule.backfilled", schedule.id, detail)]
 
 
-async def test_a_pause_of_a_run_that_executes_is_told_when_it_is_asked_for(bench: Bench) -> None:
+async def test_a_pause_of_an_executing_run_is_audited_when_it_is_requested(bench: Bench) -> None:
     manifest, first, second, end = folder(a="- [ ] one", b="- [ ] two")[0]
     run = await bench.control.submit(bench.agent, actor=ANNA)
     bench.connect(runs=[[manifest, first], [manifest, second, end]])

@@ -78,7 +78,7 @@ def planned(rows: list[FireRow], first: int, last: int, had: dict[int, RunId]) -
     st.tuples(st.integers(0, 29), st.integers(0, 29)).map(sorted),
     st.dictionaries(st.sampled_from(FIRES), st.just(RunId("kept")), max_size=3),
 )
-def test_every_fire_is_told_of_once_before_and_after(
+def test_every_fire_is_reported_once_before_and_after(
     rows: list[FireRow], bounds: list[int], had: dict[int, RunId]
 ) -> None:
     first, last = (FIRES[bound] for bound in bounds)

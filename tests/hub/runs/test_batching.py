@@ -260,7 +260,7 @@ async def test_a_question_of_a_batch_is_reckoned_at_half_its_price(bench: Bench)
     assert day.promised.cost_nanos == day.promised.tokens * 500 > 0
 
 
-async def test_an_answer_to_what_was_not_in_the_batch_is_nobodys(bench: Bench) -> None:
+async def test_an_answer_to_a_question_outside_the_batch_is_ignored(bench: Bench) -> None:
     await go(bench)
     desk_of(bench).is_done, desk_of(bench).strays = True, ("stray",)
     run = await go(bench, after_s=LEAST_WAIT_S)

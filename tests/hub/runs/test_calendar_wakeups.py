@@ -144,7 +144,7 @@ async def calendar() -> AsyncIterator[Calendar]:
         yield made
 
 
-async def test_a_device_is_told_of_a_slot_at_its_time_and_its_answer_is_the_end_of_it(
+async def test_a_device_is_called_when_a_slot_begins_and_its_answer_settles_the_slot(
     calendar: Calendar,
 ) -> None:
     link = await calendar.connect([YES])
@@ -166,7 +166,7 @@ async def test_a_device_is_told_of_a_slot_at_its_time_and_its_answer_is_the_end_
     assert _count(calendar.desk.metrics, "woken") == 1
 
 
-async def test_a_device_that_does_not_answer_is_told_again_by_the_same_id_until_it_does(
+async def test_a_call_is_repeated_with_the_same_id_until_the_device_answers(
     calendar: Calendar,
 ) -> None:
     link = await calendar.connect([CallTimedOut("silent"), NO, YES])
@@ -219,7 +219,7 @@ async def test_an_agent_that_is_away_until_the_end_is_not_woken_and_the_reason_s
     assert await calendar.outcome() == ("failed", "wake_failed", "device_offline")
 
 
-async def test_a_device_that_cannot_wake_agents_is_told_nothing(calendar: Calendar) -> None:
+async def test_a_device_that_cannot_wake_agents_gets_no_calls(calendar: Calendar) -> None:
     link = await calendar.connect(can_wake=False)
     async with calendar.serving():
         await calendar.pass_time(HOUR_S)
@@ -266,7 +266,7 @@ async def test_an_agent_whose_quota_is_not_back_in_time_is_passed_over(
     assert link.calls == []
 
 
-async def test_a_hub_that_is_killed_after_it_told_the_device_tells_it_by_the_same_id_when_it_is_back(
+async def test_a_hub_that_was_killed_after_its_call_repeats_it_with_the_same_id(
     calendar: Calendar,
 ) -> None:
     link = await calendar.connect()  # its answer is lost with the hub
@@ -282,7 +282,7 @@ async def test_a_hub_that_is_killed_after_it_told_the_device_tells_it_by_the_sam
     assert await calendar.outcome() == ("acknowledged", "woken", None)
 
 
-async def test_a_slot_that_was_over_before_the_hub_was_back_is_told_as_passed_over(
+async def test_a_slot_that_ended_while_the_hub_was_down_is_reported_as_missed(
     calendar: Calendar,
 ) -> None:
     link = await calendar.connect([YES])
@@ -302,7 +302,7 @@ async def test_a_slot_that_is_not_over_when_the_hub_is_back_wakes_the_agent(cale
     assert (len(link.calls), (await calendar.outcome())[1]) == (1, "woken")
 
 
-async def test_a_prompt_that_cannot_be_written_out_keeps_nobody_asleep(calendar: Calendar) -> None:
+async def test_a_prompt_that_cannot_be_rendered_does_not_prevent_the_wake(calendar: Calendar) -> None:
     await calendar.declare(prompt="Find {{ nothing_that_there_is }}.")
     link = await calendar.connect([YES])
     async with calendar.serving():

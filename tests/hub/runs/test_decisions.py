@@ -49,7 +49,7 @@ def test_each_decision_is_a_sentence(decision: str, reason: str | None, fires: i
         ),
     ],
 )
-def test_a_run_says_what_else_it_stands_for(missed: list[MissedFires], note: str | None) -> None:
+def test_a_run_lists_the_fires_that_it_replaces(missed: list[MissedFires], note: str | None) -> None:
     assert describe_missed(missed, "desk") == note
 
 
@@ -64,7 +64,7 @@ def test_a_single_instant_that_is_past_is_not_said_to_have_fired() -> None:
     assert told == "its time 2020-12-01 08:00 UTC is over"
 
 
-def test_a_stable_word_of_a_run_is_told_to_people_as_a_sentence() -> None:
+def test_a_reason_of_a_run_is_shown_to_people_as_a_sentence() -> None:
     assert describe_reason("start_deadline", within_s=30.0) == "not started within 30 s of its time"
     assert describe_reason("hub_restart") == "the hub was ended"
     words = ("start_deadline", "crash_loop", "paused_too_long", "device_gone", "superseded")
@@ -76,7 +76,7 @@ def test_a_reason_that_was_written_for_people_stays_as_it_is() -> None:
     assert describe_reason(None) is None
 
 
-def test_what_a_run_left_out_is_told_with_its_codes_and_how_many_there_are() -> None:
+def test_skipped_units_of_a_run_are_reported_with_their_codes_and_their_number() -> None:
     def error(code: str, unit_key: str | None = "a.md") -> RunError:
         return RunError(unit_key, code, "", 1)
 

@@ -102,7 +102,7 @@ def test_a_disk_that_does_not_answer_changes_nothing(caplog: pytest.LogCaptureFi
     assert [record.getMessage() for record in caplog.records] == ["disk.full", "disk.unknown"]
 
 
-def test_filling_up_and_being_freed_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_and_free_space_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     disk = Disk(0)
     guard = guard_of(disk)
@@ -150,7 +150,7 @@ async def test_the_ballast_is_not_made_where_runs_would_wait_for_its_room(tmp_pa
         services.cancel_scope.cancel()
 
 
-def test_a_ballast_that_cannot_be_made_is_told_once_and_done_without(
+def test_a_ballast_that_cannot_be_created_is_logged_once_and_not_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ballast = Ballast(tmp_path / "nowhere")
@@ -161,7 +161,7 @@ def test_a_ballast_that_cannot_be_made_is_told_once_and_done_without(
     assert [record.getMessage() for record in caplog.records] == ["disk.no_ballast"]
 
 
-def test_a_full_disk_is_told_with_what_is_free_and_what_is_wanted() -> None:
+def test_a_full_disk_is_reported_with_the_free_and_the_required_space() -> None:
     disk = Disk(199 * MB, 1_000 * MB)
     guard = guard_of(disk)
     assert guard.problem == (

@@ -156,7 +156,7 @@ async def test_runs_of_an_agent_that_is_no_longer_declared_are_cancelled(bench: 
     assert (row.state, row.reason) == (RunState.CANCELLED, "the agent is no longer declared")
 
 
-async def test_nobody_watching_costs_nothing(bench: Bench) -> None:
+async def test_a_closed_watch_is_removed(bench: Bench) -> None:
     async with aclosing(bench.watch.changes(RunId("r"))) as changes:
         await anext(changes)
         assert len(bench.watch) == 1
@@ -204,7 +204,7 @@ async def test_nothing_starts_while_the_disk_is_nearly_full(store: Store, agent:
         await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
 
 
-async def test_a_run_is_paused_and_resumed_by_a_person_wherever_it_stands(bench: Bench) -> None:
+async def test_a_person_can_pause_and_resume_a_run_in_every_state(bench: Bench) -> None:
     manifest, first, second, end = folder(a="- [ ] one", b="- [ ] two")[0]
     waiting = await bench.control.submit(bench.agent)
     paused = await bench.control.pause(waiting.id, actor="anna")
@@ -314,7 +314,7 @@ async def test_a_run_that_did_not_start_in_time_or_paused_too_long_is_given_up(b
     assert (second.state, second.reason) == (RunState.FAILED, "paused_too_long")
 
 
-async def test_a_device_is_told_which_of_its_runs_it_need_not_go_on_with(bench: Bench) -> None:
+async def test_a_device_gets_the_list_of_its_runs_that_it_can_stop(bench: Bench) -> None:
     link = bench.connect(runs=folder(a="- [ ] one"))
     done = await bench.run()
     held = [HeldRun(run_id=done.id, fence=done.fence), HeldRun(run_id="nobody-knows", fence=1)]

@@ -110,7 +110,7 @@ async def test_budgets_that_a_run_may_reach_are_named(bench: Bench) -> None:
     assert found.over == ("budget.run_usd", "budget.day_tokens")
 
 
-async def test_without_a_price_tokens_are_told_and_no_money(bench: Bench) -> None:
+async def test_without_a_price_tokens_are_reported_and_no_cost(bench: Bench) -> None:
     found = await bench.estimator.estimate(bench.agent, bench.connect(runs=[listing(10_000)]))
     assert found.tokens.high > 0 and found.cost_nanos is None
 
@@ -135,7 +135,7 @@ async def test_a_device_that_lists_nothing_says_why(bench: Bench, refusal: Agent
         await bench.estimator.estimate(bench.agent, link)
 
 
-async def test_nobody_can_list_the_files_of_a_device_that_is_away(bench: Bench) -> None:
+async def test_the_files_of_a_disconnected_device_cannot_be_listed(bench: Bench) -> None:
     link: FakeLink | None = None
     with pytest.raises(DeviceOffline):
         await bench.estimator.estimate(bench.agent, link)

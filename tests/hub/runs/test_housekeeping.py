@@ -234,7 +234,7 @@ async def test_a_database_that_fails_is_tried_again_in_an_hour(
     assert [record.getMessage() for record in caplog.records] == ["housekeeping.failed"] * 2
 
 
-async def test_where_the_audit_log_ends_is_told_once_a_day_for_who_keeps_the_log(
+async def test_the_head_of_the_audit_log_is_logged_once_a_day(
     store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

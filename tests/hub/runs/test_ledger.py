@@ -140,7 +140,7 @@ async def test_the_same_task_in_two_notes_is_sent_once(bench: Bench) -> None:
         ("2026-99-20", "2026-99-21", 1),
     ],
 )
-async def test_what_stands_in_the_notes_of_two_days_is_to_be_done_on_both(
+async def test_an_entry_in_the_notes_of_two_days_is_due_on_both(
     bench: Bench, one: str, other: str, rows: int
 ) -> None:
     notes = dict.fromkeys((one, other), "- [ ] water the plants\n")
@@ -209,7 +209,7 @@ async def test_a_rejected_task_stays_away_when_its_check_box_is_ticked(bench: Be
     assert (await run(bench, a="- [x] call Anna\n")).calls == []
 
 
-async def test_of_tasks_with_one_name_the_ticked_one_is_done_wherever_it_stands(bench: Bench) -> None:
+async def test_of_tasks_with_one_name_the_ticked_one_is_done_at_any_position(bench: Bench) -> None:
     await run(bench, a="- [ ] water the plants\n- [ ] water the plants\n")
     link = await run(bench, a="- [x] water the plants\n- [ ] water the plants\n")
     assert [call.data["status"] for call in link.calls] == ["done"]

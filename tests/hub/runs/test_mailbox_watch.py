@@ -125,7 +125,9 @@ async def watched(place: Place) -> AsyncIterator[None]:
         tasks.cancel_scope.cancel()
 
 
-async def test_what_came_while_nobody_listened_is_read_at_once_and_then_what_is_told(store: Store) -> None:
+async def test_news_that_arrived_before_the_watch_are_read_at_once_and_later_news_when_notified(
+    store: Store,
+) -> None:
     place = await place_over(store)
     async with watched(place):
         await place.until(1)
@@ -136,7 +138,7 @@ async def test_what_came_while_nobody_listened_is_read_at_once_and_then_what_is_
         await place.until(1)
 
 
-async def test_all_that_is_told_before_a_run_has_begun_is_one_run(store: Store) -> None:
+async def test_all_notifications_before_a_run_begins_cause_one_run(store: Store) -> None:
     place = await place_over(store)
     async with watched(place):
         for times in (1, 2, 3):
@@ -158,7 +160,7 @@ async def test_a_webhook_starts_the_run_of_its_agent_and_of_no_other(store: Stor
     assert await place.queued() == 1
 
 
-async def test_an_agent_that_did_not_ask_for_it_is_not_told(store: Store) -> None:
+async def test_an_agent_without_push_is_not_notified(store: Store) -> None:
     place = await place_over(store, push=False)
     await place.watching.news("work-id")
     async with watched(place):
@@ -166,7 +168,7 @@ async def test_an_agent_that_did_not_ask_for_it_is_not_told(store: Store) -> Non
         assert (await place.queued(), place.desk.mailbox.opened) == (0, 0)
 
 
-async def test_a_connector_that_was_refused_is_told_of_and_left_alone_until_it_works(store: Store) -> None:
+async def test_a_refused_connector_is_reported_and_not_used_until_it_works(store: Store) -> None:
     place = await place_over(store)
     refused = SignInNeeded("the grant has ended")
 

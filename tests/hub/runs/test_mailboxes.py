@@ -154,7 +154,7 @@ async def test_a_message_that_was_removed_meanwhile_is_no_failure(bench: Bench, 
 # --- what fails ---
 
 
-async def test_a_message_that_cannot_be_read_holds_the_cursor_and_nobody_else(
+async def test_an_unreadable_message_holds_the_cursor_and_no_other_message(
     bench: Bench, mailbox: Mailbox
 ) -> None:
     for key in ("t1", "t2", "t3", "t4", "t5"):
@@ -197,7 +197,7 @@ async def test_one_that_can_be_read_at_last_is_read(bench: Bench, mailbox: Mailb
 
 @pytest.mark.parametrize("failure", [SignInNeeded("x"), PermissionMissing("x"), Misconfigured("x")], ids=repr)
 @pytest.mark.parametrize("at", ["open", "page"])
-async def test_who_has_to_do_something_is_told_and_the_run_waits(
+async def test_a_required_action_of_a_person_is_reported_and_the_run_waits(
     bench: Bench, mailbox: Mailbox, failure: Any, at: str
 ) -> None:
     mailbox.add("t1")
@@ -338,7 +338,7 @@ async def test_the_cursor_of_another_account_is_worth_nothing(bench: Bench, mail
     assert mailbox.cursors == [None, None]
 
 
-async def test_whoever_signs_in_anew_begins_anew_a_day_before_and_reads_nothing_twice(
+async def test_a_new_sign_in_begins_a_day_earlier_and_reads_nothing_twice(
     bench: Bench, mailbox: Mailbox
 ) -> None:
     async def sign_in(at: int) -> None:

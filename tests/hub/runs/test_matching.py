@@ -94,7 +94,7 @@ def stored(decision: Decision) -> ItemRow:
 # --- new ---
 
 
-def test_an_item_that_nobody_knows_is_inserted() -> None:
+def test_a_new_item_is_inserted() -> None:
     (decision,) = decisions(item("call Anna"))
     assert sent(decision) == ("insert", {"title": "call Anna"})
     assert (stored(decision).told_at, stored(decision).verdict) == (None, "open")
@@ -110,7 +110,7 @@ def test_what_is_done_already_is_not_suggested_and_what_was_suggested_becomes_do
     assert len(decisions(note, done)) == 1
 
 
-def test_the_same_item_has_the_same_ids_whoever_plans_it_and_when() -> None:
+def test_the_same_item_has_the_same_ids_in_every_run_at_any_time() -> None:
     later = msgspec.structs.replace(FINDER, run_id=RunId("r-9"), at=9_999)
     (one,), (other,) = decisions(item("call Anna")), decisions(item("Call  ANNA"), finder=later)
     assert stored(one).id == stored(other).id
@@ -159,7 +159,7 @@ def test_an_item_with_the_same_quote_is_not_sent_again_whatever_its_owner_said(v
     assert decision.call is None
 
 
-def test_a_device_is_told_where_the_days_of_an_item_begin_unless_it_has_a_time() -> None:
+def test_an_item_with_a_day_and_no_time_has_the_time_zone() -> None:
     document = Document(unit_key="a.md", text="", content_hash="0" * 64)
     timed = msgspec.structs.replace(item("call Ben", dueDate=FRIDAY), has_time=True)
     note = item("be kind", table=TableName.NOTES)
@@ -293,7 +293,7 @@ def test_of_several_items_of_one_title_each_keeps_its_own_date() -> None:
     assert stored(decided[0]).id not in {one.row.id for one in here}
 
 
-def test_a_device_that_does_not_change_rows_gets_another_one_that_says_what_it_stands_for() -> None:
+def test_a_device_without_updates_gets_a_new_row_that_names_the_replaced_row() -> None:
     before = known(item("call Anna", "First.", dueDate=FRIDAY))
     (decision,) = decisions(
         item("call Anna", "Second.", dueDate=FRIDAY + DAY), here=[before], can_update=False

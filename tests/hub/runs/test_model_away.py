@@ -208,7 +208,7 @@ async def test_a_file_that_is_gone_when_the_model_is_back_is_passed_over(bench: 
 # --- the gate ---
 
 
-async def test_a_gate_is_probed_less_and_less_often_and_only_while_somebody_waits() -> None:
+async def test_a_gate_is_probed_less_and_less_often_and_only_while_runs_wait() -> None:
     clock, model = FakeClock(), KeywordModel()
     model.errors["anything"] = AWAY
     gate = ModelGate(model, clock)

@@ -82,7 +82,7 @@ async def test_a_run_that_is_started_again_needs_what_it_needed_and_is_for_the_s
     assert (again.needs, again.locks, again.context) == (("web",), ("mailbox",), {"task_id": "t-1"})
 
 
-async def test_a_need_that_is_not_met_for_long_is_told_once_for_an_agent(bench: Bench) -> None:
+async def test_a_need_that_is_unmet_for_long_is_reported_once_per_agent(bench: Bench) -> None:
     look = work.check_needs(bench.store, lambda: bench.dispatcher.offered)
     for _ in range(2):
         await bench.control.submit(bench.agent, options=NEEDS)

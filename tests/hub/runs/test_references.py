@@ -79,7 +79,7 @@ async def test_the_model_is_shown_them_and_an_item_may_name_one(bench: Bench) ->
     assert [data.get("projectId") for data in inserts] == ["p-1"]
 
 
-async def test_the_same_run_asks_by_the_same_ids_so_that_it_is_told_the_same(order: RunOrder) -> None:
+async def test_the_same_run_asks_with_the_same_ids_and_gets_the_same_rows(order: RunOrder) -> None:
     first, second = link_that(rows(HOUSE)), link_that(rows(HOUSE))
     await references_of(first, order)
     await references_of(second, msgspec.structs.replace(order, fence=order.fence + 1))
@@ -128,7 +128,7 @@ async def test_more_rows_than_were_asked_for_are_cut(order: RunOrder) -> None:
     assert len(await references_of(link_that(rows(*many)), order)) == MOST_ROWS
 
 
-async def test_a_connection_that_ends_is_told(order: RunOrder) -> None:
+async def test_the_end_of_a_connection_is_reported(order: RunOrder) -> None:
     link = link_that(rows())
     link.cut()
     with pytest.raises(DeviceGone):

@@ -489,7 +489,7 @@ async def test_a_run_reads_no_more_files_than_it_may_and_keeps_those_it_has(
     assert (error.code, "run_files" in error.message) == (ErrorCode.LIMIT_REACHED, True)
 
 
-async def test_a_run_that_somebody_else_moved_is_let_go_without_a_word(
+async def test_a_run_that_was_moved_by_another_process_is_released_silently(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.connect(runs=folder(a="- [ ] one"))

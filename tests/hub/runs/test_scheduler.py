@@ -95,7 +95,7 @@ async def test_a_restart_between_two_fires_changes_nothing(desk: Desk) -> None:
         assert [run.fire_at for run in await desk.runs()] == [hours(1)]
 
 
-async def test_a_new_schedule_is_planned_as_soon_as_somebody_says_so(desk: Desk) -> None:
+async def test_a_new_schedule_is_planned_as_soon_as_the_scheduler_is_notified(desk: Desk) -> None:
     async with desk.serving():
         await desk.declare(HOURLY)
         await desk.looks_again()

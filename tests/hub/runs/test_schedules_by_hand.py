@@ -50,7 +50,7 @@ async def test_a_schedule_that_catches_up_runs_once_for_its_pause(desk: Desk) ->
         assert [row.reason for row in await desk.fires()] == ["schedule_paused", None]
 
 
-async def test_old_fires_that_had_no_run_get_one_when_somebody_asks(desk: Desk) -> None:
+async def test_old_fires_without_a_run_get_one_on_request(desk: Desk) -> None:
     (agent,) = await desk.declare(msgspec.structs.replace(HOURLY, catchup_window_ms=0))
     async with desk.serving():
         await desk.pass_time(HOUR_S)
@@ -98,7 +98,7 @@ async def test_no_backfill_makes_more_than_a_thousand_runs(desk: Desk) -> None:
             await scheduler.backfill(schedule.id, hours(-24), hours(0), actor="me")
 
 
-async def test_the_next_fires_are_told_ahead(desk: Desk) -> None:
+async def test_the_next_fires_are_listed(desk: Desk) -> None:
     await desk.declare(DeclaredSchedule(kind="cron", expr="30 2 * * *", tz="Europe/Berlin"))
     (schedule,) = await desk.schedules()
     (first, *rest) = desk.scheduler().forecast(schedule, count=3)

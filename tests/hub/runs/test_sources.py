@@ -239,7 +239,7 @@ async def test_what_a_device_has_made_text_of_is_taken_as_it_is() -> None:
     assert (document.text, document.hidden_parts) == ("1 < 2 > 0", 3)
 
 
-async def test_a_device_is_told_which_kinds_of_files_the_hub_reads() -> None:
+async def test_a_device_gets_the_file_types_that_the_hub_reads() -> None:
     _, link = await read(manifest(), END)
 
     told = link.streams[0].run.reads
