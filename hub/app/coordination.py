@@ -111,7 +111,7 @@ class Coordination:
         )
         self.fleet.listen(self.soul_writer.on_news)
         self.asked = Questions(store, authority=self.authority, **given)
-        self._teller = QuestionDelivery(
+        self._questions = QuestionDelivery(
             store, asked=self.asked, links=roster.connected, find_link=roster.find, clock=clock
         )
         self.memory.on_question = self.asked.report
@@ -170,13 +170,13 @@ class Coordination:
         supervisor.add("agents at gateways", self.provisioning, turns=self.provisioning.turns)
         supervisor.add("messages", self.courier, turns=self.courier.turns)
         supervisor.add("broadcasts", self.broadcasts, turns=self.broadcasts.turns)
-        supervisor.add("questions", self._teller, turns=self._teller.turns)
+        supervisor.add("questions", self._questions, turns=self._questions.turns)
 
     def device_ready(self, device_id: DeviceId) -> None:
         """Resume the work that waits for this device."""
         self.soul_writer.recheck()
         self.courier.device_ready(device_id)
-        self._teller.device_ready(device_id)
+        self._questions.device_ready(device_id)
 
     def prepare(self, settings: Settings) -> Commit:
         """Prepare the gateways of *settings*. Raises Unfit."""

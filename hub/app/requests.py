@@ -30,7 +30,7 @@ from hub.requests.review import ReviewRequests
 from hub.requests.runs import RunRequests
 from hub.requests.service import Requests
 from hub.requests.sign_ins import SignInRequests
-from hub.requests.standings import StandingRequests
+from hub.requests.standings import StatusRequests
 from hub.requests.subscriptions import SubscriptionRequests
 from hub.runs.agent_control import AgentControl
 from hub.runs.control import RunControl
@@ -60,7 +60,7 @@ def make_requests(
     served: list[Methods] = [
         AgentRequests(store, writing).methods,
         RunRequests(store, control).methods,
-        StandingRequests(store, AgentControl(store, control=control, clock=clock)).methods,
+        StatusRequests(store, AgentControl(store, control=control, clock=clock)).methods,
         ReviewRequests(store, clock=clock, metrics=metrics).methods,
         MetricRequests(store, measurements or Measurements(store, clock=clock, metrics=metrics)).methods,
         {} if rotation is None else KeyRequests(rotation).methods,

@@ -110,7 +110,7 @@ class Courier:
         self._mine = messages.Hand(boot_id, is_alone=not store.is_shared)
         self._on_text = on_text
         self._poll_s = poll_s
-        self._in_hand: dict[str, str] = {}  # message -> name of its gateway, or "devices"
+        self._in_flight: dict[str, str] = {}  # message -> name of its gateway, or "devices"
         self._once_more: set[str] = set()  # messages in progress that have had an event meanwhile
         self._sessions = ActiveSessions()
         self._devices_back: set[DeviceId] = set()
@@ -146,10 +146,10 @@ class Courier:
         inbox = Inbox()
         end_listening = self._fleet.listen(inbox.put)
         is_first = True
-        self._in_hand.clear()
+        self._in_flight.clear()
         try:
-            async with anyio.create_task_group() as hands:
-                hands.start_soon(self._listen, inbox)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._listen, inbox)
                 task_status.started()
                 while True:
                     # created before the reads, so that a later notification is not lost
@@ -160,7 +160,7 @@ class Courier:
                         if is_first:
                             await self._begin()
                             is_first = False
-                        rest_s = await self._poll(hands)
+                        rest_s = await self._poll(tasks)
                     except StorageError as exc:
                         log.error("message.database", exc=exc)
                     except Exception as exc:  # the loop must survive any error
@@ -180,7 +180,7 @@ class Courier:
         if not self._store.is_shared:
             await self._store.write(messages.release_all, self._mine.boot_id, self.moving.now())
 
-    async def _poll(self, hands: TaskGroup) -> float:
+    async def _poll(self, tasks: TaskGroup) -> float:
         """Start processing due messages. Return the seconds until the next round."""
         at, before = self.moving.now(), self._polled_at
         self._polled_at = at
@@ -195,28 +195,28 @@ class Courier:
         }
         for name in self._missed.take_due():
             if name in ready:  # otherwise checked when it reconnects
-                hands.start_soon(self._missed.read, ready[name])
-        await self._expire(hands, ready, at)
-        await self._stirred(hands, ready, ids)
+                tasks.start_soon(self._missed.read, ready[name])
+        await self._expire(tasks, ready, at)
+        await self._stirred(tasks, ready, ids)
         for name, gateway in ready.items():
             if (free := self._free(name, PER_GATEWAY)) > 0:
                 due = await self._store.read(
                     messages.due_at_gateway, ids[name], self._mine, at=at, most=free + PER_GATEWAY
                 )
-                for seen in [seen for seen in due if seen.id not in self._in_hand][:free]:
-                    self._take(hands, name, seen, self._at_gateway, gateway)
-        await self._poll_devices(hands, at)
+                for seen in [seen for seen in due if seen.id not in self._in_flight][:free]:
+                    self._take(tasks, name, seen, self._at_gateway, gateway)
+        await self._poll_devices(tasks, at)
         if (free := self._free("", PER_GATEWAY)) > 0:
             for seen in await self._store.read(messages.due_nowhere, self._mine, at=at, most=PAGE):
-                if seen.id not in self._in_hand and (free := free - 1) >= 0:
-                    self._take(hands, "", seen, self._nowhere)
+                if seen.id not in self._in_flight and (free := free - 1) >= 0:
+                    self._take(tasks, "", seen, self._nowhere)
         is_any, soonest = await self._store.read(messages.next_look, at)
         if not is_any:
             return REST_S
         until_s = self._poll_s if soonest is None else max(0.0, (soonest - self.moving.now()) / 1_000)
         return min(self._poll_s, until_s)
 
-    async def _poll_devices(self, hands: TaskGroup, at: int) -> None:
+    async def _poll_devices(self, tasks: TaskGroup, at: int) -> None:
         for device_id in tuple(self._devices_back):
             await self._store.write(messages.stir_device, device_id, at)
             self._devices_back.discard(device_id)
@@ -229,13 +229,13 @@ class Courier:
                 messages.due_at_devices,
                 connected[start : start + DEVICES],
                 at=at,
-                most=free + len(self._in_hand),
+                most=free + len(self._in_flight),
             )
-            for seen in [seen for seen in due if seen.id not in self._in_hand][:free]:
+            for seen in [seen for seen in due if seen.id not in self._in_flight][:free]:
                 if seen.home_device_id is not None and (link := links.get(seen.home_device_id)) is not None:
-                    self._take(hands, "devices", seen, self._at_device, link)
+                    self._take(tasks, "devices", seen, self._at_device, link)
 
-    async def _stirred(self, hands: TaskGroup, ready: dict[str, Gateway], ids: dict[str, GatewayId]) -> None:
+    async def _stirred(self, tasks: TaskGroup, ready: dict[str, Gateway], ids: dict[str, GatewayId]) -> None:
         """Process the messages in whose sessions an event occurred."""
         if self._sessions.is_too_much:
             self._sessions.is_too_much = False
@@ -250,28 +250,28 @@ class Courier:
                 for seen in await self._store.read(
                     messages.stirred, ids[name], part, self._mine, most=SESSIONS
                 ):
-                    if seen.id in self._in_hand:
+                    if seen.id in self._in_flight:
                         self._once_more.add(seen.id)
                     elif self._free(name, PER_GATEWAY) > 0:
-                        self._take(hands, name, seen, self._at_gateway, ready[name])
+                        self._take(tasks, name, seen, self._at_gateway, ready[name])
                     else:
                         await self._store.write(messages.look_now, seen.id, self.moving.now())
 
     def _free(self, whose: str, most: int) -> int:
-        return most - Counter(self._in_hand.values())[whose]
+        return most - Counter(self._in_flight.values())[whose]
 
     # --- processing one message ---
 
     def _take(
         self,
-        hands: TaskGroup,
+        tasks: TaskGroup,
         whose: str,
         seen: MessageSight,
         bring: Callable[..., Awaitable[None]],
         *over: object,
     ) -> None:
-        self._in_hand[seen.id] = whose
-        hands.start_soon(self._bring, seen, bring, *over)
+        self._in_flight[seen.id] = whose
+        tasks.start_soon(self._bring, seen, bring, *over)
 
     async def _bring(self, seen: MessageSight, bring: Callable[..., Awaitable[None]], *over: object) -> None:
         """Take one step with one message. Errors affect only this message."""
@@ -295,7 +295,7 @@ class Courier:
             log.error("message.database", exc=exc, message_id=seen.id)
         finally:
             self._once_more.discard(seen.id)
-            self._in_hand.pop(seen.id, None)
+            self._in_flight.pop(seen.id, None)
             self.kick()
 
     async def _later(self, seen: MessageSight, error: HubError | None, least_ms: int) -> None:
@@ -306,7 +306,7 @@ class Courier:
         if row is None or row.settled_at is not None:
             return
         since_ms = max(0, self.moving.now() - row.updated_at)
-        await self.moving.put_off(row, max(least_ms, min(LATER_CAP_MS, max(LATER_MS, since_ms // 2))))
+        await self.moving.postpone(row, max(least_ms, min(LATER_CAP_MS, max(LATER_MS, since_ms // 2))))
 
     async def _at_gateway(self, seen: MessageSight, gateway: Gateway) -> None:
         known = seen
@@ -321,7 +321,7 @@ class Courier:
         if known.remote_state != "ready" and known.state is MessageState.WAITING:
             made = await self.homes.made_ready(known)
             if made is None or made.remote_state != "ready":
-                await self.moving.put_off(known, NOT_READY_MS)
+                await self.moving.postpone(known, NOT_READY_MS)
                 return
             known = made
         await self.to_gateway.bring(gateway, known)
@@ -345,10 +345,10 @@ class Courier:
 
     # --- expiry ---
 
-    async def _expire(self, hands: TaskGroup, ready: dict[str, Gateway], at: int) -> None:
+    async def _expire(self, tasks: TaskGroup, ready: dict[str, Gateway], at: int) -> None:
         for seen in await self._store.read(messages.expiring, self._mine, at=at, most=PAGE):
-            if seen.id not in self._in_hand:
-                self._take(hands, "expiring", seen, self._overdue.end, ready)
+            if seen.id not in self._in_flight:
+                self._take(tasks, "expiring", seen, self._overdue.end, ready)
 
     # --- gateway events ---
 
@@ -457,7 +457,7 @@ class Overdue:
             if row.state in _MAYBE_DELIVERED:
                 await self._moving.move(row, MessageEvent.EXPIRED, reason=_REASON)
         elif self._moving.now() < seen.expires_at + UNKNOWN_MS:
-            await self._moving.put_off(seen, AGAIN_MS)
+            await self._moving.postpone(seen, AGAIN_MS)
         else:
             reason = "its time is over, and what became of it could not be found out"
             await self._moving.fail(seen, ErrorCode.UNKNOWN_EFFECT, reason)

@@ -112,7 +112,7 @@ class Moving:
         self._notify(moved)
         return moved
 
-    async def put_off(self, seen: MessageRow, wait_ms: int) -> None:
+    async def postpone(self, seen: MessageRow, wait_ms: int) -> None:
         """Postpone the next check of the message."""
         until = self.now() + wait_ms
         await self._store.write(messages.put_off, seen.id, seen_version=seen.version, not_before=until)

@@ -100,11 +100,11 @@ class Provisioning:
         self._anew: set[str] = set()  # reconnected gateways, at which failed agents are retried
         self._unreported: set[str] = set()
         self._wake = anyio.Event()
-        self._in_hand: set[AgentId] = set()
+        self._in_flight: set[AgentId] = set()
 
     def schedule(self, row: GatewayAgentRow) -> None:
         """Schedule the creation of an agent, unless it is in progress."""
-        if row.agent_id not in self._in_hand:
+        if row.agent_id not in self._in_flight:
             self.kick()
 
     def kick(self) -> None:
@@ -298,19 +298,19 @@ class Provisioning:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Create missing agents until cancelled: at the start, after reconnects, and periodically."""
         end_listening = self._fleet.listen(self._on_news)
-        self._in_hand.clear()
+        self._in_flight.clear()
         limits: defaultdict[str, anyio.CapacityLimiter] = defaultdict(lambda: anyio.CapacityLimiter(AT_ONCE))
         try:
-            async with anyio.create_task_group() as hands:
-                hands.start_soon(self._report_made)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._report_made)
                 task_status.started()
                 while True:
                     self._wake = anyio.Event()
                     self.turns.work()
                     try:
                         for row in await self._unmade():
-                            self._in_hand.add(row.agent_id)
-                            hands.start_soon(self._see_to, row, limits[row.gateway_name])
+                            self._in_flight.add(row.agent_id)
+                            tasks.start_soon(self._see_to, row, limits[row.gateway_name])
                     except StorageError as exc:
                         log.error("agent.making_database", exc=exc)
                     self.turns.wait(AGAIN_S)
@@ -327,7 +327,7 @@ class Provisioning:
             if row.name in anew:
                 found += await self._store.read(gateway_making.list_unmade, row.id, with_failed=True)
         known = {row.agent_id: row for row in found if row.gateway_name in ready}
-        return [row for id, row in known.items() if id not in self._in_hand]
+        return [row for id, row in known.items() if id not in self._in_flight]
 
     async def _see_to(self, row: GatewayAgentRow, limit: anyio.CapacityLimiter) -> None:
         """Create one agent. Errors affect only this agent, and are stored in its row."""
@@ -341,7 +341,7 @@ class Provisioning:
         except Exception as exc:  # the service must survive any error
             log.error("agent.making_broke", exc=exc, agent_id=row.agent_id)
         finally:
-            self._in_hand.discard(row.agent_id)
+            self._in_flight.discard(row.agent_id)
 
     def _on_news(self, news: GatewayNews) -> None:
         if isinstance(news, Reconnected):

@@ -59,7 +59,7 @@ class QuestionDelivery:
         self._links = links
         self._find_link = find_link
         self._clock = clock
-        self._in_hand: set[DeviceId] = set()
+        self._in_flight: set[DeviceId] = set()
         self._fresh: set[DeviceId] = set()  # connected, or got news, while in progress
         self._is_everybody = True
         self._wake = anyio.Event()
@@ -78,15 +78,15 @@ class QuestionDelivery:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Deliver questions until cancelled."""
         task_status.started()
-        self._in_hand.clear()
-        async with anyio.create_task_group() as tellers:
+        self._in_flight.clear()
+        async with anyio.create_task_group() as tasks:
             while True:
                 # created before the read, so that a later notification is not lost
                 self._wake = anyio.Event()
                 self.turns.work()
                 try:
                     await self._questions.expire()
-                    await self._poll(tellers)
+                    await self._poll(tasks)
                 except StorageError as exc:
                     log.error("question.database", exc=exc)
                 except Exception as exc:  # the loop must survive any error
@@ -96,7 +96,7 @@ class QuestionDelivery:
                 if not self._wake.is_set():
                     self._is_everybody = True  # another hub may have added questions
 
-    async def _poll(self, tellers: TaskGroup) -> None:
+    async def _poll(self, tasks: TaskGroup) -> None:
         """Start delivery to every connected device with news."""
         fresh, self._fresh = self._fresh, set()
         if self._is_everybody:
@@ -107,11 +107,11 @@ class QuestionDelivery:
         if not here:
             return
         for device_id in await self._store.read(questions.with_news, here):
-            if device_id in self._in_hand:
+            if device_id in self._in_flight:
                 self._fresh.add(device_id)  # checked again after the delivery in progress
-            elif len(self._in_hand) < AT_ONCE:
-                self._in_hand.add(device_id)
-                tellers.start_soon(self._deliver, device_id)
+            elif len(self._in_flight) < AT_ONCE:
+                self._in_flight.add(device_id)
+                tasks.start_soon(self._deliver, device_id)
             else:
                 self._is_everybody = True
 
@@ -134,7 +134,7 @@ class QuestionDelivery:
         except StorageError as exc:  # unrecorded confirmations are repeated under the same id
             log.error("question.database", exc=exc)
         finally:
-            self._in_hand.discard(device_id)
+            self._in_flight.discard(device_id)
             if device_id in self._fresh:
                 self._wake.set()
 

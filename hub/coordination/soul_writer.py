@@ -70,7 +70,7 @@ class SoulWriter:
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
-        self._in_hand: set[SoulWriteId] = set()
+        self._in_flight: set[SoulWriteId] = set()
         # monotonic time until which an unavailable home is not looked up again
         self._absent: dict[SoulWriteId, float] = {}
         self._settled: defaultdict[SoulWriteId, list[anyio.Event]] = defaultdict(list)
@@ -131,7 +131,7 @@ class SoulWriter:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Execute writes until cancelled. Interrupted writes are resumed at the next start."""
         task_status.started()
-        self._in_hand.clear()
+        self._in_flight.clear()
         async with anyio.create_task_group() as writers:
             while True:
                 # created before the read, so that a later notification is not lost
@@ -158,11 +158,11 @@ class SoulWriter:
             self._absent.clear()
             await self._store.write(soul_writes.hurry, self._at())
         after = ""
-        while len(self._in_hand) < AT_ONCE:
+        while len(self._in_flight) < AT_ONCE:
             due = await self._store.read(soul_writes.due_writes, self._at(), AT_ONCE, after=after)
             for write_id in due:
-                if write_id not in self._in_hand and write_id not in self._absent:
-                    self._in_hand.add(write_id)
+                if write_id not in self._in_flight and write_id not in self._absent:
+                    self._in_flight.add(write_id)
                     writers.start_soon(self._bring, write_id)
             if len(due) < AT_ONCE:
                 break
@@ -172,15 +172,15 @@ class SoulWriter:
     async def _bring(self, write_id: SoulWriteId) -> None:
         """Make one attempt at a write. Errors affect only this write."""
         try:
-            await self._take_up(await self._store.read(soul_writes.get_write, write_id))
+            await self._attempt(await self._store.read(soul_writes.get_write, write_id))
         except StorageError as exc:  # its row has the time of the next attempt
             log.error("soul.database", exc=exc)
         except Exception as exc:
             log.error("soul.broke", exc=exc, write_id=write_id)
         finally:
-            self._in_hand.discard(write_id)
+            self._in_flight.discard(write_id)
 
-    async def _take_up(self, write: SoulWriteRow) -> None:
+    async def _attempt(self, write: SoulWriteRow) -> None:
         place = await self._store.read(souls.find_place, write.agent_id)
         if place is None:
             error = UnknownAgent("the agent was removed")
@@ -195,7 +195,7 @@ class SoulWriter:
             # The row stays due: its device may be connected to another hub, which checks for itself.
             self._absent[write.id] = self._clock.monotonic() + REST_S
             if write.reason_code != absent.code:
-                await self._put_off(write, absent, 0)
+                await self._postpone(write, absent, 0)
             return
         if not await self._store.write(soul_writes.take, write, until=self._at() + TAKEN_MS):
             return
@@ -203,7 +203,7 @@ class SoulWriter:
             await self._try(write, place.agent, home)
         except HOME_ERRORS as error:
             if may_return(error):
-                await self._put_off(write, error, _again_ms(self._at() - write.created_at, error))
+                await self._postpone(write, error, _again_ms(self._at() - write.created_at, error))
             else:
                 await self._settle(write, place.agent, home.place, SoulWriteState.FAILED, error=error)
 
@@ -329,7 +329,7 @@ class SoulWriter:
         if is_new:
             log.info("soul.seen", agent_id=agent_id, place=home.place, sha256=soul.sha256)
 
-    async def _put_off(self, write: SoulWriteRow, error: HubError, wait_ms: int) -> None:
+    async def _postpone(self, write: SoulWriteRow, error: HubError, wait_ms: int) -> None:
         until = self._at() + wait_ms
         problem = str(error)[:2_000]
         if await self._store.write(

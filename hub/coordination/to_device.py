@@ -68,12 +68,12 @@ class ToDevice:
             answer = await link.call(frame)
         except DeviceGone as lost:
             if lost.dispatched:
-                await self._moving.put_off(sent, CLOSING_MS)  # or as soon as the device reconnects
+                await self._moving.postpone(sent, CLOSING_MS)  # or as soon as the device reconnects
             else:
                 await self._not_left(seen, sent, CLOSING_MS)
             return
         except CallTimedOut:
-            await self._moving.put_off(sent, self._again_ms(sent.sends))
+            await self._moving.postpone(sent, self._again_ms(sent.sends))
             return
         except DeliveryError:  # too many open calls, or a slow device: nothing was sent
             await self._not_left(seen, sent, self._again_ms(sent.sends))
@@ -83,7 +83,7 @@ class ToDevice:
             await self._moving.move(sent, MessageEvent.CONSUMED, proof=proof, settles=True)
         elif _may_change(answer.error):
             log.warning("message.device_refused", message_id=seen.id, code=answer.error.code)
-            await self._moving.put_off(sent, self._again_ms(sent.sends))
+            await self._moving.postpone(sent, self._again_ms(sent.sends))
         else:
             proof = {"device": link.device_id, "call": frame.id}
             await self._moving.fail(sent, answer.error.code, answer.error.message, proof=proof)
@@ -93,7 +93,7 @@ class ToDevice:
         if seen.state is MessageState.WAITING:
             await self._moving.move(sent, MessageEvent.TAKEN_BACK, after_ms=wait_ms)
         else:
-            await self._moving.put_off(sent, wait_ms)
+            await self._moving.postpone(sent, wait_ms)
 
     def _again_ms(self, tries: int) -> int:
         return round(self._again.delay(max(0, tries - 1), self._chance.uniform(0.5, 1.0)) * 1_000)

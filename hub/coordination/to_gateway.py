@@ -153,10 +153,10 @@ class ToGateway:
     async def _send(self, gateway: Gateway, seen: MessageSight) -> None:
         if seen.held_until is not None and seen.held_until > self._moving.now():
             # The agent may be available sooner: a person may resume it, or another turn may succeed.
-            await self._moving.put_off(seen, min(REST_CAP_MS, seen.held_until - self._moving.now()))
+            await self._moving.postpone(seen, min(REST_CAP_MS, seen.held_until - self._moving.now()))
             return
         if (held_s := self.held_s(gateway.name)) > 0:
-            await self._moving.put_off(seen, round(held_s * 1_000))
+            await self._moving.postpone(seen, round(held_s * 1_000))
             return
         stored_letter = await self._letter(seen)
         proof: dict[str, Any] = {"boot": gateway.health().boot_id}
@@ -397,7 +397,7 @@ class ToGateway:
         is_new = seen.state in (MessageState.SENT, MessageState.ACCEPTED)
         least, most = (self.paces.lookup_ms, LOOKUP_CAP_MS) if is_new else (self.paces.rest_ms, REST_CAP_MS)
         since_ms = max(0, self._moving.now() - seen.updated_at)
-        await self._moving.put_off(seen, min(most, max(least, since_ms // 2)))
+        await self._moving.postpone(seen, min(most, max(least, since_ms // 2)))
 
     def _is_old(self, seen: MessageRow) -> bool:
         return self._moving.now() - seen.updated_at >= self.paces.idle_ms

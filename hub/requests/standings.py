@@ -20,7 +20,7 @@ from storage.agents.agents import AgentRow
 from storage.store import Store
 
 
-class StandingRequests:
+class StatusRequests:
     """Handlers of ``status.*``."""
 
     def __init__(self, store: Store, control: AgentControl) -> None:

@@ -115,7 +115,7 @@ class Wakes:
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
-        self._in_hand: set[str] = set()
+        self._in_flight: set[str] = set()
         self._wake = anyio.Event()
 
     def recheck(self) -> None:
@@ -126,8 +126,8 @@ class Wakes:
         """Settle wakes until cancelled. Unanswered calls are repeated later."""
         task_status.started()
         is_alone = not self._store.is_shared
-        self._in_hand.clear()
-        async with anyio.create_task_group() as tellers:
+        self._in_flight.clear()
+        async with anyio.create_task_group() as tasks:
             while True:
                 # created before the read, so that a later notification is not lost
                 self._wake = anyio.Event()
@@ -137,7 +137,7 @@ class Wakes:
                     if is_alone:  # once: the answers to calls of an earlier boot are lost
                         await self._store.write(calendar_wakeups.resend, self._at())
                         is_alone = False
-                    rest_s = await self._process(tellers)
+                    rest_s = await self._process(tasks)
                 except StorageError as exc:
                     log.error("wake.database", exc=exc)
                 except Exception as exc:  # the loop must survive any error
@@ -145,11 +145,11 @@ class Wakes:
                 self.turns.wait(rest_s)
                 await self._wait(rest_s)
 
-    async def _process(self, tellers: TaskGroup) -> float:
+    async def _process(self, tasks: TaskGroup) -> float:
         """Process all open wakes. Return the seconds until the next round."""
         at = self._at()
         for wake in await self._store.read(calendar_wakeups.look, at, AT_ONCE):
-            if wake.id in self._in_hand:
+            if wake.id in self._in_flight:
                 continue  # its call in flight will settle or postpone it
             self.turns.work()
             match fate_of(wake, at):
@@ -165,23 +165,23 @@ class Wakes:
                         is_deferred=True,
                     )
                 case Ready():
-                    await self._begin(wake, tellers)
+                    await self._begin(wake, tasks)
         return POLL_S if await self._store.read(calendar_wakeups.is_any_open) else REST_S
 
-    async def _begin(self, wake: WakeSight, tellers: TaskGroup) -> None:
+    async def _begin(self, wake: WakeSight, tasks: TaskGroup) -> None:
         """Start the call if the device is connected to this hub; other hubs call their own devices."""
         link = None if wake.device_id is None else self._find_link(wake.device_id)
-        if link is None or len(self._in_hand) >= AT_ONCE:
+        if link is None or len(self._in_flight) >= AT_ONCE:
             return
         if not link.can(Action.AGENT_WAKE):
-            await self._put_off(wake, "unsupported", NO_LINK_MS)
+            await self._postpone(wake, "unsupported", NO_LINK_MS)
             return
         at, tries = self._at(), wake.sends + 1
         again = at + round(self.answer_s * 1_000) + _again_ms(tries)
         if await self._store.write(calendar_wakeups.take, wake, at=at, next_at=again):
-            self._in_hand.add(wake.id)
+            self._in_flight.add(wake.id)
             taken = msgspec.structs.replace(wake, state="sent", sends=tries)
-            tellers.start_soon(self._send, taken, link)
+            tasks.start_soon(self._send, taken, link)
 
     async def _send(self, wake: WakeSight, link: DeviceLink) -> None:
         """Send the call once, and store its result."""
@@ -191,11 +191,11 @@ class Wakes:
             if reason is None:
                 await self._settle(wake, "acknowledged", "woken", None)
             else:
-                await self._put_off(wake, reason, _again_ms(wake.sends))
+                await self._postpone(wake, reason, _again_ms(wake.sends))
         except StorageError as exc:  # the row has the time of the next attempt
             log.error("wake.database", exc=exc)
         finally:
-            self._in_hand.discard(wake.id)
+            self._in_flight.discard(wake.id)
 
     async def _ask(self, wake: WakeSight, link: DeviceLink) -> str | None:
         """Call the device. Return None if it acknowledged, else the reason."""
@@ -227,7 +227,7 @@ class Wakes:
         log.warning("wake.refused", wake_id=wake.id, agent_id=wake.agent_id, code=answer.error.code)
         return "refused"
 
-    async def _put_off(self, wake: WakeSight, reason: str, wait_ms: int) -> None:
+    async def _postpone(self, wake: WakeSight, reason: str, wait_ms: int) -> None:
         at = self._at()
         await self._store.write(calendar_wakeups.put_off, wake, at=at, next_at=at + wait_ms, reason=reason)
 
