@@ -1,11 +1,12 @@
-"""Docstrings and comments say plainly what they are about; the number of those that do not only falls."""
+"""Docstrings, comments and names are plain; the number of those that are not only falls."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.house.words import ROOT, findings
+from tests.house.words import ROOT, Finding, findings
 from tests.support.families import each
 
 # Findings that are left, by folder. Lower the number with each that is rewritten.
@@ -33,7 +34,33 @@ LEFT: Final = {
     "protocol": 0,
     "storage": 0,
 }
+# Uses of names with everyday words that are left, by folder; many are names of other folders.
+NAMES_LEFT: Final = {
+    "hub/accounts": 2,
+    "hub/agents": 33,
+    "hub/api": 321,
+    "hub/app": 78,
+    "hub/cli": 291,
+    "hub/connectors": 478,
+    "hub/coordination": 40,
+    "hub/docs": 0,
+    "hub/device": 5,
+    "hub/extraction": 1023,
+    "hub/health": 0,
+    "hub/links": 13,
+    "hub/log": 29,
+    "hub/openclaw": 0,
+    "hub/outbound": 1,
+    "hub/requests": 7,
+    "hub/runs": 63,
+    "hub/schedules": 4,
+    "hub/settings": 217,
+    "hub/text": 56,
+    "protocol": 109,
+    "storage": 899,
+}
 PLANTED: Final = {
+    "name": "is_told = 1\n",
     "verb": 'def f():\n    """What is left."""\n',
     "noun": 'class A:\n    """What is left."""\n',
     "word": "x = 1  # nobody looks\n",
@@ -43,22 +70,25 @@ PLANTED: Final = {
 
 @pytest.mark.slow
 @each("folder", sorted(LEFT))
-def test_a_folder_has_no_new_docstring_that_is_hard_to_understand(folder: str) -> None:
-    found = [
-        f"{one.path.relative_to(ROOT)}:{one.line}: {one.kind}: {one.text}"
-        for path in sorted((ROOT / folder).rglob("*.py"))
-        for one in findings(path)
-    ]
-    assert len(found) <= LEFT[folder], "\n".join(found)
+def test_a_folder_has_no_new_docstring_or_name_that_is_hard_to_understand(folder: str) -> None:
+    found = [one for path in sorted((ROOT / folder).rglob("*.py")) for one in findings(path)]
+    names = [one for one in found if one.kind == "name"]
+    prose = [one for one in found if one.kind != "name"]
+    assert len(prose) <= LEFT[folder], _listed(prose)
+    assert len(names) <= NAMES_LEFT[folder], _listed(names)
 
 
 def test_every_folder_of_the_product_is_counted() -> None:
     folders = {f"hub/{path.name}" for path in (ROOT / "hub").iterdir() if (path / "__init__.py").exists()}
-    assert folders | {"protocol", "storage"} == LEFT.keys()
+    assert folders | {"protocol", "storage"} == LEFT.keys() == NAMES_LEFT.keys()
 
 
 @each("kind", sorted(PLANTED))
-def test_a_planted_docstring_is_found(kind: str, tmp_path: Path) -> None:
+def test_a_planted_finding_is_found(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "planted.py"
     path.write_text(PLANTED[kind])
     assert [one.kind for one in findings(path)] == [kind]
+
+
+def _listed(found: Iterable[Finding]) -> str:
+    return "\n".join(f"{one.path.relative_to(ROOT)}:{one.line}: {one.kind}: {one.text}" for one in found)

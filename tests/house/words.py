@@ -1,4 +1,4 @@
-"""Counts docstrings and comments that do not say plainly what they are about.
+"""Counts docstrings, comments and names that do not say plainly what they are about.
 
 ``python -m tests.house.words hub/links`` prints each finding below a folder, with its line.
 """
@@ -21,6 +21,13 @@ BANNED: Final = re.compile(
     r"|taken up|put off|puts off|thrown out|is gone|of the kind|as it was said|held against)\b",
     re.IGNORECASE,
 )
+# Everyday words in names of functions, variables and classes, in place of a term.
+NOT_TERMS: Final = re.compile(
+    r"(told|tells?|telling|said|says?|heard|hears?|want(s|ed)?|wish(es|ed)?|gone|there|came|comes|whoever|nobody"
+    r"|somebody|stands|standing|beside|looks?|meant|kept|keeps)",
+    re.IGNORECASE,
+)
+NAME_PARTS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 VERBS: Final = frozenset((ROOT / "tests" / "house" / "verbs.txt").read_text(encoding="utf-8").split())
 NO_NOUN: Final = re.compile(
     r"(what|who|whose|whom|which|how|why|where|when|whether|it|ones?|that|those|these|this|there|some|something"
@@ -31,10 +38,10 @@ NO_NOUN: Final = re.compile(
 
 
 class Finding(NamedTuple):
-    """A docstring or comment that is to be rewritten.
+    """A docstring, comment or name that is to be rewritten.
 
     Attributes:
-        kind: ``verb``, ``noun``, ``word`` or ``long``.
+        kind: ``verb``, ``noun``, ``word`` or ``long``; ``name`` for each use of a name.
     """
 
     path: Path
@@ -63,6 +70,8 @@ def findings(path: Path) -> Iterator[Finding]:
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             yield from _prose(path, token.start[0], token.string)
+        elif token.type == tokenize.NAME and any(map(NOT_TERMS.fullmatch, NAME_PARTS.findall(token.string))):
+            yield Finding(path, token.start[0], "name", token.string)
 
 
 def _is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
