@@ -22,7 +22,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.links.link import DeviceLink
 from hub.log import Channel
-from hub.runs.delivery import may_change
+from hub.runs.delivery import is_row_deleted, may_change
 from hub.runs.ending import gravest
 from hub.runs.payload import CallPayload, frame_of
 from hub.runs.reported_rows import taken_item
@@ -181,19 +181,26 @@ class Agreements:
         while after is not None:
             present = await self._at_device(link, after) if is_any else []
             resent: list[Resent] = []
+            deleted: list[ItemRow] = []
             unknown: list[ItemRow] = []
+            rowless: list[ItemRow] = []
             refused = 0
             if present:
                 lost, rows = await self._lost(link, present)
+                coming = [item for item in lost if item.told_at is None and item.data]
+                rowless = [item for item in coming if item.row_id not in rows]
+                lost = [item for item in lost if item.told_at is not None]
                 unknown = [item for item in lost if not item.data]
-                resent = await self._send_all(link, [item for item in lost if item.data], rows)
-                refused = len(lost) - len(unknown) - len(resent)
+                resent, deleted = await self._send_all(link, [item for item in lost if item.data], rows)
+                refused = len(lost) - len(unknown) - len(resent) - len(deleted)
             after = present[-1].call_id if present else None
             await self._store.write(
                 agreement.note_resent,
                 link.device_id,
                 resent,
                 unknown=unknown,
+                rowless=rowless,
+                deleted=deleted,
                 refused=refused,
                 after=after,
                 at=self._at(),
@@ -215,17 +222,22 @@ class Agreements:
 
     async def _send_all(
         self, link: DeviceLink, lost: Sequence[ItemRow], rows: Collection[str]
-    ) -> list[Resent]:
-        """Send lost items again and return those that the device accepted.
+    ) -> tuple[list[Resent], list[ItemRow]]:
+        """Send lost items again. Return those that the device accepted, and those whose row was deleted.
 
         Items that the device refuses permanently are left out.
         """
         resent: list[Resent] = []
+        deleted: list[ItemRow] = []
         lanes = anyio.Semaphore(SENT_AT_ONCE)
 
         async def send(item: ItemRow) -> None:
+            payload = _payload_of(item, rows)
             async with lanes:
-                answer = await self._call(link, _again(item, rows))
+                answer = await self._call(link, _again(item, payload))
+            if is_row_deleted(TableName(item.target_table), payload, answer):
+                deleted.append(item)  # by its owner, since the device listed it
+                return
             if answer.error is not None:
                 log.warning("call.refused", call_id=item.call_id, code=answer.error.code)
                 return
@@ -236,7 +248,7 @@ class Agreements:
         async with anyio.create_task_group() as senders:
             for item in lost:
                 senders.start_soon(send, item)
-        return resent
+        return resent, deleted
 
     # --- rows that the hub does not know ---
 
@@ -339,8 +351,8 @@ def _references(item: ItemRow) -> dict[str, str]:
     return {name: value for name, value in named.items() if isinstance(value, str) and value}
 
 
-def _again(item: ItemRow, rows: Collection[str]) -> ToolCall:
-    """Return a call that repeats the item's latest write.
+def _payload_of(item: ItemRow, rows: Collection[str]) -> CallPayload:
+    """Return the content of a call that repeats the item's latest write.
 
     The call is an update if the device has an older version of the item's row, else an insert. References to
     rows that the device lacks are left out.
@@ -348,12 +360,15 @@ def _again(item: ItemRow, rows: Collection[str]) -> ToolCall:
     missing = {name for name, row in _references(item).items() if row not in rows}
     source = item.source or {"path": item.unit_key, "quote": "", "start": 0, "end": 0}
     is_update = item.row_id is not None and item.version > 1 and item.row_id in rows
-    payload = CallPayload(
+    return CallPayload(
         data={name: value for name, value in item.data.items() if name not in missing},
         source=msgspec.convert(source, ItemSource),
         action=Action.UPDATE if is_update else Action.INSERT,
         where={"id": item.row_id} if is_update else {},
     )
+
+
+def _again(item: ItemRow, payload: CallPayload) -> ToolCall:
     return frame_of(
         item.call_id,
         item.target_table,

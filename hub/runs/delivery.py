@@ -245,7 +245,7 @@ class Delivery:
         *,
         epoch: int | None = None,
     ) -> None:
-        is_deleted = _is_deleted(call, answer)
+        is_deleted = is_row_deleted(TableName(call.table), msgspec.convert(call.payload, CallPayload), answer)
         if event is None:
             event = CallEvent.ACKED if answer.error is None or is_deleted else CallEvent.REJECTED
         answered = {"result": answer.result, "error": msgspec.to_builtins(answer.error)}
@@ -282,15 +282,14 @@ def _row_id(answer: Answer) -> str | None:
     return row if isinstance(row, str) and row else None
 
 
-def _is_deleted(call: OpenCall, answer: Answer) -> bool:
+def is_row_deleted(table: TableName, payload: CallPayload, answer: Answer) -> bool:
     """Return True if the row to be updated was deleted by its owner.
 
     The same error code also reports a missing row that the updated row refers to; then the result is False.
     """
-    payload = msgspec.convert(call.payload, CallPayload)
     if payload.action is not Action.UPDATE or answer.error is None:
         return False
-    columns = TABLES[TableName(call.table)].columns
+    columns = TABLES[table].columns
     refers = any(column.refers_to is not None and payload.data.get(column.name) for column in columns)
     return answer.error.code == ErrorCode.DATABASE_CONFLICT and not refers
 

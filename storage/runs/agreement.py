@@ -178,7 +178,7 @@ AT_DEVICE = (
     .where(
         items.c.device_id == sa.bindparam("device"),
         items.c.call_id > sa.bindparam("after"),
-        items.c.told_at.is_not(None),
+        items.c.told_at.is_not(None) | items.c.row_id.is_not(None),
         items.c.verdict != "rejected",
     )
     .order_by(items.c.call_id)
@@ -202,7 +202,9 @@ READ_AGAIN = sa.delete(unit_ledger).where(
 
 
 def list_at_device(c: sa.Connection, device_id: DeviceId, *, after: str, limit: int) -> list[ItemRow]:
-    """Return items that the device confirmed, by call id, without those that its owner rejected.
+    """Return items with a row at the device, by call id, without those that its owner rejected.
+
+    Those whose newest call is not answered yet are among them, if an older one has made their row.
 
     Their *source* and *data* are completed from the planned payloads, as long as these are stored; *data* is
     empty if it is not completely known.
@@ -224,6 +226,8 @@ def note_resent(
     resent: Sequence[Resent],
     *,
     unknown: Sequence[ItemRow] = (),
+    rowless: Sequence[ItemRow] = (),
+    deleted: Sequence[ItemRow] = (),
     refused: int = 0,
     after: str | None,
     at: int,
@@ -233,6 +237,8 @@ def note_resent(
     Args:
         unknown: items that the device lost and whose data the hub does not know: their sources are read
             again.
+        rowless: items whose call on its way changes a row that the device lost: it inserts them instead.
+        deleted: items whose row their owner deleted meanwhile; they are rejected then.
         refused: number of items that the device did not accept.
     """
     for one in resent:
@@ -240,6 +246,10 @@ def note_resent(
     for item in unknown:
         c.execute(FORGET_ITEM, {"item": item.id})
         c.execute(READ_AGAIN, {"unit": item.unit_key, "device": device_id})
+    for item in rowless:
+        c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(item, row_id=None, before=None)))
+        _change_call(c, item, {"action": "insert", "where": {}, "data": item.data})
+    record_verdicts(c, device_id, [ReportedVerdict(item.call_id, "rejected") for item in deleted], at)
     counted = {
         "sent": device_stores.c.sent + len(resent),
         "refused": device_stores.c.refused + refused,
@@ -264,7 +274,7 @@ PAYLOAD = sa.select(run_calls.c.payload).where(run_calls.c.call_id == sa.bindpar
 CHANGE_CALL = (
     sa.update(run_calls)
     .where(run_calls.c.call_id == sa.bindparam("call"))
-    .values(action="update", payload=sa.bindparam("changes"))
+    .values(action=sa.bindparam("does"), payload=sa.bindparam("changes"))
 )
 
 _Place = tuple[str, str, str]
@@ -288,10 +298,14 @@ class _Ledger:
             found = c.execute(BY_CALLS, {"device": device_id, "calls": part})
             self._by_call |= {row.call_id: item_of(row) for row in found}
         self.planned = item_of_call.keys()
-        by_id: dict[str, ItemRow] = {}
-        for part in in_parts(sorted({item_id for item_id in item_of_call.values() if item_id is not None})):
-            by_id |= {row.id: item_of(row) for row in c.execute(BY_IDS, {"device": device_id, "ids": part})}
-        self._by_older_call = {call: by_id[id] for call, id in item_of_call.items() if id in by_id}
+        self._by_id: dict[str, ItemRow] = {}
+        ids = {str(item_id) for item_id in item_of_call.values()} | {row.item.id for row in told}
+        for part in in_parts(sorted(ids)):
+            found = c.execute(BY_IDS, {"device": device_id, "ids": part})
+            self._by_id |= {row.id: item_of(row) for row in found}
+        self._by_older_call = {
+            call: self._by_id[id] for call, id in item_of_call.items() if id in self._by_id
+        }
         for part in in_parts(sorted({row.item.row_id or "" for row in told})):
             found = c.execute(BY_ROWS, {"device": device_id, "rows": part})
             self._by_row |= {row.row_id: item_of(row) for row in found}
@@ -309,7 +323,12 @@ class _Ledger:
             or self._by_call.get(inserted_by)
             or self._by_older_call.get(call_id)
             or self._by_older_call.get(inserted_by)
+            or self._by_id.get(row.item.id)
         )
+
+    def new_id(self, item: ItemRow) -> str:
+        """Return an id for *item*. That of its call may be of an item which the call made on a lost day."""
+        return f"{item.id}-{item.row_id}" if item.id in self._by_id else item.id
 
     def of_place(self, item: ItemRow) -> list[ItemRow]:
         """Return items of the same words of the same source that are not rejected, and not of these rows."""
@@ -412,7 +431,7 @@ def _take(c: sa.Connection, row: ToldRow, ledger: _Ledger, lost: set[str], at: i
     if (other := ledger.coming(one)) is not None:
         _change_row(c, other, one.row_id)
     else:
-        c.execute(ADD_ITEM, values_of(one))
+        c.execute(ADD_ITEM, values_of(msgspec.structs.replace(one, id=ledger.new_id(one))))
     return True
 
 
@@ -425,10 +444,15 @@ def _detach(c: sa.Connection, known: ItemRow | None, one: ItemRow) -> None:
 def _change_row(c: sa.Connection, item: ItemRow, row_id: str | None) -> None:
     """Make the newest call of an item update the row *row_id*, whatever its previous target."""
     c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(item, row_id=row_id)))
+    _change_call(c, item, {"action": "update", "where": {"id": row_id}})
+
+
+def _change_call(c: sa.Connection, item: ItemRow, changes: dict[str, Any]) -> None:
+    """Change the newest call of an item, if it has no answer yet."""
     payload = c.execute(PAYLOAD, {"call": item.call_id}).scalar()
     if item.told_at is None and payload is not None:
-        changes = payload | {"action": "update", "where": {"id": row_id}}
-        c.execute(CHANGE_CALL, {"call": item.call_id, "changes": changes})
+        given = {"call": item.call_id, "does": changes["action"], "changes": payload | changes}
+        c.execute(CHANGE_CALL, given)
 
 
 def _read_again(c: sa.Connection, item: ItemRow) -> None:

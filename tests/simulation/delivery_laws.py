@@ -5,6 +5,7 @@ from collections.abc import Collection
 from typing import Any
 
 from hub.log.channel import bound
+from hub.runs.item_fingerprints import quote_hash_of
 from tests.simulation.device import Row, SimDevice
 from tests.simulation.files import REFUSED_WORD, edition, line_of
 from tests.simulation.laws import Law
@@ -137,7 +138,14 @@ class Deliveries(Law):
             "SELECT json_extract(data, '$.title') FROM items WHERE device_id = ? AND verdict = 'rejected'",
             device.id,
         )
-        return title in device.memory.rejected or title in {line_of(said) for (said,) in told}
+        hashes = self.facts.disk.rows(  # of items whose words only a device of a lost day knew
+            "SELECT quote_hash FROM items WHERE device_id = ? AND verdict = 'rejected'", device.id
+        )
+        return (
+            title in device.memory.rejected
+            or title in {line_of(said) for (said,) in told}
+            or (quote_hash_of(title),) in hashes
+        )
 
 
 class Questions(Law):

@@ -117,6 +117,46 @@ def test_a_row_that_was_taken_before_does_not_undo_a_change_of_it_that_is_on_its
     assert the_item(c).call_id == "c2"
 
 
+def test_a_change_on_its_way_to_a_row_that_the_device_lost_inserts_the_item(c: sa.Connection) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    plan(c, held, changed)
+    agreement.greet(c, DESK, StoreMark(id="another", counter=0), AT)
+    (change,) = agreement.list_at_device(c, DESK, after="", limit=9)
+    assert change.told_at is None and change.row_id is not None
+    agreement.note_resent(c, DESK, [], rowless=[change], after=None, at=AT)
+    (call,) = outbox.open_calls(c, held.id)
+    assert (call.payload["action"], call.payload["where"]) == ("insert", {})
+    assert call.payload["data"] == change.data
+    assert (the_item(c).row_id, the_item(c).version) == (None, change.version)
+
+
+def test_a_row_that_a_restored_device_has_again_is_an_item_of_its_own_though_its_call_made_another(
+    c: sa.Connection,
+) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    told = taken(the_item(c), "c-9", row_id="row-9")
+    agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT)
+    (made,) = [row for row in agreement.list_at_device(c, DESK, after="", limit=9) if row.call_id == "c-9"]
+    later = msgspec.structs.replace(made, call_id=CallId("c-10"), row_id="row-10")
+    c.execute(items.CHANGE_ITEM, items.change_of(later))
+    for _ in range(2):  # the second time it is known
+        agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT)
+    calls = [row.call_id for row in agreement.list_at_device(c, DESK, after="", limit=9)]
+    assert sorted(calls)[:2] == ["c-10", "c-9"] and len(calls) == 3
+
+
+def test_an_item_whose_row_its_owner_deletes_during_the_comparison_is_rejected(c: sa.Connection) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    agreement.note_resent(c, DESK, [], deleted=[the_item(c)], after=None, at=AT)
+    assert the_item(c).verdict == "rejected"
+
+
 def test_an_insert_on_its_way_changes_the_row_that_a_lost_day_made_of_the_same_words(
     c: sa.Connection,
 ) -> None:
