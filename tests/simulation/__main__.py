@@ -1,8 +1,7 @@
-"""``python -m tests.simulation --seeds 300``: many worlds, the laws, and what was seen.
+"""Runner of many simulated worlds: ``python -m tests.simulation --seeds 300``.
 
-``--seed N --trace`` tells everything that happens in one world; the same seed tells
-the same, byte for byte. ``--break`` puts an old way back in, and then it is success
-to see it.
+``--seed N --trace`` prints every event of one world; the same seed prints the same trace, byte for byte.
+``--break`` installs a known fault, and the command succeeds if a law reports it.
 """
 
 import argparse
@@ -23,7 +22,7 @@ MOST_SHOWN: Final = 40  # violations; the rest is a number
 
 
 def main() -> int:
-    """Returns the exit code."""
+    """Run the command and return its exit code."""
     asked = _parsed()
     if asked.part:
         return _part(asked)
@@ -50,7 +49,7 @@ def _parsed() -> argparse.Namespace:
 
 
 class Told:
-    """What became of one seed."""
+    """Result of one seed."""
 
     def __init__(self, seed: int, violations: list[str], totals: dict[str, float]) -> None:
         self.seed = seed
@@ -73,7 +72,7 @@ def _here(seeds: Sequence[int], asked: argparse.Namespace) -> Iterator[Told]:
 
 
 def _in_parts(seeds: Sequence[int], asked: argparse.Namespace) -> Iterator[Told]:
-    """Each process takes every so-manieth seed, and tells a line for each."""
+    """Distribute the seeds over several processes; each prints one line per seed."""
     command = [sys.executable, "-m", "tests.simulation", "--first", str(seeds[0]), "--seeds", str(len(seeds))]
     if asked.broken:
         command += ["--break", asked.broken]

@@ -1,4 +1,4 @@
-"""What jobs answered since the last commit, for hubs ask the same things every few seconds."""
+"""Cache of query results since the last commit, because hubs repeat their queries every few seconds."""
 
 import sqlite3
 from collections.abc import Callable
@@ -24,11 +24,11 @@ NEXT_INSTANT = """SELECT min(at) FROM (
 
 
 class Answers:
-    """What is known by heart.
+    """Cached results.
 
-    A job is a pure function of the database and its arguments. Of those in ``POLLS`` one
-    argument is the time, which they compare with instants in the rows: until the next of
-    these comes, the answer stays the same.
+    A job is a pure function of the database and its arguments. For the jobs in ``POLLS``, one argument is the
+    time, which they compare with instants in the rows. Their result stays valid until the next of these
+    instants.
     """
 
     def __init__(self, raw: sqlite3.Connection) -> None:
@@ -44,7 +44,7 @@ class Answers:
         return self._known[key]
 
     def key(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """By what the answer is known; ``None`` where it cannot be."""
+        """Return the cache key of a job, or None if its result cannot be cached."""
         if fn in POLLS:
             at = POLLS[fn]
             if isinstance(at, int):
@@ -60,18 +60,18 @@ class Answers:
         return key
 
     def is_checked(self) -> bool:
-        """Whether this answer is looked up all the same, to see that it is the one that is known."""
+        """Return True if a cached result is also computed again, to verify the cache."""
         self._looked_up += 1
         return self._looked_up % CHECKED_ANSWERS == 0
 
     def keep(self, key: Any, value: Any) -> None:
-        """An answer, which must be the one that is known, if one is."""
+        """Store a result, or verify that it equals the cached one."""
         if key in self._known and self._known[key] != value:
             raise AssertionError(f"{name_of(key[0])} is no pure function of the database and the time")
         self._known[key] = value
 
     def clear(self) -> None:
-        """Something has changed."""
+        """Drop all results after a change of the database."""
         self._known.clear()
         self._from_ms = self._until_ms = 0
 
@@ -85,5 +85,5 @@ class Answers:
 
 
 def name_of(fn: Callable[..., Any]) -> str:
-    """What a job is called."""
+    """Return the name of a job."""
     return str(getattr(getattr(fn, "func", fn), "__name__", fn))

@@ -1,11 +1,11 @@
-"""The old ways, put back in: each must be seen by the laws, or these prove nothing.
+"""Known faults, installed on purpose: a law must report each of them.
 
-``fresh_ids``: each send of a call has an id of its own, so that a device cannot know
-it again. ``no_fence``: who held a run or a lease once may write for it for ever.
-``no_ledger``: each source sends what it says, whatever is known of it.
-``no_journal``: nobody looks whether a question was answered before.
-``no_agreement``: who was restored does as if nothing had happened since.
-``commit_after_send``: what is sent is written down when its answer is here.
+``fresh_ids``: each send of a call has a new id, so that a device cannot recognize a repetition.
+``no_fence``: a former holder of a run or lease may still write.
+``no_ledger``: each source sends all its items, even known ones.
+``no_journal``: the journal of answered questions is ignored.
+``no_agreement``: a restored hub or device continues without reconciliation.
+``commit_after_send``: a call is stored only after it was answered.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class NoFence:
-    """A door that does not ask which fence or term somebody holds: the one of now is put in its place."""
+    """Door that replaces the fence or term of each write by the current one."""
 
     def __init__(self, door: Store, world: World) -> None:
         self.is_shared = door.is_shared
@@ -44,19 +44,19 @@ class NoFence:
     async def read(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """As it is."""
+        """Run the query without a change."""
         return await self._door.read(fn, *args, **kwargs)
 
     async def write(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Under whatever fence is the right one."""
+        """Run the job with the current fence."""
         unfenced = cast(Callable[..., T], _Unfenced(fn, self._world))
         return await self._door.write(unfenced, *args, **kwargs)
 
 
 class _Unfenced:
-    """A job that gets the fences of now for those it was given. The world sees what was given."""
+    """Job that uses the current fences; the trace shows the original arguments."""
 
     def __init__(self, fn: Callable[..., Any], world: World) -> None:
         self.__name__ = name_of(fn)
@@ -81,7 +81,7 @@ class _Unfenced:
 
 
 class CommitAfterSend:
-    """A door that keeps back what says that calls were planned and sent, until one of them is answered."""
+    """Door that delays the writes of planned and sent calls until one of the calls is answered."""
 
     def __init__(self, door: Store, world: World) -> None:
         self.is_shared = door.is_shared
@@ -92,11 +92,11 @@ class CommitAfterSend:
     async def read(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """As it is."""
+        """Run the query without a change."""
         return await self._door.read(fn, *args, **kwargs)
 
     async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Later, if it can be said what would come of it."""
+        """Delay the job if its result can be predicted."""
         if fn is outbox.plan_unit:
             plan = await self._door.write(_looked_at, *args, **kwargs)
             if not plan.open_calls:
@@ -120,7 +120,7 @@ class CommitAfterSend:
 
 
 def _looked_at(c: sa.Connection, *args: Any, **kwargs: Any) -> UnitPlan:
-    """What would be planned; nothing is written."""
+    """Return the plan of a unit without writing it."""
     with c.begin_nested() as nothing:
         plan = outbox.plan_unit(c, *args, **kwargs)
         nothing.rollback()
@@ -128,7 +128,7 @@ def _looked_at(c: sa.Connection, *args: Any, **kwargs: Any) -> UnitPlan:
 
 
 class NoJournal:
-    """A door behind which no question was ever answered."""
+    """Door that hides the journal of answered questions."""
 
     def __init__(self, door: Store, world: World) -> None:
         self.is_shared = door.is_shared
@@ -136,14 +136,14 @@ class NoJournal:
         self._door = door
 
     async def read(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """As it is, but for the journal."""
+        """Run the query, and return nothing for the journal."""
         if fn is model_answers.find_answer:
             return None
         return await self._door.read(fn, *args, **kwargs)
 
 
 class NoLedger:
-    """A door behind which no item is known: each source sends what it says."""
+    """Door that hides known items, so that each source sends all its items."""
 
     def __init__(self, door: Store, world: World) -> None:
         self.is_shared = door.is_shared
@@ -152,11 +152,11 @@ class NoLedger:
     async def read(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """As it is."""
+        """Run the query without a change."""
         return await self._door.read(fn, *args, **kwargs)
 
     async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Without a look at what is known, and nothing is remembered."""
+        """Run the job without known items, and do not store the items."""
         if fn is outbox.plan_unit:
             decide: Decide = kwargs["decide"]
             kwargs |= {"decide": lambda known: [_forgotten(one) for one in decide(_nothing(known))]}
@@ -172,10 +172,10 @@ def _forgotten(decision: Decision) -> Decision:
 
 
 class FreshIds(OpenLink):
-    """A link that gives each call an id of its own whenever it is sent."""
+    """Link that gives each call a new id at each send."""
 
     async def call(self, frame: ToolCall) -> Answer:
-        """Never the same twice."""
+        """Send the call with a new id."""
         return await super().call(msgspec.structs.replace(frame, id=CallId(f"fresh-{next(_fresh)}")))
 
 
@@ -183,10 +183,10 @@ _fresh = count()
 
 
 class NoAgreement(Agreements):
-    """A hub to which every device agrees."""
+    """Reconciliation that treats every device as reconciled."""
 
     def agrees(self, link: DeviceLink) -> bool:
-        """Without a look."""
+        """Return True without a check."""
         return True
 
 

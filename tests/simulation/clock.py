@@ -1,8 +1,7 @@
-"""What time it is in a simulation: for the world, for each machine in it, and for the database.
+"""Clocks of a simulation: of the world, of each machine, and of the database.
 
-Between two rounds of work nothing happens for hours, and polling hubs make even
-that cost something. So the world *sleeps*, as a laptop does with its lid closed:
-wall clocks go on, monotonic ones do not, and nobody runs meanwhile.
+Between two rounds of work nothing happens for hours, but polling hubs cost time even then. Therefore the
+world *sleeps*, like a suspended laptop: wall clocks advance, monotonic clocks do not, and no task runs.
 """
 
 import asyncio
@@ -14,7 +13,7 @@ from tests.simulation.loop import START_S
 
 
 class WorldTime:
-    """Time as nobody in the world can see it: it never jumps.
+    """Time of the world, which never jumps and is hidden from the hubs.
 
     Args:
         epoch: when the world begins.
@@ -28,7 +27,7 @@ class WorldTime:
 
     @property
     def awake_s(self) -> float:
-        """Seconds that somebody could have run in."""
+        """Seconds during which tasks could run."""
         return self._loop.time() - START_S
 
     @property
@@ -37,12 +36,12 @@ class WorldTime:
         return self.awake_s + self.slept_s
 
     def sleep(self, seconds: float) -> None:
-        """Let wall clocks go on by so much, and nothing else."""
+        """Advance only the wall clocks."""
         self.slept_s += seconds
 
 
 class SimClock:
-    """A machine's ``hub.clock.Clock``. Its wall clock can be wrong, and jump."""
+    """Implementation of ``hub.clock.Clock`` for a machine; its wall clock can be wrong, and jump."""
 
     def __init__(self, time: WorldTime) -> None:
         self._time = time
@@ -52,7 +51,7 @@ class SimClock:
         return self._time.epoch + timedelta(seconds=self._time.now_s + self.ahead_s)
 
     def now_ms(self) -> int:
-        """``now`` as rows have it."""
+        """Return ``now`` in epoch milliseconds."""
         return self._time.epoch_ms + int((self._time.now_s + self.ahead_s) * 1000)
 
     def monotonic(self) -> float:
@@ -62,15 +61,15 @@ class SimClock:
         await anyio.sleep(seconds)
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock, as an operator or a time server does."""
+        """Change the wall clock, as an operator or a time server does."""
         self.ahead_s += seconds
 
 
 class DatabaseClock:
-    """The clock that leases are measured by. It stands still while the world sleeps.
+    """Clock that measures leases; it stops while the world sleeps.
 
-    Else every lease would have run out at every waking, and none would be lost by a
-    fault. Of one machine it is that machine's wall clock, jumps included.
+    Otherwise every lease would have expired at every wake-up, and no fault could end one. In a world with one
+    machine it is the machine's wall clock, including its jumps.
     """
 
     def __init__(self, time: WorldTime, machine: SimClock | None) -> None:

@@ -1,4 +1,4 @@
-"""Laws about what reaches devices and models: I6, I7 and I14."""
+"""Laws I6, I7 and I14, about deliveries to devices and questions to models."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -13,7 +13,7 @@ from tests.simulation.store import Commit
 
 
 class Deliveries(Law):
-    """I6: what a device has is what was sent to it, each item once; a run that is COMPLETED owes nothing."""
+    """I6: a device has the items that were sent to it, each once; a COMPLETED run has no open call."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Deliveries(Law):
         self._rejected: set[tuple[str, str]] = set()  # device and title, as the hub was told
 
     def row_made(self, device: SimDevice, row: Row) -> None:
-        """A device is about to write a row, or to change it."""
+        """Check a row that a device is about to insert or change."""
         call = self.facts.disk.one("SELECT state, action FROM run_calls WHERE call_id = ?", row.call_id)
         if call is None and (row.call_id in self._sent or self._is_sent_again(row)):
             call = ("SENT", None)
@@ -47,7 +47,7 @@ class Deliveries(Law):
             self.findings.add("I6", f"{device.id} gets {row.title!r} again, which its owner has rejected")
 
     def _is_compared(self, device: SimDevice) -> bool:
-        """Whether the device's rows are being compared with the ledger, after one of the two was restored."""
+        """Return True while device and hub reconcile their rows after one of the two was restored."""
         return self._was_restored and bool(
             self.facts.disk.rows(
                 "SELECT 1 FROM device_stores WHERE device_id = ? AND agreed_at IS NULL", device.id
@@ -55,7 +55,7 @@ class Deliveries(Law):
         )
 
     def _is_to_change(self, device: SimDevice, row: Row) -> bool:
-        """Whether the row came back with a device's older copy, and a call that changes it is on its way."""
+        """Return True if a restored device has an outdated copy of the row and an update of it is pending."""
         return self._was_restored and bool(
             self.facts.disk.rows(
                 "SELECT 1 FROM items WHERE device_id = ? AND row_id = ? AND call_id <> ? AND told_at IS NULL",
@@ -64,7 +64,7 @@ class Deliveries(Law):
         )
 
     def _is_sent_again(self, row: Row) -> bool:
-        """Whether the ledger has it that the device had it."""
+        """Return True if the ledger records that the device had the row."""
         told = self.facts.disk.one("SELECT told_at FROM items WHERE call_id = ?", row.call_id)
         return told is not None and told[0] is not None
 
@@ -98,7 +98,7 @@ class Deliveries(Law):
             self._settled_units(device)
 
     def _ledger(self, device: SimDevice) -> None:
-        """What the ledger says that a device has, it has, but for what its owner removed."""
+        """Check that the device has every row that the ledger records, except rows removed by the owner."""
         there = {row.row_id: row.title for row in device.memory.rows}
         told = self.facts.disk.rows(
             "SELECT row_id, json_extract(data, '$.title') FROM items"
@@ -114,7 +114,7 @@ class Deliveries(Law):
                 )
 
     def _settled_units(self, device: SimDevice) -> None:
-        """Every item of a file that all its agents have settled as it is now is at the device once."""
+        """Check that each item of a file that all agents have processed is at the device exactly once."""
         there = Counter(row.title for row in device.memory.rows if not self._is_to_change(device, row))
         settled = self.facts.disk.rows(
             "SELECT unit_key, min(content_hash), max(content_hash) FROM unit_ledger"
@@ -133,7 +133,7 @@ class Deliveries(Law):
                     self.findings.add("I6", f"{device.id} has not {title!r}, which is settled")
 
     def _is_rejected(self, device: SimDevice, title: str) -> bool:
-        """Whether its owner did not want it, or removed the row that was to become it."""
+        """Return True if the owner rejected the item, or removed the row that would have become it."""
         told = self.facts.disk.rows(
             "SELECT json_extract(data, '$.title') FROM items WHERE device_id = ? AND verdict = 'rejected'",
             device.id,
@@ -149,9 +149,10 @@ class Deliveries(Law):
 
 
 class Questions(Law):
-    """I7: the model is not asked about what was read in this run, or known when it began.
+    """I7: the model is not asked about content that was read in this run or known at its start.
 
-    I14: nor is it asked what it has answered its agent before; and a run has spent what its calls did.
+    I14: a question that was answered for an agent is not asked again, and a run's cost is the sum of its
+    calls.
     """
 
     def __init__(self, *given: Any) -> None:
@@ -170,7 +171,7 @@ class Questions(Law):
             self._settled[self.facts.runs[held.id].agent_id, unit] = self._commits
 
     def asked(self, path: str, number: int, question: str) -> None:
-        """The model is about to be asked a *question*, about an edition of a file."""
+        """Check a *question* to the model about an edition of a file."""
         run = self.facts.runs.get(str(bound().get("run_id")))
         if run is None:
             self.findings.add("I7", f"somebody asked about {path} outside of any run")

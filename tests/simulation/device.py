@@ -1,8 +1,7 @@
-"""A device: a folder, a durable store of rows and answers, and an app that comes and goes.
+"""Simulated device: a folder, a durable store of rows and answers, and an app that starts and stops.
 
-The store keeps the one promise that everything rests on: a row and the answer that
-tells of it are written together, and a call that comes again is answered from the
-store. Everything else here is as unreliable as the dice say.
+The store guarantees one property: a row and the answer that reports it are written together, and a repeated
+call is answered from the store. Everything else is as unreliable as the dice decide.
 """
 
 import asyncio
@@ -44,7 +43,7 @@ FIRST_DAYS: Final = frozenset[str]()  # a device that sends everything at once a
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What an insert left behind, and updates made of it: *call_id* is the newest of them."""
+    """Row of an insert and its updates; *call_id* is the latest call."""
 
     row_id: str
     call_id: CallId
@@ -58,7 +57,7 @@ class Row:
 
 @dataclass(slots=True)
 class Memory:
-    """What survives the app: it is on the disk before an answer leaves."""
+    """Durable state, which is stored before an answer is sent."""
 
     answers: dict[CallId, Answer] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
@@ -73,14 +72,14 @@ class Memory:
     counted: dict[CallId, int] = field(default_factory=dict)  # by call that changed a row
 
     def count(self, call_id: CallId) -> None:
-        """A call changed a row, or the owner's word on it is confirmed."""
+        """Count a call that changed a row, or a confirmed verdict of the owner."""
         self.counter += 1
         self.counted[call_id] = self.counter
 
 
 @dataclass(slots=True)
 class Habits:
-    """How often it does not do as it should."""
+    """Probabilities of misbehaviour."""
 
     busy: float = 0.02  # of all runs are not taken on, for now
     stalls: float = 0.005  # of all runs are begun and forgotten
@@ -91,7 +90,7 @@ class Habits:
     judged: float = 0.15  # of all calls bring its owner to look at the rows
 
     def mend(self) -> None:
-        """From now on it does, and its owner is content."""
+        """Stop all misbehaviour; the owner rejects nothing more."""
         self.busy = self.stalls = self.silent = self.fails = self.late = self.leftovers = self.judged = 0.0
 
 
@@ -99,8 +98,8 @@ class SimDevice:
     """One device.
 
     Args:
-        dial: finds a hub and connects to it; ``None`` when there is none.
-        on_row: told of a row before it is there.
+        dial: finds a hub and connects to it, or returns None.
+        on_row: called before a row is written.
     """
 
     def __init__(
@@ -143,22 +142,22 @@ class SimDevice:
 
     @property
     def mark(self) -> StoreMark | None:
-        """What its hello says of its store; one of the first days says nothing."""
+        """Return the store mark for the hello; devices of the first version have none."""
         if "rows.list" not in self.capabilities:
             return None
         return StoreMark(id=self.memory.store_id, counter=self.memory.counter)
 
     def rename_store(self) -> None:
-        """Its store is another one, or an older copy of itself."""
+        """Give the store a new id, because it is new or an older copy."""
         self.stores += 1
         self.memory.store_id = f"store {self.stores} of {self.id}"
 
     def keep_store(self) -> Memory:
-        """A copy of its store as it is now."""
+        """Return a copy of the store."""
         return deepcopy(self.memory)
 
     def put_store_back(self, memory: Memory | None) -> None:
-        """The app is gone, and finds an older copy of its store when it starts; ``None``: an empty one."""
+        """Stop the app, and replace the store by an older copy, or by an empty one for None."""
         self.crash()
         self._reported.clear()
         self.memory = Memory() if memory is None else deepcopy(memory)
@@ -169,16 +168,16 @@ class SimDevice:
 
     @property
     def wire(self) -> Wire | None:
-        """Its connection, as far as it knows."""
+        """Return the connection, as far as the device knows."""
         return self._wire
 
     @property
     def held_runs(self) -> list[HeldRun]:
-        """What its hello tells of runs."""
+        """Return the runs that the hello reports."""
         return [HeldRun(run_id=run.frame.run_id, fence=run.frame.fence) for run in self._runs.values()]
 
     def connect(self) -> None:
-        """Connect if it is not connected, and try again until it is."""
+        """Connect, and retry until connected."""
         self.is_wanted = True
         if self._wire is not None or self._redialling:
             return
@@ -187,13 +186,13 @@ class SimDevice:
             self._redial()
 
     def disconnect(self, *, hub_after_s: float = 0.0) -> None:
-        """Leave, and stay away until ``connect``."""
+        """Disconnect, and stay offline until ``connect``."""
         self.is_wanted = False
         if self._wire is not None:
             self._wire.cut(hub_after_s=hub_after_s, device_after_s=0.0)
 
     def crash(self) -> None:
-        """The app is gone, with all that was not in its store; the connection is cut."""
+        """Stop the app without its unsaved state, and cut the connection."""
         self.crashes += 1
         for run in self._runs.values():
             run.is_over = True
@@ -203,7 +202,7 @@ class SimDevice:
             self._wire.cut(hub_after_s=self.dice.uniform(0.0, 2.0), device_after_s=0.0)
 
     def lost(self, wire: Wire) -> None:
-        """A connection is gone."""
+        """Process the end of a connection."""
         if wire is not self._wire:
             return
         self._wire = None
@@ -228,7 +227,7 @@ class SimDevice:
     # --- what the hub says ---
 
     def hears(self, wire: Wire, frame: Frame) -> None:
-        """A frame has come."""
+        """Process a frame of the hub."""
         if wire is not self._wire:
             return
         match frame:
@@ -309,7 +308,7 @@ class SimDevice:
             wire.up(Answered(CallId(call.id), answer), lane)
 
     def do(self, call: ToolCall) -> Answer:
-        """What its store says to a call: the same whenever it comes, and a change if there is to be one."""
+        """Execute a call, and return its answer; a repeated call gets the same answer."""
         call_id = CallId(call.id)
         known = self.memory.answers.get(call_id)
         if known is not None:
@@ -402,7 +401,7 @@ class SimDevice:
     # --- its owner ---
 
     def review(self) -> None:
-        """Its owner approves a row, or removes it; the hub is told."""
+        """Let the owner approve or remove a row, and report the verdict."""
         if not self.memory.rows:
             return
         row = self.dice.choice(self.memory.rows)

@@ -1,4 +1,4 @@
-"""One run at a device: what it has, then what is asked for, piece by piece."""
+"""One run at a simulated device: its manifest, then the requested files in pieces."""
 
 import asyncio
 import contextvars
@@ -25,12 +25,12 @@ from tests.simulation.wire import Wire
 
 
 class DeviceRun:
-    """A run that the device has taken on, or refuses.
+    """Run that the device accepts or refuses.
 
     Args:
-        capabilities: of the device.
-        context: in which it goes on after it has waited.
-        on_end: told when its last frame has left.
+        capabilities: capabilities of the device.
+        context: tracing context in which the run resumes after a wait.
+        on_end: called after the last frame was sent.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class DeviceRun:
 
     @property
     def _fence(self) -> int | None:
-        """What its frames bear; devices of the first days know none."""
+        """Return the fence for the frames; devices of the first version have none."""
         return self.frame.fence if self._has_credit else None
 
     def refuse(self) -> None:
-        """Not now."""
+        """Refuse the run as busy."""
         run_id, fence = self.frame.run_id, self._fence
         if "agent_ack" in self._capabilities:
             self._wire.up(
@@ -78,14 +78,14 @@ class DeviceRun:
         self._wire.up(AgentComplete(run_id=run_id, fence=fence, error=busy), self._lane)
 
     def begin(self, *, stalls: bool) -> None:
-        """Take it on, and with *stalls* forget about it."""
+        """Accept the run; with *stalls*, send nothing more."""
         if "agent_ack" in self._capabilities:
             self._wire.up(AgentAck(run_id=self.frame.run_id, fence=self._fence), self._lane)
         if not stalls:
             self._later(self._list, self._dice.uniform(0.01, 1.5))
 
     def hears(self, frame: AgentFetch | AgentCredit | AgentCancel) -> None:
-        """The hub wants something of this run."""
+        """Process a frame of the hub for this run."""
         match frame:
             case AgentFetch():
                 for path in frame.paths:
@@ -103,7 +103,7 @@ class DeviceRun:
         self._send_on()
 
     def rest(self) -> list[AgentData | AgentComplete]:
-        """Frames that an app would still send which did not notice that its run is over."""
+        """Return the frames that an app would still send after a missed end of its run."""
         if not self._has_credit:
             return []  # without a fence in them nobody could tell them from those of the next attempt
         run_id, fence = self.frame.run_id, self._fence

@@ -1,4 +1,4 @@
-"""What the checker remembers of the rows: how each run and schedule stood after the last commit."""
+"""Snapshot of the rows after the last commit, for the laws."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -98,14 +98,14 @@ class LeaseFacts(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A run before and after a commit; ``None``: it was not there."""
+    """Run before and after a commit; None if it did not exist."""
 
     before: RunFacts | None
     after: RunFacts | None
 
 
 class Facts:
-    """The rows as they stood after the last commit, and what that one changed."""
+    """Rows after the last commit, and the changes of that commit."""
 
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
@@ -119,7 +119,7 @@ class Facts:
         self.leases_before: dict[str, LeaseFacts] = {}
 
     def look_anew(self) -> None:
-        """The rows are those of another time."""
+        """Read all rows again after a restore."""
         for known in (self.runs, self.live, self.schedules, self.agents, self.leases):
             known.clear()
         self.changes.clear()
@@ -138,7 +138,7 @@ class Facts:
         return self.disk.rows(f"SELECT {', '.join(columns)} FROM {table}")
 
     def take(self, commit: Commit) -> None:
-        """Look at what *commit* changed."""
+        """Read the rows that *commit* changed."""
         ids = commit.touched.ids
         self.changes.clear()
         self.leases_before = self.leases.copy() if "leases" in ids else self.leases

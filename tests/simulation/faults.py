@@ -1,7 +1,6 @@
-"""What goes wrong in a world, and when: drawn from its seed before it begins.
+"""Faults of a world, drawn from its seed before it begins.
 
-Most of it waits for a moment at which something happens, for in the hours between
-there is nothing to disturb.
+Most faults wait for an event, because in the hours between events there is nothing to disturb.
 """
 
 from collections.abc import Callable
@@ -21,7 +20,7 @@ WHEN: Final = ("during work", "during work", "during work", "at a moment", "at a
 
 
 class Faults:
-    """Everything that goes wrong in a world."""
+    """All faults of a world."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -66,7 +65,7 @@ class Faults:
         ]
 
     def plan(self) -> None:
-        """Put all of it on the world's agenda."""
+        """Add all faults to the world's agenda."""
         span_s = self._world.scene.tempo.span_s
         for _ in range(self._dice.between(16, 34)):
             kind = self._dice.choice(self._kinds)
@@ -82,7 +81,7 @@ class Faults:
         self._files_change()
 
     def end(self) -> None:
-        """Nothing goes wrong any more, and everybody goes on."""
+        """End all faults, and resume every halted process."""
         self._world.calm()
         self._people.let_go_on()
 
@@ -97,7 +96,7 @@ class Faults:
     # --- hubs ---
 
     def _machine(self) -> Machine:
-        """One of them, if possible one that executes runs; and how long it is down if it ends now."""
+        """Return a machine, preferably one that executes runs, and how long it stays down."""
         boots = {run.lease_boot_id for run in self._world.witness.facts.live.values()}
         busy = [one for one in self._world.machines if one.hub is not None and one.hub.boot_id in boots]
         machine = self._dice.choice(busy or self._world.machines)
@@ -172,7 +171,7 @@ class Faults:
             self._world.restore_rows(self._dice.choice(self._world.backups))
 
     def _hub_is_lost(self) -> None:
-        """Its devices are let in anew, and its agents are others."""
+        """Replace the hub: its devices are paired again, and its agents are new."""
         if self._world.can_be_restored:
             self._world.restore_rows(self._world.backups[0])
 
@@ -189,7 +188,7 @@ class Faults:
     # --- devices ---
 
     def _device(self) -> SimDevice:
-        """One of them, if possible one that works."""
+        """Return a device, preferably one that executes a run."""
         live = self._world.witness.facts.live.values()
         working = {run.device_id for run in live if run.is_executing}
         busy = [device for device in self._world.devices if device.id in working]
@@ -236,7 +235,7 @@ class Faults:
         self._world.after(away_s, device.connect)
 
     def _files_change(self) -> None:
-        """That is no fault, but without it runs would find nothing to do."""
+        """Change files. This is no fault, but otherwise runs would find nothing new."""
         for device in self._world.devices:
             if self._dice.says(0.7):
                 device.folder.change()

@@ -1,4 +1,4 @@
-"""What lies in a device's shared folder, how it changes, and what there is to find in it."""
+"""Files of a simulated device: their content, their changes, and the items in them."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ REFUSED_WORD = "unwelcome"  # a device refuses an item with it, for good
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """A file as it was once written."""
+    """Content of a file at one time."""
 
     path: str
     text: str
@@ -28,7 +28,7 @@ _known: dict[str, Edition] = {}
 
 @cache
 def edition(path: str, number: int) -> Edition:
-    """The same text for the same path and number."""
+    """Return the edition of this path and number; it is always the same."""
     dice = Dice(f"{path} {number}")
     mark = f"{path} edition {number}"
     lines = []
@@ -47,17 +47,17 @@ def edition(path: str, number: int) -> Edition:
 
 
 def line_of(title: str | None) -> str:
-    """The line that a title is of, whatever words a model had for it."""
+    """Return the line of a title, independent of the model's wording."""
     return (title or "").replace(OTHER_WORDS, "")
 
 
 def known_edition(sha256: str) -> Edition | None:
-    """The edition with this content, if it was ever written."""
+    """Return the edition with this content, or None."""
     return _known.get(sha256)
 
 
 class Folder:
-    """Files that come, change, change back, and go."""
+    """Files that are created, changed, restored and removed."""
 
     def __init__(self, device: str, dice: Dice) -> None:
         self._dice = dice
@@ -68,7 +68,7 @@ class Folder:
             self.change()
 
     def change(self) -> None:
-        """One file is written, written as it was before, or removed."""
+        """Change one file: write a new edition, restore an old one, or remove the file."""
         name = self._dice.choice(self._names)
         newest = self._newest.get(name, 0)
         if name in self._numbers and self._dice.says(0.15):
@@ -79,10 +79,10 @@ class Folder:
             self._newest[name] = self._numbers[name] = newest + 1
 
     def files(self) -> list[Edition]:
-        """What is there now, by name."""
+        """Return the current files by name."""
         return [edition(name, self._numbers[name]) for name in sorted(self._numbers)]
 
     def find(self, path: str) -> Edition | None:
-        """The file as it is now, if it is there."""
+        """Return the current edition of a file, or None."""
         number = self._numbers.get(path)
         return None if number is None else edition(path, number)

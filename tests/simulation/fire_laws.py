@@ -1,4 +1,4 @@
-"""Laws about fires: I1 and I13. What fires when is told by the model of Debian's daemon."""
+"""Laws I1 and I13, about fires. The expected fires come from a model of Debian's cron."""
 
 from bisect import bisect_right
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ BEFORE, AFTER = (
 
 
 class Fires(Law):
-    """I1: every fire up to the cursor is covered by one row, and cursors only grow; I13: no other fires."""
+    """I1: one row covers each fire up to the cursor, and cursors only grow; I13: there are no other fires."""
 
     def after(self, commit: Commit) -> None:
         for schedule_id, before in self.facts.schedules_before.items():
@@ -43,7 +43,7 @@ class Fires(Law):
             self._disjoint(self.facts.schedules[schedule_id])
 
     def _passed(self, schedule: ScheduleFacts, before: ScheduleFacts, *, is_exact: bool) -> None:
-        """The cursor went on: what lies behind it now is accounted for."""
+        """Check that every fire that the cursor has passed has a row."""
         if not is_exact and not before.enabled and before.paused_reason == "removed":
             return  # nobody had declared it: it had no fires
         due = fires_of(before, before.cursor_at, schedule.cursor_at, self.around.time.epoch)
@@ -78,7 +78,7 @@ class Fires(Law):
 
 
 def fires_of(schedule: ScheduleFacts, after_ms: int, until_ms: int, epoch: datetime) -> list[int]:
-    """The fires of a schedule in a stretch of time, by a model of its own."""
+    """Return the expected fires of a schedule in a period, by an independent model."""
     match schedule.kind:
         case "cron":
             assert schedule.expr is not None
@@ -107,5 +107,5 @@ def _clock(tz: str, epoch: datetime) -> list[int]:
 
 
 def told(at_ms: int) -> str:
-    """An instant, for people."""
+    """Format an instant for people."""
     return f"{datetime.fromtimestamp(at_ms / 1_000, ZoneInfo('UTC')):%m-%dT%H:%M:%S}"

@@ -1,7 +1,7 @@
-"""A hub of the simulation: the real one from its store to its links, without sockets.
+"""Hub of the simulation: the real components from the store to the links, without sockets.
 
-What the composition root does stands here once more, smaller; it must do the same
-in the same order, or the simulation proves something else.
+It repeats the composition root in a smaller form, and must start the same components in the same order;
+otherwise the simulation tests a different program.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ METRICS = Metrics()  # one for the process: nobody reads them, and making them c
 
 
 class Machine:
-    """Where a hub runs: its clock goes on when the hub is down."""
+    """Machine of a hub; its clock continues while the hub is down."""
 
     def __init__(self, name: str, time: WorldTime) -> None:
         self.name = name
@@ -81,7 +81,7 @@ class Machine:
 
     @property
     def live(self) -> "SimHub | None":
-        """The hub, if it serves."""
+        """Return the hub if it serves, or None."""
         return self.hub if self.hub is not None and self.hub.is_serving else None
 
 
@@ -90,7 +90,7 @@ class SimHub:
 
     Args:
         store: its door to the disk.
-        traffic: how its connections behave.
+        traffic: behaviour of its connections.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class SimHub:
         self.left_at: dict[str, float] = {}  # device that is not there: when it left
 
     async def serve(self, user_id: UserId) -> None:
-        """A life: recovery, then all services, until cancelled."""
+        """Recover, then run all services until cancelled."""
         self.process.enter()
         self._context = contextvars.copy_context()
         self.user_id = user_id
@@ -143,7 +143,7 @@ class SimHub:
         await self._end_boot()
 
     def tell_to_stop(self) -> None:
-        """As a signal does: a hub that is halted hears of it when it goes on."""
+        """Request a stop, as a signal does; a halted hub stops when it is resumed."""
         assert self._context is not None
         asyncio.get_running_loop().call_soon(self.scope.cancel, context=self._context)
 
@@ -152,28 +152,28 @@ class SimHub:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether the hub serves, agrees with all its devices, and no frame is on its way to or from one."""
+        """Return True if the hub serves, all its devices are reconciled, and no frame is in flight."""
         if not self.is_serving or self.listener is None:
             return False
         return self.listener.is_quiet and all(map(self.agreements.agrees, self.roster.connected()))
 
     def knock(self, device: SimDevice) -> Wire | None:
-        """A device connects; ``None`` when nobody opens."""
+        """Connect a device, or return None if the hub accepts no connections."""
         return None if self.listener is None else self.listener.knock(device)
 
     def drop_all(self, dice: Dice) -> None:
-        """The process is gone, and its sockets with it."""
+        """Cut all connections, because the process has ended."""
         if self.listener is not None:
             self.listener.drop_all(dice)
 
     def recheck(self) -> None:
-        """The world has slept: what was due meanwhile is due now."""
+        """Wake the services after the world has slept."""
         self.scheduler.recheck()
         self.dispatcher.recheck()
         self.wakes.recheck()
 
     async def reload(self, settings: Settings) -> None:
-        """The settings were changed, and the hub told of it."""
+        """Apply changed settings."""
         self.settings = settings
         await self._reconcile()
         self.scheduler.recheck()
@@ -292,21 +292,21 @@ class SimHub:
         self.dispatcher.recheck()
 
     def tell_router(self, event: LinkEvent) -> None:
-        """Something has come from a device, or a device has come or gone."""
+        """Pass an event of a device's connection to the router."""
         if isinstance(event, DeviceReady):
             self.agreements.recheck()
         self._router.take(event)
 
 
 class SimLeaseKeeper:
-    """Keeps the leases of runs: what ``hub.runs.leases`` does in a thread of its own."""
+    """Renewal of the leases of runs; replaces the thread of ``hub.runs.leases``."""
 
     def __init__(self, hub: SimHub, store: Store) -> None:
         self._hub = hub
         self._store = store
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Renew until cancelled."""
+        """Renew leases until cancelled."""
         self._hub.keeper.enter()
         task_status.started()
         while True:
@@ -316,7 +316,7 @@ class SimLeaseKeeper:
 
 
 class SimListener:
-    """Lets devices in, and says goodbye to them: what ``hub.links.listener`` does with sockets."""
+    """Listener without sockets; replaces ``hub.links.listener``."""
 
     def __init__(self, hub: SimHub, store: Store, traffic: Traffic, chance: Dice) -> None:
         self._hub = hub
@@ -330,7 +330,7 @@ class SimListener:
         self._wires: list[Wire] = []
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Until cancelled; then every device hears goodbye."""
+        """Accept devices until cancelled, then send every device a goodbye."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             try:
@@ -344,7 +344,7 @@ class SimListener:
                     wire.end(STOPPING, CloseCode.STOPPING)
 
     def knock(self, device: SimDevice) -> Wire | None:
-        """A device connects; ``None`` when nobody opens."""
+        """Connect a device, or return None if the listener accepts no connections."""
         if self._tasks is None or self._hub.roster.is_draining:
             return None
         wire = Wire(
@@ -360,14 +360,14 @@ class SimListener:
         return wire
 
     def drop_all(self, dice: Dice) -> None:
-        """The process is gone, and its sockets with it."""
+        """Cut all connections, because the process has ended."""
         for wire in self._wires:
             wire.hub_knows = True
             wire.cut(hub_after_s=0.0, device_after_s=dice.choice((0.01, 1.0, 40.0)))
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing is on its way on any connection."""
+        """Return True if no frame is in flight on any connection."""
         return all(wire.is_quiet for wire in self._wires)
 
     async def _serve_wire(self, wire: Wire, device: SimDevice) -> None:
@@ -452,7 +452,7 @@ class SimListener:
 
 
 class LazyWheel(DeadlineWheel):
-    """The wheel of deadlines, turned only when one is due: four turns a second would cost too much."""
+    """Wheel of deadlines that turns only when one is due, because four turns a second would cost too much."""
 
     def __init__(self, clock: SimClock, context: contextvars.Context) -> None:
         super().__init__(clock, tick_s=TICK_S)
@@ -469,7 +469,7 @@ class LazyWheel(DeadlineWheel):
 
 
 class _Started(TaskStatus[None]):
-    """Calls back once a service has started."""
+    """Task status that calls back once a service has started."""
 
     def __init__(self, told: Callable[[], None]) -> None:
         self._told = told

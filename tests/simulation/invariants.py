@@ -1,4 +1,4 @@
-"""The thirteen invariants of scheduling, section 4, and one of extraction, watched over in one world."""
+"""Checker of thirteen invariants of scheduling and one of extraction in one world."""
 
 from collections.abc import Collection
 
@@ -17,7 +17,7 @@ from tests.simulation.wake_laws import WakesEnd
 
 
 class Witness:
-    """Sees every commit, row and question, and tells which law was broken."""
+    """Observer of every commit, row and question; reports violated laws."""
 
     def __init__(
         self,
@@ -62,10 +62,10 @@ class Witness:
         ]
 
     def restored(self, *, sent: Collection[str] = ()) -> None:
-        """The hub's rows, or a device's, are those of another time: what was seen before proves nothing.
+        """Forget earlier observations, because the hub's or a device's rows were restored.
 
         Args:
-            sent: calls of the rows that were replaced; they may be on their way still.
+            sent: calls of the replaced rows, which may still be in flight.
         """
         self._sent |= {*sent}
         self.facts.look_anew()
@@ -74,39 +74,39 @@ class Witness:
 
     @property
     def violations(self) -> list[Violation]:
-        """What was found so far, oldest first."""
+        """Return the violations so far, the oldest first."""
         return self.findings.all
 
     @property
     def has_seen_enough(self) -> bool:
-        """Whether there is no point in going on."""
+        """Return True if further simulation would add nothing."""
         return len(self.findings.all) >= ENOUGH
 
     def committed(self, commit: Commit) -> None:
-        """Rows have changed."""
+        """Check the laws after a commit."""
         self.facts.take(commit)
         for law in self._laws:
             law.after(commit)
 
     def row_made(self, device: SimDevice, row: Row) -> None:
-        """A device is about to write a row."""
+        """Check a row that a device is about to write."""
         self._deliveries.row_made(device, row)
 
     def asked(self, path: str, number: int, question: str) -> None:
-        """The model is about to be asked."""
+        """Check a question to the model."""
         self._questions.asked(path, number, question)
 
     def look(self) -> None:
-        """Some time has passed."""
+        """Check the laws that depend on time."""
         self.around.look()
         for law in self._laws:
             law.look()
 
     def left_over(self) -> list[RunFacts]:
-        """Live runs that ought to go on or to end."""
+        """Return live runs that should have continued or ended."""
         return self._liveness.left_over()
 
     def at_the_end(self) -> None:
-        """Everything had the time to come to its end."""
+        """Check the laws that hold once all work is finished."""
         for law in self._laws:
             law.at_the_end()

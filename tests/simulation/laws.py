@@ -1,4 +1,4 @@
-"""What every law of the simulation has: a way to say that it was broken, and moments to look."""
+"""Base of the laws of the simulation: findings, and the events at which a law checks the world."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +13,7 @@ ENOUGH: Final = 5  # violations of one world; what follows is mostly of their ma
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A law that was broken, when, and how."""
+    """A violated law, with time and description."""
 
     law: str
     text: str
@@ -21,7 +21,7 @@ class Violation:
 
 
 class Findings:
-    """The violations of one world; with *only*, those that say so, for others would hide them."""
+    """Violations in one world; with *only*, just the violations whose text contains it."""
 
     def __init__(self, time: WorldTime, *, only: str | None = None) -> None:
         self._time = time
@@ -30,13 +30,13 @@ class Findings:
         self.all: list[Violation] = []
 
     def add_once(self, law: str, subject: str, text: str) -> None:
-        """*law* was broken for *subject*, which may last; it is told of the first time alone."""
+        """Record that *law* was violated for *subject*; repeated violations are ignored."""
         if (law, subject) not in self._lasting:
             self._lasting.add((law, subject))
             self.add(law, text)
 
     def add(self, law: str, text: str) -> None:
-        """*law* was broken."""
+        """Record that *law* was violated."""
         if self._only is not None and self._only not in f"{law}: {text}":
             return
         if len(self.all) < ENOUGH:
@@ -44,7 +44,7 @@ class Findings:
 
 
 class Surroundings:
-    """What laws may know of the world besides its rows."""
+    """State of the world that laws need in addition to its rows."""
 
     def __init__(self, time: WorldTime, machines: list[Machine], *, is_shared: bool) -> None:
         self.time = time
@@ -54,27 +54,27 @@ class Surroundings:
         self.clocks_since_s = 0.0  # awake seconds: since then no wall clock has jumped
 
     def look(self) -> None:
-        """Notice whether somebody is in trouble."""
+        """Update which hubs and devices are disturbed."""
         for machine in self.machines:
             hub = machine.live
             if hub is None or hub.process.is_halted or hub.weather.is_cut_off:
                 self.disturb()
 
     def disturb(self) -> None:
-        """Nothing can be asked of anybody for a while."""
+        """Mark the whole world as disturbed for a while."""
         self.calm_since_s = self.time.awake_s
 
     def clocks_changed(self) -> None:
-        """Walls tell another time."""
+        """Record that wall clocks were changed."""
         self.clocks_since_s = self.time.awake_s
 
     @property
     def boots(self) -> set[str]:
-        """The hubs that live."""
+        """Return the boots of the live hubs."""
         return {machine.hub.boot_id for machine in self.machines if machine.hub is not None}
 
     def clock_of(self, process: str) -> SimClock:
-        """The clock that a process goes by."""
+        """Return the clock of a process."""
         for machine in self.machines:
             if process.startswith(machine.name):
                 return machine.clock
@@ -82,7 +82,7 @@ class Surroundings:
 
 
 class Law:
-    """Something that must hold. Subclasses override what they need."""
+    """A condition that must always hold. Subclasses override the methods that they need."""
 
     def __init__(self, facts: Facts, around: Surroundings, findings: Findings) -> None:
         self.facts = facts
@@ -90,10 +90,10 @@ class Law:
         self.findings = findings
 
     def after(self, commit: Commit) -> None:
-        """Rows have changed."""
+        """Check the rows after a commit."""
 
     def look(self) -> None:
-        """Some time has passed."""
+        """Check the conditions that depend on time."""
 
     def at_the_end(self) -> None:
-        """Everything had the time to come to its end."""
+        """Check the conditions that hold once all work is finished."""

@@ -1,12 +1,11 @@
-"""An event loop without a clock: time jumps to the next timer, and what is ready runs in a drawn order.
+"""Event loop with virtual time: time jumps to the next timer, and ready callbacks run in a random order.
 
-``run`` runs a coroutine function under it, with anyio and asyncio as they are. It
-leans on private parts of asyncio (``_ready``, ``_scheduled``, ``_run_once``), read in
-Python 3.11 to 3.14; ``test_loop`` says whether they still are what they were.
+``run`` runs a coroutine function in it, with unmodified anyio and asyncio. It depends on private parts of
+asyncio (``_ready``, ``_scheduled``, ``_run_once``) of Python 3.11 to 3.14; ``test_loop`` checks them.
 
-Tasks may belong to a ``Process``. A process can be halted, as by SIGSTOP: what
-becomes ready is kept until it goes on. It can be killed, as by SIGKILL: nothing of
-it runs again, but for the unwinding of its tasks, which by then reach nobody.
+Tasks may belong to a ``Process``. A halted process, as by SIGSTOP, keeps its ready callbacks until it is
+resumed. A killed process, as by SIGKILL, runs nothing more except the unwinding of its tasks, which has no
+effect on others.
 """
 
 import asyncio
@@ -31,15 +30,15 @@ UNWIND_LIMIT = 2_000  # cancellations until a killed process has let go of every
 
 
 class Stuck(Exception):
-    """The simulation cannot go on: nothing will ever happen again, or nothing else ever will."""
+    """The simulation cannot continue: no timer is left, or one callback repeats for ever."""
 
 
 class Process:
-    """Tasks that live and die together: those started while it is the current one, and theirs.
+    """Group of tasks that end together: the tasks started while it is current, and their children.
 
     Args:
-        parent: that this one dies with, and belongs to; it can be halted by itself, as a
-            thread that waits.
+        parent: process that contains this one and whose end includes it; this one can be halted alone, like a
+            blocked thread.
     """
 
     def __init__(self, name: str, parent: "Process | None" = None) -> None:
@@ -55,20 +54,20 @@ class Process:
         self.on_step: Callable[[], None] = self.kill
 
     def enter(self) -> None:
-        """Make the current task and all it starts belong to this process."""
+        """Add the current task and all tasks that it starts to this process."""
         _current.set(self)
         task = asyncio.current_task()
         assert isinstance(task, NumberedTask)
         self.tasks.append(task)
 
     def halt(self, *, with_children: bool = True) -> None:
-        """Nothing of it runs until ``resume``; its timers go off all the same."""
+        """Stop all tasks until ``resume``; timers still expire."""
         self.is_halted = True
         for child in self.children if with_children else ():
             child.halt()
 
     def resume(self) -> None:
-        """Let it go on with everything that has come meanwhile."""
+        """Continue, with all callbacks that became ready meanwhile."""
         self.is_halted = False
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimLoop)
@@ -78,17 +77,17 @@ class Process:
             child.resume()
 
     def kill(self) -> None:
-        """Nothing of it runs again; ``unwind`` clears it away."""
+        """Stop all tasks for ever; ``unwind`` removes them."""
         self.is_killed = self.is_halted = True
         for child in self.children:
             child.kill()
 
     def strike_in(self, steps: int, what: Callable[[], None]) -> None:
-        """Do *what* instead of its step number *steps* from now, and that step afterwards if it can."""
+        """Call *what* before step number *steps* from now; that step runs afterwards if it still can."""
         self.steps_left, self.on_step = steps, what
 
     def lets_run(self, handle: "_Handle") -> bool:
-        """Whether a callback of it may run now; one that may not is kept."""
+        """Return True if a callback of the process may run now; otherwise the callback is stored."""
         if self.steps_left and not self.is_halted:
             self.steps_left -= 1
             if not self.steps_left:
@@ -99,7 +98,7 @@ class Process:
         return True
 
     async def unwind(self) -> None:
-        """Take a killed process's tasks apart. What they still do reaches nobody."""
+        """End the tasks of a killed process; their last actions have no effect on others."""
         self.resume()
         for _ in range(UNWIND_LIMIT):
             everybody = [self, *self.children]
@@ -120,13 +119,13 @@ _current: contextvars.ContextVar[Process | None] = contextvars.ContextVar("proce
 
 
 class NumberedTask(asyncio.Task[T]):
-    """A task that knows when it was made, for sets of tasks have an order that no seed decides."""
+    """Task with a creation number, because the order of tasks in a set does not depend on the seed."""
 
     number = 0
 
 
 class _Handle(Protocol):
-    """What asyncio keeps of a callback, private parts included."""
+    """Callback of asyncio, with its private parts."""
 
     _callback: Any
     _cancelled: bool
@@ -140,7 +139,7 @@ class _Handle(Protocol):
 
 
 class SimLoop(asyncio.SelectorEventLoop):
-    """See the module. *dice* decide in which order ready callbacks run."""
+    """Event loop of the simulation; *dice* decide the order of ready callbacks."""
 
     _ready: deque[_Handle]
     _scheduled: list[_Handle]
@@ -155,18 +154,18 @@ class SimLoop(asyncio.SelectorEventLoop):
         self.set_task_factory(cast(Any, self._make_task))
 
     def time(self) -> float:
-        """Virtual seconds."""
+        """Return virtual seconds."""
         return self._now
 
     def make_ready(self, handles: list[_Handle]) -> None:
-        """Let *handles* run in the next round."""
+        """Run *handles* in the next round."""
         self._ready.extend(handles)
 
     def call_soon_threadsafe(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         raise Stuck("a thread calls: when it does so is decided by the machine, not by the seed")
 
     def _asyncgen_finalizer_hook(self, agen: Any) -> None:
-        """Leave a forgotten generator as it is: when it is found is decided by the garbage collector."""
+        """Ignore an abandoned generator, because the garbage collector decides when it is found."""
 
     def _make_task(
         self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T], **options: Any
@@ -201,7 +200,7 @@ class SimLoop(asyncio.SelectorEventLoop):
                 handle._run()
 
     def _jump(self) -> None:
-        """To the next timer, and with it to all that are due at the same instant."""
+        """Advance the time to the next timer, and make all timers of that instant ready."""
         timers = self._scheduled
         while timers and timers[0]._cancelled:
             heapq.heappop(timers)._scheduled = False
@@ -217,13 +216,13 @@ class SimLoop(asyncio.SelectorEventLoop):
 
 
 def _number(handle: _Handle) -> int:
-    """By the task that the callback wakes; what wakes none comes last."""
+    """Return the number of the task that a callback wakes; other callbacks sort last."""
     task = getattr(handle._callback, "__self__", None)
     return task.number if type(task) is NumberedTask else 2**62
 
 
 def run(main: Callable[[], Awaitable[T]], dice: Dice) -> T:
-    """What *main* returns, under a loop of its own; threads are refused meanwhile."""
+    """Run *main* in a loop of its own and return its result; threads are refused meanwhile."""
     in_thread = anyio.to_thread.run_sync
     anyio.to_thread.run_sync = cast(Any, _no_thread)
     try:

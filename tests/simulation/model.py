@@ -1,4 +1,4 @@
-"""A language model that finds what there is to find, and has its moods."""
+"""Simulated language model that finds every item, and fails at random."""
 
 import json
 import re
@@ -27,10 +27,10 @@ COST = Usage(1, 10, 2)
 
 
 class SimModel:
-    """A ``LanguageModel``.
+    """Implementation of ``LanguageModel``.
 
     Args:
-        on_ask: told the path, the edition's number and the question's key before each answer.
+        on_ask: called before each answer with the path, the number of the edition and the question's key.
     """
 
     name, chunk_tokens, in_flight, is_literal, price = "simulated", 1_500, 4, False, Price()
@@ -45,7 +45,7 @@ class SimModel:
         self.wordings = 0  # it has other words for the same from now on
 
     def calm(self) -> None:
-        """It answers, soon and well."""
+        """Answer fast and without failures from now on."""
         self.mood = "fine"
         self.slow = self.garbled = 0.0
 

@@ -1,4 +1,4 @@
-"""What people do to a hub: they start, stop, pause and repair, at any time and more than once."""
+"""Simulated operators, who start, stop, pause and repair at any time, and repeat themselves."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -16,7 +16,7 @@ LOST_COUNT: Final = 3  # keys of an impatient person's requests
 
 
 class People:
-    """Some people, with ideas of their own."""
+    """Operators of a world."""
 
     def __init__(self, world: World, dice: Dice) -> None:
         self._world = world
@@ -40,12 +40,12 @@ class People:
         ]
 
     def act(self) -> None:
-        """One of them does something."""
+        """Perform one random action."""
         if self._world.witness.facts.agents:  # else the hub has lost its rows, and does not run yet
             self._dice.choice(self._deeds)()
 
     def let_go_on(self) -> None:
-        """Everybody who held something back lets it go on."""
+        """Resume everything that an operator paused."""
         for agent_id in sorted(self._world.witness.facts.agents):
             self._resume(AgentId(agent_id))
         for run_id in sorted(self._world.witness.facts.live):
@@ -144,7 +144,7 @@ class People:
         )
 
     def _edit(self) -> None:
-        """The settings file is edited; the hub is told at once, or at its next start."""
+        """Edit the settings file; the hub reloads it at once, or reads it at its next start."""
         world = self._world
         world.settings = changed_agents(
             world.settings if self._dice.says(0.7) else world.scene.settings, world.scene.tempo, self._dice

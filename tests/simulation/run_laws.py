@@ -1,4 +1,4 @@
-"""Laws about runs that hold after each commit: I2, I3, I4, I5, I9, I10, I12."""
+"""Laws I2, I3, I4, I5, I9, I10 and I12, about runs after each commit."""
 
 from collections import Counter
 from typing import Any
@@ -40,7 +40,7 @@ JUST_LEFT_S = 2.0  # a claim may have been on its way when the device went
 
 
 class OneEach(Law):
-    """I2: at most one run per agent and fire key, at most one never-started run per slot."""
+    """I2: at most one run per agent and fire key, and at most one run per slot that has not started."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -67,7 +67,7 @@ class OneEach(Law):
 
 
 class Limits(Law):
-    """I3: executing runs never exceed a limit."""
+    """I3: the number of executing runs never exceeds a limit."""
 
     def __init__(self, *given: Any, per_device: int, total: int) -> None:
         super().__init__(*given)
@@ -93,7 +93,7 @@ class Limits(Law):
 
 
 class Moves(Law):
-    """I4: final states never change, outcomes are the right ones, history is a legal path."""
+    """I4: final states never change, outcomes are correct, and each history is a legal path."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -150,7 +150,7 @@ def _ending(run: RunFacts) -> tuple[str, str | None, int, int | None]:
 
 
 class Fences(Law):
-    """I5: fences never fall, and who holds an old one changes nothing."""
+    """I5: fences never decrease, and the holder of an old fence cannot write."""
 
     def after(self, commit: Commit) -> None:
         for before, run in self.facts.changes:
@@ -192,7 +192,7 @@ class Fences(Law):
 
 
 class Recovery(Law):
-    """I9: nothing executes under a boot that is gone, and no live run is lost."""
+    """I9: no run executes under a boot that has ended, and no live run is lost."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -233,7 +233,7 @@ class Recovery(Law):
 
 
 class Starts(Law):
-    """I10: no run starts while its agent or its device may not."""
+    """I10: no run starts while its agent or its device may not start runs."""
 
     def after(self, commit: Commit) -> None:
         for before, run in self.facts.changes:
@@ -267,7 +267,7 @@ class Starts(Law):
 
 
 class Counters(Law):
-    """I12: counters equal a recount, attempts do not exceed their limit."""
+    """I12: counters equal a recount, and attempts do not exceed their limit."""
 
     def after(self, commit: Commit) -> None:
         agents = {run.agent_id for _, run in self.facts.changes if run is not None}

@@ -1,4 +1,4 @@
-"""What a world starts with: how many devices and hubs, which agents, and when these run."""
+"""Initial state of a world: its devices, hubs, agents and schedules."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ ZONES: Final = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata")
 
 @dataclass(frozen=True, slots=True)
 class Tempo:
-    """How often things happen, and so how long a world lives."""
+    """Frequency of events, which determines how long a world runs."""
 
     span_s: float
     crons: tuple[str, ...]
@@ -43,7 +43,7 @@ TEMPI: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What stands in hub.toml."""
+    """Settings of hub.toml."""
 
     agents: tuple[DeclaredAgent, ...]
     per_device: int
@@ -52,7 +52,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A world before anything has happened in it."""
+    """World before its first event."""
 
     seed: int
     epoch: datetime
@@ -63,15 +63,15 @@ class Scene:
 
     @property
     def is_shared(self) -> bool:
-        """Whether the database serves several hubs."""
+        """Return True if several hubs use the database."""
         return len(self.machines) > 1
 
 
 def draw_scene(seed: int, *, hubs: int | None = None) -> Scene:
-    """The scene of a seed.
+    """Return the scene of a seed.
 
     Args:
-        hubs: so many instead of one or two.
+        hubs: number of hubs, instead of a random number from one to two.
     """
     dice = Dice(f"scene {seed}")
     tempo = dice.choice(TEMPI)
@@ -109,7 +109,7 @@ def _draw_agent(name: str, device: str, tempo: Tempo, dice: Dice) -> DeclaredAge
 
 
 def draw_schedule(tempo: Tempo, dice: Dice) -> DeclaredSchedule:
-    """Some schedule that suits the tempo."""
+    """Return a random schedule that suits the tempo."""
     coalesce: Coalesce = dice.choice(COALESCE)
     window_ms = (
         None if coalesce != "all" and dice.says(0.6) else int(dice.uniform(0.0, 0.5) * tempo.span_s) * 1_000
@@ -133,7 +133,7 @@ def draw_schedule(tempo: Tempo, dice: Dice) -> DeclaredSchedule:
 
 
 def _draw_slots(tempo: Tempo, dice: Dice) -> Iterator[DeclaredSchedule]:
-    """The slots of an agent's calendar: none, one, or two."""
+    """Return the slots of an agent's calendar: none, one or two."""
     for number in range(dice.choice((0, 1, 1, 2))):
         duration_ms = int(dice.uniform(0.002, 0.1) * tempo.span_s) * 1_000
         yield DeclaredSchedule(
@@ -149,7 +149,7 @@ def _draw_slots(tempo: Tempo, dice: Dice) -> Iterator[DeclaredSchedule]:
 
 
 def changed_agents(settings: Settings, tempo: Tempo, dice: Dice) -> Settings:
-    """The same file after somebody has edited it: another schedule, another prompt, an agent less."""
+    """Return the agents after an edit of the file: another schedule or prompt, or one agent less."""
     agents = list(settings.agents)
     number = dice.below(len(agents))
     agent = agents[number]

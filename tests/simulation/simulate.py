@@ -1,4 +1,4 @@
-"""One seed, from its first boot to the last look at its rows."""
+"""Simulation of one seed, from the first boot to the final check of the rows."""
 
 import gc
 import logging
@@ -37,7 +37,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a seed came to."""
+    """Result of a seed."""
 
     seed: int
     violations: list[Violation]
@@ -45,11 +45,11 @@ class Report:
 
 
 def simulate(seed: int, *, say: Say | None = None, ways: Ways | None = None) -> Report:
-    """Live through the world of *seed*.
+    """Simulate the world of *seed*.
 
     Args:
-        say: takes each line of the trace.
-        ways: how hubs reach databases and devices, if not as they ought to.
+        say: called with each line of the trace.
+        ways: replacements for the hubs' database and links; see ``Ways``.
     """
     dice = Dice(f"loop {seed}")
     gc.disable()  # what is found dead when is nothing that a seed decides
@@ -81,7 +81,7 @@ async def _simulate(seed: int, say: Say | None, ways: Ways) -> Report:
 
 
 class _Listener(logging.Handler):
-    """Puts the hub's own log into the trace, and takes errors that nobody expected for what they are."""
+    """Log handler that adds the hub's log to the trace and reports unexpected errors."""
 
     def __init__(self, world: World) -> None:
         super().__init__()

@@ -1,10 +1,9 @@
-"""The database of a simulation: SQLite in memory, in the event loop's own thread.
+"""Database of a simulation: SQLite in memory, in the event loop's own thread.
 
-A ``Disk`` is what all hubs share; a ``Door`` is a hub's way to it, a
-``storage.kernel.database.Database``. Before and after each transaction stands one await
-point, so that the order of transactions is drawn, and a cancelled caller is as
-wise as one of the real database. A door shuts when its process dies: what a dead
-hub still wants to write waits for ever.
+All hubs share a ``Disk``; each hub uses a ``Door``, a ``storage.kernel.database.Database``. Each transaction
+is between two await points, so that the order of transactions is random, and a cancelled caller does not
+know whether its transaction was committed, as with the real database. A door closes when its process is
+killed: later writes of a dead hub never return.
 """
 
 import asyncio
@@ -40,7 +39,7 @@ BUSY = 0.002  # of all writes are refused, as when somebody makes a backup
 
 
 class Touched:
-    """What one commit changed: ids by table, and the ids of runs that were deleted."""
+    """Rows that one commit changed: ids by table, and the ids of deleted runs."""
 
     __slots__ = ("deleted_runs", "ids")
 
@@ -55,7 +54,7 @@ class Touched:
 
 
 class Commit:
-    """One committed job: who handed it in, what it was, and what changed by it."""
+    """A committed job with its caller and its changes."""
 
     __slots__ = ("args", "by", "kwargs", "name", "touched", "value")
 
@@ -71,7 +70,7 @@ class Commit:
 
 
 class Disk:
-    """The rows, and who is told of each commit. One at a time in a process: see ``fresh_disk``."""
+    """Database with its listeners; there is only one per process, see ``fresh_disk``."""
 
     def __init__(self, raw: sqlite3.Connection, core: sa.Connection) -> None:
         self.raw = raw
@@ -81,13 +80,13 @@ class Disk:
         self.on_commit: Callable[[Commit], None] = lambda commit: None
 
     def snapshot(self) -> sqlite3.Connection:
-        """All rows as they are now."""
+        """Return all rows."""
         copy = sqlite3.connect(":memory:")
         self.raw.backup(copy)
         return copy
 
     def put_back(self, snapshot: sqlite3.Connection) -> None:
-        """The rows of *snapshot* again; nobody may have the database open."""
+        """Restore the rows of *snapshot*; no hub may have the database open."""
         if self.raw.in_transaction:
             self.raw.rollback()
         snapshot.backup(self.raw)
@@ -95,19 +94,19 @@ class Disk:
         self._answers.clear()
 
     def set_clock(self, now_ms: Callable[[], int]) -> None:
-        """What ``storage.kernel.columns.now_ms()`` says."""
+        """Set the clock behind ``storage.kernel.columns.now_ms()``."""
         self.raw.create_function("hub_now_ms", 0, now_ms)
 
     def rows(self, sql: str, *values: Any) -> list[Any]:
-        """Rows of a plain statement, outside of any transaction."""
+        """Return the rows of a plain statement, outside of any transaction."""
         return self.raw.execute(sql, values).fetchall()
 
     def one(self, sql: str, *values: Any) -> Any:
-        """The first row of a plain statement, if there is one."""
+        """Return the first row of a plain statement, or None."""
         return self.raw.execute(sql, values).fetchone()
 
     def read(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
-        """What *fn* returns. Remembered until the next commit, for hubs ask the same things over and over."""
+        """Return the result of *fn*, cached until the next commit, because hubs repeat their queries."""
         answers = self._answers
         key = answers.key(fn, args, kwargs)
         if key is None:
@@ -134,7 +133,7 @@ class Disk:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run a job as the world itself, which does not wait."""
+        """Run a job for the world itself, without waiting."""
         return self.commit("world", fn, args, kwargs)
 
     def commit(
@@ -146,7 +145,7 @@ class Disk:
         *,
         is_replayed: bool = False,
     ) -> T:
-        """Run a job, commit it, tell of it."""
+        """Run a job, commit it, and notify the listeners."""
         key = self._answers.key(fn, args, kwargs) if fn in POLLS else None
         if key in self._answers and not self._answers.is_checked():
             known: T = self._answers[key]
@@ -169,9 +168,9 @@ class Disk:
 
 
 class _Transaction:
-    """Committed when the block is left, undone when it raises.
+    """Transaction that is committed at the end of the block, and rolled back on an exception.
 
-    Said to the driver directly: SQLAlchemy would need as long for it as for a query.
+    It uses the driver directly, because SQLAlchemy would need as much time for it as for a query.
     """
 
     def __init__(self, raw: sqlite3.Connection) -> None:
@@ -188,7 +187,7 @@ class _Transaction:
 
 
 class _Undone(_Transaction):
-    """Undone in any case."""
+    """Transaction that is always rolled back."""
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._raw.in_transaction:
@@ -204,7 +203,7 @@ def _translating() -> Iterator[None]:
 
 
 class Weather:
-    """What becomes of the transactions of one hub. Changed by faults."""
+    """Behaviour of the transactions of one hub; faults change it."""
 
     def __init__(self) -> None:
         self.is_cut_off = False  # the database cannot be reached
@@ -214,14 +213,14 @@ class Weather:
         self.before: tuple[str, Callable[[], None]] | None = None  # a job, and what happens before it, once
 
     def calm(self) -> None:
-        """Nothing is slow any more, nothing busy, and nobody dies."""
+        """Reset to fast transactions without errors and crashes."""
         self.is_calm = True
         self.dies_in = 0
         self.before = None
 
 
 class Door:
-    """A hub's ``Database``."""
+    """``Database`` of a hub."""
 
     def __init__(
         self,
@@ -295,11 +294,10 @@ class Door:
 
 
 def fresh_disk(*, guarded: bool = True) -> Disk:
-    """An empty database. Whatever disk this gave before is gone.
+    """Return an empty database. The disk of an earlier call becomes invalid.
 
     Args:
-        guarded: with the constraints of the schema; a test that plants what must never
-            be does without.
+        guarded: create the constraints of the schema; tests that insert invalid rows omit them.
     """
     raw, core, empty = _engine(guarded)
     if raw.in_transaction:  # the last simulation ended in the middle of one
@@ -311,7 +309,7 @@ def fresh_disk(*, guarded: bool = True) -> Disk:
 
 @cache
 def _engine(guarded: bool) -> tuple[sqlite3.Connection, sa.Connection, sqlite3.Connection]:
-    """One connection for all simulations of the process, for statements are compiled once an engine."""
+    """Return one connection for all simulations of the process: statements are compiled per engine."""
     raw = sqlite3.connect(":memory:", isolation_level=None, cached_statements=512)
     raw.execute("PRAGMA foreign_keys=on")
     engine = sa.create_engine(
@@ -341,7 +339,7 @@ def _watch(raw: sqlite3.Connection, table: str, what: str, place: str, key: str)
 
 
 def _unguarded() -> sa.MetaData:
-    """The tables without what keeps them right."""
+    """Return the schema without its constraints."""
     bare = sa.MetaData()
     for table in metadata.sorted_tables:
         copy = table.to_metadata(bare)

@@ -1,4 +1,4 @@
-"""How things are told in a trace: jobs, errors."""
+"""Formatting of jobs and errors for the trace."""
 
 import traceback
 from functools import partial
@@ -11,13 +11,13 @@ MOST_TOLD = 160  # characters of an argument
 
 
 def given(commit: Commit) -> str:
-    """What a job was called with, as far as it fits a line."""
+    """Format the arguments of a job, shortened to fit a line."""
     given = [*commit.args, *(f"{name}={_told_value(value)}" for name, value in commit.kwargs.items())]
     return ", ".join(_told_value(value)[:MOST_TOLD] for value in given)
 
 
 def _told_value(value: object) -> str:
-    """Without the order of sets, which is another one in each process."""
+    """Format a value with a sorted order of sets, because their order differs between processes."""
     match value:
         case Gates():
             return f"Gates({sorted(value.online)}, settled {sorted(value.settled)})"
@@ -32,7 +32,7 @@ def _told_value(value: object) -> str:
 
 
 def told(exc: BaseException) -> str:
-    """An error, with those inside it, and where in the hub it was raised."""
+    """Format an error with its nested errors, and where in the hub it was raised."""
     if isinstance(exc, BaseExceptionGroup):
         return " and ".join(told(inner) for inner in exc.exceptions)
     places = [

@@ -1,4 +1,4 @@
-"""Each law finds the violation that is planted for it, in a world in which nothing else is wrong."""
+"""Each law reports the violation that is planted for it, in a world without other violations."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -51,7 +51,7 @@ SCENE = Scene(
 
 
 def found(plant: Plant | None, *, guarded: bool = False) -> list[str]:
-    """The laws that are broken once *plant* has been done, half an hour after the first boot."""
+    """Return the laws that are violated after *plant*, half an hour after the first boot."""
 
     async def live() -> list[str]:
         world = World(SCENE, guarded=guarded)
@@ -72,7 +72,7 @@ def laws(violations: list[str]) -> set[str]:
 
 
 def write(world: World, sql: str, **values: Any) -> None:
-    """Somebody else writes to the database."""
+    """Write to the database as another process."""
 
     def job(c: sa.Connection) -> None:
         c.execute(sa.text(sql), values)
@@ -81,12 +81,12 @@ def write(world: World, sql: str, **values: Any) -> None:
 
 
 def newest(world: World, state: str = "COMPLETED") -> str:
-    """The newest run in a state."""
+    """Return the newest run in a state."""
     return str(world.disk.one("SELECT max(id) FROM runs WHERE state = ?", state)[0])
 
 
 def copy_of_run(world: World, run_id: str, **changed: Any) -> None:
-    """Another run like that one, but for what is *changed*."""
+    """Insert a copy of a run with the columns in *changed* replaced."""
     names = [row[1] for row in world.disk.rows("PRAGMA table_info(runs)")]
     columns = ", ".join(f":{name}" if name in changed else name for name in names)
     write(world, f"INSERT INTO runs SELECT {columns} FROM runs WHERE id = :of", of=run_id, **changed)
@@ -101,7 +101,7 @@ def schedule(world: World) -> Any:
 
 
 async def starts_a_run_that_stalls(world: World) -> str:
-    """A run that executes for as long as the test likes."""
+    """Start a run that executes without end, and return its id."""
     world.devices[0].habits.stalls = 1.0
     hub = world.machines[0].live
     assert hub is not None

@@ -1,6 +1,6 @@
-"""The loop itself: time that jumps, an order that is drawn, processes that halt and die.
+"""Tests of the event loop: jumps of time, random order, and halted and killed processes.
 
-It leans on private parts of asyncio, so this is also the test that they are still there.
+The loop depends on private parts of asyncio, so these tests also check that they exist.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from tests.simulation.loop import START_S, NumberedTask, Process, SimLoop, Stuck
 
 
 def order_of_five(seed: str) -> list[int]:
-    """In which order five tasks that wake at one instant go on."""
+    """Return the order in which five tasks with the same wake-up time continue."""
     order: list[int] = []
 
     async def main() -> None:
@@ -120,7 +120,7 @@ def test_a_world_in_which_time_stands_still_is_stuck() -> None:
 
 
 async def ticks(process: Process, told: list[float]) -> None:
-    """A process that tells the time every second, and says goodbye."""
+    """Record the time every second until the process ends, and a farewell."""
     process.enter()
     try:
         while True:

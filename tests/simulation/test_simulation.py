@@ -1,4 +1,4 @@
-"""A hundred and fifty worlds in which everything goes wrong that may, and no law is broken."""
+"""A hundred and fifty worlds with all kinds of faults, in which no law is violated."""
 
 import hashlib
 import os
@@ -51,7 +51,7 @@ def test_the_same_seed_tells_the_same_in_every_process() -> None:
 
 
 def digest_in_process(hash_seed: str) -> str:
-    """Of the trace of ``TOLD_SEED``, told by a process of its own."""
+    """Return the digest of the trace of ``TOLD_SEED``, made by a separate process."""
     command = [sys.executable, "-m", "tests.simulation", "--seed", str(TOLD_SEED), "--trace"]
     environment = os.environ | {"PYTHONHASHSEED": hash_seed}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)

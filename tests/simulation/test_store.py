@@ -1,4 +1,4 @@
-"""The database of a simulation: what a hub that dies has written, and what it was told."""
+"""Tests of the simulated database: the committed writes of a killed hub, and the acknowledged ones."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -27,7 +27,7 @@ def count_users(c: sa.Connection) -> int:
 
 
 class Stage:
-    """A disk, and a process with a door to it."""
+    """Disk, and a process with a door to it."""
 
     def __init__(self) -> None:
         self.disk = fresh_disk()
@@ -45,7 +45,7 @@ class Stage:
         )
 
     async def add(self, name: str) -> None:
-        """In the process: write, and note that it was acknowledged."""
+        """Insert a user within the process, and record the acknowledgement."""
         self.process.enter()
         self.told.append(await self.door.write(add_user, name))
 
@@ -55,7 +55,7 @@ class Stage:
 
 
 def played(play: Callable[[Stage], Awaitable[None]]) -> Stage:
-    """A stage on which the play is over."""
+    """Run *play* on a new stage and return the stage."""
 
     async def main() -> Stage:
         stage = Stage()
@@ -183,7 +183,7 @@ def test_what_is_polled_is_looked_up_again_when_an_instant_has_come() -> None:
 
 
 def a_disk_with_a_run(*, start_by: int) -> Disk:
-    """One that waits, and is to start by then."""
+    """Return a disk with a queued run that must start by *start_by*."""
     disk = fresh_disk()
     for statement in (
         "INSERT INTO users VALUES ('u', 'u', 1)",

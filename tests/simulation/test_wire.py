@@ -1,4 +1,4 @@
-"""A connection of a simulation: what arrives, in which order, and what is lost when it ends."""
+"""Tests of the simulated connection: delivery, order, and losses at its end."""
 
 import contextvars
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ from tests.simulation.wire import Tally, Traffic, Wire
 
 
 class Listener:
-    """A device's end that only listens."""
+    """End of a device that only records frames."""
 
     def __init__(self) -> None:
         self.heard: list[int] = []
@@ -30,7 +30,7 @@ class Listener:
 
 
 class Stage:
-    """A wire between a listener and a hub that notes how it ended."""
+    """Wire between a listener and a hub that records the end of the connection."""
 
     def __init__(self) -> None:
         self.tally = Tally()

@@ -1,4 +1,4 @@
-"""Laws about what happens in time: I8, the second half of I10, I11."""
+"""Laws I8, I10 (second half) and I11, about time limits."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ USERS = ("manual", "rerun")  # triggers of runs that somebody waits for
 
 
 class Cancels(Law):
-    """I8: who asked for an end gets it within the grace and a tick."""
+    """I8: a cancelled run ends within the grace period and one tick."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -40,7 +40,7 @@ class Cancels(Law):
 
 
 class Quotas(Law):
-    """I10: an agent whose quota is back is available within a second."""
+    """I10: an agent is available within a second after its quota has returned."""
 
     def look(self) -> None:
         around = self.around
@@ -63,7 +63,7 @@ class Quotas(Law):
 
 
 class Liveness(Law):
-    """I11: while every gate is open and a slot is free, the run whose turn it is starts soon."""
+    """I11: while all gates are open and a slot is free, the next run in turn starts soon."""
 
     def __init__(self, *given: Any, per_device: int, total: int) -> None:
         super().__init__(*given)
@@ -91,7 +91,7 @@ class Liveness(Law):
                 self.findings.add_once("I11", run.id, f"run {run.id} could have started {waited_s:.1f} s ago")
 
     def left_over(self) -> list[RunFacts]:
-        """Live runs that do not wait for anybody: after a quiet time there is none."""
+        """Return live runs that wait for no person; after a quiet time there are none."""
         executing = [run for run in self.facts.live.values() if run.is_executing]
         return [
             run
@@ -100,7 +100,7 @@ class Liveness(Law):
         ]
 
     def _goes_on(self, run: RunFacts) -> bool:
-        """Whether it waits for a time to come, or for something that is there."""
+        """Return True if the run will resume by itself: at a known time, or because its condition is met."""
         hub, agent = self._hub_of(run), self.facts.agents[run.agent_id]
         match run.state, run.pause_reason:
             case "QUEUED", _:
@@ -141,7 +141,7 @@ class Liveness(Law):
         return not self._follows(run)
 
     def _hub_of(self, run: RunFacts) -> SimHub | None:
-        """The hub that may start it: its device is there, and has settled."""
+        """Return the hub that may start the run: its device is connected to it and has settled."""
         for machine in self.around.machines:
             hub = machine.live
             if hub is None or run.device_id is None:
@@ -160,7 +160,7 @@ class Liveness(Law):
         return None
 
     def _follows(self, run: RunFacts) -> bool:
-        """Whether another run of its schedule goes first."""
+        """Return True if another run of the same schedule must start first."""
         if run.schedule_id is None or self.facts.schedules[run.schedule_id].overlap == "allow":
             return False
         return any(

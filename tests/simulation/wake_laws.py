@@ -1,4 +1,4 @@
-"""Laws about wakes: each slot that came is brought to its end once, and its fire's row tells how."""
+"""Laws about wakes: each slot is settled once, and the row of its fire has the outcome."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -30,7 +30,7 @@ RUNS_OF_SLOTS: Final = """
 
 
 class WakesEnd(Law):
-    """Seen when everything had the time to come to its end."""
+    """Every slot is settled once, and its fire's row has the outcome; checked once all work is finished."""
 
     def __init__(
         self,

@@ -1,9 +1,8 @@
-"""One connection between a device and a hub: what is on its way, and what gets lost.
+"""Simulated connection between a device and a hub: frames in flight, and losses.
 
-A connection loses frames only by ending, as one over TCP does: what was on its way
-is gone, and each end learns of it in its own time. It can also be *mute* for a
-while before it ends: frames vanish, and nobody knows. Frames of one lane keep
-their order; lanes overtake each other.
+A connection loses frames only when it ends, as over TCP: frames in flight are lost, and each end learns of it
+at its own time. It can also be *mute* before it ends: frames vanish, and neither end notices. Frames of one
+lane keep their order; lanes overtake each other.
 """
 
 import asyncio
@@ -30,7 +29,7 @@ FULL = 0.002  # of all frames find the outgoing queue full
 
 
 class Tally:
-    """What happened in one simulation, in numbers."""
+    """Counters of one simulation."""
 
     def __init__(self) -> None:
         self.frames = 0
@@ -45,7 +44,7 @@ class Tally:
 
 
 class Traffic:
-    """How fast and how faithfully frames travel, for all connections of a world."""
+    """Latency and reliability of all connections of a world."""
 
     def __init__(self, dice: Dice, tally: Tally) -> None:
         self.dice = dice
@@ -54,36 +53,36 @@ class Traffic:
         self.twice = 0.02  # of those that may come twice do
 
     def latency_s(self) -> float:
-        """Of one frame."""
+        """Return the latency of one frame."""
         if self.dice.says(self.late):
             self.tally.delayed += 1
             return self.dice.choice((0.3, 1.0, 4.0, 17.0))
         return self.dice.uniform(0.001, 0.03)
 
     def calm(self) -> None:
-        """Nothing is late any more, and nothing doubled."""
+        """Stop delays and duplicates."""
         self.late = self.twice = 0.0
 
 
 class DeviceEnd(Protocol):
-    """What a wire needs of its device."""
+    """Interface of the device that a wire calls."""
 
     def hears(self, wire: "Wire", frame: Frame) -> None:
-        """A frame of the hub has come."""
+        """Process a frame of the hub."""
         ...
 
     def lost(self, wire: "Wire") -> None:
-        """The connection is gone."""
+        """Process the end of the connection."""
         ...
 
 
 class Wire:
-    """A connection. For the hub's link it is the ``Carrier``.
+    """Connection; the hub's link uses it as its ``Carrier``.
 
     Args:
-        at_hub: the hub's context, so that what arrives there belongs to its process.
-        at_hub_lost: told once when the hub learns that the connection is gone.
-        at_hub_asked: told of each request that arrives.
+        at_hub: tracing context of the hub, so that received frames are processed in the hub's process.
+        at_hub_lost: called once when the hub detects the end of the connection.
+        at_hub_asked: called with each received request.
     """
 
     buffered_bytes = 0
@@ -118,7 +117,7 @@ class Wire:
     # --- for the hub ---
 
     def send_now(self, frame: Frame) -> None:
-        """Let *frame* travel to the device."""
+        """Send *frame* to the device."""
         if self.hub_knows:
             raise DeviceGone("the connection has ended", dispatched=False)
         if self._traffic.dice.says(FULL):
@@ -126,11 +125,11 @@ class Wire:
         self._travel("down", frame, self._at_device, self._arrive_at_device)
 
     def greet(self, frame: Frame) -> None:
-        """The first frame, which finds the queue empty."""
+        """Send the first frame; the queue is empty."""
         self._travel("down", frame, self._at_device, self._arrive_at_device)
 
     def end(self, goodbye: Goodbye, close: CloseCode) -> None:
-        """The hub closes."""
+        """Close the connection from the hub's side."""
         self._tell_hub(goodbye.reason)
         self.cut(hub_after_s=0.0, device_after_s=self._traffic.latency_s())
 
@@ -140,7 +139,7 @@ class Wire:
     # --- for the device ---
 
     def up(self, frame: UpFrame, lane: str) -> None:
-        """Let *frame* travel to the hub; nothing happens when the device knows that it cannot."""
+        """Send *frame* to the hub; ignored if the device knows that the connection has ended."""
         if self.device_knows:
             return
         self._travel(lane, frame, self._at_hub, self._arrive_at_hub)
@@ -149,13 +148,13 @@ class Wire:
             self._travel(lane, frame, self._at_hub, self._arrive_at_hub)
 
     def up_later(self, frame: UpFrame, lane: str, seconds: float) -> None:
-        """``up``, after a while."""
+        """Call ``up`` after a delay."""
         self._loop.call_later(seconds, self.up, frame, lane, context=self._at_device)
 
     # --- for faults ---
 
     def cut(self, *, hub_after_s: float, device_after_s: float) -> None:
-        """The connection is gone; each end learns of it so many seconds from now."""
+        """End the connection; each end detects it after a delay of its own."""
         if not self.is_cut:
             self.is_cut = True
             self._traffic.tally.lost += self._under_way
@@ -164,7 +163,7 @@ class Wire:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing is on its way, and both ends know how things are."""
+        """Return True if no frame is in flight, and both ends agree on the state of the connection."""
         return not self._under_way and self.hub_knows == self.device_knows == self.is_cut
 
     # --- on the way ---

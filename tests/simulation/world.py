@@ -1,7 +1,7 @@
-"""A world of hubs, devices and a database, made from a seed. It lives until it is told to end.
+"""World of hubs, devices and a database, created from a seed.
 
-What happens in it at a certain time is on its agenda. Where nothing is to be done
-for a while it sleeps (see ``clock``), so that days pass in a moment.
+Its agenda holds the planned events. When nothing is due for a while, the world sleeps (see ``clock``), so
+that days pass in a moment.
 """
 
 import contextvars
@@ -50,14 +50,14 @@ LEASE_JOBS = frozenset({"acquire", "renew", "resign", "beat"})  # commits that a
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How a hub reaches its database and its devices; other ways are put in to see that laws see them.
+    """Replacements for parts of a hub, which tests use to check that laws detect faults.
 
     Attributes:
-        door_of: what stands before each hub's door to the disk.
-        link: what its links are made of.
-        agreements: how a hub and a device agree about the past.
-        hubs: so many on one database, whatever the seed says.
-        only: what a violation must say to be told, because others would hide it.
+        door_of: wraps each hub's door to the disk.
+        link: class of its links.
+        agreements: class of the reconciliation between hub and device.
+        hubs: number of hubs on the database, instead of the seed's.
+        only: required text of a reported violation, because others would hide it.
     """
 
     door_of: "Callable[[Store, World], Store]" = lambda door, world: door
@@ -68,12 +68,12 @@ class Ways:
 
 
 class World:
-    """Everything there is.
+    """Simulated world.
 
     Args:
-        guarded: whether the database has the constraints of the schema.
-        say: takes each line of the trace.
-        ways: how hubs reach databases and devices, if not as they ought to.
+        guarded: create the constraints of the schema.
+        say: called with each line of the trace.
+        ways: replacements for the hubs' database and links; see ``Ways``.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class World:
         self._found()
 
     def _found(self) -> None:
-        """The database and the devices of the first day."""
+        """Create the database and the devices."""
         machine = None if self.scene.is_shared else self.machines[0].clock
         self.disk.set_clock(DatabaseClock(self.time, machine).now_ms)
         at = self.time.epoch_ms
@@ -138,17 +138,17 @@ class World:
         self.keep_rows()
 
     def say(self, who: str, what: str) -> None:
-        """A line of the trace."""
+        """Write a line to the trace."""
         if self._say is not None:
             self._say(f"{self.time.now_s:12.4f} {self.time.awake_s:10.4f} {who}: {what}")
 
     @property
     def is_traced(self) -> bool:
-        """Whether anybody reads what it says."""
+        """Return True if the trace is read."""
         return self._say is not None
 
     def totals(self) -> dict[str, float]:
-        """What happened, in numbers."""
+        """Return the counters."""
         rows = self.disk.one(
             "SELECT (SELECT coalesce(sum(missed_count + 1), 0) FROM schedule_fires),"
             " (SELECT count(*) FROM runs), (SELECT count(*) FROM run_calls),"
@@ -183,7 +183,7 @@ class World:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """The world from its first boot on; when the block is left it ends where it stands."""
+        """Start the world, yield it, and stop it at the end of the block."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             for machine in self.machines:
@@ -201,7 +201,7 @@ class World:
                 tasks.cancel_scope.cancel()
 
     async def live(self, until_s: float) -> None:
-        """Let time pass until second *until_s* of the world, or until a law was broken too often."""
+        """Advance the time to second *until_s*, or stop after too many violations."""
         while self.time.now_s < until_s and not self.witness.has_seen_enough:
             while (step := self._agenda.take(self.time.now_s)) is not None:
                 step()
@@ -213,19 +213,19 @@ class World:
             await anyio.sleep(max(LEAST_STEP_S, min(next_s - self.time.now_s, LOOK_EVERY_S)))
 
     def at(self, second: float, step: Step) -> None:
-        """Do *step* at that second of the world, or as soon as it is past."""
+        """Schedule *step* for a second of the world; a past step is run at once."""
         self._agenda.add(second, step)
 
     def after(self, seconds: float, step: Step) -> None:
-        """Do *step* in so many seconds."""
+        """Schedule *step* after a delay in seconds."""
         self.at(self.time.now_s + seconds, step)
 
     def during_work(self, step: Step) -> None:
-        """Do *step* while a run executes: soon after the next one has started."""
+        """Schedule *step* for the next run: soon after it has started."""
         self._during_work.append(step)
 
     def next_moment_s(self) -> float:
-        """When the rows say that something will happen; a day from now if they do not say."""
+        """Return when the next event according to the rows is due, or the time in one day."""
         ahead_s = max(machine.clock.ahead_s for machine in self.machines)
         now_ms = self.time.epoch_ms + int((self.time.now_s + ahead_s) * 1_000)
         (next_ms,) = self.disk.one(
@@ -240,7 +240,7 @@ class World:
         return self.time.now_s + (86_400.0 if next_ms is None else (next_ms - now_ms) / 1_000)
 
     def _is_still(self) -> bool:
-        """Whether nothing moves and nothing is about to."""
+        """Return True if no work is in progress or about to begin."""
         still_s = self.time.awake_s - self._still_since
         if still_s < STILL_S:
             return False
@@ -297,7 +297,7 @@ class World:
     # --- hubs ---
 
     def boot(self, machine: Machine) -> None:
-        """Start a hub on a machine that has none."""
+        """Start a hub on a machine without one."""
         if machine.hub is not None:
             return
         machine.boots += 1
@@ -330,7 +330,7 @@ class World:
         self._start(self._life, hub)
 
     def kill(self, machine: Machine) -> None:
-        """The hub is gone, as by SIGKILL or a power cut."""
+        """Kill the hub, as by SIGKILL or a power failure."""
         hub = machine.hub
         if hub is None:
             return
@@ -346,15 +346,15 @@ class World:
 
     @property
     def can_be_restored(self) -> bool:
-        """Whether all devices can tell what they have: others get their items once more."""
+        """Return True if all devices can list their rows; otherwise a restore would repeat items."""
         return all(device.mark is not None for device in self.devices)
 
     def keep_rows(self) -> None:
-        """Back the hub's database up."""
+        """Return a backup of the hub's database."""
         self.backups.append(self.disk.snapshot())
 
     def restore_rows(self, backup: sqlite3.Connection) -> None:
-        """All hubs are gone, and find their database as it was in *backup*."""
+        """Stop all hubs, and replace their database by *backup*."""
         self.say("world", "the hub's database is restored")
         self.tally.hub_restores += 1
         for machine in self.machines:
@@ -368,26 +368,26 @@ class World:
         self.witness.restored(sent={call_id for (call_id,) in sent})
 
     def restore_device(self, device: SimDevice, memory: Memory | None) -> None:
-        """A device finds its store as it was, or empty."""
+        """Replace the store of a device by an older copy, or an empty store."""
         self.say(device.id, "has an older store" if memory else "has lost its store")
         self.tally.device_restores += 1
         device.put_store_back(memory)
         self.witness.restored()
 
     def resume(self, hub: SimHub) -> None:
-        """A hub that was halted goes on."""
+        """Resume a halted hub."""
         if hub.process.is_halted and not hub.process.is_killed:
             self.say(hub.process.name, "goes on")
             hub.process.resume()
 
     def reconnect(self, hub: SimHub) -> None:
-        """A hub reaches the database again."""
+        """Restore a hub's access to the database."""
         if hub.weather.is_cut_off:
             self.say(hub.process.name, "reaches the database again")
             hub.weather.is_cut_off = False
 
     def calm(self) -> None:
-        """Nothing goes wrong any more: all are there, and nothing that was planned happens."""
+        """End all faults: every hub and device is running, and the agenda is empty."""
         self.say("world", "is calm")
         self.is_calm = True
         self._agenda.clear()
@@ -414,7 +414,7 @@ class World:
             self.after(1.0, device.connect)
 
     def stop(self, machine: Machine) -> None:
-        """The hub is told to stop, and drains."""
+        """Request the hub to stop; it drains."""
         hub = machine.live
         if hub is not None:
             self.say(hub.process.name, "is told to stop")
@@ -447,7 +447,7 @@ class World:
         self.after(machine.down_s, lambda: self.boot(machine))
 
     def ask(self, machine: Machine, what: str, job: Callable[[SimHub], Awaitable[object]]) -> None:
-        """Let a person ask the hub for something; refusals are theirs to read."""
+        """Send a person's request to the hub; the trace shows a refusal."""
         hub = machine.live
         if hub is not None:
             self._start(self._asked, hub, what, job)
@@ -466,13 +466,13 @@ class World:
             self.witness.findings.add("hub", f"{what} ended in {told(exc)}")
 
     def _start(self, job: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
-        """A task of nobody's process, whoever starts it."""
+        """Start a task that belongs to no process."""
         assert self._tasks is not None
         start = partial(self._tasks.start_soon, job, *args)
         self._context.copy().run(start)
 
     def _dial(self, device: SimDevice) -> Wire | None:
-        """Where a device gets through to."""
+        """Connect a device to a random reachable hub, or return None."""
         open_ = [machine.live for machine in self.machines if machine.live is not None]
         reachable = [hub for hub in open_ if not hub.process.is_halted]
         return self.dice.choice(reachable).knock(device) if reachable else None
