@@ -72,12 +72,12 @@ def _here(seeds: Sequence[int], asked: argparse.Namespace) -> Iterator[Told]:
 
 
 def _in_parts(seeds: Sequence[int], asked: argparse.Namespace) -> Iterator[Told]:
-    """Distribute the seeds over several processes; each prints one line per seed."""
+    """Run the seeds in several processes; each prints one line per seed."""
     command = [sys.executable, "-m", "tests.simulation", "--first", str(seeds[0]), "--seeds", str(len(seeds))]
     if asked.broken:
         command += ["--break", asked.broken]
     with ExitStack() as files:
-        # Files and no pipes: a pipe that nobody reads yet fills up, and its process waits.
+        # Files instead of pipes: an unread pipe fills up and blocks its process.
         tellings = [files.enter_context(tempfile.TemporaryFile("w+")) for _ in range(asked.jobs)]
         parts = [
             subprocess.Popen([*command, "--part", f"{number}/{asked.jobs}"], stdout=telling)

@@ -8,7 +8,7 @@ from storage.runs import runs
 from storage.schedules import schedules
 
 CHECKED_ANSWERS = 50  # one of so many remembered answers is looked up all the same
-# What is asked with the time of now, and which of the arguments that is.
+# Queries with the current time as an argument, and the index of that argument.
 POLLS: dict[Callable[..., Any], int | str] = {
     runs.claim_runs: "at",
     runs.overdue: 0,

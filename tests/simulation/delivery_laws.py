@@ -26,7 +26,7 @@ class Deliveries(Law):
         self._sent = sent  # by hubs whose rows are gone
         self._was_restored = was_restored
         self._devices = devices
-        self._rejected: set[tuple[str, str]] = set()  # device and title, as the hub was told
+        self._rejected: set[tuple[str, str]] = set()  # device and title, as reported to the hub
 
     def row_made(self, device: SimDevice, row: Row) -> None:
         """Check a row that a device is about to insert or change."""
@@ -87,7 +87,7 @@ class Deliveries(Law):
         calls = self.facts.disk.rows("SELECT call_id, state, run_id FROM run_calls")
         states = {call_id: state for call_id, state, _ in calls}
         sent = {c for c, state in states.items() if state != "PLANNED"}
-        # Who was restored knows calls that the other one does not, and the other way round.
+        # After a restore, hub and device each know calls that the other does not.
         for call_id in () if self._was_restored else sorted(done - sent):
             self.findings.add("I6", f"the call {call_id} is done at a device, it was never sent")
         for call_id, state, run_id in calls:
@@ -177,7 +177,7 @@ class Questions(Law):
             self.findings.add("I7", f"somebody asked about {path} outside of any run")
             return
         disk = self.facts.disk
-        # Two hubs of one database do not see what the other one asks meanwhile.
+        # Two hubs of one database do not see each other's open questions.
         if not self.around.is_shared and disk.one(
             "SELECT 1 FROM model_answers WHERE agent_id = ? AND question = ?", run.agent_id, question
         ):
@@ -193,7 +193,7 @@ class Questions(Law):
             path,
             edition(path, number).sha256,
         )
-        # Two runs of one agent at the same time do not see what the other one settles meanwhile.
+        # Two concurrent runs of one agent do not see each other's results.
         if known is not None and self._settled.get((run.agent_id, path), 0) < self._began.get(run.id, 0):
             self.findings.add("I7", f"run {run.id} asked about {path}, settled in run {known[0]}")
 

@@ -51,7 +51,7 @@ class Row:
     run_id: str
     path: str
     sha256: str
-    title: str  # without what a model adds in other words
+    title: str  # without a model's additional words
     start: int = 0
 
 
@@ -85,7 +85,7 @@ class Habits:
     stalls: float = 0.005  # of all runs are begun and forgotten
     silent: float = 0.006  # of all calls are done and not answered
     fails: float = 0.01  # of all calls cannot be done just now
-    late: float = 0.006  # of all answers come when nobody waits any more
+    late: float = 0.006  # of all answers come after the deadline
     leftovers: float = 0.3  # of all interrupted runs send on after the next connection
     judged: float = 0.15  # of all calls bring its owner to look at the rows
 
@@ -95,7 +95,7 @@ class Habits:
 
 
 class SimDevice:
-    """One device.
+    """Simulated device with one store.
 
     Args:
         dial: finds a hub and connects to it, or returns None.
@@ -224,7 +224,7 @@ class SimDevice:
         if self.is_wanted:
             self.connect()
 
-    # --- what the hub says ---
+    # --- frames of the hub ---
 
     def hears(self, wire: Wire, frame: Frame) -> None:
         """Process a frame of the hub."""
@@ -262,7 +262,7 @@ class SimDevice:
     def _begin(self, wire: Wire, frame: AgentRun) -> None:
         known = self._runs.get(frame.run_id)
         if known is not None and known.frame.fence > frame.fence:
-            return  # from a hub that has not heard yet that it lost the run
+            return  # from a hub that does not know yet that it lost the run
         if known is not None:
             known.is_over = True
         run = DeviceRun(
@@ -288,12 +288,12 @@ class SimDevice:
 
     def _take(self, wire: Wire, call: ToolCall) -> None:
         if wire is not self._wire:
-            return  # the app that took it is gone
+            return  # the app that accepted it has ended
         if self.dies_in:
             self.dies_in -= 1
             if self.dies_in == 0:
                 if self.dice.says(0.5):
-                    self.do(call)  # written, and nobody is told
+                    self.do(call)  # written without an answer
                 self.crash()
                 return
         answer = self.do(call)
@@ -401,7 +401,7 @@ class SimDevice:
     # --- its owner ---
 
     def review(self) -> None:
-        """Let the owner approve or remove a row, and report the verdict."""
+        """Approve or remove a row as the owner, and report the verdict."""
         if not self.memory.rows:
             return
         row = self.dice.choice(self.memory.rows)

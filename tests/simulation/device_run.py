@@ -105,7 +105,7 @@ class DeviceRun:
     def rest(self) -> list[AgentData | AgentComplete]:
         """Return the frames that an app would still send after a missed end of its run."""
         if not self._has_credit:
-            return []  # without a fence in them nobody could tell them from those of the next attempt
+            return []  # without a fence they look like frames of the next attempt
         run_id, fence = self.frame.run_id, self._fence
         data = [AgentData(run_id=run_id, fence=fence, files=[piece]) for piece in self._pieces[:2]]
         return [*data, AgentComplete(run_id=run_id, fence=fence)]

@@ -53,7 +53,7 @@ class Dice:
         return values[self.bits() % len(values)]
 
     def shuffle(self, values: MutableSequence[T]) -> None:
-        """Shuffle *values* in place."""
+        """Reorder *values* in place."""
         for last in range(len(values) - 1, 0, -1):
             other = self.bits() % (last + 1)
             values[last], values[other] = values[other], values[last]

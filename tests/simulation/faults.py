@@ -20,7 +20,7 @@ WHEN: Final = ("during work", "during work", "during work", "at a moment", "at a
 
 
 class Faults:
-    """All faults of a world."""
+    """Generator of a world's faults."""
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -9,7 +9,7 @@ from tests.simulation.dice import Dice
 
 MARK = re.compile(r"(\S+\.(?:txt|md)) edition (\d+)")  # in a line of each question, so that it tells its file
 MOST_FILES = 5
-OTHER_WORDS = " once more"  # what a model adds that words the same otherwise
+OTHER_WORDS = " once more"  # added by a model that rephrases
 REFUSED_WORD = "unwelcome"  # a device refuses an item with it, for good
 
 
@@ -20,7 +20,7 @@ class Edition:
     path: str
     text: str
     sha256: str
-    items: tuple[str, ...]  # the titles of what there is to find
+    items: tuple[str, ...]  # titles of the items
 
 
 _known: dict[str, Edition] = {}

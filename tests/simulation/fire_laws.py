@@ -45,7 +45,7 @@ class Fires(Law):
     def _passed(self, schedule: ScheduleFacts, before: ScheduleFacts, *, is_exact: bool) -> None:
         """Check that every fire that the cursor has passed has a row."""
         if not is_exact and not before.enabled and before.paused_reason == "removed":
-            return  # nobody had declared it: it had no fires
+            return  # it was not declared, so it had no fires
         due = fires_of(before, before.cursor_at, schedule.cursor_at, self.around.time.epoch)
         rows = self.facts.disk.rows(
             "SELECT first_at, fire_at, missed_count FROM schedule_fires"

@@ -59,13 +59,13 @@ from tests.simulation.scene import Settings
 from tests.simulation.store import Weather
 from tests.simulation.wire import Traffic, Wire
 
-RESTARTS, HOLD_MS = 3, 600_000  # what the daemon's settings say unless somebody changes them
+RESTARTS, HOLD_MS = 3, 600_000  # defaults of the daemon's settings
 JUDGE_S = 10.0
 RELEASE_S = 2.0
 TICK_S = 0.25
 STOPPING = Goodbye(reason="stopping")
 NO_CHALLENGE = Challenge(nonce="", hub_id="sim", protocol=SPOKEN, ts_ms=0)  # its devices show tokens
-METRICS = Metrics()  # one for the process: nobody reads them, and making them costs more than a boot
+METRICS = Metrics()  # one for the process: creating them costs more than a boot
 
 
 class Machine:
@@ -86,7 +86,7 @@ class Machine:
 
 
 class SimHub:
-    """One boot of a hub.
+    """Boot of a hub.
 
     Args:
         store: its door to the disk.

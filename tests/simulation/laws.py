@@ -8,7 +8,7 @@ from tests.simulation.facts import Facts
 from tests.simulation.hub import Machine
 from tests.simulation.store import Commit
 
-ENOUGH: Final = 5  # violations of one world; what follows is mostly of their making
+ENOUGH: Final = 5  # violations of one world; later ones are mostly their consequences
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 START_S = 1_000.0  # not zero: code that takes 0.0 for "never" is found out
 SPIN_LIMIT = 200_000  # rounds at one instant: something wakes itself up for ever
-UNWIND_LIMIT = 2_000  # cancellations until a killed process has let go of everything
+UNWIND_LIMIT = 2_000  # cancellations until all tasks of a killed process have ended
 
 
 class Stuck(Exception):
@@ -49,7 +49,7 @@ class Process:
         self.is_killed = False
         self.is_halted = False
         self.tasks: list[NumberedTask[Any]] = []
-        self.kept: list[_Handle] = []  # what became ready while it was halted
+        self.kept: list[_Handle] = []  # callbacks that became ready while it was halted
         self.steps_left = 0  # until ``on_step`` is called; 0: never
         self.on_step: Callable[[], None] = self.kill
 
@@ -67,7 +67,7 @@ class Process:
             child.halt()
 
     def resume(self) -> None:
-        """Continue, with all callbacks that became ready meanwhile."""
+        """Resume all tasks, with the callbacks that became ready meanwhile."""
         self.is_halted = False
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimLoop)

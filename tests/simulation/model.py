@@ -50,13 +50,13 @@ class SimModel:
         self.slow = self.garbled = 0.0
 
     async def reach(self) -> str | None:
-        """See ``LanguageModel.reach``."""
+        """Implement ``LanguageModel.reach``."""
         return "no answer" if self.mood == "away" else None
 
     async def answer(self, request: ModelRequest) -> ModelAnswer:
-        """See ``LanguageModel.answer``."""
+        """Implement ``LanguageModel.answer``."""
         self.asked += 1
-        # Asked to correct itself, it is told no text: what it is about was said before.
+        # A request for a correction has no text; it refers to the question before.
         marked = [one.content for one in request.messages if MARK.search(one.content)]
         said = marked[-1] if marked else request.messages[-1].content  # half a text may tell no file
         if (mark := MARK.search(said)) is not None:

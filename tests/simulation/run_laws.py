@@ -32,7 +32,7 @@ LEGAL = frozenset(
         ("PAUSED", "CANCELLED"),
     }
 )
-# What may be written for a run that somebody else holds by now: an answer counts whenever it comes.
+# Jobs that may write for a run under another fence: an answer counts at any time.
 ALSO_LATE = frozenset({"settle_call"})
 LEASE_S, POLL_S, SLACK_S = 30.0, 2.0, 4.0
 ROUNDED_MS = 2  # instants become whole milliseconds in more than one way
@@ -174,7 +174,7 @@ class Fences(Law):
         before = changed.before if changed is not None else self.facts.runs.get(held.id)
         if before is None:
             return
-        # Whose run was taken away holds it no more, even while nobody else does.
+        # A former holder no longer holds the run, even while it has no other holder.
         was_taken = held.state in EXECUTING and not before.is_executing
         if before.fence != held.fence or before.is_final or was_taken:
             self.findings.add(
@@ -253,7 +253,7 @@ class Starts(Law):
 
     def _was_there(self, device_id: str) -> bool:
         for machine in self.around.machines:
-            hub = machine.hub  # also one that stops: it claims until its dispatcher has heard of it
+            hub = machine.hub  # also one that stops: its dispatcher claims until it is notified
             if (
                 hub is not None
                 and hub.was_serving

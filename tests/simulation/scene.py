@@ -81,7 +81,7 @@ def draw_scene(seed: int, *, hubs: int | None = None) -> Scene:
         _draw_agent(f"agent-{number}", dice.choice(devices), tempo, dice)
         for number in range(dice.between(2, 4))
     )
-    calendar = Dice(f"calendar {seed}")  # of its own: worlds that were known before stay what they were
+    calendar = Dice(f"calendar {seed}")  # of its own, so that earlier worlds stay the same
     agents = tuple(
         msgspec.structs.replace(agent, slots=tuple(_draw_slots(tempo, calendar))) for agent in agents
     )

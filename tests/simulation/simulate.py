@@ -52,7 +52,7 @@ def simulate(seed: int, *, say: Say | None = None, ways: Ways | None = None) -> 
         ways: replacements for the hubs' database and links; see ``Ways``.
     """
     dice = Dice(f"loop {seed}")
-    gc.disable()  # what is found dead when is nothing that a seed decides
+    gc.disable()  # the time of a collection does not depend on the seed
     try:
         return run(lambda: _simulate(seed, say, ways or Ways()), dice)
     finally:

@@ -1,8 +1,8 @@
 """Database of a simulation: SQLite in memory, in the event loop's own thread.
 
 All hubs share a ``Disk``; each hub uses a ``Door``, a ``storage.kernel.database.Database``. Each transaction
-is between two await points, so that the order of transactions is random, and a cancelled caller does not
-know whether its transaction was committed, as with the real database. A door closes when its process is
+is between two await points, so that the order of transactions is random. As with the real database, a
+cancelled caller does not know whether its transaction was committed. A door closes when its process is
 killed: later writes of a dead hub never return.
 """
 
@@ -25,7 +25,7 @@ from tests.simulation.loop import Process
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Tables whose changed rows are told after each commit, with what tells a row.
+# Tables whose changed rows are reported after each commit, with the key of a row.
 WATCHED = {
     "runs": "id",
     "schedules": "id",
@@ -35,7 +35,7 @@ WATCHED = {
 }
 REPLAYED = 0.02  # of all jobs are run twice, as one of a batch is when another one fails
 SLOW = 0.03  # of all transactions take a while
-BUSY = 0.002  # of all writes are refused, as when somebody makes a backup
+BUSY = 0.002  # of all writes are refused, as during a backup
 
 
 class Touched:
@@ -210,7 +210,9 @@ class Weather:
         self.is_calm = False  # nothing is slow, nothing busy
         self.dies_in = 0  # writes until the hub dies of one; 0: never
         self.dies_before = True  # of the commit, or after it
-        self.before: tuple[str, Callable[[], None]] | None = None  # a job, and what happens before it, once
+        self.before: tuple[str, Callable[[], None]] | None = (
+            None  # a job, and an action to run once before it
+        )
 
     def calm(self) -> None:
         """Reset to fast transactions without errors and crashes."""
@@ -242,7 +244,7 @@ class Door:
     async def read(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """See ``Database.read``."""
+        """Implement ``Database.read``."""
         await self._reach()
         value = self._disk.read(fn, args, kwargs)
         await self._turn()
@@ -251,7 +253,7 @@ class Door:
     async def write(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """See ``Database.write``."""
+        """Implement ``Database.write``."""
         await self._reach()
         weather = self._weather
         if weather.before is not None and weather.before[0] == name_of(fn):

@@ -213,7 +213,7 @@ async def an_old_leader_writes(world: World) -> None:
     world.disk.commit("hub-a boot 0", decide, (Term("scheduler", "nobody", 0),), {})  # type: ignore[arg-type]
 
 
-# --- I6, I7: what reaches devices and models ---
+# --- I6, I7: deliveries to devices and questions to models ---
 
 
 def call(world: World, call_id: str, run_id: str) -> ToolCall:

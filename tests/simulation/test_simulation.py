@@ -13,7 +13,7 @@ from tests.simulation.simulate import simulate
 
 ROOT = Path(__file__).parents[2]
 FEW, SEEDS, PART = 2, 150, 25
-ENOUGH_TO_SEE = 60  # worlds of which at least one shows what an old way does
+ENOUGH_TO_SEE = 60  # worlds of which at least one shows the fault
 TOLD_SEED = 5
 SEEN = ("fresh_ids", "no_fence")  # by make test; by make soak the other ways as well
 

@@ -9,13 +9,13 @@ from tests.simulation.laws import Law
 
 GRACE_S, TICK_S = 30.0, 2.0
 TAKEOVER_S = 35.0  # on a shared database: a lease that runs out, and a poll that finds it
-SLOW_S = 4.0  # what a slow disk may add, and how often a law looks
+SLOW_S = 4.0  # delay of a slow disk, and interval of the checks
 SETTLE_S, FLAP_SETTLE_S, SPREAD_S = 5.0, 60.0, 2.0
 FLAPS, FLAP_WINDOW_S = (
     3,
     200.0,
 )  # the hub counts 120 s, from when each visit had agreed
-USERS = ("manual", "rerun")  # triggers of runs that somebody waits for
+USERS = ("manual", "rerun")  # triggers of runs that a person waits for
 
 
 class Cancels(Law):
@@ -73,7 +73,7 @@ class Liveness(Law):
 
     def after(self, commit: Any) -> None:
         if any(run is not None and run.is_executing for _, run in self.facts.changes):
-            self._ready_since.clear()  # somebody started, or is about to end: whose turn it is changes
+            self._ready_since.clear()  # a run started or is about to end, so the next run in turn changes
 
     def look(self) -> None:
         now = self.around.time.awake_s

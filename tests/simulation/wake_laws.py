@@ -30,7 +30,7 @@ RUNS_OF_SLOTS: Final = """
 
 
 class WakesEnd(Law):
-    """Every slot is settled once, and its fire's row has the outcome; checked once all work is finished."""
+    """Law that every slot is settled once, and that its fire's row has the outcome."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class WakesEnd(Law):
         super().__init__(facts, around, findings)
         self._devices = devices
         self._was_restored = was_restored
-        self._told: dict[str, float] = {}  # wake: when its device was told last, in awake seconds
+        self._told: dict[str, float] = {}  # wake: last call of its device, in awake seconds
 
     def after(self, commit: Commit) -> None:
         if commit.name == "take" and isinstance(wake := commit.args[0], WakeRow):

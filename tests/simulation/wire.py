@@ -36,7 +36,7 @@ class Tally:
         self.lost = 0
         self.doubled = 0
         self.delayed = 0
-        self.stale = 0  # of an older fence, a run that is over, a call that nobody waits for
+        self.stale = 0  # of an older fence, an ended run, or an expired call
         self.hub_crashes = 0
         self.hub_stops = 0
         self.hub_restores = 0

@@ -39,12 +39,12 @@ from tests.simulation.telling import given, told
 from tests.simulation.wire import Tally, Traffic, Wire
 
 OWNER = UserId("owner")
-LEAST_STEP_S = 0.001  # less would get lost in what a float can tell
+LEAST_STEP_S = 0.001  # less is below the precision of a float
 LOOK_EVERY_S = 2.0  # awake: how often the world looks at itself
 WAKE_EARLY_S = 1.5  # before the next thing that happens, the world is awake again
 STILL_S = 1.5  # nothing was committed for so long: the world may sleep
-WORK_S = 8.0  # what most runs take
-AWAITED_S = 70.0  # what ought to happen has happened by then: the longest is that a device settles
+WORK_S = 8.0  # duration of most runs
+AWAITED_S = 70.0  # upper bound of all waits; the longest is the settling time of a device
 LEASE_JOBS = frozenset({"acquire", "renew", "resign", "beat"})  # commits that are no sign of life
 
 
