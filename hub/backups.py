@@ -36,11 +36,11 @@ SUFFIX: Final = ".hub-backup"
 ALONG: Final = ("node_id", "last-good.toml")  # small files of the state folder, as far as they are there
 DAILY: Final = timedelta(hours=24)
 FIRST_AFTER_S: Final = 600.0  # a hub that starts has other things to do
-LOOK_EVERY_S: Final = 3_600.0
+CHECK_EVERY_S: Final = 3_600.0
 _NAMED: Final = "%Y%m%dT%H%M%SZ"
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
+class BackupRetention(msgspec.Struct, frozen=True, kw_only=True):
     """Whether there is one a day, and which of the old ones stay."""
 
     is_daily: bool = True
@@ -68,9 +68,15 @@ class Backups:
     """
 
     def __init__(
-        self, store: Store, state: Path, database: Path | None, *, clock: Clock, keep: Kept | None = None
+        self,
+        store: Store,
+        state: Path,
+        database: Path | None,
+        *,
+        clock: Clock,
+        keep: BackupRetention | None = None,
     ) -> None:
-        self.keep = keep or Kept()
+        self.keep = keep or BackupRetention()
         self.turns = Turns(clock)
         self._store = store
         self._folder = state / FOLDER
@@ -86,7 +92,7 @@ class Backups:
         while True:
             self.turns.wait(wait_s)
             await self._clock.sleep(wait_s)
-            wait_s = LOOK_EVERY_S
+            wait_s = CHECK_EVERY_S
             self.turns.wait()  # a large database takes its time, in a thread
             try:
                 if self._is_due():
@@ -133,8 +139,8 @@ async def backup_before_upgrade(url: str, *, state: Path, clock: Clock) -> Made 
     Raises:
         BackupRefused, Unavailable: see ``Backups.make``; nothing was upgraded.
     """
-    standing = await standing_of(url, base=state)
-    if standing.current is None or not standing.missing or url.startswith(SERVER):
+    version = await standing_of(url, base=state)
+    if version.current is None or not version.missing or url.startswith(SERVER):
         return None
     database = file_of(url, state)
     if database is None:
@@ -144,7 +150,7 @@ async def backup_before_upgrade(url: str, *, state: Path, clock: Clock) -> Made 
     along = [state / name for name in ALONG]
     made = await anyio.to_thread.run_sync(partial(_make, target, database, epoch_ms(now), along))
     log.warning(
-        "database.upgrading", revision=standing.current, missing=list(standing.missing), backup=str(target)
+        "database.upgrading", revision=version.current, missing=list(version.missing), backup=str(target)
     )
     return made
 
@@ -179,7 +185,7 @@ def files_along(files: Iterable[Path]) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in files if file.is_file()}
 
 
-def superfluous(files: Collection[Path], *, keep: Kept) -> set[Path]:
+def superfluous(files: Collection[Path], *, keep: BackupRetention) -> set[Path]:
     """The backups that need not be kept. What bears no name of ours is nobody's to remove."""
     ours = {file: when for file in files if (when := made_when(file)) is not None}
     newest_first = sorted(ours, key=lambda file: ours[file], reverse=True)
@@ -188,8 +194,8 @@ def superfluous(files: Collection[Path], *, keep: Kept) -> set[Path]:
     for file in newest_first:
         by_day.setdefault(ours[file].date(), file)
         by_week.setdefault(ours[file].isocalendar()[:2], file)
-    kept = {*list(by_day.values())[: keep.days], *list(by_week.values())[: keep.weeks]}
-    return set(newest_first[1:]) - kept
+    retained = {*list(by_day.values())[: keep.days], *list(by_week.values())[: keep.weeks]}
+    return set(newest_first[1:]) - retained
 
 
 def made_when(file: Path) -> datetime | None:

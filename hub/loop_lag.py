@@ -75,12 +75,12 @@ class LoopLag:
 
     def _watch(self, is_over: threading.Event, loop_thread: int) -> None:
         """Log who holds the loop, once each time that it is held. Runs in a thread of its own."""
-        told_of = 0.0
+        reported_due = 0.0
         while not is_over.wait(EVERY_S):
             due, late_s = self._due, self._overdue_s
-            if late_s < HELD_S or due == told_of:
+            if late_s < HELD_S or due == reported_due:
                 continue
-            told_of = due
+            reported_due = due
             log.warning(
                 "loop.held",
                 seconds=round(late_s, 2),

@@ -27,8 +27,8 @@ LATE_S: Final = 0.05  # the loop came round so late: others wait
 MOST_WAIT_S: Final = 5.0  # who had to wait longer is refused instead
 EVERY: Final = 64  # of work that is cheap, one in so many is measured
 MOST_CAUSES: Final = 1_024  # remembered; beyond it the half that spent least is forgotten
-MOST_TOLD: Final = 5  # causes in a scrape
-LEAST_TOLD: Final = 0.01  # share of a cause that is told of
+MOST_REPORTED: Final = 5  # causes in a scrape
+LEAST_REPORTED: Final = 0.01  # share of a cause that is told of
 
 
 class LoopMeter(Collector):
@@ -56,8 +56,8 @@ class LoopMeter(Collector):
         self._spent[cause] = (spent * math.exp((at - now) / OVER_S) + seconds, now)
         self._seconds[cause.partition(":")[0]] += seconds
         if len(self._spent) > MOST_CAUSES:
-            kept = nlargest(MOST_CAUSES // 2, self._spent, key=self.share)
-            self._spent = {one: self._spent[one] for one in kept}
+            longest = nlargest(MOST_CAUSES // 2, self._spent, key=self.share)
+            self._spent = {one: self._spent[one] for one in longest}
 
     def run(self, cause: str, work: Callable[[Any], None], value: Any, times: int = 1) -> float:
         """Call *work* with *value*, charge what it takes *times* so often, and return ``wait_s``."""
@@ -97,14 +97,16 @@ class LoopMeter(Collector):
             return 0.0
         self._slowed.pop(cause, None)
         self._slowed[cause] = (share, self._monotonic())
-        if len(self._slowed) > MOST_TOLD:
+        if len(self._slowed) > MOST_REPORTED:
             del self._slowed[next(iter(self._slowed))]
         return OVER_S * math.log(share / SHARE)
 
     def top(self) -> list[tuple[str, float]]:
         """Return the causes that took most lately, at most MOST_TOLD, with their shares."""
         shares = ((cause, self.share(cause)) for cause in self._spent)
-        return nlargest(MOST_TOLD, (one for one in shares if one[1] >= LEAST_TOLD), key=lambda one: one[1])
+        return nlargest(
+            MOST_REPORTED, (one for one in shares if one[1] >= LEAST_REPORTED), key=lambda one: one[1]
+        )
 
     def slowed(self, within_s: float) -> list[tuple[str, float]]:
         """Return the causes that had to wait *within_s*, with the share that each had then."""
@@ -121,7 +123,8 @@ class LoopMeter(Collector):
         yield seconds
         shares = GaugeMetricFamily(
             "hub_loop_share",
-            f"Part of the event loop's time over the last {OVER_S:g} s, of the {MOST_TOLD} that took most.",
+            f"Part of the event loop's time over the last {OVER_S:g} s,"
+            f" of the {MOST_REPORTED} that took most.",
             labels=["cause"],
         )
         for cause, share in self.top():

@@ -102,9 +102,9 @@ class FrameTally(Collector):
 class Followed(Collector):
     """A counter of something that is counted elsewhere, as plain integers."""
 
-    def __init__(self, name: str, told: str) -> None:
+    def __init__(self, name: str, documentation: str) -> None:
         self._name = name
-        self._told = told
+        self._documentation = documentation
         self._count: Callable[[], int] = int
 
     def follow(self, count: Callable[[], int]) -> None:
@@ -112,7 +112,7 @@ class Followed(Collector):
         self._count = count
 
     def collect(self) -> Iterator[Metric]:
-        yield CounterMetricFamily(self._name, self._told, value=self._count())
+        yield CounterMetricFamily(self._name, self._documentation, value=self._count())
 
 
 class Metrics:

@@ -43,8 +43,8 @@ class ProcessCollector(Collector):
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         yield _gauge("process_max_fds", "As many file descriptors may be open.", most)
         if self._started is not None:
-            told = "When the process started, in seconds since 1970."
-            yield _gauge("process_start_time_seconds", told, self._started)
+            documentation = "When the process started, in seconds since 1970."
+            yield _gauge("process_start_time_seconds", documentation, self._started)
 
     def _open_fds(self) -> int:
         # Since Linux 6.2 the size of the directory is the number of descriptors; before, it is 0.
@@ -63,5 +63,5 @@ def _started(proc: Path) -> float | None:
     return None
 
 
-def _gauge(name: str, told: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, told, value=value)
+def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, documentation, value=value)

@@ -42,9 +42,9 @@ def check(token: str, *kinds: TokenKind) -> str | None:
         kinds: that will do; every kind by default.
     """
     kind = next((kind for kind in TokenKind if token.startswith(kind)), None)
-    wanted = kinds or tuple(TokenKind)
-    if kind is None or kind not in wanted:
-        return f"it does not begin with {' or '.join(wanted)}"
+    allowed = kinds or tuple(TokenKind)
+    if kind is None or kind not in allowed:
+        return f"it does not begin with {' or '.join(allowed)}"
     if kind is TokenKind.DEVICE and len(token) == _EARLIER_LENGTH:
         return None
     if len(token) != LENGTH:

@@ -50,7 +50,7 @@ from storage.coordination.boards import BoardLimits
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import MessageLimits
 
-STANDING_LEASE: Final = "gateway standing"
+STATUS_LEASE: Final = "gateway standing"
 
 
 class Coordination:
@@ -86,7 +86,7 @@ class Coordination:
             metrics=context.metrics,
             version=VERSION,
         )
-        lease = Leadership(store, STANDING_LEASE, context.boot_id, clock=clock)
+        lease = Leadership(store, STATUS_LEASE, context.boot_id, clock=clock)
         self.standings = GatewayMonitor(store, self.fleet, lease=lease, clock=clock)
         self.gateways = Gateways(
             store, self.fleet, self.standings, clock=clock, ids=context.ids, metrics=context.metrics
@@ -137,7 +137,7 @@ class Coordination:
         self.standings.on_missing = self.provisioning.schedule
         self.leads = Leads(store, self.provisioning, authority=self.authority, **given)
         self.courier.homes.leads = self.leads
-        said = LeadMessages(
+        lead_messages = LeadMessages(
             store, self.sent, self.leads, authority=self.authority, clock=clock, ids=context.ids
         )
         messages = MessageNoun(store, self.sent, why_away=self._why_not_sent)
@@ -153,7 +153,7 @@ class Coordination:
             BoardMemories(self.memory),
             self.boards,
             BroadcastNoun(store, self.broadcasts, why_away=self._why_away),
-            LeadNoun(self.leads, said, messages),
+            LeadNoun(self.leads, lead_messages, messages),
             messages,
             QuestionNoun(store, self.asked, self.authority),
             SoulNoun(self._souls),
@@ -194,8 +194,8 @@ class Coordination:
         health = client.health()
         if health.state is GatewayState.READY:
             return None
-        told = "it is not connected" if health.problem is None else health.problem.message
-        return f"gateway {gateway} cannot be spoken to: {told}"
+        reason = "it is not connected" if health.problem is None else health.problem.message
+        return f"gateway {gateway} cannot be spoken to: {reason}"
 
     def _why_not_sent(self, message: MessageRow) -> str | None:
         """Return why a waiting message cannot be sent; ``None``: it is sent when it is its turn."""

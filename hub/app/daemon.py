@@ -48,10 +48,10 @@ def run(settings: OpenedSettings, state: Path, *, on_ready: Callable[[dict[str, 
     Raises:
         HubError: a resource could not be opened; nothing was served.
     """
-    wanted, limits = settings.settings.log, settings.settings.limits
+    log_settings, limits = settings.settings.log, settings.settings.limits
     opened = open_log(
-        wanted.level,
-        content=wanted.content,
+        log_settings.level,
+        content=log_settings.content,
         entries=limits.log_entries,
         queue=limits.log_queue,
         repeats=limits.log_repeats,
@@ -110,7 +110,7 @@ async def _serve_hub(
     chance, metrics = SystemChance(), Metrics(VERSION)
     ids, moves = IdFactory(clock, chance), Moves()
     boot_id = BootId(ids.fresh())
-    manager.tell(STATUS="opening the database", EXTEND_TIMEOUT_USEC=MIGRATION_S * 1_000_000)
+    manager.notify(STATUS="opening the database", EXTEND_TIMEOUT_USEC=MIGRATION_S * 1_000_000)
     url = settings.storage.resolved()
     await backup_before_upgrade(url, state=state, clock=clock)
     async with (
@@ -148,7 +148,7 @@ async def _serve_hub(
         gc.enable()
         where = hub.where()
         log.info("hub.ready", **where)
-        manager.tell(READY=1)
+        manager.notify(READY=1)
         on_ready(where)
 
 
@@ -156,7 +156,7 @@ async def _stop_when_asked(
     hub: Hub, drain: Drain, manager: ServiceManager, everything: anyio.CancelScope
 ) -> None:
     await drain.begun()
-    manager.tell(STOPPING=1)
+    manager.notify(STOPPING=1)
     hub.begin_drain()
     everything.cancel()
 

@@ -42,13 +42,13 @@ class Gauges:
         while True:
             self.turns.work()
             try:
-                await self.look()
+                await self.read()
             except HubError as exc:
                 log.warning("gauges.unread", detail=str(exc))  # the gauges keep their values
             self.turns.wait(EVERY_S)
             await self._clock.sleep(EVERY_S)
 
-    async def look(self) -> None:
+    async def read(self) -> None:
         """Measure now."""
         found = await self._store.read(size.measure)
         self._metrics.db_size.set(found.data)

@@ -39,11 +39,11 @@ class HooksInUse:
         listen: Listener,
         *,
         tls: ssl.SSLContext | None,
-        tell: Callable[[str], Awaitable[None]],
+        on_news: Callable[[str], Awaitable[None]],
     ) -> None:
         limits = context.settings.limits
         self._opened = listen
-        desk = NewsDesk(context.store, tell)
+        desk = NewsDesk(context.store, on_news)
         hooks = Hooks(
             context.store,
             clock=context.clock,
@@ -111,7 +111,7 @@ def hook_port_limits(limits: Limits) -> PortLimits:
 
 
 def _hook(number: int, one: ConnectorSettings) -> Hook:
-    said = WebhookSettings.model_validate(one.settings)
+    settings = WebhookSettings.model_validate(one.settings)
     secrets = []
     for key in ("secret", "previous_secret"):
         reference = getattr(one, key)
@@ -121,7 +121,7 @@ def _hook(number: int, one: ConnectorSettings) -> Hook:
             secret = reference.resolve()
         except SecretMissing as error:
             raise Unfit(("connectors", number, key), str(error)) from error
-        if (problem := problem_of(said.source, secret)) is not None:
+        if (problem := problem_of(settings.source, secret)) is not None:
             raise Unfit(("connectors", number, key), problem)
         secrets.append(secret)
-    return Hook(one.name, said.source, tuple(secrets))
+    return Hook(one.name, settings.source, tuple(secrets))

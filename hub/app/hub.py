@@ -41,7 +41,7 @@ from hub.app.tls import Tls
 from hub.app.watchdog import Watchdog
 from hub.app.work import (
     Work,
-    backups_kept,
+    backup_retention,
     make_backups,
     make_housekeeping,
     make_lease_keeper,
@@ -103,7 +103,7 @@ class Hub:
         models, endpoints = opened
         extractor = Extractor(models, secret=start.secret)
         takeovers = Takeovers(context.clock, limits=takeover_limits(context.settings.limits))
-        roster = Roster(self._tell_router, metrics=context.metrics, takeovers=takeovers)
+        roster = Roster(self._route, metrics=context.metrics, takeovers=takeovers)
         accounts = await make_accounts(context, resources)
         in_use = ConnectorsInUse(accounts)
         in_use.prepare(context.settings)()
@@ -216,7 +216,7 @@ class Hub:
             coordination=coordination.nouns,
             keys=Keys(context.store, accounts, clock=context.clock),
         )
-        self._let_look(roster, dispatcher, requests)
+        self._fill_debug(roster, dispatcher, requests)
         add("loop lag", lag, turns=lag.turns)
         add("watchdog", self._watchdog(roster, dispatcher))  # keeps notifying while the others stop
         add("disk", disk, turns=disk.turns)
@@ -234,7 +234,7 @@ class Hub:
         add("operators", operators, turns=operators.turns)  # operators can watch the others stop
         hooks = None
         if (webhooks := context.settings.listen.webhooks) is not None:
-            hooks = HooksInUse(context, webhooks, tls=tls.context("webhooks"), tell=work.watching.news)
+            hooks = HooksInUse(context, webhooks, tls=tls.context("webhooks"), on_news=work.watching.news)
             hooks.prepare(context.settings)()
         # Bound now, so that an unusable address is reported before any service starts.
         sock = resources.enter_context(open_device_port(context))
@@ -302,7 +302,7 @@ class Hub:
             apply_to_operators(operators, settings, opened=context.settings.listen)
             housekeeping.keep = retention(settings)
             measurements.rules = measurement_rules(settings)
-            backups.keep = backups_kept(settings)
+            backups.keep = backup_retention(settings)
             context.log.change(level=settings.log.level, content=settings.log.content)
 
         def agents_changed() -> None:
@@ -346,7 +346,7 @@ class Hub:
         self._ground.drain.on_hurry(self._dispatcher.hurry)
         self._listener.farewell = RESTARTING if self._ground.drain.restarts else STOPPING
 
-    def _let_look(self, roster: Roster, dispatcher: Dispatcher, requests: Requests) -> None:
+    def _fill_debug(self, roster: Roster, dispatcher: Dispatcher, requests: Requests) -> None:
         """Provide the data for a debug dump of this process."""
         debug = self._ground.debug
         debug.links = roster.local
@@ -370,7 +370,7 @@ class Hub:
             await context.store.write(identity.touch)
 
         return Watchdog(
-            tell=context.manager.tell,
+            notify=context.manager.notify,
             watchdog_s=context.manager.watchdog_s,
             late=self.supervisor.late,
             touch=None if context.store.is_shared else touch,
@@ -378,7 +378,7 @@ class Hub:
             clock=context.clock,
         )
 
-    def _tell_router(self, event: LinkEvent) -> None:
+    def _route(self, event: LinkEvent) -> None:
         if isinstance(event, DeviceReady):
             self._arrived.record(event.link.device_id)
             self._shared.record(event.link.device_id, event.hello.roots)

@@ -27,12 +27,12 @@ def unit_files(prefix: Path, python: Path) -> Mapping[Path, str]:
     shipped = files("hub.app.units")
     executable = [prefix] if python.is_relative_to("/usr") else [prefix, python.parent.parent]
     allowed = " ".join(str(path) for path in dict.fromkeys(executable) if not path.is_relative_to("/usr"))
-    told = {}
+    contents = {}
     for name, place in _PLACES.items():
         text = shipped.joinpath(name).read_text("utf-8")
         text = text.replace(f"ExecPaths=/usr {_SHIPPED_PREFIX}", f"ExecPaths=/usr {allowed}".rstrip())
-        told[place] = text.replace(_SHIPPED_PREFIX, str(prefix))
-    return told
+        contents[place] = text.replace(_SHIPPED_PREFIX, str(prefix))
+    return contents
 
 
 def is_out_of_reach(prefix: Path, python: Path) -> bool:

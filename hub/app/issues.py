@@ -60,7 +60,7 @@ def watch_for_issues(
     add("open files", machine.check_open_files(_open_files, gate.limit))
     add("state folder", machine.check_folder(context.state))
     add("log", machine.check_log(lambda: context.log.dropped))
-    add("watchdog", machine.check_watchdog(context.manager.is_there, context.manager.watchdog_s))
+    add("watchdog", machine.check_watchdog(context.manager.is_managed, context.manager.watchdog_s))
     add("reload", settings.check_reload(in_use))
     add("restart", settings.check_waiting(in_use))
     add("settings", settings.check_warnings(in_use))

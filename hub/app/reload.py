@@ -75,7 +75,7 @@ def make_parts(
         prepare=prepare_all,
         reconcile=partial(_reconcile, context, boot),
         look=partial(_check_names, context, boot),
-        tell_refused=partial(_tell_refused, context),
+        tell_refused=partial(_record_refusal, context),
         remark=partial(_remarks, context, shared),
         renewed=renewed,
         after=after,
@@ -205,7 +205,7 @@ async def _users_made(store: Store, settings: Settings) -> list[Remark]:
     ]
 
 
-async def _tell_refused(context: Context, actor: str, why: str) -> None:
+async def _record_refusal(context: Context, actor: str, why: str) -> None:
     entry = Entry(
         at=epoch_ms(context.clock.now()),
         actor=actor,

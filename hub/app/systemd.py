@@ -20,7 +20,7 @@ class ServiceManager:
 
     Attributes:
         sockets: inherited listening sockets, by the names in their socket units.
-        is_there: True if the service manager accepts notifications.
+        is_managed: True if the service manager accepts notifications.
         watchdog_s: maximum interval of watchdog notifications; ``None``: no watchdog.
     """
 
@@ -33,11 +33,11 @@ class ServiceManager:
         is_watched = usec is not None and pid in (None, str(os.getpid()))
         self.watchdog_s = int(usec or 0) / 1e6 if is_watched else None
         address = environ.pop("NOTIFY_SOCKET", "")
-        self.is_there = bool(address)
+        self.is_managed = bool(address)
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
 
-    def tell(self, **states: str | int) -> None:
-        """Send *states*, as in ``tell(READY=1, STATUS="...")``; without a service manager, do nothing."""
+    def notify(self, **states: str | int) -> None:
+        """Send *states*, as in ``notify(READY=1, STATUS="...")``; without a service manager, do nothing."""
         if self._address:
             with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
                 out.setblocking(False)
@@ -46,11 +46,11 @@ class ServiceManager:
     @contextmanager
     def reloading(self, monotonic_s: float) -> Iterator[None]:
         """Wrap a reload of the settings that began at *monotonic_s* in the notifications about it."""
-        self.tell(RELOADING=1, MONOTONIC_USEC=int(monotonic_s * 1e6))
+        self.notify(RELOADING=1, MONOTONIC_USEC=int(monotonic_s * 1e6))
         try:
             yield
         finally:
-            self.tell(READY=1)
+            self.notify(READY=1)
 
 
 def _taken(fd: int) -> socket.socket:

@@ -24,9 +24,9 @@ class Tls:
         self._expiry = metrics.certificate_expiry
         self._listen = listen
         self._in_use: dict[str, Certificates] = {}
-        for name, tls in _wanted(listen):
+        for name, tls in _configured(listen):
             self._in_use[name] = Certificates(tls.certificate, tls.key)
-            self._tell_expiry(name)
+            self._log_expiry(name)
 
     def context(self, name: str) -> ssl.SSLContext | None:
         """Return the TLS context of the listener *name*, or None if it serves without TLS."""
@@ -40,12 +40,12 @@ class Tls:
             Unfit: the files cannot be used; the certificates in use are kept.
         """
         pairs: dict[str, Pair] = {}
-        for name, tls in _wanted(settings.listen):
+        for name, tls in _configured(settings.listen):
             try:
                 pairs[name] = load_pair(tls.certificate, tls.key)
             except CertificateUnusable as error:
-                told = "put a certificate and its key in their places"
-                raise Unfit(("listen", name, "tls"), str(error), told) from error
+                fix = "put a certificate and its key in their places"
+                raise Unfit(("listen", name, "tls"), str(error), fix) from error
         return partial(self._use, settings.listen, pairs)
 
     def renewed(self, settings: Settings) -> list[str]:
@@ -56,14 +56,14 @@ class Tls:
         """
         return [
             f"listen.{name}.tls"
-            for name, tls in _wanted(settings.listen)
+            for name, tls in _configured(settings.listen)
             if name in self._in_use
             and load_pair(tls.certificate, tls.key).digest != self._in_use[name].pair.digest
         ]
 
     def in_use(self) -> Iterator[Certificate]:
         """Yield each certificate with its listener, and why its files were refused, for the issue checks."""
-        files = dict(_wanted(self._listen))
+        files = dict(_configured(self._listen))
         for name, certificates in self._in_use.items():
             refused = _why_refused(files[name]) if name in files else ""
             yield Certificate(name, certificates.pair.expires_at, refused)
@@ -72,9 +72,9 @@ class Tls:
         self._listen = listen
         for name in self._in_use.keys() & pairs.keys():  # other changes of TLS wait for a restart
             self._in_use[name].use(pairs[name])
-            self._tell_expiry(name)
+            self._log_expiry(name)
 
-    def _tell_expiry(self, name: str) -> None:
+    def _log_expiry(self, name: str) -> None:
         self._expiry.labels(name).set(self._in_use[name].pair.expires_at.timestamp())
 
 
@@ -86,7 +86,7 @@ def _why_refused(tls: TlsSettings) -> str:
     return ""
 
 
-def _wanted(listen: Listen) -> Iterator[tuple[str, TlsSettings]]:
+def _configured(listen: Listen) -> Iterator[tuple[str, TlsSettings]]:
     for name, listener in listen.named():
         if listener.tls is not None:
             yield name, listener.tls

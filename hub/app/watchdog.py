@@ -23,7 +23,7 @@ class Watchdog:
     """Service that sends watchdog and status notifications to the service manager.
 
     Args:
-        tell: sends states, like ``ServiceManager.tell``.
+        notify: sends states, like ``ServiceManager.notify``.
         watchdog_s: interval required by the service manager; ``None``: only the status line is sent.
         late: returns the names of loops that are late.
         touch: accesses the database, where a refusal counts as an answer; ``None`` for a database on another
@@ -34,21 +34,21 @@ class Watchdog:
     def __init__(
         self,
         *,
-        tell: Callable[..., None],
+        notify: Callable[..., None],
         watchdog_s: float | None,
         late: Callable[[], Sequence[str]],
         touch: Callable[[], Awaitable[object]] | None,
         status: Callable[[], str],
         clock: Clock,
     ) -> None:
-        self._tell = tell
+        self._notify = notify
         self._every_s = STATUS_EVERY_S if watchdog_s is None else watchdog_s / 3
         self._is_watched = watchdog_s is not None
         self._late = late
         self._touch = touch
         self._status = status
         self._clock = clock
-        self._told = ""
+        self._last_status = ""
         self._silent_over: list[str] = []
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -68,11 +68,11 @@ class Watchdog:
                 if late != self._silent_over:
                     log.error("watchdog.silent", loops=", ".join(late))
             else:
-                self._tell(WATCHDOG=1)
+                self._notify(WATCHDOG=1)
             self._silent_over = late
-        if (status := self._status()) != self._told:
-            self._told = status
-            self._tell(STATUS=status)
+        if (status := self._status()) != self._last_status:
+            self._last_status = status
+            self._notify(STATUS=status)
 
     async def _answered(self, touch: Callable[[], Awaitable[object]]) -> None:
         try:

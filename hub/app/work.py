@@ -9,7 +9,7 @@ from hub.agents.locks import Locks
 from hub.agents.measurements import MeasurementRules, Measurements
 from hub.app.boot import Boot
 from hub.app.context import Context
-from hub.backups import Backups, Kept
+from hub.backups import BackupRetention, Backups
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.link import DeviceLink
@@ -283,14 +283,14 @@ def make_backups(context: Context) -> Backups:
     """Create the backup service; it is idle if the database is not a file."""
     url = context.settings.storage.resolved()
     database = None if context.store.is_shared else file_of(url, context.state)
-    keep = backups_kept(context.settings)
+    keep = backup_retention(context.settings)
     return Backups(context.store, context.state, database, clock=context.clock, keep=keep)
 
 
-def backups_kept(settings: Settings) -> Kept:
+def backup_retention(settings: Settings) -> BackupRetention:
     """Return the rules of which backups are kept."""
-    wanted = settings.backup
-    return Kept(is_daily=wanted.daily, days=wanted.keep_days, weeks=wanted.keep_weeks)
+    backup = settings.backup
+    return BackupRetention(is_daily=backup.daily, days=backup.keep_days, weeks=backup.keep_weeks)
 
 
 def make_housekeeping(context: Context) -> Housekeeping:

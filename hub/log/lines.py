@@ -48,8 +48,8 @@ def short_line(entry: LogEntry, *, colour: bool = False) -> str:
         level = f"\x1b[{_COLOURS[entry.level]}m{level}\x1b[0m"
     fields = [readable(name, str(value)) for name, value in entry.fields.items() if name != _TRACEBACK]
     at = datetime.fromtimestamp(entry.at / 1000).astimezone()
-    told = [f"{name}={spelled(value)}" for name, value in fields]
-    line = " ".join([f"{at:%H:%M:%S}", level, spelled(entry.event), *told])
+    shown = [f"{name}={spelled(value)}" for name, value in fields]
+    line = " ".join([f"{at:%H:%M:%S}", level, spelled(entry.event), *shown])
     traceback = entry.fields.get(_TRACEBACK)
     if traceback is None:
         return line

@@ -36,7 +36,7 @@ A_MINUTE: Final = 10
 WINDOW_S: Final = 60.0
 SUBJECTS: Final = ("run_id", "schedule_id", "agent_id", "device_id")
 KEYS: Final = 8_192  # above this number of counters, the subject is ignored
-ALWAYS_TOLD: Final = ("debug.", "log.")  # requested by a person, and the counts of this module
+ALWAYS_LOGGED: Final = ("debug.", "log.")  # requested by a person, and the counts of this module
 
 _Key = tuple[str, str, str]
 
@@ -147,10 +147,10 @@ class Duplicates:
         self._most = most
         self._windows: dict[_Key, _Window] = {}  # ordered by start time
 
-    def is_told(self, record: logging.LogRecord) -> bool:
+    def is_logged(self, record: logging.LogRecord) -> bool:
         """Count *record* and return True if it is among the first equal ones of its window."""
         key = self._key(record)
-        if key[1].startswith(ALWAYS_TOLD):
+        if key[1].startswith(ALWAYS_LOGGED):
             return True
         window = self._windows.get(key)
         if window is None or not 0.0 <= record.created - window.began < WINDOW_S:
@@ -199,7 +199,7 @@ class Log(logging.Handler):
         self._written_from = logging.INFO
         self._writer = writer
         self._duplicates = duplicates
-        self._told_dropped = 0
+        self._logged_dropped = 0
         self._formatter = logging.Formatter()
 
     @property
@@ -222,9 +222,9 @@ class Log(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Process a record. Never blocks, never raises."""
         try:
-            self._tell_counts(record.created)
-            if self._duplicates.is_told(record):
-                entry = self._kept(record)
+            self._log_counts(record.created)
+            if self._duplicates.is_logged(record):
+                entry = self._entry_of(record)
                 if record.levelno >= self._written_from:
                     self._writer.put(entry)
             else:
@@ -236,7 +236,7 @@ class Log(logging.Handler):
         """Log the counts of suppressed and dropped entries, even if no other event is logged now."""
         self.acquire()
         try:
-            self._tell_counts(logging.makeLogRecord({}).created)  # the clock that stamps records
+            self._log_counts(logging.makeLogRecord({}).created)  # the clock that stamps records
         finally:
             self.release()
 
@@ -246,41 +246,41 @@ class Log(logging.Handler):
         Python would write each of them to standard error, outside the log; a stranger's TLS hello can cause
         them. Errors in the event loop are logged by asyncio itself.
         """
-        sys.unraisablehook = _tell_unraisable
+        sys.unraisablehook = _log_unraisable
 
     def close(self) -> None:
         """Write the waiting entries and stop. Further calls have no effect."""
-        if sys.unraisablehook is _tell_unraisable:
+        if sys.unraisablehook is _log_unraisable:
             sys.unraisablehook = sys.__unraisablehook__
         self._writer.close()
         super().close()
 
-    def _kept(self, record: logging.LogRecord) -> LogEntry:
+    def _entry_of(self, record: logging.LogRecord) -> LogEntry:
         fields = fields_of(record)
         if fields is None:
-            event, told = LIBRARY_MESSAGE, redact_fields({"message": record.getMessage()})
+            event, redacted = LIBRARY_MESSAGE, redact_fields({"message": record.getMessage()})
         else:
-            event, told = record.getMessage(), redact_fields(fields, content=self.content)
-            if "run_id" in told and "trace_id" not in told:
-                told["trace_id"] = trace_id_of(RunId(str(told["run_id"])))
+            event, redacted = record.getMessage(), redact_fields(fields, content=self.content)
+            if "run_id" in redacted and "trace_id" not in redacted:
+                redacted["trace_id"] = trace_id_of(RunId(str(redacted["run_id"])))
         if record.exc_info:
             trace = shortened(self._formatter.formatException(record.exc_info), MAX_TRACEBACK)
-            told["traceback"] = redact(trace, content=self.content)
+            redacted["traceback"] = redact(trace, content=self.content)
         return self.ring.append(
             at=int(record.created * 1000),
             level="error" if record.levelno > logging.ERROR else record.levelname.lower(),
             event=event,
             channel=record.name,
-            fields=told,
+            fields=redacted,
         )
 
-    def _tell_counts(self, now: float) -> None:
+    def _log_counts(self, now: float) -> None:
         for held in list(self._duplicates.ended(now)):
-            tell = log.warning if held.level >= logging.WARNING else log.info
+            write = log.warning if held.level >= logging.WARNING else log.info
             fields = {"of": held.event, "logged_by": held.channel, "count": held.times, "seconds": WINDOW_S}
-            tell("log.suppressed", **fields, about=held.about)
-        if (dropped := self.dropped) > self._told_dropped and self._writer.has_room:
-            self._told_dropped, count = dropped, dropped - self._told_dropped
+            write("log.suppressed", **fields, about=held.about)
+        if (dropped := self.dropped) > self._logged_dropped and self._writer.has_room:
+            self._logged_dropped, count = dropped, dropped - self._logged_dropped
             log.warning("log.dropped", count=count)
 
 
@@ -318,7 +318,7 @@ def open_log(
     return opened
 
 
-def _tell_unraisable(broke: "sys.UnraisableHookArgs") -> None:
+def _log_unraisable(broke: "sys.UnraisableHookArgs") -> None:
     """Log an unraisable exception; the hook must not keep *broke* beyond the call, so it is formatted now."""
     what = broke.err_msg or "Exception ignored in"
     log.error("process.unraisable", exc=broke.exc_value, what=f"{what}: {broke.object!r}")

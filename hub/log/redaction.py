@@ -124,5 +124,5 @@ def _replaced(found: re.Match[str]) -> str:
     """Return the replacement for a secret; the text before it is kept, as it tells its type."""
     if found.lastgroup == "named" and _OUR_PROBLEM.search(found.string, 0, found.start("named")):
         return found.group()
-    kept = found.group(found.lastgroup) if found.lastgroup else ""
-    return f"{kept}{REDACTED}"
+    prefix = found.group(found.lastgroup) if found.lastgroup else ""
+    return f"{prefix}{REDACTED}"

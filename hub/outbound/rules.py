@@ -82,9 +82,9 @@ class OutboundRules(msgspec.Struct, frozen=True):
             else:
                 refused.append(f"{address} is {why}")
         if not fitting:
-            told = ", ".join(refused) or "it has no address"
+            reason = ", ".join(refused) or "it has no address"
             raise AddressRefused(
-                f"{host} is not called: {told}; if it is meant, list it in [outbound] allow of hub.toml"
+                f"{host} is not called: {reason}; if it is meant, list it in [outbound] allow of hub.toml"
             )
         return fitting
 

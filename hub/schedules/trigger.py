@@ -24,12 +24,12 @@ SHORTEST_INTERVAL_MS: Final = 5_000  # half of it is the shortest delay that can
 
 # As in Debian's cron: a larger setback is not a change of season, and the day starts over.
 _MOST_REPEATED: Final = 180  # minutes
-_TRIGGERS_KEPT: Final = 16_384  # more than the 10,000 schedules that must be supported
+_MOST_TRIGGERS: Final = 16_384  # more than the 10,000 schedules that must be supported
 # In the year 9889, so that a search over 40 years stays within datetime's range.
 _LAST_MS: Final = 249_900_000_000_000
 
 _PAGE: Final = 400 * DAY  # computed together: 0.3 ms
-_PAGES_KEPT: Final = 4_096  # enough for all zones over a few years
+_MOST_PAGES: Final = 4_096  # enough for all zones over a few years
 _ONE_MINUTE: Final = timedelta(minutes=1)
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - a reading has no zone
@@ -172,7 +172,7 @@ def offset_ms(schedule_id: str, jitter_ms: int) -> int:
     return int.from_bytes(digest, "big") % (jitter_ms + 1)
 
 
-@lru_cache(maxsize=_TRIGGERS_KEPT)
+@lru_cache(maxsize=_MOST_TRIGGERS)
 def _cron_trigger(expr: str, tz: str) -> CronTrigger:
     try:
         zone = ZoneInfo(tz)
@@ -219,7 +219,7 @@ def tzdata_digest() -> str:
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=_PAGES_KEPT)
+@lru_cache(maxsize=_MOST_PAGES)
 def _page(zone: ZoneInfo, number: int) -> tuple[Stretch, ...]:
     """Return the stretches of a page and of the day before it."""
     starts_at, end = number * _PAGE - DAY, (number + 1) * _PAGE

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hub.backups import FIRST_AFTER_S, FOLDER, LOOK_EVERY_S, SUFFIX, Backups, Kept, superfluous
+from hub.backups import CHECK_EVERY_S, FIRST_AFTER_S, FOLDER, SUFFIX, BackupRetention, Backups, superfluous
 from storage.audit import audit
 from storage.devices import identity
 from storage.kernel import backup
@@ -64,10 +64,10 @@ async def test_there_is_one_backup_a_day_and_none_right_after_the_start(store: S
         clock.advance(FIRST_AFTER_S)
         await until(lambda: len(there(tmp_path)) == 1 and clock.sleeping == 1)
         for _ in range(23):
-            clock.advance(LOOK_EVERY_S)
+            clock.advance(CHECK_EVERY_S)
             await until(lambda: clock.sleeping == 1)
         assert len(there(tmp_path)) == 1
-        clock.advance(LOOK_EVERY_S)
+        clock.advance(CHECK_EVERY_S)
         await until(lambda: len(there(tmp_path)) == 2 and clock.sleeping == 1)
         tasks.cancel_scope.cancel()
 
@@ -78,7 +78,7 @@ async def test_there_is_none_where_none_is_wanted_or_the_database_is_elsewhere(
 ) -> None:
     clock = FakeClock()
     database = tmp_path / "hub.db" if has_file else None
-    backups = Backups(store, tmp_path, database, clock=clock, keep=Kept(is_daily=is_daily))
+    backups = Backups(store, tmp_path, database, clock=clock, keep=BackupRetention(is_daily=is_daily))
     async with anyio.create_task_group() as tasks:
         await tasks.start(backups.serve)
         await clock.pass_time(3 * DAY_S)
@@ -95,7 +95,7 @@ async def test_a_backup_that_cannot_be_made_is_tried_again(store: Store, tmp_pat
         await clock.pass_time(FIRST_AFTER_S)
         await until(lambda: clock.sleeping == 1)
         (tmp_path / FOLDER).unlink()
-        clock.advance(LOOK_EVERY_S)
+        clock.advance(CHECK_EVERY_S)
         await until(lambda: len(there(tmp_path)) == 1)
         tasks.cancel_scope.cancel()
 
@@ -111,7 +111,7 @@ def named(at: datetime) -> Path:
 
 def test_the_newest_of_seven_days_and_four_weeks_stay() -> None:
     made = [named(START - timedelta(hours=12 * n)) for n in range(120)]  # two a day, for sixty days
-    kept = [file for file in made if file not in superfluous(made, keep=Kept())]
+    kept = [file for file in made if file not in superfluous(made, keep=BackupRetention())]
     days = [START - timedelta(days=n) for n in range(7)]
     sundays = [START - timedelta(days=1 + 7 * n) for n in (0, 1, 2)]  # START is a Monday
     expected = {named(START), *(named(day.replace(hour=21)) for day in (*days[1:], *sundays))}
@@ -120,4 +120,4 @@ def test_the_newest_of_seven_days_and_four_weeks_stay() -> None:
 
 def test_what_is_not_ours_and_the_newest_one_are_never_removed() -> None:
     files = [Path("holiday.tar"), named(START), named(START - timedelta(days=400))]
-    assert superfluous(files, keep=Kept(days=1, weeks=1)) == {named(START - timedelta(days=400))}
+    assert superfluous(files, keep=BackupRetention(days=1, weeks=1)) == {named(START - timedelta(days=400))}

@@ -10,7 +10,7 @@ from hub.health.limits import LATELY, check_loop
 from hub.loop_meter import (
     LATE_S,
     MOST_CAUSES,
-    MOST_TOLD,
+    MOST_REPORTED,
     MOST_WAIT_S,
     OVER_S,
     SHARE,
@@ -66,7 +66,7 @@ def test_a_scrape_names_the_few_that_took_most() -> None:
     for number in range(100):
         metrics.loop.charge(f"device:{number:02}", number * OVER_S / 1_000)
     told = generate_latest(metrics.registry).decode()
-    assert told.count("hub_loop_share{") == MOST_TOLD
+    assert told.count("hub_loop_share{") == MOST_REPORTED
     assert 'hub_loop_share{cause="device:99"} 0.09' in told
     assert 'hub_loop_seconds_total{kind="device"} 14.' in told
 
@@ -75,7 +75,7 @@ async def test_doctor_names_who_had_to_wait_within_the_hour(meter: LoopMeter, cl
     check = check_loop(meter)
     assert list(await check(clock.now())) == []
     meter.lag_s = LATE_S
-    for number in range(MOST_TOLD + 1):
+    for number in range(MOST_REPORTED + 1):
         meter.charge(f"device:{number}", 0.5 * OVER_S)
         meter.wait_s(f"device:{number}")
     (finding,) = await check(clock.now())

@@ -91,7 +91,7 @@ class House:
         self.told: list[dict[str, str | int]] = []
         self.status = "0 devices connected"
         self.watchdog = Watchdog(
-            tell=lambda **states: self.told.append(states),
+            notify=lambda **states: self.told.append(states),
             watchdog_s=watchdog_s,
             late=self.supervisor.late,
             touch=touch,

@@ -200,7 +200,7 @@ async def test_a_path_outside_of_what_its_device_shares_is_told_where_it_stands(
             devices.ensure_device, id=DeviceId("d-9"), user_id=owner.id, name="desk", at=1
         )
         await context.store.write(devices.open_session, desk.id, platform="linux", at=1)
-        hub._tell_router(DeviceReady(FakeLink(desk.id), DeviceHello(roots=["~/notes"])))
+        hub._route(DeviceReady(FakeLink(desk.id), DeviceHello(roots=["~/notes"])))
         (told,), _ = await context.watch_settings.reloader.check(TEXT + agent)
         assert (told.message, told.hint) == (
             "~/nots lies outside of what the device shares",

@@ -32,7 +32,7 @@ def listening(tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
 def test_states_arrive_as_lines_of_one_datagram(listening: tuple[socket.socket, str]) -> None:
     heard, path = listening
     environ = {"NOTIFY_SOCKET": path}
-    ServiceManager(environ).tell(READY=1, STATUS="3 devices connected")
+    ServiceManager(environ).notify(READY=1, STATUS="3 devices connected")
     assert heard.recv(100) == b"READY=1\nSTATUS=3 devices connected"
     assert environ == {}, "a child of ours must not speak for us"
 
@@ -41,7 +41,7 @@ def test_an_address_that_begins_with_an_at_is_abstract() -> None:
     name = f"hub-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind(f"\0{name}")
-        ServiceManager({"NOTIFY_SOCKET": f"@{name}"}).tell(WATCHDOG=1)
+        ServiceManager({"NOTIFY_SOCKET": f"@{name}"}).notify(WATCHDOG=1)
         assert heard.recv(100) == b"WATCHDOG=1"
 
 
@@ -56,9 +56,9 @@ def test_a_reload_is_framed_whichever_way_it_ends(listening: tuple[socket.socket
 
 def test_without_a_service_manager_nothing_happens(tmp_path: Path) -> None:
     alone = ServiceManager({})
-    alone.tell(READY=1)
+    alone.notify(READY=1)
     assert (alone.sockets, alone.watchdog_s) == ({}, None)
-    ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone")}).tell(READY=1)
+    ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone")}).notify(READY=1)
 
 
 def test_a_service_manager_that_does_not_listen_holds_nobody_up(
@@ -66,7 +66,7 @@ def test_a_service_manager_that_does_not_listen_holds_nobody_up(
 ) -> None:
     manager = ServiceManager({"NOTIFY_SOCKET": listening[1]})
     for _ in range(5_000):
-        manager.tell(STATUS="x" * 200)
+        manager.notify(STATUS="x" * 200)
 
 
 @pytest.mark.parametrize(

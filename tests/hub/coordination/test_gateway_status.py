@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.app.coordination import STANDING_LEASE
+from hub.app.coordination import STATUS_LEASE
 from hub.clock import epoch_ms
 from hub.coordination.gateway_status import GatewayMonitor
 from hub.coordination.gateway_watch import GRACE_S, MISSING_S
@@ -53,7 +53,7 @@ class Office:
             metrics=Metrics(),
             version="0.1.0",
         )
-        lease = Leadership(self.store, STANDING_LEASE, BootId("boot-1"), clock=self.clock)
+        lease = Leadership(self.store, STATUS_LEASE, BootId("boot-1"), clock=self.clock)
         self.standings = GatewayMonitor(self.store, self.fleet, lease=lease, clock=self.clock)
 
     def _heard(self, moves: Sequence[AgentMoved]) -> None:

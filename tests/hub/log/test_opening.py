@@ -65,7 +65,7 @@ def test_the_next_minute_tells_again(opened: Opened, at: At) -> None:
     assert events(opened) == ["a.b"] * 10 + ["log.suppressed"] + ["a.b"] * 10
 
 
-def test_the_count_is_told_though_nothing_else_happens(opened: Opened, at: At) -> None:
+def test_the_count_is_logged_though_nothing_else_happens(opened: Opened, at: At) -> None:
     for _ in range(12):
         log.info("a.b")
     at(61)
@@ -73,7 +73,7 @@ def test_the_count_is_told_though_nothing_else_happens(opened: Opened, at: At) -
     assert events(opened)[-1] == "log.suppressed"
 
 
-def test_a_herd_is_told_whole_and_one_that_flaps_is_not(opened: Opened, at: At) -> None:
+def test_a_herd_is_logged_whole_and_one_that_flaps_is_not(opened: Opened, at: At) -> None:
     for device in range(300):
         log.info("device.connected", device_id=f"d{device}")
     for _ in range(300):
@@ -147,7 +147,7 @@ def test_a_stream_that_nobody_reads_holds_nobody_up_and_what_does_not_fit_is_cou
     assert len(written) + writer.dropped == 1_000
 
 
-def test_the_loss_is_told_as_soon_as_something_is_logged_again(fresh: Callable[..., Opened]) -> None:
+def test_the_loss_is_logged_as_soon_as_something_is_logged_again(fresh: Callable[..., Opened]) -> None:
     stream = Stuck()
     opened = fresh(stream=stream)
     for number in range(10_000):

@@ -94,7 +94,7 @@ class Reading(BaseModel):
     done: bool
 
 
-def test_what_documents_say_is_told_only_where_it_is_asked_for(fresh: Callable[..., Opened]) -> None:
+def test_what_documents_say_is_logged_only_where_it_is_asked_for(fresh: Callable[..., Opened]) -> None:
     said = " ".join(["Dear", "Ann"])  # put together, for a traceback shows the source
 
     def say() -> None:
@@ -123,7 +123,7 @@ def test_a_long_text_is_cut_in_the_middle(opened: Opened) -> None:
     assert detail.endswith("end")
 
 
-def test_who_did_it_is_told_whatever_it_is_called(opened: Opened) -> None:
+def test_who_did_it_is_logged_whatever_it_is_called(opened: Opened) -> None:
     actor = "token:019b8d2e-1f00-7abc-8def-0123456789ab"
     log.info("run.queued", actor=actor)
     assert json.loads(opened.lines()[0])["actor"] == actor
