@@ -1,7 +1,7 @@
-"""The backups that the hub makes of itself, once a day, in a folder of its state.
+"""Daily backups of the hub's database, in a folder of its state.
 
-The newest of each of the last days and weeks are kept. They lie on the same disk: ``hub backup FILE``
-makes one elsewhere.
+The newest backup of each recent day and week is kept. These backups are on the same disk as the database:
+``hub backup FILE`` writes one elsewhere.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ _NAMED: Final = "%Y%m%dT%H%M%SZ"
 
 
 class BackupRetention(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether there is one a day, and which of the old ones stay."""
+    """Settings of the daily backups: whether they are made, and how many are kept."""
 
     is_daily: bool = True
     days: int = 7  # of which the newest stays
@@ -49,7 +49,7 @@ class BackupRetention(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Made(NamedTuple):
-    """A backup that was made. *sha256* is of the file itself."""
+    """Completed backup. *sha256* is the digest of the file."""
 
     path: Path
     manifest: Manifest
@@ -58,13 +58,13 @@ class Made(NamedTuple):
 
 
 class Backups:
-    """Makes them, one at a time.
+    """Service that makes backups, one at a time.
 
     Args:
-        database: the file; ``None``: the database is not one of this hub's.
+        database: the database file, or None if the database is not a file of this hub.
 
     Attributes:
-        keep: may be set anew at any time.
+        keep: retention; may be changed at any time.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Backups:
         self._one_at_a_time = anyio.Lock()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Make one a day until cancelled."""
+        """Make one backup a day until cancelled."""
         task_status.started()
         wait_s = FIRST_AFTER_S
         while True:
@@ -101,7 +101,7 @@ class Backups:
                 log.error("backup.failed", exc=exc)  # tried again with the next look
 
     async def make(self, *, actor: str) -> Made:
-        """Make one now, and remove what is too old; work goes on meanwhile.
+        """Make a backup now, and remove expired ones. The hub continues to work meanwhile.
 
         Raises:
             BackupRefused: there is no file to back up, it is damaged, or a backup of this second is there.
@@ -163,14 +163,14 @@ def _make(target: Path, database: Path, at: int, along: Iterable[Path]) -> Made:
 
 
 def made_at(path: Path, manifest: Manifest) -> Made:
-    """What is told of the backup that was just made at *path*."""
+    """Return the description of the backup at *path*."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Made(path, manifest, path.stat().st_size, digest)
 
 
 def entry_of(made: Made, *, actor: str) -> audit.Entry:
-    """What the audit log says of a backup."""
+    """Return the audit entry of a backup."""
     return audit.Entry(
         at=made.manifest.made_at,
         actor=actor,
@@ -181,12 +181,12 @@ def entry_of(made: Made, *, actor: str) -> audit.Entry:
 
 
 def files_along(files: Iterable[Path]) -> dict[str, bytes]:
-    """What goes along with the database, as far as it is there."""
+    """Return the contents of those *files* that exist, by name."""
     return {file.name: file.read_bytes() for file in files if file.is_file()}
 
 
 def superfluous(files: Collection[Path], *, keep: BackupRetention) -> set[Path]:
-    """The backups that need not be kept. What bears no name of ours is nobody's to remove."""
+    """Return the backups that need not be kept, ignoring files with other names."""
     ours = {file: when for file in files if (when := made_when(file)) is not None}
     newest_first = sorted(ours, key=lambda file: ours[file], reverse=True)
     by_day: dict[object, Path] = {}
@@ -199,7 +199,7 @@ def superfluous(files: Collection[Path], *, keep: BackupRetention) -> set[Path]:
 
 
 def made_when(file: Path) -> datetime | None:
-    """When the backup of that name was made; ``None``: it is not a name of ours."""
+    """Return when a backup was made according to its name, or None if it is not a backup's name."""
     try:
         return datetime.strptime(file.name.removesuffix(SUFFIX), _NAMED).replace(tzinfo=UTC)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Time, chance and fresh ids: the one place where they come in.
+"""Sources of time, randomness and ids.
 
-Everything else is handed a ``Clock``, a ``Chance`` or an ``IdFactory``, so that a
-test moves time by hand and a simulation can run the hub from a seed.
+All other modules receive a ``Clock``, a ``Chance`` or an ``IdFactory``. So a test can set the time, and a
+simulation can run the hub from a seed.
 """
 
 import random
@@ -16,23 +16,23 @@ from protocol.ids import CHANCE_BYTES, spell_id
 
 
 class Clock(Protocol):
-    """Wall time for what people read, monotonic time for how long something takes."""
+    """Clock with wall time for people and monotonic time for durations."""
 
     def now(self) -> datetime:
-        """Wall time, aware, UTC."""
+        """Return the wall time, aware, in UTC."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never run backwards; comparable within this process only."""
+        """Return seconds that never decrease; comparable within this process only."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait so many monotonic seconds; less than none is none: who waits for an instant may come late."""
+        """Wait for *seconds* of monotonic time; a negative number is treated as 0."""
         ...
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """Clock of the machine."""
 
     monotonic = staticmethod(time.monotonic)  # itself: it is asked four times for each call to a device
 
@@ -44,19 +44,19 @@ class SystemClock:
 
 
 class Chance(Protocol):
-    """A source of chance."""
+    """Source of random numbers."""
 
     def token_bytes(self, count: int) -> bytes:
-        """Bytes nobody can guess."""
+        """Return unpredictable bytes."""
         ...
 
     def uniform(self, low: float, high: float) -> float:
-        """A number between *low* and *high*, for jitter."""
+        """Return a number between *low* and *high*, for jitter."""
         ...
 
 
 class SystemChance:
-    """The operating system's chance."""
+    """Random numbers of the operating system."""
 
     def token_bytes(self, count: int) -> bytes:
         return secrets.token_bytes(count)
@@ -66,22 +66,22 @@ class SystemChance:
 
 
 class IdFactory:
-    """Fresh ids: UUIDv7, so that they sort by the time they were made."""
+    """Generator of UUIDv7 ids, which sort by the time of their creation."""
 
     def __init__(self, clock: Clock, chance: Chance) -> None:
         self._clock = clock
         self._chance = chance
 
     def fresh(self) -> str:
-        """An id that was never used before."""
+        """Return a new id."""
         return spell_id(epoch_ms(self._clock.now()), self._chance.token_bytes(CHANCE_BYTES))
 
 
 def epoch_ms(at: datetime) -> int:
-    """UTC epoch milliseconds of an aware datetime."""
+    """Convert an aware datetime to epoch milliseconds."""
     return int(at.timestamp() * 1000)
 
 
 def from_epoch_ms(value: int) -> datetime:
-    """The aware UTC datetime of epoch milliseconds."""
+    """Convert epoch milliseconds to an aware datetime in UTC."""
     return datetime.fromtimestamp(value / 1000, UTC)

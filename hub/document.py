@@ -1,7 +1,4 @@
-"""A document: a text, where it came from, and its fingerprint.
-
-Made by sources, eaten by extraction.
-"""
+"""Document: a text with its origin and its fingerprint, created by sources for the extraction."""
 
 from datetime import datetime
 
@@ -9,16 +6,16 @@ import msgspec
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """A text with an origin.
+    """Text with an origin.
 
     Attributes:
-        unit_key: what a run settles it under: a file's path, a message's id.
-        text: all of it; offsets of items count its code points.
+        unit_key: key of the unit in a run: a file's path, or a message's id.
+        text: the whole text; offsets of items count its code points.
         content_hash: SHA-256 (hex) of the original bytes, before conversion.
-        media_type: of the original, where it was told.
-        modified_at: the original's own time, aware UTC; dates in the text resolve against it.
-        hidden_parts: what nobody who looks at the original sees, and was left out of the text.
-        link: opens the original where it is at home; *title* is what it is called there.
+        media_type: media type of the original, if known.
+        modified_at: time of the original, aware, UTC; dates in the text are resolved relative to it.
+        hidden_parts: number of parts that a reader of the original cannot see, and that were removed.
+        link: address that opens the original; *title* is its name there.
     """
 
     unit_key: str

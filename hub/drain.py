@@ -1,4 +1,4 @@
-"""How the hub is asked to stop: once, in good order; once more, without waiting for what executes."""
+"""Request to stop the hub: first gracefully, and a second time without waiting for executing runs."""
 
 from collections.abc import Callable
 
@@ -6,10 +6,10 @@ import anyio
 
 
 class Drain:
-    """Asked for by a signal or by an operator; it cannot be taken back.
+    """Stop request of a signal or an operator; it cannot be withdrawn.
 
     Attributes:
-        restarts: another process takes over at once, so devices are told to come back.
+        restarts: True if another process takes over at once, so that devices should reconnect.
     """
 
     def __init__(self, *, restarts: bool = False) -> None:
@@ -20,11 +20,11 @@ class Drain:
 
     @property
     def is_begun(self) -> bool:
-        """Whether the hub stops."""
+        """True if the hub is stopping."""
         return self._begun.is_set()
 
     def begin(self, *, restarts: bool | None = None) -> bool:
-        """Stop the hub. False when that was asked already; then nothing changes."""
+        """Stop the hub. Return False, without a change, if it is stopping already."""
         if self.is_begun:
             return False
         if restarts is not None:
@@ -33,16 +33,16 @@ class Drain:
         return True
 
     async def begun(self) -> None:
-        """Until the hub is to stop."""
+        """Wait until the hub is to stop."""
         await self._begun.wait()
 
     def hurry(self) -> None:
-        """What executes is not waited for any longer."""
+        """Stop waiting for executing runs."""
         self._is_hurried = True
         self._hurry()
 
     def on_hurry(self, do: Callable[[], None]) -> None:
-        """Let *do* be called when somebody hurries; at once if that has been already."""
+        """Register a callback for ``hurry``; call it at once if that has happened already."""
         self._hurry = do
         if self._is_hurried:
             do()

@@ -1,6 +1,6 @@
-"""How late the event loop comes round: the one number that tells a hub that hangs from one that waits.
+"""Delay of the event loop, which distinguishes a blocked hub from an idle one.
 
-A thread looks on, and says in the log who holds the loop while it is held.
+A thread observes the loop, and logs the calls that block it.
 """
 
 import sys
@@ -20,14 +20,14 @@ from hub.turns import Turns
 log = Channel(__name__)
 
 EVERY_S: Final = 0.25
-STUCK_S: Final = 5.0  # operations 8, OBS-1
-HELD_S: Final = 0.25  # from there on it is told who holds the loop
-BUSY: Final = 0.5  # of a processor that a loop uses which is late by its own work
-DEEPEST: Final = 6  # calls that are told, the innermost ones
+STUCK_S: Final = 5.0  # from then on /health reports the hub as stuck
+HELD_S: Final = 0.25  # longer blockages are logged with their calls
+BUSY: Final = 0.5  # minimum CPU share of a loop that is late because of its own work
+DEEPEST: Final = 6  # logged calls, the innermost ones
 
 
 class LoopLag:
-    """Asks to be woken every EVERY_S, and notes by how much it was too late."""
+    """Service that wakes every EVERY_S and measures how late it is."""
 
     def __init__(self, *, clock: Clock, metrics: Metrics) -> None:
         self.turns = Turns(clock)
@@ -38,7 +38,7 @@ class LoopLag:
 
     @property
     def lag_s(self) -> float:
-        """How late the loop is: the last time it came round, or by now, whichever is more."""
+        """Current delay of the loop: of the last wake-up, or the time since it was due if that is more."""
         return max(self._last_s, self._overdue_s)
 
     @property
@@ -47,7 +47,7 @@ class LoopLag:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the loop stood still for STUCK_S: what is asked now is answered late too."""
+        """True if the loop was blocked for STUCK_S, so that answers are late too."""
         return self.lag_s >= STUCK_S
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -74,7 +74,7 @@ class LoopLag:
             is_over.set()
 
     def _watch(self, is_over: threading.Event, loop_thread: int) -> None:
-        """Log who holds the loop, once each time that it is held. Runs in a thread of its own."""
+        """Log the calls that block the loop, once per blockage. Runs in a thread of its own."""
         reported_due = 0.0
         while not is_over.wait(EVERY_S):
             due, late_s = self._due, self._overdue_s

@@ -1,8 +1,8 @@
-"""CPU time of the event loop, by its cause: a device, an operator's token, a network, a model.
+"""CPU time of the event loop by cause: a device, an operator's token, a network or a model.
 
-One loop serves everybody, so whoever makes it compute makes all others wait. Where work enters,
-its CPU time is charged to its cause. While the loop is late, a cause that took more than its share
-has to wait before more of it is read, and is refused once it took so much that waiting does not help.
+All clients share one loop, so expensive work of one client delays all others. The CPU time of incoming work
+is charged to its cause. While the loop is late, a cause above its share has to wait before more of its data
+is read. It is refused once it has used so much time that waiting does not help.
 """
 
 import math
@@ -28,16 +28,17 @@ MOST_WAIT_S: Final = 5.0  # who had to wait longer is refused instead
 EVERY: Final = 64  # of work that is cheap, one in so many is measured
 MOST_CAUSES: Final = 1_024  # remembered; beyond it the half that spent least is forgotten
 MOST_REPORTED: Final = 5  # causes in a scrape
-LEAST_REPORTED: Final = 0.01  # share of a cause that is told of
+LEAST_REPORTED: Final = 0.01  # minimum share of a reported cause
 
 
 class LoopMeter(Collector):
-    """What each cause took of the loop lately.
+    """Recent share of each cause in the loop's time.
 
     Attributes:
-        lag_s: how late the loop came round last, where it was at work and not the machine.
-        current: the cause whose work is measured now; empty: none.
-        passed_over: pieces of cheap work that should not be measured now: by chance, on average EVERY - 1.
+        lag_s: last delay of the loop that was caused by its own work, not by the machine.
+        current: the cause whose work is measured now; empty for none.
+        passed_over: number of cheap pieces of work to skip before the next measurement; random, on average
+            EVERY - 1.
     """
 
     def __init__(self, monotonic: Callable[[], float] = SystemClock.monotonic) -> None:
@@ -50,7 +51,7 @@ class LoopMeter(Collector):
         self.passed_over = 0
 
     def charge(self, cause: str, seconds: float) -> None:
-        """Note that *cause* took so many *seconds* of the loop's CPU time."""
+        """Charge *seconds* of the loop's CPU time to *cause*."""
         now = self._monotonic()
         spent, at = self._spent.get(cause, (0.0, now))
         self._spent[cause] = (spent * math.exp((at - now) / OVER_S) + seconds, now)
@@ -60,7 +61,7 @@ class LoopMeter(Collector):
             self._spent = {one: self._spent[one] for one in longest}
 
     def run(self, cause: str, work: Callable[[Any], None], value: Any, times: int = 1) -> float:
-        """Call *work* with *value*, charge what it takes *times* so often, and return ``wait_s``."""
+        """Call *work* with *value*, charge its time multiplied by *times*, and return ``wait_s``."""
         outer, self.current = self.current, cause
         began = time.thread_time_ns()
         try:
@@ -68,13 +69,13 @@ class LoopMeter(Collector):
         finally:
             ended = time.thread_time_ns()
             self.charge(cause, (ended - began) * times / 1e9)
-            self.passed_over = ended % (2 * EVERY - 1)  # nobody knows the last digits before
+            self.passed_over = ended % (2 * EVERY - 1)  # the last digits are unpredictable
             self.current = outer
         return self.wait_s(cause)
 
     @contextmanager
     def charging(self, cause: str) -> Iterator[None]:
-        """Charge what the block takes to *cause*."""
+        """Charge the time of the block to *cause*."""
         outer, self.current = self.current, cause
         began = time.thread_time()
         try:
@@ -84,12 +85,12 @@ class LoopMeter(Collector):
             self.current = outer
 
     def share(self, cause: str) -> float:
-        """Return the part of the loop's time that *cause* took over the last OVER_S, 0.0 to 1.0."""
+        """Return the part of the loop's time that *cause* used over the last OVER_S, 0.0 to 1.0."""
         spent, at = self._spent.get(cause, (0.0, 0.0))
         return spent * math.exp((at - self._monotonic()) / OVER_S) / OVER_S if spent else 0.0
 
     def wait_s(self, cause: str) -> float:
-        """Return how long nothing more of *cause* should be read; 0.0 while nobody else waits."""
+        """Return how long nothing more of *cause* should be read; 0.0 while no other cause waits."""
         if self.lag_s < LATE_S or cause not in self._spent:
             return 0.0
         share = self.share(cause)
@@ -102,14 +103,14 @@ class LoopMeter(Collector):
         return OVER_S * math.log(share / SHARE)
 
     def top(self) -> list[tuple[str, float]]:
-        """Return the causes that took most lately, at most MOST_TOLD, with their shares."""
+        """Return the causes with the largest recent shares, at most MOST_REPORTED."""
         shares = ((cause, self.share(cause)) for cause in self._spent)
         return nlargest(
             MOST_REPORTED, (one for one in shares if one[1] >= LEAST_REPORTED), key=lambda one: one[1]
         )
 
     def slowed(self, within_s: float) -> list[tuple[str, float]]:
-        """Return the causes that had to wait *within_s*, with the share that each had then."""
+        """Return the causes that had to wait *within_s*, with their shares at that time."""
         since = self._monotonic() - within_s
         self._slowed = {cause: one for cause, one in self._slowed.items() if one[1] >= since}
         return [(cause, share) for cause, (share, _) in self._slowed.items()]

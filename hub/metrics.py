@@ -1,8 +1,8 @@
-"""Every metric of the process, by name, on a registry of its own.
+"""All metrics of the process, by name, on a registry of their own.
 
-Made once, handed to whoever counts. What is counted for each frame is a plain
-integer here and becomes a metric only when somebody asks; the rest are
-prometheus-client's own. Labels have few values, never ids.
+The object is created once and passed to each component that counts. Counters per frame are plain integers,
+and become metrics only when they are scraped; the others are prometheus-client's own. Labels have few
+values, and are never ids.
 """
 
 from bisect import bisect_left
@@ -38,7 +38,7 @@ MODEL_BUCKETS_S: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0
 
 
 class Durations:
-    """How long something took, by labels: a histogram that costs one bisection to feed."""
+    """Histogram of durations by labels, which costs one bisection per observation."""
 
     __slots__ = ("_buckets", "_counted")
 
@@ -48,7 +48,7 @@ class Durations:
         self._counted: dict[tuple[str, ...], list[float]] = {}
 
     def observe(self, labels: tuple[str, ...], seconds: float) -> None:
-        """Count one that took *seconds*."""
+        """Record a duration in *seconds*."""
         counted = self._counted.get(labels)
         if counted is None:
             counted = self._counted[labels] = [0.0] * (len(self._buckets) + 2)
@@ -56,7 +56,7 @@ class Durations:
         counted[-1] += seconds
 
     def fill(self, family: HistogramMetricFamily) -> HistogramMetricFamily:
-        """Put everything counted so far into *family*."""
+        """Add all observations to *family*."""
         bounds = [*map(str, self._buckets), "+Inf"]
         for labels, (*counts, seconds) in self._counted.items():
             family.add_metric(labels, list(zip(bounds, accumulate(counts), strict=True)), seconds)
@@ -64,7 +64,7 @@ class Durations:
 
 
 class FrameTally(Collector):
-    """What goes over the links: frames, bytes, answers. Plain integers, counted on the event loop."""
+    """Counters of frames, bytes and answers on the links, as plain integers of the event loop."""
 
     def __init__(self) -> None:
         self.received: defaultdict[str, int] = defaultdict(int)  # frames, by type
@@ -100,7 +100,7 @@ class FrameTally(Collector):
 
 
 class Followed(Collector):
-    """A counter of something that is counted elsewhere, as plain integers."""
+    """Counter whose value is counted elsewhere as plain integers."""
 
     def __init__(self, name: str, documentation: str) -> None:
         self._name = name
@@ -108,7 +108,7 @@ class Followed(Collector):
         self._count: Callable[[], int] = int
 
     def follow(self, count: Callable[[], int]) -> None:
-        """Show what *count* says, which never goes down."""
+        """Export the result of *count*, which never decreases."""
         self._count = count
 
     def collect(self) -> Iterator[Metric]:
@@ -116,7 +116,7 @@ class Followed(Collector):
 
 
 class Metrics:
-    """All of them. One object for a process; a test makes its own."""
+    """Registry of all metrics of one process; each test creates its own."""
 
     def __init__(self, version: str = "") -> None:
         self.registry = registry = CollectorRegistry()
@@ -380,10 +380,10 @@ class Metrics:
         )
 
     def reached(self) -> dict[str, int]:
-        """How often each limit was reached since the process began, by its name."""
+        """Return how often each limit was reached since the start of the process, by name."""
         (family,) = self.limits_reached.collect()
         return {sample.labels["limit"]: int(sample.value) for sample in family.samples}
 
     def render(self) -> bytes:
-        """The text that /metrics answers with."""
+        """Return the text for /metrics."""
         return generate_latest(self.registry)

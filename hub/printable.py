@@ -1,4 +1,4 @@
-"""Text of others made safe to print: nothing in it drives a terminal, hides, or reads backwards."""
+"""Escaping of untrusted text for printing: no control of the terminal, hidden text or reversed text."""
 
 import json
 import re

@@ -1,7 +1,7 @@
-"""What the operating system says about this process, as metrics.
+"""Metrics of the operating system about this process.
 
-Names and units are those that Prometheus' own clients use. Cheap enough for a process with ten thousand
-connections: no directory with a name for each of them is read where the kernel counts them.
+Names and units are those of Prometheus' own clients. The collector is fast even with ten thousand
+connections: it does not list a directory where the kernel provides a count.
 """
 
 import os
@@ -20,10 +20,10 @@ AFTER_NAME: Final = 2  # as many of them end with the name, which may have space
 
 
 class ProcessCollector(Collector):
-    """process_*: memory, CPU time, file descriptors, start. What the system does not tell is left out.
+    """Collector of process_*: memory, CPU time, file descriptors and start; unknown values are omitted.
 
     Args:
-        proc: where the kernel tells about this process, as in proc(5).
+        proc: folder of the kernel about this process, see proc(5).
     """
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
@@ -53,7 +53,7 @@ class ProcessCollector(Collector):
 
 
 def _started(proc: Path) -> float | None:
-    """When this process started, in epoch seconds."""
+    """Return when this process started, in epoch seconds."""
     with suppress(OSError, ValueError, IndexError):
         fields = (proc / "self" / "stat").read_text().rpartition(")")[2].split()
         ticks = int(fields[STARTTIME - AFTER_NAME])

@@ -1,8 +1,8 @@
-"""Tokens: how one is made, and how a typo in one is found without asking anybody.
+"""Tokens: creation, and offline detection of typing errors.
 
-``hub_dev_``, ``hub_op_``, ``hub_inv_`` or ``hub_agt_``, then chance (at least 192 bits in base62),
-then the CRC-32 of all that as six more characters: 47 in all. The prefix lets secret
-scanners find it. Of a token only its hash and its last four characters are kept.
+A token has 47 characters: ``hub_dev_``, ``hub_op_``, ``hub_inv_`` or ``hub_agt_``, at least 192 random bits
+in base62, and their CRC-32 as six more characters. Secret scanners recognize the prefix. Only the hash and
+the last four characters of a token are stored.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ _EARLIER_LENGTH: Final = len("hub_dev_") + 43  # tokens of the first releases: 2
 
 
 class TokenKind(StrEnum):
-    """What a token opens; its spelling is the prefix."""
+    """Kind of a token; the value is the prefix."""
 
     DEVICE = "hub_dev_"
     OPERATOR = "hub_op_"
@@ -29,17 +29,17 @@ class TokenKind(StrEnum):
 
 
 def make(kind: TokenKind, chance: Chance) -> str:
-    """A new token, 47 characters long."""
+    """Return a new token of 47 characters."""
     length = LENGTH - len(kind) - _CHECK_LENGTH
     drawn = int.from_bytes(chance.token_bytes(length + _SPARE_BYTES), "big")
     return _with_check(kind + _base62(drawn, length))
 
 
 def check(token: str, *kinds: TokenKind) -> str | None:
-    """What is wrong with a token as it stands there, as a sentence; ``None`` if nothing is.
+    """Return what is wrong with a token as a sentence, or None.
 
     Args:
-        kinds: that will do; every kind by default.
+        kinds: permitted kinds; by default all.
     """
     kind = next((kind for kind in TokenKind if token.startswith(kind)), None)
     allowed = kinds or tuple(TokenKind)
@@ -55,12 +55,12 @@ def check(token: str, *kinds: TokenKind) -> str | None:
 
 
 def last4(token: str) -> str:
-    """What is shown of a token to tell it from another."""
+    """Return the part of a token that identifies it for people."""
     return token[-4:]
 
 
 def hash_token(token: str) -> bytes:
-    """What is stored of a token. Tokens are long and made by chance, so a slow hash would guard nothing."""
+    """Return the stored hash of a token. Tokens are long and random, so a slow hash would add nothing."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -69,7 +69,7 @@ def _with_check(text: str) -> str:
 
 
 def _base62(number: int, length: int) -> str:
-    """The last *length* digits of *number*."""
+    """Return the last *length* digits of *number*."""
     digits = []
     for _ in range(length):
         number, digit = divmod(number, len(_ALPHABET))

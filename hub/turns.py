@@ -1,8 +1,7 @@
-"""Whether a loop still goes round, as it promised to.
+"""Detection of a service's loop that hangs.
 
-A loop says when it works and when it waits. It is late when it has neither come to
-its next wait nor said a word for longer than any turn takes: it hangs in something
-that does not answer. A loop that has ended is its supervisor's to notice.
+A loop reports when it works and when it waits. It is late if neither report follows within the time that the
+last report allows, because a call does not return. The supervisor detects the end of a loop.
 """
 
 import math
@@ -14,21 +13,21 @@ WORK_S: Final = 75.0  # no turn takes so long: a database that does not answer i
 
 
 class Turns:
-    """The promises of one loop. Before its first one it has promised nothing."""
+    """Reports of one loop. Before the first report, the loop is never late."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.due = math.inf  # monotonic; infinite: nothing is promised
 
     def work(self) -> None:
-        """A turn begins, or has come a step further; within WORK_S there is word again."""
+        """Report that a turn has begun or made progress; the next report follows within WORK_S."""
         self.due = self._clock.monotonic() + WORK_S
 
     def wait(self, most_s: float = math.inf) -> None:
-        """Nothing to do for *most_s* at most; by default until somebody brings something."""
+        """Report that the loop waits for at most *most_s*, by default for ever."""
         self.due = self._clock.monotonic() + most_s + WORK_S
 
     @property
     def is_late(self) -> bool:
-        """Whether the last promise was not kept."""
+        """True if the last report has expired."""
         return self._clock.monotonic() > self.due

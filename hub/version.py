@@ -1,4 +1,4 @@
-"""The version of this hub, in one place."""
+"""Version of this hub."""
 
 from typing import Final
 
