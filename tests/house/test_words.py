@@ -9,7 +9,7 @@ import pytest
 from tests.house.words import ROOT, Finding, findings
 from tests.support.families import each
 
-# Findings that are left, by folder. Lower the number with each that is rewritten.
+# Findings that are left, by folder or pattern. Lower the number with each that is rewritten.
 LEFT: Final = {
     "hub/accounts": 0,
     "hub/agents": 0,
@@ -31,6 +31,7 @@ LEFT: Final = {
     "hub/schedules": 0,
     "hub/settings": 0,
     "hub/text": 0,
+    "hub/*.py": 0,
     "protocol": 0,
     "storage": 0,
 }
@@ -39,7 +40,7 @@ NAMES_LEFT: Final = {
     "hub/accounts": 2,
     "hub/agents": 33,
     "hub/api": 321,
-    "hub/app": 78,
+    "hub/app": 14,
     "hub/cli": 291,
     "hub/connectors": 478,
     "hub/coordination": 40,
@@ -48,14 +49,15 @@ NAMES_LEFT: Final = {
     "hub/extraction": 1023,
     "hub/health": 0,
     "hub/links": 13,
-    "hub/log": 29,
+    "hub/log": 0,
     "hub/openclaw": 0,
-    "hub/outbound": 1,
+    "hub/outbound": 0,
     "hub/requests": 7,
     "hub/runs": 63,
-    "hub/schedules": 4,
+    "hub/schedules": 0,
     "hub/settings": 217,
     "hub/text": 56,
+    "hub/*.py": 2,
     "protocol": 109,
     "storage": 899,
 }
@@ -71,7 +73,8 @@ PLANTED: Final = {
 @pytest.mark.slow
 @each("folder", sorted(LEFT))
 def test_a_folder_has_no_new_docstring_or_name_that_is_hard_to_understand(folder: str) -> None:
-    found = [one for path in sorted((ROOT / folder).rglob("*.py")) for one in findings(path)]
+    files = folder if folder.endswith(".py") else f"{folder}/**/*.py"
+    found = [one for path in sorted(ROOT.glob(files)) for one in findings(path)]
     names = [one for one in found if one.kind == "name"]
     prose = [one for one in found if one.kind != "name"]
     assert len(prose) <= LEFT[folder], _listed(prose)
@@ -80,7 +83,7 @@ def test_a_folder_has_no_new_docstring_or_name_that_is_hard_to_understand(folder
 
 def test_every_folder_of_the_product_is_counted() -> None:
     folders = {f"hub/{path.name}" for path in (ROOT / "hub").iterdir() if (path / "__init__.py").exists()}
-    assert folders | {"protocol", "storage"} == LEFT.keys() == NAMES_LEFT.keys()
+    assert folders | {"hub/*.py", "protocol", "storage"} == LEFT.keys() == NAMES_LEFT.keys()
 
 
 @each("kind", sorted(PLANTED))
