@@ -38,8 +38,8 @@ class QuestionToUser(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     def record(self) -> Record:
         """Return the call's ``data``."""
-        told: Record = msgspec.to_builtins(self)
-        return told
+        record: Record = msgspec.to_builtins(self)
+        return record
 
 
 def question_in(data: Record) -> QuestionToUser:
@@ -49,8 +49,8 @@ def question_in(data: Record) -> QuestionToUser:
 
 def asking_call_id(question_id: str, device_id: str, *, is_settled: bool) -> CallId:
     """Return the idempotency key of the call that notifies a device of a question, or of its end."""
-    told = f"{question_id}\n{device_id}\n{'settled' if is_settled else 'asked'}"
-    return CallId(f"u-{hashlib.blake2b(told.encode(), digest_size=16).hexdigest()}")
+    text = f"{question_id}\n{device_id}\n{'settled' if is_settled else 'asked'}"
+    return CallId(f"u-{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}")
 
 
 def answers_in(text: str) -> list[tuple[str, str]]:

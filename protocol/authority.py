@@ -32,7 +32,7 @@ class Verb(StrEnum):
     QUESTION_ANSWER = "question.answer"
 
 
-class Standing(StrEnum):
+class Role(StrEnum):
     """Role of a caller on a board."""
 
     OPERATOR = "operator"  # or the person at a device: owner of the board, or of the hub
@@ -64,10 +64,10 @@ NOBODY: Final[frozenset[Whom]] = frozenset()
 MEMBERS: Final = frozenset({Whom.LEAD, Whom.WORKER})
 ALL: Final = MEMBERS | {Whom.SELF, Whom.MAIN}  # for operations without a target
 
-_S, _V, _W = Standing, Verb, Whom
+_S, _V, _W = Role, Verb, Whom
 
 # Missing pairs are forbidden. The targets matter only for operations in AIMED.
-LAW: Final[Mapping[tuple[Standing, Verb], frozenset[Whom]]] = {
+LAW: Final[Mapping[tuple[Role, Verb], frozenset[Whom]]] = {
     **{(_S.OPERATOR, verb): ALL for verb in Verb},
     (_S.LEAD, _V.BOARD_READ): ALL,
     (_S.LEAD, _V.NUDGE): frozenset({_W.WORKER}),
@@ -107,12 +107,12 @@ _DOING: Final[Mapping[Verb, str]] = {
     Verb.QUESTION_READ: "read the board's questions to its people",
     Verb.QUESTION_ANSWER: "answer for a person",
 }
-_CALLED: Final[Mapping[Standing, str]] = {
-    Standing.OPERATOR: "an operator",
-    Standing.LEAD: "the lead of a board",
-    Standing.WORKER: "an agent that is not the lead",
-    Standing.GATEWAY_MAIN: "the main agent of a gateway",
-    Standing.STRANGER: "an agent of another board",
+_CALLED: Final[Mapping[Role, str]] = {
+    Role.OPERATOR: "an operator",
+    Role.LEAD: "the lead of a board",
+    Role.WORKER: "an agent that is not the lead",
+    Role.GATEWAY_MAIN: "the main agent of a gateway",
+    Role.STRANGER: "an agent of another board",
 }
 _AIM: Final[Mapping[Whom, str]] = {
     Whom.SELF: "itself",
@@ -123,23 +123,23 @@ _AIM: Final[Mapping[Whom, str]] = {
 }
 
 
-def denial(standing: Standing, verb: Verb, whom: Whom | None = None) -> Denial | None:
+def denial(role: Role, verb: Verb, whom: Whom | None = None) -> Denial | None:
     """Return the reason why a caller in this role may not do it; ``None``: allowed.
 
     Args:
         whom: the targeted agent; ``None``: check only whether the operation is allowed at all.
     """
-    if standing is Standing.STRANGER:
+    if role is Role.STRANGER:
         return Denial(ErrorCode.NOT_YOUR_BOARD, "this is not the board of the agent that asks")
-    allowed = LAW.get((standing, verb), NOBODY)
+    allowed = LAW.get((role, verb), NOBODY)
     if not allowed:
         if verb in OF_THE_MAIN:
             words = f"only the main agent of the board's gateway, or a person, may {_DOING[verb]}"
             return Denial(ErrorCode.NOT_GATEWAY_MAIN, words)
         anybody = " others" if verb in AIMED else ""
-        return Denial(ErrorCode.FORBIDDEN, f"{_CALLED[standing]} may not {_DOING[verb]}{anybody}")
+        return Denial(ErrorCode.FORBIDDEN, f"{_CALLED[role]} may not {_DOING[verb]}{anybody}")
     if verb not in AIMED or whom is None or whom in allowed:
         return None
     if whom in (Whom.OUTSIDER, Whom.MAIN):  # agents know only those of their own board
         return Denial(ErrorCode.UNKNOWN_AGENT, "there is no such agent on this board")
-    return Denial(ErrorCode.FORBIDDEN, f"{_CALLED[standing]} may not {_DOING[verb]} {_AIM[whom]}")
+    return Denial(ErrorCode.FORBIDDEN, f"{_CALLED[role]} may not {_DOING[verb]} {_AIM[whom]}")

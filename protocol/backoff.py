@@ -40,11 +40,11 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             code: close code; ``None``: the connection broke without one.
         """
-        told_s = (retry_after_ms or 0) / 1000
-        if code == CloseCode.PAIRING_REQUIRED and told_s:
-            return told_s * (1.0 + draw)
+        requested_s = (retry_after_ms or 0) / 1000
+        if code == CloseCode.PAIRING_REQUIRED and requested_s:
+            return requested_s * (1.0 + draw)
         if code is not None and code >= _DO_NOT_RETURN:
             return None
         if code == CloseCode.RESTARTING:
-            return max(_LEAST_SPREAD_S, told_s) * draw
-        return told_s + self.delay(attempt, draw)
+            return max(_LEAST_SPREAD_S, requested_s) * draw
+        return requested_s + self.delay(attempt, draw)

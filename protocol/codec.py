@@ -65,7 +65,7 @@ FromHub = (
 FROM_DEVICE: tuple[type[Frame], ...] = get_args(FromDevice)
 FROM_HUB: tuple[type[Frame], ...] = get_args(FromHub)
 
-_TOLD_CHARACTERS = 300  # of a decoder's error message, which may quote the peer
+_QUOTED_CHARACTERS = 300  # of a decoder's error message, which may quote the peer
 # Errors of msgspec for a peer's bytes: bad UTF-8 and excessive nesting are no MsgspecError.
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
@@ -79,14 +79,14 @@ class BadFrame(RemoteProtocolError):
     """Error: the bytes are not a frame. The message has the path, as in ``$.files[0].path``."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(ErrorCode.BAD_FRAME, message[:_TOLD_CHARACTERS])
+        super().__init__(ErrorCode.BAD_FRAME, message[:_QUOTED_CHARACTERS])
 
 
 class UnknownType(RemoteProtocolError):
     """Error: the frame's type is unknown, as from a newer peer. Does not end the session."""
 
     def __init__(self, spelled: str) -> None:
-        self.type = spelled[:_TOLD_CHARACTERS]
+        self.type = spelled[:_QUOTED_CHARACTERS]
         super().__init__(ErrorCode.UNKNOWN_TYPE, f"there is no frame of type {self.type!r}")
 
 

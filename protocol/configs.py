@@ -20,7 +20,7 @@ KEY_CHARACTERS: Final = 255
 JSON_LEVELS: Final = 32  # of lists and objects in one value
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _LEAST, _MOST = -(2**63), 2**63 - 1  # range of integers in SQLite and PostgreSQL
-_TOLD_CHARACTERS: Final = 40  # of a value in an error message
+_QUOTED_CHARACTERS: Final = 40  # of a value in an error message
 
 
 class ConfigType(StrEnum):
@@ -38,10 +38,10 @@ class BadConfig(HubError):
 
     code = ErrorCode.BAD_CONFIG
 
-    def __init__(self, key: str, told: str) -> None:
-        super().__init__(f"{key}: {told}")
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}")
         self.key = key
-        self.told = told
+        self.problem = problem
 
 
 def check_key(key: str) -> str:
@@ -51,14 +51,14 @@ def check_key(key: str) -> str:
         BadConfig: the key is invalid or reserved.
     """
     if key in RESERVED:
-        told = "this is a setting of the agent itself: hub agents edit, or PATCH /v1/agents/NAME"
-        raise BadConfig(key, told)
+        problem = "this is a setting of the agent itself: hub agents edit, or PATCH /v1/agents/NAME"
+        raise BadConfig(key, problem)
     if len(key) > KEY_CHARACTERS:
-        told = f"a key has at most {KEY_CHARACTERS} characters, not {len(key)}"
-        raise BadConfig(f"{key[:_TOLD_CHARACTERS]}...", told)
+        problem = f"a key has at most {KEY_CHARACTERS} characters, not {len(key)}"
+        raise BadConfig(f"{key[:_QUOTED_CHARACTERS]}...", problem)
     if not _KEY.fullmatch(key):
-        told = "a key begins with a letter or _, and goes on with letters, digits, _, . or -"
-        raise BadConfig(repr(key), told)
+        problem = "a key begins with a letter or _, and goes on with letters, digits, _, . or -"
+        raise BadConfig(repr(key), problem)
     return key
 
 
@@ -94,7 +94,7 @@ def text_of(key: str, type: ConfigType, value: Any) -> str:
         case ConfigType.JSON, _:
             _check_json(key, value, JSON_LEVELS)
             return msgspec.json.encode(value, order="sorted").decode()
-    raise BadConfig(key, f"expected {type}, not {_told(value)}")
+    raise BadConfig(key, f"expected {type}, not {_described(value)}")
 
 
 def value_in(type: ConfigType, text: str) -> Any:
@@ -112,16 +112,16 @@ def value_in(type: ConfigType, text: str) -> Any:
             return msgspec.json.decode(text)
 
 
-def value_said(key: str, type: ConfigType, said: str) -> Any:
+def parse_value(key: str, type: ConfigType, text: str) -> Any:
     """Parse a value from the text of a person or of another program.
 
     Raises:
         BadConfig: the text is no value of that type.
     """
     try:
-        value = _READERS[type](said)
+        value = _READERS[type](text)
     except (ValueError, KeyError, RecursionError):  # includes msgspec's errors
-        raise BadConfig(key, f"expected {type}, not {_told(said)}") from None
+        raise BadConfig(key, f"expected {type}, not {_described(text)}") from None
     text_of(key, type, value)
     return value
 
@@ -130,7 +130,7 @@ _READERS: Final[Mapping[ConfigType, Callable[[str], Any]]] = {
     ConfigType.STRING: str,
     ConfigType.INTEGER: int,
     ConfigType.FLOAT: float,
-    ConfigType.BOOLEAN: lambda said: {"true": True, "false": False}[said.strip().lower()],
+    ConfigType.BOOLEAN: lambda text: {"true": True, "false": False}[text.strip().lower()],
     ConfigType.JSON: read_json,
 }
 
@@ -182,14 +182,14 @@ def _check_json(key: str, value: Any, levels: int) -> None:
         case dict():
             for name, part in value.items():
                 if not isinstance(name, str):
-                    raise BadConfig(key, f"expected texts as names in an object, not {_told(name)}")
+                    raise BadConfig(key, f"expected texts as names in an object, not {_described(name)}")
                 _check_text(key, name)
                 _check_json(key, part, levels - 1)
         case _:
-            raise BadConfig(key, f"expected json, not {_told(value)}")
+            raise BadConfig(key, f"expected json, not {_described(value)}")
 
 
-def _told(value: Any) -> str:
+def _described(value: Any) -> str:
     """Return a description of *value* for people: its type and a shortened text."""
     match value:
         case None:
@@ -208,5 +208,5 @@ def _told(value: Any) -> str:
             return f"an object of {len(value)}"
         case _:
             return f"a {value.__class__.__name__}"
-    cut = spelled if len(spelled) <= _TOLD_CHARACTERS else f"{spelled[:_TOLD_CHARACTERS]}..."
+    cut = spelled if len(spelled) <= _QUOTED_CHARACTERS else f"{spelled[:_QUOTED_CHARACTERS]}..."
     return f"the {kind} {cut}"

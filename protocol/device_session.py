@@ -105,5 +105,5 @@ class DeviceSession(Session):
         return [Received(frame)]
 
     def _run_late(self) -> list[SessionEvent]:
-        told = "the hub did not answer in time"
-        return [self._refuse(Error(code=ErrorCode.HELLO_TIMEOUT, message=told), CloseCode.HELLO_TIMEOUT)]
+        message = "the hub did not answer in time"
+        return [self._refuse(Error(code=ErrorCode.HELLO_TIMEOUT, message=message), CloseCode.HELLO_TIMEOUT)]

@@ -72,10 +72,10 @@ class Ended(msgspec.Struct, frozen=True):
     def reason_text(self) -> str:
         """Text of the close frame, ``{"r": reason}``, at most MAX_REASON_BYTES of UTF-8."""
         room = MAX_REASON_BYTES - len(b'{"r":""}')
-        kept = self.reason
-        while len(msgspec.json.encode(kept)) - 2 > room:
-            kept = kept[:-1]
-        return msgspec.json.encode({"r": kept}).decode()
+        reason = self.reason
+        while len(msgspec.json.encode(reason)) - 2 > room:
+            reason = reason[:-1]
+        return msgspec.json.encode({"r": reason}).decode()
 
 
 SessionEvent = (

@@ -207,8 +207,8 @@ class HubSession(Session):
     def _run_late(self) -> list[SessionEvent]:
         if self.state is SessionState.READY:
             return [Silent()]
-        told = f"no device_hello within {self._hello_timeout_s:g} s"
-        return [self._refuse(Error(code=ErrorCode.HELLO_TIMEOUT, message=told), CloseCode.HELLO_TIMEOUT)]
+        message = f"no device_hello within {self._hello_timeout_s:g} s"
+        return [self._refuse(Error(code=ErrorCode.HELLO_TIMEOUT, message=message), CloseCode.HELLO_TIMEOUT)]
 
     def _greet(self, hello: DeviceHello) -> SessionEvent:
         try:
@@ -225,8 +225,8 @@ class HubSession(Session):
     def _open(self, request: Request) -> SessionEvent:
         if request.id in self._open_requests:
             # An error, not a response: the request with this id will still get its own.
-            told = f"request {request.id!r} is open already"
-            self._queue(Error(code=ErrorCode.DUPLICATE_ID, message=told, ref=request.id))
+            message = f"request {request.id!r} is open already"
+            self._queue(Error(code=ErrorCode.DUPLICATE_ID, message=message, ref=request.id))
             return Ignored(f"{ErrorCode.DUPLICATE_ID}:{request.id}")
         if len(self._open_requests) >= MAX_PENDING_REQUESTS:
             body = ErrorBody(
@@ -268,8 +268,8 @@ class HubSession(Session):
         if type(result) is msgspec.Raw:
             size = memoryview(result).nbytes
             if size > MAX_RESULT_BYTES:
-                told = f"the result has {size} bytes, the most is {MAX_RESULT_BYTES}"
-                return Answer(error=ErrorBody(code=ErrorCode.RESULT_TOO_LARGE, message=told))
+                message = f"the result has {size} bytes, the most is {MAX_RESULT_BYTES}"
+                return Answer(error=ErrorBody(code=ErrorCode.RESULT_TOO_LARGE, message=message))
             result = self.codec.unpack(result)
         if type(result) is dict and (error := result.get("error")):
             return Answer(error=_error_body(error))

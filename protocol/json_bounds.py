@@ -28,8 +28,8 @@ def check_numbers(data: bytes) -> None:
         return
     count = _exponents(_TEXT.sub(b"", data))  # texts may contain such numbers
     if count > MAX_EXTREME_NUMBERS:
-        told = f"{count} numbers have an exponent of three digits, the most is {MAX_EXTREME_NUMBERS}"
-        raise msgspec.DecodeError(told)
+        message = f"{count} numbers have an exponent of three digits, the most is {MAX_EXTREME_NUMBERS}"
+        raise msgspec.DecodeError(message)
 
 
 def check_value(data: bytes) -> None:

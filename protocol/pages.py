@@ -134,7 +134,7 @@ def direction_of(frame: type[Frame]) -> str:
 
 def purpose_of(frame: type[Frame]) -> str:
     """Return the first line of a frame's docstring, without the direction."""
-    return _told(frame).partition("\n")[0].partition(": ")[2]
+    return _doc_of(frame).partition("\n")[0].partition(": ")[2]
 
 
 def diagram(table: Table[Any, Any]) -> str:
@@ -152,7 +152,7 @@ def diagram(table: Table[Any, Any]) -> str:
     return f"The {table.name}:\n\n" + "\n".join([*lines, "```"])
 
 
-def _told(struct: type[Any]) -> str:
+def _doc_of(struct: type[Any]) -> str:
     return inspect.cleandoc(struct.__doc__ or "")
 
 
@@ -172,13 +172,13 @@ def _bullets(lines: Iterable[str]) -> str:
 def _frames(notes: Notes) -> str:
     parts, shown = [], set[type[Any]]()
     for frame in _EVERY_FRAME:
-        first, _, rest = _told(frame).partition("\n")
+        first, _, rest = _doc_of(frame).partition("\n")
         head = f"### `{type_of(frame)}`\n\n**{direction_of(frame).capitalize()}**: {first.partition(': ')[2]}"
         parts.append(f"{head}\n{rest}\n\n{_fields(frame, notes)}".rstrip())
         for struct in _structs_in(frame):
             if struct not in shown:
                 shown.add(struct)
-                parts.append(f"#### {struct.__name__}\n\n{_told(struct)}\n\n{_fields(struct, notes)}")
+                parts.append(f"#### {struct.__name__}\n\n{_doc_of(struct)}\n\n{_fields(struct, notes)}")
     return "\n\n".join(parts)
 
 
@@ -212,21 +212,21 @@ def _structs_in(struct: type[Any]) -> list[type[Any]]:
     """Return the structs inside *struct*, in the order of its fields, innermost last."""
     found: list[type[Any]] = []
 
-    def look(kind: shapes.Type) -> None:
+    def visit(kind: shapes.Type) -> None:
         match kind:
             case shapes.Metadata():
-                look(kind.type)
+                visit(kind.type)
             case shapes.UnionType():
                 for one in kind.types:
-                    look(one)
+                    visit(one)
             case shapes.ListType():
-                look(kind.item_type)
+                visit(kind.item_type)
             case shapes.StructType():
                 found.append(kind.cls)
                 found.extend(_structs_in(kind.cls))
 
     for field in _shape(struct).fields:
-        look(field.type)
+        visit(field.type)
     return found
 
 
@@ -351,14 +351,14 @@ def _needed(column: Column) -> str:
 
 
 def _about(column: Column) -> str:
-    said = [column.about] if column.about else []
+    parts = [column.about] if column.about else []
     if column.choices:
-        said.append("one of " + ", ".join(f"`{choice}`" for choice in column.choices))
+        parts.append("one of " + ", ".join(f"`{choice}`" for choice in column.choices))
     if column.refers_to:
-        said.append(f"an id in `{column.refers_to}`")
+        parts.append(f"an id in `{column.refers_to}`")
     if column.default is not None:
-        said.append(f"else `{column.default}`")
-    return "; ".join(said)
+        parts.append(f"else `{column.default}`")
+    return "; ".join(parts)
 
 
 def _states() -> str:

@@ -136,8 +136,8 @@ def parse_requirement(text: str) -> Requirement:
 def _bound(part: str, text: str) -> Bound:
     found = _BOUND.fullmatch(part)
     if found is None:
-        told = "an operator (>= > <= < == != ^ ~) and a version"
-        raise BadRequirement(f"{text!r}: expected {told}, not {part.strip()!r}; {_EXAMPLE}")
+        expected = "an operator (>= > <= < == != ^ ~) and a version"
+        raise BadRequirement(f"{text!r}: expected {expected}, not {part.strip()!r}; {_EXAMPLE}")
     operator, version = found.groups()
     given = version.count(".") + 1 if _SHORT.fullmatch(version) else 3
     try:

@@ -40,7 +40,7 @@ class Session(ABC):
         self._most_taken = MAX_MESSAGE_BYTES  # limit of the other side
         self._outgoing: list[bytes] = []
         self._deadline: float | None = deadline
-        self._unknown_told = 0
+        self._unknown_answered = 0
 
     def receive_data(self, data: bytes | str, now: float) -> list[SessionEvent]:
         """Process one message from the wire and return its events. Never raises.
@@ -86,8 +86,8 @@ class Session(ABC):
         except (ValueError, OverflowError, TypeError, RecursionError) as error:
             raise LocalProtocolError(f"{type_of(type(frame))} cannot be spelled: {error}") from error
         if len(data) > self._most_taken:
-            told = f"{type_of(type(frame))} has {len(data)} bytes, the other side takes {self._most_taken}"
-            raise LocalProtocolError(told)
+            message = f"{type_of(type(frame))} has {len(data)} bytes, the other side takes {self._most_taken}"
+            raise LocalProtocolError(message)
         self._outgoing.append(data)
 
     def data_to_send(self) -> list[bytes]:
@@ -133,8 +133,8 @@ class Session(ABC):
         self._outgoing.append(self.codec.encode(frame))
 
     def _ignore_unknown(self, unknown: UnknownType) -> list[SessionEvent]:
-        if self._unknown_told < MAX_UNKNOWN_TOLD:
-            self._unknown_told += 1
+        if self._unknown_answered < MAX_UNKNOWN_TOLD:
+            self._unknown_answered += 1
             self._queue(Error(code=unknown.reason, message=unknown.message, ref=unknown.type))
         return [Ignored(f"{unknown.reason}:{unknown.type}")]
 
@@ -145,8 +145,8 @@ class Session(ABC):
 
 
 def _too_large(size: int, most: int) -> RemoteProtocolError:
-    told = f"{size} bytes, the most is {most}"
-    return RemoteProtocolError(ErrorCode.TOO_LARGE, told, CloseCode.TOO_LARGE)
+    message = f"{size} bytes, the most is {most}"
+    return RemoteProtocolError(ErrorCode.TOO_LARGE, message, CloseCode.TOO_LARGE)
 
 
 def _not_now(frame: type[Frame], state: SessionState) -> RemoteProtocolError:

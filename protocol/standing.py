@@ -199,17 +199,17 @@ class IllegalMove(IllegalTransition):
 
     code = ErrorCode.BAD_STATUS
 
-    def __init__(self, axis: Axis, before: str, wanted: str) -> None:
+    def __init__(self, axis: Axis, before: str, after: str) -> None:
         if axis is Axis.ACTIVITY:
             self.legal: tuple[str, ...] = ()
             hint = DERIVED
         else:
             self.legal = legal_moves(axis, before)
             hint = f"legal moves: {', '.join(self.legal)}" if self.legal else f"{before} is final"
-        super().__init__(f"{axis}: {before} -> {wanted} is not a move; {hint}")
+        super().__init__(f"{axis}: {before} -> {after} is not a move; {hint}")
         self.axis = axis
         self.before = before
-        self.wanted = wanted
+        self.after = after
         if before == Lifecycle.TERMINATED:
             self.hint = FINAL
 

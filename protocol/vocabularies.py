@@ -181,27 +181,27 @@ class Reading:
             UnknownValue: the column has no such word.
             Refused: it is derived, an axis does not allow it, or another word would still be read.
         """
-        wanted = self._rule_for(word)
-        if self.read(axes) == wanted.word:
+        rule = self._rule_for(word)
+        if self.read(axes) == rule.word:
             return ()
-        if wanted.writes is None:
-            raise Refused(f"{self.name}: {word!r} is not written: {DERIVED}", axis=wanted.axis, legal=())
+        if rule.writes is None:
+            raise Refused(f"{self.name}: {word!r} is not written: {DERIVED}", axis=rule.axis, legal=())
         after = axes
         moves: list[AxisMove] = []
-        for move in wanted.writes:
+        for move in rule.writes:
             if after.on(move.axis) == move.to:
                 continue
             try:
                 check_move(move.axis, after.on(move.axis), move.to)
             except IllegalMove as exc:
                 is_final = after.lifecycle is Lifecycle.TERMINATED
-                told = f"{self.name}: {word!r}: {exc}"
-                raise Refused(told, axis=exc.axis, legal=exc.legal, is_final=is_final) from exc
+                message = f"{self.name}: {word!r}: {exc}"
+                raise Refused(message, axis=exc.axis, legal=exc.legal, is_final=is_final) from exc
             after = after.after(move.axis, move.to)
             moves.append(move)
         in_the_way = self.rule_of(after)
-        if in_the_way.word != wanted.word:
-            raise self._hidden(wanted, in_the_way, after)
+        if in_the_way.word != rule.word:
+            raise self._hidden(rule, in_the_way, after)
         return tuple(moves)
 
     def _rule_for(self, word: str) -> Rule:
@@ -212,7 +212,7 @@ class Reading:
         known = ", ".join(self.words)
         raise UnknownValue(f"{self.name} has no value {word!r}; values: {known}")
 
-    def _hidden(self, wanted: Rule, in_the_way: Rule, axes: Axes) -> Refused:
+    def _hidden(self, rule: Rule, in_the_way: Rule, axes: Axes) -> Refused:
         axis = in_the_way.axis
         legal = legal_moves(axis, axes.on(axis))
         hint = f"legal moves: {', '.join(legal)}" if legal else f"{axes.on(axis)} is final"
@@ -222,7 +222,7 @@ class Reading:
         if axis is Axis.CONNECTIVITY:
             hint = "it is terminated, for good" if is_final else "it is online once its device connects"
         return Refused(
-            f"{self.name}: {str(wanted.word)!r} would still be read as {str(in_the_way.word)!r}:"
+            f"{self.name}: {str(rule.word)!r} would still be read as {str(in_the_way.word)!r}:"
             f" {axis} is {axes.on(axis)}; {hint}",
             axis=axis,
             legal=legal,

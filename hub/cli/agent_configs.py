@@ -13,7 +13,7 @@ from hub.cli.completion import agent_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import ListOfOne, example, hub_option, json_option
 from hub.cli.talk import talk
-from protocol.configs import BadConfig, ConfigType, value_said
+from protocol.configs import BadConfig, ConfigType, parse_value
 
 VALUE_WIDTH: Final = 60  # characters of a value in a table
 _NAME: Final = "hub.agent"  # key of ctx.meta: the agent whose configs are meant
@@ -177,7 +177,7 @@ def revert(ctx: click.Context, to: int, state: Path, as_json: bool) -> None:
 
 def _config(key: str, text: str, type: str | None, description: str | None) -> dict[str, Any]:
     try:
-        value = _guessed(text) if type is None else value_said(key, ConfigType(type), text)
+        value = _guessed(text) if type is None else parse_value(key, ConfigType(type), text)
     except BadConfig as bad:
         raise Failure(str(bad), Exit.USAGE, next_step="choose another type: --type") from bad
     config: dict[str, Any] = {"value": value}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-from protocol.authority import AGENT, AIMED, Denial, Standing, Verb, Whom, denial
+from protocol.authority import AGENT, AIMED, Denial, Role, Verb, Whom, denial
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, GatewayId, UserId
 from storage.agents import agents
@@ -121,10 +121,10 @@ class Authority:
         if (denied := denial(role, verb, whom)) is not None:
             raise _refusal(denied, board, target)
 
-    async def role(self, caller: Caller, board: BoardRow) -> Standing:
+    async def role(self, caller: Caller, board: BoardRow) -> Role:
         """Return the caller's role towards the board."""
         if caller.agent_id is None:
-            return Standing.OPERATOR
+            return Role.OPERATOR
         return role_of(await self.place(caller), board)
 
     async def place(self, caller: Caller) -> Place:
@@ -174,25 +174,25 @@ class Authority:
         if target.id == caller.agent_id:
             return Whom.SELF
         match role_of(place, board):
-            case Standing.LEAD:
+            case Role.LEAD:
                 return Whom.LEAD
-            case Standing.WORKER:
+            case Role.WORKER:
                 return Whom.WORKER
-            case Standing.GATEWAY_MAIN:
+            case Role.GATEWAY_MAIN:
                 return Whom.MAIN
             case _:
                 return Whom.OUTSIDER
 
 
-def role_of(place: Place, board: BoardRow) -> Standing:
+def role_of(place: Place, board: BoardRow) -> Role:
     """Return the role of an agent with this place towards the board."""
     if place.user_id != board.user_id:
-        return Standing.STRANGER
+        return Role.STRANGER
     if place.board_id == board.id:
-        return Standing.LEAD if place.is_lead else Standing.WORKER
+        return Role.LEAD if place.is_lead else Role.WORKER
     if place.main_of is not None and place.main_of == board.gateway_id:
-        return Standing.GATEWAY_MAIN
-    return Standing.STRANGER
+        return Role.GATEWAY_MAIN
+    return Role.STRANGER
 
 
 def _refusal(denied: Denial, board: BoardRow, target: AgentRow | None) -> HubError:

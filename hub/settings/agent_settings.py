@@ -138,7 +138,7 @@ class AgentSettings(Table):
             try:
                 text = text_of(check_key(key), type_of(value), value)
             except BadConfig as bad:
-                raise refusal("config", bad.told, key=f"config.{key}") from None
+                raise refusal("config", bad.problem, key=f"config.{key}") from None
             if len(text.encode()) > CONFIG_BYTES:
                 told = f"a value of at most {CONFIG_BYTES} bytes is expected"
                 raise refusal("config", told, key=f"config.{key}")

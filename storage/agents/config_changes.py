@@ -284,7 +284,7 @@ def _text(put: NewConfig, type: ConfigType, *, is_kept: bool) -> str:
         return text_of(put.key, type, put.value)
     except BadConfig as exc:
         if is_kept and type_of(put.value) != type:
-            raise BadConfig(put.key, f"{exc.told}; give a type to change that which it has") from None
+            raise BadConfig(put.key, f"{exc.problem}; give a type to change that which it has") from None
         raise
 
 

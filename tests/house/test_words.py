@@ -39,11 +39,11 @@ LEFT: Final = {
 NAMES_LEFT: Final = {
     "hub/accounts": 2,
     "hub/agents": 33,
-    "hub/api": 321,
+    "hub/api": 316,
     "hub/app": 14,
-    "hub/cli": 291,
+    "hub/cli": 289,
     "hub/connectors": 478,
-    "hub/coordination": 40,
+    "hub/coordination": 28,
     "hub/docs": 0,
     "hub/device": 5,
     "hub/extraction": 1023,
@@ -55,10 +55,10 @@ NAMES_LEFT: Final = {
     "hub/requests": 7,
     "hub/runs": 63,
     "hub/schedules": 0,
-    "hub/settings": 217,
+    "hub/settings": 216,
     "hub/text": 56,
     "hub/*.py": 2,
-    "protocol": 109,
+    "protocol": 16,
     "storage": 899,
 }
 PLANTED: Final = {

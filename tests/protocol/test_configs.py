@@ -12,10 +12,10 @@ from protocol.configs import (
     BadConfig,
     ConfigType,
     check_key,
+    parse_value,
     text_of,
     type_of,
     value_in,
-    value_said,
 )
 from tests.support.frames import open_values
 
@@ -146,7 +146,7 @@ def test_any_other_key_is_refused(key: str, told: str) -> None:
     ],
 )
 def test_a_person_says_a_value_in_text(type: ConfigType, said: str, value: Any) -> None:
-    assert value_said("limit", type, said) == value
+    assert parse_value("limit", type, said) == value
 
 
 @pytest.mark.parametrize(
@@ -165,4 +165,4 @@ def test_a_person_says_a_value_in_text(type: ConfigType, said: str, value: Any) 
 )
 def test_a_text_that_says_no_such_value_is_refused(type: ConfigType, said: str) -> None:
     with pytest.raises(BadConfig, match=r"^limit: "):
-        value_said("limit", type, said)
+        parse_value("limit", type, said)

@@ -17,7 +17,7 @@ from hub.coordination.authority import Authority, Caller
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.settings.values import Name
-from protocol.authority import Standing, Verb
+from protocol.authority import Role, Verb
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
 from storage.agents import agents
@@ -33,10 +33,10 @@ _E = ErrorCode
 Description = Annotated[str, Field(max_length=2_000, pattern=r"^[^\x00]*$")]
 BoardRole = Literal["lead", "worker", "gateway_main"]
 
-_ROLES: Mapping[Standing, BoardRole] = {
-    Standing.LEAD: "lead",
-    Standing.WORKER: "worker",
-    Standing.GATEWAY_MAIN: "gateway_main",
+_ROLES: Mapping[Role, BoardRole] = {
+    Role.LEAD: "lead",
+    Role.WORKER: "worker",
+    Role.GATEWAY_MAIN: "gateway_main",
 }
 
 

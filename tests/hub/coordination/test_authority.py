@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hub.coordination.authority import Caller, NotGatewayMain
-from protocol.authority import AIMED, LAW, Standing, Verb, Whom, denial
+from protocol.authority import AIMED, LAW, Role, Verb, Whom, denial
 from protocol.errors import HubError
 from protocol.ids import UserId
 from storage.agents import agents
@@ -51,8 +51,8 @@ STANDINGS = dict(
     zip(
         CALLERS,
         (
-            *(Standing.OPERATOR, Standing.LEAD, Standing.WORKER, Standing.GATEWAY_MAIN),
-            *(Standing.STRANGER, Standing.STRANGER),
+            *(Role.OPERATOR, Role.LEAD, Role.WORKER, Role.GATEWAY_MAIN),
+            *(Role.STRANGER, Role.STRANGER),
         ),
         strict=True,
     )
@@ -85,7 +85,7 @@ def test_every_verb_has_a_row_in_the_matrix() -> None:
 
 
 def test_every_standing_but_a_strangers_has_a_law_and_each_names_whom_it_is_for() -> None:
-    assert {standing for standing, _ in LAW} == set(Standing) - {Standing.STRANGER}
+    assert {standing for standing, _ in LAW} == set(Role) - {Role.STRANGER}
     assert all(LAW.values())
 
 
@@ -167,12 +167,12 @@ async def test_the_permissions_of_an_agent_depend_on_its_place() -> None:
         garden = await open_garden(store)
         worker = await garden.agent("worker")
         caller = garden.callers["worker"]
-        assert await garden.authority.role(caller, garden.board) is Standing.WORKER
+        assert await garden.authority.role(caller, garden.board) is Role.WORKER
         await store.write(board_members.set_lead, garden.board.id, worker.id, at=1, actor="anna")
-        assert await garden.authority.role(caller, garden.board) is Standing.LEAD
-        assert await garden.authority.role(garden.callers["lead"], garden.board) is Standing.WORKER
+        assert await garden.authority.role(caller, garden.board) is Role.LEAD
+        assert await garden.authority.role(garden.callers["lead"], garden.board) is Role.WORKER
         await store.write(board_members.drop_member, garden.board.id, worker.id, at=1, actor="anna")
-        assert await garden.authority.role(caller, garden.board) is Standing.STRANGER
+        assert await garden.authority.role(caller, garden.board) is Role.STRANGER
 
 
 async def test_an_agent_that_was_removed_may_nothing() -> None:
@@ -191,7 +191,7 @@ async def test_a_board_without_a_gateway_has_no_main_agent() -> None:
         garden = await open_garden(store)
         shed: BoardRow = await garden.authority.board(garden.callers["user"], "shed")
         for caller in ("main", "foreign_main"):
-            assert await garden.authority.role(garden.callers[caller], shed) is Standing.STRANGER
+            assert await garden.authority.role(garden.callers[caller], shed) is Role.STRANGER
 
 
 async def test_an_agent_may_no_more_under_another_users_name(garden: Garden) -> None:
