@@ -46,7 +46,7 @@ class SealedTokens(msgspec.Struct, frozen=True):
     refresh_token: str | None = None
 
     def __repr__(self) -> str:
-        return "Kept(...)"
+        return "SealedTokens(...)"
 
 
 class TokenBook:

@@ -18,7 +18,7 @@ from storage.agents.measurements import HOUR_MS, MINUTE_MS
 from storage.agents.sketch import Sketch
 
 DAY_MS: Final = 24 * HOUR_MS
-# The default step is the first of these with at most POINTS_TOLD points.
+# The default step is the first of these with at most MOST_POINTS points.
 STEPS_MS: Final = (MINUTE_MS, 5 * MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS, DAY_MS)
 MOST_POINTS: Final = 120
 MOST_TAGS: Final = 20  # tags listed in the error for an unknown tag

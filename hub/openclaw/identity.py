@@ -44,7 +44,7 @@ class _Stored(msgspec.Struct, kw_only=True):
     token_from: str | None = None  # URL of the issuing gateway
 
     def __repr__(self) -> str:
-        return "_Kept(...)"
+        return "_Stored(...)"
 
 
 class Shown(msgspec.Struct, frozen=True):
