@@ -10,10 +10,9 @@ from hub.accounts.grants import AccountConfig, Granted, Grants
 from hub.accounts.keys import BadKeys, Key, KeyStore
 from hub.accounts.tokens import AccountTokens, TokenBook
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
-from hub.connectors.calling import Caller
+from hub.connectors.calling import Caller, Throttle
 from hub.connectors.connector import Auth, Connector, Context, Inbox, Posted
 from hub.connectors.failures import ConnectorFailure, Misconfigured, PermissionMissing, SignInNeeded
-from hub.connectors.throttle import Throttle
 from hub.log import Channel
 from hub.outbound import OutboundClient
 from storage.connectors import connectors, credentials, grants

@@ -12,22 +12,32 @@ import hashlib
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Literal
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 from anyio import to_thread
+from pydantic import Field, StringConstraints, field_validator
 
-from hub.connectors import caldav_xml as xml
-from hub.connectors.caldav_objects import Known, look
-from hub.connectors.caldav_settings import CalDavFilter, CalDavSettings
-from hub.connectors.caldav_xml import CAL, DAV, Multistatus, Resource
+from hub.connectors import caldav_answers as xml
+from hub.connectors.caldav_answers import CAL, DAV, Known, Multistatus, Resource, look
 from hub.connectors.calling import Answer, general, origin_of
-from hub.connectors.connector import Account, Address, Auth, Connector, Cursor, Message, Page, Unread
+from hub.connectors.connector import (
+    Account,
+    Address,
+    Auth,
+    Connector,
+    Cursor,
+    Message,
+    Page,
+    ProviderSettings,
+    Unread,
+)
 from hub.connectors.failures import ConnectorFailure, CursorLost, Misconfigured, Unavailable
-from hub.connectors.filters import Filter
+from hub.connectors.filters import Filter, Words
 from hub.connectors.mime import message_key
 from hub.document import Document
+from hub.outbound.rules import is_this_machine
 
 PAGE: Final = 50  # objects that are requested and held at once
 MOST_CHARS: Final = 256 * 1024  # of one object
@@ -37,6 +47,52 @@ _REFUSED: Final = (400, 403, 409, 410, 412)  # statuses by which servers refuse 
 _MOVED: Final = (301, 302, 307, 308)
 _TRUNCATED: Final = 507
 _DAY: Final = timedelta(days=1)
+
+Line = Annotated[str, StringConstraints(min_length=1, max_length=1_000, pattern=r"^[^\r\n\x00]+$")]
+MOST_DAYS: Final = 3_650
+
+
+class CalDavSettings(ProviderSettings):
+    """Table ``settings`` of a connector of the provider caldav."""
+
+    url: Line = Field(description="Of the server, of all calendars, or of one: https://HOST/...")
+    username: Line = Field(description="As the server knows the owner; often the address.")
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        try:
+            origin_of(value)
+        except ValueError:
+            raise ValueError("not the address of a server: https://HOST") from None
+        parts = urlsplit(value)
+        if parts.query or parts.fragment:
+            raise ValueError("an address without ? and #")
+        if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
+            raise ValueError("a password is sent to another machine over https only")
+        return value
+
+    @field_validator("username")
+    @classmethod
+    def _is_no_colon(cls, value: str) -> str:
+        if ":" in value:
+            raise ValueError("a user name has no colon where a password is behind it (RFC 7617)")
+        return value
+
+
+class CalDavFilter(Filter):
+    """Table ``filter`` of an agent that reads calendars."""
+
+    calendars: Words = Field(default=(), description="By their names; none: all of them.")
+    kinds: tuple[Literal["VTODO", "VEVENT"], ...] = Field(
+        default=("VTODO", "VEVENT"), min_length=1, description="To-dos, events, or both."
+    )
+    window_days: int = Field(
+        default=90,
+        ge=1,
+        le=MOST_DAYS,
+        description="How far ahead events are read; later ones, when it is time.",
+    )
 
 
 class Calendar(msgspec.Struct, frozen=True):

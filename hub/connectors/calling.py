@@ -1,15 +1,18 @@
 """HTTP client of a provider: restricted to its addresses, authenticated, throttled, with retries.
 
 A request yields an accepted answer or a ``ConnectorFailure``. A connector's ``Judge`` interprets the statuses
-of its provider; ``general`` interprets all others.
+of its provider; ``general`` interprets all others. A connector does not know the source of its access tokens.
+Each account has one throttle, shared by all of its runs. It uses less than the provider allows.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
+import anyio
 import msgspec
 
 from hub.clock import Chance, Clock
@@ -22,8 +25,6 @@ from hub.connectors.failures import (
     SignInNeeded,
     Unavailable,
 )
-from hub.connectors.throttle import Throttle
-from hub.connectors.tokens import Tokens
 from hub.outbound import (
     AddressRefused,
     AnswerTooLarge,
@@ -46,6 +47,63 @@ _PORTS: Final = {"http": 80, "https": 443}
 _UNTOLD: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Params = Mapping[str, str | Sequence[str]]
+
+MINUTE_S: Final = 60.0
+SHARE: Final = 0.8  # of a provider's limit, because other clients use the account, too
+BURST_S: Final = 6.0  # seconds whose units may be spent at once
+
+
+class Quota(msgspec.Struct, frozen=True):
+    """Provider's limits for one account: units per minute, and concurrent requests."""
+
+    units_per_min: float = 6_000.0
+    at_once: int = 4
+
+
+class Throttle:
+    """Limiter that enforces a quota."""
+
+    def __init__(self, quota: Quota, clock: Clock) -> None:
+        self.quota = quota
+        self._clock = clock
+        self._places = anyio.Semaphore(quota.at_once)
+        self._rate = quota.units_per_min * SHARE / MINUTE_S
+        # Time at which the bucket would be full again. A request may start BURST_S earlier, and advances it
+        # (GCRA).
+        self._full_at = clock.monotonic()
+        self._held_until = self._full_at
+
+    @asynccontextmanager
+    async def place(self, units: float = 1.0) -> AsyncIterator[None]:
+        """Wait for a free place and for *units*; hold the place inside the block."""
+        async with self._places:
+            now = self._clock.monotonic()
+            self._full_at = max(self._full_at, now) + units / self._rate
+            goes_at = self._full_at - max(BURST_S, units / self._rate)
+            while (wait_s := max(goes_at, self._held_until) - now) > 0:
+                await self._clock.sleep(wait_s)
+                now = self._clock.monotonic()
+            yield
+
+    def hold(self, seconds: float) -> None:
+        """Block all requests for some seconds: after one request was asked to wait, others would be, too."""
+        self._held_until = max(self._held_until, self._clock.monotonic() + seconds)
+
+
+class Tokens(Protocol):
+    """Access tokens of one account, refreshed once for all waiting callers."""
+
+    async def token(self, rejected: str | None = None) -> str:
+        """Return a valid token.
+
+        Args:
+            rejected: a token that was just refused; it is replaced, unless that has already happened.
+
+        Raises:
+            SignInNeeded: a person must sign in.
+            Unavailable: a temporary failure.
+        """
+        ...
 
 
 class Answer(msgspec.Struct, frozen=True):

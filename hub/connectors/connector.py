@@ -20,11 +20,9 @@ import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from hub.clock import Chance, Clock
-from hub.connectors.calling import Answer, Caller
+from hub.connectors.calling import Answer, Caller, Quota, Tokens
 from hub.connectors.failures import ConnectorFailure
 from hub.connectors.filters import Filter
-from hub.connectors.throttle import Quota
-from hub.connectors.tokens import Tokens
 from hub.document import Document
 
 Cursor = dict[str, Any]  # opaque to all code but its connector; plain JSON, at most 64 KiB

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from hub.clock import from_epoch_ms
 from hub.connectors import gmail_api
-from hub.connectors.calling import Answer, origin_of
+from hub.connectors.calling import Answer, Quota, origin_of
 from hub.connectors.connector import Account, Auth, Connector, Context, Cursor, Message, OAuth, Page, Unread
 from hub.connectors.failures import ConnectorFailure, MessageUnreadable, Misconfigured
 from hub.connectors.filters import Filter, Words
@@ -28,7 +28,6 @@ from hub.connectors.gmail_api import AT_ONCE, Api, GmailSettings, Profile, read_
 from hub.connectors.gmail_parts import GmailMessage, attachments, fingerprint, letter_of, to_fetch
 from hub.connectors.gmail_stream import Labels, Stream, is_own
 from hub.connectors.mime import message_key
-from hub.connectors.throttle import Quota
 from hub.document import Document
 from hub.text.files import MAIL, MIB, NotConvertible
 from hub.text.letter import LetterOptions

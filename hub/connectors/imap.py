@@ -3,6 +3,11 @@
 A folder is a stream of growing numbers (UIDs) while its UIDVALIDITY stays the same; the cursor has both for
 each folder. Nothing is ever marked as read: folders are opened with EXAMINE, and read with PEEK. A recreated
 folder is read again from a day before its last reading; the other folders are not affected.
+
+Many messages are fetched at once. An answer that cannot be parsed is usually the fault of one message:
+missing messages are fetched individually, so that this one is identified by its UID and the others are read.
+A message removed meanwhile is missing in the answer, or has only NIL sections once (dovecot, with
+``EXPUNGEISSUED``); an individual repetition omits it.
 """
 
 import hashlib
@@ -37,12 +42,11 @@ from hub.connectors.imap_bodies import (
     place_of,
     rounds,
 )
-from hub.connectors.imap_fetch import fetch_all, fetch_bodies
 from hub.connectors.imap_line import AnswerTooLong, Line, Look
-from hub.connectors.imap_parts import Fetched, Part, attached
+from hub.connectors.imap_parts import UNKNOWN, Fetched, Part, attached, fetched
 from hub.connectors.imap_rounds import Found, Known, Segment, plan, search_words
 from hub.connectors.imap_settings import ImapFilter, ImapSettings
-from hub.connectors.imap_wire import Answer, Wire
+from hub.connectors.imap_wire import Answer, Wire, set_of
 from hub.connectors.mime import NEEDED, Head, message_key, mid_link, read_head
 from hub.document import Document
 
@@ -53,6 +57,9 @@ _IMPORTANT_FLAGS: Final = (r"\flagged", "$important")
 _GONE: Final = r"\deleted"
 
 T = TypeVar("T")
+
+_EXPUNGED: Final = "EXPUNGEISSUED"
+_HEADERS_AT_ONCE: Final = 25  # messages in one FETCH of headers
 
 
 class Imap(Connector):
@@ -347,3 +354,74 @@ def _searched(answer: Answer, window: Segment) -> list[int]:
             raise Unavailable("the server's answer cannot be understood")
         found.update(map(int, words))
     return sorted(uid for uid in found if window.first <= uid <= window.last)
+
+
+def fetch_all(wire: Wire, uids: Sequence[int], asked: bytes) -> dict[int, Fetched]:
+    """Fetch messages by UID; removed ones are omitted, and one that the server cannot show is empty."""
+    found: dict[int, Fetched] = {}
+    doubtful: list[int] = []
+    # Several commands are sent at once: one answer is parsed while the server prepares the next.
+    parts = [uids[at : at + _HEADERS_AT_ONCE] for at in range(0, len(uids), _HEADERS_AT_ONCE)]
+    tags = [wire.send(b"UID", b"FETCH", set_of(part), asked) for part in parts]
+    for part, tag in zip(parts, tags, strict=True):
+        answer = wire.finish(tag, may_refuse=True)
+        fault = _take(answer, set(uids), found)
+        doubtful += _doubtful(answer, part, found, fault)
+    for uid in doubtful:
+        found.pop(uid, None)
+        alone = _alone(wire, uid, asked)
+        if alone is not None:
+            found[uid] = Fetched(uid) if isinstance(alone, str) else alone
+    return found
+
+
+def fetch_bodies(wire: Wire, orders: Sequence[Order]) -> dict[int, Fetched | str]:
+    """Fetch bodies by UID; a string is a failure's reason. All commands are sent before the first answer."""
+    found: dict[int, Fetched] = {}
+    tags = [wire.send(b"UID", b"FETCH", *order.words()) for order in orders]
+    answers = [wire.finish(tag, may_refuse=True) for tag in tags]
+    fault = ""
+    for answer in answers:  # data of one command may arrive with the answer to another
+        fault = _take(answer, {uid for order in orders for uid in order.uids}, found) or fault
+    told: dict[int, Fetched | str] = {**found}
+    for order, answer in zip(orders, answers, strict=True):
+        for uid in _doubtful(answer, order.uids, found, fault):
+            told.pop(uid, None)
+            if (alone := _alone(wire, uid, order.words()[1])) is not None:
+                told[uid] = alone
+    return told
+
+
+def _doubtful(answer: Answer, uids: Sequence[int], found: dict[int, Fetched], fault: str) -> list[int]:
+    """Return the UIDs to fetch individually: incomplete ones, and those missing without explanation."""
+    is_missing = bool(fault) or (answer.status != "OK" and answer.code != _EXPUNGED)
+    return [uid for uid in uids if (not found[uid].is_whole if uid in found else is_missing)]
+
+
+def _alone(wire: Wire, uid: int, asked: bytes) -> Fetched | str | None:
+    """Fetch one message; return a string if the server cannot show it, None if it was removed."""
+    answer = wire.finish(wire.send(b"UID", b"FETCH", b"%d" % uid, asked), may_refuse=True)
+    found: dict[int, Fetched] = {}
+    fault = _take(answer, {uid}, found)
+    if uid in found:
+        return found[uid]
+    if fault:
+        return Fetched(uid, fault=fault)
+    return None if answer.status == "OK" or answer.code == _EXPUNGED else "the server cannot show it"
+
+
+def _take(answer: Answer, uids: set[int], found: dict[int, Fetched]) -> str:
+    """Collect the requested messages; a server may also report flags changed by other clients.
+
+    Returns:
+        why a message could not be parsed; empty if all could.
+    """
+    fault = ""
+    for one in fetched(answer):
+        if one.uid == UNKNOWN:
+            fault = one.fault or fault
+            continue
+        before = found.get(one.uid)
+        if one.uid in uids and (before is None or (one.sections and not before.sections)):
+            found[one.uid] = one
+    return fault

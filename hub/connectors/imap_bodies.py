@@ -16,7 +16,7 @@ from anyio import from_thread
 from hub.connectors.connector import Address, Message
 from hub.connectors.filters import Filter
 from hub.connectors.imap_parts import HTML, PLAIN, Part, attached, chosen
-from hub.connectors.imap_words import set_of
+from hub.connectors.imap_wire import set_of
 from hub.document import Document
 from hub.text.files import MAIL, MIB, NotConvertible
 from hub.text.letter import Body, Enclosure, Letter, LetterOptions

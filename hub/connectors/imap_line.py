@@ -27,8 +27,18 @@ from hub.connectors.failures import (
     Unavailable,
 )
 from hub.connectors.imap_settings import ImapSettings
-from hub.connectors.imap_wire import Answer, Lost, Refused, TooLong, Value, Wire, values
-from hub.connectors.imap_words import folder_name, folder_word, quoted
+from hub.connectors.imap_wire import (
+    Answer,
+    Lost,
+    Refused,
+    TooLong,
+    Value,
+    Wire,
+    folder_name,
+    folder_word,
+    quoted,
+    values,
+)
 
 CONNECT_TIMEOUT_S: Final = 10.0
 SILENCE_TIMEOUT_S: Final = 60.0  # of the server inside a command

@@ -12,7 +12,7 @@ import msgspec
 
 from hub.connectors.imap_line import Look
 from hub.connectors.imap_settings import ImapFilter
-from hub.connectors.imap_words import day, quoted
+from hub.connectors.imap_wire import day, quoted
 
 # Limit of numbers in one SEARCH answer, which is a single line of at most a megabyte.
 _WINDOW: Final = 50_000

@@ -2,13 +2,15 @@
 
 A message is identified by its Message-ID, not by Outlook's id: a moved mail is removed in one folder and may
 not be reported as added in the other. Immutable ids are requested anyway, so that a listed mail can be read
-after a move. Nothing is marked as read.
+after a move. Nothing is marked as read. Attachments are always listed, and fetched only if the filter asks
+for them. Folders are found by Outlook's well-known names, by displayed names, or by id.
 """
 
 import hashlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from difflib import get_close_matches
 from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -16,7 +18,7 @@ import msgspec
 from pydantic import Field, StringConstraints
 
 from hub.connectors import graph as graph_rules
-from hub.connectors.calling import Answer, origin_of
+from hub.connectors.calling import Answer, Quota, origin_of
 from hub.connectors.connector import (
     Account,
     Address,
@@ -30,7 +32,7 @@ from hub.connectors.connector import (
     Page,
     Unread,
 )
-from hub.connectors.failures import ConnectorFailure, CursorLost, PermissionMissing
+from hub.connectors.failures import ConnectorFailure, CursorLost, Misconfigured, PermissionMissing
 from hub.connectors.filters import Filter, Words
 from hub.connectors.graph import (
     Graph,
@@ -45,13 +47,10 @@ from hub.connectors.graph import (
 )
 from hub.connectors.graph_text import Reading, header_date, with_marks
 from hub.connectors.mime import MOST_RECIPIENTS, is_bulk, message_key
-from hub.connectors.outlook_attachments import attachments_of
-from hub.connectors.outlook_folders import find_folder
 from hub.connectors.outlook_stream import SELECT, FolderState, FolderStream
-from hub.connectors.throttle import Quota
 from hub.document import Document
-from hub.text.files import HTML, NotConvertible
-from hub.text.letter import Body, Enclosure, Letter
+from hub.text.files import HTML, MAIL, NotConvertible
+from hub.text.letter import Body, Enclosure, Letter, LetterOptions
 
 AT_ONCE: Final = 4  # concurrent requests that a mailbox allows an application
 _PER_MIN: Final = 1_000.0  # 10,000 in ten minutes
@@ -60,6 +59,28 @@ _BULK_HEADERS: Final = ("list-id", "auto-submitted", "precedence")
 _UNNAMED: Final = Attachment(id="", name="", media_type="application/octet-stream", size_bytes=0)
 
 Folder = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+_MOST: Final = 20  # fetched of one mail
+_MAIL_INSIDE: Final = "#microsoft.graph.itemAttachment"
+_FILE: Final = "#microsoft.graph.fileAttachment"
+
+WELL_KNOWN: Final = frozenset(
+    {
+        "archive",
+        "clutter",
+        "conversationhistory",
+        "deleteditems",
+        "drafts",
+        "inbox",
+        "junkemail",
+        "msgfolderroot",
+        "outbox",
+        "recoverableitemsdeletions",
+        "sentitems",
+    }
+)
+_ID_CHARS: Final = 80  # ids are longer than folder names
+_MOST_PAGES: Final = 20  # of 100 folders each
 
 
 class OutlookFilter(Filter):
@@ -334,3 +355,105 @@ def _head(message: Message) -> list[tuple[str, str]]:
 
 def _shown(one: Address) -> str:
     return f"{one.name} <{one.email}>" if one.name and one.email else one.email or one.name
+
+
+async def attachments_of(graph: Graph, id: str, wanted: LetterOptions) -> tuple[Enclosure, ...]:
+    """Return the attachments of the message *id*.
+
+    Raises:
+        ConnectorFailure: the request failed.
+    """
+    query = {"$select": "id,name,contentType,size,isInline"}
+    page = await graph.page(graph.url("me", "messages", id, "attachments", query=query))
+    found = []
+    fetched = 0
+    for item in page.items:
+        size = item.get("size")
+        kind = MAIL if item.get("@odata.type") == _MAIL_INSIDE else text_field(item, "contentType")
+        enclosure = Enclosure(
+            name=text_field(item, "name"),
+            media_type=kind or "application/octet-stream",
+            size_bytes=size if isinstance(size, int) else None,
+            is_inline=item.get("isInline") is True,
+        )
+        found.append(enclosure)
+        if not _is_wanted(item, enclosure, wanted):
+            continue
+        fetched += 1
+        if fetched > _MOST:
+            found[-1] = _with(enclosure, why_not=f"the mail has more than {_MOST}")
+            continue
+        at = graph.url("me", "messages", id, "attachments", str(item.get("id")), "$value")
+        answer = await graph.ask(at, accept=(200, 404), wants_json=False)
+        is_there = answer.status == 200
+        found[-1] = (
+            _with(enclosure, content=answer.body)
+            if is_there
+            else _with(enclosure, why_not="it was removed meanwhile")
+        )
+    return tuple(found)
+
+
+def _is_wanted(item: Mapping[str, Any], one: Enclosure, wanted: LetterOptions) -> bool:
+    """Return True if an attachment is to be fetched; links to files elsewhere are never followed."""
+    if one.is_inline or item.get("@odata.type", _FILE) not in (_FILE, _MAIL_INSIDE):
+        return False
+    return wanted.wants(one.media_type, one.size_bytes, name=one.name)
+
+
+def _with(one: Enclosure, *, content: bytes | None = None, why_not: str = "") -> Enclosure:
+    return Enclosure(
+        name=one.name,
+        media_type=one.media_type,
+        size_bytes=one.size_bytes,
+        content=content,
+        why_not=why_not,
+    )
+
+
+async def find_folder(graph: Graph, name: str) -> str:
+    """Return the id of a folder, or its well-known name.
+
+    Args:
+        name: a well-known name such as "inbox", a displayed path such as "Projects/Alpha", or an id.
+
+    Raises:
+        Misconfigured: the folder does not exist; the message lists the existing ones.
+    """
+    if name.lower() in WELL_KNOWN:
+        return name.lower()
+    if len(name) >= _ID_CHARS and " " not in name:
+        return name
+    parent: str | None = None
+    for step in name.split("/"):
+        there = await _children(graph, parent)
+        found = next((id for shown, id in there if shown.casefold() == step.strip().casefold()), None)
+        if found is None:
+            raise _gone(name, [shown for shown, _ in there])
+        parent = found
+    assert parent is not None  # a name has at least one segment
+    return parent
+
+
+async def _children(graph: Graph, parent: str | None) -> list[tuple[str, str]]:
+    """Return names and ids of the folders in *parent*, or of the top-level folders."""
+    path = ("me", "mailFolders") if parent is None else ("me", "mailFolders", parent, "childFolders")
+    url: str | None = graph.url(*path, query={"$select": "id,displayName", "$top": "100"})
+    found: list[tuple[str, str]] = []
+    for _ in range(_MOST_PAGES):
+        if url is None:
+            break
+        page = await graph.page(url)
+        found += [_named(item) for item in page.items]
+        url = page.next
+    return found
+
+
+def _named(item: dict[str, Any]) -> tuple[str, str]:
+    return text_field(item, "displayName"), str(item.get("id") or "")
+
+
+def _gone(name: str, there: list[str]) -> Misconfigured:
+    near = get_close_matches(name.rpartition("/")[2], there, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(there)[:20]) or 'none'}"
+    return Misconfigured(f"there is no folder {name!r} in the mailbox: {hint}")

@@ -13,12 +13,13 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 import msgspec
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from hub.connectors import graph as graph_rules
-from hub.connectors.calling import Answer, origin_of
+from hub.connectors.calling import Answer, Quota, origin_of
 from hub.connectors.connector import (
     Account,
     Address,
@@ -33,13 +34,9 @@ from hub.connectors.connector import (
 )
 from hub.connectors.failures import ConnectorFailure, CursorLost, Misconfigured, Unavailable
 from hub.connectors.filters import Filter
-from hub.connectors.graph import Graph, Person, read_time, spell_time, text_field, web_link
-from hub.connectors.graph_text import Reading, header_date
+from hub.connectors.graph import Graph, GraphSettings, Person, read_time, spell_time, text_field, web_link
+from hub.connectors.graph_text import NotReadable, Reading, header_date, text_of_chat
 from hub.connectors.mime import message_key
-from hub.connectors.teams_settings import Channel, TeamsFilter, TeamsSettings
-from hub.connectors.teams_state import ChannelState, TeamsState
-from hub.connectors.teams_text import NotReadable, text_of_chat
-from hub.connectors.throttle import Quota
 from hub.document import Document
 from hub.text.files import NotConvertible
 from hub.text.letter import Body, Letter
@@ -51,6 +48,101 @@ _PAGE: Final = 50  # the maximum
 _MOST_CHATS: Final = 2_000  # examined in one round
 _MOST_PAGES: Final = 400  # of one chat in one round
 _KEPT: Final = 300  # bodies from lists, cached for ``read`` within one run
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+MOST_DONE = 300  # chats stored in a round; a forgotten chat is read again
+
+
+class ChannelState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Progress in a channel. *link*: next page; *after*: start of reading; *newest*: last message read."""
+
+    after: datetime
+    newest: datetime
+    link: str | None = None
+
+
+class TeamsState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Progress in all chats and channels.
+
+    Attributes:
+        first: earlier changes are ignored.
+        floor: all chats were read up to this time.
+        top: floor after the current round.
+        done: time up to which each chat was read in the current round.
+    """
+
+    first: datetime
+    floor: datetime
+    top: datetime | None = None
+    done: dict[str, datetime] = {}
+    channels: dict[str, ChannelState] = {}
+
+    @classmethod
+    def read(cls, cursor: Cursor | None, since: datetime) -> Self:
+        """Decode the cursor. Raises CursorLost if it is foreign."""
+        if cursor is None:
+            return cls(first=since, floor=since)
+        try:
+            return msgspec.convert(cursor, cls)
+        except msgspec.ValidationError as error:
+            raise CursorLost("the cursor is not one of this release") from error
+
+    def spelled(self) -> Cursor:
+        cursor: Cursor = msgspec.to_builtins(self)
+        return cursor
+
+    def with_chat(self, chat: str, until: datetime) -> Self:
+        """Record that the chat was read up to *until*."""
+        done = {name: at for name, at in self.done.items() if name != chat} | {chat: until}
+        return msgspec.structs.replace(self, done=dict(list(done.items())[-MOST_DONE:]))
+
+    def with_channel(self, name: str, channel: ChannelState) -> Self:
+        return msgspec.structs.replace(self, channels=self.channels | {name: channel})
+
+    def ended(self, *, keeps_done: bool) -> Self:
+        """Record the end of a round. *keeps_done*: each chat continues from its own time."""
+        floor = self.floor if self.top is None else max(self.floor, self.top)
+        done = self.done if keeps_done else {}
+        return msgspec.structs.replace(self, floor=floor, top=None, done=done)
+
+
+class TeamsSettings(GraphSettings):
+    """Addresses of Microsoft, the account's tenant, and the requested permissions."""
+
+    tenant: str = Field(
+        default="organizations",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,127}$",
+        description='The tenant\'s name or id; "organizations" for any. Personal accounts have no chats.',
+    )
+    channels: bool = Field(
+        default=False,
+        description="Ask for the right to read channels, too: an administrator has to consent to it.",
+    )
+
+
+class Channel(BaseModel):
+    """Channel with Microsoft's ids: both are in the link that Teams copies."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    team: Id = Field(description="groupId in the channel's link.")
+    channel: Id = Field(description="19:...@thread.tacv2, in the channel's link.")
+
+
+class TeamsFilter(Filter):
+    """Filter of chats and channels."""
+
+    chats: Literal["all", "direct", "group", "none"] | Annotated[tuple[Id, ...], Field(max_length=100)] = (
+        Field(
+            default="all",
+            description='"all", "direct" (of two), "group" (meetings, too), "none", or their ids.',
+        )
+    )
+    channels: Annotated[tuple[Channel, ...], Field(max_length=10)] = Field(
+        default=(), description="Channels: { team = ..., channel = ... }."
+    )
+    mentions_me_only: bool = Field(default=False, description="Only messages that name the owner.")
 
 
 class Teams(Connector):

@@ -12,12 +12,11 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 
-from hub.connectors.calling import Caller
+from hub.connectors.calling import Caller, Throttle
 from hub.connectors.connector import Context, Cursor, Message
 from hub.connectors.failures import CursorLost, SignInNeeded
 from hub.connectors.gmail import Gmail, GmailFilter
 from hub.connectors.gmail_api import GmailSettings
-from hub.connectors.throttle import Throttle
 from hub.document import Document
 from hub.outbound import OutboundClient, OutboundRules
 from tests.connectors.emulate import CLIENT_ID, CLIENT_SECRET, ME, REDIRECT, running_emulate, why_no_emulate

@@ -18,7 +18,7 @@ from hub.api.door.bodies import read_body
 from hub.api.errors import Problem
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.connectors.signatures import Delivery, Source, judge
-from hub.connectors.webhook_text import value_of
+from hub.connectors.webhook import value_of
 from hub.links.attempts import network_of
 from hub.links.forwarded import FORWARDING, TrustedProxies
 from hub.links.hosts import Hosts

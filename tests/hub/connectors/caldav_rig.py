@@ -6,11 +6,9 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-from hub.connectors.caldav import CalDav
-from hub.connectors.caldav_settings import CalDavFilter, CalDavSettings
-from hub.connectors.calling import Caller
+from hub.connectors.caldav import CalDav, CalDavFilter, CalDavSettings
+from hub.connectors.calling import Caller, Throttle
 from hub.connectors.connector import Context, Cursor, Message, Unread
-from hub.connectors.throttle import Throttle
 from hub.document import Document
 from hub.outbound import OutboundClient, OutboundRules
 from tests.hub.connectors.gmail_rig import HastyClock

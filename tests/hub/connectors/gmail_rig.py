@@ -7,11 +7,10 @@ from datetime import datetime, timedelta
 
 import anyio.lowlevel
 
-from hub.connectors.calling import Caller
+from hub.connectors.calling import Caller, Throttle
 from hub.connectors.connector import Context, Cursor, Message, Page, Unread
 from hub.connectors.gmail import Gmail, GmailFilter
 from hub.connectors.gmail_api import GmailSettings
-from hub.connectors.throttle import Throttle
 from hub.document import Document
 from hub.outbound import OutboundClient, OutboundRules
 from tests.support.asgi import serving

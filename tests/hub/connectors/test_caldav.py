@@ -9,9 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from hub.connectors import caldav_xml
-from hub.connectors.caldav import PAGE
-from hub.connectors.caldav_settings import CalDavSettings
+from hub.connectors import caldav_answers
+from hub.connectors.caldav import PAGE, CalDavSettings
 from hub.connectors.connector import Cursor, Unread
 from hub.connectors.failures import ConnectorFailure, Misconfigured, SignInNeeded, Unavailable
 from hub.document import Document
@@ -288,7 +287,7 @@ async def test_what_a_server_leaves_out_for_now_is_asked_for_again(status: str, 
 @pytest.mark.parametrize("body", [b'<?xml version="1.0" encoding="bogus"?><a/>', b"<a>\xff</a>"])
 def test_an_answer_in_an_encoding_that_nobody_knows_is_a_passing_error(body: bytes) -> None:
     with pytest.raises(Unavailable):
-        caldav_xml.read(body)
+        caldav_answers.read(body)
 
 
 async def test_an_event_without_an_end_is_an_event(radicale: Radicale, home: Rig) -> None:
@@ -300,5 +299,5 @@ async def test_an_event_without_an_end_is_an_event(radicale: Radicale, home: Rig
 
 
 def test_a_token_is_told_as_it_is() -> None:
-    asked = caldav_xml.sync_collection('a<b&"c')
-    assert caldav_xml.read(asked).findtext("{DAV:}sync-token") == 'a<b&"c'
+    asked = caldav_answers.sync_collection('a<b&"c')
+    assert caldav_answers.read(asked).findtext("{DAV:}sync-token") == 'a<b&"c'

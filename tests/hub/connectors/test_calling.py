@@ -12,7 +12,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from hub.connectors.calling import PATIENCE_S, TRIES, Answer, Caller, origin_of, retry_after_s
+from hub.connectors.calling import (
+    PATIENCE_S,
+    TRIES,
+    Answer,
+    Caller,
+    Quota,
+    Throttle,
+    origin_of,
+    retry_after_s,
+)
 from hub.connectors.failures import (
     ConnectorFailure,
     MessageUnreadable,
@@ -23,7 +32,6 @@ from hub.connectors.failures import (
     SignInNeeded,
     Unavailable,
 )
-from hub.connectors.throttle import Quota, Throttle
 from hub.outbound import OutboundClient, OutboundRules
 from tests.support.asgi import serving
 from tests.support.clock import FakeClock, SeededChance

@@ -7,9 +7,8 @@ import pytest
 
 from hub.connectors.connector import Message, Unread
 from hub.connectors.failures import Misconfigured
-from hub.connectors.teams import DAY_S, Teams
-from hub.connectors.teams_settings import TeamsSettings
-from hub.connectors.teams_text import NotReadable, text_of_chat
+from hub.connectors.graph_text import NotReadable, text_of_chat
+from hub.connectors.teams import DAY_S, Teams, TeamsSettings
 from hub.document import Document
 from tests.support.clock import START
 from tests.support.graph.account import Account, account, cursor_of, documents, heads, listing

@@ -5,11 +5,10 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from hub.connectors.calling import Caller
+from hub.connectors.calling import Caller, Throttle
 from hub.connectors.connector import Connector, Context, Cursor, Message, Page, Unread
 from hub.connectors.outlook import Outlook
 from hub.connectors.teams import Teams
-from hub.connectors.throttle import Throttle
 from hub.document import Document
 from hub.outbound import OutboundClient, OutboundRules
 from tests.support.clock import START, FakeClock, SeededChance

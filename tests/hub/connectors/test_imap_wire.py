@@ -8,8 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.connectors.imap_parts import attached, chosen, fetched, parts_of
-from hub.connectors.imap_wire import Answer, Lost, values
-from hub.connectors.imap_words import day, folder_name, folder_word, numbers, quoted, set_of
+from hub.connectors.imap_wire import (
+    Answer,
+    Lost,
+    day,
+    folder_name,
+    folder_word,
+    numbers,
+    quoted,
+    set_of,
+    values,
+)
 from hub.text.mime import date_in
 
 _PLAIN = b'("TEXT" "PLAIN" ("CHARSET" "utf-8") NIL NIL "7BIT" 500 9 NIL NIL NIL NIL)'
