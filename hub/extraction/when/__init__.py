@@ -1,7 +1,6 @@
 """Conversion of words about time to moments: ISO 8601, and informal dates in six languages."""
 
-from hub.extraction.when.iso import date_ms, day_ms, read_date
-from hub.extraction.when.moment import ClockChange, Moment, local_day
+from hub.extraction.when.moment import ClockChange, Moment, date_ms, day_ms, local_day, read_date
 from hub.extraction.when.resolve import Anchor, DateWords, dates_in, days_in, resolve
 
 __all__ = [

@@ -24,8 +24,7 @@ from typing import Final
 
 import msgspec
 
-from hub.extraction.when.expressions import Ambiguous, Edge, Said, Unit
-from hub.extraction.when.figures import day_of
+from hub.extraction.when.expressions import Ambiguous, Edge, Said, Unit, day_of
 
 Rule = Callable[[Said, date], date | None]
 _LEAP_YEARS_APART: Final = 8  # at most, around 1900 and 2100

@@ -1,12 +1,15 @@
-"""Moment in time, and its conversion from local clock readings. Pure functions.
+"""Moment in time, its conversion from local clock readings, and the parsing of ISO 8601. Pure functions.
 
 At a change of the clock, a local reading may not correspond to exactly one instant. A *skipped* reading (the
 clock goes forward over it) is moved forward by the same amount. Of a *repeated* reading (the clock goes
 back), the first instant is used. Python's ``fold=0`` does both (PEP 495).
+
+An ISO 8601 date without an offset is local; a day without a time starts at midnight.
 """
 
+import re
 from datetime import UTC, date, datetime
-from typing import Literal
+from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -14,6 +17,11 @@ import msgspec
 from hub.clock import epoch_ms
 
 ClockChange = Literal["skipped", "repeated"]
+
+_ISO: Final = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?) ?(Z|[+-]\d{2}:?\d{2})?)?",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,3 +67,36 @@ def instant_of(reading: datetime, zone: ZoneInfo) -> tuple[datetime, ClockChange
     # Skipped readings do not survive the round trip.
     is_skipped = at.astimezone(zone).replace(tzinfo=None) != reading
     return at, "skipped" if is_skipped else "repeated"
+
+
+def read_iso(text: str, timezone: str) -> Moment | None:
+    """Parse *text* as a whole to a moment; return ``None`` if it is not ISO 8601."""
+    match = _ISO.fullmatch(text.strip())
+    if match is None:
+        return None
+    year, month, day, at, offset = match.groups()
+    try:
+        reading = datetime.fromisoformat(f"{year}-{month}-{day}T{at or '00:00'}{(offset or '').upper()}")
+        if reading.tzinfo:
+            return Moment(at=reading.astimezone(UTC), has_time=True, words=text)
+        instant, change = instant_of(reading, ZoneInfo(timezone))
+    except (ValueError, OverflowError):  # no such day, or outside the range of datetime
+        return None
+    return Moment(at=instant, has_time=at is not None, words=text, change=change)
+
+
+def read_date(text: str, timezone: str) -> datetime | None:
+    """Parse *text* as a whole to an aware UTC datetime, or return ``None``."""
+    read = read_iso(text, timezone)
+    return read.at if read else None
+
+
+def date_ms(text: str, timezone: str) -> int | None:
+    """Parse a date to epoch milliseconds; ``None`` also for dates before 1970."""
+    read = read_date(text, timezone)
+    return epoch_ms(read) if read is not None and read.year >= 1970 else None
+
+
+def day_ms(day: date, timezone: str) -> int | None:
+    """Return midnight at the start of a local day in epoch milliseconds."""
+    return date_ms(day.isoformat()[:10], timezone)
