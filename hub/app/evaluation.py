@@ -18,7 +18,7 @@ from hub.clock import Chance, Clock
 from hub.extraction import answers
 from hub.extraction.answers import Unreadable
 from hub.extraction.extractor import Extractor
-from hub.extraction.gold import GoldDocument
+from hub.extraction.gold import GoldDocument, Tally, added, score
 from hub.extraction.items import Extraction, Wanted
 from hub.extraction.model import (
     ExtractionError,
@@ -29,7 +29,6 @@ from hub.extraction.model import (
     ModelRequest,
     Usage,
 )
-from hub.extraction.scoring import Tally, added, score
 from hub.metrics import Metrics
 from hub.runs.asking import model_for
 from hub.runs.budget import Account, BudgetLimits, BudgetReached, Densities, Reservation

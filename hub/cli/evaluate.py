@@ -12,8 +12,7 @@ from hub.cli.options import USER, example, json_option, state_option, user_optio
 
 if TYPE_CHECKING:
     from hub.cli.evaluations import KeptEvaluation, KeptEvaluations
-    from hub.extraction.gold import GoldDocument
-    from hub.extraction.scoring import Tally
+    from hub.extraction.gold import GoldDocument, Tally
     from hub.settings.agent_settings import AgentSettings
     from hub.settings.settings import Settings
 
@@ -285,7 +284,7 @@ def _figures(tally: "Tally") -> dict[str, float | None]:
 
 
 def _all(kept: "KeptEvaluation") -> "Tally":
-    from hub.extraction.scoring import in_all
+    from hub.extraction.gold import in_all
 
     return in_all(kept.evaluation.tallies)
 

@@ -18,10 +18,9 @@ from hub.clock import SystemChance, SystemClock
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
-from hub.extraction.gold import GoldDocument, read_gold
+from hub.extraction.gold import GoldDocument, Tally, added, in_all, read_gold, score
 from hub.extraction.items import Item, Wanted
 from hub.extraction.model import Models
-from hub.extraction.scoring import Tally, added, in_all, score
 from hub.runs.budget import BudgetLimits
 from protocol.frame import Record
 from protocol.tables import TABLES, TableName
