@@ -5,12 +5,14 @@ client library's own retries are disabled, because they also repeat what cannot 
 hide its costs.
 
 Answers are not streamed. ``max_tokens``, adapted to the piece of text, ends a runaway answer; aborting a
-stream would cost the same without reporting its tokens.
+stream would cost the same without reporting its tokens. A question's tokens are estimated, and the estimate
+is corrected by the endpoint's counts.
 """
 
-from collections.abc import AsyncIterator
+import hashlib
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio
 import msgspec
@@ -33,9 +35,7 @@ from hub.extraction.model import (
     Price,
     Usage,
 )
-from hub.extraction.question import Question, Reply
 from hub.extraction.refusals import Disliked, Place, RateLimited, Trouble, meaning_of
-from hub.extraction.sizing import Sizer
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.outbound import MAX_ANSWER_BYTES, AddressRefused, AnswerTooLarge, OutboundClient, OutboundRules
@@ -53,6 +53,78 @@ _CONNECT_TIMEOUT_S: Final = 5.0
 _BACKOFF: Final = Backoff(base_s=1.0, cap_s=30.0)
 
 log = Channel("hub.extraction.endpoint")
+
+BYTES_PER_TOKEN: Final = 3.5  # of UTF-8: 3.5 Latin letters per token, or about one Chinese character
+
+_LEARNT: Final = 0.2  # weight of the newest answer in the ratio
+_LEAST_RATIO, _MOST_RATIO = 0.2, 5.0  # bounds for any endpoint
+_SPARE: Final = 1.05  # initial margin, since tokenizers differ
+
+
+class Reply(NamedTuple):
+    """Response with a successful HTTP status."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class Question:
+    """State of a question.
+
+    Attributes:
+        dialect: dialect of the next attempt.
+        spent: usage of all attempts so far.
+        failures: attempts without an answer, which are limited.
+        refusals: refusals by a rate limit, counted separately.
+        waited_s: total wait for that rate limit, in seconds.
+        unusable: number of unusable answers.
+    """
+
+    def __init__(self, request: ModelRequest) -> None:
+        self.request = request
+        self.dialect = Dialect()
+        self.spent = Usage()
+        self.failures = 0
+        self.refusals = 0
+        self.waited_s = 0.0
+        self.unusable = 0
+
+    @property
+    def was_asked(self) -> bool:
+        """True if it had a turn already."""
+        return self.spent.requests > 0
+
+    @property
+    def key(self) -> str:
+        """Idempotency key: equal for equal requests, but new after an unusable answer."""
+        asked = (self.request.digest, str(self.dialect), self.unusable)
+        return hashlib.sha256(msgspec.json.encode(asked)).hexdigest()
+
+
+class Sizer:
+    """Estimator for one model at its endpoint."""
+
+    def __init__(self) -> None:
+        self._ratio = 1.0  # counted tokens per estimated token
+
+    def prompt_tokens(self, request: ModelRequest) -> float:
+        """Estimate the prompt tokens of *request*, including its schema."""
+        return _raw(request) * self._ratio
+
+    def tokens(self, request: ModelRequest) -> float:
+        """Estimate the maximum tokens of *request* and its answer."""
+        return (self.prompt_tokens(request) + request.max_tokens) * _SPARE
+
+    def learn(self, request: ModelRequest, prompt_tokens: int) -> None:
+        """Correct the ratio by the endpoint's count for *request*."""
+        if prompt_tokens > 0:
+            ratio = min(_MOST_RATIO, max(_LEAST_RATIO, prompt_tokens / _raw(request)))
+            self._ratio += _LEARNT * (ratio - self._ratio)
+
+
+def _raw(request: ModelRequest) -> float:
+    said = sum(len(turn.content.encode()) for turn in request.messages)
+    return (said + len(msgspec.json.encode(request.schema))) / BYTES_PER_TOKEN
 
 
 class Endpoint:

@@ -2,12 +2,12 @@
 
 Nothing is lost silently: a document is read completely, or its notes say how much was not read, or the
 extraction raises. Items in text that gives orders to its reader are marked, whether found by rules or by a
-model.
+model. A model refers to rows of the device by labels, as it never sees ids.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar, TypeVarTuple
 
 import anyio
@@ -20,8 +20,7 @@ from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.folding import fold
 from hub.extraction.forms import Form
-from hub.extraction.items import Dropped, Extraction, Item, Notes, Wanted
-from hub.extraction.labels import labelled
+from hub.extraction.items import Dropped, Extraction, Item, Notes, Reference, Wanted
 from hub.extraction.model import LanguageModel, Models, Through
 from hub.extraction.prompt import LiteralPrompt, Prompt
 from hub.extraction.reading import Material, Reading
@@ -34,6 +33,10 @@ Result = TypeVar("Result")
 EXTRACTOR_VERSION: Final = 4  # incremented when a document may yield other items than before
 
 _LARGE_CHARS: Final = 20_000  # rules for a text of this length take about 10 ms
+
+MOST_REFERENCES: Final = 50  # each costs the tokens of its title in every question
+
+_LETTERS: Final[dict[TableName, str]] = {TableName.PROJECTS: "P", TableName.TASKS: "T"}
 
 
 class Extractor:
@@ -175,3 +178,15 @@ def _sorted_out(
         unresolved=sum(len(item.unresolved) for item in items),
     )
     return items, dropped, notes
+
+
+def labelled(references: Iterable[Reference], tables: Sequence[TableName]) -> dict[str, Reference]:
+    """Return the rows to which records of *tables* can belong, by label: P1 for projects, T1 for tasks."""
+    pointed_at = {column.refers_to for table in tables for column in TABLES[table].columns}
+    rows: dict[str, Reference] = {}
+    counts: dict[TableName, int] = {}
+    for row in references:
+        if row.table in pointed_at and row.table in _LETTERS and len(rows) < MOST_REFERENCES:
+            counts[row.table] = counts.get(row.table, 0) + 1
+            rows[f"{_LETTERS[row.table]}{counts[row.table]}"] = row
+    return rows

@@ -5,10 +5,14 @@ the piece is split and asked about again; a piece that is too small for that is 
 answer ends long before its text, a question about the rest follows. Unusable records are requested again, at
 most twice, in a question as short as the first. Those without a readable answer are lost, which is also
 reported.
+
+Some models return the first few records of a long list and end. Records are distributed about evenly in a
+text, so many records at its start and none in the rest are unlikely: all n records lie in the first part p
+with probability pⁿ.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Final
 
 import anyio
@@ -16,7 +20,7 @@ import anyio.to_thread
 import msgspec
 
 from hub.document import Document
-from hub.extraction import answers, behind, chunk
+from hub.extraction import answers, chunk
 from hub.extraction.answers import Answer, Unreadable
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
@@ -35,6 +39,7 @@ from hub.extraction.model import (
 )
 from hub.extraction.prompt import CORRECTION, MOST_ASKED_AGAIN, LiteralPrompt, Prompt
 from hub.extraction.redaction import Redaction
+from hub.extraction.structure import sentences
 from hub.extraction.validate import Checked, Checking, FailedRecord
 from protocol.tables import TABLES
 
@@ -45,6 +50,11 @@ _UNREADABLE_COSTS: Final = 2  # halvings: the size matters little to a model tha
 _HOPELESS: Final = 3  # pieces given up before any was read: the model is unsuitable
 _LONG_CHARS: Final = 4_096  # longer answers are parsed in a thread; up to here, the worst answer takes 10 ms
 _MAX_BAD_ANSWER_CHARS: Final = 2_000  # of an unreadable answer, quoted to the model
+
+# Also the share of correct answers with two or more records whose rest is asked for in vain.
+UNLIKELY: Final = 0.05
+DOUBTFUL: Final = 0.5  # for a text for which an earlier answer was incomplete
+LEAST_CHARS: Final = 40  # of a rest: shorter sentences contain no record
 
 
 class Material(msgspec.Struct, frozen=True):
@@ -185,7 +195,7 @@ class Reading:
         if halvings <= 0 or not isinstance(prompt, Prompt):
             return []
         places = {(item.start, item.end) for item in items}
-        rest = behind.rest_of(self._text, piece, places, behind.DOUBTFUL if is_rest else behind.UNLIKELY)
+        rest = rest_of(self._text, piece, places, DOUBTFUL if is_rest else UNLIKELY)
         if rest is None:
             return []
         self._counts["looked_behind"] += 1
@@ -347,3 +357,24 @@ def _forget(dropped: list[Dropped], table: str) -> None:
         if note.table == table and note.reason in ("ungrounded", "bad_record"):
             dropped.remove(note)
             return
+
+
+def rest_of(text: str, piece: Chunk, places: Set[tuple[int, int]], doubt: float) -> Chunk | None:
+    """Return the rest of *piece* after the last of *places* if it probably contains records, else None.
+
+    Args:
+        places: places of the returned records; two at the same place count once.
+        doubt: probability below which the answer is doubted.
+    """
+    if not places:
+        return None
+    last = max(end for _, end in places)
+    share = (last - piece.start) / (piece.end - piece.start)
+    if share ** len(places) >= doubt:
+        return None
+    said = list(sentences(text, piece.start, piece.end))
+    nth = next((nth for nth, (start, _) in enumerate(said) if start >= last), None)
+    if nth is None or piece.end - said[nth][0] < LEAST_CHARS:
+        return None
+    before = said[nth - 1] if nth else (0, 0)
+    return Chunk(said[nth][0], piece.end, piece.headings, before, piece.columns)

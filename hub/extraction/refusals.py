@@ -1,19 +1,28 @@
-"""Interpretation of HTTP errors of an endpoint: retry, wait, stop, or change the request. Pure functions."""
+"""Interpretation of an endpoint's HTTP errors and rate limits: retry, wait, stop, or change the request.
 
+Pure functions. Rate limits are in headers, in OpenAI's format, which most compatible endpoints use:
+``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``, ``retry-after-ms``, ``retry-after``.
+"""
+
+import math
+import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from email.utils import parsedate_to_datetime
+from typing import Final, Literal
 
 import msgspec
 import openai
 
 from hub.extraction.breaker import EndpointRefused
-from hub.extraction.headers import retry_after_s
 from hub.extraction.model import ModelError, ModelExhausted
 
 _RETRIED: Final = frozenset({408, 409})
 _SPENT_QUOTA: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _TOO_LONG: Final = frozenset({"context_length_exceeded", "exceed_context_size_error"})  # OpenAI, llama.cpp
+
+_PARTS: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0}
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -92,3 +101,60 @@ def meaning_of(
             f"correct name or base_url in {place.table} of hub.toml"
         )
     return Disliked(told, error.param, is_too_long=error.code in _TOO_LONG or error.type in _TOO_LONG)
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Quota reported by an endpoint.
+
+    Attributes:
+        limit: capacity when nothing is used, in requests or tokens.
+        remaining: rest after the current question.
+        reset_s: seconds until the full capacity is back; ``None`` if not reported.
+    """
+
+    limit: float
+    remaining: float
+    reset_s: float | None = None
+
+
+def told_quota(headers: Mapping[str, str], of: Literal["requests", "tokens"]) -> Told | None:
+    """Return the quota of requests or tokens; ``None`` if the headers have no plausible one."""
+    limit = _number(headers.get(f"x-ratelimit-limit-{of}"))
+    remaining = _number(headers.get(f"x-ratelimit-remaining-{of}"))
+    if limit is None or remaining is None or limit <= 0 or remaining > limit:
+        return None
+    return Told(limit, max(0.0, remaining), duration_s(headers.get(f"x-ratelimit-reset-{of}", "")))
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Return the requested wait, given in milliseconds, in seconds, or as a date.
+
+    Args:
+        now: wall time, aware, to compare with a date.
+    """
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        if (number := _number(headers.get(name))) is not None:
+            return max(0.0, number * unit)
+    try:
+        at = parsedate_to_datetime(headers["retry-after"])
+        return max(0.0, (at - now).total_seconds())
+    except (KeyError, ValueError, TypeError):  # a TypeError for a date without a time zone
+        return None
+
+
+def duration_s(text: str) -> float | None:
+    """Parse seconds from "6m0s", "1h2m", "1.5s", "20ms", or a bare number; ``None`` otherwise."""
+    if (number := _number(text)) is not None:
+        return max(0.0, number)
+    parts = _PARTS.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text.strip():
+        return None
+    return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

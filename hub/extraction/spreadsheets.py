@@ -64,7 +64,7 @@ class _Columns(msgspec.Struct, frozen=True):
     fields: dict[str, int]
 
 
-def read(document: Document, wanted: Wanted) -> Form | None:
+def read_spreadsheet(document: Document, wanted: Wanted) -> Form | None:
     """Convert the rows of a table to items; ``None`` if its header is not understood."""
     text = document.text
     first = next((line.text for line in lines_of(text) if line.text.strip()), "")

@@ -1,17 +1,25 @@
-"""Rules for lists of tasks, one per line: todo.txt and TaskPaper. Pure functions.
+"""Rules for lists of tasks: check boxes in Markdown, todo.txt and TaskPaper. Pure functions.
 
 ``x 2026-03-02 2026-02-01 (A) Call the plumber +house @phone due:2026-03-09`` ``- Call the plumber
 @due(2026-03-09)`` below ``House:``
+
+All other text of Markdown is prose under its headings. A check box may be nested, numbered or quoted, and
+continue over indented lines. Its own date overrides the date in the front matter. Check boxes in code blocks
+are ignored.
 """
 
 import re
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
+from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
-from hub.extraction.conventions import TASKPAPER, TODO_TXT, Said, fields_of
+from hub.extraction.conventions import BOXES, MARKDOWN, TASKPAPER, TODO_TXT, Said, fields_of
 from hub.extraction.forms import Form, Line, lines_of, make_item
 from hub.extraction.items import Item, Wanted
+from hub.extraction.when import read_date
 from protocol.frame import Field
 from protocol.tables import TableName
 
@@ -21,6 +29,21 @@ _TODO: Final = re.compile(
 _LEVELS: Final = {"A": "high", "B": "medium"}  # C to Z: low
 _TASK: Final = re.compile(r"(?P<indent>[ \t]*)[-*+][ \t]+(?P<said>\S.*)")
 _PROJECT: Final = re.compile(r"[ \t]*(?P<name>[^\s:].*?):(?:[ \t]+@[^\s()]+(?:\([^()]*\))?)*[ \t]*")
+
+_BOX: Final = re.compile(
+    r"(?P<indent>[ \t]*(?:>[ \t]*)*)(?:[-*+]|\d{1,9}[.)])[ \t]+"
+    rf"\[(?P<mark>[{re.escape(''.join(BOXES))}])\][ \t]+(?P<said>\S.*)"
+)
+_BEGUN: Final = "/"
+_LIST_ITEM: Final = re.compile(r"[ \t]*(?:>[ \t]*)*(?:[-*+]|\d{1,9}[.)])[ \t]")
+_HEADING: Final = re.compile(r" {0,3}(#{1,6})[ \t]+")
+_CODE_FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
+
+_MAX_FRONT_LINES: Final = 100
+_FRONT_FIELD: Final = re.compile(r"([A-Za-z][\w -]*+)[ \t]*+:[ \t]++(.+)")
+_FRONT_REMARK: Final = re.compile(r"(?<!\s)\s++#.*$")
+_DATE_KEYS: Final = ("date", "created", "updated", "modified")
+_DUE_KEYS: Final = ("due", "duedate", "deadline")
 
 
 def read_todo_txt(document: Document, wanted: Wanted) -> Form:
@@ -100,3 +123,135 @@ def _item(
 ) -> list[Item]:
     item = make_item(table, fields, text, start, end, wanted)
     return [] if item is None else [item]
+
+
+def read_markdown(document: Document, wanted: Wanted) -> Form:
+    """Extract the tasks of a Markdown text, and its prose without front matter, headings and check boxes."""
+    lines = list(lines_of(document.text))
+    front, body = _front_matter(lines)
+    reading = _Reading(document.text, wanted, _due_ms(front, wanted))
+    if title := front.get("title"):
+        reading.entitle(title)
+    at = body
+    while at < len(lines):
+        at = reading.take(lines, at)
+    reading.close_passage(len(document.text))
+    return Form(
+        items=reading.items, prose=reading.prose, date=_own_date(front, wanted) or document.modified_at
+    )
+
+
+class _Reading:
+    def __init__(self, text: str, wanted: Wanted, due_ms: int | None) -> None:
+        self._text = text
+        self._wanted = wanted
+        self._due_ms = due_ms
+        self._headings: list[tuple[int, str]] = []
+        self._passage_from: int | None = None
+        self._code_fence = ""
+        self.items: list[Item] = []
+        self.prose: list[Passage] = []
+
+    def entitle(self, title: str) -> None:
+        """Set the document's title, which is above all headings."""
+        self._headings = [(0, title)]
+
+    def take(self, lines: Sequence[Line], at: int) -> int:
+        """Parse the block that starts at line *at*; return the index of the next line."""
+        line = lines[at]
+        fence = _CODE_FENCE.match(line.text)
+        if fence and (not self._code_fence or fence.group(1).startswith(self._code_fence)):
+            self._code_fence = "" if self._code_fence else fence.group(1)
+        elif not self._code_fence and (box := _BOX.fullmatch(line.text)):
+            return self._take_box(lines, at, box)
+        elif not self._code_fence and (heading := _HEADING.match(line.text)):
+            self.close_passage(line.start)
+            level = len(heading.group(1))
+            self._headings = [(above, said) for above, said in self._headings if above < level]
+            self._headings.append((level, _without_hashes(line.text[heading.end() :])))
+            return at + 1
+        if self._passage_from is None:
+            self._passage_from = line.start
+        return at + 1
+
+    def close_passage(self, end: int) -> None:
+        """End the current passage at *end*, under the current headings."""
+        if self._passage_from is not None:
+            if self._text[self._passage_from : end].strip():
+                headings = tuple(said for _, said in self._headings if said)
+                self.prose.append(Passage(self._passage_from, end, headings))
+            self._passage_from = None
+
+    def _take_box(self, lines: Sequence[Line], at: int, box: re.Match[str]) -> int:
+        self.close_passage(lines[at].start)
+        depth = len(box["indent"].expandtabs(4))
+        after = at + 1
+        while after < len(lines) and _goes_on(lines[after], depth):
+            after += 1
+        start = lines[at].start + box.start("said")
+        last = lines[after - 1]
+        end = last.start + len(last.text.rstrip())
+        more = [line.text.strip(" \t>") for line in lines[at + 1 : after]]
+        fields = self._fields(box["said"].strip(), more, box["mark"])
+        if fields is not None:
+            item = make_item(TableName.TASKS, fields, self._text, start, end, self._wanted)
+            self.items += [item] if item else []
+        return after
+
+    def _fields(self, title: str, more: list[str], mark: str) -> dict[str, Field] | None:
+        """Return the fields of a check box's task; ``None`` if it was cancelled."""
+        while more and more[0][:1].islower():  # a sentence continued on the next line
+            title = f"{title} {more.pop(0)}"
+        box, said = BOXES[mark], MARKDOWN.read(title)
+        for line in map(MARKDOWN.read, more):  # text is kept as is; its marks count, too
+            said.due = said.due or line.due
+            said.priority = said.priority or line.priority
+            said.people += [name for name in line.people if name not in said.people]
+        if box.is_given_up or said.is_given_up:
+            return None
+        said.is_done = said.is_done or box.is_done
+        said.priority = said.priority or box.priority
+        fields = fields_of(said, title, self._wanted.timezone, more=more)
+        if mark == _BEGUN and not said.is_done:
+            fields["status"] = "in_progress"
+        return fields if said.due else fields | {"dueDate": self._due_ms}
+
+
+def _without_hashes(said: str) -> str:
+    """Strip closing signs from a heading; a regular expression would backtrack on long runs of blanks."""
+    said = said.rstrip(" \t")
+    bare = said.rstrip("#")
+    return bare.rstrip(" \t") if bare.endswith((" ", "\t")) else said
+
+
+def _goes_on(line: Line, depth: int) -> bool:
+    """Return True if a line continues the check box above: indented deeper, and not a list item."""
+    said = line.text.lstrip(" \t>")
+    indent = len(line.text.expandtabs(4)) - len(line.text.expandtabs(4).lstrip(" >"))
+    return (
+        bool(said) and indent > depth and not _LIST_ITEM.match(line.text) and not _CODE_FENCE.match(line.text)
+    )
+
+
+def _front_matter(lines: Sequence[Line]) -> tuple[dict[str, str], int]:
+    """Parse the ``key: value`` lines of the front matter; return them with the index of the next line."""
+    if not lines or lines[0].text.lstrip("\ufeff").rstrip() != "---":
+        return {}, 0
+    fields: dict[str, str] = {}
+    for number, line in enumerate(lines[1:_MAX_FRONT_LINES], start=1):
+        if line.text.rstrip() in ("---", "..."):
+            return fields, number + 1
+        if match := _FRONT_FIELD.fullmatch(line.text):
+            value = _FRONT_REMARK.sub("", match.group(2)).rstrip(" \t").strip("\"'")
+            fields[re.sub(r"[\s_-]", "", match.group(1)).lower()] = value
+    return {}, 0
+
+
+def _own_date(front: dict[str, str], wanted: Wanted) -> datetime | None:
+    dates = (read_date(front[key], wanted.timezone) for key in _DATE_KEYS if key in front)
+    return next(filter(None, dates), None)
+
+
+def _due_ms(front: dict[str, str], wanted: Wanted) -> int | None:
+    dates = (read_date(front[key], wanted.timezone) for key in _DUE_KEYS if key in front)
+    return next((epoch_ms(date) for date in dates if date), None)

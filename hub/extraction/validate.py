@@ -1,32 +1,177 @@
 """Validation of a model's answer: converts records to items, with notes on rejected parts. Pure functions.
 
 Nothing is accepted on the model's word alone. Every record must have a quote from the text. Only requested
-tables and fields that a document can fill are accepted, and values are normalized only if that cannot change
-their meaning.
+tables and fields that a document can fill are accepted. Values are converted to the types of their columns
+only if that cannot change their meaning. A date whose words do not determine a day is kept as words
+for a person to resolve.
+
+A model that can only copy is asked about one sentence, so its words must occur in that sentence; all others
+are invented.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 
-from hub.extraction import literal
+from hub.clock import from_epoch_ms
 from hub.extraction.chunk import Chunk, sentence_at
 from hub.extraction.dating import PassageDates
-from hub.extraction.folding import fold, shown, stands_in
+from hub.extraction.folding import fold, shown, stands_in, words_of
 from hub.extraction.grounding import LEAST_QUOTE_CHARS, Grounding, Place
 from hub.extraction.items import Dropped, DropReason, Item, Reference, Wanted
-from hub.extraction.values import Reading, Values
-from protocol.frame import Record
-from protocol.tables import TABLES, DeviceTable, Filler, TableName, problems_of
+from hub.extraction.when import Anchor, dates_in, days_in, local_day, read_date, resolve
+from protocol.frame import Field, Record
+from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName, problem_of, problems_of
 
 _BY_MODEL: Final = frozenset({Filler.MODEL})
 _NOTES: Final = TABLES[TableName.NOTES]  # table for an event without a day, if notes are requested
 # Fields in which a record refers to a row by its label; they are not columns of a table.
 REFERENCE_FIELDS: Final[dict[TableName, str]] = {TableName.PROJECTS: "project", TableName.TASKS: "task"}
 _NO_FIELDS: Final = frozenset({"table", "quote", "data", *REFERENCE_FIELDS.values()})
+
+_MOST_WORDS_OF_A_NAME: Final = 4
+_POINTING: Final = frozenset(
+    ("i", "we", "you", "he", "she", "it", "they", "this", "that", "there", "the", "a", "an", "nobody")
+)
+
+_NOT_SAID: Final = frozenset({"", "null", "none", "n/a", "unknown", "not specified"})
+_MOST_WORDS_CHARS: Final = 120  # of a date in words
+
+
+class Values(msgspec.Struct, frozen=True):
+    """Converted fields of one record.
+
+    Attributes:
+        data: values by column, in order.
+        unresolved: by column, words of the text that could not be converted to a value.
+        dropped: rejected fields.
+    """
+
+    data: Record
+    unresolved: dict[str, str]
+    dropped: list[Dropped]
+
+
+class Reading:
+    """Converter of one document's records.
+
+    Args:
+        known: folded text in which names and words must occur.
+        timezone: time zone of dates in words.
+    """
+
+    def __init__(self, *, known: str, timezone: str) -> None:
+        self._known = known
+        self._timezone = timezone
+
+    def values(self, table: DeviceTable, said: Mapping[str, object], anchor: Anchor | None) -> Values:
+        """Convert the values *said* for *table*; required fields are not checked here.
+
+        Args:
+            anchor: time of writing, the reference for relative dates.
+        """
+        read = Values({}, {}, [])
+        for name, raw in said.items():
+            column = table.column(name)
+            if column is None or column.filler is not Filler.MODEL:
+                _drop(read, table, "forbidden_field", name if column is not None else "(unknown)")
+                continue
+            if raw is None or (isinstance(raw, str) and raw.strip().lower() in _NOT_SAID):
+                continue
+            value = self._value(column, raw, anchor)
+            if value is not None and not problem_of(column, value):
+                read.data[name] = value
+            elif words := self._words_of_a_date(column, raw):
+                read.unresolved[name] = words
+            else:
+                _drop(read, table, "bad_field", name)
+        return read
+
+    def by_words(
+        self,
+        table: DeviceTable,
+        values: Values,
+        said: Mapping[str, object],
+        quote: str,
+        anchor: Anchor | None,
+    ) -> Values:
+        """Correct dates that contradict the words of the *quote*.
+
+        If the quote has several days, nothing changes, because one of them may be meant. If it has a relative
+        day without a known *anchor*, the model's date is rejected.
+        """
+        data, read = values.data, Values(dict(values.data), dict(values.unresolved), list(values.dropped))
+        for column in table.columns:
+            raw = said.get(column.name)
+            if column.kind is not Kind.EPOCH_MS or column.name not in data or not isinstance(raw, str):
+                continue
+            worked_out = read_date(shown(raw).strip(), self._timezone)
+            if worked_out is None:
+                continue
+            is_due = column.name == "dueDate"
+            told = days_in(shown(quote), anchor=anchor, timezone=self._timezone, is_due=is_due)
+            zone = ZoneInfo(self._timezone)
+            if (
+                len(told) == 1
+                and local_day(told[0].at, zone) != local_day(worked_out, zone)
+                and not problem_of(column, told[0].at_ms)
+            ):
+                read.data[column.name] = told[0].at_ms
+                _drop(read, table, "wrong_date", column.name)
+            elif not told and anchor is None and (words := _relative_words(quote)):
+                del read.data[column.name]
+                read.unresolved[column.name] = words
+                _drop(read, table, "wrong_date", column.name)
+        return read
+
+    def _value(self, column: Column, raw: object, anchor: Anchor | None) -> Field:
+        """Convert *raw* to the column's type; ``None`` if that would be guessing."""
+        match column.kind:
+            case Kind.TEXT if isinstance(raw, str):
+                value = shown(raw).strip()
+                if column.choices:
+                    value = re.sub(r"[\s-]+", "_", value.lower())
+                return value
+            case Kind.NAMES:
+                return self._names(raw)
+            case Kind.EPOCH_MS if isinstance(raw, str):
+                is_due = column.name == "dueDate"
+                words = shown(raw).strip()
+                moment = resolve(words, anchor=anchor, timezone=self._timezone, is_due=is_due)
+                return moment.at_ms if moment else None
+            case Kind.INTEGER | Kind.FLAG if isinstance(raw, int):
+                return raw
+            case _:
+                return None
+
+    def _names(self, raw: object) -> Field:
+        """Return the names that occur in the document or its owner's prompt; others are invented."""
+        names = [raw] if isinstance(raw, str) else raw if isinstance(raw, list) else []
+        told = [shown(name).strip() for name in names if isinstance(name, str)]
+        known = [name for name in dict.fromkeys(told) if stands_in(name, self._known)]
+        return list(known) or None
+
+    def _words_of_a_date(self, column: Column, raw: object) -> str | None:
+        """Return *raw* if it was copied from the text, so that a person can interpret it."""
+        if column.kind is not Kind.EPOCH_MS or not isinstance(raw, str):
+            return None
+        words = shown(raw).strip()
+        is_copied = len(words) <= _MOST_WORDS_CHARS and stands_in(words, self._known)
+        return words if is_copied and any(map(str.isalpha, words)) else None
+
+
+def _relative_words(quote: str) -> str | None:
+    """Return the first words of *quote* for a day without its year, or None."""
+    return next((one.words for one in dates_in(shown(quote)) if not one.is_full), None)
+
+
+def _drop(read: Values, table: DeviceTable, reason: DropReason, field: str) -> None:
+    read.dropped.append(Dropped(table=table.name, reason=reason, detail=f"{table.name}.{field}"))
 
 
 class FailedRecord(msgspec.Struct, frozen=True):
@@ -136,7 +281,7 @@ class Checking:
         start, end = place.start, place.end
         if self._is_literal:
             quote = self._text[start:end]
-            data = literal.copied(table, data, quote, said=said, timezone=self._wanted.timezone)
+            data = copied(table, data, quote, said=said, timezone=self._wanted.timezone)
             # Unsupported fields are removed by now, and may have been required.
             if problems_of(table, data, _BY_MODEL):
                 self._drop(table.name, "ungrounded", f"{table.name}.{table.title}")
@@ -202,3 +347,41 @@ class Checking:
 def _lacks_its_date(table: DeviceTable, values: Values) -> bool:
     """Return True if a required date is missing because its words are unresolved."""
     return any(column.required and column.name in values.unresolved for column in table.columns)
+
+
+def copied(
+    table: DeviceTable, data: Record, quote: str, *, said: Mapping[str, object], timezone: str
+) -> Record:
+    """Return the fields of *data* that occur in *quote*; empty if the title does not.
+
+    A date must have been copied from the quote (*said*), or its day of the month must occur there.
+    """
+    words = set(words_of(quote))
+    title = words_of(str(data[table.title]))
+    if not title or not words.issuperset(title) or len(title) == len(words_of(quote)):
+        return {}
+    kept = dict(data)
+    for column in table.columns:
+        value = data.get(column.name)
+        if column.kind is Kind.NAMES and isinstance(value, list):
+            kept[column.name] = [name for name in value if _is_name(str(name), words)]
+        elif column.kind is Kind.EPOCH_MS and isinstance(value, int):
+            is_copied = stands_in(str(said.get(column.name)), fold(quote))
+            if not is_copied and not words & _days(value, timezone):
+                del kept[column.name]
+    return {name: value for name, value in kept.items() if value != []}
+
+
+def _days(at_ms: int, timezone: str) -> set[str]:
+    """Return the spellings of a date's local day of the month; empty for an invalid date."""
+    try:
+        day = from_epoch_ms(at_ms).astimezone(ZoneInfo(timezone)).day
+    except OverflowError:  # the last hours of the year 9999
+        return set()
+    return {str(day), f"{day:02}"}
+
+
+def _is_name(said: str, words: set[str]) -> bool:
+    """Return True if these *words* contain the name, and it is not a pronoun."""
+    name = words_of(said)
+    return 0 < len(name) <= _MOST_WORDS_OF_A_NAME and words.issuperset(name) and name[0] not in _POINTING

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.extraction.completion import MOST_CHARS, Tokens, Unusable, completion_of, runs_away, tokens_of
+from hub.extraction.endpoint import Sizer
 from hub.extraction.model import Finish, Message, ModelRequest
-from hub.extraction.sizing import Sizer
 
 ITEM = '{"table": "tasks", "title": "send the quote"}'
 

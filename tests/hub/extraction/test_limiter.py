@@ -8,9 +8,8 @@ from itertools import count
 import anyio
 import pytest
 
-from hub.extraction.headers import Told, duration_s, retry_after_s, told_quota
-from hub.extraction.limiter import Limiter
-from hub.extraction.quota import Quota
+from hub.extraction.limiter import Limiter, Quota
+from hub.extraction.refusals import Told, duration_s, retry_after_s, told_quota
 from tests.support.clock import START, FakeClock
 
 NOTHING: Mapping[str, str] = {}

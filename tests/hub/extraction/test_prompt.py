@@ -8,10 +8,9 @@ import pytest
 
 from hub.document import Document
 from hub.extraction.chunk import Chunk
-from hub.extraction.examples import ROWS
+from hub.extraction.extractor import labelled
 from hub.extraction.items import RedactionRule, Reference, Wanted
-from hub.extraction.labels import labelled
-from hub.extraction.prompt import LiteralPrompt, Prompt
+from hub.extraction.prompt import ROWS, LiteralPrompt, Prompt
 from hub.extraction.redaction import Redaction
 from hub.extraction.schemas import schema_of
 from hub.extraction.validate import FailedRecord
