@@ -1,8 +1,8 @@
 """Tables of the database, declared once for SQLite and PostgreSQL.
 
 ``SCHEMA.md`` describes the contents of each. Forbidden states are constraints here, written so that NULL does
-not satisfy them. Instants are UTC epoch milliseconds, ids are text. ``migrations/`` leads to the same tables
-step by step, and a test compares the two.
+not satisfy them. Instants are UTC epoch milliseconds, ids are text. ``kernel/migrations/`` leads to the
+same tables step by step, and a test compares the two.
 """
 
 import sqlalchemy as sa

@@ -146,7 +146,7 @@ IS_IN_USE = sa.select(sa.exists().select_from(nodes))
 
 
 def begin_chain(c: sa.Connection, *, at: int, subject: str) -> bool:
-    """Write entry 1: before a hub's first boot, or at the first one of a release with a chain.
+    """Write entry 1, before a hub's first boot.
 
     A lost chain is not restarted, so that ``check_part`` reports it. Returns True if the entry was written.
 
@@ -154,10 +154,7 @@ def begin_chain(c: sa.Connection, *, at: int, subject: str) -> bool:
         subject: the hub's id.
     """
     _lock_chain(c)
-    head = _kept_head(c)
-    # The migration stored START for hubs that were in use before the chain existed.
-    may_begin = head == START or (head is None and not _is_in_use(c))
-    if not may_begin or _last(c) is not None:
+    if _kept_head(c) is not None or _last(c) is not None or _is_in_use(c):
         return False
     append(c, at=at, actor="hub", event=CREATED, subject=subject)
     return True

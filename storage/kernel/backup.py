@@ -110,7 +110,7 @@ def make(target: Path, *, database: Path, others: Mapping[str, bytes], at: int, 
     except FileExistsError as error:
         raise BackupRefused(f"{target} is there already, and was left as it is") from error
     except (OSError, sqlite3.Error) as error:
-        raise Unavailable(f"cannot back up to {target}: {_told(error)}") from error
+        raise Unavailable(f"cannot back up to {target}: {worded(error)}") from error
     return manifest
 
 
@@ -160,7 +160,7 @@ def unpacked(file: Path, folder: Path | None = None) -> Iterator[tuple[Manifest,
         except tarfile.TarError as error:
             raise BackupRefused(f"{file} is no backup of a hub, or is cut off: {error}") from error
         except OSError as error:
-            raise Unavailable(f"cannot read the backup {file}: {_told(error)}") from error
+            raise Unavailable(f"cannot read the backup {file}: {worded(error)}") from error
         yield manifest, Path(name)
 
 
@@ -276,5 +276,6 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _told(error: OSError | sqlite3.Error) -> str:
+def worded(error: OSError | sqlite3.Error) -> str:
+    """Return the cause of *error* for an error message."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

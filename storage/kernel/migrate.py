@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from storage.kernel.database import FromTheFuture, Unavailable, translated
 
-MIGRATIONS = Path(__file__).parents[1] / "migrations"
+MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000  # another process may take this long to migrate the same file
 LOCK = 0x687562  # "hub" in ASCII: id of the advisory lock around a migration on a server
 

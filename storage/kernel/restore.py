@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from storage.kernel.backup import DATABASE, BackupRefused, Manifest, sync_folder, unpacked
+from storage.kernel.backup import DATABASE, BackupRefused, Manifest, sync_folder, unpacked, worded
 from storage.kernel.database import Unavailable
 from storage.kernel.database_file import held_alone
 
@@ -45,15 +45,14 @@ def restore(file: Path, state: Path, *, database: Path, at: int) -> Restored:
                 _put(folder / name, state / name, owner=state)
             _note_stopped(folder / DATABASE, at)
             _put(folder / DATABASE, database, owner=state)
-        except OSError as error:
-            raise Unavailable(f"cannot restore to {state}: {error.strerror}") from error
+        except (OSError, sqlite3.Error) as error:
+            raise Unavailable(f"cannot restore to {state}: {worded(error)}") from error
     return Restored(manifest, aside)
 
 
 def _note_stopped(database: Path, at: int) -> None:
     """Mark the backed-up hub as stopped, so that its next start does not count as a crash."""
-    # An older database may lack the column; its hub then counts one crash too many.
-    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(database)) as copy, copy:
+    with closing(sqlite3.connect(database)) as copy, copy:
         copy.execute("UPDATE nodes SET stopped_at = ? WHERE stopped_at IS NULL", (at,))
 
 

@@ -7,7 +7,7 @@ from tests.support.touched import ROOT, covering
 
 def test_a_module_brings_the_tests_of_its_package_and_the_house_rules() -> None:
     assert covering(["hub/runs/runner.py", "README.md"]) == ["tests/house", "tests/hub/runs"]
-    assert covering(["storage/migrations/env.py"]) == ["tests/house", "tests/storage"]
+    assert covering(["storage/kernel/migrations/env.py"]) == ["tests/house", "tests/storage"]
     assert covering(["hub/device/run_reading.py", "protocol/frame.py"]) == [
         *("tests/house", "tests/hub/device", "tests/protocol"),
     ]

@@ -1,7 +1,7 @@
 """A migration is killed after each of its statements: the database is as it was, and can be brought through.
 
 ``python -m tests.scenarios.migrations`` (``make soak``) kills at every one, in a file and
-on a server; the suite at a few. The tables are those of an older release with rows in
+on a server; the suite at a few. The tables are those of the first revision with rows in
 them. Each victim is a process of its own that ends itself with SIGKILL: nothing of it
 is put in order.
 """
@@ -21,13 +21,13 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from storage.kernel.migrate import MIGRATIONS
+from storage.kernel import migrate
 from storage.kernel.postgres import look
 from storage.kernel.verify import Parts, parts_in, verify
 from storage.store import open_store
 from tests.support.postgres import running_postgres
+from tests.support.second_revision import FIRST, second_revision
 
-FROM = "0003"  # the tables of the release before doors
 ROWS = (
     "INSERT INTO users (id, name, created_at) VALUES ('u', 'anna', 1)",
     "INSERT INTO devices (id, user_id, name, created_at) VALUES ('d', 'u', 'desk', 1)",
@@ -62,10 +62,10 @@ class Killed(msgspec.Struct, frozen=True):
 
 
 def make_old(c: sa.Connection) -> None:
-    """The tables of an older release, with rows in them."""
+    """Create the tables of the first revision, with rows in them."""
     config = Config(attributes={"connection": c})
-    config.set_main_option("script_location", str(MIGRATIONS))
-    command.upgrade(config, FROM)
+    config.set_main_option("script_location", str(migrate.MIGRATIONS))
+    command.upgrade(config, FIRST)
     for row in ROWS:
         c.exec_driver_sql(row)
 
@@ -154,7 +154,9 @@ def main() -> None:
     parser.add_argument("--server", metavar="URL", help="a bare database on a server; else one is started")
     parser.add_argument("--only", choices=["file", "server"])
     given = parser.parse_args()
-    results = dict(_killed(given.step, given.server, given.only))
+    with tempfile.TemporaryDirectory() as folder:
+        migrate.MIGRATIONS = second_revision(Path(folder))
+        results = dict(_killed(given.step, given.server, given.only))
     for name, killed in results.items():
         told = (
             f"{name}: killed {killed.deaths} times, left something behind {len(killed.changed)} times;"

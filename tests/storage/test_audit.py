@@ -193,16 +193,6 @@ def test_a_wiped_chain_is_not_begun_anew_by_a_start_nor_made_whole_by_later_entr
     assert not audit.begin_chain(c, at=AT, subject="hub-1")
 
 
-def test_a_hub_that_was_in_use_before_it_had_a_chain_begins_it_at_its_next_start(c: sa.Connection) -> None:
-    identity.begin_boot(c, NodeId("n"), BootId("b"), AT)
-    start = '{"seq":0,"hash":"' + 64 * "0" + '"}'  # what the migration puts there
-    c.execute(sa.insert(hub), {"key": "audit.head", "value": start})
-    assert wrong(c) == []
-    assert audit.begin_chain(c, at=AT, subject="hub-1")
-    tell(c)
-    assert wrong(c) == []
-
-
 def prune(c: sa.Connection, *, before: int, rows: int = 500) -> int:
     went = 0
     while step := audit.prune_audit(c, before=before, at=before + 400 * DAY, rows=rows):

@@ -5,25 +5,24 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import anyio
 import pytest
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 
 import storage
-from protocol.ids import BootId, NodeId
-from storage.audit import audit
-from storage.devices import identity
-from storage.kernel.database import FromTheFuture
-from storage.kernel.migrate import MIGRATIONS, revisions, upgrade
+from storage.kernel import migrate
+from storage.kernel.database import FromTheFuture, Unavailable
+from storage.kernel.migrate import revisions, upgrade
 from storage.kernel.postgres import open_postgres
 from storage.kernel.verify import Part, Parts, parts_in
 from storage.schema import metadata
+from tests.scenarios.migrations import make_old
 from tests.support.blocking import blocking_engine
 from tests.support.postgres import Postgres
+from tests.support.second_revision import FIRST, SECOND, second_revision
 
 
 def parts_of(path: Path) -> Parts:
@@ -103,23 +102,32 @@ def test_an_up_to_date_database_is_left_alone(tmp_path: Path) -> None:
     assert revision_of(tmp_path / "hub.db") == revisions()[-1]
 
 
-@pytest.mark.parametrize("has_started", [True, False])
-def test_a_hub_older_than_the_audit_log_begins_its_chain_and_it_holds(
-    tmp_path: Path, has_started: bool
+def test_a_second_revision_rebuilds_a_table_and_keeps_the_rows_that_refer_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = sa.create_engine(f"sqlite:///{tmp_path}/hub.db", poolclass=sa.NullPool)
-    with engine.begin() as c:
-        config = Config(attributes={"connection": c})
-        config.set_main_option("script_location", str(MIGRATIONS))
-        command.upgrade(config, "0003")
-        if has_started:
-            identity.begin_boot(c, NodeId("n"), BootId("b"), 1)
+    older(tmp_path / "hub.db")
+    before = parts_of(tmp_path / "hub.db")
+    monkeypatch.setattr(migrate, "MIGRATIONS", second_revision(tmp_path))
     upgrade(tmp_path / "hub.db")
-    with engine.begin() as c:
-        assert audit.check_part(c).breaks == ()
-        assert audit.begin_chain(c, at=2, subject="hub-1")
-        identity.begin_boot(c, NodeId("n"), BootId("b2"), 2)
-        assert audit.check_part(c).breaks == ()
+    assert (revision_of(tmp_path / "hub.db"), parts_of(tmp_path / "hub.db")) == (SECOND, before)
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as opened:
+        assert opened.execute("SELECT id, device_id FROM agents").fetchall() == [("a", "d")]
+
+
+def test_a_migration_after_which_a_row_refers_to_nothing_is_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older(tmp_path / "hub.db")
+    monkeypatch.setattr(migrate, "MIGRATIONS", second_revision(tmp_path, statement="DELETE FROM users"))
+    with pytest.raises(Unavailable, match="cannot be migrated: 2 rows refer to nothing"):
+        upgrade(tmp_path / "hub.db")
+    assert revision_of(tmp_path / "hub.db") == FIRST
+
+
+def older(path: Path) -> None:
+    """A file of the first revision, with an agent of a device in it."""
+    with sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool).begin() as c:
+        make_old(c)
 
 
 def test_a_database_of_a_newer_hub_is_refused_with_a_way_out(tmp_path: Path) -> None:

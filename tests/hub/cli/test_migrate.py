@@ -7,14 +7,17 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import pytest
 import sqlalchemy as sa
 
 from hub.cli.failure import Exit
+from storage.kernel import migrate
 from storage.kernel.backup import verify
 from storage.kernel.migrate import revisions
 from storage.store import open_store
 from tests.hub.cli.conftest import Hub
 from tests.scenarios.migrations import make_old
+from tests.support.second_revision import FIRST, SECOND, TITLE, second_revision
 
 URL = "sqlite:///hub.db"
 
@@ -30,7 +33,7 @@ def test_the_standing_of_the_database_is_told_in_words_and_mended(hub: Hub, stat
     state.mkdir()
     before = hub("migrate", "status")
     assert (before.exit_code, "missing: 0001" in before.stdout) == (1, True)
-    assert "0004      Who may come in: keys of devices, pairings" in before.stdout
+    assert "0001      The tables of the first release." in before.stdout
     assert "applied: 0001" in hub("migrate", "up").stderr
     after = hub("migrate", "status", "--json")
     told = json.loads(after.stdout)
@@ -40,16 +43,18 @@ def test_the_standing_of_the_database_is_told_in_words_and_mended(hub: Hub, stat
 
 
 def test_old_tables_are_backed_up_before_they_are_migrated_and_the_backup_brings_them_back(
-    hub: Hub, state: Path
+    hub: Hub, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(migrate, "MIGRATIONS", second_revision(tmp_path))
     state.mkdir()
     with sa.create_engine(f"sqlite:///{state}/hub.db", poolclass=sa.NullPool).begin() as c:
         make_old(c)
+    assert f"{SECOND}      {TITLE}" in hub("migrate", "status").stdout
     said = hub("migrate", "up")
     (backup,) = (state / "backups").iterdir()
     assert f"backed up to {backup}" in said.stderr
-    assert "applied: 0004" in said.stderr
-    assert verify(backup).revision == "0003"
+    assert f"applied: {SECOND}" in said.stderr
+    assert verify(backup).revision == FIRST
     assert "nothing to do" in hub("migrate", "up").stderr
     assert list((state / "backups").iterdir()) == [backup]
 

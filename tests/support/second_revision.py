@@ -1,0 +1,41 @@
+"""A release with a second revision, for tests of upgrades: it changes rows and ends at the same tables."""
+
+import shutil
+from pathlib import Path
+
+from storage.kernel.migrate import MIGRATIONS
+
+FIRST, SECOND = "0001", "0002"
+TITLE = "Limits of devices, names of people."
+_TEXT = f'''"""{TITLE}"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{SECOND}"
+down_revision = "{FIRST}"
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("devices", table_kwargs={{"sqlite_strict": True}}) as devices:
+        devices.drop_constraint(op.f("ck_devices_max_concurrent_runs"), type_="check")
+        devices.create_check_constraint(
+            op.f("ck_devices_max_concurrent_runs"), "max_concurrent_runs BETWEEN 1 AND 64"
+        )
+    op.add_column("users", sa.Column("nickname", sa.Text()))
+    op.execute("UPDATE users SET nickname = name")
+    op.drop_column("users", "nickname")
+    op.execute("{{statement}}")
+'''
+
+
+def second_revision(folder: Path, *, statement: str = "DELETE FROM users WHERE id = ''") -> Path:
+    """Write the migrations of such a release into *folder* and return their path.
+
+    Args:
+        statement: run last in the second revision.
+    """
+    copy = shutil.copytree(MIGRATIONS, folder / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
+    text = _TEXT.replace("{statement}", statement)
+    (copy / "versions" / f"{SECOND}_limits.py").write_text(text, encoding="utf-8")
+    return copy
