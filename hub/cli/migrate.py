@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
@@ -41,7 +42,7 @@ def migrate() -> None:
 @click.pass_context
 def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: bool) -> None:
     """Show the version of the tables. Exits with 1 if 'hub migrate up' has work to do."""
-    from storage.kernel.migrate import words_of
+    from storage.kernel.migrate import releases, words_of
 
     standing = _standing(_address(config, url), state)
     if as_json:
@@ -49,11 +50,13 @@ def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_js
             "current": standing.current,
             "missing": list(standing.missing),
             "newer": standing.is_newer,
+            "refusal": standing.refusal,
+            "oldest_supported": msgspec.to_builtins(releases()[0]),
             "known": [{"revision": revision, "words": words_of(revision)} for revision in standing.known],
         }
         show.print_json("migrate_status", fields)
-    elif standing.is_newer:
-        show.out(f"the tables are at revision {standing.current}, of a newer hub")
+    elif standing.refusal is not None:
+        show.out(f"this hub cannot open the database: {standing.refusal}")
     elif standing.missing:
         now = (
             f"the tables are at revision {standing.current}"
@@ -66,7 +69,7 @@ def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_js
         )
     else:
         show.out(f"the tables are at revision {standing.current}: up to date")
-    ctx.exit(Exit.FAILED if standing.missing or standing.is_newer else Exit.DONE)
+    ctx.exit(Exit.FAILED if standing.missing or standing.refusal else Exit.DONE)
 
 
 @migrate.command(epilog=example("hub migrate up"))
@@ -159,8 +162,8 @@ def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path
 def _summary(standing: "Standing", differences: int) -> str:
     if not differences:
         return f"the tables match this release, revision {standing.current}"
-    if standing.is_newer:
-        why = f"they are at revision {standing.current}, of a newer hub"
+    if standing.refusal is not None:
+        why = standing.refusal
     elif standing.missing:
         why = (
             f"they are at revision {standing.current}; 'hub migrate up' brings {', '.join(standing.missing)}"

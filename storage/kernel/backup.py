@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from storage.audit.audit import Entry, append_entry
 from storage.kernel.database import Unavailable, translated
-from storage.kernel.migrate import revisions
+from storage.kernel.migrate import refusal
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -231,10 +231,8 @@ def _unpack(file: Path, folder: Path) -> Manifest:
                 os.fsync(out.fileno())
             if _kept(folder / name) != kept:
                 raise BackupRefused(f"{file} is damaged: {name} is not what was backed up")
-    if manifest.revision not in revisions():
-        raise BackupRefused(
-            f"{file} is of a newer hub ({manifest.version}, tables of revision {manifest.revision})"
-        )
+    if (why := refusal(manifest.revision)) is not None:
+        raise BackupRefused(f"cannot use {file} of hub {manifest.version}: {why}")
     checked(folder / DATABASE)
     return manifest
 

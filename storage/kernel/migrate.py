@@ -1,12 +1,16 @@
-"""Migration of a database to the tables of this release. A database of a newer release is refused.
+"""Migration of a database to the tables of this release.
+
+A database of a newer release, or older than all of ``releases.json``, is refused.
 
 Alembic is imported only here, and only when a migration is needed: the import takes a quarter of a second.
 """
 
 import ast
 import os
+from functools import cache
 from pathlib import Path
 
+import msgspec
 import sqlalchemy as sa
 
 from storage.kernel.database import FromTheFuture, Unavailable, translated
@@ -14,6 +18,37 @@ from storage.kernel.database import FromTheFuture, Unavailable, translated
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000  # another process may take this long to migrate the same file
 LOCK = 0x687562  # "hub" in ASCII: id of the advisory lock around a migration on a server
+
+
+class Release(msgspec.Struct, frozen=True):
+    """Release that this one can upgrade. *revision*: the schema revision of its tables."""
+
+    version: str
+    revision: str
+    commit: str | None
+
+
+@cache
+def releases() -> tuple[Release, ...]:
+    """Return the supported releases, oldest first; the last is this release."""
+    file = Path(__file__).with_name("releases.json")
+    return msgspec.json.decode(file.read_bytes(), type=tuple[Release, ...])
+
+
+def refusal(revision: str) -> str | None:
+    """Return why this release cannot open tables of *revision*, or ``None`` if it can."""
+    oldest, newest = releases()[0], revisions()[-1]
+    if revision < oldest.revision:
+        return (
+            f"its tables are of revision {revision}; the oldest that this hub upgrades is {oldest.revision}"
+            f" of hub {oldest.version}: let that hub upgrade it first"
+        )
+    if revision > newest:
+        return (
+            f"it was written by a newer hub: its tables are of revision {revision}, this hub knows {newest};"
+            " start that newer hub, or restore a backup made before it"
+        )
+    return None
 
 
 def revisions() -> list[str]:
@@ -74,19 +109,17 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
 
     Raises:
         FromTheFuture: a newer release wrote the database.
-        Unavailable: rows violate the new constraints; the caller must roll back.
+        Unavailable: the database is older than all supported releases, or rows violate the new
+            constraints; the caller must roll back.
     """
     if c.dialect.name == "postgresql":  # on SQLite, BEGIN IMMEDIATE locks out other processes
         c.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
-    known = revisions()
+    newest = revisions()[-1]
     current = revision_in(c)
-    if current == known[-1]:
+    if current == newest:
         return
-    if current is not None and current not in known:
-        raise FromTheFuture(
-            f"the database {where} was written by a newer hub (its tables are of revision {current},"
-            f" this hub knows {known[-1]}); start that newer hub, or restore a backup made before it"
-        )
+    if current is not None and (why := refusal(current)) is not None:
+        raise (FromTheFuture if current > newest else Unavailable)(f"cannot open the database {where}: {why}")
     from alembic import command
     from alembic.config import Config
 

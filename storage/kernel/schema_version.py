@@ -7,7 +7,7 @@ import anyio.to_thread
 
 from storage.kernel.address import SERVER
 from storage.kernel.database_file import file_of
-from storage.kernel.migrate import current_revision, revisions
+from storage.kernel.migrate import current_revision, refusal, revisions
 
 
 class Standing(NamedTuple):
@@ -29,7 +29,12 @@ class Standing(NamedTuple):
     @property
     def is_newer(self) -> bool:
         """True if a newer hub wrote the database; this hub cannot open it then."""
-        return self.current is not None and self.current not in revisions()
+        return self.current is not None and self.current > revisions()[-1]
+
+    @property
+    def refusal(self) -> str | None:
+        """Reason why this hub cannot open the database, or ``None`` if it can."""
+        return None if self.current is None else refusal(self.current)
 
 
 async def standing_of(url: str, *, base: Path | None = None) -> Standing:
@@ -45,7 +50,6 @@ async def standing_of(url: str, *, base: Path | None = None) -> Standing:
     else:
         path = file_of(url, base)
         current = None if path is None else await anyio.to_thread.run_sync(current_revision, path)
-    known = revisions()
-    if current is not None and current not in known:
+    if current is not None and refusal(current) is not None:
         return Standing(current, ())
-    return Standing(current, tuple(known if current is None else known[known.index(current) + 1 :]))
+    return Standing(current, tuple(known for known in revisions() if current is None or known > current))

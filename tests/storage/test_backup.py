@@ -112,6 +112,10 @@ def _come_from_the_future(file: Path) -> None:
     _repack(file, change=lambda told: msgspec.structs.replace(told, revision="9999"))
 
 
+def _come_from_an_unsupported_release(file: Path) -> None:
+    _repack(file, change=lambda told: msgspec.structs.replace(told, revision="0000"))
+
+
 def _be_something_else(file: Path) -> None:
     file.write_bytes(b"a holiday picture" * 1_000)
 
@@ -138,7 +142,8 @@ def _repack(
         (_flip_a_bit, "damaged: hub.db is not what was backed up"),
         (_take_the_database_out, "has no hub.db"),
         (_name_a_file_elsewhere, "names other files"),
-        (_come_from_the_future, "of a newer hub"),
+        (_come_from_the_future, "by a newer hub: its tables are of revision 9999"),
+        (_come_from_an_unsupported_release, "the oldest that this hub upgrades is 0001 of hub"),
         (_be_something_else, "no backup of a hub"),
     ],
 )

@@ -13,9 +13,10 @@ import pytest
 import sqlalchemy as sa
 
 import storage
+from hub.version import VERSION
 from storage.kernel import migrate
 from storage.kernel.database import FromTheFuture, Unavailable
-from storage.kernel.migrate import revisions, upgrade
+from storage.kernel.migrate import releases, revisions, upgrade
 from storage.kernel.postgres import open_postgres
 from storage.kernel.verify import Part, Parts, parts_in
 from storage.schema import metadata
@@ -136,16 +137,30 @@ def test_a_database_of_a_newer_hub_is_refused_with_a_way_out(tmp_path: Path) -> 
     connection.execute("UPDATE alembic_version SET version_num = '0999'")
     connection.commit()
     connection.close()
-    with pytest.raises(FromTheFuture, match=r"revision 0999.*start that newer hub"):
+    with pytest.raises(FromTheFuture, match=r"newer hub.*revision 0999.*start that newer hub"):
         upgrade(tmp_path / "hub.db")
     assert revision_of(tmp_path / "hub.db") == "0999"
+
+
+def test_a_database_older_than_all_supported_releases_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    upgrade(tmp_path / "hub.db")
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as opened, opened:
+        opened.execute("UPDATE alembic_version SET version_num = '0000'")
+    with pytest.raises(Unavailable, match=r"revision 0000.*oldest.* is 0001 of hub 0\.1\.0"):
+        upgrade(tmp_path / "hub.db")
+    assert revision_of(tmp_path / "hub.db") == "0000"
+
+
+def test_this_release_is_the_last_supported_one_and_each_has_a_revision() -> None:
+    assert releases()[-1].version == VERSION
+    assert {release.revision for release in releases()} <= set(revisions())
 
 
 async def test_a_server_of_a_newer_hub_is_refused_with_a_way_out(postgres: Postgres, bare: str) -> None:
     async with open_postgres(bare):
         pass
     postgres.sql("UPDATE alembic_version SET version_num = '0999'", url=bare)
-    with pytest.raises(FromTheFuture, match=r"revision 0999.*start that newer hub"):
+    with pytest.raises(FromTheFuture, match=r"newer hub.*revision 0999.*start that newer hub"):
         async with open_postgres(bare):
             pass
     assert revision_on(postgres, bare) == "0999"

@@ -38,6 +38,7 @@ def test_the_standing_of_the_database_is_told_in_words_and_mended(hub: Hub, stat
     after = hub("migrate", "status", "--json")
     told = json.loads(after.stdout)
     assert (after.exit_code, told["current"], told["missing"]) == (0, revisions()[-1], [])
+    assert (told["oldest_supported"]["version"], told["refusal"]) == ("0.1.0", None)
     assert [known["revision"] for known in told["known"]] == revisions()
     assert "nothing to do" in hub("migrate", "up").stderr
 
@@ -57,6 +58,14 @@ def test_old_tables_are_backed_up_before_they_are_migrated_and_the_backup_brings
     assert verify(backup).revision == FIRST
     assert "nothing to do" in hub("migrate", "up").stderr
     assert list((state / "backups").iterdir()) == [backup]
+
+
+def test_a_database_that_this_hub_cannot_open_is_told_with_the_reason(hub: Hub, state: Path) -> None:
+    state.mkdir()
+    hub("migrate", "up")
+    say(state, "UPDATE alembic_version SET version_num = '9999'")
+    status = hub("migrate", "status")
+    assert (status.exit_code, "was written by a newer hub" in status.stdout) == (1, True)
 
 
 def test_the_database_is_named_by_its_address_without_any_settings(hub: Hub, tmp_path: Path) -> None:
