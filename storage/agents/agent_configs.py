@@ -4,7 +4,7 @@ The agent's runs are configured by them. Configs under other keys are in ``stora
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -13,8 +13,6 @@ from protocol.configs import RESERVED
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage.schema import agent_configs, agents
-
-T = TypeVar("T")
 
 
 class Redacted(msgspec.Struct, frozen=True):
@@ -52,7 +50,7 @@ class Mailbox(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _of = {key: agent_configs.alias(f"of_{key}") for key in RESERVED}
-COLUMNS = tuple(alias.c.config_value.label(key) for key, alias in _of.items())
+COLUMNS: dict[str, Any] = {key: alias.c.config_value.label(key) for key, alias in _of.items()}
 DELETE_RESERVED = sa.delete(agent_configs).where(
     agent_configs.c.agent_id == sa.bindparam("agent"), agent_configs.c.config_key.in_(RESERVED)
 )
@@ -71,45 +69,34 @@ class UnreadableConfig(HubError):
     code = ErrorCode.BAD_SETTINGS
 
 
-def names_in(value: str | None) -> tuple[str, ...]:
-    """Return a list of names; empty if the agent has no such config.
+# Type and default of each config.
+_CONFIGS: dict[str, tuple[Any, Any]] = {
+    "paths": (tuple[str, ...], ()),
+    "file_extensions": (tuple[str, ...], ()),
+    "timezone": (str, "UTC"),
+    "model_use": (ModelUse, ModelUse()),
+    "mailbox": (Mailbox, None),
+}
+
+
+def configs_in(row: sa.Row[Any]) -> dict[str, Any]:
+    """Return the decoded configs of a row that has ``COLUMNS``, by key.
 
     Raises:
-        UnreadableConfig: the value is no list of names.
+        UnreadableConfig: a value has another shape.
     """
-    return () if value is None else _read(value, tuple[str, ...])
+    return {key: read_config(key, getattr(row, key)) for key in RESERVED}
 
 
-def zone_in(value: str | None) -> str:
-    """Return a time zone; UTC if the agent has no such config.
-
-    Raises:
-        UnreadableConfig: the value is no text.
-    """
-    return "UTC" if value is None else _read(value, str)
-
-
-def model_use_in(value: str | None) -> ModelUse:
-    """Return the rules for the use of models; the defaults if the agent has no such config.
-
-    Raises:
-        UnreadableConfig: the value has another shape.
-    """
-    return ModelUse() if value is None else _read(value, ModelUse)
-
-
-def mailbox_in(value: str | None) -> Mailbox | None:
-    """Return the agent's mailbox, or ``None`` if it reads its device.
+def read_config(key: str, value: str | None) -> Any:
+    """Return the decoded config *key*, or its default if the agent has none.
 
     Raises:
         UnreadableConfig: the value has another shape.
     """
-    return None if value is None else _read(value, Mailbox)
-
-
-def _read(value: str, type: type[T]) -> T:
+    kind, default = _CONFIGS[key]
     try:
-        return msgspec.json.decode(value, type=type)
+        return default if value is None else msgspec.json.decode(value, type=kind)
     except msgspec.DecodeError as exc:
         raise UnreadableConfig(f"a config of its agent cannot be read: {exc}") from exc
 

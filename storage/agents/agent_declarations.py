@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.agent_types import AgentSubtype, AgentType, Kind
+from protocol.configs import RESERVED
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, UserId
 from storage.agents import agent_activity, agent_configs, agent_states, templates
@@ -199,20 +200,12 @@ def _told(c: sa.Connection, id: AgentId, agent: DeclaredAgent, user_id: UserId) 
         c.execute(FREE_EXTERNAL_ID, outside)
     template = _template(c, agent)
     kind = _kind(agent, template)
-    return {
+    own = {name: getattr(agent, name) for name in _TOLD if name in DeclaredAgent.__struct_fields__}
+    return own | {
         "template_id": None if template is None else template.id,
-        "description": agent.description,
         "type": kind.type,
         "subtype": kind.subtype,
-        "external_id": agent.external_id,
-        "instance_id": agent.instance_id,
-        "project_id": agent.project_id,
         "prompt_template": agent.prompt or None,
-        "data_types": list(agent.data_types),
-        "needs": list(agent.needs),
-        "locks": list(agent.locks),
-        "priority": agent.priority,
-        "max_concurrent_runs": agent.max_concurrent_runs,
     }
 
 
@@ -236,10 +229,7 @@ def _kind(agent: DeclaredAgent, template: TemplateRow | None) -> Kind:
 
 
 def _write_configs(c: sa.Connection, id: AgentId, agent: DeclaredAgent, at: int) -> None:
-    configs = {
-        "paths": agent.paths,
-        "file_extensions": agent.file_extensions,
-        "timezone": agent.timezone,
-        "model_use": agent.model_use,
-    } | ({} if agent.mailbox is None else {"mailbox": agent.mailbox})
+    configs = {key: getattr(agent, key) for key in RESERVED}
+    if agent.mailbox is None:
+        del configs["mailbox"]
     agent_configs.write_configs(c, id, configs, at)

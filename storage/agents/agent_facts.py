@@ -16,6 +16,7 @@ from storage.agents.checkpoints import CheckpointRow
 from storage.agents.configs import ConfigRow
 from storage.agents.lock_rows import LockRow
 from storage.agents.templates import TemplateRow
+from storage.kernel.rows import columns_of, fill
 from storage.runs import run_rows
 from storage.runs.run_rows import RunMove, RunRow
 from storage.schema import agent_metrics, metric_series
@@ -78,14 +79,7 @@ LIVE = (
     .order_by(schema.runs.c.id)
 )
 NEWEST_SAMPLES = (
-    sa.select(
-        metric_series.c.id,
-        metric_series.c.name,
-        metric_series.c.metric_type,
-        metric_series.c.tags,
-        agent_metrics.c.last,
-        agent_metrics.c.last_at,
-    )
+    sa.select(*columns_of(Measured, metric_series, agent_metrics, type=metric_series.c.metric_type))
     .join_from(metric_series, agent_metrics, agent_metrics.c.series_id == metric_series.c.id)
     .where(
         metric_series.c.agent_id == sa.bindparam("agent"),
@@ -123,12 +117,11 @@ def facts_of(c: sa.Connection, agent_id: AgentId) -> AgentFacts:
     newest = run_rows.list_runs(c, agent_id=agent_id, limit=RUNS)
     now = lock_rows.database_now(c)
     held = lock_rows.list_locks(c, agent_ids=[agent_id])
-    measured = {row.id: Measured(*row) for row in reversed(c.execute(NEWEST_SAMPLES, given).all())}
-    return AgentFacts(
+    measured = {row.id: fill(Measured, row) for row in reversed(c.execute(NEWEST_SAMPLES, given).all())}
+    return fill(
+        AgentFacts,
+        stamps,
         agent=agent,
-        created_at=stamps.created_at,
-        updated_at=stamps.updated_at,
-        executor=stamps.executor,
         state=find_state(c, agent_id),
         template=None if agent.template is None else templates.find_template(c, agent.template),
         configuration=setup.configuration,

@@ -21,15 +21,14 @@ from protocol.standing import (
     Availability,
     Axes,
     Axis,
-    Connectivity,
     Health,
     IllegalMove,
-    Lifecycle,
     activity_of,
     axis_value,
     check_move,
 )
 from storage.agents.agent_rows import UnknownAgent
+from storage.kernel.rows import fill
 from storage.schema import agent_state_history, agent_states, agents
 
 _TOLD: Final = "agent_moves"  # key in a connection's info while its moves are recorded
@@ -115,13 +114,7 @@ def activity_in(row: Any) -> Activity:
 
 def axes_in(row: Any) -> Axes:
     """Return the axes of a row that has their columns, the counters and the limit."""
-    return Axes(
-        lifecycle=Lifecycle(row.lifecycle),
-        availability=Availability(row.availability),
-        connectivity=Connectivity(row.connectivity),
-        health=Health(row.health),
-        activity=activity_in(row),
-    )
+    return fill(Axes, row, activity=activity_in(row))
 
 
 def move(

@@ -12,6 +12,7 @@ from protocol.lifecycles import RunOutcome, RunState
 from storage import schema
 from storage.agents import agent_configs
 from storage.agents.agent_configs import Mailbox, ModelUse
+from storage.kernel.rows import columns_of, fill
 from storage.schedules import schedules
 from storage.schema import agents, runs
 
@@ -97,54 +98,27 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
 _newest = runs.alias()
 AGENTS = agent_configs.with_configs(
     sa.select(
-        agents.c.id,
-        agents.c.user_id,
-        agents.c.name,
-        agents.c.description,
-        agents.c.type,
-        agents.c.subtype,
-        agents.c.external_id,
-        agents.c.instance_id,
-        agents.c.project_id,
-        agents.c.template_id,
-        schema.agent_templates.c.name.label("template"),
-        agents.c.executor,
-        schema.gateways.c.name.label("gateway"),
-        schema.gateway_agents.c.role.label("gateway_role"),
-        agents.c.device_id,
-        agents.c.connector_id,
-        schema.devices.c.name.label("device_name"),
-        *agent_configs.COLUMNS,
-        agents.c.data_types,
-        agents.c.prompt_template.label("own_prompt"),
-        schema.agent_templates.c.prompt_template.label("template_prompt"),
-        agents.c.needs,
-        agents.c.locks,
-        agents.c.source,
-        agents.c.priority,
-        agents.c.max_concurrent_runs,
-        agents.c.config_rev,
-        agents.c.deleted_at.label("archived_at"),
-        schema.agent_states.c.lifecycle,
-        schema.agent_states.c.availability,
-        schema.agent_states.c.exhaust_reason,
-        sa.func.coalesce(schema.agent_states.c.recovery_at, schema.agent_states.c.probe_at).label(
-            "recovery_at"
+        *columns_of(
+            AgentRow,
+            agents,
+            schema.agent_states,
+            template=schema.agent_templates.c.name,
+            gateway=schema.gateways.c.name,
+            gateway_role=schema.gateway_agents.c.role,
+            device_name=schema.devices.c.name,
+            own_prompt=sa.func.coalesce(agents.c.prompt_template, ""),
+            prompt=sa.func.coalesce(agents.c.prompt_template, schema.agent_templates.c.prompt_template, ""),
+            archived_at=agents.c.deleted_at,
+            recovery_at=sa.func.coalesce(schema.agent_states.c.recovery_at, schema.agent_states.c.probe_at),
+            schedule=None,
+            last_run=None,
+            **agent_configs.COLUMNS,
         ),
-        schema.agent_states.c.connectivity,
-        schema.agent_states.c.health,
-        schema.agent_states.c.runs_waiting,
-        schema.agent_states.c.runs_executing,
+        *columns_of(LastRun, runs, prefix="run_"),
         schema.schedules.c.id.label("schedule_id"),
         schema.schedules.c.expr,
         schema.schedules.c.every_ms,
         schema.schedules.c.at_ms,
-        runs.c.id.label("run_id"),
-        runs.c.state.label("run_state"),
-        runs.c.outcome.label("run_outcome"),
-        runs.c.created_at.label("run_created_at"),
-        runs.c.completed_at.label("run_completed_at"),
-        runs.c.items_created.label("run_items_created"),
     )
     .join_from(agents, schema.agent_states, schema.agent_states.c.agent_id == agents.c.id)
     .outerjoin(schema.devices, schema.devices.c.id == agents.c.device_id)
@@ -220,57 +194,12 @@ def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
     return query if user_id is None else query.where(agents.c.user_id == user_id)
 
 
-def agent_in(row: Any) -> AgentRow:
-    return AgentRow(
-        id=row.id,
-        user_id=row.user_id,
-        name=row.name,
-        description=row.description,
-        type=AgentType(row.type),
-        subtype=None if row.subtype is None else AgentSubtype(row.subtype),
-        external_id=row.external_id,
-        instance_id=row.instance_id,
-        project_id=row.project_id,
-        template_id=row.template_id,
-        template=row.template,
-        executor=row.executor,
-        gateway=row.gateway,
-        gateway_role=row.gateway_role,
-        device_id=row.device_id,
-        device_name=row.device_name,
-        paths=agent_configs.names_in(row.paths),
-        file_extensions=agent_configs.names_in(row.file_extensions),
-        mailbox=agent_configs.mailbox_in(row.mailbox),
-        connector_id=row.connector_id,
-        data_types=tuple(row.data_types),
-        own_prompt=row.own_prompt or "",
-        prompt=row.own_prompt or row.template_prompt or "",
-        needs=tuple(row.needs),
-        locks=tuple(row.locks),
-        source=row.source,
-        priority=row.priority,
-        max_concurrent_runs=row.max_concurrent_runs,
-        config_rev=row.config_rev,
-        archived_at=row.archived_at,
-        lifecycle=row.lifecycle,
-        availability=row.availability,
-        exhaust_reason=row.exhaust_reason,
-        recovery_at=row.recovery_at,
-        connectivity=row.connectivity,
-        health=row.health,
-        runs_waiting=row.runs_waiting,
-        runs_executing=row.runs_executing,
+def agent_in(row: sa.Row[Any]) -> AgentRow:
+    """Convert a row of ``AGENTS``."""
+    return fill(
+        AgentRow,
+        row,
         schedule=None if row.schedule_id is None else schedules.told(row.expr, row.every_ms, row.at_ms),
-        timezone=agent_configs.zone_in(row.timezone),
-        model_use=agent_configs.model_use_in(row.model_use),
-        last_run=None
-        if row.run_id is None
-        else LastRun(
-            row.run_id,
-            row.run_state,
-            row.run_outcome,
-            row.run_created_at,
-            row.run_completed_at,
-            row.run_items_created,
-        ),
+        last_run=None if row.run_id is None else fill(LastRun, row, prefix="run_"),
+        **agent_configs.configs_in(row),
     )

@@ -72,7 +72,7 @@ _SETUPS = (
         agents.c.data_types,
         agents.c.prompt_template.label("prompt"),
         agents.c.template_id,
-        *agent_configs.COLUMNS,
+        agent_configs.COLUMNS["timezone"],
     )
     .join_from(agents, schema.users)
     .outerjoin(schema.devices, schema.devices.c.id == agents.c.device_id)
@@ -122,7 +122,7 @@ def setups_of(c: sa.Connection, agent_ids: Iterable[AgentId]) -> dict[AgentId, S
                 name=row.name,
                 user=row.user,
                 device=row.device or "",
-                timezone=agent_configs.zone_in(row.timezone),
+                timezone=agent_configs.read_config("timezone", row.timezone),
                 data_types=tuple(row.data_types),
                 prompt=row.prompt or "",
                 template=None if row.template_id is None else known.get(TemplateId(row.template_id)),

@@ -21,7 +21,7 @@ from protocol.standing import (
     Health,
     Lifecycle,
 )
-from storage.agents.agent_moves import MOVES, axes_in, move, move_if_legal, remember, told_moves
+from storage.agents.agent_moves import MOVES, activity_in, move, move_if_legal, remember, told_moves
 from storage.agents.agent_rows import UnknownAgent
 from storage.agents.exhaustion import (
     BILLING_PROBE_CAP_MS,
@@ -36,6 +36,7 @@ from storage.agents.exhaustion import (
     recover_agent,
     recover_due,
 )
+from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_state_history, agent_states, agents
 
 __all__ = [
@@ -105,13 +106,7 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def axes(self) -> Axes:
         """Values of the axes."""
-        return Axes(
-            lifecycle=self.lifecycle,
-            availability=self.availability,
-            connectivity=self.connectivity,
-            health=self.health,
-            activity=self.activity,
-        )
+        return fill(Axes, self)
 
 
 class AgentMove(msgspec.Struct, frozen=True):
@@ -157,16 +152,9 @@ AGENTS_OF_DEVICE = (
     )
     .order_by(agents.c.id)
 )
-HISTORY = sa.select(
-    agent_state_history.c.seq,
-    agent_state_history.c.axis,
-    agent_state_history.c.old_value,
-    agent_state_history.c.new_value,
-    agent_state_history.c.reason,
-    agent_state_history.c.actor,
-    agent_state_history.c.at,
-    agent_state_history.c.snapshot,
-).where(agent_state_history.c.agent_id == sa.bindparam("agent"))
+HISTORY = sa.select(*columns_of(AgentMove, agent_state_history)).where(
+    agent_state_history.c.agent_id == sa.bindparam("agent")
+)
 _newest = (
     sa.select(sa.func.max(agent_state_history.c.seq))
     .where(agent_state_history.c.agent_id == sa.bindparam("agent"))
@@ -219,8 +207,7 @@ def find_state(c: sa.Connection, agent_id: AgentId) -> AgentState:
     row = c.execute(STATE, {"agent": agent_id}).one_or_none()
     if row is None:
         raise UnknownAgent(f"there is no agent {agent_id}")
-    columns = {name: row._mapping[name] for name in AgentState.__struct_fields__ if name in row._mapping}
-    return msgspec.convert(columns | msgspec.to_builtins(axes_in(row)), AgentState)
+    return fill(AgentState, row, activity=activity_in(row))
 
 
 def state_since(c: sa.Connection, agent_id: AgentId) -> dict[Axis, Since]:
@@ -276,16 +263,4 @@ def history_page(
 
 
 def _moves(c: sa.Connection, query: sa.Select[Any], given: dict[str, Any]) -> list[AgentMove]:
-    return [
-        AgentMove(
-            seq=row.seq,
-            axis=row.axis,
-            old_value=row.old_value,
-            new_value=row.new_value,
-            reason=row.reason,
-            actor=row.actor,
-            at=row.at,
-            snapshot=msgspec.convert(row.snapshot, Axes),
-        )
-        for row in c.execute(query, given)
-    ]
+    return [fill(AgentMove, row) for row in c.execute(query, given)]

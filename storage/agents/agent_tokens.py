@@ -1,6 +1,6 @@
 """Tokens of agents, which authenticate an agent in its own name. Only hashes are stored."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
@@ -9,6 +9,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, TokenId, UserId
 from storage.agents.agent_rows import UnknownAgent
 from storage.audit import audit
+from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_states, agent_tokens, agents, users
 
 KEPT_MS: Final = 30 * 86_400_000  # after its end, so that late requests learn the reason
@@ -45,20 +46,14 @@ class AgentTokenRow(msgspec.Struct, frozen=True, kw_only=True):
 
 TOKENS = (
     sa.select(
-        agent_tokens.c.id,
-        agent_tokens.c.agent_id,
-        agents.c.name.label("agent_name"),
-        agents.c.user_id,
-        users.c.name.label("user_name"),
-        sa.or_(agents.c.deleted_at.is_not(None), agent_states.c.lifecycle == "terminated").label(
-            "is_removed"
-        ),
-        agent_tokens.c.last4,
-        agent_tokens.c.created_by,
-        agent_tokens.c.created_at,
-        agent_tokens.c.expires_at,
-        agent_tokens.c.last_used_at,
-        agent_tokens.c.revoked_at,
+        *columns_of(
+            AgentTokenRow,
+            agent_tokens,
+            agents,
+            agent_name=agents.c.name,
+            user_name=users.c.name,
+            is_removed=sa.or_(agents.c.deleted_at.is_not(None), agent_states.c.lifecycle == "terminated"),
+        )
     )
     .join_from(agent_tokens, agents, agents.c.id == agent_tokens.c.agent_id)
     .join(agent_states, agent_states.c.agent_id == agents.c.id)
@@ -124,24 +119,24 @@ def create_agent_token(
     row = {"id": id, "token_hash": token_hash, "agent_id": agent_id, "last4": last4, "created_by": actor}
     c.execute(sa.insert(agent_tokens), row | {"created_at": at, "expires_at": expires_at})
     audit.append(c, at=at, actor=actor, event="agent_token.created", subject=id, detail={"agent": agent_id})
-    return _token(c.execute(TOKEN, {"token": id}).one())
+    return fill(AgentTokenRow, c.execute(TOKEN, {"token": id}).one())
 
 
 def find_agent_token(c: sa.Connection, token_hash: bytes) -> AgentTokenRow | None:
     """Return the token with this SHA-256; the caller checks whether it is valid."""
     row = c.execute(TOKEN_OF_HASH, {"hash": token_hash}).one_or_none()
-    return None if row is None else _token(row)
+    return None if row is None else fill(AgentTokenRow, row)
 
 
 def find_agent_token_by_id(c: sa.Connection, id: TokenId) -> AgentTokenRow | None:
     """Return the token with that id, revoked or not."""
     row = c.execute(TOKEN, {"token": id}).one_or_none()
-    return None if row is None else _token(row)
+    return None if row is None else fill(AgentTokenRow, row)
 
 
 def list_agent_tokens(c: sa.Connection, agent_id: AgentId) -> list[AgentTokenRow]:
     """Return the agent's tokens, also revoked ones, oldest first."""
-    return [_token(row) for row in c.execute(TOKENS_OF_AGENT, {"agent": agent_id})]
+    return [fill(AgentTokenRow, row) for row in c.execute(TOKENS_OF_AGENT, {"agent": agent_id})]
 
 
 def revoke_agent_token(c: sa.Connection, id: TokenId, *, at: int, actor: str) -> bool:
@@ -155,7 +150,3 @@ def revoke_agent_token(c: sa.Connection, id: TokenId, *, at: int, actor: str) ->
 def use_agent_token(c: sa.Connection, id: TokenId, at: int) -> None:
     """Record the time of the token's last use."""
     c.execute(USE, {"token": id, "now": at})
-
-
-def _token(row: Any) -> AgentTokenRow:
-    return AgentTokenRow(**{**row._mapping, "is_removed": bool(row.is_removed)})

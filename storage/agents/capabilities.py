@@ -15,6 +15,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage.agents.agent_rows import UnknownAgent
 from storage.kernel.columns import in_parts
+from storage.kernel.rows import fill, values_of
 from storage.schema import agent_capabilities as table
 from storage.schema import agents
 
@@ -231,16 +232,7 @@ def _register(
     if enabled and other is not None:
         c.execute(DISABLE, {"agent": agent_id, "named": given.name, "now": at})
     if old is None:
-        row = CapabilityRow(
-            name=given.name,
-            version=given.version,
-            enabled=enabled,
-            source=source,
-            config=given.config,
-            description=given.description,
-            created_at=at,
-            updated_at=at,
-        )
+        row = fill(CapabilityRow, given, enabled=enabled, source=source, created_at=at, updated_at=at)
         c.execute(sa.insert(table), _values(agent_id, row))
     else:
         row = msgspec.structs.replace(
@@ -265,16 +257,7 @@ def _version(row: Any) -> Version:
 
 
 def _row(row: Any) -> CapabilityRow:
-    return CapabilityRow(
-        name=row.name,
-        version=_version(row),
-        enabled=row.enabled,
-        source=row.source,
-        config=row.config,
-        description=row.description,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
+    return fill(CapabilityRow, row, version=_version(row))
 
 
 def _key(agent_id: AgentId, name: str, version: Version) -> dict[str, Any]:
@@ -289,12 +272,10 @@ def _key(agent_id: AgentId, name: str, version: Version) -> dict[str, Any]:
 
 
 def _values(agent_id: AgentId, row: CapabilityRow) -> dict[str, Any]:
-    fields = msgspec.structs.asdict(row)
-    del fields["version"]
-    return fields | {
-        "agent_id": agent_id,
+    version = {
         "ver_major": row.version.major,
         "ver_minor": row.version.minor,
         "ver_patch": row.version.patch,
         "prerelease": row.version.prerelease or "",
     }
+    return values_of(row, table, agent_id=agent_id, **version)

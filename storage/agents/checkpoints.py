@@ -13,6 +13,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, RunId, UserId
 from storage.agents import locks
 from storage.agents.agent_rows import UnknownAgent
+from storage.kernel.rows import columns_of, fill, values_of
 from storage.runs import run_progress
 from storage.runs.run_rows import HeldRun
 from storage.schema import agents
@@ -73,17 +74,7 @@ class CheckpointRow(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: int
 
 
-_COLUMNS = (
-    table.c.scope,
-    table.c.sequence_number.label("sequence"),
-    table.c.state_data.label("state"),
-    table.c.is_recoverable,
-    table.c.run_id,
-    table.c.fence,
-    table.c.actor,
-    table.c.created_at,
-    table.c.updated_at,
-)
+_COLUMNS = columns_of(CheckpointRow, table, sequence=table.c.sequence_number, state=table.c.state_data)
 _of_agent = table.c.agent_id == sa.bindparam("agent")
 _of_scope = table.c.scope == sa.bindparam("of_scope")
 # Serializes writers of one agent.
@@ -111,13 +102,13 @@ CLEAR = sa.delete(table).where(_of_agent, _of_scope)
 
 def list_checkpoints(c: sa.Connection, agent_id: AgentId) -> list[CheckpointRow]:
     """Return the agent's checkpoints, by scope."""
-    return [CheckpointRow(**row._mapping) for row in c.execute(CHECKPOINTS, {"agent": agent_id})]
+    return [fill(CheckpointRow, row) for row in c.execute(CHECKPOINTS, {"agent": agent_id})]
 
 
 def find_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCOPE) -> CheckpointRow | None:
     """Return the agent's checkpoint of the scope, if any."""
     row = c.execute(CHECKPOINT, {"agent": agent_id, "of_scope": scope}).one_or_none()
-    return None if row is None else CheckpointRow(**row._mapping)
+    return None if row is None else fill(CheckpointRow, row)
 
 
 def get_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCOPE) -> CheckpointRow:
@@ -161,11 +152,9 @@ def put_checkpoint(
         run_progress.check_held(c, given.held)
     if given.lock is not None:
         locks.check_fence(c, UserId(user_id), *given.lock)
-    row = CheckpointRow(
-        scope=given.scope,
-        sequence=given.sequence,
-        state=given.state,
-        is_recoverable=given.is_recoverable,
+    row = fill(
+        CheckpointRow,
+        given,
         run_id=None if given.held is None else given.held.id,
         fence=0 if given.held is None else given.held.fence,
         actor=actor,
@@ -178,7 +167,8 @@ def put_checkpoint(
         if count >= most:
             message = f"the agent has {count} checkpoints, as many as it may (checkpoints_per_agent)"
             raise TooManyCheckpoints(f"{message}: clear scopes that are not used, or raise it in [limits]")
-        c.execute(sa.insert(table), _values(agent_id, row))
+        own = {"sequence_number": row.sequence, "state_data": row.state}
+        c.execute(sa.insert(table), values_of(row, table, agent_id=agent_id, **own))
         return row
     if known.sequence == given.sequence and _says_the_same(known, row):
         return known
@@ -213,18 +203,3 @@ def clear_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCO
 
 def _says_the_same(one: CheckpointRow, other: CheckpointRow) -> bool:
     return (one.state, one.is_recoverable) == (other.state, other.is_recoverable)
-
-
-def _values(agent_id: AgentId, row: CheckpointRow) -> dict[str, Any]:
-    return {
-        "agent_id": agent_id,
-        "scope": row.scope,
-        "sequence_number": row.sequence,
-        "is_recoverable": row.is_recoverable,
-        "state_data": row.state,
-        "run_id": row.run_id,
-        "fence": row.fence,
-        "actor": row.actor,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }

@@ -24,6 +24,7 @@ from storage.agents.configs import (
     moves_after,
 )
 from storage.agents.templates import keep_templates
+from storage.kernel.rows import values_of
 from storage.schema import agent_config_history, agent_configs, agents
 
 API = "api"
@@ -362,16 +363,8 @@ def _write_one(
     if after is None:
         c.execute(DROP_CONFIG, {"agent": agent_id, "named": key})
     elif before is None:
-        row = {
-            "agent_id": agent_id,
-            "config_key": key,
-            "config_type": after.type,
-            "config_value": after.text,
-            "description": after.description,
-            "source": after.source,
-            "created_at": after.created_at,
-            "updated_at": after.updated_at,
-        }
+        own = {"agent_id": agent_id, "config_key": key}
+        row = values_of(after, agent_configs, config_type=after.type, config_value=after.text, **own)
         c.execute(ADD_CONFIG, row)
     else:
         about = {"agent": agent_id, "named": key, "type": after.type, "text": after.text}

@@ -14,6 +14,7 @@ from protocol.configs import RESERVED, ConfigType, value_in
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage.kernel.columns import in_parts
+from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_config_history, agent_configs
 
 FILE = "file"  # source of configs that hub.toml declares; otherwise "api"
@@ -58,13 +59,13 @@ class ConfigMove(msgspec.Struct, frozen=True, kw_only=True):
 CONFIGS = (
     sa.select(
         agent_configs.c.agent_id,
-        agent_configs.c.config_key.label("key"),
-        agent_configs.c.config_type.label("type"),
-        agent_configs.c.config_value.label("text"),
-        agent_configs.c.description,
-        agent_configs.c.source,
-        agent_configs.c.created_at,
-        agent_configs.c.updated_at,
+        *columns_of(
+            ConfigRow,
+            agent_configs,
+            key=agent_configs.c.config_key,
+            type=agent_configs.c.config_type,
+            text=agent_configs.c.config_value,
+        ),
     )
     .where(agent_configs.c.config_key.not_in(RESERVED))
     .order_by(agent_configs.c.agent_id, agent_configs.c.config_key)
@@ -76,14 +77,13 @@ LAST_MOVE = sa.select(sa.func.coalesce(sa.func.max(agent_config_history.c.seq), 
 )
 MOVES = (
     sa.select(
-        agent_config_history.c.seq,
-        agent_config_history.c.config_key.label("key"),
-        agent_config_history.c.old_type,
-        agent_config_history.c.old_value.label("old_text"),
-        agent_config_history.c.new_type,
-        agent_config_history.c.new_value.label("new_text"),
-        agent_config_history.c.actor,
-        agent_config_history.c.at,
+        *columns_of(
+            ConfigMove,
+            agent_config_history,
+            key=agent_config_history.c.config_key,
+            old_text=agent_config_history.c.old_value,
+            new_text=agent_config_history.c.new_value,
+        )
     )
     .where(agent_config_history.c.agent_id == sa.bindparam("agent"))
     .order_by(agent_config_history.c.seq.desc())
@@ -97,7 +97,7 @@ MOVES_AFTER = MOVES.where(agent_config_history.c.seq > sa.bindparam("seq_after")
 
 def list_configs(c: sa.Connection, agent_id: AgentId) -> list[ConfigRow]:
     """Return the agent's configs, by key."""
-    return [_config(row) for row in c.execute(CONFIGS_OF, {"agent": agent_id})]
+    return [fill(ConfigRow, row) for row in c.execute(CONFIGS_OF, {"agent": agent_id})]
 
 
 def configuration_of(c: sa.Connection, agent_id: AgentId) -> dict[str, Any]:
@@ -121,34 +121,9 @@ def config_history(
     about = {"agent": agent_id, "below": 2**62 if below is None else below, "most": limit}
     if key is not None:
         about["named"] = key
-    return [_move(row) for row in c.execute(MOVES_BELOW if key is None else MOVES_OF_KEY, about)]
+    return [fill(ConfigMove, row) for row in c.execute(MOVES_BELOW if key is None else MOVES_OF_KEY, about)]
 
 
 def moves_after(c: sa.Connection, agent_id: AgentId, seq: int) -> list[ConfigMove]:
     """Return every change after number *seq*, newest first."""
-    return [_move(row) for row in c.execute(MOVES_AFTER, {"agent": agent_id, "seq_after": seq})]
-
-
-def _config(row: Any) -> ConfigRow:
-    return ConfigRow(
-        key=row.key,
-        type=ConfigType(row.type),
-        text=row.text,
-        description=row.description,
-        source=row.source,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
-
-
-def _move(row: Any) -> ConfigMove:
-    return ConfigMove(
-        seq=row.seq,
-        key=row.key,
-        old_type=None if row.old_type is None else ConfigType(row.old_type),
-        old_text=row.old_text,
-        new_type=None if row.new_type is None else ConfigType(row.new_type),
-        new_text=row.new_text,
-        actor=row.actor,
-        at=row.at,
-    )
+    return [fill(ConfigMove, row) for row in c.execute(MOVES_AFTER, {"agent": agent_id, "seq_after": seq})]

@@ -16,6 +16,7 @@ from protocol.ids import AgentId, DeviceId
 from protocol.standing import Availability, Axis, Connectivity, ExhaustReason, Health
 from storage.agents import agent_states as moves
 from storage.kernel.columns import Doc, Int, in_parts
+from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_state_history, agent_states, agents, devices
 
 SAID: Final = "its device says so"
@@ -83,13 +84,13 @@ class Wish(NamedTuple):
 _is_there = sa.and_(agents.c.deleted_at.is_(None), agent_states.c.lifecycle != "terminated")
 _standing = (
     sa.select(
-        agents.c.id,
-        agents.c.device_id,
-        agent_states.c.availability,
-        agent_states.c.connectivity,
-        agent_states.c.health,
-        agent_states.c.health_reason,
-        sa.func.coalesce(agent_states.c.recovery_at, agent_states.c.probe_at).label("back_at"),
+        *columns_of(
+            Stands,
+            agents,
+            agent_states,
+            agent_id=agents.c.id,
+            back_at=sa.func.coalesce(agent_states.c.recovery_at, agent_states.c.probe_at),
+        )
     )
     .join_from(agents, agent_states)
     .where(_is_there)
@@ -134,7 +135,7 @@ def standing_at(c: sa.Connection, device_ids: Sequence[DeviceId]) -> dict[Device
     found: dict[DeviceId, list[Stands]] = {device_id: [] for device_id in device_ids}
     for part in in_parts(device_ids):
         for row in c.execute(STANDING, {"devices": part}):
-            found[row.device_id].append(_stands(row))
+            found[row.device_id].append(fill(Stands, row))
     return found
 
 
@@ -199,8 +200,8 @@ def _reported(
     says = {(one.device_id, report.agent_id): (one, report) for one in heard for report in one.reports}
     for part in in_parts(sorted({agent_id for _, agent_id in says})):
         for row in c.execute(REPORTED, {"agents": part}).all():
-            if (said := says.get((row.device_id, row.id))) is not None:
-                yield said[0], _stands(row), said[1]
+            if (said := says.get((row.device_id, row.agent_id))) is not None:
+                yield said[0], fill(Stands, row), said[1]
 
 
 def _take(c: sa.Connection, stands: Stands, says: AgentReport, at: int) -> None:
@@ -238,15 +239,3 @@ def _said(c: sa.Connection, stands: Stands, axis: Axis) -> bool:
     if last is None or last.actor != f"device:{stands.device_id}":
         return False
     return axis is not Axis.HEALTH or bool(last.reason == stands.health_reason)
-
-
-def _stands(row: Any) -> Stands:
-    return Stands(
-        row.id,
-        row.device_id,
-        Availability(row.availability),
-        Connectivity(row.connectivity),
-        Health(row.health),
-        row.health_reason,
-        row.back_at,
-    )

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, UserId
 from storage.kernel.columns import in_parts, now_ms
+from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_locks, agents, devices, lock_waits
 
 
@@ -132,27 +133,17 @@ class TooManyLocks(HubError):
 _own_waits = sa.and_(
     lock_waits.c.user_id == agent_locks.c.user_id, lock_waits.c.resource == agent_locks.c.resource
 )
-_LOCK_COLUMNS = [
-    agent_locks.c[name]
-    for name in (
-        "user_id",
-        "resource",
-        "fence",
-        "holder_kind",
-        "holder_id",
-        "agent_id",
-        "ttl_ms",
-        "acquired_at",
-        "expires_at",
-        "request_id",
-    )
-]
 LOCKS = (
     sa.select(
-        *_LOCK_COLUMNS,
-        agents.c.name.label("agent_name"),
-        devices.c.name.label("device_name"),
-        sa.select(sa.func.count()).where(_own_waits).scalar_subquery().label("waiting"),
+        *columns_of(
+            LockRow,
+            agent_locks,
+            holder=None,
+            agent_name=agents.c.name,
+            device_name=devices.c.name,
+            waiting=sa.select(sa.func.count()).where(_own_waits).scalar_subquery(),
+        ),
+        *columns_of(Holder, agent_locks, kind=agent_locks.c.holder_kind, id=agent_locks.c.holder_id),
     )
     .select_from(agent_locks)
     .outerjoin(agents, agents.c.id == agent_locks.c.agent_id)
@@ -173,7 +164,10 @@ LOCKS_OF_HOLDER = LOCKS.where(
     agent_locks.c.holder_kind == sa.bindparam("kind"), agent_locks.c.holder_id == sa.bindparam("holder")
 )
 WAITS = (
-    sa.select(*lock_waits.c, agents.c.name.label("agent_name"), devices.c.name.label("device_name"))
+    sa.select(
+        *columns_of(LockWait, lock_waits, holder=None, agent_name=agents.c.name, device_name=devices.c.name),
+        *columns_of(Holder, lock_waits, kind=lock_waits.c.holder_kind, id=lock_waits.c.holder_id),
+    )
     .select_from(lock_waits)
     .outerjoin(agents, agents.c.id == lock_waits.c.agent_id)
     .outerjoin(devices, sa.and_(lock_waits.c.holder_kind == "device", devices.c.id == lock_waits.c.holder_id))
@@ -279,19 +273,8 @@ def told_instant(at: int) -> str:
 
 def lock_of(row: Any) -> LockRow:
     """Return the lock in a row of ``LOCKS``."""
-    fields = dict(row._mapping)
-    holder = _holder(fields)
-    return LockRow(**fields, holder=holder)
+    return fill(LockRow, row, holder=None if row.kind is None else fill(Holder, row))
 
 
 def _wait(row: Any) -> LockWait:
-    fields = dict(row._mapping)
-    holder = _holder(fields)
-    assert holder is not None
-    return LockWait(**fields, holder=holder)
-
-
-def _holder(fields: dict[str, Any]) -> Holder | None:
-    """Remove the holder's columns from *fields* and return the holder."""
-    kind, id, agent_id = (fields.pop(name) for name in ("holder_kind", "holder_id", "agent_id"))
-    return None if kind is None else Holder(HolderKind(kind), id, agent_id)
+    return fill(LockWait, row, holder=fill(Holder, row))

@@ -28,6 +28,7 @@ from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import LOCK_USER, SET_ASIDE
 from storage.agents.templates import keep_templates
 from storage.devices import device_names, devices
+from storage.kernel.rows import fill
 from storage.runs import runs
 from storage.schedules import schedules
 from storage.schedules.schedules import ScheduleRow
@@ -213,12 +214,11 @@ def remove_agent(c: sa.Connection, agent_id: AgentId, *, writing: Writing) -> Re
 
 def said_of(c: sa.Connection, agent: AgentRow) -> DeclaredAgent:
     """Return the agent's current declaration, without configs and capabilities, which have their own API."""
-    apart = {"user_name", "device_name", "prompt", "schedule", "slots", "config", "capabilities"}
-    known = {name: getattr(agent, name) for name in DeclaredAgent.__struct_fields__ if name not in apart}
     run = [row for row in schedules.schedules_of(c, agent.id) if not _is_gone(row)]
     slots = [row for row in schedules.slots_of(c, agent.id) if not _is_gone(row)]
-    return DeclaredAgent(
-        **known,
+    return fill(
+        DeclaredAgent,
+        agent,
         device_name=agent.device_name or "",
         prompt=agent.own_prompt,
         schedule=run[0].declared if run else None,

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, DeviceId
 from protocol.measurements import MetricType
 from storage.agents.measurements import HOUR_MS
+from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_metrics, agents, metric_series
 
 
@@ -44,29 +45,12 @@ _newest = sa.and_(
     agent_metrics.c.bucket_at == metric_series.c.last_at - metric_series.c.last_at % HOUR_MS,
 )
 SERIES = (
-    sa.select(
-        metric_series.c.id,
-        metric_series.c.name,
-        metric_series.c.metric_type,
-        metric_series.c.tags,
-        metric_series.c.created_at,
-        metric_series.c.last_at,
-        agent_metrics.c.last,
-    )
+    sa.select(*columns_of(SeriesRow, metric_series, agent_metrics, type=metric_series.c.metric_type))
     .outerjoin_from(metric_series, agent_metrics, _newest)
     .where(metric_series.c.agent_id == sa.bindparam("agent"))
 )
 SERIES_NAMED = SERIES.where(metric_series.c.name == sa.bindparam("metric"))
-_figures = (
-    agent_metrics.c.series_id,
-    agent_metrics.c.bucket_at,
-    agent_metrics.c.n,
-    agent_metrics.c.sum,
-    agent_metrics.c.min,
-    agent_metrics.c.max,
-    agent_metrics.c.last,
-    agent_metrics.c.last_at,
-)
+_figures = columns_of(BucketRow, agent_metrics, at=agent_metrics.c.bucket_at, sketch=None)
 _WITHIN = (
     agent_metrics.c.series_id.in_(sa.bindparam("listed", expanding=True)),
     agent_metrics.c.bucket_ms == sa.bindparam("size"),
@@ -74,7 +58,7 @@ _WITHIN = (
     agent_metrics.c.bucket_at < sa.bindparam("until"),
 )
 BUCKETS = sa.select(*_figures).where(*_WITHIN)
-BUCKETS_WITH_SKETCHES = sa.select(*_figures, agent_metrics.c.hist).where(*_WITHIN)
+BUCKETS_WITH_SKETCHES = sa.select(*_figures, agent_metrics.c.hist.label("sketch")).where(*_WITHIN)
 
 
 AGENTS_OF_DEVICE = sa.select(agents.c.id, agents.c.name).where(
@@ -92,18 +76,7 @@ def list_series(c: sa.Connection, agent_id: AgentId, *, name: str | None = None)
     """Return the agent's series, by name and tags; optionally only those of one metric."""
     query = SERIES if name is None else SERIES_NAMED
     given: dict[str, str] = {"agent": agent_id} | ({} if name is None else {"metric": name})
-    rows = [
-        SeriesRow(
-            id=row.id,
-            name=row.name,
-            type=MetricType(row.metric_type),
-            tags=row.tags,
-            created_at=row.created_at,
-            last_at=row.last_at,
-            last=row.last,
-        )
-        for row in c.execute(query, given)
-    ]
+    rows = [fill(SeriesRow, row) for row in c.execute(query, given)]
     return sorted(rows, key=lambda row: (row.name, sorted(row.tags.items())))
 
 
@@ -119,4 +92,4 @@ def list_buckets(
     """Return buckets of this size that begin in [*since*, *until*), in no particular order."""
     query = BUCKETS_WITH_SKETCHES if with_sketches else BUCKETS
     within = {"listed": list(series_ids), "size": size_ms, "since": since, "until": until}
-    return [BucketRow(*row) for row in c.execute(query, within)]
+    return [fill(BucketRow, row) for row in c.execute(query, within)]

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from protocol.agent_types import AgentSubtype, AgentType
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import TemplateId
+from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_templates, agents
 
 
@@ -53,12 +54,10 @@ class TemplateRow(WrittenTemplate, frozen=True, kw_only=True):
     @property
     def written(self) -> WrittenTemplate:
         """Declaration of the template."""
-        return WrittenTemplate(**{name: getattr(self, name) for name in WrittenTemplate.__struct_fields__})
+        return fill(WrittenTemplate, self)
 
 
-TEMPLATES = sa.select(*(agent_templates.c[name] for name in TemplateRow.__struct_fields__)).order_by(
-    agent_templates.c.name
-)
+TEMPLATES = sa.select(*columns_of(TemplateRow, agent_templates)).order_by(agent_templates.c.name)
 TEMPLATE_NAMED = TEMPLATES.where(agent_templates.c.name == sa.bindparam("named"))
 COUNT = sa.select(sa.func.count()).select_from(agent_templates)
 IN_USE = (
@@ -104,12 +103,12 @@ def get_template(c: sa.Connection, name: str) -> TemplateRow:
 def find_template(c: sa.Connection, name: str) -> TemplateRow | None:
     """Return the template with that name, if any."""
     row = c.execute(TEMPLATE_NAMED, {"named": name}).one_or_none()
-    return None if row is None else _template(row)
+    return None if row is None else fill(TemplateRow, row)
 
 
 def list_templates(c: sa.Connection) -> list[TemplateRow]:
     """Return every template, by name."""
-    return [_template(row) for row in c.execute(TEMPLATES)]
+    return [fill(TemplateRow, row) for row in c.execute(TEMPLATES)]
 
 
 def templates_by_id(c: sa.Connection) -> dict[TemplateId, TemplateRow]:
@@ -120,8 +119,3 @@ def templates_by_id(c: sa.Connection) -> dict[TemplateId, TemplateRow]:
 def uses_of_templates(c: sa.Connection) -> dict[TemplateId, int]:
     """Return the number of agents of each used template; archived agents do not count."""
     return {TemplateId(row.template_id): row.used for row in c.execute(IN_USE)}
-
-
-def _template(row: Any) -> TemplateRow:
-    fields = dict(zip(TemplateRow.__struct_fields__, row, strict=True))
-    return msgspec.convert(fields, TemplateRow)

@@ -59,6 +59,10 @@ class DiskFull(Unavailable):
     """Error: the disk has no room for the write."""
 
 
+class UnreadableRow(StorageError):
+    """Error: a column of a row holds a value that is not of its field's type."""
+
+
 class FromTheFuture(StorageError):
     """Error: a newer hub wrote this database."""
 

@@ -223,7 +223,9 @@ def awaiting_model(c: sa.Connection) -> dict[AgentId, bool]:
     waiting = {AgentId(agent_id): True for agent_id in c.execute(AWAITING_MODEL).scalars()}
     for part in in_parts(sorted(waiting)):
         for row in c.execute(LOCAL_ONLY, {"agents": part}):
-            waiting[AgentId(row.agent_id)] = agent_configs.model_use_in(row.config_value).allow_cloud
+            waiting[AgentId(row.agent_id)] = agent_configs.read_config(
+                "model_use", row.config_value
+            ).allow_cloud
     return waiting
 
 

@@ -13,6 +13,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId
 from storage.agents import agent_configs
 from storage.agents.agent_configs import Mailbox, ModelUse
+from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_states, agent_templates, agents, schedules
 
 Kind = Literal["cron", "every", "at"]
@@ -108,7 +109,7 @@ class ScheduleRow(DeclaredSchedule, frozen=True, kw_only=True):
     @property
     def declared(self) -> DeclaredSchedule:
         """Declaration of the schedule."""
-        return DeclaredSchedule(**{name: getattr(self, name) for name in DeclaredSchedule.__struct_fields__})
+        return fill(DeclaredSchedule, self)
 
 
 class DueSchedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,19 +145,18 @@ class Agenda(msgspec.Struct, frozen=True):
     unreadable: tuple[Unreadable, ...] = ()
 
 
-_SPELLED_OTHERWISE: dict[str, sa.ColumnElement[Any]] = {
-    "coalesce": schedules.c.coalesce_policy,
-    "agent_name": agents.c.name,
-    "device_id": agents.c.device_id,
-    "lifecycle": agent_states.c.lifecycle,
-    "is_archived": agents.c.deleted_at.is_not(None),
-}
 _FIELDS = [name for name in ScheduleRow.__struct_fields__ if name != "is_catching_up"]
 # In the order of _FIELDS: rows are read by position, ten thousand of them in a tick.
-_COLUMNS = [
-    _SPELLED_OTHERWISE[name].label(name) if name in _SPELLED_OTHERWISE else schedules.c[name]
-    for name in _FIELDS
-]
+_COLUMNS = columns_of(
+    ScheduleRow,
+    schedules,
+    coalesce=schedules.c.coalesce_policy,
+    agent_name=agents.c.name,
+    device_id=agents.c.device_id,
+    lifecycle=agent_states.c.lifecycle,
+    is_archived=agents.c.deleted_at.is_not(None),
+    is_catching_up=None,
+)
 SCHEDULES = (
     sa.select(*_COLUMNS)
     .join_from(schedules, agents)
@@ -183,14 +183,13 @@ UNPLANNED = (
 )
 WITH_SETTINGS = agent_configs.with_configs(
     SCHEDULES.add_columns(
-        *agent_configs.COLUMNS,
-        agents.c.data_types,
-        agents.c.prompt_template,
-        agent_templates.c.prompt_template.label("template_prompt"),
-        agents.c.needs,
-        agents.c.locks,
-        agents.c.priority,
-        agents.c.config_rev,
+        *columns_of(
+            DueSchedule,
+            agents,
+            schedule=None,
+            prompt=sa.func.coalesce(agents.c.prompt_template, agent_templates.c.prompt_template, ""),
+            **agent_configs.COLUMNS,
+        )
     ).outerjoin(agent_templates, agent_templates.c.id == agents.c.template_id)
 )
 ONE_WITH_SETTINGS = WITH_SETTINGS.where(schedules.c.id == sa.bindparam("schedule"))
@@ -318,21 +317,8 @@ def _schedule(row: Any) -> ScheduleRow:
     fields = dict(zip(_FIELDS, row, strict=False))  # additional columns of a query follow
     reason, enabled = fields["paused_reason"], fields["enabled"]
     fields["paused_reason"] = None if enabled else reason
-    return ScheduleRow(**fields, is_catching_up=enabled and reason == CATCHING_UP)
+    return fill(ScheduleRow, fields, is_catching_up=enabled and reason == CATCHING_UP)
 
 
 def _with_settings(row: Any) -> DueSchedule:
-    return DueSchedule(
-        schedule=_schedule(row),
-        paths=agent_configs.names_in(row.paths),
-        file_extensions=agent_configs.names_in(row.file_extensions),
-        data_types=tuple(row.data_types),
-        prompt=row.prompt_template or row.template_prompt or "",
-        needs=tuple(row.needs),
-        locks=tuple(row.locks),
-        timezone=agent_configs.zone_in(row.timezone),
-        model_use=agent_configs.model_use_in(row.model_use),
-        mailbox=agent_configs.mailbox_in(row.mailbox),
-        priority=row.priority,
-        config_rev=row.config_rev,
-    )
+    return fill(DueSchedule, row, schedule=_schedule(row), **agent_configs.configs_in(row))
