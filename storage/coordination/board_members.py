@@ -15,6 +15,7 @@ from storage.coordination.boards import (
     lock_board,
     touch,
 )
+from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_states, agents, board_members, devices, gateway_agents, gateways
 
 
@@ -68,18 +69,15 @@ COUNT_MEMBERS = (
 )
 MEMBERS = (
     sa.select(
-        board_members.c.board_id,
-        board_members.c.agent_id,
-        agents.c.name,
-        board_members.c.is_lead,
-        agents.c.executor,
-        agents.c.device_id,
-        devices.c.name.label("device_name"),
-        gateway_agents.c.gateway_id,
-        gateways.c.name.label("gateway_name"),
-        agent_states.c.availability,
-        agent_states.c.connectivity,
-        board_members.c.joined_at,
+        *columns_of(
+            MemberRow,
+            board_members,
+            agents,
+            agent_states,
+            device_name=devices.c.name,
+            gateway_id=gateway_agents.c.gateway_id,
+            gateway_name=gateways.c.name,
+        )
     )
     .join_from(board_members, agents, agents.c.id == board_members.c.agent_id)
     .join(agent_states, agent_states.c.agent_id == agents.c.id)
@@ -92,11 +90,14 @@ MEMBERS_OF_BOARD = MEMBERS.where(board_members.c.board_id == _board)
 MEMBER = MEMBERS_OF_BOARD.where(board_members.c.agent_id == _agent)
 PLACE = (
     sa.select(
-        agents.c.id.label("agent_id"),
-        agents.c.user_id,
-        board_members.c.board_id,
-        sa.func.coalesce(board_members.c.is_lead, sa.false()).label("is_lead"),
-        sa.case((gateway_agents.c.role == "main", gateway_agents.c.gateway_id)).label("main_of"),
+        *columns_of(
+            Place,
+            agents,
+            board_members,
+            agent_id=agents.c.id,
+            is_lead=sa.func.coalesce(board_members.c.is_lead, sa.false()),
+            main_of=sa.case((gateway_agents.c.role == "main", gateway_agents.c.gateway_id)),
+        )
     )
     .select_from(agents)
     .outerjoin(board_members, board_members.c.agent_id == agents.c.id)
@@ -120,7 +121,7 @@ LEAVE = sa.delete(board_members).where(board_members.c.agent_id == _agent)
 
 def list_members(c: sa.Connection, board_id: BoardId) -> list[MemberRow]:
     """Return the agents of a board, its lead first, then by name."""
-    return [MemberRow(**row._mapping) for row in c.execute(MEMBERS_OF_BOARD, {"board": board_id})]
+    return [fill(MemberRow, row) for row in c.execute(MEMBERS_OF_BOARD, {"board": board_id})]
 
 
 def lead_of(c: sa.Connection, board_id: BoardId) -> MemberRow | None:
@@ -132,7 +133,7 @@ def lead_of(c: sa.Connection, board_id: BoardId) -> MemberRow | None:
 def place_of(c: sa.Connection, agent_id: AgentId) -> Place | None:
     """Return the agent's board and role; ``None`` if the agent does not exist or was removed."""
     row = c.execute(PLACE, {"agent": agent_id}).one_or_none()
-    return None if row is None else Place(**{**row._mapping, "is_lead": bool(row.is_lead)})
+    return None if row is None else fill(Place, row)
 
 
 def add_member(
@@ -228,4 +229,4 @@ def _member(c: sa.Connection, board_id: BoardId, agent_id: AgentId) -> MemberRow
     row = c.execute(MEMBER, {"board": board_id, "agent": agent_id}).one_or_none()
     if row is None:
         raise NotOnBoard("the agent is not on this board")
-    return MemberRow(**row._mapping)
+    return fill(MemberRow, row)

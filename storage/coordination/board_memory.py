@@ -15,6 +15,7 @@ from protocol.ids import AgentId, BoardId, MemoryId, UserId
 from storage.audit import audit
 from storage.coordination.boards import TooManyOfBoards, lock_board
 from storage.kernel.columns import texts_in
+from storage.kernel.rows import columns_of, fill, values_of
 from storage.schema import agents, board_memory, boards
 
 
@@ -91,20 +92,7 @@ CLOSE_MS: Final = 1_000  # bounds the effect of a wrong clock on the timestamps 
 
 MEMORY = (
     sa.select(
-        board_memory.c.id,
-        board_memory.c.board_id,
-        boards.c.name.label("board_name"),
-        boards.c.user_id,
-        board_memory.c.content,
-        board_memory.c.tags,
-        board_memory.c.is_chat,
-        board_memory.c.source,
-        board_memory.c.correlation_id,
-        board_memory.c.reply_to,
-        board_memory.c.agent_id,
-        agents.c.name.label("agent_name"),
-        board_memory.c.actor,
-        board_memory.c.created_at,
+        *columns_of(MemoryRow, board_memory, boards, board_name=boards.c.name, agent_name=agents.c.name)
     )
     .join_from(board_memory, boards, boards.c.id == board_memory.c.board_id)
     .outerjoin(agents, agents.c.id == board_memory.c.agent_id)
@@ -139,15 +127,14 @@ def add_memory(
     if new.dedupe_key is not None:
         known = c.execute(ITEM_OF_KEY, {"dedupe": new.dedupe_key}).one_or_none()
         if known is not None:
-            return _item(known), False
+            return fill(MemoryRow, known), False
     if limits is not None:
         count = c.execute(COUNT, {"board": new.board_id}).scalar_one()
         if count >= limits.memory_items_per_board:
             raise TooManyOfBoards(f"this board remembers {count} items", limit="memory_items_per_board")
-    row = msgspec.structs.asdict(new) | {"tags": list(new.tags)}
-    row["created_at"] = _after_the_last(c, new.board_id, row.pop("at"))
-    c.execute(sa.insert(board_memory), row)
-    return _item(c.execute(ITEM, {"item": new.id}).one()), True
+    created_at = _after_the_last(c, new.board_id, new.at)
+    c.execute(sa.insert(board_memory), values_of(new, board_memory, created_at=created_at))
+    return fill(MemoryRow, c.execute(ITEM, {"item": new.id}).one()), True
 
 
 def get_memory(c: sa.Connection, board_id: BoardId, id: str) -> MemoryRow:
@@ -155,7 +142,7 @@ def get_memory(c: sa.Connection, board_id: BoardId, id: str) -> MemoryRow:
     row = c.execute(ITEM, {"item": id}).one_or_none()
     if row is None or row.board_id != board_id:
         raise UnknownMemory(f"this board remembers no item {id!r}")
-    return _item(row)
+    return fill(MemoryRow, row)
 
 
 def list_memory(
@@ -179,7 +166,7 @@ def list_memory(
     if after is not None:
         place = sa.tuple_(board_memory.c.created_at, board_memory.c.id)
         query = query.where(place < sa.tuple_(*map(sa.literal, after)))
-    return [_item(row) for row in c.execute(query, {"board": board_id})]
+    return [fill(MemoryRow, row) for row in c.execute(query, {"board": board_id})]
 
 
 def remove_memory(c: sa.Connection, board_id: BoardId, id: str, *, at: int, actor: str) -> MemoryRow:
@@ -208,7 +195,3 @@ def _wanted(wanted: MemoryFilter) -> Sequence[tuple[sa.Column[Any], str | bool]]
         (board_memory.c.reply_to, wanted.reply_to),
     )
     return [(column, value) for column, value in said if value is not None]
-
-
-def _item(row: Any) -> MemoryRow:
-    return MemoryRow(**{**row._mapping, "tags": tuple(row.tags)})

@@ -5,6 +5,7 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, UserId
+from storage.kernel.rows import columns_of, fill
 from storage.schema import agents, board_members, boards, gateway_agents, gateways
 
 
@@ -51,13 +52,16 @@ _lead = board_members.alias("lead")
 _home = gateways.alias("home")
 PLACES = (
     sa.select(
-        boards.c.id.label("board_id"),
-        boards.c.name,
-        boards.c.gateway_id.is_not(None).label("has_gateway"),
-        gateways.c.id.label("gateway_id"),
-        _lead.c.agent_id.label("lead_id"),
-        _home.c.id.label("home_gateway_id"),
-        agents.c.device_id.label("home_device_id"),
+        *columns_of(
+            BoardPlace,
+            boards,
+            board_id=boards.c.id,
+            has_gateway=boards.c.gateway_id.is_not(None),
+            gateway_id=gateways.c.id,
+            lead_id=_lead.c.agent_id,
+            home_gateway_id=_home.c.id,
+            home_device_id=agents.c.device_id,
+        )
     )
     .select_from(boards)
     .outerjoin(gateways, sa.and_(gateways.c.id == boards.c.gateway_id, gateways.c.deleted_at.is_(None)))
@@ -73,14 +77,10 @@ PLACE = PLACES.where(boards.c.id == sa.bindparam("board"))
 
 def list_places(c: sa.Connection, user_id: UserId) -> list[BoardPlace]:
     """Return all boards of a user, by name."""
-    return [_place(row) for row in c.execute(PLACES, {"user": user_id})]
+    return [fill(BoardPlace, row) for row in c.execute(PLACES, {"user": user_id})]
 
 
 def find_place(c: sa.Connection, user_id: UserId, board_id: BoardId) -> BoardPlace | None:
     """Return the user's board with that id, if any."""
     row = c.execute(PLACE, {"user": user_id, "board": board_id}).one_or_none()
-    return None if row is None else _place(row)
-
-
-def _place(row: sa.Row[tuple[object, ...]]) -> BoardPlace:
-    return BoardPlace(**{**row._mapping, "has_gateway": bool(row.has_gateway)})
+    return None if row is None else fill(BoardPlace, row)

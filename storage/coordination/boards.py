@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
 from storage.audit import audit
+from storage.kernel.rows import columns_of, fill
 from storage.schema import (
     agents,
     board_members,
@@ -90,18 +91,15 @@ _board: sa.BindParameter[str] = sa.bindparam("board")
 _user: sa.BindParameter[str] = sa.bindparam("user")
 BOARDS = (
     sa.select(
-        boards.c.id,
-        boards.c.user_id,
-        users.c.name.label("user_name"),
-        boards.c.name,
-        boards.c.description,
-        boards.c.gateway_id,
-        gateways.c.name.label("gateway_name"),
-        _lead.c.agent_id.label("lead_id"),
-        _lead_agent.c.name.label("lead_name"),
-        _members.label("members"),
-        boards.c.created_at,
-        boards.c.updated_at,
+        *columns_of(
+            BoardRow,
+            boards,
+            user_name=users.c.name,
+            gateway_name=gateways.c.name,
+            lead_id=_lead.c.agent_id,
+            lead_name=_lead_agent.c.name,
+            members=_members,
+        )
     )
     .join_from(boards, users, users.c.id == boards.c.user_id)
     .outerjoin(gateways, gateways.c.id == boards.c.gateway_id)
@@ -154,7 +152,7 @@ def get_board(c: sa.Connection, id: BoardId) -> BoardRow:
     row = c.execute(BOARD, {"board": id}).one_or_none()
     if row is None:
         raise UnknownBoard(f"there is no board {id}")
-    return BoardRow(**row._mapping)
+    return fill(BoardRow, row)
 
 
 def find_board(c: sa.Connection, given: str, *, user_id: UserId | None = None) -> BoardRow:
@@ -166,7 +164,7 @@ def find_board(c: sa.Connection, given: str, *, user_id: UserId | None = None) -
     """
     row = c.execute(BOARD, {"board": given}).one_or_none()
     if row is not None and user_id in (None, row.user_id):
-        return BoardRow(**row._mapping)
+        return fill(BoardRow, row)
     found = boards_named(c, given, user_id=user_id)
     if len(found) > 1:
         raise AmbiguousBoard(f"several users have a board {given!r}; say whose: --user NAME")
@@ -178,7 +176,7 @@ def find_board(c: sa.Connection, given: str, *, user_id: UserId | None = None) -
 def boards_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> list[BoardRow]:
     """Return the boards of that name: at most one of each user, or of *user_id*."""
     query = BOARDS_NAMED if user_id is None else BOARDS_NAMED.where(boards.c.user_id == user_id)
-    return [BoardRow(**row._mapping) for row in c.execute(query, {"named": name})]
+    return [fill(BoardRow, row) for row in c.execute(query, {"named": name})]
 
 
 def list_boards(
@@ -197,7 +195,7 @@ def list_boards(
         query = query.where(boards.c.gateway_id == gateway_id)
     if after is not None:
         query = query.where(sa.tuple_(boards.c.name, boards.c.id) > sa.tuple_(*map(sa.literal, after)))
-    return [BoardRow(**row._mapping) for row in c.execute(query)]
+    return [fill(BoardRow, row) for row in c.execute(query)]
 
 
 def edit_board(

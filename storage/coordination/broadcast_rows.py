@@ -9,6 +9,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, BroadcastId, GatewayId, MessageId, UserId
 from protocol.messages import MessageKind, MessageState
 from storage.coordination.message_rows import UNPROVEN
+from storage.kernel.rows import columns_of, fill
 from storage.schema import agents, boards, broadcasts, gateway_agents, gateways, messages, users
 
 CHECKED: Final = 100  # broadcasts in one query
@@ -86,16 +87,10 @@ class BoardResult(msgspec.Struct, frozen=True, kw_only=True):
 _broadcast: sa.BindParameter[str] = sa.bindparam("broadcast")
 _most = sa.bindparam("most", type_=sa.Integer)
 _sender = agents.alias("sender")
-_SPELLED: Final[dict[str, sa.ColumnElement[Any]]] = {
-    "user": users.c.name,
-    "gateway": gateways.c.name,
-    "from_agent": _sender.c.name,
-}
 BROADCASTS = (
     sa.select(
-        *(
-            (_SPELLED[name] if name in _SPELLED else broadcasts.c[name]).label(name)
-            for name in BroadcastRow.__struct_fields__
+        *columns_of(
+            BroadcastRow, broadcasts, user=users.c.name, gateway=gateways.c.name, from_agent=_sender.c.name
         )
     )
     .join_from(broadcasts, users, users.c.id == broadcasts.c.user_id)
@@ -116,19 +111,21 @@ STATES_OF = (
 )
 RESULTS = (
     sa.select(
-        messages.c.id.label("message_id"),
-        messages.c.board_id,
-        boards.c.name.label("board"),
-        gateways.c.name.label("gateway"),
-        messages.c.to_agent_id.label("lead_id"),
-        agents.c.name.label("lead"),
-        sa.and_(
-            sa.func.coalesce(gateway_agents.c.role, "") == "lead",
-            sa.func.coalesce(gateway_agents.c.created_at, 0) >= broadcasts.c.created_at,
-        ).label("lead_created"),
-        messages.c.state,
-        messages.c.reason_code.label("code"),
-        messages.c.reason.label("error"),
+        *columns_of(
+            BoardResult,
+            messages,
+            message_id=messages.c.id,
+            board=boards.c.name,
+            gateway=gateways.c.name,
+            lead_id=messages.c.to_agent_id,
+            lead=agents.c.name,
+            lead_created=sa.and_(
+                sa.func.coalesce(gateway_agents.c.role, "") == "lead",
+                sa.func.coalesce(gateway_agents.c.created_at, 0) >= broadcasts.c.created_at,
+            ),
+            code=messages.c.reason_code,
+            error=messages.c.reason,
+        )
     )
     .join_from(messages, broadcasts, broadcasts.c.id == messages.c.broadcast_id)
     .outerjoin(boards, boards.c.id == messages.c.board_id)
@@ -187,10 +184,7 @@ def results_of(c: sa.Connection, id: str, *, after: str = "", limit: int) -> lis
         after: only messages with greater ids.
     """
     given = {"broadcast": id, "after": after, "most": limit}
-    return [
-        BoardResult(**{**row._mapping, "lead_created": bool(row.lead_created)})
-        for row in c.execute(RESULTS, given)
-    ]
+    return [fill(BoardResult, row) for row in c.execute(RESULTS, given)]
 
 
 def tally_of(c: sa.Connection, row: BroadcastRow) -> Tally:
@@ -203,6 +197,4 @@ def tally_of(c: sa.Connection, row: BroadcastRow) -> Tally:
 
 def broadcast_of(row: sa.Row[Any]) -> BroadcastRow:
     """Convert a row of ``BROADCASTS``."""
-    refused = tuple(msgspec.convert(row.refused, list[Refused]))
-    parts = {"reply_tags": tuple(row.reply_tags), "refused": refused}
-    return BroadcastRow(**{**row._mapping, "kind": MessageKind(row.kind), **parts})
+    return fill(BroadcastRow, row)

@@ -42,6 +42,7 @@ from storage.coordination.messages import (
     check_content,
     open_count,
 )
+from storage.kernel.rows import fill, values_of
 from storage.schema import broadcasts, message_moves, messages
 
 __all__ = [
@@ -159,14 +160,7 @@ def add_broadcast(
             return get_broadcast(c, known)
     check_content(new.content, limits)
     _check_room(c, new.user_id, len(aims), limits)
-    row = msgspec.structs.asdict(new)
-    del row["at"], row["expires_at"]
-    row |= {
-        "reply_tags": list(new.reply_tags),
-        "refused": [msgspec.structs.asdict(one) for one in new.refused],
-        "boards": len(aims) + len(new.refused),
-        "created_at": new.at,
-    }
+    row = values_of(new, broadcasts, boards=len(aims) + len(new.refused), created_at=new.at)
     c.execute(INSERT_BROADCAST, row)
     _say(c, [_message(new, aim) for aim in aims], new.at)
     settle(c, new.id, at=new.at)
@@ -224,9 +218,7 @@ def resume(
                 )
             )
     known = {one.given for one in row.refused}
-    new = NewBroadcast(
-        **{name: getattr(row, name) for name in _SHARED}, refused=(), at=at, expires_at=expires_at
-    )
+    new = fill(NewBroadcast, row, refused=(), at=at, expires_at=expires_at)
     anew += [_message(new, aim) for aim in aims if aim.board_id not in has]
     if not anew:
         return row
@@ -270,41 +262,18 @@ def settle(c: sa.Connection, id: str, *, at: int) -> BroadcastRow | None:
     return get_broadcast(c, id)
 
 
-_SHARED: Final = (
-    "id",
-    "user_id",
-    "gateway_id",
-    "kind",
-    "content",
-    "from_agent_id",
-    "actor",
-    "correlation_id",
-    "reply_tags",
-    "reply_source",
-    "trace_id",
-)
-
-
 def _message(new: NewBroadcast, aim: Aim) -> NewMessage:
-    return NewMessage(
+    return fill(
+        NewMessage,
+        new,
         id=aim.message_id,
-        user_id=new.user_id,
-        kind=new.kind,
         board_id=aim.board_id,
         broadcast_id=new.id,
-        from_agent_id=new.from_agent_id,
-        actor=new.actor,
         to_lead=True,
         gateway_id=aim.gateway_id,
         device_id=aim.device_id,
-        content=new.content,
-        correlation_id=new.correlation_id,
-        reply_tags=new.reply_tags,
-        reply_source=new.reply_source,
-        trace_id=new.trace_id,
+        dedupe_key=None,
         not_before=new.at,
-        expires_at=new.expires_at,
-        at=new.at,
     )
 
 
@@ -330,11 +299,8 @@ def _last_said(c: sa.Connection, said: Sequence[NewMessage]) -> Mapping[BoardId,
 
 
 def _inserted(new: NewMessage, last: Mapping[BoardId, int]) -> dict[str, Any]:
-    row = msgspec.structs.asdict(new)
-    del row["at"]
     before = -1 if new.board_id is None else last.get(new.board_id, -1)
-    times = {"created_at": max(new.at, before + 1), "updated_at": new.at}
-    return row | {"reply_tags": list(new.reply_tags)} | times
+    return values_of(new, messages, created_at=max(new.at, before + 1), updated_at=new.at)
 
 
 def _begun(id: MessageId, at: int) -> dict[str, Any]:

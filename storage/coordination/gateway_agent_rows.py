@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
 from protocol.standing import Axes
 from storage.agents.agent_moves import axes_in
+from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_states, agent_tokens, agents, gateway_agents, gateways
 
 EXECUTOR: Final = "gateway"  # value of ``agents.executor``
@@ -49,20 +50,14 @@ class GatewayAgentRow(msgspec.Struct, frozen=True, kw_only=True):
 
 GATEWAY_AGENTS = (
     sa.select(
-        gateway_agents.c.agent_id,
-        agents.c.user_id,
-        agents.c.name.label("agent_name"),
-        gateway_agents.c.gateway_id,
-        gateways.c.name.label("gateway_name"),
-        gateway_agents.c.remote_id,
-        gateway_agents.c.session_key,
-        gateway_agents.c.role,
-        gateway_agents.c.state,
-        gateway_agents.c.problem,
-        sa.and_(agents.c.deleted_at.is_(None), gateways.c.deleted_at.is_(None)).label("is_there"),
-        gateway_agents.c.updated_at,
-        gateway_agents.c.created_at,
-        gateway_agents.c.made_at,
+        *columns_of(
+            GatewayAgentRow,
+            gateway_agents,
+            agents,
+            agent_name=agents.c.name,
+            gateway_name=gateways.c.name,
+            is_there=sa.and_(agents.c.deleted_at.is_(None), gateways.c.deleted_at.is_(None)),
+        )
     )
     .join_from(gateway_agents, agents, agents.c.id == gateway_agents.c.agent_id)
     .join(gateways, gateways.c.id == gateway_agents.c.gateway_id)
@@ -135,7 +130,7 @@ def find_by_session(c: sa.Connection, gateway_id: GatewayId, session_key: str) -
 
 def list_gateway_agents(c: sa.Connection, gateway_id: GatewayId) -> list[GatewayAgentRow]:
     """Return the agents of a gateway that are not archived, by name."""
-    rows = [_row(row) for row in c.execute(OF_GATEWAY, {"gateway": gateway_id})]
+    rows = [fill(GatewayAgentRow, row) for row in c.execute(OF_GATEWAY, {"gateway": gateway_id})]
     return [row for row in rows if row.is_there]
 
 
@@ -157,12 +152,8 @@ def find_main_agent(c: sa.Connection, gateway_id: GatewayId) -> GatewayAgentRow 
 
 def list_gateway_agents_of(c: sa.Connection, gateway_id: GatewayId) -> Sequence[GatewayAgentRow]:
     """Return all agents of a gateway, also archived ones and those of an archived gateway."""
-    return [_row(row) for row in c.execute(OF_GATEWAY, {"gateway": gateway_id})]
+    return [fill(GatewayAgentRow, row) for row in c.execute(OF_GATEWAY, {"gateway": gateway_id})]
 
 
 def _found(row: Any) -> GatewayAgentRow | None:
-    return None if row is None else _row(row)
-
-
-def _row(row: Any) -> GatewayAgentRow:
-    return GatewayAgentRow(**{**row._mapping, "is_there": bool(row.is_there)})
+    return None if row is None else fill(GatewayAgentRow, row)

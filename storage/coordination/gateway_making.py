@@ -34,6 +34,7 @@ from storage.coordination.gateway_agents import (
 from storage.coordination.gateways import find_gateway
 from storage.coordination.message_dues import Hand
 from storage.devices.leases import is_alive
+from storage.kernel.rows import fill
 from storage.schema import agents, gateway_agents, gateways
 
 NAME_CHARACTERS: Final = 58  # of a board's name in its lead's name: with "-lead" at most 64
@@ -212,7 +213,7 @@ def list_unmade(
         if gateway_id is None
         else c.execute(UNMADE_THERE, given | {"gateway": gateway_id})
     )
-    return [GatewayAgentRow(**{**row._mapping, "is_there": bool(row.is_there)}) for row in rows]
+    return [fill(GatewayAgentRow, row) for row in rows]
 
 
 # --- leads ---

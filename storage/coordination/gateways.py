@@ -6,7 +6,7 @@ stay listed, and are offline.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
@@ -18,6 +18,7 @@ from storage.audit import audit
 from storage.coordination import gateway_agents
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.devices import users
+from storage.kernel.rows import columns_of, fill, values_of
 from storage.schema import gateways
 
 ACTOR: Final = "hub.toml"
@@ -62,13 +63,7 @@ class ReconciledGateways(msgspec.Struct, frozen=True):
     archived: tuple[str, ...] = ()
 
 
-GATEWAYS = sa.select(
-    gateways.c.id,
-    gateways.c.user_id,
-    gateways.c.name,
-    gateways.c.created_at,
-    gateways.c.deleted_at.label("archived_at"),
-)
+GATEWAYS = sa.select(*columns_of(GatewayRow, gateways, archived_at=gateways.c.deleted_at))
 GATEWAY = GATEWAYS.where(gateways.c.id == sa.bindparam("gateway"))
 GATEWAY_NAMED = GATEWAYS.where(gateways.c.name == sa.bindparam("named"))
 PRESENT_GATEWAYS = GATEWAYS.where(gateways.c.deleted_at.is_(None)).order_by(gateways.c.name)
@@ -92,13 +87,13 @@ SET_ASIDE = (
 def list_gateways(c: sa.Connection, *, user_id: UserId | None = None) -> list[GatewayRow]:
     """Return the declared gateways, or those of a user, by name."""
     query = PRESENT_GATEWAYS if user_id is None else PRESENT_GATEWAYS.where(gateways.c.user_id == user_id)
-    return [_row(row) for row in c.execute(query)]
+    return [fill(GatewayRow, row) for row in c.execute(query)]
 
 
 def find_gateway(c: sa.Connection, id: GatewayId) -> GatewayRow | None:
     """Return the gateway, archived or not."""
     row = c.execute(GATEWAY, {"gateway": id}).one_or_none()
-    return None if row is None else _row(row)
+    return None if row is None else fill(GatewayRow, row)
 
 
 def get_gateway(c: sa.Connection, given: str, *, user_id: UserId | None = None) -> GatewayRow:
@@ -114,7 +109,7 @@ def get_gateway(c: sa.Connection, given: str, *, user_id: UserId | None = None) 
     row = row or c.execute(GATEWAY, {"gateway": given}).one_or_none()
     if row is None or row.archived_at is not None or user_id not in (None, row.user_id):
         raise UnknownGateway(f"there is no gateway {given!r}")
-    return _row(row)
+    return fill(GatewayRow, row)
 
 
 def reconcile_gateways(
@@ -138,7 +133,7 @@ def reconcile_gateways(
         RemoteIdTaken: another agent has the id of a declared main agent; nothing was written.
     """
     c.execute(LOCK_USER, {"user": owner_id})
-    known = {row.name: _row(row) for row in c.execute(GATEWAYS)}
+    known = {row.name: fill(GatewayRow, row) for row in c.execute(GATEWAYS)}
     created: list[str] = []
     updated: list[str] = []
     revived: list[str] = []
@@ -152,8 +147,7 @@ def reconcile_gateways(
             old = None
         if old is None:
             row = GatewayRow(id=GatewayId(own_id), user_id=whose, name=one.name, created_at=at)
-            about = {"id": row.id, "user_id": whose, "name": row.name, "created_at": at, "updated_at": at}
-            c.execute(sa.insert(gateways), about)
+            c.execute(sa.insert(gateways), values_of(row, gateways, updated_at=at))
             created.append(row.name)
             _tell(c, row, "gateway.created", at)
         else:
@@ -210,7 +204,3 @@ def _archive(c: sa.Connection, row: GatewayRow, at: int) -> None:
 
 def _tell(c: sa.Connection, row: GatewayRow, event: str, at: int, **detail: str) -> None:
     audit.append(c, at=at, actor=ACTOR, event=event, subject=row.id, detail={"name": row.name} | detail)
-
-
-def _row(row: Any) -> GatewayRow:
-    return GatewayRow(**row._mapping)

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
@@ -14,6 +13,7 @@ from storage.coordination.message_dues import look_now
 from storage.coordination.message_moves import move_message
 from storage.coordination.message_rows import MessageRow, get_message
 from storage.coordination.messages import DEFAULT_LIMITS, MessageLimits, NewMessage, add_message
+from storage.kernel.rows import fill
 from storage.schema import messages, questions
 
 _UNDELIVERED: Final = (MessageState.FAILED, MessageState.EXPIRED)
@@ -114,17 +114,14 @@ def said_anew(c: sa.Connection, seen: MessageRow, fresh: MessageId, *, at: int) 
     """Return a copy under another id, unique for each original; it replaces the original in its broadcast."""
     if seen.broadcast_id is not None:
         c.execute(LEAVE_BROADCAST, {"message": seen.id})
-    told = msgspec.structs.asdict(seen)
-    same = {name: told[name] for name in NewMessage.__struct_fields__ if name in told}
-    return NewMessage(
-        **same
-        | {
-            "id": fresh,
-            "at": at,
-            "to_agent_id": None if seen.to_lead else seen.to_agent_id,
-            "trace_id": fresh.replace("-", ""),
-            "dedupe_key": f"anew:{seen.id}",
-            "not_before": at,
-            "expires_at": at + (seen.expires_at - seen.created_at),
-        }
+    return fill(
+        NewMessage,
+        seen,
+        id=fresh,
+        at=at,
+        to_agent_id=None if seen.to_lead else seen.to_agent_id,
+        trace_id=fresh.replace("-", ""),
+        dedupe_key=f"anew:{seen.id}",
+        not_before=at,
+        expires_at=at + (seen.expires_at - seen.created_at),
     )

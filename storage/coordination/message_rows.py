@@ -20,6 +20,7 @@ from protocol.ids import (
     UserId,
 )
 from protocol.messages import DELIVERED, MessageKind, MessageState
+from storage.kernel.rows import columns_of, fill
 from storage.schema import (
     agent_states,
     agents,
@@ -151,7 +152,7 @@ class MessageMove(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _sender = agents.alias("sender")
-_SPELLED: Final[dict[str, sa.ColumnElement[Any]]] = {
+_SPELLED: Final[dict[str, Any]] = {
     "user": users.c.name,
     "board": boards.c.name,
     "from_agent": _sender.c.name,
@@ -173,9 +174,8 @@ _SPELLED: Final[dict[str, sa.ColumnElement[Any]]] = {
 
 
 def _select(of: type[MessageRow]) -> sa.Select[Any]:
-    columns = [_SPELLED[name] if name in _SPELLED else messages.c[name] for name in of.__struct_fields__]
     return (
-        sa.select(*(column.label(name) for name, column in zip(of.__struct_fields__, columns, strict=True)))
+        sa.select(*columns_of(of, messages, **_SPELLED))
         .join_from(messages, users, users.c.id == messages.c.user_id)
         .outerjoin(boards, boards.c.id == messages.c.board_id)
         .outerjoin(gateways, gateways.c.id == messages.c.gateway_id)
@@ -194,7 +194,7 @@ SIGHTS = (
 MESSAGE = MESSAGES.where(messages.c.id == _message)
 SIGHT = SIGHTS.where(messages.c.id == _message)
 MOVES = (
-    sa.select(*(message_moves.c[name] for name in MessageMove.__struct_fields__))
+    sa.select(*columns_of(MessageMove, message_moves))
     .where(message_moves.c.message_id == _message)
     .order_by(message_moves.c.seq)
 )
@@ -209,13 +209,12 @@ HOME = (
 
 def row_of(row: sa.Row[Any]) -> MessageRow:
     """Convert a row of ``MESSAGES``."""
-    return MessageRow(**{**row._mapping, "reply_tags": tuple(row.reply_tags)})
+    return fill(MessageRow, row)
 
 
 def sight_of(row: sa.Row[Any]) -> MessageSight:
     """Convert a row of ``SIGHTS``."""
-    told = {**row._mapping, "reply_tags": tuple(row.reply_tags), "is_gone": bool(row.is_gone)}
-    return MessageSight(**told)
+    return fill(MessageSight, row)
 
 
 def find_message(c: sa.Connection, id: str) -> MessageRow | None:
@@ -240,7 +239,7 @@ def find_sight(c: sa.Connection, id: str) -> MessageSight | None:
 
 def moves_of(c: sa.Connection, id: str) -> list[MessageMove]:
     """Return the moves of a message, in order."""
-    return [MessageMove(**row._mapping) for row in c.execute(MOVES, {"message": id})]
+    return [fill(MessageMove, row) for row in c.execute(MOVES, {"message": id})]
 
 
 def list_messages(

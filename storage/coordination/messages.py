@@ -57,6 +57,7 @@ from storage.coordination.message_rows import (
     list_messages,
     moves_of,
 )
+from storage.kernel.rows import values_of
 from storage.schema import messages
 
 __all__ = [
@@ -208,10 +209,7 @@ def add_message(c: sa.Connection, new: NewMessage, *, limits: MessageLimits = DE
     asked, whom = (LAST_SAID_TO_LEAD, new.board_id) if new.to_lead else (LAST_SAID, new.to_agent_id)
     last: int | None = c.execute(asked, {"whom": whom}).scalar_one()
     created_at = new.at if last is None else max(new.at, last + 1)  # unique instants define the order
-    row = msgspec.structs.asdict(new)
-    del row["at"]
-    row |= {"reply_tags": list(new.reply_tags), "created_at": created_at, "updated_at": new.at}
-    c.execute(INSERT, row)
+    c.execute(INSERT, values_of(new, messages, created_at=created_at, updated_at=new.at))
     remember(c, new.id, 1, None, MessageState.WAITING, 1, {}, None, new.at)
     return get_message(c, new.id)
 

@@ -1,6 +1,6 @@
 """Rows of questions to people, and reading them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId, UserId
 from protocol.messages import QuestionState
+from storage.kernel.rows import columns_of, fill
 from storage.schema import agents, boards, gateway_agents, messages, questions, users
 
 DEFAULT_TAGS: Final = ("gateway_main", "user_reply")  # tags of the answer in the board's memory
@@ -81,18 +82,16 @@ class Home(msgspec.Struct, frozen=True):
 
 
 _main = agents.alias("main_agent")
-_SPELLED: Final[Mapping[str, sa.ColumnElement[Any]]] = {
-    "user": users.c.name,
-    "board": boards.c.name,
-    "from_agent": agents.c.name,
-    "main_agent_id": messages.c.to_agent_id,
-    "main_agent": _main.c.name,
-}
 QUESTIONS = (
     sa.select(
-        *(
-            (_SPELLED[name] if name in _SPELLED else questions.c[name]).label(name)
-            for name in QuestionRow.__struct_fields__
+        *columns_of(
+            QuestionRow,
+            questions,
+            user=users.c.name,
+            board=boards.c.name,
+            from_agent=agents.c.name,
+            main_agent_id=messages.c.to_agent_id,
+            main_agent=_main.c.name,
         )
     )
     .join_from(questions, users, users.c.id == questions.c.user_id)
@@ -235,4 +234,4 @@ def home_of(c: sa.Connection, agent_id: AgentId) -> Home | None:
 
 def question_in(row: Any) -> QuestionRow:
     """Convert a row of ``QUESTIONS``."""
-    return QuestionRow(**{**row._mapping, "reply_tags": tuple(row.reply_tags)})
+    return fill(QuestionRow, row)

@@ -48,6 +48,7 @@ from storage.coordination.question_settling import (
     told_actors,
 )
 from storage.coordination.question_tellings import Due, due_of, known_to, told, with_news
+from storage.kernel.rows import values_of
 from storage.schema import questions, users
 
 __all__ = [
@@ -157,12 +158,7 @@ def ask(c: sa.Connection, new: NewQuestion, *, most: int, limits: MessageLimits)
             f"{count} questions of this user wait for an answer ({TooManyQuestions.limit}):"
             " answer some, or withdraw them"
         )
-    row = {
-        name: value
-        for name, value in msgspec.structs.asdict(new).items()
-        if name not in ("at", "activity_id", "message_id", "is_decision")
-    }
-    c.execute(INSERT, row | {"reply_tags": list(new.reply_tags), "created_at": new.at})
+    c.execute(INSERT, values_of(new, questions, created_at=new.at, message_id=None))
     main = main_of(c, new.board_id)
     if main is not None:
         _tell_main(c, new, main, limits)

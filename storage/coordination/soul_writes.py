@@ -16,6 +16,7 @@ from protocol.ids import AgentId, BoardId, SoulWriteId
 from protocol.messages import SoulWriteState
 from storage.audit import activity, audit
 from storage.coordination.souls import NewVersion, add_version, digest, last_there, note_seen
+from storage.kernel.rows import columns_of, fill, values_of
 from storage.schema import soul_writes
 
 ABSENT: Final = ""  # in place of a hash: there must be no soul yet
@@ -120,7 +121,7 @@ class SoulOutcome(msgspec.Struct, frozen=True, kw_only=True):
 _is_write = soul_writes.c.id == sa.bindparam("write")
 _is_open = sa.text(OPEN)
 _agents = soul_writes.c.agent_id == sa.bindparam("agent")
-_ROW = [soul_writes.c[name] for name in SoulWriteRow.__struct_fields__]
+_ROW = columns_of(SoulWriteRow, soul_writes)
 WRITE = sa.select(*_ROW).where(_is_write)
 WRITE_OF_KEY = sa.select(*_ROW).where(soul_writes.c.dedupe_key == sa.bindparam("dedupe"))
 OPEN_WRITE = sa.select(*_ROW).where(_agents, _is_open)
@@ -192,7 +193,7 @@ def add_write(c: sa.Connection, new: NewSoulWrite) -> SoulWriteRow:
     if new.dedupe_key is not None:
         known = c.execute(WRITE_OF_KEY, {"dedupe": new.dedupe_key}).one_or_none()
         if known is not None:
-            return SoulWriteRow(**known._mapping)
+            return fill(SoulWriteRow, known)
     sha256 = digest(new.content)
     other = find_open(c, new.agent_id)
     if other is not None:
@@ -200,26 +201,25 @@ def add_write(c: sa.Connection, new: NewSoulWrite) -> SoulWriteRow:
         if is_same and other.actor == new.actor:
             return other  # a retry after a lost or delayed response
         raise SoulBusy(f"another write of this soul is open, by {other.actor}", other.id)
-    row = {name: getattr(new, name) for name in new.__struct_fields__ if name != "at"}
-    row |= {"sha256": sha256, "not_before": new.at, "created_at": new.at}
-    c.execute(ADD_WRITE, row)
+    own = {"sha256": sha256, "not_before": new.at, "created_at": new.at}
+    c.execute(ADD_WRITE, values_of(new, soul_writes, **own))
     return get_write(c, new.id)
 
 
 def get_write(c: sa.Connection, write_id: SoulWriteId) -> SoulWriteRow:
     """Return an existing write."""
-    return SoulWriteRow(**c.execute(WRITE, {"write": write_id}).one()._mapping)
+    return fill(SoulWriteRow, c.execute(WRITE, {"write": write_id}).one())
 
 
 def find_open(c: sa.Connection, agent_id: AgentId) -> SoulWriteRow | None:
     """Return the open write of an agent's soul, if any."""
     row = c.execute(OPEN_WRITE, {"agent": agent_id}).one_or_none()
-    return None if row is None else SoulWriteRow(**row._mapping)
+    return None if row is None else fill(SoulWriteRow, row)
 
 
 def list_writes(c: sa.Connection, agent_id: AgentId, *, limit: int) -> list[SoulWriteRow]:
     """Return the writes of an agent's soul, newest first."""
-    return [SoulWriteRow(**row._mapping) for row in c.execute(WRITES, {"agent": agent_id, "most": limit})]
+    return [fill(SoulWriteRow, row) for row in c.execute(WRITES, {"agent": agent_id, "most": limit})]
 
 
 def due_writes(c: sa.Connection, at: int, limit: int, *, after: str = "") -> list[SoulWriteId]:

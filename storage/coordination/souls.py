@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, GatewayId, SoulWriteId, UserId
+from storage.kernel.rows import columns_of, fill, values_of
 from storage.schema import agents, devices, gateway_agents, gateways, soul_versions, soul_writes
 
 VersionKind = Literal["written", "seen", "refused"]
@@ -80,16 +81,15 @@ class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 PLACE = (
     sa.select(
-        agents.c.id.label("agent_id"),
-        agents.c.name.label("agent"),
-        agents.c.user_id,
-        agents.c.executor,
-        agents.c.device_id,
-        devices.c.name.label("device"),
-        gateway_agents.c.gateway_id,
-        gateways.c.name.label("gateway"),
-        gateway_agents.c.remote_id,
-        gateway_agents.c.role,
+        *columns_of(
+            SoulPlace,
+            agents,
+            gateway_agents,
+            agent_id=agents.c.id,
+            agent=agents.c.name,
+            device=devices.c.name,
+            gateway=gateways.c.name,
+        )
     )
     .join_from(agents, devices, devices.c.id == agents.c.device_id, isouter=True)
     .outerjoin(gateway_agents, gateway_agents.c.agent_id == agents.c.id)
@@ -99,7 +99,7 @@ PLACE = (
     .where(agents.c.id == sa.bindparam("agent"), agents.c.deleted_at.is_(None))
 )
 _is_agents = soul_versions.c.agent_id == sa.bindparam("agent")
-_VERSION = [soul_versions.c[name] for name in SoulVersion.__struct_fields__]
+_VERSION = columns_of(SoulVersion, soul_versions)
 VERSIONS = (
     sa.select(*_VERSION)
     .where(_is_agents, soul_versions.c.seq < sa.bindparam("below"))
@@ -142,7 +142,7 @@ def digest(content: str) -> str:
 def find_place(c: sa.Connection, agent_id: AgentId) -> SoulPlace | None:
     """Return the location of an agent's soul; ``None`` if the agent does not exist."""
     row = c.execute(PLACE, {"agent": agent_id}).one_or_none()
-    return None if row is None else SoulPlace(**row._mapping)
+    return None if row is None else fill(SoulPlace, row)
 
 
 def list_versions(
@@ -154,7 +154,7 @@ def list_versions(
         below: only versions with smaller numbers.
     """
     given = {"agent": agent_id, "below": 2**53 if below is None else below, "most": limit}
-    return [SoulVersion(**row._mapping) for row in c.execute(VERSIONS, given)]
+    return [fill(SoulVersion, row) for row in c.execute(VERSIONS, given)]
 
 
 def get_version(c: sa.Connection, agent_id: AgentId, seq: int) -> tuple[SoulVersion, str]:
@@ -166,9 +166,7 @@ def get_version(c: sa.Connection, agent_id: AgentId, seq: int) -> tuple[SoulVers
     row = c.execute(VERSION, {"agent": agent_id, "number": seq}).one_or_none()
     if row is None:
         raise UnknownSoulVersion(f"version {seq} of the soul is not kept")
-    told = dict(row._mapping)
-    content = told.pop("content")
-    return SoulVersion(**told), str(content)
+    return fill(SoulVersion, row), str(row.content)
 
 
 def last_there(c: sa.Connection, agent_id: AgentId) -> str | None:
@@ -218,7 +216,7 @@ def add_version(c: sa.Connection, new: NewVersion, *, kept: int) -> int:
     size = len(new.content.encode())
     c.execute(
         ADD_VERSION,
-        msgspec.structs.asdict(new) | {"seq": seq, "sha256": digest(new.content), "size_bytes": size},
+        values_of(new, soul_versions, seq=seq, sha256=digest(new.content), size_bytes=size),
     )
     total = 0
     for nth, (older, size_bytes) in enumerate(c.execute(SIZES, {"agent": new.agent_id}).all()):
