@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.trace import trace_id_of
+from storage.kernel.rows import columns_of, fill
 from storage.schema import activity_log
 
 
@@ -25,7 +26,7 @@ class Activity(msgspec.Struct, frozen=True):
     data: dict[str, Any]
 
 
-NEWEST_FIRST = sa.select(*(activity_log.c[name] for name in Activity.__struct_fields__)).order_by(
+NEWEST_FIRST = sa.select(*columns_of(Activity, activity_log)).order_by(
     activity_log.c.at.desc(), activity_log.c.id.desc()
 )
 
@@ -74,4 +75,4 @@ def list_activity(
         query = query.where(activity_log.c.run_id == run_id)
     if before is not None:
         query = query.where(activity_log.c.at < before)
-    return [Activity(*row) for row in c.execute(query)]
+    return [fill(Activity, row) for row in c.execute(query)]

@@ -15,6 +15,7 @@ from typing import Concatenate, Final, Literal, ParamSpec, TypeVar
 import msgspec
 import sqlalchemy as sa
 
+from storage.kernel.rows import columns_of
 from storage.schema import audit_log, hub, nodes
 
 P = ParamSpec("P")
@@ -92,7 +93,7 @@ class Part(msgspec.Struct, frozen=True):
     is_last: bool
 
 
-ENTRIES = sa.select(*(audit_log.c[name] for name in AuditRow.__struct_fields__))
+ENTRIES = sa.select(*columns_of(AuditRow, audit_log))
 ONWARDS = ENTRIES.where(audit_log.c.seq > sa.bindparam("after")).order_by(audit_log.c.seq)
 LAST = sa.select(audit_log.c.seq, audit_log.c.hash).order_by(audit_log.c.seq.desc()).limit(1)
 HEAD = sa.select(hub.c.value).where(hub.c.key == _HEAD)

@@ -14,6 +14,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage.connectors.seen_messages import SEEN, SETTLED, digest_of
 from storage.kernel.columns import Int, in_parts
+from storage.kernel.rows import columns_of, fill
 from storage.runs.run_progress import check_held
 from storage.runs.run_rows import HeldRun
 from storage.schema import connector_cursors
@@ -37,13 +38,9 @@ class CursorRow(msgspec.Struct, frozen=True):
     updated_at: int
 
 
-CURSOR = sa.select(
-    connector_cursors.c.origin,
-    connector_cursors.c.cursor,
-    connector_cursors.c.moves,
-    connector_cursors.c.last_ok_at,
-    connector_cursors.c.updated_at,
-).where(connector_cursors.c.agent_id == sa.bindparam("agent"))
+CURSOR = sa.select(*columns_of(CursorRow, connector_cursors)).where(
+    connector_cursors.c.agent_id == sa.bindparam("agent")
+)
 _one = connector_cursors.c.agent_id == sa.bindparam("agent")
 MOVE = (
     sa.update(connector_cursors)
@@ -71,7 +68,7 @@ def find_cursor(c: sa.Connection, agent_id: AgentId) -> CursorRow | None:
     if row is None:
         return None
     cursor = None if row.cursor is None else msgspec.json.decode(row.cursor, type=dict[str, Any])
-    return CursorRow(row.origin, cursor, row.moves, row.last_ok_at, row.updated_at)
+    return fill(CursorRow, row, cursor=cursor)
 
 
 def move_cursor(

@@ -10,7 +10,7 @@ changes nothing, and of many simultaneous refusals one notifies people.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -20,6 +20,7 @@ from protocol.ids import UserId
 from storage.audit import audit
 from storage.devices import users
 from storage.kernel.columns import Int
+from storage.kernel.rows import columns_of, fill, values_of
 from storage.schema import connectors, credentials
 
 ACTOR: Final = "hub.toml"
@@ -97,8 +98,7 @@ class ReconciledConnectors(msgspec.Struct, frozen=True):
     archived: tuple[str, ...] = ()
 
 
-_OWN = tuple(name for name in ConnectorRow.__struct_fields__ if name != "archived_at")
-CONNECTORS = sa.select(*(connectors.c[name] for name in _OWN), connectors.c.deleted_at.label("archived_at"))
+CONNECTORS = sa.select(*columns_of(ConnectorRow, connectors, archived_at=connectors.c.deleted_at))
 CONNECTOR = CONNECTORS.where(connectors.c.id == sa.bindparam("connector"))
 CONNECTOR_NAMED = CONNECTORS.where(connectors.c.name == sa.bindparam("named"))
 PRESENT_CONNECTORS = CONNECTORS.where(connectors.c.deleted_at.is_(None)).order_by(connectors.c.name)
@@ -166,13 +166,13 @@ def list_connectors(c: sa.Connection, *, user_id: UserId | None = None) -> list[
     query = PRESENT_CONNECTORS
     if user_id is not None:
         query = query.where(connectors.c.user_id == user_id)
-    return [_row(row) for row in c.execute(query)]
+    return [fill(ConnectorRow, row) for row in c.execute(query)]
 
 
 def find_connector(c: sa.Connection, id: str) -> ConnectorRow | None:
     """Return the connector with that id, archived or not."""
     row = c.execute(CONNECTOR, {"connector": id}).one_or_none()
-    return None if row is None else _row(row)
+    return None if row is None else fill(ConnectorRow, row)
 
 
 def get_connector(c: sa.Connection, given: str, *, user_id: UserId | None = None) -> ConnectorRow:
@@ -188,7 +188,7 @@ def get_connector(c: sa.Connection, given: str, *, user_id: UserId | None = None
     row = row or c.execute(CONNECTOR, {"connector": given}).one_or_none()
     if row is None or row.archived_at is not None or user_id not in (None, row.user_id):
         raise UnknownConnector(given)
-    return _row(row)
+    return fill(ConnectorRow, row)
 
 
 def move_connector(
@@ -243,7 +243,7 @@ def reconcile_connectors(
     Args:
         fresh_ids: ``IDS_PER_CONNECTOR`` for each declared connector; not all are used.
     """
-    known = {row.name: _row(row) for row in c.execute(CONNECTORS)}
+    known = {row.name: fill(ConnectorRow, row) for row in c.execute(CONNECTORS)}
     created: list[str] = []
     updated: list[str] = []
     revived: list[str] = []
@@ -268,17 +268,8 @@ def reconcile_connectors(
 
 
 def _make(c: sa.Connection, id: str, one: DeclaredConnector, user_id: UserId, at: int) -> None:
-    row = {
-        "id": id,
-        "user_id": user_id,
-        "name": one.name,
-        "provider": one.provider,
-        "origin": one.origin,
-        "settings_digest": one.settings_digest,
-        "created_at": at,
-        "updated_at": at,
-    }
-    c.execute(INSERT, row | _beginning(one))
+    own = {"id": id, "user_id": user_id, "created_at": at, "updated_at": at}
+    c.execute(INSERT, values_of(one, connectors, **own) | _beginning(one))
     _tell(c, id, one.name, "connector.created", at)
 
 
@@ -321,7 +312,3 @@ def _archive(c: sa.Connection, row: ConnectorRow, at: int) -> None:
 
 def _tell(c: sa.Connection, id: str, name: str, event: str, at: int) -> None:
     audit.append(c, at=at, actor=ACTOR, event=event, subject=id, detail={"name": name})
-
-
-def _row(row: Any) -> ConnectorRow:
-    return ConnectorRow(**row._mapping)

@@ -6,12 +6,12 @@ compare-and-set on *version*. So only one process refreshes, and a new sign-in m
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from storage.kernel.columns import Int, now_ms
+from storage.kernel.rows import columns_of, fill
 from storage.schema import connectors, credentials, sign_ins
 
 Reseal = Callable[[str, str, str, bytes], "tuple[str, bytes]"]
@@ -76,7 +76,7 @@ STANDING = (
     .select_from(connectors.outerjoin(credentials, credentials.c.connector_id == connectors.c.id))
     .where(connectors.c.id == sa.bindparam("connector"))
 )
-AGES = sa.select(credentials.c.connector_id, credentials.c.granted_at, credentials.c.ended_after)
+AGES = sa.select(*columns_of(GrantAge, credentials))
 END = (
     sa.update(credentials)
     .where(_one)
@@ -151,7 +151,7 @@ KEYS_IN_USE = sa.union_all(
 def find_credential(c: sa.Connection, connector_id: str, *, lock: bool = False) -> CredentialRow | None:
     """Return the connector's credential, if any. *lock*: lock its row until the transaction ends."""
     found = c.execute(LOCKED if lock else CREDENTIAL, {"connector": connector_id}).one_or_none()
-    return None if found is None else _row(found)
+    return None if found is None else fill(CredentialRow, found)
 
 
 def find_standing(c: sa.Connection, connector_id: str) -> GrantSight | None:
@@ -159,8 +159,8 @@ def find_standing(c: sa.Connection, connector_id: str) -> GrantSight | None:
     found = c.execute(STANDING, {"connector": connector_id}).one_or_none()
     if found is None:
         return None
-    row = None if found.connector_id is None else _row(found)
-    return GrantSight(state=found.state, detail=found.detail, row=row, is_leased=bool(found.is_leased))
+    row = None if found.connector_id is None else fill(CredentialRow, found)
+    return fill(GrantSight, found, row=row)
 
 
 def put_credential(
@@ -263,7 +263,7 @@ def note_end(c: sa.Connection, connector_id: str, *, at: int) -> None:
 
 def list_grants(c: sa.Connection) -> list[GrantAge]:
     """Return the ages of all credentials."""
-    return [GrantAge(*row) for row in c.execute(AGES)]
+    return [fill(GrantAge, row) for row in c.execute(AGES)]
 
 
 def keys_in_use(c: sa.Connection) -> dict[str, int]:
@@ -272,8 +272,3 @@ def keys_in_use(c: sa.Connection) -> dict[str, int]:
     for key in c.execute(KEYS_IN_USE).scalars():
         found[key] = found.get(key, 0) + 1
     return found
-
-
-def _row(found: Any) -> CredentialRow:
-    values = {name: found._mapping[name] for name in CredentialRow.__struct_fields__}
-    return CredentialRow(**values | {"scopes": tuple(values["scopes"])})

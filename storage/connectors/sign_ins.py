@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 import sqlalchemy as sa
 
+from storage.kernel.rows import fill
 from storage.schema import sign_ins
 
 Way = Literal["device", "paste", "code"]
@@ -97,7 +98,7 @@ def find_by_state(c: sa.Connection, state: str) -> SignInRow | None:
 
 def open_sign_ins(c: sa.Connection) -> list[SignInRow]:
     """Return the open sign-ins, oldest first."""
-    return [SignInRow(**row._mapping) for row in c.execute(OPEN)]
+    return [fill(SignInRow, row) for row in c.execute(OPEN)]
 
 
 def aim_sign_in(c: sa.Connection, id: str, redirect_uri: str) -> bool:
@@ -119,4 +120,4 @@ def correct_sign_in(c: sa.Connection, id: str, *, outcome: Outcome, problem: str
 
 
 def _row(found: Any) -> SignInRow | None:
-    return None if found is None else SignInRow(**found._mapping)
+    return None if found is None else fill(SignInRow, found)

@@ -15,6 +15,7 @@ from protocol.ids import DeviceId, KeyId, NodeId, UserId
 from storage.audit import audit
 from storage.devices import device_replacement, devices
 from storage.devices.devices import DeviceNameTaken, DeviceRow
+from storage.kernel.rows import columns_of, fill
 from storage.schema import device_keys, device_tokens
 from storage.schema import devices as device_table
 
@@ -62,17 +63,19 @@ class KeyOwner(msgspec.Struct, frozen=True):
     device_revoked_at: int | None
 
 
-KEYS = sa.select(*(device_keys.c[name] for name in KeyRow.__struct_fields__))
+KEYS = sa.select(*columns_of(KeyRow, device_keys))
 KEY = KEYS.where(device_keys.c.id == sa.bindparam("key"))
 OWNER_OF_KEY = (
     sa.select(
-        device_keys.c.id,
-        device_table.c.id,
-        device_table.c.name,
-        device_table.c.user_id,
-        device_keys.c.revoked_at,
-        device_keys.c.rotated_to,
-        device_table.c.revoked_at,
+        *columns_of(
+            KeyOwner,
+            device_keys,
+            device_table,
+            key_id=device_keys.c.id,
+            device_name=device_table.c.name,
+            key_revoked_at=device_keys.c.revoked_at,
+            device_revoked_at=device_table.c.revoked_at,
+        )
     )
     .join_from(device_keys, device_table)
     .where(device_keys.c.id == sa.bindparam("key"))
@@ -104,14 +107,14 @@ WAYS_IN = sa.union_all(
 def find_key(c: sa.Connection, id: KeyId) -> KeyOwner | None:
     """Return the key's owner, if any; the caller checks whether the key is valid."""
     row = c.execute(OWNER_OF_KEY, {"key": id}).one_or_none()
-    return None if row is None else KeyOwner(*row)
+    return None if row is None else fill(KeyOwner, row)
 
 
 def list_keys(c: sa.Connection, *, device_id: DeviceId | None = None) -> list[KeyRow]:
     """Return keys, also revoked ones, oldest first: of every device, or of one."""
     mine = sa.true() if device_id is None else device_keys.c.device_id == device_id
     ordered = KEYS.where(mine).order_by(device_keys.c.created_at, device_keys.c.id)
-    return [KeyRow(*row) for row in c.execute(ordered)]
+    return [fill(KeyRow, row) for row in c.execute(ordered)]
 
 
 def add_key(c: sa.Connection, *, id: KeyId, device_id: DeviceId, public_key: bytes, at: int) -> KeyRow:

@@ -11,6 +11,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId, NodeId, TokenId, UserId
 from storage.agents import agent_states
 from storage.audit import audit
+from storage.kernel.rows import columns_of, fill
 from storage.schema import agents, device_tokens, devices
 
 CAME: Final = "its device connected"
@@ -107,18 +108,7 @@ class TokenOwner(msgspec.Struct, frozen=True):
     expires_at: int | None
 
 
-DEVICES: sa.Select[Any] = sa.select(
-    devices.c.id,
-    devices.c.user_id,
-    devices.c.name,
-    devices.c.platform,
-    devices.c.connectivity,
-    devices.c.session_epoch,
-    devices.c.last_seen_at,
-    devices.c.revoked_at,
-    devices.c.created_at,
-    devices.c.grants,
-)
+DEVICES: sa.Select[Any] = sa.select(*columns_of(DeviceRow, devices))
 DEVICE = DEVICES.where(devices.c.id == sa.bindparam("device"))
 DEVICE_OF_USER = DEVICES.where(
     devices.c.user_id == sa.bindparam("user"),
@@ -135,7 +125,7 @@ def ensure_device(c: sa.Connection, *, id: DeviceId, user_id: UserId, name: str,
     """
     row = c.execute(DEVICE_OF_USER, {"user": user_id, "named": name}).one_or_none()
     if row is not None:
-        return DeviceRow(*row)
+        return fill(DeviceRow, row)
     c.execute(sa.insert(devices), {"id": id, "user_id": user_id, "name": name, "created_at": at})
     return get_device(c, id)
 
@@ -149,14 +139,14 @@ def get_device(c: sa.Connection, id: DeviceId) -> DeviceRow:
     row = c.execute(DEVICE, {"device": id}).one_or_none()
     if row is None:
         raise UnknownDevice(f"there is no device {id}")
-    return DeviceRow(*row)
+    return fill(DeviceRow, row)
 
 
 def list_devices(c: sa.Connection, *, user_id: UserId | None = None) -> list[DeviceRow]:
     """Return devices, also revoked ones, by name, then by age: of all users, or of one."""
     mine = sa.true() if user_id is None else devices.c.user_id == user_id
     ordered = DEVICES.where(mine).order_by(devices.c.name, devices.c.created_at, devices.c.id)
-    return [DeviceRow(*row) for row in c.execute(ordered)]
+    return [fill(DeviceRow, row) for row in c.execute(ordered)]
 
 
 def devices_called(c: sa.Connection, called: str, *, user_id: UserId | None = None) -> list[DeviceRow]:
@@ -165,8 +155,8 @@ def devices_called(c: sa.Connection, called: str, *, user_id: UserId | None = No
     Args:
         user_id: only devices of this user; ``None``: several users may have a device of that name.
     """
-    found = [DeviceRow(*row) for row in c.execute(DEVICE, {"device": called})]
-    found = found or [DeviceRow(*row) for row in c.execute(DEVICE_BY_NAME, {"named": called})]
+    found = [fill(DeviceRow, row) for row in c.execute(DEVICE, {"device": called})]
+    found = found or [fill(DeviceRow, row) for row in c.execute(DEVICE_BY_NAME, {"named": called})]
     return [row for row in found if user_id in (None, row.user_id)]
 
 
@@ -213,7 +203,7 @@ def rename_device(c: sa.Connection, id: DeviceId, name: str, *, at: int, actor: 
 def require_grant(c: sa.Connection, id: DeviceId, grant: Grant) -> None:
     """Check that the device has *grant*; raise NotGranted otherwise. An unknown device passes here."""
     row = c.execute(DEVICE, {"device": id}).one_or_none()
-    if row is not None and grant not in DeviceRow(*row).grants:
+    if row is not None and grant not in fill(DeviceRow, row).grants:
         raise NotGranted(row.name, grant)
 
 
@@ -245,28 +235,21 @@ def revoke_device(c: sa.Connection, id: DeviceId, *, at: int, actor: str) -> boo
     return revoked
 
 
-TOKENS = sa.select(
-    device_tokens.c.id,
-    device_tokens.c.device_id,
-    devices.c.name,
-    devices.c.user_id,
-    device_tokens.c.created_at,
-    device_tokens.c.expires_at,
-    device_tokens.c.last_used_at,
-    device_tokens.c.revoked_at,
-    device_tokens.c.last4,
-    device_tokens.c.created_by,
-).join_from(device_tokens, devices)
+TOKENS = sa.select(*columns_of(TokenRow, device_tokens, devices, device_name=devices.c.name)).join_from(
+    device_tokens, devices
+)
 TOKEN = TOKENS.where(device_tokens.c.id == sa.bindparam("token"))
 OWNER_OF_TOKEN = (
     sa.select(
-        device_tokens.c.id,
-        devices.c.id,
-        devices.c.name,
-        devices.c.user_id,
-        device_tokens.c.revoked_at,
-        devices.c.revoked_at,
-        device_tokens.c.expires_at,
+        *columns_of(
+            TokenOwner,
+            device_tokens,
+            devices,
+            token_id=device_tokens.c.id,
+            device_name=devices.c.name,
+            token_revoked_at=device_tokens.c.revoked_at,
+            device_revoked_at=devices.c.revoked_at,
+        )
     )
     .join_from(device_tokens, devices)
     .where(device_tokens.c.token_hash == sa.bindparam("hash"))
@@ -312,7 +295,7 @@ def create_token(
     c.execute(PRUNE_TOKENS, {"before": at - TOKENS_KEPT_MS})
     row = {"id": id, "device_id": device_id, "token_hash": token_hash, "last4": last4, "created_by": actor}
     c.execute(sa.insert(device_tokens), row | {"created_at": at, "expires_at": expires_at})
-    made = _token(c.execute(TOKEN, {"token": id}).one())
+    made = fill(TokenRow, c.execute(TOKEN, {"token": id}).one())
     detail = {"device": made.device_name, "expires_at": expires_at}
     audit.append(c, at=at, actor=actor, event="token.created", subject=id, detail=detail)
     return made
@@ -321,13 +304,13 @@ def create_token(
 def find_token(c: sa.Connection, token_hash: bytes) -> TokenOwner | None:
     """Return the token's owner, if any; the caller checks whether the token is valid."""
     row = c.execute(OWNER_OF_TOKEN, {"hash": token_hash}).one_or_none()
-    return None if row is None else TokenOwner(*row)
+    return None if row is None else fill(TokenOwner, row)
 
 
 def find_token_by_id(c: sa.Connection, id: TokenId) -> TokenRow | None:
     """Return the token with that id, revoked or not."""
     row = c.execute(TOKEN, {"token": id}).one_or_none()
-    return None if row is None else _token(row)
+    return None if row is None else fill(TokenRow, row)
 
 
 def count_tokens(c: sa.Connection, at: int, *, user_id: UserId | None = None) -> int:
@@ -344,7 +327,7 @@ def list_tokens(
     mine = sa.true() if user_id is None else devices.c.user_id == user_id
     its = sa.true() if device_id is None else devices.c.id == device_id
     ordered = TOKENS.where(mine, its).order_by(device_tokens.c.created_at, device_tokens.c.id)
-    return [_token(row) for row in c.execute(ordered)]
+    return [fill(TokenRow, row) for row in c.execute(ordered)]
 
 
 def revoke_token(c: sa.Connection, id: TokenId, at: int, *, actor: str = "hub") -> bool:
@@ -353,10 +336,6 @@ def revoke_token(c: sa.Connection, id: TokenId, at: int, *, actor: str = "hub") 
     if revoked:
         audit.append(c, at=at, actor=actor, event="token.revoked", subject=id)
     return revoked
-
-
-def _token(row: Any) -> TokenRow:
-    return TokenRow(*row)
 
 
 OPEN_SESSION = (

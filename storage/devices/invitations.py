@@ -12,6 +12,7 @@ from protocol.ids import DeviceId, InvitationId, KeyId, UserId
 from storage.audit import audit
 from storage.devices import device_keys
 from storage.devices.device_keys import KeyOwner
+from storage.kernel.rows import columns_of, fill
 from storage.schema import invitations, users
 
 KEPT_MS = 7 * 86_400_000  # after its end, so that late requests learn the reason
@@ -38,9 +39,7 @@ class InvitationRow(msgspec.Struct, frozen=True):
     revoked_at: int | None
 
 
-_COLUMNS = dict.fromkeys(InvitationRow.__struct_fields__) | {c.name: c for c in invitations.c}
-_COLUMNS["user_name"] = users.c.name
-INVITATIONS = sa.select(*(_COLUMNS[name] for name in InvitationRow.__struct_fields__)).join_from(
+INVITATIONS = sa.select(*columns_of(InvitationRow, invitations, user_name=users.c.name)).join_from(
     invitations, users
 )
 INVITATION = INVITATIONS.where(invitations.c.id == sa.bindparam("invitation"))
@@ -96,20 +95,20 @@ def create_invitation(
     c.execute(sa.insert(invitations), row | about | {"expires_at": expires_at})
     detail = {"user": user_id, "device": device_name, "uses": uses, "expires_at": expires_at}
     audit.append(c, at=at, actor=actor, event="invitation.created", subject=id, detail=detail)
-    return InvitationRow(*c.execute(INVITATION, {"invitation": id}).one())
+    return fill(InvitationRow, c.execute(INVITATION, {"invitation": id}).one())
 
 
 def list_invitations(c: sa.Connection, *, user_id: UserId | None = None) -> list[InvitationRow]:
     """Return invitations, also used and revoked ones, oldest first: of all users, or of one."""
     mine = sa.true() if user_id is None else invitations.c.user_id == user_id
     ordered = INVITATIONS.where(mine).order_by(invitations.c.created_at, invitations.c.id)
-    return [InvitationRow(*row) for row in c.execute(ordered)]
+    return [fill(InvitationRow, row) for row in c.execute(ordered)]
 
 
 def find_invitation(c: sa.Connection, id: InvitationId) -> InvitationRow | None:
     """Return the invitation with that id, in any state."""
     row = c.execute(INVITATION, {"invitation": id}).one_or_none()
-    return None if row is None else InvitationRow(*row)
+    return None if row is None else fill(InvitationRow, row)
 
 
 def revoke_invitation(c: sa.Connection, id: InvitationId, *, at: int, actor: str) -> bool:
@@ -148,7 +147,7 @@ def redeem(
     known = device_keys.find_key(c, key_id)
     if known is not None:
         return known
-    invitation = InvitationRow(*row)
+    invitation = fill(InvitationRow, row)
     if c.execute(SPEND, {"invitation": invitation.id, "now": at}).rowcount == 0:
         raise BadInvitation(_why_spent(invitation, at))
     if invitation.device_name is None:

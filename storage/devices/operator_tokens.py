@@ -4,13 +4,14 @@ This module does not know what a role may do: roles and scopes are plain text he
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import TokenId, UserId
 from storage.audit import audit
+from storage.kernel.rows import columns_of, fill
 from storage.schema import operator_tokens, users
 
 KEPT_MS: Final = 30 * 86_400_000  # after its end, so that late requests learn the reason
@@ -41,20 +42,9 @@ class OperatorTokenRow(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: int | None
 
 
-TOKENS = sa.select(
-    operator_tokens.c.id,
-    operator_tokens.c.name,
-    operator_tokens.c.role,
-    operator_tokens.c.scopes,
-    operator_tokens.c.user_id,
-    users.c.name.label("user_name"),
-    operator_tokens.c.last4,
-    operator_tokens.c.created_by,
-    operator_tokens.c.created_at,
-    operator_tokens.c.expires_at,
-    operator_tokens.c.last_used_at,
-    operator_tokens.c.revoked_at,
-).join_from(operator_tokens, users, isouter=True)
+TOKENS = sa.select(*columns_of(OperatorTokenRow, operator_tokens, user_name=users.c.name)).join_from(
+    operator_tokens, users, isouter=True
+)
 TOKEN = TOKENS.where(operator_tokens.c.id == sa.bindparam("token"))
 TOKEN_OF_HASH = TOKENS.where(operator_tokens.c.token_hash == sa.bindparam("hash"))
 COUNT_LIVE = sa.select(sa.func.count()).where(
@@ -103,26 +93,26 @@ def create_operator_token(
     c.execute(sa.insert(operator_tokens), row | about | {"created_at": at})
     detail: audit.Detail = {"name": name, "role": role, "scopes": " ".join(sorted(scopes)), "user": user_id}
     audit.append(c, at=at, actor=actor, event="operator_token.created", subject=id, detail=detail)
-    return _token(c.execute(TOKEN, {"token": id}).one())
+    return fill(OperatorTokenRow, c.execute(TOKEN, {"token": id}).one())
 
 
 def find_operator_token(c: sa.Connection, token_hash: bytes) -> OperatorTokenRow | None:
     """Return the token with this SHA-256; the caller checks whether it is valid."""
     row = c.execute(TOKEN_OF_HASH, {"hash": token_hash}).one_or_none()
-    return None if row is None else _token(row)
+    return None if row is None else fill(OperatorTokenRow, row)
 
 
 def find_operator_token_by_id(c: sa.Connection, id: TokenId) -> OperatorTokenRow | None:
     """Return the token with that id, revoked or not."""
     row = c.execute(TOKEN, {"token": id}).one_or_none()
-    return None if row is None else _token(row)
+    return None if row is None else fill(OperatorTokenRow, row)
 
 
 def list_operator_tokens(c: sa.Connection, *, user_id: UserId | None = None) -> list[OperatorTokenRow]:
     """Return tokens, also revoked ones, oldest first: all, or those bound to one user."""
     mine = sa.true() if user_id is None else operator_tokens.c.user_id == user_id
     ordered = TOKENS.where(mine).order_by(operator_tokens.c.created_at, operator_tokens.c.id)
-    return [_token(row) for row in c.execute(ordered)]
+    return [fill(OperatorTokenRow, row) for row in c.execute(ordered)]
 
 
 def count_live(c: sa.Connection, at: int, *, user_id: UserId | None = None) -> int:
@@ -143,7 +133,3 @@ def revoke_operator_token(c: sa.Connection, id: TokenId, *, at: int, actor: str)
 def use_operator_token(c: sa.Connection, id: TokenId, at: int) -> None:
     """Record the time of the token's last use."""
     c.execute(USE, {"token": id, "now": at})
-
-
-def _token(row: Any) -> OperatorTokenRow:
-    return OperatorTokenRow(**{**row._mapping, "scopes": tuple(row.scopes)})

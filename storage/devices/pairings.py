@@ -15,6 +15,7 @@ from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
 from storage.audit import audit
 from storage.devices import device_keys
 from storage.devices.devices import DeviceRow
+from storage.kernel.rows import columns_of, fill, values_of
 from storage.schema import pairings
 
 _LOCK = 0x50414952  # of PostgreSQL: concurrent requests would both see the last free slot
@@ -98,7 +99,7 @@ class Asked(msgspec.Struct, frozen=True):
     is_new_code: bool
 
 
-PAIRINGS = sa.select(*(pairings.c[name] for name in PairingRow.__struct_fields__))
+PAIRINGS = sa.select(*columns_of(PairingRow, pairings))
 OF_KEY = PAIRINGS.add_columns(pairings.c.code_hash).where(pairings.c.key_id == sa.bindparam("key"))
 _waits = pairings.c.decision.is_(None) & (pairings.c.expires_at > sa.bindparam("now"))
 WAITING = PAIRINGS.where(_waits)
@@ -169,13 +170,13 @@ def count_pairings(c: sa.Connection, *, at: int) -> int:
 def list_pairings(c: sa.Connection, *, at: int) -> list[PairingRow]:
     """Return the waiting devices, oldest request first."""
     ordered = WAITING.order_by(pairings.c.created_at, pairings.c.id)
-    return [PairingRow(*row) for row in c.execute(ordered, {"now": at})]
+    return [fill(PairingRow, row) for row in c.execute(ordered, {"now": at})]
 
 
 def find_pairing(c: sa.Connection, code_hash: bytes, *, at: int) -> PairingRow | None:
     """Return the device that waits under this code, if any."""
     row = c.execute(BY_CODE, {"code": code_hash, "now": at}).one_or_none()
-    return None if row is None else PairingRow(*row[:-1])
+    return None if row is None else fill(PairingRow, row)
 
 
 def approve(
@@ -257,11 +258,9 @@ def _find_place(c: sa.Connection, network: str, *, at: int, most: int, most_per_
 
 
 def _insert(c: sa.Connection, asking: PairingAsk, *, at: int, expires_at: int) -> PairingRow:
-    row = msgspec.structs.asdict(asking) | {"created_at": at, "expires_at": expires_at}
-    del row["known_code_hash"]
-    c.execute(sa.insert(pairings), row)
+    c.execute(sa.insert(pairings), values_of(asking, pairings, created_at=at, expires_at=expires_at))
     return _pairing(c, asking.id)
 
 
 def _pairing(c: sa.Connection, id: PairingId) -> PairingRow:
-    return PairingRow(*c.execute(BY_ID, {"pairing": id}).one())
+    return fill(PairingRow, c.execute(BY_ID, {"pairing": id}).one())

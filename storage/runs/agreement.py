@@ -16,6 +16,7 @@ from protocol.handshake import StoreMark
 from protocol.ids import DeviceId
 from storage.audit import audit
 from storage.kernel.columns import in_parts
+from storage.kernel.rows import columns_of, fill, values_of
 from storage.runs.items import (
     ADD_ITEM,
     CHANGE_ITEM,
@@ -27,7 +28,6 @@ from storage.runs.items import (
     item_of,
     note_answer,
     record_verdicts,
-    values_of,
 )
 from storage.schema import agents, device_stores, items, run_calls, unit_ledger
 
@@ -78,7 +78,7 @@ class Resent(msgspec.Struct, frozen=True):
     row_id: str | None
 
 
-STORES = sa.select(*(device_stores.c[name] for name in StoreRow.__struct_fields__))
+STORES = sa.select(*columns_of(StoreRow, device_stores))
 STORE = STORES.where(device_stores.c.device_id == sa.bindparam("device"))
 COMPARED = sa.update(device_stores).where(device_stores.c.device_id == sa.bindparam("device"))
 BEGIN = {
@@ -95,12 +95,12 @@ BEGIN = {
 def find_store(c: sa.Connection, device_id: DeviceId) -> StoreRow | None:
     """Return the state of the device's store; ``None``: the device never reported a store."""
     row = c.execute(STORE, {"device": device_id}).one_or_none()
-    return None if row is None else StoreRow(**row._mapping)
+    return None if row is None else fill(StoreRow, row)
 
 
 def list_stores(c: sa.Connection) -> list[StoreRow]:
     """Return the states of all devices' stores."""
-    return [StoreRow(**row._mapping) for row in c.execute(STORES.order_by(device_stores.c.device_id))]
+    return [fill(StoreRow, row) for row in c.execute(STORES.order_by(device_stores.c.device_id))]
 
 
 def mark_of(known: StoreRow) -> StoreMark:
@@ -431,7 +431,7 @@ def _take(c: sa.Connection, row: ToldRow, ledger: _Ledger, lost: set[str], at: i
     if (other := ledger.coming(one)) is not None:
         _change_row(c, other, one.row_id)
     else:
-        c.execute(ADD_ITEM, values_of(msgspec.structs.replace(one, id=ledger.new_id(one))))
+        c.execute(ADD_ITEM, values_of(msgspec.structs.replace(one, id=ledger.new_id(one)), items))
     return True
 
 

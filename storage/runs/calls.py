@@ -10,6 +10,7 @@ from protocol.errors import DeviceGone
 from protocol.ids import CallId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState
 from storage.kernel.columns import Int, in_parts, spelled
+from storage.kernel.rows import columns_of, fill
 from storage.runs.agreement import note_counter
 from storage.runs.items import note_answer, note_gone
 from storage.runs.run_progress import check_held
@@ -36,15 +37,7 @@ AMONG = run_calls.c.call_id.in_(sa.bindparam("calls", expanding=True))
 # Literal text, because a bound parameter could not use the index of open calls.
 IS_OPEN = sa.text(f"run_calls.state IN ({spelled(OPEN)})")
 OPEN_CALLS = (
-    sa.select(
-        run_calls.c.call_id,
-        run_calls.c.unit_key,
-        run_calls.c.ordinal,
-        run_calls.c.target_table,
-        run_calls.c.payload,
-        run_calls.c.state,
-        run_calls.c.sends,
-    )
+    sa.select(*columns_of(OpenCall, run_calls, table=run_calls.c.target_table))
     .where(run_calls.c.run_id == sa.bindparam("run"), IS_OPEN)
     .order_by(run_calls.c.unit_key, run_calls.c.ordinal, run_calls.c.call_id)
 )
@@ -59,7 +52,7 @@ MARK_SENT = (
 
 def open_calls(c: sa.Connection, run_id: RunId) -> list[OpenCall]:
     """Return the calls of a run that are not settled, by unit and ordinal."""
-    return [OpenCall(*row) for row in c.execute(OPEN_CALLS, {"run": run_id})]
+    return [fill(OpenCall, row) for row in c.execute(OPEN_CALLS, {"run": run_id})]
 
 
 def mark_sent(c: sa.Connection, held: HeldRun, call_ids: Sequence[CallId], at: int) -> list[CallId]:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from storage.kernel.columns import Int, in_parts
+from storage.kernel.rows import columns_of, fill, values_of
 from storage.schema import agents, items, run_calls, runs
 
 # Fingerprint of an item that its device reported: which config found it is unknown.
@@ -168,7 +169,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 Decide = Callable[[Known], Sequence[Decision]]
 
-_COLUMNS = [items.c[name] for name in ItemRow.__struct_fields__]
+_COLUMNS = columns_of(ItemRow, items)
 ITEMS = sa.select(*_COLUMNS)
 _KNOWN = (
     sa.select(
@@ -258,8 +259,7 @@ def _known(row: Any) -> KnownItem:
 
 def item_of(row: Any) -> ItemRow:
     """Convert a row of ``ITEMS``."""
-    told = {name: getattr(row, name) for name in ItemRow.__struct_fields__}
-    return ItemRow(**(told | {"warnings": tuple(row.warnings)}))
+    return fill(ItemRow, row)
 
 
 ADD_ITEM = sa.insert(items)
@@ -276,20 +276,15 @@ def write_items(c: sa.Connection, decisions: Sequence[Decision]) -> None:
     fresh = [one.after for one in decisions if one.after is not None and one.before is None]
     changed = [one.after for one in decisions if one.after is not None and one.before is not None]
     if fresh:
-        c.execute(ADD_ITEM, [values_of(item) for item in fresh])
+        c.execute(ADD_ITEM, [values_of(item, items) for item in fresh])
     if changed:
         c.execute(CHANGE_ITEM, [change_of(item) for item in changed])
 
 
 def change_of(item: ItemRow) -> dict[str, Any]:
     """Return the parameters of ``CHANGE_ITEM``."""
-    values = values_of(item)
+    values = values_of(item, items)
     return {"item": item.id} | {f"new_{name}": values[name] for name in _CHANGED}
-
-
-def values_of(item: ItemRow) -> dict[str, Any]:
-    """Return the parameters of ``ADD_ITEM``."""
-    return msgspec.structs.asdict(item) | {"warnings": list(item.warnings)}
 
 
 TOLD = (

@@ -12,6 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
+from storage.kernel.rows import columns_of, fill
 from storage.runs.model_answers import JournaledAnswer, answered, record_answer
 from storage.runs.model_calls import ModelCall
 from storage.schema import model_batches, runs
@@ -39,7 +40,7 @@ class BatchRow(msgspec.Struct, frozen=True):
     created_at: int
 
 
-_ROWS = sa.select(*(model_batches.c[name] for name in BatchRow.__struct_fields__)).order_by(
+_ROWS = sa.select(*columns_of(BatchRow, model_batches)).order_by(
     model_batches.c.created_at, model_batches.c.id
 )
 BATCHES = _ROWS.where(model_batches.c.run_id == sa.bindparam("run"))
@@ -75,19 +76,7 @@ def left_behind(c: sa.Connection, agent_id: AgentId) -> list[BatchRow]:
 
 
 def _rows(c: sa.Connection, query: sa.Select[Any], given: Mapping[str, str]) -> list[BatchRow]:
-    return [
-        BatchRow(
-            id=row.id,
-            agent_id=AgentId(row.agent_id),
-            run_id=RunId(row.run_id),
-            model=row.model,
-            remote_id=row.remote_id,
-            state=BatchState(row.state),
-            questions=row.questions,
-            created_at=row.created_at,
-        )
-        for row in c.execute(query, dict(given))
-    ]
+    return [fill(BatchRow, row) for row in c.execute(query, dict(given))]
 
 
 def make_batch(

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId, UserId
 from storage.agents import agent_states
 from storage.kernel.columns import Int
+from storage.kernel.rows import values_of
 from storage.runs.run_rows import Usage
 from storage.schema import model_calls, runs
 
@@ -71,25 +72,7 @@ def record_call(c: sa.Connection, call: ModelCall) -> None:
     An answer proves that the agent has quota, so its count of exhaustions is reset.
     """
     usage = call.usage
-    c.execute(
-        sa.insert(model_calls),
-        {
-            "id": call.id,
-            "at": call.at,
-            "agent_id": call.agent_id,
-            "user_id": call.user_id,
-            "run_id": call.run_id,
-            "unit_key": call.unit_key,
-            "question": call.question,
-            "model": call.model,
-            "outcome": call.outcome,
-            "requests": usage.requests,
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "cost_nanos": usage.cost_nanos,
-            "took_ms": call.took_ms,
-        },
-    )
+    c.execute(sa.insert(model_calls), values_of(call, model_calls, **msgspec.structs.asdict(usage)))
     if call.run_id is not None:
         counts = {"sent": usage.requests, "prompt": usage.prompt_tokens, "cost": usage.cost_nanos}
         counts |= {"completion": usage.completion_tokens}

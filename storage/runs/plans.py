@@ -10,6 +10,7 @@ from protocol.ids import CallId
 from protocol.lifecycles import FINAL_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.database import Conflict
+from storage.kernel.rows import values_of
 from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls
 from storage.runs.items import Decide, Decision, Finder, FoundItem, PlannedCall, known_items, write_items
 from storage.runs.run_progress import advance, check_held
@@ -266,14 +267,5 @@ def _of_earlier_runs(c: sa.Connection, held: HeldRun, ids: Sequence[CallId]) -> 
 
 
 def _call_row(held: HeldRun, unit_key: str, call: PlannedCall, at: int) -> dict[str, Any]:
-    return {
-        "call_id": call.call_id,
-        "run_id": held.id,
-        "unit_key": unit_key,
-        "ordinal": call.ordinal,
-        "target_table": call.table,
-        "action": call.action,
-        "item_id": call.item_id,
-        "payload": call.payload,
-        "updated_at": at,
-    }
+    own = {"run_id": held.id, "unit_key": unit_key, "target_table": call.table, "updated_at": at}
+    return values_of(call, run_calls, **own)

@@ -14,6 +14,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage.connectors.seen_messages import SETTLED, seen_of
 from storage.kernel.columns import in_parts
+from storage.kernel.rows import columns_of, fill
 from storage.schema import agents, connectors, posted
 
 PROVIDER: Final = "webhook"
@@ -50,14 +51,7 @@ KNOWN = (
 COUNT = sa.select(sa.func.count()).select_from(posted).where(_of_it, _waits)
 INSERT = sa.insert(posted)
 WAITING = (
-    sa.select(
-        posted.c.id,
-        posted.c.dedupe_key.label("key"),
-        posted.c.event,
-        posted.c.media_type,
-        posted.c.body,
-        posted.c.received_at,
-    )
+    sa.select(*columns_of(PostedRow, posted, key=posted.c.dedupe_key))
     .where(_of_it, _waits, posted.c.id > sa.bindparam("behind"))
     .order_by(posted.c.id)
     .limit(sa.bindparam("most", type_=sa.Integer))
@@ -131,7 +125,7 @@ def settle_and_list(
         for part in in_parts(settled):
             c.execute(SETTLE, {"ids": part, "now": at})
     rows = c.execute(WAITING, {"connector": connector_id, "behind": after, "most": most})
-    return [PostedRow(**row._mapping) for row in rows]
+    return [fill(PostedRow, row) for row in rows]
 
 
 def connectors_with_news(c: sa.Connection) -> list[str]:

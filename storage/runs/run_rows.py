@@ -10,6 +10,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import PauseReason, RunOutcome, RunState
 from storage.kernel.columns import in_parts
+from storage.kernel.rows import columns_of, fill
 from storage.schema import EXECUTING, agents, run_state_history, runs
 
 
@@ -131,16 +132,10 @@ class RunMove(msgspec.Struct, frozen=True):
     at: int
 
 
-_OF_AGENT = (agents.c.name.label("agent_name"), agents.c.user_id)
-_ELSEWHERE = {"agent_name", "user_id", "usage"}
-_OWN_COLUMNS = [runs.c[name] for name in RunRow.__struct_fields__ if name not in _ELSEWHERE]
-_USAGE_COLUMNS = (
-    runs.c.model_requests,
-    runs.c.prompt_tokens,
-    runs.c.completion_tokens,
-    runs.c.cost_nanos,
-)
-RUNS = sa.select(*_OWN_COLUMNS, *_USAGE_COLUMNS, *_OF_AGENT).join_from(runs, agents)
+RUNS = sa.select(
+    *columns_of(RunRow, runs, agents, agent_name=agents.c.name, usage=None),
+    *columns_of(Usage, runs, requests=runs.c.model_requests),
+).join_from(runs, agents)
 RUN_COUNTS = sa.select(runs.c.state, sa.func.count().label("runs")).group_by(runs.c.state)
 EXECUTING_COUNT = sa.select(sa.func.count()).select_from(runs).where(sa.text("runs." + EXECUTING))
 RUN_BY_ID = RUNS.where(runs.c.id == sa.bindparam("run"))
@@ -156,7 +151,7 @@ RUN_BY_FIRE = sa.select(runs.c.id).where(
     runs.c.agent_id == sa.bindparam("agent"), runs.c.fire_key == sa.bindparam("fire")
 )
 HISTORY = (
-    sa.select(*(run_state_history.c[name] for name in RunMove.__struct_fields__))
+    sa.select(*columns_of(RunMove, run_state_history))
     .where(run_state_history.c.run_id == sa.bindparam("run"))
     .order_by(run_state_history.c.seq)
 )
@@ -248,13 +243,4 @@ def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
 
 
 def _run(row: Any) -> RunRow:
-    fields = dict(row._mapping)
-    errors = tuple(RunError(**error) for error in fields.pop("errors"))
-    usage = Usage(
-        requests=fields.pop("model_requests"),
-        prompt_tokens=fields.pop("prompt_tokens"),
-        completion_tokens=fields.pop("completion_tokens"),
-        cost_nanos=fields.pop("cost_nanos"),
-    )
-    fields["needs"], fields["locks"] = tuple(fields["needs"]), tuple(fields["locks"])
-    return RunRow(**fields, errors=errors, usage=usage)
+    return fill(RunRow, row, usage=fill(Usage, row))

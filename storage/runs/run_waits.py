@@ -13,6 +13,7 @@ from protocol.ids import RunId
 from storage import schema
 from storage.connectors.connectors import NOT_YET
 from storage.kernel.columns import in_parts
+from storage.kernel.rows import fill
 from storage.runs.run_claims import AWAY, FOLLOWS
 from storage.runs.run_locks import LockInTheWay, locks_in_the_way
 from storage.schema import agent_state_history, agent_states, agents, connectors, credentials, devices, runs
@@ -67,8 +68,6 @@ class RunWait(msgspec.Struct, frozen=True, kw_only=True):
     is_granted: bool = False
 
 
-# Computed columns, which SQLite returns as 0 or 1.
-FLAGS = ("is_online", "is_revoked", "is_away", "follows", "reads_mailbox", "is_granted")
 _other = runs.alias("other")
 _executing = sa.select(sa.func.count()).where(sa.text("other." + schema.EXECUTING)).select_from(_other)
 _reader = agents.alias("reader")
@@ -127,8 +126,9 @@ def waits_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, RunWait]
     """Return the conditions of these runs, by run."""
     locked = locks_in_the_way(c, run_ids)
     return {
-        RunId(row.run_id): RunWait(
-            **dict(row._mapping) | {name: bool(row._mapping[name]) for name in FLAGS},
+        RunId(row.run_id): fill(
+            RunWait,
+            row,
             lock=locked.get(RunId(row.run_id)),
         )
         for part in in_parts(run_ids)

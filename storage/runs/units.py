@@ -10,6 +10,7 @@ from protocol.errors import ErrorCode, IllegalTransition
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import UNIT, CallState, UnitEvent, UnitState
 from storage.kernel.columns import in_parts
+from storage.kernel.rows import columns_of
 from storage.runs.calls import OF_UNIT, count_calls
 from storage.runs.items import are_told
 from storage.runs.run_progress import advance, check_held, record_error
@@ -58,18 +59,18 @@ LAST_TRIED = sa.select(unit_ledger.c.unit_key, unit_ledger.c.done_at).where(
     unit_ledger.c.unit_key.in_(sa.bindparam("keys", expanding=True)),
 )
 UNITS = (
-    sa.select(*(run_units.c[name] for name in UnitRow.__struct_fields__))
+    sa.select(*columns_of(UnitRow, run_units))
     .where(run_units.c.run_id == sa.bindparam("run"))
     .order_by(run_units.c.unit_key)
 )
 _is_known = sa.and_(run_units.c.state == UnitState.SKIPPED, run_units.c.error.is_(None))
 FIRST_UNITS = (
-    sa.select(*(run_units.c[name] for name in UnitRow.__struct_fields__))
+    sa.select(*columns_of(UnitRow, run_units))
     .where(run_units.c.run_id == sa.bindparam("run"))
     .order_by(_is_known, run_units.c.unit_key)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
-ONE_UNIT = sa.select(*(run_units.c[name] for name in UnitRow.__struct_fields__)).where(
+ONE_UNIT = sa.select(*columns_of(UnitRow, run_units)).where(
     run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit")
 )
 POSTPONED_UNITS = UNITS.where(run_units.c.state == UnitState.PENDING)

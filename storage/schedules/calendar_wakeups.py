@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.kernel.columns import Int
+from storage.kernel.rows import columns_of, fill
 from storage.schedules.fire_rows import Decision
 from storage.schedules.schedule_rows import REMOVED
 from storage.schema import agent_states, agents, schedule_fires, schedules, wakes
@@ -71,31 +72,15 @@ class WakeSight(WakeRow, frozen=True, kw_only=True):
     is_gone: bool
 
 
-_SPELLED: dict[str, sa.ColumnElement[Any]] = {
-    "label": sa.func.coalesce(schedules.c.label, ""),
-    "user_id": agents.c.user_id,
-    "device_id": agents.c.device_id,
-    "is_gone": sa.or_(
-        agents.c.deleted_at.is_not(None),
-        sa.and_(sa.not_(schedules.c.enabled), schedules.c.paused_reason == REMOVED),
-    ),
-} | {
-    name: agent_states.c[name]
-    for name in (
-        "lifecycle",
-        "availability",
-        "connectivity",
-        "runs_waiting",
-        "runs_executing",
-        "recovery_at",
-    )
-}
+_is_gone = sa.or_(
+    agents.c.deleted_at.is_not(None),
+    sa.and_(sa.not_(schedules.c.enabled), schedules.c.paused_reason == REMOVED),
+)
 
 
 def _columns(of: type[WakeRow]) -> list[sa.ColumnElement[Any]]:
-    return [
-        (_SPELLED[name] if name in _SPELLED else wakes.c[name]).label(name) for name in of.__struct_fields__
-    ]
+    label = sa.func.coalesce(schedules.c.label, "")
+    return columns_of(of, wakes, agents, agent_states, label=label, is_gone=_is_gone)
 
 
 _is_wake = wakes.c.id == sa.bindparam("wake")
@@ -123,7 +108,7 @@ LOOK = (
             sa.and_(
                 sa.or_(wakes.c.state != "sent", _is_due),
                 sa.or_(
-                    _SPELLED["is_gone"],
+                    _is_gone,
                     agent_states.c.lifecycle != "active",
                     sa.and_(_is_exhausted, sa.or_(wakes.c.state != "deferred", _is_due)),
                     sa.and_(sa.not_(_is_exhausted), _is_up),
@@ -152,7 +137,7 @@ OF_AGENT_BEFORE = OF_AGENT.where(
 
 def look(c: sa.Connection, at: int, limit: int) -> list[WakeSight]:
     """Return the open wakes that can be processed at *at*, longest waiting first."""
-    return [WakeSight(**row._mapping) for row in c.execute(LOOK, {"now": at, "most": limit})]
+    return [fill(WakeSight, row) for row in c.execute(LOOK, {"now": at, "most": limit})]
 
 
 def is_any_open(c: sa.Connection) -> bool:
@@ -170,9 +155,9 @@ def wakes_of(
     """
     given: dict[str, Any] = {"agent": agent_id, "most": limit}
     if after is None:
-        return [WakeRow(**row._mapping) for row in c.execute(OF_AGENT, given)]
+        return [fill(WakeRow, row) for row in c.execute(OF_AGENT, given)]
     given |= {"before": after[0], "beyond": after[1]}
-    return [WakeRow(**row._mapping) for row in c.execute(OF_AGENT_BEFORE, given)]
+    return [fill(WakeRow, row) for row in c.execute(OF_AGENT_BEFORE, given)]
 
 
 INSERT = sa.insert(wakes)

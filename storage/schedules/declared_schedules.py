@@ -12,6 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId
+from storage.kernel.rows import values_of
 from storage.schedules.schedule_rows import (
     REMOVED,
     USER,
@@ -128,9 +129,9 @@ def _declare(
     at: int,
 ) -> bool:
     if old is None:
-        row = msgspec.structs.asdict(declared) | {"id": fresh_id, "agent_id": agent_id}
-        row["coalesce_policy"] = row.pop("coalesce")
-        c.execute(sa.insert(schedules), row | {"cursor_at": at, "created_at": at, "updated_at": at})
+        own = {"id": fresh_id, "agent_id": agent_id, "coalesce_policy": declared.coalesce}
+        times = {"cursor_at": at, "created_at": at, "updated_at": at}
+        c.execute(sa.insert(schedules), values_of(declared, schedules, **own, **times))
         return True
     # An older release recorded no reason when the schedule was removed from the file.
     was_removed = not old.enabled and old.paused_reason in (REMOVED, None)

@@ -9,9 +9,11 @@ from typing import Any, Literal
 import msgspec
 
 from protocol.ids import AgentId, RunId
+from storage.kernel.rows import values_of
 from storage.schedules.fire_rows import Decision
 from storage.schedules.schedule_rows import DueSchedule
 from storage.schedules.scheduled_runs import FreshRun
+from storage.schema import schedule_fires
 
 SLOTTED = frozenset({"skip", "queue_one", "cancel_running"})  # policies with at most one waiting run
 
@@ -116,16 +118,7 @@ def became(
 
 def row_of(decided: Decided, at: int) -> dict[str, Any]:
     """Return the row of schedule_fires for the result."""
-    return {
-        "schedule_id": decided.schedule_id,
-        "fire_at": decided.fire_at,
-        "first_at": decided.first_at,
-        "missed_count": decided.fires - 1,
-        "decision": decided.decision,
-        "reason": decided.reason,
-        "run_id": decided.run_id,
-        "decided_at": at,
-    }
+    return values_of(decided, schedule_fires, missed_count=decided.fires - 1, decided_at=at)
 
 
 PUNCTUAL_MS = 60_000  # a run that starts within this time of its fire is on time

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from storage.kernel.columns import in_parts
+from storage.kernel.rows import columns_of, fill
 from storage.schema import schedule_fires, schedules
 
 Decision = Literal[
@@ -55,7 +56,7 @@ class Missed(msgspec.Struct, frozen=True):
     fires: int
 
 
-ROWS = sa.select(*(schedule_fires.c[name] for name in FireRow.__struct_fields__))
+ROWS = sa.select(*columns_of(FireRow, schedule_fires))
 ROWS_OF_AGENT = (
     ROWS.join_from(schedule_fires, schedules)
     .where(schedules.c.agent_id == sa.bindparam("agent"))
@@ -101,10 +102,10 @@ def list_fires(
         after: ``(fire_at, schedule id)`` of the last decision of the previous page.
     """
     if after is None:
-        return [FireRow(*row) for row in c.execute(ROWS_OF_AGENT, {"agent": agent_id, "most": limit})]
+        return [fill(FireRow, row) for row in c.execute(ROWS_OF_AGENT, {"agent": agent_id, "most": limit})]
     at, schedule_id = after
     beyond = {"agent": agent_id, "most": limit, "before": at, "beyond": schedule_id}
-    return [FireRow(*row) for row in c.execute(ROWS_OF_AGENT_AFTER, beyond)]
+    return [fill(FireRow, row) for row in c.execute(ROWS_OF_AGENT_AFTER, beyond)]
 
 
 def fires_within(c: sa.Connection, schedule_id: str, first_at: int, last_at: int) -> list[FireRow]:
@@ -113,7 +114,7 @@ def fires_within(c: sa.Connection, schedule_id: str, first_at: int, last_at: int
     The first and last row may extend beyond the range.
     """
     within = {"schedule": schedule_id, "first": first_at, "last": last_at}
-    return [FireRow(*row) for row in c.execute(ROWS_WITHIN, within)]
+    return [fill(FireRow, row) for row in c.execute(ROWS_WITHIN, within)]
 
 
 def missed_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, tuple[Missed, ...]]:
