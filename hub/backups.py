@@ -23,10 +23,9 @@ from hub.version import VERSION
 from protocol.errors import HubError
 from storage.audit import audit
 from storage.kernel import backup
-from storage.kernel.address import SERVER
+from storage.kernel.address import SERVER, file_of
 from storage.kernel.backup import BackupRefused, Manifest
-from storage.kernel.database_file import file_of
-from storage.kernel.schema_version import standing_of
+from storage.kernel.verify import standing_of
 from storage.store import Store
 
 log = Channel(__name__)

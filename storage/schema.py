@@ -53,13 +53,14 @@ from storage.kernel.columns import (
     Int,
     doc,
     index,
+    metadata,
     number,
     one_of,
     reference,
+    table,
     text,
     zero_or_one,
 )
-from storage.kernel.metadata import metadata, table
 
 __all__ = [
     "EXECUTING",

@@ -17,11 +17,9 @@ from typing import TypeAlias
 import anyio.to_thread
 
 from protocol.ids import BootId
-from storage.kernel.address import SERVER
+from storage.kernel.address import SERVER, file_of, held_alone, session_name
 from storage.kernel.database import Database
-from storage.kernel.database_file import file_of, held_alone
 from storage.kernel.migrate import upgrade
-from storage.kernel.sessions import session_name
 from storage.kernel.sqlite import empty_database, machine_now_ms, open_sqlite
 from storage.schema import metadata
 

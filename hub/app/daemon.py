@@ -28,8 +28,7 @@ from hub.settings.settings_file import OpenedSettings
 from hub.settings.settings_watch import SettingsWatch
 from hub.version import VERSION
 from protocol.ids import BootId
-from storage.kernel.observed_database import ToldDatabase
-from storage.kernel.timed_database import MeasuredDatabase
+from storage.kernel.observed_database import MeasuredDatabase, ToldDatabase
 from storage.store import open_store
 
 log = Channel(__name__)

@@ -15,7 +15,7 @@ from protocol.errors import HubError
 from storage.audit import audit
 from storage.coordination import questions
 from storage.devices import pairings
-from storage.kernel import size
+from storage.kernel import database
 from storage.runs import items
 from storage.store import Store
 
@@ -50,7 +50,7 @@ class Gauges:
 
     async def read(self) -> None:
         """Measure now."""
-        found = await self._store.read(size.measure)
+        found = await self._store.read(database.measure_size)
         self._metrics.db_size.set(found.data)
         self._metrics.db_wal.set(found.log)
         waiting = await self._store.read(pairings.count_pairings, at=epoch_ms(self._clock.now()))

@@ -39,7 +39,7 @@ from protocol.ids import DeviceId
 from protocol.work import RunLimits
 from storage.agents import locks
 from storage.agents.measurements import SeriesLimits
-from storage.kernel.database_file import file_of
+from storage.kernel.address import file_of
 from storage.runs import runs
 from storage.runs.outbox import ItemCaps
 from storage.schedules.overlap import QueueLimits

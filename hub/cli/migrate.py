@@ -13,7 +13,7 @@ from hub.cli.upkeep import config_option, settings_of
 from hub.printable import one_line
 
 if TYPE_CHECKING:
-    from storage.kernel.schema_version import Standing
+    from storage.kernel.verify import Standing
 
 
 def _database_options(command: Command) -> Command:
@@ -176,7 +176,7 @@ def _summary(standing: "Standing", differences: int) -> str:
 def _standing(address: str, state: Path) -> "Standing":
     import anyio
 
-    from storage.kernel.schema_version import Standing, standing_of
+    from storage.kernel.verify import Standing, standing_of
 
     async def read() -> Standing:
         return await standing_of(address, base=state)

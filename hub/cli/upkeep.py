@@ -91,9 +91,8 @@ def restore(file: Path, yes: bool, config: Path, state: Path, as_json: bool) -> 
     state folder.
     """
     from hub.clock import SystemClock, epoch_ms
-    from storage.kernel.backup import BackupRefused
-    from storage.kernel.database_file import held_alone
-    from storage.kernel.restore import restore
+    from storage.kernel.address import held_alone
+    from storage.kernel.backup import BackupRefused, restore
 
     database = _database(config, state)
     if not yes:
@@ -148,8 +147,8 @@ def _back_up(file: Path, config: Path, state: Path) -> "Manifest":
 
 
 def _database(config: Path, state: Path) -> Path:
+    from storage.kernel.address import file_of
     from storage.kernel.database import StorageError
-    from storage.kernel.database_file import file_of
 
     try:
         database = file_of(settings_of(config).storage.resolved(), state)

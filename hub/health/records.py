@@ -9,7 +9,7 @@ from hub.health.issues import Check, Finding, error, notice, warning
 from storage.audit import audit
 from storage.devices import devices, users
 from storage.devices.devices import DeviceRow
-from storage.kernel import size
+from storage.kernel import database
 from storage.runs import agreement
 from storage.runs.agreement import StoreRow
 from storage.store import Store
@@ -24,7 +24,7 @@ def check_wal(store: Store) -> Check:
     """Return the check for a SQLite write-ahead log that keeps growing because of a long read."""
 
     async def check(now: datetime) -> Iterable[Finding]:
-        log_bytes = (await store.read(size.measure)).log
+        log_bytes = (await store.read(database.measure_size)).log
         if log_bytes < WAL_BYTES:
             return []
         explanation = f"{log_bytes // 1_000_000} MB were written that cannot be taken into the database file"

@@ -15,10 +15,10 @@ from storage.kernel.columns import (
     number,
     one_of,
     reference,
+    table,
     text,
     zero_or_one,
 )
-from storage.kernel.metadata import table
 
 AGENT_TYPES = (
     "COORDINATOR",

@@ -5,8 +5,7 @@ Part of ``storage.schema``, from which other modules import them.
 
 import sqlalchemy as sa
 
-from storage.kernel.columns import Int, doc, index, number, one_of, reference, text
-from storage.kernel.metadata import table
+from storage.kernel.columns import Int, doc, index, number, one_of, reference, table, text
 
 CONNECTOR_STATES = ("ok", "sign_in", "blocked")
 SIGN_IN_WAYS = ("device", "paste", "code")

@@ -6,8 +6,19 @@ Part of ``storage.schema``, from which other modules import them.
 import sqlalchemy as sa
 
 from protocol.messages import MessageKind, MessageState, QuestionState, QueueMode, SoulWriteState
-from storage.kernel.columns import Choice, Flag, Int, doc, index, number, one_of, reference, text, zero_or_one
-from storage.kernel.metadata import table
+from storage.kernel.columns import (
+    Choice,
+    Flag,
+    Int,
+    doc,
+    index,
+    number,
+    one_of,
+    reference,
+    table,
+    text,
+    zero_or_one,
+)
 
 gateways = table(
     "gateways",

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from protocol.errors import HubError
 from protocol.ids import BootId, NodeId
+from storage.kernel.address import end_sessions
 from storage.kernel.columns import Int, now_ms
-from storage.kernel.sessions import end_sessions
 from storage.schema import leases
 
 

@@ -1,4 +1,4 @@
-"""Backup files of a hub's state: written while the hub runs and verified before use.
+"""Backup files of a hub's state: written while the hub runs, verified before use, and restored.
 
 A backup is a tar archive: ``manifest.json`` first, then a compact copy of the database, then small additional
 files. An interrupted backup leaves either no file or a complete file.
@@ -11,16 +11,18 @@ import sqlite3
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Annotated, Final
+from typing import IO, Annotated, Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from storage.audit.audit import Entry, append_entry
+from storage.kernel.address import held_alone
 from storage.kernel.database import Unavailable, translated
 from storage.kernel.migrate import refusal
 
@@ -277,3 +279,83 @@ def sync_folder(folder: Path) -> None:
 def worded(error: OSError | sqlite3.Error) -> str:
     """Return the cause of *error* for an error message."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+_LOGS = ("-wal", "-shm")  # files next to a SQLite database that was not closed
+
+
+class Restored(NamedTuple):
+    """Result of a restore. *aside*: folder with a copy of the previous state, or ``None`` without one."""
+
+    manifest: Manifest
+    aside: Path | None
+
+
+def restore(file: Path, state: Path, *, database: Path, at: int) -> Restored:
+    """Replace the state in the folder *state* with the backup *file*; the old state is copied first.
+
+    An interruption is safe: the copy of the old database is complete before the restored one replaces it, in
+    one atomic step.
+
+    Args:
+        database: path of the hub's database; the other files go into *state*.
+        at: wall time, UTC epoch milliseconds; part of the name of the folder with the previous state.
+
+    Raises:
+        Busy: a hub is running on the database.
+        BackupRefused, Unavailable: the state is unchanged.
+    """
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with held_alone(database), unpacked(file, state) as (manifest, folder):
+        try:
+            aside = _set_aside(state, database, manifest, at)
+            for name in manifest.files.keys() - {DATABASE}:
+                _put(folder / name, state / name, owner=state)
+            _note_stopped(folder / DATABASE, at)
+            _put(folder / DATABASE, database, owner=state)
+        except (OSError, sqlite3.Error) as error:
+            raise Unavailable(f"cannot restore to {state}: {worded(error)}") from error
+    return Restored(manifest, aside)
+
+
+def _note_stopped(database: Path, at: int) -> None:
+    """Mark the backed-up hub as stopped, so that its next start does not count as a crash."""
+    with closing(sqlite3.connect(database)) as copy, copy:
+        copy.execute("UPDATE nodes SET stopped_at = ? WHERE stopped_at IS NULL", (at,))
+
+
+def _set_aside(state: Path, database: Path, manifest: Manifest, at: int) -> Path | None:
+    """Copy the files that will be replaced to a new folder, and merge SQLite's log into the database."""
+    others = [state / name for name in manifest.files.keys() - {DATABASE}]
+    present = [path for path in (database, *others) if path.exists()]
+    if not present:
+        return None
+    aside = state / f"before-restore-{datetime.fromtimestamp(at / 1000, UTC):%Y%m%dT%H%M%SZ}"
+    try:
+        aside.mkdir(mode=0o700)
+    except FileExistsError as error:
+        raise BackupRefused(f"{aside} is there already; move it away") from error
+    if database.exists():
+        with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as old:
+            # a damaged database is kept unchanged, with its log
+            old.execute("PRAGMA wal_checkpoint(truncate)")
+    for path in (*present, *(path for log in _LOGS if (path := Path(f"{database}{log}")).exists())):
+        shutil.copy2(path, aside / path.name)
+    for log in _LOGS:
+        Path(f"{database}{log}").unlink(missing_ok=True)
+    _own(aside, state)
+    sync_folder(aside)
+    return aside
+
+
+def _put(new: Path, place: Path, *, owner: Path) -> None:
+    _own(new, owner)
+    os.replace(new, place)
+    sync_folder(place.parent)
+
+
+def _own(path: Path, owner: Path) -> None:
+    """Give the file the owner of the state folder if root runs the restore."""
+    if os.geteuid() == 0:
+        stat = owner.stat()
+        os.chown(path, stat.st_uid, stat.st_gid)

@@ -175,3 +175,18 @@ def in_parts(ids: Sequence[IdT]) -> Iterator[Sequence[IdT]]:
 def index(name: str, *columns: sa.Column[Any], where: str | None = None, unique: bool = False) -> sa.Index:
     predicate = None if where is None else sa.text(where)
     return sa.Index(name, *columns, unique=unique, sqlite_where=predicate, postgresql_where=predicate)
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def table(name: str, *parts: sa.schema.SchemaItem, rowid: bool = True) -> sa.Table:
+    """Create a table. *rowid*: False for a table whose rows are read only by primary key."""
+    return sa.Table(name, metadata, *parts, sqlite_strict=True, sqlite_with_rowid=rowid)

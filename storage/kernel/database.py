@@ -8,8 +8,10 @@ two writers collide.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
+import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
@@ -174,3 +176,27 @@ def _of_state(state: str, error: sa.exc.DBAPIError) -> Exception:
 def _sqlite_code(cause: Any) -> int | None:
     extended = getattr(cause, "sqlite_errorcode", None)
     return None if extended is None else int(extended) & 0xFF
+
+
+ON_A_SERVER = sa.select(sa.func.pg_database_size(sa.func.current_database()))
+WAL = "-wal"  # suffix of SQLite's write-ahead log, next to the file
+
+
+class DatabaseSize(msgspec.Struct, frozen=True):
+    """Size of the database in bytes. *log*: SQLite's write-ahead log, 0 without one."""
+
+    data: int
+    log: int
+
+
+def measure_size(c: sa.Connection) -> DatabaseSize:
+    """Return the current size of the database."""
+    if c.dialect.name == "postgresql":
+        return DatabaseSize(c.execute(ON_A_SERVER).scalar_one(), 0)
+    pages = c.exec_driver_sql("PRAGMA page_count").scalar_one()
+    data = pages * c.exec_driver_sql("PRAGMA page_size").scalar_one()
+    file = next(row[2] for row in c.exec_driver_sql("PRAGMA database_list") if row[1] == "main")
+    try:
+        return DatabaseSize(data, Path(file + WAL).stat().st_size if file else 0)
+    except FileNotFoundError:  # nothing was written since the database was opened
+        return DatabaseSize(data, 0)

@@ -109,7 +109,7 @@ async def open_postgres(url: str, *, session: str = "hub") -> AsyncIterator[Post
     """Open the database at *url* and migrate it to this release's tables.
 
     Args:
-        session: application name of its sessions on the server; see ``storage.kernel.sessions``.
+        session: application name of its sessions on the server; see ``storage.kernel.address``.
         url: ``postgresql://user:password@host:port/name``, with libpq options as query:
             ``?sslmode=verify-full``. Errors and logs never contain the password.
 

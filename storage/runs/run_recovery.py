@@ -11,8 +11,8 @@ from protocol.lifecycles import RUN, RunEvent, RunState
 from storage import schema
 from storage.agents.agent_activity import recount
 from storage.devices.leases import is_alive
+from storage.kernel.address import end_sessions
 from storage.kernel.columns import in_parts, now_ms
-from storage.kernel.sessions import end_sessions
 from storage.runs.run_locks import let_go
 from storage.runs.run_moves import move, remember_moves
 from storage.runs.run_progress import record_error

@@ -14,9 +14,8 @@ import pytest
 
 from protocol.ids import BootId, NodeId, UserId
 from storage.devices import identity, users
-from storage.kernel.backup import DATABASE, MANIFEST, BackupRefused, Manifest, make, verify
+from storage.kernel.backup import DATABASE, MANIFEST, BackupRefused, Manifest, make, restore, verify
 from storage.kernel.database import Busy, Unavailable
-from storage.kernel.restore import restore
 from storage.store import open_store
 from tests.support.database import new_database
 

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from storage.kernel.migrate import revisions
-from storage.kernel.schema_version import standing_of
+from storage.kernel.verify import standing_of
 from storage.store import open_store
 from tests.support.postgres import Postgres
 

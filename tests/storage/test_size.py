@@ -6,23 +6,23 @@ import pytest
 import sqlalchemy as sa
 
 from storage.devices import identity
-from storage.kernel import size
+from storage.kernel import database
 from storage.kernel.database import Unavailable
-from storage.kernel.timed_database import MeasuredDatabase
+from storage.kernel.observed_database import MeasuredDatabase
 from storage.store import open_store
 
 
 def test_a_database_takes_room_wherever_it_is(c: sa.Connection) -> None:
-    found = size.measure(c)
+    found = database.measure_size(c)
     assert found.data > 100_000
     assert found.log == 0, "in memory, and on a server, there is no log beside it"
 
 
 async def test_what_was_written_lies_in_the_log_at_first(tmp_path: Path) -> None:
     async with open_store("sqlite:///hub.db", base=tmp_path) as store:
-        before = await store.read(size.measure)
+        before = await store.read(database.measure_size)
         await store.write(identity.ensure_hub_id, "hub-1")
-        after = await store.read(size.measure)
+        after = await store.read(database.measure_size)
     assert after.log > before.log
 
 
