@@ -21,6 +21,7 @@ of the new plan (``plans.plan_unit``).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -32,14 +33,24 @@ from storage.schema import (
     agent_config_history,
     agent_state_history,
     agents,
+    broadcasts,
     hub,
     idempotency_keys,
+    message_moves,
+    messages,
+    model_answers,
+    model_batches,
+    model_calls,
+    posted,
+    questions,
     run_calls,
     run_state_history,
     run_units,
     runs,
     schedule_fires,
     schedules,
+    seen_messages,
+    sign_ins,
     wakes,
 )
 
@@ -51,6 +62,14 @@ SPARE_PAGES = 2_000  # 8 MB of free pages stay in the file, for the next hour's 
 _rows: sa.BindParameter[int] = sa.bindparam("rows", type_=sa.Integer)
 _before: sa.BindParameter[int] = sa.bindparam("before")
 _old: sa.BindParameter[str] = sa.bindparam("old", expanding=True)
+
+
+def _drop(table: sa.Table, at: sa.Column[Any], *only: sa.ColumnElement[bool] | sa.TextClause) -> sa.Delete:
+    """Return the statement that deletes at most *rows* rows with *at* before *before*, oldest first."""
+    key = list(table.primary_key)
+    oldest = sa.select(*key).where(*only, at < _before).order_by(at).limit(_rows)
+    return sa.delete(table).where((sa.tuple_(*key) if len(key) > 1 else key[0]).in_(oldest))
+
 
 DAY_MS = 86_400_000
 STEADY_MS = 90 * 60_000  # with an hourly check, the third check that agrees
@@ -219,13 +238,7 @@ def forget_payloads(c: sa.Connection, *, before: int, at: int, rows: int = ROWS)
     return forgot + c.execute(MARK_FORGOTTEN, {"old": old, "now": at}).rowcount
 
 
-_fire = sa.tuple_(schedule_fires.c.schedule_id, schedule_fires.c.fire_at)
-_fires = sa.select(schedule_fires.c.schedule_id, schedule_fires.c.fire_at)
-DROP_FIRES = sa.delete(schedule_fires).where(
-    _fire.in_(
-        _fires.where(schedule_fires.c.decided_at < _before).order_by(schedule_fires.c.decided_at).limit(_rows)
-    )
-)
+DROP_FIRES = _drop(schedule_fires, schedule_fires.c.decided_at)
 
 
 def prune_fires(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
@@ -237,11 +250,7 @@ def prune_fires(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
     return c.execute(DROP_FIRES, {"before": before, "rows": rows}).rowcount
 
 
-DROP_WAKES = sa.delete(wakes).where(
-    wakes.c.id.in_(
-        sa.select(wakes.c.id).where(wakes.c.settled_at < _before).order_by(wakes.c.settled_at).limit(_rows)
-    )
-)
+DROP_WAKES = _drop(wakes, wakes.c.settled_at)
 
 
 def prune_wakes(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
@@ -257,15 +266,8 @@ OLDEST_KEPT_FIRE = (
     .limit(1)
     .offset(sa.bindparam("newer", type_=sa.Integer))
 )
-DROP_CROWDED = sa.delete(schedule_fires).where(
-    _fire.in_(
-        _fires.where(
-            schedule_fires.c.schedule_id == sa.bindparam("schedule"),
-            schedule_fires.c.fire_at < sa.bindparam("oldest_kept"),
-        )
-        .order_by(schedule_fires.c.fire_at)
-        .limit(_rows)
-    )
+DROP_CROWDED = _drop(
+    schedule_fires, schedule_fires.c.fire_at, schedule_fires.c.schedule_id == sa.bindparam("schedule")
 )
 
 
@@ -286,59 +288,29 @@ def prune_crowded_fires(c: sa.Connection, schedule_ids: Sequence[str], *, kept: 
         crowd = {"schedule": schedule_id, "newer": kept - 1}
         oldest_kept = c.execute(OLDEST_KEPT_FIRE, crowd).scalar_one_or_none()
         if oldest_kept is not None:
-            crowd |= {"oldest_kept": oldest_kept, "rows": rows - went}
+            crowd |= {"before": oldest_kept, "rows": rows - went}
             went += c.execute(DROP_CROWDED, crowd).rowcount
     return went
 
 
-DROP_ACTIVITY = sa.delete(activity_log).where(
-    activity_log.c.id.in_(
-        sa.select(activity_log.c.id)
-        .where(activity_log.c.at < _before)
-        .order_by(activity_log.c.at)
-        .limit(_rows)
-    )
-)
-_agent_move = sa.tuple_(agent_state_history.c.agent_id, agent_state_history.c.seq)
+DROP_ACTIVITY = _drop(activity_log, activity_log.c.at)
 _later = agent_state_history.alias()
 _is_newest = ~sa.exists().where(
     _later.c.agent_id == agent_state_history.c.agent_id,
     _later.c.axis == agent_state_history.c.axis,
     _later.c.seq > agent_state_history.c.seq,
 )
-DROP_AGENT_HISTORY = sa.delete(agent_state_history).where(
-    _agent_move.in_(
-        sa.select(agent_state_history.c.agent_id, agent_state_history.c.seq)
-        .where(agent_state_history.c.at < _before, ~_is_newest)
-        .order_by(agent_state_history.c.at)
-        .limit(_rows)
-    )
-)
-_config_move = sa.tuple_(agent_config_history.c.agent_id, agent_config_history.c.seq)
+DROP_AGENT_HISTORY = _drop(agent_state_history, agent_state_history.c.at, ~_is_newest)
 _later_config = agent_config_history.alias()
-DROP_CONFIG_HISTORY = sa.delete(agent_config_history).where(
-    _config_move.in_(
-        sa.select(agent_config_history.c.agent_id, agent_config_history.c.seq)
-        .where(
-            agent_config_history.c.at < _before,
-            sa.exists().where(
-                _later_config.c.agent_id == agent_config_history.c.agent_id,
-                _later_config.c.seq > agent_config_history.c.seq,
-            ),
-        )
-        .order_by(agent_config_history.c.at)
-        .limit(_rows)
-    )
+DROP_CONFIG_HISTORY = _drop(
+    agent_config_history,
+    agent_config_history.c.at,
+    sa.exists().where(
+        _later_config.c.agent_id == agent_config_history.c.agent_id,
+        _later_config.c.seq > agent_config_history.c.seq,
+    ),
 )
-_key = sa.tuple_(idempotency_keys.c.scope, idempotency_keys.c.key)
-DROP_ANSWERS = sa.delete(idempotency_keys).where(
-    _key.in_(
-        sa.select(idempotency_keys.c.scope, idempotency_keys.c.key)
-        .where(idempotency_keys.c.created_at < _before)
-        .order_by(idempotency_keys.c.created_at)
-        .limit(_rows)
-    )
-)
+DROP_RESPONSES = _drop(idempotency_keys, idempotency_keys.c.created_at)
 
 
 def prune_activity(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
@@ -368,7 +340,120 @@ def prune_idempotency(c: sa.Connection, *, before: int, rows: int = ROWS) -> int
     Returns:
         The number of deleted rows.
     """
+    return c.execute(DROP_RESPONSES, {"before": before, "rows": rows}).rowcount
+
+
+# --- answers of models, requests to them, batches
+
+DROP_ANSWERS = _drop(model_answers, model_answers.c.used_at)
+NEWEST_TOO_MANY = (
+    sa.select(model_answers.c.used_at)
+    .order_by(model_answers.c.used_at.desc())
+    .limit(1)
+    .offset(sa.bindparam("kept", type_=sa.Integer))
+)
+DROP_REQUESTS = _drop(model_calls, model_calls.c.at)
+# A run that has not ended would submit its questions again, and pay for them again.
+_is_awaited = sa.exists().where(runs.c.id == model_batches.c.run_id, runs.c.completed_at.is_(None))
+DROP_BATCHES = _drop(model_batches, model_batches.c.created_at, ~_is_awaited)
+
+
+def prune_answers(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
+    """Delete answers that were not used since *before*. Return the number deleted."""
     return c.execute(DROP_ANSWERS, {"before": before, "rows": rows}).rowcount
+
+
+def prune_crowded_answers(c: sa.Connection, *, kept: int, rows: int = ROWS) -> int:
+    """Delete all but about *kept* answers, longest unused first. Return the number deleted.
+
+    Answers used at the same instant as the newest surplus answer stay.
+    """
+    newest = c.execute(NEWEST_TOO_MANY, {"kept": kept}).scalar_one_or_none()
+    return 0 if newest is None else prune_answers(c, before=newest, rows=rows)
+
+
+def prune_calls(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
+    """Delete requests to models before *before*. Return the number deleted. Runs keep their sums.
+
+    Requests outlive their runs, because costs are also reported by day, agent and user.
+    """
+    return c.execute(DROP_REQUESTS, {"before": before, "rows": rows}).rowcount
+
+
+def prune_batches(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
+    """Delete batches of ended runs created before *before*. Return the number deleted."""
+    return c.execute(DROP_BATCHES, {"before": before, "rows": rows}).rowcount
+
+
+# --- messages of mailboxes, posts and sign-ins
+
+DROP_SEEN = _drop(seen_messages, seen_messages.c.seen_at)
+DROP_POSTED = _drop(posted, posted.c.settled_at, sa.text("posted.settled_at IS NOT NULL"))
+DROP_SIGN_INS = _drop(sign_ins, sign_ins.c.expires_at)
+
+
+def prune_seen(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
+    """Delete records of messages last seen before *before*. Return the number deleted."""
+    return c.execute(DROP_SEEN, {"before": before, "rows": rows}).rowcount
+
+
+def prune_posted(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
+    """Delete posts that were settled before *before*; waiting ones stay. Return the number deleted."""
+    return c.execute(DROP_POSTED, {"before": before, "rows": rows}).rowcount
+
+
+def prune_sign_ins(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
+    """Delete sign-ins that expired before *before*. Return the number deleted."""
+    return c.execute(DROP_SIGN_INS, {"before": before, "rows": rows}).rowcount
+
+
+# --- messages between agents, questions and broadcasts
+
+DROP_QUESTIONS = _drop(questions, questions.c.settled_at)
+OLD_MESSAGES = (
+    sa.select(messages.c.id)
+    .where(messages.c.settled_at < _before)
+    .order_by(messages.c.settled_at)
+    .limit(_rows)
+)
+_message_move = sa.tuple_(message_moves.c.message_id, message_moves.c.seq)
+DROP_MOVES = sa.delete(message_moves).where(
+    _message_move.in_(
+        sa.select(message_moves.c.message_id, message_moves.c.seq)
+        .where(message_moves.c.message_id.in_(_old))
+        .limit(_rows)
+    )
+)
+DROP_MESSAGES = sa.delete(messages).where(messages.c.id.in_(_old))
+_has_messages = sa.exists().where(messages.c.broadcast_id == broadcasts.c.id)
+DROP_BROADCASTS = _drop(broadcasts, broadcasts.c.settled_at, ~_has_messages)
+MESSAGES = 100  # examined in one transaction
+
+
+def prune_messages(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
+    """Delete messages that were settled before *before*, and their moves. Return the number of deleted rows.
+
+    Answers stay in the memories of boards.
+    """
+    old = list(c.execute(OLD_MESSAGES, {"before": before, "rows": MESSAGES}).scalars())
+    if not old:
+        return 0
+    if moves := c.execute(DROP_MOVES, {"old": old, "rows": rows}).rowcount:
+        return moves  # moves first: a message with many moves takes more than one transaction
+    return c.execute(DROP_MESSAGES, {"old": old}).rowcount
+
+
+def prune_questions(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
+    """Delete questions that were settled before *before*. Return the number of deleted rows.
+
+    Their rows of notified devices are deleted too. The answers stay in the memories of their boards.
+    """
+    return c.execute(DROP_QUESTIONS, {"before": before, "rows": rows}).rowcount
+
+
+def prune_broadcasts(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
+    """Delete broadcasts that were settled before *before*, after all their messages. Return their number."""
+    return c.execute(DROP_BROADCASTS, {"before": before, "rows": rows}).rowcount
 
 
 def vacuum(c: sa.Connection, *, pages: int = PAGES, spare: int = SPARE_PAGES) -> int:

@@ -13,8 +13,7 @@ import msgspec
 from hub.clock import from_epoch_ms
 from protocol.errors import ErrorCode, HubError
 from protocol.measurements import MetricType
-from storage.agents.measurement_reads import BucketRow, SeriesRow
-from storage.agents.measurements import HOUR_MS, MINUTE_MS
+from storage.agents.measurements import HOUR_MS, MINUTE_MS, BucketRow, SeriesRow
 from storage.agents.sketch import Sketch
 
 DAY_MS: Final = 24 * HOUR_MS

@@ -23,7 +23,8 @@ from hub.turns import Turns
 from protocol.coordination import EventName
 from protocol.frame import Values
 from protocol.ids import AgentId, DeviceId
-from storage.agents import config_changes, effective_configs
+from storage.agents import agent_snapshot, config_changes
+from storage.agents.agent_snapshot import EffectiveConfig
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import (
     ConfigLimitReached,
@@ -32,7 +33,6 @@ from storage.agents.config_changes import (
     ConfigsChanged,
     NewConfig,
 )
-from storage.agents.effective_configs import EffectiveConfig
 from storage.audit import audit
 from storage.audit.audit import Entry
 from storage.devices import users
@@ -210,7 +210,7 @@ class ConfigDelivery:
         known, sent = self._sent.get(device_id, (None, {}))
         if known is not link:
             sent = {}
-        now = await self._store.read(effective_configs.revisions_on, device_id)
+        now = await self._store.read(agent_snapshot.revisions_on, device_id)
         self._sent[device_id] = (link, {id: rev for id, rev in sent.items() if id in now})
         others = [agent_id for agent_id, rev in now.items() if sent.get(agent_id) != rev]
         for start in range(0, len(others), AT_ONCE):
@@ -221,7 +221,7 @@ class ConfigDelivery:
 
     async def _send(self, device_id: DeviceId, agent_ids: Sequence[AgentId]) -> bool:
         """Send the configurations of these agents. Return False if the device does not read."""
-        for one in await self._store.read(effective_configs.effective, agent_ids):
+        for one in await self._store.read(agent_snapshot.effective, agent_ids):
             if not self._events.has_room(device_id):
                 return False
             if not self._events.queue(device_id, EventName.AGENT_CONFIG, config_values(one)):

@@ -28,10 +28,9 @@ from protocol.measurements import (
     TAG_VALUE_CHARACTERS,
     Sample,
 )
-from storage.agents import measured_work, measurement_reads, measurements
+from storage.agents import measured_work, measurements
 from storage.agents.agents import UnknownAgent
-from storage.agents.measurement_reads import SeriesRow
-from storage.agents.measurements import BucketsKept, SampleRow, SeriesLimits, TooManySeries
+from storage.agents.measurements import BucketsKept, SampleRow, SeriesLimits, SeriesRow, TooManySeries
 from storage.store import Store
 
 log = Channel(__name__)
@@ -144,7 +143,7 @@ class Measurements:
 
     async def series(self, agent_id: AgentId) -> list[SeriesRow]:
         """Return the series of an agent, by name and tags."""
-        return await self._store.read(measurement_reads.list_series, agent_id)
+        return await self._store.read(measurements.list_series, agent_id)
 
     async def ask(self, agent_id: AgentId, question: Question) -> Chart:
         """Return the result of a query over a metric of an agent.
@@ -152,7 +151,7 @@ class Measurements:
         Raises:
             UnknownMetric, BadQuestion, TooMuch: the query is invalid; the message says how to correct it.
         """
-        rows = await self._store.read(measurement_reads.list_series, agent_id, name=question.name)
+        rows = await self._store.read(measurements.list_series, agent_id, name=question.name)
         lines = chosen(rows, question)
         now_ms, retained = epoch_ms(self._clock.now()), self._retained()
         try:
@@ -174,7 +173,7 @@ class Measurements:
         for since in range(max(planned.since, oldest), planned.until, window):
             folding.add(
                 await self._store.read(
-                    measurement_reads.list_buckets,
+                    measurements.list_buckets,
                     list(lines),
                     size_ms=planned.size_ms,
                     since=since,

@@ -10,7 +10,7 @@ from hub.requests.params import BadParams, Methods, text_in
 from protocol.configs import ConfigType
 from protocol.coordination import Method
 from protocol.frame import Parameters, Values
-from storage.agents import configs, effective_configs
+from storage.agents import agent_snapshot, configs
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import ConfigsChanged, NewConfig
 from storage.agents.configs import ConfigRow
@@ -73,7 +73,7 @@ class ConfigRequests:
         return {**await self._values(agent), "changed": list(done.keys)}
 
     async def _values(self, agent: AgentRow) -> Values:
-        return config_values(await self._store.read(effective_configs.effective_of, agent.id))
+        return config_values(await self._store.read(agent_snapshot.effective_of, agent.id))
 
 
 def _types(params: Parameters, values: Mapping[str, Any]) -> dict[str, ConfigType]:

@@ -13,9 +13,9 @@ from protocol.coordination import Method
 from protocol.frame import Count, Id, Parameters
 from protocol.ids import AgentId, DeviceId
 from protocol.measurements import MOST_SAMPLES, Sample
-from storage.agents import measurement_reads
+from storage.agents import measurements
 from storage.agents.agents import UnknownAgent
-from storage.agents.measurement_reads import SeriesRow
+from storage.agents.measurements import SeriesRow
 from storage.store import Store
 
 
@@ -79,7 +79,7 @@ class MetricRequests:
         return _chart(await self._measurements.ask(agent_id, question))
 
     async def _agents(self, device_id: DeviceId) -> Mapping[str, AgentId]:
-        return await self._store.read(measurement_reads.agents_of_device, device_id)
+        return await self._store.read(measurements.agents_of_device, device_id)
 
 
 def _series(row: SeriesRow) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Protocol
 from hub.clock import Clock, epoch_ms
 from protocol.ids import RunId
 from protocol.standing import Axis, Lifecycle
-from storage.agents import agent_ends, agent_writes
+from storage.agents import agent_writes
 from storage.agents.agent_writes import StandingWrite, Written
 from storage.agents.agents import AgentRow
 from storage.agents.made_agents import AgentOfFile
@@ -58,7 +58,7 @@ class AgentControl:
             audit.audited(agent_writes.write_standing, entry), agent.id, asked, at=at, actor=actor
         )
         for run_id in written.called_off:
-            await self._control.cancel(run_id, actor=actor, reason=agent_ends.BECAUSE)
+            await self._control.cancel(run_id, actor=actor, reason=agent_writes.BECAUSE)
         self._control.let_start(is_recovered=any(move.axis is Axis.AVAILABILITY for move in written.moves))
         return written
 

@@ -25,10 +25,7 @@ from storage import retention
 from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, MINUTE_MS
 from storage.audit import audit
-from storage.connectors import retention as connector_retention
-from storage.coordination import retention as coordination_retention
 from storage.devices import leases
-from storage.runs import model_retention
 from storage.store import Store
 
 log = Channel(__name__)
@@ -164,7 +161,7 @@ class Housekeeping:
         settled = _before(now, keep.questions_days)
         messages = _before(now, keep.messages_days)
         seen, posted = _before(now, keep.seen_messages_days), _before(now, keep.posted_days)
-        crowd = partial(model_retention.prune_crowded_answers, kept=keep.model_answers_kept)
+        crowd = partial(retention.prune_crowded_answers, kept=keep.model_answers_kept)
         return [
             ("payloads", partial(retention.forget_payloads, before=payloads, at=epoch_ms(now))),
             *(("runs", partial(runs, agent_ids=part)) for part in _parts(agent_ids)),
@@ -175,19 +172,19 @@ class Housekeeping:
             ("agent_history", partial(retention.prune_agent_history, before=activity)),
             ("config_history", partial(retention.prune_config_history, before=activity)),
             ("answers", partial(retention.prune_idempotency, before=answers)),
-            ("model_answers", partial(model_retention.prune_answers, before=journaled)),
+            ("model_answers", partial(retention.prune_answers, before=journaled)),
             ("model_answers", crowd),
-            ("model_calls", partial(model_retention.prune_calls, before=asked)),
-            ("model_batches", partial(model_retention.prune_batches, before=asked)),
+            ("model_calls", partial(retention.prune_calls, before=asked)),
+            ("model_batches", partial(retention.prune_batches, before=asked)),
             ("measurements", partial(measurements.prune_buckets, size_ms=MINUTE_MS, before=minutes)),
             ("measurements", partial(measurements.prune_buckets, size_ms=HOUR_MS, before=hours)),
             ("series", partial(measurements.prune_series, before=hours)),
-            ("messages", partial(coordination_retention.prune_messages, before=messages)),
-            ("broadcasts", partial(coordination_retention.prune_broadcasts, before=messages)),
-            ("questions", partial(coordination_retention.prune_questions, before=settled)),
-            ("seen_messages", partial(connector_retention.prune_seen, before=seen)),
-            ("posted", partial(connector_retention.prune_posted, before=posted)),
-            ("sign_ins", partial(connector_retention.prune_sign_ins, before=posted)),
+            ("messages", partial(retention.prune_messages, before=messages)),
+            ("broadcasts", partial(retention.prune_broadcasts, before=messages)),
+            ("questions", partial(retention.prune_questions, before=settled)),
+            ("seen_messages", partial(retention.prune_seen, before=seen)),
+            ("posted", partial(retention.prune_posted, before=posted)),
+            ("sign_ins", partial(retention.prune_sign_ins, before=posted)),
             ("audit", partial(audit.prune_audit, before=_before(now, keep.audit_days), at=epoch_ms(now))),
             ("pages", retention.vacuum),
         ]

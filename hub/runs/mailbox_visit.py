@@ -40,7 +40,7 @@ from protocol.errors import ErrorCode
 from protocol.ids import RunId
 from protocol.lifecycles import RunEvent, RunState, UnitState
 from storage.agents import agents
-from storage.connectors import connector_cursors, connectors, credentials, seen_messages
+from storage.connectors import connectors, credentials, seen_messages
 from storage.connectors.connectors import ConnectorRow
 from storage.connectors.credentials import CredentialRow
 from storage.coordination import message_plans
@@ -122,7 +122,7 @@ class MailboxVisits:
             if reading.is_full:
                 await self._go_on(attempt)
             elif not reading.is_held:  # reading restarts from here if the cursor is lost
-                await self._store.write(connector_cursors.note_end_of_stream, order.agent_id, at=at)
+                await self._store.write(seen_messages.note_end_of_stream, order.agent_id, at=at)
         return None
 
     async def _flush(self, attempt: Attempt, work: MessageWork) -> None:
@@ -256,7 +256,7 @@ class _Reading:
 
     async def _pages(self) -> AsyncGenerator[Page]:
         """Yield pages after the cursor; if the cursor is lost, yield pages from an earlier day on."""
-        known = await self._store.read(connector_cursors.find_cursor, self._order.agent_id)
+        known = await self._store.read(seen_messages.find_cursor, self._order.agent_id)
         cursor = None if known is None or known.origin != self._whose else known.cursor
         since = self._visits.now() - timedelta(days=self._connector.filter.lookback_days)
         if cursor is None:
@@ -274,7 +274,7 @@ class _Reading:
             async for page in pages:
                 yield page
 
-    def _back_to(self, known: connector_cursors.CursorRow | None, since: datetime) -> datetime:
+    def _back_to(self, known: seen_messages.CursorRow | None, since: datetime) -> datetime:
         """Return the start date without a cursor: before all messages that were not read yet."""
         is_here = known is not None and known.origin.partition(_BY)[0] == self._row.origin
         if known is None or known.last_ok_at is None or not is_here:
@@ -321,7 +321,7 @@ class _Reading:
             return
         keys, self._without = list(self._without.items()), {}
         moved = await self._store.write(
-            connector_cursors.move_cursor,
+            seen_messages.move_cursor,
             order.held(RunState.RUNNING),
             order.agent_id,
             origin=self._whose,

@@ -8,13 +8,13 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import LIVE_RUN_STATES
 from storage import schema
-from storage.agents import agent_snapshot, capabilities, checkpoints, configs, lock_rows, templates
+from storage.agents import agent_snapshot, capabilities, checkpoints, configs, lock_turns, templates
 from storage.agents.agent_rows import AgentRow, get_agent
 from storage.agents.agent_states import AgentMove, AgentState, find_state, history_page
 from storage.agents.capabilities import CapabilityRow
 from storage.agents.checkpoints import CheckpointRow
 from storage.agents.configs import ConfigRow
-from storage.agents.lock_rows import LockRow
+from storage.agents.lock_turns import LockRow
 from storage.agents.templates import TemplateRow
 from storage.kernel.rows import columns_of, fill
 from storage.runs import run_rows
@@ -115,8 +115,8 @@ def facts_of(c: sa.Connection, agent_id: AgentId) -> AgentFacts:
     stamps = c.execute(STAMPS, given).one()
     setup = agent_snapshot.setup_of(c, agent_id)
     newest = run_rows.list_runs(c, agent_id=agent_id, limit=RUNS)
-    now = lock_rows.database_now(c)
-    held = lock_rows.list_locks(c, agent_ids=[agent_id])
+    now = lock_turns.database_now(c)
+    held = lock_turns.list_locks(c, agent_ids=[agent_id])
     measured = {row.id: fill(Measured, row) for row in reversed(c.execute(NEWEST_SAMPLES, given).all())}
     return fill(
         AgentFacts,

@@ -1,7 +1,7 @@
 """State changes of agents: validated by the axis' table, recorded in history, reported after commit.
 
-Every change of a stored axis passes through ``move`` or ``storage.agents.exhaustion``. Changes of the derived
-axis by runs come from ``storage.agents.agent_activity``.
+Every change of a stored axis passes through ``move`` or ``agent_states.exhaust``. Changes of the derived axis
+by runs come from ``storage.agents.agent_activity``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -133,7 +133,7 @@ def move(
     """
     known, value = axis_value(axis, to)
     if value == Availability.EXHAUSTED:
-        raise ValueError("an agent is exhausted for a reason: storage.agents.exhaustion.exhaust")
+        raise ValueError("an agent is exhausted for a reason: storage.agents.agent_states.exhaust")
     row = locked_state(c, agent_id)
     axes = axes_in(row)
     before = axes.on(known)

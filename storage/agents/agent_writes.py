@@ -24,10 +24,44 @@ from protocol.standing import (
     check_move,
 )
 from protocol.vocabularies import AxisMove, Refused, Vocabulary, reading
-from storage.agents.agent_ends import terminate
+from storage import schema
 from storage.agents.agent_moves import axes_in, locked_state, move
-from storage.agents.agent_states import AgentState, find_state, write_metadata
-from storage.agents.exhaustion import exhaust
+from storage.agents.agent_states import AgentState, exhaust, find_state, write_metadata
+from storage.agents.lock_turns import let_agent_go
+from storage.runs.run_pauses import request_cancel
+from storage.schedules import schedules
+from storage.schema import runs
+
+LIVE_RUNS = (
+    sa.select(runs.c.id)
+    .where(runs.c.agent_id == sa.bindparam("agent"), sa.text("runs." + schema.LIVE))
+    .order_by(runs.c.id)
+)
+BECAUSE = "agent terminated"
+
+
+def terminate(
+    c: sa.Connection, agent_id: AgentId, *, at: int, actor: str, reason: str | None = None
+) -> list[RunId]:
+    """Terminate the agent for good. Return the runs of it that were live.
+
+    Waiting runs are CANCELLED. Executing runs are asked to end as soon as their sent calls are answered. Its
+    schedules stop. It stays listed with its history, and is offline whatever its device does. A terminated
+    agent is left unchanged.
+
+    Raises:
+        UnknownAgent: no agent has the id.
+    """
+    if not move(c, agent_id, Axis.LIFECYCLE, Lifecycle.TERMINATED, at=at, actor=actor, reason=reason):
+        return []
+    schedules.remove(c, agent_id, at)
+    let_agent_go(c, agent_id)
+    live = [RunId(run_id) for run_id in c.execute(LIVE_RUNS, {"agent": agent_id}).scalars()]
+    for run_id in live:
+        request_cancel(c, run_id, BECAUSE, at, actor=actor)
+    move(c, agent_id, Axis.CONNECTIVITY, Connectivity.OFFLINE, at=at, actor=actor, reason="terminated")
+    return live
+
 
 FOLLOWS_DEVICE: Final = "connectivity follows the device: it is online once its device connects"
 

@@ -1,18 +1,288 @@
-"""Queues of locks: granting a free lock to the next request in turn, and joining queues.
+"""Locks and their queues: reading them, granting a free lock to the next request in turn, joining queues.
 
 For ``storage.agents.locks`` and ``storage.runs.run_locks``, whose functions call ``alone`` first.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, UserId
-from storage.agents.lock_rows import Grant, Holder, HolderKind, TooManyLocks, database_now, locks_named
-from storage.schema import agent_locks, lock_waits
+from storage.kernel.columns import in_parts, now_ms
+from storage.kernel.rows import columns_of, fill
+from storage.schema import agent_locks, agents, devices, lock_waits
+
+
+class HolderKind(StrEnum):
+    """Kinds of lock holders."""
+
+    RUN = "run"  # while it executes
+    DEVICE = "device"  # for one of its agents
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Holder of a lock. Two agents of one device are two holders."""
+
+    kind: HolderKind
+    id: str
+    agent_id: AgentId | None = None
+
+
+class LockRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Lock. Instants are epoch milliseconds of the database's clock.
+
+    Attributes:
+        fence: grows with each grant, and stays when the lock is released.
+        holder: ``None``: free. A holder whose *expires_at* is past no longer holds the lock.
+        request_id: request that was granted.
+        waiting: number of waiting requests.
+    """
+
+    user_id: UserId
+    resource: str
+    fence: int
+    holder: Holder | None
+    agent_name: str | None
+    device_name: str | None
+    ttl_ms: int
+    acquired_at: int | None
+    expires_at: int
+    request_id: str | None
+    waiting: int = 0
+
+    def is_held(self, now: int) -> bool:
+        """Return True if the lock is held at *now*."""
+        return self.holder is not None and self.expires_at > now
+
+    @property
+    def told_holder(self) -> str:
+        """Holder of the lock, for a sentence."""
+        if self.holder is None:
+            return "nobody"
+        of_agent = "" if self.agent_name is None else f" of agent {self.agent_name}"
+        match self.holder.kind:
+            case HolderKind.RUN:
+                return f"run {self.holder.id}{of_agent}"
+            case HolderKind.DEVICE:
+                return f"device {self.device_name or self.holder.id}{of_agent and f' for{of_agent[3:]}'}"
+
+
+class LockWait(msgspec.Struct, frozen=True, kw_only=True):
+    """Waiting request for a lock. *ticket*: the lowest ticket of a lock has the next turn."""
+
+    user_id: UserId
+    resource: str
+    ticket: int
+    request_id: str
+    holder: Holder
+    agent_name: str | None
+    device_name: str | None
+    ttl_ms: int
+    queued_at: int
+    deadline_at: int | None
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """Locks granted to a request, all at once: fences by name, and the time of expiry."""
+
+    request_id: str
+    user_id: UserId
+    holder: Holder
+    fences: dict[str, int]
+    expires_at: int
+
+
+class LockHeld(HubError):
+    """Error: another holder has a lock; nothing was acquired.
+
+    *retry_after_s*: time until the lock expires, if known.
+    """
+
+    code = ErrorCode.LOCK_HELD
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class LockLost(HubError):
+    """Error: the lock is no longer held under that fence, or by that holder; nothing was written."""
+
+    code = ErrorCode.LOCK_LOST
+
+
+class HoldsAlready(HubError):
+    """Error: a holder of one of several locks may not wait for the others; nothing was acquired."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class TooManyLocks(HubError):
+    """Error: too many locks, or waits for a lock; nothing was acquired. *limit*: name of the limit."""
+
+    code = ErrorCode.LIMIT_REACHED
+
+    def __init__(self, message: str, *, limit: str) -> None:
+        super().__init__(f"{message} ({limit})")
+        self.limit = limit
+
+
+_own_waits = sa.and_(
+    lock_waits.c.user_id == agent_locks.c.user_id, lock_waits.c.resource == agent_locks.c.resource
+)
+LOCKS = (
+    sa.select(
+        *columns_of(
+            LockRow,
+            agent_locks,
+            holder=None,
+            agent_name=agents.c.name,
+            device_name=devices.c.name,
+            waiting=sa.select(sa.func.count()).where(_own_waits).scalar_subquery(),
+        ),
+        *columns_of(Holder, agent_locks, kind=agent_locks.c.holder_kind, id=agent_locks.c.holder_id),
+    )
+    .select_from(agent_locks)
+    .outerjoin(agents, agents.c.id == agent_locks.c.agent_id)
+    .outerjoin(
+        devices, sa.and_(agent_locks.c.holder_kind == "device", devices.c.id == agent_locks.c.holder_id)
+    )
+    .order_by(agent_locks.c.user_id, agent_locks.c.resource)
+)
+LOCKS_NAMED = LOCKS.where(
+    agent_locks.c.user_id == sa.bindparam("user"),
+    agent_locks.c.resource.in_(sa.bindparam("names", expanding=True)),
+)
+LOCKS_OF_REQUESTS = LOCKS.where(
+    agent_locks.c.request_id.in_(sa.bindparam("requests", expanding=True)),
+    agent_locks.c.expires_at > now_ms(),
+)
+LOCKS_OF_HOLDER = LOCKS.where(
+    agent_locks.c.holder_kind == sa.bindparam("kind"), agent_locks.c.holder_id == sa.bindparam("holder")
+)
+WAITS = (
+    sa.select(
+        *columns_of(LockWait, lock_waits, holder=None, agent_name=agents.c.name, device_name=devices.c.name),
+        *columns_of(Holder, lock_waits, kind=lock_waits.c.holder_kind, id=lock_waits.c.holder_id),
+    )
+    .select_from(lock_waits)
+    .outerjoin(agents, agents.c.id == lock_waits.c.agent_id)
+    .outerjoin(devices, sa.and_(lock_waits.c.holder_kind == "device", devices.c.id == lock_waits.c.holder_id))
+    .order_by(lock_waits.c.user_id, lock_waits.c.resource, lock_waits.c.ticket)
+)
+NOW = sa.select(now_ms())
+
+
+def database_now(c: sa.Connection) -> int:
+    """Return the time of the database's clock, epoch milliseconds."""
+    return c.execute(NOW).scalar_one()
+
+
+def list_locks(
+    c: sa.Connection,
+    *,
+    user_id: UserId | None = None,
+    agent_ids: Sequence[AgentId] | None = None,
+    and_free: bool = False,
+    limit: int | None = None,
+    after: tuple[str, str] | None = None,
+) -> list[LockRow]:
+    """Return locks that are held or waited for, by user and name.
+
+    Args:
+        user_id: only locks of this user.
+        agent_ids: only locks that these agents hold or wait for.
+        and_free: also free locks without waiting requests.
+        after: user and name of the last lock of the previous page.
+    """
+    query = LOCKS
+    if not and_free:
+        held = sa.and_(agent_locks.c.holder_id.is_not(None), agent_locks.c.expires_at > now_ms())
+        query = query.where(sa.or_(held, sa.exists().where(_own_waits)))
+    if user_id is not None:
+        query = query.where(agent_locks.c.user_id == user_id)
+    if agent_ids is not None:
+        waited = sa.exists().where(_own_waits, lock_waits.c.agent_id.in_(agent_ids))
+        query = query.where(sa.or_(agent_locks.c.agent_id.in_(agent_ids), waited))
+    if after is not None:
+        query = query.where(sa.tuple_(agent_locks.c.user_id, agent_locks.c.resource) > after)
+    return [lock_of(row) for row in c.execute(query.limit(limit))]
+
+
+def find_locks_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> list[LockRow]:
+    """Return the locks with that name: at most one of each user."""
+    query = LOCKS.where(agent_locks.c.resource == name)
+    if user_id is not None:
+        query = query.where(agent_locks.c.user_id == user_id)
+    return [lock_of(row) for row in c.execute(query)]
+
+
+def list_lock_waits(
+    c: sa.Connection, *, user_id: UserId | None = None, agent_ids: Sequence[AgentId] | None = None
+) -> list[LockWait]:
+    """Return waiting requests by user and lock, next turn first; optionally of one user or these agents."""
+    query = WAITS
+    if user_id is not None:
+        query = query.where(lock_waits.c.user_id == user_id)
+    if agent_ids is not None:
+        query = query.where(lock_waits.c.agent_id.in_(agent_ids))
+    return [_wait(row) for row in c.execute(query)]
+
+
+def granted(c: sa.Connection, request_ids: Sequence[str]) -> dict[str, Grant]:
+    """Return the grants of these requests, as far as they still hold their locks."""
+    found: dict[str, list[LockRow]] = {}
+    for part in in_parts(request_ids):
+        for row in c.execute(LOCKS_OF_REQUESTS, {"requests": part}):
+            lock = lock_of(row)
+            found.setdefault(row.request_id, []).append(lock)
+    return {request_id: grant_of(locks) for request_id, locks in found.items()}
+
+
+def run_fences(c: sa.Connection, run_id: str) -> dict[str, int]:
+    """Return the fences of the locks that a run holds, by name."""
+    rows = c.execute(LOCKS_OF_HOLDER, {"kind": HolderKind.RUN, "holder": run_id})
+    return {row.resource: row.fence for row in rows}
+
+
+def locks_named(c: sa.Connection, user_id: UserId, names: Sequence[str]) -> list[LockRow]:
+    """Return the existing locks among *names*, by name."""
+    return [lock_of(row) for row in c.execute(LOCKS_NAMED, {"user": user_id, "names": list(names)})]
+
+
+def grant_of(locks: Sequence[LockRow]) -> Grant:
+    """Return the grant of *locks*, which one request holds."""
+    first = locks[0]
+    assert first.holder is not None and first.request_id is not None
+    return Grant(
+        request_id=first.request_id,
+        user_id=first.user_id,
+        holder=first.holder,
+        fences={lock.resource: lock.fence for lock in locks},
+        expires_at=min(lock.expires_at for lock in locks),
+    )
+
+
+def told_instant(at: int) -> str:
+    """Format epoch milliseconds in UTC: ``2026-01-05T09:14:00Z``."""
+    return f"{datetime.fromtimestamp(at // 1_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def lock_of(row: Any) -> LockRow:
+    """Return the lock in a row of ``LOCKS``."""
+    return fill(LockRow, row, holder=None if row.kind is None else fill(Holder, row))
+
+
+def _wait(row: Any) -> LockWait:
+    return fill(LockWait, row, holder=fill(Holder, row))
+
 
 # first key of PostgreSQL's advisory locks that serialize changes of one user's locks
 TAKEN_ALONE: Final = 0x6875_6C6B

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.messages import MessageEvent, MessageState, QuestionState
-from storage.agents.lock_rows import told_instant
+from storage.agents.lock_turns import told_instant
 from storage.audit import activity
 from storage.coordination.messages import find_message, move_message
 from storage.coordination.question_rows import IS_OPEN, QuestionRow

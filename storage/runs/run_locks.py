@@ -15,17 +15,21 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId, UserId
 from storage import schema
-from storage.agents.lock_rows import (
+from storage.agents.lock_turns import (
+    FREED,
     Grant,
     Holder,
     HolderKind,
     HoldsAlready,
+    LockLimits,
     LockRow,
     TooManyLocks,
+    Wanted,
+    alone,
     database_now,
+    hand_over,
     locks_named,
 )
-from storage.agents.lock_turns import FREED, LockLimits, Wanted, alone, hand_over
 from storage.agents.locks import take
 from storage.kernel.columns import in_parts
 from storage.schema import agent_locks, lock_waits, runs

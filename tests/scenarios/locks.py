@@ -23,7 +23,7 @@ import sqlalchemy as sa
 
 from hub.clock import Chance
 from storage.agents import locks
-from storage.agents.lock_rows import database_now
+from storage.agents.lock_turns import database_now
 from storage.devices import users
 from storage.schema import agent_locks, lock_waits
 from storage.schema import metadata as tables

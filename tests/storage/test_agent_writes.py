@@ -8,9 +8,9 @@ from protocol.lifecycles import RunState
 from protocol.standing import Axis, IllegalMove, UnknownValue
 from protocol.vocabularies import READINGS, AxisMove, Refused, Vocabulary
 from storage.agents import agent_states
+from storage.agents.agent_states import exhaust
 from storage.agents.agent_writes import BadWrite, StandingWrite, StateChanged, Word, Written, write_standing
 from storage.agents.agents import AgentRow, UnknownAgent
-from storage.agents.exhaustion import exhaust
 from tests.storage.rows import AT, make_agent, make_run
 
 

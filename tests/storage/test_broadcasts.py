@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode
 from protocol.ids import BoardId, BootId, BroadcastId, GatewayId, MessageId
 from protocol.messages import MessageEvent, MessageKind, MessageState
+from storage import retention
 from storage.audit import activity
 from storage.coordination import board_places, broadcasts, message_orders, messages
-from storage.coordination import retention as coordination_retention
 from storage.coordination.boards import create_board, remove_board
 from storage.coordination.broadcasts import Aim, BroadcastRow, NewBroadcast, Refused, Tally
 from storage.coordination.messages import (
@@ -241,10 +241,10 @@ def test_open_ones_are_found_and_old_ones_go_after_their_messages(c: sa.Connecti
     move(c, "m1-roses", MessageEvent.FAILED)
     broadcasts.settle(c, NEWS, at=AT + 2)
     assert broadcasts.list_open(c) == []
-    assert coordination_retention.prune_broadcasts(c, before=AT + 3) == 0
-    while coordination_retention.prune_messages(c, before=AT + 3):
+    assert retention.prune_broadcasts(c, before=AT + 3) == 0
+    while retention.prune_messages(c, before=AT + 3):
         pass
-    assert coordination_retention.prune_broadcasts(c, before=AT + 3) == 1
+    assert retention.prune_broadcasts(c, before=AT + 3) == 1
     assert broadcasts.list_broadcasts(c) == []
 
 

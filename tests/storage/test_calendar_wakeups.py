@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId
 from storage import retention
-from storage.agents import agent_states, agents, exhaustion
+from storage.agents import agent_states, agents
 from storage.schedules import calendar_wakeups, fires, schedules
 from storage.schedules.calendar_wakeups import WakeRow, WakeSight
 from storage.schedules.schedules import DeclaredSchedule, NextFire, ScheduleRow
@@ -159,14 +159,14 @@ def test_an_agent_that_is_paused_is_looked_at_at_once(c: sa.Connection) -> None:
 def test_a_deferred_wake_is_looked_at_when_the_quota_is_back_or_ought_to_be(c: sa.Connection) -> None:
     come(c)
     back = FIRST + 5 * MINUTE
-    exhaustion.exhaust(c, INBOX, cause="rate_limit", recovery_at=back, at=FIRST, actor="model")
+    agent_states.exhaust(c, INBOX, cause="rate_limit", recovery_at=back, at=FIRST, actor="model")
     (sight,) = look(c)
     assert (sight.availability, sight.recovery_at) == ("exhausted", back)
     assert calendar_wakeups.put_off(c, sight, at=FIRST, next_at=back, reason="exhausted", is_deferred=True)
     assert outcome(c) == ("deferred", "exhausted")
     assert look(c, back - 1) == []
     assert [sight.state for sight in look(c, back)] == ["deferred"]
-    exhaustion.recover_agent(c, INBOX, at=FIRST + MINUTE, actor="operator")
+    agent_states.recover_agent(c, INBOX, at=FIRST + MINUTE, actor="operator")
     (early,) = look(c, FIRST + MINUTE)
     assert calendar_wakeups.take(c, early, at=FIRST + MINUTE, next_at=back), "the quota came back sooner"
 

@@ -18,8 +18,7 @@ from storage.agents.checkpoints import (
     TooManyCheckpoints,
     UnknownCheckpoint,
 )
-from storage.agents.lock_rows import Holder, HolderKind
-from storage.agents.lock_turns import Wanted
+from storage.agents.lock_turns import Holder, HolderKind, Wanted
 from storage.runs import runs
 from storage.runs.runs import HeldRun, StaleRun
 from tests.storage.rows import AT, make_agent, running

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from storage import retention
 from storage.audit import activity
-from storage.connectors import connectors, credentials, grants, sign_ins
-from storage.connectors import retention as connector_retention
+from storage.connectors import connectors, credentials, sign_ins
 from storage.connectors.connectors import DeclaredConnector
 from storage.connectors.sign_ins import SignInRow, state_hash
 from tests.storage.rows import AT
@@ -23,7 +23,7 @@ def connector(c: sa.Connection) -> None:
 
 
 def grant(c: sa.Connection, sealed: bytes = b"s1", *, key: str = "k1", id: str = "a1") -> None:
-    grants.grant_connector(
+    sign_ins.grant_connector(
         c,
         ID,
         sealed=sealed,
@@ -38,7 +38,7 @@ def grant(c: sa.Connection, sealed: bytes = b"s1", *, key: str = "k1", id: str =
 
 def refuse(c: sa.Connection, version: int, id: str) -> bool:
     told: dict[str, Any] = {"state": "sign_in", "reason": "sign_in_needed", "detail": "over", "at": AT}
-    return grants.refuse_connector(c, ID, credential_version=version, activity_id=id, **told) is not None
+    return sign_ins.refuse_connector(c, ID, credential_version=version, activity_id=id, **told) is not None
 
 
 def save(c: sa.Connection, version: int, sealed: bytes) -> bool:
@@ -132,10 +132,10 @@ def test_everything_is_sealed_anew_and_no_refresh_is_lost_by_it(c: sa.Connection
 
 def test_what_is_given_back_is_gone_and_its_runs_wait(c: sa.Connection) -> None:
     grant(c)
-    assert grants.forget_grant(c, ID, at=AT, actor="me")
+    assert sign_ins.forget_grant(c, ID, at=AT, actor="me")
     assert credentials.find_credential(c, ID) is None
     assert connectors.get_connector(c, "work").state == "sign_in"
-    assert not grants.forget_grant(c, ID, at=AT, actor="me")
+    assert not sign_ins.forget_grant(c, ID, at=AT, actor="me")
 
 
 def test_a_sign_in_is_settled_once_and_keeps_no_secret_after_it(c: sa.Connection) -> None:
@@ -151,7 +151,7 @@ def test_a_sign_in_is_settled_once_and_keeps_no_secret_after_it(c: sa.Connection
     assert found is not None
     assert (found.outcome, found.sealed) == ("failed", b"")
     assert credentials.keys_in_use(c) == {}
-    assert connector_retention.prune_sign_ins(c, before=AT + 600_001) == 1
+    assert retention.prune_sign_ins(c, before=AT + 600_001) == 1
 
 
 def test_a_sign_in_ends_the_one_before_it(c: sa.Connection) -> None:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.agents import measured_work, measurement_reads
+from storage.agents import measured_work, measurements
 from storage.agents.measurements import HOUR_MS, BucketsKept
 from storage.agents.sketch import ERROR, Sketch
 from storage.runs import model_calls, outbox, runs
@@ -25,8 +25,8 @@ def measure(c: sa.Connection, *, kept: BucketsKept = KEPT, most: int = 100) -> i
 def sums(c: sa.Connection, agent_id: AgentId = INBOX) -> dict[str, float]:
     """What all samples of each series come to: ``hub.files end=done``."""
     told = {}
-    for row in measurement_reads.list_series(c, agent_id):
-        buckets = measurement_reads.list_buckets(c, [row.id], size_ms=HOUR_MS, since=0, until=10 * AT)
+    for row in measurements.list_series(c, agent_id):
+        buckets = measurements.list_buckets(c, [row.id], size_ms=HOUR_MS, since=0, until=10 * AT)
         name = " ".join([row.name, *(f"{tag}={value}" for tag, value in sorted(row.tags.items()))])
         told[name] = sum(bucket.sum for bucket in buckets)
     return told
@@ -93,8 +93,8 @@ def test_a_question_tells_its_tokens_its_price_and_how_long_it_took(c: sa.Connec
     assert told["hub.model_tokens kind=completion model=large"] == 2 * asked.usage.completion_tokens
     assert told["hub.model_cost_usd model=large"] == pytest.approx(2 * asked.usage.cost_nanos / 1e9)
     assert told["hub.model_requests model=large outcome=model_unavailable"] == failed.usage.requests
-    (series,) = measurement_reads.list_series(c, INBOX, name="hub.model_seconds")
-    (hour,) = measurement_reads.list_buckets(
+    (series,) = measurements.list_series(c, INBOX, name="hub.model_seconds")
+    (hour,) = measurements.list_buckets(
         c, [series.id], size_ms=HOUR_MS, since=0, until=10 * AT, with_sketches=True
     )
     assert hour.sketch is not None and hour.n == 1

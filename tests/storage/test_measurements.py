@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId
 from protocol.measurements import MetricType
-from storage.agents import measurement_reads, measurements
+from storage.agents import measurements
 from storage.agents.agents import AgentRow
 from storage.agents.measurements import (
     HOUR_MS,
@@ -53,11 +53,9 @@ def report(c: sa.Connection, report_id: str | None, *samples: SampleRow) -> bool
 
 def buckets(
     c: sa.Connection, agent_id: AgentId, size_ms: int = MINUTE_MS, *, name: str = "load"
-) -> list[measurement_reads.BucketRow]:
-    ids = [row.id for row in measurement_reads.list_series(c, agent_id, name=name)]
-    rows = measurement_reads.list_buckets(
-        c, ids, size_ms=size_ms, since=0, until=2 * NOON, with_sketches=True
-    )
+) -> list[measurements.BucketRow]:
+    ids = [row.id for row in measurements.list_series(c, agent_id, name=name)]
+    rows = measurements.list_buckets(c, ids, size_ms=size_ms, since=0, until=2 * NOON, with_sketches=True)
     return sorted(rows, key=lambda row: row.at)
 
 
@@ -99,7 +97,7 @@ def test_a_sample_that_comes_late_changes_its_own_time_and_not_the_newest_value(
     record(c, sample(agent, 5))
     record(c, sample(agent, 7, at=NOON - HOUR_MS))
     assert [(row.at, row.last) for row in buckets(c, agent.id)] == [(NOON - HOUR_MS, 7), (NOON, 5)]
-    (series,) = measurement_reads.list_series(c, agent.id)
+    (series,) = measurements.list_series(c, agent.id)
     assert (series.last, series.last_at) == (5, NOON)
 
 
@@ -118,7 +116,7 @@ def test_series_differ_by_their_tags_in_any_order(c: sa.Connection) -> None:
         sample(agent, 2, disk="x", kind="a"),
         sample(agent, 3, kind="b"),
     )
-    listed = measurement_reads.list_series(c, agent.id)
+    listed = measurements.list_series(c, agent.id)
     assert [(row.tags, row.last) for row in listed] == [({"disk": "x", "kind": "a"}, 2), ({"kind": "b"}, 3)]
 
 
@@ -129,7 +127,7 @@ def test_a_metric_keeps_its_type_under_all_tags(c: sa.Connection) -> None:
         TypeDiffers, match=r"samples\[1\].type: the metric 'load' of this agent is a counter, not a gauge"
     ):
         record(c, sample(agent, 1), sample(agent, 1, type=GAUGE, kind="b"))
-    assert [row.type for row in measurement_reads.list_series(c, agent.id)] == [COUNTER]
+    assert [row.type for row in measurements.list_series(c, agent.id)] == [COUNTER]
 
 
 def test_an_agent_has_so_many_series_and_no_more(c: sa.Connection) -> None:
@@ -204,7 +202,7 @@ def test_old_buckets_go_in_small_steps_and_a_series_with_its_last_one(c: sa.Conn
     assert measurements.prune_buckets(c, size_ms=HOUR_MS, before=before) == 2
     record(c, sample(agent, 2, name="fresh", at=before))
     assert measurements.prune_series(c, before=before) == 1
-    assert [row.name for row in measurement_reads.list_series(c, agent.id)] == ["fresh"]
+    assert [row.name for row in measurements.list_series(c, agent.id)] == ["fresh"]
 
 
 def test_a_bucket_goes_only_when_all_of_it_is_old(c: sa.Connection) -> None:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from protocol.lifecycles import RunState
 from protocol.measurements import MetricType
-from storage.agents import measured_work, measurement_reads, measurements
+from storage.agents import measured_work, measurements
 from storage.agents.measurements import HOUR_MS, BucketsKept, SampleRow, SeriesLimits
 from storage.agents.sketch import Sketch
 from storage.kernel.database import Database
@@ -40,9 +40,9 @@ async def test_samples_that_hubs_add_to_one_bucket_at_the_same_time_all_count(hu
         for writer in range(WRITERS):
             writers.start_soon(work, hubs[writer % len(hubs)], writer)
     for agent in agents:
-        (series,) = await hubs[0].read(measurement_reads.list_series, agent.id)
+        (series,) = await hubs[0].read(measurements.list_series, agent.id)
         (hour,) = await hubs[0].read(
-            measurement_reads.list_buckets,
+            measurements.list_buckets,
             [series.id],
             size_ms=HOUR_MS,
             since=0,
@@ -71,9 +71,9 @@ async def test_each_run_is_measured_by_one_hub(hubs: list[Database]) -> None:
         for hub in hubs:
             workers.start_soon(work, hub)
     assert sum(measured) == 40
-    (series,) = await hubs[0].read(measurement_reads.list_series, agent.id)
+    (series,) = await hubs[0].read(measurements.list_series, agent.id)
     (hour,) = await hubs[0].read(
-        measurement_reads.list_buckets, [series.id], size_ms=HOUR_MS, since=0, until=AT + HOUR_MS
+        measurements.list_buckets, [series.id], size_ms=HOUR_MS, since=0, until=AT + HOUR_MS
     )
     assert (series.name, hour.sum) == ("hub.runs", 40)
 
@@ -89,7 +89,7 @@ async def test_a_series_that_begins_again_while_it_is_pruned_is_not_lost(hubs: l
     async with anyio.create_task_group() as both:
         both.start_soon(partial(hubs[0].write, measurements.prune_series, before=AT + HOUR_MS))
         both.start_soon(hubs[1].write, record, [sample(at=later)])
-    (series,) = await hubs[0].read(measurement_reads.list_series, agent.id)
+    (series,) = await hubs[0].read(measurements.list_series, agent.id)
     assert (series.last_at, series.last) == (later, 1)
     count = sa.select(sa.func.count()).select_from(metric_series)
     assert await hubs[0].read(lambda c: c.execute(count).scalar_one()) == 1

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, IllegalTransition
 from protocol.ids import AgentId, BoardId, BootId, BroadcastId, DeviceId, GatewayId, MemoryId, MessageId
 from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState
+from storage import retention
 from storage.audit import activity, audit
 from storage.coordination import board_members, boards, gateway_agents, message_orders, messages
-from storage.coordination import retention as coordination_retention
 from storage.coordination.board_memory import MemoryFilter, MemoryRow, NewMemory, add_memory, list_memory
 from storage.coordination.message_orders import MessageSettled
 from storage.coordination.message_rows import UnknownMessage
@@ -459,7 +459,7 @@ def test_what_was_settled_long_ago_goes_with_its_moves(c: sa.Connection) -> None
     led(c, E.SENT, E.CONSUMED, E.ANSWERED, id="m-old")
     say(c, "m-open")
     gone = 0
-    while went := coordination_retention.prune_messages(c, before=AT + DAY, rows=2):
+    while went := retention.prune_messages(c, before=AT + DAY, rows=2):
         gone += went
     assert gone == 5
     with pytest.raises(UnknownMessage):

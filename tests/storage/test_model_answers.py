@@ -5,8 +5,9 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunState
+from storage import retention
 from storage.agents import agent_states
-from storage.runs import model_answers, model_batches, model_calls, model_retention, outbox, runs
+from storage.runs import model_answers, model_batches, model_calls, outbox, runs
 from storage.runs.model_answers import JournaledAnswer
 from storage.runs.model_batches import BatchState
 from storage.runs.model_calls import ANSWERED, ModelCall, Spent
@@ -114,7 +115,7 @@ def test_an_answer_that_is_used_is_kept(c: sa.Connection) -> None:
     found = model_answers.find_answer(c, agent, "used", AT + DAY + 1)
     assert found is not None and not found[1]  # not again before tomorrow
 
-    assert model_retention.prune_answers(c, before=AT + DAY) == 1
+    assert retention.prune_answers(c, before=AT + DAY) == 1
     assert model_answers.answered(c, agent, {"used", "unused"}) == {"used"}
 
 
@@ -123,7 +124,7 @@ def test_of_too_many_answers_those_unused_for_longest_go(c: sa.Connection) -> No
     for number in range(6):
         model_answers.record_answer(c, call(id=f"c-{number}", at=AT + number, question=f"q-{number}"), SAID)
     gone = 0
-    while went := model_retention.prune_crowded_answers(c, kept=2, rows=2):
+    while went := retention.prune_crowded_answers(c, kept=2, rows=2):
         gone += went
     left = set(c.execute(sa.select(answers_table.c.question)).scalars())
     assert gone == 3 and left == {"q-3", "q-4", "q-5"}
@@ -133,7 +134,7 @@ def test_of_old_answers_the_oldest_go_first(c: sa.Connection) -> None:
     running(c)
     for number in range(3):
         model_answers.record_answer(c, call(id=f"c-{number}", at=AT + number, question=f"q-{number}"), SAID)
-    assert model_retention.prune_answers(c, before=AT + 9, rows=1) == 1
+    assert retention.prune_answers(c, before=AT + 9, rows=1) == 1
     assert set(c.execute(sa.select(answers_table.c.question)).scalars()) == {"q-1", "q-2"}
 
 
@@ -159,7 +160,7 @@ def test_old_calls_go_in_steps(c: sa.Connection) -> None:
     running(c)
     for number in range(5):
         model_calls.record_call(c, call(id=f"c-{number}", at=AT + number))
-    assert [model_retention.prune_calls(c, before=AT + 4, rows=3) for _ in range(3)] == [3, 1, 0]
+    assert [retention.prune_calls(c, before=AT + 4, rows=3) for _ in range(3)] == [3, 1, 0]
     assert c.execute(sa.select(calls_table.c.id)).scalars().all() == ["c-4"]
 
 
@@ -170,7 +171,7 @@ def test_a_batch_is_known_for_as_long_as_its_run_may_ask_for_its_answers(c: sa.C
         model_batches.make_batch(
             c, id=id, agent_id=agent, run_id=run_id, model="large", questions={"q": "a.txt"}, at=AT
         )
-    assert model_retention.prune_batches(c, before=AT + 90 * DAY) == 1
+    assert retention.prune_batches(c, before=AT + 90 * DAY) == 1
     assert [row.id for row in model_batches.batches_of(c, held.id)] == ["waiting"]
 
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId
 from protocol.messages import MessageKind, MessageState, QuestionState
+from storage import retention
 from storage.agents.agents import AgentRow
 from storage.audit import activity, audit
 from storage.coordination import (
@@ -20,7 +21,6 @@ from storage.coordination import (
     messages,
     questions,
 )
-from storage.coordination import retention as coordination_retention
 from storage.coordination.board_memory import MemoryRow, NewMemory
 from storage.coordination.memory_replies import ReplyIds, add_reply
 from storage.coordination.messages import MessageLimits, MessageRow
@@ -389,8 +389,8 @@ def test_a_question_goes_some_time_after_it_was_settled_and_its_answer_stays_in_
     tell_all(c)
     questions.answer(c, "q-old", said(at=AT + 5))
     questions.answer(c, "q-young", said(at=AT + DAY))
-    assert coordination_retention.prune_questions(c, before=AT + DAY) == 1
-    assert coordination_retention.prune_questions(c, before=AT + DAY) == 0
+    assert retention.prune_questions(c, before=AT + DAY) == 1
+    assert retention.prune_questions(c, before=AT + DAY) == 0
     assert {row.id for row in questions.list_questions(c)} == {"q-young", "q-open"}
     assert len(remembered(c)) == 2
     told_of = c.execute(sa.text("SELECT DISTINCT question_id FROM question_tellings")).scalars()

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from protocol.ids import DeviceId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.agents import agent_declarations, agent_ends, lock_rows, locks
+from storage.agents import agent_declarations, agent_writes, lock_turns, locks
 from storage.agents.agents import AgentRow
 from storage.agents.locks import Grant, Holder, HolderKind, LockLimits, Wanted
 from storage.devices import users
@@ -196,7 +196,7 @@ def test_who_holds_a_lock_is_told_as_a_run_of_an_agent(c: sa.Connection) -> None
     assert claim(c) is not None
     (lock,) = locks.list_locks(c)
     assert lock.told_holder == "run run-1 of agent inbox"
-    assert lock_rows.told_instant(AT) == "1970-01-01T00:16:40Z"
+    assert lock_turns.told_instant(AT) == "1970-01-01T00:16:40Z"
 
 
 @pytest.mark.parametrize("end", ["terminated", "archived"])
@@ -209,7 +209,7 @@ def test_an_agent_that_ends_holds_no_lock_and_waits_for_none(c: sa.Connection, e
     ask(c, "calendar", holder=its_own, wait_ms=TTL, request_id="waits")
     ask(c, "mailbox", holder=OTHER, wait_ms=TTL, request_id="next")
     if end == "terminated":
-        agent_ends.terminate(c, agent.id, at=AT, actor="anna")
+        agent_writes.terminate(c, agent.id, at=AT, actor="anna")
     else:
         agent_declarations.archive_agent(c, agent, at=AT, actor="anna", reason="removed")
     assert holders(c) == {"calendar": OTHER.id, "mailbox": OTHER.id}

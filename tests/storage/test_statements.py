@@ -86,7 +86,7 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
         ("broadcasts.UNDELIVERED", {"broadcast": "b", "after": "", "most": 1}, "messages_broadcast"),
         ("broadcast_rows.OPEN", {"after": "", "most": 1}, "broadcasts_open"),
         ("lock_turns.NEXT_IN_TURN", {"user": "u", "name": "n"}, "user_id=? AND resource=?"),
-        ("lock_rows.LOCKS_OF_REQUESTS", {"requests": ["r-1", "r-2"]}, "agent_locks_request"),
+        ("lock_turns.LOCKS_OF_REQUESTS", {"requests": ["r-1", "r-2"]}, "agent_locks_request"),
         ("run_locks.HELD_BY_RUNS", {"runs": ["r-1", "r-2"]}, "agent_locks_holder"),
         ("run_locks.WAITED_BY_RUNS", {"runs": ["r-1", "r-2"]}, "lock_waits_holder"),
         ("soul_writes.DUE_WRITES", {"now": 0, "most": 1, "after": ""}, "soul_writes_"),

@@ -18,7 +18,7 @@ from hub.api.view import View
 from hub.clock import from_epoch_ms
 from protocol.configs import ConfigType, value_in
 from protocol.errors import ErrorCode
-from storage.agents import configs, effective_configs
+from storage.agents import agent_snapshot, configs
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import ConfigsChanged, NewConfig
 from storage.agents.configs import ConfigMove, ConfigRow, UnknownConfig
@@ -137,7 +137,7 @@ class AgentConfigs(Noun):
         """Return all configs of an agent, and the configuration that it uses."""
         agent = await self._agent(name)
         rows = await self._store.read(configs.list_configs, agent.id)
-        now = await self._store.read(effective_configs.effective_of, agent.id)
+        now = await self._store.read(agent_snapshot.effective_of, agent.id)
         return ConfigurationView(
             agent=agent.name,
             rev=now.rev,

@@ -16,8 +16,7 @@ from hub.agents.charts import (
     plan,
 )
 from protocol.measurements import MetricType
-from storage.agents.measurement_reads import BucketRow, SeriesRow
-from storage.agents.measurements import HOUR_MS, MINUTE_MS
+from storage.agents.measurements import HOUR_MS, MINUTE_MS, BucketRow, SeriesRow
 from storage.agents.sketch import Sketch
 
 COUNTER, GAUGE, HISTOGRAM = MetricType

@@ -14,9 +14,9 @@ from hub.coordination.lead_messages import ToLead
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, UserId
 from protocol.messages import MessageKind, MessageState
+from storage import retention
 from storage.audit import activity
 from storage.coordination import boards
-from storage.coordination import retention as coordination_retention
 from storage.coordination.broadcasts import BoardResult, UnknownBroadcast
 from storage.coordination.messages import TooManyMessages
 from storage.schema import messages
@@ -332,10 +332,10 @@ async def test_a_settled_broadcast_goes_once_its_messages_have_gone(tmp_path: Pa
         await hub.settled(one.message_id)
         later = hub.at + 10**9
 
-        assert await store.write(coordination_retention.prune_broadcasts, before=later) == 0
-        while await store.write(coordination_retention.prune_messages, before=later):
+        assert await store.write(retention.prune_broadcasts, before=later) == 0
+        while await store.write(retention.prune_messages, before=later):
             pass
-        assert await store.write(coordination_retention.prune_broadcasts, before=later) == 1
+        assert await store.write(retention.prune_broadcasts, before=later) == 1
 
 
 def _say_that_it_is_not_known(c: sa.Connection, id: str) -> None:

@@ -11,7 +11,7 @@ from hub.connectors.connector import Connector
 from hub.connectors.failures import ConnectorFailure
 from hub.extraction.model import ModelAnswer, ModelRequest
 from protocol.lifecycles import RunOutcome, RunState
-from storage.connectors import connector_cursors, seen_messages
+from storage.connectors import seen_messages
 from storage.store import Store
 from tests.hub.connectors.imap_rig import imap, mail, settings_of
 from tests.hub.runs.test_mailboxes import bench_over
@@ -92,7 +92,7 @@ async def test_mails_that_the_hub_cannot_understand_are_set_aside_by_their_uid_a
     unread = await store.read(seen_messages.failed_messages, bench.agent.id)
     assert {one["reason"] for one in unread} == why
     assert {one["state"] for one in unread} == {"dead"}
-    cursor = await store.read(connector_cursors.find_cursor, bench.agent.id)
+    cursor = await store.read(seen_messages.find_cursor, bench.agent.id)
     assert cursor is not None and cursor.cursor is not None
     assert cursor.cursor["folders"]["INBOX"]["uid"] == len(mails)  # nobody waits for them
 

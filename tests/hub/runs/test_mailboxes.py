@@ -25,7 +25,7 @@ from protocol.work import Action, Answer, ToolCall
 from storage.agents import agents
 from storage.agents.agent_configs import Mailbox as MailboxConfig
 from storage.agents.agents import DeclaredAgent
-from storage.connectors import connector_cursors, connectors, grants, seen_messages
+from storage.connectors import connectors, seen_messages, sign_ins
 from storage.connectors.connectors import DeclaredConnector
 from storage.devices import users
 from storage.runs import runs
@@ -73,7 +73,7 @@ async def bench(store: Store, mailbox: Mailbox) -> Bench:
 
 
 async def cursor(bench: Bench) -> Any:
-    row = await bench.store.read(connector_cursors.find_cursor, bench.agent.id)
+    row = await bench.store.read(seen_messages.find_cursor, bench.agent.id)
     return None if row is None else row.cursor
 
 
@@ -343,7 +343,7 @@ async def test_a_new_sign_in_begins_a_day_earlier_and_reads_nothing_twice(
 ) -> None:
     async def sign_in(at: int) -> None:
         told: dict[str, Any] = {"sealed": b"", "key_id": "k", "scopes": [], "expires_at": None, "actor": "me"}
-        await bench.store.write(grants.grant_connector, "work-id", at=at, activity_id=f"a-{at}", **told)
+        await bench.store.write(sign_ins.grant_connector, "work-id", at=at, activity_id=f"a-{at}", **told)
 
     mailbox.add("t1")
     link = bench.connect()
