@@ -21,10 +21,9 @@ from hub.log import Channel
 from hub.openclaw import Fleet, Gateway, GatewayError, GatewayEvent, GatewayHealth, GatewayState
 from hub.openclaw.methods import agents_list, chat_history
 from protocol.standing import ExhaustReason
-from storage.coordination import gateway_agents, gateway_making, gateway_standings, gateways
+from storage.coordination import gateway_agents, gateway_making, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow
-from storage.coordination.gateway_standings import Exhaustion, Seen
-from storage.coordination.gateways import UnknownGateway
+from storage.coordination.gateways import Exhaustion, Seen, UnknownGateway
 from storage.kernel.database import StorageError
 from storage.store import Store
 
@@ -372,7 +371,7 @@ class Watch:
         await self._query_turns(gateway, asked, because="as its gateway shows it")
         if self._clock.monotonic() >= self._contact_at and rows:
             at = epoch_ms(self._clock.now())
-            await self._store.write(gateway_standings.heard, rows[0].gateway_id, at=at)
+            await self._store.write(gateways.note_heartbeat, rows[0].gateway_id, at=at)
             self._contact_at = self._clock.monotonic() + CONTACT_S
         return is_settled
 
@@ -427,7 +426,7 @@ class Watch:
         """Write the changes, if any."""
         at = epoch_ms(self._clock.now())
         for begin in range(0, len(seen), AT_ONCE):
-            await self._store.write(gateway_standings.record, self.name, seen[begin:][:AT_ONCE], at=at)
+            await self._store.write(gateways.record_observations, self.name, seen[begin:][:AT_ONCE], at=at)
 
 
 def _is_ours_to_make(row: GatewayAgentRow) -> bool:

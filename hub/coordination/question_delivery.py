@@ -1,6 +1,6 @@
 """Delivery of questions and their results to people's devices, and expiry of questions.
 
-Rows of ``storage.coordination.question_tellings`` record confirmations by devices. The call ids are derived,
+Rows of ``question_tellings`` record confirmations by devices. The call ids are derived,
 so a device that gets a question twice, after a crash or from another hub, shows it once. The answer is a
 request of the device, not the answer to this call.
 """

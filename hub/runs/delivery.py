@@ -37,8 +37,7 @@ from protocol.lifecycles import CallEvent, RunState
 from protocol.tables import TABLES, TableName
 from protocol.versions import CAPABILITY_OF, CapabilityName
 from protocol.work import Action, Answer, ToolCall
-from storage.coordination import message_plans
-from storage.runs import outbox
+from storage.runs import outbox, plans
 from storage.runs.outbox import ItemCaps, OpenCall, UnitPlan
 from storage.store import Store
 
@@ -123,7 +122,7 @@ class Delivery:
             if document.unit_key != message.key:
                 notes = msgspec.structs.replace(notes, shared_message_id=1)
             plan_it = partial(
-                message_plans.plan_message,
+                plans.plan_message,
                 agent_id=order.agent_id,
                 seen_keys=seen_keys,
                 version=message.version,

@@ -43,8 +43,7 @@ from storage.agents import agents
 from storage.connectors import connectors, credentials, seen_messages
 from storage.connectors.connectors import ConnectorRow
 from storage.connectors.credentials import CredentialRow
-from storage.coordination import message_plans
-from storage.runs import orphaned_units, outbox, runs
+from storage.runs import orphaned_units, outbox, plans, runs
 from storage.runs.outbox import OpenCall
 from storage.store import Store
 
@@ -379,7 +378,7 @@ class _Reading:
     async def _leave_out(self, messages: Sequence[tuple[str, str, str]]) -> None:
         if messages:
             held, at = self._order.held(RunState.RUNNING), self._visits.at()
-            await self._store.write(message_plans.leave_out, held, self._order.agent_id, messages, at=at)
+            await self._store.write(plans.leave_out, held, self._order.agent_id, messages, at=at)
 
     async def _fail(self, message: Message, unread: Unread) -> None:
         unit_key = message.key
@@ -387,7 +386,7 @@ class _Reading:
             unit_key = f"{message.key}#{seen_messages.digest_of(message.copy)[:12]}"
         self._units.add(unit_key)
         state = await self._store.write(
-            message_plans.fail_message,
+            plans.fail_message,
             self._order.held(RunState.RUNNING),
             self._order.agent_id,
             unit_key=unit_key,

@@ -34,11 +34,10 @@ from protocol.errors import DeviceGone, DeviceOffline, ErrorCode, IllegalTransit
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outcome_of
 from protocol.trace import trace_id_of
-from storage.coordination import message_plans
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.kernel.database import Conflict, StorageError, written_for
-from storage.runs import outbox, runs
+from storage.runs import outbox, plans, runs
 from storage.runs.outbox import OpenCall, StillOpen
 from storage.runs.runs import StaleRun
 from storage.store import Store
@@ -392,7 +391,7 @@ class Runner:
         fail: Callable[..., object] = outbox.fail_unit
         if message is not None:
             fail = partial(
-                message_plans.fail_message,
+                plans.fail_message,
                 agent_id=order.agent_id,
                 seen_key=message.seen_key,
                 version=message.version,

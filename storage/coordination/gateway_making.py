@@ -17,10 +17,10 @@ from storage.audit import activity, audit
 from storage.coordination import board_members
 from storage.coordination.board_members import MemberRow
 from storage.coordination.boards import DEFAULT_LIMITS, BoardLimits, get_board, lock_board
-from storage.coordination.gateway_agent_rows import GATEWAY_AGENTS
 from storage.coordination.gateway_agents import (
     CREATING,
     FAILED,
+    GATEWAY_AGENTS,
     LEAD,
     READY,
     WANTED,

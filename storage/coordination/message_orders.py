@@ -8,9 +8,8 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import MessageId
 from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState
 from storage.audit import audit
-from storage.coordination.message_answers import LOCK_MESSAGE
 from storage.coordination.message_dues import look_now
-from storage.coordination.message_moves import move_message
+from storage.coordination.message_moves import LOCK_MESSAGE, move_message
 from storage.coordination.message_rows import MessageRow, get_message
 from storage.coordination.messages import DEFAULT_LIMITS, MessageLimits, NewMessage, add_message
 from storage.kernel.rows import fill

@@ -26,7 +26,6 @@ from protocol.ids import (
     UserId,
 )
 from protocol.messages import MessageKind, MessageState
-from storage.coordination.message_answers import answer_by_memory, answer_message
 from storage.coordination.message_dues import (
     Hand,
     due_at_devices,
@@ -43,7 +42,13 @@ from storage.coordination.message_dues import (
     stir_device,
     stirred,
 )
-from storage.coordination.message_moves import move_message, remember, settle_message
+from storage.coordination.message_moves import (
+    answer_by_memory,
+    answer_message,
+    move_message,
+    remember,
+    settle_message,
+)
 from storage.coordination.message_rows import (
     MessageHome,
     MessageMove,

@@ -3,26 +3,37 @@
 The first answer counts, however many come at the same moment. It is one transaction with its effects: the
 item in the board's memory, the message to the agent that asked, the activity. So the answer is visible
 everywhere at once, and a later answer is refused with the name of the first.
+
+Each device is notified once of a question, and once of its end. A row of ``question_tellings`` says that the
+device confirmed. The call that notifies it has a derived id. If a hub dies before it writes the row, the
+device is notified again under the same id, and applies it once.
 """
 
 from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import AgentId, BoardId, MessageId, QuestionId, UserId
+from protocol.ids import AgentId, BoardId, DeviceId, MemoryId, MessageId, QuestionId, UserId
 from protocol.messages import MessageKind, QuestionState
 from storage.audit import audit
+from storage.coordination.board_memory import MemoryRow, NewMemory, add_memory
 from storage.coordination.messages import MessageLimits, NewMessage, add_message
-from storage.coordination.question_answers import NewAnswer, answer, answer_by_memory
 from storage.coordination.question_rows import (
+    ANSWERED,
+    ASKED,
     DEFAULT_SOURCE,
     DEFAULT_TAGS,
+    EXPIRED,
     IS_OPEN,
+    IS_SETTLED,
     QUESTIONS,
+    WITHDRAWN,
     Home,
     QuestionRow,
+    QuestionSettled,
     UnknownQuestion,
     WaitingLong,
     count_open,
@@ -33,23 +44,267 @@ from storage.coordination.question_rows import (
     main_of,
     open_since,
     question_in,
-    waiting_since,
-)
-from storage.coordination.question_settling import (
-    ASKED,
-    EXPIRED,
-    WITHDRAWN,
-    QuestionSettled,
     record,
     settle,
     settled,
     short,
     told_actor,
     told_actors,
+    waiting_since,
 )
-from storage.coordination.question_tellings import Due, due_of, known_to, told, with_news
+from storage.kernel.columns import in_parts
 from storage.kernel.rows import values_of
-from storage.schema import questions, users
+from storage.schema import devices, question_tellings, questions, users
+
+
+class Due(msgspec.Struct, frozen=True):
+    """Notification due to a device: a new question, or its end."""
+
+    question: QuestionRow
+    is_settled: bool
+
+
+_device: sa.BindParameter[str] = sa.bindparam("device")
+_listed = devices.c.id.in_(sa.bindparam("listed", expanding=True))
+_is_told = sa.exists().where(
+    question_tellings.c.question_id == questions.c.id, question_tellings.c.device_id == devices.c.id
+)
+# Devices whose users have an open question, or an end of one, that they were not notified of.
+NOT_ASKED = (
+    sa.select(devices.c.id)
+    .where(
+        _listed,
+        sa.exists().where(questions.c.user_id == devices.c.user_id, sa.text(IS_OPEN), sa.not_(_is_told)),
+    )
+    .order_by(devices.c.id)
+)
+NOT_CLOSED = (
+    sa.select(question_tellings.c.device_id)
+    .join_from(question_tellings, questions, questions.c.id == question_tellings.c.question_id)
+    .where(
+        question_tellings.c.device_id.in_(sa.bindparam("listed", expanding=True)),
+        question_tellings.c.closed_at.is_(None),
+        sa.text(IS_SETTLED),
+    )
+    .distinct()
+)
+TO_ASK = (
+    QUESTIONS.join(devices, sa.and_(devices.c.user_id == questions.c.user_id, devices.c.id == _device))
+    .where(sa.text(IS_OPEN), sa.not_(_is_told))
+    .order_by(questions.c.created_at, questions.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+TO_CLOSE = (
+    QUESTIONS.join(question_tellings, question_tellings.c.question_id == questions.c.id)
+    .where(
+        question_tellings.c.device_id == _device,
+        question_tellings.c.closed_at.is_(None),
+        sa.text(IS_SETTLED),
+    )
+    .order_by(questions.c.settled_at, questions.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+KNOWS = sa.select(question_tellings.c.closed_at).where(
+    question_tellings.c.question_id == sa.bindparam("question"), question_tellings.c.device_id == _device
+)
+TELL = sa.insert(question_tellings)
+CLOSE = (
+    sa.update(question_tellings)
+    .where(
+        question_tellings.c.question_id == sa.bindparam("question"),
+        question_tellings.c.device_id == _device,
+        question_tellings.c.closed_at.is_(None),
+    )
+    .values(closed_at=sa.bindparam("now"))
+)
+
+
+def with_news(c: sa.Connection, device_ids: Sequence[DeviceId]) -> list[DeviceId]:
+    """Return the devices that are due a notification about a question."""
+    found: set[str] = set()
+    for part in in_parts(device_ids):
+        for query in (NOT_ASKED, NOT_CLOSED):
+            found |= set(c.execute(query, {"listed": list(part)}).scalars())
+    return sorted(DeviceId(id) for id in found)
+
+
+def due_of(c: sa.Connection, device_id: DeviceId, limit: int) -> list[Due]:
+    """Return the notifications due to the device: first ends, then new questions, oldest first."""
+    given = {"device": device_id, "most": limit}
+    ended = [Due(question_in(row), True) for row in c.execute(TO_CLOSE, given)]
+    asked = [Due(question_in(row), False) for row in c.execute(TO_ASK, given)]
+    return [*ended, *asked][:limit]
+
+
+def told(c: sa.Connection, due: Due, device_id: DeviceId, at: int) -> None:
+    """Record that the device confirmed the notification."""
+    given = {"question": due.question.id, "device": device_id}
+    if due.is_settled:
+        c.execute(CLOSE, given | {"now": at})
+    elif c.execute(KNOWS, given).first() is None:
+        row = {"question_id": due.question.id, "device_id": device_id, "asked_at": at}
+        c.execute(TELL, row)
+
+
+def known_to(c: sa.Connection, question_id: QuestionId) -> list[DeviceId]:
+    """Return the devices that were notified of the question."""
+    query = sa.select(question_tellings.c.device_id).where(question_tellings.c.question_id == question_id)
+    return [DeviceId(id) for id in c.execute(query.order_by(question_tellings.c.device_id)).scalars()]
+
+
+# A person's answer is never refused for lack of room.
+UNBOUNDED: Final = MessageLimits(open_messages_per_user=1_000_000, agent_message_bytes=1 << 20)
+
+
+class NewAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """New answer.
+
+    Attributes:
+        activity_id, memory_id, message_id: ids of the rows that the answer adds.
+        message_expires_at: deadline for delivering it to the agent that asked.
+        is_decision: an operator answered: add an audit entry.
+    """
+
+    text: str
+    actor: str
+    agent_id: AgentId | None = None  # agent that brings the person's answer, if any
+    at: int
+    activity_id: str
+    memory_id: MemoryId
+    message_id: MessageId
+    message_expires_at: int
+    is_decision: bool = False
+
+
+MEANT = QUESTIONS.where(
+    questions.c.board_id == sa.bindparam("board"),
+    sa.or_(questions.c.id == sa.bindparam("reply_to"), questions.c.message_id == sa.bindparam("reply_to")),
+)
+# Only open questions: a correlation id may be used again later.
+CORRELATED = QUESTIONS.where(
+    questions.c.board_id == sa.bindparam("board"),
+    questions.c.correlation_id == sa.bindparam("word"),
+    sa.text(IS_OPEN),
+).limit(2)
+
+
+def answer(c: sa.Connection, id: str, given: NewAnswer, *, user_id: UserId | None = None) -> QuestionRow:
+    """Answer a question, and pass the answer to the board's memory and the agent that asked.
+
+    The same answer again changes nothing.
+
+    Raises:
+        UnknownQuestion: no question has the id, or it belongs to another user.
+        QuestionSettled: it was answered before, or withdrawn, or expired.
+        In each case nothing was written.
+    """
+    asked = get_question(c, id, user_id=user_id)
+    memory_id = None if asked.board_id is None else given.memory_id
+    answered = {"text": given.text, "who": given.actor, "memory": memory_id}
+    if not settle(c, asked, QuestionState.ANSWERED, given.at, answered):
+        standing = get_question(c, id)
+        if (standing.answer, standing.answered_by) == (given.text, given.actor):
+            return standing  # a retry after a lost response
+        raise settled(c, standing)
+    if asked.board_id is not None:
+        _into_memory(c, asked, given)
+    return _answered(c, asked, given)
+
+
+def answer_by_memory(
+    c: sa.Connection, item: MemoryRow, *, activity_id: str, message_id: MessageId, message_expires_at: int
+) -> QuestionRow | None:
+    """Answer the question that a new item of a board's memory replies to; ``None`` if none.
+
+    Called in the transaction that adds the item. An item of the gateway's main agent without *reply_to*
+    answers the only open question with the same correlation id. Only a person and the main agent of the
+    board's gateway can answer; a reply to a settled question is only an item.
+
+    Args:
+        activity_id, message_id, message_expires_at: as in ``NewAnswer``.
+    """
+    main = None if item.agent_id is None else main_of(c, item.board_id)
+    if item.agent_id is not None and (main is None or main.agent_id != item.agent_id):
+        return None
+    rows: list[Any] = []
+    if item.reply_to is not None:
+        rows = list(c.execute(MEANT, {"board": item.board_id, "reply_to": item.reply_to}))
+    elif item.correlation_id is not None and main is not None:
+        rows = list(c.execute(CORRELATED, {"board": item.board_id, "word": item.correlation_id}))
+    if len(rows) != 1:
+        return None
+    given = NewAnswer(
+        text=item.content,
+        actor=item.actor,
+        agent_id=item.agent_id,
+        at=item.created_at,
+        activity_id=activity_id,
+        memory_id=item.id,
+        message_id=message_id,
+        message_expires_at=message_expires_at,
+    )
+    asked = question_in(rows[0])
+    answered = {"text": given.text, "who": given.actor, "memory": item.id}
+    if not settle(c, asked, QuestionState.ANSWERED, given.at, answered):
+        return None
+    return _answered(c, asked, given)
+
+
+def _answered(c: sa.Connection, asked: QuestionRow, given: NewAnswer) -> QuestionRow:
+    """Send the answer to the agent that asked, and record activity and audit entry."""
+    if asked.from_agent_id is not None:
+        home = home_of(c, asked.from_agent_id)
+        if home is not None:
+            _tell_asker(c, asked, given, home)
+    message = f"Answered: {short(asked.content)}"
+    record(c, ANSWERED, asked, message, given.activity_id, given.actor, given.at)
+    if given.is_decision:
+        detail: audit.Detail = {"board": asked.board}
+        audit.append(c, at=given.at, actor=given.actor, event=ANSWERED, subject=asked.id, detail=detail)
+    return get_question(c, asked.id)
+
+
+def _tell_asker(c: sa.Connection, asked: QuestionRow, given: NewAnswer, home: Home) -> None:
+    message = NewMessage(
+        id=given.message_id,
+        user_id=asked.user_id,
+        kind=MessageKind.ANSWER,
+        board_id=asked.board_id,
+        from_agent_id=given.agent_id,
+        actor=given.actor,
+        to_agent_id=home.agent_id,
+        gateway_id=home.gateway_id,
+        device_id=home.device_id,
+        content=given.text,
+        correlation_id=asked.correlation_id,
+        reply_to=asked.id,
+        question_id=asked.id,
+        trace_id=asked.trace_id,
+        dedupe_key=f"answer:{asked.id}",
+        not_before=given.at,
+        expires_at=given.message_expires_at,
+        at=given.at,
+    )
+    add_message(c, message, limits=UNBOUNDED)
+
+
+def _into_memory(c: sa.Connection, asked: QuestionRow, given: NewAnswer) -> None:
+    assert asked.board_id is not None
+    item = NewMemory(
+        id=given.memory_id,
+        board_id=asked.board_id,
+        content=given.text,
+        tags=asked.tags,
+        source=asked.source,
+        correlation_id=asked.correlation_id,
+        reply_to=asked.id,
+        agent_id=given.agent_id,
+        actor=given.actor,
+        dedupe_key=f"answer:{asked.id}",
+        at=given.at,
+    )
+    add_memory(c, item)
+
 
 __all__ = [
     "DEFAULT_SOURCE",

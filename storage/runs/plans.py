@@ -1,4 +1,7 @@
-"""Plan of a unit: all its calls, written before the first of them is sent."""
+"""Plan of a unit, a file or a message: all its calls, written before the first of them is sent.
+
+Messages of a mailbox are planned, failed or left out together with the record of seen messages.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,8 +9,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from protocol.ids import CallId
+from protocol.ids import AgentId, CallId
 from protocol.lifecycles import FINAL_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
+from storage.connectors import seen_messages
+from storage.connectors.seen_messages import State
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.database import Conflict
 from storage.kernel.rows import values_of
@@ -15,7 +20,7 @@ from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, Open
 from storage.runs.items import Decide, Decision, Finder, FoundItem, PlannedCall, known_items, write_items
 from storage.runs.run_progress import advance, check_held
 from storage.runs.run_rows import HeldRun
-from storage.runs.units import ADD_UNIT, find_unit
+from storage.runs.units import ADD_UNIT, fail_unit, find_unit
 from storage.schema import agents, run_calls, run_units, runs, unit_ledger, users
 
 
@@ -269,3 +274,116 @@ def _of_earlier_runs(c: sa.Connection, held: HeldRun, ids: Sequence[CallId]) -> 
 def _call_row(held: HeldRun, unit_key: str, call: PlannedCall, at: int) -> dict[str, Any]:
     own = {"run_id": held.id, "unit_key": unit_key, "target_table": call.table, "updated_at": at}
     return values_of(call, run_calls, **own)
+
+
+def plan_message(
+    c: sa.Connection,
+    held: HeldRun,
+    agent_id: AgentId,
+    *,
+    unit_key: str,
+    seen_keys: Sequence[str],
+    version: str,
+    is_whole: bool,
+    content_hash: str,
+    size_bytes: int | None,
+    found: Sequence[FoundItem],
+    decide: Decide,
+    at: int,
+    read_at: int | None = None,
+    notes: Mapping[str, Any] | None = None,
+    caps: ItemCaps | None = None,
+) -> UnitPlan:
+    """Plan a mailbox message like ``plan_unit``, and record it as seen.
+
+    Args:
+        seen_keys: keys that identify the message from now on, its own key first.
+        version: version of its content, which may change under the same key.
+        is_whole: false if a part could not be read: the next run reads it again and adds the missing items.
+
+    Raises:
+        StaleRun, IllegalTransition, Conflict: as ``plan_unit``; nothing was written.
+    """
+    plan = plan_unit(
+        c,
+        held,
+        unit_key=unit_key,
+        content_hash=content_hash,
+        size_bytes=size_bytes,
+        found=found,
+        decide=decide,
+        at=at,
+        read_at=read_at,
+        notes=notes,
+        caps=caps,
+    )
+    about: dict[str, Any] = {"version": version, "run_id": held.id, "at": at}
+    if is_whole:
+        for key in seen_keys:
+            seen_messages.note_seen(c, agent_id, key, "planned", **about)
+    else:
+        seen_messages.note_failed(c, agent_id, seen_keys[0], reason="incomplete", **about)
+    return plan
+
+
+def fail_message(
+    c: sa.Connection,
+    held: HeldRun,
+    agent_id: AgentId,
+    *,
+    unit_key: str,
+    seen_key: str,
+    version: str,
+    subject: str,
+    content_hash: str,
+    size_bytes: int | None,
+    error: str,
+    code: str,
+    is_its_fault: bool,
+    is_final: bool = False,
+    at: int,
+) -> State:
+    """Fail a mailbox message like ``fail_unit``. After the third run it is dead, and the cursor may pass it.
+
+    Args:
+        is_its_fault: false if a budget, a limit or another run prevented it: retries are unlimited.
+        is_final: no run can ever read it: it is dead at once, with *error* as reason.
+
+    Raises:
+        StaleRun, StillOpen, IllegalTransition: as ``fail_unit``; nothing was written.
+    """
+    fail_unit(
+        c,
+        held,
+        unit_key=unit_key,
+        content_hash=content_hash,
+        size_bytes=size_bytes,
+        error=error,
+        code=code,
+        at=at,
+    )
+    return seen_messages.note_failed(
+        c,
+        agent_id,
+        seen_key,
+        version=version,
+        subject=subject,
+        run_id=held.id,
+        reason=error if is_final else code,
+        at=at,
+        counts=is_its_fault,
+        is_final=is_final,
+    )
+
+
+def leave_out(
+    c: sa.Connection, held: HeldRun, agent_id: AgentId, messages: Sequence[tuple[str, str, str]], at: int
+) -> None:
+    """Record these messages (key, version, reason) as left out, and count them as skipped.
+
+    Raises:
+        StaleRun: the run has another fence, or has ended; nothing was written.
+    """
+    check_held(c, held)
+    seen_messages.note_left_out(c, agent_id, messages, run_id=held.id, at=at)
+    advance(c, held, at=at, skipped=len(messages))

@@ -11,7 +11,7 @@ from protocol.ids import BoardId, BootId, BroadcastId, GatewayId, MessageId
 from protocol.messages import MessageEvent, MessageKind, MessageState
 from storage import retention
 from storage.audit import activity
-from storage.coordination import board_places, broadcasts, message_orders, messages
+from storage.coordination import boards, broadcasts, message_orders, messages
 from storage.coordination.boards import create_board, remove_board
 from storage.coordination.broadcasts import Aim, BroadcastRow, NewBroadcast, Refused, Tally
 from storage.coordination.messages import (
@@ -251,9 +251,9 @@ def test_open_ones_are_found_and_old_ones_go_after_their_messages(c: sa.Connecti
 def test_places_tell_where_leads_are_reached_and_where_none_can_be(c: sa.Connection) -> None:
     garden(c, "roses")
     create_board(c, id=BoardId("board-shed"), user_id=ME, name="shed", at=AT, actor="anna")
-    roses, shed = board_places.list_places(c, ME)
+    roses, shed = boards.list_places(c, ME)
     assert (roses.goes_over, roses.refusal) == (("gw-office", None), None)
     assert shed.refusal is not None and shed.refusal[0] is ErrorCode.NO_LEAD
     put(c)
-    gone = board_places.find_place(c, ME, BoardId("board-roses"))
+    gone = boards.find_place(c, ME, BoardId("board-roses"))
     assert gone is not None and gone.refusal is not None and gone.refusal[0] is ErrorCode.NO_GATEWAY

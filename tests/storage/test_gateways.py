@@ -11,10 +11,15 @@ from storage.agents import agent_activity, agent_states, agent_writes, agents, m
 from storage.agents.agents import AgentRow, DeclaredAgent
 from storage.agents.made_agents import AgentLimits, AgentNameTaken, MainAgentStays, TooManyAgents
 from storage.audit import audit
-from storage.coordination import gateway_agents, gateway_standings, gateways
+from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow, RemoteIdTaken
-from storage.coordination.gateway_standings import Exhaustion, Seen
-from storage.coordination.gateways import DeclaredGateway, ReconciledGateways, UnknownGateway
+from storage.coordination.gateways import (
+    DeclaredGateway,
+    Exhaustion,
+    ReconciledGateways,
+    Seen,
+    UnknownGateway,
+)
 from storage.devices import users
 from storage.runs import runs
 from storage.runs.run_moves import LivesAtGateway
@@ -55,7 +60,7 @@ def worker(
 
 def see(c: sa.Connection, agent: GatewayAgentRow, *seen: Seen, at: int = AT) -> None:
     assert all(one.agent_id == agent.agent_id for one in seen)
-    gateway_standings.record(c, "office", seen, at=at)
+    gateways.record_observations(c, "office", seen, at=at)
 
 
 def moves(c: sa.Connection, agent: GatewayAgentRow) -> list[str]:
@@ -350,7 +355,7 @@ def test_when_it_was_heard_of_is_known_while_it_is_online(c: sa.Connection) -> N
     put(c, OFFICE)
     here, away = worker(c), worker(c, "other")
     see(c, here, Seen(agent_id=here.agent_id, is_online=True))
-    gateway_standings.heard(c, here.gateway_id, at=AT + 7)
+    gateways.note_heartbeat(c, here.gateway_id, at=AT + 7)
     assert agent_states.find_state(c, here.agent_id).last_heartbeat_at == AT + 7
     assert agent_states.find_state(c, away.agent_id).last_heartbeat_at is None
 
