@@ -9,7 +9,7 @@ from hub.runs.waiting import Hold, WaitFacts, Wanting, why_waiting
 from protocol.ids import RunId
 from protocol.lifecycles import LIVE_RUN_STATES
 from protocol.requirements import Unmet
-from storage.runs import run_needs, runs
+from storage.runs import run_locks, runs
 from storage.runs.runs import RunRow, RunWait
 from storage.store import Store
 
@@ -50,7 +50,7 @@ class Waiting:
         """Return the unmet requirements of runs whose device is connected to this process."""
         offered = self._dispatcher.offered
         needy = [row.id for row in rows if row.needs and row.device_id in offered]
-        return await self._store.read(run_needs.unmet_of, needy, offered) if needy else {}
+        return await self._store.read(run_locks.unmet_of, needy, offered) if needy else {}
 
     def _facts(self, run: RunRow, gates: RunWait, unmet: Sequence[Unmet]) -> WaitFacts:
         dispatcher = self._dispatcher

@@ -19,7 +19,7 @@ from hub.links.roster import SharedRoots, Takeovers
 from hub.runs.budget import Reached
 from hub.runs.disk import DiskGuard
 from hub.runs.waiting import describe_hold
-from storage.runs.run_needs import Offered
+from storage.runs.run_locks import Offered
 
 if TYPE_CHECKING:
     from hub.extraction.endpoint import Endpoint

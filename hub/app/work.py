@@ -42,7 +42,7 @@ from storage.agents.measurements import SeriesLimits
 from storage.kernel.address import file_of
 from storage.runs import runs
 from storage.runs.outbox import ItemCaps
-from storage.schedules.overlap import QueueLimits
+from storage.schedules.fire_decisions import QueueLimits
 from storage.store import open_store
 
 

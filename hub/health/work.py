@@ -13,8 +13,8 @@ from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.coordination import questions
 from storage.devices import devices
-from storage.runs import run_needs, runs
-from storage.runs.run_needs import Offered
+from storage.runs import run_locks, runs
+from storage.runs.run_locks import Offered
 from storage.schedules import schedules
 from storage.schedules.schedules import ScheduleRow
 from storage.store import Store
@@ -161,7 +161,7 @@ def check_needs(store: Store, offered: Callable[[], Offered]) -> Check:
 
     async def look(now: datetime) -> Iterable[Finding]:
         there = offered()
-        unmet = await store.read(run_needs.unmet_runs, there)
+        unmet = await store.read(run_locks.unmet_runs, there)
         rows = await store.read(runs.find_runs, list(unmet)[:MOST_NEEDY])
         names = {row.id: row.name for row in await store.read(devices.list_devices)} if rows else {}
         long_since = epoch_ms(now - NEEDY_FOR)

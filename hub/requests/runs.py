@@ -14,8 +14,8 @@ from protocol.coordination import Method
 from protocol.frame import Fence, Id, Parameters, Text, Values
 from protocol.ids import DeviceId, RunId
 from protocol.locks import MOST_LOCKS
-from storage.runs import run_needs, runs
-from storage.runs.run_reports import MAX_MESSAGE_CHARS
+from storage.runs import run_locks, runs
+from storage.runs.run_progress import MAX_MESSAGE_CHARS
 from storage.runs.runs import Report, RunRow, UnknownRun
 from storage.store import Store
 
@@ -64,7 +64,7 @@ class RunRequests:
         )
         actor = f"device:{link.device_id}"
         run = await self._control.submit(agent, fire_key=fire_key, actor=actor, options=options)
-        unmet = await self._store.read(run_needs.unmet_of, [run.id], {link.device_id: link.offers})
+        unmet = await self._store.read(run_locks.unmet_of, [run.id], {link.device_id: link.offers})
         return {"run": _run_record(run), "unmet": [one.need for one in unmet.get(run.id, ())]}
 
     async def _cancel(self, link: DeviceLink, params: Parameters) -> Values:

@@ -35,8 +35,8 @@ from protocol.work import (
 from storage.agents.agents import AgentRow
 from storage.devices import devices
 from storage.devices.devices import Grant
-from storage.runs import model_costs, outbox
-from storage.runs.model_costs import Lately
+from storage.runs import model_calls, outbox
+from storage.runs.model_calls import Lately
 from storage.store import Store
 
 LATELY_MS: Final = 90 * 86_400_000
@@ -119,7 +119,7 @@ class Estimator:
         known_files = len(files) - len(unread)
         unread = unread[: self.limits.files]
         lately = await self._store.read(
-            model_costs.lately, agent.id, since=epoch_ms(self._clock.now()) - LATELY_MS
+            model_calls.lately, agent.id, since=epoch_ms(self._clock.now()) - LATELY_MS
         )
         model = self._models.choose(allow_cloud=parameters.allow_cloud)
         if model is None or not unread:

@@ -43,7 +43,7 @@ from storage.agents import agents
 from storage.connectors import connectors, credentials, seen_messages
 from storage.connectors.connectors import ConnectorRow
 from storage.connectors.credentials import CredentialRow
-from storage.runs import orphaned_units, outbox, plans, runs
+from storage.runs import outbox, plans, run_recovery, runs
 from storage.runs.outbox import OpenCall
 from storage.store import Store
 
@@ -127,9 +127,7 @@ class MailboxVisits:
     async def _flush(self, attempt: Attempt, work: MessageWork) -> None:
         """Adopt units of ended runs, and deliver all waiting items, oldest message first."""
         order, held = attempt.order, attempt.order.held(attempt.state)
-        while adopted := await self._store.write(
-            orphaned_units.adopt_left, held, order.agent_id, at=self.at()
-        ):
+        while adopted := await self._store.write(run_recovery.adopt_left, held, order.agent_id, at=self.at()):
             log.info("run.took_over", units=adopted)
         units = [
             unit

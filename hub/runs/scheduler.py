@@ -31,8 +31,8 @@ from storage.devices.leases import LostLease, Term
 from storage.kernel.database import Conflict, StorageError
 from storage.runs import backfills
 from storage.schedules import fires, schedules
+from storage.schedules.fire_decisions import QueueLimits
 from storage.schedules.fires import Decided, FireDecision
-from storage.schedules.overlap import QueueLimits
 from storage.schedules.schedules import DueSchedule, NextFire, ScheduleRow, UnknownSchedule
 from storage.store import Store
 

@@ -2,6 +2,9 @@
 
 A key's id is derived from the key itself (``protocol.keys``), so a known id determines whose signature is
 required. A revoked or replaced key stays on record, and is never accepted for a device again.
+
+A new device of a revoked device's name inherits its agents of hub.toml, with their waiting runs: an agent of
+hub.toml names its device.
 """
 
 import math
@@ -11,13 +14,50 @@ import sqlalchemy as sa
 
 from protocol import keys
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import DeviceId, KeyId, NodeId, UserId
+from protocol.ids import AgentId, DeviceId, KeyId, NodeId, UserId
+from storage.agents import agent_states
 from storage.audit import audit
-from storage.devices import device_replacement, devices
+from storage.devices import devices
 from storage.devices.devices import DeviceNameTaken, DeviceRow
 from storage.kernel.rows import columns_of, fill
-from storage.schema import device_keys, device_tokens
+from storage.runs import run_pauses
+from storage.schema import agents, device_keys, device_tokens
 from storage.schema import devices as device_table
+
+_revoked = sa.select(device_table.c.id).where(
+    device_table.c.user_id == sa.bindparam("user"),
+    device_table.c.name == sa.bindparam("named"),
+    device_table.c.revoked_at.is_not(None),
+)
+SUCCEED = (
+    sa.update(agents)
+    .where(agents.c.device_id.in_(_revoked), agents.c.source == "file", agents.c.deleted_at.is_(None))
+    .values(device_id=sa.bindparam("successor"), updated_at=sa.bindparam("now"))
+    .returning(agents.c.id)
+)
+
+
+def ensure_device(
+    c: sa.Connection, *, id: DeviceId, user_id: UserId, name: str, at: int, actor: str = "hub"
+) -> DeviceRow:
+    """Return the device of ``devices.ensure_device`` after it inherited a revoked one's agents."""
+    device = devices.ensure_device(c, id=id, user_id=user_id, name=name, at=at)
+    given = {"user": user_id, "named": name, "successor": device.id, "now": at}
+    left = c.execute(SUCCEED, given).scalars().all()
+    for agent_id in left:
+        agent_states.move(
+            c,
+            AgentId(agent_id),
+            "connectivity",
+            device.connectivity,
+            at=at,
+            actor=actor,
+            reason="its device was revoked",
+        )
+    if left:
+        run_pauses.follow_agents(c, at, actor=actor)
+    return device
+
 
 FREE_NAMES = 100  # tried for a device that reports the name of another device
 
@@ -212,7 +252,7 @@ def give_device(
     Raises:
         DeviceNameTaken: the reported name belongs to a device with valid credentials.
     """
-    device = device_replacement.ensure_device(c, id=fresh_id, user_id=user_id, name=name, at=at)
+    device = ensure_device(c, id=fresh_id, user_id=user_id, name=name, at=at)
     if not is_chosen and has_way_in(c, device.id):
         raise taken_name(name)
     return device
@@ -236,7 +276,7 @@ def give_free_device(
     """
     for number in range(1, FREE_NAMES + 1):
         free = name if number == 1 else f"{name}-{number}"
-        device = device_replacement.ensure_device(c, id=fresh_id, user_id=user_id, name=free, at=at)
+        device = ensure_device(c, id=fresh_id, user_id=user_id, name=free, at=at)
         if not has_way_in(c, device.id):
             return device
     raise DeviceNameTaken(f"there are {FREE_NAMES} devices called {name!r} already")

@@ -4,6 +4,8 @@ The cost of a request counts whatever the state of its run. It is written withou
 and added to the run in the same transaction.
 """
 
+from typing import Any, Literal
+
 import msgspec
 import sqlalchemy as sa
 
@@ -12,7 +14,7 @@ from storage.agents import agent_states
 from storage.kernel.columns import Int
 from storage.kernel.rows import values_of
 from storage.runs.run_rows import Usage
-from storage.schema import model_calls, runs
+from storage.schema import agents, model_calls, run_units, runs, users
 
 ANSWERED = "answered"  # outcome of a request that brought an answer; other outcomes are error codes
 
@@ -93,3 +95,165 @@ def spent_by_run(c: sa.Connection, run_id: RunId) -> Spent:
     """Return tokens and cost of the run so far."""
     row = c.execute(SPENT_BY_RUN, {"run": run_id}).one_or_none()
     return Spent() if row is None else Spent(tokens=int(row[0]), cost_nanos=int(row[1]))
+
+
+DAY_MS = 86_400_000
+
+CostsBy = Literal["agent", "user", "model", "run", "file", "day", "call"]
+
+
+class CostRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Costs under a *key*; *agent*: their agent, if they have only one.
+
+    *calls*: number of calls, *failed* of them without an answer; *took_ms*: sum of their times. The key of a
+    day is its start in UTC, in epoch milliseconds.
+    """
+
+    key: str
+    agent: str | None
+    calls: int
+    failed: int
+    usage: Usage
+    took_ms: int
+
+
+_SUMS: tuple[sa.ColumnElement[Any], ...] = (
+    sa.func.count().label("calls"),
+    sa.func.sum(sa.case((model_calls.c.outcome == "answered", 0), else_=1)).label("failed"),
+    sa.func.sum(model_calls.c.requests).label("requests"),
+    sa.func.sum(model_calls.c.prompt_tokens).label("prompt_tokens"),
+    sa.func.sum(model_calls.c.completion_tokens).label("completion_tokens"),
+    sa.func.sum(model_calls.c.cost_nanos).label("cost_nanos"),
+    sa.func.sum(model_calls.c.took_ms).label("took_ms"),
+)
+_WITHIN = (
+    model_calls.c.at >= sa.bindparam("since", type_=Int),
+    model_calls.c.at < sa.bindparam("until", type_=Int),
+)
+_NOBODY = sa.literal(None, sa.Text)
+
+
+def _grouped(key: sa.ColumnElement[Any], agent: sa.ColumnElement[Any] = _NOBODY) -> sa.Select[Any]:
+    groups = [key] if agent is _NOBODY else [key, agent]
+    return (
+        sa.select(key.label("key"), agent.label("agent"), *_SUMS)
+        .join_from(model_calls, agents, agents.c.id == model_calls.c.agent_id)
+        .join(users, users.c.id == model_calls.c.user_id)
+        .where(*_WITHIN)
+        .group_by(*groups)
+        .order_by(sa.desc("cost_nanos"), sa.desc("prompt_tokens"), sa.asc("key"))
+        .limit(sa.bindparam("most", type_=sa.Integer))
+    )
+
+
+COSTS: dict[CostsBy, sa.Select[Any]] = {
+    "agent": _grouped(agents.c.name, agents.c.name),
+    "user": _grouped(users.c.name),
+    "model": _grouped(model_calls.c.model),
+    "run": _grouped(model_calls.c.run_id, agents.c.name).where(model_calls.c.run_id.is_not(None)),
+    "file": _grouped(model_calls.c.unit_key, agents.c.name).where(model_calls.c.unit_key.is_not(None)),
+    "day": _grouped(model_calls.c.at - model_calls.c.at % DAY_MS),
+    "call": _grouped(model_calls.c.id, agents.c.name),
+}
+TOTAL = sa.select(*_SUMS).where(*_WITHIN)
+SPENT_BY = sa.select(*_SUMS).where(
+    model_calls.c.agent_id == sa.bindparam("agent"), model_calls.c.at >= sa.bindparam("since", type_=Int)
+)
+
+
+def costs(
+    c: sa.Connection, by: CostsBy, *, since: int, until: int, user_id: UserId | None = None, most: int = 1_000
+) -> list[CostRow]:
+    """Return the costs in [*since*, *until*) (epoch milliseconds), highest first.
+
+    Args:
+        user_id: only for agents of this user.
+        most: maximum number of rows; ``total`` covers the rest too.
+    """
+    query = _of_user(COSTS[by], user_id)
+    return [_cost(row) for row in c.execute(query, {"since": since, "until": until, "most": most})]
+
+
+def total(c: sa.Connection, *, since: int, until: int, user_id: UserId | None = None) -> CostRow:
+    """Return the sum of all costs in [*since*, *until*)."""
+    row = c.execute(_of_user(TOTAL, user_id), {"since": since, "until": until}).one()
+    return _cost(row)
+
+
+def spent_by(c: sa.Connection, agent_id: AgentId, *, since: int) -> CostRow:
+    """Return the costs of an agent from *since* on."""
+    return _cost(c.execute(SPENT_BY, {"agent": agent_id, "since": since}).one())
+
+
+def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
+    return query if user_id is None else query.where(model_calls.c.user_id == user_id)
+
+
+def _cost(row: Any) -> CostRow:
+    told = row._mapping
+    key = told.get("key", "")
+    return CostRow(
+        key=str(key),
+        agent=told.get("agent"),
+        calls=row.calls,
+        failed=int(row.failed or 0),
+        usage=Usage(
+            requests=int(row.requests or 0),
+            prompt_tokens=int(row.prompt_tokens or 0),
+            completion_tokens=int(row.completion_tokens or 0),
+            cost_nanos=int(row.cost_nanos or 0),
+        ),
+        took_ms=int(row.took_ms or 0),
+    )
+
+
+class Lately(msgspec.Struct, frozen=True, kw_only=True):
+    """Costs of the files that an agent read lately; *size*: their total size in characters."""
+
+    files: int
+    size: int
+    usage: Usage
+
+
+_each = (
+    sa.select(
+        model_calls.c.run_id,
+        model_calls.c.unit_key,
+        sa.func.sum(model_calls.c.requests).label("requests"),
+        sa.func.sum(model_calls.c.prompt_tokens).label("prompt_tokens"),
+        sa.func.sum(model_calls.c.completion_tokens).label("completion_tokens"),
+        sa.func.sum(model_calls.c.cost_nanos).label("cost_nanos"),
+    )
+    .where(
+        model_calls.c.agent_id == sa.bindparam("agent"),
+        model_calls.c.at >= sa.bindparam("since", type_=Int),
+        model_calls.c.run_id.is_not(None),
+        model_calls.c.unit_key.is_not(None),
+    )
+    .group_by(model_calls.c.run_id, model_calls.c.unit_key)
+    .subquery()
+)
+LATELY = (
+    sa.select(
+        sa.func.count(),
+        sa.func.sum(run_units.c.size_bytes),
+        sa.func.sum(_each.c.requests),
+        sa.func.sum(_each.c.prompt_tokens),
+        sa.func.sum(_each.c.completion_tokens),
+        sa.func.sum(_each.c.cost_nanos),
+    )
+    .join_from(
+        _each,
+        run_units,
+        sa.and_(run_units.c.run_id == _each.c.run_id, run_units.c.unit_key == _each.c.unit_key),
+    )
+    .where(run_units.c.size_bytes > 0, run_units.c.planned_at.is_not(None))
+)
+
+
+def lately(c: sa.Connection, agent_id: AgentId, *, since: int) -> Lately:
+    """Return the costs of files that the agent read from *since* on, as far as their runs are stored."""
+    files, size, *spent = c.execute(LATELY, {"agent": agent_id, "since": since}).one()
+    requests, prompt, completion, cost = (int(count or 0) for count in spent)
+    usage = Usage(requests=requests, prompt_tokens=prompt, completion_tokens=completion, cost_nanos=cost)
+    return Lately(files=files, size=int(size or 0), usage=usage)

@@ -12,7 +12,7 @@ from protocol.lifecycles import RUN, PauseReason, RunEvent, RunState
 from storage import schema
 from storage.agents.lock_turns import DEFAULT_LIMITS, LockLimits
 from storage.kernel.columns import Int, in_parts, listed, now_ms
-from storage.runs import run_needs
+from storage.runs import run_locks
 from storage.runs.run_locks import WAITS_FOR_LOCKS, RunToLock, let_go, take_locks
 from storage.runs.run_moves import remember_moves
 from storage.runs.run_rows import RunMove, RunRow, get_run
@@ -259,7 +259,7 @@ def claim_runs(
     """
     if c.dialect.name == "postgresql":
         c.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIM_LOCK)))
-    unmet = run_needs.unmet_runs(c, gates.offered)
+    unmet = run_locks.unmet_runs(c, gates.offered)
     held_up: set[RunId] = set()  # by their locks; most of them are in the locks' queues now
     claimed: list[RunRow] = []
     takes_locks = False

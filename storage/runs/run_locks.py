@@ -1,9 +1,13 @@
-"""Locks of runs: taken in the transaction that claims a run, released in the one that ends or parks it.
+"""Needs and locks of runs.
 
-A run holds locks only while it executes. A run whose turn has not come stays QUEUED and waits in the queues
-of its locks, together with devices, in order of arrival. It joins the queues when everything else is ready.
-Its turn grants it the locks for ``START_MS``, within which it must be claimed. Otherwise the next request
-gets them, and the run joins the queues again.
+Locks are taken in the transaction that claims a run, and released in the one that ends or parks it. A run
+holds locks only while it executes. A run whose turn has not come stays QUEUED and waits in the queues of its
+locks, together with devices, in order of arrival. It joins the queues when everything else is ready. Its turn
+grants it the locks for ``START_MS``, within which it must be claimed. Otherwise the next request gets them,
+and the run joins the queues again.
+
+The needs of a waiting run are met by its agent or its connected device. In most hubs no run has needs, so a
+separate index finds those that have.
 """
 
 from collections import defaultdict
@@ -13,8 +17,11 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.ids import AgentId, RunId, UserId
+from protocol.ids import AgentId, DeviceId, RunId, UserId
+from protocol.requirements import Unmet, unmet_by
+from protocol.versions import ALWAYS_OFFERED
 from storage import schema
+from storage.agents import capabilities
 from storage.agents.lock_turns import (
     FREED,
     Grant,
@@ -181,3 +188,38 @@ def _in_the_way(c: sa.Connection, run: Any, now: int) -> LockInTheWay | None:
         if lock.is_held(now) or ahead:
             return LockInTheWay(lock=lock, is_held=lock.is_held(now), ahead=ahead)
     return None
+
+
+Offered = Mapping[DeviceId, Mapping[str, str]]  # capabilities of connected devices: versions by capability
+
+NEEDS = sa.select(runs.c.id, runs.c.agent_id, runs.c.device_id, runs.c.needs)
+# As text: a bound parameter could not use the index.
+NEEDY_RUNS = NEEDS.where(sa.text("runs.state = 'QUEUED' AND runs.needs <> '[]'"))
+NEEDS_OF = NEEDS.where(runs.c.id.in_(sa.bindparam("runs", expanding=True)), sa.text("runs.needs <> '[]'"))
+
+
+def unmet_runs(c: sa.Connection, offered: Offered) -> dict[RunId, list[Unmet]]:
+    """Return the queued runs with needs that neither agent nor connected device meets, with these needs."""
+    return _unmet(c, c.execute(NEEDY_RUNS).all(), offered)
+
+
+def unmet_of(c: sa.Connection, run_ids: Sequence[RunId], offered: Offered) -> dict[RunId, list[Unmet]]:
+    """Return the unmet needs of these runs, in any state."""
+    rows = [row for part in in_parts(run_ids) for row in c.execute(NEEDS_OF, {"runs": part})]
+    return _unmet(c, rows, offered)
+
+
+def _unmet(c: sa.Connection, rows: Sequence[Any], offered: Offered) -> dict[RunId, list[Unmet]]:
+    if not rows:
+        return {}
+    enabled = capabilities.enabled_of(c, (row.agent_id for row in rows))
+    known: dict[tuple[str, ...], list[Unmet]] = {}  # most runs of an agent have the same needs
+    found: dict[RunId, list[Unmet]] = {}
+    for row in rows:
+        alike = (row.agent_id, row.device_id or "", *row.needs)
+        if alike not in known:
+            of_device = {**ALWAYS_OFFERED, **offered.get(row.device_id, {})}
+            known[alike] = unmet_by(row.needs, of_device, enabled.get(AgentId(row.agent_id), {}))
+        if known[alike]:
+            found[RunId(row.id)] = known[alike]
+    return found

@@ -25,8 +25,7 @@ from storage.agents.agent_activity import Counts, count_runs
 from storage.agents.agent_moves import AgentTerminated
 from storage.kernel.columns import Int, spelled
 from storage.runs.run_locks import let_go
-from storage.runs.run_progress import record_error
-from storage.runs.run_reports import keep_result
+from storage.runs.run_progress import keep_result, record_error
 from storage.runs.run_rows import HeldRun, RunMove, RunRow, StaleRun, UnknownRun, find_run, get_run
 from storage.schedules import schedules
 from storage.schema import run_calls, run_state_history, run_units, runs

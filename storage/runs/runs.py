@@ -2,8 +2,8 @@
 
 Re-exports its modules: ``run_rows`` (rows); ``run_moves`` (creation and moves); ``run_pauses`` (stopping and
 continuing from outside); ``run_claims`` (claims from the queue); ``run_recovery`` (recovery from a dead hub);
-``run_progress`` (counters and errors); ``run_reports`` (reports and results); ``run_waits`` (conditions of
-waiting runs).
+``run_progress`` (counters, errors, reports and results); ``run_waits`` (requested runs, and conditions of
+waiting ones).
 
 An executing run is held by the process that knows its fence. A move that ends the execution by force raises
 the fence; later writes of the old holder are refused with ``StaleRun``.
@@ -31,9 +31,17 @@ from storage.runs.run_pauses import (
     runs_to_cancel,
     sweep,
 )
-from storage.runs.run_progress import check_held, note_progress, record_error, record_held_error
+from storage.runs.run_progress import (
+    ContextTooLarge,
+    Report,
+    check_context,
+    check_held,
+    note_progress,
+    record_error,
+    record_held_error,
+    report,
+)
 from storage.runs.run_recovery import Recovered, executing_of, recover, take_back
-from storage.runs.run_reports import ContextTooLarge, Report, check_context, report
 from storage.runs.run_rows import (
     HeldRun,
     RunError,
@@ -51,8 +59,7 @@ from storage.runs.run_rows import (
     run_history,
     runs_ending_in,
 )
-from storage.runs.run_starts import TooManyWaiting, WaitingLimits, start_run
-from storage.runs.run_waits import RunWait, waits_of
+from storage.runs.run_waits import RunWait, TooManyWaiting, WaitingLimits, start_run, waits_of
 
 __all__ = [
     "AttemptsSpent",

@@ -26,17 +26,21 @@ from storage.schedules.fire_decisions import (
     SLOTTED,
     Covered,
     Decided,
+    Fate,
     FireDecision,
+    QueueLimits,
+    Standing,
     became,
     cover,
+    decide_overlap,
     row_of,
+    standings_of,
     start_by,
+    waiting_for_devices,
     with_one_slot,
 )
 from storage.schedules.fire_rows import Decision, FireRow, Missed, fires_within, list_fires, missed_of
-from storage.schedules.overlap import Fate, QueueLimits, decide_overlap
 from storage.schedules.schedule_rows import FINISHED
-from storage.schedules.schedule_snapshots import Standing, standings_of, waiting_for_devices
 from storage.schedules.scheduled_runs import (
     ACTOR,
     INSERT_FIRES,

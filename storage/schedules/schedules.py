@@ -1,20 +1,24 @@
-"""Schedules: planning, pausing, enabling.
+"""Schedules and calendar slots: declaring, planning, pausing, enabling; repair after a wrong clock.
 
-Also re-exports ``declared_schedules`` (declarations), ``schedule_rows`` (reading) and ``schedule_clocks``
-(wrong clocks, new time zones); ``fires`` decides their fires. Two invariants hold: the cursor never goes
-back, except from a wrong future, and fires passed over without a decision are recorded in a row.
+Also re-exports ``schedule_rows`` (reading); ``fires`` decides their fires. An agent has at most one schedule
+that creates runs, and any number of slots that wake it. Two invariants hold: the cursor never goes back,
+except from a wrong future, and fires passed over without a decision are recorded in a row. An edit never
+causes catch-up.
 """
 
 from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
+from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome
 from storage.audit import activity
 from storage.devices.leases import Term, check_term
-from storage.schedules.declared_schedules import Passed, declare, declare_slots, pass_over, remove, slot_id
-from storage.schedules.schedule_clocks import bring_back, clamp_future_cursors, replan_all
+from storage.kernel.columns import Int, in_parts
+from storage.kernel.rows import values_of
 from storage.schedules.schedule_rows import (
     BROKEN,
     CATCHING_UP,
@@ -36,6 +40,8 @@ from storage.schedules.schedule_rows import (
     get_schedule,
     list_schedules,
     lock_schedule,
+    lock_schedules_of,
+    lock_slots_of,
     next_due_at,
     schedules_of,
     slots_of,
@@ -43,7 +49,291 @@ from storage.schedules.schedule_rows import (
     unplanned,
     with_settings,
 )
-from storage.schema import schedules
+from storage.schema import agent_states, hub, runs, schedule_fires, schedules, wakes
+
+
+class Passed(msgspec.Struct, frozen=True):
+    """Fires after *cursor_at* that were passed over: *count* of them, from *first_at* to *fire_at*."""
+
+    cursor_at: int
+    first_at: int
+    fire_at: int
+    count: int
+
+
+_is_schedule = schedules.c.id == sa.bindparam("schedule")
+_changed = {"rev": schedules.c.rev + 1, "updated_at": sa.bindparam("now")}
+_declared: dict[sa.Column[Any], Any] = {
+    schedules.c.coalesce_policy if name == "coalesce" else schedules.c[name]: sa.bindparam(f"new_{name}")
+    for name in DeclaredSchedule.__struct_fields__
+}
+EDIT = (
+    sa.update(schedules)
+    .where(_is_schedule)
+    .values(
+        _declared
+        | {
+            schedules.c.enabled: sa.bindparam("on"),
+            schedules.c.paused_reason: sa.bindparam("why"),
+            schedules.c.consecutive_failures: 0,
+            schedules.c.cursor_at: sa.bindparam("cursor"),
+            schedules.c.next_fire_at: None,
+            schedules.c.due_at: None,
+            schedules.c.rev: schedules.c.rev + 1,
+            schedules.c.updated_at: sa.bindparam("now"),
+        }
+    )
+)
+EDIT_PAUSED = (
+    sa.update(schedules)
+    .where(_is_schedule)
+    .values(
+        _declared
+        | {
+            schedules.c.cursor_at: sa.bindparam("cursor"),
+            schedules.c.next_fire_at: None,
+            schedules.c.due_at: None,
+            schedules.c.rev: schedules.c.rev + 1,
+            schedules.c.updated_at: sa.bindparam("now"),
+        }
+    )
+)
+_is_declared = sa.or_(schedules.c.enabled, schedules.c.paused_reason.is_distinct_from(REMOVED))
+_removed = {"enabled": False, "paused_reason": REMOVED, **_changed}
+REMOVE = (
+    sa.update(schedules).where(schedules.c.agent_id == sa.bindparam("agent"), _is_declared).values(_removed)
+)
+REMOVE_RUNS = REMOVE.where(schedules.c.action == "run")
+REMOVE_ONE = sa.update(schedules).where(_is_schedule, _is_declared).values(_removed)
+
+
+def declare(
+    c: sa.Connection, agent_id: AgentId, declared: DeclaredSchedule | None, *, fresh_id: str, at: int
+) -> bool:
+    """Make the agent's schedule of runs match the declaration. Return True if it changed.
+
+    An edit keeps the row and its id, and moves the cursor to *at*: it never causes catch-up. It ends every
+    pause except one by a person. An unchanged declaration changes nothing, and keeps a pause.
+
+    Args:
+        declared: ``None`` pauses the schedule for good; its history stays.
+        fresh_id: id of the row if the agent never had a schedule.
+    """
+    if declared is None:
+        return c.execute(REMOVE_RUNS, {"agent": agent_id, "now": at}).rowcount > 0
+    old = next(iter(lock_schedules_of(c, agent_id)), None)
+    return _declare(c, agent_id, old, declared, fresh_id=fresh_id, at=at)
+
+
+def declare_slots(
+    c: sa.Connection, agent_id: AgentId, declared: Sequence[DeclaredSchedule], *, at: int
+) -> bool:
+    """Make the agent's slots, identified by label, match the declarations. Return True if any changed.
+
+    Each is treated like the schedule in ``declare``. Open wakes are kept.
+    """
+    known = {row.id: row for row in lock_slots_of(c, agent_id)}
+    is_changed = False
+    for slot in declared:
+        id = slot_id(agent_id, slot.label or "")
+        is_changed |= _declare(c, agent_id, known.pop(id, None), slot, fresh_id=id, at=at)
+    for gone in known:
+        is_changed |= c.execute(REMOVE_ONE, {"schedule": gone, "now": at}).rowcount > 0
+    return is_changed
+
+
+def slot_id(agent_id: AgentId, label: str) -> str:
+    """Return the id of an agent's slot, derived from its label, so that a re-added slot is the same row."""
+    return blake2b(f"{agent_id}\0{label}".encode(), digest_size=16).hexdigest()
+
+
+def _declare(
+    c: sa.Connection,
+    agent_id: AgentId,
+    old: ScheduleRow | None,
+    declared: DeclaredSchedule,
+    *,
+    fresh_id: str,
+    at: int,
+) -> bool:
+    if old is None:
+        own = {"id": fresh_id, "agent_id": agent_id, "coalesce_policy": declared.coalesce}
+        times = {"cursor_at": at, "created_at": at, "updated_at": at}
+        c.execute(sa.insert(schedules), values_of(declared, schedules, **own, **times))
+        return True
+    # An older release recorded no reason when the schedule was removed from the file.
+    was_removed = not old.enabled and old.paused_reason in (REMOVED, None)
+    if old.declared == declared and not was_removed:
+        return False
+    new = {f"new_{name}": value for name, value in msgspec.structs.asdict(declared).items()}
+    new |= {"schedule": old.id, "now": at}
+    pass_over(c, old, at)
+    later = max(old.cursor_at, at)
+    if old.paused_reason != USER:
+        c.execute(EDIT, new | {"on": True, "why": None, "cursor": later})
+        return True
+    # After a second edit in one pause the passed fires are unknown here; they are recorded when it ends.
+    c.execute(EDIT_PAUSED, new | {"cursor": old.cursor_at if old.next_fire_at is None else later})
+    return True
+
+
+def remove(c: sa.Connection, agent_id: AgentId, at: int) -> bool:
+    """Disable the agent's schedules and slots. Return True if any was declared."""
+    return c.execute(REMOVE, {"agent": agent_id, "now": at}).rowcount > 0
+
+
+def pass_over(c: sa.Connection, old: ScheduleRow, at: int, passed: Passed | None = None) -> None:
+    """Record the undecided fires between the cursor and *at*, to which the caller moves the cursor."""
+    decision, reason = ("skipped_window", "edited") if old.enabled else ("skipped_paused", "schedule_paused")
+    row = {"schedule_id": old.id, "decision": decision, "reason": reason, "decided_at": at}
+    if passed is not None and passed.cursor_at == old.cursor_at:
+        row |= {"first_at": passed.first_at, "fire_at": passed.fire_at, "missed_count": passed.count - 1}
+    elif old.next_fire_at is not None and old.next_fire_at <= at:
+        # At least this fire was passed over; only the trigger knows the number of later ones.
+        row |= {"first_at": old.next_fire_at, "fire_at": at, "missed_count": 0}
+    else:
+        return
+    c.execute(sa.insert(schedule_fires), row)
+
+
+FUTURE_MS = 86_400_000  # a cursor further ahead was moved by a wrong clock
+# Upper bounds of regular waits: a retry takes at most 1 h, a quota as long as its provider says, a probe 6 h.
+RETRY_MS, RECOVERY_MS, PROBE_MS = 2 * 3_600_000, 24 * 3_600_000, 6 * 3_600_000
+
+_listed: sa.BindParameter[Any] = sa.bindparam("listed", expanding=True)
+FROM_THE_FUTURE = (
+    sa.select(schedules.c.id).where(schedules.c.cursor_at > sa.bindparam("limit")).order_by(schedules.c.id)
+)
+CLAMP = (
+    sa.update(schedules)
+    .where(schedules.c.id.in_(_listed))
+    .values(
+        cursor_at=sa.bindparam("now"),
+        next_fire_at=None,
+        due_at=None,
+        rev=schedules.c.rev + 1,
+        # Otherwise intervals ("every") would start as late.
+        created_at=sa.case(
+            (schedules.c.created_at > sa.bindparam("now"), sa.bindparam("now", type_=Int)),
+            else_=schedules.c.created_at,
+        ),
+    )
+)
+FORGET_FUTURE = sa.delete(schedule_fires).where(
+    schedule_fires.c.schedule_id.in_(_listed), schedule_fires.c.first_at > sa.bindparam("now")
+)
+FORGET_WAKES = sa.delete(wakes).where(wakes.c.schedule_id.in_(_listed), wakes.c.fire_at > sa.bindparam("now"))
+SHORTEN = (
+    sa.update(schedule_fires)
+    .where(schedule_fires.c.schedule_id.in_(_listed), schedule_fires.c.fire_at > sa.bindparam("now"))
+    .values(fire_at=sa.bindparam("now"))
+)
+BRING_BACK = (
+    sa.update(runs)
+    .where(runs.c.schedule_id.in_(_listed), runs.c.fire_at > sa.bindparam("now"))
+    .values(
+        fire_key="w:" + runs.c.id,  # its original fire is in the future, and will have its own run
+        fire_at=sa.bindparam("now"),
+        eligible_at=sa.case(
+            (runs.c.eligible_at > sa.bindparam("now"), sa.bindparam("now", type_=Int)),
+            else_=runs.c.eligible_at,
+        ),
+    )
+)
+
+
+def clamp_future_cursors(c: sa.Connection, term: Term, at: int) -> list[str]:
+    """Restart schedules from *at* whose cursor a wrong clock moved over a day ahead. Return their ids.
+
+    Otherwise they would be silent until that day. Decisions about future fires are deleted; runs created for
+    them become runs of now.
+
+    Raises:
+        LostLease: nothing was written.
+    """
+    check_term(c, term)
+    found = c.execute(FROM_THE_FUTURE, {"limit": at + FUTURE_MS}).scalars().all()
+    for part in in_parts(found):
+        for statement in (CLAMP, FORGET_FUTURE, FORGET_WAKES, SHORTEN, BRING_BACK):
+            c.execute(statement, {"listed": part, "now": at})
+    return list(found)
+
+
+READY_NOW = (
+    sa.update(runs)
+    .where(sa.text("runs.state = 'QUEUED'"), runs.c.eligible_at > sa.bindparam("latest"))
+    .values(eligible_at=sa.bindparam("now"), updated_at=sa.bindparam("now"))
+)
+BACK_NOW = (
+    sa.update(agent_states)
+    .where(
+        sa.text("agent_states.availability = 'exhausted'"),
+        sa.or_(
+            agent_states.c.recovery_at > sa.bindparam("latest_recovery"),
+            agent_states.c.probe_at > sa.bindparam("latest_probe"),
+        ),
+    )
+    .values(
+        # An unknown time stays unknown.
+        recovery_at=sa.case((agent_states.c.recovery_at.is_not(None), sa.bindparam("now", type_=Int))),
+        probe_at=sa.case((agent_states.c.probe_at.is_not(None), sa.bindparam("now", type_=Int))),
+        exhausted_at=sa.case(
+            (agent_states.c.exhausted_at > sa.bindparam("now"), sa.bindparam("now", type_=Int)),
+            else_=agent_states.c.exhausted_at,
+        ),
+        updated_at=sa.bindparam("now"),
+    )
+)
+
+
+def bring_back(c: sa.Connection, term: Term, at: int) -> tuple[int, int]:
+    """End the waits of runs and exhausted agents that exceed every regular wait, after a wrong clock.
+
+    If an agent's quota has not recovered, its provider refuses again.
+
+    Returns:
+        The numbers of runs and of agents.
+
+    Raises:
+        LostLease: nothing was written.
+    """
+    check_term(c, term)
+    ready = c.execute(READY_NOW, {"now": at, "latest": at + RETRY_MS}).rowcount
+    limits = {"latest_recovery": at + RECOVERY_MS, "latest_probe": at + PROBE_MS}
+    return ready, c.execute(BACK_NOW, {"now": at} | limits).rowcount
+
+
+TZDATA = "tzdata"  # key in the table hub
+KNOWN_TZDATA = sa.select(hub.c.value).where(hub.c.key == TZDATA)
+KEEP_TZDATA = sa.update(hub).where(hub.c.key == TZDATA).values(value=sa.bindparam("digest"))
+REPLAN = (
+    sa.update(schedules)
+    .where(schedules.c.enabled, schedules.c.kind == "cron")
+    .values(next_fire_at=None, due_at=None, rev=schedules.c.rev + 1, updated_at=sa.bindparam("now"))
+)
+
+
+def replan_all(c: sa.Connection, term: Term, tzdata: str, at: int) -> int:
+    """Plan all cron schedules again if the time zone data changed. Return their number.
+
+    Cursors stay, so no fire is lost or decided twice.
+
+    Args:
+        tzdata: identifies the release of the tz database.
+
+    Raises:
+        LostLease: nothing was written.
+    """
+    check_term(c, term)
+    known = c.execute(KNOWN_TZDATA).scalar_one_or_none()
+    if known == tzdata:
+        return 0
+    if known is None:
+        c.execute(sa.insert(hub), {"key": TZDATA, "value": tzdata})
+    else:
+        c.execute(KEEP_TZDATA, {"digest": tzdata})
+    return c.execute(REPLAN, {"now": at}).rowcount
+
 
 __all__ = [
     "BROKEN",
@@ -95,8 +385,6 @@ class NextFire(msgspec.Struct, frozen=True):
     due_at: int | None
 
 
-_is_schedule = schedules.c.id == sa.bindparam("schedule")
-_changed = {"rev": schedules.c.rev + 1, "updated_at": sa.bindparam("now")}
 PLAN = (
     sa.update(schedules)
     .where(

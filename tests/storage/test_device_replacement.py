@@ -3,7 +3,7 @@ import sqlalchemy as sa
 from protocol.ids import DeviceId, UserId
 from protocol.lifecycles import RunState
 from storage.agents import agents
-from storage.devices import device_replacement, devices, users
+from storage.devices import device_keys, devices, users
 from storage.runs import runs
 from storage.schema import agents as agent_table
 from tests.storage.rows import AT, LAPTOP, ME, make_agent, make_run
@@ -17,7 +17,7 @@ def revoke(c: sa.Connection, device_id: DeviceId | None) -> None:
 def come(c: sa.Connection, name: str = LAPTOP, *, user_id: UserId = ME) -> DeviceId:
     """A device of that name comes in."""
     id = DeviceId(f"new-{user_id}")
-    return device_replacement.ensure_device(c, id=id, user_id=user_id, name=name, at=AT + 2).id
+    return device_keys.ensure_device(c, id=id, user_id=user_id, name=name, at=AT + 2).id
 
 
 def test_an_agent_of_hub_toml_goes_on_with_the_next_device_of_the_name(c: sa.Connection) -> None:

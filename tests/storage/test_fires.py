@@ -11,8 +11,8 @@ from storage.devices import leases
 from storage.devices.leases import LostLease
 from storage.runs import runs
 from storage.schedules import fires, schedules
+from storage.schedules.fire_decisions import QueueLimits
 from storage.schedules.fires import Covered, FreshRun, Missed
-from storage.schedules.overlap import QueueLimits
 from storage.schema import agent_states as states
 from storage.schema import runs as run_table
 from storage.schema import schedule_fires

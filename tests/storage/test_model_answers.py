@@ -7,9 +7,8 @@ from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunState
 from storage import retention
 from storage.agents import agent_states
-from storage.runs import model_answers, model_batches, model_calls, outbox, runs
-from storage.runs.model_answers import JournaledAnswer
-from storage.runs.model_batches import BatchState
+from storage.runs import model_answers, model_calls, outbox, runs
+from storage.runs.model_answers import BatchState, JournaledAnswer
 from storage.runs.model_calls import ANSWERED, ModelCall, Spent
 from storage.runs.run_rows import Usage
 from storage.schema import model_answers as answers_table
@@ -141,7 +140,7 @@ def test_of_old_answers_the_oldest_go_first(c: sa.Connection) -> None:
 def test_a_batch_that_an_endpoint_has_is_not_dropped(c: sa.Connection) -> None:
     held = running(c)
     for name in ("here", "there"):
-        model_batches.make_batch(
+        model_answers.make_batch(
             c,
             id=name,
             agent_id=AgentId("agent-inbox"),
@@ -150,10 +149,10 @@ def test_a_batch_that_an_endpoint_has_is_not_dropped(c: sa.Connection) -> None:
             questions={"q": "a.txt"},
             at=AT,
         )
-    model_batches.move_batch(c, "there", BatchState.SUBMITTED, AT, remote_id="batch-1")
+    model_answers.move_batch(c, "there", BatchState.SUBMITTED, AT, remote_id="batch-1")
     for name in ("here", "there"):
-        model_batches.drop_batch(c, name)
-    assert [row.id for row in model_batches.batches_of(c, held.id)] == ["there"]
+        model_answers.drop_batch(c, name)
+    assert [row.id for row in model_answers.batches_of(c, held.id)] == ["there"]
 
 
 def test_old_calls_go_in_steps(c: sa.Connection) -> None:
@@ -168,11 +167,11 @@ def test_a_batch_is_known_for_as_long_as_its_run_may_ask_for_its_answers(c: sa.C
     held = running(c)
     agent = AgentId("agent-inbox")
     for id, run_id in (("waiting", held.id), ("over", RunId("pruned by now"))):
-        model_batches.make_batch(
+        model_answers.make_batch(
             c, id=id, agent_id=agent, run_id=run_id, model="large", questions={"q": "a.txt"}, at=AT
         )
     assert retention.prune_batches(c, before=AT + 90 * DAY) == 1
-    assert [row.id for row in model_batches.batches_of(c, held.id)] == ["waiting"]
+    assert [row.id for row in model_answers.batches_of(c, held.id)] == ["waiting"]
 
 
 def test_the_notes_of_a_unit_stand_with_it(c: sa.Connection) -> None:

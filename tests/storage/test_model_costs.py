@@ -7,13 +7,13 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId, UserId
-from storage.runs import model_calls, model_costs
-from storage.runs.model_costs import CostsBy, Lately
+from storage.runs import model_calls
+from storage.runs.model_calls import CostsBy, Lately
 from storage.runs.run_rows import Usage
 from tests.storage.rows import AT, ME, make_agent, plan, running
 from tests.storage.test_model_answers import USAGE, call
 
-DAY = model_costs.DAY_MS
+DAY = model_calls.DAY_MS
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def spent(c: sa.Connection) -> sa.Connection:
 
 
 def rows(c: sa.Connection, by: CostsBy, **about: int) -> dict[str, tuple[str | None, int, int]]:
-    found = model_costs.costs(c, by, since=about.get("since", 0), until=about.get("until", AT + 10 * DAY))
+    found = model_calls.costs(c, by, since=about.get("since", 0), until=about.get("until", AT + 10 * DAY))
     return {row.key: (row.agent, row.calls, row.usage.cost_nanos) for row in found}
 
 
@@ -47,7 +47,7 @@ def test_costs_are_told_by_whatever_a_person_asks_for(spent: sa.Connection) -> N
 
 
 def test_the_same_file_of_two_agents_is_two(spent: sa.Connection) -> None:
-    found = model_costs.costs(spent, "file", since=0, until=AT + 10 * DAY)
+    found = model_calls.costs(spent, "file", since=0, until=AT + 10 * DAY)
     assert [(row.key, row.agent, row.calls, row.failed) for row in found] == [
         ("a.txt", "inbox", 2, 1),
         ("a.txt", "other", 1, 0),
@@ -58,17 +58,17 @@ def test_the_same_file_of_two_agents_is_two(spent: sa.Connection) -> None:
 def test_only_what_was_spent_within_is_told_and_the_total_is_of_all_rows(spent: sa.Connection) -> None:
     assert rows(spent, "agent", since=AT + 1) == {"inbox": ("inbox", 1, 1_500)}
     assert rows(spent, "agent", until=AT) == {}
-    total = model_costs.total(spent, since=0, until=AT + 10 * DAY)
+    total = model_calls.total(spent, since=0, until=AT + 10 * DAY)
     assert (total.calls, total.failed) == (4, 1)
     assert total.usage == Usage(requests=8, prompt_tokens=400, completion_tokens=28, cost_nanos=6_000)
-    assert model_costs.total(spent, since=0, until=1).usage == Usage()
+    assert model_calls.total(spent, since=0, until=1).usage == Usage()
 
 
 @pytest.mark.parametrize("by", get_args(CostsBy))
 def test_one_user_sees_what_that_user_spent(spent: sa.Connection, by: CostsBy) -> None:
     until = AT + 10 * DAY
-    assert model_costs.costs(spent, by, since=0, until=until, user_id=ME)
-    assert model_costs.costs(spent, by, since=0, until=until, user_id=UserId("somebody")) == []
+    assert model_calls.costs(spent, by, since=0, until=until, user_id=ME)
+    assert model_calls.costs(spent, by, since=0, until=until, user_id=UserId("somebody")) == []
 
 
 def test_what_files_cost_lately_is_told_with_their_size(c: sa.Connection) -> None:
@@ -80,7 +80,7 @@ def test_what_files_cost_lately_is_told_with_their_size(c: sa.Connection) -> Non
     unread = msgspec.structs.replace(call(id="c-4"), unit_key="never planned", run_id=RunId("run-1"))
     model_calls.record_call(c, unread)
 
-    found = model_costs.lately(c, agent, since=AT)
+    found = model_calls.lately(c, agent, since=AT)
 
     twice = Usage(requests=4, prompt_tokens=200, completion_tokens=14, cost_nanos=2 * USAGE.cost_nanos)
     assert found == Lately(files=1, size=10, usage=twice)

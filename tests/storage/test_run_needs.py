@@ -11,7 +11,7 @@ from protocol.semver import parse_version
 from storage.agents import agents, capabilities
 from storage.agents.agents import AgentRow, DeclaredAgent
 from storage.agents.capabilities import Capability
-from storage.runs import run_needs, runs
+from storage.runs import run_locks, runs
 from storage.runs.run_claims import READY
 from storage.runs.runs import Gates, RunRow
 from tests.storage.rows import AT, BOOT, LAPTOP, declare, make_agent
@@ -120,6 +120,6 @@ def test_what_is_missing_is_told_with_what_there_is(c: sa.Connection) -> None:
     agent = make_agent(c)
     run = make_run(c, "run-1", "file.read >= 1.2", "web", agent=agent)
     enable(c, agent, "file.read", "1.0.0")
-    found = run_needs.unmet_of(c, [run.id], {DEVICE: {"file.read": "1.1.0"}})
+    found = run_locks.unmet_of(c, [run.id], {DEVICE: {"file.read": "1.1.0"}})
     assert found == {run.id: [Unmet("file.read >= 1.2", of_device="1.1.0", of_agent="1.0.0"), Unmet("web")]}
-    assert run_needs.unmet_of(c, [run.id], {DEVICE: {"file.read": "1.2.0", "web": "1.0.0"}}) == {}
+    assert run_locks.unmet_of(c, [run.id], {DEVICE: {"file.read": "1.2.0", "web": "1.0.0"}}) == {}

@@ -8,7 +8,7 @@ from protocol.ids import RunId
 from storage.agents.agents import AgentRow
 from storage.runs import runs
 from storage.runs.run_rows import RunRow
-from storage.runs.run_starts import TooManyWaiting, WaitingLimits
+from storage.runs.run_waits import TooManyWaiting, WaitingLimits
 from tests.storage.rows import AT, claim, make_agent
 
 LIMITS = WaitingLimits(waiting_manual_runs=2, waiting_manual_runs_per_device=3)

@@ -15,8 +15,8 @@ from hub.links.roster import Roster
 from hub.runs.budget import NANOS
 from hub.runs.estimating import Estimator
 from protocol.errors import ErrorCode
-from storage.runs import model_costs
-from storage.runs.model_costs import CostRow
+from storage.runs import model_calls
+from storage.runs.model_calls import CostRow
 from storage.runs.runs import LivesAtGateway
 from storage.store import Store
 
@@ -108,8 +108,8 @@ class Costs(Noun):
         end: datetime = until or self._clock.now() + timedelta(milliseconds=1)
         begin: datetime = since or end - LATELY
         within = {"since": epoch_ms(begin), "until": epoch_ms(end)}
-        rows = await self._store.read(model_costs.costs, by, user_id=self.user_id, **within)
-        total = await self._store.read(model_costs.total, user_id=self.user_id, **within)
+        rows = await self._store.read(model_calls.costs, by, user_id=self.user_id, **within)
+        total = await self._store.read(model_calls.total, user_id=self.user_id, **within)
         return CostsView(
             by=by,
             since=begin.astimezone(UTC),
@@ -122,8 +122,8 @@ class Costs(Noun):
         """Return the costs of an agent in the last 24 hours and in the last 30 days."""
         row = await agent_named(self._store, agent, self.user_id)
         now = self._clock.now()
-        day = await self._store.read(model_costs.spent_by, row.id, since=epoch_ms(now - DAY))
-        month = await self._store.read(model_costs.spent_by, row.id, since=epoch_ms(now - LATELY))
+        day = await self._store.read(model_calls.spent_by, row.id, since=epoch_ms(now - DAY))
+        month = await self._store.read(model_calls.spent_by, row.id, since=epoch_ms(now - LATELY))
         return SpendView(day=_view(day, "agent", key=row.name), month=_view(month, "agent", key=row.name))
 
     @route(

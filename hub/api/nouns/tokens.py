@@ -20,7 +20,7 @@ from hub.settings.values import Name
 from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId, TokenId, UserId
-from storage.devices import device_replacement, devices
+from storage.devices import device_keys, devices
 from storage.devices.devices import TokenRow
 from storage.store import Store
 
@@ -129,7 +129,7 @@ class Tokens(Noun):
                 raise self._too_many(most, "device_tokens_per_user")
         fresh_id = DeviceId(self._ids.fresh())
         device = await self._store.write(
-            device_replacement.ensure_device,
+            device_keys.ensure_device,
             id=fresh_id,
             user_id=self.user_id or self._owner_id,
             name=requested.device,

@@ -22,8 +22,8 @@ from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agents
 from storage.agents.agent_configs import ModelUse
 from storage.agents.agents import AgentRow, DeclaredAgent
-from storage.runs import model_batches
-from storage.runs.model_batches import BatchState
+from storage.runs import model_answers
+from storage.runs.model_answers import BatchState
 from storage.runs.runs import RunRow
 from storage.store import Store
 from tests.support.runs import Bench, folder
@@ -103,7 +103,7 @@ async def go(bench: Bench, *, after_s: float = 0.0) -> RunRow:
 
 
 async def states(bench: Bench, run: RunRow) -> list[BatchState]:
-    return [row.state for row in await bench.store.read(model_batches.batches_of, run.id)]
+    return [row.state for row in await bench.store.read(model_answers.batches_of, run.id)]
 
 
 async def test_questions_are_handed_in_together_and_what_needs_no_model_is_done_at_once(bench: Bench) -> None:
