@@ -4,7 +4,6 @@ Agents of hub.toml and of the API both pass through this module. ``storage.agent
 ``storage.agents.made_agents`` decide who may write which.
 """
 
-import msgspec
 import sqlalchemy as sa
 
 from protocol.agent_types import AgentSubtype, AgentType, Kind
@@ -12,8 +11,7 @@ from protocol.configs import RESERVED
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, UserId
 from storage.agents import agent_activity, agent_configs, agent_states, templates
-from storage.agents.agent_configs import Mailbox, ModelUse
-from storage.agents.agent_rows import AgentRow
+from storage.agents.agent_rows import AgentFields, AgentRow
 from storage.agents.capabilities import Capability
 from storage.agents.config_changes import NewConfig
 from storage.agents.lock_turns import let_agent_go
@@ -32,7 +30,7 @@ class ExternalIdTaken(HubError):
     code = ErrorCode.NAME_TAKEN
 
 
-class DeclaredAgent(msgspec.Struct, frozen=True, kw_only=True):
+class DeclaredAgent(AgentFields, frozen=True, kw_only=True):
     """Declaration of an agent, in hub.toml or over the API.
 
     Attributes:
@@ -40,48 +38,31 @@ class DeclaredAgent(msgspec.Struct, frozen=True, kw_only=True):
         type: ``None``: its template's type, or CUSTOM without a template.
         template: name of its template.
         prompt: empty: its template's prompt.
-        mailbox: mailbox that it reads instead of files.
-        needs: required capabilities, as in ``file.read >= 1.2``.
-        locks: names of the locks that its runs take.
         capabilities: its own capabilities, in addition to those of its device.
         config: its typed configs.
         slots: its calendar, schedules whose action is ``wake``.
     """
 
-    name: str
     user_name: str | None = None
     device_name: str
-    description: str | None = None
     type: AgentType | None = None
     subtype: AgentSubtype | None = None
-    external_id: str | None = None
-    instance_id: str | None = None
-    project_id: str | None = None
     template: str | None = None
-    paths: tuple[str, ...] = ()
-    file_extensions: tuple[str, ...] = ()
-    mailbox: Mailbox | None = None
-    data_types: tuple[str, ...] = ()
     prompt: str = ""
-    needs: tuple[str, ...] = ()
-    locks: tuple[str, ...] = ()
     schedule: DeclaredSchedule | None = None
     slots: tuple[DeclaredSchedule, ...] = ()
-    timezone: str = "UTC"
-    priority: int = 0
-    max_concurrent_runs: int = 1
-    model_use: ModelUse = ModelUse()
     config: tuple[NewConfig, ...] = ()
     capabilities: tuple[Capability, ...] = ()
 
 
 # Compared separately. With another user the declaration means another agent.
 _APART = ("schedule", "slots", "config", "capabilities", "user_name")
+_SAME = [name for name in AgentFields.__struct_fields__ if name in agents.c]
 # Columns that a declaration fills; see ``_told``.
 _TOLD = (
-    *("name", "source", "device_id", "template_id", "description", "type", "subtype"),
-    *("external_id", "instance_id", "project_id", "prompt_template", "data_types"),
-    *("needs", "locks", "priority", "max_concurrent_runs", "executor", "connector_id"),
+    *_SAME,
+    *("source", "device_id", "template_id", "type", "subtype", "prompt_template"),
+    *("executor", "connector_id"),
 )
 UPDATE_AGENT = (
     sa.update(agents)
@@ -135,7 +116,7 @@ def insert_agent(
     Raises:
         UnknownTemplate, ExternalIdTaken, UnknownConnector: the caller must roll back.
     """
-    row = {"id": id, "user_id": device.user_id, "name": agent.name, "source": source}
+    row = {"id": id, "user_id": device.user_id, "source": source}
     about = (
         _told(c, id, agent, device.user_id) | {"device_id": device.id} | _read_by(c, agent, device.user_id)
     )
@@ -165,7 +146,7 @@ def update_agent(
     Raises:
         UnknownTemplate, ExternalIdTaken, UnknownConnector: the caller must roll back.
     """
-    told = _told(c, old.id, agent, old.user_id) | {"name": agent.name, "source": source}
+    told = _told(c, old.id, agent, old.user_id) | {"source": source}
     told |= {"device_id": None, "executor": old.executor, "connector_id": None}
     if device is not None:
         told |= {"device_id": device.id} | _read_by(c, agent, old.user_id)
@@ -200,8 +181,7 @@ def _told(c: sa.Connection, id: AgentId, agent: DeclaredAgent, user_id: UserId) 
         c.execute(FREE_EXTERNAL_ID, outside)
     template = _template(c, agent)
     kind = _kind(agent, template)
-    own = {name: getattr(agent, name) for name in _TOLD if name in DeclaredAgent.__struct_fields__}
-    return own | {
+    return {name: getattr(agent, name) for name in _SAME} | {
         "template_id": None if template is None else template.id,
         "type": kind.type,
         "subtype": kind.subtype,

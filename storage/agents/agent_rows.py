@@ -34,7 +34,33 @@ class LastRun(msgspec.Struct, frozen=True):
     items_created: int
 
 
-class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
+class AgentFields(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of an agent that are stored as they are declared.
+
+    Attributes:
+        mailbox: mailbox that it reads instead of files.
+        needs: required capabilities, as in ``file.read >= 1.2``.
+        locks: names of the locks that its runs take.
+    """
+
+    name: str
+    description: str | None = None
+    external_id: str | None = None
+    instance_id: str | None = None
+    project_id: str | None = None
+    paths: tuple[str, ...] = ()
+    file_extensions: tuple[str, ...] = ()
+    mailbox: Mailbox | None = None
+    data_types: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    locks: tuple[str, ...] = ()
+    timezone: str = "UTC"
+    priority: int = 0
+    max_concurrent_runs: int = 1
+    model_use: ModelUse = ModelUse()
+
+
+class AgentRow(AgentFields, frozen=True, kw_only=True):
     """Agent with its device, configs, axes and schedule.
 
     Attributes:
@@ -45,21 +71,14 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
             device.
         gateway: name of its gateway.
         gateway_role: its role at the gateway: main, lead or worker.
-        needs: required capabilities, as in ``file.read >= 1.2``.
-        locks: names of the locks that its runs take.
         archived_at: time of its removal; its history stays.
         schedule: summary of its enabled schedule, for people.
     """
 
     id: AgentId
     user_id: UserId
-    name: str
-    description: str | None
     type: AgentType
     subtype: AgentSubtype | None
-    external_id: str | None
-    instance_id: str | None
-    project_id: str | None
     template_id: TemplateId | None
     template: str | None
     executor: str
@@ -67,18 +86,10 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     gateway_role: str | None
     device_id: DeviceId | None
     device_name: str | None
-    paths: tuple[str, ...]
-    file_extensions: tuple[str, ...]
-    mailbox: Mailbox | None
     connector_id: str | None
-    data_types: tuple[str, ...]
     own_prompt: str
     prompt: str
-    needs: tuple[str, ...]
-    locks: tuple[str, ...]
     source: str  # "file" or "api"
-    priority: int
-    max_concurrent_runs: int
     config_rev: int
     archived_at: int | None
     lifecycle: str
@@ -90,8 +101,6 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     runs_waiting: int
     runs_executing: int
     schedule: str | None
-    timezone: str
-    model_use: ModelUse
     last_run: LastRun | None
 
 
