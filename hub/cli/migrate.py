@@ -115,9 +115,11 @@ def up(config: Path, url: str | None, state: Path, as_json: bool) -> None:
 @_database_options
 @click.pass_context
 def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: bool) -> None:
-    """Compare every table, column, constraint and index with this release's. Changes nothing.
+    """Compare every table, column, constraint and index with this release's, and list broken rows.
 
-    Exits with 1 when one differs, is missing, or is unknown to this release. A hub may run meanwhile.
+    A row is broken if a value is no JSON, violates a constraint, or refers to no row. Changes nothing.
+    Exits with 1 when a part differs, is missing, or is unknown to this release, or a row is broken. A hub
+    may run meanwhile.
     """
     import anyio
 
@@ -150,13 +152,24 @@ def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path
             for part, wanted, found in (difference,)
         ]
         show.print_json(
-            "migrate_verify", {"current": result.current, "ok": not differences, "differences": differences}
+            "migrate_verify",
+            {
+                "current": result.current,
+                "ok": not (differences or result.broken),
+                "differences": differences,
+                "broken_rows": [row._asdict() for row in result.broken],
+            },
         )
     else:
-        for difference in result.differences:
-            show.out(one_line(str(difference)))
+        for found in (*result.differences, *result.broken):
+            show.out(one_line(str(found)))
         show.say(_summary(standing, len(result.differences)))
-    ctx.exit(Exit.FAILED if result.differences else Exit.DONE)
+        if result.broken:
+            show.say(
+                f"{len(result.broken)} rows were changed by other means than the hub, or are damaged;"
+                " correct them, or restore a backup"
+            )
+    ctx.exit(Exit.FAILED if result.differences or result.broken else Exit.DONE)
 
 
 def _summary(standing: "Standing", differences: int) -> str:

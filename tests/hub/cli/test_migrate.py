@@ -118,6 +118,32 @@ def test_each_difference_is_a_line_and_the_exit_code_tells(hub: Hub, state: Path
     )
 
 
+def test_each_broken_row_is_named(hub: Hub, state: Path) -> None:
+    state.mkdir()
+    with sa.create_engine(f"sqlite:///{state}/hub.db", poolclass=sa.NullPool).begin() as c:
+        make_old(c)
+    with closing(sqlite3.connect(state / "hub.db")) as opened:
+        for pragma in ("foreign_keys = OFF", "ignore_check_constraints = ON"):
+            opened.execute(f"PRAGMA {pragma}")
+        opened.execute(
+            "UPDATE agents SET needs = 'no', data_types = '{}', template_id = 't', type = 'WIZARD'"
+        )
+        opened.execute("UPDATE schedules SET overlap = 'never'")
+        opened.commit()
+    told = hub("migrate", "verify")
+    assert told.exit_code == 1
+    assert sorted(told.stdout.splitlines()) == [
+        "row agents a: data_types is no JSON array",
+        "row agents a: needs is no JSON",
+        "row agents a: template_id refers to no row of agent_templates",
+        "row agents a: violates ck_agents_type",
+        "row schedules s: violates ck_schedules_overlap",
+    ]
+    assert "5 rows were changed by other means than the hub" in told.stderr
+    answer = json.loads(hub("migrate", "verify", "--json").stdout)
+    assert (answer["ok"], answer["differences"], len(answer["broken_rows"])) == (False, [], 5)
+
+
 def test_where_there_is_no_database_there_is_nothing_to_hold_against_anything(hub: Hub, state: Path) -> None:
     state.mkdir()
     told = hub("migrate", "verify")
