@@ -10,8 +10,9 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.configs import RESERVED
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import ErrorCode
 from protocol.ids import AgentId
+from storage.kernel.database import UnreadableRow
 from storage.schema import agent_configs, agents
 
 
@@ -63,7 +64,7 @@ def with_configs(query: sa.Select[Any]) -> sa.Select[Any]:
     return query
 
 
-class UnreadableConfig(HubError):
+class UnreadableConfig(UnreadableRow):
     """Error: a config of the agent is unreadable for this release; a newer one or a person wrote it."""
 
     code = ErrorCode.BAD_SETTINGS

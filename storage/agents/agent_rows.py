@@ -12,7 +12,7 @@ from protocol.lifecycles import RunOutcome, RunState
 from storage import schema
 from storage.agents import agent_configs
 from storage.agents.agent_configs import Mailbox, ModelUse
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.rows import columns_of, fill, readable
 from storage.schedules import schedules
 from storage.schema import agents, runs
 
@@ -186,7 +186,7 @@ def find_agent(c: sa.Connection, given: str, *, user_id: UserId) -> AgentRow | N
 def agents_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> list[AgentRow]:
     """Return the agents with that name that are not archived: at most one of each user."""
     query = _of_user(PRESENT_AGENTS_NAMED, user_id)
-    return [agent_in(row) for row in c.execute(query, {"named": name})]
+    return readable(agent_in, c.execute(query, {"named": name}))
 
 
 def list_agents(
@@ -196,7 +196,7 @@ def list_agents(
     query = _of_user(PRESENT_AGENTS, user_id)
     if device_id is not None:
         query = query.where(agents.c.device_id == device_id)
-    return [agent_in(row) for row in c.execute(query)]
+    return readable(agent_in, c.execute(query))
 
 
 def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:

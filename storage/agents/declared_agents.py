@@ -19,6 +19,7 @@ from storage.agents.agent_declarations import (
 )
 from storage.agents.agent_rows import FILE_AGENTS, AgentRow, agent_in, find_agent_by_name
 from storage.devices import devices, users
+from storage.kernel.rows import readable
 from storage.schedules import schedules
 
 ACTOR: Final = "hub.toml"
@@ -84,7 +85,8 @@ def reconcile_declared(
             f"{IDS_PER_AGENT} fresh ids for each of {len(declared)} agents, not {len(fresh_ids)}"
         )
     c.execute(LOCK_USER, {"user": user_id})
-    known = {(row.user_id, row.name): agent_in(row) for row in c.execute(FILE_AGENTS)}
+    rows = {(row.user_id, row.name): row for row in c.execute(FILE_AGENTS)}
+    known = {(agent.user_id, agent.name): agent for agent in readable(agent_in, rows.values())}
     created: list[str] = []
     updated: list[str] = []
     revived: list[str] = []
@@ -96,6 +98,8 @@ def reconcile_declared(
         device = devices.ensure_device(
             c, id=DeviceId(device_id), user_id=whose, name=agent.device_name, at=at
         )
+        if (whose, agent.name) in rows.keys() - known.keys():
+            continue  # its row is unreadable, and stays as it is until it is corrected
         old = known.pop((whose, agent.name), None) or _room_for(c, whose, agent.name)
         if old is None:
             insert_agent(c, AgentId(own_id), agent, device, source="file", at=at, actor=ACTOR)

@@ -22,7 +22,10 @@ Real: sa.types.TypeEngine[float] = sa.Double().with_variant(
 
 
 class Doc(sa.TypeDecorator[Any]):
-    """A JSON value: JSONB on PostgreSQL, its text on SQLite. ``None`` is NULL; NaN becomes null."""
+    """A JSON value: JSONB on PostgreSQL, its text on SQLite. ``None`` is NULL; NaN becomes null.
+
+    Text that is no JSON, which the hub never writes, is returned as it is: ``rows.fill`` names its row.
+    """
 
     impl = sa.Text
     cache_ok = True
@@ -39,7 +42,10 @@ class Doc(sa.TypeDecorator[Any]):
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
         if value is None or dialect.name == "postgresql":
             return value
-        return msgspec.json.decode(value)
+        try:
+            return msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            return value
 
 
 class Flag(sa.TypeDecorator[bool]):

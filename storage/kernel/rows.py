@@ -4,6 +4,8 @@
 way back.
 """
 
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,6 +15,7 @@ from msgspec import UNSET
 from storage.kernel.database import UnreadableRow
 
 T = TypeVar("T", bound=msgspec.Struct)
+R = TypeVar("R")
 
 
 def columns_of(
@@ -67,3 +70,12 @@ def fill(kind: type[T], source: Any, /, *, prefix: str = "", **own: Any) -> T:
 def values_of(struct: msgspec.Struct, table: sa.Table, **own: Any) -> dict[str, Any]:
     """Return the fields of *struct* that are columns of *table*, and *own*, as a row to insert."""
     return {name: value for name, value in msgspec.structs.asdict(struct).items() if name in table.c} | own
+
+
+def readable(convert: Callable[[Any], R], rows: Iterable[Any]) -> list[R]:
+    """Return the converted rows without unreadable ones, for lists; ``hub migrate verify`` names those."""
+    found: list[R] = []
+    for row in rows:
+        with suppress(UnreadableRow):
+            found.append(convert(row))
+    return found

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from storage.kernel.columns import Int, in_parts
-from storage.kernel.rows import columns_of, fill, values_of
+from storage.kernel.rows import columns_of, fill, readable, values_of
 from storage.schema import agents, items, run_calls, runs
 
 # Fingerprint of an item that its device reported: which config found it is unknown.
@@ -422,7 +422,7 @@ def list_items(
         query = query.where(items.c.run_id == run_id)
     if before is not None:
         query = query.where(sa.tuple_(items.c.created_at, items.c.id) < sa.tuple_(*before))
-    return [(item_of(row), row.agent_name) for row in c.execute(query)]
+    return readable(lambda row: (item_of(row), row.agent_name), c.execute(query))
 
 
 def count_open(c: sa.Connection) -> int:
