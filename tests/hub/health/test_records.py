@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.clock import epoch_ms
+from hub.health import records
 from hub.health.issues import Severity
 from protocol.handshake import StoreMark
 from protocol.ids import DeviceId, UserId
@@ -15,7 +16,6 @@ from storage.devices import devices, users
 from storage.runs import agreement
 from storage.runs.agreement import Resent
 from storage.store import Store, open_store
-from tests.house.test_oracle import records
 from tests.support.clock import START
 
 DAY = timedelta(days=1)
