@@ -5,8 +5,8 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
+from hub.api.sentences import sentence
 from hub.links.link import DeviceLink
-from hub.requests.sentences import sentence
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import Parameters
 

@@ -1,0 +1,188 @@
+"""Messages for validation errors of msgspec and of tables of hub.toml: where, what is expected, what came."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from pydantic import ValidationError
+
+from hub.settings import sentences as settings
+from hub.settings.problems import did_you_mean, spell
+
+_PLACE: Final = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
+_MISSING: Final = re.compile(r"Object missing required field `(\w+)`$")
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`$", re.DOTALL)
+_OTHER_KIND: Final = re.compile(r"Expected `([^`]+)`, got `([^`]+)`$")
+_BEYOND: Final = re.compile(r"Expected `([^`]+)`( of length)? ([<>]=?) (\S+)$")
+_NO_CHOICE: Final = re.compile(r"Invalid enum value (.*)$", re.DOTALL)
+_NO_MATCH: Final = re.compile(r"Expected `str` matching regex (.*)$")
+
+_KINDS: Final = {
+    "array": "a list",
+    "bool": "true or false",
+    "datetime": "a point in time",
+    "float": "a number",
+    "int": "a whole number",
+    "object": "an object",
+    "str": "text",
+}
+_BOUNDS: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+_END: Final = r"$(?!\n)"  # in a pattern: Python's ``$`` alone would allow a line feed after it
+_INSTANT: Final = "expected a point in time with its offset from UTC, as in 2026-01-05T09:00:00Z"
+_NAME: Final = "expected a name: letters, digits, _ . and -, at most 64 of them; the first no . and no -"
+
+Refusal = tuple[str, str]  # what is wrong at which place, and a hint that may be empty
+
+
+def sentence(told: str, shape: Any, value: Any = None, where: str = "") -> str:
+    """Rewrite a validation error of msgspec as path, expected type and actual type or value.
+
+    Args:
+        value: that was to be of this *shape*; its invalid part is quoted if it is a number.
+        where: the place of *value*.
+    """
+    place = _PLACE.search(told)
+    inner = "" if place is None else place[1]
+    what = _PLACE.sub("", told)
+    path = f"{where}.{inner}" if where and inner and not inner.startswith("[") else where + inner
+    if missing := _MISSING.match(what):
+        return f"{path}.{missing[1]}: expected, and it is missing".lstrip(".")
+    if unknown := _UNKNOWN.match(what):
+        return f"{path}.{unknown[1]}: there is no such field".lstrip(".")
+    begin = f"{path}: " if path else ""
+    if other := _OTHER_KIND.match(what):
+        return f"{begin}expected {_kinds(other[1])}, not {_kinds(other[2])}"
+    if beyond := _BEYOND.match(what):
+        kind, is_length, bound, number = beyond.groups()
+        long = " long" if is_length else ""
+        came = _came(value, inner, is_length is not None)
+        return f"{begin}expected {_kinds(kind)}, {_BOUNDS[bound]} {number.removesuffix('.0')}{long}{came}"
+    if choice := _NO_CHOICE.match(what):
+        return f"{begin}expected one of {', '.join(_choices(shape, inner))}, not {choice[1]}"
+    if pattern := _NO_MATCH.match(what):
+        expected = pattern[1].replace("\\\\", "\\").replace(_END, "$")
+        return begin + (_NAME if r"[\w.-]" in expected else f"expected text that matches {expected}")
+    if "datetime" in what:
+        return begin + _INSTANT
+    return begin + what
+
+
+def refused_body(body: bytes, kind: Any, where: str) -> list[Refusal]:
+    """Return everything that keeps a body from being of this *kind*, key by key if it is a struct."""
+    try:
+        given = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return [no_json(where, error)]
+    if not isinstance(given, dict) or not issubclass(kind, msgspec.Struct):
+        return [_refused(given, kind, where)]
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    wrong = [
+        (f"{where}.{key}: missing", "")
+        for key, field in fields.items()
+        if field.required and key not in given
+    ]
+    for key, value in given.items():
+        if key not in fields:
+            refused: Mapping[str, Refusal] = getattr(kind, "refused_keys", {})
+            message, hint = refused.get(key, ("there is no such field", did_you_mean(key, fields)))
+            wrong.append((f"{where}.{key}: {message}", hint))
+            continue
+        try:
+            msgspec.convert(value, fields[key].type)
+        except msgspec.ValidationError as error:
+            wrong.append((sentence(str(error), fields[key].type, value, f"{where}.{key}"), ""))
+    return wrong or [_refused(given, kind, where)]
+
+
+def _refused(given: Any, kind: Any, where: str) -> Refusal:
+    """Return the first thing that keeps *given* from being of this *kind*."""
+    try:
+        msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        return sentence(str(error), kind, given, where), ""
+    raise AssertionError("the value is valid")
+
+
+def table_refusals(error: ValidationError, where: str = "") -> list[Refusal]:
+    """Return every key of a table of hub.toml that pydantic refuses."""
+    listed = error.errors(include_url=False)
+    wrong: list[Refusal] = []
+    for found in listed:
+        place = found["loc"]
+        if found["type"] == "too_short" and any(
+            len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in listed
+        ):
+            continue  # a list is too short because its elements are invalid, which are reported themselves
+        context = found.get("ctx", {})
+        path = (*place, *str(context["key"]).split(".")) if "key" in context else place
+        what = settings.sentence(found["type"], found["msg"], found["input"], context)
+        wrong.append((f"{spell((where, *path) if where else path)}: {what.message}", what.hint))
+    return wrong
+
+
+def no_json(where: str, error: Exception) -> Refusal:
+    """Return the refusal of a body that is no JSON."""
+    return f"{where}: is no JSON: {error}", ""
+
+
+def _came(value: Any, path: str, is_length: bool) -> str:
+    """Return the number, or the length of the value at *path*, if it can be found by the path."""
+    for part in re.findall(r"\w+", path):
+        match value:
+            case dict():
+                value = value.get(part)
+            case list() if part.isdecimal():
+                value = value[int(part)]
+            case _:
+                return ""
+    if is_length:
+        return f", not {len(value)}" if hasattr(value, "__len__") else ""
+    return f", not {value}" if isinstance(value, int | float | str) else ""
+
+
+def _kinds(spelled: str) -> str:
+    return " or ".join(_KINDS.get(kind, kind) for kind in spelled.split(" | "))
+
+
+def _choices(shape: Any, where: str) -> list[str]:
+    """Return the values of the enum or the literal at the path *where* in *shape*."""
+    found = [msgspec.inspect.type_info(shape)]
+    for name in re.findall(r"[A-Za-z_]\w*", where):
+        structs = (one for one in _parts(found) if isinstance(one, msgspec.inspect.StructType))
+        found = [field.type for struct in structs for field in struct.fields if field.encode_name == name]
+    choices: list[object] = []
+    for one in _parts(found):
+        match one:
+            case msgspec.inspect.EnumType(cls=kind):
+                choices += [member.value for member in kind]
+            case msgspec.inspect.LiteralType(values=values):
+                choices += values
+    return [str(choice) for choice in choices]
+
+
+def members_of(kind: Any) -> Iterator[msgspec.inspect.Type]:
+    """Yield the members of a type that is a union, without their limits; else the type itself."""
+    waiting = [msgspec.inspect.type_info(kind)]
+    while waiting:
+        match waiting.pop(0):
+            case msgspec.inspect.UnionType(types=types):
+                waiting = [*types, *waiting]
+            case msgspec.inspect.Metadata(type=inner):
+                waiting = [inner, *waiting]
+            case one:
+                yield one
+
+
+def _parts(types: Iterable[msgspec.inspect.Type]) -> Iterator[msgspec.inspect.Type]:
+    """Yield these types, and the members of their unions and lists."""
+    for one in types:
+        match one:
+            case msgspec.inspect.UnionType(types=inner):
+                yield from _parts(inner)
+            case msgspec.inspect.ListType(item_type=item) | msgspec.inspect.VarTupleType(item_type=item):
+                yield from _parts([item])
+            case msgspec.inspect.Metadata(type=kind):
+                yield from _parts([kind])
+            case _:
+                yield one
