@@ -6,16 +6,18 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
+from msgspec import UNSET
+from pydantic import BeforeValidator, Field, ValidationError
 
+from hub.api.sentences import table_refusals
+from hub.api.view import View
 from hub.extraction.items import RedactionRule
 from hub.extraction.redaction import problem_of
 from hub.settings.agent_settings import AgentSettings
 from hub.settings.declared import declared_agent
-from hub.settings.problems import did_you_mean, spell
+from hub.settings.problems import did_you_mean
 from hub.settings.reload_policy import live
 from hub.settings.schedule_settings import ScheduleSettings, SlotTable
-from hub.settings.sentences import sentence
 from hub.settings.settings import Settings
 from hub.settings.values import Flag, Name
 from protocol.errors import ErrorCode, HubError
@@ -73,47 +75,45 @@ class AgentBody(AgentSettings):
     start: Flag = live(True, "It works at once; else it is ready, and works once it is resumed.")
 
 
-class AgentChanges(BaseModel):
+class AgentChanges(View):
     """Changes of an agent. An omitted key stays unchanged, and null removes its value.
 
     Each key is as in the body that creates an agent, and is validated together with the unchanged keys.
     *config* changes only the keys that it names.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: JsonValue = None
-    device: JsonValue = None
-    description: JsonValue = None
-    type: JsonValue = None
-    template: JsonValue = None
-    external_id: JsonValue = None
-    instance_id: JsonValue = None
-    project_id: JsonValue = None
-    paths: JsonValue = None
-    file_extensions: JsonValue = None
-    connector: JsonValue = None
-    filter: JsonValue = None
-    push: JsonValue = None
-    data_types: JsonValue = None
-    prompt: JsonValue = None
-    needs: JsonValue = None
-    locks: JsonValue = None
-    schedule: JsonValue = None
-    slots: JsonValue = None
-    timezone: JsonValue = None
-    priority: JsonValue = None
-    max_concurrent_runs: JsonValue = None
-    config: JsonValue = None
-    allow_cloud: JsonValue = None
-    redact: JsonValue = None
-    batch: JsonValue = None
-    budget_usd: JsonValue = None
+    name: Any = UNSET
+    device: Any = UNSET
+    description: Any = UNSET
+    type: Any = UNSET
+    template: Any = UNSET
+    external_id: Any = UNSET
+    instance_id: Any = UNSET
+    project_id: Any = UNSET
+    paths: Any = UNSET
+    file_extensions: Any = UNSET
+    connector: Any = UNSET
+    filter: Any = UNSET
+    push: Any = UNSET
+    data_types: Any = UNSET
+    prompt: Any = UNSET
+    needs: Any = UNSET
+    locks: Any = UNSET
+    schedule: Any = UNSET
+    slots: Any = UNSET
+    timezone: Any = UNSET
+    priority: Any = UNSET
+    max_concurrent_runs: Any = UNSET
+    config: Any = UNSET
+    allow_cloud: Any = UNSET
+    redact: Any = UNSET
+    batch: Any = UNSET
+    budget_usd: Any = UNSET
 
     @property
     def said(self) -> dict[str, Any]:
         """Values of the keys that the request has."""
-        return {key: getattr(self, key) for key in self.model_fields_set}
+        return {key: value for key, value in msgspec.structs.asdict(self).items() if value is not UNSET}
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,11 +163,11 @@ def changed_by(
     Raises:
         BadAgent: a key is unknown or cannot be changed, or the changed agent is invalid.
     """
-    unknown = sorted(set(changes) - set(AgentChanges.model_fields))
+    unknown = sorted(set(changes) - set(AgentChanges.__struct_fields__))
     if unknown:
-        known = ", ".join(AgentChanges.model_fields)
+        known = ", ".join(AgentChanges.__struct_fields__)
         told = "; ".join(f"{key}: there is no such field" for key in unknown)
-        near = [meant for key in unknown if (meant := did_you_mean(key, AgentChanges.model_fields))]
+        near = [meant for key in unknown if (meant := did_you_mean(key, AgentChanges.__struct_fields__))]
         raise BadAgent(told, "; ".join(near) or f"known are {known}")
     if gateway is not None and (elsewhere := sorted(set(changes) - _AT_GATEWAY)):
         told = "; ".join(f"{key}: the agent lives at gateway {gateway!r}" for key in elsewhere)
@@ -210,12 +210,6 @@ def _whole(now: DeclaredAgent) -> dict[str, Any]:
 
 
 def _told(error: ValidationError) -> BadAgent:
-    wrong: list[str] = []
-    hints: dict[str, None] = {}
-    for found in error.errors(include_url=False):
-        context = found.get("ctx", {})
-        path = (*found["loc"], *str(context.get("key", "")).split(".")) if "key" in context else found["loc"]
-        what = sentence(found["type"], found["msg"], found["input"], context)
-        wrong.append(f"{spell(path)}: {what.message}")
-        hints |= {what.hint: None} if what.hint else {}
-    return BadAgent("; ".join(wrong), "; ".join(hints))
+    wrong = table_refusals(error)
+    hints = dict.fromkeys(hint for _, hint in wrong if hint)
+    return BadAgent("; ".join(message for message, _ in wrong), "; ".join(hints))

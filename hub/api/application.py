@@ -1,18 +1,18 @@
-"""The operator's REST interface as one application: a router per noun, problem details for errors.
+"""The operators' interface as one ASGI application: it calls the routes of all nouns, and answers errors.
 
-OpenAPI is served at ``/v1/openapi.json`` only: FastAPI's documentation pages
-load scripts from other origins.
+Callers are checked by ``api/door/access``, which also finds the route in the table of roles.
 """
 
-from functools import cache
 from typing import Final
 
-from fastapi import Depends, FastAPI, Request, Response
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
-from hub import docs
-from hub.api.deps import Metrics, stands_in_the_table
-from hub.api.document import serve_document
-from hub.api.errors import Problem, answer_errors, refusals
+from hub.api.binding import Call
+from hub.api.door.access import BODY_S, ROUTE
+from hub.api.door.bodies import read_body
+from hub.api.door.routes import Asked, methods_of, parameters_in
+from hub.api.errors import Problem
 from hub.api.noun import Noun
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
@@ -31,6 +31,7 @@ from hub.api.nouns.debug import Debug
 from hub.api.nouns.devices import Devices
 from hub.api.nouns.events import Events
 from hub.api.nouns.gateways import Gateways
+from hub.api.nouns.handbook import Handbook
 from hub.api.nouns.invitations import Invitations
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.items import Items
@@ -53,11 +54,8 @@ from hub.api.nouns.templates import Templates
 from hub.api.nouns.tokens import Tokens
 from hub.api.nouns.upkeep import Upkeep
 from hub.api.nouns.users import Users
-from hub.api.routing import router_of
-from hub.version import VERSION
-from protocol.errors import ErrorCode
-
-EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
+from hub.api.routing import RouteOf
+from protocol.errors import ErrorCode, HubError
 
 DECLARED: Final[tuple[type[Noun], ...]] = (
     AgentConfigs,
@@ -77,6 +75,7 @@ DECLARED: Final[tuple[type[Noun], ...]] = (
     Devices,
     Events,
     Gateways,
+    Handbook,
     Invitations,
     Issues,
     Items,
@@ -102,67 +101,54 @@ DECLARED: Final[tuple[type[Noun], ...]] = (
 )
 
 
-@cache
-def application() -> FastAPI:
-    """Return the application of this process. Its routes were built as their modules were imported."""
-    return make_application()
+ANSWERED: Final = {
+    found.asked: found
+    for noun in DECLARED
+    for found in (RouteOf(noun, declared, method) for declared, method in noun.routes())
+}
 
 
-def make_application() -> FastAPI:
-    """Build the application with all its routes. Callers are checked by ``api/door/access``.
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request that ``api/door/access`` permits; the hub is in the state of the request."""
+    is_begun = False
 
-    The application is independent of a hub: the hub is in the state of each request, see ``deps``.
-    """
-    app = FastAPI(
-        title="hub",
-        version=VERSION,
-        openapi_url=None,
-        dependencies=[Depends(stands_in_the_table)],
-        redirect_slashes=False,
+    async def begin(message: Message) -> None:
+        nonlocal is_begun
+        is_begun = True
+        await send(message)
+
+    try:
+        response = await _answer(scope, receive)
+        if response is not None:
+            await response(scope, receive, begin)
+    except HubError as error:
+        if is_begun:
+            raise
+        await Problem.of(error)(scope, receive, send)
+    except Exception as error:  # a fault, which the server logs with its traceback
+        if not is_begun:
+            problem = Problem(ErrorCode.INTERNAL, f"{type(error).__name__} in the hub")
+            await problem(scope, receive, send)
+        raise
+
+
+async def _answer(scope: Scope, receive: Receive) -> Response | None:
+    """Return the response; None: the peer disconnected."""
+    asked: Asked | None = scope["state"][ROUTE]
+    if asked is None:
+        return _unknown(scope)
+    route = ANSWERED[asked]
+    body: bytes | None = b""
+    if route.binding.body is not None:
+        body = await read_body(receive, within_s=BODY_S)
+    return (
+        None if body is None else await route.answer(Call(scope, parameters_in(asked, scope["path"]), body))
     )
-    app.openapi_version = "3.1.0"
-    answer_errors(app)
-    for declared in DECLARED:
-        app.router.routes += router_of(declared).routes
-
-    @app.get("/metrics", tags=["system"], response_class=Exposition)
-    async def exposition(metrics: Metrics) -> Response:
-        """Return every metric of the process."""
-        return Exposition(metrics())
-
-    @app.get("/docs", tags=["system"], response_class=Page)
-    def handbook() -> Response:
-        """List the pages of the handbook, as Markdown."""
-        return Page(docs.contents("/docs/"))
-
-    @app.get(
-        "/docs/{topic}",
-        tags=["system"],
-        response_class=Page,
-        responses=refusals(ErrorCode.UNKNOWN_METHOD),
-    )
-    def handbook_page(topic: str) -> Response:
-        """Return a page of the handbook, as Markdown. The topic may end with ``.md``, as in links."""
-        try:
-            return Page(docs.page(topic.removesuffix(".md")))
-        except docs.UnknownTopic as unknown:
-            return Problem(ErrorCode.UNKNOWN_METHOD, str(unknown), status=404, hint=unknown.hint)
-
-    @app.get("/v1/openapi.json", tags=["system"], response_model=dict[str, object])
-    def document(request: Request) -> Response:  # in a thread: building the document takes a second
-        """Return this interface as an OpenAPI 3.1 document."""
-        return serve_document(app, request.headers)
-
-    return app
 
 
-class Page(Response):
-    """Markdown, which no browser runs as a script."""
-
-    media_type = "text/markdown"
-
-
-class Exposition(Response):
-    """Prometheus' text format."""
-
-    media_type = EXPOSITION
+def _unknown(scope: Scope) -> Response:
+    allowed = methods_of(scope["path"])
+    if not allowed:
+        return Problem(ErrorCode.UNKNOWN_METHOD, "Not Found", status=404)
+    headers = {"allow": ", ".join(allowed)}
+    return Problem(ErrorCode.UNKNOWN_METHOD, "Method Not Allowed", status=405, headers=headers)

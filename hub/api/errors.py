@@ -7,22 +7,11 @@ import math
 from collections.abc import Mapping
 from typing import Any, Self
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from hub.settings.problems import spell
-from hub.settings.sentences import sentence
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 
 MEDIA_TYPE = "application/problem+json"
-_CODES = {
-    404: ErrorCode.UNKNOWN_METHOD,
-    408: ErrorCode.HELLO_TIMEOUT,
-    405: ErrorCode.UNKNOWN_METHOD,
-    413: ErrorCode.TOO_LARGE,
-}
 
 
 class Problem(JSONResponse):
@@ -81,61 +70,3 @@ class Problem(JSONResponse):
             headers=headers,
             members=getattr(error, "members", None),
         )
-
-
-def refusals(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
-    """Return the ``responses`` of a route for its own refusals, in addition to those of every route."""
-    told: dict[int | str, dict[str, Any]] = {}
-    for code in codes:
-        answer = told.setdefault(CATALOGUE[code].http_status, {"description": "", "x-codes": []})
-        answer["x-codes"].append(str(code))
-        answer["description"] = ", ".join(answer["x-codes"])
-    return told
-
-
-def answer_errors(app: FastAPI) -> None:
-    """Register handlers that convert every error of a route to a problem."""
-    app.exception_handler(HubError)(_hub_error)
-    app.exception_handler(RequestValidationError)(_bad_request)
-    app.exception_handler(HTTPException)(_http_error)
-    app.exception_handler(Exception)(_fault)
-
-
-async def _hub_error(_: Request, error: HubError) -> Response:
-    return Problem.of(error)
-
-
-def _blamed(found: Any) -> tuple[int | str, ...]:
-    """Return the location of an error, with the key that a validator of a whole table names."""
-    key = found.get("ctx", {}).get("key")
-    return (*found["loc"], *(() if key is None else str(key).split(".")))
-
-
-def _is_told_inside(found: Any, error: RequestValidationError) -> bool:
-    """Return whether a list is too short only because of invalid elements, which are reported themselves."""
-    place = found["loc"]
-    return found["type"] == "too_short" and any(
-        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in error.errors()
-    )
-
-
-async def _bad_request(_: Request, error: RequestValidationError) -> Response:
-    wrong = [
-        (spell(_blamed(found)), sentence(found["type"], found["msg"], found["input"], found.get("ctx", {})))
-        for found in error.errors()
-        if not _is_told_inside(found, error)
-    ]
-    told = "; ".join(f"{where}: {what.message}" for where, what in wrong)
-    hints = dict.fromkeys(what.hint for _, what in wrong if what.hint)  # each once
-    return Problem(ErrorCode.BAD_PARAMS, told, hint="; ".join(hints))
-
-
-async def _http_error(_: Request, error: HTTPException) -> Response:
-    """Answer a request that the framework refused: unknown route, wrong method, or too large a body."""
-    code = _CODES.get(error.status_code, ErrorCode.BAD_PARAMS)
-    return Problem(code, str(error.detail), status=error.status_code, headers=error.headers)
-
-
-async def _fault(_: Request, error: Exception) -> Response:
-    # The framework raises the error again after this response; the server logs it with its traceback.
-    return Problem(ErrorCode.INTERNAL, f"{type(error).__name__} in the hub")

@@ -12,8 +12,9 @@ import hashlib
 from typing import Annotated
 
 import msgspec
-from fastapi import Depends, Header, Response
+from msgspec import Meta
 
+from hub.api.binding import Call, From, Head, Header
 from protocol.errors import ErrorCode, HubError
 
 
@@ -26,8 +27,8 @@ class ChangedMeanwhile(HubError):
 class Matching:
     """``If-Match`` of a request, and ``ETag`` of its response."""
 
-    def __init__(self, response: Response, if_match: str | None) -> None:
-        self._response = response
+    def __init__(self, head: Head, if_match: str | None) -> None:
+        self._head = head
         self._if_match = if_match
 
     @property
@@ -49,19 +50,20 @@ class Matching:
 
     def tell(self, tag: str) -> None:
         """Set the ``ETag`` of the response."""
-        self._response.headers["etag"] = tag
+        self._head.headers["etag"] = tag
 
 
 def _matching(
-    response: Response,
+    call: Call,
     if_match: Annotated[
-        str | None, Header(max_length=1_000, description="``ETag`` of what was read.")
+        Annotated[str, Meta(max_length=1_000, description="``ETag`` of what was read.")] | None,
+        Header("if-match"),
     ] = None,
 ) -> Matching:
-    return Matching(response, if_match)
+    return Matching(call.head, if_match)
 
 
-Match = Annotated[Matching, Depends(_matching)]
+Match = Annotated[Matching, From(_matching)]
 
 
 def tag_of(*parts: object) -> str:

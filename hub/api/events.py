@@ -10,19 +10,20 @@ from contextlib import aclosing, contextmanager
 from typing import Final, TypeVar
 
 import anyio
-from pydantic import BaseModel
+import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from hub.api.door.fair_quota import Shares
 from hub.api.door.roles import PRINCIPAL, Principal
+from hub.api.view import View
 from protocol.errors import ErrorCode, HubError
 
 BEAT_S: Final = 15.0  # proxies commonly give up after 30 or 60
 LOOK_S: Final = 0.5  # a revocation has to take effect within a second
 _BEAT: Final = b": still here\n\n"  # a comment, which readers ignore
 
-E = TypeVar("E", bound=BaseModel)
+E = TypeVar("E", bound=View)
 StillCounts = Callable[[Principal], Awaitable[bool]]
 
 
@@ -87,9 +88,9 @@ class Streams:
             scope.cancel()
 
 
-def named(name: str) -> Callable[[BaseModel], str]:
+def named(name: str) -> Callable[[View], str]:
     """Return a function that formats every event with the same *name* and JSON data."""
-    return lambda event: f"event: {name}\ndata: {event.model_dump_json()}\n\n"
+    return lambda event: f"event: {name}\ndata: {msgspec.json.encode(event).decode()}\n\n"
 
 
 class EventStream(Response):

@@ -29,6 +29,7 @@ from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug, Dumper
 from hub.api.nouns.events import Events
 from hub.api.nouns.gateways import Gateways
+from hub.api.nouns.handbook import Handbook
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.items import Items
 from hub.api.nouns.keys import Keys
@@ -209,6 +210,7 @@ class Operations:
             Checkpoints(store, checkpoints or KeptCheckpoints(store, clock=clock, metrics=Metrics())),
             Costs(store=store, roster=roster, estimator=estimator, clock=clock),
             Debug(debug or Dumper(clock=clock), audit_log),
+            Handbook(),
             Events(store=store, ring=log or Ring(), clock=clock, boot_id=boot_id),
             Issues(issues or FoundIssues(clock=clock, metrics=Metrics())),
             Locks(store, locks, clock=clock),

@@ -2,7 +2,7 @@
 
 ``@route("POST", "/release", Scope.RUN, errors=[ErrorCode.LOCK_LOST])`` above an ``async def`` declares the
 route, its row in the table of roles, and its OpenAPI entry. ``@listed`` declares a list with its
-pages and its envelope. The parameters of the method are those of the request, as FastAPI spells them.
+pages and its envelope. The parameters of the method are those of the request, as ``binding`` reads them.
 A method with several of these decorators answers at several routes. Its parameter of the type
 ``authority.Caller`` is the agent at a route of ``AGENT``, and the operator at any other.
 """
@@ -91,7 +91,6 @@ class Route(NamedTuple):
         is_whole: whether it answers the same for all users, in a noun that is scoped.
         location: the header of that name, formatted with the response: ``/v1/runs/{0.id}``.
         also: further statuses whose responses have the same model.
-        responses: further responses by status, as FastAPI takes them.
     """
 
     verb: str
@@ -105,7 +104,6 @@ class Route(NamedTuple):
     is_whole: bool = False
     location: str | None = None
     also: tuple[int, ...] = ()
-    responses: Mapping[int | str, dict[str, Any]] = MappingProxyType({})
 
 
 def route(

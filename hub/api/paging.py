@@ -11,10 +11,12 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from typing import Annotated, Final, Generic, NamedTuple, TypeVar
+from urllib.parse import quote, urlencode
 
 import msgspec
-from fastapi import Depends, Query, Request, Response
+from msgspec import Meta
 
+from hub.api.binding import Call, From
 from hub.api.noun import Key
 from protocol.errors import ErrorCode, HubError
 
@@ -41,7 +43,7 @@ class PageOf:
     """The requested part of a list.
 
     Args:
-        request: whose URL, with another cursor, the *response* links to; without them there is no link.
+        call: the request whose URL, with another cursor, its response links to; without it there is no link.
 
     Attributes:
         limit: number of items at most.
@@ -53,11 +55,9 @@ class PageOf:
         *,
         limit: int = DEFAULT_LIMIT,
         cursor: str | None = None,
-        request: Request | None = None,
-        response: Response | None = None,
+        call: Call | None = None,
     ) -> None:
-        self._request = request
-        self._response = response
+        self._call = call
         self.limit = limit
         self.after = None if cursor is None else _key(cursor)
 
@@ -81,9 +81,11 @@ class PageOf:
         if len(items) <= self.limit:
             return Page(page, None)
         cursor = cursor_of(key(page[-1]))
-        if self._request is not None and self._response is not None:
-            following = self._request.url.include_query_params(cursor=cursor, limit=self.limit)
-            self._response.headers["link"] = f'<{following.path}?{following.query}>; rel="next"'
+        if self._call is not None:
+            kept = [(name, value) for name, value in self._call.query if name not in ("cursor", "limit")]
+            query = [*kept, ("cursor", cursor), ("limit", str(self.limit))]
+            path = quote(self._call.scope["path"])
+            self._call.head.headers["link"] = f'<{path}?{urlencode(query)}>; rel="next"'
         return Page(page, cursor)
 
     def after_text(self) -> str | None:
@@ -119,17 +121,15 @@ class PageOf:
 
 
 def _page(
-    request: Request,
-    response: Response,
-    limit: Annotated[int, Query(ge=1, le=MOST, description="Maximum number of items.")] = DEFAULT_LIMIT,
-    cursor: Annotated[
-        str | None, Query(max_length=1_000, description="``next_cursor`` of the page before.")
-    ] = None,
+    call: Call,
+    limit: Annotated[int, Meta(ge=1, le=MOST, description="Maximum number of items.")] = DEFAULT_LIMIT,
+    cursor: Annotated[str, Meta(max_length=1_000, description="``next_cursor`` of the page before.")]
+    | None = None,
 ) -> PageOf:
-    return PageOf(limit=limit, cursor=cursor, request=request, response=response)
+    return PageOf(limit=limit, cursor=cursor, call=call)
 
 
-Paging = Annotated[PageOf, Depends(_page)]
+Paging = Annotated[PageOf, From(_page)]
 
 
 def cursor_of(key: Key) -> str:

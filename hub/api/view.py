@@ -3,17 +3,34 @@
 A field is added, never renamed. Times are aware UTC unless they say otherwise; ids are text.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from msgspec import Meta, Struct, field
 
+from hub.api.sentences import Refusal
+from hub.clock import from_epoch_ms
 from protocol.lifecycles import RunOutcome, RunState
 
+# For URLs and command lines, as in hub.toml. Python's ``$`` alone would allow a line feed after the name.
+Name = Annotated[str, Meta(pattern=r"^\w[\w.-]{0,63}$(?!\n)")]
+Instant = Annotated[datetime, Meta(tz=True)]
 
-class View(BaseModel):
-    """Base of every response body."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class View(Struct, forbid_unknown_fields=True):
+    """Base of the bodies of requests and responses.
+
+    Attributes:
+        refused_keys: keys of a body that are no fields, with a message and a hint for each.
+    """
+
+    refused_keys: ClassVar[Mapping[str, Refusal]] = {}
+
+
+def moment(at: int | None) -> datetime | None:
+    """Convert epoch milliseconds of a row to an aware UTC time; None stays None."""
+    return None if at is None else from_epoch_ms(at)
 
 
 class Health(View):
@@ -50,7 +67,7 @@ class IssueCounts(View):
     notices: int = 0
 
 
-class StatusView(View):
+class StatusView(View, kw_only=True):
     """Status of the daemon."""
 
     name: str
@@ -70,11 +87,11 @@ class StatusView(View):
     database: str
     held_back: str | None = None  # a sentence: until when nothing is caught up, as the hub died too often
     disk_full: str | None = None  # a sentence: why no run is started, and when it will be
-    issues: IssueCounts = IssueCounts()  # at the last look
+    issues: IssueCounts = field(default_factory=IssueCounts)  # at the last check
     config_generation: int = 1  # of the settings: one more with each edit that was applied
 
 
-class RunView(View):
+class RunView(View, kw_only=True):
     """A run in one line."""
 
     id: str
@@ -106,10 +123,10 @@ class RunView(View):
     task_id: str | None = None  # as given by the caller who started it
     progress: float = 0.0  # 0 to 100: of its units, or as its device reports while their number is unknown
     message: str | None = None  # the last one from its device
-    fire_at: AwareDatetime | None = None  # its nominal time
-    created_at: AwareDatetime
-    started_at: AwareDatetime | None = None
-    completed_at: AwareDatetime | None = None
+    fire_at: Instant | None = None  # its nominal time
+    created_at: Instant
+    started_at: Instant | None = None
+    completed_at: Instant | None = None
 
 
 class FireView(View):
@@ -118,12 +135,12 @@ class FireView(View):
     *shift* is a sentence where the clocks change that night: ``02:30 does not exist that night; ...``.
     """
 
-    at: AwareDatetime
-    local: AwareDatetime
+    at: Instant
+    local: Instant
     shift: str | None = None
 
 
-class ScheduleView(View):
+class ScheduleView(View, kw_only=True):
     """A schedule by which an agent runs, and the rules for fires that cannot run.
 
     One of *expr* (cron), *every_s* and *at* is given, as *kind* says. Runs are queued
@@ -134,7 +151,7 @@ class ScheduleView(View):
     kind: Literal["cron", "every", "at"]
     expr: str | None = None
     every_s: float | None = None
-    at: AwareDatetime | None = None
+    at: Instant | None = None
     said: str = ""  # the same in short, for people
     timezone: str = "UTC"
     overlap: str = "skip"
@@ -154,7 +171,7 @@ class ScheduleView(View):
     next_fires: tuple[FireView, ...] = ()  # the next five; none while it is not enabled
 
 
-class AgentView(View):
+class AgentView(View, kw_only=True):
     """An agent, its schedules and its last run.
 
     *device* is empty where it has none, as one that lives at a *gateway*. *prompt*: its own, else its
@@ -190,7 +207,7 @@ class AgentView(View):
     lifecycle: str = "active"
     availability: str = "available"
     health: str = "ok"
-    recovery_at: AwareDatetime | None = None  # when an exhausted agent is tried again
+    recovery_at: Instant | None = None  # when an exhausted agent is tried again
     schedules: tuple[ScheduleView, ...] = ()
     next_fires: tuple[FireView, ...] = ()  # the next five of all its schedules
     last_run: RunView | None = None

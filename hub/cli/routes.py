@@ -3,6 +3,7 @@
 from importlib import import_module
 
 import click
+from msgspec import to_builtins
 
 from hub.cli import show
 from hub.cli.options import example, json_option
@@ -18,7 +19,7 @@ def routes(as_json: bool) -> None:
     import_module("hub.api.application")  # its nouns enter their routes in the table
     table = routes_view()
     if as_json:
-        show.print_json("routes", table.model_dump(mode="json"))
+        show.print_json("routes", to_builtins(table))
         return
     show.print_table(
         ("method", "path", "scope", *Role),

@@ -74,7 +74,6 @@ STANDS_IN: dict[str, set[str]] = {
     "asyncpg": {"storage"},
     "aiosqlite": {"storage", "hub.device"},  # a device's own file
     "sqlite3": {"storage", "hub.device"},
-    "fastapi": {"hub.api"},
     "starlette": {"hub.api"},
     "uvicorn": {"hub.api"},
     "openai": {"hub.extraction"},

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import anyio
 import pytest
+from msgspec import convert
 
 from hub.agents.locks import Locks
 from hub.agents.writing import AgentWriter
@@ -451,13 +452,13 @@ async def test_a_backfill_is_counted_before_it_is_done(
     (missed,) = (await operations.noun(Schedules).past_fires("notes", PageOf())).fires
     assert (missed.fires, missed.said) == (3, "not caught up: older than the catch-up window")
     nouns, span = operations.noun(Schedules), {"from": START, "to": START + 3 * DAY}
-    trial = BackfillRequest.model_validate(span | {"dry_run": True})
+    trial = convert(span | {"dry_run": True}, BackfillRequest)
 
     tried = await nouns.backfill("notes", trial, "me")
     assert (tried.fires, tried.wanted, tried.runs) == (3, 3, ())
     assert (await operations.noun(Runs).newest(PageOf(), agent="notes")).runs == ()
 
-    done = await nouns.backfill("notes", BackfillRequest.model_validate(span), "me")
+    done = await nouns.backfill("notes", convert(span, BackfillRequest), "me")
     assert (done.first_at, done.last_at) == (START.replace(day=6, hour=6), START.replace(day=8, hour=6))
     queued = (await operations.noun(Runs).newest(PageOf(), agent="notes")).runs
     assert {run.id for run in queued} == set(done.runs)
@@ -469,7 +470,7 @@ async def test_a_backfill_is_counted_before_it_is_done(
 
 async def test_an_agent_without_a_schedule_has_nothing_to_make_up_for(operations: Operations) -> None:
     assert (await operations.noun(Agents).get("notes")).next_fires == ()
-    wanted = BackfillRequest.model_validate({"from": START, "to": START})
+    wanted = BackfillRequest(first=START, last=START)
     with pytest.raises(NoSchedule, match="'notes' has no schedule"):
         await operations.noun(Schedules).backfill("notes", wanted, "me")
 

@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from hub.api.application import application
+from hub.api.application import ANSWERED
 from hub.api.document import openapi_document
 from tests.support.processes import HubProcess, closing
 
@@ -125,16 +125,17 @@ async def test_without_a_token_nothing_but_health_is_answered(hub: HubProcess) -
 
 
 def test_the_documents_examples_have_the_shapes_that_it_tells() -> None:
-    document = openapi_document(application())
+    document = openapi_document(ANSWERED.values())
     assert document["openapi"].startswith("3.1")
     seen = 0
-    for media in _media(document["paths"]):
+    for media in (*_media(document["paths"]), *_media(document["components"]["responses"])):
         schema = media["schema"] | {"components": document["components"]}
         examples = [media["example"]] if "example" in media else []
-        for example in (*examples, *(one["value"] for one in media.get("examples", {}).values())):
+        named = document["components"]["examples"]
+        for example in (*examples, *(named[name]["value"] for name in media.get("examples", ()))):
             jsonschema.Draft202012Validator(schema).validate(example)
             seen += 1
-    assert seen > 500
+    assert seen > 400
 
 
 def _media(told: Any) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from hub.api.application import DECLARED, make_application
+from hub.api.application import ANSWERED, DECLARED
 from hub.api.document import openapi_document
 from hub.api.noun import Command, Noun, Route
 
@@ -25,7 +25,7 @@ OF_EVERY_REQUEST = {"user", "limit", "cursor", "If-Match", "Idempotency-Key"}
 
 def commands() -> str:
     """Return all declared commands as JSON."""
-    document = openapi_document(make_application())
+    document = openapi_document(ANSWERED.values())
     declared = [_spec(noun, *one, document) for noun in DECLARED for one in noun.commands()]
     groups = {noun.name: noun.commands_help for noun in DECLARED if noun.commands_help}
     lines = [json.dumps(_short(one), ensure_ascii=False) for one in declared]
@@ -47,6 +47,11 @@ def _spec(
     operation = document["paths"][path][route.verb.lower()]
     schemas = document["components"]["schemas"]
     about = (method.__doc__ or "").partition("\n    Args:")[0].partition("\n        Raises:")[0]
+    parameters = document["components"]["parameters"]
+    operation["parameters"] = [
+        parameters[one["$ref"].rpartition("/")[2]] if "$ref" in one else one
+        for one in operation.get("parameters", ())
+    ]
     params = {one["name"]: one for one in _params(command, path, operation, schemas)}
     pages = (noun.list_key or noun.name) if route.key is not None else ""
     return {

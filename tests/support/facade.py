@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 
 import anyio
 import httpx2
+import msgspec
+from msgspec import structs
 from starlette.types import Receive, Scope, Send
 
 from hub.accounts.desk import Accounts
@@ -45,6 +47,7 @@ from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug, Dumper
 from hub.api.nouns.events import Events
 from hub.api.nouns.gateways import Gateways
+from hub.api.nouns.handbook import Handbook
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.items import Items
 from hub.api.nouns.keys import Keys
@@ -173,7 +176,7 @@ def make_schedule(**about: object) -> ScheduleView:
         for at in (START + timedelta(days=day, hours=-3) for day in (1, 2, 3))
     )
     given: dict[str, object] = {"id": "s-1", "kind": "cron", "expr": "0 7 * * 1-5", "next_fires": fires}
-    return ScheduleView.model_validate(given | about)
+    return msgspec.convert(given | about, ScheduleView)
 
 
 def make_decision(decision: str = "run", said: str = "a run was queued", *, fires: int = 1) -> DecisionView:
@@ -277,6 +280,7 @@ class FakeHub:
             Boards: self._boards,
             BroadcastNoun: self._broadcasts,
             Gateways: self._gateways,
+            Handbook: Handbook,
             LeadNoun: self._leads,
             Locks: self._locks,
             Overviews: lambda: Overviews(self.whole),
@@ -561,7 +565,7 @@ class _Agents(Agents):
 
     async def all(self) -> list[AgentView]:
         one = await self.get("notes")
-        return [one.model_copy(update={"user": owner}) for owner in self._hub.owners]
+        return [structs.replace(one, user=owner) for owner in self._hub.owners]
 
     async def get(self, name: str) -> AgentView:
         if name != "notes":
@@ -590,7 +594,7 @@ class _Agents(Agents):
         await self.get(name)
         started = self._hub.started
         if idempotency_key is None or idempotency_key not in started:
-            self._hub.wishes.append(run_options(**dict(wanted)))
+            self._hub.wishes.append(run_options(**structs.asdict(wanted)))
             started[idempotency_key] = make_run(f"r-{len(started) + 2}")
         return started[idempotency_key]
 
@@ -650,7 +654,7 @@ class _Runs(Runs):
     async def get(self, run_id: str) -> RunDetail:
         run = self._find(run_id)
         return RunDetail(
-            **run.model_dump(),
+            **structs.asdict(run),
             as_of=START + timedelta(seconds=75),
             units=(
                 UnitView(
@@ -691,7 +695,7 @@ class _Runs(Runs):
     async def pause(self, run_id: str, actor: str) -> RunView:
         if self._find(run_id).state is RunState.RUNNING:
             run = self._moved(run_id, RunState.RUNNING, "pause run", actor)
-            return run.model_copy(update={"is_pausing": True, "waiting_for": PAUSING})
+            return structs.replace(run, is_pausing=True, waiting_for=PAUSING)
         return self._moved(run_id, RunState.PAUSED, "pause run", actor)
 
     async def resume(self, run_id: str, actor: str) -> RunView:
@@ -700,11 +704,11 @@ class _Runs(Runs):
         return self._moved(run_id, RunState.QUEUED, "resume run", actor)
 
     async def rerun(self, run_id: str, actor: str) -> RunView:
-        return self._moved(run_id, RunState.QUEUED, "rerun", actor).model_copy(update={"id": "r-again"})
+        return structs.replace(self._moved(run_id, RunState.QUEUED, "rerun", actor), id="r-again")
 
     def _moved(self, name: str, state: RunState, *done: str) -> RunView:
         self._hub.done.append((done[0], name, *done[1:]))
-        return self._find(name).model_copy(update={"state": state})
+        return structs.replace(self._find(name), state=state)
 
 
 def _moves(run: RunView) -> Iterator[MoveView]:

@@ -3,8 +3,7 @@
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
-from fastapi import Response
-
+from hub.api.binding import Head
 from hub.api.door.roles import Principal, Role, Scope
 from hub.api.etags import Matching
 from hub.api.identity import Identity
@@ -30,7 +29,7 @@ from tests.support.link import FakeLink
 OWNER = "owner"
 CODE = "K7QF-2M9X"
 WAIT_MS = 600_000
-NO_TAG = Matching(Response(), None)  # of a caller who gives no If-Match
+NO_TAG = Matching(Head(), None)  # of a caller who gives no If-Match
 
 
 class EndedLink(FakeLink):

@@ -1,7 +1,6 @@
 """Pages of lists and entity tags, for tests that call nouns without a request."""
 
-from fastapi import Response
-
+from hub.api.binding import Head
 from hub.api.etags import Matching
 from hub.api.noun import Key
 from hub.api.paging import PageOf, cursor_of
@@ -14,4 +13,4 @@ def page_of(limit: int = 99, after: Key | None = None) -> PageOf:
 
 def unmatched() -> Matching:
     """Return the conditions of a request without ``If-Match``."""
-    return Matching(Response(), None)
+    return Matching(Head(), None)

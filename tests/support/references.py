@@ -1,19 +1,19 @@
 """The reference pages of the handbook, made from the code: settings, commands, routes, errors, metrics."""
 
+import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from copy import copy
 from textwrap import fill
 from typing import Any, Final
 
 import click
-from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from prometheus_client.metrics_core import Metric
 
-from hub.api.application import application
+from hub.api.application import ANSWERED
 from hub.api.door.roles import ROLE_SCOPES, Role, Scope
 from hub.api.door.routes import AGENT, DEVICE_REQUESTS, PUBLIC, ROUTES, Asked
+from hub.api.routing import RouteOf
 from hub.cli.app import hub
 from hub.cli.failure import Exit
 from hub.metrics import Metrics
@@ -195,21 +195,19 @@ def rest_page() -> str:
 - Each `POST` takes an `Idempotency-Key`: the same key is done once, and gets the same answer again.
 - A refusal is `application/problem+json` with a stable `code`: see [errors](errors.md).
 - A request states its length; chunked bodies are refused.""",
-        *_routes(application()),
+        *_routes(ANSWERED.values()),
         f"## Requests of devices\n\nDevices ask over their own connection, see [PROTOCOL.md]"
         f"(../../protocol/PROTOCOL.md).\n\n| method | about |\n|---|---|\n{asked}",
     )
 
 
-def _routes(app: FastAPI) -> Iterator[str]:
-    by_tag: dict[str, list[str]] = {}
-    known = [route for route in app.routes if isinstance(route, APIRoute)]
-    for route in sorted(known, key=lambda route: (route.path, sorted(route.methods or ()))):
-        for method in sorted(route.methods or ()):
-            line = _route(Asked(method, route.path), route.description)
-            by_tag.setdefault(str(route.tags[0]), []).append(line)
-    for tag in sorted(by_tag):
-        yield f"## Routes of {tag}\n\n" + "\n".join(by_tag[tag])
+def _routes(routes: Collection[RouteOf]) -> Iterator[str]:
+    by_noun: dict[str, list[str]] = {}
+    for route in sorted(routes, key=lambda route: (route.asked.path, route.asked.method)):
+        line = _route(route.asked, inspect.getdoc(route.method) or "")
+        by_noun.setdefault(route.noun.name, []).append(line)
+    for name in sorted(by_noun):
+        yield f"## Routes of {name}\n\n" + "\n".join(by_noun[name])
 
 
 def _route(asked: Asked, about: str) -> str:

@@ -3,8 +3,8 @@
 A route that is not in the table is refused for every caller. ``hub routes`` prints the table.
 """
 
-import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from functools import cache
 from typing import Final, NamedTuple
@@ -39,15 +39,7 @@ class Asked(NamedTuple):
     path: str
 
 
-_S = Scope
-
-# Nouns add their own rows.
-ROUTES: Final[dict[Asked, Need]] = {
-    Asked("GET", "/metrics"): _S.READ,
-    Asked("GET", "/docs"): _S.READ,
-    Asked("GET", "/docs/{topic}"): _S.READ,
-    Asked("GET", "/v1/openapi.json"): _S.READ,
-}
+ROUTES: Final[dict[Asked, Need]] = {}  # each noun adds its rows
 
 # In addition to ``HUB_WIDE``: routes that show data of all users, refused to a caller scoped to one user.
 HUB_WIDE_ROUTES: Final = frozenset({Asked("GET", "/metrics")})
@@ -98,21 +90,25 @@ DEVICE_REQUESTS: Final[Mapping[str, str]] = {
 }
 
 
-class _Template(NamedTuple):
-    pattern: re.Pattern[str]
-    path: str
-
-
-def _template(path: str) -> _Template:
-    parts = re.split(r"\{\w+\}", path)
-    return _Template(re.compile("[^/]+".join(map(re.escape, parts))), path)
-
-
 @cache
-def _templates() -> list[_Template]:
-    """Return the paths of the table; paths without parameters first, as a parameter would match them."""
-    paths = sorted({asked.path for asked in ROUTES}, key=lambda path: path.count("{"))
-    return [_template(path) for path in paths]
+def _templates() -> Mapping[int, Sequence[Sequence[str]]]:
+    """Return the paths of the table as lists of their parts, by the number of parts."""
+    by_length: defaultdict[int, list[list[str]]] = defaultdict(list)
+    # Paths without parameters first, as a parameter would match them.
+    for path in sorted({asked.path for asked in ROUTES}, key=lambda path: path.count("{")):
+        parts = path.split("/")
+        by_length[len(parts)].append(parts)
+    return by_length
+
+
+def _matches(path: str) -> Iterator[str]:
+    """Yield the templates that *path* matches."""
+    parts = path.split("/")
+    for template in _templates().get(len(parts), ()):
+        if all(
+            mine == their or (their[:1] == "{" and mine) for mine, their in zip(parts, template, strict=True)
+        ):
+            yield "/".join(template)
 
 
 def declare(method: str, path: str, need: Need) -> None:
@@ -123,12 +119,20 @@ def declare(method: str, path: str, need: Need) -> None:
 
 def route_of(method: str, path: str) -> Asked | None:
     """Return the row that matches a request, or None."""
-    for template in _templates():
-        if template.pattern.fullmatch(path):
-            asked = Asked(method, template.path)
-            if asked in ROUTES:
-                return asked
-    return None
+    asked = (Asked(method, template) for template in _matches(path))
+    return next((one for one in asked if one in ROUTES), None)
+
+
+def methods_of(path: str) -> tuple[str, ...]:
+    """Return the HTTP methods of the rows with this path; empty: it is unknown."""
+    templates = frozenset(_matches(path))
+    return tuple(asked.method for asked in ROUTES if asked.path in templates)
+
+
+def parameters_in(asked: Asked, path: str) -> dict[str, str]:
+    """Return the path parameters of a request for *path*, which matches the row *asked*."""
+    parts = zip(asked.path.split("/"), path.split("/"), strict=True)
+    return {template[1:-1]: part for template, part in parts if template[:1] == "{"}
 
 
 def may_ask(principal: Principal, asked: Asked) -> bool:

@@ -13,8 +13,9 @@ import uvicorn
 from anyio.abc import TaskGroup, TaskStatus
 from starlette.types import Receive, Scope, Send
 
-from hub.api.application import application
+from hub.api.application import ANSWERED, application
 from hub.api.deps import SERVED, Served
+from hub.api.document import document_server
 from hub.api.door.access import BODY_S, NO_PROXIES, Access, Bearer
 from hub.api.door.connection import CONNECTIONS, HEAD_S, connection_factory, operator_refusal
 from hub.api.door.idempotency import Replays
@@ -107,7 +108,7 @@ class OperatorServer:
         self._head_s = head_s
         self._streams = Streams(event_streams, beat_s=beat_s)
         self._streams.on_refusal = self._on_refusal = on_refusal
-        self._served = Served(hub, self._streams, metrics)
+        self._served = Served(hub, self._streams, metrics, document_server(ANSWERED.values()))
         if bearer is not None:
             self._streams.still_counts = bearer.still_counts
         self.access = Access(
@@ -138,7 +139,6 @@ class OperatorServer:
         Raises:
             CannotListen: one of the two sockets could not be opened; neither is open.
         """
-        application()  # before READY: not at the first request, on the loop that serves devices
         with ExitStack() as sockets:
             unix = sockets.enter_context(listen_on_unix(self._unix_path))
             tcp = self._tcp or sockets.enter_context(listen_on_tcp(self._address))
@@ -167,7 +167,7 @@ class OperatorServer:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a permitted request."""
         scope["state"][SERVED] = self._served
-        await application()(scope, receive, send)
+        await application(scope, receive, send)
 
     def _accept_on(self, tcp: socket.socket, tasks: TaskGroup, wheel: DeadlineWheel, make: Make) -> Acceptor:
         """Return the acceptor of TCP connections, which counts and limits them before the TLS handshake."""

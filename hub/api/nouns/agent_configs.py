@@ -3,9 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
-from fastapi import Query
-from msgspec import UNSET
-from pydantic import AwareDatetime, Field
+from msgspec import UNSET, Meta, UnsetType
 
 from hub.agents.configs import AgentConfigs as KeptConfigs
 from hub.api.deps import Actor
@@ -14,7 +12,7 @@ from hub.api.etags import Match, Matching
 from hub.api.names import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.view import View
+from hub.api.view import Instant, View
 from hub.clock import from_epoch_ms
 from protocol.configs import ConfigType, value_in
 from protocol.errors import ErrorCode
@@ -40,8 +38,8 @@ class ConfigView(View):
     value: Any
     description: str | None
     source: Literal["file", "api"]
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
+    created_at: Instant
+    updated_at: Instant
 
 
 class ConfigurationView(View):
@@ -75,7 +73,7 @@ class ConfigMoveView(View):
     new_type: ConfigType | None
     new_value: Any
     actor: str
-    at: AwareDatetime
+    at: Instant
 
 
 class ConfigHistory(View):
@@ -94,7 +92,7 @@ class ConfigRequest(View):
 
     value: Any
     type: ConfigType | None = None
-    description: str | None = Field(None, max_length=4_096)
+    description: Annotated[str, Meta(max_length=4_096)] | UnsetType | None = UNSET
 
 
 class ConfigsRequest(View):
@@ -106,14 +104,14 @@ class ConfigsRequest(View):
 class AgentConfigEdit(View):
     """Configs to write by key, and keys to remove; all others stay."""
 
-    configs: dict[str, ConfigRequest] = Field(default_factory=dict)
+    configs: dict[str, ConfigRequest] = {}
     unset: tuple[str, ...] = ()
 
 
 class ConfigRevert(View):
     """The number of the change whose result to restore; 0: the configs before the first one."""
 
-    to: int = Field(ge=0, le=2**53)
+    to: Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class AgentConfigs(Noun):
@@ -184,7 +182,7 @@ class AgentConfigs(Noun):
         self,
         name: str,
         paging: Paging,
-        key: Annotated[str | None, Query(max_length=255, description="Changes of this config alone.")] = None,
+        key: Annotated[str, Meta(max_length=255, description="Changes of this config alone.")] | None = None,
     ) -> ConfigHistory:
         """List the changes of configs with their actors, the newest first."""
         agent = await self._agent(name)
@@ -241,8 +239,7 @@ class AgentConfigs(Noun):
 
 
 def _new(key: str, wanted: ConfigRequest) -> NewConfig:
-    description = wanted.description if "description" in wanted.model_fields_set else UNSET
-    return NewConfig(key=key, value=wanted.value, type=wanted.type, description=description)
+    return NewConfig(key=key, value=wanted.value, type=wanted.type, description=wanted.description)
 
 
 def _view(row: ConfigRow) -> ConfigView:

@@ -4,25 +4,23 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import Body, Query
-from pydantic import AwareDatetime, Field, model_validator
+from msgspec import UNSET, Meta, UnsetType
 
 from hub.agents.vocabulary_export import bounded_metadata, document_of, write_of
+from hub.api.binding import OPTIONAL
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
-from hub.api.moments import moment
 from hub.api.names import agent_named
 from hub.api.noun import Noun, route
 from hub.api.nouns.agents import managed
 from hub.api.nouns.devices import KICKED
 from hub.api.paging import Paging
-from hub.api.view import View
+from hub.api.view import Instant, View, moment
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.runs.agent_control import AgentControl
 from hub.settings.file_lines import FileLines
-from hub.settings.values import refusal
 from protocol.errors import CloseCode, ErrorCode
 from protocol.ids import DeviceId
 from protocol.standing import STORED_AXES, Axis, Connectivity, Lifecycle, UnknownValue, legal_moves
@@ -44,13 +42,13 @@ class AxisView(View):
     """
 
     value: str
-    since: AwareDatetime | None = None
+    since: Instant | None = None
     reason: str | None = None
     actor: str | None = None
     moves: tuple[str, ...] = ()
 
 
-class AgentStatusView(View):
+class AgentStatusView(View, kw_only=True):
     """Status of an agent: four axes that are stored, and *activity*, which is derived from its runs.
 
     *recovery_at*: when an exhausted agent recovers; *probe_at*: when the hub checks whether it has, if that
@@ -65,15 +63,15 @@ class AgentStatusView(View):
     activity: str
     health_reason: str | None = None
     exhaust_reason: str | None = None
-    exhausted_at: AwareDatetime | None = None
-    recovery_at: AwareDatetime | None = None
-    probe_at: AwareDatetime | None = None
+    exhausted_at: Instant | None = None
+    recovery_at: Instant | None = None
+    probe_at: Instant | None = None
     runs_waiting: int = 0
     runs_executing: int = 0
     runs_running: int = 0
     max_concurrent_runs: int = 1
-    last_heartbeat_at: AwareDatetime | None = None
-    last_activity_at: AwareDatetime
+    last_heartbeat_at: Instant | None = None
+    last_activity_at: Instant
     resource_usage: dict[str, Any]
     metadata: dict[str, Any]
     version: int
@@ -83,35 +81,31 @@ class AgentStatusView(View):
 class StatusChange(View):
     """Values to change; all others stay. All of it is done, or nothing."""
 
+    refused_keys = {
+        "activity": ("it is derived from runs, and not written", "start, pause or cancel runs instead")
+    }
+
     lifecycle: str | None = None
     availability: str | None = None
     connectivity: str | None = None
     health: str | None = None
-    reason: str | None = Field(default=None, max_length=1_000, pattern=r"^[^\x00]*$")
-    exhaust_reason: Literal["rate_limit", "billing", "budget"] | None = None
-    recovery_at: AwareDatetime | None = None
+    reason: Annotated[str, Meta(max_length=1_000, pattern=r"^[^\x00]*$")] | None = None
+    exhaust_reason: Literal["rate_limit", "billing", "budget"] | UnsetType | None = UNSET
+    recovery_at: Instant | UnsetType | None = UNSET
     metadata: dict[str, Any] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _derived_is_not_written(cls, given: Any) -> Any:
-        if isinstance(given, dict) and "activity" in given:
-            hint = "start, pause or cancel runs instead"
-            raise refusal("derived", "it is derived from runs, and not written", key="activity", hint=hint)
-        return given
 
 
 class Termination(View):
     """The reason to terminate an agent."""
 
-    reason: Annotated[str | None, Field(max_length=1_000, pattern=r"^[^\x00]*$")] = None
+    reason: Annotated[str, Meta(max_length=1_000, pattern=r"^[^\x00]*$")] | None = None
 
 
 class AgentMoveView(View):
     """Change of an agent's status on one axis. *snapshot*: its values on all axes after it."""
 
     seq: int
-    at: AwareDatetime
+    at: Instant
     axis: str
     before: str | None
     after: str
@@ -164,9 +158,7 @@ class AgentStatuses(Noun):
         return await self._view(await self._agent(name))
 
     @route("PATCH", "/status", Scope.RUN, errors=_REFUSED)
-    async def change(
-        self, name: str, match: Match, change: Annotated[StatusChange, Body()], actor: Actor
-    ) -> AgentStatusView:
+    async def change(self, name: str, match: Match, change: StatusChange, actor: Actor) -> AgentStatusView:
         """Move an agent on axes, on all or none. A refusal of a move names those that are possible."""
         version = None
         if match.is_asked:
@@ -192,7 +184,7 @@ class AgentStatuses(Noun):
         self,
         name: str,
         match: Match,
-        end: Annotated[Termination, Body(default_factory=Termination)],
+        end: Annotated[Termination, OPTIONAL],
         actor: Actor,
     ) -> AgentStatusView:
         """End an agent for good: cancel its live runs, remove its schedules, and keep its history."""
@@ -206,9 +198,8 @@ class AgentStatuses(Noun):
         self,
         name: str,
         paging: Paging,
-        axis: Annotated[
-            str | None, Query(max_length=20, description="Moves on this axis only, as in lifecycle.")
-        ] = None,
+        axis: Annotated[str, Meta(max_length=20, description="Moves on this axis only, as in lifecycle.")]
+        | None = None,
     ) -> AgentHistory:
         """List the moves of an agent on its axes, the newest first: when, from where, why, and by whom."""
         agent = await self._agent(name)
@@ -230,7 +221,7 @@ class AgentStatuses(Noun):
 
     @route("PATCH", "/as/{vocabulary}", Scope.RUN, errors=_REFUSED)
     async def change_document(
-        self, name: str, vocabulary: str, change: Annotated[dict[str, Any], Body()], actor: Actor
+        self, name: str, vocabulary: str, change: dict[str, Any], actor: Actor
     ) -> dict[str, Any]:
         """Write columns of a vocabulary, as in ``{"status": "on_call"}``; derived ones are refused."""
         words = words_of(vocabulary)
@@ -300,9 +291,9 @@ def _status_view(name: str, state: AgentState, since: Mapping[Axis, Since]) -> A
 
 def _asked(change: StatusChange, version: int | None) -> StandingWrite:
     beside: dict[str, Any] = {}
-    if "exhaust_reason" in change.model_fields_set:
+    if change.exhaust_reason is not UNSET:
         beside["exhaust_reason"] = change.exhaust_reason
-    if "recovery_at" in change.model_fields_set:
+    if change.recovery_at is not UNSET:
         beside["recovery_at"] = None if change.recovery_at is None else epoch_ms(change.recovery_at)
     if change.metadata is not None:
         beside["metadata"] = bounded_metadata(change.metadata)

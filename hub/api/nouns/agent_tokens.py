@@ -1,16 +1,15 @@
 """Tokens of agents, with which they send requests under ``/v1/agent``. The hub keeps only their hashes."""
 
-from pydantic import AwareDatetime
+from msgspec import structs
 
 from hub import tokens
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.identity_limits import IdentityLimits
-from hub.api.moments import moment
 from hub.api.names import agent_named
 from hub.api.noun import Noun, command, listed, route
 from hub.api.nouns.tokens import DAY_S, Lifetime, UnknownToken
-from hub.api.view import View
+from hub.api.view import Instant, View, moment
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -24,7 +23,7 @@ from storage.store import Store
 log = Channel(__name__)
 
 
-class AgentTokenView(View):
+class AgentTokenView(View, kw_only=True):
     """An agent's token without its secret, of which *last4* are the last characters."""
 
     id: str
@@ -32,13 +31,13 @@ class AgentTokenView(View):
     user: str = ""
     last4: str
     created_by: str  # the actor, as in the audit log
-    created_at: AwareDatetime
-    expires_at: AwareDatetime
-    last_used_at: AwareDatetime | None = None
-    revoked_at: AwareDatetime | None = None
+    created_at: Instant
+    expires_at: Instant
+    last_used_at: Instant | None = None
+    revoked_at: Instant | None = None
 
 
-class NewAgentToken(AgentTokenView):
+class NewAgentToken(AgentTokenView, kw_only=True):
     """A created token of an agent. No other response contains *token*."""
 
     token: str
@@ -138,7 +137,7 @@ class AgentTokens(Noun):
             self._metrics.limits_reached.labels("agent_tokens_per_agent").inc()
             raise
         log.info("agent_token.created", token_id=row.id, agent_id=row.agent_id)
-        return NewAgentToken(**_view(row).model_dump(), token=token)
+        return NewAgentToken(**structs.asdict(_view(row)), token=token)
 
     @route("DELETE", "/v1/agent-tokens/{token_id}", Scope.DEVICES, errors=[ErrorCode.UNKNOWN_TOKEN])
     async def revoke(self, token_id: str, actor: Actor) -> AgentTokenView:

@@ -3,21 +3,20 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Final
 
-from fastapi import Body, Header
-from pydantic import Field, StringConstraints
+from msgspec import Meta, structs
 
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import AgentBody, AgentChanges, Rules, changed_by, made_of
+from hub.api.binding import OPTIONAL, Header
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
-from hub.api.moments import moment
 from hub.api.names import agent_named, user_names
 from hub.api.noun import Noun, listed, route
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import NEXT_FIRES, Schedules
 from hub.api.nouns.templates import VerdictView
-from hub.api.view import AgentView, FireView, RunView, ScheduleView, View
+from hub.api.view import AgentView, FireView, RunView, ScheduleView, View, moment
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.runs.control import RunControl
@@ -56,13 +55,12 @@ _LOCKED = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}$"
 
 Need = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=256),
-    Field(json_schema_extra={"pattern": _NEEDED, "examples": ["file.read >= 1.2"]}),
+    Meta(
+        min_length=1, max_length=256, extra_json_schema={"pattern": _NEEDED, "examples": ["file.read >= 1.2"]}
+    ),
 ]
 Lock = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=255),
-    Field(json_schema_extra={"pattern": _LOCKED, "examples": ["mailbox"]}),
+    str, Meta(min_length=1, max_length=255, extra_json_schema={"pattern": _LOCKED, "examples": ["mailbox"]})
 ]
 
 
@@ -79,12 +77,10 @@ class RunRequest(View):
     sent to its device; *task_id* becomes part of it.
     """
 
-    needs: Annotated[tuple[Need, ...], Field(max_length=MOST_NEEDS)] = ()
-    locks: Annotated[tuple[Lock, ...], Field(max_length=MOST_LOCKS)] = ()
-    context: dict[str, Any] = Field(default_factory=dict)
-    task_id: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00]*$")] | None = (
-        None
-    )
+    needs: Annotated[tuple[Need, ...], Meta(max_length=MOST_NEEDS)] = ()
+    locks: Annotated[tuple[Lock, ...], Meta(max_length=MOST_LOCKS)] = ()
+    context: dict[str, Any] = {}
+    task_id: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*$")] | None = None
 
 
 class Agents(Noun):
@@ -123,11 +119,11 @@ class Agents(Noun):
     @staticmethod
     def tag_of(item: AgentView) -> str:
         """Return the tag of what is declared of an agent, and of its lifecycle; not of its health."""
+        whole = structs.asdict(item)
         schedules = [
-            schedule.model_dump(mode="json", exclude={"next_fires", "consecutive_failures"})
-            for schedule in item.schedules
+            structs.replace(schedule, next_fires=(), consecutive_failures=0) for schedule in item.schedules
         ]
-        return tag_of(item.model_dump(mode="json", include=_TAGGED), schedules)
+        return tag_of({name: value for name, value in whole.items() if name in _TAGGED}, schedules)
 
     @listed("", Scope.READ, key=lambda agent: (agent.name, agent.id))
     async def all(self) -> list[AgentView]:
@@ -198,9 +194,7 @@ class Agents(Noun):
         return await self.get(name)
 
     @route("POST", "/{name}/resume", Scope.RUN, is_tagged=True)
-    async def resume(
-        self, name: str, how: Annotated[Resumption, Body(default_factory=Resumption)], actor: Actor
-    ) -> AgentView:
+    async def resume(self, name: str, how: Annotated[Resumption, OPTIONAL], actor: Actor) -> AgentView:
         """Resume the agent and its schedules, also those paused after failures."""
         agent = await self._agent(name)
         if await self._control.resume_agent(agent.id, actor=actor):
@@ -219,9 +213,11 @@ class Agents(Noun):
     async def start_run(
         self,
         name: str,
-        wanted: Annotated[RunRequest, Body(default_factory=RunRequest)],
+        wanted: Annotated[RunRequest, OPTIONAL],
         actor: Actor,
-        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=128)] = None,
+        idempotency_key: Annotated[
+            Annotated[str, Meta(min_length=1, max_length=128)] | None, Header("idempotency-key")
+        ] = None,
     ) -> RunView:
         """Queue a run; the same ``Idempotency-Key`` returns the same run again.
 

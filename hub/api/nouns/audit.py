@@ -4,13 +4,12 @@ from typing import Annotated, Any, Final, Literal
 
 import anyio
 import msgspec
-from fastapi import Query
-from pydantic import AwareDatetime, StringConstraints
+from msgspec import Meta
 
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.view import View
+from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from storage.audit import audit
@@ -23,7 +22,7 @@ log = Channel(__name__)
 MOST_BREAKS: Final = 100  # listed
 NOTE_S: Final = 1.0
 
-Word = Annotated[str | None, Query(max_length=200, pattern="^[!-~]+$")]
+Word = Annotated[str, Meta(max_length=200, pattern=r"^[!-~]+$(?!\n)")] | None
 
 
 class AuditEntryView(View):
@@ -34,7 +33,7 @@ class AuditEntryView(View):
     """
 
     seq: int
-    at: AwareDatetime
+    at: Instant
     actor: str
     event: str
     subject: str | None
@@ -97,16 +96,16 @@ class AuditLog(Noun):
         self,
         paging: Paging,
         order: Annotated[
-            Literal["newest", "oldest"], Query(description="Which entries come first.")
+            Literal["newest", "oldest"], Meta(description="Which entries come first.")
         ] = "newest",
         event: Annotated[
             Word,
-            Query(description="A name of events; ending in a dot: how their names begin, as in ``token.``"),
+            Meta(description="A name of events; ending in a dot: how their names begin, as in ``token.``"),
         ] = None,
         actor: Word = None,
         subject: Word = None,
-        since: AwareDatetime | None = None,
-        until: AwareDatetime | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
     ) -> AuditEntries:
         """List changes and refusals with their actors, the newest first."""
         after = paging.after_number()
@@ -128,9 +127,13 @@ class AuditLog(Noun):
     async def verify(
         self,
         known: Annotated[
-            Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,17}:[0-9a-f]{64}$")] | None,
-            Query(description="The number of an entry and its hash, kept elsewhere: ``812:3f2a...``"),
-        ] = None,
+            str,
+            Meta(
+                pattern=r"^[1-9]\d{0,17}:[0-9a-f]{64}$(?!\n)",
+                description="The number of an entry and its hash, kept elsewhere: ``812:3f2a...``",
+            ),
+        ]
+        | None = None,
     ) -> AuditCheckView:
         """Check the whole chain for edited, removed and exchanged entries."""
         # In parts, so that others use the database in between.

@@ -2,15 +2,15 @@
 
 from typing import Annotated, Final
 
-from fastapi import Depends, Query
-from pydantic import AwareDatetime, Field
+from msgspec import Meta, structs
 
+from hub.api.binding import From
 from hub.api.deps import Key
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
 from hub.api.noun import Noun, command, route
 from hub.api.paging import Paging
-from hub.api.view import View
+from hub.api.view import Instant, View
 from hub.clock import from_epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.memory import BoardMemory
@@ -21,10 +21,10 @@ _E = ErrorCode
 MOST_ITEMS: Final = 100  # in one page, as each may be long
 _MEMORY: Final = "/v1/boards/{board}/memory"
 _AGENTS_MEMORY: Final = "/v1/agent/boards/{board}/memory"
-_Word = Annotated[str, Field(max_length=128)]
+_Word = Annotated[str, Meta(max_length=128)]
 
 
-class MemoryView(View):
+class MemoryView(View, kw_only=True):
     """An item of a board's memory. *agent*: its writer; None: a person, in *actor*."""
 
     id: str
@@ -37,7 +37,7 @@ class MemoryView(View):
     reply_to: str | None = None
     agent: str | None = None
     actor: str
-    created_at: AwareDatetime
+    created_at: Instant
 
 
 class RememberedView(MemoryView):
@@ -57,22 +57,21 @@ class Memory(View):
 class MemoryBody(View):
     """An item to write. *reply_to*: the id of a message or a question that it answers."""
 
-    content: Annotated[str, Field(examples=["The invoices are done."])]
-    tags: Annotated[tuple[str, ...], Field(max_length=64, examples=[["gateway_main", "lead_reply"]])] = ()
+    content: Annotated[str, Meta(examples=["The invoices are done."])]
+    tags: Annotated[tuple[str, ...], Meta(max_length=64, examples=[["gateway_main", "lead_reply"]])] = ()
     is_chat: bool = False
-    source: Annotated[_Word | None, Field(examples=["lead_to_gateway_main"])] = None
-    correlation_id: Annotated[_Word | None, Field(examples=["order-17"])] = None
+    source: Annotated[_Word, Meta(examples=["lead_to_gateway_main"])] | None = None
+    correlation_id: Annotated[_Word, Meta(examples=["order-17"])] | None = None
     reply_to: _Word | None = None
 
 
 def _wanted(
-    tag: Annotated[
-        list[str] | None, Query(max_length=16, description="Only items with this tag; several: with all.")
-    ] = None,
-    is_chat: Annotated[bool | None, Query(description="Only chat, or only what is to be kept.")] = None,
-    source: Annotated[str | None, Query(max_length=128)] = None,
-    correlation_id: Annotated[str | None, Query(max_length=128)] = None,
-    reply_to: Annotated[str | None, Query(max_length=128, description="Only replies to this.")] = None,
+    tag: Annotated[list[str], Meta(max_length=16, description="Only items with this tag; several: with all.")]
+    | None = None,
+    is_chat: Annotated[bool, Meta(description="Only chat, or only what is to be kept.")] | None = None,
+    source: Annotated[str, Meta(max_length=128)] | None = None,
+    correlation_id: Annotated[str, Meta(max_length=128)] | None = None,
+    reply_to: Annotated[str, Meta(max_length=128, description="Only replies to this.")] | None = None,
 ) -> MemoryFilter:
     return MemoryFilter(
         tags=tuple(tag or ()),
@@ -118,7 +117,7 @@ class BoardMemories(Noun):
     @route("GET", _MEMORY, Scope.READ, errors=[_E.UNKNOWN_BOARD])
     @route("GET", _AGENTS_MEMORY, AGENT, errors=[_E.UNKNOWN_BOARD, _E.NOT_YOUR_BOARD])
     async def page(
-        self, caller: Caller, board: str, paging: Paging, wanted: Annotated[MemoryFilter, Depends(_wanted)]
+        self, caller: Caller, board: str, paging: Paging, wanted: Annotated[MemoryFilter, From(_wanted)]
     ) -> Memory:
         """List the items of a board's memory, the newest first."""
         paging.limit = min(paging.limit, MOST_ITEMS)
@@ -156,10 +155,10 @@ class BoardMemories(Noun):
         """
         is_decision = caller.agent_id is None
         replied = await self._memory.add(
-            caller, board, **body.model_dump(), dedupe_key=key, is_decision=is_decision
+            caller, board, **structs.asdict(body), dedupe_key=key, is_decision=is_decision
         )
         return RememberedView(
-            **dict(_view(replied.memory)),
+            **structs.asdict(_view(replied.memory)),
             answered_message=None if replied.message is None else replied.message.id,
             answered_question=None if replied.question is None else replied.question.id,
         )

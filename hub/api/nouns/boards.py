@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from fastapi import Response
-from pydantic import AwareDatetime, Field
+from msgspec import UNSET, Meta, UnsetType, structs
 
+from hub.api.binding import Head
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
 from hub.api.etags import Match, tag_of
 from hub.api.names import user_names
 from hub.api.noun import Noun, command, listed, route
-from hub.api.view import View
+from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.coordination.authority import Authority, Caller
 from hub.log import Channel
@@ -30,7 +30,7 @@ from storage.store import Store
 log = Channel(__name__)
 
 _E = ErrorCode
-Description = Annotated[str, Field(max_length=2_000, pattern=r"^[^\x00]*$")]
+Description = Annotated[str, Meta(max_length=2_000, pattern=r"^[^\x00]*$")]
 BoardRole = Literal["lead", "worker", "gateway_main"]
 
 _ROLES: Mapping[Role, BoardRole] = {
@@ -40,7 +40,7 @@ _ROLES: Mapping[Role, BoardRole] = {
 }
 
 
-class BoardView(View):
+class BoardView(View, kw_only=True):
     """A board. *lead*: the name of its lead; *agents* counts those on it, the lead too."""
 
     id: str
@@ -50,11 +50,11 @@ class BoardView(View):
     gateway: str | None = None
     lead: str | None = None
     agents: int
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
+    created_at: Instant
+    updated_at: Instant
 
 
-class BoardAgentView(View):
+class BoardAgentView(View, kw_only=True):
     """An agent on a board, and where it lives: on a device or on a gateway."""
 
     id: str
@@ -64,7 +64,7 @@ class BoardAgentView(View):
     gateway: str | None = None
     availability: str
     connectivity: str
-    joined_at: AwareDatetime
+    joined_at: Instant
 
 
 class BoardDetail(BoardView):
@@ -89,28 +89,28 @@ class BoardBody(View):
 
     name: Name
     description: Description | None = None
-    gateway: Annotated[str, Field(max_length=200, examples=["home"])] | None = None
+    gateway: Annotated[str, Meta(max_length=200, examples=["home"])] | None = None
 
 
 class BoardChanges(View):
     """Changes of a board: what is left out stays, and null removes a value."""
 
     name: Name | None = None
-    description: Description | None = None
-    gateway: Annotated[str, Field(max_length=200, examples=["home"])] | None = None
+    description: Description | UnsetType | None = UNSET
+    gateway: Annotated[str, Meta(max_length=200, examples=["home"])] | UnsetType | None = UNSET
 
 
 class NewMember(View):
     """An agent to add to a board, by its name or id."""
 
-    agent: Annotated[str, Field(min_length=1, max_length=200)]
+    agent: Annotated[str, Meta(min_length=1, max_length=200)]
     is_lead: bool = False
 
 
 class Lead(View):
     """The agent of the board that is to be its lead, by name or id; null: none."""
 
-    agent: Annotated[str, Field(min_length=1, max_length=200)] | None
+    agent: Annotated[str, Meta(min_length=1, max_length=200)] | None
 
 
 class Boards(Noun):
@@ -170,7 +170,7 @@ class Boards(Noun):
         errors=[_E.NAME_TAKEN, _E.UNKNOWN_GATEWAY, _E.LIMIT_REACHED, _E.UNKNOWN_USER],
         status=201,
     )
-    async def create(self, caller: Caller, body: BoardBody, match: Match, response: Response) -> BoardDetail:
+    async def create(self, caller: Caller, body: BoardBody, match: Match, head: Head) -> BoardDetail:
         """Create a board; with ``user``, as that user's, else as the owner's."""
         user_id = caller.user_id or self._owner_id
         try:
@@ -188,7 +188,7 @@ class Boards(Noun):
         except TooManyOfBoards as exc:
             raise self._counted(exc) from None
         log.info("board.created", board_id=made.id, actor=caller.actor)
-        response.headers["location"] = f"/v1/boards/{made.id}"
+        head.headers["location"] = f"/v1/boards/{made.id}"
         match.tell(_tag_of(made))
         return await self._detail(made)
 
@@ -236,14 +236,13 @@ class Boards(Noun):
         """Change the name, the description or the gateway of a board."""
         found = await self._authority.board(caller, board)
         match.check(_tag_of(found))
-        given = changes.model_dump(exclude_unset=True)
         changed: dict[str, Any] = {}
-        if given.get("name") is not None:
-            changed["name"] = given["name"]
-        if "description" in given:
-            changed["description"] = given["description"]
-        if "gateway" in given:
-            changed["gateway_id"] = await self._gateway(given["gateway"], found.user_id)
+        if changes.name is not None:
+            changed["name"] = changes.name
+        if changes.description is not UNSET:
+            changed["description"] = changes.description
+        if changes.gateway is not UNSET:
+            changed["gateway_id"] = await self._gateway(changes.gateway, found.user_id)
         done = await self._store.write(
             boards.edit_board, found.id, **changed, at=self._now, actor=caller.actor
         )
@@ -388,7 +387,7 @@ class Boards(Noun):
 
     async def _detail(self, row: BoardRow) -> BoardDetail:
         members = await self._store.read(board_members.list_members, row.id)
-        return BoardDetail(**dict(_view(row)), members=tuple(map(_member_view, members)))
+        return BoardDetail(**structs.asdict(_view(row)), members=tuple(map(_member_view, members)))
 
     def _counted(self, refusal: TooManyOfBoards) -> TooManyOfBoards:
         self._limits_reached.labels(refusal.limit).inc()

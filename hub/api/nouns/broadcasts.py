@@ -3,16 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Final, Literal, cast
 
-from pydantic import AwareDatetime, Field
+from msgspec import Meta, structs
 
 from hub.api.deps import Key
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
-from hub.api.moments import moment
 from hub.api.noun import Noun, route
 from hub.api.nouns.leads import LeadKindWord, LeadMessageBody, Wait
 from hub.api.paging import Paging, cursor_of
-from hub.api.view import View
+from hub.api.view import Instant, View, moment
 from hub.clock import from_epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts as BroadcastService
@@ -42,7 +41,7 @@ ResultWord = Literal[
 ]
 
 
-class BroadcastResultView(View):
+class BroadcastResultView(View, kw_only=True):
     """The result of a broadcast at one board.
 
     *ok*: its lead has it. *code* and *error* say why not. Of an unknown board, *board_id* is missing, and
@@ -62,7 +61,7 @@ class BroadcastResultView(View):
     error: str | None = None
 
 
-class BroadcastView(View):
+class BroadcastView(View, kw_only=True):
     """A broadcast to the leads of boards, and how many of them have it.
 
     *ok*: all of them. *waiting* ones are being delivered, or will be once their gateway is connected;
@@ -85,8 +84,8 @@ class BroadcastView(View):
     waiting: int
     rounds: int
     trace_id: str
-    created_at: AwareDatetime
-    settled_at: AwareDatetime | None = None  # None: some of it is still being delivered
+    created_at: Instant
+    settled_at: Instant | None = None  # None: some of it is still being delivered
 
 
 class BroadcastDetail(BroadcastView):
@@ -99,10 +98,13 @@ class BroadcastDetail(BroadcastView):
 class BroadcastBody(LeadMessageBody):
     """A message to the leads of many boards. *boards*: by name or id; left out, all boards."""
 
-    boards: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] | None,
-        Field(min_length=1, max_length=MOST_NAMED, examples=[["roadmap", "garden"]]),
-    ] = None
+    boards: (
+        Annotated[
+            tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...],
+            Meta(min_length=1, max_length=MOST_NAMED, examples=[["roadmap", "garden"]]),
+        ]
+        | None
+    ) = None
 
 
 class BroadcastsPage(View):
@@ -207,7 +209,7 @@ class Broadcasts(Noun):
     ) -> BroadcastDetail:
         results = (*map(_refused, refused), *map(self._result, rows))
         view = _view(found, await self._named([found]))
-        return BroadcastDetail(**dict(view), results=results, next_cursor=cursor)
+        return BroadcastDetail(**structs.asdict(view), results=results, next_cursor=cursor)
 
     async def _named(self, found: Sequence[BroadcastStatus]) -> dict[str, str]:
         """Return the names of the senders."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field
+from msgspec import Meta
 
 from hub.agents.capabilities import Capabilities as KeptCapabilities
 from hub.api.deps import Actor
@@ -11,7 +11,7 @@ from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
 from hub.api.names import agent_named, user_names
 from hub.api.noun import Noun, command, route
-from hub.api.view import View
+from hub.api.view import Instant, View
 from hub.clock import from_epoch_ms
 from hub.settings.file_lines import FileLines
 from protocol.errors import ErrorCode
@@ -19,7 +19,7 @@ from storage.agents.agents import AgentRow
 from storage.agents.capabilities import CapabilityRow, DeclaredCapability
 from storage.store import Store
 
-Description = Annotated[str, Field(max_length=4_096, pattern=r"^[^\x00]*$")]
+Description = Annotated[str, Meta(max_length=4_096, pattern=r"^[^\x00]*$")]
 
 _REFUSED = (
     ErrorCode.UNKNOWN_CAPABILITY,
@@ -29,7 +29,7 @@ _REFUSED = (
 )
 
 
-class CapabilityView(View):
+class CapabilityView(View, kw_only=True):
     """Version of a capability. At most one version of each name is enabled.
 
     *source*: who registered it: hub.toml, an operator, the agent's device.
@@ -39,10 +39,10 @@ class CapabilityView(View):
     version: str
     enabled: bool
     source: Literal["file", "api", "device"]
-    config: dict[str, Any] = Field(default_factory=dict)
+    config: dict[str, Any] = {}
     description: str | None = None
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
+    created_at: Instant
+    updated_at: Instant
 
 
 class CapabilitiesView(View):
@@ -58,7 +58,7 @@ class CapabilityRequest(View):
     """
 
     enabled: bool | None = None
-    config: dict[str, Any] = Field(default_factory=dict)
+    config: dict[str, Any] = {}
     description: Description | None = None
 
 
@@ -207,4 +207,4 @@ def _view(row: CapabilityRow) -> CapabilityView:
 
 
 def _tag(found: Sequence[CapabilityView]) -> str:
-    return tag_of([one.model_dump(mode="json") for one in found])
+    return tag_of(found)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, Field
+from msgspec import Meta
 
 from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
 from hub.api.deps import Actor
@@ -10,17 +10,17 @@ from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
 from hub.api.names import agent_named
 from hub.api.noun import Noun, command, route
-from hub.api.view import View
+from hub.api.view import Instant, View
 from hub.clock import from_epoch_ms
 from protocol.errors import ErrorCode
 from storage.agents.agents import AgentRow
 from storage.agents.checkpoints import CheckpointRow
 from storage.store import Store
 
-SequenceNumber = Annotated[int, Field(strict=True, ge=0, le=2**53 - 1)]
+SequenceNumber = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 
 
-class CheckpointView(View):
+class CheckpointView(View, kw_only=True):
     """State of a scope that an agent keeps between its runs.
 
     *run* is the one that wrote it, under *fence*; null and 0 if an operator or device wrote it between runs.
@@ -33,8 +33,8 @@ class CheckpointView(View):
     run: str | None = None
     fence: int = 0
     actor: str
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
+    created_at: Instant
+    updated_at: Instant
 
 
 class CheckpointsView(View):

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from fastapi import Header, Query, Response
-from pydantic import Field, StringConstraints, model_validator
+from msgspec import Meta
 
+from hub.api.binding import Head, Header
 from hub.api.deps import Actor, Caller
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
@@ -17,7 +17,7 @@ from hub.settings.reload import Edit, Reloader, TakenUp
 from hub.settings.schema import settings_schema
 from protocol.errors import ErrorCode
 
-Key = Annotated[str, StringConstraints(min_length=1, max_length=300)]
+Key = Annotated[str, Meta(min_length=1, max_length=300)]
 
 
 class ProblemView(View):
@@ -90,26 +90,22 @@ class ConfigCheckView(View):
 class ConfigText(View):
     """A text to check as hub.toml. *folder*: base of its relative paths; by default that of hub.toml."""
 
-    text: Annotated[str, StringConstraints(max_length=1_000_000)]
-    folder: Annotated[str | None, Field(max_length=4_096, pattern=r"^/[^\x00]*$", examples=["/etc/hub"])] = (
+    text: Annotated[str, Meta(max_length=1_000_000)]
+    folder: Annotated[str, Meta(max_length=4_096, pattern=r"^/[^\x00]*$", examples=["/etc/hub"])] | None = (
         None
     )
 
 
-class ConfigEdit(View):
+class ConfigEdit(View, kw_only=True):
     """An edit of hub.toml: the whole *text*; or new values for keys, and keys to remove."""
 
-    text: Annotated[str, StringConstraints(max_length=1_000_000)] | None = None
-    values: Annotated[
-        dict[Key, Any], Field(default_factory=dict, max_length=100, examples=[{"limits.runs": 40}])
-    ]
-    without: Annotated[tuple[Key, ...], Field(max_length=100, examples=[["limits.call_sends"]])] = ()
+    text: Annotated[str, Meta(max_length=1_000_000)] | None = None
+    values: Annotated[dict[Key, Any], Meta(max_length=100, examples=[{"limits.runs": 40}])] = {}
+    without: Annotated[tuple[Key, ...], Meta(max_length=100, examples=[["limits.call_sends"]])] = ()
 
-    @model_validator(mode="after")
-    def _is_one_of_the_two(self) -> Self:
+    def __post_init__(self) -> None:
         if (self.text is None) == (not self.values and not self.without):
             raise ValueError("give either text, or values and without")
-        return self
 
 
 class Config(Noun):
@@ -121,10 +117,10 @@ class Config(Noun):
         self.reloader = reloader
 
     @route("GET", "/config", Scope.SETTINGS)
-    async def get(self, response: Response) -> ConfigView:
+    async def get(self, head: Head) -> ConfigView:
         """Return the settings in use, with the file's text and the place that sets each value."""
         reloader = self.reloader
-        response.headers["etag"] = reloader.tag
+        head.headers["etag"] = reloader.tag
         return ConfigView(
             generation=reloader.generation,
             tag=reloader.tag,
@@ -142,9 +138,11 @@ class Config(Noun):
         self,
         caller: Caller,
         edit: ConfigEdit,
-        response: Response,
+        head: Head,
         if_match: Annotated[
-            str | None, Header(max_length=1_000, description="``ETag`` of the settings that were read.")
+            Annotated[str, Meta(max_length=1_000, description="``ETag`` of the settings that were read.")]
+            | None,
+            Header("if-match"),
         ] = None,
     ) -> ReloadView:
         """Edit hub.toml and apply it; comments and order stay. An edit that cannot apply is not written.
@@ -157,7 +155,7 @@ class Config(Noun):
             actor=caller.actor,
             may_all=caller.may_all,
         )
-        response.headers["etag"] = self.reloader.tag
+        head.headers["etag"] = self.reloader.tag
         return _view(done)
 
     @route("GET", "/config/schema", Scope.READ, is_whole=True)
@@ -183,14 +181,12 @@ class Config(Noun):
     async def reload(
         self,
         actor: Actor,
-        response: Response,
-        wait: Annotated[
-            bool, Query(description="For a reload that is under way; else it is refused.")
-        ] = True,
+        head: Head,
+        wait: Annotated[bool, Meta(description="For a reload that is under way; else it is refused.")] = True,
     ) -> ReloadView:
         """Apply hub.toml as it is now, all or nothing."""
         done = await self.reloader.reload(actor=actor, wait=wait)
-        response.headers["etag"] = self.reloader.tag
+        head.headers["etag"] = self.reloader.tag
         return _view(done)
 
     def _origins(self) -> dict[str, str]:
@@ -229,4 +225,4 @@ def _view(done: TakenUp) -> ReloadView:
 
 
 def _views(problems: Sequence[Problem]) -> tuple[ProblemView, ...]:
-    return tuple(ProblemView.model_validate(problem._asdict()) for problem in problems)
+    return tuple(ProblemView(**problem._asdict()) for problem in problems)

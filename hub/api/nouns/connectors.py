@@ -5,16 +5,15 @@ from contextlib import aclosing
 from datetime import timedelta
 from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, Field
+from msgspec import Meta, structs
 
 from hub.accounts.desk import Accounts
 from hub.accounts.sign_in import SignInFailed, SignIns
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.moments import moment
 from hub.api.names import user_names
 from hub.api.noun import Noun, command, listed, route
-from hub.api.view import View
+from hub.api.view import Instant, View, moment
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.connectors.connector import Connector, Message, Page
 from hub.connectors.failures import ConnectorFailure
@@ -36,7 +35,7 @@ _E = ErrorCode
 _STEPS: Final = ("sign in", "list", "read", "read")  # of a self-test
 
 
-class ConnectorView(View):
+class ConnectorView(View, kw_only=True):
     """A connector of hub.toml, and whether its runs may start.
 
     *state*: *ok*; *sign_in*: it needs a sign-in; *blocked*: a person has to correct or allow something.
@@ -53,12 +52,12 @@ class ConnectorView(View):
     code: str | None = None
     detail: str | None = None
     failures: int = 0
-    retry_at: AwareDatetime | None = None
-    last_ok_at: AwareDatetime | None = None
+    retry_at: Instant | None = None
+    last_ok_at: Instant | None = None
     agents: tuple[str, ...] = ()
 
 
-class UnreadView(View):
+class UnreadView(View, kw_only=True):
     """A message that could not be read. *message*: a digest of its key; *state*: *failed* or *dead*."""
 
     agent: str
@@ -66,7 +65,7 @@ class UnreadView(View):
     state: str
     attempts: int
     reason: str | None = None
-    at: AwareDatetime
+    at: Instant
 
 
 class ConnectorDetail(ConnectorView):
@@ -75,7 +74,7 @@ class ConnectorDetail(ConnectorView):
     unread: tuple[UnreadView, ...] = ()
 
 
-class SignInView(View):
+class SignInView(View, kw_only=True):
     """A sign-in that was begun.
 
     *way*: *device*: a browser was opened there; *paste*: open *url*, then paste the address that the browser
@@ -89,7 +88,7 @@ class SignInView(View):
     user_code: str | None = None
     outcome: Literal["done", "failed"] | None = None
     problem: str | None = None
-    expires_at: AwareDatetime
+    expires_at: Instant
 
 
 class StepView(View):
@@ -125,7 +124,7 @@ class SignInRequest(View):
 class Pasted(View):
     """The address at which a browser ended after a sign-in."""
 
-    address: Annotated[str, Field(min_length=1, max_length=8_000)]
+    address: Annotated[str, Meta(min_length=1, max_length=8_000)]
 
 
 class Connectors(Noun):
@@ -193,7 +192,7 @@ class Connectors(Noun):
             for one in await self._store.read(seen_messages.failed_messages, agent.id, most=UNREAD)
         ]
         view = _view(row, await user_names(self._store), readers)
-        return ConnectorDetail(**dict(view), unread=tuple(unread))
+        return ConnectorDetail(**structs.asdict(view), unread=tuple(unread))
 
     @command(
         "connectors test CONNECTOR",

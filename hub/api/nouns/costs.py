@@ -3,13 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal
 
-from fastapi import Query
-from pydantic import AwareDatetime
+from msgspec import Meta
 
 from hub.api.door.roles import Scope
 from hub.api.names import agent_named
 from hub.api.noun import Noun, route
-from hub.api.view import View
+from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.runs.budget import NANOS
@@ -26,7 +25,7 @@ DAY: Final = timedelta(days=1)
 CostsBy = Literal["agent", "user", "model", "run", "file", "day", "call"]
 
 
-class CostView(View):
+class CostView(View, kw_only=True):
     """Costs under one *key*: a name, an id, a path, a day as ``2026-01-05`` (UTC).
 
     *calls*, with *requests* for them, include failed tries; *failed*: calls without an answer.
@@ -48,8 +47,8 @@ class CostsView(View):
     """Costs from *since* until before *until*: the dearest rows first, and the total."""
 
     by: CostsBy
-    since: AwareDatetime
-    until: AwareDatetime
+    since: Instant
+    until: Instant
     rows: tuple[CostView, ...]
     total: CostView
 
@@ -61,7 +60,7 @@ class SpendView(View):
     month: CostView
 
 
-class EstimateView(View):
+class EstimateView(View, kw_only=True):
     """Files that a run of an agent would read now, and their costs.
 
     Of the *files* that its device lists, *known* were settled before, the others would be read. *basis*: what
@@ -98,11 +97,9 @@ class Costs(Noun):
     @route("GET", "/costs", Scope.READ)
     async def spent(
         self,
-        by: Annotated[CostsBy, Query(description="What is summed up.")] = "agent",
-        since: Annotated[
-            AwareDatetime | None, Query(description="30 days before *until* by default.")
-        ] = None,
-        until: Annotated[AwareDatetime | None, Query(description="Not included; now by default.")] = None,
+        by: Annotated[CostsBy, Meta(description="What is summed up.")] = "agent",
+        since: Annotated[Instant, Meta(description="30 days before *until* by default.")] | None = None,
+        until: Annotated[Instant, Meta(description="Not included; now by default.")] | None = None,
     ) -> CostsView:
         """List tokens and money spent on models, failed tries included, the dearest first."""
         end: datetime = until or self._clock.now() + timedelta(milliseconds=1)

@@ -13,13 +13,13 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final, Protocol
 
-from pydantic import AwareDatetime
+from msgspec import structs
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
 from hub.api.nouns.audit import AuditLog
-from hub.api.view import View
+from hub.api.view import Instant, View
 from hub.clock import Clock
 from hub.log import Channel
 from protocol.ids import DeviceId
@@ -60,7 +60,7 @@ class ConnectionView(View):
 class DumpView(View):
     """Tasks, threads, queues and connections; of many connections, those with the most unread."""
 
-    at: AwareDatetime
+    at: Instant
     uptime_s: float
     loop_lag_s: float
     queues: dict[str, int]  # lengths by name
@@ -122,14 +122,15 @@ class Dumper:
     def log(self) -> None:
         """Write a dump to the log, an event for each line of it."""
         dump = self.dump()
-        parts = {"connections", "tasks", "threads"}
-        log.info("debug.dumped", **dump.model_dump(exclude=parts | {"at"}))
+        parts = {"at", "connections", "tasks", "threads"}
+        whole = structs.asdict(dump)
+        log.info("debug.dumped", **{name: value for name, value in whole.items() if name not in parts})
         for connection in dump.connections:
-            log.info("debug.connection", **connection.model_dump())
+            log.info("debug.connection", **structs.asdict(connection))
         for task in dump.tasks:
-            log.info("debug.task", **task.model_dump())
+            log.info("debug.task", **structs.asdict(task))
         for thread in dump.threads:
-            log.info("debug.thread", **thread.model_dump())
+            log.info("debug.thread", **structs.asdict(thread))
 
 
 class Debug(Noun):

@@ -3,20 +3,18 @@
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from pydantic import AwareDatetime
+from msgspec import structs
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
-from hub.api.moments import moment
 from hub.api.names import user_names
 from hub.api.noun import Noun, command, listed, route
 from hub.api.nouns.tokens import TokenView, token_view
-from hub.api.view import View
+from hub.api.view import Instant, Name, View, moment
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.log import Channel
-from hub.settings.values import Name
 from protocol import keys
 from protocol.errors import CloseCode, ErrorCode, HubError
 from protocol.handshake import Goodbye
@@ -55,7 +53,7 @@ class NotConnectedHere(HubError):
     code = ErrorCode.DEVICE_OFFLINE
 
 
-class DeviceView(View):
+class DeviceView(View, kw_only=True):
     """A known device, connected or not. A revoked one can never connect again."""
 
     id: str
@@ -64,9 +62,9 @@ class DeviceView(View):
     connected: bool
     platform: str | None = None
     capabilities: tuple[str, ...] = ()  # of the live connection; empty while there is none
-    created_at: AwareDatetime
-    last_seen_at: AwareDatetime | None = None
-    revoked_at: AwareDatetime | None = None
+    created_at: Instant
+    last_seen_at: Instant | None = None
+    revoked_at: Instant | None = None
     grants: tuple[Grant, ...] = ()  # what it may do in addition to receiving its items
 
 
@@ -74,9 +72,9 @@ class KeyView(View):
     """A key that a device may connect with. The device itself shows the same *fingerprint*."""
 
     fingerprint: str
-    created_at: AwareDatetime
-    last_used_at: AwareDatetime | None = None
-    revoked_at: AwareDatetime | None = None
+    created_at: Instant
+    last_used_at: Instant | None = None
+    revoked_at: Instant | None = None
 
 
 class AgreementView(View):
@@ -87,8 +85,8 @@ class AgreementView(View):
     """
 
     cause: Literal["first", "store_older", "store_replaced", "hub_older", "asked"]
-    began_at: AwareDatetime
-    agreed_at: AwareDatetime | None = None
+    began_at: Instant
+    agreed_at: Instant | None = None
     sent: int = 0
     taken: int = 0
     refused: int = 0
@@ -157,7 +155,7 @@ class Devices(Noun):
         readers = await self._store.read(agents.list_agents, user_id=row.user_id)
         match.tell(_tag_of(view))
         return DeviceDetail(
-            **view.model_dump(),
+            **structs.asdict(view),
             keys=tuple(_key_view(key) for key in known),
             tokens=tuple(token_view(token, view.user) for token in tokens),
             agents=tuple(agent.name for agent in readers if agent.device_id == row.id),

@@ -3,15 +3,16 @@
 from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Annotated, Any, Final
 
-from fastapi import Header, Query
-from pydantic import AwareDatetime
+import msgspec
+from msgspec import Meta
 
+from hub.api.binding import Header
 from hub.api.deps import OpenStreams
 from hub.api.door.roles import Scope
 from hub.api.events import EventStream
 from hub.api.names import agent_named
 from hub.api.noun import Noun, route
-from hub.api.view import View
+from hub.api.view import Instant, View
 from hub.clock import Clock, from_epoch_ms
 from hub.log import LogEntry, Ring
 from protocol.errors import ErrorCode
@@ -55,7 +56,7 @@ REMEMBERED: Final = 10_000  # owners, which never change
 
 Kinds = Annotated[
     str,
-    Query(
+    Meta(
         max_length=500,
         description="Names, or all of a kind, as in ``agent.moved,run.*``; ``run`` means the same.",
     ),
@@ -72,7 +73,7 @@ class EventView(View):
 
     id: str
     event: str
-    at: AwareDatetime
+    at: Instant
     fields: dict[str, Any]
 
 
@@ -92,9 +93,9 @@ class Events(Noun):
     async def stream(
         self,
         streams: OpenStreams,
-        last_event_id: Annotated[str | None, Header(max_length=100)] = None,
+        last_event_id: Annotated[Annotated[str, Meta(max_length=100)] | None, Header("last-event-id")] = None,
         events: Kinds = "",
-        agent: Annotated[str | None, Query(max_length=200, description="Only events of this agent.")] = None,
+        agent: Annotated[str, Meta(max_length=200, description="Only events of this agent.")] | None = None,
     ) -> EventStream:
         """Send server-sent events from now on, or after ``Last-Event-ID``; ``reset``: read the state again.
 
@@ -195,4 +196,4 @@ def _hides_some(entry: LogEntry) -> bool:
 
 
 def _spelled(event: EventView) -> str:
-    return f"id: {event.id}\nevent: {event.event}\ndata: {event.model_dump_json()}\n\n"
+    return f"id: {event.id}\nevent: {event.event}\ndata: {msgspec.json.encode(event).decode()}\n\n"

@@ -3,13 +3,13 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, Field
+from msgspec import Meta, structs
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.names import user_names
 from hub.api.noun import Noun, command, listed, route
-from hub.api.view import AgentView, View
+from hub.api.view import AgentView, Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.gateway_status import GatewayMonitor
 from hub.log import Channel
@@ -17,7 +17,6 @@ from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayState, Problem
 from hub.openclaw.methods import agents_list
 from hub.settings.gateway_settings import RemoteId
-from hub.settings.values import Name
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, UserId
 from protocol.standing import Axes, Connectivity
@@ -66,9 +65,9 @@ class GatewayView(View):
     name: str
     user: str
     state: GatewayWord
-    since: AwareDatetime
-    unreachable_since: AwareDatetime | None = None
-    next_try_at: AwareDatetime | None = None
+    since: Instant
+    unreachable_since: Instant | None = None
+    next_try_at: Instant | None = None
     problem: GatewayProblemView | None = None
     admin_problem: GatewayProblemView | None = None  # of the last try to get admin rights there
     version: str | None = None
@@ -79,7 +78,7 @@ class GatewayView(View):
     main_agent: str | None = None
 
 
-class GatewayAgentView(View):
+class GatewayAgentView(View, kw_only=True):
     """An agent that lives at a gateway. *problem*: why it could not be created there."""
 
     agent: str
@@ -103,7 +102,7 @@ class Adopted(View):
     """An agent to create. *remote_id*: of an agent that the gateway has; by default one is created there."""
 
     name: Name
-    remote_id: Annotated[RemoteId, Field(examples=["main"])] | None = None
+    remote_id: Annotated[RemoteId, Meta(examples=["main"])] | None = None
 
 
 class Gateways(Noun):
@@ -192,7 +191,7 @@ class Gateways(Noun):
         agents_there = await self._store.read(gateway_agents.list_gateway_agents, row.id)
         axes = await self._store.read(gateway_agents.axes_of, row.id)
         members = tuple(_member(one, axes[one.agent_id]) for one in agents_there if one.agent_id in axes)
-        return GatewayDetail(**dict(view), members=members)
+        return GatewayDetail(**structs.asdict(view), members=members)
 
     async def ready(self) -> dict[str, bool]:
         """Return for each gateway, by name, whether it is connected."""

@@ -2,20 +2,18 @@
 
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field
+from msgspec import Meta, structs
 
 from hub import tokens
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.identity_limits import IdentityLimits
-from hub.api.moments import moment
 from hub.api.noun import Noun, listed, route
 from hub.api.nouns.tokens import YEAR_S
-from hub.api.view import View
+from hub.api.view import Instant, Name, View, moment
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.settings.values import Name
 from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import InvitationId, UserId
@@ -44,7 +42,7 @@ class TooManyInvitations(HubError):
     code = ErrorCode.LIMIT_REACHED
 
 
-class InvitationView(View):
+class InvitationView(View, kw_only=True):
     """An invitation without its secret. *uses_left*: how many more devices may use it."""
 
     id: str
@@ -53,12 +51,12 @@ class InvitationView(View):
     uses_left: int
     last4: str
     created_by: str
-    created_at: AwareDatetime
-    expires_at: AwareDatetime
-    revoked_at: AwareDatetime | None = None
+    created_at: Instant
+    expires_at: Instant
+    revoked_at: Instant | None = None
 
 
-class NewInvitation(InvitationView):
+class NewInvitation(InvitationView, kw_only=True):
     """A created invitation. No other response contains *token*."""
 
     token: str
@@ -68,8 +66,8 @@ class InvitationRequest(View):
     """An invitation to create: for one device of this name, or for several with names of their own."""
 
     device: Name | None = None
-    uses: Annotated[int, Field(ge=1, le=1_000)] = 1
-    ttl_s: Annotated[float, Field(ge=10.0, le=YEAR_S, examples=[600])] | None = None  # as hub.toml says
+    uses: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    ttl_s: Annotated[float, Meta(ge=10.0, le=YEAR_S, examples=[600])] | None = None  # as hub.toml says
 
 
 class Invitations(Noun):
@@ -131,7 +129,7 @@ class Invitations(Noun):
             expires_at=at + round(lasts_s * 1_000),
         )
         log.info("invitation.created", invitation_id=row.id, user_id=row.user_id)
-        return NewInvitation(**_view(row).model_dump(), token=token)
+        return NewInvitation(**structs.asdict(_view(row)), token=token)
 
     @route("DELETE", "/{invitation_id}", Scope.DEVICES)
     async def revoke(self, invitation_id: str, actor: Actor) -> InvitationView:

@@ -2,12 +2,11 @@
 
 from typing import Annotated, Literal
 
-from fastapi import Query
-from pydantic import AwareDatetime
+from msgspec import Meta
 
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, listed
-from hub.api.view import IssueCounts, View
+from hub.api.view import Instant, IssueCounts, View
 from hub.health.issues import Issue, Severity
 from hub.health.issues import Issues as FoundIssues
 
@@ -23,7 +22,7 @@ class IssueView(View):
     id: str
     subject: str
     severity: Literal["error", "warning", "notice"]
-    since: AwareDatetime
+    since: Instant
     explanation: str
     fix: str
 
@@ -39,12 +38,8 @@ class Issues(Noun):
     @listed("", Scope.READ, key=lambda issue: (issue.id, issue.subject))
     async def all(
         self,
-        online: Annotated[
-            bool, Query(description="Ask other machines too, as the model's endpoint.")
-        ] = False,
-        anew: Annotated[
-            bool, Query(description="Check now; else a check a few seconds old will do.")
-        ] = False,
+        online: Annotated[bool, Meta(description="Ask other machines too, as the model's endpoint.")] = False,
+        anew: Annotated[bool, Meta(description="Check now; else a check a few seconds old will do.")] = False,
     ) -> list[IssueView]:
         """Check settings, certificates, disk, tokens, devices, agents, backups and the audit log."""
         found = await self._issues.fresh(online=online, anew=anew)

@@ -3,15 +3,13 @@
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from fastapi import Query
-from pydantic import AwareDatetime
+from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.moments import moment
 from hub.api.names import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.view import View
+from hub.api.view import Instant, View, moment
 from hub.clock import from_epoch_ms
 from protocol.errors import ErrorCode
 from protocol.ids import RunId
@@ -23,7 +21,7 @@ from storage.store import Store
 ItemVerdict = Literal["open", "approved", "edited", "rejected"]
 
 
-class ItemView(View):
+class ItemView(View, kw_only=True):
     """Item of the ledger. *run_id*: of the run that planned its newest call.
 
     *told_at*: when the device answered for the newest version; null: the device may not have it.
@@ -40,9 +38,9 @@ class ItemView(View):
     verdict: ItemVerdict
     version: int  # number of calls that it has led to
     row_id: str | None = None  # at its device
-    created_at: AwareDatetime
-    told_at: AwareDatetime | None = None
-    verdict_at: AwareDatetime | None = None
+    created_at: Instant
+    told_at: Instant | None = None
+    verdict_at: Instant | None = None
 
 
 class ItemPage(View):
@@ -64,9 +62,9 @@ class Items(Noun):
     async def newest(
         self,
         paging: Paging,
-        agent: Annotated[str | None, Query(max_length=200)] = None,
+        agent: Annotated[str, Meta(max_length=200)] | None = None,
         verdict: ItemVerdict | None = None,
-        run: Annotated[str | None, Query(max_length=200)] = None,
+        run: Annotated[str, Meta(max_length=200)] | None = None,
     ) -> ItemPage:
         """List items, the newest first: of all agents or of one, with one verdict, of one run."""
         agent_id = None

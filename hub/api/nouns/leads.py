@@ -2,8 +2,7 @@
 
 from typing import Annotated, Final, Literal, cast
 
-from fastapi import Query
-from pydantic import Field
+from msgspec import Meta
 
 from hub.api.deps import Key
 from hub.api.door.roles import Scope
@@ -20,10 +19,9 @@ from protocol.errors import ErrorCode
 from protocol.messages import MessageKind
 
 _E = ErrorCode
-_Word = Annotated[str, Field(max_length=128)]
+_Word = Annotated[str, Meta(max_length=128)]
 Wait = Annotated[
-    float,
-    Query(ge=0, le=MOST_WAIT_S, description="So many seconds the answer waits for what was asked for."),
+    float, Meta(ge=0, le=MOST_WAIT_S, description="So many seconds the answer waits for what was asked for.")
 ]
 _SENDING: Final = (
     _E.UNKNOWN_BOARD,
@@ -48,7 +46,7 @@ LeadStateWord = Literal["ready", "wanted", "creating", "failed"]
 LeadKindWord = Literal["question", "handoff"]
 
 
-class LeadView(View):
+class LeadView(View, kw_only=True):
     """A board's lead.
 
     *state*: of its creation at its gateway; one that lives on a device is ready. *problem*: why it is not
@@ -67,7 +65,7 @@ class LeadView(View):
     lead_created: bool = False
 
 
-class LeadMessageView(View):
+class LeadMessageView(View, kw_only=True):
     """A message to the lead of a board. *lead_created*: the lead was created for it."""
 
     board: str | None = None
@@ -81,13 +79,13 @@ class LeadMessageView(View):
 class LeadMessageBody(View):
     """A message to a lead. *kind*: whether it is to answer a question or to take over work."""
 
-    content: Annotated[str, Field(examples=["Is the changelog ready?"])]
+    content: Annotated[str, Meta(examples=["Is the changelog ready?"])]
     kind: LeadKindWord = "question"
-    correlation_id: Annotated[_Word | None, Field(examples=["order-17"])] = None
+    correlation_id: Annotated[_Word, Meta(examples=["order-17"])] | None = None
     reply_tags: Annotated[
-        tuple[str, ...], Field(max_length=REPLY_TAGS, examples=[["gateway_main", "lead_reply"]])
+        tuple[str, ...], Meta(max_length=REPLY_TAGS, examples=[["gateway_main", "lead_reply"]])
     ] = ()
-    reply_source: Annotated[_Word | None, Field(examples=["lead_to_gateway_main"])] = None
+    reply_source: Annotated[_Word, Meta(examples=["lead_to_gateway_main"])] | None = None
 
     def message(self, dedupe_key: str | None) -> ToLead:
         """Return the message to send; one with the same key is sent only once."""

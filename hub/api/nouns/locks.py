@@ -4,16 +4,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from fastapi import Query
-from pydantic import AwareDatetime, Field
+from msgspec import Meta
 
 from hub.agents.locks import Locks as HeldLocks
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.moments import moment
 from hub.api.names import agent_named, user_names
 from hub.api.noun import Noun, command, listed, route
-from hub.api.view import View
+from hub.api.view import Instant, View, moment
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from protocol.errors import ErrorCode, HubError
@@ -52,8 +50,8 @@ class LockWaitView(View):
     """Entry of a lock's queue. *until*: end of the wait; None: the wait has no time limit."""
 
     holder: LockHolderView
-    since: AwareDatetime
-    until: AwareDatetime | None = None
+    since: Instant
+    until: Instant | None = None
 
 
 class LockView(View):
@@ -63,16 +61,16 @@ class LockView(View):
     user: str
     fence: int
     holder: LockHolderView | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None  # then it is over, unless it is renewed
+    since: Instant | None = None
+    until: Instant | None = None  # then it is over, unless it is renewed
     waiting: tuple[LockWaitView, ...] = ()
 
 
 class Release(View):
     """The lock to release; *fence*: only if its holder still has this fence."""
 
-    resource: Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS, examples=["mailbox:anna"])]
-    fence: Annotated[int, Field(ge=1, le=2**53 - 1, examples=[7])] | None = None
+    resource: Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS, examples=["mailbox:anna"])]
+    fence: Annotated[int, Meta(ge=1, le=2**53 - 1, examples=[7])] | None = None
 
 
 class Locks(Noun):
@@ -104,10 +102,9 @@ class Locks(Noun):
     @listed("", Scope.READ, key=lambda lock: (lock.user, lock.resource), errors=[ErrorCode.UNKNOWN_AGENT])
     async def all(
         self,
-        agent: Annotated[
-            str | None, Query(max_length=200, description="Only what this agent holds or waits for.")
-        ] = None,
-        free: Annotated[bool, Query(description="Also locks that nobody holds or waits for.")] = False,
+        agent: Annotated[str, Meta(max_length=200, description="Only what this agent holds or waits for.")]
+        | None = None,
+        free: Annotated[bool, Meta(description="Also locks that nobody holds or waits for.")] = False,
     ) -> list[LockView]:
         """List the locks that are held or waited for, by user and name."""
         agent_ids = None

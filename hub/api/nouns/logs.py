@@ -1,17 +1,16 @@
 """The log of the running hub: its last entries, or a stream of them."""
 
 from collections.abc import AsyncGenerator, Callable
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
-from fastapi import Query
-from pydantic import AwareDatetime, JsonValue
+from msgspec import Meta
 
 from hub.api.deps import OpenStreams
 from hub.api.door.roles import Scope
 from hub.api.events import EventStream
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.view import View
+from hub.api.view import Instant, View
 from hub.clock import from_epoch_ms
 from hub.log import LogEntry, Ring
 from protocol.errors import ErrorCode
@@ -23,12 +22,14 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 LEAST_OF_ID: Final = 6  # characters of a run's id that name it
 
 LogLevel = Literal["debug", "info", "warning", "error"]
-RunName = Annotated[
-    str | None,
-    Query(min_length=6, max_length=200, description="A run's id, or its last six or more characters."),
-]
-DeviceName = Annotated[str | None, Query(max_length=200, description="A device's name or id.")]
-LeastLevel = Annotated[LogLevel, Query(description="Entries of this level and above.")]
+RunName = (
+    Annotated[
+        str, Meta(min_length=6, max_length=200, description="A run's id, or its last six or more characters.")
+    ]
+    | None
+)
+DeviceName = Annotated[str, Meta(max_length=200, description="A device's name or id.")] | None
+LeastLevel = Annotated[LogLevel, Meta(description="Entries of this level and above.")]
 _Filter = Callable[[LogEntry], bool]
 
 
@@ -36,11 +37,11 @@ class LogView(View):
     """Event of the log, redacted. *seq* counts from the start of this process, without gaps."""
 
     seq: int
-    at: AwareDatetime
+    at: Instant
     level: LogLevel
     event: str  # a stable name
     channel: str  # the module that logged it
-    fields: dict[str, JsonValue]
+    fields: dict[str, Any]
 
 
 class LogEntries(View):
@@ -69,7 +70,7 @@ class Logs(Noun):
         device: DeviceName = None,
         level: LeastLevel = "info",
         follow: Annotated[
-            bool, Query(description="Server-sent events named ``log``: the last entries, then new ones.")
+            bool, Meta(description="Server-sent events named ``log``: the last entries, then new ones.")
         ] = False,
     ) -> LogEntries | EventStream:
         """Return the last entries, the newest first; with ``follow`` a stream of them, the oldest first."""
@@ -147,13 +148,11 @@ def _is_run(name: str, run_id: object) -> bool:
 
 
 def _view(entry: LogEntry) -> LogView:
-    return LogView.model_validate(
-        {
-            "seq": entry.seq,
-            "at": from_epoch_ms(entry.at),
-            "level": entry.level,
-            "event": entry.event,
-            "channel": entry.channel,
-            "fields": entry.fields,
-        }
+    return LogView(
+        seq=entry.seq,
+        at=from_epoch_ms(entry.at),
+        level=cast("LogLevel", entry.level),
+        event=entry.event,
+        channel=entry.channel,
+        fields=dict(entry.fields),
     )

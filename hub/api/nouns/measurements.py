@@ -3,15 +3,14 @@
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from fastapi import Query
-from pydantic import AwareDatetime
+from msgspec import Meta
 
 from hub.agents.charts import Chart, Question
 from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.api.door.roles import Scope
 from hub.api.names import agent_named
 from hub.api.noun import Noun, listed, route
-from hub.api.view import View
+from hub.api.view import Instant, View
 from hub.clock import epoch_ms, from_epoch_ms
 from protocol.errors import ErrorCode, HubError
 from protocol.measurements import MOST_TAGS
@@ -33,18 +32,18 @@ class SeriesView(View):
     type: MeasurementType
     tags: dict[str, str]
     last: float | None
-    last_at: AwareDatetime
+    last_at: Instant
 
 
 class PointView(View):
     """A step from *at* on: its number of samples and its value; null: nothing was measured."""
 
-    at: AwareDatetime
+    at: Instant
     value: float | None
     n: int
 
 
-class LineView(View):
+class LineView(View, kw_only=True):
     """Steps in order. *tag*: a value of the requested tag; *whole*: the range as one step."""
 
     tag: str | None = None
@@ -52,7 +51,7 @@ class LineView(View):
     points: tuple[PointView, ...]
 
 
-class ChartView(View):
+class ChartView(View, kw_only=True):
     """A metric of an agent from *since* until before *until*, both moved to whole steps.
 
     *bucket_s*: size of the stored buckets, minutes or hours. *error*: relative error of a percentile.
@@ -62,8 +61,8 @@ class ChartView(View):
     name: str
     type: MeasurementType
     agg: str
-    since: AwareDatetime
-    until: AwareDatetime
+    since: Instant
+    until: Instant
     step_s: int
     bucket_s: int
     error: float | None = None
@@ -108,31 +107,32 @@ class Measurements(Noun):
         name: str,
         metric: str,
         since: Annotated[
-            AwareDatetime | None,
-            Query(description="24 hours before *until* by default; moved to a whole step."),
-        ] = None,
-        until: Annotated[AwareDatetime | None, Query(description="Not included; now by default.")] = None,
+            Instant, Meta(description="24 hours before *until* by default; moved to a whole step.")
+        ]
+        | None = None,
+        until: Annotated[Instant, Meta(description="Not included; now by default.")] | None = None,
         step_s: Annotated[
-            float | None,
-            Query(gt=0, le=1e9, description="Of one step: whole minutes; what suits the range by default."),
-        ] = None,
+            float,
+            Meta(gt=0, le=1e9, description="Of one step: whole minutes; what suits the range by default."),
+        ]
+        | None = None,
         agg: Annotated[
-            str | None,
-            Query(
+            str,
+            Meta(
                 max_length=20,
                 description="``sum``, ``rate`` (a second), ``count`` of a counter; ``avg``, ``min``, ``max``,"
                 " ``last``, ``count`` of a gauge; all but ``rate``, and ``p50`` to ``p99.9``, of a"
                 " histogram.",
             ),
-        ] = None,
+        ]
+        | None = None,
         tag: Annotated[
-            list[str] | None,
-            Query(max_length=MOST_TAGS, description="Of series with this tag alone: ``name=value``."),
-        ] = None,
-        by: Annotated[
-            str | None,
-            Query(max_length=64, description="A tag, with a line for each of its values."),
-        ] = None,
+            list[str],
+            Meta(max_length=MOST_TAGS, description="Of series with this tag alone: ``name=value``."),
+        ]
+        | None = None,
+        by: Annotated[str, Meta(max_length=64, description="A tag, with a line for each of its values.")]
+        | None = None,
     ) -> ChartView:
         """Return a value for each step of a range; null: nothing was measured."""
         question = Question(

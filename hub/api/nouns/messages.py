@@ -3,17 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import Query
-from pydantic import AwareDatetime, Field
+from msgspec import Meta, structs
 
 from hub.api.deps import Key
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
-from hub.api.moments import moment
 from hub.api.names import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.view import View
+from hub.api.view import Instant, View, moment
 from hub.clock import from_epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Nudge
@@ -27,10 +25,10 @@ from storage.store import Store
 
 _E = ErrorCode
 MOST_MESSAGES: Final = 100  # in one page, as each may be long
-_Word = Annotated[str, Field(max_length=128)]
+_Word = Annotated[str, Meta(max_length=128)]
 _Wait = Annotated[
     float,
-    Query(ge=0, le=MOST_WAIT_S, description="So many seconds the answer waits for the message's delivery."),
+    Meta(ge=0, le=MOST_WAIT_S, description="So many seconds the answer waits for the message's delivery."),
 ]
 _NUDGING: Final = (
     _E.UNKNOWN_BOARD,
@@ -47,7 +45,7 @@ MessageWord = Literal[
 MessageKindWord = Literal["nudge", "question", "handoff", "ask_user", "answer"]
 
 
-class MessageView(View):
+class MessageView(View, kw_only=True):
     """A message to an agent, and its state as far as that is proven.
 
     *sent_by* is for people: the name of an agent or a device, else the actor as in history. *attempt*
@@ -84,14 +82,14 @@ class MessageView(View):
     answer: str | None = None
     memory_id: str | None = None
     trace_id: str
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
-    next_look_at: AwareDatetime | None = None  # None: it is settled
-    expires_at: AwareDatetime  # by then its agent has it, or never
-    settled_at: AwareDatetime | None = None
+    created_at: Instant
+    updated_at: Instant
+    next_look_at: Instant | None = None  # None: it is settled
+    expires_at: Instant  # by then its agent has it, or never
+    settled_at: Instant | None = None
 
 
-class MessageMoveView(View):
+class MessageMoveView(View, kw_only=True):
     """A change of a message's state. *proof*: what the gateway or the device answered."""
 
     old_state: MessageWord | None = None
@@ -99,10 +97,10 @@ class MessageMoveView(View):
     attempt: int
     proof: dict[str, Any]
     reason: str | None = None
-    at: AwareDatetime
+    at: Instant
 
 
-class MessageDetail(MessageView):
+class MessageDetail(MessageView, kw_only=True):
     """A message with its moves. *key*: the idempotency key of its current attempt."""
 
     key: str
@@ -123,10 +121,10 @@ class NudgeBody(View):
     is busy: put into the running turn, after it, or instead of it; left out, as its gateway is set.
     """
 
-    content: Annotated[str, Field(examples=["The release is at noon: is the changelog ready?"])]
+    content: Annotated[str, Meta(examples=["The release is at noon: is the changelog ready?"])]
     deliver: bool = True
-    queue_mode: Annotated[_Word | None, Field(examples=[str(mode) for mode in QueueMode])] = None
-    correlation_id: Annotated[_Word | None, Field(examples=["order-17"])] = None
+    queue_mode: Annotated[_Word, Meta(examples=[str(mode) for mode in QueueMode])] | None = None
+    correlation_id: Annotated[_Word, Meta(examples=["order-17"])] | None = None
 
 
 class Messages(Noun):
@@ -173,7 +171,7 @@ class Messages(Noun):
         the receiver has the message, or after *wait_s* with its state by then: it is stored, and delivered
         as soon as that is possible. The same ``Idempotency-Key`` sends it only once.
         """
-        nudge = Nudge(**body.model_dump(), dedupe_key=key)
+        nudge = Nudge(**structs.asdict(body), dedupe_key=key)
         is_decision = caller.agent_id is None
         row = await self._messages.nudge(caller, board, agent, nudge, wait_s=wait_s, is_decision=is_decision)
         return await self.view(row)
@@ -183,18 +181,18 @@ class Messages(Noun):
         self,
         caller: Caller,
         paging: Paging,
-        board: Annotated[
-            str | None, Query(max_length=200, description="Only of this board, by name or id.")
-        ] = None,
+        board: Annotated[str, Meta(max_length=200, description="Only of this board, by name or id.")]
+        | None = None,
         agent: Annotated[
-            str | None, Query(max_length=200, description="Only those that this agent sent or is to get.")
-        ] = None,
+            str, Meta(max_length=200, description="Only those that this agent sent or is to get.")
+        ]
+        | None = None,
         state: Annotated[
-            list[MessageState] | None,
-            Query(max_length=9, description="Only in this state; several: in one of them."),
-        ] = None,
-        correlation_id: Annotated[str | None, Query(max_length=128)] = None,
-        broadcast_id: Annotated[str | None, Query(max_length=128)] = None,
+            list[MessageState], Meta(max_length=9, description="Only in this state; several: in one of them.")
+        ]
+        | None = None,
+        correlation_id: Annotated[str, Meta(max_length=128)] | None = None,
+        broadcast_id: Annotated[str, Meta(max_length=128)] | None = None,
     ) -> MessagesPage:
         """List the messages to agents, the newest first."""
         paging.limit = min(paging.limit, MOST_MESSAGES)

@@ -3,16 +3,15 @@
 from collections.abc import Collection
 from typing import Annotated
 
-from pydantic import AwareDatetime, StringConstraints
+from msgspec import Meta, structs
 
 from hub import tokens
 from hub.api.deps import Actor, Caller
 from hub.api.door.roles import Principal, Role, Scope, scopes_of
 from hub.api.identity_limits import IdentityLimits
-from hub.api.moments import moment
 from hub.api.noun import Noun, listed, route
 from hub.api.nouns.tokens import DAY_S, Lifetime, TooManyTokens, UnknownToken
-from hub.api.view import View
+from hub.api.view import Instant, View, moment
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -25,8 +24,9 @@ from storage.store import Store
 
 log = Channel(__name__)
 
+# Spaces around it are stripped.
 Label = Annotated[
-    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", strip_whitespace=True)
+    str, Meta(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$(?!\n)")
 ]
 
 
@@ -36,7 +36,7 @@ class BeyondOwnRights(HubError):
     code = ErrorCode.FORBIDDEN
 
 
-class OperatorTokenView(View):
+class OperatorTokenView(View, kw_only=True):
     """An operator's token without its secret.
 
     *user*: the only user whose things it sees; None: everybody's. *scopes*: those of its role that it has.
@@ -49,13 +49,13 @@ class OperatorTokenView(View):
     user: str | None = None
     last4: str
     created_by: str
-    created_at: AwareDatetime
-    expires_at: AwareDatetime
-    last_used_at: AwareDatetime | None = None
-    revoked_at: AwareDatetime | None = None
+    created_at: Instant
+    expires_at: Instant
+    last_used_at: Instant | None = None
+    revoked_at: Instant | None = None
 
 
-class NewOperatorToken(OperatorTokenView):
+class NewOperatorToken(OperatorTokenView, kw_only=True):
     """A created token of an operator. No other response contains *token*."""
 
     token: str
@@ -121,7 +121,7 @@ class OperatorTokens(Noun):
             operator_tokens.create_operator_token,
             id=TokenId(self._ids.fresh()),
             token_hash=tokens.hash_token(token),
-            name=requested.name,
+            name=requested.name.strip(),
             role=requested.role,
             scopes=sorted(granted),
             user_id=self.user_id,
@@ -131,7 +131,7 @@ class OperatorTokens(Noun):
             expires_at=at + round(lasts_s * 1_000),
         )
         log.info("operator_token.created", token_id=row.id)
-        return NewOperatorToken(**_view(row).model_dump(), token=token)
+        return NewOperatorToken(**structs.asdict(_view(row)), token=token)
 
     @route("DELETE", "/{token_id}", Scope.TOKENS)
     async def revoke(self, token_id: str, actor: Actor) -> OperatorTokenView:

@@ -2,8 +2,6 @@
 
 from typing import Final
 
-from pydantic import AwareDatetime
-
 from hub.api.door.roles import Scope
 from hub.api.facade import HubFacade
 from hub.api.noun import Noun, route
@@ -18,7 +16,7 @@ from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.slots import Slots, SlotView
 from hub.api.paging import PageOf
-from hub.api.view import AgentView, RunView, View
+from hub.api.view import AgentView, Instant, RunView, View
 from protocol.errors import ErrorCode
 
 NEWEST_RUNS: Final = 5
@@ -30,7 +28,7 @@ class CheckpointBrief(View):
     scope: str
     sequence: int
     is_recoverable: bool
-    updated_at: AwareDatetime
+    updated_at: Instant
 
 
 class AgentOverview(View):

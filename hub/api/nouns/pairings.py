@@ -4,21 +4,19 @@ import math
 from typing import Annotated, Literal
 
 import anyio
-from pydantic import AwareDatetime, Field, StringConstraints
+from msgspec import Meta
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.identity_limits import IdentityLimits
-from hub.api.moments import moment
 from hub.api.names import user_names
 from hub.api.noun import Noun, listed, route
-from hub.api.view import View
+from hub.api.view import Instant, Name, View, moment
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.links import pairing
 from hub.links.attempts import AttemptLimits, FailedAttempts
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.settings.values import Name
 from protocol import keys
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId, PairingId, UserId
@@ -47,7 +45,7 @@ class TooManyCodes(HubError):
         self.retry_after_s = retry_after_s
 
 
-class PairingView(View):
+class PairingView(View, kw_only=True):
     """A device that asked to be paired. *label* and *platform* are what it reports of itself.
 
     *fingerprint* is of its key, and the device shows the same one. The code that it shows is not part
@@ -59,10 +57,10 @@ class PairingView(View):
     label: str = ""
     platform: str = ""
     network: str
-    created_at: AwareDatetime
-    expires_at: AwareDatetime
+    created_at: Instant
+    expires_at: Instant
     decision: Literal["approved", "denied"] | None = None
-    decided_at: AwareDatetime | None = None
+    decided_at: Instant | None = None
     decided_by: str | None = None
 
 
@@ -81,8 +79,8 @@ class Approval(View):
     *pairing_id*: the id that a dry run returned; another pairing is not approved.
     """
 
-    code: Annotated[str, StringConstraints(min_length=1, max_length=32), Field(examples=["K7QF-2M9X"])]
-    pairing_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    code: Annotated[str, Meta(min_length=1, max_length=32, examples=["K7QF-2M9X"])]
+    pairing_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     name: Name | None = None  # by default the label of the device
     dry_run: bool = False
 

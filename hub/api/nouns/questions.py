@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import Query
-from pydantic import AwareDatetime, Field
+from msgspec import Meta, structs
 
 from hub.api.deps import Key
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
-from hub.api.moments import moment
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.view import View
+from hub.api.view import Instant, View, moment
 from hub.clock import from_epoch_ms
 from hub.coordination.authority import Authority, Caller
 from hub.coordination.questions import Asked
@@ -27,11 +25,11 @@ from storage.store import Store
 
 _E = ErrorCode
 MOST_QUESTIONS: Final = 100  # in one page, as each may be long
-_Word = Annotated[str, Field(max_length=128)]
+_Word = Annotated[str, Meta(max_length=128)]
 QuestionWord = Literal["open", "answered", "withdrawn", "expired"]
 
 
-class QuestionView(View):
+class QuestionView(View, kw_only=True):
     """A question to the person whose board it is.
 
     *asked_by* and *answered_by* are for people: the name of an agent or a device, else the actor as in
@@ -58,9 +56,9 @@ class QuestionView(View):
     main_agent_id: str | None = None
     main_agent: str | None = None
     trace_id: str
-    created_at: AwareDatetime
-    expires_at: AwareDatetime  # an answer is awaited until then
-    settled_at: AwareDatetime | None = None
+    created_at: Instant
+    expires_at: Instant  # an answer is awaited until then
+    settled_at: Instant | None = None
 
 
 class QuestionDetail(QuestionView):
@@ -79,19 +77,19 @@ class QuestionsPage(View):
 class AskBody(View):
     """A question to ask. *reply_tags*, *reply_source*: of the answer in the board's memory."""
 
-    content: Annotated[str, Field(examples=["Which colour is the door to be?"])]
-    preferred_channel: Annotated[str | None, Field(max_length=CHANNEL_CHARACTERS, examples=["slack"])] = None
-    correlation_id: Annotated[_Word | None, Field(examples=["order-17"])] = None
+    content: Annotated[str, Meta(examples=["Which colour is the door to be?"])]
+    preferred_channel: Annotated[str, Meta(max_length=CHANNEL_CHARACTERS, examples=["slack"])] | None = None
+    correlation_id: Annotated[_Word, Meta(examples=["order-17"])] | None = None
     reply_tags: Annotated[
-        tuple[str, ...], Field(max_length=REPLY_TAGS, examples=[["gateway_main", "user_reply"]])
+        tuple[str, ...], Meta(max_length=REPLY_TAGS, examples=[["gateway_main", "user_reply"]])
     ] = ()
-    reply_source: Annotated[_Word | None, Field(examples=["user_via_gateway_main"])] = None
+    reply_source: Annotated[_Word, Meta(examples=["user_via_gateway_main"])] | None = None
 
 
 class AnswerBody(View):
     """The answer of the person."""
 
-    answer: Annotated[str, Field(examples=["Red, please."])]
+    answer: Annotated[str, Meta(examples=["Red, please."])]
 
 
 class Questions(Noun):
@@ -126,7 +124,7 @@ class Questions(Noun):
         answer becomes an item of the board's memory. The same ``Idempotency-Key`` returns the question that
         it returned before.
         """
-        asked = Asked(**body.model_dump(), dedupe_key=key)
+        asked = Asked(**structs.asdict(body), dedupe_key=key)
         is_decision = caller.agent_id is None
         return await self._view(await self._questions.ask(caller, board, asked, is_decision=is_decision))
 
@@ -135,14 +133,14 @@ class Questions(Noun):
         self,
         caller: Caller,
         paging: Paging,
-        board: Annotated[
-            str | None, Query(max_length=200, description="Only of this board, by name or id.")
-        ] = None,
+        board: Annotated[str, Meta(max_length=200, description="Only of this board, by name or id.")]
+        | None = None,
         state: Annotated[
-            list[QuestionState] | None,
-            Query(max_length=4, description="Only in this state; several: in one of them."),
-        ] = None,
-        correlation_id: Annotated[str | None, Query(max_length=128)] = None,
+            list[QuestionState],
+            Meta(max_length=4, description="Only in this state; several: in one of them."),
+        ]
+        | None = None,
+        correlation_id: Annotated[str, Meta(max_length=128)] | None = None,
     ) -> QuestionsPage:
         """List the questions to people, the newest first."""
         paging.limit = min(paging.limit, MOST_QUESTIONS)

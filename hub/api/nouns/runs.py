@@ -5,18 +5,17 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any, Final
 
-from fastapi import Body, Query
-from pydantic import AwareDatetime, Field, StringConstraints
+from msgspec import Meta, structs
 
+from hub.api.binding import OPTIONAL
 from hub.api.deps import Actor, OpenStreams
 from hub.api.door.roles import Scope
 from hub.api.etags import tag_of
 from hub.api.events import EventStream
-from hub.api.moments import moment
 from hub.api.names import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.view import RunView, View
+from hub.api.view import Instant, RunView, View, moment
 from hub.api.waiting import Waiting
 from hub.clock import Clock, from_epoch_ms
 from hub.runs.budget import NANOS
@@ -63,28 +62,26 @@ class UnitView(View):
     attempts: int = 0
     items: int = 0
     items_planned: int = 0
-    read_at: AwareDatetime | None = None
-    planned_at: AwareDatetime | None = None
-    settled_at: AwareDatetime | None = None
+    read_at: Instant | None = None
+    planned_at: Instant | None = None
+    settled_at: Instant | None = None
     error: str | None = None
-    notes: dict[str, int | dict[str, int]] = Field(
-        default={}
-    )  # of reading: what was dropped, hidden, asked again
+    notes: dict[str, int | dict[str, int]] = {}  # of reading: what was dropped, hidden, asked again
 
 
-class RunErrorView(View):
+class RunErrorView(View, kw_only=True):
     """Line of the run's error log. *path* is missing in an error of the run as a whole."""
 
     path: str | None = None
     code: str
     message: str
-    at: AwareDatetime
+    at: Instant
 
 
 class MoveView(View):
     """Change of the run's state."""
 
-    at: AwareDatetime
+    at: Instant
     before: RunState | None
     after: RunState
     actor: str
@@ -92,22 +89,22 @@ class MoveView(View):
     because: str | None = None  # the same as a sentence
 
 
-class RunDetail(RunView):
+class RunDetail(RunView, kw_only=True):
     """A run with all its details, as it was at *as_of*."""
 
-    as_of: AwareDatetime
+    as_of: Instant
     priority: int = 0
     max_attempts: int = 1
     dispatches: int = 0  # times that its device got it and returned it without any work
     crashes: int = 0  # times that the hub crashed since the run last made progress
     rerun_of: str | None = None
     trace_id: str | None = None  # of the run, in its frames and logs
-    cancel_requested_at: AwareDatetime | None = None
+    cancel_requested_at: Instant | None = None
     cancel_reason: str | None = None
     needs: tuple[str, ...] = ()  # capabilities without which it does not start
     locks: tuple[str, ...] = ()  # held while it executes
-    parameters: dict[str, Any] = Field(default_factory=dict)  # the settings it was created with
-    context: dict[str, Any] = Field(default_factory=dict)  # given in addition to the settings
+    parameters: dict[str, Any] = {}  # the settings it was created with
+    context: dict[str, Any] = {}  # given in addition to the settings
     result: dict[str, Any] | None = None  # at its end: outcome, units, items by table, errors
     units: tuple[UnitView, ...] = ()  # at most 2,000; those that an earlier run settled come last
     errors: tuple[RunErrorView, ...] = ()
@@ -132,7 +129,7 @@ class RunPage(View):
 class Cancellation(View):
     """Reason of a cancellation; the first reason is kept."""
 
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]+$")] = (
+    reason: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]+$(?!\n)")] = (
         "cancelled by an operator"
     )
 
@@ -166,7 +163,7 @@ class Runs(Noun):
 
     @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT])
     async def newest(
-        self, paging: Paging, agent: Annotated[str | None, Query(max_length=200)] = None
+        self, paging: Paging, agent: Annotated[str, Meta(max_length=200)] | None = None
     ) -> RunPage:
         """List runs, the newest first, of all agents or of one."""
         before, agent_id = paging.after_text(), None
@@ -190,7 +187,7 @@ class Runs(Noun):
         units = await self._store.read(outbox.first_units, row.id, MOST_UNITS)
         moves = await self._store.read(runs.run_history, row.id)
         return RunDetail(
-            **dict(view),
+            **structs.asdict(view),
             as_of=self._clock.now(),
             priority=row.priority,
             max_attempts=row.max_attempts,
@@ -235,9 +232,7 @@ class Runs(Noun):
                     return
 
     @route("POST", "/{run_id}/cancel", Scope.RUN, errors=_CHANGED, is_tagged=True)
-    async def cancel(
-        self, run_id: str, why: Annotated[Cancellation, Body(default_factory=Cancellation)], actor: Actor
-    ) -> RunView:
+    async def cancel(self, run_id: str, why: Annotated[Cancellation, OPTIONAL], actor: Actor) -> RunView:
         """End the run. What it sent to its device stays. A run that has ended is returned as it is."""
         row = await self._run(run_id)
         return await self.view(await self._control.cancel(row.id, actor=actor, reason=why.reason))

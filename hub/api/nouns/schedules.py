@@ -4,15 +4,14 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import Final
 
-from pydantic import AwareDatetime, Field
+from msgspec import field
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.moments import moment
 from hub.api.names import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.view import FireView, ScheduleView, View
+from hub.api.view import FireView, Instant, ScheduleView, View, moment
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.runs.decisions import describe_decision, describe_pause
 from hub.runs.firing import Backfilled, offset_of, trigger_for
@@ -35,21 +34,21 @@ class NoSchedule(HubError):
     code = ErrorCode.BAD_PARAMS
 
 
-class DecisionView(View):
+class DecisionView(View, kw_only=True):
     """The decision on so many *fires* in a row, from *first_at* to *fire_at*; *said* is it in words."""
 
-    first_at: AwareDatetime
-    fire_at: AwareDatetime
+    first_at: Instant
+    fire_at: Instant
     fires: int = 1
     schedule: str = ""  # its id
     decision: str  # a stable word
     reason: str | None = None  # a stable word
     said: str
     run: str | None = None  # the id of the run that covers these fires
-    decided_at: AwareDatetime
+    decided_at: Instant
 
 
-class BackfillView(View):
+class BackfillView(View, kw_only=True):
     """The result of a backfill, or, with *dry_run*, what it would do.
 
     *fires* are in the range, from *first_at* to *last_at*; *wanted* of them had no run and get one.
@@ -57,8 +56,8 @@ class BackfillView(View):
 
     agent: str
     dry_run: bool
-    first_at: AwareDatetime | None = None
-    last_at: AwareDatetime | None = None
+    first_at: Instant | None = None
+    last_at: Instant | None = None
     fires: int
     wanted: int
     runs: tuple[str, ...] = ()
@@ -80,8 +79,8 @@ class FirePage(View):
 class BackfillRequest(View):
     """The range to backfill, ends included; *dry_run* only counts the runs."""
 
-    first: AwareDatetime = Field(alias="from")
-    last: AwareDatetime = Field(alias="to")
+    first: Instant = field(name="from")
+    last: Instant = field(name="to")
     dry_run: bool = False
 
 

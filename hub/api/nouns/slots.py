@@ -3,14 +3,11 @@
 from datetime import timedelta
 from typing import Final, Literal
 
-from pydantic import AwareDatetime
-
 from hub.api.door.roles import Scope
-from hub.api.moments import moment
 from hub.api.names import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.view import View
+from hub.api.view import Instant, View, moment
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.runs.decisions import describe_pause, describe_wake
 from hub.runs.scheduler import Scheduler
@@ -31,13 +28,13 @@ class SlotTimeView(View):
     *shift* is a sentence where the clocks change that night.
     """
 
-    starts_at: AwareDatetime
-    ends_at: AwareDatetime
-    local: AwareDatetime
+    starts_at: Instant
+    ends_at: Instant
+    local: Instant
     shift: str | None = None
 
 
-class SlotView(View):
+class SlotView(View, kw_only=True):
     """Times when an agent is woken, and the time for which each wake is useful.
 
     One of *expr* (cron), *every_s* and *at* is given, as *kind* says.
@@ -48,7 +45,7 @@ class SlotView(View):
     kind: Literal["cron", "every", "at"]
     expr: str | None = None
     every_s: float | None = None
-    at: AwareDatetime | None = None
+    at: Instant | None = None
     said: str = ""  # the same in short, for people
     timezone: str = "UTC"
     duration_s: float
@@ -59,19 +56,19 @@ class SlotView(View):
     next_times: tuple[SlotTimeView, ...] = ()  # the next five; none while it is not enabled
 
 
-class WakeView(View):
+class WakeView(View, kw_only=True):
     """The outcome of one past occurrence of a slot; *said* is it in words."""
 
     id: str
     slot: str  # its label
-    starts_at: AwareDatetime
-    ends_at: AwareDatetime
+    starts_at: Instant
+    ends_at: Instant
     state: Literal["waiting", "sent", "deferred", "acknowledged", "failed", "skipped"]
     reason: str | None = None  # a stable word
     said: str
     sends: int = 0  # number of times that it was sent to the device
-    sent_at: AwareDatetime | None = None  # the last time
-    settled_at: AwareDatetime | None = None
+    sent_at: Instant | None = None  # the last time
+    settled_at: Instant | None = None
 
 
 class CalendarPage(View):

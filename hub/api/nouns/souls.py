@@ -3,16 +3,15 @@
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from fastapi import Path, Query, Response
-from pydantic import AwareDatetime, Field, StringConstraints
+from msgspec import Meta
 
+from hub.api.binding import Head
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
 from hub.api.etags import Match, Matching
-from hub.api.moments import moment
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.view import View
+from hub.api.view import Instant, View, moment
 from hub.clock import from_epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.souls import MOST_WAIT_S, WAIT_S, SoulRequest
@@ -36,22 +35,24 @@ _AGENTS_SOUL: Final = "/v1/agent/boards/{board}/agents/{agent}/soul"
 _HISTORY: Final = "/history"
 _VERSION: Final = "/history/{seq}"
 
-Number = Annotated[int, Path(ge=1, le=2**53 - 1)]
+Number = Annotated[int, Meta(ge=1, le=2**53 - 1)]
 _Wait = Annotated[
     float,
-    Query(ge=0, le=MOST_WAIT_S, description="So many seconds the answer waits for the soul to be there."),
+    Meta(ge=0, le=MOST_WAIT_S, description="So many seconds the answer waits for the soul to be there."),
 ]
 # In the example: of the text "test".
 Hash = Annotated[
     str,
-    StringConstraints(pattern="^([0-9a-f]{64})?$"),
-    Field(examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]),
+    Meta(
+        pattern=r"^([0-9a-f]{64})?$(?!\n)",
+        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    ),
 ]
 StateWord = Literal["waiting", "done", "conflict", "failed"]
 KindWord = Literal["written", "seen", "refused"]
 
 
-class SoulWriteView(View):
+class SoulWriteView(View, kw_only=True):
     """A write of a soul, and its state.
 
     *waiting*: it is stored here and goes on by itself; *reason_code* and *problem* say why it waits.
@@ -72,8 +73,8 @@ class SoulWriteView(View):
     actor: str
     correlation_id: str | None = None
     trace_id: str
-    created_at: AwareDatetime
-    settled_at: AwareDatetime | None = None
+    created_at: Instant
+    settled_at: Instant | None = None
 
 
 class SoulView(View):
@@ -88,7 +89,7 @@ class SoulView(View):
     content: str
     sha256: str | None
     size_bytes: int
-    updated_at: AwareDatetime | None
+    updated_at: Instant | None
     open_write: SoulWriteView | None
 
 
@@ -107,10 +108,10 @@ class SoulVersionView(View):
     actor: str
     reason: str | None
     source_url: str | None
-    at: AwareDatetime
+    at: Instant
 
 
-class SoulTextView(SoulVersionView):
+class SoulTextView(SoulVersionView, kw_only=True):
     """A version of a soul with its text."""
 
     content: str
@@ -125,9 +126,9 @@ class WantedSoul(View):
 
     content: str
     expected_sha256: Hash | None = None
-    reason: Annotated[str, Field(max_length=1_000)] | None = None
-    source_url: Annotated[str, Field(max_length=2_000)] | None = None
-    correlation_id: Annotated[str, Field(max_length=128)] | None = None
+    reason: Annotated[str, Meta(max_length=1_000)] | None = None
+    source_url: Annotated[str, Meta(max_length=2_000)] | None = None
+    correlation_id: Annotated[str, Meta(max_length=128)] | None = None
 
 
 class SoulHistory(View):
@@ -177,8 +178,8 @@ class Souls(Noun):
             open_write=None if sight.open_write is None else _write_view(sight.open_write),
         )
 
-    @route("PUT", _SOUL, Scope.RUN, errors=_WRITING)
-    @route("PUT", _AGENTS_SOUL, AGENT, errors=_WRITING)
+    @route("PUT", _SOUL, Scope.RUN, errors=_WRITING, also=[202])
+    @route("PUT", _AGENTS_SOUL, AGENT, errors=_WRITING, also=[202])
     async def put(
         self,
         caller: Caller,
@@ -186,7 +187,7 @@ class Souls(Noun):
         agent: str,
         match: Match,
         wanted: WantedSoul,
-        response: Response,
+        head: Head,
         wait_s: _Wait = WAIT_S,
     ) -> SoulWriteView:
         """Write the SOUL.md of an agent over the one that was read. Of agents, for the board's lead.
@@ -202,7 +203,7 @@ class Souls(Noun):
         )
         written = _write_view(await self._souls.write(caller, board, agent, request, wait_s=wait_s))
         if written.state == "waiting":
-            response.status_code = 202
+            head.status = 202
         else:
             match.tell(_tag(written.sha256))
         return written

@@ -2,8 +2,10 @@
 
 from typing import Final
 
-from fastapi import Response
+from starlette.responses import Response
 
+from hub.api.binding import Head
+from hub.api.deps import Exposed
 from hub.api.door.roles import ROLE_SCOPES, Role, Scope
 from hub.api.door.routes import DEVICE_REQUESTS, PUBLIC, ROUTES, roles_that_may
 from hub.api.facade import HubFacade
@@ -37,6 +39,12 @@ class RoutesView(View):
     device_requests: tuple[DeviceRequestView, ...]
 
 
+class Exposition(Response):
+    """Prometheus' text format."""
+
+    media_type = "text/plain; version=0.0.4; charset=utf-8"
+
+
 class System(Noun):
     """State of the hub itself."""
 
@@ -46,18 +54,23 @@ class System(Noun):
         self._hub = hub
 
     @route("GET", "/healthz", PUBLIC, also=[503], is_whole=True)
-    async def health(self, response: Response) -> Health:
+    async def health(self, head: Head) -> Health:
         """Answer 200 if the event loop turns. No I/O, no detail."""
         health = self._hub.health()
-        response.status_code = 200 if health.status == "ok" else 503
+        head.status = 200 if health.status == "ok" else 503
         return health
 
     @route("GET", "/readyz", PUBLIC, also=[503], is_whole=True)
-    async def readiness(self, response: Response) -> Readiness:
+    async def readiness(self, head: Head) -> Readiness:
         """Answer 200 if the hub takes work, else 503, with the checks either way."""
         readiness = await self._hub.readiness()
-        response.status_code = 200 if readiness.ready else 503
+        head.status = 200 if readiness.ready else 503
         return readiness
+
+    @route("GET", "/metrics", Scope.READ, is_whole=True)
+    async def metrics(self, exposed: Exposed) -> Exposition:
+        """Return every metric of the process."""
+        return Exposition(exposed)
 
     @route("GET", "/v1/routes", Scope.READ, is_whole=True)
     async def table(self) -> RoutesView:

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Body, Path, Query, Response
+from msgspec import Meta
 
 from hub.agents.writing import AgentWriter, Verdict
+from hub.api.binding import Head
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
@@ -20,7 +21,7 @@ from storage.agents.template_changes import TemplateOfFile
 from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.store import Store
 
-TemplateName = Annotated[str, Path(pattern=r"^\w[\w.-]{0,63}$")]
+TemplateName = Annotated[str, Meta(pattern=r"^\w[\w.-]{0,63}$(?!\n)")]
 
 
 class TemplateView(View):
@@ -116,16 +117,16 @@ class Templates(Noun):
         "/{name}",
         Scope.SETTINGS,
         errors=[ErrorCode.MANAGED_BY_FILE, ErrorCode.BAD_CONFIG, ErrorCode.LIMIT_REACHED],
-        responses={201: {"model": TemplateView, "description": "It is new."}},
+        also=[201],
     )
     async def put(
         self,
         name: TemplateName,
         table: TemplateTable,
         match: Match,
-        response: Response,
+        head: Head,
         actor: Actor,
-        force: Annotated[bool, Query(description="Agents that it breaks are put in error.")] = False,
+        force: Annotated[bool, Meta(description="Agents that it breaks are put in error.")] = False,
     ) -> TemplateView:
         """Create a template, or replace the one of that name.
 
@@ -143,8 +144,8 @@ class Templates(Noun):
         except TemplateOfFile as error:
             raise self._managed(name) from error
         if put.is_new:
-            response.status_code = 201
-            response.headers["location"] = f"{self.path}/{name}"
+            head.status = 201
+            head.headers["location"] = f"{self.path}/{name}"
         view = await self.get(name)
         match.tell(self.tag_of(view))
         return view
@@ -172,9 +173,7 @@ class Templates(Noun):
         return view
 
     @route("POST", "/{name}/validate", Scope.SETTINGS)
-    async def validate(
-        self, name: TemplateName, table: Annotated[TemplateTable | None, Body()] = None
-    ) -> VerdictView:
+    async def validate(self, name: TemplateName, table: TemplateTable | None = None) -> VerdictView:
         """Check a template without writing it; without a body, check the stored one."""
         if table is None:
             return _verdict_view(await self._writer.judge_stored(name))

@@ -2,21 +2,19 @@
 
 from typing import Annotated, Final
 
-from pydantic import AwareDatetime, Field
+from msgspec import Meta
 
 from hub import tokens
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.identity_limits import IdentityLimits
-from hub.api.moments import moment
 from hub.api.names import user_names
 from hub.api.noun import Noun, listed, route
-from hub.api.view import View
+from hub.api.view import Instant, Name, View, moment
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.settings.values import Name
 from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId, TokenId, UserId
@@ -30,7 +28,7 @@ DAY_S: Final = 86_400.0
 YEAR_S: Final = 366 * DAY_S
 
 Lifetime = Annotated[
-    float, Field(ge=60.0, le=YEAR_S, description="How long it counts, in seconds.", examples=[7_776_000])
+    float, Meta(ge=60.0, le=YEAR_S, description="How long it counts, in seconds.", examples=[7_776_000])
 ]
 
 
@@ -46,7 +44,7 @@ class TooManyTokens(HubError):
     code = ErrorCode.LIMIT_REACHED
 
 
-class TokenView(View):
+class TokenView(View, kw_only=True):
     """A device's token without its secret, of which *last4* are the last characters."""
 
     id: str
@@ -54,13 +52,13 @@ class TokenView(View):
     user: str = ""
     last4: str | None = None
     created_by: str | None = None  # the actor, as in the audit log
-    created_at: AwareDatetime
-    expires_at: AwareDatetime | None = None
-    last_used_at: AwareDatetime | None = None
-    revoked_at: AwareDatetime | None = None
+    created_at: Instant
+    expires_at: Instant | None = None
+    last_used_at: Instant | None = None
+    revoked_at: Instant | None = None
 
 
-class NewToken(View):
+class NewToken(View, kw_only=True):
     """A created token. No other response contains *token*."""
 
     id: str
@@ -68,8 +66,8 @@ class NewToken(View):
     is_new_device: bool = False  # the request created the device too
     user: str = ""
     token: str
-    created_at: AwareDatetime
-    expires_at: AwareDatetime | None = None
+    created_at: Instant
+    expires_at: Instant | None = None
 
 
 class TokenRequest(View):

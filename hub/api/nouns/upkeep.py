@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from fastapi import Body
-from pydantic import AwareDatetime
-
+from hub.api.binding import OPTIONAL
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
-from hub.api.view import View
+from hub.api.view import Instant, View
 from hub.backups import Backups
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.drain import Drain
@@ -31,7 +29,7 @@ class DrainRequest(View):
     restarts: bool | None = None
 
 
-class DrainView(View):
+class DrainView(View, kw_only=True):
     """A hub that stops. *executing*: the number of runs that finish their present step, or pause."""
 
     state: Literal["draining"] = "draining"
@@ -43,7 +41,7 @@ class BackupView(View):
     """A backup that was made and checked. *path* is on the hub's own machine."""
 
     path: str
-    made_at: AwareDatetime
+    made_at: Instant
     size_bytes: int
     sha256: str  # of the file itself
     revision: str  # of its tables
@@ -72,9 +70,7 @@ class Upkeep(Noun):
         self._clock = clock
 
     @route("POST", "/drain", Scope.SYSTEM, status=202)
-    async def drain(
-        self, options: Annotated[DrainRequest, Body(default_factory=DrainRequest)], actor: Actor
-    ) -> DrainView:
+    async def drain(self, options: Annotated[DrainRequest, OPTIONAL], actor: Actor) -> DrainView:
         """Stop gracefully: start no run, and let executing ones finish their present step or pause."""
         executing = self._executing()
         if not self._drain.is_begun:

@@ -1,16 +1,13 @@
 """Users: the people who own devices and agents."""
 
-from pydantic import AwareDatetime
-
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.identity_limits import IdentityLimits
 from hub.api.noun import Noun, command, listed, route
-from hub.api.view import View
+from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.settings.values import Name
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 from storage.devices import users
@@ -38,7 +35,7 @@ class UserView(View):
     id: str
     name: str
     devices: int
-    created_at: AwareDatetime
+    created_at: Instant
 
 
 class UserRequest(View):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from msgspec import structs
 
 from protocol.lifecycles import RunState
 from tests.support.facade import FakeHub, answering, make_decision, make_run, over_unix, steps
@@ -107,7 +108,7 @@ async def test_a_tag_stays_while_only_time_goes_by(tmp_path: Path) -> None:
     hub = FakeHub()
     async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         first = (await client.get("/v1/agents/notes")).headers["etag"]
-        hub.schedule = hub.schedule and hub.schedule.model_copy(update={"next_fires": ()})
+        hub.schedule = hub.schedule and structs.replace(hub.schedule, next_fires=())
         assert (await client.get("/v1/agents/notes")).headers["etag"] == first
-        hub.schedule = hub.schedule and hub.schedule.model_copy(update={"enabled": False})
+        hub.schedule = hub.schedule and structs.replace(hub.schedule, enabled=False)
         assert (await client.get("/v1/agents/notes")).headers["etag"] != first

@@ -4,13 +4,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import convert, to_builtins
 
 from hub.api.nouns.agent_status import AgentStatusView, AxisView
 from hub.api.nouns.capabilities import CapabilityView
 from hub.api.nouns.costs import CostView, SpendView
 from hub.api.nouns.locks import LockHolderView, LockView
 from hub.api.nouns.overviews import AgentOverview, CheckpointBrief
-from hub.api.view import AgentView
 from hub.cli.agent_overview import print_overview
 from protocol.lifecycles import RunState
 from tests.support.clock import START
@@ -43,7 +43,7 @@ def make_overview(*, agent: dict[str, Any] | None = None, **about: Any) -> dict[
         "next_fires": schedule.next_fires,
     } | (agent or {})
     given: dict[str, Any] = {
-        "agent": AgentView.model_validate(told),
+        "agent": told,
         "standing": make_standing(),
         "slots": (),
         "runs": (make_run("r-0", RunState.COMPLETED, items=2),),
@@ -56,7 +56,8 @@ def make_overview(*, agent: dict[str, Any] | None = None, **about: Any) -> dict[
         ),
         "series": 0,
     }
-    return AgentOverview.model_validate(given | about).model_dump(mode="json")
+    overview: dict[str, Any] = to_builtins(convert(to_builtins(given | about), AgentOverview))
+    return overview
 
 
 def make_standing(**axes: AxisView) -> AgentStatusView:

@@ -22,7 +22,7 @@ HEAVY = (
     "pydantic",
     "httpx2",
     "rich",
-    "fastapi",
+    "starlette",
     "uvicorn",
     "openai",
     "sqlalchemy",

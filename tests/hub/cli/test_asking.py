@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from anyio.from_thread import BlockingPortal
+from msgspec import structs
 
 from protocol.lifecycles import RunState
 from tests.hub.api.test_item_routes import keep
@@ -165,7 +166,7 @@ def test_a_followed_run_that_found_nothing_names_no_next_command(hub: Hub, serve
 
 def test_what_brought_no_new_row_is_summed_up_too(hub: Hub, served: FakeHub) -> None:
     ended = make_run("r-2", RunState.COMPLETED, items=2)
-    served.progress = steps(ended.model_copy(update={"items_updated": 1, "items_known": 20, "usd": 0.25}))
+    served.progress = steps(structs.replace(ended, items_updated=1, items_known=20, usd=0.25))
     told = hub("run", "notes", "--follow").stdout
     assert "2 items, 1 updated, 20 known before, 0 model requests, 0.2500 USD" in told
 

@@ -318,7 +318,7 @@ def test_a_token_of_an_operator_that_opens_nothing_is_told_how_one_is_made(
 def test_a_wrong_argument_is_told_in_plain_words_and_is_a_usage_error(hub: Hub, served: FakeHub) -> None:
     told = hub("users", "create", "no name")
     assert told.exit_code == 2
-    assert "body.name: no name that can stand on a command line" in told.stderr
+    assert "body.name: expected a name" in told.stderr
     assert "letters, digits, _ . and -" in told.stderr
     assert "pattern" not in told.stderr
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from msgspec import structs
 
 from protocol.lifecycles import RunOutcome, RunState
 from tests.hub.cli.conftest import Hub
@@ -38,8 +39,8 @@ def test_a_run_is_named_by_the_end_of_its_id_and_says_what_it_waits_for(hub: Hub
 
 def test_a_run_that_ended_badly_says_why(hub: Hub, served: FakeHub) -> None:
     served.newest = [
-        make_run(ID, RunState.CANCELLED).model_copy(
-            update={"reason": "start_deadline", "because": "not started in time"}
+        structs.replace(
+            make_run(ID, RunState.CANCELLED), reason="start_deadline", because="not started in time"
         )
     ]
     assert hub("runs").stdout.splitlines()[1].endswith("not started in time")
@@ -47,7 +48,7 @@ def test_a_run_that_ended_badly_says_why(hub: Hub, served: FakeHub) -> None:
 
 
 def test_a_run_that_left_files_for_the_next_runs_says_how_many(hub: Hub, served: FakeHub) -> None:
-    run = make_run(ID, RunState.COMPLETED).model_copy(update={"units_total": 20_000, "units_left": 19_997})
+    run = structs.replace(make_run(ID, RunState.COMPLETED), units_total=20_000, units_left=19_997)
     served.newest, served.progress = [run], steps(run)
     assert hub("runs").stdout.splitlines()[1].endswith("3/20000  0      19997 files left for the next runs")
     assert "2 read, 1 skipped, 0 failed, 19997 left for the next runs" in hub("runs", "show", ID).stdout
@@ -57,7 +58,7 @@ def test_a_run_that_ended_partial_says_in_the_list_what_was_left_out_and_how_man
     hub: Hub, served: FakeHub
 ) -> None:
     ended = {"outcome": RunOutcome.PARTIAL, "because": "2 failed: too_large, file_changed", "units_left": 4}
-    served.newest = [make_run(ID, RunState.COMPLETED).model_copy(update=ended)]
+    served.newest = [structs.replace(make_run(ID, RunState.COMPLETED), **ended)]
     told = "2 failed: too_large, file_changed; 4 files left for the next runs"
     assert hub("runs").stdout.splitlines()[1].endswith(told)
 

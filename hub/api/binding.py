@@ -1,0 +1,285 @@
+"""Arguments of a noun's method, read from a request as the signature of the method declares them.
+
+A parameter that the path names is a path parameter; a struct, a table of hub.toml or a ``dict`` is the
+body; any other is a query parameter. In ``Annotated``, ``Header(name)`` makes it a header, and
+``From(function)`` the result of a function whose own parameters are bound in the same way. Limits and
+descriptions are ``msgspec.Meta``. A signature is read once, at the first request of its route.
+"""
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import inspect as shapes
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from hub.api.sentences import Refusal, members_of, no_json, refused_body, sentence, table_refusals
+from protocol.errors import ErrorCode, HubError
+
+MISSING: Final = object()
+_KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
+
+
+class BadRequest(HubError):
+    """A request with invalid parameters or an invalid body; the message names every one of them."""
+
+    code = ErrorCode.BAD_PARAMS
+
+    def __init__(self, wrong: Collection[str], hints: Collection[str]) -> None:
+        super().__init__("; ".join(wrong))
+        self.hint = "; ".join(dict.fromkeys(hints))
+
+
+class Header(NamedTuple):
+    """Marks a parameter that is a header of the request."""
+
+    name: str
+
+
+class From(NamedTuple):
+    """Marks a parameter whose value *function* returns; its own parameters are bound as those of a method."""
+
+    function: Callable[..., Any]
+
+
+class MayBeLeftOut:
+    """Marks a body that may be left out, which is the same as an empty object."""
+
+
+OPTIONAL: Final = MayBeLeftOut()
+
+
+class Head:
+    """Head of the response to a request: its headers, and its status if it is not that of the route."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+        self.status: int | None = None
+
+
+class Call:
+    """A request that is being answered.
+
+    Attributes:
+        path: path parameters by name.
+        head: the head of its response.
+    """
+
+    def __init__(self, scope: Scope, path: Mapping[str, str], body: bytes) -> None:
+        self.scope = scope
+        self.path = path
+        self.body = body
+        self.headers = Headers(scope=scope)
+        self.head = Head()
+        self.made: dict[Callable[..., Any], Any] = {}  # results of the functions of ``From``
+        self._query: list[tuple[str, str]] | None = None
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """Return the parameters of the query, in order."""
+        if self._query is None:
+            query = self.scope["query_string"].decode("latin-1")
+            self._query = parse_qsl(query, keep_blank_values=True)
+        return self._query
+
+
+class Value:
+    """A parameter whose value is a part of the request.
+
+    Attributes:
+        place: ``path``, ``query``, ``header`` or ``body``.
+        name: as the request spells it; of the body, the name of the parameter.
+        kind: type of the value, with its limits.
+        default: value where the request has none; MISSING: it is required.
+    """
+
+    def __init__(self, place: str, name: str, kind: Any, default: Any) -> None:
+        self.place, self.name, self.kind, self.default = place, name, kind, default
+        self._is_list = place == "query" and _has_list(kind)
+        self._table: type[BaseModel] | None = next(
+            (one for one in (kind, *get_args(kind)) if _is_table(one)), None
+        )
+        is_struct = place == "body" and self._table is None
+        self._decoder = msgspec.json.Decoder(kind) if is_struct else None
+
+    @property
+    def table(self) -> type[BaseModel] | None:
+        """Return the table of hub.toml that the body is, if it is one."""
+        return self._table
+
+    @property
+    def where(self) -> str:
+        """Return the place of the value as a refusal names it."""
+        return self.place if self.place == "body" else f"{self.place}.{self.name}"
+
+    def read(self, call: Call, wrong: list[Refusal]) -> Any:
+        """Return the value in *call*; append refusals, and hints that may be empty, to *wrong*."""
+        given = self._given(call)
+        if given is MISSING or (self.place == "body" and given in (b"", b"null")):
+            if self.default is MISSING:
+                wrong.append((f"{self.where}: missing", ""))
+            return self.default
+        if self._decoder is not None:
+            return self._decoded(given, wrong)
+        if self._table is not None:
+            return self._validated(self._table, given, wrong)
+        try:
+            return msgspec.convert(given, self.kind, strict=False)
+        except msgspec.ValidationError as error:
+            wrong.append((sentence(str(error), self.kind, given, self.where), ""))
+            return None
+
+    def _given(self, call: Call) -> Any:
+        match self.place:
+            case "path":
+                return call.path[self.name]
+            case "query":
+                values = [value for name, value in call.query if name == self.name]
+                return MISSING if not values else values if self._is_list else values[-1]
+            case "header":
+                return call.headers.get(self.name, MISSING)
+        return call.body
+
+    def _decoded(self, body: bytes, wrong: list[Refusal]) -> Any:
+        assert self._decoder is not None
+        try:
+            return self._decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            wrong += refused_body(body, self.kind, self.where)
+        return None
+
+    def _validated(self, table: type[BaseModel], body: bytes, wrong: list[Refusal]) -> Any:
+        try:
+            return table.model_validate(msgspec.json.decode(body))
+        except ValidationError as error:
+            wrong += table_refusals(error, self.where)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            wrong.append(no_json(self.where, error))
+        return None
+
+
+class Binding:
+    """The parameters of a function.
+
+    Args:
+        path: names of the path parameters.
+        own: annotations of further parameters, which the caller of the function consumes.
+        instead: functions that make the values of these types.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        path: Collection[str] = (),
+        own: Mapping[str, Any] = MappingProxyType({}),
+        instead: Mapping[Any, Callable[..., Any]] = MappingProxyType({}),
+    ) -> None:
+        self._function = function
+        self._is_async = inspect.iscoroutinefunction(function)
+        self._values: dict[str, Value] = {}
+        self._made: dict[str, Binding] = {}
+        self._calls: list[str] = []
+        taken = [inspect.Parameter(name, _KEYWORD, annotation=kind) for name, kind in own.items()]
+        for one in (*taken, *inspect.signature(function).parameters.values()):
+            kind, marks = _parted(one.annotation)
+            if kind is Call:
+                self._calls.append(one.name)
+            elif kind is Head:
+                self._made[one.name] = _binding_of(_head)
+            elif (made := _function_of(marks) or instead.get(kind)) is not None:
+                self._made[one.name] = _binding_of(made)
+            elif one.name != "self":
+                self._values[one.name] = _value(one, kind, marks, path)
+        parts = (*self._values.values(), *(part for made in self._made.values() for part in made.parts))
+        self.parts: tuple[Value, ...] = tuple({(part.place, part.name): part for part in parts}.values())
+
+    @property
+    def body(self) -> Value | None:
+        """Return the body, if the function takes one."""
+        return next((part for part in self.parts if part.place == "body"), None)
+
+    async def arguments(self, call: Call) -> dict[str, Any]:
+        """Return the arguments of the function for a request.
+
+        Raises:
+            BadRequest: parts of the request are missing or invalid.
+        """
+        wrong: list[Refusal] = []
+        parts = {(part.place, part.name): part.read(call, wrong) for part in self.parts}
+        if wrong:
+            raise BadRequest([message for message, _ in wrong], [hint for _, hint in wrong if hint])
+        return await self._arguments(call, parts)
+
+    async def _arguments(self, call: Call, parts: Mapping[tuple[str, str], Any]) -> dict[str, Any]:
+        given = {name: parts[part.place, part.name] for name, part in self._values.items()}
+        for name in self._calls:
+            given[name] = call
+        for name, made in self._made.items():
+            given[name] = await made._result(call, parts)
+        return given
+
+    async def _result(self, call: Call, parts: Mapping[tuple[str, str], Any]) -> Any:
+        if self._function not in call.made:
+            result = self._function(**await self._arguments(call, parts))
+            call.made[self._function] = await result if self._is_async else result
+        return call.made[self._function]
+
+
+@cache
+def _binding_of(function: Callable[..., Any]) -> Binding:
+    return Binding(function)
+
+
+def _head(call: Call) -> Head:
+    return call.head
+
+
+def _function_of(marks: tuple[Any, ...]) -> Callable[..., Any] | None:
+    return next((mark.function for mark in marks if isinstance(mark, From)), None)
+
+
+def _parted(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Split an annotation into the type with its limits, and the marks of this module."""
+    if get_origin(annotation) is not Annotated:
+        return annotation, ()
+    kind, *metas = get_args(annotation)
+    marks = tuple(one for one in metas if isinstance(one, Header | From | MayBeLeftOut))
+    limits = [one for one in metas if one not in marks]
+    for limit in limits:
+        kind = Annotated[kind, limit]
+    return kind, marks
+
+
+def _value(one: inspect.Parameter, kind: Any, marks: tuple[Any, ...], path: Collection[str]) -> Value:
+    name = one.name
+    default = MISSING if one.default is inspect.Parameter.empty else one.default
+    if header := next((mark for mark in marks if isinstance(mark, Header)), None):
+        return Value("header", header.name, kind, default)
+    if name in path:
+        return Value("path", name, kind, MISSING)
+    if any(map(_is_object, (kind, *get_args(kind)))):
+        return Value("body", name, kind, kind() if OPTIONAL in marks else default)
+    return Value("query", name, kind, default)
+
+
+def _is_table(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _is_object(kind: Any) -> bool:
+    return (
+        get_origin(kind) is dict
+        or _is_table(kind)
+        or (isinstance(kind, type) and issubclass(kind, msgspec.Struct))
+    )
+
+
+def _has_list(kind: Any) -> bool:
+    return any(isinstance(one, shapes.ListType | shapes.VarTupleType) for one in members_of(kind))
