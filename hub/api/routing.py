@@ -19,7 +19,7 @@ from hub.api.paging import Paging
 from hub.coordination.authority import Caller
 
 
-class Served(Response):
+class Json(Response):
     """A value as JSON."""
 
     media_type = "application/json"
@@ -95,4 +95,4 @@ class RouteOf:
         if (key := declared.key) is not None:
             page = paging.cut(sorted(result, key=key), key=key)
             result = {self.items_key: page.items, "next_cursor": page.next_cursor}
-        return Served(result, head.status or declared.status, head.headers)
+        return Json(result, head.status or declared.status, head.headers)

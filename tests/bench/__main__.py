@@ -14,7 +14,6 @@ from tests.bench import (
     calls,
     crowd,
     decoding,
-    first_request,
     heartbeats,
     mailbox,
     memory,
@@ -72,7 +71,6 @@ def _sections(
         ("row 20: being looked at", frozenset({20}), observing.run),
         ("row 21: heartbeats of agents", frozenset({21}), heartbeats.run),
         ("row 22: a mailbox", frozenset({22}), mailbox.run),
-        ("row 23: the first request of an operator", frozenset({23}), first_request.run),
         ("row 24: measuring who takes the loop's time", frozenset({24}), metering.run),
         ("rows 7 and 8: memory", memory.ROWS, lambda told: memory.run(told, wanted)),
     ]

@@ -1,0 +1,162 @@
+"""Arguments of methods, read from requests; and refusals that say where, what is expected and what came."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar
+
+import pytest
+from msgspec import Meta
+
+from hub.api.binding import OPTIONAL, BadRequest, Binding, Call, From, Head, Header
+from hub.api.view import Instant, Name, View
+from hub.settings.template_settings import TemplateTable
+from protocol.lifecycles import RunState
+
+
+class Part(View):
+    """A part of a body."""
+
+    size: Annotated[int, Meta(ge=1)]
+
+
+class Body(View):
+    """A body with everything that can be wrong."""
+
+    refused_keys: ClassVar = {"derived": ("it is derived", "leave it out")}
+
+    name: Name
+    part: Part
+    state: RunState = RunState.QUEUED
+    tags: Annotated[tuple[str, ...], Meta(max_length=2)] = ()
+    at: Instant | None = None
+
+
+class Options(View):
+    """Options that may all be left out."""
+
+    restarts: bool = False
+
+
+def a_call(query: str = "", body: bytes = b"", headers: dict[str, str] | None = None, **path: str) -> Call:
+    """Return a request."""
+    raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+    scope = {"type": "http", "query_string": query.encode(), "headers": raw}
+    return Call(scope, path, body)
+
+
+async def bound(function: Any, call: Call) -> dict[str, Any]:
+    """Return the arguments of *function*."""
+    return await Binding(function, path=call.path).arguments(call)
+
+
+async def with_parts(
+    name: str,
+    tag: list[str] | None = None,
+    state: RunState | None = None,
+    limit: Annotated[int, Meta(ge=1, le=9)] = 5,
+    since: Instant | None = None,
+    is_all: bool = False,
+    key: Annotated[str | None, Header("x-key")] = None,
+) -> None: ...
+
+
+async def test_each_part_of_a_request_has_its_type() -> None:
+    query = "tag=a&tag=b&state=QUEUED&limit=7&since=2026-01-05T09:00:00Z&is_all=true"
+    assert await bound(with_parts, a_call(query, headers={"x-key": "k"}, name="notes")) == {
+        "name": "notes",
+        "tag": ["a", "b"],
+        "state": RunState.QUEUED,
+        "limit": 7,
+        "since": datetime(2026, 1, 5, 9, tzinfo=UTC),
+        "is_all": True,
+        "key": "k",
+    }
+    left_out = await bound(with_parts, a_call(name="null"))
+    assert (left_out["name"], left_out["tag"], left_out["limit"], left_out["key"]) == ("null", None, 5, None)
+
+
+async def test_every_wrong_part_is_named_at_once() -> None:
+    query = "limit=12&state=odd&is_all=perhaps&since=2026-01-05T09:00:00"
+    with pytest.raises(BadRequest) as refused:
+        await bound(with_parts, a_call(query, name="notes"))
+    state, limit, since, is_all = str(refused.value).split("; ")
+    assert state.startswith("query.state: expected one of") and "QUEUED" in state and state.endswith("'odd'")
+    assert limit == "query.limit: expected a whole number, at most 9, not 12"
+    assert since.startswith("query.since: expected a point in time with its offset from UTC")
+    assert is_all == "query.is_all: expected true or false, not text"
+
+
+async def with_body(body: Body) -> None: ...
+
+
+async def test_every_wrong_key_of_a_body_is_named_at_once() -> None:
+    given = (
+        b'{"name": "a\\n", "part": {"size": 0}, "state": "odd", "tags": ["a", "b", "c"], "at": 5,'
+        b' "derived": 1, "nane": 2}'
+    )
+    with pytest.raises(BadRequest) as refused:
+        await bound(with_body, a_call(body=given))
+    name, part, state, tags, at, derived, unknown = str(refused.value).replace("; the first", "").split("; ")
+    assert name.startswith("body.name: expected a name: letters, digits")
+    assert part == "body.part.size: expected a whole number, at least 1, not 0"
+    assert state.startswith("body.state: expected one of QUEUED, ")
+    assert tags == "body.tags: expected a list, at most 2 long, not 3"
+    assert at.startswith("body.at: expected a point in time")
+    assert (derived, unknown) == ("body.derived: it is derived", "body.nane: there is no such field")
+    assert refused.value.hint == "leave it out; did you mean 'name'?"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "body: missing"),
+        (b"null", "body: missing"),
+        (b"[]", "body: expected an object, not a list"),
+        (b"{}", "body.name: missing; body.part: missing"),
+        (b'{"name": "a"', "body: is no JSON: Input data was truncated"),
+        (b'{"name": "\xff"}', "body: is no JSON: "),
+        (b'{"name": "a", "part": {"size": 1, "more": 2}}', "body.part.more: there is no such field"),
+        (b'{"name": "a", "part": {}}', "body.part.size: expected, and it is missing"),
+    ],
+)
+async def test_a_body_that_cannot_be_one_is_refused(body: bytes, message: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        await bound(with_body, a_call(body=body))
+    assert str(refused.value).startswith(message)
+
+
+async def with_options(options: Annotated[Options, OPTIONAL]) -> None: ...
+
+
+async def test_an_optional_body_that_is_left_out_is_an_empty_one() -> None:
+    for body in (b"", b"null", b"{}"):
+        assert await bound(with_options, a_call(body=body)) == {"options": Options()}
+
+
+async def with_table(table: TemplateTable) -> None: ...
+
+
+async def test_a_table_of_hub_toml_is_checked_by_its_own_rules() -> None:
+    found = await bound(with_table, a_call(body=b'{"type": "RESEARCHER"}'))
+    assert found["table"].type == "RESEARCHER"
+    with pytest.raises(BadRequest, match=r"body\.typ: there is no such field"):
+        await bound(with_table, a_call(body=b'{"typ": "RESEARCHER"}'))
+
+
+async def test_a_function_makes_its_value_once_for_a_request() -> None:
+    made: list[str] = []
+
+    async def word(call: Call, name: str = "none") -> str:
+        made.append(name)
+        call.head.headers["x-name"] = name
+        return name
+
+    Word = Annotated[str, From(word)]
+
+    def pair(first: Word, second: Word) -> tuple[str, str]:
+        return first, second
+
+    async def method(pair: Annotated[tuple[str, str], From(pair)], word: Word, head: Head) -> None: ...
+
+    call = a_call("name=a")
+    assert await bound(method, call) == {"pair": ("a", "a"), "word": "a", "head": call.head}
+    assert (made, call.head.headers) == (["a"], {"x-name": "a"})
