@@ -11,7 +11,7 @@ from starlette.responses import Response
 from hub.api.binding import Call, From, Header
 from hub.api.door.roles import PRINCIPAL, Principal
 from hub.api.events import Streams
-from hub.api.facade import HubFacade
+from hub.api.hub import Hub
 from hub.coordination import authority
 from protocol.ids import UserId
 from storage.devices.users import UnknownUser
@@ -26,7 +26,7 @@ class Served(NamedTuple):
         document: answers a request with these headers for the OpenAPI document.
     """
 
-    hub: HubFacade
+    hub: Hub
     streams: Streams
     metrics: Callable[[], bytes]
     document: Callable[[Headers], Response]
@@ -40,7 +40,7 @@ def _served(call: Call) -> Served:
     return served
 
 
-def whole_hub(call: Call) -> HubFacade:
+def whole_hub(call: Call) -> Hub:
     """Return the hub as everybody's, for routes that are not scoped."""
     return _served(call).hub
 
@@ -87,7 +87,7 @@ async def _seen(
 _Seen = Annotated[UserId | None, From(_seen)]
 
 
-def scoped_hub(call: Call, seen: _Seen) -> HubFacade:
+def scoped_hub(call: Call, seen: _Seen) -> Hub:
     """Return the hub, scoped to the user whose objects are visible."""
     return whole_hub(call).seen_by(seen)
 

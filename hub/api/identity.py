@@ -1,83 +1,88 @@
-"""Builds the nouns of identity: users, devices, pairings, invitations, tokens."""
+"""Users and agents by their names, and limits on what operators create for them."""
 
-from hub.api.identity_limits import IdentityLimits
-from hub.api.noun import Noun
-from hub.api.nouns.agent_tokens import AgentTokens
-from hub.api.nouns.devices import Devices
-from hub.api.nouns.invitations import Invitations
-from hub.api.nouns.operator_tokens import OperatorTokens
-from hub.api.nouns.pairings import Pairings
-from hub.api.nouns.tokens import Tokens
-from hub.api.nouns.users import Users
-from hub.clock import Chance, Clock, IdFactory
-from hub.links.roster import Roster
-from hub.metrics import Metrics
+from typing import Final
+
+import msgspec
+
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
+from storage.agents import agents
+from storage.agents.agents import AgentRow, UnknownAgent
+from storage.devices import users
 from storage.store import Store
 
+EXTERNAL: Final = "external:"  # before an agent's external identifier, in the place of its name
 
-class Identity:
-    """Nouns of identity of one hub, unscoped."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        roster: Roster,
-        clock: Clock,
-        ids: IdFactory,
-        chance: Chance,
-        metrics: Metrics,
-        owner_id: UserId,
-        limits: IdentityLimits | None = None,
-    ) -> None:
-        """Create the nouns. *owner_id*: owner of a device that is created for no user in particular."""
-        bounds = limits or IdentityLimits()
-        self.devices = Devices(store=store, roster=roster, clock=clock)
-        self.users = Users(store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds)
-        self.tokens = Tokens(
-            store=store,
-            roster=roster,
-            clock=clock,
-            ids=ids,
-            chance=chance,
-            metrics=metrics,
-            owner_id=owner_id,
-            limits=bounds,
-        )
-        self.operator_tokens = OperatorTokens(
-            store=store, clock=clock, ids=ids, chance=chance, metrics=metrics, limits=bounds
-        )
-        self.agent_tokens = AgentTokens(
-            store=store, clock=clock, ids=ids, chance=chance, metrics=metrics, limits=bounds
-        )
-        self.pairings = Pairings(
-            store=store, clock=clock, ids=ids, metrics=metrics, owner_id=owner_id, limits=bounds
-        )
-        self.invitations = Invitations(
-            store=store,
-            clock=clock,
-            ids=ids,
-            chance=chance,
-            metrics=metrics,
-            owner_id=owner_id,
-            limits=bounds,
-        )
+class AmbiguousAgent(HubError):
+    """An agent name that is not unique, as several users have an agent of that name."""
 
-    @property
-    def nouns(self) -> tuple[Noun, ...]:
-        """Return the nouns."""
-        return (
-            self.agent_tokens,
-            self.devices,
-            self.invitations,
-            self.operator_tokens,
-            self.pairings,
-            self.tokens,
-            self.users,
-        )
+    code = ErrorCode.BAD_PARAMS
 
-    def apply(self, limits: IdentityLimits) -> None:
-        """Apply new limits to what is created from now on. Those on wrong codes take a restart."""
-        self.users.limits = self.tokens.limits = self.operator_tokens.limits = limits
-        self.invitations.limits = self.agent_tokens.limits = limits
+
+async def agent_named(
+    store: Store, name: str, user_id: UserId | None, *, or_removed: bool = False
+) -> AgentRow:
+    """Return the agent of that name among this user's, or among all; also by ``external:ID``.
+
+    Args:
+        or_removed: return the last one that was removed where there is no other.
+
+    Raises:
+        UnknownAgent: no user has an agent of that name.
+        AmbiguousAgent: several users have one.
+    """
+    if name.startswith(EXTERNAL):
+        return await _known_as(store, name.removeprefix(EXTERNAL), user_id)
+    found = await store.read(agents.agents_named, name, user_id=user_id)
+    if len(found) > 1:
+        raise AmbiguousAgent(f"several users have an agent {name!r}; say whose: --user NAME")
+    if not found and or_removed:
+        removed = await store.read(agents.find_agent_by_name, name, user_id=user_id)
+        found = [] if removed is None else [removed]
+    if not found:
+        raise UnknownAgent(f"there is no agent {name!r}")
+    return found[0]
+
+
+async def _known_as(store: Store, external_id: str, user_id: UserId | None) -> AgentRow:
+    for row in await store.read(agents.list_agents, user_id=user_id):
+        if row.external_id == external_id:
+            return row
+    raise UnknownAgent(f"there is no agent with the external identifier {external_id!r}")
+
+
+async def user_names(store: Store) -> dict[UserId, str]:
+    """Return the names of all users, by id."""
+    return {row.id: row.name for row in await store.read(users.list_users)}
+
+
+class IdentityLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The bounds; hub.toml has a key of the same name for each.
+
+    Attributes:
+        device_tokens, operator_tokens: maximum number of valid tokens.
+        device_tokens_per_user, operator_tokens_per_user, invitations_per_user: maximum number per user,
+            for callers scoped to that user, so that no user takes the places of all.
+        operator_token_days: default lifetime of an operator's token, in days.
+        agent_tokens_per_agent, agent_token_days: the same limits for tokens of agents.
+        invitations: maximum number of open invitations.
+        invitation_ttl_s: lifetime of an invitation, in seconds.
+        wrong_codes: wrong codes of an operator within *wrong_code_window_s* seconds, after which its
+            approvals are refused for *wrong_code_wait_s* seconds.
+    """
+
+    device_tokens: int = 20_000
+    device_tokens_per_user: int = 5_000
+    operator_tokens: int = 100
+    operator_tokens_per_user: int = 25
+    operator_token_days: int = 90
+    agent_tokens_per_agent: int = 16
+    agent_token_days: int = 90
+    users: int = 1_000
+    invitations: int = 100
+    invitations_per_user: int = 25
+    invitation_ttl_s: float = 600.0
+    wrong_codes: int = 5
+    wrong_code_window_s: float = 600.0
+    wrong_code_wait_s: float = 600.0

@@ -11,10 +11,7 @@ from typing import Final
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
-from hub.api.hub import Operations, Where
-from hub.api.nouns.config import Config
-from hub.api.nouns.connectors import Connectors
-from hub.api.nouns.keys import Keys
+from hub.api.nouns.system import Where
 from hub.app import boot
 from hub.app.connectors import ConnectorsInUse, make_accounts, make_sign_ins
 from hub.app.context import Context
@@ -32,7 +29,8 @@ from hub.app.listeners import (
     make_operator_server,
     open_device_port,
 )
-from hub.app.model import open_models, shown_model
+from hub.app.model import open_models
+from hub.app.nouns import make_nouns
 from hub.app.reload import at_once, make_parts
 from hub.app.requests import make_requests
 from hub.app.router import Router
@@ -65,7 +63,6 @@ from hub.runs.lifecycle import RunWatch
 from hub.settings.file_lines import FileLines
 from hub.settings.settings import Settings
 from storage.devices import identity
-from storage.kernel.address import shown
 
 # A failure of these services ends the process, and the next start recovers; others are restarted.
 VITAL: Final[Mapping[str, str]] = {
@@ -89,6 +86,7 @@ class Hub:
             clock=context.clock, chance=context.chance, vital=VITAL, metrics=context.metrics
         )
         self._shared = SharedRoots()
+        self._where: Where | None = None  # set once everything listens
 
     async def open(self, resources: AsyncExitStack) -> None:
         """Recover an earlier boot, then create the services, bottom-up.
@@ -178,43 +176,26 @@ class Hub:
         issues = Issues(clock=context.clock, metrics=context.metrics)
         identity = make_identity(context, start, roster=roster)
         backups = make_backups(context)
-        self._operations = Operations(
-            store=context.store,
-            roster=roster,
-            dispatcher=dispatcher,
-            control=work.control,
-            estimator=work.estimator,
-            reached_budgets=work.budgets.reached,
-            last_heard=heartbeats.last,
-            scheduler=scheduler,
+        self.nouns = make_nouns(
+            context,
+            start,
+            work=work,
             watch=watch,
-            clock=context.clock,
+            roster=roster,
             identity=identity,
-            hub_id=start.hub_id,
-            key=start.key.shown,
-            name=context.settings.hub.name,
-            model=shown_model(context.settings),
-            database=shown(context.settings.storage.resolved()),
-            hold=start.hold,
-            drain=context.drain,
-            backups=backups,
-            log=context.log.ring,
-            debug=context.debug,
-            lag=lag,
-            disk=disk,
-            issues=issues,
-            measurements=measurements,
-            boot_id=context.boot_id,
-            config=Config(context.watch_settings.reloader),
-            agent_configs=news.configs,
+            coordination=coordination,
+            configs=news.configs,
             writer=writer,
-            capabilities=work.capabilities,
-            checkpoints=work.checkpoints,
-            locks=work.locks,
-            gateways=coordination.gateways,
-            connectors=Connectors(context.store, accounts, sign_ins, clock=context.clock),
-            coordination=coordination.nouns,
-            keys=Keys(context.store, accounts, clock=context.clock),
+            lines=lines,
+            heartbeats=heartbeats,
+            measurements=measurements,
+            accounts=accounts,
+            sign_ins=sign_ins,
+            issues=issues,
+            backups=backups,
+            disk=disk,
+            lag=lag,
+            where=lambda: self._where,
         )
         self._fill_debug(roster, dispatcher, requests)
         add("loop lag", lag, turns=lag.turns)
@@ -230,7 +211,7 @@ class Hub:
         news.add_to(self.supervisor)
         add("heartbeats", heartbeats, turns=heartbeats.turns)
         tls = Tls(context.settings.listen, context.metrics)
-        operators = make_operator_server(context, judges, self._operations, tls=tls.context("operator"))
+        operators = make_operator_server(context, judges, self.nouns, tls=tls.context("operator"))
         add("operators", operators, turns=operators.turns)  # operators can watch the others stop
         hooks = None
         if (webhooks := context.settings.listen.webhooks) is not None:
@@ -331,13 +312,12 @@ class Hub:
         """Return the addresses of all listeners, once all services have started."""
         host, port = self.supervisor.started["devices"]
         listening = self.supervisor.started["operators"]
-        where = Where(
+        self._where = where = Where(
             devices=(host, port),
             operator=listening.tcp,
             socket=listening.unix,
             webhooks=self.supervisor.started.get("hooks"),
         )
-        self._operations.where = where
         return where.spelled()
 
     def begin_drain(self) -> None:

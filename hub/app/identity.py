@@ -1,16 +1,27 @@
-"""Limits of authentication, converted from the settings, and the services that enforce them."""
+"""Identity: its limits, converted from the settings, its services, and its nouns."""
 
 from collections.abc import Iterator
 
-from hub.api.identity import Identity
-from hub.api.identity_limits import IdentityLimits
+from hub.api.identity import IdentityLimits
+from hub.api.noun import Noun
+from hub.api.nouns.agent_tokens import AgentTokens
+from hub.api.nouns.devices import Devices
+from hub.api.nouns.invitations import Invitations
+from hub.api.nouns.operator_tokens import OperatorTokens
+from hub.api.nouns.pairings import Pairings
+from hub.api.nouns.tokens import Tokens
+from hub.api.nouns.users import Users
 from hub.app.boot import Boot
 from hub.app.context import Context
+from hub.clock import Chance, Clock, IdFactory
 from hub.links.attempts import AttemptLimits, FailedAttempts
 from hub.links.auth import Authenticator
 from hub.links.pairing import PairingLimits
 from hub.links.roster import Roster, TakeoverLimits, Takeovers
+from hub.metrics import Metrics
 from hub.settings.limit_settings import Limits
+from protocol.ids import UserId
+from storage.store import Store
 
 
 def attempt_limits(limits: Limits) -> AttemptLimits:
@@ -87,6 +98,73 @@ def identity_limits(limits: Limits) -> IdentityLimits:
         wrong_code_window_s=limits.wrong_code_window_s,
         wrong_code_wait_s=limits.wrong_code_wait_s,
     )
+
+
+class Identity:
+    """Nouns of identity of one hub, unscoped."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        roster: Roster,
+        clock: Clock,
+        ids: IdFactory,
+        chance: Chance,
+        metrics: Metrics,
+        owner_id: UserId,
+        limits: IdentityLimits | None = None,
+    ) -> None:
+        """Create the nouns. *owner_id*: owner of a device that is created for no user in particular."""
+        bounds = limits or IdentityLimits()
+        self.devices = Devices(store=store, roster=roster, clock=clock)
+        self.users = Users(store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds)
+        self.tokens = Tokens(
+            store=store,
+            roster=roster,
+            clock=clock,
+            ids=ids,
+            chance=chance,
+            metrics=metrics,
+            owner_id=owner_id,
+            limits=bounds,
+        )
+        self.operator_tokens = OperatorTokens(
+            store=store, clock=clock, ids=ids, chance=chance, metrics=metrics, limits=bounds
+        )
+        self.agent_tokens = AgentTokens(
+            store=store, clock=clock, ids=ids, chance=chance, metrics=metrics, limits=bounds
+        )
+        self.pairings = Pairings(
+            store=store, clock=clock, ids=ids, metrics=metrics, owner_id=owner_id, limits=bounds
+        )
+        self.invitations = Invitations(
+            store=store,
+            clock=clock,
+            ids=ids,
+            chance=chance,
+            metrics=metrics,
+            owner_id=owner_id,
+            limits=bounds,
+        )
+
+    @property
+    def nouns(self) -> tuple[Noun, ...]:
+        """Return the nouns."""
+        return (
+            self.agent_tokens,
+            self.devices,
+            self.invitations,
+            self.operator_tokens,
+            self.pairings,
+            self.tokens,
+            self.users,
+        )
+
+    def apply(self, limits: IdentityLimits) -> None:
+        """Apply new limits to what is created from now on. Those on wrong codes take a restart."""
+        self.users.limits = self.tokens.limits = self.operator_tokens.limits = limits
+        self.invitations.limits = self.agent_tokens.limits = limits
 
 
 def make_identity(context: Context, start: Boot, *, roster: Roster) -> Identity:

@@ -11,7 +11,7 @@ from hub.api.door.bearer import BearerTokens
 from hub.api.door.idempotency import Replays
 from hub.api.door.server import OperatorServer
 from hub.api.door.sockets import listen_on_tcp
-from hub.api.hub import Operations
+from hub.api.hub import Hub
 from hub.app.context import Context
 from hub.app.identity import Judges
 from hub.app.limits import (
@@ -138,7 +138,7 @@ def apply_to_operators(server: OperatorServer, settings: Settings, *, opened: Li
 
 
 def make_operator_server(
-    context: Context, judges: Judges, operations: Operations, *, tls: ssl.SSLContext | None
+    context: Context, judges: Judges, hub: Hub, *, tls: ssl.SSLContext | None
 ) -> OperatorServer:
     """Create the operators' listener.
 
@@ -149,7 +149,7 @@ def make_operator_server(
     if (held := context.manager.sockets.get(OPERATORS)) is not None:
         check_reach(OPERATORS, held, listen)
     return OperatorServer(
-        operations,
+        hub,
         address=listen.address,
         unix_path=context.state / SOCKET,
         hosts=operator_hosts(listen),

@@ -3,36 +3,33 @@
 from collections.abc import Callable
 from contextlib import aclosing
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import anyio
 import pytest
 from msgspec import convert
 
-from hub.agents.locks import Locks
 from hub.agents.writing import AgentWriter
-from hub.api.hub import Operations
-from hub.api.identity import Identity
+from hub.api.agent_bodies import Rules
+from hub.api.binding import Head
+from hub.api.hub import Hub
 from hub.api.nouns.agents import Agents, Resumption, RunRequest
-from hub.api.nouns.config import Config
-from hub.api.nouns.connectors import Connectors
-from hub.api.nouns.gateways import Gateways
-from hub.api.nouns.keys import Keys
+from hub.api.nouns.issues import Issues
 from hub.api.nouns.runs import AmbiguousRun, Cancellation, Runs
 from hub.api.nouns.schedules import BackfillRequest, NoSchedule, Schedules
+from hub.api.nouns.system import About, System
 from hub.api.paging import PageOf
-from hub.backups import Backups
+from hub.api.waiting import Waiting
 from hub.clock import epoch_ms
 from hub.drain import Drain
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
+from hub.health.issues import Issues as FoundIssues
 from hub.links.roster import Roster
 from hub.loop_lag import STUCK_S, LoopLag
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import Hold
+from hub.settings.file_lines import FileLines
 from protocol.errors import IllegalTransition
 from protocol.ids import RunId, UserId
 from protocol.lifecycles import RunOutcome, RunState
@@ -44,8 +41,8 @@ from storage.runs import runs
 from storage.runs.runs import UnknownRun
 from storage.schedules import schedules
 from storage.schedules.schedules import DeclaredSchedule
-from tests.support.clock import START, SeededChance
-from tests.support.facade import FakeHub
+from tests.support.clock import START
+from tests.support.facade import no_gateways
 from tests.support.log import opened_log
 from tests.support.runs import BOOT, Bench, agent, bench, folder, store
 from tests.support.settings import SettingsBench
@@ -70,63 +67,55 @@ def scheduler(bench: Bench) -> Scheduler:
 
 
 @pytest.fixture
-async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callable[..., Operations]:
-    """The operators' side of the bench; other arguments may be given."""
-    owner_id = await bench.store.write(users.ensure_user, UserId("u"), "owner", 1)
+async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callable[..., Hub]:
+    """Make the nouns of the bench; a hold and a meter of the loop may be given."""
+    await bench.store.write(users.ensure_user, UserId("u"), "owner", 1)
     roster = Roster(lambda event: None, metrics=bench.metrics)
-    identity = Identity(
-        store=bench.store,
-        roster=roster,
-        clock=bench.clock,
-        ids=bench.ids,
-        chance=SeededChance(7),
-        metrics=bench.metrics,
-        owner_id=owner_id,
-    )
-    nouns = FakeHub()
-    nouns.bench = cast(
-        Any,
-        SimpleNamespace(
-            store=bench.store,
-            clock=bench.clock,
-            ids=bench.ids,
-            metrics=bench.metrics,
+    reloader = SettingsBench(tmp_path).reloader
+
+    def make(hold: Hold | None = None, lag: LoopLag | None = None) -> Hub:
+        store, clock = bench.store, bench.clock
+        waiting = Waiting(store=store, dispatcher=bench.dispatcher, clock=clock, hold=hold)
+        schedules = Schedules(store=store, scheduler=scheduler)
+        runs = Runs(
+            store=store,
+            dispatcher=bench.dispatcher,
+            control=bench.control,
+            waiting=waiting,
+            watch=bench.watch,
+            clock=clock,
+        )
+        agents = Agents(
+            store=store,
             roster=roster,
-            owner_id=owner_id,
-            identity=identity,
-        ),
-    )
-    return partial(
-        Operations,
-        gateways=nouns.noun(Gateways),
-        coordination=(),
-        keys=nouns.noun(Keys),
-        connectors=nouns.noun(Connectors),
-        store=bench.store,
-        roster=roster,
-        dispatcher=bench.dispatcher,
-        control=bench.control,
-        scheduler=scheduler,
-        watch=bench.watch,
-        clock=bench.clock,
-        identity=identity,
-        hub_id="hub-1",
-        key="EH7DDX5",
-        name="home",
-        model=None,
-        database="sqlite://",
-        drain=Drain(),
-        backups=Backups(bench.store, tmp_path, None, clock=bench.clock),
-        boot_id=BOOT,
-        locks=Locks(bench.store, clock=bench.clock, ids=bench.ids, metrics=bench.metrics),
-        estimator=bench.estimator,
-        writer=AgentWriter(bench.store, clock=bench.clock, ids=bench.ids, metrics=bench.metrics),
-        config=Config(SettingsBench(tmp_path).reloader),
-    )
+            control=bench.control,
+            runs=runs,
+            schedules=schedules,
+            writer=AgentWriter(store, clock=clock, ids=bench.ids, metrics=bench.metrics),
+            rules=Rules,
+            lines=FileLines(lambda: reloader.reading),
+        )
+        hub = Hub(store)
+        system = System(
+            hub,
+            store,
+            about=About(hub_id="hub-1", key="EH7DDX5", name="home", model=None, database="", hold=hold),
+            clock=clock,
+            roster=roster,
+            dispatcher=bench.dispatcher,
+            drain=Drain(),
+            reloader=reloader,
+            lag=lag,
+        )
+        issues = Issues(FoundIssues(clock=clock, metrics=bench.metrics))
+        hub.add(agents, runs, schedules, system, issues, no_gateways(store, clock=clock, ids=bench.ids))
+        return hub
+
+    return make
 
 
 @pytest.fixture
-def operations(operate: Callable[..., Operations]) -> Operations:
+def operations(operate: Callable[..., Hub]) -> Hub:
     return operate()
 
 
@@ -164,7 +153,7 @@ async def _failed_run_of(bench: Bench, schedule_id: str) -> None:
 
 
 async def test_a_run_tells_its_counts_its_files_its_errors_and_its_moves(
-    bench: Bench, operations: Operations
+    bench: Bench, operations: Hub
 ) -> None:
     bench.connect(runs=folder(a="- [ ] one\n- [ ] two", b="nothing"))
     done = await bench.run()
@@ -180,7 +169,7 @@ async def test_a_run_tells_its_counts_its_files_its_errors_and_its_moves(
     assert (await operations.noun(Agents).get("notes")).last_run is not None
 
 
-async def test_a_run_is_found_by_the_end_of_its_id(bench: Bench, operations: Operations) -> None:
+async def test_a_run_is_found_by_the_end_of_its_id(bench: Bench, operations: Hub) -> None:
     first = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
     assert (await operations.noun(Runs).get(first.id[-6:])).id == first.id
     for name in ("", "nothing", first.id[-5:], "%" + first.id[-6:], first.id[:8]):
@@ -196,7 +185,7 @@ async def test_a_run_is_found_by_the_end_of_its_id(bench: Bench, operations: Ope
     assert (await operations.noun(Runs).get(twin)).id == twin
 
 
-async def test_a_waiting_run_says_what_it_waits_for(bench: Bench, operations: Operations) -> None:
+async def test_a_waiting_run_says_what_it_waits_for(bench: Bench, operations: Hub) -> None:
     run = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
     assert run.waiting_for == "device desk has not connected yet"
 
@@ -214,7 +203,7 @@ async def test_a_waiting_run_says_what_it_waits_for(bench: Bench, operations: Op
     assert waiting == "device desk was revoked; pair another device of that name"
 
 
-async def test_who_follows_the_log_hears_of_an_agent_that_a_person_pauses(operations: Operations) -> None:
+async def test_who_follows_the_log_hears_of_an_agent_that_a_person_pauses(operations: Hub) -> None:
     with opened_log() as opened:
         for _ in range(2):
             await operations.noun(Agents).pause("notes", actor="operator:7")
@@ -224,7 +213,7 @@ async def test_who_follows_the_log_hears_of_an_agent_that_a_person_pauses(operat
 
 
 async def test_what_the_dispatcher_keeps_shut_is_told(
-    bench: Bench, operations: Operations, scheduler: Scheduler
+    bench: Bench, operations: Hub, scheduler: Scheduler
 ) -> None:
     await _declare(bench)
     await _pass_days(bench, scheduler, 1)
@@ -246,7 +235,7 @@ async def test_what_the_dispatcher_keeps_shut_is_told(
 
 
 async def test_what_a_hub_may_have_died_of_is_held_back(
-    bench: Bench, operate: Callable[..., Operations], scheduler: Scheduler
+    bench: Bench, operate: Callable[..., Hub], scheduler: Scheduler
 ) -> None:
     await _declare(bench)
     bench.clock.advance(2 * DAY.total_seconds())  # while the hub is down
@@ -264,13 +253,13 @@ async def test_what_a_hub_may_have_died_of_is_held_back(
     assert caught_up.waiting_for is not None
     assert caught_up.waiting_for.startswith("held back until ")
     assert "after 4 starts with crashes between them" in caught_up.waiting_for
-    assert (await operations.status()).held_back == caught_up.waiting_for
+    assert (await operations.noun(System).status()).held_back == caught_up.waiting_for
     bench.clock.advance(600)
-    assert (await operations.status()).held_back is None
+    assert (await operations.noun(System).status()).held_back is None
 
 
 async def test_a_run_is_paused_resumed_cancelled_and_run_again_in_somebodys_name(
-    operations: Operations,
+    operations: Hub,
 ) -> None:
     run = await operations.noun(Agents).start_run("notes", RunRequest(), "operator:7")
     with pytest.raises(IllegalTransition):
@@ -288,7 +277,7 @@ async def test_a_run_is_paused_resumed_cancelled_and_run_again_in_somebodys_name
 
 
 async def test_a_pause_that_waits_for_the_files_in_hand_is_told_and_cannot_be_resumed_yet(
-    bench: Bench, operations: Operations
+    bench: Bench, operations: Hub
 ) -> None:
     asked, bench.model.may_answer = anyio.Event(), anyio.Event()
     bench.model.on_ask = asked.set
@@ -309,7 +298,7 @@ async def test_a_pause_that_waits_for_the_files_in_hand_is_told_and_cannot_be_re
     assert not (await operations.noun(Runs).get(run.id)).is_pausing
 
 
-async def test_a_follower_sees_the_last_step_whatever_it_missed(bench: Bench, operations: Operations) -> None:
+async def test_a_follower_sees_the_last_step_whatever_it_missed(bench: Bench, operations: Hub) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
     queued = await operations.noun(Agents).start_run("notes", RunRequest(), "me", "key")
     seen: list[RunState] = []
@@ -327,7 +316,7 @@ async def test_a_follower_sees_the_last_step_whatever_it_missed(bench: Bench, op
 
 
 async def test_an_agent_tells_when_it_runs_next_and_how_the_clocks_change(
-    bench: Bench, operations: Operations
+    bench: Bench, operations: Hub
 ) -> None:
     bench.clock.set_wall(START.replace(month=3, day=27))
     await _declare(bench, expr="30 2 * * *", jitter_ms=120_000)
@@ -354,7 +343,7 @@ async def test_an_agent_tells_when_it_runs_next_and_how_the_clocks_change(
 
 
 async def test_a_schedule_that_failures_paused_says_so_and_goes_on_with_its_agent(
-    bench: Bench, operations: Operations
+    bench: Bench, operations: Hub
 ) -> None:
     schedule_id = await _declare(bench, pause_after_failures=2)
     await _failed_run_of(bench, schedule_id)
@@ -371,7 +360,7 @@ async def test_a_schedule_that_failures_paused_says_so_and_goes_on_with_its_agen
 
 
 async def test_a_schedule_that_has_fired_for_the_last_time_is_not_woken_with_its_agent(
-    bench: Bench, operations: Operations
+    bench: Bench, operations: Hub
 ) -> None:
     at = epoch_ms(START)
     once = await _declare(bench, kind="at", expr=None, at_ms=at)
@@ -382,9 +371,7 @@ async def test_a_schedule_that_has_fired_for_the_last_time_is_not_woken_with_its
     assert (schedule.enabled, schedule.paused_because) == (False, "its time 2026-01-05 09:00 UTC is over")
 
 
-async def test_a_fire_that_had_no_run_says_why(
-    bench: Bench, operations: Operations, scheduler: Scheduler
-) -> None:
+async def test_a_fire_that_had_no_run_says_why(bench: Bench, operations: Hub, scheduler: Scheduler) -> None:
     await _declare(bench)
     await _pass_days(bench, scheduler, 3)
 
@@ -400,7 +387,7 @@ async def test_a_fire_that_had_no_run_says_why(
 
 
 async def test_on_its_return_a_device_gets_one_run_for_all_that_it_missed_within_six_seconds(
-    bench: Bench, operations: Operations, scheduler: Scheduler
+    bench: Bench, operations: Hub, scheduler: Scheduler
 ) -> None:
     await _declare(bench)
     await _pass_days(bench, scheduler, 3)
@@ -424,7 +411,7 @@ async def test_on_its_return_a_device_gets_one_run_for_all_that_it_missed_within
 
 
 async def test_a_run_that_ended_partial_says_what_was_left_out_and_how_many(
-    bench: Bench, operations: Operations
+    bench: Bench, operations: Hub
 ) -> None:
     frames = folder(a="- [ ] one")[0]
     reasons = {"b": "too_large: 108 MB", "c": "changed", "d": "too_large: 99 MB", "e": "hidden"}
@@ -436,7 +423,7 @@ async def test_a_run_that_ended_partial_says_what_was_left_out_and_how_many(
     assert (told.outcome, told.because) == (RunOutcome.PARTIAL, "3 failed: 2 too_large, 1 changed")
 
 
-async def test_a_run_that_ended_well_gives_no_reason(bench: Bench, operations: Operations) -> None:
+async def test_a_run_that_ended_well_gives_no_reason(bench: Bench, operations: Hub) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
     await bench.run()
     (told,) = (await operations.noun(Runs).newest(PageOf())).runs
@@ -444,7 +431,7 @@ async def test_a_run_that_ended_well_gives_no_reason(bench: Bench, operations: O
 
 
 async def test_a_backfill_is_counted_before_it_is_done(
-    bench: Bench, operations: Operations, scheduler: Scheduler
+    bench: Bench, operations: Hub, scheduler: Scheduler
 ) -> None:
     await _declare(bench, catchup_window_ms=0)
     bench.clock.advance(3 * DAY.total_seconds())  # while the hub is down
@@ -468,14 +455,14 @@ async def test_a_backfill_is_counted_before_it_is_done(
     assert (again.fires, again.wanted) == (3, 0)
 
 
-async def test_an_agent_without_a_schedule_has_nothing_to_make_up_for(operations: Operations) -> None:
+async def test_an_agent_without_a_schedule_has_nothing_to_make_up_for(operations: Hub) -> None:
     assert (await operations.noun(Agents).get("notes")).next_fires == ()
     wanted = BackfillRequest(first=START, last=START)
     with pytest.raises(NoSchedule, match="'notes' has no schedule"):
         await operations.noun(Schedules).backfill("notes", wanted, "me")
 
 
-async def test_what_is_not_there_is_refused_by_name(operations: Operations) -> None:
+async def test_what_is_not_there_is_refused_by_name(operations: Hub) -> None:
     with pytest.raises(UnknownAgent, match="'nobody'"):
         await operations.noun(Agents).start_run("nobody", RunRequest(), "me")
     with pytest.raises(UnknownRun):
@@ -483,37 +470,37 @@ async def test_what_is_not_there_is_refused_by_name(operations: Operations) -> N
 
 
 async def test_a_hub_is_ready_only_when_everything_listens_and_the_disk_has_room(
-    bench: Bench, operations: Operations
+    bench: Bench, operations: Hub
 ) -> None:
     bench.is_disk_full = True
-    readiness = await operations.readiness()
+    readiness = await operations.noun(System).readiness(Head())
     assert not readiness.ready
     assert {check.name for check in readiness.checks if not check.ok} == {"listeners", "disk"}
 
 
 async def test_a_hub_that_is_held_back_is_ready_and_degraded(
-    bench: Bench, operate: Callable[..., Operations]
+    bench: Bench, operate: Callable[..., Hub]
 ) -> None:
     hold = Hold(START + timedelta(minutes=10), starts=3, within_s=600.0)
-    checks = {check.name: check for check in (await operate(hold=hold).readiness()).checks}
+    checks = {check.name: check for check in (await operate(hold=hold).noun(System).readiness(Head())).checks}
     assert checks["not held back"].ok
     assert checks["not held back"].degraded
     bench.clock.advance(600)
-    checks = {check.name: check for check in (await operate(hold=hold).readiness()).checks}
+    checks = {check.name: check for check in (await operate(hold=hold).noun(System).readiness(Head())).checks}
     assert not checks["not held back"].degraded
 
 
 async def test_a_hub_whose_event_loop_stood_still_says_that_it_is_stuck(
-    bench: Bench, operate: Callable[..., Operations]
+    bench: Bench, operate: Callable[..., Hub]
 ) -> None:
     lag = LoopLag(clock=bench.clock, metrics=bench.metrics)
-    operations = operate(lag=lag)
-    assert operations.health().status == "ok"
+    system, head = operate(lag=lag).noun(System), Head()
+    assert ((await system.health(head)).status, head.status) == ("ok", 200)
     bench.clock.advance(STUCK_S + 1)
-    assert operations.health().status == "stuck"
+    assert ((await system.health(head)).status, head.status) == ("stuck", 503)
 
 
-async def test_a_run_tells_its_trace(bench: Bench, operations: Operations) -> None:
+async def test_a_run_tells_its_trace(bench: Bench, operations: Hub) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
     done = await bench.run()
     assert (await operations.noun(Runs).get(done.id)).trace_id == trace_id_of(done.id)

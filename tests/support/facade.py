@@ -1,10 +1,9 @@
-"""A hub's other side for the operators' tests: answers from what the test put in."""
+"""A hub for the tests of operators: one agent and its runs are as the test says, all other nouns are real."""
 
 import os
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from copy import copy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -26,15 +25,15 @@ from hub.agents.locks import Locks as HeldLocks
 from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
+from hub.api.binding import Head
 from hub.api.door.access import PEER_UID, SOCKET_PATH, Access
 from hub.api.door.bearer import BearerTokens
 from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
-from hub.api.facade import AnyNoun
-from hub.api.noun import Noun
+from hub.api.hub import AnyNoun, Hub
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
-from hub.api.nouns.agents import Agents, Resumption, RunRequest
+from hub.api.nouns.agents import Agents, AgentView, Resumption, RunRequest
 from hub.api.nouns.audit import AuditLog
 from hub.api.nouns.board_memory import BoardMemories
 from hub.api.nouns.boards import Boards
@@ -66,6 +65,7 @@ from hub.api.nouns.runs import (
     RunPage,
     RunProgress,
     Runs,
+    RunView,
     UnitView,
 )
 from hub.api.nouns.schedules import (
@@ -74,31 +74,21 @@ from hub.api.nouns.schedules import (
     BackfillView,
     DecisionView,
     FirePage,
+    FireView,
     Schedules,
+    ScheduleView,
 )
 from hub.api.nouns.slots import Slots
 from hub.api.nouns.souls import Souls as SoulNoun
-from hub.api.nouns.system import System
+from hub.api.nouns.system import Check, Health, Readiness, StatusView, System
 from hub.api.nouns.templates import Templates
 from hub.api.nouns.upkeep import Upkeep
-from hub.api.nouns.users import Users
 from hub.api.paging import Paging
-from hub.api.view import (
-    AgentView,
-    Check,
-    FireView,
-    Health,
-    Readiness,
-    RunView,
-    ScheduleView,
-    StatusView,
-)
 from hub.backups import Backups
-from hub.clock import IdFactory, SystemChance, epoch_ms
+from hub.clock import Clock, IdFactory, SystemChance, epoch_ms
 from hub.coordination.authority import Authority
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier, make_courier
-from hub.coordination.gateway_status import GatewayMonitor
 from hub.coordination.lead_messages import LeadMessages
 from hub.coordination.leads import Leads
 from hub.coordination.memory import BoardMemory
@@ -129,12 +119,12 @@ from hub.runs.waiting import PAUSING
 from hub.settings.address import Address
 from hub.settings.file_lines import FileLines
 from protocol.errors import IllegalTransition
-from protocol.ids import BootId, RunId, UserId
+from protocol.ids import BootId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunOutcome, RunState, UnitState
 from protocol.work import RunLimits
 from storage.agents.agents import AgentRow, UnknownAgent
-from storage.devices.users import UnknownUser
 from storage.runs.runs import UnknownRun
+from storage.store import Store
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.identity import IdentityBench, open_identity
 from tests.support.settings import SettingsBench
@@ -199,23 +189,33 @@ class _NoRuns:
     def let_start(self, *, is_recovered: bool = False) -> None: ...
 
 
-def _no_gateways(bench: IdentityBench) -> Fleet:
+def _no_fleet(clock: Clock) -> Fleet:
     """A fleet that is connected to nothing."""
     return Fleet(
         folder=Path(),
         rules=OutboundRules,
-        clock=bench.clock,
+        clock=clock,
         chance=SeededChance(),
         metrics=Metrics(),
         version="0",
     )
 
 
+def no_gateways(store: Store, *, clock: Clock, ids: IdFactory) -> Gateways:
+    """Return the gateways that have rows; none is connected."""
+    fleet = _no_fleet(clock)
+    lease = Leadership(store, "standing", BootId("boot"), clock=clock)
+    standings = GatewayStandings(store, fleet, lease=lease, clock=clock)
+    made = Gateways(store, fleet, standings, clock=clock, ids=ids, metrics=Metrics())
+    made.view_of = _Rows().view
+    return made
+
+
 Reached: TypeAlias = "Listening | InProcess"
 
 
 class FakeHub:
-    """A ``HubFacade`` with one device and one agent, whose runs do what *progress* says."""
+    """A hub with one device and one agent, whose runs do what *progress* says; its other nouns are real."""
 
     def __init__(self) -> None:
         self.stuck = False
@@ -241,66 +241,55 @@ class FakeHub:
         self.bench: IdentityBench  # from when it is served; the device desk is connected
         self.listening: Reached  # from when it is served
         self.settings: SettingsBench  # from when it is served; hub.toml lies beside its socket
-        self.kept_messages: Messages | None = None  # by default nobody brings them
-        self.kept_souls: Souls | None = None  # by default no gateway is there, and no write comes to its end
-        self.user_id: UserId | None = None  # who sees it
+        self.folder: Path  # from when it is served
+        self.nouns: Hub  # from when it is served
         self.registry = FoundIssues(clock=FakeClock(), metrics=Metrics())  # has no check but what a test adds
-        self.schedules = _Schedules(self)
-        self.runs = _Runs(self)
-        self.whole = self  # the one that ``seen_by`` copies
-
-    def seen_by(self, user_id: UserId | None) -> "FakeHub":
-        seen = copy(self)
-        seen.user_id = user_id
-        return seen
-
-    async def user_named(self, name: str) -> UserId:
-        for user in await self.bench.identity.users.all():
-            if user.name == name:
-                return UserId(user.id)
-        raise UnknownUser(f"no user is named {name}")
 
     def noun(self, kind: type[AnyNoun]) -> AnyNoun:
-        makers: dict[type[Noun], Callable[[], Noun]] = {
-            Agents: lambda: _Agents(self.whole),
-            Items: lambda: Items(self.bench.store),
-            AgentConfigs: self._agent_configs,
-            AgentStatuses: self._agent_statuses,
-            AuditLog: lambda: AuditLog(self.bench.store, self.bench.clock),
-            Capabilities: self._capabilities,
-            Checkpoints: self._checkpoints,
-            Config: lambda: Config(self.settings.reloader),
-            Costs: self._costs,
-            Debug: lambda: Debug(self.dumper, self.noun(AuditLog)),
-            Events: self._events,
-            Issues: lambda: Issues(self.registry),
-            Keys: self._keys,
-            Connectors: self._connectors,
-            BoardMemories: self._memories,
-            Boards: self._boards,
-            BroadcastNoun: self._broadcasts,
-            Gateways: self._gateways,
-            Handbook: Handbook,
-            LeadNoun: self._leads,
-            Locks: self._locks,
-            Overviews: lambda: Overviews(self.whole),
-            Runs: lambda: self.runs,
-            Schedules: lambda: self.schedules,
-            Slots: self._slots,
-            Templates: self._templates,
-            Logs: lambda: Logs(self.ring, self.bench.store),
-            Measurements: self._measurements,
-            System: lambda: System(self),
-            Upkeep: self._upkeep,
-            Users: lambda: self.bench.identity.users,
-            MessageNoun: self._messages,
-            QuestionNoun: self._questions,
-            SoulNoun: self._souls,
-        }
-        identity = {type(noun): noun for noun in self.bench.identity.nouns}
-        noun = identity[kind] if kind in identity else makers[kind]()
-        assert isinstance(noun, kind)
-        return noun.seen_by(self.user_id)
+        """Return a noun as everybody sees it."""
+        return self.nouns.noun(kind)
+
+    def open(self, bench: IdentityBench, settings: SettingsBench, folder: Path) -> None:
+        """Create the nouns."""
+        self.bench, self.settings, self.folder = bench, settings, folder
+        self.nouns = Hub(bench.store)
+        audit_log, messages = AuditLog(bench.store, bench.clock), self._messages()
+        self.nouns.add(
+            *bench.identity.nouns,
+            _Agents(self),
+            _Runs(self),
+            _Schedules(self),
+            _System(self),
+            audit_log,
+            messages,
+            self._agent_configs(),
+            self._agent_statuses(),
+            self._boards(),
+            self._broadcasts(),
+            self._capabilities(),
+            self._checkpoints(),
+            self._connectors(),
+            self._costs(),
+            self._events(),
+            no_gateways(bench.store, clock=bench.clock, ids=bench.ids),
+            self._keys(),
+            self._leads(messages),
+            self._locks(),
+            self._measurements(),
+            self._memories(),
+            self._slots(),
+            self._souls(),
+            self._templates(),
+            self._upkeep(),
+            Config(settings.reloader),
+            Debug(self.dumper, audit_log),
+            Handbook(),
+            Issues(self.registry),
+            Items(bench.store),
+            Logs(self.ring, bench.store),
+            Overviews(self.nouns),
+            self._questions(),
+        )
 
     def _boards(self) -> Boards:
         return Boards(self.bench.store, owner_id=self.bench.owner_id, **self._coordinating)
@@ -319,19 +308,19 @@ class FakeHub:
         }
 
     def _messages(self) -> MessageNoun:
-        """Return messages that are stored; by default no courier delivers them, so ask with ``wait_s=0``."""
-        return MessageNoun(self.bench.store, self.kept_messages or self._sent(self._courier()))
+        """Return messages that are stored; no courier delivers them, so ask with ``wait_s=0``."""
+        return MessageNoun(self.bench.store, self._sent(self._courier()))
 
-    def _leads(self) -> LeadNoun:
+    def _leads(self, messages: MessageNoun) -> LeadNoun:
         """Return leads and messages to them; none is created at a gateway, and nothing is delivered."""
         bench, authority = self.bench, Authority(self.bench.store)
         given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids}
-        fleet, metrics = _no_gateways(bench), Metrics()
+        fleet, metrics = _no_fleet(bench.clock), Metrics()
         boot = BootId("boot")
         making = Provisioning(bench.store, fleet=fleet, boot_id=boot, metrics=metrics, **given)
         leads = Leads(bench.store, making, authority=authority, metrics=metrics, **given)
         said = LeadMessages(bench.store, self._sent(self._courier()), leads, authority=authority, **given)
-        return LeadNoun(leads, said, self._messages())
+        return LeadNoun(leads, said, messages)
 
     def _broadcasts(self) -> BroadcastNoun:
         """Return broadcasts that are stored; no courier delivers them, so ask with ``wait_s=0``."""
@@ -363,7 +352,7 @@ class FakeHub:
         bench = self.bench
         return make_courier(
             bench.store,
-            fleet=_no_gateways(bench),
+            fleet=_no_fleet(bench.clock),
             links=bench.roster,
             chance=SeededChance(),
             boot_id=BootId("boot"),
@@ -379,8 +368,7 @@ class FakeHub:
         return QuestionNoun(bench.store, asked, authority)
 
     def _souls(self) -> SoulNoun:
-        if self.kept_souls is not None:
-            return SoulNoun(self.kept_souls)
+        """Return souls of agents at a gateway that is not there: no write comes to its end."""
         bench = self.bench
         given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids, "metrics": bench.metrics}
         homes = SoulHomes(lambda _: None, bench.roster.find, bench.ids)
@@ -388,23 +376,12 @@ class FakeHub:
         authority = Authority(bench.store)
         return SoulNoun(Souls(store=bench.store, authority=authority, homes=homes, writer=writer, **given))
 
-    def _gateways(self) -> Gateways:
-        """Return the gateways that have rows; none is connected."""
-        bench = self.bench
-        fleet = _no_gateways(bench)
-        lease = Leadership(bench.store, "standing", BootId("boot"), clock=bench.clock)
-        standings = GatewayMonitor(bench.store, fleet, lease=lease, clock=bench.clock)
-        made = Gateways(bench.store, fleet, standings, clock=bench.clock, ids=bench.ids, metrics=Metrics())
-        made.view_of = _Rows().view
-        return made
-
     def _keys(self) -> Keys:
         """Keys in the folder of this test's hub."""
         bench = self.bench
-        folder = self.listening.unix.parent if hasattr(self, "listening") else Path(tempfile.gettempdir())
         chance = SystemChance()  # each call has one of its own
         given: dict[str, Any] = {"clock": bench.clock, "chance": chance, "ids": bench.ids}
-        keys = KeyStore(folder, chance=chance, environ={})
+        keys = KeyStore(self.folder, chance=chance, environ={})
         client = OutboundClient(OutboundRules())
         accounts = Accounts(bench.store, client=client, keys=keys, owner="boot", **given)
         return Keys(bench.store, accounts, clock=bench.clock)
@@ -493,19 +470,30 @@ class FakeHub:
             store=self.bench.store,
             executing=lambda: 2,
             drain=self.drain,
-            backups=Backups(self.bench.store, self.listening.unix.parent, None, clock=self.bench.clock),
+            backups=Backups(self.bench.store, self.folder, None, clock=self.bench.clock),
             clock=self.bench.clock,
         )
 
-    def health(self) -> Health:
-        return Health(status="stuck" if self.stuck else "ok")
 
-    async def readiness(self) -> Readiness:
-        return Readiness(ready=self.ready, checks=(Check(name="database", ok=self.ready),))
+class _System(System):
+    """A state of the hub that the test chooses."""
+
+    def __init__(self, hub: FakeHub) -> None:
+        self._fake = hub
+
+    async def health(self, head: Head) -> Health:
+        head.status = 503 if self._fake.stuck else 200
+        return Health(status="stuck" if self._fake.stuck else "ok")
+
+    async def readiness(self, head: Head) -> Readiness:
+        ready = self._fake.ready
+        head.status = 200 if ready else 503
+        return Readiness(ready=ready, checks=(Check(name="database", ok=ready),))
 
     async def status(self) -> StatusView:
-        if self.broken is not None:
-            raise self.broken
+        if self._fake.broken is not None:
+            raise self._fake.broken
+        seen = self._fake.nouns.seen_by(self.user_id)
         return StatusView(
             name="home",
             hub_id="h-1",
@@ -514,14 +502,14 @@ class FakeHub:
             uptime_s=3_725.0,
             devices_known=1,
             devices_connected=1,
-            gateways_known=len(await self.noun(Gateways).ready()),
+            gateways_known=len(await seen.noun(Gateways).ready()),
             agents=1,
             runs={RunState.RUNNING: 1, RunState.COMPLETED: 4},
             model="gpt-5-mini (openai)",
             listeners={"devices": "127.0.0.1:8770"},
             database="sqlite:///hub.db",
-            held_back=self.held_back,
-            issues=self.noun(Issues).counts(),
+            held_back=self._fake.held_back,
+            issues=seen.noun(Issues).counts(),
         )
 
 
@@ -552,8 +540,8 @@ class _Agents(Agents):
             store=hub.bench.store,
             roster=hub.bench.roster,
             control=cast(Any, None),
-            runs=hub.runs,
-            schedules=hub.schedules,
+            runs=_Runs(hub),
+            schedules=_Schedules(hub),
             writer=hub.writer,
             rules=Rules,
             lines=FileLines(lambda: hub.settings.reloader.reading),
@@ -785,8 +773,8 @@ async def _server(hub: FakeHub, folder: Path, **options: Any) -> AsyncIterator[O
         }
         settings = SettingsBench(folder)
         await settings.reloader.begin()
-        hub.settings = settings
-        yield OperatorServer(hub, **(given | options))
+        hub.open(hub.bench, settings, folder)
+        yield OperatorServer(hub.nouns, **(given | options))
 
 
 @asynccontextmanager

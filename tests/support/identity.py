@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from hub.api.binding import Head
 from hub.api.door.roles import Principal, Role, Scope
 from hub.api.etags import Matching
-from hub.api.identity import Identity
-from hub.api.identity_limits import IdentityLimits
+from hub.api.identity import IdentityLimits
 from hub.api.nouns.agent_tokens import AgentTokenRequest
 from hub.api.nouns.operator_tokens import OperatorTokenRequest
+from hub.app.identity import Identity
 from hub.clock import IdFactory, epoch_ms
 from hub.links import pairing
 from hub.links.roster import Roster

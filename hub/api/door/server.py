@@ -22,7 +22,7 @@ from hub.api.door.idempotency import Replays
 from hub.api.door.sockets import listen_on_tcp, listen_on_unix
 from hub.api.door.uvicorn_server import FINISH_S, GRACE_S, BoundedServer
 from hub.api.events import BEAT_S, Streams
-from hub.api.facade import HubFacade
+from hub.api.hub import Hub
 from hub.clock import Clock
 from hub.links.acceptor import Acceptor, Make
 from hub.links.deadlines import DeadlineWheel
@@ -72,7 +72,7 @@ class OperatorServer:
 
     def __init__(
         self,
-        hub: HubFacade,
+        hub: Hub,
         *,
         address: Address,
         unix_path: Path,

@@ -9,7 +9,7 @@ from hub.agents.configs import AgentConfigs as KeptConfigs
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching
-from hub.api.names import agent_named
+from hub.api.identity import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View

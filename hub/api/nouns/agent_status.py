@@ -11,7 +11,7 @@ from hub.api.binding import OPTIONAL
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
-from hub.api.names import agent_named
+from hub.api.identity import agent_named
 from hub.api.noun import Noun, route
 from hub.api.nouns.agents import managed
 from hub.api.nouns.devices import KICKED

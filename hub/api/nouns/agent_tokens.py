@@ -5,8 +5,7 @@ from msgspec import structs
 from hub import tokens
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.identity_limits import IdentityLimits
-from hub.api.names import agent_named
+from hub.api.identity import IdentityLimits, agent_named
 from hub.api.noun import Noun, command, listed, route
 from hub.api.nouns.tokens import DAY_S, Lifetime, UnknownToken
 from hub.api.view import Instant, View, moment

@@ -1,7 +1,7 @@
 """Agents: creating, changing and removing them, pausing and resuming them, and starting their runs."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, structs
 
@@ -11,12 +11,12 @@ from hub.api.binding import OPTIONAL, Header
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
-from hub.api.names import agent_named, user_names
+from hub.api.identity import agent_named, user_names
 from hub.api.noun import Noun, listed, route
-from hub.api.nouns.runs import Runs
-from hub.api.nouns.schedules import NEXT_FIRES, Schedules
+from hub.api.nouns.runs import Runs, RunView
+from hub.api.nouns.schedules import NEXT_FIRES, FireView, Schedules, ScheduleView
 from hub.api.nouns.templates import VerdictView
-from hub.api.view import AgentView, FireView, RunView, ScheduleView, View, moment
+from hub.api.view import Instant, View, moment
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.runs.control import RunControl
@@ -62,6 +62,48 @@ Need = Annotated[
 Lock = Annotated[
     str, Meta(min_length=1, max_length=255, extra_json_schema={"pattern": _LOCKED, "examples": ["mailbox"]})
 ]
+
+
+class AgentView(View, kw_only=True):
+    """An agent, its schedules and its last run.
+
+    *device* is empty where it has none, as one that lives at a *gateway*. *prompt*: its own, else its
+    template's. *config_rev* grows with each change of the agent.
+    """
+
+    id: str
+    name: str
+    user: str = ""
+    device: str
+    device_connected: bool
+    gateway: str | None = None
+    connectivity: str = "offline"
+    paths: tuple[str, ...]
+    file_extensions: tuple[str, ...]
+    data_types: tuple[str, ...]
+    prompt: str
+    schedule: str | None = None  # in short, for people, paused or not: "0 7 * * 1-5", "every 900 s"
+    timezone: str = "UTC"
+    source: Literal["file", "api"] = "file"
+    priority: int = 0
+    max_concurrent_runs: int = 1
+    description: str | None = None
+    type: str = "CUSTOM"  # in the shared vocabulary; *subtype* is more specific
+    subtype: str | None = None
+    template: str | None = None
+    external_id: str | None = None
+    instance_id: str | None = None
+    project_id: str | None = None
+    needs: tuple[str, ...] = ()  # capabilities without which none of its runs starts
+    locks: tuple[str, ...] = ()  # that each of its runs holds
+    config_rev: int = 1
+    lifecycle: str = "active"
+    availability: str = "available"
+    health: str = "ok"
+    recovery_at: Instant | None = None  # when an exhausted agent is tried again
+    schedules: tuple[ScheduleView, ...] = ()
+    next_fires: tuple[FireView, ...] = ()  # the next five of all its schedules
+    last_run: RunView | None = None
 
 
 class Resumption(View):

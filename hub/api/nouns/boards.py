@@ -9,7 +9,7 @@ from hub.api.binding import Head
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
 from hub.api.etags import Match, tag_of
-from hub.api.names import user_names
+from hub.api.identity import user_names
 from hub.api.noun import Noun, command, listed, route
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms

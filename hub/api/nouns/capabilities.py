@@ -9,7 +9,7 @@ from hub.agents.capabilities import Capabilities as KeptCapabilities
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
-from hub.api.names import agent_named, user_names
+from hub.api.identity import agent_named, user_names
 from hub.api.noun import Noun, command, route
 from hub.api.view import Instant, View
 from hub.clock import from_epoch_ms

@@ -8,7 +8,7 @@ from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
-from hub.api.names import agent_named
+from hub.api.identity import agent_named
 from hub.api.noun import Noun, command, route
 from hub.api.view import Instant, View
 from hub.clock import from_epoch_ms

@@ -11,7 +11,7 @@ from hub.accounts.desk import Accounts
 from hub.accounts.sign_in import SignInFailed, SignIns
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.names import user_names
+from hub.api.identity import user_names
 from hub.api.noun import Noun, command, listed, route
 from hub.api.view import Instant, View, moment
 from hub.clock import Clock, epoch_ms, from_epoch_ms

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.names import agent_named
+from hub.api.identity import agent_named
 from hub.api.noun import Noun, route
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms

@@ -8,7 +8,7 @@ from msgspec import structs
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
-from hub.api.names import user_names
+from hub.api.identity import user_names
 from hub.api.noun import Noun, command, listed, route
 from hub.api.nouns.tokens import TokenView, token_view
 from hub.api.view import Instant, Name, View, moment

@@ -10,7 +10,7 @@ from hub.api.binding import Header
 from hub.api.deps import OpenStreams
 from hub.api.door.roles import Scope
 from hub.api.events import EventStream
-from hub.api.names import agent_named
+from hub.api.identity import agent_named
 from hub.api.noun import Noun, route
 from hub.api.view import Instant, View
 from hub.clock import Clock, from_epoch_ms

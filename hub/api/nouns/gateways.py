@@ -7,9 +7,10 @@ from msgspec import Meta, structs
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.names import user_names
+from hub.api.identity import user_names
 from hub.api.noun import Noun, command, listed, route
-from hub.api.view import AgentView, Instant, Name, View
+from hub.api.nouns.agents import AgentView
+from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.gateway_status import GatewayMonitor
 from hub.log import Channel

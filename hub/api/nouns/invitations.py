@@ -7,7 +7,7 @@ from msgspec import Meta, structs
 from hub import tokens
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.identity_limits import IdentityLimits
+from hub.api.identity import IdentityLimits
 from hub.api.noun import Noun, listed, route
 from hub.api.nouns.tokens import YEAR_S
 from hub.api.view import Instant, Name, View, moment

@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, listed
-from hub.api.view import Instant, IssueCounts, View
+from hub.api.view import Instant, View
 from hub.health.issues import Issue, Severity
 from hub.health.issues import Issues as FoundIssues
 
@@ -25,6 +25,14 @@ class IssueView(View):
     since: Instant
     explanation: str
     fix: str
+
+
+class IssueCounts(View):
+    """Numbers of issues by severity."""
+
+    errors: int = 0
+    warnings: int = 0
+    notices: int = 0
 
 
 class Issues(Noun):

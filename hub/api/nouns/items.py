@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.names import agent_named
+from hub.api.identity import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View, moment

@@ -9,7 +9,7 @@ from msgspec import Meta
 from hub.agents.locks import Locks as HeldLocks
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.names import agent_named, user_names
+from hub.api.identity import agent_named, user_names
 from hub.api.noun import Noun, command, listed, route
 from hub.api.view import Instant, View, moment
 from hub.clock import Clock, epoch_ms, from_epoch_ms

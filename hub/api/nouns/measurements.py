@@ -8,7 +8,7 @@ from msgspec import Meta
 from hub.agents.charts import Chart, Question
 from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.api.door.roles import Scope
-from hub.api.names import agent_named
+from hub.api.identity import agent_named
 from hub.api.noun import Noun, listed, route
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms, from_epoch_ms

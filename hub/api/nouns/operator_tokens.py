@@ -8,7 +8,7 @@ from msgspec import Meta, structs
 from hub import tokens
 from hub.api.deps import Actor, Caller
 from hub.api.door.roles import Principal, Role, Scope, scopes_of
-from hub.api.identity_limits import IdentityLimits
+from hub.api.identity import IdentityLimits
 from hub.api.noun import Noun, listed, route
 from hub.api.nouns.tokens import DAY_S, Lifetime, TooManyTokens, UnknownToken
 from hub.api.view import Instant, View, moment

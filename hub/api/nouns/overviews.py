@@ -3,20 +3,20 @@
 from typing import Final
 
 from hub.api.door.roles import Scope
-from hub.api.facade import HubFacade
+from hub.api.hub import Hub
 from hub.api.noun import Noun, route
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses, AgentStatusView
-from hub.api.nouns.agents import Agents
+from hub.api.nouns.agents import Agents, AgentView
 from hub.api.nouns.capabilities import Capabilities, CapabilityView
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs, SpendView
 from hub.api.nouns.locks import Locks, LockView
 from hub.api.nouns.measurements import Measurements
-from hub.api.nouns.runs import Runs
+from hub.api.nouns.runs import Runs, RunView
 from hub.api.nouns.slots import Slots, SlotView
 from hub.api.paging import PageOf
-from hub.api.view import AgentView, Instant, RunView, View
+from hub.api.view import Instant, View
 from protocol.errors import ErrorCode
 
 NEWEST_RUNS: Final = 5
@@ -56,7 +56,7 @@ class Overviews(Noun):
     name, path = "overviews", "/v1/agents/{name}/overview"
     errors = (ErrorCode.UNKNOWN_AGENT,)
 
-    def __init__(self, hub: HubFacade) -> None:
+    def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
     @route("GET", "", Scope.READ)

@@ -12,10 +12,10 @@ from hub.api.deps import Actor, OpenStreams
 from hub.api.door.roles import Scope
 from hub.api.etags import tag_of
 from hub.api.events import EventStream
-from hub.api.names import agent_named
+from hub.api.identity import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.view import Instant, RunView, View, moment
+from hub.api.view import Instant, View, moment
 from hub.api.waiting import Waiting
 from hub.clock import Clock, from_epoch_ms
 from hub.runs.budget import NANOS
@@ -47,6 +47,44 @@ class AmbiguousRun(HubError):
     """The ids of several runs end in the given characters."""
 
     code = ErrorCode.BAD_PARAMS
+
+
+class RunView(View, kw_only=True):
+    """A run in one line."""
+
+    id: str
+    agent: str
+    device: str
+    trigger: str = "manual"  # the cause: schedule, catchup, backfill, manual, rerun
+    state: RunState
+    outcome: RunOutcome | None = None
+    reason: str | None = None  # why it is paused, failed or cancelled: a stable word, or a text
+    because: str | None = None  # the same as a sentence; of a partial run what failed, and how many
+    waiting_for: str | None = None  # a sentence: what has to happen before it continues
+    is_pausing: bool = False  # a pause is requested; it executes until the current files are done
+    missed: int = 0  # fires that it covers in addition to its own
+    missed_because: str | None = None  # a sentence: how many, and why they had no run
+    attempt: int = 1
+    units_total: int = 0
+    units_done: int = 0
+    units_skipped: int = 0  # known from an earlier run, or left out on purpose
+    units_failed: int = 0
+    units_left: int = 0  # of a run that has ended: files left to the next runs
+    items_created: int = 0
+    error_count: int = 0
+    model_requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    usd: float = 0.0  # 0 where a model has no price
+    items_updated: int = 0  # rows of the device that were changed, as their sources had
+    items_known: int = 0  # found, and not sent: the device has them, or its owner refused them
+    task_id: str | None = None  # as given by the caller who started it
+    progress: float = 0.0  # 0 to 100: of its units, or as its device reports while their number is unknown
+    message: str | None = None  # the last one from its device
+    fire_at: Instant | None = None  # its nominal time
+    created_at: Instant
+    started_at: Instant | None = None
+    completed_at: Instant | None = None
 
 
 class UnitView(View):

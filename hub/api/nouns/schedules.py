@@ -2,16 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Collection
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import field
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.names import agent_named
+from hub.api.identity import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.view import FireView, Instant, ScheduleView, View, moment
+from hub.api.view import Instant, View, moment
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.runs.decisions import describe_decision, describe_pause
 from hub.runs.firing import Backfilled, offset_of, trigger_for
@@ -32,6 +32,48 @@ class NoSchedule(HubError):
     """The agent has no schedule to backfill."""
 
     code = ErrorCode.BAD_PARAMS
+
+
+class FireView(View):
+    """Future fire of a schedule: *at* in UTC, *local* in the schedule's zone.
+
+    *shift* is a sentence where the clocks change that night: ``02:30 does not exist that night; ...``.
+    """
+
+    at: Instant
+    local: Instant
+    shift: str | None = None
+
+
+class ScheduleView(View, kw_only=True):
+    """A schedule by which an agent runs, and the rules for fires that cannot run.
+
+    One of *expr* (cron), *every_s* and *at* is given, as *kind* says. Runs are queued
+    *offset_s* after each fire: this schedule's share of *jitter_s*, the same every time.
+    """
+
+    id: str
+    kind: Literal["cron", "every", "at"]
+    expr: str | None = None
+    every_s: float | None = None
+    at: Instant | None = None
+    said: str = ""  # the same in short, for people
+    timezone: str = "UTC"
+    overlap: str = "skip"
+    catch_up: Literal["latest", "earliest", "all", "none"] = "latest"
+    catch_up_window_s: float | None = None  # None: however old
+    max_catch_up: int = 10
+    jitter_s: float = 0.0
+    offset_s: float = 0.0
+    start_deadline_s: float | None = None
+    run_timeout_s: float = 3_600.0
+    max_attempts: int = 5
+    pause_after_failures: int = 5  # in a row; 0: never
+    consecutive_failures: int = 0
+    enabled: bool = True
+    paused_reason: str | None = None  # a stable word
+    paused_because: str | None = None  # a sentence
+    next_fires: tuple[FireView, ...] = ()  # the next five; none while it is not enabled
 
 
 class DecisionView(View, kw_only=True):

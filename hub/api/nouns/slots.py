@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Final, Literal
 
 from hub.api.door.roles import Scope
-from hub.api.names import agent_named
+from hub.api.identity import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View, moment

@@ -1,18 +1,94 @@
 """State of the hub itself: whether it lives, whether it is ready, its status, and the table of roles."""
 
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final, Literal
 
+import anyio
+import msgspec
+from msgspec import field
 from starlette.responses import Response
 
 from hub.api.binding import Head
 from hub.api.deps import Exposed
 from hub.api.door.roles import ROLE_SCOPES, Role, Scope
 from hub.api.door.routes import DEVICE_REQUESTS, PUBLIC, ROUTES, roles_that_may
-from hub.api.facade import HubFacade
+from hub.api.hub import Hub
 from hub.api.noun import Noun, route
-from hub.api.view import Health, Readiness, StatusView, View
+from hub.api.nouns.gateways import Gateways
+from hub.api.nouns.issues import IssueCounts, Issues
+from hub.api.view import View
+from hub.clock import Clock
+from hub.drain import Drain
+from hub.links.roster import Roster
+from hub.loop_lag import LoopLag
+from hub.runs.disk import DiskGuard
+from hub.runs.dispatcher import Dispatcher
+from hub.runs.waiting import Hold, told_hold
+from hub.settings.address import Address
+from hub.settings.reload import Reloader
+from hub.version import VERSION
+from protocol.errors import HubError
+from protocol.lifecycles import RunState
+from storage.agents import agents
+from storage.devices import devices, identity
+from storage.runs import runs
+from storage.store import Store
 
+ANSWER_S: Final = 0.03  # of the 50 ms that the whole response may take
+FRESH_S: Final = 1.0  # the route is public: the database is queried at most this often
+STANDS_S: Final = 30.0  # a slow database counts as well if it answered this recently
 ANYBODY: Final = "public"  # instead of a scope; "agent": needs the token of an agent
+
+
+class Health(View):
+    """State of the event loop; made without I/O."""
+
+    status: Literal["ok", "stuck"] = "ok"
+
+
+class Check(View):
+    """A condition of a hub that works; *detail* is for a person and has no secrets.
+
+    *degraded*: it works, but not as it should, and a person has to look into it.
+    """
+
+    name: str
+    ok: bool
+    degraded: bool = False
+    detail: str | None = None
+
+
+class Readiness(View):
+    """Readiness of the hub to take work, and the reasons if it is not."""
+
+    ready: bool
+    degraded: bool = False  # it works, but not as it should
+    checks: tuple[Check, ...] = ()
+
+
+class StatusView(View, kw_only=True):
+    """Status of the daemon."""
+
+    name: str
+    hub_id: str
+    key: str  # the fingerprint of the key by which devices know this hub
+    version: str
+    uptime_s: float
+    state: Literal["running", "draining"] = "running"
+    devices_known: int
+    devices_connected: int
+    gateways_known: int = 0
+    gateways_ready: int = 0
+    agents: int
+    runs: dict[RunState, int]  # how many runs stand in each state; a state without runs may be absent
+    model: str | None  # name and kind, as people read it; None: rules only
+    listeners: dict[str, str]  # what listens -> where: "devices", "operator", "socket", "webhooks"
+    database: str
+    held_back: str | None = None  # a sentence: until when nothing is caught up, as the hub died too often
+    disk_full: str | None = None  # a sentence: why no run is started, and when it will be
+    issues: IssueCounts = field(default_factory=IssueCounts)  # at the last check
+    config_generation: int = 1  # of the settings: one more with each edit that was applied
 
 
 class RouteView(View):
@@ -45,25 +121,126 @@ class Exposition(Response):
     media_type = "text/plain; version=0.0.4; charset=utf-8"
 
 
+class ReadinessChecks:
+    """Checks of the database, and *conditions*, which need no I/O, within the timeout of a load balancer."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, conditions: Callable[[], Iterable[Check]] = tuple
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._conditions = conditions
+        self._answered_at: float | None = None  # monotonic time of the database's last answer
+
+    async def readiness(self) -> Readiness:
+        """Run all checks. The hub is ready if all are ok, and degraded if a check is degraded."""
+        checks = (await self._database(), *self._conditions())
+        return Readiness(
+            ready=all(check.ok for check in checks),
+            degraded=any(check.degraded for check in checks),
+            checks=checks,
+        )
+
+    async def _database(self) -> Check:
+        if self._answered_within(FRESH_S):
+            return Check(name="database", ok=True)
+        try:
+            with anyio.move_on_after(ANSWER_S) as waiting:
+                await self._store.write(identity.touch)
+                self._answered_at = self._clock.monotonic()
+        except HubError as exc:
+            self._answered_at = None
+            return Check(name="database", ok=False, detail=str(exc))
+        if waiting.cancelled_caught and not self._answered_within(STANDS_S):
+            return Check(name="database", ok=False, detail=f"no answer within {ANSWER_S * 1000:g} ms")
+        return Check(name="database", ok=True)
+
+    def _answered_within(self, seconds: float) -> bool:
+        at = self._answered_at
+        return at is not None and self._clock.monotonic() - at < seconds
+
+
+class Where(msgspec.Struct, frozen=True):
+    """Addresses of a running hub."""
+
+    devices: tuple[str, int]
+    operator: Address
+    socket: Path
+    webhooks: Address | None = None
+
+    def spelled(self) -> dict[str, str]:
+        """Return the addresses as text, by listener."""
+        spelled = {
+            "devices": str(Address(*self.devices)),
+            "operator": str(self.operator),
+            "socket": str(self.socket),
+        }
+        return spelled if self.webhooks is None else spelled | {"webhooks": str(self.webhooks)}
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts of a hub that do not change while it runs.
+
+    Attributes:
+        key: fingerprint of the key by which devices know this hub.
+        model: name and kind of the model, as people read it; None: rules only.
+        hold: until when nothing is caught up, as the hub died too often; None: it did not.
+    """
+
+    hub_id: str
+    key: str
+    name: str
+    model: str | None
+    database: str
+    hold: Hold | None = None
+
+
 class System(Noun):
     """State of the hub itself."""
 
     name, path = "system", ""
 
-    def __init__(self, hub: HubFacade) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        store: Store,
+        *,
+        about: About,
+        clock: Clock,
+        roster: Roster,
+        dispatcher: Dispatcher,
+        drain: Drain,
+        reloader: Reloader,
+        where: Callable[[], Where | None] = lambda: None,
+        disk: DiskGuard | None = None,
+        lag: LoopLag | None = None,
+    ) -> None:
+        """Create the noun. *where*: returns the addresses of the listeners, once everything listens."""
         self._hub = hub
+        self._store = store
+        self._about = about
+        self._clock = clock
+        self._roster = roster
+        self._dispatcher = dispatcher
+        self._drain = drain
+        self._reloader = reloader
+        self._disk = disk
+        self._lag = lag
+        self._started = clock.monotonic()
+        self._where = where
+        self._checks = ReadinessChecks(store=store, clock=clock, conditions=self._conditions)
 
     @route("GET", "/healthz", PUBLIC, also=[503], is_whole=True)
     async def health(self, head: Head) -> Health:
         """Answer 200 if the event loop turns. No I/O, no detail."""
-        health = self._hub.health()
-        head.status = 200 if health.status == "ok" else 503
-        return health
+        is_stuck = self._lag is not None and self._lag.is_stuck
+        head.status = 503 if is_stuck else 200
+        return Health(status="stuck" if is_stuck else "ok")
 
     @route("GET", "/readyz", PUBLIC, also=[503], is_whole=True)
     async def readiness(self, head: Head) -> Readiness:
         """Answer 200 if the hub takes work, else 503, with the checks either way."""
-        readiness = await self._hub.readiness()
+        readiness = await self._checks.readiness()
         head.status = 200 if readiness.ready else 503
         return readiness
 
@@ -80,7 +257,52 @@ class System(Noun):
     @route("GET", "/v1/status", Scope.READ)
     async def status(self) -> StatusView:
         """Return version, uptime, devices, runs, model and listeners."""
-        return await self._hub.seen_by(self.user_id).status()
+        hub, mine, about = self._hub.seen_by(self.user_id), self.user_id, self._about
+        where = self._where()
+        all_devices = await self._store.read(devices.list_devices)
+        known = [row.id for row in all_devices if mine in (None, row.user_id)]
+        ready_gateways = await hub.noun(Gateways).ready()
+        return StatusView(
+            name=about.name,
+            hub_id=about.hub_id,
+            key=about.key,
+            version=VERSION,
+            uptime_s=round(self._clock.monotonic() - self._started, 1),
+            state="draining" if self._is_draining else "running",
+            devices_known=len(known),
+            devices_connected=sum(self._roster.find(device_id) is not None for device_id in known),
+            gateways_known=len(ready_gateways),
+            gateways_ready=sum(ready_gateways.values()),
+            agents=len(await self._store.read(agents.list_agents, user_id=mine)),
+            runs=await self._store.read(runs.count_runs, user_id=mine),
+            model=about.model,
+            listeners={} if where is None else where.spelled(),
+            database=about.database,
+            held_back=self._held_back,
+            disk_full=None if self._disk is None else self._disk.told,
+            issues=hub.noun(Issues).counts(),
+            config_generation=self._reloader.generation,
+        )
+
+    @property
+    def _is_draining(self) -> bool:
+        return self._drain.is_begun or self._dispatcher.is_draining or self._roster.is_draining
+
+    @property
+    def _held_back(self) -> str | None:
+        hold = self._about.hold
+        return None if hold is None else told_hold(hold, self._clock.now())
+
+    def _conditions(self) -> Iterator[Check]:
+        """Yield the checks that need no I/O."""
+        yield Check(name="listeners", ok=self._where() is not None)
+        yield Check(name="disk", ok=not self._dispatcher.is_disk_full)
+        yield Check(name="not draining", ok=not self._is_draining)
+        degraded = self._reloader.on_last_good
+        detail = "hub.toml was broken at the start; in use is what was good last" if degraded else None
+        yield Check(name="settings", ok=True, degraded=degraded, detail=detail)
+        held = self._held_back
+        yield Check(name="not held back", ok=True, degraded=held is not None, detail=held)
 
 
 def routes_view() -> RoutesView:

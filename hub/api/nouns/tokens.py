@@ -7,8 +7,7 @@ from msgspec import Meta
 from hub import tokens
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.identity_limits import IdentityLimits
-from hub.api.names import user_names
+from hub.api.identity import IdentityLimits, user_names
 from hub.api.noun import Noun, listed, route
 from hub.api.view import Instant, Name, View, moment
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms

@@ -2,7 +2,7 @@
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.identity_limits import IdentityLimits
+from hub.api.identity import IdentityLimits
 from hub.api.noun import Noun, command, listed, route
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms

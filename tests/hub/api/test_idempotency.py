@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from msgspec import convert
 
-from hub.api.view import RunView
+from hub.api.nouns.runs import RunView
 from protocol.lifecycles import RunState
 from tests.support.facade import FakeHub, answering, make_run, over_tcp, over_unix, steps
 
@@ -121,7 +121,7 @@ async def test_a_body_that_is_too_long_is_refused_with_a_key_as_without(tmp_path
 
 async def test_a_fault_is_told_and_not_kept(tmp_path: Path) -> None:
     hub = FakeHub()
-    del hub.runs
+    del hub.done
     async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         first, again = await _post(client, CANCEL, "k"), await _post(client, CANCEL, "k")
     assert [first.status_code, again.status_code] == [500, 500]

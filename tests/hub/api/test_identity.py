@@ -9,7 +9,7 @@ import pytest
 
 from hub import tokens
 from hub.api.door.roles import ROLE_SCOPES, Principal, Role, Scope
-from hub.api.identity_limits import IdentityLimits
+from hub.api.identity import IdentityLimits
 from hub.api.nouns.devices import AmbiguousDevice, NewName, NotConnectedHere
 from hub.api.nouns.invitations import (
     InvitationRequest,

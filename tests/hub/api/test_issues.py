@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from hub.api.nouns.issues import Issues
-from hub.api.view import IssueCounts
+from hub.api.nouns.issues import IssueCounts, Issues
 from hub.health.issues import Finding, error, notice, warning
 from hub.health.issues import Issues as FoundIssues
 from hub.metrics import Metrics

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from hub.api.nouns.agent_tokens import AgentTokenRequest, AgentTokens
+from hub.api.nouns.messages import Messages as MessageNoun
 from storage.audit import audit
 from tests.hub.coordination.post import WORKERS, PostBench, open_post
 from tests.support.facade import FakeHub, answering, over_tcp, over_unix
@@ -39,7 +40,7 @@ async def bench(
     operator: httpx2.AsyncClient, fake: FakeHub, gateway: FakeGateway, tmp_path: Path
 ) -> AsyncIterator[PostBench]:
     async with open_post(tmp_path, gateway, kept_in=fake.bench.store) as opened:
-        fake.kept_messages = opened.messages()
+        fake.nouns.add(MessageNoun(fake.bench.store, opened.messages()))
         yield opened
 
 

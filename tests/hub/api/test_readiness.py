@@ -1,15 +1,12 @@
 """Whether a hub takes work, told in a time that a load balancer waits for."""
 
 from collections.abc import AsyncIterator, Callable
-from copy import copy
-from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 
-from hub.api.readiness import FRESH_S, STANDS_S, ReadinessChecks
-from hub.api.view import Check
+from hub.api.nouns.system import FRESH_S, STANDS_S, Check, ReadinessChecks
 from storage.kernel.database import Unavailable
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock
@@ -50,7 +47,7 @@ def clock() -> FakeClock:
 
 
 def checks(database: Database, clock: FakeClock, *looks: Check) -> ReadinessChecks:
-    return ReadinessChecks(store=database, clock=clock, looks=[partial(copy, look) for look in looks])
+    return ReadinessChecks(store=database, clock=clock, conditions=lambda: looks)
 
 
 async def test_a_hub_whose_checks_are_all_passed_is_ready(database: Database, clock: FakeClock) -> None:

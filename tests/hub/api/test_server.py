@@ -13,15 +13,9 @@ from hub.api.door.roles import Role
 from hub.api.door.server import Listening
 from hub.api.door.sockets import AnotherHub, CannotListen, listen_on_unix
 from hub.api.errors import Problem
-from hub.api.facade import HubFacade
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.lifecycles import RunState
 from tests.support.facade import FakeHub, make_run, over_tcp, over_unix, serving, steps
-
-
-def test_the_fake_hub_keeps_the_contract() -> None:
-    hub: HubFacade = FakeHub()
-    assert hub.health().status == "ok"
 
 
 async def test_every_noun_can_be_read_over_both_sockets(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from hub.api.nouns.agent_tokens import AgentTokenRequest, AgentTokens
+from hub.api.nouns.souls import Souls as SoulNoun
 from storage.coordination import souls
 from tests.hub.coordination.souls import AS_IT_WAS, SoulBench, open_souls
 from tests.support.facade import FakeHub, answering, over_tcp, over_unix
@@ -39,7 +40,7 @@ async def bench(
     operator: httpx2.AsyncClient, fake: FakeHub, gateway: FakeGateway, tmp_path: Path
 ) -> AsyncIterator[SoulBench]:
     async with open_souls(tmp_path, gateway, kept_in=fake.bench.store) as opened:
-        fake.kept_souls = opened.souls
+        fake.nouns.add(SoulNoun(opened.souls))
         yield opened
 
 

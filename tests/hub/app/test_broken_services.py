@@ -11,7 +11,9 @@ import anyio
 import pytest
 from anyio.abc import TaskStatus
 
+from hub.api.binding import Head
 from hub.api.nouns.issues import Issues
+from hub.api.nouns.system import System
 from hub.app.hub import VITAL, Hub
 from hub.app.supervisor import Service, Supervisor
 from hub.backups import FOLDER
@@ -107,7 +109,7 @@ async def test_a_hub_outlives_two_days_in_which_every_service_that_is_not_vital_
                 if clock.now() == START + BREAKS_AFTER:
                     breaks.set()
                     await until(lambda: hub.supervisor.failures.keys() == fragile.keys())
-                    issues = await hub._operations.noun(Issues).all(anew=True)
+                    issues = await hub.nouns.noun(Issues).all(anew=True)
                     told = {issue.subject for issue in issues if issue.id == "service.broken"}
                     assert told == fragile.keys() >= HOUSEKEEPING
             failures = hub.supervisor.failures
@@ -115,7 +117,8 @@ async def test_a_hub_outlives_two_days_in_which_every_service_that_is_not_vital_
                 fragile, (1, "ValueError", False)
             )
             assert {name for name, service in fragile.items() if service.starts != 2} == set()
-            while not (await hub._operations.readiness()).ready:  # what takes long on a busy machine is "not"
+            system = hub.nouns.noun(System)
+            while not (await system.readiness(Head())).ready:  # what takes long on a busy machine is "not"
                 await until(all_others_wait)
             metric = base.metrics.registry.get_sample_value
             assert metric("hub_service_restarts_total", {"service": "backups"}) == 1

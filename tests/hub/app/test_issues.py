@@ -20,7 +20,7 @@ async def test_a_built_hub_tells_of_limits_that_were_reached(tmp_path: Path) -> 
         hub = Hub(context)
         await hub.open(resources)
         context.metrics.limits_reached.labels("users").inc()
-        found = await hub._operations.noun(Issues).all()
+        found = await hub.nouns.noun(Issues).all()
         assert ("limit.reached", "users") in {(issue.id, issue.subject) for issue in found}
 
 
@@ -37,5 +37,5 @@ async def test_a_built_hub_tells_of_runs_that_wait_for_a_model_and_of_a_device_w
         hub = Hub(context)
         await hub.open(resources)
         await context.store.write(wait_and_take_back)
-        found = await hub._operations.noun(Issues).all()
+        found = await hub.nouns.noun(Issues).all()
         assert {"model.away", "device.no_files"} <= {issue.id for issue in found}

@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 
 from hub.api.door.server import OperatorServer
+from hub.api.hub import Hub
 from hub.app.supervisor import Service, Supervisor
 from hub.app.watchdog import Watchdog
 from hub.clock import IdFactory
@@ -34,7 +35,6 @@ from storage.kernel.database import Unavailable
 from storage.store import Store, open_store
 from tests.hub.app.test_router import make_router
 from tests.support.clock import FakeClock, SeededChance
-from tests.support.facade import FakeHub
 from tests.support.runs import Bench, agent, bench, store
 from tests.support.wire import until
 
@@ -198,7 +198,7 @@ async def test_a_router_whose_event_is_never_handled_ends_the_beat(bench: Bench)
 
 
 async def test_an_operators_server_that_stands_still_ends_the_beat(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stands, has_stopped, goes_on = False, anyio.Event(), anyio.Event()
 
@@ -211,7 +211,7 @@ async def test_an_operators_server_that_stands_still_ends_the_beat(
     monkeypatch.setattr(uvicorn.Server, "on_tick", tick)
     house = House()
     server = OperatorServer(
-        FakeHub(),
+        Hub(bench.store),
         address=Address("127.0.0.1", 0),
         unix_path=tmp_path / "hub.sock",
         metrics=lambda: b"",

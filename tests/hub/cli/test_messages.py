@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from anyio.from_thread import BlockingPortal
 
+from hub.api.nouns.messages import Messages as MessageNoun
 from hub.cli.failure import Exit
 from tests.hub.cli.conftest import Hub
 from tests.hub.coordination.post import WORKERS, PostBench, open_post
@@ -29,7 +30,7 @@ def bench(
 ) -> Iterator[PostBench]:
     kept_in = served.bench.store
     with portal.wrap_async_context_manager(open_post(tmp_path, gateway, kept_in=kept_in)) as opened:
-        served.kept_messages = opened.messages()
+        served.nouns.add(MessageNoun(kept_in, opened.messages()))
         yield opened
 
 

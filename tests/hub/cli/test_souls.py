@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from anyio.from_thread import BlockingPortal
 
+from hub.api.nouns.souls import Souls as SoulNoun
 from storage.coordination import souls
 from tests.hub.cli.conftest import Hub
 from tests.hub.coordination.souls import AS_IT_WAS, SoulBench, open_souls
@@ -26,7 +27,7 @@ def bench(
 ) -> Iterator[SoulBench]:
     kept_in = served.bench.store
     with portal.wrap_async_context_manager(open_souls(tmp_path, gateway, kept_in=kept_in)) as opened:
-        served.kept_souls = opened.souls
+        served.nouns.add(SoulNoun(opened.souls))
         yield opened
 
 

@@ -1,0 +1,170 @@
+"""The nouns of the operators' interface over the services of a hub."""
+
+from collections.abc import Callable
+
+from hub.accounts.desk import Accounts
+from hub.accounts.sign_in import SignIns
+from hub.agents.configs import AgentConfigs as KeptConfigs
+from hub.agents.heartbeats import Heartbeats
+from hub.agents.measurements import Measurements as KeptMeasurements
+from hub.agents.writing import AgentWriter
+from hub.api.agent_bodies import rules_of
+from hub.api.hub import Hub
+from hub.api.nouns.agent_configs import AgentConfigs
+from hub.api.nouns.agent_status import AgentStatuses
+from hub.api.nouns.agents import Agents
+from hub.api.nouns.audit import AuditLog
+from hub.api.nouns.capabilities import Capabilities
+from hub.api.nouns.checkpoints import Checkpoints
+from hub.api.nouns.config import Config
+from hub.api.nouns.connectors import Connectors
+from hub.api.nouns.costs import Costs
+from hub.api.nouns.debug import Debug
+from hub.api.nouns.events import Events
+from hub.api.nouns.handbook import Handbook
+from hub.api.nouns.issues import Issues
+from hub.api.nouns.items import Items
+from hub.api.nouns.keys import Keys
+from hub.api.nouns.locks import Locks
+from hub.api.nouns.logs import Logs
+from hub.api.nouns.measurements import Measurements
+from hub.api.nouns.overviews import Overviews
+from hub.api.nouns.runs import Runs
+from hub.api.nouns.schedules import Schedules
+from hub.api.nouns.slots import Slots
+from hub.api.nouns.system import About, System, Where
+from hub.api.nouns.templates import Templates
+from hub.api.nouns.upkeep import Upkeep
+from hub.api.waiting import Waiting
+from hub.app.boot import Boot
+from hub.app.context import Context
+from hub.app.coordination import Coordination
+from hub.app.identity import Identity
+from hub.app.model import shown_model
+from hub.app.work import Work
+from hub.backups import Backups
+from hub.health.issues import Issues as FoundIssues
+from hub.links.roster import Roster
+from hub.loop_lag import LoopLag
+from hub.runs.agent_control import AgentControl
+from hub.runs.disk import DiskGuard
+from hub.runs.lifecycle import RunWatch
+from hub.settings.file_lines import FileLines
+from storage.kernel.address import shown
+
+
+def make_nouns(
+    context: Context,
+    start: Boot,
+    *,
+    work: Work,
+    watch: RunWatch,
+    roster: Roster,
+    identity: Identity,
+    coordination: Coordination,
+    configs: KeptConfigs,
+    writer: AgentWriter,
+    lines: FileLines,
+    heartbeats: Heartbeats,
+    measurements: KeptMeasurements,
+    accounts: Accounts,
+    sign_ins: SignIns,
+    issues: FoundIssues,
+    backups: Backups,
+    disk: DiskGuard,
+    lag: LoopLag,
+    where: Callable[[], Where | None],
+) -> Hub:
+    """Create the nouns. *where*: returns the addresses of the listeners, once they listen."""
+    store, clock, ring = context.store, context.clock, context.log.ring
+    dispatcher, control, scheduler = work.dispatcher, work.control, work.scheduler
+    reloader = context.watch_settings.reloader
+    waiting = Waiting(
+        store=store,
+        dispatcher=dispatcher,
+        clock=clock,
+        hold=start.hold,
+        reached_budgets=work.budgets.reached,
+    )
+    schedules = Schedules(store=store, scheduler=scheduler)
+    runs = Runs(
+        store=store, dispatcher=dispatcher, control=control, waiting=waiting, watch=watch, clock=clock
+    )
+    agents = Agents(
+        store=store,
+        roster=roster,
+        control=control,
+        runs=runs,
+        schedules=schedules,
+        writer=writer,
+        rules=lambda: rules_of(reloader.current),
+        lines=lines,
+    )
+    gateways = coordination.gateways
+    gateways.view_of = agents.view
+    gateways.limits = lambda: writer.limits
+    audit_log = AuditLog(store, clock)
+    about = About(
+        hub_id=start.hub_id,
+        key=start.key.shown,
+        name=context.settings.hub.name,
+        model=shown_model(context.settings),
+        database=shown(context.settings.storage.resolved()),
+        hold=start.hold,
+    )
+    hub = Hub(store)
+    hub.add(
+        *identity.nouns,
+        *coordination.nouns,
+        gateways,
+        agents,
+        runs,
+        schedules,
+        audit_log,
+        AgentConfigs(store, configs),
+        AgentStatuses(
+            store=store,
+            roster=roster,
+            control=AgentControl(store, control=control, clock=clock),
+            lines=lines,
+            last_heard=heartbeats.last,
+        ),
+        Capabilities(store, work.capabilities, lines),
+        Checkpoints(store, work.checkpoints),
+        Config(reloader),
+        Connectors(store, accounts, sign_ins, clock=clock),
+        Costs(store=store, roster=roster, estimator=work.estimator, clock=clock),
+        Debug(context.debug, audit_log),
+        Events(store=store, ring=ring, clock=clock, boot_id=context.boot_id),
+        Handbook(),
+        Issues(issues),
+        Items(store),
+        Keys(store, accounts, clock=clock),
+        Locks(store, work.locks, clock=clock),
+        Logs(ring, store),
+        Measurements(store, measurements),
+        Overviews(hub),
+        Slots(store=store, scheduler=scheduler),
+        System(
+            hub,
+            store,
+            about=about,
+            clock=clock,
+            roster=roster,
+            dispatcher=dispatcher,
+            drain=context.drain,
+            reloader=reloader,
+            where=where,
+            disk=disk,
+            lag=lag,
+        ),
+        Templates(store=store, writer=writer, lines=lines),
+        Upkeep(
+            store=store,
+            executing=lambda: dispatcher.executing,
+            drain=context.drain,
+            backups=backups,
+            clock=clock,
+        ),
+    )
+    return hub
