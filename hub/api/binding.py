@@ -193,17 +193,13 @@ class Binding:
                 self._calls.append(one.name)
             elif kind is Head:
                 self._made[one.name] = _binding_of(_head)
-            elif (made := _function_of(marks) or instead.get(kind)) is not None:
+            elif made := _function_of(marks) or (instead.get(kind) if isinstance(kind, type) else None):
                 self._made[one.name] = _binding_of(made)
             elif one.name != "self":
                 self._values[one.name] = _value(one, kind, marks, path)
         parts = (*self._values.values(), *(part for made in self._made.values() for part in made.parts))
         self.parts: tuple[Value, ...] = tuple({(part.place, part.name): part for part in parts}.values())
-
-    @property
-    def body(self) -> Value | None:
-        """Return the body, if the function takes one."""
-        return next((part for part in self.parts if part.place == "body"), None)
+        self.body = next((part for part in self.parts if part.place == "body"), None)
 
     async def arguments(self, call: Call) -> dict[str, Any]:
         """Return the arguments of the function for a request.

@@ -1,6 +1,6 @@
 """Rows of agents: each with its device, configs, axes, schedule and newest run."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
@@ -16,11 +16,19 @@ from storage.kernel.rows import columns_of, fill, readable
 from storage.schedules import schedules
 from storage.schema import agents, runs
 
+EXTERNAL: Final = "external:"  # before an agent's external identifier, in the place of its name
+
 
 class UnknownAgent(HubError):
     """Error: the agent does not exist, or was removed."""
 
     code = ErrorCode.UNKNOWN_AGENT
+
+
+class AmbiguousAgent(HubError):
+    """An agent name that is not unique, as several users have an agent of that name."""
+
+    code = ErrorCode.BAD_PARAMS
 
 
 class LastRun(msgspec.Struct, frozen=True):
@@ -187,6 +195,33 @@ def agents_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) 
     """Return the agents with that name that are not archived: at most one of each user."""
     query = _of_user(PRESENT_AGENTS_NAMED, user_id)
     return readable(agent_in, c.execute(query, {"named": name}))
+
+
+def agent_called(
+    c: sa.Connection, name: str, user_id: UserId | None, *, or_removed: bool = False
+) -> AgentRow:
+    """Return the agent of that name among this user's, or among all; also by ``external:ID``.
+
+    Args:
+        or_removed: return the last one that was removed where there is no other.
+
+    Raises:
+        UnknownAgent: no user has an agent of that name.
+        AmbiguousAgent: several users have one.
+    """
+    if name.startswith(EXTERNAL):
+        external_id = name.removeprefix(EXTERNAL)
+        known = [row for row in list_agents(c, user_id=user_id) if row.external_id == external_id]
+        if not known:
+            raise UnknownAgent(f"there is no agent with the external identifier {external_id!r}")
+        return known[0]
+    found = agents_named(c, name, user_id=user_id)
+    if len(found) > 1:
+        raise AmbiguousAgent(f"several users have an agent {name!r}; say whose: --user NAME")
+    removed = find_agent_by_name(c, name, user_id=user_id) if or_removed and not found else None
+    if not found and removed is None:
+        raise UnknownAgent(f"there is no agent {name!r}")
+    return removed or found[0]
 
 
 def list_agents(

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from protocol.ids import AgentId, DeviceId
+from protocol.ids import AgentId, DeviceId, UserId
 from protocol.standing import (
     Activity,
     AgentMoved,
@@ -31,7 +31,7 @@ from storage.agents.agent_moves import (
     remember,
     told_moves,
 )
-from storage.agents.agent_rows import UnknownAgent
+from storage.agents.agent_rows import AgentRow, UnknownAgent, agent_called
 from storage.kernel.columns import Int
 from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_state_history, agent_states, agents
@@ -189,7 +189,8 @@ __all__ = [
     "next_recovery",
     "recover_agent",
     "recover_due",
-    "state_since",
+    "status_called",
+    "status_of",
     "told_moves",
     "write_metadata",
 ]
@@ -337,15 +338,24 @@ def find_state(c: sa.Connection, agent_id: AgentId) -> AgentState:
     return fill(AgentState, row, activity=activity_in(row))
 
 
-def state_since(c: sa.Connection, agent_id: AgentId) -> dict[Axis, Since]:
-    """Return the value of each axis with the change that led to it, in the order of the axes.
+def status_called(
+    c: sa.Connection, name: str, user_id: UserId | None
+) -> tuple[AgentRow, AgentState, dict[Axis, Since]]:
+    """Return an agent by its name, as ``agent_called`` finds it, with its status as ``status_of`` does."""
+    agent = agent_called(c, name, user_id)
+    return agent, *status_of(c, agent.id)
+
+
+def status_of(c: sa.Connection, agent_id: AgentId) -> tuple[AgentState, dict[Axis, Since]]:
+    """Return the state of an agent, and of each axis its value with the change that led to it.
 
     Raises:
         UnknownAgent: no agent has the id.
     """
-    axes = find_state(c, agent_id).axes
+    state = find_state(c, agent_id)
+    axes = state.axes
     told = {row.axis: row for row in c.execute(NEWEST_OF_AXES, {"agent": agent_id})}
-    return {
+    return state, {
         axis: Since(axes.on(axis), row.at, row.reason, row.actor)
         if (row := told.get(axis)) is not None and row.new_value == axes.on(axis)
         else Since(axes.on(axis), None, None, None)

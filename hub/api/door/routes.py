@@ -3,11 +3,10 @@
 A route that is not in the table is refused for every caller. ``hub routes`` prints the table.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from enum import Enum
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from hub.api.door.roles import ROLE_SCOPES, Principal, Role, Scope
 from protocol.coordination import Method
@@ -90,43 +89,45 @@ DEVICE_REQUESTS: Final[Mapping[str, str]] = {
 }
 
 
+_PARAMETER: Final = "{}"
+_ROWS: Final = ""  # in a node of the tree: the rows whose path ends there, by method; no part is empty there
+
+
 @cache
-def _templates() -> Mapping[int, Sequence[Sequence[str]]]:
-    """Return the paths of the table as lists of their parts, by the number of parts."""
-    by_length: defaultdict[int, list[list[str]]] = defaultdict(list)
-    # Paths without parameters first, as a parameter would match them.
-    for path in sorted({asked.path for asked in ROUTES}, key=lambda path: path.count("{")):
-        parts = path.split("/")
-        by_length[len(parts)].append(parts)
-    return by_length
+def _tree() -> dict[str, Any]:
+    """Return the table by the parts of its paths."""
+    tree: dict[str, Any] = {}
+    for asked in ROUTES:
+        node = tree
+        for part in asked.path[1:].split("/"):
+            node = node.setdefault(_PARAMETER if part[0] == "{" else part, {})
+        node.setdefault(_ROWS, {})[asked.method] = asked
+    return tree
 
 
-def _matches(path: str) -> Iterator[str]:
-    """Yield the templates that *path* matches."""
-    parts = path.split("/")
-    for template in _templates().get(len(parts), ()):
-        if all(
-            mine == their or (their[:1] == "{" and mine) for mine, their in zip(parts, template, strict=True)
-        ):
-            yield "/".join(template)
+def _rows(path: str) -> list[dict[str, Asked]]:
+    """Return the rows that match a path, by method; first those without a parameter where others have one."""
+    root, *parts = path.split("/")
+    nodes = [] if root else [_tree()]
+    for part in parts:
+        nodes = [node[key] for node in nodes for key in (part, _PARAMETER) if part and key in node]
+    return [node[_ROWS] for node in nodes if _ROWS in node]
 
 
 def declare(method: str, path: str, need: Need) -> None:
     """Add a route to the table; called when the class of a noun is defined."""
     ROUTES[Asked(method, path)] = need
-    _templates.cache_clear()
+    _tree.cache_clear()
 
 
 def route_of(method: str, path: str) -> Asked | None:
     """Return the row that matches a request, or None."""
-    asked = (Asked(method, template) for template in _matches(path))
-    return next((one for one in asked if one in ROUTES), None)
+    return next((rows[method] for rows in _rows(path) if method in rows), None)
 
 
 def methods_of(path: str) -> tuple[str, ...]:
     """Return the HTTP methods of the rows with this path; empty: it is unknown."""
-    templates = frozenset(_matches(path))
-    return tuple(asked.method for asked in ROUTES if asked.path in templates)
+    return tuple(method for rows in _rows(path) for method in rows)
 
 
 def parameters_in(asked: Asked, path: str) -> dict[str, str]:

@@ -155,7 +155,8 @@ class AgentStatuses(Noun):
 
     async def of_agent(self, name: str) -> AgentStatusView:
         """Return the status of an agent."""
-        return await self._view(await self._agent(name))
+        agent, state, since = await self._store.read(agent_states.status_called, name, self.user_id)
+        return _status_view(agent.name, self._fresh(agent, state), since)
 
     @route("PATCH", "/status", Scope.RUN, errors=_REFUSED)
     async def change(self, name: str, match: Match, change: StatusChange, actor: Actor) -> AgentStatusView:
@@ -253,8 +254,7 @@ class AgentStatuses(Noun):
         return await agent_named(self._store, name, self.user_id)
 
     async def _view(self, agent: AgentRow) -> AgentStatusView:
-        state = await self._store.read(agent_states.find_state, agent.id)
-        since = await self._store.read(agent_states.state_since, agent.id)
+        state, since = await self._store.read(agent_states.status_of, agent.id)
         return _status_view(agent.name, self._fresh(agent, state), since)
 
 
