@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from hub.api.sentences import Refusal, members_of, no_json, refused_body, sentence, table_refusals
+from hub.api.sentences import Refusal, no_json, parts_of, refused_body, sentence, table_refusals
 from protocol.errors import ErrorCode, HubError
 
 MISSING: Final = object()
@@ -278,4 +278,4 @@ def _is_object(kind: Any) -> bool:
 
 
 def _has_list(kind: Any) -> bool:
-    return any(isinstance(one, shapes.ListType | shapes.VarTupleType) for one in members_of(kind))
+    return any(isinstance(one, shapes.ListType | shapes.VarTupleType) for one in parts_of(kind))

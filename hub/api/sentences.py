@@ -1,10 +1,11 @@
 """Messages for validation errors of msgspec and of tables of hub.toml: where, what is expected, what came."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec import inspect as shapes
 from pydantic import ValidationError
 
 from hub.settings import sentences as settings
@@ -147,42 +148,31 @@ def _kinds(spelled: str) -> str:
 
 def _choices(shape: Any, where: str) -> list[str]:
     """Return the values of the enum or the literal at the path *where* in *shape*."""
-    found = [msgspec.inspect.type_info(shape)]
+    found = list(parts_of(shape))
     for name in re.findall(r"[A-Za-z_]\w*", where):
-        structs = (one for one in _parts(found) if isinstance(one, msgspec.inspect.StructType))
-        found = [field.type for struct in structs for field in struct.fields if field.encode_name == name]
+        fields = (field for one in found if isinstance(one, shapes.StructType) for field in one.fields)
+        found = [part for field in fields if field.encode_name == name for part in parts_of(field.type)]
     choices: list[object] = []
-    for one in _parts(found):
+    for one in found:
         match one:
-            case msgspec.inspect.EnumType(cls=kind):
+            case shapes.EnumType(cls=kind):
                 choices += [member.value for member in kind]
-            case msgspec.inspect.LiteralType(values=values):
+            case shapes.LiteralType(values=values):
                 choices += values
     return [str(choice) for choice in choices]
 
 
-def members_of(kind: Any) -> Iterator[msgspec.inspect.Type]:
-    """Yield the members of a type that is a union, without their limits; else the type itself."""
-    waiting = [msgspec.inspect.type_info(kind)]
+def parts_of(shape: Any) -> Iterator[shapes.Type]:
+    """Yield the parts of a type without their limits: members of its unions, its lists, and their items."""
+    waiting = [shape if isinstance(shape, shapes.Type) else shapes.type_info(shape)]
     while waiting:
         match waiting.pop(0):
-            case msgspec.inspect.UnionType(types=types):
+            case shapes.UnionType(types=types):
                 waiting = [*types, *waiting]
-            case msgspec.inspect.Metadata(type=inner):
+            case shapes.Metadata(type=inner):
                 waiting = [inner, *waiting]
-            case one:
+            case shapes.ListType(item_type=item) | shapes.VarTupleType(item_type=item) as one:
                 yield one
-
-
-def _parts(types: Iterable[msgspec.inspect.Type]) -> Iterator[msgspec.inspect.Type]:
-    """Yield these types, and the members of their unions and lists."""
-    for one in types:
-        match one:
-            case msgspec.inspect.UnionType(types=inner):
-                yield from _parts(inner)
-            case msgspec.inspect.ListType(item_type=item) | msgspec.inspect.VarTupleType(item_type=item):
-                yield from _parts([item])
-            case msgspec.inspect.Metadata(type=kind):
-                yield from _parts([kind])
-            case _:
+                waiting = [item, *waiting]
+            case one:
                 yield one
