@@ -29,7 +29,7 @@ from hub.api.application import ANSWERED
 from hub.api.document import openapi_document
 from tests.support.processes import HubProcess, closing
 
-EXAMPLES = 12  # of each route and kind: some thousands of requests in all
+EXAMPLES = 20  # of each route and kind: some thousands of requests in all
 CHECKS = [  # of schemathesis, which has others that are of no matter here
     not_a_server_error,
     status_code_conformance,
