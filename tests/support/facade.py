@@ -89,6 +89,7 @@ from hub.clock import Clock, IdFactory, SystemChance, epoch_ms
 from hub.coordination.authority import Authority
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier, make_courier
+from hub.coordination.gateway_status import GatewayMonitor
 from hub.coordination.lead_messages import LeadMessages
 from hub.coordination.leads import Leads
 from hub.coordination.memory import BoardMemory
@@ -205,7 +206,7 @@ def no_gateways(store: Store, *, clock: Clock, ids: IdFactory) -> Gateways:
     """Return the gateways that have rows; none is connected."""
     fleet = _no_fleet(clock)
     lease = Leadership(store, "standing", BootId("boot"), clock=clock)
-    standings = GatewayStandings(store, fleet, lease=lease, clock=clock)
+    standings = GatewayMonitor(store, fleet, lease=lease, clock=clock)
     made = Gateways(store, fleet, standings, clock=clock, ids=ids, metrics=Metrics())
     made.view_of = _Rows().view
     return made

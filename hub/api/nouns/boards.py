@@ -16,7 +16,6 @@ from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.coordination.authority import Authority, Caller
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.settings.values import Name
 from protocol.authority import Role, Verb
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BoardId, GatewayId, UserId

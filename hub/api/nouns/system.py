@@ -24,7 +24,7 @@ from hub.links.roster import Roster
 from hub.loop_lag import LoopLag
 from hub.runs.disk import DiskGuard
 from hub.runs.dispatcher import Dispatcher
-from hub.runs.waiting import Hold, told_hold
+from hub.runs.waiting import Hold, describe_hold
 from hub.settings.address import Address
 from hub.settings.reload import Reloader
 from hub.version import VERSION
@@ -279,7 +279,7 @@ class System(Noun):
             listeners={} if where is None else where.spelled(),
             database=about.database,
             held_back=self._held_back,
-            disk_full=None if self._disk is None else self._disk.told,
+            disk_full=None if self._disk is None else self._disk.problem,
             issues=hub.noun(Issues).counts(),
             config_generation=self._reloader.generation,
         )
@@ -291,7 +291,7 @@ class System(Noun):
     @property
     def _held_back(self) -> str | None:
         hold = self._about.hold
-        return None if hold is None else told_hold(hold, self._clock.now())
+        return None if hold is None else describe_hold(hold, self._clock.now())
 
     def _conditions(self) -> Iterator[Check]:
         """Yield the checks that need no I/O."""
