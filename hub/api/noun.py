@@ -36,18 +36,21 @@ class Command(NamedTuple):
             at the end belongs to a group of commands on one item: ``boards memory BOARD add CONTENT``.
         example: a command line, at the end of the help.
         json: name of the response's schema, for ``--json``.
-        options: help of the other parameters, by their names; ``--flag: help`` where the flag differs, and
-            ``--flag/--no-flag: help`` with a flag that sends null.
+        options: help of the other parameters, by their names: ``help``, or ``FLAGS=DEFAULT/NULL: help``, of
+            which any part may be left out: flags that differ from the name, a value that is sent without
+            them, and a flag that sends null. A flag that is named after a value of the parameter sends it:
+            ``--handoff: help``.
         facts: columns that are shown for the response itself, one on a line.
         table: columns of a table; of the list *rows* in the response, by default of the listed items.
         empty: text in place of an empty table.
         says: text about the response.
         confirm: question before the request, unless ``--yes`` answers it.
+        help: text of the help in place of the docstring of the method.
         ids: argument that may be the end of an id in the list of the noun.
         quotes: fields with texts of people, ``answer|->`` with a mark before the text.
         prints: column that is printed alone, to be copied or piped.
         notes: texts about the response, or about each item of a list, where they are not empty.
-        fails_unless: field of the response without which the command exits with 1.
+        fails_if: column that makes the command exit with 1 unless it is empty.
         file: help of ``--file``, a TOML or JSON file with the body of the request.
     """
 
@@ -62,11 +65,12 @@ class Command(NamedTuple):
     says: str = ""
     confirm: str = ""
     file: str = ""
+    help: str = ""
     ids: str = ""
     quotes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     prints: str = ""
-    fails_unless: str = ""
+    fails_if: str = ""
 
 
 def command(words: str, **shown: Any) -> Callable[[Method], Method]:

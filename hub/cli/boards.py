@@ -1,14 +1,9 @@
 """Commands on boards: list, show, create, change; their agents and leads."""
 
-from typing import Final
-
 import click
 
-from hub.cli.broadcasts import ensure_lead
 from hub.cli.options import ListByDefault, example
 from hub.cli.souls import soul, soul_history
-
-PATH: Final = "/v1/boards"
 
 
 @click.group(cls=ListByDefault, epilog=example("hub boards show house"))
@@ -18,4 +13,3 @@ def boards() -> None:
 
 boards.add_command(soul)
 boards.add_command(soul_history)
-boards.add_command(ensure_lead)

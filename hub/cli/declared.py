@@ -30,6 +30,7 @@ _COLUMN: Final = re.compile(r"([\w.*]+)(?:\|(\w+))?(?: as (.+))?")
 _FIELD: Final = re.compile(r"\{([\w.*]+)(?:\|(\w+))?\}")
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 LEAST_END: Final = 6  # characters at the end of an id that identify it
+SEARCHED: Final = 1_000  # first items of a list that are searched for the end of an id
 _PREFIX: Final = "field_"  # of parameters of the request, as some have names of common options
 _GIVEN: Final = "hub.given"  # key of ctx.meta: arguments of the groups around a command
 
@@ -106,7 +107,10 @@ def _command(spec: Spec, name: str, arguments: Sequence[str]) -> click.Command:
         params += _options(parameter)
     if spec["confirm"]:
         params.append(click.Option(["--yes"], is_flag=True, help="Do not ask."))
-    made = hub_option(json_option(click.Command(name, callback=run, help=spec["help"], params=params)))
+    help = spec["help"]
+    if text := next((one for one in arguments if one.endswith("...")), ""):
+        help += f"\n\n{text.removesuffix('...')} of - is read from standard input."
+    made = hub_option(json_option(click.Command(name, callback=run, help=help, params=params)))
     made.epilog = example(spec["example"])
     return made
 
@@ -117,7 +121,7 @@ def _argument(name: str, params: Mapping[str, Spec]) -> click.Argument:
     spec = params[plain]
     return click.Argument(
         [f"{_PREFIX}{plain}"],
-        metavar=name,
+        metavar=name.replace("_ID", ""),
         type=_type(spec),
         nargs=-1 if name.endswith("...") else 1,
         required=not name.startswith("["),
@@ -128,19 +132,24 @@ def _argument(name: str, params: Mapping[str, Spec]) -> click.Argument:
 
 def _options(spec: Spec) -> Iterator[click.Option]:
     """Yield the option of a parameter, and the flag that sends null for it."""
-    yes, _, no = (spec["flag"] or "").partition("/")
-    is_switch, name = spec["type"] == "boolean", f"{_PREFIX}{spec['name']}"
-    if no and not is_switch:
-        yield click.Option([no, f"{name}_null"], is_flag=True, help=f"Remove it: {spec['help']}")
-    if not yes:
+    flag, off, name = spec["flag"], spec["off"], f"{_PREFIX}{spec['name']}"
+    is_switch = spec["type"] == "boolean"
+    if off and not is_switch:
+        help = f"Remove it: {spec['help']}" if flag else spec["help"]
+        yield click.Option([off, f"{name}_null"], is_flag=True, help=help)
+    if not flag:
+        return
+    sent = flag.removeprefix("--")
+    if sent in (spec["values"] or ()):
+        yield click.Option([name, flag], is_flag=True, flag_value=sent, default=None, help=spec["help"])
         return
     yield click.Option(
-        [name, f"{yes}/{no}"] if is_switch and no else [name, *yes.split(",")],
+        [name, f"{flag}/{off}"] if is_switch and off else [name, *flag.split(",")],
         type=None if is_switch else _type(spec),
         is_flag=is_switch,
         multiple=spec["type"] == "array",
         required=bool(spec["is_required"]) and not is_switch,
-        default=None,
+        default=spec["default"],
         metavar=None if is_switch or spec["values"] else spec["metavar"],
         help=spec["help"],
     )
@@ -167,33 +176,30 @@ def _run(spec: Spec, values: dict[str, Any], state: Path, *, as_json: bool) -> N
         show.confirm(_text(spec["confirm"], values))
     with talk(state) as hub:
         if spec["ids"]:
-            name, path = spec["ids"], spec["path"].partition("/{")[0]
-            values[name] = _whole_id(hub.get_all(path, spec["noun"])[spec["noun"]], name, values[name])
+            listed = hub.get(spec["path"].partition("/{")[0], limit=SEARCHED)[spec["noun"]]
+            found = item_called(listed, values[spec["ids"]])
+            values[spec["ids"]] = found["id"] if found else values[spec["ids"]]
         response = _response(hub, spec, values)
     if as_json:
         show.print_json(spec["json"], response)
     else:
         _show(spec, values, response)
-    if spec["fails_unless"] and not response[spec["fails_unless"]]:
+    if spec["fails_if"] and _value(response, *spec["fails_if"].split("|")):
         raise click.exceptions.Exit(Exit.FAILED)
 
 
-def _whole_id(items: Sequence[Values], name: str, ending: str) -> str:
-    """Return the only id that is *ending* or ends in it. Raises Failure: several ids do, or none."""
+def item_called(items: Sequence[Values], id: str) -> Values | None:
+    """Return the only item whose id is *id* or ends in it. Raises Failure: several ids do."""
     found = [
-        str(one["id"])
-        for one in items
-        if one["id"] == ending or (len(ending) >= LEAST_END and one["id"].endswith(ending))
+        one for one in items if one["id"] == id or (len(id) >= LEAST_END and str(one["id"]).endswith(id))
     ]
     if len(found) > 1:
         raise Failure(
-            f"several ids end in {ending!r}",
+            f"several ids end in {id!r}",
             Exit.USAGE,
             next_step="type more characters of the id; --json prints it whole",
         )
-    if not found:
-        raise Failure(f"there is no {name} {ending!r}", Exit.FAILED)
-    return found[0]
+    return found[0] if found else None
 
 
 def _show(spec: Spec, values: Values, response: Values) -> None:
@@ -219,20 +225,19 @@ def _response(hub: Talk, spec: Spec, values: Values) -> dict[str, Any]:
     path, query = spec["path"], dict[str, Any]()
     body = table_in(values["file"]) if spec["file"] else {}
     for name, parameter in (spec["params"] or {}).items():
-        value = values.get(name)
+        value, off = values.get(name, parameter["default"]), parameter["off"]
         if isinstance(value, tuple) and parameter["type"] != "array":
             value = _joined(value)
-        yes, _, no = (parameter["flag"] or "").partition("/")
-        if no and parameter["type"] != "boolean" and values[f"{name}_null"]:
-            if value is not None:
-                raise Failure(f"{yes or name.upper()} and {no} exclude each other", Exit.USAGE)
-            body[name] = None
-        elif no and parameter["is_required"] and value is None:
-            raise Failure(f"name {name.upper()}, or use {no}", Exit.USAGE)
-        elif parameter["in"] == "path" and value is None:
-            path = path.replace("/{" + name + "}", "")
+        if off and parameter["type"] != "boolean" and values[f"{name}_null"]:
+            if name in values and value is not None:
+                raise Failure(f"{parameter['flag'] or name.upper()} and {off} exclude each other", Exit.USAGE)
+            if parameter["in"] == "body":
+                body[name] = None
+        elif off and parameter["is_required"] and value is None:
+            raise Failure(f"name {name.upper()}, or use {off}", Exit.USAGE)
         elif parameter["in"] == "path":
-            path = path.replace("{" + name + "}", quote(str(value), safe=""))
+            word = "" if value is None else f"/{quote(str(value), safe='')}"
+            path = path.replace(f"/{{{name}}}", word)
         elif value not in (None, ()):
             (query if parameter["in"] == "query" else body)[name] = value
     query = {name: str(value).lower() if isinstance(value, bool) else value for name, value in query.items()}
@@ -266,6 +271,8 @@ def _print_table(spec: Spec, values: Values, response: Values) -> None:
         show.out()
     headers = [header for header, _ in _cells(spec["table"], rows[0])]
     show.print_table(headers, ([cell for _, cell in _cells(spec["table"], row)] for row in rows))
+    if response.get("next_cursor") and (limit := spec["params"]["limit"]):
+        show.say(f"there are more: {limit['flag'].partition(',')[0]} {2 * len(rows)}")
 
 
 def _cells(columns: Sequence[str], row: Values) -> Iterator[tuple[str, object]]:

@@ -1,13 +1,110 @@
-"""Formats of values in the responses of declared commands, by the names that follow ``|`` in a column."""
+"""Formats of values in the responses of declared commands, by the names that follow ``|`` in a column.
+
+A format whose argument is the name of a noun formats the response itself, or an item of its list.
+"""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from hub.cli import show
 
+Item = Mapping[str, Any]
+Format = TypeVar("Format", bound=Callable[[Any], object])
 
-def _holder(holder: Mapping[str, Any] | None) -> str:
+LEFT_OUT: Final = object()  # in place of a fact that is not shown
+IN_ZONE: Final = ("at", "at_second", "since_at")  # the headers of these columns name the zone
+MOST_SHOWN: Final = 80  # characters of a text in a table
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+FORMATS: Final[dict[str, Callable[[Any], object]]] = {
+    "at": show.short_moment,
+    "day": show.short_moment,
+    "moment": show.moment,
+    "count": len,
+    "origin": show.origin,
+    "mover": show.mover,
+    "no": lambda value: not value,
+    "yes": lambda is_so: "yes" if is_so else "",
+    "or_none": lambda values: values or "none",
+    "result": lambda is_ok: "ok" if is_ok else "failed",
+}
+
+
+def _format(function: Format) -> Format:
+    """Enter a format under its name."""
+    FORMATS[function.__name__.removeprefix("_")] = function
+    return function
+
+
+@_format
+def _id(value: str | None) -> str:
+    return show.NOTHING if value is None else show.short_id(value)
+
+
+@_format
+def _at_second(text: str | None) -> str:
+    return show.short_moment(text, seconds=True)
+
+
+@_format
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+@_format
+def _pretty(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+@_format
+def _short(text: str | None, most: int = MOST_SHOWN) -> str:
+    """Return the beginning of a text, on one line."""
+    line = " ".join((text or "").split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+# Agents
+
+
+@_format
+def _home(agent: Item) -> Any:
+    return agent["gateway"] or agent["device"]
+
+
+@_format
+def _next_run(agent: Item) -> str:
+    """Return the next scheduled time, or the reason why there is none."""
+    if agent["next_fires"]:
+        return f"its next run: {show.moment(agent['next_fires'][0]['at'])}"
+    paused = (one["paused_because"] for one in agent["schedules"] if one["paused_because"])
+    return next(paused, "no run is scheduled")
+
+
+@_format
+def _old_config(change: Item) -> str:
+    return show.NOTHING if change["old_type"] is None else _value(change["old_value"])
+
+
+@_format
+def _new_config(change: Item) -> str:
+    return show.NOTHING if change["new_type"] is None else _value(change["new_value"])
+
+
+def _value(value: object) -> str:
+    return _short(value if isinstance(value, str) else _json(value))
+
+
+@_format
+def _changed(keys: Sequence[str]) -> str:
+    return f"changed {', '.join(keys)}" if keys else "nothing changed"
+
+
+# Locks
+
+
+@_format
+def _holder(holder: Item | None) -> str:
     """Describe the holder of a lock: ``run 4e21 of notes``, ``device desk for notes``."""
     if holder is None:
         return ""
@@ -20,55 +117,61 @@ def _holder(holder: Mapping[str, Any] | None) -> str:
     return str(holder["id"])
 
 
-def _holders(waiting: Sequence[Mapping[str, Any]]) -> str:
+@_format
+def _holders(waiting: Sequence[Item]) -> str:
     return ", ".join(_holder(wait["holder"]) for wait in waiting)
 
 
-def _holder_now(holder: Mapping[str, Any] | None) -> str:
+@_format
+def _holder_now(holder: Item | None) -> str:
     return f"{_holder(holder)} holds it now" if holder else "it is free now"
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
+# Capabilities
 
 
-def _id(value: str | None) -> str:
-    return show.NOTHING if value is None else show.short_id(value)
-
-
-def _board_role(agent: Mapping[str, Any]) -> str:
-    return "lead" if agent["is_lead"] else "worker"
-
-
-def _author(item: Mapping[str, Any]) -> str:
-    return str(item["agent"] or item["actor"])
-
-
-def _tags(item: Mapping[str, Any]) -> list[str]:
-    return [*item["tags"], *(["chat"] if item["is_chat"] else [])]
-
-
-def _short(text: str) -> str:
-    """Return the beginning of a text, on one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= MOST_SHOWN else f"{line[: MOST_SHOWN - 3]}..."
-
-
-def _answered(item: Mapping[str, Any]) -> str:
-    answered = ((noun, item[f"answered_{noun}"]) for noun in ("message", "question"))
-    return "; ".join(f"it answers {noun} {show.short_id(id)}" for noun, id in answered if id)
-
-
-def _registered(response: Mapping[str, Any]) -> str:
+@_format
+def _registered(response: Item) -> str:
     state = "enabled" if response["capability"]["enabled"] else "not enabled"
     return f"{state}; replaces {response['disabled']}" if response["disabled"] else state
 
 
-def _versions(removed: Sequence[Mapping[str, Any]]) -> str:
+@_format
+def _versions(removed: Sequence[Item]) -> str:
     return ", ".join(f"{one['name']} {one['version']}" for one in removed)
 
 
-def _gateway_problems(gateway: Mapping[str, Any]) -> str:
+# Connectors
+
+
+@_format
+def _connector_state(connector: Item) -> str:
+    match connector["state"]:
+        case "sign_in":
+            return "needs a sign-in"
+        case "ok" if connector["failures"]:
+            return f"failed {connector['failures']} times"
+    return str(connector["state"])
+
+
+@_format
+def _connector_problem(connector: Item) -> str:
+    if connector["detail"] is None or connector["state"] == "ok":
+        return ""
+    hint = f"; hub connectors login {connector['name']}" if connector["state"] == "sign_in" else ""
+    return f"{connector['name']}: {connector['detail']}{hint}"
+
+
+@_format
+def _revoked_there(is_revoked: bool) -> str:
+    return "the provider revoked it" if is_revoked else "the provider did not confirm that it is revoked"
+
+
+# Gateways
+
+
+@_format
+def _gateway_problems(gateway: Item) -> str:
     problems = ((gateway["problem"], ""), (gateway["admin_problem"], "with admin rights: "))
     return "; ".join(
         f"{gateway['name']}: {scope}{problem['message']}"
@@ -78,68 +181,129 @@ def _gateway_problems(gateway: Mapping[str, Any]) -> str:
     )
 
 
-def _since(gateway: Mapping[str, Any]) -> Any:
+def _since(gateway: Item) -> Any:
     return gateway["unreachable_since"] or gateway["since"]
 
 
-def _connector_state(connector: Mapping[str, Any]) -> str:
-    match connector["state"]:
-        case "sign_in":
-            return "needs a sign-in"
-        case "ok" if connector["failures"]:
-            return f"failed {connector['failures']} times"
-    return str(connector["state"])
+@_format
+def _since_at(gateway: Item) -> str:
+    return show.short_moment(_since(gateway))
 
 
-def _connector_problem(connector: Mapping[str, Any]) -> str:
-    if connector["detail"] is None or connector["state"] == "ok":
+@_format
+def _state_since(gateway: Item) -> str:
+    return f"{gateway['state']} since {show.moment(_since(gateway))}"
+
+
+@_format
+def _online(gateway: Item) -> str:
+    return f"{gateway['agents_online']} of {gateway['agents']} online"
+
+
+@_format
+def _remote_state(agent: Item) -> str:
+    return f"{agent['state']}: {agent['problem']}" if agent["problem"] else str(agent["state"])
+
+
+# Boards and their memory
+
+
+@_format
+def _board_role(agent: Item) -> str:
+    return "lead" if agent["is_lead"] else "worker"
+
+
+@_format
+def _author(item: Item) -> str:
+    return str(item["agent"] or item["actor"])
+
+
+@_format
+def _tags(item: Item) -> list[str]:
+    return [*item["tags"], *(["chat"] if item["is_chat"] else [])]
+
+
+@_format
+def _answered(item: Item) -> str:
+    answered = ((noun, item[f"answered_{noun}"]) for noun in ("message", "question"))
+    return "; ".join(f"it answers {noun} {show.short_id(id)}" for noun, id in answered if id)
+
+
+@_format
+def _lead_origin(lead: Item) -> str:
+    return "was created to lead" if lead["lead_created"] else "leads"
+
+
+@_format
+def _lead_creation(lead: Item) -> str:
+    """Describe the state of a lead that is not ready yet."""
+    if lead["state"] == "ready":
         return ""
-    hint = f"; hub connectors login {connector['name']}" if connector["state"] == "sign_in" else ""
-    return f"{connector['name']}: {connector['detail']}{hint}"
+    why = f": {lead['problem']}" if lead["problem"] else ""
+    return f"it is {lead['state']} at gateway {lead['gateway']}{why}; the hub keeps trying"
 
 
-def _revoked_there(is_revoked: bool) -> str:
-    return "the provider revoked it" if is_revoked else "the provider did not confirm that it is revoked"
+# Messages and broadcasts
 
 
-def _pretty(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+@_format
+def _recipient(message: Item) -> str:
+    lead = f"the lead of {message['board']}" if message["board"] else "a lead"
+    return str(message["agent"] or (lead if message["to_lead"] else ""))
 
 
-MOST_SHOWN: Final = 100  # characters of a text in a table
-LEFT_OUT: Final = object()  # in place of a fact that is not shown
-IN_ZONE: Final = ("at", "since_at")  # the headers of these columns name the zone
-FORMATS: Final[Mapping[str, Callable[[Any], object]]] = {
-    "at": show.short_moment,
-    "day": show.short_moment,
-    "moment": show.moment,
-    "id": _id,
-    "count": len,
-    "json": _json,
-    "origin": show.origin,
-    "yes": lambda is_so: "yes" if is_so else "",
-    "or_none": lambda values: values or "none",
-    "home": lambda agent: agent["gateway"] or agent["device"],
-    "board_role": _board_role,
-    "pretty": _pretty,
-    "short": _short,
-    "result": lambda is_ok: "ok" if is_ok else "failed",
-    "author": _author,
-    "tags": _tags,
-    "answered": _answered,
-    "registered": _registered,
-    "versions": _versions,
-    "gateway_problems": _gateway_problems,
-    "since_at": lambda gateway: show.short_moment(_since(gateway)),
-    "state_since": lambda gateway: f"{gateway['state']} since {show.moment(_since(gateway))}",
-    "online": lambda gateway: f"{gateway['agents_online']} of {gateway['agents']} online",
-    "remote_state": lambda agent: (
-        f"{agent['state']}: {agent['problem']}" if agent["problem"] else agent["state"]
-    ),
-    "connector_state": _connector_state,
-    "connector_problem": _connector_problem,
-    "revoked_there": _revoked_there,
-    "holder": _holder,
-    "holders": _holders,
-    "holder_now": _holder_now,
-}
+@_format
+def _route(message: Item) -> str:
+    return f"{message['sent_by']} > {_recipient(message)}"
+
+
+@_format
+def _waits_for(message: Item) -> Any:
+    return message["reason"] or message["waiting_for"]
+
+
+@_format
+def _delivery(message: Item) -> str:
+    """Describe the state of a message: its answer, its recipient, or the reason why it waits."""
+    match message["state"]:
+        case "answered":
+            return f"answered: {message['answer']}"
+        case "consumed":
+            return f"{_recipient(message)} received it: {message['id']}"
+        case state:
+            why = f": {message['waiting_for']}" if message["waiting_for"] else ""
+            return f"{state}{why}; the hub delivers it as soon as possible: {message['id']}"
+
+
+@_format
+def _proof(move: Item) -> str:
+    """Summarize the proof of a state change. ``--json`` has all of it, with the letter itself."""
+    words = _spelled({name: value for name, value in move["proof"].items() if name != "letter"})
+    return _short("; ".join(part for part in (move["reason"] or "", words) if part), 160)
+
+
+def _spelled(proof: Item) -> str:
+    """Format a proof without its empty values, with short ids: ``history: role user, id 3f2a; boot b7``."""
+    parts = []
+    for name, value in proof.items():
+        if isinstance(value, Mapping):
+            inner = _spelled(value).replace(";", ",")
+            parts += [f"{name}: {inner}"] if inner else []
+        elif value is not None and value is not False and not name.endswith("_ms"):
+            words = str(value)
+            parts.append(f"{name} {show.short_id(words) if _UUID.fullmatch(words) else words}")
+    return "; ".join(parts)
+
+
+@_format
+def _counts(broadcast: Item) -> str:
+    parts = [f"{broadcast['sent']} of {broadcast['boards']} leads received it"]
+    parts += [f"{broadcast[state]} {state}" for state in ("failed", "waiting") if broadcast[state]]
+    return ", ".join(parts)
+
+
+@_format
+def _errors(results: Sequence[Item]) -> str:
+    return "".join(
+        f"\n  {one['board'] or one['board_id']}: {_short(one['error'])}" for one in results if one["error"]
+    )

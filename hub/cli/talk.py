@@ -63,7 +63,8 @@ class Talk:
 
     def send(self, verb: str, path: str, query: Mapping[str, Any], body: object = None) -> Any:
         """Send a request and return the JSON body of the response."""
-        return self._body(self._client.request(verb, path, params=query, json=body))
+        timeout = _TIMEOUT_S + query.get("wait_s", 0)
+        return self._body(self._client.request(verb, path, params=query, json=body, timeout=timeout))
 
     def delete(self, path: str) -> Any:
         """Send a DELETE request and return the JSON body of the response."""

@@ -20,6 +20,7 @@ NAMED = {
 }  # names that a shell completes
 METAVARS = {"duration": "TIME", "object": "JSON", "integer": "NUMBER", "number": "SECONDS"}
 LONG_S = 600  # a shorter time is typed in seconds
+OPTION = re.compile(r"(?=--|=|/--)(--[\w,-]+)?(?:=([^/:]+))?(?:/(--[\w-]+))?: ")
 OF_EVERY_REQUEST = {"user", "limit", "cursor", "If-Match", "Idempotency-Key"}
 
 
@@ -36,7 +37,9 @@ def commands() -> str:
 def _short(value: Any) -> Any:
     """Leave out what is empty."""
     if isinstance(value, dict):
-        return {key: _short(inner) for key, inner in value.items() if inner not in (None, "", (), [], False)}
+        return {
+            key: _short(inner) for key, inner in value.items() if inner or (inner == 0 and inner is not False)
+        }
     return value
 
 
@@ -46,7 +49,7 @@ def _spec(
     path = noun.path + route.path
     operation = document["paths"][path][route.verb.lower()]
     schemas = document["components"]["schemas"]
-    about = (method.__doc__ or "").partition("\n    Args:")[0].partition("\n        Raises:")[0]
+    about = command.help or (method.__doc__ or "").partition("\n        Raises:")[0]
     parameters = document["components"]["parameters"]
     operation["parameters"] = [
         parameters[one["$ref"].rpartition("/")[2]] if "$ref" in one else one
@@ -76,8 +79,6 @@ def _params(
     known = set[str]()
     for name, where, schema, is_required in _of_request(operation, schemas):
         known.add(name)
-        text = command.options.get(name, "")
-        flag, _, help = text.partition(": ") if text.startswith(("--", "/--")) else ("", "", text)
         if name not in arguments and name not in command.options:
             if is_required and not (command.file and where == "body"):
                 raise ValueError(f"hub {command.words}: nothing gives {name}")
@@ -85,11 +86,10 @@ def _params(
         yield {
             "name": name,
             "in": where,
-            "flag": flag if name in arguments else flag or _flag(name),
-            "help": help,
             "is_required": is_required,
             "names": _names(name, path, where),
             **_kind(name, schema, schemas),
+            **_option(name, command.options.get(name), schema, schemas),
         }
     if unknown := (arguments | set(command.options)) - known:
         raise ValueError(f"hub {command.words}: the request has no {', '.join(sorted(unknown))}")
@@ -116,6 +116,21 @@ def _resolved(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]
     return schema
 
 
+def _option(
+    name: str, declared: str | None, schema: dict[str, Any], schemas: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the flags of a parameter, their help, and the values that they send."""
+    if declared is None:
+        return {}
+    found = OPTION.match(declared)
+    flag, default, off = found.groups() if found else (_flag(name), None, None)
+    help, shown = declared[found.end() :] if found else declared, default or schema.get("default")
+    plain = _resolved(schema, schemas)
+    if flag and shown and plain.get("type") != "boolean" and flag not in map(_flag, plain.get("enum", ())):
+        help += f" [default: {shown:g}]" if isinstance(shown, float) else f" [default: {shown}]"
+    return {"flag": flag, "off": off, "default": default, "help": help}
+
+
 def _flag(name: str) -> str:
     return "--" + re.sub(r"^is_|_s$", "", name).replace("_", "-")
 
@@ -134,7 +149,7 @@ def _kind(name: str, schema: dict[str, Any], schemas: dict[str, Any]) -> dict[st
         type = "duration"
     return {
         "type": type,
-        "values": plain.get("enum") or plain.get("items", {}).get("enum"),
+        "values": plain.get("enum") or _resolved(plain.get("items", {}), schemas).get("enum"),
         "min": plain.get("minimum"),
         "max": plain.get("maximum"),
         "metavar": METAVARS.get(type, "TEXT"),

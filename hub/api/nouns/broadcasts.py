@@ -8,8 +8,8 @@ from msgspec import Meta, structs
 from hub.api.deps import Key
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
-from hub.api.noun import Noun, route
-from hub.api.nouns.leads import LeadKindWord, LeadMessageBody, Wait
+from hub.api.noun import Noun, command, route
+from hub.api.nouns.leads import MESSAGE_OPTIONS, LeadKindWord, LeadMessageBody, Wait
 from hub.api.paging import Paging, cursor_of
 from hub.api.view import Instant, View, moment
 from hub.clock import from_epoch_ms
@@ -27,6 +27,7 @@ _E = ErrorCode
 MOST_RESULTS: Final = 1_000  # in the response to the sender; the others are read by the broadcast's id
 MOST_BROADCASTS: Final = 100  # in one page, as each may be long
 MOST_NAMED: Final = 10_000  # boards in one request; the limit of a broadcast is boards_per_broadcast
+_WAIT_HELP: Final = "Time to wait until all leads have received it."
 ResultWord = Literal[
     "waiting",
     "sent",
@@ -131,6 +132,17 @@ class Broadcasts(Noun):
         self._broadcasts = sent
         self._why_away = why_away
 
+    @command(
+        "messages broadcast CONTENT...",
+        example="hub messages broadcast 'Report by noon.' --board house",
+        json="broadcast",
+        help="Send a message to the leads of all boards, or of some.\n\nMessages that cannot be delivered now"
+        " are delivered later: see hub messages broadcast-show.",
+        options=MESSAGE_OPTIONS
+        | {"boards": "--board: Only to this board; may be given several times.", "wait_s": _WAIT_HELP},
+        says="{*|counts}: {id}{results|errors}",
+        fails_if="failed",
+    )
     @route("POST", "/v1/broadcasts", Scope.RUN, errors=[_E.LIMIT_REACHED], status=201)
     @route("POST", "/v1/agent/broadcasts", AGENT, errors=[_E.LIMIT_REACHED, _E.NOT_GATEWAY_MAIN], status=201)
     async def send(
@@ -147,6 +159,22 @@ class Broadcasts(Noun):
         )
         return await self._with_first_results(sent)
 
+    @command(
+        "messages broadcasts",
+        example="hub messages broadcasts",
+        json="broadcasts",
+        help="List broadcasts, the newest first.",
+        options={"limit": "--limit=20: Maximum number of broadcasts."},
+        rows="broadcasts",
+        table=(
+            "id|id as broadcast",
+            "created_at|at as sent",
+            "sent_by as from",
+            "*|counts as result",
+            "content|short as text",
+        ),
+        empty="no broadcasts",
+    )
     @route("GET", "/v1/broadcasts", Scope.READ)
     @route("GET", "/v1/agent/broadcasts", AGENT, errors=[_E.NOT_GATEWAY_MAIN])
     async def page(self, caller: Caller, paging: Paging) -> BroadcastsPage:
@@ -176,6 +204,16 @@ class Broadcasts(Noun):
         refused = found.row.refused if after is None else ()
         return await self._detail(found, refused, page.items, page.next_cursor)
 
+    @command(
+        "messages resume BROADCAST_ID",
+        example="hub messages resume 4e21a9",
+        json="broadcast",
+        help="Send a broadcast again to the leads that have not received it.",
+        ids="broadcast_id",
+        options={"wait_s": _WAIT_HELP},
+        says="{*|counts}: {id}{results|errors}",
+        fails_if="failed",
+    )
     @route(
         "POST",
         "/v1/broadcasts/{broadcast_id}/resume",

@@ -200,7 +200,7 @@ class Connectors(Noun):
         json="test",
         rows="steps",
         table=("step", "is_ok|result as result", "took_ms as ms", "told as detail"),
-        fails_unless="is_ok",
+        fails_if="is_ok|no",
     )
     @route("POST", "/{connector}/test", Scope.RUN, errors=[_E.UNKNOWN_CONNECTOR])
     async def test(self, connector: str, actor: Actor) -> SelfTestView:

@@ -7,7 +7,7 @@ from msgspec import Meta
 from hub.api.deps import Key
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, command, route
 from hub.api.nouns.messages import Messages, MessageView
 from hub.api.view import View
 from hub.coordination.authority import Caller
@@ -41,6 +41,10 @@ _ENSURING: Final = (
     _E.GATEWAY_FORBIDDEN,
     _E.GATEWAY_INVALID,
 )
+MESSAGE_OPTIONS: Final = {
+    "kind": "--handoff: Send a handoff of work instead of a question.",
+    "correlation_id": "Your own reference, to find the message by.",
+}
 _OF_THE_MAIN: Final = (_E.NOT_YOUR_BOARD, _E.NOT_GATEWAY_MAIN)
 LeadStateWord = Literal["ready", "wanted", "creating", "failed"]
 LeadKindWord = Literal["question", "handoff"]
@@ -110,6 +114,15 @@ class Leads(Noun):
         self._sent = sent
         self._messages = messages
 
+    @command(
+        "boards ensure-lead BOARD",
+        example="hub boards ensure-lead house --wait 30",
+        json="lead",
+        help="Make sure that a board has a lead. If needed, one is created at the board's gateway.",
+        options={"wait_s": "Time to wait until the lead is ready."},
+        says="{agent} {*|lead_origin} board {board}",
+        notes=("*|lead_creation",),
+    )
     @route("POST", "/v1/boards/{board}/lead/ensure", Scope.RUN, errors=_ENSURING)
     @route("POST", "/v1/agent/boards/{board}/lead/ensure", AGENT, errors=[*_ENSURING, *_OF_THE_MAIN])
     async def ensure(self, caller: Caller, board: str, wait_s: Wait = 30.0) -> LeadView:
@@ -133,6 +146,14 @@ class Leads(Noun):
             lead_created=found.is_created,
         )
 
+    @command(
+        "messages lead BOARD CONTENT...",
+        example="hub messages lead house 'Report by noon.'",
+        json="message",
+        help="Send a message to the lead of a board, which is created if needed.",
+        options=MESSAGE_OPTIONS | {"wait_s": "Time to wait for the delivery."},
+        says="{message|delivery}",
+    )
     @route("POST", "/v1/boards/{board}/lead/message", Scope.RUN, errors=_SENDING, status=201)
     @route(
         "POST",

@@ -9,7 +9,7 @@ from hub.api.deps import Key
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
 from hub.api.identity import agent_named
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, command, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View, moment
 from hub.clock import from_epoch_ms
@@ -39,6 +39,18 @@ _NUDGING: Final = (
     _E.GATEWAY_FORBIDDEN,
     _E.CALL_UNSUPPORTED,
 )
+_STATES_HELP: Final = """Show a message with its history and the proofs of delivery.
+
+\b
+waiting      It is not sent yet.
+sent         It may have left; its arrival is not confirmed.
+accepted     The gateway has confirmed it.
+queued       The agent has other work to do first.
+consumed     The agent has received it.
+answered     The agent has answered.
+interrupted  It was dropped before the agent received it; it is sent again.
+failed       It could not be delivered, or was cancelled.
+expired      Its time ran out before the agent received it."""
 MessageWord = Literal[
     "waiting", "sent", "accepted", "queued", "consumed", "answered", "interrupted", "failed", "expired"
 ]
@@ -148,6 +160,20 @@ class Messages(Noun):
         self._messages = sent
         self._why_away = why_away
 
+    @command(
+        "messages nudge BOARD AGENT CONTENT...",
+        example="hub messages nudge house notes 'Please report.'",
+        json="message",
+        help="Send a message to an agent of a board. The hub stores it, and delivers it as soon as possible.",
+        options={
+            "queue_mode": "Handling while the agent is busy: steer, followup or interrupt"
+            " [default: the setting of its gateway].",
+            "deliver": "--deliver/--no-deliver: Deliver the answer to the agent's own channel, or not.",
+            "correlation_id": "Your own reference, to find the message by.",
+            "wait_s": "Time to wait for the delivery.",
+        },
+        says="{*|delivery}",
+    )
     @route("POST", "/v1/boards/{board}/agents/{agent}/nudge", Scope.RUN, errors=_NUDGING, status=201)
     @route(
         "POST",
@@ -176,6 +202,29 @@ class Messages(Noun):
         row = await self._messages.nudge(caller, board, agent, nudge, wait_s=wait_s, is_decision=is_decision)
         return await self.view(row)
 
+    @command(
+        "messages ls",
+        example="hub messages ls --board house",
+        json="messages",
+        options={
+            "board": "Only messages of this board.",
+            "agent": "Only messages from or to this agent.",
+            "state": "--only: Only messages in this state; may be given several times.",
+            "correlation_id": "Only messages with this correlation id.",
+            "broadcast_id": "--broadcast: Only messages of this broadcast.",
+            "limit": "--limit=20: Maximum number of messages.",
+        },
+        rows="messages",
+        table=(
+            "id|id as message",
+            "created_at|at as sent",
+            "kind",
+            "state",
+            "*|route as from > to",
+            "content|short as text",
+        ),
+        empty="no messages",
+    )
     @route("GET", "/v1/messages", Scope.READ, errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT])
     async def page(
         self,
@@ -214,6 +263,32 @@ class Messages(Noun):
         views = tuple(MessageView(**fields) for fields in await self._fields(page.items))
         return MessagesPage(messages=views, next_cursor=page.next_cursor)
 
+    @command(
+        "messages show MESSAGE_ID",
+        example="hub messages show 4e21a9",
+        json="message",
+        help=_STATES_HELP,
+        ids="message_id",
+        facts=(
+            "id as message",
+            "state",
+            "*|waits_for as reason",
+            "kind",
+            "board",
+            "sent_by as from",
+            "*|recipient as to",
+            "*|home as via",
+            "created_at|moment as created",
+            "next_look_at|moment as next check",
+            "expires_at|moment as expires",
+            "settled_at|moment as settled",
+            "correlation_id",
+            "key",
+        ),
+        quotes=("content", "answer|->"),
+        rows="moves",
+        table=("at|at_second", "new_state as state", "attempt", "*|proof as proof"),
+    )
     @route("GET", "/v1/messages/{message_id}", Scope.READ, errors=[_E.UNKNOWN_MESSAGE])
     @route("GET", "/v1/agent/messages/{message_id}", AGENT, errors=[_E.UNKNOWN_MESSAGE])
     async def get(self, caller: Caller, message_id: str) -> MessageDetail:
@@ -227,6 +302,14 @@ class Messages(Noun):
             **fields, key=attempt_key(row.id, row.attempt), moves=tuple(_move(move) for move in moves)
         )
 
+    @command(
+        "messages cancel MESSAGE_ID",
+        example="hub messages cancel 4e21a9",
+        json="message",
+        help="Cancel a message before it is delivered. A message that was sent cannot be recalled.",
+        ids="message_id",
+        says="{reason}: {content|short}",
+    )
     @route(
         "POST",
         "/v1/messages/{message_id}/cancel",
@@ -237,6 +320,14 @@ class Messages(Noun):
         """Cancel a message that its agent does not have yet. One that was sent cannot be called back."""
         return await self.view(await self._messages.cancel(caller, message_id))
 
+    @command(
+        "messages retry MESSAGE_ID",
+        example="hub messages retry 4e21a9",
+        json="message",
+        help="Retry a message now if it waits; send it again if it failed or expired.",
+        ids="message_id",
+        says="{*|delivery}",
+    )
     @route(
         "POST",
         "/v1/messages/{message_id}/retry",
