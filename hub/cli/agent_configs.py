@@ -10,13 +10,13 @@ import click
 
 from hub.cli import show
 from hub.cli.completion import agent_names
+from hub.cli.declared import GIVEN
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import ListOfOne, example, hub_option, json_option
 from hub.cli.talk import talk
 from protocol.configs import BadConfig, ConfigType, parse_value
 
 VALUE_WIDTH: Final = 60  # characters of a value in a table
-_NAME: Final = "hub.agent"  # key of ctx.meta: the agent whose configs are meant
 
 
 @click.group("config", cls=ListOfOne, epilog=example("hub agents config notes"))
@@ -24,7 +24,7 @@ _NAME: Final = "hub.agent"  # key of ctx.meta: the agent whose configs are meant
 @click.pass_context
 def config(ctx: click.Context, name: str) -> None:
     """List, get, set, unset and revert the configs of an agent."""
-    ctx.meta[_NAME] = name
+    ctx.meta[GIVEN] = {"name": name}
 
 
 @config.command("ls", epilog=example("hub agents config notes ls"))
@@ -33,7 +33,7 @@ def config(ctx: click.Context, name: str) -> None:
 @click.pass_context
 def list_configs(ctx: click.Context, state: Path, as_json: bool) -> None:
     """List the configs, and the defaults of the agent's template."""
-    name = ctx.meta[_NAME]
+    name = ctx.meta[GIVEN]["name"]
     with talk(state) as hub:
         response = hub.get(_path(name))
     if as_json:
@@ -62,7 +62,7 @@ def list_configs(ctx: click.Context, state: Path, as_json: bool) -> None:
 def get(ctx: click.Context, key: str, state: Path, as_json: bool) -> None:
     """Print the value of KEY: texts as they are, all other types as JSON."""
     with talk(state) as hub:
-        response = hub.get(_path(ctx.meta[_NAME]))
+        response = hub.get(_path(ctx.meta[GIVEN]["name"]))
     if key not in response["configuration"]:
         raise Failure(
             f"agent {response['agent']} has no config {key!r}",
@@ -98,7 +98,7 @@ def put(
     Without --type, a known config keeps its type. A new config is a number, a boolean or JSON
     if VALUE can be read as such, and text otherwise.
     """
-    name = ctx.meta[_NAME]
+    name = ctx.meta[GIVEN]["name"]
     with talk(state) as hub:
         known = {one["key"]: one["type"] for one in hub.get(_path(name))["configs"]}
         configs = {}
@@ -123,55 +123,7 @@ def put(
 def unset(ctx: click.Context, keys: Sequence[str], state: Path, as_json: bool) -> None:
     """Remove configs, all or none; defaults of the template apply again."""
     with talk(state) as hub:
-        response = hub.patch(_path(ctx.meta[_NAME]), {"unset": list(dict.fromkeys(keys))})
-    _print_result(response, as_json=as_json)
-
-
-@config.command("history", epilog=example("hub agents config notes history"))
-@click.argument("key", required=False)
-@click.option(
-    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="Number of changes."
-)
-@hub_option
-@json_option
-@click.pass_context
-def history(ctx: click.Context, key: str | None, limit: int, state: Path, as_json: bool) -> None:
-    """List the changes of configs with their authors, the newest first."""
-    with talk(state) as hub:
-        response = hub.get(f"{_agent(ctx.meta[_NAME])}/config-history", limit=limit, key=key)
-    if as_json:
-        show.print_json("agent_config_history", response)
-        return
-    show.print_table(
-        ("change", show.in_zone("at"), "config", "before", "after", "by"),
-        (
-            (
-                one["seq"],
-                show.short_moment(one["at"]),
-                one["key"],
-                show.NOTHING if one["old_type"] is None else _short(one["old_value"]),
-                show.NOTHING if one["new_type"] is None else _short(one["new_value"]),
-                one["actor"],
-            )
-            for one in response["changes"]
-        ),
-    )
-
-
-@config.command("revert", epilog=example("hub agents config notes revert --to 3"))
-@click.option(
-    "--to",
-    type=click.IntRange(0),
-    required=True,
-    help="Number of the change; 0 restores the state before the first.",
-)
-@hub_option
-@json_option
-@click.pass_context
-def revert(ctx: click.Context, to: int, state: Path, as_json: bool) -> None:
-    """Restore the configs as they were after a change. The history keeps both."""
-    with talk(state) as hub:
-        response = hub.post(f"{_agent(ctx.meta[_NAME])}/config-revert", {"to": to})
+        response = hub.patch(_path(ctx.meta[GIVEN]["name"]), {"unset": list(dict.fromkeys(keys))})
     _print_result(response, as_json=as_json)
 
 

@@ -101,23 +101,6 @@ def edit(name: str, unset: tuple[str, ...], state: Path, as_json: bool, **option
         show.say(f"agent {changed['name']} is changed; new runs use the change")
 
 
-@click.command("delete", epilog=example("hub agents delete notes --yes"))
-@click.argument("name", shell_complete=agent_names)
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@hub_option
-@json_option
-def delete(name: str, yes: bool, state: Path, as_json: bool) -> None:
-    """Pause an agent and archive it. Its waiting runs are cancelled, its history stays."""
-    with talk(state) as hub:
-        if not yes:
-            show.confirm(f"delete agent {name}, and cancel its waiting runs?")
-        removed = hub.delete(_path(name))
-    if as_json:
-        show.print_json("agent", removed)
-    else:
-        show.say(f"agent {name} is deleted; a new agent of this name continues its history")
-
-
 @click.command("validate", epilog=example("hub agents validate notes"))
 @click.argument("name", required=False, shell_complete=agent_names)
 @click.option("--template", metavar="NAME", help="Validate a template and all agents that use it.")

@@ -14,13 +14,13 @@ from hub.cli import show
 from hub.cli.agent_configs import config
 from hub.cli.agent_overview import show_overview
 from hub.cli.agent_tokens import revoke_token
-from hub.cli.agent_writing import create, delete, edit, validate
+from hub.cli.agent_writing import create, edit, validate
 from hub.cli.completion import agent_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.measurements import metrics
 from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.slots import slots
-from hub.cli.standings import history, status, terminate
+from hub.cli.standings import status
 from hub.cli.talk import talk
 
 MAX_DECISIONS = 10
@@ -34,14 +34,11 @@ def agents() -> None:
 
 agents.add_command(create)
 agents.add_command(edit)
-agents.add_command(delete)
 agents.add_command(validate)
 agents.add_command(config)
 agents.add_command(metrics)
 agents.add_command(slots)
 agents.add_command(status)
-agents.add_command(history)
-agents.add_command(terminate)
 agents.add_command(revoke_token)
 
 
@@ -113,40 +110,6 @@ def next_fires(name: str | None, state: Path, as_json: bool) -> None:
     if fires:
         show.out()
         show.print_table(("scheduled (UTC)", "result", "run"), map(_decision_row, fires))
-
-
-@agents.command("pause", epilog=example("hub agents pause notes"))
-@click.argument("name", shell_complete=agent_names)
-@hub_option
-@json_option
-def pause(name: str, state: Path, as_json: bool) -> None:
-    """Stop starting runs of an agent. A run that executes goes on to its end."""
-    with talk(state) as hub:
-        response = hub.post(f"{_path(name)}/pause")
-    if as_json:
-        show.print_json("agent", response)
-    else:
-        show.say(f"agent {name} is {response['lifecycle']}; resume it: hub agents resume {name}")
-
-
-@agents.command("resume", epilog=example("hub agents resume notes --catch-up"))
-@click.argument("name", shell_complete=agent_names)
-@click.option("--catch-up", is_flag=True, help="Also run the times that its paused schedules missed.")
-@hub_option
-@json_option
-def resume(name: str, catch_up: bool, state: Path, as_json: bool) -> None:
-    """Start runs of an agent again, by its schedules and by hand.
-
-    Also resumes schedules that were paused after several failed runs in a row.
-    """
-    with talk(state) as hub:
-        response = hub.post(f"{_path(name)}/resume", {"catch_up": catch_up})
-    if as_json:
-        show.print_json("agent", response)
-    else:
-        at = _next(response, show.moment)
-        follows = f"its next run: {at}" if at else "no run is scheduled"
-        show.say(f"agent {name} is {response['lifecycle']}; {follows}")
 
 
 @agents.command("backfill", epilog=example("hub agents backfill notes --from 2026-03-01 --to 2026-03-07"))

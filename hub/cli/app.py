@@ -66,7 +66,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "gateways": _Command(DECLARED, "List, show and reconnect OpenClaw gateways; adopt their agents."),
         "boards": _Command("boards", "List, show, create and change boards, on which agents work together."),
         "messages": _Command("messages", "List messages between agents; send, cancel and retry them."),
-        "ask": _Command("ask", "List questions of agents to people; ask, answer and withdraw them."),
+        "ask": _Command("messages", "List questions of agents to people; ask, answer and withdraw them."),
     },
     "On a desktop": {
         "connect": _Command("connect", "Connect this machine as a device and share folders with the hub."),

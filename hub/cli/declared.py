@@ -32,7 +32,7 @@ _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 LEAST_END: Final = 6  # characters at the end of an id that identify it
 SEARCHED: Final = 1_000  # first items of a list that are searched for the end of an id
 _PREFIX: Final = "field_"  # of parameters of the request, as some have names of common options
-_GIVEN: Final = "hub.given"  # key of ctx.meta: arguments of the groups around a command
+GIVEN: Final = "hub.given"  # key of ctx.meta: arguments of the groups around a command
 
 
 class Spec(dict[str, Any]):
@@ -87,7 +87,7 @@ def _steps(words: str) -> list[Step]:
 def _group_of_one(name: str, argument: str, spec: Spec) -> click.Group:
     @click.pass_context
     def keep(ctx: click.Context, /, **values: str) -> None:
-        ctx.meta[_GIVEN] = values
+        ctx.meta[GIVEN] = _named(values)
 
     params = [_argument(argument, spec["params"])]
     help = _declared()["groups"][spec["noun"]]
@@ -96,9 +96,8 @@ def _group_of_one(name: str, argument: str, spec: Spec) -> click.Group:
 
 def _command(spec: Spec, name: str, arguments: Sequence[str]) -> click.Command:
     def run(state: Path, as_json: bool, **values: Any) -> None:
-        given = click.get_current_context().meta.get(_GIVEN, {}) | values
-        fields = {name.removeprefix(_PREFIX): value for name, value in given.items()}
-        _run(spec, fields, state, as_json=as_json)
+        given = click.get_current_context().meta.get(GIVEN, {})
+        _run(spec, given | _named(values), state, as_json=as_json)
 
     params: list[click.Parameter] = [_argument(one, spec["params"]) for one in arguments]
     if spec["file"]:
@@ -113,6 +112,10 @@ def _command(spec: Spec, name: str, arguments: Sequence[str]) -> click.Command:
     made = hub_option(json_option(click.Command(name, callback=run, help=help, params=params)))
     made.epilog = example(spec["example"])
     return made
+
+
+def _named(values: Values) -> dict[str, Any]:
+    return {name.removeprefix(_PREFIX): value for name, value in values.items()}
 
 
 def _argument(name: str, params: Mapping[str, Spec]) -> click.Argument:

@@ -62,3 +62,20 @@ def show_broadcast(broadcast: str, failed: bool, state: Path, as_json: bool) -> 
         ),
     )
     show.say(str(FORMATS["counts"](response)))
+
+
+class _AskOrList(ListByDefault):
+    """Group in which no command means ``ls``, and words that are no command mean ``user``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            args = ["user", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_AskOrList, epilog=example("hub ask answer 4e21a9 'Friday, 10:00'"))
+def ask() -> None:
+    """List questions of agents to people; ask, answer and withdraw them.
+
+    BOARD and TEXT instead of a command ask: hub ask roadmap Which colour is the door to be?
+    """

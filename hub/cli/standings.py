@@ -1,9 +1,9 @@
-"""Commands on the status of an agent: show, set, history, terminate."""
+"""The command ``hub agents status``."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 import click
@@ -13,10 +13,7 @@ from hub.cli.completion import agent_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import talk
-from protocol.standing import Axis
 from protocol.vocabularies import Vocabulary
-
-MAX_MOVES: Final = 50
 
 
 @click.command("status", epilog=example("hub agents status notes --set work=paused --reason holiday"))
@@ -64,58 +61,6 @@ def status(
         )
         for sentence in _remarks(response):
             show.say(sentence)
-
-
-@click.command("history", epilog=example("hub agents history notes --limit 20"))
-@click.argument("name", shell_complete=agent_names)
-@click.option("--axis", type=click.Choice(list(map(str, Axis))), help="Only changes on this axis.")
-@click.option("--limit", type=click.IntRange(1, 1_000), default=MAX_MOVES, show_default=True, metavar="N")
-@hub_option
-@json_option
-def history(name: str, axis: str | None, limit: int, state: Path, as_json: bool) -> None:
-    """List the status changes of an agent, with reason and author, the newest first."""
-    params: dict[str, Any] = {"limit": limit}
-    if axis is not None:
-        params["axis"] = axis
-    with talk(state) as hub:
-        response = hub.get(_path(name, "history"), **params)
-    if as_json:
-        show.print_json("agent_history", response)
-        return
-    show.print_table(
-        (show.in_zone("at"), "axis", "from", "to", "reason", "by"),
-        (
-            (
-                show.short_moment(move["at"]),
-                move["axis"],
-                move["before"],
-                move["after"],
-                move["reason"],
-                show.mover(move["actor"]),
-            )
-            for move in response["moves"]
-        ),
-    )
-    if response["next_cursor"] is not None:
-        show.say(f"there are more changes: --limit {min(limit * 2, 1_000)}")
-
-
-@click.command("terminate", epilog=example("hub agents terminate notes --reason replaced --yes"))
-@click.argument("name", shell_complete=agent_names)
-@click.option("--reason", metavar="TEXT", help="Reason, for the history.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@hub_option
-@json_option
-def terminate(name: str, reason: str | None, yes: bool, state: Path, as_json: bool) -> None:
-    """End an agent for good: live runs are cancelled, schedules removed; its history stays."""
-    with talk(state) as hub:
-        if not yes:
-            show.confirm(f"terminate agent {name} for good, and cancel its live runs?")
-        response = hub.post(_path(name, "terminate"), {"reason": reason})
-    if as_json:
-        show.print_json("agent_status", response)
-    else:
-        show.say(f"agent {name} is terminated; its history stays: hub agents history {name}")
 
 
 def _path(name: str, rest: str) -> str:

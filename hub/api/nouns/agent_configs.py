@@ -10,7 +10,7 @@ from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching
 from hub.api.identity import agent_named
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, command, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
 from hub.clock import from_epoch_ms
@@ -177,6 +177,21 @@ class AgentConfigs(Noun):
         """Remove one config; the default of the agent's template, if any, applies again."""
         return await self._change(name, match, {}, unset=(key,), actor=actor)
 
+    @command(
+        "agents config NAME history [KEY]",
+        example="hub agents config notes history",
+        json="agent_config_history",
+        options={"limit": "--limit=20: Maximum number of changes."},
+        rows="changes",
+        table=(
+            "seq as change",
+            "at|at",
+            "key as config",
+            "*|old_config as before",
+            "*|new_config as after",
+            "actor as by",
+        ),
+    )
     @route("GET", "/config-history", Scope.READ)
     async def history(
         self,
@@ -192,6 +207,14 @@ class AgentConfigs(Noun):
         page = paging.fetched([_move(row) for row in rows], key=lambda change: (change.seq,))
         return ConfigHistory(changes=page.items, next_cursor=page.next_cursor)
 
+    @command(
+        "agents config NAME revert",
+        example="hub agents config notes revert --to 3",
+        json="agent_config_changed",
+        help="Restore the configs as they were after a change. The history keeps both.",
+        options={"to": "Number of the change; 0 restores the state before the first."},
+        says="agent {agent}: {changed|changed}; revision {rev}",
+    )
     @route("POST", "/config-revert", Scope.RUN, errors=_REFUSED)
     async def revert(self, name: str, match: Match, wanted: ConfigRevert, actor: Actor) -> ConfigsChangedView:
         """Restore the configs as they were after a change; that is a change too, and can be reverted."""

@@ -12,7 +12,7 @@ from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
 from hub.api.identity import agent_named
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, command, route
 from hub.api.nouns.agents import managed
 from hub.api.nouns.devices import KICKED
 from hub.api.paging import Paging
@@ -180,6 +180,14 @@ class AgentStatuses(Noun):
         await self._write(agent, _asked(change, version), actor=actor)
         return await self._view(agent)
 
+    @command(
+        "agents terminate NAME",
+        example="hub agents terminate notes --reason replaced --yes",
+        json="agent_status",
+        options={"reason": "Reason, for the history."},
+        says="agent {name} is terminated; its history stays: hub agents history {name}",
+        confirm="terminate agent {name} for good, and cancel its live runs?",
+    )
     @route("POST", "/terminate", Scope.RUN, errors=_REFUSED)
     async def terminate(
         self,
@@ -194,6 +202,15 @@ class AgentStatuses(Noun):
         await self._write(agent, asked, actor=actor)
         return _tagged(await self._view(agent), match)
 
+    @command(
+        "agents history NAME",
+        example="hub agents history notes --limit 20",
+        json="agent_history",
+        help="List the status changes of an agent, with reason and author, the newest first.",
+        options={"axis": "Only changes on this axis.", "limit": "--limit=50: Maximum number of changes."},
+        rows="moves",
+        table=("at|at", "axis", "before as from", "after as to", "reason", "actor|mover as by"),
+    )
     @route("GET", "/history", Scope.READ)
     async def history(
         self,

@@ -12,7 +12,7 @@ from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
 from hub.api.identity import agent_named, user_names
-from hub.api.noun import Noun, listed, route
+from hub.api.noun import Noun, command, listed, route
 from hub.api.nouns.runs import Runs, RunView
 from hub.api.nouns.schedules import NEXT_FIRES, FireView, Schedules, ScheduleView
 from hub.api.nouns.templates import VerdictView
@@ -214,6 +214,13 @@ class Agents(Noun):
         match.tell(self.tag_of(view))
         return view
 
+    @command(
+        "agents delete NAME",
+        example="hub agents delete notes --yes",
+        json="agent",
+        says="agent {name} is deleted; a new agent of this name continues its history",
+        confirm="delete agent {name}, and cancel its waiting runs?",
+    )
     @route("DELETE", "/{name}", Scope.DEVICES, errors=[ErrorCode.MANAGED_BY_FILE], is_tagged=True)
     async def remove(self, name: str, actor: Actor) -> AgentView:
         """Pause an agent and archive it; its waiting runs are cancelled, and its history stays."""
@@ -227,6 +234,13 @@ class Agents(Noun):
         wrong = await self._writer.problems(row.id)
         return VerdictView(ok=not wrong, problems=wrong)
 
+    @command(
+        "agents pause NAME",
+        example="hub agents pause notes",
+        json="agent",
+        help="Stop starting runs of an agent. A run that executes goes on to its end.",
+        says="agent {name} is {lifecycle}; resume it: hub agents resume {name}",
+    )
     @route("POST", "/{name}/pause", Scope.RUN, is_tagged=True)
     async def pause(self, name: str, actor: Actor) -> AgentView:
         """Start no further run of the agent; one that executes goes on to its end."""
@@ -235,6 +249,15 @@ class Agents(Noun):
             log.info("agent.paused", agent_id=agent.id, actor=actor)
         return await self.get(name)
 
+    @command(
+        "agents resume NAME",
+        example="hub agents resume notes --catch-up",
+        json="agent",
+        help="Start runs of an agent again, by its schedules and by hand.\n\n"
+        "Also resumes schedules that were paused after several failed runs in a row.",
+        options={"catch_up": "Also run the times that its paused schedules missed."},
+        says="agent {name} is {lifecycle}; {*|next_run}",
+    )
     @route("POST", "/{name}/resume", Scope.RUN, is_tagged=True)
     async def resume(self, name: str, how: Annotated[Resumption, OPTIONAL], actor: Actor) -> AgentView:
         """Resume the agent and its schedules, also those paused after failures."""

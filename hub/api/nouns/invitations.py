@@ -8,7 +8,7 @@ from hub import tokens
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.identity import IdentityLimits
-from hub.api.noun import Noun, listed, route
+from hub.api.noun import Noun, command, listed, route
 from hub.api.nouns.tokens import YEAR_S
 from hub.api.view import Instant, Name, View, moment
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
@@ -96,12 +96,44 @@ class Invitations(Noun):
         self._owner_id = owner_id
         self.limits = limits
 
+    @command(
+        "pair invitations",
+        example="hub pair invitations",
+        json="invitations",
+        help="List the invitations without their secrets.",
+        table=(
+            "id as invitation",
+            "user",
+            "device",
+            "uses_left",
+            "last4 as ends in",
+            "expires_at|moment as expires",
+            "revoked_at|moment as revoked",
+        ),
+        empty="no invitations; create one: hub pair invite",
+    )
     @listed("", Scope.DEVICES, key=lambda invitation: (invitation.created_at.isoformat(), invitation.id))
     async def all(self) -> list[InvitationView]:
         """List the invitations, the oldest first."""
         rows = await self._store.read(invitations.list_invitations, user_id=self.user_id)
         return [_view(row) for row in rows]
 
+    @command(
+        "pair invite",
+        example="hub pair invite --device desk --ttl 1h",
+        json="invitation",
+        help="Create an invitation, which admits a device without approval. It is printed once.\n\n"
+        "With --user, as that user's devices.",
+        options={
+            "device": "Name of the device [default: the name that it proposes].",
+            "uses": "Number of devices.",
+            "ttl_s": "--ttl: Lifetime of the invitation, as in 10m or 2h.",
+        },
+        prints="token",
+        says="The invitation is shown only once, and expires {expires_at|moment}."
+        " On the device, put it into a file that only you can read, then:\n"
+        "  hub connect URL --root DIR --invitation-file FILE",
+    )
     @route("POST", "", Scope.DEVICES, status=201, is_secret=True)
     async def create(self, requested: InvitationRequest, actor: Actor) -> NewInvitation:
         """Create an invitation; with ``user``, for that user. Only this response has the secret."""
@@ -131,6 +163,14 @@ class Invitations(Noun):
         log.info("invitation.created", invitation_id=row.id, user_id=row.user_id)
         return NewInvitation(**structs.asdict(_view(row)), token=token)
 
+    @command(
+        "pair uninvite INVITATION_ID",
+        example="hub pair uninvite 4e21a9",
+        json="invitation",
+        help="Revoke an invitation. Devices that it admitted stay.",
+        ids="invitation_id",
+        says="the invitation that ends in {last4} is revoked",
+    )
     @route("DELETE", "/{invitation_id}", Scope.DEVICES)
     async def revoke(self, invitation_id: str, actor: Actor) -> InvitationView:
         """Revoke an invitation; doing it twice is no error."""

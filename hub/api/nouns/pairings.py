@@ -9,7 +9,7 @@ from msgspec import Meta
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.identity import IdentityLimits, user_names
-from hub.api.noun import Noun, listed, route
+from hub.api.noun import Noun, command, listed, route
 from hub.api.view import Instant, Name, View, moment
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.links import pairing
@@ -121,6 +121,22 @@ class Pairings(Noun):
             ),
         )
 
+    @command(
+        "pair ls",
+        example="hub pair ls",
+        json="pairings",
+        help="List the devices that wait for approval.",
+        table=(
+            "label as proposed name",
+            "platform",
+            "network",
+            "created_at|at as asked",
+            "expires_at|at as expires",
+            "id",
+        ),
+        empty="no devices wait for approval; start one: hub connect URL --root DIR",
+        says="admit one by its code: hub pair approve CODE; or refuse it: hub pair deny ID",
+    )
     @listed("", Scope.DEVICES, key=lambda pairing: (pairing.created_at.isoformat(), pairing.id))
     async def all(self) -> list[PairingView]:
         """List the pending pairings without their codes, the oldest first."""
@@ -158,6 +174,14 @@ class Pairings(Noun):
         user = (await user_names(self._store))[user_id]
         return PairedView(pairing=_view(waiting), device=device, user=user, dry_run=approval.dry_run)
 
+    @command(
+        "pair deny PAIRING_ID",
+        example="hub pair deny 4e21a9",
+        json="pairing",
+        help="Refuse a device that waits for approval.",
+        ids="pairing_id",
+        says="{label} is refused",
+    )
     @route("POST", "/{pairing_id}/deny", Scope.DEVICES)
     async def deny(self, pairing_id: str, actor: Actor) -> PairingView:
         """Deny a pending pairing."""

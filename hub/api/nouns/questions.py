@@ -8,7 +8,7 @@ from msgspec import Meta, structs
 from hub.api.deps import Key
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, command, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View, moment
 from hub.clock import from_epoch_ms
@@ -103,6 +103,18 @@ class Questions(Noun):
         self._questions = asked
         self._authority = authority
 
+    @command(
+        "ask user BOARD CONTENT...",
+        example="hub ask user house 'Which date suits you?'",
+        json="question",
+        help="Ask the person who owns a board.",
+        options={
+            "preferred_channel": "--channel: Channel on which the person prefers to be reached.",
+            "correlation_id": "Your own reference, to find the question by.",
+            "reply_tags": "--tag: Tag of the answer in the memory of the board; may be given several times.",
+        },
+        says="asked: {id}; the answer is added to the memory of {board}",
+    )
     @route(
         "POST",
         "/v1/boards/{board}/ask-user",
@@ -128,6 +140,28 @@ class Questions(Noun):
         is_decision = caller.agent_id is None
         return await self._view(await self._questions.ask(caller, board, asked, is_decision=is_decision))
 
+    @command(
+        "ask ls",
+        example="hub ask ls --all",
+        json="questions",
+        help="List the questions that wait for an answer, the newest first.",
+        options={
+            "board": "Only questions of this board.",
+            "state": "=open/--all: Include questions that are answered, withdrawn or expired.",
+            "correlation_id": "Only questions with this correlation id.",
+            "limit": "--limit=20: Maximum number of questions.",
+        },
+        rows="questions",
+        table=(
+            "id|id as question",
+            "board",
+            "asked_by",
+            "created_at|at as asked",
+            "state",
+            "content|short as text",
+        ),
+        empty="no matching questions; --all includes those that are settled",
+    )
     @route("GET", "/v1/questions", Scope.READ, errors=[_E.UNKNOWN_BOARD])
     async def page(
         self,
@@ -160,6 +194,29 @@ class Questions(Noun):
         views = tuple(QuestionView(**_fields(row, named)) for row in page.items)
         return QuestionsPage(questions=views, next_cursor=page.next_cursor)
 
+    @command(
+        "ask show QUESTION_ID",
+        example="hub ask show 4e21a9",
+        json="question",
+        help="Show a question and its answer.",
+        ids="question_id",
+        facts=(
+            "id as question",
+            "state",
+            "board",
+            "asked_by",
+            "created_at|moment as asked",
+            "expires_at|moment as expires",
+            "correlation_id",
+            "preferred_channel",
+            "main_agent",
+            "message_id|id as message",
+            "devices as shown on",
+            "answered_by",
+            "settled_at|moment as settled",
+        ),
+        quotes=("content", "answer|->"),
+    )
     @route("GET", "/v1/questions/{question_id}", Scope.READ, errors=[_E.UNKNOWN_QUESTION])
     @route("GET", "/v1/agent/questions/{question_id}", AGENT, errors=[_E.UNKNOWN_QUESTION, _E.NOT_YOUR_BOARD])
     async def get(self, caller: Caller, question_id: str) -> QuestionDetail:
@@ -173,6 +230,14 @@ class Questions(Noun):
         names = tuple(sorted(device.name for device in owned if device.id in shown_on))
         return QuestionDetail(**_fields(row, await self._named([row])), devices=names)
 
+    @command(
+        "ask answer QUESTION_ID ANSWER...",
+        example="hub ask answer 4e21a9 'Friday, 10:00'",
+        json="question",
+        help="Answer a question for the person; the first answer counts.",
+        ids="question_id",
+        says="answered: {content|short}",
+    )
     @route(
         "POST",
         "/v1/questions/{question_id}/answer",
@@ -194,6 +259,14 @@ class Questions(Noun):
         answered = await self._questions.answer(caller, question_id, body.answer, is_decision=is_decision)
         return await self._view(answered)
 
+    @command(
+        "ask withdraw QUESTION_ID",
+        example="hub ask withdraw 4e21a9",
+        json="question",
+        help="Withdraw a question; an answer is not expected any more.",
+        ids="question_id",
+        says="withdrawn: {content|short}",
+    )
     @route(
         "POST",
         "/v1/questions/{question_id}/withdraw",
