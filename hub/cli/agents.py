@@ -13,15 +13,15 @@ import click
 from hub.cli import show
 from hub.cli.agent_configs import config
 from hub.cli.agent_overview import show_overview
-from hub.cli.agent_tokens import revoke_token
 from hub.cli.agent_writing import create, edit, validate
 from hub.cli.completion import agent_names
+from hub.cli.costs import metrics
 from hub.cli.failure import Exit, Failure
-from hub.cli.measurements import metrics
 from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.slots import slots
 from hub.cli.standings import status
 from hub.cli.talk import talk
+from hub.cli.token import revoke_agent_token
 
 MAX_DECISIONS = 10
 INSTANT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
@@ -39,7 +39,7 @@ agents.add_command(config)
 agents.add_command(metrics)
 agents.add_command(slots)
 agents.add_command(status)
-agents.add_command(revoke_token)
+agents.add_command(revoke_agent_token)
 
 
 @agents.command("ls", epilog=example("hub agents ls"))

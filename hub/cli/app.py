@@ -27,13 +27,13 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "schema": _Command("check", "Print the JSON Schema of the settings file."),
         "reload": _Command("check", "Apply the changed settings file to the running hub."),
         "completion": _Command("completion", "Print the script that completes names in a shell."),
-        "install-unit": _Command("units", "Install the hub as a systemd service."),
-        "migrate": _Command("migrate", "Migrate the database's tables to this release, or compare them."),
+        "install-unit": _Command("daemon", "Install the hub as a systemd service."),
+        "migrate": _Command("upkeep", "Migrate the database's tables to this release, or compare them."),
         "demo": _Command("daemon", "Run hub, device and agent once over a sample folder."),
     },
     "Run the hub": {
         "serve": _Command("daemon", "Run the hub in the foreground."),
-        "status": _Command("service", "Show the state of the running hub on one screen."),
+        "status": _Command("daemon", "Show the state of the running hub on one screen."),
         "doctor": _Command("doctor", "Check the installation and list problems with their fixes."),
         "logs": _Command("logs", "Show the last events of the hub's log."),
         "drain": _Command("upkeep", "Stop the running hub after its work in progress."),
@@ -52,11 +52,11 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
     },
     "Devices, users and access": {
         "devices": _Command("devices", "List, show, rename and revoke devices."),
-        "pair": _Command("pair", "Admit devices: by the code that a device shows, or by an invitation."),
+        "pair": _Command("devices", "Admit devices: by the code that a device shows, or by an invitation."),
         "users": _Command(DECLARED, "List, create and remove the users, who own devices and agents."),
         "token": _Command("token", "Create, list and revoke the tokens of devices and operators."),
         "keys": _Command(DECLARED, "List, rotate and delete the keys that seal sign-ins."),
-        "routes": _Command("routes", "List the REST routes with the roles that may use them."),
+        "routes": _Command("help", "List the REST routes with the roles that may use them."),
         "audit": _Command("audit", "List the audit log, export it, and verify its chain of hashes."),
     },
     "Mailboxes, chats and calendars": {
@@ -71,8 +71,8 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
     "On a desktop": {
         "connect": _Command("connect", "Connect this machine as a device and share folders with the hub."),
         "review": _Command("review", "List suggestions of agents; approve, edit and reject them."),
-        "answer": _Command("answer", "List the questions of agents to you, or answer one."),
-        "grants": _Command("grants", "Show the rights of the hub on this device, or change them."),
+        "answer": _Command("owner", "List the questions of agents to you, or answer one."),
+        "grants": _Command("owner", "Show the rights of the hub on this device, or change them."),
     },
 }
 COMMANDS: Final = {name: command for section in SECTIONS.values() for name, command in section.items()}

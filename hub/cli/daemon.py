@@ -1,4 +1,4 @@
-"""The commands ``hub init``, ``hub serve`` and ``hub demo``."""
+"""The commands ``hub init``, ``hub serve``, ``hub status``, ``hub install-unit`` and ``hub demo``."""
 
 import gc
 import re
@@ -11,7 +11,8 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import example, json_option, state_folder, state_option
+from hub.cli.options import example, hub_option, json_option, state_folder, state_option
+from hub.cli.talk import talk
 
 _ENDPOINT = re.compile(r'^kind = "openai".*?(?=^# chunk_tokens)', re.MULTILINE | re.DOTALL)
 SCHEMA: Final = "hub.schema.json"  # named in the first line of the sample
@@ -141,3 +142,110 @@ def make_folder(path: Path) -> None:
             Exit.CANNOT_CREATE,
             next_step="choose another one: --state DIR",
         ) from error
+
+
+@click.command(epilog=example("hub status"))
+@hub_option
+@json_option
+def status(state: Path, as_json: bool) -> None:
+    """Show the state of the running hub on one screen.
+
+    Exits with 3 when no hub is running.
+    """
+    with talk(state) as hub:
+        response = hub.get("/v1/status")
+    if as_json:
+        show.print_json("status", response)
+        return
+    show.print_facts(
+        {
+            "hub": f"{response['name']} ({response['state']})",
+            "version": response["version"],
+            "up for": show.duration(response["uptime_s"]),
+            "devices": f"{response['devices_connected']} of {response['devices_known']} connected",
+            **(
+                {"gateways": f"{response['gateways_ready']} of {response['gateways_known']} ready"}
+                if response["gateways_known"]
+                else {}
+            ),
+            "agents": response["agents"],
+            **(
+                {"held back": f"{response['held_back']}; runs started by hand are not"}
+                if response["held_back"]
+                else {}
+            ),
+            **({"disk": response["disk_full"]} if response["disk_full"] else {}),
+            "issues": _issues(response["issues"]),
+            "runs": [f"{count} {name}" for name, count in response["runs"].items() if count],
+            "model": response["model"] or "none: only rules find items",
+            "database": response["database"],
+            "settings": f"generation {response['config_generation']}",
+            **{f"listens: {name}": where for name, where in response["listeners"].items()},
+        }
+    )
+    show.out(f"\nkey    {response['key']}")  # a fingerprint fills the line
+
+
+def _issues(counts: Mapping[str, int]) -> str:
+    """Count the issues by severity, and name the command that lists them."""
+    listed = ", ".join(
+        f"{count} {name if count != 1 else name.removesuffix('s')}" for name, count in counts.items() if count
+    )
+    return f"{listed}; list them: hub doctor" if listed else "none"
+
+
+@click.command("install-unit", epilog=example("hub install-unit --print"))
+@click.option("--print", "only_print", is_flag=True, help="Print the files instead of writing them.")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="/",
+    help="Write below this folder, as for an image [default: /].",
+)
+@click.option("--yes", is_flag=True, help="Do not ask before a file is replaced.")
+def install_unit(only_print: bool, root: Path, yes: bool) -> None:
+    """Install the hub as a systemd service.
+
+    Writes three units and the group hub-operators. Starts nothing; prints the next commands.
+    """
+    from hub.app.installed_units import here, is_out_of_reach, unit_files
+    from hub.text.convert import prepare
+
+    units = unit_files(*here())
+    if only_print:
+        show.out("\n".join(f"# ===== /{place}\n{text}" for place, text in units.items()), end="")
+        return
+    if is_out_of_reach(*here()):
+        show.say(
+            "warning: the service cannot read home folders, and this hub is installed in one;"
+            " install it below /opt or /usr"
+        )
+    for place, text in units.items():
+        _write(root / place, text, yes=yes)
+    prepare()  # the service must not run files that it could have written itself
+    show.say(
+        "next: put hub.toml into /etc/hub (0644, no secret in it), then",
+        "  systemd-sysusers && systemctl daemon-reload",
+        "  systemctl enable --now hub.socket hub-admin.socket hub.service",
+    )
+
+
+def _write(file: Path, text: str, *, yes: bool) -> None:
+    try:
+        if file.exists() and file.read_text("utf-8") == text:
+            show.say(f"{file} is up to date")
+            return
+        if file.exists() and not yes:
+            show.confirm(f"replace {file}, which is different?")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, "utf-8")
+    except PermissionError as error:
+        raise Failure(
+            f"cannot write {file}: {error.strerror}",
+            Exit.NOT_PERMITTED,
+            next_step="run this as root, or print the files: hub install-unit --print",
+        ) from error
+    except OSError as error:
+        raise Failure(f"cannot write {file}: {error.strerror}", Exit.CANNOT_CREATE) from error
+    file.chmod(0o644)
+    show.say(f"wrote {file}")

@@ -138,7 +138,7 @@ def _close_to_others(state: Path) -> Iterator[str]:
 
 
 def _pack(file: Path, state: Path, config: Path) -> None:
-    from hub.cli.bundle import write_bundle
+    from hub.cli.debug import write_bundle
 
     missing = write_bundle(file, state=state, config=config, clock=show.clock)
     show.say(f"wrote {file}; check it before you pass it on")

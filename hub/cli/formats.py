@@ -33,32 +33,32 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
 
 def _format(function: Format) -> Format:
     """Enter a format under its name."""
-    FORMATS[function.__name__.removeprefix("_")] = function
+    FORMATS[function.__name__.rstrip("_")] = function
     return function
 
 
 @_format
-def _id(value: str | None) -> str:
+def id_(value: str | None) -> str:
     return show.NOTHING if value is None else show.short_id(value)
 
 
 @_format
-def _at_second(text: str | None) -> str:
+def at_second(text: str | None) -> str:
     return show.short_moment(text, seconds=True)
 
 
 @_format
-def _json(value: object) -> str:
+def json_(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
 @_format
-def _pretty(value: object) -> str:
+def pretty(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 @_format
-def _short(text: str | None, most: int = MOST_SHOWN) -> str:
+def short(text: str | None, most: int = MOST_SHOWN) -> str:
     """Return the beginning of a text, on one line."""
     line = " ".join((text or "").split())
     return line if len(line) <= most else f"{line[: most - 3]}..."
@@ -68,12 +68,12 @@ def _short(text: str | None, most: int = MOST_SHOWN) -> str:
 
 
 @_format
-def _home(agent: Item) -> Any:
+def home(agent: Item) -> Any:
     return agent["gateway"] or agent["device"]
 
 
 @_format
-def _next_run(agent: Item) -> str:
+def next_run(agent: Item) -> str:
     """Return the next scheduled time, or the reason why there is none."""
     if agent["next_fires"]:
         return f"its next run: {show.moment(agent['next_fires'][0]['at'])}"
@@ -82,21 +82,22 @@ def _next_run(agent: Item) -> str:
 
 
 @_format
-def _old_config(change: Item) -> str:
-    return show.NOTHING if change["old_type"] is None else _value(change["old_value"])
+def old_config(change: Item) -> str:
+    return show.NOTHING if change["old_type"] is None else config_value(change["old_value"])
 
 
 @_format
-def _new_config(change: Item) -> str:
-    return show.NOTHING if change["new_type"] is None else _value(change["new_value"])
-
-
-def _value(value: object) -> str:
-    return _short(value if isinstance(value, str) else _json(value))
+def new_config(change: Item) -> str:
+    return show.NOTHING if change["new_type"] is None else config_value(change["new_value"])
 
 
 @_format
-def _changed(keys: Sequence[str]) -> str:
+def config_value(value: object) -> str:
+    return short(value if isinstance(value, str) else json_(value))
+
+
+@_format
+def changed(keys: Sequence[str]) -> str:
     return f"changed {', '.join(keys)}" if keys else "nothing changed"
 
 
@@ -104,40 +105,40 @@ def _changed(keys: Sequence[str]) -> str:
 
 
 @_format
-def _holder(holder: Item | None) -> str:
+def holder(held_by: Item | None) -> str:
     """Describe the holder of a lock: ``run 4e21 of notes``, ``device desk for notes``."""
-    if holder is None:
+    if held_by is None:
         return ""
-    agent = holder["agent"]
-    match holder["kind"]:
+    agent = held_by["agent"]
+    match held_by["kind"]:
         case "run":
-            return f"run {show.short_id(holder['id'])}" + (f" of {agent}" if agent else "")
+            return f"run {show.short_id(held_by['id'])}" + (f" of {agent}" if agent else "")
         case "device":
-            return f"device {holder['device'] or holder['id']}" + (f" for {agent}" if agent else "")
-    return str(holder["id"])
+            return f"device {held_by['device'] or held_by['id']}" + (f" for {agent}" if agent else "")
+    return str(held_by["id"])
 
 
 @_format
-def _holders(waiting: Sequence[Item]) -> str:
-    return ", ".join(_holder(wait["holder"]) for wait in waiting)
+def holders(waiting: Sequence[Item]) -> str:
+    return ", ".join(holder(wait["holder"]) for wait in waiting)
 
 
 @_format
-def _holder_now(holder: Item | None) -> str:
-    return f"{_holder(holder)} holds it now" if holder else "it is free now"
+def holder_now(held_by: Item | None) -> str:
+    return f"{holder(held_by)} holds it now" if held_by else "it is free now"
 
 
 # Capabilities
 
 
 @_format
-def _registered(response: Item) -> str:
+def registered(response: Item) -> str:
     state = "enabled" if response["capability"]["enabled"] else "not enabled"
     return f"{state}; replaces {response['disabled']}" if response["disabled"] else state
 
 
 @_format
-def _versions(removed: Sequence[Item]) -> str:
+def versions(removed: Sequence[Item]) -> str:
     return ", ".join(f"{one['name']} {one['version']}" for one in removed)
 
 
@@ -145,7 +146,7 @@ def _versions(removed: Sequence[Item]) -> str:
 
 
 @_format
-def _connector_state(connector: Item) -> str:
+def connector_state(connector: Item) -> str:
     match connector["state"]:
         case "sign_in":
             return "needs a sign-in"
@@ -155,7 +156,7 @@ def _connector_state(connector: Item) -> str:
 
 
 @_format
-def _connector_problem(connector: Item) -> str:
+def connector_problem(connector: Item) -> str:
     if connector["detail"] is None or connector["state"] == "ok":
         return ""
     hint = f"; hub connectors login {connector['name']}" if connector["state"] == "sign_in" else ""
@@ -163,7 +164,7 @@ def _connector_problem(connector: Item) -> str:
 
 
 @_format
-def _revoked_there(is_revoked: bool) -> str:
+def revoked_there(is_revoked: bool) -> str:
     return "the provider revoked it" if is_revoked else "the provider did not confirm that it is revoked"
 
 
@@ -171,7 +172,7 @@ def _revoked_there(is_revoked: bool) -> str:
 
 
 @_format
-def _gateway_problems(gateway: Item) -> str:
+def gateway_problems(gateway: Item) -> str:
     problems = ((gateway["problem"], ""), (gateway["admin_problem"], "with admin rights: "))
     return "; ".join(
         f"{gateway['name']}: {scope}{problem['message']}"
@@ -186,22 +187,22 @@ def _since(gateway: Item) -> Any:
 
 
 @_format
-def _since_at(gateway: Item) -> str:
+def since_at(gateway: Item) -> str:
     return show.short_moment(_since(gateway))
 
 
 @_format
-def _state_since(gateway: Item) -> str:
+def state_since(gateway: Item) -> str:
     return f"{gateway['state']} since {show.moment(_since(gateway))}"
 
 
 @_format
-def _online(gateway: Item) -> str:
+def online(gateway: Item) -> str:
     return f"{gateway['agents_online']} of {gateway['agents']} online"
 
 
 @_format
-def _remote_state(agent: Item) -> str:
+def remote_state(agent: Item) -> str:
     return f"{agent['state']}: {agent['problem']}" if agent["problem"] else str(agent["state"])
 
 
@@ -209,33 +210,33 @@ def _remote_state(agent: Item) -> str:
 
 
 @_format
-def _board_role(agent: Item) -> str:
+def board_role(agent: Item) -> str:
     return "lead" if agent["is_lead"] else "worker"
 
 
 @_format
-def _author(item: Item) -> str:
+def author(item: Item) -> str:
     return str(item["agent"] or item["actor"])
 
 
 @_format
-def _tags(item: Item) -> list[str]:
+def tags(item: Item) -> list[str]:
     return [*item["tags"], *(["chat"] if item["is_chat"] else [])]
 
 
 @_format
-def _answered(item: Item) -> str:
+def answered(item: Item) -> str:
     answered = ((noun, item[f"answered_{noun}"]) for noun in ("message", "question"))
     return "; ".join(f"it answers {noun} {show.short_id(id)}" for noun, id in answered if id)
 
 
 @_format
-def _lead_origin(lead: Item) -> str:
+def lead_origin(lead: Item) -> str:
     return "was created to lead" if lead["lead_created"] else "leads"
 
 
 @_format
-def _lead_creation(lead: Item) -> str:
+def lead_creation(lead: Item) -> str:
     """Describe the state of a lead that is not ready yet."""
     if lead["state"] == "ready":
         return ""
@@ -247,39 +248,39 @@ def _lead_creation(lead: Item) -> str:
 
 
 @_format
-def _recipient(message: Item) -> str:
+def recipient(message: Item) -> str:
     lead = f"the lead of {message['board']}" if message["board"] else "a lead"
     return str(message["agent"] or (lead if message["to_lead"] else ""))
 
 
 @_format
-def _route(message: Item) -> str:
-    return f"{message['sent_by']} > {_recipient(message)}"
+def route(message: Item) -> str:
+    return f"{message['sent_by']} > {recipient(message)}"
 
 
 @_format
-def _waits_for(message: Item) -> Any:
+def waits_for(message: Item) -> Any:
     return message["reason"] or message["waiting_for"]
 
 
 @_format
-def _delivery(message: Item) -> str:
+def delivery(message: Item) -> str:
     """Describe the state of a message: its answer, its recipient, or the reason why it waits."""
     match message["state"]:
         case "answered":
             return f"answered: {message['answer']}"
         case "consumed":
-            return f"{_recipient(message)} received it: {message['id']}"
+            return f"{recipient(message)} received it: {message['id']}"
         case state:
             why = f": {message['waiting_for']}" if message["waiting_for"] else ""
             return f"{state}{why}; the hub delivers it as soon as possible: {message['id']}"
 
 
 @_format
-def _proof(move: Item) -> str:
+def proof(move: Item) -> str:
     """Summarize the proof of a state change. ``--json`` has all of it, with the letter itself."""
     words = _spelled({name: value for name, value in move["proof"].items() if name != "letter"})
-    return _short("; ".join(part for part in (move["reason"] or "", words) if part), 160)
+    return short("; ".join(part for part in (move["reason"] or "", words) if part), 160)
 
 
 def _spelled(proof: Item) -> str:
@@ -296,14 +297,14 @@ def _spelled(proof: Item) -> str:
 
 
 @_format
-def _counts(broadcast: Item) -> str:
+def counts(broadcast: Item) -> str:
     parts = [f"{broadcast['sent']} of {broadcast['boards']} leads received it"]
     parts += [f"{broadcast[state]} {state}" for state in ("failed", "waiting") if broadcast[state]]
     return ", ".join(parts)
 
 
 @_format
-def _errors(results: Sequence[Item]) -> str:
+def errors(results: Sequence[Item]) -> str:
     return "".join(
-        f"\n  {one['board'] or one['board_id']}: {_short(one['error'])}" for one in results if one["error"]
+        f"\n  {one['board'] or one['board_id']}: {short(one['error'])}" for one in results if one["error"]
     )

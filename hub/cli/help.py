@@ -1,13 +1,15 @@
-"""``hub help``: the handbook on the terminal. No hub needs to run: the pages are part of the release."""
+"""The commands ``hub help`` and ``hub routes``, which need no running hub."""
 
 import sys
+from importlib import import_module
 
 import click
+from msgspec import to_builtins
 
 from hub import docs
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import example
+from hub.cli.options import example, json_option
 from hub.printable import printable
 
 
@@ -40,3 +42,29 @@ def _list_topics() -> None:
             show.out(f"  {topic.ljust(width)}  {docs.summary(topic)}")
         show.out()
     show.out("Print a page: hub help TOPIC. Help on a command: hub COMMAND --help.")
+
+
+@click.command(epilog=example("hub routes"))
+@json_option
+def routes(as_json: bool) -> None:
+    """List the REST routes with the roles that may use them."""
+    from hub.api.door.roles import Role
+    from hub.api.nouns.system import routes_view
+
+    import_module("hub.api.application")  # its nouns enter their routes in the table
+    table = routes_view()
+    if as_json:
+        show.print_json("routes", to_builtins(table))
+        return
+    show.print_table(
+        ("method", "path", "scope", *Role),
+        (
+            (route.method, route.path, route.scope, *(role in route.roles for role in Role))
+            for route in table.routes
+        ),
+    )
+    show.out()
+    show.print_table(
+        ("request of a device", "object"),
+        ((request.method, request.of) for request in table.device_requests),
+    )

@@ -8,7 +8,7 @@ import click
 
 from hub.cli import show
 from hub.cli.declared import item_called
-from hub.cli.formats import FORMATS
+from hub.cli.formats import counts, short
 from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import talk
 
@@ -57,11 +57,11 @@ def show_broadcast(broadcast: str, failed: bool, state: Path, as_json: bool) -> 
     show.print_table(
         ("board", "lead", "gateway", "state", "reason"),
         (
-            (one["board"], one["lead"], one["gateway"], one["state"], FORMATS["short"](one["error"]))
+            (one["board"], one["lead"], one["gateway"], one["state"], short(one["error"]))
             for one in response["results"]
         ),
     )
-    show.say(str(FORMATS["counts"](response)))
+    show.say(counts(response))
 
 
 class _AskOrList(ListByDefault):

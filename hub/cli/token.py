@@ -1,4 +1,4 @@
-"""Commands on the tokens of devices and operators: create, list, revoke."""
+"""Commands on the tokens of devices, operators and agents: create, list, revoke."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,12 +8,13 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import agent_names
+from hub.cli.declared import item_called
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import Duration, ListByDefault, example, hub_option, json_option
 from hub.cli.talk import Talk, talk
 
 ROLES = ("viewer", "operator", "admin")
-LEAST_END = 6  # characters at the end of an id that identify it
 DEVICES, OPERATORS = "/v1/tokens", "/v1/operator-tokens"
 
 
@@ -138,21 +139,11 @@ def _all_tokens(hub: Talk) -> dict[str, Any]:
 def _find(hub: Talk, id: str) -> tuple[str, str, str]:
     """Return the whole id of a token, the name of its owner, and the path of its kind."""
     response = _all_tokens(hub)
-    found = [
-        (str(token["id"]), str(token[whose]), path)
-        for path, noun, whose in ((DEVICES, "tokens", "device"), (OPERATORS, "operator_tokens", "name"))
-        for token in response[noun]
-        if token["id"] == id or (len(id) >= LEAST_END and token["id"].endswith(id))
-    ]
-    if len(found) > 1:
-        raise Failure(
-            f"several tokens end in {id!r}",
-            Exit.USAGE,
-            next_step="type more characters of the ID; --json prints it whole",
-        )
-    if not found:
+    found = item_called([*response["tokens"], *response["operator_tokens"]], id)
+    if found is None:
         raise Failure(f"there is no token {id!r}", Exit.FAILED, next_step="list the tokens: hub token ls")
-    return found[0]
+    path, owner = (DEVICES, "device") if "device" in found else (OPERATORS, "name")
+    return found["id"], found[owner], path
 
 
 def _how_a_device_uses(device: str) -> tuple[str, str]:
@@ -168,3 +159,30 @@ def _how_an_operator_uses(made: Mapping[str, Any]) -> tuple[str, str]:
         f"It expires {until}. Put it into a file that only you can read, then:",
         "  hub status --url https://HOST:8771 --token-file FILE",
     )
+
+
+@click.command("revoke-token", epilog=example("hub agents revoke-token notes 4e21a9 --yes"))
+@click.argument("name", shell_complete=agent_names)
+@click.argument("id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@hub_option
+@json_option
+def revoke_agent_token(name: str, id: str, yes: bool, state: Path, as_json: bool) -> None:
+    """Revoke a token of an agent. The last characters of its ID are enough."""
+    with talk(state) as hub:
+        found = _find_of_agent(hub, name, id)
+        if not yes:
+            show.confirm(f"revoke the token of {name} that ends in {found['last4']}?")
+        revoked = hub.delete(f"/v1/agent-tokens/{quote(found['id'], safe='')}")
+    if as_json:
+        show.print_json("agent_token", revoked)
+    else:
+        show.say(f"the token of {name} that ends in {found['last4']} is revoked")
+
+
+def _find_of_agent(hub: Talk, name: str, id: str) -> Mapping[str, Any]:
+    found = item_called(hub.get_all(f"/v1/agents/{quote(name, safe='')}/tokens", "tokens")["tokens"], id)
+    if found is None:
+        next_step = f"list its tokens: hub agents tokens {name}"
+        raise Failure(f"agent {name} has no token {id!r}", Exit.FAILED, next_step=next_step)
+    return found
