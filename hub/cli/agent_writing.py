@@ -1,7 +1,7 @@
-"""Commands ``hub agents create | edit | delete | validate``."""
+"""Commands that write agents: create, edit, validate, and their configs."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import quote
@@ -10,13 +10,16 @@ import click
 
 from hub.cli import show
 from hub.cli.completion import agent_names
+from hub.cli.declared import GIVEN
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import example, hub_option, json_option
+from hub.cli.formats import changed, config_value
+from hub.cli.options import ListOfOne, example, hub_option, json_option
 from hub.cli.talk import talk
 from hub.cli.values import table_in
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+CONFIG_TYPES: Final = ("string", "integer", "float", "boolean", "json")  # as in protocol.configs.ConfigType
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FIELDS: Final = ("device", "prompt", "template", "schedule", "timezone", "description")
 _LISTS: Final = {"path": "paths", "extension": "file_extensions", "data_type": "data_types"}
@@ -179,3 +182,144 @@ def _no_number(constant: str) -> NoReturn:
 
 def _path(name: str) -> str:
     return f"/v1/agents/{quote(name, safe='')}"
+
+
+@click.group("config", cls=ListOfOne, epilog=example("hub agents config notes"))
+@click.argument("name", shell_complete=agent_names)
+@click.pass_context
+def config(ctx: click.Context, name: str) -> None:
+    """List, get, set, unset and revert the configs of an agent."""
+    ctx.meta[GIVEN] = {"name": name}
+
+
+@config.command("ls", epilog=example("hub agents config notes ls"))
+@hub_option
+@json_option
+@click.pass_context
+def list_configs(ctx: click.Context, state: Path, as_json: bool) -> None:
+    """List the configs, and the defaults of the agent's template."""
+    name = ctx.meta[GIVEN]["name"]
+    with talk(state) as hub:
+        response = hub.get(_config_path(name))
+    if as_json:
+        show.print_json("agent_config", response)
+        return
+    rows = [
+        (one["key"], one["type"], config_value(one["value"]), show.origin(one["source"]), one["description"])
+        for one in response["configs"]
+    ]
+    own = {one["key"] for one in response["configs"]}
+    rows += [
+        (key, show.NOTHING, config_value(value), "template", None)
+        for key, value in response["configuration"].items()
+        if key not in own
+    ]
+    show.print_table(("config", "type", "value", "source", "description"), rows)
+    if not rows:
+        show.say(f"no configs; set one: hub agents config {name} set KEY=VALUE")
+
+
+@config.command("get", epilog=example("hub agents config notes get language"))
+@click.argument("key")
+@hub_option
+@json_option
+@click.pass_context
+def get(ctx: click.Context, key: str, state: Path, as_json: bool) -> None:
+    """Print the value of KEY: texts as they are, all other types as JSON."""
+    with talk(state) as hub:
+        response = hub.get(_config_path(ctx.meta[GIVEN]["name"]))
+    if key not in response["configuration"]:
+        raise Failure(
+            f"agent {response['agent']} has no config {key!r}",
+            Exit.FAILED,
+            next_step=f"list its configs: hub agents config {response['agent']} ls",
+        )
+    value = response["configuration"][key]
+    if as_json:
+        show.print_json("agent_config_value", {"agent": response["agent"], "key": key, "value": value})
+    else:
+        show.out(_text(value))
+
+
+@config.command("set", epilog=example("hub agents config notes set language=en"))
+@click.argument("assignments", nargs=-1, required=True, metavar="KEY=VALUE...")
+@click.option("--type", "type_name", type=click.Choice(CONFIG_TYPES), help="Type of the values.")
+@click.option("--description", metavar="TEXT", help="Description of the configs.")
+@hub_option
+@json_option
+@click.pass_context
+def put(
+    ctx: click.Context,
+    assignments: Sequence[str],
+    type_name: str | None,
+    description: str | None,
+    state: Path,
+    as_json: bool,
+) -> None:
+    """Set configs, all or none.
+
+    Without --type, a known config keeps its type. A new config is a number, a boolean or JSON
+    if VALUE can be read as such, and text otherwise.
+    """
+    name = ctx.meta[GIVEN]["name"]
+    with talk(state) as hub:
+        known = {one["key"]: one["type"] for one in hub.get(_config_path(name))["configs"]}
+        configs = {}
+        for assignment in assignments:
+            key, _, text = assignment.partition("=")
+            if not key or "=" not in assignment:
+                raise Failure(
+                    f"invalid assignment {assignment!r}: expected KEY=VALUE",
+                    Exit.USAGE,
+                    next_step=f"as in: hub agents config {name} set language=en",
+                )
+            configs[key] = _config(key, text, type_name or known.get(key), description)
+        response = hub.patch(_config_path(name), {"configs": configs})
+    _print_result(response, as_json=as_json)
+
+
+@config.command("unset", epilog=example("hub agents config notes unset language"))
+@click.argument("keys", nargs=-1, required=True, metavar="KEY...")
+@hub_option
+@json_option
+@click.pass_context
+def unset(ctx: click.Context, keys: Sequence[str], state: Path, as_json: bool) -> None:
+    """Remove configs, all or none; defaults of the template apply again."""
+    with talk(state) as hub:
+        response = hub.patch(_config_path(ctx.meta[GIVEN]["name"]), {"unset": list(dict.fromkeys(keys))})
+    _print_result(response, as_json=as_json)
+
+
+def _config(key: str, text: str, type: str | None, description: str | None) -> dict[str, Any]:
+    from protocol.configs import BadConfig, ConfigType, parse_value
+
+    try:
+        value = _guessed(text) if type is None else parse_value(key, ConfigType(type), text)
+    except BadConfig as bad:
+        raise Failure(str(bad), Exit.USAGE, next_step="choose another type: --type") from bad
+    about = {"type": type, "description": description}
+    return {"value": value} | {name: text for name, text in about.items() if text is not None}
+
+
+def _guessed(text: str) -> Any:
+    """Parse *text* as JSON. Return *text* itself if it is not JSON, or a JSON string."""
+    try:
+        value = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return text
+    return text if isinstance(value, str) else value
+
+
+def _print_result(response: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        show.print_json("agent_config_changed", response)
+    else:
+        show.say(f"agent {response['agent']}: {changed(response['changed'])}; revision {response['rev']}")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _config_path(name: str) -> str:
+    return f"{_path(name)}/config"

@@ -1,30 +1,30 @@
-"""Commands on agents: list, show, next runs, pause, resume, backfill."""
+"""``hub agents``: list, show and the status of agents; most other commands are declared."""
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, time
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
-from zoneinfo import ZoneInfo
 
 import click
 
 from hub.cli import show
-from hub.cli.agent_configs import config
-from hub.cli.agent_overview import show_overview
-from hub.cli.agent_writing import create, edit, validate
+from hub.cli.agent_calendar import about_schedules, backfill, next_fires, slots
+from hub.cli.agent_writing import config, create, edit, validate
 from hub.cli.completion import agent_names
 from hub.cli.costs import metrics
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import ListByDefault, example, hub_option, json_option
-from hub.cli.slots import slots
-from hub.cli.standings import status
 from hub.cli.talk import talk
 from hub.cli.token import revoke_agent_token
+from hub.printable import one_line
 
-MAX_DECISIONS = 10
-INSTANT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
+VOCABULARIES: Final = ("calendar", "orchestrator", "foundation", "runlog")  # as in protocol.vocabularies
+PROMPT_WIDTH: Final = 70  # characters
+MAX_FIRES: Final = 3
+MAX_KEYS: Final = 8
+_CALM: Final = {"available", "ok", "idle"}  # values that need no explanation
 
 
 @click.group(cls=ListByDefault, epilog=example("hub agents show notes"))
@@ -32,14 +32,8 @@ def agents() -> None:
     """List, show, create, change, pause and remove agents."""
 
 
-agents.add_command(create)
-agents.add_command(edit)
-agents.add_command(validate)
-agents.add_command(config)
-agents.add_command(metrics)
-agents.add_command(slots)
-agents.add_command(status)
-agents.add_command(revoke_agent_token)
+for command in (create, edit, validate, config, metrics, next_fires, backfill, slots, revoke_agent_token):
+    agents.add_command(command)
 
 
 @agents.command("ls", epilog=example("hub agents ls"))
@@ -66,8 +60,8 @@ def list_agents(name: str | None, state: Path, as_json: bool) -> None:
                 agent["device"] if agent["gateway"] is None else f"gateway {agent['gateway']}",
                 agent["device_connected"] if agent["gateway"] is None else agent["connectivity"] == "online",
                 agent["schedule"],
-                _next(agent, show.short_moment),
-                _last(agent, show.short_moment),
+                _next_fire(agent),
+                _last(agent),
             )
             for agent in response["agents"]
         ),
@@ -85,93 +79,12 @@ def show_agent(name: str, state: Path, as_json: bool) -> None:
     _show(name, state, as_json=as_json)
 
 
-@agents.command("next", epilog=example("hub agents next notes"))
-@click.argument("name", required=False, shell_complete=agent_names)
-@hub_option
-@json_option
-def next_fires(name: str | None, state: Path, as_json: bool) -> None:
-    """List the next five scheduled runs of each agent.
-
-    Notes times that a clock change moves. With NAME, also lists the results of its last scheduled times.
-    """
-    with talk(state) as hub:
-        listed = hub.get_all("/v1/agents", "agents")["agents"] if name is None else [hub.get(_path(name))]
-        fires = [] if name is None else hub.get(f"{_path(name)}/fires", limit=MAX_DECISIONS)["fires"]
-    if as_json:
-        forecast = [{"agent": agent["name"], "schedules": agent["schedules"]} for agent in listed]
-        show.print_json("next", {"agents": forecast, "fires": fires})
-        return
-    rows = [row for agent in listed for row in _fire_rows(agent)]
-    if rows:
-        show.print_table(("agent", "UTC", "local time", "note"), rows)
-    for agent in listed:
-        for sentence in _about_schedules(agent):
-            show.say(f"{agent['name']}: {sentence}")
-    if fires:
-        show.out()
-        show.print_table(("scheduled (UTC)", "result", "run"), map(_decision_row, fires))
-
-
-@agents.command("backfill", epilog=example("hub agents backfill notes --from 2026-03-01 --to 2026-03-07"))
-@click.argument("name", shell_complete=agent_names)
-@click.option(
-    "--from", "first", required=True, metavar="TIME", help="Start, as in 2026-01-05 or 2026-01-05T09:00."
-)
-@click.option(
-    "--to",
-    "last",
-    required=True,
-    metavar="TIME",
-    help="End, in the same form; a date alone includes that day.",
-)
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@hub_option
-@json_option
-def backfill(name: str, first: str, last: str, yes: bool, state: Path, as_json: bool) -> None:
-    """Queue a run for each scheduled time of the past that had none.
-
-    Shows their number and asks for confirmation. Queues at most 1,000 runs. Times without an offset
-    are in the agent's time zone.
-    """
-    typed = _instant(first, time.min), _instant(last, time.max)
-    path = f"{_path(name)}/backfill"
-    with talk(state) as hub:
-        zone = ZoneInfo(hub.get(_path(name))["timezone"])
-        start, end = (at.replace(tzinfo=at.tzinfo or zone) for at in typed)
-        if end < start:
-            raise Failure("--to is before --from", Exit.USAGE)
-        body: dict[str, object] = {"from": start.isoformat(), "to": end.isoformat()}
-        if not yes:
-            would = hub.post(path, body | {"dry_run": True})
-            _refuse_if_none(would, zone)
-            show.confirm(f"{_range(would, zone)}; queue {_counted(would['wanted'], 'run')}?")
-        done = hub.post(path, body)
-    _refuse_if_none(done, zone)
-    if as_json:
-        show.print_json("backfill", done)
-        return
-    for run in done["runs"]:
-        show.out(run)
-    show.say(f"{_counted(done['wanted'], 'run')} queued; list them: hub runs --agent {name}")
-
-
-def _path(name: str) -> str:
-    return f"/v1/agents/{quote(name, safe='')}"
-
-
-def _show(name: str, state: Path, *, as_json: bool) -> None:
-    agent = show_overview(name, state, as_json=as_json)
-    if not as_json:
-        for sentence in _about_schedules(agent):
-            show.say(sentence)
-
-
-def _next(agent: Mapping[str, Any], format_time: Callable[[str | None], str]) -> str | None:
+def _next_fire(agent: Mapping[str, Any]) -> str | None:
     """Return the next scheduled time, or the reason why there is none."""
     if agent["lifecycle"] != "active":
         return str(agent["lifecycle"])
     if agent["next_fires"]:
-        return format_time(agent["next_fires"][0]["at"])
+        return show.short_moment(agent["next_fires"][0]["at"])
     return next((str(s["paused_because"]) for s in agent["schedules"] if s["paused_because"]), None)
 
 
@@ -184,90 +97,286 @@ def _state(agent: Mapping[str, Any]) -> str:
     return str(agent["lifecycle"])
 
 
-def _last(agent: Mapping[str, Any], format_time: Callable[[str | None], str]) -> str | None:
+def _last(agent: Mapping[str, Any]) -> str | None:
     run = agent["last_run"]
     if not isinstance(run, dict):
         return None
     went = run["outcome"] or run["state"]
-    return f"{format_time(run['created_at'])} {went}, {run['items_created']} items"
+    return f"{show.short_moment(run['created_at'])} {went}, {run['items_created']} items"
 
 
-def _fire_rows(agent: Mapping[str, Any]) -> Iterator[Sequence[object]]:
-    for schedule in agent["schedules"]:
-        for fire in schedule["next_fires"]:
-            yield agent["name"], _utc(fire["at"]), _local(fire["local"]), fire["shift"]
-
-
-def _about_schedules(agent: Mapping[str, Any]) -> Iterator[str]:
-    """Yield notes on the schedules of an agent: reasons for pauses, offsets, no schedule."""
-    if agent["lifecycle"] == "terminated":
-        yield "agent is terminated for good: it starts no runs"
+def _show(name: str, state: Path, *, as_json: bool) -> None:
+    with talk(state) as hub:
+        response = hub.get(_path(name, "overview"))
+    agent: Mapping[str, Any] = response["agent"]
+    if as_json:
+        others = {noun: value for noun, value in response.items() if noun != "agent"}
+        show.print_json("agent", {**agent, "overview": others})
         return
-    again = f"resume it: hub agents resume {agent['name']}"
+    print_overview(response)
+    for sentence in about_schedules(agent):
+        show.say(sentence)
+
+
+def print_overview(response: Mapping[str, Any]) -> None:
+    """Print the overview as text, without its empty facts."""
+    show.print_facts({fact: value for fact, value in _facts(response) if value})
+    if response["runs"]:
+        show.print_table(
+            ("run", show.in_zone("queued"), "trigger", "result", "items", "message"),
+            map(_run_row, response["runs"]),
+        )
+
+
+def _facts(response: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    agent, standing = response["agent"], response["standing"]
+    yield "agent", f"{agent['name']}{_named(agent)}"
+    yield "identity", ", ".join(_identity(agent))
+    if agent["gateway"] is not None:
+        yield "gateway", _with_heartbeat(f"{agent['gateway']}: {standing['connectivity']}", standing)
+    else:
+        yield "device", _device(agent, standing)
+        yield "reads", _reads(agent)
+        yield "prompt", _cut(agent["prompt"])
+    yield "state", ", ".join(str(standing[axis]) for axis in standing["axes"])
+    for axis, since in standing["axes"].items():
+        if since["value"] not in _CALM and since["since"] is not None:
+            yield f"  {axis}", _since(since)
+    yield "  exhausted", _exhausted(standing)
+    yield "schedule", _schedule(agent)
+    yield "policies", [_policies(schedule) for schedule in agent["schedules"]]
+    yield "next run", _next(agent)
+    yield "slots", [_slot(slot) for slot in response["slots"]]
+    yield "runs at once", agent["max_concurrent_runs"]
+    yield "needs", agent["needs"]
+    yield "locks per run", agent["locks"]
+    yield "locks", [_lock(lock, agent["name"]) for lock in response["locks"]]
+    yield "capabilities", [f"{one['name']} {one['version']}" for one in response["capabilities"]]
+    yield "config", _keys(response["config"])
+    yield "checkpoints", [_checkpoint(one) for one in response["checkpoints"]]
+    yield "spend", _spend(response["spend"])
+    yield "metrics", _counted(response["series"], "series", "series")
+
+
+def _named(agent: Mapping[str, Any]) -> str:
+    return f": {one_line(agent['description'])}" if agent["description"] else ""
+
+
+def _identity(agent: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{agent['subtype'] or agent['type']} of {agent['user']}"
+    if agent["template"]:
+        yield f"template {agent['template']}"
+    for word, key in (("external id", "external_id"), ("instance", "instance_id"), ("project", "project_id")):
+        if agent[key]:
+            yield f"{word} {agent[key]}"
+    yield f"managed by {show.origin(agent['source'])}"
+
+
+def _device(agent: Mapping[str, Any], standing: Mapping[str, Any]) -> str:
+    where = f"{agent['device'] or 'none'}: {'connected' if agent['device_connected'] else 'away'}"
+    return _with_heartbeat(where, standing)
+
+
+def _with_heartbeat(where: str, standing: Mapping[str, Any]) -> str:
+    if standing["last_heartbeat_at"] is not None:
+        where += f", last heartbeat {_ago(standing['last_heartbeat_at'])}"
+    return where
+
+
+def _reads(agent: Mapping[str, Any]) -> str:
+    extensions = f" ({', '.join(agent['file_extensions'])})" if agent["file_extensions"] else ""
+    return f"{', '.join(agent['paths'])}{extensions} for {', '.join(agent['data_types'])}"
+
+
+def _cut(prompt: str) -> str:
+    line = one_line(prompt)
+    return line if len(line) <= PROMPT_WIDTH else f"{line[: PROMPT_WIDTH - 1]}…"
+
+
+def _since(since: Mapping[str, Any]) -> str:
+    why = f": {since['reason']}" if since["reason"] else ""
+    return f"{since['value']} since {show.moment(since['since'])} by {show.mover(since['actor'])}{why}"
+
+
+def _exhausted(standing: Mapping[str, Any]) -> str | None:
+    if standing["exhaust_reason"] is None:
+        return None
+    if standing["recovery_at"] is not None:
+        return f"{standing['exhaust_reason']}, available again at {show.moment(standing['recovery_at'])}"
+    return f"{standing['exhaust_reason']}, next probe at {show.moment(standing['probe_at'])}"
+
+
+def _schedule(agent: Mapping[str, Any]) -> str | None:
+    """Return the schedule with its time zone, and the reasons if it is paused."""
+    if agent["schedule"] is None:
+        return None
+    paused = [schedule["paused_because"] for schedule in agent["schedules"] if schedule["paused_because"]]
+    return f"{agent['schedule']} ({', '.join([agent['timezone'], *paused])})"
+
+
+def _policies(schedule: Mapping[str, Any]) -> str:
+    """Describe the policies for scheduled times that cannot run at once."""
+    window = schedule["catch_up_window_s"]
+    window_note = f" not older than {show.duration(window)}" if window else ""
+    return f"overlap {schedule['overlap']}, catch up {schedule['catch_up']}{window_note}"
+
+
+def _next(agent: Mapping[str, Any]) -> str:
     if agent["lifecycle"] != "active":
-        yield f"agent is {agent['lifecycle']}, so its runs wait; {again}"
-    for schedule in agent["schedules"]:
-        if schedule["paused_because"]:
-            finished = schedule["paused_reason"] == "finished"
-            yield schedule["paused_because"] + ("" if finished else f"; {again}")
-        if schedule["offset_s"]:
-            late = show.duration(schedule["offset_s"])
-            yield f"its runs are queued {late} after each scheduled time, to spread the load"
-    if not agent["schedules"] and agent["gateway"] is None:
-        yield f"has no schedule; start a run by hand: hub run {agent['name']}"
+        return str(agent["lifecycle"])
+    return _first(agent["next_fires"], lambda fire: show.moment(fire["at"]))
 
 
-def _decision_row(fire: Mapping[str, Any]) -> Sequence[object]:
-    when = show.short_moment(fire["fire_at"], UTC)
-    if fire["fires"] > 1:
-        when = f"{show.short_moment(fire['first_at'], UTC)} to {when} ({fire['fires']})"
-    return when, fire["said"], show.short_id(fire["run"]) if fire["run"] else None
+def _slot(slot: Mapping[str, Any]) -> str:
+    times = _first(slot["next_times"], lambda time: show.short_moment(time["starts_at"]))
+    return f"{slot['label']} {slot['said']} for {show.duration(slot['duration_s'])}, next {times}"
 
 
-def _refuse_if_none(backfill: Mapping[str, Any], zone: ZoneInfo) -> None:
-    if not backfill["wanted"]:
-        raise Failure(f"nothing to backfill: {_range(backfill, zone)}", Exit.FAILED)
+def _lock(lock: Mapping[str, Any], agent: str) -> str:
+    holder = lock["holder"]
+    if holder is not None and holder["agent"] == agent:
+        return f"holds {lock['resource']} (fence {lock['fence']}) since {show.short_moment(lock['since'])}"
+    held = "free now" if holder is None else f"held by {holder['kind']} {holder['agent'] or holder['id']}"
+    return f"waits for {lock['resource']}, {held}"
 
 
-def _range(backfill: Mapping[str, Any], zone: ZoneInfo) -> str:
-    """Describe the range: ``3 scheduled times from ... to ..., 1 of them had a run``."""
-    if not backfill["fires"]:
-        return "no scheduled time in that range"
-    first, last = show.moment(backfill["first_at"], zone), show.moment(backfill["last_at"], zone)
-    had = backfill["fires"] - backfill["wanted"]
-    times = f"{_counted(backfill['fires'], 'scheduled time')} from {first} to {last}"
-    return f"{times}, {had} of them had a run" if had else times
+def _keys(keys: Sequence[str]) -> str | None:
+    more = f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
+    return f"{', '.join(keys[:MAX_KEYS])}{more}" if keys else None
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def _checkpoint(one: Mapping[str, Any]) -> str:
+    lost = "" if one["is_recoverable"] else ", not recoverable"
+    return f"{one['scope']} #{one['sequence']} of {show.short_moment(one['updated_at'])}{lost}"
 
 
-def _utc(at: str) -> str:
-    return _to_the_minute(datetime.fromisoformat(at), "%Y-%m-%d %H:%M")
+def _spend(spend: Mapping[str, Any]) -> str | None:
+    if not spend["month"]["calls"]:
+        return None
+    return "; ".join(
+        f"${spent['usd']:.4f} in {span} ({_counted(spent['calls'], 'request', 'requests')})"
+        for span, spent in (("24 h", spend["day"]), ("30 days", spend["month"]))
+    )
 
 
-def _local(text: str) -> str:
-    """Format a time in the zone of the agent's schedule: ``Mon 2026-01-05 07:00 +01:00``."""
-    at = datetime.fromisoformat(text)
-    return f"{_to_the_minute(at, '%a %Y-%m-%d %H:%M')} {show.offset(at)}"
+def _run_row(run: Mapping[str, Any]) -> Sequence[object]:
+    return (
+        show.short_id(run["id"]),
+        show.short_moment(run["created_at"]),
+        run["trigger"],
+        run["outcome"] or run["state"],
+        run["items_created"],
+        run["waiting_for"] or run["because"] or run["message"],
+    )
 
 
-def _to_the_minute(at: datetime, shape: str) -> str:
-    return at.strftime(f"{shape}:%S" if at.second else shape)
+def _first(times: Iterable[Mapping[str, Any]], show_one: Callable[[Mapping[str, Any]], str]) -> str:
+    return ", ".join(map(show_one, list(times)[:MAX_FIRES])) or "none"
 
 
-def _instant(text: str, of_day: time) -> datetime:
-    """Parse a time of the command line: naive without an offset, at *of_day* if it is a date alone.
+def _ago(at: str) -> str:
+    return f"{show.duration(max(0.0, (show.clock.now() - datetime.fromisoformat(at)).total_seconds()))} ago"
 
-    Raises:
-        Failure: *text* is not a time.
+
+def _counted(count: int, one: str, several: str) -> str | None:
+    return f"{count} {one if count == 1 else several}" if count else None
+
+
+@agents.command("status", epilog=example("hub agents status notes --set work=paused --reason holiday"))
+@click.argument("name", shell_complete=agent_names)
+@click.option(
+    "--as",
+    "words",
+    type=click.Choice(VOCABULARIES),
+    help="Use the vocabulary of another system.",
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Set a field, as in availability=on_call.",
+)
+@click.option("--reason", metavar="TEXT", help="Reason, for the history.")
+@hub_option
+@json_option
+def status(
+    name: str, words: str | None, assignments: Sequence[str], reason: str | None, state: Path, as_json: bool
+) -> None:
+    """Show the status of an agent on each axis, with reasons; with --set, change it.
+
+    NAME may be external:ID, an agent's external identifier.
     """
-    try:
-        at = datetime.fromisoformat(text) if INSTANT.fullmatch(text) else None
-    except ValueError:  # as in 2026-02-30
-        at = None
-    if at is None:
-        hint = "write it as in 2026-01-05, 2026-01-05T09:00 or 2026-01-05T09:00+01:00"
-        raise Failure(f"invalid time {text!r}", Exit.USAGE, next_step=hint)
-    return at if "T" in text else datetime.combine(at.date(), of_day)
+    path = _path(name, "status") if words is None else _path(name, f"as/{words}")
+    change = dict(map(_assignment, assignments))
+    if reason is not None:
+        change["reason"] = reason
+    if change and not assignments:
+        raise Failure("--reason needs --set FIELD=VALUE", Exit.USAGE)
+    with talk(state) as hub:
+        response = hub.patch(path, change) if change else hub.get(path)
+    if as_json:
+        show.print_json("agent_status" if words is None else f"agent_as_{words}", response)
+    elif words is not None:
+        show.print_table(
+            ("column", "value"), ((column, _column(value)) for column, value in response.items())
+        )
+    else:
+        show.print_table(
+            ("axis", "value", show.in_zone("since"), "reason", "by", "next values"), _axis_rows(response)
+        )
+        for sentence in _remarks(response):
+            show.say(sentence)
+
+
+def _path(name: str, rest: str) -> str:
+    return f"/v1/agents/{quote(name, safe=':')}/{rest}"
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """Parse ``FIELD=VALUE``; ``null`` and objects are read as JSON."""
+    field, sign, value = text.partition("=")
+    if not sign or not field:
+        raise Failure(f"--set {text!r}: expected FIELD=VALUE, as in availability=on_call", Exit.USAGE)
+    if value == "null" or value.startswith("{"):
+        try:
+            return field, json.loads(value)
+        except ValueError as exc:
+            raise Failure(f"--set {field}: {value!r} is not JSON: {exc}", Exit.USAGE) from None
+    return field, value
+
+
+def _axis_rows(response: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    for axis, one in response["axes"].items():
+        yield (
+            axis,
+            one["value"],
+            None if one["since"] is None else show.short_moment(one["since"]),
+            one["reason"],
+            show.mover(one["actor"]),
+            ", ".join(one["moves"]) or None,
+        )
+
+
+def _remarks(response: Mapping[str, Any]) -> Iterator[str]:
+    """Yield sentences about the axes: exhaustion, errors, runs, the last heartbeat."""
+    if response["exhaust_reason"] is not None:
+        until = response["recovery_at"] or response["probe_at"]
+        event = "available again" if response["recovery_at"] else "next probe"
+        when = "until an unknown time" if until is None else f"{event} {show.short_moment(until)}"
+        yield f"exhausted by {response['exhaust_reason']}: {when}"
+    if response["health_reason"] is not None:
+        yield f"in error: {response['health_reason']}"
+    executing, waiting = response["runs_executing"], response["runs_waiting"]
+    yield f"{executing} of {response['max_concurrent_runs']} runs executing, {waiting} waiting"
+    if response["last_heartbeat_at"] is not None:
+        yield f"last heartbeat {show.short_moment(response['last_heartbeat_at'])}"
+
+
+def _column(value: Any) -> str | None:
+    """Format a value: texts as they are, tables by their number of rows."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return f"{len(value)} row{'' if len(value) == 1 else 's'} (see --json)"
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)

@@ -19,7 +19,6 @@ from hub.cli.failure import Exit, Failure
 from hub.cli.options import example, hub_option, json_option, state_option
 from hub.cli.talk import Talk, talk
 from hub.clock import Clock
-from hub.log.redaction import redact, redact_fields
 from hub.printable import one_line
 from hub.version import VERSION
 
@@ -145,6 +144,8 @@ def write_bundle(file: Path, *, state: Path, config: Path, clock: Clock) -> dict
 
 
 def _parts(state: Path, config: Path, missing: dict[str, str]) -> Iterator[Part]:
+    from hub.log.redaction import redact
+
     yield Part("folder.txt", "".join(f"{line}\n" for line in _listing(state)))
     try:
         yield Part("hub.toml", redact(config.read_text("utf-8")))
@@ -168,11 +169,15 @@ def _parts(state: Path, config: Path, missing: dict[str, str]) -> Iterator[Part]
 
 
 def _answer(hub: Talk, path: str) -> str:
+    from hub.log.redaction import redact_fields
+
     return _as_json(redact_fields(hub.get(path)))
 
 
 def _log(hub: Talk) -> str:
     """Return the log entries that the hub keeps, oldest first, as JSON lines."""
+    from hub.log.redaction import redact_fields
+
     entries: list[Any] = []
     cursor: str | None = None
     while True:

@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -44,7 +43,7 @@ class Spec(dict[str, Any]):
 
 @cache
 def _declared() -> Spec:
-    text = files("hub.cli").joinpath("commands.json").read_text("utf-8")
+    text = Path(__file__).with_name("commands.json").read_text("utf-8")
     declared: Spec = json.loads(text, object_hook=Spec)
     return declared
 

@@ -8,6 +8,7 @@ import click
 
 from hub.printable import one_line, printable
 
+WHERE: Final = "see [listen.operator] in hub.toml"
 AS_WHOM: Final = "run this as the hub's own user, or as a member of the group hub-operators"
 
 

@@ -3,20 +3,20 @@
 import json
 import os
 import socket
-import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-import httpx2
 
 from hub.cli import show
-from hub.cli.failure import AS_WHOM, Exit, Failure
+from hub.cli.failure import AS_WHOM, WHERE, Exit, Failure
 from hub.cli.options import TOKEN_FILE, URL, USER, state_folder
-from hub.cli.unreachable import WHERE, failure_of
+
+if TYPE_CHECKING:
+    import httpx2  # imported with the first request, so that --help stays fast
 
 SOCKET = "hub.sock"
 ADMIN_SOCKET: Final = Path("/run/hub-admin.sock")  # as in hub-admin.socket
@@ -30,7 +30,7 @@ _EXIT_CODES = {401: Exit.NOT_PERMITTED, 403: Exit.NOT_PERMITTED, 429: Exit.TRY_A
 class Talk:
     """Client of a hub. Every method raises ``Failure`` on an error response."""
 
-    def __init__(self, client: httpx2.Client) -> None:
+    def __init__(self, client: "httpx2.Client") -> None:
         self._client = client
 
     def get(self, path: str, **params: str | float | Sequence[str] | None) -> Any:
@@ -87,11 +87,11 @@ class Talk:
                 if line.startswith("data: "):
                     yield json.loads(line.removeprefix("data: "))
 
-    def _body(self, answer: httpx2.Response) -> Any:
+    def _body(self, answer: "httpx2.Response") -> Any:
         self._check(answer)
         return answer.json()
 
-    def _check(self, answer: httpx2.Response) -> None:
+    def _check(self, answer: "httpx2.Response") -> None:
         if not answer.is_error:
             return
         kind = answer.headers.get("content-type", "")
@@ -113,6 +113,10 @@ def talk(state: Path) -> Iterator[Talk]:
     Raises:
         Failure: no hub is running (3), access is denied (77), or the connection was lost (75).
     """
+    import httpx2
+
+    from hub.cli.unreachable import failure_of
+
     meta = click.get_current_context().meta
     url: str | None = meta.get(URL)
     client = _to_this_machine(state) if url is None else _to(url, meta.get(TOKEN_FILE))
@@ -131,7 +135,9 @@ def talk(state: Path) -> Iterator[Talk]:
             ) from error
 
 
-def _to_this_machine(state: Path) -> httpx2.Client:
+def _to_this_machine(state: Path) -> "httpx2.Client":
+    import httpx2
+
     path = state / SOCKET
     if state == state_folder() and _is_missing(path) and not _is_missing(ADMIN_SOCKET):
         path = ADMIN_SOCKET  # no hub is named: use the service of this machine
@@ -149,7 +155,11 @@ def _is_missing(path: Path) -> bool:
         return False
 
 
-def _to(url: str, token_file: Path | None) -> httpx2.Client:
+def _to(url: str, token_file: Path | None) -> "httpx2.Client":
+    import ssl
+
+    import httpx2
+
     return httpx2.Client(
         base_url=url,
         headers={"authorization": f"Bearer {_token(url, token_file)}"},
@@ -167,6 +177,8 @@ def _token(url: str, file: Path | None) -> str:
     Raises:
         Failure: there is no token, it is mistyped, or *url* would send it without TLS.
     """
+    import httpx2
+
     from hub import tokens
 
     parts = httpx2.URL(url)

@@ -7,10 +7,9 @@ from typing import Final
 
 import httpx2
 
-from hub.cli.failure import Exit, Failure
+from hub.cli.failure import WHERE, Exit, Failure
 
 _KNOCK_S: Final = 2.0
-WHERE: Final = "see [listen.operator] in hub.toml"
 
 
 def failure_of(url: str, error: httpx2.TransportError) -> Failure:

@@ -11,7 +11,7 @@ from hub.api.nouns.capabilities import CapabilityView
 from hub.api.nouns.costs import CostView, SpendView
 from hub.api.nouns.locks import LockHolderView, LockView
 from hub.api.nouns.overviews import AgentOverview, CheckpointBrief
-from hub.cli.agent_overview import print_overview
+from hub.cli.agents import print_overview
 from protocol.lifecycles import RunState
 from tests.support.clock import START
 from tests.support.facade import make_run, make_schedule

@@ -10,12 +10,16 @@ import click
 import pytest
 
 from hub.api.door.sockets import CannotListen
+from hub.cli.agent_writing import CONFIG_TYPES
+from hub.cli.agents import VOCABULARIES
 from hub.cli.app import COMMANDS, LazyGroup
 from hub.cli.failure import Exit, as_failure
 from hub.cli.options import state_folder
 from hub.cli.show import duration
 from hub.printable import printable
+from protocol.configs import ConfigType
 from protocol.errors import CATALOGUE, ErrorCode, HubError
+from protocol.vocabularies import Vocabulary
 from tests.hub.cli.conftest import Hub
 
 HEAVY = (
@@ -42,6 +46,25 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Usage: hub" in done.stdout
     assert done.stderr.strip() == "[]"
+
+
+def test_the_help_of_a_command_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, click, hub.cli.app as app\n"
+        "def load(group):\n"
+        "    for name in group.list_commands(click.Context(group)):\n"
+        "        command = group.get_command(click.Context(group), name)\n"
+        "        if isinstance(command, click.Group): load(command)\n"
+        "load(app.hub)\n"
+        f"print(sorted(set({HEAVY!r}) & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['anyio']"  # which imports its own modules when they are used
+
+
+def test_choices_of_options_are_those_of_the_protocol() -> None:
+    assert list(Vocabulary) == list(VOCABULARIES)
+    assert list(ConfigType) == list(CONFIG_TYPES)
 
 
 def test_every_command_is_there_and_means_what_the_overview_says() -> None:
