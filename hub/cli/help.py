@@ -60,7 +60,7 @@ def routes(as_json: bool) -> None:
         ("method", "path", "scope", *Role),
         (
             (route.method, route.path, route.scope, *(role in route.roles for role in Role))
-            for route in table.routes
+            for route in sorted(table.routes, key=lambda route: (route.path, route.method))
         ),
     )
     show.out()

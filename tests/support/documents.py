@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+from click.testing import CliRunner
+
 from hub.agents.vocabularies.page import page as vocabularies
+from hub.cli.app import hub
 from hub.docs import contents
 from protocol.export import asyncapi, json_schema
 from protocol.pages import Notes, notes_in, rewrite, sections
@@ -15,6 +18,7 @@ PAGE = PROTOCOL / "PROTOCOL.md"
 HANDBOOK = ROOT / "hub" / "docs"
 CONTENTS = HANDBOOK / "README.md"
 COMMANDS = ROOT / "hub" / "cli" / "commands.json"
+ROUTES = ROOT / "tests" / "hub" / "api" / "routes.txt"  # who may do what, for the review of a change
 
 
 def events() -> set[LoggedEvent]:
@@ -49,6 +53,7 @@ def documents() -> dict[Path, str]:
         PROTOCOL / "schema.json": json_schema(),
         PROTOCOL / "asyncapi.json": asyncapi(),
         COMMANDS: commands(),
+        ROUTES: CliRunner().invoke(hub, ["routes"]).stdout,
         PAGE: rewrite(PAGE.read_text(encoding="utf-8"), sections(notes())),
         HANDBOOK / "settings.md": references.settings_page(),
         HANDBOOK / "cli.md": references.cli_page(),
