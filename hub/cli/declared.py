@@ -17,7 +17,7 @@ import click
 from hub.cli import show
 from hub.cli.completion import names_of
 from hub.cli.failure import Exit, Failure
-from hub.cli.formats import FORMATS, IN_ZONE, LEFT_OUT
+from hub.cli.formats import FORMATS, IN_ZONE
 from hub.cli.options import Duration, ListByDefault, ListOfOne, example, hub_option, json_option
 from hub.cli.talk import Talk, talk
 from hub.cli.values import JsonObject, table_in
@@ -208,14 +208,17 @@ def _show(spec: Spec, values: Values, response: Values) -> None:
     if spec["prints"]:
         show.out(str(_value(response, *spec["prints"].split("|"))))
     if spec["facts"]:
-        facts = dict(_cells(spec["facts"], response))
-        show.print_facts({name: value for name, value in facts.items() if value is not LEFT_OUT})
+        show.print_facts(dict(_cells(spec["facts"], response)))
     for field, _, mark in (quoted.partition("|") for quoted in spec["quotes"] or ()):
         if response[field]:
             show.quote(response[field], mark=mark)
-    if spec["table"]:
-        _print_table(spec, values, response)
-    for row in [response] if spec["facts"] or not spec["table"] else response[spec["rows"]]:
+    rows = response[spec["rows"]] if spec["table"] else []
+    if rows:
+        _print_table(spec, rows, is_cut=bool(response.get("next_cursor")))
+    elif spec["empty"]:
+        show.say(_text(spec["empty"], {**values, **response}))
+        return
+    for row in [response] if spec["facts"] or not spec["table"] else rows:
         for note in spec["notes"] or ():
             if text := _value(row, *note.split("|")):
                 show.say(str(text))
@@ -263,17 +266,12 @@ def _joined(words: Sequence[str]) -> str:
     return sys.stdin.read() if text == "-" else text
 
 
-def _print_table(spec: Spec, values: Values, response: Values) -> None:
-    rows = response[spec["rows"]]
-    if not rows:
-        if spec["empty"]:
-            show.say(_text(spec["empty"], {**values, **response}))
-        return
+def _print_table(spec: Spec, rows: Sequence[Values], *, is_cut: bool) -> None:
     if spec["facts"] or spec["quotes"]:
         show.out()
     headers = [header for header, _ in _cells(spec["table"], rows[0])]
     show.print_table(headers, ([cell for _, cell in _cells(spec["table"], row)] for row in rows))
-    if response.get("next_cursor") and (limit := spec["params"]["limit"]):
+    if is_cut and (limit := spec["params"]["limit"]):
         show.say(f"there are more: {limit['flag'].partition(',')[0]} {2 * len(rows)}")
 
 

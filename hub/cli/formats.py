@@ -13,7 +13,6 @@ from hub.cli import show
 Item = Mapping[str, Any]
 Format = TypeVar("Format", bound=Callable[[Any], object])
 
-LEFT_OUT: Final = object()  # in place of a fact that is not shown
 IN_ZONE: Final = ("at", "at_second", "since_at")  # the headers of these columns name the zone
 MOST_SHOWN: Final = 80  # characters of a text in a table
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -191,6 +191,7 @@ class AgentConfigs(Noun):
             "*|new_config as after",
             "actor as by",
         ),
+        empty="no changes",
     )
     @route("GET", "/config-history", Scope.READ)
     async def history(

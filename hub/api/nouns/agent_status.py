@@ -207,9 +207,13 @@ class AgentStatuses(Noun):
         example="hub agents history notes --limit 20",
         json="agent_history",
         help="List the status changes of an agent, with reason and author, the newest first.",
-        options={"axis": "Only changes on this axis.", "limit": "--limit=50: Maximum number of changes."},
+        options={
+            "axis": "Only changes on this axis, as in health.",
+            "limit": "--limit=50: Maximum number of changes.",
+        },
         rows="moves",
         table=("at|at", "axis", "before as from", "after as to", "reason", "actor|mover as by"),
+        empty="no changes",
     )
     @route("GET", "/history", Scope.READ)
     async def history(

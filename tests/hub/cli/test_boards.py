@@ -34,16 +34,10 @@ def test_boards_are_listed_and_one_is_shown_with_its_agents(hub: Hub, board: str
 
 
 def test_a_board_is_changed_led_by_another_and_removed(hub: Hub, board: str) -> None:
-    assert "nothing to change" in hub("boards", "edit", board).output
-    assert hub("boards", "edit", board, "--no-gateway", "--gateway", "x").exit_code == 2
     assert "board lawn is changed" in hub("boards", "edit", board, "--name", "lawn").output
     assert "the lead of board lawn: notes" in hub("boards", "lead", "lawn", "notes").output
-    assert (
-        hub("boards", "lead", "lawn").exit_code == hub("boards", "lead", "lawn", "x", "--none").exit_code == 2
-    )
     assert "the lead of board lawn: none" in hub("boards", "lead", "lawn", "--none").output
     assert "notes is on no board now" in hub("boards", "drop", "lawn", "notes").output
-    assert "confirm with --yes" in hub("boards", "delete", "lawn").output
     assert "board lawn is deleted" in hub("boards", "delete", "lawn", "--yes").output
     assert "'hub boards' lists the boards" in hub("boards", "show", "lawn").output
 

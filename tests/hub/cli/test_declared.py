@@ -1,0 +1,189 @@
+"""Declared commands: their interpreter over real commands, and their fields in the REST interface."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from anyio.from_thread import BlockingPortal
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.api.application import application
+from hub.api.document import openapi_document
+from hub.cli import declared
+from hub.cli.declared import LEAST_END, item_called
+from hub.cli.failure import Exit, Failure
+from hub.cli.formats import FORMATS
+from tests.hub.api.test_agent_config_routes import an_agent
+from tests.hub.api.test_gateway_routes import keep
+from tests.hub.cli.conftest import Hub
+from tests.support.documents import COMMANDS
+from tests.support.facade import FakeHub
+
+SPECS: list[dict[str, Any]] = json.loads(COMMANDS.read_text(encoding="utf-8"))["commands"]
+LISTS = [
+    spec
+    for spec in SPECS
+    if spec["verb"] == "GET" and not any(word.isupper() for word in spec["words"].split())
+]
+BY_HAND = {"config_value"}  # formats of commands that are written by hand
+
+
+@pytest.fixture
+def board(hub: Hub, served: FakeHub, portal: BlockingPortal) -> str:
+    """The board roses of the gateway office."""
+    portal.call(served.bench.store.write, keep)
+    assert hub("boards", "create", "roses", "--gateway", "office").exit_code == 0
+    return "roses"
+
+
+def test_lists_of_an_empty_hub_are_a_sentence_or_an_envelope(hub: Hub, served: FakeHub) -> None:
+    for spec in LISTS:
+        words = spec["words"].split()
+        shown, as_json = hub(*words), hub(*words, "--json")
+        assert (shown.exit_code, as_json.exit_code) == (0, 0), (words, shown.output, as_json.output)
+        envelope = json.loads(as_json.stdout)
+        assert next(iter(envelope)) == "schema"
+        assert envelope["schema"] == f"hub.{spec['json']}/1"
+        assert shown.stdout or shown.stderr.strip() == spec["empty"]
+
+
+def test_an_argument_that_is_left_out_has_its_default_or_shortens_the_path(
+    hub: Hub, served: FakeHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.bench.store.write, an_agent)
+    checkpoint = ("agents", "checkpoints", "inbox")
+    for scope in ([], ["mail"]):
+        assert hub(*checkpoint, "put", *scope, "--sequence", "1", "--json-state", "{}").exit_code == 0
+    assert json.loads(hub(*checkpoint, "show", "--json").stdout)["scope"] == "agent"
+    assert json.loads(hub(*checkpoint, "show", "mail", "--json").stdout)["scope"] == "mail"
+    capability = ("agents", "capabilities", "inbox")
+    for version in ("1.0.0", "1.1.0", "1.2.0"):
+        assert hub(*capability, "put", "file.read", version).exit_code == 0
+    assert hub(*capability, "rm", "file.read", "1.1.0").stderr == "removed: file.read 1.1.0\n"
+    assert hub(*capability, "rm", "file.read").stderr == "removed: file.read 1.2.0, file.read 1.0.0\n"
+
+
+def test_a_flag_sends_null_and_excludes_the_value(hub: Hub, board: str) -> None:
+    both = hub("boards", "edit", board, "--gateway", "office", "--no-gateway")
+    assert both.exit_code == Exit.USAGE
+    assert "--gateway and --no-gateway exclude each other" in both.stderr
+    assert "name AGENT, or use --none" in hub("boards", "lead", board).stderr
+    assert "AGENT and --none exclude each other" in hub("boards", "lead", board, "x", "--none").stderr
+    changed = json.loads(hub("boards", "edit", board, "--no-gateway", "--json").stdout)
+    assert changed["gateway"] is None
+
+
+def test_a_change_without_an_option_is_refused(hub: Hub, board: str) -> None:
+    refused = hub("boards", "edit", board)
+    assert refused.exit_code == Exit.USAGE
+    assert refused.stderr.startswith("Error: nothing to change\n  give an option for each change: hub boards")
+
+
+def test_a_text_is_joined_from_words_or_read_from_standard_input(hub: Hub, board: str) -> None:
+    asked = json.loads(hub("ask", "user", board, "Which", "colour?", "--json").stdout)
+    read = json.loads(hub("ask", "user", board, "-", "--json", input="Which\ncolour?\n").stdout)
+    assert (asked["content"], read["content"]) == ("Which colour?", "Which\ncolour?")
+
+
+def test_a_question_needs_a_terminal_or_yes_and_asks_before_the_request(hub: Hub, board: str) -> None:
+    unasked = hub("boards", "delete", board)
+    assert unasked.exit_code == Exit.USAGE
+    assert "not done: delete board roses and its memory?\n  without a terminal" in unasked.stderr
+    assert hub("boards", "show", board).exit_code == 0
+    assert hub("boards", "delete", board, "--yes").exit_code == 0
+    assert hub("boards", "show", board).exit_code == Exit.FAILED
+
+
+def test_a_default_is_sent_and_taken_back_by_a_flag(hub: Hub, board: str) -> None:
+    id = json.loads(hub("ask", "user", board, "When?", "--json").stdout)["id"]
+    hub("ask", "withdraw", id)
+    assert json.loads(hub("ask", "ls", "--json").stdout)["questions"] == []
+    assert [one["id"] for one in json.loads(hub("ask", "ls", "--all", "--json").stdout)["questions"]] == [id]
+
+
+def test_a_list_that_is_cut_says_how_to_read_on(hub: Hub, board: str) -> None:
+    for text in ("one", "two", "three"):
+        assert hub("boards", "memory", board, "add", text).exit_code == 0
+    listed = hub("boards", "memory", board, "ls", "--last", "2")
+    assert "one" not in listed.stdout
+    assert listed.stderr == "there are more: --last 4\n"
+    assert hub("boards", "memory", board, "ls", "--last", "3").stderr == ""
+
+
+def test_an_id_is_named_by_its_end(hub: Hub, board: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (json.loads(hub("ask", "user", board, text, "--json").stdout)["id"] for text in "ab")
+    assert hub("ask", "show", first[-LEAST_END:]).stdout.splitlines()[0].split() == ["question", first]
+    unknown = hub("ask", "show", second[-LEAST_END + 1 :])
+    assert unknown.exit_code == Exit.FAILED  # too short an end is not searched for
+    assert f"there is no question {second[-LEAST_END + 1 :]}" in unknown.stderr
+    monkeypatch.setattr(declared, "LEAST_END", 0)
+    several = hub("ask", "show", "")
+    assert several.exit_code == Exit.USAGE
+    assert "several ids end in ''" in several.stderr
+
+
+@given(st.lists(st.text("ab", min_size=7, max_size=9), unique=True), st.text("ab", min_size=1, max_size=9))
+def test_an_end_is_of_one_id_of_none_or_refused(ids: Sequence[str], end: str) -> None:
+    called = [id for id in ids if id == end or (len(end) >= LEAST_END and id.endswith(end))]
+    items = [{"id": id} for id in ids]
+    if len(called) > 1:
+        with pytest.raises(Failure, match="several ids end in"):
+            item_called(items, end)
+    else:
+        found = item_called(items, end)
+        assert (found and found["id"]) == (called[0] if called else None)
+
+
+def test_every_format_is_known_and_used() -> None:
+    used = {format for spec in SPECS for _, format, _ in _columns(spec) if format}
+    assert used - set(FORMATS) == set()
+    assert set(FORMATS) - used == BY_HAND
+
+
+def test_every_field_is_one_of_the_response_or_of_the_request() -> None:
+    document = openapi_document(application())
+    schemas = document["components"]["schemas"]
+    for spec in SPECS:
+        responses = document["paths"][spec["path"]][spec["verb"].lower()]["responses"]
+        status = min(status for status in responses if status.startswith("2"))
+        response = responses[status]["content"]["application/json"]["schema"]
+        row = _member(response, spec["rows"], schemas) if spec.get("rows") else response
+        assert row is not None, spec["words"]
+        for field, _, kind in _columns(spec):
+            is_of_request = kind == "text" and field in spec.get("params", ())
+            found = _member(row if kind == "row" else response, field, schemas)
+            assert field == "*" or is_of_request or found is not None, f"hub {spec['words']}: {field}"
+
+
+def _columns(spec: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield field, format and kind of each column and of each field in a text."""
+    of_response = (*spec.get("facts", ()), *spec.get("quotes", ()), spec.get("prints"), spec.get("fails_if"))
+    of_row = spec.get("table", ())
+    notes = spec.get("notes", ())
+    kinds = [(column, "response") for column in of_response if column]
+    kinds += [(column, "row") for column in of_row]
+    kinds += [
+        (column, "row" if spec.get("table") and not spec.get("facts") else "response") for column in notes
+    ]
+    for column, kind in kinds:
+        field, _, format = column.partition(" as ")[0].partition("|")
+        yield field, "" if format == "->" else format, kind
+    texts = (spec.get(name, "") for name in ("says", "empty"))
+    for text in texts:
+        for field, format in re.findall(r"\{([\w.*]+)\|?(\w*)\}", text):
+            yield field, format, "text"
+
+
+def _member(schema: dict[str, Any], path: str, schemas: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the schema of a field, or of the items of a list; ``*`` is no field."""
+    for name in path.split("."):
+        while "$ref" in schema or "anyOf" in schema:
+            schema = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema["anyOf"][0]
+        if name not in schema.get("properties", {}):
+            return None
+        schema = schema["properties"][name]
+    items: dict[str, Any] = schema.get("items", schema)
+    return items
