@@ -252,11 +252,14 @@ def _response(hub: Talk, spec: Spec, values: Values) -> dict[str, Any]:
             Exit.USAGE,
             next_step=f"give an option for each change: hub {spec['words']} --help",
         )
-    found: dict[str, Any]
     if spec["pages"]:
-        found = hub.get_all(path, spec["pages"], **query)
-    else:
-        found = hub.send(spec["verb"], path, query, body if spec["has_body"] else None)
+        return hub.get_all(path, spec["pages"], **query)
+    found: dict[str, Any] = hub.send(spec["verb"], path, query, body if spec["has_body"] else None)
+    rows = found[spec["rows"]] if "limit" in query else []
+    while rows and found["next_cursor"] and len(rows) < query["limit"]:  # the hub cuts long pages
+        rest = {"limit": query["limit"] - len(rows), "cursor": found["next_cursor"]}
+        found = hub.send(spec["verb"], path, query | rest)
+        found[spec["rows"]] = rows = rows + found[spec["rows"]]
     return found
 
 

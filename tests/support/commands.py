@@ -150,7 +150,11 @@ def _kind(name: str, schema: dict[str, Any], schemas: dict[str, Any]) -> dict[st
     return {
         "type": type,
         "values": plain.get("enum") or _resolved(plain.get("items", {}), schemas).get("enum"),
-        "min": plain.get("minimum"),
-        "max": plain.get("maximum"),
+        "min": _whole(plain.get("minimum")),
+        "max": _whole(plain.get("maximum")),
         "metavar": METAVARS.get(type, "TEXT"),
     }
+
+
+def _whole(number: float | None) -> float | None:
+    return int(number) if number is not None and number == int(number) else number

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hub.api.application import application
 from hub.api.document import openapi_document
+from hub.api.nouns import questions
 from hub.cli import declared
 from hub.cli.declared import LEAST_END, item_called
 from hub.cli.failure import Exit, Failure
@@ -111,6 +112,19 @@ def test_a_list_that_is_cut_says_how_to_read_on(hub: Hub, board: str) -> None:
     assert "one" not in listed.stdout
     assert listed.stderr == "there are more: --last 4\n"
     assert hub("boards", "memory", board, "ls", "--last", "3").stderr == ""
+
+
+def test_a_limit_beyond_a_page_of_the_hub_reads_on(
+    hub: Hub, board: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(questions, "MOST_QUESTIONS", 2)
+    asked = {json.loads(hub("ask", "user", board, text, "--json").stdout)["id"] for text in "abcde"}
+    for limit in range(1, 7):
+        listed = json.loads(hub("ask", "ls", "--limit", str(limit), "--json").stdout)
+        ids = [one["id"] for one in listed["questions"]]
+        assert set(ids) <= asked
+        assert len(ids) == len(set(ids)) == min(limit, len(asked))
+        assert (listed["next_cursor"] is None) == (limit >= len(asked))
 
 
 def test_an_id_is_named_by_its_end(hub: Hub, board: str, monkeypatch: pytest.MonkeyPatch) -> None:
