@@ -94,10 +94,6 @@ def _group_of_one(name: str, argument: str, spec: Spec) -> click.Group:
 
 
 def _command(spec: Spec, name: str, arguments: Sequence[str]) -> click.Command:
-    def run(state: Path, as_json: bool, **values: Any) -> None:
-        given = click.get_current_context().meta.get(GIVEN, {})
-        _run(spec, given | _named(values), state, as_json=as_json)
-
     params: list[click.Parameter] = [_argument(one, spec["params"]) for one in arguments]
     if spec["file"]:
         params.append(click.Option(["--file"], type=_FILE, required=True, metavar="FILE", help=spec["file"]))
@@ -108,9 +104,15 @@ def _command(spec: Spec, name: str, arguments: Sequence[str]) -> click.Command:
     help = spec["help"]
     if text := next((one for one in arguments if one.endswith("...")), ""):
         help += f"\n\n{text.removesuffix('...')} of - is read from standard input."
-    made = hub_option(json_option(click.Command(name, callback=run, help=help, params=params)))
-    made.epilog = example(spec["example"])
-    return made
+
+    @click.command(name, params=params, help=help, epilog=example(spec["example"]))
+    @hub_option
+    @json_option
+    def run(state: Path, as_json: bool, **values: Any) -> None:
+        given = click.get_current_context().meta.get(GIVEN, {})
+        _run(spec, given | _named(values), state, as_json=as_json)
+
+    return run
 
 
 def _named(values: Values) -> dict[str, Any]:
@@ -137,7 +139,7 @@ def _options(spec: Spec) -> Iterator[click.Option]:
     flag, off, name = spec["flag"], spec["off"], f"{_PREFIX}{spec['name']}"
     is_switch = spec["type"] == "boolean"
     if off and not is_switch:
-        help = f"Remove it: {spec['help']}" if flag else spec["help"]
+        help = f"Remove the {spec['name'].replace('_', ' ')}." if flag else spec["help"]
         yield click.Option([off, f"{name}_null"], is_flag=True, help=help)
     if not flag:
         return

@@ -49,7 +49,7 @@ def _spec(
     path = noun.path + route.path
     operation = document["paths"][path][route.verb.lower()]
     schemas = document["components"]["schemas"]
-    about = command.help or (method.__doc__ or "").partition("\n        Raises:")[0]
+    about = (method.__doc__ or "").partition("\n        Raises:")[0].replace("``", "")
     parameters = document["components"]["parameters"]
     operation["parameters"] = [
         parameters[one["$ref"].rpartition("/")[2]] if "$ref" in one else one
@@ -63,7 +63,7 @@ def _spec(
         "noun": noun.name,
         "verb": route.verb,
         "path": path,
-        "help": "\n".join(line.removeprefix("        ") for line in about.strip().splitlines()),
+        "help": command.help or re.sub(r"^Return\b", "Show", re.sub(r"\n +", "\n", about.strip())),
         "has_body": "requestBody" in operation,
         "pages": pages,
         "rows": command.rows or pages,

@@ -98,6 +98,7 @@ class AgentTokens(Noun):
 
     @command(
         "agents token NAME",
+        help="Create a token for an agent, valid only under /v1/agent. It is printed once.",
         example="hub agents token notes --expires 90d",
         json="agent_token",
         options={"ttl_s": "--ttl,--expires: Lifetime of the token, as in 90d or 12h."},

@@ -128,6 +128,8 @@ class BoardMemories(Noun):
 
     @command(
         "boards memory BOARD add CONTENT",
+        help="Write an item into a board's memory. An item that replies to a message or a question answers"
+        " it.",
         example="hub boards memory house add 'The invoices are done.'",
         json="memory_item",
         options={

@@ -138,6 +138,7 @@ class Boards(Noun):
 
     @command(
         "boards ls",
+        help="List the boards by name.",
         example="hub boards ls",
         json="boards",
         table=("name as board", "user", "lead", "agents", "gateway", "description"),
@@ -154,6 +155,7 @@ class Boards(Noun):
 
     @command(
         "boards create NAME",
+        help="Create a board; with --user, as that user's board.",
         example="hub boards create house --gateway home",
         json="board",
         options={

@@ -134,6 +134,7 @@ class Checkpoints(Noun):
 
     @command(
         "agents checkpoints NAME clear [SCOPE=agent]",
+        help="Delete a checkpoint; the next run begins without it.",
         example="hub agents checkpoints notes clear",
         json="checkpoint",
         says="cleared: {scope}, which was at sequence {sequence}",

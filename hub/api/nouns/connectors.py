@@ -196,6 +196,7 @@ class Connectors(Noun):
 
     @command(
         "connectors test CONNECTOR",
+        help="Sign in, list messages and read one. If that works, waiting runs may start again.",
         example="hub connectors test mail",
         json="test",
         rows="steps",

@@ -222,6 +222,7 @@ class Gateways(Noun):
 
     @command(
         "gateways adopt GATEWAY NAME",
+        help="Create an agent that lives at a gateway: an existing agent of the gateway, or a new one.",
         example="hub gateways adopt home scout --agent agent-7",
         json="agent",
         options={"remote_id": "--agent: Existing agent of the gateway [default: create one there]."},
