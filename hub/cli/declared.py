@@ -238,8 +238,7 @@ def _response(hub: Talk, spec: Spec, values: Values) -> dict[str, Any]:
         if off and parameter["type"] != "boolean" and values[f"{name}_null"]:
             if name in values and value is not None:
                 raise Failure(f"{parameter['flag'] or name.upper()} and {off} exclude each other", Exit.USAGE)
-            if parameter["in"] == "body":
-                body[name] = None
+            body[name] = None
         elif off and parameter["is_required"] and value is None:
             raise Failure(f"name {name.upper()}, or use {off}", Exit.USAGE)
         elif parameter["in"] == "path":
@@ -247,7 +246,6 @@ def _response(hub: Talk, spec: Spec, values: Values) -> dict[str, Any]:
             path = path.replace(f"/{{{name}}}", word)
         elif value not in (None, ()):
             (query if parameter["in"] == "query" else body)[name] = value
-    query = {name: str(value).lower() if isinstance(value, bool) else value for name, value in query.items()}
     if spec["verb"] == "PATCH" and not body:
         raise Failure(
             "nothing to change",

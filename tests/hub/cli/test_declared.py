@@ -67,6 +67,10 @@ def test_an_argument_that_is_left_out_has_its_default_or_shortens_the_path(
     assert hub(*capability, "rm", "file.read").stderr == "removed: file.read 1.2.0, file.read 1.0.0\n"
 
 
+def test_a_name_is_one_part_of_the_path(hub: Hub, served: FakeHub) -> None:
+    assert "there is no board 'roses?x=1'" in hub("boards", "show", "roses?x=1").stderr
+
+
 def test_a_flag_sends_null_and_excludes_the_value(hub: Hub, board: str) -> None:
     both = hub("boards", "edit", board, "--gateway", "office", "--no-gateway")
     assert both.exit_code == Exit.USAGE
