@@ -4,7 +4,6 @@ import sys
 from importlib import import_module
 
 import click
-from msgspec import to_builtins
 
 from hub import docs
 from hub.cli import show
@@ -48,6 +47,8 @@ def _list_topics() -> None:
 @json_option
 def routes(as_json: bool) -> None:
     """List the REST routes with the roles that may use them."""
+    from msgspec import to_builtins
+
     from hub.api.door.roles import Role
     from hub.api.nouns.system import routes_view
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-import msgspec
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
@@ -224,6 +223,8 @@ def migrate() -> None:
 @click.pass_context
 def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: bool) -> None:
     """Show the version of the tables. Exits with 1 if 'hub migrate up' has work to do."""
+    import msgspec
+
     from storage.kernel.migrate import releases, words_of
 
     standing = _standing(_address(config, url), state)

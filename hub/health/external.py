@@ -32,18 +32,18 @@ FAILURES: Final = 3  # in a row; shorter series are treated as transient
 
 AWAY_FOR: Final = timedelta(minutes=5)  # a gateway that drains and restarts is connected again by then
 
-_LOOK: Final = "hub gateways show {name}"
+_CHECK_S: Final = "hub gateways show {name}"
 
 
 def check_reach(endpoints: Mapping[str, Reach]) -> Check:
     """Return the check that contacts the endpoints of all models concurrently, keyed by model name."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         wrong: dict[str, str] = {}
 
         async def ask(name: str, reach: Reach) -> None:
-            if (told := await reach()) is not None:
-                wrong[name] = told
+            if (explanation := await reach()) is not None:
+                wrong[name] = explanation
 
         async with anyio.create_task_group() as asking:
             for name, reach in endpoints.items():
@@ -59,13 +59,13 @@ def check_reach(endpoints: Mapping[str, Reach]) -> Check:
             if name in wrong
         ]
 
-    return look
+    return check
 
 
 def check_circuits(breakers: Mapping[str, Breaker]) -> Check:
     """Return the check for models whose circuit breaker is open after failures or an exhausted quota."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         answering = [name for name, breaker in breakers.items() if breaker.circuit is Circuit.CLOSED]
         meanwhile = f"{answering[0]} is asked instead" if answering else "no document is read by a model"
         return [
@@ -79,7 +79,7 @@ def check_circuits(breakers: Mapping[str, Breaker]) -> Check:
             if breaker.error is not None
         ]
 
-    return look
+    return check
 
 
 def _again(breaker: Breaker, now: datetime) -> str:
@@ -97,7 +97,7 @@ class Away(Protocol):
 def check_waiting_runs(store: Store, away: Away) -> Check:
     """Return the check for runs that wait for a model that does not answer."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         found = []
         for waits in await store.read(runs.model_waits):
             which = "model" if waits.allow_cloud else "model of agents without the cloud"
@@ -115,13 +115,13 @@ def check_waiting_runs(store: Store, away: Away) -> Check:
             )
         return found
 
-    return look
+    return check
 
 
 def check_connectors(store: Store) -> Check:
     """Return the check for connectors that need their user to sign in or correct something, now or soon."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         ages = {one.connector_id: one for one in await store.read(credentials.list_grants)}
         return [
             found
@@ -129,15 +129,15 @@ def check_connectors(store: Store) -> Check:
             for found in _about_connector(row, ages.get(row.id), epoch_ms(now))
         ]
 
-    return look
+    return check
 
 
 def _about_connector(row: ConnectorRow, grant: GrantAge | None, now: int) -> Iterator[Finding]:
-    told = f"connector {row.name}: {row.detail}"
+    explanation = f"connector {row.name}: {row.detail}"
     if row.state == "sign_in":
         yield error(
             "connector.sign_in",
-            told,
+            explanation,
             fix=f"hub connectors login {row.name}",
             subject=row.name,
             user_id=row.user_id,
@@ -145,7 +145,7 @@ def _about_connector(row: ConnectorRow, grant: GrantAge | None, now: int) -> Ite
     elif row.state == "blocked":
         yield error(
             "connector.blocked",
-            told,
+            explanation,
             fix=f"hub connectors show {row.name}",
             subject=row.name,
             user_id=row.user_id,
@@ -182,7 +182,7 @@ def check_gateways(
         lost_since: returns the time since when the named gateway is disconnected, or None.
     """
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         rows = {row.name: row for row in await store.read(gateways.list_gateways)}
         return [
             found
@@ -191,13 +191,13 @@ def check_gateways(
             for found in _about_gateway(one, rows[one.name], lost_since(one.name), now)
         ]
 
-    return look
+    return check
 
 
 def check_gateway_agents(store: Store, reply_url: Callable[[], str | None]) -> Check:
     """Return the check for agents that could not be created at their gateway, or have no reply URL."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         found: list[Finding] = []
         for row in await store.read(gateways.list_gateways):
             members = await store.read(gateway_agents.list_gateway_agents, row.id)
@@ -213,14 +213,14 @@ def check_gateway_agents(store: Store, reply_url: Callable[[], str | None]) -> C
             )
         return found
 
-    return look
+    return check
 
 
 def _not_made(agent: GatewayAgentRow, row: GatewayRow) -> Finding:
     return error(
         "gateway.agent_not_made",
         f"agent {agent.agent_name} could not be made at gateway {row.name}: {agent.problem}",
-        fix=_LOOK.format(name=row.name),
+        fix=_CHECK_S.format(name=row.name),
         subject=agent.agent_id,
         user_id=row.user_id,
     )
@@ -230,35 +230,37 @@ def _about_gateway(
     one: GatewayHealth, row: GatewayRow, lost_since: datetime | None, now: datetime
 ) -> Iterator[Finding]:
     about = partial(Finding, subject=row.name, user_id=row.user_id, since=lost_since)
-    told, fix = _told_problem(one.problem, row.name)
+    explanation, fix = _explain(one.problem, row.name)
     match one.state:
         case GatewayState.PARKED:
-            explained = f"gateway {row.name}: {told}"
+            explained = f"gateway {row.name}: {explanation}"
             yield about(Severity.WARNING, "gateway.pairing_needed", explained, fix=fix)
         case GatewayState.REFUSED:
-            explained = f"gateway {row.name} does not let us in: {told}"
+            explained = f"gateway {row.name} does not let us in: {explanation}"
             yield about(Severity.ERROR, _kind(one.problem), explained, fix=fix)
         case GatewayState.WAITING | GatewayState.CONNECTING if (
             lost_since is not None and now - lost_since >= AWAY_FOR
         ):
             minutes = int((now - lost_since).total_seconds() // 60)
-            explained = f"gateway {row.name} is away for {minutes} min: {told}; messages to its agents wait"
+            explained = (
+                f"gateway {row.name} is away for {minutes} min: {explanation}; messages to its agents wait"
+            )
             yield about(Severity.ERROR, "gateway.unreachable", explained, fix=fix)
     if one.admin_problem is not None and one.state is GatewayState.READY:
-        told, fix = _told_problem(one.admin_problem, row.name)
+        explanation, fix = _explain(one.admin_problem, row.name)
         yield warning(
             "gateway.no_admin_rights",
-            f"gateway {row.name}: {told}; no agent is made and no soul written there",
+            f"gateway {row.name}: {explanation}; no agent is made and no soul written there",
             fix=fix,
             subject=row.name,
             user_id=row.user_id,
         )
 
 
-def _told_problem(problem: Problem | None, name: str) -> tuple[str, str]:
+def _explain(problem: Problem | None, name: str) -> tuple[str, str]:
     """Return the description of a problem and the step that corrects it."""
     if problem is None:
-        return "no connection came about yet", _LOOK.format(name=name)
+        return "no connection came about yet", _CHECK_S.format(name=name)
     return problem.message, problem.hint or f"hub gateways reconnect {name} tries it at once"
 
 

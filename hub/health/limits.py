@@ -14,7 +14,7 @@ from hub.settings.limit_settings import Limits
 LATELY: Final = timedelta(hours=1)
 NAMED: Final = 3  # clients named in the explanation
 
-FAILURE_TOLD_FOR: Final = timedelta(hours=1)  # after the last failure of a service that runs again
+FAILURE_SHOWN_FOR: Final = timedelta(hours=1)  # after the last failure of a service that runs again
 
 
 class Counsel(NamedTuple):
@@ -134,28 +134,28 @@ def check_limits(reached: Callable[[], Mapping[str, int]], limits: Callable[[], 
         limits: returns the limits in use.
     """
     # Snapshots whose counts changed; the first may be older than an hour.
-    looks: deque[tuple[datetime, Mapping[str, int]]] = deque()
+    checks: deque[tuple[datetime, Mapping[str, int]]] = deque()
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         counts = {name: count for name, count in reached().items() if name in COUNSEL}
-        if not looks or looks[-1][1] != counts:
-            looks.append((now, counts))
+        if not checks or checks[-1][1] != counts:
+            checks.append((now, counts))
         begin = now - LATELY
-        while len(looks) > 1 and looks[1][0] <= begin:
-            looks.popleft()
-        at, before = looks[0]
+        while len(checks) > 1 and checks[1][0] <= begin:
+            checks.popleft()
+        at, before = checks[0]
         if at > begin:
             before = {}
         return [
-            _told(name, times, limits())
+            _explanation(name, times, limits())
             for name, count in sorted(counts.items())
             if (times := count - before.get(name, 0))
         ]
 
-    return look
+    return check
 
 
-def _told(name: str, times: int, limits: Limits) -> Finding:
+def _explanation(name: str, times: int, limits: Limits) -> Finding:
     led_to, advice = COUNSEL[name]
     names = COUNTED_TOGETHER.get(name, (name,))
     which = " or ".join(f"limits.{one} ({getattr(limits, one):,.15g})" for one in names)
@@ -171,21 +171,21 @@ def _told(name: str, times: int, limits: Limits) -> Finding:
 def check_loop(meter: LoopMeter) -> Check:
     """Return the check for clients and tasks that slowed down the event loop within the last hour."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         slowed = meter.slowed(LATELY.total_seconds())
         if not slowed:
             return []
-        told = ", ".join(f"{cause} ({share:.0%})" for cause, share in slowed)
+        explanation = ", ".join(f"{cause} ({share:.0%})" for cause, share in slowed)
         return [
             warning(
                 "loop.taken",
-                f"these took so much of the hub's time within the last hour that others had to wait: {told}",
+                f"these took so much of the hub's time in the last hour that others had to wait: {explanation}",
                 fix="see when: hub logs --level warning; what should not be there is revoked:"
                 " hub devices revoke NAME, hub token revoke NAME",
             )
         ]
 
-    return look
+    return check
 
 
 def check_shut_out(waiting: Callable[[], Iterable[tuple[str, float]]]) -> Check:
@@ -195,45 +195,45 @@ def check_shut_out(waiting: Callable[[], Iterable[tuple[str, float]]]) -> Check:
         waiting: returns each client, with the seconds for which it is locked out.
     """
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         longest = sorted(waiting(), key=lambda one: -one[1])
         if not longest:
             return []
-        told = ", ".join(f"{party} ({wait_s:.0f} s)" for party, wait_s in islice(longest, NAMED))
+        explanation = ", ".join(f"{party} ({wait_s:.0f} s)" for party, wait_s in islice(longest, NAMED))
         more = len(longest) - NAMED
         return [
             warning(
                 "attempts.shut_out",
-                f"too many attempts to come in failed, so these have to wait: {told}"
+                f"too many attempts to come in failed, so these have to wait: {explanation}"
                 + (f", and {more} more" if more > 0 else ""),
                 fix="hub audit ls --event auth.refused says who tried; what has a good key or token comes"
                 " in all the same",
             )
         ]
 
-    return look
+    return check
 
 
 def check_services(failures: Callable[[], Mapping[str, Failures]]) -> Check:
     """Return the check for services that are down, or failed within the last hour."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         return [
             _broken_service(name, of)
             for name, of in failures().items()
-            if of.is_down or now - of.at < FAILURE_TOLD_FOR
+            if of.is_down or now - of.at < FAILURE_SHOWN_FOR
         ]
 
-    return look
+    return check
 
 
 def _broken_service(name: str, of: Failures) -> Finding:
     often = "once" if of.count == 1 else f"{of.count} times"
-    told = f"the hub's service {name!r} broke {often} since the start, last with {of.error}"
+    explanation = f"the hub's service {name!r} broke {often} since the start, last with {of.error}"
     severity, now = (error, "it is down and is tried again") if of.is_down else (warning, "it runs again")
     return severity(
         "service.broken",
-        f"{told}; {now}",
+        f"{explanation}; {now}",
         fix="hub logs --level error says where; that is a fault in hub, which its authors should see",
         subject=name,
     )

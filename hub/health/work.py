@@ -43,7 +43,7 @@ QUESTION_PATIENCE: Final = timedelta(days=1)
 def check_schedules(store: Store) -> Check:
     """Return the check for schedules that the hub paused after failures."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         owners = {row.id: row.user_id for row in await store.read(agents.list_agents)}
         return [
             error(
@@ -57,7 +57,7 @@ def check_schedules(store: Store) -> Check:
             if not row.enabled and row.paused_reason in _WHY and row.agent_id in owners
         ]
 
-    return look
+    return check
 
 
 def _which(row: ScheduleRow) -> str:
@@ -71,17 +71,17 @@ def check_agents(store: Store, reached: Callable[[], Iterable[Reached]] = tuple)
     start of the hub are not in it.
     """
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         rows = await store.read(agents.list_agents)
         budgets = list(reached())
         return [found for row in rows for found in _about_agent(row, budgets)]
 
-    return look
+    return check
 
 
 def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]:
-    is_told = row.exhaust_reason == "budget" and any(one.holds(row.id) for one in budgets)
-    if row.availability == "exhausted" and not is_told:
+    is_reported = row.exhaust_reason == "budget" and any(one.holds(row.id) for one in budgets)
+    if row.availability == "exhausted" and not is_reported:
         what, fix = _EXHAUSTED.get(row.exhaust_reason or "", _EXHAUSTED["rate_limit"])
         again = ""
         if row.recovery_at is not None:
@@ -94,14 +94,14 @@ def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]
             user_id=row.user_id,
         )
     if row.health != "ok":
-        told = f"agent {row.name} reports a fault, so it starts nothing by itself"
+        explanation = f"agent {row.name} reports a fault, so it starts nothing by itself"
         fix = f"hub agents {row.name} shows since when, and why"
         if row.gateway is not None:
-            told = f"agent {row.name} cannot be spoken to at gateway {row.gateway}"
+            explanation = f"agent {row.name} cannot be spoken to at gateway {row.gateway}"
             fix += f"; where nobody wants it any more: hub agents delete {row.name}"
         yield error(
             "agent.failing",
-            told,
+            explanation,
             fix=fix,
             subject=row.id,
             user_id=row.user_id,
@@ -111,8 +111,8 @@ def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]
 def check_silence(store: Store, connected: Callable[[], Container[DeviceId]]) -> Check:
     """Return the check for agents that are offline though their device is connected: no run starts."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
-        there = connected()
+    async def check(now: datetime) -> Iterable[Finding]:
+        present = connected()
         return [
             warning(
                 "agent.silent",
@@ -125,16 +125,16 @@ def check_silence(store: Store, connected: Callable[[], Container[DeviceId]]) ->
             if row.connectivity == "offline"
             and row.lifecycle not in ("paused", "terminated")
             and row.device_id is not None
-            and row.device_id in there
+            and row.device_id in present
         ]
 
-    return look
+    return check
 
 
 def check_budgets(store: Store, reached: Callable[[], Iterable[Reached]]) -> Check:
     """Return the check for daily budgets that are used up, so that runs wait for the next day."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         owners = {row.id: row for row in await store.read(agents.list_agents)}
         found = []
         for one in reached():
@@ -153,15 +153,15 @@ def check_budgets(store: Store, reached: Callable[[], Iterable[Reached]]) -> Che
             )
         return found
 
-    return look
+    return check
 
 
 def check_needs(store: Store, offered: Callable[[], Offered]) -> Check:
     """Return the check for runs that wait for a capability that neither agent nor device offers."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
-        there = offered()
-        unmet = await store.read(run_locks.unmet_runs, there)
+    async def check(now: datetime) -> Iterable[Finding]:
+        present = offered()
+        unmet = await store.read(run_locks.unmet_runs, present)
         rows = await store.read(runs.find_runs, list(unmet)[:MOST_NEEDY])
         names = {row.id: row.name for row in await store.read(devices.list_devices)} if rows else {}
         long_since = epoch_ms(now - NEEDY_FOR)
@@ -176,29 +176,29 @@ def check_needs(store: Store, offered: Callable[[], Offered]) -> Check:
             )
             # the oldest of an agent comes last and is reported
             for row in sorted(rows, key=lambda row: row.id, reverse=True)
-            if row.device_id is not None and row.device_id in there and row.eligible_at <= long_since
+            if row.device_id is not None and row.device_id in present and row.eligible_at <= long_since
         ]
 
-    return look
+    return check
 
 
 def check_hold(held_back: Callable[[datetime], str | None]) -> Check:
     """Return the check for work that the hub holds back after repeated crashes."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
-        told = held_back(now)
-        if told is None:
+    async def check(now: datetime) -> Iterable[Finding]:
+        explanation = held_back(now)
+        if explanation is None:
             return []
         fix = "the log of the starts before says what it died of; a run by hand starts at once"
-        return [warning("hub.held", f"schedules are {told}", fix=fix)]
+        return [warning("hub.held", f"schedules are {explanation}", fix=fix)]
 
-    return look
+    return check
 
 
 def check_questions(store: Store) -> Check:
     """Return the check for questions that a user has not answered for more than a day."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         return [
             notice(
                 "question.waits",
@@ -212,7 +212,7 @@ def check_questions(store: Store) -> Check:
             for one in await store.read(questions.waiting_since, epoch_ms(now - QUESTION_PATIENCE))
         ]
 
-    return look
+    return check
 
 
 def _waiting(count: int) -> str:

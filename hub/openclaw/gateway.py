@@ -184,7 +184,7 @@ class Inbox:
     def __init__(self, most: int = MAX_NEWS) -> None:
         self._most = most
         self._news: deque[GatewayNews | NewsLost] = deque()
-        self._came = anyio.Event()
+        self._arrived = anyio.Event()
 
     def __len__(self) -> int:
         return len(self._news)
@@ -192,14 +192,14 @@ class Inbox:
     def put(self, news: GatewayNews) -> None:
         """Append *news*. If the queue is full, waiting events are dropped, and other news kept."""
         if len(self._news) >= self._most:
-            kept = [one for one in self._news if not isinstance(one, GatewayEvent | NewsLost)]
-            self._news = deque([NewsLost(), *kept[-self._most // 2 :]])
+            stored = [one for one in self._news if not isinstance(one, GatewayEvent | NewsLost)]
+            self._news = deque([NewsLost(), *stored[-self._most // 2 :]])
         self._news.append(news)
-        self._came.set()
+        self._arrived.set()
 
     async def get(self) -> GatewayNews | NewsLost:
         """Wait for the oldest news and remove it."""
         while not self._news:
-            self._came = anyio.Event()
-            await self._came.wait()
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
         return self._news.popleft()

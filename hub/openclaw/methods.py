@@ -87,8 +87,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
     def place(self, key: str) -> int | None:
         """Return the index of the user's row with this idempotency key, or None."""
-        wanted = f"{key}:user"
-        return next((n for n, row in enumerate(self.messages) if row.key == wanted), None)
+        requested = f"{key}:user"
+        return next((n for n, row in enumerate(self.messages) if row.key == requested), None)
 
     def waiting(self, key: str) -> PendingInput | None:
         """Return the pending message with this idempotency key, or None."""
@@ -202,14 +202,14 @@ def message_text(content: Any) -> str:
 
 
 def _message(row: Mapping[str, Any]) -> Message:
-    told, origin = _object(row.get("__openclaw")), _object(row.get("provenance"))
+    reported, origin = _object(row.get("__openclaw")), _object(row.get("provenance"))
     stamp = row.get("timestamp")
     return Message(
         role=_text(row.get("role")) or "",
         text=message_text(row.get("content")),
-        id=_text(told.get("id")),
-        key=_text(row.get("idempotencyKey")) or _text(told.get("idempotencyKey")),
-        run_id=_text(told.get("runId")),
+        id=_text(reported.get("id")),
+        key=_text(row.get("idempotencyKey")) or _text(reported.get("idempotencyKey")),
+        run_id=_text(reported.get("runId")),
         stop_reason=_text(row.get("stopReason")),
         source=_text(origin.get("sourceTool")) or _text(origin.get("kind")),
         kind=_text(row.get("customType")),
