@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from types import UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 import msgspec
 from msgspec import inspect as shapes
@@ -31,6 +32,9 @@ _KINDS: Final = {
 _BOUNDS: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 _END: Final = r"$(?!\n)"  # in a pattern: Python's ``$`` alone would allow a line feed after it
 _INSTANT: Final = "expected a point in time with its offset from UTC, as in 2026-01-05T09:00:00Z"
+_REMOTE_ID: Final = (
+    "not the id of an agent at a gateway; expected small letters, digits, - and _, at most 64 of them"
+)
 _NAME: Final = "expected a name: letters, digits, _ . and -, at most 64 of them; the first no . and no -"
 
 Refusal = tuple[str, str]  # what is wrong at which place, and a hint that may be empty
@@ -63,6 +67,8 @@ def sentence(told: str, shape: Any, value: Any = None, where: str = "") -> str:
         return f"{begin}expected one of {', '.join(_choices(shape, inner))}, not {choice[1]}"
     if pattern := _NO_MATCH.match(what):
         expected = pattern[1].replace("\\\\", "\\").replace(_END, "$")
+        if "[a-z0-9_-]" in expected:
+            return begin + _REMOTE_ID
         return begin + (_NAME if r"[\w.-]" in expected else f"expected text that matches {expected}")
     if "datetime" in what:
         return begin + _INSTANT
@@ -75,34 +81,51 @@ def refused_body(body: bytes, kind: Any, where: str) -> list[Refusal]:
         given = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return [no_json(where, error)]
-    if not isinstance(given, dict) or not issubclass(kind, msgspec.Struct):
-        return [_refused(given, kind, where)]
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-    wrong = [
-        (f"{where}.{key}: missing", "")
-        for key, field in fields.items()
-        if field.required and key not in given
-    ]
-    for key, value in given.items():
-        if key not in fields:
-            refused: Mapping[str, Refusal] = getattr(kind, "refused_keys", {})
-            message, hint = refused.get(key, ("there is no such field", did_you_mean(key, fields)))
-            wrong.append((f"{where}.{key}: {message}", hint))
-            continue
-        try:
-            msgspec.convert(value, fields[key].type)
-        except msgspec.ValidationError as error:
-            wrong.append((sentence(str(error), fields[key].type, value, f"{where}.{key}"), ""))
-    return wrong or [_refused(given, kind, where)]
+    return list(_refusals(given, kind, where))
 
 
-def _refused(given: Any, kind: Any, where: str) -> Refusal:
-    """Return the first thing that keeps *given* from being of this *kind*."""
+def _refusals(given: Any, kind: Any, where: str) -> Iterator[Refusal]:
+    """Yield everything that keeps *given* from being of this *kind*, key by key of structs and mappings."""
     try:
         msgspec.convert(given, kind)
+        return
     except msgspec.ValidationError as error:
-        return sentence(str(error), kind, given, where), ""
-    raise AssertionError("the value is valid")
+        told = str(error)
+    wrong: list[Refusal] = []
+    for one in _kinds_in(kind) if isinstance(given, dict) else ():
+        if isinstance(one, type) and issubclass(one, msgspec.Struct):
+            wrong += _refused_keys(given, one, where)
+        elif get_origin(one) in (dict, Mapping):
+            _, value_kind = get_args(one)
+            for key, value in given.items():
+                wrong += _refusals(value, value_kind, f"{where}.{key}")
+    yield from wrong or [(sentence(told, kind, given, where), "")]
+
+
+def _kinds_in(kind: Any) -> Iterator[Any]:
+    """Yield the members of a union, without limits."""
+    origin = get_origin(kind)
+    if origin is Annotated:
+        yield from _kinds_in(get_args(kind)[0])
+    elif origin in (Union, UnionType):
+        for member in get_args(kind):
+            yield from _kinds_in(member)
+    else:
+        yield kind
+
+
+def _refused_keys(given: Mapping[str, Any], struct: type[msgspec.Struct], where: str) -> Iterator[Refusal]:
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    for key, field in fields.items():
+        if field.required and key not in given:
+            yield f"{where}.{key}: missing", ""
+    for key, value in given.items():
+        if key in fields:
+            yield from _refusals(value, fields[key].type, f"{where}.{key}")
+        else:
+            refused: Mapping[str, Refusal] = getattr(struct, "refused_keys", {})
+            message, hint = refused.get(key, ("there is no such field", did_you_mean(key, fields)))
+            yield f"{where}.{key}: {message}", hint
 
 
 def table_refusals(error: ValidationError, where: str = "") -> list[Refusal]:

@@ -175,11 +175,11 @@ def check_loop(meter: LoopMeter) -> Check:
         slowed = meter.slowed(LATELY.total_seconds())
         if not slowed:
             return []
-        explanation = ", ".join(f"{cause} ({share:.0%})" for cause, share in slowed)
+        causes = ", ".join(f"{cause} ({share:.0%})" for cause, share in slowed)
         return [
             warning(
                 "loop.taken",
-                f"these took so much of the hub's time in the last hour that others had to wait: {explanation}",
+                f"these took so much of the hub's time in the last hour that others had to wait: {causes}",
                 fix="see when: hub logs --level warning; what should not be there is revoked:"
                 " hub devices revoke NAME, hub token revoke NAME",
             )

@@ -17,7 +17,6 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayState, Problem
 from hub.openclaw.methods import agents_list
-from hub.settings.gateway_settings import RemoteId
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, UserId
 from protocol.standing import Axes, Connectivity
@@ -103,7 +102,9 @@ class Adopted(View):
     """An agent to create. *remote_id*: of an agent that the gateway has; by default one is created there."""
 
     name: Name
-    remote_id: Annotated[RemoteId, Meta(examples=["main"])] | None = None
+    remote_id: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)", examples=["main"])] | None = (
+        None
+    )
 
 
 class Gateways(Noun):

@@ -34,7 +34,7 @@ ROWS = (
         "a-config-of-a-type-nobody-knows",
         put(share={"value": 5, "type": "number"}),
         "bad_params",
-        ("configs.share.type", "'float'"),
+        ("configs.share.type", "float"),
     ),
     Refused("a-config-without-a-value", put(share={"type": "json"}), "bad_params", ("configs.share.value",)),
     Refused("an-integer-of-65-bits", put(n={"value": 2**64}), "bad_config", ("n: an integer has 64 bits",)),
