@@ -421,8 +421,12 @@ def _take(c: sa.Connection, row: ToldRow, ledger: _Ledger, lost: set[str], at: i
         _detach(c, known, one)
         return True
     if known is not None and known.verdict != "rejected":
-        if known.row_id == one.row_id:
+        if known.row_id == one.row_id and _is_content_known(c, known):
             return False  # a call brings its newer version
+        if known.row_id == one.row_id:
+            c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
+            _read_again(c, known)
+            return True
         if known.told_at is None or known.call_id in lost:
             _change_row(c, known, one.row_id)
             return False
@@ -433,6 +437,11 @@ def _take(c: sa.Connection, row: ToldRow, ledger: _Ledger, lost: set[str], at: i
     else:
         c.execute(ADD_ITEM, values_of(msgspec.structs.replace(one, id=ledger.new_id(one)), items))
     return True
+
+
+def _is_content_known(c: sa.Connection, item: ItemRow) -> bool:
+    payload = c.execute(PAYLOAD, {"call": item.call_id}).scalar()
+    return bool(_whole(item, payload or {}).data)
 
 
 def _detach(c: sa.Connection, known: ItemRow | None, one: ItemRow) -> None:

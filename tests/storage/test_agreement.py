@@ -149,6 +149,24 @@ def test_a_row_that_a_restored_device_has_again_is_an_item_of_its_own_though_its
     assert sorted(calls)[:2] == ["c-10", "c-9"] and len(calls) == 3
 
 
+def test_an_older_row_of_an_item_whose_newer_words_are_unknown_counts_again(c: sa.Connection) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    known = msgspec.structs.replace(
+        the_item(c),
+        call_id=CallId("c-10"),
+        config_fingerprint=TAKEN,
+        verdict="approved",
+        verdict_at=AT,
+        data={},
+    )
+    c.execute(items.CHANGE_ITEM, items.change_of(known))  # as a device of a lost day reported it
+    older = taken(known, "c1 agent-inbox a.txt call Anna")
+    assert agreement.take_rows(c, [older], device_id=DESK, mark=MARK, is_last=True, at=AT) == 1
+    assert the_item(c).call_id == older.item.call_id
+
+
 def test_an_item_whose_row_its_owner_deletes_during_the_comparison_is_rejected(c: sa.Connection) -> None:
     held = running(c)
     agreed(c)
