@@ -18,7 +18,7 @@ from hub.api.door.sockets import listen_on_tcp
 from hub.settings.address import Address
 from hub.settings.settings_file import LAST_GOOD
 from tests.support.certificates import write_certificate
-from tests.support.processes import POLL_S, ROOT, SETTINGS, HubProcess
+from tests.support.processes import POLL_S, ROOT, SETTINGS, START_TIMEOUT_S, HubProcess
 
 SCHEDULED = 'schedule = "0 7 * * 1-5"\n[reload]\nwatch = false\n[limits]\nruns = 4\n'
 MODEL = (
@@ -46,6 +46,11 @@ class Site:
             [sys.executable, "-m", "hub", "--state", str(self.folder), *words], check=False, cwd=ROOT
         )
 
+    def is_scheduled(self) -> bool:
+        """Whether the scheduler has computed the next fire, which it does after the start."""
+        with closing(sqlite3.connect(self.folder / "hub.db")) as db:
+            return db.execute("SELECT count(*) FROM schedules WHERE next_fire_at IS NULL").fetchone() == (0,)
+
     async def stand(self) -> dict[str, object]:
         """All that a reload which fails must leave as it is."""
         config = (await self.hub.ask("GET", "/v1/config")).json()
@@ -71,6 +76,9 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     site = Site(tmp_path)
     await site.hub.start()
     try:
+        with anyio.fail_after(START_TIMEOUT_S):
+            while not site.is_scheduled():
+                await anyio.sleep(POLL_S)
         yield site
     finally:
         await site.hub.close()
@@ -105,29 +113,39 @@ def name(site: Site, _: int) -> None:
         db.execute("UPDATE agents SET source = 'api'")
 
 
-STEPS: dict[str, tuple[Break, str]] = {
-    "syntax": (text("[limits]", "[limits"), "hub.toml:19:8: error: Expected ']' at the end of a table"),
-    "type": (text("runs = 4", 'runs = "4"'), "hub.toml:20:8: error: limits.runs: a whole number is expected"),
+# How a step fails, the text before the value at fault, and the message.
+STEPS: dict[str, tuple[Break, str, str]] = {
+    "syntax": (text("[limits]", "[limits"), "[limits", "Expected ']' at the end of a table"),
+    "type": (text("runs = 4", 'runs = "4"'), "runs = ", "limits.runs: a whole number is expected"),
     "secret": (
         text("[[agents]]", MODEL + "[[agents]]"),
-        "hub.toml:13:11: error: model.api_key: the environment",
+        "api_key = ",
+        "model.api_key: the environment",
     ),
-    "port": (port, "hub.toml:7:11: error: listen.operator.address: cannot listen on 127.0.0.1:"),
-    "certificate": (certificate, "hub.toml:4:7: error: listen.devices.tls: the key"),
-    "schedule": (text("0 7 * * 1-5", "0 0 31 2 *"), "hub.toml:15:12: error: agents.0.schedule: never fires"),
+    "port": (port, "[listen.operator]\naddress = ", "listen.operator.address: cannot listen on 127.0.0.1:"),
+    "certificate": (certificate, "tls = ", "listen.devices.tls: the key"),
+    "schedule": (text("0 7 * * 1-5", "0 0 31 2 *"), "schedule = ", "agents.0.schedule: never fires"),
     "template": (
         text("schedule =", 'template = "nope"\nschedule ='),
-        "hub.toml:15:12: error: agents.0.template: there is no template 'nope'",
+        "template = ",
+        "agents.0.template: there is no template 'nope'",
     ),
-    "name": (name, "hub.toml:10:8: error: agents.0.name: an agent made over the API has this name"),
+    "name": (name, "[[agents]]\nname = ", "agents.0.name: an agent made over the API has this name"),
 }
+
+
+def place_after(text: str, before: str) -> str:
+    """Line and column of what follows *before* in *text*."""
+    end = text.index(before) + len(before)
+    return f"{text.count(chr(10), 0, end) + 1}:{end - text.rfind(chr(10), 0, end)}"
 
 
 @pytest.mark.soak
 async def test_whatever_step_of_a_reload_fails_the_hub_is_as_it_was(site: Site) -> None:
     with listen_on_tcp(Address("127.0.0.1", 0)) as other:
-        for step, (break_it, told) in STEPS.items():
+        for step, (break_it, place, message) in STEPS.items():
             break_it(site, other.getsockname()[1])
+            told = f"hub.toml:{place_after(site.file.read_text(), place)}: error: {message}"
             before = await site.stand()
             done = await site.command("reload")
             assert done.returncode == 78, (step, done.stderr)
@@ -216,7 +234,8 @@ async def test_sighup_is_a_reload_without_an_answer(site: Site) -> None:
 async def test_a_hub_with_a_broken_file_starts_on_what_was_good_last_and_says_so(site: Site) -> None:
     assert await site.hub.stop() == 0
     site.file.write_text(site.text.replace("runs = 4", "runs = 0"))
-    told = f"{site.file}:20:8: error: limits.runs: must be at least 1"
+    place = place_after(site.file.read_text(), "runs = ")
+    told = f"{site.file}:{place}: error: limits.runs: must be at least 1"
 
     await site.hub.start()
     await site.hub.says(told)
