@@ -36,7 +36,7 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
     """
     from hub.settings.schema import schema_text
 
-    text = files("hub.cli").joinpath("sample.toml").read_text("utf-8")
+    text = _commented_settings()
     make_folder(state)
     try:
         with config.open("x", encoding="utf-8") as file:
@@ -130,6 +130,13 @@ def demo(ctx: click.Context, folder: Path) -> None:
     from hub.cli.demo import run_demo
 
     ctx.exit(run_demo(folder))
+
+
+def _commented_settings() -> str:
+    """Return the text of the commented hub.toml: in a wheel it is packaged, in a source tree at the top."""
+    package = files("hub")
+    packaged = package.joinpath("hub.toml")
+    return (packaged if packaged.is_file() else package.joinpath("..", "hub.toml")).read_text("utf-8")
 
 
 def make_folder(path: Path) -> None:

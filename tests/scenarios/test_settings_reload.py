@@ -49,7 +49,10 @@ class Site:
     def is_scheduled(self) -> bool:
         """Whether the scheduler has computed the next fire, which it does after the start."""
         with closing(sqlite3.connect(self.folder / "hub.db")) as db:
-            return db.execute("SELECT count(*) FROM schedules WHERE next_fire_at IS NULL").fetchone() == (0,)
+            (unscheduled,) = db.execute(
+                "SELECT count(*) FROM schedules WHERE next_fire_at IS NULL"
+            ).fetchone()
+            return not unscheduled
 
     async def stand(self) -> dict[str, object]:
         """All that a reload which fails must leave as it is."""

@@ -1,7 +1,11 @@
 """The commands that need no running hub."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -69,6 +73,24 @@ def test_init_writes_the_sample_and_makes_a_private_folder(hub: Hub, state: Path
     assert json.loads((tmp_path / named).read_text()) == settings_schema()
     assert state.stat().st_mode & 0o777 == 0o700
     assert hub("check", str(file), "--elsewhere").exit_code == 0
+
+
+@pytest.mark.slow
+def test_a_wheel_brings_the_commented_settings(tmp_path: Path) -> None:
+    built = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(built, check=True, cwd=ROOT, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(tmp_path / "installed")
+    subprocess.run(
+        [sys.executable, "-P", "-m", "hub", "--state", "state", "init"],
+        check=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "installed")},
+        capture_output=True,
+    )
+    assert (tmp_path / "hub.toml").read_text() == (ROOT / "hub.toml").read_text()
+    assert not (tmp_path / "installed" / "hub.toml").exists()  # so it was the packaged one
 
 
 def test_init_can_choose_the_model_on_this_machine(hub: Hub, tmp_path: Path) -> None:
