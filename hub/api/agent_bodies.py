@@ -16,10 +16,9 @@ from hub.extraction.redaction import problem_of
 from hub.settings.agent_settings import AgentSettings
 from hub.settings.declared import declared_agent
 from hub.settings.problems import did_you_mean
-from hub.settings.reload_policy import live
 from hub.settings.schedule_settings import ScheduleSettings, SlotTable
 from hub.settings.settings import Settings
-from hub.settings.values import Flag, Name
+from hub.settings.values import Flag, Name, live
 from protocol.errors import ErrorCode, HubError
 from storage.agents.agents import DeclaredAgent
 

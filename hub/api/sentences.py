@@ -9,7 +9,7 @@ import msgspec
 from msgspec import inspect as shapes
 from pydantic import ValidationError
 
-from hub.settings import sentences as settings
+from hub.settings import problems as settings
 from hub.settings.problems import did_you_mean, spell
 
 _PLACE: Final = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")

@@ -13,9 +13,8 @@ from hub.connectors.catalog import UnknownProvider, find
 from hub.connectors.failures import SignInNeeded
 from hub.links.roster import Roster
 from hub.outbound import OutboundClient, OutboundRules
-from hub.settings.connector_settings import ConnectorSettings
-from hub.settings.parts import Commit
-from hub.settings.reload import Unfit
+from hub.settings.agent_settings import ConnectorSettings
+from hub.settings.reload import Commit, Unfit
 from hub.settings.secret import SecretMissing, SecretRef
 from hub.settings.settings import Settings
 

@@ -41,7 +41,7 @@ from hub.openclaw import Fleet, GatewayState
 from hub.outbound import OutboundRules
 from hub.runs.leases import Leadership
 from hub.settings.limit_settings import Limits
-from hub.settings.parts import Commit
+from hub.settings.reload import Commit
 from hub.settings.settings import Settings
 from hub.version import VERSION
 from protocol.ids import DeviceId

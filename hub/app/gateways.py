@@ -5,8 +5,7 @@ from functools import partial
 
 from hub.openclaw import BadAddress, Fleet, GatewayAddress, GatewayConfig
 from hub.settings.gateway_settings import GatewaySettings
-from hub.settings.parts import Commit
-from hub.settings.reload import Unfit
+from hub.settings.reload import Commit, Unfit
 from hub.settings.secret import SecretMissing
 from hub.settings.settings import Settings
 

@@ -14,11 +14,10 @@ from hub.connectors.webhook import WebhookSettings
 from hub.links.gate import Gate
 from hub.links.hosts import Hosts
 from hub.links.limits import PortLimits
-from hub.settings.connector_settings import ConnectorSettings
+from hub.settings.agent_settings import ConnectorSettings
 from hub.settings.limit_settings import Limits
 from hub.settings.listen_settings import Listener
-from hub.settings.parts import Commit
-from hub.settings.reload import Unfit
+from hub.settings.reload import Commit, Unfit
 from hub.settings.secret import SecretMissing
 from hub.settings.settings import Settings
 from storage.runs import posted

@@ -60,7 +60,7 @@ from hub.requests.service import Requests
 from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.lifecycle import RunWatch
-from hub.settings.file_lines import FileLines
+from hub.settings.reading import FileLines
 from hub.settings.settings import Settings
 from storage.devices import identity
 

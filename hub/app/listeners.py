@@ -28,9 +28,9 @@ from hub.links.hub_key import HubKey
 from hub.links.listener import DeviceListener
 from hub.links.roster import Roster
 from hub.log import Channel
-from hub.settings.address import Address
 from hub.settings.listen_settings import Listen, Listener
 from hub.settings.settings import Settings
+from hub.settings.values import Address
 from protocol.errors import ErrorCode, HubError
 
 log = Channel(__name__)

@@ -49,7 +49,7 @@ from hub.loop_lag import LoopLag
 from hub.runs.agent_control import AgentControl
 from hub.runs.disk import DiskGuard
 from hub.runs.lifecycle import RunWatch
-from hub.settings.file_lines import FileLines
+from hub.settings.reading import FileLines
 from storage.kernel.address import shown
 
 

@@ -12,7 +12,6 @@ from hub.app.listeners import DEVICES, OPERATORS
 from hub.clock import epoch_ms
 from hub.links.roster import SharedRoots
 from hub.log import Channel
-from hub.settings.address import Address
 from hub.settings.changes import Changes
 from hub.settings.declared import (
     declared_agents,
@@ -21,9 +20,9 @@ from hub.settings.declared import (
     declared_templates,
 )
 from hub.settings.locate import KeyPath
-from hub.settings.parts import Commit, Parts, Prepare, Remark
-from hub.settings.reload import Unfit
+from hub.settings.reload import Commit, Parts, Prepare, Remark, Unfit
 from hub.settings.settings import Settings
+from hub.settings.values import Address
 from storage.agents import agents
 from storage.agents.agents import NameTaken
 from storage.agents.template_changes import WouldBreak

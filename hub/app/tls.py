@@ -8,8 +8,7 @@ from hub.api.door.certificates import Certificates, CertificateUnusable, Pair, l
 from hub.health.settings import Certificate
 from hub.metrics import Metrics
 from hub.settings.listen_settings import Listen, TlsSettings
-from hub.settings.parts import Commit
-from hub.settings.reload import Unfit
+from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings
 
 

@@ -30,8 +30,7 @@ from hub.runs.mailbox_watch import Watching
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
-from hub.settings.budget_settings import BudgetSettings
-from hub.settings.limit_settings import Limits
+from hub.settings.limit_settings import BudgetSettings, Limits
 from hub.settings.settings import Settings
 from hub.text.files import ConvertLimits
 from protocol.frame import CREDIT_PIECES

@@ -87,8 +87,8 @@ def set_(assignments: tuple[str, ...], as_json: bool, state: Path) -> None:
     As in limits.runs=40, agents.notes.priority=3, hub.name=home. KEY= removes the key from
     the file, so that its default applies. Comments and order stay.
     """
-    from hub.settings.overrides import value_of
-    from hub.settings.shape import is_text
+    from hub.settings.origins import value_of
+    from hub.settings.schema import is_text
 
     values: dict[str, Any] = {}
     without: list[str] = []
@@ -189,7 +189,7 @@ def _line(problem: Mapping[str, Any]) -> str:
 
 def _at(settings: Mapping[str, Any], key: str) -> Any:
     """Return the value of *key*, or None if it has no value. Raises Failure: there is no such setting."""
-    from hub.settings.shape import names_at
+    from hub.settings.schema import names_at
 
     here: Any = settings
     for part in key.split("."):

@@ -81,7 +81,7 @@ def serve(
     settings file by itself. If the file has errors, it starts with the last valid settings.
     """
     gc.disable()  # until the hub is ready: collections during imports take a quarter of the start
-    from hub.settings.overrides import NotAnOverride, on_command_line
+    from hub.settings.origins import NotAnOverride, on_command_line
     from hub.settings.problems import SettingsInvalid
     from hub.settings.settings_file import SettingsFile, open_settings
 

@@ -13,7 +13,7 @@ from hub.cli.talk import talk
 from hub.printable import one_line
 
 if TYPE_CHECKING:
-    from hub.settings.storage_settings import StorageSettings
+    from hub.settings.settings import StorageSettings
 
 Issue = dict[str, Any]  # as in the response of GET /v1/issues; *since* may be None here
 

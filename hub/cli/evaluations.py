@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from hub.app.evaluation import Evaluation
-from hub.settings.atomic import write_atomically
+from hub.settings.settings_file import write_atomically
 
 MOST_KEPT: Final = 20  # of an agent
 FOLDER: Final = "evaluations"

@@ -8,7 +8,7 @@ from hub.api.agent_bodies import Rules, body_of, changed_by, made_of
 from hub.api.nouns.agents import managed
 from hub.links.link import DeviceLink
 from hub.requests.params import BadParams, Methods, text_in
-from hub.settings.file_lines import FileLines
+from hub.settings.reading import FileLines
 from protocol.coordination import Method
 from protocol.frame import Parameters, Record, Values
 from protocol.ids import DeviceId

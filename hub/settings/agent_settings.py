@@ -1,20 +1,112 @@
-"""Table ``[[agents]]`` of hub.toml: sources, record types and schedule of each agent."""
+"""Tables ``[[agents]]``, ``[[templates]]`` and ``[[connectors]]`` of hub.toml: agents and what they read."""
 
+import json
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
+from semver import Version
 
+from hub.agents.documents import BadDocument, DocumentTooLarge, document
 from hub.schedules.trigger import Trigger, trigger_of
-from hub.settings.capability_settings import MOST, CapabilitySettings, check_versions
 from hub.settings.model_settings import Usd
-from hub.settings.reload_policy import REQUIRED, live
 from hub.settings.schedule_settings import ScheduleSettings, SlotTable, TriggerTable
-from hub.settings.values import Flag, Name, Table, TimeZone, refusal
+from hub.settings.secret import SecretRef
+from hub.settings.values import REQUIRED, Flag, Name, Table, TimeZone, live, refusal
 from protocol.configs import BadConfig, check_key, text_of, type_of
 from protocol.locks import BadLockName, lock_names
-from protocol.requirements import BadRequirement, parse_requirement
+from protocol.requirements import CAPABILITY, BadRequirement, parse_requirement
+from protocol.semver import BadVersion, parse_version
 from protocol.tables import TableName
+from storage.agents.capabilities import Capability
+
+# Of one config in the file; over the API, [limits] capability_config_bytes applies.
+CAPABILITY_CONFIG_BYTES: Final = 16 * 1024
+MOST_CAPABILITIES: Final = 256
+
+
+def _capability_name(written: str) -> str:
+    if CAPABILITY.fullmatch(written) is None:
+        told = "1 to 128 letters, digits and _ . : - are expected"
+        raise refusal("capability", told, hint='as in "file.read"')
+    return written
+
+
+def _capability_version(written: str) -> str:
+    try:
+        return str(parse_version(written))
+    except BadVersion as error:
+        raise refusal("version", str(error)) from error
+
+
+def _capability_config(written: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return document("config", written, most=CAPABILITY_CONFIG_BYTES, limit="capability_config_bytes")
+    except (BadDocument, DocumentTooLarge) as error:
+        raise refusal("capability", str(error)) from error
+
+
+class CapabilitySettings(Table):
+    """Capability of an agent, in one version."""
+
+    name: Annotated[str, AfterValidator(_capability_name)] = live(
+        REQUIRED, 'What it is called, as in "file.read".'
+    )
+    version: Annotated[str, AfterValidator(_capability_version)] = live(
+        "1.0.0", 'A semantic version, as in "2.0.0-beta.1".'
+    )
+    enabled: Flag | None = live(None, "By default the newest version of a name is.")
+    config: Annotated[dict[str, Any], AfterValidator(_capability_config)] = live(
+        {}, "What its program knows it by."
+    )
+    description: Annotated[str, Field(max_length=4_096)] | None = live(None, "What it is, for people.")
+
+
+def check_versions(written: Sequence[CapabilitySettings]) -> None:
+    """Check that each version of a name occurs once, and that at most one version is enabled.
+
+    Raises:
+        PydanticCustomError: a version is repeated, or several versions are enabled.
+    """
+    for place, one in enumerate(written):
+        for other in written[:place]:
+            if other.name != one.name:
+                continue
+            if other.version == one.version:
+                told = f"{one.name} {one.version} stands here twice"
+                raise refusal("capability", told, key=f"capabilities.{place}.version")
+            if one.enabled and other.enabled:
+                told = f"{one.name} is enabled in {other.version} already"
+                hint = "of each name one version is enabled"
+                raise refusal("capability", told, key=f"capabilities.{place}.enabled", hint=hint)
+
+
+def declared_capabilities(written: Sequence[CapabilitySettings]) -> tuple[Capability, ...]:
+    """Convert capabilities to their rows; without an explicit choice, the newest version is enabled."""
+    parsed = [(one, parse_version(one.version)) for one in written]
+    chosen: dict[str, Version] = {}
+    for one, version in sorted(parsed, key=lambda told: (told[0].enabled is True, told[1])):
+        if one.enabled is not False:
+            chosen[one.name] = version  # the last one wins: the explicitly enabled version, else the newest
+    return tuple(
+        Capability(
+            name=one.name,
+            version=version,
+            enabled=chosen.get(one.name) == version,
+            config=one.config,
+            description=one.description,
+        )
+        for one, version in parsed
+    )
 
 
 def _dotted(extension: str) -> str:
@@ -106,7 +198,7 @@ class AgentSettings(Table):
     needs: Annotated[tuple[Need, ...], Field(max_length=32)] = live(
         (), 'Capabilities without which none of its runs starts, as in "file.read >= 1.2".'
     )
-    capabilities: Annotated[tuple[CapabilitySettings, ...], Field(max_length=MOST)] = live(
+    capabilities: Annotated[tuple[CapabilitySettings, ...], Field(max_length=MOST_CAPABILITIES)] = live(
         (), "What it can do, in which versions, beside what its device can."
     )
     locks: Annotated[tuple[str, ...], AfterValidator(_locks)] = live(
@@ -210,3 +302,67 @@ def trigger_in(schedule: TriggerTable, timezone: str) -> Trigger:
         tz=timezone,
         anchor_ms=0,
     )
+
+
+def _as_document(value: object) -> object:
+    """Convert the JSON text of an object to a table; schemas often exist as text."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise refusal("json", "is no JSON", hint="a table, or the text of a JSON object") from error
+    if not isinstance(value, dict):
+        raise refusal("json", "a table is expected", hint="or the text of a JSON object")
+    return value
+
+
+Document = Annotated[
+    dict[str, JsonValue], BeforeValidator(_as_document, json_schema_input_type=str | dict[str, Any])
+]
+
+
+class TemplateTable(Table):
+    """Settings of a template without its name."""
+
+    description: Told | None = live(None, "What it is for, for people.")
+    type: WrittenType = live("CUSTOM", 'What kind of colleagues they are, as in "RESEARCHER".')
+    configuration_schema: Document = live({}, "What an agent's configuration has to be: JSON Schema 2020-12.")
+    default_configuration: Document = live({}, "What an agent's configuration is where it says nothing.")
+    prompt: Prompt | None = live(
+        None, "The prompt of agents that have none of their own. {{ name }} is a variable."
+    )
+
+
+class TemplateSettings(TemplateTable):
+    """Settings of a template."""
+
+    name: Name = live(REQUIRED, "What agents call it.")
+
+
+MOST_CONNECTORS: Final = 200  # each needs a client and a rate limiter in memory
+MOST_CONNECTOR_SETTINGS: Final = 64
+
+Provider = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+ClientId = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
+
+
+class ConnectorSettings(Table):
+    """Settings of an account; its provider checks *settings*."""
+
+    name: Name = live(REQUIRED, "What people call it.")
+    provider: Provider = live(REQUIRED, "gmail, outlook, teams, imap, webhook, or a plug-in's.")
+    user: Name = live("owner", "Whose it is; who is named first is made.")
+    secret: SecretRef | None = live(
+        None, "Where its password, app password or signing secret is found; none where somebody signs in."
+    )
+    previous_secret: SecretRef | None = live(
+        None, "The signing secret before this one; good beside it while senders change."
+    )
+    client_id: ClientId | None = live(None, "The OAuth client that the provider knows the hub by.")
+    client_secret: SecretRef | None = live(None, "Where that client's secret is found, if it has one.")
+    settings: Annotated[dict[str, Any], Field(max_length=MOST_CONNECTOR_SETTINGS)] = live(
+        {}, "What its provider has to know, as its server."
+    )
+
+
+Connectors = Annotated[tuple[ConnectorSettings, ...], Field(max_length=MOST_CONNECTORS)]

@@ -7,10 +7,9 @@ from typing import NamedTuple
 from hub.settings.agent_settings import AgentSettings
 from hub.settings.locate import KeyPath
 from hub.settings.problems import spell
-from hub.settings.reload_policy import Effect
+from hub.settings.schema import effect_of
 from hub.settings.settings import Settings
-from hub.settings.shape import effect_of
-from hub.settings.values import Table
+from hub.settings.values import Effect, Table
 
 
 class Changes(NamedTuple):

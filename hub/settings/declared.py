@@ -7,12 +7,14 @@ from typing import Final
 
 import msgspec
 
-from hub.settings.agent_settings import AgentSettings
-from hub.settings.capability_settings import declared_capabilities
-from hub.settings.connector_settings import ConnectorSettings
+from hub.settings.agent_settings import (
+    AgentSettings,
+    ConnectorSettings,
+    TemplateSettings,
+    declared_capabilities,
+)
 from hub.settings.schedule_settings import ScheduleTable, SlotTable, TriggerTable
 from hub.settings.settings import Settings
-from hub.settings.template_settings import TemplateSettings
 from protocol.agent_types import kind_of
 from protocol.configs import type_of
 from storage.agents.agent_configs import Mailbox, ModelUse, Redacted

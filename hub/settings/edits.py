@@ -1,14 +1,17 @@
-"""Edits of hub.toml that preserve its comments and order: a changed value changes one line."""
+"""Edits of hub.toml that keep its comments and order, their problems, and the keys that they may change."""
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, Final
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from hub.settings.locate import KeyPath, Located
+from hub.settings.origins import Places
+from hub.settings.problems import Problem, Severity, spell
+from hub.settings.renames import follow_renames
 from protocol.errors import ErrorCode, HubError
 
 AGENTS: Final = "agents"
@@ -144,3 +147,92 @@ def _styled(value: Any) -> Any:
     table = tomlkit.inline_table()
     table.update(value)
     return table
+
+
+def told_of_keys(keys: Collection[str], text: str, problems: Sequence[Problem]) -> list[Problem]:
+    """Return *problems*, with those of the edited *keys* assigned to the key: *text* was not written."""
+    key_at = {spell(path): key for key, path in _paths(keys, text)}
+
+    def told(problem: Problem) -> Problem:
+        key = key_at.get(problem.path)
+        if key is None:
+            return problem
+        message = f"{problem.message}; nothing was written"
+        return problem._replace(file=key, line=0, column=0, path="", message=message)
+
+    return [told(problem) for problem in problems]
+
+
+def wrong_by_itself(keys: Collection[str], text: str, problems: Sequence[Problem]) -> list[Problem]:
+    """Return the errors of *keys* in *text* without overrides, which would hide an invalid value."""
+    told = told_of_keys(keys, text, problems)
+    return [problem for problem in told if problem.file in keys and problem.severity is Severity.ERROR]
+
+
+def written_in_vain(keys: Collection[str], text: str, places: Places) -> Iterator[Problem]:
+    """Yield a warning for each of *keys* whose value in *text* is overridden and thus has no effect."""
+    for key, path in _paths(keys, text):
+        place = places.origin(path)
+        if place is not None and not place.line:
+            told = f"written; {place} goes before it"
+            yield Problem("hub.toml", 0, 0, key, told, severity=Severity.WARNING)
+
+
+def _paths(keys: Collection[str], text: str) -> list[tuple[str, KeyPath]]:
+    if not keys:
+        return []  # the whole text was edited, which may not be valid TOML
+    doc = tomllib.loads(text)
+    return [(key, path_of(key, doc)) for key in keys]
+
+
+GUARDED: Final = (
+    ("model", "base_url"),
+    ("model", "api_key"),
+    ("model", "private"),
+    ("fallback_models",),
+    ("gateways",),
+    ("connectors",),
+    ("coordination", "reply_url"),
+    ("storage", "url"),
+    ("listen", "devices", "tls"),
+    ("listen", "operator", "tls"),
+    ("listen", "webhooks", "tls"),
+)
+
+
+class BeyondSettings(HubError):
+    """Change of a guarded key without all scopes; the new text was not evaluated."""
+
+    code = ErrorCode.FORBIDDEN
+
+
+def check_guarded(before: str, after: str) -> None:
+    """Check that *after*, which is not evaluated yet, keeps every guarded key of *before*.
+
+    Raises:
+        BeyondSettings: a guarded key differs; the message names the first such key.
+    """
+    was, would_be = _guarded(before), _guarded(after)
+    for key, value in would_be.items():
+        if value != was.get(key):
+            raise BeyondSettings(
+                f"{key}: a secret, a file or where the model is found is changed with all scopes of an admin:"
+                " with such a token, or on the hub's own machine"
+            )
+
+
+def _guarded(text: str) -> dict[str, Any]:
+    """Return the guarded keys of *text*; empty if *text* is not valid TOML."""
+    try:
+        doc: dict[str, Any] = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return {}
+    list(follow_renames(doc))
+    return {spell(path): _value(doc, path) for path in GUARDED}
+
+
+def _value(doc: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    here: Any = doc
+    for part in path:
+        here = here.get(part) if isinstance(here, Mapping) else None
+    return here

@@ -7,9 +7,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, StringConstraints
 
 from hub.outbound.rules import is_this_machine
-from hub.settings.reload_policy import REQUIRED, live
 from hub.settings.secret import SecretRef
-from hub.settings.values import Flag, Name, Seconds, Table, refusal
+from hub.settings.values import REQUIRED, Flag, Name, Seconds, Table, live, refusal
 
 MOST: Final = 100  # each needs up to two sockets, and memory
 

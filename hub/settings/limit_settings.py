@@ -1,11 +1,11 @@
-"""``[limits]``: resource limits of the hub, of a device and of a run."""
+"""``[limits]``, ``[budget]``, ``[retention]``, ``[audit]``, ``[backup]``: how much the hub uses and keeps."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from hub.settings.reload_policy import live, reconnect, restart
-from hub.settings.values import Days, Delay, Seconds, Table, Whole
+from hub.settings.model_settings import Usd
+from hub.settings.values import Days, Delay, Flag, Seconds, Table, Whole, live, reconnect, restart
 
 KIB, MIB = 1024, 1024 * 1024
 HelloSeconds = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=15)]  # lifetime of a nonce
@@ -152,3 +152,48 @@ class Limits(Table):
     log_entries: Whole = restart(2_000, "Of the log, kept for hub logs and for event streams.")
     log_queue: Whole = restart(8_192, "Log entries that wait to be written; further ones are dropped.")
     log_repeats: Whole = restart(10, "Of one log event in a minute; further ones are counted instead.")
+
+
+class BudgetSettings(Table):
+    """``[budget]``: spending limits, which are never exceeded. Money counts where a model has a price."""
+
+    run_usd: Usd = live(1.0, "US dollars of one run; then its other files fail. 0: no limit.")
+    run_tokens: Whole | None = live(None, "Tokens of one run, of questions and answers.")
+    day_usd: Usd | None = live(None, "US dollars of all runs in a day (UTC); then runs wait for the next.")
+    day_tokens: Whole | None = live(None, "Tokens of all runs in a day, likewise.")
+
+
+class RetentionSettings(Table):
+    """``[retention]``: how long ended work is kept. Work in progress is always kept."""
+
+    runs_days: Days = live(30, "Runs that went well.")
+    failed_runs_days: Days = live(90, "Runs that failed.")
+    runs_kept: Whole = live(50, "Of each agent, those that ended last, at any age.")
+    payload_days: Days = live(7, "The text of items, after their run's end.")
+    fires_days: Days = live(90, "What became of each fire of a schedule.")
+    fires_kept: Whole = live(10_000, "Fires of each schedule, at most.")
+    activity_days: Days = live(90, "What was told to people.")
+    answers_days: Days = live(30, "Answers to requests with an idempotency key.")
+    model_answers_days: Days = live(30, "Answers of models that nobody has used since.")
+    model_answers_kept: Whole = live(100_000, "Answers of models, at most.")
+    model_calls_days: Days = live(90, "What each question to a model cost.")
+    metric_minutes_days: Days = live(7, "Measurements of agents, by the minute.")
+    metric_hours_days: Days = live(90, "Measurements of agents, by the hour; what is older is not taken in.")
+    messages_days: Days = live(90, "Messages between agents, after nothing further is done about them.")
+    seen_messages_days: Days = live(400, "Which messages of mailboxes were looked at.")
+    posted_days: Days = live(7, "What was posted to webhooks, and sign-ins, after they were settled.")
+    questions_days: Days = live(90, "Questions to people, after they were answered or taken back.")
+
+
+class AuditSettings(Table):
+    """``[audit]``: how long the record of who changed what is kept."""
+
+    keep_days: Days = live(400, "Entries older than this are removed, the oldest first.")
+
+
+class BackupSettings(Table):
+    """``[backup]``: the backups that the hub makes of itself, in its state folder."""
+
+    daily: Flag = live(True, "One a day, where the database is a file of this hub.")
+    keep_days: Whole = live(7, "The newest of so many days that have one.")
+    keep_weeks: Whole = live(4, "The newest of so many weeks that have one.")

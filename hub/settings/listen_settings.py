@@ -12,9 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from hub.settings.address import Address
-from hub.settings.reload_policy import REQUIRED, live, reconnect, restart
-from hub.settings.values import Beside, Flag, Table, refusal
+from hub.settings.values import REQUIRED, Address, Beside, Flag, Table, live, reconnect, refusal, restart
 
 
 def _address(value: object) -> object:

@@ -6,10 +6,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from hub.outbound.rules import is_this_machine
-from hub.settings.address import Address
-from hub.settings.reload_policy import REQUIRED, restart
 from hub.settings.secret import SecretRef
-from hub.settings.values import Flag, Seconds, Table, Whole, refusal
+from hub.settings.values import REQUIRED, Address, Flag, Seconds, Table, Whole, refusal, restart
 
 Usd = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=100_000)]
 

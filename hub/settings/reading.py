@@ -3,17 +3,16 @@
 import os
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
 from hub.clock import Clock, SystemClock
-from hub.settings.findings import found_beyond, found_by_looking
-from hub.settings.locate import Located
-from hub.settings.overrides import Override, in_environment, overlaid
-from hub.settings.places import Places
+from hub.settings.findings import Around, found_beyond, found_by_looking, found_in_references
+from hub.settings.locate import KeyPath, Located
+from hub.settings.origins import Override, Places, in_environment, overlaid
 from hub.settings.problems import (
     Problem,
     SettingsInvalid,
@@ -23,10 +22,10 @@ from hub.settings.problems import (
     in_order,
     spell,
 )
-from hub.settings.references import Around, found_in_references
 from hub.settings.renames import Rename, follow_renames
+from hub.settings.schema import is_text, names_at
 from hub.settings.settings import Settings
-from hub.settings.shape import is_text, names_at
+from protocol.errors import ErrorCode, HubError
 
 _CLOCK: Final = SystemClock()
 BYTE_ORDER_MARK: Final = "\ufeff"  # written by some editors at the start of a file
@@ -150,3 +149,45 @@ def _followed(rename: Rename, places: Places) -> Problem:
     places.rename(rename.old, rename.new)
     hint = "rename it; the next minor version knows the new name alone"
     return Problem(*place, spell(rename.old), f"is called {new} now", hint, Severity.WARNING)
+
+
+class ManagedByFile(HubError):
+    """The agent or template is declared in hub.toml, and can be changed only there."""
+
+    code = ErrorCode.MANAGED_BY_FILE
+
+
+class FileLines:
+    """Locator of agents and templates in the settings in use.
+
+    Args:
+        reading: returns the text in use with the position of each value.
+    """
+
+    def __init__(self, reading: Callable[[], Reading]) -> None:
+        self._reading = reading
+
+    def of_agent(self, name: str, user: str, *key: str) -> str:
+        """Return the line of this user's agent, or of one *key* of the agent."""
+        reading = self._reading()
+        agents = () if reading.settings is None else reading.settings.agents
+        for number, agent in enumerate(agents):
+            if (agent.name, agent.user) == (name, user):
+                return self._line(("agents", number, *(key or ("name",))))
+        return self._line(("agents",))
+
+    def of_template(self, name: str) -> str:
+        """Return the line of the template."""
+        reading = self._reading()
+        templates = () if reading.settings is None else reading.settings.templates
+        for number, template in enumerate(templates):
+            if template.name == name:
+                return self._line(("templates", number, "name"))
+        return self._line(("templates",))
+
+    def _line(self, path: KeyPath) -> str:
+        places = self._reading().places
+        if places is None:
+            return "hub.toml"
+        place = places.value(path)
+        return f"{place.file}:{place.line}"

@@ -8,8 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 from hub.schedules.cron import BadSchedule, parse_cron
 from hub.schedules.second_reading import check_reading
-from hub.settings.reload_policy import REQUIRED, live
-from hub.settings.values import WEEK_S, YEAR_S, Delay, Flag, Instant, Seconds, Table, refusal
+from hub.settings.values import REQUIRED, WEEK_S, YEAR_S, Delay, Flag, Instant, Seconds, Table, live, refusal
 
 # The top of the hour is the most common time; without jitter, all runs would start at once.
 TOP_OF_HOUR_JITTER_S = 120.0

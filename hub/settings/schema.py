@@ -1,13 +1,78 @@
-"""JSON Schema of hub.toml for editors: keys, types, bounds, defaults and descriptions."""
+"""Structure of hub.toml, derived from its models: tables, fields, and the JSON Schema for editors."""
 
 import json
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple, get_args
 
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from hub.settings.address import Address
+from hub.settings.locate import KeyPath
 from hub.settings.settings import Settings
+from hub.settings.values import EFFECT, Address, Effect
+
+
+class Leaf(NamedTuple):
+    """Field that is not a table."""
+
+    path: KeyPath
+    field: FieldInfo
+
+    @property
+    def effect(self) -> Effect:
+        """Time at which its change takes effect."""
+        return effect_of(self.field)
+
+
+def names_at(path: KeyPath) -> list[str]:
+    """Return the possible keys of the table at *path*; empty if it is not a table."""
+    return [name for model in tables_at(path) for name in model.model_fields]
+
+
+def tables_at(path: KeyPath) -> list[type[BaseModel]]:
+    """Return the models of the table at *path*; several if the table has kinds."""
+    found: list[type[BaseModel]] = [Settings]
+    for part in path:
+        if isinstance(part, str):
+            fields = [model.model_fields[part] for model in found if part in model.model_fields]
+            found = [model for field in fields for model in _models_in(field)]
+    return found
+
+
+def is_text(path: KeyPath) -> bool:
+    """Return True if the field at *path* is a string, so that an override 5 means "5"."""
+    fields = [model.model_fields.get(str(path[-1])) for model in tables_at(path[:-1])]
+    return any(field is not None and field.annotation is str for field in fields)
+
+
+def leaves(model: type[BaseModel] = Settings, path: KeyPath = ()) -> Iterator[Leaf]:
+    """Yield every field of a table and its nested tables; a list or union of tables is one field."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from leaves(field.annotation, (*path, name))
+        else:
+            yield Leaf((*path, name), field)
+
+
+def effect_of(field: FieldInfo) -> Effect:
+    """Return when a change of *field* takes effect."""
+    extra = field.json_schema_extra
+    assert isinstance(extra, dict)
+    return Effect(str(extra[EFFECT]))
+
+
+def _models_in(field: FieldInfo) -> Iterator[type[BaseModel]]:
+    """Yield every model in a field's type."""
+    open_types: list[Any] = [field.annotation]
+    while open_types:
+        found = open_types.pop(0)
+        if isinstance(found, type) and issubclass(found, BaseModel):
+            yield found
+        else:
+            open_types += get_args(found)
+
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 

@@ -5,25 +5,123 @@ problems. Only the daemon and the CLI read settings: all other code takes plain 
 names.
 """
 
-from hub.settings.agent_settings import AgentSettings
-from hub.settings.audit_settings import AuditSettings
-from hub.settings.backup_settings import BackupSettings
-from hub.settings.budget_settings import BudgetSettings
-from hub.settings.connector_settings import Connectors
+import os
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag
+
+from hub.outbound.rules import OutboundRules
+from hub.settings.agent_settings import AgentSettings, Connectors, TemplateSettings
 from hub.settings.gateway_settings import CoordinationSettings, Gateways
-from hub.settings.limit_settings import Limits
+from hub.settings.limit_settings import (
+    AuditSettings,
+    BackupSettings,
+    BudgetSettings,
+    Limits,
+    RetentionSettings,
+)
 from hub.settings.listen_settings import Listen
-from hub.settings.log_settings import LogSettings
 from hub.settings.model_settings import ModelSettings
-from hub.settings.outbound_settings import OutboundSettings
-from hub.settings.plugin_settings import PluginSettings
-from hub.settings.redaction_settings import RedactionSettings
-from hub.settings.reload_policy import live, restart
-from hub.settings.reload_settings import ReloadSettings
-from hub.settings.retention_settings import RetentionSettings
-from hub.settings.storage_settings import StorageSettings
-from hub.settings.template_settings import TemplateSettings
-from hub.settings.values import Name, Table
+from hub.settings.secret import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
+from hub.settings.values import Flag, Name, Table, live, refusal, restart
+from storage.kernel.address import SERVER, SQLITE, has_password
+
+IN_MEMORY = SQLITE
+
+
+def _is_database(url: str) -> bool:
+    return url == IN_MEMORY or url.startswith((f"{SQLITE}/", SERVER))
+
+
+def _database_url(url: str) -> str:
+    if not _is_database(url):
+        hint = f'as in "sqlite:///hub.db" or "{SERVER}user@host/name"'
+        raise refusal("database", "not the address of a database", hint=hint)
+    if url.startswith(SERVER) and has_password(url):
+        raise refusal("literal_secret", IN_THE_OPEN, hint=REFER_TO_IT)
+    return url
+
+
+def _kind(value: object) -> str:
+    return "reference" if isinstance(value, dict | SecretRef) else "plain"
+
+
+class StorageSettings(Table):
+    """``[storage]``: a relative path is in the state folder; ``sqlite://`` keeps nothing.
+
+    An address with a password in it is a secret, and must be a reference.
+    """
+
+    url: Annotated[
+        Annotated[str, AfterValidator(_database_url), Tag("plain")] | Annotated[SecretRef, Tag("reference")],
+        Discriminator(_kind),
+    ] = restart("sqlite:///hub.db", "The database: a file in the state folder, or a server.")
+
+    def resolved(self, environ: Mapping[str, str] = os.environ) -> str:
+        """Return the database's address, resolved if it is a reference.
+
+        Raises:
+            SecretMissing: the reference cannot be resolved, or not to a database address.
+        """
+        if isinstance(self.url, str):
+            return self.url
+        url = self.url.resolve(environ)
+        if not _is_database(url):
+            raise SecretMissing(f"{self.url.place} does not hold the address of a database")
+        return url
+
+
+class LogSettings(Table):
+    """``[log]``: what the hub writes to its log."""
+
+    level: Literal["debug", "info", "warning", "error"] = live(
+        "info", "What is less than this is not written."
+    )
+    content: Flag = live(
+        False, "Write prompts and pieces of documents too; for finding faults, not for keeps."
+    )
+
+
+def _host_or_network(entry: str) -> str:
+    try:
+        OutboundRules.parse([entry])
+    except ValueError as error:
+        raise refusal(
+            "outbound", str(error), hint='as in "10.0.0.0/8", "192.168.1.5" or "model.lan"'
+        ) from error
+    return entry
+
+
+class OutboundSettings(Table):
+    """``[outbound]``: where the hub itself may connect to, in addition to public addresses."""
+
+    allow: tuple[Annotated[str, AfterValidator(_host_or_network)], ...] = restart(
+        (), 'Hosts and networks that may be asked though they are private, as in "10.0.0.0/8".'
+    )
+
+
+class PluginSettings(Table):
+    """``[plugins]``: installed packages that are used; by default none."""
+
+    connectors: tuple[Name, ...] = restart((), "Providers of connectors that may be loaded.")
+
+
+Regex = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
+
+
+class RedactionSettings(Table):
+    """``[redaction]``: named patterns in addition to email, phone, iban, card, ip and address."""
+
+    patterns: Annotated[dict[str, Regex], Field(max_length=50)] = live(
+        {}, "Regular expressions by name, for agents to name in redact."
+    )
+
+
+class ReloadSettings(Table):
+    """``[reload]``: how an edit of hub.toml is applied."""
+
+    watch: Flag = live(True, "Take up a good edit by itself; without it, when 'hub reload' says so.")
 
 
 class HubSettings(Table):

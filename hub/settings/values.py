@@ -1,8 +1,15 @@
-"""Types of values that several tables of hub.toml share, and the error that refuses a value."""
+"""Types of values that several tables of hub.toml share, field declarations, and the refusal of a value.
 
+A field is one line: ``runs: Whole = live(32, "Runs at once.")``. Its text is shown in the JSON Schema and in
+editors; ``live``, ``reconnect`` and ``restart`` say when a change takes effect.
+"""
+
+import ipaddress
+from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
@@ -17,6 +24,78 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from hub.settings.problems import did_you_mean
+
+T = TypeVar("T")
+
+REQUIRED: Final[Any] = ...  # in place of a default
+
+
+class Effect(StrEnum):
+    """Time at which a changed value takes effect."""
+
+    LIVE = "live"  # at once, for everything in progress
+    RECONNECT = "reconnect"  # for each connection opened from then on
+    RESTART = "restart"  # after the next start
+
+
+EFFECT: Final = "x-effect"  # its key in the JSON Schema
+
+
+def live(default: T, told: str) -> T:
+    """Declare a field whose change takes effect at once."""
+    return _field(default, told, Effect.LIVE)
+
+
+def reconnect(default: T, told: str) -> T:
+    """Declare a field whose change takes effect for new connections."""
+    return _field(default, told, Effect.RECONNECT)
+
+
+def restart(default: T, told: str) -> T:
+    """Declare a field whose change takes effect at the next start."""
+    return _field(default, told, Effect.RESTART)
+
+
+def _field(default: T, told: str, effect: Effect) -> T:
+    # Typed as the default's type, like pydantic's Field.
+    field: T = Field(default, description=told, json_schema_extra={EFFECT: effect.value})
+    return field
+
+
+@dataclass(frozen=True)
+class Address:
+    """Host (a name, or an IP address without brackets) and port; port 0 selects a free port."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Parse an address. Raises ValueError with the problem."""
+        host, colon, port = text.rpartition(":")
+        if host.startswith("[") and host.endswith("]"):
+            host = str(ipaddress.IPv6Address(host[1:-1]))
+        elif ":" in host:
+            raise ValueError("an IPv6 address stands in brackets: [::1]:8770")
+        if not colon or not host:
+            raise ValueError("an address is host:port")
+        if not (port.isascii() and port.isdigit() and int(port) <= 65_535):
+            raise ValueError("a port is a number from 0 to 65535")
+        return cls(host, int(port))
+
+    @property
+    def is_loopback(self) -> bool:
+        """True if only this machine can reach the address."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False  # a name may resolve to any address
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 WEEK_S = 7 * 86_400
 YEAR_S = 366 * 86_400

@@ -29,7 +29,7 @@ from hub.links.roster import Roster
 from hub.loop_lag import STUCK_S, LoopLag
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import Hold
-from hub.settings.file_lines import FileLines
+from hub.settings.reading import FileLines
 from protocol.errors import IllegalTransition
 from protocol.ids import RunId, UserId
 from protocol.lifecycles import RunOutcome, RunState

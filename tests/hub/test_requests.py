@@ -35,9 +35,8 @@ from hub.requests import agents as agent_requests
 from hub.requests import service
 from hub.requests.agents import Written
 from hub.requests.service import Requests
-from hub.settings.file_lines import FileLines
 from hub.settings.limit_settings import Limits
-from hub.settings.reading import Reading
+from hub.settings.reading import FileLines, Reading
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import Parameter, Parameters

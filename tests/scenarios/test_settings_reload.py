@@ -15,8 +15,8 @@ import anyio.to_thread
 import pytest
 
 from hub.api.door.sockets import listen_on_tcp
-from hub.settings.address import Address
 from hub.settings.settings_file import LAST_GOOD
+from hub.settings.values import Address
 from tests.support.certificates import write_certificate
 from tests.support.processes import POLL_S, ROOT, SETTINGS, START_TIMEOUT_S, HubProcess
 

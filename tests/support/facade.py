@@ -117,8 +117,8 @@ from hub.runs.leases import Leadership
 from hub.runs.run_order import RunOptions, run_options
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import PAUSING
-from hub.settings.address import Address
-from hub.settings.file_lines import FileLines
+from hub.settings.reading import FileLines
+from hub.settings.values import Address
 from protocol.errors import IllegalTransition
 from protocol.ids import BootId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunOutcome, RunState, UnitState

@@ -10,8 +10,7 @@ import anyio
 
 from hub.metrics import Metrics
 from hub.settings.changes import Changes
-from hub.settings.parts import Commit, Parts, Remark
-from hub.settings.reload import Reloader
+from hub.settings.reload import Commit, Parts, Reloader, Remark
 from hub.settings.settings import Settings
 from hub.settings.settings_file import OpenedSettings, SettingsFile, open_settings
 from protocol.errors import HubError

@@ -20,7 +20,7 @@ from hub.links.forwarded import TrustedProxies
 from hub.links.gate import Gate
 from hub.links.hosts import Hosts
 from hub.loop_meter import LoopMeter
-from hub.settings.address import Address
+from hub.settings.values import Address
 from hub.turns import Turns
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hub.settings.address import Address
+from hub.settings.values import Address
 from protocol.errors import ErrorCode, HubError
 
 _MAX_PATH_BYTES = 107  # sun_path of Linux, less its closing zero

@@ -20,7 +20,7 @@ from hub.api.view import Instant, View, moment
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.runs.agent_control import AgentControl
-from hub.settings.file_lines import FileLines
+from hub.settings.reading import FileLines
 from protocol.errors import CloseCode, ErrorCode
 from protocol.ids import DeviceId
 from protocol.standing import STORED_AXES, Axis, Connectivity, Lifecycle, UnknownValue, legal_moves

@@ -21,7 +21,7 @@ from hub.links.roster import Roster
 from hub.log import Channel
 from hub.runs.control import RunControl
 from hub.runs.run_order import MOST_NEEDS, run_options
-from hub.settings.file_lines import FileLines, ManagedByFile
+from hub.settings.reading import FileLines, ManagedByFile
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
 from protocol.locks import MOST_LOCKS

@@ -13,7 +13,7 @@ from hub.api.identity import agent_named, user_names
 from hub.api.noun import Noun, command, route
 from hub.api.view import Instant, View
 from hub.clock import from_epoch_ms
-from hub.settings.file_lines import FileLines
+from hub.settings.reading import FileLines
 from protocol.errors import ErrorCode
 from storage.agents.agents import AgentRow
 from storage.agents.capabilities import CapabilityRow, DeclaredCapability

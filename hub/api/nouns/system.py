@@ -25,8 +25,8 @@ from hub.loop_lag import LoopLag
 from hub.runs.disk import DiskGuard
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.waiting import Hold, describe_hold
-from hub.settings.address import Address
 from hub.settings.reload import Reloader
+from hub.settings.values import Address
 from hub.version import VERSION
 from protocol.errors import HubError
 from protocol.lifecycles import RunState

@@ -11,9 +11,9 @@ from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
 from hub.api.noun import Noun, command, listed, route
 from hub.api.view import View
+from hub.settings.agent_settings import TemplateSettings, TemplateTable
 from hub.settings.declared import written_template
-from hub.settings.file_lines import FileLines, ManagedByFile
-from hub.settings.template_settings import TemplateSettings, TemplateTable
+from hub.settings.reading import FileLines, ManagedByFile
 from protocol.agent_types import Kind
 from protocol.errors import ErrorCode
 from storage.agents import agents, templates

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from hub.api.binding import OPTIONAL, BadRequest, Binding, Call, From, Head, Header
 from hub.api.view import Instant, Name, View
-from hub.settings.template_settings import TemplateTable
+from hub.settings.agent_settings import TemplateTable
 from protocol.lifecycles import RunState
 
 

@@ -23,7 +23,7 @@ from hub.links.gate import Gate
 from hub.links.hosts import Hosts
 from hub.links.limits import PortLimits
 from hub.metrics import Metrics
-from hub.settings.address import Address
+from hub.settings.values import Address
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.schema import posted as table

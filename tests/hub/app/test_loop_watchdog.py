@@ -26,7 +26,7 @@ from hub.metrics import Metrics
 from hub.runs.disk import DiskGuard
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.scheduler import Scheduler
-from hub.settings.address import Address
+from hub.settings.values import Address
 from hub.turns import WORK_S, Turns
 from protocol.handshake import DeviceHello, HeldRun
 from protocol.ids import BootId

@@ -17,18 +17,15 @@ from hub.clock import IdFactory, SystemClock
 from hub.drain import Drain
 from hub.links.roster import DeviceReady
 from hub.metrics import Metrics
-from hub.settings.address import Address
 from hub.settings.changes import Changes
 from hub.settings.locate import KeyPath
-from hub.settings.parts import Parts
 from hub.settings.problems import SettingsInvalid, Severity
 from hub.settings.reading import check_text
-from hub.settings.reload import Reloader, Unfit
-from hub.settings.reload_policy import Effect
+from hub.settings.reload import Parts, Reloader, Unfit
+from hub.settings.schema import leaves
 from hub.settings.settings import Settings
 from hub.settings.settings_watch import SettingsWatch
-from hub.settings.shape import leaves
-from hub.settings.values import Table
+from hub.settings.values import Address, Effect, Table
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, BootId, DeviceId, NodeId, UserId
 from storage.agents import agent_states

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from hub.settings.overrides import NotAnOverride, on_command_line, value_of
-from hub.settings.places import Place
+from hub.settings.origins import NotAnOverride, Place, on_command_line, value_of
 from hub.settings.reading import Reading, check_settings
 from hub.settings.secret import SecretRef
 

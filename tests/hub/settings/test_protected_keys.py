@@ -8,8 +8,8 @@ import pytest
 from pydantic import BaseModel
 
 from hub.api.door.roles import Role, Scope
+from hub.settings.edits import GUARDED, BeyondSettings, check_guarded
 from hub.settings.locate import KeyPath
-from hub.settings.protected_keys import GUARDED, BeyondSettings, check_guarded
 from hub.settings.secret import SecretRef
 from hub.settings.settings import Settings
 from tests.support.facade import FakeHub, answering, over_tcp, over_unix

@@ -8,12 +8,12 @@ import pytest
 
 from hub.settings.changes import Changes
 from hub.settings.edits import CannotEdit
-from hub.settings.parts import Remark
 from hub.settings.problems import Problem, SettingsInvalid, Severity
 from hub.settings.reload import (
     CannotWriteSettings,
     Edit,
     ReloadUnderWay,
+    Remark,
     StaleSettings,
     Unfit,
 )

@@ -7,7 +7,7 @@ import pytest
 from hub.settings import renames
 from hub.settings.locate import KeyPath
 from hub.settings.reading import check_text
-from hub.settings.shape import names_at
+from hub.settings.schema import names_at
 
 REALLY_RENAMED = renames.RENAMED
 RENAMED: dict[KeyPath, KeyPath] = {

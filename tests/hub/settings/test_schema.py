@@ -8,9 +8,8 @@ import jsonschema
 import pytest
 
 from hub.settings.reading import check_text
-from hub.settings.schema import settings_schema
+from hub.settings.schema import leaves, settings_schema
 from hub.settings.settings import Settings
-from hub.settings.shape import leaves
 
 SAMPLE = Path(__file__).parents[3] / "hub.toml"
 SCHEMA = settings_schema()

@@ -14,8 +14,8 @@ from hub.settings.locate import KeyPath
 from hub.settings.model_settings import LocalModelSettings, OpenAIModelSettings
 from hub.settings.reading import check_text
 from hub.settings.schedule_settings import ScheduleTable
+from hub.settings.schema import leaves
 from hub.settings.secret import SecretRef
-from hub.settings.shape import leaves
 from tests.support.families import each
 
 # How pydantic speaks, which knows Python and not hub.toml.

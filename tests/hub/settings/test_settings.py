@@ -6,19 +6,17 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from hub.settings.address import Address
 from hub.settings.agent_settings import AgentSettings
 from hub.settings.listen_settings import DeviceListener, Listener
 from hub.settings.locate import KeyPath
 from hub.settings.model_settings import LocalModelSettings, ModelTuning, OpenAIModelSettings
 from hub.settings.problems import Problem, SettingsInvalid, Severity
 from hub.settings.reading import check_settings, load_settings
-from hub.settings.reload_policy import Effect
 from hub.settings.schedule_settings import ScheduleTable
+from hub.settings.schema import leaves, names_at, tables_at
 from hub.settings.secret import SecretRef
 from hub.settings.settings import Settings
-from hub.settings.shape import leaves, names_at, tables_at
-from hub.settings.values import Table
+from hub.settings.values import Address, Effect, Table
 from protocol.tables import TableName
 from tests.support.clock import FakeClock
 

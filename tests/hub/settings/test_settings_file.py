@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hub.settings.atomic import write_atomically
 from hub.settings.problems import SettingsInvalid
-from hub.settings.settings_file import LAST_GOOD, keep_last_good
+from hub.settings.settings_file import LAST_GOOD, keep_last_good, write_atomically
 from tests.support.settings import TEXT, SettingsBench, files_of_at_most
 
 BROKEN = "[limits]\nruns = 0\n"

@@ -6,8 +6,7 @@ import pytest
 
 from hub.settings.reading import check_settings, load_settings
 from hub.settings.secret import SecretMissing, SecretRef
-from hub.settings.settings import Settings
-from hub.settings.storage_settings import StorageSettings
+from hub.settings.settings import Settings, StorageSettings
 
 SERVER = "postgresql://hub:correct-horse@db/hub"
 VARIABLE = 'url = { env = "HUB_DATABASE_URL" }'

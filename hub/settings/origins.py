@@ -1,10 +1,74 @@
-"""Origin of a setting's value: a position in the file, or an override."""
+"""Origin of a setting's value: a position in the file, or an override.
 
-from collections.abc import Iterable
-from typing import NamedTuple
+Overrides are ``HUB__LIMITS__RUNS=9`` in the environment and ``--set limits.runs=9``. The command line takes
+precedence over the environment, which takes precedence over the file. Agents cannot be overridden.
+"""
+
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from hub.settings.locate import KeyPath, Located, Position
-from hub.settings.overrides import Override
+
+PREFIX: Final = "HUB__"
+
+
+class Override(NamedTuple):
+    """Override of *path* with its unparsed value. *origin* names its source for people."""
+
+    path: tuple[str, ...]
+    text: str
+    origin: str
+
+
+class NotAnOverride(ValueError):
+    """Malformed override."""
+
+
+def in_environment(environ: Mapping[str, str]) -> Iterator[Override]:
+    """Yield the overrides in the environment, ordered by name."""
+    for name, text in sorted(environ.items()):
+        path = tuple(name.removeprefix(PREFIX).lower().split("__"))
+        if name.startswith(PREFIX) and all(path):
+            yield Override(path, text, name)
+
+
+def on_command_line(words: Iterable[str]) -> Iterator[Override]:
+    """Yield the overrides of ``--set TABLE.KEY=VALUE``.
+
+    Raises:
+        NotAnOverride: a word has another form.
+    """
+    for word in words:
+        key, equals, text = word.partition("=")
+        path = tuple(key.strip().split("."))
+        if not equals or not all(path):
+            raise NotAnOverride(f"{word!r} is not TABLE.KEY=VALUE, as in limits.runs=9")
+        yield Override(path, text.strip(), f"--set {key.strip()}")
+
+
+def overlaid(
+    doc: Mapping[str, Any], overrides: Iterable[Override], *, is_text: Callable[[KeyPath], bool]
+) -> dict[str, Any]:
+    """Return a copy of *doc* with the overrides applied in order; *doc* is unchanged."""
+    whole = dict(doc)
+    for path, text, _ in overrides:
+        table = whole
+        for part in path[:-1]:
+            inner = table.get(part)
+            table[part] = dict(inner) if isinstance(inner, dict) else {}
+            table = table[part]
+        table[path[-1]] = text if is_text(path) else value_of(text)
+    return whole
+
+
+def value_of(text: str) -> Any:
+    """Parse *text* as a TOML value; text that is not TOML is a string without quotes."""
+    try:
+        read = tomllib.loads(f"x = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+    return read["x"] if len(read) == 1 else text
 
 
 class Place(NamedTuple):
