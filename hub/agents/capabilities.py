@@ -34,7 +34,7 @@ class BadCapability(HubError):
 
 
 class CapabilityLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits on capabilities; each has the name of its key in hub.toml."""
+    """Limits on capabilities; a refusal names the limit."""
 
     capabilities_per_agent: int = 256
     capability_config_bytes: int = 16 * 1024

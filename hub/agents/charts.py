@@ -51,7 +51,7 @@ class TooMuch(HubError):
 
     def __init__(self, message: str, limit: str) -> None:
         super().__init__(message)
-        self.limit = limit  # its name in [limits]
+        self.limit = limit  # its name
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,7 +145,7 @@ def plan(
     points = (end - first) // step_ms * lines
     if points > most_points:
         least = math.ceil((until - since) * lines / most_points / HOUR_MS) * HOUR_MS
-        message = f"{points} points are more than the {most_points} of one answer (limits.metric_points)"
+        message = f"{points} points are more than the {most_points} of one answer (metric_points)"
         raise TooMuch(f"{message}; ask with a step of {least // HOUR_MS} h or more", "metric_points")
     size_ms = MINUTE_MS if step_ms % HOUR_MS else HOUR_MS
     if size_ms == MINUTE_MS and since < minutes_from - step_ms:

@@ -31,7 +31,7 @@ class BadCheckpoint(HubError):
 
 
 class CheckpointLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits on checkpoints; each has the name of its key in hub.toml."""
+    """Limits on checkpoints; a refusal names the limit."""
 
     checkpoints_per_agent: int = 16
     checkpoint_bytes: int = 64 * 1024

@@ -49,7 +49,7 @@ class AgentConfigs:
     """Changes configs of agents.
 
     Attributes:
-        limits: current values of ``[limits]``.
+        limits: limits on the configs of an agent.
         on_change: called with each agent whose configs were changed.
         line_of: returns where hub.toml declares a config, by agent, user and key: ``hub.toml:12``.
     """

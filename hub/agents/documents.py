@@ -38,7 +38,7 @@ def document(name: str, given: Mapping[str, Any], *, most: int, limit: str) -> d
 
     Args:
         name: name of the field, for error messages.
-        most: limit in bytes as JSON, called *limit* in ``[limits]``.
+        most: limit in bytes as JSON, called *limit* in a refusal.
 
     Raises:
         BadDocument: too deeply nested, or has a number or character that cannot be stored.

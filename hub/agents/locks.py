@@ -62,7 +62,7 @@ class Locks:
     """Grants locks to agents of devices, and passes released locks on.
 
     Attributes:
-        limits, waits_per_device: current values of hub.toml.
+        limits, waits_per_device: limits on locks and on requests that wait for them.
         on_run_granted: called when a waiting run got its locks, and can be claimed.
     """
 
@@ -92,10 +92,6 @@ class Locks:
     def __len__(self) -> int:
         """Return the number of waiting requests of devices."""
         return len(self._waiting)
-
-    def apply(self, limits: rows.LockLimits, *, waits_per_device: int) -> None:
-        """Apply new limits; waiting requests continue to wait."""
-        self.limits, self.waits_per_device = limits, waits_per_device
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Pass expired locks on, and notify the new holders, until cancelled."""

@@ -58,7 +58,7 @@ class TooManyReports(HubError):
     code = ErrorCode.RATE_LIMITED
 
     def __init__(self, retry_after_s: float, rules: MeasurementRules) -> None:
-        often = f"{rules.reports_per_s:g} reports a second (limits.metric_reports_per_s)"
+        often = f"{rules.reports_per_s:g} reports a second (metric_reports_per_s)"
         super().__init__(f"a device may send {often}; send this one in {retry_after_s:.1f} s, or more in one")
         self.retry_after_s = retry_after_s
 
@@ -198,7 +198,7 @@ class Measurements:
                 f"{buckets} buckets are more than the {self.rules.buckets} that one answer may be made of"
             )
             raise TooMuch(
-                f"{problem} (limits.metric_buckets); ask for less time, for fewer tags, or in whole hours",
+                f"{problem} (metric_buckets); ask for less time, for fewer tags, or in whole hours",
                 "metric_buckets",
             )
 

@@ -35,7 +35,7 @@ class AgentWriter:
     """Writer of the API's agents and templates.
 
     Attributes:
-        limits, config_limits: current values of ``[limits]``.
+        limits, config_limits: limits on agents, templates and configs.
         on_change: called after a change, because schedules, limits or devices may be affected.
     """
 

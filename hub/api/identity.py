@@ -22,7 +22,7 @@ async def user_names(store: Store) -> dict[UserId, str]:
 
 
 class IdentityLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The bounds; hub.toml has a key of the same name for each.
+    """The bounds; a refusal names the one that was reached.
 
     Attributes:
         device_tokens, operator_tokens: maximum number of valid tokens.

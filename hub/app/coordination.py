@@ -19,7 +19,6 @@ from hub.api.nouns.souls import Souls as SoulNoun
 from hub.app.boot import Boot
 from hub.app.context import Context
 from hub.app.gateways import GatewaySettingsInUse
-from hub.app.limits import agent_limits
 from hub.app.supervisor import Supervisor
 from hub.coordination.authority import Authority
 from hub.coordination.broadcasts import Broadcasts
@@ -35,20 +34,16 @@ from hub.coordination.question_delivery import QuestionDelivery
 from hub.coordination.questions import Questions
 from hub.coordination.soul_homes import SoulHomes
 from hub.coordination.soul_writer import SoulWriter
-from hub.coordination.souls import SoulLimits, Souls
+from hub.coordination.souls import Souls
 from hub.links.roster import Roster
 from hub.openclaw import Fleet, GatewayState
 from hub.outbound import OutboundRules
 from hub.runs.leases import Leadership
-from hub.settings.limit_settings import Limits
 from hub.settings.reload import Commit
 from hub.settings.settings import Settings
 from hub.version import VERSION
 from protocol.ids import DeviceId
-from storage.coordination.board_memory import MemoryLimits
-from storage.coordination.boards import BoardLimits
 from storage.coordination.message_rows import MessageRow
-from storage.coordination.messages import MessageLimits
 
 STATUS_LEASE: Final = "gateway standing"
 
@@ -207,40 +202,8 @@ class Coordination:
 
     def apply(self, settings: Settings) -> None:
         """Apply *settings* to the services."""
-        self.memory.limits = memory_limits(settings.limits)
-        self.boards.limits = board_limits(settings.limits)
-        self._souls.limits = soul_limits(settings.limits)
-        self.leads.agent_limits = lambda: agent_limits(settings.limits)
-        self.leads.board_limits = lambda: board_limits(settings.limits)
-        self.broadcasts.most_boards = settings.limits.boards_per_broadcast
         self.courier.to_gateway.reply_url = settings.coordination.reply_url
-        self.sent.limits = self.asked.message_limits = message_limits(settings.limits)
         self.sent.expires_s = settings.coordination.message_expires_s
-        self.asked.most = settings.limits.open_questions_per_user
         self.asked.expires_s = settings.coordination.question_expires_s
         self.asked.answer_expires_s = settings.coordination.message_expires_s
         self.memory.answer_expires_s = settings.coordination.message_expires_s
-
-
-def board_limits(limits: Limits) -> BoardLimits:
-    """Return the limits on boards and on their agents."""
-    return BoardLimits(boards_per_user=limits.boards_per_user, members_per_board=limits.members_per_board)
-
-
-def memory_limits(limits: Limits) -> MemoryLimits:
-    """Return the limits on the memory of a board."""
-    return MemoryLimits(
-        memory_items_per_board=limits.memory_items_per_board, memory_bytes=limits.memory_bytes
-    )
-
-
-def message_limits(limits: Limits) -> MessageLimits:
-    """Return the limits on open messages and on their size."""
-    return MessageLimits(
-        open_messages_per_user=limits.open_messages_per_user, agent_message_bytes=limits.agent_message_bytes
-    )
-
-
-def soul_limits(limits: Limits) -> SoulLimits:
-    """Return the limits on the size of a soul and on its versions."""
-    return SoulLimits(bytes=limits.soul_bytes, versions=limits.soul_versions)

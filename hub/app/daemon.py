@@ -47,13 +47,10 @@ def run(settings: OpenedSettings, state: Path, *, on_ready: Callable[[dict[str, 
     Raises:
         HubError: a resource could not be opened; nothing was served.
     """
-    log_settings, limits = settings.settings.log, settings.settings.limits
+    log_settings = settings.settings.log
     opened = open_log(
         log_settings.level,
         content=log_settings.content,
-        entries=limits.log_entries,
-        queue=limits.log_queue,
-        repeats=limits.log_repeats,
     )
     opened.take_unraisable()
     # The service manager ends a hanging hub by SIGABRT, which dumps the stack of every thread.

@@ -6,9 +6,7 @@ from hub.app.context import Context
 from hub.app.supervisor import Supervisor
 from hub.links.device_events import DeviceEvents
 from hub.links.roster import Roster
-from hub.settings.limit_settings import Limits
 from protocol.coordination import EventName
-from storage.agents.config_changes import ConfigLimits
 from storage.connectors.connectors import ConnectorRow
 
 
@@ -28,7 +26,6 @@ class DeviceNews:
         self.delivery = ConfigDelivery(store, roster=roster, events=self.events, clock=clock)
         self.configs.on_change = self.delivery.changed
         self._news = News(store, ring=context.log.ring, events=self.events, clock=clock)
-        self.apply(context.settings.limits)
 
     def add_to(self, supervisor: Supervisor) -> None:
         """Register the services with the supervisor."""
@@ -42,17 +39,3 @@ class DeviceNews:
         for device_id in self.events.subscribers(EventName.CONNECTOR_MOVED):
             if self.events.user_of(device_id) == row.user_id:
                 self.events.queue(device_id, EventName.CONNECTOR_MOVED, dict(data))
-
-    def apply(self, limits: Limits) -> None:
-        """Apply new limits."""
-        self.events.most = limits.device_events
-        self.configs.limits = config_limits(limits)
-
-
-def config_limits(limits: Limits) -> ConfigLimits:
-    """Return the limits of an agent's configuration."""
-    return ConfigLimits(
-        keys=limits.config_keys,
-        value_bytes=limits.config_value_bytes,
-        total_bytes=limits.config_bytes,
-    )

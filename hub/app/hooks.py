@@ -15,13 +15,14 @@ from hub.links.gate import Gate
 from hub.links.hosts import Hosts
 from hub.links.limits import PortLimits
 from hub.settings.agent_settings import ConnectorSettings
-from hub.settings.limit_settings import Limits
 from hub.settings.listen_settings import Listener
 from hub.settings.reload import Commit, Unfit
 from hub.settings.secret import SecretMissing
 from hub.settings.settings import Settings
 from storage.runs import posted
 
+CONNECTIONS: Final = 128  # four times the posts at once, as senders keep connections open
+CONNECTIONS_PER_NETWORK: Final = 64  # a sender's posts may all come from one address
 _ANY: Final = 1_000_000  # connections at once; senders may deliver all postponed posts together
 
 
@@ -40,7 +41,6 @@ class HooksInUse:
         tls: ssl.SSLContext | None,
         on_news: Callable[[str], Awaitable[None]],
     ) -> None:
-        limits = context.settings.limits
         self._opened = listen
         desk = NewsDesk(context.store, on_news)
         hooks = Hooks(
@@ -52,14 +52,12 @@ class HooksInUse:
             hosts=hook_hosts(listen),
             proxies=trusted_proxies(listen, opened=listen),
         )
-        self._gate = Gate(
-            hook_port_limits(limits), clock=context.clock, metrics=context.metrics, prefix="webhook_"
-        )
+        gate = Gate(hook_port_limits(), clock=context.clock, metrics=context.metrics, prefix="webhook_")
         self.server = HookServer(
             hooks,
             desk,
             address=listen.address,
-            gate=self._gate,
+            gate=gate,
             tls=tls,
             on_refusal=lambda code: context.metrics.webhook_refusals.labels(code).inc(),
             loop=context.metrics.loop,
@@ -80,12 +78,9 @@ class HooksInUse:
         return partial(self._use, settings, hooks)
 
     def _use(self, settings: Settings, hooks: list[Hook]) -> None:
-        limits, server = settings.limits, self.server
-        self._gate.limits = hook_port_limits(limits)
+        server = self.server
         server.hooks.use(hooks)
-        server.hooks.body_bytes = limits.posted_bytes
-        server.hooks.at_once = limits.posts_at_once
-        server.hooks.most_waiting = limits.posted_waiting
+        server.hooks.body_bytes = settings.limits.posted_bytes
         # If the table was removed, the listener closes at the next start.
         if (listen := settings.listen.webhooks) is not None:
             server.apply(hosts=hook_hosts(listen), proxies=trusted_proxies(listen, opened=self._opened))
@@ -96,16 +91,15 @@ def hook_hosts(listen: Listener) -> Hosts:
     return Hosts((listen.address.host, *listen.hosts))
 
 
-def hook_port_limits(limits: Limits) -> PortLimits:
+def hook_port_limits() -> PortLimits:
     """Return the limits of connections; every client counts as a stranger until its post is verified."""
     return PortLimits(
-        connections=limits.webhook_connections,
-        connections_per_network=limits.webhook_connections_per_network,
-        strangers=limits.webhook_connections,
-        strangers_per_network=limits.webhook_connections_per_network,
+        connections=CONNECTIONS,
+        connections_per_network=CONNECTIONS_PER_NETWORK,
+        strangers=CONNECTIONS,
+        strangers_per_network=CONNECTIONS_PER_NETWORK,
         new_at_once=_ANY,
         new_per_s=_ANY,
-        spare_files=limits.spare_files,
     )
 
 

@@ -16,12 +16,11 @@ from hub.app import boot
 from hub.app.connectors import ConnectorsInUse, make_accounts, make_sign_ins
 from hub.app.context import Context
 from hub.app.coordination import Coordination
-from hub.app.device_news import DeviceNews, config_limits
+from hub.app.device_news import DeviceNews
 from hub.app.gauges import Gauges
 from hub.app.hooks import HooksInUse
-from hub.app.identity import Judges, identity_limits, make_identity, takeover_limits
+from hub.app.identity import Judges, make_identity
 from hub.app.issues import watch_for_issues
-from hub.app.limits import agent_limits
 from hub.app.listeners import (
     apply_to_devices,
     apply_to_operators,
@@ -100,13 +99,13 @@ class Hub:
         opened = await open_models(context, self.supervisor, resources)
         models, endpoints = opened
         extractor = Extractor(models, secret=start.secret)
-        takeovers = Takeovers(context.clock, limits=takeover_limits(context.settings.limits))
+        takeovers = Takeovers(context.clock)
         roster = Roster(self._route, metrics=context.metrics, takeovers=takeovers)
         accounts = await make_accounts(context, resources)
         in_use = ConnectorsInUse(accounts)
         in_use.prepare(context.settings)()
         sign_ins = make_sign_ins(context, accounts, roster)
-        judges = Judges(context, roster=roster, takeovers=takeovers)
+        judges = Judges(context, roster=roster)
         revoked = RevocationWatch(context.store, roster=roster, clock=context.clock)
         watch = RunWatch()
         disk = DiskGuard(context.state, clock=context.clock, ballast=Ballast(context.state))
@@ -131,7 +130,6 @@ class Hub:
             hub_id=start.hub_id,
             clock=context.clock,
             metrics=context.metrics,
-            wait_s=context.settings.limits.key_rotation_wait_s,
         )
         accounts.on_change = news.connector_moved
         measurements = make_measurements(context)
@@ -139,8 +137,6 @@ class Hub:
         lines = FileLines(lambda: reloader.reading)
         news.configs.line_of = lambda agent, user, key: lines.of_agent(agent, user, "config", key)
         writer = AgentWriter(context.store, clock=context.clock, ids=context.ids, metrics=context.metrics)
-        writer.limits = agent_limits(context.settings.limits)
-        writer.config_limits = config_limits(context.settings.limits)
         requests = make_requests(
             context.store,
             control=work.control,
@@ -167,7 +163,6 @@ class Hub:
         self._agreements = work.agreements
         requests.apply(context.settings.limits)
         heartbeats = Heartbeats(context.store, clock=context.clock, metrics=context.metrics)
-        heartbeats.usage_bytes = context.settings.limits.resource_usage_bytes
         context.moves.listen(heartbeats.agent_moved)
         context.moves.listen(dispatcher.agent_moved)
         self._router = Router(
@@ -270,15 +265,9 @@ class Hub:
         def apply(settings: Settings) -> None:
             work.apply(settings.limits)
             work.apply_budget(settings.budget)
-            identity.apply(identity_limits(settings.limits))
             judges.apply(settings.limits)
-            rotation.wait_s = settings.limits.key_rotation_wait_s
             requests.apply(settings.limits)
-            news.apply(settings.limits)
             coordination.apply(settings)
-            writer.limits = agent_limits(settings.limits)
-            writer.config_limits = config_limits(settings.limits)
-            heartbeats.usage_bytes = settings.limits.resource_usage_bytes
             apply_to_devices(devices, settings, opened=context.settings.listen, state=context.state)
             apply_to_operators(operators, settings, opened=context.settings.listen)
             housekeeping.keep = retention(settings)

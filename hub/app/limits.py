@@ -1,45 +1,42 @@
 """Limits of both listeners, converted from the settings."""
 
+import math
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 
 from hub.links.forwarded import TrustedProxies
 from hub.links.hosts import Hosts
-from hub.links.limits import LinkLimits, PortLimits
+from hub.links.limits import STRANGERS, STRANGERS_PER_NETWORK, LinkLimits, PortLimits
 from hub.links.upgrade import UpgradeRules
 from hub.settings.limit_settings import Limits
 from hub.settings.listen_settings import DeviceListener, Listener
-from storage.agents.made_agents import AgentLimits
+
+# Connections over TCP that have not shown a good token, in all and of one address: each costs a socket and a
+# deadline, and an operator shows a token with the first request.
+OPERATOR_STRANGERS: Final = 64
+OPERATOR_STRANGERS_PER_NETWORK: Final = 16
 
 
 def link_limits(limits: Limits, *, spool: Path) -> LinkLimits:
     """Return the limits of one connection."""
-    return LinkLimits(
-        hello_timeout_s=limits.hello_timeout_s,
-        hello_bytes=limits.hello_bytes,
-        message_bytes=limits.message_bytes,
-        message_fragments=limits.message_fragments,
-        frames_per_s=limits.frames_per_s,
-        bytes_per_s=limits.bytes_per_s,
-        outgoing_bytes=limits.outgoing_bytes,
-        outgoing_frames=limits.outgoing_frames,
-        pending_calls=limits.pending_calls,
-        write_deadline_s=limits.write_timeout_s,
-        spool_dir=spool,
-    )
+    return LinkLimits(frames_per_s=limits.frames_per_s, bytes_per_s=limits.bytes_per_s, spool_dir=spool)
 
 
 def port_limits(limits: Limits) -> PortLimits:
-    """Return the limits of the number of connections."""
+    """Return the limits of the number of connections.
+
+    Where more devices of one address may connect, as behind a proxy, more of them may wait to be let in.
+    """
+    strangers_of_one = max(STRANGERS_PER_NETWORK, limits.connections_per_network // 2)
     return PortLimits(
         connections=limits.connections,
         connections_per_network=limits.connections_per_network,
         connections_per_user=limits.connections_per_user,
-        strangers=limits.strangers,
-        strangers_per_network=limits.strangers_per_network,
-        new_at_once=limits.new_connections_at_once,
+        strangers=max(STRANGERS, strangers_of_one),
+        strangers_per_network=strangers_of_one,
+        new_at_once=math.ceil(2 * limits.new_connections_per_s),
         new_per_s=limits.new_connections_per_s,
-        spare_files=limits.spare_files,
     )
 
 
@@ -53,15 +50,18 @@ def trusted_proxies(listen: Listener, *, opened: Listener) -> TrustedProxies:
 
 
 def operator_port_limits(limits: Limits) -> PortLimits:
-    """Return the limits of the number of operator connections over TCP."""
+    """Return the limits of the number of operator connections over TCP.
+
+    An address gets a quarter of them. A request takes milliseconds, so all may be opened anew each second.
+    """
+    most = limits.operator_connections
     return PortLimits(
-        connections=limits.operator_connections,
-        connections_per_network=limits.operator_connections_per_network,
-        strangers=limits.operator_strangers,
-        strangers_per_network=limits.operator_strangers_per_network,
-        new_at_once=limits.operator_new_connections_at_once,
-        new_per_s=limits.operator_new_connections_per_s,
-        spare_files=limits.spare_files,
+        connections=most,
+        connections_per_network=max(1, most // 4),
+        strangers=OPERATOR_STRANGERS,
+        strangers_per_network=OPERATOR_STRANGERS_PER_NETWORK,
+        new_at_once=most,
+        new_per_s=most,
     )
 
 
@@ -90,10 +90,3 @@ def _names(host: str) -> tuple[str, ...]:
     except ValueError:
         return (host,)
     return ()
-
-
-def agent_limits(limits: Limits) -> AgentLimits:
-    """Return the limits of the number of agents and templates."""
-    return AgentLimits(
-        agents=limits.agents, agents_per_user=limits.agents_per_user, templates=limits.templates
-    )

@@ -25,6 +25,7 @@ from hub.app.limits import (
 from hub.links import gate
 from hub.links.gate import Gate
 from hub.links.hub_key import HubKey
+from hub.links.limits import SPARE_FILES
 from hub.links.listener import DeviceListener
 from hub.links.roster import Roster
 from hub.log import Channel
@@ -93,7 +94,7 @@ def make_device_listener(
     settings, limits = context.settings.listen.devices, context.settings.limits
     spool = context.state / SPOOL
     spool.mkdir(mode=0o700, exist_ok=True)
-    gate.raise_limit(limits.connections + limits.spare_files)
+    gate.raise_limit(limits.connections + SPARE_FILES)
     return DeviceListener(
         sock=sock,
         sock_outlives_us=DEVICES in context.manager.sockets,
@@ -111,7 +112,6 @@ def make_device_listener(
         compression=settings.compression,
         ping_every_s=limits.ping_interval_s,
         pong_within_s=limits.ping_timeout_s,
-        open_s=limits.handshake_timeout_s,
     )
 
 
@@ -133,7 +133,6 @@ def apply_to_operators(server: OperatorServer, settings: Settings, *, opened: Li
     server.apply(
         hosts=operator_hosts(listen),
         proxies=trusted_proxies(listen, opened=opened.operator),
-        body_bytes=settings.limits.operator_body_bytes,
     )
 
 
@@ -161,15 +160,12 @@ def make_operator_server(
             on_limit=context.metrics.limits_reached.labels("auth_failures").inc,
         ),
         replays=Replays(context.store, clock=context.clock),
-        body_s=limits.operator_body_timeout_s,
         gate=Gate(
             operator_port_limits(limits), clock=context.clock, metrics=context.metrics, prefix="operator_"
         ),
         connections=limits.operator_connections,
-        head_s=limits.operator_head_timeout_s,
         on_refusal=lambda code: context.metrics.operator_refusals.labels(code).inc(),
         loop=context.metrics.loop,
-        body_bytes=limits.operator_body_bytes,
         requests=limits.operator_requests,
         event_streams=limits.operator_event_streams,
         metrics=context.metrics.render,

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from hub.accounts.desk import Accounts
-from hub.agents.capabilities import Capabilities, CapabilityLimits
-from hub.agents.checkpoints import CheckpointLimits, Checkpoints
+from hub.agents.capabilities import Capabilities
+from hub.agents.checkpoints import Checkpoints
 from hub.agents.locks import Locks
 from hub.agents.measurements import MeasurementRules, Measurements
 from hub.app.boot import Boot
@@ -36,12 +36,7 @@ from hub.text.files import ConvertLimits
 from protocol.frame import CREDIT_PIECES
 from protocol.ids import DeviceId
 from protocol.work import RunLimits
-from storage.agents import locks
-from storage.agents.measurements import SeriesLimits
 from storage.kernel.address import file_of
-from storage.runs import runs
-from storage.runs.outbox import ItemCaps
-from storage.schedules.fire_decisions import QueueLimits
 from storage.store import open_store
 
 
@@ -67,7 +62,7 @@ class Work:
             context.store, clock=context.clock, ids=context.ids, metrics=context.metrics, watch=watch
         )
         self._source = DeviceSource(limits=_run_limits(limits), credit=CREDIT_PIECES, metrics=context.metrics)
-        self._delivery = Delivery(context.store, clock=context.clock, metrics=context.metrics)
+        self._delivery = Delivery(context.store, clock=context.clock, metrics=context.metrics, limits=limits)
         self.budgets = Budgets(
             context.store,
             clock=context.clock,
@@ -112,6 +107,7 @@ class Work:
             chance=context.chance,
             metrics=context.metrics,
             mailboxes=self._mailboxes,
+            device_grace_s=limits.device_grace_s,
         )
         self.dispatcher = Dispatcher(
             store=context.store,
@@ -122,6 +118,7 @@ class Work:
             chance=context.chance,
             metrics=context.metrics,
             boot_id=context.boot_id,
+            limits=limits,
             hold_until_ms=boot.hold_until_ms,
             is_disk_full=is_disk_full,
             is_model_back=self.model_gates.let_through,
@@ -135,6 +132,7 @@ class Work:
             ids=context.ids,
             boot_id=context.boot_id,
             metrics=context.metrics,
+            run_timeout_s=limits.run_wall_s,
             on_recovered=on_recovered,
         )
         self.capabilities = Capabilities(
@@ -211,42 +209,10 @@ class Work:
         self._source.converting = ConvertLimits(
             memory_bytes=limits.convert_memory_bytes, seconds=limits.convert_seconds
         )
-        self._delivery.apply(
-            call_timeout_s=limits.call_timeout_s,
-            max_sends=limits.call_sends,
-            caps=ItemCaps(items_per_file=limits.items_per_file, items_per_run=limits.items_per_run),
-        )
+        self._delivery.limits = limits
         self._runner.device_grace_s = limits.device_grace_s
-        self.wakes.answer_s = limits.wake_answer_s
-        self.dispatcher.apply(
-            per_device=limits.runs_per_device,
-            total=limits.runs,
-            mailboxes=limits.connector_runs,
-            drain_s=limits.drain_timeout_s,
-            cancel_grace_s=limits.cancel_grace_s,
-            settle_s=limits.connected_s,
-            paused_s=limits.paused_days * 86_400.0,
-        )
+        self.dispatcher.apply(limits)
         self.control.run_timeout_s = limits.run_wall_s
-        self.control.limits = runs.WaitingLimits(
-            waiting_manual_runs=limits.waiting_manual_runs,
-            waiting_manual_runs_per_device=limits.waiting_manual_runs_per_device,
-        )
-        self.control.context_bytes = limits.run_context_bytes
-        self.dispatcher.lock_limits = locks.LockLimits(
-            locks_per_user=limits.locks_per_user, lock_waits=limits.lock_waits
-        )
-        self.locks.apply(self.dispatcher.lock_limits, waits_per_device=limits.lock_waits_per_device)
-        self.capabilities.limits = CapabilityLimits(
-            capabilities_per_agent=limits.capabilities_per_agent,
-            capability_config_bytes=limits.capability_config_bytes,
-        )
-        self.checkpoints.limits = CheckpointLimits(
-            checkpoints_per_agent=limits.checkpoints_per_agent, checkpoint_bytes=limits.checkpoint_bytes
-        )
-        self.scheduler.limits = QueueLimits(
-            per_schedule=limits.waiting_runs_per_schedule, per_device=limits.waiting_runs_per_device
-        )
 
 
 def _run_limits(limits: Limits) -> RunLimits:
@@ -332,14 +298,6 @@ def make_measurements(context: Context) -> Measurements:
 
 
 def measurement_rules(settings: Settings) -> MeasurementRules:
-    """Return the limits and retention times of measurements."""
-    limits, keep = settings.limits, settings.retention
-    return MeasurementRules(
-        series=SeriesLimits(per_agent=limits.metric_series_per_agent, total=limits.metric_series),
-        minutes_days=keep.metric_minutes_days,
-        hours_days=keep.metric_hours_days,
-        reports_at_once=limits.metric_reports_at_once,
-        reports_per_s=limits.metric_reports_per_s,
-        points=limits.metric_points,
-        buckets=limits.metric_buckets,
-    )
+    """Return the retention times of measurements."""
+    keep = settings.retention
+    return MeasurementRules(minutes_days=keep.metric_minutes_days, hours_days=keep.metric_hours_days)

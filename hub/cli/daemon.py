@@ -95,7 +95,7 @@ def serve(
         for problem in error.problems:
             show.say(str(problem))
         ctx.exit(Exit.SETTINGS)
-    for problem in opened.refused:
+    for problem in (*opened.refused, *opened.reading.problems):
         show.say(str(problem))
     if opened.refused:
         show.say(f"{config} has errors: starting with the last valid settings")

@@ -34,7 +34,7 @@ class BadSoul(HubError):
 
 
 class SoulTooLarge(HubError):
-    """The text is longer than ``soul_bytes`` of ``[limits]``; nothing was written."""
+    """The text is longer than ``SoulLimits.bytes``; nothing was written."""
 
     code = ErrorCode.TOO_LARGE
 
@@ -128,7 +128,7 @@ class Souls:
 
     @property
     def limits(self) -> SoulLimits:
-        """Current limits of ``[limits]``."""
+        """Limits on souls and their versions."""
         return self._limits
 
     @limits.setter

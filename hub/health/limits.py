@@ -118,13 +118,6 @@ COUNSEL: Final[Mapping[str, Counsel]] = {
     ),
 }
 
-# Settings in [limits] that are counted under another name.
-COUNTED_TOGETHER: Final = {
-    "waiting_runs": ("waiting_runs_per_schedule", "waiting_runs_per_device"),
-    "new_connections_per_s": ("new_connections_per_s", "new_connections_at_once"),
-    "operator_new_connections_per_s": ("operator_new_connections_per_s", "operator_new_connections_at_once"),
-}
-
 
 def check_limits(reached: Callable[[], Mapping[str, int]], limits: Callable[[], Limits]) -> Check:
     """Return the check for limits that were reached within the last hour.
@@ -157,13 +150,13 @@ def check_limits(reached: Callable[[], Mapping[str, int]], limits: Callable[[], 
 
 def _explanation(name: str, times: int, limits: Limits) -> Finding:
     led_to, advice = COUNSEL[name]
-    names = COUNTED_TOGETHER.get(name, (name,))
-    which = " or ".join(f"limits.{one} ({getattr(limits, one):,.15g})" for one in names)
+    value = getattr(limits, name, None)
+    which = f"the limit {name}" if value is None else f"limits.{name} ({value:,.15g})"
     often = "once" if times == 1 else f"{times} times"
     return warning(
         "limit.reached",
         f"{which} was reached {often} within the last hour: {led_to}",
-        fix=f"{advice}; or raise it: hub config set limits.{names[0]}=NUMBER",
+        fix=advice if value is None else f"{advice}; or raise it: hub config set limits.{name}=NUMBER",
         subject=name,
     )
 

@@ -103,10 +103,14 @@ class Authenticator:
         self._desk = PairingDesk(store, clock=clock, chance=chance, metrics=metrics, limits=pairing)
         self._takeover_wait_s = takeover_wait_s
 
-    def apply(self, *, attempts: AttemptLimits, pairing: PairingLimits) -> None:
-        """Apply new limits to subsequent hellos."""
-        self._failed.limits = attempts
-        self._desk.limits = pairing
+    @property
+    def attempt_limits(self) -> AttemptLimits:
+        """Limits on failed attempts; new ones apply to subsequent hellos."""
+        return self._failed.limits
+
+    @attempt_limits.setter
+    def attempt_limits(self, limits: AttemptLimits) -> None:
+        self._failed.limits = limits
 
     def shut_out(self) -> Iterator[tuple[str, float]]:
         """Return the waiting parties with the seconds that they have to wait."""

@@ -25,7 +25,7 @@ from protocol.ids import DeviceId, UserId
 
 log = Channel(__name__)
 
-WAITING_EVENTS: Final = 256  # per device, until the end of one turn of the event loop; [limits] device_events
+WAITING_EVENTS: Final = 256  # per device, until the end of one turn of the event loop
 # per device; above this it gets no events, because calls need the rest of the buffer
 UNSENT_BYTES: Final = 256 * 1024
 EVERYTHING: Final = "*"

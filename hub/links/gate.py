@@ -24,7 +24,7 @@ class TurnedAway(HubError):
     """A connection limit is reached.
 
     Attributes:
-        limit: its name in ``[limits]``.
+        limit: its name.
         reason: error code sent to the peer.
         retry_s: seconds after which the peer may retry.
     """
@@ -98,7 +98,7 @@ class Gate:
         limits: may be replaced at any time; open connections stay.
 
     Args:
-        prefix: prefix of the names of the limits in ``[limits]``; empty for the device port.
+        prefix: prefix of the names of the limits; empty for the device port.
     """
 
     def __init__(self, limits: PortLimits, *, clock: Clock, metrics: Metrics, prefix: str = "") -> None:

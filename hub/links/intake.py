@@ -65,5 +65,5 @@ class Intake:
 
     @property
     def limit(self) -> str:
-        """Name in ``[limits]`` of the exceeded limit; read it before ``refill``."""
+        """Name of the exceeded limit; read it before ``refill``."""
         return "frames_per_s" if self.frames_left < 0 else "bytes_per_s"

@@ -1,4 +1,4 @@
-"""Limits of one connection and of a port. The values are those of ``[limits]``."""
+"""Limits of one connection and of a port."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,9 @@ MAX_FRAGMENTS: Final = 4096  # per message; more is an attack on memory
 FRAMES_PER_S: Final = 200.0
 BYTES_PER_S: Final = 4.0 * 1024 * 1024
 WRITE_DEADLINE_S: Final = 10.0  # time for which the outgoing queue may stay full
+STRANGERS: Final = 256  # each holds memory and a deadline before it is known who it is
+STRANGERS_PER_NETWORK: Final = 16  # so that one address cannot take the places of all strangers
+SPARE_FILES: Final = 256  # for the database, its backups, the log and the clients of services
 CLOSE_S: Final = 5.0  # for the peer's part of the closing handshake
 
 
@@ -56,8 +59,8 @@ class PortLimits:
     connections: int = 10_000
     connections_per_network: int = 32
     connections_per_user: int = 16
-    strangers: int = 256
-    strangers_per_network: int = 16
+    strangers: int = STRANGERS
+    strangers_per_network: int = STRANGERS_PER_NETWORK
     new_at_once: int = 20
     new_per_s: float = 10.0
-    spare_files: int = 256
+    spare_files: int = SPARE_FILES

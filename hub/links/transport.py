@@ -110,7 +110,7 @@ class Transport(Protocol):
         ...
 
     def exceeded(self) -> str | None:
-        """Return the name in ``[limits]`` of the limit over which this side closed, or None."""
+        """Return the name of the limit over which this side closed, or None."""
         ...
 
     def abort(self) -> None:

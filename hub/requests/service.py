@@ -64,7 +64,7 @@ class Requests:
 
     def apply(self, limits: Limits) -> None:
         """Apply new limits."""
-        self._waiting.most, self._per_s = limits.waiting_requests, limits.requests_per_s
+        self._per_s = limits.requests_per_s
 
     def take(self, event: RequestReceived) -> None:
         """Queue a request, or its refusal if its device exceeds a limit. Returns at once."""

@@ -14,7 +14,6 @@ from typing import Final, Protocol
 from hub.clock import Chance, Clock
 from protocol.ids import DeviceId
 
-SETTLE_S: Final = 5.0
 # connections within a window after which a device settles for longer
 FLAPS, FLAP_WINDOW_S, FLAP_SETTLE_S = 3, 120.0, 60.0
 CROWD_WINDOW_S: Final = 10.0
@@ -43,7 +42,7 @@ class _Arrival:
 class Arrivals:
     """Connected devices with their settling times, updated from snapshots of the device links."""
 
-    def __init__(self, *, clock: Clock, chance: Chance, settle_s: float = SETTLE_S) -> None:
+    def __init__(self, *, clock: Clock, chance: Chance, settle_s: float) -> None:
         self._clock = clock
         self._chance = chance
         self.settle_s = settle_s

@@ -50,7 +50,7 @@ class RunControl:
         ids: IdFactory,
         boot_id: BootId,
         metrics: Metrics,
-        run_timeout_s: float = 3_600.0,
+        run_timeout_s: float,
         limits: runs.WaitingLimits | None = None,
         on_recovered: Callable[[], None] = lambda: None,
     ) -> None:

@@ -9,7 +9,6 @@ The file still counts as failed, so that the failure is reported and the next ru
 Questions that are already answered cost nothing then.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -31,6 +30,7 @@ from hub.runs.item_fingerprints import found_items
 from hub.runs.matching import decide
 from hub.runs.payload import CallPayload, frame_of
 from hub.runs.run_order import RunOrder
+from hub.settings.limit_settings import Limits
 from protocol.errors import CATALOGUE, CallTimedOut, DeviceSlow, ErrorCode, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.lifecycles import CallEvent, RunState
@@ -45,7 +45,7 @@ log = Channel(__name__)
 
 CALLS_IN_FLIGHT = 32  # per run; half of a device's limit, so that other calls get through
 MAX_SENDS = 5  # afterwards the effect is unknown and a person must check
-CAPS = ItemCaps(items_per_file=2_000, items_per_run=10_000)
+CALL_TIMEOUT_MS = 30_000  # then the call is sent again with its id; a device writes a row in milliseconds
 SLOW_DEVICE_WAIT_S = 0.5  # within seconds the write buffer drains, or the connection is cut
 # backoff between attempts of a call that the device refused temporarily
 REFUSED_BASE_S, REFUSED_CAP_S = 0.5, 30.0
@@ -62,20 +62,14 @@ class Delivery:
         *,
         clock: Clock,
         metrics: Metrics,
-        call_timeout_s: float = 30.0,
+        limits: Limits,
         max_sends: int = MAX_SENDS,
-        caps: ItemCaps = CAPS,
     ) -> None:
         self._store = store
         self._clock = clock
         self._metrics = metrics
-        self.apply(call_timeout_s=call_timeout_s, max_sends=max_sends, caps=caps)
-
-    def apply(self, *, call_timeout_s: float, max_sends: int, caps: ItemCaps) -> None:
-        """Apply new limits to subsequent calls, and new caps to subsequent units."""
-        self._caps = caps
         self._max_sends = max_sends
-        self._deadline_ms = math.ceil(call_timeout_s * 1000)
+        self.limits = limits
 
     async def plan(
         self,
@@ -138,7 +132,7 @@ class Delivery:
             decide=decision,
             read_at=read_at,
             notes=msgspec.to_builtins(notes),
-            caps=self._caps,
+            caps=ItemCaps(self.limits.items_per_file, self.limits.items_per_run),
             at=self._at(),
         )
         self._metrics.items_known.inc(plan.known)
@@ -201,7 +195,7 @@ class Delivery:
             msgspec.convert(call.payload, CallPayload),
             run_id=order.run_id,
             agent_id=order.agent_id,
-            deadline_ms=self._deadline_ms,
+            deadline_ms=CALL_TIMEOUT_MS,
         )
         why = "no answer came"
         for sends in range(self._max_sends):

@@ -14,12 +14,13 @@ from hub.clock import Chance, Clock, epoch_ms
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.runs.arrivals import SETTLE_S, Arrivals
+from hub.runs.arrivals import Arrivals
 from hub.runs.interrupt import Interrupt
 from hub.runs.leases import LEASE_MS
 from hub.runs.lifecycle import Lifecycle
 from hub.runs.run_order import order_of
 from hub.runs.runner import Runner
+from hub.settings.limit_settings import Limits
 from hub.turns import Turns
 from protocol.errors import DeliveryError
 from protocol.handshake import HeldRun as RunAtDevice
@@ -42,7 +43,9 @@ log = Channel(__name__)
 
 POLL_S = 2.0  # upper bound of the delay after a lost wake-up, or after the end of a wait
 RESUME_SPREAD_MS = 500  # between two runs that resume at the end of the same exhaustion
-DAY_S = 86_400.0
+CANCEL_GRACE_S = 30.0  # in which a device stops work on a cancelled run
+# After a week in PAUSED, what the run waits for is not expected to come. Runs paused by a person stay.
+PAUSED_MS = 7 * 86_400_000
 
 
 class Dispatcher:
@@ -59,13 +62,7 @@ class Dispatcher:
         chance: Chance,
         metrics: Metrics,
         boot_id: BootId,
-        per_device: int = 1,
-        total: int = 32,
-        mailboxes: int = 8,
-        drain_s: float = 20.0,
-        cancel_grace_s: float = 30.0,
-        settle_s: float = SETTLE_S,
-        paused_s: float = 7 * DAY_S,
+        limits: Limits,
         hold_until_ms: int = 0,
         is_disk_full: Callable[[], bool] = lambda: False,
         is_model_back: Callable[[bool], bool] = lambda _allow_cloud: True,
@@ -75,11 +72,10 @@ class Dispatcher:
         Args:
             is_model_back: returns True if runs that wait for their model may resume; see
                 ``ModelGates.let_through``.
-            settle_s: connection time after which a device gets background runs.
-            paused_s: maximum time in PAUSED, except for runs paused by a person.
             hold_until_ms: after repeated crashes, no run that may have caused them starts before this time.
         """
         self.turns = Turns(clock)
+        self.limits = limits
         self._store = store
         self._lifecycle = lifecycle
         self._runner = runner
@@ -90,7 +86,7 @@ class Dispatcher:
         self._is_disk_full = is_disk_full
         self._is_model_back = is_model_back
         self.hold_until_ms = hold_until_ms
-        self.arrivals = Arrivals(clock=clock, chance=chance, settle_s=settle_s)
+        self.arrivals = Arrivals(clock=clock, chance=chance, settle_s=limits.connected_s)
         self._executing: dict[RunId, Interrupt] = {}
         metrics.runs_in_progress.set_function(lambda: len(self._executing))
         self._wake = anyio.Event()
@@ -100,36 +96,11 @@ class Dispatcher:
         self._has_resumed = False  # the runs that this node paused when it stopped
         self._strays: set[RunId] = set()
         self._clock_trust = ClockTrust(clock)
-        self.lock_limits = locks.DEFAULT_LIMITS
-        self.apply(
-            per_device=per_device,
-            total=total,
-            mailboxes=mailboxes,
-            drain_s=drain_s,
-            cancel_grace_s=cancel_grace_s,
-            settle_s=settle_s,
-            paused_s=paused_s,
-        )
 
-    def apply(
-        self,
-        *,
-        per_device: int,
-        total: int,
-        mailboxes: int = 8,
-        drain_s: float,
-        cancel_grace_s: float,
-        settle_s: float,
-        paused_s: float,
-    ) -> None:
+    def apply(self, limits: Limits) -> None:
         """Apply new limits. Executing runs continue, even if they exceed the new limits."""
-        self.per_device = per_device
-        self.total = total
-        self.mailboxes = mailboxes
-        self._drain_s = drain_s
-        self._cancel_grace_s = cancel_grace_s
-        self._paused_ms = int(paused_s * 1000)
-        self.arrivals.settle_s = settle_s
+        self.limits = limits
+        self.arrivals.settle_s = limits.connected_s
         self.recheck()
 
     # --- state for other services ---
@@ -225,9 +196,7 @@ class Dispatcher:
                 await self._resume(PauseReason.MODEL_AWAY, agents=served)
         for run_id, reason in await self._store.read(runs.runs_to_cancel, self._boot_id):
             self.interrupt(run_id, reason or "asked for at another node")
-        if self._clock_trust.is_steady() and await self._store.read(
-            runs.overdue, at, paused_ms=self._paused_ms
-        ):
+        if self._clock_trust.is_steady() and await self._store.read(runs.overdue, at, paused_ms=PAUSED_MS):
             await self._sweep(at)
 
     async def _take_back_strays(self, at: int) -> None:
@@ -243,7 +212,7 @@ class Dispatcher:
             await self._store.write(runs.take_back, self._boot_id, lost, at)
 
     async def _sweep(self, at: int) -> None:
-        swept = await self._store.write(runs.sweep, at, paused_ms=self._paused_ms)
+        swept = await self._store.write(runs.sweep, at, paused_ms=PAUSED_MS)
         log.info(
             "runs.swept",
             not_started=len(swept.not_started),
@@ -300,12 +269,12 @@ class Dispatcher:
         return Gates(
             online=self.arrivals.online,
             settled=self.arrivals.settled(),
-            per_device=self.per_device,
-            total=self.total,
-            mailboxes=self.mailboxes,
+            per_device=self.limits.runs_per_device,
+            total=self.limits.runs,
+            mailboxes=self.limits.connector_runs,
             is_held=self._at() < self.hold_until_ms,
             offered=self.offered,
-            locks=self.lock_limits,
+            locks=locks.DEFAULT_LIMITS,
         )
 
     async def _execute(self, run: RunRow, interrupt: Interrupt, before: Interrupt | None) -> None:
@@ -376,7 +345,7 @@ class Dispatcher:
         self._is_draining = True
         for interrupt in self._executing.values():
             interrupt.ask(RunEvent.DRAINED, "the hub stops")
-        self._grace.deadline = anyio.current_time() + self._drain_s
+        self._grace.deadline = anyio.current_time() + self.limits.drain_timeout_s
         with self._grace:
             await self._none_executing()
         for interrupt in self._executing.values():
@@ -398,7 +367,7 @@ class Dispatcher:
         """Cancel a run that executes here. Return False if it does not execute here."""
         interrupt = self._executing.get(run_id)
         if interrupt is not None and interrupt.event is not RunEvent.CANCELLED:
-            interrupt.stop(RunEvent.CANCELLED, reason, grace_s=self._cancel_grace_s)
+            interrupt.stop(RunEvent.CANCELLED, reason, grace_s=CANCEL_GRACE_S)
         return interrupt is not None
 
     def ask_to_pause(self, run_id: RunId, reason: str) -> bool:

@@ -48,7 +48,6 @@ MODEL_WAIT_S = 86_400.0  # an older run does not wait for its model; its files f
 END_AGAIN_CAP_S = 10.0  # between attempts to write the end of a run
 # These errors may not occur in the next run, so they are not permanent faults of a message.
 _NOT_ITS_FAULT = frozenset({ErrorCode.LIMIT_REACHED, ErrorCode.BUDGET_REACHED, ErrorCode.BUSY})
-DEVICE_GRACE_S = 15.0  # a device that reconnects within this time does not interrupt its run
 
 
 class Runner:
@@ -70,7 +69,7 @@ class Runner:
         metrics: Metrics,
         mailboxes: MailboxVisits | None = None,
         units_in_flight: int = 8,
-        device_grace_s: float = DEVICE_GRACE_S,
+        device_grace_s: float,
     ) -> None:
         self._store = store
         self._lifecycle = lifecycle

@@ -242,7 +242,7 @@ class _Reading:
 
     Attributes:
         left: message about files that this run does not read; None if there are none so far.
-        limit: name in ``[limits]`` of the limit that was reached.
+        limit: name of the limit that was reached.
         is_over: True if the device sends more than allowed, so that reading stops.
     """
 

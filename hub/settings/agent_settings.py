@@ -18,10 +18,9 @@ from semver import Version
 
 from hub.agents.documents import BadDocument, DocumentTooLarge, document
 from hub.schedules.trigger import Trigger, trigger_of
-from hub.settings.model_settings import Usd
 from hub.settings.schedule_settings import ScheduleSettings, SlotTable, TriggerTable
 from hub.settings.secret import SecretRef
-from hub.settings.values import REQUIRED, Flag, Name, Table, TimeZone, live, refusal
+from hub.settings.values import REQUIRED, Flag, Name, Table, TimeZone, Usd, live, refusal
 from protocol.configs import BadConfig, check_key, text_of, type_of
 from protocol.locks import BadLockName, lock_names
 from protocol.requirements import CAPABILITY, BadRequirement, parse_requirement

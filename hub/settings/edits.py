@@ -11,7 +11,7 @@ from tomlkit.exceptions import TOMLKitError
 from hub.settings.locate import KeyPath, Located
 from hub.settings.origins import Places
 from hub.settings.problems import Problem, Severity, spell
-from hub.settings.renames import follow_renames
+from hub.settings.renames import follow_renames, removed_value
 from protocol.errors import ErrorCode, HubError
 
 AGENTS: Final = "agents"
@@ -39,6 +39,8 @@ def edited(text: str, values: Mapping[str, Any], without: Iterable[str] = ()) ->
     text = text.replace("\r\n", "\n")
     try:
         for key, value in values.items():
+            if used := removed_value(tuple(key.split("."))):
+                raise CannotEdit(f"{key} is no longer a setting: the hub always uses {used}")
             text = _with(text, key, value)
         for key in without:
             text = _without(text, key)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ValidationError
 
 from hub.links import gate
+from hub.links.limits import SPARE_FILES
 from hub.outbound.rules import AddressRefused, OutboundRules
 from hub.settings.agent_findings import found_in_agents, found_in_connectors
 from hub.settings.listen_settings import TlsSettings
@@ -319,7 +320,7 @@ def _found_in_limits(settings: Settings, tell: Telling) -> Iterator[Problem]:
     limits, files = settings.limits, gate.most()
     if files is None:
         return
-    spared = gate.spared(limits.spare_files, files)
+    spared = gate.spared(SPARE_FILES, files)
     if limits.connections > files - spared:
         message = (
             f"this process may open {files} files and keeps {spared} for the rest:"

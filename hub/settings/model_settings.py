@@ -7,9 +7,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from hub.outbound.rules import is_this_machine
 from hub.settings.secret import SecretRef
-from hub.settings.values import REQUIRED, Address, Flag, Seconds, Table, Whole, refusal, restart
-
-Usd = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=100_000)]
+from hub.settings.values import REQUIRED, Address, Flag, Seconds, Table, Usd, Whole, refusal, restart
 
 
 def _web_address(url: str) -> str:

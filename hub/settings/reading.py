@@ -22,7 +22,7 @@ from hub.settings.problems import (
     in_order,
     spell,
 )
-from hub.settings.renames import Rename, follow_renames
+from hub.settings.renames import Rename, drop_removed, follow_renames, removed_value
 from hub.settings.schema import is_text, names_at
 from hub.settings.settings import Settings
 from protocol.errors import ErrorCode, HubError
@@ -124,6 +124,7 @@ def check_text(
     doc = overlaid(doc, overrides, is_text=is_text)
     folder = path.absolute().parent  # paths in the settings are absolute from here on
     problems = [_followed(rename, places) for rename in follow_renames(doc)]
+    problems += [_removed(path, places) for path in drop_removed(doc)]
     problems += found_by_looking(doc, places)
     settings = None
     try:
@@ -137,6 +138,11 @@ def check_text(
     if any(problem.severity is Severity.ERROR for problem in problems):
         settings = None
     return Reading(settings, in_order(problems), text, places)
+
+
+def _removed(path: KeyPath, places: Places) -> Problem:
+    told = f"is no longer a setting: the hub always uses {removed_value(path)}"
+    return Problem(*places.key(path), spell(path), told, "remove the line", Severity.WARNING)
 
 
 def _followed(rename: Rename, places: Places) -> Problem:

@@ -145,6 +145,7 @@ Flag = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True, ge=1, le=2**53)]
 Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=WEEK_S)]
 Delay = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=WEEK_S)]  # 0: none
+Usd = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=100_000)]
 Days = Annotated[int, Field(strict=True, ge=1, le=36_500)]
 TimeZone = Annotated[str, AfterValidator(_timezone)]
 Instant = Annotated[datetime, BeforeValidator(_instant)]

@@ -228,7 +228,7 @@ def _register(
         enabled = False  # the caller did not request it
     if old is None and len(known) >= most:
         message = f"the agent has {len(known)} capabilities, as many as it may (capabilities_per_agent)"
-        raise TooManyCapabilities(f"{message}: remove versions that are not used, or raise it in [limits]")
+        raise TooManyCapabilities(f"{message}: remove versions that are not used")
     if enabled and other is not None:
         c.execute(DISABLE, {"agent": agent_id, "named": given.name, "now": at})
     if old is None:

@@ -166,7 +166,7 @@ def put_checkpoint(
         count = c.execute(COUNT, {"agent": agent_id}).scalar_one()
         if count >= most:
             message = f"the agent has {count} checkpoints, as many as it may (checkpoints_per_agent)"
-            raise TooManyCheckpoints(f"{message}: clear scopes that are not used, or raise it in [limits]")
+            raise TooManyCheckpoints(f"{message}: clear scopes that are not used")
         own = {"sequence_number": row.sequence, "state_data": row.state}
         c.execute(sa.insert(table), values_of(row, table, agent_id=agent_id, **own))
         return row

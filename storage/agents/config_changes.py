@@ -53,7 +53,7 @@ class ConfigOfFile(HubError):
 
 
 class ConfigLimitReached(HubError):
-    """Error: the agent would exceed a limit; nothing was written. *limit*: its key in ``[limits]``."""
+    """Error: the agent would exceed a limit; nothing was written. *limit*: its name."""
 
     code = ErrorCode.LIMIT_REACHED
 

@@ -289,7 +289,7 @@ TAKEN_ALONE: Final = 0x6875_6C6B
 
 
 class LockLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits on locks; hub.toml has a key of the same name for each."""
+    """Limits on locks; a refusal names the limit."""
 
     locks_per_user: int = 1_000  # names, held or free
     lock_waits: int = 100  # for one lock

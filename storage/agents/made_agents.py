@@ -74,7 +74,7 @@ class TooManyAgents(HubError):
 
 
 class AgentLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits on agents that are not archived and on templates; hub.toml has a key for each."""
+    """Limits on agents that are not archived and on templates; a refusal names the limit."""
 
     agents: int = 10_000
     agents_per_user: int = 1_000

@@ -52,7 +52,7 @@ class TooManySeries(HubError):
 
     def __init__(self, told: str, limit: str) -> None:
         super().__init__(told)
-        self.limit = limit  # its key in [limits]
+        self.limit = limit  # its name
 
 
 class SeriesLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -297,10 +297,10 @@ def _begin(c: sa.Connection, key: _Key, type: MetricType, sample: SampleRow, at:
 def _check_room(c: sa.Connection, key: _Key, place: int, limits: SeriesLimits) -> None:
     told = f"samples[{place}]: no room for the series {key.name}{key.tags_key}: "
     if c.execute(COUNT_SERIES, {"agent": key.agent_id}).scalar_one() >= limits.per_agent:
-        most = f"an agent may have {limits.per_agent} (limits.metric_series_per_agent)"
+        most = f"an agent may have {limits.per_agent} (metric_series_per_agent)"
         raise TooManySeries(told + most, "metric_series_per_agent")
     if c.execute(COUNT_ALL_SERIES).scalar_one() >= limits.total:
-        most = f"all agents together may have {limits.total} (limits.metric_series)"
+        most = f"all agents together may have {limits.total} (metric_series)"
         raise TooManySeries(told + most, "metric_series")
 
 

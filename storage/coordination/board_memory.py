@@ -26,7 +26,7 @@ class UnknownMemory(HubError):
 
 
 class MemoryLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits on a board's memory; hub.toml has a key of the same name for each."""
+    """Limits on a board's memory; a refusal names the limit."""
 
     memory_items_per_board: int = 10_000
     memory_bytes: int = 64 * 1024

@@ -51,7 +51,7 @@ class TooManyOfBoards(HubError):
 
 
 class BoardLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits on boards; hub.toml has a key of the same name for each."""
+    """Limits on boards; a refusal names the limit."""
 
     boards_per_user: int = 1_000
     members_per_board: int = 64

@@ -129,7 +129,7 @@ class TooManyMessages(HubError):
 
 
 class MessageLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits on messages; hub.toml has a key of the same name for each."""
+    """Limits on messages; a refusal names the limit."""
 
     open_messages_per_user: int = 10_000
     agent_message_bytes: int = 32_768

@@ -144,7 +144,7 @@ ASKED_FOR: Final = ("manual", "rerun")  # triggers of requested runs
 
 
 class WaitingLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits on waiting requested runs; hub.toml has a key of the same name for each."""
+    """Limits on waiting requested runs; a refusal names the limit."""
 
     waiting_manual_runs: int = 20  # of one agent
     waiting_manual_runs_per_device: int = 100

@@ -20,6 +20,7 @@ GROUND = {
     "hub.version",
     "hub.tokens",
     "hub.outbound",
+    "hub.settings.limit_settings",  # groups of settings are handed to their users as they are
 }
 
 MAY_IMPORT: dict[str, set[str]] = {

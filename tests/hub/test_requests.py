@@ -32,7 +32,7 @@ from hub.metrics import Metrics
 from hub.openclaw import Fleet
 from hub.outbound import OutboundClient, OutboundRules
 from hub.requests import agents as agent_requests
-from hub.requests import service
+from hub.requests import queue, service
 from hub.requests.agents import Written
 from hub.requests.service import Requests
 from hub.settings.limit_settings import Limits
@@ -290,10 +290,12 @@ async def test_a_device_that_asks_a_lot_delays_another_one_by_one_request(bench:
     assert list(codes(eager)) == ["e-0", "p-0", "e-1", "p-1", "e-2", "e-3"]
 
 
-async def test_of_one_device_so_many_requests_wait_and_further_ones_are_refused(bench: Bench) -> None:
+async def test_of_one_device_so_many_requests_wait_and_further_ones_are_refused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "WAITING", 3)
     eager, patient = bench.connect(), FakeLink("another")
     requests = make_requests(bench)
-    requests.apply(Limits(waiting_requests=3))
     for number in range(5):
         requests.take(request(eager, f"e-{number}"))
     requests.take(request(patient, "p-1"))
@@ -333,9 +335,9 @@ async def test_while_nothing_is_answered_only_so_many_refusals_wait(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "WAITING_REFUSALS", 2)
+    monkeypatch.setattr(queue, "WAITING", 1)
     eager, patient = bench.connect(), FakeLink("another")
     requests = make_requests(bench)
-    requests.apply(Limits(waiting_requests=1))
     for number in range(6):
         requests.take(request(eager, f"e-{number}"))
     requests.take(request(patient, "p-1"))

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import PIPE
@@ -27,6 +27,13 @@ _ASKED_EVERY_S: Final = 0.04
 _LONGEST_ANSWER: Final = 64 * 1024
 _CORES: Final = sorted(os.sched_getaffinity(0))
 _LONGEST_TIMEOUT_S: Final = 1.0
+# Of a peer that says nothing; the hub's own are longer than an attack here takes.
+_TIMEOUTS: Final = (
+    "hub.links.listener:DeviceListener.open_s",
+    "hub.links.limits:LinkLimits.hello_timeout_s",
+    "hub.api.door.server:OperatorServer.head_s",
+    "hub.api.door.server:OperatorServer.body_s",
+)
 
 _SETTINGS: Final = """\
 [listen.devices]
@@ -37,10 +44,6 @@ address = "127.0.0.1:0"
 [listen.webhooks]
 address = "127.0.0.1:0"
 [limits]
-handshake_timeout_s = {timeout_s}
-hello_timeout_s = {timeout_s}
-operator_head_timeout_s = {timeout_s}
-operator_body_timeout_s = {timeout_s}
 {limits}
 """
 
@@ -59,20 +62,25 @@ Question = Callable[[], Awaitable[None]]
 class LimitedHub(HubProcess):
     """A hub on the first core, away from its attackers, that may open so many files; 0: as usual."""
 
-    program = "hub"
+    program = "tests.support.faulty_hub"
 
     def __init__(self, folder: Path, *, settings: str, files: int) -> None:
         super().__init__(folder, settings=settings)
         self.unix_path = folder / "hub.sock"
         self._files = files
+        self.given: Sequence[str] = ()
 
     async def _spawn(self, words: list[str], log: Path) -> Running:
         before = [] if len(_CORES) < 2 else ["taskset", "--cpu-list", str(_CORES[0])]
         if self._files:
             before += ["prlimit", f"--nofile={self._files}"]
+        given = [word for one in self.given for word in ("--given", one)]
         with log.open("ab") as output:
             return await anyio.open_process(
-                [*before, sys.executable, "-m", self.program, *words], stdout=output, stderr=output, cwd=ROOT
+                [*before, sys.executable, "-m", self.program, *given, "--", *words],
+                stdout=output,
+                stderr=output,
+                cwd=ROOT,
             )
 
     def memory_mib(self, field: str) -> float:
@@ -190,9 +198,10 @@ class Arena:
 async def arena(folder: Path, attack: Attack, make: type[LimitedHub] = LimitedHub) -> AsyncIterator[Arena]:
     """A hub with the settings of *attack*."""
     timeout_s = min(_LONGEST_TIMEOUT_S, attack.plan.seconds / 2)
-    settings = _SETTINGS.format(listen=attack.listen, limits=attack.limits, timeout_s=timeout_s)
+    settings = _SETTINGS.format(listen=attack.listen, limits=attack.limits)
     settings += "".join(_AGENT.format(number=number, path="x" * 4_000) for number in range(attack.agents))
     hub = make(folder, settings=settings, files=attack.files)
+    hub.given = (*(f"{name}={timeout_s}" for name in _TIMEOUTS), *attack.given)
     try:
         await hub.start()
         listeners = (await hub.get("/v1/status"))["listeners"]

@@ -18,13 +18,9 @@ connections = 16
 connections_per_network = 8
 ping_interval_s = 0.3
 ping_timeout_s = 1.0
-pending_calls = 8
 run_files = 20
 run_bytes = 262144
 operator_connections = 32
-operator_connections_per_network = 8
-operator_new_connections_at_once = 32
-operator_new_connections_per_s = 32.0
 """
 
 
@@ -46,6 +42,7 @@ class Attack(msgspec.Struct, kw_only=True, frozen=True):
         devices: so many devices of the attacker are paired, one socket each.
         has_token: the attacker is an operator, with a token of its own.
         listen, limits: lines of the settings.
+        given: other values of constants, as ``tests.support.faulty_hub`` takes them.
         files: what the hub may open.
         agents: so many, with long paths, are the first of the attacker's devices'.
         has_run: a person starts the first of these agents.
@@ -62,6 +59,7 @@ class Attack(msgspec.Struct, kw_only=True, frozen=True):
     has_token: bool = False
     listen: str = ""
     limits: str = ""
+    given: tuple[str, ...] = ()
     files: int = 0
     agents: int = 0
     has_run: bool = False

@@ -93,7 +93,11 @@ def device_attacks(seconds: float) -> list[Attack]:
             limit="outgoing_bytes",
             is_slow=True,
             agents=10,  # so that the answers are more than the kernel holds for a socket
-            limits="frames_per_s = 30.0\noutgoing_bytes = 65536\nwrite_timeout_s = 0.3",
+            limits="frames_per_s = 30.0",
+            given=(
+                "hub.links.limits:LinkLimits.outgoing_bytes=65536",
+                "hub.links.limits:LinkLimits.write_deadline_s=0.3",
+            ),
         ),
         Attack(
             name="a flood of answers",
@@ -129,7 +133,7 @@ def device_attacks(seconds: float) -> list[Attack]:
             must="cut",
             may=("open", "503 overloaded", "503 too_many_connections", "429 rate_limited"),
             limit="spare_files",
-            limits="strangers = 10000\nnew_connections_at_once = 10000\nspare_files = 32",
+            limits="new_connections_per_s = 5000.0",
             files=160,
         ),
         Attack(

@@ -45,7 +45,7 @@ _LIMITS = """\
 [limits]
 connections_per_network = 100
 connections_per_user = 100
-new_connections_at_once = 1000
+new_connections_per_s = 500.0
 connected_s = 0.1
 restart_hold_s = 0.0
 """

@@ -1,4 +1,4 @@
-"""``python -m hub`` whose event loop writes down each long callback.
+"""``tests.support.faulty_hub`` whose event loop writes down each long callback.
 
 The file that LONG_CALLBACKS names gets a line for each: milliseconds of the loop's CPU time, and what ran.
 On asyncio's own loop, since uvloop has nothing to hook into.
@@ -6,12 +6,13 @@ On asyncio's own loop, since uvloop has nothing to hook into.
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 from time import thread_time
 from typing import Any, Final
 
 from hub.app import daemon
-from hub.cli.app import main
+from tests.support.faulty_hub import main
 
 LONG_CALLBACKS: Final = "LONG_CALLBACKS"
 LEAST_MS: Final = 5.0
@@ -44,4 +45,4 @@ def time_callbacks(path: Path) -> None:
 if __name__ == "__main__":
     daemon.has_uvloop = lambda: False
     time_callbacks(Path(os.environ[LONG_CALLBACKS]))
-    main()
+    main(sys.argv[1:])

@@ -41,6 +41,7 @@ from hub.runs.lifecycle import Lifecycle, RunWatch
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
+from hub.settings.limit_settings import Limits
 from protocol.errors import CloseCode, HubError
 from protocol.handshake import Capability, Challenge, DeviceHello, Goodbye, Welcome
 from protocol.ids import BootId, ConnectionId, DeviceId, NodeId, UserId
@@ -200,6 +201,7 @@ class SimHub:
 
     def _build(self) -> None:
         store, clock, chance = self.store, self.clock, self._chance
+        limits = Limits(runs_per_device=self.settings.per_device, runs=self.settings.total)
         watch = RunWatch()
         models = Models(self._model, self._model)
         extractor = Extractor(models, secret=bytes(32))
@@ -216,7 +218,8 @@ class SimHub:
             source=DeviceSource(limits=RunLimits(), credit=2, metrics=METRICS),
             extractor=extractor,
             asking=asking,
-            delivery=Delivery(store, clock=clock, metrics=METRICS),
+            delivery=Delivery(store, clock=clock, metrics=METRICS, limits=limits),
+            device_grace_s=limits.device_grace_s,
             find_link=self._agreeing,
             watch=watch,
             clock=clock,
@@ -232,8 +235,7 @@ class SimHub:
             chance=chance,
             metrics=METRICS,
             boot_id=self.boot_id,
-            per_device=self.settings.per_device,
-            total=self.settings.total,
+            limits=limits,
             hold_until_ms=self.hold_until_ms,
             is_model_back=asking.gates.let_through,
         )
@@ -247,6 +249,7 @@ class SimHub:
             ids=self.ids,
             boot_id=self.boot_id,
             metrics=METRICS,
+            run_timeout_s=limits.run_wall_s,
         )
         self.wakes = Wakes(
             store=store, find_link=self.roster.find, clock=clock, ids=self.ids, metrics=METRICS

@@ -52,9 +52,6 @@ address = "127.0.0.1:0"
 [limits]                            # all devices come from one address, and are one person's
 connections_per_network = 2000
 connections_per_user = 2000
-strangers = 2000
-strangers_per_network = 2000
-new_connections_at_once = 2000
 new_connections_per_s = 2000.0
 """
 

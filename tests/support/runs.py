@@ -14,7 +14,7 @@ from hub.metrics import Metrics
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
 from hub.runs.control import RunControl
-from hub.runs.delivery import CAPS, Delivery
+from hub.runs.delivery import Delivery
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.estimating import Estimator
 from hub.runs.interrupt import Interrupt
@@ -23,6 +23,7 @@ from hub.runs.mailbox_visit import Desk, MailboxVisits
 from hub.runs.run_order import RunOrder, order_of
 from hub.runs.runner import Runner
 from hub.runs.sources import DeviceSource
+from hub.settings.limit_settings import Limits
 from protocol.ids import BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState, UnitState
 from protocol.work import AgentComplete, AgentData, AgentManifest, Answer, FilePiece, ManifestFile, RunLimits
@@ -30,7 +31,7 @@ from storage.agents import agents
 from storage.agents.agents import AgentRow, DeclaredAgent
 from storage.devices import users
 from storage.runs import outbox, runs
-from storage.runs.outbox import ItemCaps, UnitRow
+from storage.runs.outbox import UnitRow
 from storage.runs.runs import Gates, RunRow
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock, SeededChance
@@ -104,11 +105,10 @@ class Bench:
     clock: FakeClock = field(default_factory=FakeClock)
     model: KeywordModel = field(default_factory=KeywordModel)
     links: dict[DeviceId, DeviceLink] = field(default_factory=dict)
-    run_timeout_s: float = 3600.0
     device_grace_s: float = 0.0
+    limits: Limits = field(default_factory=Limits)
     run_limits: RunLimits = field(default_factory=RunLimits)
     max_sends: int = 5
-    caps: ItemCaps = CAPS
     units_in_flight: int = 8
     is_disk_full: bool = False
     batches: Batches | None = None
@@ -135,7 +135,7 @@ class Bench:
             metrics=self.metrics,
         )
         self.delivery = Delivery(
-            self.store, clock=self.clock, metrics=self.metrics, max_sends=self.max_sends, caps=self.caps
+            self.store, clock=self.clock, metrics=self.metrics, limits=self.limits, max_sends=self.max_sends
         )
         self.runner = Runner(
             store=self.store,
@@ -173,6 +173,7 @@ class Bench:
             chance=chance,
             metrics=self.metrics,
             boot_id=BOOT,
+            limits=self.limits,
             is_disk_full=lambda: self.is_disk_full,
             is_model_back=self.asking.gates.let_through,
         )
@@ -185,7 +186,7 @@ class Bench:
             ids=self.ids,
             boot_id=BOOT,
             metrics=self.metrics,
-            run_timeout_s=self.run_timeout_s,
+            run_timeout_s=self.limits.run_wall_s,
         )
 
     @property

@@ -39,6 +39,7 @@ PEER_UID: Final = "peer_uid"  # in the scope's state: user id of the peer of a U
 SOCKET_PATH: Final = "socket_path"  # in the scope's state: path of the Unix socket of the connection
 LET_IN: Final = "let_in"  # in the scope's state: called after a valid token was received
 ROUTE: Final = "route_asked"  # in the scope's state: the row of the table that let the request in
+BODY_BYTES: Final = 1024 * 1024  # the text of hub.toml is the longest body
 BODY_S: Final = 30.0
 TAGGED: Final = frozenset(("agents", "boards", "config", "devices", "runs", "templates"))  # have an ``ETag``
 # Requests that wait for a device, an agent or a gateway, without a bound of their own.

@@ -34,6 +34,8 @@ from storage.store import Store
 
 log = Channel(__name__)
 
+AT_ONCE: Final = 32  # each holds a body in memory while its signature is checked
+MOST_WAITING: Final = 1_000  # of one webhook, whose agent reads them a run at a time
 BODY_S: Final = 10.0  # time limit for receiving a body; senders have the whole body before they begin
 BUSY_S: Final = 1  # Retry-After when all places are taken
 FULL_S: Final = 60  # Retry-After when an agent has to process posts first
@@ -91,8 +93,8 @@ class Hooks:
         proxies: TrustedProxies,
         body_bytes: int = 256 * 1024,
         body_s: float = BODY_S,
-        at_once: int = 32,
-        most_waiting: int = 1_000,
+        at_once: int = AT_ONCE,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
         self._store = store
         self._clock = clock

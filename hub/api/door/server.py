@@ -16,8 +16,13 @@ from starlette.types import Receive, Scope, Send
 from hub.api.application import ANSWERED, application
 from hub.api.deps import SERVED, Served
 from hub.api.document import document_server
-from hub.api.door.access import BODY_S, NO_PROXIES, Access, Bearer
-from hub.api.door.connection import CONNECTIONS, HEAD_S, connection_factory, operator_refusal
+from hub.api.door.access import BODY_BYTES, BODY_S, NO_PROXIES, Access, Bearer
+from hub.api.door.connection import (
+    CONNECTIONS,
+    HEAD_S,
+    connection_factory,
+    operator_refusal,
+)
 from hub.api.door.idempotency import Replays
 from hub.api.door.sockets import listen_on_tcp, listen_on_unix
 from hub.api.door.uvicorn_server import FINISH_S, GRACE_S, BoundedServer
@@ -80,7 +85,7 @@ class OperatorServer:
         proxies: TrustedProxies = NO_PROXIES,
         bearer: Bearer | None = None,
         replays: Replays | None = None,
-        body_bytes: int = 1024 * 1024,
+        body_bytes: int = BODY_BYTES,
         body_s: float = BODY_S,
         requests: int = 64,
         gate: Gate,
@@ -125,13 +130,12 @@ class OperatorServer:
             loop=loop,
         )
 
-    def apply(self, *, hosts: Hosts, proxies: TrustedProxies, body_bytes: int) -> None:
-        """Replace hosts, proxies and the body limit from the next request on."""
+    def apply(self, *, hosts: Hosts, proxies: TrustedProxies) -> None:
+        """Replace hosts and proxies from the next request on."""
         self.access.hosts = hosts
         self.access.proxies = proxies
         if self._acceptor is not None:
             self._acceptor.proxies = proxies
-        self.access.body_bytes = body_bytes
 
     async def serve(self, *, task_status: TaskStatus[Listening] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled, then end every stream and finish responses in progress, in bounded time.

@@ -101,7 +101,7 @@ class ConfigEdit(View, kw_only=True):
 
     text: Annotated[str, Meta(max_length=1_000_000)] | None = None
     values: Annotated[dict[Key, Any], Meta(max_length=100, examples=[{"limits.runs": 40}])] = {}
-    without: Annotated[tuple[Key, ...], Meta(max_length=100, examples=[["limits.call_sends"]])] = ()
+    without: Annotated[tuple[Key, ...], Meta(max_length=100, examples=[["limits.run_files"]])] = ()
 
     def __post_init__(self) -> None:
         if (self.text is None) == (not self.values and not self.without):

@@ -227,12 +227,12 @@ async def test_who_has_left_before_its_request_was_looked_at_does_not_wait(bench
 
 async def test_a_device_waits_with_as_many_requests_as_it_may(served: Served) -> None:
     await served.hold("mailbox")
-    served.locks.apply(locks.LockLimits(), waits_per_device=1)
+    served.locks.waits_per_device = 1
     desk = served.desk()
     desk.say(Method.LOCKS_ACQUIRE, resource="mailbox", wait_ms=60_000)
     code, told = refused(await desk.ask(Method.LOCKS_ACQUIRE, resource="mailbox", wait_ms=60_000))
     assert (code, "lock_waits_per_device" in told) == (ErrorCode.LIMIT_REACHED, True)
-    served.locks.apply(locks.LockLimits(locks_per_user=1, lock_waits=1), waits_per_device=9)
+    served.locks.limits, served.locks.waits_per_device = locks.LockLimits(locks_per_user=1, lock_waits=1), 9
     for asked, limit in (
         ({"resource": "another"}, "locks_per_user"),
         ({"resource": "mailbox", "wait_ms": 9}, "lock_waits"),

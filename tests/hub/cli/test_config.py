@@ -17,11 +17,11 @@ def test_every_setting_is_shown_and_where_it_was_given(hub: Hub, served: FakeHub
     shown = hub("config", "show").stdout
     assert 'hub.name = "home"\n' in shown
     assert "limits.runs = 4\n" in shown
-    assert "limits.call_sends = 5\n" in shown
+    assert "limits.connector_runs = 8\n" in shown
     lines = hub("config", "show", "--origin").stdout.splitlines()
     told = {line.split()[0]: line.split()[-1] for line in lines}
     assert told["limits.runs"] == f"{state}/hub.toml:6"
-    assert told["limits.call_sends"] == "default"
+    assert told["limits.connector_runs"] == "default"
 
 
 def test_one_setting_is_shown_alone_and_a_table_whole(hub: Hub, served: FakeHub) -> None:

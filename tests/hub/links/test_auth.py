@@ -10,7 +10,6 @@ import pytest
 from hub.clock import epoch_ms
 from hub.links.attempts import AttemptLimits
 from hub.links.auth import Knock
-from hub.links.pairing import PairingLimits
 from hub.links.refusals import Refusal
 from hub.log.channel import fields_of
 from protocol.errors import CATALOGUE, CloseCode, ErrorCode
@@ -307,7 +306,7 @@ async def test_both_spellings_of_an_address_share_one_count(other: str) -> None:
 async def test_other_limits_hold_from_the_next_hello_on() -> None:
     async with open_port() as port:
         await answer_to(port, "hub_dev_guess")
-        port.judge.apply(attempts=AttemptLimits(failures=2, wait_s=7), pairing=PairingLimits())
+        port.judge.attempt_limits = AttemptLimits(failures=2, wait_s=7)
         await answer_to(port, "hub_dev_guess")
         error, _ = await answer_to(port, "hub_dev_guess")
         assert error["retry_after_ms"] == 7_000

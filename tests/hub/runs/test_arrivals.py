@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from hub.runs.arrivals import FLAP_SETTLE_S, SETTLE_S, Arrivals
+from hub.runs.arrivals import FLAP_SETTLE_S, Arrivals
 from protocol.ids import DeviceId
 from tests.support.clock import START, FakeClock, SeededChance
+
+SETTLE_S = 5.0
 
 DESK = DeviceId("desk")
 
@@ -24,7 +26,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def arrivals(clock: FakeClock) -> Arrivals:
-    return Arrivals(clock=clock, chance=SeededChance())
+    return Arrivals(clock=clock, chance=SeededChance(), settle_s=SETTLE_S)
 
 
 def test_a_device_settles_a_few_seconds_after_it_came(arrivals: Arrivals, clock: FakeClock) -> None:

@@ -15,6 +15,7 @@ from hub.extraction.items import RedactionRule
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, ModelUnavailable, Usage
 from hub.extraction.schemas import schema_of
 from hub.runs.budget import BudgetLimits
+from hub.settings.limit_settings import Limits
 from protocol.errors import CallTimedOut, ErrorCode
 from protocol.lifecycles import RunOutcome, RunState, UnitState
 from protocol.tables import SUGGESTED, TableName
@@ -127,7 +128,7 @@ async def test_07_what_comes_while_a_run_reads_is_read_by_the_next_one(bench: Be
 async def test_08_what_a_run_did_not_get_to_before_its_deadline_is_read_by_the_next_one(
     store: Store, agent: AgentRow
 ) -> None:
-    bench = Bench(store, agent, run_timeout_s=0.2)
+    bench = Bench(store, agent, limits=Limits(run_wall_s=0.2))
     first = bench.connect(runs=[folder(a="- [ ] one", b="- [ ] two")[0][:2]])
     run = await bench.run()
     assert run.state is RunState.FAILED

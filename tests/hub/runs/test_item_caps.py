@@ -4,11 +4,11 @@ import pytest
 
 from hub.extraction.items import Notes
 from hub.runs.delivery import missing_of
+from hub.settings.limit_settings import Limits
 from protocol.errors import ErrorCode
 from protocol.lifecycles import RunOutcome, UnitState
 from storage.agents.agents import AgentRow
 from storage.runs import outbox
-from storage.runs.outbox import ItemCaps
 from storage.store import Store
 from tests.support.link import FakeLink
 from tests.support.runs import Bench, folder
@@ -21,7 +21,7 @@ def titles(link: FakeLink) -> list[str]:
 
 
 def capped(store: Store, agent: AgentRow, *, per_file: int) -> Bench:
-    return Bench(store, agent, caps=ItemCaps(items_per_file=per_file, items_per_run=100))
+    return Bench(store, agent, limits=Limits(items_per_file=per_file, items_per_run=100))
 
 
 async def test_a_file_brings_no_more_items_than_it_may_and_fails_for_the_others(
@@ -51,8 +51,7 @@ async def test_what_a_file_may_bring_is_not_more_in_the_next_run_until_the_limit
     run = await bench.run()
     assert (len(first.calls), second.calls, run.units_failed) == (2, [], 1)
 
-    raised = ItemCaps(items_per_file=3, items_per_run=100)
-    bench.delivery.apply(call_timeout_s=30.0, max_sends=5, caps=raised)
+    bench.delivery.limits = Limits(items_per_file=3, items_per_run=100)
     third = bench.connect(runs=folder(a=THREE))
     run = await bench.run()
     assert (titles(third), run.outcome) == (["three"], RunOutcome.SUCCESS)
@@ -61,7 +60,7 @@ async def test_what_a_file_may_bring_is_not_more_in_the_next_run_until_the_limit
 async def test_a_run_that_has_brought_all_it_may_reads_no_further_and_the_next_one_goes_on(
     store: Store, agent: AgentRow
 ) -> None:
-    bench = Bench(store, agent, caps=ItemCaps(items_per_file=100, items_per_run=2), units_in_flight=1)
+    bench = Bench(store, agent, limits=Limits(items_per_file=100, items_per_run=2), units_in_flight=1)
     files = {"a": THREE, "b": "- [ ] four\nand a riddle\n"}
     first = bench.connect(runs=folder(**files))
     run = await bench.run()

@@ -9,6 +9,7 @@ import pytest
 from hub.extraction.model import ExtractionError, ModelExhausted
 from hub.runs.delivery import CALLS_IN_FLIGHT
 from hub.runs.interrupt import Interrupt
+from hub.settings.limit_settings import Limits
 from protocol.errors import CallTimedOut, DeviceGone, ErrorCode, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
@@ -464,7 +465,7 @@ async def test_a_drain_lets_the_file_in_hand_come_to_its_end(bench: Bench) -> No
 
 
 async def test_a_run_that_takes_too_long_fails_by_its_deadline(store: Store, agent: AgentRow) -> None:
-    bench = Bench(store, agent, run_timeout_s=0.01)
+    bench = Bench(store, agent, limits=Limits(run_wall_s=0.01))
     bench.connect(runs=[[AgentManifest(run_id="r")]])
 
     run = await bench.run()

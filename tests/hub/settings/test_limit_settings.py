@@ -1,4 +1,4 @@
-"""Each limit ends in something that has a name, and is counted where somebody can see it.
+"""Each limit, a setting or a constant, ends in something with a name, and is counted where it can be seen.
 
 A new field of ``[limits]`` has no row here, so that whoever adds it has to say what becomes of it.
 """
@@ -10,10 +10,30 @@ from pathlib import Path
 import pytest
 
 import hub
-from hub.health.limits import COUNSEL, COUNTED_TOGETHER
+from hub.api.door.access import BODY_BYTES, BODY_S
+from hub.api.door.connection import HEAD_S
+from hub.api.identity import IdentityLimits
+from hub.health.limits import COUNSEL
+from hub.links.attempts import AttemptLimits
+from hub.links.limits import LinkLimits, PortLimits
+from hub.links.listener import OPEN_S
+from hub.links.pairing import PairingLimits
+from hub.links.roster import TakeoverLimits
+from hub.log.opening import A_MINUTE, QUEUE
+from hub.log.ring import ENTRIES
 from hub.metrics import Metrics
+from hub.settings.edits import CannotEdit, edited
 from hub.settings.limit_settings import Limits
+from hub.settings.reading import check_text
+from hub.settings.renames import REMOVED
 from protocol.errors import ErrorCode
+from storage.agents.config_changes import ConfigLimits
+from storage.agents.lock_turns import LockLimits
+from storage.agents.made_agents import AgentLimits
+from storage.coordination.board_memory import MemoryLimits
+from storage.coordination.boards import BoardLimits
+from storage.coordination.messages import MessageLimits
+from storage.schedules.fire_decisions import QueueLimits
 from tests.support.families import each
 
 # What becomes of whoever reaches it, where that is no error code.
@@ -182,7 +202,8 @@ TABLES: tuple[dict[str, object], ...] = (
 def said_in_the_code() -> frozenset[str]:
     """Every text that stands in the hub, or in its storage, outside of the settings and of the doctor."""
     root = Path(hub.__path__[0])
-    told_of = {root / "settings" / "limit_settings.py", root / "health" / "limits.py"}
+    told_of = {root / "settings" / name for name in ("limit_settings.py", "renames.py")}
+    told_of.add(root / "health" / "limits.py")
     files = {*root.rglob("*.py"), *(root.parent / "storage").rglob("*.py")} - told_of
     return frozenset(
         node.value
@@ -194,7 +215,7 @@ def said_in_the_code() -> frozenset[str]:
 
 def test_every_field_has_exactly_one_row() -> None:
     rows = [name for table in TABLES for name in table]
-    assert sorted(rows) == sorted(Limits.model_fields)
+    assert sorted(rows) == sorted({*Limits.model_fields, *REMOVED})
 
 
 @pytest.mark.slow
@@ -213,5 +234,65 @@ def test_what_has_a_number_of_its_own_is_among_the_metrics() -> None:
 
 def test_the_doctor_tells_only_of_what_is_counted() -> None:
     assert {label for _, label in COUNTED.values()} >= COUNSEL.keys()
-    for label, names in COUNTED_TOGETHER.items():
-        assert {COUNTED[name][1] for name in names} == {label}
+
+
+def test_a_removed_key_is_a_warning_with_the_value_that_holds(tmp_path: Path) -> None:
+    for name in REMOVED:
+        assert name not in Limits.model_fields
+    text = "[limits]\nusers = 'x'\nruns = 3\n"
+    read = check_text(text, tmp_path / "hub.toml", name="hub.toml", environ={"HUB__LIMITS__LOG_QUEUE": "9"})
+    assert read.usable().limits == Limits(runs=3)
+    assert sorted(map(str, read.problems)) == [
+        "HUB__LIMITS__LOG_QUEUE: warning: limits.log_queue: is no longer a setting: the hub always uses 8_192"
+        " - remove the line",
+        "hub.toml:2:1: warning: limits.users: is no longer a setting: the hub always uses 1_000"
+        " - remove the line",
+    ]
+
+
+def test_a_removed_key_cannot_be_written() -> None:
+    with pytest.raises(CannotEdit, match="always uses twice new_connections_per_s"):
+        edited("", {"limits.new_connections_at_once": 5})
+
+
+def test_the_values_of_removed_keys_are_those_of_the_code() -> None:
+    link, port, attempts, tokens = LinkLimits(), PortLimits(), AttemptLimits(), IdentityLimits()
+    used: dict[str, object] = {
+        "handshake_timeout_s": OPEN_S,
+        "write_timeout_s": link.write_deadline_s,
+        "auth_window_s": attempts.window_s,
+        "auth_wait_s": attempts.wait_s,
+        "auth_wait_most_s": attempts.wait_most_s,
+        "pairing_ttl_s": PairingLimits().ttl_s,
+        "pairings": PairingLimits().most,
+        "pairings_per_network": PairingLimits().most_per_network,
+        "takeovers": TakeoverLimits().most,
+        "takeover_window_s": TakeoverLimits().window_s,
+        "takeover_wait_s": TakeoverLimits().wait_s,
+        "operator_body_bytes": BODY_BYTES,
+        "operator_body_timeout_s": BODY_S,
+        "operator_head_timeout_s": HEAD_S,
+        "log_entries": ENTRIES,
+        "log_queue": QUEUE,
+        "log_repeats": A_MINUTE,
+        "waiting_runs_per_schedule": QueueLimits().per_schedule,
+        "waiting_runs_per_device": QueueLimits().per_device,
+        "config_keys": ConfigLimits().keys,
+        "config_value_bytes": ConfigLimits().value_bytes,
+        "config_bytes": ConfigLimits().total_bytes,
+    }
+    bundles = (
+        link,
+        port,
+        tokens,
+        AgentLimits(),
+        LockLimits(),
+        MessageLimits(),
+        BoardLimits(),
+        MemoryLimits(),
+    )
+    fixed = {name for name, value in REMOVED.items() if not isinstance(value, str)}
+    for bundle in bundles:
+        used |= {name: getattr(bundle, name) for name in fixed if hasattr(bundle, name)}
+    assert used == {name: REMOVED[name] for name in used}
+    assert len(used) > 50

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from hub.links.limits import LinkLimits, PortLimits
 from hub.settings.reading import check_text
 from hub.settings.settings import Settings
 from tests.support.certificates import write_certificate
@@ -23,12 +22,6 @@ def test_an_address_that_others_reach_needs_tls_or_a_proxy_or_a_word(tmp_path: P
     assert "other machines could reach this address without TLS" in told
     assert problems(open_to_all + 'tls = { certificate = "hub.crt", key = "hub.key" }', tmp_path) == []
     assert problems(open_to_all + 'trusted_proxies = ["10.0.0.5"]', tmp_path) == []
-
-
-def test_a_device_gets_no_longer_for_its_hello_than_what_it_signs_counts(tmp_path: Path) -> None:
-    (told,) = problems("[limits]\nhello_timeout_s = 15.5\n", tmp_path)
-    assert told == ":2:19: error: limits.hello_timeout_s: must be at most 15"
-    assert problems("[limits]\nhello_timeout_s = 15.0\n", tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -57,21 +50,3 @@ def test_a_certificate_lies_beside_the_settings_file(tmp_path: Path) -> None:
     assert tls is not None
     assert (tls.certificate, tls.key) == (tmp_path / "a/hub.crt", Path("/etc/hub.key"))
     assert any("cannot read" in problem for problem in problems(text, tmp_path))
-
-
-def test_the_defaults_of_the_settings_are_those_of_the_port() -> None:
-    limits, link, port = Settings().limits, LinkLimits(), PortLimits()
-    assert (limits.hello_timeout_s, limits.hello_bytes) == (link.hello_timeout_s, link.hello_bytes)
-    assert (limits.message_bytes, limits.message_fragments) == (link.message_bytes, link.message_fragments)
-    assert (limits.frames_per_s, limits.bytes_per_s) == (link.frames_per_s, link.bytes_per_s)
-    assert (limits.outgoing_bytes, limits.outgoing_frames) == (link.outgoing_bytes, link.outgoing_frames)
-    assert (limits.connections, limits.connections_per_network) == (
-        port.connections,
-        port.connections_per_network,
-    )
-    assert (limits.strangers, limits.strangers_per_network) == (port.strangers, port.strangers_per_network)
-    assert (limits.new_connections_at_once, limits.new_connections_per_s) == (
-        port.new_at_once,
-        port.new_per_s,
-    )
-    assert (limits.connections_per_user, limits.spare_files) == (port.connections_per_user, port.spare_files)

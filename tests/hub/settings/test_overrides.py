@@ -30,9 +30,9 @@ def test_the_command_line_goes_before_the_environment_that_before_the_file_and_t
 ) -> None:
     found = read("limits.runs=9", HUB__LIMITS__RUNS="8", HUB__LIMITS__RUN_FILES="7")
     limits = found.usable().limits
-    assert (limits.runs, limits.run_files, limits.call_sends) == (9, 7, 5)
+    assert (limits.runs, limits.run_files, limits.connector_runs) == (9, 7, 8)
     assert found.places is not None
-    origins = [found.places.origin(("limits", name)) for name in ("runs", "run_files", "call_sends")]
+    origins = [found.places.origin(("limits", name)) for name in ("runs", "run_files", "connector_runs")]
     assert origins == [Place("--set limits.runs"), Place("HUB__LIMITS__RUN_FILES"), None]
     assert str(found.places.origin(("hub", "name"))) == f"{tmp_path}/hub.toml:2"
 
