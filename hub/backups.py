@@ -13,11 +13,11 @@ from typing import Final, NamedTuple
 
 import anyio
 import anyio.to_thread
-import msgspec
 from anyio.abc import TaskStatus
 
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
+from hub.settings.limit_settings import BackupSettings
 from hub.turns import Turns
 from hub.version import VERSION
 from protocol.errors import HubError
@@ -37,14 +37,6 @@ DAILY: Final = timedelta(hours=24)
 FIRST_AFTER_S: Final = 600.0  # a hub that starts has other things to do
 CHECK_EVERY_S: Final = 3_600.0
 _NAMED: Final = "%Y%m%dT%H%M%SZ"
-
-
-class BackupRetention(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of the daily backups: whether they are made, and how many are kept."""
-
-    is_daily: bool = True
-    days: int = 7  # of which the newest stays
-    weeks: int = 4  # the same
 
 
 class Made(NamedTuple):
@@ -73,9 +65,9 @@ class Backups:
         database: Path | None,
         *,
         clock: Clock,
-        keep: BackupRetention | None = None,
+        keep: BackupSettings | None = None,
     ) -> None:
-        self.keep = keep or BackupRetention()
+        self.keep = keep or BackupSettings()
         self.turns = Turns(clock)
         self._store = store
         self._folder = state / FOLDER
@@ -124,7 +116,7 @@ class Backups:
     def _is_due(self) -> bool:
         newest = max(filter(None, map(made_when, self._present())), default=None)
         is_old = newest is None or self._clock.now() - newest >= DAILY
-        return self.keep.is_daily and self._database is not None and is_old
+        return self.keep.daily and self._database is not None and is_old
 
     def _present(self) -> list[Path]:
         return list(self._folder.glob(f"*{SUFFIX}"))
@@ -184,7 +176,7 @@ def files_along(files: Iterable[Path]) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in files if file.is_file()}
 
 
-def superfluous(files: Collection[Path], *, keep: BackupRetention) -> set[Path]:
+def superfluous(files: Collection[Path], *, keep: BackupSettings) -> set[Path]:
     """Return the backups that need not be kept, ignoring files with other names."""
     ours = {file: when for file in files if (when := made_when(file)) is not None}
     newest_first = sorted(ours, key=lambda file: ours[file], reverse=True)
@@ -193,7 +185,7 @@ def superfluous(files: Collection[Path], *, keep: BackupRetention) -> set[Path]:
     for file in newest_first:
         by_day.setdefault(ours[file].date(), file)
         by_week.setdefault(ours[file].isocalendar()[:2], file)
-    retained = {*list(by_day.values())[: keep.days], *list(by_week.values())[: keep.weeks]}
+    retained = {*list(by_day.values())[: keep.keep_days], *list(by_week.values())[: keep.keep_weeks]}
     return set(newest_first[1:]) - retained
 
 

@@ -14,6 +14,7 @@ from hub.clock import Clock, epoch_ms
 from hub.links.bucket import Buckets
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.settings.limit_settings import RetentionSettings
 from hub.turns import Turns
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
@@ -41,11 +42,9 @@ AT_ONCE: Final = 500  # buckets per read: some milliseconds of the loop
 
 
 class MeasurementRules(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits on measurements and queries, and retention periods."""
+    """Limits on measurements and queries."""
 
     series: SeriesLimits = SeriesLimits()
-    minutes_days: int = 7
-    hours_days: int = 90
     reports_at_once: int = 50  # per device
     reports_per_s: float = 5.0
     points: int = 2_000  # per answer, all lines together
@@ -66,8 +65,16 @@ class TooManyReports(HubError):
 class Measurements:
     """Stores samples, and answers queries over them."""
 
-    def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        keep: RetentionSettings | None = None,
+    ) -> None:
         self.turns = Turns(clock)
+        self.keep = keep or RetentionSettings()
         self.rules = MeasurementRules()
         self._store = store
         self._clock = clock
@@ -205,8 +212,8 @@ class Measurements:
     def _retained(self) -> BucketsKept:
         now_ms = epoch_ms(self._clock.now())
         return BucketsKept(
-            minutes_from=now_ms - self.rules.minutes_days * DAY_MS,
-            hours_from=now_ms - self.rules.hours_days * DAY_MS,
+            minutes_from=now_ms - self.keep.metric_minutes_days * DAY_MS,
+            hours_from=now_ms - self.keep.metric_hours_days * DAY_MS,
         )
 
 

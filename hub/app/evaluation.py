@@ -13,7 +13,6 @@ import msgspec
 
 from hub.app.model import open_models
 from hub.app.supervisor import Supervisor
-from hub.app.work import budget_limits
 from hub.clock import Chance, Clock
 from hub.extraction import answers
 from hub.extraction.answers import Unreadable
@@ -31,8 +30,9 @@ from hub.extraction.model import (
 )
 from hub.metrics import Metrics
 from hub.runs.asking import model_for
-from hub.runs.budget import Account, BudgetLimits, BudgetReached, Densities, Reservation
+from hub.runs.budget import Account, BudgetReached, Densities, Reservation
 from hub.runs.run_order import AgentConfig, extraction_config_of
+from hub.settings.limit_settings import BudgetSettings
 from hub.settings.settings import Settings
 from protocol.tables import TableName
 from storage.runs.model_calls import Spent
@@ -111,7 +111,7 @@ async def evaluate(
         config = extraction_config_of(agent)
         model = model_for(opened.models, allow_cloud=config.allow_cloud)
         await tasks.start(supervisor.serve)
-        asked = None if model is None else CountedModel(model, budget_limits(means.settings.budget))
+        asked = None if model is None else CountedModel(model, means.settings.budget)
         # A new secret, so that an endpoint cannot repeat its earlier answers from a cache.
         extractor = Extractor(opened.models, secret=means.chance.token_bytes(_SECRET_BYTES))
         reader = _Reader(extractor, config, asked, on_read)
@@ -125,7 +125,7 @@ async def evaluate(
 class CountedModel:
     """Wrapper of a ``LanguageModel`` that enforces a run's budget and counts usage."""
 
-    def __init__(self, model: LanguageModel, limits: BudgetLimits) -> None:
+    def __init__(self, model: LanguageModel, limits: BudgetSettings) -> None:
         self.name = model.name
         self.chunk_tokens = model.chunk_tokens
         self.in_flight = model.in_flight

@@ -38,13 +38,10 @@ from hub.app.tls import Tls
 from hub.app.watchdog import Watchdog
 from hub.app.work import (
     Work,
-    backup_retention,
     make_backups,
     make_housekeeping,
     make_lease_keeper,
     make_measurements,
-    measurement_rules,
-    retention,
 )
 from hub.extraction.extractor import Extractor
 from hub.health.doors import Arrived
@@ -270,9 +267,9 @@ class Hub:
             coordination.apply(settings)
             apply_to_devices(devices, settings, opened=context.settings.listen, state=context.state)
             apply_to_operators(operators, settings, opened=context.settings.listen)
-            housekeeping.keep = retention(settings)
-            measurements.rules = measurement_rules(settings)
-            backups.keep = backup_retention(settings)
+            housekeeping.keep, housekeeping.audit = settings.retention, settings.audit
+            measurements.keep = settings.retention
+            backups.keep = settings.backup
             context.log.change(level=settings.log.level, content=settings.log.content)
 
         def agents_changed() -> None:

@@ -6,23 +6,23 @@ from hub.accounts.desk import Accounts
 from hub.agents.capabilities import Capabilities
 from hub.agents.checkpoints import Checkpoints
 from hub.agents.locks import Locks
-from hub.agents.measurements import MeasurementRules, Measurements
+from hub.agents.measurements import Measurements
 from hub.app.boot import Boot
 from hub.app.context import Context
-from hub.backups import BackupRetention, Backups
+from hub.backups import Backups
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.link import DeviceLink
 from hub.links.roster import Roster
 from hub.runs.agreement import Agreements
 from hub.runs.asking import Asking
-from hub.runs.budget import NANOS, BudgetLimits, Budgets
+from hub.runs.budget import Budgets
 from hub.runs.calendar_wakeups import Wakes
 from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.estimating import Estimator
-from hub.runs.housekeeping import Housekeeping, Retention
+from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import LeaseKeeper
 from hub.runs.lifecycle import Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits
@@ -31,7 +31,6 @@ from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
 from hub.settings.limit_settings import BudgetSettings, Limits
-from hub.settings.settings import Settings
 from hub.text.files import ConvertLimits
 from protocol.frame import CREDIT_PIECES
 from protocol.ids import DeviceId
@@ -67,7 +66,7 @@ class Work:
             context.store,
             clock=context.clock,
             metrics=context.metrics,
-            limits=budget_limits(context.settings.budget),
+            limits=context.settings.budget,
         )
         self.agreements = Agreements(
             context.store,
@@ -200,7 +199,7 @@ class Work:
 
     def apply_budget(self, budget: BudgetSettings) -> None:
         """Apply a new budget from the next question on."""
-        self.budgets.limits = budget_limits(budget)
+        self.budgets.limits = budget
         self.budgets.forgive()
 
     def apply(self, limits: Limits) -> None:
@@ -219,20 +218,6 @@ def _run_limits(limits: Limits) -> RunLimits:
     return RunLimits(files=limits.run_files, bytes=limits.run_bytes)
 
 
-def budget_limits(budget: BudgetSettings) -> BudgetLimits:
-    """Return the limits of spending."""
-    return BudgetLimits(
-        run_cost_nanos=_nanos(budget.run_usd) or None,  # 0: no limit
-        run_tokens=budget.run_tokens,
-        day_cost_nanos=_nanos(budget.day_usd),
-        day_tokens=budget.day_tokens,
-    )
-
-
-def _nanos(usd: float | None) -> int | None:
-    return None if usd is None else round(usd * NANOS)
-
-
 def make_lease_keeper(context: Context) -> LeaseKeeper:
     """Create the service that renews this node's lease in a shared database."""
     url, boot_id = context.settings.storage.resolved(), context.boot_id
@@ -248,56 +233,23 @@ def make_backups(context: Context) -> Backups:
     """Create the backup service; it is idle if the database is not a file."""
     url = context.settings.storage.resolved()
     database = None if context.store.is_shared else file_of(url, context.state)
-    keep = backup_retention(context.settings)
+    keep = context.settings.backup
     return Backups(context.store, context.state, database, clock=context.clock, keep=keep)
-
-
-def backup_retention(settings: Settings) -> BackupRetention:
-    """Return the rules of which backups are kept."""
-    backup = settings.backup
-    return BackupRetention(is_daily=backup.daily, days=backup.keep_days, weeks=backup.keep_weeks)
 
 
 def make_housekeeping(context: Context) -> Housekeeping:
     """Create the service that removes expired data."""
+    settings = context.settings
     return Housekeeping(
-        context.store, clock=context.clock, boot_id=context.boot_id, keep=retention(context.settings)
-    )
-
-
-def retention(settings: Settings) -> Retention:
-    """Return the retention times of all data."""
-    keep = settings.retention
-    return Retention(
-        runs_days=keep.runs_days,
-        failed_runs_days=keep.failed_runs_days,
-        runs_kept=keep.runs_kept,
-        payload_days=keep.payload_days,
-        fires_days=keep.fires_days,
-        fires_kept=keep.fires_kept,
-        activity_days=keep.activity_days,
-        answers_days=keep.answers_days,
-        model_answers_days=keep.model_answers_days,
-        model_answers_kept=keep.model_answers_kept,
-        model_calls_days=keep.model_calls_days,
-        metric_minutes_days=keep.metric_minutes_days,
-        metric_hours_days=keep.metric_hours_days,
-        questions_days=keep.questions_days,
-        messages_days=keep.messages_days,
-        seen_messages_days=keep.seen_messages_days,
-        posted_days=keep.posted_days,
-        audit_days=settings.audit.keep_days,
+        context.store,
+        clock=context.clock,
+        boot_id=context.boot_id,
+        keep=settings.retention,
+        audit=settings.audit,
     )
 
 
 def make_measurements(context: Context) -> Measurements:
     """Create the service for measurements of agents."""
-    measurements = Measurements(context.store, clock=context.clock, metrics=context.metrics)
-    measurements.rules = measurement_rules(context.settings)
-    return measurements
-
-
-def measurement_rules(settings: Settings) -> MeasurementRules:
-    """Return the retention times of measurements."""
-    keep = settings.retention
-    return MeasurementRules(minutes_days=keep.metric_minutes_days, hours_days=keep.metric_hours_days)
+    keep = context.settings.retention
+    return Measurements(context.store, clock=context.clock, metrics=context.metrics, keep=keep)

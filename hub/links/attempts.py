@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from hub.clock import Clock
+from hub.settings.limit_settings import DEFAULTS
 
 REMEMBERED: Final = 10_000  # parties; the entry with the oldest failure is dropped for a new one
 IPV6_NETWORK_BITS: Final = 64  # network size of one household
@@ -21,7 +22,7 @@ IPV6_NETWORK_BITS: Final = 64  # network size of one household
 class AttemptLimits:
     """After *failures* in *window_s*, wait *wait_s*; doubled each time, up to *wait_most_s*."""
 
-    failures: int = 10
+    failures: int = DEFAULTS.auth_failures
     window_s: float = 60.0
     wait_s: float = 300.0
     wait_most_s: float = 3_600.0

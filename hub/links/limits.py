@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from hub.links.streams import MEMORY_BYTES
+from hub.settings.limit_settings import DEFAULTS
 from protocol.frame import HELLO_TIMEOUT_S, MAX_HELLO_BYTES, MAX_MESSAGE_BYTES, MAX_PENDING_CALLS
 
 HEAD_BYTES: Final = 16 * 1024  # of the WebSocket upgrade request
@@ -12,8 +13,6 @@ OUTGOING_BYTES: Final = 1024 * 1024  # unsent bytes per device; above this the d
 # queued until the end of one turn of the event loop; afterwards only bytes count
 OUTGOING_FRAMES: Final = 1024
 MAX_FRAGMENTS: Final = 4096  # per message; more is an attack on memory
-FRAMES_PER_S: Final = 200.0
-BYTES_PER_S: Final = 4.0 * 1024 * 1024
 WRITE_DEADLINE_S: Final = 10.0  # time for which the outgoing queue may stay full
 STRANGERS: Final = 256  # each holds memory and a deadline before it is known who it is
 STRANGERS_PER_NETWORK: Final = 16  # so that one address cannot take the places of all strangers
@@ -34,8 +33,8 @@ class LinkLimits:
     hello_bytes: int = MAX_HELLO_BYTES
     message_bytes: int = MAX_MESSAGE_BYTES
     message_fragments: int = MAX_FRAGMENTS
-    frames_per_s: float = FRAMES_PER_S
-    bytes_per_s: float = BYTES_PER_S
+    frames_per_s: float = DEFAULTS.frames_per_s
+    bytes_per_s: float = DEFAULTS.bytes_per_s
     outgoing_bytes: int = OUTGOING_BYTES
     outgoing_frames: int = OUTGOING_FRAMES
     pending_calls: int = MAX_PENDING_CALLS
@@ -56,11 +55,11 @@ class PortLimits:
         spare_files: files that the process may open in addition to connections.
     """
 
-    connections: int = 10_000
-    connections_per_network: int = 32
-    connections_per_user: int = 16
+    connections: int = DEFAULTS.connections
+    connections_per_network: int = DEFAULTS.connections_per_network
+    connections_per_user: int = DEFAULTS.connections_per_user
     strangers: int = STRANGERS
     strangers_per_network: int = STRANGERS_PER_NETWORK
-    new_at_once: int = 20
-    new_per_s: float = 10.0
+    new_at_once: int = 2 * int(DEFAULTS.new_connections_per_s)
+    new_per_s: float = DEFAULTS.new_connections_per_s
     spare_files: int = SPARE_FILES

@@ -40,6 +40,7 @@ from hub.links.transport import DeviceSocket
 from hub.links.upgrade import RequestRefused, UpgradeRules, bearer
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.settings.limit_settings import DEFAULTS
 from protocol.codec import SUBPROTOCOLS, for_subprotocol
 from protocol.errors import CloseCode, ErrorCode, HubError
 from protocol.handshake import DeviceHello, Error, Goodbye
@@ -50,8 +51,6 @@ log = Channel(__name__)
 
 OPEN_S: Final = 5.0  # for the opening handshake
 JUDGE_S: Final = 20.0  # for authentication; a device waits 30 s for its welcome
-PING_EVERY_S: Final = 15.0
-PONG_WITHIN_S: Final = 10.0
 AFTER_ABORT_S: Final = 2.0  # for handlers to record the disconnect of their device
 NONCE_BYTES: Final = 32
 BACKLOG: Final = 4096  # as in hub.socket; listening again on a socket of systemd replaces its backlog
@@ -102,8 +101,8 @@ class DeviceListener:
         rules: UpgradeRules | None = None,
         tls: ssl.SSLContext | None = None,
         compression: bool = False,
-        ping_every_s: float | None = PING_EVERY_S,
-        pong_within_s: float | None = PONG_WITHIN_S,
+        ping_every_s: float | None = DEFAULTS.ping_interval_s,
+        pong_within_s: float | None = DEFAULTS.ping_timeout_s,
         open_s: float = OPEN_S,
         drain_s: float = DRAIN_S,
     ) -> None:

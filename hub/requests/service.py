@@ -26,7 +26,7 @@ from hub.loop_meter import charged
 from hub.metrics import Metrics
 from hub.requests.params import Later, Methods
 from hub.requests.queue import RequestQueue
-from hub.settings.limit_settings import Limits
+from hub.settings.limit_settings import DEFAULTS, Limits
 from hub.turns import Turns
 from protocol.coordination import Request, Response
 from protocol.errors import CATALOGUE, DeliveryError, ErrorCode, HubError, LocalProtocolError
@@ -37,7 +37,6 @@ from storage.kernel.database import written_for
 log = Channel(__name__)
 
 MESSAGE_CHARACTERS: Final = 2_000  # of a refusal, which may quote what was sent; a frame holds twice that
-PER_S: Final = 50.0  # of one device
 BURST_S: Final = 4.0  # a desktop that opens asks for everything it shows
 WAITING_REFUSALS: Final = 1_024  # of all devices, while one is answered; who asks beyond it is not answered
 
@@ -50,7 +49,7 @@ class Requests:
         self.turns = Turns(clock)
         self._clock = clock
         self._paces: Buckets[DeviceId] = Buckets()
-        self._per_s = PER_S
+        self._per_s = DEFAULTS.requests_per_s
         self._limits_reached = metrics.limits_reached
         self._loop = metrics.loop
         self._methods = {name: handler for served in methods for name, handler in served.items()}

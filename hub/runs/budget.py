@@ -21,6 +21,8 @@ from hub.clock import Clock, epoch_ms
 from hub.extraction.model import ModelError, ModelExhausted, ModelRequest, Price, Usage
 from hub.metrics import Metrics
 from hub.runs.run_order import RunOrder
+from hub.settings.limit_settings import NANOS as NANOS
+from hub.settings.limit_settings import BudgetSettings
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
 from storage.agents import agents
@@ -29,19 +31,9 @@ from storage.runs import model_calls
 from storage.runs.model_calls import Spent
 from storage.store import Store
 
-NANOS: Final = 1_000_000_000  # per US dollar
 _TOKENS_PER_BYTE: Final = 0.4  # of UTF-8; English has 0.25, Chinese 0.33, digits 0.4
 _SPARE: Final = 1.1  # margin above the highest tokens per byte seen of a model
 _STALE_S: Final = 1.0  # maximum age of a day's sum, where other hubs spend from the same budgets
-
-
-class BudgetLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """``[budget]`` of hub.toml. ``None`` means no limit."""
-
-    run_cost_nanos: int | None = NANOS
-    run_tokens: int | None = None
-    day_cost_nanos: int | None = None
-    day_tokens: int | None = None
 
 
 class BudgetReached(ModelError):
@@ -187,12 +179,12 @@ class Budgets:
     """Budget accounts of one hub."""
 
     def __init__(
-        self, store: Store, *, clock: Clock, metrics: Metrics, limits: BudgetLimits | None = None
+        self, store: Store, *, clock: Clock, metrics: Metrics, limits: BudgetSettings | None = None
     ) -> None:
         self._store = store
         self._clock = clock
         self._limits_reached = metrics.limits_reached
-        self.limits = limits or BudgetLimits()
+        self.limits = limits or BudgetSettings()
         self._days: dict[tuple[AgentId | None, datetime], Account] = {}
         self._reached: dict[tuple[str, AgentId | None], Reached] = {}
         self.densities = Densities()

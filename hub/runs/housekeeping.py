@@ -14,11 +14,11 @@ from functools import partial
 from typing import Final, TypeVar
 
 import anyio
-import msgspec
 from anyio.abc import TaskStatus
 
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
+from hub.settings.limit_settings import AuditSettings, RetentionSettings
 from hub.turns import Turns
 from protocol.ids import BootId
 from storage import retention
@@ -44,29 +44,6 @@ RESIGN_WITHIN_S: Final = 2.0
 AT_ONCE: Final = 100  # agents or schedules per transaction
 
 
-class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """Retention periods and counts of rows. Active runs are always kept."""
-
-    runs_days: int = 30
-    failed_runs_days: int = 90
-    runs_kept: int = 50  # latest ended runs of each agent, at any age; at least 1
-    payload_days: int = 7  # texts of items, after the end of their run
-    fires_days: int = 90
-    fires_kept: int = 10_000  # maximum per schedule
-    activity_days: int = 90  # activity log and agents' history
-    answers_days: int = 30  # to idempotent requests
-    audit_days: int = 400
-    model_answers_days: int = 30  # since their last use
-    model_answers_kept: int = 100_000  # maximum, by last use
-    model_calls_days: int = 90  # costs of model questions
-    metric_minutes_days: int = 7  # agents' measurements
-    metric_hours_days: int = 90
-    questions_days: int = 90  # to people, after they were settled
-    messages_days: int = 90  # between agents, after they were settled
-    seen_messages_days: int = 400  # in mailboxes, since they were last listed
-    posted_days: int = 7  # webhook deliveries and sign-ins, after they were settled
-
-
 class Housekeeping:
     """Prunes the database."""
 
@@ -76,7 +53,8 @@ class Housekeeping:
         *,
         clock: Clock,
         boot_id: BootId,
-        keep: Retention | None = None,
+        keep: RetentionSettings | None = None,
+        audit: AuditSettings | None = None,
         every_s: float = EVERY_S,
         first_after_s: float = FIRST_AFTER_S,
         pause_s: float = PAUSE_S,
@@ -85,7 +63,8 @@ class Housekeeping:
         self._store = store
         self._clock = clock
         self._boot_id = boot_id
-        self.keep = keep or Retention()
+        self.keep = keep or RetentionSettings()
+        self.audit = audit or AuditSettings()
         self._every_s = every_s
         self._first_after_s = first_after_s
         self._pause_s = pause_s
@@ -185,7 +164,10 @@ class Housekeeping:
             ("seen_messages", partial(retention.prune_seen, before=seen)),
             ("posted", partial(retention.prune_posted, before=posted)),
             ("sign_ins", partial(retention.prune_sign_ins, before=posted)),
-            ("audit", partial(audit.prune_audit, before=_before(now, keep.audit_days), at=epoch_ms(now))),
+            (
+                "audit",
+                partial(audit.prune_audit, before=_before(now, self.audit.keep_days), at=epoch_ms(now)),
+            ),
             ("pages", retention.vacuum),
         ]
 

@@ -1,11 +1,12 @@
 """``[limits]``, ``[budget]``, ``[retention]``, ``[audit]``, ``[backup]``: how much the hub uses and keeps."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from hub.settings.values import Days, Delay, Flag, Seconds, Table, Usd, Whole, live, reconnect, restart
 
+NANOS: Final = 1_000_000_000  # of a US dollar
 KIB, MIB = 1024, 1024 * 1024
 ConvertBytes = Annotated[int, Field(strict=True, ge=256 * MIB)]  # Python and its libraries take 160 MiB
 Rate = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=1e9)]  # per second
@@ -50,6 +51,9 @@ class Limits(Table):
     operator_event_streams: Whole = restart(16, "Event streams at once, shared out in the same way.")
 
 
+DEFAULTS: Final = Limits()
+
+
 class BudgetSettings(Table):
     """``[budget]``: spending limits, which are never exceeded. Money counts where a model has a price."""
 
@@ -57,6 +61,16 @@ class BudgetSettings(Table):
     run_tokens: Whole | None = live(None, "Tokens of one run, of questions and answers.")
     day_usd: Usd | None = live(None, "US dollars of all runs in a day (UTC); then runs wait for the next.")
     day_tokens: Whole | None = live(None, "Tokens of all runs in a day, likewise.")
+
+    @property
+    def run_cost_nanos(self) -> int | None:
+        """Limit of one run in nanodollars, or None without a limit."""
+        return round(self.run_usd * NANOS) or None
+
+    @property
+    def day_cost_nanos(self) -> int | None:
+        """Limit of a day in nanodollars, or None without a limit."""
+        return None if self.day_usd is None else round(self.day_usd * NANOS)
 
 
 class RetentionSettings(Table):

@@ -21,7 +21,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.gold import GoldDocument, Tally, added, in_all, read_gold, score
 from hub.extraction.items import Item, Wanted
 from hub.extraction.model import Models
-from hub.runs.budget import BudgetLimits
+from hub.settings.limit_settings import BudgetSettings
 from protocol.frame import Record
 from protocol.tables import TABLES, TableName
 from tests.evaluation.documents import Lots
@@ -92,7 +92,7 @@ async def _ours(
     )
     scored: dict[str, Tallies] = {}
     async with endpoint.opened():
-        model = CountedModel(endpoint, BudgetLimits(run_cost_nanos=None))
+        model = CountedModel(endpoint, BudgetSettings(run_usd=0.0))
         extractor = Extractor(Models(model, model), secret=bytes(32))
         for number, gold in enumerate(documents, start=1):
             evaluation = Evaluation()

@@ -8,7 +8,15 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hub.backups import CHECK_EVERY_S, FIRST_AFTER_S, FOLDER, SUFFIX, BackupRetention, Backups, superfluous
+from hub.backups import (
+    CHECK_EVERY_S,
+    FIRST_AFTER_S,
+    FOLDER,
+    SUFFIX,
+    Backups,
+    superfluous,
+)
+from hub.settings.limit_settings import BackupSettings
 from storage.audit import audit
 from storage.devices import identity
 from storage.kernel import backup
@@ -78,7 +86,7 @@ async def test_there_is_none_where_none_is_wanted_or_the_database_is_elsewhere(
 ) -> None:
     clock = FakeClock()
     database = tmp_path / "hub.db" if has_file else None
-    backups = Backups(store, tmp_path, database, clock=clock, keep=BackupRetention(is_daily=is_daily))
+    backups = Backups(store, tmp_path, database, clock=clock, keep=BackupSettings(daily=is_daily))
     async with anyio.create_task_group() as tasks:
         await tasks.start(backups.serve)
         await clock.pass_time(3 * DAY_S)
@@ -111,7 +119,7 @@ def named(at: datetime) -> Path:
 
 def test_the_newest_of_seven_days_and_four_weeks_stay() -> None:
     made = [named(START - timedelta(hours=12 * n)) for n in range(120)]  # two a day, for sixty days
-    kept = [file for file in made if file not in superfluous(made, keep=BackupRetention())]
+    kept = [file for file in made if file not in superfluous(made, keep=BackupSettings())]
     days = [START - timedelta(days=n) for n in range(7)]
     sundays = [START - timedelta(days=1 + 7 * n) for n in (0, 1, 2)]  # START is a Monday
     expected = {named(START), *(named(day.replace(hour=21)) for day in (*days[1:], *sundays))}
@@ -120,4 +128,5 @@ def test_the_newest_of_seven_days_and_four_weeks_stay() -> None:
 
 def test_what_is_not_ours_and_the_newest_one_are_never_removed() -> None:
     files = [Path("holiday.tar"), named(START), named(START - timedelta(days=400))]
-    assert superfluous(files, keep=BackupRetention(days=1, weeks=1)) == {named(START - timedelta(days=400))}
+    keep = BackupSettings(keep_days=1, keep_weeks=1)
+    assert superfluous(files, keep=keep) == {named(START - timedelta(days=400))}

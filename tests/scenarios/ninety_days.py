@@ -27,7 +27,8 @@ import msgspec
 import sqlalchemy as sa
 
 from hub.clock import from_epoch_ms
-from hub.runs.housekeeping import Housekeeping, Retention
+from hub.runs.housekeeping import Housekeeping
+from hub.settings.limit_settings import RetentionSettings
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome
 from storage.agents.agents import DeclaredAgent
@@ -52,7 +53,7 @@ HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 MAX_GROWTH = 1.1
 FILES = 20  # on each device; each run finds one of them changed
 FLAT_FROM_DAY = 40
-KEPT = Retention(runs_days=30, failed_runs_days=30, payload_days=7, fires_days=30, activity_days=30)
+KEPT = RetentionSettings(runs_days=30, failed_runs_days=30, payload_days=7, fires_days=30, activity_days=30)
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -103,7 +104,7 @@ class HandClock:
 class Inside:
     """A hub's rows, and what happens to them in each period of its schedules."""
 
-    def __init__(self, folder: Path, *, device_count: int, every_h: int, keep: Retention) -> None:
+    def __init__(self, folder: Path, *, device_count: int, every_h: int, keep: RetentionSettings) -> None:
         upgrade(folder / "pattern.db")
         (folder / "hub").mkdir()
         self.file = HubFile(folder / "pattern.db", folder / "hub")
@@ -257,7 +258,7 @@ async def grow(
     days: int,
     device_count: int,
     every_h: int,
-    keep: Retention,
+    keep: RetentionSettings,
     told: Callable[[Size], None] = lambda size: None,
 ) -> dict[int, Size]:
     """Let so many days pass; how large everything was at the end of each tenth one."""

@@ -2,13 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from hub.runs.housekeeping import Retention
+from hub.settings.limit_settings import RetentionSettings
 from tests.scenarios.ninety_days import MAX_GROWTH, grow
 
-SIX_DAYS = Retention(
+SIX_DAYS = RetentionSettings(
     runs_days=6, failed_runs_days=6, runs_kept=5, payload_days=2, fires_days=6, activity_days=6
 )
-NOTHING_GOES = Retention(runs_days=99, failed_runs_days=99, payload_days=99, fires_days=99, activity_days=99)
+NOTHING_GOES = RetentionSettings(
+    runs_days=99, failed_runs_days=99, payload_days=99, fires_days=99, activity_days=99
+)
 
 
 @pytest.mark.soak

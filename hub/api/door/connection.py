@@ -22,7 +22,6 @@ from hub.links.intake import LEAST_WAIT_S, MOST_WAIT_S, Intake
 from hub.loop_meter import LoopMeter
 from protocol.errors import ErrorCode
 
-CONNECTIONS: Final = 256
 HEAD_S: Final = 5.0
 HEADER_BYTES: Final = 16 * 1024  # including the request line
 HEADERS: Final = 128  # of a request; browsers send about twenty

@@ -25,6 +25,7 @@ from hub.links.hosts import Hosts
 from hub.log import Channel
 from hub.loop_meter import charged
 from hub.metrics import Metrics
+from hub.settings.limit_settings import DEFAULTS
 from protocol.errors import ErrorCode, HubError
 from storage.connectors import connectors
 from storage.connectors.connectors import UnknownConnector
@@ -91,7 +92,7 @@ class Hooks:
         news: Callable[[str], None],
         hosts: Hosts,
         proxies: TrustedProxies,
-        body_bytes: int = 256 * 1024,
+        body_bytes: int = DEFAULTS.posted_bytes,
         body_s: float = BODY_S,
         at_once: int = AT_ONCE,
         most_waiting: int = MOST_WAITING,

@@ -17,12 +17,7 @@ from hub.api.application import ANSWERED, application
 from hub.api.deps import SERVED, Served
 from hub.api.document import document_server
 from hub.api.door.access import BODY_BYTES, BODY_S, NO_PROXIES, Access, Bearer
-from hub.api.door.connection import (
-    CONNECTIONS,
-    HEAD_S,
-    connection_factory,
-    operator_refusal,
-)
+from hub.api.door.connection import HEAD_S, connection_factory, operator_refusal
 from hub.api.door.idempotency import Replays
 from hub.api.door.sockets import listen_on_tcp, listen_on_unix
 from hub.api.door.uvicorn_server import FINISH_S, GRACE_S, BoundedServer
@@ -35,6 +30,7 @@ from hub.links.forwarded import TrustedProxies
 from hub.links.gate import Gate
 from hub.links.hosts import Hosts
 from hub.loop_meter import LoopMeter
+from hub.settings.limit_settings import DEFAULTS
 from hub.settings.values import Address
 from hub.turns import Turns
 
@@ -87,11 +83,11 @@ class OperatorServer:
         replays: Replays | None = None,
         body_bytes: int = BODY_BYTES,
         body_s: float = BODY_S,
-        requests: int = 64,
+        requests: int = DEFAULTS.operator_requests,
         gate: Gate,
-        connections: int = CONNECTIONS,
+        connections: int = DEFAULTS.operator_connections,
         head_s: float = HEAD_S,
-        event_streams: int = 16,
+        event_streams: int = DEFAULTS.operator_event_streams,
         beat_s: float = BEAT_S,
         metrics: Callable[[], bytes],
         on_refusal: Callable[[str], None] = lambda _: None,

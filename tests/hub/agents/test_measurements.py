@@ -149,7 +149,7 @@ async def test_a_limit_that_was_reached_is_counted_by_its_name(bench: Bench) -> 
         await bench.report(sample(tags={"a": "b"}))
     with pytest.raises(TooMuch):
         await bench.ask(step_ms=HOUR_MS)
-    with pytest.raises(TooMuch, match=r"limits.metric_buckets"):
+    with pytest.raises(TooMuch, match=r"metric_buckets"):
         await bench.ask(since=bench.now - 120 * MINUTE_MS, step_ms=30 * MINUTE_MS)
     assert bench.metrics.reached() == {
         "metric_series_per_agent": 1,
@@ -162,7 +162,7 @@ async def test_a_device_that_reports_too_often_gets_the_time_of_the_next_report(
     bench.measurements.rules = MeasurementRules(reports_at_once=2, reports_per_s=0.5)
     for _ in range(2):
         await bench.report(sample())
-    with pytest.raises(TooManyReports, match=r"limits.metric_reports_per_s.* in 2.0 s") as refused:
+    with pytest.raises(TooManyReports, match=r"metric_reports_per_s.* in 2.0 s") as refused:
         await bench.report(sample())
     assert refused.value.retry_after_s == 2
     assert bench.metrics.reached() == {"metric_reports_per_s": 1}

@@ -132,9 +132,8 @@ async def test_every_setting_that_needs_no_restart_is_used_without_one(tmp_path:
 
 @cache
 def read_in_the_code() -> frozenset[str]:
-    """The names of all attributes that the hub reads, outside of its settings."""
-    modules = [one for one in modules_of_the_product() if not one.name.startswith("hub.settings")]
-    trees = (ast.walk(ast.parse(one.source)) for one in modules if one.name.startswith("hub."))
+    """The names of all attributes that the hub reads."""
+    trees = (ast.walk(ast.parse(one.source)) for one in modules_of_the_product())
     return frozenset(node.attr for tree in trees for node in tree if isinstance(node, ast.Attribute))
 
 

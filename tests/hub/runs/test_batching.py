@@ -17,7 +17,7 @@ from hub.extraction.model import (
     Usage,
 )
 from hub.runs.batching import LEAST_WAIT_S, MOST_WAIT_S
-from hub.runs.budget import BudgetLimits
+from hub.settings.limit_settings import NANOS, BudgetSettings
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agents
 from storage.agents.agent_configs import ModelUse
@@ -216,7 +216,7 @@ async def test_what_a_cancelled_run_had_handed_in_is_not_paid_for_twice(bench: B
 async def test_budgets_hold_for_batches_at_half_the_price(bench: Bench) -> None:
     bench.model.price = Price(1_000, 1_000)
     most = 1_000 * 20_000
-    bench.budgets.limits = BudgetLimits(run_cost_nanos=most // 100)
+    bench.budgets.limits = BudgetSettings(run_usd=(most // 100) / NANOS)
     run = await go(bench)
     assert (run.state, run.outcome) == (RunState.COMPLETED, RunOutcome.PARTIAL)
     assert {error.code for error in run.errors} == {"budget_reached"}
@@ -227,7 +227,7 @@ async def test_what_a_days_budget_has_room_for_is_handed_in_before_the_run_waits
     bench: Bench,
 ) -> None:
     # Room for one of the two questions; were it let go, the next day would come no further.
-    bench.budgets.limits = BudgetLimits(run_cost_nanos=None, day_tokens=2_000)
+    bench.budgets.limits = BudgetSettings(run_usd=0.0, day_tokens=2_000)
 
     paused = await go(bench)
 
@@ -240,7 +240,7 @@ async def test_what_a_days_budget_has_room_for_is_handed_in_before_the_run_waits
 async def test_what_a_batch_cost_counts_for_the_day_and_what_was_set_aside_for_it_does_not(
     bench: Bench,
 ) -> None:
-    bench.budgets.limits = BudgetLimits(run_cost_nanos=None, day_tokens=100_000)
+    bench.budgets.limits = BudgetSettings(run_usd=0.0, day_tokens=100_000)
     await go(bench)
     day = await bench.budgets.day_of_hub()
     assert (day.spent.tokens, day.promised.tokens > 200) == (0, True)
@@ -253,7 +253,7 @@ async def test_what_a_batch_cost_counts_for_the_day_and_what_was_set_aside_for_i
 
 
 async def test_a_question_of_a_batch_is_reckoned_at_half_its_price(bench: Bench) -> None:
-    bench.budgets.limits = BudgetLimits(run_cost_nanos=None, day_cost_nanos=10**12, day_tokens=10**9)
+    bench.budgets.limits = BudgetSettings(run_usd=0.0, day_usd=1_000.0, day_tokens=10**9)
     bench.model.price = Price(1_000, 1_000)
     await go(bench)
     day = await bench.budgets.day_of_hub()
@@ -268,7 +268,7 @@ async def test_an_answer_to_a_question_outside_the_batch_is_ignored(bench: Bench
 
 
 async def test_what_was_set_aside_for_a_batch_that_was_never_handed_in_is_free_again(bench: Bench) -> None:
-    bench.budgets.limits = BudgetLimits(run_cost_nanos=None, day_tokens=100_000)
+    bench.budgets.limits = BudgetSettings(run_usd=0.0, day_tokens=100_000)
     lost = bench.connect(runs=[folder(**FILES)[0][:2]])
     day = await bench.budgets.day_of_hub()
     async with anyio.create_task_group() as tasks:

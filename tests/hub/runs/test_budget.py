@@ -9,14 +9,13 @@ import pytest
 from hub.extraction.model import Finish, Message, ModelAnswer, ModelRequest, Price, Usage
 from hub.runs.asking import UnitAsking
 from hub.runs.budget import (
-    NANOS,
     Account,
-    BudgetLimits,
     BudgetReached,
     Budgets,
     DayBudgetReached,
     day_around,
 )
+from hub.settings.limit_settings import NANOS, BudgetSettings
 from protocol.lifecycles import PauseReason, RunOutcome, RunState
 from storage.agents import agents
 from storage.agents.agent_configs import ModelUse
@@ -93,7 +92,7 @@ async def ask_until_refused(unit: UnitAsking, spender: Spender) -> int:
 
 
 async def test_a_run_stops_before_it_has_spent_more_than_it_may(bench: Bench) -> None:
-    bench.budgets.limits = BudgetLimits(run_cost_nanos=NANOS)
+    bench.budgets.limits = BudgetSettings(run_usd=1.0)
     unit = await opened(bench)
 
     answered = await ask_until_refused(unit, Spender())
@@ -104,7 +103,7 @@ async def test_a_run_stops_before_it_has_spent_more_than_it_may(bench: Bench) ->
 
 
 async def test_tokens_have_a_budget_too_and_it_holds_without_a_price(bench: Bench) -> None:
-    bench.budgets.limits = BudgetLimits(run_cost_nanos=1, run_tokens=200)
+    bench.budgets.limits = BudgetSettings(run_usd=1 / NANOS, run_tokens=200)
     unit = await opened(bench)
     free = Spender()
     free.price = Price()
@@ -116,7 +115,7 @@ async def test_tokens_have_a_budget_too_and_it_holds_without_a_price(bench: Benc
 
 
 async def test_many_questions_at_once_do_not_pass_a_budget_together(bench: Bench) -> None:
-    bench.budgets.limits = BudgetLimits(run_cost_nanos=NANOS)
+    bench.budgets.limits = BudgetSettings(run_usd=1.0)
     unit, spender = await opened(bench), Spender()
     spender.may_answer = anyio.Event()
     refused: list[int] = []
@@ -142,7 +141,7 @@ async def test_what_was_set_aside_and_not_spent_is_there_for_the_next_question(
     store: Store, agent: AgentRow
 ) -> None:
     bench = Bench(store, agent)
-    bench.budgets.limits = BudgetLimits(run_cost_nanos=NANOS)
+    bench.budgets.limits = BudgetSettings(run_usd=1.0)
     unit = await opened(bench)
 
     answered = await ask_until_refused(unit, Spender(share=0.2))
@@ -154,7 +153,7 @@ async def test_what_was_set_aside_and_not_spent_is_there_for_the_next_question(
 async def test_a_model_that_counts_more_tokens_than_was_reckoned_passes_a_budget_with_no_second_question(
     bench: Bench,
 ) -> None:
-    bench.budgets.limits = BudgetLimits(run_cost_nanos=NANOS, run_tokens=600)
+    bench.budgets.limits = BudgetSettings(run_usd=1.0, run_tokens=600)
     unit = await opened(bench)
     spender = Spender()
     spender.prompt_tokens = 200  # for a question of ten characters
@@ -167,7 +166,7 @@ async def test_a_model_that_counts_more_tokens_than_was_reckoned_passes_a_budget
 
 async def test_a_file_for_which_no_money_is_left_fails_and_the_run_is_partly_done(bench: Bench) -> None:
     bench.model.price = PRICE
-    bench.budgets.limits = BudgetLimits(run_cost_nanos=1)
+    bench.budgets.limits = BudgetSettings(run_usd=1 / NANOS)
     bench.connect(runs=folder(a="- [ ] by a rule", b="Prose that a model has to read."))
 
     run = await bench.run()
@@ -183,7 +182,7 @@ async def test_a_day_that_is_used_up_pauses_the_run_until_midnight_where_its_age
 ) -> None:
     agent = await declare(store, budget_nanos=1, timezone="Asia/Tokyo")
     bench = Bench(store, agent)
-    bench.budgets.limits = BudgetLimits(run_cost_nanos=None)
+    bench.budgets.limits = BudgetSettings(run_usd=0.0)
     bench.model.price = PRICE
     bench.connect(runs=folder(a="Prose that a model has to read."))
 
@@ -200,7 +199,7 @@ async def test_a_day_that_is_used_up_pauses_the_run_until_midnight_where_its_age
 async def test_the_run_goes_on_where_it_was_once_the_day_is_over(store: Store, agent: AgentRow) -> None:
     agent = await declare(store, budget_nanos=NANOS)
     bench = Bench(store, agent)
-    bench.budgets.limits = BudgetLimits(run_cost_nanos=None)
+    bench.budgets.limits = BudgetSettings(run_usd=0.0)
     unit, spender = await opened(bench), Spender()
     model = unit.through(spender)
     with pytest.raises(DayBudgetReached):
@@ -225,7 +224,7 @@ async def test_the_hub_has_a_day_too_and_counts_what_it_spent_before_it_was_star
     spent = (await before.row(unit.run.order.run_id)).usage.cost_nanos
 
     after = Bench(store, agent)
-    after.budgets.limits = BudgetLimits(run_cost_nanos=None, day_cost_nanos=spent)
+    after.budgets.limits = BudgetSettings(run_usd=0.0, day_usd=spent / NANOS)
     again = (await after.asking.open(unit.run.order)).about("b.md")
 
     with pytest.raises(DayBudgetReached, match=r"budget\.day_usd"):

@@ -3,8 +3,8 @@
 import pytest
 
 from hub.extraction.model import Price, Usage
-from hub.runs.budget import NANOS, BudgetLimits
 from hub.runs.sources import NotTakenOn
+from hub.settings.limit_settings import NANOS, BudgetSettings
 from protocol.errors import CallUnsupported, DeviceOffline
 from protocol.frame import ErrorBody
 from protocol.work import AgentAck, AgentComplete, AgentManifest, ManifestFile, RunLimits
@@ -105,7 +105,7 @@ async def test_little_of_a_pdf_may_be_text(bench: Bench, are_read: int) -> None:
 
 async def test_budgets_that_a_run_may_reach_are_named(bench: Bench) -> None:
     bench.model.price = Price(NANOS, NANOS)
-    bench.budgets.limits = BudgetLimits(run_cost_nanos=NANOS, day_tokens=5)
+    bench.budgets.limits = BudgetSettings(run_usd=1.0, day_tokens=5)
     found = await bench.estimator.estimate(bench.agent, bench.connect(runs=[listing(10_000)]))
     assert found.over == ("budget.run_usd", "budget.day_tokens")
 

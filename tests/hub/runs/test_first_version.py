@@ -14,8 +14,7 @@ from hub.extraction import Extractor, Wanted
 from hub.extraction.items import RedactionRule
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, ModelUnavailable, Usage
 from hub.extraction.schemas import schema_of
-from hub.runs.budget import BudgetLimits
-from hub.settings.limit_settings import Limits
+from hub.settings.limit_settings import BudgetSettings, Limits
 from protocol.errors import CallTimedOut, ErrorCode
 from protocol.lifecycles import RunOutcome, RunState, UnitState
 from protocol.tables import SUGGESTED, TableName
@@ -205,7 +204,7 @@ async def test_15_fields_of_no_table_values_of_no_kind_and_what_is_no_record_nev
 
 
 async def test_16_a_folder_of_logs_costs_no_more_than_its_budget(bench: Bench) -> None:
-    bench.budgets.limits = BudgetLimits(run_cost_nanos=10**9, run_tokens=5_000)
+    bench.budgets.limits = BudgetSettings(run_usd=1.0, run_tokens=5_000)
     bench.model.usage = Usage(1, 900, 100)
     bench.connect(runs=folder(**MANY))
     run = await bench.run()

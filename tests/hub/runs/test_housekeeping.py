@@ -11,7 +11,8 @@ from anyio.abc import TaskGroup
 
 from hub.clock import epoch_ms
 from hub.log.channel import fields_of
-from hub.runs.housekeeping import EVERY_S, FIRST_AFTER_S, HEAD_EVERY_S, LEASE, Housekeeping, Retention
+from hub.runs.housekeeping import EVERY_S, FIRST_AFTER_S, HEAD_EVERY_S, LEASE, Housekeeping
+from hub.settings.limit_settings import RetentionSettings
 from protocol.ids import BootId
 from storage import retention
 from storage.audit import activity, audit
@@ -38,7 +39,7 @@ async def store(clock: FakeClock) -> AsyncIterator[Store]:
 
 def keeper(store: Store, clock: FakeClock, *, pause_s: float = 0.0, every_s: float = EVERY_S) -> Housekeeping:
     """One that keeps the activity log for ten days."""
-    keep = Retention(activity_days=10)
+    keep = RetentionSettings(activity_days=10)
     return Housekeeping(store, clock=clock, boot_id=BOOT, keep=keep, pause_s=pause_s, every_s=every_s)
 
 
