@@ -112,7 +112,7 @@ def test_a_percentile_is_of_histograms_alone() -> None:
 
 
 def test_more_points_than_an_answer_may_have_are_refused_with_a_step_that_would_do() -> None:
-    with pytest.raises(TooMuch, match=r"1440 points.*limits.metric_points.*step of 1 h") as refused:
+    with pytest.raises(TooMuch, match=r"1440 points.*metric_points.*step of 1 h") as refused:
         planned(step_ms=MINUTE_MS, points=1_000)
     assert refused.value.limit == "metric_points"
     with pytest.raises(TooMuch, match="step of 2 h"):

@@ -84,7 +84,7 @@ ROWS = (
         "more-series-than-an-agent-may-have",
         report(tags={"kind": "b"}),
         "too_many_series",
-        ("samples[1]", 'known{"kind":"b"}', "limits.metric_series_per_agent"),
+        ("samples[1]", 'known{"kind":"b"}', "metric_series_per_agent"),
     ),
     Refused(
         "a-metric-nobody-measured",
@@ -123,6 +123,6 @@ ROWS = (
         "more-points-than-an-answer-has",
         Rest("GET", f"{CHART}?since=2020-01-01T00:00:00Z&until=2020-12-31T00:00:00Z&step_s=3600"),
         "limit_reached",
-        ("8760 points", "limits.metric_points", "step of 5 h"),
+        ("8760 points", "metric_points", "step of 5 h"),
     ),
 )
