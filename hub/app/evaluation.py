@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import anyio
 import msgspec
 
-from hub.app.model import open_models
+from hub.app.model import open_embedded, open_models
 from hub.app.supervisor import Supervisor
 from hub.clock import Chance, Clock
 from hub.extraction import answers
@@ -107,7 +107,9 @@ async def evaluate(
     """
     supervisor = Supervisor(clock=means.clock, chance=means.chance)
     async with AsyncExitStack() as resources, anyio.create_task_group() as tasks:
-        opened = await open_models(means, supervisor, resources)
+        embedded = open_embedded(means, supervisor)
+        opened = open_models(means, means.settings, embedded=embedded)
+        await resources.enter_async_context(opened.clients)
         config = extraction_config_of(agent)
         model = model_for(opened.models, allow_cloud=config.allow_cloud)
         await tasks.start(supervisor.serve)

@@ -28,7 +28,7 @@ from hub.app.listeners import (
     make_operator_server,
     open_device_port,
 )
-from hub.app.model import open_models
+from hub.app.model import ModelsInUse
 from hub.app.nouns import make_nouns
 from hub.app.reload import at_once, make_parts
 from hub.app.requests import make_requests
@@ -93,8 +93,9 @@ class Hub:
         context, add = self._ground, self.supervisor.add
         start = await boot.begin(context)
         resources.push_async_callback(boot.end, context)
-        opened = await open_models(context, self.supervisor, resources)
-        models, endpoints = opened
+        models_in_use = ModelsInUse(context, self.supervisor)
+        resources.push_async_callback(models_in_use.close)
+        models = models_in_use.opened.models
         extractor = Extractor(models, secret=start.secret)
         takeovers = Takeovers(context.clock)
         roster = Roster(self._route, metrics=context.metrics, takeovers=takeovers)
@@ -117,9 +118,10 @@ class Hub:
             accounts=accounts,
             watch=watch,
             is_disk_full=lambda: disk.is_full,
-            on_recovered=opened.try_now,
+            on_recovered=models_in_use.try_now,
         )
         dispatcher, scheduler = work.dispatcher, work.scheduler
+        work.take_models(models_in_use)
         news = self._news = DeviceNews(context, roster=roster)
         self._coordination = coordination = Coordination(context, start, roster=roster)
         rotation = KeyRotation(
@@ -172,6 +174,7 @@ class Hub:
             context,
             start,
             work=work,
+            models_in_use=models_in_use,
             watch=watch,
             roster=roster,
             identity=identity,
@@ -230,6 +233,7 @@ class Hub:
         if context.store.is_shared:
             leases = make_lease_keeper(context)
             add("leases", leases, turns=leases.turns)
+        add("models", models_in_use, turns=models_in_use.turns)
         add("model gates", work.model_gates, turns=work.model_gates.turns)
         add("wakes", work.wakes, turns=work.wakes.turns)
         add("watching", work.watching, turns=work.watching.turns)
@@ -247,7 +251,7 @@ class Hub:
             arrived=self._arrived,
             shared=self._shared,
             tls=tls,
-            endpoints=endpoints,
+            models_in_use=models_in_use,
             reached_budgets=work.budgets.reached,
             offered=lambda: dispatcher.offered,
             away=work.model_gates.away,
@@ -277,7 +281,7 @@ class Hub:
             news.delivery.recheck()
 
         writer.on_change = agents_changed
-        prepare = [tls.prepare, coordination.prepare, in_use.prepare, at_once(apply)]
+        prepare = [tls.prepare, coordination.prepare, in_use.prepare, models_in_use.prepare, at_once(apply)]
         if hooks is not None:
             prepare.append(hooks.prepare)
         parts = make_parts(
@@ -285,7 +289,11 @@ class Hub:
             start,
             shared=self._shared,
             prepare=prepare,
-            renewed=lambda settings: [*tls.renewed(settings), *coordination.renewed(settings)],
+            renewed=lambda settings: [
+                *tls.renewed(settings),
+                *coordination.renewed(settings),
+                *models_in_use.renewed(settings),
+            ],
             agents_changed=agents_changed,
             after=issues.forget,
         )

@@ -1,14 +1,14 @@
 """Registration of all checks for issues, with the facts that they examine."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
 
 from hub.app.boot import Boot
 from hub.app.context import Context
 from hub.app.coordination import Coordination
+from hub.app.model import ModelsInUse
 from hub.app.supervisor import Failures
 from hub.app.tls import Tls
 from hub.health import doors, external, limits, machine, records, settings, work
@@ -20,9 +20,6 @@ from hub.runs.budget import Reached
 from hub.runs.disk import DiskGuard
 from hub.runs.waiting import describe_hold
 from storage.runs.run_locks import Offered
-
-if TYPE_CHECKING:
-    from hub.extraction.endpoint import Endpoint
 
 
 def watch_for_issues(
@@ -37,7 +34,7 @@ def watch_for_issues(
     arrived: Arrived,
     shared: SharedRoots,
     tls: Tls,
-    endpoints: Sequence["Endpoint"],
+    models_in_use: ModelsInUse,
     reached_budgets: Callable[[], Iterable[Reached]],
     offered: Callable[[], Offered],
     away: external.Away,
@@ -48,7 +45,6 @@ def watch_for_issues(
     Args:
         failures: returns the failures of restarted services.
         shut_out: returns the locked-out clients with the seconds to wait.
-        endpoints: endpoints of the models.
         reached_budgets: returns the daily budgets that are used up.
         offered: returns the capabilities of connected devices.
         away: returns why no model is asked.
@@ -94,10 +90,9 @@ def watch_for_issues(
         external.check_gateway_agents(store, lambda: in_use.current.coordination.reply_url),
     )
     add("connectors", external.check_connectors(store))
-    add("models", external.check_circuits({str(endpoint.place): endpoint.breaker for endpoint in endpoints}))
+    add("models", external.check_circuits(models_in_use.breakers))
     add("runs that wait for models", external.check_waiting_runs(store, away))
-    reach = {str(endpoint.place): endpoint.reach for endpoint in endpoints}
-    add("endpoints of models", external.check_reach(reach), online=True)
+    add("endpoints of models", external.check_reach(models_in_use.reach), online=True)
 
 
 def _open_files() -> int:

@@ -1,18 +1,28 @@
 """Models that read documents: a chain of endpoints, the model on this machine, or none."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import anyio
+from anyio.abc import TaskStatus
 
 from hub.app.supervisor import Supervisor
 from hub.clock import Chance, Clock
+from hub.extraction.breaker import Breaker
 from hub.extraction.embedded import CHUNK_TOKENS as EMBEDDED_CHUNK_TOKENS
 from hub.extraction.embedded import MODEL_NAME, EmbeddedModel
 from hub.extraction.model import Models, Price
+from hub.health.external import Reach
 from hub.metrics import Metrics
 from hub.outbound import OutboundRules
+from hub.settings.locate import KeyPath
 from hub.settings.model_settings import LocalModelSettings, ModelSettings, OpenAIModelSettings
+from hub.settings.reload import Commit, Unfit
+from hub.settings.secret import SecretMissing, SecretRef
 from hub.settings.settings import Settings
+from hub.turns import Turns
 
 if TYPE_CHECKING:
     from hub.extraction.endpoint import Endpoint
@@ -38,64 +48,194 @@ class OpenModels(NamedTuple):
 
     Attributes:
         endpoints: endpoints in the order in which they are asked; empty: only rules extract items.
+        clients: closes the connections to the endpoints.
     """
 
     models: Models
-    endpoints: tuple["Endpoint", ...] = ()
-
-    def try_now(self) -> None:
-        """Retry at once all endpoints that wait after failures, on a person's request."""
-        for endpoint in self.endpoints:
-            endpoint.breaker.try_now()
+    endpoints: tuple["Endpoint", ...]
+    clients: AsyncExitStack
 
 
-async def open_models(context: ModelContext, supervisor: Supervisor, resources: AsyncExitStack) -> OpenModels:
-    """Open the models of the settings.
+def open_models(context: ModelContext, settings: Settings, *, embedded: EmbeddedModel | None) -> OpenModels:
+    """Open the models of *settings*.
 
     Args:
-        supervisor: runs the server of the local model, if configured.
-        resources: closes the clients after all services have ended.
+        embedded: server of the local model, if *settings* have one.
+
+    Raises:
+        SecretMissing: the key of an endpoint does not exist.
     """
-    settings = in_order(context.settings)
-    if not settings:
-        return OpenModels(Models())
+    clients = AsyncExitStack()
+    chosen = in_order(settings)
+    if not chosen:
+        return OpenModels(Models(), (), clients)
     # Imported here, because openai takes a third of the daemon's start time.
     from hub.extraction.batch import BatchClient
     from hub.extraction.chain import Chain
 
     endpoints: list[Endpoint] = []
-    for number, one in enumerate(settings):
-        is_last = number == len(settings) - 1
+    for number, one in enumerate(chosen):
+        is_last = number == len(chosen) - 1
         table = "[[fallback_models]]" if number else "[model]"
-        endpoint = _open(context, supervisor, one, table=table, is_last=is_last)
-        endpoints.append(await resources.enter_async_context(endpoint.opened()))
+        endpoint = _open(context, embedded, one, table=table, is_last=is_last)
+        clients.push_async_callback(endpoint.close)
+        endpoints.append(endpoint)
     local = [endpoint for endpoint in endpoints if endpoint.is_local]
 
-    async def batches(chain: Sequence["Endpoint"]) -> BatchClient | None:
+    def batches(chain: Sequence["Endpoint"]) -> BatchClient | None:
         """Open the batch client of the chain's first endpoint; the local model has none."""
         if not chain or chain[0].is_literal:
             return None
-        return await resources.enter_async_context(BatchClient(chain[0], clock=context.clock).opened())
+        client = BatchClient(chain[0], clock=context.clock)
+        clients.push_async_callback(client.close)
+        return client
 
     models = Models(
         anywhere=Chain(endpoints),
         local=Chain(local) if local else None,
-        batches_anywhere=await batches(endpoints),
-        batches_local=await batches(local),
+        batches_anywhere=batches(endpoints),
+        batches_local=batches(local),
     )
-    return OpenModels(models, tuple(endpoints))
+    return OpenModels(models, tuple(endpoints), clients)
+
+
+def open_embedded(context: ModelContext, supervisor: Supervisor) -> EmbeddedModel | None:
+    """Create the server of the local model, if the settings have one; *supervisor* runs it."""
+    if not any(isinstance(one, LocalModelSettings) for one in in_order(context.settings)):
+        return None
+    # Its URL is known before its server runs, so that its users can be created now.
+    embedded = EmbeddedModel(clock=context.clock, chance=context.chance)
+    supervisor.add("model", embedded, turns=embedded.turns)
+    return embedded
+
+
+class ModelsInUse:
+    """Models of the settings in use, which a reload replaces. Service that closes replaced ones.
+
+    A run that has begun keeps its models, so they are closed after its end.
+
+    Attributes:
+        settings: the settings of these models.
+        opened: the models that the next run uses.
+        breakers, reach: circuit breakers and probes of their endpoints, by name; for the checks of the hub.
+    """
+
+    def __init__(self, context: ModelContext, supervisor: Supervisor) -> None:
+        self.turns = Turns(context.clock)
+        self._context = context
+        self._embedded = open_embedded(context, supervisor)
+        self.settings = context.settings
+        self._users: list[Callable[[Models], None]] = []
+        self._is_used: Callable[[Models], bool] = lambda models: False
+        self._replaced: list[OpenModels] = []
+        self._wake = anyio.Event()
+        self.breakers: dict[str, Breaker] = {}
+        self.reach: dict[str, Reach] = {}
+        self.opened = open_models(context, context.settings, embedded=self._embedded)
+        self._show()
+
+    def serve_to(self, *users: Callable[[Models], None], is_used: Callable[[Models], bool]) -> None:
+        """Call *users* with the models that replace others; *is_used*: a run still works with models."""
+        self._users, self._is_used = list(users), is_used
+
+    def prepare(self, settings: Settings) -> Commit:
+        """Open the models of *settings*, unless they are in use.
+
+        Raises:
+            Unfit: the key of an endpoint does not exist.
+        """
+        if self._embedded is not None or any(one.needs_restart for one in in_order(settings)):
+            return lambda: None  # the server of the local model is started with the hub
+        if in_order(settings) == in_order(self.settings) and not self.renewed(settings):
+            return lambda: None
+        try:
+            opened = open_models(self._context, settings, embedded=None)
+        except SecretMissing as error:
+            raise Unfit(_place_of_missing_key(settings), str(error)) from error
+        return partial(self._use, settings, opened)
+
+    def renewed(self, settings: Settings) -> list[str]:
+        """Return ``model.api_key`` if an unchanged reference resolves to another key than the one in use."""
+        if in_order(settings) != in_order(self.settings):
+            return []
+        is_new = any(
+            _key(one) != endpoint.api_key
+            for one, endpoint in zip(in_order(settings), self.opened.endpoints, strict=True)
+        )
+        return ["model.api_key"] if is_new else []
+
+    def try_now(self) -> None:
+        """Retry at once all endpoints that wait after failures, on a person's request."""
+        for endpoint in self.opened.endpoints:
+            endpoint.breaker.try_now()
+
+    def released(self) -> None:
+        """Close the replaced models that no run uses any more. Returns at once."""
+        self._wake.set()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Close replaced models until cancelled."""
+        task_status.started()
+        while True:
+            self.turns.wait()
+            await self._wake.wait()
+            self.turns.work()
+            self._wake = anyio.Event()
+            for old in [one for one in self._replaced if not self._is_used(one.models)]:
+                self._replaced.remove(old)
+                await old.clients.aclose()
+
+    async def close(self) -> None:
+        """Close all models, after all services have ended."""
+        for one in (*self._replaced, self.opened):
+            await one.clients.aclose()
+
+    def _use(self, settings: Settings, opened: OpenModels) -> None:
+        self._replaced.append(self.opened)
+        self.settings, self.opened = settings, opened
+        self._show()
+        for use in self._users:
+            use(opened.models)
+        self.released()
+
+    def _show(self) -> None:
+        self.breakers.clear()
+        self.breakers |= {str(endpoint.place): endpoint.breaker for endpoint in self.opened.endpoints}
+        self.reach.clear()
+        self.reach |= {str(endpoint.place): endpoint.reach for endpoint in self.opened.endpoints}
+
+
+def _place_of_missing_key(settings: Settings) -> KeyPath:
+    """Return the place of the first key that does not exist."""
+    for number, one in enumerate(in_order(settings)):
+        try:
+            _key(one)
+        except SecretMissing:
+            return ("fallback_models", number - 1, "api_key") if number else ("model", "api_key")
+    return ("model",)
+
+
+def _key(settings: ModelSettings) -> str | None:
+    match settings:
+        case OpenAIModelSettings(api_key=SecretRef() as reference):
+            return reference.resolve()
+        case _:
+            return None
 
 
 def _open(
-    context: ModelContext, supervisor: Supervisor, settings: ModelSettings, *, table: str, is_last: bool
+    context: ModelContext,
+    embedded: EmbeddedModel | None,
+    settings: ModelSettings,
+    *,
+    table: str,
+    is_last: bool,
 ) -> "Endpoint":
     from hub.extraction.endpoint import CHUNK_TOKENS, MAX_TRIES, Endpoint
 
     match settings:
         case LocalModelSettings():
-            # Its URL is known before its server runs, so that its users can be created now.
-            embedded = EmbeddedModel(clock=context.clock, chance=context.chance)
-            supervisor.add("model", embedded, turns=embedded.turns)
+            assert embedded is not None
             return Endpoint(
                 embedded.base_url,
                 MODEL_NAME,
@@ -113,7 +253,7 @@ def _open(
             return Endpoint(
                 settings.base_url,
                 settings.name,
-                None if settings.api_key is None else settings.api_key.resolve(),
+                _key(settings),
                 clock=context.clock,
                 chance=context.chance,
                 metrics=context.metrics,
@@ -133,7 +273,8 @@ def _open(
 
 def in_order(settings: Settings) -> tuple[ModelSettings, ...]:
     """Return every model of the settings, in the order in which they are asked."""
-    return () if settings.model is None else (settings.model, *settings.fallback_models)
+    first, others = settings.model, settings.fallback_models
+    return () if first is None else (first, *others)
 
 
 def _price(settings: OpenAIModelSettings) -> Price:

@@ -40,7 +40,7 @@ from hub.app.boot import Boot
 from hub.app.context import Context
 from hub.app.coordination import Coordination
 from hub.app.identity import Identity
-from hub.app.model import shown_model
+from hub.app.model import ModelsInUse, shown_model
 from hub.app.work import Work
 from hub.backups import Backups
 from hub.health.issues import Issues as FoundIssues
@@ -58,6 +58,7 @@ def make_nouns(
     start: Boot,
     *,
     work: Work,
+    models_in_use: ModelsInUse,
     watch: RunWatch,
     roster: Roster,
     identity: Identity,
@@ -108,7 +109,7 @@ def make_nouns(
         hub_id=start.hub_id,
         key=start.key.shown,
         name=context.settings.hub.name,
-        model=shown_model(context.settings),
+        model=lambda: shown_model(models_in_use.settings),
         database=shown(context.settings.storage.resolved()),
         hold=start.hold,
     )

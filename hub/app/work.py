@@ -9,6 +9,7 @@ from hub.agents.locks import Locks
 from hub.agents.measurements import Measurements
 from hub.app.boot import Boot
 from hub.app.context import Context
+from hub.app.model import ModelsInUse
 from hub.backups import Backups
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
@@ -91,6 +92,7 @@ class Work:
             ids=context.ids,
             metrics=context.metrics,
         )
+        self._asking, self._extractor = asking, extractor
         self.model_gates = asking.gates
         self.model_gates.on_back = self.recheck
         self._runner = Runner(
@@ -196,6 +198,16 @@ class Work:
         """Notify the services that agents or schedules have changed."""
         self.scheduler.recheck()
         self.dispatcher.recheck()
+
+    def take_models(self, models: ModelsInUse) -> None:
+        """Use the models that replace others from the next run on."""
+
+        def use(new: Models) -> None:
+            self._extractor.models = self.estimator.models = new
+            self._asking.use(new)
+
+        models.serve_to(use, is_used=lambda old: old in self._asking.in_use)
+        self._asking.on_released = models.released
 
     def apply_budget(self, budget: BudgetSettings) -> None:
         """Apply a new budget from the next question on."""

@@ -76,9 +76,13 @@ class BatchClient:
         try:
             yield self
         finally:
-            if self._opened is not None:
-                with anyio.CancelScope(shield=True):
-                    await self._opened.close()
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._opened is not None:
+            with anyio.CancelScope(shield=True):
+                await self._opened.close()
 
     async def submit(self, requests: Mapping[str, ModelRequest], *, key: str) -> str:
         """Submit a batch; see ``Batches.submit``."""

@@ -181,7 +181,7 @@ class Endpoint:
         self.dialect = Dialect()
         self._clock = clock
         self._chance = chance
-        self._api_key = api_key
+        self.api_key = api_key
         self._insecure = insecure
         self._rules = rules or OutboundRules()
         self._read_timeout_s = read_timeout_s
@@ -209,7 +209,7 @@ class Endpoint:
         """Open a client of this endpoint with the same rules; the caller closes it."""
         return openai.AsyncOpenAI(
             base_url=self.place.base_url,
-            api_key=self._api_key or "none",  # the client requires a key
+            api_key=self.api_key or "none",  # the client requires a key
             max_retries=0,
             http_client=OutboundClient(
                 self._rules,
@@ -227,8 +227,12 @@ class Endpoint:
         try:
             yield self
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._client.close()
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        with anyio.CancelScope(shield=True):
+            await self._client.close()
 
     @property
     def is_on_trial(self) -> bool:

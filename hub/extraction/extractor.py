@@ -47,19 +47,25 @@ class Extractor:
     """
 
     def __init__(self, models: Models, *, secret: bytes) -> None:
-        self._models = models
+        self.models = models
         self._secret = secret
         # One at a time: the interpreter lock prevents parallelism, and each needs ten times the size of its
         # text.
         self._large_texts = anyio.CapacityLimiter(1)
 
     async def extract(
-        self, document: Document, wanted: Wanted, *, through: Through | None = None
+        self,
+        document: Document,
+        wanted: Wanted,
+        *,
+        through: Through | None = None,
+        models: Models | None = None,
     ) -> Extraction:
         """Extract all items of *document*, in a stable order.
 
         Args:
             through: wrapper of the model, for example for budgets.
+            models: models of a run that began before the models of the extractor changed.
 
         Raises:
             ExtractionError: the model's answers are unusable; no item of this document is returned.
@@ -68,7 +74,7 @@ class Extractor:
             BadPattern: ``redaction.problem_of`` refuses a rule of the agent; the model was not asked.
         """
         form = await self._beside(document, structured.read, document, wanted)
-        model = self._models.choose(allow_cloud=wanted.allow_cloud)
+        model = (models or self.models).choose(allow_cloud=wanted.allow_cloud)
         if model is None or not wanted.data_types:
             return await self._ruled(document, form)
 
@@ -128,7 +134,7 @@ class Extractor:
 
     def fingerprint(self, wanted: Wanted) -> str:
         """Return a digest of the configuration that determines the result: hex, 64 characters."""
-        model = self._models.choose(allow_cloud=wanted.allow_cloud)
+        model = self.models.choose(allow_cloud=wanted.allow_cloud)
         meaning = [
             EXTRACTOR_VERSION,
             sorted(wanted.data_types),

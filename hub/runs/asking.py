@@ -14,6 +14,7 @@ database. The state of a gate is lost in a restart, and the first probe is then 
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
@@ -123,6 +124,10 @@ class ModelGate:
         for scope in self._asking:  # each would wait for all its attempts, one after the other
             scope.cancel()
 
+    def release(self) -> None:
+        """Let the runs that wait for another model ask this one."""
+        self._is_released = True
+
     def let_through(self) -> bool:
         """Return True once after each successful probe. Called when runs wait for the model."""
         self._is_awaited = True
@@ -158,15 +163,25 @@ class ModelGates:
         self.turns = Turns(clock)
         self.on_back: Callable[[], None] = lambda: None
         self._clock = clock
-        self._gates = {
-            allow_cloud: ModelGate(model, clock)
+        self._gates = self._made(models)
+
+    def _made(self, models: Models) -> dict[bool, ModelGate]:
+        return {
+            allow_cloud: ModelGate(model, self._clock)
             for allow_cloud in (True, False)
             if (model := models.choose(allow_cloud=allow_cloud)) is not None
         }
 
-    def of(self, *, allow_cloud: bool) -> ModelGate:
-        """Return the gate of the model used with this setting. Raises KeyError if no model fits."""
-        return self._gates[allow_cloud]
+    def use(self, models: Models) -> None:
+        """Replace the gates by those of other models, and release the runs that wait for the old ones."""
+        self._gates = self._made(models)
+        for gate in self._gates.values():
+            gate.release()
+        self.on_back()
+
+    def find(self, *, allow_cloud: bool) -> ModelGate | None:
+        """Return the gate of the model used with this setting, or None if no model fits."""
+        return self._gates.get(allow_cloud)
 
     def away(self, *, allow_cloud: bool) -> str | None:
         """Return why the model is not asked; None if it is asked, or if no model fits."""
@@ -238,7 +253,12 @@ def check_still_allowed(order: RunOrder, now: ModelUse) -> None:
 
 
 class Asking:
-    """Access of runs to *models*, through the journal, the budgets and the gates."""
+    """Access of runs to *models*, through the journal, the budgets and the gates.
+
+    Attributes:
+        in_use: number of attempts of runs that began with these models, and have not ended.
+        on_released: called after the last such attempt has ended.
+    """
 
     def __init__(
         self,
@@ -258,7 +278,14 @@ class Asking:
         self.answers_known = metrics.model_answers_known
         self.batching = Batching(store, budgets=budgets, clock=clock, ids=ids)
         self.gates = ModelGates(models, clock=clock)
+        self.in_use: Counter[Models] = Counter()
+        self.on_released: Callable[[], None] = lambda: None
         self._asked_now: dict[tuple[AgentId, str], anyio.Lock] = {}
+
+    def use(self, models: Models) -> None:
+        """Ask other models from the next attempt of a run on; attempts under way keep theirs."""
+        self.models = models
+        self.gates.use(models)
 
     def has_model(self, order: RunOrder) -> bool:
         """Return True if a model is available to the run; otherwise only rules extract items."""
@@ -278,12 +305,13 @@ class Asking:
         """
         agent = await self.store.read(agents.get_agent, order.agent_id)
         check_still_allowed(order, agent.model_use)
-        chosen = model_for(self.models, allow_cloud=order.parameters.allow_cloud)
         budget = await self.budgets.open(order)
-        batches = self.models.choose_batches(allow_cloud=order.parameters.allow_cloud)
-        if not order.parameters.batch or batches is None or chosen is None or chosen.is_literal:
-            return RunAsking(self, order, budget)
-        return RunAsking(self, order, budget, await self.batching.open(order, batches, budget))
+        asking = RunAsking(self, order, budget)
+        chosen = model_for(asking.models, allow_cloud=order.parameters.allow_cloud)
+        batches = asking.models.choose_batches(allow_cloud=order.parameters.allow_cloud)
+        if order.parameters.batch and batches is not None and chosen is not None and not chosen.is_literal:
+            asking.collection = await self.batching.open(order, batches, budget)
+        return asking
 
     @asynccontextmanager
     async def alone(self, agent_id: AgentId, question: str) -> AsyncIterator[None]:
@@ -301,17 +329,18 @@ class Asking:
 class RunAsking:
     """Access of one attempt of a run to models.
 
-    Args:
+    Attributes:
+        models: models in use when the attempt began.
         collection: collects the questions for a batch instead of asking them directly, if not None.
     """
 
-    def __init__(
-        self, asking: Asking, order: RunOrder, budget: RunBudget, collection: Collection | None = None
-    ) -> None:
+    def __init__(self, asking: Asking, order: RunOrder, budget: RunBudget) -> None:
         self.asking = asking
         self.order = order
         self.budget = budget
-        self.collection = collection
+        self.collection: Collection | None = None
+        self.models = asking.models
+        self._gate = asking.gates.find(allow_cloud=order.parameters.allow_cloud)
 
     async def finish(self) -> None:
         """Submit the remaining questions of the batch after all units were read.
@@ -345,8 +374,9 @@ class RunAsking:
 
     @property
     def gate(self) -> ModelGate:
-        """The gate of the run's model. Raises KeyError if the run has no model."""
-        return self.asking.gates.of(allow_cloud=self.order.parameters.allow_cloud)
+        """The gate of the run's model, which the run must have."""
+        assert self._gate is not None
+        return self._gate
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -355,7 +385,8 @@ class RunAsking:
         If the day's budget ran out, the questions that it did cover are submitted instead. Otherwise they
         would be collected anew the next day, and the run would never make progress.
         """
-        collection = self.collection
+        collection, asking = self.collection, self.asking
+        asking.in_use[self.models] += 1
         try:
             yield
         except Exception:
@@ -365,6 +396,10 @@ class RunAsking:
         finally:
             if collection is not None:
                 collection.drop()
+            asking.in_use[self.models] -= 1
+            if not asking.in_use[self.models]:
+                del asking.in_use[self.models]
+                asking.on_released()
 
     def about(self, unit_key: str) -> "UnitAsking":
         """Return the access to models for the questions about one unit."""

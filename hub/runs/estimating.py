@@ -93,7 +93,7 @@ class Estimator:
     ) -> None:
         self._store = store
         self._extractor = extractor
-        self._models = models
+        self.models = models
         self._budgets = budgets
         self._clock = clock
         self._ids = ids
@@ -121,7 +121,7 @@ class Estimator:
         lately = await self._store.read(
             model_calls.lately, agent.id, since=epoch_ms(self._clock.now()) - LATELY_MS
         )
-        model = self._models.choose(allow_cloud=parameters.allow_cloud)
+        model = self.models.choose(allow_cloud=parameters.allow_cloud)
         if model is None or not unread:
             questions = tokens = Range(0, 0)
             cost: Range | None = Range(0, 0)

@@ -307,8 +307,9 @@ class Runner:
                 return
             try:
                 with interrupt.thinking() as thinking:
+                    models = reading.asking.models
                     found = await self._extractor.extract(
-                        document, reading.extraction_config, through=unit.through
+                        document, reading.extraction_config, through=unit.through, models=models
                     )
                 if thinking.cancelled_caught or unit.is_waiting:
                     return

@@ -39,7 +39,12 @@ def changes(before: Settings, after: Settings, *, started: Settings) -> Changes:
     since = list(_differences(before, after))
     waiting = list(_differences(started, after))
     changed, archived = _agents_that_differ(before.agents, after.agents)
-    live = [key for key, effect in since if effect is Effect.LIVE]
+    # A model with needs_restart stays in use until then, whatever the file says meanwhile.
+    keeps_model = any(
+        table.needs_restart for table in (*_tables(started.model), *_tables(started.fallback_models))
+    )
+    fixed = ("model", "fallback_models") if keeps_model else ()
+    live = [key for key, effect in since if effect is Effect.LIVE and key.partition(".")[0] not in fixed]
     return Changes(
         live=(*changed, *live),
         reconnect=tuple(key for key, effect in since if effect is Effect.RECONNECT),
@@ -58,7 +63,15 @@ def _differences(before: Table, after: Table, path: KeyPath = ()) -> Iterator[tu
             case Table(), Table() if type(old) is type(new):
                 yield from _differences(old, new, (*path, name))
             case _:
-                yield spell((*path, name)), effect_of(field)
+                waits = any(table.needs_restart for value in (old, new) for table in _tables(value))
+                yield spell((*path, name)), Effect.RESTART if waits else effect_of(field)
+
+
+def _tables(value: object) -> Iterator[Table]:
+    """Yield *value* if it is a table, or the tables in it if it is a list."""
+    for one in value if isinstance(value, tuple) else (value,):
+        if isinstance(one, Table):
+            yield one
 
 
 class _Agents(NamedTuple):

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from hub.outbound.rules import is_this_machine
 from hub.settings.secret import SecretRef
-from hub.settings.values import REQUIRED, Address, Flag, Seconds, Table, Usd, Whole, refusal, restart
+from hub.settings.values import REQUIRED, Address, Flag, Seconds, Table, Usd, Whole, live, refusal, restart
 
 
 def _web_address(url: str) -> str:
@@ -20,9 +20,9 @@ def _web_address(url: str) -> str:
 class ModelTuning(Table):
     """Settings of both kinds of models."""
 
-    timeout_s: Seconds = restart(60.0, "The longest silence of the endpoint while it thinks.")
-    concurrency: Whole = restart(8, "Questions at once, of all runs together.")
-    chunk_tokens: Whole | None = restart(
+    timeout_s: Seconds = live(60.0, "The longest silence of the endpoint while it thinks.")
+    concurrency: Whole = live(8, "Questions at once, of all runs together.")
+    chunk_tokens: Whole | None = live(
         None, "How much text goes into one question; by default what suits the kind of model."
     )
 
@@ -30,22 +30,20 @@ class ModelTuning(Table):
 class OpenAIModelSettings(ModelTuning):
     """``[model] kind = "openai"``: an endpoint with the interface of OpenAI."""
 
-    kind: Literal["openai"] = restart(REQUIRED, "An endpoint that speaks the interface of OpenAI.")
-    base_url: Annotated[str, AfterValidator(_web_address)] = restart(REQUIRED, "Where the endpoint is.")
-    name: Annotated[str, StringConstraints(min_length=1, max_length=200)] = restart(
+    kind: Literal["openai"] = live(REQUIRED, "An endpoint that speaks the interface of OpenAI.")
+    base_url: Annotated[str, AfterValidator(_web_address)] = live(REQUIRED, "Where the endpoint is.")
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)] = live(
         REQUIRED, "The model's name at its endpoint."
     )
-    api_key: SecretRef | None = restart(None, "Where the key is found; none where none is needed.")
-    insecure: Flag = restart(False, "Documents and key may cross the network unencrypted.")
-    private: Flag = restart(
+    api_key: SecretRef | None = live(None, "Where the key is found; none where none is needed.")
+    insecure: Flag = live(False, "Documents and key may cross the network unencrypted.")
+    private: Flag = live(
         False, "It is run by people you trust: agents that may not use the cloud ask it too."
     )
-    rpm: Whole | None = restart(
-        None, "Requests a minute that you may make; by default what its headers tell."
-    )
-    tpm: Whole | None = restart(None, "Tokens a minute, of questions and answers; likewise.")
-    price_in_usd: Usd | None = restart(None, "US dollars for a million tokens of questions.")
-    price_out_usd: Usd | None = restart(None, "US dollars for a million tokens of answers.")
+    rpm: Whole | None = live(None, "Requests a minute that you may make; by default what its headers tell.")
+    tpm: Whole | None = live(None, "Tokens a minute, of questions and answers; likewise.")
+    price_in_usd: Usd | None = live(None, "US dollars for a million tokens of questions.")
+    price_out_usd: Usd | None = live(None, "US dollars for a million tokens of answers.")
 
     @model_validator(mode="after")
     def _is_encrypted_on_its_way(self) -> Self:
@@ -84,9 +82,12 @@ class OpenAIModelSettings(ModelTuning):
 class LocalModelSettings(ModelTuning):
     """``[model] kind = "local"``: the small model of the extra ``[local]``, served by the hub itself."""
 
+    needs_restart: ClassVar = True  # its server is started with the hub
+
     kind: Literal["local"] = restart(REQUIRED, "The small model on this machine, of the extra [local].")
     timeout_s: Seconds = restart(300.0, "The longest silence while it thinks: one thread is slow.")
     concurrency: Whole = restart(1, "Questions at once.")
+    chunk_tokens: Whole | None = restart(None, "How much text goes into one question.")
 
     is_local: ClassVar[bool] = True
     has_price: ClassVar[bool] = True  # it is free

@@ -136,8 +136,8 @@ class Settings(Table):
     hub: HubSettings = HubSettings()
     listen: Listen = Listen()
     storage: StorageSettings = StorageSettings()
-    model: ModelSettings | None = restart(None, "What finds items in plain text; without one, rules alone.")
-    fallback_models: tuple[ModelSettings, ...] = restart(
+    model: ModelSettings | None = live(None, "What finds items in plain text; without one, rules alone.")
+    fallback_models: tuple[ModelSettings, ...] = live(
         (), "Who is asked, in this order, when the model gives no answer or has no quota left."
     )
     agents: tuple[AgentSettings, ...] = live((), "What to read on which device, and what to find in it.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
@@ -105,6 +105,8 @@ class Table(BaseModel):
     """Base of all tables of hub.toml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    needs_restart: ClassVar = False  # True: no change from or to such a table takes effect at once
 
 
 def refusal(kind: str, message: str, **context: str) -> PydanticCustomError:

@@ -99,7 +99,9 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
         system = System(
             hub,
             store,
-            about=About(hub_id="hub-1", key="EH7DDX5", name="home", model=None, database="", hold=hold),
+            about=About(
+                hub_id="hub-1", key="EH7DDX5", name="home", model=lambda: None, database="", hold=hold
+            ),
             clock=clock,
             roster=roster,
             dispatcher=bench.dispatcher,

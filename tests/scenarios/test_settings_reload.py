@@ -17,7 +17,9 @@ import pytest
 from hub.api.door.sockets import listen_on_tcp
 from hub.settings.settings_file import LAST_GOOD
 from hub.settings.values import Address
+from tests.scenarios.scene import are_there_once, is_asked, scene, sentences, write
 from tests.support.certificates import write_certificate
+from tests.support.oracle import Oracle
 from tests.support.processes import POLL_S, ROOT, SETTINGS, START_TIMEOUT_S, HubProcess
 
 SCHEDULED = 'schedule = "0 7 * * 1-5"\n[reload]\nwatch = false\n[limits]\nruns = 4\n'
@@ -260,3 +262,33 @@ async def test_a_hub_with_a_broken_file_starts_on_what_was_good_last_and_says_so
     refused = await site.command("serve", "--config", str(site.file), "--strict-start")
     assert refused.returncode == 78
     assert f"{site.file}:1:2: error:" in refused.stderr.decode()
+
+
+@pytest.mark.slow
+async def test_another_model_is_asked_from_the_next_run_on_and_a_run_under_way_keeps_its_own(
+    tmp_path: Path,
+) -> None:
+    files, titles = sentences(4)
+    last, early = files.popitem(), Oracle(latency_s=0.2)
+    late = Oracle()
+    async with anyio.create_task_group() as tasks, scene(tmp_path, files, oracle=early) as play:
+        base_url = await tasks.start(late.serve)
+        settings = play.folder / "hub.toml"
+        one_at_a_time = settings.read_text().replace("[model]", "[model]\nconcurrency = 1")
+        settings.write_text(one_at_a_time)
+        await play.hub.post("/v1/reload")
+        await play.device.start()
+        run_id = await play.hub.start_run()
+        await is_asked(early)
+
+        edit = {"values": {"model.base_url": base_url, "model.timeout_s": 7.0}}
+        done = (await play.hub.ask("PATCH", "/v1/config", json=edit)).json()
+        assert (done["live"], done["restart"]) == (["model.timeout_s", "model.base_url"], [])
+        run = await play.hub.ended(run_id)
+        assert (run["outcome"], early.stats.calls, late.stats.calls) == ("success", 3, 0)
+
+        write(tmp_path, dict([last]))
+        run = await play.hub.ended(await play.hub.start_run())
+        assert (run["outcome"], early.stats.calls, late.stats.calls) == ("success", 3, 1)
+        are_there_once(play.items(), titles)
+        tasks.cancel_scope.cancel()

@@ -179,18 +179,18 @@ class Where(msgspec.Struct, frozen=True):
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """Facts of a hub that do not change while it runs.
+    """Facts about a hub.
 
     Attributes:
         key: fingerprint of the key by which devices know this hub.
-        model: name and kind of the model, as people read it; None: rules only.
+        model: returns name and kind of the model in use, as people read it; None: rules only.
         hold: until when nothing is caught up, as the hub died too often; None: it did not.
     """
 
     hub_id: str
     key: str
     name: str
-    model: str | None
+    model: Callable[[], str | None]
     database: str
     hold: Hold | None = None
 
@@ -275,7 +275,7 @@ class System(Noun):
             gateways_ready=sum(ready_gateways.values()),
             agents=len(await self._store.read(agents.list_agents, user_id=mine)),
             runs=await self._store.read(runs.count_runs, user_id=mine),
-            model=about.model,
+            model=about.model(),
             listeners={} if where is None else where.spelled(),
             database=about.database,
             held_back=self._held_back,

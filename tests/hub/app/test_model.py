@@ -1,9 +1,8 @@
 """The models of the settings: who may be asked, by whom, and in which order."""
 
-from contextlib import AsyncExitStack
 from pathlib import Path
 
-from hub.app.model import OpenModels, open_models, shown_model
+from hub.app.model import OpenModels, open_embedded, open_models, shown_model
 from hub.app.supervisor import Supervisor
 from hub.extraction.chain import Chain
 from hub.extraction.model import LanguageModel, Models, Price
@@ -34,9 +33,11 @@ name = "here"
 
 async def opened(folder: Path, text: str) -> tuple[OpenModels, str | None]:
     """The models of a hub with the settings *text*, and how an operator reads them."""
-    async with grounded(folder, text) as context, AsyncExitStack() as resources:
-        supervisor = Supervisor(clock=context.clock, chance=context.chance)
-        return await open_models(context, supervisor, resources), shown_model(context.settings)
+    async with grounded(folder, text) as context:
+        embedded = open_embedded(context, Supervisor(clock=context.clock, chance=context.chance))
+        opened = open_models(context, context.settings, embedded=embedded)
+        async with opened.clients:
+            return opened, shown_model(context.settings)
 
 
 def names(model: LanguageModel | None) -> list[str]:
@@ -45,13 +46,13 @@ def names(model: LanguageModel | None) -> list[str]:
 
 
 async def test_without_a_model_nobody_is_asked(tmp_path: Path) -> None:
-    (models, endpoints), shown = await opened(tmp_path, "")
+    (models, endpoints, _), shown = await opened(tmp_path, "")
     assert models == Models()
     assert (endpoints, shown) == ((), None)
 
 
 async def test_a_cloud_model_alone_is_none_for_agents_that_may_not_use_the_cloud(tmp_path: Path) -> None:
-    (models, _), shown = await opened(tmp_path, CLOUD)
+    (models, *_), shown = await opened(tmp_path, CLOUD)
     assert models.anywhere is not None and models.anywhere.price == Price(250, 2_000)
     assert models.choose_batches(allow_cloud=True) is not None
     assert models.choose(allow_cloud=False) is None
@@ -62,7 +63,7 @@ async def test_a_cloud_model_alone_is_none_for_agents_that_may_not_use_the_cloud
 async def test_agents_that_may_not_use_the_cloud_ask_the_private_models_in_their_order(
     tmp_path: Path,
 ) -> None:
-    (models, endpoints), shown = await opened(tmp_path, CLOUD + PRIVATE + LOOPBACK)
+    (models, endpoints, _), shown = await opened(tmp_path, CLOUD + PRIVATE + LOOPBACK)
     assert names(models.choose(allow_cloud=True)) == ["cloud", "ours", "here"]
     assert names(models.choose(allow_cloud=False)) == ["ours", "here"]
     assert [endpoint.place.table for endpoint in endpoints] == ["[model]", *["[[fallback_models]]"] * 2]
@@ -70,7 +71,7 @@ async def test_agents_that_may_not_use_the_cloud_ask_the_private_models_in_their
 
 
 async def test_the_small_model_on_this_machine_is_for_all_and_takes_no_batches(tmp_path: Path) -> None:
-    (models, _), shown = await opened(tmp_path, '[model]\nkind = "local"\n')
+    (models, *_), shown = await opened(tmp_path, '[model]\nkind = "local"\n')
     assert models.local is not None and models.local.is_literal
     assert models.batches_anywhere is models.batches_local is None
     assert shown == "smollm2-135m-instruct (on this machine)"

@@ -162,7 +162,9 @@ async def test_a_question_that_alone_gets_no_answer_costs_attempts_and_fails_its
     bench.connect(runs=folder(c="A riddle.", d="Something else.") * 6)
 
     # Another run's question is answered while this one is asked.
-    bench.model.on_ask = lambda: bench.asking.gates.of(allow_cloud=True)._answered()
+    gate = bench.asking.gates.find(allow_cloud=True)
+    assert gate is not None
+    bench.model.on_ask = gate._answered
     states = []
     for _ in range(5):
         run = await bench.run()
