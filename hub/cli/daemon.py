@@ -34,6 +34,7 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
     Never overwrites an existing file. Writes a schema next to it, with which TOML editors
     check the file.
     """
+    from hub.settings.reading import check_settings
     from hub.settings.schema import schema_text
 
     text = _commented_settings()
@@ -53,6 +54,8 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
     if as_json:
         show.print_json("init", {"config": str(config), "state": str(state)})
         return
+    for problem in check_settings(config).problems:  # of overrides and secrets on this machine
+        show.say(str(problem))
     show.say(f"wrote {config}; the hub's state is kept in {state}")
     where = "" if state == state_folder() else f" --state {state}"
     show.say(f"next: edit {config}, then: hub serve --config {config}{where}")

@@ -183,7 +183,8 @@ def _split(text: str) -> list[str]:
         raise BadSchedule(
             "field_count",
             f"{count} fields instead of five",
-            "write minute hour day-of-month month weekday" + (seconds if count > 5 else ""),
+            "write minute hour day-of-month month weekday, as in 0 7 * * 1-5"
+            + (seconds if count > 5 else ""),
         )
     return fields
 

@@ -20,7 +20,7 @@ from hub.agents.documents import BadDocument, DocumentTooLarge, document
 from hub.schedules.trigger import Trigger, trigger_of
 from hub.settings.schedule_settings import ScheduleSettings, SlotTable, TriggerTable
 from hub.settings.secret import SecretRef
-from hub.settings.values import REQUIRED, Flag, Name, Table, TimeZone, Usd, live, refusal
+from hub.settings.values import REQUIRED, Flag, Name, Table, TimeZone, Usd, live, refusal, shaped
 from protocol.configs import BadConfig, check_key, text_of, type_of
 from protocol.locks import BadLockName, lock_names
 from protocol.requirements import CAPABILITY, BadRequirement, parse_requirement
@@ -169,7 +169,7 @@ class AgentSettings(Table):
     name: Name = live(REQUIRED, "What people call it.")
     device: Name = live(REQUIRED, "The name of the device it works on.")
     user: Name = live("owner", "Whose the agent and its device are; who is named first is made.")
-    file_extensions: tuple[Annotated[str, AfterValidator(_dotted)], ...] = live(
+    file_extensions: tuple[Annotated[str, AfterValidator(_dotted), shaped(r"^\.[^/]+$", ".md")], ...] = live(
         (), 'Which files it reads, as in ".md"; none: every file.'
     )
     connector: Name | None = live(None, "One of [[connectors]], which it reads instead of files.")

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from hub.outbound.rules import is_this_machine
 from hub.settings.secret import SecretRef
-from hub.settings.values import REQUIRED, Flag, Name, Seconds, Table, live, refusal
+from hub.settings.values import REQUIRED, Flag, Name, Seconds, Table, live, refusal, shaped
 
 MOST: Final = 100  # each needs up to two sockets, and memory
 
@@ -75,9 +75,11 @@ class GatewaySettings(Table):
     """Settings of a gateway."""
 
     name: Name = live(REQUIRED, "What people call it.")
-    url: Annotated[Url, AfterValidator(_gateway_address)] = live(
-        REQUIRED, "Where it is: wss://, or ws:// on this machine."
-    )
+    url: Annotated[
+        Url,
+        AfterValidator(_gateway_address),
+        shaped(r"^wss?://[^/?#@ ]+[^?#@ ]*$", "wss://gateway.example", "ws://127.0.0.1:18789"),
+    ] = live(REQUIRED, "Where it is: wss://, or ws:// on this machine.")
     token: SecretRef | None = live(None, "Where its token is found; none where it wants none.")
     user: Name = live("owner", "Whose it is, with its boards and agents; who is named first is made.")
     main_agent: RemoteId | None = live(
@@ -94,7 +96,14 @@ Gateways = Annotated[tuple[GatewaySettings, ...], Field(max_length=MOST)]
 class CoordinationSettings(Table):
     """``[coordination]``: messages between agents, and questions to people."""
 
-    reply_url: Annotated[Url, AfterValidator(_reply_address)] | None = live(
+    reply_url: (
+        Annotated[
+            Url,
+            AfterValidator(_reply_address),
+            shaped(r"^https?://[^/?#@ ]+[^?#@ ]*$", "https://hub.example"),
+        ]
+        | None
+    ) = live(
         None,
         "Where agents reach this hub's operator address, to answer there; else they answer in their chat.",
     )

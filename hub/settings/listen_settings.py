@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -12,7 +13,18 @@ from pydantic import (
     model_validator,
 )
 
-from hub.settings.values import REQUIRED, Address, Beside, Flag, Table, live, reconnect, refusal, restart
+from hub.settings.values import (
+    REQUIRED,
+    Address,
+    Beside,
+    Flag,
+    Table,
+    live,
+    reconnect,
+    refusal,
+    restart,
+    shaped,
+)
 
 
 def _address(value: object) -> object:
@@ -39,11 +51,32 @@ def _host(text: str) -> str:
     return host
 
 
+def _origin(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
+        raise refusal("origin", "not the origin of a web page", hint='as in "https://app.example"')
+    return text
+
+
 Listening = Annotated[
-    Address, BeforeValidator(_address, json_schema_input_type=str), PlainSerializer(str, return_type=str)
+    Address,
+    BeforeValidator(_address),
+    PlainSerializer(str, return_type=str),
+    shaped(r"^(\[[0-9A-Fa-f:.]+\]|[^:/@ \[\]]+):[0-9]{1,5}$", "127.0.0.1:8770", "[::1]:8770"),
 ]
-Network = Annotated[str, StringConstraints(max_length=64), AfterValidator(_network)]
-Host = Annotated[str, StringConstraints(max_length=253), AfterValidator(_host)]
+Network = Annotated[
+    str,
+    StringConstraints(max_length=64),
+    AfterValidator(_network),
+    shaped(r"^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$", "10.0.0.5", "10.0.0.0/24"),
+]
+Host = Annotated[
+    str,
+    StringConstraints(max_length=253),
+    AfterValidator(_host),
+    shaped(r"^[^:/@ \[\]]{1,253}$", "hub.example"),
+]
+Origin = Annotated[str, AfterValidator(_origin), shaped(r"^https?://[^/?#@ ]+$", "https://app.example")]
 
 
 class TlsSettings(Table):
@@ -85,7 +118,7 @@ class DeviceListener(Listener):
 
     address: Listening = restart(Address("127.0.0.1", 8770), "Where devices connect to, as host:port.")
     compression: Flag = restart(False, "Compress what goes over the wire; costs 40 KiB a device.")
-    origins: tuple[str, ...] = reconnect((), "Web pages that may connect; none unless named.")
+    origins: tuple[Origin, ...] = reconnect((), "Web pages that may connect; none unless named.")
 
 
 class OperatorListener(Listener):

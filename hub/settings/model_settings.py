@@ -7,7 +7,19 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from hub.outbound.rules import is_this_machine
 from hub.settings.secret import SecretRef
-from hub.settings.values import REQUIRED, Address, Flag, Seconds, Table, Usd, Whole, live, refusal, restart
+from hub.settings.values import (
+    REQUIRED,
+    Address,
+    Flag,
+    Seconds,
+    Table,
+    Usd,
+    Whole,
+    live,
+    refusal,
+    restart,
+    shaped,
+)
 
 
 def _web_address(url: str) -> str:
@@ -31,7 +43,9 @@ class OpenAIModelSettings(ModelTuning):
     """``[model] kind = "openai"``: an endpoint with the interface of OpenAI."""
 
     kind: Literal["openai"] = live(REQUIRED, "An endpoint that speaks the interface of OpenAI.")
-    base_url: Annotated[str, AfterValidator(_web_address)] = live(REQUIRED, "Where the endpoint is.")
+    base_url: Annotated[str, AfterValidator(_web_address), shaped(r"^https?://[^/ ]+", "https://host/v1")] = (
+        live(REQUIRED, "Where the endpoint is.")
+    )
     name: Annotated[str, StringConstraints(min_length=1, max_length=200)] = live(
         REQUIRED, "The model's name at its endpoint."
     )

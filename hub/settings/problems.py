@@ -23,7 +23,7 @@ class Sentence(NamedTuple):
     hint: str = ""
 
 
-_AS_NUMBER: Final = "a number stands without quotes"
+AS_NUMBER: Final = "a number stands without quotes"
 _OF_NAMES: Final = "letters, digits, _ . and -, at most 64 of them; the first no . and no -"
 
 
@@ -43,11 +43,11 @@ def sentence(kind: str, said: str, value: object, context: Mapping[str, Any]) ->
 def _whole(value: object, _: Mapping[str, Any]) -> Sentence:
     if isinstance(value, float):
         return Sentence("a whole number is expected", "write it without a decimal point")
-    return Sentence("a whole number is expected", _AS_NUMBER if isinstance(value, str) else "")
+    return Sentence("a whole number is expected", AS_NUMBER if isinstance(value, str) else "")
 
 
 def _number(value: object, _: Mapping[str, Any]) -> Sentence:
-    return Sentence("a number is expected", _AS_NUMBER if isinstance(value, str) else "")
+    return Sentence("a number is expected", AS_NUMBER if isinstance(value, str) else "")
 
 
 def _flag(value: object, _: Mapping[str, Any]) -> Sentence:
@@ -141,6 +141,9 @@ _BACKSLASH: Final = (
     r"a backslash begins an escape in double quotes; write 'C:\Users' in single quotes, or C:/Users"
 )
 NamesAt = Callable[[KeyPath], Iterable[str]]  # the keys that a table may have
+DefaultAt = Callable[[KeyPath], object]  # the default of a key, or None
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|m|min|h|d)")
+_UNIT_S: Final = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
 # Hints for TOML errors, by the beginning of the parser's message and of the text at its position.
 _PARSER_HINTS: Final = (
     (
@@ -240,7 +243,12 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def found_by_validation(
-    error: ValidationError, *, doc: Mapping[str, Any], places: Places, names_at: NamesAt
+    error: ValidationError,
+    *,
+    doc: Mapping[str, Any],
+    places: Places,
+    names_at: NamesAt,
+    default_at: DefaultAt,
 ) -> list[Problem]:
     """Convert pydantic's errors to problems with positions.
 
@@ -260,6 +268,8 @@ def found_by_validation(
             path = (*path, "kind")
         message, hint = sentence(found["type"], found["msg"], found["input"], context)
         place = places.value(path)
+        if hint in ("", AS_NUMBER):
+            hint = _with_example(hint, path, found["input"], default_at)
         match found["type"]:
             case "extra_forbidden":
                 message = "unknown table" if isinstance(found["input"], dict) else "unknown key"
@@ -275,6 +285,24 @@ def found_by_validation(
             hint = ""  # overrides need no quotes
         problems.append(Problem(*place, spell(path), message, hint))
     return problems
+
+
+def _with_example(hint: str, path: KeyPath, value: object, default_at: DefaultAt) -> str:
+    """Return *hint* with a number to write: that of a spelled duration, else the default."""
+    key, per_unit = str(path[-1]) if path else "", 0
+    if key.endswith("_s"):
+        per_unit = 1
+    elif key.endswith("_days"):
+        per_unit = 86_400
+    if per_unit and isinstance(value, str) and (spelled := _DURATION.fullmatch(value.strip().lower())):
+        number = float(spelled[1]) * _UNIT_S[spelled[2]] / per_unit
+        unit = "seconds" if per_unit == 1 else "days"
+        if number == int(number) and number:
+            return f"write the number of {unit}, as in {int(number)}"
+    default = default_at(path)
+    if isinstance(default, int | float) and not isinstance(default, bool):
+        return f"{hint}, as in {key} = {default:.15g}".removeprefix(", ")
+    return hint
 
 
 def found_by_parser(message: str, *, file: str, text: str) -> Problem:

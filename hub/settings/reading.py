@@ -23,7 +23,7 @@ from hub.settings.problems import (
     spell,
 )
 from hub.settings.renames import Rename, drop_removed, follow_renames, removed_value
-from hub.settings.schema import is_text, names_at
+from hub.settings.schema import default_at, is_text, names_at
 from hub.settings.settings import Settings
 from protocol.errors import ErrorCode, HubError
 
@@ -130,7 +130,9 @@ def check_text(
     try:
         settings = Settings.model_validate(doc, context={"base": folder})
     except ValidationError as error:
-        problems += found_by_validation(error, doc=doc, places=places, names_at=names_at)
+        problems += found_by_validation(
+            error, doc=doc, places=places, names_at=names_at, default_at=default_at
+        )
     else:
         problems += found_beyond(settings, places, now=clock.now())
     around = Around(folder, environ, is_server=serving, now=clock.now())

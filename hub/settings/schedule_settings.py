@@ -8,10 +8,23 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 from hub.schedules.cron import BadSchedule, parse_cron
 from hub.schedules.second_reading import check_reading
-from hub.settings.values import REQUIRED, WEEK_S, YEAR_S, Delay, Flag, Instant, Seconds, Table, live, refusal
+from hub.settings.values import (
+    REQUIRED,
+    WEEK_S,
+    YEAR_S,
+    Delay,
+    Flag,
+    Instant,
+    Seconds,
+    Table,
+    live,
+    refusal,
+    shaped,
+)
 
 # The top of the hour is the most common time; without jitter, all runs would start at once.
 TOP_OF_HOUR_JITTER_S = 120.0
+CRON = r"^\s*(@[a-z]+|\S+(\s+\S+){4})\s*$"
 Kind = Literal["cron", "every", "at"]
 
 
@@ -21,6 +34,10 @@ def _cron(text: str) -> str:
     except BadSchedule as error:
         raise refusal("schedule", error.message, hint=error.hint) from error
     return text
+
+
+# Five fields, or a name such as @daily.
+Cron = Annotated[str, AfterValidator(_cron), shaped(CRON, "0 7 * * 1-5", "@hourly")]
 
 
 def _as_table(value: object) -> object:
@@ -36,9 +53,7 @@ def _as_table(value: object) -> object:
 class TriggerTable(Table):
     """Trigger: either *cron*, *every_s* or *at*, and how its fires are handled."""
 
-    cron: Annotated[str, AfterValidator(_cron)] | None = live(
-        None, 'minute hour day month weekday, as in "0 9 * * 1-5".'
-    )
+    cron: Cron | None = live(None, 'minute hour day month weekday, as in "0 9 * * 1-5".')
     every_s: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=5, le=YEAR_S)] | None = live(
         None, "Seconds between fires."
     )
@@ -147,7 +162,7 @@ class SlotTable(TriggerTable):
 
 
 ScheduleSettings = Annotated[
-    ScheduleTable, BeforeValidator(_as_table, json_schema_input_type=str | ScheduleTable)
+    ScheduleTable, BeforeValidator(_as_table, json_schema_input_type=Cron | ScheduleTable)
 ]
 
 

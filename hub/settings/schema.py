@@ -41,6 +41,12 @@ def tables_at(path: KeyPath) -> list[type[BaseModel]]:
     return found
 
 
+def default_at(path: KeyPath) -> object:
+    """Return the default of the field at *path*, or None without one."""
+    fields = [model.model_fields.get(str(path[-1])) for model in tables_at(path[:-1])] if path else []
+    return next((field.default for field in fields if field is not None), None)
+
+
 def is_text(path: KeyPath) -> bool:
     """Return True if the field at *path* is a string, so that an override 5 means "5"."""
     fields = [model.model_fields.get(str(path[-1])) for model in tables_at(path[:-1])]

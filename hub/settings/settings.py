@@ -24,7 +24,7 @@ from hub.settings.limit_settings import (
 from hub.settings.listen_settings import Listen
 from hub.settings.model_settings import ModelSettings
 from hub.settings.secret import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
-from hub.settings.values import Flag, Name, Table, live, refusal, restart
+from hub.settings.values import Flag, Name, Table, live, refusal, restart, shaped
 from storage.kernel.address import SERVER, SQLITE, has_password
 
 IN_MEMORY = SQLITE
@@ -43,6 +43,13 @@ def _database_url(url: str) -> str:
     return url
 
 
+DatabaseUrl = Annotated[
+    str,
+    AfterValidator(_database_url),
+    shaped(f"^({SQLITE}|{SERVER})", "sqlite:///hub.db", f"{SERVER}user@host/name"),
+]
+
+
 def _kind(value: object) -> str:
     return "reference" if isinstance(value, dict | SecretRef) else "plain"
 
@@ -54,7 +61,7 @@ class StorageSettings(Table):
     """
 
     url: Annotated[
-        Annotated[str, AfterValidator(_database_url), Tag("plain")] | Annotated[SecretRef, Tag("reference")],
+        Annotated[DatabaseUrl, Tag("plain")] | Annotated[SecretRef, Tag("reference")],
         Discriminator(_kind),
     ] = restart("sqlite:///hub.db", "The database: a file in the state folder, or a server.")
 
@@ -93,12 +100,22 @@ def _host_or_network(entry: str) -> str:
     return entry
 
 
+HostOrNetwork = Annotated[
+    str, AfterValidator(_host_or_network), shaped(r"^[\w.:-]+(/[0-9]{1,3})?$", "10.0.0.0/8", "model.lan")
+]
+
+
 class OutboundSettings(Table):
     """``[outbound]``: where the hub itself may connect to, in addition to public addresses."""
 
-    allow: tuple[Annotated[str, AfterValidator(_host_or_network)], ...] = restart(
-        (), 'Hosts and networks that may be asked though they are private, as in "10.0.0.0/8".'
-    )
+    allow: tuple[
+        Annotated[
+            str,
+            AfterValidator(_host_or_network),
+            shaped(r"^[\w.:-]+(/[0-9]{1,3})?$", "10.0.0.0/8", "model.lan"),
+        ],
+        ...,
+    ] = restart((), 'Hosts and networks that may be asked though they are private, as in "10.0.0.0/8".')
 
 
 class PluginSettings(Table):

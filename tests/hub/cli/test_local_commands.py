@@ -93,6 +93,22 @@ def test_a_wheel_brings_the_commented_settings(tmp_path: Path) -> None:
     assert not (tmp_path / "installed" / "hub.toml").exists()  # so it was the packaged one
 
 
+def test_a_wrong_value_is_told_alike_by_init_check_and_serve(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    monkeypatch.setenv("HUB__LIMITS__RUN_WALL_S", "1h")
+    file = tmp_path / "hub.toml"
+    told = (
+        "HUB__LIMITS__RUN_WALL_S: error: limits.run_wall_s: a number is expected"
+        " - write the number of seconds, as in 3600"
+    )
+    done = hub("init", "--config", str(file))
+    assert (done.exit_code, done.stderr.splitlines()[0]) == (0, told)
+    assert hub("check", str(file)).stdout.splitlines() == [told]
+    assert hub("serve", "--config", str(file)).stderr.splitlines() == [told]
+
+
 def test_init_can_choose_the_model_on_this_machine(hub: Hub, tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     hub("init", "--local", "--config", str(file))

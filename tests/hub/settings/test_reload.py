@@ -275,7 +275,7 @@ async def test_a_text_can_be_tried_without_taking_it_up(bench: SettingsBench) ->
     problems, found = await bench.reloader.check(TEXT.replace("4", "5"))
     assert (problems, found.live) == ([], ("limits.runs",))
     problems, found = await bench.reloader.check("[limits]\nruns = 0\n")
-    assert str(problems[0]) == f"{bench.path}:2:8: error: limits.runs: must be at least 1"
+    assert str(problems[0]) == f"{bench.path}:2:8: error: limits.runs: must be at least 1 - as in runs = 32"
     bench.hub.cannot_prepare = Unfit(("limits", "runs"), "too many for me")
     problems, found = await bench.reloader.check(TEXT.replace("4", "5"))
     assert str(problems[0]) == f"{bench.path}:6:8: error: limits.runs: too many for me"
@@ -337,7 +337,8 @@ async def test_a_value_that_cannot_be_is_told_by_its_key_for_no_file_has_the_lin
     with pytest.raises(SettingsInvalid) as refused:
         await bench.reloader.edit(Edit(values={"limits.runs": "abc"}), expected=None, actor=ME)
     assert str(refused.value) == (
-        "limits.runs: error: a whole number is expected; nothing was written - a number stands without quotes"
+        "limits.runs: error: a whole number is expected; nothing was written"
+        " - a number stands without quotes, as in runs = 32"
     )
 
 

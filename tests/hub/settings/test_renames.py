@@ -32,7 +32,9 @@ def test_an_old_name_is_understood_with_a_warning_that_says_the_new_one() -> Non
 
 def test_what_is_wrong_with_the_value_is_told_where_it_stands() -> None:
     read = check_text("[limits]\nparallel_runs = 0\n", Path("hub.toml"))
-    assert "hub.toml:2:17: error: limits.runs: must be at least 1" in map(str, read.problems)
+    assert "hub.toml:2:17: error: limits.runs: must be at least 1 - as in runs = 32" in map(
+        str, read.problems
+    )
 
 
 def test_both_names_at_once_are_an_error() -> None:

@@ -40,6 +40,20 @@ def test_it_is_a_schema_and_the_sample_follows_it() -> None:
         (AGENT + "schedule = 5", "agents.0.schedule"),
         (AGENT + "schedule = { evry_s = 5 }", "agents.0.schedule"),
         (AGENT.replace('"tasks"', '"taks"'), "agents.0.data_types.0"),
+        (AGENT + "schedule = '0 7 * *'", "agents.0.schedule"),
+        (AGENT + "schedule = { cron = '0 7 * * * *' }", "agents.0.schedule"),
+        (AGENT + "timezone = 'Europe Berlin'", "agents.0.timezone"),
+        (AGENT + "file_extensions = ['md']", "agents.0.file_extensions.0"),
+        ("[listen.devices]\naddress = 'localhost'", "listen.devices.address"),
+        ("[listen.devices]\naddress = '127.0.0.1:port'", "listen.devices.address"),
+        ("[listen.devices]\norigins = ['app.example']", "listen.devices.origins.0"),
+        ("[listen.devices]\nhosts = ['hub.example:8770']", "listen.devices.hosts.0"),
+        ("[listen.devices]\ntrusted_proxies = ['proxy']", "listen.devices.trusted_proxies.0"),
+        ("[storage]\nurl = 'mysql://host'", "storage.url"),
+        ("[model]\nkind = 'openai'\nname = 'm'\nbase_url = 'host/v1'", "model"),
+        ("[coordination]\nreply_url = 'hub.example'", "coordination.reply_url"),
+        ("[[gateways]]\nname = 'g'\nurl = 'https://x'", "gateways.0.url"),
+        ("[limits]\nrun_wall_s = '1h'", "limits.run_wall_s"),
     ],
 )
 def test_an_editor_finds_the_mistakes_that_the_hub_finds(text: str, where: str) -> None:
@@ -55,6 +69,10 @@ def test_an_editor_finds_the_mistakes_that_the_hub_finds(text: str, where: str) 
         "[model]\nkind = 'local'\n",
         AGENT + "schedule = '0 7 * * *'",
         AGENT + "schedule = { every_s = 900 }",
+        AGENT + "schedule = '@daily'\ntimezone = 'America/Argentina/Buenos_Aires'",
+        AGENT + "timezone = 'Etc/GMT+5'\nfile_extensions = ['.tar.gz']",
+        '[listen.devices]\naddress = "[::1]:8770"\norigins = ["https://app.example:8443"]\n',
+        "[storage]\nurl = 'postgresql://hub@db/hub'\n",
     ],
 )
 def test_what_the_hub_takes_an_editor_takes(text: str) -> None:

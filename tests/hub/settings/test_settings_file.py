@@ -29,7 +29,7 @@ async def test_a_broken_file_starts_the_hub_on_what_was_good_last_and_says_why(b
     opened = bench.opened()
     assert opened.settings.limits.runs == 4
     assert [str(problem) for problem in opened.refused] == [
-        f"{bench.path}:2:8: error: limits.runs: must be at least 1"
+        f"{bench.path}:2:8: error: limits.runs: must be at least 1 - as in runs = 32"
     ]
     with pytest.raises(SettingsInvalid):
         bench.opened(strict=True)
