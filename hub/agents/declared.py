@@ -34,14 +34,14 @@ async def reconcile(
     declared_gateways: Sequence[DeclaredGateway] | None = None,
     declared_connectors: Sequence[DeclaredConnector] | None = None,
     force: bool = True,
-    entry: Entry | None = None,
+    entries: Sequence[Entry] = (),
 ) -> Reconciled:
     """Update the rows to match all declarations, in one transaction.
 
     Args:
         declared_gateways, declared_connectors: None to leave them unchanged.
         force: True to put agents that violate their template into the error state; False to refuse.
-        entry: audit entry, written in the same transaction.
+        entries: audit entries, written in the same transaction.
 
     Raises:
         NameTaken: a name is used by an agent created over the API.
@@ -71,7 +71,7 @@ async def reconcile(
         declared_connectors=declared_connectors,
         check=problems_of,
         force=force,
-        entry=entry,
+        entries=entries,
     )
     learn_names({row.id: row.name for row in await store.read(agents.list_agents)})
     done = taken_up.agents

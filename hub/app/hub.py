@@ -30,7 +30,7 @@ from hub.app.listeners import (
 )
 from hub.app.model import ModelsInUse
 from hub.app.nouns import make_nouns
-from hub.app.reload import at_once, make_parts
+from hub.app.reload import at_once, last_generation, make_parts
 from hub.app.requests import make_requests
 from hub.app.router import Router
 from hub.app.supervisor import Supervisor
@@ -297,7 +297,8 @@ class Hub:
             agents_changed=agents_changed,
             after=issues.forget,
         )
-        context.watch_settings.reloader.attach(parts, context.metrics)
+        reloader.generation = await last_generation(context.store)
+        reloader.attach(parts, context.metrics)
         watched = context.watch_settings  # last: it begins once all others have started
         add("settings", watched, turns=watched.turns)
         self._dispatcher, self._listener = dispatcher, devices

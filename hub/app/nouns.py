@@ -132,7 +132,7 @@ def make_nouns(
         ),
         Capabilities(store, work.capabilities, lines),
         Checkpoints(store, work.checkpoints),
-        Config(reloader),
+        Config(reloader, store),
         Connectors(store, accounts, sign_ins, clock=clock),
         Costs(store=store, roster=roster, estimator=work.estimator, clock=clock),
         Debug(context.debug, audit_log),

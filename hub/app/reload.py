@@ -3,6 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Final
+
+import msgspec
 
 from hub.agents.declared import reconcile
 from hub.api.door.sockets import CannotListen, listen_on_tcp
@@ -19,9 +22,11 @@ from hub.settings.declared import (
     declared_gateways,
     declared_templates,
 )
+from hub.settings.history import CHANGED, Revision
 from hub.settings.locate import KeyPath
 from hub.settings.reload import Commit, Parts, Prepare, Remark, Unfit
 from hub.settings.settings import Settings
+from hub.settings.settings_watch import ACTOR
 from hub.settings.values import Address
 from storage.agents import agents
 from storage.agents.agents import NameTaken
@@ -38,6 +43,8 @@ from storage.store import Store
 
 log = Channel(__name__)
 
+APPLIED: Final = "settings.applied"
+NOTHING_CHANGED: Final = Changes()
 MOST_NAMED = 20  # keys of a change named in the audit log
 
 
@@ -73,6 +80,7 @@ def make_parts(
     return Parts(
         prepare=prepare_all,
         reconcile=partial(_reconcile, context, boot),
+        record=partial(_record, context),
         look=partial(_check_names, context, boot),
         tell_refused=partial(_record_refusal, context),
         remark=partial(_remarks, context, shared),
@@ -86,13 +94,43 @@ def at_once(apply: Callable[[Settings], None]) -> Prepare:
     return lambda settings: partial(apply, settings)
 
 
-async def _reconcile(context: Context, boot: Boot, settings: Settings, actor: str, found: Changes) -> None:
-    entry = Entry(
-        at=epoch_ms(context.clock.now()),
-        actor=actor,
-        event="settings.applied",
-        detail={name: _named(keys) for name, keys in found._asdict().items() if keys},
+async def last_generation(store: Store) -> int:
+    """Return the number of the settings that were applied last; 1 if no change is known."""
+    for entry in await store.read(audit.list_entries, limit=1, event=APPLIED):
+        known = msgspec.json.decode(entry.detail, type=dict[str, str | int | bool | None]).get("generation")
+        return known if isinstance(known, int) else 1
+    return 1
+
+
+def _entries(
+    context: Context, actor: str, revision: Revision, found: Changes = NOTHING_CHANGED
+) -> tuple[Entry, ...]:
+    """Return the audit entries of applied settings: one for each key, then one for all."""
+    at, generation = epoch_ms(context.clock.now()), revision.generation
+    named = {name: _named(keys) for name, keys in found._asdict().items() if keys}
+    return (
+        *(
+            Entry(
+                at=at,
+                actor=actor,
+                event=CHANGED,
+                subject=key,
+                detail={"generation": generation, "old": old, "new": new},
+            )
+            for key, old, new in revision.changes
+        ),
+        Entry(at=at, actor=actor, event=APPLIED, detail={"generation": generation, **named}),
     )
+
+
+async def _record(context: Context, revision: Revision) -> None:
+    """Write what was changed while the hub was down."""
+    await context.store.write(audit.append_entries, _entries(context, ACTOR, revision))
+
+
+async def _reconcile(
+    context: Context, boot: Boot, settings: Settings, actor: str, found: Changes, revision: Revision
+) -> None:
     with _placed(settings):
         await reconcile(
             context.store,
@@ -104,7 +142,7 @@ async def _reconcile(context: Context, boot: Boot, settings: Settings, actor: st
             declared_gateways=declared_gateways(settings),
             declared_connectors=declared_connectors(settings),
             force=False,
-            entry=entry,
+            entries=_entries(context, actor, revision, found),
         )
 
 

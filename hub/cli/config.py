@@ -146,6 +146,82 @@ def edit(state: Path) -> None:
                 raise Failure("the settings have errors; the changes were discarded", Exit.SETTINGS)
 
 
+@config.command(epilog=example("hub config history limits.runs"))
+@click.argument("key", required=False, shell_complete=setting_keys)
+@click.option("--limit", type=click.IntRange(1, 1_000), default=50, show_default=True)
+@json_option
+@hub_option
+def history(key: str | None, limit: int, as_json: bool, state: Path) -> None:
+    """List the changes of the settings, or of one setting, the newest first.
+
+    Each has its old and new value, who made it, and the generation of the settings with the new
+    value. Secrets are shown as digests.
+    """
+    with talk(state) as hub:
+        response = hub.get(f"{PATH}/history", key=key, limit=limit)
+    if as_json:
+        show.print_json("config.history", response)
+        return
+    show.print_table(
+        ("generation", show.in_zone("at"), "actor", "setting", "old", "new"),
+        (
+            (
+                one["generation"],
+                show.short_moment(one["at"]),
+                one["actor"],
+                one["key"],
+                one["old"],
+                one["new"],
+            )
+            for one in response["changes"]
+        ),
+    )
+    if not response["changes"]:
+        show.say("no changes are known")
+
+
+@config.command(epilog=example("hub config diff 3 7"))
+@click.argument("since", metavar="[GENERATION]", type=click.IntRange(1), required=False)
+@click.argument("until", metavar="[GENERATION]", type=click.IntRange(1), required=False)
+@json_option
+@hub_option
+def diff(since: int | None, until: int | None, as_json: bool, state: Path) -> None:
+    """Compare two generations of the settings.
+
+    With one generation, compare it with the settings in use; without any, show the last change.
+    """
+    with talk(state) as hub:
+        response = hub.get(f"{PATH}/diff", since=since, until=until)
+    if as_json:
+        show.print_json("config.diff", response)
+        return
+    for one in response["changes"]:
+        for sign, value in (("-", one["old"]), ("+", one["new"])):
+            if value is not None:
+                show.out(f"{sign} {one['key']} = {value}")
+    if not response["changes"]:
+        show.say(f"no setting differs between generations {response['since']} and {response['until']}")
+
+
+@config.command(epilog=example("hub config revert limits.runs"))
+@click.argument("what", metavar="GENERATION|KEY", shell_complete=setting_keys)
+@json_option
+@hub_option
+def revert(what: str, as_json: bool, state: Path) -> None:
+    """Write the values of an earlier generation into the file, and apply them.
+
+    With a setting instead of a generation, undo the last change of that setting. Comments and
+    order stay. The result is a new generation, so this can be reverted, too.
+    """
+    with talk(state) as hub:
+        wanted = {"generation": int(what)} if what.isascii() and what.isdigit() else {"key": what}
+        response = hub.post(f"{PATH}/revert", wanted)
+    if as_json:
+        show.print_json("reload", response)
+        return
+    say_reloaded(response, nothing="no value in use has changed")
+
+
 def _path(key: str) -> "KeyPath":
     """Return the path of a key in the settings; keys of any agent get the index of the first agent."""
     first, *rest = key.split(".")

@@ -125,7 +125,7 @@ class ModelGate:
             scope.cancel()
 
     def release(self) -> None:
-        """Let the runs that wait for another model ask this one."""
+        """Release the runs that wait for another model."""
         self._is_released = True
 
     def let_through(self) -> bool:

@@ -1,5 +1,6 @@
 """Edits of hub.toml that keep its comments and order, their problems, and the keys that they may change."""
 
+import json
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
@@ -14,7 +15,8 @@ from hub.settings.problems import Problem, Severity, spell
 from hub.settings.renames import follow_renames, removed_value
 from protocol.errors import ErrorCode, HubError
 
-AGENTS: Final = "agents"
+NAMED: Final = ("agents", "templates", "connectors", "gateways")  # lists whose entries have names
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _HEAD: Final = re.compile(r"(#\s*)?\[([\w.-]+)\]")  # of a table, commented out or not
 _ANY_HEAD: Final = re.compile(r"#?\s*\[")
 _KEY: Final = re.compile(r"#\s*(?=([\w-]+)\s*=)")
@@ -29,7 +31,8 @@ class CannotEdit(HubError):
 def edited(text: str, values: Mapping[str, Any], without: Iterable[str] = ()) -> str:
     """Return *text* with the new *values* of keys, and without the keys of *without*.
 
-    Keys are spelled ``limits.runs``; an agent is identified by its name, as in ``agents.notes.prompt``.
+    Keys are spelled ``limits.runs``; an agent is identified by its name, as in ``agents.notes.prompt``. A
+    whole agent, as ``agents.notes``, can be added or removed; so can a template, connector or gateway.
     Values are not validated.
 
     Raises:
@@ -41,9 +44,9 @@ def edited(text: str, values: Mapping[str, Any], without: Iterable[str] = ()) ->
         for key, value in values.items():
             if used := removed_value(tuple(key.split("."))):
                 raise CannotEdit(f"{key} is no longer a setting: the hub always uses {used}")
-            text = _with(text, key, value)
+            text = _with_entry(text, key, value) if _is_entry(key) else _with(text, key, value)
         for key in without:
-            text = _without(text, key)
+            text = _without_entry(text, key) if _is_entry(key) else _without(text, key)
     except (TOMLKitError, tomllib.TOMLDecodeError) as error:
         raise CannotEdit(f"the file cannot be edited: {error}") from error
     return text.replace("\n", line_end)
@@ -53,20 +56,18 @@ def path_of(key: str, doc: Mapping[str, Any]) -> KeyPath:
     """Return the path of a spelled key in *doc*.
 
     Raises:
-        CannotEdit: the key is malformed, or no agent has this name.
+        CannotEdit: the key is malformed, or no entry of its list has this name.
     """
     path = key.split(".")
     if not all(path) or len(path) < 2:
         raise CannotEdit(f"{key!r} is no key; a key is TABLE.NAME, as in limits.runs")
-    if path[0] != AGENTS:
+    if path[0] not in NAMED:
         return tuple(path)
-    if len(path) < 3:
-        raise CannotEdit("a whole agent is edited in the file: hub config edit")
-    agents = doc.get(AGENTS)
-    for number, agent in enumerate(agents if isinstance(agents, list) else []):
-        if isinstance(agent, Mapping) and agent.get("name") == path[1]:
-            return (AGENTS, number, *path[2:])
-    raise CannotEdit(f"no agent of hub.toml is named {path[1]}")
+    entries = doc.get(path[0])
+    for number, entry in enumerate(entries if isinstance(entries, list) else []):
+        if isinstance(entry, Mapping) and entry.get("name") == path[1]:
+            return (path[0], number, *path[2:])
+    raise CannotEdit(f"no {path[0].removesuffix('s')} of hub.toml is named {path[1]}")
 
 
 def _with(text: str, key: str, value: Any) -> str:
@@ -84,6 +85,55 @@ def _with(text: str, key: str, value: Any) -> str:
     at = text.find("\n", end)
     at = len(text) if at < 0 else at
     return f"{text[:at]}\n{line.as_string().rstrip()}{text[at:]}"
+
+
+def _is_entry(key: str) -> bool:
+    table, _, name = key.partition(".")
+    return table in NAMED and bool(name) and "." not in name
+
+
+def _with_entry(text: str, key: str, value: Any) -> str:
+    """Return *text* with a new entry, after the last one of its list."""
+    table, _, name = key.partition(".")
+    entries = tomllib.loads(text).get(table, [])
+    if not isinstance(value, Mapping) or any(entry.get("name") == name for entry in entries):
+        raise CannotEdit(f"{key} can only be added or removed as a whole; its keys are set one by one")
+    fields = {"name": name} | {field: inner for field, inner in value.items() if field != "name"}
+    lines = [
+        f"[[{table}]]",
+        *(f"{_spelled_key(field)} = {spelled(inner)}" for field, inner in fields.items()),
+    ]
+    there = text.split("\n")
+    at = max((Located(text).lines_of((table, n))[1] for n in range(len(entries))), default=len(there))
+    apart = [""] if at and there[at - 1] else []
+    return "\n".join([*there[:at], *apart, *lines, *there[at:]])
+
+
+def _without_entry(text: str, key: str) -> str:
+    """Return *text* without the lines of an entry; comments after its last value stay."""
+    first, behind = Located(text).lines_of(path_of(key, tomllib.loads(text)))
+    lines = text.split("\n")
+    return "\n".join([*lines[:first], *lines[behind:]])
+
+
+def spelled(value: Any) -> str:
+    """Spell a value as TOML, in one line."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case Mapping():
+            inside = ", ".join(f"{_spelled_key(key)} = {spelled(inner)}" for key, inner in value.items())
+            return f"{{ {inside} }}" if inside else "{}"
+        case list():
+            return f"[{', '.join(map(spelled, value))}]"
+        case _:
+            return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _spelled_key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
 
 
 def _uncommented(text: str, path: KeyPath) -> str:

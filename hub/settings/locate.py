@@ -74,6 +74,12 @@ class Located:
         ends = min(following, default=len(self._text))
         return max(span.end for span in self.values.values() if header.start <= span.start < ends)
 
+    def lines_of(self, entry: KeyPath) -> tuple[int, int]:
+        """Return the number, from 0, of an entry's first line, and of the line after its last value."""
+        start = self.values[entry].start
+        inside = (span.end for path, span in self.values.items() if path[: len(entry)] == entry)
+        return self._text.count("\n", 0, start), self._text.count("\n", 0, max(inside)) + 1
+
     def _position(self, offset: int) -> Position:
         before = self._text.rfind("\n", 0, offset)
         return Position(self._text.count("\n", 0, offset) + 1, offset - before)

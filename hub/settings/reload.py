@@ -30,11 +30,12 @@ from hub.settings.edits import (
     written_in_vain,
     wrong_by_itself,
 )
+from hub.settings.history import Revision, key_changes
 from hub.settings.locate import KeyPath
 from hub.settings.problems import Problem, SettingsInvalid, Severity, in_order, spell
 from hub.settings.reading import Reading
 from hub.settings.settings import Settings
-from hub.settings.settings_file import OpenedSettings, keep_last_good
+from hub.settings.settings_file import OpenedSettings, keep_last_good, last_good
 from protocol.errors import ErrorCode, HubError
 
 Commit = Callable[[], None]  # applies prepared settings; cannot fail
@@ -53,6 +54,10 @@ async def nothing_against(settings: Settings) -> None:
     """Accept any settings."""
 
 
+async def not_recorded(revision: Revision) -> None:
+    """Keep no record."""
+
+
 async def no_remarks(settings: Settings) -> Sequence[Remark]:
     """Return no remarks."""
     return ()
@@ -64,8 +69,9 @@ class Parts:
 
     Attributes:
         prepare: performs everything that can fail, without any change.
-        reconcile: writes the agents' rows and the audit entry in one transaction: the last step that can
+        reconcile: writes the agents' rows and the audit entries in one transaction: the last step that can
             fail.
+        record: writes the audit entries of settings that were changed while the hub was down.
         look: detects by reading alone what reconcile would refuse; raises HubError.
         tell_refused: writes a refused change and its actor to the audit log.
         remark: returns warnings about settings that can be applied.
@@ -74,8 +80,9 @@ class Parts:
     """
 
     prepare: Prepare
-    reconcile: Callable[[Settings, str, Changes], Awaitable[None]]
+    reconcile: Callable[[Settings, str, Changes, Revision], Awaitable[None]]
     tell_refused: Callable[[str, str], Awaitable[None]]
+    record: Callable[[Revision], Awaitable[None]] = not_recorded
     look: Callable[[Settings], Awaitable[None]] = nothing_against
     remark: Callable[[Settings], Awaitable[Sequence[Remark]]] = no_remarks
     renewed: Callable[[Settings], Sequence[str]] = lambda settings: ()
@@ -216,6 +223,10 @@ class Reloader:
     async def begin(self) -> None:
         """Allow changes from now on, and keep the initial settings as the last good ones."""
         self._is_begun = True
+        before = await anyio.to_thread.run_sync(last_good, self._state)
+        if before is not None and before != self._reading.text and self._parts is not None:
+            self.generation += 1
+            await self._parts.record(Revision(self.generation, key_changes(before, self._reading.text)))
         await self._keep()
 
     async def reload(self, *, actor: str, wait: bool = True) -> TakenUp:
@@ -366,7 +377,11 @@ class Reloader:
                 try:
                     # Keys that already waited for a restart were logged when they were applied.
                     fresh = changes(self.current, settings, started=self.current).restart
-                    await parts.reconcile(settings, actor, found._replace(restart=fresh))
+                    is_new = reading.text != self._reading.text or settings != self.current
+                    revision = Revision(
+                        self.generation + is_new, key_changes(self._reading.text, reading.text)
+                    )
+                    await parts.reconcile(settings, actor, found._replace(restart=fresh), revision)
                 except BaseException:
                     if write_over is not None:
                         self._write(write_over)
@@ -376,9 +391,9 @@ class Reloader:
             raise
         except HubError as error:
             raise SettingsInvalid([self._told(error, reading)]) from error
-        if reading.text != self._reading.text or settings != self.current:
+        if is_new:
             self._earlier.append((self.tag, self._reading.text))
-            self.generation += 1
+            self.generation = revision.generation
         self._reading = reading
         log.info(
             "settings.applied",

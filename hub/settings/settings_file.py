@@ -133,16 +133,23 @@ def open_settings(file: SettingsFile, state: Path, *, strict: bool = False) -> O
     if reading.settings is not None:
         return OpenedSettings(file, reading)
     refused = SettingsInvalid(problem for problem in reading.problems if problem.severity is Severity.ERROR)
-    kept = state / LAST_GOOD
-    if strict or not file.path.exists():  # a missing file suggests a start in the wrong folder
+    kept = last_good(state)
+    if (
+        strict or kept is None or not file.path.exists()
+    ):  # a missing file suggests a start in the wrong folder
         raise refused
+    reading = file.read_text(kept, name=str(state / LAST_GOOD))
+    if reading.settings is None:
+        raise refused
+    return OpenedSettings(file, reading, tuple(refused.problems))
+
+
+def last_good(state: Path) -> str | None:
+    """Return the text that was applied last, or None if it is not kept."""
     try:
-        last_good = file.read_text(kept.read_text("utf-8"), name=str(kept))
+        return (state / LAST_GOOD).read_text("utf-8")
     except (OSError, UnicodeDecodeError):
-        raise refused from None
-    if last_good.settings is None:
-        raise refused
-    return OpenedSettings(file, last_good, tuple(refused.problems))
+        return None
 
 
 def keep_last_good(state: Path, text: str) -> None:

@@ -62,7 +62,7 @@ def take_up(
     declared_connectors: Sequence[DeclaredConnector] | None = None,
     check: Check = _nothing_wrong,
     force: bool = True,
-    entry: Entry | None = None,
+    entries: Sequence[Entry] = (),
 ) -> TakenUp:
     """Make templates, agents, gateways and connectors match the declarations, and move their waiting runs.
 
@@ -74,7 +74,7 @@ def take_up(
             the connectors.
         check: returns the problems of an agent's set-up.
         force: put agents with an invalid set-up in error; otherwise refuse.
-        entry: audit entry that names the caller.
+        entries: audit entries that name the caller.
 
     Raises:
         NameTaken: an agent of the API has a declared name.
@@ -111,8 +111,7 @@ def take_up(
     orphaned = runs.cancel_orphans(c, GONE, at, actor=ACTOR)
     let_go = template_changes.let_go_templates(c, [one.name for one in templates], at=at)
     broken = template_changes.settle(c, check, at=at, actor=ACTOR, force=force)
-    if entry is not None:
-        audit.append(c, **msgspec.structs.asdict(entry))
+    audit.append_entries(c, entries)
     return TakenUp(
         agents=done,
         gateways=there,

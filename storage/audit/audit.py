@@ -166,6 +166,12 @@ def append_entry(c: sa.Connection, entry: Entry) -> int:
     return append(c, **msgspec.structs.asdict(entry))
 
 
+def append_entries(c: sa.Connection, entries: Sequence[Entry]) -> None:
+    """Append *entries* to the chain, in their order."""
+    for entry in entries:
+        append_entry(c, entry)
+
+
 def audited(
     fn: Callable[Concatenate[sa.Connection, P], T], tell: Callable[[T], Entry | None]
 ) -> Callable[Concatenate[sa.Connection, P], T]:

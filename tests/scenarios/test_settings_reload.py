@@ -205,6 +205,7 @@ async def test_a_certificate_that_was_renewed_and_a_user_that_is_made_are_told_a
     await site.hub.says("user.named_first")
     (entry, *_) = (await site.hub.get("/v1/audit?limit=1"))["entries"]
     assert entry["detail"] == {
+        "generation": 2,
         "live": "agents.notes (of nobody), listen.devices.tls",
         "archived": "agents.notes (of owner)",
     }
@@ -262,6 +263,52 @@ async def test_a_hub_with_a_broken_file_starts_on_what_was_good_last_and_says_so
     refused = await site.command("serve", "--config", str(site.file), "--strict-start")
     assert refused.returncode == 78
     assert f"{site.file}:1:2: error:" in refused.stderr.decode()
+
+
+@pytest.mark.slow
+async def test_every_change_is_in_the_history_and_can_be_reverted(site: Site) -> None:
+    async def said(*words: str) -> list[str]:
+        done = await site.command("config", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode().splitlines()
+
+    site.file.write_text(site.text.replace("runs = 4", "runs = 5   # mine"))  # 2: an edit of the file
+    assert (await site.command("reload")).returncode == 0
+    await said("set", "limits.runs=6", "agents.notes.priority=3")  # 3: the command line
+    edit = {"values": {"limits.runs": 7}, "without": ["agents.notes.schedule"]}
+    assert (await site.hub.ask("PATCH", "/v1/config", json=edit)).status_code == 200  # 4: REST
+    assert await site.hub.stop() == 0
+    site.file.write_text(site.file.read_text().replace("runs = 7", "runs = 8"))  # 5: while the hub is down
+    await site.hub.start()
+
+    told = [line.split() for line in await said("history", "limits.runs")]
+    assert [(line[0], *line[-3:]) for line in told[1:]] == [
+        ("5", "limits.runs", "7", "8"),
+        ("4", "limits.runs", "6", "7"),
+        ("3", "limits.runs", "5", "6"),
+        ("2", "limits.runs", "4", "5"),
+    ]
+    assert await said("diff") == ["- limits.runs = 7", "+ limits.runs = 8"]
+    assert await said("diff", "3") == [
+        '- agents.notes.schedule = "0 7 * * 1-5"',
+        "- limits.runs = 6",
+        "+ limits.runs = 8",
+    ]
+    assert await said("diff", "1", "2") == ["- limits.runs = 4", "+ limits.runs = 5"]
+
+    assert await said("revert", "limits.runs") == ["limits.runs: applies at once"]
+    assert await said("revert", "2") == ["agents.notes: applies at once", "limits.runs: applies at once"]
+    assert "runs = 5   # mine" in site.file.read_text()
+    assert 'schedule = "0 7 * * 1-5"' in site.file.read_text()
+    assert await said("diff", "2") == []
+    newest = (await site.hub.get("/v1/config/history?limit=3"))["changes"]
+    assert {(one["generation"], one["key"], one["new"]) for one in newest} == {
+        (7, "limits.runs", "5"),
+        (7, "agents.notes.schedule", '"0 7 * * 1-5"'),
+        (7, "agents.notes.priority", None),
+    }
+    refused = await site.command("config", "diff", "99")
+    assert (refused.returncode, "expected generations from 1 to 7" in refused.stderr.decode()) == (2, True)
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ def me(c: sa.Connection) -> UserId:
 
 def take_up(c: sa.Connection, me: UserId, *declared: DeclaredAgent, at: int = AT) -> TakenUp:
     fresh: Sequence[str] = [f"{at}-{n}" for n in range(agents.IDS_PER_AGENT * len(declared))]
-    return declaring.take_up(c, user_id=me, declared=declared, at=at, fresh_ids=fresh, entry=ENTRY)
+    return declaring.take_up(c, user_id=me, declared=declared, at=at, fresh_ids=fresh, entries=[ENTRY])
 
 
 def test_the_entry_is_written_with_the_agents(c: sa.Connection, me: UserId) -> None:

@@ -282,7 +282,7 @@ class FakeHub:
             self._souls(),
             self._templates(),
             self._upkeep(),
-            Config(settings.reloader),
+            Config(settings.reloader, bench.store),
             Debug(self.dumper, audit_log),
             Handbook(),
             Issues(self.registry),

@@ -10,6 +10,7 @@ import anyio
 
 from hub.metrics import Metrics
 from hub.settings.changes import Changes
+from hub.settings.history import Revision
 from hub.settings.reload import Commit, Parts, Reloader, Remark
 from hub.settings.settings import Settings
 from hub.settings.settings_file import OpenedSettings, SettingsFile, open_settings
@@ -40,6 +41,7 @@ class Hub:
         self.remarks: list[Remark] = []
         self.renewed: list[str] = []
         self.audited: list[Changes] = []
+        self.revisions: list[Revision] = []
         self.attempts = 0  # that were told to be over
         self.before_reconcile: Callable[[], None] = lambda: None
 
@@ -48,6 +50,7 @@ class Hub:
             prepare=self._prepare,
             reconcile=self._reconcile,
             tell_refused=self._tell_refused,
+            record=self._record,
             remark=self._remark,
             renewed=lambda settings: self.renewed,
             after=self._count,
@@ -64,13 +67,17 @@ class Hub:
             raise self.cannot_prepare
         return partial(self.in_use.append, settings)
 
-    async def _reconcile(self, settings: Settings, actor: str, found: Changes) -> None:
+    async def _reconcile(self, settings: Settings, actor: str, found: Changes, revision: Revision) -> None:
         self.before_reconcile()
         if self.cannot_reconcile is not None:
             raise self.cannot_reconcile
         self.agents = [agent.name for agent in settings.agents]
         self.audited.append(found)
+        self.revisions.append(revision)
         self._tell(actor, "applied")
+
+    async def _record(self, revision: Revision) -> None:
+        self.revisions.append(revision)
 
     async def _tell_refused(self, actor: str, why: str) -> None:
         self._tell(actor, why)

@@ -2,21 +2,30 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
+import msgspec
 from msgspec import Meta
 
 from hub.api.binding import Head, Header
 from hub.api.deps import Actor, Caller
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
-from hub.api.view import View
+from hub.api.paging import Paging
+from hub.api.view import Instant, View
+from hub.clock import from_epoch_ms
+from hub.settings.edits import CannotEdit
+from hub.settings.history import CHANGED, KeyChange, combined, undone
 from hub.settings.locate import KeyPath
 from hub.settings.problems import Problem, Severity, spell
 from hub.settings.reload import Edit, Reloader, TakenUp
 from hub.settings.schema import settings_schema
 from protocol.errors import ErrorCode
+from storage.audit import audit
+from storage.audit.audit import AuditRow
+from storage.store import Store
 
+PAGE: Final = 500  # changes read at once
 Key = Annotated[str, Meta(min_length=1, max_length=300)]
 
 
@@ -87,6 +96,53 @@ class ConfigCheckView(View):
     archived: tuple[str, ...] = ()
 
 
+class KeyChangeView(View):
+    """Change of a key. *old*, *new*: TOML; null: the key is not in the file. A secret has its digest."""
+
+    key: str
+    old: str | None = None
+    new: str | None = None
+
+
+class SettingsChangeView(KeyChangeView, kw_only=True):
+    """A change of a key that was applied.
+
+    Attributes:
+        generation: of the settings with the new value.
+        actor: who changed it, as in the audit log.
+    """
+
+    generation: int
+    at: Instant
+    actor: str
+
+
+class SettingsHistory(View):
+    """A page of changes, the newest first."""
+
+    changes: tuple[SettingsChangeView, ...]
+    next_cursor: str | None = None
+
+
+class ConfigDiffView(View):
+    """The keys that differ between two generations of the settings."""
+
+    since: int
+    until: int
+    changes: tuple[KeyChangeView, ...]
+
+
+class ConfigRevert(View):
+    """Request to take back changes: all since a *generation*, or the last one of a *key*."""
+
+    generation: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+    key: Key | None = None
+
+    def __post_init__(self) -> None:
+        if (self.generation is None) == (self.key is None):
+            raise ValueError("give either generation or key")
+
+
 class ConfigText(View):
     """A text to check as hub.toml. *folder*: base of its relative paths; by default that of hub.toml."""
 
@@ -113,8 +169,9 @@ class Config(Noun):
 
     name, path = "settings", "/v1"
 
-    def __init__(self, reloader: Reloader) -> None:
+    def __init__(self, reloader: Reloader, store: Store) -> None:
         self.reloader = reloader
+        self._store = store
 
     @route("GET", "/config", Scope.SETTINGS)
     async def get(self, head: Head) -> ConfigView:
@@ -157,6 +214,86 @@ class Config(Noun):
         )
         head.headers["etag"] = self.reloader.tag
         return _view(done)
+
+    @route("GET", "/config/history", Scope.SETTINGS)
+    async def history(
+        self,
+        paging: Paging,
+        key: Annotated[str, Meta(max_length=300, description="Only this key: ``limits.runs``.")]
+        | None = None,
+    ) -> SettingsHistory:
+        """List the changes of hub.toml with their old and new values, the newest first."""
+        rows = await self._changes(limit=paging.limit + 1, below=paging.after_number(), key=key)
+        page = paging.fetched(rows, key=lambda row: (row.seq,))
+        return SettingsHistory(changes=tuple(map(_change_view, page.items)), next_cursor=page.next_cursor)
+
+    @route("GET", "/config/diff", Scope.SETTINGS)
+    async def diff(
+        self,
+        since: Annotated[
+            int, Meta(ge=0, le=2**53, description="A generation; by default the one before *until*.")
+        ]
+        | None = None,
+        until: Annotated[int, Meta(ge=1, le=2**53, description="A generation; by default that in use.")]
+        | None = None,
+    ) -> ConfigDiffView:
+        """Compare two generations of the settings, key by key."""
+        until = self.reloader.generation if until is None else until
+        since = max(1, until - 1) if since is None else since
+        changes = await self._between(since, until)
+        return ConfigDiffView(
+            since=since,
+            until=until,
+            changes=tuple(KeyChangeView(key=key, old=old, new=new) for key, old, new in combined(changes)),
+        )
+
+    @route("POST", "/config/revert", Scope.SETTINGS, errors=[ErrorCode.BAD_SETTINGS])
+    async def revert(self, caller: Caller, revert: ConfigRevert, head: Head) -> ReloadView:
+        """Write earlier values into hub.toml and apply them; comments and order stay.
+
+        The values of a generation, or that of a key before its last change. This is a change, too, so it can
+        be reverted.
+        """
+        if revert.key is not None:
+            found = [_change(row) for row in await self._changes(limit=1, key=revert.key)]
+            if not found:
+                raise CannotEdit(
+                    f"no change of {revert.key} is known; the keys that changed: hub config history"
+                )
+        else:
+            assert revert.generation is not None
+            found = await self._between(revert.generation, self.reloader.generation)
+        values, without = undone(combined(found))
+        edit = Edit(values=values, without=without)
+        done = await self.reloader.edit(edit, expected=None, actor=caller.actor, may_all=caller.may_all)
+        head.headers["etag"] = self.reloader.tag
+        return _view(done)
+
+    async def _changes(
+        self, *, limit: int, below: int | None = None, key: str | None = None
+    ) -> list[AuditRow]:
+        return await self._store.read(
+            audit.list_entries, limit=limit, below=below, event=CHANGED, subject=key
+        )
+
+    async def _between(self, since: int, until: int) -> list[KeyChange]:
+        """Return the changes after generation *since*, up to *until*, from the oldest to the newest.
+
+        Raises:
+            CannotEdit: a generation does not exist.
+        """
+        if not since <= until <= self.reloader.generation:
+            told = f"expected generations from 1 to {self.reloader.generation}, the older one first"
+            raise CannotEdit(f"{told}, not {since} and {until}: hub config history")
+        found: list[KeyChange] = []
+        below, generation = None, until
+        while generation > since and (rows := await self._changes(limit=PAGE, below=below)):
+            for row in rows:
+                generation = _detail(row)["generation"]
+                if since < generation <= until:
+                    found.append(_change(row))
+            below = rows[-1].seq
+        return found[::-1]
 
     @route("GET", "/config/schema", Scope.READ, is_whole=True)
     async def schema(self) -> dict[str, Any]:
@@ -211,6 +348,28 @@ def _keys(value: Any, key: KeyPath = (), path: KeyPath = ()) -> Iterator[tuple[K
                 yield from _keys(agent, (*key, agent["name"]), (*path, number))
         case _:
             yield key, path
+
+
+def _detail(row: AuditRow) -> dict[str, Any]:
+    detail: dict[str, Any] = msgspec.json.decode(row.detail)
+    return detail
+
+
+def _change(row: AuditRow) -> KeyChange:
+    detail = _detail(row)
+    return KeyChange(row.subject or "", detail["old"], detail["new"])
+
+
+def _change_view(row: AuditRow) -> SettingsChangeView:
+    key, old, new = _change(row)
+    return SettingsChangeView(
+        key=key,
+        old=old,
+        new=new,
+        generation=_detail(row)["generation"],
+        at=from_epoch_ms(row.at),
+        actor=row.actor,
+    )
 
 
 def _view(done: TakenUp) -> ReloadView:

@@ -22,6 +22,7 @@ from hub.drain import Drain
 from hub.links.roster import DeviceReady
 from hub.metrics import Metrics
 from hub.settings.changes import Changes
+from hub.settings.history import Revision
 from hub.settings.locate import KeyPath
 from hub.settings.problems import SettingsInvalid, Severity
 from hub.settings.reading import check_text
@@ -120,7 +121,7 @@ async def test_every_setting_that_needs_no_restart_is_used_without_one(tmp_path:
     async with built(tmp_path, WITH_WEBHOOKS) as reloader:
         settings: Any = Read(reloader.current, seen)
         commit = reloader.parts.prepare(settings)
-        await reloader.parts.reconcile(settings, "operator:7", Changes())
+        await reloader.parts.reconcile(settings, "operator:7", Changes(), Revision(2))
         commit()
         del settings, commit
         gc.collect()
@@ -181,7 +182,7 @@ async def test_a_user_that_would_be_made_is_told(tmp_path: Path) -> None:
     async with built(tmp_path) as reloader:
         (told,) = await reloader.parts.remark(settings)
         assert (told.path, told.message) == (("agents", 0, "user"), "makes user 'nobody'")
-        await reloader.parts.reconcile(settings, "operator:7", Changes())
+        await reloader.parts.reconcile(settings, "operator:7", Changes(), Revision(2))
         assert await reloader.parts.remark(settings) == []
 
 
@@ -259,7 +260,7 @@ async def test_a_user_whose_gateway_is_the_first_thing_of_theirs_is_told(tmp_pat
     async with built(tmp_path) as reloader:
         (told,) = await reloader.parts.remark(settings)
         assert (told.path, told.message) == (("gateways", 0, "user"), "makes user 'nobody'")
-        await reloader.parts.reconcile(settings, "operator:7", Changes())
+        await reloader.parts.reconcile(settings, "operator:7", Changes(), Revision(2))
         assert await reloader.parts.remark(settings) == []
 
 

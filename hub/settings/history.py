@@ -1,0 +1,135 @@
+"""History of the settings: the keys that a change of hub.toml changed, with their old and new values.
+
+A value is spelled as TOML. The audit log keeps an entry for each key; a secret or a long value has only its
+digest there.
+"""
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from hub.settings.edits import NAMED, CannotEdit, spelled
+from hub.settings.schema import tables_at
+from hub.settings.secret import looks_secret
+from hub.settings.values import Table
+
+CHANGED: Final = "settings.changed"  # event of the audit log
+LONGEST: Final = 16 * 1024  # characters of a value in the audit log; a prompt has at most twice as many
+_SECRET_KEY: Final = re.compile(r"secret|password|passphrase|token|api_?key|private_?key", re.IGNORECASE)
+
+
+class KeyChange(NamedTuple):
+    """Change of one key. *old*, *new*: its value as TOML; None: the key is not in the file."""
+
+    key: str
+    old: str | None
+    new: str | None
+
+
+class Revision(NamedTuple):
+    """Settings that were applied: their number, and the keys that differ from the ones before."""
+
+    generation: int
+    changes: tuple[KeyChange, ...] = ()
+
+
+def key_changes(before: str, after: str) -> tuple[KeyChange, ...]:
+    """Return the keys whose values differ between two texts of hub.toml; an agent is found by its name."""
+    old, new = dict(_values(before)), dict(_values(after))
+    return tuple(
+        KeyChange(key, old.get(key), new.get(key))
+        for key in dict.fromkeys((*old, *new))
+        if old.get(key) != new.get(key) and not _is_told_otherwise(key, old, new)
+    )
+
+
+def combined(changes: Iterable[KeyChange]) -> tuple[KeyChange, ...]:
+    """Return one change for each key, by key; *changes*: from the oldest to the newest."""
+    found: dict[str, KeyChange] = {}
+    for one in changes:
+        found[one.key] = KeyChange(one.key, found.get(one.key, one).old, one.new)
+    return tuple(found[key] for key in sorted(found) if found[key].old != found[key].new)
+
+
+def undone(changes: Iterable[KeyChange]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the values that *changes* replaced, and the keys that they added.
+
+    Raises:
+        CannotEdit: a value was not kept.
+    """
+    values: dict[str, Any] = {}
+    without: list[str] = []
+    for key, old, _ in changes:
+        if old is None:
+            without.append(key)
+        elif old.startswith("("):
+            raise CannotEdit(f"{key}: its earlier value was not kept, only {old}; write it: hub config set")
+        else:
+            values[key] = tomllib.loads(f"x = {old}")["x"]
+    return values, tuple(without)
+
+
+def _values(text: str) -> Iterator[tuple[str, str]]:
+    """Yield every key of a text with its spelled value, and every named entry of a list as a whole."""
+    try:
+        doc = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return
+    for table, value in doc.items():
+        if table in NAMED and isinstance(value, list):
+            for entry in value:
+                yield from _entry(f"{table}.{entry['name']}", entry)
+        else:
+            yield from _fields((table,), value)
+
+
+def _entry(name: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield name, _kept(name, dict(entry))
+    for key, value in entry.items():
+        if key != "name":
+            yield f"{name}.{key}", _kept(f"{name}.{key}", value)
+
+
+def _fields(path: tuple[str, ...], value: object) -> Iterator[tuple[str, str]]:
+    is_table = any(issubclass(model, Table) for model in tables_at(path))
+    if isinstance(value, Mapping) and is_table:
+        for name, inner in value.items():
+            yield from _fields((*path, name), inner)
+    else:
+        key = ".".join(path)
+        yield key, _kept(key, value)
+
+
+def _is_told_otherwise(key: str, old: Mapping[str, str], new: Mapping[str, str]) -> bool:
+    """Return True for an entry of both texts, named by its keys, and for a key of an entry of one text."""
+    table, _, rest = key.partition(".")
+    if table not in NAMED:
+        return False
+    name, _, field = rest.partition(".")
+    whole = f"{table}.{name}"
+    is_in_both = whole in old and whole in new
+    return not is_in_both if field else is_in_both
+
+
+def _kept(key: str, value: object) -> str:
+    text = spelled(value)
+    if _has_secret(key, value) or len(text) > LONGEST:
+        kind = "long" if len(text) > LONGEST else "secret"
+        return f"({kind}, SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:16]})"
+    return text
+
+
+def _has_secret(key: str, value: object) -> bool:
+    match value:
+        case str():
+            return bool(_SECRET_KEY.search(key.rpartition(".")[2])) or looks_secret(value)
+        case Mapping():
+            if value.keys() <= {"env", "file", "credential"}:
+                return False  # a reference to a secret
+            return any(_has_secret(str(name), inner) for name, inner in value.items())
+        case list():
+            return any(_has_secret(key, inner) for inner in value)
+        case _:
+            return False

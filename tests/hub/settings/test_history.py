@@ -1,0 +1,101 @@
+"""The history of the settings: which keys changed, and what they were before."""
+
+import pytest
+
+from hub.settings.edits import CannotEdit, edited
+from hub.settings.history import KeyChange, combined, key_changes, undone
+
+NOTES = """
+[[agents]]
+name = "notes"   # the first
+device = "desk"
+prompt = "Find."
+schedule = { every_s = 900 }
+"""
+MAIL = """
+[[agents]]
+name = "mail"
+device = "desk"
+connector = "work"
+
+[[agents.slots]]
+label = "stand-up"
+duration_s = 900
+# [limits]  a comment
+"""
+LIMITS = "[limits]\nruns = 4   # at once\n[listen.devices]\naddress = '127.0.0.1:1'\n"
+
+
+def test_each_key_is_named_with_its_values_and_an_entry_by_its_name() -> None:
+    after = LIMITS.replace("runs = 4", "run_files = 9") + NOTES.replace("900", "60")
+    assert key_changes(LIMITS + NOTES, after) == (
+        KeyChange("limits.runs", "4", None),
+        KeyChange("agents.notes.schedule", "{ every_s = 900 }", "{ every_s = 60 }"),
+        KeyChange("limits.run_files", None, "9"),
+    )
+    assert key_changes(LIMITS + NOTES, "# the same\n" + LIMITS + NOTES) == ()
+    (added,) = key_changes(NOTES, NOTES + MAIL)
+    assert (added.key, added.old) == ("agents.mail", None)
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("[agents.config]\ntoken = '{}'", "agents.notes.config"),
+        ("prompt2 = 'sk-{}'", "agents.notes.prompt2"),
+        ("config = {{ inner = {{ password = '{}' }} }}", "agents.notes.config"),
+    ],
+)
+def test_a_secret_has_its_digest(line: str, key: str) -> None:
+    (change,) = key_changes(NOTES, NOTES + line.format("abcdefghijklmnopqrstuvwxyz"))
+    assert change.key == key
+    assert change.new is not None and change.new.startswith("(secret, SHA-256 ")
+    (other,) = key_changes(NOTES, NOTES + line.format("zyxwvutsrqponmlkjihgfedcba"))
+    assert other.new != change.new
+    with pytest.raises(CannotEdit, match="was not kept"):
+        undone([change._replace(old=change.new, new=None)])
+
+
+def test_a_reference_to_a_secret_is_none() -> None:
+    text = '[model]\nkind = "openai"\napi_key = { env = "KEY" }\n'
+    assert KeyChange("model.api_key", None, '{ env = "KEY" }') in key_changes("", text)
+
+
+def test_a_long_value_has_its_digest() -> None:
+    (change,) = key_changes(NOTES, NOTES.replace("Find.", "Find." * 5_000))
+    assert (change.old, str(change.new)[:6]) == ('"Find."', "(long,")
+
+
+def test_changes_of_one_key_are_one_from_the_first_to_the_last_value() -> None:
+    there_and_back = [KeyChange("limits.runs", "4", "5"), KeyChange("limits.runs", "5", "4")]
+    assert combined(there_and_back) == ()
+    more = [KeyChange("hub.name", None, '"x"'), KeyChange("limits.runs", "4", "6")]
+    assert combined([*there_and_back, *more]) == tuple(more)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        LIMITS.replace("4", "5") + NOTES + MAIL,
+        LIMITS.replace("runs = 4   # at once\n", "") + NOTES + MAIL,
+        LIMITS + "tls = { certificate = 'a', key = 'b' }\n" + NOTES + MAIL,
+        LIMITS + NOTES.replace("Find.", 'Find \\"all\\" ü\\n.') + MAIL,
+        LIMITS + NOTES.replace("schedule = { every_s = 900 }", "schedule = '0 7 * * *'") + MAIL,
+        LIMITS
+        + NOTES.replace("schedule = { every_s = 900 }", "schedule = { at = 2026-12-01T09:00:00Z }")
+        + MAIL,
+        LIMITS + NOTES,
+        LIMITS + MAIL,
+        LIMITS,
+        NOTES,
+        "",
+    ],
+)
+def test_what_is_undone_is_as_it_was_and_comments_stay(after: str) -> None:
+    before = LIMITS + NOTES + MAIL
+    values, without = undone(key_changes(before, after))
+    assert key_changes(before, edited(after, values, without)) == ()
+    values, without = undone(key_changes(after, before))
+    back = edited(before, values, without)
+    assert key_changes(after, back) == ()
+    assert "# [limits]  a comment" in back
