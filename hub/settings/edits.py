@@ -44,9 +44,9 @@ def edited(text: str, values: Mapping[str, Any], without: Iterable[str] = ()) ->
         for key, value in values.items():
             if used := removed_value(tuple(key.split("."))):
                 raise CannotEdit(f"{key} is no longer a setting: the hub always uses {used}")
-            text = _with_entry(text, key, value) if _is_entry(key) else _with(text, key, value)
+            text = _with(text, key, value)
         for key in without:
-            text = _without_entry(text, key) if _is_entry(key) else _without(text, key)
+            text = _without(text, key)
     except (TOMLKitError, tomllib.TOMLDecodeError) as error:
         raise CannotEdit(f"the file cannot be edited: {error}") from error
     return text.replace("\n", line_end)
@@ -65,13 +65,19 @@ def path_of(key: str, doc: Mapping[str, Any]) -> KeyPath:
         return tuple(path)
     entries = doc.get(path[0])
     for number, entry in enumerate(entries if isinstance(entries, list) else []):
-        if isinstance(entry, Mapping) and entry.get("name") == path[1]:
-            return (path[0], number, *path[2:])
+        whole = f"{path[0]}.{entry.get('name')}"  # the name may have dots in it
+        if key == whole or key.startswith(f"{whole}."):
+            return (path[0], number, *filter(None, key.removeprefix(whole).split(".")))
     raise CannotEdit(f"no {path[0].removesuffix('s')} of hub.toml is named {path[1]}")
 
 
 def _with(text: str, key: str, value: Any) -> str:
-    path = path_of(key, tomllib.loads(text))
+    doc = tomllib.loads(text)
+    if _is_new_entry(key, value, doc):
+        return _with_entry(text, key, value, doc)
+    path = path_of(key, doc)
+    if _is_entry(path):
+        raise CannotEdit(f"{key} can only be added, with its name, or removed; its keys are set one by one")
     if not Located(text).has(path):
         text = _uncommented(text, path)
     located = Located(text)
@@ -87,12 +93,7 @@ def _with(text: str, key: str, value: Any) -> str:
     return f"{text[:at]}\n{line.as_string().rstrip()}{text[at:]}"
 
 
-def _is_entry(key: str) -> bool:
-    table, _, name = key.partition(".")
-    return table in NAMED and bool(name) and "." not in name
-
-
-def _with_entry(text: str, key: str, value: Any) -> str:
+def _with_entry(text: str, key: str, value: Mapping[str, Any], doc: Mapping[str, Any]) -> str:
     """Return *text* with a new entry, after the last one of its list."""
     table, _, name = key.partition(".")
     entries = tomllib.loads(text).get(table, [])
@@ -109,11 +110,15 @@ def _with_entry(text: str, key: str, value: Any) -> str:
     return "\n".join([*there[:at], *apart, *lines, *there[at:]])
 
 
-def _without_entry(text: str, key: str) -> str:
-    """Return *text* without the lines of an entry; comments after its last value stay."""
-    first, behind = Located(text).lines_of(path_of(key, tomllib.loads(text)))
-    lines = text.split("\n")
-    return "\n".join([*lines[:first], *lines[behind:]])
+def _is_new_entry(key: str, value: object, doc: Mapping[str, Any]) -> bool:
+    table, _, name = key.partition(".")
+    if table not in NAMED or not isinstance(value, Mapping) or value.get("name") != name:
+        return False
+    return all(entry.get("name") != name for entry in doc.get(table, []))
+
+
+def _is_entry(path: KeyPath) -> bool:
+    return len(path) == 2 and path[0] in NAMED
 
 
 def spelled(value: Any) -> str:
@@ -182,6 +187,10 @@ def _replaced(text: str, key: str, path: KeyPath, value: Any) -> str:
 
 def _without(text: str, key: str) -> str:
     path = path_of(key, tomllib.loads(text))
+    if _is_entry(path):
+        first, behind = Located(text).lines_of(path)
+        lines = text.split("\n")
+        return "\n".join([*lines[:first], *lines[behind:]])  # comments after its last value stay
     if not Located(text).has(path):
         return text
     doc = tomlkit.parse(text)

@@ -36,13 +36,19 @@ class Revision(NamedTuple):
 
 
 def key_changes(before: str, after: str) -> tuple[KeyChange, ...]:
-    """Return the keys whose values differ between two texts of hub.toml; an agent is found by its name."""
-    old, new = dict(_values(before)), dict(_values(after))
-    return tuple(
-        KeyChange(key, old.get(key), new.get(key))
-        for key in dict.fromkeys((*old, *new))
-        if old.get(key) != new.get(key) and not _is_told_otherwise(key, old, new)
-    )
+    """Return the keys whose values differ between two texts of hub.toml; an agent is found by its name.
+
+    An entry of one of the texts is one key; an entry of both is named by its keys that differ.
+    """
+    old, new = _values(before), _values(after)
+    found = []
+    for key, value in (old | new).items():
+        entry, text = value.entry, (_text(old, key), _text(new, key))
+        is_in_both = entry in old and entry in new
+        is_told = not entry or is_in_both == (key != entry)
+        if is_told and text[0] != text[1]:
+            found.append(KeyChange(key, *text))
+    return tuple(found)
 
 
 def combined(changes: Iterable[KeyChange]) -> tuple[KeyChange, ...]:
@@ -71,46 +77,45 @@ def undone(changes: Iterable[KeyChange]) -> tuple[dict[str, Any], tuple[str, ...
     return values, tuple(without)
 
 
-def _values(text: str) -> Iterator[tuple[str, str]]:
-    """Yield every key of a text with its spelled value, and every named entry of a list as a whole."""
+class _Value(NamedTuple):
+    """Spelled value of a key; *entry*: key of the entry of a list that has it, or an empty string."""
+
+    text: str
+    entry: str = ""
+
+
+def _values(text: str) -> dict[str, _Value]:
+    """Return every key of a text with its value, and every named entry of a list as a whole."""
     try:
         doc = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError):
-        return
+        return {}
+    found: dict[str, _Value] = {}
     for table, value in doc.items():
-        if table in NAMED and isinstance(value, list):
-            for entry in value:
-                yield from _entry(f"{table}.{entry['name']}", entry)
-        else:
-            yield from _fields((table,), value)
+        if table not in NAMED or not isinstance(value, list):
+            found |= {key: _Value(_kept(key, inner)) for key, inner in _fields((table,), value)}
+            continue
+        for entry in value:
+            key = f"{table}.{entry.get('name')}"
+            if key in found:  # a name is unique for each user
+                key = f"{key} (of {entry.get('user')})"
+            found[key] = _Value(_kept(key, entry), key)
+            for field, inner in entry.items():
+                if field != "name":
+                    found[f"{key}.{field}"] = _Value(_kept(f"{key}.{field}", inner), key)
+    return found
 
 
-def _entry(name: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield name, _kept(name, dict(entry))
-    for key, value in entry.items():
-        if key != "name":
-            yield f"{name}.{key}", _kept(f"{name}.{key}", value)
+def _text(values: Mapping[str, _Value], key: str) -> str | None:
+    return values[key].text if key in values else None
 
 
-def _fields(path: tuple[str, ...], value: object) -> Iterator[tuple[str, str]]:
-    is_table = any(issubclass(model, Table) for model in tables_at(path))
-    if isinstance(value, Mapping) and is_table:
+def _fields(path: tuple[str, ...], value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping) and any(issubclass(model, Table) for model in tables_at(path)):
         for name, inner in value.items():
             yield from _fields((*path, name), inner)
     else:
-        key = ".".join(path)
-        yield key, _kept(key, value)
-
-
-def _is_told_otherwise(key: str, old: Mapping[str, str], new: Mapping[str, str]) -> bool:
-    """Return True for an entry of both texts, named by its keys, and for a key of an entry of one text."""
-    table, _, rest = key.partition(".")
-    if table not in NAMED:
-        return False
-    name, _, field = rest.partition(".")
-    whole = f"{table}.{name}"
-    is_in_both = whole in old and whole in new
-    return not is_in_both if field else is_in_both
+        yield ".".join(path), value
 
 
 def _kept(key: str, value: object) -> str:

@@ -78,7 +78,7 @@ def test_line_ends_stay_what_they_are() -> None:
     [
         ("runs", "'runs' is no key; a key is TABLE.NAME"),
         ("limits..runs", "is no key"),
-        ("agents.notes", "can only be added or removed as a whole"),
+        ("agents.notes", "can only be added, with its name, or removed"),
         ("agents.mail.prompt", "no agent of hub.toml is named mail"),
         ("hub.name.first", "hub.name.first: name is no table"),
     ],

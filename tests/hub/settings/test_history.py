@@ -38,6 +38,24 @@ def test_each_key_is_named_with_its_values_and_an_entry_by_its_name() -> None:
     assert (added.key, added.old) == ("agents.mail", None)
 
 
+def test_a_name_may_have_dots_and_another_user_an_agent_of_the_same_name() -> None:
+    dotted = NOTES.replace('"notes"', '"my.notes"')
+    assert key_changes(dotted, dotted.replace("Find.", "Look.")) == (
+        KeyChange("agents.my.notes.prompt", '"Find."', '"Look."'),
+    )
+    values, without = undone(key_changes("", dotted))
+    assert (values, edited(dotted, values, without).strip()) == ({}, "")
+    values, without = undone(key_changes(dotted, ""))
+    assert key_changes(dotted, edited("", values, without)) == ()
+    hers = NOTES + NOTES.replace("Find.", 'Find."\nuser = "anna')
+    (change,) = key_changes(hers, hers.replace("900", "60", 1))
+    assert change.key == "agents.notes.schedule"
+    (change,) = key_changes(hers, hers[::-1].replace("009", "06", 1)[::-1])
+    assert change.key == "agents.notes (of anna).schedule"
+    with pytest.raises(CannotEdit, match="is named"):
+        edited(hers, *undone([change]))
+
+
 @pytest.mark.parametrize(
     ("line", "key"),
     [
