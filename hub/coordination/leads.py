@@ -4,7 +4,6 @@ The row of a lead is created in one idempotent transaction. Then ``provisioning`
 gateway, which may take long and can be resumed.
 """
 
-from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import anyio
@@ -55,11 +54,7 @@ class Ensured(NamedTuple):
 
 
 class Leads:
-    """Lookup and creation of leads.
-
-    Attributes:
-        agent_limits, board_limits: return the limits on agents in total and per board.
-    """
+    """Lookup and creation of leads."""
 
     def __init__(
         self,
@@ -71,8 +66,6 @@ class Leads:
         ids: IdFactory,
         metrics: Metrics,
     ) -> None:
-        self.agent_limits: Callable[[], AgentLimits] = AgentLimits
-        self.board_limits: Callable[[], BoardLimits] = BoardLimits
         self._store = store
         self._provisioning = provisioning
         self._authority = authority
@@ -133,8 +126,8 @@ class Leads:
                 gateway_making.ensure_lead,
                 board_id,
                 fresh_id=AgentId(self._ids.fresh()),
-                limits=self.agent_limits(),
-                board_limits=self.board_limits(),
+                limits=AgentLimits(),
+                board_limits=BoardLimits(),
                 at=epoch_ms(self._clock.now()),
                 actor=actor,
             )
