@@ -125,7 +125,10 @@ def _entries(
 
 async def _record(context: Context, revision: Revision) -> None:
     """Write what was changed while the hub was down."""
-    await context.store.write(audit.append_entries, _entries(context, ACTOR, revision))
+    try:
+        await context.store.write(audit.append_entries, _entries(context, ACTOR, revision))
+    except StorageError as error:  # the hub works with the settings all the same
+        log.warning("audit.not_written", code=error.code, reason="settings")
 
 
 async def _reconcile(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PATH: Final = "/v1/config"
 DEFAULT: Final = "default"
+SHOWN: Final = 60  # characters of a value in a table; a prompt has thousands
 
 
 @click.group(epilog=example("hub config show --origin"))
@@ -170,8 +171,8 @@ def history(key: str | None, limit: int, as_json: bool, state: Path) -> None:
                 show.short_moment(one["at"]),
                 one["actor"],
                 one["key"],
-                one["old"],
-                one["new"],
+                _short(one["old"]),
+                _short(one["new"]),
             )
             for one in response["changes"]
         ),
@@ -220,6 +221,10 @@ def revert(what: str, as_json: bool, state: Path) -> None:
         show.print_json("reload", response)
         return
     say_reloaded(response, nothing="no value in use has changed")
+
+
+def _short(value: str | None) -> str | None:
+    return value if value is None or len(value) <= SHOWN else f"{value[: SHOWN - 1]}…"
 
 
 def _path(key: str) -> "KeyPath":

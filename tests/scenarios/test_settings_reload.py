@@ -312,6 +312,25 @@ async def test_every_change_is_in_the_history_and_can_be_reverted(site: Site) ->
 
 
 @pytest.mark.slow
+async def test_a_key_that_is_no_setting_any_more_is_a_warning_at_the_start_and_of_the_doctor(
+    site: Site,
+) -> None:
+    assert await site.hub.stop() == 0
+    site.file.write_text(site.text.replace("runs = 4", "runs = 4\nusers = 5"))
+    place = place_after(site.file.read_text(), "runs = 4\n")
+    told = f"hub.toml:{place}: warning: limits.users: is no longer a setting: the hub always uses 1_000"
+    await site.hub.start()
+    await site.hub.says(told)
+    issues = (await site.hub.get("/v1/issues"))["issues"]
+    assert [told in one["explanation"] for one in issues if one["subject"] == "limits.users"] == [True]
+    assert (await site.command("check", str(site.file))).returncode == 0
+    refused = await site.command("config", "set", "limits.users=6")
+    assert "limits.users is no longer a setting: the hub always uses 1_000" in refused.stderr.decode()
+    assert (await site.command("config", "set", "limits.users=")).returncode == 0
+    assert "users" not in site.file.read_text()
+
+
+@pytest.mark.slow
 async def test_another_model_is_asked_from_the_next_run_on_and_a_run_under_way_keeps_its_own(
     tmp_path: Path,
 ) -> None:
