@@ -243,7 +243,7 @@ def counted_attacks(seconds: float) -> list[Attack]:
                 ],
             ),
             devices=1,
-            must="8 calls",
+            must="32 calls",
             has_run=True,
         ),
     ]
