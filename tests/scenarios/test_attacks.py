@@ -12,8 +12,8 @@ from tests.scenarios.attacks import attacks, play
 SECONDS = 0.7
 
 
-def settings_of(attack: Attack) -> tuple[str, str, int, int]:
-    return attack.listen, attack.limits, attack.files, attack.agents
+def settings_of(attack: Attack) -> tuple[str, str, tuple[str, ...], int, int]:
+    return attack.listen, attack.limits, attack.given, attack.files, attack.agents
 
 
 ON_ONE_HUB = [list(group) for _, group in groupby(sorted(attacks(SECONDS), key=settings_of), settings_of)]
