@@ -40,10 +40,10 @@ def changes(before: Settings, after: Settings, *, started: Settings) -> Changes:
     waiting = list(_differences(started, after))
     changed, archived = _agents_that_differ(before.agents, after.agents)
     # A model with needs_restart stays in use until then, whatever the file says meanwhile.
-    keeps_model = any(
+    is_model_fixed = any(
         table.needs_restart for table in (*_tables(started.model), *_tables(started.fallback_models))
     )
-    fixed = ("model", "fallback_models") if keeps_model else ()
+    fixed = ("model", "fallback_models") if is_model_fixed else ()
     live = [key for key, effect in since if effect is Effect.LIVE and key.partition(".")[0] not in fixed]
     return Changes(
         live=(*changed, *live),

@@ -104,10 +104,10 @@ def _with_entry(text: str, key: str, value: Mapping[str, Any], doc: Mapping[str,
         f"[[{table}]]",
         *(f"{_spelled_key(field)} = {spelled(inner)}" for field, inner in fields.items()),
     ]
-    there = text.split("\n")
-    at = max((Located(text).lines_of((table, n))[1] for n in range(len(entries))), default=len(there))
-    apart = [""] if at and there[at - 1] else []
-    return "\n".join([*there[:at], *apart, *lines, *there[at:]])
+    before = text.split("\n")
+    at = max((Located(text).lines_of((table, n))[1] for n in range(len(entries))), default=len(before))
+    apart = [""] if at and before[at - 1] else []
+    return "\n".join([*before[:at], *apart, *lines, *before[at:]])
 
 
 def _is_new_entry(key: str, value: object, doc: Mapping[str, Any]) -> bool:
@@ -226,8 +226,8 @@ def told_of_keys(keys: Collection[str], text: str, problems: Sequence[Problem]) 
 
 def wrong_by_itself(keys: Collection[str], text: str, problems: Sequence[Problem]) -> list[Problem]:
     """Return the errors of *keys* in *text* without overrides, which would hide an invalid value."""
-    told = told_of_keys(keys, text, problems)
-    return [problem for problem in told if problem.file in keys and problem.severity is Severity.ERROR]
+    found = told_of_keys(keys, text, problems)
+    return [problem for problem in found if problem.file in keys and problem.severity is Severity.ERROR]
 
 
 def written_in_vain(keys: Collection[str], text: str, places: Places) -> Iterator[Problem]:

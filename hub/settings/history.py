@@ -45,8 +45,8 @@ def key_changes(before: str, after: str) -> tuple[KeyChange, ...]:
     for key, value in (old | new).items():
         entry, text = value.entry, (_text(old, key), _text(new, key))
         is_in_both = entry in old and entry in new
-        is_told = not entry or is_in_both == (key != entry)
-        if is_told and text[0] != text[1]:
+        is_listed = not entry or is_in_both == (key != entry)
+        if is_listed and text[0] != text[1]:
             found.append(KeyChange(key, *text))
     return tuple(found)
 
@@ -93,16 +93,16 @@ def _values(text: str) -> dict[str, _Value]:
     found: dict[str, _Value] = {}
     for table, value in doc.items():
         if table not in NAMED or not isinstance(value, list):
-            found |= {key: _Value(_kept(key, inner)) for key, inner in _fields((table,), value)}
+            found |= {key: _Value(_redacted(key, inner)) for key, inner in _fields((table,), value)}
             continue
         for entry in value:
             key = f"{table}.{entry.get('name')}"
             if key in found:  # a name is unique for each user
                 key = f"{key} (of {entry.get('user')})"
-            found[key] = _Value(_kept(key, entry), key)
+            found[key] = _Value(_redacted(key, entry), key)
             for field, inner in entry.items():
                 if field != "name":
-                    found[f"{key}.{field}"] = _Value(_kept(f"{key}.{field}", inner), key)
+                    found[f"{key}.{field}"] = _Value(_redacted(f"{key}.{field}", inner), key)
     return found
 
 
@@ -118,7 +118,7 @@ def _fields(path: tuple[str, ...], value: object) -> Iterator[tuple[str, object]
         yield ".".join(path), value
 
 
-def _kept(key: str, value: object) -> str:
+def _redacted(key: str, value: object) -> str:
     text = spelled(value)
     if _has_secret(key, value) or len(text) > LONGEST:
         kind = "long" if len(text) > LONGEST else "secret"

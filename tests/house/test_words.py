@@ -55,7 +55,7 @@ NAMES_LEFT: Final = {
     "hub/requests": 7,
     "hub/runs": 65,
     "hub/schedules": 0,
-    "hub/settings": 216,
+    "hub/settings": 215,
     "hub/text": 58,
     "hub/*.py": 2,
     "protocol": 16,
