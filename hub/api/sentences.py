@@ -40,16 +40,16 @@ _NAME: Final = "expected a name: letters, digits, _ . and -, at most 64 of them;
 Refusal = tuple[str, str]  # what is wrong at which place, and a hint that may be empty
 
 
-def sentence(told: str, shape: Any, value: Any = None, where: str = "") -> str:
+def sentence(problem: str, shape: Any, value: Any = None, where: str = "") -> str:
     """Rewrite a validation error of msgspec as path, expected type and actual type or value.
 
     Args:
         value: that was to be of this *shape*; its invalid part is quoted if it is a number.
         where: the place of *value*.
     """
-    place = _PLACE.search(told)
+    place = _PLACE.search(problem)
     inner = "" if place is None else place[1]
-    what = _PLACE.sub("", told)
+    what = _PLACE.sub("", problem)
     path = f"{where}.{inner}" if where and inner and not inner.startswith("[") else where + inner
     if missing := _MISSING.match(what):
         return f"{path}.{missing[1]}: expected, and it is missing".lstrip(".")
@@ -90,7 +90,7 @@ def _refusals(given: Any, kind: Any, where: str) -> Iterator[Refusal]:
         msgspec.convert(given, kind)
         return
     except msgspec.ValidationError as error:
-        told = str(error)
+        problem = str(error)
     wrong: list[Refusal] = []
     for one in _kinds_in(kind) if isinstance(given, dict) else ():
         if isinstance(one, type) and issubclass(one, msgspec.Struct):
@@ -99,7 +99,7 @@ def _refusals(given: Any, kind: Any, where: str) -> Iterator[Refusal]:
             _, value_kind = get_args(one)
             for key, value in given.items():
                 wrong += _refusals(value, value_kind, f"{where}.{key}")
-    yield from wrong or [(sentence(told, kind, given, where), "")]
+    yield from wrong or [(sentence(problem, kind, given, where), "")]
 
 
 def _kinds_in(kind: Any) -> Iterator[Any]:
