@@ -7,12 +7,15 @@ simulation can run the hub from a seed.
 import random
 import secrets
 import time
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
 
 import anyio
 
 from protocol.ids import CHANCE_BYTES, spell_id
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MS: Final = timedelta(milliseconds=1)
 
 
 class Clock(Protocol):
@@ -79,7 +82,7 @@ class IdFactory:
 
 def epoch_ms(at: datetime) -> int:
     """Convert an aware datetime to epoch milliseconds."""
-    return int(at.timestamp() * 1000)
+    return (at - _EPOCH) // _MS
 
 
 def from_epoch_ms(value: int) -> datetime:

@@ -162,6 +162,7 @@ devices = table(
     one_of("connectivity", ("online", "offline")),
 )
 index("devices_user", devices.c.user_id)
+index("devices_by_name", devices.c.name, devices.c.id)
 index("devices_one_name", devices.c.user_id, devices.c.name, where="revoked_at IS NULL", unique=True)
 
 device_tokens = table(
@@ -178,6 +179,7 @@ device_tokens = table(
     sa.Column("created_by", sa.Text),
 )
 index("device_tokens_device", device_tokens.c.device_id)
+index("device_tokens_by_age", device_tokens.c.created_at, device_tokens.c.id)
 
 device_keys = table(
     "device_keys",
@@ -402,7 +404,9 @@ index("runs_paused", runs.c.agent_id, runs.c.pause_reason, where="state = 'PAUSE
 index("runs_history", runs.c.agent_id, runs.c.completed_at, where="completed_at IS NOT NULL")
 index("runs_remembered", runs.c.completed_at, where="completed_at IS NOT NULL AND forgotten_at IS NULL")
 index("runs_unmeasured", runs.c.completed_at, where="completed_at IS NOT NULL AND measured_at IS NULL")
-index("runs_agent", runs.c.agent_id, runs.c.id)
+index("runs_agent", runs.c.agent_id, runs.c.created_at, runs.c.id)
+index("runs_by_age", runs.c.created_at, runs.c.id)
+index("runs_by_outcome", runs.c.outcome, runs.c.created_at, runs.c.id, where="outcome IS NOT NULL")
 index("runs_of_schedule", runs.c.schedule_id, where=f"schedule_id IS NOT NULL AND {LIVE}")
 index("runs_queued", runs.c.device_id, runs.c.trigger_kind, where="state = 'QUEUED'")
 index("runs_needy", runs.c.eligible_at, where="state = 'QUEUED' AND needs <> '[]'")
@@ -573,6 +577,7 @@ index("items_call", items.c.call_id)
 index("items_of_device", items.c.device_id, items.c.call_id)
 index("items_quote", items.c.device_id, items.c.quote_hash)
 index("items_row", items.c.device_id, items.c.row_id, where="row_id IS NOT NULL")
+index("items_by_age", items.c.created_at, items.c.id)
 index("items_newest", items.c.user_id, items.c.created_at, items.c.id)
 index("items_open", items.c.device_id, where="verdict = 'open' AND row_id IS NOT NULL")
 

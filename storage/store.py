@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import anyio.to_thread
+import sqlalchemy as sa
 
 from protocol.ids import BootId
 from storage.kernel.address import SERVER, file_of, held_alone, session_name
@@ -24,6 +25,7 @@ from storage.kernel.sqlite import empty_database, machine_now_ms, open_sqlite
 from storage.schema import metadata
 
 Store: TypeAlias = Database
+Connection: TypeAlias = sa.Connection  # of a job that runs several functions of other modules
 
 
 @asynccontextmanager

@@ -1,24 +1,6 @@
-"""Users and agents by their names, and limits on what operators create for them."""
+"""Limits on what operators create for users and agents."""
 
 import msgspec
-
-from protocol.ids import UserId
-from storage.agents import agents
-from storage.agents.agents import AgentRow
-from storage.devices import users
-from storage.store import Store
-
-
-async def agent_named(
-    store: Store, name: str, user_id: UserId | None, *, or_removed: bool = False
-) -> AgentRow:
-    """Return the agent of that name, as ``agents.agent_called`` finds it. Raises HubError."""
-    return await store.read(agents.agent_called, name, user_id, or_removed=or_removed)
-
-
-async def user_names(store: Store) -> dict[UserId, str]:
-    """Return the names of all users, by id."""
-    return {row.id: row.name for row in await store.read(users.list_users)}
 
 
 class IdentityLimits(msgspec.Struct, frozen=True, kw_only=True):

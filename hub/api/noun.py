@@ -2,12 +2,13 @@
 
 ``@route("POST", "/release", Scope.RUN, errors=[ErrorCode.LOCK_LOST])`` above an ``async def`` declares the
 route, its row in the table of roles, and its OpenAPI entry. ``@listed`` declares a list with its
-pages and its envelope. The parameters of the method are those of the request, as ``binding`` reads them.
+pages and its envelope: the method gets the requested ``Part``, and returns the items from there on. The
+other parameters of a method are those of the request, as ``binding`` reads them.
 A method with several of these decorators answers at several routes. Its parameter of the type
 ``authority.Caller`` is the agent at a route of ``AGENT``, and the operator at any other.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from copy import copy
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar
@@ -15,10 +16,11 @@ from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar
 from hub.api.door.routes import AGENT, Need, declare
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
+from storage.kernel.keyset import ForeignKey, Key
 
-Key = tuple[str | int, ...]  # a sort key
 Endpoint = Callable[..., Awaitable[Any]]
 Method = TypeVar("Method", bound=Endpoint)
+T = TypeVar("T")
 _ROUTES: Final = "__routes__"  # attribute of a method: its Routes
 _COMMAND: Final = "__command__"  # attribute of a method: its Command
 
@@ -83,13 +85,36 @@ def command(words: str, **shown: Any) -> Callable[[Method], Method]:
     return mark
 
 
+class Part(NamedTuple):
+    """Requested part of a list: at most *limit* items after the sort key *after*."""
+
+    limit: int | None = None
+    after: Key | None = None
+
+    def of(self, items: Collection[T], key: Callable[[T], Key]) -> list[T]:
+        """Return this part of a list in memory, in the order of *key*.
+
+        Raises:
+            ForeignKey: *after* is a key of another list.
+        """
+        try:
+            found = [item for item in items if self.after is None or key(item) > self.after]
+        except TypeError as error:
+            raise ForeignKey from error
+        return sorted(found, key=key)[: self.limit]
+
+
+ALL: Final = Part()
+
+
 class Route(NamedTuple):
     """A route as its method declares it.
 
     Attributes:
         path: below the path of the noun.
         errors: codes that it may answer, in addition to those of the noun.
-        key: the sort key of a listed item; ``None``: the method returns the whole response.
+        key: the sort key of a listed item, by the same columns as in the database; ``None``: the method
+            returns the whole response.
         is_tagged: whether ``ETag`` is sent, and ``If-Match`` checked before a change.
         is_secret: whether the response bears a secret, so that no cache may store it.
         is_whole: whether it answers the same for all users, in a noun that is scoped.
@@ -122,9 +147,13 @@ def route(
 
 
 def listed(
-    path: str, need: Need, *, key: Callable[[Any], Key], errors: Iterable[ErrorCode] = ()
+    path: str,
+    need: Need,
+    *,
+    key: Callable[[Any], Key],
+    errors: Iterable[ErrorCode] = (),
 ) -> Callable[[Method], Method]:
-    """Declare a method that returns a whole list as the route ``GET`` *path*, which answers in pages."""
+    """Declare a method that returns a ``Part`` of a list as the route ``GET`` *path*, with its pages."""
     return _marked(Route("GET", path, need, tuple(errors), key=key))
 
 

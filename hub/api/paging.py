@@ -3,8 +3,8 @@
 A cursor is the sort key of the last item of its page, so concurrent additions and removals
 neither repeat nor hide other items. It is opaque to clients.
 
-``@listed`` cuts a whole list into pages. Where the store pages, ask it for ``paging.limit + 1`` items
-after ``paging.after``, and give them to ``paging.fetched``.
+``@listed`` does this for a method. A method with a ``Paging`` of its own reads ``paging.part``, and gives the
+items to ``paging.fetched``.
 """
 
 import base64
@@ -17,8 +17,9 @@ import msgspec
 from msgspec import Meta
 
 from hub.api.binding import Call, From
-from hub.api.noun import Key
+from hub.api.noun import Part
 from protocol.errors import ErrorCode, HubError
+from storage.kernel.keyset import Key
 
 DEFAULT_LIMIT: Final = 100
 MOST: Final = 1_000
@@ -61,19 +62,10 @@ class PageOf:
         self.limit = limit
         self.after = None if cursor is None else _key(cursor)
 
-    def cut(self, items: Sequence[T], *, key: Callable[[T], Key], descending: bool = False) -> Page[T]:
-        """Return the page out of all *items*, which are in the order of *key*.
-
-        Raises:
-            BadCursor: it came from another list.
-        """
-        after, found = self.after, list(items)
-        if after is not None:
-            try:
-                found = [item for item in items if (key(item) < after if descending else key(item) > after)]
-            except TypeError as error:
-                raise BadCursor("cursor: it came from another list") from error
-        return self.fetched(found[: self.limit + 1], key=key)
+    @property
+    def part(self) -> Part:
+        """The part to read: one item more than the page has, which tells whether another page follows."""
+        return Part(self.limit + 1, self.after)
 
     def fetched(self, items: Sequence[T], *, key: Callable[[T], Key]) -> Page[T]:
         """Return the page out of the ``limit + 1`` items after ``after``, or fewer, and set its ``Link``."""
@@ -88,37 +80,6 @@ class PageOf:
             self._call.head.headers["link"] = f'<{path}?{urlencode(query)}>; rel="next"'
         return Page(page, cursor)
 
-    def after_text(self) -> str | None:
-        """Return ``after`` of a list whose sort key is one text, as an id.
-
-        Raises:
-            BadCursor: it came from another list.
-        """
-        match self.after:
-            case None:
-                return None
-            case (str(text),):
-                return text
-        raise BadCursor("cursor: it came from another list")
-
-    def after_number(self) -> int | None:
-        """Return ``after`` of a list whose sort key is one number. Raises BadCursor as ``after_text``."""
-        match self.after:
-            case None:
-                return None
-            case (int(number),):
-                return number
-        raise BadCursor("cursor: it came from another list")
-
-    def after_number_and_text(self) -> tuple[int, str] | None:
-        """Return ``after`` of a list whose sort key is a number and a text. Raises BadCursor too."""
-        match self.after:
-            case None:
-                return None
-            case (int(number), str(text)):
-                return number, text
-        raise BadCursor("cursor: it came from another list")
-
 
 def _page(
     call: Call,
@@ -130,6 +91,11 @@ def _page(
 
 
 Paging = Annotated[PageOf, From(_page)]
+
+
+def requested(paging: Paging) -> Part:
+    """Return the part of a list that a request asks for."""
+    return paging.part
 
 
 def cursor_of(key: Key) -> str:

@@ -14,8 +14,8 @@ from hub.api.binding import Binding, Call, From
 from hub.api.deps import agent, operator, scoped_hub, whole_hub
 from hub.api.door.routes import AGENT, Asked
 from hub.api.etags import Match
-from hub.api.noun import Endpoint, Noun, Route
-from hub.api.paging import Paging
+from hub.api.noun import Endpoint, Noun, Part, Route
+from hub.api.paging import Paging, requested
 from hub.coordination.authority import Caller
 
 
@@ -73,7 +73,7 @@ class RouteOf:
         if declared.is_tagged:
             own["_match"] = Match
         caller = agent if declared.need is AGENT else operator
-        return Binding(self.method, path=self.path, own=own, instead={Caller: caller})
+        return Binding(self.method, path=self.path, own=own, instead={Caller: caller, Part: requested})
 
     async def answer(self, call: Call) -> Response:
         """Return the response to a request. Raises HubError."""
@@ -92,7 +92,7 @@ class RouteOf:
             head.headers["location"] = quote(declared.location.format(result))
         if declared.is_secret:
             head.headers["cache-control"] = "no-store"
-        if (key := declared.key) is not None:
-            page = paging.cut(sorted(result, key=key), key=key)
+        if declared.key is not None:
+            page = paging.fetched(result, key=declared.key)
             result = {self.items_key: page.items, "next_cursor": page.next_cursor}
         return Json(result, head.status or declared.status, head.headers)

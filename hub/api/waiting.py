@@ -1,6 +1,7 @@
 """Reasons why runs wait, as sentences, from one snapshot of the gates that hold runs back."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from hub.clock import Clock, from_epoch_ms
 from hub.runs.budget import Reached
@@ -10,10 +11,29 @@ from protocol.ids import RunId
 from protocol.lifecycles import LIVE_RUN_STATES
 from protocol.requirements import Unmet
 from storage.runs import run_locks, runs
+from storage.runs.run_locks import Offered
 from storage.runs.runs import RunRow, RunWait
-from storage.store import Store
+from storage.store import Connection
 
 STARTED_BY_A_PERSON = frozenset({"manual", "rerun"})  # as ``run_claims`` lets them pass
+
+
+class Waits(NamedTuple):
+    """Conditions of waiting runs, by run. *unmet*: needs that their connected devices do not meet."""
+
+    gates: Mapping[RunId, RunWait]
+    unmet: Mapping[RunId, Sequence[Unmet]]
+
+
+def read_waits(c: Connection, rows: Iterable[RunRow], offered: Offered) -> Waits:
+    """Return the conditions of the live ones of these runs.
+
+    Args:
+        offered: what the connected devices offer, as ``Dispatcher.offered``.
+    """
+    live = [row for row in rows if row.state in LIVE_RUN_STATES]
+    needy = [row.id for row in live if row.needs and row.device_id in offered]
+    return Waits(runs.waits_of(c, [row.id for row in live]), run_locks.unmet_of(c, needy, offered))
 
 
 class Waiting:
@@ -22,35 +42,24 @@ class Waiting:
     def __init__(
         self,
         *,
-        store: Store,
         dispatcher: Dispatcher,
         clock: Clock,
         hold: Hold | None,
         reached_budgets: Callable[[], Iterable[Reached]] = tuple,
     ) -> None:
-        self._store = store
         self._reached_budgets = reached_budgets
         self._hold = hold
         self._dispatcher = dispatcher
         self._clock = clock
 
-    async def sentences(self, rows: Iterable[RunRow]) -> dict[RunId, str]:
+    def sentences(self, rows: Iterable[RunRow], waits: Waits) -> dict[RunId, str]:
         """Return a sentence for each run that waits; runs that wait for nothing are left out."""
-        live = [row for row in rows if row.state in LIVE_RUN_STATES]
-        gates = await self._store.read(runs.waits_of, [row.id for row in live])
-        unmet = await self._unmet(live)
         told = (
-            (row.id, why_waiting(self._facts(row, gates[row.id], unmet.get(row.id, ()))))
-            for row in live
-            if row.id in gates
+            (row.id, why_waiting(self._facts(row, waits.gates[row.id], waits.unmet.get(row.id, ()))))
+            for row in rows
+            if row.id in waits.gates
         )
         return {run_id: sentence for run_id, sentence in told if sentence is not None}
-
-    async def _unmet(self, rows: Iterable[RunRow]) -> Mapping[RunId, Sequence[Unmet]]:
-        """Return the unmet requirements of runs whose device is connected to this process."""
-        offered = self._dispatcher.offered
-        needy = [row.id for row in rows if row.needs and row.device_id in offered]
-        return await self._store.read(run_locks.unmet_of, needy, offered) if needy else {}
 
     def _facts(self, run: RunRow, gates: RunWait, unmet: Sequence[Unmet]) -> WaitFacts:
         dispatcher = self._dispatcher

@@ -81,7 +81,6 @@ def make_nouns(
     dispatcher, control, scheduler = work.dispatcher, work.control, work.scheduler
     reloader = context.watch_settings.reloader
     waiting = Waiting(
-        store=store,
         dispatcher=dispatcher,
         clock=clock,
         hold=start.hold,

@@ -11,7 +11,8 @@ from storage.agents.agents import AgentRow, UnknownAgent
 from storage.coordination import board_members, boards
 from storage.coordination.board_members import Place
 from storage.coordination.boards import BoardRow, UnknownBoard
-from storage.store import Store
+from storage.kernel.keyset import Key
+from storage.store import Connection, Store
 
 
 class NotAllowed(HubError):
@@ -133,11 +134,7 @@ class Authority:
         Raises:
             UnknownAgent: the agent was removed.
         """
-        assert caller.agent_id is not None, "an operator stands on no board"
-        place = await self._store.read(board_members.place_of, caller.agent_id)
-        if place is None or place.user_id != caller.user_id:
-            raise UnknownAgent(f"there is no agent {caller.agent_id}")
-        return place
+        return await self._store.read(_place, caller)
 
     async def main_of(self, caller: Caller) -> GatewayId:
         """Return the gateway whose main agent is the caller.
@@ -149,16 +146,11 @@ class Authority:
             return place.main_of
         raise NotGatewayMain("only the main agent of a gateway may ask this")
 
-    async def boards_of(self, caller: Caller) -> list[BoardRow]:
-        """Return the boards visible to the caller: an agent's own, or a main agent's gateway's."""
-        if caller.agent_id is None:
-            return await self._store.read(boards.list_boards, user_id=caller.user_id)
-        place = await self.place(caller)
-        if place.main_of is not None:
-            return await self._store.read(boards.list_boards, user_id=place.user_id, gateway_id=place.main_of)
-        if place.board_id is None:
-            return []
-        return [await self._store.read(boards.get_board, place.board_id)]
+    async def boards_of(
+        self, caller: Caller, *, limit: int | None = None, after: Key | None = None
+    ) -> list[BoardRow]:
+        """Return the boards visible to the caller, by name: an agent's own, or a main agent's gateway's."""
+        return await self._store.read(_boards_of, caller, limit=limit, after=after)
 
     async def _agent(self, board: BoardRow, given: str) -> AgentRow:
         """Return the agent with this id or name among those of the board's user."""
@@ -182,6 +174,25 @@ class Authority:
                 return Whom.MAIN
             case _:
                 return Whom.OUTSIDER
+
+
+def _place(c: Connection, caller: Caller) -> Place:
+    assert caller.agent_id is not None, "an operator stands on no board"
+    place = board_members.place_of(c, caller.agent_id)
+    if place is None or place.user_id != caller.user_id:
+        raise UnknownAgent(f"there is no agent {caller.agent_id}")
+    return place
+
+
+def _boards_of(c: Connection, caller: Caller, *, limit: int | None, after: Key | None) -> list[BoardRow]:
+    if caller.agent_id is None:
+        return boards.list_boards(c, user_id=caller.user_id, limit=limit, after=after)
+    place = _place(c, caller)
+    if place.main_of is not None:
+        return boards.list_boards(
+            c, user_id=place.user_id, gateway_id=place.main_of, limit=limit, after=after
+        )
+    return [] if place.board_id is None or after is not None else [boards.get_board(c, place.board_id)]
 
 
 def role_of(place: Place, board: BoardRow) -> Role:

@@ -41,6 +41,7 @@ from storage.coordination.broadcasts import (
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import MessageTooLong, TooManyMessages
 from storage.kernel.database import StorageError
+from storage.kernel.keyset import Key
 from storage.store import Store
 
 log = Channel(__name__)
@@ -219,13 +220,11 @@ class Broadcasts:
         row = await self._seen(caller, id)
         return BroadcastStatus(row, await self._store.read(broadcasts.tally_of, row))
 
-    async def results(self, id: str, *, after: str = "", limit: int) -> Sequence[BoardResult]:
+    async def results(self, id: str, *, limit: int, after: Key | None = None) -> Sequence[BoardResult]:
         """Return the results per board; refused boards are not included."""
         return await self._store.read(broadcasts.results_of, id, after=after, limit=limit)
 
-    async def page(
-        self, caller: Caller, *, limit: int, after: tuple[int, str] | None = None
-    ) -> list[BroadcastStatus]:
+    async def page(self, caller: Caller, *, limit: int, after: Key | None = None) -> list[BroadcastStatus]:
         """Return the broadcasts visible to the caller, newest first; a main agent sees its gateway's.
 
         Raises:

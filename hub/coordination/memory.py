@@ -16,6 +16,7 @@ from storage.coordination.boards import BoardRow, TooManyOfBoards
 from storage.coordination.memory_replies import Replied, ReplyIds
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.questions import QuestionRow
+from storage.kernel.keyset import Key
 from storage.store import Store
 
 log = Channel(__name__)
@@ -65,8 +66,8 @@ class BoardMemory:
         board: str,
         criteria: MemoryFilter,
         *,
-        after: tuple[int, str] | None = None,
-        limit: int,
+        limit: int | None = None,
+        after: Key | None = None,
     ) -> list[MemoryRow]:
         """Return the board's memory, newest first.
 

@@ -24,6 +24,7 @@ from storage.coordination import message_orders, messages
 from storage.coordination.message_orders import MessageSettled
 from storage.coordination.message_rows import MessageMove, MessageRow, UnknownMessage
 from storage.coordination.messages import MessageLimits, NewMessage, TooManyMessages
+from storage.kernel.keyset import Key
 from storage.store import Store
 
 EXPIRES_S: Final = 86_400.0
@@ -188,7 +189,7 @@ class Messages:
         correlation_id: str | None = None,
         broadcast_id: str | None = None,
         limit: int,
-        after: tuple[int, str] | None = None,
+        after: Key | None = None,
     ) -> list[MessageRow]:
         """Return messages visible to the caller's user, newest first.
 

@@ -21,6 +21,7 @@ from protocol.trace import trace_id_of, traceparent
 from storage.coordination import soul_writes, souls
 from storage.coordination.soul_writes import NewSoulWrite, SoulWriteRow
 from storage.coordination.souls import SoulPlace, SoulVersion
+from storage.kernel.keyset import Key
 from storage.store import Store
 
 WAIT_S: Final = 10.0  # for the write to complete, before it is returned in its waiting state
@@ -197,7 +198,7 @@ class Souls:
         return write
 
     async def history(
-        self, caller: Caller, board: str, agent: str, *, limit: int, below: int | None = None
+        self, caller: Caller, board: str, agent: str, *, limit: int, after: Key | None = None
     ) -> list[SoulVersion]:
         """Return the versions that this hub wrote, read or failed to write, newest first.
 
@@ -205,7 +206,7 @@ class Souls:
             UnknownBoard, UnknownAgent, NotAllowed
         """
         _, target = await self._authority.target(caller, Verb.SOUL_READ, board, agent)
-        return await self._store.read(souls.list_versions, target.id, limit=limit, below=below)
+        return await self._store.read(souls.list_versions, target.id, limit=limit, after=after)
 
     async def writes(self, caller: Caller, board: str, agent: str, *, limit: int) -> list[SoulWriteRow]:
         """Return the writes, open or settled, newest first.

@@ -98,7 +98,7 @@ class AgentRequests:
         """Return an agent that the API created. Raises UnknownAgent, ManagedByFile."""
         row = await agent_of(self._store, link.device_id, text_in(params, "agent_id"))
         if row.source == "file":
-            raise await managed(self._store, self._writing().lines, AgentOfFile(row))
+            raise managed(self._writing().lines, AgentOfFile(row))
         return row
 
     def _writing(self) -> Written:

@@ -1,6 +1,7 @@
 """Rows of agents: each with its device, configs, axes, schedule and newest run."""
 
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -12,9 +13,13 @@ from protocol.lifecycles import RunOutcome, RunState
 from storage import schema
 from storage.agents import agent_configs
 from storage.agents.agent_configs import Mailbox, ModelUse
+from storage.kernel.keyset import Key, paged, readable_page
 from storage.kernel.rows import columns_of, fill, readable
 from storage.schedules import schedules
 from storage.schema import agents, runs
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 EXTERNAL: Final = "external:"  # before an agent's external identifier, in the place of its name
 
@@ -85,6 +90,7 @@ class AgentRow(AgentFields, frozen=True, kw_only=True):
 
     id: AgentId
     user_id: UserId
+    user_name: str
     type: AgentType
     subtype: AgentSubtype | None
     template_id: TemplateId | None
@@ -119,6 +125,7 @@ AGENTS = agent_configs.with_configs(
             AgentRow,
             agents,
             schema.agent_states,
+            user_name=schema.users.c.name,
             template=schema.agent_templates.c.name,
             gateway=schema.gateways.c.name,
             gateway_role=schema.gateway_agents.c.role,
@@ -138,6 +145,7 @@ AGENTS = agent_configs.with_configs(
         schema.schedules.c.at_ms,
     )
     .join_from(agents, schema.agent_states, schema.agent_states.c.agent_id == agents.c.id)
+    .join(schema.users, schema.users.c.id == agents.c.user_id)
     .outerjoin(schema.devices, schema.devices.c.id == agents.c.device_id)
     .outerjoin(schema.gateway_agents, schema.gateway_agents.c.agent_id == agents.c.id)
     .outerjoin(schema.gateways, schema.gateways.c.id == schema.gateway_agents.c.gateway_id)
@@ -153,15 +161,20 @@ AGENTS = agent_configs.with_configs(
     .outerjoin(
         runs,
         runs.c.id
-        == sa.select(sa.func.max(_newest.c.id)).where(_newest.c.agent_id == agents.c.id).scalar_subquery(),
+        == sa.select(_newest.c.id)
+        .where(_newest.c.agent_id == agents.c.id)
+        .order_by(_newest.c.created_at.desc(), _newest.c.id.desc())
+        .limit(1)
+        .scalar_subquery(),
     )
 )
 AGENT = AGENTS.where(agents.c.id == sa.bindparam("agent"))
 AGENT_BY_NAME = AGENTS.where(agents.c.name == sa.bindparam("named")).order_by(
     agents.c.deleted_at.is_not(None), agents.c.created_at, agents.c.id
 )
-PRESENT_AGENTS = AGENTS.where(agents.c.deleted_at.is_(None)).order_by(agents.c.name, agents.c.id)
-PRESENT_AGENTS_NAMED = PRESENT_AGENTS.where(agents.c.name == sa.bindparam("named"))
+PRESENT_AGENTS = AGENTS.where(agents.c.deleted_at.is_(None))
+PRESENT_AGENT_KNOWN_AS = PRESENT_AGENTS.where(agents.c.external_id == sa.bindparam("external"))
+PRESENT_AGENTS_NAMED = PRESENT_AGENTS.where(agents.c.name == sa.bindparam("named")).order_by(agents.c.id)
 FILE_AGENTS = AGENTS.where(agents.c.source == "file")
 
 
@@ -211,10 +224,10 @@ def agent_called(
     """
     if name.startswith(EXTERNAL):
         external_id = name.removeprefix(EXTERNAL)
-        known = [row for row in list_agents(c, user_id=user_id) if row.external_id == external_id]
-        if not known:
+        row = c.execute(_of_user(PRESENT_AGENT_KNOWN_AS, user_id), {"external": external_id}).one_or_none()
+        if row is None:
             raise UnknownAgent(f"there is no agent with the external identifier {external_id!r}")
-        return known[0]
+        return agent_in(row)
     found = agents_named(c, name, user_id=user_id)
     if len(found) > 1:
         raise AmbiguousAgent(f"several users have an agent {name!r}; say whose: --user NAME")
@@ -224,14 +237,51 @@ def agent_called(
     return removed or found[0]
 
 
+def with_agent(
+    c: sa.Connection,
+    name: str,
+    user_id: UserId | None,
+    fn: Callable[Concatenate[sa.Connection, AgentId, P], T],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> tuple[AgentRow, T]:
+    """Return the agent of that name as ``agent_called`` does, and the result of *fn* for its id."""
+    agent = agent_called(c, name, user_id)
+    return agent, fn(c, agent.id, *args, **kwargs)
+
+
 def list_agents(
-    c: sa.Connection, *, user_id: UserId | None = None, device_id: DeviceId | None = None
+    c: sa.Connection,
+    *,
+    user_id: UserId | None = None,
+    device_id: DeviceId | None = None,
+    limit: int | None = None,
+    after: Key | None = None,
 ) -> list[AgentRow]:
     """Return the agents that are not archived, by name; optionally of one user or one device."""
     query = _of_user(PRESENT_AGENTS, user_id)
+    query = paged(query, agents.c.name, agents.c.id, limit=limit, after=after)
     if device_id is not None:
         query = query.where(agents.c.device_id == device_id)
-    return readable(agent_in, c.execute(query))
+    return readable_page(c, agent_in, query, limit)
+
+
+def agents_by(
+    c: sa.Connection,
+    column: Literal["connector_id", "template_id"],
+    ids: Sequence[str],
+    *,
+    user_id: UserId | None = None,
+) -> dict[str, dict[AgentId, str]]:
+    """Return the names of present agents by id, for each of these values of a column, by name."""
+    key = agents.c[column]
+    query = _of_user(sa.select(key, agents.c.id, agents.c.name), user_id)
+    query = query.where(key.in_(ids), agents.c.deleted_at.is_(None)).order_by(agents.c.name, agents.c.id)
+    found: dict[str, dict[AgentId, str]] = {id: {} for id in ids}
+    for value, agent_id, name in c.execute(query):
+        found[value][AgentId(agent_id)] = name
+    return found
 
 
 def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from protocol.ids import AgentId, DeviceId, UserId
+from protocol.ids import AgentId, DeviceId
 from protocol.standing import (
     Activity,
     AgentMoved,
@@ -31,8 +31,9 @@ from storage.agents.agent_moves import (
     remember,
     told_moves,
 )
-from storage.agents.agent_rows import AgentRow, UnknownAgent, agent_called
+from storage.agents.agent_rows import UnknownAgent
 from storage.kernel.columns import Int
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_state_history, agent_states, agents
 
@@ -189,7 +190,6 @@ __all__ = [
     "next_recovery",
     "recover_agent",
     "recover_due",
-    "status_called",
     "status_of",
     "told_moves",
     "write_metadata",
@@ -338,14 +338,6 @@ def find_state(c: sa.Connection, agent_id: AgentId) -> AgentState:
     return fill(AgentState, row, activity=activity_in(row))
 
 
-def status_called(
-    c: sa.Connection, name: str, user_id: UserId | None
-) -> tuple[AgentRow, AgentState, dict[Axis, Since]]:
-    """Return an agent by its name, as ``agent_called`` finds it, with its status as ``status_of`` does."""
-    agent = agent_called(c, name, user_id)
-    return agent, *status_of(c, agent.id)
-
-
 def status_of(c: sa.Connection, agent_id: AgentId) -> tuple[AgentState, dict[Axis, Since]]:
     """Return the state of an agent, and of each axis its value with the change that led to it.
 
@@ -383,20 +375,18 @@ def agent_history(c: sa.Connection, agent_id: AgentId) -> list[AgentMove]:
 
 
 def history_page(
-    c: sa.Connection, agent_id: AgentId, *, limit: int, below: int | None = None, axis: Axis | None = None
+    c: sa.Connection,
+    agent_id: AgentId,
+    *,
+    axis: Axis | None = None,
+    limit: int | None = None,
+    after: Key | None = None,
 ) -> list[AgentMove]:
-    """Return state changes of the agent, newest first.
-
-    Args:
-        below: only changes with a smaller ``seq``.
-        axis: only changes on this axis.
-    """
-    query, given = HISTORY, {"agent": agent_id}
-    if below is not None:
-        query = query.where(agent_state_history.c.seq < sa.bindparam("below", below))
+    """Return state changes of the agent, or those on one axis, newest first."""
+    query = paged(HISTORY, agent_state_history.c.seq, limit=limit, after=after, descending=True)
     if axis is not None:
         query = query.where(agent_state_history.c.axis == sa.bindparam("on_axis", str(axis)))
-    return _moves(c, query.order_by(agent_state_history.c.seq.desc()).limit(limit), given)
+    return _moves(c, query, {"agent": agent_id})
 
 
 def _moves(c: sa.Connection, query: sa.Select[Any], given: dict[str, Any]) -> list[AgentMove]:

@@ -9,6 +9,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, TokenId, UserId
 from storage.agents.agent_rows import UnknownAgent
 from storage.audit import audit
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_states, agent_tokens, agents, users
 
@@ -61,9 +62,7 @@ TOKENS = (
 )
 TOKEN = TOKENS.where(agent_tokens.c.id == sa.bindparam("token"))
 TOKEN_OF_HASH = TOKENS.where(agent_tokens.c.token_hash == sa.bindparam("hash"))
-TOKENS_OF_AGENT = TOKENS.where(agent_tokens.c.agent_id == sa.bindparam("agent")).order_by(
-    agent_tokens.c.created_at, agent_tokens.c.id
-)
+TOKENS_OF_AGENT = TOKENS.where(agent_tokens.c.agent_id == sa.bindparam("agent"))
 LOCK_AGENT = (
     sa.select(agents.c.user_id)
     .where(agents.c.id == sa.bindparam("agent"), agents.c.deleted_at.is_(None))
@@ -134,9 +133,13 @@ def find_agent_token_by_id(c: sa.Connection, id: TokenId) -> AgentTokenRow | Non
     return None if row is None else fill(AgentTokenRow, row)
 
 
-def list_agent_tokens(c: sa.Connection, agent_id: AgentId) -> list[AgentTokenRow]:
+def list_agent_tokens(
+    c: sa.Connection, agent_id: AgentId, *, limit: int | None = None, after: Key | None = None
+) -> list[AgentTokenRow]:
     """Return the agent's tokens, also revoked ones, oldest first."""
-    return [fill(AgentTokenRow, row) for row in c.execute(TOKENS_OF_AGENT, {"agent": agent_id})]
+    tokens = agent_tokens.c
+    query = paged(TOKENS_OF_AGENT, tokens.created_at, tokens.id, limit=limit, after=after)
+    return [fill(AgentTokenRow, row) for row in c.execute(query, {"agent": agent_id})]
 
 
 def revoke_agent_token(c: sa.Connection, id: TokenId, *, at: int, actor: str) -> bool:

@@ -7,14 +7,17 @@ Re-exports ``agent_rows`` (rows and reading them), ``agent_declarations`` (decla
 from storage.agents.agent_declarations import DeclaredAgent, ExternalIdTaken
 from storage.agents.agent_rows import (
     AgentRow,
+    AmbiguousAgent,
     LastRun,
     UnknownAgent,
     agent_called,
+    agents_by,
     agents_named,
     find_agent,
     find_agent_by_name,
     get_agent,
     list_agents,
+    with_agent,
 )
 from storage.agents.declared_agents import (
     IDS_PER_AGENT,
@@ -27,6 +30,7 @@ from storage.agents.declared_agents import (
 __all__ = [
     "IDS_PER_AGENT",
     "AgentRow",
+    "AmbiguousAgent",
     "DeclaredAgent",
     "ExternalIdTaken",
     "LastRun",
@@ -34,6 +38,7 @@ __all__ = [
     "Reconciled",
     "UnknownAgent",
     "agent_called",
+    "agents_by",
     "agents_named",
     "check_names",
     "find_agent",
@@ -41,4 +46,5 @@ __all__ = [
     "get_agent",
     "list_agents",
     "reconcile_declared",
+    "with_agent",
 ]

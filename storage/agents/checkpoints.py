@@ -13,6 +13,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, RunId, UserId
 from storage.agents import locks
 from storage.agents.agent_rows import UnknownAgent
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill, values_of
 from storage.runs import run_progress
 from storage.runs.run_rows import HeldRun
@@ -81,7 +82,7 @@ _of_scope = table.c.scope == sa.bindparam("of_scope")
 LOCK_AGENT = (
     sa.select(agents.c.user_id).where(agents.c.id == sa.bindparam("agent")).with_for_update(key_share=True)
 )
-CHECKPOINTS = sa.select(*_COLUMNS).where(_of_agent).order_by(table.c.scope)
+CHECKPOINTS = sa.select(*_COLUMNS).where(_of_agent)
 CHECKPOINT = sa.select(*_COLUMNS).where(_of_agent, _of_scope)
 COUNT = sa.select(sa.func.count()).select_from(table).where(_of_agent)
 REPLACE = (
@@ -100,9 +101,12 @@ REPLACE = (
 CLEAR = sa.delete(table).where(_of_agent, _of_scope)
 
 
-def list_checkpoints(c: sa.Connection, agent_id: AgentId) -> list[CheckpointRow]:
+def list_checkpoints(
+    c: sa.Connection, agent_id: AgentId, *, limit: int | None = None, after: Key | None = None
+) -> list[CheckpointRow]:
     """Return the agent's checkpoints, by scope."""
-    return [fill(CheckpointRow, row) for row in c.execute(CHECKPOINTS, {"agent": agent_id})]
+    query = paged(CHECKPOINTS, table.c.scope, limit=limit, after=after)
+    return [fill(CheckpointRow, row) for row in c.execute(query, {"agent": agent_id})]
 
 
 def find_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCOPE) -> CheckpointRow | None:

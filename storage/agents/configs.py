@@ -14,6 +14,7 @@ from protocol.configs import RESERVED, ConfigType, value_in
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage.kernel.columns import in_parts
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_config_history, agent_configs
 
@@ -75,24 +76,19 @@ CONFIGS_OF_SEVERAL = CONFIGS.where(agent_configs.c.agent_id.in_(sa.bindparam("li
 LAST_MOVE = sa.select(sa.func.coalesce(sa.func.max(agent_config_history.c.seq), 0)).where(
     agent_config_history.c.agent_id == sa.bindparam("agent")
 )
-MOVES = (
-    sa.select(
-        *columns_of(
-            ConfigMove,
-            agent_config_history,
-            key=agent_config_history.c.config_key,
-            old_text=agent_config_history.c.old_value,
-            new_text=agent_config_history.c.new_value,
-        )
+MOVES = sa.select(
+    *columns_of(
+        ConfigMove,
+        agent_config_history,
+        key=agent_config_history.c.config_key,
+        old_text=agent_config_history.c.old_value,
+        new_text=agent_config_history.c.new_value,
     )
-    .where(agent_config_history.c.agent_id == sa.bindparam("agent"))
-    .order_by(agent_config_history.c.seq.desc())
+).where(agent_config_history.c.agent_id == sa.bindparam("agent"))
+MOVES_OF_KEY = MOVES.where(agent_config_history.c.config_key == sa.bindparam("named"))
+MOVES_AFTER = MOVES.where(agent_config_history.c.seq > sa.bindparam("seq_after")).order_by(
+    agent_config_history.c.seq.desc()
 )
-MOVES_BELOW = MOVES.where(agent_config_history.c.seq < sa.bindparam("below")).limit(
-    sa.bindparam("most", type_=sa.Integer)
-)
-MOVES_OF_KEY = MOVES_BELOW.where(agent_config_history.c.config_key == sa.bindparam("named"))
-MOVES_AFTER = MOVES.where(agent_config_history.c.seq > sa.bindparam("seq_after"))
 
 
 def list_configs(c: sa.Connection, agent_id: AgentId) -> list[ConfigRow]:
@@ -115,13 +111,17 @@ def configurations_of(c: sa.Connection, agent_ids: Sequence[AgentId]) -> dict[Ag
 
 
 def config_history(
-    c: sa.Connection, agent_id: AgentId, *, limit: int, below: int | None = None, key: str | None = None
+    c: sa.Connection,
+    agent_id: AgentId,
+    *,
+    key: str | None = None,
+    limit: int | None = None,
+    after: Key | None = None,
 ) -> list[ConfigMove]:
-    """Return changes of the agent's configs, or of *key*, newest first; only with ``seq`` under *below*."""
-    about = {"agent": agent_id, "below": 2**62 if below is None else below, "most": limit}
-    if key is not None:
-        about["named"] = key
-    return [fill(ConfigMove, row) for row in c.execute(MOVES_BELOW if key is None else MOVES_OF_KEY, about)]
+    """Return changes of the agent's configs, or of *key*, newest first."""
+    query, about = (MOVES, {}) if key is None else (MOVES_OF_KEY, {"named": key})
+    query = paged(query, agent_config_history.c.seq, limit=limit, after=after, descending=True)
+    return [fill(ConfigMove, row) for row in c.execute(query, {"agent": agent_id} | about)]
 
 
 def moves_after(c: sa.Connection, agent_id: AgentId, seq: int) -> list[ConfigMove]:

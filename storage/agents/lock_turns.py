@@ -15,8 +15,9 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, UserId
 from storage.kernel.columns import in_parts, now_ms
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill
-from storage.schema import agent_locks, agents, devices, lock_waits
+from storage.schema import agent_locks, agents, devices, lock_waits, users
 
 
 class HolderKind(StrEnum):
@@ -54,6 +55,7 @@ class LockRow(msgspec.Struct, frozen=True, kw_only=True):
     acquired_at: int | None
     expires_at: int
     request_id: str | None
+    user_name: str
     waiting: int = 0
 
     def is_held(self, now: int) -> bool:
@@ -145,11 +147,12 @@ LOCKS = (
             holder=None,
             agent_name=agents.c.name,
             device_name=devices.c.name,
+            user_name=users.c.name,
             waiting=sa.select(sa.func.count()).where(_own_waits).scalar_subquery(),
         ),
         *columns_of(Holder, agent_locks, kind=agent_locks.c.holder_kind, id=agent_locks.c.holder_id),
     )
-    .select_from(agent_locks)
+    .join_from(agent_locks, users)
     .outerjoin(agents, agents.c.id == agent_locks.c.agent_id)
     .outerjoin(
         devices, sa.and_(agent_locks.c.holder_kind == "device", devices.c.id == agent_locks.c.holder_id)
@@ -192,7 +195,7 @@ def list_locks(
     agent_ids: Sequence[AgentId] | None = None,
     and_free: bool = False,
     limit: int | None = None,
-    after: tuple[str, str] | None = None,
+    after: Key | None = None,
 ) -> list[LockRow]:
     """Return locks that are held or waited for, by user and name.
 
@@ -200,9 +203,8 @@ def list_locks(
         user_id: only locks of this user.
         agent_ids: only locks that these agents hold or wait for.
         and_free: also free locks without waiting requests.
-        after: user and name of the last lock of the previous page.
     """
-    query = LOCKS
+    query = paged(LOCKS.order_by(None), users.c.name, agent_locks.c.resource, limit=limit, after=after)
     if not and_free:
         held = sa.and_(agent_locks.c.holder_id.is_not(None), agent_locks.c.expires_at > now_ms())
         query = query.where(sa.or_(held, sa.exists().where(_own_waits)))
@@ -211,9 +213,7 @@ def list_locks(
     if agent_ids is not None:
         waited = sa.exists().where(_own_waits, lock_waits.c.agent_id.in_(agent_ids))
         query = query.where(sa.or_(agent_locks.c.agent_id.in_(agent_ids), waited))
-    if after is not None:
-        query = query.where(sa.tuple_(agent_locks.c.user_id, agent_locks.c.resource) > after)
-    return [lock_of(row) for row in c.execute(query.limit(limit))]
+    return [lock_of(row) for row in c.execute(query)]
 
 
 def find_locks_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> list[LockRow]:
@@ -225,14 +225,26 @@ def find_locks_named(c: sa.Connection, name: str, *, user_id: UserId | None = No
 
 
 def list_lock_waits(
-    c: sa.Connection, *, user_id: UserId | None = None, agent_ids: Sequence[AgentId] | None = None
+    c: sa.Connection,
+    *,
+    user_id: UserId | None = None,
+    agent_ids: Sequence[AgentId] | None = None,
+    resources: Sequence[str] | None = None,
 ) -> list[LockWait]:
-    """Return waiting requests by user and lock, next turn first; optionally of one user or these agents."""
+    """Return waiting requests by user and lock, next turn first.
+
+    Args:
+        user_id: only waits for locks of this user.
+        agent_ids: only waits of these agents.
+        resources: only waits for locks of these names.
+    """
     query = WAITS
     if user_id is not None:
         query = query.where(lock_waits.c.user_id == user_id)
     if agent_ids is not None:
         query = query.where(lock_waits.c.agent_id.in_(agent_ids))
+    if resources is not None:
+        query = query.where(lock_waits.c.resource.in_(resources))
     return [_wait(row) for row in c.execute(query)]
 
 

@@ -219,6 +219,7 @@ def said_of(c: sa.Connection, agent: AgentRow) -> DeclaredAgent:
     return fill(
         DeclaredAgent,
         agent,
+        user_name=None,
         device_name=agent.device_name or "",
         prompt=agent.own_prompt,
         schedule=run[0].declared if run else None,

@@ -19,6 +19,7 @@ from protocol.measurements import OWN, MetricType
 from storage.agents.sketch import Sketch
 from storage.devices import idempotency
 from storage.kernel.columns import IN_LIST, in_parts
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_metrics, agents, metric_series
 
@@ -227,7 +228,7 @@ def record(
         TypeDiffers, BelowZero, TooManySeries: nothing was written.
     """
     samples = [sample for sample in samples if sample.at >= kept.hours_from]
-    keys = [_Key(sample.agent_id, sample.name, _tags_key(sample.tags)) for sample in samples]
+    keys = [_Key(sample.agent_id, sample.name, tags_key(sample.tags)) for sample in samples]
     for part in in_parts(sorted({sample.agent_id for sample in samples})):
         c.execute(LOCK_AGENTS, {"agents": part})
     types = _begin_series(c, samples, keys, at, limits)
@@ -329,7 +330,7 @@ def _write(c: sa.Connection, buckets: Mapping[_BucketKey, _Bucket]) -> None:
         c.execute(sa.insert(agent_metrics), fresh)
 
 
-def _tags_key(tags: Mapping[str, str]) -> str:
+def tags_key(tags: Mapping[str, str]) -> str:
     """Return the same text for the same tags: ``{"model":"small"}``; empty without tags."""
     return msgspec.json.encode(tags, order="sorted").decode() if tags else ""
 
@@ -433,12 +434,19 @@ def agents_of_device(c: sa.Connection, device_id: DeviceId) -> dict[str, AgentId
     return {row.name: AgentId(row.id) for row in rows} | {row.id: AgentId(row.id) for row in rows}
 
 
-def list_series(c: sa.Connection, agent_id: AgentId, *, name: str | None = None) -> list[SeriesRow]:
+def list_series(
+    c: sa.Connection,
+    agent_id: AgentId,
+    *,
+    name: str | None = None,
+    limit: int | None = None,
+    after: Key | None = None,
+) -> list[SeriesRow]:
     """Return the agent's series, by name and tags; optionally only those of one metric."""
     query = SERIES if name is None else SERIES_NAMED
     given: dict[str, str] = {"agent": agent_id} | ({} if name is None else {"metric": name})
-    rows = [fill(SeriesRow, row) for row in c.execute(query, given)]
-    return sorted(rows, key=lambda row: (row.name, sorted(row.tags.items())))
+    query = paged(query, metric_series.c.name, metric_series.c.tags_key, limit=limit, after=after)
+    return [fill(SeriesRow, row) for row in c.execute(query, given)]
 
 
 def list_buckets(

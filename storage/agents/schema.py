@@ -86,6 +86,7 @@ agents = table(
     sa.CheckConstraint("max_concurrent_runs BETWEEN 1 AND 64", name="max_concurrent_runs"),
 )
 index("agents_device", agents.c.device_id)
+index("agents_by_name", agents.c.name, agents.c.id, where="deleted_at IS NULL")
 index("agents_template", agents.c.template_id, where="template_id IS NOT NULL")
 index("agents_connector", agents.c.connector_id, where="connector_id IS NOT NULL")
 

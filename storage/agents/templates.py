@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from protocol.agent_types import AgentSubtype, AgentType
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import TemplateId
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_templates, agents
 
@@ -57,7 +58,7 @@ class TemplateRow(WrittenTemplate, frozen=True, kw_only=True):
         return fill(WrittenTemplate, self)
 
 
-TEMPLATES = sa.select(*columns_of(TemplateRow, agent_templates)).order_by(agent_templates.c.name)
+TEMPLATES = sa.select(*columns_of(TemplateRow, agent_templates))
 TEMPLATE_NAMED = TEMPLATES.where(agent_templates.c.name == sa.bindparam("named"))
 COUNT = sa.select(sa.func.count()).select_from(agent_templates)
 IN_USE = (
@@ -106,9 +107,12 @@ def find_template(c: sa.Connection, name: str) -> TemplateRow | None:
     return None if row is None else fill(TemplateRow, row)
 
 
-def list_templates(c: sa.Connection) -> list[TemplateRow]:
-    """Return every template, by name."""
-    return [fill(TemplateRow, row) for row in c.execute(TEMPLATES)]
+def list_templates(
+    c: sa.Connection, *, limit: int | None = None, after: Key | None = None
+) -> list[TemplateRow]:
+    """Return the templates, by name."""
+    query = paged(TEMPLATES, agent_templates.c.name, limit=limit, after=after)
+    return [fill(TemplateRow, row) for row in c.execute(query)]
 
 
 def templates_by_id(c: sa.Connection) -> dict[TemplateId, TemplateRow]:

@@ -15,6 +15,7 @@ from typing import Concatenate, Final, Literal, ParamSpec, TypeVar
 import msgspec
 import sqlalchemy as sa
 
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of
 from storage.schema import audit_log, hub, nodes
 
@@ -194,28 +195,22 @@ def audited(
 def list_entries(
     c: sa.Connection,
     *,
-    limit: int,
-    below: int | None = None,
-    above: int | None = None,
+    limit: int | None = None,
+    after: Key | None = None,
+    oldest_first: bool = False,
     event: str | None = None,
     actor: str | None = None,
     subject: str | None = None,
     since: int | None = None,
     until: int | None = None,
 ) -> list[AuditRow]:
-    """Return entries, newest first; oldest first with *above*.
+    """Return entries, newest first or oldest first.
 
     Args:
-        below, above: only entries with smaller, or greater, numbers.
         event: exact name, or a prefix that ends in a dot.
         since, until: epoch milliseconds; the first is included, the second is not.
     """
-    query = ENTRIES.limit(limit)
-    query = query.order_by(audit_log.c.seq.desc() if above is None else audit_log.c.seq)
-    if below is not None:
-        query = query.where(audit_log.c.seq < below)
-    if above is not None:
-        query = query.where(audit_log.c.seq > above)
+    query = paged(ENTRIES, audit_log.c.seq, limit=limit, after=after, descending=not oldest_first)
     if event is not None and event.endswith("."):
         query = query.where(audit_log.c.event.startswith(event, autoescape=True))
     elif event is not None:

@@ -20,8 +20,10 @@ from protocol.ids import UserId
 from storage.audit import audit
 from storage.devices import users
 from storage.kernel.columns import Int
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill, values_of
 from storage.schema import connectors, credentials
+from storage.schema import users as user_table
 
 ACTOR: Final = "hub.toml"
 IDS_PER_CONNECTOR: Final = 2  # fresh ids for the connector, its user
@@ -72,6 +74,7 @@ class ConnectorRow(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     user_id: UserId
+    user_name: str
     name: str
     provider: str
     origin: str
@@ -98,10 +101,17 @@ class ReconciledConnectors(msgspec.Struct, frozen=True):
     archived: tuple[str, ...] = ()
 
 
-CONNECTORS = sa.select(*columns_of(ConnectorRow, connectors, archived_at=connectors.c.deleted_at))
+CONNECTORS = sa.select(
+    *columns_of(
+        ConnectorRow,
+        connectors,
+        user_name=user_table.c.name,
+        archived_at=connectors.c.deleted_at,
+    )
+).join_from(connectors, user_table)
 CONNECTOR = CONNECTORS.where(connectors.c.id == sa.bindparam("connector"))
 CONNECTOR_NAMED = CONNECTORS.where(connectors.c.name == sa.bindparam("named"))
-PRESENT_CONNECTORS = CONNECTORS.where(connectors.c.deleted_at.is_(None)).order_by(connectors.c.name)
+PRESENT_CONNECTORS = CONNECTORS.where(connectors.c.deleted_at.is_(None))
 _one = connectors.c.id == sa.bindparam("connector")
 _as_seen = connectors.c.version == sa.bindparam("seen")
 INSERT = sa.insert(connectors)
@@ -161,9 +171,11 @@ HAS_GRANT = sa.select(credentials.c.connector_id).where(
 DROP_GRANT = sa.delete(credentials).where(credentials.c.connector_id == sa.bindparam("connector"))
 
 
-def list_connectors(c: sa.Connection, *, user_id: UserId | None = None) -> list[ConnectorRow]:
+def list_connectors(
+    c: sa.Connection, *, user_id: UserId | None = None, limit: int | None = None, after: Key | None = None
+) -> list[ConnectorRow]:
     """Return the declared connectors, or those of a user, by name."""
-    query = PRESENT_CONNECTORS
+    query = paged(PRESENT_CONNECTORS, connectors.c.name, limit=limit, after=after)
     if user_id is not None:
         query = query.where(connectors.c.user_id == user_id)
     return [fill(ConnectorRow, row) for row in c.execute(query)]

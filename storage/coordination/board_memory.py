@@ -15,6 +15,7 @@ from protocol.ids import AgentId, BoardId, MemoryId, UserId
 from storage.audit import audit
 from storage.coordination.boards import TooManyOfBoards, lock_board
 from storage.kernel.columns import texts_in
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill, values_of
 from storage.schema import agents, board_memory, boards
 
@@ -99,9 +100,7 @@ MEMORY = (
 )
 ITEM = MEMORY.where(board_memory.c.id == sa.bindparam("item"))
 ITEM_OF_KEY = MEMORY.where(board_memory.c.dedupe_key == sa.bindparam("dedupe"))
-OF_BOARD = MEMORY.where(board_memory.c.board_id == sa.bindparam("board")).order_by(
-    board_memory.c.created_at.desc(), board_memory.c.id.desc()
-)
+OF_BOARD = MEMORY.where(board_memory.c.board_id == sa.bindparam("board"))
 COUNT = sa.select(sa.func.count()).where(board_memory.c.board_id == sa.bindparam("board"))
 LAST = sa.select(sa.func.max(board_memory.c.created_at)).where(
     board_memory.c.board_id == sa.bindparam("board"), board_memory.c.created_at < sa.bindparam("soon")
@@ -150,22 +149,21 @@ def list_memory(
     board_id: BoardId,
     wanted: MemoryFilter = EVERY,
     *,
-    after: tuple[int, str] | None = None,
     limit: int | None = None,
+    after: Key | None = None,
 ) -> list[MemoryRow]:
     """Return the items of the board's memory that match the filter, newest first.
 
     Args:
         after: ``(created_at, id)`` of the last item of the previous page.
     """
-    query = OF_BOARD.limit(limit)
+    query = paged(
+        OF_BOARD, board_memory.c.created_at, board_memory.c.id, limit=limit, after=after, descending=True
+    )
     for column, value in _wanted(wanted):
         query = query.where(column == value)
     for tag in wanted.tags:
         query = query.where(sa.literal(tag).in_(texts_in(board_memory.c.tags)))
-    if after is not None:
-        place = sa.tuple_(board_memory.c.created_at, board_memory.c.id)
-        query = query.where(place < sa.tuple_(*map(sa.literal, after)))
     return [fill(MemoryRow, row) for row in c.execute(query, {"board": board_id})]
 
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, UserId
 from storage.audit import audit
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill
 from storage.schema import (
     agents,
@@ -188,17 +189,15 @@ def list_boards(
     *,
     user_id: UserId | None = None,
     gateway_id: GatewayId | None = None,
-    after: tuple[str, str] | None = None,
     limit: int | None = None,
+    after: Key | None = None,
 ) -> list[BoardRow]:
     """Return boards by name and id: of one user or all, of one gateway or all."""
-    query = BOARDS.order_by(boards.c.name, boards.c.id).limit(limit)
+    query = paged(BOARDS, boards.c.name, boards.c.id, limit=limit, after=after)
     if user_id is not None:
         query = query.where(boards.c.user_id == user_id)
     if gateway_id is not None:
         query = query.where(boards.c.gateway_id == gateway_id)
-    if after is not None:
-        query = query.where(sa.tuple_(boards.c.name, boards.c.id) > sa.tuple_(*map(sa.literal, after)))
     return [fill(BoardRow, row) for row in c.execute(query)]
 
 

@@ -28,6 +28,7 @@ from storage.coordination.messages import (
     check_content,
     open_count,
 )
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill, values_of
 from storage.schema import (
     agents,
@@ -160,9 +161,7 @@ RESULTS = (
     .outerjoin(gateways, gateways.c.id == messages.c.gateway_id)
     .outerjoin(agents, agents.c.id == messages.c.to_agent_id)
     .outerjoin(gateway_agents, gateway_agents.c.agent_id == messages.c.to_agent_id)
-    .where(messages.c.broadcast_id == _broadcast, messages.c.id > sa.bindparam("after"))
-    .order_by(messages.c.id)
-    .limit(_most)
+    .where(messages.c.broadcast_id == _broadcast)
 )
 
 
@@ -179,8 +178,8 @@ def list_broadcasts(
     *,
     user_id: UserId | None = None,
     gateway_id: GatewayId | None = None,
-    after: tuple[int, str] | None = None,
-    limit: int = 100,
+    limit: int | None = None,
+    after: Key | None = None,
 ) -> list[BroadcastRow]:
     """Return broadcasts, newest first.
 
@@ -188,15 +187,13 @@ def list_broadcasts(
         gateway_id: only broadcasts of this gateway's main agent.
         after: ``(created_at, id)`` of the last broadcast of the previous page.
     """
-    query = BROADCASTS.order_by(broadcasts.c.created_at.desc(), broadcasts.c.id.desc()).limit(limit)
+    query = paged(
+        BROADCASTS, broadcasts.c.created_at, broadcasts.c.id, limit=limit, after=after, descending=True
+    )
     if user_id is not None:
         query = query.where(broadcasts.c.user_id == user_id)
     if gateway_id is not None:
         query = query.where(broadcasts.c.gateway_id == gateway_id)
-    if after is not None:
-        query = query.where(
-            sa.tuple_(broadcasts.c.created_at, broadcasts.c.id) < sa.tuple_(*map(sa.literal, after))
-        )
     return [broadcast_of(row) for row in c.execute(query)]
 
 
@@ -205,14 +202,12 @@ def list_open(c: sa.Connection, after: str = "", most: int = CHECKED) -> list[Br
     return [row.id for row in c.execute(OPEN, {"after": after, "most": most})]
 
 
-def results_of(c: sa.Connection, id: str, *, after: str = "", limit: int) -> list[BoardResult]:
-    """Return the results of a broadcast at its boards, by message id, without the refused boards.
-
-    Args:
-        after: only messages with greater ids.
-    """
-    given = {"broadcast": id, "after": after, "most": limit}
-    return [fill(BoardResult, row) for row in c.execute(RESULTS, given)]
+def results_of(
+    c: sa.Connection, id: str, *, limit: int | None = None, after: Key | None = None
+) -> list[BoardResult]:
+    """Return the results of a broadcast at its boards, by message id, without the refused boards."""
+    query = paged(RESULTS, messages.c.id, limit=limit, after=after)
+    return [fill(BoardResult, row) for row in c.execute(query, {"broadcast": id})]
 
 
 def tally_of(c: sa.Connection, row: BroadcastRow) -> Tally:

@@ -26,10 +26,12 @@ from storage.coordination import gateway_agents
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.devices import users
 from storage.kernel.columns import Int
-from storage.kernel.rows import columns_of, fill, values_of
+from storage.kernel.keyset import Key, paged
+from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_states as states
 from storage.schema import agents, gateways
 from storage.schema import gateway_agents as agents_there
+from storage.schema import users as user_table
 
 ACTOR: Final = "hub.toml"
 IDS_PER_GATEWAY: Final = 3  # fresh ids for the gateway, its main agent, its user
@@ -59,6 +61,7 @@ class GatewayRow(msgspec.Struct, frozen=True, kw_only=True):
 
     id: GatewayId
     user_id: UserId
+    user_name: str
     name: str
     created_at: int
     archived_at: int | None = None
@@ -73,10 +76,12 @@ class ReconciledGateways(msgspec.Struct, frozen=True):
     archived: tuple[str, ...] = ()
 
 
-GATEWAYS = sa.select(*columns_of(GatewayRow, gateways, archived_at=gateways.c.deleted_at))
+GATEWAYS = sa.select(
+    *columns_of(GatewayRow, gateways, user_name=user_table.c.name, archived_at=gateways.c.deleted_at)
+).join_from(gateways, user_table)
 GATEWAY = GATEWAYS.where(gateways.c.id == sa.bindparam("gateway"))
 GATEWAY_NAMED = GATEWAYS.where(gateways.c.name == sa.bindparam("named"))
-PRESENT_GATEWAYS = GATEWAYS.where(gateways.c.deleted_at.is_(None)).order_by(gateways.c.name)
+PRESENT_GATEWAYS = GATEWAYS.where(gateways.c.deleted_at.is_(None))
 REVIVE = (
     sa.update(gateways)
     .where(gateways.c.id == sa.bindparam("gateway"))
@@ -94,9 +99,13 @@ SET_ASIDE = (
 )
 
 
-def list_gateways(c: sa.Connection, *, user_id: UserId | None = None) -> list[GatewayRow]:
+def list_gateways(
+    c: sa.Connection, *, user_id: UserId | None = None, limit: int | None = None, after: Key | None = None
+) -> list[GatewayRow]:
     """Return the declared gateways, or those of a user, by name."""
-    query = PRESENT_GATEWAYS if user_id is None else PRESENT_GATEWAYS.where(gateways.c.user_id == user_id)
+    query = paged(PRESENT_GATEWAYS, gateways.c.name, limit=limit, after=after)
+    if user_id is not None:
+        query = query.where(gateways.c.user_id == user_id)
     return [fill(GatewayRow, row) for row in c.execute(query)]
 
 
@@ -156,8 +165,9 @@ def reconcile_gateways(
             c.execute(SET_ASIDE, {"gateway": old.id, "called": f"{old.name}~{old.id}", "now": at})
             old = None
         if old is None:
-            row = GatewayRow(id=GatewayId(own_id), user_id=whose, name=one.name, created_at=at)
-            c.execute(sa.insert(gateways), values_of(row, gateways, updated_at=at))
+            about = {"id": own_id, "user_id": whose, "name": one.name, "created_at": at, "updated_at": at}
+            c.execute(sa.insert(gateways), about)
+            row = fill(GatewayRow, c.execute(GATEWAY, {"gateway": own_id}).one())
             created.append(row.name)
             _tell(c, row, "gateway.created", at)
         else:

@@ -20,6 +20,7 @@ from protocol.ids import (
     UserId,
 )
 from protocol.messages import DELIVERED, MessageKind, MessageState
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill
 from storage.schema import (
     agent_states,
@@ -252,8 +253,8 @@ def list_messages(
     states: Sequence[MessageState] | None = None,
     correlation_id: str | None = None,
     is_open: bool | None = None,
-    after: tuple[int, str] | None = None,
-    limit: int = 100,
+    limit: int | None = None,
+    after: Key | None = None,
 ) -> list[MessageRow]:
     """Return messages, newest first.
 
@@ -261,7 +262,7 @@ def list_messages(
         agent_ids: only messages from or to these agents.
         after: ``(created_at, id)`` of the last message of the previous page.
     """
-    query = MESSAGES.order_by(messages.c.created_at.desc(), messages.c.id.desc()).limit(limit)
+    query = paged(MESSAGES, messages.c.created_at, messages.c.id, limit=limit, after=after, descending=True)
     if user_id is not None:
         query = query.where(messages.c.user_id == user_id)
     if board_ids is not None:
@@ -279,10 +280,6 @@ def list_messages(
     if is_open is not None:
         query = query.where(
             messages.c.settled_at.is_(None) if is_open else messages.c.settled_at.is_not(None)
-        )
-    if after is not None:
-        query = query.where(
-            sa.tuple_(messages.c.created_at, messages.c.id) < sa.tuple_(*map(sa.literal, after))
         )
     return [row_of(row) for row in c.execute(query)]
 

@@ -13,6 +13,7 @@ from storage.agents.lock_turns import told_instant
 from storage.audit import activity
 from storage.coordination.messages import find_message, move_message
 from storage.kernel.columns import in_parts
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill
 from storage.schema import agents, boards, devices, gateway_agents, messages, questions, users
 
@@ -169,8 +170,8 @@ def list_questions(
     board_id: BoardId | None = None,
     states: Sequence[QuestionState] = (),
     correlation_id: str | None = None,
-    limit: int = 100,
-    after: tuple[int, str] | None = None,
+    limit: int | None = None,
+    after: Key | None = None,
 ) -> list[QuestionRow]:
     """Return questions, newest first.
 
@@ -178,7 +179,9 @@ def list_questions(
         states: only questions in these states; empty: any state.
         after: ``(created_at, id)`` of the last question of the previous page.
     """
-    query = QUESTIONS.order_by(questions.c.created_at.desc(), questions.c.id.desc()).limit(limit)
+    query = paged(
+        QUESTIONS, questions.c.created_at, questions.c.id, limit=limit, after=after, descending=True
+    )
     if user_id is not None:
         query = query.where(questions.c.user_id == user_id)
     if board_id is not None:
@@ -187,13 +190,6 @@ def list_questions(
         query = query.where(questions.c.correlation_id == correlation_id)
     if states:
         query = query.where(questions.c.state.in_(states))
-    if after is not None:
-        query = query.where(
-            sa.or_(
-                questions.c.created_at < after[0],
-                sa.and_(questions.c.created_at == after[0], questions.c.id < after[1]),
-            )
-        )
     return [question_in(row) for row in c.execute(query)]
 
 

@@ -61,6 +61,7 @@ boards = table(
     number("updated_at"),
     sa.UniqueConstraint("user_id", "name"),
 )
+index("boards_by_name", boards.c.name, boards.c.id)
 index("boards_gateway", boards.c.gateway_id, where="gateway_id IS NOT NULL")
 
 board_members = table(
@@ -115,6 +116,7 @@ broadcasts = table(
     one_of("kind", ("question", "handoff")),
     sa.CheckConstraint("boards >= 0 AND rounds >= 1", name="counts"),
 )
+index("broadcasts_by_age", broadcasts.c.created_at, broadcasts.c.id)
 index("broadcasts_user", broadcasts.c.user_id, broadcasts.c.created_at)
 index("broadcasts_open", broadcasts.c.id, where="settled_at IS NULL")
 index("broadcasts_settled", broadcasts.c.settled_at, where="settled_at IS NOT NULL")
@@ -147,6 +149,7 @@ questions = table(
         "(state = 'answered') = (answer IS NOT NULL AND answered_by IS NOT NULL)", name="answered"
     ),
 )
+index("questions_by_age", questions.c.created_at, questions.c.id)
 index("questions_user", questions.c.user_id, questions.c.created_at)
 # Includes the state, so that SQLite prefers it to the index above.
 index(
@@ -221,6 +224,7 @@ index("messages_agent", messages.c.to_agent_id, messages.c.created_at, where="se
 index("messages_due", messages.c.gateway_id, messages.c.not_before, messages.c.id, where="settled_at IS NULL")
 index("messages_expiring", messages.c.expires_at, where="settled_at IS NULL")
 index("messages_open", messages.c.user_id, messages.c.settled_at, where="settled_at IS NULL")
+index("messages_by_age", messages.c.created_at, messages.c.id)
 index("messages_user", messages.c.user_id, messages.c.created_at, messages.c.id)
 index("messages_board", messages.c.board_id, messages.c.created_at, where="board_id IS NOT NULL")
 index(

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, GatewayId, SoulWriteId, UserId
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill, values_of
 from storage.schema import agents, devices, gateway_agents, gateways, soul_versions, soul_writes
 
@@ -100,12 +101,7 @@ PLACE = (
 )
 _is_agents = soul_versions.c.agent_id == sa.bindparam("agent")
 _VERSION = columns_of(SoulVersion, soul_versions)
-VERSIONS = (
-    sa.select(*_VERSION)
-    .where(_is_agents, soul_versions.c.seq < sa.bindparam("below"))
-    .order_by(soul_versions.c.seq.desc())
-    .limit(sa.bindparam("most", type_=sa.Integer))
-)
+VERSIONS = sa.select(*_VERSION).where(_is_agents)
 VERSION = sa.select(*_VERSION, soul_versions.c.content).where(
     _is_agents, soul_versions.c.seq == sa.bindparam("number")
 )
@@ -146,15 +142,11 @@ def find_place(c: sa.Connection, agent_id: AgentId) -> SoulPlace | None:
 
 
 def list_versions(
-    c: sa.Connection, agent_id: AgentId, *, limit: int, below: int | None = None
+    c: sa.Connection, agent_id: AgentId, *, limit: int | None = None, after: Key | None = None
 ) -> list[SoulVersion]:
-    """Return versions, newest first.
-
-    Args:
-        below: only versions with smaller numbers.
-    """
-    given = {"agent": agent_id, "below": 2**53 if below is None else below, "most": limit}
-    return [fill(SoulVersion, row) for row in c.execute(VERSIONS, given)]
+    """Return versions, newest first."""
+    query = paged(VERSIONS, soul_versions.c.seq, limit=limit, after=after, descending=True)
+    return [fill(SoulVersion, row) for row in c.execute(query, {"agent": agent_id})]
 
 
 def get_version(c: sa.Connection, agent_id: AgentId, seq: int) -> tuple[SoulVersion, str]:

@@ -1,6 +1,6 @@
 """Devices of users, and the hashes of their tokens."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from typing import Any, Final
 
@@ -11,8 +11,10 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId, NodeId, TokenId, UserId
 from storage.agents import agent_states
 from storage.audit import audit
+from storage.kernel.columns import in_parts
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill
-from storage.schema import agents, device_tokens, devices
+from storage.schema import agents, device_tokens, devices, users
 
 CAME: Final = "its device connected"
 LEFT: Final = "its device left"
@@ -76,6 +78,7 @@ class DeviceRow(msgspec.Struct, frozen=True):
     revoked_at: int | None
     created_at: int
     grants: list[str]
+    user_name: str
 
 
 class TokenRow(msgspec.Struct, frozen=True):
@@ -94,6 +97,7 @@ class TokenRow(msgspec.Struct, frozen=True):
     revoked_at: int | None
     last4: str | None
     created_by: str | None
+    user_name: str
 
 
 class TokenOwner(msgspec.Struct, frozen=True):
@@ -108,12 +112,17 @@ class TokenOwner(msgspec.Struct, frozen=True):
     expires_at: int | None
 
 
-DEVICES: sa.Select[Any] = sa.select(*columns_of(DeviceRow, devices))
+DEVICES: sa.Select[Any] = sa.select(*columns_of(DeviceRow, devices, user_name=users.c.name)).join_from(
+    devices, users
+)
 DEVICE = DEVICES.where(devices.c.id == sa.bindparam("device"))
 DEVICE_OF_USER = DEVICES.where(
     devices.c.user_id == sa.bindparam("user"),
     devices.c.name == sa.bindparam("named"),
     devices.c.revoked_at.is_(None),
+)
+NAMES = sa.select(devices.c.id, devices.c.name).where(
+    devices.c.id.in_(sa.bindparam("listed", expanding=True))
 )
 DEVICE_BY_NAME = DEVICES.where(devices.c.name == sa.bindparam("named"), devices.c.revoked_at.is_(None))
 
@@ -142,11 +151,22 @@ def get_device(c: sa.Connection, id: DeviceId) -> DeviceRow:
     return fill(DeviceRow, row)
 
 
-def list_devices(c: sa.Connection, *, user_id: UserId | None = None) -> list[DeviceRow]:
-    """Return devices, also revoked ones, by name, then by age: of all users, or of one."""
+def list_devices(
+    c: sa.Connection, *, user_id: UserId | None = None, limit: int | None = None, after: Key | None = None
+) -> list[DeviceRow]:
+    """Return devices, also revoked ones, by name and id: of all users, or of one."""
     mine = sa.true() if user_id is None else devices.c.user_id == user_id
-    ordered = DEVICES.where(mine).order_by(devices.c.name, devices.c.created_at, devices.c.id)
-    return [fill(DeviceRow, row) for row in c.execute(ordered)]
+    query = paged(DEVICES.where(mine), devices.c.name, devices.c.id, limit=limit, after=after)
+    return [fill(DeviceRow, row) for row in c.execute(query)]
+
+
+def names_of_devices(c: sa.Connection, ids: Iterable[DeviceId]) -> dict[DeviceId, str]:
+    """Return the names of these devices, by id."""
+    return {
+        DeviceId(row.id): row.name
+        for part in in_parts(sorted(set(ids)))
+        for row in c.execute(NAMES, {"listed": part})
+    }
 
 
 def devices_called(c: sa.Connection, called: str, *, user_id: UserId | None = None) -> list[DeviceRow]:
@@ -235,9 +255,9 @@ def revoke_device(c: sa.Connection, id: DeviceId, *, at: int, actor: str) -> boo
     return revoked
 
 
-TOKENS = sa.select(*columns_of(TokenRow, device_tokens, devices, device_name=devices.c.name)).join_from(
-    device_tokens, devices
-)
+TOKENS = sa.select(
+    *columns_of(TokenRow, device_tokens, devices, device_name=devices.c.name, user_name=users.c.name)
+).select_from(device_tokens.join(devices).join(users))
 TOKEN = TOKENS.where(device_tokens.c.id == sa.bindparam("token"))
 OWNER_OF_TOKEN = (
     sa.select(
@@ -321,13 +341,19 @@ def count_tokens(c: sa.Connection, at: int, *, user_id: UserId | None = None) ->
 
 
 def list_tokens(
-    c: sa.Connection, *, user_id: UserId | None = None, device_id: DeviceId | None = None
+    c: sa.Connection,
+    *,
+    user_id: UserId | None = None,
+    device_id: DeviceId | None = None,
+    limit: int | None = None,
+    after: Key | None = None,
 ) -> list[TokenRow]:
     """Return tokens, also revoked ones, oldest first: of all devices, of one user, or of one device."""
     mine = sa.true() if user_id is None else devices.c.user_id == user_id
     its = sa.true() if device_id is None else devices.c.id == device_id
-    ordered = TOKENS.where(mine, its).order_by(device_tokens.c.created_at, device_tokens.c.id)
-    return [fill(TokenRow, row) for row in c.execute(ordered)]
+    tokens = device_tokens.c
+    query = paged(TOKENS.where(mine, its), tokens.created_at, tokens.id, limit=limit, after=after)
+    return [fill(TokenRow, row) for row in c.execute(query)]
 
 
 def revoke_token(c: sa.Connection, id: TokenId, at: int, *, actor: str = "hub") -> bool:

@@ -12,6 +12,7 @@ from protocol.ids import DeviceId, InvitationId, KeyId, UserId
 from storage.audit import audit
 from storage.devices import device_keys
 from storage.devices.device_keys import KeyOwner
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill
 from storage.schema import invitations, users
 
@@ -98,11 +99,14 @@ def create_invitation(
     return fill(InvitationRow, c.execute(INVITATION, {"invitation": id}).one())
 
 
-def list_invitations(c: sa.Connection, *, user_id: UserId | None = None) -> list[InvitationRow]:
+def list_invitations(
+    c: sa.Connection, *, user_id: UserId | None = None, limit: int | None = None, after: Key | None = None
+) -> list[InvitationRow]:
     """Return invitations, also used and revoked ones, oldest first: of all users, or of one."""
     mine = sa.true() if user_id is None else invitations.c.user_id == user_id
-    ordered = INVITATIONS.where(mine).order_by(invitations.c.created_at, invitations.c.id)
-    return [fill(InvitationRow, row) for row in c.execute(ordered)]
+    table = invitations.c
+    query = paged(INVITATIONS.where(mine), table.created_at, table.id, limit=limit, after=after)
+    return [fill(InvitationRow, row) for row in c.execute(query)]
 
 
 def find_invitation(c: sa.Connection, id: InvitationId) -> InvitationRow | None:

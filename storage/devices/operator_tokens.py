@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from protocol.ids import TokenId, UserId
 from storage.audit import audit
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill
 from storage.schema import operator_tokens, users
 
@@ -108,11 +109,14 @@ def find_operator_token_by_id(c: sa.Connection, id: TokenId) -> OperatorTokenRow
     return None if row is None else fill(OperatorTokenRow, row)
 
 
-def list_operator_tokens(c: sa.Connection, *, user_id: UserId | None = None) -> list[OperatorTokenRow]:
+def list_operator_tokens(
+    c: sa.Connection, *, user_id: UserId | None = None, limit: int | None = None, after: Key | None = None
+) -> list[OperatorTokenRow]:
     """Return tokens, also revoked ones, oldest first: all, or those bound to one user."""
     mine = sa.true() if user_id is None else operator_tokens.c.user_id == user_id
-    ordered = TOKENS.where(mine).order_by(operator_tokens.c.created_at, operator_tokens.c.id)
-    return [fill(OperatorTokenRow, row) for row in c.execute(ordered)]
+    tokens = operator_tokens.c
+    query = paged(TOKENS.where(mine), tokens.created_at, tokens.id, limit=limit, after=after)
+    return [fill(OperatorTokenRow, row) for row in c.execute(query)]
 
 
 def count_live(c: sa.Connection, at: int, *, user_id: UserId | None = None) -> int:

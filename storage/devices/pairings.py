@@ -15,6 +15,7 @@ from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
 from storage.audit import audit
 from storage.devices import device_keys
 from storage.devices.devices import DeviceRow
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill, values_of
 from storage.schema import pairings
 
@@ -167,10 +168,12 @@ def count_pairings(c: sa.Connection, *, at: int) -> int:
     return int(c.execute(PLACES, {"now": at}).one()[0])
 
 
-def list_pairings(c: sa.Connection, *, at: int) -> list[PairingRow]:
+def list_pairings(
+    c: sa.Connection, *, at: int, limit: int | None = None, after: Key | None = None
+) -> list[PairingRow]:
     """Return the waiting devices, oldest request first."""
-    ordered = WAITING.order_by(pairings.c.created_at, pairings.c.id)
-    return [fill(PairingRow, row) for row in c.execute(ordered, {"now": at})]
+    query = paged(WAITING, pairings.c.created_at, pairings.c.id, limit=limit, after=after)
+    return [fill(PairingRow, row) for row in c.execute(query, {"now": at})]
 
 
 def find_pairing(c: sa.Connection, code_hash: bytes, *, at: int) -> PairingRow | None:

@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 from storage.audit import audit
+from storage.kernel.columns import in_parts
+from storage.kernel.keyset import Key, paged
 from storage.schema import agents, boards, devices, gateways, operator_tokens, runs, users
 
 OWNER: Final = "owner"  # user of everything that names no other user
@@ -62,6 +64,7 @@ OWNED = {
 OWNED_BY = sa.select(*(count.correlate(users).scalar_subquery() for count in OWNED.values())).where(
     users.c.id == sa.bindparam("user")
 )
+NAMES = sa.select(users.c.id, users.c.name).where(users.c.id.in_(sa.bindparam("listed", expanding=True)))
 USER_BY_NAME = sa.select(users.c.id).where(users.c.name == sa.bindparam("named"))
 
 
@@ -117,6 +120,20 @@ def find_user_by_name(c: sa.Connection, name: str) -> UserRow | None:
     return None if row is None else UserRow(*row)
 
 
-def list_users(c: sa.Connection) -> list[UserRow]:
-    """Return every user, by name."""
-    return [UserRow(*row) for row in c.execute(USERS.order_by(users.c.name))]
+def list_users(
+    c: sa.Connection, *, user_id: UserId | None = None, limit: int | None = None, after: Key | None = None
+) -> list[UserRow]:
+    """Return the users, or one of them, by name."""
+    query = paged(USERS, users.c.name, limit=limit, after=after)
+    if user_id is not None:
+        query = query.where(users.c.id == user_id)
+    return [UserRow(*row) for row in c.execute(query)]
+
+
+def user_names(c: sa.Connection, ids: Iterable[UserId]) -> dict[UserId, str]:
+    """Return the names of these users, by id."""
+    return {
+        UserId(row.id): row.name
+        for part in in_parts(sorted(set(ids)))
+        for row in c.execute(NAMES, {"listed": part})
+    }

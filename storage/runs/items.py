@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from storage.kernel.columns import Int, in_parts
-from storage.kernel.rows import columns_of, fill, readable, values_of
+from storage.kernel.keyset import Key, paged, readable_page
+from storage.kernel.rows import columns_of, fill, values_of
 from storage.schema import agents, items, run_calls, runs
 
 # Fingerprint of an item that its device reported: which config found it is unknown.
@@ -383,11 +384,7 @@ def are_told(c: sa.Connection, ids: Sequence[str]) -> bool:
     return all(c.execute(UNTOLD, {"ids": part}).scalar_one() == 0 for part in in_parts(ids))
 
 
-NEWEST = (
-    ITEMS.add_columns(agents.c.name.label("agent_name"))
-    .join_from(items, agents)
-    .order_by(items.c.created_at.desc(), items.c.id.desc())
-)
+NEWEST = ITEMS.add_columns(agents.c.name.label("agent_name")).join_from(items, agents)
 REVIEW_QUEUE = (
     sa.select(sa.func.count())
     .select_from(items)
@@ -402,16 +399,16 @@ def list_items(
     agent_id: AgentId | None = None,
     verdict: Verdict | None = None,
     run_id: RunId | None = None,
-    before: tuple[int, str] | None = None,
-    limit: int,
+    limit: int | None = None,
+    after: Key | None = None,
 ) -> list[tuple[ItemRow, str]]:
     """Return items, newest first, each with the name of its agent.
 
     Args:
         run_id: only items whose newest call this run planned.
-        before: ``(created_at, id)`` of the last item of the previous page.
+        after: ``(created_at, id)`` of the last item of the previous page.
     """
-    query = NEWEST.limit(limit)
+    query = paged(NEWEST, items.c.created_at, items.c.id, limit=limit, after=after, descending=True)
     if user_id is not None:
         query = query.where(items.c.user_id == user_id)
     if agent_id is not None:
@@ -420,9 +417,7 @@ def list_items(
         query = query.where(items.c.verdict == verdict)
     if run_id is not None:
         query = query.where(items.c.run_id == run_id)
-    if before is not None:
-        query = query.where(sa.tuple_(items.c.created_at, items.c.id) < sa.tuple_(*before))
-    return readable(lambda row: (item_of(row), row.agent_name), c.execute(query))
+    return readable_page(c, lambda row: (item_of(row), row.agent_name), query, limit)
 
 
 def count_open(c: sa.Connection) -> int:

@@ -10,6 +10,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import PauseReason, RunOutcome, RunState
 from storage.kernel.columns import in_parts
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill
 from storage.schema import EXECUTING, agents, run_state_history, runs
 
@@ -198,19 +199,18 @@ def list_runs(
     device_id: DeviceId | None = None,
     user_id: UserId | None = None,
     states: Collection[RunState] | None = None,
-    limit: int = 50,
-    before_id: RunId | None = None,
+    limit: int | None = None,
+    after: Key | None = None,
 ) -> list[RunRow]:
-    """Return runs, newest id first; *before_id* is the last id of the previous page."""
-    query = _of_user(RUNS, user_id).order_by(runs.c.id.desc()).limit(limit)
+    """Return runs, newest first."""
+    query = _of_user(RUNS, user_id)
+    query = paged(query, runs.c.created_at, runs.c.id, limit=limit, after=after, descending=True)
     if agent_id is not None:
         query = query.where(runs.c.agent_id == agent_id)
     if device_id is not None:
         query = query.where(runs.c.device_id == device_id)
     if states is not None:
         query = query.where(runs.c.state.in_(sorted(states)))
-    if before_id is not None:
-        query = query.where(runs.c.id < before_id)
     return [_run(row) for row in c.execute(query)]
 
 

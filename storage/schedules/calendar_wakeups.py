@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.kernel.columns import Int
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill
 from storage.schedules.fire_rows import Decision
 from storage.schedules.schedule_rows import REMOVED
@@ -124,14 +125,6 @@ OF_AGENT = (
     sa.select(*_columns(WakeRow))
     .join_from(wakes, schedules, schedules.c.id == wakes.c.schedule_id)
     .where(wakes.c.agent_id == sa.bindparam("agent"))
-    .order_by(wakes.c.fire_at.desc(), wakes.c.id.desc())
-    .limit(sa.bindparam("most", type_=sa.Integer))
-)
-OF_AGENT_BEFORE = OF_AGENT.where(
-    sa.or_(
-        wakes.c.fire_at < sa.bindparam("before"),
-        sa.and_(wakes.c.fire_at == sa.bindparam("before"), wakes.c.id < sa.bindparam("beyond")),
-    )
 )
 
 
@@ -146,18 +139,15 @@ def is_any_open(c: sa.Connection) -> bool:
 
 
 def wakes_of(
-    c: sa.Connection, agent_id: AgentId, limit: int, *, after: tuple[int, str] | None = None
+    c: sa.Connection, agent_id: AgentId, limit: int | None = None, *, after: Key | None = None
 ) -> list[WakeRow]:
     """Return an agent's wakes, newest slot first.
 
     Args:
         after: ``(fire_at, id)`` of the last wake of the previous page.
     """
-    given: dict[str, Any] = {"agent": agent_id, "most": limit}
-    if after is None:
-        return [fill(WakeRow, row) for row in c.execute(OF_AGENT, given)]
-    given |= {"before": after[0], "beyond": after[1]}
-    return [fill(WakeRow, row) for row in c.execute(OF_AGENT_BEFORE, given)]
+    query = paged(OF_AGENT, wakes.c.fire_at, wakes.c.id, limit=limit, after=after, descending=True)
+    return [fill(WakeRow, row) for row in c.execute(query, {"agent": agent_id})]
 
 
 INSERT = sa.insert(wakes)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from storage.kernel.columns import in_parts
+from storage.kernel.keyset import Key, paged
 from storage.kernel.rows import columns_of, fill
 from storage.schema import schedule_fires, schedules
 
@@ -57,21 +58,7 @@ class Missed(msgspec.Struct, frozen=True):
 
 
 ROWS = sa.select(*columns_of(FireRow, schedule_fires))
-ROWS_OF_AGENT = (
-    ROWS.join_from(schedule_fires, schedules)
-    .where(schedules.c.agent_id == sa.bindparam("agent"))
-    .order_by(schedule_fires.c.fire_at.desc(), schedule_fires.c.schedule_id)
-    .limit(sa.bindparam("most", type_=sa.Integer))
-)
-ROWS_OF_AGENT_AFTER = ROWS_OF_AGENT.where(
-    sa.or_(
-        schedule_fires.c.fire_at < sa.bindparam("before"),
-        sa.and_(
-            schedule_fires.c.fire_at == sa.bindparam("before"),
-            schedule_fires.c.schedule_id > sa.bindparam("beyond"),
-        ),
-    )
-)
+ROWS_OF_AGENT = ROWS.join_from(schedule_fires, schedules).where(schedules.c.agent_id == sa.bindparam("agent"))
 ROWS_WITHIN = ROWS.where(
     schedule_fires.c.schedule_id == sa.bindparam("schedule"),
     schedule_fires.c.fire_at >= sa.bindparam("first"),
@@ -94,18 +81,16 @@ MISSED = (
 
 
 def list_fires(
-    c: sa.Connection, agent_id: AgentId, limit: int, *, after: tuple[int, str] | None = None
+    c: sa.Connection, agent_id: AgentId, limit: int | None = None, *, after: Key | None = None
 ) -> list[FireRow]:
     """Return decisions about an agent's fires, newest first.
 
     Args:
         after: ``(fire_at, schedule id)`` of the last decision of the previous page.
     """
-    if after is None:
-        return [fill(FireRow, row) for row in c.execute(ROWS_OF_AGENT, {"agent": agent_id, "most": limit})]
-    at, schedule_id = after
-    beyond = {"agent": agent_id, "most": limit, "before": at, "beyond": schedule_id}
-    return [fill(FireRow, row) for row in c.execute(ROWS_OF_AGENT_AFTER, beyond)]
+    fires = schedule_fires.c
+    query = paged(ROWS_OF_AGENT, fires.fire_at, fires.schedule_id, limit=limit, after=after, descending=True)
+    return [fill(FireRow, row) for row in c.execute(query, {"agent": agent_id})]
 
 
 def fires_within(c: sa.Connection, schedule_id: str, first_at: int, last_at: int) -> list[FireRow]:

@@ -3,6 +3,7 @@
 ``storage.schedules.schedules`` changes them.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId
 from storage.agents import agent_configs
 from storage.agents.agent_configs import Mailbox, ModelUse
+from storage.kernel.columns import in_parts
 from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_states, agent_templates, agents, schedules
 
@@ -171,6 +173,9 @@ _OF_AGENT = SCHEDULES.where(schedules.c.agent_id == sa.bindparam("agent"))
 SCHEDULES_OF = _OF_AGENT.where(schedules.c.action == "run").order_by(
     schedules.c.enabled.desc(), schedules.c.created_at.desc(), schedules.c.id.desc()
 )
+SCHEDULES_OF_AGENTS = SCHEDULES.where(
+    schedules.c.agent_id.in_(sa.bindparam("listed", expanding=True)), schedules.c.action == "run"
+).order_by(schedules.c.enabled.desc(), schedules.c.created_at.desc(), schedules.c.id.desc())
 SLOTS_OF = _OF_AGENT.where(schedules.c.action == "wake").order_by(schedules.c.label, schedules.c.id)
 # For writers that depend on the row: another hub may decide a fire meanwhile, and move the cursor.
 LOCKED_SCHEDULE, LOCKED_SCHEDULES_OF, LOCKED_SLOTS_OF = (
@@ -233,6 +238,15 @@ def list_schedules(c: sa.Connection) -> list[ScheduleRow]:
 def schedules_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
     """Return an agent's schedules of runs: the current one first, then those of older releases."""
     return [_schedule(row) for row in c.execute(SCHEDULES_OF, {"agent": agent_id})]
+
+
+def schedules_of_agents(c: sa.Connection, agent_ids: Sequence[AgentId]) -> list[ScheduleRow]:
+    """Return the schedules of runs of these agents, in the order of ``schedules_of``."""
+    return [
+        _schedule(row)
+        for part in in_parts(agent_ids)
+        for row in c.execute(SCHEDULES_OF_AGENTS, {"listed": part})
+    ]
 
 
 def slots_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:

@@ -75,7 +75,7 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
 
     def make(hold: Hold | None = None, lag: LoopLag | None = None) -> Hub:
         store, clock = bench.store, bench.clock
-        waiting = Waiting(store=store, dispatcher=bench.dispatcher, clock=clock, hold=hold)
+        waiting = Waiting(dispatcher=bench.dispatcher, clock=clock, hold=hold)
         schedules = Schedules(store=store, scheduler=scheduler)
         runs = Runs(
             store=store,

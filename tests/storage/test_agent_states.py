@@ -273,7 +273,7 @@ def test_the_history_is_told_in_pages_the_newest_first(c: sa.Connection) -> None
     for n in range(6):
         agent_states.move(c, agent.id, "health", ("error", "ok")[n % 2], at=AT + n, actor="device:d")
     first = agent_states.history_page(c, agent.id, limit=4)
-    rest = agent_states.history_page(c, agent.id, limit=9, below=first[-1].seq)
+    rest = agent_states.history_page(c, agent.id, limit=9, after=(first[-1].seq,))
     assert [move.seq for move in (*first, *rest)] == list(range(10, 0, -1))
     of_health = agent_states.history_page(c, agent.id, limit=9, axis=Axis.HEALTH)
     assert {move.axis for move in of_health} == {"health"} and len(of_health) == 6

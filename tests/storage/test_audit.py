@@ -38,7 +38,7 @@ def wrong(c: sa.Connection, *, rows: int = 500) -> list[Break]:
 
 def test_each_entry_bears_the_hash_of_the_one_before_it(c: sa.Connection) -> None:
     told(c, 3)
-    rows = audit.list_entries(c, limit=9, above=0)
+    rows = audit.list_entries(c, limit=9, oldest_first=True)
     assert [row.seq for row in rows] == [1, 2, 3]
     assert [row.prev_hash for row in rows] == [audit.FIRST, rows[0].hash, rows[1].hash]
     assert (rows[0].actor, rows[0].event, rows[0].subject, rows[0].outcome) == (
@@ -86,9 +86,9 @@ def test_an_edit_is_found(c: sa.Connection, change: dict[str, object]) -> None:
 
 def test_an_edit_with_a_hash_made_to_fit_is_found_at_the_next_entry(c: sa.Connection) -> None:
     told(c, 5)
-    edited = audit.list_entries(c, limit=1, above=2)[0]
+    edited = audit.list_entries(c, limit=1, after=(2,), oldest_first=True)[0]
     c.execute(sa.update(audit_log).where(audit_log.c.seq == 3).values(actor="hub"))
-    forged = audit.hash_of(audit.list_entries(c, limit=1, above=2)[0])
+    forged = audit.hash_of(audit.list_entries(c, limit=1, after=(2,), oldest_first=True)[0])
     assert forged != edited.hash
     c.execute(sa.update(audit_log).where(audit_log.c.seq == 3).values(hash=forged))
     assert [found.seq for found in wrong(c)] == [4]
@@ -205,7 +205,7 @@ def test_entries_that_are_too_old_go_and_the_chain_holds(c: sa.Connection, rows:
     for day in range(12):
         tell(c, at=AT + day * DAY)
     prune(c, before=AT + 9 * DAY, rows=rows)
-    kept = audit.list_entries(c, limit=99, above=0)
+    kept = audit.list_entries(c, limit=99, oldest_first=True)
     assert kept[0].seq > 1
     assert all(row.at >= AT + 2 * DAY for row in kept)
     assert [row.seq for row in kept if row.event == "run.started"][-3:] == [10, 11, 12]
@@ -252,7 +252,7 @@ def test_a_removal_at_the_beginning_is_found_where_others_were_pruned_before_it(
     for day in range(12):
         tell(c, at=AT + day * DAY)
     prune(c, before=AT + 9 * DAY)
-    first = audit.list_entries(c, limit=1, above=0)[0].seq
+    first = audit.list_entries(c, limit=1, oldest_first=True)[0].seq
     c.execute(sa.delete(audit_log).where(audit_log.c.seq == first))
     assert wrong(c) == [Break(1, f"entries 1 to {first} are missing")]
 
@@ -270,7 +270,7 @@ def test_entries_are_told_newest_first_and_page_by_page(c: sa.Connection) -> Non
     told(c, 5)
     page = audit.list_entries(c, limit=2)
     assert [row.seq for row in page] == [5, 4]
-    assert [row.seq for row in audit.list_entries(c, limit=9, below=page[-1].seq)] == [3, 2, 1]
+    assert [row.seq for row in audit.list_entries(c, limit=9, after=(page[-1].seq,))] == [3, 2, 1]
 
 
 def test_entries_can_be_asked_for_by_what_they_tell(c: sa.Connection) -> None:

@@ -123,7 +123,7 @@ def test_a_broadcast_and_its_messages_are_there_at_once(c: sa.Connection) -> Non
         ("roses", "office", None),
         ("weeds", "office", None),
     ]
-    assert broadcasts.results_of(c, NEWS, after="m1-roses", limit=10) == told[1:]
+    assert broadcasts.results_of(c, NEWS, after=("m1-roses",), limit=10) == told[1:]
 
 
 def test_what_is_said_after_something_else_comes_after_it(c: sa.Connection) -> None:

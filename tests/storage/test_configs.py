@@ -153,7 +153,7 @@ def test_each_change_is_remembered_with_who_and_when_and_what_was_before(
         (2, "a", "1", "2", "operator:7", AT + 5),
         (1, "a", None, "1", "operator:7", AT),
     ]
-    assert [move.seq for move in configs.config_history(c, agent.id, limit=1, below=3)] == [2]
+    assert [move.seq for move in configs.config_history(c, agent.id, limit=1, after=(3,))] == [2]
     assert [move.seq for move in configs.config_history(c, agent.id, limit=9, key="b")] == [3]
 
 

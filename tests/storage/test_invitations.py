@@ -50,7 +50,7 @@ def test_an_invitation_lets_a_key_in_as_a_device_of_the_user_it_was_made_for(c: 
     assert device_keys.find_key(c, KeyId("k-1")) == owner
     (used,) = invitations.list_invitations(c)
     assert (made.uses_left, used.uses_left, used.user_name) == (1, 0, "anna")
-    events = [row.event for row in audit.list_entries(c, limit=10, above=0)]
+    events = [row.event for row in audit.list_entries(c, limit=10, oldest_first=True)]
     assert events == ["invitation.created", "invitation.redeemed"]
 
 

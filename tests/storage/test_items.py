@@ -339,7 +339,7 @@ def test_items_are_listed_from_the_newest_in_pages_and_by_what_is_asked_for(c: s
     first = items.list_items(c, limit=2)
     last, agent_name = first[-1]
     assert agent_name == "inbox"
-    rest = items.list_items(c, limit=9, before=(last.created_at, last.id))
+    rest = items.list_items(c, limit=9, after=(last.created_at, last.id))
     assert [row for row, _ in (*first, *rest)] == everything
     for nothing in (
         {"agent_id": AgentId("other")},

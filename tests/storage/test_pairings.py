@@ -62,7 +62,7 @@ def approve(
 
 
 def told(c: sa.Connection) -> list[str]:
-    return [row.event for row in audit.list_entries(c, limit=10, above=0)]
+    return [row.event for row in audit.list_entries(c, limit=10, oldest_first=True)]
 
 
 def test_a_code_that_was_typed_lets_its_key_in_as_what_the_device_calls_itself(c: sa.Connection) -> None:

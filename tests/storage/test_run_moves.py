@@ -194,7 +194,8 @@ def test_runs_are_listed_newest_first_page_by_page(c: sa.Connection) -> None:
     runs.request_cancel(c, RunId("run-3"), "x", AT)
     page = runs.list_runs(c, agent_id=agent.id, limit=2)
     assert [run.id for run in page] == ["run-4", "run-3"]
-    assert [run.id for run in runs.list_runs(c, before_id=page[-1].id)] == ["run-2", "run-1", "run-0"]
+    older = runs.list_runs(c, after=(page[-1].created_at, page[-1].id))
+    assert [run.id for run in older] == ["run-2", "run-1", "run-0"]
     assert [run.id for run in runs.list_runs(c, states=[RunState.CANCELLED])] == ["run-3"]
     assert runs.list_runs(c, device_id=DeviceId("device-desktop")) == []
     assert runs.count_runs(c) == {RunState.QUEUED: 4, RunState.CANCELLED: 1}

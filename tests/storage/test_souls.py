@@ -256,7 +256,7 @@ def test_the_newest_versions_and_writes_stay(c: sa.Connection, monkeypatch: pyte
         assert soul_writes.settle(c, write, outcome(DONE, number), kept=3) is not None
     assert history(c) == [("written", f"text {number}") for number in (5, 6, 7)]
     assert [row.id for row in soul_writes.list_writes(c, INBOX, limit=10)] == ["w-7", "w-6", "w-5", "w-4"]
-    assert [version.seq for version in souls.list_versions(c, INBOX, limit=2, below=7)] == [6, 5]
+    assert [version.seq for version in souls.list_versions(c, INBOX, limit=2, after=(7,))] == [6, 5]
     with pytest.raises(UnknownSoulVersion):
         souls.get_version(c, INBOX, 4)
 

@@ -81,7 +81,7 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
         ("questions.OPEN_OF_USER", {"user": "u"}, "questions_waiting"),
         ("questions.NOT_ASKED", {"listed": ["d-1", "d-2"]}, "questions_waiting"),
         ("questions.NOT_CLOSED", {"listed": ["d-1", "d-2"]}, "question_tellings_device"),
-        ("broadcasts.RESULTS", {"broadcast": "b", "after": "", "most": 1}, "messages_broadcast"),
+        ("broadcasts.RESULTS", {"broadcast": "b"}, "messages_broadcast"),
         ("broadcasts.STATES_OF", {"broadcast": "b"}, "messages_broadcast"),
         ("broadcasts.UNDELIVERED", {"broadcast": "b", "after": "", "most": 1}, "messages_broadcast"),
         ("broadcasts.OPEN", {"after": "", "most": 1}, "broadcasts_open"),
@@ -93,7 +93,6 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
         ("soul_writes.NEXT_WRITE", {}, "soul_writes_open"),
         ("soul_writes.OPEN_WRITE", {"agent": "a"}, "soul_writes_open"),
         ("soul_writes.WRITES", {"agent": "a", "most": 1}, "soul_writes_agent"),
-        ("souls.VERSIONS", {"agent": "a", "below": 9, "most": 1}, "agent_id=? AND seq<?"),
         ("items.OF_UNIT", {"user": "u", "agent": "a", "device": "d", "unit": "x"}, "items_unit"),
         (
             "items.ALIKE",

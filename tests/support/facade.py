@@ -31,6 +31,7 @@ from hub.api.door.bearer import BearerTokens
 from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
 from hub.api.hub import AnyNoun, Hub
+from hub.api.noun import ALL, Part
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.agents import Agents, AgentView, Resumption, RunRequest
@@ -552,9 +553,10 @@ class _Agents(Agents):
     async def view(self, row: AgentRow) -> AgentView:
         return await _Rows().view(row)
 
-    async def all(self) -> list[AgentView]:
+    async def all(self, part: Part = ALL) -> list[AgentView]:
         one = await self.get("notes")
-        return [structs.replace(one, user=owner) for owner in self._hub.owners]
+        found = [structs.replace(one, user=owner) for owner in self._hub.owners]
+        return part.of(found, lambda agent: (agent.name, agent.user))
 
     async def get(self, name: str) -> AgentView:
         if name != "notes":
@@ -606,10 +608,8 @@ class _Schedules(Schedules):
         return AgentSchedules(schedules=(await self._hub.noun(Agents).get(name)).schedules)
 
     async def past_fires(self, name: str, paging: Paging) -> FirePage:
-        after = paging.after_number_and_text()
         await self._hub.noun(Agents).get(name)
-        beyond = [one for one in self._hub.decided if after is None or epoch_ms(one.fire_at) < after[0]]
-        page = paging.fetched(beyond, key=lambda fire: (epoch_ms(fire.fire_at), fire.schedule))
+        page = paging.fetched(self._hub.decided, key=lambda fire: (epoch_ms(fire.fire_at), fire.schedule))
         return FirePage(fires=page.items, next_cursor=page.next_cursor)
 
     async def backfill(self, name: str, wanted: BackfillRequest, actor: str) -> BackfillView:
@@ -633,11 +633,11 @@ class _Runs(Runs):
         self._hub = hub
 
     async def newest(self, paging: Paging, agent: str | None = None) -> RunPage:
-        before = paging.after_text()
+        after = paging.after
         if agent is not None:
             await self._hub.noun(Agents).get(agent)
-        found = [run for run in self._hub.newest if before is None or run.id < before]
-        page = paging.fetched(found, key=lambda run: (run.id,))
+        found = [run for run in self._hub.newest if after is None or run.id < str(after[1])]
+        page = paging.fetched(found, key=lambda run: (epoch_ms(run.created_at), run.id))
         return RunPage(runs=page.items, next_cursor=page.next_cursor)
 
     async def get(self, run_id: str) -> RunDetail:

@@ -2,8 +2,8 @@
 
 from hub.api.binding import Head
 from hub.api.etags import Matching
-from hub.api.noun import Key
 from hub.api.paging import PageOf, cursor_of
+from storage.kernel.keyset import Key
 
 
 def page_of(limit: int = 99, after: Key | None = None) -> PageOf:

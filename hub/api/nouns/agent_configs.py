@@ -9,14 +9,13 @@ from hub.agents.configs import AgentConfigs as KeptConfigs
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching
-from hub.api.identity import agent_named
 from hub.api.noun import Noun, command, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
 from hub.clock import from_epoch_ms
 from protocol.configs import ConfigType, value_in
 from protocol.errors import ErrorCode
-from storage.agents import agent_snapshot, configs
+from storage.agents import agent_snapshot, agents, configs
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import ConfigsChanged, NewConfig
 from storage.agents.configs import ConfigMove, ConfigRow, UnknownConfig
@@ -133,9 +132,15 @@ class AgentConfigs(Noun):
 
     async def of_agent(self, name: str) -> ConfigurationView:
         """Return all configs of an agent, and the configuration that it uses."""
-        agent = await self._agent(name)
-        rows = await self._store.read(configs.list_configs, agent.id)
-        now = await self._store.read(agent_snapshot.effective_of, agent.id)
+        agent, (rows, now) = await self._store.read(
+            agents.with_agent,
+            name,
+            self.user_id,
+            lambda c, agent_id: (
+                configs.list_configs(c, agent_id),
+                agent_snapshot.effective_of(c, agent_id),
+            ),
+        )
         return ConfigurationView(
             agent=agent.name,
             rev=now.rev,
@@ -158,8 +163,8 @@ class AgentConfigs(Noun):
     @route("GET", "/config/{key}", Scope.READ, errors=[ErrorCode.UNKNOWN_CONFIG])
     async def get(self, name: str, key: str, match: Match) -> ConfigView:
         """Return one config of an agent."""
-        agent = await self._agent(name)
-        for row in await self._store.read(configs.list_configs, agent.id):
+        agent, rows = await self._store.read(agents.with_agent, name, self.user_id, configs.list_configs)
+        for row in rows:
             if row.key == key:
                 match.tell(_tag(agent.config_rev))
                 return _view(row)
@@ -201,9 +206,14 @@ class AgentConfigs(Noun):
         key: Annotated[str, Meta(max_length=255, description="Changes of this config alone.")] | None = None,
     ) -> ConfigHistory:
         """List the changes of configs with their actors, the newest first."""
-        agent = await self._agent(name)
-        rows = await self._store.read(
-            configs.config_history, agent.id, limit=paging.limit + 1, below=paging.after_number(), key=key
+        _, rows = await self._store.read(
+            agents.with_agent,
+            name,
+            self.user_id,
+            configs.config_history,
+            limit=paging.part.limit,
+            after=paging.after,
+            key=key,
         )
         page = paging.fetched([_move(row) for row in rows], key=lambda change: (change.seq,))
         return ConfigHistory(changes=page.items, next_cursor=page.next_cursor)
@@ -259,7 +269,7 @@ class AgentConfigs(Noun):
         return rev
 
     async def _agent(self, name: str) -> AgentRow:
-        return await agent_named(self._store, name, self.user_id)
+        return await self._store.read(agents.agent_called, name, self.user_id)
 
 
 def _new(key: str, wanted: ConfigRequest) -> NewConfig:

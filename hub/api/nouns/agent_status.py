@@ -11,7 +11,6 @@ from hub.api.binding import OPTIONAL
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
-from hub.api.identity import agent_named
 from hub.api.noun import Noun, command, route
 from hub.api.nouns.agents import managed
 from hub.api.nouns.devices import KICKED
@@ -25,7 +24,8 @@ from protocol.errors import CloseCode, ErrorCode
 from protocol.ids import DeviceId
 from protocol.standing import STORED_AXES, Axis, Connectivity, Lifecycle, UnknownValue, legal_moves
 from protocol.vocabularies import Vocabulary, words_of
-from storage.agents import agent_facts, agent_states
+from storage.agents import agent_facts, agent_states, agents
+from storage.agents.agent_facts import AgentFacts
 from storage.agents.agent_states import AgentMove, AgentState, Since
 from storage.agents.agent_writes import StandingWrite
 from storage.agents.agents import AgentRow
@@ -155,8 +155,9 @@ class AgentStatuses(Noun):
 
     async def of_agent(self, name: str) -> AgentStatusView:
         """Return the status of an agent."""
-        agent, state, since = await self._store.read(agent_states.status_called, name, self.user_id)
-        return _status_view(agent.name, self._fresh(agent, state), since)
+        return self._view(
+            *await self._store.read(agents.with_agent, name, self.user_id, agent_states.status_of)
+        )
 
     @route("PATCH", "/status", Scope.RUN, errors=_REFUSED)
     async def change(self, name: str, match: Match, change: StatusChange, actor: Actor) -> AgentStatusView:
@@ -178,7 +179,7 @@ class AgentStatuses(Noun):
         """
         agent = await self._agent(name)
         await self._write(agent, _asked(change, version), actor=actor)
-        return await self._view(agent)
+        return self._view(agent, await self._store.read(agent_states.status_of, agent.id))
 
     @command(
         "agents terminate NAME",
@@ -200,7 +201,8 @@ class AgentStatuses(Noun):
         agent = await self._agent(name)
         asked = StandingWrite(axes={Axis.LIFECYCLE: Lifecycle.TERMINATED}, reason=end.reason)
         await self._write(agent, asked, actor=actor)
-        return _tagged(await self._view(agent), match)
+        found = await self._store.read(agent_states.status_of, agent.id)
+        return _tagged(self._view(agent, found), match)
 
     @command(
         "agents history NAME",
@@ -224,12 +226,13 @@ class AgentStatuses(Noun):
         | None = None,
     ) -> AgentHistory:
         """List the moves of an agent on its axes, the newest first: when, from where, why, and by whom."""
-        agent = await self._agent(name)
-        rows = await self._store.read(
+        _, rows = await self._store.read(
+            agents.with_agent,
+            name,
+            self.user_id,
             agent_states.history_page,
-            agent.id,
-            limit=paging.limit + 1,
-            below=paging.after_number(),
+            limit=paging.part.limit,
+            after=paging.after,
             axis=None if axis is None else _axis(axis),
         )
         page = paging.fetched([_move_view(row) for row in rows], key=lambda move: (move.seq,))
@@ -239,7 +242,9 @@ class AgentStatuses(Noun):
     async def document(self, name: str, vocabulary: str) -> dict[str, Any]:
         """Return an agent in the terms of a vocabulary: calendar, orchestrator, foundation or runlog."""
         words = words_of(vocabulary)
-        return await self._document(await self._agent(name), words)
+        return self._document(
+            *await self._store.read(agents.with_agent, name, self.user_id, agent_facts.facts_of), words
+        )
 
     @route("PATCH", "/as/{vocabulary}", Scope.RUN, errors=_REFUSED)
     async def change_document(
@@ -249,10 +254,10 @@ class AgentStatuses(Noun):
         words = words_of(vocabulary)
         agent = await self._agent(name)
         await self._write(agent, write_of(words, change), actor=actor)
-        return await self._document(agent, words)
-
-    async def _document(self, agent: AgentRow, words: Vocabulary) -> dict[str, Any]:
         facts = await self._store.read(agent_facts.facts_of, agent.id)
+        return self._document(agent, facts, words)
+
+    def _document(self, agent: AgentRow, facts: AgentFacts, words: Vocabulary) -> dict[str, Any]:
         return document_of(words, msgspec.structs.replace(facts, state=self._fresh(agent, facts.state)))
 
     def _fresh(self, agent: AgentRow, state: AgentState) -> AgentState:
@@ -266,16 +271,16 @@ class AgentStatuses(Noun):
         except AgentOfFile as error:
             if self._lines is None:
                 raise
-            raise await managed(self._store, self._lines, error, "name") from error
+            raise managed(self._lines, error, "name") from error
         is_closed = written.went(Axis.CONNECTIVITY, Connectivity.OFFLINE)
         if is_closed and agent.device_id is not None and self._roster.find(agent.device_id) is not None:
             self._roster.end(agent.device_id, KICKED, CloseCode.RESTARTING)
 
     async def _agent(self, name: str) -> AgentRow:
-        return await agent_named(self._store, name, self.user_id)
+        return await self._store.read(agents.agent_called, name, self.user_id)
 
-    async def _view(self, agent: AgentRow) -> AgentStatusView:
-        state, since = await self._store.read(agent_states.status_of, agent.id)
+    def _view(self, agent: AgentRow, found: tuple[AgentState, Mapping[Axis, Since]]) -> AgentStatusView:
+        state, since = found
         return _status_view(agent.name, self._fresh(agent, state), since)
 
 

@@ -5,8 +5,8 @@ from msgspec import structs
 from hub import tokens
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.identity import IdentityLimits, agent_named
-from hub.api.noun import Noun, command, listed, route
+from hub.api.identity import IdentityLimits
+from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.tokens import DAY_S, Lifetime, UnknownToken
 from hub.api.view import Instant, View, moment
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
@@ -15,7 +15,7 @@ from hub.metrics import Metrics
 from hub.tokens import TokenKind
 from protocol.errors import ErrorCode
 from protocol.ids import TokenId
-from storage.agents import agent_tokens
+from storage.agents import agent_tokens, agents
 from storage.agents.agent_tokens import AgentTokenRow, TooManyAgentTokens
 from storage.store import Store
 
@@ -87,13 +87,19 @@ class AgentTokens(Noun):
     @listed(
         "/v1/agents/{name}/tokens",
         Scope.DEVICES,
-        key=lambda token: (token.created_at.isoformat(), token.id),
+        key=lambda token: (epoch_ms(token.created_at), token.id),
         errors=[ErrorCode.UNKNOWN_AGENT],
     )
-    async def all(self, name: str) -> list[AgentTokenView]:
+    async def all(self, name: str, part: Part = ALL) -> list[AgentTokenView]:
         """List the tokens of an agent, including revoked ones, the oldest first."""
-        agent = await agent_named(self._store, name, self.user_id)
-        rows = await self._store.read(agent_tokens.list_agent_tokens, agent.id)
+        _, rows = await self._store.read(
+            agents.with_agent,
+            name,
+            self.user_id,
+            agent_tokens.list_agent_tokens,
+            limit=part.limit,
+            after=part.after,
+        )
         return [_view(row) for row in rows]
 
     @command(
@@ -117,7 +123,7 @@ class AgentTokens(Noun):
     )
     async def create(self, name: str, requested: AgentTokenRequest, actor: Actor) -> NewAgentToken:
         """Create a token for an agent, valid only under ``/v1/agent``. Only this response has the secret."""
-        agent = await agent_named(self._store, name, self.user_id)
+        agent = await self._store.read(agents.agent_called, name, self.user_id)
         at = epoch_ms(self._clock.now())
         token = tokens.make(TokenKind.AGENT, self._chance)
         lasts_s = self.limits.agent_token_days * DAY_S if requested.ttl_s is None else requested.ttl_s

@@ -1,7 +1,7 @@
 """Agents: creating, changing and removing them, pausing and resuming them, and starting their runs."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from msgspec import Meta, structs
 
@@ -11,9 +11,8 @@ from hub.api.binding import OPTIONAL, Header
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
-from hub.api.identity import agent_named, user_names
-from hub.api.noun import Noun, command, listed, route
-from hub.api.nouns.runs import Runs, RunView
+from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.nouns.runs import RunFacts, Runs, RunView, read_facts
 from hub.api.nouns.schedules import NEXT_FIRES, FireView, Schedules, ScheduleView
 from hub.api.nouns.templates import VerdictView
 from hub.api.view import Instant, View, moment
@@ -31,7 +30,10 @@ from storage.agents.made_agents import AgentOfFile
 from storage.devices import users
 from storage.devices.users import UnknownUser
 from storage.runs import runs
-from storage.store import Store
+from storage.runs.run_locks import Offered
+from storage.schedules import schedules
+from storage.schedules.schedules import ScheduleRow
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -125,6 +127,24 @@ class RunRequest(View):
     task_id: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*$")] | None = None
 
 
+class AgentFacts(NamedTuple):
+    """Agents, and the rows that their views need."""
+
+    rows: Sequence[AgentRow]
+    last_runs: RunFacts
+    schedules: Sequence[ScheduleRow]
+
+
+def _read_facts(c: Connection, rows: Sequence[AgentRow], offered: Offered) -> AgentFacts:
+    newest = runs.find_runs(c, [row.last_run.id for row in rows if row.last_run is not None])
+    own = schedules.schedules_of_agents(c, [row.id for row in rows])
+    return AgentFacts(rows, read_facts(c, newest, offered), own)
+
+
+def _read_agent(c: Connection, name: str, user_id: UserId | None, offered: Offered) -> AgentFacts:
+    return _read_facts(c, [agents.agent_called(c, name, user_id)], offered)
+
+
 class Agents(Noun):
     """Agents. Only those that were created over an API can be changed or removed over it."""
 
@@ -168,9 +188,15 @@ class Agents(Noun):
         return tag_of({name: value for name, value in whole.items() if name in _TAGGED}, schedules)
 
     @listed("", Scope.READ, key=lambda agent: (agent.name, agent.id))
-    async def all(self) -> list[AgentView]:
+    async def all(self, part: Part = ALL) -> list[AgentView]:
         """List the agents that are not archived, by name."""
-        return await self._views(await self._store.read(agents.list_agents, user_id=self.user_id))
+        offered = self._runs.offered
+
+        def read(c: Connection) -> AgentFacts:
+            rows = agents.list_agents(c, user_id=self.user_id, limit=part.limit, after=part.after)
+            return _read_facts(c, rows, offered)
+
+        return self._views(await self._store.read(read))
 
     @route(
         "POST",
@@ -191,7 +217,9 @@ class Agents(Noun):
     @route("GET", "/{name}", Scope.READ, is_tagged=True)
     async def get(self, name: str) -> AgentView:
         """Return one agent, its schedules with their next fires, and its last run."""
-        return await self.view(await self._agent(name))
+        found = await self._store.read(_read_agent, name, self.user_id, self._runs.offered)
+        (view,) = self._views(found)
+        return view
 
     @route(
         "PATCH",
@@ -298,17 +326,17 @@ class Agents(Noun):
 
     async def view(self, row: AgentRow) -> AgentView:
         """Return the view of one agent."""
-        (view,) = await self._views([row])
+        (view,) = self._views(await self._store.read(_read_facts, [row], self._runs.offered))
         return view
 
     async def _agent(self, name: str) -> AgentRow:
-        return await agent_named(self._store, name, self.user_id)
+        return await self._store.read(agents.agent_called, name, self.user_id)
 
     async def _of_api(self, name: str) -> AgentRow:
         """Return an agent that hub.toml does not declare. Raises ManagedByFile for one that it does."""
         row = await self._agent(name)
         if row.source == "file":
-            raise await managed(self._store, self._lines, AgentOfFile(row))
+            raise managed(self._lines, AgentOfFile(row))
         return row
 
     async def _owner(self, user: str | None) -> UserId:
@@ -321,29 +349,23 @@ class Agents(Noun):
             raise UnknownUser(f"user: there is no user {name!r}")
         return row.id
 
-    async def _views(self, rows: Sequence[AgentRow]) -> list[AgentView]:
-        newest = [row.last_run.id for row in rows if row.last_run is not None]
-        last_runs = await self._runs.views(await self._store.read(runs.find_runs, newest))
-        by_id = {run.id: run for run in last_runs}
-        schedules = await self._schedules.of(rows)
-        names = await user_names(self._store)
+    def _views(self, found: AgentFacts) -> list[AgentView]:
+        last_runs = {run.id: run for run in self._runs.views_of(found.last_runs)}
+        schedules = self._schedules.views_of(found.schedules)
         return [
             self._view(
                 row,
-                names[row.user_id],
                 schedules.get(row.id, []),
-                None if row.last_run is None else by_id.get(row.last_run.id),
+                None if row.last_run is None else last_runs.get(row.last_run.id),
             )
-            for row in rows
+            for row in found.rows
         ]
 
-    def _view(
-        self, row: AgentRow, user: str, schedules: Sequence[ScheduleView], last_run: RunView | None
-    ) -> AgentView:
+    def _view(self, row: AgentRow, schedules: Sequence[ScheduleView], last_run: RunView | None) -> AgentView:
         return AgentView(
             id=row.id,
             name=row.name,
-            user=user,
+            user=row.user_name,
             device=row.device_name or "",
             device_connected=row.device_id is not None and self._roster.find(row.device_id) is not None,
             gateway=row.gateway,
@@ -383,8 +405,7 @@ def _soonest(schedules: Iterable[ScheduleView]) -> tuple[FireView, ...]:
     return tuple(sorted(fires, key=lambda fire: fire.at)[:NEXT_FIRES])
 
 
-async def managed(store: Store, lines: FileLines, error: AgentOfFile, *key: str) -> ManagedByFile:
+def managed(lines: FileLines, error: AgentOfFile, *key: str) -> ManagedByFile:
     """Return the refusal to change an agent of hub.toml, with the line that declares it."""
-    user = (await user_names(store))[error.agent.user_id]
-    where = lines.of_agent(error.agent.name, user, *key)
+    where = lines.of_agent(error.agent.name, error.agent.user_name, *key)
     return ManagedByFile(f"agent {error.agent.name!r} is managed by hub.toml: {where}")

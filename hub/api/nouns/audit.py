@@ -108,12 +108,11 @@ class AuditLog(Noun):
         until: Instant | None = None,
     ) -> AuditEntries:
         """List changes and refusals with their actors, the newest first."""
-        after = paging.after_number()
         rows = await self._store.read(
             audit.list_entries,
             limit=paging.limit + 1,
-            below=after if order == "newest" else None,
-            above=(after or 0) if order == "oldest" else None,
+            after=paging.after,
+            oldest_first=order == "oldest",
             event=event,
             actor=actor,
             subject=subject,
@@ -148,7 +147,7 @@ class AuditLog(Noun):
             link = audit.Link(int(seq), bytes.fromhex(digest))
             found = await self._store.read(audit.check_known, link)
             breaks += [] if found is None else [found]
-        first = await self._store.read(audit.list_entries, limit=1, above=0)
+        first = await self._store.read(audit.list_entries, limit=1, oldest_first=True)
         end = part.end
         return AuditCheckView(
             ok=not breaks,

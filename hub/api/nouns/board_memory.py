@@ -121,8 +121,7 @@ class BoardMemories(Noun):
     ) -> Memory:
         """List the items of a board's memory, the newest first."""
         paging.limit = min(paging.limit, MOST_ITEMS)
-        after, limit = paging.after_number_and_text(), paging.limit + 1
-        rows = await self._memory.page(caller, board, wanted, after=after, limit=limit)
+        rows = await self._memory.page(caller, board, wanted, limit=paging.limit + 1, after=paging.after)
         page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
         return Memory(memory=tuple(map(_view, page.items)), next_cursor=page.next_cursor)
 

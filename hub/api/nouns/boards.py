@@ -9,8 +9,7 @@ from hub.api.binding import Head
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
 from hub.api.etags import Match, tag_of
-from hub.api.identity import user_names
-from hub.api.noun import Noun, command, listed, route
+from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.coordination.authority import Authority, Caller
@@ -146,12 +145,13 @@ class Boards(Noun):
     )
     @listed("/v1/boards", Scope.READ, key=lambda board: (board.name, board.id))
     @listed("/v1/agent/boards", AGENT, key=lambda board: (board.name, board.id), errors=[_E.UNKNOWN_AGENT])
-    async def all(self, caller: Caller) -> list[BoardView]:
+    async def all(self, caller: Caller, part: Part = ALL) -> list[BoardView]:
         """List the boards by name.
 
         An agent sees its own board, the main agent of a gateway those of its gateway.
         """
-        return [_view(row) for row in await self._authority.boards_of(caller)]
+        rows = await self._authority.boards_of(caller, limit=part.limit, after=part.after)
+        return [_view(row) for row in rows]
 
     @command(
         "boards create NAME",
@@ -360,7 +360,7 @@ class Boards(Noun):
         return AgentSelfView(
             id=agent.id,
             name=agent.name,
-            user=(await user_names(self._store))[agent.user_id],
+            user=agent.user_name,
             role=role,
             board=None if board is None else _view(board),
             gateway=None if gateway is None else gateway.name,

@@ -180,9 +180,7 @@ class Broadcasts(Noun):
     async def page(self, caller: Caller, paging: Paging) -> BroadcastsPage:
         """List broadcasts, the newest first; for the main agent of a gateway, its own."""
         paging.limit = min(paging.limit, MOST_BROADCASTS)
-        found = await self._broadcasts.page(
-            caller, limit=paging.limit + 1, after=paging.after_number_and_text()
-        )
+        found = await self._broadcasts.page(caller, limit=paging.limit + 1, after=paging.after)
         page = paging.fetched(found, key=lambda one: (one.row.created_at, one.row.id))
         named = await self._named(page.items)
         views = tuple(_view(one, named) for one in page.items)
@@ -197,11 +195,10 @@ class Broadcasts(Noun):
     )
     async def get(self, caller: Caller, paging: Paging, broadcast_id: str) -> BroadcastDetail:
         """Return a broadcast in its present state, with a page of its results at boards."""
-        after = paging.after_text()
         found = await self._broadcasts.get(caller, broadcast_id)
-        rows = await self._broadcasts.results(found.row.id, after=after or "", limit=paging.limit + 1)
+        rows = await self._broadcasts.results(found.row.id, after=paging.after, limit=paging.limit + 1)
         page = paging.fetched(rows, key=lambda one: (one.message_id,))
-        refused = found.row.refused if after is None else ()
+        refused = found.row.refused if paging.after is None else ()
         return await self._detail(found, refused, page.items, page.next_cursor)
 
     @command(

@@ -9,12 +9,12 @@ from hub.agents.capabilities import Capabilities as KeptCapabilities
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
-from hub.api.identity import agent_named, user_names
 from hub.api.noun import Noun, command, route
 from hub.api.view import Instant, View
 from hub.clock import from_epoch_ms
 from hub.settings.reading import FileLines
 from protocol.errors import ErrorCode
+from storage.agents import agents, capabilities
 from storage.agents.agents import AgentRow
 from storage.agents.capabilities import CapabilityRow, DeclaredCapability
 from storage.store import Store
@@ -106,8 +106,10 @@ class Capabilities(Noun):
 
     async def of_agent(self, name: str) -> list[CapabilityView]:
         """Return the capabilities of an agent by name, of each the newest version first."""
-        agent = await self._agent(name)
-        return [_view(row) for row in await self._capabilities.all(agent.id)]
+        _, rows = await self._store.read(
+            agents.with_agent, name, self.user_id, capabilities.list_capabilities
+        )
+        return [_view(row) for row in rows]
 
     @command(
         "agents capabilities NAME put CAPABILITY VERSION",
@@ -145,7 +147,7 @@ class Capabilities(Noun):
                 actor=actor,
             )
         except DeclaredCapability as error:
-            raise await self._managed(agent, error) from error
+            raise self._managed(agent, error) from error
         disabled = None if done.disabled is None else str(done.disabled)
         return RegisteredView(capability=_view(done.row), is_new=done.is_new, disabled=disabled)
 
@@ -177,20 +179,20 @@ class Capabilities(Noun):
                 agent.id, name=capability, version=version, source="api", actor=actor
             )
         except DeclaredCapability as error:
-            raise await self._managed(agent, error) from error
+            raise self._managed(agent, error) from error
         return RemovedCapabilities(removed=tuple(map(_view, removed)))
 
     async def _check(self, name: str, match: Matching) -> None:
         if match.is_asked:
             match.check(_tag(await self.of_agent(name)))
 
-    async def _managed(self, agent: AgentRow, error: DeclaredCapability) -> DeclaredCapability:
+    def _managed(self, agent: AgentRow, error: DeclaredCapability) -> DeclaredCapability:
         """Return the same refusal with the line of hub.toml."""
-        user = (await user_names(self._store))[agent.user_id]
-        return DeclaredCapability(f"{error}: {self._lines.of_agent(agent.name, user, 'capabilities')}")
+        where = self._lines.of_agent(agent.name, agent.user_name, "capabilities")
+        return DeclaredCapability(f"{error}: {where}")
 
     async def _agent(self, name: str) -> AgentRow:
-        return await agent_named(self._store, name, self.user_id)
+        return await self._store.read(agents.agent_called, name, self.user_id)
 
 
 def _view(row: CapabilityRow) -> CapabilityView:

@@ -8,11 +8,11 @@ from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
-from hub.api.identity import agent_named
-from hub.api.noun import Noun, command, route
+from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.view import Instant, View
 from hub.clock import from_epoch_ms
 from protocol.errors import ErrorCode
+from storage.agents import agents, checkpoints
 from storage.agents.agents import AgentRow
 from storage.agents.checkpoints import CheckpointRow
 from storage.store import Store
@@ -35,12 +35,6 @@ class CheckpointView(View, kw_only=True):
     actor: str
     created_at: Instant
     updated_at: Instant
-
-
-class CheckpointsView(View):
-    """The checkpoints of an agent."""
-
-    checkpoints: tuple[CheckpointView, ...]
 
 
 class CheckpointRequest(View):
@@ -80,12 +74,18 @@ class Checkpoints(Noun):
         ),
         empty="agent {name} has no checkpoints",
     )
-    @route("GET", "", Scope.READ)
-    async def all(self, name: str) -> CheckpointsView:
+    @listed("", Scope.READ, key=lambda checkpoint: (checkpoint.scope,))
+    async def all(self, name: str, part: Part = ALL) -> list[CheckpointView]:
         """List the checkpoints of an agent, by scope."""
-        agent = await self._agent(name)
-        rows = await self._checkpoints.all(agent.id)
-        return CheckpointsView(checkpoints=tuple(map(_view, rows)))
+        _, rows = await self._store.read(
+            agents.with_agent,
+            name,
+            self.user_id,
+            checkpoints.list_checkpoints,
+            limit=part.limit,
+            after=part.after,
+        )
+        return [_view(row) for row in rows]
 
     @command(
         "agents checkpoints NAME show [SCOPE=agent]",
@@ -147,11 +147,13 @@ class Checkpoints(Noun):
         return _view(await self._checkpoints.clear(agent.id, scope, source="api", actor=actor))
 
     async def _agent(self, name: str) -> AgentRow:
-        return await agent_named(self._store, name, self.user_id)
+        return await self._store.read(agents.agent_called, name, self.user_id)
 
     async def _get(self, name: str, scope: str) -> CheckpointView:
-        agent = await self._agent(name)
-        return _view(await self._checkpoints.get(agent.id, scope))
+        _, row = await self._store.read(
+            agents.with_agent, name, self.user_id, checkpoints.get_checkpoint, scope
+        )
+        return _view(row)
 
     async def _check(self, name: str, scope: str, match: Matching) -> None:
         if match.is_asked:

@@ -11,23 +11,21 @@ from hub.accounts.desk import Accounts
 from hub.accounts.sign_in import SignInFailed, SignIns
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.identity import user_names
-from hub.api.noun import Noun, command, listed, route
+from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.view import Instant, View, moment
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.connectors.connector import Connector, Message, Page
 from hub.connectors.failures import ConnectorFailure
 from hub.document import Document
 from protocol.errors import ErrorCode
-from protocol.ids import UserId
+from protocol.ids import AgentId
 from storage.agents import agents
-from storage.agents.agents import AgentRow
 from storage.audit import audit
 from storage.audit.audit import Entry
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import ConnectorRow
 from storage.connectors.sign_ins import SignInRow
-from storage.store import Store
+from storage.store import Connection, Store
 
 UNREAD: Final = 50  # messages that could not be read, of one agent, in one response
 TEST_PERIOD: Final = timedelta(days=90)  # in which a self-test looks for a message
@@ -127,6 +125,9 @@ class Pasted(View):
     address: Annotated[str, Meta(min_length=1, max_length=8_000)]
 
 
+_Readers = Mapping[str, Mapping[AgentId, str]]  # names of agents by id, of each connector
+
+
 class Connectors(Noun):
     """Connectors of hub.toml. A path names one by its name or id."""
 
@@ -155,12 +156,15 @@ class Connectors(Noun):
         empty="no connectors; add one to hub.toml: [[connectors]]",
     )
     @listed("", Scope.READ, key=lambda connector: (connector.name,))
-    async def all(self) -> list[ConnectorView]:
+    async def all(self, part: Part = ALL) -> list[ConnectorView]:
         """List the connectors by name, and whether they work."""
-        names = await user_names(self._store)
-        rows = await self._store.read(connectors.list_connectors, user_id=self.user_id)
-        readers = await self._store.read(agents.list_agents)
-        return [_view(row, names, readers) for row in rows]
+
+        def read(c: Connection) -> tuple[list[ConnectorRow], _Readers]:
+            rows = connectors.list_connectors(c, user_id=self.user_id, limit=part.limit, after=part.after)
+            return rows, agents.agents_by(c, "connector_id", [row.id for row in rows])
+
+        rows, readers = await self._store.read(read)
+        return [_view(row, readers) for row in rows]
 
     @command(
         "connectors show CONNECTOR",
@@ -183,16 +187,19 @@ class Connectors(Noun):
     @route("GET", "/{connector}", Scope.READ, errors=[_E.UNKNOWN_CONNECTOR])
     async def get(self, connector: str) -> ConnectorDetail:
         """Return a connector with the messages that could not be read."""
-        row = await self._find(connector)
-        readers = await self._store.read(agents.list_agents)
-        unread = [
-            _unread(agent, one)
-            for agent in readers
-            if agent.connector_id == row.id
-            for one in await self._store.read(seen_messages.failed_messages, agent.id, most=UNREAD)
-        ]
-        view = _view(row, await user_names(self._store), readers)
-        return ConnectorDetail(**structs.asdict(view), unread=tuple(unread))
+
+        def read(c: Connection) -> tuple[ConnectorRow, _Readers, list[UnreadView]]:
+            row = connectors.get_connector(c, connector, user_id=self.user_id)
+            readers = agents.agents_by(c, "connector_id", [row.id])
+            unread = [
+                _unread(name, one)
+                for agent_id, name in readers[row.id].items()
+                for one in seen_messages.failed_messages(c, agent_id, most=UNREAD)
+            ]
+            return row, readers, unread
+
+        row, readers, unread = await self._store.read(read)
+        return ConnectorDetail(**structs.asdict(_view(row, readers)), unread=tuple(unread))
 
     @command(
         "connectors test CONNECTOR",
@@ -261,9 +268,9 @@ class Connectors(Noun):
         """Forget the connector's failures and its unreadable messages, so that they are tried again."""
         row = await self._find(connector)
         await self._note("connector.tried_again", row, actor)
-        for agent in await self._store.read(agents.list_agents):
-            if agent.connector_id == row.id:
-                await self._store.write(seen_messages.try_again, agent.id)
+        readers = await self._store.read(agents.agents_by, "connector_id", [row.id])
+        for agent_id in readers[row.id]:
+            await self._store.write(seen_messages.try_again, agent_id)
         await self._store.write(connectors.note_success, row.id, at=epoch_ms(self._clock.now()))
         return await self.get(connector)
 
@@ -341,11 +348,11 @@ class Connectors(Noun):
         await self._store.write(audit.append_entry, entry)
 
 
-def _view(row: ConnectorRow, names: Mapping[UserId, str], readers: list[AgentRow]) -> ConnectorView:
+def _view(row: ConnectorRow, readers: _Readers) -> ConnectorView:
     return ConnectorView(
         id=row.id,
         name=row.name,
-        user=names[row.user_id],
+        user=row.user_name,
         provider=row.provider,
         account=row.account,
         state=row.state,
@@ -354,13 +361,13 @@ def _view(row: ConnectorRow, names: Mapping[UserId, str], readers: list[AgentRow
         failures=row.failures,
         retry_at=moment(row.retry_at),
         last_ok_at=moment(row.last_ok_at),
-        agents=tuple(sorted(one.name for one in readers if one.connector_id == row.id)),
+        agents=tuple(readers[row.id].values()),
     )
 
 
-def _unread(agent: AgentRow, one: dict[str, object]) -> UnreadView:
+def _unread(agent: str, one: dict[str, object]) -> UnreadView:
     return UnreadView(
-        agent=agent.name,
+        agent=agent,
         message=str(one["key_hash"])[:12],
         state=str(one["state"]),
         attempts=int(str(one["attempts"])),

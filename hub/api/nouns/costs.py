@@ -6,7 +6,6 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.identity import agent_named
 from hub.api.noun import Noun, route
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
@@ -14,6 +13,7 @@ from hub.links.roster import Roster
 from hub.runs.budget import NANOS
 from hub.runs.estimating import Estimator
 from protocol.errors import ErrorCode
+from storage.agents import agents
 from storage.runs import model_calls
 from storage.runs.model_calls import CostRow
 from storage.runs.runs import LivesAtGateway
@@ -105,8 +105,12 @@ class Costs(Noun):
         end: datetime = until or self._clock.now() + timedelta(milliseconds=1)
         begin: datetime = since or end - LATELY
         within = {"since": epoch_ms(begin), "until": epoch_ms(end)}
-        rows = await self._store.read(model_calls.costs, by, user_id=self.user_id, **within)
-        total = await self._store.read(model_calls.total, user_id=self.user_id, **within)
+        rows, total = await self._store.read(
+            lambda c: (
+                model_calls.costs(c, by, user_id=self.user_id, **within),
+                model_calls.total(c, user_id=self.user_id, **within),
+            )
+        )
         return CostsView(
             by=by,
             since=begin.astimezone(UTC),
@@ -117,10 +121,15 @@ class Costs(Noun):
 
     async def of_agent(self, agent: str) -> SpendView:
         """Return the costs of an agent in the last 24 hours and in the last 30 days."""
-        row = await agent_named(self._store, agent, self.user_id)
         now = self._clock.now()
-        day = await self._store.read(model_calls.spent_by, row.id, since=epoch_ms(now - DAY))
-        month = await self._store.read(model_calls.spent_by, row.id, since=epoch_ms(now - LATELY))
+        row, (day, month) = await self._store.read(
+            agents.with_agent,
+            agent,
+            self.user_id,
+            lambda c, agent_id: [
+                model_calls.spent_by(c, agent_id, since=epoch_ms(now - period)) for period in (DAY, LATELY)
+            ],
+        )
         return SpendView(day=_view(day, "agent", key=row.name), month=_view(month, "agent", key=row.name))
 
     @route(
@@ -136,7 +145,7 @@ class Costs(Noun):
     )
     async def estimate(self, name: str) -> EstimateView:
         """Estimate a run of an agent: its device lists its files; none is read, and no model is asked."""
-        row = await agent_named(self._store, name, self.user_id)
+        row = await self._store.read(agents.agent_called, name, self.user_id)
         if row.gateway is not None:
             raise LivesAtGateway(row)
         link = None if row.device_id is None else self._roster.find(row.device_id)

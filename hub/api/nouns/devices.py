@@ -1,15 +1,14 @@
 """Devices: renaming and revoking them, their grants, and closing their connections."""
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from msgspec import structs
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
-from hub.api.identity import user_names
-from hub.api.noun import Noun, command, listed, route
+from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.tokens import TokenView, token_view
 from hub.api.view import Instant, Name, View, moment
 from hub.clock import Clock, epoch_ms, from_epoch_ms
@@ -19,13 +18,14 @@ from protocol import keys
 from protocol.errors import CloseCode, ErrorCode, HubError
 from protocol.handshake import Goodbye
 from storage.agents import agents
+from storage.agents.agents import AgentRow
 from storage.audit import audit
 from storage.devices import device_keys, device_names, devices
 from storage.devices.device_keys import KeyRow
-from storage.devices.devices import DeviceRow, Grant
+from storage.devices.devices import DeviceRow, Grant, TokenRow
 from storage.runs import agreement
 from storage.runs.agreement import StoreRow
-from storage.store import Store
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -123,6 +123,16 @@ class GrantChange(View):
     remove: tuple[Grant, ...] = ()
 
 
+class _Detail(NamedTuple):
+    """Rows of the response about one device."""
+
+    row: DeviceRow
+    keys: Sequence[KeyRow]
+    tokens: Sequence[TokenRow]
+    readers: Sequence[AgentRow]
+    agreement: StoreRow | None
+
+
 class Devices(Noun):
     """Devices. A path names one by its name, or by its id, which also finds a revoked one."""
 
@@ -141,26 +151,36 @@ class Devices(Noun):
         self._clock = clock
 
     @listed("", Scope.READ, key=lambda device: (device.name, device.id))
-    async def all(self) -> list[DeviceView]:
+    async def all(self, part: Part = ALL) -> list[DeviceView]:
         """List the known devices by name, including revoked ones."""
-        return await self._views(await self._store.read(devices.list_devices, user_id=self.user_id))
+        rows = await self._store.read(
+            devices.list_devices, user_id=self.user_id, limit=part.limit, after=part.after
+        )
+        return [self._view(row) for row in rows]
 
     @route("GET", "/{device_id}", Scope.READ)
     async def get(self, device_id: str, match: Match) -> DeviceDetail:
         """Return a device with its keys and tokens, and the agents that read from it."""
-        row = await self._find(device_id)
-        view = await self._view(row)
-        known = await self._store.read(device_keys.list_keys, device_id=row.id)
-        tokens = await self._store.read(devices.list_tokens, device_id=row.id)
-        readers = await self._store.read(agents.list_agents, user_id=row.user_id)
+        found = await self._store.read(self._read_detail, device_id)
+        view = self._view(found.row)
         match.tell(_tag_of(view))
         return DeviceDetail(
             **structs.asdict(view),
-            keys=tuple(_key_view(key) for key in known),
-            tokens=tuple(token_view(token, view.user) for token in tokens),
-            agents=tuple(agent.name for agent in readers if agent.device_id == row.id),
-            agreement=_agreement_view(await self._store.read(agreement.find_store, row.id)),
-            owner_grants=self._owner_grants(row),
+            keys=tuple(map(_key_view, found.keys)),
+            tokens=tuple(map(token_view, found.tokens)),
+            agents=tuple(agent.name for agent in found.readers),
+            agreement=_agreement_view(found.agreement),
+            owner_grants=self._owner_grants(found.row),
+        )
+
+    def _read_detail(self, c: Connection, called: str) -> _Detail:
+        row = self._called(c, called)
+        return _Detail(
+            row,
+            device_keys.list_keys(c, device_id=row.id),
+            devices.list_tokens(c, device_id=row.id),
+            agents.list_agents(c, device_id=row.id),
+            agreement.find_store(c, row.id),
         )
 
     @command(
@@ -173,12 +193,12 @@ class Devices(Noun):
     async def rename(self, device_id: str, new: NewName, match: Match, actor: Actor) -> DeviceView:
         """Rename a device. One that hub.toml names keeps its name."""
         device = await self._find(device_id)
-        match.check(_tag_of(await self._view(device)))
+        match.check(_tag_of(self._view(device)))
         row = await self._store.write(
             devices.rename_device, device.id, new.name, at=self._now_ms(), actor=actor
         )
         log.info("device.renamed", device_id=device.id)
-        renamed = await self._view(row)
+        renamed = self._view(row)
         match.tell(_tag_of(renamed))
         return renamed
 
@@ -196,7 +216,7 @@ class Devices(Noun):
         await self._store.write(devices.revoke_device, device.id, at=self._now_ms(), actor=actor)
         self._roster.end_revoked(device.id, None)
         log.info("device.revoked", device_id=device.id)
-        return await self._view(await self._store.read(devices.get_device, device.id))
+        return self._view(await self._store.read(devices.get_device, device.id))
 
     @route("POST", "/{device_id}/grant", Scope.DEVICES)
     async def grant(self, device_id: str, change: GrantChange, actor: Actor) -> DeviceView:
@@ -214,7 +234,7 @@ class Devices(Noun):
             actor=actor,
         )
         log.info("device.granted", device_id=device.id, grants=", ".join(changed.grants))
-        return await self._view(changed)
+        return self._view(changed)
 
     @command(
         "devices kick DEVICE_ID",
@@ -233,7 +253,7 @@ class Devices(Noun):
             audit.append, at=self._now_ms(), actor=actor, event="device.kicked", subject=device.id
         )
         log.info("device.kicked", device_id=device.id)
-        return await self._view(device)
+        return self._view(device)
 
     @command(
         "devices resync DEVICE_ID",
@@ -252,32 +272,25 @@ class Devices(Noun):
         await self._store.write(agreement.compare_again, device.id, self._now_ms(), actor=actor)
         self._roster.end(device.id, RESYNCED, CloseCode.RESTARTING)
         log.info("device.resynced", device_id=device.id)
-        return await self._view(device)
+        return self._view(device)
 
     async def _find(self, called: str) -> DeviceRow:
-        found = await self._store.read(devices.devices_called, called, user_id=self.user_id)
+        return await self._store.read(self._called, called)
+
+    def _called(self, c: Connection, called: str) -> DeviceRow:
+        found = devices.devices_called(c, called, user_id=self.user_id)
         if len(found) > 1:
             raise AmbiguousDevice(f"several users have a device {called!r}; say whose: --user NAME")
         if not found:
-            raise await self._store.read(
-                device_names.unknown_device, called, user_id=self.user_id, at=self._now_ms()
-            )
+            raise device_names.unknown_device(c, called, user_id=self.user_id, at=self._now_ms())
         return found[0]
 
-    async def _view(self, row: DeviceRow) -> DeviceView:
-        (view,) = await self._views([row])
-        return view
-
-    async def _views(self, rows: Sequence[DeviceRow]) -> list[DeviceView]:
-        names = await user_names(self._store)
-        return [self._view_of(row, names[row.user_id]) for row in rows]
-
-    def _view_of(self, row: DeviceRow, user: str) -> DeviceView:
+    def _view(self, row: DeviceRow) -> DeviceView:
         link = self._roster.find(row.id)
         return DeviceView(
             id=row.id,
             name=row.name,
-            user=user,
+            user=row.user_name,
             connected=link is not None,
             platform=row.platform,
             capabilities=() if link is None else tuple(sorted(link.capabilities)),

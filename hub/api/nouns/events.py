@@ -10,13 +10,13 @@ from hub.api.binding import Header
 from hub.api.deps import OpenStreams
 from hub.api.door.roles import Scope
 from hub.api.events import EventStream
-from hub.api.identity import agent_named
 from hub.api.noun import Noun, route
 from hub.api.view import Instant, View
 from hub.clock import Clock, from_epoch_ms
 from hub.log import LogEntry, Ring
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BootId, UserId
+from storage.agents import agents
 from storage.devices import owners
 from storage.store import Store
 
@@ -105,7 +105,9 @@ class Events(Noun):
         kinds = {kind.strip().removesuffix(".*") for kind in events.split(",") if kind.strip()} - {""}
         if "*" in kinds:
             kinds = set()
-        agent_id = None if agent is None else (await agent_named(self._store, agent, self.user_id)).id
+        agent_id = (
+            None if agent is None else (await self._store.read(agents.agent_called, agent, self.user_id)).id
+        )
         found = self.follow(last_event_id, kinds=kinds, agent_id=agent_id)
         return EventStream(found, spell=_spelled, streams=streams)
 

@@ -1,14 +1,13 @@
 """Gateways: the state of their connections, reconnecting them, and the agents that live there."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, structs
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.identity import user_names
-from hub.api.noun import Noun, command, listed, route
+from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.agents import AgentView
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms
@@ -18,7 +17,7 @@ from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayState, Problem
 from hub.openclaw.methods import agents_list
 from protocol.errors import ErrorCode
-from protocol.ids import AgentId, UserId
+from protocol.ids import AgentId
 from protocol.standing import Axes, Connectivity
 from storage.agents import agents
 from storage.agents.agents import AgentRow, UnknownAgent
@@ -28,7 +27,7 @@ from storage.audit.audit import Entry
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateways import GatewayRow
-from storage.store import Store
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -107,6 +106,9 @@ class Adopted(View):
     )
 
 
+_Found = tuple[GatewayRow, Sequence[GatewayAgentRow], Mapping[AgentId, Axes]]
+
+
 class Gateways(Noun):
     """Gateways of hub.toml, by name or id.
 
@@ -153,11 +155,14 @@ class Gateways(Noun):
         empty="no gateways; add one to hub.toml: [[gateways]]",
     )
     @listed("", Scope.READ, key=lambda gateway: (gateway.name,))
-    async def all(self) -> list[GatewayView]:
+    async def all(self, part: Part = ALL) -> list[GatewayView]:
         """List the gateways of hub.toml by name, with the state of the connection to each."""
-        names = await user_names(self._store)
-        rows = await self._store.read(gateways.list_gateways, user_id=self.user_id)
-        return [await self._view(row, names) for row in rows]
+
+        def read(c: Connection) -> list[_Found]:
+            rows = gateways.list_gateways(c, user_id=self.user_id, limit=part.limit, after=part.after)
+            return [_with_members(c, row) for row in rows]
+
+        return [self._view(found) for found in await self._store.read(read)]
 
     @command(
         "gateways show GATEWAY",
@@ -188,12 +193,12 @@ class Gateways(Noun):
     @route("GET", "/{gateway}", Scope.READ, errors=[ErrorCode.UNKNOWN_GATEWAY])
     async def get(self, gateway: str) -> GatewayDetail:
         """Show a gateway, by name or id, with the agents that live there."""
-        row = await self._row(gateway)
-        view = await self._view(row, await user_names(self._store))
-        agents_there = await self._store.read(gateway_agents.list_gateway_agents, row.id)
-        axes = await self._store.read(gateway_agents.axes_of, row.id)
+        found = await self._store.read(
+            lambda c: _with_members(c, gateways.get_gateway(c, gateway, user_id=self.user_id))
+        )
+        _, agents_there, axes = found
         members = tuple(_member(one, axes[one.agent_id]) for one in agents_there if one.agent_id in axes)
-        return GatewayDetail(**structs.asdict(view), members=members)
+        return GatewayDetail(**structs.asdict(self._view(found)), members=members)
 
     async def ready(self) -> dict[str, bool]:
         """Return for each gateway, by name, whether it is connected."""
@@ -293,21 +298,20 @@ class Gateways(Noun):
     async def _row(self, gateway: str) -> GatewayRow:
         return await self._store.read(gateways.get_gateway, gateway, user_id=self.user_id)
 
-    async def _view(self, row: GatewayRow, names: Mapping[UserId, str]) -> GatewayView:
+    def _view(self, found: _Found) -> GatewayView:
+        row, members, axes = found
         client = self._fleet.find(row.name)
         health = (
             GatewayHealth(name=row.name, state=GatewayState.STOPPED, since=self._clock.now())
             if client is None
             else client.health()
         )
-        members = await self._store.read(gateway_agents.list_gateway_agents, row.id)
-        axes = await self._store.read(gateway_agents.axes_of, row.id)
         online = sum(one.connectivity is Connectivity.ONLINE for one in axes.values())
         main = next((one.agent_name for one in members if one.role == gateway_agents.MAIN), None)
         return GatewayView(
             id=row.id,
             name=row.name,
-            user=names[row.user_id],
+            user=row.user_name,
             state=health.state.value,
             since=health.since,
             unreachable_since=self._standings.lost_since(row.name),
@@ -325,6 +329,10 @@ class Gateways(Noun):
     def _entry(self, event: str, actor: str, row: GatewayRow, **detail: str | None) -> Entry:
         about = {"gateway": row.name, **detail}
         return Entry(at=epoch_ms(self._clock.now()), actor=actor, event=event, subject=row.id, detail=about)
+
+
+def _with_members(c: Connection, row: GatewayRow) -> _Found:
+    return row, gateway_agents.list_gateway_agents(c, row.id), gateway_agents.axes_of(c, row.id)
 
 
 def _member(row: GatewayAgentRow, axes: Axes) -> GatewayAgentView:

@@ -8,7 +8,7 @@ from hub import tokens
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.identity import IdentityLimits
-from hub.api.noun import Noun, command, listed, route
+from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.tokens import YEAR_S
 from hub.api.view import Instant, Name, View, moment
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
@@ -112,10 +112,12 @@ class Invitations(Noun):
         ),
         empty="no invitations; create one: hub pair invite",
     )
-    @listed("", Scope.DEVICES, key=lambda invitation: (invitation.created_at.isoformat(), invitation.id))
-    async def all(self) -> list[InvitationView]:
+    @listed("", Scope.DEVICES, key=lambda invitation: (epoch_ms(invitation.created_at), invitation.id))
+    async def all(self, part: Part = ALL) -> list[InvitationView]:
         """List the invitations, the oldest first."""
-        rows = await self._store.read(invitations.list_invitations, user_id=self.user_id)
+        rows = await self._store.read(
+            invitations.list_invitations, user_id=self.user_id, limit=part.limit, after=part.after
+        )
         return [_view(row) for row in rows]
 
     @command(

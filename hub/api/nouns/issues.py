@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, listed
+from hub.api.noun import ALL, Noun, Part, listed
 from hub.api.view import Instant, View
 from hub.health.issues import Issue, Severity
 from hub.health.issues import Issues as FoundIssues
+from storage.kernel.keyset import Key
 
 
 class IssueView(View):
@@ -35,6 +36,10 @@ class IssueCounts(View):
     notices: int = 0
 
 
+def _key(issue: IssueView) -> Key:
+    return issue.id, issue.subject
+
+
 class Issues(Noun):
     """Issues of the hub; scoped to a user, those of this user's things."""
 
@@ -43,15 +48,16 @@ class Issues(Noun):
     def __init__(self, issues: FoundIssues) -> None:
         self._issues = issues
 
-    @listed("", Scope.READ, key=lambda issue: (issue.id, issue.subject))
+    @listed("", Scope.READ, key=_key)
     async def all(
         self,
         online: Annotated[bool, Meta(description="Ask other machines too, as the model's endpoint.")] = False,
         anew: Annotated[bool, Meta(description="Check now; else a check a few seconds old will do.")] = False,
+        part: Part = ALL,
     ) -> list[IssueView]:
         """Check settings, certificates, disk, tokens, devices, agents, backups and the audit log."""
         found = await self._issues.fresh(online=online, anew=anew)
-        return [_view(issue) for issue in found if self._is_seen(issue)]
+        return part.of([_view(issue) for issue in found if self._is_seen(issue)], _key)
 
     def counts(self) -> IssueCounts:
         """Return the number of issues at the last check, by severity."""

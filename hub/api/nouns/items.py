@@ -1,22 +1,21 @@
 """Items that agents found, and the verdicts of their owners."""
 
-from datetime import timedelta
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.identity import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View, moment
-from hub.clock import from_epoch_ms
+from hub.clock import epoch_ms, from_epoch_ms
 from protocol.errors import ErrorCode
 from protocol.ids import RunId
 from protocol.tables import TABLES, TableName
+from storage.agents import agents
 from storage.runs import items
 from storage.runs.items import ItemRow
-from storage.store import Store
+from storage.store import Connection, Store
 
 ItemVerdict = Literal["open", "approved", "edited", "rejected"]
 
@@ -67,25 +66,25 @@ class Items(Noun):
         run: Annotated[str, Meta(max_length=200)] | None = None,
     ) -> ItemPage:
         """List items, the newest first: of all agents or of one, with one verdict, of one run."""
-        agent_id = None
-        if agent is not None:
-            agent_id = (await agent_named(self._store, agent, self.user_id, or_removed=True)).id
-        found = await self._store.read(
-            items.list_items,
-            user_id=self.user_id,
-            agent_id=agent_id,
-            verdict=verdict,
-            run_id=None if run is None else RunId(run),
-            before=paging.after_number_and_text(),
-            limit=paging.limit + 1,
-        )
-        page = paging.fetched([_view(row, name) for row, name in found], key=_key)
+
+        def read(c: Connection) -> list[tuple[ItemRow, str]]:
+            agent_id = None
+            if agent is not None:
+                agent_id = agents.agent_called(c, agent, self.user_id, or_removed=True).id
+            return items.list_items(
+                c,
+                user_id=self.user_id,
+                agent_id=agent_id,
+                verdict=verdict,
+                run_id=None if run is None else RunId(run),
+                limit=paging.part.limit,
+                after=paging.after,
+            )
+
+        found = await self._store.read(read)
+        views = [_view(row, name) for row, name in found]
+        page = paging.fetched(views, key=lambda item: (epoch_ms(item.created_at), item.id))
         return ItemPage(items=page.items, next_cursor=page.next_cursor)
-
-
-def _key(item: ItemView) -> tuple[int, str]:
-    # In whole milliseconds: a float of seconds would lose one now and then.
-    return (item.created_at - from_epoch_ms(0)) // timedelta(milliseconds=1), item.id
 
 
 def _view(row: ItemRow, agent_name: str) -> ItemView:

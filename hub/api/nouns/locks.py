@@ -9,18 +9,17 @@ from msgspec import Meta
 from hub.agents.locks import Locks as HeldLocks
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.identity import agent_named, user_names
-from hub.api.noun import Noun, command, listed, route
+from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.view import Instant, View, moment
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 from protocol.locks import NAME_CHARACTERS
-from storage.agents import locks
+from storage.agents import agents, locks
 from storage.audit import audit
 from storage.audit.audit import Entry
-from storage.store import Store
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -73,6 +72,9 @@ class Release(View):
     fence: Annotated[int, Meta(ge=1, le=2**53 - 1, examples=[7])] | None = None
 
 
+_Found = tuple[Sequence[locks.LockRow], Sequence[locks.LockWait]]
+
+
 class Locks(Noun):
     """Locks of agents: of their runs and of their devices."""
 
@@ -105,15 +107,25 @@ class Locks(Noun):
         agent: Annotated[str, Meta(max_length=200, description="Only what this agent holds or waits for.")]
         | None = None,
         free: Annotated[bool, Meta(description="Also locks that nobody holds or waits for.")] = False,
+        part: Part = ALL,
     ) -> list[LockView]:
         """List the locks that are held or waited for, by user and name."""
-        agent_ids = None
-        if agent is not None:
-            agent_ids = [(await agent_named(self._store, agent, self.user_id)).id]
-        rows = await self._store.read(
-            locks.list_locks, user_id=self.user_id, agent_ids=agent_ids, and_free=free
-        )
-        return await self._views(rows)
+
+        def read(c: Connection) -> _Found:
+            agent_ids = None
+            if agent is not None:
+                agent_ids = [agents.agent_called(c, agent, self.user_id).id]
+            rows = locks.list_locks(
+                c,
+                user_id=self.user_id,
+                agent_ids=agent_ids,
+                and_free=free,
+                limit=part.limit,
+                after=part.after,
+            )
+            return _with_waits(c, rows)
+
+        return _views(*await self._store.read(read))
 
     @command(
         "locks release RESOURCE",
@@ -151,39 +163,47 @@ class Locks(Noun):
             agent_id = None if was.holder is None else was.holder.agent_id
             log.info("lock.forced", lock=resource, fence=was.fence, agent_id=agent_id, actor=actor)
             self._locks.report(handed)
-        (view,) = await self._views([await self._find(resource)])
+        (view,) = _views(*await self._store.read(_with_waits, [await self._find(resource)]))
         return view
 
     async def _find(self, resource: str) -> locks.LockRow:
-        found = await self._store.read(locks.find_locks_named, resource, user_id=self.user_id)
-        if not found:
-            raise UnknownLock(f"there is no lock {resource!r}")
-        if len(found) > 1:
-            raise AmbiguousLock(f"several users have a lock {resource!r}; say whose: --user NAME")
-        return found[0]
+        return await self._store.read(_lock_named, resource, self.user_id)
 
-    async def _views(self, rows: Sequence[locks.LockRow]) -> list[LockView]:
-        names = await user_names(self._store)
-        queues: defaultdict[tuple[UserId, str], list[LockWaitView]] = defaultdict(list)
-        for wait in await self._store.read(locks.list_lock_waits, user_id=self.user_id):
-            told = LockWaitView(
-                holder=_holder(wait.holder, wait.agent_name, wait.device_name),
-                since=from_epoch_ms(wait.queued_at),
-                until=moment(wait.deadline_at),
-            )
-            queues[wait.user_id, wait.resource].append(told)
-        return [
-            LockView(
-                resource=row.resource,
-                user=names[row.user_id],
-                fence=row.fence,
-                holder=None if row.holder is None else _holder(row.holder, row.agent_name, row.device_name),
-                since=moment(row.acquired_at),
-                until=None if row.holder is None else from_epoch_ms(row.expires_at),
-                waiting=tuple(queues[row.user_id, row.resource]),
-            )
-            for row in rows
-        ]
+
+def _lock_named(c: Connection, resource: str, user_id: UserId | None) -> locks.LockRow:
+    found = locks.find_locks_named(c, resource, user_id=user_id)
+    if not found:
+        raise UnknownLock(f"there is no lock {resource!r}")
+    if len(found) > 1:
+        raise AmbiguousLock(f"several users have a lock {resource!r}; say whose: --user NAME")
+    return found[0]
+
+
+def _with_waits(c: Connection, rows: Sequence[locks.LockRow]) -> _Found:
+    return rows, locks.list_lock_waits(c, resources=sorted({row.resource for row in rows}))
+
+
+def _views(rows: Sequence[locks.LockRow], waits: Sequence[locks.LockWait]) -> list[LockView]:
+    queues: defaultdict[tuple[UserId, str], list[LockWaitView]] = defaultdict(list)
+    for wait in waits:
+        told = LockWaitView(
+            holder=_holder(wait.holder, wait.agent_name, wait.device_name),
+            since=from_epoch_ms(wait.queued_at),
+            until=moment(wait.deadline_at),
+        )
+        queues[wait.user_id, wait.resource].append(told)
+    return [
+        LockView(
+            resource=row.resource,
+            user=row.user_name,
+            fence=row.fence,
+            holder=None if row.holder is None else _holder(row.holder, row.agent_name, row.device_name),
+            since=moment(row.acquired_at),
+            until=None if row.holder is None else from_epoch_ms(row.expires_at),
+            waiting=tuple(queues[row.user_id, row.resource]),
+        )
+        for row in rows
+    ]
 
 
 def _holder(holder: locks.Holder, agent: str | None, device: str | None) -> LockHolderView:

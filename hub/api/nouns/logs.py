@@ -8,7 +8,7 @@ from msgspec import Meta
 from hub.api.deps import OpenStreams
 from hub.api.door.roles import Scope
 from hub.api.events import EventStream
-from hub.api.noun import Noun, route
+from hub.api.noun import ALL, Noun, Part, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
 from hub.clock import from_epoch_ms
@@ -16,6 +16,7 @@ from hub.log import LogEntry, Ring
 from protocol.errors import ErrorCode
 from storage.devices import devices
 from storage.devices.devices import UnknownDevice
+from storage.kernel.keyset import Key
 from storage.store import Store
 
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -51,6 +52,10 @@ class LogEntries(View):
     next_cursor: str | None = None
 
 
+def _key(entry: LogView) -> Key:
+    return (-entry.seq,)  # the newest first
+
+
 class Logs(Noun):
     """The last entries of the log."""
 
@@ -77,9 +82,8 @@ class Logs(Noun):
         if follow:
             entries = await self.follow(run=run, device=device, level=level, limit=paging.limit)
             return EventStream(entries, name="log", streams=streams)
-        below = paging.after_number()
-        found = await self.newest(run=run, device=device, level=level, below=below, limit=paging.limit + 1)
-        page = paging.fetched(found, key=lambda entry: (entry.seq,))
+        found = await self.newest(run=run, device=device, level=level, part=paging.part)
+        page = paging.fetched(found, key=_key)
         return LogEntries(entries=page.items, next_cursor=page.next_cursor)
 
     async def newest(
@@ -88,17 +92,11 @@ class Logs(Noun):
         run: str | None = None,
         device: str | None = None,
         level: LogLevel,
-        below: int | None = None,
-        limit: int,
+        part: Part = ALL,
     ) -> list[LogView]:
-        """Return the newest entries first, at most *limit*, of those numbered *below*."""
+        """Return the newest entries first."""
         is_wanted = await self._filter(run, device, level)
-        found = [
-            _view(entry)
-            for entry in self._ring.since(0)
-            if (below is None or entry.seq < below) and is_wanted(entry)
-        ]
-        return found[::-1][:limit]
+        return part.of([_view(entry) for entry in self._ring.since(0) if is_wanted(entry)], _key)
 
     async def follow(
         self, *, run: str | None = None, device: str | None = None, level: LogLevel, limit: int

@@ -8,12 +8,13 @@ from msgspec import Meta
 from hub.agents.charts import Chart, Question
 from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.api.door.roles import Scope
-from hub.api.identity import agent_named
-from hub.api.noun import Noun, listed, route
+from hub.api.noun import ALL, Noun, Part, listed, route
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms, from_epoch_ms
 from protocol.errors import ErrorCode, HubError
 from protocol.measurements import MOST_TAGS
+from storage.agents import agents, measurements
+from storage.agents.measurements import tags_key
 from storage.store import Store
 
 MeasurementType = Literal["counter", "gauge", "histogram"]
@@ -82,14 +83,21 @@ class Measurements(Noun):
     @listed(
         "",
         Scope.READ,
-        key=lambda series: (series.name, *(part for tag in sorted(series.tags.items()) for part in tag)),
+        key=lambda series: (series.name, tags_key(series.tags)),
     )
-    async def series(self, name: str) -> list[SeriesView]:
+    async def series(self, name: str, part: Part = ALL) -> list[SeriesView]:
         """List the series of an agent, with the newest value of each.
 
         The hub measures those whose names begin with ``hub.``; the agent's device reports the others.
         """
-        agent = await agent_named(self._store, name, self.user_id)
+        _, rows = await self._store.read(
+            agents.with_agent,
+            name,
+            self.user_id,
+            measurements.list_series,
+            limit=part.limit,
+            after=part.after,
+        )
         return [
             SeriesView(
                 name=one.name,
@@ -98,7 +106,7 @@ class Measurements(Noun):
                 last=one.last,
                 last_at=from_epoch_ms(one.last_at),
             )
-            for one in await self._measurements.series(agent.id)
+            for one in rows
         ]
 
     @route("GET", "/{metric}", Scope.READ, errors=[ErrorCode.UNKNOWN_METRIC, ErrorCode.LIMIT_REACHED])
@@ -144,7 +152,7 @@ class Measurements(Noun):
             tags=_tags(tag or ()),
             by=by,
         )
-        agent = await agent_named(self._store, name, self.user_id)
+        agent = await self._store.read(agents.agent_called, name, self.user_id)
         return _view(agent.name, await self._measurements.ask(agent.id, question))
 
 

@@ -8,7 +8,6 @@ from msgspec import Meta, structs
 from hub.api.deps import Key
 from hub.api.door.roles import Scope
 from hub.api.door.routes import AGENT
-from hub.api.identity import agent_named
 from hub.api.noun import Noun, command, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View, moment
@@ -17,11 +16,13 @@ from hub.coordination.authority import Caller
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Nudge
 from hub.coordination.messages import Messages as MessageService
 from protocol.errors import ErrorCode
+from protocol.ids import DeviceId
 from protocol.messages import MessageState, QueueMode, attempt_key
+from storage.agents import agents
 from storage.coordination import questions
 from storage.coordination.message_rows import MessageMove, MessageRow
 from storage.devices import devices
-from storage.store import Store
+from storage.store import Connection, Store
 
 _E = ErrorCode
 MOST_MESSAGES: Final = 100  # in one page, as each may be long
@@ -245,10 +246,9 @@ class Messages(Noun):
     ) -> MessagesPage:
         """List the messages to agents, the newest first."""
         paging.limit = min(paging.limit, MOST_MESSAGES)
-        after = paging.after_number_and_text()
         agent_ids = None
         if agent is not None:
-            agent_ids = [(await agent_named(self._store, agent, caller.user_id)).id]
+            agent_ids = [(await self._store.read(agents.agent_called, agent, caller.user_id)).id]
         rows = await self._messages.page(
             caller,
             board=board,
@@ -257,7 +257,7 @@ class Messages(Noun):
             correlation_id=correlation_id,
             broadcast_id=broadcast_id,
             limit=paging.limit + 1,
-            after=after,
+            after=paging.after,
         )
         page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
         views = tuple(MessageView(**fields) for fields in await self._fields(page.items))
@@ -344,10 +344,7 @@ class Messages(Noun):
         return MessageView(**fields)
 
     async def _fields(self, rows: Sequence[MessageRow]) -> list[dict[str, Any]]:
-        named = await self._store.read(questions.told_actors, {row.actor for row in rows})
-        names: dict[str, str] = {}
-        if any(row.device_id is not None for row in rows):
-            names = {one.id: one.name for one in await self._store.read(devices.list_devices)}
+        named, names = await self._store.read(_names, rows)
         return [
             _fields(row, named, names)
             | {"waiting_for": self._why_away(row) if row.state is MessageState.WAITING else None}
@@ -355,7 +352,14 @@ class Messages(Noun):
         ]
 
 
-def _fields(row: MessageRow, named: dict[str, str], devices: dict[str, str]) -> dict[str, Any]:
+def _names(c: Connection, rows: Sequence[MessageRow]) -> tuple[dict[str, str], dict[DeviceId, str]]:
+    """Return the names of the senders and of the devices of messages."""
+    device_ids = {row.device_id for row in rows if row.device_id is not None}
+    actors = questions.told_actors(c, {row.actor for row in rows})
+    return actors, devices.names_of_devices(c, device_ids)
+
+
+def _fields(row: MessageRow, named: dict[str, str], devices: dict[DeviceId, str]) -> dict[str, Any]:
     """Return the fields of its view, except *waiting_for*."""
     return {
         "id": row.id,

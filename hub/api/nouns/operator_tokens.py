@@ -9,7 +9,7 @@ from hub import tokens
 from hub.api.deps import Actor, Caller
 from hub.api.door.roles import Principal, Role, Scope, scopes_of
 from hub.api.identity import IdentityLimits
-from hub.api.noun import Noun, listed, route
+from hub.api.noun import ALL, Noun, Part, listed, route
 from hub.api.nouns.tokens import DAY_S, Lifetime, TooManyTokens, UnknownToken
 from hub.api.view import Instant, View, moment
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
@@ -93,10 +93,12 @@ class OperatorTokens(Noun):
         self._metrics = metrics
         self.limits = limits
 
-    @listed("", Scope.TOKENS, key=lambda token: (token.created_at.isoformat(), token.id))
-    async def all(self) -> list[OperatorTokenView]:
+    @listed("", Scope.TOKENS, key=lambda token: (epoch_ms(token.created_at), token.id))
+    async def all(self, part: Part = ALL) -> list[OperatorTokenView]:
         """List the tokens of operators, including revoked ones, the oldest first."""
-        rows = await self._store.read(operator_tokens.list_operator_tokens, user_id=self.user_id)
+        rows = await self._store.read(
+            operator_tokens.list_operator_tokens, user_id=self.user_id, limit=part.limit, after=part.after
+        )
         return [_view(row) for row in rows]
 
     @route("POST", "", Scope.TOKENS, status=201, is_secret=True)

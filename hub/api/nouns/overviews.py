@@ -80,7 +80,7 @@ class Overviews(Noun):
                     is_recoverable=one.is_recoverable,
                     updated_at=one.updated_at,
                 )
-                for one in (await hub.noun(Checkpoints).all(name)).checkpoints
+                for one in await hub.noun(Checkpoints).all(name)
             ),
             spend=await hub.noun(Costs).of_agent(name),
             series=len(await hub.noun(Measurements).series(name)),

@@ -8,8 +8,8 @@ from msgspec import Meta
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.identity import IdentityLimits, user_names
-from hub.api.noun import Noun, command, listed, route
+from hub.api.identity import IdentityLimits
+from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.view import Instant, Name, View, moment
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.links import pairing
@@ -20,7 +20,7 @@ from protocol import keys
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId, PairingId, UserId
 from storage.audit import audit
-from storage.devices import device_keys, devices, pairings
+from storage.devices import device_keys, devices, pairings, users
 from storage.devices.pairings import PairingChanged, PairingRow, UnknownPairing
 from storage.store import Store
 
@@ -137,12 +137,15 @@ class Pairings(Noun):
         empty="no devices wait for approval; start one: hub connect URL --root DIR",
         says="admit one by its code: hub pair approve CODE; or refuse it: hub pair deny ID",
     )
-    @listed("", Scope.DEVICES, key=lambda pairing: (pairing.created_at.isoformat(), pairing.id))
-    async def all(self) -> list[PairingView]:
+    @listed("", Scope.DEVICES, key=lambda pairing: (epoch_ms(pairing.created_at), pairing.id))
+    async def all(self, part: Part = ALL) -> list[PairingView]:
         """List the pending pairings without their codes, the oldest first."""
         if self.user_id is not None:
             return []
-        return [_view(row) for row in await self._store.read(pairings.list_pairings, at=self._now_ms())]
+        rows = await self._store.read(
+            pairings.list_pairings, at=self._now_ms(), limit=part.limit, after=part.after
+        )
+        return [_view(row) for row in rows]
 
     @route("POST", "/approve", Scope.DEVICES)
     async def approve(self, approval: Approval, actor: Actor) -> PairedView:
@@ -171,7 +174,7 @@ class Pairings(Noun):
             )
             device = approved.name
             log.info("pairing.approved", pairing_id=waiting.id, device_id=approved.id)
-        user = (await user_names(self._store))[user_id]
+        user = (await self._store.read(users.user_names, [user_id]))[user_id]
         return PairedView(pairing=_view(waiting), device=device, user=user, dry_run=approval.dry_run)
 
     @command(

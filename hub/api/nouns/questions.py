@@ -178,7 +178,6 @@ class Questions(Noun):
     ) -> QuestionsPage:
         """List the questions to people, the newest first."""
         paging.limit = min(paging.limit, MOST_QUESTIONS)
-        after = paging.after_number_and_text()
         board_id = None if board is None else (await self._authority.board(caller, board)).id
         rows = await self._store.read(
             questions.list_questions,
@@ -187,7 +186,7 @@ class Questions(Noun):
             states=state or (),
             correlation_id=correlation_id,
             limit=paging.limit + 1,
-            after=after,
+            after=paging.after,
         )
         page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
         named = await self._named(page.items)

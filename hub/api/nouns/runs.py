@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 from msgspec import Meta, structs
 
@@ -12,12 +12,11 @@ from hub.api.deps import Actor, OpenStreams
 from hub.api.door.roles import Scope
 from hub.api.etags import tag_of
 from hub.api.events import EventStream
-from hub.api.identity import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View, moment
-from hub.api.waiting import Waiting
-from hub.clock import Clock, from_epoch_ms
+from hub.api.waiting import Waiting, Waits, read_waits
+from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.runs.budget import NANOS
 from hub.runs.control import RunControl
 from hub.runs.decisions import MissedFires, describe_missed
@@ -27,15 +26,17 @@ from hub.runs.reasons import describe_errors, describe_reason
 from hub.runs.run_order import TASK
 from hub.runs.waiting import PAUSING
 from protocol.errors import ErrorCode, HubError, IllegalTransition
-from protocol.ids import RunId
+from protocol.ids import DeviceId, RunId, UserId
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, RUN, RunOutcome, RunState, UnitState
 from protocol.trace import trace_id_of
+from storage.agents import agents
 from storage.devices import devices
 from storage.runs import outbox, runs
 from storage.runs.outbox import UnitRow
+from storage.runs.run_locks import Offered
 from storage.runs.runs import RunMove, RunRow, UnknownRun
 from storage.schedules import fires
-from storage.store import Store
+from storage.store import Connection, Store
 
 MOST_UNITS: Final = 2_000  # shown of one run; its counts are of all
 SUFFIX: Final = re.compile(r"[0-9a-f-]{6,35}")  # of a UUID: its end is chance, its beginning is the time
@@ -172,6 +173,15 @@ class Cancellation(View):
     )
 
 
+class RunFacts(NamedTuple):
+    """Runs, and the rows that their views need: names of devices, conditions of waiting, missed fires."""
+
+    rows: Sequence[RunRow]
+    devices: Mapping[DeviceId, str]
+    waits: Waits
+    missed: Mapping[RunId, Sequence[fires.Missed]]
+
+
 class Runs(Noun):
     """Runs of agents. A run is named by its id, or by the last six or more characters of it."""
 
@@ -204,26 +214,36 @@ class Runs(Noun):
         self, paging: Paging, agent: Annotated[str, Meta(max_length=200)] | None = None
     ) -> RunPage:
         """List runs, the newest first, of all agents or of one."""
-        before, agent_id = paging.after_text(), None
-        if agent is not None:
-            agent_id = (await agent_named(self._store, agent, self.user_id, or_removed=True)).id
-        rows = await self._store.read(
-            runs.list_runs,
-            agent_id=agent_id,
-            user_id=self.user_id,
-            limit=paging.limit + 1,
-            before_id=None if before is None else RunId(before),
-        )
-        page = paging.fetched(await self.views(rows), key=lambda run: (run.id,))
+        offered = self.offered
+
+        def read(c: Connection) -> RunFacts:
+            rows = runs.list_runs(
+                c,
+                agent_id=None
+                if agent is None
+                else agents.agent_called(c, agent, self.user_id, or_removed=True).id,
+                user_id=self.user_id,
+                limit=paging.part.limit,
+                after=paging.after,
+            )
+            return read_facts(c, rows, offered)
+
+        views = self.views_of(await self._store.read(read))
+        page = paging.fetched(views, key=lambda run: (epoch_ms(run.created_at), run.id))
         return RunPage(runs=page.items, next_cursor=page.next_cursor)
 
     @route("GET", "/{run_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_RUN], is_tagged=True)
     async def get(self, run_id: str) -> RunDetail:
         """Return one run with its files, errors and moves. The last six characters of its id suffice."""
-        row = await self._run(run_id)
-        view = await self.view(row)
-        units = await self._store.read(outbox.first_units, row.id, MOST_UNITS)
-        moves = await self._store.read(runs.run_history, row.id)
+        offered = self.offered
+
+        def read(c: Connection) -> tuple[RunFacts, list[UnitRow], list[RunMove]]:
+            row = run_named(c, run_id, self.user_id)
+            units = outbox.first_units(c, row.id, MOST_UNITS)
+            return read_facts(c, [row], offered), units, runs.run_history(c, row.id)
+
+        found, units, moves = await self._store.read(read)
+        (row,), (view,) = found.rows, self.views_of(found)
         return RunDetail(
             **structs.asdict(view),
             as_of=self._clock.now(),
@@ -263,10 +283,11 @@ class Runs(Noun):
         found, seq = (await self._run(run_id)).id, 0
         async with aclosing(self._watch.changes(found)) as changes:
             async for _ in changes:
-                row = await self._run(found)
                 seq += 1
-                yield RunProgress(seq=seq, run=await self.view(row))
-                if row.state in FINAL_RUN_STATES:
+                run = await self._store.read(_read_run, found, self.user_id, self.offered)
+                (view,) = self.views_of(run)
+                yield RunProgress(seq=seq, run=view)
+                if view.state in FINAL_RUN_STATES:
                     return
 
     @route("POST", "/{run_id}/cancel", Scope.RUN, errors=_CHANGED, is_tagged=True)
@@ -304,48 +325,66 @@ class Runs(Noun):
 
     async def view(self, row: RunRow) -> RunView:
         """Return the view of one run."""
-        (view,) = await self.views([row])
+        (view,) = self.views_of(await self._store.read(read_facts, [row], self.offered))
         return view
 
-    async def views(self, rows: Sequence[RunRow]) -> list[RunView]:
+    @property
+    def offered(self) -> Offered:
+        """Offers of the connected devices, by device."""
+        return self._dispatcher.offered
+
+    def views_of(self, found: RunFacts) -> list[RunView]:
         """Return the views of runs, with the reasons why they wait and the fires that they cover."""
-        names = {row.id: row.name for row in await self._store.read(devices.list_devices)}
-        waiting = await self._waiting.sentences(rows)
-        missed = await self._missed([row.id for row in rows if row.schedule_id is not None])
+        waiting = self._waiting.sentences(found.rows, found.waits)
         return [
             _run_view(
                 row,
-                device=names.get(row.device_id, "") if row.device_id else "",
+                device=found.devices.get(row.device_id, "") if row.device_id else "",
                 waiting_for=waiting.get(row.id),
                 is_pausing=self._is_pausing(row),
-                missed=missed.get(row.id, ()),
+                missed=[
+                    MissedFires(one.decision, one.reason, one.fires) for one in found.missed.get(row.id, ())
+                ],
             )
-            for row in rows
+            for row in found.rows
         ]
 
     def _is_pausing(self, row: RunRow) -> bool:
         return row.state in EXECUTING_RUN_STATES and self._dispatcher.is_pausing(row.id)
 
-    async def _missed(self, run_ids: Sequence[RunId]) -> Mapping[RunId, Sequence[MissedFires]]:
-        found = await self._store.read(fires.missed_of, run_ids) if run_ids else {}
-        return {
-            run_id: [MissedFires(one.decision, one.reason, one.fires) for one in some]
-            for run_id, some in found.items()
-        }
-
     async def _run(self, run_id: str) -> RunRow:
-        """Return the run with that id, or the only one whose id ends so."""
-        mine = self.user_id
-        row = await self._store.read(runs.find_run, RunId(run_id), user_id=mine)
-        if row is not None:
-            return row
-        is_end = SUFFIX.fullmatch(run_id)
-        found = await self._store.read(runs.runs_ending_in, run_id, user_id=mine) if is_end else []
-        if len(found) > 1:
-            raise AmbiguousRun(f"several runs end in {run_id!r}; give more of the id")
-        if not found:
-            raise UnknownRun(f"there is no run {run_id!r}")
-        return await self._store.read(runs.get_run, found[0])
+        return await self._store.read(run_named, run_id, self.user_id)
+
+
+def read_facts(c: Connection, rows: Sequence[RunRow], offered: Offered) -> RunFacts:
+    """Return what the views of these runs need."""
+    return RunFacts(
+        rows,
+        devices.names_of_devices(c, (row.device_id for row in rows if row.device_id is not None)),
+        read_waits(c, rows, offered),
+        fires.missed_of(c, [row.id for row in rows if row.schedule_id is not None]),
+    )
+
+
+def _read_run(c: Connection, run_id: str, user_id: UserId | None, offered: Offered) -> RunFacts:
+    return read_facts(c, [run_named(c, run_id, user_id)], offered)
+
+
+def run_named(c: Connection, run_id: str, user_id: UserId | None) -> RunRow:
+    """Return the run with that id, or the only one whose id ends so.
+
+    Raises:
+        UnknownRun, AmbiguousRun
+    """
+    row = runs.find_run(c, RunId(run_id), user_id=user_id)
+    if row is not None:
+        return row
+    found = runs.runs_ending_in(c, run_id, user_id=user_id) if SUFFIX.fullmatch(run_id) else []
+    if len(found) > 1:
+        raise AmbiguousRun(f"several runs end in {run_id!r}; give more of the id")
+    if not found:
+        raise UnknownRun(f"there is no run {run_id!r}")
+    return runs.get_run(c, found[0])
 
 
 def _run_view(

@@ -1,14 +1,13 @@
 """Schedules of agents: their next fires, the decisions on past fires, and backfills."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Final, Literal
 
 from msgspec import field
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.identity import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View, moment
@@ -19,6 +18,7 @@ from hub.runs.scheduler import Scheduler
 from hub.schedules.cron import BadSchedule
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
+from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.schedules import fires, schedules
 from storage.schedules.fires import FireRow
@@ -139,15 +139,15 @@ class Schedules(Noun):
     @route("GET", "/next", Scope.READ)
     async def next_fires(self, name: str) -> AgentSchedules:
         """List the next five fires of each schedule, in UTC and in its own zone."""
-        agent = await agent_named(self._store, name, self.user_id)
-        return AgentSchedules(schedules=tuple(map(self._view, await self._declared(agent))))
+        _, rows = await self._store.read(agents.with_agent, name, self.user_id, schedules.schedules_of)
+        return AgentSchedules(schedules=tuple(map(self._view, filter(_is_declared, rows))))
 
     @route("GET", "/fires", Scope.READ)
     async def past_fires(self, name: str, paging: Paging) -> FirePage:
         """List the past fires, the newest first, each with its run or the reason why it has none."""
-        after = paging.after_number_and_text()
-        agent = await agent_named(self._store, name, self.user_id)
-        rows = await self._store.read(fires.list_fires, agent.id, paging.limit + 1, after=after)
+        agent, rows = await self._store.read(
+            agents.with_agent, name, self.user_id, fires.list_fires, paging.part.limit, after=paging.after
+        )
         found = [_decision_view(row, agent.device_name or "") for row in rows]
         page = paging.fetched(found, key=lambda fire: (epoch_ms(fire.fire_at), fire.schedule))
         return FirePage(fires=page.items, next_cursor=page.next_cursor)
@@ -155,7 +155,7 @@ class Schedules(Noun):
     @route("POST", "/backfill", Scope.RUN)
     async def backfill(self, name: str, wanted: BackfillRequest, actor: Actor) -> BackfillView:
         """Queue a run for each fire in the range that had none, one after the other."""
-        agent = await agent_named(self._store, name, self.user_id)
+        agent = await self._store.read(agents.agent_called, name, self.user_id)
         declared = await self._declared(agent)
         if not declared:
             raise NoSchedule(f"the agent {name!r} has no schedule, so there is nothing to make up for")
@@ -163,17 +163,11 @@ class Schedules(Noun):
         done = await self._scheduler.backfill(declared[0].id, first, last, actor=actor, dry_run=is_dry)
         return _backfill_view(name, done, dry_run=is_dry)
 
-    async def of(self, rows: Collection[AgentRow]) -> dict[AgentId, list[ScheduleView]]:
-        """Return the schedules of these agents, by agent."""
+    def views_of(self, rows: Iterable[ScheduleRow]) -> dict[AgentId, list[ScheduleView]]:
+        """Return the views of those schedules that are declared now, by agent."""
         views: defaultdict[AgentId, list[ScheduleView]] = defaultdict(list)
-        if len(rows) == 1:
-            (agent,) = rows
-            found = await self._store.read(schedules.schedules_of, agent.id)
-        else:
-            found = await self._store.read(schedules.list_schedules)
-        for row in found:
-            if row.action == "run" and _is_declared(row):
-                views[row.agent_id].append(self._view(row))
+        for row in filter(_is_declared, rows):
+            views[row.agent_id].append(self._view(row))
         return views
 
     async def resume(self, agent: AgentRow, *, catch_up: bool, actor: str) -> None:

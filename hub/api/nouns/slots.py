@@ -1,10 +1,10 @@
 """Slots of agents' calendars: the times at which devices are notified to wake agents, and past wakes."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final, Literal
 
 from hub.api.door.roles import Scope
-from hub.api.identity import agent_named
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View, moment
@@ -13,7 +13,7 @@ from hub.runs.decisions import describe_pause, describe_wake
 from hub.runs.scheduler import Scheduler
 from hub.schedules.cron import BadSchedule
 from protocol.errors import ErrorCode
-from storage.agents.agents import AgentRow
+from storage.agents import agents
 from storage.schedules import calendar_wakeups, schedules
 from storage.schedules.calendar_wakeups import WakeRow
 from storage.schedules.schedules import ScheduleRow
@@ -92,21 +92,25 @@ class Slots(Noun):
     @route("GET", "", Scope.READ)
     async def calendar(self, name: str, paging: Paging) -> CalendarPage:
         """List the slots with the next five times of each, and the past wakes, the newest first."""
-        after = paging.after_number_and_text()
-        agent = await agent_named(self._store, name, self.user_id)
-        rows = await self._store.read(calendar_wakeups.wakes_of, agent.id, paging.limit + 1, after=after)
+        agent, (slots, rows) = await self._store.read(
+            agents.with_agent,
+            name,
+            self.user_id,
+            lambda c, agent_id: (
+                schedules.slots_of(c, agent_id),
+                calendar_wakeups.wakes_of(c, agent_id, paging.part.limit, after=paging.after),
+            ),
+        )
         found = [_wake_view(row, agent.device_name or "") for row in rows]
         page = paging.fetched(found, key=lambda wake: (epoch_ms(wake.starts_at), wake.id))
-        return CalendarPage(
-            slots=tuple(await self._slots(agent)), wakes=page.items, next_cursor=page.next_cursor
-        )
+        return CalendarPage(slots=tuple(self._slots(slots)), wakes=page.items, next_cursor=page.next_cursor)
 
     async def of_agent(self, name: str) -> list[SlotView]:
         """Return the agent's slots by label, with the next five times of each."""
-        return await self._slots(await agent_named(self._store, name, self.user_id))
+        _, rows = await self._store.read(agents.with_agent, name, self.user_id, schedules.slots_of)
+        return self._slots(rows)
 
-    async def _slots(self, agent: AgentRow) -> list[SlotView]:
-        rows = await self._store.read(schedules.slots_of, agent.id)
+    def _slots(self, rows: Iterable[ScheduleRow]) -> list[SlotView]:
         return [self._view(row) for row in rows if row.enabled or row.paused_reason != schedules.REMOVED]
 
     def _view(self, row: ScheduleRow) -> SlotView:

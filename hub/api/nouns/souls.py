@@ -212,9 +212,7 @@ class Souls(Noun):
     @route("GET", _AGENTS_SOUL + _HISTORY, AGENT)
     async def history(self, caller: Caller, board: str, agent: str, paging: Paging) -> SoulHistory:
         """List the versions of an agent's SOUL.md, the newest first, and its latest writes."""
-        found = await self._souls.history(
-            caller, board, agent, limit=paging.limit + 1, below=paging.after_number()
-        )
+        found = await self._souls.history(caller, board, agent, limit=paging.limit + 1, after=paging.after)
         writes = await self._souls.writes(caller, board, agent, limit=_WRITES)
         page = paging.fetched(found, key=lambda version: (version.seq,))
         return SoulHistory(

@@ -1,5 +1,6 @@
 """Templates: what agents of one kind have in common."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -9,17 +10,18 @@ from hub.api.binding import Head
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
-from hub.api.noun import Noun, command, listed, route
+from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.view import View
 from hub.settings.agent_settings import TemplateSettings, TemplateTable
 from hub.settings.declared import written_template
 from hub.settings.reading import FileLines, ManagedByFile
 from protocol.agent_types import Kind
 from protocol.errors import ErrorCode
+from protocol.ids import AgentId
 from storage.agents import agents, templates
 from storage.agents.template_changes import TemplateOfFile
 from storage.agents.templates import TemplateRow, WrittenTemplate
-from storage.store import Store
+from storage.store import Connection, Store
 
 TemplateName = Annotated[str, Meta(pattern=r"^\w[\w.-]{0,63}$(?!\n)")]
 
@@ -54,6 +56,9 @@ class VerdictView(View):
     broken: tuple[BrokenView, ...] = ()
 
 
+_Found = tuple[list[TemplateRow], Mapping[str, Mapping[AgentId, str]]]
+
+
 class Templates(Noun):
     """Templates, which belong to no user; each user sees the names of their own agents in them."""
 
@@ -77,10 +82,10 @@ class Templates(Noun):
         table=("name as template", "type", "agents|count", "source|origin", "version", "description"),
         empty="no templates; write one: hub templates put NAME --file FILE, or [[templates]] in hub.toml",
     )
-    @listed("", Scope.READ, key=lambda template: (template.name, template.name))
-    async def all(self) -> list[TemplateView]:
+    @listed("", Scope.READ, key=lambda template: (template.name,))
+    async def all(self, part: Part = ALL) -> list[TemplateView]:
         """List the templates by name."""
-        return await self._views(await self._store.read(templates.list_templates))
+        return _views(*await self._store.read(self._read_page, part))
 
     @command(
         "templates show NAME",
@@ -101,7 +106,7 @@ class Templates(Noun):
     @route("GET", "/{name}", Scope.READ, is_tagged=True)
     async def get(self, name: TemplateName) -> TemplateView:
         """Return one template, and the names of the agents that are made from it."""
-        (view,) = await self._views([await self._store.read(templates.get_template, name)])
+        (view,) = _views(*await self._store.read(self._read_one, name))
         return view
 
     @command(
@@ -182,22 +187,31 @@ class Templates(Noun):
     def _managed(self, name: str) -> ManagedByFile:
         return ManagedByFile(f"template {name!r} is managed by hub.toml: {self._lines.of_template(name)}")
 
-    async def _views(self, rows: list[TemplateRow]) -> list[TemplateView]:
-        known = await self._store.read(agents.list_agents, user_id=self.user_id)
-        return [
-            TemplateView(
-                name=row.name,
-                description=row.description,
-                type=Kind(row.agent_type, row.subtype).written,
-                configuration_schema=row.configuration_schema,
-                default_configuration=row.default_configuration,
-                prompt=row.prompt_template,
-                source="file" if row.source == "file" else "api",
-                version=row.version,
-                agents=tuple(agent.name for agent in known if agent.template_id == row.id),
-            )
-            for row in rows
-        ]
+    def _read_page(self, c: Connection, part: Part) -> _Found:
+        return self._with_agents(c, templates.list_templates(c, limit=part.limit, after=part.after))
+
+    def _read_one(self, c: Connection, name: str) -> _Found:
+        return self._with_agents(c, [templates.get_template(c, name)])
+
+    def _with_agents(self, c: Connection, rows: list[TemplateRow]) -> _Found:
+        return rows, agents.agents_by(c, "template_id", [row.id for row in rows], user_id=self.user_id)
+
+
+def _views(rows: list[TemplateRow], made: Mapping[str, Mapping[AgentId, str]]) -> list[TemplateView]:
+    return [
+        TemplateView(
+            name=row.name,
+            description=row.description,
+            type=Kind(row.agent_type, row.subtype).written,
+            configuration_schema=row.configuration_schema,
+            default_configuration=row.default_configuration,
+            prompt=row.prompt_template,
+            source="file" if row.source == "file" else "api",
+            version=row.version,
+            agents=tuple(made[row.id].values()),
+        )
+        for row in rows
+    ]
 
 
 def _written(name: str, table: TemplateTable) -> WrittenTemplate:

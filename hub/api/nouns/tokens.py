@@ -7,8 +7,8 @@ from msgspec import Meta
 from hub import tokens
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.identity import IdentityLimits, user_names
-from hub.api.noun import Noun, listed, route
+from hub.api.identity import IdentityLimits
+from hub.api.noun import ALL, Noun, Part, listed, route
 from hub.api.view import Instant, Name, View, moment
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
@@ -104,12 +104,13 @@ class Tokens(Noun):
         self._owner_id = owner_id
         self.limits = limits
 
-    @listed("", Scope.DEVICES, key=lambda token: (token.created_at.isoformat(), token.id))
-    async def all(self) -> list[TokenView]:
+    @listed("", Scope.DEVICES, key=lambda token: (epoch_ms(token.created_at), token.id))
+    async def all(self, part: Part = ALL) -> list[TokenView]:
         """List the tokens of devices, including revoked ones, the oldest first."""
-        names = await user_names(self._store)
-        rows = await self._store.read(devices.list_tokens, user_id=self.user_id)
-        return [token_view(row, names[row.user_id]) for row in rows]
+        rows = await self._store.read(
+            devices.list_tokens, user_id=self.user_id, limit=part.limit, after=part.after
+        )
+        return [token_view(row) for row in rows]
 
     @route("POST", "", Scope.DEVICES, status=201, is_secret=True)
     async def create(self, requested: TokenRequest, actor: Actor) -> NewToken:
@@ -149,7 +150,7 @@ class Tokens(Noun):
             id=row.id,
             device=device.name,
             is_new_device=device.id == fresh_id,
-            user=(await user_names(self._store))[row.user_id],
+            user=row.user_name,
             token=token,
             created_at=from_epoch_ms(at),
             expires_at=moment(row.expires_at),
@@ -162,8 +163,7 @@ class Tokens(Noun):
         await self._store.write(devices.revoke_token, found.id, epoch_ms(self._clock.now()), actor=actor)
         self._roster.end_revoked(found.device_id, f"token:{found.id}")
         log.info("token.revoked", token_id=found.id, device_id=found.device_id)
-        names = await user_names(self._store)
-        return token_view(await self._find(token_id), names[found.user_id])
+        return token_view(await self._find(token_id))
 
     def _too_many(self, most: int, limit: str) -> TooManyTokens:
         self._metrics.limits_reached.labels(limit).inc()
@@ -176,12 +176,12 @@ class Tokens(Noun):
         return row
 
 
-def token_view(row: TokenRow, user: str) -> TokenView:
-    """Return the view of a token of *user*'s device."""
+def token_view(row: TokenRow) -> TokenView:
+    """Return the view of a device's token."""
     return TokenView(
         id=row.id,
         device=row.device_name,
-        user=user,
+        user=row.user_name,
         last4=row.last4,
         created_by=row.created_by,
         created_at=from_epoch_ms(row.created_at),

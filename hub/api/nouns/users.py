@@ -3,7 +3,7 @@
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.identity import IdentityLimits
-from hub.api.noun import Noun, command, listed, route
+from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.log import Channel
@@ -65,11 +65,13 @@ class Users(Noun):
         table=("name as user", "devices", "created_at|moment as known since"),
         empty="no users",
     )
-    @listed("", Scope.READ, key=lambda user: (user.name, user.id))
-    async def all(self) -> list[UserView]:
+    @listed("", Scope.READ, key=lambda user: (user.name,))
+    async def all(self, part: Part = ALL) -> list[UserView]:
         """List the users by name."""
-        known = await self._store.read(users.list_users)
-        return [_view(row) for row in known if self.user_id in (None, row.id)]
+        rows = await self._store.read(
+            users.list_users, user_id=self.user_id, limit=part.limit, after=part.after
+        )
+        return [_view(row) for row in rows]
 
     @command(
         "users create NAME",

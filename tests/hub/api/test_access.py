@@ -139,7 +139,9 @@ async def test_a_token_that_asks_for_more_than_it_may_is_told_of_once_a_minute(
         hub.bench.clock.advance(60.0)
         assert (await viewer.request(*POST_A_RUN)).status_code == 403
         tokens = await hub.bench.store.read(operator_tokens.list_operator_tokens)
-        entries = await hub.bench.store.read(audit.list_entries, event="auth.refused", limit=9, above=0)
+        entries = await hub.bench.store.read(
+            audit.list_entries, event="auth.refused", limit=9, oldest_first=True
+        )
     ids = {Role(row.role): f"token:{row.id}" for row in tokens}
     told = [(entry.actor, json.loads(entry.detail)) for entry in entries]
     assert [(actor, detail["count"]) for actor, detail in told] == [

@@ -221,7 +221,7 @@ async def test_a_crowd_that_asks_for_too_much_is_told_of_in_the_name_of_all(benc
     bearer = _bearer(bench)
     for number in range(102):
         await bearer.tell_forbidden(_viewer(number), HERE, "needs the scope 'run'")
-    entries = await bench.store.read(audit.list_entries, event="auth.refused", limit=200, above=0)
+    entries = await bench.store.read(audit.list_entries, event="auth.refused", limit=200, oldest_first=True)
     assert [entry.actor for entry in entries] == [*(f"token:t-{number}" for number in range(100)), "hub"]
     assert {entry.outcome for entry in entries} == {"refused"}
 

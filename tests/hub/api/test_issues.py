@@ -31,7 +31,7 @@ async def test_a_user_is_told_of_their_own_issues_and_who_sees_everything_of_all
         for seer in (None, ANNA, EVE, UserId("u-bob"))
     }
     assert told == {
-        None: ["disk.full", "token.ends", "pairing.waits"],
+        None: ["disk.full", "pairing.waits", "token.ends"],
         ANNA: ["token.ends"],
         EVE: ["pairing.waits"],
         UserId("u-bob"): [],

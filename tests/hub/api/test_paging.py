@@ -65,7 +65,7 @@ async def test_the_fires_of_an_agent_come_in_pages(tmp_path: Path) -> None:
 async def test_a_cursor_of_another_list_is_refused(tmp_path: Path, cursor: str) -> None:
     hub = FakeHub()
     async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
-        for path in ("/v1/runs", "/v1/devices", "/v1/agents/notes/fires"):
+        for path in ("/v1/users", "/v1/devices", "/v1/items"):
             refused = await client.get(path, params={"cursor": cursor})
             assert (refused.status_code, refused.json()["code"]) == (422, "bad_params"), path
 

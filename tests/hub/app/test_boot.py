@@ -15,7 +15,7 @@ async def test_the_audit_log_of_a_fresh_hub_begins_with_its_creation_and_holds(t
     async with grounded(tmp_path) as context:
         assert (await verified(context)).ok, "nothing has started yet"
         begun = await boot.begin(context)
-        first = (await context.store.read(audit.list_entries, limit=1, above=0))[0]
+        first = (await context.store.read(audit.list_entries, limit=1, oldest_first=True))[0]
         assert (first.seq, first.event, first.subject) == (1, "hub.created", begun.hub_id)
         await boot.begin(context)
         assert (await verified(context)).ok

@@ -122,7 +122,7 @@ async def test_refusals_are_audited_once_a_minute_with_a_count() -> None:
             await answer_to(port, "hub_dev_guess")
         clock.advance(60)
         await answer_to(port, "hub_dev_guess")
-        rows = await port.store.read(audit.list_entries, limit=10, event="auth.refused", above=0)
+        rows = await port.store.read(audit.list_entries, limit=10, event="auth.refused", oldest_first=True)
         assert [(row.subject, row.outcome, row.detail) for row in rows] == [
             ("127.0.0.1", "refused", '{"count":1,"reason":"auth_failed"}'),
             ("127.0.0.1", "refused", '{"count":3,"reason":"auth_failed"}'),

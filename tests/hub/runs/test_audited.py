@@ -22,7 +22,7 @@ ANNA = "operator:1000"
 
 async def told(store: Store) -> list[tuple[str, str, str | None, dict[str, Any]]]:
     """Every entry: who, what, about what, and with which detail that is not None."""
-    rows = await store.read(audit.list_entries, limit=99, above=0)
+    rows = await store.read(audit.list_entries, limit=99, oldest_first=True)
     return [
         (
             row.actor,

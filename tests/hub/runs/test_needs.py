@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 
 from hub.agents.capabilities import Capabilities
-from hub.api.waiting import Waiting
+from hub.api.waiting import Waiting, read_waits
 from hub.clock import epoch_ms
 from hub.health import work
 from hub.health.issues import Severity
@@ -43,8 +43,10 @@ async def connect(bench: Bench, offers: dict[str, str], *, runs: Any = ()) -> Fa
 
 async def told(bench: Bench, run: RunRow) -> str | None:
     """What the run waits for."""
-    waiting = Waiting(store=bench.store, dispatcher=bench.dispatcher, clock=bench.clock, hold=None)
-    return (await waiting.sentences([await bench.row(run.id)])).get(run.id)
+    waiting = Waiting(dispatcher=bench.dispatcher, clock=bench.clock, hold=None)
+    rows = [await bench.row(run.id)]
+    waits = await bench.store.read(read_waits, rows, bench.dispatcher.offered)
+    return waiting.sentences(rows, waits).get(run.id)
 
 
 async def test_a_run_waits_for_a_newer_device_and_starts_when_it_comes(bench: Bench) -> None:

@@ -27,6 +27,7 @@ LOCK = locks.LockRow(
     acquired_at=epoch_ms(START - timedelta(minutes=46)),
     expires_at=epoch_ms(START),
     request_id="run:r-1",
+    user_name="owner",
 )
 QUEUED = WaitFacts(now=START, state=RunState.QUEUED, eligible_at=START, device="desk")
 

@@ -102,6 +102,7 @@ CREATE TABLE broadcasts (
     CONSTRAINT fk_broadcasts_user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
     CONSTRAINT uq_broadcasts_dedupe_key UNIQUE (dedupe_key)
 ) STRICT;
+CREATE INDEX broadcasts_by_age ON broadcasts (created_at, id);
 CREATE INDEX broadcasts_open ON broadcasts (id) WHERE settled_at IS NULL;
 CREATE INDEX broadcasts_settled ON broadcasts (settled_at) WHERE settled_at IS NOT NULL;
 CREATE INDEX broadcasts_user ON broadcasts (user_id, created_at);
@@ -128,6 +129,7 @@ CREATE TABLE devices (
     CONSTRAINT fk_devices_user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
     CONSTRAINT fk_devices_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
 ) STRICT;
+CREATE INDEX devices_by_name ON devices (name, id);
 CREATE UNIQUE INDEX devices_one_name ON devices (user_id, name) WHERE revoked_at IS NULL;
 CREATE INDEX devices_user ON devices (user_id);
 CREATE TABLE gateways (
@@ -181,6 +183,7 @@ CREATE TABLE agents (
     CONSTRAINT fk_agents_connector_id FOREIGN KEY(connector_id) REFERENCES connectors (id) ON DELETE SET
         NULL
 ) STRICT;
+CREATE INDEX agents_by_name ON agents (name, id) WHERE deleted_at IS NULL;
 CREATE INDEX agents_connector ON agents (connector_id) WHERE connector_id IS NOT NULL;
 CREATE INDEX agents_device ON agents (device_id);
 CREATE INDEX agents_template ON agents (template_id) WHERE template_id IS NOT NULL;
@@ -192,6 +195,7 @@ CREATE TABLE boards (
     CONSTRAINT fk_boards_user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
     CONSTRAINT fk_boards_gateway_id FOREIGN KEY(gateway_id) REFERENCES gateways (id) ON DELETE SET NULL
 ) STRICT;
+CREATE INDEX boards_by_name ON boards (name, id);
 CREATE INDEX boards_gateway ON boards (gateway_id) WHERE gateway_id IS NOT NULL;
 CREATE TABLE credentials (
     connector_id TEXT NOT NULL, version BIGINT DEFAULT 1 NOT NULL, sealed BYTEA NOT NULL,
@@ -227,6 +231,7 @@ CREATE TABLE device_tokens (
     CONSTRAINT fk_device_tokens_device_id FOREIGN KEY(device_id) REFERENCES devices (id) ON DELETE CASCADE,
     CONSTRAINT uq_device_tokens_token_hash UNIQUE (token_hash)
 ) STRICT;
+CREATE INDEX device_tokens_by_age ON device_tokens (created_at, id);
 CREATE INDEX device_tokens_device ON device_tokens (device_id);
 CREATE TABLE pairings (
     id TEXT NOT NULL, code_hash BYTEA NOT NULL, key_id TEXT NOT NULL, public_key BYTEA NOT NULL,
@@ -426,6 +431,7 @@ CREATE TABLE items (
     CONSTRAINT fk_items_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE,
     CONSTRAINT fk_items_device_id FOREIGN KEY(device_id) REFERENCES devices (id) ON DELETE SET NULL
 ) STRICT;
+CREATE INDEX items_by_age ON items (created_at, id);
 CREATE INDEX items_call ON items (call_id);
 CREATE INDEX items_day ON items (user_id, target_table, date_ms) WHERE date_ms IS NOT NULL;
 CREATE INDEX items_likeness ON items (likeness, device_id);
@@ -471,6 +477,7 @@ CREATE TABLE messages (
 CREATE INDEX messages_agent ON messages (to_agent_id, created_at) WHERE settled_at IS NULL;
 CREATE INDEX messages_board ON messages (board_id, created_at) WHERE board_id IS NOT NULL;
 CREATE UNIQUE INDEX messages_broadcast ON messages (broadcast_id, board_id) WHERE broadcast_id IS NOT NULL;
+CREATE INDEX messages_by_age ON messages (created_at, id);
 CREATE INDEX messages_due ON messages (gateway_id, not_before, id) WHERE settled_at IS NULL;
 CREATE INDEX messages_expiring ON messages (expires_at) WHERE settled_at IS NULL;
 CREATE INDEX messages_open ON messages (user_id, settled_at) WHERE settled_at IS NULL;
@@ -532,6 +539,7 @@ CREATE TABLE questions (
     CONSTRAINT fk_questions_board_id FOREIGN KEY(board_id) REFERENCES boards (id) ON DELETE SET NULL,
     CONSTRAINT uq_questions_dedupe_key UNIQUE (dedupe_key)
 ) STRICT;
+CREATE INDEX questions_by_age ON questions (created_at, id);
 CREATE INDEX questions_settled ON questions (settled_at) WHERE settled_at IS NOT NULL;
 CREATE INDEX questions_user ON questions (user_id, created_at);
 CREATE INDEX questions_waiting ON questions (user_id, state, expires_at) WHERE state = 'open';
@@ -699,7 +707,9 @@ CREATE TABLE runs (
     CONSTRAINT fk_runs_schedule_id FOREIGN KEY(schedule_id) REFERENCES schedules (id) ON DELETE SET NULL,
     CONSTRAINT fk_runs_device_id FOREIGN KEY(device_id) REFERENCES devices (id) ON DELETE SET NULL
 ) STRICT;
-CREATE INDEX runs_agent ON runs (agent_id, id);
+CREATE INDEX runs_agent ON runs (agent_id, created_at, id);
+CREATE INDEX runs_by_age ON runs (created_at, id);
+CREATE INDEX runs_by_outcome ON runs (outcome, created_at, id) WHERE outcome IS NOT NULL;
 CREATE INDEX runs_executing ON runs (device_id, agent_id) WHERE state IN ('PREPARING', 'RUNNING');
 CREATE INDEX runs_history ON runs (agent_id, completed_at) WHERE completed_at IS NOT NULL;
 CREATE INDEX runs_late ON runs (start_deadline_at) WHERE state = 'QUEUED' AND start_deadline_at IS NOT NULL;
