@@ -12,6 +12,7 @@ from hub.cli import show, waterfall
 from hub.cli.completion import run_ids
 from hub.cli.costs import usd
 from hub.cli.failure import Exit
+from hub.cli.moments import moment_option
 from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.run import FINAL, also_found, files_of, follow_to_end, print_started, say_errors
 from hub.cli.talk import talk
@@ -28,17 +29,46 @@ def runs() -> None:
     """
 
 
-@runs.command("ls", epilog=example("hub runs ls --agent notes"))
+@runs.command("ls", epilog=example("hub runs ls --outcome failed --since 'yesterday 18:00' --why"))
 @click.option("--agent", metavar="NAME", help="Only the runs of this agent.")
+@click.option("--device", metavar="NAME", help="Only the runs on this device, by name or id.")
+@click.option(
+    "--outcome",
+    type=click.Choice(["success", "partial", "failed", "cancelled"]),
+    help="Only the runs that ended so.",
+)
+@moment_option("--since", "Only the runs created from then on")
+@moment_option("--until", "Only the runs created before")
+@click.option("--why", is_flag=True, help="Print for each run why it waits, failed or was partial.")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True)
 @hub_option
 @json_option
-def list_runs(agent: str | None, limit: int, state: Path, as_json: bool) -> None:
+def list_runs(
+    agent: str | None,
+    device: str | None,
+    outcome: str | None,
+    since: str | None,
+    until: str | None,
+    why: bool,
+    limit: int,
+    state: Path,
+    as_json: bool,
+) -> None:
     """List the newest runs first, with the reason why each waits."""
+    wanted = {"agent": agent, "device": device, "outcome": outcome, "since": since, "until": until}
     with talk(state) as hub:
-        response = hub.get("/v1/runs", agent=agent, limit=limit)
+        response = hub.get("/v1/runs", limit=limit, **wanted)
     if as_json:
         show.print_json("runs", response)
+        return
+    if not response["runs"]:
+        is_any = not any(wanted.values())
+        show.say("no run yet; start one: hub run AGENT --follow" if is_any else "no matching runs")
+        return
+    if why:
+        for run in response["runs"]:
+            at = show.moment(run["started_at"] or run["created_at"])
+            show.out(one_line(f"{show.short_id(run['id'])} {run['agent']}, {at}: {_reason(run)}"))
         return
     show.print_table(
         ("run", "agent", "state", show.in_zone("started"), "files", "items", "note"),
@@ -55,8 +85,6 @@ def list_runs(agent: str | None, limit: int, state: Path, as_json: bool) -> None
             for run in response["runs"]
         ),
     )
-    if not response["runs"]:
-        show.say("no run yet; start one: hub run AGENT --follow")
 
 
 @runs.command("show", epilog=example("hub runs show 4e21a9 --follow"))
@@ -145,6 +173,13 @@ def _note(run: Mapping[str, Any]) -> str:
     why = run["because"] if run["state"] in FINAL else run["waiting_for"]
     left = f"{run['units_left']} files left for the next runs" if run["units_left"] else None
     return "; ".join(filter(None, (why, run["missed_because"], left)))
+
+
+def _reason(run: Mapping[str, Any]) -> str:
+    """Return the state of a run, and why it waits, failed or was partial."""
+    ended = {"success": "succeeded", "partial": "partial", "error": "failed"}
+    state = ended.get(run["outcome"], run["state"].lower())
+    return ": ".join(filter(None, (state, _note(run) or run["reason"])))
 
 
 def _show(run: Mapping[str, Any]) -> None:

@@ -6,9 +6,10 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 from storage.devices import pairings
-from storage.devices.devices import UnknownDevice
+from storage.devices.devices import DeviceRow, UnknownDevice, devices_called
 from storage.schema import device_keys, device_tokens, devices
 
 _MOST_NAMED: Final = 8
@@ -22,6 +23,12 @@ _KNOWN: Final = sa.select(devices.c.user_id, devices.c.name).where(
         sa.exists().where(device_tokens.c.device_id == devices.c.id),
     ),
 )
+
+
+class AmbiguousDevice(HubError):
+    """A device name that is not unique, as several users have a device of that name."""
+
+    code = ErrorCode.BAD_PARAMS
 
 
 class DeviceNames(msgspec.Struct, frozen=True):
@@ -58,6 +65,21 @@ def unknown_device(c: sa.Connection, name: str, *, user_id: UserId | None, at: i
     """Return the error for a missing device, with a hint at the device that may be meant."""
     hint = list_names(c, at=at).hint(name, user_id)
     return UnknownDevice(f"there is no device {name!r}{hint and '; '}{hint}")
+
+
+def device_named(c: sa.Connection, called: str, *, user_id: UserId | None, at: int) -> DeviceRow:
+    """Return the device with that id, revoked or not, else the active device of that name.
+
+    Raises:
+        UnknownDevice: there is none; the message has a hint at the device that may be meant.
+        AmbiguousDevice: several users have one.
+    """
+    found = devices_called(c, called, user_id=user_id)
+    if len(found) > 1:
+        raise AmbiguousDevice(f"several users have a device {called!r}; say whose: --user NAME")
+    if not found:
+        raise unknown_device(c, called, user_id=user_id, at=at)
+    return found[0]
 
 
 def _listed(names: list[str]) -> str:

@@ -199,10 +199,18 @@ def list_runs(
     device_id: DeviceId | None = None,
     user_id: UserId | None = None,
     states: Collection[RunState] | None = None,
+    outcome: RunOutcome | None = None,
+    since: int | None = None,
+    until: int | None = None,
     limit: int | None = None,
     after: Key | None = None,
 ) -> list[RunRow]:
-    """Return runs, newest first."""
+    """Return runs, newest first.
+
+    Args:
+        since, until: only runs created in this range, epoch milliseconds; the first is included, the second
+            is not.
+    """
     query = _of_user(RUNS, user_id)
     query = paged(query, runs.c.created_at, runs.c.id, limit=limit, after=after, descending=True)
     if agent_id is not None:
@@ -211,6 +219,12 @@ def list_runs(
         query = query.where(runs.c.device_id == device_id)
     if states is not None:
         query = query.where(runs.c.state.in_(sorted(states)))
+    if outcome is not None:
+        query = query.where(runs.c.outcome == outcome)
+    if since is not None:
+        query = query.where(runs.c.created_at >= since)
+    if until is not None:
+        query = query.where(runs.c.created_at < until)
     return [_run(row) for row in c.execute(query)]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -20,7 +21,7 @@ from hub.api.nouns.schedules import BackfillRequest, NoSchedule, Schedules
 from hub.api.nouns.system import About, System
 from hub.api.paging import PageOf
 from hub.api.waiting import Waiting
-from hub.clock import epoch_ms
+from hub.clock import epoch_ms, from_epoch_ms
 from hub.drain import Drain
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
@@ -37,6 +38,7 @@ from protocol.trace import trace_id_of
 from protocol.work import AgentComplete, SkippedFile
 from storage.agents.agents import UnknownAgent
 from storage.devices import devices, users
+from storage.devices.devices import UnknownDevice
 from storage.runs import runs
 from storage.runs.runs import UnknownRun
 from storage.schedules import schedules
@@ -169,6 +171,25 @@ async def test_a_run_tells_its_counts_its_files_its_errors_and_its_moves(
     assert [move.after for move in told.history] == ["QUEUED", "PREPARING", "RUNNING", "COMPLETED"]
     assert (await operations.noun(Runs).newest(PageOf(), agent="notes")).runs[0].id == done.id
     assert (await operations.noun(Agents).get("notes")).last_run is not None
+
+
+async def test_runs_are_filtered_by_outcome_device_and_time(bench: Bench, operations: Hub) -> None:
+    first = await bench.control.submit(bench.agent)
+    await bench.control.cancel(first.id, actor="operator:0", reason="wrong folder")
+    bench.clock.advance(60.0)
+    second = await bench.control.submit(bench.agent)
+    created = from_epoch_ms(second.created_at)
+
+    async def ids(**wanted: Any) -> list[str]:
+        return [run.id for run in (await operations.noun(Runs).newest(PageOf(), **wanted)).runs]
+
+    assert await ids(outcome="cancelled") == [first.id]
+    assert await ids(outcome="failed") == await ids(outcome="success") == []
+    assert await ids(since=created) == [second.id]
+    assert await ids(until=created) == [first.id]
+    assert await ids(device=bench.agent.device_name) == [second.id, first.id]
+    with pytest.raises(UnknownDevice, match="there is no device 'dsk'"):
+        await ids(device="dsk")
 
 
 async def test_a_run_is_found_by_the_end_of_its_id(bench: Bench, operations: Hub) -> None:

@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
 from zoneinfo import ZoneInfo
@@ -61,6 +61,7 @@ from hub.api.nouns.questions import Questions as QuestionNoun
 from hub.api.nouns.runs import (
     Cancellation,
     MoveView,
+    OutcomeWord,
     RunDetail,
     RunErrorView,
     RunPage,
@@ -228,6 +229,7 @@ class FakeHub:
         self.started: dict[str | None, RunView] = {}
         self.wishes: list[RunOptions] = []  # of the runs that were started
         self.newest = [make_run("r-1", RunState.RUNNING), make_run("r-0", RunState.COMPLETED, items=2)]
+        self.wanted_runs: dict[str, object] = {}  # filters of the last list
         self.schedule: ScheduleView | None = make_schedule()
         self.decided: list[DecisionView] = []
         self.owners = ["owner"]  # of an agent called notes, each
@@ -632,10 +634,19 @@ class _Runs(Runs):
     def __init__(self, hub: FakeHub) -> None:
         self._hub = hub
 
-    async def newest(self, paging: Paging, agent: str | None = None) -> RunPage:
-        after = paging.after
+    async def newest(
+        self,
+        paging: Paging,
+        agent: str | None = None,
+        device: str | None = None,
+        outcome: OutcomeWord | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> RunPage:
         if agent is not None:
             await self._hub.noun(Agents).get(agent)
+        self._hub.wanted_runs = {"device": device, "outcome": outcome, "since": since, "until": until}
+        after = paging.after
         found = [run for run in self._hub.newest if after is None or run.id < str(after[1])]
         page = paging.fetched(found, key=lambda run: (epoch_ms(run.created_at), run.id))
         return RunPage(runs=page.items, next_cursor=page.next_cursor)

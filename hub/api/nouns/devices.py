@@ -41,12 +41,6 @@ RESYNCED: Final = Goodbye(
 )
 
 
-class AmbiguousDevice(HubError):
-    """A device name that is not unique, as several users have a device of that name."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
 class NotConnectedHere(HubError):
     """The device has no connection to this hub that could be closed."""
 
@@ -278,12 +272,7 @@ class Devices(Noun):
         return await self._store.read(self._called, called)
 
     def _called(self, c: Connection, called: str) -> DeviceRow:
-        found = devices.devices_called(c, called, user_id=self.user_id)
-        if len(found) > 1:
-            raise AmbiguousDevice(f"several users have a device {called!r}; say whose: --user NAME")
-        if not found:
-            raise device_names.unknown_device(c, called, user_id=self.user_id, at=self._now_ms())
-        return found[0]
+        return device_names.device_named(c, called, user_id=self.user_id, at=self._now_ms())
 
     def _view(self, row: DeviceRow) -> DeviceView:
         link = self._roster.find(row.id)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from msgspec import Meta, structs
 
@@ -30,7 +30,7 @@ from protocol.ids import DeviceId, RunId, UserId
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, RUN, RunOutcome, RunState, UnitState
 from protocol.trace import trace_id_of
 from storage.agents import agents
-from storage.devices import devices
+from storage.devices import device_names, devices
 from storage.runs import outbox, runs
 from storage.runs.outbox import UnitRow
 from storage.runs.run_locks import Offered
@@ -40,6 +40,12 @@ from storage.store import Connection, Store
 
 MOST_UNITS: Final = 2_000  # shown of one run; its counts are of all
 SUFFIX: Final = re.compile(r"[0-9a-f-]{6,35}")  # of a UUID: its end is chance, its beginning is the time
+OutcomeWord = Literal["success", "partial", "failed", "cancelled"]
+_OUTCOMES: Final = {
+    "success": RunOutcome.SUCCESS,
+    "partial": RunOutcome.PARTIAL,
+    "failed": RunOutcome.ERROR,
+}
 _SETTLED: Final = frozenset({UnitState.DONE, UnitState.SKIPPED, UnitState.FAILED})
 _CHANGED: Final = (ErrorCode.UNKNOWN_RUN, ErrorCode.ILLEGAL_TRANSITION, ErrorCode.STALE_RUN)
 
@@ -209,20 +215,36 @@ class Runs(Noun):
         """Return the tag of a run's state, which its counts do not change."""
         return tag_of(item.id, item.state, item.is_pausing, item.reason)
 
-    @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT])
+    @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
     async def newest(
-        self, paging: Paging, agent: Annotated[str, Meta(max_length=200)] | None = None
+        self,
+        paging: Paging,
+        agent: Annotated[str, Meta(max_length=200)] | None = None,
+        device: Annotated[str, Meta(max_length=200, description="A device's name or id.")] | None = None,
+        outcome: Annotated[OutcomeWord, Meta(description="Only runs that ended so.")] | None = None,
+        since: Annotated[Instant, Meta(description="Only runs created from then on.")] | None = None,
+        until: Annotated[Instant, Meta(description="Only runs created before.")] | None = None,
     ) -> RunPage:
-        """List runs, the newest first, of all agents or of one."""
+        """List runs, the newest first: of all agents or of one, of a device, by outcome and by time."""
         offered = self.offered
 
         def read(c: Connection) -> RunFacts:
+            of_agent = device_id = None
+            if agent is not None:
+                of_agent = agents.agent_called(c, agent, self.user_id, or_removed=True).id
+            if device is not None:
+                device_id = device_names.device_named(
+                    c, device, user_id=self.user_id, at=epoch_ms(self._clock.now())
+                ).id
             rows = runs.list_runs(
                 c,
-                agent_id=None
-                if agent is None
-                else agents.agent_called(c, agent, self.user_id, or_removed=True).id,
+                agent_id=of_agent,
+                device_id=device_id,
                 user_id=self.user_id,
+                states=[RunState.CANCELLED] if outcome == "cancelled" else None,
+                outcome=_OUTCOMES.get(outcome or ""),
+                since=None if since is None else epoch_ms(since),
+                until=None if until is None else epoch_ms(until),
                 limit=paging.part.limit,
                 after=paging.after,
             )

@@ -10,7 +10,7 @@ import pytest
 from hub import tokens
 from hub.api.door.roles import ROLE_SCOPES, Principal, Role, Scope
 from hub.api.identity import IdentityLimits
-from hub.api.nouns.devices import AmbiguousDevice, NewName, NotConnectedHere
+from hub.api.nouns.devices import NewName, NotConnectedHere
 from hub.api.nouns.invitations import (
     InvitationRequest,
     OneDeviceOneName,
@@ -26,6 +26,7 @@ from protocol.errors import CloseCode
 from protocol.handshake import StoreMark
 from storage.audit import audit
 from storage.devices import device_keys, devices, invitations, operator_tokens
+from storage.devices.device_names import AmbiguousDevice
 from storage.devices.devices import DeviceNameTaken, UnknownDevice
 from storage.devices.pairings import PairingChanged, UnknownPairing
 from storage.runs import agreement

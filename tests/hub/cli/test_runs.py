@@ -1,12 +1,15 @@
 """Runs as a person looks back on them, stops them and lets them go on."""
 
 import json
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec import structs
 
 from protocol.lifecycles import RunOutcome, RunState
 from tests.hub.cli.conftest import Hub
+from tests.support.clock import START
 from tests.support.facade import FakeHub, make_run, steps
 
 ID = "0197a3c4-5b6d-7e8f-9012-3456789abcde"
@@ -119,3 +122,79 @@ def test_a_run_that_nobody_paused_cannot_be_resumed(hub: Hub, served: FakeHub) -
 
 def test_a_rerun_is_named_alone_on_stdout(hub: Hub, served: FakeHub) -> None:
     assert hub("runs", "rerun", "r-1").stdout == "r-again\n"
+
+
+def test_runs_are_listed_by_outcome_device_and_time(hub: Hub, served: FakeHub) -> None:
+    assert hub("runs", "--outcome", "failed", "--since", "yesterday 18:00", "--device", "desk").exit_code == 0
+    assert served.wanted_runs == {
+        "device": "desk",
+        "outcome": "failed",
+        "since": (START - timedelta(days=1)).replace(hour=18, minute=0),
+        "until": None,
+    }
+
+
+def test_why_prints_a_line_for_each_run(hub: Hub, served: FakeHub) -> None:
+    partial = structs.replace(
+        make_run("r-2", RunState.COMPLETED),
+        outcome=RunOutcome.PARTIAL,
+        because="2 failed: too_large, file_changed",
+    )
+    failed = structs.replace(
+        make_run("r-1", RunState.FAILED), outcome=RunOutcome.ERROR, because="not started in time"
+    )
+    served.newest = [
+        make_run("r-3", waiting_for="device desk is offline"),
+        partial,
+        failed,
+        make_run("r-0", RunState.COMPLETED),
+    ]
+    at = "2026-01-05 09:00:00 UTC"
+    assert hub("runs", "--why").stdout.splitlines() == [
+        f"r-3 notes, {at}: queued: device desk is offline",
+        f"r-2 notes, {at}: partial: 2 failed: too_large, file_changed",
+        f"r-1 notes, {at}: failed: not started in time",
+        f"r-0 notes, {at}: succeeded",
+    ]
+
+
+def test_a_list_without_a_match_says_so(hub: Hub, served: FakeHub) -> None:
+    served.newest = []
+    assert hub("runs", "--outcome", "partial").stderr == "no matching runs\n"
+    assert "hub run AGENT" in hub("runs").stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("2h", "2026-01-05T07:00:00"),
+        ("90m", "2026-01-05T07:30:00"),
+        ("1w", "2025-12-29T09:00:00"),
+        ("today", "2026-01-04T23:00:00"),
+        ("today 8:30", "2026-01-05T07:30:00"),
+        ("yesterday 18:00", "2026-01-04T17:00:00"),
+        ("2025-07-01", "2025-06-30T22:00:00"),
+        ("2025-07-01 12:00", "2025-07-01T10:00:00"),
+        ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05"),
+        ("2026-01-02T03:04+01:00", "2026-01-02T02:04:00"),
+    ],
+)
+def test_a_time_is_read_in_the_zone_of_the_operator(
+    hub: Hub, served: FakeHub, monkeypatch: pytest.MonkeyPatch, text: str, at: str
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert hub("runs", "--since", text).exit_code == 0
+    finally:
+        monkeypatch.setenv("TZ", "UTC")
+        time.tzset()
+    assert served.wanted_runs["since"] == datetime.fromisoformat(at).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", "yestrday", "2 hours", "25:00", "today 24:30", "2026-13-01"])
+def test_a_time_that_is_none_is_refused_with_the_forms_that_are(hub: Hub, served: FakeHub, text: str) -> None:
+    refused = hub("runs", "--since", text)
+    assert refused.exit_code == 2
+    told = " ".join(refused.stderr.replace("│", " ").split())
+    assert "is not a time" in told and "yesterday 18:00" in told
