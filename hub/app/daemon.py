@@ -20,7 +20,7 @@ from hub.app.systemd import ServiceManager
 from hub.backups import backup_before_upgrade
 from hub.clock import Clock, IdFactory, SystemChance, SystemClock
 from hub.drain import Drain
-from hub.log import Channel, Log, open_log
+from hub.log import Channel, Log, LogFile, open_log
 from hub.metrics import Metrics
 from hub.runs.disk import make_room_for_a_start
 from hub.settings.reload import Reloader
@@ -48,14 +48,15 @@ def run(settings: OpenedSettings, state: Path, *, on_ready: Callable[[dict[str, 
         HubError: a resource could not be opened; nothing was served.
     """
     log_settings = settings.settings.log
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
     opened = open_log(
         log_settings.level,
         content=log_settings.content,
+        file=LogFile(state / "log", settings.settings.limits.log_bytes),
     )
     opened.take_unraisable()
     # The service manager ends a hanging hub by SIGABRT, which dumps the stack of every thread.
     faulthandler.enable()
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
     make_room_for_a_start(state)
     try:
         anyio.run(serve, settings, state, opened, on_ready, backend_options={"use_uvloop": has_uvloop()})

@@ -141,7 +141,7 @@ def make_nouns(
         Items(store),
         Keys(store, accounts, clock=clock),
         Locks(store, work.locks, clock=clock),
-        Logs(ring, store),
+        Logs(ring, store, context.log.file),
         Measurements(store, measurements),
         Overviews(hub),
         Slots(store=store, scheduler=scheduler),

@@ -11,6 +11,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
+from hub.cli.moments import moment_option
 from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import Talk, talk
 
@@ -26,6 +27,8 @@ from hub.cli.talk import Talk, talk
     show_default=True,
     help="Lowest level to show. Levels that the hub does not write are missing.",
 )
+@moment_option("--since", "Events from then on, also those of before a restart")
+@moment_option("--until", "Events before")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=100, show_default=True)
 @hub_option
 @json_option
@@ -34,14 +37,19 @@ def logs(
     run: str | None,
     device: str | None,
     level: str,
+    since: str | None,
+    until: str | None,
     limit: int,
     state: Path,
     as_json: bool,
 ) -> None:
     """Show the last events of the hub's log.
 
-    The running process keeps its last 2,000 events. Older ones are in its standard error output.
+    The running process keeps its last 2,000 events. With --since, the events in the state folder are shown
+    too, of which the newest are kept (log_bytes).
     """
+    if follow and (since or until):
+        raise click.UsageError("--follow goes on from now; leave out --since and --until")
     filters = {"run": run, "device": device, "level": level, "limit": limit}
     with talk(state) as hub:
         if not as_json:
@@ -52,12 +60,12 @@ def logs(
                     print_entry(entry, as_json=as_json)
                 raise Failure("the hub stopped", Exit.TRY_AGAIN, next_step="is it running again? hub status")
             return
-        response = hub.get("/v1/logs", **filters)
+        response = hub.get("/v1/logs", since=since, until=until, **filters)
     if as_json:
         show.print_json("logs", response)
         return
     for entry in reversed(response["entries"]):
-        print_entry(entry, as_json=False)
+        print_entry(entry, as_json=False, is_dated=since is not None)
     if not response["entries"]:
         show.say("no matching events in the log")
 
@@ -69,7 +77,7 @@ def _learn_names(hub: Talk) -> None:
         learn_names({item["id"]: item["name"] for item in hub.get_all(f"/v1/{noun}", noun)[noun]})
 
 
-def print_entry(entry: Mapping[str, Any], *, as_json: bool) -> None:
+def print_entry(entry: Mapping[str, Any], *, as_json: bool, is_dated: bool = False) -> None:
     """Print one entry on one line."""
     if as_json:
         show.print_json("log", entry, on_one_line=True)
@@ -81,4 +89,4 @@ def print_entry(entry: Mapping[str, Any], *, as_json: bool) -> None:
     shown = LogEntry(
         entry["seq"], at, entry["level"], entry["event"], entry["channel"], dict(entry["fields"])
     )
-    click.echo(short_line(shown, colour=sys.stdout.isatty()))
+    click.echo(short_line(shown, colour=sys.stdout.isatty(), is_dated=is_dated))

@@ -37,7 +37,7 @@ def json_line(entry: LogEntry) -> str:
     return msgspec.json.encode(line, enc_hook=str).decode()
 
 
-def short_line(entry: LogEntry, *, colour: bool = False) -> str:
+def short_line(entry: LogEntry, *, colour: bool = False, is_dated: bool = False) -> str:
     """Return ``09:14:02 warning unit.unread agent=notes code=too_large``, and a traceback below it.
 
     The time is local. Agents and devices have their names, other ids their last characters. Control
@@ -49,7 +49,8 @@ def short_line(entry: LogEntry, *, colour: bool = False) -> str:
     fields = [readable(name, str(value)) for name, value in entry.fields.items() if name != _TRACEBACK]
     at = datetime.fromtimestamp(entry.at / 1000).astimezone()
     shown = [f"{name}={spelled(value)}" for name, value in fields]
-    line = " ".join([f"{at:%H:%M:%S}", level, spelled(entry.event), *shown])
+    when = f"{at:%Y-%m-%d %H:%M:%S}" if is_dated else f"{at:%H:%M:%S}"
+    line = " ".join([when, level, spelled(entry.event), *shown])
     traceback = entry.fields.get(_TRACEBACK)
     if traceback is None:
         return line

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple, TextIO
 
 from hub.log.channel import Channel, fields_of
+from hub.log.file import LogFile
 from hub.log.lines import is_journal, json_line, short_line, with_priority
 from hub.log.redaction import redact, redact_fields, shortened
 from hub.log.ring import ENTRIES, LogEntry, Ring
@@ -52,6 +53,7 @@ class Writer:
     Args:
         line: formats an entry as a line without its newline.
         on_idle: called by the thread if no entry came for some seconds.
+        file: keeps the entries too.
     """
 
     def __init__(
@@ -61,11 +63,13 @@ class Writer:
         *,
         most: int = QUEUE,
         on_idle: Callable[[], None] = lambda: None,
+        file: LogFile | None = None,
     ) -> None:
         self._stream = stream
         self._line = line
         self._most = most
         self._on_idle = on_idle
+        self._file = file
         self._queue: queue.SimpleQueue[LogEntry | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
         self._thread.start()
@@ -116,6 +120,8 @@ class Writer:
             self._stream.flush()
         except (OSError, ValueError):  # the disk is full, or the stream is closed at either end
             self.dropped += len(entries)
+        if self._file is not None:
+            self._file.write(entries)
 
 
 class Suppressed(NamedTuple):
@@ -191,9 +197,10 @@ def _about(fields: Mapping[str, object]) -> str:
 class Log(logging.Handler):
     """Log handler that ``open_log`` returns. *ring* keeps the last entries, *dropped* counts lost ones."""
 
-    def __init__(self, writer: Writer, ring: Ring, duplicates: Duplicates) -> None:
+    def __init__(self, writer: Writer, ring: Ring, duplicates: Duplicates, file: LogFile | None) -> None:
         super().__init__()
         self.ring = ring
+        self.file = file  # of the entries that were written, also by earlier processes
         self.content = False  # True if documents, prompts and items may be logged
         self.suppressed = 0  # events that were only counted
         self._written_from = logging.INFO
@@ -292,6 +299,7 @@ def open_log(
     entries: int = ENTRIES,
     queue: int = QUEUE,
     repeats: int = A_MINUTE,
+    file: LogFile | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Log:
     """Send every event of this process to *stream* (standard error), as JSON unless it is a terminal.
@@ -301,13 +309,16 @@ def open_log(
         entries: number of entries that are kept.
         queue: number of entries that may wait for the writer; further ones are dropped.
         repeats: number of equal events that are logged in a minute; further ones are counted.
+        file: keeps the entries for after a restart.
 
     Returns:
         the open log; it is closed at the end of the process at the latest. An earlier log is closed now.
     """
     stream = stream or sys.stderr
-    writer = Writer(stream, _spelling(stream, environ), most=queue, on_idle=lambda: opened.tidy())
-    opened = Log(writer, Ring(entries), Duplicates(repeats))
+    spell = _spelling(stream, environ)
+    ring = Ring(entries, 0 if file is None else file.last_seq())
+    writer = Writer(stream, spell, most=queue, on_idle=lambda: opened.tidy(), file=file)
+    opened = Log(writer, ring, Duplicates(repeats), file)
     root = logging.getLogger()
     for before in root.handlers:
         if isinstance(before, Log):

@@ -19,7 +19,7 @@ class LogEntry(msgspec.Struct, frozen=True):
     """Logged event, redacted.
 
     Attributes:
-        seq: sequence number without gaps; 1 is the first entry of this process.
+        seq: sequence number without gaps; the first entry of a process follows the last one of its file.
         at: epoch milliseconds.
         level: debug, info, warning or error.
         event: the event's stable name.
@@ -36,13 +36,13 @@ class LogEntry(msgspec.Struct, frozen=True):
 
 
 class Ring:
-    """Ring buffer of the newest *most* entries."""
+    """Ring buffer of the newest *most* entries, numbered after *last*."""
 
-    def __init__(self, most: int = ENTRIES) -> None:
+    def __init__(self, most: int = ENTRIES, last: int = 0) -> None:
         self._entries: deque[LogEntry] = deque(maxlen=most)
         self._lock = threading.Lock()
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = set()
-        self._last = 0
+        self._last = last
 
     @property
     def last(self) -> int:

@@ -8,6 +8,7 @@ from hub.settings.values import Days, Delay, Flag, Seconds, Table, Usd, Whole, l
 
 NANOS: Final = 1_000_000_000  # of a US dollar
 KIB, MIB = 1024, 1024 * 1024
+LogBytes = Annotated[int, Field(strict=True, ge=64 * KIB, le=KIB * MIB)]
 ConvertBytes = Annotated[int, Field(strict=True, ge=256 * MIB)]  # Python and its libraries take 160 MiB
 Rate = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=1e9)]  # per second
 
@@ -49,6 +50,7 @@ class Limits(Table):
         64, "Requests of operators at once; one token or user gets half, a quarter is the Unix socket's."
     )
     operator_event_streams: Whole = restart(16, "Event streams at once, shared out in the same way.")
+    log_bytes: LogBytes = restart(16 * MIB, "Of log entries in the state folder, for hub logs --since.")
 
 
 DEFAULTS: Final = Limits()

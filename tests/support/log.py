@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hub.log import Log, open_log
+from hub.log import Log, LogFile, open_log
 
 
 class Opened:
@@ -23,13 +23,18 @@ class Opened:
 
 @contextmanager
 def opened_log(
-    level: str = "info", stream: io.StringIO | None = None, *, content: bool = False, **limits: int
+    level: str = "info",
+    stream: io.StringIO | None = None,
+    *,
+    content: bool = False,
+    file: LogFile | None = None,
+    **limits: int,
 ) -> Iterator[Opened]:
     """A log for the block; the loggers are as they were before when it is left."""
     root, ours = logging.getLogger(), logging.getLogger("hub")
     before = list(root.handlers), root.level, ours.level
     stream = stream or io.StringIO()
-    log = open_log(level, stream, content=content, environ={}, **limits)
+    log = open_log(level, stream, content=content, file=file, environ={}, **limits)
     try:
         yield Opened(log, stream)
     finally:

@@ -1,8 +1,10 @@
 """The log of the running hub: its last entries, or a stream of them."""
 
 from collections.abc import AsyncGenerator, Callable
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, cast
 
+from anyio import to_thread
 from msgspec import Meta
 
 from hub.api.deps import OpenStreams
@@ -11,8 +13,8 @@ from hub.api.events import EventStream
 from hub.api.noun import ALL, Noun, Part, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
-from hub.clock import from_epoch_ms
-from hub.log import LogEntry, Ring
+from hub.clock import epoch_ms, from_epoch_ms
+from hub.log import LogEntry, LogFile, Ring
 from protocol.errors import ErrorCode
 from storage.devices import devices
 from storage.devices.devices import UnknownDevice
@@ -35,7 +37,7 @@ _Filter = Callable[[LogEntry], bool]
 
 
 class LogView(View):
-    """Event of the log, redacted. *seq* counts from the start of this process, without gaps."""
+    """Event of the log, redacted. *seq* grows with each event, also after a restart of the hub."""
 
     seq: int
     at: Instant
@@ -52,7 +54,7 @@ class LogEntries(View):
     next_cursor: str | None = None
 
 
-def _key(entry: LogView) -> Key:
+def _key(entry: LogEntry | LogView) -> Key:
     return (-entry.seq,)  # the newest first
 
 
@@ -62,9 +64,10 @@ class Logs(Noun):
     name, path = "logs", "/v1/logs"
     is_scoped = False
 
-    def __init__(self, ring: Ring, store: Store) -> None:
+    def __init__(self, ring: Ring, store: Store, file: LogFile | None = None) -> None:
         self._ring = ring
         self._store = store
+        self._file = file
 
     @route("GET", "", Scope.SYSTEM, errors=[ErrorCode.UNKNOWN_DEVICE, ErrorCode.UNKNOWN_RUN])
     async def read(
@@ -74,6 +77,9 @@ class Logs(Noun):
         run: RunName = None,
         device: DeviceName = None,
         level: LeastLevel = "info",
+        since: Annotated[Instant, Meta(description="Entries from then on, also of before a restart.")]
+        | None = None,
+        until: Annotated[Instant, Meta(description="Entries before.")] | None = None,
         follow: Annotated[
             bool, Meta(description="Server-sent events named ``log``: the last entries, then new ones.")
         ] = False,
@@ -82,7 +88,9 @@ class Logs(Noun):
         if follow:
             entries = await self.follow(run=run, device=device, level=level, limit=paging.limit)
             return EventStream(entries, name="log", streams=streams)
-        found = await self.newest(run=run, device=device, level=level, part=paging.part)
+        found = await self.newest(
+            run=run, device=device, level=level, since=since, until=until, part=paging.part
+        )
         page = paging.fetched(found, key=_key)
         return LogEntries(entries=page.items, next_cursor=page.next_cursor)
 
@@ -92,11 +100,25 @@ class Logs(Noun):
         run: str | None = None,
         device: str | None = None,
         level: LogLevel,
+        since: datetime | None = None,
+        until: datetime | None = None,
         part: Part = ALL,
     ) -> list[LogView]:
-        """Return the newest entries first."""
+        """Return the newest entries first; with *since* also those that the log's files keep."""
         is_wanted = await self._filter(run, device, level)
-        return part.of([_view(entry) for entry in self._ring.since(0) if is_wanted(entry)], _key)
+        first = None if since is None else epoch_ms(since)
+        end = None if until is None else epoch_ms(until)
+        entries = self._ring.since(0)
+        if first is not None and self._file is not None:
+            earliest = self._ring.first
+            kept = await to_thread.run_sync(self._file.read, first, end)
+            entries = [entry for entry in kept if entry.seq < earliest] + entries
+        found = [
+            entry
+            for entry in entries
+            if (first is None or entry.at >= first) and (end is None or entry.at < end) and is_wanted(entry)
+        ]
+        return [_view(entry) for entry in part.of(found, _key)]
 
     async def follow(
         self, *, run: str | None = None, device: str | None = None, level: LogLevel, limit: int

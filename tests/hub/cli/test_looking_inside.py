@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from anyio.from_thread import BlockingPortal
 
+from hub.api.nouns.logs import Logs
 from hub.cli import logs
 from hub.cli.failure import Exit
+from hub.log import LogEntry, LogFile, Ring
 from tests.hub.cli.conftest import Hub
 from tests.support.facade import FakeHub, serving
 
@@ -53,6 +55,29 @@ def test_of_one_device_only_that_is_told_and_an_unknown_one_is_refused(hub: Hub,
     refused = hub("logs", "--device", "tower")
     assert refused.exit_code == Exit.FAILED
     assert "tower" in refused.stderr
+
+
+def test_since_shows_events_of_before_a_restart_with_their_dates(
+    hub: Hub, served: FakeHub, tmp_path: Path
+) -> None:
+    file = LogFile(tmp_path / "log", 1_000_000)
+    entries = [
+        LogEntry(number, AT - ago_h * 3_600_000, "info", "hub.started", "hub", {})
+        for number, ago_h in ((1, 30), (2, 16), (3, 14))
+    ]
+    file.write(entries)
+    ring = Ring(last=3)
+    served.nouns.add(Logs(ring, served.bench.store, file))
+    ring.append(at=AT, level="info", event="run.moved", channel="hub", fields={})
+    told = hub("logs", "--since", "yesterday 16:30").stdout.splitlines()
+    assert told == [
+        "2026-01-04 17:14:02 info    hub.started",
+        "2026-01-04 19:14:02 info    hub.started",
+        "2026-01-05 09:14:02 info    run.moved",
+    ]
+    assert len(hub("logs", "--since", "2d", "--until", "yesterday 18:00").stdout.splitlines()) == 2
+    assert hub("logs").stdout.splitlines() == ["09:14:02 info    run.moved"]
+    assert "leave out --since" in hub("logs", "--follow", "--since", "2h").stderr
 
 
 def test_an_empty_log_says_so(hub: Hub, served: FakeHub) -> None:

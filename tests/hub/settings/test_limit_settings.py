@@ -188,6 +188,7 @@ NO_LIMIT = {
     "wrong_code_window_s": "how long a wrong code counts",
     "wrong_code_wait_s": "how long the wait is",
     "log_entries": "how much is kept; the oldest goes",
+    "log_bytes": "how much is kept; the oldest goes",
 }
 
 TABLES: tuple[dict[str, object], ...] = (
