@@ -20,7 +20,6 @@ from hub.app.boot import Boot
 from hub.app.context import Context
 from hub.app.gateways import GatewaySettingsInUse
 from hub.app.supervisor import Supervisor
-from hub.coordination.authority import Authority
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.config_debounce import Quiet
 from hub.coordination.courier import make_courier
@@ -86,13 +85,9 @@ class Coordination:
         self.gateways = Gateways(
             store, self.fleet, self.standings, clock=clock, ids=context.ids, metrics=context.metrics
         )
-        self.authority = Authority(store)
-        self.memory = BoardMemory(
-            store, authority=self.authority, clock=clock, ids=context.ids, metrics=context.metrics
-        )
+        self.memory = BoardMemory(store, clock=clock, ids=context.ids, metrics=context.metrics)
         self.boards = Boards(
             store,
-            authority=self.authority,
             owner_id=start.user_id,
             clock=clock,
             ids=context.ids,
@@ -101,11 +96,9 @@ class Coordination:
         given: dict[str, Any] = {"clock": clock, "ids": context.ids, "metrics": context.metrics}
         homes = SoulHomes(self.fleet.find, roster.find, context.ids)
         self.soul_writer = SoulWriter(store=store, homes=homes, **given)
-        self._souls = Souls(
-            store=store, authority=self.authority, homes=homes, writer=self.soul_writer, **given
-        )
+        self._souls = Souls(store=store, homes=homes, writer=self.soul_writer, **given)
         self.fleet.listen(self.soul_writer.on_news)
-        self.asked = Questions(store, authority=self.authority, **given)
+        self.asked = Questions(store, **given)
         self._questions = QuestionDelivery(
             store, asked=self.asked, links=roster.connected, find_link=roster.find, clock=clock
         )
@@ -119,7 +112,7 @@ class Coordination:
             on_text=self.asked.accept_text,
             **given,
         )
-        self.sent = Messages(store, self.courier, authority=self.authority, **given)
+        self.sent = Messages(store, self.courier, **given)
         self.memory.on_message = self.courier.moving.report
         self.asked.listen(lambda _: self.courier.kick())  # asking and answering send messages
         quiet = Quiet(clock)
@@ -130,17 +123,14 @@ class Coordination:
         )
         self.provisioning.on_made = self.standings.recheck
         self.standings.on_missing = self.provisioning.schedule
-        self.leads = Leads(store, self.provisioning, authority=self.authority, **given)
+        self.leads = Leads(store, self.provisioning, **given)
         self.courier.homes.leads = self.leads
-        lead_messages = LeadMessages(
-            store, self.sent, self.leads, authority=self.authority, clock=clock, ids=context.ids
-        )
+        lead_messages = LeadMessages(store, self.sent, self.leads, clock=clock, ids=context.ids)
         messages = MessageNoun(store, self.sent, why_away=self._why_not_sent)
         self.broadcasts = Broadcasts(
             store,
             self.sent,
             self.courier,
-            authority=self.authority,
             owner_id=start.user_id,
             **given,
         )
@@ -150,7 +140,7 @@ class Coordination:
             BroadcastNoun(store, self.broadcasts, why_away=self._why_away),
             LeadNoun(self.leads, lead_messages, messages),
             messages,
-            QuestionNoun(store, self.asked, self.authority),
+            QuestionNoun(store, self.asked),
             SoulNoun(self._souls),
         )
         self._gateways = GatewaySettingsInUse(self.fleet, self.standings.recheck)

@@ -7,7 +7,6 @@ from hub.agents.configs import AgentConfigs
 from hub.agents.locks import Locks
 from hub.agents.measurements import Measurements
 from hub.clock import Clock
-from hub.coordination.authority import Authority
 from hub.coordination.memory import BoardMemory
 from hub.coordination.messages import Messages
 from hub.coordination.questions import Questions
@@ -72,6 +71,6 @@ def make_requests(
         {} if messages is None else MessageRequests(store, messages).methods,
         {} if questions is None else QuestionRequests(store, questions).methods,
         {} if sign_ins is None else SignInRequests(sign_ins).methods,
-        {} if memory is None else BoardRequests(store, memory, Authority(store)).methods,
+        {} if memory is None else BoardRequests(store, memory).methods,
     ]
     return Requests(*(granted(store, methods) for methods in served), clock=clock, metrics=metrics)

@@ -12,7 +12,7 @@ from storage.coordination import board_members, boards
 from storage.coordination.board_members import Place
 from storage.coordination.boards import BoardRow, UnknownBoard
 from storage.kernel.keyset import Key
-from storage.store import Connection, Store
+from storage.store import Connection
 
 
 class NotAllowed(HubError):
@@ -61,138 +61,120 @@ class Caller:
         return cls(f"{AGENT}{agent_id}", user_id, agent_id)
 
 
-class Authority:
-    """Checks permissions; must be asked before any operation on a board."""
+def board(c: Connection, caller: Caller, given: str) -> BoardRow:
+    """Return the board with this id or name, among the boards of the caller's user.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def board(self, caller: Caller, given: str) -> BoardRow:
-        """Return the board with this id or name, among the boards of the caller's user.
-
-        Raises:
-            UnknownBoard, AmbiguousBoard
-        """
-        return await self._store.read(boards.find_board, given, user_id=caller.user_id)
-
-    async def board_for(self, caller: Caller, verb: Verb, given: str) -> BoardRow:
-        """Return the board after checking that the caller may do *verb* on it, without a target agent.
-
-        Raises:
-            UnknownBoard, AmbiguousBoard, NotAllowed
-        """
-        board = await self.board(caller, given)
-        await self.require(caller, verb, board)
-        return board
-
-    async def target(
-        self, caller: Caller, verb: Verb, board_given: str, agent_given: str
-    ) -> tuple[BoardRow, AgentRow]:
-        """Return board and agent after checking that the caller may do *verb* to the agent.
-
-        Raises:
-            UnknownBoard, AmbiguousBoard, UnknownAgent, NotAllowed
-        """
-        board = await self.board(caller, board_given)
-        # first without the target, so that a forbidden caller cannot probe which agents exist
-        await self.require(caller, verb, board)
-        agent = await self._agent(board, agent_given)
-        await self.require(caller, verb, board, agent)
-        return board, agent
-
-    async def require(
-        self, caller: Caller, verb: Verb, board: BoardRow, target: AgentRow | None = None
-    ) -> None:
-        """Check that the caller may do *verb*.
-
-        Args:
-            target: the affected agent; None checks only whether the caller may affect any agent.
-
-        Raises:
-            UnknownBoard: the board belongs to another user.
-            NotYourBoard, NotGatewayMain, NotAllowed: the caller lacks the permission.
-            UnknownAgent: the target is not on the board.
-        """
-        if caller.user_id not in (None, board.user_id):
-            raise UnknownBoard(f"there is no board {board.id}")
-        role = await self.role(caller, board)
-        whom = None
-        if verb in AIMED and target is not None:
-            whom = await self._whom(caller, board, target)
-        if (denied := denial(role, verb, whom)) is not None:
-            raise _refusal(denied, board, target)
-
-    async def role(self, caller: Caller, board: BoardRow) -> Role:
-        """Return the caller's role towards the board."""
-        if caller.agent_id is None:
-            return Role.OPERATOR
-        return role_of(await self.place(caller), board)
-
-    async def place(self, caller: Caller) -> Place:
-        """Return the calling agent's place: its board, its role and its gateway.
-
-        Raises:
-            UnknownAgent: the agent was removed.
-        """
-        return await self._store.read(_place, caller)
-
-    async def main_of(self, caller: Caller) -> GatewayId:
-        """Return the gateway whose main agent is the caller.
-
-        Raises:
-            NotGatewayMain: the caller is not a main agent.
-        """
-        if caller.agent_id is not None and (place := await self.place(caller)).main_of is not None:
-            return place.main_of
-        raise NotGatewayMain("only the main agent of a gateway may ask this")
-
-    async def boards_of(
-        self, caller: Caller, *, limit: int | None = None, after: Key | None = None
-    ) -> list[BoardRow]:
-        """Return the boards visible to the caller, by name: an agent's own, or a main agent's gateway's."""
-        return await self._store.read(_boards_of, caller, limit=limit, after=after)
-
-    async def _agent(self, board: BoardRow, given: str) -> AgentRow:
-        """Return the agent with this id or name among those of the board's user."""
-        found = await self._store.read(agents.find_agent, given, user_id=board.user_id)
-        if found is None:
-            raise NoSuchMember(f"agent {given!r}", board)
-        return found
-
-    async def _whom(self, caller: Caller, board: BoardRow, target: AgentRow) -> Whom:
-        place = await self._store.read(board_members.place_of, target.id)
-        if place is None or place.user_id != board.user_id:
-            return Whom.OUTSIDER
-        if target.id == caller.agent_id:
-            return Whom.SELF
-        match role_of(place, board):
-            case Role.LEAD:
-                return Whom.LEAD
-            case Role.WORKER:
-                return Whom.WORKER
-            case Role.GATEWAY_MAIN:
-                return Whom.MAIN
-            case _:
-                return Whom.OUTSIDER
+    Raises:
+        UnknownBoard, AmbiguousBoard
+    """
+    return boards.find_board(c, given, user_id=caller.user_id)
 
 
-def _place(c: Connection, caller: Caller) -> Place:
+def board_for(c: Connection, caller: Caller, verb: Verb, given: str) -> BoardRow:
+    """Return the board after checking that the caller may do *verb* on it, without a target agent.
+
+    Raises:
+        UnknownBoard, AmbiguousBoard, NotAllowed
+    """
+    found = board(c, caller, given)
+    require(c, caller, verb, found)
+    return found
+
+
+def target(
+    c: Connection, caller: Caller, verb: Verb, board_given: str, agent_given: str
+) -> tuple[BoardRow, AgentRow]:
+    """Return board and agent after checking that the caller may do *verb* to the agent.
+
+    Raises:
+        UnknownBoard, AmbiguousBoard, UnknownAgent, NotAllowed
+    """
+    found = board(c, caller, board_given)
+    # first without the target, so that a forbidden caller cannot probe which agents exist
+    require(c, caller, verb, found)
+    agent = agents.find_agent(c, agent_given, user_id=found.user_id)
+    if agent is None:
+        raise NoSuchMember(f"agent {agent_given!r}", found)
+    require(c, caller, verb, found, agent)
+    return found, agent
+
+
+def require(
+    c: Connection, caller: Caller, verb: Verb, board: BoardRow, target: AgentRow | None = None
+) -> None:
+    """Check that the caller may do *verb*.
+
+    Args:
+        target: the affected agent; None checks only whether the caller may affect any agent.
+
+    Raises:
+        UnknownBoard: the board belongs to another user.
+        NotYourBoard, NotGatewayMain, NotAllowed: the caller lacks the permission.
+        UnknownAgent: the target is not on the board.
+    """
+    if caller.user_id not in (None, board.user_id):
+        raise UnknownBoard(f"there is no board {board.id}")
+    whom = _whom(c, caller, board, target) if verb in AIMED and target is not None else None
+    if (denied := denial(role(c, caller, board), verb, whom)) is not None:
+        raise _refusal(denied, board, target)
+
+
+def role(c: Connection, caller: Caller, board: BoardRow) -> Role:
+    """Return the caller's role towards the board."""
+    return Role.OPERATOR if caller.agent_id is None else role_of(place(c, caller), board)
+
+
+def place(c: Connection, caller: Caller) -> Place:
+    """Return the calling agent's place: its board, its role and its gateway.
+
+    Raises:
+        UnknownAgent: the agent was removed.
+    """
     assert caller.agent_id is not None, "an operator stands on no board"
-    place = board_members.place_of(c, caller.agent_id)
-    if place is None or place.user_id != caller.user_id:
+    found = board_members.place_of(c, caller.agent_id)
+    if found is None or found.user_id != caller.user_id:
         raise UnknownAgent(f"there is no agent {caller.agent_id}")
-    return place
+    return found
 
 
-def _boards_of(c: Connection, caller: Caller, *, limit: int | None, after: Key | None) -> list[BoardRow]:
+def main_of(c: Connection, caller: Caller) -> GatewayId:
+    """Return the gateway whose main agent is the caller.
+
+    Raises:
+        NotGatewayMain: the caller is not a main agent.
+    """
+    if caller.agent_id is not None and (gateway_id := place(c, caller).main_of) is not None:
+        return gateway_id
+    raise NotGatewayMain("only the main agent of a gateway may ask this")
+
+
+def boards_of(
+    c: Connection, caller: Caller, *, limit: int | None = None, after: Key | None = None
+) -> list[BoardRow]:
+    """Return the boards visible to the caller, by name: an agent's own, or a main agent's gateway's."""
     if caller.agent_id is None:
         return boards.list_boards(c, user_id=caller.user_id, limit=limit, after=after)
-    place = _place(c, caller)
-    if place.main_of is not None:
-        return boards.list_boards(
-            c, user_id=place.user_id, gateway_id=place.main_of, limit=limit, after=after
-        )
-    return [] if place.board_id is None or after is not None else [boards.get_board(c, place.board_id)]
+    own = place(c, caller)
+    if own.main_of is not None:
+        return boards.list_boards(c, user_id=own.user_id, gateway_id=own.main_of, limit=limit, after=after)
+    return [] if own.board_id is None or after is not None else [boards.get_board(c, own.board_id)]
+
+
+def _whom(c: Connection, caller: Caller, board: BoardRow, target: AgentRow) -> Whom:
+    found = board_members.place_of(c, target.id)
+    if found is None or found.user_id != board.user_id:
+        return Whom.OUTSIDER
+    if target.id == caller.agent_id:
+        return Whom.SELF
+    match role_of(found, board):
+        case Role.LEAD:
+            return Whom.LEAD
+        case Role.WORKER:
+            return Whom.WORKER
+        case Role.GATEWAY_MAIN:
+            return Whom.MAIN
+        case _:
+            return Whom.OUTSIDER
 
 
 def role_of(place: Place, board: BoardRow) -> Role:

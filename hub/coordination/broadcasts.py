@@ -14,7 +14,8 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from hub.clock import Clock, IdFactory, epoch_ms
-from hub.coordination.authority import Authority, Caller
+from hub.coordination import authority
+from hub.coordination.authority import Caller
 from hub.coordination.courier import Courier
 from hub.coordination.gateway_watch import first_of
 from hub.coordination.lead_messages import ToLead
@@ -42,7 +43,7 @@ from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import MessageTooLong, TooManyMessages
 from storage.kernel.database import StorageError
 from storage.kernel.keyset import Key
-from storage.store import Store
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -95,7 +96,6 @@ class Broadcasts:
         sent: Messages,
         courier: Courier,
         *,
-        authority: Authority,
         owner_id: UserId,
         clock: Clock,
         ids: IdFactory,
@@ -106,7 +106,6 @@ class Broadcasts:
         self._store = store
         self._messages = sent
         self._courier = courier
-        self._authority = authority
         self._owner_id = owner_id
         self._clock = clock
         self._ids = ids
@@ -217,8 +216,12 @@ class Broadcasts:
         Raises:
             UnknownBroadcast, NotGatewayMain
         """
-        row = await self._seen(caller, id)
-        return BroadcastStatus(row, await self._store.read(broadcasts.tally_of, row))
+
+        def read(c: Connection) -> BroadcastStatus:
+            row = _seen(c, caller, id)
+            return BroadcastStatus(row, broadcasts.tally_of(c, row))
+
+        return await self._store.read(read)
 
     async def results(self, id: str, *, limit: int, after: Key | None = None) -> Sequence[BoardResult]:
         """Return the results per board; refused boards are not included."""
@@ -230,21 +233,24 @@ class Broadcasts:
         Raises:
             NotGatewayMain
         """
-        gateway_id = await self._gateway_of(caller)
-        rows = await self._store.read(
-            broadcasts.list_broadcasts,
-            user_id=caller.user_id,
-            gateway_id=gateway_id,
-            after=after,
-            limit=limit,
-        )
-        return [BroadcastStatus(row, await self._store.read(broadcasts.tally_of, row)) for row in rows]
+
+        def read(c: Connection) -> list[BroadcastStatus]:
+            rows = broadcasts.list_broadcasts(
+                c,
+                user_id=caller.user_id,
+                gateway_id=_gateway_of(c, caller),
+                after=after,
+                limit=limit,
+            )
+            return [BroadcastStatus(row, broadcasts.tally_of(c, row)) for row in rows]
+
+        return await self._store.read(read)
 
     # --- recipients ---
 
     async def _gateway_of(self, caller: Caller) -> GatewayId | None:
         """Return the gateway of a calling main agent, or None for a person. Raises NotGatewayMain."""
-        return None if caller.agent_id is None else await self._authority.main_of(caller)
+        return await self._store.read(_gateway_of, caller)
 
     def _recipients(
         self, places: Sequence[BoardPlace], gateway_id: GatewayId | None, named: Sequence[str] | None
@@ -357,14 +363,22 @@ class Broadcasts:
             raise
 
     async def _seen(self, caller: Caller, id: str) -> BroadcastRow:
-        gateway_id = await self._gateway_of(caller)
-        row = await self._store.read(broadcasts.get_broadcast, id)
-        if caller.user_id not in (None, row.user_id) or gateway_id not in (None, row.gateway_id):
-            raise UnknownBroadcast(f"there is no broadcast {id}")
-        return row
+        return await self._store.read(_seen, caller, id)
 
     def _at(self) -> int:
         return epoch_ms(self._clock.now())
+
+
+def _gateway_of(c: Connection, caller: Caller) -> GatewayId | None:
+    return None if caller.agent_id is None else authority.main_of(c, caller)
+
+
+def _seen(c: Connection, caller: Caller, id: str) -> BroadcastRow:
+    gateway_id = _gateway_of(c, caller)
+    row = broadcasts.get_broadcast(c, id)
+    if caller.user_id not in (None, row.user_id) or gateway_id not in (None, row.gateway_id):
+        raise UnknownBroadcast(f"there is no broadcast {id}")
+    return row
 
 
 def _found(places: Sequence[BoardPlace], named: Sequence[str]) -> Iterator[tuple[str, BoardPlace | None]]:

@@ -6,7 +6,8 @@ from typing import Final
 import msgspec
 
 from hub.clock import Clock, IdFactory, epoch_ms
-from hub.coordination.authority import Authority, Caller
+from hub.coordination import authority
+from hub.coordination.authority import Caller
 from hub.coordination.leads import Leads
 from hub.coordination.memory import checked_tags, checked_word
 from hub.coordination.messages import WAIT_S, Messages
@@ -87,14 +88,12 @@ class LeadMessages:
         sent: Messages,
         leads: Leads,
         *,
-        authority: Authority,
         clock: Clock,
         ids: IdFactory,
     ) -> None:
         self._store = store
         self._messages = sent
         self._leads = leads
-        self._authority = authority
         self._clock = clock
         self._ids = ids
 
@@ -122,7 +121,7 @@ class LeadMessages:
             TooManyMessages: no message was written; the lead may have been created.
             MessageNotDelivered: the message has failed.
         """
-        found = await self._authority.board_for(caller, Verb.LEAD_MESSAGE, board)
+        found = await self._store.read(authority.board_for, caller, Verb.LEAD_MESSAGE, board)
         checked = message.checked()
         messages.check_content(checked.content, self._messages.limits)
         led = await self._leads.led(found.id, caller.actor)

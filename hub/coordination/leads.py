@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 import anyio
 
 from hub.clock import Clock, IdFactory, epoch_ms
-from hub.coordination.authority import Authority, Caller
+from hub.coordination import authority
+from hub.coordination.authority import Caller
 from hub.coordination.provisioning import Provisioning
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -61,14 +62,12 @@ class Leads:
         store: Store,
         provisioning: Provisioning,
         *,
-        authority: Authority,
         clock: Clock,
         ids: IdFactory,
         metrics: Metrics,
     ) -> None:
         self._store = store
         self._provisioning = provisioning
-        self._authority = authority
         self._clock = clock
         self._ids = ids
         self._limits_reached = metrics.limits_reached
@@ -97,7 +96,7 @@ class Leads:
             NoLead, NoGateway, TooManyAgents, TooManyOfBoards: nothing was written.
             GatewayError: the gateway refused.
         """
-        found = await self._authority.board_for(caller, Verb.ENSURE_LEAD, board)
+        found = await self._store.read(authority.board_for, caller, Verb.ENSURE_LEAD, board)
         led = await self.led(found.id, caller.actor)
         home = await self._store.read(gateway_agents.find_gateway_agent, led.lead.agent_id)
         if home is not None:

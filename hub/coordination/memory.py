@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from hub.clock import Clock, IdFactory, epoch_ms
-from hub.coordination.authority import Authority, Caller
+from hub.coordination import authority
+from hub.coordination.authority import Caller
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.authority import Verb
@@ -17,7 +18,7 @@ from storage.coordination.memory_replies import Replied, ReplyIds
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.questions import QuestionRow
 from storage.kernel.keyset import Key
-from storage.store import Store
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -47,11 +48,8 @@ class BoardMemory:
         on_message, on_question: called with an answered message or question after the commit.
     """
 
-    def __init__(
-        self, store: Store, *, authority: Authority, clock: Clock, ids: IdFactory, metrics: Metrics
-    ) -> None:
+    def __init__(self, store: Store, *, clock: Clock, ids: IdFactory, metrics: Metrics) -> None:
         self._store = store
-        self._authority = authority
         self._clock = clock
         self._ids = ids
         self._limits_reached = metrics.limits_reached
@@ -74,8 +72,12 @@ class BoardMemory:
         Raises:
             UnknownBoard, AmbiguousBoard, NotAllowed
         """
-        found = await self._authority.board_for(caller, Verb.MEMORY_READ, board)
-        return await self._store.read(board_memory.list_memory, found.id, criteria, after=after, limit=limit)
+
+        def read(c: Connection) -> list[MemoryRow]:
+            found = authority.board_for(c, caller, Verb.MEMORY_READ, board)
+            return board_memory.list_memory(c, found.id, criteria, after=after, limit=limit)
+
+        return await self._store.read(read)
 
     async def add(
         self,
@@ -101,7 +103,7 @@ class BoardMemory:
             UnknownBoard, AmbiguousBoard, NotAllowed
             BadMemory, MemoryTooLarge, TooManyOfBoards: nothing was written.
         """
-        found = await self._authority.board_for(caller, Verb.MEMORY_WRITE, board)
+        found = await self._store.read(authority.board_for, caller, Verb.MEMORY_WRITE, board)
         at, who = epoch_ms(self._clock.now()), caller.agent_id or caller.actor
         new = NewMemory(
             id=MemoryId(self._ids.fresh()),
@@ -139,7 +141,7 @@ class BoardMemory:
         Raises:
             UnknownBoard, AmbiguousBoard, UnknownMemory
         """
-        found = await self._authority.board(caller, board)
+        found = await self._store.read(authority.board, caller, board)
         at = epoch_ms(self._clock.now())
         item = await self._store.write(
             board_memory.remove_memory, found.id, memory_id, at=at, actor=caller.actor

@@ -10,7 +10,8 @@ from typing import Any, Final
 import msgspec
 
 from hub.clock import Clock, IdFactory, epoch_ms
-from hub.coordination.authority import Authority, Caller
+from hub.coordination import authority
+from hub.coordination.authority import Caller
 from hub.coordination.courier import Courier
 from hub.coordination.memory import checked_word
 from hub.metrics import Metrics
@@ -25,7 +26,7 @@ from storage.coordination.message_orders import MessageSettled
 from storage.coordination.message_rows import MessageMove, MessageRow, UnknownMessage
 from storage.coordination.messages import MessageLimits, NewMessage, TooManyMessages
 from storage.kernel.keyset import Key
-from storage.store import Store
+from storage.store import Connection, Store
 
 EXPIRES_S: Final = 86_400.0
 WAIT_S: Final = 10.0  # for delivery, before the message's state is returned
@@ -81,7 +82,6 @@ class Messages:
         store: Store,
         courier: Courier,
         *,
-        authority: Authority,
         clock: Clock,
         ids: IdFactory,
         metrics: Metrics,
@@ -90,7 +90,6 @@ class Messages:
         self.expires_s = EXPIRES_S
         self._store = store
         self._courier = courier
-        self._authority = authority
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
@@ -115,7 +114,7 @@ class Messages:
             NoSession, BadMessage, BadMemory, MessageTooLong, TooManyMessages: nothing was written.
             MessageNotDelivered: the message has failed.
         """
-        found, target = await self._authority.target(caller, Verb.NUDGE, board, agent)
+        found, target = await self._store.read(authority.target, caller, Verb.NUDGE, board, agent)
         if nudge.queue_mode not in (None, *QueueMode):
             modes = ", ".join(QueueMode)
             raise messages.BadMessage(f"queue_mode is one of {modes}, not {nudge.queue_mode!r}")
@@ -201,7 +200,7 @@ class Messages:
         """
         board_ids = None
         if board is not None:
-            board_ids = [(await self._authority.board(caller, board)).id]
+            board_ids = [(await self._store.read(authority.board, caller, board)).id]
         return await self._store.read(
             messages.list_messages,
             user_id=caller.user_id,
@@ -228,8 +227,7 @@ class Messages:
         Raises:
             UnknownMessage
         """
-        row = await self._seen(caller, id)
-        return row, await self._store.read(messages.moves_of, row.id)
+        return await self._store.read(lambda c: (_seen(c, caller, id), messages.moves_of(c, id)))
 
     async def cancel(self, caller: Caller, id: str) -> MessageRow:
         """Cancel a message, so that no further delivery is attempted.
@@ -286,13 +284,17 @@ class Messages:
         return moved if moved is not None else await self.answer_at_device(device_id, id, text)
 
     async def _seen(self, caller: Caller, id: str) -> MessageRow:
-        row = await self._store.read(messages.find_message, id)
-        is_theirs = row is not None and caller.user_id in (None, row.user_id)
-        if row is not None and caller.agent_id is not None:
-            is_theirs = is_theirs and caller.agent_id in (row.from_agent_id, row.to_agent_id)
-        if row is None or not is_theirs:
-            raise UnknownMessage(f"there is no message {id}")
-        return row
+        return await self._store.read(_seen, caller, id)
 
     def _at(self) -> int:
         return epoch_ms(self._clock.now())
+
+
+def _seen(c: Connection, caller: Caller, id: str) -> MessageRow:
+    row = messages.find_message(c, id)
+    is_theirs = row is not None and caller.user_id in (None, row.user_id)
+    if row is not None and caller.agent_id is not None:
+        is_theirs = is_theirs and caller.agent_id in (row.from_agent_id, row.to_agent_id)
+    if row is None or not is_theirs:
+        raise UnknownMessage(f"there is no message {id}")
+    return row

@@ -10,7 +10,8 @@ from typing import Final
 import msgspec
 
 from hub.clock import Clock, IdFactory, epoch_ms
-from hub.coordination.authority import Authority, Caller
+from hub.coordination import authority
+from hub.coordination.authority import Caller
 from hub.coordination.memory import checked_tags, checked_word, memory_added
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -29,7 +30,7 @@ from storage.coordination.questions import (
     UnknownQuestion,
 )
 from storage.kernel.database import StorageError
-from storage.store import Store
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -74,15 +75,12 @@ class Questions:
         message_limits: limits on messages to a gateway's main agent.
     """
 
-    def __init__(
-        self, store: Store, *, authority: Authority, clock: Clock, ids: IdFactory, metrics: Metrics
-    ) -> None:
+    def __init__(self, store: Store, *, clock: Clock, ids: IdFactory, metrics: Metrics) -> None:
         self.most = MOST_OPEN
         self.expires_s = EXPIRES_S
         self.answer_expires_s = EXPIRES_S
         self.message_limits = MessageLimits()
         self._store = store
-        self._authority = authority
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
@@ -104,7 +102,7 @@ class Questions:
             UnknownBoard, AmbiguousBoard, NotAllowed, NotYourBoard
             BadQuestion, BadMemory, TooManyQuestions, TooManyMessages: nothing was written.
         """
-        found = await self._authority.board_for(caller, Verb.ASK_USER, board)
+        found = await self._store.read(authority.board_for, caller, Verb.ASK_USER, board)
         id, at = QuestionId(self._ids.fresh()), self._at()
         key = asked.dedupe_key
         new = NewQuestion(
@@ -136,14 +134,6 @@ class Questions:
         if is_new:
             self.report(row)
         return row
-
-    async def get(self, caller: Caller, id: str) -> QuestionRow:
-        """Return the question, if the caller may see it.
-
-        Raises:
-            UnknownQuestion, NotAllowed
-        """
-        return await self._seen(caller, Verb.QUESTION_READ, id)
 
     async def answer(self, caller: Caller, id: str, text: str, *, is_decision: bool = False) -> QuestionRow:
         """Answer a question. The first answer counts; the same caller may repeat it without effect.
@@ -245,16 +235,24 @@ class Questions:
             listener(row)
 
     async def _seen(self, caller: Caller, verb: Verb, id: str) -> QuestionRow:
-        asked = await self._store.read(questions.get_question, id, user_id=caller.user_id)
-        if caller.agent_id is not None:
-            if asked.board_id is None:
-                raise UnknownQuestion(f"there is no question {id}")
-            board = await self._store.read(boards.get_board, asked.board_id)
-            await self._authority.require(caller, verb, board)
-        return asked
+        return await self._store.read(seen_question, caller, verb, id)
 
     def _at(self) -> int:
         return epoch_ms(self._clock.now())
+
+
+def seen_question(c: Connection, caller: Caller, verb: Verb, id: str) -> QuestionRow:
+    """Return the question, if the caller may do *verb* to it.
+
+    Raises:
+        UnknownQuestion, NotAllowed
+    """
+    asked = questions.get_question(c, id, user_id=caller.user_id)
+    if caller.agent_id is not None:
+        if asked.board_id is None:
+            raise UnknownQuestion(f"there is no question {id}")
+        authority.require(c, caller, verb, boards.get_board(c, asked.board_id))
+    return asked
 
 
 def _checked(name: str, text: str, most: int) -> str:

@@ -4,25 +4,30 @@ Permissions are checked first. Writes are passed to ``SoulWriter``, which carrie
 authors are added to the history when they are read.
 """
 
-from typing import Final
+from collections.abc import Callable
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import msgspec
 
 from hub.clock import Clock, IdFactory, epoch_ms
-from hub.coordination.authority import Authority, Caller
+from hub.coordination import authority
+from hub.coordination.authority import Caller
 from hub.coordination.soul_homes import Soul, SoulHomes
 from hub.coordination.soul_writer import SoulWriter
 from hub.metrics import Metrics
 from protocol.authority import Verb
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import RunId, SoulWriteId
+from protocol.ids import AgentId, RunId, SoulWriteId
 from protocol.messages import SoulWriteState
 from protocol.trace import trace_id_of, traceparent
 from storage.coordination import soul_writes, souls
 from storage.coordination.soul_writes import NewSoulWrite, SoulWriteRow
 from storage.coordination.souls import SoulPlace, SoulVersion
 from storage.kernel.keyset import Key
-from storage.store import Store
+from storage.store import Connection, Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 WAIT_S: Final = 10.0  # for the write to complete, before it is returned in its waiting state
 MOST_WAIT_S: Final = 120.0
@@ -111,7 +116,6 @@ class Souls:
         self,
         *,
         store: Store,
-        authority: Authority,
         homes: SoulHomes,
         writer: SoulWriter,
         clock: Clock,
@@ -119,7 +123,6 @@ class Souls:
         metrics: Metrics,
     ) -> None:
         self._store = store
-        self._authority = authority
         self._homes = homes
         self._writer = writer
         self._clock = clock
@@ -144,7 +147,7 @@ class Souls:
             UnknownBoard, UnknownAgent, NotAllowed, NoSession, NoGateway
             GatewayError, DeliveryError, DeviceRefused: the home is unavailable or refused.
         """
-        _, target = await self._authority.target(caller, Verb.SOUL_READ, board, agent)
+        _, target = await self._store.read(authority.target, caller, Verb.SOUL_READ, board, agent)
         place = await self._writer.place_of(target.id)
         home = self._homes.get(place)
         since = await self._store.read(souls.last_version, target.id)
@@ -168,7 +171,7 @@ class Souls:
             SoulBusy: another write is still open.
             SoulConflict, SoulNotWritten: the write has failed.
         """
-        found, target = await self._authority.target(caller, Verb.SOUL_WRITE, board, agent)
+        found, target = await self._store.read(authority.target, caller, Verb.SOUL_WRITE, board, agent)
         self._check(request.content)
         self._homes.check(await self._writer.place_of(target.id))
         id = SoulWriteId(self._ids.fresh())
@@ -205,8 +208,9 @@ class Souls:
         Raises:
             UnknownBoard, UnknownAgent, NotAllowed
         """
-        _, target = await self._authority.target(caller, Verb.SOUL_READ, board, agent)
-        return await self._store.read(souls.list_versions, target.id, limit=limit, after=after)
+        return await self._store.read(
+            _of_target, caller, board, agent, souls.list_versions, limit=limit, after=after
+        )
 
     async def writes(self, caller: Caller, board: str, agent: str, *, limit: int) -> list[SoulWriteRow]:
         """Return the writes, open or settled, newest first.
@@ -214,8 +218,7 @@ class Souls:
         Raises:
             UnknownBoard, UnknownAgent, NotAllowed
         """
-        _, target = await self._authority.target(caller, Verb.SOUL_READ, board, agent)
-        return await self._store.read(soul_writes.list_writes, target.id, limit=limit)
+        return await self._store.read(_of_target, caller, board, agent, soul_writes.list_writes, limit=limit)
 
     async def version(self, caller: Caller, board: str, agent: str, seq: int) -> tuple[SoulVersion, str]:
         """Return a version with its text.
@@ -223,8 +226,7 @@ class Souls:
         Raises:
             UnknownBoard, UnknownAgent, NotAllowed, UnknownSoulVersion
         """
-        _, target = await self._authority.target(caller, Verb.SOUL_READ, board, agent)
-        return await self._store.read(souls.get_version, target.id, seq)
+        return await self._store.read(_of_target, caller, board, agent, souls.get_version, seq)
 
     def _check(self, content: str) -> None:
         if not content.strip():
@@ -238,3 +240,17 @@ class Souls:
         if size > self._limits.bytes:
             self._metrics.limits_reached.labels("soul_bytes").inc()
             raise SoulTooLarge(f"a soul has at most {self._limits.bytes} bytes (soul_bytes), this one {size}")
+
+
+def _of_target(
+    c: Connection,
+    caller: Caller,
+    board: str,
+    agent: str,
+    fn: Callable[Concatenate[Connection, AgentId, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Return the result of *fn* for the id of an agent whose soul the caller may read."""
+    _, target = authority.target(c, caller, Verb.SOUL_READ, board, agent)
+    return fn(c, target.id, *args, **kwargs)

@@ -5,7 +5,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from hub.coordination.authority import Authority, Caller
+from hub.coordination import authority
+from hub.coordination.authority import Caller
 from hub.coordination.memory import BoardMemory
 from hub.links.link import DeviceLink
 from hub.requests.agents import agent_of
@@ -51,10 +52,9 @@ class _Add(msgspec.Struct, frozen=True, kw_only=True):
 class BoardRequests:
     """Handlers of ``boards.list`` and ``memory.*``."""
 
-    def __init__(self, store: Store, memory: BoardMemory, authority: Authority) -> None:
+    def __init__(self, store: Store, memory: BoardMemory) -> None:
         self._store = store
         self._memory = memory
-        self._authority = authority
 
     @property
     def methods(self) -> Methods:
@@ -66,7 +66,7 @@ class BoardRequests:
 
     async def _boards(self, link: DeviceLink, params: Parameters) -> Values:
         caller = await caller_of(self._store, link, params_as(params, _Boards).agent_id)
-        return {"boards": [_board_record(row) for row in await self._authority.boards_of(caller)]}
+        return {"boards": [_board_record(row) for row in await self._store.read(authority.boards_of, caller)]}
 
     async def _list(self, link: DeviceLink, params: Parameters) -> Values:
         asked = params_as(params, _List)

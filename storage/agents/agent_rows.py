@@ -267,6 +267,12 @@ def list_agents(
     return readable_page(c, agent_in, query, limit)
 
 
+def count_agents(c: sa.Connection, *, user_id: UserId | None = None) -> int:
+    """Return the number of agents that are not archived, of all users or of one."""
+    query = sa.select(sa.func.count()).select_from(agents).where(agents.c.deleted_at.is_(None))
+    return int(c.execute(_of_user(query, user_id)).scalar_one())
+
+
 def agents_by(
     c: sa.Connection,
     column: Literal["connector_id", "template_id"],

@@ -20,7 +20,6 @@ from hub.api.agent_bodies import Rules
 from hub.api.door.routes import DEVICE_REQUESTS
 from hub.app.requests import make_requests as assembled
 from hub.clock import epoch_ms
-from hub.coordination.authority import Authority
 from hub.coordination.courier import make_courier
 from hub.coordination.memory import BoardMemory
 from hub.coordination.messages import Messages
@@ -75,9 +74,9 @@ def make_requests(bench: Bench) -> Requests:
             Roster(lambda _: None, metrics=Metrics()), clock=bench.clock, metrics=bench.metrics
         ),
         configs=AgentConfigs(bench.store, clock=bench.clock, metrics=bench.metrics),
-        memory=BoardMemory(bench.store, authority=Authority(bench.store), **given),
+        memory=BoardMemory(bench.store, **given),
         messages=_messages(bench, given),
-        questions=Questions(bench.store, authority=Authority(bench.store), **given),
+        questions=Questions(bench.store, **given),
         sign_ins=_sign_ins(bench),
     )
 
@@ -107,7 +106,7 @@ def _messages(bench: Bench, given: dict[str, Any]) -> Messages:
     courier = make_courier(
         bench.store, fleet=fleet, links=links, chance=SeededChance(), boot_id=boot, **given
     )
-    return Messages(bench.store, courier, authority=Authority(bench.store), **given)
+    return Messages(bench.store, courier, **given)
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from hub.clock import IdFactory, epoch_ms
-from hub.coordination.authority import Authority, Caller
+from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import make_courier
 from hub.coordination.lead_messages import ToLead
@@ -106,7 +106,7 @@ class Stage:
         chance = SeededChance(1_000 + self.boots)
         fleet = Fleet(folder=self.folder, rules=OutboundRules, chance=chance, version="test", **given)
         fleet.apply([GatewayConfig(name="west", url=self.wire.url, token=self.gateway.token)])
-        self.asked = Questions(self.store, authority=Authority(self.store), ids=self.ids, **given)
+        self.asked = Questions(self.store, ids=self.ids, **given)
         self.asked.listen(lambda _: self.courier.kick())
         self.courier = make_courier(
             self.store,
@@ -122,15 +122,13 @@ class Stage:
         writer = SoulWriter(store=self.store, homes=homes, ids=self.ids, **given)
         self.souls = Souls(
             store=self.store,
-            authority=Authority(self.store),
             homes=homes,
             writer=writer,
             ids=self.ids,
             **given,
         )
         fleet.listen(writer.on_news)
-        authority = Authority(self.store)
-        about: dict[str, Any] = {"authority": authority, "ids": self.ids, **given}
+        about: dict[str, Any] = {"ids": self.ids, **given}
         self.making = Provisioning(
             self.store, fleet=fleet, boot_id=BootId(f"boot-{self.boots}"), ids=self.ids, **given
         )

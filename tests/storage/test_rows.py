@@ -49,6 +49,7 @@ def test_a_broken_row_of_an_agent_is_named_and_does_not_hide_the_others(
     with pytest.raises(UnreadableRow, match=rf"AgentRow {broken.id}: .*\$\.{column}"):
         agents.get_agent(c, broken.id)
     assert [row.id for row in agents.list_agents(c)] == [sound.id]
+    assert [row.id for row in agents.list_agents(c, limit=1)] == [sound.id]
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)

@@ -88,7 +88,6 @@ from hub.api.nouns.upkeep import Upkeep
 from hub.api.paging import Paging
 from hub.backups import Backups
 from hub.clock import Clock, IdFactory, SystemChance, epoch_ms
-from hub.coordination.authority import Authority
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier, make_courier
 from hub.coordination.gateway_status import GatewayMonitor
@@ -305,7 +304,6 @@ class FakeHub:
     def _coordinating(self) -> dict[str, Any]:
         bench = self.bench
         return {
-            "authority": Authority(bench.store),
             "clock": bench.clock,
             "ids": bench.ids,
             "metrics": bench.metrics,
@@ -317,13 +315,13 @@ class FakeHub:
 
     def _leads(self, messages: MessageNoun) -> LeadNoun:
         """Return leads and messages to them; none is created at a gateway, and nothing is delivered."""
-        bench, authority = self.bench, Authority(self.bench.store)
+        bench = self.bench
         given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids}
         fleet, metrics = _no_fleet(bench.clock), Metrics()
         boot = BootId("boot")
         making = Provisioning(bench.store, fleet=fleet, boot_id=boot, metrics=metrics, **given)
-        leads = Leads(bench.store, making, authority=authority, metrics=metrics, **given)
-        said = LeadMessages(bench.store, self._sent(self._courier()), leads, authority=authority, **given)
+        leads = Leads(bench.store, making, metrics=metrics, **given)
+        said = LeadMessages(bench.store, self._sent(self._courier()), leads, **given)
         return LeadNoun(leads, said, messages)
 
     def _broadcasts(self) -> BroadcastNoun:
@@ -333,7 +331,6 @@ class FakeHub:
             bench.store,
             self._sent(courier),
             courier,
-            authority=Authority(bench.store),
             owner_id=bench.owner_id,
             clock=bench.clock,
             ids=bench.ids,
@@ -346,7 +343,6 @@ class FakeHub:
         return Messages(
             bench.store,
             courier,
-            authority=Authority(bench.store),
             clock=bench.clock,
             ids=bench.ids,
             metrics=bench.metrics,
@@ -366,10 +362,10 @@ class FakeHub:
         )
 
     def _questions(self) -> QuestionNoun:
-        bench, authority = self.bench, Authority(self.bench.store)
+        bench = self.bench
         given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids, "metrics": bench.metrics}
-        asked = Questions(bench.store, authority=authority, **given)
-        return QuestionNoun(bench.store, asked, authority)
+        asked = Questions(bench.store, **given)
+        return QuestionNoun(bench.store, asked)
 
     def _souls(self) -> SoulNoun:
         """Return souls of agents at a gateway that is not there: no write comes to its end."""
@@ -377,8 +373,7 @@ class FakeHub:
         given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids, "metrics": bench.metrics}
         homes = SoulHomes(lambda _: None, bench.roster.find, bench.ids)
         writer = SoulWriter(store=bench.store, homes=homes, **given)
-        authority = Authority(bench.store)
-        return SoulNoun(Souls(store=bench.store, authority=authority, homes=homes, writer=writer, **given))
+        return SoulNoun(Souls(store=bench.store, homes=homes, writer=writer, **given))
 
     def _keys(self) -> Keys:
         """Keys in the folder of this test's hub."""
@@ -506,7 +501,7 @@ class _System(System):
             uptime_s=3_725.0,
             devices_known=1,
             devices_connected=1,
-            gateways_known=len(await seen.noun(Gateways).ready()),
+            gateways_known=len(await seen.noun(Gateways).all()),
             agents=1,
             runs={RunState.RUNNING: 1, RunState.COMPLETED: 4},
             model="gpt-5-mini (openai)",

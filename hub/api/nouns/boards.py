@@ -1,6 +1,6 @@
 """Boards: agents that work on one thing together, and their lead."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, UnsetType, structs
@@ -12,7 +12,8 @@ from hub.api.etags import Match, tag_of
 from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
-from hub.coordination.authority import Authority, Caller
+from hub.coordination import authority
+from hub.coordination.authority import Caller
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.authority import Role, Verb
@@ -23,7 +24,7 @@ from storage.agents.agents import UnknownAgent
 from storage.coordination import board_members, boards, gateways
 from storage.coordination.board_members import MemberRow
 from storage.coordination.boards import BoardLimits, BoardRow, TooManyOfBoards
-from storage.store import Store
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -121,14 +122,12 @@ class Boards(Noun):
         self,
         store: Store,
         *,
-        authority: Authority,
         owner_id: UserId,
         clock: Clock,
         ids: IdFactory,
         metrics: Metrics,
     ) -> None:
         self._store = store
-        self._authority = authority
         self._owner_id = owner_id
         self._clock = clock
         self._ids = ids
@@ -150,7 +149,7 @@ class Boards(Noun):
 
         An agent sees its own board, the main agent of a gateway those of its gateway.
         """
-        rows = await self._authority.boards_of(caller, limit=part.limit, after=part.after)
+        rows = await self._store.read(authority.boards_of, caller, limit=part.limit, after=part.after)
         return [_view(row) for row in rows]
 
     @command(
@@ -212,9 +211,9 @@ class Boards(Noun):
     @route("GET", "/v1/boards/{board}", Scope.READ, errors=[_E.UNKNOWN_BOARD])
     async def get(self, caller: Caller, board: str, match: Match) -> BoardDetail:
         """Return a board, by its id or name, with its agents."""
-        found = await self._authority.board_for(caller, Verb.BOARD_READ, board)
-        match.tell(_tag_of(found))
-        return await self._detail(found)
+        row, members = await self._store.read(_read_board, caller, board)
+        match.tell(_tag_of(row))
+        return _detail(row, members)
 
     @command(
         "boards edit BOARD",
@@ -235,7 +234,7 @@ class Boards(Noun):
     )
     async def edit(self, caller: Caller, board: str, changes: BoardChanges, match: Match) -> BoardDetail:
         """Change the name, the description or the gateway of a board."""
-        found = await self._authority.board(caller, board)
+        found = await self._store.read(authority.board, caller, board)
         match.check(_tag_of(found))
         changed: dict[str, Any] = {}
         if changes.name is not None:
@@ -261,7 +260,7 @@ class Boards(Noun):
     @route("DELETE", "/v1/boards/{board}", Scope.DEVICES, errors=[_E.UNKNOWN_BOARD])
     async def remove(self, caller: Caller, board: str, match: Match) -> BoardView:
         """Delete a board with its memory. Its agents stay; they are on no board then."""
-        found = await self._authority.board(caller, board)
+        found = await self._store.read(authority.board, caller, board)
         match.check(_tag_of(found))
         removed = await self._store.write(boards.remove_board, found.id, at=self._now, actor=caller.actor)
         log.info("board.removed", board_id=removed.id, actor=caller.actor)
@@ -271,7 +270,7 @@ class Boards(Noun):
     @route("GET", "/v1/agent/boards/{board}", AGENT, errors=[_E.UNKNOWN_BOARD, _E.NOT_YOUR_BOARD])
     async def members(self, caller: Caller, board: str) -> BoardDetail:
         """Return a board with its agents, its lead first."""
-        return await self._detail(await self._authority.board_for(caller, Verb.BOARD_READ, board))
+        return _detail(*await self._store.read(_read_board, caller, board))
 
     @command(
         "boards add BOARD AGENT",
@@ -289,7 +288,7 @@ class Boards(Noun):
     )
     async def add_agent(self, caller: Caller, board: str, new: NewMember) -> BoardDetail:
         """Add an agent to a board. An agent is on one board at most."""
-        found = await self._authority.board(caller, board)
+        found = await self._store.read(authority.board, caller, board)
         agent_id = await self._agent(found, new.agent)
         try:
             await self._store.write(
@@ -320,7 +319,7 @@ class Boards(Noun):
     )
     async def drop_agent(self, caller: Caller, board: str, agent: str) -> BoardDetail:
         """Remove an agent from a board."""
-        found = await self._authority.board(caller, board)
+        found = await self._store.read(authority.board, caller, board)
         agent_id = await self._agent(found, agent)
         await self._store.write(
             board_members.drop_member, found.id, agent_id, at=self._now, actor=caller.actor
@@ -338,7 +337,7 @@ class Boards(Noun):
     @route("PUT", "/v1/boards/{board}/lead", Scope.DEVICES, errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT])
     async def set_lead(self, caller: Caller, board: str, lead: Lead) -> BoardDetail:
         """Make one of the board's agents its lead. There is one at most."""
-        found = await self._authority.board(caller, board)
+        found = await self._store.read(authority.board, caller, board)
         agent_id = None if lead.agent is None else await self._agent(found, lead.agent)
         await self._store.write(board_members.set_lead, found.id, agent_id, at=self._now, actor=caller.actor)
         log.info("board.lead_set", board_id=found.id, agent_id=agent_id, actor=caller.actor)
@@ -347,16 +346,16 @@ class Boards(Noun):
     @route("GET", "/v1/agent", AGENT, errors=[_E.UNKNOWN_AGENT])
     async def me(self, caller: Caller) -> AgentSelfView:
         """Return the name of the calling agent, its board, and its role there."""
-        place = await self._authority.place(caller)
+        place = await self._store.read(authority.place, caller)
         agent = await self._store.read(agents.get_agent, place.agent_id)
         role: BoardRole | None = None
         board = gateway = None
         if place.main_of is not None:
             role = "gateway_main"
             gateway = await self._store.read(gateways.find_gateway, place.main_of)
-        elif found := await self._authority.boards_of(caller):
+        elif found := await self._store.read(authority.boards_of, caller):
             (board,) = found
-            role = _ROLES[await self._authority.role(caller, board)]
+            role = _ROLES[await self._store.read(authority.role, caller, board)]
         return AgentSelfView(
             id=agent.id,
             name=agent.name,
@@ -387,12 +386,20 @@ class Boards(Noun):
         return await self._detail(await self._store.read(boards.get_board, id))
 
     async def _detail(self, row: BoardRow) -> BoardDetail:
-        members = await self._store.read(board_members.list_members, row.id)
-        return BoardDetail(**structs.asdict(_view(row)), members=tuple(map(_member_view, members)))
+        return _detail(row, await self._store.read(board_members.list_members, row.id))
 
     def _counted(self, refusal: TooManyOfBoards) -> TooManyOfBoards:
         self._limits_reached.labels(refusal.limit).inc()
         return refusal
+
+
+def _read_board(c: Connection, caller: Caller, given: str) -> tuple[BoardRow, list[MemberRow]]:
+    row = authority.board_for(c, caller, Verb.BOARD_READ, given)
+    return row, board_members.list_members(c, row.id)
+
+
+def _detail(row: BoardRow, members: Iterable[MemberRow]) -> BoardDetail:
+    return BoardDetail(**structs.asdict(_view(row)), members=tuple(map(_member_view, members)))
 
 
 def _tag_of(row: BoardRow) -> str:

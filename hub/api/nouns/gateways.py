@@ -200,9 +200,8 @@ class Gateways(Noun):
         members = tuple(_member(one, axes[one.agent_id]) for one in agents_there if one.agent_id in axes)
         return GatewayDetail(**structs.asdict(self._view(found)), members=members)
 
-    async def ready(self) -> dict[str, bool]:
-        """Return for each gateway, by name, whether it is connected."""
-        rows = await self._store.read(gateways.list_gateways, user_id=self.user_id)
+    def ready(self, rows: Sequence[GatewayRow]) -> dict[str, bool]:
+        """Return for each of these gateways, by name, whether it is connected."""
         clients = {row.name: self._fleet.find(row.name) for row in rows}
         return {
             name: client is not None and client.health().state is GatewayState.READY

@@ -12,16 +12,19 @@ from hub.api.noun import Noun, command, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View, moment
 from hub.clock import from_epoch_ms
-from hub.coordination.authority import Authority, Caller
-from hub.coordination.questions import Asked
+from hub.coordination import authority
+from hub.coordination.authority import Caller
+from hub.coordination.questions import Asked, seen_question
 from hub.coordination.questions import Questions as QuestionService
 from protocol.asking import CHANNEL_CHARACTERS, REPLY_TAGS
+from protocol.authority import Verb
 from protocol.errors import ErrorCode
+from protocol.ids import DeviceId
 from protocol.messages import QuestionState
 from storage.coordination import questions
 from storage.coordination.questions import QuestionRow
 from storage.devices import devices
-from storage.store import Store
+from storage.store import Connection, Store
 
 _E = ErrorCode
 MOST_QUESTIONS: Final = 100  # in one page, as each may be long
@@ -98,10 +101,9 @@ class Questions(Noun):
     name, path = "questions", ""
     is_scoped = False
 
-    def __init__(self, store: Store, asked: QuestionService, authority: Authority) -> None:
+    def __init__(self, store: Store, asked: QuestionService) -> None:
         self._store = store
         self._questions = asked
-        self._authority = authority
 
     @command(
         "ask user BOARD CONTENT...",
@@ -178,18 +180,21 @@ class Questions(Noun):
     ) -> QuestionsPage:
         """List the questions to people, the newest first."""
         paging.limit = min(paging.limit, MOST_QUESTIONS)
-        board_id = None if board is None else (await self._authority.board(caller, board)).id
-        rows = await self._store.read(
-            questions.list_questions,
-            user_id=caller.user_id,
-            board_id=board_id,
-            states=state or (),
-            correlation_id=correlation_id,
-            limit=paging.limit + 1,
-            after=paging.after,
-        )
+
+        def read(c: Connection) -> tuple[list[QuestionRow], dict[str, str]]:
+            rows = questions.list_questions(
+                c,
+                user_id=caller.user_id,
+                board_id=None if board is None else authority.board(c, caller, board).id,
+                states=state or (),
+                correlation_id=correlation_id,
+                limit=paging.part.limit,
+                after=paging.after,
+            )
+            return rows, _names(c, rows)
+
+        rows, named = await self._store.read(read)
         page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
-        named = await self._named(page.items)
         views = tuple(QuestionView(**_fields(row, named)) for row in page.items)
         return QuestionsPage(questions=views, next_cursor=page.next_cursor)
 
@@ -223,11 +228,13 @@ class Questions(Noun):
 
         An agent sees those of its board; the main agent of a gateway those of its gateway's boards.
         """
-        row = await self._questions.get(caller, question_id)
-        shown_on = await self._store.read(questions.known_to, row.id)
-        owned = await self._store.read(devices.list_devices, user_id=row.user_id)
-        names = tuple(sorted(device.name for device in owned if device.id in shown_on))
-        return QuestionDetail(**_fields(row, await self._named([row])), devices=names)
+
+        def read(c: Connection) -> tuple[QuestionRow, dict[str, str], dict[DeviceId, str]]:
+            row = seen_question(c, caller, Verb.QUESTION_READ, question_id)
+            return row, _names(c, [row]), devices.names_of_devices(c, questions.known_to(c, row.id))
+
+        row, named, shown_on = await self._store.read(read)
+        return QuestionDetail(**_fields(row, named), devices=tuple(sorted(shown_on.values())))
 
     @command(
         "ask answer QUESTION_ID ANSWER...",
@@ -277,12 +284,13 @@ class Questions(Noun):
         return await self._view(await self._questions.withdraw(caller, question_id))
 
     async def _view(self, row: QuestionRow) -> QuestionView:
-        return QuestionView(**_fields(row, await self._named([row])))
+        return QuestionView(**_fields(row, await self._store.read(_names, [row])))
 
-    async def _named(self, rows: Sequence[QuestionRow]) -> dict[str, str]:
-        """Return the names of the actors who asked or answered these questions."""
-        actors = {actor for row in rows for actor in (row.actor, row.answered_by) if actor is not None}
-        return await self._store.read(questions.told_actors, actors)
+
+def _names(c: Connection, rows: Sequence[QuestionRow]) -> dict[str, str]:
+    """Return the names of the actors who asked or answered these questions."""
+    actors = {actor for row in rows for actor in (row.actor, row.answered_by) if actor is not None}
+    return questions.told_actors(c, actors)
 
 
 def _fields(row: QuestionRow, named: dict[str, str]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from hub.version import VERSION
 from protocol.errors import HubError
 from protocol.lifecycles import RunState
 from storage.agents import agents
+from storage.coordination import gateways
 from storage.devices import devices, identity
 from storage.runs import runs
 from storage.store import Store
@@ -259,9 +260,15 @@ class System(Noun):
         """Return version, uptime, devices, runs, model and listeners."""
         hub, mine, about = self._hub.seen_by(self.user_id), self.user_id, self._about
         where = self._where()
-        all_devices = await self._store.read(devices.list_devices)
-        known = [row.id for row in all_devices if mine in (None, row.user_id)]
-        ready_gateways = await hub.noun(Gateways).ready()
+        known, known_gateways, known_agents, run_counts = await self._store.read(
+            lambda c: (
+                [row.id for row in devices.list_devices(c, user_id=mine)],
+                gateways.list_gateways(c, user_id=mine),
+                agents.count_agents(c, user_id=mine),
+                runs.count_runs(c, user_id=mine),
+            )
+        )
+        ready_gateways = hub.noun(Gateways).ready(known_gateways)
         return StatusView(
             name=about.name,
             hub_id=about.hub_id,
@@ -273,8 +280,8 @@ class System(Noun):
             devices_connected=sum(self._roster.find(device_id) is not None for device_id in known),
             gateways_known=len(ready_gateways),
             gateways_ready=sum(ready_gateways.values()),
-            agents=len(await self._store.read(agents.list_agents, user_id=mine)),
-            runs=await self._store.read(runs.count_runs, user_id=mine),
+            agents=known_agents,
+            runs=run_counts,
             model=about.model(),
             listeners={} if where is None else where.spelled(),
             database=about.database,

@@ -7,7 +7,7 @@ The board asked about is ``roses``, at the gateway ``west``: on it are ``lead`` 
 
 from typing import Final
 
-from hub.coordination.authority import Authority, Caller
+from hub.coordination.authority import Caller
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
 from storage.agents import agents
 from storage.agents.agents import AgentRow, DeclaredAgent
@@ -29,7 +29,6 @@ class Garden:
     def __init__(self, store: Store, board: BoardRow, ids: dict[str, AgentId]) -> None:
         self.store = store
         self.board = board
-        self.authority = Authority(store)
         self._ids = ids
         self.callers = {"user": Caller("token:mine", OWNER)}
         for name, id in ids.items():

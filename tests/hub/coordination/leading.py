@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from hub.clock import Clock, IdFactory, epoch_ms
-from hub.coordination.authority import Authority, Caller
+from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.config_debounce import Quiet
 from hub.coordination.courier import make_courier
@@ -74,7 +74,6 @@ class LeadingHub:
         self.boot = BootId(boot)
         self.metrics = Metrics()
         self.ids = IdFactory(clock, SeededChance(sum(boot.encode())))
-        self.authority = Authority(store)
         given: dict[str, Any] = {"clock": clock, "ids": self.ids, "metrics": self.metrics}
         self.courier = make_courier(
             store, fleet=fleet, links=NoLinks(), chance=SeededChance(3), boot_id=self.boot, **given
@@ -85,15 +84,11 @@ class LeadingHub:
         self.making = Provisioning(
             store, fleet=fleet, boot_id=self.boot, quiet=quiet, after_step=after_step, **given
         )
-        self.leads = Leads(store, self.making, authority=self.authority, **given)
+        self.leads = Leads(store, self.making, **given)
         self.courier.homes.leads = self.leads
-        self.sent = Messages(store, self.courier, authority=self.authority, **given)
-        self.to_leads = LeadMessages(
-            store, self.sent, self.leads, authority=self.authority, clock=clock, ids=self.ids
-        )
-        self.broadcasts = Broadcasts(
-            store, self.sent, self.courier, authority=self.authority, owner_id=OWNER, **given
-        )
+        self.sent = Messages(store, self.courier, **given)
+        self.to_leads = LeadMessages(store, self.sent, self.leads, clock=clock, ids=self.ids)
+        self.broadcasts = Broadcasts(store, self.sent, self.courier, owner_id=OWNER, **given)
 
     @property
     def at(self) -> int:

@@ -13,7 +13,6 @@ import anyio
 from anyio.abc import TaskGroup
 
 from hub.clock import Clock, IdFactory, epoch_ms
-from hub.coordination.authority import Authority
 from hub.coordination.courier import Courier, make_courier
 from hub.coordination.messages import Messages
 from hub.links.link import DeviceLink
@@ -100,7 +99,6 @@ class PostBench:
         return Messages(
             self.store,
             self.courier,
-            authority=Authority(self.store),
             clock=self.clock,
             ids=self.ids,
             metrics=self.metrics,

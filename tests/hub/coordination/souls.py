@@ -14,7 +14,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from hub.clock import IdFactory, epoch_ms
-from hub.coordination.authority import Authority, Caller
+from hub.coordination.authority import Caller
 from hub.coordination.soul_homes import SoulHomes
 from hub.coordination.soul_writer import SoulWriter
 from hub.coordination.souls import SoulRequest, Souls
@@ -105,7 +105,6 @@ class SoulBench:
         )
         self.souls = Souls(
             store=self.store,
-            authority=Authority(self.store),
             homes=homes,
             writer=self.writer,
             clock=self.clock,

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from hub.coordination import authority
 from hub.coordination.authority import Caller, NotGatewayMain
 from protocol.authority import AIMED, LAW, Role, Verb, Whom, denial
 from protocol.errors import HubError
@@ -115,7 +116,7 @@ async def test_another_user_does_not_learn_of_the_board(garden: Garden) -> None:
             assert await _answer(garden, caller, verb, None) == "unknown_board"
         for given in ("roses", garden.board.id):
             with pytest.raises(UnknownBoard):
-                await garden.authority.board(caller, given)
+                await garden.store.read(authority.board, caller, given)
 
 
 async def test_who_sees_everybodys_things_may_do_everything(garden: Garden) -> None:
@@ -128,13 +129,13 @@ async def test_an_agent_of_another_user_is_not_on_the_board(garden: Garden) -> N
     eves = await garden.agent("eves")
     assert await _answer(garden, garden.callers["user"], Verb.NUDGE, eves) == NOBODY
     with pytest.raises(UnknownAgent):
-        await garden.authority.target(garden.callers["user"], Verb.NUDGE, "roses", eves.id)
+        await garden.store.read(authority.target, garden.callers["user"], Verb.NUDGE, "roses", eves.id)
 
 
 async def test_a_caller_without_permission_does_not_learn_which_agents_exist(garden: Garden) -> None:
     for given in ("worker", "nobody at all"):
         with pytest.raises(HubError) as refused:
-            await garden.authority.target(garden.callers["main"], Verb.NUDGE, "roses", given)
+            await garden.store.read(authority.target, garden.callers["main"], Verb.NUDGE, "roses", given)
         assert refused.value.code == FORBIDDEN
 
 
@@ -151,15 +152,15 @@ async def test_a_caller_without_permission_does_not_learn_which_agents_exist(gar
     ],
 )
 async def test_each_sees_the_boards_that_are_its_own(garden: Garden, caller: str, boards: list[str]) -> None:
-    seen = await garden.authority.boards_of(garden.callers[caller])
+    seen = await garden.store.read(authority.boards_of, garden.callers[caller])
     assert [board.name for board in seen] == boards
 
 
 async def test_only_the_main_agent_of_a_gateway_is_one(garden: Garden) -> None:
-    assert await garden.authority.main_of(garden.callers["main"]) == garden.board.gateway_id
+    assert await garden.store.read(authority.main_of, garden.callers["main"]) == garden.board.gateway_id
     for caller in ("user", "lead", "worker", "stranger", "idle"):
         with pytest.raises(NotGatewayMain):
-            await garden.authority.main_of(garden.callers[caller])
+            await garden.store.read(authority.main_of, garden.callers[caller])
 
 
 async def test_the_permissions_of_an_agent_depend_on_its_place() -> None:
@@ -167,12 +168,12 @@ async def test_the_permissions_of_an_agent_depend_on_its_place() -> None:
         garden = await open_garden(store)
         worker = await garden.agent("worker")
         caller = garden.callers["worker"]
-        assert await garden.authority.role(caller, garden.board) is Role.WORKER
+        assert await garden.store.read(authority.role, caller, garden.board) is Role.WORKER
         await store.write(board_members.set_lead, garden.board.id, worker.id, at=1, actor="anna")
-        assert await garden.authority.role(caller, garden.board) is Role.LEAD
-        assert await garden.authority.role(garden.callers["lead"], garden.board) is Role.WORKER
+        assert await garden.store.read(authority.role, caller, garden.board) is Role.LEAD
+        assert await garden.store.read(authority.role, garden.callers["lead"], garden.board) is Role.WORKER
         await store.write(board_members.drop_member, garden.board.id, worker.id, at=1, actor="anna")
-        assert await garden.authority.role(caller, garden.board) is Role.STRANGER
+        assert await garden.store.read(authority.role, caller, garden.board) is Role.STRANGER
 
 
 async def test_an_agent_that_was_removed_may_nothing() -> None:
@@ -189,21 +190,23 @@ async def test_an_agent_that_was_removed_may_nothing() -> None:
 async def test_a_board_without_a_gateway_has_no_main_agent() -> None:
     async with open_store("sqlite://") as store:
         garden = await open_garden(store)
-        shed: BoardRow = await garden.authority.board(garden.callers["user"], "shed")
+        shed: BoardRow = await garden.store.read(authority.board, garden.callers["user"], "shed")
         for caller in ("main", "foreign_main"):
-            assert await garden.authority.role(garden.callers[caller], shed) is Role.STRANGER
+            assert await garden.store.read(authority.role, garden.callers[caller], shed) is Role.STRANGER
 
 
 async def test_an_agent_may_no_more_under_another_users_name(garden: Garden) -> None:
     lead = await garden.agent("lead")
     with pytest.raises(HubError):
-        await garden.authority.require(Caller.of_agent(lead.id, UserId("eve")), Verb.NUDGE, garden.board)
+        await garden.store.read(
+            authority.require, Caller.of_agent(lead.id, UserId("eve")), Verb.NUDGE, garden.board
+        )
     assert set(AGENTS) >= set(CALLERS) - {"user"}
 
 
 async def _answer(garden: Garden, caller: Caller, verb: Verb, target: AgentRow | None) -> str:
     try:
-        await garden.authority.require(caller, verb, garden.board, target)
+        await garden.store.read(authority.require, caller, verb, garden.board, target)
     except HubError as refused:
         assert str(refused)
         return str(refused.code)
@@ -213,7 +216,7 @@ async def _answer(garden: Garden, caller: Caller, verb: Verb, target: AgentRow |
 async def _named(garden: Garden, caller: Caller, verb: Verb, target: AgentRow) -> str:
     """The same, as a route asks it: by names."""
     try:
-        board, agent = await garden.authority.target(caller, verb, "roses", target.name)
+        board, agent = await garden.store.read(authority.target, caller, verb, "roses", target.name)
     except HubError as refused:
         return str(refused.code)
     assert (board.id, agent.id) == (garden.board.id, target.id)

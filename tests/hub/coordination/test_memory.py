@@ -33,7 +33,6 @@ class Bench:
         clock = FakeClock()
         self.memory = BoardMemory(
             garden.store,
-            authority=garden.authority,
             clock=clock,
             ids=IdFactory(clock, SeededChance()),
             metrics=self.metrics,

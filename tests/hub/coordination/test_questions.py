@@ -11,11 +11,12 @@ import pytest
 import sqlalchemy as sa
 
 from hub.clock import IdFactory
-from hub.coordination.authority import Authority, Caller, NotAllowed, NotGatewayMain
+from hub.coordination.authority import Caller, NotAllowed, NotGatewayMain
 from hub.coordination.question_delivery import AGAIN_S, POLL_S, QuestionDelivery
-from hub.coordination.questions import Asked, BadQuestion, Questions
+from hub.coordination.questions import Asked, BadQuestion, Questions, seen_question
 from hub.metrics import Metrics
 from protocol.asking import question_in
+from protocol.authority import Verb
 from protocol.errors import CallTimedOut, ErrorCode
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId
@@ -50,7 +51,6 @@ class Hub:
     def __post_init__(self) -> None:
         self.questions = Questions(
             self.store,
-            authority=Authority(self.store),
             clock=self.clock,
             ids=IdFactory(self.clock, SeededChance()),
             metrics=self.metrics,
@@ -201,7 +201,6 @@ async def test_a_question_asked_at_another_hub_is_sent_here_within_half_a_minute
         link = await hub.connect(always)
         other = Questions(
             hub.store,
-            authority=Authority(hub.store),
             clock=hub.clock,
             ids=IdFactory(hub.clock, SeededChance(5)),
             metrics=Metrics(),
@@ -279,7 +278,8 @@ async def test_who_asks_and_who_answers_is_decided_by_the_law(hub: Hub) -> None:
     with pytest.raises(NotAllowed):
         await hub.ask(caller=main)
     asked = await hub.ask()
-    assert (await hub.questions.get(LEAD, asked.id)).id == asked.id
+    found = await hub.store.read(seen_question, LEAD, Verb.QUESTION_READ, asked.id)
+    assert found.id == asked.id
     with pytest.raises(NotGatewayMain):
         await hub.answer(asked, "Red.", LEAD)
     assert (await hub.answer(asked, "Red.", main)).answered_by == f"agent:{MAIN}"

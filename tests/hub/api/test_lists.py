@@ -1,0 +1,320 @@
+"""Every list of the operators' interface: each row once, in order, at a cost that does not grow with it."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import httpx2
+import pytest
+import sqlalchemy as sa
+
+from hub.api.application import ANSWERED
+from hub.api.door.bearer import BearerTokens
+from hub.api.door.idempotency import Replays
+from hub.api.door.routes import AGENT
+from hub.api.door.server import OperatorServer
+from hub.api.hub import Hub
+from hub.api.nouns.agents import Agents
+from hub.api.nouns.runs import Runs
+from hub.api.nouns.schedules import Schedules
+from hub.api.nouns.system import System
+from hub.links.attempts import FailedAttempts
+from hub.links.gate import Gate
+from hub.metrics import Metrics
+from hub.settings.values import Address
+from protocol.ids import UserId
+from protocol.keys import key_id
+from storage.schema import metadata
+from tests.hub.test_operations import agent, bench, operate, scheduler, store
+from tests.support.facade import ROOMY, FakeHub, InProcess, over_unix
+from tests.support.identity import IdentityBench
+from tests.support.runs import Bench
+from tests.support.settings import SettingsBench
+
+__all__ = ["agent", "bench", "operate", "scheduler", "store"]
+
+FAR = 2**42  # epoch milliseconds, in the year 2109
+NOTES = "/v1/agents/notes"
+# A row of each list: its table, and the values that constraints ask for; {n} is the number of the row.
+LISTS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
+    "/v1/users": ("users", {}),
+    "/v1/devices": ("devices", {}),
+    "/v1/tokens": ("device_tokens", {}),
+    "/v1/operator-tokens": ("operator_tokens", {"role": "viewer", "scopes": ["read"]}),
+    "/v1/invitations": ("invitations", {"uses_left": 1}),
+    "/v1/pairings": ("pairings", {"expires_at": FAR, "key_id": lambda n: key_id(f"{n:032}".encode())}),
+    "/v1/agents": ("agents", {"executor": "device"}),
+    f"{NOTES}/tokens": ("agent_tokens", {}),
+    f"{NOTES}/checkpoints": ("checkpoints", {"scope": "scope-{n}"}),
+    f"{NOTES}/metrics": ("metric_series", {}),
+    f"{NOTES}/config-history": ("agent_config_history", {}),
+    f"{NOTES}/history": ("agent_state_history", {"axis": "health", "new_value": "ok"}),
+    f"{NOTES}/slots": ("wakes", {"state": "skipped", "settled_at": 1, "ends_at": FAR}),
+    f"{NOTES}/fires": ("schedule_fires", {"decision": "skipped_paused"}),
+    "/v1/templates": ("agent_templates", {}),
+    "/v1/locks": (
+        "agent_locks",
+        {"resource": "lock-{n}", "holder_kind": "device", "holder_id": "d", "expires_at": FAR},
+    ),
+    "/v1/runs": ("runs", {"trigger_kind": "manual", "state": "CANCELLED", "completed_at": 1}),
+    "/v1/items": ("items", {"target_table": "tasks", "agent_id": "agents.id", "device_id": "devices.id"}),
+    "/v1/audit": ("audit_log", {"outcome": "done", "detail": "{}"}),
+    "/v1/connectors": ("connectors", {"provider": "imap"}),
+    "/v1/gateways": ("gateways", {}),
+    "/v1/boards": ("boards", {}),
+    "/v1/boards/board-0/memory": ("board_memory", {}),
+    "/v1/messages": ("messages", {"kind": "nudge"}),
+    "/v1/questions": ("questions", {}),
+    "/v1/broadcasts": ("broadcasts", {"kind": "question"}),
+}
+# Lists that are not read from the database, or are parts of an answer about one thing.
+OTHERS: Final = {
+    "/v1/issues",
+    "/v1/logs",
+    "/v1/broadcasts/{broadcast_id}",
+    "/v1/boards/{board}/agents/{agent}/soul/history",
+}
+# Lists whose order no index has, as their length is limited: by hub.toml, by a limit, or for one agent.
+SHORT: Final = {
+    "/v1/operator-tokens",
+    "/v1/invitations",
+    "/v1/pairings",
+    f"{NOTES}/tokens",
+    f"{NOTES}/fires",
+    f"{NOTES}/slots",
+    "/v1/locks",
+}
+
+
+KEYS: Final = ("id", "resource", "scope", "seq", "fire_at")  # columns that number the rows of a table
+
+
+class Reads:
+    """What the store read: transactions, rows, and steps of SQLite's virtual machine in thousands."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.transactions = self.rows = self.steps = 0
+        self._read = bench.store.read
+        bench.store.read = self.read  # type: ignore[method-assign]
+
+    async def read(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        self.transactions += 1
+        return await self._read(self._counted, fn, args, kwargs)
+
+    def _counted(self, c: sa.Connection, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        driver: Any = c.connection.driver_connection
+        driver.row_factory = self._row
+        driver.set_progress_handler(self._step, 100)
+        try:
+            return fn(c, *args, **kwargs)
+        finally:
+            driver.row_factory = None
+            driver.set_progress_handler(None, 0)
+
+    def _row(self, _: object, row: tuple[object, ...]) -> tuple[object, ...]:
+        self.rows += 1
+        return row
+
+    def _step(self) -> None:
+        self.steps += 1
+
+    def forget(self) -> None:
+        self.transactions = self.rows = self.steps = 0
+
+
+class Whole(NamedTuple):
+    """A hub with every noun, its client, and what the client's requests read."""
+
+    bench: Bench
+    client: httpx2.AsyncClient
+    reads: Reads
+
+    async def fill(self, path: str, numbers: range) -> None:
+        """Add a row for each number."""
+        await self.bench.store.write(self._fill, path, numbers)
+
+    def _fill(self, c: sa.Connection, path: str, numbers: range) -> None:
+        name, given = LISTS[path]
+        for number in numbers:
+            self._insert(c, name, number, given)
+            if name == "agents":
+                self._insert(c, "agent_states", number, {"agent_id": f"id-{number:05}"})
+
+    def _insert(self, c: sa.Connection, name: str, number: int, given: Mapping[str, Any]) -> None:
+        table = metadata.tables[name]
+        referred = {"users.id": "u", "boards.id": "board-0", "schedules.id": "schedule-0"}
+        referred |= {"agents.id": self.bench.agent.id, "devices.id": str(self.bench.agent.device_id)}
+        row: dict[str, Any] = {}
+        for column in table.columns:
+            if column.name in given:
+                value = given[column.name]
+                value = value(number) if callable(value) else value
+                value = value.format(n=f"{number:05}") if isinstance(value, str) and value != "{}" else value
+                row[column.name] = referred.get(value, value) if isinstance(value, str) else value
+            elif column.nullable or column.server_default is not None:
+                continue
+            elif column.foreign_keys:
+                row[column.name] = referred[next(iter(column.foreign_keys)).target_fullname]
+            elif isinstance(column.type, sa.LargeBinary):
+                row[column.name] = f"{number:032}".encode()
+            elif isinstance(column.type, sa.BigInteger):
+                row[column.name] = 10 + number
+            else:
+                row[column.name] = f"{column.name}-{number:05}"
+        c.execute(sa.insert(table), row)
+
+    async def page(self, path: str, limit: int, cursor: str | None = None) -> tuple[list[str], str | None]:
+        """Return a page, each item as its text, and the next cursor."""
+        params = {"limit": limit} | ({} if cursor is None else {"cursor": cursor})
+        answer = await self.client.get(path, params=params)
+        assert answer.status_code == 200, answer.text
+        told = answer.json()
+        (items,) = (value for key, value in told.items() if isinstance(value, list) and key != "slots")
+        return [repr(sorted(item.items(), key=str)) for item in items], told["next_cursor"]
+
+
+@pytest.fixture
+async def whole(bench: Bench, operate: Callable[..., Hub], tmp_path: Path) -> AsyncIterator[Whole]:
+    identity = IdentityBench(bench.store, UserId("u"))
+    fake = FakeHub()
+    fake.open(identity, SettingsBench(tmp_path), tmp_path)
+    real = operate()
+    fake.nouns.add(*(real.noun(kind) for kind in (Agents, Runs, Schedules, System)))
+    clock, path = bench.clock, tmp_path / "hub.sock"
+    server = OperatorServer(
+        fake.nouns,
+        address=Address("127.0.0.1", 0),
+        unix_path=path,
+        body_bytes=2_000,
+        metrics=lambda: b"",
+        clock=clock,
+        gate=Gate(ROOMY, clock=clock, metrics=Metrics()),
+        bearer=BearerTokens(bench.store, clock=clock, attempts=FailedAttempts(clock)),
+        replays=Replays(bench.store, clock=clock),
+    )
+    async with over_unix(InProcess(server.access, path)) as client:
+        opened = Whole(bench, client, Reads(bench))
+        await bench.store.write(opened._insert, "boards", 0, {"id": "board-0"})
+        await bench.store.write(
+            opened._insert, "schedules", 0, {"id": "schedule-0", "kind": "cron", "expr": "0 7 * * *"}
+        )
+        yield opened
+
+
+# Every GET of operators; those of agents are answered by the same methods.
+QUESTIONS: Final = {
+    asked.path: route
+    for asked, route in ANSWERED.items()
+    if asked.method == "GET" and route.declared.need is not AGENT
+}
+
+
+def test_every_list_is_here() -> None:
+    found = {
+        path
+        for path, route in QUESTIONS.items()
+        if any(part.name == "cursor" for part in route.binding.parts)
+    }
+    known = {path.replace(NOTES, "/v1/agents/{name}").replace("board-0", "{board}") for path in LISTS}
+    assert found - OTHERS == known
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_the_pages_of_a_list_have_each_row_once_and_in_order(whole: Whole, path: str) -> None:
+    await whole.fill(path, range(1, 8))
+    everything, last = await whole.page(path, 1_000)
+    assert len(everything) == len(set(everything)) >= 7
+    assert last is None
+    for limit in (1, 2, 3):
+        found, cursor = await whole.page(path, limit)
+        while cursor is not None:
+            page, cursor = await whole.page(path, limit, cursor)
+            assert 0 < len(page) <= limit
+            found += page
+        assert found == everything
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_rows_that_come_and_go_between_pages_neither_repeat_nor_hide_others(
+    whole: Whole, path: str
+) -> None:
+    await whole.fill(path, range(10, 17))
+    everything, _ = await whole.page(path, 1_000)
+    found, cursor = await whole.page(path, 2)
+    await whole.fill(path, range(1, 4))
+    await whole.fill(path, range(30, 33))
+    table = metadata.tables[LISTS[path][0]]
+    column = next(table.columns[name] for name in KEYS if name in table.columns)
+    thirteenth = column == 23 if isinstance(column.type, sa.BigInteger) else column.like("%-00013")
+    removed = await whole.bench.store.write(lambda c: c.execute(sa.delete(table).where(thirteenth)).rowcount)
+    while cursor is not None:
+        page, cursor = await whole.page(path, 2, cursor)
+        found += page
+    left, _ = await whole.page(path, 1_000)
+    assert removed == 1
+    assert len(found) == len(set(found))
+    assert [one for one in found if one in everything] == [one for one in everything if one in left]
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_a_page_of_a_long_list_reads_no_more_than_that_of_a_short_one(whole: Whole, path: str) -> None:
+    async def cost() -> tuple[int, int]:
+        _, cursor = await whole.page(path, 2)
+        whole.reads.forget()
+        await whole.page(path, 2, cursor)
+        return whole.reads.rows, whole.reads.steps
+
+    await whole.fill(path, range(10, 30))
+    rows, steps = await cost()
+    await whole.fill(path, range(30, 430))
+    more_rows, more_steps = await cost()
+    assert more_rows <= rows + 1
+    assert path in SHORT or more_steps <= steps + 10
+
+
+# Answers that read several times, and why.
+SEVERAL: Final = {
+    "/v1/audit/verify": "the chain is read in parts, so that others use the database in between",
+    "/v1/agents/{name}/overview": "it is made of the answers of ten nouns",
+    "/v1/agents/{name}/metrics/{metric}": "the question is completed from the series before it is asked",
+    "/v1/broadcasts": "the names of the senders are read after the broadcasts",
+    "/v1/broadcasts/{broadcast_id}": "its results are read after the broadcast",
+    "/v1/connectors/{connector}/sign-in/{sign_in}": "the desk of sign-ins reads for itself",
+    "/v1/messages": "the names of the senders are read after the messages",
+    "/v1/messages/{message_id}": "the names of the senders are read after the messages",
+}
+
+
+async def test_an_answer_is_read_in_one_transaction(whole: Whole) -> None:
+    for path in LISTS:
+        await whole.fill(path, range(1, 3))
+    known = {
+        "name": "notes",
+        "run_id": "id-00001",
+        "device_id": "id-00001",
+        "board": "board-0",
+        "agent": "notes",
+        "connector": "id-00001",
+        "gateway": "id-00001",
+        "key": "paths",
+        "scope": "scope-00001",
+        "metric": "name-00001",
+        "vocabulary": "calendar",
+        "message_id": "id-00001",
+        "question_id": "id-00001",
+        "broadcast_id": "id-00001",
+        "seq": 1,
+        "sign_in": "none",
+        "topic": "cli",
+    }
+    counted = {}
+    for path in QUESTIONS:
+        if path in ("/v1/events", "/v1/runs/{run_id}/events"):
+            continue  # streams
+        whole.reads.forget()
+        asked = path.format(**known | ({"name": "name-00001"} if "templates" in path else {}))
+        answer = await whole.client.get(asked)
+        assert answer.status_code != 500, (path, answer.text)
+        counted[path] = whole.reads.transactions
+    several = {path: count for path, count in counted.items() if count > 1}
+    assert several.keys() == SEVERAL.keys(), several
