@@ -39,9 +39,9 @@ LEFT: Final = {
 NAMES_LEFT: Final = {
     "hub/accounts": 2,
     "hub/agents": 33,
-    "hub/api": 314,
+    "hub/api": 316,
     "hub/app": 12,
-    "hub/cli": 229,
+    "hub/cli": 232,
     "hub/connectors": 474,
     "hub/coordination": 27,
     "hub/docs": 0,

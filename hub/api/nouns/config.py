@@ -10,7 +10,7 @@ from msgspec import Meta
 from hub.api.binding import Head, Header
 from hub.api.deps import Actor, Caller
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, Part, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
 from hub.clock import from_epoch_ms
@@ -223,7 +223,7 @@ class Config(Noun):
         | None = None,
     ) -> SettingsHistory:
         """List the changes of hub.toml with their old and new values, the newest first."""
-        rows = await self._changes(limit=paging.limit + 1, below=paging.after_number(), key=key)
+        rows = await self._changes(paging.part, key=key)
         page = paging.fetched(rows, key=lambda row: (row.seq,))
         return SettingsHistory(changes=tuple(map(_change_view, page.items)), next_cursor=page.next_cursor)
 
@@ -255,7 +255,7 @@ class Config(Noun):
         be reverted.
         """
         if revert.key is not None:
-            found = [_change(row) for row in await self._changes(limit=1, key=revert.key)]
+            found = [_change(row) for row in await self._changes(Part(1), key=revert.key)]
             if not found:
                 raise CannotEdit(
                     f"no change of {revert.key} is known; the keys that changed: hub config history"
@@ -269,11 +269,9 @@ class Config(Noun):
         head.headers["etag"] = self.reloader.tag
         return _view(done)
 
-    async def _changes(
-        self, *, limit: int, below: int | None = None, key: str | None = None
-    ) -> list[AuditRow]:
+    async def _changes(self, part: Part, *, key: str | None = None) -> list[AuditRow]:
         return await self._store.read(
-            audit.list_entries, limit=limit, below=below, event=CHANGED, subject=key
+            audit.list_entries, limit=part.limit, after=part.after, event=CHANGED, subject=key
         )
 
     async def _between(self, since: int, until: int) -> list[KeyChange]:
@@ -286,13 +284,13 @@ class Config(Noun):
             told = f"expected generations from 1 to {self.reloader.generation}, the older one first"
             raise CannotEdit(f"{told}, not {since} and {until}: hub config history")
         found: list[KeyChange] = []
-        below, generation = None, until
-        while generation > since and (rows := await self._changes(limit=PAGE, below=below)):
+        after, generation = None, until
+        while generation > since and (rows := await self._changes(Part(PAGE, after))):
             for row in rows:
                 generation = _detail(row)["generation"]
                 if since < generation <= until:
                     found.append(_change(row))
-            below = rows[-1].seq
+            after = (rows[-1].seq,)
         return found[::-1]
 
     @route("GET", "/config/schema", Scope.READ, is_whole=True)
