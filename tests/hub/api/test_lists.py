@@ -69,6 +69,7 @@ LISTS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
 }
 # Lists that are not read from the database, or are parts of an answer about one thing.
 OTHERS: Final = {
+    "/v1/config/history",  # entries of the audit log, whose list is above
     "/v1/issues",
     "/v1/logs",
     "/v1/broadcasts/{broadcast_id}",
