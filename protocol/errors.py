@@ -248,7 +248,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     ),
     _E.UNKNOWN_INVITATION: CodeInfo(_O, False, 404, "'hub pair invitations' lists the invitations there are"),
     _E.LIMIT_REACHED: CodeInfo(
-        _O, False, 409, "remove what is not needed; a limit of the table [limits] can be raised"
+        _O, False, 409, "remove what is not needed; a limit that is in [limits] of hub.toml can be raised"
     ),
     _E.NAME_TAKEN: CodeInfo(_O, False, 409, "choose another name"),
     _E.MANAGED_BY_FILE: CodeInfo(

@@ -49,7 +49,7 @@ class Site:
         )
 
     def is_scheduled(self) -> bool:
-        """Whether the scheduler has computed the next fire, which it does after the start."""
+        """Return whether the scheduler has computed the next fire, as it does after the start."""
         with closing(sqlite3.connect(self.folder / "hub.db")) as db:
             (unscheduled,) = db.execute(
                 "SELECT count(*) FROM schedules WHERE next_fire_at IS NULL"

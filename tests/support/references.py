@@ -88,7 +88,7 @@ def _is_list(property: Schema) -> bool:
 
 
 def _is_value(property: Schema, known: Schema) -> bool:
-    """Whether the key is shown in the list of its table: all but those that only hold other tables."""
+    """Return whether the key is shown in the list of its table: all but those that only hold other tables."""
     return not (list(_objects(property, known)) and set(property) <= {"$ref"})
 
 

@@ -43,7 +43,7 @@ class NewAgentToken(AgentTokenView, kw_only=True):
 
 
 class AgentTokenRequest(View):
-    """An agent's token to create. *ttl_s*: by default as hub.toml says."""
+    """An agent's token to create. *ttl_s*: 90 days by default."""
 
     ttl_s: Lifetime | None = None
 

@@ -67,7 +67,7 @@ class InvitationRequest(View):
 
     device: Name | None = None
     uses: Annotated[int, Meta(ge=1, le=1_000)] = 1
-    ttl_s: Annotated[float, Meta(ge=10.0, le=YEAR_S, examples=[600])] | None = None  # as hub.toml says
+    ttl_s: Annotated[float, Meta(ge=10.0, le=YEAR_S, examples=[600])] | None = None  # None: ten minutes
 
 
 class Invitations(Noun):

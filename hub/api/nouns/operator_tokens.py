@@ -67,7 +67,7 @@ class OperatorTokenRequest(View):
     name: Label
     role: Role
     scopes: tuple[Scope, ...] = ()  # none: every scope of the role
-    ttl_s: Lifetime | None = None  # as long as hub.toml says
+    ttl_s: Lifetime | None = None  # None: 90 days
 
 
 class OperatorTokens(Noun):

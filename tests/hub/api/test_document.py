@@ -41,7 +41,7 @@ async def test_each_route_tells_what_it_needs(tmp_path: Path) -> None:
 
 
 def _whole(document: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
-    """What *told* is, or what it refers to."""
+    """Return a schema, or the component that it refers to."""
     if "$ref" not in told:
         return told
     _, _, kind, name = told["$ref"].split("/")

@@ -91,7 +91,7 @@ KEYS: Final = ("id", "resource", "scope", "seq", "fire_at")  # columns that numb
 
 
 class Reads:
-    """What the store read: transactions, rows, and steps of SQLite's virtual machine in thousands."""
+    """Counts of a store's reads: transactions, rows, and steps of SQLite's virtual machine in thousands."""
 
     def __init__(self, bench: Bench) -> None:
         self.transactions = self.rows = self.steps = 0
