@@ -74,7 +74,7 @@ _FIELD: Final = re.compile(
     r"[\s|*_-]*(?:(?:meeting |session )?date(?: of (?:the )?(?:meeting|session))?|date de (?:la )?réunion"
     r"|(?:sitzungs|besprechungs)?datum(?: der (?:sitzung|besprechung))?"
     r"|fecha(?: de (?:la )?(?:reunión|sesión))?|дата(?: (?:встречи|совещания|проведения))?"
-    r"|(?:会议|會議)?(?:日期|时间|時間))[\s*_]*[:：|][\s*_]*(?P<said>\S.*)",  # noqa: RUF001
+    r"|(?:会议|會議)?(?:日期|时间|時間))[\s*_]*[:：|][\s*_]*(?P<value>\S.*)",  # noqa: RUF001
     re.IGNORECASE,
 )
 _FIELD_LINES: Final = 10  # lines of a passage in which a date field is accepted
@@ -102,7 +102,7 @@ class _NoDate:
 
 
 _NO_DATE: Final = _NoDate()
-_Told = Anchor | None | _NoDate  # None: a date exists, but it is ambiguous
+_LineDate = Anchor | None | _NoDate  # None: a date exists, but it is ambiguous
 
 
 class PassageDates:
@@ -125,7 +125,7 @@ class _Section(NamedTuple):
     """Content below a heading. *is_day*: its date comes from a line of the document, or from its name."""
 
     level: int
-    anchor: _Told
+    anchor: _LineDate
     is_day: bool = False
     year: int | None = None
 
@@ -139,20 +139,20 @@ class _Reader:
         self._is_org = self._name.suffix.lower() == ".org"
         self._date = date
         self._latest = local_day(document.modified_at, self._zone) + _DAY if document.modified_at else None
-        self._read: dict[str, _Told] = {}
+        self._read: dict[str, _LineDate] = {}
         self._lines = list(lines_of(document.text))
         self._texts = [line.text[:_LINE_CHARS] for line in self._lines]
         self._front = _front_lines(self._texts)
-        self._day_comes_first = self._order_of_strokes()
+        self._is_day_first = self._order_of_strokes()
         # A date from the file may be its last modification: it counts only if no other date exists.
         self._is_own = self._is_mail or (date is not None and date != document.modified_at)
         self._sections = [_Section(0, _NO_DATE)]
         # Depth of quotation, date, whether it ends at a blank line.
-        self._entry: tuple[int, _Told, bool] | None = None
-        self._quotes: dict[int, _Told] = {}
+        self._entry: tuple[int, _LineDate, bool] | None = None
+        self._quotes: dict[int, _LineDate] = {}
         self._since_heading = 0
         self._places: list[int] = []
-        self._tolds: list[_Told] = []
+        self._line_dates: list[_LineDate] = []
         self._is_dated = False  # by a line of its own
         self._above: set[int] = set()  # header lines of quoted mails
 
@@ -166,102 +166,106 @@ class _Reader:
         for nth, line in enumerate(self._lines[self._front :], self._front):
             text = self._texts[nth]
             marks = _QUOTED.match(text)
-            said = text[marks.end() :] if marks else text
+            content = text[marks.end() :] if marks else text
             depth = text[: marks.end()].count(">") if marks else 0
             if nth in quoted_from:
-                scope, told = quoted_from[nth]
+                scope, anchor = quoted_from[nth]
                 self._quotes = {deep: one for deep, one in self._quotes.items() if deep < scope} | {
-                    scope: told
+                    scope: anchor
                 }
-            if not said.strip():
+            if not content.strip():
                 if self._entry is not None and self._entry[2]:
                     self._entry = None
                 continue
-            if _FENCE.match(said):
+            if _FENCE.match(content):
                 is_code = not is_code
             elif nth in self._above:
                 self._entry = None
             elif not is_code:
-                self._take(nth, said, depth, is_notes)
+                self._take(nth, content, depth, is_notes)
             self._note(line.start, self._now(depth))
         root = self._date if self._is_own or not self._is_dated else None
-        return self._places, [root if isinstance(told, _NoDate) else told for told in self._tolds]
+        return self._places, [root if isinstance(anchor, _NoDate) else anchor for anchor in self._line_dates]
 
-    def _take(self, nth: int, said: str, depth: int, is_notes: bool) -> None:
+    def _take(self, nth: int, content: str, depth: int, is_notes: bool) -> None:
         """Update the current date by one line."""
         self._since_heading += 1
-        if depth == 0 and (heading := self._heading(nth, said, is_notes)) is not None:
+        if depth == 0 and (heading := self._heading(nth, content, is_notes)) is not None:
             self._open(*heading)
-        elif (stamp := self._stamp(said)) is not None:
-            told, ends = stamp
-            if ends and self._is_at_odds(told):
-                told = None
-            self._is_dated = self._is_dated or not isinstance(told, _NoDate)
-            self._entry = depth, told, ends
-        elif self._since_heading <= _FIELD_LINES and depth == 0 and (field := _FIELD.match(said)) is not None:
-            told = self._of_title(field["said"])
-            if not isinstance(told, _NoDate):
+        elif (stamp := self._stamp(content)) is not None:
+            anchor, ends = stamp
+            if ends and self._is_at_odds(anchor):
+                anchor = None
+            self._is_dated = self._is_dated or not isinstance(anchor, _NoDate)
+            self._entry = depth, anchor, ends
+        elif (
+            self._since_heading <= _FIELD_LINES
+            and depth == 0
+            and (field := _FIELD.match(content)) is not None
+        ):
+            anchor = self._of_title(field["value"])
+            if not isinstance(anchor, _NoDate):
                 top = self._sections[-1]
-                is_other = self._is_at_odds(told) and not self._is_head(nth)
-                self._sections[-1] = top._replace(anchor=None if is_other else told, is_day=True)
+                is_other = self._is_at_odds(anchor) and not self._is_head(nth)
+                self._sections[-1] = top._replace(anchor=None if is_other else anchor, is_day=True)
                 self._is_dated = self._is_dated or len(self._sections) > 1
         elif self._entry is not None and self._entry[0] != depth:
             self._entry = None
 
-    def _heading(self, nth: int, said: str, is_notes: bool) -> tuple[int, str, bool] | None:
+    def _heading(self, nth: int, content: str, is_notes: bool) -> tuple[int, str, bool] | None:
         """Return a heading's level and text, and whether a date in it applies to its passage."""
-        if match := (_ORG_HEADING if self._is_org else _HEADING).match(said):
+        if match := (_ORG_HEADING if self._is_org else _HEADING).match(content):
             return len(match[1]), match[2], True
         below = self._texts[nth + 1] if nth + 1 < len(self._texts) else ""
-        if (line := _UNDERLINE.match(below)) and not _UNDERLINE.match(said) and not _FIELD.match(said):
-            return (1 if line[1][0] == "=" else 2), said, True
-        if self._is_own_line(said):
+        if (line := _UNDERLINE.match(below)) and not _UNDERLINE.match(content) and not _FIELD.match(content):
+            return (1 if line[1][0] == "=" else 2), content, True
+        if self._is_own_line(content):
             # A line that is only a date is a heading if there are several, or if it comes first; a single one
             # may refer to anything.
             is_first = not any(map(str.strip, self._texts[self._front : nth]))
-            return _OWN_LINE_LEVEL, said, is_notes or is_first or said.startswith(("**", "__"))
+            return _OWN_LINE_LEVEL, content, is_notes or is_first or content.startswith(("**", "__"))
         return None
 
-    def _is_own_line(self, said: str) -> bool:
-        bare = said.strip(_DECORATION)
+    def _is_own_line(self, line: str) -> bool:
+        bare = line.strip(_DECORATION)
         return (
-            len(bare) <= _LONGEST_DATE and said[:2] not in _BULLETS and _OWN_LINE.fullmatch(bare) is not None
+            len(bare) <= _LONGEST_DATE and line[:2] not in _BULLETS and _OWN_LINE.fullmatch(bare) is not None
         )
 
-    def _open(self, level: int, said: str, is_sure: bool) -> None:
+    def _open(self, level: int, title: str, is_sure: bool) -> None:
         """Open the passage of a heading; without a date, it inherits that of the enclosing passage."""
         while self._sections[-1].level >= level:
             self._sections.pop()
-        around, told = self._sections[-1], self._of_title(said)
+        around, anchor = self._sections[-1], self._of_title(title)
         self._entry, self._quotes, self._since_heading = None, {}, 0
-        years = set(map(int, _YEAR.findall(said)))
+        years = set(map(int, _YEAR.findall(title)))
         year = years.pop() if len(years) == 1 else around.year
-        if isinstance(told, _NoDate):
+        if isinstance(anchor, _NoDate):
             self._sections.append(_Section(level, around.anchor, around.is_day, year))
             return
         self._is_dated = True
-        is_known = is_sure and not self._is_at_odds(told)
-        self._sections.append(_Section(level, told if is_known else None, is_day=True, year=year))
+        is_known = is_sure and not self._is_at_odds(anchor)
+        self._sections.append(_Section(level, anchor if is_known else None, is_day=True, year=year))
 
-    def _stamp(self, said: str) -> tuple[_Told, bool] | None:
+    def _stamp(self, content: str) -> tuple[_LineDate, bool] | None:
         """Return the moment at the start of a line, and whether it applies only up to the next blank line."""
-        if match := _stamped(said):
+        if match := _stamped(content):
             return self._with_time(self._numeric_or_words(match["day"]), match["time"]), False
-        if match := _ENTRY.match(said):
+        if match := _ENTRY.match(content):
             return self._numeric_or_words(match["day"]), True
-        if self._entry is not None and (match := _HOUR.match(said)):
-            _, told, ends = self._entry
+        if self._entry is not None and (match := _HOUR.match(content)):
+            _, anchor, ends = self._entry
             if isinstance(
-                told, datetime
+                anchor, datetime
             ):  # the time of another message; an earlier time belongs to another day
-                here = told.astimezone(self._zone)
+                here = anchor.astimezone(self._zone)
                 is_later = (here.hour, here.minute) <= (int(match["h"]), int(match["min"]))
                 return (
                     self._with_time(here.date(), f"{match['h']}:{match['min']}") if is_later else None
                 ), ends
         return None
 
-    def _with_time(self, day: _Told, time: str) -> _Told:
+    def _with_time(self, day: _LineDate, time: str) -> _LineDate:
         if isinstance(day, _NoDate | datetime) or day is None or (clock := _CLOCK.match(time)) is None:
             return day
         hour, half = int(clock["h"]), (clock["half"] or "").lower()
@@ -270,11 +274,11 @@ class _Reader:
         zone = (clock["zone"] or "").upper().replace("UTC", "Z")
         return read_date(f"{day.isoformat()}T{hour:02}:{clock['min']}{zone}", self._timezone) or day
 
-    def _numeric_or_words(self, said: str) -> _Told:
-        if match := _NUMERIC.fullmatch(said):
+    def _numeric_or_words(self, text: str) -> _LineDate:
+        if match := _NUMERIC.fullmatch(text):
             return self._checked(self._numeric(match))
-        told = self._of_title(said)
-        return None if isinstance(told, _NoDate) else told
+        anchor = self._of_title(text)
+        return None if isinstance(anchor, _NoDate) else anchor
 
     def _numeric(self, match: re.Match[str]) -> date | None:
         """Parse a numeric date; with slashes, in the order used by all stamps of the text."""
@@ -282,7 +286,7 @@ class _Reader:
         if len(match[1]) == 4:
             year, month, day = first, second, third
         else:
-            is_day_first = match[2] == "." or first == second or self._day_comes_first
+            is_day_first = match[2] == "." or first == second or self._is_day_first
             if is_day_first is None and max(first, second) > 12:
                 is_day_first = first > 12
             if is_day_first is None:
@@ -304,14 +308,14 @@ class _Reader:
                     orders.add(first > 12)
         return orders.pop() if len(orders) == 1 else None
 
-    def _of_title(self, said: str) -> _Told:
+    def _of_title(self, title: str) -> _LineDate:
         """Return the day in a heading, a name or a field."""
-        bare = said.strip(_DECORATION)
+        bare = title.strip(_DECORATION)
         if match := _NUMERIC.fullmatch(bare):
             return self._checked(self._numeric(match))
-        return self._once(f"{self._sections[-1].year or ''} {said}", lambda: self._by_lexicon(said))
+        return self._once(f"{self._sections[-1].year or ''} {title}", lambda: self._by_lexicon(title))
 
-    def _once(self, key: str, read: Callable[[], _Told]) -> _Told:
+    def _once(self, key: str, read: Callable[[], _LineDate]) -> _LineDate:
         """Return the lexicon's result for a line, cached for equal lines."""
         if key not in self._read:
             if len(self._read) >= _MOST_READ:
@@ -319,18 +323,18 @@ class _Reader:
             self._read[key] = read()
         return self._read[key]
 
-    def _by_lexicon(self, said: str) -> _Told:
+    def _by_lexicon(self, title: str) -> _LineDate:
         # A dash before a date separates it from a title; it does not mean "until".
-        told = [one for one in dates_in(said) if not one.said.is_due or one.words.startswith("-")]
-        full = [one for one in told if one.is_full]
-        if not told and len(_YEAR.findall(said)) > 1:  # an interval
+        dates = [one for one in dates_in(title) if not one.parts.is_due or one.words.startswith("-")]
+        full = [one for one in dates if one.is_full]
+        if not dates and len(_YEAR.findall(title)) > 1:  # an interval
             return None
         if not full:
-            leading = [one for one in told if not one.before]
+            leading = [one for one in dates if not one.before]
             return self._without_year(leading) if leading else _NO_DATE
         moments = {one.words: resolve(one.words, anchor=None, timezone=self._timezone) for one in full}
         days = {local_day(moment.at, self._zone) if moment else None for moment in moments.values()}
-        others = [one for one in told if not any(one.words in whole.words for whole in full)]
+        others = [one for one in dates if not any(one.words in whole.words for whole in full)]
         first = max(full, key=lambda one: len(one.words))
         moment = moments[first.words]
         if (
@@ -344,11 +348,11 @@ class _Reader:
             return None
         return self._checked(moment.at if moment.has_time else next(iter(days)))
 
-    def _without_year(self, leading: Sequence[DateWords]) -> _Told:
+    def _without_year(self, leading: Sequence[DateWords]) -> _LineDate:
         """Resolve a day without a year by the year of a heading above, or by its weekday."""
         for one in leading:
-            year, about = self._sections[-1].year, one.said.about_day
-            if one.after or not (about >= {"month", "day"} or one.said.figures):
+            year, about = self._sections[-1].year, one.parts.about_day
+            if one.after or not (about >= {"month", "day"} or one.parts.figures):
                 continue
             near: Anchor | None = date(year, 7, 1) if year else self._date if "weekday" in about else None
             moment = near and resolve(one.words, anchor=near, timezone=self._timezone)
@@ -357,21 +361,21 @@ class _Reader:
                 return self._checked(day)
         return None
 
-    def _checked(self, told: Anchor | None) -> Anchor | None:
+    def _checked(self, anchor: Anchor | None) -> Anchor | None:
         """Return the date, or None if it is later than the file: then it is a plan."""
-        day = local_day(told, self._zone) if isinstance(told, datetime) else told
-        return None if day is None or (self._latest is not None and day > self._latest) else told
+        day = local_day(anchor, self._zone) if isinstance(anchor, datetime) else anchor
+        return None if day is None or (self._latest is not None and day > self._latest) else anchor
 
-    def _day(self, told: _Told) -> date | None:
-        if isinstance(told, _NoDate):
+    def _day(self, anchor: _LineDate) -> date | None:
+        if isinstance(anchor, _NoDate):
             return None
-        return local_day(told, self._zone) if isinstance(told, datetime) else told
+        return local_day(anchor, self._zone) if isinstance(anchor, datetime) else anchor
 
-    def _is_at_odds(self, told: _Told) -> bool:
+    def _is_at_odds(self, anchor: _LineDate) -> bool:
         """Return True if the current passage has another day."""
         around = self._sections[-1]
         day = self._day(self._date if self._is_mail and isinstance(around.anchor, _NoDate) else around.anchor)
-        return (around.is_day or self._is_mail) and day is not None and day != self._day(told)
+        return (around.is_day or self._is_mail) and day is not None and day != self._day(anchor)
 
     def _is_head(self, nth: int) -> bool:
         """Return True if a line is among the header fields of a mail."""
@@ -384,16 +388,16 @@ class _Reader:
         name = (
             _NAMED.sub(r" \1-\2-\3 ", self._name.stem).replace("_", " ").replace("- ", " ").replace(" -", " ")
         )
-        told = self._of_title(name) if any(map(str.isdigit, name)) else _NO_DATE
-        if told is None and not _YEAR.search(name):
-            told = _NO_DATE
-        if self._is_own and self._day(told) not in (None, self._day(self._date)):
-            told = None
-        return _Section(0, told, is_day=not isinstance(told, _NoDate))
+        anchor = self._of_title(name) if any(map(str.isdigit, name)) else _NO_DATE
+        if anchor is None and not _YEAR.search(name):
+            anchor = _NO_DATE
+        if self._is_own and self._day(anchor) not in (None, self._day(self._date)):
+            anchor = None
+        return _Section(0, anchor, is_day=not isinstance(anchor, _NoDate))
 
-    def _quoted_from(self) -> dict[int, tuple[int, _Told]]:
+    def _quoted_from(self) -> dict[int, tuple[int, _LineDate]]:
         """Return quotation depth and date of each quoted mail, by the line at which it begins."""
-        found: dict[int, tuple[int, _Told]] = {}
+        found: dict[int, tuple[int, _LineDate]] = {}
         for first, last in lines_above(self._texts):
             self._above.update(range(first, last + 1))
             below = next((at for at in range(last + 1, len(self._texts)) if _bare(self._texts[at])), None)
@@ -411,13 +415,13 @@ class _Reader:
                 return
             yield text
 
-    def _of_mail(self, lines: Sequence[str]) -> _Told:
+    def _of_mail(self, lines: Sequence[str]) -> _LineDate:
         """Return the only day with a year in the header lines of a mail."""
-        said = " ".join(_QUOTED.sub("", line, count=1) for line in lines)
-        return self._once(said, lambda: self._only_day(said))
+        header = " ".join(_QUOTED.sub("", line, count=1) for line in lines)
+        return self._once(header, lambda: self._only_day(header))
 
-    def _only_day(self, said: str) -> _Told:
-        full = [one.words for one in dates_in(said) if one.is_full]
+    def _only_day(self, header: str) -> _LineDate:
+        full = [one.words for one in dates_in(header) if one.is_full]
         moments = [resolve(words, anchor=None, timezone=self._timezone) for words in full]
         days = {local_day(moment.at, self._zone) if moment else None for moment in moments}
         known = [moment for moment in moments if moment]
@@ -425,7 +429,7 @@ class _Reader:
             return None
         return self._checked(known[0].at if known[0].has_time else next(iter(days)))
 
-    def _now(self, depth: int) -> _Told:
+    def _now(self, depth: int) -> _LineDate:
         """Return the current date for a line with this quotation depth."""
         if self._entry is not None and self._entry[0] == depth:
             return self._entry[1]
@@ -435,14 +439,14 @@ class _Reader:
             return None
         return self._sections[-1].anchor
 
-    def _note(self, place: int, told: _Told) -> None:
-        if not self._tolds or self._tolds[-1] is not told:
+    def _note(self, place: int, anchor: _LineDate) -> None:
+        if not self._line_dates or self._line_dates[-1] is not anchor:
             self._places.append(place)
-            self._tolds.append(told)
+            self._line_dates.append(anchor)
 
 
-def _stamped(said: str) -> re.Match[str] | None:
-    return next(filter(None, (pattern.match(said) for pattern in _STAMPS)), None)
+def _stamped(text: str) -> re.Match[str] | None:
+    return next(filter(None, (pattern.match(text) for pattern in _STAMPS)), None)
 
 
 def _bare(text: str) -> str:

@@ -24,158 +24,160 @@ from typing import Final
 
 import msgspec
 
-from hub.extraction.when.expressions import Ambiguous, Edge, Said, Unit, day_of
+from hub.extraction.when.expressions import Ambiguous, DateParts, Edge, Unit, day_of
 
-Rule = Callable[[Said, date], date | None]
+Rule = Callable[[DateParts, date], date | None]
 _LEAP_YEARS_APART: Final = 8  # at most, around 1900 and 2100
 _DAY: Final = timedelta(days=1)
 _LATE: Final = timedelta(days=31)  # a deadline may just have passed
 
 
-def find_day(said: Said, anchor: date | None) -> date | None:
+def find_day(parts: DateParts, anchor: date | None) -> date | None:
     """Return the day; ``None`` if its parts are inconsistent, or need an anchor.
 
     Raises:
         Ambiguous: several days are possible.
         OverflowError, ValueError: the day is outside the years 1 to 9999.
     """
-    parts = said.about_day
-    if rule := _WITHOUT_ANCHOR.get(parts):
-        return rule(said, date.min)
-    if said.figures and all(figures[0] is not None for figures in said.figures):
+    names = parts.about_day
+    if rule := _WITHOUT_ANCHOR.get(names):
+        return rule(parts, date.min)
+    if parts.figures and all(figures[0] is not None for figures in parts.figures):
         anchor = anchor or date.min  # figures with a year need no anchor
-    if anchor is not None and (rule := _WITH_ANCHOR.get(parts)):
-        return rule(said, anchor)
+    if anchor is not None and (rule := _WITH_ANCHOR.get(names)):
+        return rule(parts, anchor)
     return None
 
 
-def _date(said: Said, _: date) -> date | None:
-    return _fitting(said, [_safe(said.year or 0, said.month or 0, said.day or 0)])
+def _date(parts: DateParts, _: date) -> date | None:
+    return _fitting(parts, [_safe(parts.year or 0, parts.month or 0, parts.day or 0)])
 
 
-def _month_of_year(said: Said, _: date) -> date | None:
-    return _edge(date(said.year or 0, said.month or 0, 1), "month", said.edge)
+def _month_of_year(parts: DateParts, _: date) -> date | None:
+    return _edge(date(parts.year or 0, parts.month or 0, 1), "month", parts.edge)
 
 
-def _year(said: Said, _: date) -> date | None:
-    return _edge(date(said.year or 0, 1, 1), "year", said.edge)
+def _year(parts: DateParts, _: date) -> date | None:
+    return _edge(date(parts.year or 0, 1, 1), "year", parts.edge)
 
 
-def _nth_of_year(said: Said, _: date) -> date | None:
-    return _nth(said, date(said.year or 0, said.month or 0, 1))
+def _nth_of_year(parts: DateParts, _: date) -> date | None:
+    return _nth(parts, date(parts.year or 0, parts.month or 0, 1))
 
 
-def _quarter_of_year(said: Said, _: date) -> date | None:
-    return _edge(date(said.year or 0, 3 * (said.quarter or 0) - 2, 1), "quarter", said.edge)
+def _quarter_of_year(parts: DateParts, _: date) -> date | None:
+    return _edge(date(parts.year or 0, 3 * (parts.quarter or 0) - 2, 1), "quarter", parts.edge)
 
 
-def _week_of_year(said: Said, _: date) -> date | None:
-    monday = date.fromisocalendar(said.year or 0, said.week or 0, 1)
-    if said.weekday is not None:
-        return monday + said.weekday * _DAY
-    return _edge(monday, "week", said.edge)
+def _week_of_year(parts: DateParts, _: date) -> date | None:
+    monday = date.fromisocalendar(parts.year or 0, parts.week or 0, 1)
+    if parts.weekday is not None:
+        return monday + parts.weekday * _DAY
+    return _edge(monday, "week", parts.edge)
 
 
-def _day_of_month(said: Said, anchor: date) -> date | None:
+def _day_of_month(parts: DateParts, anchor: date) -> date | None:
     """Return the day in the year nearest to the anchor."""
     years = range(max(1, anchor.year - 1), anchor.year + 2)
-    if (said.month, said.day) == (2, 29):
+    if (parts.month, parts.day) == (2, 29):
         years = range(max(1, anchor.year - _LEAP_YEARS_APART), anchor.year + _LEAP_YEARS_APART + 1)
     return _nearest(
-        said, _fitting_all(said, [_safe(year, said.month or 0, said.day or 0) for year in years]), anchor
+        parts, _fitting_all(parts, [_safe(year, parts.month or 0, parts.day or 0) for year in years]), anchor
     )
 
 
-def _date_of_span(said: Said, anchor: date) -> date | None:
+def _date_of_span(parts: DateParts, anchor: date) -> date | None:
     """Resolve "3 May next year", "the 15th of next month"."""
-    start = _span_start(said, anchor)
-    match said.span:
-        case ("year", _) if said.month:
-            return _fitting(said, [_safe(start.year, said.month, said.day or 0)])
-        case ("month", _) if not said.month:
-            return _fitting(said, [_safe(start.year, start.month, said.day or 0)])
+    start = _span_start(parts, anchor)
+    match parts.span:
+        case ("year", _) if parts.month:
+            return _fitting(parts, [_safe(start.year, parts.month, parts.day or 0)])
+        case ("month", _) if not parts.month:
+            return _fitting(parts, [_safe(start.year, start.month, parts.day or 0)])
     return None
 
 
-def _month_of_span(said: Said, anchor: date) -> date | None:
+def _month_of_span(parts: DateParts, anchor: date) -> date | None:
     """Resolve "May next year"; not "May of next week"."""
-    if said.span is None or said.span[0] != "year":
+    if parts.span is None or parts.span[0] != "year":
         return None
-    month = date(_span_start(said, anchor).year, said.month or 0, 1)
-    return _nth(said, month) if said.nth else _edge(month, "month", said.edge)
+    month = date(_span_start(parts, anchor).year, parts.month or 0, 1)
+    return _nth(parts, month) if parts.nth else _edge(month, "month", parts.edge)
 
 
-def _quarter_of_span(said: Said, anchor: date) -> date | None:
-    if said.span is None or said.span[0] != "year":
+def _quarter_of_span(parts: DateParts, anchor: date) -> date | None:
+    if parts.span is None or parts.span[0] != "year":
         return None
-    year = _span_start(said, anchor).year
-    return _edge(date(year, 3 * (said.quarter or 0) - 2, 1), "quarter", said.edge)
+    year = _span_start(parts, anchor).year
+    return _edge(date(year, 3 * (parts.quarter or 0) - 2, 1), "quarter", parts.edge)
 
 
-def _figures(said: Said, anchor: date) -> date | None:
+def _figures(parts: DateParts, anchor: date) -> date | None:
     """Return the day if all readings of the figures agree."""
-    ways = {_figured(said, figures, anchor) for figures in said.figures or ()} - {None}
+    ways = {_figured(parts, figures, anchor) for figures in parts.figures or ()} - {None}
     if len(ways) > 1:
         raise Ambiguous
     return next(iter(ways), None)
 
 
-def _figured(said: Said, figures: tuple[int | None, int, int], anchor: date) -> date | None:
+def _figured(parts: DateParts, figures: tuple[int | None, int, int], anchor: date) -> date | None:
     if figures[0] is not None:
-        return _fitting(said, [day_of(figures, 0)])
+        return _fitting(parts, [day_of(figures, 0)])
     years = range(anchor.year - _LEAP_YEARS_APART, anchor.year + _LEAP_YEARS_APART + 1)
     if figures[1:] != (2, 29):
         years = range(anchor.year - 1, anchor.year + 2)
-    return _nearest(said, _fitting_all(said, [day_of(figures, year) for year in years]), anchor)
+    return _nearest(parts, _fitting_all(parts, [day_of(figures, year) for year in years]), anchor)
 
 
-def _day(said: Said, anchor: date) -> date | None:
+def _day(parts: DateParts, anchor: date) -> date | None:
     """Return the first such day on or after the anchor; with a weekday, in one of the nearby months."""
     months = [_add_months(anchor.replace(day=1), steps) for steps in range(-1, 3)]
-    days = _fitting_all(said, [_safe(month.year, month.month, said.day or 0) for month in months])
-    if said.weekday is not None:
-        return _nearest(said, days, anchor)
+    days = _fitting_all(parts, [_safe(month.year, month.month, parts.day or 0) for month in months])
+    if parts.weekday is not None:
+        return _nearest(parts, days, anchor)
     return next((day for day in days if day >= anchor), None)
 
 
-def _month(said: Said, anchor: date) -> date | None:
+def _month(parts: DateParts, anchor: date) -> date | None:
     years = (anchor.year - 1, anchor.year, anchor.year + 1)
-    months = [date(year, said.month or 0, 1) for year in years]
-    if said.nth:
-        return _nearest(said, filter(None, (_nth(said, month) for month in months)), anchor)
-    return _nearest(said, (_edge(month, "month", said.edge) for month in months), anchor)
+    months = [date(year, parts.month or 0, 1) for year in years]
+    if parts.nth:
+        return _nearest(parts, filter(None, (_nth(parts, month) for month in months)), anchor)
+    return _nearest(parts, (_edge(month, "month", parts.edge) for month in months), anchor)
 
 
-def _quarter(said: Said, anchor: date) -> date | None:
+def _quarter(parts: DateParts, anchor: date) -> date | None:
     years = (anchor.year - 1, anchor.year, anchor.year + 1)
-    firsts = (date(year, 3 * (said.quarter or 0) - 2, 1) for year in years)
-    return _nearest(said, (_edge(first, "quarter", said.edge) for first in firsts), anchor)
+    firsts = (date(year, 3 * (parts.quarter or 0) - 2, 1) for year in years)
+    return _nearest(parts, (_edge(first, "quarter", parts.edge) for first in firsts), anchor)
 
 
-def _week(said: Said, anchor: date) -> date | None:
+def _week(parts: DateParts, anchor: date) -> date | None:
     year = anchor.isocalendar().year
     weeks = []
     for nearby in (year - 1, year, year + 1):
         try:
-            weeks.append(_week_of_year(msgspec.structs.replace(said, year=nearby), anchor))
+            weeks.append(_week_of_year(msgspec.structs.replace(parts, year=nearby), anchor))
         except ValueError:  # most years have no week 53
             continue
-    return _nearest(said, filter(None, weeks), anchor)
+    return _nearest(parts, filter(None, weeks), anchor)
 
 
-def _days(said: Said, anchor: date) -> date | None:
+def _days(parts: DateParts, anchor: date) -> date | None:
     """Resolve "tomorrow", and check additional parts: its weekday, its date."""
-    day = anchor + (said.days or 0) * _DAY
-    if said.shift:
-        return _shifted(day, said.shift)
-    told = (said.year in (None, day.year)) and said.month in (None, day.month) and said.day in (None, day.day)
-    return _fitting(said, [day]) if told else None
+    day = anchor + (parts.days or 0) * _DAY
+    if parts.shift:
+        return _shifted(day, parts.shift)
+    is_consistent = (
+        (parts.year in (None, day.year)) and parts.month in (None, day.month) and parts.day in (None, day.day)
+    )
+    return _fitting(parts, [day]) if is_consistent else None
 
 
-def _weekday(said: Said, anchor: date) -> date | None:
-    weekday = said.weekday or 0
+def _weekday(parts: DateParts, anchor: date) -> date | None:
+    weekday = parts.weekday or 0
     ahead = (weekday - anchor.weekday()) % 7
-    match said.pick:
+    match parts.pick:
         case "this":
             return anchor + ahead * _DAY
         case "last":
@@ -183,40 +185,40 @@ def _weekday(said: Said, anchor: date) -> date | None:
         case "weekend":
             return None if anchor.weekday() == 6 else anchor + ahead * _DAY
     coming = anchor + (ahead or 7) * _DAY
-    if said.pick == "second":
+    if parts.pick == "second":
         coming += 7 * _DAY
-    return _shifted(coming, said.shift) if said.shift else coming
+    return _shifted(coming, parts.shift) if parts.shift else coming
 
 
-def _weekday_of_span(said: Said, anchor: date) -> date | None:
-    start = _span_start(said, anchor)
-    if said.span is None:
+def _weekday_of_span(parts: DateParts, anchor: date) -> date | None:
+    start = _span_start(parts, anchor)
+    if parts.span is None:
         return None
-    if said.nth:
-        return _nth(said, start) if said.span[0] == "month" else None
-    return start + (said.weekday or 0) * _DAY if said.span[0] == "week" else None
+    if parts.nth:
+        return _nth(parts, start) if parts.span[0] == "month" else None
+    return start + (parts.weekday or 0) * _DAY if parts.span[0] == "week" else None
 
 
-def _span(said: Said, anchor: date) -> date | None:
-    if said.span is None:
+def _span(parts: DateParts, anchor: date) -> date | None:
+    if parts.span is None:
         return None
-    unit, steps = said.span
-    if steps == 0 and said.edge is None:
+    unit, steps = parts.span
+    if steps == 0 and parts.edge is None:
         return None
-    day = _edge(_span_start(said, anchor), unit, said.edge)
+    day = _edge(_span_start(parts, anchor), unit, parts.edge)
     return None if day is None or (steps == 0 and day < anchor) else day
 
 
-def _shift(said: Said, anchor: date) -> date | None:
-    return _shifted(anchor, said.shift) if said.shift else None
+def _shift(parts: DateParts, anchor: date) -> date | None:
+    return _shifted(anchor, parts.shift) if parts.shift else None
 
 
-def _today(said: Said, anchor: date) -> date | None:
-    return anchor if said.hour is not None or said.half == "close" else None
+def _today(parts: DateParts, anchor: date) -> date | None:
+    return anchor if parts.hour is not None or parts.half == "close" else None
 
 
-def _span_start(said: Said, anchor: date) -> date:
-    unit, steps = said.span or ("day", 0)
+def _span_start(parts: DateParts, anchor: date) -> date:
+    unit, steps = parts.span or ("day", 0)
     match unit:
         case "week":
             return anchor + (7 * steps - anchor.weekday()) * _DAY
@@ -251,9 +253,9 @@ def _edge(start: date, unit: Unit, edge: Edge | None) -> date | None:
     return None  # the middle of a year is not a day
 
 
-def _nth(said: Said, month: date) -> date | None:
+def _nth(parts: DateParts, month: date) -> date | None:
     """Return the n-th weekday of a month."""
-    weekday, nth = said.weekday or 0, said.nth or 0
+    weekday, nth = parts.weekday or 0, parts.nth or 0
     first = month + ((weekday - month.weekday()) % 7) * _DAY
     days = [day for week in range(5) if (day := first + 7 * week * _DAY).month == month.month]
     if nth < 0:
@@ -289,21 +291,21 @@ def _safe(year: int, month: int, day: int) -> date | None:
         return None
 
 
-def _fitting_all(said: Said, days: Iterable[date | None]) -> list[date]:
-    return [day for day in days if day and said.weekday in (None, day.weekday())]
+def _fitting_all(parts: DateParts, days: Iterable[date | None]) -> list[date]:
+    return [day for day in days if day and parts.weekday in (None, day.weekday())]
 
 
-def _fitting(said: Said, days: Iterable[date | None]) -> date | None:
-    return next(iter(_fitting_all(said, days)), None)
+def _fitting(parts: DateParts, days: Iterable[date | None]) -> date | None:
+    return next(iter(_fitting_all(parts, days)), None)
 
 
-def _nearest(said: Said, days: Iterable[date | None], anchor: date) -> date | None:
-    there = [day for day in days if day and not (said.is_due and anchor - day > _LATE)]
-    return min(there, key=lambda day: (abs(day - anchor), anchor - day), default=None)
+def _nearest(parts: DateParts, days: Iterable[date | None], anchor: date) -> date | None:
+    valid = [day for day in days if day and not (parts.is_due and anchor - day > _LATE)]
+    return min(valid, key=lambda day: (abs(day - anchor), anchor - day), default=None)
 
 
 def _table(rules: Mapping[Rule, Sequence[str]]) -> Mapping[frozenset[str], Rule]:
-    return {frozenset(parts.split()): rule for rule, said in rules.items() for parts in said}
+    return {frozenset(names.split()): rule for rule, sets in rules.items() for names in sets}
 
 
 # The set of parts determines the rule; a set that is not listed is meaningless.

@@ -6,7 +6,7 @@
 
 from typing import Final
 
-from hub.extraction.when.language import Tongue
+from hub.extraction.when.language import Language
 
 _DIGITS: Final = "一二三四五六七八九"
 
@@ -30,7 +30,7 @@ _TO: Final = "(?:[日号]?(?:-|至|到)[0-9一二三四五六七八九十]{1,3})
 _PART: Final = "(?:{half}的?)?"
 _UNITS: Final = {"week": "(?:周|星期|礼拜)", "month": "月", "quarter": "季度"}
 
-TONGUE: Final = Tongue(
+LANGUAGE: Final = Language(
     months=(),  # months are numbered
     weekdays=tuple(
         " ".join(f"{week}{day}" for week in ("周", "星期", "礼拜") for day in days)
@@ -111,6 +111,6 @@ TONGUE: Final = Tongue(
     ),
     fillers=("在|于|到|至|的|是|从|自|请|起|:"),
     dues=("截至|截止|截止到|截止日期|之前|以前|前|之内|以内|内|为止"),
-    day_comes_first=False,
+    is_day_first=False,
     is_spaced=False,
 )

@@ -6,14 +6,14 @@ or "Friday". "03/04" is in March for some readers and in April for others.
 
 from typing import Final
 
-from hub.extraction.when.language import Tongue
+from hub.extraction.when.language import Language
 
 _ORD: Final = "(?:st|nd|rd|th)?"
 _TO: Final = rf"(?: ?(?:-|to|through|until) ?(?:the )?\d{{1,2}}{_ORD})?"
 _WORDS: Final = "one two three four five six seven eight nine ten eleven"
 _ORDINALS: Final = "first second third fourth fifth sixth seventh eighth ninth"
 
-TONGUE: Final = Tongue(
+LANGUAGE: Final = Language(
     months=(
         "january jan",
         "february feb",
@@ -122,6 +122,6 @@ TONGUE: Final = Tongue(
     ),
     fillers=("on|at|in|the|of|for|from|is|starting|date|as of|local time|inclusive"),
     dues=("by|before|on or before|due|due date|deadline|no later than|not later than|at the latest"),
-    day_comes_first=None,
+    is_day_first=None,
     rewrites=((r"\bbetween (.+) and\b", r"\1 -"),),
 )

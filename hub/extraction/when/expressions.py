@@ -45,7 +45,7 @@ class Ambiguous(Exception):
     """Words with several readings, none of which is preferred."""
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True):
+class DateParts(msgspec.Struct, frozen=True, kw_only=True):
     """Parts of a saying; each is None unless it was said.
 
     Attributes:
@@ -106,38 +106,38 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 _OF_TIME = frozenset({"hour", "minute", "less", "is_sure", "half", "zone"})
 
 
-def together(parts: Iterable[Said]) -> Said | None:
+def together(parts: Iterable[DateParts]) -> DateParts | None:
     """Merge all parts of a saying; of an interval, return the start. ``None`` for contradictory parts."""
-    ends: list[list[Said]] = [[]]
-    is_told = False  # this end has a part already
+    ends: list[list[DateParts]] = [[]]
+    has_part = False  # this end has a part already
     for part in parts:
-        if part.is_to and is_told:
+        if part.is_to and has_part:
             ends.append([])
         else:  # nothing precedes it: "until Friday"
-            ends[-1].append(Said(is_due=True) if part.is_to else part)
-        is_told = not part.is_to and (is_told or part.is_due is None)
+            ends[-1].append(DateParts(is_due=True) if part.is_to else part)
+        has_part = not part.is_to and (has_part or part.is_due is None)
     merged = [_merged(end) for end in ends if end]
     match merged:
-        case [Said() as only]:
+        case [DateParts() as only]:
             return only
-        case [Said() as start, Said() as end]:
+        case [DateParts() as start, DateParts() as end]:
             return _start_of(start, end)
     return None
 
 
-def _merged(parts: list[Said]) -> Said | None:
-    told: dict[str, object] = {}
+def _merged(parts: list[DateParts]) -> DateParts | None:
+    merged: dict[str, object] = {}
     for part in parts:
         for name in part.__struct_fields__:
             value = getattr(part, name)
             if value is None:
                 continue
-            if told.setdefault(name, value) != value:
+            if merged.setdefault(name, value) != value:
                 return None
-    return msgspec.convert(told, Said)
+    return msgspec.convert(merged, DateParts)
 
 
-def _start_of(start: Said, end: Said) -> Said | None:
+def _start_of(start: DateParts, end: DateParts) -> DateParts | None:
     """Return the start of an interval; for "Friday until 3 pm", the time belongs to the day."""
     if not start.about_time and not end.about_day:
         return _merged([start, end])
@@ -159,7 +159,7 @@ def _start_of(start: Said, end: Said) -> Said | None:
     return msgspec.structs.replace(start, **lent)
 
 
-def candidates(match: re.Match[str], day_comes_first: bool | None) -> tuple[Figures, ...]:
+def candidates(match: re.Match[str], is_day_first: bool | None) -> tuple[Figures, ...]:
     """Return all readings of a date in figures, valid or not."""
     a, b, c = (match.groupdict().get(place) for place in "abc")
     assert a is not None  # by the patterns above
@@ -168,9 +168,9 @@ def candidates(match: re.Match[str], day_comes_first: bool | None) -> tuple[Figu
         return ((int(a), int(b), int(c or 0)),)
     year = None if c is None else int(c) if len(c) == 4 else _CENTURY + int(c)
     day_first, month_first = (year, int(b), int(a)), (year, int(a), int(b))
-    if match["s"] == "." or day_comes_first:
+    if match["s"] == "." or is_day_first:
         return (day_first,)
-    if day_comes_first is False:
+    if is_day_first is False:
         return (month_first,)
     year_first = [(_CENTURY + int(a), int(b), int(c))] if c is not None and len(c) == 2 else []
     return (day_first, month_first, *year_first)

@@ -6,12 +6,12 @@ is one week and "quinze jours" are two.
 
 from typing import Final
 
-from hub.extraction.when.language import Tongue
+from hub.extraction.when.language import Language
 
 _TO: Final = r"(?: ?(?:-|au|et|à) ?\d{1,2})?"
 _WORDS: Final = "deux trois quatre cinq six sept huit neuf dix onze douze"
 
-TONGUE: Final = Tongue(
+LANGUAGE: Final = Language(
     months=(
         "janvier janv",
         "février févr fév",
@@ -110,6 +110,6 @@ TONGUE: Final = Tongue(
     ),
     fillers=("le|la|les|l'|au|à|en|de|du|des|d'|dès|par|à partir du?|prévue?|heures?|inclus"),
     dues=("pour|avant|d'ici|d'ici à|d'ici au|au plus tard|échéance|délai|date limite"),
-    day_comes_first=True,
+    is_day_first=True,
     rewrites=((r"\bentre (.+) et\b", r"\1 -"), (r"\bdu (.+) au\b", r"\1 -"), (r"\bde (.+) a\b", r"\1 -")),
 )

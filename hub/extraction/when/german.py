@@ -6,7 +6,7 @@ from now. "Halb vier" is half past three.
 
 from typing import Final
 
-from hub.extraction.when.language import Tongue
+from hub.extraction.when.language import Language
 
 _NEXT: Final = "(?:nächste[nrms]?|naechste[nrms]?|kommende[nrms]?)"
 _SECOND: Final = "(?:übernächste[nrms]?|uebernaechste[nrms]?)"
@@ -24,7 +24,7 @@ _SHORT_DAYS: Final = "mo di mi do fr sa so"
 _ENDINGS: Final = {"erste": 1, "zweite": 2, "dritte": 3, "vierte": 4, "fünfte": 5, "letzte": -1}
 _WORDS: Final = "zwei drei vier fünf sechs sieben acht neun zehn elf zwölf"
 
-TONGUE: Final = Tongue(
+LANGUAGE: Final = Language(
     months=(
         "januar jänner jan",
         "februar feber feb",
@@ -136,6 +136,6 @@ TONGUE: Final = Tongue(
     ),
     fillers=("am|im|in|um|bis|zu|den|dem|der|des|die|das|vom|von|ab|termin|für|uhr|einschließlich|inklusive"),
     dues=("zum|zur|vor|spätestens|fällig|fällig am|frist|nicht später als"),
-    day_comes_first=True,
+    is_day_first=True,
     rewrites=((r"\bzwischen (.+) und\b", r"\1 -"), (r"\bvon (.+) bis\b", r"\1 -")),
 )

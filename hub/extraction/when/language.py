@@ -1,8 +1,8 @@
 """Words about time of one language: a lexicon, a list of sayings, and normalized spellings. Pure functions.
 
-A saying is a regular expression with placeholders, ``in {n} {unit}``, and the parts of ``Said`` for it. A
-text is parsed from left to right, the longest saying first; an unknown word makes the whole text unparsable.
-No backtracking takes place.
+A saying is a regular expression with placeholders, ``in {n} {unit}``, and its ``DateParts``. A text is parsed
+from left to right, the longest saying first; an unknown word makes the whole text unparsable. No backtracking
+takes place.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.extraction.when.expressions import SAYINGS, Said, Unit, candidates
+from hub.extraction.when.expressions import SAYINGS, DateParts, Unit, candidates
 
 Saying = tuple[str, Mapping[str, object]]
 _FILLER: Final[Mapping[str, object]] = {}
@@ -22,7 +22,7 @@ _DUE: Final[Mapping[str, object]] = {"is_due": True}
 _PLACE: Final = re.compile(r"\{([A-Za-z]+)\}")  # {d}, not the {2} of a pattern
 _END_OF_WORD: Final = r"(?!(?<=[^\W_])[^\W_])"
 _END_OF_NUMBER: Final = r"(?!(?<=\d)\d)"
-# Groups that contain a number, and the parts of ``Said`` that they fill.
+# Groups that contain a number, and the parts of ``DateParts`` that they fill.
 _NUMBERS: Final = {
     "d": "day",
     "mo": "month",
@@ -73,7 +73,7 @@ def has_latin(text: str) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tongue:
+class Language:
     """Language with its lexicon and sayings.
 
     A saying may contain ``{n} {unit}`` with ``sign`` (1: ahead, -1: ago) or ``{unit}`` with ``steps`` (spans
@@ -90,7 +90,7 @@ class Tongue:
         sayings: patterns with their parts.
         dues: words before a deadline ("by|before"), which is never far in the past.
         fillers: words around a date without a meaning of their own ("by|on|the").
-        day_comes_first: order of dates in figures; ``None`` if both orders are in use.
+        is_day_first: order of dates in figures; ``None`` if both orders are in use.
         is_spaced: words are separated by spaces.
         rewrites: spellings of an interval to be replaced by its plain form first.
     """
@@ -104,24 +104,24 @@ class Tongue:
     sayings: Sequence[Saying]
     fillers: str
     dues: str
-    day_comes_first: bool | None
+    is_day_first: bool | None
     is_spaced: bool = True
     rewrites: Sequence[tuple[str, str]] = ()
 
-    def parts(self, text: str) -> list[Said] | None:
+    def parts(self, text: str) -> list[DateParts] | None:
         """Parse folded *text* into its parts; ``None`` if it has an unknown word."""
         for pattern, plain in self.rewrites:
             text = re.sub(pattern, plain, text)
-        found: list[Said] = []
+        found: list[DateParts] = []
         at = 0
         while at < len(text):
             if gap := _BETWEEN.match(text, at):
                 at = gap.end()
                 continue
-            match, said = self._longest(text, at)
+            match, meaning = self._longest(text, at)
             if match is None:
                 return None
-            found += self._said(match, said)
+            found += self._converted(match, meaning)
             at = match.end()
         return found
 
@@ -147,13 +147,13 @@ class Tongue:
     def _longest(self, text: str, at: int) -> tuple[re.Match[str] | None, Mapping[str, object]]:
         best: re.Match[str] | None = None
         meaning: Mapping[str, object] = _FILLER
-        for pattern, said in self._compiled:
+        for pattern, parts in self._compiled:
             match = pattern.match(text, at)
             if match and match.end() > (best.end() if best else at):
-                best, meaning = match, said
+                best, meaning = match, parts
         return best, meaning
 
-    def _said(self, match: re.Match[str], fixed: Mapping[str, object]) -> Iterator[Said]:
+    def _converted(self, match: re.Match[str], fixed: Mapping[str, object]) -> Iterator[DateParts]:
         found = {name: text for name, text in match.groupdict().items() if text is not None}
         parts: dict[str, Any] = dict(fixed)
         if "unit" in found:
@@ -171,13 +171,13 @@ class Tongue:
         if "dth" in found:
             parts["day"] = self._lookup["nth"][found["dth"]]
         if "a" in found:
-            parts["figures"] = candidates(match, self.day_comes_first)
+            parts["figures"] = candidates(match, self.is_day_first)
         if "h" in found and found["h"].startswith("0"):
             parts["is_sure"] = True
         if "zone" in found:
             parts["zone"] = found["zone"]
         if parts:
-            yield msgspec.convert(parts, Said)
+            yield msgspec.convert(parts, DateParts)
 
     def _number(self, text: str) -> int:
         return int(text) if text.isdecimal() else self._lookup["n"][text]
@@ -215,7 +215,8 @@ class Tongue:
         sayings = [*self.sayings, *fillers, *dues, *SAYINGS]
         end = _END_OF_WORD if self.is_spaced else _END_OF_NUMBER
         return [
-            (re.compile(f"(?:{_filled(unmarked(pattern), places)}){end}"), said) for pattern, said in sayings
+            (re.compile(f"(?:{_filled(unmarked(pattern), places)}){end}"), parts)
+            for pattern, parts in sayings
         ]
 
 

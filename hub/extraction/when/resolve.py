@@ -18,16 +18,16 @@ from zoneinfo import ZoneInfo
 
 from hub.extraction.when import chinese, english, french, german, russian, spanish
 from hub.extraction.when.calendar import find_day
-from hub.extraction.when.expressions import Ambiguous, Said, together
-from hub.extraction.when.language import Tongue, fold, has_cyrillic, has_han, has_latin
+from hub.extraction.when.expressions import Ambiguous, DateParts, together
+from hub.extraction.when.language import Language, fold, has_cyrillic, has_han, has_latin
 from hub.extraction.when.moment import Moment, instant_of, local_day, read_iso
 
 Anchor = datetime | date  # aware; a plain date is a day in the reader's time zone
 MOST_CHARS: Final = 120  # longer than any informal date; bounds the cost of hostile text
-_LATIN: Final = (english.TONGUE, german.TONGUE, french.TONGUE, spanish.TONGUE)
-_ALL: Final = (*_LATIN, russian.TONGUE, chinese.TONGUE)
+_LATIN: Final = (english.LANGUAGE, german.LANGUAGE, french.LANGUAGE, spanish.LANGUAGE)
+_ALL: Final = (*_LATIN, russian.LANGUAGE, chinese.LANGUAGE)
 MOST_SENTENCE_CHARS: Final = 400
-_TELLING: Final = frozenset({"weekday", "days", "shift", "figures"})
+_SUFFICIENT: Final = frozenset({"weekday", "days", "shift", "figures"})
 _SHORT: Final = 3  # "in the sun", "el mar": such short names of days have other meanings
 _SECONDS: Final[Mapping[str, int]] = {"hour": 3600, "minute": 60}
 
@@ -61,14 +61,14 @@ class DateWords(NamedTuple):
 
     Attributes:
         before: folded words before them in the text; likewise *after*.
-        said: parsed words.
+        parts: parsed words.
         is_full: True if they contain year, month and day.
     """
 
     words: str
     before: str
     after: str
-    said: Said
+    parts: DateParts
     is_full: bool
 
 
@@ -95,7 +95,7 @@ def resolve(words: str, *, anchor: Anchor | None, timezone: str, is_due: bool = 
         return moment
     text, zone = fold(words), ZoneInfo(timezone)
     try:
-        read = [_read(tongue, text, words, anchor, zone, is_due) for tongue in _tongues_of(text)]
+        read = [_read(language, text, words, anchor, zone, is_due) for language in _languages_of(text)]
     # OverflowError, ValueError: outside the range of the calendar.
     except (Ambiguous, OverflowError, ValueError):
         return None
@@ -110,7 +110,7 @@ def days_in(text: str, *, anchor: Anchor | None, timezone: str, is_due: bool = F
     with a month, or a distance.
     """
     found: dict[date, Moment] = {}
-    for run, _ in _told_in(fold(text[:MOST_SENTENCE_CHARS])):
+    for run, _ in _expressions_in(fold(text[:MOST_SENTENCE_CHARS])):
         if moment := resolve(run, anchor=anchor, timezone=timezone, is_due=is_due):
             found.setdefault(local_day(moment.at, ZoneInfo(timezone)), moment)
     return list(found.values())
@@ -120,96 +120,96 @@ def dates_in(text: str) -> list[DateWords]:
     """Return the words for days in *text*, a line or some sentences, in any of its languages."""
     folded = fold(text[:MOST_SENTENCE_CHARS])
     found: dict[str, DateWords] = {}
-    for run, said in _told_in(folded):
+    for run, parts in _expressions_in(folded):
         before, _, after = folded.partition(run)
-        found.setdefault(run, DateWords(run, before.strip(), after.strip(), said, _is_full(said)))
+        found.setdefault(run, DateWords(run, before.strip(), after.strip(), parts, _is_full(parts)))
     return list(found.values())
 
 
-def _told_in(folded: str) -> Iterator[tuple[str, Said]]:
+def _expressions_in(folded: str) -> Iterator[tuple[str, DateParts]]:
     """Yield the parts of a folded text that denote a day, with their parsed form."""
-    for tongue in _tongues_of(folded):
-        for run in tongue.runs(folded):
-            parts = tongue.parts(run)
+    for language in _languages_of(folded):
+        for run in language.runs(folded):
+            found = language.parts(run)
             try:
-                said = together(parts) if parts else None
+                parts = together(found) if found else None
             except ValueError:  # no date
                 continue
-            if said is not None and _tells_a_day(said, run):
-                yield run, said
+            if parts is not None and _denotes_day(parts, run):
+                yield run, parts
 
 
-def _is_full(said: Said) -> bool:
-    return said.about_day >= {"year", "month", "day"} or (
-        said.figures is not None and all(figures[0] is not None for figures in said.figures)
+def _is_full(parts: DateParts) -> bool:
+    return parts.about_day >= {"year", "month", "day"} or (
+        parts.figures is not None and all(figures[0] is not None for figures in parts.figures)
     )
 
 
-def _tells_a_day(said: Said, run: str) -> bool:
-    if said.about_day == {"weekday"} and not has_han(run):
+def _denotes_day(parts: DateParts, run: str) -> bool:
+    if parts.about_day == {"weekday"} and not has_han(run):
         return any(len(word) > _SHORT for word in run.split())
-    return bool(said.about_day & _TELLING) or said.about_day >= {"day", "month"}
+    return bool(parts.about_day & _SUFFICIENT) or parts.about_day >= {"day", "month"}
 
 
-def _tongues_of(text: str) -> Sequence[Tongue]:
+def _languages_of(text: str) -> Sequence[Language]:
     if has_han(text):
-        return (chinese.TONGUE,)
+        return (chinese.LANGUAGE,)
     if has_cyrillic(text):
-        return (russian.TONGUE,)
+        return (russian.LANGUAGE,)
     return _LATIN if has_latin(text) else _ALL
 
 
 def _read(
-    tongue: Tongue, text: str, words: str, anchor: Anchor | None, zone: ZoneInfo, is_due: bool
+    language: Language, text: str, words: str, anchor: Anchor | None, zone: ZoneInfo, is_due: bool
 ) -> Moment | None:
     """Resolve *text* in one language."""
-    parts = tongue.parts(text)
-    said = together([*parts, Said(is_due=True)] if is_due else parts) if parts else None
-    if said is None:
+    found = language.parts(text)
+    parts = together([*found, DateParts(is_due=True)] if is_due else found) if found else None
+    if parts is None:
         return None
-    if said.shift and said.shift[1] in _SECONDS:
-        return _elapsed(said, words, anchor)
-    if said.hour is not None and not said.about_day and find_time(said) is None:
+    if parts.shift and parts.shift[1] in _SECONDS:
+        return _elapsed(parts, words, anchor)
+    if parts.hour is not None and not parts.about_day and find_time(parts) is None:
         raise Ambiguous  # "at 3", without a day that would still be resolved
-    day = find_day(said, anchor.astimezone(zone).date() if isinstance(anchor, datetime) else anchor)
-    return _moment(said, day, words, zone) if day else None
+    day = find_day(parts, anchor.astimezone(zone).date() if isinstance(anchor, datetime) else anchor)
+    return _moment(parts, day, words, zone) if day else None
 
 
-def _elapsed(said: Said, words: str, anchor: Anchor | None) -> Moment | None:
+def _elapsed(parts: DateParts, words: str, anchor: Anchor | None) -> Moment | None:
     """Resolve "in two hours" on a clock without changes; no other part is permitted."""
-    if said.shift is None or said.about_day != {"shift"} or said.about_time:
+    if parts.shift is None or parts.about_day != {"shift"} or parts.about_time:
         return None
     if not isinstance(anchor, datetime):  # a day has no hour to count from
         return None
-    count, unit = said.shift
+    count, unit = parts.shift
     at = anchor.astimezone(UTC) + timedelta(seconds=count * _SECONDS[unit])
     return Moment(at=at, has_time=True, words=words)
 
 
-def _moment(said: Said, day: date, words: str, zone: ZoneInfo) -> Moment | None:
-    minutes = find_time(said)
+def _moment(parts: DateParts, day: date, words: str, zone: ZoneInfo) -> Moment | None:
+    minutes = find_time(parts)
     if minutes is None:
         at, change = instant_of(datetime(day.year, day.month, day.day), zone)  # noqa: DTZ001 - local
         # A clock change at the start of a day does not make the day ambiguous.
         return Moment(at=at, has_time=False, words=words, change=change)
     reading = datetime(day.year, day.month, day.day) + timedelta(minutes=minutes)  # noqa: DTZ001 - local
-    told = find_zone(said.zone) if said.zone else zone
-    if isinstance(told, ZoneInfo):
-        at, change = instant_of(reading, told)
+    own_zone = find_zone(parts.zone) if parts.zone else zone
+    if isinstance(own_zone, ZoneInfo):
+        at, change = instant_of(reading, own_zone)
         return Moment(at=at, has_time=True, words=words, change=change)
-    return Moment(at=reading.replace(tzinfo=told).astimezone(UTC), has_time=True, words=words)
+    return Moment(at=reading.replace(tzinfo=own_zone).astimezone(UTC), has_time=True, words=words)
 
 
-def find_time(said: Said) -> int | None:
+def find_time(parts: DateParts) -> int | None:
     """Return the minutes since midnight, at most 24 hours; ``None`` without a definite time."""
-    hour, minute = said.hour, said.minute or 0
+    hour, minute = parts.hour, parts.minute or 0
     if hour is None or (hour == 24 and minute):
         return None
-    if said.half is not None:
-        hour = _hour_in(said.half, hour)
-    elif 1 <= hour - bool(said.less) <= _MOST_UNSURE_HOUR and not said.is_sure:
+    if parts.half is not None:
+        hour = _hour_in(parts.half, hour)
+    elif 1 <= hour - bool(parts.less) <= _MOST_UNSURE_HOUR and not parts.is_sure:
         hour = None
-    return None if hour is None else 60 * hour + minute - (said.less or 0)
+    return None if hour is None else 60 * hour + minute - (parts.less or 0)
 
 
 def find_zone(name: str) -> ZoneInfo | fixed_zone:

@@ -7,7 +7,7 @@
 
 from typing import Final
 
-from hub.extraction.when.language import Tongue
+from hub.extraction.when.language import Language
 
 _NEXT: Final = "(?:следующ|будущ)(?:ий|его|ему|ем|ая|ую|ей|ее)"
 _COMING: Final = "ближайш(?:ий|его|ему|ем|ая|ую|ей|ее)"
@@ -23,7 +23,7 @@ _TO: Final = r"(?: ?(?:-|по|до|и) ?\d{1,2}(?:-?го)?)?"
 _WORDS: Final = "три четыре пять шесть семь восемь девять десять одиннадцать двенадцать"
 _TENTHS: Final = "первого второго третьего четвертого пятого шестого седьмого восьмого девятого десятого"
 
-TONGUE: Final = Tongue(
+LANGUAGE: Final = Language(
     months=(
         "январь января январе янв",
         "февраль февраля феврале фев февр",
@@ -124,6 +124,6 @@ TONGUE: Final = Tongue(
     ),
     fillers=("в|во|до|на|по|с|со|от|начиная с|дата|включительно"),
     dues=("к|ко|не позднее|не позже|срок|крайний срок"),
-    day_comes_first=True,
+    is_day_first=True,
     rewrites=((r"\bмежду (.+) и\b", r"\1 -"),),
 )

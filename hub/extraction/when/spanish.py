@@ -6,7 +6,7 @@ mañana" is the morning; "fin de semana" is the weekend.
 
 from typing import Final
 
-from hub.extraction.when.language import Tongue
+from hub.extraction.when.language import Language
 
 _TO: Final = r"(?: ?(?:-|al|a|y) ?(?:el )?\d{1,2})?"
 _NEXT: Final = "(?:próxim[oa]|que viene|que entra|siguiente)"
@@ -15,7 +15,7 @@ _THIS: Final = "est[ea]"
 _UNITS: Final = {"week": "semana", "month": "mes", "quarter": "trimestre", "year": "año"}
 _WORDS: Final = "dos tres cuatro cinco seis siete ocho nueve diez once doce"
 
-TONGUE: Final = Tongue(
+LANGUAGE: Final = Language(
     months=(
         "enero ene",
         "febrero feb",
@@ -111,7 +111,7 @@ TONGUE: Final = Tongue(
     ),
     fillers=("el|la|los|las|al|a|en|de|del|hasta|por|día|a partir|desde|inclusive"),
     dues=("para|antes|a más tardar|como muy tarde|fecha límite|plazo|vence"),
-    day_comes_first=True,
+    is_day_first=True,
     rewrites=(
         (r"\bentre (.+) y\b", r"\1 -"),
         (r"\bdel (.+) al\b", r"\1 -"),
