@@ -18,7 +18,7 @@ from hub.extraction import answers
 from hub.extraction.answers import Unreadable
 from hub.extraction.extractor import Extractor
 from hub.extraction.gold import GoldDocument, Tally, added, score
-from hub.extraction.items import Extraction, Wanted
+from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import (
     ExtractionError,
     LanguageModel,
@@ -78,7 +78,7 @@ class Evaluation(msgspec.Struct, kw_only=True):
     spent: Usage = Usage()
     seconds: float = 0.0
 
-    def count(self, gold: GoldDocument, extraction: Extraction, config: Wanted) -> None:
+    def count(self, gold: GoldDocument, extraction: Extraction, config: ExtractionOptions) -> None:
         """Add the result of one document."""
         labels = [label for label in gold.labels if label.table in config.data_types]
         self.documents += 1
@@ -176,7 +176,7 @@ class _Reader:
     def __init__(
         self,
         extractor: Extractor,
-        config: Wanted,
+        config: ExtractionOptions,
         model: CountedModel | None,
         on_read: Callable[[int], None],
     ) -> None:

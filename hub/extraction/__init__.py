@@ -5,7 +5,7 @@ Not exported here, because they are heavy or start processes: ``endpoint.Endpoin
 """
 
 from hub.extraction.extractor import Extractor
-from hub.extraction.items import Dropped, Extraction, Item, Wanted
+from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Item
 from hub.extraction.model import (
     AnswerCutOff,
     ExtractionError,
@@ -22,6 +22,7 @@ __all__ = [
     "Dropped",
     "Extraction",
     "ExtractionError",
+    "ExtractionOptions",
     "Extractor",
     "Item",
     "LanguageModel",
@@ -30,5 +31,4 @@ __all__ = [
     "ModelRefused",
     "ModelUnavailable",
     "Usage",
-    "Wanted",
 ]

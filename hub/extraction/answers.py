@@ -17,7 +17,7 @@ _THOUGHTS: Final = re.compile(r"\A\s*+(?![\[{`]).*?</think>", re.DOTALL)
 _FENCE: Final = re.compile(r"\A```\w*\s++|```\Z")
 _MAX_BROKEN: Final = 50  # brackets in chatter that are tried
 # Limit of the total parsing work, as a multiple of the answer's length, which keeps it linear.
-_MAX_LOOKS: Final = 4
+_WORK_FACTOR: Final = 4
 _MAX_DEPTH: Final = 24  # a record has three levels
 _DECODER: Final = json.JSONDecoder(strict=False)
 
@@ -59,13 +59,13 @@ def read(text: str) -> Answer:
     Raises:
         Unreadable: the answer has no records, and not even an empty or truncated list.
     """
-    said = _FENCE.sub("", _THOUGHTS.sub("", text).strip()).strip()
-    if said == "[]":  # only as the whole answer; elsewhere it may be chatter or a part of a value
+    content = _FENCE.sub("", _THOUGHTS.sub("", text).strip()).strip()
+    if content == "[]":  # only as the whole answer; elsewhere it may be chatter or a part of a value
         return Answer([])
-    if said.startswith("<think>"):  # the thoughts never ended
+    if content.startswith("<think>"):  # the thoughts never ended
         raise Unreadable("nothing but thoughts")
-    strict = _strictly(said)
-    return Answer(strict) if strict is not None else _tolerantly(said)
+    strict = _strictly(content)
+    return Answer(strict) if strict is not None else _tolerantly(content)
 
 
 def is_whole(text: str) -> bool:
@@ -76,16 +76,16 @@ def is_whole(text: str) -> bool:
         return False
 
 
-def _strictly(said: str) -> list[object] | None:
+def _strictly(text: str) -> list[object] | None:
     """Parse records from valid JSON with surrounding chatter; return ``None`` otherwise."""
     bare: list[object] = []
     is_empty = False
-    at, broken, left = 0, 0, _MAX_LOOKS * len(said)
-    while broken < _MAX_BROKEN and left >= 0 and (at := _next_bracket(said, at)) >= 0:
+    at, broken, left = 0, 0, _WORK_FACTOR * len(text)
+    while broken < _MAX_BROKEN and left >= 0 and (at := _next_bracket(text, at)) >= 0:
         try:
-            value, end = _DECODER.raw_decode(said, at)
+            value, end = _DECODER.raw_decode(text, at)
         except (ValueError, RecursionError) as error:  # a ValueError also for a number that is too long
-            left -= getattr(error, "pos", len(said)) - at
+            left -= getattr(error, "pos", len(text)) - at
             at, broken = at + 1, broken + 1
             continue
         if isinstance(value, dict) and isinstance(value.get("items"), list):
@@ -101,14 +101,14 @@ def _strictly(said: str) -> list[object] | None:
     return bare if not broken and (bare or is_empty) else None
 
 
-def _tolerantly(said: str) -> Answer:
-    """Parse the records of the first value in *said* that resembles an answer."""
-    at, left, is_torn = 0, _MAX_LOOKS * len(said), False
+def _tolerantly(text: str) -> Answer:
+    """Parse the records of the first value in *text* that resembles an answer."""
+    at, left, is_torn = 0, _WORK_FACTOR * len(text), False
     found: list[object] = []
     for _ in range(_MAX_BROKEN):
-        if (at := _next_bracket(said, at)) < 0 or left < 0:
+        if (at := _next_bracket(text, at)) < 0 or left < 0:
             break
-        reader = _Reader(said, at)
+        reader = _Reader(text, at)
         try:
             reader.take_value(depth=0, is_list_of_records=True)
         except _Cut:

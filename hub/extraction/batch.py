@@ -160,8 +160,8 @@ class BatchClient:
             return
         name, response = read.custom_id, read.response
         if response is None or response.status_code != 200:
-            told = read.error and (read.error.message or read.error.code)
-            failed[name] = told or f"HTTP {response.status_code if response else 'without an answer'}"
+            message = read.error and (read.error.message or read.error.code)
+            failed[name] = message or f"HTTP {response.status_code if response else 'without an answer'}"
             self._endpoint.counting.tried(TryEnd.FAILED)
             return
         body = bytes(response.body)
@@ -202,18 +202,18 @@ class BatchClient:
                 f"the model endpoint {place.base_url} has no batches, or not this one any more"
             )
         match meaning_of(error, place, self._clock.now()):
-            case ModelError() as meant:
-                return meant
+            case ModelError() as meaning:
+                return meaning
             case RateLimited() as limited:
                 return ModelExhausted(
                     f"{place.name} takes no batches for now ({limited})",
                     reason="rate_limit",
                     retry_after_s=limited.after_s,
                 )
-            case meant if error.status_code >= 500 or error.status_code in (408, 409):
-                return ModelUnavailable(f"{place.base_url} gave no answer about a batch ({meant})")
-            case meant:
-                return ModelRefused(f"the model endpoint {place.base_url} refused a batch ({meant})")
+            case meaning if error.status_code >= 500 or error.status_code in (408, 409):
+                return ModelUnavailable(f"{place.base_url} gave no answer about a batch ({meaning})")
+            case meaning:
+                return ModelRefused(f"the model endpoint {place.base_url} refused a batch ({meaning})")
 
 
 _EXPECTED: Final = (

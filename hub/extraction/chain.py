@@ -85,15 +85,15 @@ def _next_of(endpoints: Sequence[Endpoint]) -> Endpoint:
 
 def _together(errors: Sequence[ModelError], spent: Usage) -> ModelError:
     """Combine the errors of all endpoints; a known wait takes precedence, because it loses no work."""
-    told = "; ".join(str(error) for error in errors)
+    message = "; ".join(str(error) for error in errors)
     exhausted = [error for error in errors if isinstance(error, ModelExhausted)]
     limited = [error for error in exhausted if error.reason == "rate_limit"]
     if limited:
         waits = [error.retry_after_s for error in limited if error.retry_after_s is not None]
         soonest_s = min(waits, default=None)
-        return ModelExhausted(told, reason="rate_limit", retry_after_s=soonest_s, spent=spent)
+        return ModelExhausted(message, reason="rate_limit", retry_after_s=soonest_s, spent=spent)
     if any(isinstance(error, ModelUnavailable) for error in errors):
-        return ModelUnavailable(told, spent=spent)
+        return ModelUnavailable(message, spent=spent)
     if exhausted:
-        return ModelExhausted(told, reason="billing", spent=spent)
-    return ModelRefused(told, spent=spent)
+        return ModelExhausted(message, reason="billing", spent=spent)
+    return ModelRefused(message, spent=spent)

@@ -79,14 +79,14 @@ def halve(text: str, piece: Chunk) -> list[Chunk]:
     if piece.end - piece.start <= LEAST_CHARS:
         return []
     middle = (piece.start + piece.end) // 2
-    said = list(sentences(text, piece.start, piece.end))
-    inner = [nth for nth in range(1, len(said)) if said[nth][0] > piece.start]
-    nth = min(inner, key=lambda nth: abs(said[nth][0] - middle), default=0)
-    at = said[nth][0] if inner else _safe_cut(text, piece.start, middle)
+    spans = list(sentences(text, piece.start, piece.end))
+    inner = [nth for nth in range(1, len(spans)) if spans[nth][0] > piece.start]
+    nth = min(inner, key=lambda nth: abs(spans[nth][0] - middle), default=0)
+    at = spans[nth][0] if inner else _safe_cut(text, piece.start, middle)
     if not piece.start < at < piece.end:  # a single grapheme cluster: another question would not help
         return []
     first, second = trimmed(text, piece.start, at), trimmed(text, at, piece.end)
-    before = said[nth - 1] if inner else first
+    before = spans[nth - 1] if inner else first
     halves = (
         Chunk(*first, piece.headings, piece.before, piece.columns),
         Chunk(*second, piece.headings, before, piece.columns),
@@ -135,7 +135,9 @@ class _Run:
                 self._places.append((start, end))
                 self._passages.append(passage)
                 self._strengths.append(strength)
-        unspaced = (0 if said.isascii() else sum(map(is_unspaced, said)) for said in self._said())
+        unspaced = (
+            0 if sentence.isascii() else sum(map(is_unspaced, sentence)) for sentence in self._sentences()
+        )
         self._unspaced = [0, *accumulate(unspaced)]
         self._tables = structure.tables(text, section[0].start, section[-1].end)
 
@@ -178,7 +180,7 @@ class _Run:
                 self._columns(start),
             )
 
-    def _said(self) -> Iterator[str]:
+    def _sentences(self) -> Iterator[str]:
         return (self._text[start:end] for start, end in self._places)
 
     def _marks(self) -> list[tuple[int, bytes, int]]:
@@ -188,8 +190,8 @@ class _Run:
         """
         seen: Counter[bytes] = Counter()
         marks: list[tuple[int, bytes, int]] = []
-        for strength, said in zip(self._strengths, self._said(), strict=True):
-            words = said[:_MARKING_CHARS].encode("utf-8", "surrogatepass")
+        for strength, sentence in zip(self._strengths, self._sentences(), strict=True):
+            words = sentence[:_MARKING_CHARS].encode("utf-8", "surrogatepass")
             digest = hashlib.blake2b(words, digest_size=8).digest()
             seen[digest] += 1
             marks.append((strength, digest, (seen[digest] & -seen[digest]).bit_length()))

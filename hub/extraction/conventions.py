@@ -38,7 +38,7 @@ class Sense(Enum):
     GIVEN_UP = auto()
     PERSON = auto()
     PROJECT = auto()  # the value is the name; also kept as written
-    KEPT = auto()  # no field exists: kept as written
+    UNMAPPED = auto()  # no field exists: kept as written
     CUT = auto()  # irrelevant for others: the date of writing, an id
 
 
@@ -49,7 +49,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
         pattern: group 1, if any, is the value.
         level: level of a priority without a value.
         stays: the mark is a part of the sentence, and stays in the title.
-        cases: lines with the expected non-empty fields of ``Said``.
+        cases: lines with the expected non-empty fields of ``ParsedLine``.
     """
 
     pattern: str
@@ -59,8 +59,8 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     cases: dict[str, dict[str, Any]]
 
 
-class Said(msgspec.Struct, omit_defaults=True):
-    """Parsed line. *due* is the day as written; *kept* has the pieces without a field, in order."""
+class ParsedLine(msgspec.Struct, omit_defaults=True):
+    """Parsed line. *due* is the day as written; *unmapped* has the pieces without a field, in order."""
 
     title: str = ""
     due: str | None = None
@@ -69,7 +69,7 @@ class Said(msgspec.Struct, omit_defaults=True):
     is_given_up: bool = False
     people: list[str] = []
     projects: list[str] = []
-    kept: list[str] = []
+    unmapped: list[str] = []
 
 
 class Convention:
@@ -79,12 +79,12 @@ class Convention:
         self.marks = marks
         self._patterns = [(mark, re.compile(mark.pattern, re.IGNORECASE)) for mark in marks]
 
-    def read(self, line: str) -> Said:
+    def read(self, line: str) -> ParsedLine:
         """Parse the marks of *line*; the rest of the line is the title."""
-        said = Said()
+        parsed = ParsedLine()
         taken = bytearray(len(line))
         cut: list[tuple[int, int]] = []
-        kept: list[tuple[int, str]] = []
+        unmapped: list[tuple[int, str]] = []
         for mark, pattern in self._patterns:
             for match in pattern.finditer(line):
                 start, end = match.span()
@@ -94,28 +94,28 @@ class Convention:
                 if not mark.stays:
                     cut.append((start, end))
                 value = match.group(1) if pattern.groups else None
-                if not _note(said, mark, (value or "").strip()):
-                    kept.append((start, match.group().strip()))
-        said.kept = [piece for _, piece in sorted(kept)]
-        said.title = " ".join(_without(line, cut).split())
-        return said
+                if not _note(parsed, mark, (value or "").strip()):
+                    unmapped.append((start, match.group().strip()))
+        parsed.unmapped = [piece for _, piece in sorted(unmapped)]
+        parsed.title = " ".join(_without(line, cut).split())
+        return parsed
 
 
-def _note(said: Said, mark: Mark, value: str) -> bool:
+def _note(parsed: ParsedLine, mark: Mark, value: str) -> bool:
     """Store the value of *mark* in its field. Return False if no field exists or it has a value."""
     match mark.sense:
-        case Sense.DUE if said.due is None:
-            said.due = value
-        case Sense.PRIORITY if said.priority is None and (level := mark.level or _level(value)):
-            said.priority = level
+        case Sense.DUE if parsed.due is None:
+            parsed.due = value
+        case Sense.PRIORITY if parsed.priority is None and (level := mark.level or _level(value)):
+            parsed.priority = level
         case Sense.DONE:
-            said.is_done = True
+            parsed.is_done = True
         case Sense.GIVEN_UP:
-            said.is_given_up = True
+            parsed.is_given_up = True
         case Sense.PERSON:
-            said.people += [] if value in said.people else [value]
+            parsed.people += [] if value in parsed.people else [value]
         case Sense.PROJECT:
-            said.projects.append(value)
+            parsed.projects.append(value)
             return False
         case Sense.CUT:
             pass
@@ -194,27 +194,27 @@ _OBSIDIAN: Final = (
     ),
     Mark(
         pattern=_sign("\u23f3\u231b\U0001f6eb", rf"\s*+{_DAY}"),
-        sense=Sense.KEPT,
+        sense=Sense.UNMAPPED,
         cases={
-            "Pay \u23f3 2026-03-01": {"title": "Pay", "kept": ["\u23f3 2026-03-01"]},
-            "Pay \U0001f6eb 2026-03-01": {"title": "Pay", "kept": ["\U0001f6eb 2026-03-01"]},
+            "Pay \u23f3 2026-03-01": {"title": "Pay", "unmapped": ["\u23f3 2026-03-01"]},
+            "Pay \U0001f6eb 2026-03-01": {"title": "Pay", "unmapped": ["\U0001f6eb 2026-03-01"]},
         },
     ),
     Mark(
         pattern=_sign("\U0001f501", r"[a-z0-9, !]++"),
-        sense=Sense.KEPT,
+        sense=Sense.UNMAPPED,
         cases={
             "Pay \U0001f501 every month when done \U0001f4c5 2026-03-04": {
                 "title": "Pay",
                 "due": "2026-03-04",
-                "kept": ["\U0001f501 every month when done"],
+                "unmapped": ["\U0001f501 every month when done"],
             }
         },
     ),
     Mark(
         pattern=_sign("\u26d4\U0001f3c1", r"\s*+[\w,-]++"),
-        sense=Sense.KEPT,
-        cases={"Pay \u26d4 dcf64c,0h17ye": {"title": "Pay", "kept": ["\u26d4 dcf64c,0h17ye"]}},
+        sense=Sense.UNMAPPED,
+        cases={"Pay \u26d4 dcf64c,0h17ye": {"title": "Pay", "unmapped": ["\u26d4 dcf64c,0h17ye"]}},
     ),
     Mark(
         pattern=rf"[\[(]due::\s*+{_DAY}\s*+[\])]",
@@ -243,8 +243,8 @@ _OBSIDIAN: Final = (
     ),
     Mark(
         pattern=r"[\[(](?:scheduled|start|repeat|dependsOn|onCompletion)::[^\])\r\n]*+[\])]",
-        sense=Sense.KEPT,
-        cases={"Pay [repeat:: every day]": {"title": "Pay", "kept": ["[repeat:: every day]"]}},
+        sense=Sense.UNMAPPED,
+        cases={"Pay [repeat:: every day]": {"title": "Pay", "unmapped": ["[repeat:: every day]"]}},
     ),
 )
 
@@ -268,7 +268,7 @@ _TAGS: Final = (
             "Pay @priority(2)": {"title": "Pay", "priority": "medium"},
             "Pay @priority(9)": {"title": "Pay", "priority": "low"},
             "Pay @priority(high)": {"title": "Pay", "priority": "high"},
-            "Pay @priority(soon)": {"title": "Pay", "kept": ["@priority(soon)"]},
+            "Pay @priority(soon)": {"title": "Pay", "unmapped": ["@priority(soon)"]},
         },
     ),
     Mark(
@@ -293,11 +293,11 @@ _TAGS: Final = (
     ),
     Mark(
         pattern=rf"{_AT}[\w.-]++\([^()\r\n]*+\)",
-        sense=Sense.KEPT,
+        sense=Sense.UNMAPPED,
         cases={
-            "Pay @start(2026-11-01)": {"title": "Pay", "kept": ["@start(2026-11-01)"]},
-            "Pay @due(next week)": {"title": "Pay", "kept": ["@due(next week)"]},
-            "Pay @Anna(2)": {"title": "Pay", "kept": ["@Anna(2)"]},
+            "Pay @start(2026-11-01)": {"title": "Pay", "unmapped": ["@start(2026-11-01)"]},
+            "Pay @due(next week)": {"title": "Pay", "unmapped": ["@due(next week)"]},
+            "Pay @Anna(2)": {"title": "Pay", "unmapped": ["@Anna(2)"]},
         },
     ),
 )
@@ -322,7 +322,7 @@ MARKDOWN: Final = Convention(
     ),
     Mark(
         pattern=rf"{_AT}(?:{'|'.join(KNOWN_TAGS)})(?![\w(.-])",
-        sense=Sense.KEPT,
+        sense=Sense.UNMAPPED,
         stays=True,
         cases={
             "Pay @home": {"title": "Pay @home"},
@@ -350,10 +350,10 @@ TASKPAPER: Final = Convention(
     *_TAGS,
     Mark(
         pattern=r"(?:^|(?<=\s))@[^\s()]++",
-        sense=Sense.KEPT,
+        sense=Sense.UNMAPPED,
         cases={
-            "Pay @today @flag": {"title": "Pay", "kept": ["@today", "@flag"]},
-            "Pay @anna": {"title": "Pay", "kept": ["@anna"]},  # every @ is a tag there
+            "Pay @today @flag": {"title": "Pay", "unmapped": ["@today", "@flag"]},
+            "Pay @anna": {"title": "Pay", "unmapped": ["@anna"]},  # every @ is a tag there
         },
     ),
 )
@@ -373,19 +373,19 @@ TODO_TXT: Final = Convention(
     Mark(
         pattern=rf"{_WORD}\+(\S++)",
         sense=Sense.PROJECT,
-        cases={"Pay +House": {"title": "Pay", "projects": ["House"], "kept": ["+House"]}},
+        cases={"Pay +House": {"title": "Pay", "projects": ["House"], "unmapped": ["+House"]}},
     ),
     Mark(
         pattern=rf"{_WORD}@\S++",
-        sense=Sense.KEPT,
-        cases={"Pay @home": {"title": "Pay", "kept": ["@home"]}},
+        sense=Sense.UNMAPPED,
+        cases={"Pay @home": {"title": "Pay", "unmapped": ["@home"]}},
     ),
     Mark(
         pattern=rf"{_WORD}(?:t|rec|due|pri):\S++",
-        sense=Sense.KEPT,
+        sense=Sense.UNMAPPED,
         cases={
-            "Pay t:2026-03-01 rec:+1m": {"title": "Pay", "kept": ["t:2026-03-01", "rec:+1m"]},
-            "Pay due:soon": {"title": "Pay", "kept": ["due:soon"]},
+            "Pay t:2026-03-01 rec:+1m": {"title": "Pay", "unmapped": ["t:2026-03-01", "rec:+1m"]},
+            "Pay due:soon": {"title": "Pay", "unmapped": ["due:soon"]},
         },
     ),
     Mark(
@@ -396,28 +396,28 @@ TODO_TXT: Final = Convention(
 )
 
 # Characters between the brackets of a check box. Others do not mark a task: the line is prose.
-BOXES: Final[dict[str, Said]] = {
-    " ": Said(),
-    "/": Said(),
-    ">": Said(),  # deferred
-    "<": Said(),
-    "?": Said(),
-    "!": Said(priority="high"),
-    "x": Said(is_done=True),
-    "X": Said(is_done=True),
-    "-": Said(is_given_up=True),
-    "~": Said(is_given_up=True),  # not applicable, at GitLab
+BOXES: Final[dict[str, ParsedLine]] = {
+    " ": ParsedLine(),
+    "/": ParsedLine(),
+    ">": ParsedLine(),  # deferred
+    "<": ParsedLine(),
+    "?": ParsedLine(),
+    "!": ParsedLine(priority="high"),
+    "x": ParsedLine(is_done=True),
+    "X": ParsedLine(is_done=True),
+    "-": ParsedLine(is_given_up=True),
+    "~": ParsedLine(is_given_up=True),  # not applicable, at GitLab
 }
 CONVENTIONS: Final = {"markdown": MARKDOWN, "taskpaper": TASKPAPER, "todo.txt": TODO_TXT}
 
 
-def fields_of(said: Said, line: str, timezone: str, *, more: Sequence[str] = ()) -> dict[str, Field]:
+def fields_of(parsed: ParsedLine, line: str, timezone: str, *, more: Sequence[str] = ()) -> dict[str, Field]:
     """Return the fields of a task from a parsed *line*. *more*: lines of its description."""
     return {
-        "title": said.title or line.strip(),
-        "description": "\n".join(filter(None, [*more, " ".join(said.kept)])),
-        "status": "done" if said.is_done else "todo",
-        "priority": said.priority,
-        "assignee": list(said.people),
-        "dueDate": date_ms(said.due or "", timezone),
+        "title": parsed.title or line.strip(),
+        "description": "\n".join(filter(None, [*more, " ".join(parsed.unmapped)])),
+        "status": "done" if parsed.is_done else "todo",
+        "priority": parsed.priority,
+        "assignee": list(parsed.people),
+        "dueDate": date_ms(parsed.due or "", timezone),
     }

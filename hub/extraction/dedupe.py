@@ -35,23 +35,27 @@ def once(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[Dropped, ...]]:
 
     A later item with more fields replaces an equal item of a model.
     """
-    kept: list[Item] = []
+    unique: list[Item] = []
     doubles: list[Dropped] = []
     same: defaultdict[tuple[str, ...], _Places] = defaultdict(_Places)
     near: defaultdict[TableName, _Neighbours] = defaultdict(_Neighbours)
     for item in items:
         neighbours = near[item.table]
-        words = telling_words(_title(item), item.data.get("assignee"))
+        words = significant_words(_title(item), item.data.get("assignee"))
         is_new = same[_meaning(item)].take(item.start, item.end)
-        alike = neighbours.find_alike(item, words, kept) if is_new else None
+        alike = neighbours.find_alike(item, words, unique) if is_new else None
         if not is_new or alike is not None:
             doubles.append(Dropped(table=item.table, reason="duplicate"))
-            if alike is not None and kept[alike].origin == "model" and len(item.data) > len(kept[alike].data):
-                kept[alike] = item
+            if (
+                alike is not None
+                and unique[alike].origin == "model"
+                and len(item.data) > len(unique[alike].data)
+            ):
+                unique[alike] = item
             continue
-        neighbours.add(item.start, words, len(kept))
-        kept.append(item)
-    return tuple(kept), tuple(doubles)
+        neighbours.add(item.start, words, len(unique))
+        unique.append(item)
+    return tuple(unique), tuple(doubles)
 
 
 class _Places:
@@ -83,11 +87,11 @@ class _Neighbours:
     def add(self, start: int, words: tuple[str, ...], number: int) -> None:
         insort(self._begins, (start, number, words))
 
-    def find_alike(self, item: Item, words: tuple[str, ...], kept: Sequence[Item]) -> int | None:
+    def find_alike(self, item: Item, words: tuple[str, ...], unique: Sequence[Item]) -> int | None:
         """Return the index of a kept item with nearly the same title at the same place, or None."""
         at = bisect_left(self._begins, (item.start, 0))
         for start, number, others in self._begins[max(at - _NEIGHBOURS, 0) : at + _NEIGHBOURS]:
-            other = kept[number]
+            other = unique[number]
             is_here = start < item.end and item.start < other.end
             if is_here and are_alike(words, others) and not _contradict(item, other):
                 return number
@@ -96,8 +100,8 @@ class _Neighbours:
 
 def _meaning(item: Item) -> tuple[str, ...]:
     """Return a key that is equal for items with the same title, dates and people."""
-    told = [item.data.get(column) for column in _deciding(item.table)]
-    return item.table, fold(_title(item)), *(fold(str(value)) for value in told)
+    values = [item.data.get(column) for column in _deciding(item.table)]
+    return item.table, fold(_title(item)), *(fold(str(value)) for value in values)
 
 
 def _deciding(table: TableName) -> list[str]:
@@ -122,11 +126,11 @@ def _contradict(one: Item, other: Item) -> bool:
 
 
 def _title(item: Item) -> str:
-    said = item.data.get(TABLES[item.table].title)
-    return said if isinstance(said, str) else ""
+    title = item.data.get(TABLES[item.table].title)
+    return title if isinstance(title, str) else ""
 
 
-def telling_words(title: str, people: object = None) -> tuple[str, ...]:
+def significant_words(title: str, people: object = None) -> tuple[str, ...]:
     """Return the significant words of a title, sorted and unique, without stop words and *people*."""
     aside = set(words_of(" ".join(map(str, people)))) if isinstance(people, list) else set()
     words = set(words_of(title))

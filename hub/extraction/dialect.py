@@ -79,6 +79,6 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         if self.mode is Mode.JSON_SCHEMA:
             return request.messages
         schema = msgspec.json.encode(request.schema).decode()
-        told = f"Answer with one JSON object and nothing else. It must fit this JSON Schema:\n{schema}"
+        instruction = f"Answer with one JSON object and nothing else. It must fit this JSON Schema:\n{schema}"
         system, *turns = request.messages
-        return (Message("system", f"{system.content}\n\n{told}"), *turns)
+        return (Message("system", f"{system.content}\n\n{instruction}"), *turns)

@@ -63,7 +63,7 @@ class EmbeddedModel:
         """
         weights = self._weights or find_weights()
         port, base_url = self._port, self.base_url
-        is_told, failures = False, 0
+        is_reported, failures = False, 0
         while True:
             self.turns.work()
             async with await _start(weights, port) as child:
@@ -71,8 +71,8 @@ class EmbeddedModel:
                     if await self._is_ready(child, base_url):
                         failures = 0
                         log.info("embedded.ready", pid=child.pid, port=port)
-                        if not is_told:
-                            is_told = True
+                        if not is_reported:
+                            is_reported = True
                             task_status.started(base_url)
                         self.turns.wait()
                         await child.wait()
@@ -81,7 +81,7 @@ class EmbeddedModel:
                     await _stop(child)
             failures += 1
             log.warning("embedded.ended", exit_code=child.returncode, failures=failures)
-            if not is_told and failures >= MAX_FAILED_STARTS:
+            if not is_reported and failures >= MAX_FAILED_STARTS:
                 raise ModelUnavailable(
                     f"the embedded model's server did not start (exit code {child.returncode}); "
                     "run it by hand to see why: "

@@ -123,8 +123,8 @@ class Sizer:
 
 
 def _raw(request: ModelRequest) -> float:
-    said = sum(len(turn.content.encode()) for turn in request.messages)
-    return (said + len(msgspec.json.encode(request.schema))) / BYTES_PER_TOKEN
+    content_bytes = sum(len(turn.content.encode()) for turn in request.messages)
+    return (content_bytes + len(msgspec.json.encode(request.schema))) / BYTES_PER_TOKEN
 
 
 class Endpoint:
@@ -282,10 +282,10 @@ class Endpoint:
             error.spent = question.spent
             self.breaker.failed(error)
             self._is_proved = self._is_proved and self.breaker.circuit is Circuit.CLOSED
-            self._tell(error.code, question, began)
+            self._record_end(error.code, question, began)
             raise
         self.breaker.succeeded()
-        self._tell(answer.finish, question, began)
+        self._record_end(answer.finish, question, began)
         return answer
 
     async def _first_or_with_others(self, question: Question) -> ModelAnswer:
@@ -404,7 +404,7 @@ class Endpoint:
                 f"in {question.failures} tries ({trouble})"
             )
         wait_s = self._backoff_s(question.failures) if after_s is None else after_s
-        self._tell_retry(question, wait_s, trouble)
+        self._log_retry(question, wait_s, trouble)
         if after_s is None:
             return wait_s
         self._limiter.shut(after_s)
@@ -422,7 +422,7 @@ class Endpoint:
                 retry_after_s=refusal.after_s,
             )
         self._limiter.refused(turn, after_s, refusal.headers)
-        self._tell_retry(question, after_s, refusal)
+        self._log_retry(question, after_s, refusal)
         return 0.0
 
     def _ask_simpler(self, question: Question, dislike: Disliked) -> float:
@@ -445,11 +445,11 @@ class Endpoint:
         # Only the upper half of the jitter, so that each wait is longer than the previous one.
         return _BACKOFF.delay(times - 1, 0.5 + self._chance.uniform(0.0, 1.0) / 2)
 
-    def _tell_retry(self, question: Question, wait_s: float, why: Exception) -> None:
+    def _log_retry(self, question: Question, wait_s: float, why: Exception) -> None:
         tries = question.spent.requests
         log.info("model.retried", model=self.name, tries=tries, wait_s=round(wait_s, 3), why=str(why))
 
-    def _tell(self, outcome: str, question: Question, began: float) -> None:
+    def _record_end(self, outcome: str, question: Question, began: float) -> None:
         """Record the result and costs of a question."""
         seconds, spent = self._clock.monotonic() - began, question.spent
         self.counting.took(seconds)

@@ -20,7 +20,7 @@ from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.folding import fold
 from hub.extraction.forms import Form
-from hub.extraction.items import Dropped, Extraction, Item, Notes, Reference, Wanted
+from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Item, Notes, Reference
 from hub.extraction.model import LanguageModel, Models, Through
 from hub.extraction.prompt import LiteralPrompt, Prompt
 from hub.extraction.reading import Material, Reading
@@ -56,7 +56,7 @@ class Extractor:
     async def extract(
         self,
         document: Document,
-        wanted: Wanted,
+        options: ExtractionOptions,
         *,
         through: Through | None = None,
         models: Models | None = None,
@@ -73,20 +73,20 @@ class Extractor:
             ModelExhausted: the quota is used up; retry when it is available again.
             BadPattern: ``redaction.problem_of`` refuses a rule of the agent; the model was not asked.
         """
-        form = await self._beside(document, structured.read, document, wanted)
-        model = (models or self.models).choose(allow_cloud=wanted.allow_cloud)
-        if model is None or not wanted.data_types:
+        form = await self._offload(document, structured.read, document, options)
+        model = (models or self.models).choose(allow_cloud=options.allow_cloud)
+        if model is None or not options.data_types:
             return await self._ruled(document, form)
 
         model = through(model) if through else model
         seen = document if form.view is None else msgspec.structs.replace(document, text=form.view)
-        material = await self._beside(document, _material, seen, wanted, form)
-        pieces = await self._beside(document, _pieces, seen, form, model)
+        material = await self._offload(document, _material, seen, options, form)
+        pieces = await self._offload(document, _pieces, seen, form, model)
         reading = Reading(model, material)
         for prompt in self._prompts(model, material):
             await reading.read(prompt, [piece for piece in pieces if not reading.has_items(piece)])
         found = [*form.items, *_quoted(document, reading.items())]
-        items, dropped, notes = await self._beside(document, _sorted_out, document, found, reading.dropped())
+        items, dropped, notes = await self._offload(document, _sorted_out, document, found, reading.dropped())
         return Extraction(
             items=items,
             dropped=dropped,
@@ -97,67 +97,67 @@ class Extractor:
             notes=reading.noted(notes, redacted=material.redaction.count),
         )
 
-    async def extract_by_rules(self, document: Document, wanted: Wanted) -> Extraction:
+    async def extract_by_rules(self, document: Document, options: ExtractionOptions) -> Extraction:
         """Extract by rules only; the notes say that the document still awaits its model."""
-        form = await self._beside(document, structured.read, document, wanted)
+        form = await self._offload(document, structured.read, document, options)
         found = await self._ruled(document, form)
         notes = msgspec.structs.replace(found.notes, awaits_model=True)
         return msgspec.structs.replace(found, notes=notes)
 
     async def _ruled(self, document: Document, form: Form) -> Extraction:
-        ruled, doubles, notes = await self._beside(document, _sorted_out, document, form.items, [])
-        unread = await self._beside(document, chunk.readable_chars, document.text, form.prose)
+        ruled, doubles, notes = await self._offload(document, _sorted_out, document, form.items, [])
+        unread = await self._offload(document, chunk.readable_chars, document.text, form.prose)
         return Extraction(items=ruled, dropped=doubles, unread_chars=unread, notes=notes)
 
     def _prompts(self, model: LanguageModel, material: Material) -> Iterator[Prompt | LiteralPrompt]:
         """Yield one prompt for all tables, or for a small model one for each table."""
-        document, wanted = material.document, material.wanted
+        document, options = material.document, material.options
         if model.is_literal:
             for table in LiteralPrompt.ORDER:
-                if table in wanted.data_types:
+                if table in options.data_types:
                     yield LiteralPrompt(document, table, redaction=material.redaction)
         else:
             yield Prompt(
                 document,
-                wanted,
-                _tables(wanted),
+                options,
+                _tables(options),
                 secret=self._secret,
                 redaction=material.redaction,
                 labels=material.labels,
             )
 
-    async def _beside(self, document: Document, work: Callable[[*Parts], Result], *parts: *Parts) -> Result:
+    async def _offload(self, document: Document, work: Callable[[*Parts], Result], *parts: *Parts) -> Result:
         """Run *work*, in a thread if the document is large, to keep the event loop responsive."""
         if len(document.text) < _LARGE_CHARS:
             return work(*parts)
         return await anyio.to_thread.run_sync(work, *parts, limiter=self._large_texts)
 
-    def fingerprint(self, wanted: Wanted) -> str:
+    def fingerprint(self, options: ExtractionOptions) -> str:
         """Return a digest of the configuration that determines the result: hex, 64 characters."""
-        model = self.models.choose(allow_cloud=wanted.allow_cloud)
+        model = self.models.choose(allow_cloud=options.allow_cloud)
         meaning = [
             EXTRACTOR_VERSION,
-            sorted(wanted.data_types),
-            wanted.prompt,
-            wanted.timezone,
+            sorted(options.data_types),
+            options.prompt,
+            options.timezone,
             model.name if model else None,
-            sorted((rule.name, rule.regex or "") for rule in wanted.redact),
+            sorted((rule.name, rule.regex or "") for rule in options.redact),
         ]
         return hashlib.sha256(msgspec.json.encode(meaning)).hexdigest()
 
 
-def _tables(wanted: Wanted) -> list[TableName]:
-    return [table for table in TABLES if table in wanted.data_types]
+def _tables(options: ExtractionOptions) -> list[TableName]:
+    return [table for table in TABLES if table in options.data_types]
 
 
-def _material(document: Document, wanted: Wanted, form: Form) -> Material:
+def _material(document: Document, options: ExtractionOptions, form: Form) -> Material:
     return Material(
         document=document,
-        wanted=wanted,
-        known=fold(f"{document.text}\n{wanted.prompt}"),
-        dates=PassageDates(document, date=form.date, timezone=wanted.timezone),
-        redaction=Redaction(wanted.redact, document.text),
-        labels=labelled(wanted.references, _tables(wanted)),
+        options=options,
+        known=fold(f"{document.text}\n{options.prompt}"),
+        dates=PassageDates(document, date=form.date, timezone=options.timezone),
+        redaction=Redaction(options.redact, document.text),
+        labels=labelled(options.references, _tables(options)),
     )
 
 

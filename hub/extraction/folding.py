@@ -63,7 +63,7 @@ def fold(text: str) -> str:
     return " ".join(" ".join(line.split()) for line in lines if line.strip())
 
 
-def stands_in(words: str, folded: str) -> bool:
+def occurs_in(words: str, folded: str) -> bool:
     """Return True if *words* occur in a folded text as whole words."""
     sought = fold(words)
     at = folded.find(sought) if sought else -1

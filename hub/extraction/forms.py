@@ -9,7 +9,7 @@ import msgspec
 
 from hub.extraction.chunk import Passage
 from hub.extraction.folding import shown
-from hub.extraction.items import Item, Wanted
+from hub.extraction.items import ExtractionOptions, Item
 from protocol.frame import Field, Record
 from protocol.tables import TABLES, DeviceTable, Filler, TableName, problem_of, problems_of
 
@@ -54,17 +54,17 @@ def lines_of(text: str) -> Iterator[Line]:
 
 
 def make_item(
-    table: TableName, said: dict[str, Field], text: str, start: int, end: int, wanted: Wanted
+    table: TableName, fields: dict[str, Field], text: str, start: int, end: int, options: ExtractionOptions
 ) -> Item | None:
     """Create an item of a rule; ``None`` if its table is not selected or a required field is missing.
 
     Empty and invalid optional fields are omitted. A title that is too long is shortened, and kept whole in a
     field with more space.
     """
-    if table not in wanted.data_types:
+    if table not in options.data_types:
         return None
     shape = TABLES[table]
-    data = _shortened(shape, {name: _clean(value) for name, value in said.items()})
+    data = _shortened(shape, {name: _clean(value) for name, value in fields.items()})
     for name in [name for name in data if _is_unfit(shape, name, data[name])]:
         del data[name]
     if problems_of(shape, data, _BY_RULE):

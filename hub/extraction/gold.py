@@ -43,7 +43,7 @@ _DOCUMENT_KEYS: Final = frozenset({"id", "text", "items", "date", "name", "langu
 _ITEM_KEYS: Final = frozenset({"table", "data", "quote", "words"})
 _DAY_FORMS: Final = ("%Y-%m-%d", "%Y-%m-%dT%H:%M")
 
-Said = str | list[str]
+LabelValue = str | list[str]
 Place = tuple[int, int]
 
 _LEAST_ALIKE: Final = 0.5  # of the shorter one's words; a sentence of ten words names its task in five
@@ -61,7 +61,7 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     table: TableName
-    data: dict[str, Said]
+    data: dict[str, LabelValue]
     places: tuple[Place, ...]
 
 
@@ -112,9 +112,9 @@ def score(labels: Sequence[Label], found: Sequence[Item], *, timezone: str) -> d
         timezone: IANA name, for the labels' dates.
     """
     matched = _matched(labels, found)
-    told = Counter(label.table for label in labels)
+    expected = Counter(label.table for label in labels)
     got = Counter(item.table for item in found)
-    tallies = {table: Tally(found=got[table], labelled=told[table]) for table in TABLES}
+    tallies = {table: Tally(found=got[table], labelled=expected[table]) for table in TABLES}
     for label, item in matched:
         others = [name for name in label.data if name not in _main_fields(label.table)]
         fits = sum(_fits(label, item, name, ZoneInfo(timezone)) for name in others)
@@ -173,26 +173,28 @@ def _main_fields(table: TableName) -> tuple[str, ...]:
     return ("title", "content") if table is TableName.NOTES else (TABLES[table].title,)
 
 
-def _main_words(table: TableName, data: Mapping[str, Said] | Mapping[str, Field]) -> Counter[str]:
+def _main_words(table: TableName, data: Mapping[str, LabelValue] | Mapping[str, Field]) -> Counter[str]:
     return Counter(word for name in _main_fields(table) for word in words_of(str(data.get(name) or "")))
 
 
 def _fits(label: Label, item: Item, name: str, zone: ZoneInfo) -> bool:
     """Return True if a field equals that of its label."""
-    column, told, got = TABLES[label.table].column(name), label.data[name], item.data.get(name)
+    column, expected, got = TABLES[label.table].column(name), label.data[name], item.data.get(name)
     if column is None or got is None:
         return False
     match column.kind:
         case Kind.EPOCH_MS:
-            return isinstance(got, int) and str(told) == _local(got, zone, with_time=len(told) > _DAY_CHARS)
+            return isinstance(got, int) and str(expected) == _local(
+                got, zone, with_time=len(expected) > _DAY_CHARS
+            )
         case Kind.NAMES:
-            return _names(told) == _names(got)
+            return _names(expected) == _names(got)
         case _:
-            return fold(str(told)) == fold(str(got))
+            return fold(str(expected)) == fold(str(got))
 
 
-def _names(said: object) -> set[str]:
-    names = said if isinstance(said, list) else [said]
+def _names(value: object) -> set[str]:
+    names = value if isinstance(value, list) else [value]
     return {fold(str(name)) for name in names}
 
 
@@ -234,7 +236,7 @@ class BadGold(HubError):
 
     def __init__(self, problems: list[tuple[int, str]]) -> None:
         self.problems = problems
-        super().__init__("\n".join(f"line {line}: {told}" for line, told in problems))
+        super().__init__("\n".join(f"line {line}: {message}" for line, message in problems))
 
 
 class _Wrong(Exception):
@@ -274,10 +276,10 @@ def _document(line: str) -> GoldDocument:
         raise _Wrong(f"column {error.colno}: no JSON: {error.msg}") from error
     except RecursionError as error:
         raise _Wrong("no JSON: too many brackets in each other") from error
-    said = _object(raw, "a document", _DOCUMENT_KEYS)
-    text = _text(said, "text")
-    id = _text(said, "id")
-    items = said.get("items")
+    fields = _object(raw, "a document", _DOCUMENT_KEYS)
+    text = _text(fields, "text")
+    id = _text(fields, "id")
+    items = fields.get("items")
     if not isinstance(items, list):
         raise _Wrong("items: write a list; [] where there is nothing to be found")
     read = list(_labels(items, text))
@@ -285,8 +287,8 @@ def _document(line: str) -> GoldDocument:
         id=id,
         text=text,
         labels=tuple(label for label, _ in read),
-        date=_date(said.get("date")),
-        name=_text(said, "name") if "name" in said else f"{id}.txt",
+        date=_date(fields.get("date")),
+        name=_text(fields, "name") if "name" in fields else f"{id}.txt",
         words={number: words for number, (_, words) in enumerate(read) if words},
     )
 
@@ -300,18 +302,18 @@ def _labels(items: list[Any], text: str) -> Iterator[tuple[Label, str]]:
 
 
 def _label(raw: object, text: str) -> tuple[Label, str]:
-    said = _object(raw, "an item", _ITEM_KEYS)
-    name = said.get("table")
+    fields = _object(raw, "an item", _ITEM_KEYS)
+    name = fields.get("table")
     if name not in list(TABLES):
         raise _Wrong(f"table: {name!r} is none; there are {', '.join(TABLES)}")
     table = TABLES[TableName(name)]
-    quote, words = _text(said, "quote"), _text(said, "words") if "words" in said else ""
+    quote, words = _text(fields, "quote"), _text(fields, "words") if "words" in fields else ""
     places = tuple(_places(quote, text))
     if not places:
         raise _Wrong("quote: does not stand in the text; copy it letter by letter")
     if words and words not in text:
         raise _Wrong("words: do not stand in the text")
-    data = _object(said.get("data"), "data")
+    data = _object(fields.get("data"), "data")
     for field, value in data.items():
         _check(table, field, value)
     for column in table.columns:
@@ -330,8 +332,8 @@ def _check(table: DeviceTable, field: str, value: object) -> None:
     if column is None or column.filler is not Filler.MODEL:
         allowed = ", ".join(one.name for one in table.columns if one.filler is Filler.MODEL)
         raise _Wrong(f"data.{field}: not a field that a document can tell; {table.name} has {allowed}")
-    if told := _problem(column, value):
-        raise _Wrong(f"data.{field}: {told}")
+    if problem := _problem(column, value):
+        raise _Wrong(f"data.{field}: {problem}")
 
 
 def _problem(column: Column, value: object) -> str | None:
@@ -340,9 +342,9 @@ def _problem(column: Column, value: object) -> str | None:
             is_date = isinstance(value, str) and any(_is_of(value, form) for form in _DAY_FORMS)
             return None if is_date else "write a local date, 2026-03-06 or 2026-03-06T15:00"
         case Kind.NAMES:
-            is_names = isinstance(value, list) and value and all(_is_said(one) for one in value)
+            is_names = isinstance(value, list) and value and all(_is_text(one) for one in value)
             return None if is_names else 'write a list of names, as in ["Anna"]'
-        case _ if not isinstance(value, str) or not _is_said(value):
+        case _ if not isinstance(value, str) or not _is_text(value):
             return "write a text that is not empty"
         case _:
             return problem_of(column, value)
@@ -355,7 +357,7 @@ def _is_of(value: str, form: str) -> bool:
         return False
 
 
-def _is_said(value: object) -> bool:
+def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
@@ -383,9 +385,9 @@ def _object(value: object, what: str, keys: frozenset[str] | None = None) -> dic
     return value
 
 
-def _text(said: dict[str, Any], key: str) -> str:
-    value = said.get(key)
-    if not _is_said(value):
+def _text(fields: dict[str, Any], key: str) -> str:
+    value = fields.get(key)
+    if not _is_text(value):
         raise _Wrong(f"{key}: is missing, or no text")
     return str(value)
 

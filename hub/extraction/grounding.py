@@ -55,7 +55,7 @@ class Grounding:
     """Search for quotes in ``text[start:end]``; all places are places of *text*."""
 
     def __init__(self, text: str, start: int, end: int) -> None:
-        self._said = text[start:end]
+        self._piece = text[start:end]
         self._offset = start
 
     def places(self, quote: str, *, is_folded: bool = False) -> list[Place]:
@@ -75,7 +75,7 @@ class Grounding:
     @cached_property
     def _folded(self) -> Folded:
         # Costs a hundred times the rest, and most pieces have no record, or only exact quotes.
-        return Folded(self._said)
+        return Folded(self._piece)
 
     @cached_property
     def _parts(self) -> dict[str, list[int]]:
@@ -89,8 +89,8 @@ class Grounding:
         return [Place(self._offset + start, self._offset + end, is_near) for start, end in found]
 
     def _to_the_letter(self, quote: str) -> list[tuple[int, int]]:
-        found = [match.span() for match in re.finditer(re.escape(quote), self._said)]
-        return [place for place in found if not any(splits(self._said, edge) for edge in place)]
+        found = [match.span() for match in re.finditer(re.escape(quote), self._piece)]
+        return [place for place in found if not any(splits(self._piece, edge) for edge in place)]
 
     def _with_gaps(self, quote: str) -> list[tuple[int, int]]:
         """Find a quote with marked omissions: its parts in close succession."""
@@ -115,28 +115,28 @@ class Grounding:
         if not most or len(quote) > _MOST_QUOTE_CHARS:
             return []
         letters = self._folded.letters
-        looked_at: list[tuple[int, int]] = []
+        checked: list[tuple[int, int]] = []
         found: list[tuple[int, int]] = []
         for begin, stop in self._windows(quote, most):
             for start, end in _alike(quote, letters[begin:stop], most):
-                if any(first <= begin + start and begin + end <= last for first, last in looked_at):
+                if any(first <= begin + start and begin + end <= last for first, last in checked):
                     continue
                 place = self._folded.whole_words(begin + start, begin + end)
-                looked_at.append(place)
+                checked.append(place)
                 is_new = all(place[1] <= first or last <= place[0] for first, last in found)
-                if is_new and _says_the_same(quote, letters[slice(*place)]):
+                if is_new and _has_same_facts(quote, letters[slice(*place)]):
                     found.append(place)
         return [self._folded.place(*place) for place in sorted(found)]
 
     def _windows(self, quote: str, slips: int) -> list[tuple[int, int]]:
         """Return the windows that may contain *quote*, ordered by the weight of its rare parts in them."""
-        there = [
+        parts = [
             (places, match.start())
             for match in _PART.finditer(quote)
             if (places := self._parts.get(match.group()))
         ]
         begins: list[tuple[int, float]] = []  # start of the quote, and the weight of the part
-        for places, at in sorted(there, key=lambda part: len(part[0])):
+        for places, at in sorted(parts, key=lambda part: len(part[0])):
             begins += [(place - at, 1 / len(places)) for place in places[: _MOST_SEEDS - len(begins)]]
         windows: list[tuple[float, int, int]] = []  # with the first and the last start
         for begin, weight in sorted(begins):
@@ -148,7 +148,7 @@ class Grounding:
         return [(max(first - slips, 0), last + len(quote) + slips + 1) for _, first, last in best]
 
 
-def _says_the_same(quote: str, found: str) -> bool:
+def _has_same_facts(quote: str, found: str) -> bool:
     """Return True if numbers and negations are equal in both, whatever else differs."""
     return all(Counter(p.findall(quote)) == Counter(p.findall(found)) for p in (_NUMBER, _NOT))
 
@@ -185,12 +185,12 @@ def _distances(quote: str, letters: str, *, is_anchored: bool = False) -> Iterat
     usual table is stored in two numbers, so that each character costs a dozen operations for any length.
     """
     ones, last = (1 << len(quote)) - 1, 1 << (len(quote) - 1)
-    stands: dict[str, int] = {}
+    masks: dict[str, int] = {}
     for at, char in enumerate(quote):
-        stands[char] = stands.get(char, 0) | 1 << at
+        masks[char] = masks.get(char, 0) | 1 << at
     more, less, distance = ones, 0, len(quote)
     for char in letters:
-        equal = stands.get(char, 0)
+        equal = masks.get(char, 0)
         across = (((equal & more) + more) ^ more) | equal
         up = less | (ones & ~(across | more))
         down = more & across

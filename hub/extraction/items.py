@@ -48,7 +48,7 @@ class Reference(msgspec.Struct, frozen=True):
     title: str
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class ExtractionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Agent's configuration for the extraction.
 
     Attributes:

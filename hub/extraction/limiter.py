@@ -17,7 +17,7 @@ from typing import Final, Generic, TypeVar
 import anyio
 
 from hub.clock import Clock
-from hub.extraction.refusals import Told, told_quota
+from hub.extraction.refusals import ReportedQuota, reported_quota
 
 SHRINK: Final = 0.6  # of the pace after a refusal; a half would leave too much of a quota unused
 GROWTH: Final = 0.05  # of the pace, with each answer
@@ -31,7 +31,7 @@ T = TypeVar("T")
 MINUTE_S: Final = 60.0
 
 _PERIODS_S: Final = (MINUTE_S, 3_600.0, 86_400.0)  # some endpoints report a daily quota of requests
-_TELLING_SHARE: Final = 0.02  # minimum used share of the limit from which the refill can be inferred
+_LEAST_USED_SHARE: Final = 0.02  # minimum used share of the limit from which the refill can be inferred
 _ROUNDED: Final = 0.15  # tolerance for reported times, as seconds are rounded and levels truncated
 _SAME: Final = 0.02  # tolerance for a constant size in successive answers
 _NEARLY: Final = 1e-6  # float rounding
@@ -51,7 +51,7 @@ class Quota:
         self._at = now
         self._period_s = MINUTE_S
         self._full_at: float | None = None  # end of a window, before which nothing is refilled
-        self._told_size: float | None = None  # from the last answer
+        self._reported_size: float | None = None  # from the last answer
         self._taken = 0.0  # since the last answer
 
     def wait_s(self, amount: float, now: float, pace: float) -> float:
@@ -78,7 +78,7 @@ class Quota:
         """Correct a usage: of *taken*, only *used* was used, or more."""
         self._level = min(self._size, self._level + min(taken, self._size) - used)
 
-    def hear(self, told: Told, *, later: float, now: float) -> None:
+    def apply_report(self, report: ReportedQuota, *, later: float, now: float) -> None:
         """Set the level by the endpoint's report.
 
         Args:
@@ -86,25 +86,25 @@ class Quota:
         """
         # Refill during the answer's transport is ignored: an underestimate leaves a small reserve, an
         # overestimate causes a refusal.
-        self.limit = told.limit
-        self._level = told.remaining - later
+        self.limit = report.limit
+        self._level = report.remaining - later
         self._at, self._taken = now, 0.0
-        used = told.limit - told.remaining
-        if told.reset_s is None or used < max(2.0, _TELLING_SHARE * told.limit):
+        used = report.limit - report.remaining
+        if report.reset_s is None or used < max(2.0, _LEAST_USED_SHARE * report.limit):
             return
         for period_s in _PERIODS_S:
-            if _is_near(told.reset_s * told.limit / period_s, used, _ROUNDED):
-                self._size, self._period_s, self._full_at = told.limit, period_s, None
+            if _is_near(report.reset_s * report.limit / period_s, used, _ROUNDED):
+                self._size, self._period_s, self._full_at = report.limit, period_s, None
                 return
-        size, before = told.remaining + told.reset_s * told.limit / MINUTE_S, self._told_size
-        self._told_size = size
-        self._size = min(size, told.limit)  # too small for a window, until the next answer
-        if before is not None and size < told.limit and _is_near(size, before, _SAME):
+        size, before = report.remaining + report.reset_s * report.limit / MINUTE_S, self._reported_size
+        self._reported_size = size
+        self._size = min(size, report.limit)  # too small for a window, until the next answer
+        if before is not None and size < report.limit and _is_near(size, before, _SAME):
             self._period_s, self._full_at = MINUTE_S, None
         else:
-            self._full_at = now + told.reset_s
+            self._full_at = now + report.reset_s
 
-    def hear_refusal(self, amount: float, after_s: float, now: float, pace: float) -> None:
+    def apply_refusal(self, amount: float, after_s: float, now: float, pace: float) -> None:
         """Set the level so that *amount* is available in *after_s* seconds, and not before."""
         self._refill(now, pace)
         self._level = min(self._level, min(amount, self._size) - after_s * self._rate * pace)
@@ -244,14 +244,14 @@ class Limiter:
         self._pace = 1.0
         self._numbers = 0
         self._shrunk_at = 0  # number of the last turn started before the pace was reduced
-        self._heard_at = 0  # number of the turn with the newest headers
+        self._newest_number = 0  # number of the turn with the newest headers
         self._tokens = 0.0  # of all turns started
         self._unordered = Lately(UNORDERED_S)
         now = clock.monotonic()
         self._own_requests = None if requests_per_min is None else Quota(requests_per_min, now)
         self._own_tokens = None if tokens_per_min is None else Quota(tokens_per_min, now)
-        self._told_requests: Quota | None = None
-        self._told_tokens: Quota | None = None
+        self._reported_requests: Quota | None = None
+        self._reported_tokens: Quota | None = None
         self._queue: FairQueue[Turn] = FairQueue()
 
     def __len__(self) -> int:
@@ -288,7 +288,7 @@ class Limiter:
         if tokens is not None:
             self._give_back(turn, tokens)
         self._pace = min(1.0, self._pace + GROWTH)
-        self._hear(turn, headers)
+        self._apply_headers(turn, headers)
 
     def shut(self, after_s: float) -> None:
         """Start no turn for *after_s* seconds: a wait requested in one answer applies to all."""
@@ -297,7 +297,7 @@ class Limiter:
     def refused(self, turn: Turn, after_s: float, headers: Mapping[str, str]) -> None:
         """Record a refusal by a rate limit, and start no turn for *after_s* seconds."""
         self.shut(after_s)
-        self._hear(turn, headers)
+        self._apply_headers(turn, headers)
         if turn.number > self._shrunk_at:  # concurrent requests carry no new information
             self._pace = max(LEAST_PACE, self._pace * SHRINK)
             self._shrunk_at = self._numbers
@@ -307,7 +307,7 @@ class Limiter:
             (self._own_requests, 1.0),
         ):
             if own is not None:
-                own.hear_refusal(amount, after_s, now, self._pace)
+                own.apply_refusal(amount, after_s, now, self._pace)
                 break
 
     def failed(self, turn: Turn) -> None:
@@ -319,18 +319,20 @@ class Limiter:
         if self._own_tokens is not None:
             self._own_tokens.give_back(turn.tokens, tokens)
 
-    def _hear(self, turn: Turn, headers: Mapping[str, str]) -> None:
-        if turn.number < self._heard_at:
+    def _apply_headers(self, turn: Turn, headers: Mapping[str, str]) -> None:
+        if turn.number < self._newest_number:
             return  # the headers of a delayed answer are outdated
         now = self._clock.monotonic()
-        if (told := told_quota(headers, "requests")) is not None:
-            self._told_requests = self._told_requests or Quota(told.limit, now)
-            self._told_requests.hear(told, later=self._numbers - turn.before - 1, now=now)
-            self._heard_at = turn.number
-        if (told := told_quota(headers, "tokens")) is not None:
-            self._told_tokens = self._told_tokens or Quota(told.limit, now)
-            self._told_tokens.hear(told, later=self._tokens - turn.before_tokens - turn.tokens, now=now)
-            self._heard_at = turn.number
+        if (report := reported_quota(headers, "requests")) is not None:
+            self._reported_requests = self._reported_requests or Quota(report.limit, now)
+            self._reported_requests.apply_report(report, later=self._numbers - turn.before - 1, now=now)
+            self._newest_number = turn.number
+        if (report := reported_quota(headers, "tokens")) is not None:
+            self._reported_tokens = self._reported_tokens or Quota(report.limit, now)
+            self._reported_tokens.apply_report(
+                report, later=self._tokens - turn.before_tokens - turn.tokens, now=now
+            )
+            self._newest_number = turn.number
 
     async def _given(self, turn: Turn) -> None:
         while True:
@@ -392,9 +394,9 @@ class Limiter:
         """Yield the quotas and amounts that *turn* uses."""
         for quota, amount in (
             (self._own_requests, 1.0),
-            (self._told_requests, 1.0),
+            (self._reported_requests, 1.0),
             (self._own_tokens, turn.tokens),
-            (self._told_tokens, turn.tokens),
+            (self._reported_tokens, turn.tokens),
         ):
             if quota is not None:
                 yield quota, amount

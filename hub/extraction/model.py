@@ -73,8 +73,8 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def digest(self) -> str:
         """Digest that is equal for equal questions of any user: hex, 64 characters."""
-        said = (self.messages, self.schema, self.max_tokens)
-        return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
+        parts = (self.messages, self.schema, self.max_tokens)
+        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
 class Finish(StrEnum):

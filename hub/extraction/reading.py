@@ -25,7 +25,7 @@ from hub.extraction.answers import Answer, Unreadable
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.folding import fold
-from hub.extraction.items import Dropped, Item, Notes, Reference, Wanted
+from hub.extraction.items import Dropped, ExtractionOptions, Item, Notes, Reference
 from hub.extraction.model import (
     AnswerCutOff,
     ExtractionError,
@@ -67,7 +67,7 @@ class Material(msgspec.Struct, frozen=True):
     """
 
     document: Document
-    wanted: Wanted
+    options: ExtractionOptions
     known: str
     dates: PassageDates
     redaction: Redaction
@@ -152,10 +152,10 @@ class Reading:
             is_rest: True if an answer about the text before it returned no record of it.
         """
         request = prompt.ask(piece)
-        said, answer, is_corrected = await self._ask_for_records(request)
+        reply, answer, is_corrected = await self._ask_for_records(request)
         halvings -= _UNREADABLE_COSTS if is_corrected else 0
         records = self._restored(answer)
-        is_whole = _is_whole(said, answer)
+        is_whole = _is_whole(reply, answer)
         halves = chunk.halve(self._text, piece) if halvings > 0 else []
         if is_whole and not (halves and prompt.may_hide_more(piece, len(records))):
             self._read += 1
@@ -166,10 +166,10 @@ class Reading:
             ]
         salvaged = self._checking(piece).take_all(records).items
         if not halves:
-            return [self._give_up(piece, request, said, salvaged)]
+            return [self._give_up(piece, request, reply, salvaged)]
         self._counts["halved"] += 1
         found = await self._read_each(prompt, halves, halvings - 1, is_rest=is_rest)
-        rest = _untold(salvaged, [item for checked in found for item in checked.items])
+        rest = _not_returned(salvaged, [item for checked in found for item in checked.items])
         self._counts["salvaged"] += 0 if is_whole else len(rest)
         return [*found, Checked(rest, [])]
 
@@ -234,12 +234,12 @@ class Reading:
         The rules of a first answer apply: an unreadable one is requested once more, and an incomplete one in
         halves. A complete answer without a record withdraws that record, which is no loss.
         """
-        said, answer, _ = await self._ask_for_records(request)
+        reply, answer, _ = await self._ask_for_records(request)
         records = self._restored(answer)
-        if _is_whole(said, answer) or (records and len(asked) == 1):
+        if _is_whole(reply, answer) or (records and len(asked) == 1):
             return records
         # The size matters little to a model that cannot write JSON.
-        if len(asked) == 1 or (answer is None and said.finish is Finish.WHOLE):
+        if len(asked) == 1 or (answer is None and reply.finish is Finish.WHOLE):
             self._counts["lost"] += len(asked)
             return []
         middle = len(asked) // 2
@@ -250,15 +250,15 @@ class Reading:
         ]
 
     def _give_up(
-        self, piece: Chunk, request: ModelRequest, said: ModelAnswer, salvaged: Iterable[Item]
+        self, piece: Chunk, request: ModelRequest, reply: ModelAnswer, salvaged: Iterable[Item]
     ) -> Checked:
         """Return the usable rest of a piece without any complete answer, and count the piece as given up."""
-        kept = [msgspec.structs.replace(item, warnings=(*item.warnings, "cut_answer")) for item in salvaged]
+        marked = [msgspec.structs.replace(item, warnings=(*item.warnings, "cut_answer")) for item in salvaged]
         chars = piece.end - piece.start
-        self._counts += Counter(given_up=1, given_up_chars=chars, salvaged=len(kept))
+        self._counts += Counter(given_up=1, given_up_chars=chars, salvaged=len(marked))
         self._hopeless = self._hopeless or (
             ExtractionError(f"the model's answer about {chars} characters of text could not be read, twice")
-            if said.finish is Finish.WHOLE
+            if reply.finish is Finish.WHOLE
             else AnswerCutOff(
                 f"the model's answer about {chars} characters of text was cut off "
                 f"at its limit of {request.max_tokens} tokens"
@@ -266,31 +266,31 @@ class Reading:
         )
         if self._counts["given_up"] >= _HOPELESS and not self._has_anything():
             raise self._hopeless
-        return Checked(kept, [])
+        return Checked(marked, [])
 
     def _has_anything(self) -> bool:
         return bool(self._read or self._counts["salvaged"])
 
     async def _ask_for_records(self, request: ModelRequest) -> tuple[ModelAnswer, Answer | None, bool]:
         """Return an answer, its records, and whether the question had to be repeated for it."""
-        said = await self._ask(request)
-        answer = await self._answer_in(said)
-        if answer is not None or said.finish is not Finish.WHOLE:
-            return said, answer, False
-        said = await self._ask(_corrected(request, said))
-        return said, await self._answer_in(said), True
+        reply = await self._ask(request)
+        answer = await self._answer_in(reply)
+        if answer is not None or reply.finish is not Finish.WHOLE:
+            return reply, answer, False
+        reply = await self._ask(_corrected(request, reply))
+        return reply, await self._answer_in(reply), True
 
     async def _ask(self, request: ModelRequest) -> ModelAnswer:
         answer = await self._model.answer(request)
         self.spent += answer.usage
         return answer
 
-    async def _answer_in(self, said: ModelAnswer) -> Answer | None:
+    async def _answer_in(self, reply: ModelAnswer) -> Answer | None:
         """Parse the records of an answer, in a thread if it is long; None if it is unreadable."""
         try:
-            if len(said.text) <= _LONG_CHARS:
-                return answers.read(said.text)
-            return await anyio.to_thread.run_sync(answers.read, said.text)
+            if len(reply.text) <= _LONG_CHARS:
+                return answers.read(reply.text)
+            return await anyio.to_thread.run_sync(answers.read, reply.text)
         except Unreadable:
             return None
 
@@ -303,7 +303,7 @@ class Reading:
         return Checking(
             self._text,
             piece,
-            material.wanted,
+            material.options,
             known=material.known,
             is_literal=self._model.is_literal,
             dates=material.dates,
@@ -311,14 +311,14 @@ class Reading:
         )
 
 
-def _is_whole(said: ModelAnswer, answer: Answer | None) -> bool:
+def _is_whole(reply: ModelAnswer, answer: Answer | None) -> bool:
     """Return True if an answer is complete."""
-    return answer is not None and not answer.is_cut and said.finish is Finish.WHOLE
+    return answer is not None and not answer.is_cut and reply.finish is Finish.WHOLE
 
 
-def _corrected(request: ModelRequest, said: ModelAnswer) -> ModelRequest:
+def _corrected(request: ModelRequest, reply: ModelAnswer) -> ModelRequest:
     """Return the question again, with the unreadable answer and a correction."""
-    shown = Message("assistant", said.text[:_MAX_BAD_ANSWER_CHARS] or "(nothing)")
+    shown = Message("assistant", reply.text[:_MAX_BAD_ANSWER_CHARS] or "(nothing)")
     return msgspec.structs.replace(request, messages=(*request.messages, shown, Message("user", CORRECTION)))
 
 
@@ -335,12 +335,12 @@ def _name(item: Item) -> str:
     return fold(str(item.data.get(TABLES[item.table].title)))
 
 
-def _untold(salvaged: Iterable[Item], told: Iterable[Item]) -> list[Item]:
+def _not_returned(salvaged: Iterable[Item], returned: Iterable[Item]) -> list[Item]:
     """Return the items of an incomplete answer that the halves did not return again.
 
     The halves may have returned an item under another title, so an overlapping place is sufficient.
     """
-    left = list(told)
+    left = list(returned)
     rest = list(salvaged)
     for is_twin in (_is_same, _is_at):
         for item in list(rest):
@@ -372,9 +372,9 @@ def rest_of(text: str, piece: Chunk, places: Set[tuple[int, int]], doubt: float)
     share = (last - piece.start) / (piece.end - piece.start)
     if share ** len(places) >= doubt:
         return None
-    said = list(sentences(text, piece.start, piece.end))
-    nth = next((nth for nth, (start, _) in enumerate(said) if start >= last), None)
-    if nth is None or piece.end - said[nth][0] < LEAST_CHARS:
+    spans = list(sentences(text, piece.start, piece.end))
+    nth = next((nth for nth, (start, _) in enumerate(spans) if start >= last), None)
+    if nth is None or piece.end - spans[nth][0] < LEAST_CHARS:
         return None
-    before = said[nth - 1] if nth else (0, 0)
-    return Chunk(said[nth][0], piece.end, piece.headings, before, piece.columns)
+    before = spans[nth - 1] if nth else (0, 0)
+    return Chunk(spans[nth][0], piece.end, piece.headings, before, piece.columns)

@@ -67,9 +67,9 @@ _PIECE_CHARS: Final = 16_384
 _AROUND_CHARS: Final = 600  # context of a place: longer than any value
 
 
-def _is_iban(said: str) -> bool:
+def _is_iban(value: str) -> bool:
     """Return True if the check digits (ISO 7064, mod 97-10) and the country's length are right."""
-    bare = "".join(filter(str.isalnum, said)).upper()
+    bare = "".join(filter(str.isalnum, value)).upper()
     length = _IBAN_LENGTHS.get(bare[:2], len(bare))
     return (
         15 <= len(bare) == length <= 34
@@ -77,28 +77,28 @@ def _is_iban(said: str) -> bool:
     )
 
 
-def _is_card(said: str) -> bool:
+def _is_card(value: str) -> bool:
     """Return True if Luhn's check digit (ISO/IEC 7812-1) is right."""
-    digits = [int(char) for char in reversed(said) if char.isdigit()]
+    digits = [int(char) for char in reversed(value) if char.isdigit()]
     return (
         sum(digit if nth % 2 == 0 else sum(divmod(2 * digit, 10)) for nth, digit in enumerate(digits)) % 10
         == 0
     )
 
 
-def _is_ip(said: str) -> bool:
+def _is_ip(value: str) -> bool:
     try:
-        ip_address(said)
+        ip_address(value)
     except ValueError:
         return False
     return True
 
 
-def _is_phone(said: str) -> bool:
-    return _DATE.match(said) is None
+def _is_phone(value: str) -> bool:
+    return _DATE.match(value) is None
 
 
-def _any(said: str) -> bool:
+def _any(value: str) -> bool:
     return True
 
 
@@ -141,9 +141,9 @@ class Redaction:
         self._placeholders: dict[str, str] = {}
         self._values: dict[str, str] = {}
         numbers: dict[str, int] = {}
-        said = shown(text) if rules else ""
-        for start, end, tag in self._found(said):
-            value = said[start:end]
+        visible = shown(text) if rules else ""
+        for start, end, tag in self._found(visible):
+            value = visible[start:end]
             if value not in self._placeholders:
                 numbers[tag] = numbers.get(tag, 0) + 1
                 self._placeholders[value] = f"[{tag}_{numbers[tag]}]"
@@ -177,15 +177,15 @@ class Redaction:
 
     def _hidden(self, before: str, part: str, after: str) -> str:
         text, at, stop = before + part + after, len(before), len(before) + len(part)
-        kept = []
+        pieces = []
         for start, end, tag in self._found(text):
             if end <= at or start >= stop:
                 continue
             is_whole = start >= len(before) and end <= stop
             placeholder = self._placeholders.get(text[start:end]) if is_whole else None
-            kept += [text[at:start], placeholder or f"[{tag}]"]
+            pieces += [text[at:start], placeholder or f"[{tag}]"]
             at = min(end, stop)
-        return "".join((*kept, text[at:stop]))
+        return "".join((*pieces, text[at:stop]))
 
     def restore(self, value: object) -> object:
         """Replace placeholders by the document's own words in all nested strings; keys are unchanged."""
@@ -252,8 +252,8 @@ def _ends(match: re.Match[str]) -> Iterator[int]:
     """Yield possible ends of a value: that of the match, or before a blank inside."""
     yield match.end()
     if match.re in (_IBAN, _CARD):  # a value with check digits, so that a part of it can be recognized
-        said = match.group()
-        yield from (match.start() + at for at in range(len(said) - 1, 12, -1) if not said[at].isalnum())
+        value = match.group()
+        yield from (match.start() + at for at in range(len(value) - 1, 12, -1) if not value[at].isalnum())
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int]]:

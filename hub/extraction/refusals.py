@@ -73,7 +73,7 @@ def meaning_of(
 ) -> Trouble | RateLimited | Disliked | ModelError:
     """Convert *error* to an exception that the caller raises. *now*: wall time, aware."""
     status, code = error.status_code, str(error.code or "")
-    told = f"HTTP {status} {code}".rstrip()
+    reason = f"HTTP {status} {code}".rstrip()
     if status == 402 or code in _SPENT_QUOTA or error.type in _SPENT_QUOTA:
         return ModelExhausted(
             f"the account behind {place.name} has no quota left ({code or status}): look at its plan "
@@ -82,9 +82,9 @@ def meaning_of(
         )
     headers = error.response.headers
     if status == 429:
-        return RateLimited(told, retry_after_s(headers, now), headers)
+        return RateLimited(reason, retry_after_s(headers, now), headers)
     if status in _RETRIED or status >= 500:
-        return Trouble(told, after_s=retry_after_s(headers, now))
+        return Trouble(reason, after_s=retry_after_s(headers, now))
     if status in (401, 403):
         return EndpointRefused(
             f"the model endpoint {place.base_url} refused our key (HTTP {status}): "
@@ -100,10 +100,10 @@ def meaning_of(
             f"the model endpoint {place.base_url} has no model {place.name!r} (HTTP 404): "
             f"correct name or base_url in {place.table} of hub.toml"
         )
-    return Disliked(told, error.param, is_too_long=error.code in _TOO_LONG or error.type in _TOO_LONG)
+    return Disliked(reason, error.param, is_too_long=error.code in _TOO_LONG or error.type in _TOO_LONG)
 
 
-class Told(msgspec.Struct, frozen=True):
+class ReportedQuota(msgspec.Struct, frozen=True):
     """Quota reported by an endpoint.
 
     Attributes:
@@ -117,13 +117,13 @@ class Told(msgspec.Struct, frozen=True):
     reset_s: float | None = None
 
 
-def told_quota(headers: Mapping[str, str], of: Literal["requests", "tokens"]) -> Told | None:
+def reported_quota(headers: Mapping[str, str], of: Literal["requests", "tokens"]) -> ReportedQuota | None:
     """Return the quota of requests or tokens; ``None`` if the headers have no plausible one."""
     limit = _number(headers.get(f"x-ratelimit-limit-{of}"))
     remaining = _number(headers.get(f"x-ratelimit-remaining-{of}"))
     if limit is None or remaining is None or limit <= 0 or remaining > limit:
         return None
-    return Told(limit, max(0.0, remaining), duration_s(headers.get(f"x-ratelimit-reset-{of}", "")))
+    return ReportedQuota(limit, max(0.0, remaining), duration_s(headers.get(f"x-ratelimit-reset-{of}", "")))
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:

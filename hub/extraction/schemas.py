@@ -45,9 +45,9 @@ def references_of(table: TableName, labels: Mapping[str, Reference]) -> dict[str
     """Return the fields in which a record of *table* refers to rows, with their possible labels."""
     found: dict[str, list[str]] = {}
     for column in TABLES[table].columns:
-        said = [label for label, row in labels.items() if row.table is column.refers_to]
-        if column.refers_to is not None and said:
-            found[REFERENCE_FIELDS[column.refers_to]] = said
+        matching = [label for label, row in labels.items() if row.table is column.refers_to]
+        if column.refers_to is not None and matching:
+            found[REFERENCE_FIELDS[column.refers_to]] = matching
     return found
 
 

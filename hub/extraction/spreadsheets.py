@@ -15,7 +15,7 @@ import msgspec
 from hub.document import Document
 from hub.extraction.chunk import Passage
 from hub.extraction.forms import Form, lines_of, make_item
-from hub.extraction.items import Item, Wanted
+from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.when import date_ms
 from protocol.frame import Field
 from protocol.tables import TableName
@@ -64,7 +64,7 @@ class _Columns(msgspec.Struct, frozen=True):
     fields: dict[str, int]
 
 
-def read_spreadsheet(document: Document, wanted: Wanted) -> Form | None:
+def read_spreadsheet(document: Document, options: ExtractionOptions) -> Form | None:
     """Convert the rows of a table to items; ``None`` if its header is not understood."""
     text = document.text
     first = next((line.text for line in lines_of(text) if line.text.strip()), "")
@@ -80,10 +80,10 @@ def read_spreadsheet(document: Document, wanted: Wanted) -> Form | None:
     items: list[Item] = []
     prose: list[Passage] = []
     for row in rows[1:]:
-        item = make_item(columns.table, _fields(columns, row, wanted), text, row.start, row.end, wanted)
+        item = make_item(columns.table, _fields(columns, row, options), text, row.start, row.end, options)
         if item is not None:
             items.append(item)
-        elif columns.table in wanted.data_types:  # for example without a title, or with an informal date
+        elif columns.table in options.data_types:  # for example without a title, or with an informal date
             # Adjacent rows are merged, because each passage needs a question.
             is_next = bool(prose) and not text[prose[-1].end : row.start].strip()
             prose.append(Passage(prose.pop().start if is_next else row.start, row.end, header))
@@ -105,22 +105,22 @@ def _rows(text: str, delimiter: str) -> Iterator[_Row]:
         first, last = lines[taken], lines[reader.line_num - 1]
         taken = reader.line_num
         if any(cell.strip() for cell in cells):
-            said = text[first.start : last.end]
-            start = first.start + len(said) - len(said.lstrip())
-            yield _Row([cell.strip() for cell in cells], start, first.start + len(said.rstrip()))
+            source = text[first.start : last.end]
+            start = first.start + len(source) - len(source.lstrip())
+            yield _Row([cell.strip() for cell in cells], start, first.start + len(source.rstrip()))
 
 
 def _columns(header: list[str]) -> _Columns | None:
     """Return the table that matches more of *header* than any other; ``None`` if it is ambiguous."""
     names = [_plain(name) for name in header]
     fitting: list[_Columns] = []
-    for table, spellings, telling in _TABLES:
+    for table, spellings, significant in _TABLES:
         found = {
-            field: [place for place, name in enumerate(names) if name in said]
-            for field, said in spellings.items()
+            field: [place for place, name in enumerate(names) if name in known]
+            for field, known in spellings.items()
         }
         is_clear = all(len(places) <= 1 for places in found.values())
-        if is_clear and found["title"] and any(found[field] for field in telling):
+        if is_clear and found["title"] and any(found[field] for field in significant):
             fitting.append(_Columns(table, {field: places[0] for field, places in found.items() if places}))
     return next((one for one in fitting if all(_takes_more(one, other) for other in fitting)), None)
 
@@ -129,21 +129,21 @@ def _takes_more(one: _Columns, other: _Columns) -> bool:
     return one is other or set(one.fields.values()) > set(other.fields.values())
 
 
-def _fields(columns: _Columns, row: _Row, wanted: Wanted) -> dict[str, Field]:
+def _fields(columns: _Columns, row: _Row, options: ExtractionOptions) -> dict[str, Field]:
     """Return the row's cells by field; invalid values are appended to the description."""
-    said: dict[str, Field] = {}
+    values: dict[str, Field] = {}
     unread: list[str] = []
     for field, place in columns.fields.items():
         cell = row.cells[place] if place < len(row.cells) else ""
-        said[field] = _value(field, cell, wanted)
-        if cell and said[field] is None:
+        values[field] = _value(field, cell, options)
+        if cell and values[field] is None:
             unread.append(f"{field}: {cell}")
     if unread and columns.table is TableName.TASKS:
-        said["description"] = "\n".join([*filter(None, [str(said.get("description") or "")]), *unread])
-    return said
+        values["description"] = "\n".join([*filter(None, [str(values.get("description") or "")]), *unread])
+    return values
 
 
-def _value(field: str, cell: str, wanted: Wanted) -> Field:
+def _value(field: str, cell: str, options: ExtractionOptions) -> Field:
     match field:
         case "status":
             return _STATUS.get(_plain(cell))
@@ -152,7 +152,7 @@ def _value(field: str, cell: str, wanted: Wanted) -> Field:
         case "assignee":
             return [name.strip() for name in re.split(r"[;/]", cell) if name.strip()]
         case "dueDate" | "date":
-            return date_ms(cell, wanted.timezone)
+            return date_ms(cell, options.timezone)
         case _:
             return cell
 

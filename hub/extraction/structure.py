@@ -64,15 +64,15 @@ class Headings:
 
     def __init__(self, text: str) -> None:
         self._places: list[int] = []
-        self._said: list[str] = []
+        self._titles: list[str] = []
         self.subject = _subject_of(text)
         at = 0
         while at < len(text):
             line = _LINE.match(text, at)
             assert line is not None  # the pattern matches everywhere
-            if said := _heading(text, line):
+            if title := _heading(text, line):
                 self._places.append(at)
-                self._said.append(said)
+                self._titles.append(title)
             at = line.end()
 
     def are_at(self, start: int) -> bool:
@@ -83,7 +83,7 @@ class Headings:
     def above(self, start: int, *, since: int) -> tuple[str, ...]:
         """Return the headings above *start*: the subject, and the last heading *since* a place."""
         nth = bisect_right(self._places, start - 1) - 1
-        last = (self._said[nth],) if nth >= 0 and self._places[nth] >= since else ()
+        last = (self._titles[nth],) if nth >= 0 and self._places[nth] >= since else ()
         return (self.subject, *last) if self.subject and start > 0 else last
 
 
@@ -169,12 +169,12 @@ def _blocks(text: str, start: int, end: int) -> Iterator[int]:
 
 
 def _is_ended(line: str, following: str) -> bool:
-    said = line.strip()
+    content = line.strip()
     return (
-        not said
+        not content
         or not following.strip()
-        or (len(said) < _WRAPPED_FROM and not any(map(is_unspaced, said)))
-        or said.endswith(":")
+        or (len(content) < _WRAPPED_FROM and not any(map(is_unspaced, content)))
+        or content.endswith(":")
         or _LIST_MARK.match(following) is not None
     )
 
@@ -187,23 +187,25 @@ def _is_only_a_dot(text: str, begin: int, match: re.Match[str]) -> bool:
     if following.islower():
         return True
     # Only a bounded prefix: in "a. a. a. a." no dot ends a sentence, and each would scan all text before it.
-    said = text[max(begin, match.start() - _LONGEST_ABBREVIATION) : match.start() + 1]
-    return _ABBREVIATED.search(said) is not None or _ORDINAL.search(said) is not None
+    tail = text[max(begin, match.start() - _LONGEST_ABBREVIATION) : match.start() + 1]
+    return _ABBREVIATED.search(tail) is not None or _ORDINAL.search(tail) is not None
 
 
 def _heading(text: str, line: re.Match[str]) -> str:
     """Return the text of a heading line, or an empty string if the line does not look like one."""
-    said = line.group().strip()
-    if not said or len(said) > _LONGEST_HEADING:
+    content = line.group().strip()
+    if not content or len(content) > _LONGEST_HEADING:
         return ""
     if mark := _HEADING.match(line.group()):
         return line.group()[mark.end() :].strip().rstrip("#").rstrip()
-    is_underlined = _UNDERLINE.match(text, line.end()) is not None and not said.startswith(
+    is_underlined = _UNDERLINE.match(text, line.end()) is not None and not content.startswith(
         ("-", "=", ">", "|")
     )
-    is_shouted = said.isupper() and sum(map(str.isalpha, said)) > len(said) // 2 and said[-1] not in _ENDS
-    if is_underlined or (is_shouted and len(said) > 3 and _is_alone(text, line)):
-        return said
+    is_shouted = (
+        content.isupper() and sum(map(str.isalpha, content)) > len(content) // 2 and content[-1] not in _ENDS
+    )
+    if is_underlined or (is_shouted and len(content) > 3 and _is_alone(text, line)):
+        return content
     return ""
 
 

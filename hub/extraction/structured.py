@@ -26,7 +26,7 @@ from hub.document import Document
 from hub.extraction.chunk import Passage
 from hub.extraction.folding import CUE, asides
 from hub.extraction.forms import Form, make_item
-from hub.extraction.items import Item, Wanted
+from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.spreadsheets import read_spreadsheet
 from hub.extraction.task_lists import read_markdown, read_taskpaper, read_todo_txt
 from hub.extraction.when import date_ms, day_ms
@@ -51,18 +51,18 @@ _END: Final = re.compile(
 _ITEM_KINDS: Final = frozenset({"VTODO", "VEVENT", "VJOURNAL"})
 _ZONE_KINDS: Final = frozenset({"VTIMEZONE"})
 _SUMMARY: Final = re.compile(
-    r"^SUMMARY(?:;(?:[^:\"\r\n]|\"[^\"\r\n]*\")*)?:(?P<said>[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)",
+    r"^SUMMARY(?:;(?:[^:\"\r\n]|\"[^\"\r\n]*\")*)?:(?P<value>[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)",
     re.MULTILINE | re.IGNORECASE,
 )
 # Exceptions of the parser for invalid input, raised at once or on access to an invalid property.
 # OverflowError: a time outside of the range of UTC. OSError: a zone name that is a folder of zones.
 _BROKEN: Final = (ValueError, TypeError, KeyError, IndexError, OverflowError, OSError)
-_TELLING: Final = ("summary", "description", "location", "comment")  # properties that contain text
+_TEXT_PROPERTIES: Final = ("summary", "description", "location", "comment")  # properties that contain text
 _STATUS: Final = {"NEEDS-ACTION": "todo", "IN-PROCESS": "in_progress", "COMPLETED": "done"}
 _GIVEN_UP: Final = "CANCELLED"
 
 
-def read_calendar(document: Document, wanted: Wanted) -> Form | None:
+def read_calendar(document: Document, options: ExtractionOptions) -> Form | None:
     """Extract the items of a calendar; return ``None`` for other text."""
     text = document.text
     if "BEGIN:VCALENDAR" not in text[:1000].upper():
@@ -75,18 +75,18 @@ def read_calendar(document: Document, wanted: Wanted) -> Form | None:
             component = _component(text[start:end], zones)
             if _text(component, "status").upper() == _GIVEN_UP:
                 continue
-            table, said = _fields(kind, component, wanted)
-            is_telling = any(_text(component, name).strip() for name in _TELLING)
+            table, fields = _fields(kind, component, options)
+            has_text = any(_text(component, name).strip() for name in _TEXT_PROPERTIES)
         except _BROKEN:
             prose.append(Passage(start, end))
             continue
         summary = _SUMMARY.search(text, start, end)
-        item = make_item(table, said, text, *(summary.span("said") if summary else (start, end)), wanted)
+        item = make_item(table, fields, text, *(summary.span("value") if summary else (start, end)), options)
         if item is not None:
             date_property = component.get("due" if kind == "VTODO" else "dtstart")
             has_time = isinstance(getattr(date_property, "dt", None), datetime)
             items.append(msgspec.structs.replace(item, is_exact=True, has_time=has_time))
-        elif table in wanted.data_types and is_telling:  # for example without a title, which a model may find
+        elif table in options.data_types and has_text:  # for example without a title, which a model may find
             prose.append(Passage(start, end))
     return Form(items=items, prose=prose, date=document.modified_at)
 
@@ -119,7 +119,9 @@ def _component(source: str, zones: str) -> "Component":
     return calendar.subcomponents[-1]
 
 
-def _fields(kind: str, component: "Component", wanted: Wanted) -> tuple[TableName, dict[str, Field]]:
+def _fields(
+    kind: str, component: "Component", options: ExtractionOptions
+) -> tuple[TableName, dict[str, Field]]:
     title, more = _text(component, "summary"), _text(component, "description")
     match kind:
         case "VTODO":
@@ -129,10 +131,10 @@ def _fields(kind: str, component: "Component", wanted: Wanted) -> tuple[TableNam
                 "status": _task_status(component),
                 "priority": _priority(component),
                 "assignee": list(_attendees(component)),
-                "dueDate": _date_ms(component, "due", wanted),
+                "dueDate": _date_ms(component, "due", options),
             }
         case "VEVENT":
-            return TableName.TIMELINES, {"title": title, "date": _date_ms(component, "dtstart", wanted)}
+            return TableName.TIMELINES, {"title": title, "date": _date_ms(component, "dtstart", options)}
         case _:
             return TableName.NOTES, {"title": title, "content": more}
 
@@ -150,28 +152,28 @@ def _task_status(component: "Component") -> str | None:
 
 def _priority(component: "Component") -> str | None:
     """Return the priority by RFC 5545, 3.8.1.9: 1 to 4 is high, 5 medium, 6 to 9 low, 0 undefined."""
-    told = _text(component, "priority")
-    if not told.isdecimal() or not 1 <= int(told) <= 9:
+    value = _text(component, "priority")
+    if not value.isdecimal() or not 1 <= int(value) <= 9:
         return None
-    return "high" if int(told) < 5 else "medium" if int(told) == 5 else "low"
+    return "high" if int(value) < 5 else "medium" if int(value) == 5 else "low"
 
 
 def _attendees(component: "Component") -> Iterator[str]:
-    told = component.get("attendee") or []
-    for attendee in told if isinstance(told, list) else [told]:
+    attendees = component.get("attendee") or []
+    for attendee in attendees if isinstance(attendees, list) else [attendees]:
         yield str(attendee.params.get("CN") or str(attendee).removeprefix("mailto:"))
 
 
-def _date_ms(component: "Component", name: str, wanted: Wanted) -> int | None:
+def _date_ms(component: "Component", name: str, options: ExtractionOptions) -> int | None:
     value = getattr(component.get(name), "dt", None)
     if isinstance(value, datetime):
         if value.tzinfo is None:  # "floating" time: local time of any reader
-            return date_ms(value.isoformat(), wanted.timezone)
+            return date_ms(value.isoformat(), options.timezone)
         return epoch_ms(value.astimezone(UTC)) if value.year >= 1970 else None
-    return day_ms(value, wanted.timezone) if isinstance(value, date) else None
+    return day_ms(value, options.timezone) if isinstance(value, date) else None
 
 
-def read_captions(document: Document, wanted: Wanted) -> Form | None:
+def read_captions(document: Document, options: ExtractionOptions) -> Form | None:
     """Return the text of captions as prose; ``None`` if the text has no cue."""
     text = document.text
     if CUE.search(text) is None:
@@ -190,9 +192,9 @@ def read_captions(document: Document, wanted: Wanted) -> Form | None:
     return Form(prose=[Passage(0, len(text))], date=document.modified_at, view="".join([*view, text[at:]]))
 
 
-def _covered(said: str, length: int) -> str:
-    """Pad *said* with invisible characters, or cut it, to *length*."""
-    return said[:length] + _COVER * (length - len(said))
+def _covered(text: str, length: int) -> str:
+    """Pad *text* with invisible characters, or cut it, to *length*."""
+    return text[:length] + _COVER * (length - len(text))
 
 
 def _merged(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -206,7 +208,7 @@ def _merged(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-_Reader = Callable[[Document, Wanted], Form | None]
+_Reader = Callable[[Document, ExtractionOptions], Form | None]
 _BY_SUFFIX: Final[dict[str, _Reader]] = {
     ".md": read_markdown,
     ".markdown": read_markdown,
@@ -230,10 +232,10 @@ _BY_MEDIA_TYPE: Final[dict[str, _Reader]] = {
 _TODO_NAMES: Final = frozenset({"todo.txt", "done.txt"})
 
 
-def read(document: Document, wanted: Wanted) -> Form:
+def read(document: Document, options: ExtractionOptions) -> Form:
     """Extract items by rules, and return the remaining prose. Never raises, for any text."""
     reader = _reader_for(document)
-    form = reader(document, wanted) if reader else None
+    form = reader(document, options) if reader else None
     return form or Form(prose=[Passage(0, len(document.text))], date=document.modified_at)
 
 

@@ -36,7 +36,7 @@ _FEW_BLANKS: Final = re.compile(r"[\s>|]{0,40}+")
 _JOINERS: Final = frozenset("\u200c\u200d")
 _SOFT_HYPHEN: Final = "\u00ad"
 _DIRECTIONS: Final = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u2066\u2067\u2068\u2069")
-_NEVER_MEANT_WELL: Final = re.compile("[\u202d\u202e]|\U0001f3f4?[\U000e0001-\U000e007f]{2,}+")
+_ALWAYS_SUSPECT: Final = re.compile("[\u202d\u202e]|\U0001f3f4?[\U000e0001-\U000e007f]{2,}+")
 _BLACK_FLAG: Final = "\U0001f3f4"  # tag characters after it spell a region (Unicode TR 51)
 _LEAST_RUN: Final = 3  # consecutive hidden characters: one or two may come from typesetting
 
@@ -47,8 +47,8 @@ _LEAST_READABLE: Final = 0.95  # of a blob's bytes: keys and digests are random,
 
 _MOST_PASSAGES: Final = 200  # compared individually with an item; more are merged into one
 _LEAST_WORDS: Final = 2
-_SAID: Final = 0.7  # share of an item's words that must occur in a passage to match it
-_UNSAID: Final = 0.3  # share of the title's words; with fewer of them, the quote does not support the item
+_MATCHING_SHARE: Final = 0.7  # share of an item's words that must occur in a passage to match it
+_LEAST_TITLE_SHARE: Final = 0.3  # of the title's words; with fewer, the quote does not support the item
 
 
 def spans(text: str) -> tuple[Span, ...]:
@@ -76,10 +76,10 @@ def marked(items: Iterable[Item], text: str, suspicions: Sequence[Span]) -> list
     *suspicions* are ``spans(text)``. An item of a rule reflects its own place; a model may return an ordered
     item with a harmless quote.
     """
-    told = [_words(text[start:end]) for start, end in suspicions]
-    if len(told) > _MOST_PASSAGES:
-        told = [frozenset().union(*told)]
-    return [_marked(item, text, suspicions, told) for item in items]
+    orders = [_words(text[start:end]) for start, end in suspicions]
+    if len(orders) > _MOST_PASSAGES:
+        orders = [frozenset().union(*orders)]
+    return [_marked(item, text, suspicions, orders) for item in items]
 
 
 def hidden_count(text: str) -> int:
@@ -89,32 +89,34 @@ def hidden_count(text: str) -> int:
     return sum(_is_hidden_at(text, at) for at, char in enumerate(text) if is_hidden(char))
 
 
-def _marked(item: Item, text: str, suspicions: Sequence[Span], told: Sequence[frozenset[str]]) -> Item:
+def _marked(item: Item, text: str, suspicions: Sequence[Span], orders: Sequence[frozenset[str]]) -> Item:
     warnings: list[Warning] = list(item.warnings)
     nearest = bisect_left(suspicions, item.end, key=lambda span: span[0]) - 1  # they are ordered and disjoint
     touches = nearest >= 0 and suspicions[nearest][1] > item.start
-    if touches or (item.origin == "model" and _is_pretext(item, told)):
+    if touches or (item.origin == "model" and _is_pretext(item, orders)):
         warnings.append("instruction")
     if hidden_count(text[item.start : item.end]):
         warnings.append("hidden_characters")
     return msgspec.structs.replace(item, warnings=tuple(dict.fromkeys(warnings)))
 
 
-def _is_pretext(item: Item, told: Sequence[frozenset[str]]) -> bool:
+def _is_pretext(item: Item, orders: Sequence[frozenset[str]]) -> bool:
     """Return True if the quote does not support the item, which an order may have caused.
 
     That is, a field matches an order but not the quote, or almost none of the title's words occur in the
     quote. The order may be encoded for machines.
     """
-    quoted = _words(item.quote) if told else frozenset()
+    quoted = _words(item.quote) if orders else frozenset()
     for name, value in item.data.items():
-        said = _words(value) if told and isinstance(value, str) else frozenset()
-        if len(said) < _LEAST_WORDS:
+        claimed = _words(value) if orders and isinstance(value, str) else frozenset()
+        if len(claimed) < _LEAST_WORDS:
             continue
-        shared = len(said & quoted) / len(said)
-        if name == TABLES[item.table].title and shared < _UNSAID:
+        shared = len(claimed & quoted) / len(claimed)
+        if name == TABLES[item.table].title and shared < _LEAST_TITLE_SHARE:
             return True
-        if shared < _SAID and any(len(said & words) >= _SAID * len(said) for words in told):
+        if shared < _MATCHING_SHARE and any(
+            len(claimed & words) >= _MATCHING_SHARE * len(claimed) for words in orders
+        ):
             return True
     return False
 
@@ -143,9 +145,9 @@ def _windows(text: str) -> Iterator[Span]:
 
 def _passages_in(text: str) -> Iterator[tuple[int, int, bool]]:
     plain, places = _plain(text)
-    told = machines_marked(plain)
+    masked = machines_marked(plain)
     for find, is_strong in ((find_strong, True), (find_weak, False)):
-        for start, end in find(told):
+        for start, end in find(masked):
             yield (places[start], places[end], is_strong) if places else (start, end, is_strong)
     for start, end in (*_hidden_runs(text), *_blobs(text)):
         yield start, end, True
@@ -184,7 +186,7 @@ def _hidden_runs(text: str) -> Iterator[Span]:
     hidden = [char for char in sorted(set(text)) if is_hidden(char)]
     if not hidden:
         return
-    found = (match.span() for match in _NEVER_MEANT_WELL.finditer(text))
+    found = (match.span() for match in _ALWAYS_SUSPECT.finditer(text))
     yield from (span for span in found if text[span[0]] != _BLACK_FLAG)
     run = re.compile(f"[{''.join(map(re.escape, hidden))}]{{{_LEAST_RUN},}}+")
     yield from (match.span() for match in run.finditer(text) if text[match.start() - 1] != _BLACK_FLAG)
@@ -197,11 +199,11 @@ def _blobs(text: str) -> Iterator[Span]:
             return
         blob = match.group()[:_MOST_BLOB_CHARS].rstrip("=")
         try:
-            told = base64.b64decode(blob[: len(blob) // 4 * 4])
+            decoded = base64.b64decode(blob[: len(blob) // 4 * 4])
         except binascii.Error:
             continue
-        readable = sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in told)
-        if b" " in told and readable >= _LEAST_READABLE * len(told):
+        readable = sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in decoded)
+        if b" " in decoded and readable >= _LEAST_READABLE * len(decoded):
             yield match.span()
 
 

@@ -16,23 +16,23 @@ from typing import Final
 from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
-from hub.extraction.conventions import BOXES, MARKDOWN, TASKPAPER, TODO_TXT, Said, fields_of
+from hub.extraction.conventions import BOXES, MARKDOWN, TASKPAPER, TODO_TXT, ParsedLine, fields_of
 from hub.extraction.forms import Form, Line, lines_of, make_item
-from hub.extraction.items import Item, Wanted
+from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.when import read_date
 from protocol.frame import Field
 from protocol.tables import TableName
 
 _TODO: Final = re.compile(
-    r"(?P<done>x[ \t]+)?(?:\((?P<priority>[A-Z])\)[ \t]+)?(?:\d{4}-\d{2}-\d{2}[ \t]+){0,2}(?P<said>\S.*)"
+    r"(?P<done>x[ \t]+)?(?:\((?P<priority>[A-Z])\)[ \t]+)?(?:\d{4}-\d{2}-\d{2}[ \t]+){0,2}(?P<value>\S.*)"
 )
 _LEVELS: Final = {"A": "high", "B": "medium"}  # C to Z: low
-_TASK: Final = re.compile(r"(?P<indent>[ \t]*)[-*+][ \t]+(?P<said>\S.*)")
+_TASK: Final = re.compile(r"(?P<indent>[ \t]*)[-*+][ \t]+(?P<value>\S.*)")
 _PROJECT: Final = re.compile(r"[ \t]*(?P<name>[^\s:].*?):(?:[ \t]+@[^\s()]+(?:\([^()]*\))?)*[ \t]*")
 
 _BOX: Final = re.compile(
     r"(?P<indent>[ \t]*(?:>[ \t]*)*)(?:[-*+]|\d{1,9}[.)])[ \t]+"
-    rf"\[(?P<mark>[{re.escape(''.join(BOXES))}])\][ \t]+(?P<said>\S.*)"
+    rf"\[(?P<mark>[{re.escape(''.join(BOXES))}])\][ \t]+(?P<value>\S.*)"
 )
 _BEGUN: Final = "/"
 _LIST_ITEM: Final = re.compile(r"[ \t]*(?:>[ \t]*)*(?:[-*+]|\d{1,9}[.)])[ \t]")
@@ -46,7 +46,7 @@ _DATE_KEYS: Final = ("date", "created", "updated", "modified")
 _DUE_KEYS: Final = ("due", "duedate", "deadline")
 
 
-def read_todo_txt(document: Document, wanted: Wanted) -> Form:
+def read_todo_txt(document: Document, options: ExtractionOptions) -> Form:
     """Extract the tasks of a list and the projects it names; no prose remains."""
     items: list[Item] = []
     projects: set[str] = set()
@@ -54,22 +54,22 @@ def read_todo_txt(document: Document, wanted: Wanted) -> Form:
         match = _TODO.fullmatch(line.text.strip())
         if match is None:
             continue
-        said = TODO_TXT.read(match["said"])
-        said.is_done = match["done"] is not None
+        parsed = TODO_TXT.read(match["value"])
+        parsed.is_done = match["done"] is not None
         if match["priority"]:
-            said.priority = _LEVELS.get(match["priority"], "low")
-        fields = fields_of(said, match["said"], wanted.timezone)
-        items += _item(TableName.TASKS, fields, document.text, *_bounds(line), wanted)
-        for name in said.projects:
+            parsed.priority = _LEVELS.get(match["priority"], "low")
+        fields = fields_of(parsed, match["value"], options.timezone)
+        items += _item(TableName.TASKS, fields, document.text, *_bounds(line), options)
+        for name in parsed.projects:
             if name not in projects:
                 projects.add(name)
                 start = line.start + line.text.index(f"+{name}")
                 end = start + 1 + len(name)
-                items += _item(TableName.PROJECTS, {"name": name}, document.text, start, end, wanted)
+                items += _item(TableName.PROJECTS, {"name": name}, document.text, start, end, options)
     return Form(items=items, date=document.modified_at)
 
 
-def read_taskpaper(document: Document, wanted: Wanted) -> Form:
+def read_taskpaper(document: Document, options: ExtractionOptions) -> Form:
     """Extract the tasks and projects of an outline. Notes below a task belong to it; others are prose."""
     items: list[Item] = []
     prose: list[Passage] = []
@@ -81,16 +81,16 @@ def read_taskpaper(document: Document, wanted: Wanted) -> Form:
             first = at
             while at < len(lines) and _is_note_of(task, lines[at]):
                 at += 1
-            said = TASKPAPER.read(task["said"])
-            if not said.is_given_up:
+            parsed = TASKPAPER.read(task["value"])
+            if not parsed.is_given_up:
                 notes = [note.text.strip() for note in lines[first:at]]
-                fields = fields_of(said, task["said"], wanted.timezone, more=notes)
+                fields = fields_of(parsed, task["value"], options.timezone, more=notes)
                 start, end = _bounds(line)[0], _bounds(lines[at - 1])[1]
-                items += _item(TableName.TASKS, fields, document.text, start, end, wanted)
+                items += _item(TableName.TASKS, fields, document.text, start, end, options)
         elif (project := _PROJECT.fullmatch(line.text)) is not None:
             if not _is_over(TASKPAPER.read(line.text)):
                 name = {"name": project["name"]}
-                items += _item(TableName.PROJECTS, name, document.text, *_bounds(line), wanted)
+                items += _item(TableName.PROJECTS, name, document.text, *_bounds(line), options)
         elif line.text.strip():
             prose.append(Passage(line.start, line.end))
     return Form(items=items, prose=prose, date=document.modified_at)
@@ -108,8 +108,8 @@ def _is_note_of(task: re.Match[str], line: Line) -> bool:
     )
 
 
-def _is_over(said: Said) -> bool:
-    return said.is_done or said.is_given_up
+def _is_over(parsed: ParsedLine) -> bool:
+    return parsed.is_done or parsed.is_given_up
 
 
 def _bounds(line: Line) -> tuple[int, int]:
@@ -119,17 +119,17 @@ def _bounds(line: Line) -> tuple[int, int]:
 
 
 def _item(
-    table: TableName, fields: dict[str, Field], text: str, start: int, end: int, wanted: Wanted
+    table: TableName, fields: dict[str, Field], text: str, start: int, end: int, options: ExtractionOptions
 ) -> list[Item]:
-    item = make_item(table, fields, text, start, end, wanted)
+    item = make_item(table, fields, text, start, end, options)
     return [] if item is None else [item]
 
 
-def read_markdown(document: Document, wanted: Wanted) -> Form:
+def read_markdown(document: Document, options: ExtractionOptions) -> Form:
     """Extract the tasks of a Markdown text, and its prose without front matter, headings and check boxes."""
     lines = list(lines_of(document.text))
     front, body = _front_matter(lines)
-    reading = _Reading(document.text, wanted, _due_ms(front, wanted))
+    reading = _Reading(document.text, options, _due_ms(front, options))
     if title := front.get("title"):
         reading.entitle(title)
     at = body
@@ -137,14 +137,14 @@ def read_markdown(document: Document, wanted: Wanted) -> Form:
         at = reading.take(lines, at)
     reading.close_passage(len(document.text))
     return Form(
-        items=reading.items, prose=reading.prose, date=_own_date(front, wanted) or document.modified_at
+        items=reading.items, prose=reading.prose, date=_own_date(front, options) or document.modified_at
     )
 
 
 class _Reading:
-    def __init__(self, text: str, wanted: Wanted, due_ms: int | None) -> None:
+    def __init__(self, text: str, options: ExtractionOptions, due_ms: int | None) -> None:
         self._text = text
-        self._wanted = wanted
+        self._options = options
         self._due_ms = due_ms
         self._headings: list[tuple[int, str]] = []
         self._passage_from: int | None = None
@@ -167,7 +167,7 @@ class _Reading:
         elif not self._code_fence and (heading := _HEADING.match(line.text)):
             self.close_passage(line.start)
             level = len(heading.group(1))
-            self._headings = [(above, said) for above, said in self._headings if above < level]
+            self._headings = [(above, title) for above, title in self._headings if above < level]
             self._headings.append((level, _without_hashes(line.text[heading.end() :])))
             return at + 1
         if self._passage_from is None:
@@ -178,7 +178,7 @@ class _Reading:
         """End the current passage at *end*, under the current headings."""
         if self._passage_from is not None:
             if self._text[self._passage_from : end].strip():
-                headings = tuple(said for _, said in self._headings if said)
+                headings = tuple(title for _, title in self._headings if title)
                 self.prose.append(Passage(self._passage_from, end, headings))
             self._passage_from = None
 
@@ -188,13 +188,13 @@ class _Reading:
         after = at + 1
         while after < len(lines) and _goes_on(lines[after], depth):
             after += 1
-        start = lines[at].start + box.start("said")
+        start = lines[at].start + box.start("value")
         last = lines[after - 1]
         end = last.start + len(last.text.rstrip())
         more = [line.text.strip(" \t>") for line in lines[at + 1 : after]]
-        fields = self._fields(box["said"].strip(), more, box["mark"])
+        fields = self._fields(box["value"].strip(), more, box["mark"])
         if fields is not None:
-            item = make_item(TableName.TASKS, fields, self._text, start, end, self._wanted)
+            item = make_item(TableName.TASKS, fields, self._text, start, end, self._options)
             self.items += [item] if item else []
         return after
 
@@ -202,34 +202,37 @@ class _Reading:
         """Return the fields of a check box's task; ``None`` if it was cancelled."""
         while more and more[0][:1].islower():  # a sentence continued on the next line
             title = f"{title} {more.pop(0)}"
-        box, said = BOXES[mark], MARKDOWN.read(title)
+        box, parsed = BOXES[mark], MARKDOWN.read(title)
         for line in map(MARKDOWN.read, more):  # text is kept as is; its marks count, too
-            said.due = said.due or line.due
-            said.priority = said.priority or line.priority
-            said.people += [name for name in line.people if name not in said.people]
-        if box.is_given_up or said.is_given_up:
+            parsed.due = parsed.due or line.due
+            parsed.priority = parsed.priority or line.priority
+            parsed.people += [name for name in line.people if name not in parsed.people]
+        if box.is_given_up or parsed.is_given_up:
             return None
-        said.is_done = said.is_done or box.is_done
-        said.priority = said.priority or box.priority
-        fields = fields_of(said, title, self._wanted.timezone, more=more)
-        if mark == _BEGUN and not said.is_done:
+        parsed.is_done = parsed.is_done or box.is_done
+        parsed.priority = parsed.priority or box.priority
+        fields = fields_of(parsed, title, self._options.timezone, more=more)
+        if mark == _BEGUN and not parsed.is_done:
             fields["status"] = "in_progress"
-        return fields if said.due else fields | {"dueDate": self._due_ms}
+        return fields if parsed.due else fields | {"dueDate": self._due_ms}
 
 
-def _without_hashes(said: str) -> str:
+def _without_hashes(heading: str) -> str:
     """Strip closing signs from a heading; a regular expression would backtrack on long runs of blanks."""
-    said = said.rstrip(" \t")
-    bare = said.rstrip("#")
-    return bare.rstrip(" \t") if bare.endswith((" ", "\t")) else said
+    heading = heading.rstrip(" \t")
+    bare = heading.rstrip("#")
+    return bare.rstrip(" \t") if bare.endswith((" ", "\t")) else heading
 
 
 def _goes_on(line: Line, depth: int) -> bool:
     """Return True if a line continues the check box above: indented deeper, and not a list item."""
-    said = line.text.lstrip(" \t>")
+    content = line.text.lstrip(" \t>")
     indent = len(line.text.expandtabs(4)) - len(line.text.expandtabs(4).lstrip(" >"))
     return (
-        bool(said) and indent > depth and not _LIST_ITEM.match(line.text) and not _CODE_FENCE.match(line.text)
+        bool(content)
+        and indent > depth
+        and not _LIST_ITEM.match(line.text)
+        and not _CODE_FENCE.match(line.text)
     )
 
 
@@ -247,11 +250,11 @@ def _front_matter(lines: Sequence[Line]) -> tuple[dict[str, str], int]:
     return {}, 0
 
 
-def _own_date(front: dict[str, str], wanted: Wanted) -> datetime | None:
-    dates = (read_date(front[key], wanted.timezone) for key in _DATE_KEYS if key in front)
+def _own_date(front: dict[str, str], options: ExtractionOptions) -> datetime | None:
+    dates = (read_date(front[key], options.timezone) for key in _DATE_KEYS if key in front)
     return next(filter(None, dates), None)
 
 
-def _due_ms(front: dict[str, str], wanted: Wanted) -> int | None:
-    dates = (read_date(front[key], wanted.timezone) for key in _DUE_KEYS if key in front)
+def _due_ms(front: dict[str, str], options: ExtractionOptions) -> int | None:
+    dates = (read_date(front[key], options.timezone) for key in _DUE_KEYS if key in front)
     return next((epoch_ms(date) for date in dates if date), None)

@@ -21,9 +21,9 @@ import msgspec
 from hub.clock import from_epoch_ms
 from hub.extraction.chunk import Chunk, sentence_at
 from hub.extraction.dating import PassageDates
-from hub.extraction.folding import fold, shown, stands_in, words_of
+from hub.extraction.folding import fold, occurs_in, shown, words_of
 from hub.extraction.grounding import LEAST_QUOTE_CHARS, Grounding, Place
-from hub.extraction.items import Dropped, DropReason, Item, Reference, Wanted
+from hub.extraction.items import Dropped, DropReason, ExtractionOptions, Item, Reference
 from hub.extraction.when import Anchor, dates_in, days_in, local_day, read_date, resolve
 from protocol.frame import Field, Record
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName, problem_of, problems_of
@@ -39,7 +39,7 @@ _POINTING: Final = frozenset(
     ("i", "we", "you", "he", "she", "it", "they", "this", "that", "there", "the", "a", "an", "nobody")
 )
 
-_NOT_SAID: Final = frozenset({"", "null", "none", "n/a", "unknown", "not specified"})
+_EMPTY_VALUES: Final = frozenset({"", "null", "none", "n/a", "unknown", "not specified"})
 _MOST_WORDS_CHARS: Final = 120  # of a date in words
 
 
@@ -69,19 +69,19 @@ class Reading:
         self._known = known
         self._timezone = timezone
 
-    def values(self, table: DeviceTable, said: Mapping[str, object], anchor: Anchor | None) -> Values:
-        """Convert the values *said* for *table*; required fields are not checked here.
+    def values(self, table: DeviceTable, fields: Mapping[str, object], anchor: Anchor | None) -> Values:
+        """Convert *fields* to values for *table*; required fields are not checked here.
 
         Args:
             anchor: time of writing, the reference for relative dates.
         """
         read = Values({}, {}, [])
-        for name, raw in said.items():
+        for name, raw in fields.items():
             column = table.column(name)
             if column is None or column.filler is not Filler.MODEL:
                 _drop(read, table, "forbidden_field", name if column is not None else "(unknown)")
                 continue
-            if raw is None or (isinstance(raw, str) and raw.strip().lower() in _NOT_SAID):
+            if raw is None or (isinstance(raw, str) and raw.strip().lower() in _EMPTY_VALUES):
                 continue
             value = self._value(column, raw, anchor)
             if value is not None and not problem_of(column, value):
@@ -96,7 +96,7 @@ class Reading:
         self,
         table: DeviceTable,
         values: Values,
-        said: Mapping[str, object],
+        fields: Mapping[str, object],
         quote: str,
         anchor: Anchor | None,
     ) -> Values:
@@ -107,23 +107,23 @@ class Reading:
         """
         data, read = values.data, Values(dict(values.data), dict(values.unresolved), list(values.dropped))
         for column in table.columns:
-            raw = said.get(column.name)
+            raw = fields.get(column.name)
             if column.kind is not Kind.EPOCH_MS or column.name not in data or not isinstance(raw, str):
                 continue
             worked_out = read_date(shown(raw).strip(), self._timezone)
             if worked_out is None:
                 continue
             is_due = column.name == "dueDate"
-            told = days_in(shown(quote), anchor=anchor, timezone=self._timezone, is_due=is_due)
+            days = days_in(shown(quote), anchor=anchor, timezone=self._timezone, is_due=is_due)
             zone = ZoneInfo(self._timezone)
             if (
-                len(told) == 1
-                and local_day(told[0].at, zone) != local_day(worked_out, zone)
-                and not problem_of(column, told[0].at_ms)
+                len(days) == 1
+                and local_day(days[0].at, zone) != local_day(worked_out, zone)
+                and not problem_of(column, days[0].at_ms)
             ):
-                read.data[column.name] = told[0].at_ms
+                read.data[column.name] = days[0].at_ms
                 _drop(read, table, "wrong_date", column.name)
-            elif not told and anchor is None and (words := _relative_words(quote)):
+            elif not days and anchor is None and (words := _relative_words(quote)):
                 del read.data[column.name]
                 read.unresolved[column.name] = words
                 _drop(read, table, "wrong_date", column.name)
@@ -152,8 +152,8 @@ class Reading:
     def _names(self, raw: object) -> Field:
         """Return the names that occur in the document or its owner's prompt; others are invented."""
         names = [raw] if isinstance(raw, str) else raw if isinstance(raw, list) else []
-        told = [shown(name).strip() for name in names if isinstance(name, str)]
-        known = [name for name in dict.fromkeys(told) if stands_in(name, self._known)]
+        visible = [shown(name).strip() for name in names if isinstance(name, str)]
+        known = [name for name in dict.fromkeys(visible) if occurs_in(name, self._known)]
         return list(known) or None
 
     def _words_of_a_date(self, column: Column, raw: object) -> str | None:
@@ -161,7 +161,7 @@ class Reading:
         if column.kind is not Kind.EPOCH_MS or not isinstance(raw, str):
             return None
         words = shown(raw).strip()
-        is_copied = len(words) <= _MOST_WORDS_CHARS and stands_in(words, self._known)
+        is_copied = len(words) <= _MOST_WORDS_CHARS and occurs_in(words, self._known)
         return words if is_copied and any(map(str.isalpha, words)) else None
 
 
@@ -204,7 +204,7 @@ class Checking:
         self,
         text: str,
         piece: Chunk,
-        wanted: Wanted,
+        options: ExtractionOptions,
         *,
         known: str,
         is_literal: bool,
@@ -214,11 +214,11 @@ class Checking:
     ) -> None:
         self._text = text
         self._piece = piece
-        self._wanted = wanted
+        self._options = options
         self._known = known
         self._is_literal = is_literal
         self._references = references or {}
-        self._reading = Reading(known=known, timezone=wanted.timezone)
+        self._reading = Reading(known=known, timezone=options.timezone)
         self._date = date
         self._dates = dates
         self._grounding = Grounding(text, piece.start, piece.end)
@@ -243,25 +243,27 @@ class Checking:
     def _take(self, record: dict[str, object]) -> None:
         """Convert one record to an item, or note why it was rejected."""
         name = record.get("table")
-        if not isinstance(name, str) or name not in self._wanted.data_types:
+        if not isinstance(name, str) or name not in self._options.data_types:
             self._drop(name if isinstance(name, str) and name in set(TableName) else "", "foreign_table")
             return
         table = TABLES[TableName(name)]
         inner = record.get("data")
-        said = {**inner, **record} if isinstance(inner, dict) else record
-        title = fold(str(said.get(table.title)))
+        fields = {**inner, **record} if isinstance(inner, dict) else record
+        title = fold(str(fields.get(table.title)))
         spot = self._spot(table, title, record.get("quote"))
         place = self._shown(spot) if spot is not None else None
         anchor = self._dates.at(place.start) if place is not None and self._dates is not None else self._date
         values = self._reading.values(
-            table, {key: said[key] for key in said if key not in _NO_FIELDS}, anchor
+            table, {key: fields[key] for key in fields if key not in _NO_FIELDS}, anchor
         )
         if place is not None and not self._is_literal:
-            values = self._reading.by_words(table, values, said, self._text[place.start : place.end], anchor)
+            values = self._reading.by_words(
+                table, values, fields, self._text[place.start : place.end], anchor
+            )
         self._dropped += values.dropped
         taken_as, data, is_dated = table, values.data, not _lacks_its_date(table, values)
         if not is_dated:
-            if TableName.NOTES not in self._wanted.data_types:
+            if TableName.NOTES not in self._options.data_types:
                 self._drop(
                     table.name, "unresolved_date", "; ".join(f"{table.name}.{n}" for n in values.unresolved)
                 )
@@ -274,14 +276,14 @@ class Checking:
         if spot is None or place is None:
             self._drop(table.name, "ungrounded", f"{table.name}.quote")
             # Records from elsewhere belong to other pieces.
-            if not stands_in(str(record.get("quote")), self._known):
+            if not occurs_in(str(record.get("quote")), self._known):
                 self._failed.append(FailedRecord(record, "its quote is not copied from the text"))
             return
         self._taken_at(taken_as, spot).add(title)
         start, end = place.start, place.end
         if self._is_literal:
             quote = self._text[start:end]
-            data = copied(table, data, quote, said=said, timezone=self._wanted.timezone)
+            data = copied(table, data, quote, fields=fields, timezone=self._options.timezone)
             # Unsupported fields are removed by now, and may have been required.
             if problems_of(table, data, _BY_MODEL):
                 self._drop(table.name, "ungrounded", f"{table.name}.{table.title}")
@@ -292,7 +294,7 @@ class Checking:
         self._items.append(
             Item(
                 table=table.name,
-                data=data | self._referred(table, said),
+                data=data | self._referred(table, fields),
                 quote=self._text[start:end],
                 start=start,
                 end=end,
@@ -302,12 +304,12 @@ class Checking:
             )
         )
 
-    def _referred(self, table: DeviceTable, said: Mapping[str, object]) -> Record:
+    def _referred(self, table: DeviceTable, fields: Mapping[str, object]) -> Record:
         """Return the ids of the referenced rows by column; added after the validation, like all ids."""
         ids: Record = {}
         for column in table.columns:
             if column.refers_to is not None:
-                label = said.get(REFERENCE_FIELDS[column.refers_to])
+                label = fields.get(REFERENCE_FIELDS[column.refers_to])
                 row = self._references.get(label) if isinstance(label, str) else None
                 if row is not None and row.table is column.refers_to:
                     ids[column.name] = row.id
@@ -350,26 +352,26 @@ def _lacks_its_date(table: DeviceTable, values: Values) -> bool:
 
 
 def copied(
-    table: DeviceTable, data: Record, quote: str, *, said: Mapping[str, object], timezone: str
+    table: DeviceTable, data: Record, quote: str, *, fields: Mapping[str, object], timezone: str
 ) -> Record:
     """Return the fields of *data* that occur in *quote*; empty if the title does not.
 
-    A date must have been copied from the quote (*said*), or its day of the month must occur there.
+    A date must have been copied from the quote (*fields*), or its day of the month must occur there.
     """
     words = set(words_of(quote))
     title = words_of(str(data[table.title]))
     if not title or not words.issuperset(title) or len(title) == len(words_of(quote)):
         return {}
-    kept = dict(data)
+    supported = dict(data)
     for column in table.columns:
         value = data.get(column.name)
         if column.kind is Kind.NAMES and isinstance(value, list):
-            kept[column.name] = [name for name in value if _is_name(str(name), words)]
+            supported[column.name] = [name for name in value if _is_name(str(name), words)]
         elif column.kind is Kind.EPOCH_MS and isinstance(value, int):
-            is_copied = stands_in(str(said.get(column.name)), fold(quote))
+            is_copied = occurs_in(str(fields.get(column.name)), fold(quote))
             if not is_copied and not words & _days(value, timezone):
-                del kept[column.name]
-    return {name: value for name, value in kept.items() if value != []}
+                del supported[column.name]
+    return {name: value for name, value in supported.items() if value != []}
 
 
 def _days(at_ms: int, timezone: str) -> set[str]:
@@ -381,7 +383,7 @@ def _days(at_ms: int, timezone: str) -> set[str]:
     return {str(day), f"{day:02}"}
 
 
-def _is_name(said: str, words: set[str]) -> bool:
+def _is_name(text: str, words: set[str]) -> bool:
     """Return True if these *words* contain the name, and it is not a pronoun."""
-    name = words_of(said)
+    name = words_of(text)
     return 0 < len(name) <= _MOST_WORDS_OF_A_NAME and words.issuperset(name) and name[0] not in _POINTING

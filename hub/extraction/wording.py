@@ -18,7 +18,7 @@ _BLANK: Final = re.compile(BLANK)
 _NO_LETTER: Final = LETTER.replace("[", "[^")
 _IS_END: Final = rf"(?:(?!{LETTER})|(?<!{LETTER}))"
 _GROUP: Final = re.compile(r"\(\?:")
-_LOOK: Final = re.compile(r"\(\?<?[=!]")
+_LOOKAROUND: Final = re.compile(r"\(\?<?[=!]")
 _SET: Final = re.compile(r"\[([^\]\\^-]+)\]")
 _COUNT: Final = re.compile(r"([?*]|\{0,\d*\}|\{\d+(?:,\d*)?\}|\+)?[?+]?")
 
@@ -100,7 +100,7 @@ def _begun(option: str) -> tuple[set[str], set[str]]:
     at = 0
     while at < len(option) and whole:
         end = _after(option, at)
-        if _LOOK.match(option, at):
+        if _LOOKAROUND.match(option, at):
             at = end
             continue
         part_cut, part_whole = _begun_by(option[at:end])

@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from hub.connectors.connector import Message
 from hub.document import Document
-from hub.extraction.items import Wanted
+from hub.extraction.items import ExtractionOptions
 from hub.links.link import DeviceLink
 from hub.runs.asking import RunAsking
 from hub.runs.delivery import CALLS_IN_FLIGHT
@@ -49,7 +49,7 @@ class Reading(NamedTuple):
 
     link: DeviceLink | None
     asking: RunAsking
-    extraction_config: Wanted
+    extraction_config: ExtractionOptions
     document: Document
     read_at: int
     message: Message | None = None  # of a mailbox

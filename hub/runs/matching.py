@@ -33,7 +33,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from hub.document import Document
-from hub.extraction.dedupe import are_alike, telling_words
+from hub.extraction.dedupe import are_alike, significant_words
 from hub.extraction.folding import fold, words_of
 from hub.extraction.when import dates_in
 from hub.runs.item_fingerprints import content_of, is_same_place, main_of
@@ -567,7 +567,7 @@ def day_in_name(unit_key: str) -> str | None:
 
 
 def _specific_words(main: str, data: Record) -> tuple[str, ...]:
-    return telling_words(main, data.get("assignee"))
+    return significant_words(main, data.get("assignee"))
 
 
 def _covers(item: FoundItem, row: ItemRow) -> bool:

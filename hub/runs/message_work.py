@@ -14,7 +14,7 @@ import msgspec
 from hub.connectors.connector import Message
 from hub.document import Document
 from hub.extraction.folding import shown
-from hub.extraction.items import Reference, Wanted
+from hub.extraction.items import ExtractionOptions, Reference
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.runs.asking import RunAsking
@@ -71,7 +71,7 @@ class MessageWork:
         self._asking = asking
         self._interrupt = interrupt
         self._slots = slots
-        self._extraction_config: Wanted | None = None  # fetched for the first message
+        self._extraction_config: ExtractionOptions | None = None  # fetched for the first message
         self._asks = anyio.Lock()  # the device is queried once, by the first of several concurrent messages
 
     async def room(self) -> None:
@@ -86,7 +86,7 @@ class MessageWork:
         reading = Reading(attempt.link, self._asking, extraction_config, document, read_at, message)
         await self._runner.unit(attempt, reading, self._slots, self._interrupt)
 
-    async def _read_extraction_config(self) -> Wanted:
+    async def _read_extraction_config(self) -> ExtractionOptions:
         attempt = self._attempt
         async with self._asks:
             if self._extraction_config is None:
@@ -101,7 +101,7 @@ class MessageWork:
         await self._runner.bring(self._attempt, self._attempt.link, unit_key, calls, self._interrupt)
 
 
-async def run_extraction_config(link: DeviceLink | None, order: RunOrder) -> Wanted:
+async def run_extraction_config(link: DeviceLink | None, order: RunOrder) -> ExtractionOptions:
     """Return the extraction settings with the device's rows that items may refer to.
 
     The list of rows is empty if the device is disconnected.

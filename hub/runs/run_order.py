@@ -11,7 +11,7 @@ import msgspec
 
 from hub.agents.prompts import OPENS, rendered, variables_of
 from hub.extraction.extractor import Extractor
-from hub.extraction.items import RedactionRule, Wanted
+from hub.extraction.items import ExtractionOptions, RedactionRule
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState
 from protocol.locks import lock_names
@@ -61,7 +61,7 @@ class AgentConfig(Protocol):
     def mailbox(self) -> Mailbox | None: ...
 
 
-def extraction_config_of(agent: AgentConfig, setup: Setup | None = None) -> Wanted:
+def extraction_config_of(agent: AgentConfig, setup: Setup | None = None) -> ExtractionOptions:
     """Return the extraction settings of *agent*.
 
     Args:
@@ -71,7 +71,7 @@ def extraction_config_of(agent: AgentConfig, setup: Setup | None = None) -> Want
         BadPrompt: the prompt has a variable without a value.
     """
     prompt = agent.prompt if setup is None else rendered(agent.prompt, variables_of(setup))
-    return Wanted(
+    return ExtractionOptions(
         data_types=tuple(TableName(name) for name in agent.data_types),
         prompt=prompt,
         timezone=agent.timezone,
@@ -160,9 +160,9 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
         return config_of(self.parameters)
 
     @property
-    def extraction_config(self) -> Wanted:
+    def extraction_config(self) -> ExtractionOptions:
         """Extraction settings of the run."""
-        return Wanted(
+        return ExtractionOptions(
             data_types=self.parameters.data_types,
             prompt=self.parameters.prompt,
             timezone=self.parameters.timezone,

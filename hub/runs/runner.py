@@ -14,7 +14,7 @@ from hub.agents.checkpoints import checkpoint_to_run_from
 from hub.clock import Chance, Clock, epoch_ms
 from hub.document import Document
 from hub.extraction.extractor import Extractor
-from hub.extraction.items import Notes, Wanted
+from hub.extraction.items import ExtractionOptions, Notes
 from hub.extraction.model import ExtractionError, ModelError, ModelUnavailable
 from hub.links.link import DeviceLink
 from hub.log import Channel, bind
@@ -162,7 +162,9 @@ class Runner:
         known, taken = await self._known(order)
         checkpoint = await checkpoint_to_run_from(self._store, order.agent_id)
         asking = await self._asking.open(order)
-        config: Wanted | None = None  # fetched for the first document, because most visits have none
+        config: ExtractionOptions | None = (
+            None  # fetched for the first document, because most visits have none
+        )
         slots = anyio.Semaphore(self._units_in_flight)
         async with asking.opened():
             async with unit_tasks(self.device_grace_s) as units:

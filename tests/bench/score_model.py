@@ -22,7 +22,7 @@ import openai
 
 from hub.clock import SystemChance, SystemClock
 from hub.document import Document
-from hub.extraction import Extractor, Wanted
+from hub.extraction import ExtractionOptions, Extractor
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.folding import fold
@@ -207,7 +207,7 @@ def _is_same(found: Task, label: Task) -> bool:
 async def score_ours(base_url: str, notes: Sequence[Note]) -> Score:
     """Our whole way from document to items."""
     score = Score()
-    wanted = Wanted(data_types=(TableName.TASKS,), prompt=_ASKED)
+    wanted = ExtractionOptions(data_types=(TableName.TASKS,), prompt=_ASKED)
     model = Endpoint(
         base_url,
         MODEL_NAME,

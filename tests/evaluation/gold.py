@@ -19,7 +19,7 @@ from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
 from hub.extraction.gold import GoldDocument, Tally, added, in_all, read_gold, score
-from hub.extraction.items import Item, Wanted
+from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.model import Models
 from hub.settings.limit_settings import BudgetSettings
 from protocol.frame import Record
@@ -30,7 +30,7 @@ from tests.evaluation.seed import SeedWay
 
 GOLD: Final = Path(__file__).parents[1] / "gold" / "en.jsonl"
 ASKED: Final = "Find what there is to do, what happens when, and what is worth remembering."
-WANTED: Final = Wanted(data_types=tuple(TABLES), prompt=ASKED)
+WANTED: Final = ExtractionOptions(data_types=tuple(TABLES), prompt=ASKED)
 
 _SEEDS: Final = (71_001, 71_002, 71_003)
 _DRAWN: Final = 10  # documents, of each seed

@@ -10,7 +10,7 @@ import msgspec
 
 from hub.clock import SystemChance, SystemClock
 from hub.document import Document
-from hub.extraction import Extraction, Extractor, ModelError, Usage, Wanted
+from hub.extraction import Extraction, ExtractionOptions, Extractor, ModelError, Usage
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.model import Models
 from protocol.tables import TableName
@@ -18,7 +18,7 @@ from tests.evaluation.documents import Planted
 from tests.evaluation.tally import Tally
 from tests.support.oracle import MODEL_NAME
 
-TASKS: Final = Wanted(
+TASKS: Final = ExtractionOptions(
     data_types=(TableName.TASKS,), prompt="Find the tasks: who has to do what, and by when."
 )
 _AT_ONCE: Final = 4  # documents
@@ -56,7 +56,7 @@ async def read(
     documents: Sequence[Planted],
     base_url: str,
     *,
-    wanted: Wanted = TASKS,
+    wanted: ExtractionOptions = TASKS,
     at_once: int = _AT_ONCE,
     **settings: Any,
 ) -> Reading:
@@ -75,7 +75,7 @@ async def read(
     return reading
 
 
-async def _read_on(todo: Any, extractor: Extractor, wanted: Wanted, reading: Reading) -> None:
+async def _read_on(todo: Any, extractor: Extractor, wanted: ExtractionOptions, reading: Reading) -> None:
     for planted in todo:
         document = Document(unit_key=f"{planted.name}.txt", text=planted.text, content_hash="0" * 64)
         try:

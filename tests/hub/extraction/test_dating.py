@@ -10,14 +10,14 @@ import pytest
 
 from hub.clock import epoch_ms
 from hub.document import Document
-from hub.extraction import Extraction, Extractor, Wanted
+from hub.extraction import Extraction, ExtractionOptions, Extractor
 from hub.extraction.dating import PassageDates
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, Price, Usage
 from protocol.tables import TableName
 from tests.evaluation.documents import Lots
 
 SAVED = datetime(2025, 11, 30, 9, tzinfo=UTC)  # long after all that is written in these files
-TASKS = Wanted(data_types=(TableName.TASKS,), timezone="Europe/Berlin")
+TASKS = ExtractionOptions(data_types=(TableName.TASKS,), timezone="Europe/Berlin")
 FRIDAY = 4
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from hub.clock import SystemChance, SystemClock
 from hub.document import Document
-from hub.extraction import Extractor, ModelUnavailable, Wanted, embedded
+from hub.extraction import ExtractionOptions, Extractor, ModelUnavailable, embedded
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel, find_weights
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.model import Models
@@ -43,7 +43,7 @@ async def test_a_task_is_found_in_prose_without_any_network() -> None:
         )
         async with model.opened():
             extractor = Extractor(Models(model, model), secret=bytes(32))
-            extraction = await extractor.extract(document, Wanted(data_types=(TableName.TASKS,)))
+            extraction = await extractor.extract(document, ExtractionOptions(data_types=(TableName.TASKS,)))
         tasks.cancel_scope.cancel()
     (item,) = extraction.items
     assert (item.data["title"], item.data["assignee"]) == ("call the plumber", ["Dmitri"])

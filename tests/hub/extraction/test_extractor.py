@@ -5,7 +5,14 @@ from collections.abc import Sequence
 import pytest
 
 from hub.document import Document
-from hub.extraction import AnswerCutOff, Extraction, ExtractionError, Extractor, ModelUnavailable, Wanted
+from hub.extraction import (
+    AnswerCutOff,
+    Extraction,
+    ExtractionError,
+    ExtractionOptions,
+    Extractor,
+    ModelUnavailable,
+)
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.items import RedactionRule
 from hub.extraction.model import Models
@@ -14,7 +21,7 @@ from protocol.tables import TableName
 from tests.hub.extraction.conftest import model_at
 from tests.support.oracle import Fault, Oracle, plant
 
-TASKS = Wanted(data_types=(TableName.TASKS,))
+TASKS = ExtractionOptions(data_types=(TableName.TASKS,))
 FILLING = "In year {} the river was calm and the boats lay in the harbour as before. "
 PLANTED = [
     plant(name, "send the report", "2026-12-01", f"K-{n:04}") for n, name in enumerate(("Anna", "Bob", "Eve"))
@@ -33,7 +40,9 @@ def long_text(sentences: Sequence[str], filling: int = 40) -> str:
     return "".join(f"{said}{sentence} " for said, sentence in zip(prose, sentences, strict=False)) + prose[-1]
 
 
-async def extract(model: Endpoint | None, document: Document, wanted: Wanted = TASKS) -> Extraction:
+async def extract(
+    model: Endpoint | None, document: Document, wanted: ExtractionOptions = TASKS
+) -> Extraction:
     extraction = await Extractor(Models(model, model), secret=bytes(32)).extract(document, wanted)
     for item in extraction.items:
         assert document.text[item.start : item.end] == item.quote
@@ -173,7 +182,7 @@ async def test_the_same_answers_give_the_same_items_in_the_same_order(oracle: Or
 
 
 async def test_a_literal_model_is_asked_by_sentence_and_by_table(oracle: Oracle) -> None:
-    both = Wanted(data_types=(TableName.TIMELINES, TableName.TASKS))
+    both = ExtractionOptions(data_types=(TableName.TIMELINES, TableName.TASKS))
     async with model_at(oracle.base_url, is_literal=True).opened() as model:
         extraction = await extract(model, note(f"Hello there. {PLANTED[0]} Good bye."), both)
     assert quotes(extraction) == PLANTED[:1]
@@ -191,9 +200,9 @@ def test_a_fingerprint_tells_configurations_apart() -> None:
     extractors = [Extractor(Models(model, model), secret=bytes(32)) for model in (None, small, other)]
     wanted = [
         TASKS,
-        Wanted(data_types=(TableName.NOTES,)),
-        Wanted(data_types=(TableName.TASKS,), prompt="x"),
-        Wanted(data_types=(TableName.TASKS,), redact=(RedactionRule("email"),)),
+        ExtractionOptions(data_types=(TableName.NOTES,)),
+        ExtractionOptions(data_types=(TableName.TASKS,), prompt="x"),
+        ExtractionOptions(data_types=(TableName.TASKS,), redact=(RedactionRule("email"),)),
     ]
     prints = {extractor.fingerprint(one) for extractor in extractors for one in wanted}
     assert len(prints) == 12

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from hub.clock import epoch_ms
-from hub.extraction.gold import BadGold, GoldDocument, Label, Said, Tally, added, in_all, read_gold, score
+from hub.extraction.gold import (
+    BadGold,
+    GoldDocument,
+    Label,
+    LabelValue,
+    Tally,
+    added,
+    in_all,
+    read_gold,
+    score,
+)
 from hub.extraction.items import Item
 from hub.extraction.when import resolve
 from protocol.frame import Field
@@ -165,7 +175,7 @@ def test_who_finds_all_that_is_labelled_scores_one() -> None:
         assert tally.right == tally.found == tally.labelled == len(document.labels)
 
 
-def task(title: str, *, at: tuple[int, int] = SENTENCE, **others: Said) -> Label:
+def task(title: str, *, at: tuple[int, int] = SENTENCE, **others: LabelValue) -> Label:
     return Label(table=TableName.TASKS, data={"title": title, **others}, places=(at,))
 
 

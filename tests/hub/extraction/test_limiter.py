@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from hub.extraction.limiter import Limiter, Quota
-from hub.extraction.refusals import Told, duration_s, retry_after_s, told_quota
+from hub.extraction.refusals import ReportedQuota, duration_s, reported_quota, retry_after_s
 from tests.support.clock import START, FakeClock
 
 NOTHING: Mapping[str, str] = {}
@@ -352,7 +352,9 @@ def test_a_wait_is_read_to_the_millisecond(headers: dict[str, str], seconds: flo
 
 def test_a_quota_of_a_day_comes_back_in_a_day() -> None:
     quota = Quota(14_400, now=0.0)
-    quota.hear(Told(limit=14_400, remaining=13_400, reset_s=6_000.0), later=0, now=0.0)  # 1000 in 100 minutes
+    quota.apply_report(
+        ReportedQuota(limit=14_400, remaining=13_400, reset_s=6_000.0), later=0, now=0.0
+    )  # 1000 in 100 minutes
     assert quota.wait_s(13_401, now=0.0, pace=1.0) == pytest.approx(6.0)
 
 
@@ -367,7 +369,7 @@ def test_a_quota_of_a_day_comes_back_in_a_day() -> None:
     ],
 )
 def test_headers_that_make_no_sense_tell_no_quota(headers: dict[str, str]) -> None:
-    assert told_quota(headers, "tokens") is None
+    assert reported_quota(headers, "tokens") is None
 
 
 async def test_a_question_sent_together_with_the_one_that_was_told_is_not_thought_to_be_counted() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hub.document import Document
 from hub.extraction.chunk import Chunk
 from hub.extraction.extractor import labelled
-from hub.extraction.items import RedactionRule, Reference, Wanted
+from hub.extraction.items import ExtractionOptions, RedactionRule, Reference
 from hub.extraction.prompt import ROWS, LiteralPrompt, Prompt
 from hub.extraction.redaction import Redaction
 from hub.extraction.schemas import schema_of
@@ -32,7 +32,7 @@ def prompt(
     modified_at: datetime | None = None,
 ) -> Prompt:
     document = Document(unit_key="a.txt", text=text, content_hash="0" * 64, modified_at=modified_at)
-    wanted = Wanted(data_types=tables, prompt=words, timezone="Europe/Berlin")
+    wanted = ExtractionOptions(data_types=tables, prompt=words, timezone="Europe/Berlin")
     redaction = Redaction([RedactionRule(name) for name in redact], text)
     labels = labelled(references, tables)
     return Prompt(document, wanted, tables, secret=secret, redaction=redaction, labels=labels)
@@ -160,7 +160,7 @@ def test_only_wanted_tables_and_fields_of_a_document_are_told() -> None:
 @pytest.mark.parametrize("table", list(TableName))
 def test_the_examples_keep_to_the_shape_that_is_asked_for(table: TableName) -> None:
     document = Document(unit_key="a", text="x" * 500, content_hash="0" * 64)
-    wanted = Wanted(data_types=(table,))
+    wanted = ExtractionOptions(data_types=(table,))
     for asked in (
         Prompt(document, wanted, (table,), secret=SECRET, redaction=NOTHING_HIDDEN),
         LiteralPrompt(document, table, redaction=NOTHING_HIDDEN),
@@ -173,7 +173,7 @@ def test_the_examples_keep_to_the_shape_that_is_asked_for(table: TableName) -> N
 
 
 def test_every_table_shows_a_small_model_what_to_leave() -> None:
-    assert all(any(example.said is None for example in row) for row in ROWS.values())
+    assert all(any(example.fields is None for example in row) for row in ROWS.values())
 
 
 def test_a_small_model_is_asked_about_the_sentence_alone() -> None:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 import pytest
 
 from hub.document import Document
-from hub.extraction import AnswerCutOff, Extraction, ExtractionError, Extractor, Wanted
+from hub.extraction import AnswerCutOff, Extraction, ExtractionError, ExtractionOptions, Extractor
 from hub.extraction.items import Notes, RedactionRule, Reference
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, Price, Usage
 from protocol.tables import TableName
 
-TASKS = Wanted(data_types=(TableName.TASKS,))
+TASKS = ExtractionOptions(data_types=(TableName.TASKS,))
 ANNA = "Anna must send the quote to the office by Friday."
 BOB = "Bob must paint the door of the garage in blue."
 BOTH = f"{ANNA} {BOB}"
@@ -75,7 +75,7 @@ def told(text: str) -> str:
     return items(*(task(quote) for quote in (ANNA, BOB, *MANY) if quote in text))
 
 
-async def extract(model: Spoken, text: str, wanted: Wanted = TASKS) -> Extraction:
+async def extract(model: Spoken, text: str, wanted: ExtractionOptions = TASKS) -> Extraction:
     document = Document(unit_key="a.txt", text=text, content_hash="0" * 64)
     return await Extractor(Models(model, model), secret=bytes(32)).extract(document, wanted)
 
@@ -307,7 +307,9 @@ async def test_redacted_values_are_not_shown_and_stand_in_the_items_all_the_same
     text = "Anna must write to eve@example.org by Friday."
     quote = "Anna must write to [EMAIL_1] by Friday."
     model = Spoken(lambda asked: items({"table": "tasks", "quote": quote, "title": "write to [EMAIL_1]"}))
-    found = await extract(model, text, Wanted(data_types=TASKS.data_types, redact=(RedactionRule("email"),)))
+    found = await extract(
+        model, text, ExtractionOptions(data_types=TASKS.data_types, redact=(RedactionRule("email"),))
+    )
     (item,) = found.items
     assert (item.quote, item.data["title"]) == (text, "write to eve@example.org")
     assert model.texts == [quote]
@@ -317,7 +319,7 @@ async def test_redacted_values_are_not_shown_and_stand_in_the_items_all_the_same
 async def test_an_item_belongs_to_the_row_whose_label_was_named_and_to_no_other() -> None:
     rows = (Reference(TableName.PROJECTS, "id-7", "Office"), Reference(TableName.PROJECTS, "id-8", "Garage"))
     model = Spoken(lambda asked: items(task(ANNA, project="P1", projectId="id-8"), task(BOB, project="P9")))
-    found = await extract(model, BOTH, Wanted(data_types=TASKS.data_types, references=rows))
+    found = await extract(model, BOTH, ExtractionOptions(data_types=TASKS.data_types, references=rows))
     assert [item.data.get("projectId") for item in found.items] == ["id-7", None]
 
 

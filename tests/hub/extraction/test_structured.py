@@ -11,13 +11,13 @@ from hub.document import Document
 from hub.extraction import structured
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.forms import Form
-from hub.extraction.items import Wanted
+from hub.extraction.items import ExtractionOptions
 from protocol.tables import TableName
 from tests.hub.extraction.conftest import model_at
 from tests.hub.extraction.test_extractor import extract, long_text, note
 from tests.support.oracle import Oracle, plant
 
-EVERYTHING = Wanted(data_types=tuple(TableName), timezone="Europe/Berlin")
+EVERYTHING = ExtractionOptions(data_types=tuple(TableName), timezone="Europe/Berlin")
 
 PLANTED = [
     plant(("Anna", "Bob", "Eve")[n % 3], f"send report {n}", "2026-12-01", f"K-{n:04}") for n in range(20)
@@ -25,7 +25,7 @@ PLANTED = [
 _WORDS = 5  # of a cue: every planted sentence is in three of them
 
 
-def read(name: str, text: str, wanted: Wanted = EVERYTHING, media_type: str | None = None) -> Form:
+def read(name: str, text: str, wanted: ExtractionOptions = EVERYTHING, media_type: str | None = None) -> Form:
     document = Document(unit_key=name, text=text, content_hash="0" * 64, media_type=media_type)
     form = structured.read(document, wanted)
     assert [text[item.start : item.end] for item in form.items] == [item.quote for item in form.items]
@@ -216,7 +216,7 @@ def test_a_table_that_can_be_read_in_two_ways_is_left_to_the_model(text: str) ->
 
 
 def test_only_wanted_tables_are_made() -> None:
-    only_tasks = Wanted(data_types=(TableName.TASKS,))
+    only_tasks = ExtractionOptions(data_types=(TableName.TASKS,))
     assert [item.table for item in read("c.ics", ICS, only_tasks).items] == [TableName.TASKS]
 
 
@@ -244,7 +244,7 @@ def test_a_component_that_says_something_but_makes_no_item_is_left_to_the_model(
     assert "Pay the rent" in text[span.start : span.end]
     silent = text.replace("DESCRIPTION:Pay the rent\r\n", "")
     assert read("c.ics", silent).prose == []
-    only_notes = Wanted(data_types=(TableName.NOTES,))
+    only_notes = ExtractionOptions(data_types=(TableName.NOTES,))
     assert read("c.ics", text, only_notes).prose == []
 
 
@@ -257,7 +257,7 @@ def test_rows_that_make_no_item_are_left_to_the_model_under_their_header() -> No
         (",2026-05-05", ("Event,Date",)),
         ("Walk,soon", ("Event,Date",)),
     ]
-    assert read("t.csv", text, Wanted(data_types=(TableName.TASKS,))).prose == []
+    assert read("t.csv", text, ExtractionOptions(data_types=(TableName.TASKS,))).prose == []
 
 
 def test_neighbouring_rows_are_left_to_the_model_together() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hub.clock import epoch_ms
 from hub.extraction.chunk import Chunk
 from hub.extraction.folding import Folded, fold
-from hub.extraction.items import Reference, Wanted
+from hub.extraction.items import ExtractionOptions, Reference
 from hub.extraction.validate import Checked, Checking
 from protocol.tables import TableName
 
@@ -30,7 +30,7 @@ def checking(
     data_types: tuple[TableName, ...] = EVENTS,
     references: dict[str, Reference] | None = None,
 ) -> Checking:
-    wanted = Wanted(data_types=data_types, timezone=timezone)
+    wanted = ExtractionOptions(data_types=data_types, timezone=timezone)
     return Checking(
         text,
         Chunk(0, len(text)),
@@ -358,7 +358,7 @@ def test_records_worth_asking_for_again_are_told_with_the_reason() -> None:
 
 def test_what_stands_elsewhere_in_the_document_is_not_asked_for_again() -> None:
     piece = Chunk(0, TEXT.index("Bob"))
-    checker = Checking(TEXT, piece, Wanted(data_types=EVENTS), known=fold(TEXT), is_literal=False)
+    checker = Checking(TEXT, piece, ExtractionOptions(data_types=EVENTS), known=fold(TEXT), is_literal=False)
     checked = checker.take_all([task(quote="Bob likes tea.")])
     assert (checked.failed, reasons(checked)) == ([], [("ungrounded", "tasks.quote")])
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from hub.document import Document
-from hub.extraction import Extractor, Wanted
+from hub.extraction import ExtractionOptions, Extractor
 from hub.extraction.items import RedactionRule
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, ModelUnavailable, Usage
 from hub.extraction.schemas import schema_of
@@ -219,11 +219,13 @@ async def test_17_a_document_goes_to_a_provider_without_what_is_to_be_hidden_or_
     text = f"{QUOTE} Ask eve@example.org first."
     document = Document(unit_key="a.txt", text=text, content_hash="0" * 64)
     extractor = Extractor(Models(anywhere=model), secret=bytes(32))
-    wanted = Wanted(data_types=(TableName.TASKS,), redact=(RedactionRule("email"),))
+    wanted = ExtractionOptions(data_types=(TableName.TASKS,), redact=(RedactionRule("email"),))
     await extractor.extract(document, wanted)
     assert "eve@" not in json.dumps([message.content for message in model.requests[0].messages])
 
-    private = await extractor.extract(document, Wanted(data_types=wanted.data_types, allow_cloud=False))
+    private = await extractor.extract(
+        document, ExtractionOptions(data_types=wanted.data_types, allow_cloud=False)
+    )
     assert (model.asked, private.unread_chars > 0) == (1, True)
 
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from hub.document import Document
-from hub.extraction.dedupe import telling_words
+from hub.extraction.dedupe import significant_words
 from hub.extraction.items import Item
 from hub.runs import matching
 from hub.runs import matching as elsewhere_of_device
@@ -482,13 +482,13 @@ def test_a_day_with_much_to_do_is_made_ready_once_and_not_for_each_pair(
 
     def counted(title: str, people: object = None) -> tuple[str, ...]:
         looked.append(title)
-        return telling_words(title, people)
+        return significant_words(title, people)
 
     there = [
         known(item(f"water tree {number}", dueDate=FRIDAY), unit="notes/b.md", row_id=f"row-{number}")
         for number in range(40)
     ]
-    monkeypatch.setattr(elsewhere_of_device, "telling_words", counted)
+    monkeypatch.setattr(elsewhere_of_device, "significant_words", counted)
     found_now = [item(f"paint tree {number}", dueDate=FRIDAY) for number in range(30)]
     assert all(decision.call is not None for decision in decisions(*found_now, elsewhere=there))
     assert len(looked) == 40 + 30

@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 
 from hub.document import Document
-from hub.extraction import Extraction, Extractor, Wanted
+from hub.extraction import Extraction, ExtractionOptions, Extractor
 from hub.extraction.folding import shown
 from hub.extraction.model import Models
 from hub.extraction.structure import sentences
@@ -16,7 +16,7 @@ from tests.hub.extraction.hostile.gullible import Gullible
 from tests.hub.extraction.hostile.planting import Hostile, hostile_documents, letters
 from tests.support.families import each
 
-WANTED = Wanted(data_types=(TableName.TASKS, TableName.NOTES))
+WANTED = ExtractionOptions(data_types=(TableName.TASKS, TableName.NOTES))
 
 
 @cache
