@@ -10,8 +10,8 @@ from hub.metrics import Metrics
 from hub.requests.params import BadParams, Methods
 from protocol.coordination import Method
 from protocol.frame import Parameters
-from storage.runs import items
-from storage.runs.items import ReportedVerdict
+from storage.runs import calls
+from storage.runs.calls import ReportedVerdict
 from storage.store import Store
 
 MOST_VERDICTS: Final = 500  # in one report: as much as one write may look up
@@ -32,7 +32,7 @@ class ReviewRequests:
     async def _report(self, link: DeviceLink, params: Parameters) -> Parameters:
         verdicts = _verdicts(params)
         at = epoch_ms(self._clock.now())
-        known = await self._store.write(items.record_verdicts, link.device_id, verdicts, at)
+        known = await self._store.write(calls.record_verdicts, link.device_id, verdicts, at)
         if known < len(verdicts):
             self._unknown_verdicts.inc(len(verdicts) - known)
         return {"known": known, "unknown": len(verdicts) - known}

@@ -167,8 +167,9 @@ class Delivery:
         # Marked together: SENT only means that a call may have been sent, and one commit is cheaper than
         # many.
         ids = [call.call_id for call in calls]
-        await self._store.write(outbox.mark_sent, order.held(RunState.RUNNING), ids, at=self._at())
-        waiting = deque(calls)
+        held = order.held(RunState.RUNNING)
+        marked = {*await self._store.write(outbox.mark_sent, held, ids, at=self._at())}
+        waiting = deque(call for call in calls if call.call_id in marked)
         async with anyio.create_task_group() as senders:
             for _ in range(min(CALLS_IN_FLIGHT, len(calls))):
                 senders.start_soon(self._send_each, link, order, waiting, lanes, interrupt)
@@ -201,7 +202,8 @@ class Delivery:
         for sends in range(self._max_sends):
             if sends:
                 held = order.held(RunState.RUNNING)
-                await self._store.write(outbox.mark_sent, held, [call.call_id], at=self._at())
+                if not await self._store.write(outbox.mark_sent, held, [call.call_id], at=self._at()):
+                    return  # its owner rejected the item meanwhile
             answer = await self._ask(link, frame)
             if answer is None:
                 continue

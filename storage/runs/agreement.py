@@ -17,17 +17,16 @@ from protocol.ids import DeviceId
 from storage.audit import audit
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import columns_of, fill, values_of
+from storage.runs.calls import ReportedVerdict, record_verdicts
 from storage.runs.items import (
     ADD_ITEM,
     CHANGE_ITEM,
     ITEMS,
     TAKEN,
     ItemRow,
-    ReportedVerdict,
     change_of,
     item_of,
     note_answer,
-    record_verdicts,
 )
 from storage.schema import agents, device_stores, items, run_calls, unit_ledger
 
@@ -148,21 +147,6 @@ def compare_again(c: sa.Connection, device_id: DeviceId, at: int, *, actor: str)
 def _begin(c: sa.Connection, device_id: DeviceId, cause: Cause, at: int, **more: Any) -> bool:
     begun = COMPARED.values(cause=cause, began_at=at, **BEGIN, **more)
     return c.execute(begun, {"device": device_id}).rowcount > 0
-
-
-HEARD = COMPARED.where(
-    device_stores.c.counter < sa.bindparam("heard"),
-    device_stores.c.resend_after.is_(None),
-    device_stores.c.agreed_at.is_not(None),
-).values(counter=sa.bindparam("heard"))
-
-
-def note_counter(c: sa.Connection, device_id: DeviceId, counter: int) -> None:
-    """Record the store's counter for a call that the device answered.
-
-    This hub planned every row up to it, so the ledger has them. Ignored while a comparison is due.
-    """
-    c.execute(HEARD, {"device": device_id, "heard": counter})
 
 
 def note_problem(c: sa.Connection, device_id: DeviceId, problem: str | None) -> None:

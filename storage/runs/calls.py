@@ -1,21 +1,20 @@
-"""Calls to devices: open calls, sending, settling."""
+"""Calls to devices: open calls, sending, settling, and the verdicts of owners on their items."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import DeviceGone
-from protocol.ids import CallId, RunId
+from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState
 from storage.kernel.columns import Int, in_parts, spelled
 from storage.kernel.rows import columns_of, fill
-from storage.runs.agreement import note_counter
 from storage.runs.items import note_answer, note_gone
 from storage.runs.run_progress import check_held
 from storage.runs.run_rows import HeldRun
-from storage.schema import devices, run_calls, run_units, runs
+from storage.schema import device_stores, devices, items, run_calls, run_units, runs
 
 OPEN = (CallState.PLANNED, CallState.SENT)
 
@@ -69,8 +68,9 @@ def mark_sent(c: sa.Connection, held: HeldRun, call_ids: Sequence[CallId], at: i
 
 
 EPOCH = sa.select(devices.c.session_epoch).where(devices.c.id == sa.bindparam("device"))
-CALL_BY_ID = (
+CALLS = (
     sa.select(
+        run_calls.c.call_id,
         run_calls.c.run_id,
         run_calls.c.unit_key,
         run_calls.c.state,
@@ -78,9 +78,9 @@ CALL_BY_ID = (
         runs.c.device_id,
     )
     .join_from(run_calls, runs, runs.c.id == run_calls.c.run_id)
-    .where(run_calls.c.call_id == sa.bindparam("call"))
     .with_for_update(of=runs)  # locks the run first, like all writers, against deadlocks
 )
+CALL_BY_ID = CALLS.where(run_calls.c.call_id == sa.bindparam("call"))
 SETTLE_CALL = (
     sa.update(run_calls)
     .where(run_calls.c.call_id == sa.bindparam("call"), IS_OPEN)
@@ -90,6 +90,16 @@ COUNT_SETTLED = (
     sa.update(run_units)
     .where(run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit"))
     .values(calls_settled=run_units.c.calls_settled + 1, updated_at=sa.bindparam("now"))
+)
+NOTE_COUNTER = (
+    sa.update(device_stores)
+    .where(
+        device_stores.c.device_id == sa.bindparam("device"),
+        device_stores.c.counter < sa.bindparam("reported"),
+        device_stores.c.resend_after.is_(None),
+        device_stores.c.agreed_at.is_not(None),
+    )
+    .values(counter=sa.bindparam("reported"))
 )
 COUNT_ITEM = (
     sa.update(runs)
@@ -125,7 +135,8 @@ def settle_call(
         row_id: id of the row that an insert created.
         is_gone: the row of an update no longer exists: its owner rejected the item, and the call, ACKED,
             changed nothing.
-        counter: the device's store counter for the call, if reported.
+        counter: the device's store counter for the call, if reported. This hub planned every row up to it, so
+            the ledger has them. Ignored while a comparison of the store is due.
         epoch: number of the connection that the answer came over, if any.
 
     Raises:
@@ -141,21 +152,73 @@ def settle_call(
         raise ValueError(f"{event.name} does not settle a call")
     if epoch is not None and (c.execute(EPOCH, {"device": call.device_id}).scalar() or 0) > epoch:
         raise DeviceGone(f"call {call_id}: the device has connected again since it answered", dispatched=True)
-    settled = {"call": call_id, "after": after, "answer": result, "now": at}
-    if c.execute(SETTLE_CALL, settled).rowcount == 0:
-        return False
-    c.execute(COUNT_SETTLED, {"run": call.run_id, "unit": call.unit_key, "now": at})
-    is_taken = after is CallState.ACKED and not is_gone
-    counts = {"created": int(is_taken and call.action == "insert")}
-    counts |= {"updated": int(is_taken and call.action == "update")}
-    c.execute(COUNT_ITEM, {"run": call.run_id, "now": at} | counts)
+    _settle(c, call, after, result, at, is_taken=after is CallState.ACKED and not is_gone)
     if is_gone:
         note_gone(c, call_id, at)
     elif after is CallState.ACKED:
         note_answer(c, call_id, row_id=row_id, at=at)
     if counter is not None:
-        note_counter(c, call.device_id, counter)
+        c.execute(NOTE_COUNTER, {"device": call.device_id, "reported": counter})
     return True
+
+
+def _settle(c: sa.Connection, call: Any, after: CallState, result: Any, at: int, *, is_taken: bool) -> None:
+    c.execute(SETTLE_CALL, {"call": call.call_id, "after": after, "answer": result, "now": at})
+    c.execute(COUNT_SETTLED, {"run": call.run_id, "unit": call.unit_key, "now": at})
+    counts = {"created": int(is_taken and call.action == "insert")}
+    counts |= {"updated": int(is_taken and call.action == "update")}
+    c.execute(COUNT_ITEM, {"run": call.run_id, "now": at} | counts)
+
+
+class ReportedVerdict(msgspec.Struct, frozen=True):
+    """Verdict of a device's owner about the item of call *call_id*."""
+
+    call_id: CallId
+    verdict: Literal["approved", "edited", "rejected"]
+
+
+VERDICTS = sa.select(items.c.call_id, items.c.verdict).where(
+    items.c.device_id == sa.bindparam("device"), items.c.call_id.in_(sa.bindparam("calls", expanding=True))
+)
+JUDGE = (
+    sa.update(items)
+    .where(items.c.device_id == sa.bindparam("device"), items.c.call_id == sa.bindparam("call"))
+    .values(
+        verdict=sa.bindparam("reported"),
+        # A rejected item is never sent again.
+        source=sa.case((sa.bindparam("reported") == "rejected", sa.null()), else_=items.c.source),
+        verdict_at=sa.bindparam("now", type_=Int),
+        told_at=sa.func.coalesce(items.c.told_at, sa.bindparam("now", type_=Int)),
+        updated_at=sa.bindparam("now", type_=Int),
+    )
+)
+UNANSWERED = CALLS.where(AMONG, IS_OPEN, runs.c.device_id == sa.bindparam("device"))
+
+
+def record_verdicts(
+    c: sa.Connection, device_id: DeviceId, verdicts: Sequence[ReportedVerdict], at: int
+) -> int:
+    """Record verdicts of a device's owner. Return the number of known items.
+
+    A rejected item was delivered, so its call is settled: sent again, it would reach a device whose store was
+    restored meanwhile and that knows neither the call nor the verdict.
+
+    Verdicts about items of other devices, and about replaced versions, are ignored. A repeated report does no
+    harm.
+    """
+    reported = {one.call_id: one.verdict for one in verdicts}
+    before: dict[CallId, str] = {}
+    for part in in_parts(sorted(reported)):
+        rows = c.execute(VERDICTS, {"device": device_id, "calls": part})
+        before |= {row.call_id: row.verdict for row in rows}
+    changed = [call_id for call_id, verdict in sorted(before.items()) if reported[call_id] != verdict]
+    for part in in_parts([call_id for call_id in changed if reported[call_id] == "rejected"]):
+        for call in c.execute(UNANSWERED, {"device": device_id, "calls": part}).all():
+            _settle(c, call, CallState.ACKED, {"result": None, "error": None}, at, is_taken=True)
+    if changed:
+        common = {"device": device_id, "now": at}
+        c.execute(JUDGE, [common | {"call": call_id, "reported": reported[call_id]} for call_id in changed])
+    return len(before)
 
 
 STATES_OF_UNIT = (

@@ -325,53 +325,6 @@ def note_gone(c: sa.Connection, call_id: CallId, at: int) -> None:
     c.execute(GONE, {"call": call_id, "now": at})
 
 
-class ReportedVerdict(msgspec.Struct, frozen=True):
-    """Verdict of a device's owner about the item of call *call_id*."""
-
-    call_id: CallId
-    verdict: Literal["approved", "edited", "rejected"]
-
-
-VERDICTS = sa.select(items.c.call_id, items.c.verdict).where(
-    items.c.device_id == sa.bindparam("device"), items.c.call_id.in_(sa.bindparam("calls", expanding=True))
-)
-JUDGE = (
-    sa.update(items)
-    .where(items.c.device_id == sa.bindparam("device"), items.c.call_id == sa.bindparam("call"))
-    .values(
-        verdict=sa.bindparam("said"),
-        # A rejected item is never sent again.
-        source=sa.case((sa.bindparam("said") == "rejected", sa.null()), else_=items.c.source),
-        verdict_at=sa.bindparam("now", type_=Int),
-        told_at=sa.func.coalesce(items.c.told_at, sa.bindparam("now", type_=Int)),
-        updated_at=sa.bindparam("now", type_=Int),
-    )
-)
-
-
-def record_verdicts(
-    c: sa.Connection, device_id: DeviceId, verdicts: Sequence[ReportedVerdict], at: int
-) -> int:
-    """Record verdicts of a device's owner. Return the number of known items.
-
-    Verdicts about items of other devices, and about replaced versions, are ignored. A repeated report does no
-    harm.
-    """
-    said = {one.call_id: one.verdict for one in verdicts}
-    before: dict[str, str] = {}
-    for part in in_parts(sorted(said)):
-        rows = c.execute(VERDICTS, {"device": device_id, "calls": part})
-        before |= {row.call_id: row.verdict for row in rows}
-    changed = [
-        {"device": device_id, "call": call_id, "said": said[CallId(call_id)], "now": at}
-        for call_id, verdict in sorted(before.items())
-        if said[CallId(call_id)] != verdict
-    ]
-    if changed:
-        c.execute(JUDGE, changed)
-    return len(before)
-
-
 UNTOLD = (
     sa.select(sa.func.count())
     .select_from(items)

@@ -17,8 +17,8 @@ from protocol.work import Action, ItemSource, ToolCall
 from storage.agents import agent_states, agents
 from storage.agents.agents import DeclaredAgent
 from storage.devices.leases import Term
-from storage.runs import items
-from storage.runs.items import ReportedVerdict
+from storage.runs import calls
+from storage.runs.calls import ReportedVerdict
 from storage.runs.runs import HeldRun
 from storage.schedules.schedules import DeclaredSchedule
 from tests.simulation.dice import Dice
@@ -247,7 +247,7 @@ async def a_rejected_item_comes_again(world: World) -> None:
     row = device.memory.rows.pop()
     world.disk.commit(
         "hub-a boot 1",
-        items.record_verdicts,
+        calls.record_verdicts,
         (device.id, [ReportedVerdict(row.call_id, "rejected")], world.time.epoch_ms),
         {},
     )

@@ -5,8 +5,10 @@ import sqlalchemy as sa
 
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
-from storage.runs import agreement, items, outbox
+from protocol.lifecycles import CallEvent
+from storage.runs import agreement, calls, items, outbox
 from storage.runs.agreement import Resent, ToldRow
+from storage.runs.calls import ReportedVerdict
 from storage.runs.items import TAKEN, ItemRow
 from storage.schema import run_units, unit_ledger
 from tests.storage.rows import AT, make_agent, running
@@ -33,8 +35,8 @@ def test_an_answer_moves_the_counter_forward_once_both_agree(c: sa.Connection) -
     bring(c, held, plan(c, held, as_new(item())), counter=7)
     assert counter(c) == 0
     agreed(c)
-    agreement.note_counter(c, DESK, 9)
-    agreement.note_counter(c, DESK, 8)
+    bring(c, held, plan(c, held, as_new(item("call Berta")), unit="b.txt"), counter=9)
+    bring(c, held, plan(c, held, as_new(item("call Carla")), unit="c.txt"), counter=8)
     assert counter(c) == 9
 
 
@@ -186,6 +188,20 @@ def test_an_insert_on_its_way_changes_the_row_that_a_lost_day_made_of_the_same_w
     (call,) = outbox.open_calls(c, held.id)
     assert call.payload == planned.open_calls[0].payload | {"action": "update", "where": {"id": "row-9"}}
     assert (the_item(c).row_id, the_item(c).told_at) == ("row-9", None)
+
+
+def test_an_item_that_its_owner_rejects_before_its_call_is_answered_is_not_sent_again(
+    c: sa.Connection,
+) -> None:
+    held = running(c)
+    plan(c, held, as_new(item()))
+    (call,) = outbox.open_calls(c, held.id)
+    outbox.mark_sent(c, held, [call.call_id], AT)
+    assert calls.record_verdicts(c, DESK, [ReportedVerdict(call.call_id, "rejected")], AT) == 1
+    assert outbox.open_calls(c, held.id) == []
+    assert outbox.mark_sent(c, held, [call.call_id], AT) == []
+    assert c.execute(sa.select(run_units.c.calls_settled)).scalars().all() == [1]
+    assert not outbox.settle_call(c, call.call_id, CallEvent.ACKED, {}, AT)  # its late answer
 
 
 def taken(row: ItemRow, call_id: str, row_id: str | None = None) -> ToldRow:

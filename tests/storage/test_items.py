@@ -14,8 +14,9 @@ from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitState
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
-from storage.runs import items, outbox, runs
-from storage.runs.items import Decide, Decision, FoundItem, ItemRow, Known, PlannedCall, ReportedVerdict
+from storage.runs import calls, items, outbox, runs
+from storage.runs.calls import ReportedVerdict
+from storage.runs.items import Decide, Decision, FoundItem, ItemRow, Known, PlannedCall
 from storage.runs.outbox import UnitPlan
 from storage.runs.runs import HeldRun
 from storage.schema import agents as agent_table
@@ -153,7 +154,7 @@ def test_a_changed_row_is_for_its_owner_to_judge_anew(c: sa.Connection) -> None:
     held = running(c)
     bring(c, held, plan(c, held, as_new(item())))
     before = the_item(c)
-    items.record_verdicts(c, DESK, [ReportedVerdict(before.call_id, "approved")], AT)
+    calls.record_verdicts(c, DESK, [ReportedVerdict(before.call_id, "approved")], AT)
     written = plan(c, held, changed)
     assert (the_item(c).verdict, the_item(c).before) == ("approved", {"title": "call Anna"})
     bring(c, held, written, row_id=None)
@@ -296,8 +297,8 @@ def test_an_owners_verdict_is_kept_and_may_be_told_twice(c: sa.Connection) -> No
     bring(c, held, plan(c, held, as_new(item(), item("pay the rent"))))
     assert items.count_open(c) == 2
     said = [ReportedVerdict(row.call_id, "rejected") for row in ledger(c)[:1]]
-    assert items.record_verdicts(c, DESK, said, AT + 5) == 1
-    assert items.record_verdicts(c, DESK, said, AT + 9) == 1
+    assert calls.record_verdicts(c, DESK, said, AT + 5) == 1
+    assert calls.record_verdicts(c, DESK, said, AT + 9) == 1
     assert [row.verdict_at for row in ledger(c, verdict="rejected")] == [AT + 5]
     assert items.count_open(c) == 1
 
@@ -306,15 +307,15 @@ def test_a_device_judges_its_own_items_alone(c: sa.Connection) -> None:
     held = running(c)
     bring(c, held, plan(c, held, as_new(item())))
     said = [ReportedVerdict(the_item(c).call_id, "rejected"), ReportedVerdict(CallId("c-none"), "approved")]
-    assert items.record_verdicts(c, DeviceId("device-phone"), said, AT) == 0
-    assert items.record_verdicts(c, DESK, said[1:], AT) == 0
+    assert calls.record_verdicts(c, DeviceId("device-phone"), said, AT) == 0
+    assert calls.record_verdicts(c, DESK, said[1:], AT) == 0
     assert the_item(c).verdict == "open"
 
 
 def test_a_verdict_that_is_faster_than_the_answer_stays(c: sa.Connection) -> None:
     held = running(c)
     written = plan(c, held, as_new(item()))
-    items.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, "approved")], AT)
+    calls.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, "approved")], AT)
     bring(c, held, written, row_id="row-1")
     assert (the_item(c).verdict, the_item(c).row_id, the_item(c).told_at) == ("approved", "row-1", AT)
 
@@ -324,7 +325,7 @@ def test_a_verdict_on_a_text_that_a_newer_one_replaces_does_not_count(c: sa.Conn
     bring(c, held, plan(c, held, as_new(item())))
     old = the_item(c).call_id
     plan(c, held, changed)
-    assert items.record_verdicts(c, DESK, [ReportedVerdict(old, "approved")], AT) == 0
+    assert calls.record_verdicts(c, DESK, [ReportedVerdict(old, "approved")], AT) == 0
 
 
 # --- looking at it, and its end ---

@@ -31,8 +31,8 @@ from protocol.work import (
 from storage.agents import agents
 from storage.agents.agents import DeclaredAgent
 from storage.devices import devices, users
-from storage.runs import agreement, items
-from storage.runs.items import ReportedVerdict
+from storage.runs import agreement, calls
+from storage.runs.calls import ReportedVerdict
 from storage.store import open_store
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.database import new_database
@@ -200,7 +200,7 @@ class Past:
                 assert bench.agent.device_id is not None
                 told = device.unreported(100)
                 said = [ReportedVerdict(CallId(one.call_id), one.verdict) for one in told]
-                await bench.store.write(items.record_verdicts, bench.agent.device_id, said, bench.now_ms)
+                await bench.store.write(calls.record_verdicts, bench.agent.device_id, said, bench.now_ms)
                 device.note_reported(told)
 
     def items(self) -> Counter[Item]:

@@ -21,8 +21,9 @@ from protocol.work import (
     ManifestFile,
     ToolCall,
 )
-from storage.runs import items, runs
-from storage.runs.items import ItemRow, ReportedVerdict
+from storage.runs import calls, items, runs
+from storage.runs.calls import ReportedVerdict
+from storage.runs.items import ItemRow
 from storage.runs.runs import RunRow
 from tests.support.link import FakeLink
 from tests.support.runs import MODERN, Bench
@@ -77,7 +78,7 @@ async def judge(bench: Bench, title: str, verdict: Any) -> None:
     row = (await ledger(bench))[title]
     said = [ReportedVerdict(row.call_id, verdict)]
     assert row.device_id is not None
-    assert await bench.store.write(items.record_verdicts, row.device_id, said, at=1) == 1
+    assert await bench.store.write(calls.record_verdicts, row.device_id, said, at=1) == 1
 
 
 def inserted(link: FakeLink) -> list[object]:
