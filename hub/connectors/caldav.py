@@ -20,7 +20,7 @@ from anyio import to_thread
 from pydantic import Field, StringConstraints, field_validator
 
 from hub.connectors import caldav_answers as xml
-from hub.connectors.caldav_answers import CAL, DAV, Known, Multistatus, Resource, look
+from hub.connectors.caldav_answers import CAL, DAV, Known, Multistatus, Resource, read_metadata
 from hub.connectors.calling import Answer, general, origin_of
 from hub.connectors.connector import (
     Account,
@@ -149,7 +149,7 @@ class CalDav(Connector):
         for message in messages:
             found = self._here.get(message.key)
             if found is None:
-                yield message, Unread(reason="it was removed from the calendar", is_gone=True)
+                yield message, Unread(reason="it was removed from the calendar", is_removed=True)
             elif len(found.text) > MOST_CHARS:
                 yield message, Unread(reason=f"it has more than {MOST_CHARS} characters")
             else:
@@ -174,8 +174,8 @@ class CalDav(Connector):
         async for page in self._all(calendar, since, until):
             yield page
         # If events are excluded now, a later filter may include them, so that their window starts here.
-        told = until if "VEVENT" in self._kinds(calendar) else since
-        places[calendar.url] = {"token": calendar.token, "until": told.isoformat()}
+        window_end = until if "VEVENT" in self._kinds(calendar) else since
+        places[calendar.url] = {"token": calendar.token, "until": window_end.isoformat()}
         yield Page(cursor=_cursor(places), is_backfill=True)
 
     async def _all(self, calendar: Calendar, since: datetime, until: datetime) -> AsyncGenerator[Page]:
@@ -185,8 +185,8 @@ class CalDav(Connector):
         if "VEVENT" in self._kinds(calendar):
             hrefs |= dict.fromkeys(await self._between(calendar, since, until))
         async for objects in self._objects(calendar, list(hrefs)):
-            wanted = [one for one in objects if not one.known.is_done]
-            yield Page(messages=self._messages(wanted), is_backfill=True)
+            unfinished = [one for one in objects if not one.known.is_done]
+            yield Page(messages=self._messages(unfinished), is_backfill=True)
 
     async def _changes(
         self, calendar: Calendar, places: dict[str, Any], since: datetime, until: datetime
@@ -195,18 +195,18 @@ class CalDav(Connector):
         is_whole = False
         while not is_whole:
             place = places[calendar.url]
-            told = await self._since(calendar, place["token"])
+            changes = await self._since(calendar, place["token"])
             # A truncated answer has this status in the entry of the calendar itself (RFC 6578, 3.6).
-            is_whole = all(one.status != _TRUNCATED for one in told.resources)
+            is_whole = all(one.status != _TRUNCATED for one in changes.resources)
             changed = [
-                one.href for one in told.resources if one.status is None and f"{DAV}getetag" in one.found
+                one.href for one in changes.resources if one.status is None and f"{DAV}getetag" in one.found
             ]
             async for objects in self._objects(calendar, changed):
-                wanted = [one for one in objects if one.known.touches(since, until)]
-                yield Page(messages=self._messages(wanted))
-            if told.sync_token == place["token"]:
+                nearby = [one for one in objects if one.known.touches(since, until)]
+                yield Page(messages=self._messages(nearby))
+            if changes.sync_token == place["token"]:
                 is_whole = True
-            places[calendar.url] = place | {"token": told.sync_token}
+            places[calendar.url] = place | {"token": changes.sync_token}
             yield Page(cursor=_cursor(places))
         async for page in self._come_near(calendar, places, until):
             yield page
@@ -226,8 +226,8 @@ class CalDav(Connector):
         yield Page(cursor=_cursor(places))
 
     def _kinds(self, calendar: Calendar) -> frozenset[str]:
-        wanted = frozenset[str](self.filter.kinds)
-        return wanted & calendar.kinds if calendar.kinds else wanted
+        selected = frozenset[str](self.filter.kinds)
+        return selected & calendar.kinds if calendar.kinds else selected
 
     def _messages(self, objects: Sequence[_Object]) -> tuple[Message, ...]:
         """Convert objects of selected kinds to messages; the objects are held until the next page."""
@@ -245,8 +245,8 @@ class CalDav(Connector):
         """Fetch the objects that still exist, in batches."""
         for begin in range(0, len(hrefs), PAGE):
             asked = xml.multiget(hrefs[begin : begin + PAGE])
-            told = await self._report(calendar.url, asked)
-            yield await to_thread.run_sync(_read_objects, calendar.url, told.resources)
+            answer = await self._report(calendar.url, asked)
+            yield await to_thread.run_sync(_read_objects, calendar.url, answer.resources)
 
     # --- requests ---
 
@@ -260,8 +260,8 @@ class CalDav(Connector):
         return xml.multistatus(answer.body)
 
     async def _queried(self, calendar: Calendar, body: bytes) -> list[str]:
-        told = await self._report(calendar.url, body)
-        return [one.href for one in told.resources if f"{DAV}getetag" in one.found]
+        answer = await self._report(calendar.url, body)
+        return [one.href for one in answer.resources if f"{DAV}getetag" in one.found]
 
     async def _between(self, calendar: Calendar, start: datetime, end: datetime) -> list[str]:
         return await self._queried(calendar, xml.query("VEVENT", _stamp(start), _stamp(end)))
@@ -270,11 +270,11 @@ class CalDav(Connector):
         answer = await self._ask("REPORT", url, body, depth="1", accept=(207, 404))
         if answer.status == 404:
             raise Unavailable("a calendar was removed while it was read")
-        told = xml.multistatus(answer.body)
+        report = xml.multistatus(answer.body)
         # Only 404 means deleted; an object left out for another reason would be lost for good.
-        if any(one.status not in (None, 200, 404) for one in told.resources):
+        if any(one.status not in (None, 200, 404) for one in report.resources):
             raise Unavailable("the server answers a part of what it was asked for")
-        return told
+        return report
 
     async def _properties(self, url: str, *names: str, depth: str = "0") -> tuple[str, list[Resource]]:
         """Return properties, and the final address after redirects."""
@@ -322,28 +322,32 @@ class CalDav(Connector):
             raise Misconfigured("there is no calendar there: write the address of the calendars as url")
         if without := [one.name for one in found if not one.token]:
             raise Misconfigured(f"{without[0]}: the server does not tell what changes (RFC 6578)")
-        wanted = self.filter.calendars
-        for name in wanted:
+        selected = self.filter.calendars
+        for name in selected:
             if not any(_is_called(one, name) for one in found):
-                there = ", ".join(repr(one.name) for one in found)
-                raise Misconfigured(f"there is no calendar {name!r}; there are {there}")
-        chosen = [one for one in found if not wanted or any(_is_called(one, name) for name in wanted)]
+                names = ", ".join(repr(one.name) for one in found)
+                raise Misconfigured(f"there is no calendar {name!r}; there are {names}")
+        chosen = [one for one in found if not selected or any(_is_called(one, name) for name in selected)]
         return sorted(chosen, key=lambda one: (one.name, one.url))[:MOST_CALENDARS]
 
     async def _discovered(self) -> list[Calendar]:
         asked = ("d:resourcetype", "d:current-user-principal", "c:calendar-home-set", *_OF_CALENDARS)
-        url, told = await self._entered(asked)
-        here = told[0] if told else Resource("", None, {})
+        url, resources = await self._entered(asked)
+        here = resources[0] if resources else Resource("", None, {})
         if here.has(f"{DAV}resourcetype", f"{CAL}calendar"):
             return [_calendar(url, here)]
         homes = here.hrefs(f"{CAL}calendar-home-set")
         for principal in () if homes else here.hrefs(f"{DAV}current-user-principal"):
-            at, told = await self._at(url, principal, "c:calendar-home-set")
-            homes += [xml.joined(at, home) for one in told for home in one.hrefs(f"{CAL}calendar-home-set")]
+            at, resources = await self._at(url, principal, "c:calendar-home-set")
+            homes += [
+                xml.joined(at, home) for one in resources for home in one.hrefs(f"{CAL}calendar-home-set")
+            ]
         found: list[Calendar] = []
         for home in homes or [url]:
-            at, told = await self._at(url, home, "d:resourcetype", *_OF_CALENDARS, depth="1")
-            found += [_calendar(at, one) for one in told if one.has(f"{DAV}resourcetype", f"{CAL}calendar")]
+            at, resources = await self._at(url, home, "d:resourcetype", *_OF_CALENDARS, depth="1")
+            found += [
+                _calendar(at, one) for one in resources if one.has(f"{DAV}resourcetype", f"{CAL}calendar")
+            ]
         return found
 
     async def _entered(self, asked: Sequence[str]) -> tuple[str, list[Resource]]:
@@ -370,12 +374,12 @@ class CalDav(Connector):
 _OF_CALENDARS: Final = ("d:displayname", "c:supported-calendar-component-set", "d:sync-token")
 
 
-def _calendar(base: str, told: Resource) -> Calendar:
-    url = xml.joined(base, told.href)
-    kinds = told.found.get(f"{CAL}supported-calendar-component-set")
+def _calendar(base: str, resource: Resource) -> Calendar:
+    url = xml.joined(base, resource.href)
+    kinds = resource.found.get(f"{CAL}supported-calendar-component-set")
     names = () if kinds is None else (one.get("name", "").upper() for one in kinds.findall(f"{CAL}comp"))
-    name = told.text(f"{DAV}displayname") or _last(url)
-    return Calendar(url, name, frozenset(names), told.text(f"{DAV}sync-token"))
+    name = resource.text(f"{DAV}displayname") or _last(url)
+    return Calendar(url, name, frozenset(names), resource.text(f"{DAV}sync-token"))
 
 
 def _is_called(calendar: Calendar, name: str) -> bool:
@@ -391,10 +395,10 @@ def _last(url: str) -> str:
 
 def _places(cursor: Cursor | None) -> dict[str, Any]:
     """Return the place in each calendar, by URL; empty for a foreign cursor."""
-    told = (cursor or {}).get("calendars")
-    if not isinstance(told, dict):
+    calendars = (cursor or {}).get("calendars")
+    if not isinstance(calendars, dict):
         return {}
-    return {url: place for url, place in told.items() if _is_place(place)}
+    return {url: place for url, place in calendars.items() if _is_place(place)}
 
 
 def _is_place(place: Any) -> bool:
@@ -423,16 +427,16 @@ def _each_object(base: str, resources: Sequence[Resource]) -> Iterator[_Object]:
         element = one.found.get(f"{CAL}calendar-data")
         text = "" if element is None else element.text or ""
         if text:
-            known = look(text) if len(text) <= MOST_CHARS else Known()
+            known = read_metadata(text) if len(text) <= MOST_CHARS else Known()
             yield _Object(xml.joined(base, one.href), one.text(f"{DAV}getetag"), text, known)
 
 
 def _message(one: _Object) -> Message:
     known = one.known
     # Named like an iCalendar file, because rules consider names; the hash prevents names chosen by senders.
-    told = hashlib.sha256((known.uid or one.url).encode("utf-8", "replace")).hexdigest()
+    digest = hashlib.sha256((known.uid or one.url).encode("utf-8", "replace")).hexdigest()
     return Message(
-        key=message_key(None, f"caldav:{told}.ics"),
+        key=message_key(None, f"caldav:{digest}.ics"),
         version=hashlib.sha256((one.etag or one.text).encode("utf-8", "replace")).hexdigest()[:32],
         place=one.url,
         received_at=known.changed_at,

@@ -54,8 +54,8 @@ class Resource(msgspec.Struct, frozen=True):
     def hrefs(self, name: str) -> list[str]:
         """Return the URLs in a property."""
         element = self.found.get(name)
-        told = [] if element is None else element.findall(f"{DAV}href")
-        return [one.text.strip() for one in told if one.text]
+        elements = [] if element is None else element.findall(f"{DAV}href")
+        return [one.text.strip() for one in elements if one.text]
 
     def has(self, name: str, inner: str) -> bool:
         """Return True if the property *name* contains an element *inner*."""
@@ -221,7 +221,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
         return self.start <= until + _LEEWAY and (self.end or self.start) >= since - _LEEWAY
 
 
-def look(text: str) -> Known:
+def read_metadata(text: str) -> Known:
     """Extract the metadata of the first to-do or event in *text* (iCalendar). Never raises."""
     import icalendar  # imported here: takes 100 ms, and only calendars need it
 
@@ -258,8 +258,8 @@ def _text(part: "Component", name: str) -> str:
 
 
 def _labels(part: "Component") -> tuple[str, ...]:
-    told: Any = part.get("categories") or []
-    lists = told if isinstance(told, list) else [told]
+    categories: Any = part.get("categories") or []
+    lists = categories if isinstance(categories, list) else [categories]
     return tuple(str(word) for one in lists for word in getattr(one, "cats", ()))[:20]
 
 

@@ -44,7 +44,7 @@ MOST_ANSWER_BYTES: Final = 32 * 1024 * 1024
 _PASSING: Final = frozenset({408, 425, 500, 502, 503, 504})
 _PORTS: Final = {"http": 80, "https": 443}
 
-_UNTOLD: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Params = Mapping[str, str | Sequence[str]]
 
@@ -112,7 +112,7 @@ class Answer(msgspec.Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
-    at: datetime = _UNTOLD
+    at: datetime = _UNKNOWN_TIME
 
     def json(self) -> Any:
         """Decode the body as JSON.
@@ -146,11 +146,11 @@ def general(answer: Answer) -> ConnectorFailure:
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     """Return the wait of ``Retry-After``, in seconds or as a date (RFC 9110, 10.2.3); never negative."""
-    told = headers.get("retry-after", "").strip()
-    if told.isdigit():
-        return float(told)
+    header = headers.get("retry-after", "").strip()
+    if header.isdigit():
+        return float(header)
     try:
-        return max(0.0, (parsedate_to_datetime(told).astimezone(UTC) - now).total_seconds())
+        return max(0.0, (parsedate_to_datetime(header).astimezone(UTC) - now).total_seconds())
     except (TypeError, ValueError, OverflowError):
         return None
 
@@ -204,13 +204,13 @@ class Caller:
         body: bytes | None = None,
         units: float = 1.0,
         accept: Collection[int] = (200,),
-        wants_json: bool = False,
+        expects_json: bool = False,
     ) -> Answer:
         """Send a request and return an answer with a status in *accept*.
 
         Args:
             units: cost of the request in the provider's quota.
-            wants_json: retry a 2xx answer that is not JSON as if it had been lost.
+            expects_json: retry a 2xx answer that is not JSON as if it had been lost.
 
         Raises:
             Misconfigured: *url* is not at the provider, and nothing was sent; or the provider refused the
@@ -227,7 +227,7 @@ class Caller:
                 found = await self._once(method, url, params, headers, body, token)
             if isinstance(found, Answer):
                 if found.status in accept:
-                    if not wants_json or found.status >= 300 or _is_json(found):
+                    if not expects_json or found.status >= 300 or _is_json(found):
                         return found
                     found = Unavailable("the provider's answer is cut off, or no JSON")
                 elif found.status == 401 and token is not None and rejected is None:

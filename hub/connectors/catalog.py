@@ -94,11 +94,11 @@ def _loaded(name: str, place: str) -> ConnectorClass:
     try:
         found = getattr(import_module(module), attribute)
     except Exception as error:  # the import of a foreign package may raise anything
-        told = f"the plug-in {name!r} cannot be loaded: {type(error).__name__}"
-        raise UnknownProvider(told, hint, is_broken=True) from error
+        message = f"the plug-in {name!r} cannot be loaded: {type(error).__name__}"
+        raise UnknownProvider(message, hint, is_broken=True) from error
     if not (isinstance(found, type) and issubclass(found, Connector)):
         raise UnknownProvider(f"the plug-in {name!r} is no connector", hint, is_broken=True)
     if found.api_version != API_VERSION:
-        told = f"the plug-in {name!r} is of version {found.api_version}, and {API_VERSION} is wanted"
-        raise UnknownProvider(told, hint, is_broken=True)
+        message = f"the plug-in {name!r} is of version {found.api_version}, and {API_VERSION} is wanted"
+        raise UnknownProvider(message, hint, is_broken=True)
     return found

@@ -35,13 +35,13 @@ class Place(msgspec.Struct, frozen=True):
         open: creates a connector, as for each run.
         arrive: delivers a message with that subject to the source.
         since: a time before any message arrived.
-        keeps_cursors: True if a cursor records settled messages; False if settled messages are removed.
+        has_cursors: True if a cursor records settled messages; False if settled messages are removed.
     """
 
     open: Callable[[], Connector]
     arrive: Callable[[str], Awaitable[None]]
     since: datetime
-    keeps_cursors: bool = True
+    has_cursors: bool = True
 
 
 class ConnectorConformance(ABC):
@@ -61,7 +61,7 @@ class ConnectorConformance(ABC):
                 assert len(page.messages) <= PAGE_MESSAGES
                 assert len(msgspec.json.encode(page.cursor)) <= MOST_CURSOR_BYTES
                 json.dumps(page.cursor)  # raises for values that are not plain JSON, such as a date
-            assert not place.keeps_cursors or pages[-1].cursor is not None
+            assert not place.has_cursors or pages[-1].cursor is not None
 
     async def test_listed_again_a_message_has_the_same_key_and_version(self) -> None:
         async with self._three() as place:
@@ -69,7 +69,7 @@ class ConnectorConformance(ABC):
             assert first == second
             assert len({key for key, _ in first}) == len(first)
 
-    async def test_behind_each_cursor_stands_all_that_no_page_before_it_had(self) -> None:
+    async def test_each_cursor_resumes_without_losing_a_message(self) -> None:
         async with self._three() as place:
             pages = await _pages(place)
             for number, page in enumerate(pages):
@@ -90,9 +90,9 @@ class ConnectorConformance(ABC):
                 behind = _known(await _pages(place, pages[first].cursor))
                 assert _known(pages[: first + 1]) | behind >= _known(pages)
 
-    async def test_what_arrives_later_is_told_behind_the_last_cursor_and_then_nothing(self) -> None:
+    async def test_a_later_message_is_listed_once_after_the_last_cursor(self) -> None:
         async with self._three() as place:
-            if not place.keeps_cursors:
+            if not place.has_cursors:
                 return
             cursor = (await _pages(place))[-1].cursor
             await place.arrive("the latest")
@@ -110,10 +110,10 @@ class ConnectorConformance(ABC):
             async for page in pages:
                 found = [one async for one in connector.read(page.messages)]
                 assert sorted(one.key for one, _ in found) == sorted(one.key for one in page.messages)
-                for message, said in found:
-                    assert isinstance(said, Document)
-                    assert said.unit_key == message.key
-                    assert said.text
+                for message, outcome in found:
+                    assert isinstance(outcome, Document)
+                    assert outcome.unit_key == message.key
+                    assert outcome.text
 
     async def test_a_cursor_that_is_none_of_its_own_is_lost_or_ignored(self) -> None:
         async with self._three() as place:
@@ -124,7 +124,7 @@ class ConnectorConformance(ABC):
                     continue
                 assert {one.subject for one in _messages(pages)} == set(_SUBJECTS)
 
-    async def test_a_check_says_who_it_is_and_all_is_let_go_of_twice(self) -> None:
+    async def test_a_check_names_the_account_and_closing_twice_does_no_harm(self) -> None:
         async with self._three() as place, _opened(place) as connector:
             assert (await connector.check()).name
             await connector.aclose()
@@ -163,8 +163,8 @@ async def _opened(place: Place) -> AsyncIterator[Connector]:
 
 
 async def _pages(place: Place, cursor: Cursor | None = None) -> list[Page]:
-    kept = msgspec.json.decode(msgspec.json.encode(cursor))  # as the hub stores it
-    async with _opened(place) as connector, aclosing(connector.pages(kept, place.since)) as pages:
+    stored = msgspec.json.decode(msgspec.json.encode(cursor))  # as the hub stores it
+    async with _opened(place) as connector, aclosing(connector.pages(stored, place.since)) as pages:
         return [page async for page in pages]
 
 

@@ -128,8 +128,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     def content_key(self, text: str) -> str:
         """Return a key that includes a digest of the content; it is equal for equal copies of a message."""
-        said = " ".join(text.split())
-        return f"{self.key}\0sha256:{hashlib.sha256(said.encode('utf-8', 'replace')).hexdigest()}"
+        normalized = " ".join(text.split())
+        return f"{self.key}\0sha256:{hashlib.sha256(normalized.encode('utf-8', 'replace')).hexdigest()}"
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,12 +148,12 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 class Unread(msgspec.Struct, frozen=True, kw_only=True):
     """Reason for a message that could not be read.
 
-    *is_gone*: it was removed meanwhile, which is no fault. *is_final*: it can never be read, so that no later
-    run tries it again.
+    *is_removed*: it was removed meanwhile, which is no fault. *is_final*: it can never be read, so that no
+    later run tries it again.
     """
 
     reason: str
-    is_gone: bool = False
+    is_removed: bool = False
     is_final: bool = False
 
 

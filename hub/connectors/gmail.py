@@ -33,9 +33,9 @@ from hub.text.files import MAIL, MIB, NotConvertible
 from hub.text.letter import LetterOptions
 from hub.text.letters import read_letter
 
-_KEPT_BYTES: Final = 16 * MIB  # of answers cached from the listing
+_CACHED_BYTES: Final = 16 * MIB  # of answers cached from the listing
 _CREDIBLE: Final = timedelta(days=30)  # maximum difference between the sender's date and Google's
-_REMOVED: Final = Unread(reason="it was removed from the mailbox", is_gone=True)
+_REMOVED: Final = Unread(reason="it was removed from the mailbox", is_removed=True)
 
 Category = Literal["promotions", "social", "forums", "updates"]
 T = TypeVar("T")
@@ -67,8 +67,8 @@ class Gmail(Connector):
         super().__init__(context, settings, filter)
         self._filter = filter
         self._api = Api(context.caller, settings.base_url)
-        self._kept: OrderedDict[str, tuple[GmailMessage, int]] = OrderedDict()
-        self._kept_bytes = 0
+        self._cached: OrderedDict[str, tuple[GmailMessage, int]] = OrderedDict()
+        self._cached_bytes = 0
         self._me = context.identity
         attached = filter.attachments
         self._options = LetterOptions(
@@ -121,7 +121,7 @@ class Gmail(Connector):
                 messages = [
                     self._message(one, names)
                     for one in found
-                    if one is not None and labels.want(one.label_ids) and _is_since(one, step.after)
+                    if one is not None and labels.selects(one.label_ids) and _is_since(one, step.after)
                 ]
                 yield Page(messages=tuple(messages), cursor=step.cursor, is_backfill=step.is_backfill)
 
@@ -137,18 +137,18 @@ class Gmail(Connector):
 
     async def _labels(self) -> tuple[Labels, dict[str, str]]:
         """Return the label rules of the filter, and the names of labels by id."""
-        wanted = self._filter
-        hidden = frozenset(f"CATEGORY_{one.upper()}" for one in wanted.exclude_categories)
-        if not wanted.labels_any and not wanted.labels_none:
-            return Labels(none=hidden, sent=wanted.include_sent), {}
+        selection = self._filter
+        hidden = frozenset(f"CATEGORY_{one.upper()}" for one in selection.exclude_categories)
+        if not selection.labels_any and not selection.labels_none:
+            return Labels(none=hidden, sent=selection.include_sent), {}
         found = await self._api.labels()
         ids = {label.name.casefold(): label.id for label in found}
         ids |= {label.id.casefold(): label.id for label in found}
         some, none = (
-            frozenset(_id_of(name, ids) for name in n) for n in (wanted.labels_any, wanted.labels_none)
+            frozenset(_id_of(name, ids) for name in n) for n in (selection.labels_any, selection.labels_none)
         )
         # A label selected by name is read, even if it is excluded by default.
-        rules = Labels(any=some, none=(hidden - some) | none, sent=wanted.include_sent or "SENT" in some)
+        rules = Labels(any=some, none=(hidden - some) | none, sent=selection.include_sent or "SENT" in some)
         return rules, {label.id: label.name for label in found if label.name}
 
     # --- metadata ---
@@ -163,20 +163,20 @@ class Gmail(Connector):
             return None if answer is None else read_message(answer, GmailMessage)
         if answer is None or message is None:
             return None
-        self._keep(message, len(answer.body))
+        self._cache(message, len(answer.body))
         return message
 
-    def _keep(self, message: GmailMessage, size: int) -> None:
+    def _cache(self, message: GmailMessage, size: int) -> None:
         self._take(message.id)
-        self._kept[message.id] = (message, size)
-        self._kept_bytes += size
-        while self._kept_bytes > _KEPT_BYTES:
-            _, (_, freed) = self._kept.popitem(last=False)
-            self._kept_bytes -= freed
+        self._cached[message.id] = (message, size)
+        self._cached_bytes += size
+        while self._cached_bytes > _CACHED_BYTES:
+            _, (_, freed) = self._cached.popitem(last=False)
+            self._cached_bytes -= freed
 
     def _take(self, id: str) -> GmailMessage | None:
-        message, size = self._kept.pop(id, (None, 0))
-        self._kept_bytes -= size
+        message, size = self._cached.pop(id, (None, 0))
+        self._cached_bytes -= size
         return message
 
     def _message(self, one: GmailMessage, names: dict[str, str]) -> Message:

@@ -206,17 +206,17 @@ class Api:
             headers={"Accept": "application/json"},
             accept=accept,
             units=units,
-            wants_json=True,
+            expects_json=True,
         )
 
 
 def judge(answer: Answer) -> ConnectorFailure | None:
     """Interpret an error by its reasons; None: the general meaning of its status applies."""
-    reasons, told = _said(answer)
+    reasons, text = _error_details(answer)
     if reasons & _DAILY:
         return ProviderBusy("Google's quota of this day is used up", retry_at=next_midnight(answer.at))
     if answer.status == 429 or (answer.status == 403 and reasons & _BUSY):
-        return ProviderBusy("Google wants us to ask less often", retry_at=_named_time(told))
+        return ProviderBusy("Google wants us to ask less often", retry_at=_named_time(text))
     if reasons & _NO_SCOPE:
         return PermissionMissing(
             "Google did not give the hub the right to read mail: sign in again, and tick the box for Gmail"
@@ -263,7 +263,7 @@ def _read(answer: Answer, kind: type[T]) -> T:
         raise Unavailable("Gmail gave an answer of a shape that is not documented") from error
 
 
-def _said(answer: Answer) -> tuple[frozenset[str], str]:
+def _error_details(answer: Answer) -> tuple[frozenset[str], str]:
     """Return an error's reasons in lower case, and its text, which may name a time to wait for."""
     try:
         error = read_json(answer.body)["error"]
@@ -283,8 +283,8 @@ def _reason(item: object) -> object:
     return item.get("reason") if isinstance(item, dict) else None
 
 
-def _named_time(told: str) -> datetime | None:
-    found = _RETRY_AT.search(told)
+def _named_time(text: str) -> datetime | None:
+    found = _RETRY_AT.search(text)
     if found is None:
         return None
     try:

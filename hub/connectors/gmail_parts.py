@@ -22,7 +22,7 @@ from hub.text.mime import header_text
 
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([^\"';\s]+)", re.IGNORECASE)
 _MOST_MAILS: Final = 3  # nested in each other
-_GONE: Final = "it could not be had from Gmail"
+_NOT_FETCHED: Final = "it could not be had from Gmail"
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -129,7 +129,7 @@ def to_fetch(payload: Part, options: LetterOptions, depth: int = 0) -> Iterator[
         if part.body.attachment_id and not part.body.data and part.body.size <= MOST_BYTES:
             yield part.body.attachment_id
     for part in parted.files:
-        if part.body.attachment_id and not part.body.data and _wants(part, options):
+        if part.body.attachment_id and not part.body.data and _is_selected(part, options):
             yield part.body.attachment_id
     for part in parted.mails:
         if part.parts and depth < _MOST_MAILS:
@@ -201,21 +201,21 @@ def _is_words(part: Part) -> bool:
     return part.kind in (PLAIN, HTML) and not part.filename and not is_attached
 
 
-def _wants(part: Part, options: LetterOptions) -> bool:
+def _is_selected(part: Part, options: LetterOptions) -> bool:
     named = bool(part.filename) or not part.is_inline
-    return named and options.wants(part.kind, part.body.size, name=part.filename)
+    return named and options.selects(part.kind, part.body.size, name=part.filename)
 
 
 def _file(part: Part, options: LetterOptions, fetched: Mapping[str, str | None]) -> Enclosure:
-    wanted = _wants(part, options)
-    content = _data(part, fetched) if wanted else None
+    is_selected = _is_selected(part, options)
+    content = _data(part, fetched) if is_selected else None
     return Enclosure(
         name=part.filename,
         media_type=part.kind or "application/octet-stream",
         size_bytes=part.body.size,
         is_inline=part.is_inline,
         content=content,
-        why_not=_GONE if wanted and content is None else "",
+        why_not=_NOT_FETCHED if is_selected and content is None else "",
     )
 
 
@@ -235,8 +235,8 @@ def _mail(part: Part, options: LetterOptions, fetched: Mapping[str, str | None],
 def _data(part: Part, fetched: Mapping[str, str | None]) -> bytes | None:
     if part.body.data or not part.body.attachment_id:
         return _undone(part.body.data)
-    told = fetched.get(part.body.attachment_id)
-    return None if told is None else _undone(told)
+    encoded = fetched.get(part.body.attachment_id)
+    return None if encoded is None else _undone(encoded)
 
 
 def _undone(data: str) -> bytes | None:

@@ -34,7 +34,7 @@ class Labels(msgspec.Struct, frozen=True):
     none: frozenset[str] = frozenset()
     sent: bool = False
 
-    def want(self, labels: Collection[str]) -> bool:
+    def selects(self, labels: Collection[str]) -> bool:
         """Return True if the filter selects a message with these labels."""
         return (
             not NEVER.intersection(labels)
@@ -121,14 +121,14 @@ class Stream:
         profile = await self._api.profile()
         if profile is not None and profile.history_id is not None:
             return str(profile.history_id)
-        told = [await self._history_id(ref.id) for ref in await self._api.listed(most=_ASKED)]
+        ids = [await self._history_id(ref.id) for ref in await self._api.listed(most=_ASKED)]
         # An id that is too small only causes duplicates.
-        return max((one for one in told if one), key=lambda one: (len(one), one), default=None)
+        return max((one for one in ids if one), key=lambda one: (len(one), one), default=None)
 
     async def _history_id(self, id: str) -> str | None:
         answer = await self._api.message(id, "minimal")
-        told = read_message(answer, dict[str, Any]).get("historyId") if answer is not None else None
-        return str(told) if told else None
+        value = read_message(answer, dict[str, Any]).get("historyId") if answer is not None else None
+        return str(value) if value else None
 
     async def _backfill(self, begun: Backfill) -> AsyncGenerator[Step]:
         # One second earlier, as Gmail does not document whether after: includes the second itself. The exact
@@ -158,17 +158,17 @@ class Stream:
         if not self._labels.sent:
             sent = _ids(await self._api.listed(q=when, labels=("SENT",)))
             left_out |= sent and sent - _ids(await self._api.listed(q=when, labels=("SENT", "INBOX")))
-        wanted: set[str] | None = None
+        selected: set[str] | None = None
         for label in sorted(self._labels.any):
-            wanted = (wanted or set()) | _ids(await self._api.listed(q=when, labels=(label,)))
+            selected = (selected or set()) | _ids(await self._api.listed(q=when, labels=(label,)))
         ids = dict.fromkeys(ref.id for ref in reversed(listed))
-        return [id for id in ids if id not in left_out and (wanted is None or id in wanted)]
+        return [id for id in ids if id not in left_out and (selected is None or id in selected)]
 
     async def _history(self, points: Sequence[Point], now: int) -> AsyncGenerator[Step]:
         begin = self._begin(points, now)
         reached = begin.history_id
         token: str | None = None
-        told: str | None = None
+        reported: str | None = None
         while True:
             page = await self._api.history(begin.history_id, token)
             if page is None:
@@ -176,9 +176,9 @@ class Stream:
                     raise CursorLost("Gmail's history does not reach back so far any more")
                 raise Unavailable("Gmail lost its place in a list")  # the next run resumes here
             if page.history:
-                told = None
+                reported = None
             elif token is None and page.history_id is not None:
-                told = str(page.history_id)  # an empty history so far
+                reported = str(page.history_id)  # an empty history so far
             async for ids, at in self._chunks(page.history, begin):
                 reached = at
                 # With a search, messages already passed are checked again, as this point cannot be resumed.
@@ -188,7 +188,7 @@ class Stream:
             if not token:
                 break
         behind = self._points_behind(points, begin)
-        yield Step((), msgspec.to_builtins(_State(history_id=told or reached, at=now, behind=behind)))
+        yield Step((), msgspec.to_builtins(_State(history_id=reported or reached, at=now, behind=behind)))
 
     def _begin(self, points: Sequence[Point], now: int) -> Point:
         """Return the start of the history: with a search, a point whose messages are all indexed."""
@@ -199,22 +199,22 @@ class Stream:
     def _points_behind(self, points: Sequence[Point], begin: Point) -> tuple[Point, ...]:
         if not self._q:
             return ()
-        kept = tuple(one for one in points if one.at >= begin.at)
-        return kept if len(kept) < _POINTS else (kept[0], *kept[2 - _POINTS :])
+        recent = tuple(one for one in points if one.at >= begin.at)
+        return recent if len(recent) < _POINTS else (recent[0], *recent[2 - _POINTS :])
 
     async def _chunks(
         self, records: Sequence[Record], begin: Point
     ) -> AsyncGenerator[tuple[tuple[str, ...], str]]:
         """Yield selected ids in chunks, each with the id of the last history record in it."""
-        wanted = [
-            [one.message for one in record.messages_added if self._may_want(one.message)]
+        selected = [
+            [one.message for one in record.messages_added if self._may_match(one.message)]
             for record in records
         ]
-        if self._q and any(wanted):
+        if self._q and any(selected):
             matching = _ids(await self._api.listed(q=f"after:{begin.at - DAY_S} {self._q}"))
-            wanted = [[ref for ref in refs if ref.id in matching] for refs in wanted]
+            selected = [[ref for ref in refs if ref.id in matching] for refs in selected]
         chunk: dict[str, None] = {}
-        for record, refs in zip(records, wanted, strict=True):
+        for record, refs in zip(records, selected, strict=True):
             chunk |= dict.fromkeys(ref.id for ref in refs)
             if len(chunk) >= CHUNK:
                 yield tuple(chunk), str(record.id)
@@ -222,8 +222,8 @@ class Stream:
         if records:
             yield tuple(chunk), str(records[-1].id)
 
-    def _may_want(self, ref: Ref) -> bool:
-        return ref.label_ids is None or self._labels.want(ref.label_ids)
+    def _may_match(self, ref: Ref) -> bool:
+        return ref.label_ids is None or self._labels.selects(ref.label_ids)
 
 
 def _state(cursor: Cursor | None) -> _State:

@@ -128,7 +128,7 @@ class Graph:
         return f"{whole}?{urlencode(query, safe=_SAFE, quote_via=quote)}" if query else whole
 
     async def ask(
-        self, url: str, *, accept: Sequence[int] = (200,), wants_json: bool = True, is_stream: bool = False
+        self, url: str, *, accept: Sequence[int] = (200,), expects_json: bool = True, is_stream: bool = False
     ) -> Answer:
         """Send a GET request and return the answer.
 
@@ -141,7 +141,7 @@ class Graph:
         """
         try:
             return await self._caller.ask(
-                "GET", url, headers=self._headers, accept=accept, wants_json=wants_json
+                "GET", url, headers=self._headers, accept=accept, expects_json=expects_json
             )
         except CursorLost as lost:
             if is_stream:
@@ -150,10 +150,10 @@ class Graph:
 
     async def get(self, url: str, *, is_stream: bool = False) -> dict[str, Any]:
         """Fetch one object. Raises as ``ask``."""
-        told = (await self.ask(url, is_stream=is_stream)).json()
-        if not isinstance(told, dict):
+        body = (await self.ask(url, is_stream=is_stream)).json()
+        if not isinstance(body, dict):
             raise Unavailable("Microsoft Graph answered something else than was asked for")
-        return told
+        return body
 
     async def page(self, url: str, *, is_stream: bool = False) -> GraphPage:
         """Fetch one page of a list.
@@ -162,18 +162,18 @@ class Graph:
             Misconfigured: the answer links to another host; nothing is sent there.
             ConnectorFailure: as ``ask``.
         """
-        told = await self.get(url, is_stream=is_stream)
-        items = told.get("value")
+        body = await self.get(url, is_stream=is_stream)
+        items = body.get("value")
         if not isinstance(items, list):
             raise Unavailable("Microsoft Graph answered something else than a list")
-        on, end = self._link(told, "@odata.nextLink"), self._link(told, "@odata.deltaLink")
+        on, end = self._link(body, "@odata.nextLink"), self._link(body, "@odata.deltaLink")
         if on == url:
             raise Unavailable("Microsoft Graph's page leads to itself")
         return GraphPage(tuple(item for item in items if isinstance(item, dict)), on, end)
 
-    def _link(self, told: dict[str, Any], name: str) -> str | None:
+    def _link(self, body: dict[str, Any], name: str) -> str | None:
         """Return a link of an answer, checked first, since a bad link in a cursor would fail forever."""
-        link = told.get(name)
+        link = body.get(name)
         if link is None:
             return None
         if not isinstance(link, str) or len(link) > MOST_LINK_CHARS:
@@ -188,11 +188,11 @@ class Graph:
 
     async def me(self) -> Person:
         """Return the signed-in person."""
-        told = await self.get(self.url("me", query={"$select": "id,displayName,mail,userPrincipalName"}))
-        found = [told.get("mail"), told.get("userPrincipalName")]
+        profile = await self.get(self.url("me", query={"$select": "id,displayName,mail,userPrincipalName"}))
+        found = [profile.get("mail"), profile.get("userPrincipalName")]
         addresses = [one.lower() for one in found if isinstance(one, str) and one]
-        name = addresses[0] if addresses else str(told.get("displayName") or "")
-        return Person(str(told.get("id") or ""), name, frozenset(addresses))
+        name = addresses[0] if addresses else str(profile.get("displayName") or "")
+        return Person(str(profile.get("id") or ""), name, frozenset(addresses))
 
 
 async def gather(asks: Sequence[Callable[[], Awaitable[T]]], at_once: int) -> list[T | ConnectorFailure]:
@@ -248,11 +248,11 @@ def judge(answer: Answer) -> ConnectorFailure | None:
 def codes_of(answer: Answer) -> frozenset[str]:
     """Return an error's code and the nested codes, in lower case."""
     try:
-        told = read_json(answer.body)
+        body = read_json(answer.body)
     except msgspec.DecodeError:
         return frozenset()
     found = set()
-    error = told.get("error") if isinstance(told, dict) else None
+    error = body.get("error") if isinstance(body, dict) else None
     for _ in range(8):  # bounds the nesting, which is less deep in practice
         if not isinstance(error, dict):
             break
@@ -266,31 +266,31 @@ def spell_time(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def read_time(told: object) -> datetime | None:
+def read_time(value: object) -> datetime | None:
     """Parse a time of Graph, aware UTC; None if it is invalid."""
-    if not isinstance(told, str):
+    if not isinstance(value, str):
         return None
     try:
-        return msgspec.convert(told, datetime).astimezone(UTC)
+        return msgspec.convert(value, datetime).astimezone(UTC)
     except (msgspec.ValidationError, ValueError, OverflowError):
         return None
 
 
-def read_address(told: object) -> Address | None:
+def read_address(value: object) -> Address | None:
     """Parse Graph's ``recipient``."""
-    inner = told.get("emailAddress") if isinstance(told, dict) else None
+    inner = value.get("emailAddress") if isinstance(value, dict) else None
     if not isinstance(inner, dict):
         return None
     email, name = header_text(str(inner.get("address") or "")), header_text(str(inner.get("name") or ""))
     return Address(email.lower(), name) if email or name else None
 
 
-def text_field(told: Mapping[str, Any], name: str) -> str:
+def text_field(item: Mapping[str, Any], name: str) -> str:
     """Return a text on one line, or an empty string."""
-    value = told.get(name)
+    value = item.get(name)
     return header_text(value) if isinstance(value, str) else ""
 
 
-def web_link(told: object) -> str | None:
+def web_link(value: object) -> str | None:
     """Return a link that is safe to open in a browser, or None."""
-    return told if isinstance(told, str) and told.startswith("https://") and len(told) <= 4_000 else None
+    return value if isinstance(value, str) and value.startswith("https://") and len(value) <= 4_000 else None

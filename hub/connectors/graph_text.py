@@ -36,13 +36,13 @@ _MOST_NAME_CHARS: Final = 120
 class Reading:
     """Converter of messages for one filter, in worker threads."""
 
-    def __init__(self, wanted: Filter) -> None:
+    def __init__(self, filter: Filter) -> None:
         self.options = LetterOptions(
-            quoted=wanted.quoted,
-            max_chars=wanted.max_chars,
-            fetch=wanted.attachments.fetch,
-            types=wanted.attachments.types,
-            max_attachment_bytes=int(wanted.attachments.max_mb * _MB),
+            quoted=filter.quoted,
+            max_chars=filter.max_chars,
+            fetch=filter.attachments.fetch,
+            types=filter.attachments.types,
+            max_attachment_bytes=int(filter.attachments.max_mb * _MB),
         )
         self._limiter = CapacityLimiter(READERS)
 
@@ -63,9 +63,9 @@ def with_marks(whole: str, new: str) -> str:
     """
     end = 0
     words = _WORD.finditer(whole)
-    for want in new.split():
+    for expected in new.split():
         word = next(words, None)
-        if word is None or word.group() != want:
+        if word is None or word.group() != expected:
             return whole
         end = word.end()
     rest = whole[end:].strip()
@@ -120,9 +120,9 @@ def text_of_chat(item: Mapping[str, Any]) -> str:
 
 def _hanging(item: Mapping[str, Any]) -> dict[str, str]:
     """Return the replacement texts of attachments by id."""
-    told = item.get("attachments")
+    attachments = item.get("attachments")
     found: dict[str, str] = {}
-    for one in told if isinstance(told, list) else []:
+    for one in attachments if isinstance(attachments, list) else []:
         if isinstance(one, dict):
             found[str(one.get("id"))] = _quoted(one) or f"[attachment: {_name(one)}]"
     return found
@@ -133,10 +133,10 @@ def _quoted(one: Mapping[str, Any]) -> str:
     if one.get("contentType") != "messageReference" or not isinstance(one.get("content"), str):
         return ""
     try:
-        told = json.loads(one["content"])
+        reference = json.loads(one["content"])
     except (ValueError, RecursionError):
         return ""
-    preview = told.get("messagePreview") if isinstance(told, dict) else None
+    preview = reference.get("messagePreview") if isinstance(reference, dict) else None
     if not isinstance(preview, str):
         return ""
     return "\n".join(f"> {line}".rstrip() for line in preview[:2_000].splitlines())

@@ -42,7 +42,7 @@ from hub.connectors.imap_bodies import (
     place_of,
     rounds,
 )
-from hub.connectors.imap_line import AnswerTooLong, Line, Look
+from hub.connectors.imap_line import AnswerTooLong, FolderStatus, Line
 from hub.connectors.imap_parts import UNKNOWN, Fetched, Part, attached, fetched
 from hub.connectors.imap_rounds import Found, Known, Segment, plan, search_words
 from hub.connectors.imap_settings import ImapFilter, ImapSettings
@@ -54,7 +54,7 @@ IDLE_S: Final = 28 * 60.0  # servers may disconnect after 29 minutes (RFC 2177)
 _INBOX: Final = "INBOX"
 _WHOLE_HEAD: Final = b"(UID BODY.PEEK[HEADER])"
 _IMPORTANT_FLAGS: Final = (r"\flagged", "$important")
-_GONE: Final = r"\deleted"
+_DELETED: Final = r"\deleted"
 
 T = TypeVar("T")
 
@@ -93,11 +93,11 @@ class Imap(Connector):
 
     async def check(self) -> Account:
         """Sign in and examine each folder."""
-        told = []
+        counts = []
         for name, _ in await self._folders():
-            look = await self._line.look(name)
-            told.append(f"{name}: {look.messages:,} messages")
-        return Account(name=self.context.identity or self.settings.username, detail=", ".join(told))
+            status = await self._line.status(name)
+            counts.append(f"{name}: {status.messages:,} messages")
+        return Account(name=self.context.identity or self.settings.username, detail=", ".join(counts))
 
     async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
         """Yield new messages, folder by folder."""
@@ -105,13 +105,13 @@ class Imap(Connector):
         folders = await self._folders()
         states = {name: states[name] for name, _ in folders if name in states}
         for name, is_sent in folders:
-            look = await self._line.look(name)
-            round = plan(states.get(name), look, since, self.context.clock.now(), self.filter)
+            status = await self._line.status(name)
+            round = plan(states.get(name), status, since, self.context.clock.now(), self.filter)
             if round is None:
                 continue
             for segment in round.segments:
-                async for found in self._found(name, look, segment):
-                    messages = await self._list(name, look, found, is_sent=is_sent)
+                async for found in self._found(name, status, segment):
+                    messages = await self._list(name, status, found, is_sent=is_sent)
                     if segment.moves:
                         states[name] = round.behind(segment, found)
                     # Until the first page of a resumable segment, the cursor cannot be stored.
@@ -136,13 +136,13 @@ class Imap(Connector):
                 yield message, Unread(reason="the hub does not know any more where it lies")
                 continue
             by_folder.setdefault((at.folder, at.uidvalidity), {})[at.uid] = (message, at)
-        for (folder, uidvalidity), wanted in by_folder.items():
-            for orders in rounds([at for _, at in wanted.values()], self._options):
+        for (folder, uidvalidity), group in by_folder.items():
+            for orders in rounds([at for _, at in group.values()], self._options):
                 uids = sorted({uid for order in orders for uid in order.uids})
                 fetch = partial(_bodies, orders)
                 got = await self._in_halves(folder, uidvalidity, uids, fetch, _unreadable)
                 for uid in (uid for order in orders for uid in order.uids):
-                    message, at = wanted[uid]
+                    message, at = group[uid]
                     yield message, await self._line.apart(partial(self._document, message, at, got.get(uid)))
 
     async def wait_for_news(self) -> None:
@@ -155,11 +155,11 @@ class Imap(Connector):
         await self._line.open()
         if "IDLE" not in self._line.offers:
             raise NotImplementedError("this server does not tell of new mail (no IDLE)")
-        look = await self._line.look(name)
-        before, self._waited_at = self._waited_at, look.uidnext
-        if before is not None and look.uidnext != before:
+        status = await self._line.status(name)
+        before, self._waited_at = self._waited_at, status.uidnext
+        if before is not None and status.uidnext != before:
             return
-        await self._line.enter(name, look.uidvalidity)
+        await self._line.enter(name, status.uidvalidity)
         await self._line.wait(IDLE_S)
 
     async def aclose(self) -> None:
@@ -171,23 +171,23 @@ class Imap(Connector):
         names = [_INBOX if name.upper() == _INBOX else name for name in self.filter.folders]
         if names == [_INBOX] and not self.filter.special_use:
             return [(_INBOX, False)]
-        there = await self._line.folders()
+        available = await self._line.folders()
         for use in self.filter.special_use:
-            fitting = [folder.name for folder in there if f"\\{use}" in folder.flags]
+            fitting = [folder.name for folder in available if f"\\{use}" in folder.flags]
             if not fitting:
                 raise Misconfigured(f"the server tells of no folder for {use}; name it in folders")
             names += fitting
-        sent = {folder.name for folder in there if r"\sent" in folder.flags}
+        sent = {folder.name for folder in available if r"\sent" in folder.flags}
         return [(name, name in sent) for name in dict.fromkeys(names)]
 
-    async def _found(self, name: str, look: Look, segment: Segment) -> AsyncGenerator[Found]:
+    async def _found(self, name: str, status: FolderStatus, segment: Segment) -> AsyncGenerator[Found]:
         """Yield the numbers of a segment's messages page by page; at least one page."""
         for window in segment.windows():
             words = search_words(window, self.filter)
             if words is None:
                 uids: Iterable[int] = range(window.first, window.last + 1)
             else:
-                await self._line.enter(name, look.uidvalidity)
+                await self._line.enter(name, status.uidvalidity)
                 answer = await self._line.work(partial(_search, words=words))
                 uids = _searched(answer, window)
             listed = list(uids)
@@ -196,11 +196,13 @@ class Imap(Connector):
                 is_last = at + PAGE_MESSAGES >= len(listed)
                 yield Found(window, some, window.last if is_last else None)
 
-    async def _list(self, name: str, look: Look, found: Found, *, is_sent: bool) -> tuple[Message, ...]:
+    async def _list(
+        self, name: str, status: FolderStatus, found: Found, *, is_sent: bool
+    ) -> tuple[Message, ...]:
         if not found.uids:
             return ()
 
-        faulty = partial(_faulty, name, look)
+        faulty = partial(_faulty, name, status)
 
         def fetch(wire: Wire, uids: Sequence[int]) -> dict[int, Message]:
             shown = fetch_all(wire, uids, self._heads)
@@ -210,12 +212,12 @@ class Imap(Connector):
             nameless = [one.uid for one in ones if not heads[one.uid].message_id]
             whole = fetch_all(wire, nameless, _WHOLE_HEAD) if nameless else {}
             return faults | {
-                one.uid: self._message(name, look, one, heads[one.uid], whole.get(one.uid), is_sent=is_sent)
+                one.uid: self._message(name, status, one, heads[one.uid], whole.get(one.uid), is_sent=is_sent)
                 for one in ones
-                if self._is_wanted(one, heads[one.uid], found.window.since)
+                if self._is_selected(one, heads[one.uid], found.window.since)
             }
 
-        listed = await self._in_halves(name, look.uidvalidity, found.uids, fetch, faulty)
+        listed = await self._in_halves(name, status.uidvalidity, found.uids, fetch, faulty)
         return tuple(listed[uid] for uid in found.uids if uid in listed)
 
     async def _in_halves(
@@ -237,27 +239,34 @@ class Imap(Connector):
         first = await self._in_halves(name, uidvalidity, uids[:half], fetch, faulty)
         return {**first, **await self._in_halves(name, uidvalidity, uids[half:], fetch, faulty)}
 
-    def _is_wanted(self, one: Fetched, head: Head, since: datetime | None) -> bool:
+    def _is_selected(self, one: Fetched, head: Head, since: datetime | None) -> bool:
         """Check conditions that the server was not asked for, or applies only roughly."""
         if since is not None and one.received_at is not None and one.received_at < since:
             return False
-        if _GONE in one.flags or not one.flags.isdisjoint(flag.lower() for flag in self.filter.flags_none):
+        if _DELETED in one.flags or not one.flags.isdisjoint(flag.lower() for flag in self.filter.flags_none):
             return False
         return all(
-            name in head.raw and wanted.lower() in head.text(name).lower()
-            for name, wanted in self.filter.header.items()
+            name in head.raw and part.lower() in head.text(name).lower()
+            for name, part in self.filter.header.items()
         )
 
     def _message(
-        self, folder: str, look: Look, one: Fetched, head: Head, whole: Fetched | None, *, is_sent: bool
+        self,
+        folder: str,
+        status: FolderStatus,
+        one: Fetched,
+        head: Head,
+        whole: Fetched | None,
+        *,
+        is_sent: bool,
     ) -> Message:
         fields = head.fields(named=self.filter.header)
         sender = fields["sender"]
         own = (self.context.identity or self.settings.username).lower()
         return Message(
             key=message_key(head.message_id, _fallback(one, whole)),
-            copy=f"{folder}/{look.uidvalidity}/{one.uid}",
-            place=place(folder, look.uidvalidity, one.uid, one.parts),
+            copy=f"{folder}/{status.uidvalidity}/{one.uid}",
+            place=place(folder, status.uidvalidity, one.uid, one.parts),
             received_at=one.received_at,
             labels=(folder, *sorted(one.flags.intersection(_IMPORTANT_FLAGS))),
             attachments=tuple(map(_attachment, attached(one.parts))),
@@ -268,30 +277,30 @@ class Imap(Connector):
             **fields,
         )
 
-    def _document(self, message: Message, at: Place, said: Fetched | str | None) -> Document | Unread:
-        if said is None:
-            return Unread(reason="it was removed", is_gone=True)
-        if isinstance(said, str):
-            return Unread(reason=said)
-        if said.fault:
-            return Unread(reason=f"{_uid_in(at.folder, at.uid)}: {said.fault}", is_final=True)
+    def _document(self, message: Message, at: Place, outcome: Fetched | str | None) -> Document | Unread:
+        if outcome is None:
+            return Unread(reason="it was removed", is_removed=True)
+        if isinstance(outcome, str):
+            return Unread(reason=outcome)
+        if outcome.fault:
+            return Unread(reason=f"{_uid_in(at.folder, at.uid)}: {outcome.fault}", is_final=True)
         try:
-            return document(message, at, said.sections, self._options)
+            return document(message, at, outcome.sections, self._options)
         except NotConvertible as error:
             return Unread(reason=str(error))
 
 
 def _bodies(orders: Sequence[Order], wire: Wire, uids: Sequence[int]) -> dict[int, Fetched | str]:
-    wanted = set(uids)
-    some = [Order(order.parts, tuple(uid for uid in order.uids if uid in wanted)) for order in orders]
+    requested = set(uids)
+    some = [Order(order.parts, tuple(uid for uid in order.uids if uid in requested)) for order in orders]
     return fetch_bodies(wire, [order for order in some if order.uids])
 
 
-def _faulty(folder: str, look: Look, uid: int, fault: str) -> Message:
+def _faulty(folder: str, status: FolderStatus, uid: int, fault: str) -> Message:
     """Return a message with only its place and the fault."""
     return Message(
-        key=message_key(None, f"imap:{folder}/{look.uidvalidity}/{uid}"),
-        place=place(folder, look.uidvalidity, uid, ()),
+        key=message_key(None, f"imap:{folder}/{status.uidvalidity}/{uid}"),
+        place=place(folder, status.uidvalidity, uid, ()),
         fault=f"{_uid_in(folder, uid)}: {fault}",
     )
 
@@ -383,13 +392,13 @@ def fetch_bodies(wire: Wire, orders: Sequence[Order]) -> dict[int, Fetched | str
     fault = ""
     for answer in answers:  # data of one command may arrive with the answer to another
         fault = _take(answer, {uid for order in orders for uid in order.uids}, found) or fault
-    told: dict[int, Fetched | str] = {**found}
+    outcomes: dict[int, Fetched | str] = {**found}
     for order, answer in zip(orders, answers, strict=True):
         for uid in _doubtful(answer, order.uids, found, fault):
-            told.pop(uid, None)
+            outcomes.pop(uid, None)
             if (alone := _alone(wire, uid, order.words()[1])) is not None:
-                told[uid] = alone
-    return told
+                outcomes[uid] = alone
+    return outcomes
 
 
 def _doubtful(answer: Answer, uids: Sequence[int], found: dict[int, Fetched], fault: str) -> list[int]:

@@ -20,7 +20,7 @@ from hub.connectors.imap_wire import set_of
 from hub.document import Document
 from hub.text.files import MAIL, MIB, NotConvertible
 from hub.text.letter import Body, Enclosure, Letter, LetterOptions
-from hub.text.letter_text import letter_of_mail, looks_tame
+from hub.text.letter_text import is_tame, letter_of_mail
 from hub.text.letters import read_letter
 from hub.text.mime import undone
 
@@ -62,8 +62,8 @@ class Order(msgspec.Struct, frozen=True):
 
     def words(self) -> list[bytes]:
         """Return the arguments of UID FETCH."""
-        wanted = b" ".join(_section(part) for part in self.parts)
-        return [set_of(self.uids), b"(UID %b)" % wanted if wanted else b"(UID)"]
+        sections = b" ".join(_section(part) for part in self.parts)
+        return [set_of(self.uids), b"(UID %b)" % sections if sections else b"(UID)"]
 
 
 def options_of(filter: Filter) -> LetterOptions:
@@ -82,7 +82,7 @@ def rounds(places: Sequence[Place], options: LetterOptions) -> Iterator[list[Ord
     alike: dict[tuple[Part, ...], list[int]] = {}
     held = 0
     for at in places:
-        parts = (*at.texts, *_wanted_files(at, options))
+        parts = (*at.texts, *_selected_files(at, options))
         size = sum(min(part.size, _most(part)) for part in parts)
         if alike and held + size > _ROUND_BYTES:
             yield _orders(alike)
@@ -122,13 +122,13 @@ def document(message: Message, at: Place, sections: Mapping[str, bytes], options
     )
 
 
-def _wanted_files(at: Place, options: LetterOptions) -> tuple[Part, ...]:
+def _selected_files(at: Place, options: LetterOptions) -> tuple[Part, ...]:
     """Return the attachments to read; attached mails always, as they are part of the message."""
-    return tuple(part for part in at.files if part.media_type == MAIL or _is_wanted(part, options))
+    return tuple(part for part in at.files if part.media_type == MAIL or _is_selected(part, options))
 
 
-def _is_wanted(part: Part, options: LetterOptions) -> bool:
-    return bool(part.name) and options.wants(part.media_type, _file_size(part), name=part.name)
+def _is_selected(part: Part, options: LetterOptions) -> bool:
+    return bool(part.name) and options.selects(part.media_type, _file_size(part), name=part.name)
 
 
 def _file_size(part: Part) -> int:
@@ -158,10 +158,10 @@ def _most(part: Part) -> int:
 
 def _ways(texts: Sequence[Part], sections: Mapping[str, bytes]) -> Iterator[Part]:
     """Choose among alternatives: non-empty plain text, else the page."""
-    there = [part for part in texts if part.number in sections]
-    plain = {part.way for part in there if part.media_type == PLAIN and sections[part.number].strip()}
-    pages = {part.way for part in there if part.media_type == HTML}
-    for part in there:
+    present = [part for part in texts if part.number in sections]
+    plain = {part.way for part in present if part.media_type == PLAIN and sections[part.number].strip()}
+    pages = {part.way for part in present if part.media_type == HTML}
+    for part in present:
         is_plain = part.media_type == PLAIN
         if part.way == 0 or (is_plain if part.way in plain or part.way not in pages else not is_plain):
             yield part
@@ -178,22 +178,22 @@ def _body(part: Part, data: bytes) -> Body:
 
 def _enclosure(part: Part, sections: Mapping[str, bytes], options: LetterOptions) -> Enclosure:
     data = sections.get(part.number)
-    told = Enclosure(
+    enclosure = Enclosure(
         name=part.name,
         media_type=part.media_type,
         size_bytes=_file_size(part),
         is_inline=not part.is_attached,
     )
     if data is None:
-        return told
+        return enclosure
     if part.media_type != MAIL:
-        return replace(told, content=undone(data, part.encoding))
+        return replace(enclosure, content=undone(data, part.encoding))
     try:
-        if not looks_tame(data):
+        if not is_tame(data):
             raise NotConvertible("too tangled")
-        return replace(told, letter=letter_of_mail(data, options))
+        return replace(enclosure, letter=letter_of_mail(data, options))
     except NotConvertible as error:
-        return replace(told, why_not=str(error))
+        return replace(enclosure, why_not=str(error))
 
 
 def _headers(message: Message) -> dict[str, str]:

@@ -62,7 +62,7 @@ class Folder(msgspec.Struct, frozen=True):
     flags: frozenset[str]
 
 
-class Look(msgspec.Struct, frozen=True):
+class FolderStatus(msgspec.Struct, frozen=True):
     """Data of STATUS. *modseq*: ``None`` without CONDSTORE."""
 
     uidvalidity: int
@@ -118,7 +118,7 @@ class Line:
         """Run a long operation without the wire in the connection's thread."""
         return await to_thread.run_sync(work, limiter=self._threads)
 
-    async def look(self, name: str) -> Look:
+    async def status(self, name: str) -> FolderStatus:
         """Return the status of a folder without opening it."""
         await self.open()
         asked = b"(UIDVALIDITY UIDNEXT MESSAGES%b)" % (
@@ -126,14 +126,14 @@ class Line:
         )
         answer = await self._in_folder(name, b"STATUS", asked)
         for pieces in answer.named(b"STATUS"):
-            said = _understood(pieces)[-1]
-            if isinstance(said, list):
+            items = _understood(pieces)[-1]
+            if isinstance(items, list):
                 numbers = {
                     bytes(word).upper(): int(value)
-                    for word, value in zip(said[::2], said[1::2], strict=False)
+                    for word, value in zip(items[::2], items[1::2], strict=False)
                     if isinstance(word, bytes) and isinstance(value, bytes) and value.isdigit()
                 }
-                return Look(
+                return FolderStatus(
                     numbers.get(b"UIDVALIDITY", 0),
                     numbers.get(b"UIDNEXT") or await self._next(name, numbers.get(b"UIDVALIDITY", 0)),
                     numbers.get(b"HIGHESTMODSEQ") or None,
@@ -151,8 +151,8 @@ class Line:
         if self._folder is None or self._folder[0] != name:
             self._folder = None
             answer = await self._in_folder(name, b"EXAMINE")
-            told = answer.codes().get("UIDVALIDITY", "0")
-            self._folder = (name, int(told) if told.isdigit() else 0)
+            current = answer.codes().get("UIDVALIDITY", "0")
+            self._folder = (name, int(current) if current.isdigit() else 0)
         if self._folder[1] != uidvalidity:
             self._folder = None
             raise Unavailable(f"the folder {name} was made anew while it was read")
@@ -168,10 +168,10 @@ class Line:
         for pieces in answer.named(b"LIST"):
             match _understood(pieces):
                 case [list() as flags, _, bytes() as name, *_]:
-                    said = frozenset(
+                    lowered = frozenset(
                         flag.decode("ascii", "replace").lower() for flag in flags if isinstance(flag, bytes)
                     )
-                    found.append(Folder(folder_name(name), said))
+                    found.append(Folder(folder_name(name), lowered))
         return found
 
     async def wait(self, seconds: float) -> bool:
@@ -208,17 +208,17 @@ class Line:
 
     async def _explain(self, name: str, refused: Refused) -> NoReturn:
         """Raise a failure that explains why a folder cannot be opened, if the folder is at fault."""
-        there = [folder for folder in await self.folders() if r"\nonexistent" not in folder.flags]
-        names = [folder.name for folder in there]
-        if any(folder.name == name and r"\noselect" in folder.flags for folder in there):
+        existing = [folder for folder in await self.folders() if r"\nonexistent" not in folder.flags]
+        names = [folder.name for folder in existing]
+        if any(folder.name == name and r"\noselect" in folder.flags for folder in existing):
             raise Misconfigured(f"the folder {name} holds only other folders, no messages") from refused
         if name in names or name == "INBOX":
             raise failure_of(refused, f"the folder {name} cannot be opened") from refused
         near = difflib.get_close_matches(name, names, n=1)
         more = len(names) - _SHOWN_FOLDERS
-        told = ", ".join(names[:_SHOWN_FOLDERS]) + (f" and {more} more" if more > 0 else "")
+        listed = ", ".join(names[:_SHOWN_FOLDERS]) + (f" and {more} more" if more > 0 else "")
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise Misconfigured(f"there is no folder {name}{hint} There are: {told}") from refused
+        raise Misconfigured(f"there is no folder {name}{hint} There are: {listed}") from refused
 
     async def _do(
         self, wire: Wire, work: Callable[[Wire], T], *, timeout_s: float | None = WORK_TIMEOUT_S
@@ -335,7 +335,7 @@ def _sign_in_failure(refused: Refused, settings: ImapSettings) -> ConnectorFailu
     if refused.code in ("", "ALERT"):
         if refused.status == "BAD":
             return Misconfigured(f"{what}: it does not know this way to sign in (auth = {settings.auth!r})")
-        if _STATUS_WORD.search(refused.said):
+        if _STATUS_WORD.search(refused.text):
             return Unavailable(f"{what} now")
         return SignInNeeded(what)
     return failure_of(refused, what)

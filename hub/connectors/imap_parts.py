@@ -70,8 +70,8 @@ def fetched(answer: Answer) -> Iterator[Fetched]:
         if b" FETCH (" not in pieces[0][:24].upper():
             continue
         try:
-            said = values(pieces)
-            if len(said) > 3 and isinstance(said[3], list) and (one := _one(said[3])) is not None:
+            response = values(pieces)
+            if len(response) > 3 and isinstance(response[3], list) and (one := _one(response[3])) is not None:
                 yield one
         except Lost as error:
             yield Fetched(UNKNOWN, fault=str(error))
@@ -198,23 +198,23 @@ def _parameters(given: Value) -> dict[str, str]:
     return {_text(name).lower(): _text(value) for name, value in pairs}
 
 
-def _name(parameters: dict[str, str], wanted: str) -> str:
+def _name(parameters: dict[str, str], key: str) -> str:
     """Return a file's name, decoded (RFC 2231, RFC 2047)."""
     if not parameters:
         return ""
-    plain = parameters.get(wanted)
+    plain = parameters.get(key)
     if plain is None:
-        plain = _extended(parameters, wanted)
+        plain = _extended(parameters, key)
     return header_text(plain)[:_MOST_NAME_CHARS].replace("[", "(").replace("]", ")")
 
 
-def _extended(parameters: dict[str, str], wanted: str) -> str:
+def _extended(parameters: dict[str, str], key: str) -> str:
     pieces = []
-    if (whole := parameters.get(f"{wanted}*")) is not None:
+    if (whole := parameters.get(f"{key}*")) is not None:
         pieces = [(whole, True)]
     else:
         for at in range(MOST_PARTS):
-            for spelled, is_encoded in ((f"{wanted}*{at}*", True), (f"{wanted}*{at}", False)):
+            for spelled, is_encoded in ((f"{key}*{at}*", True), (f"{key}*{at}", False)):
                 if (piece := parameters.get(spelled)) is not None:
                     pieces.append((piece, is_encoded))
                     break
@@ -224,8 +224,8 @@ def _extended(parameters: dict[str, str], wanted: str) -> str:
         return ""
     charset = "utf-8"
     if pieces[0][1]:
-        told, _, first = decode_rfc2231(pieces[0][0])
-        charset, pieces[0] = told or charset, (first or "", True)
+        declared, _, first = decode_rfc2231(pieces[0][0])
+        charset, pieces[0] = declared or charset, (first or "", True)
     data = b"".join(
         unquote_to_bytes(text) if is_encoded else text.encode("utf-8", "replace")
         for text, is_encoded in pieces

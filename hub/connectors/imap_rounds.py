@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from hub.connectors.imap_line import Look
+from hub.connectors.imap_line import FolderStatus
 from hub.connectors.imap_settings import ImapFilter
 from hub.connectors.imap_wire import day, quoted
 
@@ -91,11 +91,13 @@ class Round(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self.start, uid=uid)
 
 
-def plan(known: Known | None, look: Look, since: datetime, now: datetime, filter: ImapFilter) -> Round | None:
+def plan(
+    known: Known | None, status: FolderStatus, since: datetime, now: datetime, filter: ImapFilter
+) -> Round | None:
     """Return the plan for a folder, or None if it has no new messages."""
-    last = look.uidnext - 1
-    end = Known(uidvalidity=look.uidvalidity, uid=last, at=now.timestamp(), modseq=_modseq(look, filter))
-    if known is not None and known.uidvalidity == look.uidvalidity and last >= known.uid:
+    last = status.uidnext - 1
+    end = Known(uidvalidity=status.uidvalidity, uid=last, at=now.timestamp(), modseq=_modseq(status, filter))
+    if known is not None and known.uidvalidity == status.uidvalidity and last >= known.uid:
         return _go_on(known, since, end)
     if known is not None:
         # Recreated: all messages that may have come since the last reading are read again.
@@ -122,9 +124,9 @@ def _go_on(known: Known, since: datetime, end: Known) -> Round | None:
     return Round(tuple(segments), known, end)
 
 
-def _modseq(look: Look, filter: ImapFilter) -> int | None:
+def _modseq(status: FolderStatus, filter: ImapFilter) -> int | None:
     """Return the modseq if the filter selects unread mail, since a mail may be marked as unread again."""
-    return look.modseq if filter.unread_only else None
+    return status.modseq if filter.unread_only else None
 
 
 def search_words(window: Segment, filter: ImapFilter) -> list[bytes] | None:

@@ -97,13 +97,13 @@ class ImapSettings(ProviderSettings):
             return None
         if self.oauth is None:
             return _KNOWN.get(self.host.lower())
-        told = self.oauth
+        endpoints = self.oauth
         return OAuth(
-            authorize_url=told.authorize_url,
-            token_url=told.token_url,
-            device_url=told.device_url,
-            revoke_url=told.revoke_url,
-            scopes=told.scopes,
+            authorize_url=endpoints.authorize_url,
+            token_url=endpoints.token_url,
+            device_url=endpoints.device_url,
+            revoke_url=endpoints.revoke_url,
+            scopes=endpoints.scopes,
         )
 
     def trust(self) -> ssl.SSLContext:

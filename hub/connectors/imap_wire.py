@@ -51,14 +51,14 @@ class Refused(Exception):
 
     Attributes:
         code: response code such as ``NONEXISTENT``; empty if missing.
-        said: the server's text, on one line.
+        text: the server's text, on one line.
     """
 
-    def __init__(self, status: str, code: str, said: str) -> None:
-        super().__init__(f"{status} [{code}] {said}" if code else f"{status} {said}")
+    def __init__(self, status: str, code: str, text: str) -> None:
+        super().__init__(f"{status} [{code}] {text}" if code else f"{status} {text}")
         self.status = status
         self.code = code
-        self.said = said
+        self.text = text
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ class Answer(msgspec.Struct, frozen=True):
     untagged: list[list[bytes]]
     status: str
     code: str
-    said: str
+    text: str
 
     def named(self, name: bytes) -> Iterator[list[bytes]]:
         """Yield untagged responses of the form ``* <name> ...``, without these words."""
@@ -287,8 +287,8 @@ def values(pieces: Sequence[bytes]) -> list[Value]:
     return top
 
 
-def _line(said: bytes) -> str:
-    return " ".join(said.decode("utf-8", "replace").split())[:200]
+def _line(data: bytes) -> str:
+    return " ".join(data.decode("utf-8", "replace").split())[:200]
 
 
 def quoted(text: str) -> bytes:

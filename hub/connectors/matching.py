@@ -14,25 +14,25 @@ from hub.extraction.patterns import Pattern
 MOST_SUBJECT_CHARS: Final = 1_000  # of a subject are examined
 
 
-def why_left_out(message: Message, wanted: Filter) -> str | None:
+def why_left_out(message: Message, filter: Filter) -> str | None:
     """Return why the filter excludes the message, as one word; None if it is selected.
 
     The word appears in counters and logs: *bulk*, *sent*, *read*, *sender*, *subject*, *attachment*.
     """
-    if message.is_bulk and not wanted.include_bulk:
+    if message.is_bulk and not filter.include_bulk:
         return "bulk"
-    if message.is_sent and not wanted.include_sent:
+    if message.is_sent and not filter.include_sent:
         return "sent"
-    if wanted.unread_only and message.is_unread is False:
+    if filter.unread_only and message.is_unread is False:
         return "read"
-    if wanted.from_any and not _is_from(message, wanted.from_any):
+    if filter.from_any and not _is_from(message, filter.from_any):
         return "sender"
-    if wanted.not_from and _is_from(message, wanted.not_from):
+    if filter.not_from and _is_from(message, filter.not_from):
         return "sender"
-    if not _says(message.subject[:MOST_SUBJECT_CHARS], wanted):
+    if not _fits_subject(message.subject[:MOST_SUBJECT_CHARS], filter):
         return "subject"
     has_attachment = any(not one.is_inline for one in message.attachments)
-    if wanted.has_attachment is not None and has_attachment is not wanted.has_attachment:
+    if filter.has_attachment is not None and has_attachment is not filter.has_attachment:
         return "attachment"
     return None
 
@@ -55,11 +55,11 @@ def _is_from(message: Message, words: tuple[str, ...]) -> bool:
     return False
 
 
-def _says(subject: str, wanted: Filter) -> bool:
+def _fits_subject(subject: str, filter: Filter) -> bool:
     folded = subject.casefold()
-    if wanted.subject_any and not any(word.casefold() in folded for word in wanted.subject_any):
+    if filter.subject_any and not any(word.casefold() in folded for word in filter.subject_any):
         return False
-    return wanted.subject_regex is None or any(_compiled(wanted.subject_regex).find(subject))
+    return filter.subject_regex is None or any(_compiled(filter.subject_regex).find(subject))
 
 
 @lru_cache(maxsize=256)

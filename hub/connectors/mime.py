@@ -82,7 +82,7 @@ class Head(msgspec.Struct, frozen=True):
             named: names (lower case) of further headers that a filter examines.
         """
         sender = addresses(self.raw.get("from", ""))
-        kept = {name: self.text(name) for name in {*_KEPT, *named} if name in self.raw}
+        stored = {name: self.text(name) for name in {*_STORED, *named} if name in self.raw}
         return Fields(
             sender=sender[0] if sender else None,
             recipients=self._recipients(),
@@ -90,7 +90,7 @@ class Head(msgspec.Struct, frozen=True):
             sent_at=date_in(self.raw.get("date", "")),
             thread=self._thread(),
             is_bulk=is_bulk(self.raw),
-            headers=kept,
+            headers=stored,
         )
 
     def _recipients(self) -> tuple[Address, ...]:
@@ -107,7 +107,7 @@ class Head(msgspec.Struct, frozen=True):
         return self.message_id
 
 
-_KEPT: Final = ("list-id", "auto-submitted", "precedence")
+_STORED: Final = ("list-id", "auto-submitted", "precedence")
 
 
 def read_head(given: RawHeaders) -> Head:
@@ -133,8 +133,8 @@ def message_key(message_id: str | None, fallback: str) -> str:
         message_id: the Message-ID header, with or without brackets.
         fallback: ``<provider>:<stable id>``, for a message without Message-ID.
     """
-    told = _id(message_id)
-    key = f"mid:{told}" if told else fallback
+    bare = _id(message_id)
+    key = f"mid:{bare}" if bare else fallback
     if len(key) <= MOST_KEY_CHARS:
         return key
     return f"{key.partition(':')[0]}:sha256:{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()}"
@@ -147,8 +147,8 @@ def message_id(spelled: str | None) -> str | None:
 
 def mid_link(message_id: str | None) -> str | None:
     """Return a ``mid:`` URL (RFC 2392), which opens the mail in the user's mail program."""
-    told = _id(message_id)
-    return f"mid:{quote(told, safe='@')}" if told and len(told) <= MOST_KEY_CHARS else None
+    bare = _id(message_id)
+    return f"mid:{quote(bare, safe='@')}" if bare and len(bare) <= MOST_KEY_CHARS else None
 
 
 def addresses(raw: str) -> tuple[Address, ...]:

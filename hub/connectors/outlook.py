@@ -134,16 +134,16 @@ class Outlook(Connector):
 
     async def check(self) -> Account:
         me = await self._signed_in()
-        told = []
+        counts = []
         for name in self._filter.folders:
             folder = await find_folder(self._graph, name)
             query = {"$select": "id,displayName,totalItemCount,unreadItemCount"}
             found = await self._graph.get(self._graph.url("me", "mailFolders", folder, query=query))
             count = found.get("totalItemCount")
-            told.append(
+            counts.append(
                 f"{text_field(found, 'displayName') or name}: {count if isinstance(count, int) else '?'}"
             )
-        return Account(name=me.name, detail=f"messages in {', '.join(told)}")
+        return Account(name=me.name, detail=f"messages in {', '.join(counts)}")
 
     async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
         before = _states(cursor)
@@ -206,8 +206,8 @@ class Outlook(Connector):
         """Fetch the metadata of a message; empty if it was removed."""
         url = self._graph.url("me", "messages", id, query={"$select": SELECT})
         answer = await self._graph.ask(url, accept=(200, 404))
-        told = answer.json() if answer.status == 200 else None
-        return [told] if isinstance(told, dict) else []
+        item = answer.json() if answer.status == 200 else None
+        return [item] if isinstance(item, dict) else []
 
     def _message(self, item: Mapping[str, Any], me: Person, first: datetime | None) -> Message | None:
         """Convert an item to a message; None if it is removed, a draft, or excluded by this filter."""
@@ -218,14 +218,14 @@ class Outlook(Connector):
         if received_at is not None and first is not None and received_at < first:
             return None  # Graph did not apply the filter
         categories = tuple(one for one in _list(item, "categories") if isinstance(one, str))
-        if not self._wants(item, categories):
+        if not self._is_chosen(item, categories):
             return None
         headers = _headers(item)
         sender = read_address(item.get("from"))
-        told = item.get("internetMessageId")
+        message_id = item.get("internetMessageId")
         is_read = item.get("isRead")
         return Message(
-            key=message_key(told if isinstance(told, str) else None, f"outlook:{id}"),
+            key=message_key(message_id if isinstance(message_id, str) else None, f"outlook:{id}"),
             copy=id,
             place=id,
             received_at=received_at,
@@ -243,11 +243,11 @@ class Outlook(Connector):
             link=web_link(item.get("webLink")),
         )
 
-    def _wants(self, item: Mapping[str, Any], categories: Sequence[str]) -> bool:
-        wanted = self._filter
-        if wanted.importance is not None and item.get("importance") != wanted.importance:
+    def _is_chosen(self, item: Mapping[str, Any], categories: Sequence[str]) -> bool:
+        filter = self._filter
+        if filter.importance is not None and item.get("importance") != filter.importance:
             return False
-        asked = {one.casefold() for one in wanted.categories_any}
+        asked = {one.casefold() for one in filter.categories_any}
         return not asked or any(one.casefold() in asked for one in categories)
 
     # --- bodies ---
@@ -260,16 +260,16 @@ class Outlook(Connector):
             failure = graph_rules.judge(answer)
             if isinstance(failure, PermissionMissing):
                 raise failure
-            return Unread(reason="it was removed from the mailbox", is_gone=True)
-        told = answer.json()
-        if not isinstance(told, dict):
+            return Unread(reason="it was removed from the mailbox", is_removed=True)
+        item = answer.json()
+        if not isinstance(item, dict):
             return Unread(reason="Microsoft gave something else than a message")
         # The listing may have lacked the headers.
-        if not self.filter.include_bulk and is_bulk(_headers(told)):
-            return Unread(reason="a list, a newsletter or an automatic answer", is_gone=True)
-        whole = _content(told, "body")
-        is_page = _inner_type(told) == "html"
-        body = Body(data=whole, media_type=HTML) if is_page else Body(data=with_marks(whole, _new(told)))
+        if not self.filter.include_bulk and is_bulk(_headers(item)):
+            return Unread(reason="a list, a newsletter or an automatic answer", is_removed=True)
+        whole = _content(item, "body")
+        is_page = _inner_type(item) == "html"
+        body = Body(data=whole, media_type=HTML) if is_page else Body(data=with_marks(whole, _new(item)))
         enclosures: tuple[Enclosure, ...] = ()
         if message.attachments:
             enclosures = await attachments_of(self._graph, str(message.place), self._reading.options)
@@ -316,8 +316,8 @@ def _list(item: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _recipients(item: Mapping[str, Any]) -> tuple[Address, ...]:
-    told = _list(item, "toRecipients") + _list(item, "ccRecipients")
-    found = [read_address(one) for one in told[:MOST_RECIPIENTS]]
+    entries = _list(item, "toRecipients") + _list(item, "ccRecipients")
+    found = [read_address(one) for one in entries[:MOST_RECIPIENTS]]
     return tuple(one for one in found if one is not None)
 
 
@@ -329,19 +329,19 @@ def _headers(item: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _content(told: Mapping[str, Any], name: str) -> str:
-    body = told.get(name)
+def _content(item: Mapping[str, Any], name: str) -> str:
+    body = item.get(name)
     content = body.get("content") if isinstance(body, dict) else None
     return content if isinstance(content, str) else ""
 
 
-def _inner_type(told: Mapping[str, Any]) -> object:
-    body = told.get("body")
+def _inner_type(item: Mapping[str, Any]) -> object:
+    body = item.get("body")
     return body.get("contentType") if isinstance(body, dict) else None
 
 
-def _new(told: Mapping[str, Any]) -> str:
-    return _content(told, "uniqueBody")
+def _new(item: Mapping[str, Any]) -> str:
+    return _content(item, "uniqueBody")
 
 
 def _head(message: Message) -> list[tuple[str, str]]:
@@ -357,7 +357,7 @@ def _shown(one: Address) -> str:
     return f"{one.name} <{one.email}>" if one.name and one.email else one.email or one.name
 
 
-async def attachments_of(graph: Graph, id: str, wanted: LetterOptions) -> tuple[Enclosure, ...]:
+async def attachments_of(graph: Graph, id: str, options: LetterOptions) -> tuple[Enclosure, ...]:
     """Return the attachments of the message *id*.
 
     Raises:
@@ -377,28 +377,28 @@ async def attachments_of(graph: Graph, id: str, wanted: LetterOptions) -> tuple[
             is_inline=item.get("isInline") is True,
         )
         found.append(enclosure)
-        if not _is_wanted(item, enclosure, wanted):
+        if not _is_selected(item, enclosure, options):
             continue
         fetched += 1
         if fetched > _MOST:
             found[-1] = _with(enclosure, why_not=f"the mail has more than {_MOST}")
             continue
         at = graph.url("me", "messages", id, "attachments", str(item.get("id")), "$value")
-        answer = await graph.ask(at, accept=(200, 404), wants_json=False)
-        is_there = answer.status == 200
+        answer = await graph.ask(at, accept=(200, 404), expects_json=False)
+        exists = answer.status == 200
         found[-1] = (
             _with(enclosure, content=answer.body)
-            if is_there
+            if exists
             else _with(enclosure, why_not="it was removed meanwhile")
         )
     return tuple(found)
 
 
-def _is_wanted(item: Mapping[str, Any], one: Enclosure, wanted: LetterOptions) -> bool:
+def _is_selected(item: Mapping[str, Any], one: Enclosure, options: LetterOptions) -> bool:
     """Return True if an attachment is to be fetched; links to files elsewhere are never followed."""
     if one.is_inline or item.get("@odata.type", _FILE) not in (_FILE, _MAIL_INSIDE):
         return False
-    return wanted.wants(one.media_type, one.size_bytes, name=one.name)
+    return options.selects(one.media_type, one.size_bytes, name=one.name)
 
 
 def _with(one: Enclosure, *, content: bytes | None = None, why_not: str = "") -> Enclosure:
@@ -426,10 +426,10 @@ async def find_folder(graph: Graph, name: str) -> str:
         return name
     parent: str | None = None
     for step in name.split("/"):
-        there = await _children(graph, parent)
-        found = next((id for shown, id in there if shown.casefold() == step.strip().casefold()), None)
+        folders = await _children(graph, parent)
+        found = next((id for shown, id in folders if shown.casefold() == step.strip().casefold()), None)
         if found is None:
-            raise _gone(name, [shown for shown, _ in there])
+            raise _missing_folder(name, [shown for shown, _ in folders])
         parent = found
     assert parent is not None  # a name has at least one segment
     return parent
@@ -453,7 +453,7 @@ def _named(item: dict[str, Any]) -> tuple[str, str]:
     return text_field(item, "displayName"), str(item.get("id") or "")
 
 
-def _gone(name: str, there: list[str]) -> Misconfigured:
-    near = get_close_matches(name.rpartition("/")[2], there, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(there)[:20]) or 'none'}"
+def _missing_folder(name: str, names: list[str]) -> Misconfigured:
+    near = get_close_matches(name.rpartition("/")[2], names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(names)[:20]) or 'none'}"
     return Misconfigured(f"there is no folder {name!r} in the mailbox: {hint}")

@@ -51,7 +51,7 @@ class Delivery(msgspec.Struct, frozen=True):
     event: str = ""
 
 
-class _Told(msgspec.Struct):
+class _Claim(msgspec.Struct):
     """Unverified data of a post."""
 
     signed: bytes
@@ -85,20 +85,20 @@ def judge(
         headers: headers that occur once, names in lower case.
         secrets: at most ``SECRETS`` secrets, one of which must match.
     """
-    told = _READERS[source or Source.STANDARD](headers, body)
+    claim = _READERS[source or Source.STANDARD](headers, body)
     digest = hashlib.sha256(body).hexdigest()
     tried = [*secrets[:SECRETS], *[""] * SECRETS][:SECRETS]
     is_good = False
     for number, secret in enumerate(tried):
-        fits = _fits(source, secret, told)
+        fits = _fits(source, secret, claim)
         is_good |= fits and number < len(secrets)
-    if told.is_timed:
-        is_good &= told.at is not None and abs(now - told.at) <= WINDOW
+    if claim.is_timed:
+        is_good &= claim.at is not None and abs(now - claim.at) <= WINDOW
     if source is None or not is_good:
         return None
-    event = told.event[:_EVENT_CHARS]
-    if told.key:
-        return Delivery((f"id:{hashlib.sha256(told.key.encode()).hexdigest()}",), event=event)
+    event = claim.event[:_EVENT_CHARS]
+    if claim.key:
+        return Delivery((f"id:{hashlib.sha256(claim.key.encode()).hexdigest()}",), event=event)
     if source is not Source.GENERIC:
         return Delivery((f"body:{digest}",), event=event)
     # An equal body may be a new delivery a day later, but is a retry within minutes.
@@ -106,14 +106,14 @@ def judge(
     return Delivery((f"body:{digest}:{span}", f"body:{digest}:{span - 1}"), now - WINDOW, event)
 
 
-def _fits(source: Source | None, secret: str, told: _Told) -> bool:
-    made = hmac.new(_key(source, secret), told.signed, hashlib.sha256).digest()
+def _fits(source: Source | None, secret: str, claim: _Claim) -> bool:
+    made = hmac.new(_key(source, secret), claim.signed, hashlib.sha256).digest()
     fits = False
-    for shown in told.shown[:MOST_SIGNATURES]:
+    for shown in claim.shown[:MOST_SIGNATURES]:
         fits |= hmac.compare_digest(made, shown)
     if source is Source.GENERIC:
-        ours, theirs = (hashlib.sha256(text.encode()).digest() for text in (secret, told.token or ""))
-        return hmac.compare_digest(ours, theirs) and told.token is not None
+        ours, theirs = (hashlib.sha256(text.encode()).digest() for text in (secret, claim.token or ""))
+        return hmac.compare_digest(ours, theirs) and claim.token is not None
     return fits
 
 
@@ -123,7 +123,7 @@ def _key(source: Source | None, secret: str) -> bytes:
     return secret.encode()
 
 
-def _standard(headers: Mapping[str, str], body: bytes) -> _Told:
+def _standard(headers: Mapping[str, str], body: bytes) -> _Claim:
     id, at = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     shown = [
         _bytes_of(text, base64.b64decode)
@@ -133,31 +133,31 @@ def _standard(headers: Mapping[str, str], body: bytes) -> _Told:
         if version == "v1"
     ]
     signed = b".".join((id.encode(), at.encode(), body))
-    return _Told(signed, shown if id else [], id, _instant(at), is_timed=True)
+    return _Claim(signed, shown if id else [], id, _instant(at), is_timed=True)
 
 
-def _github(headers: Mapping[str, str], body: bytes) -> _Told:
+def _github(headers: Mapping[str, str], body: bytes) -> _Claim:
     way, _, text = headers.get("x-hub-signature-256", "").partition("=")
     shown = [_bytes_of(text, binascii.unhexlify)] if way == "sha256" else []
-    return _Told(body, shown, "", event=headers.get("x-github-event", ""))
+    return _Claim(body, shown, "", event=headers.get("x-github-event", ""))
 
 
-def _slack(headers: Mapping[str, str], body: bytes) -> _Told:
+def _slack(headers: Mapping[str, str], body: bytes) -> _Claim:
     at = headers.get("x-slack-request-timestamp", "")
     version, _, text = headers.get("x-slack-signature", "").partition("=")
     shown = [_bytes_of(text, binascii.unhexlify)] if version == "v0" else []
     # The body contains the event's id; a retry has the same body with another timestamp.
-    return _Told(b":".join((b"v0", at.encode(), body)), shown, "", _instant(at), is_timed=True)
+    return _Claim(b":".join((b"v0", at.encode(), body)), shown, "", _instant(at), is_timed=True)
 
 
-def _generic(headers: Mapping[str, str], body: bytes) -> _Told:
+def _generic(headers: Mapping[str, str], body: bytes) -> _Claim:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     id = headers.get("idempotency-key") or headers.get("webhook-id") or ""
     shown = token.strip() if scheme.lower() == "bearer" and token.strip() else None
-    return _Told(body, [], id, token=shown, event=headers.get("x-event", ""))
+    return _Claim(body, [], id, token=shown, event=headers.get("x-event", ""))
 
 
-_READERS: Final[Mapping[Source, Callable[[Mapping[str, str], bytes], _Told]]] = {
+_READERS: Final[Mapping[Source, Callable[[Mapping[str, str], bytes], _Claim]]] = {
     Source.STANDARD: _standard,
     Source.GITHUB: _github,
     Source.SLACK: _slack,

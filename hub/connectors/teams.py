@@ -47,7 +47,7 @@ OVERLAP: Final = timedelta(minutes=5)  # clocks of Microsoft's machines differ
 _PAGE: Final = 50  # the maximum
 _MOST_CHATS: Final = 2_000  # examined in one round
 _MOST_PAGES: Final = 400  # of one chat in one round
-_KEPT: Final = 300  # bodies from lists, cached for ``read`` within one run
+_CACHED: Final = 300  # bodies from lists, cached for ``read`` within one run
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
@@ -100,10 +100,10 @@ class TeamsState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     def with_channel(self, name: str, channel: ChannelState) -> Self:
         return msgspec.structs.replace(self, channels=self.channels | {name: channel})
 
-    def ended(self, *, keeps_done: bool) -> Self:
-        """Record the end of a round. *keeps_done*: each chat continues from its own time."""
+    def ended(self, *, keep_done: bool) -> Self:
+        """Record the end of a round. *keep_done*: each chat continues from its own time."""
         floor = self.floor if self.top is None else max(self.floor, self.top)
-        done = self.done if keeps_done else {}
+        done = self.done if keep_done else {}
         return msgspec.structs.replace(self, floor=floor, top=None, done=done)
 
 
@@ -160,7 +160,7 @@ class Teams(Connector):
         self._graph = Graph(context.caller, settings.base_url)
         self._reading = Reading(filter)
         self._me: Person | None = None
-        self._told: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+        self._cached: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
 
     @classmethod
     def oauth(cls, settings: TeamsSettings) -> OAuth:
@@ -241,15 +241,15 @@ class Teams(Connector):
                 until = read_time(piece[-1].get("lastModifiedDateTime"))
                 state = state if until is None else state.with_chat(chat, until)
                 yield state, self._messages(piece, state.first, ("chats", chat))
-        yield state.ended(keeps_done=not isinstance(self._filter.chats, str)), ()
+        yield state.ended(keep_done=not isinstance(self._filter.chats, str)), ()
 
     async def _speaking(self, state: TeamsState) -> list[tuple[str, datetime | None]]:
         """Return the chats with new messages and the times of their last messages, newest first."""
-        wanted = self._filter.chats
-        if wanted == "none":
+        selected = self._filter.chats
+        if selected == "none":
             return []
-        if not isinstance(wanted, str):
-            return [(chat, None) for chat in wanted]
+        if not isinstance(selected, str):
+            return [(chat, None) for chat in selected]
         query = {
             "$expand": "lastMessagePreview",
             "$orderby": "lastMessagePreview/createdDateTime desc",
@@ -261,7 +261,7 @@ class Teams(Connector):
             page = await self._graph.page(url)
             spoke = [(item, at) for item in page.items if (at := _spoke_at(item)) is not None]
             new = [(item, at) for item, at in spoke if at > state.floor - OVERLAP]
-            found += [(item["id"], at) for item, at in new if _is_wanted(item, wanted)]
+            found += [(item["id"], at) for item, at in new if _is_selected(item, selected)]
             # The whole page is examined, because chats with nearly equal times may be out of order.
             url = page.next if new or not spoke else None
         return sorted(found, key=lambda one: one[1] or _NEVER, reverse=True)
@@ -388,20 +388,20 @@ class Teams(Connector):
             mentions_me=names_me,
             link=web_link(item.get("webUrl")),
         )
-        self._told[message.key, message.version] = item
-        while len(self._told) > _KEPT:
-            self._told.popitem(last=False)
+        self._cached[message.key, message.version] = item
+        while len(self._cached) > _CACHED:
+            self._cached.popitem(last=False)
         return message
 
     async def _document(self, message: Message) -> Document | Unread:
-        item = self._told.get((message.key, message.version))
+        item = self._cached.get((message.key, message.version))
         if item is None:
             answer = await self._graph.ask(self._graph.url(*message.place), accept=(200, 404))
             item = answer.json() if answer.status == 200 else None
         if not isinstance(item, dict) or item.get("deletedDateTime") is not None:
-            return Unread(reason="it was removed from Teams", is_gone=True)
+            return Unread(reason="it was removed from Teams", is_removed=True)
         try:
-            said = text_of_chat(item)
+            text = text_of_chat(item)
         except NotReadable as error:
             return Unread(reason=str(error))
         head = [
@@ -410,13 +410,13 @@ class Teams(Connector):
             ("Date", header_date(message.sent_at)),
         ]
         try:
-            read = await self._reading.text(Letter(headers=head, bodies=(Body(data=said),)))
+            read = await self._reading.text(Letter(headers=head, bodies=(Body(data=text),)))
         except NotConvertible as error:
             return Unread(reason=str(error))
         return Document(
             unit_key=message.key,
             text=read.text,
-            content_hash=hashlib.sha256(said.encode("utf-8", "replace")).hexdigest(),
+            content_hash=hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(),
             media_type=read.media_type,
             modified_at=message.sent_at,
             link=message.link,
@@ -424,7 +424,7 @@ class Teams(Connector):
         )
 
 
-def _is_wanted(chat: Mapping[str, Any], kind: str) -> bool:
+def _is_selected(chat: Mapping[str, Any], kind: str) -> bool:
     is_direct = chat.get("chatType") == "oneOnOne"
     return isinstance(chat.get("id"), str) and (kind == "all" or (kind == "direct") is is_direct)
 
@@ -438,8 +438,8 @@ def _spoke_at(chat: Mapping[str, Any]) -> datetime | None:
 
 
 def _changed_at(item: Mapping[str, Any]) -> datetime:
-    told = read_time(item.get("lastModifiedDateTime")) or read_time(item.get("createdDateTime"))
-    return told or _NEVER
+    changed_at = read_time(item.get("lastModifiedDateTime")) or read_time(item.get("createdDateTime"))
+    return changed_at or _NEVER
 
 
 def _inner(item: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
@@ -451,8 +451,8 @@ def _inner(item: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 
 
 def _names(item: Mapping[str, Any], me: str) -> bool:
-    told = item.get("mentions")
+    mentions = item.get("mentions")
     return any(
         isinstance(one, dict) and bool(me) and _inner(one, "mentioned", "user").get("id") == me
-        for one in (told if isinstance(told, list) else [])
+        for one in (mentions if isinstance(mentions, list) else [])
     )

@@ -77,7 +77,7 @@ PLAIN: Final[Paths] = {
 }
 
 
-class Said(msgspec.Struct, frozen=True):
+class Content(msgspec.Struct, frozen=True):
     """Content of a post."""
 
     title: str
@@ -87,7 +87,7 @@ class Said(msgspec.Struct, frozen=True):
     event: str
 
 
-def read(body: bytes, media_type: str, source: Source, paths: Mapping[str, str | None]) -> Said:
+def read(body: bytes, media_type: str, source: Source, paths: Mapping[str, str | None]) -> Content:
     """Extract the content of any *body*. Never raises.
 
     Args:
@@ -96,20 +96,20 @@ def read(body: bytes, media_type: str, source: Source, paths: Mapping[str, str |
     found = value_of(body, media_type)
     if isinstance(found, str):
         first = next((line.strip() for line in found.splitlines() if line.strip()), "")
-        return Said(first[:TITLE_CHARS], found, None, "", "")
+        return Content(first[:TITLE_CHARS], found, None, "", "")
     usual = USUAL.get(source, PLAIN)
 
     def at(field: str) -> str:
-        told = paths.get(field)
-        for path in usual[field] if told is None else (told,):
-            if said := _words(_at(found, path)):
-                return said
+        configured = paths.get(field)
+        for path in usual[field] if configured is None else (configured,):
+            if value := _words(_at(found, path)):
+                return value
         return ""
 
     text = at("text") or "\n".join(_lines(found))
     title = at("title").replace("\n", " ")[:TITLE_CHARS]
     whole = f"{title}\n\n{text}" if title and title not in text else text
-    return Said(title, whole, _link(at("link")), at("sender")[:TITLE_CHARS], at("event")[:TITLE_CHARS])
+    return Content(title, whole, _link(at("link")), at("sender")[:TITLE_CHARS], at("event")[:TITLE_CHARS])
 
 
 def value_of(body: bytes, media_type: str) -> Any:
@@ -157,8 +157,8 @@ def _words(value: Any) -> str:
 def _lines(found: Any) -> Iterator[str]:
     """Yield ``path: value`` for all values with text, up to a limit."""
     waiting: list[tuple[str, Any, int]] = [("", found, 0)]
-    told = looked = 0
-    while waiting and told < MOST_LINES and looked < 20 * MOST_LINES:
+    count = looked = 0
+    while waiting and count < MOST_LINES and looked < 20 * MOST_LINES:
         path, value, depth = waiting.pop()
         looked += 1
         if isinstance(value, dict | list):
@@ -166,9 +166,9 @@ def _lines(found: Any) -> Iterator[str]:
             parts = [(f"{path}.{name}" if path else str(name), one, depth + 1) for name, one in inner]
             if depth < MOST_DEPTH:
                 waiting += reversed(parts)
-        elif said := _words(value):
-            told += 1
-            yield f"{path}: {said}"
+        elif words := _words(value):
+            count += 1
+            yield f"{path}: {words}"
 
 
 def _link(text: str) -> str | None:
@@ -214,7 +214,7 @@ class Webhook(Connector):
     settings_model = WebhookSettings
     filter_model = WebhookFilter
 
-    _here: dict[str, tuple[Posted, Said]] = {}  # noqa: RUF012 - replaced with each page
+    _here: dict[str, tuple[Posted, Content]] = {}  # noqa: RUF012 - replaced with each page
 
     async def check(self) -> Account:
         waiting = await self._inbox.waiting("", PAGE)
@@ -225,28 +225,28 @@ class Webhook(Connector):
         after = ""
         while posts := await self._inbox.waiting(after, PAGE):
             after = posts[-1].id
-            self._here = {post.key: (post, self._said(post)) for post in posts}
-            yield Page(messages=tuple(_message(post, said) for post, said in self._here.values()))
+            self._here = {post.key: (post, self._content(post)) for post in posts}
+            yield Page(messages=tuple(_message(post, content) for post, content in self._here.values()))
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
         for message in messages:
             if message.key not in self._here:
-                yield message, Unread(reason="it is not in the inbox any more", is_gone=True)
+                yield message, Unread(reason="it is not in the inbox any more", is_removed=True)
                 continue
-            post, said = self._here[message.key]
-            if not _is_wanted(message.labels, self.filter.events):
-                yield message, Unread(reason="it is about something else", is_gone=True)
+            post, content = self._here[message.key]
+            if not _is_selected(message.labels, self.filter.events):
+                yield message, Unread(reason="it is about something else", is_removed=True)
                 continue
             yield (
                 message,
                 Document(
                     unit_key=message.key,
-                    text=said.text[: self.filter.max_chars],
+                    text=content.text[: self.filter.max_chars],
                     content_hash=hashlib.sha256(post.body).hexdigest(),
                     media_type="text/markdown",
                     modified_at=post.received_at,
-                    link=said.link,
-                    title=said.title or None,
+                    link=content.link,
+                    title=content.title or None,
                 ),
             )
 
@@ -256,20 +256,20 @@ class Webhook(Connector):
             raise Misconfigured(f"{self.context.account}: nothing listens for webhooks")
         return self.context.inbox
 
-    def _said(self, post: Posted) -> Said:
+    def _content(self, post: Posted) -> Content:
         return read(post.body, post.media_type, self.settings.source, self.settings.paths())
 
 
-def _message(post: Posted, said: Said) -> Message:
+def _message(post: Posted, content: Content) -> Message:
     return Message(
         key=post.key,
         place=post.id,
         received_at=post.received_at,
-        sender=Address("", said.sender) if said.sender else None,
-        subject=said.title,
-        labels=_labels(post.event, said.event),
+        sender=Address("", content.sender) if content.sender else None,
+        subject=content.title,
+        labels=_labels(post.event, content.event),
         size_bytes=len(post.body),
-        link=said.link,
+        link=content.link,
     )
 
 
@@ -279,6 +279,6 @@ def _labels(header: str, inside: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for word in (header, inside, both) if word))
 
 
-def _is_wanted(labels: Sequence[str], events: Sequence[str]) -> bool:
-    told = {label.casefold() for label in labels}
-    return not events or any(event.casefold() in told for event in events)
+def _is_selected(labels: Sequence[str], events: Sequence[str]) -> bool:
+    folded = {label.casefold() for label in labels}
+    return not events or any(event.casefold() in folded for event in events)

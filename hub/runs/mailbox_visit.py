@@ -342,7 +342,7 @@ class _Reading:
                     await self._work.room()  # released when the message has been read
                     page_done.add()
                     start(self._one, document, message, page_done)
-                elif result.is_gone:
+                elif result.is_removed:
                     deleted.append((message.seen_key, message.version, "gone"))
                 else:
                     await self._fail(message, result)

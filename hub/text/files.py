@@ -52,10 +52,10 @@ _KINDS: Final = _TEXT_TYPES | _OFFICE_TYPES
 OFFICE: Final = frozenset(_OFFICE_TYPES.values())  # types that need the extra [files]
 
 
-def media_type_of(path: str, told: str | None = None) -> str:
+def media_type_of(path: str, declared: str | None = None) -> str:
     """Return the declared type without parameters, else the type by file extension, else plain text."""
-    if told:
-        return told.partition(";")[0].strip().lower()
+    if declared:
+        return declared.partition(";")[0].strip().lower()
     suffix = PurePosixPath(path).suffix.lower()
     return _KINDS.get(suffix, PLAIN)
 

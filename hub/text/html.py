@@ -105,17 +105,17 @@ class _Lines:
         self._quote_mark = quote_mark
         self._done: list[str] = []
         self._line: list[str] = []
-        self._is_kept = False  # part of the line is preformatted
+        self._is_preformatted = False  # part of the line is preformatted
 
     def add(self, text: str, *, as_it_is: bool) -> None:
         if not as_it_is:
             self._line.append(_SPACE.sub(" ", text))
             return
-        self._is_kept = True
+        self._is_preformatted = True
         first, *others = text.split("\n")
         self._line.append(first)
         for other in others:
-            self._keep("".join(self._line))
+            self._add_line("".join(self._line))
             self._line = [other]
 
     def mark(self, sign: str) -> None:
@@ -132,14 +132,14 @@ class _Lines:
 
     def end_line(self, *, even_if_empty: bool = False) -> None:
         line = "".join(self._line).rstrip()
-        if not self._is_kept:
+        if not self._is_preformatted:
             line = _SPACES.sub(" ", line).lstrip(" ")
         if line or even_if_empty:
-            self._keep(line)
+            self._add_line(line)
         self._line = []
-        self._is_kept = False
+        self._is_preformatted = False
 
-    def _keep(self, line: str) -> None:
+    def _add_line(self, line: str) -> None:
         # Only some levels of nested quotes are marked: a thousand levels would be all marks and no text.
         self._done.append(self._quote_mark * min(self.quotes, _MOST_QUOTES) + line)
 
@@ -150,28 +150,28 @@ class _Lines:
 
 def _walk(root: LexborNode, lines: _Lines) -> None:
     node: LexborNode | None = root
-    kept_as_is = 0  # number of enclosing <pre> elements
+    preformatted = 0  # number of enclosing <pre> elements
     while node is not None:
         tag = node.tag or ""
         goes_in = False
         if node.is_text_node:
-            lines.add(node.text_content or "", as_it_is=kept_as_is > 0)
+            lines.add(node.text_content or "", as_it_is=preformatted > 0)
         elif node.is_element_node:
             goes_in = _is_shown(tag, node.attributes, lines)
             if goes_in:
-                kept_as_is += tag == "pre"
+                preformatted += tag == "pre"
                 _open(tag, lines)
         if goes_in and (child := node.first_child) is not None:
             node = child
             continue
         if goes_in:
-            kept_as_is -= tag == "pre"
+            preformatted -= tag == "pre"
             _close(tag, lines)
         while node is not None and node.next is None:
             node = node.parent
             if node is None or node.mem_id == root.mem_id:  # == would compare their HTML
                 return
-            kept_as_is -= node.tag == "pre"
+            preformatted -= node.tag == "pre"
             _close(node.tag or "", lines)
         node = node.next if node is not None else None
 

@@ -47,7 +47,7 @@ class Enclosure:
     Attributes:
         size_bytes: ``None`` if unknown.
         is_inline: shown in the page; without a name and text, it is left out.
-        content: decoded content, present only if ``LetterOptions.wants`` it.
+        content: decoded content, present only if ``LetterOptions.selects`` it.
         why_not: reason for a requested content that is missing, for the text.
         letter: mail inside the mail, which is always read.
     """
@@ -101,12 +101,12 @@ class LetterOptions:
     types: tuple[str, ...] = ()
     max_attachment_bytes: int = 10 * MIB
 
-    def wants(self, media_type: str, size_bytes: int | None = None, *, name: str = "") -> bool:
+    def selects(self, media_type: str, size_bytes: int | None = None, *, name: str = "") -> bool:
         """Return True if the content of an attachment is to be fetched."""
         if not self.fetch or (size_bytes is not None and size_bytes > self.max_attachment_bytes):
             return False
         kind = kind_of_enclosure(media_type, name)
-        return not self.types or any(fnmatchcase(kind, wanted.strip().lower()) for wanted in self.types)
+        return not self.types or any(fnmatchcase(kind, pattern.strip().lower()) for pattern in self.types)
 
 
 @dataclass(frozen=True)

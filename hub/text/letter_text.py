@@ -50,10 +50,10 @@ _TAME_NESTS: Final = 10
 
 # Matches in bodies do no harm. The library parses parameters in quadratic time.
 _FIELD: Final = re.compile(rb"^content-(?:type|disposition)[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*", re.M | re.I)
-_KEPT: Final = frozenset(("subject", "from", "to", "cc", "date"))
+_READ_HEADERS: Final = frozenset(("subject", "from", "to", "cc", "date"))
 
 
-def looks_tame(data: bytes) -> bool:
+def is_tame(data: bytes) -> bool:
     """Return True if a linear scan of a mail finds no sign of an attack on its parser."""
     nests = 0
     for fields, field in enumerate(_FIELD.finditer(data), start=1):
@@ -116,7 +116,9 @@ class _Taking:
             else:
                 enclosures.append(self._enclosure(part, kind))
         return Letter(
-            headers=[(name, str(value)) for name, value in message.raw_items() if name.lower() in _KEPT],
+            headers=[
+                (name, str(value)) for name, value in message.raw_items() if name.lower() in _READ_HEADERS
+            ],
             bodies=tuple(bodies),
             enclosures=tuple(enclosures),
             are_alternatives=False,
@@ -128,7 +130,7 @@ class _Taking:
         size_bytes = _part_size(part)
         content = None
         why_not = ""
-        if self._options.wants(kind, size_bytes, name=name) and (name or kind.startswith("text/")):
+        if self._options.selects(kind, size_bytes, name=name) and (name or kind.startswith("text/")):
             if self._read < _MOST_READ:
                 content = bytes_of(part)
             else:
@@ -167,9 +169,9 @@ def _chosen(ways: list[Message]) -> list[Message]:
         for part, kind in zip(ways, kinds, strict=True)
         if (kind == HTML and _is_body(part, kind)) or kind.startswith("multipart/")
     ]
-    others = [part for part in ways if not any(part is told for told in (*plain, *pages))]
-    says_it = [part for part in plain if not is_stub(text_of(part), has_page=bool(pages))]
-    return [*(says_it[:1] or pages[-1:] or plain[:1]), *others]
+    others = [part for part in ways if not any(part is chosen for chosen in (*plain, *pages))]
+    meaningful = [part for part in plain if not is_stub(text_of(part), has_page=bool(pages))]
+    return [*(meaningful[:1] or pages[-1:] or plain[:1]), *others]
 
 
 def _part_size(part: Message) -> int:
@@ -218,8 +220,8 @@ def shown_headers(letter: Letter) -> list[tuple[str, str]]:
         if at == _MOST_FIELDS and len(found) > 0:
             break
         found.setdefault(name.strip().lower(), value)
-    told = ((name, header_text(found.get(name.lower(), ""))) for name in _SHOWN)
-    return [(name, value) for name, value in told if value]
+    values = ((name, header_text(found.get(name.lower(), ""))) for name in _SHOWN)
+    return [(name, value) for name, value in values if value]
 
 
 def is_stub(text: str, *, has_page: bool) -> bool:
@@ -241,11 +243,11 @@ class _Writing:
 
     def text(self, letter: Letter) -> LetterText:
         headers = shown_headers(letter)
-        told = dict(headers)
+        by_name = dict(headers)
         marked = "\n\n".join(filter(None, (self._words(body) for body in self._bodies(letter))))
         if not (headers or marked or letter.enclosures or letter.notes or self._notes):
             raise NotConvertible("not a mail: no headers and no text")
-        found = passages.read(marked, subject=told.get("Subject", ""), quoted=self._options.quoted)
+        found = passages.read(marked, subject=by_name.get("Subject", ""), quoted=self._options.quoted)
         sections = ["\n".join(f"{name}: {value}" for name, value in headers), self._fitted(found.text)]
         sections += self._enclosures(letter)
         sections += [f"[{note}]" for note in dict.fromkeys((*letter.notes, *self._notes))]
@@ -253,7 +255,7 @@ class _Writing:
             text=_whole("\n\n".join(filter(None, sections)) + "\n"),
             media_type=MAIL,
             dropped=self._dropped,
-            date=date_in(told.get("Date", "")),
+            date=date_in(by_name.get("Date", "")),
             new_text=_whole(passages.cut(found.new_text, self._options.max_chars)),
             is_cut=self._is_cut,
             is_forward=found.is_forward,
@@ -264,8 +266,8 @@ class _Writing:
             return list(letter.bodies)
         pages = [body for body in letter.bodies if body.media_type == HTML]
         plain = [body for body in letter.bodies if body.media_type != HTML]
-        said = "\n".join(_decoded(body) for body in plain)
-        return pages if pages and is_stub(said, has_page=True) else plain
+        text = "\n".join(_decoded(body) for body in plain)
+        return pages if pages and is_stub(text, has_page=True) else plain
 
     def _words(self, body: Body) -> str:
         """Return the text of one body, with quoted lines marked."""
@@ -336,7 +338,7 @@ class _Writing:
 
     def _only_named(self, enclosure: Enclosure, label: str, kind: str, name: str) -> str:
         most = self._options.max_attachment_bytes
-        is_too_large = (enclosure.size_bytes or 0) > most and self._options.wants(kind, name=name)
+        is_too_large = (enclosure.size_bytes or 0) > most and self._options.selects(kind, name=name)
         return f"[attachment: {label}{f', not read: larger than {_size(most)}' if is_too_large else ''}]"
 
     def _mail_inside(self, letter: Letter, label: str) -> str:

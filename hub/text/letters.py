@@ -12,7 +12,7 @@ from typing import Final
 from hub.text.convert import convert
 from hub.text.files import HTML, MAIL, OFFICE, Converted, ConvertLimits, NotConvertible
 from hub.text.letter import MOST_BYTES, Body, Letter, LetterOptions, LetterText
-from hub.text.letter_text import letter_of_mail, looks_tame, shown_headers, text_of_letter
+from hub.text.letter_text import is_tame, letter_of_mail, shown_headers, text_of_letter
 from hub.text.mail import Attached
 from hub.text.reading import Attachments
 from hub.text.task import LETTER, packed
@@ -42,7 +42,7 @@ def read_mail(
     options, limits = options or LetterOptions(), limits or ConvertLimits()
     if len(data) > MOST_BYTES:
         raise NotConvertible(f"a mail of more than {MOST_BYTES >> 20} MiB")
-    if len(data) <= _SMALL_BYTES or (len(data) <= _TAME_BYTES and looks_tame(data)):
+    if len(data) <= _SMALL_BYTES or (len(data) <= _TAME_BYTES and is_tame(data)):
         letter = letter_of_mail(data, options)
         return text_of_letter(letter, options, attached=_attached(limits, check))
     return _apart(data, MAIL, options, limits, check)

@@ -61,8 +61,8 @@ def normalised_text(data: bytes, charset: str | None) -> str:
 
 def header(message: Message, name: str) -> str:
     """Return the first header of that name: decoded, on one line, without invisible characters."""
-    wanted = name.lower()
-    raw = next((value for key, value in message.raw_items() if key.lower() == wanted), "")
+    lowered = name.lower()
+    raw = next((value for key, value in message.raw_items() if key.lower() == lowered), "")
     return header_text(raw)
 
 

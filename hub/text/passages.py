@@ -158,8 +158,8 @@ def _without_signature(lines: tuple[str, ...]) -> tuple[str, ...]:
         if _begins_signature(lines[at], lines[at + 1 :]):
             lines = lines[:at]
             break
-    said = [at for at, line in enumerate(lines) if line.strip()][-_TAIL_LINES:]
-    signed = {at for at in said if _is_a_programs(lines[at])}
+    filled = [at for at, line in enumerate(lines) if line.strip()][-_TAIL_LINES:]
+    signed = {at for at in filled if _is_a_programs(lines[at])}
     left = _bare([line for at, line in enumerate(lines) if at not in signed])
     while left and _FOOTER.fullmatch(left[-1].strip()):  # line that Outlook draws above the mail it answers
         left = _bare(left[:-1])
@@ -179,8 +179,8 @@ def _begins_signature(line: str, below: Sequence[str]) -> bool:
 def _is_a_programs(line: str) -> bool:
     if len(line) > _LINE_CHARS * 2:
         return False
-    said = " ".join(_LINK.sub(" ", line[:_LINE_CHARS]).split())
-    return _SIGNED_BY_PROGRAM.fullmatch(said.rstrip(".")) is not None
+    words = " ".join(_LINK.sub(" ", line[:_LINE_CHARS]).split())
+    return _SIGNED_BY_PROGRAM.fullmatch(words.rstrip(".")) is not None
 
 
 def _is_forward(subject: str, first_quoted: _Passage) -> bool:
@@ -209,17 +209,17 @@ def _shortened(passages: list[_Passage]) -> list[_Passage]:
 
 def _some(lines: tuple[str, ...], most_chars: int, *, from_end: bool) -> tuple[str, ...]:
     """Keep whole lines from one end of a passage, and mark the omission."""
-    kept: list[str] = []
+    chosen: list[str] = []
     for line in reversed(lines) if from_end else lines:
         if len(line) + 1 > most_chars:
-            if not kept and most_chars > _LEAST_SHARE_CHARS // 2:
-                kept.append(f"{line[: most_chars - 2]}…")
+            if not chosen and most_chars > _LEAST_SHARE_CHARS // 2:
+                chosen.append(f"{line[: most_chars - 2]}…")
             break
         most_chars -= len(line) + 1
-        kept.append(line)
-    if len(kept) == len(lines) and kept[-1] == (lines[0] if from_end else lines[-1]):
+        chosen.append(line)
+    if len(chosen) == len(lines) and chosen[-1] == (lines[0] if from_end else lines[-1]):
         return lines
-    return (_LEFT_OUT, *reversed(kept)) if from_end else (*kept, _LEFT_OUT)
+    return (_LEFT_OUT, *reversed(chosen)) if from_end else (*chosen, _LEFT_OUT)
 
 
 def _put_together(passages: list[_Passage], label: str) -> str:

@@ -48,14 +48,14 @@ def unpacked(data: bytes) -> Letter:
     return _letter(msgspec.msgpack.decode(data))
 
 
-def _letter(told: dict[str, Any]) -> Letter:
+def _letter(fields: dict[str, Any]) -> Letter:
     return Letter(
-        headers=[(name, value) for name, value in told["headers"]],
-        bodies=tuple(Body(**body) for body in told["bodies"]),
+        headers=[(name, value) for name, value in fields["headers"]],
+        bodies=tuple(Body(**body) for body in fields["bodies"]),
         enclosures=tuple(
             Enclosure(**{**inner, "letter": _letter(inner["letter"]) if inner["letter"] else None})
-            for inner in told["enclosures"]
+            for inner in fields["enclosures"]
         ),
-        are_alternatives=told["are_alternatives"],
-        notes=tuple(told["notes"]),
+        are_alternatives=fields["are_alternatives"],
+        notes=tuple(fields["notes"]),
     )

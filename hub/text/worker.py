@@ -26,7 +26,7 @@ from hub.text.task import ANSWER_ROOM, DONE, LETTER, REFUSED, Refusal, Task
 _MAIN: Final = Path(__file__).with_name("worker_main.py")
 # One thread and one heap; otherwise each thread of a library reserves 64 MiB of the limited address space.
 _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1", "RAYON_NUM_THREADS": "1", "TOKIO_WORKER_THREADS": "1"}
-_LOOK_S: Final = 0.1  # interval of checks for a cancellation
+_POLL_S: Final = 0.1  # interval of checks for a cancellation
 _MOST_WORDS: Final = 300  # characters of a refusal, which may come from a compromised process
 # Signals of a process whose memory allocation failed, or whose processor time is used up.
 _ENDED_BY: Final[dict[int, str]] = {
@@ -130,9 +130,9 @@ def _wait(process: subprocess.Popen[bytes], limits: ConvertLimits, check: Check)
     try:
         while left > 0:
             try:
-                return process.wait(_LOOK_S)
+                return process.wait(_POLL_S)
             except subprocess.TimeoutExpired:
-                left -= _LOOK_S
+                left -= _POLL_S
             check()
         raise _too_slow(limits)
     finally:
@@ -146,8 +146,8 @@ def _answered(answer: IO[bytes], task: Task, limits: ConvertLimits, *, is_done: 
     data = answer.read(min(size, limits.bytes + ANSWER_ROOM))  # read() allocates the size in advance
     try:
         if is_done:
-            wanted = Converted if task.letter is None else LetterText
-            found = msgspec.msgpack.decode(data, type=wanted)
+            expected = Converted if task.letter is None else LetterText
+            found = msgspec.msgpack.decode(data, type=expected)
             kind = task.kind if task.letter is None else MAIL
             return replace(found, media_type=kind, dropped=max(0, found.dropped))
         refusal = msgspec.msgpack.decode(data, type=Refusal)

@@ -95,7 +95,7 @@ class ListedMailbox(Connector):
         for message in messages:
             box.fail(message.key)
             if message.key in box.gone:
-                yield message, Unread(reason="it was removed", is_gone=True)
+                yield message, Unread(reason="it was removed", is_removed=True)
                 continue
             box.read.append(message.key)
             if message.key in box.unreadable:

@@ -161,7 +161,7 @@ async def test_a_passing_error_is_tried_again(status: int) -> None:
 async def test_what_is_no_json_is_asked_again(cut: bytes) -> None:
     provider = Provider(Response(cut, headers=JSON), OK)
     async with bench(provider) as here:
-        assert (await here.ask(wants_json=True)).json() == {"a": 1}
+        assert (await here.ask(expects_json=True)).json() == {"a": 1}
 
 
 async def test_a_provider_that_never_answers_properly_is_given_up_after_four_tries() -> None:

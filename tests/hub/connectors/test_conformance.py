@@ -89,4 +89,4 @@ class TestWebhook(ConnectorConformance):
         async def arrive(subject: str) -> None:
             box.posts.append(test_webhook.post(next(numbers), {"title": subject, "text": "words"}))
 
-        yield Place(lambda: test_webhook.webhook(box), arrive, test_webhook.AT, keeps_cursors=False)
+        yield Place(lambda: test_webhook.webhook(box), arrive, test_webhook.AT, has_cursors=False)

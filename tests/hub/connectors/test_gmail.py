@@ -115,7 +115,7 @@ async def test_a_mail_that_is_gone_when_it_is_read_is_gone() -> None:
         fake.mails.clear()
         told = await read_all(here.open(), messages)
     outcome = told["Invoice 1"]
-    assert isinstance(outcome, Unread) and outcome.is_gone
+    assert isinstance(outcome, Unread) and outcome.is_removed
 
 
 async def test_the_same_mail_has_the_same_fingerprint_each_time() -> None:
@@ -211,7 +211,7 @@ async def test_one_mail_of_an_odd_shape_does_not_stop_the_others() -> None:
         messages = [message async for page in gmail.pages(None, WEEK_AGO) for message in page.messages]
         told = {message.key: outcome async for message, outcome in gmail.read(messages)}
     odd_one = told["gmail:m0001"]
-    assert isinstance(odd_one, Unread) and not odd_one.is_gone
+    assert isinstance(odd_one, Unread) and not odd_one.is_removed
     assert isinstance(told["mid:b@acme.test"], Document)
 
 

@@ -173,7 +173,7 @@ async def test_a_mail_that_is_removed_before_it_is_read_is_gone(
 
     gone = read.pop("mid:2@example.org")
     assert isinstance(gone, Unread)
-    assert gone.is_gone
+    assert gone.is_removed
     assert all(isinstance(one, Document) for one in read.values())
 
 

@@ -359,7 +359,7 @@ async def test_a_mail_that_is_gone_when_it_is_read_is_no_failure() -> None:
         here.fake.mail.delete(gone)
         found = await documents(outlook, heads(pages))
         lost = found["mid:1@example.org"]
-        assert isinstance(lost, Unread) and lost.is_gone
+        assert isinstance(lost, Unread) and lost.is_removed
         assert isinstance(found["mid:2@example.org"], Document) and there
 
 
@@ -370,7 +370,7 @@ async def test_a_list_that_is_told_only_with_the_body_is_left_out_then() -> None
         pages = await listing(outlook)
         here.fake.mail.change(id, internetMessageHeaders=[{"name": "List-Id", "value": "<news>"}])
         (found,) = (await documents(outlook, heads(pages))).values()
-        assert isinstance(found, Unread) and found.is_gone
+        assert isinstance(found, Unread) and found.is_removed
 
 
 async def test_what_is_quoted_is_marked_and_the_new_part_leads() -> None:

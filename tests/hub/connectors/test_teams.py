@@ -120,7 +120,7 @@ async def test_a_message_that_was_deleted_before_it_is_read_is_gone() -> None:
         pages = await listing(here.teams())
         here.fake.chats.remove(chat, id)
         (found,) = (await documents(here.teams(), heads(pages))).values()  # another run: it asks again
-        assert isinstance(found, Unread) and found.is_gone
+        assert isinstance(found, Unread) and found.is_removed
 
 
 async def test_a_run_that_stops_anywhere_goes_on_from_its_last_cursor() -> None:

@@ -168,7 +168,7 @@ async def test_what_is_about_something_else_is_settled_unread() -> None:
         _, texts = await listing(webhook(box, {"events": [wanted]}, source="github"))
         first, second = texts.values()
         assert isinstance(first, Document)
-        assert isinstance(second, Unread) and second.is_gone
+        assert isinstance(second, Unread) and second.is_removed
 
 
 async def test_without_a_listener_it_says_so_and_with_one_how_much_waits() -> None:

@@ -287,12 +287,12 @@ def test_what_is_attached_is_read_only_where_it_is_asked_for() -> None:
 def test_what_was_wanted_is_told_before_it_is_fetched() -> None:
     options = LetterOptions(fetch=True, types=("application/pdf", "image/*"), max_attachment_bytes=1_000)
 
-    assert options.wants("application/pdf", 1_000)
-    assert options.wants("application/octet-stream", 10, name="plan.pdf")
-    assert options.wants("IMAGE/PNG; name=x")
-    assert not options.wants("application/pdf", 1_001)
-    assert not options.wants("text/plain", 10)
-    assert not replace(options, fetch=False).wants("application/pdf", 10)
+    assert options.selects("application/pdf", 1_000)
+    assert options.selects("application/octet-stream", 10, name="plan.pdf")
+    assert options.selects("IMAGE/PNG; name=x")
+    assert not options.selects("application/pdf", 1_001)
+    assert not options.selects("text/plain", 10)
+    assert not replace(options, fetch=False).selects("application/pdf", 10)
 
 
 def test_an_attachment_that_could_not_be_had_says_why() -> None:
