@@ -10,6 +10,7 @@ import inspect
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
@@ -18,9 +19,9 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from hub.api.binding import MISSING, Value
-from hub.api.door.routes import AGENT, PUBLIC, roles_that_may
+from hub.api.door.roles import ROLE_SCOPES, Scope
+from hub.api.door.routes import AGENT, PUBLIC, Need
 from hub.api.errors import MEDIA_TYPE, Problem
-from hub.api.examples import VALUES, example_of
 from hub.api.routing import RouteOf
 from hub.version import VERSION
 from protocol.errors import CATALOGUE, ErrorCode
@@ -41,29 +42,73 @@ OWN_STATUS: Final = {
     431: _E.TOO_LARGE,
 }
 
-_PROBLEM: Final = {
-    "type": "object",
-    "title": "Problem",
-    "description": "A refusal (RFC 9457). *code* is stable; *hint* says what a person can do.",
-    "required": ["type", "title", "status", "detail", "code", "retryable", "hint"],
-    "properties": {
-        "type": {"type": "string", "description": "``urn:hub:error:`` and the code."},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string", "description": "What happened, for a person."},
-        "code": {"type": "string", "enum": [str(code) for code in ErrorCode]},
-        "retryable": {"type": "boolean", "description": "Whether the same request may succeed later."},
-        "hint": {"type": "string"},
-    },
-}
 _KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
-    "required": False,
-    "description": "The same key means the same request, done once; its answer is told again.",
+    "description": "The same key means the same request, done once; its response is repeated.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[ -~]+$"},
 }
+_MOMENT: Final = "2026-01-05T09:14:00Z"
+_ID: Final = "019b8d5c-1f6e-7c3a-9d2e-5b1c7f0a4e21"
+# Examples by the name of a field or parameter, consistent with one small hub.
+_EXAMPLES: Final[Mapping[str, Any]] = {
+    "activity": "idle",
+    "actor": "operator:1000",
+    "agent": "notes",
+    "availability": "available",
+    "axis": "lifecycle",
+    "because": "its device is away",
+    "code": "K7QF-2M9X",
+    "capabilities": "tool_call",
+    "connectivity": "online",
+    "created_by": "operator:1000",
+    "cursor": "WyJub3RlcyJd",
+    "data_types": "tasks",
+    "database": "sqlite:///hub.db",
+    "detail": "there is no agent 'nots'",
+    "device": "desk",
+    "device_id": _ID,
+    "event": "run.moved",
+    "expr": "0 7 * * 1-5",
+    "file_extensions": ".md",
+    "first": _MOMENT,
+    "from": _MOMENT,
+    "health": "ok",
+    "hub_id": _ID,
+    "id": _ID,
+    "invitation_id": _ID,
+    "last": _MOMENT,
+    "topic": "schedules",
+    "to": _MOMENT,
+    "last4": "x9Qa",
+    "lifecycle": "active",
+    "message": "the file is no text",
+    "model": "gpt-5-mini (openai)",
+    "name": "notes",
+    "network": "192.0.2.7",
+    "of": "its own agents",
+    "overlap": "skip",
+    "pairing_id": _ID,
+    "path": "notes/monday.md",
+    "paths": "notes",
+    "platform": "linux",
+    "prompt": "Find what somebody has to do.",
+    "reason": "asked by its owner",
+    "run": _ID,
+    "run_id": _ID,
+    "said": "0 7 * * 1-5",
+    "schedule": "0 7 * * 1-5",
+    "scope": "read",
+    "timezone": "Europe/Berlin",
+    "token_id": _ID,
+    "token": "hub_op_4fT2mB0qZ7xKpW9sLrN1vYcE3hJd5gUa0kR8wQmPzx",
+    "trigger": "schedule",
+    "user": "owner",
+    "vocabulary": "calendar",
+    "version": "0.1.0",
+}
 _SCHEMA: Final = "#/components/schemas/{name}"
+_REFUSED: Final = "default"  # refusals of every route
 
 Schema = dict[str, Any]
 Spelled = Mapping[str, bytes]  # the document in each content coding
@@ -100,17 +145,20 @@ def openapi_document(routes: Collection[RouteOf]) -> dict[str, Any]:
     for route in routes:
         paths.setdefault(route.asked.path, {})[route.asked.method.lower()] = _operation(route, parts)
     token = {"type": "http", "scheme": "bearer"}
+    roles = "; ".join(f"{role}: {', '.join(sorted(scopes))}" for role, scopes in ROLE_SCOPES.items())
     return {
         "openapi": "3.1.0",
         "info": {"title": "hub", "version": VERSION},
+        "security": _security(Scope.READ),  # of each operation without its own
         "paths": paths,
         "components": {
-            "schemas": parts.schemas | {"Problem": _PROBLEM},
+            "schemas": {name: _plain(schema) for name, schema in parts.schemas.items()}
+            | {"Problem": _problem()},
             "parameters": parts.parameters,
-            "examples": parts.examples | {str(code): {"value": _problem(code)} for code in ErrorCode},
-            "responses": parts.responses | {every: _refusal_of_all(every) for every in ("4XX", "5XX")},
+            "responses": parts.responses | {_REFUSED: _refusal_of_all()},
             "securitySchemes": {
-                "token": token | {"description": "An operator's token: hub_op_..."},
+                "token": token
+                | {"description": f"An operator's token, hub_op_..., with the scopes of its role. {roles}"},
                 "agent": token | {"description": "An agent's token: hub_agt_..."},
             },
         },
@@ -118,7 +166,7 @@ def openapi_document(routes: Collection[RouteOf]) -> dict[str, Any]:
 
 
 class _Components:
-    """Parts of the document that routes share: schemas, parameters, and an example of each body."""
+    """Parts of the document that routes share: schemas, parameters and refusals."""
 
     def __init__(self, routes: Collection[RouteOf]) -> None:
         kinds = [part.kind for route in routes for part in route.binding.parts if part.table is None]
@@ -126,12 +174,11 @@ class _Components:
         made, self.schemas = msgspec.json.schema_components(kinds, ref_template=_SCHEMA)
         self._by_kind = dict(zip(map(repr, kinds), made, strict=True))
         self.parameters: dict[str, Any] = {}
-        self.examples: dict[str, Any] = {}
         self.responses: dict[str, Any] = {}
 
-    def schema(self, kind: Any) -> Schema:
+    def schema(self, kind: Any, name: str = "") -> Schema:
         """Return the schema of a type that a route has."""
-        return dict(self._by_kind[repr(kind)])
+        return _plain(self._by_kind[repr(kind)], name)
 
     def table(self, table: type[BaseModel]) -> Schema:
         """Return a reference to the schema of a table of hub.toml."""
@@ -144,11 +191,12 @@ class _Components:
         self.schemas[name] = schema
         return {"$ref": _SCHEMA.format(name=name)}
 
-    def parameter(self, parameter: dict[str, Any]) -> dict[str, Any]:
-        """Return a reference to a parameter, or itself if another one has its name."""
-        if self.parameters.setdefault(parameter["name"], parameter) != parameter:
-            return parameter
-        return {"$ref": f"#/components/parameters/{parameter['name']}"}
+    def parameter(self, parameter: dict[str, Any], noun: str) -> dict[str, Any]:
+        """Return a reference to a parameter, or itself if others have its name and that of its noun."""
+        for name in (parameter["name"], f"{parameter['name']}-of-{noun}"):
+            if self.parameters.setdefault(name, parameter) == parameter:
+                return {"$ref": f"#/components/parameters/{name}"}
+        return parameter
 
     def refusal(self, status: str, codes: Collection[ErrorCode]) -> dict[str, Any]:
         """Return a reference to a refusal, which has one of these codes or of those of every route."""
@@ -157,16 +205,34 @@ class _Components:
         self.responses.setdefault(name, _refusal([*codes, *shared]))
         return {"$ref": f"#/components/responses/{name}"}
 
-    def json(self, schema: Schema) -> dict[str, Any]:
-        """Return the content of a body in JSON, with an example."""
-        content: dict[str, Any] = {"schema": schema}
-        if "$ref" in schema:
-            name = schema["$ref"].rpartition("/")[2]
-            self.examples.setdefault(name, {"value": example_of(schema, self.schemas)})
-            content["examples"] = {name: {"$ref": f"#/components/examples/{name}"}}
-        elif schema:
-            content["example"] = example_of(schema, self.schemas)
-        return {"application/json": content}
+
+def _plain(schema: Schema, name: str = "") -> Schema:
+    """Return the schema of a field *name* in few words, with an example of each text in it."""
+    plain = {key: value for key, value in schema.items() if key not in ("title", "x-effect")}
+    match plain.get("anyOf"):
+        case [{"type": str(kind)} as choice, {"type": "null"}] if not choice.keys() & {"enum", "const"}:
+            del plain["anyOf"]
+            plain = choice | plain | {"type": [kind, "null"]}
+        case [*choices]:
+            plain["anyOf"] = [_plain(one, name) for one in choices]
+    if "default" in plain and plain["default"] is None:
+        del plain["default"]  # a field that may be null and is not required
+    if "description" in plain:
+        plain["description"] = inspect.cleandoc(plain["description"])
+    if "properties" in plain:
+        plain["properties"] = {field: _plain(inner, field) for field, inner in plain["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if isinstance(plain.get(key), dict):
+            plain[key] = _plain(plain[key], name)
+    if _is_text(plain) and name in _EXAMPLES:
+        plain["examples"] = [_EXAMPLES[name]]
+    return plain
+
+
+def _is_text(schema: Schema) -> bool:
+    """Return whether the schema is one of a text that says nothing about its values."""
+    is_text = schema.get("type") in ("string", ["string", "null"])
+    return is_text and not schema.keys() & {"enum", "const", "examples", "format"}
 
 
 def _is_response(returned: Any) -> bool:
@@ -174,52 +240,53 @@ def _is_response(returned: Any) -> bool:
 
 
 def _operation(route: RouteOf, parts: _Components) -> dict[str, Any]:
+    about = inspect.cleandoc(route.method.__doc__ or "").partition("Raises:")[0].strip()
+    summary, _, description = about.partition("\n\n")
     operation: dict[str, Any] = {
         "tags": [route.noun.name],
         "operationId": route.operation_id,
-        "summary": route.method.__name__.replace("_", " ").capitalize(),
-        "description": _description(route),
-        "security": _security(route),
+        "summary": summary,
     }
+    if description:
+        operation["description"] = description
+    if route.declared.need is not Scope.READ:
+        operation["security"] = _security(route.declared.need)
     given = {part.name: part for part in route.binding.parts if part.place != "body"}
     given.pop("idempotency-key", None)  # as every POST has it
     parameters = [_parameter(part, parts) for part in given.values()]
     if route.asked.method == "POST":
         parameters.append(_KEY)
     if parameters:
-        operation["parameters"] = [parts.parameter(one) for one in parameters]
+        operation["parameters"] = [parts.parameter(one, route.noun.name) for one in parameters]
     if body := route.binding.body:
         schema = parts.schema(body.kind) if body.table is None else parts.table(body.table)
-        operation["requestBody"] = {"required": body.default is MISSING, "content": parts.json(schema)}
+        operation["requestBody"] = {"required": True} if body.default is MISSING else {}
+        operation["requestBody"]["content"] = {"application/json": {"schema": schema}}
     operation["responses"] = _answers(route, parts) | _refusals(route, parts)
     return operation
 
 
-def _description(route: RouteOf) -> str:
-    text, need = inspect.getdoc(route.method) or "", route.declared.need
+def _security(need: Need) -> list[dict[str, Any]]:
+    """Return the requirement of a route: a token with the scope, or that of an agent."""
     if need is PUBLIC:
-        return text
-    scope = f"the scope ``{need.value}`` (of {', '.join(roles_that_may(need))})"
-    return f"{text}\n\nNeeds {'the token of an agent' if need is AGENT else scope}."
-
-
-def _security(route: RouteOf) -> list[dict[str, Any]]:
-    need = route.declared.need
-    return [] if need is PUBLIC else [{"agent" if need is AGENT else "token": []}]
+        return []
+    return [{"agent": []} if need is AGENT else {"token": [need.value]}]
 
 
 def _parameter(part: Value, parts: _Components) -> dict[str, Any]:
-    schema = parts.schema(part.kind)
-    parameter: dict[str, Any] = {"name": part.name, "in": part.place, "required": part.default is MISSING}
-    choices = [choice for choice in schema.get("anyOf", [schema]) if choice.get("type") != "null"]
-    if about := next((choice["description"] for choice in choices if "description" in choice), ""):
-        parameter["description"] = about
-    if len(choices) == 1:  # a parameter that is left out is not null
-        schema = {key: value for key, value in choices[0].items() if key != "description"}
-    if part.default not in (MISSING, None):
+    schema = parts.schema(part.kind, part.name)
+    match schema:  # a parameter that is left out is not null
+        case {"type": [kind, "null"]}:
+            schema["type"] = kind
+        case {"anyOf": [only, {"type": "null"}]}:
+            schema = dict(only)
+    parameter: dict[str, Any] = {"name": part.name, "in": part.place}
+    if part.default is MISSING:
+        parameter["required"] = True
+    elif part.default is not None:
         schema["default"] = part.default
-    if part.place == "path" and part.name in VALUES:
-        parameter["example"] = VALUES[part.name]
+    if about := schema.pop("description", ""):
+        parameter["description"] = about
     return parameter | {"schema": schema}
 
 
@@ -232,11 +299,14 @@ def _answers(route: RouteOf, parts: _Components) -> dict[str, Any]:
             returned.media_type or "application/json": {"schema": {"type": "string"} if is_text else {}}
         }
     elif declared.key is not None:
-        content = parts.json(parts.named(route.noun.__name__, _page(route.items_key, parts.schema(returned))))
+        page = parts.named(route.noun.__name__, _page(route.items_key, parts.schema(returned)))
+        content = {"application/json": {"schema": page}}
     else:
-        content = parts.json(parts.schema(returned))
-    answer = {"description": "Successful response", "content": content}
-    return {str(status): answer for status in (declared.status, *declared.also)}
+        content = {"application/json": {"schema": parts.schema(returned)}}
+    return {
+        str(status): {"description": HTTPStatus(status).phrase, "content": content}
+        for status in (declared.status, *declared.also)
+    }
 
 
 def _page(items_key: str, item: Schema) -> Schema:
@@ -246,7 +316,7 @@ def _page(items_key: str, item: Schema) -> Schema:
         "required": [items_key],
         "properties": {
             items_key: {"type": "array", "items": item},
-            "next_cursor": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
+            "next_cursor": {"type": ["string", "null"]},
         },
     }
 
@@ -259,7 +329,7 @@ def _refusals(route: RouteOf, parts: _Components) -> dict[str, Any]:
         if code not in _SHARED:
             by_status.setdefault(CATALOGUE[code].http_status, []).append(code)
     refusals = {str(status): parts.refusal(str(status), codes) for status, codes in sorted(by_status.items())}
-    return refusals | {every: {"$ref": f"#/components/responses/{every}"} for every in ("4XX", "5XX")}
+    return refusals | {_REFUSED: {"$ref": f"#/components/responses/{_REFUSED}"}}
 
 
 def _codes_of(route: RouteOf) -> Iterable[ErrorCode]:
@@ -273,22 +343,36 @@ def _codes_of(route: RouteOf) -> Iterable[ErrorCode]:
 
 
 def _refusal(codes: Iterable[ErrorCode], about: str = "") -> dict[str, Any]:
-    return {
-        "description": about + ", ".join(codes),
-        "content": {
-            MEDIA_TYPE: {
-                "schema": {"$ref": "#/components/schemas/Problem"},
-                "examples": {str(code): {"$ref": f"#/components/examples/{code}"} for code in codes},
-            }
-        },
+    content = {MEDIA_TYPE: {"schema": {"$ref": _SCHEMA.format(name="Problem")}}}
+    return {"description": about + ", ".join(codes), "content": content}
+
+
+def _refusal_of_all() -> dict[str, Any]:
+    own = [f"{status} {code}" for status, code in OWN_STATUS.items()]
+    return _refusal(_SHARED, f"Refusals of every route{''.join(f', also as {one}' for one in own)}: ")
+
+
+def _problem() -> Schema:
+    """Return the schema of a refusal, which explains the codes once for all routes."""
+    rows = ["| code | status | retryable | hint |", "|-|-|-|-|"]
+    rows += [
+        f"| {code} | {error.http_status} | {error.retryable} | {error.hint} |"
+        for code, error in CATALOGUE.items()
+    ]
+    text = {"type": "string"}
+    fields: dict[str, Schema] = {
+        "type": text | {"description": "``urn:hub:error:`` and the code."},
+        "title": text,
+        "status": {"type": "integer"},
+        "detail": text | {"description": "What happened, for a person."},
+        "code": text | {"description": "\n".join(("Stable.", "", *rows)), "enum": list(CATALOGUE)},
+        "retryable": {"type": "boolean", "description": "Whether the same request may succeed later."},
+        "hint": text | {"description": "What a person can do."},
     }
-
-
-def _refusal_of_all(every: str) -> dict[str, Any]:
-    codes = [code for code in _SHARED if str(CATALOGUE[code].http_status)[0] == every[0]]
-    own = [f"{status} {code}" for status, code in OWN_STATUS.items()] if every == "4XX" else []
-    return _refusal(codes, f"Refusals of every route{''.join(f', also as {one}' for one in own)}: ")
-
-
-def _problem(code: ErrorCode) -> dict[str, Any]:
-    return Problem.told(code, CATALOGUE[code].hint, status=CATALOGUE[code].http_status)
+    return {
+        "type": "object",
+        "description": "A refusal (RFC 9457).",
+        "required": list(fields),
+        "properties": fields,
+        "examples": [Problem.told(_E.UNKNOWN_AGENT, "there is no agent 'nots'", status=404)],
+    }

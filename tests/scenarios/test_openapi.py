@@ -4,6 +4,7 @@ Requests that fit the document and requests that do not are made from it, the sa
 time. No answer is a fault of the hub, none has a status, a media type or a shape that is not told.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -91,6 +92,7 @@ def _try(
             case.query.pop("follow", None)  # an answer without an end
         answer = case.call(base_url=base_url, headers=headers, timeout=TIMEOUT_S)
         told.add(answer.status_code)
+        assert answer.status_code >= 400 or str(answer.status_code) in operation.definition.raw["responses"]
         case.validate_response(answer, checks=CHECKS)
 
     with suppress(Unsatisfiable):  # nothing can be wrong with a request that has no parts
@@ -124,28 +126,45 @@ async def test_without_a_token_nothing_but_health_is_answered(hub: HubProcess) -
         assert told <= expected, (operation.label, told)
 
 
-def test_the_documents_examples_have_the_shapes_that_it_tells() -> None:
-    document = openapi_document(ANSWERED.values())
+def test_viewers_can_make_an_example_of_each_body() -> None:
+    document = json.loads(json.dumps(openapi_document(ANSWERED.values())))
     assert document["openapi"].startswith("3.1")
     seen = 0
-    for media in (*_media(document["paths"]), *_media(document["components"]["responses"])):
-        schema = media["schema"] | {"components": document["components"]}
-        examples = [media["example"]] if "example" in media else []
-        named = document["components"]["examples"]
-        for example in (*examples, *(named[name]["value"] for name in media.get("examples", ()))):
-            jsonschema.Draft202012Validator(schema).validate(example)
-            seen += 1
-    assert seen > 400
+    for schema in _schemas(document["paths"]):
+        example = _example(schema, document["components"]["schemas"])
+        whole = schema | {"components": document["components"]}
+        jsonschema.Draft202012Validator(whole).validate(example)
+        seen += 1
+    assert seen > 200
 
 
-def _media(told: Any) -> Iterator[dict[str, Any]]:
-    """Every media type object with a schema, wherever it stands."""
-    if isinstance(told, dict):
-        for inner in told.get("content", {}).values() if isinstance(told.get("content"), dict) else ():
-            if inner.get("schema"):
-                yield inner
-        for inner in told.values():
-            yield from _media(inner)
-    elif isinstance(told, list):
-        for inner in told:
-            yield from _media(inner)
+def _schemas(part: Any) -> Iterator[dict[str, Any]]:
+    """Yield the schema of each body in JSON."""
+    if isinstance(part, dict):
+        if body := part.get("content", {}).get("application/json"):
+            yield body["schema"]
+        for inner in part.values():
+            yield from _schemas(inner)
+
+
+def _example(schema: dict[str, Any], components: dict[str, Any]) -> Any:
+    """Return an example as viewers of documents make it: from the examples of fields, or from their types."""
+    match schema:
+        case {"$ref": reference}:
+            return _example(components[reference.rpartition("/")[2]], components)
+        case {"const": value} | {"enum": [value, *_]} | {"examples": [value, *_]} | {"default": value}:
+            return value
+        case {"anyOf": [choice, *_]} | {"oneOf": [choice, *_]}:
+            return _example(choice, components)
+        case {"type": "array" | ["array", "null"], "items": inner}:
+            return [_example(inner, components)]
+        case {"type": "object" | ["object", "null"]}:
+            fields = schema.get("properties", {})
+            return {name: _example(inner, components) for name, inner in fields.items()}
+        case {"format": "date-time"}:
+            return "2026-01-05T09:14:00Z"
+        case {"type": "integer" | "number" | ["integer" | "number", "null"]}:
+            return schema.get("minimum", 1)
+        case {"type": "boolean" | ["boolean", "null"]}:
+            return True
+    return "text"

@@ -113,6 +113,9 @@ def _resolved(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]
     for one in schema.get("anyOf", ()):
         if one.get("type") != "null":
             return _resolved(one, schemas)
+    match schema.get("type"):
+        case [kind, "null"]:
+            return schema | {"type": kind}
     return schema
 
 

@@ -41,7 +41,7 @@ class ProblemView(View):
     severity: Literal["error", "warning"] = "error"
 
 
-class ConfigView(View):
+class SettingsView(View):
     """The settings of a hub.
 
     Attributes:
@@ -132,7 +132,7 @@ class ConfigDiffView(View):
     changes: tuple[KeyChangeView, ...]
 
 
-class ConfigRevert(View):
+class SettingsRevert(View):
     """Request to take back changes: all since a *generation*, or the last one of a *key*."""
 
     generation: Annotated[int, Meta(ge=1, le=2**53)] | None = None
@@ -174,11 +174,11 @@ class Config(Noun):
         self._store = store
 
     @route("GET", "/config", Scope.SETTINGS)
-    async def get(self, head: Head) -> ConfigView:
+    async def get(self, head: Head) -> SettingsView:
         """Return the settings in use, with the file's text and the place that sets each value."""
         reloader = self.reloader
         head.headers["etag"] = reloader.tag
-        return ConfigView(
+        return SettingsView(
             generation=reloader.generation,
             tag=reloader.tag,
             file=str(reloader.path.absolute()),
@@ -248,7 +248,7 @@ class Config(Noun):
         )
 
     @route("POST", "/config/revert", Scope.SETTINGS, errors=[ErrorCode.BAD_SETTINGS])
-    async def revert(self, caller: Caller, revert: ConfigRevert, head: Head) -> ReloadView:
+    async def revert(self, caller: Caller, revert: SettingsRevert, head: Head) -> ReloadView:
         """Write earlier values into hub.toml and apply them; comments and order stay.
 
         The values of a generation, or that of a key before its last change. This is a change, too, so it can

@@ -22,7 +22,7 @@ async def test_the_document_is_sent_compressed_and_once(tmp_path: Path) -> None:
         again = await client.get("/v1/openapi.json", headers={"if-none-match": packed.headers["etag"]})
     assert whole.json() == packed.json()
     assert whole.headers["etag"] != packed.headers["etag"]
-    assert int(packed.headers["content-length"]) * 5 < int(whole.headers["content-length"]) < 450_000
+    assert int(packed.headers["content-length"]) * 5 < int(whole.headers["content-length"]) < 300_000
     assert (again.status_code, again.content) == (304, b"")
 
 
@@ -30,14 +30,9 @@ async def test_each_route_tells_what_it_needs(tmp_path: Path) -> None:
     document = await _document(tmp_path)
     for asked, need in ROUTES.items():
         operation = document["paths"][asked.path][asked.method.lower()]
-        if need is PUBLIC:
-            assert operation["security"] == []
-        elif need is AGENT:
-            assert operation["security"] == [{"agent": []}]
-            assert "the token of an agent" in operation["description"], asked
-        else:
-            assert operation["security"] == [{"token": []}]
-            assert f"``{need.value}``" in operation["description"], asked
+        needed = [] if need is PUBLIC else [{"agent": []}] if need is AGENT else [{"token": [need.value]}]
+        assert operation.get("security", document["security"]) == needed, asked
+        assert operation["summary"].endswith("."), asked
 
 
 def _whole(document: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
@@ -49,25 +44,26 @@ def _whole(document: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-async def test_each_refusal_is_a_problem_with_an_example_of_each_code(tmp_path: Path) -> None:
+async def test_each_refusal_is_a_problem_and_each_code_is_explained_once(tmp_path: Path) -> None:
     document = await _document(tmp_path)
-    told: set[str] = set()
+    named: set[str] = set()
     for asked in ROUTES:
         responses = document["paths"][asked.path][asked.method.lower()]["responses"]
-        assert {"4XX", "5XX"} <= responses.keys(), asked
+        assert "default" in responses, asked
         for status, answer in responses.items():
             if status >= "4":
-                problem = _whole(document, answer)["content"].get("application/problem+json")
-                if problem is None:
-                    assert asked.path in ("/healthz", "/readyz")
-                    continue
-                examples = {code: _whole(document, one)["value"] for code, one in problem["examples"].items()}
-                matching = status.replace("X", "")
-                assert all(str(one["status"]).startswith(matching) for one in examples.values()), asked
-                told |= examples.keys()
-    assert told <= {str(code) for code in CATALOGUE}
-    assert {*EVERY, *WITH_TOKEN} <= told
-    assert {ErrorCode.UNKNOWN_RUN, ErrorCode.KEY_USED, ErrorCode.CHANGED_MEANWHILE} <= told
+                refusal = _whole(document, answer)
+                if asked.path not in ("/healthz", "/readyz") or status == "default":
+                    schema = refusal["content"]["application/problem+json"]["schema"]
+                    assert schema == {"$ref": "#/components/schemas/Problem"}, asked
+                    codes = refusal["description"].rpartition(": ")[2].split(", ")
+                    statuses = {str(CATALOGUE[ErrorCode(code)].http_status) for code in codes}
+                    assert status == "default" or statuses == {status}, asked
+                    named |= set(codes)
+    assert named >= {*EVERY, *WITH_TOKEN, "unknown_run", "key_used", "changed_meanwhile"}
+    about = document["components"]["schemas"]["Problem"]["properties"]["code"]["description"]
+    for code, error in CATALOGUE.items():
+        assert f"| {code} | {error.http_status} | {error.retryable} | {error.hint} |" in about
 
 
 async def test_what_http_adds_to_a_request_is_told(tmp_path: Path) -> None:
@@ -82,14 +78,3 @@ async def test_what_http_adds_to_a_request_is_told(tmp_path: Path) -> None:
             assert "idempotency-key" in headers("post", asked.path), asked
     assert "if-match" in headers("post", "/v1/agents/{name}/pause")
     assert headers("get", "/v1/events") == {"last-event-id"}
-
-
-async def test_each_shape_of_json_has_an_example(tmp_path: Path) -> None:
-    document = await _document(tmp_path)
-    for asked in ROUTES:
-        operation = document["paths"][asked.path][asked.method.lower()]
-        bodies = [operation.get("requestBody", {})]
-        bodies += [answer for status, answer in operation["responses"].items() if status < "3"]
-        for body in bodies:
-            shape = body.get("content", {}).get("application/json")
-            assert not shape or not shape["schema"] or {"example", "examples"} & shape.keys(), asked
