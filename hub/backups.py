@@ -21,7 +21,7 @@ from hub.settings.limit_settings import BackupSettings
 from hub.turns import Turns
 from hub.version import VERSION
 from protocol.errors import HubError
-from storage.audit import audit
+from storage import audit
 from storage.kernel import backup
 from storage.kernel.address import SERVER, file_of
 from storage.kernel.backup import BackupRefused, Manifest

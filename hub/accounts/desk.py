@@ -15,7 +15,7 @@ from hub.connectors.connector import Auth, Connector, Context, Inbox, Posted
 from hub.connectors.failures import ConnectorFailure, Misconfigured, PermissionMissing, SignInNeeded
 from hub.log import Channel
 from hub.outbound import OutboundClient
-from storage.connectors import connectors, credentials, sign_ins
+from storage.connectors import connectors, credentials
 from storage.connectors.connectors import ConnectorRow
 from storage.runs import posted
 from storage.store import Store
@@ -139,7 +139,7 @@ class Accounts:
         state: Literal["sign_in", "blocked"] = "sign_in" if isinstance(failure, SignInNeeded) else "blocked"
         row = await self._store.write(
             partial(
-                sign_ins.refuse_connector,
+                credentials.refuse_connector,
                 credential_version=failure.version if isinstance(failure, SignInNeeded) else 0,
                 state=state,
                 reason=failure.code,
@@ -168,7 +168,7 @@ class Accounts:
         key_id, sealed = await self.book.seal(connector_id, granted)
         row = await self._store.write(
             partial(
-                sign_ins.grant_connector,
+                credentials.grant_connector,
                 sealed=sealed,
                 key_id=key_id,
                 scopes=granted.scopes,
@@ -202,7 +202,7 @@ class Accounts:
                 is_revoked = await self.grants.revoke(config, token)
             except ConnectorFailure as failure:
                 log.warning("connector.not_revoked", connector=row.name, code=failure.code)
-        await self._store.write(partial(sign_ins.forget_grant, at=self._now(), actor=actor), row.id)
+        await self._store.write(partial(credentials.forget_grant, at=self._now(), actor=actor), row.id)
         return is_revoked
 
     async def list_keys(self) -> list[tuple[Key, int]]:

@@ -33,9 +33,9 @@ from protocol.errors import DeliveryError, ErrorCode, HubError
 from protocol.frame import Record
 from protocol.ids import CallId, DeviceId
 from protocol.work import Action, ToolCall
-from storage.connectors import sign_ins
+from storage.connectors import credentials
 from storage.connectors.connectors import ConnectorRow
-from storage.connectors.sign_ins import Outcome, SignInRow, Way, state_hash
+from storage.connectors.credentials import Outcome, SignInRow, Way, state_hash
 from storage.store import Store
 
 LIFE_MS: Final = 600_000
@@ -113,7 +113,7 @@ class SignIns:
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Poll for device codes, including those of an earlier boot, until cancelled."""
-        rows = await self._store.read(sign_ins.open_sign_ins)
+        rows = await self._store.read(credentials.open_sign_ins)
         self._fresh += [row.id for row in rows if row.way == "code"]
         async with anyio.create_task_group() as watches:
             task_status.started()
@@ -153,7 +153,7 @@ class SignIns:
 
     async def find(self, id: str) -> SignInRow:
         """Return a sign-in. Raises SignInFailed if it does not exist."""
-        row = await self._store.read(sign_ins.find_sign_in, id)
+        row = await self._store.read(credentials.find_sign_in, id)
         if row is None:
             raise SignInFailed("there is no such sign-in")
         return row
@@ -187,7 +187,7 @@ class SignIns:
         Raises:
             SignInFailed: the sign-in failed, which is stored in its row too.
         """
-        row = await self._store.read(sign_ins.find_by_state, state)
+        row = await self._store.read(credentials.find_by_state, state)
         if row is None or id not in (None, row.id) or device_id not in (None, row.device_id):
             raise SignInFailed("nobody waits for this answer")
         if row.outcome == "done":
@@ -245,7 +245,7 @@ class SignIns:
                 raise SignInFailed("the device does not say where it listens")
             redirect_uri = f"http://{account.oauth().loopback}:{port}/"
             url = authorize_url(account, redirect_uri=redirect_uri, state=state, verifier=verifier)
-            await self._store.write(sign_ins.aim_sign_in, made.id, redirect_uri)
+            await self._store.write(credentials.aim_sign_in, made.id, redirect_uri)
             await _call(link, made.id, life | {"url": url})
         except SignInFailed as failure:
             await self._settle(made, "failed", str(failure))
@@ -349,7 +349,7 @@ class SignIns:
             expires_at=now + life_ms,
             settled_at=None,
         )
-        await self._store.write(sign_ins.begin_sign_in, made)
+        await self._store.write(credentials.begin_sign_in, made)
         log.info("connector.sign_in_begun", connector=row.name, way=way)
         return made
 
@@ -368,11 +368,11 @@ class SignIns:
         raise SignInFailed(problem)
 
     async def _settle(self, row: SignInRow, outcome: Outcome, problem: str | None) -> bool:
-        settle = partial(sign_ins.settle_sign_in, outcome=outcome, problem=problem, at=self._now())
+        settle = partial(credentials.settle_sign_in, outcome=outcome, problem=problem, at=self._now())
         return await self._store.write(settle, row.id)
 
     async def _correct(self, row: SignInRow, outcome: Outcome, problem: str | None) -> None:
-        correct = partial(sign_ins.correct_sign_in, outcome=outcome, problem=problem)
+        correct = partial(credentials.correct_sign_in, outcome=outcome, problem=problem)
         await self._store.write(correct, row.id)
 
     def _now(self) -> int:

@@ -16,10 +16,10 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from protocol.requirements import CAPABILITY
 from protocol.semver import parse_version
+from storage import audit
 from storage.agents import capabilities
 from storage.agents.capabilities import Capability, CapabilityRow, Registered, TooManyCapabilities
-from storage.audit import audit
-from storage.audit.audit import Entry
+from storage.audit import Entry
 from storage.store import Store
 
 log = Channel(__name__)

@@ -11,10 +11,10 @@ from hub.metrics import Metrics
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from protocol.work import RunCheckpoint
+from storage import audit
 from storage.agents import checkpoints
 from storage.agents.checkpoints import Checkpoint, CheckpointRow, TooManyCheckpoints
-from storage.audit import audit
-from storage.audit.audit import Entry
+from storage.audit import Entry
 from storage.runs.runs import HeldRun
 from storage.store import Store
 

@@ -23,6 +23,7 @@ from hub.turns import Turns
 from protocol.coordination import EventName
 from protocol.frame import Values
 from protocol.ids import AgentId, DeviceId
+from storage import audit
 from storage.agents import agent_snapshot, config_changes
 from storage.agents.agent_snapshot import EffectiveConfig
 from storage.agents.agents import AgentRow
@@ -33,8 +34,7 @@ from storage.agents.config_changes import (
     ConfigsChanged,
     NewConfig,
 )
-from storage.audit import audit
-from storage.audit.audit import Entry
+from storage.audit import Entry
 from storage.devices import users
 from storage.store import Store
 

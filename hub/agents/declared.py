@@ -8,11 +8,11 @@ from hub.agents.schemas import problems_of
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.log import Channel, learn_names
 from protocol.ids import UserId
-from storage.agents import agents, declaring
-from storage.agents.agents import DeclaredAgent, Reconciled
+from storage import audit
+from storage.agents import agents, declared_agents, declaring
+from storage.agents.declared_agents import DeclaredAgent, Reconciled
 from storage.agents.templates import WrittenTemplate
-from storage.audit import activity
-from storage.audit.audit import Entry
+from storage.audit import Entry
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.coordination import gateways
@@ -56,7 +56,7 @@ async def reconcile(
     named += [connector.user_name for connector in declared_connectors or ()]
     for name in await store.read(users.not_made_yet, named):
         log.warning("user.named_first", user=name)
-    count = agents.IDS_PER_AGENT * len(declared) + len(templates)
+    count = declared_agents.IDS_PER_AGENT * len(declared) + len(templates)
     count += gateways.IDS_PER_GATEWAY * len(declared_gateways or ())
     count += connectors.IDS_PER_CONNECTOR * len(declared_connectors or ())
     fresh = [ids.fresh() for _ in range(count)]
@@ -104,7 +104,7 @@ async def reconcile(
     ):
         for name in names:
             await store.write(
-                activity.record,
+                audit.record,
                 id=ids.fresh(),
                 at=at,
                 event_type=f"agent.{happened}",

@@ -13,6 +13,7 @@ from hub.metrics import Metrics
 from hub.turns import Turns
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, UserId
+from storage.agents import lock_turns
 from storage.agents import locks as rows
 from storage.kernel.database import StorageError
 from storage.store import Store
@@ -49,12 +50,12 @@ class Turn:
         wait_s: maximum seconds in the queues.
     """
 
-    def __init__(self, link: DeviceLink, request: rows.Wanted) -> None:
+    def __init__(self, link: DeviceLink, request: lock_turns.Wanted) -> None:
         self.link = link
         self.request = request
         self.wait_s = (request.wait_ms or 0) / 1_000
         self.settled = anyio.Event()
-        self.grant: rows.Grant | None = None
+        self.grant: lock_turns.Grant | None = None
         self.is_disconnected = False  # the device has disconnected
 
 
@@ -73,7 +74,7 @@ class Locks:
         clock: Clock,
         ids: IdFactory,
         metrics: Metrics,
-        limits: rows.LockLimits = rows.DEFAULT_LIMITS,
+        limits: lock_turns.LockLimits = lock_turns.DEFAULT_LIMITS,
         waits_per_device: int = WAITS_PER_DEVICE,
         on_run_granted: Callable[[], None] = lambda: None,
         is_connected: Callable[[DeviceLink], bool] = lambda _: True,
@@ -118,7 +119,7 @@ class Locks:
         *,
         ttl_ms: int = TTL_MS,
         wait_ms: int = 0,
-    ) -> rows.Grant | Turn:
+    ) -> lock_turns.Grant | Turn:
         """Acquire all locks for an agent of a device, or return its place in their queues.
 
         Raises:
@@ -131,7 +132,7 @@ class Locks:
         if wait_ms and waits >= self.waits_per_device:
             self._limits_reached.labels("lock_waits_per_device").inc()
             raise TooManyWaits(f"{waits} requests of this device wait for locks (lock_waits_per_device)")
-        request = rows.Wanted(
+        request = lock_turns.Wanted(
             request_id=self._ids.fresh(),
             user_id=link.user_id,
             names=names,
@@ -145,7 +146,7 @@ class Locks:
             acquired = await self._store.write(rows.acquire, request, self.limits)
         except BaseException as exc:
             del self._waiting[request.request_id]
-            if isinstance(exc, rows.TooManyLocks):
+            if isinstance(exc, lock_turns.TooManyLocks):
                 self._limits_reached.labels(exc.limit).inc()
             raise
         self._hand_out(acquired.handed)
@@ -159,7 +160,7 @@ class Locks:
         _log_granted(acquired.grant)
         return acquired.grant
 
-    async def granted(self, turn: Turn) -> rows.Grant:
+    async def granted(self, turn: Turn) -> lock_turns.Grant:
         """Wait for the locks and return their grant.
 
         Raises:
@@ -183,7 +184,7 @@ class Locks:
         return turn.grant
 
     async def renew(
-        self, user_id: UserId, fences: Mapping[str, int], holder: rows.Holder, *, ttl_ms: int
+        self, user_id: UserId, fences: Mapping[str, int], holder: lock_turns.Holder, *, ttl_ms: int
     ) -> int:
         """Renew locks. Return when they expire (epoch ms).
 
@@ -192,7 +193,7 @@ class Locks:
         """
         return await self._store.write(rows.renew, user_id, fences, holder, ttl_ms=ttl_ms)
 
-    async def release(self, user_id: UserId, fences: Mapping[str, int], holder: rows.Holder) -> None:
+    async def release(self, user_id: UserId, fences: Mapping[str, int], holder: lock_turns.Holder) -> None:
         """Release locks.
 
         Raises:
@@ -201,7 +202,7 @@ class Locks:
         self._hand_out(await self._store.write(rows.release, user_id, fences, holder))
         log.info("lock.released", locks=sorted(fences), agent_id=holder.agent_id, **_named(holder))
 
-    def report(self, handed: Iterable[rows.Grant]) -> None:
+    def report(self, handed: Iterable[lock_turns.Grant]) -> None:
         """Report grants that another component of this hub caused."""
         self._hand_out(handed)
 
@@ -221,38 +222,41 @@ class Locks:
         wait_s = WAITING_POLL_S if self._waiting else POLL_S
         return wait_s if found.next_due_ms is None else min(wait_s, found.next_due_ms / 1_000 + LEAST_WAIT_S)
 
-    def _hand_out(self, handed: Iterable[rows.Grant]) -> None:
+    def _hand_out(self, handed: Iterable[lock_turns.Grant]) -> None:
         for grant in handed:
             turn = self._waiting.get(grant.request_id)
             if turn is not None and turn.grant is None:
                 turn.grant = grant
                 turn.settled.set()
                 _log_granted(grant)
-            if grant.holder.kind is rows.HolderKind.RUN:
+            if grant.holder.kind is lock_turns.HolderKind.RUN:
                 _log_granted(grant)
                 self.on_run_granted()
 
-    async def _why_not(self, request: rows.Wanted) -> str:
+    async def _why_not(self, request: lock_turns.Wanted) -> str:
         """Return the holder of the lock that was not granted, and since when."""
         waited = f"its turn did not come within {(request.wait_ms or 0) / 1_000:g} s:"
-        for lock in await self._store.read(rows.locks_named, request.user_id, request.names):
+        for lock in await self._store.read(lock_turns.locks_named, request.user_id, request.names):
             if lock.holder is not None and lock.holder != request.holder:
-                since, until = rows.told_instant(lock.acquired_at or 0), rows.told_instant(lock.expires_at)
+                since, until = (
+                    lock_turns.told_instant(lock.acquired_at or 0),
+                    lock_turns.told_instant(lock.expires_at),
+                )
                 held = f"is held by {lock.told_holder} since {since}, until {until} at most"
                 return f"{waited} lock {lock.resource!r} {held}"
         return f"{waited} others were before it in the queue of {request.names[0]!r}"
 
 
-def holder_of(device_id: DeviceId, agent_id: AgentId) -> rows.Holder:
+def holder_of(device_id: DeviceId, agent_id: AgentId) -> lock_turns.Holder:
     """Return an agent of a device as a holder of locks."""
-    return rows.Holder(rows.HolderKind.DEVICE, device_id, agent_id)
+    return lock_turns.Holder(lock_turns.HolderKind.DEVICE, device_id, agent_id)
 
 
-def _named(holder: rows.Holder) -> dict[str, str]:
+def _named(holder: lock_turns.Holder) -> dict[str, str]:
     """Return the holder as a field of a log event."""
     return {f"{holder.kind}_id": holder.id}
 
 
-def _log_granted(grant: rows.Grant) -> None:
+def _log_granted(grant: lock_turns.Grant) -> None:
     holder = grant.holder
     log.info("lock.granted", locks=sorted(grant.fences), agent_id=holder.agent_id, **_named(holder))

@@ -29,7 +29,7 @@ from protocol.measurements import (
     TAG_VALUE_CHARACTERS,
     Sample,
 )
-from storage.agents import measured_work, measurements
+from storage.agents import measurements
 from storage.agents.agents import UnknownAgent
 from storage.agents.measurements import BucketsKept, SampleRow, SeriesLimits, SeriesRow, TooManySeries
 from storage.store import Store
@@ -97,14 +97,14 @@ class Measurements:
     async def measure_work(self) -> int:
         """Measure ended runs and answered model questions. Return the number of both."""
         total = 0
-        if not await self._store.read(measured_work.has_unmeasured):
+        if not await self._store.read(measurements.has_unmeasured):
             return total
         while True:
             self.turns.work()
             at, retained = epoch_ms(self._clock.now()), self._retained()
-            measured = await self._store.write(measured_work.measure, at=at, kept=retained)
+            measured = await self._store.write(measurements.measure, at=at, kept=retained)
             total += measured
-            if measured < measured_work.AT_ONCE:
+            if measured < measurements.AT_ONCE:
                 return total
             await self._clock.sleep(PAUSE_S)
 

@@ -1,6 +1,6 @@
 """A complete agent in the words of another vocabulary, with its tables and columns by name.
 
-Pure functions over the data of ``storage.agents.agent_facts``. Instants are RFC 3339 in UTC, and ids are
+Pure functions over the data of ``storage.agents.agent_snapshot``. Instants are RFC 3339 in UTC, and ids are
 text. If a seed numbers its rows, the number is replaced by a text that identifies the row.
 ``hub/docs/vocabularies.md`` lists the mapping of each name.
 """
@@ -29,7 +29,7 @@ from protocol.vocabularies import (
     run_log_status,
     standing_words,
 )
-from storage.agents.agent_facts import AgentFacts, Measured
+from storage.agents.agent_snapshot import AgentFacts, Measured
 from storage.agents.agent_states import AgentMove
 from storage.agents.agent_writes import BadWrite, StandingWrite, Word
 from storage.runs.runs import RunMove, RunRow

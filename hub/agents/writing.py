@@ -10,15 +10,16 @@ from hub.clock import Clock, IdFactory, epoch_ms
 from hub.log import Channel, learn_names
 from hub.metrics import Metrics
 from protocol.ids import AgentId, TemplateId, UserId
+from storage import audit
 from storage.agents import agent_snapshot, made_agents, template_changes, templates
 from storage.agents.agent_snapshot import Setup
-from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.agents.agents import AgentRow
 from storage.agents.config_changes import ConfigLimits
+from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.made_agents import AgentLimits, TooManyAgents, Writing
 from storage.agents.template_changes import Broken, TooManyTemplates
 from storage.agents.templates import TemplateRow, WrittenTemplate
-from storage.audit import audit
-from storage.audit.audit import Entry
+from storage.audit import Entry
 from storage.store import Store
 
 log = Channel(__name__)

@@ -20,7 +20,7 @@ from hub.settings.schedule_settings import ScheduleSettings, SlotTable
 from hub.settings.settings import Settings
 from hub.settings.values import Flag, Name, live
 from protocol.errors import ErrorCode, HubError
-from storage.agents.agents import DeclaredAgent
+from storage.agents.declared_agents import DeclaredAgent
 
 _MODEL_USE: Final = ("allow_cloud", "redact", "batch", "budget_usd")
 # Fields of ``DeclaredAgent`` that a key of a body sets, where the names differ.

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar
 from hub.api.door.routes import AGENT, Need, declare
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
-from storage.kernel.keyset import ForeignKey, Key
+from storage.kernel.rows import ForeignKey, Key
 
 Endpoint = Callable[..., Awaitable[Any]]
 Method = TypeVar("Method", bound=Endpoint)

@@ -19,7 +19,7 @@ from msgspec import Meta
 from hub.api.binding import Call, From
 from hub.api.noun import Part
 from protocol.errors import ErrorCode, HubError
-from storage.kernel.keyset import Key
+from storage.kernel.rows import Key
 
 DEFAULT_LIMIT: Final = 100
 MOST: Final = 1_000

@@ -10,9 +10,10 @@ from hub.runs.waiting import Hold, WaitFacts, Wanting, why_waiting
 from protocol.ids import RunId
 from protocol.lifecycles import LIVE_RUN_STATES
 from protocol.requirements import Unmet
-from storage.runs import run_locks, runs
+from storage.runs import run_claims, run_locks
+from storage.runs.run_claims import RunWait
 from storage.runs.run_locks import Offered
-from storage.runs.runs import RunRow, RunWait
+from storage.runs.runs import RunRow
 from storage.store import Connection
 
 STARTED_BY_A_PERSON = frozenset({"manual", "rerun"})  # as ``run_claims`` lets them pass
@@ -33,7 +34,7 @@ def read_waits(c: Connection, rows: Iterable[RunRow], offered: Offered) -> Waits
     """
     live = [row for row in rows if row.state in LIVE_RUN_STATES]
     needy = [row.id for row in live if row.needs and row.device_id in offered]
-    return Waits(runs.waits_of(c, [row.id for row in live]), run_locks.unmet_of(c, needy, offered))
+    return Waits(run_claims.waits_of(c, [row.id for row in live]), run_locks.unmet_of(c, needy, offered))
 
 
 class Waiting:

@@ -17,9 +17,9 @@ from hub.settings.declared import (
     declared_templates,
 )
 from protocol.ids import UserId
-from storage.audit import audit
+from storage import audit
 from storage.devices import devices, identity, leases, users
-from storage.runs import runs
+from storage.runs import run_recovery
 
 log = Channel(__name__)
 
@@ -67,7 +67,9 @@ async def begin(context: Context) -> Boot:
     if not is_alone:
         await store.write(leases.beat, context.node_id, context.boot_id, ttl_ms=LEASE_MS)
     dead = [] if boot.earlier is None else [boot.earlier]
-    recovered = await store.write(runs.recover, boot_id=context.boot_id, at=at, is_alone=is_alone, dead=dead)
+    recovered = await store.write(
+        run_recovery.recover, boot_id=context.boot_id, at=at, is_alone=is_alone, dead=dead
+    )
     await store.write(devices.close_all_sessions, at, node_id=None if is_alone else context.node_id)
     log.info(
         "hub.recovered",

@@ -12,8 +12,8 @@ from hub.metrics import Metrics
 from hub.runs.disk import DiskGuard
 from hub.turns import Turns
 from protocol.errors import HubError
-from storage.audit import audit
-from storage.coordination import questions
+from storage import audit
+from storage.coordination import question_rows
 from storage.devices import pairings
 from storage.kernel import database
 from storage.runs import items
@@ -56,6 +56,6 @@ class Gauges:
         waiting = await self._store.read(pairings.count_pairings, at=epoch_ms(self._clock.now()))
         self._metrics.pairing_pending.set(waiting)
         self._metrics.review_queue.set(await self._store.read(items.count_open))
-        self._metrics.open_questions.set(await self._store.read(questions.count_open))
+        self._metrics.open_questions.set(await self._store.read(question_rows.count_open))
         if made := await self._store.read(audit.list_entries, limit=1, event="backup.made"):
             self._metrics.backup_success_at.set(made[0].at / 1000)

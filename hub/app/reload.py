@@ -28,12 +28,11 @@ from hub.settings.reload import Commit, Parts, Prepare, Remark, Unfit
 from hub.settings.settings import Settings
 from hub.settings.settings_watch import ACTOR
 from hub.settings.values import Address
-from storage.agents import agents
-from storage.agents.agents import NameTaken
+from storage import audit
+from storage.agents.declared_agents import NameTaken, check_names
 from storage.agents.template_changes import WouldBreak
 from storage.agents.templates import UnknownTemplate
-from storage.audit import audit
-from storage.audit.audit import Entry
+from storage.audit import Entry
 from storage.connectors.connectors import UnknownConnector
 from storage.coordination import gateways
 from storage.coordination.gateway_agents import RemoteIdTaken
@@ -153,7 +152,7 @@ async def _check_names(context: Context, boot: Boot, settings: Settings) -> None
     """Check names for conflicts. Raises Unfit for an agent or main agent whose name is taken."""
     with _placed(settings):
         await context.store.read(gateways.check_main_agents, declared_gateways(settings))
-        await context.store.read(agents.check_names, user_id=boot.user_id, declared=declared_agents(settings))
+        await context.store.read(check_names, user_id=boot.user_id, declared=declared_agents(settings))
 
 
 @contextmanager

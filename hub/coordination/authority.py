@@ -8,10 +8,9 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, GatewayId, UserId
 from storage.agents import agents
 from storage.agents.agents import AgentRow, UnknownAgent
-from storage.coordination import board_members, boards
-from storage.coordination.board_members import Place
-from storage.coordination.boards import BoardRow, UnknownBoard
-from storage.kernel.keyset import Key
+from storage.coordination import boards
+from storage.coordination.boards import BoardRow, Place, UnknownBoard
+from storage.kernel.rows import Key
 from storage.store import Connection
 
 
@@ -131,7 +130,7 @@ def place(c: Connection, caller: Caller) -> Place:
         UnknownAgent: the agent was removed.
     """
     assert caller.agent_id is not None, "an operator stands on no board"
-    found = board_members.place_of(c, caller.agent_id)
+    found = boards.place_of(c, caller.agent_id)
     if found is None or found.user_id != caller.user_id:
         raise UnknownAgent(f"there is no agent {caller.agent_id}")
     return found
@@ -161,7 +160,7 @@ def boards_of(
 
 
 def _whom(c: Connection, caller: Caller, board: BoardRow, target: AgentRow) -> Whom:
-    found = board_members.place_of(c, target.id)
+    found = boards.place_of(c, target.id)
     if found is None or found.user_id != board.user_id:
         return Whom.OUTSIDER
     if target.id == caller.agent_id:

@@ -26,12 +26,12 @@ from hub.turns import Turns
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import BroadcastId, GatewayId, MessageId, RunId, UserId
 from protocol.trace import trace_id_of
-from storage.audit import audit
-from storage.audit.audit import Entry
-from storage.coordination import broadcasts
+from storage import audit
+from storage.audit import Entry
+from storage.coordination import boards, broadcasts
+from storage.coordination.boards import BoardPlace
 from storage.coordination.broadcasts import (
     Aim,
-    BoardPlace,
     BoardResult,
     BroadcastRow,
     NewBroadcast,
@@ -42,7 +42,7 @@ from storage.coordination.broadcasts import (
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import MessageTooLong, TooManyMessages
 from storage.kernel.database import StorageError
-from storage.kernel.keyset import Key
+from storage.kernel.rows import Key
 from storage.store import Connection, Store
 
 log = Channel(__name__)
@@ -139,7 +139,7 @@ class Broadcasts:
         gateway_id = await self._gateway_of(caller)
         checked = message.checked()
         user_id = caller.user_id or self._owner_id
-        places = await self._store.read(broadcasts.list_places, user_id)
+        places = await self._store.read(boards.list_places, user_id)
         recipients, refused = self._recipients(places, gateway_id, named)
         if not recipients and not refused:
             raise BadBroadcast("boards: there is none that it could go to")
@@ -190,7 +190,7 @@ class Broadcasts:
             TooManyMessages: nothing was written.
         """
         seen = await self._seen(caller, id)
-        places = await self._store.read(broadcasts.list_places, seen.user_id)
+        places = await self._store.read(boards.list_places, seen.user_id)
         named = [one.given for one in seen.refused]
         recipients, refused = self._recipients(places, seen.gateway_id, named) if named else ([], [])
         at = self._at()

@@ -16,10 +16,8 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import MessageId, RunId
 from protocol.messages import MessageKind
 from protocol.trace import trace_id_of
-from storage.coordination import broadcasts, messages
-from storage.coordination.board_members import MemberRow
-from storage.coordination.boards import UnknownBoard
-from storage.coordination.broadcasts import BoardPlace
+from storage.coordination import boards, messages
+from storage.coordination.boards import BoardPlace, MemberRow, UnknownBoard
 from storage.coordination.gateway_making import NoGateway, NoLead
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import NewMessage
@@ -125,7 +123,7 @@ class LeadMessages:
         checked = message.checked()
         messages.check_content(checked.content, self._messages.limits)
         led = await self._leads.led(found.id, caller.actor)
-        place = await self._store.read(broadcasts.find_place, found.user_id, found.id)
+        place = await self._store.read(boards.find_place, found.user_id, found.id)
         if place is None:
             raise UnknownBoard(f"there is no board {found.id}")
         _check(place)

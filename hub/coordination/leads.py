@@ -21,9 +21,8 @@ from protocol.ids import AgentId, BoardId
 from protocol.standing import Health
 from storage.agents import agent_states
 from storage.agents.made_agents import AgentLimits, TooManyAgents
-from storage.coordination import board_members, boards, gateway_agents, gateway_making
-from storage.coordination.board_members import MemberRow
-from storage.coordination.boards import BoardLimits, BoardRow, TooManyOfBoards
+from storage.coordination import boards, gateway_agents, gateway_making
+from storage.coordination.boards import BoardLimits, BoardRow, MemberRow, TooManyOfBoards
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateway_making import Led, NoGateway
 from storage.store import Store
@@ -116,7 +115,7 @@ class Leads:
         Raises:
             UnknownBoard, NoLead, NoGateway, TooManyAgents, TooManyOfBoards: nothing was written.
         """
-        lead = await self._store.read(board_members.lead_of, board_id)
+        lead = await self._store.read(boards.lead_of, board_id)
         board = await self._store.read(boards.get_board, board_id)
         if lead is not None and (lead.gateway_id is None or lead.gateway_id == board.gateway_id):
             return Led(lead, False)  # the usual case: nothing to write

@@ -11,13 +11,13 @@ from hub.metrics import Metrics
 from protocol.authority import Verb
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MemoryId, MessageId
-from storage.coordination import board_memory, memory_replies
+from storage.coordination import board_memory, questions
 from storage.coordination.board_memory import MemoryFilter, MemoryLimits, MemoryRow, NewMemory
 from storage.coordination.boards import BoardRow, TooManyOfBoards
-from storage.coordination.memory_replies import Replied, ReplyIds
 from storage.coordination.message_rows import MessageRow
-from storage.coordination.questions import QuestionRow
-from storage.kernel.keyset import Key
+from storage.coordination.question_rows import QuestionRow
+from storage.coordination.questions import Replied, ReplyIds
+from storage.kernel.rows import Key
 from storage.store import Connection, Store
 
 log = Channel(__name__)
@@ -126,7 +126,7 @@ class BoardMemory:
         )
         try:
             replied = await self._store.write(
-                memory_replies.add_reply, new, ids, limits=self.limits, is_decision=is_decision
+                questions.add_reply, new, ids, limits=self.limits, is_decision=is_decision
             )
         except TooManyOfBoards as exc:
             self._limits_reached.labels(exc.limit).inc()

@@ -13,7 +13,7 @@ from hub.metrics import Metrics
 from protocol.errors import ErrorCode
 from protocol.ids import MemoryId
 from protocol.messages import MessageEvent, MessageKind
-from storage.coordination import messages
+from storage.coordination import message_dues, message_rows
 from storage.coordination.message_rows import MessageRow
 from storage.store import Store
 
@@ -67,7 +67,7 @@ class Moving:
         """
         at = self.now()
         moved = await self._store.write(
-            messages.move_message,
+            message_rows.move_message,
             seen.id,
             event,
             seen_version=seen.version,
@@ -91,7 +91,7 @@ class Moving:
     async def answer(self, seen: MessageRow, text: str, proof: Mapping[str, Any]) -> MessageRow | None:
         """Store the agent's answer."""
         moved = await self._store.write(
-            messages.answer_message,
+            message_rows.answer_message,
             seen.id,
             seen_version=seen.version,
             text=text[:ANSWER_CHARACTERS],
@@ -107,7 +107,7 @@ class Moving:
     async def settle(self, seen: MessageRow, proof: Mapping[str, Any]) -> MessageRow | None:
         """Settle a delivered message for which no answer is expected."""
         moved = await self._store.write(
-            messages.settle_message, seen.id, seen_version=seen.version, at=self.now(), proof=proof
+            message_rows.settle_message, seen.id, seen_version=seen.version, at=self.now(), proof=proof
         )
         self._notify(moved)
         return moved
@@ -115,7 +115,7 @@ class Moving:
     async def postpone(self, seen: MessageRow, wait_ms: int) -> None:
         """Postpone the next check of the message."""
         until = self.now() + wait_ms
-        await self._store.write(messages.put_off, seen.id, seen_version=seen.version, not_before=until)
+        await self._store.write(message_dues.put_off, seen.id, seen_version=seen.version, not_before=until)
 
     def report(self, moved: MessageRow) -> None:
         """Report a message that another component moved, after its commit."""
@@ -137,7 +137,7 @@ class Moving:
         self._waiters[id].add(moved)
         try:
             while True:
-                row: MessageRow = await self._store.read(messages.get_message, id)
+                row: MessageRow = await self._store.read(message_rows.get_message, id)
                 left_s = until - self._clock.monotonic()
                 if is_enough(row) or left_s <= 0:
                     return row

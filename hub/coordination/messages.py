@@ -19,13 +19,12 @@ from protocol.authority import Verb
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, MessageId
 from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState, QueueMode
-from storage.audit import audit
-from storage.audit.audit import Entry
-from storage.coordination import message_orders, messages
-from storage.coordination.message_orders import MessageSettled
+from storage import audit
+from storage.audit import Entry
+from storage.coordination import message_rows, messages
 from storage.coordination.message_rows import MessageMove, MessageRow, UnknownMessage
-from storage.coordination.messages import MessageLimits, NewMessage, TooManyMessages
-from storage.kernel.keyset import Key
+from storage.coordination.messages import MessageLimits, MessageSettled, NewMessage, TooManyMessages
+from storage.kernel.rows import Key
 from storage.store import Connection, Store
 
 EXPIRES_S: Final = 86_400.0
@@ -118,7 +117,7 @@ class Messages:
         if nudge.queue_mode not in (None, *QueueMode):
             modes = ", ".join(QueueMode)
             raise messages.BadMessage(f"queue_mode is one of {modes}, not {nudge.queue_mode!r}")
-        home = await self._store.read(messages.home_of, target.id)
+        home = await self._store.read(message_rows.home_of, target.id)
         if home is None:
             raise NoSession(f"agent {target.name} lives on no gateway and on no device")
         id, at = MessageId(self._ids.fresh()), self._at()
@@ -202,7 +201,7 @@ class Messages:
         if board is not None:
             board_ids = [(await self._store.read(authority.board, caller, board)).id]
         return await self._store.read(
-            messages.list_messages,
+            message_rows.list_messages,
             user_id=caller.user_id,
             board_ids=board_ids,
             agent_ids=agent_ids,
@@ -218,7 +217,7 @@ class Messages:
     ) -> list[MessageRow]:
         """Return messages that the agents sent or received, newest first."""
         return await self._store.read(
-            messages.list_messages, agent_ids=agent_ids, states=tuple(states) or None, limit=limit
+            message_rows.list_messages, agent_ids=agent_ids, states=tuple(states) or None, limit=limit
         )
 
     async def get(self, caller: Caller, id: str) -> tuple[MessageRow, list[MessageMove]]:
@@ -227,7 +226,7 @@ class Messages:
         Raises:
             UnknownMessage
         """
-        return await self._store.read(lambda c: (_seen(c, caller, id), messages.moves_of(c, id)))
+        return await self._store.read(lambda c: (_seen(c, caller, id), message_rows.moves_of(c, id)))
 
     async def cancel(self, caller: Caller, id: str) -> MessageRow:
         """Cancel a message, so that no further delivery is attempted.
@@ -236,9 +235,7 @@ class Messages:
             UnknownMessage, MessageSettled
         """
         row = await self._seen(caller, id)
-        moved = await self._store.write(
-            message_orders.cancel_message, row.id, at=self._at(), actor=caller.actor
-        )
+        moved = await self._store.write(messages.cancel_message, row.id, at=self._at(), actor=caller.actor)
         self._courier.moving.report(moved)
         return moved
 
@@ -250,7 +247,7 @@ class Messages:
         """
         row = await self._seen(caller, id)
         tried = await self._store.write(
-            message_orders.retry_message,
+            messages.retry_message,
             row.id,
             MessageId(self._ids.fresh()),
             at=self._at(),
@@ -270,7 +267,7 @@ class Messages:
             BadMessage: the text is empty.
             MessageSettled: the message was answered with another text, or has ended.
         """
-        row = await self._store.read(messages.find_sight, id)
+        row = await self._store.read(message_rows.find_sight, id)
         if row is None or row.home_device_id != device_id or row.home_gateway_id is not None:
             raise UnknownMessage(f"there is no message {id} to an agent of this device")
         answer = text.strip()
@@ -291,7 +288,7 @@ class Messages:
 
 
 def _seen(c: Connection, caller: Caller, id: str) -> MessageRow:
-    row = messages.find_message(c, id)
+    row = message_rows.find_message(c, id)
     is_theirs = row is not None and caller.user_id in (None, row.user_id)
     if row is not None and caller.agent_id is not None:
         is_theirs = is_theirs and caller.agent_id in (row.from_agent_id, row.to_agent_id)

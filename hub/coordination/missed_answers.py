@@ -14,7 +14,7 @@ from hub.coordination.to_gateway import OnText
 from hub.log import Channel
 from hub.openclaw import Gateway, GatewayError, GatewayState, methods
 from hub.openclaw.methods import History, Message
-from storage.coordination import gateway_agents, gateways, questions
+from storage.coordination import gateway_agents, gateways, question_rows
 from storage.kernel.database import StorageError
 from storage.store import Store
 
@@ -60,7 +60,7 @@ class MissedAnswers:
         ids = [row.id for row in await self._store.read(gateways.list_gateways) if row.name == gateway.name]
         if not ids or self._on_text is None:
             return
-        since = await self._store.read(questions.open_since, ids[0])
+        since = await self._store.read(question_rows.open_since, ids[0])
         main = await self._store.read(gateway_agents.find_main_agent, ids[0])
         if since is None or main is None or main.session_key is None:
             return

@@ -20,8 +20,8 @@ from protocol.asking import ANSWER_CHARACTERS, QuestionToUser, asking_call_id
 from protocol.errors import DeliveryError, DeviceGone
 from protocol.ids import DeviceId
 from protocol.work import Action, ToolCall
-from storage.coordination import questions
-from storage.coordination.questions import QuestionRow
+from storage.coordination import question_rows, questions
+from storage.coordination.question_rows import QuestionRow
 from storage.kernel.database import StorageError
 from storage.store import Store
 
@@ -171,7 +171,7 @@ class QuestionDelivery:
         """Return the displayed name of the author of the valid answer, or None."""
         if row.answered_by is None:
             return None
-        return await self._store.read(questions.told_actor, row.answered_by)
+        return await self._store.read(question_rows.told_actor, row.answered_by)
 
     async def _wait(self, seconds: float) -> None:
         """Wait until the time has passed, or ``recheck`` is called."""

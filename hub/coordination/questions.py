@@ -20,15 +20,10 @@ from protocol.authority import Verb
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, MemoryId, MessageId, QuestionId, RunId
 from protocol.trace import trace_id_of
-from storage.coordination import boards, questions
+from storage.coordination import boards, question_rows, questions
 from storage.coordination.messages import MessageLimits, TooManyMessages
-from storage.coordination.questions import (
-    NewAnswer,
-    NewQuestion,
-    QuestionRow,
-    TooManyQuestions,
-    UnknownQuestion,
-)
+from storage.coordination.question_rows import QuestionRow, UnknownQuestion
+from storage.coordination.questions import NewAnswer, NewQuestion, TooManyQuestions
 from storage.kernel.database import StorageError
 from storage.store import Connection, Store
 
@@ -193,10 +188,10 @@ class Questions:
         """
         count = 0
         for id, answer in answers_in(text)[:MOST_ANSWERS]:
-            asked = await self._store.read(questions.find_question, id)
+            asked = await self._store.read(question_rows.find_question, id)
             if asked is None or asked.board_id is None:
                 continue
-            main = await self._store.read(questions.main_of, asked.board_id)
+            main = await self._store.read(question_rows.main_of, asked.board_id)
             if main is None or main.agent_id != agent_id:
                 continue
             caller = Caller.of_agent(agent_id, asked.user_id)
@@ -247,7 +242,7 @@ def seen_question(c: Connection, caller: Caller, verb: Verb, id: str) -> Questio
     Raises:
         UnknownQuestion, NotAllowed
     """
-    asked = questions.get_question(c, id, user_id=caller.user_id)
+    asked = question_rows.get_question(c, id, user_id=caller.user_id)
     if caller.agent_id is not None:
         if asked.board_id is None:
             raise UnknownQuestion(f"there is no question {id}")

@@ -5,7 +5,7 @@ from typing import Protocol
 from hub.coordination.message_transitions import Moving
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId
-from storage.coordination import board_members, boards, messages
+from storage.coordination import boards, message_dues, message_rows
 from storage.coordination.boards import UnknownBoard
 from storage.coordination.message_rows import MessageSight
 from storage.store import Store
@@ -53,11 +53,11 @@ class Homes:
         """Create the message's lead at its gateway. Return None if the recipient is not the board's lead."""
         if self.leads is None or seen.board_id is None or seen.to_agent_id is None:
             return None
-        lead = await self._store.read(board_members.lead_of, seen.board_id)
+        lead = await self._store.read(boards.lead_of, seen.board_id)
         if lead is None or lead.agent_id != seen.to_agent_id:
             return None
         await self.leads.ensure(seen.board_id)
-        return await self._store.read(messages.find_sight, seen.id)
+        return await self._store.read(message_rows.find_sight, seen.id)
 
     async def _to_lead(self, seen: MessageSight) -> MessageSight | None:
         if seen.board_id is None:
@@ -81,7 +81,7 @@ class Homes:
             await self._moving.fail(seen, ErrorCode.NO_LEAD, f"board {board.name} has no lead")
             return None
         found = await self._store.write(
-            messages.give_home,
+            message_dues.give_home,
             seen.id,
             seen_version=seen.version,
             agent_id=agent_id,
@@ -97,7 +97,7 @@ class Homes:
         if (seen.gateway_id, seen.device_id) == (home.home_gateway_id, device_id):
             return seen
         return await self._store.write(
-            messages.give_home,
+            message_dues.give_home,
             seen.id,
             seen_version=seen.version,
             agent_id=seen.to_agent_id,

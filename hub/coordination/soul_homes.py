@@ -21,7 +21,7 @@ from protocol.frame import Record
 from protocol.ids import AgentId, CallId, DeviceId
 from protocol.messages import SOUL_FILE
 from protocol.work import Action, ToolCall
-from storage.coordination import soul_writes, souls
+from storage.coordination import souls
 from storage.coordination.gateway_making import NoGateway
 from storage.coordination.souls import SoulPlace
 
@@ -112,7 +112,7 @@ class GatewayHome:
 
     async def write(self, content: str, *, base: str, write_id: str, trace: str) -> str:
         """Implement ``SoulHome.write``. Without an existing file, a gateway has no hash to compare."""
-        expected = None if base == soul_writes.ABSENT else base
+        expected = None if base == souls.ABSENT else base
         try:
             file = await file_set(
                 self._gateway, self._remote_id, SOUL_FILE, content, expected_hash=expected, trace=trace
@@ -168,7 +168,7 @@ class DeviceHome:
 
     async def write(self, content: str, *, base: str, write_id: str, trace: str) -> str:
         """Implement ``SoulHome.write``."""
-        expected = None if base == soul_writes.ABSENT else base
+        expected = None if base == souls.ABSENT else base
         put = FilePut(name=SOUL_FILE, content=content, expected_sha256=expected)
         answer = await self._ask(Action.FILE_PUT, CallId(write_id), msgspec.structs.asdict(put), trace)
         return self._read(answer, FileKept).sha256

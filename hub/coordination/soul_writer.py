@@ -34,10 +34,9 @@ from protocol.ids import AgentId, RunId, SoulWriteId
 from protocol.messages import SoulWriteState
 from protocol.trace import traceparent
 from storage.agents.agents import UnknownAgent
-from storage.coordination import soul_writes, souls
+from storage.coordination import souls
 from storage.coordination.gateway_making import NoGateway
-from storage.coordination.soul_writes import NewSoulWrite, SoulBusy, SoulEnd, SoulOutcome, SoulWriteRow
-from storage.coordination.souls import SoulPlace
+from storage.coordination.souls import NewSoulWrite, SoulBusy, SoulEnd, SoulOutcome, SoulPlace, SoulWriteRow
 from storage.kernel.database import StorageError
 from storage.store import Store
 
@@ -90,7 +89,7 @@ class SoulWriter:
         while True:
             left_s = deadline - self._clock.monotonic()
             try:
-                write = await self._store.write(soul_writes.add_write, new)
+                write = await self._store.write(souls.add_write, new)
                 break
             except SoulBusy as busy:
                 if left_s <= 0:
@@ -106,7 +105,7 @@ class SoulWriter:
         self._settled[write_id].append(ended)  # registered before the read, so that the end is not missed
         try:
             while True:
-                write = await self._store.read(soul_writes.get_write, write_id)
+                write = await self._store.read(souls.get_write, write_id)
                 left_s = deadline - self._clock.monotonic()
                 if write.state is not SoulWriteState.WAITING or left_s <= 0:
                     return write
@@ -156,10 +155,10 @@ class SoulWriter:
         if self._is_hurried:
             self._is_hurried = False
             self._absent.clear()
-            await self._store.write(soul_writes.hurry, self._at())
+            await self._store.write(souls.hurry, self._at())
         after = ""
         while len(self._in_flight) < AT_ONCE:
-            due = await self._store.read(soul_writes.due_writes, self._at(), AT_ONCE, after=after)
+            due = await self._store.read(souls.due_writes, self._at(), AT_ONCE, after=after)
             for write_id in due:
                 if write_id not in self._in_flight and write_id not in self._absent:
                     self._in_flight.add(write_id)
@@ -167,12 +166,12 @@ class SoulWriter:
             if len(due) < AT_ONCE:
                 break
             after = due[-1]
-        return POLL_S if await self._store.read(soul_writes.next_due) is not None else REST_S
+        return POLL_S if await self._store.read(souls.next_due) is not None else REST_S
 
     async def _bring(self, write_id: SoulWriteId) -> None:
         """Make one attempt at a write. Errors affect only this write."""
         try:
-            await self._attempt(await self._store.read(soul_writes.get_write, write_id))
+            await self._attempt(await self._store.read(souls.get_write, write_id))
         except StorageError as exc:  # its row has the time of the next attempt
             log.error("soul.database", exc=exc)
         except Exception as exc:
@@ -197,7 +196,7 @@ class SoulWriter:
             if write.reason_code != absent.code:
                 await self._postpone(write, absent, 0)
             return
-        if not await self._store.write(soul_writes.take, write, until=self._at() + TAKEN_MS):
+        if not await self._store.write(souls.take, write, until=self._at() + TAKEN_MS):
             return
         try:
             await self._try(write, place.agent, home)
@@ -213,7 +212,7 @@ class SoulWriter:
         for _ in range(MOST_READS):
             since = await self._store.read(souls.last_version, write.agent_id)
             soul = await home.read(trace=trace)
-            found = soul_writes.ABSENT if soul is None else soul.sha256
+            found = souls.ABSENT if soul is None else soul.sha256
             if found == write.sha256:
                 await self._settle(write, agent, home.place, SoulWriteState.DONE)
                 return
@@ -227,7 +226,7 @@ class SoulWriter:
                 raise unclear
             if soul is not None:
                 await self.note(write.agent_id, home, soul, since)
-            if not await self._store.write(soul_writes.begin_send, write, base):
+            if not await self._store.write(souls.begin_send, write, base):
                 return  # another process has changed the write
             write = msgspec.structs.replace(write, expected_sha256=base, sends=write.sends + 1)
             try:
@@ -284,7 +283,7 @@ class SoulWriter:
             reason_code=None if error is None else code or error.code,
             problem=None if error is None else str(error)[:2_000],
         )
-        settled = await self._store.write(soul_writes.settle, write, end, kept=self.most_versions)
+        settled = await self._store.write(souls.settle, write, end, kept=self.most_versions)
         for ended in self._settled.get(write.id, ()):
             ended.set()
         if settled is None:
@@ -333,7 +332,7 @@ class SoulWriter:
         until = self._at() + wait_ms
         problem = str(error)[:2_000]
         if await self._store.write(
-            soul_writes.put_off, write, until=until, reason_code=error.code, problem=problem
+            souls.put_off, write, until=until, reason_code=error.code, problem=problem
         ):
             log.info("soul.waits", agent_id=write.agent_id, write_id=write.id, code=error.code)
 

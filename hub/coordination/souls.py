@@ -20,10 +20,9 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, RunId, SoulWriteId
 from protocol.messages import SoulWriteState
 from protocol.trace import trace_id_of, traceparent
-from storage.coordination import soul_writes, souls
-from storage.coordination.soul_writes import NewSoulWrite, SoulWriteRow
-from storage.coordination.souls import SoulPlace, SoulVersion
-from storage.kernel.keyset import Key
+from storage.coordination import souls
+from storage.coordination.souls import NewSoulWrite, SoulPlace, SoulVersion, SoulWriteRow
+from storage.kernel.rows import Key
 from storage.store import Connection, Store
 
 P = ParamSpec("P")
@@ -154,7 +153,7 @@ class Souls:
         soul = await home.read(trace=traceparent(RunId(self._ids.fresh()), "soul"))
         if soul is not None:
             await self._writer.note(target.id, home, soul, since)
-        open_write = await self._store.read(soul_writes.find_open, target.id)
+        open_write = await self._store.read(souls.find_open, target.id)
         return SoulSight(place=place, where=home.place, soul=soul, open_write=open_write)
 
     async def write(
@@ -218,7 +217,7 @@ class Souls:
         Raises:
             UnknownBoard, UnknownAgent, NotAllowed
         """
-        return await self._store.read(_of_target, caller, board, agent, soul_writes.list_writes, limit=limit)
+        return await self._store.read(_of_target, caller, board, agent, souls.list_writes, limit=limit)
 
     async def version(self, caller: Caller, board: str, agent: str, seq: int) -> tuple[SoulVersion, str]:
         """Return a version with its text.

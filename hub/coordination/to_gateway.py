@@ -39,7 +39,7 @@ from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BootId
 from protocol.messages import MessageEvent, MessageKind, MessageState, QueueMode, attempt_key
 from protocol.trace import traceparent_of
-from storage.coordination import messages, questions
+from storage.coordination import message_dues, message_rows, question_rows
 from storage.coordination.message_rows import MessageRow, MessageSight
 from storage.store import Store
 
@@ -146,7 +146,7 @@ class ToGateway:
             await self._moving.fail(seen, ErrorCode.UNKNOWN_EFFECT, reason, proof=shown.proof)
         elif shown.progress is Progress.ABSENT and not (is_whole and seen.state is MessageState.SENT):
             await self._lost(seen, {"history": "absent"})
-        return await self._store.read(messages.find_message, seen.id)
+        return await self._store.read(message_rows.find_message, seen.id)
 
     # --- sending ---
 
@@ -194,13 +194,13 @@ class ToGateway:
         await self._moving.move(sent, MessageEvent.ACCEPTED, proof=proof, after_ms=self.paces.lookup_ms)
 
     async def _letter(self, seen: MessageRow) -> Letter | None:
-        stored = await self._store.read(messages.letter_of, seen.id, seen.attempt)
+        stored = await self._store.read(message_dues.letter_of, seen.id, seen.attempt)
         return None if stored is None or "letter" not in stored else msgspec.convert(stored["letter"], Letter)
 
     async def _write_letter(self, seen: MessageSight) -> Letter:
         channel = None
         if seen.kind is MessageKind.ASK_USER and seen.question_id is not None:
-            asked = await self._store.read(questions.find_question, seen.question_id)
+            asked = await self._store.read(question_rows.find_question, seen.question_id)
             channel = None if asked is None else asked.preferred_channel
         assert seen.session_key is not None, "its home is known"
         return Letter(
@@ -325,7 +325,7 @@ class ToGateway:
 
     async def _is_same_start(self, gateway: Gateway, seen: MessageRow) -> bool:
         """Return True if the gateway was not restarted since it acknowledged the message."""
-        moves = await self._store.read(messages.moves_of, seen.id)
+        moves = await self._store.read(message_rows.moves_of, seen.id)
         boots = [move.proof["boot"] for move in moves if "boot" in move.proof]
         return not boots or boots[-1] == gateway.health().boot_id
 

@@ -17,7 +17,7 @@ from storage.connectors.credentials import GrantAge
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateways import GatewayRow
-from storage.runs import runs
+from storage.runs import run_pauses
 from storage.store import Store
 
 Reach = Callable[[], Awaitable[str | None]]  # returns the problem of an endpoint, or None
@@ -99,7 +99,7 @@ def check_waiting_runs(store: Store, away: Away) -> Check:
 
     async def check(now: datetime) -> Iterable[Finding]:
         found = []
-        for waits in await store.read(runs.model_waits):
+        for waits in await store.read(run_pauses.model_waits):
             which = "model" if waits.allow_cloud else "model of agents without the cloud"
             why = away(allow_cloud=waits.allow_cloud) or "it is asked again now"
             many = "1 run waits" if waits.count == 1 else f"{waits.count} runs wait"

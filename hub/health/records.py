@@ -6,7 +6,7 @@ from typing import Final
 
 from hub.clock import from_epoch_ms
 from hub.health.issues import Check, Finding, error, notice, warning
-from storage.audit import audit
+from storage import audit
 from storage.devices import devices, users
 from storage.devices.devices import DeviceRow
 from storage.kernel import database

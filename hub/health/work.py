@@ -11,17 +11,17 @@ from hub.runs.waiting import describe_unmet
 from protocol.ids import DeviceId
 from storage.agents import agents
 from storage.agents.agents import AgentRow
-from storage.coordination import questions
+from storage.coordination import question_rows
 from storage.devices import devices
 from storage.runs import run_locks, runs
 from storage.runs.run_locks import Offered
-from storage.schedules import schedules
-from storage.schedules.schedules import ScheduleRow
+from storage.schedules import schedule_rows
+from storage.schedules.schedule_rows import ScheduleRow
 from storage.store import Store
 
 _WHY: Final = {
-    schedules.FAILURES: "its runs failed again and again",
-    schedules.BROKEN: "it cannot be read",
+    schedule_rows.FAILURES: "its runs failed again and again",
+    schedule_rows.BROKEN: "it cannot be read",
 }
 
 NEEDY_FOR: Final = timedelta(minutes=5)  # a device that has just connected still registers its capabilities
@@ -53,7 +53,7 @@ def check_schedules(store: Store) -> Check:
                 subject=row.id,
                 user_id=owners[row.agent_id],
             )
-            for row in await store.read(schedules.list_schedules)
+            for row in await store.read(schedule_rows.list_schedules)
             if not row.enabled and row.paused_reason in _WHY and row.agent_id in owners
         ]
 
@@ -209,7 +209,7 @@ def check_questions(store: Store) -> Check:
                 user_id=one.user_id,
                 since=from_epoch_ms(one.since),
             )
-            for one in await store.read(questions.waiting_since, epoch_ms(now - QUESTION_PATIENCE))
+            for one in await store.read(question_rows.waiting_since, epoch_ms(now - QUESTION_PATIENCE))
         ]
 
     return check

@@ -25,7 +25,7 @@ from hub.tokens import hash_token
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Challenge, DeviceHello, Identity, StoreMark
 from protocol.ids import ConnectionId, DeviceId, NodeId, UserId
-from storage.audit import audit
+from storage import audit
 from storage.devices import device_keys, devices
 from storage.devices.device_keys import KeyOwner, KeyRevoked
 from storage.devices.devices import TokenRevoked, UnknownDevice

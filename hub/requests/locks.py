@@ -12,7 +12,7 @@ from hub.requests.params import BadParams, Later, Methods, params_as
 from protocol.coordination import Method
 from protocol.frame import Parameters
 from protocol.locks import MOST_LOCKS, lock_names
-from storage.agents import agents, locks
+from storage.agents import agents, lock_turns
 from storage.agents.agents import AgentRow
 from storage.store import Store
 
@@ -85,7 +85,7 @@ class LockRequests:
 
     async def _list(self, link: DeviceLink, params: Parameters) -> Parameters:
         mine = [row.id for row in await self._store.read(agents.list_agents, device_id=link.device_id)]
-        found = await self._store.read(locks.list_locks, agent_ids=mine)
+        found = await self._store.read(lock_turns.list_locks, agent_ids=mine)
         return {
             "locks": [
                 {
@@ -105,5 +105,5 @@ class LockRequests:
         return await agent_of(self._store, link.device_id, given)
 
 
-def _record(grant: locks.Grant) -> Parameters:
+def _record(grant: lock_turns.Grant) -> Parameters:
     return {"fences": dict(grant.fences), "expires_at_ms": grant.expires_at}

@@ -13,8 +13,8 @@ from hub.requests.params import Methods, key_in, params_as
 from protocol.coordination import Method
 from protocol.frame import Parameters, Values
 from protocol.messages import QuestionState
-from storage.coordination import questions
-from storage.coordination.questions import QuestionRow
+from storage.coordination import question_rows
+from storage.coordination.question_rows import QuestionRow
 from storage.store import Store
 
 QUESTIONS: Final = 50  # in one answer, where nothing is said
@@ -60,7 +60,7 @@ class QuestionRequests:
     async def _list(self, link: DeviceLink, params: Parameters) -> Values:
         asked = params_as(params, _List)
         rows = await self._store.read(
-            questions.list_questions,
+            question_rows.list_questions,
             user_id=link.user_id,
             states=asked.states or (QuestionState.OPEN,),
             limit=asked.limit,
@@ -92,7 +92,7 @@ class QuestionRequests:
 
     async def _record(self, row: QuestionRow) -> Values:
         by = row.answered_by
-        settled_by = None if by is None else await self._store.read(questions.told_actor, by)
+        settled_by = None if by is None else await self._store.read(question_rows.told_actor, by)
         record: Values = dict(question_to_user(row, settled_by=settled_by).record())
         return record
 

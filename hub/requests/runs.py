@@ -15,8 +15,7 @@ from protocol.frame import Fence, Id, Parameters, Text, Values
 from protocol.ids import DeviceId, RunId
 from protocol.locks import MOST_LOCKS
 from storage.runs import run_locks, runs
-from storage.runs.run_progress import MAX_MESSAGE_CHARS
-from storage.runs.runs import Report, RunRow, UnknownRun
+from storage.runs.runs import MAX_MESSAGE_CHARS, Report, RunRow, UnknownRun
 from storage.store import Store
 
 LISTED_RUNS: Final = 50

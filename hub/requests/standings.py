@@ -14,7 +14,7 @@ from protocol.coordination import Method
 from protocol.frame import Parameters, Values
 from protocol.standing import DERIVED, STORED_AXES, Axis
 from protocol.vocabularies import words_of
-from storage.agents import agent_facts, agent_states
+from storage.agents import agent_snapshot, agent_states
 from storage.agents.agent_writes import StandingWrite
 from storage.agents.agents import AgentRow
 from storage.store import Store
@@ -51,7 +51,7 @@ class StatusRequests:
         """Return the axes of an agent, or the document of the vocabulary that *as* names."""
         if params.get("as") is not None:
             words = words_of(text_in(params, "as"))
-            return {"agent": document_of(words, await self._store.read(agent_facts.facts_of, agent.id))}
+            return {"agent": document_of(words, await self._store.read(agent_snapshot.facts_of, agent.id))}
         state = await self._store.read(agent_states.find_state, agent.id)
         status: dict[str, Any] = msgspec.to_builtins(state)
         return {"status": status}

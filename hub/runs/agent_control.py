@@ -5,12 +5,12 @@ from typing import Protocol
 from hub.clock import Clock, epoch_ms
 from protocol.ids import RunId
 from protocol.standing import Axis, Lifecycle
+from storage import audit
 from storage.agents import agent_writes
 from storage.agents.agent_writes import StandingWrite, Written
 from storage.agents.agents import AgentRow
 from storage.agents.made_agents import AgentOfFile
-from storage.audit import audit
-from storage.audit.audit import Entry
+from storage.audit import Entry
 from storage.store import Store
 
 

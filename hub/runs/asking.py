@@ -47,10 +47,9 @@ from protocol.backoff import Backoff
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage.agents import agents
-from storage.agents.agent_configs import ModelUse
-from storage.runs import model_answers, model_calls
-from storage.runs.model_answers import JournaledAnswer
-from storage.runs.model_calls import ModelCall
+from storage.agents.configs import ModelUse
+from storage.runs import model_calls
+from storage.runs.model_calls import JournaledAnswer, ModelCall
 from storage.runs.runs import Usage as StoredUsage
 from storage.store import Store
 
@@ -440,7 +439,7 @@ class UnitAsking:
 
     async def _forget(self, questions: set[str]) -> None:
         store, agent_id = self.run.asking.store, self.run.order.agent_id
-        await store.write(model_answers.forget_answers, agent_id, frozenset(questions))
+        await store.write(model_calls.forget_answers, agent_id, frozenset(questions))
 
 
 class RunModel:
@@ -493,12 +492,12 @@ class RunModel:
 
     async def _journaled(self, question: str) -> ModelAnswer | None:
         store, agent_id, at = self._asking.store, self._order.agent_id, self._at()
-        found = await store.read(model_answers.find_answer, agent_id, question, at)
+        found = await store.read(model_calls.find_answer, agent_id, question, at)
         if found is None:
             return None
         stored, is_due = found
         if is_due:
-            await store.write(model_answers.touch_answer, agent_id, question, at)
+            await store.write(model_calls.touch_answer, agent_id, question, at)
         self._asking.answers_known.inc()
         return ModelAnswer(
             text=stored.text, finish=Finish(stored.finish), usage=NOTHING_SPENT, model=stored.model
@@ -527,7 +526,7 @@ class RunModel:
             journaled = JournaledAnswer(model=call.model, finish=answer.finish, text=answer.text)
             # Shielded: the answer is paid for, even if the run is being cancelled.
             with anyio.CancelScope(shield=True):
-                await self._asking.store.write(model_answers.record_answer, call, journaled)
+                await self._asking.store.write(model_calls.record_answer, call, journaled)
         return answer
 
     def _call(self, question: str, model: str, outcome: str, spent: Usage, began: float) -> ModelCall:

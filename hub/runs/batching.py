@@ -29,9 +29,8 @@ from hub.runs.budget import Budgets, DayBudgetReached, Reservation, RunBudget
 from hub.runs.run_order import RunOrder
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import RunId
-from storage.runs import model_answers, model_calls
-from storage.runs.model_answers import BatchRow, BatchState, JournaledAnswer
-from storage.runs.model_calls import ModelCall
+from storage.runs import model_calls
+from storage.runs.model_calls import BatchRow, BatchState, JournaledAnswer, ModelCall
 from storage.runs.runs import Usage as StoredUsage
 from storage.store import Store
 
@@ -73,10 +72,10 @@ class Batching:
             BatchPending: the run has a batch that is not complete; its files need not be read yet.
             ModelUnavailable: the provider did not answer about the state of a batch.
         """
-        rows = await self._store.read(model_answers.batches_of, order.run_id)
+        rows = await self._store.read(model_calls.batches_of, order.run_id)
         open_rows = [row for row in rows if row.state in (BatchState.MADE, BatchState.SUBMITTED)]
         waiting = [row for row in open_rows if not await self._is_over(order, batches, row)]
-        rows = await self._store.read(model_answers.batches_of, order.run_id)
+        rows = await self._store.read(model_calls.batches_of, order.run_id)
         if waiting:
             raise self._pending(waiting)
         self._release(order.run_id)
@@ -85,7 +84,7 @@ class Batching:
     async def _left(self, order: RunOrder, batches: Batches) -> list[BatchRow]:
         """Return the incomplete batches of earlier runs of the same agent."""
         left = []
-        for row in await self._store.read(model_answers.left_behind, order.agent_id):
+        for row in await self._store.read(model_calls.left_behind, order.agent_id):
             if await self._is_over(order, batches, row):
                 self._release(row.run_id)
             else:
@@ -115,7 +114,7 @@ class Batching:
             if remote_id is None:
                 remote_id = await batches.find(row.id)
                 if remote_id is None:  # it was never submitted
-                    await self._store.write(model_answers.drop_batch, row.id)
+                    await self._store.write(model_calls.drop_batch, row.id)
                     return True
                 await self._move(row.id, BatchState.SUBMITTED, remote_id=remote_id)
             result = await batches.check(remote_id)
@@ -138,7 +137,7 @@ class Batching:
             if question in row.questions
         )
         while part := list(islice(calls, _AT_ONCE)):
-            await self._store.write(model_answers.record_answers, part)
+            await self._store.write(model_calls.record_answers, part)
         await self._move(row.id, BatchState.DONE)
         log.info("batch.done", answers=len(result.answers), failed=len(result.failed))
 
@@ -185,7 +184,7 @@ class Batching:
         for part in _parts(noted):
             id = self._ids.fresh()
             await self._store.write(
-                model_answers.make_batch,
+                model_calls.make_batch,
                 id=id,
                 agent_id=order.agent_id,
                 run_id=order.run_id,
@@ -205,7 +204,7 @@ class Batching:
                 log.info("batch.submitted", questions=len(part))
 
     async def _move(self, id: str, state: BatchState, *, remote_id: str | None = None) -> None:
-        await self._store.write(model_answers.move_batch, id, state, self._at(), remote_id=remote_id)
+        await self._store.write(model_calls.move_batch, id, state, self._at(), remote_id=remote_id)
 
     def _at(self) -> int:
         return epoch_ms(self._clock.now())

@@ -22,7 +22,7 @@ from hub.turns import Turns
 from protocol.errors import CallTimedOut, DeliveryError, DeviceGone
 from protocol.ids import CallId, DeviceId
 from protocol.work import Action, ToolCall
-from storage.audit import activity
+from storage import audit
 from storage.kernel.database import StorageError
 from storage.schedules import calendar_wakeups
 from storage.schedules.calendar_wakeups import WakeDecision, WakeEnd, WakeSight
@@ -249,7 +249,7 @@ class Wakes:
         )
         if to == "failed":
             await self._store.write(
-                activity.record,
+                audit.record,
                 id=self._ids.fresh(),
                 at=at,
                 event_type="agent.wake_failed",

@@ -19,11 +19,11 @@ from hub.runs.lifecycle import Lifecycle
 from hub.runs.run_order import NO_OPTIONS, RunOptions, parameters_of, set_up
 from protocol.ids import AgentId, BootId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunState
-from storage.agents import agent_states, agents
+from storage import audit
+from storage.agents import agent_moves, agent_states, agents
 from storage.agents.agents import AgentRow, UnknownAgent
-from storage.audit import audit
-from storage.audit.audit import Entry
-from storage.runs import runs
+from storage.audit import Entry
+from storage.runs import run_claims, run_pauses, runs
 from storage.runs.runs import HeldRun, RunRow
 from storage.store import Store
 
@@ -51,7 +51,7 @@ class RunControl:
         boot_id: BootId,
         metrics: Metrics,
         run_timeout_s: float,
-        limits: runs.WaitingLimits | None = None,
+        limits: run_claims.WaitingLimits | None = None,
         on_recovered: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
@@ -64,7 +64,7 @@ class RunControl:
         self._limits_reached = metrics.limits_reached
         self._on_recovered = on_recovered
         self.run_timeout_s = run_timeout_s
-        self.limits = limits or runs.WaitingLimits()
+        self.limits = limits or run_claims.WaitingLimits()
         self.context_bytes = 16 * 1024  # largest context of a run, as JSON
 
     async def submit(
@@ -128,7 +128,7 @@ class RunControl:
         entry = self._entry(event, actor, run_id, agent=agent.name, rerun_of=rerun_of)
         try:
             row = await self._store.write(
-                audit.audited(runs.start_run, lambda made: entry if made.id == run_id else None),
+                audit.audited(run_claims.start_run, lambda made: entry if made.id == run_id else None),
                 id=run_id,
                 agent=agent,
                 fire_key=fire_key,
@@ -144,7 +144,7 @@ class RunControl:
                 timeout_ms=int(self.run_timeout_s * 1000),
                 actor=actor,
             )
-        except runs.TooManyWaiting as exc:
+        except run_claims.TooManyWaiting as exc:
             self._limits_reached.labels(exc.limit).inc()
             raise
         log.info("run.queued", run_id=row.id, agent_id=agent.id)
@@ -162,7 +162,7 @@ class RunControl:
         entry = self._entry("run.cancelled", actor, run_id, reason=reason)
         row = await self._store.write(
             audit.audited(
-                runs.request_cancel, lambda run: entry if run.cancel_requested_at == entry.at else None
+                run_pauses.request_cancel, lambda run: entry if run.cancel_requested_at == entry.at else None
             ),
             run_id,
             reason=reason,
@@ -188,7 +188,9 @@ class RunControl:
         if self._dispatcher.ask_to_pause(run_id, f"paused by {actor}"):
             await self._store.write(audit.append_entry, entry)
         else:
-            pause = audit.audited(runs.pause_run, lambda run: entry if run.updated_at == entry.at else None)
+            pause = audit.audited(
+                run_pauses.pause_run, lambda run: entry if run.updated_at == entry.at else None
+            )
             await self._store.write(pause, run_id, entry.at, actor=actor)
         self._lifecycle.notify_watchers(run_id)
         return await self._store.read(runs.get_run, run_id)
@@ -201,7 +203,7 @@ class RunControl:
             IllegalTransition: the run is not paused by a person.
         """
         entry = self._entry("run.resumed", actor, run_id)
-        resume = audit.audited(runs.resume_run, lambda _: entry)
+        resume = audit.audited(run_pauses.resume_run, lambda _: entry)
         row = await self._store.write(resume, run_id, entry.at, actor=actor)
         self._lifecycle.notify_watchers(run_id)
         self._dispatcher.recheck()
@@ -213,7 +215,7 @@ class RunControl:
         Runs in progress continue to their end.
         """
         entry = self._entry("agent.paused", actor, agent_id)
-        pause = audit.audited(agent_states.move, lambda moved: entry if moved else None)
+        pause = audit.audited(agent_moves.move, lambda moved: entry if moved else None)
         return await self._store.write(pause, agent_id, "lifecycle", "paused", at=entry.at, actor=actor)
 
     async def resume_agent(self, agent_id: AgentId, *, actor: str) -> bool:
@@ -227,7 +229,7 @@ class RunControl:
         paused, exhausted = (
             self._entry("agent.resumed", actor, agent_id, was=was) for was in ("paused", "exhausted")
         )
-        resume = audit.audited(agent_states.move, lambda moved: paused if moved else None)
+        resume = audit.audited(agent_moves.move, lambda moved: paused if moved else None)
         recover = audit.audited(agent_states.recover_agent, lambda moved: exhausted if moved else None)
         was_paused = await self._store.write(
             resume, agent_id, "lifecycle", "active", at=paused.at, actor=actor

@@ -37,8 +37,9 @@ from protocol.lifecycles import CallEvent, RunState
 from protocol.tables import TABLES, TableName
 from protocol.versions import CAPABILITY_OF, CapabilityName
 from protocol.work import Action, Answer, ToolCall
-from storage.runs import outbox, plans
-from storage.runs.outbox import ItemCaps, OpenCall, UnitPlan
+from storage.runs import plans
+from storage.runs.calls import OpenCall, mark_sent, settle_call
+from storage.runs.plans import ItemCaps, UnitPlan
 from storage.store import Store
 
 log = Channel(__name__)
@@ -107,7 +108,7 @@ class Delivery:
             timezone=timezone,
             can_update=link is not None and can_update(link.capabilities),
         )
-        plan_it: Callable[..., UnitPlan] = outbox.plan_unit
+        plan_it: Callable[..., UnitPlan] = plans.plan_unit
         notes = found.notes
         if message is not None:
             seen_keys = [message.seen_key]
@@ -168,7 +169,7 @@ class Delivery:
         # many.
         ids = [call.call_id for call in calls]
         held = order.held(RunState.RUNNING)
-        marked = {*await self._store.write(outbox.mark_sent, held, ids, at=self._at())}
+        marked = {*await self._store.write(mark_sent, held, ids, at=self._at())}
         waiting = deque(call for call in calls if call.call_id in marked)
         async with anyio.create_task_group() as senders:
             for _ in range(min(CALLS_IN_FLIGHT, len(calls))):
@@ -202,7 +203,7 @@ class Delivery:
         for sends in range(self._max_sends):
             if sends:
                 held = order.held(RunState.RUNNING)
-                if not await self._store.write(outbox.mark_sent, held, [call.call_id], at=self._at()):
+                if not await self._store.write(mark_sent, held, [call.call_id], at=self._at()):
                     return  # its owner rejected the item meanwhile
             answer = await self._ask(link, frame)
             if answer is None:
@@ -245,7 +246,7 @@ class Delivery:
             event = CallEvent.ACKED if answer.error is None or is_deleted else CallEvent.REJECTED
         answered = {"result": answer.result, "error": msgspec.to_builtins(answer.error)}
         await self._store.write(
-            outbox.settle_call,
+            settle_call,
             call.call_id,
             event=event,
             result=answered,

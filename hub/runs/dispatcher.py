@@ -33,10 +33,11 @@ from protocol.lifecycles import (
 )
 from protocol.standing import AgentMoved, Axis
 from protocol.work import AgentCancel
-from storage.agents import agent_states, locks
+from storage.agents import agent_states, lock_turns
 from storage.kernel.database import StorageError
-from storage.runs import runs
-from storage.runs.runs import Gates, RunRow, StaleRun
+from storage.runs import run_claims, run_pauses, run_recovery, runs
+from storage.runs.run_claims import Gates
+from storage.runs.runs import RunRow, StaleRun
 from storage.store import Store
 
 log = Channel(__name__)
@@ -181,22 +182,24 @@ class Dispatcher:
         if self._store.is_shared or not self._has_resumed:
             await self._resume(PauseReason.DRAIN)
             self._has_resumed = True
-        awaited = await self._store.read(runs.awaited_devices)
+        awaited = await self._store.read(run_pauses.awaited_devices)
         if back := awaited & self.arrivals.online:
             await self._resume(PauseReason.DEVICE_OFFLINE, devices=back)
         recovery_at = await self._store.read(agent_states.next_recovery)
         if recovery_at is not None and recovery_at <= at:
-            recovered = await self._store.write(runs.recover_agents, at, spread_ms=RESUME_SPREAD_MS)
+            recovered = await self._store.write(run_pauses.recover_agents, at, spread_ms=RESUME_SPREAD_MS)
             log.info("agents.recovered", agents=len(recovered))
-        if rested := await self._store.read(runs.rested_agents):
+        if rested := await self._store.read(run_pauses.rested_agents):
             await self._resume(PauseReason.EXHAUSTED, agents=rested)
-        if waiting := await self._store.read(runs.awaiting_model):
+        if waiting := await self._store.read(run_pauses.awaiting_model):
             clouds = {allow_cloud: self._is_model_back(allow_cloud) for allow_cloud in {*waiting.values()}}
             if served := [agent_id for agent_id, allow_cloud in waiting.items() if clouds[allow_cloud]]:
                 await self._resume(PauseReason.MODEL_AWAY, agents=served)
-        for run_id, reason in await self._store.read(runs.runs_to_cancel, self._boot_id):
+        for run_id, reason in await self._store.read(run_pauses.runs_to_cancel, self._boot_id):
             self.interrupt(run_id, reason or "asked for at another node")
-        if self._clock_trust.is_steady() and await self._store.read(runs.overdue, at, paused_ms=PAUSED_MS):
+        if self._clock_trust.is_steady() and await self._store.read(
+            run_pauses.overdue, at, paused_ms=PAUSED_MS
+        ):
             await self._sweep(at)
 
     async def _take_back_strays(self, at: int) -> None:
@@ -205,14 +208,14 @@ class Dispatcher:
         This happens if a claim was committed but its confirmation was lost. No other node would ever take
         over these runs.
         """
-        strays = await self._store.read(runs.executing_of, self._boot_id) - self._executing.keys()
+        strays = await self._store.read(run_recovery.executing_of, self._boot_id) - self._executing.keys()
         lost, self._strays = strays & self._strays, strays
         if lost:
             log.error("runs.strayed", runs=len(lost))
-            await self._store.write(runs.take_back, self._boot_id, lost, at)
+            await self._store.write(run_recovery.take_back, self._boot_id, lost, at)
 
     async def _sweep(self, at: int) -> None:
-        swept = await self._store.write(runs.sweep, at, paused_ms=PAUSED_MS)
+        swept = await self._store.write(run_pauses.sweep, at, paused_ms=PAUSED_MS)
         log.info(
             "runs.swept",
             not_started=len(swept.not_started),
@@ -226,8 +229,8 @@ class Dispatcher:
 
     async def _take_over(self, at: int) -> None:
         """Take over the runs of nodes whose lease has expired, on a shared database."""
-        taken = await self._store.write(runs.recover, boot_id=self._boot_id, at=at, is_alone=False)
-        if taken != runs.Recovered():
+        taken = await self._store.write(run_recovery.recover, boot_id=self._boot_id, at=at, is_alone=False)
+        if taken != run_recovery.Recovered():
             log.warning(
                 "runs.taken_over",
                 requeued=len(taken.requeued),
@@ -252,7 +255,7 @@ class Dispatcher:
         # Shielded: a claimed run that is not executed would look like a crash to the next boot.
         with anyio.CancelScope(shield=True):
             while claimed := await self._store.write(
-                runs.claim_runs,
+                run_claims.claim_runs,
                 boot_id=self._boot_id,
                 gates=self._gates(),
                 lease_ms=LEASE_MS,
@@ -274,7 +277,7 @@ class Dispatcher:
             mailboxes=self.limits.connector_runs,
             is_held=self._at() < self.hold_until_ms,
             offered=self.offered,
-            locks=locks.DEFAULT_LIMITS,
+            locks=lock_turns.DEFAULT_LIMITS,
         )
 
     async def _execute(self, run: RunRow, interrupt: Interrupt, before: Interrupt | None) -> None:
@@ -304,7 +307,7 @@ class Dispatcher:
 
     async def _run(self, run: RunRow, interrupt: Interrupt) -> None:
         try:
-            fences = await self._store.read(locks.run_fences, run.id) if run.locks else {}
+            fences = await self._store.read(lock_turns.run_fences, run.id) if run.locks else {}
             order = order_of(run, locks=fences)
         except ValueError as exc:  # a release with another format of run parameters
             await self._give_up(run, f"its settings cannot be read: {exc}")
@@ -328,7 +331,7 @@ class Dispatcher:
     ) -> None:
         """Queue runs again whose pause has ended."""
         resumed = await self._store.write(
-            runs.resume_runs,
+            run_pauses.resume_runs,
             paused,
             devices=devices,
             agents=agents,

@@ -35,7 +35,7 @@ from protocol.work import (
 from storage.agents.agents import AgentRow
 from storage.devices import devices
 from storage.devices.devices import Grant
-from storage.runs import model_calls, outbox
+from storage.runs import model_calls, units
 from storage.runs.model_calls import Lately
 from storage.store import Store
 
@@ -114,7 +114,7 @@ class Estimator:
             raise CallUnsupported(f"the device of {agent.name} cannot list its files without sending them")
         parameters = parameters_of(agent, self._extractor, await set_up(self._store, agent))
         files = await self._list_files(agent, link, parameters)
-        known = await self._store.read(outbox.known_units, agent.id, parameters.config_fingerprint)
+        known = await self._store.read(units.known_units, agent.id, parameters.config_fingerprint)
         unread = [file for file in files if file.sha256 is None or known.get(file.path) != file.sha256]
         known_files = len(files) - len(unread)
         unread = unread[: self.limits.files]

@@ -21,10 +21,9 @@ from hub.log import Channel
 from hub.settings.limit_settings import AuditSettings, RetentionSettings
 from hub.turns import Turns
 from protocol.ids import BootId
-from storage import retention
+from storage import audit, retention
 from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, MINUTE_MS
-from storage.audit import audit
 from storage.devices import leases
 from storage.store import Store
 

@@ -18,9 +18,9 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
-from storage.audit import activity
+from storage import audit
 from storage.kernel.database import StorageError
-from storage.runs import runs
+from storage.runs import run_moves, run_pauses
 from storage.runs.runs import HeldRun
 from storage.store import Store
 
@@ -104,7 +104,7 @@ class Lifecycle:
         """
         at = epoch_ms(self._clock.now())
         after = await self._store.write(
-            runs.move,
+            run_moves.move,
             held,
             event,
             at=at,
@@ -142,7 +142,7 @@ class Lifecycle:
         wait_s = exhausted.retry_after_s
         reason = str(exhausted)
         after = await self._store.write(
-            runs.exhaust_run,
+            run_pauses.exhaust_run,
             held,
             agent_id=agent_id,
             cause=exhausted.reason,
@@ -171,7 +171,7 @@ class Lifecycle:
             StaleRun: another process moved the run; nothing was written.
         """
         at = epoch_ms(self._clock.now())
-        after = await self._store.write(runs.pause_early, held, at, actor="hub", reason=reason)
+        after = await self._store.write(run_pauses.pause_early, held, at, actor="hub", reason=reason)
         log.info(
             "run.moved",
             run_id=held.id,
@@ -200,7 +200,7 @@ class Lifecycle:
     ) -> None:
         try:
             await self._store.write(
-                activity.record,
+                audit.record,
                 id=self._ids.fresh(),
                 at=at,
                 event_type=f"run.{event.name.lower()}",

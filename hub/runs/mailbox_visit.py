@@ -43,8 +43,9 @@ from storage.agents import agents
 from storage.connectors import connectors, credentials, seen_messages
 from storage.connectors.connectors import ConnectorRow
 from storage.connectors.credentials import CredentialRow
-from storage.runs import outbox, plans, run_recovery, runs
-from storage.runs.outbox import OpenCall
+from storage.runs import calls, plans, run_moves, run_recovery
+from storage.runs.calls import OpenCall
+from storage.runs.units import units_of
 from storage.store import Store
 
 log = Channel(__name__)
@@ -131,11 +132,11 @@ class MailboxVisits:
             log.info("run.took_over", units=adopted)
         units = [
             unit
-            for unit in await self._store.read(outbox.units_of, order.run_id)
+            for unit in await self._store.read(units_of, order.run_id)
             if unit.state is UnitState.EXTRACTED
         ]
         left: dict[str, list[OpenCall]] = {unit.unit_key: [] for unit in units}
-        for call in await self._store.read(outbox.open_calls, order.run_id):
+        for call in await self._store.read(calls.open_calls, order.run_id):
             left[call.unit_key].append(call)
         for unit in sorted(units, key=lambda unit: (unit.read_at or 0, unit.unit_key)):
             await work.bring(unit.unit_key, left[unit.unit_key])
@@ -145,7 +146,7 @@ class MailboxVisits:
         order = attempt.order
         agent = await self._store.read(agents.get_agent, order.agent_id)
         await self._store.write(
-            runs.create_run,
+            run_moves.create_run,
             id=RunId(self._ids.fresh()),
             agent=agent,
             fire_key=f"more:{order.run_id}",
@@ -233,7 +234,7 @@ class _Reading:
     async def read(self, interrupt: Interrupt) -> None:
         """Read all pages, up to the limit of messages of one run, or until interrupted."""
         order = self._order
-        units = await self._store.read(outbox.units_of, order.run_id)
+        units = await self._store.read(units_of, order.run_id)
         self._settled = {unit.unit_key for unit in units if unit.state is not UnitState.PENDING}
         self._units = set(self._settled)
         self._room = self._connector.filter.max_messages - len(self._settled)

@@ -29,7 +29,7 @@ from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.connectors import connectors
 from storage.connectors.connectors import ConnectorRow
-from storage.runs import runs
+from storage.runs import run_moves, runs
 from storage.store import Store
 
 log = Channel(__name__)
@@ -152,7 +152,7 @@ class Watching:
         newest = await self._store.read(runs.list_runs, agent_id=agent.id, states=_BEGUN, limit=1)
         try:
             row = await self._store.write(
-                runs.create_run,
+                run_moves.create_run,
                 id=RunId(self._ids.fresh()),
                 agent=agent,
                 fire_key=f"news:{newest[0].id if newest else ''}",

@@ -27,7 +27,7 @@ from protocol.tables import TABLES, TableName
 from protocol.trace import traceparent
 from protocol.versions import CapabilityName
 from protocol.work import Action, ToolCall
-from storage.runs.outbox import OpenCall
+from storage.runs.calls import OpenCall
 
 
 class Reads(Protocol):

@@ -19,11 +19,11 @@ from protocol.requirements import BadRequirement, parse_requirement
 from protocol.tables import TableName
 from protocol.work import RunConfig
 from storage.agents import agent_snapshot
-from storage.agents.agent_configs import Mailbox, ModelUse
 from storage.agents.agent_snapshot import Setup
 from storage.agents.agents import AgentRow
+from storage.agents.configs import Mailbox, ModelUse
 from storage.runs.runs import HeldRun, RunRow
-from storage.schedules.schedules import DueSchedule
+from storage.schedules.schedule_rows import DueSchedule
 from storage.store import Store
 
 

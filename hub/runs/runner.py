@@ -37,9 +37,21 @@ from protocol.trace import trace_id_of
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.kernel.database import Conflict, StorageError, written_for
-from storage.runs import outbox, plans, runs
-from storage.runs.outbox import OpenCall, StillOpen
+from storage.runs import plans, runs
+from storage.runs.calls import OpenCall, open_calls
 from storage.runs.runs import StaleRun
+from storage.runs.units import (
+    StillOpen,
+    fail_unit,
+    find_unit,
+    known_units,
+    last_tried,
+    postponed_units,
+    settle_leaning,
+    settle_unit,
+    skip_units,
+    units_of,
+)
 from storage.store import Store
 
 log = Channel(__name__)
@@ -175,7 +187,7 @@ class Runner:
                         known,
                         taken=taken,
                         checkpoint=checkpoint,
-                        last_tried=lambda keys: self._store.read(outbox.last_tried, order.agent_id, keys),
+                        last_tried=lambda keys: self._store.read(last_tried, order.agent_id, keys),
                     )
                     async with aclosing(read) as events:
                         async for event in events:
@@ -214,7 +226,7 @@ class Runner:
             if ending is not None:
                 return ending
             await asking.finish()
-        if await self._store.read(outbox.open_calls, order.run_id):
+        if await self._store.read(open_calls, order.run_id):
             return Ending(event=RunEvent.DEVICE_LOST, reason="what was found waits for the device")
         return await self._finished(order)
 
@@ -228,12 +240,10 @@ class Runner:
 
     async def _known(self, order: RunOrder) -> tuple[Mapping[str, str | None], int]:
         """Return the known units for ``DeviceSource.read``, and how many units this run has read."""
-        ledger = await self._store.read(
-            outbox.known_units, order.agent_id, order.parameters.config_fingerprint
-        )
+        ledger = await self._store.read(known_units, order.agent_id, order.parameters.config_fingerprint)
         known: dict[str, str | None] = dict(ledger)
         taken = 0
-        for unit in await self._store.read(outbox.units_of, order.run_id):
+        for unit in await self._store.read(units_of, order.run_id):
             if unit.state is not UnitState.PENDING:
                 known[unit.unit_key] = None  # settled in this run: a newer version is left to the next run
                 taken += unit.state is not UnitState.SKIPPED
@@ -244,10 +254,10 @@ class Runner:
         await self.begin(attempt)
         left: dict[str, list[OpenCall]] = {
             unit.unit_key: []
-            for unit in await self._store.read(outbox.units_of, order.run_id)
+            for unit in await self._store.read(units_of, order.run_id)
             if unit.state is UnitState.EXTRACTED
         }
-        for call in await self._store.read(outbox.open_calls, order.run_id):
+        for call in await self._store.read(open_calls, order.run_id):
             left[call.unit_key].append(call)
         for unit_key, calls in left.items():
             await self.bring(attempt, link, unit_key, calls, interrupt)
@@ -262,7 +272,7 @@ class Runner:
             for file in seen.files
             if file.path not in attempt.postponed
         ]
-        await self._store.write(outbox.skip_units, held, units, at=at)
+        await self._store.write(skip_units, held, units, at=at)
         self._watch.changed(order.run_id)
 
     async def _unread(self, order: RunOrder, unread: UnreadUnit) -> None:
@@ -271,7 +281,7 @@ class Runner:
         if not unread.is_failure:
             unit = (unread.unit_key, "", None)
             await self._store.write(
-                outbox.skip_units, held, [unit], at=at, reason=unread.message, is_tried=unread.was_fetched
+                skip_units, held, [unit], at=at, reason=unread.message, is_tried=unread.was_fetched
             )
             return
         if not unread.unit_key:
@@ -279,7 +289,7 @@ class Runner:
             return
         try:
             await self._store.write(
-                outbox.fail_unit,
+                fail_unit,
                 held,
                 unit_key=unread.unit_key,
                 content_hash="",
@@ -390,7 +400,7 @@ class Runner:
 
     async def _fail(self, order: RunOrder, reading: Reading, code: ErrorCode, error: str) -> None:
         document, message = reading.document, reading.message
-        fail: Callable[..., object] = outbox.fail_unit
+        fail: Callable[..., object] = fail_unit
         if message is not None:
             fail = partial(
                 plans.fail_message,
@@ -419,11 +429,11 @@ class Runner:
         """
         order = attempt.order
         held, at = order.held(RunState.RUNNING), self._at()
-        unit = await self._store.read(outbox.find_unit, order.run_id, unit_key)
+        unit = await self._store.read(find_unit, order.run_id, unit_key)
         notes = Notes(**unit.notes or {}) if unit is not None else Notes()
         if unit is not None and (missing := missing_of(notes)) is not None:
             await self._store.write(
-                outbox.fail_unit,
+                fail_unit,
                 held,
                 unit_key=unit_key,
                 content_hash=unit.content_hash,
@@ -434,7 +444,7 @@ class Runner:
             )
         else:
             waits_for = POSTPONED if notes.awaits_model else None
-            settled = await self._store.write(outbox.settle_unit, held, unit_key, at=at, waits_for=waits_for)
+            settled = await self._store.write(settle_unit, held, unit_key, at=at, waits_for=waits_for)
             if settled is UnitState.PENDING:
                 attempt.postponed.add(unit_key)
         self._watch.changed(order.run_id)
@@ -448,7 +458,7 @@ class Runner:
         """Return the ending of an attempt whose files wait for the model, or None if none does."""
         order = attempt.order
         held, at = order.held(RunState.RUNNING), self._at()
-        postponed = await self._store.read(outbox.postponed_units, order.run_id)
+        postponed = await self._store.read(postponed_units, order.run_id)
         missing = [
             (unit.unit_key, unit.content_hash, unit.size_bytes)
             for unit in postponed
@@ -456,7 +466,7 @@ class Runner:
         ]
         if missing:
             reason = "its device does not offer it any more"
-            await self._store.write(outbox.skip_units, held, missing, at, reason=reason)
+            await self._store.write(skip_units, held, missing, at, reason=reason)
         waiting = [unit for unit in postponed if unit.unit_key in attempt.postponed]
         if not waiting:
             return None
@@ -469,7 +479,7 @@ class Runner:
             return retried(why, order, self._chance)
         for unit in waiting:
             await self._store.write(
-                outbox.fail_unit,
+                fail_unit,
                 held,
                 unit_key=unit.unit_key,
                 content_hash=unit.content_hash,
@@ -484,7 +494,7 @@ class Runner:
         after: str | None = ""
         while after is not None:  # items that refer to items of other files can be settled now
             held = order.held(RunState.RUNNING)
-            after = await self._store.write(outbox.settle_leaning, held, after=after, at=self._at())
+            after = await self._store.write(settle_leaning, held, after=after, at=self._at())
         row = await self._store.read(runs.get_run, order.run_id)
         settled = row.units_done + row.units_skipped  # known units count as done
         outcome = outcome_of(units_done=settled, errors=row.error_count)

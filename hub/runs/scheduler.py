@@ -25,15 +25,14 @@ from hub.schedules.cron import BadSchedule
 from hub.schedules.trigger import Upcoming, tzdata_digest, upcoming
 from hub.turns import Turns
 from protocol.ids import BootId, RunId
-from storage.audit import activity, audit
-from storage.audit.audit import Entry
+from storage import audit
+from storage.audit import Entry
 from storage.devices.leases import LostLease, Term
 from storage.kernel.database import Conflict, StorageError
-from storage.runs import backfills
-from storage.schedules import fires, schedules
-from storage.schedules.fire_decisions import QueueLimits
-from storage.schedules.fires import Decided, FireDecision
-from storage.schedules.schedules import DueSchedule, NextFire, ScheduleRow, UnknownSchedule
+from storage.schedules import fire_rows, fires, schedule_rows, schedules
+from storage.schedules.fire_decisions import Decided, FireDecision, QueueLimits
+from storage.schedules.schedule_rows import DueSchedule, ScheduleRow, UnknownSchedule
+from storage.schedules.schedules import NextFire
 from storage.store import Store
 
 log = Channel(__name__)
@@ -143,7 +142,7 @@ class Scheduler:
             term = await self._leadership.keep()
             await self._notice_jump(term)
             at = self._at()
-            agenda = await self._store.read(schedules.agenda, at, self._batch)
+            agenda = await self._store.read(schedule_rows.agenda, at, self._batch)
             if not agenda.unplanned and not agenda.due and not agenda.unreadable:
                 if agenda.next_due_at is None:
                     return POLL_S
@@ -263,7 +262,7 @@ class Scheduler:
         elif one.schedule_id not in self._full:
             self._full.add(one.schedule_id)
             log.warning("schedule.queue_full", schedule_id=one.schedule_id)
-            schedule = await self._store.read(schedules.get_schedule, one.schedule_id)
+            schedule = await self._store.read(schedule_rows.get_schedule, one.schedule_id)
             message = "Fires are dropped: too many runs wait already"
             await self._record(schedule, "queue_full", message, level="warning")
 
@@ -281,7 +280,7 @@ class Scheduler:
             self._on_queued()
         for schedule_id in await self._store.write(schedules.clamp_future_cursors, term, self._at()):
             log.error("schedule.clamped", schedule_id=schedule_id)
-            schedule = await self._store.read(schedules.get_schedule, schedule_id)
+            schedule = await self._store.read(schedule_rows.get_schedule, schedule_id)
             message = "Schedule starts again from now: the clock was more than a day ahead before"
             await self._record(schedule, "clamped", message, level="error")
 
@@ -359,13 +358,13 @@ class Scheduler:
             TooManyFires: the range has more than a thousand fires.
             Conflict: a concurrent backfill did the same; nothing was queued.
         """
-        due = await self._store.read(schedules.with_settings, schedule_id)
+        due = await self._store.read(schedule_rows.with_settings, schedule_id)
         if due.schedule.action != "run":
             raise UnknownSchedule(f"schedule {schedule_id} is a slot: it makes no runs to make up for")
         within = firing.fires_between(due.schedule, first_at, last_at)
         if not within:
             return Backfilled((), ())
-        sight = await self._store.read(backfills.look, due, within)
+        sight = await self._store.read(fire_rows.look, due, within)
         found = await setups_of_due(self._store, [due])
         parameters = parameters_of(due, self._extractor, found.get(due.schedule.agent_id))
         plan = firing.plan(due, within, sight, parameters, self._ids)
@@ -379,7 +378,7 @@ class Scheduler:
             subject=schedule_id,
             detail={"first_at": within[0], "last_at": within[-1], "runs": len(missing)},
         )
-        queue = audit.audited(backfills.backfill, lambda _: entry)
+        queue = audit.audited(fire_rows.backfill, lambda _: entry)
         made = await self._store.write(queue, plan, entry.at, actor=actor)
         log.info("schedule.backfilled", schedule_id=schedule_id, runs=len(made))
         await self._record(due.schedule, "backfilled", f"{len(made)} runs for old fires queued", actor=actor)
@@ -399,7 +398,7 @@ class Scheduler:
         self, schedule: ScheduleRow, what: str, message: str, *, level: str = "info", actor: str = ACTOR
     ) -> None:
         await self._store.write(
-            activity.record,
+            audit.record,
             id=self._ids.fresh(),
             at=self._at(),
             event_type=f"schedule.{what}",

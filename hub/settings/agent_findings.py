@@ -12,7 +12,7 @@ from hub.settings.settings import Settings
 
 if TYPE_CHECKING:  # their dependencies are imported only if templates or agents need a check
     from storage.agents.agent_snapshot import Setup
-    from storage.agents.agents import DeclaredAgent
+    from storage.agents.declared_agents import DeclaredAgent
     from storage.agents.templates import WrittenTemplate
 
 

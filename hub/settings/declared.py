@@ -17,13 +17,13 @@ from hub.settings.schedule_settings import ScheduleTable, SlotTable, TriggerTabl
 from hub.settings.settings import Settings
 from protocol.agent_types import kind_of
 from protocol.configs import type_of
-from storage.agents.agent_configs import Mailbox, ModelUse, Redacted
-from storage.agents.agents import DeclaredAgent
 from storage.agents.config_changes import NewConfig
+from storage.agents.configs import Mailbox, ModelUse, Redacted
+from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.templates import WrittenTemplate
 from storage.connectors.connectors import DeclaredConnector
 from storage.coordination.gateways import DeclaredGateway
-from storage.schedules.schedules import DeclaredSchedule
+from storage.schedules.schedule_rows import DeclaredSchedule
 
 NANOS: Final = 1_000_000_000  # of a US dollar
 

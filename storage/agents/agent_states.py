@@ -22,19 +22,15 @@ from protocol.standing import (
     Lifecycle,
 )
 from storage.agents.agent_moves import (
-    MOVES,
     activity_in,
     axes_in,
     locked_state,
     move,
-    move_if_legal,
     remember,
-    told_moves,
 )
-from storage.agents.agent_rows import UnknownAgent
+from storage.agents.agents import UnknownAgent
 from storage.kernel.columns import Int
-from storage.kernel.keyset import Key, paged
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.rows import Key, columns_of, fill, paged
 from storage.schema import agent_state_history, agent_states, agents
 
 WAIT_MS, WAIT_CAP_MS = 60_000, 3_600_000  # rate limit: first and longest wait
@@ -165,35 +161,6 @@ def next_recovery(c: sa.Connection) -> int | None:
 def forgive(c: sa.Connection, agent_id: AgentId, at: int) -> None:
     """Reset the count of consecutive exhaustions, after the model answered."""
     c.execute(FORGIVE, {"agent": agent_id, "now": at})
-
-
-__all__ = [
-    "BILLING_PROBE_CAP_MS",
-    "BILLING_PROBE_MS",
-    "EXHAUST",
-    "MOVES",
-    "NEXT_BACK",
-    "WAIT_CAP_MS",
-    "WAIT_MS",
-    "AgentMove",
-    "AgentState",
-    "Since",
-    "agent_history",
-    "connect_agents",
-    "create_state",
-    "exhaust",
-    "find_state",
-    "forgive",
-    "history_page",
-    "move",
-    "move_if_legal",
-    "next_recovery",
-    "recover_agent",
-    "recover_due",
-    "status_of",
-    "told_moves",
-    "write_metadata",
-]
 
 
 class AgentState(msgspec.Struct, frozen=True, kw_only=True):

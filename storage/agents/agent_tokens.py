@@ -7,10 +7,9 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, TokenId, UserId
-from storage.agents.agent_rows import UnknownAgent
-from storage.audit import audit
-from storage.kernel.keyset import Key, paged
-from storage.kernel.rows import columns_of, fill
+from storage import audit
+from storage.agents.agents import UnknownAgent
+from storage.kernel.rows import Key, columns_of, fill, paged
 from storage.schema import agent_states, agent_tokens, agents, users
 
 KEPT_MS: Final = 30 * 86_400_000  # after its end, so that late requests learn the reason

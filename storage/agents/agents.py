@@ -1,52 +1,304 @@
-"""Agents: their rows, declarations, and reconciliation with hub.toml.
+"""Agents: their rows, and reading them."""
 
-Re-exports ``agent_rows`` (rows and reading them), ``agent_declarations`` (declarations), ``declared_agents``
-(agents of hub.toml) and ``made_agents`` (agents of the API).
-"""
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
-from storage.agents.agent_declarations import DeclaredAgent, ExternalIdTaken
-from storage.agents.agent_rows import (
-    AgentRow,
-    AmbiguousAgent,
-    LastRun,
-    UnknownAgent,
-    agent_called,
-    agents_by,
-    agents_named,
-    count_agents,
-    find_agent,
-    find_agent_by_name,
-    get_agent,
-    list_agents,
-    with_agent,
+import msgspec
+import sqlalchemy as sa
+
+from protocol.agent_types import AgentSubtype, AgentType
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, DeviceId, RunId, TemplateId, UserId
+from protocol.lifecycles import RunOutcome, RunState
+from storage import schema
+from storage.agents import configs
+from storage.agents.configs import Mailbox, ModelUse
+from storage.kernel.rows import Key, columns_of, fill, paged, readable, readable_page
+from storage.schedules import schedule_rows
+from storage.schema import agents, runs
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+EXTERNAL: Final = "external:"  # before an agent's external identifier, in the place of its name
+
+
+class UnknownAgent(HubError):
+    """Error: the agent does not exist, or was removed."""
+
+    code = ErrorCode.UNKNOWN_AGENT
+
+
+class AmbiguousAgent(HubError):
+    """An agent name that is not unique, as several users have an agent of that name."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class LastRun(msgspec.Struct, frozen=True):
+    """Summary of an agent's newest run."""
+
+    id: RunId
+    state: RunState
+    outcome: RunOutcome | None
+    created_at: int
+    completed_at: int | None
+    items_created: int
+
+
+class AgentFields(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of an agent that are stored as they are declared.
+
+    Attributes:
+        mailbox: mailbox that it reads instead of files.
+        needs: required capabilities, as in ``file.read >= 1.2``.
+        locks: names of the locks that its runs take.
+    """
+
+    name: str
+    description: str | None = None
+    external_id: str | None = None
+    instance_id: str | None = None
+    project_id: str | None = None
+    paths: tuple[str, ...] = ()
+    file_extensions: tuple[str, ...] = ()
+    mailbox: Mailbox | None = None
+    data_types: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    locks: tuple[str, ...] = ()
+    timezone: str = "UTC"
+    priority: int = 0
+    max_concurrent_runs: int = 1
+    model_use: ModelUse = ModelUse()
+
+
+class AgentRow(AgentFields, frozen=True, kw_only=True):
+    """Agent with its device, configs, axes and schedule.
+
+    Attributes:
+        prompt: its own prompt, else its template's.
+        own_prompt: its own prompt; empty without one.
+        template: name of its template.
+        executor: ``device``; ``connector``: reads a mailbox on behalf of its device; ``gateway``: has no
+            device.
+        gateway: name of its gateway.
+        gateway_role: its role at the gateway: main, lead or worker.
+        archived_at: time of its removal; its history stays.
+        schedule: summary of its enabled schedule, for people.
+    """
+
+    id: AgentId
+    user_id: UserId
+    user_name: str
+    type: AgentType
+    subtype: AgentSubtype | None
+    template_id: TemplateId | None
+    template: str | None
+    executor: str
+    gateway: str | None
+    gateway_role: str | None
+    device_id: DeviceId | None
+    device_name: str | None
+    connector_id: str | None
+    own_prompt: str
+    prompt: str
+    source: str  # "file" or "api"
+    config_rev: int
+    archived_at: int | None
+    lifecycle: str
+    availability: str
+    exhaust_reason: str | None
+    recovery_at: int | None  # when an exhausted agent recovers or probes
+    connectivity: str
+    health: str
+    runs_waiting: int
+    runs_executing: int
+    schedule: str | None
+    last_run: LastRun | None
+
+
+_newest = runs.alias()
+AGENTS = configs.with_configs(
+    sa.select(
+        *columns_of(
+            AgentRow,
+            agents,
+            schema.agent_states,
+            user_name=schema.users.c.name,
+            template=schema.agent_templates.c.name,
+            gateway=schema.gateways.c.name,
+            gateway_role=schema.gateway_agents.c.role,
+            device_name=schema.devices.c.name,
+            own_prompt=sa.func.coalesce(agents.c.prompt_template, ""),
+            prompt=sa.func.coalesce(agents.c.prompt_template, schema.agent_templates.c.prompt_template, ""),
+            archived_at=agents.c.deleted_at,
+            recovery_at=sa.func.coalesce(schema.agent_states.c.recovery_at, schema.agent_states.c.probe_at),
+            schedule=None,
+            last_run=None,
+            **configs.COLUMNS,
+        ),
+        *columns_of(LastRun, runs, prefix="run_"),
+        schema.schedules.c.id.label("schedule_id"),
+        schema.schedules.c.expr,
+        schema.schedules.c.every_ms,
+        schema.schedules.c.at_ms,
+    )
+    .join_from(agents, schema.agent_states, schema.agent_states.c.agent_id == agents.c.id)
+    .join(schema.users, schema.users.c.id == agents.c.user_id)
+    .outerjoin(schema.devices, schema.devices.c.id == agents.c.device_id)
+    .outerjoin(schema.gateway_agents, schema.gateway_agents.c.agent_id == agents.c.id)
+    .outerjoin(schema.gateways, schema.gateways.c.id == schema.gateway_agents.c.gateway_id)
+    .outerjoin(schema.agent_templates, schema.agent_templates.c.id == agents.c.template_id)
+    .outerjoin(
+        schema.schedules,
+        sa.and_(
+            schema.schedules.c.agent_id == agents.c.id,
+            schema.schedules.c.enabled,
+            schema.schedules.c.action == "run",
+        ),
+    )
+    .outerjoin(
+        runs,
+        runs.c.id
+        == sa.select(_newest.c.id)
+        .where(_newest.c.agent_id == agents.c.id)
+        .order_by(_newest.c.created_at.desc(), _newest.c.id.desc())
+        .limit(1)
+        .scalar_subquery(),
+    )
 )
-from storage.agents.declared_agents import (
-    IDS_PER_AGENT,
-    NameTaken,
-    Reconciled,
-    check_names,
-    reconcile_declared,
+AGENT = AGENTS.where(agents.c.id == sa.bindparam("agent"))
+AGENT_BY_NAME = AGENTS.where(agents.c.name == sa.bindparam("named")).order_by(
+    agents.c.deleted_at.is_not(None), agents.c.created_at, agents.c.id
 )
+PRESENT_AGENTS = AGENTS.where(agents.c.deleted_at.is_(None))
+PRESENT_AGENT_KNOWN_AS = PRESENT_AGENTS.where(agents.c.external_id == sa.bindparam("external"))
+PRESENT_AGENTS_NAMED = PRESENT_AGENTS.where(agents.c.name == sa.bindparam("named")).order_by(agents.c.id)
+FILE_AGENTS = AGENTS.where(agents.c.source == "file")
 
-__all__ = [
-    "IDS_PER_AGENT",
-    "AgentRow",
-    "AmbiguousAgent",
-    "DeclaredAgent",
-    "ExternalIdTaken",
-    "LastRun",
-    "NameTaken",
-    "Reconciled",
-    "UnknownAgent",
-    "agent_called",
-    "agents_by",
-    "agents_named",
-    "check_names",
-    "count_agents",
-    "find_agent",
-    "find_agent_by_name",
-    "get_agent",
-    "list_agents",
-    "reconcile_declared",
-    "with_agent",
-]
+
+def get_agent(c: sa.Connection, id: AgentId) -> AgentRow:
+    """Return the agent, archived or not.
+
+    Raises:
+        UnknownAgent: no agent has the id.
+    """
+    row = c.execute(AGENT, {"agent": id}).one_or_none()
+    if row is None:
+        raise UnknownAgent(f"there is no agent {id}")
+    return agent_in(row)
+
+
+def find_agent_by_name(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> AgentRow | None:
+    """Return the agent with that name, of any user or of *user_id*; archived only if no other has it."""
+    row = c.execute(_of_user(AGENT_BY_NAME, user_id), {"named": name}).first()
+    return None if row is None else agent_in(row)
+
+
+def find_agent(c: sa.Connection, given: str, *, user_id: UserId) -> AgentRow | None:
+    """Return the user's agent by id or, failing that, by name; archived agents do not match."""
+    row = c.execute(AGENT, {"agent": given}).one_or_none()
+    if row is not None and row.user_id == user_id and row.archived_at is None:
+        return agent_in(row)
+    return next(iter(agents_named(c, given, user_id=user_id)), None)
+
+
+def agents_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> list[AgentRow]:
+    """Return the agents with that name that are not archived: at most one of each user."""
+    query = _of_user(PRESENT_AGENTS_NAMED, user_id)
+    return readable(agent_in, c.execute(query, {"named": name}))
+
+
+def agent_called(
+    c: sa.Connection, name: str, user_id: UserId | None, *, or_removed: bool = False
+) -> AgentRow:
+    """Return the agent of that name among this user's, or among all; also by ``external:ID``.
+
+    Args:
+        or_removed: return the last one that was removed where there is no other.
+
+    Raises:
+        UnknownAgent: no user has an agent of that name.
+        AmbiguousAgent: several users have one.
+    """
+    if name.startswith(EXTERNAL):
+        external_id = name.removeprefix(EXTERNAL)
+        row = c.execute(_of_user(PRESENT_AGENT_KNOWN_AS, user_id), {"external": external_id}).one_or_none()
+        if row is None:
+            raise UnknownAgent(f"there is no agent with the external identifier {external_id!r}")
+        return agent_in(row)
+    found = agents_named(c, name, user_id=user_id)
+    if len(found) > 1:
+        raise AmbiguousAgent(f"several users have an agent {name!r}; say whose: --user NAME")
+    removed = find_agent_by_name(c, name, user_id=user_id) if or_removed and not found else None
+    if not found and removed is None:
+        raise UnknownAgent(f"there is no agent {name!r}")
+    return removed or found[0]
+
+
+def with_agent(
+    c: sa.Connection,
+    name: str,
+    user_id: UserId | None,
+    fn: Callable[Concatenate[sa.Connection, AgentId, P], T],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> tuple[AgentRow, T]:
+    """Return the agent of that name as ``agent_called`` does, and the result of *fn* for its id."""
+    agent = agent_called(c, name, user_id)
+    return agent, fn(c, agent.id, *args, **kwargs)
+
+
+def list_agents(
+    c: sa.Connection,
+    *,
+    user_id: UserId | None = None,
+    device_id: DeviceId | None = None,
+    limit: int | None = None,
+    after: Key | None = None,
+) -> list[AgentRow]:
+    """Return the agents that are not archived, by name; optionally of one user or one device."""
+    query = _of_user(PRESENT_AGENTS, user_id)
+    query = paged(query, agents.c.name, agents.c.id, limit=limit, after=after)
+    if device_id is not None:
+        query = query.where(agents.c.device_id == device_id)
+    return readable_page(c, agent_in, query, limit)
+
+
+def count_agents(c: sa.Connection, *, user_id: UserId | None = None) -> int:
+    """Return the number of agents that are not archived, of all users or of one."""
+    query = sa.select(sa.func.count()).select_from(agents).where(agents.c.deleted_at.is_(None))
+    return int(c.execute(_of_user(query, user_id)).scalar_one())
+
+
+def agents_by(
+    c: sa.Connection,
+    column: Literal["connector_id", "template_id"],
+    ids: Sequence[str],
+    *,
+    user_id: UserId | None = None,
+) -> dict[str, dict[AgentId, str]]:
+    """Return the names of present agents by id, for each of these values of a column, by name."""
+    key = agents.c[column]
+    query = _of_user(sa.select(key, agents.c.id, agents.c.name), user_id)
+    query = query.where(key.in_(ids), agents.c.deleted_at.is_(None)).order_by(agents.c.name, agents.c.id)
+    found: dict[str, dict[AgentId, str]] = {id: {} for id in ids}
+    for value, agent_id, name in c.execute(query):
+        found[value][AgentId(agent_id)] = name
+    return found
+
+
+def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
+    return query if user_id is None else query.where(agents.c.user_id == user_id)
+
+
+def agent_in(row: sa.Row[Any]) -> AgentRow:
+    """Convert a row of ``AGENTS``."""
+    return fill(
+        AgentRow,
+        row,
+        schedule=None if row.schedule_id is None else schedule_rows.told(row.expr, row.every_ms, row.at_ms),
+        last_run=None if row.run_id is None else fill(LastRun, row, prefix="run_"),
+        **configs.configs_in(row),
+    )

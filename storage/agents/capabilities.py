@@ -13,7 +13,7 @@ from semver import Version
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
-from storage.agents.agent_rows import UnknownAgent
+from storage.agents.agents import UnknownAgent
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import fill, values_of
 from storage.schema import agent_capabilities as table

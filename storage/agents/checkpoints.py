@@ -12,11 +12,10 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, RunId, UserId
 from storage.agents import locks
-from storage.agents.agent_rows import UnknownAgent
-from storage.kernel.keyset import Key, paged
-from storage.kernel.rows import columns_of, fill, values_of
-from storage.runs import run_progress
-from storage.runs.run_rows import HeldRun
+from storage.agents.agents import UnknownAgent
+from storage.kernel.rows import Key, columns_of, fill, paged, values_of
+from storage.runs import runs
+from storage.runs.runs import HeldRun
 from storage.schema import agents
 from storage.schema import checkpoints as table
 
@@ -153,7 +152,7 @@ def put_checkpoint(
     if user_id is None:
         raise UnknownAgent(f"there is no agent {agent_id}")
     if given.held is not None:
-        run_progress.check_held(c, given.held)
+        runs.check_held(c, given.held)
     if given.lock is not None:
         locks.check_fence(c, UserId(user_id), *given.lock)
     row = fill(

@@ -14,7 +14,7 @@ from protocol.configs import BadConfig, ConfigType, check_key, text_of, type_of,
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage.agents import template_changes
-from storage.agents.agent_rows import UnknownAgent
+from storage.agents.agents import UnknownAgent
 from storage.agents.configs import (
     FILE,
     LAST_MOVE,

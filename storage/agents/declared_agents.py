@@ -1,4 +1,4 @@
-"""Reconciliation of agents with hub.toml."""
+"""Declarations of agents, and reconciliation of the agents with hub.toml."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,21 +6,217 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
+from protocol.agent_types import AgentSubtype, AgentType, Kind
+from protocol.configs import RESERVED
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, UserId
 from storage import schema
-from storage.agents import capabilities, config_changes
-from storage.agents.agent_declarations import (
-    DeclaredAgent,
-    archive_agent,
-    differs,
-    insert_agent,
-    update_agent,
-)
-from storage.agents.agent_rows import FILE_AGENTS, AgentRow, agent_in, find_agent_by_name
+from storage.agents import agent_moves, agent_states, capabilities, config_changes, templates
+from storage.agents.agents import FILE_AGENTS, AgentFields, AgentRow, agent_in, find_agent_by_name
+from storage.agents.capabilities import Capability
+from storage.agents.config_changes import NewConfig
+from storage.agents.configs import write_configs
+from storage.agents.lock_turns import let_agent_go
+from storage.agents.templates import TemplateRow
+from storage.connectors import connectors
+from storage.coordination import boards
 from storage.devices import devices, users
 from storage.kernel.rows import readable
 from storage.schedules import schedules
+from storage.schedules.schedule_rows import DeclaredSchedule
+from storage.schema import agents
+
+
+class ExternalIdTaken(HubError):
+    """Error: another agent has the external id."""
+
+    code = ErrorCode.NAME_TAKEN
+
+
+class DeclaredAgent(AgentFields, frozen=True, kw_only=True):
+    """Declaration of an agent, in hub.toml or over the API.
+
+    Attributes:
+        user_name: name of its user; ``None``: the hub's owner.
+        type: ``None``: its template's type, or CUSTOM without a template.
+        template: name of its template.
+        prompt: empty: its template's prompt.
+        capabilities: its own capabilities, in addition to those of its device.
+        config: its typed configs.
+        slots: its calendar, schedules whose action is ``wake``.
+    """
+
+    user_name: str | None = None
+    device_name: str
+    type: AgentType | None = None
+    subtype: AgentSubtype | None = None
+    template: str | None = None
+    prompt: str = ""
+    schedule: DeclaredSchedule | None = None
+    slots: tuple[DeclaredSchedule, ...] = ()
+    config: tuple[NewConfig, ...] = ()
+    capabilities: tuple[Capability, ...] = ()
+
+
+# Compared separately. With another user the declaration means another agent.
+_APART = ("schedule", "slots", "config", "capabilities", "user_name")
+_SAME = [name for name in AgentFields.__struct_fields__ if name in agents.c]
+# Columns that a declaration fills; see ``_told``.
+_TOLD = (
+    *_SAME,
+    *("source", "device_id", "template_id", "type", "subtype", "prompt_template"),
+    *("executor", "connector_id"),
+)
+UPDATE_AGENT = (
+    sa.update(agents)
+    .where(agents.c.id == sa.bindparam("agent"))
+    .values({name: sa.bindparam(f"new_{name}") for name in _TOLD})
+    .values(config_rev=agents.c.config_rev + 1, updated_at=sa.bindparam("now"), deleted_at=None)
+)
+ARCHIVE_AGENT = (
+    sa.update(agents)
+    .where(agents.c.id == sa.bindparam("agent"))
+    .values(deleted_at=sa.bindparam("now"), updated_at=sa.bindparam("now"))
+)
+OTHER_WITH_EXTERNAL_ID = sa.select(agents.c.name, agents.c.user_id).where(
+    agents.c.external_id == sa.bindparam("outside"),
+    agents.c.id != sa.bindparam("agent"),
+    agents.c.deleted_at.is_(None),
+)
+FREE_EXTERNAL_ID = (
+    sa.update(agents)
+    .where(
+        agents.c.external_id == sa.bindparam("outside"),
+        agents.c.id != sa.bindparam("agent"),
+        agents.c.deleted_at.is_not(None),
+    )
+    .values(external_id=None)
+)
+
+
+def differs(c: sa.Connection, old: AgentRow, new: DeclaredAgent) -> bool:
+    """Return True if the declaration changed, apart from schedule, slots, configs and capabilities."""
+    if (old.template, old.type, old.subtype) != (new.template, *_kind(new, _template(c, new))):
+        return True
+    names = [name for name in DeclaredAgent.__struct_fields__ if name not in (*_APART, "type", "subtype")]
+    renamed = {"prompt": "own_prompt"}
+    return any(getattr(old, renamed.get(name, name)) != getattr(new, name) for name in names)
+
+
+def insert_agent(
+    c: sa.Connection,
+    id: AgentId,
+    agent: DeclaredAgent,
+    device: devices.DeviceRow,
+    *,
+    source: str,
+    lifecycle: str = "active",
+    at: int,
+    actor: str,
+) -> None:
+    """Insert the rows of a new agent, owned by its device's user, without its schedules.
+
+    Raises:
+        UnknownTemplate, ExternalIdTaken, UnknownConnector: the caller must roll back.
+    """
+    row = {"id": id, "user_id": device.user_id, "source": source}
+    about = (
+        _told(c, id, agent, device.user_id) | {"device_id": device.id} | _read_by(c, agent, device.user_id)
+    )
+    c.execute(sa.insert(agents), row | about | {"created_at": at, "updated_at": at})
+    online = device.connectivity == "online"
+    agent_states.create_state(c, id, lifecycle=lifecycle, online=online, at=at, actor=actor)
+    _write_configs(c, id, agent, at)
+
+
+def update_agent(
+    c: sa.Connection,
+    old: AgentRow,
+    agent: DeclaredAgent,
+    device: devices.DeviceRow | None,
+    *,
+    source: str,
+    at: int,
+    actor: str,
+    back_because: str,
+) -> None:
+    """Update the rows of an agent to *agent*, without its schedules and typed configs.
+
+    Args:
+        device: device that it works on; ``None``: the agent lives at a gateway.
+        back_because: reason in the history if the agent was archived and becomes active again.
+
+    Raises:
+        UnknownTemplate, ExternalIdTaken, UnknownConnector: the caller must roll back.
+    """
+    told = _told(c, old.id, agent, old.user_id) | {"source": source}
+    told |= {"device_id": None, "executor": old.executor, "connector_id": None}
+    if device is not None:
+        told |= {"device_id": device.id} | _read_by(c, agent, old.user_id)
+    about = {f"new_{name}": value for name, value in told.items()}
+    c.execute(UPDATE_AGENT, {"agent": old.id, "now": at} | about)
+    _write_configs(c, old.id, agent, at)
+    if old.max_concurrent_runs != agent.max_concurrent_runs:
+        agent_moves.follow_limit(c, old.id, old.max_concurrent_runs, at=at, actor=actor)
+    if old.archived_at is not None:
+        agent_moves.move_if_legal(c, old.id, "lifecycle", "active", at=at, actor=actor, reason=back_because)
+    if device is not None and old.lifecycle != "terminated":  # a terminated agent stays offline
+        agent_moves.move(c, old.id, "connectivity", device.connectivity, at=at, actor=actor)
+
+
+def archive_agent(c: sa.Connection, agent: AgentRow, *, at: int, actor: str, reason: str) -> None:
+    """Archive an agent: pause it, remove its schedules, release its locks; keep its history."""
+    c.execute(ARCHIVE_AGENT, {"agent": agent.id, "now": at})
+    schedules.remove(c, agent.id, at)
+    agent_moves.move_if_legal(c, agent.id, "lifecycle", "paused", at=at, actor=actor, reason=reason)
+    let_agent_go(c, agent.id)
+    boards.leave(c, agent.id)
+
+
+def _told(c: sa.Connection, id: AgentId, agent: DeclaredAgent, user_id: UserId) -> dict[str, object]:
+    """Return the column values of *agent*, without its device. Free its external id on archived agents."""
+    if agent.external_id is not None:
+        outside = {"outside": agent.external_id, "agent": id}
+        other = c.execute(OTHER_WITH_EXTERNAL_ID, outside).first()
+        if other is not None:  # the other agent's name is shown only to its own user
+            who = f"the agent {other.name!r}" if other.user_id == user_id else "another agent"
+            raise ExternalIdTaken(f"external_id: {who} is called that already")
+        c.execute(FREE_EXTERNAL_ID, outside)
+    template = _template(c, agent)
+    kind = _kind(agent, template)
+    return {name: getattr(agent, name) for name in _SAME} | {
+        "template_id": None if template is None else template.id,
+        "type": kind.type,
+        "subtype": kind.subtype,
+        "prompt_template": agent.prompt or None,
+    }
+
+
+def _read_by(c: sa.Connection, agent: DeclaredAgent, user_id: UserId) -> dict[str, object]:
+    """Return the columns of its document source: its device, or a connector of its user."""
+    if agent.mailbox is None:
+        return {"executor": "device", "connector_id": None}
+    row = connectors.get_connector(c, agent.mailbox.connector, user_id=user_id)
+    return {"executor": "connector", "connector_id": row.id}
+
+
+def _template(c: sa.Connection, agent: DeclaredAgent) -> TemplateRow | None:
+    return None if agent.template is None else templates.get_template(c, agent.template)
+
+
+def _kind(agent: DeclaredAgent, template: TemplateRow | None) -> Kind:
+    """Return the agent's own type, else its template's."""
+    if agent.type is not None:
+        return Kind(agent.type, agent.subtype)
+    return Kind(AgentType.CUSTOM) if template is None else Kind(template.agent_type, template.subtype)
+
+
+def _write_configs(c: sa.Connection, id: AgentId, agent: DeclaredAgent, at: int) -> None:
+    configs = {key: getattr(agent, key) for key in RESERVED}
+    if agent.mailbox is None:
+        del configs["mailbox"]
+    write_configs(c, id, configs, at)
+
 
 ACTOR: Final = "hub.toml"
 IDS_PER_AGENT = 4  # fresh ids for the agent, its device, its schedule, its user

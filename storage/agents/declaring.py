@@ -7,18 +7,18 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import RunId, UserId
-from storage.agents import agents, template_changes
+from storage import audit
+from storage.agents import declared_agents, template_changes
 from storage.agents.agent_snapshot import Check, Setup
-from storage.agents.agents import DeclaredAgent, Reconciled
+from storage.agents.declared_agents import DeclaredAgent, Reconciled
 from storage.agents.template_changes import Broken, Put
 from storage.agents.templates import TemplateRow, WrittenTemplate, change_alone
-from storage.audit import audit
-from storage.audit.audit import Entry
+from storage.audit import Entry
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector, ReconciledConnectors
 from storage.coordination import gateways
 from storage.coordination.gateways import DeclaredGateway, ReconciledGateways
-from storage.runs import runs
+from storage.runs import run_pauses
 
 ACTOR: Final = "hub.toml"
 GONE: Final = "the agent is no longer declared"
@@ -86,7 +86,7 @@ def take_up(
         In each case nothing was written.
     """
     change_alone(c)
-    for_agents = agents.IDS_PER_AGENT * len(declared)
+    for_agents = declared_agents.IDS_PER_AGENT * len(declared)
     changed = template_changes.reconcile_templates(
         c, templates, fresh_ids=fresh_ids[for_agents:][: len(templates)], at=at
     )
@@ -106,9 +106,11 @@ def take_up(
         accounts = connectors.reconcile_connectors(
             c, declared=declared_connectors, at=at, fresh_ids=fresh_ids[for_gateways:]
         )
-    done = agents.reconcile_declared(c, user_id=user_id, declared=declared, at=at, fresh_ids=fresh_ids)
-    followed = runs.follow_agents(c, at, actor=ACTOR)
-    orphaned = runs.cancel_orphans(c, GONE, at, actor=ACTOR)
+    done = declared_agents.reconcile_declared(
+        c, user_id=user_id, declared=declared, at=at, fresh_ids=fresh_ids
+    )
+    followed = run_pauses.follow_agents(c, at, actor=ACTOR)
+    orphaned = run_pauses.cancel_orphans(c, GONE, at, actor=ACTOR)
     let_go = template_changes.let_go_templates(c, [one.name for one in templates], at=at)
     broken = template_changes.settle(c, check, at=at, actor=ACTOR, force=force)
     audit.append_entries(c, entries)

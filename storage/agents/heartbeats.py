@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId
 from protocol.standing import Availability, Axis, Connectivity, ExhaustReason, Health
+from storage.agents import agent_moves
 from storage.agents import agent_states as moves
 from storage.kernel.columns import Doc, Int, in_parts
 from storage.kernel.rows import columns_of, fill
@@ -226,7 +227,7 @@ def _take(c: sa.Connection, stands: Stands, says: AgentReport, at: int) -> None:
 
 
 def _move(c: sa.Connection, stands: Stands, wish: Wish, at: int, actor: str) -> None:
-    moves.move(c, stands.agent_id, wish.axis, wish.to, at=at, actor=actor, reason=wish.reason)
+    agent_moves.move(c, stands.agent_id, wish.axis, wish.to, at=at, actor=actor, reason=wish.reason)
 
 
 def _said(c: sa.Connection, stands: Stands, axis: Axis) -> bool:

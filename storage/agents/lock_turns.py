@@ -15,8 +15,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, UserId
 from storage.kernel.columns import in_parts, now_ms
-from storage.kernel.keyset import Key, paged
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.rows import Key, columns_of, fill, paged
 from storage.schema import agent_locks, agents, devices, lock_waits, users
 
 

@@ -13,25 +13,26 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, RunId, UserId
 from protocol.standing import Lifecycle
-from storage.agents import agent_snapshot, agent_states, capabilities, config_changes, template_changes
-from storage.agents.agent_declarations import (
+from storage.agents import agent_moves, agent_snapshot, capabilities, config_changes, template_changes
+from storage.agents.agent_moves import AgentTerminated
+from storage.agents.agent_snapshot import Check
+from storage.agents.agents import AgentRow, UnknownAgent, find_agent_by_name, get_agent
+from storage.agents.config_changes import NewConfig
+from storage.agents.declared_agents import (
+    LOCK_USER,
+    SET_ASIDE,
     DeclaredAgent,
     archive_agent,
     differs,
     insert_agent,
     update_agent,
 )
-from storage.agents.agent_moves import AgentTerminated
-from storage.agents.agent_rows import AgentRow, UnknownAgent, find_agent_by_name, get_agent
-from storage.agents.agent_snapshot import Check
-from storage.agents.config_changes import NewConfig
-from storage.agents.declared_agents import LOCK_USER, SET_ASIDE
 from storage.agents.templates import keep_templates
 from storage.devices import device_names, devices
 from storage.kernel.rows import fill
-from storage.runs import runs
-from storage.schedules import schedules
-from storage.schedules.schedules import ScheduleRow
+from storage.runs import run_pauses
+from storage.schedules import schedule_rows, schedules
+from storage.schedules.schedule_rows import ScheduleRow
 from storage.schema import agents
 
 GONE: Final = "the agent was removed"
@@ -141,7 +142,7 @@ def make_agent(
     else:
         update_agent(c, old, agent, device, source="api", at=at, actor=actor, back_because="made again")
         if not start:
-            agent_states.move_if_legal(c, id, "lifecycle", "ready", at=at, actor=actor)
+            agent_moves.move_if_legal(c, id, "lifecycle", "ready", at=at, actor=actor)
     schedules.declare(c, id, agent.schedule, fresh_id=fresh_schedule_id, at=at)
     schedules.declare_slots(c, id, agent.slots, at=at)
     capabilities.declare(c, id, agent.capabilities, source="api", at=at)
@@ -191,7 +192,7 @@ def edit_agent(
     agent_snapshot.check_setup(c, agent_id, check=writing.check)
     template_changes.put_in_error(c, (), [agent_id], at=at, actor=actor)
     if device is not None and old.device_id != device.id:
-        runs.follow_agents(c, at, actor=actor)
+        run_pauses.follow_agents(c, at, actor=actor)
     return get_agent(c, agent_id)
 
 
@@ -208,14 +209,14 @@ def remove_agent(c: sa.Connection, agent_id: AgentId, *, writing: Writing) -> Re
     if old.gateway_role == "main":
         raise MainAgentStays(old)
     archive_agent(c, old, at=writing.at, actor=writing.actor, reason="removed")
-    cancelled = runs.cancel_orphans(c, GONE, writing.at, actor=writing.actor)
+    cancelled = run_pauses.cancel_orphans(c, GONE, writing.at, actor=writing.actor)
     return Removed(get_agent(c, agent_id), tuple(cancelled))
 
 
 def said_of(c: sa.Connection, agent: AgentRow) -> DeclaredAgent:
     """Return the agent's current declaration, without configs and capabilities, which have their own API."""
-    run = [row for row in schedules.schedules_of(c, agent.id) if not _is_gone(row)]
-    slots = [row for row in schedules.slots_of(c, agent.id) if not _is_gone(row)]
+    run = [row for row in schedule_rows.schedules_of(c, agent.id) if not _is_gone(row)]
+    slots = [row for row in schedule_rows.slots_of(c, agent.id) if not _is_gone(row)]
     return fill(
         DeclaredAgent,
         agent,
@@ -228,7 +229,7 @@ def said_of(c: sa.Connection, agent: AgentRow) -> DeclaredAgent:
 
 
 def _is_gone(row: ScheduleRow) -> bool:
-    return not row.enabled and row.paused_reason in (schedules.REMOVED, None)
+    return not row.enabled and row.paused_reason in (schedule_rows.REMOVED, None)
 
 
 def _own(c: sa.Connection, agent_id: AgentId) -> AgentRow:

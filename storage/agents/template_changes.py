@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, TemplateId
-from storage.agents import agent_snapshot, agent_states, templates
+from storage.agents import agent_moves, agent_snapshot, templates
 from storage.agents.agent_snapshot import Check, Setup
 from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.schema import agent_states as states
@@ -254,11 +254,11 @@ def put_in_error(
     wrong = {one.agent_id: one for one in broken}
     for one in broken:
         told = f"{SET_UP_WRONG}{'; '.join(one.wrong)}"
-        agent_states.move(c, one.agent_id, "health", "error", at=at, actor=actor, reason=told)
+        agent_moves.move(c, one.agent_id, "health", "error", at=at, actor=actor, reason=told)
     were_wrong = {AgentId(id) for id in c.execute(SET_UP_WRONGLY).scalars()}
     healed = were_wrong if judged is None else were_wrong.intersection(judged)
     for agent_id in sorted(healed - wrong.keys()):
-        agent_states.move(c, agent_id, "health", "ok", at=at, actor=actor, reason=RIGHT_AGAIN)
+        agent_moves.move(c, agent_id, "health", "ok", at=at, actor=actor, reason=RIGHT_AGAIN)
 
 
 def _write(

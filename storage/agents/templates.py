@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from protocol.agent_types import AgentSubtype, AgentType
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import TemplateId
-from storage.kernel.keyset import Key, paged
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.rows import Key, columns_of, fill, paged
 from storage.schema import agent_templates, agents
 
 

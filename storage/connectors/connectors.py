@@ -17,11 +17,10 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
-from storage.audit import audit
+from storage import audit
 from storage.devices import users
 from storage.kernel.columns import Int
-from storage.kernel.keyset import Key, paged
-from storage.kernel.rows import columns_of, fill, values_of
+from storage.kernel.rows import Key, columns_of, fill, paged, values_of
 from storage.schema import connectors, credentials
 from storage.schema import users as user_table
 

@@ -20,8 +20,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, RunId
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.rows import columns_of, fill
-from storage.runs.run_progress import check_held
-from storage.runs.run_rows import HeldRun
+from storage.runs.runs import HeldRun, check_held
 from storage.schema import connector_cursors, seen_messages
 
 MOST_TRIES: Final = 3

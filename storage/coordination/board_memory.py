@@ -12,11 +12,10 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MemoryId, UserId
-from storage.audit import audit
+from storage import audit
 from storage.coordination.boards import TooManyOfBoards, lock_board
 from storage.kernel.columns import texts_in
-from storage.kernel.keyset import Key, paged
-from storage.kernel.rows import columns_of, fill, values_of
+from storage.kernel.rows import Key, columns_of, fill, paged, values_of
 from storage.schema import agents, board_memory, boards
 
 

@@ -14,12 +14,10 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, BroadcastId, DeviceId, GatewayId, MessageId, UserId
 from protocol.messages import MessageKind, MessageState
-from storage.audit import activity, audit
-from storage.coordination.boards import BoardPlace, find_place, list_places
-from storage.coordination.message_moves import INSERT_MOVE
-from storage.coordination.message_orders import said_anew
+from storage import audit
+from storage.coordination.boards import list_places
+from storage.coordination.message_rows import INSERT_MOVE, UNPROVEN, row_of
 from storage.coordination.message_rows import MESSAGES as MESSAGE_ROWS
-from storage.coordination.message_rows import UNPROVEN, row_of
 from storage.coordination.messages import (
     INSERT,
     MessageLimits,
@@ -27,9 +25,9 @@ from storage.coordination.messages import (
     TooManyMessages,
     check_content,
     open_count,
+    said_anew,
 )
-from storage.kernel.keyset import Key, paged
-from storage.kernel.rows import columns_of, fill, values_of
+from storage.kernel.rows import Key, columns_of, fill, paged, values_of
 from storage.schema import (
     agents,
     boards,
@@ -223,27 +221,6 @@ def broadcast_of(row: sa.Row[Any]) -> BroadcastRow:
     return fill(BroadcastRow, row)
 
 
-__all__ = [
-    "Aim",
-    "BoardPlace",
-    "BoardResult",
-    "BroadcastRow",
-    "NewBroadcast",
-    "Refused",
-    "Tally",
-    "UnknownBroadcast",
-    "add_broadcast",
-    "find_place",
-    "get_broadcast",
-    "list_broadcasts",
-    "list_open",
-    "list_places",
-    "results_of",
-    "resume",
-    "settle",
-    "tally_of",
-]
-
 PART: Final = 200  # rows in one statement
 
 
@@ -423,7 +400,7 @@ def settle(c: sa.Connection, id: str, *, at: int) -> BroadcastRow | None:
         return None
     is_sent = tally.sent > 0
     words = f"Broadcast {row.kind} to {tally.sent} board leads (failed: {tally.failed})."
-    activity.record(
+    audit.record(
         c,
         id=f"{row.id}:{row.rounds}",  # unique for each round
         at=at,

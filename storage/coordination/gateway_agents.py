@@ -9,11 +9,10 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
 from protocol.standing import Axes, Lifecycle
-from storage.agents import agent_activity, agent_states, made_agents
-from storage.agents.agent_declarations import archive_agent
+from storage.agents import agent_moves, agent_states, made_agents
 from storage.agents.agent_moves import axes_in
-from storage.agents.agent_rows import AgentRow, find_agent_by_name, get_agent
-from storage.agents.declared_agents import LOCK_USER
+from storage.agents.agents import AgentRow, find_agent_by_name, get_agent
+from storage.agents.declared_agents import LOCK_USER, archive_agent
 from storage.agents.made_agents import AgentLimits, AgentNameTaken
 from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_states as states
@@ -161,38 +160,6 @@ def list_gateway_agents_of(c: sa.Connection, gateway_id: GatewayId) -> Sequence[
 
 def _found(row: Any) -> GatewayAgentRow | None:
     return None if row is None else fill(GatewayAgentRow, row)
-
-
-__all__ = [
-    "CREATING",
-    "EXECUTOR",
-    "FAILED",
-    "LEAD",
-    "MAIN",
-    "READY",
-    "WANTED",
-    "WORKER",
-    "GatewayAgentRow",
-    "PutMain",
-    "RemoteIdTaken",
-    "axes_of",
-    "check_main_agent",
-    "find_by_remote_id",
-    "find_by_session",
-    "find_gateway_agent",
-    "find_main_agent",
-    "has_tokens",
-    "lead_remote_id",
-    "let_go",
-    "list_gateway_agents",
-    "list_gateway_agents_of",
-    "main_remote_id",
-    "make_gateway_agent",
-    "move_gateway_agent",
-    "put_main_agent",
-    "session_key_of",
-    "worker_remote_id",
-]
 
 
 class RemoteIdTaken(HubError):
@@ -356,8 +323,8 @@ def let_go(c: sa.Connection, gateway_id: GatewayId, *, at: int, actor: str, reas
     for row in list_gateway_agents_of(c, gateway_id):
         agent = get_agent(c, row.agent_id)
         if agent.archived_at is None:
-            agent_activity.count_turns(c, agent.id, 0, because=reason, at=at, actor=actor)
-            agent_states.move_if_legal(
+            agent_moves.count_turns(c, agent.id, 0, because=reason, at=at, actor=actor)
+            agent_moves.move_if_legal(
                 c, agent.id, "connectivity", "offline", at=at, actor=actor, reason=reason
             )
             if row.role == MAIN:
@@ -394,7 +361,7 @@ def _insert(
 
 def _revive(c: sa.Connection, agent: AgentRow, *, at: int, actor: str) -> None:
     c.execute(REVIVE_AGENT, {"agent": agent.id, "now": at})
-    agent_states.move_if_legal(c, agent.id, "lifecycle", "active", at=at, actor=actor, reason="wanted again")
+    agent_moves.move_if_legal(c, agent.id, "lifecycle", "active", at=at, actor=actor, reason="wanted again")
 
 
 def _free_remote_id(c: sa.Connection, gateway_id: GatewayId, remote_id: str) -> None:

@@ -11,12 +11,11 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, BootId, GatewayId
-from storage.agents.agent_rows import get_agent
+from storage import audit
+from storage.agents.agents import get_agent
 from storage.agents.made_agents import AgentLimits
-from storage.audit import activity, audit
-from storage.coordination import board_members
-from storage.coordination.board_members import MemberRow
-from storage.coordination.boards import DEFAULT_LIMITS, BoardLimits, get_board, lock_board
+from storage.coordination import boards
+from storage.coordination.boards import DEFAULT_LIMITS, BoardLimits, MemberRow, get_board, lock_board
 from storage.coordination.gateway_agents import (
     CREATING,
     FAILED,
@@ -241,10 +240,10 @@ def ensure_lead(
         In each case nothing was written.
     """
     lock_board(c, board_id)
-    board, lead = get_board(c, board_id), board_members.lead_of(c, board_id)
+    board, lead = get_board(c, board_id), boards.lead_of(c, board_id)
     if lead is not None:
         _follow(c, board_id, board.gateway_id, lead, at=at, actor=actor)
-        return Led(board_members.lead_of(c, board_id) or lead, False)
+        return Led(boards.lead_of(c, board_id) or lead, False)
     if board.gateway_id is None:
         raise NoLead(f"board {board.name} has no lead, and no gateway at which one could be made")
     gateway = find_gateway(c, board.gateway_id)
@@ -273,9 +272,7 @@ def ensure_lead(
         agent_id, is_created = row.agent_id, True
         detail: audit.Detail = {"agent": row.agent_name, "board": board_id, "remote_id": remote_id}
         audit.append(c, at=at, actor=actor, event="agent.created", subject=agent_id, detail=detail)
-    lead = board_members.add_member(
-        c, board_id, agent_id, is_lead=True, limits=board_limits, at=at, actor=actor
-    )
+    lead = boards.add_member(c, board_id, agent_id, is_lead=True, limits=board_limits, at=at, actor=actor)
     return Led(lead, is_created)
 
 
@@ -318,7 +315,7 @@ def _tell(
     *,
     level: str = "info",
 ) -> None:
-    activity.record(
+    audit.record(
         c,
         id=activity_id,
         at=at,

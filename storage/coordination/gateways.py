@@ -18,16 +18,15 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, GatewayId, UserId
 from protocol.standing import Availability, Axis, Connectivity, ExhaustReason, Health
-from storage.agents import agent_activity, agent_states
+from storage import audit
+from storage.agents import agent_moves, agent_states
 from storage.agents.declared_agents import LOCK_USER
 from storage.agents.heartbeats import LAST_MOVE
-from storage.audit import audit
 from storage.coordination import gateway_agents
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.devices import users
 from storage.kernel.columns import Int
-from storage.kernel.keyset import Key, paged
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.rows import Key, columns_of, fill, paged
 from storage.schema import agent_states as states
 from storage.schema import agents, gateways
 from storage.schema import gateway_agents as agents_there
@@ -303,9 +302,9 @@ def record_observations(c: sa.Connection, gateway: str, seen: Sequence[Seen], *,
             _say_health(c, row, one, at, actor)
         if one.is_online is not None:
             to = Connectivity.ONLINE if one.is_online else Connectivity.OFFLINE
-            agent_states.move(c, one.agent_id, Axis.CONNECTIVITY, to, at=at, actor=actor, reason=one.why)
+            agent_moves.move(c, one.agent_id, Axis.CONNECTIVITY, to, at=at, actor=actor, reason=one.why)
         if one.turns is not None:
-            agent_activity.count_turns(c, one.agent_id, one.turns, because=one.because, at=at, actor=actor)
+            agent_moves.count_turns(c, one.agent_id, one.turns, because=one.because, at=at, actor=actor)
         if one.exhausted is not None:
             agent_states.exhaust(
                 c,
@@ -318,7 +317,7 @@ def record_observations(c: sa.Connection, gateway: str, seen: Sequence[Seen], *,
         elif one.has_answered:
             if row.availability == Availability.EXHAUSTED:
                 free = Availability.AVAILABLE
-                agent_states.move(
+                agent_moves.move(
                     c, one.agent_id, Axis.AVAILABILITY, free, at=at, actor=actor, reason=ENDED_WELL
                 )
             if row.exhaust_count:
@@ -333,9 +332,9 @@ def note_heartbeat(c: sa.Connection, gateway_id: GatewayId, *, at: int) -> None:
 def _say_health(c: sa.Connection, row: Any, seen: Seen, at: int, actor: str) -> None:
     agent_id = seen.agent_id
     if not seen.is_known:
-        agent_states.move(c, agent_id, Axis.HEALTH, Health.ERROR, at=at, actor=actor, reason=seen.problem)
+        agent_moves.move(c, agent_id, Axis.HEALTH, Health.ERROR, at=at, actor=actor, reason=seen.problem)
     elif row.health == Health.ERROR:
         last = c.execute(LAST_MOVE, {"agent": agent_id, "on_axis": Axis.HEALTH}).one_or_none()
         if last is not None and (last.actor, last.reason) == (actor, row.health_reason):
             back = "it is there again"
-            agent_states.move(c, agent_id, Axis.HEALTH, Health.OK, at=at, actor=actor, reason=back)
+            agent_moves.move(c, agent_id, Axis.HEALTH, Health.OK, at=at, actor=actor, reason=back)

@@ -7,8 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, BootId, DeviceId, GatewayId
-from storage.coordination.message_moves import remember
-from storage.coordination.message_rows import SIGHTS, UNPROVEN, MessageSight, find_sight, sight_of
+from storage.coordination.message_rows import SIGHTS, UNPROVEN, MessageSight, find_sight, remember, sight_of
 from storage.devices.leases import is_alive
 from storage.kernel.columns import Int
 from storage.schema import agents, gateway_agents, message_moves, messages

@@ -25,85 +25,20 @@ from protocol.ids import (
     QuestionId,
     UserId,
 )
-from protocol.messages import MessageKind, MessageState
+from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState
+from storage import audit
 from storage.coordination.message_dues import (
-    Hand,
-    due_at_devices,
-    due_at_gateway,
-    due_nowhere,
-    expiring,
-    give_home,
-    letter_of,
     look_now,
-    next_look,
-    put_off,
-    release_all,
-    stir,
-    stir_device,
-    stirred,
-)
-from storage.coordination.message_moves import (
-    answer_by_memory,
-    answer_message,
-    move_message,
-    remember,
-    settle_message,
 )
 from storage.coordination.message_rows import (
-    MessageHome,
-    MessageMove,
+    LOCK_MESSAGE,
     MessageRow,
-    MessageSight,
-    UnknownMessage,
-    find_message,
-    find_sight,
     get_message,
-    home_of,
-    list_messages,
-    moves_of,
+    move_message,
+    remember,
 )
-from storage.kernel.rows import values_of
-from storage.schema import messages
-
-__all__ = [
-    "BadMessage",
-    "Hand",
-    "MessageHome",
-    "MessageLimits",
-    "MessageMove",
-    "MessageRow",
-    "MessageSight",
-    "MessageTooLong",
-    "NewMessage",
-    "TooManyMessages",
-    "UnknownMessage",
-    "add_message",
-    "answer_by_memory",
-    "answer_message",
-    "check_content",
-    "due_at_devices",
-    "due_at_gateway",
-    "due_nowhere",
-    "expiring",
-    "find_message",
-    "find_sight",
-    "get_message",
-    "give_home",
-    "home_of",
-    "letter_of",
-    "list_messages",
-    "look_now",
-    "move_message",
-    "moves_of",
-    "next_look",
-    "open_count",
-    "put_off",
-    "release_all",
-    "settle_message",
-    "stir",
-    "stir_device",
-    "stirred",
-]
+from storage.kernel.rows import fill, values_of
+from storage.schema import messages, questions
 
 
 class BadMessage(HubError):
@@ -242,3 +177,114 @@ def _is_text(content: str) -> bool:
 def open_count(c: sa.Connection, user_id: UserId, most: int) -> int:
     """Return the number of the user's open messages, counting up to *most*."""
     return int(c.execute(OPEN_OF_USER, {"user": user_id, "most": most}).scalar_one())
+
+
+_UNDELIVERED: Final = (MessageState.FAILED, MessageState.EXPIRED)
+
+LEAVE_BROADCAST: Final = (
+    sa.update(messages).where(messages.c.id == sa.bindparam("message")).values(broadcast_id=None)
+)
+IS_SETTLED: Final = sa.select(questions.c.settled_at).where(questions.c.id == sa.bindparam("question"))
+LINK_MESSAGE: Final = (
+    sa.update(questions)
+    .where(questions.c.id == sa.bindparam("question"))
+    .values(message_id=sa.bindparam("message"))
+)
+
+
+class MessageSettled(HubError):
+    """Error: the message's outcome is final."""
+
+    code = ErrorCode.MESSAGE_SETTLED
+
+
+def cancel_message(c: sa.Connection, id: str, *, at: int, actor: str) -> MessageRow:
+    """Cancel a message: it is FAILED. Sends that already happened cannot be undone.
+
+    Raises:
+        UnknownMessage: no message has the id.
+        MessageSettled: its agent has it, or it is settled.
+        In each case nothing was written.
+    """
+    c.execute(LOCK_MESSAGE, {"message": id})  # waits for a concurrent move
+    seen = get_message(c, id)
+    if (
+        seen.is_delivered
+        or seen.settled_at is not None
+        or not MESSAGE.allows(seen.state, MessageEvent.FAILED)
+    ):
+        raise MessageSettled(f"message {id} is {seen.state}: there is nothing to take back")
+    may_be_there = seen.state is not MessageState.WAITING or seen.sends > 0
+    told = "taken back" + ("; its agent may have it all the same" if may_be_there else "")
+    moved = move_message(
+        c,
+        id,
+        MessageEvent.FAILED,
+        seen_version=seen.version,
+        at=at,
+        proof={"actor": actor},
+        reason_code=ErrorCode.CANCELLED,
+        reason=told,
+    )
+    assert moved is not None, "it was seen in this transaction"
+    detail: audit.Detail = {"state": str(seen.state), "to": seen.to_agent_id}
+    audit.append(c, at=at, actor=actor, event="message.cancelled", subject=id, detail=detail)
+    return moved
+
+
+def retry_message(
+    c: sa.Connection,
+    id: str,
+    fresh: MessageId,
+    *,
+    at: int,
+    actor: str,
+    limits: MessageLimits = DEFAULT_LIMITS,
+) -> MessageRow:
+    """Retry a waiting message now, or send an undelivered one again as the message *fresh*.
+
+    The new message has its full time to live, and replaces the old one in its broadcast. A repeated retry
+    returns the same new message, unless that failed too.
+
+    Raises:
+        UnknownMessage: no message has the id.
+        MessageSettled: its agent has it, or the question that it asks is settled.
+        TooManyMessages: a limit is reached.
+        In each case nothing was written.
+    """
+    seen = get_message(c, id)
+    detail: audit.Detail = {"state": str(seen.state), "to": seen.to_agent_id}
+    if seen.settled_at is None and not seen.is_delivered:
+        look_now(c, id, at)
+        audit.append(c, at=at, actor=actor, event="message.retried", subject=id, detail=detail)
+        return get_message(c, id)
+    if seen.state not in _UNDELIVERED:
+        raise MessageSettled(f"message {id} is {seen.state}: its agent has it")
+    asked = seen.question_id if seen.kind is MessageKind.ASK_USER else None
+    if asked is not None and c.execute(IS_SETTLED, {"question": asked}).scalar_one_or_none() is not None:
+        raise MessageSettled(f"nobody waits for the answer to question {asked} any more")
+    added = add_message(c, said_anew(c, seen, fresh, at=at), limits=limits)
+    if added.id != fresh:
+        return retry_message(c, added.id, fresh, at=at, actor=actor, limits=limits)
+    if asked is not None:  # so that it is cancelled with the question if that is settled first
+        c.execute(LINK_MESSAGE, {"question": asked, "message": added.id})
+    entry = {**detail, "anew": added.id}
+    audit.append(c, at=at, actor=actor, event="message.retried", subject=id, detail=entry)
+    return added
+
+
+def said_anew(c: sa.Connection, seen: MessageRow, fresh: MessageId, *, at: int) -> NewMessage:
+    """Return a copy under another id, unique for each original; it replaces the original in its broadcast."""
+    if seen.broadcast_id is not None:
+        c.execute(LEAVE_BROADCAST, {"message": seen.id})
+    return fill(
+        NewMessage,
+        seen,
+        id=fresh,
+        at=at,
+        to_agent_id=None if seen.to_lead else seen.to_agent_id,
+        trace_id=fresh.replace("-", ""),
+        dedupe_key=f"anew:{seen.id}",
+        not_before=at,
+        expires_at=at + (seen.expires_at - seen.created_at),
+    )

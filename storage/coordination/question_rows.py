@@ -9,12 +9,11 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId, UserId
 from protocol.messages import MessageEvent, MessageState, QuestionState
+from storage import audit
 from storage.agents.lock_turns import told_instant
-from storage.audit import activity
-from storage.coordination.messages import find_message, move_message
+from storage.coordination.message_rows import find_message, move_message
 from storage.kernel.columns import in_parts
-from storage.kernel.keyset import Key, paged
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.rows import Key, columns_of, fill, paged
 from storage.schema import agents, boards, devices, gateway_agents, messages, questions, users
 
 DEFAULT_TAGS: Final = ("gateway_main", "user_reply")  # tags of the answer in the board's memory
@@ -314,7 +313,7 @@ def record(
     at: int,
     level: str = "info",
 ) -> None:
-    activity.record(
+    audit.record(
         c,
         id=id,
         at=at,

@@ -18,8 +18,10 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, MemoryId, MessageId, QuestionId, UserId
 from protocol.messages import MessageKind, QuestionState
-from storage.audit import audit
-from storage.coordination.board_memory import MemoryRow, NewMemory, add_memory
+from storage import audit
+from storage.coordination import board_memory, message_rows
+from storage.coordination.board_memory import MemoryLimits, MemoryRow, NewMemory, add_memory
+from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import MessageLimits, NewMessage, add_message
 from storage.coordination.question_rows import (
     ANSWERED,
@@ -33,28 +35,19 @@ from storage.coordination.question_rows import (
     WITHDRAWN,
     Home,
     QuestionRow,
-    QuestionSettled,
-    UnknownQuestion,
-    WaitingLong,
-    count_open,
-    find_question,
     get_question,
     home_of,
-    list_questions,
     main_of,
-    open_since,
     question_in,
     record,
     settle,
     settled,
     short,
-    told_actor,
-    told_actors,
-    waiting_since,
 )
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import values_of
 from storage.schema import devices, question_tellings, questions, users
+from storage.schema import questions as questions_table
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -306,40 +299,6 @@ def _into_memory(c: sa.Connection, asked: QuestionRow, given: NewAnswer) -> None
     add_memory(c, item)
 
 
-__all__ = [
-    "DEFAULT_SOURCE",
-    "DEFAULT_TAGS",
-    "Due",
-    "Home",
-    "NewAnswer",
-    "NewQuestion",
-    "QuestionRow",
-    "QuestionSettled",
-    "TooManyQuestions",
-    "UnknownQuestion",
-    "WaitingLong",
-    "answer",
-    "answer_by_memory",
-    "ask",
-    "count_open",
-    "due_of",
-    "expire_due",
-    "find_question",
-    "get_question",
-    "home_of",
-    "known_to",
-    "list_questions",
-    "main_of",
-    "open_since",
-    "told",
-    "told_actor",
-    "told_actors",
-    "waiting_since",
-    "with_news",
-    "withdraw",
-]
-
-
 class TooManyQuestions(HubError):
     """Error: the user has the maximum number of open questions; nothing was written."""
 
@@ -484,3 +443,79 @@ def _tell_main(c: sa.Connection, new: NewQuestion, main: Home, limits: MessageLi
         at=new.at,
     )
     add_message(c, message, limits=limits)
+
+
+ANSWERED_BY_ITEM = QUESTIONS.where(
+    questions_table.c.user_id == sa.bindparam("user"), questions_table.c.memory_id == sa.bindparam("item")
+)
+
+
+class Replied(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of adding an item.
+
+    Attributes:
+        is_new: no item with the same key existed.
+        message, question: the message or question that it answered, in its new state.
+    """
+
+    memory: MemoryRow
+    is_new: bool = True
+    message: MessageRow | None = None
+    question: QuestionRow | None = None
+
+
+class ReplyIds(msgspec.Struct, frozen=True, kw_only=True):
+    """Ids of the rows that an answer adds; *message_expires_at*: deadline for delivering the answer."""
+
+    activity_id: str
+    message_id: MessageId
+    message_expires_at: int
+
+
+def add_reply(
+    c: sa.Connection,
+    new: NewMemory,
+    ids: ReplyIds,
+    *,
+    limits: MemoryLimits | None,
+    is_decision: bool = False,
+) -> Replied:
+    """Add the item, and let it answer the message or question that it replies to.
+
+    Args:
+        is_decision: an operator writes it: add an audit entry.
+
+    Raises:
+        UnknownBoard, TooManyOfBoards: nothing was written.
+    """
+    memory, is_new = board_memory.add_memory(c, new, limits)
+    if not is_new:
+        return _as_before(c, memory)
+    message = message_rows.answer_by_memory(c, memory, at=new.at)
+    question = answer_by_memory(
+        c,
+        memory,
+        activity_id=ids.activity_id,
+        message_id=ids.message_id,
+        message_expires_at=ids.message_expires_at,
+    )
+    if is_decision:
+        detail: audit.Detail = {
+            "board": memory.board_id,
+            "message": None if message is None else message.id,
+            "question": None if question is None else question.id,
+        }
+        audit.append(c, at=new.at, actor=new.actor, event="memory.added", subject=memory.id, detail=detail)
+    return Replied(memory=memory, message=message, question=question)
+
+
+def _as_before(c: sa.Connection, memory: MemoryRow) -> Replied:
+    """Return the message or question that a known item answered, for a caller that missed the response."""
+    message = None if memory.reply_to is None else message_rows.find_message(c, memory.reply_to)
+    asked = c.execute(ANSWERED_BY_ITEM, {"user": memory.user_id, "item": memory.id}).one_or_none()
+    return Replied(
+        memory=memory,
+        is_new=False,
+        message=message if message is not None and message.memory_id == memory.id else None,
+        question=None if asked is None else question_in(asked),
+    )

@@ -5,15 +5,16 @@ there, and *seen* if another writer had. It is *refused* if a write failed, so t
 """
 
 import hashlib
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import AgentId, DeviceId, GatewayId, SoulWriteId, UserId
-from storage.kernel.keyset import Key, paged
-from storage.kernel.rows import columns_of, fill, values_of
+from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, SoulWriteId, UserId
+from protocol.messages import SoulWriteState
+from storage import audit
+from storage.kernel.rows import Key, columns_of, fill, paged, values_of
 from storage.schema import agents, devices, gateway_agents, gateways, soul_versions, soul_writes
 
 VersionKind = Literal["written", "seen", "refused"]
@@ -217,3 +218,323 @@ def add_version(c: sa.Connection, new: NewVersion, *, kept: int) -> int:
             c.execute(FORGET_VERSIONS, {"agent": new.agent_id, "through": older})
             break
     return seq
+
+
+ABSENT: Final = ""  # in place of a hash: there must be no soul yet
+OPEN: Final = "soul_writes.state = 'waiting'"  # as text, so that the partial index is used
+UPDATED: Final = "soul.updated"  # event in the audit log
+LEAST_WRITES: Final = 50  # minimum number kept for each agent, because a caller may still ask for the result
+SoulEnd = Literal[SoulWriteState.DONE, SoulWriteState.CONFLICT, SoulWriteState.FAILED]
+_EVENTS: Final = {
+    SoulWriteState.DONE: "agent.soul.updated",
+    SoulWriteState.CONFLICT: "agent.soul.conflict",
+    SoulWriteState.FAILED: "agent.soul.failed",
+}
+
+
+class SoulBusy(HubError):
+    """Error: another write of the same soul is open; nothing was written. *write_id*: its id."""
+
+    code = ErrorCode.SOUL_BUSY
+
+    def __init__(self, message: str, write_id: SoulWriteId) -> None:
+        super().__init__(message)
+        self.write_id = write_id
+        self.members = {"write_id": write_id}
+
+
+class NewSoulWrite(msgspec.Struct, frozen=True, kw_only=True):
+    """New write of a soul.
+
+    Attributes:
+        expected_sha256: required hash of the current soul; ``ABSENT``: no soul; ``None``: any.
+        dedupe_key: repeated requests with the same key are the same write.
+    """
+
+    id: SoulWriteId
+    agent_id: AgentId
+    board_id: BoardId | None
+    content: str
+    expected_sha256: str | None
+    reason: str | None = None
+    source_url: str | None = None
+    from_agent_id: AgentId | None = None
+    actor: str
+    correlation_id: str | None = None
+    trace_id: str
+    dedupe_key: str | None = None
+    at: int
+
+
+class SoulWriteRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Write of a soul with its progress. Instants are epoch milliseconds.
+
+    Attributes:
+        content: empty after it is settled.
+        expected_sha256: see ``NewSoulWrite``; if any soul was accepted, hash of the one replaced.
+        found_sha256: after a conflict, hash of the actual soul; ``ABSENT``: none.
+        sends: number of times that it may have left the hub.
+        reason_code, problem: reason of a delay or failure.
+        not_before: next time of processing.
+    """
+
+    id: SoulWriteId
+    agent_id: AgentId
+    board_id: BoardId | None
+    content: str
+    sha256: str
+    expected_sha256: str | None
+    found_sha256: str | None
+    state: SoulWriteState
+    sends: int
+    reason_code: str | None
+    problem: str | None
+    reason: str | None
+    source_url: str | None
+    from_agent_id: AgentId | None
+    actor: str
+    correlation_id: str | None
+    trace_id: str
+    not_before: int
+    created_at: int
+    settled_at: int | None
+
+
+class SoulOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of a write.
+
+    Attributes:
+        found: current soul, if it differs from the requested text; ``None`` in a conflict: no soul.
+        place: ``gateway:NAME`` or ``device:ID``.
+        activity_id: id of the activity entry.
+    """
+
+    to: SoulEnd
+    place: str
+    agent: str
+    activity_id: str
+    at: int
+    found: str | None = None
+    reason_code: str | None = None
+    problem: str | None = None
+
+
+_is_write = soul_writes.c.id == sa.bindparam("write")
+_is_open = sa.text(OPEN)
+_agents = soul_writes.c.agent_id == sa.bindparam("agent")
+_ROW = columns_of(SoulWriteRow, soul_writes)
+WRITE = sa.select(*_ROW).where(_is_write)
+WRITE_OF_KEY = sa.select(*_ROW).where(soul_writes.c.dedupe_key == sa.bindparam("dedupe"))
+OPEN_WRITE = sa.select(*_ROW).where(_agents, _is_open)
+WRITES = (
+    sa.select(*_ROW)
+    .where(_agents)
+    .order_by(soul_writes.c.created_at.desc(), soul_writes.c.id.desc())
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+DUE_WRITES = (
+    sa.select(soul_writes.c.id)
+    .where(
+        _is_open, soul_writes.c.not_before <= sa.bindparam("now"), soul_writes.c.id > sa.bindparam("after")
+    )
+    .order_by(soul_writes.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+NEXT_WRITE = sa.select(sa.func.min(soul_writes.c.not_before)).where(_is_open)
+ADD_WRITE = sa.insert(soul_writes)
+TAKE_WRITE = (
+    sa.update(soul_writes)
+    .where(_is_write, _is_open, soul_writes.c.not_before == sa.bindparam("seen"))
+    .values(not_before=sa.bindparam("until"))
+)
+BEGIN_SEND = (
+    sa.update(soul_writes)
+    .where(_is_write, _is_open, soul_writes.c.sends == sa.bindparam("seen"))
+    .values(expected_sha256=sa.bindparam("base"), sends=soul_writes.c.sends + 1)
+)
+PUT_OFF_WRITE = (
+    sa.update(soul_writes)
+    .where(_is_write, _is_open)
+    .values(
+        not_before=sa.bindparam("until"),
+        reason_code=sa.bindparam("code"),
+        problem=sa.bindparam("why"),
+    )
+)
+HURRY_WRITES = sa.update(soul_writes).where(_is_open).values(not_before=sa.bindparam("now"))
+SETTLE_WRITE = (
+    sa.update(soul_writes)
+    .where(_is_write, _is_open)
+    .values(
+        state=sa.bindparam("to"),
+        content="",
+        found_sha256=sa.bindparam("found"),
+        reason_code=sa.bindparam("code"),
+        problem=sa.bindparam("why"),
+        settled_at=sa.bindparam("now"),
+    )
+)
+_kept_writes = (
+    sa.select(soul_writes.c.id)
+    .where(_agents, soul_writes.c.settled_at.is_not(None))
+    .order_by(soul_writes.c.created_at.desc(), soul_writes.c.id.desc())
+    .limit(sa.bindparam("kept", type_=sa.Integer))
+)
+FORGET_WRITES = sa.delete(soul_writes).where(
+    _agents, soul_writes.c.settled_at.is_not(None), soul_writes.c.id.not_in(_kept_writes)
+)
+
+
+def add_write(c: sa.Connection, new: NewSoulWrite) -> SoulWriteRow:
+    """Add a write. An equal open write, or one with the same dedupe key, is returned instead.
+
+    Raises:
+        SoulBusy: a different write is open; nothing was written.
+    """
+    if new.dedupe_key is not None:
+        known = c.execute(WRITE_OF_KEY, {"dedupe": new.dedupe_key}).one_or_none()
+        if known is not None:
+            return fill(SoulWriteRow, known)
+    sha256 = digest(new.content)
+    other = find_open(c, new.agent_id)
+    if other is not None:
+        is_same = other.sha256 == sha256 and new.expected_sha256 in (None, other.expected_sha256)
+        if is_same and other.actor == new.actor:
+            return other  # a retry after a lost or delayed response
+        raise SoulBusy(f"another write of this soul is open, by {other.actor}", other.id)
+    own = {"sha256": sha256, "not_before": new.at, "created_at": new.at}
+    c.execute(ADD_WRITE, values_of(new, soul_writes, **own))
+    return get_write(c, new.id)
+
+
+def get_write(c: sa.Connection, write_id: SoulWriteId) -> SoulWriteRow:
+    """Return an existing write."""
+    return fill(SoulWriteRow, c.execute(WRITE, {"write": write_id}).one())
+
+
+def find_open(c: sa.Connection, agent_id: AgentId) -> SoulWriteRow | None:
+    """Return the open write of an agent's soul, if any."""
+    row = c.execute(OPEN_WRITE, {"agent": agent_id}).one_or_none()
+    return None if row is None else fill(SoulWriteRow, row)
+
+
+def list_writes(c: sa.Connection, agent_id: AgentId, *, limit: int) -> list[SoulWriteRow]:
+    """Return the writes of an agent's soul, newest first."""
+    return [fill(SoulWriteRow, row) for row in c.execute(WRITES, {"agent": agent_id, "most": limit})]
+
+
+def due_writes(c: sa.Connection, at: int, limit: int, *, after: str = "") -> list[SoulWriteId]:
+    """Return the open writes that are due, in order of their ids.
+
+    Args:
+        after: only writes with greater ids.
+    """
+    found = c.execute(DUE_WRITES, {"now": at, "most": limit, "after": after})
+    return [SoulWriteId(id) for id in found.scalars()]
+
+
+def next_due(c: sa.Connection) -> int | None:
+    """Return when the next open write is due; ``None``: none is open."""
+    found = c.execute(NEXT_WRITE).scalar_one()
+    return None if found is None else int(found)
+
+
+def take(c: sa.Connection, write: SoulWriteRow, *, until: int) -> bool:
+    """Claim the write until *until*. Return False if another process has it, or it is settled."""
+    return c.execute(TAKE_WRITE, _about(write) | {"seen": write.not_before, "until": until}).rowcount > 0
+
+
+def begin_send(c: sa.Connection, write: SoulWriteRow, base: str) -> bool:
+    """Record a send of the write over the soul with hash *base*. Return False if the write changed."""
+    return c.execute(BEGIN_SEND, _about(write) | {"seen": write.sends, "base": base}).rowcount > 0
+
+
+def put_off(c: sa.Connection, write: SoulWriteRow, *, until: int, reason_code: str, problem: str) -> bool:
+    """Postpone the write, with the reason. Return False if it is settled."""
+    given = {"until": until, "code": reason_code, "why": problem}
+    return c.execute(PUT_OFF_WRITE, _about(write) | given).rowcount > 0
+
+
+def hurry(c: sa.Connection, at: int) -> int:
+    """Make all open writes due now. Return their number."""
+    return c.execute(HURRY_WRITES, {"now": at}).rowcount
+
+
+def settle(c: sa.Connection, write: SoulWriteRow, end: SoulOutcome, *, kept: int) -> SoulWriteRow | None:
+    """Settle a write with its versions, activity and audit entry. Return ``None`` if it was settled before.
+
+    Args:
+        write: the row while it was open, with its text.
+        kept: number of versions of its agent that stay, and of writes, at least LEAST_WRITES.
+    """
+    found = None if end.to != SoulWriteState.CONFLICT else ABSENT if end.found is None else digest(end.found)
+    given = {"to": end.to, "found": found, "code": end.reason_code, "why": end.problem, "now": end.at}
+    if c.execute(SETTLE_WRITE, _about(write) | given).rowcount == 0:
+        return None
+    is_done = end.to == SoulWriteState.DONE
+    if not is_done:  # the other writer's version came first
+        _note_found(c, write, end, kept)
+    if not is_done or last_there(c, write.agent_id) != write.sha256:
+        version = NewVersion(
+            agent_id=write.agent_id,
+            kind="written" if is_done else "refused",
+            content=write.content,
+            actor=write.actor,
+            at=end.at,
+            write_id=write.id,
+            reason=write.reason,
+            source_url=write.source_url,
+        )
+        add_version(c, version, kept=kept)
+    if is_done:  # the other writer's version came after this one
+        _note_found(c, write, end, kept)
+    audit.record(
+        c,
+        id=end.activity_id,
+        at=end.at,
+        event_type=_EVENTS[end.to],
+        level="info" if is_done else "warning",
+        message=_told(write, end),
+        agent_id=write.agent_id,
+        actor=write.actor,
+        data={"write_id": write.id, "sha256": write.sha256, "from_agent_id": write.from_agent_id},
+        trace_id=write.trace_id,
+    )
+    detail: dict[str, str | int | bool | None] = {
+        "agent": end.agent,
+        "place": end.place,
+        "write_id": write.id,
+        "sha256": write.sha256,
+        "over": write.expected_sha256,
+    }
+    if not is_done:
+        detail |= {"reason": end.reason_code, "found": found}
+    outcome: Literal["done", "refused"] = "done" if is_done else "refused"
+    audit.append(
+        c, at=end.at, actor=write.actor, event=UPDATED, subject=write.agent_id, outcome=outcome, detail=detail
+    )
+    c.execute(FORGET_WRITES, {"agent": write.agent_id, "kept": max(kept, LEAST_WRITES)})
+    return get_write(c, write.id)
+
+
+def _note_found(c: sa.Connection, write: SoulWriteRow, end: SoulOutcome, kept: int) -> None:
+    if end.found is not None:
+        note_seen(c, write.agent_id, end.found, actor=end.place, at=end.at, kept=kept)
+
+
+def _told(write: SoulWriteRow, end: SoulOutcome) -> str:
+    match end.to:
+        case SoulWriteState.DONE:
+            said = f"SOUL.md updated for {end.agent}."
+        case SoulWriteState.CONFLICT:
+            said = f"SOUL.md of {end.agent} was not updated: somebody else had changed it."
+        case SoulWriteState.FAILED:
+            said = f"SOUL.md of {end.agent} was not updated: {end.problem}"
+    for word, value in (("Reason", write.reason), ("Source", write.source_url)):
+        if value:
+            said = f"{said} {word}: {value}"
+    return said
+
+
+def _about(write: SoulWriteRow) -> dict[str, Any]:
+    return {"write": write.id}

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from protocol import keys
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, KeyId, NodeId, UserId
-from storage.agents import agent_states
-from storage.audit import audit
+from storage import audit
+from storage.agents import agent_moves
 from storage.devices import devices
 from storage.devices.devices import DeviceNameTaken, DeviceRow
 from storage.kernel.rows import columns_of, fill
@@ -45,7 +45,7 @@ def ensure_device(
     given = {"user": user_id, "named": name, "successor": device.id, "now": at}
     left = c.execute(SUCCEED, given).scalars().all()
     for agent_id in left:
-        agent_states.move(
+        agent_moves.move(
             c,
             AgentId(agent_id),
             "connectivity",

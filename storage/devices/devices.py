@@ -9,11 +9,10 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId, NodeId, TokenId, UserId
+from storage import audit
 from storage.agents import agent_states
-from storage.audit import audit
 from storage.kernel.columns import in_parts
-from storage.kernel.keyset import Key, paged
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.rows import Key, columns_of, fill, paged
 from storage.schema import agents, device_tokens, devices, users
 
 CAME: Final = "its device connected"

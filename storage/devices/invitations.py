@@ -9,11 +9,10 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId, InvitationId, KeyId, UserId
-from storage.audit import audit
+from storage import audit
 from storage.devices import device_keys
 from storage.devices.device_keys import KeyOwner
-from storage.kernel.keyset import Key, paged
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.rows import Key, columns_of, fill, paged
 from storage.schema import invitations, users
 
 KEPT_MS = 7 * 86_400_000  # after its end, so that late requests learn the reason

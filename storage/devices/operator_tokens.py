@@ -10,9 +10,8 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import TokenId, UserId
-from storage.audit import audit
-from storage.kernel.keyset import Key, paged
-from storage.kernel.rows import columns_of, fill
+from storage import audit
+from storage.kernel.rows import Key, columns_of, fill, paged
 from storage.schema import operator_tokens, users
 
 KEPT_MS: Final = 30 * 86_400_000  # after its end, so that late requests learn the reason

@@ -12,11 +12,10 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
-from storage.audit import audit
+from storage import audit
 from storage.devices import device_keys
 from storage.devices.devices import DeviceRow
-from storage.kernel.keyset import Key, paged
-from storage.kernel.rows import columns_of, fill, values_of
+from storage.kernel.rows import Key, columns_of, fill, paged, values_of
 from storage.schema import pairings
 
 _LOCK = 0x50414952  # of PostgreSQL: concurrent requests would both see the last free slot

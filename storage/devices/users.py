@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
-from storage.audit import audit
+from storage import audit
 from storage.kernel.columns import in_parts
-from storage.kernel.keyset import Key, paged
+from storage.kernel.rows import Key, paged
 from storage.schema import agents, boards, devices, gateways, operator_tokens, runs, users
 
 OWNER: Final = "owner"  # user of everything that names no other user

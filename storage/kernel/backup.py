@@ -21,7 +21,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
-from storage.audit.audit import Entry, append_entry
+from storage.audit import Entry, append_entry
 from storage.kernel.address import held_alone
 from storage.kernel.database import Unavailable, translated
 from storage.kernel.migrate import refusal

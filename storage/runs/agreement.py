@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.handshake import StoreMark
 from protocol.ids import DeviceId
-from storage.audit import audit
+from storage import audit
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import columns_of, fill, values_of
 from storage.runs.calls import ReportedVerdict, record_verdicts

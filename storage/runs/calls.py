@@ -12,8 +12,7 @@ from protocol.lifecycles import CALL, CallEvent, CallState
 from storage.kernel.columns import Int, in_parts, spelled
 from storage.kernel.rows import columns_of, fill
 from storage.runs.items import note_answer, note_gone
-from storage.runs.run_progress import check_held
-from storage.runs.run_rows import HeldRun
+from storage.runs.runs import HeldRun, check_held
 from storage.schema import device_stores, devices, items, run_calls, run_units, runs
 
 OPEN = (CallState.PLANNED, CallState.SENT)

@@ -14,8 +14,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from storage.kernel.columns import Int, in_parts
-from storage.kernel.keyset import Key, paged, readable_page
-from storage.kernel.rows import columns_of, fill, values_of
+from storage.kernel.rows import Key, columns_of, fill, paged, readable_page, values_of
 from storage.schema import agents, items, run_calls, runs
 
 # Fingerprint of an item that its device reported: which config found it is unknown.

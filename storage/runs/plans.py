@@ -18,8 +18,7 @@ from storage.kernel.database import Conflict
 from storage.kernel.rows import values_of
 from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls
 from storage.runs.items import Decide, Decision, Finder, FoundItem, PlannedCall, known_items, write_items
-from storage.runs.run_progress import advance, check_held
-from storage.runs.run_rows import HeldRun
+from storage.runs.runs import HeldRun, advance, check_held
 from storage.runs.units import ADD_UNIT, fail_unit, find_unit
 from storage.schema import agents, run_calls, run_units, runs, unit_ledger, users
 

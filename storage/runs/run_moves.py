@@ -21,12 +21,20 @@ from protocol.lifecycles import (
 )
 from protocol.standing import Lifecycle
 from storage.agents import agents
-from storage.agents.agent_activity import Counts, count_runs
-from storage.agents.agent_moves import AgentTerminated
+from storage.agents.agent_moves import AgentTerminated, Counts, count_runs
 from storage.kernel.columns import Int, spelled
 from storage.runs.run_locks import let_go
-from storage.runs.run_progress import keep_result, record_error
-from storage.runs.run_rows import HeldRun, RunMove, RunRow, StaleRun, UnknownRun, find_run, get_run
+from storage.runs.runs import (
+    HeldRun,
+    RunMove,
+    RunRow,
+    StaleRun,
+    UnknownRun,
+    find_run,
+    get_run,
+    keep_result,
+    record_error,
+)
 from storage.schedules import schedules
 from storage.schema import run_calls, run_state_history, run_units, runs
 

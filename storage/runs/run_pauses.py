@@ -17,11 +17,10 @@ from protocol.lifecycles import (
     RunState,
 )
 from storage import schema
-from storage.agents import agent_configs, agent_states
+from storage.agents import agent_states, configs
 from storage.kernel.columns import Int, in_parts
 from storage.runs.run_moves import move, remember_moves
-from storage.runs.run_progress import record_error
-from storage.runs.run_rows import HeldRun, RunMove, RunRow, get_run
+from storage.runs.runs import HeldRun, RunMove, RunRow, get_run, record_error
 from storage.schema import run_calls, runs
 
 SPREAD_CAP_MS = 60_000
@@ -223,9 +222,7 @@ def awaiting_model(c: sa.Connection) -> dict[AgentId, bool]:
     waiting = {AgentId(agent_id): True for agent_id in c.execute(AWAITING_MODEL).scalars()}
     for part in in_parts(sorted(waiting)):
         for row in c.execute(LOCAL_ONLY, {"agents": part}):
-            waiting[AgentId(row.agent_id)] = agent_configs.read_config(
-                "model_use", row.config_value
-            ).allow_cloud
+            waiting[AgentId(row.agent_id)] = configs.read_config("model_use", row.config_value).allow_cloud
     return waiting
 
 

@@ -13,15 +13,14 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, BootId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RUN, CallState, RunEvent, RunState, UnitState
 from storage import schema
-from storage.agents.agent_activity import recount
+from storage.agents.agent_moves import recount
 from storage.devices.leases import is_alive
 from storage.kernel.address import end_sessions
 from storage.kernel.columns import in_parts, now_ms, spelled
 from storage.runs.calls import count_calls
 from storage.runs.run_locks import let_go
 from storage.runs.run_moves import move, remember_moves
-from storage.runs.run_progress import check_held, record_error
-from storage.runs.run_rows import HeldRun, RunMove
+from storage.runs.runs import HeldRun, RunMove, check_held, record_error
 from storage.runs.units import ADD_UNIT, find_unit
 from storage.schema import run_calls, run_units, runs
 

@@ -1,122 +1,518 @@
-"""Runs: creation, claims, moves, reading.
-
-Re-exports its modules: ``run_rows`` (rows); ``run_moves`` (creation and moves); ``run_pauses`` (stopping and
-continuing from outside); ``run_claims`` (claims from the queue); ``run_recovery`` (recovery from a dead hub);
-``run_progress`` (counters, errors, reports and results); ``run_waits`` (requested runs, and conditions of
-waiting ones).
+"""Rows of runs: reading them, their counters, errors, reports and results.
 
 An executing run is held by the process that knows its fence. A move that ends the execution by force raises
 the fence; later writes of the old holder are refused with ``StaleRun``.
 """
 
-from storage.runs.run_claims import Gates, claim_runs
-from storage.runs.run_moves import AttemptsSpent, LivesAtGateway, OpenWork, create_run, move
-from storage.runs.run_pauses import (
-    ModelWaits,
-    Swept,
-    awaited_devices,
-    awaiting_model,
-    cancel_orphans,
-    exhaust_run,
-    follow_agents,
-    model_waits,
-    overdue,
-    pause_early,
-    pause_run,
-    recover_agents,
-    request_cancel,
-    rested_agents,
-    resume_run,
-    resume_runs,
-    runs_to_cancel,
-    sweep,
-)
-from storage.runs.run_progress import (
-    ContextTooLarge,
-    Report,
-    check_context,
-    check_held,
-    note_progress,
-    record_error,
-    record_held_error,
-    report,
-)
-from storage.runs.run_recovery import Recovered, executing_of, recover, take_back
-from storage.runs.run_rows import (
-    HeldRun,
-    RunError,
-    RunMove,
-    RunRow,
-    StaleRun,
-    UnknownRun,
-    Usage,
-    count_executing,
-    count_runs,
-    find_run,
-    find_runs,
-    get_run,
-    list_runs,
-    run_history,
-    runs_ending_in,
-)
-from storage.runs.run_waits import RunWait, TooManyWaiting, WaitingLimits, start_run, waits_of
+from collections.abc import Collection, Sequence
+from typing import Any, Final
 
-__all__ = [
-    "AttemptsSpent",
-    "ContextTooLarge",
-    "Gates",
-    "HeldRun",
-    "LivesAtGateway",
-    "ModelWaits",
-    "OpenWork",
-    "Recovered",
-    "Report",
-    "RunError",
-    "RunMove",
-    "RunRow",
-    "RunWait",
-    "StaleRun",
-    "Swept",
-    "TooManyWaiting",
-    "UnknownRun",
-    "Usage",
-    "WaitingLimits",
-    "awaited_devices",
-    "awaiting_model",
-    "cancel_orphans",
-    "check_context",
-    "check_held",
-    "claim_runs",
-    "count_executing",
-    "count_runs",
-    "create_run",
-    "executing_of",
-    "exhaust_run",
-    "find_run",
-    "find_runs",
-    "follow_agents",
-    "get_run",
-    "list_runs",
-    "model_waits",
-    "move",
-    "note_progress",
-    "overdue",
-    "pause_early",
-    "pause_run",
-    "record_error",
-    "record_held_error",
-    "recover",
-    "recover_agents",
-    "report",
-    "request_cancel",
-    "rested_agents",
-    "resume_run",
-    "resume_runs",
-    "run_history",
-    "runs_ending_in",
-    "runs_to_cancel",
-    "start_run",
-    "sweep",
-    "take_back",
-    "waits_of",
-]
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
+from protocol.lifecycles import CallState, PauseReason, RunOutcome, RunState
+from storage.kernel.columns import Int, in_parts, spelled
+from storage.kernel.rows import Key, columns_of, fill, paged
+from storage.schema import EXECUTING, agents, run_calls, run_state_history, runs
+
+
+class UnknownRun(HubError):
+    """Error: no run has that id."""
+
+    code = ErrorCode.UNKNOWN_RUN
+
+
+class StaleRun(HubError):
+    """Error: another process moved the run; nothing was written."""
+
+    code = ErrorCode.STALE_RUN
+
+
+class HeldRun(msgspec.Struct, frozen=True):
+    """Run as its holder last read it; every move compares with it."""
+
+    id: RunId
+    state: RunState
+    fence: int
+
+
+class RunError(msgspec.Struct, frozen=True):
+    """Error in a run, for people. *unit_key*: ``None`` for the run as a whole."""
+
+    unit_key: str | None
+    code: str
+    message: str
+    at: int
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Usage of models."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_nanos: int = 0  # billionths of a US dollar
+
+
+class RunRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Run. Instants are epoch milliseconds; *units_...* count units, *items_created* accepted calls.
+
+    *fire_at*: newest fire that it covers; *coalesced_count*: number of earlier fires that it covers.
+    *deadline_at*: deadline of the current execution, only while it executes. *needs*: capabilities required
+    for its start. *locks*: names of locks that it holds while it executes. *context*: the requester's
+    description. *status_message*: last report of its device. *result*: summary after its end.
+    """
+
+    id: RunId
+    agent_id: AgentId
+    agent_name: str
+    user_id: UserId
+    device_id: DeviceId | None
+    schedule_id: str | None
+    trigger_kind: str
+    fire_key: str
+    fire_at: int
+    rerun_of: RunId | None
+    state: RunState
+    outcome: RunOutcome | None
+    reason: str | None
+    pause_reason: PauseReason | None
+    fence: int
+    lease_boot_id: BootId | None
+    attempt: int
+    max_attempts: int
+    crash_count: int
+    dispatch_count: int
+    coalesced_count: int
+    cancel_requested_at: int | None
+    cancel_reason: str | None
+    eligible_at: int
+    timeout_ms: int
+    deadline_at: int | None
+    start_deadline_at: int | None
+    priority: int
+    config_rev: int
+    config_fingerprint: str
+    needs: tuple[str, ...]
+    locks: tuple[str, ...]
+    parameters: dict[str, Any]
+    context: dict[str, Any]
+    progress: float
+    status_message: str | None
+    result: dict[str, Any] | None
+    errors: tuple[RunError, ...]
+    error_count: int
+    units_total: int
+    units_done: int
+    units_skipped: int
+    units_failed: int
+    items_created: int
+    items_updated: int
+    items_known: int
+    usage: Usage
+    created_at: int
+    started_at: int | None
+    completed_at: int | None
+    updated_at: int
+
+    @property
+    def held(self) -> HeldRun:
+        """State and fence that its holder compares with."""
+        return HeldRun(self.id, self.state, self.fence)
+
+
+class RunMove(msgspec.Struct, frozen=True):
+    """Row of a run's history."""
+
+    seq: int
+    old_state: RunState | None
+    new_state: RunState
+    attempt: int
+    fence: int
+    reason: str | None
+    actor: str
+    at: int
+
+
+RUNS = sa.select(
+    *columns_of(RunRow, runs, agents, agent_name=agents.c.name, usage=None),
+    *columns_of(Usage, runs, requests=runs.c.model_requests),
+).join_from(runs, agents)
+RUN_COUNTS = sa.select(runs.c.state, sa.func.count().label("runs")).group_by(runs.c.state)
+EXECUTING_COUNT = sa.select(sa.func.count()).select_from(runs).where(sa.text("runs." + EXECUTING))
+RUN_BY_ID = RUNS.where(runs.c.id == sa.bindparam("run"))
+RUNS_BY_ID = RUNS.where(runs.c.id.in_(sa.bindparam("runs", expanding=True)))
+RUNS_BY_END = (
+    sa.select(runs.c.id)
+    .join_from(runs, agents)
+    .where(runs.c.id.endswith(sa.bindparam("end"), autoescape=False))
+    .order_by(runs.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+RUN_BY_FIRE = sa.select(runs.c.id).where(
+    runs.c.agent_id == sa.bindparam("agent"), runs.c.fire_key == sa.bindparam("fire")
+)
+HISTORY = (
+    sa.select(*columns_of(RunMove, run_state_history))
+    .where(run_state_history.c.run_id == sa.bindparam("run"))
+    .order_by(run_state_history.c.seq)
+)
+
+
+def get_run(c: sa.Connection, id: RunId) -> RunRow:
+    """Return the run.
+
+    Raises:
+        UnknownRun: no run has the id.
+    """
+    run = find_run(c, id)
+    if run is None:
+        raise UnknownRun(f"there is no run {id}")
+    return run
+
+
+def find_run(c: sa.Connection, id: RunId, *, user_id: UserId | None = None) -> RunRow | None:
+    """Return the run, if any; with *user_id*, only a run of this user's agents."""
+    row = c.execute(_of_user(RUN_BY_ID, user_id), {"run": id}).one_or_none()
+    return None if row is None else _run(row)
+
+
+def find_runs(c: sa.Connection, ids: Sequence[RunId]) -> list[RunRow]:
+    """Return those of these runs that exist, in no particular order."""
+    return [_run(row) for part in in_parts(ids) for row in c.execute(RUNS_BY_ID, {"runs": part})]
+
+
+def runs_ending_in(
+    c: sa.Connection, end: str, *, most: int = 2, user_id: UserId | None = None
+) -> list[RunId]:
+    """Return runs whose id ends with *end*; two results mean that it is ambiguous. Scans all ids.
+
+    *end* must not contain wildcards.
+    """
+    query = _of_user(RUNS_BY_END, user_id)
+    return [RunId(found) for found in c.execute(query, {"end": end, "most": most}).scalars()]
+
+
+def list_runs(
+    c: sa.Connection,
+    *,
+    agent_id: AgentId | None = None,
+    device_id: DeviceId | None = None,
+    user_id: UserId | None = None,
+    states: Collection[RunState] | None = None,
+    outcome: RunOutcome | None = None,
+    since: int | None = None,
+    until: int | None = None,
+    limit: int | None = None,
+    after: Key | None = None,
+) -> list[RunRow]:
+    """Return runs, newest first.
+
+    Args:
+        since, until: only runs created in this range, epoch milliseconds; the first is included, the second
+            is not.
+    """
+    query = _of_user(RUNS, user_id)
+    query = paged(query, runs.c.created_at, runs.c.id, limit=limit, after=after, descending=True)
+    if agent_id is not None:
+        query = query.where(runs.c.agent_id == agent_id)
+    if device_id is not None:
+        query = query.where(runs.c.device_id == device_id)
+    if states is not None:
+        query = query.where(runs.c.state.in_(sorted(states)))
+    if outcome is not None:
+        query = query.where(runs.c.outcome == outcome)
+    if since is not None:
+        query = query.where(runs.c.created_at >= since)
+    if until is not None:
+        query = query.where(runs.c.created_at < until)
+    return [_run(row) for row in c.execute(query)]
+
+
+def count_runs(c: sa.Connection, *, user_id: UserId | None = None) -> dict[RunState, int]:
+    """Return the number of runs in each state, of all users or one; states without runs are omitted."""
+    counts = RUN_COUNTS if user_id is None else _of_user(RUN_COUNTS.join_from(runs, agents), user_id)
+    return {row.state: row.runs for row in c.execute(counts)}
+
+
+def count_executing(
+    c: sa.Connection, *, device_id: DeviceId | None = None, agent_id: AgentId | None = None
+) -> int:
+    """Return the number of executing runs: of this device, of this agent, or in all."""
+    query = EXECUTING_COUNT
+    if device_id is not None:
+        query = query.where(runs.c.device_id == device_id)
+    if agent_id is not None:
+        query = query.where(runs.c.agent_id == agent_id)
+    return c.execute(query).scalar_one()
+
+
+def run_history(c: sa.Connection, run_id: RunId) -> list[RunMove]:
+    """Return every move of the run, oldest first; the first one created it."""
+    return [RunMove(*row) for row in c.execute(HISTORY, {"run": run_id})]
+
+
+def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
+    """Restrict *query*, which joins the agents, to one user; None: no restriction."""
+    return query if user_id is None else query.where(agents.c.user_id == user_id)
+
+
+def _run(row: Any) -> RunRow:
+    return fill(RunRow, row, usage=fill(Usage, row))
+
+
+MAX_ERRORS = 100  # stored with a run; error_count counts the rest too
+MAX_ERROR_CHARS = 1_000
+
+is_held = (
+    runs.c.id == sa.bindparam("run"),
+    runs.c.fence == sa.bindparam("held"),
+    # a run that left execution is no longer held, although its fence is unchanged
+    sa.text("runs." + EXECUTING),
+)
+_added = {name: sa.bindparam(name, type_=Int) for name in ("done", "skipped", "failed", "further")}
+_settled = (
+    runs.c.units_done
+    + runs.c.units_skipped
+    + runs.c.units_failed
+    + _added["done"]
+    + _added["skipped"]
+    + _added["failed"]
+)
+ADVANCE = (
+    sa.update(runs)
+    .where(*is_held)
+    .values(
+        units_done=runs.c.units_done + _added["done"],
+        units_skipped=runs.c.units_skipped + _added["skipped"],
+        units_failed=runs.c.units_failed + _added["failed"],
+        progress=sa.case(
+            (runs.c.units_total <= 0, runs.c.progress),  # only its device may know
+            (_settled >= runs.c.units_total, 100.0),
+            else_=100.0 * _settled / runs.c.units_total,
+        ),
+        crash_count=sa.case((_added["further"] > 0, 0), else_=runs.c.crash_count),
+        updated_at=sa.bindparam("now"),
+    )
+)
+CHECK_HELD = sa.select(runs.c.id).where(*is_held).with_for_update()
+NOTE_TOTAL = (
+    sa.update(runs).where(*is_held).values(units_total=sa.bindparam("total"), updated_at=sa.bindparam("now"))
+)
+
+
+def check_held(c: sa.Connection, held: HeldRun) -> None:
+    """Check that the run executes under this fence, and lock it until the transaction ends.
+
+    Raises:
+        StaleRun: the run has another fence, or has ended.
+    """
+    if c.execute(CHECK_HELD, {"run": held.id, "held": held.fence}).one_or_none() is None:
+        raise stale(held)
+
+
+def advance(
+    c: sa.Connection,
+    held: HeldRun,
+    *,
+    at: int,
+    done: int = 0,
+    skipped: int = 0,
+    failed: int = 0,
+    got_further: bool = True,
+) -> None:
+    """Count settled units; progress resets the run's crash count.
+
+    Raises:
+        StaleRun: the run has another fence, or has ended; nothing was written.
+    """
+    counts = {"done": done, "skipped": skipped, "failed": failed, "further": int(got_further)}
+    if c.execute(ADVANCE, {"run": held.id, "held": held.fence, "now": at} | counts).rowcount == 0:
+        raise stale(held)
+
+
+def note_progress(c: sa.Connection, held: HeldRun, units_total: int, at: int) -> None:
+    """Record the run's total number of units.
+
+    Raises:
+        StaleRun: the run has another fence, or has ended; nothing was written.
+    """
+    noted = {"run": held.id, "held": held.fence, "total": units_total, "now": at}
+    if c.execute(NOTE_TOTAL, noted).rowcount == 0:
+        raise stale(held)
+
+
+def stale(held: HeldRun) -> StaleRun:
+    """Return the error for a holder that lost the run."""
+    return StaleRun(f"run {held.id} is no longer held under fence {held.fence}")
+
+
+ERRORS = (
+    sa.select(runs.c.error_count, runs.c.errors).where(runs.c.id == sa.bindparam("run")).with_for_update()
+)
+COUNT_ERROR = (
+    sa.update(runs)
+    .where(runs.c.id == sa.bindparam("run"))
+    .values(error_count=runs.c.error_count + 1, updated_at=sa.bindparam("now"))
+)
+KEEP_ERROR = COUNT_ERROR.values(errors=sa.bindparam("kept"))
+
+
+def record_error(
+    c: sa.Connection, run_id: RunId, unit_key: str | None, code: str, message: str, at: int
+) -> None:
+    """Count an error of the run, and store it if it is among the first ``MAX_ERRORS``."""
+    count, errors = c.execute(ERRORS, {"run": run_id}).one()
+    if count >= MAX_ERRORS:
+        c.execute(COUNT_ERROR, {"run": run_id, "now": at})
+        return
+    error = RunError(unit_key, str(code), message[:MAX_ERROR_CHARS], at)
+    kept = [*errors, msgspec.structs.asdict(error)]
+    c.execute(KEEP_ERROR, {"run": run_id, "now": at, "kept": kept})
+
+
+def record_held_error(
+    c: sa.Connection, held: HeldRun, unit_key: str | None, code: str, message: str, at: int
+) -> None:
+    """Record an error like ``record_error``, on behalf of the run's holder.
+
+    Raises:
+        StaleRun: the run has another fence, or has ended; nothing was written.
+    """
+    check_held(c, held)
+    record_error(c, held.id, unit_key, code, message, at)
+
+
+MAX_MESSAGE_CHARS: Final = 1_000
+
+
+class ContextTooLarge(HubError):
+    """Error: the context of a run is too large; nothing was written."""
+
+    code = ErrorCode.TOO_LARGE
+    limit = "run_context_bytes"
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Report of a device about a run that it executes; ``None`` leaves a value unchanged.
+
+    Attributes:
+        progress: 0 to 100; used until the hub knows the number of units and counts itself.
+        context: merged into the previous context; a key with the value ``None`` is removed.
+    """
+
+    progress: float | None = None
+    message: str | None = None
+    context: dict[str, Any] | None = None
+
+
+CONTEXT = sa.select(runs.c.context).where(*is_held).with_for_update()
+REPORT = (
+    sa.update(runs)
+    .where(*is_held)
+    .values(
+        progress=sa.case(
+            (runs.c.units_total > 0, runs.c.progress),
+            else_=sa.func.coalesce(sa.bindparam("done", type_=sa.REAL), runs.c.progress),
+        ),
+        status_message=sa.func.coalesce(sa.bindparam("said", type_=sa.Text), runs.c.status_message),
+        context=sa.bindparam("about"),
+        updated_at=sa.bindparam("now"),
+    )
+)
+TALLY = sa.select(
+    runs.c.outcome,
+    runs.c.units_total,
+    runs.c.units_done,
+    runs.c.units_skipped,
+    runs.c.units_failed,
+    runs.c.items_created,
+    runs.c.items_updated,
+    runs.c.items_known,
+    runs.c.error_count,
+    runs.c.started_at,
+).where(runs.c.id == sa.bindparam("run"))
+ITEMS_BY_TABLE = (
+    sa.select(run_calls.c.target_table, sa.func.count().label("items"))
+    .where(
+        run_calls.c.run_id == sa.bindparam("run"),
+        sa.text(f"run_calls.state = {spelled((CallState.ACKED,))}"),
+    )
+    .group_by(run_calls.c.target_table)
+    .order_by(run_calls.c.target_table)
+)
+KEEP_RESULT = (
+    sa.update(runs)
+    .where(runs.c.id == sa.bindparam("run"))
+    .values(
+        result=sa.bindparam("told"),
+        progress=sa.case((sa.text("runs.state = 'COMPLETED'"), 100.0), else_=runs.c.progress),
+    )
+)
+
+
+def report(c: sa.Connection, held: HeldRun, said: Report, *, at: int, context_bytes: int) -> RunRow:
+    """Record a device's report about a run that it executes.
+
+    Args:
+        context_bytes: maximum size of the whole context as JSON.
+
+    Raises:
+        StaleRun: the run has another fence, or has ended; nothing was written.
+        ContextTooLarge: nothing was written.
+    """
+    row = c.execute(CONTEXT, {"run": held.id, "held": held.fence}).one_or_none()
+    if row is None:
+        raise stale(held)
+    context = {
+        name: value for name, value in (row.context | (said.context or {})).items() if value is not None
+    }
+    check_context(context, context_bytes)
+    written = {
+        "run": held.id,
+        "held": held.fence,
+        "done": said.progress,
+        "said": None if said.message is None else said.message[:MAX_MESSAGE_CHARS],
+        "about": context,
+        "now": at,
+    }
+    c.execute(REPORT, written)
+    return get_run(c, held.id)
+
+
+def check_context(context: dict[str, Any], most: int) -> None:
+    """Check that *context* has at most *most* bytes as JSON; raise ContextTooLarge otherwise."""
+    size = len(msgspec.json.encode(context))
+    if size > most:
+        told = f"context: {size} bytes as JSON, and {most} are kept (run_context_bytes)"
+        raise ContextTooLarge(f"{told}: leave out what the run does not need")
+
+
+def keep_result(c: sa.Connection, run_id: RunId) -> None:
+    """Store the result of a run that has just ended: outcome, counts, items by table.
+
+    A run that never started has no result.
+    """
+    tally = c.execute(TALLY, {"run": run_id}).one()
+    if tally.started_at is None:
+        return
+    by_table = {row.target_table: row.items for row in c.execute(ITEMS_BY_TABLE, {"run": run_id})}
+    told = {
+        "outcome": None if tally.outcome is None else str(tally.outcome),
+        "units": {
+            "total": tally.units_total,
+            "done": tally.units_done,
+            "skipped": tally.units_skipped,
+            "failed": tally.units_failed,
+        },
+        "items": {
+            "created": tally.items_created,
+            "updated": tally.items_updated,
+            "known": tally.items_known,
+            "by_table": by_table,
+        },
+        "errors": tally.error_count,
+    }
+    c.execute(KEEP_RESULT, {"run": run_id, "told": told})

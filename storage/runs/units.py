@@ -1,4 +1,9 @@
-"""Units of runs (files, messages), and the ledger of those that are settled."""
+"""Units of runs (files, messages), and the ledger of those that are settled.
+
+``plans`` has the calls of a unit, and ``calls`` sends and settles them. The plan of a unit is written before
+its first call is sent. A call is sent again with the same id until it is answered. So after any crash an item
+is neither lost nor delivered twice.
+"""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -13,8 +18,7 @@ from storage.kernel.columns import in_parts
 from storage.kernel.rows import columns_of
 from storage.runs.calls import OF_UNIT, count_calls
 from storage.runs.items import are_told
-from storage.runs.run_progress import advance, check_held, record_error
-from storage.runs.run_rows import HeldRun
+from storage.runs.runs import HeldRun, advance, check_held, record_error
 from storage.schema import run_calls, run_units, runs, unit_ledger
 
 LEANING_AT_ONCE = 500  # units in one transaction

@@ -14,8 +14,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.kernel.columns import Int
-from storage.kernel.keyset import Key, paged
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.rows import Key, columns_of, fill, paged
 from storage.schedules.fire_rows import Decision
 from storage.schedules.schedule_rows import REMOVED
 from storage.schema import agent_states, agents, schedule_fires, schedules, wakes

@@ -16,9 +16,8 @@ from protocol.ids import AgentId, RunId
 from protocol.lifecycles import PauseReason, RunState
 from storage.kernel.rows import values_of
 from storage.schedules.calendar_wakeups import open_of
-from storage.schedules.fire_rows import Decision
+from storage.schedules.fire_rows import Decision, FreshRun
 from storage.schedules.schedule_rows import DueSchedule, Overlap
-from storage.schedules.scheduled_runs import FreshRun
 from storage.schema import LIVE, agent_states, agents, runs, schedule_fires, schedules
 
 SLOTTED = frozenset({"skip", "queue_one", "cancel_running"})  # policies with at most one waiting run

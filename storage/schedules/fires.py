@@ -18,13 +18,12 @@ from storage.devices.leases import Term, check_term
 from storage.runs.run_locks import let_go, with_other_locks
 from storage.runs.run_moves import remember_moves
 from storage.runs.run_pauses import request_cancel
-from storage.runs.run_rows import RunMove
+from storage.runs.runs import RunMove
 from storage.schedules.calendar_wakeups import INSERT as INSERT_WAKES
 from storage.schedules.calendar_wakeups import WAITING as NOT_TOLD_YET
 from storage.schedules.calendar_wakeups import settle, wake_row, wakes_of_fires
 from storage.schedules.fire_decisions import (
     SLOTTED,
-    Covered,
     Decided,
     Fate,
     FireDecision,
@@ -39,9 +38,7 @@ from storage.schedules.fire_decisions import (
     waiting_for_devices,
     with_one_slot,
 )
-from storage.schedules.fire_rows import Decision, FireRow, Missed, fires_within, list_fires, missed_of
-from storage.schedules.schedule_rows import FINISHED
-from storage.schedules.scheduled_runs import (
+from storage.schedules.fire_rows import (
     ACTOR,
     INSERT_FIRES,
     INSERT_RUNS,
@@ -50,23 +47,8 @@ from storage.schedules.scheduled_runs import (
     run_row,
     runs_of_fires,
 )
+from storage.schedules.schedule_rows import FINISHED
 from storage.schema import runs, schedule_fires, schedules
-
-__all__ = [
-    "Covered",
-    "Decided",
-    "Decision",
-    "FireDecision",
-    "FireRow",
-    "FreshRun",
-    "Missed",
-    "QueueLimits",
-    "decide",
-    "decide_what_is_left",
-    "fires_within",
-    "list_fires",
-    "missed_of",
-]
 
 SUPERSEDED = "superseded"
 DEFAULT_LIMITS = QueueLimits()

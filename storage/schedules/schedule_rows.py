@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId
-from storage.agents import agent_configs
-from storage.agents.agent_configs import Mailbox, ModelUse
+from storage.agents import configs
+from storage.agents.configs import Mailbox, ModelUse
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import columns_of, fill
 from storage.schema import agent_states, agent_templates, agents, schedules
@@ -186,14 +186,14 @@ UNPLANNED = (
     .order_by(schedules.c.id)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
-WITH_SETTINGS = agent_configs.with_configs(
+WITH_SETTINGS = configs.with_configs(
     SCHEDULES.add_columns(
         *columns_of(
             DueSchedule,
             agents,
             schedule=None,
             prompt=sa.func.coalesce(agents.c.prompt_template, agent_templates.c.prompt_template, ""),
-            **agent_configs.COLUMNS,
+            **configs.COLUMNS,
         )
     ).outerjoin(agent_templates, agent_templates.c.id == agents.c.template_id)
 )
@@ -322,7 +322,7 @@ def _due(c: sa.Connection, at: int, limit: int) -> tuple[list[DueSchedule], list
     for row in c.execute(DUE, {"now": at, "most": limit}):
         try:
             found.append(_with_settings(row))
-        except agent_configs.UnreadableConfig as exc:
+        except configs.UnreadableConfig as exc:
             unreadable.append(Unreadable(_schedule(row), str(exc)))
     return found, unreadable
 
@@ -335,4 +335,4 @@ def _schedule(row: Any) -> ScheduleRow:
 
 
 def _with_settings(row: Any) -> DueSchedule:
-    return fill(DueSchedule, row, schedule=_schedule(row), **agent_configs.configs_in(row))
+    return fill(DueSchedule, row, schedule=_schedule(row), **configs.configs_in(row))

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome
-from storage.audit import activity
+from storage import audit
 from storage.devices.leases import Term, check_term
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.rows import values_of
@@ -26,29 +26,11 @@ from storage.schedules.schedule_rows import (
     FINISHED,
     REMOVED,
     USER,
-    Agenda,
-    Coalesce,
     DeclaredSchedule,
-    DueSchedule,
-    Kind,
-    Overlap,
     ScheduleRow,
-    UnknownSchedule,
-    Unreadable,
-    agenda,
-    due,
-    get_schedule,
-    list_schedules,
     lock_schedule,
     lock_schedules_of,
     lock_slots_of,
-    next_due_at,
-    schedules_of,
-    schedules_of_agents,
-    slots_of,
-    told,
-    unplanned,
-    with_settings,
 )
 from storage.schema import agent_states, hub, runs, schedule_fires, schedules, wakes
 
@@ -336,48 +318,6 @@ def replan_all(c: sa.Connection, term: Term, tzdata: str, at: int) -> int:
     return c.execute(REPLAN, {"now": at}).rowcount
 
 
-__all__ = [
-    "BROKEN",
-    "FAILURES",
-    "FINISHED",
-    "REMOVED",
-    "USER",
-    "Agenda",
-    "Coalesce",
-    "DeclaredSchedule",
-    "DueSchedule",
-    "Kind",
-    "NextFire",
-    "Overlap",
-    "Passed",
-    "ScheduleRow",
-    "UnknownSchedule",
-    "Unreadable",
-    "agenda",
-    "bring_back",
-    "clamp_future_cursors",
-    "count_outcome",
-    "declare",
-    "declare_slots",
-    "due",
-    "get_schedule",
-    "give_up",
-    "list_schedules",
-    "next_due_at",
-    "plan_next",
-    "remove",
-    "replan_all",
-    "schedules_of",
-    "schedules_of_agents",
-    "set_enabled",
-    "slot_id",
-    "slots_of",
-    "told",
-    "unplanned",
-    "with_settings",
-]
-
-
 class NextFire(msgspec.Struct, frozen=True):
     """Next fire of a schedule, valid for its *rev*; *fire_at*: ``None`` if no fire is left."""
 
@@ -546,7 +486,7 @@ def count_outcome(c: sa.Connection, schedule_id: str, outcome: RunOutcome | None
         return False
     if not set_enabled(c, schedule_id, False, at=at, reason=FAILURES):
         return False
-    activity.record(
+    audit.record(
         c,
         id=f"{schedule_id}.{failed.rev}.{FAILURES}",  # the rev grows with each pause
         at=at,

@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from protocol.ids import BootId, RunId
 from protocol.lifecycles import RunEvent
 from storage import schema
-from storage.agents.agent_activity import recount
+from storage.agents.agent_moves import recount
 from storage.devices import users
 from storage.kernel.migrate import upgrade
 from storage.kernel.sqlite import open_sqlite
-from storage.runs import runs
+from storage.runs import run_moves, run_recovery
 from storage.runs.run_recovery import REQUEUED_FOR
 from storage.runs.runs import HeldRun
 from tests.bench.rounds import alone, play, ratio, spread_of
@@ -37,14 +37,14 @@ Recover = Callable[[sa.Connection], object]
 
 
 def _set_by_set(c: sa.Connection) -> None:
-    runs.recover(c, boot_id=_BOOT, at=AT)
+    run_recovery.recover(c, boot_id=_BOOT, at=AT)
 
 
 def _one_by_one(c: sa.Connection) -> None:
     """The ordinary way: the move of one run, for each of them; all in one transaction, too."""
     for row in c.execute(_EXECUTING).all():
         held = HeldRun(RunId(row.id), row.state, row.fence)
-        runs.move(c, held, RunEvent.HUB_LOST, at=AT, actor="hub", reason=REQUEUED_FOR)
+        run_moves.move(c, held, RunEvent.HUB_LOST, at=AT, actor="hub", reason=REQUEUED_FOR)
     recount(c, at=AT, actor="hub")
 
 

@@ -17,7 +17,7 @@ from hub.backups import (
     superfluous,
 )
 from hub.settings.limit_settings import BackupSettings
-from storage.audit import audit
+from storage import audit
 from storage.devices import identity
 from storage.kernel import backup
 from storage.kernel.backup import BackupRefused

@@ -39,10 +39,10 @@ from protocol.work import AgentComplete, SkippedFile
 from storage.agents.agents import UnknownAgent
 from storage.devices import devices, users
 from storage.devices.devices import UnknownDevice
-from storage.runs import runs
+from storage.runs import run_moves
 from storage.runs.runs import UnknownRun
-from storage.schedules import schedules
-from storage.schedules.schedules import DeclaredSchedule
+from storage.schedules import schedule_rows, schedules
+from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.support.clock import START
 from tests.support.facade import no_gateways
 from tests.support.log import opened_log
@@ -137,7 +137,7 @@ async def _pass_days(bench: Bench, scheduler: Scheduler, days: int) -> None:
 
     async def decided() -> None:
         while True:
-            (row,) = await bench.store.read(schedules.list_schedules)
+            (row,) = await bench.store.read(schedule_rows.list_schedules)
             if row.next_fire_at is not None and row.next_fire_at > epoch_ms(bench.clock.now()):
                 return
             await anyio.lowlevel.checkpoint()
@@ -201,7 +201,7 @@ async def test_a_run_is_found_by_the_end_of_its_id(bench: Bench, operations: Hub
 
     twin = RunId("f" + first.id[1:])
     await bench.store.write(
-        runs.create_run, id=twin, agent=bench.agent, fire_key="m:twin", at=1, config_fingerprint="c"
+        run_moves.create_run, id=twin, agent=bench.agent, fire_key="m:twin", at=1, config_fingerprint="c"
     )
     with pytest.raises(AmbiguousRun, match="give more of the id"):
         await operations.noun(Runs).get(first.id[-8:])
@@ -387,7 +387,7 @@ async def test_a_schedule_that_has_fired_for_the_last_time_is_not_woken_with_its
 ) -> None:
     at = epoch_ms(START)
     once = await _declare(bench, kind="at", expr=None, at_ms=at)
-    finished = schedules.FINISHED
+    finished = schedule_rows.FINISHED
     await bench.store.write(schedules.set_enabled, once, False, at=at, reason=finished)
 
     (schedule,) = (await operations.noun(Agents).resume("notes", Resumption(catch_up=True), "me")).schedules

@@ -43,7 +43,7 @@ from protocol.ids import BootId
 from protocol.keys import key_id
 from protocol.lifecycles import RunState
 from storage.devices import device_keys
-from storage.runs import items, runs
+from storage.runs import items, run_claims, runs
 from tests.support.clock import SeededChance
 from tests.support.keys import KeyPair
 from tests.support.link import FakeLink
@@ -359,7 +359,7 @@ async def test_a_key_is_a_text_of_at_most_128_characters(bench: Bench, key: Para
 async def test_a_device_starts_as_many_runs_as_may_wait_and_a_known_key_still_gives_its_run(
     bench: Bench,
 ) -> None:
-    bench.control.limits = runs.WaitingLimits(waiting_manual_runs=2)
+    bench.control.limits = run_claims.WaitingLimits(waiting_manual_runs=2)
     first = await ask(bench, "runs.start", agent_id="notes", idempotency_key="k")
     await ask(bench, "runs.start", agent_id="notes")
     refused = await ask(bench, "runs.start", agent_id="notes")

@@ -40,15 +40,7 @@ from hub.openclaw import Fleet, GatewayConfig
 from hub.outbound import OutboundRules
 from protocol.ids import AgentId, BoardId, BootId
 from protocol.messages import MESSAGE, MessageKind, MessageState
-from storage.coordination import (
-    board_members,
-    board_memory,
-    boards,
-    gateway_agents,
-    messages,
-    questions,
-    soul_writes,
-)
+from storage.coordination import board_memory, boards, gateway_agents, message_rows, question_rows, souls
 from storage.coordination.board_memory import MemoryFilter
 from storage.coordination.boards import BoardRow
 from storage.coordination.gateway_agents import GatewayAgentRow
@@ -167,7 +159,7 @@ class Stage:
         await self._gone.wait()
 
     async def get(self, row: MessageRow) -> MessageRow:
-        return await self.store.read(messages.get_message, row.id)
+        return await self.store.read(message_rows.get_message, row.id)
 
 
 # --- what is said ---
@@ -392,7 +384,7 @@ def heard_of(stage: Stage, agent: AgentId, token: str) -> int:
 
 async def check_moves(stage: Stage, row: MessageRow) -> None:
     """Each move is one of the table, and they are counted without a gap."""
-    moves = await stage.store.read(messages.moves_of, row.id)
+    moves = await stage.store.read(message_rows.moves_of, row.id)
     if [move.seq for move in moves] != list(range(1, len(moves) + 1)):
         raise Broken("its moves are not counted one by one")
     legal = {(before, after) for before, _, after in MESSAGE.moves()}
@@ -425,7 +417,7 @@ async def check_leads(round: Round) -> None:
 
 
 async def lead_of(stage: Stage, board: BoardId) -> GatewayAgentRow | None:
-    lead = await stage.store.read(board_members.lead_of, board)
+    lead = await stage.store.read(boards.lead_of, board)
     if lead is None:
         return None
     return await stage.store.read(gateway_agents.find_gateway_agent, lead.agent_id)
@@ -450,7 +442,7 @@ async def check_broadcast(round: Round) -> None:
 
 
 async def of_broadcast(stage: Stage, id: str) -> list[MessageRow]:
-    return await stage.store.read(messages.list_messages, broadcast_id=id)
+    return await stage.store.read(message_rows.list_messages, broadcast_id=id)
 
 
 async def check_question(round: Round) -> None:
@@ -460,10 +452,10 @@ async def check_question(round: Round) -> None:
         return
     token = f"token-{round.number}-q."
     with anyio.fail_after(PATIENCE_S):
-        while (row := await stage.store.read(questions.get_question, id)).settled_at is None:
+        while (row := await stage.store.read(question_rows.get_question, id)).settled_at is None:
             await anyio.sleep(0.02)
         while any(
-            one.settled_at is None for one in await stage.store.read(messages.list_messages, is_open=True)
+            one.settled_at is None for one in await stage.store.read(message_rows.list_messages, is_open=True)
         ):
             await anyio.sleep(0.02)
     if row.answer != f"blue {token}":
@@ -492,7 +484,7 @@ async def check_souls(round: Round) -> None:
 
 
 async def _is_open(round: Round, agent: AgentId) -> bool:
-    return await round.stage.store.read(soul_writes.find_open, agent) is not None
+    return await round.stage.store.read(souls.find_open, agent) is not None
 
 
 # --- rounds ---

@@ -31,17 +31,21 @@ from hub.runs.housekeeping import Housekeeping
 from hub.settings.limit_settings import RetentionSettings
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome
-from storage.agents.agents import DeclaredAgent
-from storage.audit import activity
+from storage import audit
+from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices, leases
 from storage.devices.leases import Term
 from storage.kernel.migrate import upgrade
-from storage.runs import outbox, runs
+from storage.runs import plans, run_claims, run_moves, run_pauses, runs, units
+from storage.runs.calls import mark_sent, settle_call
 from storage.runs.items import Decision, PlannedCall
-from storage.runs.runs import Gates, RunRow
-from storage.schedules import fires, schedules
-from storage.schedules.fires import FireDecision, FreshRun
-from storage.schedules.schedules import DeclaredSchedule, DueSchedule, NextFire
+from storage.runs.run_claims import Gates
+from storage.runs.runs import RunRow
+from storage.schedules import fires, schedule_rows, schedules
+from storage.schedules.fire_decisions import FireDecision
+from storage.schedules.fire_rows import FreshRun
+from storage.schedules.schedule_rows import DeclaredSchedule, DueSchedule
+from storage.schedules.schedules import NextFire
 from storage.schema import metadata
 from tests.storage import rows
 from tests.storage.hub_file import HubFile
@@ -151,7 +155,7 @@ class Inside:
             for device in self._devices
         ]
         rows.declare(c, *declared, at=self.file.at)
-        fresh = schedules.unplanned(c, len(declared))
+        fresh = schedule_rows.unplanned(c, len(declared))
         planned = [NextFire(row.id, row.rev, *[self.file.at + self._every_ms] * 2) for row in fresh]
         schedules.plan_next(c, self._lead(c), planned, self.file.at)
 
@@ -163,7 +167,7 @@ class Inside:
             self._devices[device_id] = devices.open_session(c, device_id, platform=None, at=self.file.at)
 
     def _fire(self, c: sa.Connection) -> None:
-        due = schedules.due(c, self.file.at, len(self._devices))
+        due = schedule_rows.due(c, self.file.at, len(self._devices))
         fires.decide(c, self._lead(c), [self._decision(one) for one in due], self.file.at)
 
     def _decision(self, due: DueSchedule) -> FireDecision:
@@ -192,7 +196,7 @@ class Inside:
         there = frozenset(self._devices)
         gates = Gates(online=there, settled=there, total=len(there))
         with self.file.transaction() as c:
-            claimed = runs.claim_runs(
+            claimed = run_claims.claim_runs(
                 c, boot_id=self.file.boot_id, gates=gates, lease_ms=HOUR_MS, at=self.file.at
             )
             for run in claimed:
@@ -202,10 +206,10 @@ class Inside:
     def _run(self, c: sa.Connection, run: RunRow) -> None:
         """Every 25th breaks, every 40th is cancelled, every 30th meets a device that refuses an item."""
         number, at = int(run.id[4:]), self.file.at
-        held = runs.move(c, run.held, RunEvent.ACKNOWLEDGED, at=at, actor="device")
+        held = run_moves.move(c, run.held, RunEvent.ACKNOWLEDGED, at=at, actor="device")
         unit = f"notes/page-{number // len(self._devices) % FILES}.md"
         calls = [self._call(run, ordinal) for ordinal in range(2)]
-        outbox.plan_unit(
+        plans.plan_unit(
             c,
             held,
             unit_key=unit,
@@ -215,20 +219,22 @@ class Inside:
             decide=lambda known: [Decision(call=call) for call in calls],
             at=at,
         )
-        outbox.mark_sent(c, held, [call.call_id for call in calls], at)
+        mark_sent(c, held, [call.call_id for call in calls], at)
         for call in calls:
             event = CallEvent.REJECTED if number % 30 == call.ordinal else CallEvent.ACKED
-            outbox.settle_call(c, call.call_id, event, {"result": {"id": call.call_id}}, at)
-        outbox.settle_unit(c, held, unit, at)
+            settle_call(c, call.call_id, event, {"result": {"id": call.call_id}}, at)
+        units.settle_unit(c, held, unit, at)
         if number % 40 == 0:
-            runs.request_cancel(c, run.id, "not needed", at)
-            runs.move(c, held, RunEvent.CANCELLED, at=at, actor="hub", reason="not needed")
+            run_pauses.request_cancel(c, run.id, "not needed", at)
+            run_moves.move(c, held, RunEvent.CANCELLED, at=at, actor="hub", reason="not needed")
         elif number % 25 == 0:
             runs.record_error(c, run.id, None, "run_failed", "the model answered with nonsense", at)
-            runs.move(c, held, RunEvent.FAILED, at=at, actor="hub", reason="the model answered with nonsense")
+            run_moves.move(
+                c, held, RunEvent.FAILED, at=at, actor="hub", reason="the model answered with nonsense"
+            )
         else:
-            runs.move(c, held, RunEvent.FINISHED, at=at, actor="hub", outcome=RunOutcome.SUCCESS)
-        activity.record(
+            run_moves.move(c, held, RunEvent.FINISHED, at=at, actor="hub", outcome=RunOutcome.SUCCESS)
+        audit.record(
             c,
             id=f"a{run.id}",
             at=at,

@@ -4,16 +4,16 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from storage.runs import runs
-from storage.schedules import schedules
+from storage.runs import run_claims, run_pauses
+from storage.schedules import schedule_rows
 
 CHECKED_ANSWERS = 50  # one of so many remembered answers is looked up all the same
 # Queries with the current time as an argument, and the index of that argument.
 POLLS: dict[Callable[..., Any], int | str] = {
-    runs.claim_runs: "at",
-    runs.overdue: 0,
-    runs.resume_runs: "at",
-    schedules.agenda: 0,
+    run_claims.claim_runs: "at",
+    run_pauses.overdue: 0,
+    run_pauses.resume_runs: "at",
+    schedule_rows.agenda: 0,
 }
 NEXT_INSTANT = """SELECT min(at) FROM (
     SELECT eligible_at AS at FROM runs WHERE state = 'QUEUED'

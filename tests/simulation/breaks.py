@@ -21,9 +21,9 @@ from hub.runs.agreement import Agreements
 from protocol.ids import CallId
 from protocol.work import Answer, ToolCall
 from storage.devices.leases import Term
-from storage.runs import model_answers, outbox
+from storage.runs import calls, model_calls, plans, units
 from storage.runs.items import Decide, Decision, Known
-from storage.runs.outbox import UnitPlan
+from storage.runs.plans import UnitPlan
 from storage.runs.runs import HeldRun
 from storage.store import Store
 from tests.simulation.answers import name_of
@@ -97,7 +97,7 @@ class CommitAfterSend:
 
     async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Delay the job if its result can be predicted."""
-        if fn is outbox.plan_unit:
+        if fn is plans.plan_unit:
             plan = await self._door.write(_looked_at, *args, **kwargs)
             if not plan.open_calls:
                 return await self._door.write(fn, *args, **kwargs)
@@ -105,12 +105,12 @@ class CommitAfterSend:
             self._kept[unit] = [(fn, args, kwargs)]
             self._unit_of |= {call.call_id: unit for call in plan.open_calls}
             return plan
-        if fn is outbox.mark_sent and (unit_of := self._unit_of.get(args[1][0])) in self._kept:
+        if fn is calls.mark_sent and (unit_of := self._unit_of.get(args[1][0])) in self._kept:
             self._kept[unit_of].append((fn, args, kwargs))
             return list(args[1])
-        if fn is outbox.settle_call:
+        if fn is calls.settle_call:
             await self._write_kept(self._unit_of.get(args[0], ""))
-        if fn is outbox.settle_unit:
+        if fn is units.settle_unit:
             await self._write_kept(args[1])
         return await self._door.write(fn, *args, **kwargs)
 
@@ -122,7 +122,7 @@ class CommitAfterSend:
 def _looked_at(c: sa.Connection, *args: Any, **kwargs: Any) -> UnitPlan:
     """Return the plan of a unit without writing it."""
     with c.begin_nested() as nothing:
-        plan = outbox.plan_unit(c, *args, **kwargs)
+        plan = plans.plan_unit(c, *args, **kwargs)
         nothing.rollback()
     return plan
 
@@ -137,7 +137,7 @@ class NoJournal:
 
     async def read(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run the query, and return nothing for the journal."""
-        if fn is model_answers.find_answer:
+        if fn is model_calls.find_answer:
             return None
         return await self._door.read(fn, *args, **kwargs)
 
@@ -157,7 +157,7 @@ class NoLedger:
 
     async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run the job without known items, and do not store the items."""
-        if fn is outbox.plan_unit:
+        if fn is plans.plan_unit:
             decide: Decide = kwargs["decide"]
             kwargs |= {"decide": lambda known: [_forgotten(one) for one in decide(_nothing(known))]}
         return await self._door.write(fn, *args, **kwargs)

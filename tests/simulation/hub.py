@@ -49,7 +49,7 @@ from protocol.versions import SPOKEN
 from protocol.work import RunLimits
 from storage.devices import devices, identity, leases
 from storage.kernel.database import StorageError
-from storage.runs import runs
+from storage.runs import run_recovery
 from storage.store import Store
 from tests.simulation.clock import SimClock, WorldTime
 from tests.simulation.device import SimDevice
@@ -191,7 +191,7 @@ class SimHub:
         dead = [] if boot.earlier is None else [boot.earlier]
         if not is_alone:
             await store.write(leases.beat, self.node_id, self.boot_id, ttl_ms=LEASE_MS)
-        await store.write(runs.recover, boot_id=self.boot_id, at=at, is_alone=is_alone, dead=dead)
+        await store.write(run_recovery.recover, boot_id=self.boot_id, at=at, is_alone=is_alone, dead=dead)
         await store.write(devices.close_all_sessions, at, node_id=None if is_alone else self.node_id)
         await self._reconcile()
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from protocol.ids import AgentId, RunId
 from storage.agents import agents
-from storage.schedules import schedules
+from storage.schedules import schedule_rows
 from tests.simulation.dice import Dice
 from tests.simulation.hub import Machine, SimHub
 from tests.simulation.scene import changed_agents
@@ -110,7 +110,7 @@ class People:
             return
 
         async def pause(hub: SimHub) -> None:
-            await hub.scheduler.pause(await hub.store.read(schedules.get_schedule, schedule), actor=ACTOR)
+            await hub.scheduler.pause(await hub.store.read(schedule_rows.get_schedule, schedule), actor=ACTOR)
 
         self._ask("pause schedule", pause)
         if self._dice.says(0.8):
@@ -127,7 +127,7 @@ class People:
         catch_up = self._dice.says(0.5)
 
         async def enable(hub: SimHub) -> None:
-            row = await hub.store.read(schedules.get_schedule, schedule)
+            row = await hub.store.read(schedule_rows.get_schedule, schedule)
             await hub.scheduler.enable(row, catch_up=catch_up, actor=ACTOR)
 
         self._ask("enable schedule", enable)

@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 
 from protocol.tables import TableName
-from storage.agents.agents import DeclaredAgent
-from storage.schedules.schedules import Coalesce, DeclaredSchedule, Overlap
+from storage.agents.declared_agents import DeclaredAgent
+from storage.schedules.schedule_rows import Coalesce, DeclaredSchedule, Overlap
 from tests.simulation.dice import Dice
 
 HOUR_S: Final = 3_600.0

@@ -4,7 +4,7 @@ import traceback
 from functools import partial
 from types import FunctionType
 
-from storage.runs.runs import Gates
+from storage.runs.run_claims import Gates
 from tests.simulation.store import Commit
 
 MOST_TOLD = 160  # characters of an argument

@@ -14,13 +14,13 @@ from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunState
 from protocol.tables import TableName
 from protocol.work import Action, ItemSource, ToolCall
-from storage.agents import agent_states, agents
-from storage.agents.agents import DeclaredAgent
+from storage.agents import agent_moves, agents
+from storage.agents.declared_agents import DeclaredAgent
 from storage.devices.leases import Term
 from storage.runs import calls
 from storage.runs.calls import ReportedVerdict
 from storage.runs.runs import HeldRun
-from storage.schedules.schedules import DeclaredSchedule
+from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.simulation.dice import Dice
 from tests.simulation.loop import run
 from tests.simulation.scene import EPOCHS, TEMPI, Scene, Settings
@@ -320,7 +320,7 @@ async def a_run_executes_under_a_boot_that_is_gone(world: World) -> None:
 
 async def a_run_starts_though_its_agent_is_paused(world: World) -> None:
     agent = the_agent(world)
-    world.disk.write(agent_states.move, agent, "lifecycle", "paused", at=1, actor="x")
+    world.disk.write(agent_moves.move, agent, "lifecycle", "paused", at=1, actor="x")
     copy_of_run(world, newest(world), id="one", fire_key="one", state="QUEUED", outcome=None)
     write(world, "UPDATE runs SET state = 'PREPARING' WHERE id = 'one'")
 

@@ -19,7 +19,8 @@ from protocol.ids import CallId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from storage.devices import devices, leases
 from storage.kernel.migrate import upgrade
-from storage.runs import outbox, runs
+from storage.runs import run_moves, run_pauses, run_recovery, runs, units
+from storage.runs.calls import mark_sent
 from storage.runs.runs import HeldRun, StaleRun
 from storage.schedules import schedules
 from tests.storage.hub_file import told
@@ -39,11 +40,11 @@ class Machine(RunsAtWork):
         late = HeldRun(RunId(run.id), RunState.RUNNING, run.fence - 1)
         calls = [CallId(id) for id in self.world.calls_of(run)]
         for write in (
-            lambda c: runs.move(c, late, RunEvent.FAILED, at=self.at, actor="late"),
+            lambda c: run_moves.move(c, late, RunEvent.FAILED, at=self.at, actor="late"),
             lambda c: runs.note_progress(c, late, 9, self.at),
-            lambda c: outbox.mark_sent(c, late, calls, self.at),
-            lambda c: outbox.settle_unit(c, late, unit, self.at),
-            lambda c: outbox.skip_units(c, late, [("late.txt", "1", 1)], self.at),
+            lambda c: mark_sent(c, late, calls, self.at),
+            lambda c: units.settle_unit(c, late, unit, self.at),
+            lambda c: units.skip_units(c, late, [("late.txt", "1", 1)], self.at),
         ):
             with pytest.raises(StaleRun), self.hub.transaction() as c:
                 write(c)
@@ -71,9 +72,9 @@ class Machine(RunsAtWork):
     def _boot(self) -> None:
         with self.hub.transaction() as c:
             leases.end_others(c, self.hub.boot_id)
-            runs.recover(c, boot_id=self.hub.boot_id, at=self.at)
+            run_recovery.recover(c, boot_id=self.hub.boot_id, at=self.at)
             devices.close_all_sessions(c, self.at)
-            runs.resume_runs(c, PauseReason.DRAIN, at=self.at)
+            run_pauses.resume_runs(c, PauseReason.DRAIN, at=self.at)
             clamped = schedules.clamp_future_cursors(c, self._lead(c), self.at)
             assert held_by_others(c, self.hub.boot_id) == []
         if clamped:

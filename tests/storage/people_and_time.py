@@ -10,13 +10,16 @@ from protocol.errors import IllegalTransition
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent
 from storage import retention
-from storage.agents import agent_states
-from storage.agents.agents import DeclaredAgent, get_agent
+from storage.agents import agent_moves
+from storage.agents.agents import get_agent
+from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import leases
-from storage.runs import runs
-from storage.schedules import fires, schedules
-from storage.schedules.fires import Covered, FreshRun
-from storage.schedules.schedules import DeclaredSchedule, NextFire, Overlap
+from storage.runs import run_moves, run_pauses
+from storage.schedules import fire_rows, fires, schedule_rows, schedules
+from storage.schedules.fire_decisions import Covered
+from storage.schedules.fire_rows import FreshRun
+from storage.schedules.schedule_rows import DeclaredSchedule, Overlap
+from storage.schedules.schedules import NextFire
 from tests.storage import rows
 from tests.storage.expected_rows import ATTEMPTS, FAILURES_IN_A_ROW, WAITING, Agent, Run, Schedule
 from tests.storage.scheduled import decision
@@ -82,7 +85,7 @@ class PeopleAndTime(Steps):
             return
         agent = self.world.agents[f"agent-{name}"]
         with self.hub.transaction() as c:
-            agent_states.move(c, AgentId(agent.id), "lifecycle", what, at=self.at, actor="operator")
+            agent_moves.move(c, AgentId(agent.id), "lifecycle", what, at=self.at, actor="operator")
         agent.is_active = what == "active"
 
     def _remove(self, name: str) -> None:
@@ -104,7 +107,7 @@ class PeopleAndTime(Steps):
         agent = self.world.agents[f"agent-{name}"]
         run = Run(self._fresh_run_id(), agent.id, agent.device, self.at, touched_at=self.at)
         with self.hub.transaction() as c:
-            runs.create_run(
+            run_moves.create_run(
                 c,
                 id=RunId(run.id),
                 agent=get_agent(c, AgentId(agent.id)),
@@ -126,7 +129,7 @@ class PeopleAndTime(Steps):
         with self.hub.transaction() as c:
             match choose("resume", "pause", "cancel"):
                 case "cancel":
-                    runs.request_cancel(c, RunId(run.id), "not needed", self.at)
+                    run_pauses.request_cancel(c, RunId(run.id), "not needed", self.at)
                     self.world.cancel(run, self.at)
                 case "pause":
                     self._pause(c, run)
@@ -135,23 +138,23 @@ class PeopleAndTime(Steps):
 
     def _pause(self, c: sa.Connection, run: Run) -> None:
         if run.state == "RUNNING":
-            runs.move(c, held(run), RunEvent.USER_PAUSED, at=self.at, actor="operator")
+            run_moves.move(c, held(run), RunEvent.USER_PAUSED, at=self.at, actor="operator")
         elif run.state in WAITING:
-            runs.pause_run(c, RunId(run.id), self.at, actor="operator")
+            run_pauses.pause_run(c, RunId(run.id), self.at, actor="operator")
         else:
             with pytest.raises(IllegalTransition):
-                runs.pause_run(c, RunId(run.id), self.at, actor="operator")
+                run_pauses.pause_run(c, RunId(run.id), self.at, actor="operator")
             return
         if run.pause != "user":
             self.world.move(run, "PAUSED", self.at, pause="user")
 
     def _resume(self, c: sa.Connection, run: Run) -> None:
         if run.pause == "user":
-            runs.resume_run(c, RunId(run.id), self.at, actor="operator")
+            run_pauses.resume_run(c, RunId(run.id), self.at, actor="operator")
             self.world.move(run, "QUEUED", self.at)
         else:
             with pytest.raises(IllegalTransition):
-                runs.resume_run(c, RunId(run.id), self.at, actor="operator")
+                run_pauses.resume_run(c, RunId(run.id), self.at, actor="operator")
 
     @step(3, when=lambda self: self.world.schedules)
     def somebody_pauses_or_enables_a_schedule(self, choose: Choose) -> None:
@@ -172,7 +175,7 @@ class PeopleAndTime(Steps):
         self.hub.at += choose(MINUTE, 20 * MINUTE, HOUR, 5 * HOUR, DAY)
         back = [agent for agent in self.world.agents.values() if (agent.back_at or self.at + 1) <= self.at]
         with self.hub.transaction() as c:
-            assert set(runs.recover_agents(c, self.at)) == {agent.id for agent in back}
+            assert set(run_pauses.recover_agents(c, self.at)) == {agent.id for agent in back}
         for agent in back:
             agent.back_at = None
             self.world.resume("exhausted", self.at, agents=[agent.id])
@@ -184,7 +187,7 @@ class PeopleAndTime(Steps):
     def _plan_schedules(self) -> None:
         unplanned = [one for one in self._schedules() if one.paused is None and one.next_at is None]
         with self.hub.transaction() as c:
-            found = schedules.unplanned(c, 100)
+            found = schedule_rows.unplanned(c, 100)
             assert [row.id for row in found] == [schedule.id for schedule in unplanned]
             for row, schedule in zip(found, unplanned, strict=True):
                 schedule.next_at = schedule.after(schedule.cursor)
@@ -195,13 +198,13 @@ class PeopleAndTime(Steps):
         *older, newest = missed = schedule.fires(self.at)
         covered = [Covered(older[0], older[-1], len(older), "coalesced", newest)] if older else []
         with self.hub.transaction() as c:
-            assert schedule.id in [due.schedule.id for due in schedules.due(c, self.at, 100)]
+            assert schedule.id in [due.schedule.id for due in schedule_rows.due(c, self.at, 100)]
             fire = decision(
                 c, schedule.id, runs=[newest], covered=covered, next_fire_at=newest + schedule.every
             )
             fresh = FreshRun(RunId(self._fresh_run_id()), newest)
             fires.decide(c, self._lead(c), [msgspec.structs.replace(fire, runs=(fresh,))], self.at)
-            told = fires.fires_within(c, schedule.id, missed[0], newest)
+            told = fire_rows.fires_within(c, schedule.id, missed[0], newest)
         fate = self.world.fire(schedule, fresh.id, self.at)
         assert told[-1].decision == fate
         assert sum(row.fires for row in told) == len(missed)
@@ -220,7 +223,7 @@ class PeopleAndTime(Steps):
     @step(2)
     def what_waits_too_long_is_given_up(self, choose: Choose) -> None:
         with self.hub.transaction() as c:
-            runs.sweep(c, self.at, paused_ms=PAUSED_MS)
+            run_pauses.sweep(c, self.at, paused_ms=PAUSED_MS)
         self.world.sweep(self.at, paused_ms=PAUSED_MS, online={f"device-{device}" for device in self.online})
 
     @step(2)

@@ -7,13 +7,16 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, BootId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState
-from storage.agents import agents
-from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.agents import agents, declared_agents
+from storage.agents.agents import AgentRow
+from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
-from storage.runs import outbox, runs
-from storage.runs.items import Decision
-from storage.runs.outbox import PlannedCall, UnitPlan
-from storage.runs.runs import Gates, HeldRun, RunRow
+from storage.runs import plans, run_claims, run_moves, run_pauses, runs
+from storage.runs.calls import mark_sent, settle_call
+from storage.runs.items import Decision, PlannedCall
+from storage.runs.plans import UnitPlan
+from storage.runs.run_claims import Gates
+from storage.runs.runs import HeldRun, RunRow
 
 AT = 1_000_000
 ME = UserId("me")
@@ -30,7 +33,7 @@ def undone(c: sa.Connection) -> Iterator[None]:
         savepoint.rollback()
 
 
-def declare(c: sa.Connection, *declared: DeclaredAgent, at: int = AT) -> agents.Reconciled:
+def declare(c: sa.Connection, *declared: DeclaredAgent, at: int = AT) -> declared_agents.Reconciled:
     """The declared agents of hub.toml, as they stand now. Ids tell what they are of."""
     user = users.ensure_user(c, ME, "me", at)
     fresh = [
@@ -43,7 +46,7 @@ def declare(c: sa.Connection, *declared: DeclaredAgent, at: int = AT) -> agents.
             f"user-{agent.user_name}",
         )
     ]
-    return agents.reconcile_declared(c, user_id=user, declared=declared, at=at, fresh_ids=fresh)
+    return declared_agents.reconcile_declared(c, user_id=user, declared=declared, at=at, fresh_ids=fresh)
 
 
 def make_agent(c: sa.Connection, name: str = "inbox", *, device: str = LAPTOP) -> AgentRow:
@@ -68,7 +71,7 @@ def make_run(
 ) -> RunRow:
     """A run that was led into *state* by legal moves."""
     agent = agent or make_agent(c)
-    run = runs.create_run(
+    run = run_moves.create_run(
         c,
         id=RunId(run_id),
         agent=agent,
@@ -79,21 +82,21 @@ def make_run(
     if state is RunState.QUEUED:
         return run
     if state is RunState.CANCELLED:
-        return runs.request_cancel(c, run.id, "not needed", at)
+        return run_pauses.request_cancel(c, run.id, "not needed", at)
     assert agent.device_name is not None
     claimed = claim(c, agent.device_name, at=at)
     assert claimed is not None
     assert claimed.id == run_id
     if state is RunState.PREPARING:
         return claimed
-    held = runs.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=at, actor="device")
+    held = run_moves.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=at, actor="device")
     match state:
         case RunState.PAUSED:
-            runs.move(c, held, RunEvent.DEVICE_LOST, at=at, actor="hub")
+            run_moves.move(c, held, RunEvent.DEVICE_LOST, at=at, actor="hub")
         case RunState.COMPLETED:
-            runs.move(c, held, RunEvent.FINISHED, at=at, actor="hub", outcome=RunOutcome.SUCCESS)
+            run_moves.move(c, held, RunEvent.FINISHED, at=at, actor="hub", outcome=RunOutcome.SUCCESS)
         case RunState.FAILED:
-            runs.move(c, held, RunEvent.FAILED, at=at, actor="hub", reason="broken")
+            run_moves.move(c, held, RunEvent.FAILED, at=at, actor="hub", reason="broken")
     return runs.get_run(c, run.id)
 
 
@@ -108,7 +111,7 @@ def claim(
     """Claim for the devices of these names."""
     there = frozenset(DeviceId(f"device-{name}") for name in online or (LAPTOP,))
     gates = Gates(online=there, settled=there, per_device=per_device, total=total)
-    claimed = runs.claim_runs(c, boot_id=boot, gates=gates, lease_ms=30_000, at=at, most=1)
+    claimed = run_claims.claim_runs(c, boot_id=boot, gates=gates, lease_ms=30_000, at=at, most=1)
     return claimed[0] if claimed else None
 
 
@@ -133,7 +136,7 @@ def plan(
     notes: Mapping[str, object] | None = None,
 ) -> UnitPlan:
     """The plan of a unit, written: these calls, whatever the ledger of items knows."""
-    return outbox.plan_unit(
+    return plans.plan_unit(
         c,
         held,
         unit_key=unit_key,
@@ -151,6 +154,6 @@ def answer(
 ) -> None:
     """The calls are sent, and settled by *event*."""
     sent = [CallId(call_id) for call_id in ids]
-    outbox.mark_sent(c, held, sent, at)
+    mark_sent(c, held, sent, at)
     for call_id in sent:
-        outbox.settle_call(c, call_id, event, {"result": {"id": f"row-{call_id}"}}, at)
+        settle_call(c, call_id, event, {"result": {"id": f"row-{call_id}"}}, at)

@@ -8,10 +8,13 @@ from protocol.lifecycles import CallEvent, PauseReason, RunEvent, RunOutcome
 from storage.agents import agent_states
 from storage.devices import devices
 from storage.kernel.database import Conflict
-from storage.runs import outbox, runs
-from storage.runs.items import Decision
-from storage.runs.outbox import PlannedCall, StillOpen, UnitPlan
-from storage.runs.runs import AttemptsSpent, Gates, OpenWork
+from storage.runs import plans, run_claims, run_moves, run_pauses, units
+from storage.runs.calls import mark_sent, settle_call
+from storage.runs.items import Decision, PlannedCall
+from storage.runs.plans import UnitPlan
+from storage.runs.run_claims import Gates
+from storage.runs.run_moves import AttemptsSpent, OpenWork
+from storage.runs.units import StillOpen
 from tests.storage.expected_rows import ATTEMPTS, Run
 from tests.storage.people_and_time import PeopleAndTime
 from tests.storage.steps import Choose, has_run, held, step
@@ -41,7 +44,9 @@ class RunsAtWork(PeopleAndTime):
         online, expected = self._online(), self._claimable()
         gates = Gates(online=online, settled=online, per_device=self.per_device, total=self.total)
         with self.hub.transaction() as c:
-            claimed = runs.claim_runs(c, boot_id=self.hub.boot_id, gates=gates, lease_ms=LEASE_MS, at=self.at)
+            claimed = run_claims.claim_runs(
+                c, boot_id=self.hub.boot_id, gates=gates, lease_ms=LEASE_MS, at=self.at
+            )
         found = sorted(run.id for run in claimed)
         assert found == sorted(expected), (found, expected)
         for run_id in expected:
@@ -113,7 +118,7 @@ class RunsAtWork(PeopleAndTime):
 
     def _plan_calls(self, run: Run, unit: str, content: int, ids: list[str]) -> UnitPlan:
         with self.hub.transaction() as c:
-            return outbox.plan_unit(
+            return plans.plan_unit(
                 c,
                 held(run),
                 unit_key=unit,
@@ -129,7 +134,7 @@ class RunsAtWork(PeopleAndTime):
         run, unit = self.run(choose, "RUNNING"), choose.among(UNITS)
         is_new = (run.id, unit) not in self.world.units
         with self.hub.transaction() as c:
-            assert outbox.skip_units(c, held(run), [(unit, "1", None)], self.at) == is_new
+            assert units.skip_units(c, held(run), [(unit, "1", None)], self.at) == is_new
         if is_new:
             self.world.units[run.id, unit] = "SKIPPED"
             self.world.touch(run, self.at)
@@ -145,7 +150,7 @@ class RunsAtWork(PeopleAndTime):
     def _send(self, run: Run, *, arrives: bool) -> None:
         calls = {id: call for id, call in self.world.calls_of(run).items() if call.is_open}
         with self.hub.transaction() as c:
-            sent = outbox.mark_sent(c, held(run), [CallId(id) for id in self.world.calls_of(run)], self.at)
+            sent = mark_sent(c, held(run), [CallId(id) for id in self.world.calls_of(run)], self.at)
         assert set(sent) == set(calls)
         for call in calls.values():
             call.state = "SENT"
@@ -172,9 +177,9 @@ class RunsAtWork(PeopleAndTime):
         with self.hub.transaction() as c:
             if call.state == "PLANNED":
                 with pytest.raises(IllegalTransition):
-                    outbox.settle_call(c, CallId(call_id), event, {"result": {}}, self.at)
+                    settle_call(c, CallId(call_id), event, {"result": {}}, self.at)
                 return
-            settled = outbox.settle_call(c, CallId(call_id), event, {"result": {}}, self.at)
+            settled = settle_call(c, CallId(call_id), event, {"result": {}}, self.at)
         assert settled == call.is_open
         if settled:
             call.state = after
@@ -190,9 +195,9 @@ class RunsAtWork(PeopleAndTime):
             with self.hub.transaction() as c:
                 if any(call.is_open for call in calls.values()):
                     with pytest.raises(StillOpen):
-                        outbox.settle_unit(c, held(run), unit, self.at)
+                        units.settle_unit(c, held(run), unit, self.at)
                     continue
-                after = outbox.settle_unit(c, held(run), unit, self.at)
+                after = units.settle_unit(c, held(run), unit, self.at)
             self.world.settle(run, unit, self.contents[run.id, unit], self.at)
             if after == "DONE":
                 assert set(calls) <= self.applied
@@ -220,7 +225,7 @@ class RunsAtWork(PeopleAndTime):
 
     def _fail_unit(self, run: Run, unit: str) -> None:
         with self.hub.transaction() as c:
-            outbox.fail_unit(
+            units.fail_unit(
                 c, held(run), unit_key=unit, content_hash="", size_bytes=None, error="broken", at=self.at
             )
 
@@ -232,7 +237,7 @@ class RunsAtWork(PeopleAndTime):
     def _finish(self, run: Run, outcome: RunOutcome) -> None:
         if self.world.has_open_work(run):
             with pytest.raises(OpenWork), self.hub.transaction() as c:
-                runs.move(c, held(run), RunEvent.FINISHED, at=self.at, actor="hub", outcome=outcome)
+                run_moves.move(c, held(run), RunEvent.FINISHED, at=self.at, actor="hub", outcome=outcome)
         else:
             run.is_success = outcome is RunOutcome.SUCCESS
             self.move(run, RunEvent.FINISHED, "COMPLETED", outcome=outcome)
@@ -261,7 +266,7 @@ class RunsAtWork(PeopleAndTime):
         run = self.run(choose, "RUNNING")
         if run.attempt == ATTEMPTS:
             with pytest.raises(AttemptsSpent), self.hub.transaction() as c:
-                runs.move(c, held(run), RunEvent.RETRIED, at=self.at, actor="hub")
+                run_moves.move(c, held(run), RunEvent.RETRIED, at=self.at, actor="hub")
         else:
             run.attempt += 1
             run.eligible_at = self.at + 30_000
@@ -274,7 +279,7 @@ class RunsAtWork(PeopleAndTime):
         agent.times += 1
         agent.back_at = self.at + min(60, 2 ** (agent.times - 1)) * 60_000
         with self.hub.transaction() as c:
-            runs.exhaust_run(
+            run_pauses.exhaust_run(
                 c,
                 held(run),
                 agent_id=AgentId(agent.id),
@@ -290,7 +295,7 @@ class RunsAtWork(PeopleAndTime):
         agent = agents[choose.among([id for id, agent in agents.items() if agent.back_at])]
         with self.hub.transaction() as c:
             assert agent_states.recover_agent(c, AgentId(agent.id), at=self.at, actor="operator")
-            runs.resume_runs(c, PauseReason.EXHAUSTED, agents=[AgentId(agent.id)], at=self.at)
+            run_pauses.resume_runs(c, PauseReason.EXHAUSTED, agents=[AgentId(agent.id)], at=self.at)
         agent.back_at = None
         self.world.resume("exhausted", self.at, agents=[agent.id])
 

@@ -11,10 +11,12 @@ from protocol.lifecycles import RunEvent, RunState
 from storage.agents.agents import AgentRow, UnknownAgent, get_agent
 from storage.devices import leases
 from storage.devices.leases import Term
-from storage.runs import runs
-from storage.schedules import fires, schedules
-from storage.schedules.fires import Covered, Decided, FireDecision, FireRow, FreshRun
-from storage.schedules.schedules import DeclaredSchedule, NextFire, ScheduleRow
+from storage.runs import run_moves
+from storage.schedules import fire_rows, fires, schedule_rows, schedules
+from storage.schedules.fire_decisions import Covered, Decided, FireDecision
+from storage.schedules.fire_rows import FireRow, FreshRun
+from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
+from storage.schedules.schedules import NextFire
 from tests.storage.rows import AT, BOOT, claim, make_agent
 
 HOUR = 3_600_000
@@ -32,11 +34,11 @@ def make_schedule(
     agent = _agent(c, name)
     declared = msgspec.structs.replace(HOURLY, **fields)
     schedules.declare(c, agent.id, declared, fresh_id=f"schedule-{name}", at=at)
-    made = schedules.get_schedule(c, f"schedule-{name}")
+    made = schedule_rows.get_schedule(c, f"schedule-{name}")
     if planned is None:
         return made
     schedules.plan_next(c, lead(c), [NextFire(made.id, made.rev, planned, planned)], at)
-    return schedules.get_schedule(c, made.id)
+    return schedule_rows.get_schedule(c, made.id)
 
 
 def _agent(c: sa.Connection, name: str) -> AgentRow:
@@ -65,7 +67,7 @@ def decision(
     **made_with: Any,
 ) -> FireDecision:
     """What is to become of these fires of a schedule as it is now; runs are called after their fire."""
-    due = schedules.with_settings(c, schedule_id)
+    due = schedule_rows.with_settings(c, schedule_id)
     cursor_at = cursor_at or max([*runs, *(part.fire_at for part in covered)])
     then = cursor_at + HOUR if next_fire_at == "an hour later" else next_fire_at
     return FireDecision(
@@ -92,12 +94,12 @@ def begin(c: sa.Connection, state: RunState = RunState.RUNNING) -> RunId:
     assert claimed is not None
     held = claimed.held
     if state is not RunState.PREPARING:
-        held = runs.move(c, held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
+        held = run_moves.move(c, held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
     if state is RunState.PAUSED:
-        runs.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub")
+        run_moves.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub")
     return claimed.id
 
 
 def told(c: sa.Connection, agent: str = "inbox") -> list[FireRow]:
     """What was decided about an agent's fires, oldest first."""
-    return fires.list_fires(c, AgentId(f"agent-{agent}"), 1_000)[::-1]
+    return fire_rows.list_fires(c, AgentId(f"agent-{agent}"), 1_000)[::-1]

@@ -15,9 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from protocol.ids import DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
-from storage.agents.agents import DeclaredAgent
+from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices
-from storage.runs import runs
+from storage.runs import run_moves, run_pauses
 from storage.runs.runs import HeldRun
 from tests.storage.expected import World
 from tests.storage.expected_rows import Run
@@ -117,7 +117,7 @@ class Steps(RuleBasedStateMachine):
         device_id = f"device-{device}"
         with self.hub.transaction() as c:
             epoch = devices.open_session(c, DeviceId(device_id), platform=None, at=self.at)
-            runs.resume_runs(c, PauseReason.DEVICE_OFFLINE, devices=[DeviceId(device_id)], at=self.at)
+            run_pauses.resume_runs(c, PauseReason.DEVICE_OFFLINE, devices=[DeviceId(device_id)], at=self.at)
         assert epoch == self.epochs.get(device, 0) + 1
         self.epochs[device] = epoch
         self.online.add(device)
@@ -126,5 +126,5 @@ class Steps(RuleBasedStateMachine):
     def move(self, run: Run, event: RunEvent, state: str, *, pause: str | None = None, **how: Any) -> None:
         """A run moves, in the file and in the dicts."""
         with self.hub.transaction() as c:
-            runs.move(c, held(run), event, at=self.at, actor="hub", **how)
+            run_moves.move(c, held(run), event, at=self.at, actor="hub", **how)
         self.world.move(run, state, self.at, pause=pause)

@@ -2,13 +2,12 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.trace import trace_id_of
-from storage import schema
-from storage.audit import activity
+from storage import audit, schema
 from tests.storage.rows import AT
 
 
 def record(c: sa.Connection, id: str, at: int, agent: str = "agent-1", run: str | None = None) -> None:
-    activity.record(
+    audit.record(
         c,
         id=id,
         at=at,
@@ -24,9 +23,9 @@ def record(c: sa.Connection, id: str, at: int, agent: str = "agent-1", run: str 
 def test_activity_is_told_newest_first_and_page_by_page(c: sa.Connection) -> None:
     for n in range(5):
         record(c, f"act-{n}", AT + n)
-    page = activity.list_activity(c, limit=2)
+    page = audit.list_activity(c, limit=2)
     assert [entry.id for entry in page] == ["act-4", "act-3"]
-    assert [entry.id for entry in activity.list_activity(c, before=page[-1].at)] == [
+    assert [entry.id for entry in audit.list_activity(c, before=page[-1].at)] == [
         "act-2",
         "act-1",
         "act-0",
@@ -41,8 +40,8 @@ def test_activity_is_told_newest_first_and_page_by_page(c: sa.Connection) -> Non
 def test_activity_can_be_asked_of_one_agent_or_one_run(c: sa.Connection) -> None:
     record(c, "act-1", AT, run="run-1")
     record(c, "act-2", AT, agent="agent-2")
-    assert [entry.id for entry in activity.list_activity(c, agent_id=AgentId("agent-2"))] == ["act-2"]
-    assert [entry.id for entry in activity.list_activity(c, run_id=RunId("run-1"))] == ["act-1"]
+    assert [entry.id for entry in audit.list_activity(c, agent_id=AgentId("agent-2"))] == ["act-2"]
+    assert [entry.id for entry in audit.list_activity(c, run_id=RunId("run-1"))] == ["act-1"]
 
 
 def test_activity_of_a_run_bears_the_trace_of_the_run(c: sa.Connection) -> None:

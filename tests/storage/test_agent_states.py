@@ -6,12 +6,13 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from protocol.standing import Activity, Axis, IllegalMove, Lifecycle, UnknownValue
-from storage.agents import agent_activity, agent_states, agent_writes, agents
+from storage.agents import agent_moves, agent_states, agent_writes, agents
 from storage.agents.agent_moves import AgentTerminated
 from storage.agents.agent_states import exhaust
-from storage.agents.agents import AgentRow, DeclaredAgent, UnknownAgent
-from storage.runs import runs
-from storage.schedules import schedules
+from storage.agents.agents import AgentRow, UnknownAgent
+from storage.agents.declared_agents import DeclaredAgent
+from storage.runs import run_moves, run_pauses, run_recovery, runs
+from storage.schedules import schedule_rows
 from storage.schema import agent_states as states
 from storage.schema import agents as agents_table
 from tests.storage.rows import AT, NEXT_BOOT, claim, declare, make_agent, make_run
@@ -43,7 +44,7 @@ def run_beside(c: sa.Connection, agent: AgentRow, run_id: str) -> None:
     made = make_run(c, run_id, agent=agent)
     claimed = claim(c, per_device=9)
     assert claimed is not None and claimed.id == made.id
-    runs.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
+    run_moves.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
 
 
 def test_a_new_agent_walks_the_steps_of_its_lifecycle(c: sa.Connection) -> None:
@@ -74,19 +75,19 @@ def test_a_move_that_the_table_has_not_is_refused_and_nothing_is_written(c: sa.C
         ("availability", "exhausted", ValueError),
     ):
         with pytest.raises(error):
-            agent_states.move(c, agent.id, axis, to, at=AT + 1, actor="test")
+            agent_moves.move(c, agent.id, axis, to, at=AT + 1, actor="test")
     with pytest.raises(UnknownAgent):
-        agent_states.move(c, AgentId("nobody"), "health", "error", at=AT, actor="test")
+        agent_moves.move(c, AgentId("nobody"), "health", "error", at=AT, actor="test")
     assert agent_states.find_state(c, agent.id) == before
-    assert not agent_states.move_if_legal(c, agent.id, "lifecycle", "created", at=AT + 1, actor="test")
+    assert not agent_moves.move_if_legal(c, agent.id, "lifecycle", "created", at=AT + 1, actor="test")
 
 
 def test_a_move_is_remembered_with_who_why_and_all_axes_after_it(c: sa.Connection) -> None:
     agent = make_agent(c)
-    assert agent_states.move(
+    assert agent_moves.move(
         c, agent.id, "lifecycle", "maintenance", at=AT + 5, actor="operator:1", reason="new disk"
     )
-    assert not agent_states.move(c, agent.id, "lifecycle", "maintenance", at=AT + 6, actor="operator:1")
+    assert not agent_moves.move(c, agent.id, "lifecycle", "maintenance", at=AT + 6, actor="operator:1")
     last = agent_states.agent_history(c, agent.id)[-1]
     assert (last.old_value, last.new_value, last.reason, last.actor, last.at) == (
         "active",
@@ -102,9 +103,9 @@ def test_a_move_is_remembered_with_who_why_and_all_axes_after_it(c: sa.Connectio
 def test_the_reason_of_an_error_stays_with_the_state_until_it_is_healed(c: sa.Connection) -> None:
     agent = make_agent(c)
     for at, reason in ((AT + 1, "no camera"), (AT + 2, "no camera, no disk")):
-        agent_states.move(c, agent.id, "health", "error", at=at, actor="device:d", reason=reason)
+        agent_moves.move(c, agent.id, "health", "error", at=at, actor="device:d", reason=reason)
         assert agent_states.find_state(c, agent.id).health_reason == reason
-    agent_states.move(c, agent.id, "health", "ok", at=AT + 3, actor="device:d")
+    agent_moves.move(c, agent.id, "health", "ok", at=AT + 3, actor="device:d")
     assert agent_states.find_state(c, agent.id).health_reason is None
     assert history_of(c, agent.id, Axis.HEALTH) == [("ok", "error"), ("error", "ok")]
 
@@ -113,7 +114,7 @@ def test_the_reason_of_an_error_stays_with_the_state_until_it_is_healed(c: sa.Co
 def test_an_agent_that_is_exhausted_no_more_keeps_nothing_of_that(c: sa.Connection, to: str) -> None:
     agent = make_agent(c)
     exhaust(c, agent.id, cause="rate_limit", retry_after_ms=None, at=AT, actor="hub")
-    agent_states.move(c, agent.id, "availability", to, at=AT + 1, actor="operator")
+    agent_moves.move(c, agent.id, "availability", to, at=AT + 1, actor="operator")
     state = agent_states.find_state(c, agent.id)
     assert (state.exhaust_reason, state.exhausted_at, state.recovery_at, state.probe_at) == (None,) * 4
 
@@ -172,10 +173,10 @@ def test_the_runs_of_an_agent_move_its_activity_and_each_move_says_which_run(c: 
     make_run(c, "run-3", agent=agent)
     assert agent_states.find_state(c, agent.id).activity is Activity.SATURATED
     for run_id in ("run-1", "run-2", "run-3"):
-        runs.request_cancel(c, RunId(run_id), "enough", AT)
+        run_pauses.request_cancel(c, RunId(run_id), "enough", AT)
         held = runs.get_run(c, RunId(run_id)).held
         if held.state is RunState.RUNNING:
-            runs.move(c, held, RunEvent.CANCELLED, at=AT, actor="hub")
+            run_moves.move(c, held, RunEvent.CANCELLED, at=AT, actor="hub")
     assert history_of(c, agent.id, Axis.ACTIVITY)[2:] == [
         ("processing", "saturated"),
         ("saturated", "processing"),
@@ -190,7 +191,7 @@ def test_the_runs_of_an_agent_move_its_activity_and_each_move_says_which_run(c: 
 def test_a_move_of_a_run_that_leaves_the_activity_as_it_was_writes_no_history(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.PREPARING)
     version = agent_states.find_state(c, run.agent_id).version
-    runs.move(c, run.held, RunEvent.SENT_BACK, at=AT, actor="hub")
+    run_moves.move(c, run.held, RunEvent.SENT_BACK, at=AT, actor="hub")
     state = agent_states.find_state(c, run.agent_id)
     assert (state.activity, state.version) == (Activity.WAITING, version)
     assert (state.runs_waiting, state.runs_executing, state.runs_running) == (1, 0, 0)
@@ -198,9 +199,9 @@ def test_a_move_of_a_run_that_leaves_the_activity_as_it_was_writes_no_history(c:
 
 def test_counters_that_are_off_are_set_right_and_the_activity_with_them(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.RUNNING)
-    assert agent_activity.recount(c, at=AT, actor="hub") == []
+    assert agent_moves.recount(c, at=AT, actor="hub") == []
     c.execute(sa.update(states).values(runs_waiting=4, runs_executing=0, runs_running=0))
-    assert agent_activity.recount(c, at=AT + 1, actor="hub") == [run.agent_id]
+    assert agent_moves.recount(c, at=AT + 1, actor="hub") == [run.agent_id]
     state = agent_states.find_state(c, run.agent_id)
     assert (state.runs_waiting, state.runs_executing, state.runs_running) == (0, 1, 1)
     assert history_of(c, run.agent_id, Axis.ACTIVITY)[-1] == ("waiting", "saturated")
@@ -228,7 +229,7 @@ def test_a_terminated_agent_has_no_live_run_no_schedule_and_no_device(c: sa.Conn
     assert [runs.get_run(c, run_id).state for run_id in ended] == ["CANCELLED", "RUNNING", "CANCELLED"]
     marked = runs.get_run(c, running.id)
     assert (marked.cancel_requested_at, marked.cancel_reason) == (AT + 9, "agent terminated")
-    assert [row for row in schedules.schedules_of(c, agent.id) if row.enabled] == []
+    assert [row for row in schedule_rows.schedules_of(c, agent.id) if row.enabled] == []
     assert axes_of(c, agent.id) | {"activity": ""} == {
         "lifecycle": "terminated",
         "availability": "available",
@@ -251,7 +252,7 @@ def test_nothing_of_a_terminated_agent_starts_again(c: sa.Connection) -> None:
     for to in Lifecycle:
         if to is not Lifecycle.TERMINATED:
             with pytest.raises(IllegalMove, match="terminated is final"):
-                agent_states.move(c, agent.id, "lifecycle", to, at=AT, actor="operator")
+                agent_moves.move(c, agent.id, "lifecycle", to, at=AT, actor="operator")
     declare(c)
     assert declare(c, DeclaredAgent(name="inbox", device_name="laptop")).revived == ("inbox",)
     assert agents.get_agent(c, agent.id).lifecycle == "terminated"
@@ -259,7 +260,7 @@ def test_nothing_of_a_terminated_agent_starts_again(c: sa.Connection) -> None:
 
 def test_since_when_and_why_is_told_for_each_axis(c: sa.Connection) -> None:
     agent = make_agent(c)
-    agent_states.move(c, agent.id, "lifecycle", "paused", at=AT + 7, actor="operator", reason="holidays")
+    agent_moves.move(c, agent.id, "lifecycle", "paused", at=AT + 7, actor="operator", reason="holidays")
     run = make_run(c, agent=agent, at=AT + 8)
     _, since = agent_states.status_of(c, agent.id)
     assert list(since) == list(Axis)
@@ -271,7 +272,7 @@ def test_since_when_and_why_is_told_for_each_axis(c: sa.Connection) -> None:
 def test_the_history_is_told_in_pages_the_newest_first(c: sa.Connection) -> None:
     agent = make_agent(c)
     for n in range(6):
-        agent_states.move(c, agent.id, "health", ("error", "ok")[n % 2], at=AT + n, actor="device:d")
+        agent_moves.move(c, agent.id, "health", ("error", "ok")[n % 2], at=AT + n, actor="device:d")
     first = agent_states.history_page(c, agent.id, limit=4)
     rest = agent_states.history_page(c, agent.id, limit=9, after=(first[-1].seq,))
     assert [move.seq for move in (*first, *rest)] == list(range(10, 0, -1))
@@ -281,11 +282,11 @@ def test_the_history_is_told_in_pages_the_newest_first(c: sa.Connection) -> None
 
 def test_moves_are_told_to_who_listens_on_the_connection_and_to_nobody_afterwards(c: sa.Connection) -> None:
     agent = make_agent(c)
-    with agent_states.told_moves(c) as told:
-        agent_states.move(c, agent.id, "health", "error", at=AT + 1, actor="device:d", reason="no disk")
-        agent_states.move(c, agent.id, "health", "error", at=AT + 2, actor="device:d")
+    with agent_moves.told_moves(c) as told:
+        agent_moves.move(c, agent.id, "health", "error", at=AT + 1, actor="device:d", reason="no disk")
+        agent_moves.move(c, agent.id, "health", "error", at=AT + 2, actor="device:d")
         make_run(c, agent=agent, state=RunState.RUNNING)
-    agent_states.move(c, agent.id, "health", "ok", at=AT + 3, actor="device:d")
+    agent_moves.move(c, agent.id, "health", "ok", at=AT + 3, actor="device:d")
     assert [(str(move.axis), move.before, move.after) for move in told] == [
         ("health", "ok", "error"),
         ("activity", "idle", "waiting"),
@@ -301,11 +302,11 @@ def test_moves_are_told_to_who_listens_on_the_connection_and_to_nobody_afterward
 
 def test_a_run_that_ends_leaves_its_agent_idle(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.RUNNING)
-    runs.move(c, run.held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+    run_moves.move(c, run.held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     assert agent_states.find_state(c, run.agent_id).activity is Activity.IDLE
 
 
 def test_runs_taken_back_from_a_dead_hub_let_their_agent_wait(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.RUNNING)
-    runs.recover(c, boot_id=NEXT_BOOT, at=AT + 1)
+    run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT + 1)
     assert history_of(c, run.agent_id, Axis.ACTIVITY)[-1] == ("saturated", "waiting")

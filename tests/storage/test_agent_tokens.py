@@ -4,10 +4,10 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, TokenId
-from storage.agents import agent_states, agent_tokens
-from storage.agents.agent_rows import UnknownAgent
+from storage import audit
+from storage.agents import agent_moves, agent_tokens
 from storage.agents.agent_tokens import AgentTokenRow, TooManyAgentTokens
-from storage.audit import audit
+from storage.agents.agents import UnknownAgent
 from tests.storage.rows import AT, ME, declare, make_agent
 
 HASH = b"\x01" * 32
@@ -73,7 +73,7 @@ def test_a_revoked_token_is_still_found_is_revoked_once_and_is_not_used_any_more
 
 def test_the_token_of_an_agent_that_was_removed_or_ended_says_so(c: sa.Connection) -> None:
     make(c)
-    agent_states.move(c, INBOX, "lifecycle", "terminated", at=AT, actor="operator:7", reason="done")
+    agent_moves.move(c, INBOX, "lifecycle", "terminated", at=AT, actor="operator:7", reason="done")
     assert find(c).is_removed
     declare(c)
     assert find(c).is_removed

@@ -7,7 +7,7 @@ from protocol.ids import AgentId
 from protocol.lifecycles import RunState
 from protocol.standing import Axis, IllegalMove, UnknownValue
 from protocol.vocabularies import READINGS, AxisMove, Refused, Vocabulary
-from storage.agents import agent_states
+from storage.agents import agent_moves, agent_states
 from storage.agents.agent_states import exhaust
 from storage.agents.agent_writes import BadWrite, StandingWrite, StateChanged, Word, Written, write_standing
 from storage.agents.agents import AgentRow, UnknownAgent
@@ -18,7 +18,7 @@ from tests.storage.rows import AT, make_agent, make_run
 def agent(c: sa.Connection) -> AgentRow:
     """An agent that is active and online."""
     agent = make_agent(c)
-    agent_states.move(c, agent.id, "connectivity", "online", at=AT, actor="device:laptop")
+    agent_moves.move(c, agent.id, "connectivity", "online", at=AT, actor="device:laptop")
     return agent
 
 

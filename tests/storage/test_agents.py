@@ -4,13 +4,14 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import RunState
-from storage.agents import agents
+from storage.agents import agents, declared_agents
 from storage.agents.agent_states import agent_history
-from storage.agents.agents import DeclaredAgent, NameTaken, Reconciled, UnknownAgent
+from storage.agents.agents import UnknownAgent
+from storage.agents.declared_agents import DeclaredAgent, NameTaken, Reconciled
 from storage.devices import devices, users
-from storage.runs import runs
-from storage.schedules import schedules
-from storage.schedules.schedules import DeclaredSchedule
+from storage.runs import run_moves
+from storage.schedules import schedule_rows
+from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.schema import agents as agent_table
 from tests.storage.rows import AT, ME, claim, declare, make_agent, make_run
 
@@ -27,7 +28,7 @@ INBOX = DeclaredAgent(
 
 
 def enabled_schedules(c: sa.Connection) -> list[str]:
-    return [row.text for row in schedules.list_schedules(c) if row.enabled]
+    return [row.text for row in schedule_rows.list_schedules(c) if row.enabled]
 
 
 def test_a_declared_agent_comes_with_its_device_its_configs_and_its_schedule(c: sa.Connection) -> None:
@@ -43,7 +44,7 @@ def test_a_declared_agent_comes_with_its_device_its_configs_and_its_schedule(c: 
 def test_two_users_may_each_have_an_agent_and_a_device_of_one_name(c: sa.Connection) -> None:
     def read(*declared: DeclaredAgent, at: int) -> Reconciled:
         fresh = [f"{at}-{number}" for number in range(4 * len(declared))]
-        return agents.reconcile_declared(c, user_id=me, declared=declared, at=at, fresh_ids=fresh)
+        return declared_agents.reconcile_declared(c, user_id=me, declared=declared, at=at, fresh_ids=fresh)
 
     me = users.ensure_user(c, ME, "me", AT)
     mine, annas = INBOX, msgspec.structs.replace(INBOX, user_name="anna")
@@ -100,9 +101,9 @@ def test_a_new_schedule_is_a_new_revision_of_the_agent_and_nothing_else_of_it_ch
 
 def test_a_changed_prompt_leaves_the_schedule_alone(c: sa.Connection) -> None:
     declare(c, INBOX)
-    before = schedules.list_schedules(c)
+    before = schedule_rows.list_schedules(c)
     declare(c, msgspec.structs.replace(INBOX, prompt="Find notes."), at=AT + 1)
-    assert schedules.list_schedules(c) == before
+    assert schedule_rows.list_schedules(c) == before
 
 
 def test_a_changed_schedule_takes_the_place_of_the_old_one(c: sa.Connection) -> None:
@@ -140,7 +141,9 @@ def test_an_archived_agent_gets_no_run_and_its_waiting_ones_are_not_claimed(c: s
     declare(c, at=AT + 1)
     assert claim(c) is None
     with pytest.raises(UnknownAgent, match="inbox"):
-        runs.create_run(c, id=RunId("run-2"), agent=agent, fire_key="again", at=AT, config_fingerprint="")
+        run_moves.create_run(
+            c, id=RunId("run-2"), agent=agent, fire_key="again", at=AT, config_fingerprint=""
+        )
 
 
 def test_a_declared_name_that_was_taken_over_the_api_is_refused(c: sa.Connection) -> None:
@@ -153,7 +156,7 @@ def test_a_declared_name_that_was_taken_over_the_api_is_refused(c: sa.Connection
 
 def test_too_few_ids_are_told_of_before_anything_is_written(c: sa.Connection) -> None:
     with pytest.raises(ValueError, match="4 fresh ids"):
-        agents.reconcile_declared(c, user_id=ME, declared=[INBOX], at=AT, fresh_ids=["one"])
+        declared_agents.reconcile_declared(c, user_id=ME, declared=[INBOX], at=AT, fresh_ids=["one"])
 
 
 def test_an_agent_shows_its_newest_run(c: sa.Connection) -> None:

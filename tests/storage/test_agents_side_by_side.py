@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.util import await_only
 
 from protocol.ids import AgentId
-from storage.agents import agent_moves, agent_states, config_changes, configs
+from storage.agents import agent_moves, config_changes, configs
 from storage.agents.agent_snapshot import BadConfiguration, check_setup
 from storage.agents.config_changes import NewConfig, StaleConfig
 from storage.agents.template_changes import TemplateChanged
@@ -154,7 +154,7 @@ async def test_an_agent_may_move_while_its_configs_are_changed(hubs: list[Databa
         await is_changed.wait()
         try:
             await hubs[1].write(
-                agent_states.move, agent.id, "health", "error", at=AT, actor="anna", reason="waits for nobody"
+                agent_moves.move, agent.id, "health", "error", at=AT, actor="anna", reason="waits for nobody"
             )
         finally:
             may_commit.set()

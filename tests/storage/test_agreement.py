@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent
-from storage.runs import agreement, calls, items, outbox
+from storage.runs import agreement, calls, items, units
 from storage.runs.agreement import Resent, ToldRow
 from storage.runs.calls import ReportedVerdict
 from storage.runs.items import TAKEN, ItemRow
@@ -56,7 +56,7 @@ def test_a_row_whose_content_nobody_knows_is_forgotten_and_its_file_read_again(c
     held = running(c)
     agreed(c)
     bring(c, held, plan(c, held, as_new(item())))
-    outbox.settle_unit(c, held, "a.txt", AT)
+    units.settle_unit(c, held, "a.txt", AT)
     other = make_agent(c, "elsewhere", device="tower").id  # which has read a file of the same name
     (known,) = c.execute(sa.select(unit_ledger)).mappings()
     c.execute(sa.insert(unit_ledger), {**known, "agent_id": other})
@@ -128,7 +128,7 @@ def test_a_change_on_its_way_to_a_row_that_the_device_lost_inserts_the_item(c: s
     (change,) = agreement.list_at_device(c, DESK, after="", limit=9)
     assert change.told_at is None and change.row_id is not None
     agreement.note_resent(c, DESK, [], rowless=[change], after=None, at=AT)
-    (call,) = outbox.open_calls(c, held.id)
+    (call,) = calls.open_calls(c, held.id)
     assert (call.payload["action"], call.payload["where"]) == ("insert", {})
     assert call.payload["data"] == change.data
     assert (the_item(c).row_id, the_item(c).version) == (None, change.version)
@@ -185,7 +185,7 @@ def test_an_insert_on_its_way_changes_the_row_that_a_lost_day_made_of_the_same_w
     planned = plan(c, held, as_new(item()))
     told = taken(the_item(c), "c-9", row_id="row-9")
     assert agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT) == 1
-    (call,) = outbox.open_calls(c, held.id)
+    (call,) = calls.open_calls(c, held.id)
     assert call.payload == planned.open_calls[0].payload | {"action": "update", "where": {"id": "row-9"}}
     assert (the_item(c).row_id, the_item(c).told_at) == ("row-9", None)
 
@@ -195,13 +195,13 @@ def test_an_item_that_its_owner_rejects_before_its_call_is_answered_is_not_sent_
 ) -> None:
     held = running(c)
     plan(c, held, as_new(item()))
-    (call,) = outbox.open_calls(c, held.id)
-    outbox.mark_sent(c, held, [call.call_id], AT)
+    (call,) = calls.open_calls(c, held.id)
+    calls.mark_sent(c, held, [call.call_id], AT)
     assert calls.record_verdicts(c, DESK, [ReportedVerdict(call.call_id, "rejected")], AT) == 1
-    assert outbox.open_calls(c, held.id) == []
-    assert outbox.mark_sent(c, held, [call.call_id], AT) == []
+    assert calls.open_calls(c, held.id) == []
+    assert calls.mark_sent(c, held, [call.call_id], AT) == []
     assert c.execute(sa.select(run_units.c.calls_settled)).scalars().all() == [1]
-    assert not outbox.settle_call(c, call.call_id, CallEvent.ACKED, {}, AT)  # its late answer
+    assert not calls.settle_call(c, call.call_id, CallEvent.ACKED, {}, AT)  # its late answer
 
 
 def taken(row: ItemRow, call_id: str, row_id: str | None = None) -> ToldRow:
@@ -228,10 +228,10 @@ def test_units_that_lean_on_items_of_others_are_entered_at_the_end(c: sa.Connect
     leaning = sa.update(run_units).where(run_units.c.unit_key == "b.txt").values(awaits=[the_item(c).id])
     c.execute(leaning)
     c.execute(sa.text("UPDATE items SET told_at = NULL"))
-    outbox.settle_unit(c, held, "b.txt", AT)
-    assert outbox.settle_leaning(c, held, after="", at=AT) is None
+    units.settle_unit(c, held, "b.txt", AT)
+    assert units.settle_leaning(c, held, after="", at=AT) is None
     in_ledger = sa.text("SELECT unit_key FROM unit_ledger ORDER BY unit_key")
     assert list(c.execute(in_ledger).scalars()) == []
     c.execute(sa.text(f"UPDATE items SET told_at = {AT}"))
-    assert outbox.settle_leaning(c, held, after="", at=AT, most=1) == "b.txt"
+    assert units.settle_leaning(c, held, after="", at=AT, most=1) == "b.txt"
     assert list(c.execute(in_ledger).scalars()) == ["b.txt"]

@@ -5,8 +5,8 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import BootId, NodeId, UserId
-from storage.audit import audit
-from storage.audit.audit import Break, Entry, Link
+from storage import audit
+from storage.audit import Break, Entry, Link
 from storage.devices import identity, users
 from storage.schema import audit_log, hub
 from tests.storage.rows import AT

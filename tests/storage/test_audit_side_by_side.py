@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack
 
 import anyio
 
-from storage.audit import audit
+from storage import audit
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
 from tests.support.postgres import Postgres

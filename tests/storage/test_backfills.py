@@ -6,10 +6,10 @@ import sqlalchemy as sa
 from protocol.ids import RunId
 from protocol.lifecycles import RunState
 from storage.kernel.database import Conflict
-from storage.runs import backfills, runs
-from storage.runs.backfills import BackfillPlan
-from storage.schedules import fires, schedules
-from storage.schedules.fires import Covered, FireRow, FreshRun
+from storage.runs import runs
+from storage.schedules import fire_rows, fires, schedule_rows
+from storage.schedules.fire_decisions import Covered
+from storage.schedules.fire_rows import BackfillPlan, FireRow, FreshRun
 from storage.schema import agent_states, schedule_fires
 from tests.storage.rows import AT
 from tests.storage.scheduled import HOUR, decision, fire, lead, make_schedule, told
@@ -30,7 +30,7 @@ def plan(
     c: sa.Connection, *fires: int, dropped: tuple[FireRow, ...] = (), kept: tuple[FireRow, ...] = ()
 ) -> BackfillPlan:
     return BackfillPlan(
-        due=schedules.with_settings(c, ID),
+        due=schedule_rows.with_settings(c, ID),
         runs=tuple(FreshRun(RunId(f"b-{fire_at}"), fire_at) for fire_at in fires),
         dropped=dropped,
         kept=kept,
@@ -46,8 +46,8 @@ def part(first_at: int, fire_at: int, count: int) -> FireRow:
 def test_what_is_known_of_old_fires_are_their_rows_and_their_runs(c: sa.Connection) -> None:
     make_schedule(c)
     fire(c, FIRST)
-    due = schedules.with_settings(c, ID)
-    seen = backfills.look(c, due, [FIRST, SECOND])
+    due = schedule_rows.with_settings(c, ID)
+    seen = fire_rows.look(c, due, [FIRST, SECOND])
     assert [row.fire_at for row in seen.rows] == [FIRST]
     assert seen.runs == {FIRST: f"{ID}-{FIRST}"}
 
@@ -56,7 +56,7 @@ def test_old_fires_become_runs_one_after_the_other(c: sa.Connection) -> None:
     make_schedule(c)
     skipped = skip_all(c)
     kept = (part(FIRST, FIRST, 1), part(FOURTH, FOURTH, 1))
-    made = backfills.backfill(c, plan(c, SECOND, THIRD, dropped=(skipped,), kept=kept), AT, actor="me")
+    made = fire_rows.backfill(c, plan(c, SECOND, THIRD, dropped=(skipped,), kept=kept), AT, actor="me")
     assert made == [f"b-{SECOND}", f"b-{THIRD}"]
     second, third = (runs.get_run(c, id) for id in made)
     assert (second.trigger_kind, second.fire_key, second.state) == (
@@ -77,29 +77,29 @@ def test_old_fires_become_runs_one_after_the_other(c: sa.Connection) -> None:
 def test_a_backfill_leaves_the_cursor_and_the_next_fire_alone(c: sa.Connection) -> None:
     make_schedule(c)
     skipped = skip_all(c)
-    before = schedules.get_schedule(c, ID)
-    backfills.backfill(c, plan(c, FIRST, dropped=(skipped,)), AT, actor="me")
-    assert schedules.get_schedule(c, ID) == before
+    before = schedule_rows.get_schedule(c, ID)
+    fire_rows.backfill(c, plan(c, FIRST, dropped=(skipped,)), AT, actor="me")
+    assert schedule_rows.get_schedule(c, ID) == before
 
 
 def test_of_two_backfills_of_the_same_fires_one_is_refused(c: sa.Connection) -> None:
     make_schedule(c)
     skipped = skip_all(c)
     again = plan(c, FIRST, dropped=(skipped,))
-    backfills.backfill(c, again, AT, actor="me")
+    fire_rows.backfill(c, again, AT, actor="me")
     with pytest.raises(Conflict, match="ask again"):
-        backfills.backfill(c, again, AT, actor="me")
+        fire_rows.backfill(c, again, AT, actor="me")
 
 
 def test_runs_of_a_backfill_that_wait_take_no_new_fires(c: sa.Connection) -> None:
     make_schedule(c)
-    backfills.backfill(c, plan(c, AT - HOUR), AT, actor="me")
+    fire_rows.backfill(c, plan(c, AT - HOUR), AT, actor="me")
     (decided,) = fire(c, FIRST)
     assert (decided.decision, decided.run_id) == ("run", f"{ID}-{FIRST}")
 
 
 def test_a_fire_before_the_schedule_was_made_may_be_backfilled_and_is_told_of(c: sa.Connection) -> None:
     make_schedule(c)
-    backfills.backfill(c, plan(c, AT - HOUR), AT, actor="me")
+    fire_rows.backfill(c, plan(c, AT - HOUR), AT, actor="me")
     assert [(row.fire_at, row.decision) for row in told(c)] == [(AT - HOUR, "run")]
     assert c.execute(sa.select(sa.func.count()).select_from(schedule_fires)).scalar_one() == 1

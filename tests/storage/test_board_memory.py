@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, BoardId, MemoryId
-from storage.audit import audit
+from storage import audit
 from storage.coordination import board_memory, boards
 from storage.coordination.board_memory import MemoryFilter, MemoryLimits, MemoryRow, NewMemory, UnknownMemory
 from storage.coordination.boards import TooManyOfBoards, UnknownBoard

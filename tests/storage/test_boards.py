@@ -4,16 +4,17 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, BoardId, UserId
+from storage import audit
 from storage.agents import agents
-from storage.agents.agents import DeclaredAgent
-from storage.audit import audit
-from storage.coordination import board_members, boards
-from storage.coordination.board_members import NotOnBoard, OnAnotherBoard
+from storage.agents.declared_agents import DeclaredAgent
+from storage.coordination import boards
 from storage.coordination.boards import (
     AmbiguousBoard,
     BoardLimits,
     BoardNameTaken,
     BoardRow,
+    NotOnBoard,
+    OnAnotherBoard,
     TooManyOfBoards,
     UnknownBoard,
 )
@@ -44,15 +45,15 @@ def make(c: sa.Connection, name: str = "garden", *, user_id: UserId = ME, **abou
 
 
 def add(c: sa.Connection, board: BoardRow, agent_id: AgentId, **about: object) -> None:
-    board_members.add_member(c, board.id, agent_id, at=AT, actor=ANNA, **about)  # type: ignore[arg-type]
+    boards.add_member(c, board.id, agent_id, at=AT, actor=ANNA, **about)  # type: ignore[arg-type]
 
 
 def lead(c: sa.Connection, board: BoardRow, agent_id: AgentId | None) -> BoardRow:
-    return board_members.set_lead(c, board.id, agent_id, at=AT, actor=ANNA)
+    return boards.set_lead(c, board.id, agent_id, at=AT, actor=ANNA)
 
 
 def members(c: sa.Connection, board: BoardRow) -> list[tuple[str, bool]]:
-    return [(row.name, row.is_lead) for row in board_members.list_members(c, board.id)]
+    return [(row.name, row.is_lead) for row in boards.list_members(c, board.id)]
 
 
 def test_a_board_is_found_by_its_id_and_by_its_name(c: sa.Connection) -> None:
@@ -117,7 +118,7 @@ def test_an_agent_is_on_one_board_at_most(c: sa.Connection) -> None:
     assert members(c, garden) == [("inbox", False)]
     with pytest.raises(OnAnotherBoard, match="on board 'garden': take it off that one first"):
         add(c, kitchen, INBOX)
-    board_members.drop_member(c, garden.id, INBOX, at=AT, actor=ANNA)
+    boards.drop_member(c, garden.id, INBOX, at=AT, actor=ANNA)
     add(c, kitchen, INBOX)
     assert members(c, kitchen) == [("inbox", False)]
 
@@ -136,7 +137,7 @@ def test_the_main_agent_of_a_gateway_is_on_no_board(c: sa.Connection) -> None:
     with pytest.raises(OnAnotherBoard, match="it serves all of them"):
         add(c, garden, AgentId("main-office"))
     add(c, garden, worker(c, "weeds").agent_id)
-    (member,) = board_members.list_members(c, garden.id)
+    (member,) = boards.list_members(c, garden.id)
     assert (member.name, member.executor, member.gateway_name, member.device_name) == (
         *("weeds", "gateway"),
         *("office", None),
@@ -178,18 +179,18 @@ def test_where_an_agent_stands_is_known(c: sa.Connection) -> None:
     put(c, OFFICE)
     garden = make(c, gateway_id="gw-office")
     add(c, garden, INBOX, is_lead=True)
-    standing = board_members.place_of(c, INBOX)
+    standing = boards.place_of(c, INBOX)
     assert standing is not None
     assert (standing.board_id, standing.is_lead, standing.main_of, standing.user_id) == (
         *(garden.id, True),
         *(None, ME),
     )
-    main = board_members.place_of(c, AgentId("main-office"))
+    main = boards.place_of(c, AgentId("main-office"))
     assert main is not None
     assert (main.board_id, main.is_lead, main.main_of) == (None, False, "gw-office")
-    free = board_members.place_of(c, PLANS)
+    free = boards.place_of(c, PLANS)
     assert free is not None and free.board_id is None
-    assert board_members.place_of(c, AgentId("nobody")) is None
+    assert boards.place_of(c, AgentId("nobody")) is None
 
 
 def test_an_agent_that_is_removed_leaves_its_board_and_its_lead_is_free(c: sa.Connection) -> None:
@@ -198,7 +199,7 @@ def test_an_agent_that_is_removed_leaves_its_board_and_its_lead_is_free(c: sa.Co
     add(c, garden, NOTES)
     declare(c, DeclaredAgent(name="notes", device_name="laptop", paths=("notes",)))
     assert members(c, garden) == [("notes", False)]
-    assert board_members.place_of(c, INBOX) is None
+    assert boards.place_of(c, INBOX) is None
     assert lead(c, garden, NOTES).lead_name == "notes"
 
 
@@ -208,7 +209,7 @@ def test_a_board_that_is_removed_lets_its_agents_go(c: sa.Connection) -> None:
     assert boards.remove_board(c, garden.id, at=AT, actor=ANNA).members == 1
     with pytest.raises(UnknownBoard):
         boards.get_board(c, garden.id)
-    place = board_members.place_of(c, INBOX)
+    place = boards.place_of(c, INBOX)
     assert place is not None and place.board_id is None
     assert agents.get_agent(c, INBOX).archived_at is None
 
@@ -218,7 +219,7 @@ def test_what_is_decided_about_a_board_stands_in_the_audit_log(c: sa.Connection)
     add(c, garden, INBOX, is_lead=True)
     lead(c, garden, INBOX)  # it leads already
     boards.edit_board(c, garden.id, name="yard", at=AT, actor=ANNA)
-    board_members.drop_member(c, garden.id, INBOX, at=AT, actor=ANNA)
+    boards.drop_member(c, garden.id, INBOX, at=AT, actor=ANNA)
     boards.remove_board(c, garden.id, at=AT, actor=ANNA)
     told = [entry.event for entry in audit.list_entries(c, limit=100) if entry.subject == garden.id]
     expected = ["created", "joined", "lead", "changed", "left", "removed"]

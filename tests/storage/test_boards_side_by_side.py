@@ -10,10 +10,15 @@ import sqlalchemy as sa
 from protocol.ids import BoardId
 from storage.agents import agent_tokens
 from storage.agents.agent_tokens import TooManyAgentTokens
-from storage.coordination import board_members, board_memory
-from storage.coordination.board_members import OnAnotherBoard
+from storage.coordination import board_memory, boards
 from storage.coordination.board_memory import MemoryLimits
-from storage.coordination.boards import BoardLimits, BoardNameTaken, TooManyOfBoards, get_board
+from storage.coordination.boards import (
+    BoardLimits,
+    BoardNameTaken,
+    OnAnotherBoard,
+    TooManyOfBoards,
+    get_board,
+)
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
 from tests.storage import test_agent_tokens, test_board_memory
@@ -57,11 +62,11 @@ async def test_of_two_who_are_made_lead_at_once_one_leads(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(_two_on_a_board)
-    first = partial(board_members.set_lead, board_id=GARDEN, agent_id=INBOX, at=1, actor="anna")
-    second = partial(board_members.set_lead, board_id=GARDEN, agent_id=NOTES, at=2, actor="ben")
+    first = partial(boards.set_lead, board_id=GARDEN, agent_id=INBOX, at=1, actor="anna")
+    second = partial(boards.set_lead, board_id=GARDEN, agent_id=NOTES, at=2, actor="ben")
     last = await while_the_other_waits(postgres, url, hubs, first, second)
     assert last.lead_name == "notes"
-    told = await hubs[0].read(board_members.list_members, GARDEN)
+    told = await hubs[0].read(boards.list_members, GARDEN)
     assert [(row.name, row.is_lead) for row in told] == [("notes", True), ("inbox", False)]
 
 
@@ -73,7 +78,7 @@ async def test_an_agent_that_two_boards_want_at_once_comes_on_one(
         postgres,
         url,
         hubs,
-        lambda c: board_members.add_member(c, GARDEN, INBOX, at=1, actor="anna"),
+        lambda c: boards.add_member(c, GARDEN, INBOX, at=1, actor="anna"),
         refusal_of_a_second_board,
     )
 
@@ -81,7 +86,7 @@ async def test_an_agent_that_two_boards_want_at_once_comes_on_one(
 def refusal_of_a_second_board(c: sa.Connection) -> bool:
     """Not in a savepoint, as ``refusal``: what comes second is looked at again by the database itself."""
     try:
-        board_members.add_member(c, BoardId("board-kitchen"), INBOX, at=2, actor="ben")
+        boards.add_member(c, BoardId("board-kitchen"), INBOX, at=2, actor="ben")
     except OnAnotherBoard:
         return True
     return False
@@ -91,7 +96,7 @@ async def test_the_last_place_on_a_board_is_given_once(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(_a_board, "garden")
-    come = partial(board_members.add_member, board_id=GARDEN, limits=ONE, at=1, actor="anna")
+    come = partial(boards.add_member, board_id=GARDEN, limits=ONE, at=1, actor="anna")
     assert await while_the_other_waits(
         postgres,
         url,

@@ -9,19 +9,13 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode
 from protocol.ids import BoardId, BootId, BroadcastId, GatewayId, MessageId
 from protocol.messages import MessageEvent, MessageKind, MessageState
-from storage import retention
-from storage.audit import activity
-from storage.coordination import boards, broadcasts, message_orders, messages
+from storage import audit, retention
+from storage.coordination import boards, broadcasts, message_dues, message_rows, messages
 from storage.coordination.boards import create_board, remove_board
 from storage.coordination.broadcasts import Aim, BroadcastRow, NewBroadcast, Refused, Tally
-from storage.coordination.messages import (
-    BadMessage,
-    Hand,
-    MessageLimits,
-    MessageRow,
-    MessageTooLong,
-    TooManyMessages,
-)
+from storage.coordination.message_dues import Hand
+from storage.coordination.message_rows import MessageRow
+from storage.coordination.messages import BadMessage, MessageLimits, MessageTooLong, TooManyMessages
 from tests.storage.rows import AT, ME
 from tests.storage.test_gateways import OFFICE, put
 
@@ -88,13 +82,13 @@ def resume(c: sa.Connection, aims: Sequence[Aim] = (), refused: Sequence[Refused
 
 def move(c: sa.Connection, id: str, *events: MessageEvent, code: str = "gateway_refused") -> MessageRow:
     for event in events:
-        seen = messages.get_message(c, id)
+        seen = message_rows.get_message(c, id)
         reason = code if event is MessageEvent.FAILED else None
-        moved = messages.move_message(
+        moved = message_rows.move_message(
             c, id, event, seen_version=seen.version, at=AT + 1, reason_code=reason, reason=reason
         )
         assert moved is not None
-    return messages.get_message(c, id)
+    return message_rows.get_message(c, id)
 
 
 def tally(c: sa.Connection) -> Tally:
@@ -102,14 +96,14 @@ def tally(c: sa.Connection) -> Tally:
 
 
 def events(c: sa.Connection) -> list[str]:
-    return [one.event_type.rpartition(".")[2] for one in activity.list_activity(c)]
+    return [one.event_type.rpartition(".")[2] for one in audit.list_activity(c)]
 
 
 def test_a_broadcast_and_its_messages_are_there_at_once(c: sa.Connection) -> None:
     row = send(c, garden(c, "roses", "weeds"), refused=(NOWHERE,))
     assert (row.boards, row.rounds, row.settled_at, row.refused) == (3, 1, None, (NOWHERE,))
     assert tally(c) == Tally(sent=0, failed=1, waiting=2)
-    said = messages.get_message(c, "m1-roses")
+    said = message_rows.get_message(c, "m1-roses")
     assert (said.kind, said.to_lead, said.broadcast_id, said.reply_tags) == (
         MessageKind.HANDOFF,
         True,
@@ -117,7 +111,7 @@ def test_a_broadcast_and_its_messages_are_there_at_once(c: sa.Connection) -> Non
         ("harvest",),
     )
     assert (said.state, said.trace_id) == (MessageState.WAITING, "1" * 32)
-    assert [one.new_state for one in messages.moves_of(c, "m1-roses")] == [MessageState.WAITING]
+    assert [one.new_state for one in message_rows.moves_of(c, "m1-roses")] == [MessageState.WAITING]
     told = broadcasts.results_of(c, NEWS, limit=10)
     assert [(one.board, one.gateway, one.lead) for one in told] == [
         ("roses", "office", None),
@@ -140,10 +134,10 @@ def test_what_is_said_after_something_else_comes_after_it(c: sa.Connection) -> N
         expires_at=AT + DAY_MS,
     )
     broadcasts.add_broadcast(c, second, [aim("roses", 2)], limits=MessageLimits())
-    first, then = (messages.get_message(c, id) for id in ("m1-roses", "m2-roses"))
+    first, then = (message_rows.get_message(c, id) for id in ("m1-roses", "m2-roses"))
     assert first.created_at < then.created_at
     hand = Hand(BootId("boot"), is_alone=True)
-    due = messages.due_at_gateway(c, GatewayId("gw-office"), hand, at=AT + 9, most=9)
+    due = message_dues.due_at_gateway(c, GatewayId("gw-office"), hand, at=AT + 9, most=9)
     assert [one.id for one in due] == ["m1-roses"]  # who leads is not known yet, and all the same
 
 
@@ -178,7 +172,7 @@ def test_it_is_settled_when_nothing_of_it_is_on_its_way_and_tells_it_once_a_roun
     assert settled is not None and settled.settled_at == AT + 2
     assert broadcasts.settle(c, NEWS, at=AT + 3) is None
     assert tally(c) == Tally(sent=1, failed=1)
-    (told,) = activity.list_activity(c)
+    (told,) = audit.list_activity(c)
     assert (told.event_type, told.message) == (
         "gateway.main.lead_broadcast.sent",
         "Broadcast handoff to 1 board leads (failed: 1).",
@@ -198,8 +192,8 @@ def test_what_failed_is_said_anew_in_the_place_of_the_old(c: sa.Connection) -> N
     row = resume(c, refused=(NOWHERE,))
     assert (row.rounds, row.refused) == (2, (NOWHERE,))
     assert tally(c) == Tally(sent=1, failed=1, waiting=2)
-    assert messages.get_message(c, "m1-weeds").broadcast_id is None
-    anew = messages.get_message(c, "m2-0")
+    assert message_rows.get_message(c, "m1-weeds").broadcast_id is None
+    anew = message_rows.get_message(c, "m2-0")
     assert (anew.board, anew.content, anew.trace_id) == ("weeds", "The harvest is on Sunday.", "1" * 32)
     assert resume(c).rounds == 2
 
@@ -231,7 +225,7 @@ def test_a_board_that_was_removed_stays_in_the_result(c: sa.Connection) -> None:
 def test_a_message_that_is_tried_again_by_hand_takes_its_place(c: sa.Connection) -> None:
     send(c, garden(c, "roses"))
     move(c, "m1-roses", MessageEvent.FAILED)
-    message_orders.retry_message(c, "m1-roses", MessageId("m9"), at=AT + 5, actor="anna")
+    messages.retry_message(c, "m1-roses", MessageId("m9"), at=AT + 5, actor="anna")
     assert [one.message_id for one in broadcasts.results_of(c, NEWS, limit=9)] == ["m9"]
 
 

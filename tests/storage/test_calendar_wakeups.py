@@ -8,10 +8,11 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId
 from storage import retention
-from storage.agents import agent_states, agents
-from storage.schedules import calendar_wakeups, fires, schedules
+from storage.agents import agent_moves, agent_states, agents
+from storage.schedules import calendar_wakeups, fires, schedule_rows, schedules
 from storage.schedules.calendar_wakeups import WakeRow, WakeSight
-from storage.schedules.schedules import DeclaredSchedule, NextFire, ScheduleRow
+from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
+from storage.schedules.schedules import NextFire
 from storage.schema import schedules as schedule_table
 from storage.schema import wakes as wake_table
 from tests.storage.rows import AT, make_agent, make_run
@@ -28,9 +29,9 @@ def make_slot(c: sa.Connection, **fields: Any) -> ScheduleRow:
     make_agent(c)
     agent_states.connect_agents(c, DeviceId("device-laptop"), online=True, at=AT, actor="hub")
     schedules.declare_slots(c, INBOX, [msgspec.structs.replace(SLOT, **fields)], at=AT)
-    (made,) = schedules.slots_of(c, INBOX)
+    (made,) = schedule_rows.slots_of(c, INBOX)
     schedules.plan_next(c, lead(c), [NextFire(made.id, made.rev, FIRST, FIRST)], AT)
-    return schedules.get_schedule(c, made.id)
+    return schedule_rows.get_schedule(c, made.id)
 
 
 def come(c: sa.Connection, at: int = FIRST, **fields: Any) -> WakeRow:
@@ -144,7 +145,7 @@ def test_an_agent_that_its_device_calls_offline_is_not_woken_though_the_device_i
     c: sa.Connection,
 ) -> None:
     wake = come(c)
-    agent_states.move(c, INBOX, "connectivity", "offline", at=FIRST, actor="device:device-laptop")
+    agent_moves.move(c, INBOX, "connectivity", "offline", at=FIRST, actor="device:device-laptop")
     assert look(c) == []
     (away,) = look(c, wake.ends_at)
     assert away.connectivity == "offline"
@@ -152,7 +153,7 @@ def test_an_agent_that_its_device_calls_offline_is_not_woken_though_the_device_i
 
 def test_an_agent_that_is_paused_is_looked_at_at_once(c: sa.Connection) -> None:
     come(c)
-    agent_states.move(c, INBOX, "lifecycle", "paused", at=FIRST, actor="operator")
+    agent_moves.move(c, INBOX, "lifecycle", "paused", at=FIRST, actor="operator")
     assert [sight.lifecycle for sight in look(c)] == ["paused"]
 
 
@@ -183,21 +184,21 @@ def test_slots_are_known_by_their_labels_and_come_back_as_the_same_rows(c: sa.Co
     assert schedules.declare_slots(c, INBOX, again, at=AT + 1)
     assert not schedules.declare_slots(c, INBOX, again, at=AT + 2), "nothing has changed"
     assert schedules.declare_slots(c, INBOX, [again[1]], at=AT + 3)
-    rows = {row.label: (row.enabled, row.paused_reason) for row in schedules.slots_of(c, INBOX)}
+    rows = {row.label: (row.enabled, row.paused_reason) for row in schedule_rows.slots_of(c, INBOX)}
     assert rows == {"standup": (False, "removed"), "retro": (True, None)}
     assert schedules.declare_slots(c, INBOX, again, at=AT + 4)
-    assert {row.id for row in schedules.slots_of(c, INBOX) if row.label == "standup"} == {slot.id}
+    assert {row.id for row in schedule_rows.slots_of(c, INBOX) if row.label == "standup"} == {slot.id}
 
 
 def test_a_schedule_of_runs_and_slots_leave_each_other_alone(c: sa.Connection) -> None:
     slot = make_slot(c)
     runs = make_schedule(c)
     assert agents.get_agent(c, INBOX).schedule == "every 3600 s"
-    assert [row.id for row in schedules.schedules_of(c, INBOX)] == [runs.id]
+    assert [row.id for row in schedule_rows.schedules_of(c, INBOX)] == [runs.id]
     schedules.declare(c, INBOX, None, fresh_id="", at=AT)
-    assert [row.enabled for row in schedules.slots_of(c, INBOX)] == [True]
+    assert [row.enabled for row in schedule_rows.slots_of(c, INBOX)] == [True]
     assert schedules.remove(c, INBOX, AT)
-    assert [row.id for row in schedules.slots_of(c, INBOX) if row.enabled] == []
+    assert [row.id for row in schedule_rows.slots_of(c, INBOX) if row.enabled] == []
     assert slot.id == schedules.slot_id(INBOX, "standup")
 
 

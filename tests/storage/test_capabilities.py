@@ -8,7 +8,7 @@ from protocol.errors import ErrorCode
 from protocol.ids import AgentId
 from protocol.semver import parse_version
 from storage.agents import agents, capabilities
-from storage.agents.agents import AgentRow, DeclaredAgent, UnknownAgent
+from storage.agents.agents import AgentRow, UnknownAgent
 from storage.agents.capabilities import (
     Capability,
     CapabilityRow,
@@ -18,6 +18,7 @@ from storage.agents.capabilities import (
     TooManyCapabilities,
     UnknownCapability,
 )
+from storage.agents.declared_agents import DeclaredAgent
 from storage.schema import agent_capabilities
 from tests.storage.rows import AT, LAPTOP, declare, make_agent
 

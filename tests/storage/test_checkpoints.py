@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
 from protocol.lifecycles import RunEvent
-from storage.agents import checkpoints, locks
+from storage.agents import checkpoints, lock_turns, locks
 from storage.agents.agents import AgentRow, UnknownAgent
 from storage.agents.checkpoints import (
     Checkpoint,
@@ -19,7 +19,7 @@ from storage.agents.checkpoints import (
     UnknownCheckpoint,
 )
 from storage.agents.lock_turns import Holder, HolderKind, Wanted
-from storage.runs import runs
+from storage.runs import run_moves
 from storage.runs.runs import HeldRun, StaleRun
 from tests.storage.rows import AT, make_agent, running
 
@@ -91,7 +91,7 @@ def test_a_run_writes_while_it_holds_its_fence_and_no_longer(c: sa.Connection) -
     held = running(c, agent=agent)
     row = put(c, agent, 1, held=held)
     assert (row.run_id, row.fence) == (held.id, held.fence)
-    runs.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub")
+    run_moves.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub")
     with pytest.raises(StaleRun):
         put(c, agent, 2, held=held)
     with pytest.raises(StaleRun):
@@ -112,7 +112,7 @@ def test_a_lock_protects_a_checkpoint_by_its_fence(c: sa.Connection) -> None:
         return checkpoints.put_checkpoint(c, agent.id, given, at=AT, actor="device:d", most=9)
 
     for lost in (fence - 1, fence + 1):
-        with pytest.raises(locks.LockLost):
+        with pytest.raises(lock_turns.LockLost):
             put_under(lost)
     assert checkpoints.list_checkpoints(c, agent.id) == []
     assert put_under(fence).sequence == 1

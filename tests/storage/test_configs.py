@@ -11,7 +11,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage import retention
 from storage.agents import agents, config_changes, configs
-from storage.agents.agent_rows import AgentRow, UnknownAgent
+from storage.agents.agents import AgentRow, UnknownAgent
 from storage.agents.config_changes import (
     ConfigLimitReached,
     ConfigLimits,

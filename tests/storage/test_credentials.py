@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from storage import retention
-from storage.audit import activity
-from storage.connectors import connectors, credentials, sign_ins
+from storage import audit, retention
+from storage.connectors import connectors, credentials
 from storage.connectors.connectors import DeclaredConnector
-from storage.connectors.sign_ins import SignInRow, state_hash
+from storage.connectors.credentials import SignInRow, state_hash
 from tests.storage.rows import AT
 
 TTL = 60_000
@@ -23,7 +22,7 @@ def connector(c: sa.Connection) -> None:
 
 
 def grant(c: sa.Connection, sealed: bytes = b"s1", *, key: str = "k1", id: str = "a1") -> None:
-    sign_ins.grant_connector(
+    credentials.grant_connector(
         c,
         ID,
         sealed=sealed,
@@ -38,7 +37,7 @@ def grant(c: sa.Connection, sealed: bytes = b"s1", *, key: str = "k1", id: str =
 
 def refuse(c: sa.Connection, version: int, id: str) -> bool:
     told: dict[str, Any] = {"state": "sign_in", "reason": "sign_in_needed", "detail": "over", "at": AT}
-    return sign_ins.refuse_connector(c, ID, credential_version=version, activity_id=id, **told) is not None
+    return credentials.refuse_connector(c, ID, credential_version=version, activity_id=id, **told) is not None
 
 
 def save(c: sa.Connection, version: int, sealed: bytes) -> bool:
@@ -114,13 +113,13 @@ def test_many_refusals_of_one_grant_are_told_once_and_old_ones_never(c: sa.Conne
     grant(c, id="a2")
     assert not refuse(c, 1, "r3")
     assert connectors.get_connector(c, "work").state == "ok"
-    told = [one.event_type for one in activity.list_activity(c)]
+    told = [one.event_type for one in audit.list_activity(c)]
     assert told.count("connector.refused") == 1
 
 
 def test_everything_is_sealed_anew_and_no_refresh_is_lost_by_it(c: sa.Connection) -> None:
     grant(c)
-    sign_ins.begin_sign_in(c, sign_in("one", "state-1"))
+    credentials.begin_sign_in(c, sign_in("one", "state-1"))
     credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
     assert credentials.reseal_all(c, lambda row, connector, key, sealed: ("k2", b"new:" + sealed)) == 2
     assert credentials.keys_in_use(c) == {"k2": 2}
@@ -132,22 +131,22 @@ def test_everything_is_sealed_anew_and_no_refresh_is_lost_by_it(c: sa.Connection
 
 def test_what_is_given_back_is_gone_and_its_runs_wait(c: sa.Connection) -> None:
     grant(c)
-    assert sign_ins.forget_grant(c, ID, at=AT, actor="me")
+    assert credentials.forget_grant(c, ID, at=AT, actor="me")
     assert credentials.find_credential(c, ID) is None
     assert connectors.get_connector(c, "work").state == "sign_in"
-    assert not sign_ins.forget_grant(c, ID, at=AT, actor="me")
+    assert not credentials.forget_grant(c, ID, at=AT, actor="me")
 
 
 def test_a_sign_in_is_settled_once_and_keeps_no_secret_after_it(c: sa.Connection) -> None:
-    sign_ins.begin_sign_in(c, sign_in("one", "state-1"))
-    assert sign_ins.aim_sign_in(c, "one", "http://127.0.0.1:1/")
-    found = sign_ins.find_by_state(c, "state-1")
+    credentials.begin_sign_in(c, sign_in("one", "state-1"))
+    assert credentials.aim_sign_in(c, "one", "http://127.0.0.1:1/")
+    found = credentials.find_by_state(c, "state-1")
     assert found is not None
     assert (found.id, found.redirect_uri) == ("one", "http://127.0.0.1:1/")
-    assert sign_ins.find_by_state(c, "state-2") is None
-    assert sign_ins.settle_sign_in(c, "one", outcome="failed", problem="no", at=AT)
-    assert not sign_ins.settle_sign_in(c, "one", outcome="done", at=AT)
-    found = sign_ins.find_sign_in(c, "one")
+    assert credentials.find_by_state(c, "state-2") is None
+    assert credentials.settle_sign_in(c, "one", outcome="failed", problem="no", at=AT)
+    assert not credentials.settle_sign_in(c, "one", outcome="done", at=AT)
+    found = credentials.find_sign_in(c, "one")
     assert found is not None
     assert (found.outcome, found.sealed) == ("failed", b"")
     assert credentials.keys_in_use(c) == {}
@@ -155,9 +154,9 @@ def test_a_sign_in_is_settled_once_and_keeps_no_secret_after_it(c: sa.Connection
 
 
 def test_a_sign_in_ends_the_one_before_it(c: sa.Connection) -> None:
-    sign_ins.begin_sign_in(c, sign_in("one", "state-1"))
-    sign_ins.begin_sign_in(c, sign_in("two", "state-2"))
-    assert [row.id for row in sign_ins.open_sign_ins(c)] == ["two"]
+    credentials.begin_sign_in(c, sign_in("one", "state-1"))
+    credentials.begin_sign_in(c, sign_in("two", "state-2"))
+    assert [row.id for row in credentials.open_sign_ins(c)] == ["two"]
 
 
 def sign_in(id: str, state: str) -> SignInRow:

@@ -8,11 +8,11 @@ import sqlalchemy as sa
 
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
-from storage.agents import agents, declaring
-from storage.agents.agents import DeclaredAgent, NameTaken, Reconciled
+from storage import audit
+from storage.agents import agents, declared_agents, declaring
+from storage.agents.declared_agents import DeclaredAgent, NameTaken, Reconciled
 from storage.agents.declaring import TakenUp
-from storage.audit import audit
-from storage.audit.audit import Entry
+from storage.audit import Entry
 from storage.devices import users
 from storage.runs import runs
 from storage.schema import agents as agent_table
@@ -30,7 +30,7 @@ def me(c: sa.Connection) -> UserId:
 
 
 def take_up(c: sa.Connection, me: UserId, *declared: DeclaredAgent, at: int = AT) -> TakenUp:
-    fresh: Sequence[str] = [f"{at}-{n}" for n in range(agents.IDS_PER_AGENT * len(declared))]
+    fresh: Sequence[str] = [f"{at}-{n}" for n in range(declared_agents.IDS_PER_AGENT * len(declared))]
     return declaring.take_up(c, user_id=me, declared=declared, at=at, fresh_ids=fresh, entries=[ENTRY])
 
 

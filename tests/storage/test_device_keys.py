@@ -2,7 +2,7 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import DeviceId, KeyId, UserId
-from storage.audit import audit
+from storage import audit
 from storage.devices import device_keys, devices, revocations
 from storage.devices.device_keys import KeyRevoked, RotatedTooSoon
 from storage.devices.devices import DeviceNameTaken, DeviceRow

@@ -2,9 +2,9 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import DeviceId, TokenId, UserId
+from storage import audit
 from storage.agents import agents
 from storage.agents.agent_states import agent_history
-from storage.audit import audit
 from storage.devices import devices, users
 from storage.devices.devices import DeviceNameTaken, DeviceRow, Grant, NamedInFile, NotGranted, UnknownDevice
 from tests.storage.rows import AT, make_agent

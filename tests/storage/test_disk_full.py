@@ -10,13 +10,14 @@ import sqlalchemy as sa
 
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState, UnitState
-from storage import retention
-from storage.audit import activity
+from storage import audit, retention
 from storage.kernel.database import Database, DiskFull, Unavailable
 from storage.kernel.sqlite import open_sqlite
-from storage.runs import outbox, runs
-from storage.runs.outbox import PlannedCall
+from storage.runs import run_moves, run_pauses, runs
+from storage.runs.calls import mark_sent, open_calls, settle_call
+from storage.runs.items import PlannedCall
 from storage.runs.runs import HeldRun
+from storage.runs.units import settle_unit, units_of
 from storage.schema import metadata
 from tests.storage.rows import AT, calls, make_run, plan
 from tests.support.database import new_database
@@ -38,7 +39,7 @@ async def held(database: Database) -> HeldRun:
     def prepare(c: sa.Connection) -> HeldRun:
         run = make_run(c, state=RunState.RUNNING).held
         plan(c, run, "a.txt", of=calls("call-1"))
-        outbox.mark_sent(c, run, [CallId("call-1")], AT)
+        mark_sent(c, run, [CallId("call-1")], AT)
         return run
 
     return await database.write(prepare)
@@ -78,9 +79,11 @@ async def plan_large(database: Database, held: HeldRun) -> None:
 async def end(database: Database, held: HeldRun) -> None:
     """What is left of a run once the call under way is answered."""
     answer = {"result": {"id": "row-1"}}
-    await database.write(outbox.settle_call, CallId("call-1"), CallEvent.ACKED, answer, AT)
-    await database.write(outbox.settle_unit, held, "a.txt", AT)
-    await database.write(runs.move, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+    await database.write(settle_call, CallId("call-1"), CallEvent.ACKED, answer, AT)
+    await database.write(settle_unit, held, "a.txt", AT)
+    await database.write(
+        run_moves.move, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS
+    )
 
 
 async def test_a_plan_that_does_not_fit_leaves_no_trace(database: Database, held: HeldRun) -> None:
@@ -102,8 +105,8 @@ async def test_a_run_under_way_comes_to_its_end_on_a_full_disk(database: Databas
 
 async def test_a_run_can_be_cancelled_on_a_full_disk(database: Database, held: HeldRun) -> None:
     await allow_pages(database, None)
-    await database.write(runs.request_cancel, held.id, "not needed", AT)
-    await database.write(runs.move, held, RunEvent.CANCELLED, at=AT, actor="hub")
+    await database.write(run_pauses.request_cancel, held.id, "not needed", AT)
+    await database.write(run_moves.move, held, RunEvent.CANCELLED, at=AT, actor="hub")
     assert (await database.read(runs.get_run, held.id)).state is RunState.CANCELLED
 
 
@@ -129,9 +132,9 @@ async def test_the_run_goes_on_when_there_is_space_again(database: Database, hel
         await plan_large(database, held)
     await allow_pages(database, UNLIMITED)
     await plan_large(database, held)
-    units = {unit.unit_key: unit.state for unit in await database.read(outbox.units_of, held.id)}
+    units = {unit.unit_key: unit.state for unit in await database.read(units_of, held.id)}
     assert units == {"a.txt": UnitState.EXTRACTED, "b.txt": UnitState.EXTRACTED}
-    assert len(await database.read(outbox.open_calls, held.id)) == 101
+    assert len(await database.read(open_calls, held.id)) == 101
     healthy = await database.read(lambda c: c.exec_driver_sql("PRAGMA integrity_check").scalar_one())
     assert healthy == "ok"
 
@@ -139,7 +142,7 @@ async def test_the_run_goes_on_when_there_is_space_again(database: Database, hel
 async def test_pruning_makes_room_in_a_file_that_may_not_grow(database: Database, held: HeldRun) -> None:
     def fill(c: sa.Connection) -> None:
         for n in range(400):
-            activity.record(c, id=f"a-{n}", at=n, event_type="run.failed", message="x" * 4_000, actor="hub")
+            audit.record(c, id=f"a-{n}", at=n, event_type="run.failed", message="x" * 4_000, actor="hub")
 
     await database.write(fill)
     await allow_pages(database, None)
@@ -148,4 +151,4 @@ async def test_pruning_makes_room_in_a_file_that_may_not_grow(database: Database
     while await database.write(retention.prune_activity, before=400):
         pass
     await plan_large(database, held)
-    assert len(await database.read(outbox.open_calls, held.id)) == 101
+    assert len(await database.read(open_calls, held.id)) == 101

@@ -6,13 +6,13 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.agents import agent_states, agents, locks
+from storage.agents import agent_moves, agent_states, agents, lock_turns, locks
 from storage.devices import leases
 from storage.devices.leases import LostLease
-from storage.runs import runs
-from storage.schedules import fires, schedules
-from storage.schedules.fire_decisions import QueueLimits
-from storage.schedules.fires import Covered, FreshRun, Missed
+from storage.runs import run_moves, run_pauses, runs
+from storage.schedules import fire_rows, fires, schedule_rows, schedules
+from storage.schedules.fire_decisions import Covered, QueueLimits
+from storage.schedules.fire_rows import FreshRun, Missed
 from storage.schema import agent_states as states
 from storage.schema import runs as run_table
 from storage.schema import schedule_fires
@@ -54,7 +54,7 @@ def test_a_fire_is_a_run_that_waits_and_the_cursor_goes_on(c: sa.Connection) -> 
     assert [(move.new_state, move.actor) for move in runs.run_history(c, run.id)] == [
         (RunState.QUEUED, "scheduler")
     ]
-    schedule = schedules.get_schedule(c, ID)
+    schedule = schedule_rows.get_schedule(c, ID)
     assert (schedule.cursor_at, schedule.next_fire_at, schedule.due_at) == (FIRST, SECOND, SECOND)
     assert rows_of(c) == [(FIRST, "run", None, run_of(FIRST))]
 
@@ -119,7 +119,7 @@ def test_who_lost_the_lease_decides_nothing(c: sa.Connection) -> None:
     with pytest.raises(LostLease):
         fires.decide(c, old, [decision(c, runs=[FIRST])], FIRST)
     assert queued(c) == []
-    assert schedules.get_schedule(c, ID).cursor_at == AT
+    assert schedule_rows.get_schedule(c, ID).cursor_at == AT
 
 
 def test_an_archived_agent_does_not_fire(c: sa.Connection) -> None:
@@ -134,18 +134,18 @@ def test_a_merged_run_that_wants_other_locks_leaves_the_queues_of_the_old_ones(c
     fire(c, FIRST)
     (run_id,) = queued(c)
     c.execute(sa.update(run_table).values(locks=["mailbox"]))
-    mine = locks.Wanted(
+    mine = lock_turns.Wanted(
         request_id="r",
         user_id=ME,
         names=("mailbox",),
-        holder=locks.Holder(locks.HolderKind.DEVICE, "another"),
+        holder=lock_turns.Holder(lock_turns.HolderKind.DEVICE, "another"),
         ttl_ms=60_000,
     )
     locks.acquire(c, mine)
     assert claim(c, at=FIRST) is None
-    assert [wait.holder.id for wait in locks.list_lock_waits(c)] == [run_id]
+    assert [wait.holder.id for wait in lock_turns.list_lock_waits(c)] == [run_id]
     fire(c, SECOND)
-    assert locks.list_lock_waits(c) == []
+    assert lock_turns.list_lock_waits(c) == []
     assert claim(c, at=SECOND) is not None
 
 
@@ -164,7 +164,7 @@ def test_fires_merge_into_the_run_that_waits_for_its_device(c: sa.Connection) ->
         (SECOND, "coalesced", "device_offline", waiting),
         (THIRD, "coalesced", "device_offline", waiting),
     ]
-    assert fires.missed_of(c, [waiting]) == {waiting: (Missed("coalesced", "device_offline", 2),)}
+    assert fire_rows.missed_of(c, [waiting]) == {waiting: (Missed("coalesced", "device_offline", 2),)}
     assert c.execute(sa.select(states.c.runs_waiting)).scalar_one() == 1
 
 
@@ -182,7 +182,7 @@ def test_a_merged_fire_says_what_the_run_waits_for(
     make_schedule(c)
     fire(c, FIRST)
     for axis, to in axes.items():
-        agent_states.move(c, INBOX, axis, to, at=AT, actor="test")
+        agent_moves.move(c, INBOX, axis, to, at=AT, actor="test")
     (decided,) = fire(c, SECOND)
     assert (decided.decision, decided.reason) == ("coalesced", reason)
 
@@ -190,7 +190,7 @@ def test_a_merged_fire_says_what_the_run_waits_for(
 def test_a_merged_fire_says_that_the_quota_is_used_up(c: sa.Connection) -> None:
     make_schedule(c)
     fire(c, FIRST)
-    agent_states.move(c, INBOX, "connectivity", "online", at=AT, actor="test")
+    agent_moves.move(c, INBOX, "connectivity", "online", at=AT, actor="test")
     agent_states.exhaust(c, INBOX, cause="rate_limit", retry_after_ms=None, at=AT, actor="test")
     assert fire(c, SECOND)[0].reason == "exhausted"
 
@@ -204,7 +204,7 @@ def test_a_run_under_way_lets_no_second_one_begin(c: sa.Connection, state: RunSt
     assert (decided.decision, decided.reason) == ("skipped_overlap", "still_running")
     assert decided.run_id == run_of(FIRST)
     assert queued(c) == []
-    assert schedules.get_schedule(c, ID).cursor_at == SECOND
+    assert schedule_rows.get_schedule(c, ID).cursor_at == SECOND
 
 
 def test_a_run_that_was_started_and_waits_again_is_under_way(c: sa.Connection) -> None:
@@ -212,7 +212,7 @@ def test_a_run_that_was_started_and_waits_again_is_under_way(c: sa.Connection) -
     fire(c, FIRST)
     begun = begin(c)
     held = runs.get_run(c, begun).held
-    runs.move(c, held, RunEvent.RETRIED, at=AT, actor="hub")
+    run_moves.move(c, held, RunEvent.RETRIED, at=AT, actor="hub")
     assert fire(c, SECOND)[0].decision == "skipped_overlap"
 
 
@@ -220,7 +220,7 @@ def test_a_run_that_is_over_is_in_nobodys_way(c: sa.Connection) -> None:
     make_schedule(c)
     fire(c, FIRST)
     held = runs.get_run(c, begin(c)).held
-    runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+    run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     assert fire(c, SECOND)[0].decision == "run"
 
 
@@ -293,7 +293,7 @@ def test_a_paused_run_that_is_replaced_is_cancelled_at_once(c: sa.Connection) ->
 def wait_for_model(c: sa.Connection) -> RunId:
     """Begin the run whose turn it is, and let it wait for its model."""
     begun = begin(c)
-    runs.move(c, runs.get_run(c, begun).held, RunEvent.MODEL_AWAY, at=AT, actor="hub")
+    run_moves.move(c, runs.get_run(c, begun).held, RunEvent.MODEL_AWAY, at=AT, actor="hub")
     return begun
 
 
@@ -314,16 +314,16 @@ def test_a_run_that_was_queued_behind_one_that_waits_for_its_model_begins(c: sa.
     fire(c, FIRST)
     begun = begin(c)
     fire(c, SECOND)
-    runs.move(c, runs.get_run(c, begun).held, RunEvent.MODEL_AWAY, at=AT, actor="hub")
+    run_moves.move(c, runs.get_run(c, begun).held, RunEvent.MODEL_AWAY, at=AT, actor="hub")
     assert begin(c) == run_of(SECOND)
 
 
 def test_a_run_that_a_person_paused_before_it_began_takes_the_fires_after_it(c: sa.Connection) -> None:
     make_schedule(c, overlap="queue_one")
     fire(c, FIRST)
-    runs.pause_run(c, run_of(FIRST), AT, actor="me")
+    run_pauses.pause_run(c, run_of(FIRST), AT, actor="me")
     assert fire(c, SECOND)[0].decision == "coalesced"
-    assert runs.resume_run(c, run_of(FIRST), AT, actor="me").fire_at == SECOND
+    assert run_pauses.resume_run(c, run_of(FIRST), AT, actor="me").fire_at == SECOND
 
 
 @pytest.mark.parametrize("overlap", ["queue_all", "allow"])
@@ -332,7 +332,7 @@ def test_the_hundred_and_first_run_of_a_schedule_is_not_queued(c: sa.Connection,
     fire(c, *(FIRST + n for n in range(QueueLimits().per_schedule)))
     (decided,) = fire(c, SECOND)
     assert (decided.decision, decided.reason, decided.run_id) == ("dropped_queue_full", "queue_full", None)
-    assert schedules.get_schedule(c, ID).cursor_at == SECOND
+    assert schedule_rows.get_schedule(c, ID).cursor_at == SECOND
 
 
 def test_runs_of_one_decision_are_counted_too(c: sa.Connection) -> None:
@@ -377,7 +377,7 @@ def test_a_hub_that_was_down_over_three_fires_makes_up_for_them_with_one_run(c: 
         (THIRD, "run", None, caught_up),
     ]
     assert [(row.first_at, row.fires) for row in told(c)] == [(FIRST, 2), (THIRD, 1)]
-    assert fires.missed_of(c, [caught_up]) == {caught_up: (Missed("coalesced", "hub_down", 2),)}
+    assert fire_rows.missed_of(c, [caught_up]) == {caught_up: (Missed("coalesced", "hub_down", 2),)}
 
 
 def test_what_a_pause_missed_is_not_told_as_if_the_hub_had_been_down(c: sa.Connection) -> None:
@@ -386,7 +386,7 @@ def test_what_a_pause_missed_is_not_told_as_if_the_hub_had_been_down(c: sa.Conne
     schedules.set_enabled(c, ID, True, at=SECOND, catch_up=True)
     fire(c, SECOND, covered=[Covered(FIRST, FIRST, 1, "coalesced", SECOND)], kind="catchup")
     assert rows_of(c)[0] == (FIRST, "coalesced", "schedule_paused", run_of(SECOND))
-    assert not schedules.get_schedule(c, ID).is_catching_up
+    assert not schedule_rows.get_schedule(c, ID).is_catching_up
 
 
 def test_missed_fires_merge_all_into_the_run_that_waits(c: sa.Connection) -> None:
@@ -415,7 +415,7 @@ def test_fires_that_are_too_old_are_told_of_and_get_no_run(c: sa.Connection) -> 
     )
     assert queued(c) == []
     assert rows_of(c) == [(THIRD, "skipped_window", "window", None)]
-    assert schedules.get_schedule(c, ID).cursor_at == THIRD
+    assert schedule_rows.get_schedule(c, ID).cursor_at == THIRD
 
 
 def test_several_runs_of_one_decision_are_one_where_one_may_wait(c: sa.Connection) -> None:
@@ -431,7 +431,7 @@ def test_several_runs_of_one_decision_are_one_where_one_may_wait(c: sa.Connectio
 def test_a_schedule_that_has_fired_for_the_last_time_is_finished(c: sa.Connection) -> None:
     make_schedule(c)
     fire(c, FIRST, next_fire_at=None)
-    schedule = schedules.get_schedule(c, ID)
+    schedule = schedule_rows.get_schedule(c, ID)
     assert (schedule.enabled, schedule.paused_reason, schedule.next_fire_at) == (False, "finished", None)
     assert queued(c) == [run_of(FIRST)]
 
@@ -453,8 +453,8 @@ def test_a_fire_that_a_wrong_clock_decided_has_its_run_when_it_really_is(c: sa.C
 def test_runs_by_hand_leave_the_cursor_alone_and_are_in_no_schedules_way(c: sa.Connection) -> None:
     before = make_schedule(c)
     agent = agents.get_agent(c, INBOX)
-    runs.create_run(c, id=RunId("m"), agent=agent, fire_key="m:1", at=AT, config_fingerprint="")
-    assert schedules.get_schedule(c, ID).cursor_at == before.cursor_at
+    run_moves.create_run(c, id=RunId("m"), agent=agent, fire_key="m:1", at=AT, config_fingerprint="")
+    assert schedule_rows.get_schedule(c, ID).cursor_at == before.cursor_at
     assert fire(c, FIRST)[0].decision == "run"
 
 
@@ -470,7 +470,7 @@ def test_fires_that_are_told_of_already_are_passed_by(c: sa.Connection) -> None:
     before = told(c)
     again = decision(c, runs=[THIRD], covered=[Covered(FIRST, SECOND, 2, "coalesced", THIRD)])
     assert fires.decide_what_is_left(c, lead(c), again, THIRD) is None
-    (moved_on,) = schedules.unplanned(c, 10)
+    (moved_on,) = schedule_rows.unplanned(c, 10)
     assert (moved_on.cursor_at, told(c)) == (SECOND, before)
 
 
@@ -487,7 +487,7 @@ def test_a_fire_that_has_its_run_keeps_that_one(c: sa.Connection) -> None:
         ("run", run_of(FIRST)),
     ]
     assert queued(c) == [run_of(FIRST)]
-    assert schedules.get_schedule(c, ID).cursor_at == FIRST
+    assert schedule_rows.get_schedule(c, ID).cursor_at == FIRST
 
 
 def test_what_is_left_of_a_schedule_that_changed_meanwhile_is_looked_at_again(c: sa.Connection) -> None:
@@ -511,8 +511,8 @@ def test_a_backfill_under_way_is_in_no_fires_way(c: sa.Connection, overlap: str)
 def test_the_newest_decisions_of_an_agent_come_first(c: sa.Connection) -> None:
     make_schedule(c, overlap="allow")
     fire(c, FIRST, SECOND, THIRD)
-    assert [row.fire_at for row in fires.list_fires(c, INBOX, 2)] == [THIRD, SECOND]
-    assert [row.fire_at for row in fires.fires_within(c, ID, FIRST, SECOND)] == [FIRST, SECOND]
+    assert [row.fire_at for row in fire_rows.list_fires(c, INBOX, 2)] == [THIRD, SECOND]
+    assert [row.fire_at for row in fire_rows.fires_within(c, ID, FIRST, SECOND)] == [FIRST, SECOND]
 
 
 def test_the_same_fire_cannot_be_told_of_twice(c: sa.Connection) -> None:

@@ -6,11 +6,10 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, BoardId, BootId, GatewayId, NodeId
+from storage import audit
 from storage.agents.made_agents import AgentLimits, TooManyAgents
-from storage.audit import activity, audit
-from storage.coordination import board_members, gateway_agents, gateway_making
-from storage.coordination.board_members import lead_of
-from storage.coordination.boards import BoardLimits, TooManyOfBoards, create_board, edit_board
+from storage.coordination import boards, gateway_agents, gateway_making
+from storage.coordination.boards import BoardLimits, TooManyOfBoards, create_board, edit_board, lead_of
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateway_making import Led, NoGateway, NoLead
 from storage.coordination.message_dues import Hand
@@ -110,7 +109,7 @@ def test_a_lead_counts_among_the_agents_of_its_user_and_its_board(c: sa.Connecti
             ensure(c, limits=AgentLimits(agents_per_user=1))
         undone.rollback()
     worker(c)
-    board_members.add_member(c, GARDEN, AgentId("agent-notes"), at=AT, actor="anna")
+    boards.add_member(c, GARDEN, AgentId("agent-notes"), at=AT, actor="anna")
     with pytest.raises(TooManyOfBoards):
         ensure(c, board_limits=BoardLimits(members_per_board=1))
 
@@ -126,7 +125,7 @@ def test_an_agent_is_in_the_hands_of_one_hub(c: sa.Connection) -> None:
     assert not made(c, SECOND) and made(c)
     assert (home(c).state, home(c).made_at) == ("ready", AT)
     assert not claim(c, shared(SECOND))
-    assert [one.event_type for one in activity.list_activity(c)] == ["agent.made"]
+    assert [one.event_type for one in audit.list_activity(c)] == ["agent.made"]
 
 
 def test_what_a_hub_had_in_hand_that_is_gone_is_anybodys(c: sa.Connection) -> None:
@@ -152,7 +151,7 @@ def test_an_agent_that_was_refused_is_left_alone_until_somebody_wants_it(c: sa.C
     assert [row.agent_name for row in gateway_making.list_unmade(c, OFFICE_ID)] == ["office-main"]
     again = gateway_making.list_unmade(c, OFFICE_ID, with_failed=True)
     assert {row.agent_name for row in again} == {"office-main", "garden-lead"}
-    assert [one.event_type for one in activity.list_activity(c)] == ["agent.not_made"]
+    assert [one.event_type for one in audit.list_activity(c)] == ["agent.not_made"]
 
 
 def test_an_agent_that_its_gateway_has_lost_is_wanted_with_its_texts(c: sa.Connection) -> None:

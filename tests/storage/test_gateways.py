@@ -7,10 +7,11 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, GatewayId, UserId
 from protocol.standing import Activity, ExhaustReason
-from storage.agents import agent_activity, agent_states, agent_writes, agents, made_agents
-from storage.agents.agents import AgentRow, DeclaredAgent
+from storage import audit
+from storage.agents import agent_moves, agent_states, agent_writes, agents, made_agents
+from storage.agents.agents import AgentRow
+from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.made_agents import AgentLimits, AgentNameTaken, MainAgentStays, TooManyAgents
-from storage.audit import audit
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow, RemoteIdTaken
 from storage.coordination.gateways import (
@@ -292,7 +293,7 @@ def test_counting_runs_anew_leaves_turns_at_gateways_alone(c: sa.Connection) -> 
     put(c, OFFICE)
     row = worker(c)
     see(c, row, Seen(agent_id=row.agent_id, turns=1, because="turn k began"))
-    assert agent_activity.recount(c, at=AT, actor="hub") == []
+    assert agent_moves.recount(c, at=AT, actor="hub") == []
     assert agent_states.find_state(c, row.agent_id).activity is Activity.SATURATED
 
 
@@ -337,7 +338,7 @@ def test_an_agent_that_its_gateway_has_no_more_is_in_error_until_it_is_back(c: s
 def test_an_error_that_a_person_found_is_not_the_gateways_to_take_back(c: sa.Connection) -> None:
     put(c, OFFICE)
     row = worker(c)
-    agent_states.move(c, row.agent_id, "health", "error", at=AT, actor="anna", reason="answers nonsense")
+    agent_moves.move(c, row.agent_id, "health", "error", at=AT, actor="anna", reason="answers nonsense")
     see(c, row, Seen(agent_id=row.agent_id, is_known=True))
     assert agent_states.find_state(c, row.agent_id).health_reason == "answers nonsense"
 

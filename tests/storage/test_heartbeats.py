@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId
 from protocol.standing import Availability, ExhaustReason
-from storage.agents import agent_states, heartbeats
+from storage.agents import agent_moves, agent_states, heartbeats
 from storage.agents.agents import AgentRow
 from storage.agents.heartbeats import AgentReport, HeardDevice, SilentDevice
 from storage.devices import devices
@@ -63,8 +63,8 @@ def test_an_agent_is_on_call_as_long_as_its_device_says_so(
 def test_what_a_person_decided_is_not_taken_back_by_a_heartbeat(
     c: sa.Connection, agent: AgentRow, epoch: int
 ) -> None:
-    agent_states.move(c, agent.id, "availability", "on_call", at=AT, actor="user:anna")
-    agent_states.move(c, agent.id, "health", "error", at=AT, actor="user:anna", reason="looks wrong")
+    agent_moves.move(c, agent.id, "availability", "on_call", at=AT, actor="user:anna")
+    agent_moves.move(c, agent.id, "health", "error", at=AT, actor="user:anna", reason="looks wrong")
     hear(c, agent, epoch, SAYS(agent_id=agent.id, availability=Availability.AVAILABLE))
     stands = agent_states.find_state(c, agent.id)
     assert (stands.availability, stands.health) == ("on_call", "error")
@@ -84,7 +84,7 @@ def test_an_error_that_has_another_reason_by_now_is_not_the_device_s_to_take_bac
     c: sa.Connection, agent: AgentRow, epoch: int
 ) -> None:
     hear(c, agent, epoch, SAYS(agent_id=agent.id, error="the disk is full"))
-    agent_states.move(c, agent.id, "health", "error", at=AT + 2, actor="hub", reason="not set up right")
+    agent_moves.move(c, agent.id, "health", "error", at=AT + 2, actor="hub", reason="not set up right")
     hear(c, agent, epoch, SAYS(agent_id=agent.id))
     stands = agent_states.find_state(c, agent.id)
     assert (stands.health, stands.health_reason) == ("error", "not set up right")
@@ -163,7 +163,7 @@ def test_an_agent_that_has_ended_is_not_heard_of(
     if end == "archived":
         declare(c)
     else:
-        agent_states.move(c, agent.id, "lifecycle", "terminated", at=AT, actor="anna")
+        agent_moves.move(c, agent.id, "lifecycle", "terminated", at=AT, actor="anna")
     before = agent_states.find_state(c, agent.id)
     hear(c, agent, epoch, SAYS(agent_id=agent.id, error="too late"))
     silence(c, agent, epoch)

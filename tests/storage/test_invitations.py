@@ -2,7 +2,7 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import DeviceId, InvitationId, KeyId, UserId
-from storage.audit import audit
+from storage import audit
 from storage.devices import device_keys, devices, invitations
 from storage.devices.device_keys import KeyOwner
 from storage.devices.invitations import BadInvitation, InvitationRow

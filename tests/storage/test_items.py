@@ -14,10 +14,10 @@ from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitState
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
-from storage.runs import calls, items, outbox, runs
+from storage.runs import calls, items, plans, run_moves, runs, units
 from storage.runs.calls import ReportedVerdict
 from storage.runs.items import Decide, Decision, FoundItem, ItemRow, Known, PlannedCall
-from storage.runs.outbox import UnitPlan
+from storage.runs.plans import UnitPlan
 from storage.runs.runs import HeldRun
 from storage.schema import agents as agent_table
 from storage.schema import devices as device_table
@@ -105,7 +105,7 @@ def is_known(known: Known) -> list[Decision]:
 def plan(
     c: sa.Connection, held: HeldRun, decide: Decide, unit: str = "a.txt", found: Sequence[FoundItem] = ()
 ) -> UnitPlan:
-    return outbox.plan_unit(
+    return plans.plan_unit(
         c, held, unit_key=unit, content_hash="sha", size_bytes=1, found=found, decide=decide, at=AT
     )
 
@@ -113,9 +113,9 @@ def plan(
 def bring(c: sa.Connection, held: HeldRun, written: UnitPlan, **answer: Any) -> None:
     """All calls of the plan are sent and answered."""
     for call in written.open_calls:
-        outbox.mark_sent(c, held, [call.call_id], AT)
+        calls.mark_sent(c, held, [call.call_id], AT)
         given: dict[str, Any] = {"event": CallEvent.ACKED, "row_id": f"row of {call.call_id}"} | answer
-        outbox.settle_call(c, call.call_id, given.pop("event"), None, AT + 1, **given)
+        calls.settle_call(c, call.call_id, given.pop("event"), None, AT + 1, **given)
 
 
 def ledger(c: sa.Connection, **options: Any) -> list[ItemRow]:
@@ -178,7 +178,7 @@ def test_a_row_that_is_gone_when_it_is_to_be_changed_was_rejected(c: sa.Connecti
     bring(c, held, plan(c, held, changed), is_gone=True, row_id=None)
     assert (the_item(c).verdict, the_item(c).verdict_at) == ("rejected", AT + 1)
     assert runs.get_run(c, held.id).items_updated == 0
-    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
+    assert units.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
 
 
 def test_the_ledger_tells_how_the_newest_call_of_an_item_stands(c: sa.Connection) -> None:
@@ -191,12 +191,12 @@ def test_the_ledger_tells_how_the_newest_call_of_an_item_stands(c: sa.Connection
         seen.append(known)
         return is_known(known)
 
-    runs.move(c, first, RunEvent.DEVICE_LOST, at=AT, actor="hub")
+    run_moves.move(c, first, RunEvent.DEVICE_LOST, at=AT, actor="hub")
     second = running(c, "run-2", agent=agent)
     plan(c, second, look)
     (one,) = seen[0].here
     assert (one.call_state, one.held_by) == (CallState.PLANNED, "run-1")
-    runs.move(c, HeldRun(first.id, RunState.PAUSED, first.fence), RunEvent.FAILED, at=AT, actor="hub")
+    run_moves.move(c, HeldRun(first.id, RunState.PAUSED, first.fence), RunEvent.FAILED, at=AT, actor="hub")
     plan(c, second, look)
     assert seen[1].here[0].held_by is None
 
@@ -237,7 +237,7 @@ def test_what_is_alike_in_other_units_of_the_device_is_known_there(c: sa.Connect
 def test_two_agents_that_read_a_file_of_one_device_know_the_same_items(c: sa.Connection) -> None:
     first = running(c, "run-1", agent=make_agent(c, "inbox"))
     plan(c, first, as_new(item()))
-    runs.move(c, first, RunEvent.FAILED, at=AT, actor="hub")
+    run_moves.move(c, first, RunEvent.FAILED, at=AT, actor="hub")
     seen: list[Known] = []
 
     def look(known: Known) -> list[Decision]:
@@ -256,14 +256,14 @@ def test_what_is_known_is_counted_once_however_often_it_is_planned(c: sa.Connect
     first = running(c, "run-1", agent=agent)
     bring(c, first, plan(c, first, as_new(item())))
     assert plan(c, first, is_known).known == 0  # its own
-    outbox.settle_unit(c, first, "a.txt", AT)
-    runs.move(c, first, RunEvent.FAILED, at=AT, actor="hub")
+    units.settle_unit(c, first, "a.txt", AT)
+    run_moves.move(c, first, RunEvent.FAILED, at=AT, actor="hub")
 
     second = running(c, "run-2", agent=agent)
     for _ in range(2):
         assert plan(c, second, is_known).known == 1
     assert runs.get_run(c, second.id).items_known == 1
-    unit = outbox.find_unit(c, second.id, "a.txt")
+    unit = units.find_unit(c, second.id, "a.txt")
     assert unit is not None
     assert (unit.items_known, unit.calls_planned) == (1, 0)
 
@@ -275,18 +275,18 @@ def test_a_unit_that_leans_on_an_item_is_known_for_good_once_its_device_has_that
     id = the_item(c).id
     for unit in ("early.txt", "late.txt"):
         plan(c, held, lambda known: [Decision(awaits=id)], unit, found=[item()])
-    assert outbox.settle_unit(c, held, "early.txt", AT) is UnitState.DONE
+    assert units.settle_unit(c, held, "early.txt", AT) is UnitState.DONE
     bring(c, held, written)
-    assert outbox.settle_unit(c, held, "late.txt", AT) is UnitState.DONE
-    assert outbox.known_units(c, agent.id, PROMPT_1) == {"late.txt": "sha"}
+    assert units.settle_unit(c, held, "late.txt", AT) is UnitState.DONE
+    assert units.known_units(c, agent.id, PROMPT_1) == {"late.txt": "sha"}
 
 
 def test_a_unit_whose_newer_text_was_put_off_is_read_again(c: sa.Connection) -> None:
     agent = make_agent(c)
     held = running(c, agent=agent)
     bring(c, held, plan(c, held, lambda known: [msgspec.structs.replace(new(known, item()), is_behind=True)]))
-    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
-    assert outbox.known_units(c, agent.id, PROMPT_1) == {}
+    assert units.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
+    assert units.known_units(c, agent.id, PROMPT_1) == {}
 
 
 # --- verdicts ---

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState
 from storage.kernel.sqlite import set_clock
-from storage.runs import outbox, runs
+from storage.runs import run_moves, units
+from storage.runs.calls import mark_sent
 from storage.schema import metadata
 from tests.storage.laws import LAWS, Memory, broken_laws, held_by_others, over_limits
 from tests.storage.rows import AT, BOOT, NEXT_BOOT, answer, calls, make_agent, make_run, plan
@@ -61,16 +62,16 @@ def _fill(c: sa.Connection) -> None:
         if state != "running":
             event = CallEvent.REJECTED if state == "failed" else CallEvent.ACKED
             answer(c, held, f"call-{state}", event=event)
-            outbox.settle_unit(c, held, "a.txt", AT)
+            units.settle_unit(c, held, "a.txt", AT)
         match state:
             case "done":
-                runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+                run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
             case "failed":
-                runs.move(c, held, RunEvent.FAILED, at=AT, actor="hub")
+                run_moves.move(c, held, RunEvent.FAILED, at=AT, actor="hub")
             case "paused":
-                runs.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub")
+                run_moves.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub")
             case "running":
-                outbox.mark_sent(c, held, [calls("call-running")[0].call_id], AT)
+                mark_sent(c, held, [calls("call-running")[0].call_id], AT)
     make_schedule(c, "timed")
     fire(c, AT + HOUR, schedule_id="schedule-timed")
     fire(c, AT + 2 * HOUR, schedule_id="schedule-timed")

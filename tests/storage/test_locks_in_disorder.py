@@ -5,8 +5,8 @@ from collections import defaultdict
 import pytest
 import sqlalchemy as sa
 
-from storage.agents import locks
-from storage.agents.locks import Grant, Holder, HolderKind, LockLost, Wanted
+from storage.agents import lock_turns, locks
+from storage.agents.lock_turns import Grant, Holder, HolderKind, LockLost, Wanted
 from storage.devices import users
 from storage.schema import agent_locks
 from tests.storage.rows import AT, ME
@@ -90,7 +90,7 @@ class Disorder:
 
     def _look(self, who: int) -> None:
         if (wanted := self._waiting.get(who)) is not None:
-            grant = locks.granted(self._c, [wanted.request_id]).get(wanted.request_id)
+            grant = lock_turns.granted(self._c, [wanted.request_id]).get(wanted.request_id)
             if grant is not None:
                 del self._waiting[who]
                 self._got(who, grant)
@@ -151,5 +151,5 @@ def test_locks_keep_their_laws_in_any_order_of_events(c: sa.Connection, seed: in
     assert disorder.served_out_of_turn() == 0
     assert disorder.writes and disorder.refused
     disorder.end()
-    assert locks.list_lock_waits(c) == []
+    assert lock_turns.list_lock_waits(c) == []
     assert locks.next_due_ms(c) is None

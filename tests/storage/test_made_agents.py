@@ -6,17 +6,18 @@ import sqlalchemy as sa
 
 from protocol.agent_types import AgentType
 from protocol.ids import AgentId, DeviceId, UserId
-from storage.agents import agent_states, agents, configs, made_agents, template_changes
+from storage.agents import agent_moves, agent_states, agents, configs, made_agents, template_changes
 from storage.agents.agent_snapshot import BadConfiguration
-from storage.agents.agents import AgentRow, DeclaredAgent, ExternalIdTaken, NameTaken, UnknownAgent
+from storage.agents.agents import AgentRow, UnknownAgent
 from storage.agents.config_changes import NewConfig, StaleConfig
+from storage.agents.declared_agents import DeclaredAgent, ExternalIdTaken, NameTaken
 from storage.agents.made_agents import AgentLimits, AgentNameTaken, AgentOfFile, TooManyAgents, Writing
 from storage.agents.template_changes import Broken
 from storage.devices import devices, users
 from storage.devices.devices import UnknownDevice
 from storage.runs import runs
-from storage.schedules import schedules
-from storage.schedules.schedules import DeclaredSchedule
+from storage.schedules import schedule_rows
+from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.storage.rows import AT, ME, declare, make_run
 
 MAIL = DeclaredAgent(
@@ -186,7 +187,7 @@ def test_a_removed_agent_is_archived_and_its_waiting_runs_are_cancelled(c: sa.Co
     assert removed.cancelled == (run.id,)
     assert (removed.agent.archived_at, removed.agent.lifecycle) == (AT, "paused")
     assert agents.list_agents(c) == []
-    assert all(not row.enabled for row in schedules.schedules_of(c, made.id))
+    assert all(not row.enabled for row in schedule_rows.schedules_of(c, made.id))
     with pytest.raises(UnknownAgent):
         made_agents.remove_agent(c, made.id, writing=WRITING)
     with pytest.raises(UnknownAgent):
@@ -208,7 +209,7 @@ def test_an_agent_that_is_made_again_is_the_same_one_with_its_history(c: sa.Conn
 
 def test_an_agent_that_was_terminated_never_comes_back_another_takes_its_name(c: sa.Connection) -> None:
     made = make(c)
-    agent_states.move(c, made.id, "lifecycle", "terminated", at=AT, actor="anna")
+    agent_moves.move(c, made.id, "lifecycle", "terminated", at=AT, actor="anna")
     made_agents.remove_agent(c, made.id, writing=WRITING)
     again = make(c, id="a-2")
     assert (again.id, again.lifecycle) == ("a-2", "active")

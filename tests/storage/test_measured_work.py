@@ -6,10 +6,10 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.agents import measured_work, measurements
+from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, BucketsKept
 from storage.agents.sketch import ERROR, Sketch
-from storage.runs import model_calls, outbox, runs
+from storage.runs import model_calls, run_moves, units
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, answer, calls, make_agent, make_run, plan, running
 from tests.storage.test_model_answers import call
@@ -19,7 +19,7 @@ INBOX = AgentId("agent-inbox")
 
 
 def measure(c: sa.Connection, *, kept: BucketsKept = KEPT, most: int = 100) -> int:
-    return measured_work.measure(c, at=AT, kept=kept, most=most)
+    return measurements.measure(c, at=AT, kept=kept, most=most)
 
 
 def sums(c: sa.Connection, agent_id: AgentId = INBOX) -> dict[str, float]:
@@ -37,8 +37,8 @@ def test_a_run_that_ended_tells_how_it_went(c: sa.Connection) -> None:
     plan(c, held, of=calls("call-1", "call-2"))
     for id in ("call-1", "call-2"):
         answer(c, held, id)
-    outbox.settle_unit(c, held, "a.txt", AT)
-    runs.move(c, held, RunEvent.FINISHED, at=AT + 2_500, actor="hub", outcome=RunOutcome.SUCCESS)
+    units.settle_unit(c, held, "a.txt", AT)
+    run_moves.move(c, held, RunEvent.FINISHED, at=AT + 2_500, actor="hub", outcome=RunOutcome.SUCCESS)
     assert measure(c) == 1
     assert sums(c) == {
         "hub.files end=done": 1,
@@ -63,7 +63,7 @@ def test_a_run_that_came_to_nothing_counts_by_its_end(
 
 def test_a_live_run_is_not_measured(c: sa.Connection) -> None:
     running(c)
-    assert not measured_work.has_unmeasured(c)
+    assert not measurements.has_unmeasured(c)
     assert measure(c) == 0
 
 
@@ -73,9 +73,9 @@ def test_each_run_and_each_question_counts_once(c: sa.Connection) -> None:
     first = call(id="c-1")
     for id in ("c-1", "c-2"):
         model_calls.record_call(c, msgspec.structs.replace(first, id=id, run_id=None))
-    assert measured_work.has_unmeasured(c)
+    assert measurements.has_unmeasured(c)
     assert [measure(c, most=1), measure(c, most=1), measure(c, most=1)] == [2, 2, 0]
-    assert not measured_work.has_unmeasured(c)
+    assert not measurements.has_unmeasured(c)
     told = sums(c)
     assert told["hub.runs outcome=cancelled"] == 2
     assert told["hub.model_requests model=large outcome=answered"] == 2 * first.usage.requests

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from protocol.lifecycles import RunState
 from protocol.measurements import MetricType
-from storage.agents import measured_work, measurements
+from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, BucketsKept, SampleRow, SeriesLimits
 from storage.agents.sketch import Sketch
 from storage.kernel.database import Database
@@ -64,8 +64,8 @@ async def test_each_run_is_measured_by_one_hub(hubs: list[Database]) -> None:
     measured: list[int] = []
 
     async def work(hub: Database) -> None:
-        while await hub.read(measured_work.has_unmeasured):
-            measured.append(await hub.write(measured_work.measure, at=AT, kept=KEPT, most=3))
+        while await hub.read(measurements.has_unmeasured):
+            measured.append(await hub.write(measurements.measure, at=AT, kept=KEPT, most=3))
 
     async with anyio.create_task_group() as workers:
         for hub in hubs:

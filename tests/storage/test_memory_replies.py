@@ -7,12 +7,12 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, BoardId, MemoryId, MessageId
 from protocol.messages import MessageEvent, MessageKind, MessageState
-from storage.audit import audit
-from storage.coordination import board_members, boards, messages
+from storage import audit
+from storage.coordination import boards, message_rows, messages
 from storage.coordination.board_memory import MemoryLimits, NewMemory
 from storage.coordination.boards import TooManyOfBoards
-from storage.coordination.memory_replies import Replied, ReplyIds, add_reply
 from storage.coordination.messages import NewMessage
+from storage.coordination.questions import Replied, ReplyIds, add_reply
 from tests.storage.rows import AT, ME, declare
 from tests.storage.test_boards import three_agents
 
@@ -26,7 +26,7 @@ def _a_nudge_to_inbox(c: sa.Connection) -> None:
     declare(c, *three_agents())
     boards.create_board(c, id=GARDEN, user_id=ME, name="garden", at=AT, actor="anna")
     for agent_id in (INBOX, NOTES):
-        board_members.add_member(c, GARDEN, agent_id, at=AT, actor="anna")
+        boards.add_member(c, GARDEN, agent_id, at=AT, actor="anna")
     new = NewMessage(
         id=MessageId("nudge"),
         user_id=ME,
@@ -42,7 +42,7 @@ def _a_nudge_to_inbox(c: sa.Connection) -> None:
     )
     row = messages.add_message(c, new)
     for event in (MessageEvent.SENT, MessageEvent.CONSUMED):
-        moved = messages.move_message(c, row.id, event, seen_version=row.version, proof={}, at=AT)
+        moved = message_rows.move_message(c, row.id, event, seen_version=row.version, proof={}, at=AT)
         assert moved is not None
         row = moved
 
@@ -64,7 +64,7 @@ def reply(c: sa.Connection, id: str = "m-1", *, is_decision: bool = False, **abo
 
 
 def state(c: sa.Connection) -> tuple[MessageState, str | None]:
-    row = messages.get_message(c, MessageId("nudge"))
+    row = message_rows.get_message(c, MessageId("nudge"))
     return row.state, row.answer
 
 

@@ -8,17 +8,15 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, IllegalTransition
 from protocol.ids import AgentId, BoardId, BootId, BroadcastId, DeviceId, GatewayId, MemoryId, MessageId
 from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState
-from storage import retention
-from storage.audit import activity, audit
-from storage.coordination import board_members, boards, gateway_agents, message_orders, messages
+from storage import audit, retention
+from storage.coordination import boards, gateway_agents, message_dues, message_rows, messages
 from storage.coordination.board_memory import MemoryFilter, MemoryRow, NewMemory, add_memory, list_memory
-from storage.coordination.message_orders import MessageSettled
-from storage.coordination.message_rows import UnknownMessage
+from storage.coordination.message_dues import Hand
+from storage.coordination.message_rows import MessageRow, UnknownMessage
 from storage.coordination.messages import (
     BadMessage,
-    Hand,
     MessageLimits,
-    MessageRow,
+    MessageSettled,
     MessageTooLong,
     NewMessage,
     TooManyMessages,
@@ -48,8 +46,8 @@ def board(c: sa.Connection) -> None:
     for agent, role in ((LEAD, "lead"), (WORKER, "worker")):
         given: dict[str, Any] = {"gateway_id": WEST, "user_id": ME, "name": role, "role": role}
         gateway_agents.make_gateway_agent(c, **given, remote_id=role, fresh_id=agent, at=AT, actor="hub")
-        board_members.add_member(c, BOARD, agent, is_lead=agent == LEAD, at=AT, actor="hub")
-    board_members.add_member(c, BOARD, desk.id, at=AT, actor="hub")
+        boards.add_member(c, BOARD, agent, is_lead=agent == LEAD, at=AT, actor="hub")
+    boards.add_member(c, BOARD, desk.id, at=AT, actor="hub")
 
 
 def new(id: str = "m-1", **about: Any) -> NewMessage:
@@ -81,7 +79,7 @@ def move(c: sa.Connection, row: MessageRow, event: MessageEvent, **about: Any) -
         given["reason_code"] = ErrorCode.GATEWAY_REFUSED
     if event is E.ANSWERED:
         given["answer"] = "yes"
-    moved = messages.move_message(c, row.id, event, **given | about)
+    moved = message_rows.move_message(c, row.id, event, **given | about)
     assert moved is not None
     return moved
 
@@ -94,11 +92,11 @@ def led(c: sa.Connection, *events: MessageEvent, id: str = "m-1", **about: Any) 
 
 
 def due(c: sa.Connection, hand: Hand = MINE, at: int = AT) -> list[str]:
-    return [row.id for row in messages.due_at_gateway(c, WEST, hand, at=at, most=10)]
+    return [row.id for row in message_dues.due_at_gateway(c, WEST, hand, at=at, most=10)]
 
 
 def told(c: sa.Connection) -> list[tuple[str, str]]:
-    found = activity.list_activity(c)
+    found = audit.list_activity(c)
     return [(one.event_type, one.message) for one in found if "message_id" in one.data]
 
 
@@ -106,7 +104,7 @@ def test_a_message_waits_from_when_it_is_committed(c: sa.Connection) -> None:
     row = say(c)
     assert (row.state, row.attempt, row.sends, row.version) == (S.WAITING, 1, 0, 1)
     assert (row.user, row.board, row.from_agent, row.to_agent) == ("me", "roadmap", "lead", "worker")
-    (first,) = messages.moves_of(c, row.id)
+    (first,) = message_rows.moves_of(c, row.id)
     assert (first.seq, first.old_state, first.new_state) == (1, None, S.WAITING)
 
 
@@ -146,7 +144,7 @@ def test_only_the_tables_moves_are_made(c: sa.Connection, state: MessageState, e
         else:
             with pytest.raises(IllegalTransition):
                 move(c, row, event)
-            assert messages.get_message(c, row.id) == row
+            assert message_rows.get_message(c, row.id) == row
 
 
 WAYS: dict[MessageState, tuple[MessageEvent, ...]] = {
@@ -165,29 +163,29 @@ WAYS: dict[MessageState, tuple[MessageEvent, ...]] = {
 def test_of_two_who_move_a_message_one_is_told_that_it_came_late(c: sa.Connection) -> None:
     row = say(c)
     move(c, row, E.SENT)
-    late = messages.move_message(c, row.id, E.FAILED, seen_version=row.version, at=AT, reason_code="x")
+    late = message_rows.move_message(c, row.id, E.FAILED, seen_version=row.version, at=AT, reason_code="x")
     assert late is None
-    assert messages.get_message(c, row.id).state is S.SENT
+    assert message_rows.get_message(c, row.id).state is S.SENT
 
 
 def test_each_move_keeps_its_proof(c: sa.Connection) -> None:
     row = move(c, say(c), E.SENT, proof={"letter": {"message": "hello"}})
     move(c, row, E.ACCEPTED, proof={"ack": {"status": "started"}})
-    assert [move.proof for move in messages.moves_of(c, row.id)] == [
+    assert [move.proof for move in message_rows.moves_of(c, row.id)] == [
         {},
         {"letter": {"message": "hello"}},
         {"ack": {"status": "started"}},
     ]
-    assert [move.seq for move in messages.moves_of(c, row.id)] == [1, 2, 3]
+    assert [move.seq for move in message_rows.moves_of(c, row.id)] == [1, 2, 3]
 
 
 def test_a_letter_is_kept_with_the_first_try_under_its_key(c: sa.Connection) -> None:
     row = move(c, say(c), E.SENT, proof={"letter": {"message": "first"}})
     row = move(c, move(c, row, E.TAKEN_BACK), E.SENT, proof={})
-    assert messages.letter_of(c, row.id, 1) == {"letter": {"message": "first"}}
+    assert message_dues.letter_of(c, row.id, 1) == {"letter": {"message": "first"}}
     row = move(c, move(c, row, E.INTERRUPTED), E.TRIED_ANEW)
     assert (row.attempt, row.sends, row.state) == (2, 2, S.WAITING)
-    assert messages.letter_of(c, row.id, 2) is None
+    assert message_dues.letter_of(c, row.id, 2) is None
 
 
 def test_people_are_told_once_that_its_agent_has_it(c: sa.Connection) -> None:
@@ -257,48 +255,48 @@ def test_what_another_hub_has_in_hand_is_its_own_as_long_as_it_lives(c: sa.Conne
 
 def test_a_hub_that_is_alone_takes_over_what_an_earlier_start_had_in_hand(c: sa.Connection) -> None:
     move(c, say(c), E.SENT, boot_id=NEXT_BOOT, gateway_id=WEST, not_before=AT + 60_000)
-    assert messages.release_all(c, BOOT, AT) == 1
+    assert message_dues.release_all(c, BOOT, AT) == 1
     assert due(c) == ["m-1"]
 
 
 def test_a_message_is_looked_at_when_it_is_to_be(c: sa.Connection) -> None:
     row = say(c, not_before=AT + 100)
     assert (due(c), due(c, at=AT + 100)) == ([], ["m-1"])
-    assert messages.put_off(c, row.id, seen_version=row.version, not_before=AT + 200)
+    assert message_dues.put_off(c, row.id, seen_version=row.version, not_before=AT + 200)
     assert due(c, at=AT + 100) == []
-    assert messages.next_look(c, AT) == (True, AT + 200)
-    assert messages.stir(c, WEST, AT) == 1
+    assert message_dues.next_look(c, AT) == (True, AT + 200)
+    assert message_dues.stir(c, WEST, AT) == 1
     assert due(c) == ["m-1"]
 
 
 def test_a_message_whose_time_is_over_is_found_however_long_it_was_to_wait(c: sa.Connection) -> None:
     say(c, not_before=AT + 10 * DAY)
-    assert messages.expiring(c, MINE, at=AT + DAY - 1, most=10) == []
-    assert [row.id for row in messages.expiring(c, MINE, at=AT + DAY, most=10)] == ["m-1"]
+    assert message_dues.expiring(c, MINE, at=AT + DAY - 1, most=10) == []
+    assert [row.id for row in message_dues.expiring(c, MINE, at=AT + DAY, most=10)] == ["m-1"]
 
 
 def test_messages_to_devices_are_found_by_where_their_agents_live(c: sa.Connection) -> None:
     say(c, to_agent_id=DESK, gateway_id=None)
     laptop = DeviceId("device-laptop")
-    assert [row.id for row in messages.due_at_devices(c, [laptop], at=AT, most=10)] == ["m-1"]
-    assert messages.due_at_devices(c, [DeviceId("another")], at=AT, most=10) == []
-    assert messages.due_nowhere(c, MINE, at=AT, most=10) == []
+    assert [row.id for row in message_dues.due_at_devices(c, [laptop], at=AT, most=10)] == ["m-1"]
+    assert message_dues.due_at_devices(c, [DeviceId("another")], at=AT, most=10) == []
+    assert message_dues.due_nowhere(c, MINE, at=AT, most=10) == []
 
 
 def test_what_a_device_was_told_is_looked_at_anew_when_it_comes(c: sa.Connection) -> None:
     row = say(c, to_agent_id=DESK, gateway_id=None)
     move(c, row, E.SENT, not_before=AT + 60_000)
     laptop = DeviceId("device-laptop")
-    assert messages.due_at_devices(c, [laptop], at=AT, most=10) == []
-    assert messages.stir_device(c, DeviceId("another"), AT) == 0
-    assert messages.stir_device(c, laptop, AT) == 1
-    assert [one.id for one in messages.due_at_devices(c, [laptop], at=AT, most=10)] == ["m-1"]
+    assert message_dues.due_at_devices(c, [laptop], at=AT, most=10) == []
+    assert message_dues.stir_device(c, DeviceId("another"), AT) == 0
+    assert message_dues.stir_device(c, laptop, AT) == 1
+    assert [one.id for one in message_dues.due_at_devices(c, [laptop], at=AT, most=10)] == ["m-1"]
 
 
 def test_a_message_to_a_lead_who_is_not_known_yet_is_given_a_home(c: sa.Connection) -> None:
     row = say(c, to_agent_id=None, to_lead=True, gateway_id=None)
-    assert [one.id for one in messages.due_nowhere(c, MINE, at=AT, most=10)] == ["m-1"]
-    home = messages.give_home(
+    assert [one.id for one in message_dues.due_nowhere(c, MINE, at=AT, most=10)] == ["m-1"]
+    home = message_dues.give_home(
         c, row.id, seen_version=row.version, agent_id=LEAD, gateway_id=WEST, device_id=None, at=AT
     )
     assert home is not None
@@ -309,13 +307,13 @@ def test_a_message_to_a_lead_who_is_not_known_yet_is_given_a_home(c: sa.Connecti
 def test_what_happened_in_a_session_concerns_the_messages_on_their_way_to_it(c: sa.Connection) -> None:
     led(c, E.SENT)
     say(c, "m-2", to_agent_id=LEAD)
-    found = messages.stirred(c, WEST, ["agent:worker:main", "agent:lead:main"], MINE, most=10)
+    found = message_dues.stirred(c, WEST, ["agent:worker:main", "agent:lead:main"], MINE, most=10)
     assert [row.id for row in found] == ["m-1"]
 
 
 def test_an_answer_to_a_question_is_remembered_in_the_same_breath(c: sa.Connection) -> None:
     row = led(c, E.SENT, E.CONSUMED, kind=MessageKind.QUESTION, correlation_id="c-1")
-    answered = messages.answer_message(
+    answered = message_rows.answer_message(
         c,
         row.id,
         seen_version=row.version,
@@ -345,7 +343,7 @@ def item(c: sa.Connection, **about: Any) -> MemoryRow:
 
 def test_a_memory_item_of_its_agent_answers_a_message(c: sa.Connection) -> None:
     led(c, E.SENT, E.CONSUMED, kind=MessageKind.QUESTION)
-    answered = messages.answer_by_memory(c, item(c), at=AT + 5)
+    answered = message_rows.answer_by_memory(c, item(c), at=AT + 5)
     assert answered is not None
     assert (answered.state, answered.answer, answered.memory_id) == (S.ANSWERED, "on Tuesday", "memory-1")
 
@@ -355,35 +353,37 @@ def test_a_memory_item_of_its_agent_answers_a_message(c: sa.Connection) -> None:
 )
 def test_a_memory_item_that_is_no_answer_answers_nothing(c: sa.Connection, about: dict[str, Any]) -> None:
     led(c, E.SENT, E.CONSUMED, kind=MessageKind.QUESTION)
-    assert messages.answer_by_memory(c, item(c, **about), at=AT + 5) is None
+    assert message_rows.answer_by_memory(c, item(c, **about), at=AT + 5) is None
 
 
 @pytest.mark.parametrize("kind", [MessageKind.ASK_USER, MessageKind.ANSWER])
 def test_no_agents_word_is_the_answer_of_a_person(c: sa.Connection, kind: MessageKind) -> None:
     led(c, E.SENT, E.CONSUMED, kind=kind)
-    assert messages.answer_by_memory(c, item(c), at=AT + 5) is None
+    assert message_rows.answer_by_memory(c, item(c), at=AT + 5) is None
 
 
 def test_what_was_settled_as_read_may_be_answered_later(c: sa.Connection) -> None:
     row = led(c, E.SENT, E.CONSUMED)
-    settled = messages.settle_message(c, row.id, seen_version=row.version, at=AT + 2, proof={"turn": "over"})
+    settled = message_rows.settle_message(
+        c, row.id, seen_version=row.version, at=AT + 2, proof={"turn": "over"}
+    )
     assert settled is not None
     assert settled.settled_at == AT + 2
-    answered = messages.answer_by_memory(c, item(c), at=AT + 5)
+    answered = message_rows.answer_by_memory(c, item(c), at=AT + 5)
     assert answered is not None
     assert (answered.state, answered.settled_at) == (S.ANSWERED, AT + 5)
 
 
 def test_a_message_is_given_up_and_what_may_have_left_is_told(c: sa.Connection) -> None:
     say(c, "m-1")
-    given_up = message_orders.cancel_message(c, "m-1", at=AT + 1, actor="operator:1")
+    given_up = messages.cancel_message(c, "m-1", at=AT + 1, actor="operator:1")
     assert (given_up.state, given_up.reason_code, given_up.reason) == (
         S.FAILED,
         ErrorCode.CANCELLED,
         "taken back",
     )
     led(c, E.SENT, id="m-2")
-    sent = message_orders.cancel_message(c, "m-2", at=AT + 1, actor="operator:1")
+    sent = messages.cancel_message(c, "m-2", at=AT + 1, actor="operator:1")
     assert sent.reason == "taken back; its agent may have it all the same"
     assert [entry.event for entry in audit.list_entries(c, limit=9) if entry.subject == "m-2"] == [
         "message.cancelled"
@@ -400,29 +400,29 @@ def test_of_two_that_were_said_to_an_agent_at_one_instant_one_goes_first(c: sa.C
 def test_what_its_agent_has_is_neither_given_up_nor_said_anew(c: sa.Connection) -> None:
     led(c, E.SENT, E.CONSUMED)
     with pytest.raises(MessageSettled):
-        message_orders.cancel_message(c, "m-1", at=AT, actor="operator:1")
+        messages.cancel_message(c, "m-1", at=AT, actor="operator:1")
     with pytest.raises(MessageSettled):
-        message_orders.retry_message(c, "m-1", MessageId("m-2"), at=AT, actor="operator:1")
+        messages.retry_message(c, "m-1", MessageId("m-2"), at=AT, actor="operator:1")
 
 
 def test_one_that_waits_is_tried_now(c: sa.Connection) -> None:
     say(c, not_before=AT + DAY)
-    tried = message_orders.retry_message(c, "m-1", MessageId("m-2"), at=AT, actor="operator:1")
+    tried = messages.retry_message(c, "m-1", MessageId("m-2"), at=AT, actor="operator:1")
     assert (tried.id, tried.not_before) == ("m-1", AT)
 
 
 def test_one_that_failed_is_said_anew_once_however_often_that_is_asked_for(c: sa.Connection) -> None:
     led(c, E.FAILED)
     for n, fresh in enumerate(("m-2", "m-3", "m-4")):
-        anew = message_orders.retry_message(c, "m-1", MessageId(fresh), at=AT + n, actor="operator:1")
+        anew = messages.retry_message(c, "m-1", MessageId(fresh), at=AT + n, actor="operator:1")
         assert anew.id == "m-2"
     move(c, anew, E.FAILED)
-    anew = message_orders.retry_message(c, "m-1", MessageId("m-5"), at=AT, actor="operator:1")
+    anew = messages.retry_message(c, "m-1", MessageId("m-5"), at=AT, actor="operator:1")
     assert (anew.id, anew.state) == ("m-5", S.WAITING)  # of the one that failed as well
     for event in (E.SENT, E.CONSUMED):
         anew = move(c, anew, event)
     with pytest.raises(MessageSettled, match="m-5 is consumed"):
-        message_orders.retry_message(c, "m-1", MessageId("m-6"), at=AT, actor="operator:1")
+        messages.retry_message(c, "m-1", MessageId("m-6"), at=AT, actor="operator:1")
 
 
 def test_one_that_failed_is_said_anew_with_all_its_time_and_in_its_broadcasts_place(
@@ -430,7 +430,7 @@ def test_one_that_failed_is_said_anew_with_all_its_time_and_in_its_broadcasts_pl
 ) -> None:
     broadcast(c)
     led(c, E.FAILED, broadcast_id=BroadcastId("b-1"), correlation_id="c-1")
-    anew = message_orders.retry_message(c, "m-1", MessageId("m-2"), at=AT + 500, actor="operator:1")
+    anew = messages.retry_message(c, "m-1", MessageId("m-2"), at=AT + 500, actor="operator:1")
     assert (anew.id, anew.state, anew.content, anew.correlation_id) == (
         "m-2",
         S.WAITING,
@@ -438,21 +438,21 @@ def test_one_that_failed_is_said_anew_with_all_its_time_and_in_its_broadcasts_pl
         "c-1",
     )
     assert (anew.broadcast_id, anew.expires_at) == ("b-1", AT + 500 + DAY)
-    assert messages.get_message(c, "m-1").broadcast_id is None
+    assert message_rows.get_message(c, "m-1").broadcast_id is None
 
 
 def test_messages_are_listed_newest_first_page_by_page(c: sa.Connection) -> None:
     for n in range(5):
         say(c, f"m-{n}", correlation_id="even" if n % 2 == 0 else None, at=AT + n)
-    first = messages.list_messages(c, user_id=ME, limit=2)
+    first = message_rows.list_messages(c, user_id=ME, limit=2)
     assert [row.id for row in first] == ["m-4", "m-3"]
     last = first[-1]
-    rest = messages.list_messages(c, user_id=ME, limit=9, after=(last.created_at, last.id))
+    rest = message_rows.list_messages(c, user_id=ME, limit=9, after=(last.created_at, last.id))
     assert [row.id for row in rest] == ["m-2", "m-1", "m-0"]
-    assert len(messages.list_messages(c, correlation_id="even")) == 3
-    assert len(messages.list_messages(c, states=[S.WAITING], agent_ids=[LEAD])) == 5
-    assert messages.list_messages(c, agent_ids=[DESK]) == []
-    assert messages.list_messages(c, board_ids=["another"]) == []
+    assert len(message_rows.list_messages(c, correlation_id="even")) == 3
+    assert len(message_rows.list_messages(c, states=[S.WAITING], agent_ids=[LEAD])) == 5
+    assert message_rows.list_messages(c, agent_ids=[DESK]) == []
+    assert message_rows.list_messages(c, board_ids=["another"]) == []
 
 
 def test_what_was_settled_long_ago_goes_with_its_moves(c: sa.Connection) -> None:
@@ -463,19 +463,19 @@ def test_what_was_settled_long_ago_goes_with_its_moves(c: sa.Connection) -> None
         gone += went
     assert gone == 5
     with pytest.raises(UnknownMessage):
-        messages.get_message(c, "m-old")
-    assert messages.get_message(c, "m-open").state is S.WAITING
+        message_rows.get_message(c, "m-old")
+    assert message_rows.get_message(c, "m-open").state is S.WAITING
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("ask", "index"),
     [
-        (lambda c: messages.due_at_gateway(c, WEST, MINE, at=AT, most=9), "messages_due"),
-        (lambda c: messages.due_nowhere(c, MINE, at=AT, most=9), "messages_due"),
-        (lambda c: messages.expiring(c, MINE, at=AT, most=9), "messages_expiring"),
+        (lambda c: message_dues.due_at_gateway(c, WEST, MINE, at=AT, most=9), "messages_due"),
+        (lambda c: message_dues.due_nowhere(c, MINE, at=AT, most=9), "messages_due"),
+        (lambda c: message_dues.expiring(c, MINE, at=AT, most=9), "messages_expiring"),
         (lambda c: messages.open_count(c, ME, 9), "messages_open"),
-        (lambda c: messages.due_at_gateway(c, WEST, MINE, at=AT, most=9), "messages_agent"),
+        (lambda c: message_dues.due_at_gateway(c, WEST, MINE, at=AT, most=9), "messages_agent"),
         (lambda c: say(c), "messages_agent"),
     ],
 )

@@ -8,10 +8,11 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, MemoryId, MessageId
 from protocol.messages import MessageEvent, MessageKind, MessageState
-from storage.coordination import message_orders, messages
+from storage.coordination import message_rows, messages
 from storage.coordination.board_memory import NewMemory
-from storage.coordination.memory_replies import Replied, ReplyIds, add_reply
-from storage.coordination.messages import MessageRow, NewMessage
+from storage.coordination.message_rows import MessageRow
+from storage.coordination.messages import NewMessage
+from storage.coordination.questions import Replied, ReplyIds, add_reply
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
 from tests.storage.rows import AT, ME
@@ -58,7 +59,7 @@ def a_question(c: sa.Connection) -> None:
 
 
 def moved(c: sa.Connection, event: MessageEvent, version: int = 3) -> MessageRow | None:
-    return messages.move_message(c, "m-1", event, seen_version=version, at=AT)
+    return message_rows.move_message(c, "m-1", event, seen_version=version, at=AT)
 
 
 def remember(c: sa.Connection) -> Replied:
@@ -78,7 +79,7 @@ def remember(c: sa.Connection) -> Replied:
 
 def hear(c: sa.Connection) -> MessageRow | None:
     """The courier hears how the lead has ended its turn."""
-    return messages.answer_message(
+    return message_rows.answer_message(
         c, "m-1", seen_version=3, text="I wrote it down.", proof={}, memory_id=MemoryId("heard"), at=AT
     )
 
@@ -106,7 +107,7 @@ async def test_a_message_is_given_up_as_it_is_by_then(
     await hubs[0].write(a_question)
 
     def cancel(c: sa.Connection) -> MessageRow:
-        return message_orders.cancel_message(c, "m-1", at=AT, actor="operator:7")
+        return messages.cancel_message(c, "m-1", at=AT, actor="operator:7")
 
     queued = MessageEvent.QUEUED
     cancelled = await while_the_other_waits(postgres, url, hubs, lambda c: moved(c, queued), cancel)

@@ -7,10 +7,9 @@ from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunState
 from storage import retention
 from storage.agents import agent_states
-from storage.runs import model_answers, model_calls, outbox, runs
-from storage.runs.model_answers import BatchState, JournaledAnswer
-from storage.runs.model_calls import ANSWERED, ModelCall, Spent
-from storage.runs.run_rows import Usage
+from storage.runs import model_calls, run_recovery, runs, units
+from storage.runs.model_calls import ANSWERED, BatchState, JournaledAnswer, ModelCall, Spent
+from storage.runs.runs import Usage
 from storage.schema import model_answers as answers_table
 from storage.schema import model_calls as calls_table
 from tests.storage.rows import AT, ME, make_agent, make_run, plan, running
@@ -39,14 +38,14 @@ def call(
 
 
 def find(c: sa.Connection, question: str = "q", *, agent: str = "agent-inbox", at: int = AT) -> str | None:
-    found = model_answers.find_answer(c, AgentId(agent), question, at)
+    found = model_calls.find_answer(c, AgentId(agent), question, at)
     return None if found is None else found[0].text
 
 
 def test_an_answer_is_found_by_its_agent_and_question_alone(c: sa.Connection) -> None:
     running(c)
     make_agent(c, "other")
-    model_answers.record_answer(c, call(), SAID)
+    model_calls.record_answer(c, call(), SAID)
     assert find(c) == SAID.text
     assert find(c, "another") is None
     assert find(c, agent="agent-other") is None
@@ -54,15 +53,15 @@ def test_an_answer_is_found_by_its_agent_and_question_alone(c: sa.Connection) ->
 
 def test_the_first_answer_to_a_question_stays(c: sa.Connection) -> None:
     running(c)
-    model_answers.record_answer(c, call(), SAID)
-    model_answers.record_answer(c, call(id="c-2"), msgspec.structs.replace(SAID, text="later"))
+    model_calls.record_answer(c, call(), SAID)
+    model_calls.record_answer(c, call(id="c-2"), msgspec.structs.replace(SAID, text="later"))
     assert find(c) == SAID.text
 
 
 def test_what_a_call_cost_is_added_to_its_run_whoever_holds_that_by_now(c: sa.Connection) -> None:
     held = running(c)
-    model_answers.record_answer(c, call(), SAID)
-    runs.take_back(c, runs.get_run(c, held.id).lease_boot_id, {held.id}, AT)  # type: ignore[arg-type]
+    model_calls.record_answer(c, call(), SAID)
+    run_recovery.take_back(c, runs.get_run(c, held.id).lease_boot_id, {held.id}, AT)  # type: ignore[arg-type]
     model_calls.record_call(c, call(id="c-2", outcome="model_unavailable"))
     assert runs.get_run(c, held.id).usage == Usage(
         requests=4, prompt_tokens=200, completion_tokens=14, cost_nanos=3_000
@@ -87,7 +86,7 @@ def test_a_model_that_answers_has_its_agents_exhaustion_forgiven(c: sa.Connectio
     waits = []
     for number in range(3):
         if number == 2:
-            model_answers.record_answer(c, call(), SAID)
+            model_calls.record_answer(c, call(), SAID)
         back = agent_states.exhaust(c, agent, cause="rate_limit", retry_after_ms=None, at=AT, actor="hub")
         waits.append(back - AT)
         agent_states.recover_agent(c, agent, at=AT, actor="test")
@@ -97,31 +96,31 @@ def test_a_model_that_answers_has_its_agents_exhaustion_forgiven(c: sa.Connectio
 def test_an_answer_is_of_use_again_once_it_was_forgotten(c: sa.Connection) -> None:
     running(c)
     for number in range(3):
-        model_answers.record_answer(c, call(id=f"c-{number}", question=f"q-{number}"), SAID)
+        model_calls.record_answer(c, call(id=f"c-{number}", question=f"q-{number}"), SAID)
     agent = AgentId("agent-inbox")
-    assert model_answers.forget_answers(c, agent, {"q-0", "q-2", "never asked"}) == 2
-    assert model_answers.answered(c, agent, {"q-0", "q-1", "q-2"}) == {"q-1"}
+    assert model_calls.forget_answers(c, agent, {"q-0", "q-2", "never asked"}) == 2
+    assert model_calls.answered(c, agent, {"q-0", "q-1", "q-2"}) == {"q-1"}
 
 
 def test_an_answer_that_is_used_is_kept(c: sa.Connection) -> None:
     running(c)
     agent = AgentId("agent-inbox")
     for question in ("used", "unused"):
-        model_answers.record_answer(c, call(id=question, question=question), SAID)
-    found = model_answers.find_answer(c, agent, "used", AT + DAY)
+        model_calls.record_answer(c, call(id=question, question=question), SAID)
+    found = model_calls.find_answer(c, agent, "used", AT + DAY)
     assert found is not None and found[1]
-    model_answers.touch_answer(c, agent, "used", AT + DAY)
-    found = model_answers.find_answer(c, agent, "used", AT + DAY + 1)
+    model_calls.touch_answer(c, agent, "used", AT + DAY)
+    found = model_calls.find_answer(c, agent, "used", AT + DAY + 1)
     assert found is not None and not found[1]  # not again before tomorrow
 
     assert retention.prune_answers(c, before=AT + DAY) == 1
-    assert model_answers.answered(c, agent, {"used", "unused"}) == {"used"}
+    assert model_calls.answered(c, agent, {"used", "unused"}) == {"used"}
 
 
 def test_of_too_many_answers_those_unused_for_longest_go(c: sa.Connection) -> None:
     running(c)
     for number in range(6):
-        model_answers.record_answer(c, call(id=f"c-{number}", at=AT + number, question=f"q-{number}"), SAID)
+        model_calls.record_answer(c, call(id=f"c-{number}", at=AT + number, question=f"q-{number}"), SAID)
     gone = 0
     while went := retention.prune_crowded_answers(c, kept=2, rows=2):
         gone += went
@@ -132,7 +131,7 @@ def test_of_too_many_answers_those_unused_for_longest_go(c: sa.Connection) -> No
 def test_of_old_answers_the_oldest_go_first(c: sa.Connection) -> None:
     running(c)
     for number in range(3):
-        model_answers.record_answer(c, call(id=f"c-{number}", at=AT + number, question=f"q-{number}"), SAID)
+        model_calls.record_answer(c, call(id=f"c-{number}", at=AT + number, question=f"q-{number}"), SAID)
     assert retention.prune_answers(c, before=AT + 9, rows=1) == 1
     assert set(c.execute(sa.select(answers_table.c.question)).scalars()) == {"q-1", "q-2"}
 
@@ -140,7 +139,7 @@ def test_of_old_answers_the_oldest_go_first(c: sa.Connection) -> None:
 def test_a_batch_that_an_endpoint_has_is_not_dropped(c: sa.Connection) -> None:
     held = running(c)
     for name in ("here", "there"):
-        model_answers.make_batch(
+        model_calls.make_batch(
             c,
             id=name,
             agent_id=AgentId("agent-inbox"),
@@ -149,10 +148,10 @@ def test_a_batch_that_an_endpoint_has_is_not_dropped(c: sa.Connection) -> None:
             questions={"q": "a.txt"},
             at=AT,
         )
-    model_answers.move_batch(c, "there", BatchState.SUBMITTED, AT, remote_id="batch-1")
+    model_calls.move_batch(c, "there", BatchState.SUBMITTED, AT, remote_id="batch-1")
     for name in ("here", "there"):
-        model_answers.drop_batch(c, name)
-    assert [row.id for row in model_answers.batches_of(c, held.id)] == ["there"]
+        model_calls.drop_batch(c, name)
+    assert [row.id for row in model_calls.batches_of(c, held.id)] == ["there"]
 
 
 def test_old_calls_go_in_steps(c: sa.Connection) -> None:
@@ -167,15 +166,15 @@ def test_a_batch_is_known_for_as_long_as_its_run_may_ask_for_its_answers(c: sa.C
     held = running(c)
     agent = AgentId("agent-inbox")
     for id, run_id in (("waiting", held.id), ("over", RunId("pruned by now"))):
-        model_answers.make_batch(
+        model_calls.make_batch(
             c, id=id, agent_id=agent, run_id=run_id, model="large", questions={"q": "a.txt"}, at=AT
         )
     assert retention.prune_batches(c, before=AT + 90 * DAY) == 1
-    assert [row.id for row in model_answers.batches_of(c, held.id)] == ["waiting"]
+    assert [row.id for row in model_calls.batches_of(c, held.id)] == ["waiting"]
 
 
 def test_the_notes_of_a_unit_stand_with_it(c: sa.Connection) -> None:
     held = running(c)
     plan(c, held, notes={"halved": 2})
-    unit = outbox.find_unit(c, held.id, "a.txt")
+    unit = units.find_unit(c, held.id, "a.txt")
     assert unit is not None and unit.notes == {"halved": 2}

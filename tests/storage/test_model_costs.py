@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId, UserId
 from storage.runs import model_calls
 from storage.runs.model_calls import CostsBy, Lately
-from storage.runs.run_rows import Usage
+from storage.runs.runs import Usage
 from tests.storage.rows import AT, ME, make_agent, plan, running
 from tests.storage.test_model_answers import USAGE, call
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId
 from protocol.standing import AgentMoved
-from storage.agents import agent_states
+from storage.agents import agent_moves, agent_states
 from storage.kernel.observed_database import ToldDatabase
 from storage.store import Store, open_store
 from tests.storage.rows import AT, make_agent
@@ -17,7 +17,7 @@ AGENT = AgentId("agent-inbox")
 
 
 def move(c: sa.Connection, axis: str, to: str) -> None:
-    agent_states.move(c, AGENT, axis, to, at=AT, actor="device:d")
+    agent_moves.move(c, AGENT, axis, to, at=AT, actor="device:d")
 
 
 def two_moves(c: sa.Connection) -> str:

@@ -1,7 +1,7 @@
 import sqlalchemy as sa
 
 from protocol.ids import TokenId, UserId
-from storage.audit import audit
+from storage import audit
 from storage.devices import operator_tokens, users
 from storage.devices.operator_tokens import OperatorTokenRow
 from tests.storage.rows import AT

@@ -9,15 +9,29 @@ from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState, UnitState
 from storage.devices import devices
 from storage.kernel.database import Conflict
-from storage.runs import outbox, runs
-from storage.runs.outbox import StillOpen
+from storage.runs import run_moves, runs
+from storage.runs.calls import mark_sent, open_calls, settle_call
 from storage.runs.runs import HeldRun, StaleRun
+from storage.runs.units import (
+    StillOpen,
+    UnitRow,
+    count_units,
+    fail_unit,
+    find_unit,
+    first_units,
+    known_units,
+    last_tried,
+    postponed_units,
+    settle_unit,
+    skip_units,
+    units_of,
+)
 from storage.schema import run_calls
 from tests.storage.rows import AT, PROMPT_1, answer, calls, claim, make_agent, make_run, plan, running
 
 
-def unit_of(c: sa.Connection, held: HeldRun, key: str = "a.txt") -> outbox.UnitRow:
-    unit = outbox.find_unit(c, held.id, key)
+def unit_of(c: sa.Connection, held: HeldRun, key: str = "a.txt") -> UnitRow:
+    unit = find_unit(c, held.id, key)
     assert unit is not None
     return unit
 
@@ -28,11 +42,11 @@ def states_of_calls(c: sa.Connection) -> dict[str, CallState]:
 
 
 def end(c: sa.Connection, held: HeldRun) -> None:
-    runs.move(c, held, RunEvent.FAILED, at=AT, actor="hub", reason="broken")
+    run_moves.move(c, held, RunEvent.FAILED, at=AT, actor="hub", reason="broken")
 
 
 def fail(c: sa.Connection, held: HeldRun, key: str = "a.txt") -> None:
-    outbox.fail_unit(
+    fail_unit(
         c,
         held,
         unit_key=key,
@@ -47,7 +61,7 @@ def fail(c: sa.Connection, held: HeldRun, key: str = "a.txt") -> None:
 def test_a_plan_is_kept_whole_before_anything_is_sent(c: sa.Connection) -> None:
     held = running(c)
     written = plan(c, held, of=calls("call-1", "call-2"))
-    assert written.open_calls == outbox.open_calls(c, held.id)
+    assert written.open_calls == open_calls(c, held.id)
     assert [(call.call_id, call.state, call.sends) for call in written.open_calls] == [
         ("call-1", CallState.PLANNED, 0),
         ("call-2", CallState.PLANNED, 0),
@@ -78,7 +92,7 @@ def test_what_was_sent_before_a_file_changed_is_still_brought_to_its_end(c: sa.C
     held = running(c)
     plan(c, held, of=calls("old-1", "old-2", "old-3"), digest="sha-old")
     answer(c, held, "old-1")
-    outbox.mark_sent(c, held, [CallId("old-2")], AT)
+    mark_sent(c, held, [CallId("old-2")], AT)
     written = plan(c, held, of=calls("new-1"), digest="sha-new")
     assert [call.call_id for call in written.open_calls] == ["new-1", "old-2"]
     assert (unit_of(c, held).calls_planned, unit_of(c, held).calls_settled) == (3, 1)
@@ -91,7 +105,7 @@ def test_a_later_run_adopts_what_an_ended_one_planned_with_its_answers(c: sa.Con
     answer(c, first, "call-1")
     answer(c, first, "call-2", event=CallEvent.REJECTED)
     answer(c, first, "call-3", event=CallEvent.GIVEN_UP)
-    outbox.mark_sent(c, first, [CallId("call-4")], AT)
+    mark_sent(c, first, [CallId("call-4")], AT)
     end(c, first)
 
     second = running(c, "run-2", agent=agent)
@@ -105,7 +119,7 @@ def test_a_later_run_adopts_what_an_ended_one_planned_with_its_answers(c: sa.Con
         ("call-6", CallState.PLANNED),
     ]
     assert states_of_calls(c)["call-1"] is CallState.ACKED
-    assert outbox.open_calls(c, first.id) == []
+    assert open_calls(c, first.id) == []
     assert runs.get_run(c, second.id).items_created == 0
 
 
@@ -119,37 +133,37 @@ def test_a_unit_that_was_wholly_delivered_by_an_earlier_run_is_settled_without_a
     end(c, first)
     second = running(c, "run-2", agent=agent)
     assert plan(c, second, of=calls("call-1")).open_calls == []
-    assert outbox.settle_unit(c, second, "a.txt", AT) is UnitState.DONE
+    assert settle_unit(c, second, "a.txt", AT) is UnitState.DONE
 
 
 def test_calls_of_a_run_that_has_not_ended_stay_with_it(c: sa.Connection) -> None:
     agent = make_agent(c)
     first = running(c, "run-1", agent=agent)
     plan(c, first, of=calls("call-1"))
-    runs.move(c, first, RunEvent.DEVICE_LOST, at=AT, actor="hub")
+    run_moves.move(c, first, RunEvent.DEVICE_LOST, at=AT, actor="hub")
     second = running(c, "run-2", agent=agent)
     with pytest.raises(Conflict, match="run-1, which is PAUSED"):
         plan(c, second, of=calls("call-1"))
-    assert outbox.units_of(c, second.id) == []
+    assert units_of(c, second.id) == []
 
 
 def test_a_call_may_be_sent_until_it_is_answered(c: sa.Connection) -> None:
     held = running(c)
     plan(c, held, of=calls("call-1", "call-2"))
     both = [CallId("call-1"), CallId("call-2")]
-    assert outbox.mark_sent(c, held, both, AT) == both
-    outbox.settle_call(c, both[0], CallEvent.ACKED, None, AT)
-    assert outbox.mark_sent(c, held, both, AT) == both[1:]
-    assert [(call.call_id, call.sends) for call in outbox.open_calls(c, held.id)] == [("call-2", 2)]
+    assert mark_sent(c, held, both, AT) == both
+    settle_call(c, both[0], CallEvent.ACKED, None, AT)
+    assert mark_sent(c, held, both, AT) == both[1:]
+    assert [(call.call_id, call.sends) for call in open_calls(c, held.id)] == [("call-2", 2)]
 
 
 def test_only_the_first_answer_to_a_call_counts(c: sa.Connection) -> None:
     held = running(c)
     plan(c, held, of=calls("call-1"))
-    outbox.mark_sent(c, held, [CallId("call-1")], AT)
-    assert outbox.settle_call(c, CallId("call-1"), CallEvent.ACKED, {"result": 1}, AT)
-    assert not outbox.settle_call(c, CallId("call-1"), CallEvent.ACKED, {"result": 2}, AT)
-    assert not outbox.settle_call(c, CallId("call-1"), CallEvent.REJECTED, {"result": 3}, AT)
+    mark_sent(c, held, [CallId("call-1")], AT)
+    assert settle_call(c, CallId("call-1"), CallEvent.ACKED, {"result": 1}, AT)
+    assert not settle_call(c, CallId("call-1"), CallEvent.ACKED, {"result": 2}, AT)
+    assert not settle_call(c, CallId("call-1"), CallEvent.REJECTED, {"result": 3}, AT)
     assert runs.get_run(c, held.id).items_created == 1
     assert c.execute(sa.select(run_calls.c.result)).scalar_one() == {"result": 1}
     assert unit_of(c, held).calls_settled == 1
@@ -158,9 +172,9 @@ def test_only_the_first_answer_to_a_call_counts(c: sa.Connection) -> None:
 def test_an_answer_counts_after_its_run_has_ended(c: sa.Connection) -> None:
     held = running(c)
     plan(c, held, of=calls("call-1"))
-    outbox.mark_sent(c, held, [CallId("call-1")], AT)
+    mark_sent(c, held, [CallId("call-1")], AT)
     end(c, held)
-    assert outbox.settle_call(c, CallId("call-1"), CallEvent.ACKED, None, AT)
+    assert settle_call(c, CallId("call-1"), CallEvent.ACKED, None, AT)
     row = runs.get_run(c, held.id)
     assert (row.items_created, row.state) == (1, RunState.FAILED)
 
@@ -168,29 +182,29 @@ def test_an_answer_counts_after_its_run_has_ended(c: sa.Connection) -> None:
 def test_an_answer_to_nothing_is_dropped_and_one_before_sending_is_a_fault(c: sa.Connection) -> None:
     held = running(c)
     plan(c, held, of=calls("call-1"))
-    assert not outbox.settle_call(c, CallId("call-9"), CallEvent.ACKED, None, AT)
+    assert not settle_call(c, CallId("call-9"), CallEvent.ACKED, None, AT)
     with pytest.raises(IllegalTransition):
-        outbox.settle_call(c, CallId("call-1"), CallEvent.ACKED, None, AT)
+        settle_call(c, CallId("call-1"), CallEvent.ACKED, None, AT)
     with pytest.raises(ValueError, match="does not settle"):
-        outbox.settle_call(c, CallId("call-1"), CallEvent.SENT, None, AT)
+        settle_call(c, CallId("call-1"), CallEvent.SENT, None, AT)
 
 
 def test_a_unit_whose_items_all_arrived_is_done_and_never_read_again(c: sa.Connection) -> None:
     held = running(c)
     plan(c, held, of=calls("call-1", "call-2"))
     answer(c, held, "call-1", "call-2")
-    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
-    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
+    assert settle_unit(c, held, "a.txt", AT) is UnitState.DONE
+    assert settle_unit(c, held, "a.txt", AT) is UnitState.DONE
     row = runs.get_run(c, held.id)
     assert (row.units_done, row.items_created) == (1, 2)
-    assert outbox.known_units(c, row.agent_id, PROMPT_1) == {"a.txt": "sha-1"}
+    assert known_units(c, row.agent_id, PROMPT_1) == {"a.txt": "sha-1"}
 
 
 def test_a_unit_without_items_is_done_as_well(c: sa.Connection) -> None:
     held = running(c)
     plan(c, held)
-    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
-    assert outbox.known_units(c, runs.get_run(c, held.id).agent_id, PROMPT_1) == {"a.txt": "sha-1"}
+    assert settle_unit(c, held, "a.txt", AT) is UnitState.DONE
+    assert known_units(c, runs.get_run(c, held.id).agent_id, PROMPT_1) == {"a.txt": "sha-1"}
 
 
 @pytest.mark.parametrize(
@@ -203,12 +217,12 @@ def test_a_unit_of_which_an_item_was_not_taken_fails_and_is_read_again(
     plan(c, held, of=calls("call-1", "call-2"))
     answer(c, held, "call-1")
     answer(c, held, "call-2", event=event)
-    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.FAILED
-    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.FAILED
+    assert settle_unit(c, held, "a.txt", AT) is UnitState.FAILED
+    assert settle_unit(c, held, "a.txt", AT) is UnitState.FAILED
     row = runs.get_run(c, held.id)
     assert (row.units_failed, row.units_done, row.error_count) == (1, 0, 1)
     assert (row.errors[0].unit_key, row.errors[0].code) == ("a.txt", code)
-    assert outbox.known_units(c, row.agent_id, PROMPT_1) == {}
+    assert known_units(c, row.agent_id, PROMPT_1) == {}
 
 
 def test_what_a_run_settled_or_gave_up_is_known_by_when_and_a_settled_content_stays_known(
@@ -217,28 +231,28 @@ def test_what_a_run_settled_or_gave_up_is_known_by_when_and_a_settled_content_st
     agent = make_agent(c)
     first = make_run(c, "run-1", agent=agent, state=RunState.RUNNING).held
     plan(c, first)
-    outbox.settle_unit(c, first, "a.txt", AT)
-    wrong = partial(outbox.fail_unit, c, content_hash="", size_bytes=None, error="unreadable")
+    settle_unit(c, first, "a.txt", AT)
+    wrong = partial(fail_unit, c, content_hash="", size_bytes=None, error="unreadable")
     wrong(held=first, unit_key="b.txt", at=AT + 1)
-    outbox.skip_units(c, first, [("c.txt", "", None)], AT + 2, reason="no text", is_tried=True)
-    outbox.skip_units(c, first, [("d.txt", "", None)], AT + 3, reason="hidden")
+    skip_units(c, first, [("c.txt", "", None)], AT + 2, reason="no text", is_tried=True)
+    skip_units(c, first, [("d.txt", "", None)], AT + 3, reason="hidden")
     asked = (agent.id, ["a.txt", "b.txt", "c.txt", "d.txt"])
-    assert outbox.last_tried(c, *asked) == {"a.txt": AT, "b.txt": AT + 1, "c.txt": AT + 2}
-    runs.move(c, first, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.PARTIAL)
+    assert last_tried(c, *asked) == {"a.txt": AT, "b.txt": AT + 1, "c.txt": AT + 2}
+    run_moves.move(c, first, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.PARTIAL)
 
     second = make_run(c, "run-2", agent=agent, state=RunState.RUNNING).held
     wrong(held=second, unit_key="a.txt", at=AT + 9)
 
-    assert outbox.last_tried(c, *asked)["a.txt"] == AT + 9
-    assert outbox.known_units(c, agent.id, PROMPT_1) == {"a.txt": "sha-1"}
+    assert last_tried(c, *asked)["a.txt"] == AT + 9
+    assert known_units(c, agent.id, PROMPT_1) == {"a.txt": "sha-1"}
 
 
 def test_of_a_long_run_the_units_are_shown_first_that_no_earlier_run_settled(c: sa.Connection) -> None:
     held = running(c)
-    outbox.skip_units(c, held, [(f"{number}.txt", "sha", 1) for number in range(50)], AT)
-    outbox.skip_units(c, held, [("x.txt", "", None)], AT, reason="no text")
+    skip_units(c, held, [(f"{number}.txt", "sha", 1) for number in range(50)], AT)
+    skip_units(c, held, [("x.txt", "", None)], AT, reason="no text")
     plan(c, held)
-    shown = outbox.first_units(c, held.id, 3)
+    shown = first_units(c, held.id, 3)
     assert [unit.unit_key for unit in shown] == ["a.txt", "x.txt", "0.txt"]
 
 
@@ -247,10 +261,10 @@ def test_a_unit_is_not_settled_while_a_call_is_open(c: sa.Connection) -> None:
     plan(c, held, of=calls("call-1", "call-2"))
     answer(c, held, "call-1")
     with pytest.raises(StillOpen) as refused:
-        outbox.settle_unit(c, held, "a.txt", AT)
+        settle_unit(c, held, "a.txt", AT)
     assert refused.value.calls == 1
     with pytest.raises(IllegalTransition, match="not known"):
-        outbox.settle_unit(c, held, "b.txt", AT)
+        settle_unit(c, held, "b.txt", AT)
 
 
 def test_the_ledger_holds_the_newest_content_and_forgets_with_the_prompt(c: sa.Connection) -> None:
@@ -258,33 +272,33 @@ def test_the_ledger_holds_the_newest_content_and_forgets_with_the_prompt(c: sa.C
     for n, (digest, fingerprint) in enumerate([("sha-1", PROMPT_1), ("sha-2", PROMPT_1), ("sha-2", "other")]):
         held = make_run(c, f"run-{n}", agent=agent, state=RunState.RUNNING, fingerprint=fingerprint).held
         plan(c, held, digest=digest)
-        outbox.settle_unit(c, held, "a.txt", AT)
-        runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
-        assert outbox.known_units(c, agent.id, fingerprint) == {"a.txt": digest}
-    assert outbox.known_units(c, agent.id, PROMPT_1) == {}
+        settle_unit(c, held, "a.txt", AT)
+        run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+        assert known_units(c, agent.id, fingerprint) == {"a.txt": digest}
+    assert known_units(c, agent.id, PROMPT_1) == {}
 
 
 def test_an_older_content_is_settled_no_more_once_a_newer_one_may_reach_the_device(c: sa.Connection) -> None:
     agent = make_agent(c)
     held = make_run(c, "run-1", agent=agent, state=RunState.RUNNING).held
     plan(c, held, digest="sha-1")
-    outbox.settle_unit(c, held, "a.txt", AT)
-    runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+    settle_unit(c, held, "a.txt", AT)
+    run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     later = make_run(c, "run-2", agent=agent, state=RunState.RUNNING).held
     plan(c, later, digest="sha-2")
-    assert outbox.known_units(c, agent.id, PROMPT_1) == {"a.txt": "sha-1"}  # nothing leaves for it
+    assert known_units(c, agent.id, PROMPT_1) == {"a.txt": "sha-1"}  # nothing leaves for it
     plan(c, later, of=calls("call-1"), digest="sha-2")
-    assert outbox.known_units(c, agent.id, PROMPT_1) == {}
+    assert known_units(c, agent.id, PROMPT_1) == {}
 
 
 def test_units_that_the_ledger_knows_are_skipped_in_one_go(c: sa.Connection) -> None:
     held = running(c)
     plan(c, held, "7.txt")
     units = [(f"{n}.txt", f"sha-{n}", n) for n in range(2_000)]
-    assert outbox.skip_units(c, held, units, AT) == 1_999
-    assert outbox.skip_units(c, held, units, AT) == 0
+    assert skip_units(c, held, units, AT) == 1_999
+    assert skip_units(c, held, units, AT) == 0
     assert runs.get_run(c, held.id).units_skipped == 1_999
-    assert outbox.count_units(c, held.id) == {UnitState.SKIPPED: 1_999, UnitState.EXTRACTED: 1}
+    assert count_units(c, held.id) == {UnitState.SKIPPED: 1_999, UnitState.EXTRACTED: 1}
     assert unit_of(c, held, "7.txt").state is UnitState.EXTRACTED
 
 
@@ -295,26 +309,26 @@ def test_a_unit_that_waits_for_the_model_keeps_its_run_open_and_is_read_again(c:
     held = running(c)
     plan(c, held, of=calls("call-1"))
     with pytest.raises(StillOpen):
-        outbox.settle_unit(c, held, "a.txt", AT, waits_for=WAITS)
+        settle_unit(c, held, "a.txt", AT, waits_for=WAITS)
     answer(c, held, "call-1")
-    assert outbox.settle_unit(c, held, "a.txt", AT, waits_for=WAITS) is UnitState.PENDING
-    (waiting,) = outbox.postponed_units(c, held.id)
+    assert settle_unit(c, held, "a.txt", AT, waits_for=WAITS) is UnitState.PENDING
+    (waiting,) = postponed_units(c, held.id)
     assert (waiting.unit_key, waiting.error) == ("a.txt", WAITS)
-    assert outbox.known_units(c, runs.get_run(c, held.id).agent_id, PROMPT_1) == {}
-    with pytest.raises(runs.OpenWork):
-        runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+    assert known_units(c, runs.get_run(c, held.id).agent_id, PROMPT_1) == {}
+    with pytest.raises(run_moves.OpenWork):
+        run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
 
     plan(c, held, of=calls("call-1", "call-2"))
     answer(c, held, "call-2")
-    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
-    assert (runs.get_run(c, held.id).units_done, outbox.postponed_units(c, held.id)) == (1, [])
+    assert settle_unit(c, held, "a.txt", AT) is UnitState.DONE
+    assert (runs.get_run(c, held.id).units_done, postponed_units(c, held.id)) == (1, [])
 
 
 def test_a_unit_that_waits_for_the_model_and_is_not_offered_any_more_is_passed_over(c: sa.Connection) -> None:
     held = running(c)
     plan(c, held)
-    outbox.settle_unit(c, held, "a.txt", AT, waits_for=WAITS)
-    outbox.skip_units(c, held, [("a.txt", "sha-1", 1)], AT, reason="gone")
+    settle_unit(c, held, "a.txt", AT, waits_for=WAITS)
+    skip_units(c, held, [("a.txt", "sha-1", 1)], AT, reason="gone")
     unit = unit_of(c, held, "a.txt")
     assert (unit.state, unit.error) == (UnitState.SKIPPED, "gone")
     assert runs.get_run(c, held.id).units_skipped == 1
@@ -334,7 +348,7 @@ def test_a_unit_that_failed_may_be_tried_again_in_the_same_run(c: sa.Connection)
     fail(c, held)
     plan(c, held, of=calls("call-1"))
     answer(c, held, "call-1")
-    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
+    assert settle_unit(c, held, "a.txt", AT) is UnitState.DONE
     row = runs.get_run(c, held.id)
     assert (row.units_failed, row.units_done) == (0, 1)
 
@@ -342,10 +356,10 @@ def test_a_unit_that_failed_may_be_tried_again_in_the_same_run(c: sa.Connection)
 def test_a_unit_that_fails_takes_back_what_was_never_sent(c: sa.Connection) -> None:
     held = running(c)
     plan(c, held, of=calls("call-1", "call-2"))
-    outbox.mark_sent(c, held, [CallId("call-1")], AT)
+    mark_sent(c, held, [CallId("call-1")], AT)
     with pytest.raises(StillOpen):
         fail(c, held)
-    outbox.settle_call(c, CallId("call-1"), CallEvent.ACKED, None, AT)
+    settle_call(c, CallId("call-1"), CallEvent.ACKED, None, AT)
     fail(c, held)
     assert states_of_calls(c) == {"call-1": CallState.ACKED}
     assert (unit_of(c, held).calls_planned, unit_of(c, held).calls_settled) == (1, 1)
@@ -355,8 +369,8 @@ def test_a_unit_that_fails_takes_back_what_was_never_sent(c: sa.Connection) -> N
 def test_a_unit_that_is_settled_stays_settled(c: sa.Connection, again: Callable[..., object]) -> None:
     held = running(c)
     plan(c, held)
-    outbox.settle_unit(c, held, "a.txt", AT)
-    outbox.skip_units(c, held, [("b.txt", "sha", 1)], AT)
+    settle_unit(c, held, "a.txt", AT)
+    skip_units(c, held, [("b.txt", "sha", 1)], AT)
     for key in ("a.txt", "b.txt"):
         with pytest.raises(IllegalTransition):
             again(c, held, key)
@@ -364,9 +378,9 @@ def test_a_unit_that_is_settled_stays_settled(c: sa.Connection, again: Callable[
 
 STALE: list[Callable[[sa.Connection, HeldRun], object]] = [
     lambda c, held: plan(c, held, "b.txt", of=calls("call-2")),
-    lambda c, held: outbox.skip_units(c, held, [("b.txt", "sha", 1)], AT),
-    lambda c, held: outbox.mark_sent(c, held, [CallId("call-1")], AT),
-    lambda c, held: outbox.settle_unit(c, held, "a.txt", AT),
+    lambda c, held: skip_units(c, held, [("b.txt", "sha", 1)], AT),
+    lambda c, held: mark_sent(c, held, [CallId("call-1")], AT),
+    lambda c, held: settle_unit(c, held, "a.txt", AT),
     lambda c, held: fail(c, held, "b.txt"),
 ]
 
@@ -379,23 +393,23 @@ def test_who_no_longer_holds_a_run_writes_nothing(
     agent = make_agent(c)
     held = running(c, agent=agent)
     plan(c, held, of=calls("call-1"))
-    runs.move(c, held, event, at=AT, actor="hub")
+    run_moves.move(c, held, event, at=AT, actor="hub")
     if event is RunEvent.HUB_LOST:
         assert claim(c) is not None
-    units, opened = outbox.units_of(c, held.id), outbox.open_calls(c, held.id)
+    units, opened = units_of(c, held.id), open_calls(c, held.id)
     with pytest.raises(StaleRun):
         write(c, held)
-    assert (outbox.units_of(c, held.id), outbox.open_calls(c, held.id)) == (units, opened)
+    assert (units_of(c, held.id), open_calls(c, held.id)) == (units, opened)
 
 
 def test_an_answer_over_an_older_connection_settles_nothing(c: sa.Connection) -> None:
     held = running(c)
     plan(c, held, of=calls("call-1"))
-    outbox.mark_sent(c, held, [CallId("call-1")], AT)
+    mark_sent(c, held, [CallId("call-1")], AT)
     device_id = runs.get_run(c, held.id).device_id
     assert device_id is not None
     older, newer = (devices.open_session(c, device_id, platform=None, at=AT) for _ in range(2))
     with pytest.raises(DeviceGone, match="has connected again"):
-        outbox.settle_call(c, CallId("call-1"), CallEvent.ACKED, {}, AT, epoch=older)
+        settle_call(c, CallId("call-1"), CallEvent.ACKED, {}, AT, epoch=older)
     assert states_of_calls(c) == {"call-1": CallState.SENT}
-    assert outbox.settle_call(c, CallId("call-1"), CallEvent.ACKED, {}, AT, epoch=newer)
+    assert settle_call(c, CallId("call-1"), CallEvent.ACKED, {}, AT, epoch=newer)

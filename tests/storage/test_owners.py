@@ -7,12 +7,13 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, BoardId, RunId, UserId
 from protocol.lifecycles import RunState
 from storage import schema
-from storage.agents import agents
-from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.agents import agents, declared_agents
+from storage.agents.agents import AgentRow
+from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards
 from storage.devices import owners, users
 from storage.runs import runs
-from storage.schedules import fires, schedules
+from storage.schedules import fire_rows, schedule_rows, schedules
 from tests.storage.rows import AT, ME, declare, make_run
 from tests.storage.scheduled import HOUR, fire, make_schedule
 
@@ -28,7 +29,7 @@ def both(c: sa.Connection) -> tuple[AgentRow, AgentRow]:
     eves = msgspec.structs.replace(mine, user_name="eve")
     fresh = [f"{kind}-{of}" for of in ("mine", "eves") for kind in ("agent", "device", "schedule", "user")]
     users.ensure_user(c, ME, "me", AT)
-    agents.reconcile_declared(c, user_id=ME, declared=[mine, eves], at=AT, fresh_ids=fresh)
+    declared_agents.reconcile_declared(c, user_id=ME, declared=[mine, eves], at=AT, fresh_ids=fresh)
     first, second = (agents.agents_named(c, "notes", user_id=user)[0] for user in (ME, EVE))
     for agent, run_id in ((first, "run-me"), (second, "run-eve")):
         make_run(c, run_id, agent=agent)
@@ -68,7 +69,7 @@ def test_a_run_is_found_among_those_of_its_user(c: sa.Connection, both: tuple[Ag
 def test_whose_a_thing_is_is_told_by_its_id(c: sa.Connection, both: tuple[AgentRow, AgentRow]) -> None:
     _, eves = both
     assert eves.device_id is not None
-    declared = schedules.DeclaredSchedule(kind="every", every_ms=HOUR, tz="UTC")
+    declared = schedule_rows.DeclaredSchedule(kind="every", every_ms=HOUR, tz="UTC")
     schedules.declare(c, eves.id, declared, fresh_id="schedule-of-eve", at=AT)
     things = {
         "agent_id": eves.id,
@@ -105,7 +106,7 @@ def test_the_decisions_of_an_agent_come_in_pages(c: sa.Connection) -> None:
     fire(c, *times)
     told: list[int] = []
     after: tuple[int, str] | None = None
-    while page := fires.list_fires(c, INBOX, 2, after=after):
+    while page := fire_rows.list_fires(c, INBOX, 2, after=after):
         told += [row.fire_at for row in page]
         after = (page[-1].fire_at, page[-1].schedule_id)
     assert told == times[::-1]

@@ -3,7 +3,7 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
-from storage.audit import audit
+from storage import audit
 from storage.devices import device_keys, devices, pairings
 from storage.devices.devices import DeviceNameTaken, DeviceRow
 from storage.devices.pairings import Asked, PairingAsk, PairingChanged, TooManyPairings, UnknownPairing

@@ -9,29 +9,22 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId
 from protocol.messages import MessageKind, MessageState, QuestionState
-from storage import retention
+from storage import audit, retention
 from storage.agents.agents import AgentRow
-from storage.audit import activity, audit
 from storage.coordination import (
-    board_members,
     board_memory,
     boards,
     gateway_agents,
-    message_orders,
+    message_rows,
     messages,
+    question_rows,
     questions,
 )
 from storage.coordination.board_memory import MemoryRow, NewMemory
-from storage.coordination.memory_replies import ReplyIds, add_reply
-from storage.coordination.messages import MessageLimits, MessageRow
-from storage.coordination.questions import (
-    NewAnswer,
-    NewQuestion,
-    QuestionRow,
-    QuestionSettled,
-    TooManyQuestions,
-    UnknownQuestion,
-)
+from storage.coordination.message_rows import MessageRow
+from storage.coordination.messages import MessageLimits
+from storage.coordination.question_rows import QuestionRow, QuestionSettled, UnknownQuestion
+from storage.coordination.questions import NewAnswer, NewQuestion, ReplyIds, TooManyQuestions, add_reply
 from storage.schema import devices, gateways
 from tests.storage.rows import AT, LAPTOP, ME, make_agent
 
@@ -52,7 +45,7 @@ def a_board(c: sa.Connection, *, has_gateway: bool = False) -> AgentRow:
         gateway_agents.make_gateway_agent(c, **made, fresh_id=MAIN, at=AT, actor="hub")  # type: ignore[arg-type]
     gateway_id = WEST if has_gateway else None
     boards.create_board(c, id=BOARD, user_id=ME, name="roadmap", gateway_id=gateway_id, at=AT, actor="hub")
-    board_members.add_member(c, BOARD, lead.id, is_lead=True, at=AT, actor="hub")
+    boards.add_member(c, BOARD, lead.id, is_lead=True, at=AT, actor="hub")
     return lead
 
 
@@ -95,11 +88,11 @@ def remembered(c: sa.Connection) -> list[MemoryRow]:
 
 
 def to(c: sa.Connection, kind: MessageKind) -> list[MessageRow]:
-    return [row for row in messages.list_messages(c, limit=100) if row.kind is kind]
+    return [row for row in message_rows.list_messages(c, limit=100) if row.kind is kind]
 
 
 def types_of_activity(c: sa.Connection) -> list[str]:
-    return [entry.event_type for entry in activity.list_activity(c)]
+    return [entry.event_type for entry in audit.list_activity(c)]
 
 
 def test_an_answer_is_in_the_memory_of_the_board_and_on_its_way_to_who_asked(c: sa.Connection) -> None:
@@ -165,7 +158,7 @@ def test_a_question_under_a_known_key_is_the_one_that_is_there(c: sa.Connection)
     first = ask(c, dedupe_key="k")
     again, is_new = questions.ask(c, new("q-2", dedupe_key="k"), most=1, limits=MESSAGES)
     assert (again, is_new) == (first, False)
-    assert len(questions.list_questions(c)) == 1
+    assert len(question_rows.list_questions(c)) == 1
 
 
 def test_so_many_questions_of_a_user_may_wait_and_no_more(c: sa.Connection) -> None:
@@ -256,7 +249,7 @@ def test_the_lead_that_asked_does_not_answer_for_the_person(c: sa.Connection) ->
     lead = a_board(c, has_gateway=True)
     asked = ask(c, correlation_id="w")
     assert reply(c, agent_id=lead.id, reply_to=asked.id, correlation_id="w") is None
-    assert questions.get_question(c, asked.id).state is QuestionState.OPEN
+    assert question_rows.get_question(c, asked.id).state is QuestionState.OPEN
     assert len(remembered(c)) == 1
 
 
@@ -265,7 +258,7 @@ def test_an_item_that_comes_after_the_answer_is_an_item_and_nothing_else(c: sa.C
     ask(c)
     questions.answer(c, "q-1", said())
     assert reply(c, agent_id=None, reply_to="q-1") is None
-    assert questions.get_question(c, "q-1").answer == "Red."
+    assert question_rows.get_question(c, "q-1").answer == "Red."
 
 
 def test_a_withdrawn_question_cannot_be_answered(c: sa.Connection) -> None:
@@ -294,14 +287,14 @@ def test_a_question_that_nobody_answers_in_time_is_over(c: sa.Connection) -> Non
     assert [row.id for row in questions.expire_due(c, AT + 10, ["e-1", "e-2"])] == ["q-1"]
     with pytest.raises(QuestionSettled, match="was over at"):
         questions.answer(c, "q-1", said(at=AT + 12))
-    assert questions.get_question(c, "q-2").state is QuestionState.OPEN
+    assert question_rows.get_question(c, "q-2").state is QuestionState.OPEN
 
 
 def test_another_users_question_is_not_there(c: sa.Connection) -> None:
     a_board(c)
     ask(c)
     other = msgspec.convert("somebody", type(ME))
-    assert questions.find_question(c, "q-1", user_id=other) is None
+    assert question_rows.find_question(c, "q-1", user_id=other) is None
     with pytest.raises(UnknownQuestion):
         questions.answer(c, "q-1", said(), user_id=other)
 
@@ -310,12 +303,12 @@ def test_questions_are_listed_in_pages_the_newest_first(c: sa.Connection) -> Non
     a_board(c)
     for number in range(5):
         ask(c, f"q-{number}", at=AT + number // 2)
-    first = questions.list_questions(c, limit=2)
+    first = question_rows.list_questions(c, limit=2)
     last = first[-1]
-    rest = questions.list_questions(c, limit=9, after=(last.created_at, last.id))
+    rest = question_rows.list_questions(c, limit=9, after=(last.created_at, last.id))
     assert [row.id for row in [*first, *rest]] == ["q-4", "q-3", "q-2", "q-1", "q-0"]
     questions.answer(c, "q-2", said())
-    assert [row.id for row in questions.list_questions(c, states=[QuestionState.ANSWERED])] == ["q-2"]
+    assert [row.id for row in question_rows.list_questions(c, states=[QuestionState.ANSWERED])] == ["q-2"]
 
 
 def test_a_question_outlives_its_board_and_its_answer_is_still_brought(c: sa.Connection) -> None:
@@ -375,9 +368,9 @@ def test_who_waits_for_long_is_counted(c: sa.Connection) -> None:
     a_board(c)
     ask(c, "q-1")
     ask(c, "q-2", at=AT + DAY)
-    found: Sequence[Any] = questions.waiting_since(c, AT + 5)
+    found: Sequence[Any] = question_rows.waiting_since(c, AT + 5)
     assert [(one.user, one.count, one.since) for one in found] == [("me", 1, AT)]
-    assert questions.count_open(c) == 2
+    assert question_rows.count_open(c) == 2
 
 
 def test_a_question_goes_some_time_after_it_was_settled_and_its_answer_stays_in_the_memory(
@@ -391,7 +384,7 @@ def test_a_question_goes_some_time_after_it_was_settled_and_its_answer_stays_in_
     questions.answer(c, "q-young", said(at=AT + DAY))
     assert retention.prune_questions(c, before=AT + DAY) == 1
     assert retention.prune_questions(c, before=AT + DAY) == 0
-    assert {row.id for row in questions.list_questions(c)} == {"q-young", "q-open"}
+    assert {row.id for row in question_rows.list_questions(c)} == {"q-young", "q-open"}
     assert len(remembered(c)) == 2
     told_of = c.execute(sa.text("SELECT DISTINCT question_id FROM question_tellings")).scalars()
     assert set(told_of) == {"q-young", "q-open"}
@@ -402,11 +395,11 @@ def test_a_question_is_said_anew_to_the_main_agent_only_while_somebody_waits_for
 ) -> None:
     a_board(c, has_gateway=True)
     asked = ask(c)
-    message_orders.cancel_message(c, "to-main-q-1", at=AT, actor="operator:7")
+    messages.cancel_message(c, "to-main-q-1", at=AT, actor="operator:7")
     retry = {"at": AT + 1, "actor": "operator:7"}
-    anew = message_orders.retry_message(c, "to-main-q-1", MessageId("again"), **retry)  # type: ignore[arg-type]
+    anew = messages.retry_message(c, "to-main-q-1", MessageId("again"), **retry)  # type: ignore[arg-type]
     questions.answer(c, asked.id, said())
-    taken_back = messages.get_message(c, anew.id)
+    taken_back = message_rows.get_message(c, anew.id)
     assert (taken_back.state, taken_back.reason_code) == (MessageState.FAILED, "question_settled")
-    with pytest.raises(message_orders.MessageSettled, match="nobody waits"):
-        message_orders.retry_message(c, anew.id, MessageId("more"), **retry)  # type: ignore[arg-type]
+    with pytest.raises(messages.MessageSettled, match="nobody waits"):
+        messages.retry_message(c, anew.id, MessageId("more"), **retry)  # type: ignore[arg-type]

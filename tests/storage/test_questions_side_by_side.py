@@ -6,8 +6,9 @@ from contextlib import AsyncExitStack
 import pytest
 import sqlalchemy as sa
 
-from storage.coordination import questions
-from storage.coordination.questions import QuestionSettled, TooManyQuestions
+from storage.coordination import question_rows, questions
+from storage.coordination.question_rows import QuestionSettled
+from storage.coordination.questions import TooManyQuestions
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
 from tests.storage.test_agents_side_by_side import refusal
@@ -44,7 +45,7 @@ async def test_of_two_answers_at_two_hubs_one_counts_and_the_other_is_told_so(
         lambda c: questions.answer(c, "q-1", said("Red.")),
         refusal(QuestionSettled, lambda c: questions.answer(c, "q-1", said("Blue.", by="device:d"))),
     )
-    answered = await hubs[0].read(questions.get_question, "q-1")
+    answered = await hubs[0].read(question_rows.get_question, "q-1")
     assert answered.answer == "Red."
     assert [item.content for item in await hubs[0].read(remembered)] == ["Red."]
 

@@ -8,13 +8,13 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState
-from storage import retention
-from storage.agents import agent_states, agents
+from storage import audit, retention
+from storage.agents import agent_moves, agent_states, agents
 from storage.agents.agents import AgentRow
-from storage.audit import activity
 from storage.devices import idempotency
 from storage.kernel.sqlite import open_sqlite
-from storage.runs import outbox, runs
+from storage.runs import run_moves, runs, units
+from storage.runs.calls import open_calls
 from storage.schema import metadata, run_calls, run_state_history, run_units, schedule_fires, schedules
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, PROMPT_1, answer, calls, make_agent, make_run, plan
@@ -40,11 +40,11 @@ def ended(
     unit = unit or f"{run_id}.txt"
     plan(c, held, unit, of=calls(f"call-{run_id}"), at=at)
     answer(c, held, f"call-{run_id}", event=event, at=at)
-    outbox.settle_unit(c, held, unit, at)
+    units.settle_unit(c, held, unit, at)
     if state is RunState.COMPLETED:
-        runs.move(c, held, RunEvent.FINISHED, at=at, actor="hub", outcome=RunOutcome.SUCCESS)
+        run_moves.move(c, held, RunEvent.FINISHED, at=at, actor="hub", outcome=RunOutcome.SUCCESS)
     else:
-        runs.move(c, held, RunEvent.FAILED, at=at, actor="hub", reason="broken")
+        run_moves.move(c, held, RunEvent.FAILED, at=at, actor="hub", reason="broken")
     return held.id
 
 
@@ -112,11 +112,11 @@ def test_a_live_run_never_goes(c: sa.Connection, state: RunState) -> None:
     live = make_run(c, "live", state=state, at=NOW - 900 * DAY)
     if state is RunState.RUNNING:
         plan(c, live.held, of=calls("call-live"))
-    before = runs.get_run(c, live.id), runs.run_history(c, live.id), outbox.open_calls(c, live.id)
+    before = runs.get_run(c, live.id), runs.run_history(c, live.id), open_calls(c, live.id)
     prune(c, kept=1)
     forget(c)
     assert ids(c) == {"live", "ended-1"}
-    assert (runs.get_run(c, live.id), runs.run_history(c, live.id), outbox.open_calls(c, live.id)) == before
+    assert (runs.get_run(c, live.id), runs.run_history(c, live.id), open_calls(c, live.id)) == before
 
 
 def test_no_transaction_takes_more_than_it_may(c: sa.Connection) -> None:
@@ -143,7 +143,7 @@ def test_the_ledger_outlives_the_run_it_names(c: sa.Connection) -> None:
     ended(c, "newest", days_ago=1, unit="b.txt")
     prune(c)
     assert runs.find_run(c, old) is None
-    assert outbox.known_units(c, AgentId("agent-inbox"), PROMPT_1) == {"a.txt": "sha-1", "b.txt": "sha-1"}
+    assert units.known_units(c, AgentId("agent-inbox"), PROMPT_1) == {"a.txt": "sha-1", "b.txt": "sha-1"}
 
 
 def test_a_call_whose_run_went_is_planned_afresh_under_its_old_id(c: sa.Connection) -> None:
@@ -188,7 +188,7 @@ def test_forgetting_goes_on_where_it_stopped(c: sa.Connection) -> None:
     at = NOW - 40 * DAY
     held = make_run(c, state=RunState.RUNNING, at=at).held
     plan(c, held, of=calls("call-1", "call-2", "call-3"), at=at)
-    runs.move(c, held, RunEvent.FAILED, at=at, actor="hub", reason="broken")
+    run_moves.move(c, held, RunEvent.FAILED, at=at, actor="hub", reason="broken")
     step = partial(retention.forget_payloads, c, before=NOW, at=NOW, rows=2)
     assert [step(), step(), step()] == [2, 1 + 1, 0]  # the calls, and the run that has no more of them
     assert {kept_of(c, f"call-{n}")[2] for n in (1, 2, 3)} == {None}
@@ -250,10 +250,10 @@ def test_of_each_schedule_no_more_fires_are_kept_than_the_newest_of_a_crowd(c: s
 
 def test_the_logs_and_the_kept_answers_go_when_they_are_old(c: sa.Connection) -> None:
     agent = make_agent(c)
-    agent_states.move(c, agent.id, "health", "error", at=AT, actor="operator")
-    agent_states.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
+    agent_moves.move(c, agent.id, "health", "error", at=AT, actor="operator")
+    agent_moves.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
     for name, at in (("old", AT), ("new", NOW)):
-        activity.record(c, id=name, at=at, event_type="run.failed", message="Run failed", actor="hub")
+        audit.record(c, id=name, at=at, event_type="run.failed", message="Run failed", actor="hub")
         idempotency.keep_answer(c, "api", name, request_hash="h", response=None, at=at)
     for prune_one, went in (
         (retention.prune_activity, 1),
@@ -261,7 +261,7 @@ def test_the_logs_and_the_kept_answers_go_when_they_are_old(c: sa.Connection) ->
         (retention.prune_idempotency, 1),
     ):
         assert to_the_end(partial(prune_one, c, before=NOW, rows=1)) == went
-    assert [entry.id for entry in activity.list_activity(c)] == ["new"]
+    assert [entry.id for entry in audit.list_activity(c)] == ["new"]
     # Since when it stands where it stands can be told, however long that is.
     assert [move.new_value for move in agent_states.agent_history(c, agent.id)] == ["error", "paused"]
     assert idempotency.find_answer(c, "api", "old") is None
@@ -271,7 +271,7 @@ def test_the_logs_and_the_kept_answers_go_when_they_are_old(c: sa.Connection) ->
 def test_an_agent_whose_history_went_moves_on(c: sa.Connection) -> None:
     agent = make_agent(c)
     assert retention.prune_agent_history(c, before=NOW) == 3
-    agent_states.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
+    agent_moves.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
     assert agents.get_agent(c, agent.id).lifecycle == "paused"
 
 
@@ -350,7 +350,7 @@ async def test_the_file_gets_smaller_when_much_went(tmp_path: Path) -> None:
     def fill(c: sa.Connection) -> None:
         for n in range(500):
             told = {"id": f"a-{n}", "at": n, "event_type": "run.failed", "actor": "hub"}
-            activity.record(c, message="x" * 4_000, **told)  # type: ignore[arg-type]
+            audit.record(c, message="x" * 4_000, **told)  # type: ignore[arg-type]
 
     async with open_sqlite(path) as database:
         await database.write(fill)

@@ -5,7 +5,7 @@ import pytest
 import sqlalchemy as sa
 
 from storage.agents import agents
-from storage.agents.agents import DeclaredAgent
+from storage.agents.declared_agents import DeclaredAgent
 from storage.kernel.database import UnreadableRow
 from storage.kernel.rows import columns_of, fill, values_of
 from storage.schema import boards, users

@@ -3,10 +3,11 @@ import sqlalchemy as sa
 
 from protocol.ids import DeviceId, UserId
 from protocol.lifecycles import RunEvent, RunState
-from storage.agents import agent_states, agents
+from storage.agents import agent_moves, agents
 from storage.devices import devices
-from storage.runs import runs
-from storage.runs.runs import Gates, RunRow
+from storage.runs import run_claims, run_moves, runs
+from storage.runs.run_claims import Gates
+from storage.runs.runs import RunRow
 from storage.schema import agent_states as state_table
 from storage.schema import agents as agent_table
 from storage.schema import runs as run_table
@@ -36,16 +37,16 @@ def test_nothing_is_claimed_for_a_device_that_is_not_connected(c: sa.Connection)
     make_run(c)
     assert claim(c, "desktop") is None
     nobody = Gates(online=frozenset(), settled=frozenset())
-    assert runs.claim_runs(c, boot_id=BOOT, gates=nobody, lease_ms=1, at=AT) == []
+    assert run_claims.claim_runs(c, boot_id=BOOT, gates=nobody, lease_ms=1, at=AT) == []
 
 
 def test_nothing_is_claimed_for_an_agent_whose_device_is_connected_and_silent(c: sa.Connection) -> None:
     run = make_run(c)
     assert run.device_id is not None
     devices.open_session(c, run.device_id, platform=None, at=AT)
-    agent_states.move(c, run.agent_id, "connectivity", "offline", at=AT, actor="hub")
+    agent_moves.move(c, run.agent_id, "connectivity", "offline", at=AT, actor="hub")
     assert claim(c) is None
-    agent_states.move(c, run.agent_id, "connectivity", "online", at=AT, actor="hub")
+    agent_moves.move(c, run.agent_id, "connectivity", "online", at=AT, actor="hub")
     assert claim(c) is not None
 
 
@@ -72,7 +73,7 @@ def test_an_agent_that_moved_to_another_device_works_on_no_more_runs_than_before
     make_run(c, "run-2", agent=make_agent(c, device="desk-2"))
     there = frozenset({DeviceId("device-desk-1"), DeviceId("device-desk-2")})
     gates = Gates(online=there, settled=there)
-    claimed = runs.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=AT)
+    claimed = run_claims.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=AT)
     assert [run.id for run in claimed] == ["run-1"]
 
 
@@ -123,7 +124,7 @@ def test_a_fence_never_falls(c: sa.Connection) -> None:
         claimed = claim(c)
         assert claimed is not None
         fences.append(claimed.fence)
-        runs.move(c, claimed.held, RunEvent.SENT_BACK, at=AT, actor="hub")
+        run_moves.move(c, claimed.held, RunEvent.SENT_BACK, at=AT, actor="hub")
     assert fences == [1, 2, 3, 4]
 
 
@@ -138,7 +139,9 @@ def claim_all(
     online = frozenset(DeviceId(f"device-{name}") for name in devices)
     there = online if settled is None else frozenset(DeviceId(f"device-{name}") for name in settled)
     gates = Gates(online=online, settled=there, total=total, is_held=is_held)
-    return [run.id for run in runs.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=AT + 99)]
+    return [
+        run.id for run in run_claims.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=AT + 99)
+    ]
 
 
 def change(c: sa.Connection, run: RunRow, **values: object) -> None:
@@ -214,7 +217,7 @@ def test_runs_of_one_schedule_follow_each_other_unless_it_allows_otherwise(c: sa
     )
 
     def claimed() -> list[str]:
-        return [run.id for run in runs.claim_runs(c, boot_id=BOOT, gates=wide, lease_ms=1, at=AT + 99)]
+        return [run.id for run in run_claims.claim_runs(c, boot_id=BOOT, gates=wide, lease_ms=1, at=AT + 99)]
 
     assert claimed() == ["run-0"]
     assert claimed() == []
@@ -236,7 +239,7 @@ def test_an_execution_has_a_deadline_that_goes_with_it(c: sa.Connection) -> None
     claimed = claim(c, at=AT + 7)
     assert claimed is not None
     assert claimed.deadline_at == AT + 7 + run.timeout_ms
-    runs.move(c, claimed.held, RunEvent.SENT_BACK, at=AT, actor="hub")
+    run_moves.move(c, claimed.held, RunEvent.SENT_BACK, at=AT, actor="hub")
     assert runs.get_run(c, run.id).deadline_at is None
 
 

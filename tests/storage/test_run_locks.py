@@ -5,12 +5,13 @@ import sqlalchemy as sa
 
 from protocol.ids import DeviceId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.agents import agent_declarations, agent_writes, lock_turns, locks
+from storage.agents import agent_writes, declared_agents, lock_turns, locks
 from storage.agents.agents import AgentRow
-from storage.agents.locks import Grant, Holder, HolderKind, LockLimits, Wanted
+from storage.agents.lock_turns import Grant, Holder, HolderKind, LockLimits, Wanted
 from storage.devices import users
-from storage.runs import runs
-from storage.runs.runs import Gates, RunRow
+from storage.runs import run_claims, run_moves, run_pauses, run_recovery
+from storage.runs.run_claims import Gates
+from storage.runs.runs import RunRow
 from storage.schema import agent_locks
 from tests.storage.rows import AT, BOOT, LAPTOP, ME, NEXT_BOOT, claim, make_agent
 
@@ -25,7 +26,7 @@ def _owner(c: sa.Connection) -> None:
 
 
 def make_locking_run(c: sa.Connection, run_id: str, *names: str, agent: AgentRow | None = None) -> RunRow:
-    return runs.create_run(
+    return run_moves.create_run(
         c,
         id=RunId(run_id),
         agent=agent or make_agent(c),
@@ -48,11 +49,13 @@ def ask(
 
 def holders(c: sa.Connection) -> dict[str, str]:
     """Who has which lock."""
-    return {lock.resource: lock.holder.id for lock in locks.list_locks(c) if lock.is_held(0) and lock.holder}
+    return {
+        lock.resource: lock.holder.id for lock in lock_turns.list_locks(c) if lock.is_held(0) and lock.holder
+    }
 
 
 def waiting(c: sa.Connection) -> list[str]:
-    return [wait.holder.id for wait in locks.list_lock_waits(c)]
+    return [wait.holder.id for wait in lock_turns.list_lock_waits(c)]
 
 
 def test_a_run_that_is_claimed_holds_all_its_locks_until_it_ends(c: sa.Connection) -> None:
@@ -60,13 +63,13 @@ def test_a_run_that_is_claimed_holds_all_its_locks_until_it_ends(c: sa.Connectio
     claimed = claim(c)
     assert claimed is not None
     assert holders(c) == {"a": "run-1", "b": "run-1"}
-    assert locks.run_fences(c, "run-1") == {"a": 1, "b": 1}
-    (lock, _) = locks.list_locks(c)
+    assert lock_turns.run_fences(c, "run-1") == {"a": 1, "b": 1}
+    (lock, _) = lock_turns.list_locks(c)
     assert lock.acquired_at is not None
     assert lock.expires_at - lock.acquired_at > claimed.timeout_ms
-    held = runs.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
+    held = run_moves.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
     assert holders(c) == {"a": "run-1", "b": "run-1"}
-    runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+    run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     assert holders(c) == {}
 
 
@@ -90,7 +93,7 @@ def test_a_run_gets_its_locks_in_its_turn_and_is_claimed_with_new_fences(c: sa.C
     assert (handed.holder.id, handed.fences) == ("run-1", {"a": 2})
     claimed = claim(c)
     assert claimed is not None
-    assert locks.run_fences(c, "run-1") == {"a": 3}
+    assert lock_turns.run_fences(c, "run-1") == {"a": 3}
 
 
 def test_a_run_that_is_not_claimed_in_its_turn_loses_it_to_the_next(c: sa.Connection) -> None:
@@ -126,10 +129,10 @@ def test_a_run_that_stops_executing_hands_its_locks_over(c: sa.Connection) -> No
         claimed = claim(c)
         assert claimed is not None
         assert ask(c, "a", wait_ms=TTL, request_id=f"after {n}") is None
-        moved = runs.move(c, claimed.held, event, at=AT, actor="hub", reason="test")
-        grant = locks.granted(c, [f"after {n}"])[f"after {n}"]
+        moved = run_moves.move(c, claimed.held, event, at=AT, actor="hub", reason="test")
+        grant = lock_turns.granted(c, [f"after {n}"])[f"after {n}"]
         if moved.state in (RunState.QUEUED, RunState.PAUSED):
-            runs.request_cancel(c, moved.id, "not needed", AT)
+            run_pauses.request_cancel(c, moved.id, "not needed", AT)
         locks.release(c, ME, grant.fences, DEVICE)
 
 
@@ -138,18 +141,18 @@ def test_a_run_that_is_cancelled_or_paused_while_it_waits_leaves_the_queue(c: sa
     for run_id in ("run-1", "run-2"):
         make_locking_run(c, run_id, "a", agent=make_agent(c, run_id))
         assert claim(c) is None
-    runs.request_cancel(c, RunId("run-1"), "not needed", AT)
-    runs.pause_run(c, RunId("run-2"), AT, actor="operator")
+    run_pauses.request_cancel(c, RunId("run-1"), "not needed", AT)
+    run_pauses.pause_run(c, RunId("run-2"), AT, actor="operator")
     assert waiting(c) == []
 
 
 def test_the_locks_of_runs_that_a_dead_hub_left_are_free_after_the_next_start(c: sa.Connection) -> None:
     make_locking_run(c, "run-1", "a")
     assert claim(c) is not None
-    runs.recover(c, boot_id=NEXT_BOOT, at=AT)
+    run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT)
     assert holders(c) == {}
     assert claim(c, boot=NEXT_BOOT) is not None
-    assert locks.run_fences(c, "run-1") == {"a": 2}
+    assert lock_turns.run_fences(c, "run-1") == {"a": 2}
 
 
 def test_two_runs_that_want_the_same_lock_execute_one_after_the_other(c: sa.Connection) -> None:
@@ -158,7 +161,7 @@ def test_two_runs_that_want_the_same_lock_execute_one_after_the_other(c: sa.Conn
     first = claim(c, "desk-1", "desk-2")
     assert first is not None
     assert claim(c, "desk-1", "desk-2") is None
-    runs.move(c, first.held, RunEvent.FAILED, at=AT, actor="hub", reason="broken")
+    run_moves.move(c, first.held, RunEvent.FAILED, at=AT, actor="hub", reason="broken")
     second = claim(c, "desk-1", "desk-2")
     assert second is not None
     assert {first.id, second.id} == {"run-one", "run-two"}
@@ -171,7 +174,7 @@ def test_a_run_that_finds_no_room_in_a_queue_waits_without_and_holds_up_nobody(c
     make_locking_run(c, "run-free", agent=make_agent(c, "free"))
     there = frozenset({DeviceId(DEVICE.id)})
     gates = Gates(online=there, settled=there, locks=LockLimits(lock_waits=1))
-    claimed = runs.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=AT)
+    claimed = run_claims.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=AT)
     assert [run.id for run in claimed] == ["run-free"]
     assert waiting(c) == ["run-0"]
 
@@ -180,13 +183,13 @@ def test_why_a_run_waits_names_the_lock_and_who_is_before_it(c: sa.Connection) -
     ask(c, "b")
     make_locking_run(c, "run-1", "a", "b")
     assert claim(c) is None
-    lock = runs.waits_of(c, [RunId("run-1")])[RunId("run-1")].lock
+    lock = run_claims.waits_of(c, [RunId("run-1")])[RunId("run-1")].lock
     assert lock is not None
     assert (lock.lock.resource, lock.is_held, lock.ahead) == ("b", True, 0)
     assert lock.lock.told_holder == "device laptop"
     make_locking_run(c, "run-2", "a", agent=make_agent(c, "another"))
     assert claim(c) is None
-    behind = runs.waits_of(c, [RunId("run-2")])[RunId("run-2")].lock
+    behind = run_claims.waits_of(c, [RunId("run-2")])[RunId("run-2")].lock
     assert behind is not None
     assert (behind.lock.resource, behind.is_held, behind.ahead) == ("a", False, 1)
 
@@ -194,7 +197,7 @@ def test_why_a_run_waits_names_the_lock_and_who_is_before_it(c: sa.Connection) -
 def test_who_holds_a_lock_is_told_as_a_run_of_an_agent(c: sa.Connection) -> None:
     make_locking_run(c, "run-1", "a")
     assert claim(c) is not None
-    (lock,) = locks.list_locks(c)
+    (lock,) = lock_turns.list_locks(c)
     assert lock.told_holder == "run run-1 of agent inbox"
     assert lock_turns.told_instant(AT) == "1970-01-01T00:16:40Z"
 
@@ -211,8 +214,8 @@ def test_an_agent_that_ends_holds_no_lock_and_waits_for_none(c: sa.Connection, e
     if end == "terminated":
         agent_writes.terminate(c, agent.id, at=AT, actor="anna")
     else:
-        agent_declarations.archive_agent(c, agent, at=AT, actor="anna", reason="removed")
+        declared_agents.archive_agent(c, agent, at=AT, actor="anna", reason="removed")
     assert holders(c) == {"calendar": OTHER.id, "mailbox": OTHER.id}
     assert waiting(c) == []
-    with pytest.raises(locks.LockLost):
+    with pytest.raises(lock_turns.LockLost):
         locks.check_fence(c, ME, "mailbox", held.fences["mailbox"])

@@ -17,8 +17,9 @@ from protocol.lifecycles import (
     RunState,
 )
 from storage.agents import agents
-from storage.runs import outbox, runs
-from storage.runs.runs import AttemptsSpent, HeldRun, OpenWork, StaleRun, UnknownRun
+from storage.runs import run_moves, run_pauses, runs, units
+from storage.runs.run_moves import AttemptsSpent, OpenWork
+from storage.runs.runs import HeldRun, StaleRun, UnknownRun
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, answer, calls, claim, make_agent, make_run, plan, running, undone
 from tests.support.families import each
@@ -47,7 +48,7 @@ def test_every_legal_move_is_written_remembered_and_counted(
 ) -> None:
     with undone(c):
         run = make_run(c, state=before)
-        moved = runs.move(
+        moved = run_moves.move(
             c, run.held, event, at=AT + 1, actor="somebody", reason="because", outcome=outcome_for(event)
         )
         row = runs.get_run(c, run.id)
@@ -75,13 +76,13 @@ def test_an_illegal_move_changes_nothing(c: sa.Connection, state: RunState, even
     with undone(c):
         run = make_run(c, state=state)
         with pytest.raises(IllegalTransition):
-            runs.move(c, run.held, event, at=AT + 1, actor="somebody")
+            run_moves.move(c, run.held, event, at=AT + 1, actor="somebody")
         assert runs.get_run(c, run.id) == run
 
 
 def test_a_run_is_dispatched_by_claiming_it_alone(c: sa.Connection) -> None:
     with pytest.raises(ValueError, match="claim_run"):
-        runs.move(c, make_run(c).held, RunEvent.DISPATCHED, at=AT, actor="somebody")
+        run_moves.move(c, make_run(c).held, RunEvent.DISPATCHED, at=AT, actor="somebody")
 
 
 @pytest.mark.parametrize("seen", [HeldRun(RunId("run-1"), RunState.RUNNING, 0), None])
@@ -91,13 +92,13 @@ def test_who_saw_another_state_or_fence_is_refused_and_changes_nothing(
     run = make_run(c, state=RunState.RUNNING)
     stale = seen or HeldRun(run.id, RunState.PREPARING, run.fence)
     with pytest.raises(StaleRun, match="RUNNING under fence 1"):
-        runs.move(c, stale, RunEvent.FAILED, at=AT + 1, actor="a late one")
+        run_moves.move(c, stale, RunEvent.FAILED, at=AT + 1, actor="a late one")
     assert runs.get_run(c, run.id) == run
 
 
 def test_a_run_that_is_not_there_is_told_of(c: sa.Connection) -> None:
     with pytest.raises(UnknownRun):
-        runs.move(c, HeldRun(RunId("run-9"), RunState.QUEUED, 0), RunEvent.CANCELLED, at=AT, actor="x")
+        run_moves.move(c, HeldRun(RunId("run-9"), RunState.QUEUED, 0), RunEvent.CANCELLED, at=AT, actor="x")
     with pytest.raises(UnknownRun):
         runs.get_run(c, RunId("run-9"))
     assert runs.find_run(c, RunId("run-9")) is None
@@ -106,23 +107,23 @@ def test_a_run_that_is_not_there_is_told_of(c: sa.Connection) -> None:
 @pytest.mark.parametrize("event", [RunEvent.FAILED, RunEvent.CANCELLED])
 def test_a_run_that_is_ended_by_force_gets_a_new_fence(c: sa.Connection, event: RunEvent) -> None:
     held = running(c)
-    assert runs.move(c, held, event, at=AT, actor="hub").fence == held.fence + 1
+    assert run_moves.move(c, held, event, at=AT, actor="hub").fence == held.fence + 1
 
 
 def test_a_run_that_finishes_or_pauses_keeps_its_fence(c: sa.Connection) -> None:
     held = running(c)
-    assert runs.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub").fence == held.fence
+    assert run_moves.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub").fence == held.fence
 
 
 def test_every_try_and_every_crash_is_counted_where_it_belongs(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.PREPARING)
-    runs.move(c, run.held, RunEvent.SENT_BACK, at=AT, actor="hub", eligible_at=AT + 500)
+    run_moves.move(c, run.held, RunEvent.SENT_BACK, at=AT, actor="hub", eligible_at=AT + 500)
     row = runs.get_run(c, run.id)
     assert (row.dispatch_count, row.attempt, row.crash_count, row.eligible_at) == (1, 1, 0, AT + 500)
     again = claim(c, at=AT + 500)
     assert again is not None
-    held = runs.move(c, again.held, RunEvent.ACKNOWLEDGED, at=AT + 501, actor="device")
-    runs.move(c, held, RunEvent.RETRIED, at=AT + 502, actor="hub")
+    held = run_moves.move(c, again.held, RunEvent.ACKNOWLEDGED, at=AT + 501, actor="device")
+    run_moves.move(c, held, RunEvent.RETRIED, at=AT + 502, actor="hub")
     row = runs.get_run(c, run.id)
     assert (row.dispatch_count, row.attempt, row.started_at) == (1, 2, AT + 501)
 
@@ -131,34 +132,34 @@ def test_the_last_attempt_is_not_retried(c: sa.Connection) -> None:
     held = running(c)
     c.execute(sa.update(run_table).values(attempt=5))
     with pytest.raises(AttemptsSpent, match="5 times"):
-        runs.move(c, held, RunEvent.RETRIED, at=AT, actor="hub")
+        run_moves.move(c, held, RunEvent.RETRIED, at=AT, actor="hub")
 
 
 def test_a_run_with_an_open_call_or_an_open_unit_cannot_finish(c: sa.Connection) -> None:
     held = running(c)
     plan(c, held, of=calls("call-1"))
     with pytest.raises(OpenWork) as refused:
-        runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+        run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     assert (refused.value.units, refused.value.calls) == (1, 1)
     answer(c, held, "call-1")
     with pytest.raises(OpenWork) as refused:
-        runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+        run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     assert (refused.value.units, refused.value.calls) == (1, 0)
-    outbox.settle_unit(c, held, "a.txt", AT)
-    runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+    units.settle_unit(c, held, "a.txt", AT)
+    run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     assert runs.get_run(c, held.id).outcome is RunOutcome.SUCCESS
 
 
 @pytest.mark.parametrize("outcome", [None, RunOutcome.ERROR])
 def test_a_run_finishes_with_success_or_partial(c: sa.Connection, outcome: RunOutcome | None) -> None:
     with pytest.raises(ValueError, match="success or partial"):
-        runs.move(c, running(c), RunEvent.FINISHED, at=AT, actor="hub", outcome=outcome)
+        run_moves.move(c, running(c), RunEvent.FINISHED, at=AT, actor="hub", outcome=outcome)
 
 
 def test_the_same_fire_makes_one_run(c: sa.Connection) -> None:
     first = make_run(c, "run-1")
     agent = agents.get_agent(c, first.agent_id)
-    again = runs.create_run(
+    again = run_moves.create_run(
         c, id=RunId("run-2"), agent=agent, fire_key="run-1", at=AT + 9, config_fingerprint="other"
     )
     assert again == first
@@ -168,7 +169,7 @@ def test_the_same_fire_makes_one_run(c: sa.Connection) -> None:
 @pytest.mark.parametrize("state", [RunState.QUEUED, RunState.PAUSED])
 def test_a_run_that_waits_is_cancelled_at_once(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)
-    cancelled = runs.request_cancel(c, run.id, "not needed", AT + 1)
+    cancelled = run_pauses.request_cancel(c, run.id, "not needed", AT + 1)
     assert (cancelled.state, cancelled.cancel_reason) == (RunState.CANCELLED, "not needed")
     assert runs.run_history(c, run.id)[-1].actor == "operator"
 
@@ -176,22 +177,22 @@ def test_a_run_that_waits_is_cancelled_at_once(c: sa.Connection, state: RunState
 @pytest.mark.parametrize("state", sorted(EXECUTING_RUN_STATES))
 def test_a_run_that_executes_is_marked_for_its_holder(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)
-    marked = runs.request_cancel(c, run.id, "not needed", AT + 1)
+    marked = run_pauses.request_cancel(c, run.id, "not needed", AT + 1)
     assert (marked.state, marked.cancel_requested_at) == (state, AT + 1)
-    assert runs.request_cancel(c, run.id, "really", AT + 2).cancel_reason == "not needed"
+    assert run_pauses.request_cancel(c, run.id, "really", AT + 2).cancel_reason == "not needed"
 
 
 @pytest.mark.parametrize("state", sorted(FINAL_RUN_STATES))
 def test_a_run_that_has_ended_cannot_be_cancelled(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)
-    assert runs.request_cancel(c, run.id, "too late", AT + 1) == run
+    assert run_pauses.request_cancel(c, run.id, "too late", AT + 1) == run
 
 
 def test_runs_are_listed_newest_first_page_by_page(c: sa.Connection) -> None:
     agent = make_agent(c)
     for n in range(5):
         make_run(c, f"run-{n}", agent=agent)
-    runs.request_cancel(c, RunId("run-3"), "x", AT)
+    run_pauses.request_cancel(c, RunId("run-3"), "x", AT)
     page = runs.list_runs(c, agent_id=agent.id, limit=2)
     assert [run.id for run in page] == ["run-4", "run-3"]
     older = runs.list_runs(c, after=(page[-1].created_at, page[-1].id))
@@ -213,11 +214,11 @@ def test_a_run_keeps_the_first_hundred_errors_and_counts_them_all(c: sa.Connecti
 def test_progress_is_the_share_of_units_that_are_settled(c: sa.Connection) -> None:
     held = running(c)
     runs.note_progress(c, held, 4, AT)
-    outbox.skip_units(c, held, [("b.txt", "sha", 1)], AT)
+    units.skip_units(c, held, [("b.txt", "sha", 1)], AT)
     plan(c, held, of=calls("call-1"))
     assert runs.get_run(c, held.id).progress == 25.0
     answer(c, held, "call-1", event=CallEvent.REJECTED)
-    outbox.settle_unit(c, held, "a.txt", AT)
+    units.settle_unit(c, held, "a.txt", AT)
     assert runs.get_run(c, held.id).progress == 50.0
 
 

@@ -9,11 +9,12 @@ from protocol.ids import DeviceId, RunId
 from protocol.requirements import Unmet
 from protocol.semver import parse_version
 from storage.agents import agents, capabilities
-from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.agents.agents import AgentRow
 from storage.agents.capabilities import Capability
-from storage.runs import run_locks, runs
-from storage.runs.run_claims import READY
-from storage.runs.runs import Gates, RunRow
+from storage.agents.declared_agents import DeclaredAgent
+from storage.runs import run_claims, run_locks, run_moves
+from storage.runs.run_claims import READY, Gates
+from storage.runs.runs import RunRow
 from tests.storage.rows import AT, BOOT, LAPTOP, declare, make_agent
 
 DEVICE = DeviceId(f"device-{LAPTOP}")
@@ -21,7 +22,7 @@ DEVICE = DeviceId(f"device-{LAPTOP}")
 
 def make_run(c: sa.Connection, run_id: str = "run-1", *needs: str, agent: AgentRow | None = None) -> RunRow:
     agent = agent or make_agent(c)
-    return runs.create_run(
+    return run_moves.create_run(
         c, id=RunId(run_id), agent=agent, fire_key=run_id, at=AT, config_fingerprint="f", needs=needs
     )
 
@@ -30,7 +31,7 @@ def claimed(c: sa.Connection, offers: Mapping[str, str] | None = None, *, total:
     """The runs that are claimed for the laptop, which can do this."""
     there = frozenset({DEVICE})
     gates = Gates(online=there, settled=there, per_device=9, total=total, offered={DEVICE: offers or {}})
-    return [run.id for run in runs.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=1, at=AT)]
+    return [run.id for run in run_claims.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=1, at=AT)]
 
 
 def enable(c: sa.Connection, agent: AgentRow, name: str, version: str) -> None:
@@ -100,7 +101,7 @@ def test_the_needs_and_locks_of_an_agent_are_those_of_its_runs_and_a_run_may_add
         DeclaredAgent(name="inbox", device_name=LAPTOP, needs=("file.read >= 1.2",), locks=("b", "a")),
     )
     (agent,) = agents.list_agents(c)
-    run = runs.create_run(
+    run = run_moves.create_run(
         c,
         id=RunId("run-1"),
         agent=agent,

@@ -7,11 +7,13 @@ from protocol.errors import IllegalTransition
 from protocol.ids import AgentId, CallId, DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
 from storage.agents import agent_states, agents
-from storage.agents.agent_configs import ModelUse
 from storage.agents.agent_states import agent_history
-from storage.agents.agents import DeclaredAgent
-from storage.runs import outbox, runs
-from storage.runs.runs import StaleRun, Swept
+from storage.agents.configs import ModelUse
+from storage.agents.declared_agents import DeclaredAgent
+from storage.runs import run_moves, run_pauses, runs
+from storage.runs.calls import mark_sent
+from storage.runs.run_pauses import Swept
+from storage.runs.runs import StaleRun
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, BOOT, LAPTOP, calls, claim, declare, make_agent, make_run, plan, running
 
@@ -28,7 +30,7 @@ def exhaust(
 ) -> None:
     """A run of the agent meets the end of the quota."""
     run = make_run(c, run_id, state=RunState.RUNNING, at=at)
-    runs.exhaust_run(
+    run_pauses.exhaust_run(
         c, run.held, agent_id=run.agent_id, cause=cause, retry_after_ms=retry_after_ms, at=at, reason="429"
     )
 
@@ -42,45 +44,45 @@ def waits(c: sa.Connection) -> int | None:
 @pytest.mark.parametrize("state", [RunState.QUEUED, RunState.PAUSED])
 def test_a_person_may_pause_whatever_waits_and_let_it_go_on(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)
-    paused = runs.pause_run(c, run.id, AT, actor="anna")
+    paused = run_pauses.pause_run(c, run.id, AT, actor="anna")
     assert (paused.state, paused.pause_reason) == (RunState.PAUSED, PauseReason.USER)
-    assert runs.pause_run(c, run.id, AT, actor="anna") == paused
-    assert runs.resume_runs(c, PauseReason.DEVICE_OFFLINE, at=AT) == []
-    assert runs.resume_run(c, run.id, AT, actor="anna").state is RunState.QUEUED
+    assert run_pauses.pause_run(c, run.id, AT, actor="anna") == paused
+    assert run_pauses.resume_runs(c, PauseReason.DEVICE_OFFLINE, at=AT) == []
+    assert run_pauses.resume_run(c, run.id, AT, actor="anna").state is RunState.QUEUED
 
 
 @pytest.mark.parametrize("state", [RunState.RUNNING, RunState.COMPLETED])
 def test_what_executes_or_has_ended_is_not_paused_here(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)
     with pytest.raises(IllegalTransition):
-        runs.pause_run(c, run.id, AT, actor="anna")
+        run_pauses.pause_run(c, run.id, AT, actor="anna")
     assert runs.get_run(c, run.id) == run
 
 
 def test_runs_that_wait_for_a_model_are_counted_for_each_model_with_the_oldest_pause(
     c: sa.Connection,
 ) -> None:
-    assert runs.model_waits(c) == []
+    assert run_pauses.model_waits(c) == []
     local = DeclaredAgent(name="local", device_name="tower", model_use=ModelUse(allow_cloud=False))
     declare(c, DeclaredAgent(name="inbox", device_name=LAPTOP), local)
     for at, name in enumerate(("inbox", "inbox", "local"), AT):
         run = make_run(
             c, f"run-{at}", agent=agents.find_agent_by_name(c, name), state=RunState.RUNNING, at=at
         )
-        runs.move(c, run.held, RunEvent.MODEL_AWAY, at=at, actor="hub")
-    assert sorted(runs.model_waits(c), key=lambda waits: waits.count) == [
-        runs.ModelWaits(count=1, since=AT + 2, allow_cloud=False),
-        runs.ModelWaits(count=2, since=AT, allow_cloud=True),
+        run_moves.move(c, run.held, RunEvent.MODEL_AWAY, at=at, actor="hub")
+    assert sorted(run_pauses.model_waits(c), key=lambda waits: waits.count) == [
+        run_pauses.ModelWaits(count=1, since=AT + 2, allow_cloud=False),
+        run_pauses.ModelWaits(count=2, since=AT, allow_cloud=True),
     ]
 
 
 def test_runs_go_on_by_what_they_waited_for_and_of_whom(c: sa.Connection) -> None:
     paused = make_run(c, state=RunState.PAUSED)
-    assert runs.awaited_devices(c) == {DeviceId("device-laptop")}
-    assert runs.resume_runs(c, PauseReason.EXHAUSTED, at=AT) == []
-    assert runs.resume_runs(c, PauseReason.DEVICE_OFFLINE, devices=[DeviceId("device-x")], at=AT) == []
-    assert runs.resume_runs(c, PauseReason.DEVICE_OFFLINE, agents=[AgentId("x")], at=AT) == []
-    assert runs.resume_runs(
+    assert run_pauses.awaited_devices(c) == {DeviceId("device-laptop")}
+    assert run_pauses.resume_runs(c, PauseReason.EXHAUSTED, at=AT) == []
+    assert run_pauses.resume_runs(c, PauseReason.DEVICE_OFFLINE, devices=[DeviceId("device-x")], at=AT) == []
+    assert run_pauses.resume_runs(c, PauseReason.DEVICE_OFFLINE, agents=[AgentId("x")], at=AT) == []
+    assert run_pauses.resume_runs(
         c, PauseReason.DEVICE_OFFLINE, devices=[DeviceId("device-laptop")], at=AT + 7
     ) == [paused.id]
     row = runs.get_run(c, paused.id)
@@ -97,9 +99,9 @@ def test_runs_go_on_by_what_they_waited_for_and_of_whom(c: sa.Connection) -> Non
 def test_many_that_go_on_together_do_not_start_together(c: sa.Connection) -> None:
     for n in range(3):
         make_run(c, f"run-{n}", agent=make_agent(c, f"agent-{n}", device=f"desk-{n}"))
-        runs.pause_run(c, RunId(f"run-{n}"), AT, actor="anna")
+        run_pauses.pause_run(c, RunId(f"run-{n}"), AT, actor="anna")
     c.execute(sa.update(run_table).values(pause_reason=PauseReason.DRAIN))
-    back = runs.resume_runs(c, PauseReason.DRAIN, at=AT, spread_ms=500)
+    back = run_pauses.resume_runs(c, PauseReason.DRAIN, at=AT, spread_ms=500)
     assert [runs.get_run(c, run_id).eligible_at - AT for run_id in back] == [0, 500, 1_000]
 
 
@@ -108,8 +110,8 @@ def test_an_exhausted_agent_pauses_its_run_and_is_back_when_the_provider_said(c:
     run = runs.get_run(c, RunId("run-1"))
     assert (run.state, run.pause_reason, run.attempt) == (RunState.PAUSED, PauseReason.EXHAUSTED, 1)
     assert waits(c) == 5 * MINUTE
-    assert runs.recover_agents(c, AT + 5 * MINUTE - 1) == []
-    assert runs.recover_agents(c, AT + 5 * MINUTE) == [run.agent_id]
+    assert run_pauses.recover_agents(c, AT + 5 * MINUTE - 1) == []
+    assert run_pauses.recover_agents(c, AT + 5 * MINUTE) == [run.agent_id]
     assert runs.get_run(c, run.id).state is RunState.QUEUED
     told = [
         (move.new_value, move.reason)
@@ -139,7 +141,7 @@ def test_an_unpaid_bill_is_asked_about_after_ten_minutes_and_ever_less_often(c: 
 
 def test_an_unpaid_bill_has_no_end_but_a_probe(c: sa.Connection) -> None:
     exhaust(c, cause="billing")
-    assert runs.recover_agents(c, AT + 10 * MINUTE) != []
+    assert run_pauses.recover_agents(c, AT + 10 * MINUTE) != []
     last = agent_history(c, runs.get_run(c, RunId("run-1")).agent_id)[-1]
     assert (last.new_value, last.reason) == ("available", "probe")
 
@@ -166,11 +168,11 @@ def test_what_waits_too_long_is_given_up_but_not_what_waits_for_a_person(c: sa.C
     c.execute(sa.update(run_table).values(start_deadline_at=AT + 5))
     left = make_run(c, "left", agent=make_agent(c, "b", device="desk-b"), state=RunState.PAUSED)
     kept = make_run(c, "kept", agent=make_agent(c, "c", device="desk-c"))
-    runs.pause_run(c, kept.id, AT, actor="anna")
+    run_pauses.pause_run(c, kept.id, AT, actor="anna")
 
-    assert not runs.overdue(c, AT + 4, paused_ms=7 * DAY)
-    assert runs.overdue(c, AT + 5, paused_ms=7 * DAY)
-    assert runs.sweep(c, AT + 7 * DAY, paused_ms=7 * DAY) == Swept((late.id,), (left.id,))
+    assert not run_pauses.overdue(c, AT + 4, paused_ms=7 * DAY)
+    assert run_pauses.overdue(c, AT + 5, paused_ms=7 * DAY)
+    assert run_pauses.sweep(c, AT + 7 * DAY, paused_ms=7 * DAY) == Swept((late.id,), (left.id,))
     assert runs.get_run(c, late.id).reason == "start_deadline"
     assert runs.get_run(c, left.id).errors[0].code == "paused_too_long"
     assert runs.get_run(c, kept.id).state is RunState.PAUSED
@@ -182,23 +184,23 @@ def test_only_a_run_that_was_taken_on_has_met_its_start_deadline(
 ) -> None:
     run = make_run(c, state=state)
     c.execute(sa.update(run_table).values(start_deadline_at=AT + 5))
-    runs.move(c, run.held, RunEvent.SENT_BACK, at=AT, actor="hub")
-    assert runs.overdue(c, AT + 5, paused_ms=7 * DAY) is is_late
+    run_moves.move(c, run.held, RunEvent.SENT_BACK, at=AT, actor="hub")
+    assert run_pauses.overdue(c, AT + 5, paused_ms=7 * DAY) is is_late
 
 
 def test_who_holds_a_run_is_told_that_somebody_wants_its_end(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.RUNNING)
-    assert runs.runs_to_cancel(c, BOOT) == []
-    runs.request_cancel(c, run.id, "enough", AT)
-    runs.request_cancel(c, run.id, "too late", AT + 1)
-    assert runs.runs_to_cancel(c, BOOT) == [(run.id, "enough")]
+    assert run_pauses.runs_to_cancel(c, BOOT) == []
+    run_pauses.request_cancel(c, run.id, "enough", AT)
+    run_pauses.request_cancel(c, run.id, "too late", AT + 1)
+    assert run_pauses.runs_to_cancel(c, BOOT) == [(run.id, "enough")]
 
 
 def test_a_run_that_had_begun_on_a_device_that_does_not_come_back_is_given_up(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.RUNNING)
-    runs.move(c, run.held, RunEvent.RETRIED, at=AT, actor="hub")
-    assert not runs.overdue(c, AT + 7 * DAY - 1, paused_ms=7 * DAY)
-    assert runs.sweep(c, AT + 7 * DAY, paused_ms=7 * DAY) == Swept(stranded=(run.id,))
+    run_moves.move(c, run.held, RunEvent.RETRIED, at=AT, actor="hub")
+    assert not run_pauses.overdue(c, AT + 7 * DAY - 1, paused_ms=7 * DAY)
+    assert run_pauses.sweep(c, AT + 7 * DAY, paused_ms=7 * DAY) == Swept(stranded=(run.id,))
     assert runs.get_run(c, run.id).reason == "device_gone"
 
 
@@ -206,14 +208,14 @@ def test_waiting_runs_go_where_their_agent_goes(c: sa.Connection) -> None:
     sent = make_run(c, "sent", agent=make_agent(c, "b"), state=RunState.RUNNING)
     run = make_run(c, "fresh")
     plan(c, sent.held, of=calls("call-1"))
-    outbox.mark_sent(c, sent.held, [CallId("call-1")], AT)
-    runs.move(c, sent.held, RunEvent.DEVICE_LOST, at=AT, actor="hub")
-    assert runs.follow_agents(c, AT, actor="hub.toml") == []
+    mark_sent(c, sent.held, [CallId("call-1")], AT)
+    run_moves.move(c, sent.held, RunEvent.DEVICE_LOST, at=AT, actor="hub")
+    assert run_pauses.follow_agents(c, AT, actor="hub.toml") == []
 
     for name in ("inbox", "b"):
         make_agent(c, name, device="desktop")
 
-    assert set(runs.follow_agents(c, AT, actor="hub.toml")) == {run.id, sent.id}
+    assert set(run_pauses.follow_agents(c, AT, actor="hub.toml")) == {run.id, sent.id}
     assert runs.get_run(c, run.id).device_id == "device-desktop"
     assert runs.get_run(c, sent.id).state is RunState.CANCELLED
 
@@ -227,7 +229,7 @@ def test_a_late_start_is_no_start_even_before_the_sweep(c: sa.Connection) -> Non
 
 def test_a_holder_that_lost_the_run_tells_no_error(c: sa.Connection) -> None:
     held = running(c)
-    done = runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+    done = run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     with pytest.raises(StaleRun):
         runs.record_held_error(c, held, None, "late", "too late", AT)
     assert runs.get_run(c, done.id).error_count == 0

@@ -5,9 +5,10 @@ from protocol.ids import BootId, NodeId
 from protocol.lifecycles import CallEvent, RunEvent, RunState
 from storage.agents import agents
 from storage.devices import leases
-from storage.runs import outbox, runs
-from storage.runs.run_recovery import CRASH_LIMIT
-from storage.runs.runs import HeldRun, Recovered
+from storage.runs import run_moves, run_pauses, run_recovery, runs
+from storage.runs.run_recovery import CRASH_LIMIT, Recovered
+from storage.runs.runs import HeldRun
+from storage.runs.units import fail_unit, settle_unit
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, BOOT, NEXT_BOOT, answer, calls, claim, make_agent, make_run, plan, running
 
@@ -15,7 +16,7 @@ from tests.storage.rows import AT, BOOT, NEXT_BOOT, answer, calls, claim, make_a
 @pytest.mark.parametrize("state", [RunState.PREPARING, RunState.RUNNING])
 def test_a_run_that_a_dead_hub_held_is_queued_again(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)
-    assert runs.recover(c, boot_id=NEXT_BOOT, at=AT + 1) == Recovered(requeued=(run.id,))
+    assert run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT + 1) == Recovered(requeued=(run.id,))
     row = runs.get_run(c, run.id)
     assert (row.state, row.reason, row.crash_count) == (RunState.QUEUED, "hub_restart", 1)
     agent = agents.get_agent(c, run.agent_id)
@@ -25,21 +26,21 @@ def test_a_run_that_a_dead_hub_held_is_queued_again(c: sa.Connection, state: Run
 def test_what_this_hub_holds_and_what_does_not_execute_is_left_alone(c: sa.Connection) -> None:
     mine = running(c)
     make_run(c, "run-2", agent=make_agent(c, "second", device="desktop"))
-    assert runs.recover(c, boot_id=BOOT, at=AT) == Recovered()
+    assert run_recovery.recover(c, boot_id=BOOT, at=AT) == Recovered()
     assert runs.get_run(c, mine.id).held == mine
 
 
 def test_a_run_that_was_to_be_cancelled_is_cancelled_on_recovery(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.RUNNING)
-    runs.request_cancel(c, run.id, "not needed", AT)
-    assert runs.recover(c, boot_id=NEXT_BOOT, at=AT) == Recovered(cancelled=(run.id,))
+    run_pauses.request_cancel(c, run.id, "not needed", AT)
+    assert run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT) == Recovered(cancelled=(run.id,))
     assert runs.get_run(c, run.id).reason == "not needed"
 
 
 def test_the_time_that_the_hub_was_away_does_not_count_against_a_run(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.RUNNING)
     assert run.deadline_at is not None
-    assert runs.recover(c, boot_id=NEXT_BOOT, at=run.deadline_at + 1) == Recovered(requeued=(run.id,))
+    assert run_recovery.recover(c, boot_id=NEXT_BOOT, at=run.deadline_at + 1) == Recovered(requeued=(run.id,))
     assert runs.get_run(c, run.id).deadline_at is None
 
 
@@ -50,15 +51,15 @@ def lease(c: sa.Connection, run_id: str, expires_at: int) -> None:
 def test_on_a_shared_database_a_run_is_taken_over_when_its_lease_has_ended(c: sa.Connection) -> None:
     held = make_run(c, state=RunState.RUNNING)
     lease(c, held.id, 2**52)
-    assert runs.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered()
+    assert run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered()
     lease(c, held.id, 1)
-    assert runs.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered(requeued=(held.id,))
+    assert run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered(requeued=(held.id,))
 
 
 def test_on_a_shared_database_an_earlier_boot_of_this_node_holds_nothing(c: sa.Connection) -> None:
     held = make_run(c, state=RunState.RUNNING)
     lease(c, held.id, 2**52)
-    taken = runs.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False, dead=[BOOT])
+    taken = run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False, dead=[BOOT])
     assert taken == Recovered(requeued=(held.id,))
 
 
@@ -66,19 +67,19 @@ def test_what_a_node_executes_is_its_own_as_long_as_it_is_heard_of(c: sa.Connect
     held = make_run(c, state=RunState.RUNNING)
     lease(c, held.id, 1)
     leases.beat(c, NodeId("node-1"), BOOT, ttl_ms=30_000)
-    assert runs.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered()
+    assert run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered()
     leases.beat(c, NodeId("node-1"), BootId("the node's next boot"), ttl_ms=30_000)
-    assert runs.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered(requeued=(held.id,))
+    assert run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered(requeued=(held.id,))
 
 
 def crash(c: sa.Connection, n: int) -> Recovered:
-    return runs.recover(c, boot_id=type(BOOT)(f"boot-after-{n}"), at=AT)
+    return run_recovery.recover(c, boot_id=type(BOOT)(f"boot-after-{n}"), at=AT)
 
 
 def run_on(c: sa.Connection) -> HeldRun:
     claimed = claim(c)
     assert claimed is not None
-    return runs.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
+    return run_moves.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
 
 
 def test_a_run_that_takes_the_hub_down_at_the_same_place_again_and_again_fails(c: sa.Connection) -> None:
@@ -111,11 +112,9 @@ def test_a_run_that_gets_further_each_time_survives_any_number_of_crashes(
             case "answer":
                 answer(c, held, f"call-{unit}", event=CallEvent.REJECTED)
             case "settle":
-                outbox.settle_unit(c, held, unit, AT)
+                settle_unit(c, held, unit, AT)
             case "fail":
-                outbox.fail_unit(
-                    c, held, unit_key=unit, content_hash="", size_bytes=None, error="broken", at=AT
-                )
+                fail_unit(c, held, unit_key=unit, content_hash="", size_bytes=None, error="broken", at=AT)
         assert crash(c, n).failed == ()
         held = run_on(c)
     assert runs.get_run(c, held.id).crash_count == 1

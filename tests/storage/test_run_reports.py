@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode
 from protocol.ids import RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.runs import outbox, runs
+from storage.runs import run_moves, runs, units
 from storage.runs.runs import ContextTooLarge, HeldRun, Report, RunRow, StaleRun
 from tests.storage.rows import AT, answer, calls, make_run, plan, running
 
@@ -25,7 +25,7 @@ def test_a_report_changes_what_it_speaks_of_and_leaves_the_rest(c: sa.Connection
 
 def test_who_holds_a_run_no_more_reports_on_it_no_more(c: sa.Connection) -> None:
     held = running(c)
-    runs.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub")
+    run_moves.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub")
     with pytest.raises(StaleRun):
         report(c, held, Report(message="still here"))
     assert runs.get_run(c, held.id).status_message is None
@@ -36,7 +36,7 @@ def test_the_hub_counts_itself_once_it_knows_how_many_units_there_are(c: sa.Conn
     report(c, held, Report(progress=90.0))
     runs.note_progress(c, held, 4, AT)
     plan(c, held, "a.txt")
-    outbox.settle_unit(c, held, "a.txt", AT)
+    units.settle_unit(c, held, "a.txt", AT)
     assert report(c, held, Report(progress=90.0)).progress == 25.0
 
 
@@ -55,8 +55,8 @@ def test_a_run_is_summed_up_at_its_end(c: sa.Connection) -> None:
     plan(c, held, "a.txt", of=calls("c-1", "c-2"))
     answer(c, held, "c-1")
     answer(c, held, "c-2")
-    outbox.settle_unit(c, held, "a.txt", AT)
-    runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+    units.settle_unit(c, held, "a.txt", AT)
+    run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     row = runs.get_run(c, held.id)
     assert row.result == {
         "outcome": "success",

@@ -6,16 +6,16 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode
 from protocol.ids import RunId
 from storage.agents.agents import AgentRow
-from storage.runs import runs
-from storage.runs.run_rows import RunRow
-from storage.runs.run_waits import TooManyWaiting, WaitingLimits
+from storage.runs import run_claims, run_moves, run_pauses, runs
+from storage.runs.run_claims import TooManyWaiting, WaitingLimits
+from storage.runs.runs import RunRow
 from tests.storage.rows import AT, claim, make_agent
 
 LIMITS = WaitingLimits(waiting_manual_runs=2, waiting_manual_runs_per_device=3)
 
 
 def start(c: sa.Connection, agent: AgentRow, key: str, *, trigger: str = "manual") -> RunRow:
-    return runs.start_run(
+    return run_claims.start_run(
         c,
         agent=agent,
         fire_key=key,
@@ -60,13 +60,13 @@ def test_what_schedules_fired_and_what_has_begun_or_ended_does_not_count(c: sa.C
     agent = make_agent(c)
     for n in range(3):
         gone = start(c, agent, f"gone-{n}")
-        runs.request_cancel(c, gone.id, "not needed", AT)
+        run_pauses.request_cancel(c, gone.id, "not needed", AT)
     start(c, agent, "a")
     start(c, agent, "b")
     assert claim(c) is not None
     for n in range(3):
         id = RunId(f"run-fired-{n}")
-        runs.create_run(
+        run_moves.create_run(
             c, id=id, agent=agent, fire_key=id, at=AT, config_fingerprint="", trigger_kind="schedule"
         )
     start(c, agent, "c")

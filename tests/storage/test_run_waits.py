@@ -4,27 +4,27 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import RunState
-from storage.agents import agent_states, agents
-from storage.agents.agent_configs import Mailbox
-from storage.agents.agent_rows import AgentRow
-from storage.agents.agents import DeclaredAgent
+from storage.agents import agent_moves, agent_states, agents
+from storage.agents.agents import AgentRow
+from storage.agents.configs import Mailbox
+from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors import connectors
 from storage.connectors.connectors import NOT_YET, DeclaredConnector
 from storage.devices import devices
-from storage.runs import runs
+from storage.runs import run_claims, runs
 from storage.schedules import schedules
-from storage.schedules.schedules import DeclaredSchedule
+from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, LAPTOP, claim, declare, make_agent, make_run
 
 
-def _wait(c: sa.Connection, run_id: str) -> runs.RunWait:
-    return runs.waits_of(c, [RunId(run_id)])[RunId(run_id)]
+def _wait(c: sa.Connection, run_id: str) -> run_claims.RunWait:
+    return run_claims.waits_of(c, [RunId(run_id)])[RunId(run_id)]
 
 
 def test_a_run_that_could_start_finds_every_gate_open(c: sa.Connection) -> None:
     make_run(c)
-    assert _wait(c, "run-1") == runs.RunWait(
+    assert _wait(c, "run-1") == run_claims.RunWait(
         run_id=RunId("run-1"),
         lifecycle="active",
         availability="available",
@@ -59,7 +59,7 @@ def test_runs_that_execute_are_counted_where_they_take_a_slot(c: sa.Connection) 
 def test_an_agents_axes_and_its_devices_last_sign_of_life_are_told(c: sa.Connection) -> None:
     agent = make_agent(c)
     make_run(c)
-    agent_states.move(c, agent.id, "lifecycle", "paused", at=AT, actor="me")
+    agent_moves.move(c, agent.id, "lifecycle", "paused", at=AT, actor="me")
     agent_states.exhaust(c, agent.id, cause="billing", retry_after_ms=None, at=AT, actor="hub")
     device_id = DeviceId(f"device-{LAPTOP}")
     epoch = devices.open_session(c, device_id, platform=None, at=AT + 5)
@@ -88,8 +88,8 @@ def test_a_run_follows_the_one_of_its_schedule_that_is_under_way(
 
 
 def test_what_waits_to_be_told_of_may_be_nothing(c: sa.Connection) -> None:
-    assert runs.waits_of(c, []) == {}
-    assert runs.waits_of(c, [RunId("gone")]) == {}
+    assert run_claims.waits_of(c, []) == {}
+    assert run_claims.waits_of(c, [RunId("gone")]) == {}
 
 
 def test_runs_are_found_by_the_end_of_their_ids(c: sa.Connection) -> None:
@@ -121,7 +121,7 @@ def test_an_agent_that_is_away_though_its_device_is_connected_is_told_with_since
     devices.open_session(c, device_id, platform=None, at=AT)
     assert not _wait(c, "run-1").is_away
     why = "no heartbeat for 45 s"
-    agent_states.move(c, agent.id, "connectivity", "offline", at=AT + 45, actor="hub", reason=why)
+    agent_moves.move(c, agent.id, "connectivity", "offline", at=AT + 45, actor="hub", reason=why)
     told = _wait(c, "run-1")
     assert (told.is_online, told.is_away) == (True, True)
     assert (told.away_since, told.away_reason) == (AT + 45, why)

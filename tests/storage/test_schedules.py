@@ -5,14 +5,15 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunOutcome
+from storage import audit
 from storage.agents import agent_states, agents
-from storage.agents.agent_configs import UnreadableConfig
-from storage.audit import activity
+from storage.agents.configs import UnreadableConfig
 from storage.devices import leases
 from storage.devices.leases import LostLease
 from storage.runs import runs
-from storage.schedules import fires, schedules
-from storage.schedules.schedules import DeclaredSchedule, NextFire, Passed, UnknownSchedule
+from storage.schedules import fire_decisions, fires, schedule_rows, schedules
+from storage.schedules.schedule_rows import DeclaredSchedule, UnknownSchedule
+from storage.schedules.schedules import NextFire, Passed
 from storage.schema import agent_configs
 from storage.schema import runs as run_table
 from storage.schema import schedules as table
@@ -45,13 +46,13 @@ def test_a_new_schedule_has_nothing_to_catch_up_and_is_to_be_planned(c: sa.Conne
     assert (made.declared.overlap, made.jitter_ms, made.kind) == ("queue_one", 7, "every")
     assert (made.cursor_at, made.next_fire_at, made.due_at, made.rev) == (AT, None, None, 1)
     assert (made.enabled, made.agent_name, made.device_id) == (True, "inbox", "device-laptop")
-    assert schedules.unplanned(c, 10) == [made]
+    assert schedule_rows.unplanned(c, 10) == [made]
 
 
 def test_an_edit_keeps_the_row_and_never_causes_catch_up(c: sa.Connection) -> None:
     made = make_schedule(c)
     assert redeclare(c, DeclaredSchedule(kind="cron", expr="0 7 * * *", tz="Asia/Tokyo"), AT + 5)
-    (edited,) = schedules.list_schedules(c)
+    (edited,) = schedule_rows.list_schedules(c)
     assert (edited.id, edited.rev) == (made.id, made.rev + 1)
     assert (edited.text, edited.tz, edited.every_ms) == ("0 7 * * *", "Asia/Tokyo", None)
     assert (edited.cursor_at, edited.next_fire_at, edited.due_at) == (AT + 5, None, None)
@@ -67,20 +68,20 @@ def test_a_fire_that_an_edit_passes_over_is_told_of(c: sa.Connection) -> None:
 
 def test_the_same_declaration_again_changes_nothing_and_leaves_a_pause_alone(c: sa.Connection) -> None:
     make_schedule(c)
-    schedules.set_enabled(c, ID, False, at=AT + 1, reason=schedules.FAILURES)
-    before = schedules.list_schedules(c)
+    schedules.set_enabled(c, ID, False, at=AT + 1, reason=schedule_rows.FAILURES)
+    before = schedule_rows.list_schedules(c)
     assert not redeclare(c, HOURLY, AT + 2)
-    assert schedules.list_schedules(c) == before
+    assert schedule_rows.list_schedules(c) == before
 
 
 def test_an_edit_ends_a_pause_after_failures_but_not_one_that_a_person_wanted(c: sa.Connection) -> None:
     make_schedule(c)
-    schedules.set_enabled(c, ID, False, at=AT + 1, reason=schedules.FAILURES)
+    schedules.set_enabled(c, ID, False, at=AT + 1, reason=schedule_rows.FAILURES)
     redeclare(c, DeclaredSchedule(kind="every", every_ms=2 * HOUR), AT + 2)
-    assert schedules.get_schedule(c, ID).enabled
+    assert schedule_rows.get_schedule(c, ID).enabled
     schedules.set_enabled(c, ID, False, at=AT + 3)
     redeclare(c, DeclaredSchedule(kind="every", every_ms=3 * HOUR), AT + 4)
-    paused = schedules.get_schedule(c, ID)
+    paused = schedule_rows.get_schedule(c, ID)
     assert (paused.enabled, paused.paused_reason, paused.every_ms) == (False, "user", 3 * HOUR)
     assert paused.cursor_at == AT + 2
 
@@ -89,10 +90,10 @@ def test_a_schedule_that_left_the_file_comes_back_as_the_same_row(c: sa.Connecti
     make_schedule(c)
     assert redeclare(c, None, AT + 1)
     assert not redeclare(c, None, AT + 2)
-    removed = schedules.get_schedule(c, ID)
+    removed = schedule_rows.get_schedule(c, ID)
     assert (removed.enabled, removed.paused_reason) == (False, "removed")
     assert redeclare(c, HOURLY, AT + 3)
-    back = schedules.get_schedule(c, ID)
+    back = schedule_rows.get_schedule(c, ID)
     assert (back.enabled, back.paused_reason, back.cursor_at) == (True, None, AT + 3)
 
 
@@ -102,15 +103,15 @@ def test_a_schedule_that_an_older_release_switched_off_comes_back_when_it_is_dec
     make_schedule(c)
     c.execute(sa.update(table).values(enabled=False, paused_reason=None))
     assert redeclare(c, HOURLY, AT + 3)
-    assert schedules.get_schedule(c, ID).enabled
+    assert schedule_rows.get_schedule(c, ID).enabled
 
 
 def test_the_schedule_of_an_agent_that_is_archived_does_not_fire(c: sa.Connection) -> None:
     make_schedule(c)
     make_schedule(c, "notes", planned=None)
     declare(c, at=AT + 1)
-    assert schedules.agenda(c, AT + DAY, 10) == schedules.Agenda((), (), None)
-    assert [(row.is_archived, row.paused_reason) for row in schedules.list_schedules(c)] == [
+    assert schedule_rows.agenda(c, AT + DAY, 10) == schedule_rows.Agenda((), (), None)
+    assert [(row.is_archived, row.paused_reason) for row in schedule_rows.list_schedules(c)] == [
         (True, "removed")
     ] * 2
 
@@ -118,12 +119,12 @@ def test_the_schedule_of_an_agent_that_is_archived_does_not_fire(c: sa.Connectio
 def test_a_planned_schedule_is_due_when_its_time_has_come(c: sa.Connection) -> None:
     made = make_schedule(c, planned=None)
     schedules.plan_next(c, lead(c), [NextFire(ID, made.rev, AT + HOUR, AT + HOUR + 7)], AT)
-    assert schedules.due(c, AT + HOUR + 6, 10) == []
-    assert schedules.next_due_at(c, AT) == AT + HOUR + 7
-    (found,) = schedules.due(c, AT + HOUR + 7, 10)
+    assert schedule_rows.due(c, AT + HOUR + 6, 10) == []
+    assert schedule_rows.next_due_at(c, AT) == AT + HOUR + 7
+    (found,) = schedule_rows.due(c, AT + HOUR + 7, 10)
     assert (found.schedule.id, found.schedule.next_fire_at, found.paths) == (ID, AT + HOUR, ("notes",))
-    assert schedules.next_due_at(c, AT + HOUR + 7) is None
-    assert schedules.unplanned(c, 10) == []
+    assert schedule_rows.next_due_at(c, AT + HOUR + 7) is None
+    assert schedule_rows.unplanned(c, 10) == []
 
 
 def test_what_waits_longest_is_decided_first(c: sa.Connection) -> None:
@@ -131,7 +132,7 @@ def test_what_waits_longest_is_decided_first(c: sa.Connection) -> None:
         make_agent(c, name)
     for name, hours in (("a", 3), ("b", 1), ("d", 2)):
         make_schedule(c, name, planned=AT + hours * HOUR)
-    found = schedules.due(c, AT + DAY, 2)
+    found = schedule_rows.due(c, AT + DAY, 2)
     assert [due.schedule.agent_name for due in found] == ["b", "d"]
 
 
@@ -139,13 +140,13 @@ def test_a_plan_for_what_was_edited_meanwhile_is_void(c: sa.Connection) -> None:
     seen = make_schedule(c, planned=None)
     redeclare(c, DeclaredSchedule(kind="every", every_ms=2 * HOUR), AT + 1)
     schedules.plan_next(c, lead(c), [NextFire(ID, seen.rev, AT + HOUR, AT + HOUR)], AT + 1)
-    assert schedules.get_schedule(c, ID).next_fire_at is None
+    assert schedule_rows.get_schedule(c, ID).next_fire_at is None
 
 
 def test_a_schedule_without_another_fire_is_finished(c: sa.Connection) -> None:
     seen = make_schedule(c, planned=None, kind="at", every_ms=None, at_ms=AT - 1)
     schedules.plan_next(c, lead(c), [NextFire(ID, seen.rev, None, None)], AT)
-    finished = schedules.get_schedule(c, ID)
+    finished = schedule_rows.get_schedule(c, ID)
     assert (finished.enabled, finished.paused_reason) == (False, "finished")
 
 
@@ -164,17 +165,17 @@ def test_who_lost_the_lease_plans_nothing(c: sa.Connection) -> None:
         schedules.bring_back(c, old, AT)
     with pytest.raises(LostLease):
         schedules.give_up(c, old, seen, AT)
-    assert schedules.unplanned(c, 10) == [seen]
+    assert schedule_rows.unplanned(c, 10) == [seen]
 
 
 def test_a_paused_schedule_does_not_fire_until_it_is_enabled(c: sa.Connection) -> None:
     make_schedule(c)
     assert schedules.set_enabled(c, ID, False, at=AT + 1)
     assert not schedules.set_enabled(c, ID, False, at=AT + 2)
-    assert schedules.agenda(c, AT + DAY, 10) == schedules.Agenda((), (), None)
+    assert schedule_rows.agenda(c, AT + DAY, 10) == schedule_rows.Agenda((), (), None)
     assert schedules.set_enabled(c, ID, True, at=AT + 3)
     assert not schedules.set_enabled(c, ID, True, at=AT + 4)
-    enabled = schedules.get_schedule(c, ID)
+    enabled = schedule_rows.get_schedule(c, ID)
     assert (enabled.cursor_at, enabled.next_fire_at, enabled.paused_reason) == (AT + 3, None, None)
     assert told(c) == []
 
@@ -202,7 +203,7 @@ def test_a_schedule_that_catches_up_keeps_its_cursor(c: sa.Connection) -> None:
     before = make_schedule(c, planned=AT + HOUR)
     schedules.set_enabled(c, ID, False, at=AT + 1)
     schedules.set_enabled(c, ID, True, at=AT + 4 * HOUR, catch_up=True)
-    (enabled,) = schedules.unplanned(c, 10)
+    (enabled,) = schedule_rows.unplanned(c, 10)
     assert (enabled.cursor_at, enabled.next_fire_at, enabled.due_at) == (before.cursor_at, None, None)
     assert (enabled.is_catching_up, enabled.paused_reason) == (True, None)
 
@@ -211,7 +212,7 @@ def test_an_edit_in_a_pause_catches_nothing_up_and_is_planned_by_the_new_rule(c:
     make_schedule(c, planned=AT + HOUR)
     schedules.set_enabled(c, ID, False, at=AT + 1)
     redeclare(c, DeclaredSchedule(kind="every", every_ms=HOUR // 2), AT + 2 * HOUR)
-    paused = schedules.get_schedule(c, ID)
+    paused = schedule_rows.get_schedule(c, ID)
     assert (paused.cursor_at, paused.next_fire_at, paused.due_at) == (AT + 2 * HOUR, None, None)
     (row,) = told(c)
     assert (row.first_at, row.fire_at) == (AT + HOUR, AT + 2 * HOUR)
@@ -223,7 +224,7 @@ def test_a_second_edit_in_a_pause_leaves_what_it_passes_over_to_be_told_at_the_e
     schedules.set_enabled(c, ID, False, at=AT + 1)
     redeclare(c, DeclaredSchedule(kind="every", every_ms=HOUR // 2), AT + 10)
     redeclare(c, DeclaredSchedule(kind="every", every_ms=2 * HOUR), AT + 9 * HOUR)
-    assert schedules.get_schedule(c, ID).cursor_at == AT + 10
+    assert schedule_rows.get_schedule(c, ID).cursor_at == AT + 10
     assert told(c) == []
 
 
@@ -231,9 +232,9 @@ def test_a_schedule_is_given_up_as_it_was_seen_and_not_once_it_was_edited(c: sa.
     seen = make_schedule(c)
     redeclare(c, DeclaredSchedule(kind="every", every_ms=2 * HOUR), AT + 1)
     assert not schedules.give_up(c, lead(c), seen, AT + 2)
-    edited = schedules.get_schedule(c, ID)
+    edited = schedule_rows.get_schedule(c, ID)
     assert schedules.give_up(c, lead(c), edited, AT + 3)
-    assert schedules.get_schedule(c, ID).paused_reason == schedules.BROKEN
+    assert schedule_rows.get_schedule(c, ID).paused_reason == schedule_rows.BROKEN
 
 
 def test_what_is_no_longer_declared_cannot_be_enabled(c: sa.Connection) -> None:
@@ -246,7 +247,7 @@ def test_a_schedule_that_is_not_there_is_told_of(c: sa.Connection) -> None:
     with pytest.raises(UnknownSchedule, match="schedule-9"):
         schedules.set_enabled(c, "schedule-9", True, at=AT)
     with pytest.raises(UnknownSchedule, match="schedule-9"):
-        schedules.with_settings(c, "schedule-9")
+        schedule_rows.with_settings(c, "schedule-9")
 
 
 def test_a_schedule_pauses_after_failures_in_a_row_and_its_owner_can_read_so(c: sa.Connection) -> None:
@@ -261,9 +262,9 @@ def test_a_schedule_pauses_after_failures_in_a_row_and_its_owner_can_read_so(c: 
     ]
     assert not any(schedules.count_outcome(c, ID, outcome, AT) for outcome in outcomes)
     assert schedules.count_outcome(c, ID, RunOutcome.ERROR, AT + 9)
-    paused = schedules.get_schedule(c, ID)
+    paused = schedule_rows.get_schedule(c, ID)
     assert (paused.enabled, paused.paused_reason, paused.consecutive_failures) == (False, "failures", 3)
-    (entry,) = activity.list_activity(c)
+    (entry,) = audit.list_activity(c)
     assert (entry.event_type, entry.agent_id, entry.at) == ("schedule.paused", INBOX, AT + 9)
     assert "3 failed runs" in entry.message
 
@@ -273,9 +274,9 @@ def test_a_schedule_that_was_enabled_again_may_fail_as_often_as_before(c: sa.Con
     assert schedules.count_outcome(c, ID, RunOutcome.ERROR, AT)
     assert not schedules.count_outcome(c, ID, RunOutcome.ERROR, AT)  # it is paused by then
     schedules.set_enabled(c, ID, True, at=AT + 1)
-    assert schedules.get_schedule(c, ID).consecutive_failures == 0
+    assert schedule_rows.get_schedule(c, ID).consecutive_failures == 0
     assert schedules.count_outcome(c, ID, RunOutcome.ERROR, AT + 2)
-    assert len(activity.list_activity(c)) == 2
+    assert len(audit.list_activity(c)) == 2
 
 
 def test_a_schedule_may_be_told_never_to_pause(c: sa.Connection) -> None:
@@ -286,12 +287,12 @@ def test_a_schedule_may_be_told_never_to_pause(c: sa.Connection) -> None:
 def test_a_cursor_from_the_future_is_brought_back_with_all_that_was_decided_there(c: sa.Connection) -> None:
     make_schedule(c)
     wrong, today = AT + 1_000 * DAY, AT + 2 * HOUR
-    covered = fires.Covered(AT + HOUR, wrong - HOUR, 23_999, "coalesced", wrong)
+    covered = fire_decisions.Covered(AT + HOUR, wrong - HOUR, 23_999, "coalesced", wrong)
     fires.decide(c, lead(c), [decision(c, runs=[wrong], covered=[covered], kind="catchup")], wrong)
     fire(c, wrong + HOUR)
     assert schedules.clamp_future_cursors(c, lead(c), today) == [ID]
     assert schedules.clamp_future_cursors(c, lead(c), today) == []
-    clamped = schedules.get_schedule(c, ID)
+    clamped = schedule_rows.get_schedule(c, ID)
     assert (clamped.cursor_at, clamped.next_fire_at) == (today, None)
     (row,) = told(c)
     assert (row.first_at, row.fire_at) == (AT + HOUR, today)
@@ -301,13 +302,13 @@ def test_a_cursor_from_the_future_is_brought_back_with_all_that_was_decided_ther
 def test_a_schedule_made_under_a_wrong_clock_counts_from_today(c: sa.Connection) -> None:
     make_schedule(c, planned=None, at=AT + 1_000 * DAY)
     schedules.clamp_future_cursors(c, lead(c), AT)
-    assert schedules.get_schedule(c, ID).created_at == AT
+    assert schedule_rows.get_schedule(c, ID).created_at == AT
 
 
 def test_a_cursor_less_than_a_day_ahead_is_left_alone(c: sa.Connection) -> None:
     before = make_schedule(c, planned=None, at=AT + DAY)
     assert schedules.clamp_future_cursors(c, lead(c), AT) == []
-    assert schedules.list_schedules(c) == [before]
+    assert schedule_rows.list_schedules(c) == [before]
 
 
 def test_runs_that_a_wrong_clock_put_off_are_ready_now_and_a_retry_waits_its_hour(c: sa.Connection) -> None:
@@ -346,13 +347,13 @@ def test_settings_that_cannot_be_read_are_one_schedules_own_trouble(
     make_schedule(c, "notes")
     of_inbox = (agent_configs.c.agent_id == INBOX, agent_configs.c.config_key == key)
     c.execute(sa.update(agent_configs).where(*of_inbox).values(config_value=value))
-    agenda = schedules.agenda(c, AT + HOUR, 10)
+    agenda = schedule_rows.agenda(c, AT + HOUR, 10)
     assert [due.schedule.agent_name for due in agenda.due] == ["notes"]
     (unreadable,) = agenda.unreadable
     assert unreadable.schedule.agent_name == "inbox"
     assert "cannot be read" in unreadable.why
     with pytest.raises(UnreadableConfig):
-        schedules.with_settings(c, ID)
+        schedule_rows.with_settings(c, ID)
 
 
 def test_new_time_zones_plan_every_cron_anew_and_move_no_cursor(c: sa.Connection) -> None:
@@ -363,7 +364,7 @@ def test_new_time_zones_plan_every_cron_anew_and_move_no_cursor(c: sa.Connection
     assert schedules.replan_all(c, term, "2026a", AT + 1) == 1  # planned with nobody knows what
     assert schedules.replan_all(c, term, "2026a", AT + 2) == 0
     assert schedules.replan_all(c, term, "2026b", AT + 3) == 1
-    (cron,) = schedules.unplanned(c, 10)
+    (cron,) = schedule_rows.unplanned(c, 10)
     assert (cron.id, cron.cursor_at, cron.due_at) == (ID, AT, None)
 
 
@@ -373,5 +374,5 @@ def test_the_newest_of_several_schedules_of_an_older_release_is_the_one_that_cou
     make_schedule(c)
     old = {"id": "older", "agent_id": INBOX, "kind": "cron", "expr": "5 4 * * *", "enabled": False}
     c.execute(sa.insert(table), old | {"cursor_at": 1, "created_at": 1, "updated_at": 1})
-    assert [row.id for row in schedules.schedules_of(c, INBOX)] == [ID, "older"]
+    assert [row.id for row in schedule_rows.schedules_of(c, INBOX)] == [ID, "older"]
     assert agents.get_agent(c, INBOX).schedule == "every 3600 s"

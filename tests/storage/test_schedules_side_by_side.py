@@ -16,10 +16,11 @@ from protocol.lifecycles import RunEvent
 from storage import retention
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
-from storage.runs import outbox, runs
-from storage.runs.outbox import PlannedCall
+from storage.runs import run_moves
+from storage.runs.calls import mark_sent
+from storage.runs.items import PlannedCall
 from storage.runs.runs import HeldRun
-from storage.schedules import calendar_wakeups, fires, schedules
+from storage.schedules import calendar_wakeups, fires, schedule_rows, schedules
 from storage.schema import run_calls
 from tests.storage.rows import AT, calls, make_agent, plan, running
 from tests.storage.scheduled import HOUR, HOURLY, decision, lead, make_schedule
@@ -89,7 +90,7 @@ async def test_an_edit_does_not_move_a_cursor_back_that_the_leader_moves(
 ) -> None:
     await hubs[0].write(lambda c: make_schedule(c) and None)
     assert await while_the_other_waits(postgres, url, hubs, decide_the_first, edit)
-    edited = await hubs[0].read(schedules.get_schedule, ID)
+    edited = await hubs[0].read(schedule_rows.get_schedule, ID)
     assert (edited.overlap, edited.cursor_at) == ("allow", AT + HOUR)
 
 
@@ -102,7 +103,7 @@ async def test_an_end_of_a_pause_does_not_move_a_cursor_back_that_an_edit_moves(
 
     await hubs[0].write(pause)
     assert await while_the_other_waits(postgres, url, hubs, edit, enable)
-    enabled = await hubs[0].read(schedules.get_schedule, ID)
+    enabled = await hubs[0].read(schedule_rows.get_schedule, ID)
     assert (enabled.enabled, enabled.cursor_at) == (True, AT + HOUR - 5)
 
 
@@ -112,8 +113,8 @@ def an_old_run_and_a_new_one(c: sa.Connection, of: list[PlannedCall]) -> HeldRun
         held = running(c, name)
         if name == "old":
             plan(c, held, of=of)
-            outbox.mark_sent(c, held, [of[0].call_id], AT)
-        runs.move(c, held, RunEvent.FAILED, at=AT + (name == "newer"), actor="hub", reason="broken")
+            mark_sent(c, held, [of[0].call_id], AT)
+        run_moves.move(c, held, RunEvent.FAILED, at=AT + (name == "newer"), actor="hub", reason="broken")
     return running(c, "live")
 
 
@@ -143,7 +144,7 @@ async def test_of_two_hubs_that_would_tell_a_device_of_a_slot_one_does(
         make_agent(c)
         slot = msgspec.structs.replace(HOURLY, action="wake", label="standup", duration_ms=HOUR)
         schedules.declare_slots(c, INBOX, [slot], at=AT)
-        (row,) = schedules.slots_of(c, INBOX)
+        (row,) = schedule_rows.slots_of(c, INBOX)
         fires.decide(c, lead(c), [decision(c, row.id, runs=[AT + HOUR])], AT + HOUR)
         (wake,) = calendar_wakeups.wakes_of(c, INBOX, 1)
         return wake

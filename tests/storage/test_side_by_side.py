@@ -12,13 +12,16 @@ from sqlalchemy.util import await_only
 from protocol.ids import AgentId, BootId, CallId, DeviceId, RunId
 from protocol.lifecycles import CallEvent, RunEvent, RunState
 from storage.agents import agents
-from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.agents.agents import AgentRow
+from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import idempotency
 from storage.kernel.database import Conflict, Database
 from storage.kernel.postgres import open_postgres
-from storage.runs import outbox, runs
-from storage.runs.outbox import UnitPlan
-from storage.runs.runs import Gates, HeldRun, RunRow
+from storage.runs import run_claims, run_moves, runs
+from storage.runs.calls import mark_sent, open_calls, settle_call
+from storage.runs.plans import UnitPlan
+from storage.runs.run_claims import Gates
+from storage.runs.runs import HeldRun, RunRow
 from storage.schema import agent_states
 from storage.schema import agents as agent_table
 from tests.storage.rows import AT, PROMPT_1, calls, declare, make_agent, make_run, plan, running
@@ -61,7 +64,7 @@ async def test_eight_workers_claim_each_of_many_runs_once(hubs: list[Database]) 
 
     async def work(hub: Database, boot_id: BootId) -> None:
         while taken := await hub.write(
-            runs.claim_runs, boot_id=boot_id, gates=gates, lease_ms=30_000, at=AT, most=20
+            run_claims.claim_runs, boot_id=boot_id, gates=gates, lease_ms=30_000, at=AT, most=20
         ):
             claimed.extend(taken)
 
@@ -87,7 +90,7 @@ async def test_a_limit_holds_however_many_hubs_claim(hubs: list[Database]) -> No
     async def claim(n: int) -> None:
         boot_id = BootId(f"boot-{n}")
         await hubs[n % HUBS].write(
-            runs.claim_runs, boot_id=boot_id, gates=gates, lease_ms=30_000, at=AT, most=7
+            run_claims.claim_runs, boot_id=boot_id, gates=gates, lease_ms=30_000, at=AT, most=7
         )
 
     async with anyio.create_task_group() as claiming:
@@ -104,7 +107,7 @@ async def test_one_fire_makes_one_run_however_many_hubs_see_it(hubs: list[Databa
 
     async def fire(n: int) -> None:
         run = await hubs[n].write(
-            runs.create_run,
+            run_moves.create_run,
             id=RunId(f"run-{n}"),
             agent=agent,
             fire_key="s:daily:7",
@@ -126,7 +129,7 @@ async def test_a_call_that_two_runs_plan_at_once_is_delivered_by_one(
     def two_runs(c: sa.Connection) -> list[HeldRun]:
         earlier = make_run(c, "run-0", state=RunState.RUNNING)
         plan(c, earlier.held, of=calls("call-1"))
-        runs.move(c, earlier.held, RunEvent.FAILED, at=AT, actor="hub", reason="broken")
+        run_moves.move(c, earlier.held, RunEvent.FAILED, at=AT, actor="hub", reason="broken")
         return [running(c, name, agent=make_agent(c, name, device=name)) for name in ("run-1", "run-2")]
 
     first, second = await hubs[0].write(two_runs)
@@ -148,7 +151,7 @@ async def test_a_call_that_two_runs_plan_at_once_is_delivered_by_one(
         planning.start_soon(release)
         with pytest.raises(Conflict, match="call call-1 is held by run run-1"):
             await hubs[1].write(plan, second, of=calls("call-1"))
-    assert [call.call_id for call in await hubs[0].read(outbox.open_calls, first.id)] == ["call-1"]
+    assert [call.call_id for call in await hubs[0].read(open_calls, first.id)] == ["call-1"]
 
 
 def deadlocks(server: Postgres, url: str) -> int:
@@ -165,15 +168,15 @@ async def test_answers_come_in_while_calls_go_out(postgres: Postgres, url: str) 
         def planned(c: sa.Connection) -> HeldRun:
             held = running(c)
             plan(c, held, of=calls(*ids))
-            outbox.mark_sent(c, held, ids, AT)
+            mark_sent(c, held, ids, AT)
             return held
 
         held = await hub.write(planned)
         async with anyio.create_task_group() as going_on:
             for call_id in ids:
-                going_on.start_soon(hub.write, outbox.mark_sent, held, ids, AT)
-                going_on.start_soon(hub.write, outbox.settle_call, call_id, CallEvent.ACKED, {}, AT)
-        assert await hub.read(outbox.open_calls, held.id) == []
+                going_on.start_soon(hub.write, mark_sent, held, ids, AT)
+                going_on.start_soon(hub.write, settle_call, call_id, CallEvent.ACKED, {}, AT)
+        assert await hub.read(open_calls, held.id) == []
         assert (await hub.read(runs.get_run, held.id)).items_created == len(ids)
     assert deadlocks(postgres, url) == before
 

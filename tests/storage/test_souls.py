@@ -8,17 +8,19 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, SoulWriteId
 from protocol.messages import SoulWriteState
-from storage.audit import activity, audit
-from storage.coordination import soul_writes, souls
-from storage.coordination.soul_writes import (
+from storage import audit
+from storage.coordination import souls
+from storage.coordination.souls import (
     ABSENT,
     NewSoulWrite,
+    NewVersion,
     SoulBusy,
     SoulEnd,
     SoulOutcome,
     SoulWriteRow,
+    UnknownSoulVersion,
+    digest,
 )
-from storage.coordination.souls import NewVersion, UnknownSoulVersion, digest
 from storage.schema import soul_versions
 from tests.storage.rows import AT, make_agent
 
@@ -40,7 +42,7 @@ def ask(c: sa.Connection, content: str = "ours", number: int = 1, **about: Any) 
         trace_id=TRACE,
         **given | about,
     )
-    return soul_writes.add_write(c, new)
+    return souls.add_write(c, new)
 
 
 def outcome(to: SoulEnd, number: int = 1, *, found: str | None = None, **about: Any) -> SoulOutcome:
@@ -56,7 +58,7 @@ def outcome(to: SoulEnd, number: int = 1, *, found: str | None = None, **about: 
 
 
 def end(c: sa.Connection, write: SoulWriteRow, to: SoulEnd, number: int = 1, **about: Any) -> SoulWriteRow:
-    settled = soul_writes.settle(c, write, outcome(to, number, **about), kept=KEPT)
+    settled = souls.settle(c, write, outcome(to, number, **about), kept=KEPT)
     assert settled is not None
     return settled
 
@@ -83,13 +85,13 @@ def test_a_write_is_open_until_it_has_its_end(c: sa.Connection) -> None:
     make_agent(c)
     write = ask(c)
     assert (write.state, write.sends, write.sha256) == (SoulWriteState.WAITING, 0, digest("ours"))
-    assert soul_writes.due_writes(c, AT, 10) == ["w-1"]
-    assert soul_writes.due_writes(c, AT, 10, after="w-1") == []
-    assert soul_writes.next_due(c) == AT
+    assert souls.due_writes(c, AT, 10) == ["w-1"]
+    assert souls.due_writes(c, AT, 10, after="w-1") == []
+    assert souls.next_due(c) == AT
 
     settled = end(c, write, DONE)
     assert (settled.state, settled.settled_at, settled.content) == (DONE, AT + 1, "")
-    assert (soul_writes.due_writes(c, AT + 9, 10), soul_writes.next_due(c)) == ([], None)
+    assert (souls.due_writes(c, AT + 9, 10), souls.next_due(c)) == ([], None)
     assert history(c) == [("written", "ours")]
 
 
@@ -115,27 +117,27 @@ def test_the_same_write_again_is_the_one_that_there_is(c: sa.Connection) -> None
 def test_what_is_in_hand_is_taken_by_nobody_else(c: sa.Connection) -> None:
     make_agent(c)
     write = ask(c)
-    assert soul_writes.take(c, write, until=AT + 100)
-    assert not soul_writes.take(c, write, until=AT + 200)
-    assert soul_writes.due_writes(c, AT, 10) == []
-    assert soul_writes.hurry(c, AT + 5) == 1
-    assert soul_writes.due_writes(c, AT + 5, 10) == ["w-1"]
+    assert souls.take(c, write, until=AT + 100)
+    assert not souls.take(c, write, until=AT + 200)
+    assert souls.due_writes(c, AT, 10) == []
+    assert souls.hurry(c, AT + 5) == 1
+    assert souls.due_writes(c, AT + 5, 10) == ["w-1"]
 
 
 def test_what_it_is_written_over_stands_in_its_row_before_it_leaves(c: sa.Connection) -> None:
     make_agent(c)
     write = ask(c)
-    assert soul_writes.begin_send(c, write, ABSENT)
-    assert not soul_writes.begin_send(c, write, "other")
-    sent = soul_writes.get_write(c, write.id)
+    assert souls.begin_send(c, write, ABSENT)
+    assert not souls.begin_send(c, write, "other")
+    sent = souls.get_write(c, write.id)
     assert (sent.sends, sent.expected_sha256) == (1, ABSENT)
 
 
 def test_why_a_write_waits_stands_in_its_row_until_its_end(c: sa.Connection) -> None:
     make_agent(c)
     write = ask(c)
-    assert soul_writes.put_off(c, write, until=AT + 50, reason_code="gateway_unreachable", problem="away")
-    waiting = soul_writes.get_write(c, write.id)
+    assert souls.put_off(c, write, until=AT + 50, reason_code="gateway_unreachable", problem="away")
+    waiting = souls.get_write(c, write.id)
     assert (waiting.not_before, waiting.reason_code, waiting.problem) == (
         AT + 50,
         "gateway_unreachable",
@@ -148,10 +150,10 @@ def test_a_write_ends_once(c: sa.Connection) -> None:
     make_agent(c)
     write = ask(c)
     end(c, write, DONE)
-    assert soul_writes.settle(c, write, outcome(FAILED, 2), kept=KEPT) is None
-    assert not soul_writes.put_off(c, write, until=AT, reason_code="x", problem="x")
+    assert souls.settle(c, write, outcome(FAILED, 2), kept=KEPT) is None
+    assert not souls.put_off(c, write, until=AT, reason_code="x", problem="x")
     assert history(c) == [("written", "ours")]
-    assert len(activity.list_activity(c, agent_id=INBOX)) == 1
+    assert len(audit.list_activity(c, agent_id=INBOX)) == 1
 
 
 def test_of_a_conflict_both_texts_are_kept_theirs_first(c: sa.Connection) -> None:
@@ -209,7 +211,7 @@ def test_people_and_the_audit_log_are_told_of_the_end(
     why: dict[str, Any] = {"reason_code": "gateway_forbidden", "problem": "no scope"} if to is FAILED else {}
     end(c, write, to, **why)
 
-    (entry,) = activity.list_activity(c, agent_id=INBOX)
+    (entry,) = audit.list_activity(c, agent_id=INBOX)
     assert (entry.event_type, entry.level, entry.message, entry.actor) == (event, level, told, "operator:1")
     (row,) = audit.list_entries(c, limit=1, event="soul.updated")
     assert (row.actor, row.subject, row.outcome) == ("operator:1", INBOX, was)
@@ -229,7 +231,7 @@ def test_what_others_wrote_is_a_version_once(c: sa.Connection) -> None:
 def test_what_is_being_written_is_not_somebody_elses(c: sa.Connection) -> None:
     make_agent(c)
     write = ask(c)
-    assert soul_writes.begin_send(c, write, ABSENT)
+    assert souls.begin_send(c, write, ABSENT)
     assert not see(c, "ours")
     end(c, write, DONE)
     assert history(c) == [("written", "ours")]
@@ -249,13 +251,13 @@ def test_a_text_that_postgresql_cannot_keep_is_passed_over(c: sa.Connection) -> 
 
 
 def test_the_newest_versions_and_writes_stay(c: sa.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(soul_writes, "LEAST_WRITES", 4)
+    monkeypatch.setattr(souls, "LEAST_WRITES", 4)
     make_agent(c)
     for number in range(1, 8):
         write = ask(c, f"text {number}", number, at=AT + number)
-        assert soul_writes.settle(c, write, outcome(DONE, number), kept=3) is not None
+        assert souls.settle(c, write, outcome(DONE, number), kept=3) is not None
     assert history(c) == [("written", f"text {number}") for number in (5, 6, 7)]
-    assert [row.id for row in soul_writes.list_writes(c, INBOX, limit=10)] == ["w-7", "w-6", "w-5", "w-4"]
+    assert [row.id for row in souls.list_writes(c, INBOX, limit=10)] == ["w-7", "w-6", "w-5", "w-4"]
     assert [version.seq for version in souls.list_versions(c, INBOX, limit=2, after=(7,))] == [6, 5]
     with pytest.raises(UnknownSoulVersion):
         souls.get_version(c, INBOX, 4)
@@ -280,5 +282,5 @@ def test_souls_go_with_their_agent(c: sa.Connection) -> None:
     end(c, ask(c), DONE)
     ask(c, "more", 2)
     c.execute(sa.text("DELETE FROM agents"))
-    assert soul_writes.list_writes(c, INBOX, limit=9) == []
+    assert souls.list_writes(c, INBOX, limit=9) == []
     assert c.execute(sa.select(sa.func.count()).select_from(soul_versions)).scalar_one() == 0

@@ -8,6 +8,7 @@ from protocol.agent_types import AgentSubtype, AgentType
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, TemplateId
 from storage.agents import (
+    agent_moves,
     agent_snapshot,
     agent_states,
     agents,
@@ -17,8 +18,8 @@ from storage.agents import (
     templates,
 )
 from storage.agents.agent_snapshot import BadConfiguration, Setup
-from storage.agents.agents import DeclaredAgent
 from storage.agents.config_changes import NewConfig
+from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.template_changes import (
     Put,
     TemplateChanged,
@@ -163,7 +164,7 @@ def test_an_error_of_another_cause_stays(c: sa.Connection) -> None:
     put(c)
     take_up(c, NOTES)
     id = AgentId("agent-notes")
-    agent_states.move(c, id, "health", "error", at=AT, actor="device:desk", reason="disk broken")
+    agent_moves.move(c, id, "health", "error", at=AT, actor="device:desk", reason="disk broken")
     put(c, msgspec.structs.replace(RESEARCHER, description="Another."))
     assert health(c) == ("error", "disk broken")
 

@@ -2,7 +2,7 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import DeviceId, UserId
-from storage.audit import audit
+from storage import audit
 from storage.devices import devices, users
 from storage.devices.users import UnknownUser, UserOwnsThings, UserRow, UserTaken
 from tests.storage.rows import AT

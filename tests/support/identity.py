@@ -17,8 +17,8 @@ from hub.metrics import Metrics
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, ConnectionId, DeviceId, PairingId, UserId
 from protocol.keys import key_id
-from storage.agents import agent_declarations, agents
-from storage.agents.agents import DeclaredAgent
+from storage.agents import agents, declared_agents
+from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices, pairings, users
 from storage.devices.devices import DeviceRow
 from storage.devices.pairings import PairingAsk, PairingRow
@@ -113,7 +113,7 @@ class IdentityBench:
         id = AgentId(self.ids.fresh())
         declared = DeclaredAgent(name=name, device_name=device.name, paths=("notes",))
         await self.store.write(
-            agent_declarations.insert_agent,
+            declared_agents.insert_agent,
             id,
             declared,
             device,

@@ -3,7 +3,7 @@
 from hub.api.binding import Head
 from hub.api.etags import Matching
 from hub.api.paging import PageOf, cursor_of
-from storage.kernel.keyset import Key
+from storage.kernel.rows import Key
 
 
 def page_of(limit: int = 99, after: Key | None = None) -> PageOf:

@@ -27,12 +27,14 @@ from hub.settings.limit_settings import Limits
 from protocol.ids import BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState, UnitState
 from protocol.work import AgentComplete, AgentData, AgentManifest, Answer, FilePiece, ManifestFile, RunLimits
-from storage.agents import agents
-from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.agents import agents, declared_agents
+from storage.agents.agents import AgentRow
+from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
-from storage.runs import outbox, runs
-from storage.runs.outbox import UnitRow
-from storage.runs.runs import Gates, RunRow
+from storage.runs import run_claims, run_pauses, runs, units
+from storage.runs.run_claims import Gates
+from storage.runs.runs import RunRow
+from storage.runs.units import UnitRow
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.link import FakeLink
@@ -219,7 +221,7 @@ class Bench:
         """The next run, claimed."""
         there = frozenset(self.links)
         claimed = await self.store.write(
-            runs.claim_runs,
+            run_claims.claim_runs,
             boot_id=BOOT,
             gates=Gates(online=there, settled=there),
             lease_ms=30_000,
@@ -240,7 +242,7 @@ class Bench:
 
     async def probe_models(self) -> None:
         """Let runs that wait for a model go on, if it is time for a probe and it gets an answer."""
-        if await self.store.read(runs.awaiting_model):
+        if await self.store.read(run_pauses.awaiting_model):
             await self.dispatcher.open_gates()
             await self.asking.gates.probe()
             await self.dispatcher.open_gates()
@@ -266,7 +268,7 @@ class Bench:
 
     async def units(self, run_id: RunId) -> dict[str, UnitRow]:
         """Its units."""
-        return {unit.unit_key: unit for unit in await self.store.read(outbox.units_of, run_id)}
+        return {unit.unit_key: unit for unit in await self.store.read(units.units_of, run_id)}
 
 
 def titles(link: FakeLink) -> Sequence[object]:
@@ -286,7 +288,11 @@ async def agent(store: Store) -> AgentRow:
     user_id = await store.write(users.ensure_user, UserId("u"), "owner", 1)
     declared = DeclaredAgent(name="notes", device_name="desk", paths=("notes",), data_types=("tasks",))
     await store.write(
-        agents.reconcile_declared, user_id=user_id, declared=[declared], at=1, fresh_ids=["a", "b", "c", "d"]
+        declared_agents.reconcile_declared,
+        user_id=user_id,
+        declared=[declared],
+        at=1,
+        fresh_ids=["a", "b", "c", "d"],
     )
     found = await store.read(agents.find_agent_by_name, "notes")
     assert found is not None

@@ -16,15 +16,16 @@ from hub.extraction.model import Models
 from hub.metrics import Metrics
 from hub.runs.scheduler import Scheduler
 from protocol.ids import BootId, RunId, UserId
-from storage.agents import agents
-from storage.agents.agents import AgentRow, DeclaredAgent
-from storage.audit import activity
+from storage import audit
+from storage.agents import agents, declared_agents
+from storage.agents.agents import AgentRow
+from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
 from storage.runs import runs
 from storage.runs.runs import RunRow
-from storage.schedules import fires, schedules
-from storage.schedules.fires import FireRow
-from storage.schedules.schedules import DeclaredSchedule, ScheduleRow
+from storage.schedules import fire_rows, schedule_rows
+from storage.schedules.fire_rows import FireRow
+from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
 from storage.store import Store
 from tests.support.clock import START, FakeClock, SeededChance
 
@@ -125,9 +126,9 @@ class Desk:
             DeclaredAgent(name=f"agent-{n}", device_name="desk", data_types=("tasks",), schedule=schedule)
             for n, schedule in enumerate(declared)
         ]
-        fresh = [self.ids.fresh() for _ in range(agents.IDS_PER_AGENT * len(wanted))]
+        fresh = [self.ids.fresh() for _ in range(declared_agents.IDS_PER_AGENT * len(wanted))]
         await self.store.write(
-            agents.reconcile_declared, user_id=user, declared=wanted, at=self.at, fresh_ids=fresh
+            declared_agents.reconcile_declared, user_id=user, declared=wanted, at=self.at, fresh_ids=fresh
         )
         return await self.store.read(agents.list_agents)
 
@@ -136,7 +137,7 @@ class Desk:
         return epoch_ms(self.clock.now())
 
     async def schedules(self) -> list[ScheduleRow]:
-        return await self.store.read(schedules.list_schedules)
+        return await self.store.read(schedule_rows.list_schedules)
 
     async def runs(self) -> list[RunRow]:
         """Oldest fire first."""
@@ -146,11 +147,11 @@ class Desk:
     async def fires(self) -> list[FireRow]:
         """What was decided, oldest first."""
         (agent, *_) = await self.store.read(agents.list_agents)
-        return (await self.store.read(fires.list_fires, agent.id, 10_000))[::-1]
+        return (await self.store.read(fire_rows.list_fires, agent.id, 10_000))[::-1]
 
     async def told(self, event_type: str) -> list[str]:
         """The owner's activities of this kind."""
-        found = await self.store.read(activity.list_activity)
+        found = await self.store.read(audit.list_activity)
         return [entry.message for entry in found if entry.event_type == event_type]
 
     async def change(self, statement: sa.Executable) -> None:

@@ -16,9 +16,9 @@ from hub.log import Channel
 from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import TokenId
+from storage import audit
 from storage.agents import agent_tokens
 from storage.agents.agent_tokens import AgentTokenRow
-from storage.audit import audit
 from storage.devices import operator_tokens
 from storage.devices.operator_tokens import OperatorTokenRow
 from storage.kernel.database import StorageError

@@ -24,8 +24,8 @@ from protocol.errors import CloseCode, ErrorCode
 from protocol.ids import DeviceId
 from protocol.standing import STORED_AXES, Axis, Connectivity, Lifecycle, UnknownValue, legal_moves
 from protocol.vocabularies import Vocabulary, words_of
-from storage.agents import agent_facts, agent_states, agents
-from storage.agents.agent_facts import AgentFacts
+from storage.agents import agent_snapshot, agent_states, agents
+from storage.agents.agent_snapshot import AgentFacts
 from storage.agents.agent_states import AgentMove, AgentState, Since
 from storage.agents.agent_writes import StandingWrite
 from storage.agents.agents import AgentRow
@@ -243,7 +243,7 @@ class AgentStatuses(Noun):
         """Return an agent in the terms of a vocabulary: calendar, orchestrator, foundation or runlog."""
         words = words_of(vocabulary)
         return self._document(
-            *await self._store.read(agents.with_agent, name, self.user_id, agent_facts.facts_of), words
+            *await self._store.read(agents.with_agent, name, self.user_id, agent_snapshot.facts_of), words
         )
 
     @route("PATCH", "/as/{vocabulary}", Scope.RUN, errors=_REFUSED)
@@ -254,7 +254,7 @@ class AgentStatuses(Noun):
         words = words_of(vocabulary)
         agent = await self._agent(name)
         await self._write(agent, write_of(words, change), actor=actor)
-        facts = await self._store.read(agent_facts.facts_of, agent.id)
+        facts = await self._store.read(agent_snapshot.facts_of, agent.id)
         return self._document(agent, facts, words)
 
     def _document(self, agent: AgentRow, facts: AgentFacts, words: Vocabulary) -> dict[str, Any]:

@@ -31,8 +31,8 @@ from storage.devices import users
 from storage.devices.users import UnknownUser
 from storage.runs import runs
 from storage.runs.run_locks import Offered
-from storage.schedules import schedules
-from storage.schedules.schedules import ScheduleRow
+from storage.schedules import schedule_rows
+from storage.schedules.schedule_rows import ScheduleRow
 from storage.store import Connection, Store
 
 log = Channel(__name__)
@@ -137,7 +137,7 @@ class AgentFacts(NamedTuple):
 
 def _read_facts(c: Connection, rows: Sequence[AgentRow], offered: Offered) -> AgentFacts:
     newest = runs.find_runs(c, [row.last_run.id for row in rows if row.last_run is not None])
-    own = schedules.schedules_of_agents(c, [row.id for row in rows])
+    own = schedule_rows.schedules_of_agents(c, [row.id for row in rows])
     return AgentFacts(rows, read_facts(c, newest, offered), own)
 
 

@@ -12,8 +12,8 @@ from hub.api.paging import Paging
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.log import Channel
-from storage.audit import audit
-from storage.audit.audit import AuditRow
+from storage import audit
+from storage.audit import AuditRow
 from storage.kernel.database import StorageError
 from storage.store import Store
 

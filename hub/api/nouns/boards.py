@@ -21,9 +21,8 @@ from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
 from storage.agents import agents
 from storage.agents.agents import UnknownAgent
-from storage.coordination import board_members, boards, gateways
-from storage.coordination.board_members import MemberRow
-from storage.coordination.boards import BoardLimits, BoardRow, TooManyOfBoards
+from storage.coordination import boards, gateways
+from storage.coordination.boards import BoardLimits, BoardRow, MemberRow, TooManyOfBoards
 from storage.store import Connection, Store
 
 log = Channel(__name__)
@@ -292,7 +291,7 @@ class Boards(Noun):
         agent_id = await self._agent(found, new.agent)
         try:
             await self._store.write(
-                board_members.add_member,
+                boards.add_member,
                 found.id,
                 agent_id,
                 is_lead=new.is_lead,
@@ -321,9 +320,7 @@ class Boards(Noun):
         """Remove an agent from a board."""
         found = await self._store.read(authority.board, caller, board)
         agent_id = await self._agent(found, agent)
-        await self._store.write(
-            board_members.drop_member, found.id, agent_id, at=self._now, actor=caller.actor
-        )
+        await self._store.write(boards.drop_member, found.id, agent_id, at=self._now, actor=caller.actor)
         log.info("board.left", board_id=found.id, agent_id=agent_id, actor=caller.actor)
         return await self._again(found.id)
 
@@ -339,7 +336,7 @@ class Boards(Noun):
         """Make one of the board's agents its lead. There is one at most."""
         found = await self._store.read(authority.board, caller, board)
         agent_id = None if lead.agent is None else await self._agent(found, lead.agent)
-        await self._store.write(board_members.set_lead, found.id, agent_id, at=self._now, actor=caller.actor)
+        await self._store.write(boards.set_lead, found.id, agent_id, at=self._now, actor=caller.actor)
         log.info("board.lead_set", board_id=found.id, agent_id=agent_id, actor=caller.actor)
         return await self._again(found.id)
 
@@ -386,7 +383,7 @@ class Boards(Noun):
         return await self._detail(await self._store.read(boards.get_board, id))
 
     async def _detail(self, row: BoardRow) -> BoardDetail:
-        return _detail(row, await self._store.read(board_members.list_members, row.id))
+        return _detail(row, await self._store.read(boards.list_members, row.id))
 
     def _counted(self, refusal: TooManyOfBoards) -> TooManyOfBoards:
         self._limits_reached.labels(refusal.limit).inc()
@@ -395,7 +392,7 @@ class Boards(Noun):
 
 def _read_board(c: Connection, caller: Caller, given: str) -> tuple[BoardRow, list[MemberRow]]:
     row = authority.board_for(c, caller, Verb.BOARD_READ, given)
-    return row, board_members.list_members(c, row.id)
+    return row, boards.list_members(c, row.id)
 
 
 def _detail(row: BoardRow, members: Iterable[MemberRow]) -> BoardDetail:

@@ -19,7 +19,7 @@ from hub.coordination.broadcasts import BroadcastStatus
 from hub.coordination.messages import WAIT_S
 from protocol.errors import ErrorCode
 from protocol.messages import DELIVERED, MessageState
-from storage.coordination import questions
+from storage.coordination import question_rows
 from storage.coordination.broadcasts import BoardResult, Refused
 from storage.store import Store
 
@@ -248,7 +248,7 @@ class Broadcasts(Noun):
 
     async def _named(self, found: Sequence[BroadcastStatus]) -> dict[str, str]:
         """Return the names of the senders."""
-        return await self._store.read(questions.told_actors, {one.row.actor for one in found})
+        return await self._store.read(question_rows.told_actors, {one.row.actor for one in found})
 
     def _result(self, found: BoardResult) -> BroadcastResultView:
         code, error = found.code, found.error

@@ -21,8 +21,8 @@ from hub.settings.problems import Problem, Severity, spell
 from hub.settings.reload import Edit, Reloader, TakenUp
 from hub.settings.schema import settings_schema
 from protocol.errors import ErrorCode
-from storage.audit import audit
-from storage.audit.audit import AuditRow
+from storage import audit
+from storage.audit import AuditRow
 from storage.store import Store
 
 PAGE: Final = 500  # changes read at once

@@ -19,12 +19,12 @@ from hub.connectors.failures import ConnectorFailure
 from hub.document import Document
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
+from storage import audit
 from storage.agents import agents
-from storage.audit import audit
-from storage.audit.audit import Entry
+from storage.audit import Entry
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import ConnectorRow
-from storage.connectors.sign_ins import SignInRow
+from storage.connectors.credentials import SignInRow
 from storage.store import Connection, Store
 
 UNREAD: Final = 50  # messages that could not be read, of one agent, in one response

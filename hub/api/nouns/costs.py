@@ -16,7 +16,7 @@ from protocol.errors import ErrorCode
 from storage.agents import agents
 from storage.runs import model_calls
 from storage.runs.model_calls import CostRow
-from storage.runs.runs import LivesAtGateway
+from storage.runs.run_moves import LivesAtGateway
 from storage.store import Store
 
 LATELY: Final = timedelta(days=30)

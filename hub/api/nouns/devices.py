@@ -17,9 +17,9 @@ from hub.log import Channel
 from protocol import keys
 from protocol.errors import CloseCode, ErrorCode, HubError
 from protocol.handshake import Goodbye
+from storage import audit
 from storage.agents import agents
 from storage.agents.agents import AgentRow
-from storage.audit import audit
 from storage.devices import device_keys, device_names, devices
 from storage.devices.device_keys import KeyRow
 from storage.devices.devices import DeviceRow, Grant, TokenRow

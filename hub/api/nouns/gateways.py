@@ -19,11 +19,11 @@ from hub.openclaw.methods import agents_list
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
 from protocol.standing import Axes, Connectivity
+from storage import audit
 from storage.agents import agents
 from storage.agents.agents import AgentRow, UnknownAgent
 from storage.agents.made_agents import AgentLimits, TooManyAgents
-from storage.audit import audit
-from storage.audit.audit import Entry
+from storage.audit import Entry
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateways import GatewayRow

@@ -9,7 +9,7 @@ from hub.api.noun import ALL, Noun, Part, listed
 from hub.api.view import Instant, View
 from hub.health.issues import Issue, Severity
 from hub.health.issues import Issues as FoundIssues
-from storage.kernel.keyset import Key
+from storage.kernel.rows import Key
 
 
 class IssueView(View):

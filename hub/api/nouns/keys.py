@@ -10,8 +10,8 @@ from hub.api.noun import Noun, command, route
 from hub.api.view import View
 from hub.clock import Clock, epoch_ms
 from protocol.errors import ErrorCode
-from storage.audit import audit
-from storage.audit.audit import Entry
+from storage import audit
+from storage.audit import Entry
 from storage.store import Store
 
 

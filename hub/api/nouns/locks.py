@@ -16,9 +16,9 @@ from hub.log import Channel
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 from protocol.locks import NAME_CHARACTERS
-from storage.agents import agents, locks
-from storage.audit import audit
-from storage.audit.audit import Entry
+from storage import audit
+from storage.agents import agents, lock_turns, locks
+from storage.audit import Entry
 from storage.store import Connection, Store
 
 log = Channel(__name__)
@@ -72,7 +72,7 @@ class Release(View):
     fence: Annotated[int, Meta(ge=1, le=2**53 - 1, examples=[7])] | None = None
 
 
-_Found = tuple[Sequence[locks.LockRow], Sequence[locks.LockWait]]
+_Found = tuple[Sequence[lock_turns.LockRow], Sequence[lock_turns.LockWait]]
 
 
 class Locks(Noun):
@@ -115,7 +115,7 @@ class Locks(Noun):
             agent_ids = None
             if agent is not None:
                 agent_ids = [agents.agent_called(c, agent, self.user_id).id]
-            rows = locks.list_locks(
+            rows = lock_turns.list_locks(
                 c,
                 user_id=self.user_id,
                 agent_ids=agent_ids,
@@ -155,7 +155,7 @@ class Locks(Noun):
         if released is None:
             found = await self._find(resource)
             if found.holder is not None:
-                raise locks.LockLost(
+                raise lock_turns.LockLost(
                     f"lock {resource!r} is held by {found.told_holder} under fence {found.fence}, not {fence}"
                 )
         else:
@@ -166,12 +166,12 @@ class Locks(Noun):
         (view,) = _views(*await self._store.read(_with_waits, [await self._find(resource)]))
         return view
 
-    async def _find(self, resource: str) -> locks.LockRow:
+    async def _find(self, resource: str) -> lock_turns.LockRow:
         return await self._store.read(_lock_named, resource, self.user_id)
 
 
-def _lock_named(c: Connection, resource: str, user_id: UserId | None) -> locks.LockRow:
-    found = locks.find_locks_named(c, resource, user_id=user_id)
+def _lock_named(c: Connection, resource: str, user_id: UserId | None) -> lock_turns.LockRow:
+    found = lock_turns.find_locks_named(c, resource, user_id=user_id)
     if not found:
         raise UnknownLock(f"there is no lock {resource!r}")
     if len(found) > 1:
@@ -179,11 +179,11 @@ def _lock_named(c: Connection, resource: str, user_id: UserId | None) -> locks.L
     return found[0]
 
 
-def _with_waits(c: Connection, rows: Sequence[locks.LockRow]) -> _Found:
-    return rows, locks.list_lock_waits(c, resources=sorted({row.resource for row in rows}))
+def _with_waits(c: Connection, rows: Sequence[lock_turns.LockRow]) -> _Found:
+    return rows, lock_turns.list_lock_waits(c, resources=sorted({row.resource for row in rows}))
 
 
-def _views(rows: Sequence[locks.LockRow], waits: Sequence[locks.LockWait]) -> list[LockView]:
+def _views(rows: Sequence[lock_turns.LockRow], waits: Sequence[lock_turns.LockWait]) -> list[LockView]:
     queues: defaultdict[tuple[UserId, str], list[LockWaitView]] = defaultdict(list)
     for wait in waits:
         told = LockWaitView(
@@ -206,5 +206,5 @@ def _views(rows: Sequence[locks.LockRow], waits: Sequence[locks.LockWait]) -> li
     ]
 
 
-def _holder(holder: locks.Holder, agent: str | None, device: str | None) -> LockHolderView:
+def _holder(holder: lock_turns.Holder, agent: str | None, device: str | None) -> LockHolderView:
     return LockHolderView(kind=holder.kind.value, id=holder.id, agent=agent, device=device)

@@ -18,7 +18,7 @@ from hub.log import LogEntry, LogFile, Ring
 from protocol.errors import ErrorCode
 from storage.devices import devices
 from storage.devices.devices import UnknownDevice
-from storage.kernel.keyset import Key
+from storage.kernel.rows import Key
 from storage.store import Store
 
 LEVELS: Final = ("debug", "info", "warning", "error")

@@ -19,7 +19,7 @@ from protocol.errors import ErrorCode
 from protocol.ids import DeviceId
 from protocol.messages import MessageState, QueueMode, attempt_key
 from storage.agents import agents
-from storage.coordination import questions
+from storage.coordination import question_rows
 from storage.coordination.message_rows import MessageMove, MessageRow
 from storage.devices import devices
 from storage.store import Connection, Store
@@ -355,7 +355,7 @@ class Messages(Noun):
 def _names(c: Connection, rows: Sequence[MessageRow]) -> tuple[dict[str, str], dict[DeviceId, str]]:
     """Return the names of the senders and of the devices of messages."""
     device_ids = {row.device_id for row in rows if row.device_id is not None}
-    actors = questions.told_actors(c, {row.actor for row in rows})
+    actors = question_rows.told_actors(c, {row.actor for row in rows})
     return actors, devices.names_of_devices(c, device_ids)
 
 

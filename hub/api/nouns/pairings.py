@@ -19,7 +19,7 @@ from hub.metrics import Metrics
 from protocol import keys
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId, PairingId, UserId
-from storage.audit import audit
+from storage import audit
 from storage.devices import device_keys, devices, pairings, users
 from storage.devices.pairings import PairingChanged, PairingRow, UnknownPairing
 from storage.store import Store

@@ -21,8 +21,8 @@ from protocol.authority import Verb
 from protocol.errors import ErrorCode
 from protocol.ids import DeviceId
 from protocol.messages import QuestionState
-from storage.coordination import questions
-from storage.coordination.questions import QuestionRow
+from storage.coordination import question_rows, questions
+from storage.coordination.question_rows import QuestionRow
 from storage.devices import devices
 from storage.store import Connection, Store
 
@@ -182,7 +182,7 @@ class Questions(Noun):
         paging.limit = min(paging.limit, MOST_QUESTIONS)
 
         def read(c: Connection) -> tuple[list[QuestionRow], dict[str, str]]:
-            rows = questions.list_questions(
+            rows = question_rows.list_questions(
                 c,
                 user_id=caller.user_id,
                 board_id=None if board is None else authority.board(c, caller, board).id,
@@ -290,7 +290,7 @@ class Questions(Noun):
 def _names(c: Connection, rows: Sequence[QuestionRow]) -> dict[str, str]:
     """Return the names of the actors who asked or answered these questions."""
     actors = {actor for row in rows for actor in (row.actor, row.answered_by) if actor is not None}
-    return questions.told_actors(c, actors)
+    return question_rows.told_actors(c, actors)
 
 
 def _fields(row: QuestionRow, named: dict[str, str]) -> dict[str, Any]:

@@ -31,11 +31,11 @@ from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, RUN, Run
 from protocol.trace import trace_id_of
 from storage.agents import agents
 from storage.devices import device_names, devices
-from storage.runs import outbox, runs
-from storage.runs.outbox import UnitRow
+from storage.runs import runs
 from storage.runs.run_locks import Offered
 from storage.runs.runs import RunMove, RunRow, UnknownRun
-from storage.schedules import fires
+from storage.runs.units import UnitRow, first_units
+from storage.schedules import fire_rows
 from storage.store import Connection, Store
 
 MOST_UNITS: Final = 2_000  # shown of one run; its counts are of all
@@ -185,7 +185,7 @@ class RunFacts(NamedTuple):
     rows: Sequence[RunRow]
     devices: Mapping[DeviceId, str]
     waits: Waits
-    missed: Mapping[RunId, Sequence[fires.Missed]]
+    missed: Mapping[RunId, Sequence[fire_rows.Missed]]
 
 
 class Runs(Noun):
@@ -261,7 +261,7 @@ class Runs(Noun):
 
         def read(c: Connection) -> tuple[RunFacts, list[UnitRow], list[RunMove]]:
             row = run_named(c, run_id, self.user_id)
-            units = outbox.first_units(c, row.id, MOST_UNITS)
+            units = first_units(c, row.id, MOST_UNITS)
             return read_facts(c, [row], offered), units, runs.run_history(c, row.id)
 
         found, units, moves = await self._store.read(read)
@@ -384,7 +384,7 @@ def read_facts(c: Connection, rows: Sequence[RunRow], offered: Offered) -> RunFa
         rows,
         devices.names_of_devices(c, (row.device_id for row in rows if row.device_id is not None)),
         read_waits(c, rows, offered),
-        fires.missed_of(c, [row.id for row in rows if row.schedule_id is not None]),
+        fire_rows.missed_of(c, [row.id for row in rows if row.schedule_id is not None]),
     )
 
 

@@ -20,9 +20,9 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage.agents import agents
 from storage.agents.agents import AgentRow
-from storage.schedules import fires, schedules
-from storage.schedules.fires import FireRow
-from storage.schedules.schedules import ScheduleRow
+from storage.schedules import fire_rows, schedule_rows
+from storage.schedules.fire_rows import FireRow
+from storage.schedules.schedule_rows import ScheduleRow
 from storage.store import Store
 
 NEXT_FIRES: Final = 5
@@ -139,14 +139,14 @@ class Schedules(Noun):
     @route("GET", "/next", Scope.READ)
     async def next_fires(self, name: str) -> AgentSchedules:
         """List the next five fires of each schedule, in UTC and in its own zone."""
-        _, rows = await self._store.read(agents.with_agent, name, self.user_id, schedules.schedules_of)
+        _, rows = await self._store.read(agents.with_agent, name, self.user_id, schedule_rows.schedules_of)
         return AgentSchedules(schedules=tuple(map(self._view, filter(_is_declared, rows))))
 
     @route("GET", "/fires", Scope.READ)
     async def past_fires(self, name: str, paging: Paging) -> FirePage:
         """List the past fires, the newest first, each with its run or the reason why it has none."""
         agent, rows = await self._store.read(
-            agents.with_agent, name, self.user_id, fires.list_fires, paging.part.limit, after=paging.after
+            agents.with_agent, name, self.user_id, fire_rows.list_fires, paging.part.limit, after=paging.after
         )
         found = [_decision_view(row, agent.device_name or "") for row in rows]
         page = paging.fetched(found, key=lambda fire: (epoch_ms(fire.fire_at), fire.schedule))
@@ -172,13 +172,15 @@ class Schedules(Noun):
 
     async def resume(self, agent: AgentRow, *, catch_up: bool, actor: str) -> None:
         """Enable every schedule and slot of the agent that an operator, or failures, paused."""
-        slots = await self._store.read(schedules.slots_of, agent.id)
+        slots = await self._store.read(schedule_rows.slots_of, agent.id)
         for row in (*await self._declared(agent), *filter(_is_declared, slots)):
-            if not row.enabled and row.paused_reason != schedules.FINISHED:
+            if not row.enabled and row.paused_reason != schedule_rows.FINISHED:
                 await self._scheduler.enable(row, catch_up=catch_up, actor=actor)
 
     async def _declared(self, agent: AgentRow) -> list[ScheduleRow]:
-        return [row for row in await self._store.read(schedules.schedules_of, agent.id) if _is_declared(row)]
+        return [
+            row for row in await self._store.read(schedule_rows.schedules_of, agent.id) if _is_declared(row)
+        ]
 
     def _view(self, row: ScheduleRow) -> ScheduleView:
         try:
@@ -193,7 +195,7 @@ class Schedules(Noun):
             expr=row.expr,
             every_s=_seconds(row.every_ms),
             at=at,
-            said=schedules.told(row.expr, row.every_ms, row.at_ms),
+            said=schedule_rows.told(row.expr, row.every_ms, row.at_ms),
             timezone=row.tz,
             overlap=row.overlap,
             catch_up="none" if row.catchup_window_ms == 0 else row.coalesce,
@@ -217,7 +219,7 @@ class Schedules(Noun):
 
 def _is_declared(row: ScheduleRow) -> bool:
     """Return whether the schedule is declared now; of one that was removed, only the history counts."""
-    return row.enabled or row.paused_reason not in (None, schedules.REMOVED)
+    return row.enabled or row.paused_reason not in (None, schedule_rows.REMOVED)
 
 
 def _decision_view(row: FireRow, device: str) -> DecisionView:

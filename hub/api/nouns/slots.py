@@ -14,9 +14,9 @@ from hub.runs.scheduler import Scheduler
 from hub.schedules.cron import BadSchedule
 from protocol.errors import ErrorCode
 from storage.agents import agents
-from storage.schedules import calendar_wakeups, schedules
+from storage.schedules import calendar_wakeups, schedule_rows
 from storage.schedules.calendar_wakeups import WakeRow
-from storage.schedules.schedules import ScheduleRow
+from storage.schedules.schedule_rows import ScheduleRow
 from storage.store import Store
 
 NEXT_TIMES: Final = 5
@@ -97,7 +97,7 @@ class Slots(Noun):
             name,
             self.user_id,
             lambda c, agent_id: (
-                schedules.slots_of(c, agent_id),
+                schedule_rows.slots_of(c, agent_id),
                 calendar_wakeups.wakes_of(c, agent_id, paging.part.limit, after=paging.after),
             ),
         )
@@ -107,11 +107,11 @@ class Slots(Noun):
 
     async def of_agent(self, name: str) -> list[SlotView]:
         """Return the agent's slots by label, with the next five times of each."""
-        _, rows = await self._store.read(agents.with_agent, name, self.user_id, schedules.slots_of)
+        _, rows = await self._store.read(agents.with_agent, name, self.user_id, schedule_rows.slots_of)
         return self._slots(rows)
 
     def _slots(self, rows: Iterable[ScheduleRow]) -> list[SlotView]:
-        return [self._view(row) for row in rows if row.enabled or row.paused_reason != schedules.REMOVED]
+        return [self._view(row) for row in rows if row.enabled or row.paused_reason != schedule_rows.REMOVED]
 
     def _view(self, row: ScheduleRow) -> SlotView:
         duration = timedelta(milliseconds=row.duration_ms or 0)
@@ -128,7 +128,7 @@ class Slots(Noun):
             expr=row.expr,
             every_s=None if row.every_ms is None else row.every_ms / 1_000,
             at=at,
-            said=schedules.told(row.expr, row.every_ms, row.at_ms),
+            said=schedule_rows.told(row.expr, row.every_ms, row.at_ms),
             timezone=row.tz,
             duration_s=duration.total_seconds(),
             overlap=row.overlap,

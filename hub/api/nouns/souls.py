@@ -17,8 +17,7 @@ from hub.coordination.authority import Caller
 from hub.coordination.souls import MOST_WAIT_S, WAIT_S, SoulRequest
 from hub.coordination.souls import Souls as SoulService
 from protocol.errors import ErrorCode, HubError
-from storage.coordination.soul_writes import SoulWriteRow
-from storage.coordination.souls import SoulVersion
+from storage.coordination.souls import SoulVersion, SoulWriteRow
 
 _E = ErrorCode
 _UNREACHABLE: Final = (

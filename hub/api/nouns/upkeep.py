@@ -13,7 +13,7 @@ from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.drain import Drain
 from hub.log import Channel
 from protocol.errors import HubError
-from storage.audit import audit
+from storage import audit
 from storage.store import Store
 
 log = Channel(__name__)

@@ -10,7 +10,7 @@ import pytest
 
 from hub.accounts.sign_in import LIFE_MS, SignInFailed
 from protocol.work import Action, Answer, ToolCall
-from storage.connectors import connectors, credentials, sign_ins
+from storage.connectors import connectors, credentials
 from tests.hub.accounts.bench import ID, Bench, bench
 
 pytestmark = pytest.mark.anyio
@@ -180,12 +180,12 @@ async def test_a_hub_that_dies_as_soon_as_a_grant_is_kept_does_not_show_its_code
 async def test_what_a_sign_in_remembers_is_sealed_and_goes_when_it_is_settled(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         begun = await b.sign_ins.begin("work", actor="me")
-        row = await b.store.read(sign_ins.find_sign_in, begun.id)
+        row = await b.store.read(credentials.find_sign_in, begun.id)
         assert row is not None
         state = query(begun.url)["state"]
         assert state.encode() not in row.sealed + row.state_hash
         await b.sign_ins.pasted(await consent(begun.url))
-        row = await b.store.read(sign_ins.find_sign_in, begun.id)
+        row = await b.store.read(credentials.find_sign_in, begun.id)
         assert row is not None
         assert row.sealed == b""
         assert await b.store.read(credentials.find_credential, ID) is not None

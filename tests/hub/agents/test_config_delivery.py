@@ -16,12 +16,13 @@ from protocol.agent_types import AgentType
 from protocol.coordination import EventName
 from protocol.errors import ErrorCode
 from protocol.ids import DeviceId, UserId
+from storage import audit
 from storage.agents import agents, config_changes, configs
 from storage.agents.agent_snapshot import BadConfiguration
-from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.agents.agents import AgentRow
 from storage.agents.config_changes import ConfigLimitReached, ConfigLimits, NewConfig
+from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.templates import WrittenTemplate
-from storage.audit import audit
 from storage.devices import devices, users
 from storage.store import Store, open_store
 from tests.support.clock import START, FakeClock, SeededChance

@@ -16,9 +16,10 @@ from hub.metrics import Metrics
 from protocol.coordination import AgentBeat, Heartbeat
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, DeviceId
-from storage.agents import agent_states, agents
+from storage.agents import agent_moves, agent_states, agents, declared_agents
 from storage.agents.agent_states import AgentState
-from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.agents.agents import AgentRow
+from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.heartbeats import HeardDevice
 from storage.devices import devices
 from storage.kernel.database import Conflict, Unavailable
@@ -108,7 +109,7 @@ class Desk:
         declared = [DeclaredAgent(name=name, device_name=name, paths=("notes",)) for name in names]
         ids = [f"id-{n}" for n in range(4 * (count + 1))]
         await self.rows.write(
-            agents.reconcile_declared,
+            declared_agents.reconcile_declared,
             user_id=self.agent.user_id,
             declared=[DeclaredAgent(name="notes", device_name="desk", paths=("notes",)), *declared],
             at=1,
@@ -174,7 +175,7 @@ async def test_a_changed_status_is_written_once(desk: Desk) -> None:
 async def test_a_status_set_by_a_person_stays_until_the_device_reports_another(desk: Desk) -> None:
     await desk.beats("on_call")
     await desk.rows.write(
-        agent_states.move, desk.agent.id, "availability", "available", at=desk.now_ms, actor="anna"
+        agent_moves.move, desk.agent.id, "availability", "available", at=desk.now_ms, actor="anna"
     )
     await desk.beats("on_call")
     assert (await desk.stands()).availability == "available"

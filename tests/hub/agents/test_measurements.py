@@ -22,7 +22,7 @@ from hub.metrics import Metrics
 from protocol.ids import AgentId
 from protocol.lifecycles import RunState
 from protocol.measurements import MetricType, Sample
-from storage.agents import measured_work
+from storage.agents import measurements
 from storage.agents.agents import UnknownAgent
 from storage.agents.measurements import HOUR_MS, MINUTE_MS, SeriesLimits, TooManySeries
 from storage.store import Store, open_store
@@ -191,7 +191,7 @@ async def test_what_agents_do_is_measured_every_quarter_of_a_minute(bench: Bench
 
 
 async def test_all_that_is_left_to_measure_is_measured_in_one_go_with_pauses(bench: Bench) -> None:
-    for n in range(2 * measured_work.AT_ONCE):
+    for n in range(2 * measurements.AT_ONCE):
         await bench.store.write(cancelled_run, f"r-{n}", bench.now)
     done: list[int] = []
 
@@ -204,7 +204,7 @@ async def test_all_that_is_left_to_measure_is_measured_in_one_go_with_pauses(ben
             while not done:
                 bench.clock.advance(PAUSE_S)
                 await anyio.lowlevel.checkpoint()
-    assert done == [2 * measured_work.AT_ONCE]
+    assert done == [2 * measurements.AT_ONCE]
     assert await bench.measurements.measure_work() == 0
 
 

@@ -14,10 +14,11 @@ from protocol.coordination import Event, EventName
 from protocol.frame import Values
 from protocol.ids import BoardId, RunId, UserId
 from storage.agents import agents
-from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.agents.agents import AgentRow
+from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards
 from storage.devices import devices, users
-from storage.runs import runs
+from storage.runs import run_moves
 from storage.schema import metadata
 from storage.store import Store, open_store
 from tests.support.clock import START, FakeClock, SeededChance
@@ -98,7 +99,7 @@ async def test_a_move_of_a_run_comes_with_its_agent(house: House, store: Store) 
     laptop = await house.connect("laptop", "run.*")
     agent = await house.agent()
     run = await store.write(
-        runs.create_run, id=RunId("r-1"), agent=agent, fire_key="k", at=AT, config_fingerprint="f"
+        run_moves.create_run, id=RunId("r-1"), agent=agent, fire_key="k", at=AT, config_fingerprint="f"
     )
     async with served(house.hearers.events, house.news):
         house.log("run.moved", run_id=run.id, state="RUNNING")

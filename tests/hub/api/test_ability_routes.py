@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from hub.runs.run_order import RunOptions
 from protocol.ids import UserId
 from protocol.semver import parse_version
-from storage.agents import agents
-from storage.agents.agents import DeclaredAgent
+from storage import audit
+from storage.agents import declared_agents
 from storage.agents.capabilities import Capability
-from storage.audit import audit
+from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
 from tests.support.facade import FakeHub, answering, over_unix
 
@@ -27,7 +27,9 @@ def keep(c: sa.Connection) -> None:
     owner = users.ensure_user(c, UserId("u"), "owner", 1)
     able = Capability(name="file.read", version=parse_version("1.2.0"), enabled=True)
     inbox = DeclaredAgent(name="inbox", device_name="lab", data_types=("tasks",), capabilities=(able,))
-    agents.reconcile_declared(c, user_id=owner, declared=[inbox], at=1, fresh_ids=["a-1", "d-1", "s-1", "u"])
+    declared_agents.reconcile_declared(
+        c, user_id=owner, declared=[inbox], at=1, fresh_ids=["a-1", "d-1", "s-1", "u"]
+    )
 
 
 @pytest.fixture

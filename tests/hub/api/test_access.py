@@ -18,7 +18,7 @@ from hub.links.forwarded import TrustedProxies
 from hub.links.hosts import Hosts
 from hub.loop_meter import LATE_S, OVER_S, SHARE, LoopMeter
 from protocol.errors import ErrorCode
-from storage.audit import audit
+from storage import audit
 from storage.devices import operator_tokens
 from tests.support.clock import FakeClock
 from tests.support.facade import FakeHub, over_tcp, over_unix, serving

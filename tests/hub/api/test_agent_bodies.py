@@ -8,10 +8,10 @@ import pytest
 from hub.api.agent_bodies import AgentBody, AgentChanges, BadAgent, Rules, body_of, changed_by, made_of
 from hub.settings.agent_settings import AgentSettings, WrittenType
 from protocol.agent_types import TYPE_NAMES, AgentSubtype, AgentType, kind_of
-from storage.agents.agent_configs import ModelUse, Redacted
-from storage.agents.agents import DeclaredAgent
 from storage.agents.config_changes import NewConfig
-from storage.schedules.schedules import DeclaredSchedule
+from storage.agents.configs import ModelUse, Redacted
+from storage.agents.declared_agents import DeclaredAgent
+from storage.schedules.schedule_rows import DeclaredSchedule
 
 MAIL: dict[str, Any] = {
     "name": "mail",

@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import UserId
-from storage.agents import agents
-from storage.agents.agents import DeclaredAgent
+from storage.agents import declared_agents
 from storage.agents.config_changes import NewConfig
+from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
 from tests.support.facade import FakeHub, answering, over_unix
 
@@ -25,7 +25,7 @@ def an_agent(c: sa.Connection) -> None:
     declared = DeclaredAgent(
         name="inbox", device_name="lab", data_types=("tasks",), config=(NewConfig(key="folder", value="in"),)
     )
-    agents.reconcile_declared(
+    declared_agents.reconcile_declared(
         c, user_id=owner, declared=[declared], at=1, fresh_ids=["a-1", "d-1", "s-1", "u-1"]
     )
 

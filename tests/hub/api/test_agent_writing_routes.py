@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from storage.audit import audit
+from storage import audit
 from tests.support.facade import FakeHub, answering, over_unix
 
 MAIL: dict[str, Any] = {

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hub.api.door.roles import Role
 from hub.health.issues import Finding, error, notice, warning
 from protocol.ids import UserId
-from storage.audit import audit
+from storage import audit
 from tests.support.clock import START
 from tests.support.facade import FakeHub, answering, over_tcp, over_unix
 

@@ -11,8 +11,8 @@ from hub.api.door.roles import Principal, Role, Scope
 from hub.links.attempts import AttemptLimits, FailedAttempts
 from protocol.errors import HubError
 from protocol.ids import TokenId
+from storage import audit
 from storage.agents import agent_tokens
-from storage.audit import audit
 from storage.devices import operator_tokens
 from storage.devices.operator_tokens import OperatorTokenRow
 from tests.support.identity import IdentityBench, open_identity

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import MemoryId
-from storage.audit import audit
+from storage import audit
 from storage.coordination import board_memory
 from storage.coordination.board_memory import NewMemory
 from storage.schema import idempotency_keys

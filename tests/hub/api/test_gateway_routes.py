@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, GatewayId, UserId
-from storage.audit import audit
+from storage import audit
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateways import DeclaredGateway
 from storage.devices import users

@@ -24,7 +24,7 @@ from hub.api.nouns.users import TooManyUsers, UserRequest
 from hub.tokens import TokenKind
 from protocol.errors import CloseCode
 from protocol.handshake import StoreMark
-from storage.audit import audit
+from storage import audit
 from storage.devices import device_keys, devices, invitations, operator_tokens
 from storage.devices.device_names import AmbiguousDevice
 from storage.devices.devices import DeviceNameTaken, UnknownDevice

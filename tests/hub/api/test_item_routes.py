@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
-from storage.agents import agents
-from storage.agents.agents import DeclaredAgent
+from storage.agents import declared_agents
+from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
 from storage.runs import items
 from storage.runs.items import Decision, ItemRow
@@ -21,7 +21,7 @@ def keep(c: sa.Connection) -> None:
     """Five items of an agent called notes, one of each verdict and one more."""
     owner = users.ensure_user(c, UserId("u"), "owner", 1)
     declared = DeclaredAgent(name="inbox", device_name="lab", data_types=("tasks",))
-    agents.reconcile_declared(
+    declared_agents.reconcile_declared(
         c, user_id=owner, declared=[declared], at=1, fresh_ids=["a-1", "d-1", "s-1", "u-1"]
     )
     verdicts: list[Any] = ["open", "approved", "edited", "rejected", "open"]

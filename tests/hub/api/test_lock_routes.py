@@ -9,12 +9,12 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import UserId
-from storage.agents import locks
-from storage.audit import audit
+from storage import audit
+from storage.agents import lock_turns, locks
 from storage.devices import users
 from tests.support.facade import FakeHub, answering, over_unix
 
-ANNA, BERT = (locks.Holder(locks.HolderKind.DEVICE, f"device-{name}") for name in ("anna", "bert"))
+ANNA, BERT = (lock_turns.Holder(lock_turns.HolderKind.DEVICE, f"device-{name}") for name in ("anna", "bert"))
 
 
 def keep(c: sa.Connection) -> None:
@@ -31,9 +31,9 @@ def keep(c: sa.Connection) -> None:
 
 
 def take(
-    c: sa.Connection, user_id: UserId, holder: locks.Holder, name: str, wait_ms: int = 0
-) -> locks.Grant | None:
-    wanted = locks.Wanted(
+    c: sa.Connection, user_id: UserId, holder: lock_turns.Holder, name: str, wait_ms: int = 0
+) -> lock_turns.Grant | None:
+    wanted = lock_turns.Wanted(
         request_id=f"{user_id} {holder.id} {name}",
         user_id=user_id,
         names=(name,),

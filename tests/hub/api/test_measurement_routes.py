@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from hub.clock import epoch_ms
 from protocol.ids import AgentId, UserId
 from protocol.measurements import MetricType
-from storage.agents import agents, measurements
-from storage.agents.agents import DeclaredAgent
+from storage.agents import declared_agents, measurements
+from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.measurements import BucketsKept, SampleRow
 from storage.devices import users
 from tests.support.clock import START
@@ -31,7 +31,7 @@ def keep(c: sa.Connection) -> None:
         DeclaredAgent(name="letters", device_name="phone", user_name="anna"),
     ]
     fresh = [f"{kind}-{agent.name}" for agent in declared for kind in "adsu"]
-    agents.reconcile_declared(c, user_id=owner, declared=declared, at=1, fresh_ids=fresh)
+    declared_agents.reconcile_declared(c, user_id=owner, declared=declared, at=1, fresh_ids=fresh)
     samples = [
         SampleRow(
             agent_id=AgentId("a-inbox"),

@@ -9,7 +9,7 @@ import pytest
 
 from hub.api.nouns.agent_tokens import AgentTokenRequest, AgentTokens
 from hub.api.nouns.messages import Messages as MessageNoun
-from storage.audit import audit
+from storage import audit
 from tests.hub.coordination.post import WORKERS, PostBench, open_post
 from tests.support.facade import FakeHub, answering, over_tcp, over_unix
 from tests.support.gateway import FakeGateway, fake_gateway

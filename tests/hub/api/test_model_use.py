@@ -6,7 +6,7 @@ import pytest
 
 from hub.settings.declared import declared_agents
 from hub.settings.reading import check_text
-from storage.agents.agent_configs import ModelUse, Redacted
+from storage.agents.configs import ModelUse, Redacted
 
 AGENT = """\
 [[agents]]

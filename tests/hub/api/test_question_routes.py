@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, BoardId, UserId
-from storage.agents.agents import DeclaredAgent
-from storage.audit import audit
-from storage.coordination import board_members, boards
+from storage import audit
+from storage.agents.declared_agents import DeclaredAgent
+from storage.coordination import boards
 from storage.devices import users
 from tests.storage.rows import AT, declare
 from tests.support.facade import FakeHub, answering, over_unix
@@ -23,7 +23,7 @@ def two_boards(c: sa.Connection) -> None:
     me, other = users.ensure_user(c, UserId("me"), "me", 1), users.ensure_user(c, UserId("o"), "other", 1)
     for id, user_id, name in (("b-1", me, "roadmap"), ("b-2", other, "theirs")):
         boards.create_board(c, id=BoardId(id), user_id=user_id, name=name, at=AT, actor="hub")
-    board_members.add_member(c, BoardId("b-1"), AgentId("agent-inbox"), is_lead=True, at=AT, actor="hub")
+    boards.add_member(c, BoardId("b-1"), AgentId("agent-inbox"), is_lead=True, at=AT, actor="hub")
 
 
 @pytest.fixture

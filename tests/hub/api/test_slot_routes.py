@@ -11,12 +11,12 @@ import sqlalchemy as sa
 from hub.api.nouns.slots import Slots
 from hub.clock import epoch_ms
 from protocol.ids import AgentId, UserId
-from storage.agents import agents
-from storage.agents.agents import DeclaredAgent
+from storage.agents import agents, declared_agents
+from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
-from storage.schedules import calendar_wakeups, schedules
+from storage.schedules import calendar_wakeups, schedule_rows
 from storage.schedules.calendar_wakeups import INSERT
-from storage.schedules.schedules import DeclaredSchedule
+from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.support.clock import START
 from tests.support.facade import FakeHub, answering, over_unix
 
@@ -42,8 +42,8 @@ def keep(c: sa.Connection) -> None:
         DeclaredAgent(name="letters", device_name="phone", user_name="anna"),
     ]
     fresh = [f"{kind}-{agent.name}" for agent in declared for kind in "adsu"]
-    agents.reconcile_declared(c, user_id=owner, declared=declared, at=1, fresh_ids=fresh)
-    (slot,) = schedules.slots_of(c, AgentId("a-inbox"))
+    declared_agents.reconcile_declared(c, user_id=owner, declared=declared, at=1, fresh_ids=fresh)
+    (slot,) = schedule_rows.slots_of(c, AgentId("a-inbox"))
     for place, id in enumerate(("older", "newer")):
         at = NOW - (3 - place) * MINUTE_MS
         c.execute(

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from hub.api.nouns.audit import AuditCheckView, AuditLog
 from hub.app import boot
 from hub.app.context import Context
-from storage.audit import audit
+from storage import audit
 from tests.hub.app.test_reload import grounded
 
 

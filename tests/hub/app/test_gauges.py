@@ -13,7 +13,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.disk import DiskGuard
 from protocol.ids import ConnectionId, KeyId, PairingId
-from storage.audit import audit
+from storage import audit
 from storage.devices import pairings
 from storage.devices.pairings import PairingAsk
 from storage.store import Store, open_store

@@ -10,7 +10,7 @@ from hub.app.hub import Hub
 from protocol.lifecycles import RunEvent, RunState
 from storage.devices import devices
 from storage.devices.devices import Grant
-from storage.runs import runs
+from storage.runs import run_moves
 from tests.hub.app.test_reload import grounded
 from tests.storage.rows import AT, make_run
 
@@ -29,7 +29,7 @@ async def test_a_built_hub_tells_of_runs_that_wait_for_a_model_and_of_a_device_w
 ) -> None:
     def wait_and_take_back(c: sa.Connection) -> None:
         run = make_run(c, state=RunState.RUNNING)
-        runs.move(c, run.held, RunEvent.MODEL_AWAY, at=AT, actor="hub")
+        run_moves.move(c, run.held, RunEvent.MODEL_AWAY, at=AT, actor="hub")
         assert run.device_id is not None
         devices.change_grants(c, run.device_id, add=(), remove=(Grant.FILES,), at=AT, actor="me")
 

@@ -33,8 +33,8 @@ from hub.settings.settings_watch import SettingsWatch
 from hub.settings.values import Address, Effect, Table
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, BootId, DeviceId, NodeId, UserId
+from storage import audit
 from storage.agents import agent_states
-from storage.audit import audit
 from storage.coordination import gateway_agents, gateways
 from storage.devices import devices, users
 from storage.schema import agents as agent_table

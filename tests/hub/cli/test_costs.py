@@ -7,8 +7,8 @@ from anyio.from_thread import BlockingPortal
 
 from hub.clock import epoch_ms
 from protocol.ids import AgentId, UserId
-from storage.agents import agents
-from storage.agents.agents import DeclaredAgent
+from storage.agents import declared_agents
+from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
 from storage.runs import model_calls
 from storage.runs.model_calls import ModelCall
@@ -24,7 +24,7 @@ def spend(served: FakeHub, portal: BlockingPortal, *, cost_nanos: int = 1_234_00
     def written(c: sa.Connection) -> None:
         owner = users.ensure_user(c, UserId("u-costs"), "somebody", 1)
         mail = DeclaredAgent(name="mail", device_name="desk-2", paths=("mail",))
-        agents.reconcile_declared(
+        declared_agents.reconcile_declared(
             c, user_id=owner, declared=[mail], at=1, fresh_ids=["agent-mail", "d-2", "s-2", "u-2"]
         )
         call = ModelCall(

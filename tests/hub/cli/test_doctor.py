@@ -11,7 +11,7 @@ from anyio.from_thread import BlockingPortal
 
 from hub.health import machine
 from hub.health.issues import Finding, error, notice, warning
-from storage.audit import audit
+from storage import audit
 from tests.hub.cli.conftest import Hub
 from tests.support.database import new_database
 from tests.support.facade import FakeHub

@@ -12,7 +12,7 @@ from click.testing import Result
 
 from hub.drain import Drain
 from protocol.ids import UserId
-from storage.audit import audit
+from storage import audit
 from storage.devices import users
 from storage.store import open_store
 from tests.hub.cli.conftest import Hub

@@ -9,9 +9,10 @@ from typing import Final
 
 from hub.coordination.authority import Caller
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
-from storage.agents import agents
-from storage.agents.agents import AgentRow, DeclaredAgent
-from storage.coordination import board_members, boards, gateways
+from storage.agents import agents, declared_agents
+from storage.agents.agents import AgentRow
+from storage.agents.declared_agents import DeclaredAgent
+from storage.coordination import boards, gateways
 from storage.coordination.boards import BoardRow
 from storage.coordination.gateways import DeclaredGateway
 from storage.devices import users
@@ -69,7 +70,7 @@ async def open_garden(store: Store) -> Garden:
     ids |= {name: AgentId(name) for name in ("main", "foreign_main")}
     for on, name in (("roses", "lead"), ("roses", "worker"), ("weeds", "stranger")):
         await store.write(
-            board_members.add_member,
+            boards.add_member,
             BoardId(f"board-{on}"),
             ids[name],
             is_lead=name != "worker",
@@ -84,4 +85,6 @@ async def _declare(store: Store, *names: str) -> None:
     declared = [DeclaredAgent(name=name, device_name="desk", paths=("notes",)) for name in names]
     declared.append(DeclaredAgent(name="eves", device_name="den", user_name="eve", paths=("notes",)))
     fresh = [f"{kind}-{one.name}" for one in declared for kind in ("agent", "device", "schedule", "user")]
-    await store.write(agents.reconcile_declared, user_id=OWNER, declared=declared, at=1, fresh_ids=fresh)
+    await store.write(
+        declared_agents.reconcile_declared, user_id=OWNER, declared=declared, at=1, fresh_ids=fresh
+    )

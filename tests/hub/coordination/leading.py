@@ -27,7 +27,7 @@ from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound import OutboundRules
 from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, NodeId, UserId
 from protocol.messages import MessageState
-from storage.coordination import boards, gateway_agents, gateways, messages
+from storage.coordination import boards, gateway_agents, gateways, message_rows
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateways import IDS_PER_GATEWAY, DeclaredGateway
 from storage.coordination.message_rows import MessageRow
@@ -142,7 +142,7 @@ class LeadingHub:
                     return row
 
     async def get(self, id: str) -> MessageRow:
-        return await self.store.read(messages.get_message, MessageId(id))
+        return await self.store.read(message_rows.get_message, MessageId(id))
 
 
 async def declare(store: Store, at: int, names: Sequence[str] = ("west",)) -> None:

@@ -21,9 +21,9 @@ from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound import OutboundRules
 from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, UserId
 from protocol.messages import MessageKind, MessageState
-from storage.agents import agents
-from storage.agents.agents import DeclaredAgent
-from storage.coordination import board_members, boards, gateway_agents, gateways, messages
+from storage.agents import declared_agents
+from storage.agents.declared_agents import DeclaredAgent
+from storage.coordination import boards, gateway_agents, gateways, message_rows, messages
 from storage.coordination.gateways import IDS_PER_GATEWAY, DeclaredGateway
 from storage.coordination.message_rows import MessageMove, MessageRow
 from storage.coordination.messages import NewMessage
@@ -165,15 +165,15 @@ class PostBench:
         return id
 
     async def get(self, row: MessageRow) -> MessageRow:
-        found: MessageRow = await self.store.read(messages.get_message, row.id)
+        found: MessageRow = await self.store.read(message_rows.get_message, row.id)
         return found
 
     async def get_by(self, id: str) -> MessageRow:
-        found: MessageRow = await self.store.read(messages.get_message, id)
+        found: MessageRow = await self.store.read(message_rows.get_message, id)
         return found
 
     async def moves(self, row: MessageRow) -> list[MessageMove]:
-        return await self.store.read(messages.moves_of, row.id)
+        return await self.store.read(message_rows.moves_of, row.id)
 
     async def states(self, row: MessageRow) -> list[str]:
         """What it went through, in order."""
@@ -256,8 +256,10 @@ async def declare(store: Store, clock: Clock) -> None:
                 gateway_agents.move_gateway_agent, agent_id, before=made.state, after="ready", at=at
             )
     at_desk = [DeclaredAgent(name="desk", device_name="desk", user_name="anna")]
-    fresh = [AT_DESK, "device-desk", "schedule-desk", OWNER][: agents.IDS_PER_AGENT]
-    await store.write(agents.reconcile_declared, user_id=OWNER, declared=at_desk, at=at, fresh_ids=fresh)
+    fresh = [AT_DESK, "device-desk", "schedule-desk", OWNER][: declared_agents.IDS_PER_AGENT]
+    await store.write(
+        declared_agents.reconcile_declared, user_id=OWNER, declared=at_desk, at=at, fresh_ids=fresh
+    )
     await store.write(
         boards.create_board,
         id=BOARD,
@@ -268,9 +270,7 @@ async def declare(store: Store, clock: Clock) -> None:
         actor="test",
     )
     for agent_id in (LEAD, WORKER, AT_DESK):
-        await store.write(
-            board_members.add_member, BOARD, agent_id, is_lead=agent_id == LEAD, at=at, actor="test"
-        )
+        await store.write(boards.add_member, BOARD, agent_id, is_lead=agent_id == LEAD, at=at, actor="test")
 
 
 @asynccontextmanager

@@ -23,12 +23,11 @@ from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound import OutboundRules
 from protocol.ids import AgentId, BoardId, DeviceId, UserId
-from storage.agents import agents
-from storage.agents.agents import DeclaredAgent
-from storage.coordination import board_members, boards, gateway_agents, gateways, souls
+from storage.agents import declared_agents
+from storage.agents.declared_agents import DeclaredAgent
+from storage.coordination import boards, gateway_agents, gateways, souls
 from storage.coordination.gateways import IDS_PER_GATEWAY, DeclaredGateway
-from storage.coordination.soul_writes import SoulWriteRow
-from storage.coordination.souls import SoulVersion
+from storage.coordination.souls import SoulVersion, SoulWriteRow
 from storage.devices import users
 from storage.store import Store, open_store
 from tests.support.clock import START, SeededChance
@@ -186,9 +185,9 @@ class SoulBench:
                 actor="test",
             )
         at_desk = [DeclaredAgent(name="desk", device_name="desk", user_name="anna")]
-        fresh = [AT_DESK, "device-desk", "schedule-desk", OWNER][: agents.IDS_PER_AGENT]
+        fresh = [AT_DESK, "device-desk", "schedule-desk", OWNER][: declared_agents.IDS_PER_AGENT]
         await self.store.write(
-            agents.reconcile_declared, user_id=OWNER, declared=at_desk, at=at, fresh_ids=fresh
+            declared_agents.reconcile_declared, user_id=OWNER, declared=at_desk, at=at, fresh_ids=fresh
         )
         await self.store.write(
             boards.create_board,
@@ -201,7 +200,7 @@ class SoulBench:
         )
         for agent_id in (LEAD, WORKER, AT_DESK):
             await self.store.write(
-                board_members.add_member, BOARD, agent_id, is_lead=agent_id == LEAD, at=at, actor="test"
+                boards.add_member, BOARD, agent_id, is_lead=agent_id == LEAD, at=at, actor="test"
             )
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode
 from protocol.messages import MessageEvent, MessageKind, MessageState
-from storage.coordination import messages
+from storage.coordination import message_rows
 from storage.schema import agent_states
 from tests.hub.coordination.post import DAY_MS, GATEWAY, LEAD, WORKER, WORKERS, PostBench, open_post
 from tests.support.clock import START
@@ -48,7 +48,7 @@ async def test_a_session_that_its_gateway_never_shows_again_holds_up_its_agent_f
     await bench.kill()
     row = await bench.say(lasts_ms=-2 * DAY_MS)
     sent = await bench.store.write(
-        messages.move_message,
+        message_rows.move_message,
         row.id,
         MessageEvent.SENT,
         seen_version=row.version,

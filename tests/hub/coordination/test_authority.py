@@ -11,7 +11,7 @@ from protocol.errors import HubError
 from protocol.ids import UserId
 from storage.agents import agents
 from storage.agents.agents import AgentRow, UnknownAgent
-from storage.coordination import board_members
+from storage.coordination import boards
 from storage.coordination.boards import BoardRow, UnknownBoard
 from storage.store import open_store
 from tests.hub.coordination.garden import AGENTS, CALLERS, EVE, Garden, open_garden
@@ -169,10 +169,10 @@ async def test_the_permissions_of_an_agent_depend_on_its_place() -> None:
         worker = await garden.agent("worker")
         caller = garden.callers["worker"]
         assert await garden.store.read(authority.role, caller, garden.board) is Role.WORKER
-        await store.write(board_members.set_lead, garden.board.id, worker.id, at=1, actor="anna")
+        await store.write(boards.set_lead, garden.board.id, worker.id, at=1, actor="anna")
         assert await garden.store.read(authority.role, caller, garden.board) is Role.LEAD
         assert await garden.store.read(authority.role, garden.callers["lead"], garden.board) is Role.WORKER
-        await store.write(board_members.drop_member, garden.board.id, worker.id, at=1, actor="anna")
+        await store.write(boards.drop_member, garden.board.id, worker.id, at=1, actor="anna")
         assert await garden.store.read(authority.role, caller, garden.board) is Role.STRANGER
 
 

@@ -14,8 +14,7 @@ from hub.coordination.lead_messages import ToLead
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, UserId
 from protocol.messages import MessageKind, MessageState
-from storage import retention
-from storage.audit import activity
+from storage import audit, retention
 from storage.coordination import boards
 from storage.coordination.broadcasts import BoardResult, UnknownBroadcast
 from storage.coordination.messages import TooManyMessages
@@ -83,7 +82,7 @@ def heard(gateway: FakeGateway, board: str) -> int:
 
 async def events(store: Store) -> Counter[str]:
     """What people were told of broadcasts, and how often."""
-    told = [one.event_type for one in await store.read(activity.list_activity, limit=1_000)]
+    told = [one.event_type for one in await store.read(audit.list_activity, limit=1_000)]
     return Counter(one.rpartition(".")[2] for one in told if "lead_broadcast" in one)
 
 

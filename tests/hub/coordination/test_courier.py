@@ -11,8 +11,8 @@ from hub.coordination.courier import PER_GATEWAY
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, GatewayId
 from protocol.messages import MessageKind, MessageState, QueueMode, attempt_key
-from storage.audit import activity
-from storage.coordination import board_memory, messages
+from storage import audit
+from storage.coordination import board_memory, message_dues
 from storage.coordination.board_memory import MemoryFilter
 from storage.schema import agent_states
 from storage.schema import gateways as gateway_table
@@ -184,7 +184,7 @@ async def test_a_message_expires_that_its_agent_did_not_get_in_time(
     await gateway.stop()
     row = await bench.end(await bench.say(lasts_ms=3_000))
     assert row.state is MessageState.EXPIRED
-    (told,) = await bench.store.read(activity.list_activity, agent_id=LEAD)
+    (told,) = await bench.store.read(audit.list_activity, agent_id=LEAD)
     assert (told.event_type, told.level) == ("agent.nudge.failed", "warning")
 
 
@@ -221,10 +221,10 @@ async def test_people_are_notified_of_the_delivery_and_not_of_the_attempt(
 ) -> None:
     gateway.hold_intake()
     row = await bench.until(await bench.say(), MessageState.ACCEPTED)
-    assert await bench.store.read(activity.list_activity, agent_id=LEAD) == []
+    assert await bench.store.read(audit.list_activity, agent_id=LEAD) == []
     gateway.release_intake()
     await bench.end(row)
-    (told,) = await bench.store.read(activity.list_activity, agent_id=LEAD)
+    (told,) = await bench.store.read(audit.list_activity, agent_id=LEAD)
     assert (told.event_type, told.message) == ("agent.nudge.sent", "Nudge sent to worker.")
 
 
@@ -299,7 +299,7 @@ async def test_a_message_that_is_not_to_be_sent_yet_waits(bench: PostBench, gate
     row = await bench.say(not_before=bench.at + 3_600_000)
     assert (await bench.courier.settled_or(row.id, 1.0)).state is MessageState.WAITING
     assert gateway.count(SEND) == 0
-    await bench.store.write(messages.look_now, row.id, bench.at)
+    await bench.store.write(message_dues.look_now, row.id, bench.at)
     bench.courier.kick()
     assert (await bench.end(row)).state is MessageState.ANSWERED
 

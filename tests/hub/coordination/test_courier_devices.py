@@ -18,8 +18,8 @@ from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ToolCall
 from storage.coordination import board_memory
 from storage.coordination.board_memory import MemoryFilter
-from storage.coordination.message_orders import MessageSettled
 from storage.coordination.message_rows import UnknownMessage
+from storage.coordination.messages import MessageSettled
 from storage.devices import devices
 from tests.hub.coordination.post import AT_DESK, BOARD, PostBench, open_post
 from tests.support.device import RunningDevice, open_device

@@ -13,9 +13,9 @@ from hub.openclaw import GatewayForbidden, GatewayRefused
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, GatewayId
 from protocol.messages import MessageKind, MessageState
+from storage import audit
 from storage.agents import agents
-from storage.audit import activity
-from storage.coordination import board_members, boards, gateway_agents
+from storage.coordination import boards, gateway_agents
 from storage.coordination.gateway_making import NoGateway, NoLead
 from storage.store import Store, open_store
 from tests.hub.coordination.leading import (
@@ -57,7 +57,7 @@ async def test_a_board_without_a_lead_gets_one_at_its_gateway(tmp_path: Path, st
         assert "Name: garden-lead" in files["IDENTITY.md"]
         board = await store.read(boards.get_board, BOARD)
         assert (board.lead_name, board.members) == ("garden-lead", 1)
-        told = [one.event_type for one in await store.read(activity.list_activity)]
+        told = [one.event_type for one in await store.read(audit.list_activity)]
         assert "agent.made" in told
 
 
@@ -234,7 +234,7 @@ async def test_a_refusal_of_a_gateway_is_reported_and_the_next_request_tries_aga
             await hub.lead()
         (row,) = await hub.gateway_agents()
         assert (row.state, row.problem) == ("failed", "gateway west: agents.create: no")
-        assert "agent.not_made" in [one.event_type for one in await store.read(activity.list_activity)]
+        assert "agent.not_made" in [one.event_type for one in await store.read(audit.list_activity)]
 
         assert (await hub.lead()).is_ready
 
@@ -300,7 +300,7 @@ async def test_a_lead_that_was_taken_off_its_board_leads_it_again_when_one_is_wa
     async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
         first = await hub.lead()
         at = hub.at
-        await store.write(board_members.drop_member, BOARD, first.lead.agent_id, at=at, actor="test")
+        await store.write(boards.drop_member, BOARD, first.lead.agent_id, at=at, actor="test")
 
         again = await hub.lead()
 

@@ -12,12 +12,12 @@ from hub.log import Ring
 from hub.metrics import Metrics
 from protocol.ids import MessageId
 from protocol.messages import MessageEvent, MessageKind, MessageState
-from storage.coordination import board_memory, messages
+from storage.coordination import board_memory, message_rows, messages
 from storage.coordination.board_memory import MemoryFilter, MemoryLimits
 from storage.coordination.boards import TooManyOfBoards
-from storage.coordination.memory_replies import Replied
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import NewMessage
+from storage.coordination.questions import Replied
 from storage.store import open_store
 from tests.hub.coordination.garden import OWNER, Garden, open_garden
 from tests.support.clock import FakeClock, SeededChance
@@ -64,7 +64,7 @@ class Bench:
         row = await store.write(messages.add_message, new)
         for event in (MessageEvent.SENT, MessageEvent.CONSUMED):
             moved = await store.write(
-                messages.move_message, row.id, event, seen_version=row.version, proof={}, at=1
+                message_rows.move_message, row.id, event, seen_version=row.version, proof={}, at=1
             )
             assert moved is not None
             row = moved

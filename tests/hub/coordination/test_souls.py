@@ -10,9 +10,9 @@ from hub.coordination.souls import BadSoul, SoulConflict, SoulNotWritten, SoulTo
 from hub.openclaw import GatewayState
 from protocol.errors import ErrorCode
 from protocol.messages import SoulWriteState
-from storage.audit import activity, audit
-from storage.coordination import soul_writes, souls
-from storage.coordination.soul_writes import SoulBusy
+from storage import audit
+from storage.coordination import souls
+from storage.coordination.souls import SoulBusy
 from tests.hub.coordination.souls import AS_IT_WAS, OPERATOR, WORKER, SoulBench, open_souls
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
 from tests.support.wire import until
@@ -61,7 +61,7 @@ async def test_a_soul_is_written_over_what_was_read(bench: SoulBench, gateway: F
 async def test_people_and_the_audit_log_are_notified_once_it_is_written(bench: SoulBench) -> None:
     await bench.put("# Kind\n", reason="be kind")
 
-    (told,) = await bench.store.read(activity.list_activity, agent_id=WORKER)
+    (told,) = await bench.store.read(audit.list_activity, agent_id=WORKER)
     entries = await bench.store.read(audit.list_entries, limit=1, event="soul.updated")
     assert (told.event_type, told.message) == (
         "agent.soul.updated",
@@ -321,7 +321,7 @@ async def test_a_write_that_cannot_be_delivered_within_a_day_is_given_up(
 
     assert (write.state, write.reason_code) == (SoulWriteState.FAILED, ErrorCode.GATEWAY_UNREACHABLE)
     assert "given up after a day" in str(write.problem)
-    assert await bench.store.read(soul_writes.find_open, WORKER) is None
+    assert await bench.store.read(souls.find_open, WORKER) is None
 
 
 async def test_a_write_whose_agent_was_removed_fails_and_ends_the_waiting(

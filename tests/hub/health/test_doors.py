@@ -11,9 +11,9 @@ from hub.health.doors import FLAPS, WITHIN_S, Arrived
 from hub.health.issues import Severity
 from hub.links.roster import SharedRoots
 from protocol.ids import DeviceId, TokenId
-from storage.agents import agent_states, agents
-from storage.agents.agent_configs import Mailbox
-from storage.agents.agents import DeclaredAgent
+from storage.agents import agent_moves, agents, declared_agents
+from storage.agents.configs import Mailbox
+from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors import connectors
 from storage.devices import device_names, devices, operator_tokens
 from storage.devices.devices import Grant, UnknownDevice
@@ -110,7 +110,7 @@ async def test_an_unknown_device_name_is_reported_with_similar_names(
 
 async def test_a_path_outside_of_the_shared_folders_of_its_device_is_reported(bench: IdentityBench) -> None:
     await bench.store.write(
-        agents.reconcile_declared,
+        declared_agents.reconcile_declared,
         user_id=bench.owner_id,
         declared=[DeclaredAgent(name="notes", device_name="desk", paths=("~/notes",))],
         at=bench.now_ms,
@@ -141,7 +141,7 @@ async def test_a_missing_grant_of_files_is_reported_while_agents_read_files_ther
         DeclaredAgent(name="mails", device_name="desk", mailbox=mailbox),
     ]
     await bench.store.write(
-        agents.reconcile_declared,
+        declared_agents.reconcile_declared,
         user_id=bench.owner_id,
         declared=declared,
         at=bench.now_ms,
@@ -163,7 +163,7 @@ async def test_a_missing_grant_of_files_is_reported_while_agents_read_files_ther
     assert found.explanation.endswith("every run fails that reads its files: those of notes, papers")
     assert "hub devices grant desk +files" in found.fix
 
-    pause = partial(agent_states.move, at=bench.now_ms, actor="me")
+    pause = partial(agent_moves.move, at=bench.now_ms, actor="me")
     for agent in await bench.store.read(agents.list_agents):
         await bench.store.write(pause, agent.id, "lifecycle", "paused")
     assert list(await check(bench.clock.now())) == []

@@ -20,7 +20,7 @@ from hub.health.issues import Finding
 from hub.openclaw import GatewayHealth, GatewayState, Problem
 from protocol.ids import AgentId, TokenId, UserId
 from storage.agents import agent_tokens
-from storage.connectors import connectors, sign_ins
+from storage.connectors import connectors, credentials
 from storage.connectors.connectors import DeclaredConnector
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateways import DeclaredGateway
@@ -185,7 +185,7 @@ async def declare(store: Store) -> None:
 
 async def grant(store: Store, at: int) -> None:
     change = partial(
-        sign_ins.grant_connector,
+        credentials.grant_connector,
         sealed=b"s",
         key_id="k",
         scopes=[],
@@ -199,7 +199,7 @@ async def grant(store: Store, at: int) -> None:
 
 async def end(store: Store, version: int, at: int) -> None:
     change = partial(
-        sign_ins.refuse_connector,
+        credentials.refuse_connector,
         credential_version=version,
         state="sign_in",
         reason="sign_in_needed",

@@ -11,7 +11,7 @@ from hub.health import records
 from hub.health.issues import Severity
 from protocol.handshake import StoreMark
 from protocol.ids import DeviceId, UserId
-from storage.audit import audit
+from storage import audit
 from storage.devices import devices, users
 from storage.runs import agreement
 from storage.runs.agreement import Resent

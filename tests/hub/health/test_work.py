@@ -10,7 +10,7 @@ from hub.health.work import check_questions
 from hub.runs.budget import Reached
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome
-from storage.agents import agent_states
+from storage.agents import agent_moves, agent_states
 from storage.coordination import questions
 from storage.schedules import schedules
 from storage.store import open_store
@@ -80,7 +80,7 @@ async def test_an_agent_held_by_its_budget_is_not_referred_to_its_provider(bench
 
 
 async def test_an_agent_that_reports_a_fault_is_an_error(bench: Bench) -> None:
-    await bench.store.write(agent_states.move, bench.agent.id, "health", "error", at=1, actor="device")
+    await bench.store.write(agent_moves.move, bench.agent.id, "health", "error", at=1, actor="device")
     (found,) = await work.check_agents(bench.store)(START)
     assert (found.id, found.severity) == ("agent.failing", Severity.ERROR)
 
@@ -110,9 +110,9 @@ async def test_an_agent_that_is_silent_on_an_open_connection_is_reported(bench: 
     there = {bench.agent.device_id}
     look = work.check_silence(bench.store, lambda: there)
     moved: dict[str, Any] = {"at": epoch_ms(START), "actor": "hub", "reason": "no heartbeat for 45 s"}
-    await bench.store.write(agent_states.move, bench.agent.id, "connectivity", "online", **moved)
+    await bench.store.write(agent_moves.move, bench.agent.id, "connectivity", "online", **moved)
     assert list(await look(START)) == []
-    await bench.store.write(agent_states.move, bench.agent.id, "connectivity", "offline", **moved)
+    await bench.store.write(agent_moves.move, bench.agent.id, "connectivity", "offline", **moved)
     (found,) = await look(START)
     assert (found.id, found.subject, found.user_id) == ("agent.silent", bench.agent.id, "u")
     assert "hub agents history notes --axis connectivity" in found.fix

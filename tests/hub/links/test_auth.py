@@ -17,7 +17,7 @@ from protocol.handshake import Challenge, DeviceHello
 from protocol.ids import ConnectionId, DeviceId, TokenId
 from protocol.keys import key_id
 from protocol.versions import SPOKEN
-from storage.audit import audit
+from storage import audit
 from storage.devices import device_keys, devices, pairings
 from tests.support.clock import FakeClock
 from tests.support.keys import KeyPair

@@ -13,7 +13,7 @@ from hub.tokens import TokenKind, hash_token, last4, make
 from protocol import keys
 from protocol.errors import CloseCode
 from protocol.ids import DeviceId, InvitationId, UserId
-from storage.audit import audit
+from storage import audit
 from storage.devices import device_keys, devices, invitations, pairings, users
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.keys import KeyPair

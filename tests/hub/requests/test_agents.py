@@ -3,8 +3,8 @@
 from typing import Any
 
 from protocol.errors import ErrorCode
+from storage import audit
 from storage.agents import agents
-from storage.audit import audit
 from tests.hub.requests.test_standings import ask, refused
 from tests.support.link import FakeLink
 from tests.support.runs import Bench, agent, bench, store

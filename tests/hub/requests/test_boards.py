@@ -8,7 +8,7 @@ import pytest
 from hub.requests import boards as board_requests
 from protocol.coordination import Response
 from protocol.ids import BoardId, UserId
-from storage.coordination import board_members, boards
+from storage.coordination import boards
 from storage.devices import users
 from tests.hub.test_requests import ask
 from tests.support.link import FakeLink
@@ -26,7 +26,7 @@ async def _boards(bench: Bench) -> None:
     for name, user_id in (("roses", mine), ("lawn", mine), ("eves", eve)):
         id = BoardId(f"board-{name}")
         await bench.store.write(boards.create_board, id=id, user_id=user_id, name=name, **_AT)
-    await bench.store.write(board_members.add_member, BoardId("board-roses"), bench.agent.id, **_AT)
+    await bench.store.write(boards.add_member, BoardId("board-roses"), bench.agent.id, **_AT)
 
 
 async def asked(bench: Bench, method: str, **params: Any) -> Response:

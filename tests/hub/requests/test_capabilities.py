@@ -5,9 +5,9 @@ from typing import Any
 from protocol.errors import ErrorCode
 from protocol.frame import Values
 from protocol.ids import RunId
+from storage import audit
 from storage.agents import capabilities
 from storage.agents.capabilities import CapabilityRow
-from storage.audit import audit
 from tests.hub.test_requests import ask
 from tests.support.link import FakeLink
 from tests.support.runs import MODERN, Bench, agent, bench, store

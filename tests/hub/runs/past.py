@@ -28,8 +28,8 @@ from protocol.work import (
     ManifestFile,
     ToolCall,
 )
-from storage.agents import agents
-from storage.agents.agents import DeclaredAgent
+from storage.agents import agents, declared_agents
+from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices, users
 from storage.runs import agreement, calls
 from storage.runs.calls import ReportedVerdict
@@ -111,7 +111,11 @@ class Past:
             )
             fresh = [f"{letter}-{self.lives}" for letter in "abcd"]
             await store.write(
-                agents.reconcile_declared, user_id=user_id, declared=[declared], at=1, fresh_ids=fresh
+                declared_agents.reconcile_declared,
+                user_id=user_id,
+                declared=[declared],
+                at=1,
+                fresh_ids=fresh,
             )
             agent = await store.read(agents.find_agent_by_name, "notes")
             assert agent is not None

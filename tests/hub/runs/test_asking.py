@@ -20,10 +20,11 @@ from hub.extraction.model import (
 from hub.runs.asking import UnitAsking, question_of
 from hub.runs.interrupt import Interrupt
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState
-from storage.agents import agents
-from storage.agents.agent_configs import ModelUse, Redacted
-from storage.agents.agents import AgentRow, DeclaredAgent
-from storage.runs import model_answers, model_calls, outbox, runs
+from storage.agents import declared_agents
+from storage.agents.agents import AgentRow
+from storage.agents.configs import ModelUse, Redacted
+from storage.agents.declared_agents import DeclaredAgent
+from storage.runs import model_calls, runs, units
 from storage.store import Store
 from tests.support.runs import Bench, KeywordModel, folder
 
@@ -68,7 +69,7 @@ async def opened(bench: Bench, unit_key: str = "a.md") -> UnitAsking:
 
 async def journaled(store: Store, agent: AgentRow, request: ModelRequest, model: LanguageModel) -> bool:
     asked = question_of(model.name, request)
-    return await store.read(model_answers.find_answer, agent.id, asked, 0) is not None
+    return await store.read(model_calls.find_answer, agent.id, asked, 0) is not None
 
 
 async def test_what_was_answered_once_is_not_asked_again_and_costs_nothing(bench: Bench) -> None:
@@ -262,7 +263,7 @@ async def test_a_question_under_way_when_the_device_is_lost_comes_to_its_end_and
 def outbox_of_newest(c: sa.Connection) -> bool:
     """Whether a unit of the newest run was extracted."""
     (run,) = runs.list_runs(c, limit=1) or (None,)
-    return run is not None and bool(outbox.count_units(c, run.id).get(UnitState.EXTRACTED))
+    return run is not None and bool(units.count_units(c, run.id).get(UnitState.EXTRACTED))
 
 
 async def test_unreadable_answers_are_deleted_so_that_the_next_run_asks_again(bench: Bench) -> None:
@@ -304,7 +305,7 @@ async def test_a_run_that_waited_shows_no_model_what_its_owner_has_forbidden_mea
         name="notes", device_name="desk", paths=("notes",), data_types=("tasks",), model_use=stricter
     )
     await bench.store.write(
-        agents.reconcile_declared,
+        declared_agents.reconcile_declared,
         user_id=bench.agent.user_id,
         declared=[declared],
         at=2,

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from protocol.errors import IllegalTransition
-from storage.audit import audit
+from storage import audit
 from storage.runs import runs
 from storage.store import Store, open_store
 from tests.support.runs import Bench, agent, bench, folder, store

@@ -8,9 +8,8 @@ from hub.clock import IdFactory
 from hub.runs import firing
 from hub.runs.run_order import RunParameters
 from protocol.ids import AgentId, DeviceId, RunId
-from storage.runs.backfills import BackfillPlan, BackfillSight
-from storage.schedules.fires import FireRow
-from storage.schedules.schedules import DueSchedule, ScheduleRow
+from storage.schedules.fire_rows import BackfillPlan, BackfillSight, FireRow
+from storage.schedules.schedule_rows import DueSchedule, ScheduleRow
 from tests.support.clock import FakeClock, SeededChance
 
 EVERY = 10_000

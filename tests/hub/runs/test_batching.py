@@ -19,11 +19,12 @@ from hub.extraction.model import (
 from hub.runs.batching import LEAST_WAIT_S, MOST_WAIT_S
 from hub.settings.limit_settings import NANOS, BudgetSettings
 from protocol.lifecycles import RunOutcome, RunState
-from storage.agents import agents
-from storage.agents.agent_configs import ModelUse
-from storage.agents.agents import AgentRow, DeclaredAgent
-from storage.runs import model_answers
-from storage.runs.model_answers import BatchState
+from storage.agents import agents, declared_agents
+from storage.agents.agents import AgentRow
+from storage.agents.configs import ModelUse
+from storage.agents.declared_agents import DeclaredAgent
+from storage.runs import model_calls
+from storage.runs.model_calls import BatchState
 from storage.runs.runs import RunRow
 from storage.store import Store
 from tests.support.runs import Bench, folder
@@ -80,7 +81,7 @@ async def bench(store: Store, agent: AgentRow) -> Bench:
         model_use=ModelUse(batch=True),
     )
     await store.write(
-        agents.reconcile_declared,
+        declared_agents.reconcile_declared,
         user_id=agent.user_id,
         declared=[declared],
         at=2,
@@ -103,7 +104,7 @@ async def go(bench: Bench, *, after_s: float = 0.0) -> RunRow:
 
 
 async def states(bench: Bench, run: RunRow) -> list[BatchState]:
-    return [row.state for row in await bench.store.read(model_answers.batches_of, run.id)]
+    return [row.state for row in await bench.store.read(model_calls.batches_of, run.id)]
 
 
 async def test_questions_are_handed_in_together_and_what_needs_no_model_is_done_at_once(bench: Bench) -> None:

@@ -17,9 +17,10 @@ from hub.runs.budget import (
 )
 from hub.settings.limit_settings import NANOS, BudgetSettings
 from protocol.lifecycles import PauseReason, RunOutcome, RunState
-from storage.agents import agents
-from storage.agents.agent_configs import ModelUse
-from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.agents import agents, declared_agents
+from storage.agents.agents import AgentRow
+from storage.agents.configs import ModelUse
+from storage.agents.declared_agents import DeclaredAgent
 from storage.runs.model_calls import Spent
 from storage.store import Store
 from tests.support.clock import START
@@ -74,7 +75,11 @@ async def declare(store: Store, *, budget_nanos: int, timezone: str = "UTC") -> 
     )
     (user,) = {row.user_id for row in await store.read(agents.list_agents)}
     await store.write(
-        agents.reconcile_declared, user_id=user, declared=[declared], at=2, fresh_ids=["e", "f", "g", "h"]
+        declared_agents.reconcile_declared,
+        user_id=user,
+        declared=[declared],
+        at=2,
+        fresh_ids=["e", "f", "g", "h"],
     )
     (row,) = await store.read(agents.list_agents)
     return row

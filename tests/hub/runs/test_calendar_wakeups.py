@@ -15,13 +15,13 @@ from protocol.errors import CallTimedOut, DeviceGone, ErrorCode
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.work import Answer
-from storage.agents import agent_states, agents
-from storage.agents.agents import DeclaredAgent
-from storage.audit import activity
+from storage import audit
+from storage.agents import agent_moves, agent_states, agents, declared_agents
+from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
-from storage.schedules import calendar_wakeups, fires, schedules
+from storage.schedules import calendar_wakeups, fire_rows, schedule_rows
 from storage.schedules.calendar_wakeups import WakeRow, WakeSight
-from storage.schedules.schedules import DeclaredSchedule, UnknownSchedule
+from storage.schedules.schedule_rows import DeclaredSchedule, UnknownSchedule
 from storage.store import open_store
 from tests.support.clock import FakeClock
 from tests.support.link import FakeLink, Replies
@@ -62,8 +62,10 @@ class Calendar:
                 name="anna", device_name="desk", data_types=("tasks",), slots=(SLOT,), prompt=prompt
             )
         ]
-        fresh = [self.desk.ids.fresh() for _ in range(agents.IDS_PER_AGENT)]
-        await store.write(agents.reconcile_declared, user_id=user, declared=wanted, at=at, fresh_ids=fresh)
+        fresh = [self.desk.ids.fresh() for _ in range(declared_agents.IDS_PER_AGENT)]
+        await store.write(
+            declared_agents.reconcile_declared, user_id=user, declared=wanted, at=at, fresh_ids=fresh
+        )
         (agent,) = await store.read(agents.list_agents)
         assert agent.device_id is not None
         self.agent_id, self.device_id = agent.id, agent.device_id
@@ -81,7 +83,7 @@ class Calendar:
 
     async def move(self, axis: str, to: str) -> None:
         await self.desk.store.write(
-            agent_states.move, self.agent_id, axis, to, at=self.desk.at, actor="operator"
+            agent_moves.move, self.agent_id, axis, to, at=self.desk.at, actor="operator"
         )
 
     async def exhaust(self, *, back_in_s: float | None) -> None:
@@ -131,7 +133,7 @@ class Calendar:
     async def outcome(self) -> tuple[str, str, str | None]:
         """The state of the newest wake, and what the row of its fire says."""
         (newest, *_) = await self.wakes()
-        (row, *_) = await self.desk.store.read(fires.list_fires, self.agent_id, 1)
+        (row, *_) = await self.desk.store.read(fire_rows.list_fires, self.agent_id, 1)
         assert row.fire_at == newest.fire_at
         return newest.state, row.decision, row.reason
 
@@ -190,7 +192,7 @@ async def test_a_device_that_never_answers_is_left_alone_when_the_slot_is_over(c
         assert len(link.calls) == told
     assert 3 <= told <= 12, "with back-off"
     assert await calendar.outcome() == ("failed", "wake_failed", "no_answer")
-    recorded = await calendar.desk.store.read(activity.list_activity)
+    recorded = await calendar.desk.store.read(audit.list_activity)
     assert [entry.message for entry in recorded if entry.event_type == "agent.wake_failed"] == [
         "Not woken for standup"
     ]
@@ -289,7 +291,7 @@ async def test_a_slot_that_ended_while_the_hub_was_down_is_reported_as_missed(
     calendar.clock.advance(HOUR_S + 700)
     async with calendar.serving():
         pass
-    (row,) = await calendar.desk.store.read(fires.list_fires, calendar.agent_id, 10)
+    (row,) = await calendar.desk.store.read(fire_rows.list_fires, calendar.agent_id, 10)
     assert (row.decision, row.reason, await calendar.wakes()) == ("skipped_window", "window", [])
     assert link.calls == []
 
@@ -313,7 +315,7 @@ async def test_a_prompt_that_cannot_be_rendered_does_not_prevent_the_wake(calend
 async def test_nothing_is_made_up_for_a_slot_that_is_over(calendar: Calendar) -> None:
     async with calendar.serving():
         await calendar.pass_time(HOUR_S)
-    (slot,) = await calendar.desk.store.read(schedules.slots_of, calendar.agent_id)
+    (slot,) = await calendar.desk.store.read(schedule_rows.slots_of, calendar.agent_id)
     with pytest.raises(UnknownSchedule, match="it makes no runs to make up for"):
         await calendar.desk.current.backfill(slot.id, hours(0), hours(1), actor="somebody")
 

@@ -14,9 +14,9 @@ from protocol.lifecycles import RunOutcome, RunState
 from protocol.tables import TableName
 from protocol.versions import CapabilityName
 from protocol.work import Action
-from storage.agents import agents
-from storage.agents.agent_configs import Mailbox as MailboxConfig
-from storage.agents.agents import DeclaredAgent
+from storage.agents import agents, declared_agents
+from storage.agents.configs import Mailbox as MailboxConfig
+from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.devices import users
@@ -69,7 +69,11 @@ async def bench_over(store: Store, home: Rig) -> Bench:
         mailbox=MailboxConfig(connector="home", filter={}),
     )
     await store.write(
-        agents.reconcile_declared, user_id=owner, declared=[declared], at=1, fresh_ids=["a", "b", "c", "d"]
+        declared_agents.reconcile_declared,
+        user_id=owner,
+        declared=[declared],
+        at=1,
+        fresh_ids=["a", "b", "c", "d"],
     )
     agent = await store.read(agents.find_agent_by_name, "dates")
     assert agent is not None

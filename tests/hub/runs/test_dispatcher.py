@@ -22,7 +22,7 @@ from protocol.work import AgentCancel, AgentComplete, AgentManifest
 from storage.agents import agent_states, agents
 from storage.agents.agents import AgentRow
 from storage.kernel.database import Busy
-from storage.runs import runs
+from storage.runs import run_claims, run_moves, run_pauses, run_recovery
 from storage.runs.runs import RunRow
 from storage.schema import runs as run_table
 from storage.store import Store
@@ -112,7 +112,7 @@ async def test_a_run_whose_row_cannot_be_read_fails_and_the_others_go_on(bench: 
     bench.connect(runs=folder(a="- [ ] one"))
     written = bench.clock.now().timestamp() * 1000
     odd = await bench.store.write(
-        runs.create_run,
+        run_moves.create_run,
         id=RunId("odd"),
         agent=bench.agent,
         fire_key="odd",
@@ -131,7 +131,7 @@ async def test_a_database_that_is_busy_for_a_while_stops_nothing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "POLL_S", 0.01)
-    claim = runs.claim_runs
+    claim = run_claims.claim_runs
     refused: list[bool] = []
 
     def refuse_once(*args: Any, **given: Any) -> list[RunRow]:
@@ -140,7 +140,7 @@ async def test_a_database_that_is_busy_for_a_while_stops_nothing(
             raise Busy("somebody holds the file")
         return claim(*args, **given)
 
-    monkeypatch.setattr(runs, "claim_runs", refuse_once)
+    monkeypatch.setattr(run_claims, "claim_runs", refuse_once)
     bench.connect(runs=folder(a="- [ ] one"))
     async with served(bench):
         run = await bench.control.submit(bench.agent)
@@ -358,7 +358,7 @@ async def test_a_run_that_another_hub_took_over_and_gave_back_leaves_its_device_
         row = await until(bench, submitted.id, lambda row: row.state is RunState.RUNNING)
 
         other = BootId("another hub's")
-        await bench.store.write(runs.recover, boot_id=other, at=row.created_at, is_alone=True)
+        await bench.store.write(run_recovery.recover, boot_id=other, at=row.created_at, is_alone=True)
         bench.dispatcher.recheck()
 
         await until(bench, submitted.id, lambda row: row.state is RunState.COMPLETED)
@@ -424,7 +424,7 @@ async def test_a_run_paused_and_cancelled_before_it_was_taken_on_is_cancelled(be
     order = await bench.claim()
     interrupt = Interrupt()
     interrupt.ask(RunEvent.USER_PAUSED, "paused by anna")
-    await bench.store.write(runs.request_cancel, order.run_id, reason="enough", at=1)
+    await bench.store.write(run_pauses.request_cancel, order.run_id, reason="enough", at=1)
 
     await bench.runner.run(order, interrupt)
 

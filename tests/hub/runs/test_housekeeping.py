@@ -14,8 +14,7 @@ from hub.log.channel import fields_of
 from hub.runs.housekeeping import EVERY_S, FIRST_AFTER_S, HEAD_EVERY_S, LEASE, Housekeeping
 from hub.settings.limit_settings import RetentionSettings
 from protocol.ids import BootId
-from storage import retention
-from storage.audit import activity, audit
+from storage import audit, retention
 from storage.devices import leases
 from storage.schema import hub
 from storage.store import Store, open_store
@@ -49,13 +48,13 @@ async def tell(store: Store, clock: FakeClock, *, days_ago: int, entries: int = 
 
     def record(c: sa.Connection) -> None:
         for n in range(entries):
-            activity.record(c, id=f"{at}-{n}", at=at, event_type="run.failed", message="Failed", actor="hub")
+            audit.record(c, id=f"{at}-{n}", at=at, event_type="run.failed", message="Failed", actor="hub")
 
     await store.write(record)
 
 
 async def told(store: Store) -> int:
-    return len(await store.read(activity.list_activity, limit=9_999))
+    return len(await store.read(audit.list_activity, limit=9_999))
 
 
 async def comes_to_rest(clock: FakeClock) -> None:

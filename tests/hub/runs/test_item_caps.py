@@ -8,7 +8,7 @@ from hub.settings.limit_settings import Limits
 from protocol.errors import ErrorCode
 from protocol.lifecycles import RunOutcome, UnitState
 from storage.agents.agents import AgentRow
-from storage.runs import outbox
+from storage.runs import units
 from storage.store import Store
 from tests.support.link import FakeLink
 from tests.support.runs import Bench, folder
@@ -80,7 +80,7 @@ async def test_what_was_left_out_is_known_after_a_crash_between_plan_and_deliver
     bench = capped(store, agent, per_file=2)
     bench.connect(runs=folder(a=THREE))
     run = await bench.run()
-    (unit,) = await store.read(outbox.units_of, run.id)
+    (unit,) = await store.read(units.units_of, run.id)
     # It stands in the row that the plan itself was written to: there is no moment in between.
     assert (unit.state, unit.notes) == (UnitState.FAILED, {"left_out": {"items_per_file": 1}})
 

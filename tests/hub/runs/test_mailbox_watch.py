@@ -15,9 +15,9 @@ from hub.extraction.model import Models
 from hub.runs.mailbox_watch import PAUSE_S, POLL_S, Watching
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
-from storage.agents import agents
-from storage.agents.agent_configs import Mailbox as MailboxConfig
-from storage.agents.agents import DeclaredAgent
+from storage.agents import agents, declared_agents
+from storage.agents.configs import Mailbox as MailboxConfig
+from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.devices import users
@@ -99,7 +99,11 @@ async def place_over(store: Store, *, push: bool = True) -> Place:
         mailbox=MailboxConfig(connector="work", push=push),
     )
     await store.write(
-        agents.reconcile_declared, user_id=owner, declared=[declared], at=1, fresh_ids=["a", "b", "c", "d"]
+        declared_agents.reconcile_declared,
+        user_id=owner,
+        declared=[declared],
+        at=1,
+        fresh_ids=["a", "b", "c", "d"],
     )
     agent = await store.read(agents.find_agent_by_name, "mail")
     assert agent is not None

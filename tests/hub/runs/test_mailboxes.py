@@ -22,13 +22,13 @@ from protocol.ids import UserId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
 from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ToolCall
-from storage.agents import agents
-from storage.agents.agent_configs import Mailbox as MailboxConfig
-from storage.agents.agents import DeclaredAgent
-from storage.connectors import connectors, seen_messages, sign_ins
+from storage.agents import agents, declared_agents
+from storage.agents.configs import Mailbox as MailboxConfig
+from storage.agents.declared_agents import DeclaredAgent
+from storage.connectors import connectors, credentials, seen_messages
 from storage.connectors.connectors import DeclaredConnector
 from storage.devices import users
-from storage.runs import runs
+from storage.runs import run_pauses, runs
 from storage.runs.runs import RunRow
 from storage.store import Store
 from tests.support.clock import FakeClock
@@ -59,7 +59,11 @@ async def bench_over(store: Store, mailbox: Mailbox, **filter: Any) -> Bench:
         mailbox=MailboxConfig(connector="work", filter=filter),
     )
     await store.write(
-        agents.reconcile_declared, user_id=owner, declared=[declared], at=1, fresh_ids=["a", "b", "c", "d"]
+        declared_agents.reconcile_declared,
+        user_id=owner,
+        declared=[declared],
+        at=1,
+        fresh_ids=["a", "b", "c", "d"],
     )
     agent = await store.read(agents.find_agent_by_name, "mail")
     assert agent is not None
@@ -343,7 +347,7 @@ async def test_a_new_sign_in_begins_a_day_earlier_and_reads_nothing_twice(
 ) -> None:
     async def sign_in(at: int) -> None:
         told: dict[str, Any] = {"sealed": b"", "key_id": "k", "scopes": [], "expires_at": None, "actor": "me"}
-        await bench.store.write(sign_ins.grant_connector, "work-id", at=at, activity_id=f"a-{at}", **told)
+        await bench.store.write(credentials.grant_connector, "work-id", at=at, activity_id=f"a-{at}", **told)
 
     mailbox.add("t1")
     link = bench.connect()
@@ -409,7 +413,7 @@ async def test_a_mailbox_is_read_while_the_device_is_away_and_delivered_in_order
     assert await cursor(bench) == {"at": 5}
     link = bench.connect()
     resumed = await bench.store.write(
-        runs.resume_runs, PauseReason.DEVICE_OFFLINE, devices=set(bench.links), at=bench.now_ms
+        run_pauses.resume_runs, PauseReason.DEVICE_OFFLINE, devices=set(bench.links), at=bench.now_ms
     )
     assert resumed == [run.id]
     assert shown(await bench.run()) == DONE
@@ -428,7 +432,9 @@ async def test_a_device_that_goes_in_the_middle_stops_the_delivery_and_not_the_r
     assert (run.state, run.pause_reason) == (RunState.PAUSED, PauseReason.DEVICE_OFFLINE)
     assert sorted(mailbox.read) == ["t1", "t2", "t3", "t4"]
     link = bench.connect()
-    await bench.store.write(runs.resume_runs, PauseReason.DEVICE_OFFLINE, devices=set(bench.links), at=2)
+    await bench.store.write(
+        run_pauses.resume_runs, PauseReason.DEVICE_OFFLINE, devices=set(bench.links), at=2
+    )
     assert shown(await bench.run()) == DONE
     assert len(mailbox.read) == 4
     units = await bench.units(run.id)

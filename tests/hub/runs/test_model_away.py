@@ -15,7 +15,7 @@ from hub.runs.runner import MODEL_WAIT_S
 from protocol.errors import ErrorCode
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
 from storage.agents.agents import AgentRow
-from storage.runs import runs
+from storage.runs import run_moves
 from storage.store import Store
 from tests.support.clock import FakeClock
 from tests.support.runs import Bench, KeywordModel, folder, titles
@@ -143,7 +143,7 @@ async def test_a_hub_that_died_between_rules_and_model_reads_the_rest_of_the_fil
         await bench.runner.run(order, Interrupt())
     monkeypatch.undo()
     await bench.store.write(
-        runs.move, order.held(RunState.RUNNING), RunEvent.HUB_LOST, at=bench.now_ms, actor="hub"
+        run_moves.move, order.held(RunState.RUNNING), RunEvent.HUB_LOST, at=bench.now_ms, actor="hub"
     )
     assert titles(link) == ["three"]
 

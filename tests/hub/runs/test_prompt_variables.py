@@ -5,13 +5,14 @@ import pytest
 
 from hub.agents.prompts import BadPrompt
 from protocol.ids import TemplateId, UserId
-from storage.agents import agents, config_changes, template_changes
-from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.agents import agents, config_changes, declared_agents, template_changes
+from storage.agents.agents import AgentRow
 from storage.agents.config_changes import NewConfig
+from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.templates import WrittenTemplate
 from storage.devices import users
 from storage.runs import runs
-from storage.schedules.schedules import DeclaredSchedule
+from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import Store
 from tests.support.runs import Bench, store
 from tests.support.schedules import HOUR_S, Desk
@@ -44,7 +45,11 @@ async def declared(store: Store, agent: DeclaredAgent = NOTES) -> AgentRow:
         check=lambda _: (),
     )
     await store.write(
-        agents.reconcile_declared, user_id=user_id, declared=[agent], at=1, fresh_ids=["a", "b", "c", "d"]
+        declared_agents.reconcile_declared,
+        user_id=user_id,
+        declared=[agent],
+        at=1,
+        fresh_ids=["a", "b", "c", "d"],
     )
     (row,) = await store.read(agents.list_agents)
     return row

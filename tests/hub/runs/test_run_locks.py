@@ -7,13 +7,13 @@ import anyio
 
 from hub.runs.run_order import RunOptions
 from protocol.lifecycles import RunState
-from storage.agents import locks
-from storage.runs import runs
+from storage.agents import lock_turns, locks
+from storage.runs import run_claims
 from tests.support.runs import Bench, agent, bench, folder, store
 
 __all__ = ["agent", "bench", "store"]
 
-OTHER = locks.Holder(locks.HolderKind.DEVICE, "another")
+OTHER = lock_turns.Holder(lock_turns.HolderKind.DEVICE, "another")
 
 
 @asynccontextmanager
@@ -26,7 +26,7 @@ async def served(bench: Bench) -> AsyncIterator[None]:
 
 
 async def test_a_run_waits_for_its_lock_says_so_and_brings_the_fence_to_its_device(bench: Bench) -> None:
-    wanted = locks.Wanted(
+    wanted = lock_turns.Wanted(
         request_id="r",
         user_id=bench.agent.user_id,
         names=("mailbox",),
@@ -41,7 +41,7 @@ async def test_a_run_waits_for_its_lock_says_so_and_brings_the_fence_to_its_devi
         await bench.looks()
         row = await bench.row(run.id)
         assert row.state is RunState.QUEUED
-        lock = (await bench.store.read(runs.waits_of, [run.id]))[run.id].lock
+        lock = (await bench.store.read(run_claims.waits_of, [run.id]))[run.id].lock
         assert lock is not None
         assert (lock.lock.resource, lock.lock.told_holder) == ("mailbox", "device another")
         assert link.streams == []
@@ -51,4 +51,4 @@ async def test_a_run_waits_for_its_lock_says_so_and_brings_the_fence_to_its_devi
     (stream,) = link.streams
     assert stream.run.locks.keys() == {"mailbox", "printer"}
     assert stream.run.locks["mailbox"] > grant.fences["mailbox"]
-    assert await bench.store.read(locks.list_locks) == []
+    assert await bench.store.read(lock_turns.list_locks) == []

@@ -27,7 +27,7 @@ from protocol.work import (
 from storage.agents import agent_states, agents
 from storage.agents.agents import AgentRow
 from storage.kernel.database import Busy
-from storage.runs import outbox, runs
+from storage.runs import run_pauses, runs, units
 from storage.runs.runs import HeldRun
 from storage.store import Store
 from tests.support.runs import TAKEN, Bench, folder, titles
@@ -242,7 +242,7 @@ async def test_what_a_paused_run_has_planned_is_left_to_it(bench: Bench) -> None
 
     assert run.id != paused.id and other.calls == []
     assert (run.outcome, run.items_created, run.items_known) == (RunOutcome.SUCCESS, 0, 1)
-    known = await bench.store.read(outbox.known_units, run.agent_id, run.config_fingerprint)
+    known = await bench.store.read(units.known_units, run.agent_id, run.config_fingerprint)
     assert known == {}  # should the other run not bring it, the next one does
 
 
@@ -304,7 +304,7 @@ async def test_a_run_cancelled_while_it_pauses_does_not_go_on(bench: Bench) -> N
     bench.connect(runs=[[folder(a="- [ ] one")[0][0], gone]])
     await bench.control.submit(bench.agent)
     order = await bench.claim()
-    await bench.store.write(runs.request_cancel, order.run_id, reason="enough", at=1)
+    await bench.store.write(run_pauses.request_cancel, order.run_id, reason="enough", at=1)
 
     await bench.runner.run(order, Interrupt())
 

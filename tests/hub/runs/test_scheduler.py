@@ -16,7 +16,7 @@ from protocol.lifecycles import RunState
 from storage.agents import agent_states
 from storage.agents.agents import AgentRow
 from storage.devices import leases
-from storage.schedules.schedules import DeclaredSchedule
+from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.schema import agent_configs as configs
 from storage.schema import hub as hub_table
 from storage.schema import runs as run_table

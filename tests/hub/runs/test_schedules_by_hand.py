@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from hub.runs.firing import TooManyFires
-from storage.schedules.schedules import DeclaredSchedule
+from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store
 from tests.support.schedules import HOUR_S, HOURLY, Desk, hours
 

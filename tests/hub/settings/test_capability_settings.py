@@ -7,7 +7,7 @@ import pytest
 from hub.settings.declared import declared_agent
 from hub.settings.problems import SettingsInvalid
 from hub.settings.reading import load_settings
-from storage.agents.agents import DeclaredAgent
+from storage.agents.declared_agents import DeclaredAgent
 
 AGENT = """\
 [[agents]]

@@ -6,8 +6,8 @@ import pytest
 
 from hub.settings.declared import declared_agent
 from hub.settings.reading import load_settings
-from storage.agents.agents import DeclaredAgent
-from storage.schedules.schedules import DeclaredSchedule
+from storage.agents.declared_agents import DeclaredAgent
+from storage.schedules.schedule_rows import DeclaredSchedule
 
 AGENT = """\
 [[agents]]

@@ -1,1 +1,0 @@
-"""The audit log, and the activity log that people read."""
