@@ -10,10 +10,10 @@ from anyio.abc import TaskStatus
 
 from hub.app.supervisor import Supervisor
 from hub.clock import Chance, Clock
-from hub.extraction.breaker import Breaker
 from hub.extraction.embedded import CHUNK_TOKENS as EMBEDDED_CHUNK_TOKENS
 from hub.extraction.embedded import MODEL_NAME, EmbeddedModel
 from hub.extraction.model import Models, Price
+from hub.extraction.outcomes import Breaker
 from hub.health.external import Reach
 from hub.metrics import Metrics
 from hub.outbound import OutboundRules
@@ -71,7 +71,7 @@ def open_models(context: ModelContext, settings: Settings, *, embedded: Embedded
         return OpenModels(Models(), (), clients)
     # Imported here, because openai takes a third of the daemon's start time.
     from hub.extraction.batch import BatchClient
-    from hub.extraction.chain import Chain
+    from hub.extraction.endpoint import Chain
 
     endpoints: list[Endpoint] = []
     for number, one in enumerate(chosen):

@@ -1,6 +1,6 @@
 """Extraction of items from text: by rules where the form is unambiguous, else by a model.
 
-Not exported here, because they are heavy or start processes: ``endpoint.Endpoint``, ``chain.Chain``,
+Not exported here, because they are heavy or start processes: ``endpoint.Endpoint``, ``endpoint.Chain``,
 ``batch.BatchClient`` and ``embedded.EmbeddedModel``.
 """
 

@@ -13,9 +13,7 @@ import msgspec
 import openai
 
 from hub.clock import Clock
-from hub.extraction.breaker import EndpointRefused
 from hub.extraction.completion import Unusable, completion_of, tokens_of
-from hub.extraction.counting import TryEnd, end_of
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.model import (
     BATCH_REQUESTS,
@@ -28,7 +26,7 @@ from hub.extraction.model import (
     ModelUnavailable,
     Usage,
 )
-from hub.extraction.refusals import RateLimited, meaning_of
+from hub.extraction.outcomes import EndpointRefused, RateLimited, TryEnd, end_of, meaning_of
 from hub.log import Channel
 from hub.outbound import AddressRefused, AnswerTooLarge
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from hub.document import Document
-from hub.extraction.forms import lines_of
+from hub.extraction.items import lines_of
 from hub.extraction.when import Anchor, DateWords, dates_in, local_day, read_date, resolve
 from hub.text.files import MAIL, is_named
 from hub.text.quoting import lines_above

@@ -19,8 +19,7 @@ from hub.extraction import chunk, dedupe, structured, suspicion
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.folding import fold
-from hub.extraction.forms import Form
-from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Item, Notes, Reference
+from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Form, Item, Notes, Reference
 from hub.extraction.model import LanguageModel, Models, Through
 from hub.extraction.prompt import LiteralPrompt, Prompt
 from hub.extraction.reading import Material, Reading

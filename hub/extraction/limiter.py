@@ -17,7 +17,7 @@ from typing import Final, Generic, TypeVar
 import anyio
 
 from hub.clock import Clock
-from hub.extraction.refusals import ReportedQuota, reported_quota
+from hub.extraction.outcomes import ReportedQuota, reported_quota
 
 SHRINK: Final = 0.6  # of the pace after a refusal; a half would leave too much of a quota unused
 GROWTH: Final = 0.05  # of the pace, with each answer

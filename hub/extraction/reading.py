@@ -22,7 +22,7 @@ import msgspec
 from hub.document import Document
 from hub.extraction import answers, chunk
 from hub.extraction.answers import Answer, Unreadable
-from hub.extraction.chunk import Chunk
+from hub.extraction.chunk import Chunk, sentences
 from hub.extraction.dating import PassageDates
 from hub.extraction.folding import fold
 from hub.extraction.items import Dropped, ExtractionOptions, Item, Notes, Reference
@@ -39,7 +39,6 @@ from hub.extraction.model import (
 )
 from hub.extraction.prompt import CORRECTION, MOST_ASKED_AGAIN, LiteralPrompt, Prompt
 from hub.extraction.redaction import Redaction
-from hub.extraction.structure import sentences
 from hub.extraction.validate import Checked, Checking, FailedRecord
 from protocol.tables import TABLES
 

@@ -1,7 +1,10 @@
-"""Extraction by rules from documents with a structured format: iCalendar and captions here. Pure functions.
+"""Extraction by rules from documents with a structured format: CSV, iCalendar and captions. Pure functions.
 
 Rules come first: they are exact, free and deterministic. Text that no rule handles is returned as prose; a
 completely structured file leaves none.
+
+A header of CSV counts only if it is unambiguous: each field has one column, and one table matches more
+columns than any other. Rows with content that yield no item are left to the model, with the header.
 
 iCalendar (RFC 5545): to-dos become tasks, events timelines, journals notes. Each component is parsed
 separately, so that a broken one is left to the model without affecting the others. A recurring event yields
@@ -12,6 +15,7 @@ several cues, so the model reads only the words. To preserve positions in the fi
 by the same number of invisible characters.
 """
 
+import csv
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
@@ -25,9 +29,7 @@ from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
 from hub.extraction.folding import CUE, asides
-from hub.extraction.forms import Form, make_item
-from hub.extraction.items import ExtractionOptions, Item
-from hub.extraction.spreadsheets import read_spreadsheet
+from hub.extraction.items import ExtractionOptions, Form, Item, lines_of, make_item
 from hub.extraction.task_lists import read_markdown, read_taskpaper, read_todo_txt
 from hub.extraction.when import date_ms, day_ms
 from protocol.frame import Field
@@ -35,6 +37,147 @@ from protocol.tables import TableName
 
 if TYPE_CHECKING:
     from icalendar.cal import Component
+
+_DELIMITERS: Final = (",", ";", "\t", "|")
+
+# Usual column names by field; compared without case, blanks and signs.
+_TITLES: Final = ("title", "name", "summary", "subject")
+_TASK_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "title": (*_TITLES, "task", "todo", "action", "actionitem", "taskname"),
+    "description": ("description", "details", "notes", "note", "comment", "comments"),
+    "status": ("status", "state", "done", "completed"),
+    "priority": ("priority", "prio", "importance"),
+    "assignee": ("assignee", "assignees", "assignedto", "owner", "responsible", "who"),
+    "dueDate": ("due", "duedate", "dueon", "dueby", "deadline"),
+}
+_EVENT_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "title": (*_TITLES, "event", "milestone"),
+    "date": ("date", "when", "start", "starts", "startdate", "startsat"),
+}
+_NOTE_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "title": (*_TITLES, "topic"),
+    "content": ("content", "note", "notes", "text", "body"),
+}
+_TABLES: Final = (
+    (TableName.TASKS, _TASK_COLUMNS, ("status", "priority", "assignee", "dueDate")),
+    (TableName.TIMELINES, _EVENT_COLUMNS, ("date",)),
+    (TableName.NOTES, _NOTE_COLUMNS, ("content",)),
+)
+_CELL_STATUS: Final[dict[str, str]] = {
+    **dict.fromkeys(("todo", "open", "new", "notstarted", "pending", "backlog", "no", "false"), "todo"),
+    **dict.fromkeys(("inprogress", "doing", "started", "wip", "active"), "in_progress"),
+    **dict.fromkeys(("done", "complete", "completed", "closed", "finished", "yes", "true", "x"), "done"),
+}
+_CELL_PRIORITY: Final[dict[str, str]] = {
+    **dict.fromkeys(("high", "urgent", "critical", "highest", "p1"), "high"),
+    **dict.fromkeys(("medium", "normal", "p2"), "medium"),
+    **dict.fromkeys(("low", "lowest", "minor", "p3"), "low"),
+}
+
+
+class _Columns(msgspec.Struct, frozen=True):
+    """Interpretation of a header: the table, and the column of each field."""
+
+    table: TableName
+    fields: dict[str, int]
+
+
+def read_spreadsheet(document: Document, options: ExtractionOptions) -> Form | None:
+    """Convert the rows of a table to items; ``None`` if its header is not understood."""
+    text = document.text
+    first = next((line.text for line in lines_of(text) if line.text.strip()), "")
+    delimiter = max(_DELIMITERS, key=first.count)
+    try:
+        rows = list(_rows(text, delimiter))
+    except csv.Error:
+        return None
+    columns = _columns(rows[0].cells) if rows else None
+    if columns is None or any(len(row.cells) > len(rows[0].cells) for row in rows):
+        return None
+    header = (text[rows[0].start : rows[0].end],)
+    items: list[Item] = []
+    prose: list[Passage] = []
+    for row in rows[1:]:
+        item = make_item(columns.table, _row_fields(columns, row, options), text, row.start, row.end, options)
+        if item is not None:
+            items.append(item)
+        elif columns.table in options.data_types:  # for example without a title, or with an informal date
+            # Adjacent rows are merged, because each passage needs a question.
+            is_next = bool(prose) and not text[prose[-1].end : row.start].strip()
+            prose.append(Passage(prose.pop().start if is_next else row.start, row.end, header))
+    return Form(items=items, prose=prose, date=document.modified_at)
+
+
+class _Row(msgspec.Struct, frozen=True):
+    cells: list[str]
+    start: int
+    end: int
+
+
+def _rows(text: str, delimiter: str) -> Iterator[_Row]:
+    """Yield the non-empty rows with their places; a quoted cell may span several lines."""
+    lines = list(lines_of(text))
+    reader = csv.reader((text[line.start : line.after] for line in lines), delimiter=delimiter, strict=True)
+    taken = 0
+    for cells in reader:
+        first, last = lines[taken], lines[reader.line_num - 1]
+        taken = reader.line_num
+        if any(cell.strip() for cell in cells):
+            source = text[first.start : last.end]
+            start = first.start + len(source) - len(source.lstrip())
+            yield _Row([cell.strip() for cell in cells], start, first.start + len(source.rstrip()))
+
+
+def _columns(header: list[str]) -> _Columns | None:
+    """Return the table that matches more of *header* than any other; ``None`` if it is ambiguous."""
+    names = [_plain(name) for name in header]
+    fitting: list[_Columns] = []
+    for table, spellings, significant in _TABLES:
+        found = {
+            field: [place for place, name in enumerate(names) if name in known]
+            for field, known in spellings.items()
+        }
+        is_clear = all(len(places) <= 1 for places in found.values())
+        if is_clear and found["title"] and any(found[field] for field in significant):
+            fitting.append(_Columns(table, {field: places[0] for field, places in found.items() if places}))
+    return next((one for one in fitting if all(_takes_more(one, other) for other in fitting)), None)
+
+
+def _takes_more(one: _Columns, other: _Columns) -> bool:
+    return one is other or set(one.fields.values()) > set(other.fields.values())
+
+
+def _row_fields(columns: _Columns, row: _Row, options: ExtractionOptions) -> dict[str, Field]:
+    """Return the row's cells by field; invalid values are appended to the description."""
+    values: dict[str, Field] = {}
+    unread: list[str] = []
+    for field, place in columns.fields.items():
+        cell = row.cells[place] if place < len(row.cells) else ""
+        values[field] = _value(field, cell, options)
+        if cell and values[field] is None:
+            unread.append(f"{field}: {cell}")
+    if unread and columns.table is TableName.TASKS:
+        values["description"] = "\n".join([*filter(None, [str(values.get("description") or "")]), *unread])
+    return values
+
+
+def _value(field: str, cell: str, options: ExtractionOptions) -> Field:
+    match field:
+        case "status":
+            return _CELL_STATUS.get(_plain(cell))
+        case "priority":
+            return _CELL_PRIORITY.get(_plain(cell))
+        case "assignee":
+            return [name.strip() for name in re.split(r"[;/]", cell) if name.strip()]
+        case "dueDate" | "date":
+            return date_ms(cell, options.timezone)
+        case _:
+            return cell
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.lower())
+
 
 _COVER: Final = "\u2060"  # "word joiner": invisible, and not a blank
 _BLOCK: Final = re.compile(
@@ -75,7 +218,7 @@ def read_calendar(document: Document, options: ExtractionOptions) -> Form | None
             component = _component(text[start:end], zones)
             if _text(component, "status").upper() == _GIVEN_UP:
                 continue
-            table, fields = _fields(kind, component, options)
+            table, fields = _component_fields(kind, component, options)
             has_text = any(_text(component, name).strip() for name in _TEXT_PROPERTIES)
         except _BROKEN:
             prose.append(Passage(start, end))
@@ -119,7 +262,7 @@ def _component(source: str, zones: str) -> "Component":
     return calendar.subcomponents[-1]
 
 
-def _fields(
+def _component_fields(
     kind: str, component: "Component", options: ExtractionOptions
 ) -> tuple[TableName, dict[str, Field]]:
     title, more = _text(component, "summary"), _text(component, "description")

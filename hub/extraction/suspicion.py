@@ -17,10 +17,10 @@ from typing import Final
 
 import msgspec
 
+from hub.extraction.chunk import sentences
 from hub.extraction.folding import clusters, is_hidden, words_of
 from hub.extraction.items import Item, Warning
 from hub.extraction.orders import find_strong, find_weak, machines_marked
-from hub.extraction.structure import sentences
 from protocol.tables import TABLES
 
 Span = tuple[int, int]

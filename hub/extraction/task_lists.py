@@ -17,8 +17,7 @@ from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
 from hub.extraction.conventions import BOXES, MARKDOWN, TASKPAPER, TODO_TXT, ParsedLine, fields_of
-from hub.extraction.forms import Form, Line, lines_of, make_item
-from hub.extraction.items import ExtractionOptions, Item
+from hub.extraction.items import ExtractionOptions, Form, Item, Line, lines_of, make_item
 from hub.extraction.when import read_date
 from protocol.frame import Field
 from protocol.tables import TableName

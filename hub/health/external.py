@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import anyio
 
 from hub.clock import epoch_ms, from_epoch_ms
-from hub.extraction.breaker import Breaker, Circuit
+from hub.extraction.outcomes import Breaker, Circuit
 from hub.health.issues import Check, Finding, Severity, error, notice, warning
 from hub.openclaw import GatewayHealth, GatewayState, Problem
 from storage.connectors import connectors, credentials

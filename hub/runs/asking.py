@@ -25,7 +25,6 @@ from anyio.abc import TaskStatus
 
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.extraction.answers import is_whole
-from hub.extraction.breaker import OPEN
 from hub.extraction.model import (
     Finish,
     LanguageModel,
@@ -37,6 +36,7 @@ from hub.extraction.model import (
     Price,
     Usage,
 )
+from hub.extraction.outcomes import OPEN
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.batching import Batching, Collection

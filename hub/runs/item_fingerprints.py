@@ -7,9 +7,9 @@ from typing import Final
 import msgspec
 
 from hub.document import Document
+from hub.extraction.chunk import sentences
 from hub.extraction.folding import fold
 from hub.extraction.items import Item
-from hub.extraction.structure import sentences
 from hub.runs.payload import source_of
 from protocol.frame import Record
 from protocol.tables import TABLES, Filler, Kind, TableName

@@ -17,7 +17,7 @@ from hub.clock import SystemChance, SystemClock
 from hub.extraction import ModelError
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.model import Message, ModelRequest
-from hub.extraction.schemas import schema_of
+from hub.extraction.prompt import schema_of
 from protocol.tables import TableName
 from tests.evaluation.figures import Figure, Told, exactly
 from tests.evaluation.stage import played

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hub.app.model import OpenModels, open_embedded, open_models, shown_model
 from hub.app.supervisor import Supervisor
-from hub.extraction.chain import Chain
+from hub.extraction.endpoint import Chain
 from hub.extraction.model import LanguageModel, Models, Price
 from tests.hub.app.test_reload import grounded
 

@@ -7,9 +7,7 @@ import anyio
 import pytest
 from llmock.pytest_plugin import LLMock
 
-from hub.extraction.breaker import FAILURES, OPEN, Breaker, Circuit, EndpointRefused
-from hub.extraction.chain import Chain
-from hub.extraction.endpoint import Endpoint
+from hub.extraction.endpoint import Chain, Endpoint
 from hub.extraction.model import (
     ModelError,
     ModelExhausted,
@@ -17,6 +15,7 @@ from hub.extraction.model import (
     ModelUnavailable,
     Price,
 )
+from hub.extraction.outcomes import FAILURES, OPEN, Breaker, Circuit, EndpointRefused
 from tests.hub.extraction.conftest import model_at
 from tests.hub.extraction.test_endpoint import SENTENCE, HastyClock, question, until
 from tests.support.clock import FakeClock

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.extraction import chunk, structure
+from hub.extraction import chunk
 from hub.extraction.chunk import Chunk, Passage
 
 SCRIPTS = [
@@ -17,7 +17,7 @@ SCRIPTS = [
 
 
 def sentences(text: str) -> list[str]:
-    return [text[start:end] for start, end in structure.sentences(text, 0, len(text))]
+    return [text[start:end] for start, end in chunk.sentences(text, 0, len(text))]
 
 
 def test_a_sentence_ends_at_its_full_stop_and_not_at_an_abbreviation() -> None:

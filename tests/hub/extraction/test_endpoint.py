@@ -6,7 +6,6 @@ import anyio
 import pytest
 from llmock.pytest_plugin import LLMock
 
-from hub.extraction.breaker import FAILURES, Circuit
 from hub.extraction.endpoint import MAX_REFUSALS, Endpoint
 from hub.extraction.model import (
     Finish,
@@ -17,7 +16,8 @@ from hub.extraction.model import (
     ModelUnavailable,
     Price,
 )
-from hub.extraction.schemas import schema_of
+from hub.extraction.outcomes import FAILURES, Circuit
+from hub.extraction.prompt import schema_of
 from hub.metrics import Metrics
 from hub.outbound import MAX_ANSWER_BYTES, OutboundRules
 from protocol.errors import ErrorCode

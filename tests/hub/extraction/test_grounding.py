@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hub.extraction.grounding import Grounding, Place
+from hub.extraction.validate import Grounding, Place
 
 TEXT = (
     "Hello all. Anna must send the quote to the printer by 12 May, without the old logo. "

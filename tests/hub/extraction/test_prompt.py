@@ -10,9 +10,8 @@ from hub.document import Document
 from hub.extraction.chunk import Chunk
 from hub.extraction.extractor import labelled
 from hub.extraction.items import ExtractionOptions, RedactionRule, Reference
-from hub.extraction.prompt import ROWS, LiteralPrompt, Prompt
+from hub.extraction.prompt import ROWS, LiteralPrompt, Prompt, schema_of
 from hub.extraction.redaction import Redaction
-from hub.extraction.schemas import schema_of
 from hub.extraction.validate import FailedRecord
 from protocol.tables import TableName
 

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.extraction import chunk
-from hub.extraction.chunk import Chunk, Passage
-from hub.extraction.structure import Headings, Strength, bordered, tables
+from hub.extraction.chunk import Chunk, Headings, Passage, Strength, bordered, tables
 
 MAIL = (
     "Subject: The roof\nFrom: Eve <eve@example.org>\n\nAnna will mend it. She begins on Monday.\n\n"

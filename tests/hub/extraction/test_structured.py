@@ -10,8 +10,7 @@ from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction import structured
 from hub.extraction.endpoint import Endpoint
-from hub.extraction.forms import Form
-from hub.extraction.items import ExtractionOptions
+from hub.extraction.items import ExtractionOptions, Form
 from protocol.tables import TableName
 from tests.hub.extraction.conftest import model_at
 from tests.hub.extraction.test_extractor import extract, long_text, note

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.extraction.wording import BLANK, Wording
+from hub.extraction.orders import BLANK, Wording
 
 
 def found(text: str, *patterns: str) -> list[str]:

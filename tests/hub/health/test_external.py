@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from hub.extraction.breaker import Breaker
 from hub.extraction.model import ModelExhausted
+from hub.extraction.outcomes import Breaker
 from hub.health.external import (
     DAY_MS,
     check_circuits,

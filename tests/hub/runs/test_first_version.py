@@ -13,7 +13,7 @@ from hub.document import Document
 from hub.extraction import ExtractionOptions, Extractor
 from hub.extraction.items import RedactionRule
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, ModelUnavailable, Usage
-from hub.extraction.schemas import schema_of
+from hub.extraction.prompt import schema_of
 from hub.settings.limit_settings import BudgetSettings, Limits
 from protocol.errors import CallTimedOut, ErrorCode
 from protocol.lifecycles import RunOutcome, RunState, UnitState

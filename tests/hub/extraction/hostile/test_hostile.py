@@ -7,9 +7,9 @@ import pytest
 
 from hub.document import Document
 from hub.extraction import Extraction, ExtractionOptions, Extractor
+from hub.extraction.chunk import sentences
 from hub.extraction.folding import shown
 from hub.extraction.model import Models
-from hub.extraction.structure import sentences
 from hub.extraction.suspicion import spans
 from protocol.tables import TABLES, Filler, TableName
 from tests.hub.extraction.hostile.gullible import Gullible
