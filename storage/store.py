@@ -1,4 +1,4 @@
-"""Opening the database: ``async with open_store(url) as store``.
+"""Opening the database, ``async with open_store(url) as store``, and observing its writes.
 
 ``store.read`` and ``store.write`` run functions of the other modules::
 
@@ -8,22 +8,26 @@
 Each call is one transaction; see ``storage.kernel.database`` for its promises.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import anyio.to_thread
 import sqlalchemy as sa
 
 from protocol.ids import BootId
+from protocol.standing import AgentMoved
+from storage.agents.agent_moves import told_moves
 from storage.kernel.address import SERVER, file_of, held_alone, session_name
 from storage.kernel.database import Database
 from storage.kernel.migrate import upgrade
 from storage.kernel.sqlite import empty_database, machine_now_ms, open_sqlite
 from storage.schema import metadata
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Store: TypeAlias = Database
 Connection: TypeAlias = sa.Connection  # of a job that runs several functions of other modules
 
@@ -76,3 +80,60 @@ async def open_store(
 def _empty_database() -> bytes:
     """Return a serialized database of empty tables: creating 56 tables takes 80 ms, a copy 1 ms."""
     return empty_database(metadata)
+
+
+class ObservedDatabase:
+    """Wrapper of *database* that reports state changes of agents, whichever function wrote them.
+
+    Args:
+        on_moves: callback with the state changes of a committed write that made any. Not reported: writes
+            whose caller was cancelled, and writes of other hubs. A reader that needs every change reads the
+            history.
+        on_write: callback with the seconds of each write, queueing included; also after a failed write.
+        monotonic: clock of *on_write*, in seconds.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        on_moves: Callable[[Sequence[AgentMoved]], None],
+        *,
+        on_write: Callable[[float], None] = lambda seconds: None,
+        monotonic: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._database = database
+        self._on_moves = on_moves
+        self._on_write = on_write
+        self._monotonic = monotonic
+
+    @property
+    def is_shared(self) -> bool:
+        """True if other hubs may write to the database too."""
+        return self._database.is_shared
+
+    async def read(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run *fn* in one snapshot; see ``Database.read``."""
+        return await self._database.read(fn, *args, **kwargs)
+
+    async def write(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run *fn* in one transaction, and report its state changes and time; see ``Database.write``."""
+        moves: list[AgentMoved] = []
+
+        def watched(c: sa.Connection) -> T:
+            with told_moves(c) as made:
+                value = fn(c, *args, **kwargs)
+            moves[:] = made  # replaces those of an earlier attempt, which was rolled back
+            return value
+
+        began = self._monotonic()
+        try:
+            value = await self._database.write(watched)
+        finally:
+            self._on_write(self._monotonic() - began)
+        if moves:
+            self._on_moves(moves)
+        return value

@@ -30,7 +30,7 @@ class Moves:
 
 
 def log_moves(moves: Sequence[AgentMoved]) -> None:
-    """Log one ``agent.moved`` per move; see ``storage.kernel.observed_database``."""
+    """Log one ``agent.moved`` per move; see ``storage.store.ObservedDatabase``."""
     for move in moves:
         log.info(
             "agent.moved",

@@ -28,8 +28,7 @@ from hub.settings.settings_file import OpenedSettings
 from hub.settings.settings_watch import SettingsWatch
 from hub.version import VERSION
 from protocol.ids import BootId
-from storage.kernel.observed_database import MeasuredDatabase, ToldDatabase
-from storage.store import open_store
+from storage.store import ObservedDatabase, open_store
 
 log = Channel(__name__)
 
@@ -120,9 +119,8 @@ async def _serve_hub(
                 settings=settings,
                 watch_settings=watch_settings,
                 state=state,
-                store=ToldDatabase(
-                    MeasuredDatabase(store, monotonic=clock.monotonic, on_write=metrics.db_commits.observe),
-                    moves.publish,
+                store=ObservedDatabase(
+                    store, moves.publish, on_write=metrics.db_commits.observe, monotonic=clock.monotonic
                 ),
                 clock=clock,
                 chance=chance,

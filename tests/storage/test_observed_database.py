@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId
 from protocol.standing import AgentMoved
 from storage.agents import agent_moves, agent_states
-from storage.kernel.observed_database import ToldDatabase
-from storage.store import Store, open_store
+from storage.store import ObservedDatabase, Store, open_store
 from tests.storage.rows import AT, make_agent
 from tests.support.postgres import Postgres
 
@@ -45,7 +44,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
 
 async def test_moves_are_told_once_they_are_written_and_only_then(store: Store) -> None:
     told: list[Sequence[AgentMoved]] = []
-    listened = ToldDatabase(store, told.append)
+    listened = ObservedDatabase(store, told.append)
     await listened.write(make_agent)
     told.clear()
     assert await listened.write(two_moves) == "done"
@@ -70,7 +69,7 @@ async def test_a_write_whose_connection_was_lost_is_tried_again_and_told_once(po
 
     with postgres.database() as url:
         async with open_store(url) as opened:
-            listened = ToldDatabase(opened, told.append)
+            listened = ObservedDatabase(opened, told.append)
             await listened.write(make_agent)
             told.clear()
             assert await listened.write(cut_off) == "done"

@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from storage.devices import identity
 from storage.kernel import database
 from storage.kernel.database import Unavailable
-from storage.kernel.observed_database import MeasuredDatabase
-from storage.store import open_store
+from storage.store import ObservedDatabase, open_store
 
 
 def test_a_database_takes_room_wherever_it_is(c: sa.Connection) -> None:
@@ -34,7 +33,9 @@ async def test_each_write_is_timed_also_one_that_fails() -> None:
         raise Unavailable("on purpose")
 
     async with open_store("sqlite://") as store:
-        measured = MeasuredDatabase(store, monotonic=lambda: float(next(ticks)), on_write=took.append)
+        measured = ObservedDatabase(
+            store, lambda moves: None, on_write=took.append, monotonic=lambda: float(next(ticks))
+        )
         await measured.write(identity.touch)
         with pytest.raises(Unavailable):
             await measured.write(fails)

@@ -23,8 +23,7 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.heartbeats import HeardDevice
 from storage.devices import devices
 from storage.kernel.database import Conflict, Unavailable
-from storage.kernel.observed_database import ToldDatabase
-from storage.store import Store
+from storage.store import ObservedDatabase, Store
 from tests.support.clock import FakeClock
 from tests.support.link import FakeLink
 from tests.support.runs import agent, store
@@ -123,7 +122,7 @@ class Desk:
 
     async def recovers(self, *, at: int) -> None:
         """Its quota is back at *at*, and everybody hears of it."""
-        store = ToldDatabase(self.rows, self.moves.publish)
+        store = ObservedDatabase(self.rows, self.moves.publish)
         assert await store.write(agent_states.recover_due, at, actor="hub") == [self.agent.id]
 
     async def stands(self) -> AgentState:

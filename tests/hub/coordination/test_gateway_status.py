@@ -25,8 +25,7 @@ from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateways import DeclaredGateway
 from storage.devices import users
-from storage.kernel.observed_database import ToldDatabase
-from storage.store import Store, open_store
+from storage.store import ObservedDatabase, Store, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.gateway import Fails, FakeGateway, fake_gateway
 
@@ -44,7 +43,7 @@ class Office:
         self.gateway = gateway
         self.moves: list[AgentMoved] = []
         self._news = anyio.Event()
-        self.store = ToldDatabase(store, self._heard)
+        self.store = ObservedDatabase(store, self._heard)
         self.fleet = Fleet(
             folder=folder,
             rules=OutboundRules,
