@@ -12,7 +12,6 @@ from hub.api.etags import Match, Matching
 from hub.api.noun import Noun, command, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
-from hub.clock import from_epoch_ms
 from protocol.configs import ConfigType, value_in
 from protocol.errors import ErrorCode
 from storage.agents import agent_snapshot, agents, configs
@@ -277,15 +276,7 @@ def _new(key: str, wanted: ConfigRequest) -> NewConfig:
 
 
 def _view(row: ConfigRow) -> ConfigView:
-    return ConfigView(
-        key=row.key,
-        type=row.type,
-        value=row.value,
-        description=row.description,
-        source="file" if row.source == "file" else "api",
-        created_at=from_epoch_ms(row.created_at),
-        updated_at=from_epoch_ms(row.updated_at),
-    )
+    return ConfigView.from_row(row, source="file" if row.source == "file" else "api")
 
 
 def _changed(agent: AgentRow, done: ConfigsChanged, match: Matching) -> ConfigsChangedView:
@@ -294,15 +285,8 @@ def _changed(agent: AgentRow, done: ConfigsChanged, match: Matching) -> ConfigsC
 
 
 def _move(move: ConfigMove) -> ConfigMoveView:
-    return ConfigMoveView(
-        seq=move.seq,
-        key=move.key,
-        old_type=move.old_type,
-        old_value=_value(move.old_type, move.old_text),
-        new_type=move.new_type,
-        new_value=_value(move.new_type, move.new_text),
-        actor=move.actor,
-        at=from_epoch_ms(move.at),
+    return ConfigMoveView.from_row(
+        move, old_value=_value(move.old_type, move.old_text), new_value=_value(move.new_type, move.new_text)
     )
 
 

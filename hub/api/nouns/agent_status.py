@@ -15,8 +15,8 @@ from hub.api.noun import Noun, command, route
 from hub.api.nouns.agents import managed
 from hub.api.nouns.devices import KICKED
 from hub.api.paging import Paging
-from hub.api.view import Instant, View, moment
-from hub.clock import epoch_ms, from_epoch_ms
+from hub.api.view import Instant, View
+from hub.clock import epoch_ms
 from hub.links.roster import Roster
 from hub.runs.agent_control import AgentControl
 from hub.settings.reading import FileLines
@@ -285,31 +285,12 @@ class AgentStatuses(Noun):
 
 
 def _status_view(name: str, state: AgentState, since: Mapping[Axis, Since]) -> AgentStatusView:
-    return AgentStatusView(
+    return AgentStatusView.from_row(
+        state,
         agent=name,
         **{str(axis): state.axes.on(axis) for axis in Axis},
-        health_reason=state.health_reason,
-        exhaust_reason=state.exhaust_reason,
-        exhausted_at=moment(state.exhausted_at),
-        recovery_at=moment(state.recovery_at),
-        probe_at=moment(state.probe_at),
-        runs_waiting=state.runs_waiting,
-        runs_executing=state.runs_executing,
-        runs_running=state.runs_running,
-        max_concurrent_runs=state.max_concurrent_runs,
-        last_heartbeat_at=moment(state.last_heartbeat_at),
-        last_activity_at=from_epoch_ms(state.last_activity_at),
-        resource_usage=state.resource_usage,
-        metadata=state.metadata,
-        version=state.version,
         axes={
-            str(axis): AxisView(
-                value=one.value,
-                since=moment(one.since),
-                reason=one.reason,
-                actor=one.actor,
-                moves=legal_moves(axis, one.value),
-            )
+            str(axis): AxisView.from_row(one, moves=legal_moves(axis, one.value))
             for axis, one in since.items()
         },
     )
@@ -335,15 +316,8 @@ def _axis(axis: str) -> Axis:
 
 
 def _move_view(row: AgentMove) -> AgentMoveView:
-    return AgentMoveView(
-        seq=row.seq,
-        at=from_epoch_ms(row.at),
-        axis=row.axis,
-        before=row.old_value,
-        after=row.new_value,
-        reason=row.reason,
-        actor=row.actor,
-        snapshot=msgspec.to_builtins(row.snapshot),
+    return AgentMoveView.from_row(
+        row, before=row.old_value, after=row.new_value, snapshot=msgspec.to_builtins(row.snapshot)
     )
 
 

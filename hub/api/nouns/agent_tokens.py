@@ -8,8 +8,8 @@ from hub.api.door.roles import Scope
 from hub.api.identity import IdentityLimits
 from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.tokens import DAY_S, Lifetime, UnknownToken
-from hub.api.view import Instant, View, moment
-from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.api.view import Instant, View
+from hub.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.tokens import TokenKind
@@ -162,14 +162,4 @@ class AgentTokens(Noun):
 
 
 def _view(row: AgentTokenRow) -> AgentTokenView:
-    return AgentTokenView(
-        id=row.id,
-        agent=row.agent_name,
-        user=row.user_name,
-        last4=row.last4,
-        created_by=row.created_by,
-        created_at=from_epoch_ms(row.created_at),
-        expires_at=from_epoch_ms(row.expires_at),
-        last_used_at=moment(row.last_used_at),
-        revoked_at=moment(row.revoked_at),
-    )
+    return AgentTokenView.from_row(row, agent=row.agent_name, user=row.user_name)

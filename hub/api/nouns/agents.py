@@ -15,7 +15,7 @@ from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.runs import RunFacts, Runs, RunView, read_facts
 from hub.api.nouns.schedules import NEXT_FIRES, FireView, Schedules, ScheduleView
 from hub.api.nouns.templates import VerdictView
-from hub.api.view import Instant, View, moment
+from hub.api.view import Instant, View
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.runs.control import RunControl
@@ -362,37 +362,16 @@ class Agents(Noun):
         ]
 
     def _view(self, row: AgentRow, schedules: Sequence[ScheduleView], last_run: RunView | None) -> AgentView:
-        return AgentView(
-            id=row.id,
-            name=row.name,
+        return AgentView.from_row(
+            row,
             user=row.user_name,
             device=row.device_name or "",
             device_connected=row.device_id is not None and self._roster.find(row.device_id) is not None,
-            gateway=row.gateway,
-            connectivity=row.connectivity,
             paths=tuple(row.paths),
             file_extensions=tuple(row.file_extensions),
             data_types=tuple(row.data_types),
-            prompt=row.prompt,
             schedule=row.schedule or next((schedule.said for schedule in schedules), None),
-            timezone=row.timezone,
             source="file" if row.source == "file" else "api",
-            priority=row.priority,
-            max_concurrent_runs=row.max_concurrent_runs,
-            description=row.description,
-            type=row.type,
-            subtype=row.subtype,
-            template=row.template,
-            external_id=row.external_id,
-            instance_id=row.instance_id,
-            project_id=row.project_id,
-            needs=row.needs,
-            locks=row.locks,
-            config_rev=row.config_rev,
-            lifecycle=row.lifecycle,
-            availability=row.availability,
-            health=row.health,
-            recovery_at=moment(row.recovery_at),
             schedules=tuple(schedules),
             next_fires=_soonest(schedules),
             last_run=last_run,

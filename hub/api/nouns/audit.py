@@ -10,7 +10,7 @@ from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
-from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.clock import Clock, epoch_ms
 from hub.log import Channel
 from storage import audit
 from storage.audit import AuditRow
@@ -161,12 +161,8 @@ class AuditLog(Noun):
 
 
 def _view(row: AuditRow) -> AuditEntryView:
-    return AuditEntryView(
-        seq=row.seq,
-        at=from_epoch_ms(row.at),
-        actor=row.actor,
-        event=row.event,
-        subject=row.subject,
+    return AuditEntryView.from_row(
+        row,
         outcome="refused" if row.outcome == "refused" else "done",
         detail=_detail(row.detail),
         prev_hash=row.prev_hash.hex(),

@@ -11,7 +11,6 @@ from hub.api.door.routes import AGENT
 from hub.api.noun import Noun, command, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
-from hub.clock import from_epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.memory import BoardMemory
 from protocol.errors import ErrorCode
@@ -179,16 +178,4 @@ class BoardMemories(Noun):
 
 
 def _view(row: MemoryRow) -> MemoryView:
-    return MemoryView(
-        id=row.id,
-        board=row.board_name,
-        content=row.content,
-        tags=row.tags,
-        is_chat=row.is_chat,
-        source=row.source,
-        correlation_id=row.correlation_id,
-        reply_to=row.reply_to,
-        agent=row.agent_name,
-        actor=row.actor,
-        created_at=from_epoch_ms(row.created_at),
-    )
+    return MemoryView.from_row(row, board=row.board_name, agent=row.agent_name)

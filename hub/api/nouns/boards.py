@@ -11,7 +11,7 @@ from hub.api.door.routes import AGENT
 from hub.api.etags import Match, tag_of
 from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.view import Instant, Name, View
-from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.log import Channel
@@ -404,27 +404,10 @@ def _tag_of(row: BoardRow) -> str:
 
 
 def _view(row: BoardRow) -> BoardView:
-    return BoardView(
-        id=row.id,
-        name=row.name,
-        user=row.user_name,
-        description=row.description,
-        gateway=row.gateway_name,
-        lead=row.lead_name,
-        agents=row.members,
-        created_at=from_epoch_ms(row.created_at),
-        updated_at=from_epoch_ms(row.updated_at),
+    return BoardView.from_row(
+        row, user=row.user_name, gateway=row.gateway_name, lead=row.lead_name, agents=row.members
     )
 
 
 def _member_view(row: MemberRow) -> BoardAgentView:
-    return BoardAgentView(
-        id=row.agent_id,
-        name=row.name,
-        is_lead=row.is_lead,
-        device=row.device_name,
-        gateway=row.gateway_name,
-        availability=row.availability,
-        connectivity=row.connectivity,
-        joined_at=from_epoch_ms(row.joined_at),
-    )
+    return BoardAgentView.from_row(row, id=row.agent_id, device=row.device_name, gateway=row.gateway_name)

@@ -256,30 +256,13 @@ class Broadcasts(Noun):
             away = self._why_away(found.gateway)
             if away is not None:
                 code, error = str(ErrorCode.GATEWAY_UNREACHABLE), away
-        return BroadcastResultView(
-            board=found.board,
-            board_id=found.board_id,
-            ok=found.state in DELIVERED,
-            state=found.state.value,
-            lead=found.lead,
-            lead_id=found.lead_id,
-            lead_created=found.lead_created,
-            gateway=found.gateway,
-            message_id=found.message_id,
-            code=code,
-            error=error,
+        return BroadcastResultView.from_row(
+            found, ok=found.state in DELIVERED, state=found.state.value, code=code, error=error
         )
 
 
 def _refused(one: Refused) -> BroadcastResultView:
-    return BroadcastResultView(
-        board=one.board or one.given,
-        board_id=one.board_id,
-        ok=False,
-        state="refused",
-        code=one.code,
-        error=one.error,
-    )
+    return BroadcastResultView.from_row(one, board=one.board or one.given, ok=False, state="refused")
 
 
 def _view(found: BroadcastStatus, named: Mapping[str, str]) -> BroadcastView:

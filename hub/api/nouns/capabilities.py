@@ -11,7 +11,6 @@ from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
 from hub.api.noun import Noun, command, route
 from hub.api.view import Instant, View
-from hub.clock import from_epoch_ms
 from hub.settings.reading import FileLines
 from protocol.errors import ErrorCode
 from storage.agents import agents, capabilities
@@ -196,16 +195,7 @@ class Capabilities(Noun):
 
 
 def _view(row: CapabilityRow) -> CapabilityView:
-    return CapabilityView(
-        name=row.name,
-        version=str(row.version),
-        enabled=row.enabled,
-        source=row.source,
-        config=row.config,
-        description=row.description,
-        created_at=from_epoch_ms(row.created_at),
-        updated_at=from_epoch_ms(row.updated_at),
-    )
+    return CapabilityView.from_row(row, version=str(row.version))
 
 
 def _tag(found: Sequence[CapabilityView]) -> str:

@@ -10,7 +10,6 @@ from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
 from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.view import Instant, View
-from hub.clock import from_epoch_ms
 from protocol.errors import ErrorCode
 from storage.agents import agents, checkpoints
 from storage.agents.agents import AgentRow
@@ -161,17 +160,7 @@ class Checkpoints(Noun):
 
 
 def _view(row: CheckpointRow) -> CheckpointView:
-    return CheckpointView(
-        scope=row.scope,
-        sequence=row.sequence,
-        is_recoverable=row.is_recoverable,
-        state=row.state,
-        run=row.run_id,
-        fence=row.fence,
-        actor=row.actor,
-        created_at=from_epoch_ms(row.created_at),
-        updated_at=from_epoch_ms(row.updated_at),
-    )
+    return CheckpointView.from_row(row, run=row.run_id)
 
 
 def _tag(view: CheckpointView) -> str:

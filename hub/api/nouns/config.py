@@ -178,16 +178,13 @@ class Config(Noun):
         """Return the settings in use, with the file's text and the place that sets each value."""
         reloader = self.reloader
         head.headers["etag"] = reloader.tag
-        return SettingsView(
-            generation=reloader.generation,
-            tag=reloader.tag,
+        return SettingsView.from_row(
+            reloader,
             file=str(reloader.path.absolute()),
             text=reloader.reading.text,
             settings=reloader.current.model_dump(mode="json", exclude_none=True),
             origins=self._origins(),
-            waiting=reloader.waiting,
             refused=_views(reloader.refused),
-            on_last_good=reloader.on_last_good,
         )
 
     @route("PATCH", "/config", Scope.SETTINGS, errors=[ErrorCode.BAD_SETTINGS])
@@ -303,13 +300,10 @@ class Config(Noun):
         """List the problems of a text, and the changes if it were hub.toml. Changes nothing."""
         folder = None if text.folder is None else Path(text.folder)
         problems, changes = await self.reloader.check(text.text, may_all=caller.may_all, folder=folder)
-        return ConfigCheckView(
+        return ConfigCheckView.from_row(
+            changes,
             ok=all(problem.severity is Severity.WARNING for problem in problems),
             problems=_views(problems),
-            live=changes.live,
-            reconnect=changes.reconnect,
-            restart=changes.restart,
-            archived=changes.archived,
         )
 
     @route("POST", "/reload", Scope.SETTINGS, errors=[ErrorCode.BAD_SETTINGS])
@@ -371,14 +365,7 @@ def _change_view(row: AuditRow) -> SettingsChangeView:
 
 
 def _view(done: TakenUp) -> ReloadView:
-    return ReloadView(
-        generation=done.generation,
-        live=done.changes.live,
-        reconnect=done.changes.reconnect,
-        restart=done.changes.restart,
-        archived=done.changes.archived,
-        warnings=_views(done.warnings),
-    )
+    return ReloadView.from_row(done.changes, generation=done.generation, warnings=_views(done.warnings))
 
 
 def _views(problems: Sequence[Problem]) -> tuple[ProblemView, ...]:

@@ -12,7 +12,7 @@ from hub.accounts.sign_in import SignInFailed, SignIns
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, listed, route
-from hub.api.view import Instant, View, moment
+from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.connectors.connector import Connector, Message, Page
 from hub.connectors.failures import ConnectorFailure
@@ -288,14 +288,7 @@ class Connectors(Noun):
         """Begin a sign-in; an earlier one of the same connector ends."""
         row = await self._find(connector)
         begun = await self._sign_ins.begin(row.id, way=requested.way, actor=actor)
-        return SignInView(
-            id=begun.id,
-            connector=row.name,
-            way=begun.way,
-            url=begun.url,
-            user_code=begun.user_code,
-            expires_at=from_epoch_ms(begun.expires_at),
-        )
+        return SignInView.from_row(begun, connector=row.name)
 
     @route(
         "GET",
@@ -349,19 +342,8 @@ class Connectors(Noun):
 
 
 def _view(row: ConnectorRow, readers: _Readers) -> ConnectorView:
-    return ConnectorView(
-        id=row.id,
-        name=row.name,
-        user=row.user_name,
-        provider=row.provider,
-        account=row.account,
-        state=row.state,
-        code=row.reason,
-        detail=row.detail,
-        failures=row.failures,
-        retry_at=moment(row.retry_at),
-        last_ok_at=moment(row.last_ok_at),
-        agents=tuple(readers[row.id].values()),
+    return ConnectorView.from_row(
+        row, user=row.user_name, code=row.reason, agents=tuple(readers[row.id].values())
     )
 
 
@@ -377,14 +359,7 @@ def _unread(agent: str, one: dict[str, object]) -> UnreadView:
 
 
 def _sign_in(row: ConnectorRow, found: SignInRow) -> SignInView:
-    return SignInView(
-        id=found.id,
-        connector=row.name,
-        way=found.way,
-        outcome=found.outcome,
-        problem=found.problem,
-        expires_at=from_epoch_ms(found.expires_at),
-    )
+    return SignInView.from_row(found, connector=row.name)
 
 
 def _shape(message: Message, content: object) -> str:

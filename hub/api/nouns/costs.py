@@ -151,12 +151,9 @@ class Costs(Noun):
         link = None if row.device_id is None else self._roster.find(row.device_id)
         found = await self._estimator.estimate(row, link)
         cost = found.cost_nanos
-        return EstimateView(
+        return EstimateView.from_row(
+            found,
             agent=row.name,
-            files=found.files,
-            known=found.known,
-            to_read=found.to_read,
-            bytes_to_read=found.bytes_to_read,
             questions_low=found.questions.low,
             questions_high=found.questions.high,
             tokens_low=found.tokens.low,
@@ -164,7 +161,6 @@ class Costs(Noun):
             usd_low=None if cost is None else cost.low / NANOS,
             usd_high=None if cost is None else cost.high / NANOS,
             basis="runs" if found.is_reckoned_from_runs else "size",
-            over=found.over,
         )
 
 
@@ -173,11 +169,9 @@ def _view(row: CostRow, by: CostsBy, *, key: str | None = None) -> CostView:
     if by == "day" and key is None:
         shown = f"{from_epoch_ms(int(row.key)):%Y-%m-%d}"
     usage = row.usage
-    return CostView(
+    return CostView.from_row(
+        row,
         key=shown,
-        agent=row.agent,
-        calls=row.calls,
-        failed=row.failed,
         requests=usage.requests,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,

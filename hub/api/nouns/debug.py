@@ -152,12 +152,7 @@ class Debug(Noun):
 
 
 def _connection(link: Connected) -> ConnectionView:
-    return ConnectionView(
-        device_id=link.device_id,
-        epoch=link.epoch,
-        pending_calls=link.pending_calls,
-        unsent_bytes=link.buffered_bytes,
-    )
+    return ConnectionView.from_row(link, unsent_bytes=link.buffered_bytes)
 
 
 def _tasks() -> Iterator[TaskView]:

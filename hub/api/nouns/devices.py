@@ -10,8 +10,8 @@ from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
 from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.tokens import TokenView, token_view
-from hub.api.view import Instant, Name, View, moment
-from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.api.view import Instant, Name, View
+from hub.clock import Clock, epoch_ms
 from hub.links.roster import Roster
 from hub.log import Channel
 from protocol import keys
@@ -276,16 +276,11 @@ class Devices(Noun):
 
     def _view(self, row: DeviceRow) -> DeviceView:
         link = self._roster.find(row.id)
-        return DeviceView(
-            id=row.id,
-            name=row.name,
+        return DeviceView.from_row(
+            row,
             user=row.user_name,
             connected=link is not None,
-            platform=row.platform,
             capabilities=() if link is None else tuple(sorted(link.capabilities)),
-            created_at=from_epoch_ms(row.created_at),
-            last_seen_at=moment(row.last_seen_at),
-            revoked_at=moment(row.revoked_at),
             grants=tuple(Grant(grant) for grant in row.grants),
         )
 
@@ -303,23 +298,10 @@ def _tag_of(device: DeviceView) -> str:
 
 
 def _key_view(row: KeyRow) -> KeyView:
-    return KeyView(
-        fingerprint=keys.shown(row.id),
-        created_at=from_epoch_ms(row.created_at),
-        last_used_at=moment(row.last_used_at),
-        revoked_at=moment(row.revoked_at),
-    )
+    return KeyView.from_row(row, fingerprint=keys.shown(row.id))
 
 
 def _agreement_view(row: StoreRow | None) -> AgreementView | None:
     if row is None:
         return None
-    return AgreementView(
-        cause=row.cause,
-        began_at=from_epoch_ms(row.began_at),
-        agreed_at=moment(row.agreed_at),
-        sent=row.sent,
-        taken=row.taken,
-        refused=row.refused,
-        problem=row.problem,
-    )
+    return AgreementView.from_row(row)

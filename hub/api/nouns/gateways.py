@@ -307,19 +307,15 @@ class Gateways(Noun):
         )
         online = sum(one.connectivity is Connectivity.ONLINE for one in axes.values())
         main = next((one.agent_name for one in members if one.role == gateway_agents.MAIN), None)
-        return GatewayView(
+        return GatewayView.from_row(
+            health,
             id=row.id,
             name=row.name,
             user=row.user_name,
             state=health.state.value,
-            since=health.since,
             unreachable_since=self._standings.lost_since(row.name),
-            next_try_at=health.next_try_at,
             problem=_problem(health.problem),
             admin_problem=_problem(health.admin_problem),
-            version=health.version,
-            scopes=health.scopes,
-            restarts=health.restarts,
             agents=len(members),
             agents_online=online,
             main_agent=main,
@@ -335,12 +331,9 @@ def _with_members(c: Connection, row: GatewayRow) -> _Found:
 
 
 def _member(row: GatewayAgentRow, axes: Axes) -> GatewayAgentView:
-    return GatewayAgentView(
+    return GatewayAgentView.from_row(
+        row,
         agent=row.agent_name,
-        role=row.role,
-        remote_id=row.remote_id,
-        state=row.state,
-        problem=row.problem,
         connectivity=axes.connectivity,
         activity=axes.activity,
         availability=axes.availability,
@@ -351,4 +344,4 @@ def _member(row: GatewayAgentRow, axes: Axes) -> GatewayAgentView:
 def _problem(problem: Problem | None) -> GatewayProblemView | None:
     if problem is None:
         return None
-    return GatewayProblemView(code=problem.code, message=problem.message, hint=problem.hint)
+    return GatewayProblemView.from_row(problem)

@@ -10,8 +10,8 @@ from hub.api.door.roles import Scope
 from hub.api.identity import IdentityLimits
 from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.tokens import YEAR_S
-from hub.api.view import Instant, Name, View, moment
-from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.api.view import Instant, Name, View
+from hub.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.tokens import TokenKind
@@ -198,14 +198,4 @@ def _is_open(row: InvitationRow, at: int) -> bool:
 
 
 def _view(row: InvitationRow) -> InvitationView:
-    return InvitationView(
-        id=row.id,
-        user=row.user_name,
-        device=row.device_name,
-        uses_left=row.uses_left,
-        last4=row.last4,
-        created_by=row.created_by,
-        created_at=from_epoch_ms(row.created_at),
-        expires_at=from_epoch_ms(row.expires_at),
-        revoked_at=moment(row.revoked_at),
-    )
+    return InvitationView.from_row(row, user=row.user_name, device=row.device_name)

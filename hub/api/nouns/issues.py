@@ -74,11 +74,4 @@ class Issues(Noun):
 
 def _view(issue: Issue) -> IssueView:
     found = issue.found
-    return IssueView(
-        id=found.id,
-        subject=found.subject,
-        severity=found.severity.value,
-        since=issue.since,
-        explanation=found.explanation,
-        fix=found.fix,
-    )
+    return IssueView.from_row(found, severity=found.severity.value, since=issue.since)

@@ -7,8 +7,8 @@ from msgspec import Meta
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.view import Instant, View, moment
-from hub.clock import epoch_ms, from_epoch_ms
+from hub.api.view import Instant, View
+from hub.clock import epoch_ms
 from protocol.errors import ErrorCode
 from protocol.ids import RunId
 from protocol.tables import TABLES, TableName
@@ -89,18 +89,6 @@ class Items(Noun):
 
 def _view(row: ItemRow, agent_name: str) -> ItemView:
     title = TABLES[TableName(row.target_table)].title
-    return ItemView(
-        id=row.id,
-        agent=agent_name,
-        run_id=row.run_id,
-        path=row.unit_key,
-        table=row.target_table,
-        title=str(row.data.get(title, "")),
-        warnings=row.warnings,
-        verdict=row.verdict,
-        version=row.version,
-        row_id=row.row_id,
-        created_at=from_epoch_ms(row.created_at),
-        told_at=moment(row.told_at),
-        verdict_at=moment(row.verdict_at),
+    return ItemView.from_row(
+        row, agent=agent_name, path=row.unit_key, table=row.target_table, title=str(row.data.get(title, ""))
     )

@@ -13,7 +13,7 @@ from hub.api.events import EventStream
 from hub.api.noun import ALL, Noun, Part, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
-from hub.clock import epoch_ms, from_epoch_ms
+from hub.clock import epoch_ms
 from hub.log import LogEntry, LogFile, Ring
 from protocol.errors import ErrorCode
 from storage.devices import devices
@@ -168,11 +168,4 @@ def _is_run(name: str, run_id: object) -> bool:
 
 
 def _view(entry: LogEntry) -> LogView:
-    return LogView(
-        seq=entry.seq,
-        at=from_epoch_ms(entry.at),
-        level=cast("LogLevel", entry.level),
-        event=entry.event,
-        channel=entry.channel,
-        fields=dict(entry.fields),
-    )
+    return LogView.from_row(entry, level=cast("LogLevel", entry.level), fields=dict(entry.fields))

@@ -98,16 +98,7 @@ class Measurements(Noun):
             limit=part.limit,
             after=part.after,
         )
-        return [
-            SeriesView(
-                name=one.name,
-                type=one.type.value,
-                tags=dict(one.tags),
-                last=one.last,
-                last_at=from_epoch_ms(one.last_at),
-            )
-            for one in rows
-        ]
+        return [SeriesView.from_row(one, type=one.type.value, tags=dict(one.tags)) for one in rows]
 
     @route("GET", "/{metric}", Scope.READ, errors=[ErrorCode.UNKNOWN_METRIC, ErrorCode.LIMIT_REACHED])
     async def chart(
@@ -182,10 +173,7 @@ def _view(agent: str, chart: Chart) -> ChartView:
             LineView(
                 tag=line.tag,
                 whole=line.whole,
-                points=tuple(
-                    PointView(at=from_epoch_ms(point.at), value=point.value, n=point.n)
-                    for point in line.points
-                ),
+                points=tuple(PointView.from_row(point) for point in line.points),
             )
             for line in chart.lines
         ),

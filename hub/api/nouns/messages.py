@@ -399,11 +399,8 @@ def _fields(row: MessageRow, named: dict[str, str], devices: dict[DeviceId, str]
 
 
 def _move(move: MessageMove) -> MessageMoveView:
-    return MessageMoveView(
+    return MessageMoveView.from_row(
+        move,
         old_state=None if move.old_state is None else move.old_state.value,
         new_state=move.new_state.value,
-        attempt=move.attempt,
-        proof=move.proof,
-        reason=move.reason,
-        at=from_epoch_ms(move.at),
     )

@@ -11,8 +11,8 @@ from hub.api.door.roles import Principal, Role, Scope, scopes_of
 from hub.api.identity import IdentityLimits
 from hub.api.noun import ALL, Noun, Part, listed, route
 from hub.api.nouns.tokens import DAY_S, Lifetime, TooManyTokens, UnknownToken
-from hub.api.view import Instant, View, moment
-from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.api.view import Instant, View
+from hub.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.tokens import TokenKind
@@ -166,16 +166,6 @@ def _check_within_rights(
 
 
 def _view(row: OperatorTokenRow) -> OperatorTokenView:
-    return OperatorTokenView(
-        id=row.id,
-        name=row.name,
-        role=Role(row.role),
-        scopes=tuple(sorted(map(Scope, row.scopes))),
-        user=row.user_name,
-        last4=row.last4,
-        created_by=row.created_by,
-        created_at=from_epoch_ms(row.created_at),
-        expires_at=from_epoch_ms(row.expires_at),
-        last_used_at=moment(row.last_used_at),
-        revoked_at=moment(row.revoked_at),
+    return OperatorTokenView.from_row(
+        row, role=Role(row.role), scopes=tuple(sorted(map(Scope, row.scopes))), user=row.user_name
     )

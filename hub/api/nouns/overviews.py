@@ -73,15 +73,7 @@ class Overviews(Noun):
             locks=tuple(await hub.noun(Locks).all(agent=name)),
             capabilities=tuple(one for one in await hub.noun(Capabilities).of_agent(name) if one.enabled),
             config=tuple(sorted(configuration.configuration)),
-            checkpoints=tuple(
-                CheckpointBrief(
-                    scope=one.scope,
-                    sequence=one.sequence,
-                    is_recoverable=one.is_recoverable,
-                    updated_at=one.updated_at,
-                )
-                for one in await hub.noun(Checkpoints).all(name)
-            ),
+            checkpoints=tuple(CheckpointBrief.from_row(one) for one in await hub.noun(Checkpoints).all(name)),
             spend=await hub.noun(Costs).of_agent(name),
             series=len(await hub.noun(Measurements).series(name)),
         )

@@ -14,7 +14,7 @@ from hub.api.etags import tag_of
 from hub.api.events import EventStream
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.view import Instant, View, moment
+from hub.api.view import Instant, View
 from hub.api.waiting import Waiting, Waits, read_waits
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.runs.budget import NANOS
@@ -266,27 +266,15 @@ class Runs(Noun):
 
         found, units, moves = await self._store.read(read)
         (row,), (view,) = found.rows, self.views_of(found)
-        return RunDetail(
+        return RunDetail.from_row(
+            row,
             **structs.asdict(view),
             as_of=self._clock.now(),
-            priority=row.priority,
-            max_attempts=row.max_attempts,
             dispatches=row.dispatch_count,
             crashes=row.crash_count,
-            rerun_of=row.rerun_of,
             trace_id=trace_id_of(row.id),
-            cancel_requested_at=moment(row.cancel_requested_at),
-            cancel_reason=row.cancel_reason,
-            needs=row.needs,
-            locks=row.locks,
-            parameters=row.parameters,
-            context=row.context,
-            result=row.result,
             units=tuple(map(_unit_view, units)),
-            errors=tuple(
-                RunErrorView(path=one.unit_key, code=one.code, message=one.message, at=from_epoch_ms(one.at))
-                for one in row.errors
-            ),
+            errors=tuple(RunErrorView.from_row(one, path=one.unit_key) for one in row.errors),
             history=tuple(_move_view(move, row) for move in moves),
         )
 
@@ -417,40 +405,25 @@ def _run_view(
     because = describe_reason(row.reason, within_s=_within_s(row))
     if because is None and row.outcome in (RunOutcome.PARTIAL, RunOutcome.ERROR):
         because = describe_errors(row.errors, failed=row.units_failed)
-    return RunView(
-        id=row.id,
+    return RunView.from_row(
+        row,
         agent=row.agent_name,
         device=device,
         trigger=row.trigger_kind,
-        state=row.state,
-        outcome=row.outcome,
         reason=row.pause_reason or row.reason,
         because=because,
         waiting_for=waiting_for,
         is_pausing=is_pausing,
         missed=sum(one.fires for one in missed if one.decision == "coalesced"),
         missed_because=describe_missed(missed, device),
-        attempt=row.attempt,
         units_total=max(row.units_total, settled),
-        units_done=row.units_done,
-        units_skipped=row.units_skipped,
-        units_failed=row.units_failed,
         units_left=max(0, row.units_total - settled) if RUN.is_final(row.state) else 0,
-        items_created=row.items_created,
-        error_count=row.error_count,
         model_requests=row.usage.requests,
         prompt_tokens=row.usage.prompt_tokens,
         completion_tokens=row.usage.completion_tokens,
         usd=row.usage.cost_nanos / NANOS,
-        items_updated=row.items_updated,
-        items_known=row.items_known,
         task_id=task_id if isinstance(task_id, str) else None,
-        progress=row.progress,
         message=row.status_message,
-        fire_at=from_epoch_ms(row.fire_at),
-        created_at=from_epoch_ms(row.created_at),
-        started_at=moment(row.started_at),
-        completed_at=moment(row.completed_at),
     )
 
 
@@ -460,27 +433,20 @@ def _within_s(row: RunRow) -> float | None:
 
 
 def _unit_view(row: UnitRow) -> UnitView:
-    return UnitView(
+    return UnitView.from_row(
+        row,
         path=row.unit_key,
-        state=row.state,
-        size_bytes=row.size_bytes,
-        attempts=row.attempts,
         items=row.calls_settled,
         items_planned=row.calls_planned,
-        read_at=moment(row.read_at),
-        planned_at=moment(row.planned_at),
         settled_at=from_epoch_ms(row.updated_at) if row.state in _SETTLED else None,
-        error=row.error,
         notes=row.notes or {},
     )
 
 
 def _move_view(move: RunMove, row: RunRow) -> MoveView:
-    return MoveView(
-        at=from_epoch_ms(move.at),
+    return MoveView.from_row(
+        move,
         before=move.old_state,
         after=move.new_state,
-        actor=move.actor,
-        reason=move.reason,
         because=describe_reason(move.reason, within_s=_within_s(row)),
     )

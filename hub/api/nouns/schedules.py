@@ -189,15 +189,12 @@ class Schedules(Noun):
         except BadSchedule:  # the scheduler finds it too, and pauses it as broken
             offset_ms, next_fires = 0, []
         reason, at = row.paused_reason, moment(row.at_ms)
-        return ScheduleView(
-            id=row.id,
-            kind=row.kind,
-            expr=row.expr,
+        return ScheduleView.from_row(
+            row,
             every_s=_seconds(row.every_ms),
             at=at,
             said=schedule_rows.told(row.expr, row.every_ms, row.at_ms),
             timezone=row.tz,
-            overlap=row.overlap,
             catch_up="none" if row.catchup_window_ms == 0 else row.coalesce,
             catch_up_window_s=_seconds(row.catchup_window_ms or None),
             max_catch_up=row.max_catchup,
@@ -205,15 +202,11 @@ class Schedules(Noun):
             offset_s=offset_ms / 1_000,
             start_deadline_s=_seconds(row.start_deadline_ms),
             run_timeout_s=row.run_timeout_ms / 1_000,
-            max_attempts=row.max_attempts,
-            pause_after_failures=row.pause_after_failures,
-            consecutive_failures=row.consecutive_failures,
-            enabled=row.enabled,
             paused_reason=reason,
             paused_because=None
             if reason is None
             else describe_pause(reason, row.consecutive_failures, at=at),
-            next_fires=tuple(FireView(at=fire.at, local=fire.local, shift=fire.shift) for fire in next_fires),
+            next_fires=tuple(FireView.from_row(fire) for fire in next_fires),
         )
 
 
@@ -223,16 +216,11 @@ def _is_declared(row: ScheduleRow) -> bool:
 
 
 def _decision_view(row: FireRow, device: str) -> DecisionView:
-    return DecisionView(
-        first_at=from_epoch_ms(row.first_at),
-        fire_at=from_epoch_ms(row.fire_at),
-        fires=row.fires,
+    return DecisionView.from_row(
+        row,
         schedule=row.schedule_id,
-        decision=row.decision,
-        reason=row.reason,
         said=describe_decision(row.decision, row.reason, fires=row.fires, device=device),
         run=row.run_id,
-        decided_at=from_epoch_ms(row.decided_at),
     )
 
 

@@ -121,18 +121,14 @@ class Slots(Noun):
         except BadSchedule:  # the scheduler finds it too, and pauses it as broken
             fires = []
         reason = row.paused_reason
-        return SlotView(
-            id=row.id,
+        return SlotView.from_row(
+            row,
             label=row.label or "",
-            kind=row.kind,
-            expr=row.expr,
             every_s=None if row.every_ms is None else row.every_ms / 1_000,
             at=at,
             said=schedule_rows.told(row.expr, row.every_ms, row.at_ms),
             timezone=row.tz,
             duration_s=duration.total_seconds(),
-            overlap=row.overlap,
-            enabled=row.enabled,
             paused_reason=reason,
             paused_because=None
             if reason is None
@@ -147,15 +143,9 @@ class Slots(Noun):
 
 
 def _wake_view(row: WakeRow, device: str) -> WakeView:
-    return WakeView(
-        id=row.id,
+    return WakeView.from_row(
+        row,
         slot=row.label,
         starts_at=from_epoch_ms(row.fire_at),
-        ends_at=from_epoch_ms(row.ends_at),
-        state=row.state,
-        reason=row.reason,
         said=describe_wake(row.state, row.reason, device=device),
-        sends=row.sends,
-        sent_at=moment(row.sent_at),
-        settled_at=moment(row.settled_at),
     )

@@ -259,20 +259,4 @@ def _fields(version: SoulVersion) -> dict[str, Any]:
 
 
 def _write_view(row: SoulWriteRow) -> SoulWriteView:
-    return SoulWriteView(
-        id=row.id,
-        state=row.state.value,
-        sha256=row.sha256,
-        expected_sha256=row.expected_sha256,
-        found_sha256=row.found_sha256,
-        sends=row.sends,
-        reason_code=row.reason_code,
-        problem=row.problem,
-        reason=row.reason,
-        source_url=row.source_url,
-        actor=row.actor,
-        correlation_id=row.correlation_id,
-        trace_id=row.trace_id,
-        created_at=from_epoch_ms(row.created_at),
-        settled_at=moment(row.settled_at),
-    )
+    return SoulWriteView.from_row(row, state=row.state.value)

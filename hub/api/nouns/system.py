@@ -269,10 +269,8 @@ class System(Noun):
             )
         )
         ready_gateways = hub.noun(Gateways).ready(known_gateways)
-        return StatusView(
-            name=about.name,
-            hub_id=about.hub_id,
-            key=about.key,
+        return StatusView.from_row(
+            about,
             version=VERSION,
             uptime_s=round(self._clock.monotonic() - self._started, 1),
             state="draining" if self._is_draining else "running",
@@ -284,7 +282,6 @@ class System(Noun):
             runs=run_counts,
             model=about.model(),
             listeners={} if where is None else where.spelled(),
-            database=about.database,
             held_back=self._held_back,
             disk_full=None if self._disk is None else self._disk.problem,
             issues=hub.noun(Issues).counts(),

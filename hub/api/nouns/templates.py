@@ -199,15 +199,11 @@ class Templates(Noun):
 
 def _views(rows: list[TemplateRow], made: Mapping[str, Mapping[AgentId, str]]) -> list[TemplateView]:
     return [
-        TemplateView(
-            name=row.name,
-            description=row.description,
+        TemplateView.from_row(
+            row,
             type=Kind(row.agent_type, row.subtype).written,
-            configuration_schema=row.configuration_schema,
-            default_configuration=row.default_configuration,
             prompt=row.prompt_template,
             source="file" if row.source == "file" else "api",
-            version=row.version,
             agents=tuple(made[row.id].values()),
         )
         for row in rows

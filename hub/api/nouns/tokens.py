@@ -178,14 +178,4 @@ class Tokens(Noun):
 
 def token_view(row: TokenRow) -> TokenView:
     """Return the view of a device's token."""
-    return TokenView(
-        id=row.id,
-        device=row.device_name,
-        user=row.user_name,
-        last4=row.last4,
-        created_by=row.created_by,
-        created_at=from_epoch_ms(row.created_at),
-        expires_at=moment(row.expires_at),
-        last_used_at=moment(row.last_used_at),
-        revoked_at=moment(row.revoked_at),
-    )
+    return TokenView.from_row(row, device=row.device_name, user=row.user_name)

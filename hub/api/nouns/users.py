@@ -5,7 +5,7 @@ from hub.api.door.roles import Scope
 from hub.api.identity import IdentityLimits
 from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.view import Instant, Name, View
-from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.clock import Clock, IdFactory, epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.errors import ErrorCode, HubError
@@ -106,4 +106,4 @@ class Users(Noun):
 
 
 def _view(row: UserRow) -> UserView:
-    return UserView(id=row.id, name=row.name, devices=row.devices, created_at=from_epoch_ms(row.created_at))
+    return UserView.from_row(row)
