@@ -64,14 +64,14 @@ def _with_instants(value: object) -> object:
 class AgentBody(AgentSettings):
     """Body of a request that creates an agent, by the rules of hub.toml."""
 
-    user: Name | None = live(None, "Whose it is; by default of who asks, or the owner.")  # type: ignore[assignment]
+    user: Name | None = live(None, "Owner; by default the user of the caller, or the hub's owner.")  # type: ignore[assignment]
     schedule: Annotated[ScheduleSettings | None, BeforeValidator(_with_instants)] = live(
-        None, "When it runs by itself; without one, by hand."
+        None, "Schedule of its runs; without one, runs are started by hand."
     )
     slots: Annotated[tuple[SlotTable, ...], Field(max_length=64), BeforeValidator(_with_instants)] = live(
-        (), "Its calendar: when its device is told to wake it."
+        (), "Calendar: times at which its device is asked to wake the agent."
     )
-    start: Flag = live(True, "It works at once; else it is ready, and works once it is resumed.")
+    start: Flag = live(True, "Start working at once; otherwise the agent is READY until it is resumed.")
 
 
 class AgentChanges(View):

@@ -57,17 +57,15 @@ def _capability_config(written: dict[str, Any]) -> dict[str, Any]:
 class CapabilitySettings(Table):
     """Capability of an agent, in one version."""
 
-    name: Annotated[str, AfterValidator(_capability_name)] = live(
-        REQUIRED, 'What it is called, as in "file.read".'
-    )
+    name: Annotated[str, AfterValidator(_capability_name)] = live(REQUIRED, 'Name, as in "file.read".')
     version: Annotated[str, AfterValidator(_capability_version)] = live(
-        "1.0.0", 'A semantic version, as in "2.0.0-beta.1".'
+        "1.0.0", 'Semantic version, as in "2.0.0-beta.1".'
     )
-    enabled: Flag | None = live(None, "By default the newest version of a name is.")
+    enabled: Flag | None = live(None, "Enabled; by default only the newest version of a name.")
     config: Annotated[dict[str, Any], AfterValidator(_capability_config)] = live(
-        {}, "What its program knows it by."
+        {}, "Configuration for its program."
     )
-    description: Annotated[str, Field(max_length=4_096)] | None = live(None, "What it is, for people.")
+    description: Annotated[str, Field(max_length=4_096)] | None = live(None, "Description, for people.")
 
 
 def check_versions(written: Sequence[CapabilitySettings]) -> None:
@@ -166,61 +164,65 @@ WrittenType = Literal[
 class AgentSettings(Table):
     """Settings of an agent."""
 
-    name: Name = live(REQUIRED, "What people call it.")
-    device: Name = live(REQUIRED, "The name of the device it works on.")
-    user: Name = live("owner", "Whose the agent and its device are; who is named first is made.")
+    name: Name = live(REQUIRED, "Name.")
+    device: Name = live(REQUIRED, "Name of the device that the agent works on.")
+    user: Name = live("owner", "Owner of the agent and its device; a new name creates a user.")
     file_extensions: tuple[Annotated[str, AfterValidator(_dotted), shaped(r"^\.[^/]+$", ".md")], ...] = live(
-        (), 'Which files it reads, as in ".md"; none: every file.'
+        (), 'Extensions of the files to read, as in ".md"; by default all files.'
     )
-    connector: Name | None = live(None, "One of [[connectors]], which it reads instead of files.")
+    connector: Name | None = live(None, "One of [[connectors]], to read instead of files.")
     filter: Annotated[dict[str, Any], Field(max_length=64)] = live(
-        {}, "What of its connector it reads; what can be said there is its provider's to tell."
+        {}, "Filter of the connector's messages; 'hub connectors ls' lists the keys of its provider."
     )
     paths: Annotated[
         tuple[Path, ...] | None, Field(validate_default=True), AfterValidator(_reads_something)
-    ] = live(None, "What it reads on the device, inside what that shares.")
-    push: Flag = live(False, "Read as soon as its connector tells of something new, too.")
+    ] = live(None, "Paths on the device to read, within its shared folders.")
+    push: Flag = live(False, "Also start a run when the connector reports a new message.")
     data_types: Annotated[tuple[TableName, ...], Field(min_length=1)] = live(
-        REQUIRED, "What kinds of record it finds."
+        REQUIRED, "Kinds of records to extract."
     )
     prompt: Prompt | None = live(
-        None, "What the model is asked to find; by default what its template says. {{ name }} is a variable."
+        None, "What the model has to extract; by default the template's prompt. {{ name }} is a variable."
     )
-    description: Told | None = live(None, "What it is for, for people.")
+    description: Told | None = live(None, "Purpose, for people.")
     type: WrittenType | None = live(
-        None, 'What kind of colleague it is, as in "RESEARCHER"; by default as its template says, or CUSTOM.'
+        None, 'Type of agent, as in "RESEARCHER"; by default the template\'s type, or CUSTOM.'
     )
-    template: Name | None = live(None, "The template it is made from.")
-    external_id: Word | None = live(None, "What another system calls it; no two agents share one.")
-    instance_id: Word | None = live(None, "Which instance of a program stands behind it.")
-    project_id: Word | None = live(None, "The project it works for.")
+    template: Name | None = live(None, "Template of the agent.")
+    external_id: Word | None = live(None, "Unique id of the agent in another system.")
+    instance_id: Word | None = live(None, "Id of the program instance that the agent represents.")
+    project_id: Word | None = live(None, "Project of the agent.")
     needs: Annotated[tuple[Need, ...], Field(max_length=32)] = live(
-        (), 'Capabilities without which none of its runs starts, as in "file.read >= 1.2".'
+        (), 'Capabilities that a run requires to start, as in "file.read >= 1.2".'
     )
     capabilities: Annotated[tuple[CapabilitySettings, ...], Field(max_length=MOST_CAPABILITIES)] = live(
-        (), "What it can do, in which versions, beside what its device can."
+        (), "Capabilities of the agent, in addition to those of its device."
     )
     locks: Annotated[tuple[str, ...], AfterValidator(_locks)] = live(
-        (), "Locks that each of its runs holds while it works."
+        (), "Locks that each run of the agent holds."
     )
-    schedule: ScheduleSettings | None = live(None, "When it runs by itself; without one, by hand.")
+    schedule: ScheduleSettings | None = live(
+        None, "Schedule of its runs; without one, runs are started by hand."
+    )
     slots: Annotated[tuple[SlotTable, ...], Field(max_length=64)] = live(
-        (), "Its calendar: when its device is told to wake it."
+        (), "Calendar: times at which its device is asked to wake the agent."
     )
     config: Annotated[dict[str, Any], Field(max_length=256)] = live(
-        {}, "What its device and its prompt know it by; texts, numbers, flags, lists and tables."
+        {}, "Configuration for its device and its prompt: texts, numbers, flags, lists and tables."
     )
-    timezone: TimeZone = live("UTC", 'Where its schedule\'s time of day is meant, as in "Europe/Berlin".')
+    timezone: TimeZone = live("UTC", 'Time zone of its schedule, as in "Europe/Berlin".')
     priority: Annotated[int, Field(strict=True, ge=-1_000, le=1_000)] = live(
-        0, "The greater goes first where slots are few."
+        0, "Runs of greater priority start first."
     )
-    max_concurrent_runs: Annotated[int, Field(strict=True, ge=1, le=64)] = live(1, "Runs of it at once.")
-    allow_cloud: Flag = live(True, "Models that are not local may read its documents.")
+    max_concurrent_runs: Annotated[int, Field(strict=True, ge=1, le=64)] = live(
+        1, "Concurrent runs of the agent."
+    )
+    allow_cloud: Flag = live(True, "Allow models that are not local to read its documents.")
     redact: tuple[Annotated[str, StringConstraints(min_length=1, max_length=40)], ...] = live(
-        (), "What no model sees: email, phone, iban, card, ip, address, or names of [redaction]."
+        (), "Data hidden from models: email, phone, iban, card, ip, address, or names of [redaction]."
     )
-    batch: Flag = live(False, "Its answers may come hours later, at half the price.")
-    budget_usd: Usd | None = live(None, "US dollars of its runs in a day, which ends in its time zone.")
+    batch: Flag = live(False, "Use the batch interface: answers up to hours later, at half the price.")
+    budget_usd: Usd | None = live(None, "Spending limit per day in its time zone, in US dollars.")
 
     @model_validator(mode="after")
     def _configs_can_be(self) -> Self:
@@ -323,19 +325,17 @@ Document = Annotated[
 class TemplateTable(Table):
     """Settings of a template without its name."""
 
-    description: Told | None = live(None, "What it is for, for people.")
-    type: WrittenType = live("CUSTOM", 'What kind of colleagues they are, as in "RESEARCHER".')
-    configuration_schema: Document = live({}, "What an agent's configuration has to be: JSON Schema 2020-12.")
-    default_configuration: Document = live({}, "What an agent's configuration is where it says nothing.")
-    prompt: Prompt | None = live(
-        None, "The prompt of agents that have none of their own. {{ name }} is a variable."
-    )
+    description: Told | None = live(None, "Purpose, for people.")
+    type: WrittenType = live("CUSTOM", 'Type of its agents, as in "RESEARCHER".')
+    configuration_schema: Document = live({}, "Schema of an agent's configuration: JSON Schema 2020-12.")
+    default_configuration: Document = live({}, "Default values of an agent's configuration.")
+    prompt: Prompt | None = live(None, "Prompt of agents without their own. {{ name }} is a variable.")
 
 
 class TemplateSettings(TemplateTable):
     """Settings of a template."""
 
-    name: Name = live(REQUIRED, "What agents call it.")
+    name: Name = live(REQUIRED, "Name.")
 
 
 MOST_CONNECTORS: Final = 200  # each needs a client and a rate limiter in memory
@@ -348,19 +348,21 @@ ClientId = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 class ConnectorSettings(Table):
     """Settings of an account; its provider checks *settings*."""
 
-    name: Name = live(REQUIRED, "What people call it.")
-    provider: Provider = live(REQUIRED, "gmail, outlook, teams, imap, webhook, or a plug-in's.")
-    user: Name = live("owner", "Whose it is; who is named first is made.")
+    name: Name = live(REQUIRED, "Name.")
+    provider: Provider = live(
+        REQUIRED, "gmail, outlook, teams, imap, caldav, webhook, or the provider of a plug-in."
+    )
+    user: Name = live("owner", "Owner; a new name creates a user.")
     secret: SecretRef | None = live(
-        None, "Where its password, app password or signing secret is found; none where somebody signs in."
+        None, "Password, app password or signing secret; none with an OAuth sign-in."
     )
     previous_secret: SecretRef | None = live(
-        None, "The signing secret before this one; good beside it while senders change."
+        None, "Previous signing secret, valid as well while senders change theirs."
     )
-    client_id: ClientId | None = live(None, "The OAuth client that the provider knows the hub by.")
-    client_secret: SecretRef | None = live(None, "Where that client's secret is found, if it has one.")
+    client_id: ClientId | None = live(None, "Id of the hub's OAuth client at the provider.")
+    client_secret: SecretRef | None = live(None, "Secret of the OAuth client, if it has one.")
     settings: Annotated[dict[str, Any], Field(max_length=MOST_CONNECTOR_SETTINGS)] = live(
-        {}, "What its provider has to know, as its server."
+        {}, "Settings of the provider, such as its server."
     )
 
 

@@ -74,19 +74,19 @@ Url = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
 class GatewaySettings(Table):
     """Settings of a gateway."""
 
-    name: Name = live(REQUIRED, "What people call it.")
+    name: Name = live(REQUIRED, "Name.")
     url: Annotated[
         Url,
         AfterValidator(_gateway_address),
         shaped(r"^wss?://[^/?#@ ]+[^?#@ ]*$", "wss://gateway.example", "ws://127.0.0.1:18789"),
-    ] = live(REQUIRED, "Where it is: wss://, or ws:// on this machine.")
-    token: SecretRef | None = live(None, "Where its token is found; none where it wants none.")
-    user: Name = live("owner", "Whose it is, with its boards and agents; who is named first is made.")
+    ] = live(REQUIRED, "URL: wss://, or ws:// on this machine.")
+    token: SecretRef | None = live(None, "Token, if the gateway requires one.")
+    user: Name = live("owner", "Owner of the gateway, its boards and its agents; a new name creates a user.")
     main_agent: RemoteId | None = live(
-        None, "The agent there that speaks to people; by default the hub has one of its own made."
+        None, "Agent at the gateway that talks with people; by default the hub creates one."
     )
     device_identity: Flag | None = live(
-        None, "The hub shows a key, which is approved there once; by default unless it is on this machine."
+        None, "Authenticate with a key that is approved at the gateway once; the default for other machines."
     )
 
 
@@ -105,9 +105,7 @@ class CoordinationSettings(Table):
         | None
     ) = live(
         None,
-        "Where agents reach this hub's operator address, to answer there; else they answer in their chat.",
+        "URL of the operator listener for replies of agents; by default they reply in their chat.",
     )
-    message_expires_s: Seconds = live(
-        86_400.0, "How long a message is tried to be brought to its agent, from when it was written."
-    )
-    question_expires_s: Seconds = live(604_800.0, "How long a person is waited for who was asked something.")
+    message_expires_s: Seconds = live(86_400.0, "Age after which a message that was not delivered expires.")
+    question_expires_s: Seconds = live(604_800.0, "Age after which a question to a person expires.")

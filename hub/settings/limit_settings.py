@@ -16,41 +16,59 @@ Rate = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=1e9)]  
 class Limits(Table):
     """``[limits]``: resource limits; reaching one results in a named error."""
 
-    connections: Whole = live(10_000, "Device connections; always fewer than files may be open.")
-    connections_per_network: Whole = live(32, "The same of one address; of IPv6, of one /64.")
-    connections_per_user: Whole = live(16, "Connected devices of one user.")
-    new_connections_per_s: Rate = live(10.0, "New ones of one address a second; two seconds of them at once.")
-    frames_per_s: Rate = reconnect(200.0, "Frames of one device, pings too; beyond it is read slower.")
-    bytes_per_s: Rate = reconnect(4.0 * MIB, "Bytes of one device; beyond it is read slower.")
-    requests_per_s: Rate = live(50.0, "Requests of one device; four seconds of them may come at once.")
-    auth_failures: Whole = live(10, "Failed attempts of an address, key or token in a minute.")
-    ping_interval_s: Seconds = reconnect(15.0, "Between two pings to a device.")
-    ping_timeout_s: Seconds = reconnect(10.0, "A device that answers no ping within this is away.")
-    runs: Whole = live(32, "Runs at once.")
-    runs_per_device: Whole = live(1, "Runs at once on one device.")
-    connector_runs: Whole = live(8, "Of them, those that read a mailbox or the like.")
-    run_files: Whole = live(2_000, "Files of one run.")
-    run_bytes: Whole = live(64 * 1024 * 1024, "Bytes of one run.")
-    items_per_file: Whole = live(2_000, "Items of one file; the further ones are left out, and it fails.")
-    items_per_run: Whole = live(10_000, "Items of one run; what it has not read by then is the next run's.")
-    run_wall_s: Seconds = live(3_600.0, "How long a run may take whose schedule does not say.")
-    convert_memory_bytes: ConvertBytes = live(512 * MIB, "For the process that makes text of one file.")
-    convert_seconds: Seconds = live(60.0, "For the same; a file that takes longer is left out.")
-    connected_s: Delay = live(5.0, "A device is there so long before it gets a run that nobody asked for.")
-    device_grace_s: Delay = live(15.0, "A device away no longer than this has not left its run.")
-    drain_timeout_s: Seconds = live(45.0, "What running work gets when the hub stops.")
-    restart_hold_s: Delay = restart(
-        600.0, "After starts with crashes between them nothing is caught up for it."
+    connections: Whole = live(
+        10_000, "Concurrent device connections; also bounded by the limit of open files."
     )
-    posted_bytes: Whole = live(256 * KIB, "The longest body that may be posted to a webhook.")
+    connections_per_network: Whole = live(
+        32, "Concurrent device connections of one IPv4 address or IPv6 /64."
+    )
+    connections_per_user: Whole = live(16, "Concurrent device connections of one user.")
+    new_connections_per_s: Rate = live(
+        10.0, "New connections per second of one address; a burst of two seconds is allowed."
+    )
+    frames_per_s: Rate = reconnect(
+        200.0, "Frames per second of one device, pings included; faster devices are read slower."
+    )
+    bytes_per_s: Rate = reconnect(
+        4.0 * MIB, "Bytes per second of one device; faster devices are read slower."
+    )
+    requests_per_s: Rate = live(
+        50.0, "Requests per second of one device; a burst of four seconds is allowed."
+    )
+    auth_failures: Whole = live(10, "Failed attempts per minute of an address, key or token.")
+    ping_interval_s: Seconds = reconnect(15.0, "Seconds between two pings to a device.")
+    ping_timeout_s: Seconds = reconnect(
+        10.0, "Seconds without an answer to a ping after which a connection is closed."
+    )
+    runs: Whole = live(32, "Concurrent runs.")
+    runs_per_device: Whole = live(1, "Concurrent runs on one device.")
+    connector_runs: Whole = live(8, "Concurrent runs that read connectors.")
+    run_files: Whole = live(2_000, "Files read in one run; the next run reads the others.")
+    run_bytes: Whole = live(64 * 1024 * 1024, "Bytes read in one run; the next run reads the others.")
+    items_per_file: Whole = live(
+        2_000, "New items of one file; with more, the others are left out and the file fails."
+    )
+    items_per_run: Whole = live(10_000, "New items of one run; the next run reads the other files.")
+    run_wall_s: Seconds = live(3_600.0, "Time limit of a run, unless its schedule has one.")
+    convert_memory_bytes: ConvertBytes = live(
+        512 * MIB, "Memory limit of the process that converts a file to text."
+    )
+    convert_seconds: Seconds = live(60.0, "Time limit of that process; a file that takes longer is left out.")
+    connected_s: Delay = live(5.0, "Time that a device is connected before it gets a scheduled run.")
+    device_grace_s: Delay = live(15.0, "Time that a run waits for its device to reconnect.")
+    drain_timeout_s: Seconds = live(45.0, "Time that active runs have to end when the hub stops.")
+    restart_hold_s: Delay = restart(
+        600.0, "Time without catching up after three starts with crashes between them."
+    )
+    posted_bytes: Whole = live(256 * KIB, "Maximum size of a webhook body.")
     operator_connections: Whole = restart(
-        256, "Connections of operators over TCP at once; so many again over the Unix sockets."
+        256, "Concurrent operator connections over TCP; as many again over the Unix sockets."
     )
     operator_requests: Whole = restart(
-        64, "Requests of operators at once; one token or user gets half, a quarter is the Unix socket's."
+        64, "Concurrent operator requests; half for one token or user, a quarter for the Unix socket."
     )
-    operator_event_streams: Whole = restart(16, "Event streams at once, shared out in the same way.")
-    log_bytes: LogBytes = restart(16 * MIB, "Of log entries in the state folder, for hub logs --since.")
+    operator_event_streams: Whole = restart(16, "Concurrent event streams, divided in the same way.")
+    log_bytes: LogBytes = restart(16 * MIB, "Bytes of log entries in the state folder, for hub logs --since.")
 
 
 DEFAULTS: Final = Limits()
@@ -59,10 +77,14 @@ DEFAULTS: Final = Limits()
 class BudgetSettings(Table):
     """``[budget]``: spending limits, which are never exceeded. Money counts where a model has a price."""
 
-    run_usd: Usd = live(1.0, "US dollars of one run; then its other files fail. 0: no limit.")
-    run_tokens: Whole | None = live(None, "Tokens of one run, of questions and answers.")
-    day_usd: Usd | None = live(None, "US dollars of all runs in a day (UTC); then runs wait for the next.")
-    day_tokens: Whole | None = live(None, "Tokens of all runs in a day, likewise.")
+    run_usd: Usd = live(1.0, "Spending limit of a run in US dollars; its other files fail then. 0: no limit.")
+    run_tokens: Whole | None = live(None, "Token limit of a run, of prompts and answers.")
+    day_usd: Usd | None = live(
+        None, "Spending limit of all runs per day (UTC) in US dollars; runs wait for the next day then."
+    )
+    day_tokens: Whole | None = live(
+        None, "Token limit of all runs per day (UTC); runs wait for the next day then."
+    )
 
     @property
     def run_cost_nanos(self) -> int | None:
@@ -78,34 +100,34 @@ class BudgetSettings(Table):
 class RetentionSettings(Table):
     """``[retention]``: how long ended work is kept. Work in progress is always kept."""
 
-    runs_days: Days = live(30, "Runs that went well.")
+    runs_days: Days = live(30, "Runs that succeeded.")
     failed_runs_days: Days = live(90, "Runs that failed.")
-    runs_kept: Whole = live(50, "Of each agent, those that ended last, at any age.")
-    payload_days: Days = live(7, "The text of items, after their run's end.")
-    fires_days: Days = live(90, "What became of each fire of a schedule.")
-    fires_kept: Whole = live(10_000, "Fires of each schedule, at most.")
-    activity_days: Days = live(90, "What was told to people.")
-    answers_days: Days = live(30, "Answers to requests with an idempotency key.")
-    model_answers_days: Days = live(30, "Answers of models that nobody has used since.")
-    model_answers_kept: Whole = live(100_000, "Answers of models, at most.")
-    model_calls_days: Days = live(90, "What each question to a model cost.")
-    metric_minutes_days: Days = live(7, "Measurements of agents, by the minute.")
-    metric_hours_days: Days = live(90, "Measurements of agents, by the hour; what is older is not taken in.")
-    messages_days: Days = live(90, "Messages between agents, after nothing further is done about them.")
-    seen_messages_days: Days = live(400, "Which messages of mailboxes were looked at.")
-    posted_days: Days = live(7, "What was posted to webhooks, and sign-ins, after they were settled.")
-    questions_days: Days = live(90, "Questions to people, after they were answered or taken back.")
+    runs_kept: Whole = live(50, "Newest ended runs of each agent that are kept at any age.")
+    payload_days: Days = live(7, "Text of items, after the end of their run.")
+    fires_days: Days = live(90, "Decisions about fires of schedules.")
+    fires_kept: Whole = live(10_000, "Maximum number of fires per schedule.")
+    activity_days: Days = live(90, "Notifications.")
+    answers_days: Days = live(30, "Responses to requests with an idempotency key.")
+    model_answers_days: Days = live(30, "Answers of models, since their last use.")
+    model_answers_kept: Whole = live(100_000, "Maximum number of model answers.")
+    model_calls_days: Days = live(90, "Costs of requests to models.")
+    metric_minutes_days: Days = live(7, "Metrics of agents, by minute.")
+    metric_hours_days: Days = live(90, "Metrics of agents, by hour; older reports are rejected.")
+    messages_days: Days = live(90, "Messages between agents, after their final state.")
+    seen_messages_days: Days = live(400, "Keys of messages that were read.")
+    posted_days: Days = live(7, "Webhook posts and sign-ins, after their final state.")
+    questions_days: Days = live(90, "Questions to people, after they were answered or withdrawn.")
 
 
 class AuditSettings(Table):
     """``[audit]``: how long the record of who changed what is kept."""
 
-    keep_days: Days = live(400, "Entries older than this are removed, the oldest first.")
+    keep_days: Days = live(400, "Entries older than this are removed.")
 
 
 class BackupSettings(Table):
     """``[backup]``: the backups that the hub makes of itself, in its state folder."""
 
-    daily: Flag = live(True, "One a day, where the database is a file of this hub.")
-    keep_days: Whole = live(7, "The newest of so many days that have one.")
-    keep_weeks: Whole = live(4, "The newest of so many weeks that have one.")
+    daily: Flag = live(True, "Make a backup every day, if the database is a file of this hub.")
+    keep_days: Whole = live(7, "Number of days whose newest backup is kept.")
+    keep_weeks: Whole = live(4, "Number of weeks whose newest backup is kept.")

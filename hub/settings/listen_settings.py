@@ -82,8 +82,8 @@ Origin = Annotated[str, AfterValidator(_origin), shaped(r"^https?://[^/?#@ ]+$",
 class TlsSettings(Table):
     """``tls = { certificate = "PATH", key = "PATH" }``: PEM files, relative to the folder of hub.toml."""
 
-    certificate: Beside = live(REQUIRED, "The certificate with its chain, the hub's own first.")
-    key: Beside = live(REQUIRED, "Its private key, without a password.")
+    certificate: Beside = live(REQUIRED, "Certificate chain, the hub's certificate first.")
+    key: Beside = live(REQUIRED, "Private key, without a password.")
 
 
 class Listener(Table):
@@ -91,9 +91,13 @@ class Listener(Table):
 
     address: Listening
     tls: TlsSettings | None = restart(None, "Serve with TLS 1.2 or newer.")
-    trusted_proxies: tuple[Network, ...] = reconnect((), "Whose word is taken on who connects through them.")
-    hosts: tuple[Host, ...] = reconnect((), "Names of this listener, beside those of this machine.")
-    insecure: Flag = restart(False, "Other machines may reach this address without TLS.")
+    trusted_proxies: tuple[Network, ...] = reconnect(
+        (), "Addresses of proxies whose forwarded client address is trusted."
+    )
+    hosts: tuple[Host, ...] = reconnect(
+        (), "Host names of this listener, in addition to those of this machine."
+    )
+    insecure: Flag = restart(False, "Allow connections from other machines without TLS.")
 
     @property
     def is_for_others(self) -> bool:
@@ -116,21 +120,25 @@ class Listener(Table):
 class DeviceListener(Listener):
     """``[listen.devices]``: where devices connect."""
 
-    address: Listening = restart(Address("127.0.0.1", 8770), "Where devices connect to, as host:port.")
-    compression: Flag = restart(False, "Compress what goes over the wire; costs 40 KiB a device.")
-    origins: tuple[Origin, ...] = reconnect((), "Web pages that may connect; none unless named.")
+    address: Listening = restart(Address("127.0.0.1", 8770), "Address that devices connect to, as host:port.")
+    compression: Flag = restart(False, "Compress frames; costs 40 KiB of memory per device.")
+    origins: tuple[Origin, ...] = reconnect((), "Origins of web pages that may connect; by default none.")
 
 
 class OperatorListener(Listener):
     """``[listen.operator]``: where operators connect, in addition to hub.sock in the state folder."""
 
-    address: Listening = restart(Address("127.0.0.1", 8771), "Where operators connect to, as host:port.")
+    address: Listening = restart(
+        Address("127.0.0.1", 8771), "Address that operators connect to, as host:port."
+    )
 
 
 class WebhookListener(Listener):
     """``[listen.webhooks]``: where others post to connectors of the provider ``webhook``."""
 
-    address: Listening = restart(Address("127.0.0.1", 8772), "Where others post to, as host:port.")
+    address: Listening = restart(
+        Address("127.0.0.1", 8772), "Address that senders of webhooks post to, as host:port."
+    )
 
 
 class Listen(Table):
@@ -138,7 +146,7 @@ class Listen(Table):
 
     devices: DeviceListener = DeviceListener()
     operator: OperatorListener = OperatorListener()
-    webhooks: WebhookListener | None = restart(None, "Take what others post; off unless it is written.")
+    webhooks: WebhookListener | None = restart(None, "Accept posts of other services; off unless configured.")
 
     def named(self) -> Iterator[tuple[str, Listener]]:
         """Yield the configured listeners with their names in the file."""

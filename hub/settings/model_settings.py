@@ -32,32 +32,32 @@ def _web_address(url: str) -> str:
 class ModelTuning(Table):
     """Settings of both kinds of models."""
 
-    timeout_s: Seconds = live(60.0, "The longest silence of the endpoint while it thinks.")
-    concurrency: Whole = live(8, "Questions at once, of all runs together.")
+    timeout_s: Seconds = live(60.0, "Seconds without data after which a request to the endpoint fails.")
+    concurrency: Whole = live(8, "Concurrent requests, of all runs together.")
     chunk_tokens: Whole | None = live(
-        None, "How much text goes into one question; by default what suits the kind of model."
+        None, "Tokens of text in one request; by default as it suits the kind of model."
     )
 
 
 class OpenAIModelSettings(ModelTuning):
     """``[model] kind = "openai"``: an endpoint with the interface of OpenAI."""
 
-    kind: Literal["openai"] = live(REQUIRED, "An endpoint that speaks the interface of OpenAI.")
+    kind: Literal["openai"] = live(REQUIRED, "An endpoint with the interface of OpenAI.")
     base_url: Annotated[str, AfterValidator(_web_address), shaped(r"^https?://[^/ ]+", "https://host/v1")] = (
-        live(REQUIRED, "Where the endpoint is.")
+        live(REQUIRED, "URL of the endpoint.")
     )
     name: Annotated[str, StringConstraints(min_length=1, max_length=200)] = live(
         REQUIRED, "The model's name at its endpoint."
     )
-    api_key: SecretRef | None = live(None, "Where the key is found; none where none is needed.")
-    insecure: Flag = live(False, "Documents and key may cross the network unencrypted.")
-    private: Flag = live(
-        False, "It is run by people you trust: agents that may not use the cloud ask it too."
+    api_key: SecretRef | None = live(None, "API key, if the endpoint requires one.")
+    insecure: Flag = live(False, "Allow sending documents and the key unencrypted over the network.")
+    private: Flag = live(False, "People you trust run it, so agents with allow_cloud = false may use it.")
+    rpm: Whole | None = live(
+        None, "Allowed requests per minute; by default as the endpoint's headers report."
     )
-    rpm: Whole | None = live(None, "Requests a minute that you may make; by default what its headers tell.")
-    tpm: Whole | None = live(None, "Tokens a minute, of questions and answers; likewise.")
-    price_in_usd: Usd | None = live(None, "US dollars for a million tokens of questions.")
-    price_out_usd: Usd | None = live(None, "US dollars for a million tokens of answers.")
+    tpm: Whole | None = live(None, "Allowed tokens per minute, of prompts and answers; by default likewise.")
+    price_in_usd: Usd | None = live(None, "Price of a million prompt tokens, in US dollars.")
+    price_out_usd: Usd | None = live(None, "Price of a million answer tokens, in US dollars.")
 
     @model_validator(mode="after")
     def _is_encrypted_on_its_way(self) -> Self:
@@ -98,10 +98,12 @@ class LocalModelSettings(ModelTuning):
 
     needs_restart: ClassVar = True  # its server is started with the hub
 
-    kind: Literal["local"] = restart(REQUIRED, "The small model on this machine, of the extra [local].")
-    timeout_s: Seconds = restart(300.0, "The longest silence while it thinks: one thread is slow.")
-    concurrency: Whole = restart(1, "Questions at once.")
-    chunk_tokens: Whole | None = restart(None, "How much text goes into one question.")
+    kind: Literal["local"] = restart(REQUIRED, "The small model of the extra [local], on this machine.")
+    timeout_s: Seconds = restart(
+        300.0, "Seconds without output after which a request fails; one thread is slow."
+    )
+    concurrency: Whole = restart(1, "Concurrent requests.")
+    chunk_tokens: Whole | None = restart(None, "Tokens of text in one request.")
 
     is_local: ClassVar[bool] = True
     has_price: ClassVar[bool] = True  # it is free

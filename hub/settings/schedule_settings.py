@@ -57,23 +57,23 @@ class TriggerTable(Table):
     every_s: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=5, le=YEAR_S)] | None = live(
         None, "Seconds between fires."
     )
-    at: Instant | None = live(None, "The one time it fires.")
+    at: Instant | None = live(None, "Time of the only fire.")
     overlap: Literal["skip", "queue_one", "queue_all", "cancel_running", "allow"] = live(
-        "skip", "What becomes of a fire while the last run is live."
+        "skip", "What a fire does while the previous run has not ended."
     )
     catch_up: Literal["latest", "earliest", "all", "none"] = live(
-        "latest", "Which fires are made up for that passed while nothing could run."
+        "latest", "Missed fires that are caught up."
     )
     catch_up_window_s: Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=YEAR_S)] | None = (
-        live(None, "How old a missed fire may be; by default any age.")
+        live(None, "Maximum age of a missed fire that is caught up; by default any age.")
     )
     max_catch_up: Annotated[int, Field(strict=True, ge=1, le=1_000)] = live(
-        10, 'Runs at most with catch_up = "all".'
+        10, 'Maximum number of runs with catch_up = "all".'
     )
     jitter_s: Delay | None = live(
-        None, "Runs are spread over so long; by default 120 at the top of every hour, else 0."
+        None, "Random delay of each run, up to this; by default 120 at the top of an hour, else 0."
     )
-    exact: Flag = live(False, "No jitter where none is asked for.")
+    exact: Flag = live(False, "No default jitter.")
 
     @model_validator(mode="after")
     def _fires_in_one_way(self) -> Self:
@@ -129,11 +129,15 @@ class TriggerTable(Table):
 class ScheduleTable(TriggerTable):
     """Schedule of an agent's runs."""
 
-    start_deadline_s: Seconds | None = live(None, "Given up when not started so long after its fire.")
-    run_timeout_s: Seconds | None = live(None, "How long a run may take; by default run_wall_s of [limits].")
-    max_attempts: Annotated[int, Field(strict=True, ge=1, le=20)] = live(5, "How often one run is tried.")
+    start_deadline_s: Seconds | None = live(
+        None, "A run that has not started this long after its fire is cancelled."
+    )
+    run_timeout_s: Seconds | None = live(None, "Time limit of a run; by default run_wall_s of [limits].")
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=20)] = live(
+        5, "Maximum number of attempts of a run."
+    )
     pause_after_failures: Annotated[int, Field(strict=True, ge=0, le=1_000)] = live(
-        5, "After so many failures in a row the schedule pauses; 0: never."
+        5, "Consecutive failures after which the schedule pauses; 0: never."
     )
 
 
@@ -141,10 +145,10 @@ class SlotTable(TriggerTable):
     """Slot of an agent's calendar: when its device is asked to wake it, and when the slot ends."""
 
     label: Annotated[str, StringConstraints(min_length=1, max_length=255)] = live(
-        REQUIRED, "What it is for; no two slots of an agent share one."
+        REQUIRED, "Unique label of the slot among the agent's slots."
     )
     duration_s: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=10, le=WEEK_S)] = live(
-        REQUIRED, "How long it lasts; who does not answer until its end is not woken."
+        REQUIRED, "Length of the slot; an agent that does not answer before its end is not woken."
     )
 
     @model_validator(mode="after")

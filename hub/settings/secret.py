@@ -39,12 +39,16 @@ class SecretRef(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    env: str | None = Field(default=None, min_length=1, description="The environment variable that holds it.")
-    file: Beside | None = Field(default=None, description="The file that holds it, beside hub.toml.")
+    env: str | None = Field(
+        default=None, min_length=1, description="Environment variable that holds the secret."
+    )
+    file: Beside | None = Field(
+        default=None, description="File that holds the secret, relative to the folder of hub.toml."
+    )
     credential: str | None = Field(
         default=None,
         pattern=r"^\w[\w.-]{0,63}$",
-        description="Its name in the folder that systemd's LoadCredential= fills.",
+        description="Name of the credential that systemd's LoadCredential= provides.",
     )
 
     @model_validator(mode="before")

@@ -63,7 +63,7 @@ class StorageSettings(Table):
     url: Annotated[
         Annotated[DatabaseUrl, Tag("plain")] | Annotated[SecretRef, Tag("reference")],
         Discriminator(_kind),
-    ] = restart("sqlite:///hub.db", "The database: a file in the state folder, or a server.")
+    ] = restart("sqlite:///hub.db", "Database: a file in the state folder, or a server.")
 
     def resolved(self, environ: Mapping[str, str] = os.environ) -> str:
         """Return the database's address, resolved if it is a reference.
@@ -82,12 +82,8 @@ class StorageSettings(Table):
 class LogSettings(Table):
     """``[log]``: what the hub writes to its log."""
 
-    level: Literal["debug", "info", "warning", "error"] = live(
-        "info", "What is less than this is not written."
-    )
-    content: Flag = live(
-        False, "Write prompts and pieces of documents too; for finding faults, not for keeps."
-    )
+    level: Literal["debug", "info", "warning", "error"] = live("info", "Lowest level that is logged.")
+    content: Flag = live(False, "Also log prompts and document excerpts; for debugging only.")
 
 
 def _host_or_network(entry: str) -> str:
@@ -115,13 +111,13 @@ class OutboundSettings(Table):
             shaped(r"^[\w.:-]+(/[0-9]{1,3})?$", "10.0.0.0/8", "model.lan"),
         ],
         ...,
-    ] = restart((), 'Hosts and networks that may be asked though they are private, as in "10.0.0.0/8".')
+    ] = restart((), 'Private hosts and networks that the hub may connect to, as in "10.0.0.0/8".')
 
 
 class PluginSettings(Table):
     """``[plugins]``: installed packages that are used; by default none."""
 
-    connectors: tuple[Name, ...] = restart((), "Providers of connectors that may be loaded.")
+    connectors: tuple[Name, ...] = restart((), "Names of connector providers to load.")
 
 
 Regex = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
@@ -131,20 +127,20 @@ class RedactionSettings(Table):
     """``[redaction]``: named patterns in addition to email, phone, iban, card, ip and address."""
 
     patterns: Annotated[dict[str, Regex], Field(max_length=50)] = live(
-        {}, "Regular expressions by name, for agents to name in redact."
+        {}, "Regular expressions by name, for the key redact of agents."
     )
 
 
 class ReloadSettings(Table):
     """``[reload]``: how an edit of hub.toml is applied."""
 
-    watch: Flag = live(True, "Take up a good edit by itself; without it, when 'hub reload' says so.")
+    watch: Flag = live(True, "Apply a valid edit automatically; otherwise run 'hub reload'.")
 
 
 class HubSettings(Table):
     """``[hub]``: what people call this hub."""
 
-    name: Name = restart("home", "What people call this hub.")
+    name: Name = restart("home", "Name of this hub.")
 
 
 class Settings(Table):

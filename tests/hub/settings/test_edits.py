@@ -21,9 +21,9 @@ def lines_changed(before: str, after: str) -> list[str]:
 def test_a_value_is_changed_in_its_line_and_the_comment_stays() -> None:
     after = edited(SAMPLE, {"hub.name": "cabin"})
     removed, added = lines_changed(SAMPLE, after)
-    assert removed == '- name = "home"                       # what people call it'
+    assert removed == '- name = "home"                       # name of the hub'
     assert added.startswith('+ name = "cabin"')
-    assert added.endswith("# what people call it")
+    assert added.endswith("# name of the hub")
 
 
 def test_a_new_key_stands_with_the_others_of_its_table() -> None:
@@ -43,7 +43,7 @@ def test_a_setting_that_is_commented_out_is_set_in_its_line_and_its_table_with_i
     changed = lines_changed(SAMPLE, after)
     assert [line for line in changed if line[0] == "+"] == [
         "+ [limits]",
-        "+ connections = 5               # in any case fewer than files may be open",
+        "+ connections = 5               # also bounded by the limit of open files",
         *(line for line in changed if line.startswith("+ runs = 7")),
     ]
     assert tomllib.loads(after)["limits"] == {"connections": 5, "runs": 7}
