@@ -36,6 +36,7 @@ from tests.support.proxy import Wire, wire
 
 READY_S = 2.0  # that a start may take until the hub is ready
 LIVES_S = (0.0, 3.0)
+LONGER_LIVES_S = (0.0, 12.0)  # by default a scheduled run waits until its device was connected for 5 s
 _WRITE_EVERY_S, _ORDER_EVERY_S = 0.25, 0.4
 _BOXES = (1, 5)  # of one new file
 _END_S = 300.0  # for all that is left to do, when nobody kills any more: a failed try waits 30 s at first
@@ -237,7 +238,8 @@ async def main(kills: int, devices: int, seed: int, has_default_limits: bool) ->
         async with town(
             Path(folder), devices=devices, seed=seed, has_default_limits=has_default_limits
         ) as place:
-            toll = await place.outlive(kills)
+            lives_s = LONGER_LIVES_S if has_default_limits else LIVES_S
+            toll = await place.outlive(kills, lives_s=lives_s)
     took_s = sorted(start.took_s for start in toll.starts)
     cpu_s = sorted(start.cpu_s for start in toll.starts)
     slow = sum(start.is_slow for start in toll.starts)
