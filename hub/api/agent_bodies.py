@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET
@@ -74,45 +74,31 @@ class AgentBody(AgentSettings):
     start: Flag = live(True, "Start working at once; otherwise the agent is READY until it is resumed.")
 
 
-class AgentChanges(View):
+class _Changes(View):
     """Changes of an agent. An omitted key stays unchanged, and null removes its value.
 
     Each key is as in the body that creates an agent, and is validated together with the unchanged keys.
     *config* changes only the keys that it names.
     """
 
-    name: Any = UNSET
-    device: Any = UNSET
-    description: Any = UNSET
-    type: Any = UNSET
-    template: Any = UNSET
-    external_id: Any = UNSET
-    instance_id: Any = UNSET
-    project_id: Any = UNSET
-    paths: Any = UNSET
-    file_extensions: Any = UNSET
-    connector: Any = UNSET
-    filter: Any = UNSET
-    push: Any = UNSET
-    data_types: Any = UNSET
-    prompt: Any = UNSET
-    needs: Any = UNSET
-    locks: Any = UNSET
-    schedule: Any = UNSET
-    slots: Any = UNSET
-    timezone: Any = UNSET
-    priority: Any = UNSET
-    max_concurrent_runs: Any = UNSET
-    config: Any = UNSET
-    allow_cloud: Any = UNSET
-    redact: Any = UNSET
-    batch: Any = UNSET
-    budget_usd: Any = UNSET
-
     @property
-    def said(self) -> dict[str, Any]:
+    def given(self) -> dict[str, Any]:
         """Values of the keys that the request has."""
         return {key: value for key, value in msgspec.structs.asdict(self).items() if value is not UNSET}
+
+
+# Its keys are those of ``AgentSettings``, except those that other requests change.
+if TYPE_CHECKING:
+    AgentChanges = _Changes
+else:
+    AgentChanges = msgspec.defstruct(
+        "AgentChanges",
+        [(key, Any, UNSET) for key in AgentSettings.model_fields if key not in ("user", "capabilities")],
+        bases=(_Changes,),
+        namespace={"__doc__": _Changes.__doc__},
+        module=__name__,
+        forbid_unknown_fields=True,
+    )
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.templates import WrittenTemplate
 from storage.connectors.connectors import DeclaredConnector
 from storage.coordination.gateways import DeclaredGateway
+from storage.kernel.rows import fill
 from storage.schedules.schedule_rows import DeclaredSchedule
 
 NANOS: Final = 1_000_000_000  # of a US dollar
@@ -95,32 +96,20 @@ def declared_agent(
         patterns: patterns of ``[redaction]``; any other name is one of the hub's own patterns.
     """
     schedule, kind = agent.schedule, None if agent.type is None else kind_of(agent.type)
-    return DeclaredAgent(
-        name=agent.name,
+    connector, budget = agent.connector, agent.budget_usd
+    return fill(
+        DeclaredAgent,
+        agent,
         user_name=agent.user,
         device_name=agent.device,
         paths=agent.paths or (),
-        file_extensions=agent.file_extensions,
-        mailbox=None
-        if agent.connector is None
-        else Mailbox(connector=agent.connector, filter=dict(agent.filter), push=agent.push),
-        data_types=agent.data_types,
+        mailbox=connector and Mailbox(connector=connector, filter=dict(agent.filter), push=agent.push),
         prompt=agent.prompt or "",
-        description=agent.description,
-        type=None if kind is None else kind.type,
-        subtype=None if kind is None else kind.subtype,
-        external_id=agent.external_id,
-        instance_id=agent.instance_id,
-        project_id=agent.project_id,
-        template=agent.template,
-        needs=agent.needs,
-        locks=agent.locks,
+        type=kind and kind.type,
+        subtype=kind and kind.subtype,
         capabilities=declared_capabilities(agent.capabilities),
-        schedule=None if schedule is None else _declared_schedule(schedule, agent.timezone, run_wall_s),
+        schedule=schedule and _declared_schedule(schedule, agent.timezone, run_wall_s),
         slots=tuple(_declared_slot(slot, agent.timezone) for slot in agent.slots),
-        timezone=agent.timezone,
-        priority=agent.priority,
-        max_concurrent_runs=agent.max_concurrent_runs,
         config=tuple(
             NewConfig(key=key, value=value, type=type_of(value)) for key, value in agent.config.items()
         ),
@@ -128,7 +117,7 @@ def declared_agent(
             allow_cloud=agent.allow_cloud,
             redact=tuple(Redacted(name, patterns.get(name)) for name in agent.redact),
             batch=agent.batch,
-            budget_nanos=None if agent.budget_usd is None else round(agent.budget_usd * NANOS),
+            budget_nanos=None if budget is None else round(budget * NANOS),
         ),
     )
 

@@ -236,7 +236,7 @@ class Agents(Noun):
             revision = before.config_rev
         row = await self._of_api(name)
         now = await self._store.read(made_agents.said_of, row)
-        new = changed_by(changes.said, now, self._rules(), gateway=row.gateway)
+        new = changed_by(changes.given, now, self._rules(), gateway=row.gateway)
         edited = await self._writer.edit(row.id, new, revision=revision or row.config_rev, actor=actor)
         view = await self.view(edited)
         match.tell(self.tag_of(view))
