@@ -3,104 +3,36 @@
 Callers are checked by ``api/door/access``, which also finds the route in the table of roles.
 """
 
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Final
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from hub.api import nouns
 from hub.api.binding import Call
 from hub.api.door.access import BODY_S, ROUTE
 from hub.api.door.bodies import read_body
 from hub.api.door.routes import Asked, methods_of, parameters_in
 from hub.api.errors import Problem
 from hub.api.noun import Noun
-from hub.api.nouns.agent_configs import AgentConfigs
-from hub.api.nouns.agent_status import AgentStatuses
-from hub.api.nouns.agent_tokens import AgentTokens
-from hub.api.nouns.agents import Agents
-from hub.api.nouns.audit import AuditLog
-from hub.api.nouns.board_memory import BoardMemories
-from hub.api.nouns.boards import Boards
-from hub.api.nouns.broadcasts import Broadcasts
-from hub.api.nouns.capabilities import Capabilities
-from hub.api.nouns.checkpoints import Checkpoints
-from hub.api.nouns.config import Config
-from hub.api.nouns.connectors import Connectors
-from hub.api.nouns.costs import Costs
-from hub.api.nouns.debug import Debug
-from hub.api.nouns.devices import Devices
-from hub.api.nouns.events import Events
-from hub.api.nouns.gateways import Gateways
-from hub.api.nouns.handbook import Handbook
-from hub.api.nouns.invitations import Invitations
-from hub.api.nouns.issues import Issues
-from hub.api.nouns.items import Items
-from hub.api.nouns.keys import Keys
-from hub.api.nouns.leads import Leads
-from hub.api.nouns.locks import Locks
-from hub.api.nouns.logs import Logs
-from hub.api.nouns.measurements import Measurements
-from hub.api.nouns.messages import Messages
-from hub.api.nouns.operator_tokens import OperatorTokens
-from hub.api.nouns.overviews import Overviews
-from hub.api.nouns.pairings import Pairings
-from hub.api.nouns.questions import Questions
-from hub.api.nouns.runs import Runs
-from hub.api.nouns.schedules import Schedules
-from hub.api.nouns.slots import Slots
-from hub.api.nouns.souls import Souls
-from hub.api.nouns.system import System
-from hub.api.nouns.templates import Templates
-from hub.api.nouns.tokens import Tokens
-from hub.api.nouns.upkeep import Upkeep
-from hub.api.nouns.users import Users
 from hub.api.routing import RouteOf
 from protocol.errors import ErrorCode, HubError
 
-DECLARED: Final[tuple[type[Noun], ...]] = (
-    AgentConfigs,
-    AgentStatuses,
-    AgentTokens,
-    Agents,
-    AuditLog,
-    BoardMemories,
-    Boards,
-    Broadcasts,
-    Capabilities,
-    Checkpoints,
-    Config,
-    Connectors,
-    Costs,
-    Debug,
-    Devices,
-    Events,
-    Gateways,
-    Handbook,
-    Invitations,
-    Issues,
-    Items,
-    Keys,
-    Leads,
-    Locks,
-    Logs,
-    Measurements,
-    Messages,
-    OperatorTokens,
-    Overviews,
-    Pairings,
-    Questions,
-    Runs,
-    Schedules,
-    Slots,
-    Souls,
-    System,
-    Templates,
-    Tokens,
-    Upkeep,
-    Users,
-)
+
+def _declared() -> tuple[type[Noun], ...]:
+    """Return the nouns that the modules of ``hub.api.nouns`` define, by module."""
+    modules = [import_module(f"{nouns.__name__}.{found.name}") for found in iter_modules(nouns.__path__)]
+    return tuple(
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Noun) and kind.__module__ == module.__name__
+    )
 
 
+DECLARED: Final = _declared()
 ANSWERED: Final = {
     found.asked: found
     for noun in DECLARED
