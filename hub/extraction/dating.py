@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from hub.document import Document
 from hub.extraction.items import lines_of
-from hub.extraction.when import Anchor, DateWords, dates_in, local_day, read_date, resolve
+from hub.extraction.when.resolve import Anchor, DateWords, dates_in, local_day, read_date, resolve
 from hub.text.files import MAIL, is_named
 from hub.text.quoting import lines_above
 

@@ -31,7 +31,7 @@ from hub.extraction.chunk import Passage
 from hub.extraction.folding import CUE, asides
 from hub.extraction.items import ExtractionOptions, Form, Item, lines_of, make_item
 from hub.extraction.task_lists import read_markdown, read_taskpaper, read_todo_txt
-from hub.extraction.when import date_ms, day_ms
+from hub.extraction.when.resolve import date_ms, day_ms
 from protocol.frame import Field
 from protocol.tables import TableName
 

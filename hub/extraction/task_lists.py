@@ -3,6 +3,9 @@
 ``x 2026-03-02 2026-02-01 (A) Call the plumber +house @phone due:2026-03-09`` ``- Call the plumber
 @due(2026-03-09)`` below ``House:``
 
+A convention for such lines is a sequence of marks: a pattern and its meaning. The first mark that matches a
+piece of the line takes it. Text without a field is kept as written. Names keep their spelling.
+
 All other text of Markdown is prose under its headings. A check box may be nested, numbered or quoted, and
 continue over indented lines. Its own date overrides the date in the front matter. Check boxes in code blocks
 are ignored.
@@ -11,21 +14,231 @@ are ignored.
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+import msgspec
 
 from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
-from hub.extraction.conventions import BOXES, MARKDOWN, TASKPAPER, TODO_TXT, ParsedLine, fields_of
 from hub.extraction.items import ExtractionOptions, Form, Item, Line, lines_of, make_item
-from hub.extraction.when import read_date
+from hub.extraction.when.resolve import date_ms, read_date
 from protocol.frame import Field
 from protocol.tables import TableName
+
+_DAY: Final = r"(\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2})?)"
+_NUMBERED: Final = {"1": "high", "2": "medium"}  # 3 and more: low
+_LETTERED: Final = {"a": "high", "b": "medium"}  # C to Z: low
+_NAMED: Final = {"highest": "high", "urgent": "high", "normal": "medium", "lowest": "low"}
+
+# Tags of TaskPaper's guide and contexts of Getting Things Done: where "@" marks people, these are not names.
+KNOWN_TAGS: Final = (
+    *("done", "due", "start", "today", "tomorrow", "flag", "flagged", "priority", "next", "waiting"),
+    *("cancelled", "canceled", "someday", "maybe", "project", "search", "repeat", "context"),
+    *("home", "work", "office", "phone", "call", "calls", "email", "mail", "computer", "online"),
+    *("errand", "errands", "agenda", "anywhere", "read", "review", "high", "medium", "low"),
+)
+
+
+class Sense(Enum):
+    """Meaning of a mark."""
+
+    DUE = auto()  # the value is the day
+    PRIORITY = auto()  # the value is the level, or the mark has one
+    DONE = auto()
+    GIVEN_UP = auto()
+    PERSON = auto()
+    PROJECT = auto()  # the value is the name; also kept as written
+    UNMAPPED = auto()  # no field exists: kept as written
+    CUT = auto()  # irrelevant for others: the date of writing, an id
+
+
+class Mark(NamedTuple):
+    """Mark of a convention.
+
+    Attributes:
+        pattern: group 1, if any, is the value.
+        level: level of a priority without a value.
+        stays: the mark is a part of the sentence, and stays in the title.
+    """
+
+    pattern: str
+    sense: Sense
+    level: str | None = None
+    stays: bool = False
+
+
+class ParsedLine(msgspec.Struct, omit_defaults=True):
+    """Parsed line. *due* is the day as written; *unmapped* has the pieces without a field, in order."""
+
+    title: str = ""
+    due: str | None = None
+    priority: str | None = None
+    is_done: bool = False
+    is_given_up: bool = False
+    people: list[str] = []
+    projects: list[str] = []
+    unmapped: list[str] = []
+
+
+class Convention:
+    """Marks of one kind of file, in order of precedence."""
+
+    def __init__(self, *marks: Mark) -> None:
+        self.marks = marks
+        self._patterns = [(mark, re.compile(mark.pattern, re.IGNORECASE)) for mark in marks]
+
+    def read(self, line: str) -> ParsedLine:
+        """Parse the marks of *line*; the rest of the line is the title."""
+        parsed = ParsedLine()
+        taken = bytearray(len(line))
+        cut: list[tuple[int, int]] = []
+        unmapped: list[tuple[int, str]] = []
+        for mark, pattern in self._patterns:
+            for match in pattern.finditer(line):
+                start, end = match.span()
+                if any(taken[start:end]):
+                    continue
+                taken[start:end] = b"\1" * (end - start)
+                if not mark.stays:
+                    cut.append((start, end))
+                value = match.group(1) if pattern.groups else None
+                if not _note(parsed, mark, (value or "").strip()):
+                    unmapped.append((start, match.group().strip()))
+        parsed.unmapped = [piece for _, piece in sorted(unmapped)]
+        parsed.title = " ".join(_without(line, cut).split())
+        return parsed
+
+
+def _note(parsed: ParsedLine, mark: Mark, value: str) -> bool:
+    """Store the value of *mark* in its field. Return False if no field exists or it has a value."""
+    match mark.sense:
+        case Sense.DUE if parsed.due is None:
+            parsed.due = value
+        case Sense.PRIORITY if parsed.priority is None and (level := mark.level or _level(value)):
+            parsed.priority = level
+        case Sense.DONE:
+            parsed.is_done = True
+        case Sense.GIVEN_UP:
+            parsed.is_given_up = True
+        case Sense.PERSON:
+            parsed.people += [] if value in parsed.people else [value]
+        case Sense.PROJECT:
+            parsed.projects.append(value)
+            return False
+        case Sense.CUT:
+            pass
+        case _:
+            return mark.stays  # a mark that stays in the title is not lost
+    return True
+
+
+def _level(value: str) -> str | None:
+    """Return the level for *value*: a number, a letter or a word."""
+    plain = value.lower()
+    if plain.isdecimal():
+        return _NUMBERED.get(plain, "low")
+    if len(plain) == 1 and plain.isalpha():
+        return _LETTERED.get(plain, "low")
+    return plain if plain in ("high", "medium", "low") else _NAMED.get(plain)
+
+
+def _without(line: str, pieces: list[tuple[int, int]]) -> str:
+    rest, at = [], 0
+    for start, end in sorted(pieces):
+        rest.append(line[at:start])
+        at = end
+    return " ".join([*rest, line[at:]])
+
+
+def _sign(signs: str, value: str = "") -> str:
+    return rf"[{signs}]\ufe0f?{value}"
+
+
+# --- Obsidian Tasks: emoji, and the fields of Dataview ---
+
+_OBSIDIAN: Final = (
+    Mark(_sign("\U0001f4c5\U0001f4c6\U0001f5d3", rf"\s*+{_DAY}"), Sense.DUE),
+    Mark(_sign("\U0001f53a\u23eb"), Sense.PRIORITY, "high"),
+    Mark(_sign("\U0001f53c"), Sense.PRIORITY, "medium"),
+    Mark(_sign("\U0001f53d\u23ec"), Sense.PRIORITY, "low"),
+    Mark(_sign("\u2705", rf"\s*+{_DAY}"), Sense.DONE),
+    Mark(_sign("\u274c", rf"\s*+{_DAY}"), Sense.GIVEN_UP),
+    Mark(_sign("\u2795", rf"\s*+{_DAY}"), Sense.CUT),
+    Mark(_sign("\U0001f194", r"\s*+([\w-]++)"), Sense.CUT),
+    Mark(_sign("\u23f3\u231b\U0001f6eb", rf"\s*+{_DAY}"), Sense.UNMAPPED),
+    Mark(_sign("\U0001f501", r"[a-z0-9, !]++"), Sense.UNMAPPED),
+    Mark(_sign("\u26d4\U0001f3c1", r"\s*+[\w,-]++"), Sense.UNMAPPED),
+    Mark(rf"[\[(]due::\s*+{_DAY}\s*+[\])]", Sense.DUE),
+    Mark(r"[\[(]priority::\s*+(\w++)\s*+[\])]", Sense.PRIORITY),
+    Mark(rf"[\[(]completion::\s*+{_DAY}\s*+[\])]", Sense.DONE),
+    Mark(rf"[\[(]cancelled::\s*+{_DAY}\s*+[\])]", Sense.GIVEN_UP),
+    Mark(rf"[\[(](?:created::\s*+{_DAY}|id::\s*+[\w-]++)\s*+[\])]", Sense.CUT),
+    Mark(r"[\[(](?:scheduled|start|repeat|dependsOn|onCompletion)::[^\])\r\n]*+[\])]", Sense.UNMAPPED),
+)
+
+# --- TaskPaper: tags with and without a value ---
+
+_AT: Final = r"(?<![\w@.])@"
+_TAGS: Final = (
+    Mark(rf"{_AT}(?:due|deadline)\(\s*+{_DAY}\s*+\)", Sense.DUE),
+    Mark(rf"{_AT}priority(?:\((\w++)\))", Sense.PRIORITY),
+    Mark(rf"{_AT}priority(?![\w(.-])", Sense.PRIORITY, "high"),
+    Mark(rf"{_AT}done(?:\([^()\r\n]*+\)|(?![\w(.-]))", Sense.DONE),
+    Mark(rf"{_AT}cancell?ed(?:\([^()\r\n]*+\)|(?![\w(.-]))", Sense.GIVEN_UP),
+    Mark(rf"{_AT}[\w.-]++\([^()\r\n]*+\)", Sense.UNMAPPED),
+)
+MARKDOWN: Final = Convention(
+    *_OBSIDIAN,
+    *_TAGS,
+    Mark(rf"[(\[]?(?:due|deadline)\s*+[:(]\s*+{_DAY}[)\]]*+", Sense.DUE),
+    Mark(rf"\b(?:due|by|before|until|till|deadline)\b(?:\s++(?:on|by|is))?\s++{_DAY}", Sense.DUE, stays=True),
+    Mark(rf"{_AT}(?:{'|'.join(KNOWN_TAGS)})(?![\w(.-])", Sense.UNMAPPED, stays=True),
+    Mark(r"(?<![\w@.])@([^\W\d_][\w-]*+(?:\.[\w-]++)*+)(?!\()", Sense.PERSON, stays=True),
+)
+TASKPAPER: Final = Convention(*_TAGS, Mark(r"(?:^|(?<=\s))@[^\s()]++", Sense.UNMAPPED))  # every @ is a tag
+
+_WORD: Final = r"(?:^|(?<=\s))"
+TODO_TXT: Final = Convention(
+    Mark(rf"{_WORD}due:{_DAY}(?!\S)", Sense.DUE),
+    Mark(rf"{_WORD}pri:([a-z])(?!\S)", Sense.PRIORITY),
+    Mark(rf"{_WORD}\+(\S++)", Sense.PROJECT),
+    Mark(rf"{_WORD}@\S++", Sense.UNMAPPED),
+    Mark(rf"{_WORD}(?:t|rec|due|pri):\S++", Sense.UNMAPPED),
+    Mark(rf"{_WORD}(?:h|id|p|uuid):\S++", Sense.CUT),
+)
+
+# Characters between the brackets of a check box. Others do not mark a task: the line is prose.
+BOXES: Final[dict[str, ParsedLine]] = {
+    " ": ParsedLine(),
+    "/": ParsedLine(),
+    ">": ParsedLine(),  # deferred
+    "<": ParsedLine(),
+    "?": ParsedLine(),
+    "!": ParsedLine(priority="high"),
+    "x": ParsedLine(is_done=True),
+    "X": ParsedLine(is_done=True),
+    "-": ParsedLine(is_given_up=True),
+    "~": ParsedLine(is_given_up=True),  # not applicable, at GitLab
+}
+
+
+def fields_of(parsed: ParsedLine, line: str, timezone: str, *, more: Sequence[str] = ()) -> dict[str, Field]:
+    """Return the fields of a task from a parsed *line*. *more*: lines of its description."""
+    return {
+        "title": parsed.title or line.strip(),
+        "description": "\n".join(filter(None, [*more, " ".join(parsed.unmapped)])),
+        "status": "done" if parsed.is_done else "todo",
+        "priority": parsed.priority,
+        "assignee": list(parsed.people),
+        "dueDate": date_ms(parsed.due or "", timezone),
+    }
+
 
 _TODO: Final = re.compile(
     r"(?P<done>x[ \t]+)?(?:\((?P<priority>[A-Z])\)[ \t]+)?(?:\d{4}-\d{2}-\d{2}[ \t]+){0,2}(?P<value>\S.*)"
 )
-_LEVELS: Final = {"A": "high", "B": "medium"}  # C to Z: low
 _TASK: Final = re.compile(r"(?P<indent>[ \t]*)[-*+][ \t]+(?P<value>\S.*)")
 _PROJECT: Final = re.compile(r"[ \t]*(?P<name>[^\s:].*?):(?:[ \t]+@[^\s()]+(?:\([^()]*\))?)*[ \t]*")
 
@@ -56,7 +269,7 @@ def read_todo_txt(document: Document, options: ExtractionOptions) -> Form:
         parsed = TODO_TXT.read(match["value"])
         parsed.is_done = match["done"] is not None
         if match["priority"]:
-            parsed.priority = _LEVELS.get(match["priority"], "low")
+            parsed.priority = _level(match["priority"])
         fields = fields_of(parsed, match["value"], options.timezone)
         items += _item(TableName.TASKS, fields, document.text, *_bounds(line), options)
         for name in parsed.projects:

@@ -31,7 +31,7 @@ from hub.extraction.chunk import Chunk, is_readable, sentence_at
 from hub.extraction.dating import PassageDates
 from hub.extraction.folding import Folded, fold, folded_alone, occurs_in, shown, splits, words_of
 from hub.extraction.items import Dropped, DropReason, ExtractionOptions, Item, Reference
-from hub.extraction.when import Anchor, dates_in, days_in, local_day, read_date, resolve
+from hub.extraction.when.resolve import Anchor, dates_in, days_in, local_day, read_date, resolve
 from protocol.frame import Field, Record
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName, problem_of, problems_of
 

@@ -35,7 +35,7 @@ import msgspec
 from hub.document import Document
 from hub.extraction.dedupe import are_alike, significant_words
 from hub.extraction.folding import fold, words_of
-from hub.extraction.when import dates_in
+from hub.extraction.when.resolve import dates_in
 from hub.runs.item_fingerprints import content_of, is_same_place, main_of
 from hub.runs.payload import payload_of
 from hub.runs.reported_rows import is_taken, pair_by_place, recognised

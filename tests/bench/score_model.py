@@ -22,10 +22,11 @@ import openai
 
 from hub.clock import SystemChance, SystemClock
 from hub.document import Document
-from hub.extraction import ExtractionOptions, Extractor
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint
+from hub.extraction.extractor import Extractor
 from hub.extraction.folding import fold
+from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import Models
 from protocol.tables import TableName
 

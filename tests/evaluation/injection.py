@@ -18,8 +18,9 @@ import openai
 
 from hub.clock import SystemChance, SystemClock
 from hub.document import Document
-from hub.extraction import Extractor, Item
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
+from hub.extraction.extractor import Extractor
+from hub.extraction.items import Item
 from hub.text.convert import convert
 from protocol.tables import TableName
 from tests.evaluation.figures import Figure, Told, at_least, exactly, only

@@ -10,9 +10,10 @@ import msgspec
 
 from hub.clock import SystemChance, SystemClock
 from hub.document import Document
-from hub.extraction import Extraction, ExtractionOptions, Extractor, ModelError, Usage
 from hub.extraction.endpoint import Endpoint
-from hub.extraction.model import Models
+from hub.extraction.extractor import Extractor
+from hub.extraction.items import Extraction, ExtractionOptions
+from hub.extraction.model import ModelError, Models, Usage
 from protocol.tables import TableName
 from tests.evaluation.documents import Planted
 from tests.evaluation.tally import Tally

@@ -10,7 +10,8 @@ from typing import Final
 import anyio
 
 from hub.document import Document
-from hub.extraction import Extractor, ModelError
+from hub.extraction.extractor import Extractor
+from hub.extraction.model import ModelError
 from tests.evaluation.documents import long_texts
 from tests.evaluation.figures import Figure, Told, at_least, at_most, exactly, only
 from tests.evaluation.ours import TASKS, extractor_at

@@ -14,9 +14,8 @@ from llmock.pytest_plugin import LLMock
 from llmock.testing import LLMockServer
 
 from hub.clock import SystemChance, SystemClock
-from hub.extraction import ModelError
 from hub.extraction.endpoint import Endpoint
-from hub.extraction.model import Message, ModelRequest
+from hub.extraction.model import Message, ModelError, ModelRequest
 from hub.extraction.prompt import schema_of
 from protocol.tables import TableName
 from tests.evaluation.figures import Figure, Told, exactly

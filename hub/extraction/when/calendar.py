@@ -24,7 +24,7 @@ from typing import Final
 
 import msgspec
 
-from hub.extraction.when.expressions import Ambiguous, DateParts, Edge, Unit, day_of
+from hub.extraction.when.language import Ambiguous, DateParts, Edge, Unit, day_of
 
 Rule = Callable[[DateParts, date], date | None]
 _LEAP_YEARS_APART: Final = 8  # at most, around 1900 and 2100

@@ -7,25 +7,126 @@ An hour from 1 to 7 is ambiguous without a part of the day ("at 3"): then only t
 time. It is a 24-hour time if it is written so ("03:30"), or in a language without a 12-hour clock. Noon is
 12:00. Midnight is no time, because it may be the start or the end of its day. A part of the day alone ("in
 the morning") is no time, either.
+
+An ISO 8601 date without an offset is local; a day without a time starts at midnight. At a change of the
+clock, a local reading may not correspond to exactly one instant. A *skipped* reading (the clock goes forward
+over it) is moved forward by the same amount. Of a *repeated* reading (the clock goes back), the first instant
+is used. Python's ``fold=0`` does both (PEP 495).
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import timezone as fixed_zone
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from hub.extraction.when import chinese, english, french, german, russian, spanish
+import msgspec
+
+from hub.clock import epoch_ms
 from hub.extraction.when.calendar import find_day
-from hub.extraction.when.expressions import Ambiguous, DateParts, together
-from hub.extraction.when.language import Language, fold, has_cyrillic, has_han, has_latin
-from hub.extraction.when.moment import Moment, instant_of, local_day, read_iso
+from hub.extraction.when.language import (
+    Ambiguous,
+    DateParts,
+    Language,
+    fold,
+    has_cyrillic,
+    has_han,
+    has_latin,
+    together,
+)
+from hub.extraction.when.languages import CHINESE, ENGLISH, FRENCH, GERMAN, RUSSIAN, SPANISH
+
+ClockChange = Literal["skipped", "repeated"]
+
+_ISO: Final = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?) ?(Z|[+-]\d{2}:?\d{2})?)?",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """Resolved words about time.
+
+    Attributes:
+        at: aware UTC; for a day without a time, its start in the owner's time zone.
+        has_time: True if the words have a time of day.
+        words: the words that were parsed.
+        change: kind of clock change that affects the reading, or None.
+    """
+
+    at: datetime
+    has_time: bool
+    words: str
+    change: ClockChange | None = None
+
+    @property
+    def at_ms(self) -> int:
+        """Moment in UTC epoch milliseconds; negative before 1970."""
+        return epoch_ms(self.at)
+
+
+def local_day(at: datetime, zone: ZoneInfo) -> date:
+    """Return the local day of *at* in *zone*; the day in UTC if it is outside the calendar there."""
+    try:
+        return at.astimezone(zone).date()
+    except OverflowError:  # the last hours of the year 9999
+        return at.date()
+
+
+def instant_of(reading: datetime, zone: ZoneInfo) -> tuple[datetime, ClockChange | None]:
+    """Return the UTC instant of a naive *reading* in *zone*, and how a clock change affects it.
+
+    Raises:
+        OverflowError: outside the range of datetime.
+    """
+    first = reading.replace(tzinfo=zone, fold=0)
+    second = first.replace(fold=1)
+    at = first.astimezone(UTC)
+    if first.utcoffset() == second.utcoffset():
+        return at, None
+    # Skipped readings do not survive the round trip.
+    is_skipped = at.astimezone(zone).replace(tzinfo=None) != reading
+    return at, "skipped" if is_skipped else "repeated"
+
+
+def read_iso(text: str, timezone: str) -> Moment | None:
+    """Parse *text* as a whole to a moment; return ``None`` if it is not ISO 8601."""
+    match = _ISO.fullmatch(text.strip())
+    if match is None:
+        return None
+    year, month, day, at, offset = match.groups()
+    try:
+        reading = datetime.fromisoformat(f"{year}-{month}-{day}T{at or '00:00'}{(offset or '').upper()}")
+        if reading.tzinfo:
+            return Moment(at=reading.astimezone(UTC), has_time=True, words=text)
+        instant, change = instant_of(reading, ZoneInfo(timezone))
+    except (ValueError, OverflowError):  # no such day, or outside the range of datetime
+        return None
+    return Moment(at=instant, has_time=at is not None, words=text, change=change)
+
+
+def read_date(text: str, timezone: str) -> datetime | None:
+    """Parse *text* as a whole to an aware UTC datetime, or return ``None``."""
+    read = read_iso(text, timezone)
+    return read.at if read else None
+
+
+def date_ms(text: str, timezone: str) -> int | None:
+    """Parse a date to epoch milliseconds; ``None`` also for dates before 1970."""
+    read = read_date(text, timezone)
+    return epoch_ms(read) if read is not None and read.year >= 1970 else None
+
+
+def day_ms(day: date, timezone: str) -> int | None:
+    """Return midnight at the start of a local day in epoch milliseconds."""
+    return date_ms(day.isoformat()[:10], timezone)
+
 
 Anchor = datetime | date  # aware; a plain date is a day in the reader's time zone
 MOST_CHARS: Final = 120  # longer than any informal date; bounds the cost of hostile text
-_LATIN: Final = (english.LANGUAGE, german.LANGUAGE, french.LANGUAGE, spanish.LANGUAGE)
-_ALL: Final = (*_LATIN, russian.LANGUAGE, chinese.LANGUAGE)
+_LATIN: Final = (ENGLISH, GERMAN, FRENCH, SPANISH)
+_ALL: Final = (*_LATIN, RUSSIAN, CHINESE)
 MOST_SENTENCE_CHARS: Final = 400
 _SUFFICIENT: Final = frozenset({"weekday", "days", "shift", "figures"})
 _SHORT: Final = 3  # "in the sun", "el mar": such short names of days have other meanings
@@ -153,9 +254,9 @@ def _denotes_day(parts: DateParts, run: str) -> bool:
 
 def _languages_of(text: str) -> Sequence[Language]:
     if has_han(text):
-        return (chinese.LANGUAGE,)
+        return (CHINESE,)
     if has_cyrillic(text):
-        return (russian.LANGUAGE,)
+        return (RUSSIAN,)
     return _LATIN if has_latin(text) else _ALL
 
 

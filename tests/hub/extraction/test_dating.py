@@ -10,8 +10,9 @@ import pytest
 
 from hub.clock import epoch_ms
 from hub.document import Document
-from hub.extraction import Extraction, ExtractionOptions, Extractor
 from hub.extraction.dating import PassageDates
+from hub.extraction.extractor import Extractor
+from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, Price, Usage
 from protocol.tables import TableName
 from tests.evaluation.documents import Lots

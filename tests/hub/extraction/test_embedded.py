@@ -12,10 +12,12 @@ import pytest
 
 from hub.clock import SystemChance, SystemClock
 from hub.document import Document
-from hub.extraction import ExtractionOptions, Extractor, ModelUnavailable, embedded
+from hub.extraction import embedded
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel, find_weights
 from hub.extraction.endpoint import Endpoint
-from hub.extraction.model import Models
+from hub.extraction.extractor import Extractor
+from hub.extraction.items import ExtractionOptions
+from hub.extraction.model import Models, ModelUnavailable
 from protocol.tables import TableName
 from tests.support.processes import children
 

@@ -5,17 +5,10 @@ from collections.abc import Sequence
 import pytest
 
 from hub.document import Document
-from hub.extraction import (
-    AnswerCutOff,
-    Extraction,
-    ExtractionError,
-    ExtractionOptions,
-    Extractor,
-    ModelUnavailable,
-)
 from hub.extraction.endpoint import Endpoint
-from hub.extraction.items import RedactionRule
-from hub.extraction.model import Models
+from hub.extraction.extractor import Extractor
+from hub.extraction.items import Extraction, ExtractionOptions, RedactionRule
+from hub.extraction.model import AnswerCutOff, ExtractionError, Models, ModelUnavailable
 from protocol.errors import ErrorCode
 from protocol.tables import TableName
 from tests.hub.extraction.conftest import model_at

@@ -21,7 +21,7 @@ from hub.extraction.gold import (
     score,
 )
 from hub.extraction.items import Item
-from hub.extraction.when import resolve
+from hub.extraction.when.resolve import resolve
 from protocol.frame import Field
 from protocol.tables import TABLES, Kind, TableName
 

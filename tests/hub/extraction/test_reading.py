@@ -6,9 +6,18 @@ from collections.abc import Callable
 import pytest
 
 from hub.document import Document
-from hub.extraction import AnswerCutOff, Extraction, ExtractionError, ExtractionOptions, Extractor
-from hub.extraction.items import Notes, RedactionRule, Reference
-from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, Price, Usage
+from hub.extraction.extractor import Extractor
+from hub.extraction.items import Extraction, ExtractionOptions, Notes, RedactionRule, Reference
+from hub.extraction.model import (
+    AnswerCutOff,
+    ExtractionError,
+    Finish,
+    ModelAnswer,
+    ModelRequest,
+    Models,
+    Price,
+    Usage,
+)
 from protocol.tables import TableName
 
 TASKS = ExtractionOptions(data_types=(TableName.TASKS,))

@@ -16,8 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.extraction.when import resolve
-from hub.extraction.when.resolve import MOST_CHARS
+from hub.extraction.when.resolve import MOST_CHARS, resolve
 from tests.support.families import each
 
 GROUPS: list[dict[str, Any]] = json.loads(

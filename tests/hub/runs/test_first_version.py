@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from hub.document import Document
-from hub.extraction import ExtractionOptions, Extractor
-from hub.extraction.items import RedactionRule
+from hub.extraction.extractor import Extractor
+from hub.extraction.items import ExtractionOptions, RedactionRule
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, ModelUnavailable, Usage
 from hub.extraction.prompt import schema_of
 from hub.settings.limit_settings import BudgetSettings, Limits

@@ -6,9 +6,10 @@ from functools import cache
 import pytest
 
 from hub.document import Document
-from hub.extraction import Extraction, ExtractionOptions, Extractor
 from hub.extraction.chunk import sentences
+from hub.extraction.extractor import Extractor
 from hub.extraction.folding import shown
+from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import Models
 from hub.extraction.suspicion import spans
 from protocol.tables import TABLES, Filler, TableName
