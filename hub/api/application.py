@@ -12,9 +12,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from hub.api import nouns
 from hub.api.binding import Call
-from hub.api.door.access import BODY_S, ROUTE
-from hub.api.door.bodies import read_body
-from hub.api.door.routes import Asked, methods_of, parameters_in
+from hub.api.door.access import BODY, ROUTE
+from hub.api.door.roles import Asked, methods_of, parameters_in
 from hub.api.errors import Problem
 from hub.api.noun import Noun
 from hub.api.routing import RouteOf
@@ -50,9 +49,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await send(message)
 
     try:
-        response = await _answer(scope, receive)
-        if response is not None:
-            await response(scope, receive, begin)
+        response = await _answer(scope)
+        await response(scope, receive, begin)
     except HubError as error:
         if is_begun:
             raise
@@ -64,18 +62,12 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         raise
 
 
-async def _answer(scope: Scope, receive: Receive) -> Response | None:
-    """Return the response; None: the peer disconnected."""
+async def _answer(scope: Scope) -> Response:
     asked: Asked | None = scope["state"][ROUTE]
     if asked is None:
         return _unknown(scope)
-    route = ANSWERED[asked]
-    body: bytes | None = b""
-    if route.binding.body is not None:
-        body = await read_body(receive, within_s=BODY_S)
-    return (
-        None if body is None else await route.answer(Call(scope, parameters_in(asked, scope["path"]), body))
-    )
+    call = Call(scope, parameters_in(asked, scope["path"]), scope["state"][BODY])
+    return await ANSWERED[asked].answer(call)
 
 
 def _unknown(scope: Scope) -> Response:

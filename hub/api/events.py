@@ -6,7 +6,7 @@ a disconnected reader is noticed. A stream ends when its token is revoked or exp
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 from typing import Final, TypeVar
 
 import anyio
@@ -14,10 +14,9 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from hub.api.door.fair_quota import Shares
+from hub.api.door.access import NoPlace, Shares
 from hub.api.door.roles import PRINCIPAL, Principal
 from hub.api.view import View
-from protocol.errors import ErrorCode, HubError
 
 BEAT_S: Final = 15.0  # proxies commonly give up after 30 or 60
 LOOK_S: Final = 0.5  # a revocation has to take effect within a second
@@ -29,12 +28,6 @@ StillCounts = Callable[[Principal], Awaitable[bool]]
 
 async def _counts_for_ever(_: Principal) -> bool:
     return True
-
-
-class TooManyStreams(HubError):
-    """An event stream refused because the limit is reached."""
-
-    code = ErrorCode.OVERLOADED
 
 
 class Streams:
@@ -49,7 +42,7 @@ class Streams:
     def __init__(
         self, limit: int, *, beat_s: float = BEAT_S, still_counts: StillCounts = _counts_for_ever
     ) -> None:
-        self._shares = Shares(limit)
+        self._shares = Shares(limit, "no further event stream")
         self.beat_s = beat_s
         self.still_counts = still_counts
         self.on_refusal: Callable[[str], None] = lambda _: None  # called with a stream's error code
@@ -61,12 +54,14 @@ class Streams:
         """Hold a place for a stream of *principal*.
 
         Raises:
-            TooManyStreams: the total limit or the limit of this principal is reached.
+            NoPlace: the total limit or the limit of this principal is reached.
         """
-        if lack := self._shares.lack(principal.share):
-            self.on_refusal(TooManyStreams.code)
-            raise TooManyStreams(f"no further event stream: {lack}")
-        with self._shares.taken(principal.share):
+        with ExitStack() as places:
+            try:
+                places.enter_context(self._shares.taken(principal.share))
+            except NoPlace as refusal:
+                self.on_refusal(refusal.code)
+                raise
             yield
 
     @contextmanager
@@ -97,7 +92,7 @@ class EventStream(Response):
     """Response that streams *events*, formatted by *spell*, and closes the generator at the end.
 
     Raises:
-        TooManyStreams: when sending starts and the limit is reached; *events* was not started.
+        NoPlace: when sending starts and the limit is reached; *events* was not started.
     """
 
     media_type = "text/event-stream"

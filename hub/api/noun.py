@@ -13,7 +13,7 @@ from copy import copy
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar
 
-from hub.api.door.routes import AGENT, Need, declare
+from hub.api.door.roles import AGENT, Need, declare
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
 from storage.kernel.rows import ForeignKey, Key

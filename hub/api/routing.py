@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from hub.api.binding import Binding, Call, From
 from hub.api.deps import agent, operator, scoped_hub, whole_hub
-from hub.api.door.routes import AGENT, Asked
+from hub.api.door.roles import AGENT, Asked
 from hub.api.etags import Match
 from hub.api.noun import Endpoint, Noun, Part, Route
 from hub.api.paging import Paging, requested

@@ -16,7 +16,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.api.door.routes import DEVICE_REQUESTS
+from hub.api.door.roles import DEVICE_REQUESTS
 from hub.clock import Clock
 from hub.links.bucket import Buckets
 from hub.links.link import DeviceLink

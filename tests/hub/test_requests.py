@@ -17,7 +17,7 @@ from hub.agents.configs import AgentConfigs
 from hub.agents.locks import Locks
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
-from hub.api.door.routes import DEVICE_REQUESTS
+from hub.api.door.roles import DEVICE_REQUESTS
 from hub.app.requests import make_requests as assembled
 from hub.clock import epoch_ms
 from hub.coordination.courier import make_courier

@@ -9,8 +9,7 @@ import httpx2
 import pytest
 
 import hub.api.application  # noqa: F401 - enters the routes of nouns in the table
-from hub.api.door.roles import HUB_WIDE
-from hub.api.door.routes import AGENT, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked
+from hub.api.door.roles import AGENT, HUB_WIDE, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked
 from tests.support.processes import PATIENCE_S, HubProcess, closing
 
 SETTINGS = """\

@@ -11,8 +11,7 @@ import click
 from prometheus_client.metrics_core import Metric
 
 from hub.api.application import ANSWERED
-from hub.api.door.roles import ROLE_SCOPES, Role, Scope
-from hub.api.door.routes import AGENT, DEVICE_REQUESTS, PUBLIC, ROUTES, Asked
+from hub.api.door.roles import AGENT, DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Asked, Role, Scope
 from hub.api.routing import RouteOf
 from hub.cli.app import hub
 from hub.cli.failure import Exit

@@ -2,14 +2,18 @@
 
 Over the Unix socket the kernel identifies the caller; over TCP a bearer token is always required, also
 from loopback. Requests of web pages on another origin and of rebound host names are refused. Then the
-table of ``api/door/routes`` decides; a route that is not in the table is refused.
+table of ``api/door/roles`` decides; a route that is not in the table is refused.
+
+Places for requests and event streams are limited, and shared fairly between users. A user gets at most half
+of those over TCP, however many tokens it has. All users together leave a quarter free, which is reserved for
+the Unix socket: a hub that is overloaded over TCP still answers on its own machine.
 """
 
 import os
 import re
-from collections import defaultdict
-from collections.abc import Callable, Collection
-from contextlib import AsyncExitStack
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from typing import Final, Protocol
 from urllib.parse import unquote_plus
 
@@ -20,11 +24,20 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Request
 
 from hub.api.door.bearer import NEW_AGENT_TOKEN, NEW_TOKEN
-from hub.api.door.bodies import read_body, replaying
-from hub.api.door.fair_quota import STRANGER, UNIX, Shares
 from hub.api.door.idempotency import Replays
-from hub.api.door.roles import PRINCIPAL, Principal, least_role
-from hub.api.door.routes import AGENT, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked, may_ask, route_of
+from hub.api.door.roles import (
+    AGENT,
+    HUB_WIDE_ROUTES,
+    PRINCIPAL,
+    PUBLIC,
+    ROUTES,
+    Asked,
+    Principal,
+    Scope,
+    least_role,
+    may_ask,
+    route_of,
+)
 from hub.api.errors import Problem
 from hub.links.attempts import network_of
 from hub.links.forwarded import FORWARDING, TrustedProxies
@@ -32,13 +45,14 @@ from hub.links.hosts import Hosts
 from hub.loop_meter import MOST_WAIT_S, SHARE, LoopMeter, charged
 from protocol.errors import ErrorCode, HubError
 from protocol.json_bounds import check_value
-from storage.kernel.database import written_for
+from storage.kernel.database import CAUSE
 
 READING_METHODS: Final = frozenset({"GET", "HEAD"})
 PEER_UID: Final = "peer_uid"  # in the scope's state: user id of the peer of a Unix socket; None over TCP
 SOCKET_PATH: Final = "socket_path"  # in the scope's state: path of the Unix socket of the connection
 LET_IN: Final = "let_in"  # in the scope's state: called after a valid token was received
 ROUTE: Final = "route_asked"  # in the scope's state: the row of the table that let the request in
+BODY: Final = "body"  # in the scope's state: the whole body; empty if there is none
 BODY_BYTES: Final = 1024 * 1024  # the text of hub.toml is the longest body
 BODY_S: Final = 30.0
 TAGGED: Final = frozenset(("agents", "boards", "config", "devices", "runs", "templates"))  # have an ``ETag``
@@ -47,6 +61,10 @@ WAITING: Final = frozenset(("ask-user", "ensure", "estimate", "memory", "message
 NO_PROXIES: Final = TrustedProxies()
 TOKEN_PARAMETER: Final = "token"  # reserved: no query parameter has it in its name
 _NAMED_TOKEN: Final = re.compile(rf"(?:^|&)[^=&]*{TOKEN_PARAMETER}")
+STRANGER: Final = ""  # a share of the places: a caller over TCP that is not authenticated yet
+UNIX: Final = None  # a share of the places: a caller over a Unix socket
+_MOST_OF_ONE: Final = 2  # half of the places
+_KEPT: Final = 4  # a quarter of the places
 TOKENS: Final = ("hub_op_", "hub_dev_", "hub_inv_", "hub_agt_")
 
 
@@ -71,12 +89,58 @@ class Bearer(Protocol):
 
 
 class Refused(HubError):
-    """A refused request. *status* replaces the status of the code where HTTP has a more specific number."""
+    """A refused request."""
 
-    def __init__(self, code: ErrorCode, detail: str, *, status: int | None = None, hint: str = "") -> None:
+    def __init__(self, code: ErrorCode, detail: str, *, hint: str = "") -> None:
         super().__init__(detail)
-        self.told = Problem(code, detail, status=status, hint=hint)
-        self.reason = code
+        self.code = code  # type: ignore[misc]  # of this refusal, not of the class
+        self.hint = hint
+
+
+class NoPlace(HubError):
+    """Error: the places for requests, or for event streams, are taken."""
+
+    code = ErrorCode.OVERLOADED
+
+
+class Shares:
+    """Counters of the taken places out of *limit*, in total and by user. *full*: begin of a refusal."""
+
+    def __init__(self, limit: int, full: str) -> None:
+        self.limit = limit
+        self._full = full
+        self._taken = 0
+        self._over_tcp: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return self._taken
+
+    @contextmanager
+    def taken(self, who: str | None) -> Iterator[None]:
+        """Hold a place for *who*, a ``Principal.share``.
+
+        Raises:
+            NoPlace: no place is free for *who*.
+        """
+        most = self.limit - self.limit // _KEPT
+        half = max(1, self.limit // _MOST_OF_ONE)
+        if self._taken >= self.limit:
+            raise NoPlace(f"{self._full}: all {self.limit} are taken")
+        if who is not UNIX and self._over_tcp.total() >= most:
+            raise NoPlace(f"{self._full}: all {most} are taken that are not kept for the hub's own machine")
+        if who is not UNIX and who != STRANGER and self._over_tcp[who] >= half:
+            raise NoPlace(f"{self._full}: {half} are yours already, which is the most for one user")
+        self._taken += 1
+        if who is not UNIX:
+            self._over_tcp[who] += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+            if who is not UNIX:
+                self._over_tcp[who] -= 1
+                if not self._over_tcp[who]:
+                    del self._over_tcp[who]
 
 
 class Access:
@@ -87,8 +151,7 @@ class Access:
         proxies: proxies whose forwarding headers are trusted.
         body_bytes: limit on the length of a body.
         body_s: time limit for receiving a body, in seconds.
-        requests: limit on concurrent requests, in the shares of ``api.door.fair_quota``; further requests
-            get 503.
+        requests: limit on concurrent requests, in fair shares; further requests get 503.
         bearer: verifier of tokens; without it only public routes answer over TCP.
         replays: stored responses to requests with an ``Idempotency-Key``; without it none are stored.
         guarded: paths of Unix sockets whose file permissions (a group) replace the check of the user id.
@@ -117,7 +180,7 @@ class Access:
         self.proxies = proxies
         self.body_bytes = body_bytes
         self._body_s = body_s
-        self._requests = Shares(requests)
+        self._requests = Shares(requests, "no further request is answered now")
         self._bearer = bearer
         self._replays = replays
         self._guarded = frozenset(guarded)
@@ -129,49 +192,58 @@ class Access:
     async def __call__(self, scope: Request, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        try:
-            network = self._check_shape(scope)
-            unknown = STRANGER if scope["state"].get(PEER_UID) is None else UNIX
-            self._check_room(unknown)
-            with self._requests.taken(unknown):
-                stranger = f"network:{network_of(network)}"
-                principal = await charged(self.loop, stranger, self._let_in(scope, network))
-                asked = await self._may(scope, principal, network)
-            who = unknown if principal is None else principal.share
-            self._check_room(who)
-            wait_s = 0.0 if principal is None or who is UNIX else self._wait_s(principal.actor)
-        except Refused as refusal:
-            self._on_refusal(refusal.reason)
-            await refusal.told(scope, receive, send)
-        except HubError as refusal:
-            self._on_refusal(refusal.code)
-            await Problem.of(refusal)(scope, receive, send)
-        else:
-            scope["state"] |= {PRINCIPAL: principal, ROUTE: asked}
-            with self._requests.taken(who):
-                if principal is None:
-                    await self._app(scope, receive, send)  # a public route, which reads no body
-                else:
-                    if wait_s:
-                        await anyio.sleep(wait_s)
-                    work = self._answer(scope, receive, send, principal, asked)
-                    with written_for(principal.actor):
-                        await charged(self.loop, principal.actor, work)
+        state = scope["state"]
+        with ExitStack() as places:
+            try:
+                has_body = self._check_shape(scope)
+                asked = route_of(scope["method"], scope["path"])
+                principal, network = await self._caller(scope, asked)
+                if asked is not None and not may_ask(principal, asked):
+                    raise await self._forbidden(asked, principal, network)
+                share = STRANGER if principal is None else principal.share
+                places.enter_context(self._requests.taken(share))
+                wait_s = 0.0 if principal is None or share is UNIX else self._wait_s(principal.actor)
+            except HubError as refusal:
+                await self._refuse(refusal, scope, receive, send)
+                return
+            state |= {PRINCIPAL: principal, ROUTE: asked, BODY: b""}
+            if principal is None:  # a public route, which reads no body
+                await self._app(scope, receive, send)
+                return
+            if wait_s:
+                await anyio.sleep(wait_s)
+            CAUSE.set(principal.actor)  # of this task alone, which the server started for the request
+            work = self._answer(scope, receive, send, principal, asked, has_body)
+            await charged(self.loop, principal.actor, work)
+
+    async def _refuse(self, refusal: HubError, scope: Request, receive: Receive, send: Send) -> None:
+        self._on_refusal(refusal.code)
+        await Problem.of(refusal)(scope, receive, send)
 
     async def _answer(
-        self, scope: Request, receive: Receive, send: Send, principal: Principal, asked: Asked | None
+        self,
+        scope: Request,
+        receive: Receive,
+        send: Send,
+        principal: Principal,
+        asked: Asked | None,
+        has_body: bool,
     ) -> None:
         # The body is received before the lock is taken, so that a slow sender delays no other request.
-        try:
-            body = await read_body(receive, within_s=self._body_s)
-            _check_body(body or b"")
-        except HubError as refusal:
-            self._on_refusal(refusal.code)
-            await Problem.of(refusal)(scope, receive, send)
+        body = b""
+        if has_body:
+            try:
+                received = await read_body(receive, within_s=self._body_s)
+                _check_body(received or b"")
+            except HubError as refusal:
+                await self._refuse(refusal, scope, receive, send)
+                return
+            if received is None:
+                return  # the peer disconnected
+            body = scope["state"][BODY] = received
+        if scope["method"] in READING_METHODS:
+            await self._app(scope, receive, send)
             return
-        if body is None:
-            return
-        receive = replaying(body, receive)
         key = Headers(scope=scope).get("idempotency-key")
         async with AsyncExitStack() as held:
             if asked is not None and (noun := _noun_changed(asked)) is not None:
@@ -182,8 +254,8 @@ class Access:
                 within = f"{principal.actor} {asked.path if asked else scope['path']}"
                 await self._replays.answer(self._app, scope, receive, send, body=body, key=key, within=within)
 
-    def _check_shape(self, scope: Request) -> str:
-        """Check the form of a request. Return the client's address; empty over a Unix socket.
+    def _check_shape(self, scope: Request) -> bool:
+        """Check the form of a request. Return whether it has a body.
 
         Raises:
             HubError: the request is too long or malformed.
@@ -202,12 +274,7 @@ class Access:
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if has_body and kind != "application/json":
             raise Refused(ErrorCode.BAD_CONTENT_TYPE, f"a body is application/json, not {kind or 'untold'}")
-        return self._client(scope)
-
-    def _check_room(self, who: str | None) -> None:
-        """Raise Refused if the share of *who* of concurrent requests is used up."""
-        if lack := self._requests.lack(who):
-            raise Refused(ErrorCode.OVERLOADED, f"no further request is answered now: {lack}")
+        return has_body
 
     def _wait_s(self, actor: str) -> float:
         """Return the seconds that a request of *actor*, which used more loop time than its share, is delayed.
@@ -237,18 +304,24 @@ class Access:
         ):
             raise Refused(ErrorCode.FOREIGN_ORIGIN, "a browser does not say which page asks")
 
-    async def _let_in(self, scope: Request, network: str) -> Principal | None:
-        """Return the principal of the request; None: no token was sent, to a public route.
+    async def _caller(self, scope: Request, asked: Asked | None) -> tuple[Principal | None, str]:
+        """Return the principal of the request, and its network; None: no token was sent, to a public route.
 
         Raises:
-            HubError: the caller is not known to this hub.
+            HubError: the caller is not known to this hub, or no place is free for a caller that is not yet.
         """
         uid = scope["state"].get(PEER_UID)
-        if uid is not None:
-            if uid in self._uids or scope["state"].get(SOCKET_PATH) in self._guarded:
-                return Principal.of_uid(uid)
-            raise Refused(ErrorCode.FORBIDDEN, f"user {uid} is not the hub's user")
-        asked = route_of(scope["method"], scope["path"])
+        if uid is None:
+            network = self._client(scope)
+            with self._requests.taken(STRANGER):
+                cause = f"network:{network_of(network)}"
+                return await charged(self.loop, cause, self._bearer_of(scope, asked, network)), network
+        if uid in self._uids or scope["state"].get(SOCKET_PATH) in self._guarded:
+            return Principal.of_uid(uid), ""
+        raise Refused(ErrorCode.FORBIDDEN, f"user {uid} is not the hub's user")
+
+    async def _bearer_of(self, scope: Request, asked: Asked | None, network: str) -> Principal | None:
+        """Return the principal of the token that was sent; see ``_caller``."""
         if asked is not None and ROUTES[asked] is PUBLIC:
             return None
         shown = Headers(scope=scope).getlist("authorization")
@@ -265,50 +338,59 @@ class Access:
         return principal
 
     def _client(self, scope: Request) -> str:
-        """Return the client's address; empty over a Unix socket.
+        """Return the client's address.
 
         Raises:
             BadForwarding: a forwarding header came from a peer that is not a trusted proxy.
         """
-        if scope["client"] is None:
-            return ""
         headers = Headers(scope=scope)
         told = {name: values for name in FORWARDING if (values := headers.getlist(name))}
         return self.proxies.client(scope["client"][0], told)
 
-    async def _may(self, scope: Request, principal: Principal | None, network: str) -> Asked | None:
-        """Check the route as ``_check_route`` does; report the refusal of a valid token to the audit log."""
-        try:
-            return self._check_route(scope, principal)
-        except Refused as refusal:
-            if principal is not None and self._bearer is not None:
-                await self._bearer.tell_forbidden(principal, network, str(refusal))
-            raise
-
-    def _check_route(self, scope: Request, principal: Principal | None) -> Asked | None:
-        """Return the row that permits the request; None: unknown route, which the application answers.
-
-        Raises:
-            Refused: the table does not permit the request.
-        """
-        asked = route_of(scope["method"], scope["path"])
-        if asked is None:
-            return None
-        need = ROUTES[asked]
-        if need is PUBLIC or (principal is not None and may_ask(principal, asked)):
-            return asked
+    async def _forbidden(self, asked: Asked, principal: Principal | None, network: str) -> Refused:
+        """Return the refusal of a route that the table does not permit; report that of a valid token."""
+        need, told, hint = ROUTES[asked], f"{asked.method} {asked.path}", ""
         if need is AGENT:
-            told = f"{asked.method} {asked.path} is asked by agents, each with a token of its own"
-            raise Refused(ErrorCode.FORBIDDEN, told, hint="hub agents token NAME; people ask /v1/boards")
-        if principal is not None and principal.agent_id is not None:
-            told = f"{asked.method} {asked.path} is not for agents: theirs begin with /v1/agent"
-            raise Refused(ErrorCode.FORBIDDEN, told, hint="GET /v1/agent says what the agent is")
-        told = f"{asked.method} {asked.path} needs the scope {need.value!r}"
-        hint = f"the least role that has it: hub token create --role {least_role(need)}"
-        if asked in HUB_WIDE_ROUTES and principal is not None and principal.may(need):
-            told += ", and a token that is not of one user"
-            hint += ", without --user"
-        raise Refused(ErrorCode.FORBIDDEN, told, hint=hint)
+            told += " is asked by agents, each with a token of its own"
+            hint = "hub agents token NAME; people ask /v1/boards"
+        elif principal is not None and principal.agent_id is not None:
+            told += " is not for agents: theirs begin with /v1/agent"
+            hint = "GET /v1/agent says what the agent is"
+        elif isinstance(need, Scope):
+            told += f" needs the scope {need.value!r}"
+            hint = f"the least role that has it: hub token create --role {least_role(need)}"
+            if asked in HUB_WIDE_ROUTES and principal is not None and principal.may(need):
+                told += ", and a token that is not of one user"
+                hint += ", without --user"
+        if principal is not None and self._bearer is not None:
+            await self._bearer.tell_forbidden(principal, network, told)
+        return Refused(ErrorCode.FORBIDDEN, told, hint=hint)
+
+
+class BodyTooSlow(HubError):
+    """A body that was not received in time."""
+
+    code = ErrorCode.HELLO_TIMEOUT
+
+
+async def read_body(receive: Receive, *, within_s: float) -> bytes | None:
+    """Return the whole body, or None if the peer left before its end.
+
+    Its length is limited before: a request declares it in its head (``hub.api.door.connection``).
+
+    Raises:
+        BodyTooSlow: the body was not received *within_s* seconds.
+    """
+    body = bytearray()
+    with anyio.move_on_after(within_s):
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            body += message.get("body", b"")
+            if not message.get("more_body", False):
+                return bytes(body)
+    raise BodyTooSlow(f"the body was not here within {within_s:g} s")
 
 
 class _DearBody(HubError):
@@ -338,8 +420,6 @@ def _noun_changed(asked: Asked) -> str | None:
     ``If-Match`` and applying the change is atomic. The lock is per noun, as an object may have several
     addresses. Requests that wait for a peer are excluded: no lock is held while a peer answers.
     """
-    if asked.method in READING_METHODS:
-        return None
     _, _, noun, *rest = asked.path.split("/")
     creates = asked.method == "POST" and not rest
     waits = bool(rest) and rest[-1] in WAITING

@@ -6,6 +6,8 @@ a body before sending it.
 """
 
 import asyncio
+import socket
+import struct
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +17,6 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hub.api.door.access import LET_IN, PEER_UID, SOCKET_PATH
-from hub.api.door.peer import peer_uid
 from hub.api.errors import Problem
 from hub.links.gate import Place, TurnedAway
 from hub.links.intake import LEAST_WAIT_S, MOST_WAIT_S, Intake
@@ -29,6 +30,7 @@ HEADERS: Final = 128  # of a request; browsers send about twenty
 STRANGER_READS_PER_S, STRANGER_BYTES_PER_S = 50.0, 256.0 * 1024
 KNOWN_READS_PER_S, KNOWN_BYTES_PER_S = 2_000.0, 64.0 * 1024 * 1024
 _TOO_LONG: Final = f"the address and the headers have at most {HEADER_BYTES} bytes"
+_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred of Linux: pid, uid, gid
 _LAST: Final = {"connection": "close"}
 
 
@@ -256,3 +258,11 @@ def _spelled(problem: Problem) -> bytes:
     head = f"HTTP/1.1 {problem.status_code} {HTTPStatus(problem.status_code).phrase}\r\n".encode()
     told = b"".join(name + b": " + value + b"\r\n" for name, value in problem.raw_headers)
     return head + told + b"\r\n" + bytes(problem.body)
+
+
+def peer_uid(connection: socket.socket) -> int | None:
+    """Return the user id of the peer; None on any other kind of socket."""
+    if connection.family is not socket.AF_UNIX:
+        return None
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(credentials)[1])

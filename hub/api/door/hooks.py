@@ -13,8 +13,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from hub.api.door.access import LET_IN
-from hub.api.door.bodies import read_body
+from hub.api.door.access import LET_IN, read_body
 from hub.api.errors import Problem
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.connectors.signatures import Delivery, Source, judge

@@ -53,7 +53,7 @@ class Replays:
         """Call *app*, or replay its stored response.
 
         Args:
-            body: the whole body, which *receive* yields again.
+            body: the whole body.
             key: the ``Idempotency-Key`` of the request.
             within: scope of the key: the caller and the route.
         """

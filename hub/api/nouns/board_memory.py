@@ -6,8 +6,7 @@ from msgspec import Meta, structs
 
 from hub.api.binding import From
 from hub.api.deps import Key
-from hub.api.door.roles import Scope
-from hub.api.door.routes import AGENT
+from hub.api.door.roles import AGENT, Scope
 from hub.api.noun import Noun, command, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View

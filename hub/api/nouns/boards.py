@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, UnsetType, structs
 
 from hub.api.binding import Head
-from hub.api.door.roles import Scope
-from hub.api.door.routes import AGENT
+from hub.api.door.roles import AGENT, Scope
 from hub.api.etags import Match, tag_of
 from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.view import Instant, Name, View

@@ -6,8 +6,7 @@ from typing import Annotated, Final, Literal, cast
 from msgspec import Meta, structs
 
 from hub.api.deps import Key
-from hub.api.door.roles import Scope
-from hub.api.door.routes import AGENT
+from hub.api.door.roles import AGENT, Scope
 from hub.api.noun import Noun, command, route
 from hub.api.nouns.leads import MESSAGE_OPTIONS, LeadKindWord, LeadMessageBody, Wait
 from hub.api.paging import Paging, cursor_of

@@ -5,8 +5,7 @@ from typing import Annotated, Final, Literal, cast
 from msgspec import Meta
 
 from hub.api.deps import Key
-from hub.api.door.roles import Scope
-from hub.api.door.routes import AGENT
+from hub.api.door.roles import AGENT, Scope
 from hub.api.noun import Noun, command, route
 from hub.api.nouns.messages import Messages, MessageView
 from hub.api.view import View

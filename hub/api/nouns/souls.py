@@ -6,8 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from hub.api.binding import Head
-from hub.api.door.roles import Scope
-from hub.api.door.routes import AGENT
+from hub.api.door.roles import AGENT, Scope
 from hub.api.etags import Match, Matching
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging

@@ -11,8 +11,7 @@ from starlette.responses import Response
 
 from hub.api.binding import Head
 from hub.api.deps import Exposed
-from hub.api.door.roles import ROLE_SCOPES, Role, Scope
-from hub.api.door.routes import DEVICE_REQUESTS, PUBLIC, ROUTES, roles_that_may
+from hub.api.door.roles import DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Role, Scope, roles_that_may
 from hub.api.hub import Hub
 from hub.api.noun import Noun, route
 from hub.api.nouns.gateways import Gateways
@@ -310,7 +309,7 @@ class System(Noun):
 
 
 def routes_view() -> RoutesView:
-    """Return the tables of ``api/door/routes``."""
+    """Return the tables of ``api/door/roles``."""
     return RoutesView(
         roles={role: tuple(scope for scope in Scope if scope in ROLE_SCOPES[role]) for role in Role},
         routes=tuple(

@@ -12,7 +12,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from hub.api.door.access import PEER_UID, SOCKET_PATH, Access
-from hub.api.door.peer import peer_uid
+from hub.api.door.connection import peer_uid
 from hub.api.door.roles import Role
 from hub.links.forwarded import TrustedProxies
 from hub.links.hosts import Hosts

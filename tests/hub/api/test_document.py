@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from hub.api.document import EVERY, WITH_TOKEN
-from hub.api.door.routes import AGENT, PUBLIC, ROUTES
+from hub.api.door.roles import AGENT, PUBLIC, ROUTES
 from protocol.errors import CATALOGUE, ErrorCode
 from tests.support.facade import FakeHub, answering, over_unix
 

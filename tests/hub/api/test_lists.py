@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hub.api.application import ANSWERED
 from hub.api.door.bearer import BearerTokens
 from hub.api.door.idempotency import Replays
-from hub.api.door.routes import AGENT
+from hub.api.door.roles import AGENT
 from hub.api.door.server import OperatorServer
 from hub.api.hub import Hub
 from hub.api.nouns.agents import Agents

@@ -13,8 +13,19 @@ from starlette.types import Scope as Request
 from hub.api.application import ANSWERED
 from hub.api.door.access import Access
 from hub.api.door.bearer import BearerTokens
-from hub.api.door.roles import HUB_WIDE, ROLE_SCOPES, Role, Scope
-from hub.api.door.routes import AGENT, DEVICE_REQUESTS, PUBLIC, ROUTES, Asked, Need, route_of
+from hub.api.door.roles import (
+    AGENT,
+    DEVICE_REQUESTS,
+    HUB_WIDE,
+    PUBLIC,
+    ROLE_SCOPES,
+    ROUTES,
+    Asked,
+    Need,
+    Role,
+    Scope,
+    route_of,
+)
 from hub.api.nouns.system import routes_view
 from hub.links.attempts import FailedAttempts
 from hub.links.hosts import Hosts

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from hub.api.application import DECLARED
-from hub.api.door.routes import DEVICE_REQUESTS, ROUTES
+from hub.api.door.roles import DEVICE_REQUESTS, ROUTES
 from hub.cli.app import hub
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hub.api.door.routes import DEVICE_REQUESTS
+from hub.api.door.roles import DEVICE_REQUESTS
 from hub.requests.grants import GRANT_OF
 from protocol.coordination import Method
 from protocol.errors import ErrorCode
