@@ -212,7 +212,9 @@ class Agreements:
         Related rows are rows that the items refer to, and older versions of the items' own rows.
         """
         calls: list[str] = [item.call_id for item in items]
-        rows = {item.row_id for item in items if item.row_id and item.version > 1}
+        # Of an item whose first call is on its way, the row is that of the same words, which it changes.
+        is_older = {item.row_id for item in items if item.version > 1 or item.told_at is None}
+        rows = {row_id for row_id in is_older if row_id}
         rows |= {value for item in items for value in _references(item).values()}
         asked: Record = {"calls": calls, "rows": sorted(rows)}
         answer = await self._ask(link, Action.ROWS_KNOWN, asked)

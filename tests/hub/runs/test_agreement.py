@@ -13,7 +13,7 @@ from hub.device.owner import approve, reject
 from protocol.errors import DeviceGone
 from protocol.frame import ErrorBody
 from protocol.work import Action, Answer, ToolCall
-from storage.runs import agreement
+from storage.runs import agreement, calls
 from tests.hub.runs.past import Past
 
 RULES = {f"notes/list{n}.md": f"- [ ] mend roof {n}\n- [ ] paint wall {n}\n" for n in range(3)}
@@ -358,6 +358,31 @@ async def test_what_a_hub_of_a_lost_day_wrote_is_not_sent_again_to_a_device_that
     past.put_back(past.hub_file, "before")
     await past.visit()
     assert len(read_items(past.device_file)) == 1
+
+
+async def test_an_insert_on_its_way_changes_the_row_that_its_restored_device_has_of_the_same_words(
+    past: Past,
+) -> None:
+    past.files = {"notes/letter.md": "We must send offer 1."}
+    await past.visit()
+    past.keep("before")
+    past.put_back(past.hub_file, None)
+    past.put_back(past.device_file, None)
+    past.files = {"notes/list.md": "- [ ] buy milk\n"}
+    await past.visit()
+    past.files |= {"notes/letter.md": "We must send offer 1."}
+    async with past.hub() as bench:
+        with past.device() as device:
+            await past.agree(bench, await past.connect(bench, device))
+            past.on_call = Cut(0)  # the new hub plans an insert, which does not arrive
+            run = await bench.run()
+        past.on_call = lambda call: None
+        past.put_back(past.device_file, "before")
+        with past.device() as device:
+            await past.agree(bench, await past.connect(bench, device))
+        (call,) = await bench.store.read(calls.open_calls, run.id)
+    letter = next(item for item in read_items(past.device_file) if item.source_path == call.unit_key)
+    assert (call.payload["action"], call.payload["where"]) == ("update", {"id": letter.row_id})
 
 
 async def test_a_sentence_of_a_changed_file_stays_one_item_whatever_a_model_calls_it_now(past: Past) -> None:
