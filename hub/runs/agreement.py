@@ -12,7 +12,7 @@ Each page is one transaction, so reconciliation continues from the last page aft
 run until reconciliation is complete.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -31,7 +31,7 @@ from protocol.agreement import KnownToDevice, RowsPage
 from protocol.errors import DeviceGone, DeviceSlow, ErrorCode, HubError, TooManyCalls
 from protocol.frame import Record
 from protocol.handshake import StoreMark
-from protocol.ids import DeviceId
+from protocol.ids import CallId, DeviceId
 from protocol.tables import TABLES, TableName
 from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ItemSource, ToolCall
@@ -278,11 +278,13 @@ class Agreements:
                 for row in page.rows
             ]
             doubtful = await self._store.read(agreement.list_doubtful, reported, device_id=link.device_id)
+            done, rows = await self._known(link, doubtful)
             taken = await self._store.write(
                 agreement.take_rows,
                 reported,
                 device_id=link.device_id,
-                lost=doubtful - await self._executed_calls(link, doubtful),
+                lost=doubtful.keys() - done,
+                rowless=[call for call in done if doubtful[call] and doubtful[call] not in rows],
                 mark=StoreMark(id=page.store.id, counter=since),
                 is_last=is_compared and not more,
                 at=at,
@@ -291,15 +293,20 @@ class Agreements:
                 log.warning("agreement.taken", device_id=link.device_id, rows=taken)
         return msgspec.structs.replace(known, store_id=page.store.id, counter=since)
 
-    async def _executed_calls(self, link: DeviceLink, calls: Collection[str]) -> frozenset[str]:
-        """Return the call ids out of *calls* that the device has executed."""
-        executed: set[str] = set()
-        asked: list[str] = sorted(calls)
-        for start in range(0, len(asked), COMPARED):
-            part: Record = {"calls": asked[start : start + COMPARED], "rows": []}
-            answer = await self._ask(link, Action.ROWS_KNOWN, part)
-            executed |= {*_read(answer, KnownToDevice, Action.ROWS_KNOWN).calls}
-        return frozenset(executed)
+    async def _known(
+        self, link: DeviceLink, rows_of: Mapping[CallId, str | None]
+    ) -> tuple[set[CallId], set[str | None]]:
+        """Return the calls that the device has done, and the rows that it has, of calls and their rows."""
+        calls: set[CallId] = set()
+        rows: set[str | None] = set()
+        for start in range(0, len(rows_of), COMPARED):
+            part = sorted(rows_of)[start : start + COMPARED]
+            asked: Record = {"calls": [*part], "rows": [row for call in part if (row := rows_of[call])]}
+            answer = await self._ask(link, Action.ROWS_KNOWN, asked)
+            known = _read(answer, KnownToDevice, Action.ROWS_KNOWN)
+            calls |= rows_of.keys() & {*known.calls}
+            rows |= {*known.rows}
+        return calls, rows
 
     # --- requests to the device ---
 

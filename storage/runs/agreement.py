@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.handshake import StoreMark
-from protocol.ids import DeviceId
+from protocol.ids import CallId, DeviceId
 from storage import audit
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import columns_of, fill, values_of
@@ -339,18 +339,20 @@ def _place_of(item: ItemRow) -> _Place:
     return item.target_table, item.unit_key, item.quote_hash
 
 
-def list_doubtful(c: sa.Connection, told: Sequence[ToldRow], *, device_id: DeviceId) -> set[str]:
-    """Return calls that the device must confirm before ``take_rows``.
+def list_doubtful(
+    c: sa.Connection, told: Sequence[ToldRow], *, device_id: DeviceId
+) -> dict[CallId, str | None]:
+    """Return calls that the device must confirm before ``take_rows``, with the rows of their items.
 
     They are the newest calls of items whose rows the device may have reported under another call.
     """
     ledger = _Ledger(c, device_id, told)
-    found: set[str] = set()
+    found: dict[CallId, str | None] = {}
     for row in told:
         known = ledger.find(row)
         if known is None or known.call_id != row.item.call_id:
             found |= {
-                one.call_id
+                one.call_id: one.row_id
                 for one in (*ledger.of_place(row.item), *([known] if known else ()))
                 if one.told_at is not None and one.verdict != "rejected" and one.row_id != row.item.row_id
             }
@@ -366,6 +368,7 @@ def take_rows(
     is_last: bool,
     at: int,
     lost: Collection[str] = (),
+    rowless: Collection[str] = (),
 ) -> int:
     """Add the rows that the device reported to the ledger, as far as they are new. Return their number.
 
@@ -375,9 +378,10 @@ def take_rows(
         mark: the store's id, and the counter up to which the reported rows go.
         is_last: no rows follow.
         lost: calls that are answered in the ledger but that the device has not done.
+        rowless: calls that the device has done, of items whose row in the ledger it does not have.
     """
     ledger = _Ledger(c, device_id, told)
-    taken = sum(_take(c, row, ledger, {*lost}, at) for row in told)
+    taken = sum(_take(c, row, ledger, {*lost}, rowless, at) for row in told)
     items_told = [row.item for row in told]
     words = [ReportedVerdict(one.call_id, one.verdict) for one in items_told if one.verdict != "open"]
     record_verdicts(c, device_id, words, at)
@@ -385,7 +389,9 @@ def take_rows(
     return taken
 
 
-def _take(c: sa.Connection, row: ToldRow, ledger: _Ledger, lost: set[str], at: int) -> bool:
+def _take(
+    c: sa.Connection, row: ToldRow, ledger: _Ledger, lost: set[str], rowless: Collection[str], at: int
+) -> bool:
     """Add one row. Return True if it was news for the ledger."""
     one, known = row.item, ledger.find(row)
     if known is not None and known.call_id == one.call_id:
@@ -413,6 +419,9 @@ def _take(c: sa.Connection, row: ToldRow, ledger: _Ledger, lost: set[str], at: i
             return True
         if known.told_at is None or known.call_id in lost:
             _change_row(c, known, one.row_id)
+            return False
+        if known.call_id in rowless:  # its device lost the row, had it again as another one, and lost that
+            c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(known, row_id=one.row_id)))
             return False
     # Of no item; or a device of an older day shows its owner what was rejected in a later version.
     _detach(c, known, one)

@@ -346,6 +346,25 @@ async def test_a_device_restored_to_before_it_was_lost_has_its_rows_changed_and_
     assert [item.title for item in read_items(past.device_file)] == ["call Ana on Monday"]
 
 
+async def test_an_approved_row_of_an_older_day_is_known_though_its_device_lost_it_in_between(
+    past: Past,
+) -> None:
+    for day in ("2026-12-01", "2026-12-11"):
+        past.files = {"notes/list.csv": f"title,due,status\nmend roof,{day},open\n"}
+        await past.visit()
+        with past.device():
+            approve(past.device_file, [1], at_ms=5) if day == "2026-12-01" else reject(past.device_file, [1])
+        await past.report()
+    past.keep("before")
+    past.put_back(past.device_file, None)
+    await past.visit(runs=0)
+    past.put_back(past.device_file, "before")
+    await past.visit(runs=0)
+    past.put_back(past.device_file, None)
+    await past.visit(runs=0)
+    assert [item.title for item in read_items(past.device_file)] == ["mend roof"]
+
+
 async def test_what_a_hub_of_a_lost_day_wrote_is_not_sent_again_to_a_device_that_lost_its_first_row(
     past: Past,
 ) -> None:
