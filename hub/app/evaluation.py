@@ -6,6 +6,7 @@ measured. The costs are limited by the budget of a run.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import anyio
@@ -34,10 +35,13 @@ from hub.runs.budget import Account, BudgetReached, Densities, Reservation
 from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.limit_settings import BudgetSettings
 from hub.settings.settings import Settings
+from hub.settings.settings_file import write_atomically
 from protocol.tables import TableName
 from storage.runs.model_calls import Spent
 
 _SECRET_BYTES: Final = 32
+MOST_STORED: Final = 20  # of an agent
+FOLDER: Final = "evaluations"
 _AT_ONCE: Final = 4  # documents; one document often has fewer questions than an endpoint's concurrency
 
 
@@ -86,6 +90,50 @@ class Evaluation(msgspec.Struct, kw_only=True):
         self.given_up += extraction.notes.given_up
         scored = score(labels, extraction.items, timezone=config.timezone)
         self.tallies = added(self.tallies, scored)
+
+
+class StoredEvaluation(msgspec.Struct, kw_only=True):
+    """Stored evaluation.
+
+    Attributes:
+        at: end of the evaluation (ISO 8601, UTC).
+        gold: digest of the gold file.
+    """
+
+    at: str
+    gold: str
+    evaluation: Evaluation
+
+    def is_like(self, other: "StoredEvaluation") -> bool:
+        """Return True if figures of both may be compared: both read the same documents completely."""
+        is_whole = not (self.evaluation.unread or other.evaluation.unread)
+        return is_whole and (self.gold, self.evaluation.documents) == (other.gold, other.evaluation.documents)
+
+
+class EvaluationFile:
+    """Stored evaluations of one agent, oldest first. Names of users and agents are safe as file names."""
+
+    def __init__(self, state: Path, *, user: str, agent: str) -> None:
+        self.path = state / FOLDER / user / f"{agent}.json"
+
+    def read(self) -> list[StoredEvaluation]:
+        """Return all stored evaluations.
+
+        Raises:
+            msgspec.MsgspecError: the file has another format.
+            OSError: the file cannot be read.
+        """
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
+        return msgspec.json.decode(data, type=list[StoredEvaluation])
+
+    def write(self, evaluations: list[StoredEvaluation]) -> None:
+        """Write the last MOST_STORED of *evaluations*. Raises OSError."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data = msgspec.json.format(msgspec.json.encode(evaluations[-MOST_STORED:]), indent=1)
+        write_atomically(self.path, data, mode=0o600)
 
 
 async def evaluate(

@@ -41,7 +41,7 @@ def next_fires(name: str | None, state: Path, as_json: bool) -> None:
         show.print_table(("agent", "UTC", "local time", "note"), rows)
     for agent in listed:
         for sentence in about_schedules(agent):
-            show.say(f"{agent['name']}: {sentence}")
+            show.report(f"{agent['name']}: {sentence}")
     if fires:
         show.out()
         show.print_table(("scheduled (UTC)", "result", "run"), map(_decision_row, fires))
@@ -87,7 +87,7 @@ def backfill(name: str, first: str, last: str, yes: bool, state: Path, as_json: 
         return
     for run in done["runs"]:
         show.out(run)
-    show.say(f"{_counted(done['wanted'], 'run')} queued; list them: hub runs --agent {name}")
+    show.report(f"{_counted(done['wanted'], 'run')} queued; list them: hub runs --agent {name}")
 
 
 def _path(name: str) -> str:
@@ -194,12 +194,12 @@ def slots(name: str, state: Path, as_json: bool) -> None:
         show.print_table(("slot", "UTC", "local time", "duration", "note"), to_come)
     for slot in response["slots"]:
         if slot["paused_because"]:
-            show.say(f"{slot['label']}: {slot['paused_because']}")
+            show.report(f"{slot['label']}: {slot['paused_because']}")
     if response["wakes"]:
         show.out()
         show.print_table(("slot", "started (UTC)", "result", "sent"), map(_wake_row, response["wakes"]))
     if not response["slots"]:
-        show.say(f"agent {name} has no slots; add them to hub.toml: [[agents.slots]]")
+        show.report(f"agent {name} has no slots; add them to hub.toml: [[agents.slots]]")
 
 
 def _times(slots: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[object]]:

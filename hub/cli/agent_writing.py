@@ -76,9 +76,9 @@ def create(name: str, paused: bool, state: Path, as_json: bool, **options: Any) 
     if as_json:
         show.print_json("agent", made)
         return
-    show.say(f"agent {made['name']} on {made['device']} is {made['lifecycle']}")
+    show.report(f"agent {made['name']} on {made['device']} is {made['lifecycle']}")
     follows = f"hub agents resume {name}" if paused else f"hub run {name}"
-    show.say(f"show it: hub agents show {name}; start it: {follows}")
+    show.report(f"show it: hub agents show {name}; start it: {follows}")
 
 
 @click.command("edit", epilog=example("hub agents edit notes --schedule '0 7 * * *'"))
@@ -101,7 +101,7 @@ def edit(name: str, unset: tuple[str, ...], state: Path, as_json: bool, **option
     if as_json:
         show.print_json("agent", changed)
     else:
-        show.say(f"agent {changed['name']} is changed; new runs use the change")
+        show.report(f"agent {changed['name']} is changed; new runs use the change")
 
 
 @click.command("validate", epilog=example("hub agents validate notes"))
@@ -146,7 +146,7 @@ def validate(name: str | None, template: str | None, file: Path | None, state: P
     else:
         for line in wrong:
             show.out(line)
-        show.say(f"{len(verdicts)} checked, {len(wrong) or 'no'} problem{'s' if len(wrong) != 1 else ''}")
+        show.report(f"{len(verdicts)} checked, {len(wrong) or 'no'} problem{'s' if len(wrong) != 1 else ''}")
     if wrong:
         raise click.exceptions.Exit(Exit.FAILED)
 
@@ -216,7 +216,7 @@ def list_configs(ctx: click.Context, state: Path, as_json: bool) -> None:
     ]
     show.print_table(("config", "type", "value", "source", "description"), rows)
     if not rows:
-        show.say(f"no configs; set one: hub agents config {name} set KEY=VALUE")
+        show.report(f"no configs; set one: hub agents config {name} set KEY=VALUE")
 
 
 @config.command("get", epilog=example("hub agents config notes get language"))
@@ -314,7 +314,7 @@ def _print_result(response: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         show.print_json("agent_config_changed", response)
     else:
-        show.say(f"agent {response['agent']}: {changed(response['changed'])}; revision {response['rev']}")
+        show.report(f"agent {response['agent']}: {changed(response['changed'])}; revision {response['rev']}")
 
 
 def _text(value: Any) -> str:

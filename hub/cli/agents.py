@@ -67,7 +67,9 @@ def list_agents(name: str | None, state: Path, as_json: bool) -> None:
         ),
     )
     if not response["agents"]:
-        show.say("no agents; add one to hub.toml ('hub init' writes an example), or: hub agents create NAME")
+        show.report(
+            "no agents; add one to hub.toml ('hub init' writes an example), or: hub agents create NAME"
+        )
 
 
 @agents.command("show", epilog=example("hub agents show notes"))
@@ -115,7 +117,7 @@ def _show(name: str, state: Path, *, as_json: bool) -> None:
         return
     print_overview(response)
     for sentence in about_schedules(agent):
-        show.say(sentence)
+        show.report(sentence)
 
 
 def print_overview(response: Mapping[str, Any]) -> None:
@@ -129,20 +131,20 @@ def print_overview(response: Mapping[str, Any]) -> None:
 
 
 def _facts(response: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    agent, standing = response["agent"], response["standing"]
+    agent, status = response["agent"], response["standing"]
     yield "agent", f"{agent['name']}{_named(agent)}"
     yield "identity", ", ".join(_identity(agent))
     if agent["gateway"] is not None:
-        yield "gateway", _with_heartbeat(f"{agent['gateway']}: {standing['connectivity']}", standing)
+        yield "gateway", _with_heartbeat(f"{agent['gateway']}: {status['connectivity']}", status)
     else:
-        yield "device", _device(agent, standing)
+        yield "device", _device(agent, status)
         yield "reads", _reads(agent)
         yield "prompt", _cut(agent["prompt"])
-    yield "state", ", ".join(str(standing[axis]) for axis in standing["axes"])
-    for axis, since in standing["axes"].items():
+    yield "state", ", ".join(str(status[axis]) for axis in status["axes"])
+    for axis, since in status["axes"].items():
         if since["value"] not in _CALM and since["since"] is not None:
             yield f"  {axis}", _since(since)
-    yield "  exhausted", _exhausted(standing)
+    yield "  exhausted", _exhausted(status)
     yield "schedule", _schedule(agent)
     yield "policies", [_policies(schedule) for schedule in agent["schedules"]]
     yield "next run", _next(agent)
@@ -172,14 +174,14 @@ def _identity(agent: Mapping[str, Any]) -> Iterator[str]:
     yield f"managed by {show.origin(agent['source'])}"
 
 
-def _device(agent: Mapping[str, Any], standing: Mapping[str, Any]) -> str:
+def _device(agent: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     where = f"{agent['device'] or 'none'}: {'connected' if agent['device_connected'] else 'away'}"
-    return _with_heartbeat(where, standing)
+    return _with_heartbeat(where, status)
 
 
-def _with_heartbeat(where: str, standing: Mapping[str, Any]) -> str:
-    if standing["last_heartbeat_at"] is not None:
-        where += f", last heartbeat {_ago(standing['last_heartbeat_at'])}"
+def _with_heartbeat(where: str, status: Mapping[str, Any]) -> str:
+    if status["last_heartbeat_at"] is not None:
+        where += f", last heartbeat {_ago(status['last_heartbeat_at'])}"
     return where
 
 
@@ -198,12 +200,12 @@ def _since(since: Mapping[str, Any]) -> str:
     return f"{since['value']} since {show.moment(since['since'])} by {show.mover(since['actor'])}{why}"
 
 
-def _exhausted(standing: Mapping[str, Any]) -> str | None:
-    if standing["exhaust_reason"] is None:
+def _exhausted(status: Mapping[str, Any]) -> str | None:
+    if status["exhaust_reason"] is None:
         return None
-    if standing["recovery_at"] is not None:
-        return f"{standing['exhaust_reason']}, available again at {show.moment(standing['recovery_at'])}"
-    return f"{standing['exhaust_reason']}, next probe at {show.moment(standing['probe_at'])}"
+    if status["recovery_at"] is not None:
+        return f"{status['exhaust_reason']}, available again at {show.moment(status['recovery_at'])}"
+    return f"{status['exhaust_reason']}, next probe at {show.moment(status['probe_at'])}"
 
 
 def _schedule(agent: Mapping[str, Any]) -> str | None:
@@ -326,7 +328,7 @@ def status(
             ("axis", "value", show.in_zone("since"), "reason", "by", "next values"), _axis_rows(response)
         )
         for sentence in _remarks(response):
-            show.say(sentence)
+            show.report(sentence)
 
 
 def _path(name: str, rest: str) -> str:

@@ -55,7 +55,7 @@ def list_entries(
         ),
     )
     if not response["entries"]:
-        show.say("no matching entries")
+        show.report("no matching entries")
 
 
 @audit.command("verify", epilog=example("hub audit verify"))
@@ -85,7 +85,7 @@ def verify(ctx: click.Context, known: str | None, state: Path, as_json: bool) ->
             show.out(f"the chain is intact; entries: {response['entries']}")
         if response["last_seq"] is not None:
             show.out(f"last entry: {response['last_seq']}:{response['last_hash']}")
-            show.say("Note it elsewhere, to detect a rewritten log later: --known NUMBER:HASH")
+            show.report("Note it elsewhere, to detect a rewritten log later: --known NUMBER:HASH")
     if not response["ok"]:
         ctx.exit(Exit.FAILED)
 
@@ -102,7 +102,7 @@ def export(file: Path | None, state: Path) -> None:
             line = json.dumps({"schema": "hub.audit_entry/1", **entry}, ensure_ascii=False)
             print(printable_json(line), file=out)
             count += 1
-    show.say(f"entries written: {count}")
+    show.report(f"entries written: {count}")
 
 
 def _all_entries(hub: Talk) -> Iterator[dict[str, Any]]:

@@ -69,10 +69,10 @@ def soul(
         if as_json:
             show.print_json("soul", response)
         elif response["sha256"] is None:
-            show.say(f"{agent} has no SOUL.md yet")
+            show.report(f"{agent} has no SOUL.md yet")
         else:
             show.out(response["content"].removesuffix("\n"))
-            show.say(f"sha256 {response['sha256']}, on {_where(response)}")
+            show.report(f"sha256 {response['sha256']}, on {_where(response)}")
         return
     body = {"content": file.read(), "reason": reason, "source_url": source_url}
     if expected is not None:
@@ -82,9 +82,9 @@ def soul(
     if as_json:
         show.print_json("soul_write", response)
     elif response["state"] == "waiting":
-        show.say(f"stored; the hub writes it as soon as possible: {response['problem'] or 'in progress'}")
+        show.report(f"stored; the hub writes it as soon as possible: {response['problem'] or 'in progress'}")
     else:
-        show.say(f"written: sha256 {response['sha256']}")
+        show.report(f"written: sha256 {response['sha256']}")
 
 
 @boards.command("soul-history", epilog=example("hub boards soul-history house notes 3 --diff 2"))
@@ -146,7 +146,7 @@ def _print_versions(versions: list[Any], agent: str) -> None:
         ),
     )
     if not versions:
-        show.say(f"no versions of the SOUL.md of {agent}; reading it stores the first: hub boards soul")
+        show.report(f"no versions of the SOUL.md of {agent}; reading it stores the first: hub boards soul")
 
 
 def _diff(old: Any, new: Any) -> str:

@@ -76,14 +76,14 @@ def check(
         for problem in problems:
             show.out(str(problem))
         if not problems:
-            show.say(f"{file}: no problems")
+            show.report(f"{file}: no problems")
         if is_here and reading.settings is None and check_settings(file).settings is not None:
-            show.say(
+            show.report(
                 "hub serve would not start here; for a hub elsewhere or run as a service:",
                 f"  hub check {file} --elsewhere",
             )
         if changes and is_ok:
-            say_changes(changes, nothing="no changes: the hub uses these settings")
+            report_changes(changes, nothing="no changes: the hub uses these settings")
     ctx.exit(Exit.DONE if is_ok else Exit.SETTINGS)
 
 
@@ -102,7 +102,7 @@ def reload(wait: bool, as_json: bool, state: Path) -> None:
     if as_json:
         show.print_json("reload", response)
         return
-    say_reloaded(response)
+    report_reloaded(response)
 
 
 @click.command(epilog=example("hub schema -o hub.schema.json"))
@@ -126,21 +126,21 @@ def schema(output: Path | None) -> None:
         raise Failure(f"cannot write {output}: {error.strerror}", Exit.CANNOT_CREATE) from error
 
 
-def say_reloaded(response: Mapping[str, Any], *, nothing: str = "no changes") -> None:
+def report_reloaded(response: Mapping[str, Any], *, nothing: str = "no changes") -> None:
     """Print the result of a reload; *nothing* is the sentence for no changed value."""
     for one in response["warnings"]:
-        show.say(str(_problem(one)))
-    say_changes(response, nothing=nothing)
-    show.say(f"applied; generation {response['generation']}")
+        show.report(str(_problem(one)))
+    report_changes(response, nothing=nothing)
+    show.report(f"applied; generation {response['generation']}")
 
 
-def say_changes(response: Mapping[str, Sequence[str]], *, nothing: str) -> None:
+def report_changes(response: Mapping[str, Sequence[str]], *, nothing: str) -> None:
     """Print a line for each changed key: when the change applies."""
     lines = [f"{key}: {effect}" for when, effect in WHEN.items() for key in response[when]]
     for line in lines:
         show.out(line)
     if not lines:
-        show.say(nothing)
+        show.report(nothing)
 
 
 def _problem(response: Mapping[str, Any], file: Path | None = None) -> "Problem":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hub.cli import show
-from hub.cli.check import say_reloaded
+from hub.cli.check import report_reloaded
 from hub.cli.completion import setting_keys
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import example, hub_option, json_option
@@ -43,7 +43,7 @@ def show_settings(origin: bool, as_json: bool, state: Path) -> None:
     """Show every setting in use, with defaults. Secrets are shown as references."""
     with talk(state) as hub:
         response = hub.get(PATH)
-    _say_state(response)
+    _report_state(response)
     if as_json:
         show.print_json("config", {name: response[name] for name in response if name != "text"})
         return
@@ -66,7 +66,7 @@ def get(key: str, as_json: bool, state: Path) -> None:
         response = hub.get(PATH)
     found = _at(response["settings"], key)
     if found is None and not as_json:
-        show.say(f"{key} is not set")
+        show.report(f"{key} is not set")
         return
     if as_json:
         show.print_json("config.get", {"key": key, "value": found, "origin": _origin(response, key)})
@@ -111,7 +111,7 @@ def set_(assignments: tuple[str, ...], as_json: bool, state: Path) -> None:
     if as_json:
         show.print_json("reload", response)
         return
-    say_reloaded(response, nothing="no value in use has changed")
+    report_reloaded(response, nothing="no value in use has changed")
 
 
 @config.command(epilog=example("hub config edit"))
@@ -134,15 +134,15 @@ def edit(state: Path) -> None:
         while True:
             text = _edited(text, editor or "vi")
             if text == before["text"]:
-                show.say("no changes")
+                show.report("no changes")
                 return
             response = hub.post(f"{PATH}/check", {"text": text})
             if response["ok"]:
                 done = hub.patch(PATH, {"text": text}, headers={"if-match": before["tag"]})
-                say_reloaded(done)
+                report_reloaded(done)
                 return
             for one in response["problems"]:
-                show.say(_line(one))
+                show.report(_line(one))
             if not click.confirm("edit it again? (no discards the changes)", default=True, err=True):
                 raise Failure("the settings have errors; the changes were discarded", Exit.SETTINGS)
 
@@ -178,7 +178,7 @@ def history(key: str | None, limit: int, as_json: bool, state: Path) -> None:
         ),
     )
     if not response["changes"]:
-        show.say("no changes are known")
+        show.report("no changes are known")
 
 
 @config.command(epilog=example("hub config diff 3 7"))
@@ -201,7 +201,7 @@ def diff(since: int | None, until: int | None, as_json: bool, state: Path) -> No
             if value is not None:
                 show.out(f"{sign} {one['key']} = {value}")
     if not response["changes"]:
-        show.say(f"no setting differs between generations {response['since']} and {response['until']}")
+        show.report(f"no setting differs between generations {response['since']} and {response['until']}")
 
 
 @config.command(epilog=example("hub config revert limits.runs"))
@@ -215,12 +215,12 @@ def revert(what: str, as_json: bool, state: Path) -> None:
     order stay. The result is a new generation, so this can be reverted, too.
     """
     with talk(state) as hub:
-        wanted = {"generation": int(what)} if what.isascii() and what.isdigit() else {"key": what}
-        response = hub.post(f"{PATH}/revert", wanted)
+        request = {"generation": int(what)} if what.isascii() and what.isdigit() else {"key": what}
+        response = hub.post(f"{PATH}/revert", request)
     if as_json:
         show.print_json("reload", response)
         return
-    say_reloaded(response, nothing="no value in use has changed")
+    report_reloaded(response, nothing="no value in use has changed")
 
 
 def _short(value: str | None) -> str | None:
@@ -249,16 +249,16 @@ def _edited(text: str, editor: str) -> str:
         return file.read_text("utf-8")
 
 
-def _say_state(response: Mapping[str, Any]) -> None:
+def _report_state(response: Mapping[str, Any]) -> None:
     """Print the errors of the file, and the settings that need a restart."""
     if response["on_last_good"]:
-        show.say(f"{response['file']} had errors at the start; the hub uses the last valid settings")
+        show.report(f"{response['file']} had errors at the start; the hub uses the last valid settings")
     elif response["refused"]:
-        show.say(f"{response['file']} has errors now; the hub uses the settings from before")
+        show.report(f"{response['file']} has errors now; the hub uses the settings from before")
     for one in response["refused"]:
-        show.say(_line(one))
+        show.report(_line(one))
     for key in response["waiting"]:
-        show.say(f"{key}: needs a restart")
+        show.report(f"{key}: needs a restart")
 
 
 def _line(problem: Mapping[str, Any]) -> str:

@@ -120,7 +120,7 @@ def connect(
         accepted=accepted,
         grants=grants,
     )
-    ctx.exit(run_device(options, on_status=show.say, asks=_ask if sys.stdin.isatty() else None))
+    ctx.exit(run_device(options, on_status=show.report, asks=_ask if sys.stdin.isatty() else None))
 
 
 def _can_ask() -> bool:
@@ -140,7 +140,7 @@ def ask_grants(url: str, db: Path) -> tuple[str, ...]:
             return ()
     except (BadAddress, BadKnownHubs):
         return ()  # reported when it is used
-    show.say(f"the hub at {address} is new to this device; change its rights later: hub grants")
+    show.report(f"the hub at {address} is new to this device; change its rights later: hub grants")
     chosen = []
     if click.confirm("May it apply review decisions that you made elsewhere?", err=True):
         chosen.append("+review.remote")
@@ -165,7 +165,7 @@ async def _ask(question: str) -> bool:
     """Ask at the terminal, without a time limit. Can be cancelled."""
     from anyio import wait_readable
 
-    show.say(f"{question} [y/N]")
+    show.report(f"{question} [y/N]")
     await wait_readable(sys.stdin.fileno())
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -225,7 +225,7 @@ def _read(file: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"cannot read {file}: {error}", Exit.NOT_PERMITTED) from error
     if is_open:
-        show.say(f"warning: others may read {file}; chmod 600 {file}")
+        show.report(f"warning: others may read {file}; chmod 600 {file}")
     return text
 
 

@@ -43,15 +43,15 @@ def login(connector: str, way: str | None, answer: str | None, state: Path, as_j
         show.print_json("sign_in", response)
         return
     if response["outcome"] is not None:
-        show.say(
+        show.report(
             f"signed in to {response['connector']}" if response["outcome"] == "done" else response["problem"]
         )
     elif response["way"] == "device":
-        show.say("a browser was opened on your device; sign in there")
+        show.report("a browser was opened on your device; sign in there")
     elif response["way"] == "code":
-        show.say(f"open {response['url']} and type {response['user_code']}")
+        show.report(f"open {response['url']} and type {response['user_code']}")
     else:
-        show.say(f"open {response['url']}")
-        show.say(
+        show.report(f"open {response['url']}")
+        show.report(
             f"then paste the last address of the browser: hub connectors login {connector} --answer 'URL'"
         )

@@ -52,9 +52,9 @@ def costs(by: str, since: float, state: Path, as_json: bool) -> None:
         ),
     )
     if not response["rows"]:
-        show.say("no model requests in that time")
+        show.report("no model requests in that time")
     elif not response["total"]["usd"]:
-        show.say("no prices are known: set price_in_usd and price_out_usd of your models in hub.toml")
+        show.report("no prices are known: set price_in_usd and price_out_usd of your models in hub.toml")
 
 
 def usd(amount: float | None) -> str:
@@ -139,7 +139,7 @@ def _print_series(name: str, response: Mapping[str, Any]) -> None:
         ),
     )
     if not response["series"]:
-        show.say(f"no metrics of {name} yet; its device reports them with metrics.report")
+        show.report(f"no metrics of {name} yet; its device reports them with metrics.report")
 
 
 def _print_chart(response: Mapping[str, Any]) -> None:
@@ -154,7 +154,7 @@ def _print_chart(response: Mapping[str, Any]) -> None:
     )
     step = show.duration(response["step_s"])
     error = "" if response["error"] is None else f"; error of at most {response['error']:.1%}"
-    show.say(f"{response['agg']} of {response['name']} ({response['type']}) for each {step}{error}")
+    show.report(f"{response['agg']} of {response['name']} ({response['type']}) for each {step}{error}")
 
 
 def _tags(tags: Mapping[str, str]) -> str:

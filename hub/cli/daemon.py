@@ -55,10 +55,10 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
         show.print_json("init", {"config": str(config), "state": str(state)})
         return
     for problem in check_settings(config).problems:  # of overrides and secrets on this machine
-        show.say(str(problem))
-    show.say(f"wrote {config}; the hub's state is kept in {state}")
+        show.report(str(problem))
+    show.report(f"wrote {config}; the hub's state is kept in {state}")
     where = "" if state == state_folder() else f" --state {state}"
-    show.say(f"next: edit {config}, then: hub serve --config {config}{where}")
+    show.report(f"next: edit {config}, then: hub serve --config {config}{where}")
 
 
 @click.command(epilog=example("hub serve --config hub.toml"))
@@ -96,12 +96,12 @@ def serve(
         raise Failure(str(error), Exit.USAGE) from error
     except SettingsInvalid as error:
         for problem in error.problems:
-            show.say(str(problem))
+            show.report(str(problem))
         ctx.exit(Exit.SETTINGS)
     for problem in (*opened.refused, *opened.reading.problems):
-        show.say(str(problem))
+        show.report(str(problem))
     if opened.refused:
-        show.say(f"{config} has errors: starting with the last valid settings")
+        show.report(f"{config} has errors: starting with the last valid settings")
     make_folder(state)
 
     from hub.app.daemon import run  # imported late: its imports take a second
@@ -110,7 +110,7 @@ def serve(
 
     def announce(listeners: Mapping[str, str]) -> None:
         where = ", ".join(f"{name} {address}" for name, address in listeners.items())
-        show.say(f"hub {name} is ready: {where}. Show its state: hub status --state {state}")
+        show.report(f"hub {name} is ready: {where}. Show its state: hub status --state {state}")
 
     ctx.exit(run(opened, state, on_ready=announce))
 
@@ -226,14 +226,14 @@ def install_unit(only_print: bool, root: Path, yes: bool) -> None:
         show.out("\n".join(f"# ===== /{place}\n{text}" for place, text in units.items()), end="")
         return
     if is_out_of_reach(*here()):
-        show.say(
+        show.report(
             "warning: the service cannot read home folders, and this hub is installed in one;"
             " install it below /opt or /usr"
         )
     for place, text in units.items():
         _write(root / place, text, yes=yes)
     prepare()  # the service must not run files that it could have written itself
-    show.say(
+    show.report(
         "next: put hub.toml into /etc/hub (0644, no secret in it), then",
         "  systemd-sysusers && systemctl daemon-reload",
         "  systemctl enable --now hub.socket hub-admin.socket hub.service",
@@ -243,7 +243,7 @@ def install_unit(only_print: bool, root: Path, yes: bool) -> None:
 def _write(file: Path, text: str, *, yes: bool) -> None:
     try:
         if file.exists() and file.read_text("utf-8") == text:
-            show.say(f"{file} is up to date")
+            show.report(f"{file} is up to date")
             return
         if file.exists() and not yes:
             show.confirm(f"replace {file}, which is different?")
@@ -258,4 +258,4 @@ def _write(file: Path, text: str, *, yes: bool) -> None:
     except OSError as error:
         raise Failure(f"cannot write {file}: {error.strerror}", Exit.CANNOT_CREATE) from error
     file.chmod(0o644)
-    show.say(f"wrote {file}")
+    show.report(f"wrote {file}")

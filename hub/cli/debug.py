@@ -72,9 +72,9 @@ def bundle(file: Path, config: Path, state: Path, as_json: bool) -> None:
     if as_json:
         show.print_json("bundle", {"file": str(file), "missing": missing})
         return
-    show.say(f"wrote {file}")
+    show.report(f"wrote {file}")
     for name, why in missing.items():
-        show.say(f"  without {name}: {why}")
+        show.report(f"  without {name}: {why}")
 
 
 def _print_stack(title: str, one: Mapping[str, Any]) -> None:

@@ -218,14 +218,14 @@ def _show(spec: Spec, values: Values, response: Values) -> None:
     if rows:
         _print_table(spec, rows, is_cut=bool(response.get("next_cursor")))
     elif spec["empty"]:
-        show.say(_text(spec["empty"], {**values, **response}))
+        show.report(_text(spec["empty"], {**values, **response}))
         return
     for row in [response] if spec["facts"] or not spec["table"] else rows:
         for note in spec["notes"] or ():
             if text := _value(row, *note.split("|")):
-                show.say(str(text))
+                show.report(str(text))
     if spec["says"]:
-        show.say(*_text(spec["says"], {**values, **response}).splitlines())
+        show.report(*_text(spec["says"], {**values, **response}).splitlines())
 
 
 def _response(hub: Talk, spec: Spec, values: Values) -> dict[str, Any]:
@@ -275,7 +275,7 @@ def _print_table(spec: Spec, rows: Sequence[Values], *, is_cut: bool) -> None:
     headers = [header for header, _ in _cells(spec["table"], rows[0])]
     show.print_table(headers, ([cell for _, cell in _cells(spec["table"], row)] for row in rows))
     if is_cut and (limit := spec["params"]["limit"]):
-        show.say(f"there are more: {limit['flag'].partition(',')[0]} {2 * len(rows)}")
+        show.report(f"there are more: {limit['flag'].partition(',')[0]} {2 * len(rows)}")
 
 
 def _cells(columns: Sequence[str], row: Values) -> Iterator[tuple[str, object]]:

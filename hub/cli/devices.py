@@ -68,7 +68,7 @@ def _print_devices(response: Mapping[str, Any], *, and_revoked: bool) -> None:
         ),
     )
     if not listed:
-        show.say("no devices yet; admit one: hub connect on the device, then hub pair")
+        show.report("no devices yet; admit one: hub connect on the device, then hub pair")
 
 
 @devices.command("show", epilog=example("hub devices show desk"))
@@ -140,7 +140,7 @@ def grant(device: str, changes: tuple[str, ...], state: Path, as_json: bool) -> 
     if as_json:
         show.print_json("device", response)
     else:
-        show.say(f"{response['name']} is granted: {', '.join(response['grants']) or 'nothing'}")
+        show.report(f"{response['name']} is granted: {', '.join(response['grants']) or 'nothing'}")
 
 
 def _agreement(response: Mapping[str, Any]) -> str:
@@ -191,7 +191,7 @@ def approve(code: str, name: str | None, yes: bool, state: Path, as_json: bool) 
         if not yes:
             would = hub.post("/v1/pairings/approve", body | {"dry_run": True})
             waiting = would["pairing"]
-            show.say_facts(
+            show.report_facts(
                 {
                     "fingerprint": waiting["fingerprint"],
                     "proposed name": waiting["label"],
@@ -207,4 +207,4 @@ def approve(code: str, name: str | None, yes: bool, state: Path, as_json: bool) 
     if as_json:
         show.print_json("paired", response)
     else:
-        show.say(f"{response['device']} of {response['user']} is admitted; it connects within seconds")
+        show.report(f"{response['device']} of {response['user']} is admitted; it connects within seconds")

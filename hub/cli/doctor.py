@@ -57,7 +57,7 @@ def doctor(
         show.print_json("doctor", {"issues": issues, "fixed": done})
     else:
         for change in done:
-            show.say(change)
+            show.report(change)
         _print(issues)
     if bundle is not None:
         _pack(bundle, state, config)
@@ -141,9 +141,9 @@ def _pack(file: Path, state: Path, config: Path) -> None:
     from hub.cli.debug import write_bundle
 
     missing = write_bundle(file, state=state, config=config, clock=show.clock)
-    show.say(f"wrote {file}; check it before you pass it on")
+    show.report(f"wrote {file}; check it before you pass it on")
     for name, why in missing.items():
-        show.say(f"  without {name}: {why}")
+        show.report(f"  without {name}: {why}")
 
 
 def _print(issues: list[Issue]) -> None:
@@ -152,7 +152,7 @@ def _print(issues: list[Issue]) -> None:
         show.out(f"{issue['severity']}: {one_line(issue['explanation'])} ({issue['id']}{since})")
         show.out(f"  {one_line(issue['fix'])}")
     if not issues:
-        show.say("no problems found")
+        show.report("no problems found")
 
 
 def _issue(id: str, explanation: str, *, fix: str, severity: str = "error", subject: str = "") -> Issue:

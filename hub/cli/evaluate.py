@@ -11,7 +11,7 @@ from hub.cli.failure import Exit, Failure
 from hub.cli.options import USER, example, json_option, state_option, user_option
 
 if TYPE_CHECKING:
-    from hub.cli.evaluations import KeptEvaluation, KeptEvaluations
+    from hub.app.evaluation import EvaluationFile, StoredEvaluation
     from hub.extraction.gold import GoldDocument, Tally
     from hub.settings.agent_settings import AgentSettings
     from hub.settings.settings import Settings
@@ -62,17 +62,19 @@ def eval(
     agent = _agent(settings, name, ctx.meta.get(USER))
     documents, digest = _documents(gold)
     now = _evaluated(settings, agent, documents[:limit], digest)
-    kept, before = _before(state, agent, now)
+    file, before = _before(state, agent, now)
     if as_json:
         show.print_json("eval", {"agent": name, "gold_file": str(gold), **_as_json(now, before)})
     else:
         _print(now, before)
-    _say_remarks(now)
-    _keep(kept, now)
+    _report_remarks(now)
+    _store(file, now)
     f1 = _all(now).f1
     is_missed = least_f1 is not None and (now.evaluation.unread or f1 is None or f1 < least_f1)
     if is_missed:
-        show.say(f"not met: F1 is {_compared(f1, None)}; at least {least_f1:g} on all documents is required")
+        show.report(
+            f"not met: F1 is {_compared(f1, None)}; at least {least_f1:g} on all documents is required"
+        )
     ctx.exit(Exit.FAILED if is_missed else Exit.DONE)
 
 
@@ -84,7 +86,7 @@ def _settings(config: Path) -> "Settings":
         return check_settings(config).usable()
     except SettingsInvalid as error:
         for problem in error.problems:
-            show.say(str(problem))
+            show.report(str(problem))
         raise click.exceptions.Exit(Exit.SETTINGS) from error
 
 
@@ -110,10 +112,10 @@ def _documents(gold: Path) -> tuple[list["GoldDocument"], str]:
         documents = read_gold(data.decode())
     except UnicodeDecodeError as error:
         lines = data[: error.start].split(b"\n")
-        show.say(f"{gold}:{len(lines)}: not UTF-8")
+        show.report(f"{gold}:{len(lines)}: not UTF-8")
     except BadGold as error:
         for line, problem in error.problems:
-            show.say(f"{gold}:{line}: {problem}")
+            show.report(f"{gold}:{line}: {problem}")
     else:
         return documents, gold_digest(data)
     raise click.exceptions.Exit(Exit.SETTINGS)
@@ -121,13 +123,12 @@ def _documents(gold: Path) -> tuple[list["GoldDocument"], str]:
 
 def _evaluated(
     settings: "Settings", agent: "AgentSettings", documents: list["GoldDocument"], digest: str
-) -> "KeptEvaluation":
+) -> "StoredEvaluation":
     import anyio
     import msgspec
 
     from hub.agents.prompts import rendered, variables_of
-    from hub.app.evaluation import Means, evaluate
-    from hub.cli.evaluations import KeptEvaluation
+    from hub.app.evaluation import Means, StoredEvaluation, evaluate
     from hub.clock import SystemChance, SystemClock
     from hub.metrics import Metrics
     from hub.settings.agent_findings import setup_in
@@ -136,7 +137,7 @@ def _evaluated(
 
     def on_read(count: int) -> None:
         if count % _REPORT_EVERY == 0:
-            show.say(f"{count} of {len(documents)} documents")
+            show.report(f"{count} of {len(documents)} documents")
 
     declared = declared_agent(
         agent, run_wall_s=settings.limits.run_wall_s, patterns=settings.redaction.patterns
@@ -151,63 +152,63 @@ def _evaluated(
     declared = msgspec.structs.replace(declared, prompt=rendered(setup.prompt_in_use, variables_of(setup)))
     means = Means(settings, SystemClock(), SystemChance(), Metrics(VERSION))
 
-    async def evaluated() -> KeptEvaluation:
+    async def evaluated() -> StoredEvaluation:
         evaluation = await evaluate(documents, declared, means, on_read=on_read)
-        return KeptEvaluation(at=show.clock.now().isoformat(), gold=digest, evaluation=evaluation)
+        return StoredEvaluation(at=show.clock.now().isoformat(), gold=digest, evaluation=evaluation)
 
     return anyio.run(evaluated)
 
 
 def _before(
-    state: Path, agent: "AgentSettings", now: "KeptEvaluation"
-) -> tuple["KeptEvaluations", "KeptEvaluation | None"]:
+    state: Path, agent: "AgentSettings", now: "StoredEvaluation"
+) -> tuple["EvaluationFile", "StoredEvaluation | None"]:
     """Return the stored evaluations of the agent, and the last one that is comparable with *now*."""
     import msgspec
 
-    from hub.cli.evaluations import KeptEvaluations
+    from hub.app.evaluation import EvaluationFile
 
-    kept = KeptEvaluations(state, user=agent.user, agent=agent.name)
+    file = EvaluationFile(state, user=agent.user, agent=agent.name)
     try:
-        before = [one for one in kept.read() if one.is_like(now)]
+        before = [one for one in file.read() if one.is_like(now)]
     except (msgspec.MsgspecError, OSError) as error:
-        show.say(f"cannot read {kept.file}, so there is no comparison: {error}")
-        return kept, None
-    return kept, before[-1] if before else None
+        show.report(f"cannot read {file.path}, so there is no comparison: {error}")
+        return file, None
+    return file, before[-1] if before else None
 
 
-def _keep(kept: "KeptEvaluations", now: "KeptEvaluation") -> None:
+def _store(file: "EvaluationFile", now: "StoredEvaluation") -> None:
     """Store the evaluation for the next comparison, unless some documents were not read."""
     import msgspec
 
     if now.evaluation.unread:
         return
     try:
-        earlier = kept.read()
+        earlier = file.read()
     except msgspec.MsgspecError:
         earlier = []
     except OSError:
         return  # reported by _before
     try:
-        kept.keep([*earlier, now])
+        file.write([*earlier, now])
     except OSError as error:
-        show.say(f"not stored for the next comparison: {kept.file}: {error.strerror}")
+        show.report(f"not stored for the next comparison: {file.path}: {error.strerror}")
 
 
-def _print(now: "KeptEvaluation", before: "KeptEvaluation | None") -> None:
+def _print(now: "StoredEvaluation", before: "StoredEvaluation | None") -> None:
     rows = list(_rows(now, before))
     show.print_table(("table", "labels", "found", "correct", "P", "R", "F1", "fields"), rows)
     show.out()
     show.print_facts(dict(_facts(now, before)))
 
 
-def _rows(now: "KeptEvaluation", before: "KeptEvaluation | None") -> Iterator[tuple[object, ...]]:
+def _rows(now: "StoredEvaluation", before: "StoredEvaluation | None") -> Iterator[tuple[object, ...]]:
     earlier = {} if before is None else _by_table(before)
     for name, figures in _by_table(now).items():
         was = earlier.get(name, {})
         yield name, *(_compared(value, was.get(key)) for key, value in figures.items())
 
 
-def _facts(now: "KeptEvaluation", before: "KeptEvaluation | None") -> Iterator[tuple[str, object]]:
+def _facts(now: "StoredEvaluation", before: "StoredEvaluation | None") -> Iterator[tuple[str, object]]:
     yield "model", now.evaluation.model or "none: only rules"
     yield "documents", now.evaluation.documents
     earlier = {} if before is None else _spent(before)
@@ -217,13 +218,13 @@ def _facts(now: "KeptEvaluation", before: "KeptEvaluation | None") -> Iterator[t
         yield "compared with", show.moment(before.at)
 
 
-def _by_table(kept: "KeptEvaluation") -> dict[str, dict[str, float | None]]:
-    tallies = {str(table): tally for table, tally in kept.evaluation.tallies.items()}
-    return {name: _figures(tally) for name, tally in {**tallies, "all": _all(kept)}.items()}
+def _by_table(stored: "StoredEvaluation") -> dict[str, dict[str, float | None]]:
+    tallies = {str(table): tally for table, tally in stored.evaluation.tallies.items()}
+    return {name: _figures(tally) for name, tally in {**tallies, "all": _all(stored)}.items()}
 
 
-def _spent(kept: "KeptEvaluation") -> dict[str, float]:
-    one = kept.evaluation
+def _spent(stored: "StoredEvaluation") -> dict[str, float]:
+    one = stored.evaluation
     return {
         "documents failed": one.failed,
         "pieces given up": one.given_up,
@@ -236,18 +237,18 @@ def _spent(kept: "KeptEvaluation") -> dict[str, float]:
     }
 
 
-def _say_remarks(now: "KeptEvaluation") -> None:
+def _report_remarks(now: "StoredEvaluation") -> None:
     one = now.evaluation
     if one.model is None:
-        show.say("no model is set, so only rules were used: add [model] to hub.toml")
+        show.report("no model is set, so only rules were used: add [model] to hub.toml")
     if one.left_out:
-        show.say(f"{one.left_out} labels left out: their tables are not in data_types of this agent")
+        show.report(f"{one.left_out} labels left out: their tables are not in data_types of this agent")
     if one.unread:
-        show.say(f"{one.unread} documents were not read: {one.budget}")
-        show.say("the figures cover the other documents only; they are neither compared nor stored")
+        show.report(f"{one.unread} documents were not read: {one.budget}")
+        show.report("the figures cover the other documents only; they are neither compared nor stored")
 
 
-def _as_json(now: "KeptEvaluation", before: "KeptEvaluation | None") -> dict[str, Any]:
+def _as_json(now: "StoredEvaluation", before: "StoredEvaluation | None") -> dict[str, Any]:
     one = now.evaluation
     return {
         "at": now.at,
@@ -283,10 +284,10 @@ def _figures(tally: "Tally") -> dict[str, float | None]:
     }
 
 
-def _all(kept: "KeptEvaluation") -> "Tally":
+def _all(stored: "StoredEvaluation") -> "Tally":
     from hub.extraction.gold import in_all
 
-    return in_all(kept.evaluation.tallies)
+    return in_all(stored.evaluation.tallies)
 
 
 def _compared(now: float | None, was: float | None, form: str = ".3f") -> str:

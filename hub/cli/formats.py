@@ -163,7 +163,7 @@ def connector_problem(connector: Item) -> str:
 
 
 @_format
-def revoked_there(is_revoked: bool) -> str:
+def revoked_at_provider(is_revoked: bool) -> str:
     return "the provider revoked it" if is_revoked else "the provider did not confirm that it is revoked"
 
 

@@ -67,7 +67,7 @@ def logs(
     for entry in reversed(response["entries"]):
         print_entry(entry, as_json=False, is_dated=since is not None)
     if not response["entries"]:
-        show.say("no matching events in the log")
+        show.report("no matching events in the log")
 
 
 def _learn_names(hub: Talk) -> None:

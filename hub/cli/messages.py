@@ -61,7 +61,7 @@ def show_broadcast(broadcast: str, failed: bool, state: Path, as_json: bool) -> 
             for one in response["results"]
         ),
     )
-    show.say(counts(response))
+    show.report(counts(response))
 
 
 class _AskOrList(ListByDefault):

@@ -63,7 +63,7 @@ def answer(
     if as_json:
         show.print_json("question", _as_json(question))
     else:
-        show.say(f"answered: {_short(question.content)}")
+        show.report(f"answered: {_short(question.content)}")
 
 
 def _list(known: "list[Question]", everything: bool, as_json: bool) -> None:
@@ -72,11 +72,11 @@ def _list(known: "list[Question]", everything: bool, as_json: bool) -> None:
         show.print_json("questions", {"questions": [_as_json(one) for one in shown]})
         return
     if not shown:
-        show.say("no questions wait for your answer")
+        show.report("no questions wait for your answer")
         return
     for one in shown:
         show.out("\n".join(_lines(one)))
-    show.say("answer one by its number: hub answer 3 TEXT")
+    show.report("answer one by its number: hub answer 3 TEXT")
 
 
 def _lines(one: "Question") -> list[str]:
@@ -162,7 +162,7 @@ def grants(
     if granted:
         show.print_table(("grant", "tables"), granted.items())
         return
-    show.say(
+    show.report(
         f"the hub at {hub.address} may only write suggestions; to grant it more:",
         "  hub grants +rows.read=tasks,notes",
         "  hub grants +review.remote",

@@ -78,12 +78,12 @@ def list_items(here: _Here, everything: bool, whole: bool, as_json: bool) -> Non
         show.print_json("review", {"items": [_as_json(item) for item in items]})
         return
     if not items:
-        show.say(f"no items wait in {db}")
+        show.report(f"no items wait in {db}")
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for item in items:
         show.out("\n".join(lines_of(item, width, whole=whole, with_status=everything)))
-    show.say(f"approve, edit or reject them by their numbers: hub review approve {items[0].label}")
+    show.report(f"approve, edit or reject them by their numbers: hub review approve {items[0].label}")
 
 
 @review.command("approve", epilog=example("hub review approve 1 2 5"))
@@ -153,7 +153,7 @@ def _decide(decision: Callable[[], "Decided"]) -> None:
         decided = decision()
     except DeviceFileError as error:
         raise Failure(str(error), Exit.FAILED) from error
-    show.say(*map(spelled, decided.done + decided.refused))
+    show.report(*map(spelled, decided.done + decided.refused))
     if decided.refused:
         sys.exit(Exit.FAILED)
 

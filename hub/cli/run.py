@@ -94,7 +94,7 @@ def print_estimate(response: Mapping[str, Any], *, as_json: bool) -> None:
         }
     )
     for budget in response["over"]:
-        show.say(f"the run may reach the limit {budget} of hub.toml")
+        show.report(f"the run may reach the limit {budget} of hub.toml")
 
 
 def print_started(run: Mapping[str, Any], *, as_json: bool) -> None:
@@ -104,7 +104,7 @@ def print_started(run: Mapping[str, Any], *, as_json: bool) -> None:
         return
     show.out(run["id"])
     state = ", ".join(filter(None, (run["state"], run["waiting_for"])))
-    show.say(f"{state}; show it: hub runs show {show.short_id(run['id'])}")
+    show.report(f"{state}; show it: hub runs show {show.short_id(run['id'])}")
 
 
 def follow_to_end(
@@ -128,10 +128,12 @@ def follow_to_end(
                 else:
                     show_step(step)
                     if last["state"] == "PAUSED" and not is_paused:
-                        show.say(f"the run resumes by itself; Ctrl-C ends only this command, then: {command}")
+                        show.report(
+                            f"the run resumes by itself; Ctrl-C ends only this command, then: {command}"
+                        )
                     is_paused = last["state"] == "PAUSED"
     except KeyboardInterrupt:
-        show.say(f"the run continues; show it: {command}")
+        show.report(f"the run continues; show it: {command}")
         ctx.exit(Exit.FAILED)
     if last["state"] not in FINAL:
         raise Failure(
@@ -149,7 +151,7 @@ def sum_up(run: Mapping[str, Any]) -> None:
     cost = f", {usd(run['usd'])} USD" if run["usd"] else ""
     items = f"{run['items_created']} items{also_found(run)}"
     show.out(f"{went}{why}: {files_of(run)}, {items}, {run['model_requests']} model requests{cost}")
-    say_errors(run)
+    report_errors(run)
 
 
 def show_found(hub: Talk, run: Mapping[str, Any]) -> None:
@@ -162,7 +164,7 @@ def show_found(hub: Talk, run: Mapping[str, Any]) -> None:
         show.out(f"  {item['table']}  {spelled(item['title'])}")
     if count > len(found):
         show.out(f"  ... and {count - len(found)} more")
-    show.say(f"they wait for review on {run['device']}; run there: hub review")
+    show.report(f"they wait for review on {run['device']}; run there: hub review")
 
 
 def files_of(run: Mapping[str, Any]) -> str:
@@ -177,10 +179,10 @@ def also_found(run: Mapping[str, Any]) -> str:
     return "".join(f", {count} {result}" for result, count in counts.items() if count)
 
 
-def say_errors(run: Mapping[str, Any]) -> None:
+def report_errors(run: Mapping[str, Any]) -> None:
     """Print the error log of a run to stderr."""
     for error in run["errors"]:
         where = f"{error['path']}: " if error["path"] else ""
-        show.say(f"{error['code']}: {where}{error['message']}")
+        show.report(f"{error['code']}: {where}{error['message']}")
     if run["error_count"] > len(run["errors"]):
-        show.say(f"... and {run['error_count'] - len(run['errors'])} more errors")
+        show.report(f"... and {run['error_count'] - len(run['errors'])} more errors")

@@ -14,7 +14,7 @@ from hub.cli.costs import usd
 from hub.cli.failure import Exit
 from hub.cli.moments import moment_option
 from hub.cli.options import ListByDefault, example, hub_option, json_option
-from hub.cli.run import FINAL, also_found, files_of, follow_to_end, print_started, say_errors
+from hub.cli.run import FINAL, also_found, files_of, follow_to_end, print_started, report_errors
 from hub.cli.talk import talk
 from hub.printable import one_line
 
@@ -55,15 +55,15 @@ def list_runs(
     as_json: bool,
 ) -> None:
     """List the newest runs first, with the reason why each waits."""
-    wanted = {"agent": agent, "device": device, "outcome": outcome, "since": since, "until": until}
+    filters = {"agent": agent, "device": device, "outcome": outcome, "since": since, "until": until}
     with talk(state) as hub:
-        response = hub.get("/v1/runs", limit=limit, **wanted)
+        response = hub.get("/v1/runs", limit=limit, **filters)
     if as_json:
         show.print_json("runs", response)
         return
     if not response["runs"]:
-        is_any = not any(wanted.values())
-        show.say("no run yet; start one: hub run AGENT --follow" if is_any else "no matching runs")
+        is_any = not any(filters.values())
+        show.report("no run yet; start one: hub run AGENT --follow" if is_any else "no matching runs")
         return
     if why:
         for run in response["runs"]:
@@ -156,12 +156,12 @@ def _change(state: Path, id: str, action: str, body: object, *, as_json: bool) -
         show.print_json("run", response)
         return
     if before["state"] in FINAL:
-        show.say(
+        show.report(
             f"run {show.short_id(response['id'])} of {response['agent']} had ended already: {before['state']}"
         )
         return
     now = ", ".join(filter(None, (response["state"], response["waiting_for"])))
-    show.say(f"run {show.short_id(response['id'])} of {response['agent']}: {now}")
+    show.report(f"run {show.short_id(response['id'])} of {response['agent']}: {now}")
 
 
 def _path(id: str) -> str:
@@ -201,7 +201,7 @@ def _show(run: Mapping[str, Any]) -> None:
                 for move in run["history"]
             ),
         )
-    say_errors(run)
+    report_errors(run)
 
 
 def _facts(run: Mapping[str, Any]) -> dict[str, object]:

@@ -43,7 +43,7 @@ def quote(text: str, *, mark: str = "") -> None:
         out(f"{(mark if number == 0 else '').rjust(INDENT - 1)} {line}".rstrip())
 
 
-def say(*lines: str) -> None:
+def report(*lines: str) -> None:
     """Print each of *lines* on one line of stderr, with line feeds and control characters escaped."""
     for line in lines:
         click.echo(one_line(line), err=True)
@@ -84,7 +84,7 @@ def print_facts(facts: Mapping[str, object]) -> None:
         click.echo(line)
 
 
-def say_facts(facts: Mapping[str, object]) -> None:
+def report_facts(facts: Mapping[str, object]) -> None:
     """Print names and values on stderr, before a question."""
     for line in _facts(facts):
         click.echo(line, err=True)
@@ -184,7 +184,7 @@ def following() -> Iterator[Callable[[Mapping[str, Any]], None]]:
         run = step["run"]
         now = ", ".join(filter(None, (run["state"], run["waiting_for"])))
         if now != last:
-            say(f"{now}: {progress_of(run)}")
+            report(f"{now}: {progress_of(run)}")
         last = now
 
     yield show_line

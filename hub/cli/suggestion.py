@@ -32,7 +32,7 @@ _WARNINGS: Final = {
     "approximate_quote": "the quote of the model differs from the text of the file",
     "cut_answer": "the answer of the model was cut off; the file may contain more",
 }
-_GONE: Final = {
+_LOST: Final = {
     SourceState.FILE_MISSING: "the file was deleted, moved or renamed",
     SourceState.WORDS_MISSING: "the quoted text is no longer in the file",
 }
@@ -129,7 +129,7 @@ def _remarks(item: DeviceItem) -> list[str]:
     if item.proposal is not None:
         lines += _proposed(item, item.proposal.data, columns)
     if item.source_state is not None:
-        lines.append(_GONE[item.source_state])
+        lines.append(_LOST[item.source_state])
     if remarks.replaces is not None:
         lines.append(f"replaces the row {remarks.replaces}")
     return lines

@@ -205,7 +205,7 @@ def _token(url: str, file: Path | None) -> str:
     if wrong := tokens.check(token, tokens.TokenKind.OPERATOR):
         raise Failure(f"{path} has no valid operator token: {wrong}", Exit.NOT_PERMITTED)
     if is_open:
-        show.say(f"warning: others may read {path}; chmod 600 {path}")
+        show.report(f"warning: others may read {path}; chmod 600 {path}")
     return token
 
 

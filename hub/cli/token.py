@@ -68,8 +68,8 @@ def create_token(
         return
     show.out(made["token"])
     if made.get("is_new_device"):
-        show.say(f"{made['device']} is a new device of {made['user']}.")
-    show.say(
+        show.report(f"{made['device']} is a new device of {made['user']}.")
+    show.report(
         "The token is shown only once.",
         *(_how_a_device_uses(device) if device else _how_an_operator_uses(made)),
     )
@@ -103,7 +103,7 @@ def list_tokens(state: Path, as_json: bool) -> None:
         ),
     )
     if not listed:
-        show.say("no tokens yet; create one: hub token create --device NAME, or --role viewer --name NAME")
+        show.report("no tokens yet; create one: hub token create --device NAME, or --role viewer --name NAME")
 
 
 @token.command("revoke", epilog=example("hub token revoke 4e21a9 --yes"))
@@ -121,7 +121,7 @@ def revoke_token(id: str, yes: bool, state: Path, as_json: bool) -> None:
     if as_json:
         show.print_json("token", revoked)
     else:
-        show.say(f"the token of {whom} is revoked")
+        show.report(f"the token of {whom} is revoked")
 
 
 def _all_tokens(hub: Talk) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def revoke_agent_token(name: str, id: str, yes: bool, state: Path, as_json: bool
     if as_json:
         show.print_json("agent_token", revoked)
     else:
-        show.say(f"the token of {name} that ends in {found['last4']} is revoked")
+        show.report(f"the token of {name} that ends in {found['last4']} is revoked")
 
 
 def _find_of_agent(hub: Talk, name: str, id: str) -> Mapping[str, Any]:

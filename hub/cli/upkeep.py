@@ -44,7 +44,7 @@ def drain(restart: bool, state: Path, as_json: bool) -> None:
     if as_json:
         show.print_json("drain", response)
     else:
-        show.say(f"the hub stops; runs in progress: {response['executing']}")
+        show.report(f"the hub stops; runs in progress: {response['executing']}")
 
 
 @click.command(epilog=example("hub backup hub-2026-03-01.backup"))
@@ -78,7 +78,7 @@ def backup(file: Path, verify: bool, config: Path, state: Path, as_json: bool) -
     elif verify:
         show.out(f"{file} is valid: {_shown(manifest)}")
     else:
-        show.say(f"{file} was written: {_shown(manifest)}")
+        show.report(f"{file} was written: {_shown(manifest)}")
 
 
 @click.command(epilog=example("hub restore hub-2026-03-01.backup"))
@@ -112,14 +112,14 @@ def restore(file: Path, yes: bool, config: Path, state: Path, as_json: bool) -> 
         show.print_json("restore", {"aside": aside, **_as_json(restored.manifest)})
         return
     if restored.aside is not None:
-        show.say(f"the previous state is in {restored.aside}")
-    show.say(f"restored: {_shown(restored.manifest)}")
+        show.report(f"the previous state is in {restored.aside}")
+    show.report(f"restored: {_shown(restored.manifest)}")
     if SETTINGS in restored.manifest.files:
         if config.is_file():
-            show.say(f"{config} stays as it is; the settings of the backup are in {state / SETTINGS}")
+            show.report(f"{config} stays as it is; the settings of the backup are in {state / SETTINGS}")
         else:
             config = state / SETTINGS
-    show.say(f"next: hub serve --state {state} --config {config}")
+    show.report(f"next: hub serve --state {state} --config {config}")
 
 
 def _back_up(file: Path, config: Path, state: Path) -> "Manifest":
@@ -140,12 +140,12 @@ def _back_up(file: Path, config: Path, state: Path) -> "Manifest":
     if config.is_file():
         others[SETTINGS] = config.read_bytes()
     else:
-        show.say(f"warning: there is no {config}, so the backup has no settings; use --config FILE")
+        show.report(f"warning: there is no {config}, so the backup has no settings; use --config FILE")
     manifest = backups.make(file.absolute(), database=database, others=others, at=at, version=VERSION)
     try:
         backups.note(database, entry_of(made_at(file, manifest), actor=f"operator:{os.getuid()}"))
     except StorageError as error:
-        show.say(f"warning: the backup is not in the audit log: {error}")
+        show.report(f"warning: the backup is not in the audit log: {error}")
     return manifest
 
 
@@ -182,15 +182,13 @@ def _as_json(manifest: "Manifest") -> dict[str, Any]:
         "version": manifest.version,
         "revision": manifest.revision,
         "hub_id": manifest.hub_id,
-        "files": {
-            name: {"bytes": kept.bytes, "sha256": kept.sha256} for name, kept in manifest.files.items()
-        },
+        "files": {name: {"bytes": one.bytes, "sha256": one.sha256} for name, one in manifest.files.items()},
     }
 
 
 def _shown(manifest: "Manifest") -> str:
     fields = _as_json(manifest)
-    size = sum(kept["bytes"] for kept in fields["files"].values())
+    size = sum(one["bytes"] for one in fields["files"].values())
     return (
         f"hub {manifest.version}, tables {manifest.revision},"
         f" of {show.moment(fields['made_at'])}, {size:,} bytes in {len(fields['files'])} files"
@@ -227,32 +225,26 @@ def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_js
 
     from storage.kernel.migrate import releases, words_of
 
-    standing = _standing(_address(config, url), state)
+    tables = _tables_of(_address(config, url), state)
     if as_json:
         fields = {
-            "current": standing.current,
-            "missing": list(standing.missing),
-            "newer": standing.is_newer,
-            "refusal": standing.refusal,
+            "current": tables.current,
+            "missing": list(tables.missing),
+            "newer": tables.is_newer,
+            "refusal": tables.refusal,
             "oldest_supported": msgspec.to_builtins(releases()[0]),
-            "known": [{"revision": revision, "words": words_of(revision)} for revision in standing.known],
+            "known": [{"revision": revision, "words": words_of(revision)} for revision in tables.known],
         }
         show.print_json("migrate_status", fields)
-    elif standing.refusal is not None:
-        show.out(f"this hub cannot open the database: {standing.refusal}")
-    elif standing.missing:
-        now = (
-            f"the tables are at revision {standing.current}"
-            if standing.current
-            else "there are no tables yet"
-        )
-        show.out(f"{now}; missing: {', '.join(standing.missing)}")
-        show.print_table(
-            ("revision", "change"), [(missing, words_of(missing)) for missing in standing.missing]
-        )
+    elif tables.refusal is not None:
+        show.out(f"this hub cannot open the database: {tables.refusal}")
+    elif tables.missing:
+        now = f"the tables are at revision {tables.current}" if tables.current else "there are no tables yet"
+        show.out(f"{now}; missing: {', '.join(tables.missing)}")
+        show.print_table(("revision", "change"), [(missing, words_of(missing)) for missing in tables.missing])
     else:
-        show.out(f"the tables are at revision {standing.current}: up to date")
-    ctx.exit(Exit.FAILED if standing.missing or standing.refusal else Exit.DONE)
+        show.out(f"the tables are at revision {tables.current}: up to date")
+    ctx.exit(Exit.FAILED if tables.missing or tables.refusal else Exit.DONE)
 
 
 @migrate.command(epilog=example("hub migrate up"))
@@ -275,19 +267,19 @@ def up(config: Path, url: str | None, state: Path, as_json: bool) -> None:
     async def migrated() -> str | None:
         made = await backup_before_upgrade(address, state=state, clock=SystemClock())
         if made and not as_json:
-            show.say(f"backed up to {made.path}")
+            show.report(f"backed up to {made.path}")
         async with open_store(address, base=state):
             return str(made.path) if made else None
 
-    before = _standing(address, state)
+    before = _tables_of(address, state)
     if before.missing and before.current is not None and address.startswith(SERVER) and not as_json:
-        show.say("this can be undone only with a backup: make one with pg_dump")
+        show.report("this can be undone only with a backup: make one with pg_dump")
     backup = anyio.run(migrated)
     if as_json:
         applied = {"before": before.current, "applied": list(before.missing), "backup": backup}
         show.print_json("migrate_up", applied)
     else:
-        show.say(
+        show.report(
             f"applied: {', '.join(before.missing)}"
             if before.missing
             else "nothing to do: the tables are up to date"
@@ -309,8 +301,8 @@ def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path
     from storage.kernel.verify import Verified, verify
 
     address = _address(config, url)
-    standing = _standing(address, state)
-    if standing.current is None:
+    tables = _tables_of(address, state)
+    if tables.current is None:
         raise Failure(
             "there are no tables of a hub in this database",
             Exit.FAILED,
@@ -327,12 +319,12 @@ def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path
                 "table": part.table,
                 "kind": part.kind,
                 "name": part.name,
-                "wanted": wanted,
+                "wanted": expected,
                 "found": found,
                 "words": str(difference),
             }
             for difference in result.differences
-            for part, wanted, found in (difference,)
+            for part, expected, found in (difference,)
         ]
         show.print_json(
             "migrate_verify",
@@ -346,30 +338,28 @@ def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path
     else:
         for found in (*result.differences, *result.broken):
             show.out(one_line(str(found)))
-        show.say(_summary(standing, len(result.differences)))
+        show.report(_summary(tables, len(result.differences)))
         if result.broken:
-            show.say(
+            show.report(
                 f"{len(result.broken)} rows were changed by other means than the hub, or are damaged;"
                 " correct them, or restore a backup"
             )
     ctx.exit(Exit.FAILED if result.differences or result.broken else Exit.DONE)
 
 
-def _summary(standing: "Standing", differences: int) -> str:
+def _summary(tables: "Standing", differences: int) -> str:
     if not differences:
-        return f"the tables match this release, revision {standing.current}"
-    if standing.refusal is not None:
-        why = standing.refusal
-    elif standing.missing:
-        why = (
-            f"they are at revision {standing.current}; 'hub migrate up' brings {', '.join(standing.missing)}"
-        )
+        return f"the tables match this release, revision {tables.current}"
+    if tables.refusal is not None:
+        why = tables.refusal
+    elif tables.missing:
+        why = f"they are at revision {tables.current}; 'hub migrate up' brings {', '.join(tables.missing)}"
     else:
         why = "they were changed by other means than the hub; undo that, or restore a backup"
     return f"the tables differ from this release in {differences} places: {why}"
 
 
-def _standing(address: str, state: Path) -> "Standing":
+def _tables_of(address: str, state: Path) -> "Standing":
     import anyio
 
     from storage.kernel.verify import Standing, standing_of

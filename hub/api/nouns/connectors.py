@@ -323,7 +323,7 @@ class Connectors(Noun):
         "connectors rm CONNECTOR",
         example="hub connectors rm mail",
         json="forgotten",
-        says="the grant of {name} is deleted; {is_revoked|revoked_there}",
+        says="the grant of {name} is deleted; {is_revoked|revoked_at_provider}",
     )
     @route("DELETE", "/{connector}/grant", Scope.DEVICES, errors=[_E.UNKNOWN_CONNECTOR, _E.BAD_CONNECTOR])
     async def forget_grant(self, connector: str, actor: Actor) -> ForgottenView:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from hub.cli.evaluations import MOST_KEPT
+from hub.app.evaluation import MOST_STORED
 from hub.extraction.embedded import free_port
 from tests.hub.cli.conftest import Hub
 from tests.support.oracle import MODEL_NAME, Fault, Oracle, plant
@@ -113,9 +113,9 @@ def test_the_last_twenty_are_kept(hub: Hub, folder: Path, state: Path) -> None:
     hub(*words_for(folder))
     file = state / "evaluations" / "owner" / "notes.json"
     first = json.loads(file.read_text())
-    file.write_text(json.dumps(first * (MOST_KEPT + 3)))
+    file.write_text(json.dumps(first * (MOST_STORED + 3)))
     assert hub(*words_for(folder)).exit_code == 0
-    assert len(json.loads(file.read_text())) == MOST_KEPT
+    assert len(json.loads(file.read_text())) == MOST_STORED
     assert file.stat().st_mode & 0o777 == 0o600
 
 
