@@ -29,8 +29,10 @@ class Command(NamedTuple):
     """A command of the command line: one request to the route of its method, and how the response is shown.
 
     A column is spelled ``field|format as header``: a field of the response (``a.b``: of an object in it,
-    ``*``: the response itself), a function of ``hub/cli/formats``, and a header. A text names fields of the
-    response and arguments alike: ``token {name} expires {expires_at|moment}``.
+    ``*``: the response itself), a function of ``hub/cli/formats``, and a header; or as a text of fields,
+    ``{sent} of {boards} as sent``. A header that ends in ``?`` is left out with an empty fact, or with a
+    column that is the same in all rows. Other texts name fields of the response and arguments alike: ``token
+    {name} expires {expires_at|moment}``.
 
     Attributes:
         words: the command; its arguments are parameters of the request, in capitals, and in brackets where
@@ -44,6 +46,7 @@ class Command(NamedTuple):
             ``--handoff: help``.
         facts: columns that are shown for the response itself, one on a line.
         table: columns of a table; of the list *rows* in the response, by default of the listed items.
+        total: object of the response that is the last row of the table.
         empty: text in place of an empty table.
         says: text about the response.
         confirm: question before the request, unless ``--yes`` answers it.
@@ -63,6 +66,7 @@ class Command(NamedTuple):
     facts: tuple[str, ...] = ()
     table: tuple[str, ...] = ()
     rows: str = ""
+    total: str = ""
     empty: str = ""
     says: str = ""
     confirm: str = ""

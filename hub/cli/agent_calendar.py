@@ -11,10 +11,9 @@ from zoneinfo import ZoneInfo
 import click
 
 from hub.cli import show
-from hub.cli.completion import agent_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import example, hub_option, json_option
-from hub.cli.talk import talk
+from hub.cli.talk import agent_names, talk
 
 MAX_DECISIONS = 10
 INSTANT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)

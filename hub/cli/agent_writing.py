@@ -9,13 +9,11 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
-from hub.cli.completion import agent_names
 from hub.cli.declared import GIVEN
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import changed, config_value
-from hub.cli.options import ListOfOne, example, hub_option, json_option
-from hub.cli.talk import talk
-from hub.cli.values import table_in
+from hub.cli.options import ListOfOne, example, hub_option, json_option, table_in
+from hub.cli.talk import agent_names, talk
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

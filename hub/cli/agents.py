@@ -12,11 +12,10 @@ import click
 from hub.cli import show
 from hub.cli.agent_calendar import about_schedules, backfill, next_fires, slots
 from hub.cli.agent_writing import config, create, edit, validate
-from hub.cli.completion import agent_names
 from hub.cli.costs import metrics
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import ListByDefault, example, hub_option, json_option
-from hub.cli.talk import talk
+from hub.cli.talk import agent_names, talk
 from hub.cli.token import revoke_agent_token
 from hub.printable import one_line
 

@@ -10,7 +10,7 @@ import click
 from hub.cli.failure import as_failure
 from hub.cli.options import token_file_option, url_option, user_option
 
-DECLARED: Final = "declared"  # module of groups without a command of their own
+DECLARED: Final = "declared"  # module of commands that are written nowhere else
 
 
 class _Command(NamedTuple):
@@ -22,11 +22,11 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
     "Set up": {
         "help": _Command("help", "List the topics of the handbook, or print the page of one."),
         "init": _Command("daemon", "Write a commented hub.toml and create the state folder."),
-        "check": _Command("check", "Check a settings file and list all its problems at once."),
+        "check": _Command("config", "Check a settings file and list all its problems at once."),
         "config": _Command("config", "Show the settings, and change them in the file."),
-        "schema": _Command("check", "Print the JSON Schema of the settings file."),
-        "reload": _Command("check", "Apply the changed settings file to the running hub."),
-        "completion": _Command("completion", "Print the script that completes names in a shell."),
+        "schema": _Command("config", "Print the JSON Schema of the settings file."),
+        "reload": _Command("config", "Apply the changed settings file to the running hub."),
+        "completion": _Command("help", "Print the script that completes names in a shell."),
         "install-unit": _Command("daemon", "Install the hub as a systemd service."),
         "migrate": _Command("upkeep", "Migrate the database's tables to this release, or compare them."),
         "demo": _Command("daemon", "Run hub, device and agent once over a sample folder."),
@@ -39,12 +39,12 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "drain": _Command("upkeep", "Stop the running hub after its work in progress."),
         "backup": _Command("upkeep", "Write the hub's state into one new file, or verify such a file."),
         "restore": _Command("upkeep", "Restore the hub's state from a backup file."),
-        "debug": _Command("debug", "Inspect a running hub, or pack diagnostics into an archive."),
+        "debug": _Command("doctor", "Inspect a running hub, or pack diagnostics into an archive."),
     },
     "Agents and their work": {
         "agents": _Command("agents", "List, show, create, change, pause and remove agents."),
         "templates": _Command(DECLARED, "List, show, write and remove the templates of agents."),
-        "run": _Command("run", "Start a run of an agent."),
+        "run": _Command("runs", "Start a run of an agent."),
         "runs": _Command("runs", "List and show runs; cancel, pause, resume and repeat them."),
         "locks": _Command(DECLARED, "List locks with their holders and queues, and release a lock by force."),
         "costs": _Command("costs", "Show the costs of models, failed requests included."),
@@ -57,7 +57,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "token": _Command("token", "Create, list and revoke the tokens of devices and operators."),
         "keys": _Command(DECLARED, "List, rotate and delete the keys that seal sign-ins."),
         "routes": _Command("help", "List the REST routes with the roles that may use them."),
-        "audit": _Command("audit", "List the audit log, export it, and verify its chain of hashes."),
+        "audit": _Command("logs", "List the audit log, export it, and verify its chain of hashes."),
     },
     "Mailboxes, chats and calendars": {
         "connectors": _Command("connectors", "List, test and sign in to mailboxes, chats and calendars."),
@@ -71,8 +71,8 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
     "On a desktop": {
         "connect": _Command("connect", "Connect this machine as a device and share folders with the hub."),
         "review": _Command("review", "List suggestions of agents; approve, edit and reject them."),
-        "answer": _Command("owner", "List the questions of agents to you, or answer one."),
-        "grants": _Command("owner", "Show the rights of the hub on this device, or change them."),
+        "answer": _Command("review", "List the questions of agents to you, or answer one."),
+        "grants": _Command("review", "Show the rights of the hub on this device, or change them."),
     },
 }
 COMMANDS: Final = {name: command for section in SECTIONS.values() for name, command in section.items()}
@@ -87,11 +87,11 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        from hub.cli.declared import add_declared, declared_group
+        from hub.cli.declared import add_declared, declared_command
 
         found = COMMANDS[name]
         if found.module == DECLARED:
-            return declared_group(name, found.help)
+            return declared_command(name, found.help)
         command = getattr(import_module(f"hub.cli.{found.module}"), name.replace("-", "_"))
         assert isinstance(command, click.Command)
         if isinstance(command, click.Group):

@@ -8,10 +8,9 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
-from hub.cli.completion import agent_names, board_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import ListByDefault, example, hub_option, json_option
-from hub.cli.talk import talk
+from hub.cli.talk import agent_names, board_names, talk
 
 
 @click.group(cls=ListByDefault, epilog=example("hub boards show house"))

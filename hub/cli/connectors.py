@@ -7,9 +7,8 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
-from hub.cli.completion import connector_names
 from hub.cli.options import ListByDefault, example, hub_option, json_option
-from hub.cli.talk import talk
+from hub.cli.talk import connector_names, talk
 
 PATH: Final = "/v1/connectors"
 

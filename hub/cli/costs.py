@@ -9,9 +9,8 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
-from hub.cli.completion import agent_names
 from hub.cli.options import Duration, example, hub_option, json_option
-from hub.cli.talk import talk
+from hub.cli.talk import agent_names, talk
 
 BY: Final = ("agent", "user", "model", "run", "file", "day", "call")
 

@@ -15,18 +15,25 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
-from hub.cli.completion import names_of
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import FORMATS, IN_ZONE
-from hub.cli.options import Duration, ListByDefault, ListOfOne, example, hub_option, json_option
-from hub.cli.talk import Talk, talk
-from hub.cli.values import JsonObject, table_in
+from hub.cli.options import (
+    Duration,
+    JsonObject,
+    ListByDefault,
+    ListOfOne,
+    Moment,
+    example,
+    hub_option,
+    json_option,
+    table_in,
+)
+from hub.cli.talk import Talk, names_of, talk
 
 Values = Mapping[str, Any]
 Step = tuple[str, list[str]]  # a word of a command, and the names of its arguments
 
-_COLUMN: Final = re.compile(r"([\w.*]+)(?:\|(\w+))?(?: as (.+))?")
-_FIELD: Final = re.compile(r"\{([\w.*]+)(?:\|(\w+))?\}")
+_FIELD: Final = re.compile(r"\{([\w.*]+(?:\|\w+)?)\}")
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 LEAST_END: Final = 6  # characters at the end of an id that identify it
 SEARCHED: Final = 1_000  # first items of a list that are searched for the end of an id
@@ -48,8 +55,11 @@ def _declared() -> Spec:
     return declared
 
 
-def declared_group(name: str, help: str) -> click.Group:
-    """Return the group *name*, all of whose commands are declared."""
+def declared_command(name: str, help: str) -> click.Command:
+    """Return the declared command *name*, or the group *name*, all of whose commands are declared."""
+    for spec in _declared()["commands"]:
+        if spec["words"] == name:
+            return _command(spec, name, [])
     group = ListByDefault(name, help=help)
     add_declared(group, name)
     group.epilog = next(iter(group.commands.values())).epilog
@@ -167,6 +177,8 @@ def _type(spec: Spec) -> click.ParamType[Any]:
             return Duration()
         case "integer":
             return click.IntRange(spec["min"], spec["max"])
+        case "time":
+            return Moment()
         case "number":
             return click.FloatRange(spec["min"], spec["max"])
         case "object":
@@ -188,7 +200,7 @@ def _run(spec: Spec, values: dict[str, Any], state: Path, *, as_json: bool) -> N
         show.print_json(spec["json"], response)
     else:
         _show(spec, values, response)
-    if spec["fails_if"] and _value(response, *spec["fails_if"].split("|")):
+    if spec["fails_if"] and _value(response, spec["fails_if"]):
         raise click.exceptions.Exit(Exit.FAILED)
 
 
@@ -207,25 +219,26 @@ def item_called(items: Sequence[Values], id: str) -> Values | None:
 
 
 def _show(spec: Spec, values: Values, response: Values) -> None:
-    if spec["prints"]:
-        show.out(str(_value(response, *spec["prints"].split("|"))))
+    fields = {**values, **response}
     if spec["facts"]:
-        show.print_facts(dict(_cells(spec["facts"], response)))
+        facts = ((name, _value(response, column)) for name, column in map(_column, spec["facts"]))
+        show.print_facts({name.rstrip("?"): fact for name, fact in facts if fact or name[-1] != "?"})
     for field, _, mark in (quoted.partition("|") for quoted in spec["quotes"] or ()):
         if response[field]:
             show.quote(response[field], mark=mark)
+    text = str(_value(response, spec["prints"])) if spec["prints"] else ""
+    if text:
+        show.out(text)
     rows = response[spec["rows"]] if spec["table"] else []
     if rows:
-        _print_table(spec, rows, is_cut=bool(response.get("next_cursor")))
-    elif spec["empty"]:
-        show.report(_text(spec["empty"], {**values, **response}))
+        _print_table(spec, rows, fields)
+    elif spec["empty"] and not text:
+        show.report(_text(spec["empty"], fields))
         return
     for row in [response] if spec["facts"] or not spec["table"] else rows:
-        for note in spec["notes"] or ():
-            if text := _value(row, *note.split("|")):
-                show.report(str(text))
-    if spec["says"]:
-        show.report(*_text(spec["says"], {**values, **response}).splitlines())
+        notes = (_value(row, note) for note in spec["notes"] or ())
+        show.report(*(str(note) for note in notes if note))
+    show.report(*_text(spec["says"] or "", fields).splitlines())
 
 
 def _response(hub: Talk, spec: Spec, values: Values) -> dict[str, Any]:
@@ -269,26 +282,35 @@ def _joined(words: Sequence[str]) -> str:
     return sys.stdin.read() if text == "-" else text
 
 
-def _print_table(spec: Spec, rows: Sequence[Values], *, is_cut: bool) -> None:
+def _print_table(spec: Spec, rows: Sequence[Values], fields: Values) -> None:
     if spec["facts"] or spec["quotes"]:
         show.out()
-    headers = [header for header, _ in _cells(spec["table"], rows[0])]
-    show.print_table(headers, ([cell for _, cell in _cells(spec["table"], row)] for row in rows))
-    if is_cut and (limit := spec["params"]["limit"]):
+    if spec["total"]:
+        rows = [*rows, fields[spec["total"]]]
+    columns = [(name, [_value(row, column) for row in rows]) for name, column in map(_column, spec["table"])]
+    shown = [(name, cells) for name, cells in columns if name[-1] != "?" or len(set(map(str, cells))) > 1]
+    headers = [_text(name.rstrip("?"), fields) for name, _ in shown]
+    show.print_table(headers, zip(*(cells for _, cells in shown), strict=True))
+    if fields.get("next_cursor") and (limit := spec["params"]["limit"]):
         show.report(f"there are more: {limit['flag'].partition(',')[0]} {2 * len(rows)}")
 
 
-def _cells(columns: Sequence[str], row: Values) -> Iterator[tuple[str, object]]:
-    """Yield header and value of each column, which is spelled ``field|format as header``."""
-    for column in columns:
-        found = _COLUMN.fullmatch(column)
-        assert found is not None, column
-        field, format, header = found.groups()
-        name = header or field.replace("_", " ")
-        yield show.in_zone(name) if format in IN_ZONE else name, _value(row, field, format)
+def _column(spelled: str) -> tuple[str, str]:
+    """Return header and content of a column, which is spelled ``content as header``.
+
+    A header that ends in ``?`` is of a fact that is left out where it is empty, or of a column that is left
+    out where all rows have the same value.
+    """
+    content, _, header = spelled.partition(" as ")
+    field, _, format = content.partition("|")
+    header = header or field.replace("_", " ")
+    return show.in_zone(header) if format in IN_ZONE else header, content
 
 
-def _value(row: Values, field: str, format: str | None = None) -> object:
+def _value(row: Values, content: str) -> object:
+    if "{" in content:
+        return _text(content, row)
+    field, _, format = content.partition("|")
     value: Any = row
     for name in field.split(".") if field != "*" else ():
         value = value[name]
@@ -297,4 +319,4 @@ def _value(row: Values, field: str, format: str | None = None) -> object:
 
 def _text(template: str, fields: Values) -> str:
     """Replace ``{field|format}`` in a text."""
-    return _FIELD.sub(lambda found: str(_value(fields, found[1], found[2])), template)
+    return _FIELD.sub(lambda found: str(_value(fields, found[1])), template)

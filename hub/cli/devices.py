@@ -10,10 +10,9 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
-from hub.cli.completion import device_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import ListByDefault, example, hub_option, json_option
-from hub.cli.talk import Talk, talk
+from hub.cli.talk import Talk, device_names, talk
 
 PATH: Final = "/v1/devices"
 INDENT: Final = 7  # width of the longest kind of credential, and a gap

@@ -1,19 +1,30 @@
-"""``hub doctor``: problems of the hub, its settings, its state folder and its audit log, with fixes."""
+"""``hub doctor``, and ``hub debug``: stacks of a running hub, and an archive of diagnostics."""
 
-from collections.abc import Iterator
+import io
+import json
+import os
+import platform
+import stat
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import URL, example, hub_option, json_option
-from hub.cli.talk import talk
+from hub.cli.options import URL, example, hub_option, json_option, state_option
+from hub.cli.talk import Talk, talk
+from hub.clock import Clock
 from hub.printable import one_line
+from hub.version import VERSION
 
 if TYPE_CHECKING:
     from hub.settings.settings import StorageSettings
+
 
 Issue = dict[str, Any]  # as in the response of GET /v1/issues; *since* may be None here
 
@@ -138,7 +149,6 @@ def _close_to_others(state: Path) -> Iterator[str]:
 
 
 def _pack(file: Path, state: Path, config: Path) -> None:
-    from hub.cli.debug import write_bundle
 
     missing = write_bundle(file, state=state, config=config, clock=show.clock)
     show.report(f"wrote {file}; check it before you pass it on")
@@ -164,3 +174,190 @@ def _issue(id: str, explanation: str, *, fix: str, severity: str = "error", subj
         "explanation": explanation,
         "fix": fix,
     }
+
+
+@click.group(epilog=example("hub debug bundle hub-debug.tar.gz"))
+def debug() -> None:
+    """Inspect a running hub, or pack diagnostics into an archive.
+
+    SIGUSR1 makes a hub write its dump to its log, even if it does not answer requests.
+    """
+
+
+@debug.command(epilog=example("hub debug dump"))
+@hub_option
+@json_option
+def dump(state: Path, as_json: bool) -> None:
+    """Print the stack of every task and thread."""
+    with talk(state) as hub:
+        response = hub.get("/v1/debug/dump")
+    if as_json:
+        show.print_json("dump", response)
+        return
+    show.print_facts(
+        {
+            "at": show.moment(response["at"]),
+            "up for": show.duration(response["uptime_s"]),
+            "event loop": f"{response['loop_lag_s'] * 1000:.1f} ms late",
+            "devices": f"{response['connected']} connected, {response['pending_calls']} calls open, "
+            f"{response['unsent_bytes']} bytes unsent",
+            **{f"waiting: {name}": count for name, count in response["queues"].items()},
+        }
+    )
+    for task in response["tasks"]:
+        _print_stack(f"{task['count']} x {', '.join(task['names'])}", task)
+    for thread in response["threads"]:
+        _print_stack(f"thread {thread['name']}", thread)
+
+
+@debug.command(epilog=example("hub debug bundle hub-debug.tar.gz"))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--config", type=click.Path(path_type=Path), default="hub.toml", show_default=True)
+@state_option
+@json_option
+def bundle(file: Path, config: Path, state: Path, as_json: bool) -> None:
+    """Write an archive (.tar.gz) with status, log, metrics, dump and settings.
+
+    It has no tokens, keys, passwords or contents of documents, but names of devices, agents and files:
+    check it before you pass it on. Without a running hub it has only the parts from this machine.
+    """
+    missing = write_bundle(file, state=state, config=config, clock=show.clock)
+    if as_json:
+        show.print_json("bundle", {"file": str(file), "missing": missing})
+        return
+    show.report(f"wrote {file}")
+    for name, why in missing.items():
+        show.report(f"  without {name}: {why}")
+
+
+def _print_stack(title: str, one: Mapping[str, Any]) -> None:
+    show.out(f"\n{one_line(title)}")
+    for place in one["stack"]:
+        show.out(f"  {one_line(place)}")
+
+
+# Routes of the running hub, by the file of the archive that gets their response.
+ANSWERS: Final[Mapping[str, str]] = {
+    "status.json": "/v1/status",
+    "readiness.json": "/readyz",
+    "issues.json": "/v1/issues",
+    "settings.json": "/v1/config",
+    "dump.json": "/v1/debug/dump",
+    "devices.json": "/v1/devices",
+    "agents.json": "/v1/agents",
+    "runs.json": "/v1/runs",
+    "audit.json": "/v1/audit",
+}
+LOG: Final = "log.jsonl"
+METRICS: Final = "metrics.txt"
+ABOUT: Final = "about.json"
+
+
+class Part(NamedTuple):
+    """A file of the archive."""
+
+    name: str
+    text: str
+
+
+def write_bundle(file: Path, *, state: Path, config: Path, clock: Clock) -> dict[str, str]:
+    """Write the archive, readable by its owner only.
+
+    Returns:
+        reasons of the missing parts, by the part's name.
+
+    Raises:
+        Failure: the file exists already, or cannot be written.
+    """
+    missing: dict[str, str] = {}
+    parts = list(_parts(state, config, missing))
+    about = {
+        "made_at": clock.now().isoformat(),
+        "version": VERSION,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "missing": missing,
+    }
+    parts.append(Part(ABOUT, _as_json(about)))
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as out, tarfile.open(fileobj=out, mode="w:gz") as archive:
+            for part in parts:
+                raw = part.text.encode()
+                entry = tarfile.TarInfo(f"{_stem(file)}/{part.name}")
+                entry.size, entry.mode, entry.mtime = len(raw), 0o600, int(clock.now().timestamp())
+                archive.addfile(entry, io.BytesIO(raw))
+    except FileExistsError as error:
+        raise Failure(
+            f"{file} exists already", Exit.CANNOT_CREATE, next_step="choose another name"
+        ) from error
+    except OSError as error:
+        raise Failure(f"cannot write {file}: {error.strerror}", Exit.CANNOT_CREATE) from error
+    return missing
+
+
+def _parts(state: Path, config: Path, missing: dict[str, str]) -> Iterator[Part]:
+    from hub.log.redaction import redact
+
+    yield Part("folder.txt", "".join(f"{line}\n" for line in _listing(state)))
+    try:
+        yield Part("hub.toml", redact(config.read_text("utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        missing["hub.toml"] = str(error)
+    with ExitStack() as open_talk:
+        try:
+            hub = open_talk.enter_context(talk(state))
+        except Failure as failure:
+            missing["all that a running hub tells"] = failure.message
+            return
+        asked: dict[str, Callable[[], str]] = {
+            name: partial(_answer, hub, path) for name, path in ANSWERS.items()
+        }
+        asked |= {METRICS: partial(hub.text, "/metrics"), LOG: partial(_log, hub)}
+        for name, ask in asked.items():
+            try:
+                yield Part(name, ask())
+            except Failure as failure:
+                missing[name] = failure.message
+
+
+def _answer(hub: Talk, path: str) -> str:
+    from hub.log.redaction import redact_fields
+
+    return _as_json(redact_fields(hub.get(path)))
+
+
+def _log(hub: Talk) -> str:
+    """Return the log entries that the hub keeps, oldest first, as JSON lines."""
+    from hub.log.redaction import redact_fields
+
+    entries: list[Any] = []
+    cursor: str | None = None
+    while True:
+        response = hub.get("/v1/logs", level="debug", limit=1_000, cursor=cursor)
+        entries += response["entries"]
+        cursor = response["next_cursor"]
+        if cursor is None:
+            return "".join(
+                json.dumps(redact_fields(entry), ensure_ascii=False) + "\n" for entry in entries[::-1]
+            )
+
+
+def _listing(folder: Path) -> Iterator[str]:
+    """Yield a line for each file of the state folder: mode, owner, size and name."""
+    for path in sorted([folder, *folder.rglob("*")]):
+        try:
+            found = path.lstat()
+        except OSError as error:
+            yield f"?  {path}: {error.strerror}"
+            continue
+        name = "." if path == folder else path.relative_to(folder)
+        yield f"{stat.filemode(found.st_mode)} {found.st_uid}:{found.st_gid} {found.st_size:>12} {name}"
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _stem(file: Path) -> str:
+    return file.name.removesuffix(".tar.gz").removesuffix(".tgz") or "bundle"

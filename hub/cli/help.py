@@ -1,9 +1,11 @@
-"""The commands ``hub help`` and ``hub routes``, which need no running hub."""
+"""The commands ``hub help``, ``hub routes`` and ``hub completion``, which need no running hub."""
 
 import sys
 from importlib import import_module
+from typing import Final
 
 import click
+from click.shell_completion import get_completion_class
 
 from hub import docs
 from hub.cli import show
@@ -69,3 +71,20 @@ def routes(as_json: bool) -> None:
         ("request of a device", "object"),
         ((request.method, request.of) for request in table.device_requests),
     )
+
+
+SHELLS: Final = ("bash", "zsh", "fish")
+_VARIABLE: Final = "_HUB_COMPLETE"
+
+
+@click.command(epilog=example("hub completion bash"))
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the script that completes names in a shell.
+
+    Add eval "$(hub completion bash)" to ~/.bashrc; likewise for zsh. For fish: hub completion fish | source.
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None
+    show.out(kind(ctx.find_root().command, {}, "hub", _VARIABLE).source())

@@ -1,12 +1,17 @@
-"""Options that several commands share, and groups with a default command."""
+"""Options and their types that several commands share, completion of names, and groups with a default."""
 
+import json
 import os
 import re
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+
+from hub.cli.failure import Exit, Failure
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -16,6 +21,8 @@ USER: Final = "hub.user"
 
 _DURATION: Final = re.compile(r"(\d+)\s*(s|m|min|h|d|w)")
 _UNITS_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+FORMS: Final = "2h, today 09:00, yesterday 18:00, 2026-11-20, '2026-11-20 18:00', 2026-11-20T18:00+01:00"
+_DAY: Final = re.compile(r"(today|yesterday)(?: +(\d{1,2}:\d{2}))?")
 
 
 def example(command: str) -> str:
@@ -96,16 +103,27 @@ class Duration(click.ParamType[float]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        found = _DURATION.fullmatch(value.strip().lower())
-        if found is None or not int(found[1]):
+        found = _seconds(value)
+        if not found:
             self.fail(f"{value!r} is not a duration; write it as in 90d, 12h, 10m or 30s", param, ctx)
-        return float(int(found[1]) * _UNITS_S[found[2]])
+        return found
+
+
+def _seconds(text: str) -> float | None:
+    """Parse a duration, as in ``90d``; None: *text* is none."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    return None if found is None else float(int(found[1]) * _UNITS_S[found[2]])
 
 
 class ListByDefault(click.Group):
-    """Group in which no command means ``ls``, and a word that is no command is the NAME of ``show NAME``."""
+    """Group in which no command means ``ls``, and a word that is no command is the NAME of ``show NAME``.
+
+    ``ls NAME`` means ``show NAME``, too.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if len(args) > 1 and args[0] == "ls" and not args[1].startswith("-") and "show" in self.commands:
+            args = args[1:]
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             is_name = args and not args[0].startswith("-") and "show" in self.commands
             args = ["show" if is_name else "ls", *args]
@@ -122,3 +140,102 @@ class ListOfOne(click.Group):
         elif name and not name[0].startswith("-") and (not rest or rest[0].startswith("-")):
             rest = ["ls", *rest]
         return super().parse_args(ctx, [*name, *rest])
+
+
+class Moment(click.ParamType[str]):
+    """Option type for a time: a duration ago, a time of today or yesterday, a date, or an ISO 8601 instant.
+
+    Without an offset it is in the zone of this machine. The value is the instant as ISO 8601, in UTC.
+    """
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return _moment(value.strip()).astimezone(UTC).isoformat()
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is not a time; write it in one of these forms: {FORMS}", param, ctx)
+
+
+def _moment(text: str) -> datetime:
+    from hub.cli import show  # imported late, so that hub --help stays fast
+
+    now = show.clock.now()
+    if (ago_s := _seconds(text)) is not None:
+        return now - timedelta(seconds=ago_s)
+    if day := _DAY.fullmatch(text):
+        date = now.astimezone().date() - timedelta(days=day[1] == "yesterday")
+        hour, minute = map(int, (day[2] or "0:00").split(":"))
+        return datetime.combine(date, time(hour, minute))
+    return datetime.fromisoformat(text)
+
+
+def moment_option(name: str, help: str) -> Callable[[Any], Any]:
+    """Return an option that takes a time."""
+    return click.option(name, type=Moment(), metavar="TIME", help=f"{help}: {FORMS}.")
+
+
+class JsonObject(click.ParamType[dict[str, Any]]):
+    """Option type for JSON objects, as in ``{"folder": "inbox"}``."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        if isinstance(value, dict):
+            return value
+        try:
+            parsed = json.loads(value)
+        except (ValueError, RecursionError):
+            parsed = None
+        if not isinstance(parsed, dict):
+            self.fail(
+                f"""{value!r} is not a JSON object; write it as in '{{"folder": "inbox"}}'""", param, ctx
+            )
+        return parsed
+
+
+def object_option(name: str, *, help: str, required: bool = False) -> Callable[[Any], Any]:
+    """Return an option that takes a JSON object."""
+    return click.option(name, type=JsonObject(), metavar="JSON", help=help, required=required)
+
+
+def keys_of(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Return each value of the settings with its dotted key; tables of a list are keyed by their names."""
+    for name, value in settings.items():
+        key = f"{path}.{name}" if path else name
+        match value:
+            case dict():
+                yield from keys_of(value, key)
+            case [dict(), *_]:
+                for one in value:
+                    yield from keys_of(one, f"{key}.{one['name']}")
+            case _:
+                yield key, value
+
+
+def table_in(file: Path) -> dict[str, Any]:
+    """Return the table in a TOML or JSON file.
+
+    Raises:
+        Failure: the file cannot be read, or has no table.
+    """
+    try:
+        text = file.read_text("utf-8")
+        table = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise Failure(f"cannot read {file}: {error}", Exit.USAGE) from error
+    if not isinstance(table, dict):
+        raise Failure(f"{file}: expected a TOML table or a JSON object", Exit.USAGE)
+    return {key: _plain(value) for key, value in table.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return *value* with dates and times as text, for JSON."""
+    match value:
+        case dict():
+            return {key: _plain(inner) for key, inner in value.items()}
+        case list():
+            return [_plain(inner) for inner in value]
+        case date():
+            return value.isoformat()
+    return value

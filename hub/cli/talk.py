@@ -1,19 +1,24 @@
-"""Requests to a running hub: over its Unix socket, or to a URL with a token. Errors become failures."""
+"""Requests to a running hub: over its Unix socket, or to a URL with a token. Errors become failures.
+
+A shell completes names of the running hub with them.
+"""
 
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from hub.cli import show
 from hub.cli.failure import AS_WHOM, WHERE, Exit, Failure
-from hub.cli.options import TOKEN_FILE, URL, USER, state_folder
+from hub.cli.options import TOKEN_FILE, URL, USER, hub_option, json_option, keys_of, state_folder
 
 if TYPE_CHECKING:
     import httpx2  # imported with the first request, so that --help stays fast
@@ -23,6 +28,10 @@ ADMIN_SOCKET: Final = Path("/run/hub-admin.sock")  # as in hub-admin.socket
 TOKEN_VARIABLE: Final = "HUB_TOKEN_FILE"
 _PAGE: Final = 1_000  # items of one request
 _TIMEOUT_S = 30.0
+_KNOCK_S: Final = 2.0
+_MOST_OFFERED: Final = 200  # names or newest runs
+
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 _EXIT_OF_REASON = {"bad_settings": Exit.SETTINGS, "bad_params": Exit.USAGE}
 _EXIT_CODES = {401: Exit.NOT_PERMITTED, 403: Exit.NOT_PERMITTED, 429: Exit.TRY_AGAIN, 503: Exit.TRY_AGAIN}
 
@@ -106,6 +115,26 @@ class Talk:
         )
 
 
+def hub_command(command: Callable[..., Iterator[tuple[str, Mapping[str, Any]]]]) -> Callable[..., None]:
+    """Convert a generator into a command: it yields its response, and then prints it for people.
+
+    The generator gets the client of the hub, and yields the name of the response's schema with the response.
+    With ``--json`` this is printed, and the generator is not continued.
+    """
+
+    @hub_option
+    @json_option
+    @wraps(command)
+    def run(state: Path, as_json: bool, **options: Any) -> None:
+        with talk(state) as hub:
+            for schema, response in command(hub, **options):
+                if as_json:
+                    show.print_json(schema, response)
+                    return
+
+    return run
+
+
 @contextmanager
 def talk(state: Path) -> Iterator[Talk]:
     """Open a client of the hub that uses the state folder *state*, or of the hub at ``--url``.
@@ -114,8 +143,6 @@ def talk(state: Path) -> Iterator[Talk]:
         Failure: no hub is running (3), access is denied (77), or the connection was lost (75).
     """
     import httpx2
-
-    from hub.cli.unreachable import failure_of
 
     meta = click.get_current_context().meta
     url: str | None = meta.get(URL)
@@ -126,13 +153,7 @@ def talk(state: Path) -> Iterator[Talk]:
         try:
             yield Talk(client)
         except httpx2.TransportError as error:
-            if url is not None:
-                raise failure_of(url, error) from error
-            raise Failure(
-                f"the connection to the hub was lost: {error or type(error).__name__}",
-                Exit.TRY_AGAIN,
-                next_step="is it still running? hub status",
-            ) from error
+            raise failure_of(url, error) from error
 
 
 def _to_this_machine(state: Path) -> "httpx2.Client":
@@ -234,3 +255,100 @@ def _knock(path: Path) -> None:
                 Exit.NOT_RUNNING,
                 next_step=f"start it: hub serve --state {path.parent}",
             ) from error
+
+
+def failure_of(url: str | None, error: "httpx2.TransportError") -> Failure:
+    """Convert *error* of a request to the hub at *url*, or on this machine, into a failure."""
+    import ssl
+
+    import httpx2
+
+    lost = Failure(
+        f"the connection to the hub was lost: {error or type(error).__name__}",
+        Exit.TRY_AGAIN,
+        next_step="is it still running? hub status",
+    )
+    if url is None:
+        return lost
+    parts = httpx2.URL(url)
+    where = parts.netloc.decode("ascii")
+    tls_error = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
+    if isinstance(tls_error, ssl.SSLCertVerificationError):
+        return Failure(
+            f"the certificate of {where} is not trusted: {tls_error.verify_message}",
+            Exit.UNAVAILABLE,
+            next_step="if it is the hub's own, trust it: SSL_CERT_FILE=CERTIFICATE hub ...",
+        )
+    is_cut_off = any(isinstance(cause, ConnectionResetError) for cause in _causes(error))
+    if isinstance(error, httpx2.ConnectError) and (tls_error is not None or is_cut_off):
+        return Failure(
+            f"{where} does not use TLS",
+            Exit.UNAVAILABLE,
+            next_step=f"is it the port for operators? {WHERE}; on the hub's own machine use http://",
+        )
+    if parts.scheme == "http" and _speaks_tls(parts.host, parts.port or 80):
+        return Failure(f"{where} uses TLS", Exit.UNAVAILABLE, next_step=f"use https: --url https://{where}")
+    if isinstance(error, httpx2.ConnectError):
+        return Failure(
+            f"no hub answers at {url}: {error}",
+            Exit.NOT_RUNNING,
+            next_step=f"is the address right, and does the hub run? {WHERE}",
+        )
+    return lost
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield *error* and its causes, of which the library keeps some as arguments only."""
+    yield error
+    inner = [error.__cause__, *error.args]
+    for cause in inner:
+        if isinstance(cause, BaseException):
+            yield from _causes(cause)
+
+
+def _speaks_tls(host: str, port: int) -> bool:
+    """Return True if the port uses TLS, with any certificate: no data is sent."""
+    import ssl
+
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((host, port), timeout=_KNOCK_S) as knocking,
+            context.wrap_socket(knocking, server_hostname=host),
+        ):
+            return True
+    except OSError:
+        return False
+
+
+def names_of(noun: str) -> Complete:
+    """Return the completion of the names in the list of a *noun*; of runs, their ids."""
+
+    def read(hub: Any) -> Iterable[str]:
+        for item in hub.get(f"/v1/{noun}", limit=_MOST_OFFERED)[noun]:
+            yield item.get("name") or show.short_id(item["id"])
+
+    return _completion(read)
+
+
+def _completion(read: Callable[[Any], Iterable[str]]) -> Complete:
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        state = ctx.params.get("state") or ctx.find_root().params.get("state")
+        try:
+            with ctx, talk(state_folder(state and str(state))) as hub:
+                return [CompletionItem(name) for name in read(hub) if name.startswith(incomplete)]
+        except click.ClickException:
+            return []  # a shell cannot show why no hub answers
+
+    return complete
+
+
+def _setting_keys(hub: Any) -> Iterable[str]:
+    return (key for key, _ in keys_of(hub.get("/v1/config")["settings"]))
+
+
+agent_names, device_names, board_names = names_of("agents"), names_of("devices"), names_of("boards")
+connector_names, run_ids = names_of("connectors"), names_of("runs")
+setting_keys = _completion(_setting_keys)

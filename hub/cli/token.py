@@ -8,11 +8,10 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
-from hub.cli.completion import agent_names
 from hub.cli.declared import item_called
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import Duration, ListByDefault, example, hub_option, json_option
-from hub.cli.talk import Talk, talk
+from hub.cli.talk import Talk, agent_names, talk
 
 ROLES = ("viewer", "operator", "admin")
 DEVICES, OPERATORS = "/v1/tokens", "/v1/operator-tokens"

@@ -8,6 +8,7 @@ from typing import Any
 from hub.api.application import ANSWERED, DECLARED
 from hub.api.document import openapi_document
 from hub.api.noun import Command, Noun, Route
+from hub.cli.options import FORMS
 
 NAMED = {
     "agent",
@@ -15,10 +16,11 @@ NAMED = {
     "connector",
     "device",
     "gateway",
+    "run",
     "template",
     "user",
 }  # names that a shell completes
-METAVARS = {"duration": "TIME", "object": "JSON", "integer": "NUMBER", "number": "SECONDS"}
+METAVARS = {"duration": "TIME", "time": "TIME", "object": "JSON", "integer": "NUMBER", "number": "SECONDS"}
 LONG_S = 600  # a shorter time is typed in seconds
 OPTION = re.compile(r"(?=--|=|/--)(--[\w,-]+)?(?:=([^/:]+))?(?:/(--[\w-]+))?: ")
 OF_EVERY_REQUEST = {"user", "limit", "cursor", "If-Match", "Idempotency-Key"}
@@ -129,6 +131,8 @@ def _option(
     flag, default, off = found.groups() if found else (_flag(name), None, None)
     help, shown = declared[found.end() :] if found else declared, default or schema.get("default")
     plain = _resolved(schema, schemas)
+    if plain.get("format") == "date-time":
+        help = f"{help.rstrip('.')}: {FORMS}."
     if flag and shown and plain.get("type") != "boolean" and flag not in map(_flag, plain.get("enum", ())):
         help += f" [default: {shown:g}]" if isinstance(shown, float) else f" [default: {shown}]"
     return {"flag": flag, "off": off, "default": default, "help": help}
@@ -150,6 +154,8 @@ def _kind(name: str, schema: dict[str, Any], schemas: dict[str, Any]) -> dict[st
     type = plain.get("type", "object")
     if type in ("number", "integer") and name.endswith("_s") and plain.get("maximum", LONG_S) >= LONG_S:
         type = "duration"
+    if plain.get("format") == "date-time":
+        type = "time"
     return {
         "type": type,
         "values": plain.get("enum") or _resolved(plain.get("items", {}), schemas).get("enum"),
