@@ -35,42 +35,6 @@ for command in (create, edit, validate, config, metrics, next_fires, backfill, s
     agents.add_command(command)
 
 
-@agents.command("ls", epilog=example("hub agents ls"))
-@click.argument("name", required=False, shell_complete=agent_names)
-@hub_option
-@json_option
-def list_agents(name: str | None, state: Path, as_json: bool) -> None:
-    """List the agents, or show one."""
-    if name is not None:
-        _show(name, state, as_json=as_json)
-        return
-    with talk(state) as hub:
-        response = hub.get_all("/v1/agents", "agents")
-    if as_json:
-        show.print_json("agents", response)
-        return
-    of_several = len({agent["user"] for agent in response["agents"]}) > 1
-    show.print_table(
-        ("agent", "state", "device", "connected", "schedule", show.in_zone("next"), show.in_zone("last run")),
-        (
-            (
-                f"{agent['name']} ({agent['user']})" if of_several else agent["name"],
-                _state(agent),
-                agent["device"] if agent["gateway"] is None else f"gateway {agent['gateway']}",
-                agent["device_connected"] if agent["gateway"] is None else agent["connectivity"] == "online",
-                agent["schedule"],
-                _next_fire(agent),
-                _last(agent),
-            )
-            for agent in response["agents"]
-        ),
-    )
-    if not response["agents"]:
-        show.report(
-            "no agents; add one to hub.toml ('hub init' writes an example), or: hub agents create NAME"
-        )
-
-
 @agents.command("show", epilog=example("hub agents show notes"))
 @click.argument("name", shell_complete=agent_names)
 @hub_option
@@ -78,32 +42,6 @@ def list_agents(name: str | None, state: Path, as_json: bool) -> None:
 def show_agent(name: str, state: Path, as_json: bool) -> None:
     """Show an agent: identity, status with reasons, upcoming and recent runs, and costs."""
     _show(name, state, as_json=as_json)
-
-
-def _next_fire(agent: Mapping[str, Any]) -> str | None:
-    """Return the next scheduled time, or the reason why there is none."""
-    if agent["lifecycle"] != "active":
-        return str(agent["lifecycle"])
-    if agent["next_fires"]:
-        return show.short_moment(agent["next_fires"][0]["at"])
-    return next((str(s["paused_because"]) for s in agent["schedules"] if s["paused_because"]), None)
-
-
-def _state(agent: Mapping[str, Any]) -> str:
-    """Return the state that keeps the agent from working, as in ``paused`` or ``error``; else ``active``."""
-    if agent["lifecycle"] == "active" and agent["health"] != "ok":
-        return "error"
-    if agent["lifecycle"] == "active" and agent["availability"] != "available":
-        return str(agent["availability"])
-    return str(agent["lifecycle"])
-
-
-def _last(agent: Mapping[str, Any]) -> str | None:
-    run = agent["last_run"]
-    if not isinstance(run, dict):
-        return None
-    went = run["outcome"] or run["state"]
-    return f"{show.short_moment(run['created_at'])} {went}, {run['items_created']} items"
 
 
 def _show(name: str, state: Path, *, as_json: bool) -> None:

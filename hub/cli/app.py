@@ -33,10 +33,10 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
     },
     "Run the hub": {
         "serve": _Command("daemon", "Run the hub in the foreground."),
-        "status": _Command("daemon", "Show the state of the running hub on one screen."),
+        "status": _Command(DECLARED, "Show the state of the running hub on one screen."),
         "doctor": _Command("doctor", "Check the installation and list problems with their fixes."),
         "logs": _Command("logs", "Show the last events of the hub's log."),
-        "drain": _Command("upkeep", "Stop the running hub after its work in progress."),
+        "drain": _Command(DECLARED, "Stop the running hub after its work in progress."),
         "backup": _Command("upkeep", "Write the hub's state into one new file, or verify such a file."),
         "restore": _Command("upkeep", "Restore the hub's state from a backup file."),
         "debug": _Command("doctor", "Inspect a running hub, or pack diagnostics into an archive."),
@@ -47,7 +47,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "run": _Command("runs", "Start a run of an agent."),
         "runs": _Command("runs", "List and show runs; cancel, pause, resume and repeat them."),
         "locks": _Command(DECLARED, "List locks with their holders and queues, and release a lock by force."),
-        "costs": _Command("costs", "Show the costs of models, failed requests included."),
+        "costs": _Command(DECLARED, "Show the costs of models, failed requests included."),
         "eval": _Command("evaluate", "Measure how well an agent finds what a person found."),
     },
     "Devices, users and access": {

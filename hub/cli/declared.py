@@ -298,8 +298,7 @@ def _print_table(spec: Spec, rows: Sequence[Values], fields: Values) -> None:
 def _column(spelled: str) -> tuple[str, str]:
     """Return header and content of a column, which is spelled ``content as header``.
 
-    A header that ends in ``?`` is of a fact that is left out where it is empty, or of a column that is left
-    out where all rows have the same value.
+    ``?`` at the end of a header leaves out an empty fact, or a column with one value in all rows.
     """
     content, _, header = spelled.partition(" as ")
     field, _, format = content.partition("|")

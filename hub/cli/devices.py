@@ -11,11 +11,11 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
+from hub.cli.formats import last_seen
 from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import Talk, device_names, talk
 
 PATH: Final = "/v1/devices"
-INDENT: Final = 7  # width of the longest kind of credential, and a gap
 GRANTS: Final = ("files", "agents", "connectors", "coordination")  # as in storage.devices.devices.Grant
 SIGNS: Final = {"+": "add", "-": "remove"}
 ABOUT_THE_STREAM: Final = ("open", "reset")  # events after which the list is read again
@@ -60,7 +60,7 @@ def _print_devices(response: Mapping[str, Any], *, and_revoked: bool) -> None:
                 device["user"],
                 device["connected"],
                 device["platform"],
-                _last_seen(device),
+                last_seen(device),
                 device["grants"],
             )
             for device in listed
@@ -68,43 +68,6 @@ def _print_devices(response: Mapping[str, Any], *, and_revoked: bool) -> None:
     )
     if not listed:
         show.report("no devices yet; admit one: hub connect on the device, then hub pair")
-
-
-@devices.command("show", epilog=example("hub devices show desk"))
-@click.argument("device", shell_complete=device_names)
-@hub_option
-@json_option
-def show_device(device: str, state: Path, as_json: bool) -> None:
-    """Show a device: its credentials, its grants, and the agents that read from it."""
-    with talk(state) as hub:
-        response = hub.get(_path(device))
-    if as_json:
-        show.print_json("device", response)
-        return
-    show.print_facts(
-        {
-            "device": response["name"],
-            "id": response["id"],
-            "user": response["user"],
-            "connected": response["connected"],
-            "last seen": _last_seen(response),
-            "platform": response["platform"],
-            "known since": show.moment(response["created_at"]),
-            **({"revoked": show.moment(response["revoked_at"])} if response["revoked_at"] else {}),
-            "capabilities": response["capabilities"],
-            "granted": response["grants"],
-            "granted by owner": [
-                " ".join((grant["name"], *grant["tables"])) for grant in response["owner_grants"]
-            ],
-            "agents": response["agents"],
-            **({"rows": _agreement(response["agreement"])} if response["agreement"] else {}),
-        }
-    )
-    ways = [("key", key["fingerprint"], key) for key in response["keys"]]
-    ways += [("token", f"{token['id']} (...{token['last4'] or '?'})", token) for token in response["tokens"]]
-    for kind, name, way in ways:
-        show.out(f"\n{kind.ljust(INDENT)}{name}")  # a fingerprint fills the line
-        show.out(" " * INDENT + ", ".join(_times(way)))
 
 
 @devices.command(
@@ -142,31 +105,8 @@ def grant(device: str, changes: tuple[str, ...], state: Path, as_json: bool) -> 
         show.report(f"{response['name']} is granted: {', '.join(response['grants']) or 'nothing'}")
 
 
-def _agreement(response: Mapping[str, Any]) -> str:
-    """Describe the last comparison of a device's rows in one line."""
-    counts = (
-        f"{response['sent']} sent again, {response['taken']} new to the hub, {response['refused']} refused"
-    )
-    if response["agreed_at"]:
-        return f"in agreement since {show.moment(response['agreed_at'])} ({counts})"
-    because = f": {response['problem']}" if response["problem"] else ""
-    return f"compared since {show.moment(response['began_at'])} ({counts}){because}"
-
-
-def _times(way: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the times at which a key or token was created, last used and revoked."""
-    yield f"created {show.short_moment(way['created_at'])} {show.zone_here()}"
-    for key, what in (("last_used_at", "last used"), ("revoked_at", "revoked")):
-        if way[key]:
-            yield f"{what} {show.short_moment(way[key])}"
-
-
 def _path(device: str) -> str:
     return f"{PATH}/{quote(device, safe='')}"
-
-
-def _last_seen(device: Mapping[str, Any]) -> str:
-    return "now" if device["connected"] else show.moment(device["last_seen_at"])
 
 
 @click.group(cls=ListByDefault, epilog=example("hub pair approve K7QM-2XRD"))

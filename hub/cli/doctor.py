@@ -184,32 +184,6 @@ def debug() -> None:
     """
 
 
-@debug.command(epilog=example("hub debug dump"))
-@hub_option
-@json_option
-def dump(state: Path, as_json: bool) -> None:
-    """Print the stack of every task and thread."""
-    with talk(state) as hub:
-        response = hub.get("/v1/debug/dump")
-    if as_json:
-        show.print_json("dump", response)
-        return
-    show.print_facts(
-        {
-            "at": show.moment(response["at"]),
-            "up for": show.duration(response["uptime_s"]),
-            "event loop": f"{response['loop_lag_s'] * 1000:.1f} ms late",
-            "devices": f"{response['connected']} connected, {response['pending_calls']} calls open, "
-            f"{response['unsent_bytes']} bytes unsent",
-            **{f"waiting: {name}": count for name, count in response["queues"].items()},
-        }
-    )
-    for task in response["tasks"]:
-        _print_stack(f"{task['count']} x {', '.join(task['names'])}", task)
-    for thread in response["threads"]:
-        _print_stack(f"thread {thread['name']}", thread)
-
-
 @debug.command(epilog=example("hub debug bundle hub-debug.tar.gz"))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--config", type=click.Path(path_type=Path), default="hub.toml", show_default=True)
@@ -228,12 +202,6 @@ def bundle(file: Path, config: Path, state: Path, as_json: bool) -> None:
     show.report(f"wrote {file}")
     for name, why in missing.items():
         show.report(f"  without {name}: {why}")
-
-
-def _print_stack(title: str, one: Mapping[str, Any]) -> None:
-    show.out(f"\n{one_line(title)}")
-    for place in one["stack"]:
-        show.out(f"  {one_line(place)}")
 
 
 # Routes of the running hub, by the file of the archive that gets their response.

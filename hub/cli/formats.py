@@ -9,23 +9,33 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from hub.cli import show
+from hub.printable import one_line
 
 Item = Mapping[str, Any]
 Format = TypeVar("Format", bound=Callable[[Any], object])
 
-IN_ZONE: Final = ("at", "at_second", "since_at")  # the headers of these columns name the zone
+IN_ZONE: Final = (
+    "at",
+    "at_second",
+    "since_at",
+    "next_at",
+    "last_run_at",
+)  # the headers of these columns name the zone
 MOST_SHOWN: Final = 80  # characters of a text in a table
+FINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})  # states of runs
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "at": show.short_moment,
     "day": show.short_moment,
     "moment": show.moment,
+    "duration": show.duration,
     "count": len,
     "origin": show.origin,
     "mover": show.mover,
     "no": lambda value: not value,
     "yes": lambda is_so: "yes" if is_so else "",
     "or_none": lambda values: values or "none",
+    "or_rules": lambda model: model or "none: only rules find items",
     "result": lambda is_ok: "ok" if is_ok else "failed",
 }
 
@@ -63,7 +73,201 @@ def short(text: str | None, most: int = MOST_SHOWN) -> str:
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
+@_format
+def named(counts: Item) -> list[str]:
+    return [f"{name} {value}" for name, value in counts.items()]
+
+
+@_format
+def pairs(fields: Item) -> str:
+    return ", ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+
+
+# The hub itself
+
+
+@_format
+def ready_gateways(status: Item) -> str:
+    known = status["gateways_known"]
+    return f"{status['gateways_ready']} of {known} ready" if known else ""
+
+
+@_format
+def held_back(reason: str | None) -> str:
+    return f"{reason}; runs started by hand are not" if reason else ""
+
+
+@_format
+def issue_counts(counts: Item) -> str:
+    """Count the issues by severity, and name the command that lists them."""
+    listed = ", ".join(
+        f"{count} {name if count != 1 else name.removesuffix('s')}" for name, count in counts.items() if count
+    )
+    return f"{listed}; list them: hub doctor" if listed else "none"
+
+
+@_format
+def run_counts(counts: Item) -> list[str]:
+    return [f"{count} {name}" for name, count in counts.items() if count]
+
+
+@_format
+def late(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms late"
+
+
+@_format
+def stacks(dump: Item) -> str:
+    stacks = [(f"{one['count']} x {', '.join(one['names'])}", one["stack"]) for one in dump["tasks"]]
+    stacks += [(f"thread {one['name']}", one["stack"]) for one in dump["threads"]]
+    lines = [line for title, calls in stacks for line in ("", title, *(f"  {call}" for call in calls))]
+    return "\n".join(map(one_line, lines))
+
+
+# The audit log
+
+
+@_format
+def refused(outcome: str) -> str:
+    return "" if outcome == "done" else f" ({outcome})"
+
+
+@_format
+def chain(check: Item) -> str:
+    lines = [one_line(found["what"]) for found in check["breaks"]]
+    if check["more_breaks"]:
+        lines.append(f"and {check['more_breaks']} more")
+    if check["ok"]:
+        lines.append(f"the chain is intact; entries: {check['entries']}")
+    if check["last_seq"] is not None:
+        lines.append(f"last entry: {check['last_seq']}:{check['last_hash']}")
+    return "\n".join(lines)
+
+
+@_format
+def chain_note(last_seq: int | None) -> str:
+    note = "Note it elsewhere, to detect a rewritten log later: --known NUMBER:HASH"
+    return "" if last_seq is None else note
+
+
+# Costs
+
+
+@_format
+def usd(amount: float | None) -> str:
+    """Format an amount in US dollars: ``0.0123``; tiny amounts are ``<0.0001`` instead of zero."""
+    if amount is None:
+        return show.NOTHING
+    return f"{amount:.4f}" if amount >= 0.0001 or not amount else "<0.0001"
+
+
+@_format
+def short_key(key: str) -> str:
+    return show.short_id(key) if _UUID.fullmatch(key) else key
+
+
+@_format
+def payer(costs: Item) -> Any:
+    return None if costs["agent"] == costs["key"] else costs["agent"]
+
+
+@_format
+def price_note(total: Item) -> str:
+    note = "no prices are known: set price_in_usd and price_out_usd of your models in hub.toml"
+    return "" if total["usd"] else note
+
+
+# Runs
+
+
+@_format
+def run_state(run: Item) -> str:
+    if run["state"] in FINAL - {"CANCELLED"}:
+        return f"had ended already: {run['state']}"
+    return ", ".join(filter(None, (run["state"], run["waiting_for"])))
+
+
+# Devices
+
+
+@_format
+def last_seen(device: Item) -> str:
+    return "now" if device["connected"] else show.moment(device["last_seen_at"])
+
+
+@_format
+def owner_grants(grants: Sequence[Item]) -> list[str]:
+    return [" ".join((grant["name"], *grant["tables"])) for grant in grants]
+
+
+@_format
+def agreement(compared: Item | None) -> str:
+    """Describe the last comparison of a device's rows in one line."""
+    if compared is None:
+        return ""
+    counts = (
+        f"{compared['sent']} sent again, {compared['taken']} new to the hub, {compared['refused']} refused"
+    )
+    if compared["agreed_at"]:
+        return f"in agreement since {show.moment(compared['agreed_at'])} ({counts})"
+    because = f": {compared['problem']}" if compared["problem"] else ""
+    return f"compared since {show.moment(compared['began_at'])} ({counts}){because}"
+
+
+@_format
+def credentials(device: Item) -> str:
+    """List keys and tokens; a fingerprint fills the line, so their times are below."""
+    ways = [("key", key["fingerprint"], key) for key in device["keys"]]
+    ways += [("token", f"{one['id']} (...{one['last4'] or '?'})", one) for one in device["tokens"]]
+    lines = []
+    for kind, name, way in ways:
+        times = [f"created {show.short_moment(way['created_at'])} {show.zone_here()}"]
+        for key, event in (("last_used_at", "last used"), ("revoked_at", "revoked")):
+            times += [f"{event} {show.short_moment(way[key])}"] if way[key] else []
+        lines += ["", f"{kind:7}{name}", f"{'':7}{', '.join(times)}"]
+    return "\n".join(lines)
+
+
 # Agents
+
+
+@_format
+def agent_state(agent: Item) -> str:
+    """Return the state that keeps the agent from working, as in ``paused`` or ``error``; else ``active``."""
+    if agent["lifecycle"] == "active" and agent["health"] != "ok":
+        return "error"
+    if agent["lifecycle"] == "active" and agent["availability"] != "available":
+        return str(agent["availability"])
+    return str(agent["lifecycle"])
+
+
+@_format
+def agent_home(agent: Item) -> str:
+    return f"gateway {agent['gateway']}" if agent["gateway"] else str(agent["device"])
+
+
+@_format
+def is_online(agent: Item) -> bool:
+    return bool(agent["connectivity"] == "online" if agent["gateway"] else agent["device_connected"])
+
+
+@_format
+def next_at(agent: Item) -> Any:
+    """Return the next scheduled time, or the reason why there is none."""
+    if agent["lifecycle"] != "active":
+        return agent["lifecycle"]
+    if agent["next_fires"]:
+        return show.short_moment(agent["next_fires"][0]["at"])
+    return next((one["paused_because"] for one in agent["schedules"] if one["paused_because"]), None)
+
+
+@_format
+def last_run_at(agent: Item) -> str | None:
+    run = agent["last_run"]
+    if run is None:
+        return None
+    result = run["outcome"] or run["state"]
+    return f"{show.short_moment(run['created_at'])} {result}, {run['items_created']} items"
 
 
 @_format

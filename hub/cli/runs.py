@@ -9,8 +9,8 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show, waterfall
-from hub.cli.costs import usd
 from hub.cli.failure import Exit, Failure
+from hub.cli.formats import FINAL, usd
 from hub.cli.options import (
     ListByDefault,
     example,
@@ -22,7 +22,6 @@ from hub.cli.options import (
 from hub.cli.talk import Talk, agent_names, run_ids, talk
 from hub.printable import one_line, spelled
 
-FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 _MOST_TITLES = 10
 
 id_argument = click.argument("id", metavar="ID", shell_complete=run_ids)
@@ -32,7 +31,7 @@ id_argument = click.argument("id", metavar="ID", shell_complete=run_ids)
 def runs() -> None:
     """List and show runs; cancel, pause, resume and repeat them.
 
-    For ID, the last six or more characters are enough.
+    The last six or more characters of a run's id are enough.
     """
 
 
@@ -115,60 +114,6 @@ def show_run(ctx: click.Context, id: str, follow: bool, state: Path, as_json: bo
     elif not follow:
         show.print_json("run", response)
     ctx.exit(Exit.FAILED if follow and response["state"] != "COMPLETED" else Exit.DONE)
-
-
-@runs.command("cancel", epilog=example("hub runs cancel 4e21a9 --reason 'wrong folder'"))
-@id_argument
-@click.option("--reason", metavar="TEXT", help="Reason, shown with the run.")
-@hub_option
-@json_option
-def cancel(id: str, reason: str | None, state: Path, as_json: bool) -> None:
-    """End a run. Items that it has delivered stay."""
-    _change(state, id, "cancel", {"reason": reason} if reason else None, as_json=as_json)
-
-
-@runs.command("pause", epilog=example("hub runs pause 4e21a9"))
-@id_argument
-@hub_option
-@json_option
-def pause(id: str, state: Path, as_json: bool) -> None:
-    """Pause a run until it is resumed. A run that executes finishes its files in progress first."""
-    _change(state, id, "pause", None, as_json=as_json)
-
-
-@runs.command("resume", epilog=example("hub runs resume 4e21a9"))
-@id_argument
-@hub_option
-@json_option
-def resume(id: str, state: Path, as_json: bool) -> None:
-    """Resume a run that was paused by hand."""
-    _change(state, id, "resume", None, as_json=as_json)
-
-
-@runs.command("rerun", epilog=example("hub runs rerun 4e21a9"))
-@id_argument
-@hub_option
-@json_option
-def rerun(id: str, state: Path, as_json: bool) -> None:
-    """Start a new run of the same agent. Files that are settled are not read again."""
-    with talk(state) as hub:
-        print_started(hub.post(f"{_path(id)}/rerun"), as_json=as_json)
-
-
-def _change(state: Path, id: str, action: str, body: object, *, as_json: bool) -> None:
-    with talk(state) as hub:
-        before = hub.get(_path(id))
-        response = hub.post(f"{_path(before['id'])}/{action}", body)
-    if as_json:
-        show.print_json("run", response)
-        return
-    if before["state"] in FINAL:
-        show.report(
-            f"run {show.short_id(response['id'])} of {response['agent']} had ended already: {before['state']}"
-        )
-        return
-    now = ", ".join(filter(None, (response["state"], response["waiting_for"])))
-    show.report(f"run {show.short_id(response['id'])} of {response['agent']}: {now}")
 
 
 def _path(id: str) -> str:

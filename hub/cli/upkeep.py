@@ -8,8 +8,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import Command, example, hub_option, json_option, state_option
-from hub.cli.talk import talk
+from hub.cli.options import Command, example, json_option, state_option
 from hub.printable import one_line
 
 if TYPE_CHECKING:
@@ -27,24 +26,6 @@ config_option = click.option(
     show_default=True,
     help="Settings file, which names the database.",
 )
-
-
-@click.command(epilog=example("hub drain --restart"))
-@click.option("--restart", is_flag=True, help="Ask devices to reconnect at once: another hub takes over.")
-@hub_option
-@json_option
-def drain(restart: bool, state: Path, as_json: bool) -> None:
-    """Stop the running hub after its work in progress.
-
-    No new runs start. Executing runs finish their files in progress, or pause and resume when
-    the hub runs again.
-    """
-    with talk(state) as hub:
-        response = hub.post("/v1/drain", {"restarts": True} if restart else {})
-    if as_json:
-        show.print_json("drain", response)
-    else:
-        show.report(f"the hub stops; runs in progress: {response['executing']}")
 
 
 @click.command(epilog=example("hub backup hub-2026-03-01.backup"))

@@ -41,7 +41,7 @@ NAMES_LEFT: Final = {
     "hub/agents": 33,
     "hub/api": 316,
     "hub/app": 9,
-    "hub/cli": 7,
+    "hub/cli": 6,
     "hub/connectors": 0,
     "hub/coordination": 27,
     "hub/docs": 0,

@@ -703,7 +703,8 @@ class _Runs(Runs):
 
     def _moved(self, name: str, state: RunState, *done: str) -> RunView:
         self._hub.done.append((done[0], name, *done[1:]))
-        return structs.replace(self._find(name), state=state)
+        run = self._find(name)
+        return run if run.state in FINAL_RUN_STATES else structs.replace(run, state=state)
 
 
 def _moves(run: RunView) -> Iterator[MoveView]:

@@ -187,6 +187,23 @@ class Agents(Noun):
         ]
         return tag_of({name: value for name, value in whole.items() if name in _TAGGED}, schedules)
 
+    @command(
+        "agents ls",
+        example="hub agents ls",
+        json="agents",
+        help="List the agents.",
+        table=(
+            "name as agent",
+            "user as user?",
+            "*|agent_state as state",
+            "*|agent_home as device",
+            "*|is_online as connected",
+            "schedule",
+            "*|next_at as next",
+            "*|last_run_at as last run",
+        ),
+        empty="no agents; add one to hub.toml ('hub init' writes an example), or: hub agents create NAME",
+    )
     @listed("", Scope.READ, key=lambda agent: (agent.name, agent.id))
     async def all(self, part: Part = ALL) -> list[AgentView]:
         """List the agents that are not archived, by name."""

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, command, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms
@@ -91,6 +91,30 @@ class AuditLog(Noun):
             except StorageError as exc:
                 log.error("audit.unwritten", exc=exc, about=event, actor=actor)
 
+    @command(
+        "audit ls",
+        example="hub audit ls --event settings.changed",
+        json="audit",
+        help="List the last entries, the newest first.",
+        options={
+            "event": "Only this event; 'token.' means all events that begin so.",
+            "actor": "Only this actor: operator:UID, token:ID, device:ID or hub.",
+            "subject": "Only entries about this subject.",
+            "since": "Only entries from then on.",
+            "until": "Only entries before.",
+            "limit": "--limit=50: Maximum number of entries.",
+        },
+        rows="entries",
+        table=(
+            "seq as entry",
+            "at|at",
+            "actor",
+            "{event}{outcome|refused} as event",
+            "subject",
+            "detail|pairs as detail",
+        ),
+        empty="no matching entries",
+    )
     @route("GET", "", Scope.AUDIT)
     async def entries(
         self,
@@ -122,6 +146,19 @@ class AuditLog(Noun):
         page = paging.fetched(list(map(_view, rows)), key=lambda entry: (entry.seq,))
         return AuditEntries(entries=page.items, next_cursor=page.next_cursor)
 
+    @command(
+        "audit verify",
+        example="hub audit verify",
+        json="audit_check",
+        help="Verify the whole chain: edited, removed and exchanged entries are reported.\n\n"
+        "Exits with 1 when the log was changed.",
+        options={
+            "known": "NUMBER:HASH that you noted earlier; checks that the log still has this entry.",
+        },
+        prints="*|chain",
+        notes=("last_seq|chain_note",),
+        fails_if="ok|no",
+    )
     @route("GET", "/verify", Scope.AUDIT)
     async def verify(
         self,

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, command, route
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
@@ -94,6 +94,26 @@ class Costs(Noun):
         self._estimator = estimator
         self._clock = clock
 
+    @command(
+        "costs",
+        example="hub costs --by agent --since 7d",
+        json="costs",
+        help="Show the costs of models, failed requests included.",
+        options={"by": "Group the costs by this.", "since": "--since=30d: Only requests from then on."},
+        rows="rows",
+        total="total",
+        table=(
+            "key|short_key as {by}",
+            "*|payer as agent?",
+            "calls as requests",
+            "failed",
+            "prompt_tokens as tokens in",
+            "completion_tokens as out",
+            "usd|usd as USD",
+        ),
+        empty="no model requests in that time",
+        says="{total|price_note}",
+    )
     @route("GET", "/costs", Scope.READ)
     async def spent(
         self,

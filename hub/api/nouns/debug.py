@@ -17,7 +17,7 @@ from msgspec import structs
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, command, route
 from hub.api.nouns.audit import AuditLog
 from hub.api.view import Instant, View
 from hub.clock import Clock
@@ -143,6 +143,20 @@ class Debug(Noun):
         self._dumper = dumper
         self._audit = audit
 
+    @command(
+        "debug dump",
+        example="hub debug dump",
+        json="dump",
+        help="Print the stack of every task and thread.",
+        facts=(
+            "at|moment",
+            "uptime_s|duration as up for",
+            "loop_lag_s|late as event loop",
+            "{connected} connected, {pending_calls} calls open, {unsent_bytes} bytes unsent as devices",
+            "queues|named as waiting",
+        ),
+        prints="*|stacks",
+    )
     @route("GET", "/dump", Scope.SYSTEM)
     async def dump(self, actor: Actor) -> DumpView:
         """Return the stacks of tasks and threads, the lengths of queues, and the slowest connections."""

@@ -152,6 +152,28 @@ class Devices(Noun):
         )
         return [self._view(row) for row in rows]
 
+    @command(
+        "devices show DEVICE_ID",
+        example="hub devices show desk",
+        json="device",
+        help="Show a device: its credentials, its grants, and the agents that read from it.",
+        facts=(
+            "name as device",
+            "id",
+            "user",
+            "connected",
+            "*|last_seen as last seen",
+            "platform",
+            "created_at|moment as known since",
+            "revoked_at|moment as revoked?",
+            "capabilities",
+            "grants as granted",
+            "owner_grants|owner_grants as granted by owner",
+            "agents",
+            "agreement|agreement as rows?",
+        ),
+        prints="*|credentials",
+    )
     @route("GET", "/{device_id}", Scope.READ)
     async def get(self, device_id: str, match: Match) -> DeviceDetail:
         """Return a device with its keys and tokens, and the agents that read from it."""

@@ -12,7 +12,7 @@ from hub.api.deps import Actor, OpenStreams
 from hub.api.door.roles import Scope
 from hub.api.etags import tag_of
 from hub.api.events import EventStream
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, command, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
 from hub.api.waiting import Waiting, Waits, read_waits
@@ -300,18 +300,40 @@ class Runs(Noun):
                 if view.state in FINAL_RUN_STATES:
                     return
 
+    @command(
+        "runs cancel RUN_ID",
+        example="hub runs cancel 4e21a9 --reason 'wrong folder'",
+        json="run",
+        help="End a run. Items that it has delivered stay.",
+        options={"reason": "Reason, shown with the run."},
+        says="run {id|id} of {agent}: {*|run_state}",
+    )
     @route("POST", "/{run_id}/cancel", Scope.RUN, errors=_CHANGED, is_tagged=True)
     async def cancel(self, run_id: str, why: Annotated[Cancellation, OPTIONAL], actor: Actor) -> RunView:
         """End the run. What it sent to its device stays. A run that has ended is returned as it is."""
         row = await self._run(run_id)
         return await self.view(await self._control.cancel(row.id, actor=actor, reason=why.reason))
 
+    @command(
+        "runs pause RUN_ID",
+        example="hub runs pause 4e21a9",
+        json="run",
+        help="Pause a run until it is resumed. A run that executes finishes its files in progress first.",
+        says="run {id|id} of {agent}: {*|run_state}",
+    )
     @route("POST", "/{run_id}/pause", Scope.RUN, errors=_CHANGED, is_tagged=True)
     async def pause(self, run_id: str, actor: Actor) -> RunView:
         """Pause the run until it is resumed."""
         row = await self._run(run_id)
         return await self.view(await self._control.pause(row.id, actor=actor))
 
+    @command(
+        "runs resume RUN_ID",
+        example="hub runs resume 4e21a9",
+        json="run",
+        help="Resume a run that was paused by hand.",
+        says="run {id|id} of {agent}: {*|run_state}",
+    )
     @route("POST", "/{run_id}/resume", Scope.RUN, errors=_CHANGED, is_tagged=True)
     async def resume(self, run_id: str, actor: Actor) -> RunView:
         """Queue a run again that an operator paused."""
@@ -320,6 +342,14 @@ class Runs(Noun):
             raise IllegalTransition(f"run {row.id} is not paused yet: it {PAUSING}; resume it then")
         return await self.view(await self._control.resume(row.id, actor=actor))
 
+    @command(
+        "runs rerun RUN_ID",
+        example="hub runs rerun 4e21a9",
+        json="run",
+        help="Start a new run of the same agent. Files that are settled are not read again.",
+        prints="id",
+        says="{*|run_state}; show it: hub runs show {id|id}",
+    )
     @route(
         "POST",
         "/{run_id}/rerun",

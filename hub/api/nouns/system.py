@@ -13,7 +13,7 @@ from hub.api.binding import Head
 from hub.api.deps import Exposed
 from hub.api.door.roles import DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Role, Scope, roles_that_may
 from hub.api.hub import Hub
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, command, route
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import IssueCounts, Issues
 from hub.api.view import View
@@ -254,6 +254,29 @@ class System(Noun):
         """Return the routes of this hub with the roles that may use them, and the requests of devices."""
         return routes_view()
 
+    @command(
+        "status",
+        example="hub status",
+        json="status",
+        help="Show the state of the running hub on one screen.\n\nExits with 3 when no hub is running.",
+        facts=(
+            "{name} ({state}) as hub",
+            "version",
+            "uptime_s|duration as up for",
+            "{devices_connected} of {devices_known} connected as devices",
+            "*|ready_gateways as gateways?",
+            "agents",
+            "held_back|held_back as held back?",
+            "disk_full as disk?",
+            "issues|issue_counts as issues",
+            "runs|run_counts as runs",
+            "model|or_rules as model",
+            "database",
+            "generation {config_generation} as settings",
+            "listeners|named as listens",
+        ),
+        quotes=("key|key",),
+    )
     @route("GET", "/v1/status", Scope.READ)
     async def status(self) -> StatusView:
         """Return version, uptime, devices, runs, model and listeners."""

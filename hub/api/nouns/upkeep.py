@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from hub.api.binding import OPTIONAL
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, command, route
 from hub.api.view import Instant, View
 from hub.backups import Backups
 from hub.clock import Clock, epoch_ms, from_epoch_ms
@@ -69,6 +69,15 @@ class Upkeep(Noun):
         self._backups = backups
         self._clock = clock
 
+    @command(
+        "drain",
+        example="hub drain --restart",
+        json="drain",
+        help="Stop the running hub after its work in progress.\n\nNo new runs start. Executing runs finish "
+        "their files in progress, or pause and resume when the hub runs again.",
+        options={"restarts": "--restart: Ask devices to reconnect at once: another hub takes over."},
+        says="the hub stops; runs in progress: {executing}",
+    )
     @route("POST", "/drain", Scope.SYSTEM, status=202)
     async def drain(self, options: Annotated[DrainRequest, OPTIONAL], actor: Actor) -> DrainView:
         """Stop gracefully: start no run, and let executing ones finish their present step or pause."""

@@ -31,7 +31,7 @@ def test_agents_of_several_users_are_told_apart(hub: Hub, served: FakeHub) -> No
     assert [line.split()[0] for line in hub("agents").stdout.splitlines()[1:]] == ["notes"]
     served.owners = ["anna", "otto"]
     told = hub("agents").stdout.splitlines()[1:]
-    assert [line.split("  ")[0] for line in told] == ["notes (anna)", "notes (otto)"]
+    assert [line.split()[:2] for line in told] == [["notes", "anna"], ["notes", "otto"]]
 
 
 def test_jitter_is_said_with_the_share_of_this_schedule(hub: Hub, served: FakeHub) -> None:

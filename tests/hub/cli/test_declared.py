@@ -178,21 +178,26 @@ def test_every_field_is_one_of_the_response_or_of_the_request() -> None:
 
 def _columns(spec: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield field, format and kind of each column and of each field in a text."""
-    of_response = (*spec.get("facts", ()), *spec.get("quotes", ()), spec.get("prints"), spec.get("fails_if"))
-    of_row = spec.get("table", ())
-    notes = spec.get("notes", ())
+    quoted = [one.partition("|")[0] for one in spec.get("quotes", ())]
+    of_response = (
+        *spec.get("facts", ()),
+        *quoted,
+        spec.get("prints"),
+        spec.get("fails_if"),
+        spec.get("total"),
+    )
+    of_notes = "row" if spec.get("table") and not spec.get("facts") else "response"
     kinds = [(column, "response") for column in of_response if column]
-    kinds += [(column, "row") for column in of_row]
-    kinds += [
-        (column, "row" if spec.get("table") and not spec.get("facts") else "response") for column in notes
-    ]
+    kinds += [(column, "row") for column in spec.get("table", ())]
+    kinds += [(column, of_notes) for column in spec.get("notes", ())]
+    kinds += [(spec.get(name, ""), "text") for name in ("says", "empty")]
     for column, kind in kinds:
-        field, _, format = column.partition(" as ")[0].partition("|")
-        yield field, "" if format == "->" else format, kind
-    texts = (spec.get(name, "") for name in ("says", "empty"))
-    for text in texts:
-        for field, format in re.findall(r"\{([\w.*]+)\|?(\w*)\}", text):
-            yield field, format, "text"
+        content = column.partition(" as ")[0]
+        for field, format in re.findall(r"\{([\w.*]+)\|?(\w*)\}", content):
+            yield field, format, kind
+        if kind != "text" and "{" not in content:
+            field, _, format = content.partition("|")
+            yield field, format, kind
 
 
 def _member(schema: dict[str, Any], path: str, schemas: dict[str, Any]) -> dict[str, Any] | None:

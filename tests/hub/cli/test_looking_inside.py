@@ -123,7 +123,7 @@ def test_a_dump_tells_where_everything_stands(hub: Hub, served: FakeHub) -> None
     served.dumper.queues["router"] = lambda: 3
     result = hub("debug", "dump")
     assert result.exit_code == Exit.DONE
-    assert "waiting: router  3" in result.stdout
+    assert "waiting     router 3" in result.stdout
     assert "thread MainThread" in result.stdout
     told = json.loads(hub("debug", "dump", "--json").stdout)
     assert told["schema"] == "hub.dump/1"
