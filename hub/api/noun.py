@@ -48,7 +48,7 @@ class Command(NamedTuple):
         table: columns of a table; of the list *rows* in the response, by default of the listed items.
         total: object of the response that is the last row of the table.
         empty: text in place of an empty table.
-        says: text about the response.
+        message: text about the response.
         confirm: question before the request, unless ``--yes`` answers it.
         help: text of the help in place of the docstring of the method.
         ids: argument that may be the end of an id in the list of the noun.
@@ -68,7 +68,7 @@ class Command(NamedTuple):
     rows: str = ""
     total: str = ""
     empty: str = ""
-    says: str = ""
+    message: str = ""
     confirm: str = ""
     file: str = ""
     help: str = ""

@@ -238,7 +238,7 @@ def _show(spec: Spec, values: Values, response: Values) -> None:
     for row in [response] if spec["facts"] or not spec["table"] else rows:
         notes = (_value(row, note) for note in spec["notes"] or ())
         show.report(*(str(note) for note in notes if note))
-    show.report(*_text(spec["says"] or "", fields).splitlines())
+    show.report(*_text(spec["message"] or "", fields).splitlines())
 
 
 def _response(hub: Talk, spec: Spec, values: Values) -> dict[str, Any]:

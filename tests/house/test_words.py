@@ -39,7 +39,7 @@ LEFT: Final = {
 NAMES_LEFT: Final = {
     "hub/accounts": 2,
     "hub/agents": 33,
-    "hub/api": 316,
+    "hub/api": 268,
     "hub/app": 9,
     "hub/cli": 6,
     "hub/connectors": 0,

@@ -223,7 +223,7 @@ class AgentConfigs(Noun):
         json="agent_config_changed",
         help="Restore the configs as they were after a change. The history keeps both.",
         options={"to": "Number of the change; 0 restores the state before the first."},
-        says="agent {agent}: {changed|changed}; revision {rev}",
+        message="agent {agent}: {changed|changed}; revision {rev}",
     )
     @route("POST", "/config-revert", Scope.RUN, errors=_REFUSED)
     async def revert(self, name: str, match: Match, wanted: ConfigRevert, actor: Actor) -> ConfigsChangedView:

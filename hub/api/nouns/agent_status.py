@@ -186,7 +186,7 @@ class AgentStatuses(Noun):
         example="hub agents terminate notes --reason replaced --yes",
         json="agent_status",
         options={"reason": "Reason, for the history."},
-        says="agent {name} is terminated; its history stays: hub agents history {name}",
+        message="agent {name} is terminated; its history stays: hub agents history {name}",
         confirm="terminate agent {name} for good, and cancel its live runs?",
     )
     @route("POST", "/terminate", Scope.RUN, errors=_REFUSED)

@@ -109,8 +109,8 @@ class AgentTokens(Noun):
         json="agent_token",
         options={"ttl_s": "--ttl,--expires: Lifetime of the token, as in 90d or 12h."},
         prints="token",
-        says="The token is shown only once; it expires {expires_at|moment}. Give it to {name} alone: keep it"
-        " out of messages and shared files. Use: Authorization: Bearer TOKEN, at /v1/agent and the routes"
+        message="The token is shown only once; it expires {expires_at|moment}. Give it to {name} alone: keep"
+        " it out of messages and shared files. Use: Authorization: Bearer TOKEN, at /v1/agent and the routes"
         " below.",
     )
     @route(

@@ -263,7 +263,7 @@ class Agents(Noun):
         "agents delete NAME",
         example="hub agents delete notes --yes",
         json="agent",
-        says="agent {name} is deleted; a new agent of this name continues its history",
+        message="agent {name} is deleted; a new agent of this name continues its history",
         confirm="delete agent {name}, and cancel its waiting runs?",
     )
     @route("DELETE", "/{name}", Scope.DEVICES, errors=[ErrorCode.MANAGED_BY_FILE], is_tagged=True)
@@ -284,7 +284,7 @@ class Agents(Noun):
         example="hub agents pause notes",
         json="agent",
         help="Stop starting runs of an agent. A run that executes goes on to its end.",
-        says="agent {name} is {lifecycle}; resume it: hub agents resume {name}",
+        message="agent {name} is {lifecycle}; resume it: hub agents resume {name}",
     )
     @route("POST", "/{name}/pause", Scope.RUN, is_tagged=True)
     async def pause(self, name: str, actor: Actor) -> AgentView:
@@ -301,7 +301,7 @@ class Agents(Noun):
         help="Start runs of an agent again, by its schedules and by hand.\n\n"
         "Also resumes schedules that were paused after several failed runs in a row.",
         options={"catch_up": "Also run the times that its paused schedules missed."},
-        says="agent {name} is {lifecycle}; {*|next_run}",
+        message="agent {name} is {lifecycle}; {*|next_run}",
     )
     @route("POST", "/{name}/resume", Scope.RUN, is_tagged=True)
     async def resume(self, name: str, how: Annotated[Resumption, OPTIONAL], actor: Actor) -> AgentView:

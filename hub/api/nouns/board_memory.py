@@ -136,7 +136,7 @@ class BoardMemories(Noun):
             "correlation_id": "Your own reference, to find the item by.",
             "reply_to": "Message or question that the item answers.",
         },
-        says="added to the memory of board {board}",
+        message="added to the memory of board {board}",
         notes=("*|answered",),
     )
     @route("POST", _MEMORY, Scope.RUN, errors=[_E.UNKNOWN_BOARD, _E.LIMIT_REACHED], status=201)
@@ -166,7 +166,7 @@ class BoardMemories(Noun):
         "boards memory BOARD rm MEMORY_ID",
         example="hub boards memory house rm 019d2f45-daf6-7e31-94bf-446f3398b18f",
         json="memory_item",
-        says="removed from the memory of board {board}",
+        message="removed from the memory of board {board}",
         confirm="remove {memory_id} from the memory of board {board}?",
     )
     @route("DELETE", _MEMORY + "/{memory_id}", Scope.RUN, errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_MEMORY])

@@ -159,7 +159,7 @@ class Boards(Noun):
             "gateway": "Gateway whose main agent serves the board.",
             "description": "Description of the board.",
         },
-        says="board {name} is created; add agents to it: hub boards add {name} AGENT",
+        message="board {name} is created; add agents to it: hub boards add {name} AGENT",
     )
     @route(
         "POST",
@@ -222,7 +222,7 @@ class Boards(Noun):
             "gateway": "--gateway/--no-gateway: Gateway whose main agent serves the board.",
             "description": "Description of the board.",
         },
-        says="board {name} is changed",
+        message="board {name} is changed",
     )
     @route(
         "PATCH",
@@ -252,7 +252,7 @@ class Boards(Noun):
         "boards delete BOARD",
         example="hub boards delete house --yes",
         json="board",
-        says="board {name} is deleted; its agents are on no board now",
+        message="board {name} is deleted; its agents are on no board now",
         confirm="delete board {board} and its memory?",
     )
     @route("DELETE", "/v1/boards/{board}", Scope.DEVICES, errors=[_E.UNKNOWN_BOARD])
@@ -275,7 +275,7 @@ class Boards(Noun):
         example="hub boards add house notes --lead",
         json="board",
         options={"is_lead": "Make the agent the board's lead."},
-        says="{agent} is on board {name}",
+        message="{agent} is on board {name}",
     )
     @route(
         "POST",
@@ -307,7 +307,7 @@ class Boards(Noun):
         "boards drop BOARD AGENT",
         example="hub boards drop house notes",
         json="board",
-        says="{agent} is on no board now",
+        message="{agent} is on no board now",
     )
     @route(
         "DELETE",
@@ -328,7 +328,7 @@ class Boards(Noun):
         example="hub boards lead house notes",
         json="board",
         options={"agent": "/--none: The board has no lead then."},
-        says="the lead of board {name}: {lead|or_none}",
+        message="the lead of board {name}: {lead|or_none}",
     )
     @route("PUT", "/v1/boards/{board}/lead", Scope.DEVICES, errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT])
     async def set_lead(self, caller: Caller, board: str, lead: Lead) -> BoardDetail:

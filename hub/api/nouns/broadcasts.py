@@ -139,7 +139,7 @@ class Broadcasts(Noun):
         " are delivered later: see hub messages broadcast-show.",
         options=MESSAGE_OPTIONS
         | {"boards": "--board: Only to this board; may be given several times.", "wait_s": _WAIT_HELP},
-        says="{*|counts}: {id}{results|errors}",
+        message="{*|counts}: {id}{results|errors}",
         fails_if="failed",
     )
     @route("POST", "/v1/broadcasts", Scope.RUN, errors=[_E.LIMIT_REACHED], status=201)
@@ -207,7 +207,7 @@ class Broadcasts(Noun):
         help="Send a broadcast again to the leads that have not received it.",
         ids="broadcast_id",
         options={"wait_s": _WAIT_HELP},
-        says="{*|counts}: {id}{results|errors}",
+        message="{*|counts}: {id}{results|errors}",
         fails_if="failed",
     )
     @route(

@@ -119,7 +119,7 @@ class Capabilities(Noun):
             "config": "Configuration of the capability, as JSON.",
             "description": "Description of the capability.",
         },
-        says="{capability.name} {capability.version} is {*|registered}",
+        message="{capability.name} {capability.version} is {*|registered}",
     )
     @route("PUT", "/{capability}/{version}", Scope.RUN, errors=_REFUSED)
     async def register(
@@ -159,7 +159,7 @@ class Capabilities(Noun):
         "agents capabilities NAME rm CAPABILITY [VERSION]",
         example="hub agents capabilities notes rm file.read 1.2.0",
         json="capabilities_removed",
-        says="removed: {removed|versions}",
+        message="removed: {removed|versions}",
     )
     @route("DELETE", "/{capability}/{version}", Scope.RUN, errors=_REFUSED)
     async def remove_version(

@@ -106,7 +106,7 @@ class Checkpoints(Noun):
             "state": "--json-state: State to write, as JSON.",
             "is_recoverable": "--recover/--no-recover: Whether runs resume from it.",
         },
-        says="written: {scope} at sequence {sequence}",
+        message="written: {scope} at sequence {sequence}",
     )
     @route(
         "PUT",
@@ -136,7 +136,7 @@ class Checkpoints(Noun):
         help="Delete a checkpoint; the next run begins without it.",
         example="hub agents checkpoints notes clear",
         json="checkpoint",
-        says="cleared: {scope}, which was at sequence {sequence}",
+        message="cleared: {scope}, which was at sequence {sequence}",
     )
     @route("DELETE", "/{scope}", Scope.RUN, errors=[ErrorCode.UNKNOWN_CHECKPOINT])
     async def clear(self, name: str, scope: str, match: Match, actor: Actor) -> CheckpointView:

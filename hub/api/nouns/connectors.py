@@ -261,7 +261,7 @@ class Connectors(Noun):
         "connectors retry CONNECTOR",
         example="hub connectors retry mail",
         json="connector",
-        says="connector {name} is {*|connector_state}",
+        message="connector {name} is {*|connector_state}",
     )
     @route("POST", "/{connector}/retry", Scope.RUN, errors=[_E.UNKNOWN_CONNECTOR])
     async def retry(self, connector: str, actor: Actor) -> ConnectorDetail:
@@ -323,7 +323,7 @@ class Connectors(Noun):
         "connectors rm CONNECTOR",
         example="hub connectors rm mail",
         json="forgotten",
-        says="the grant of {name} is deleted; {is_revoked|revoked_at_provider}",
+        message="the grant of {name} is deleted; {is_revoked|revoked_at_provider}",
     )
     @route("DELETE", "/{connector}/grant", Scope.DEVICES, errors=[_E.UNKNOWN_CONNECTOR, _E.BAD_CONNECTOR])
     async def forget_grant(self, connector: str, actor: Actor) -> ForgottenView:

@@ -112,7 +112,7 @@ class Costs(Noun):
             "usd|usd as USD",
         ),
         empty="no model requests in that time",
-        says="{total|price_note}",
+        message="{total|price_note}",
     )
     @route("GET", "/costs", Scope.READ)
     async def spent(

@@ -203,7 +203,7 @@ class Devices(Noun):
         "devices rename DEVICE_ID NAME",
         example="hub devices rename desk laptop",
         json="device",
-        says="{device_id} is renamed to {name}",
+        message="{device_id} is renamed to {name}",
     )
     @route("PATCH", "/{device_id}", Scope.DEVICES)
     async def rename(self, device_id: str, new: NewName, match: Match, actor: Actor) -> DeviceView:
@@ -222,7 +222,7 @@ class Devices(Noun):
         "devices revoke DEVICE_ID",
         example="hub devices revoke desk --yes",
         json="device",
-        says="{name} is revoked; to pair the same machine again: hub connect ... --new-key",
+        message="{name} is revoked; to pair the same machine again: hub connect ... --new-key",
         confirm="revoke device {device_id} for good?",
     )
     @route("POST", "/{device_id}/revoke", Scope.DEVICES)
@@ -256,7 +256,7 @@ class Devices(Noun):
         "devices kick DEVICE_ID",
         example="hub devices kick desk",
         json="device",
-        says="the connection of {name} is closed; it reconnects by itself",
+        message="the connection of {name} is closed; it reconnects by itself",
     )
     @route("POST", "/{device_id}/kick", Scope.DEVICES)
     async def kick(self, device_id: str, actor: Actor) -> DeviceView:
@@ -275,7 +275,7 @@ class Devices(Noun):
         "devices resync DEVICE_ID",
         example="hub devices resync desk",
         json="device",
-        says="the rows of {name} are compared when it reconnects, which it does by itself;"
+        message="the rows of {name} are compared when it reconnects, which it does by itself;"
         " see the result: hub devices show {name}",
     )
     @route("POST", "/{device_id}/resync", Scope.DEVICES)

@@ -212,7 +212,7 @@ class Gateways(Noun):
         "gateways reconnect GATEWAY",
         example="hub gateways reconnect home",
         json="gateway",
-        says="gateway {name} is {state}",
+        message="gateway {name} is {state}",
         notes=("*|gateway_problems",),
     )
     @route("POST", "/{gateway}/reconnect", Scope.RUN, errors=[ErrorCode.UNKNOWN_GATEWAY])
@@ -231,7 +231,7 @@ class Gateways(Noun):
         example="hub gateways adopt home scout --agent agent-7",
         json="agent",
         options={"remote_id": "--agent: Existing agent of the gateway [default: create one there]."},
-        says="agent {name} lives at gateway {gateway}",
+        message="agent {name} lives at gateway {gateway}",
     )
     @route(
         "POST",

@@ -132,7 +132,7 @@ class Invitations(Noun):
             "ttl_s": "--ttl: Lifetime of the invitation, as in 10m or 2h.",
         },
         prints="token",
-        says="The invitation is shown only once, and expires {expires_at|moment}."
+        message="The invitation is shown only once, and expires {expires_at|moment}."
         " On the device, put it into a file that only you can read, then:\n"
         "  hub connect URL --root DIR --invitation-file FILE",
     )
@@ -171,7 +171,7 @@ class Invitations(Noun):
         json="invitation",
         help="Revoke an invitation. Devices that it admitted stay.",
         ids="invitation_id",
-        says="the invitation that ends in {last4} is revoked",
+        message="the invitation that ends in {last4} is revoked",
     )
     @route("DELETE", "/{invitation_id}", Scope.DEVICES)
     async def revoke(self, invitation_id: str, actor: Actor) -> InvitationView:

@@ -34,7 +34,7 @@ _SHOWN: Final[Mapping[str, Any]] = {
     "rows": "keys",
     "table": ("id as key", "rows as sign-ins", "is_newest|yes as newest"),
     "empty": "no keys",
-    "says": "the keys are in {place}; a backup of the hub does not contain them",
+    "message": "the keys are in {place}; a backup of the hub does not contain them",
 }
 
 

@@ -119,7 +119,7 @@ class Leads(Noun):
         json="lead",
         help="Make sure that a board has a lead. If needed, one is created at the board's gateway.",
         options={"wait_s": "Time to wait until the lead is ready."},
-        says="{agent} {*|lead_origin} board {board}",
+        message="{agent} {*|lead_origin} board {board}",
         notes=("*|lead_creation",),
     )
     @route("POST", "/v1/boards/{board}/lead/ensure", Scope.RUN, errors=_ENSURING)
@@ -151,7 +151,7 @@ class Leads(Noun):
         json="message",
         help="Send a message to the lead of a board, which is created if needed.",
         options=MESSAGE_OPTIONS | {"wait_s": "Time to wait for the delivery."},
-        says="{message|delivery}",
+        message="{message|delivery}",
     )
     @route("POST", "/v1/boards/{board}/lead/message", Scope.RUN, errors=_SENDING, status=201)
     @route(

@@ -132,7 +132,7 @@ class Locks(Noun):
         example="hub locks release mailbox:anna --yes",
         json="lock",
         options={"fence": "Only if the lock still has this fence."},
-        says="{resource} is released; {holder|holder_now}",
+        message="{resource} is released; {holder|holder_now}",
         confirm="take lock {resource} from its holder, which may still be using it?",
     )
     @route("POST", "/release", Scope.RUN, errors=[ErrorCode.UNKNOWN_LOCK, ErrorCode.LOCK_LOST])

@@ -172,7 +172,7 @@ class Messages(Noun):
             "correlation_id": "Your own reference, to find the message by.",
             "wait_s": "Time to wait for the delivery.",
         },
-        says="{*|delivery}",
+        message="{*|delivery}",
     )
     @route("POST", "/v1/boards/{board}/agents/{agent}/nudge", Scope.RUN, errors=_NUDGING, status=201)
     @route(
@@ -307,7 +307,7 @@ class Messages(Noun):
         json="message",
         help="Cancel a message before it is delivered. A message that was sent cannot be recalled.",
         ids="message_id",
-        says="{reason}: {content|short}",
+        message="{reason}: {content|short}",
     )
     @route(
         "POST",
@@ -325,7 +325,7 @@ class Messages(Noun):
         json="message",
         help="Retry a message now if it waits; send it again if it failed or expired.",
         ids="message_id",
-        says="{*|delivery}",
+        message="{*|delivery}",
     )
     @route(
         "POST",

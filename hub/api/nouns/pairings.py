@@ -135,7 +135,7 @@ class Pairings(Noun):
             "id",
         ),
         empty="no devices wait for approval; start one: hub connect URL --root DIR",
-        says="admit one by its code: hub pair approve CODE; or refuse it: hub pair deny ID",
+        message="admit one by its code: hub pair approve CODE; or refuse it: hub pair deny ID",
     )
     @listed("", Scope.DEVICES, key=lambda pairing: (epoch_ms(pairing.created_at), pairing.id))
     async def all(self, part: Part = ALL) -> list[PairingView]:
@@ -183,7 +183,7 @@ class Pairings(Noun):
         json="pairing",
         help="Refuse a device that waits for approval.",
         ids="pairing_id",
-        says="{label} is refused",
+        message="{label} is refused",
     )
     @route("POST", "/{pairing_id}/deny", Scope.DEVICES)
     async def deny(self, pairing_id: str, actor: Actor) -> PairingView:

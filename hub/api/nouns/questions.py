@@ -114,7 +114,7 @@ class Questions(Noun):
             "correlation_id": "Your own reference, to find the question by.",
             "reply_tags": "--tag: Tag of the answer in the memory of the board; may be given several times.",
         },
-        says="asked: {id}; the answer is added to the memory of {board}",
+        message="asked: {id}; the answer is added to the memory of {board}",
     )
     @route(
         "POST",
@@ -241,7 +241,7 @@ class Questions(Noun):
         json="question",
         help="Answer a question for the person; the first answer counts.",
         ids="question_id",
-        says="answered: {content|short}",
+        message="answered: {content|short}",
     )
     @route(
         "POST",
@@ -270,7 +270,7 @@ class Questions(Noun):
         json="question",
         help="Withdraw a question; an answer is not expected any more.",
         ids="question_id",
-        says="withdrawn: {content|short}",
+        message="withdrawn: {content|short}",
     )
     @route(
         "POST",

@@ -306,7 +306,7 @@ class Runs(Noun):
         json="run",
         help="End a run. Items that it has delivered stay.",
         options={"reason": "Reason, shown with the run."},
-        says="run {id|id} of {agent}: {*|run_state}",
+        message="run {id|id} of {agent}: {*|run_state}",
     )
     @route("POST", "/{run_id}/cancel", Scope.RUN, errors=_CHANGED, is_tagged=True)
     async def cancel(self, run_id: str, why: Annotated[Cancellation, OPTIONAL], actor: Actor) -> RunView:
@@ -319,7 +319,7 @@ class Runs(Noun):
         example="hub runs pause 4e21a9",
         json="run",
         help="Pause a run until it is resumed. A run that executes finishes its files in progress first.",
-        says="run {id|id} of {agent}: {*|run_state}",
+        message="run {id|id} of {agent}: {*|run_state}",
     )
     @route("POST", "/{run_id}/pause", Scope.RUN, errors=_CHANGED, is_tagged=True)
     async def pause(self, run_id: str, actor: Actor) -> RunView:
@@ -332,7 +332,7 @@ class Runs(Noun):
         example="hub runs resume 4e21a9",
         json="run",
         help="Resume a run that was paused by hand.",
-        says="run {id|id} of {agent}: {*|run_state}",
+        message="run {id|id} of {agent}: {*|run_state}",
     )
     @route("POST", "/{run_id}/resume", Scope.RUN, errors=_CHANGED, is_tagged=True)
     async def resume(self, run_id: str, actor: Actor) -> RunView:
@@ -348,7 +348,7 @@ class Runs(Noun):
         json="run",
         help="Start a new run of the same agent. Files that are settled are not read again.",
         prints="id",
-        says="{*|run_state}; show it: hub runs show {id|id}",
+        message="{*|run_state}; show it: hub runs show {id|id}",
     )
     @route(
         "POST",

@@ -114,7 +114,7 @@ class Templates(Noun):
         example="hub templates put mail --file mail.toml",
         json="template",
         options={"force": "Write it even if agents do not match it; they get the status error."},
-        says="template {name} is at version {version}, used by {agents|count} agents",
+        message="template {name} is at version {version}, used by {agents|count} agents",
         file="TOML or JSON file with a table as in [[templates]].",
     )
     @route(
@@ -159,7 +159,7 @@ class Templates(Noun):
         "templates rm NAME",
         example="hub templates rm mail",
         json="template",
-        says="template {name} is removed",
+        message="template {name} is removed",
     )
     @route(
         "DELETE",

@@ -76,7 +76,7 @@ class Upkeep(Noun):
         help="Stop the running hub after its work in progress.\n\nNo new runs start. Executing runs finish "
         "their files in progress, or pause and resume when the hub runs again.",
         options={"restarts": "--restart: Ask devices to reconnect at once: another hub takes over."},
-        says="the hub stops; runs in progress: {executing}",
+        message="the hub stops; runs in progress: {executing}",
     )
     @route("POST", "/drain", Scope.SYSTEM, status=202)
     async def drain(self, options: Annotated[DrainRequest, OPTIONAL], actor: Actor) -> DrainView:

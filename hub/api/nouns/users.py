@@ -77,7 +77,7 @@ class Users(Noun):
         "users create NAME",
         example="hub users create anna",
         json="user",
-        says="user {name} is created; admit a device: hub pair approve CODE --user {name}",
+        message="user {name} is created; admit a device: hub pair approve CODE --user {name}",
     )
     @route("POST", "", Scope.SYSTEM, errors=[ErrorCode.NAME_TAKEN, ErrorCode.LIMIT_REACHED], status=201)
     async def create(self, wanted: UserRequest, actor: Actor) -> UserView:
@@ -93,7 +93,9 @@ class Users(Noun):
         log.info("user.created", user_id=made.id)
         return _view(made)
 
-    @command("users remove NAME", example="hub users remove anna", json="user", says="user {name} is removed")
+    @command(
+        "users remove NAME", example="hub users remove anna", json="user", message="user {name} is removed"
+    )
     @route("DELETE", "/{name}", Scope.SYSTEM, errors=[ErrorCode.UNKNOWN_USER, ErrorCode.ILLEGAL_TRANSITION])
     async def remove(self, name: str, actor: Actor) -> UserView:
         """Delete a user who owns no devices, agents, tokens or runs."""

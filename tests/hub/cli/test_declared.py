@@ -190,7 +190,7 @@ def _columns(spec: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     kinds = [(column, "response") for column in of_response if column]
     kinds += [(column, "row") for column in spec.get("table", ())]
     kinds += [(column, of_notes) for column in spec.get("notes", ())]
-    kinds += [(spec.get(name, ""), "text") for name in ("says", "empty")]
+    kinds += [(spec.get(name, ""), "text") for name in ("message", "empty")]
     for column, kind in kinds:
         content = column.partition(" as ")[0]
         for field, format in re.findall(r"\{([\w.*]+)\|?(\w*)\}", content):
