@@ -23,8 +23,8 @@ from hub.version import VERSION
 from protocol.errors import HubError
 from storage import audit
 from storage.kernel import backup
-from storage.kernel.address import SERVER, file_of
 from storage.kernel.backup import BackupRefused, Manifest
+from storage.kernel.database import SERVER, file_of
 from storage.kernel.verify import standing_of
 from storage.store import Store
 

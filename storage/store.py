@@ -20,8 +20,7 @@ import sqlalchemy as sa
 from protocol.ids import BootId
 from protocol.standing import AgentMoved
 from storage.agents.agent_moves import told_moves
-from storage.kernel.address import SERVER, file_of, held_alone, session_name
-from storage.kernel.database import Database
+from storage.kernel.database import SERVER, Database, file_of, held_alone, session_name
 from storage.kernel.migrate import upgrade
 from storage.kernel.sqlite import empty_database, machine_now_ms, open_sqlite
 from storage.schema import metadata

@@ -31,7 +31,7 @@ from protocol.vocabularies import (
 )
 from storage.agents.agent_snapshot import AgentFacts, Measured
 from storage.agents.agent_states import AgentMove
-from storage.agents.agent_writes import BadWrite, StandingWrite, Word
+from storage.agents.status_writes import BadWrite, StandingWrite, Word
 from storage.runs.runs import RunMove, RunRow
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -18,8 +18,8 @@ from hub.settings.declared import (
 )
 from protocol.ids import UserId
 from storage import audit
-from storage.devices import devices, identity, leases, users
-from storage.runs import run_recovery
+from storage.devices import devices, nodes, users
+from storage.runs import run_moves
 
 log = Channel(__name__)
 
@@ -52,23 +52,23 @@ async def begin(context: Context) -> Boot:
     at = epoch_ms(context.clock.now())
     is_alone, limits = not store.is_shared, settings.limits
     window_ms = int(limits.restart_hold_s * 1000)
-    hub_id = await store.write(identity.ensure_hub_id, context.ids.fresh())
-    secret = await store.write(identity.ensure_extraction_secret, context.chance.token_bytes(SECRET_BYTES))
-    key = HubKey(await store.write(identity.ensure_key, context.chance.token_bytes(SECRET_BYTES)))
+    hub_id = await store.write(nodes.ensure_hub_id, context.ids.fresh())
+    secret = await store.write(nodes.ensure_extraction_secret, context.chance.token_bytes(SECRET_BYTES))
+    key = HubKey(await store.write(nodes.ensure_key, context.chance.token_bytes(SECRET_BYTES)))
     # Before the boot is recorded: see begin_chain.
     await store.write(audit.begin_chain, at=at, subject=hub_id)
     await log_audit_head(store)
-    boot = await store.write(identity.begin_boot, context.node_id, context.boot_id, at, window_ms=window_ms)
+    boot = await store.write(nodes.begin_boot, context.node_id, context.boot_id, at, window_ms=window_ms)
     hold, hold_until_ms = None, 0
     if boot.boots_10min >= RESTARTS:
         hold_until_ms = at + window_ms
         hold = Hold(from_epoch_ms(hold_until_ms), boot.boots_10min, limits.restart_hold_s)
         log.warning("hub.held", boots=boot.boots_10min, seconds=limits.restart_hold_s)
     if not is_alone:
-        await store.write(leases.beat, context.node_id, context.boot_id, ttl_ms=LEASE_MS)
+        await store.write(nodes.beat, context.node_id, context.boot_id, ttl_ms=LEASE_MS)
     dead = [] if boot.earlier is None else [boot.earlier]
     recovered = await store.write(
-        run_recovery.recover, boot_id=context.boot_id, at=at, is_alone=is_alone, dead=dead
+        run_moves.recover, boot_id=context.boot_id, at=at, is_alone=is_alone, dead=dead
     )
     await store.write(devices.close_all_sessions, at, node_id=None if is_alone else context.node_id)
     log.info(
@@ -94,4 +94,4 @@ async def begin(context: Context) -> Boot:
 async def end(context: Context) -> None:
     """Record the clean end of this boot for the next start."""
     at = epoch_ms(context.clock.now())
-    await context.store.write(identity.end_boot, context.node_id, context.boot_id, at)
+    await context.store.write(nodes.end_boot, context.node_id, context.boot_id, at)

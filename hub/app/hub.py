@@ -58,7 +58,7 @@ from hub.runs.dispatcher import Dispatcher
 from hub.runs.lifecycle import RunWatch
 from hub.settings.reading import FileLines
 from hub.settings.settings import Settings
-from storage.devices import identity
+from storage.devices import nodes
 
 # A failure of these services ends the process, and the next start recovers; others are restarted.
 VITAL: Final[Mapping[str, str]] = {
@@ -341,8 +341,8 @@ class Hub:
             return f"{doing}{len(roster)} devices connected, {dispatcher.executing} runs executing{refused}"
 
         async def touch() -> None:
-            await context.store.read(identity.touch)
-            await context.store.write(identity.touch)
+            await context.store.read(nodes.touch)
+            await context.store.write(nodes.touch)
 
         return Watchdog(
             notify=context.manager.notify,

@@ -50,7 +50,7 @@ from hub.runs.agent_control import AgentControl
 from hub.runs.disk import DiskGuard
 from hub.runs.lifecycle import RunWatch
 from hub.settings.reading import FileLines
-from storage.kernel.address import shown
+from storage.kernel.database import shown
 
 
 def make_nouns(

@@ -36,7 +36,7 @@ from storage.audit import Entry
 from storage.connectors.connectors import UnknownConnector
 from storage.coordination import gateways
 from storage.coordination.gateway_agents import RemoteIdTaken
-from storage.devices import device_names, devices, users
+from storage.devices import devices, pairings, users
 from storage.kernel.database import StorageError
 from storage.store import Store
 
@@ -214,7 +214,7 @@ async def _paths_outside(store: Store, shared: SharedRoots, settings: Settings) 
 
 async def _unknown_devices(context: Context, settings: Settings) -> list[Remark]:
     """Warn of unknown device names, which may be misspelt, where other devices have been paired."""
-    names = await context.store.read(device_names.list_names, at=epoch_ms(context.clock.now()))
+    names = await context.store.read(pairings.list_names, at=epoch_ms(context.clock.now()))
     ids = {user.name: user.id for user in await context.store.read(users.list_users)}
     hints = [
         names.hint(agent.device, ids[agent.user]) if agent.user in ids else "" for agent in settings.agents

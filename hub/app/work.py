@@ -36,7 +36,7 @@ from hub.text.files import ConvertLimits
 from protocol.frame import CREDIT_PIECES
 from protocol.ids import DeviceId
 from protocol.work import RunLimits
-from storage.kernel.address import file_of
+from storage.kernel.database import file_of
 from storage.store import open_store
 
 

@@ -119,9 +119,8 @@ def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:
 
 def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]:
     from hub.settings.secret import SecretMissing
-    from storage.kernel.address import SERVER, file_of
     from storage.kernel.backup import BackupRefused, checked
-    from storage.kernel.database import Unavailable
+    from storage.kernel.database import SERVER, Unavailable, file_of
 
     try:
         url = storage.resolved()

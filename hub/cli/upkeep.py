@@ -75,8 +75,8 @@ def restore(file: Path, yes: bool, config: Path, state: Path, as_json: bool) -> 
     state folder.
     """
     from hub.clock import SystemClock, epoch_ms
-    from storage.kernel.address import held_alone
     from storage.kernel.backup import BackupRefused, restore
+    from storage.kernel.database import held_alone
 
     database = _database(config, state)
     if not yes:
@@ -131,8 +131,7 @@ def _back_up(file: Path, config: Path, state: Path) -> "Manifest":
 
 
 def _database(config: Path, state: Path) -> Path:
-    from storage.kernel.address import file_of
-    from storage.kernel.database import StorageError
+    from storage.kernel.database import StorageError, file_of
 
     try:
         database = file_of(settings_of(config).storage.resolved(), state)
@@ -240,7 +239,7 @@ def up(config: Path, url: str | None, state: Path, as_json: bool) -> None:
 
     from hub.backups import backup_before_upgrade
     from hub.clock import SystemClock
-    from storage.kernel.address import SERVER
+    from storage.kernel.database import SERVER
     from storage.store import open_store
 
     address = _address(config, url)

@@ -37,7 +37,7 @@ from hub.turns import Turns
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import BootId, DeviceId, GatewayId
 from protocol.messages import MessageEvent, MessageState
-from storage.coordination import gateway_agents, gateways, message_dues, message_rows
+from storage.coordination import gateway_agents, gateways, message_rows, messages
 from storage.coordination.message_rows import MessageRow, MessageSight, UnknownMessage
 from storage.kernel.database import StorageError
 from storage.store import Store
@@ -107,7 +107,7 @@ class Courier:
         self._fleet = fleet
         self._links = links
         self._clock = clock
-        self._mine = message_dues.Hand(boot_id, is_alone=not store.is_shared)
+        self._mine = messages.Hand(boot_id, is_alone=not store.is_shared)
         self._on_text = on_text
         self._poll_s = poll_s
         self._in_flight: dict[str, str] = {}  # message -> name of its gateway, or "devices"
@@ -178,7 +178,7 @@ class Courier:
         for gateway in self._fleet.list():
             self._missed.schedule(gateway.name)
         if not self._store.is_shared:
-            await self._store.write(message_dues.release_all, self._mine.boot_id, self.moving.now())
+            await self._store.write(messages.release_all, self._mine.boot_id, self.moving.now())
 
     async def _poll(self, tasks: TaskGroup) -> float:
         """Start processing due messages. Return the seconds until the next round."""
@@ -201,16 +201,16 @@ class Courier:
         for name, gateway in ready.items():
             if (free := self._free(name, PER_GATEWAY)) > 0:
                 due = await self._store.read(
-                    message_dues.due_at_gateway, ids[name], self._mine, at=at, most=free + PER_GATEWAY
+                    messages.due_at_gateway, ids[name], self._mine, at=at, most=free + PER_GATEWAY
                 )
                 for seen in [seen for seen in due if seen.id not in self._in_flight][:free]:
                     self._take(tasks, name, seen, self._at_gateway, gateway)
         await self._poll_devices(tasks, at)
         if (free := self._free("", PER_GATEWAY)) > 0:
-            for seen in await self._store.read(message_dues.due_nowhere, self._mine, at=at, most=PAGE):
+            for seen in await self._store.read(messages.due_nowhere, self._mine, at=at, most=PAGE):
                 if seen.id not in self._in_flight and (free := free - 1) >= 0:
                     self._take(tasks, "", seen, self._nowhere)
-        is_any, soonest = await self._store.read(message_dues.next_look, at)
+        is_any, soonest = await self._store.read(messages.next_look, at)
         if not is_any:
             return REST_S
         until_s = self._poll_s if soonest is None else max(0.0, (soonest - self.moving.now()) / 1_000)
@@ -218,7 +218,7 @@ class Courier:
 
     async def _poll_devices(self, tasks: TaskGroup, at: int) -> None:
         for device_id in tuple(self._devices_back):
-            await self._store.write(message_dues.stir_device, device_id, at)
+            await self._store.write(messages.stir_device, device_id, at)
             self._devices_back.discard(device_id)
         links = {link.device_id: link for link in self._links.connected()}
         connected = list(links)
@@ -226,7 +226,7 @@ class Courier:
             if (free := self._free("devices", AT_DEVICES)) <= 0:
                 return
             due = await self._store.read(
-                message_dues.due_at_devices,
+                messages.due_at_devices,
                 connected[start : start + DEVICES],
                 at=at,
                 most=free + len(self._in_flight),
@@ -240,7 +240,7 @@ class Courier:
         if self._sessions.is_too_much:
             self._sessions.is_too_much = False
             for gateway_id in ids.values():
-                await self._store.write(message_dues.stir, gateway_id, self.moving.now())
+                await self._store.write(messages.stir, gateway_id, self.moving.now())
         for name, sessions in self._sessions.take_sessions().items():
             if name not in ready:
                 continue  # checked again when it reconnects
@@ -248,14 +248,14 @@ class Courier:
             for start in range(0, len(named), SESSIONS):
                 part = named[start : start + SESSIONS]
                 for seen in await self._store.read(
-                    message_dues.stirred, ids[name], part, self._mine, most=SESSIONS
+                    messages.stirred, ids[name], part, self._mine, most=SESSIONS
                 ):
                     if seen.id in self._in_flight:
                         self._once_more.add(seen.id)
                     elif self._free(name, PER_GATEWAY) > 0:
                         self._take(tasks, name, seen, self._at_gateway, ready[name])
                     else:
-                        await self._store.write(message_dues.look_now, seen.id, self.moving.now())
+                        await self._store.write(messages.look_now, seen.id, self.moving.now())
 
     def _free(self, whose: str, most: int) -> int:
         return most - Counter(self._in_flight.values())[whose]
@@ -290,7 +290,7 @@ class Courier:
                 log.error("message.broke", exc=exc, message_id=seen.id)
                 await self._later(seen, None, LATER_CAP_MS)
             if seen.id in self._once_more:
-                await self._store.write(message_dues.look_now, seen.id, self.moving.now())
+                await self._store.write(messages.look_now, seen.id, self.moving.now())
         except StorageError as exc:  # the row has the time of the next attempt
             log.error("message.database", exc=exc, message_id=seen.id)
         finally:
@@ -346,7 +346,7 @@ class Courier:
     # --- expiry ---
 
     async def _expire(self, tasks: TaskGroup, ready: dict[str, Gateway], at: int) -> None:
-        for seen in await self._store.read(message_dues.expiring, self._mine, at=at, most=PAGE):
+        for seen in await self._store.read(messages.expiring, self._mine, at=at, most=PAGE):
             if seen.id not in self._in_flight:
                 self._take(tasks, "expiring", seen, self._overdue.end, ready)
 
@@ -375,7 +375,7 @@ class Courier:
         for row in await self._store.read(gateways.list_gateways):
             if name in (None, row.name):
                 self._missed.schedule(row.name)
-                await self._store.write(message_dues.stir, row.id, self.moving.now())
+                await self._store.write(messages.stir, row.id, self.moving.now())
         self.kick()
 
     async def _report_texts(self) -> None:

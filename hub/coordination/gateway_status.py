@@ -16,7 +16,7 @@ from hub.log import Channel
 from hub.openclaw import Fleet, GatewayEvent, GatewayHealth, GatewayNews, GatewayState, StateChanged
 from hub.turns import Turns
 from storage.coordination.gateway_agents import GatewayAgentRow
-from storage.devices.leases import LostLease
+from storage.devices.nodes import LostLease
 from storage.kernel.database import StorageError
 from storage.store import Store
 

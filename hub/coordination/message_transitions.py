@@ -13,7 +13,7 @@ from hub.metrics import Metrics
 from protocol.errors import ErrorCode
 from protocol.ids import MemoryId
 from protocol.messages import MessageEvent, MessageKind
-from storage.coordination import message_dues, message_rows
+from storage.coordination import message_rows, messages
 from storage.coordination.message_rows import MessageRow
 from storage.store import Store
 
@@ -115,7 +115,7 @@ class Moving:
     async def postpone(self, seen: MessageRow, wait_ms: int) -> None:
         """Postpone the next check of the message."""
         until = self.now() + wait_ms
-        await self._store.write(message_dues.put_off, seen.id, seen_version=seen.version, not_before=until)
+        await self._store.write(messages.put_off, seen.id, seen_version=seen.version, not_before=until)
 
     def report(self, moved: MessageRow) -> None:
         """Report a message that another component moved, after its commit."""

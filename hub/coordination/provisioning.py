@@ -42,7 +42,7 @@ from protocol.errors import HubError
 from protocol.ids import AgentId, BootId, RunId
 from protocol.trace import trace_id_of, traceparent_of
 from storage.agents.agents import UnknownAgent
-from storage.coordination import boards, gateway_agents, gateway_making, gateways, message_dues
+from storage.coordination import boards, gateway_agents, gateway_making, gateways, messages
 from storage.coordination.boards import BoardRow
 from storage.coordination.gateway_agents import LEAD, MAIN, GatewayAgentRow
 from storage.coordination.gateway_making import NoGateway
@@ -90,7 +90,7 @@ class Provisioning:
         self.on_made: Callable[[str], None] = lambda _: None
         self._store = store
         self._fleet = fleet
-        self._mine = message_dues.Hand(boot_id, is_alone=not store.is_shared)
+        self._mine = messages.Hand(boot_id, is_alone=not store.is_shared)
         self._clock = clock
         self._ids = ids
         self._made = metrics.gateway_agents_made

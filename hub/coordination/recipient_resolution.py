@@ -5,7 +5,7 @@ from typing import Protocol
 from hub.coordination.message_transitions import Moving
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId
-from storage.coordination import boards, message_dues, message_rows
+from storage.coordination import boards, message_rows, messages
 from storage.coordination.boards import UnknownBoard
 from storage.coordination.message_rows import MessageSight
 from storage.store import Store
@@ -81,7 +81,7 @@ class Homes:
             await self._moving.fail(seen, ErrorCode.NO_LEAD, f"board {board.name} has no lead")
             return None
         found = await self._store.write(
-            message_dues.give_home,
+            messages.give_home,
             seen.id,
             seen_version=seen.version,
             agent_id=agent_id,
@@ -97,7 +97,7 @@ class Homes:
         if (seen.gateway_id, seen.device_id) == (home.home_gateway_id, device_id):
             return seen
         return await self._store.write(
-            message_dues.give_home,
+            messages.give_home,
             seen.id,
             seen_version=seen.version,
             agent_id=seen.to_agent_id,

@@ -39,7 +39,7 @@ from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BootId
 from protocol.messages import MessageEvent, MessageKind, MessageState, QueueMode, attempt_key
 from protocol.trace import traceparent_of
-from storage.coordination import message_dues, message_rows, question_rows
+from storage.coordination import message_rows, messages, question_rows
 from storage.coordination.message_rows import MessageRow, MessageSight
 from storage.store import Store
 
@@ -194,7 +194,7 @@ class ToGateway:
         await self._moving.move(sent, MessageEvent.ACCEPTED, proof=proof, after_ms=self.paces.lookup_ms)
 
     async def _letter(self, seen: MessageRow) -> Letter | None:
-        stored = await self._store.read(message_dues.letter_of, seen.id, seen.attempt)
+        stored = await self._store.read(messages.letter_of, seen.id, seen.attempt)
         return None if stored is None or "letter" not in stored else msgspec.convert(stored["letter"], Letter)
 
     async def _write_letter(self, seen: MessageSight) -> Letter:

@@ -10,7 +10,7 @@ from hub.health.issues import Check, Finding, error, notice, warning
 from hub.links.roster import SharedRoots
 from protocol.ids import DeviceId
 from storage.agents import agents
-from storage.devices import device_names, devices, operator_tokens, pairings
+from storage.devices import devices, operator_tokens, pairings
 from storage.devices.devices import Grant
 from storage.store import Store
 
@@ -111,7 +111,7 @@ def check_device_names(store: Store) -> Check:
     """
 
     async def check(now: datetime) -> Iterable[Finding]:
-        names = await store.read(device_names.list_names, at=epoch_ms(now))
+        names = await store.read(pairings.list_names, at=epoch_ms(now))
         rows = await store.read(agents.list_agents)
         hints = {row.id: names.hint(row.device_name, row.user_id) for row in rows if row.device_name}
         return [

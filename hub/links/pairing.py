@@ -20,11 +20,10 @@ from hub.tokens import hash_token
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import DeviceHello
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId
-from storage.devices import invitations, pairings
+from storage.devices import pairings
 from storage.devices.device_keys import KeyOwner
 from storage.devices.devices import DeviceNameTaken
-from storage.devices.invitations import BadInvitation
-from storage.devices.pairings import Asked, PairingAsk, TooManyPairings
+from storage.devices.pairings import Asked, BadInvitation, PairingAsk, TooManyPairings
 from storage.store import Store
 
 COME_BACK_MS: Final = 2_000  # a person types the code meanwhile, so a longer wait would be annoying
@@ -119,7 +118,7 @@ class PairingDesk:
         """
         try:
             return await self._store.write(
-                invitations.redeem,
+                pairings.redeem,
                 hash_token(invitation),
                 key_id=key.id,
                 public_key=key.public,

@@ -13,7 +13,7 @@ from hub.clock import Clock, epoch_ms
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.turns import Turns
-from storage.devices import revocations
+from storage.devices import devices
 from storage.kernel.database import StorageError
 from storage.store import Store
 
@@ -61,7 +61,7 @@ class RevocationWatch:
             StorageError: the database is unavailable; the next call covers the same period.
         """
         at = epoch_ms(self._clock.now())
-        for found in await self._store.read(revocations.revoked_since, self._polled_at - OVERLAP_MS):
+        for found in await self._store.read(devices.revoked_since, self._polled_at - OVERLAP_MS):
             if self._roster.end_revoked(found.device_id, found.credential):
                 log.info("device.revoked", device_id=found.device_id)
         self._polled_at = at

@@ -15,8 +15,8 @@ from protocol.frame import Parameters, Values
 from protocol.standing import DERIVED, STORED_AXES, Axis
 from protocol.vocabularies import words_of
 from storage.agents import agent_snapshot, agent_states
-from storage.agents.agent_writes import StandingWrite
 from storage.agents.agents import AgentRow
+from storage.agents.status_writes import StandingWrite
 from storage.store import Store
 
 

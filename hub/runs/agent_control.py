@@ -6,10 +6,10 @@ from hub.clock import Clock, epoch_ms
 from protocol.ids import RunId
 from protocol.standing import Axis, Lifecycle
 from storage import audit
-from storage.agents import agent_writes
-from storage.agents.agent_writes import StandingWrite, Written
+from storage.agents import status_writes
 from storage.agents.agents import AgentRow
 from storage.agents.made_agents import AgentOfFile
+from storage.agents.status_writes import StandingWrite, Written
 from storage.audit import Entry
 from storage.store import Store
 
@@ -40,7 +40,7 @@ class AgentControl:
         Raises:
             AgentOfFile: the request terminates an agent that is declared in hub.toml; it can only be removed
                 there.
-            UnknownValue, BadWrite, Refused, IllegalMove, StateChanged: see ``storage.agents.agent_writes``.
+            UnknownValue, BadWrite, Refused, IllegalMove, StateChanged: see ``storage.agents.status_writes``.
 
         If an error is raised, nothing was written.
         """
@@ -55,10 +55,10 @@ class AgentControl:
         if agent.source == "file" and _terminates(asked):
             raise AgentOfFile(agent)
         written = await self._store.write(
-            audit.audited(agent_writes.write_standing, entry), agent.id, asked, at=at, actor=actor
+            audit.audited(status_writes.write_standing, entry), agent.id, asked, at=at, actor=actor
         )
         for run_id in written.called_off:
-            await self._control.cancel(run_id, actor=actor, reason=agent_writes.BECAUSE)
+            await self._control.cancel(run_id, actor=actor, reason=status_writes.BECAUSE)
         self._control.let_start(is_recovered=any(move.axis is Axis.AVAILABILITY for move in written.moves))
         return written
 

@@ -35,7 +35,7 @@ from protocol.standing import AgentMoved, Axis
 from protocol.work import AgentCancel
 from storage.agents import agent_states, lock_turns
 from storage.kernel.database import StorageError
-from storage.runs import run_claims, run_pauses, run_recovery, runs
+from storage.runs import run_claims, run_moves, run_pauses, runs
 from storage.runs.run_claims import Gates
 from storage.runs.runs import RunRow, StaleRun
 from storage.store import Store
@@ -208,11 +208,11 @@ class Dispatcher:
         This happens if a claim was committed but its confirmation was lost. No other node would ever take
         over these runs.
         """
-        strays = await self._store.read(run_recovery.executing_of, self._boot_id) - self._executing.keys()
+        strays = await self._store.read(run_moves.executing_of, self._boot_id) - self._executing.keys()
         lost, self._strays = strays & self._strays, strays
         if lost:
             log.error("runs.strayed", runs=len(lost))
-            await self._store.write(run_recovery.take_back, self._boot_id, lost, at)
+            await self._store.write(run_moves.take_back, self._boot_id, lost, at)
 
     async def _sweep(self, at: int) -> None:
         swept = await self._store.write(run_pauses.sweep, at, paused_ms=PAUSED_MS)
@@ -229,8 +229,8 @@ class Dispatcher:
 
     async def _take_over(self, at: int) -> None:
         """Take over the runs of nodes whose lease has expired, on a shared database."""
-        taken = await self._store.write(run_recovery.recover, boot_id=self._boot_id, at=at, is_alone=False)
-        if taken != run_recovery.Recovered():
+        taken = await self._store.write(run_moves.recover, boot_id=self._boot_id, at=at, is_alone=False)
+        if taken != run_moves.Recovered():
             log.warning(
                 "runs.taken_over",
                 requeued=len(taken.requeued),

@@ -15,8 +15,8 @@ from hub.schedules.missed import MOST_WALKED, plan_fires, walk
 from hub.schedules.trigger import Trigger, offset_ms, trigger_of
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import RunId
-from storage.schedules.fire_decisions import Covered, FireDecision
 from storage.schedules.fire_rows import BackfillPlan, BackfillSight, FireRow, FreshRun
+from storage.schedules.fires import Covered, FireDecision
 from storage.schedules.schedule_rows import DueSchedule, ScheduleRow
 from storage.schedules.schedules import NextFire, Passed
 

@@ -24,7 +24,7 @@ from protocol.ids import BootId
 from storage import audit, retention
 from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, MINUTE_MS
-from storage.devices import leases
+from storage.devices import nodes
 from storage.store import Store
 
 log = Channel(__name__)
@@ -178,12 +178,12 @@ class _Lease:
         self._store = store
         self._clock = clock
         self._boot_id = boot_id
-        self._term: leases.Term | None = None
+        self._term: nodes.Term | None = None
         self._renewed = 0.0
 
     async def acquire(self) -> bool:
         self._renewed = self._clock.monotonic()
-        self._term = await self._store.write(leases.acquire, LEASE, self._boot_id, ttl_ms=LEASE_MS)
+        self._term = await self._store.write(nodes.acquire_lease, LEASE, self._boot_id, ttl_ms=LEASE_MS)
         return self._term is not None
 
     async def is_held(self) -> bool:
@@ -191,13 +191,13 @@ class _Lease:
         now = self._clock.monotonic()
         if self._term is not None and now - self._renewed >= RENEW_EVERY_S:
             self._renewed = now
-            if not await self._store.write(leases.renew, self._term, ttl_ms=LEASE_MS):
+            if not await self._store.write(nodes.renew_lease, self._term, ttl_ms=LEASE_MS):
                 self._term = None
         return self._term is not None
 
     async def resign(self) -> None:
         if self._term is not None:
-            await self._store.write(leases.resign, self._term)
+            await self._store.write(nodes.resign_lease, self._term)
 
 
 def _before(now: datetime, days: int) -> int:

@@ -17,8 +17,8 @@ from hub.clock import Clock
 from hub.log import Channel
 from hub.turns import Turns
 from protocol.ids import BootId, NodeId
-from storage.devices import leases
-from storage.devices.leases import LostLease, Term
+from storage.devices import nodes
+from storage.devices.nodes import LostLease, Term
 from storage.kernel.database import StorageError
 from storage.store import Store
 
@@ -78,7 +78,7 @@ class LeaseKeeper:
                 async with self._open_own() as store:
                     while not self._stopped.is_set():
                         self.turns.work()
-                        await store.write(leases.beat, self._node_id, self._boot_id, ttl_ms=self._lease_ms)
+                        await store.write(nodes.beat, self._node_id, self._boot_id, ttl_ms=self._lease_ms)
                         await self._wait(self._every_s)
             except StorageError as exc:
                 log.error("leases.not_renewed", exc=exc)
@@ -122,9 +122,9 @@ class Leadership:
         while self._term is None:
             began = self._clock.monotonic()
             if not self._store.is_shared:  # the previous holder is dead, because the database is not shared
-                await self._store.write(leases.end_others, self._boot_id)
+                await self._store.write(nodes.end_others, self._boot_id)
             self._term = await self._store.write(
-                leases.acquire, self._name, self._boot_id, ttl_ms=int(self._ttl_s * 1000)
+                nodes.acquire_lease, self._name, self._boot_id, ttl_ms=int(self._ttl_s * 1000)
             )
             if self._term is None:
                 await self._clock.sleep(RENEW_S)
@@ -143,7 +143,7 @@ class Leadership:
         if self._term is None:
             raise LostLease(f"the lease {self._name!r} is not held")
         while (began := self._clock.monotonic()) >= self._renew_at:
-            if not await self._store.write(leases.renew, self._term, ttl_ms=int(self._ttl_s * 1000)):
+            if not await self._store.write(nodes.renew_lease, self._term, ttl_ms=int(self._ttl_s * 1000)):
                 self.lose()
                 raise LostLease(f"another hub has taken the lease {self._name!r}")
             self._held_from(began)
@@ -160,7 +160,7 @@ class Leadership:
             return
         with anyio.move_on_after(RESIGN_S, shield=True):
             try:
-                await self._store.write(leases.resign, term)
+                await self._store.write(nodes.resign_lease, term)
             except StorageError as exc:
                 log.warning("lease.not_resigned", lease=self._name, why=str(exc))
 

@@ -43,7 +43,7 @@ from storage.agents import agents
 from storage.connectors import connectors, credentials, seen_messages
 from storage.connectors.connectors import ConnectorRow
 from storage.connectors.credentials import CredentialRow
-from storage.runs import calls, plans, run_moves, run_recovery
+from storage.runs import calls, plans, run_moves
 from storage.runs.calls import OpenCall
 from storage.runs.units import units_of
 from storage.store import Store
@@ -128,7 +128,7 @@ class MailboxVisits:
     async def _flush(self, attempt: Attempt, work: MessageWork) -> None:
         """Adopt units of ended runs, and deliver all waiting items, oldest message first."""
         order, held = attempt.order, attempt.order.held(attempt.state)
-        while adopted := await self._store.write(run_recovery.adopt_left, held, order.agent_id, at=self.at()):
+        while adopted := await self._store.write(run_moves.adopt_left, held, order.agent_id, at=self.at()):
             log.info("run.took_over", units=adopted)
         units = [
             unit

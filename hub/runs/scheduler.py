@@ -27,10 +27,10 @@ from hub.turns import Turns
 from protocol.ids import BootId, RunId
 from storage import audit
 from storage.audit import Entry
-from storage.devices.leases import LostLease, Term
+from storage.devices.nodes import LostLease, Term
 from storage.kernel.database import Conflict, StorageError
 from storage.schedules import fire_rows, fires, schedule_rows, schedules
-from storage.schedules.fire_decisions import Decided, FireDecision, QueueLimits
+from storage.schedules.fires import Decided, FireDecision, QueueLimits
 from storage.schedules.schedule_rows import DueSchedule, ScheduleRow, UnknownSchedule
 from storage.schedules.schedules import NextFire
 from storage.store import Store

@@ -28,7 +28,7 @@ from storage.agents.declared_agents import (
     update_agent,
 )
 from storage.agents.templates import keep_templates
-from storage.devices import device_names, devices
+from storage.devices import devices, pairings
 from storage.kernel.rows import fill
 from storage.runs import run_pauses
 from storage.schedules import schedule_rows, schedules
@@ -244,7 +244,7 @@ def _own(c: sa.Connection, agent_id: AgentId) -> AgentRow:
 def _device(c: sa.Connection, user_id: UserId, name: str, at: int) -> devices.DeviceRow:
     found = [one for one in devices.devices_called(c, name) if one.user_id == user_id]
     if not found:
-        raise device_names.unknown_device(c, name, user_id=user_id, at=at)
+        raise pairings.unknown_device(c, name, user_id=user_id, at=at)
     return found[0]
 
 

@@ -31,8 +31,8 @@ from storage.coordination.gateway_agents import (
     make_gateway_agent,
 )
 from storage.coordination.gateways import find_gateway
-from storage.coordination.message_dues import Hand
-from storage.devices.leases import is_alive
+from storage.coordination.messages import Hand
+from storage.devices.nodes import is_alive
 from storage.kernel.rows import fill
 from storage.schema import agents, gateway_agents, gateways
 

@@ -5,8 +5,8 @@ names is archived with its main agent. The agents that live at it (``storage.coo
 stay listed, and are offline.
 
 States of agents are written as their gateway reports them, if they changed. As with heartbeats
-(``storage.agents.heartbeats``), a gateway revokes only its own reports: an error that a person or a template
-caused stays. Reports about archived and terminated agents are ignored.
+(``storage.agents.status_writes``), a gateway revokes only its own reports: an error that a person or a
+template caused stays. Reports about archived and terminated agents are ignored.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from protocol.standing import Availability, Axis, Connectivity, ExhaustReason, H
 from storage import audit
 from storage.agents import agent_moves, agent_states
 from storage.agents.declared_agents import LOCK_USER
-from storage.agents.heartbeats import LAST_MOVE
+from storage.agents.status_writes import LAST_MOVE
 from storage.coordination import gateway_agents
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.devices import users

@@ -1,4 +1,4 @@
-"""Devices of users, and the hashes of their tokens."""
+"""Devices of users, the hashes of their tokens, and recent revocations."""
 
 from collections.abc import Collection, Iterable
 from enum import StrEnum
@@ -13,7 +13,7 @@ from storage import audit
 from storage.agents import agent_states
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import Key, columns_of, fill, paged
-from storage.schema import agents, device_tokens, devices, users
+from storage.schema import agents, device_keys, device_tokens, devices, users
 
 CAME: Final = "its device connected"
 LEFT: Final = "its device left"
@@ -434,3 +434,27 @@ def close_all_sessions(c: sa.Connection, at: int, *, node_id: NodeId | None = No
         device = DeviceId(device_id)
         agent_states.connect_agents(c, device, online=False, at=at, actor="hub", reason=CUT)
     return c.execute(CLOSE_ALL.where(here)).rowcount if online else 0
+
+
+class Revocation(msgspec.Struct, frozen=True):
+    """Revoked device, or one of its credentials: *credential* is ``token:ID`` or ``key:ID``."""
+
+    device_id: DeviceId
+    credential: str | None
+
+
+# Keys that their device replaced are left out: the connection continues with the new key.
+SINCE = sa.union_all(
+    sa.select(devices.c.id, sa.null().cast(sa.Text)).where(devices.c.revoked_at >= sa.bindparam("since")),
+    sa.select(device_tokens.c.device_id, sa.literal("token:") + device_tokens.c.id).where(
+        device_tokens.c.revoked_at >= sa.bindparam("since")
+    ),
+    sa.select(device_keys.c.device_id, sa.literal("key:") + device_keys.c.id).where(
+        device_keys.c.revoked_at >= sa.bindparam("since"), device_keys.c.rotated_to.is_(None)
+    ),
+)
+
+
+def revoked_since(c: sa.Connection, since: int) -> list[Revocation]:
+    """Return everything revoked at *since* (epoch milliseconds) or later."""
+    return [Revocation(*row) for row in c.execute(SINCE, {"since": since})]

@@ -1,22 +1,29 @@
-"""Pairings: devices that request access, each with its own key and a code that its owner reads out.
+"""Pairings and invitations: two ways to admit a device with its own key, and hints at misspelt device names.
 
-The person who types the code decides; only its hash is stored. A pairing belongs to one key: its code admits
-no other key. The device's description is fixed when the code is created: a device that changes it gets
-another code.
+A device that requests access shows a code, which its owner types. The person who types the code decides; only
+its hash is stored. A pairing belongs to one key: its code admits no other key. The device's description is
+fixed when the code is created: a device that changes it gets another code.
+
+A device that presents an invitation is accepted without a typed code. Only the hash of an invitation is
+stored. A use and the key that it admits are written in one transaction: a use is never lost, and never spent
+twice.
 """
 
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
+from protocol.ids import ConnectionId, DeviceId, InvitationId, KeyId, PairingId, UserId
 from storage import audit
 from storage.devices import device_keys
-from storage.devices.devices import DeviceRow
+from storage.devices.device_keys import KeyOwner
+from storage.devices.devices import DeviceRow, UnknownDevice, devices_called
 from storage.kernel.rows import Key, columns_of, fill, paged, values_of
-from storage.schema import pairings
+from storage.schema import device_keys as key_table
+from storage.schema import device_tokens, devices, invitations, pairings, users
 
 _LOCK = 0x50414952  # of PostgreSQL: concurrent requests would both see the last free slot
 
@@ -266,3 +273,249 @@ def _insert(c: sa.Connection, asking: PairingAsk, *, at: int, expires_at: int) -
 
 def _pairing(c: sa.Connection, id: PairingId) -> PairingRow:
     return fill(PairingRow, c.execute(BY_ID, {"pairing": id}).one())
+
+
+KEPT_MS = 7 * 86_400_000  # after its end, so that late requests learn the reason
+
+
+class BadInvitation(HubError):
+    """Error: the invitation is not valid; the message says why."""
+
+    code = ErrorCode.AUTH_FAILED
+
+
+class InvitationRow(msgspec.Struct, frozen=True):
+    """Invitation; the secret itself is not stored. *last4*: its last characters."""
+
+    id: InvitationId
+    user_id: UserId
+    user_name: str
+    device_name: str | None
+    uses_left: int
+    last4: str
+    created_by: str
+    created_at: int
+    expires_at: int
+    revoked_at: int | None
+
+
+INVITATIONS = sa.select(*columns_of(InvitationRow, invitations, user_name=users.c.name)).join_from(
+    invitations, users
+)
+INVITATION = INVITATIONS.where(invitations.c.id == sa.bindparam("invitation"))
+BY_HASH = INVITATIONS.where(invitations.c.token_hash == sa.bindparam("hash"))
+PRUNE_INVITATIONS = sa.delete(invitations).where(invitations.c.expires_at <= sa.bindparam("before"))
+REVOKE = (
+    sa.update(invitations)
+    .where(invitations.c.id == sa.bindparam("invitation"), invitations.c.revoked_at.is_(None))
+    .values(revoked_at=sa.bindparam("now"))
+)
+SPEND = (
+    sa.update(invitations)
+    .where(
+        invitations.c.id == sa.bindparam("invitation"),
+        invitations.c.uses_left > 0,
+        invitations.c.revoked_at.is_(None),
+        invitations.c.expires_at > sa.bindparam("now"),
+    )
+    .values(uses_left=invitations.c.uses_left - 1)
+)
+
+
+def create_invitation(
+    c: sa.Connection,
+    *,
+    id: InvitationId,
+    token_hash: bytes,
+    user_id: UserId,
+    device_name: str | None,
+    uses: int,
+    last4: str,
+    actor: str,
+    at: int,
+    expires_at: int,
+) -> InvitationRow:
+    """Create an invitation for *uses* devices of the user, valid until *expires_at*.
+
+    Invitations that ended a week ago are deleted.
+
+    Args:
+        device_name: name of the only device, known or new, that it admits; ``None``: each device uses the
+            name that it reports.
+
+    Raises:
+        ValueError: a name for several devices.
+        Conflict: the user does not exist, or the hash is known already.
+    """
+    if device_name is not None and uses != 1:
+        raise ValueError("an invitation with a name is for one device")
+    c.execute(PRUNE_INVITATIONS, {"before": at - KEPT_MS})
+    row = {"id": id, "token_hash": token_hash, "user_id": user_id, "device_name": device_name}
+    about = {"uses_left": uses, "last4": last4, "created_by": actor, "created_at": at}
+    c.execute(sa.insert(invitations), row | about | {"expires_at": expires_at})
+    detail = {"user": user_id, "device": device_name, "uses": uses, "expires_at": expires_at}
+    audit.append(c, at=at, actor=actor, event="invitation.created", subject=id, detail=detail)
+    return fill(InvitationRow, c.execute(INVITATION, {"invitation": id}).one())
+
+
+def list_invitations(
+    c: sa.Connection, *, user_id: UserId | None = None, limit: int | None = None, after: Key | None = None
+) -> list[InvitationRow]:
+    """Return invitations, also used and revoked ones, oldest first: of all users, or of one."""
+    mine = sa.true() if user_id is None else invitations.c.user_id == user_id
+    table = invitations.c
+    query = paged(INVITATIONS.where(mine), table.created_at, table.id, limit=limit, after=after)
+    return [fill(InvitationRow, row) for row in c.execute(query)]
+
+
+def find_invitation(c: sa.Connection, id: InvitationId) -> InvitationRow | None:
+    """Return the invitation with that id, in any state."""
+    row = c.execute(INVITATION, {"invitation": id}).one_or_none()
+    return None if row is None else fill(InvitationRow, row)
+
+
+def revoke_invitation(c: sa.Connection, id: InvitationId, *, at: int, actor: str) -> bool:
+    """Revoke the invitation. Return True if it was not revoked before."""
+    revoked = c.execute(REVOKE, {"invitation": id, "now": at}).rowcount > 0
+    if revoked:
+        audit.append(c, at=at, actor=actor, event="invitation.revoked", subject=id)
+    return revoked
+
+
+def redeem(
+    c: sa.Connection,
+    token_hash: bytes,
+    *,
+    key_id: KeyId,
+    public_key: bytes,
+    fresh_id: DeviceId,
+    label: str,
+    at: int,
+) -> KeyOwner:
+    """Spend a use, and add the key to a device of the invited user.
+
+    A key that is on record already spends nothing: the same device asked twice.
+
+    Args:
+        fresh_id: id for a new device.
+        label: name that the device reports, for an invitation without a name.
+
+    Raises:
+        BadInvitation: the invitation is not valid; nothing was written.
+        DeviceNameTaken: no name is free; nothing was written.
+    """
+    row = c.execute(BY_HASH, {"hash": token_hash}).one_or_none()
+    if row is None:
+        raise BadInvitation("nobody made this invitation")
+    known = device_keys.find_key(c, key_id)
+    if known is not None:
+        return known
+    invitation = fill(InvitationRow, row)
+    if c.execute(SPEND, {"invitation": invitation.id, "now": at}).rowcount == 0:
+        raise BadInvitation(_why_spent(invitation, at))
+    if invitation.device_name is None:
+        device = device_keys.give_free_device(
+            c, fresh_id=fresh_id, user_id=invitation.user_id, name=label, at=at
+        )
+    else:
+        device = device_keys.give_device(
+            c,
+            fresh_id=fresh_id,
+            user_id=invitation.user_id,
+            name=invitation.device_name,
+            is_chosen=True,
+            at=at,
+        )
+    device_keys.add_key(c, id=key_id, device_id=device.id, public_key=public_key, at=at)
+    audit.append(
+        c,
+        at=at,
+        actor=f"device:{device.id}",
+        event="invitation.redeemed",
+        subject=invitation.id,
+        detail={"key": device_keys.told(key_id), "device": device.name, "user": invitation.user_id},
+    )
+    return KeyOwner(key_id, device.id, device.name, device.user_id, None, None, None)
+
+
+def _why_spent(invitation: InvitationRow, at: int) -> str:
+    if invitation.revoked_at is not None:
+        return "the invitation was revoked"
+    if invitation.expires_at <= at:
+        return "the invitation has expired"
+    return "the invitation was used as often as it may be"
+
+
+_MOST_NAMED: Final = 8
+
+# Devices with a credential or a past connection. A device that only agents of hub.toml name is not known.
+_KNOWN: Final = sa.select(devices.c.user_id, devices.c.name).where(
+    devices.c.revoked_at.is_(None),
+    sa.or_(
+        devices.c.last_seen_at.is_not(None),
+        sa.exists().where(key_table.c.device_id == devices.c.id),
+        sa.exists().where(device_tokens.c.device_id == devices.c.id),
+    ),
+)
+
+
+class AmbiguousDevice(HubError):
+    """A device name that is not unique, as several users have a device of that name."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class DeviceNames(msgspec.Struct, frozen=True):
+    """Names of known devices, with their users, and of devices that wait for pairing."""
+
+    known: frozenset[tuple[UserId, str]]
+    waiting: tuple[str, ...]
+
+    def hint(self, name: str, user_id: UserId | None) -> str:
+        """Return a hint at the device that *name* may mean; empty if it is known or no hint is possible.
+
+        Args:
+            user_id: only devices of this user; None: of any user.
+        """
+        known = sorted({one for whose, one in self.known if user_id in (None, whose)})
+        if name in known or name in self.waiting or not (known or self.waiting):
+            return ""
+        if near := get_close_matches(name, [*known, *self.waiting], n=1):
+            waits = "" if near[0] in known else ", which waits to be let in (hub pair)"
+            return f"did you mean {near[0]!r}{waits}?"
+        waiting = sorted(set(self.waiting))
+        named = [f"known: {_listed(known)}"] if known else []
+        named += [f"waiting to be let in: {_listed(waiting)}"] if waiting else []
+        return "; ".join(named)
+
+
+def list_names(c: sa.Connection, *, at: int) -> DeviceNames:
+    """Return the names of known devices, and of those that wait for pairing."""
+    known = frozenset((UserId(row.user_id), str(row.name)) for row in c.execute(_KNOWN))
+    return DeviceNames(known, tuple(row.label for row in list_pairings(c, at=at)))
+
+
+def unknown_device(c: sa.Connection, name: str, *, user_id: UserId | None, at: int) -> UnknownDevice:
+    """Return the error for a missing device, with a hint at the device that may be meant."""
+    hint = list_names(c, at=at).hint(name, user_id)
+    return UnknownDevice(f"there is no device {name!r}{hint and '; '}{hint}")
+
+
+def device_named(c: sa.Connection, called: str, *, user_id: UserId | None, at: int) -> DeviceRow:
+    """Return the device with that id, revoked or not, else the active device of that name.
+
+    Raises:
+        UnknownDevice: there is none; the message has a hint at the device that may be meant.
+        AmbiguousDevice: several users have one.
+    """
+    found = devices_called(c, called, user_id=user_id)
+    if len(found) > 1:
+        raise AmbiguousDevice(f"several users have a device {called!r}; say whose: --user NAME")
+    if not found:
+        raise unknown_device(c, called, user_id=user_id, at=at)
+    return found[0]
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

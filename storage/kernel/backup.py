@@ -22,8 +22,7 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from storage.audit import Entry, append_entry
-from storage.kernel.address import held_alone
-from storage.kernel.database import Unavailable, translated
+from storage.kernel.database import Unavailable, held_alone, translated
 from storage.kernel.migrate import refusal
 
 FORMAT: Final = 1

@@ -18,8 +18,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from storage.kernel.address import shown
-from storage.kernel.database import Unavailable, sqlstate, translated
+from storage.kernel.database import Unavailable, shown, sqlstate, translated
 from storage.kernel.migrate import revision_in, upgrade_tables
 
 P = ParamSpec("P")
@@ -109,7 +108,7 @@ async def open_postgres(url: str, *, session: str = "hub") -> AsyncIterator[Post
     """Open the database at *url* and migrate it to this release's tables.
 
     Args:
-        session: application name of its sessions on the server; see ``storage.kernel.address``.
+        session: application name of its sessions on the server; see ``storage.kernel.database``.
         url: ``postgresql://user:password@host:port/name``, with libpq options as query:
             ``?sslmode=verify-full``. Errors and logs never contain the password.
 

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple, TypeAlias
 import anyio.to_thread
 import sqlalchemy as sa
 
-from storage.kernel.address import SERVER, file_of
 from storage.kernel.columns import Doc
-from storage.kernel.database import Unavailable, translated
+from storage.kernel.database import SERVER, Unavailable, file_of, translated
 from storage.kernel.migrate import current_revision, refusal, revision_in, revisions
 from storage.schema import metadata
 

@@ -18,8 +18,8 @@ from storage.agents.agent_moves import recount
 from storage.devices import users
 from storage.kernel.migrate import upgrade
 from storage.kernel.sqlite import open_sqlite
-from storage.runs import run_moves, run_recovery
-from storage.runs.run_recovery import REQUEUED_FOR
+from storage.runs import run_moves
+from storage.runs.run_moves import REQUEUED_FOR
 from storage.runs.runs import HeldRun
 from tests.bench.rounds import alone, play, ratio, spread_of
 from tests.bench.rows import Row, at_least, at_most
@@ -37,7 +37,7 @@ Recover = Callable[[sa.Connection], object]
 
 
 def _set_by_set(c: sa.Connection) -> None:
-    run_recovery.recover(c, boot_id=_BOOT, at=AT)
+    run_moves.recover(c, boot_id=_BOOT, at=AT)
 
 
 def _one_by_one(c: sa.Connection) -> None:

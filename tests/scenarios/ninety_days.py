@@ -33,8 +33,8 @@ from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome
 from storage import audit
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import devices, leases
-from storage.devices.leases import Term
+from storage.devices import devices, nodes
+from storage.devices.nodes import Term
 from storage.kernel.migrate import upgrade
 from storage.runs import plans, run_claims, run_moves, run_pauses, runs, units
 from storage.runs.calls import mark_sent, settle_call
@@ -42,8 +42,8 @@ from storage.runs.items import Decision, PlannedCall
 from storage.runs.run_claims import Gates
 from storage.runs.runs import RunRow
 from storage.schedules import fires, schedule_rows, schedules
-from storage.schedules.fire_decisions import FireDecision
 from storage.schedules.fire_rows import FreshRun
+from storage.schedules.fires import FireDecision
 from storage.schedules.schedule_rows import DeclaredSchedule, DueSchedule
 from storage.schedules.schedules import NextFire
 from storage.schema import metadata
@@ -187,7 +187,7 @@ class Inside:
         )
 
     def _lead(self, c: sa.Connection) -> Term:
-        term = leases.acquire(c, "scheduler", self.file.boot_id, ttl_ms=HOUR_MS)
+        term = nodes.acquire_lease(c, "scheduler", self.file.boot_id, ttl_ms=HOUR_MS)
         assert term is not None
         return term
 

@@ -20,7 +20,7 @@ from hub.links.open_link import OpenLink
 from hub.runs.agreement import Agreements
 from protocol.ids import CallId
 from protocol.work import Answer, ToolCall
-from storage.devices.leases import Term
+from storage.devices.nodes import Term
 from storage.runs import calls, model_calls, plans, units
 from storage.runs.items import Decide, Decision, Known
 from storage.runs.plans import UnitPlan

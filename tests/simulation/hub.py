@@ -47,9 +47,9 @@ from protocol.handshake import Capability, Challenge, DeviceHello, Goodbye, Welc
 from protocol.ids import BootId, ConnectionId, DeviceId, NodeId, UserId
 from protocol.versions import SPOKEN
 from protocol.work import RunLimits
-from storage.devices import devices, identity, leases
+from storage.devices import devices, nodes
 from storage.kernel.database import StorageError
-from storage.runs import run_recovery
+from storage.runs import run_moves
 from storage.store import Store
 from tests.simulation.clock import SimClock, WorldTime
 from tests.simulation.device import SimDevice
@@ -186,18 +186,18 @@ class SimHub:
 
     async def _recover(self) -> None:
         store, at, is_alone = self.store, epoch_ms(self.clock.now()), not self.store.is_shared
-        boot = await store.write(identity.begin_boot, self.node_id, self.boot_id, at, window_ms=HOLD_MS)
+        boot = await store.write(nodes.begin_boot, self.node_id, self.boot_id, at, window_ms=HOLD_MS)
         self.hold_until_ms = at + HOLD_MS if boot.boots_10min >= RESTARTS else 0
         dead = [] if boot.earlier is None else [boot.earlier]
         if not is_alone:
-            await store.write(leases.beat, self.node_id, self.boot_id, ttl_ms=LEASE_MS)
-        await store.write(run_recovery.recover, boot_id=self.boot_id, at=at, is_alone=is_alone, dead=dead)
+            await store.write(nodes.beat, self.node_id, self.boot_id, ttl_ms=LEASE_MS)
+        await store.write(run_moves.recover, boot_id=self.boot_id, at=at, is_alone=is_alone, dead=dead)
         await store.write(devices.close_all_sessions, at, node_id=None if is_alone else self.node_id)
         await self._reconcile()
 
     async def _end_boot(self) -> None:
         at = epoch_ms(self.clock.now())
-        await self.store.write(identity.end_boot, self.node_id, self.boot_id, at)
+        await self.store.write(nodes.end_boot, self.node_id, self.boot_id, at)
 
     def _build(self) -> None:
         store, clock, chance = self.store, self.clock, self._chance
@@ -314,7 +314,7 @@ class SimLeaseKeeper:
         task_status.started()
         while True:
             with suppress(StorageError):
-                await self._store.write(leases.beat, self._hub.node_id, self._hub.boot_id, ttl_ms=LEASE_MS)
+                await self._store.write(nodes.beat, self._hub.node_id, self._hub.boot_id, ttl_ms=LEASE_MS)
             await self._hub.clock.sleep(RENEW_EVERY_S)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunState
-from storage.devices.leases import Term
+from storage.devices.nodes import Term
 from storage.runs.runs import HeldRun
 from tests.simulation.facts import EXECUTING, RunFacts
 from tests.simulation.laws import Law

@@ -16,7 +16,7 @@ from protocol.tables import TableName
 from protocol.work import Action, ItemSource, ToolCall
 from storage.agents import agent_moves, agents
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices.leases import Term
+from storage.devices.nodes import Term
 from storage.runs import calls
 from storage.runs.calls import ReportedVerdict
 from storage.runs.runs import HeldRun

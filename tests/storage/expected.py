@@ -178,7 +178,9 @@ class World:
             return
         refused = any(call.state in ("REJECTED", "UNKNOWN") for call in self.calls_of(run, unit).values())
         self.units[run.id, unit] = "FAILED" if refused else "DONE"
-        if not refused:
+        if refused:
+            self.ledger.setdefault((run.agent, unit), "")  # tried, so that later runs read others first
+        else:
             self.ledger[run.agent, unit] = content
         self.touch(run, at)
 
@@ -190,6 +192,7 @@ class World:
         for id, call in self.calls_of(run, unit).items():
             if call.state == "PLANNED":
                 del self.calls[id]
+        self.ledger.setdefault((run.agent, unit), "")
         self.touch(run, at)
 
     def has_open_work(self, run: Run) -> bool:

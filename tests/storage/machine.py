@@ -17,9 +17,9 @@ from hypothesis.stateful import invariant, run_state_machine_as_test
 
 from protocol.ids import CallId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
-from storage.devices import devices, leases
+from storage.devices import devices, nodes
 from storage.kernel.migrate import upgrade
-from storage.runs import run_moves, run_pauses, run_recovery, runs, units
+from storage.runs import run_moves, run_pauses, runs, units
 from storage.runs.calls import mark_sent
 from storage.runs.runs import HeldRun, StaleRun
 from storage.schedules import schedules
@@ -71,8 +71,8 @@ class Machine(RunsAtWork):
 
     def _boot(self) -> None:
         with self.hub.transaction() as c:
-            leases.end_others(c, self.hub.boot_id)
-            run_recovery.recover(c, boot_id=self.hub.boot_id, at=self.at)
+            nodes.end_others(c, self.hub.boot_id)
+            run_moves.recover(c, boot_id=self.hub.boot_id, at=self.at)
             devices.close_all_sessions(c, self.at)
             run_pauses.resume_runs(c, PauseReason.DRAIN, at=self.at)
             clamped = schedules.clamp_future_cursors(c, self._lead(c), self.at)

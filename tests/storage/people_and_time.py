@@ -13,11 +13,11 @@ from storage import retention
 from storage.agents import agent_moves
 from storage.agents.agents import get_agent
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import leases
+from storage.devices import nodes
 from storage.runs import run_moves, run_pauses
 from storage.schedules import fire_rows, fires, schedule_rows, schedules
-from storage.schedules.fire_decisions import Covered
 from storage.schedules.fire_rows import FreshRun
+from storage.schedules.fires import Covered
 from storage.schedules.schedule_rows import DeclaredSchedule, Overlap
 from storage.schedules.schedules import NextFire
 from tests.storage import rows
@@ -211,8 +211,8 @@ class PeopleAndTime(Steps):
         for at in missed:
             assert sum(row.first_at <= at <= row.fire_at for row in told) == 1
 
-    def _lead(self, c: sa.Connection) -> leases.Term:
-        term = leases.acquire(c, "scheduler", self.hub.boot_id, ttl_ms=MINUTE)
+    def _lead(self, c: sa.Connection) -> nodes.Term:
+        term = nodes.acquire_lease(c, "scheduler", self.hub.boot_id, ttl_ms=MINUTE)
         assert term is not None
         return term
 

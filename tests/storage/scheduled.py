@@ -9,12 +9,12 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunState
 from storage.agents.agents import AgentRow, UnknownAgent, get_agent
-from storage.devices import leases
-from storage.devices.leases import Term
+from storage.devices import nodes
+from storage.devices.nodes import Term
 from storage.runs import run_moves
 from storage.schedules import fire_rows, fires, schedule_rows, schedules
-from storage.schedules.fire_decisions import Covered, Decided, FireDecision
 from storage.schedules.fire_rows import FireRow, FreshRun
+from storage.schedules.fires import Covered, Decided, FireDecision
 from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
 from storage.schedules.schedules import NextFire
 from tests.storage.rows import AT, BOOT, claim, make_agent
@@ -50,7 +50,7 @@ def _agent(c: sa.Connection, name: str) -> AgentRow:
 
 def lead(c: sa.Connection) -> Term:
     """The right to decide fires."""
-    term = leases.acquire(c, "scheduler", BOOT, ttl_ms=60_000)
+    term = nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=60_000)
     assert term is not None
     return term
 

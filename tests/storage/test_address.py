@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from storage.kernel.address import has_password, shown
-from storage.kernel.database import Unavailable
+from storage.kernel.database import Unavailable, has_password, shown
 from storage.store import open_store
 from tests.support.postgres import GUARDED, PASSWORD, Postgres
 

@@ -6,12 +6,12 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from protocol.standing import Activity, Axis, IllegalMove, Lifecycle, UnknownValue
-from storage.agents import agent_moves, agent_states, agent_writes, agents
+from storage.agents import agent_moves, agent_states, agents, status_writes
 from storage.agents.agent_moves import AgentTerminated
 from storage.agents.agent_states import exhaust
 from storage.agents.agents import AgentRow, UnknownAgent
 from storage.agents.declared_agents import DeclaredAgent
-from storage.runs import run_moves, run_pauses, run_recovery, runs
+from storage.runs import run_moves, run_pauses, runs
 from storage.schedules import schedule_rows
 from storage.schema import agent_states as states
 from storage.schema import agents as agents_table
@@ -224,7 +224,7 @@ def test_a_terminated_agent_has_no_live_run_no_schedule_and_no_device(c: sa.Conn
     paused = make_run(c, "run-1", agent=agent, state=RunState.PAUSED)
     running = make_run(c, "run-2", agent=agent, state=RunState.RUNNING)
     queued = make_run(c, "run-3", agent=agent)
-    ended = agent_writes.terminate(c, agent.id, at=AT + 9, actor="operator", reason="not needed")
+    ended = status_writes.terminate(c, agent.id, at=AT + 9, actor="operator", reason="not needed")
     assert ended == [paused.id, running.id, queued.id]
     assert [runs.get_run(c, run_id).state for run_id in ended] == ["CANCELLED", "RUNNING", "CANCELLED"]
     marked = runs.get_run(c, running.id)
@@ -240,13 +240,13 @@ def test_a_terminated_agent_has_no_live_run_no_schedule_and_no_device(c: sa.Conn
     agent_states.connect_agents(c, agent.device_id, online=False, at=AT, actor="device:laptop")
     agent_states.connect_agents(c, agent.device_id, online=True, at=AT, actor="device:laptop")
     assert agents.get_agent(c, agent.id).connectivity == "offline"
-    assert agent_writes.terminate(c, agent.id, at=AT + 10, actor="operator") == []
+    assert status_writes.terminate(c, agent.id, at=AT + 10, actor="operator") == []
     assert [row.id for row in agents.list_agents(c)] == [agent.id]  # it stays listed
 
 
 def test_nothing_of_a_terminated_agent_starts_again(c: sa.Connection) -> None:
     agent = make_agent(c)
-    agent_writes.terminate(c, agent.id, at=AT, actor="operator")
+    status_writes.terminate(c, agent.id, at=AT, actor="operator")
     with pytest.raises(AgentTerminated, match="'inbox' is terminated, for good"):
         make_run(c, agent=agent)
     for to in Lifecycle:
@@ -308,5 +308,5 @@ def test_a_run_that_ends_leaves_its_agent_idle(c: sa.Connection) -> None:
 
 def test_runs_taken_back_from_a_dead_hub_let_their_agent_wait(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.RUNNING)
-    run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT + 1)
+    run_moves.recover(c, boot_id=NEXT_BOOT, at=AT + 1)
     assert history_of(c, run.agent_id, Axis.ACTIVITY)[-1] == ("saturated", "waiting")

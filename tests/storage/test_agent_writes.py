@@ -9,8 +9,8 @@ from protocol.standing import Axis, IllegalMove, UnknownValue
 from protocol.vocabularies import READINGS, AxisMove, Refused, Vocabulary
 from storage.agents import agent_moves, agent_states
 from storage.agents.agent_states import exhaust
-from storage.agents.agent_writes import BadWrite, StandingWrite, StateChanged, Word, Written, write_standing
 from storage.agents.agents import AgentRow, UnknownAgent
+from storage.agents.status_writes import BadWrite, StandingWrite, StateChanged, Word, Written, write_standing
 from tests.storage.rows import AT, make_agent, make_run
 
 

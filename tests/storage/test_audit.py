@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from protocol.ids import BootId, NodeId, UserId
 from storage import audit
 from storage.audit import Break, Entry, Link
-from storage.devices import identity, users
+from storage.devices import nodes, users
 from storage.schema import audit_log, hub
 from tests.storage.rows import AT
 
@@ -160,7 +160,7 @@ def test_a_chain_that_was_written_anew_is_found_by_an_end_that_was_kept_elsewher
 def created(c: sa.Connection) -> None:
     """A hub that was created and has started."""
     assert audit.begin_chain(c, at=AT, subject="hub-1")
-    identity.begin_boot(c, NodeId("n"), BootId("b"), AT)
+    nodes.begin_boot(c, NodeId("n"), BootId("b"), AT)
 
 
 def wipe(c: sa.Connection) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from protocol.ids import BootId, NodeId, UserId
-from storage.devices import identity, users
+from storage.devices import nodes, users
 from storage.kernel.backup import DATABASE, MANIFEST, BackupRefused, Manifest, make, restore, verify
 from storage.kernel.database import Busy, Unavailable
 from storage.store import open_store
@@ -30,7 +30,7 @@ async def state(tmp_path: Path) -> Path:
     state.mkdir(mode=0o700)
     new_database(state / "hub.db")
     async with open_store("sqlite:///hub.db", base=state) as store:
-        await store.write(identity.ensure_hub_id, "hub-1")
+        await store.write(nodes.ensure_hub_id, "hub-1")
         await store.write(users.ensure_user, UserId("anna"), "anna", AT)
     (state / "node_id").write_text("node-1\n")
     return state
@@ -173,7 +173,7 @@ async def test_a_restore_brings_the_state_back_and_keeps_what_was_there(state: P
     assert people(state / ASIDE / "hub.db") == ["anna", "bo"]
     assert (state / ASIDE / "node_id").read_text() == "node-2\n"
     async with open_store("sqlite:///hub.db", base=state) as store:
-        assert await store.write(identity.ensure_hub_id, "another") == "hub-1"
+        assert await store.write(nodes.ensure_hub_id, "another") == "hub-1"
 
 
 async def test_a_restore_into_an_empty_folder_sets_nothing_aside(state: Path, tmp_path: Path) -> None:
@@ -221,8 +221,8 @@ def test_a_database_in_the_place_of_nothing_is_not_made(tmp_path: Path) -> None:
 
 async def test_a_hub_that_ran_when_it_was_backed_up_did_not_crash(state: Path) -> None:
     async with open_store("sqlite:///hub.db", base=state) as store:
-        await store.write(identity.begin_boot, NodeId("node-1"), BootId("one"), AT)
+        await store.write(nodes.begin_boot, NodeId("node-1"), BootId("one"), AT)
     restore(back_up(state), state, database=state / "hub.db", at=AT)
     async with open_store("sqlite:///hub.db", base=state) as store:
-        boot = await store.write(identity.begin_boot, NodeId("node-1"), BootId("two"), AT + 1)
+        boot = await store.write(nodes.begin_boot, NodeId("node-1"), BootId("two"), AT + 1)
     assert boot.boots_10min == 1

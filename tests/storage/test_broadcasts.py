@@ -10,12 +10,11 @@ from protocol.errors import ErrorCode
 from protocol.ids import BoardId, BootId, BroadcastId, GatewayId, MessageId
 from protocol.messages import MessageEvent, MessageKind, MessageState
 from storage import audit, retention
-from storage.coordination import boards, broadcasts, message_dues, message_rows, messages
+from storage.coordination import boards, broadcasts, message_rows, messages
 from storage.coordination.boards import create_board, remove_board
 from storage.coordination.broadcasts import Aim, BroadcastRow, NewBroadcast, Refused, Tally
-from storage.coordination.message_dues import Hand
 from storage.coordination.message_rows import MessageRow
-from storage.coordination.messages import BadMessage, MessageLimits, MessageTooLong, TooManyMessages
+from storage.coordination.messages import BadMessage, Hand, MessageLimits, MessageTooLong, TooManyMessages
 from tests.storage.rows import AT, ME
 from tests.storage.test_gateways import OFFICE, put
 
@@ -137,7 +136,7 @@ def test_what_is_said_after_something_else_comes_after_it(c: sa.Connection) -> N
     first, then = (message_rows.get_message(c, id) for id in ("m1-roses", "m2-roses"))
     assert first.created_at < then.created_at
     hand = Hand(BootId("boot"), is_alone=True)
-    due = message_dues.due_at_gateway(c, GatewayId("gw-office"), hand, at=AT + 9, most=9)
+    due = messages.due_at_gateway(c, GatewayId("gw-office"), hand, at=AT + 9, most=9)
     assert [one.id for one in due] == ["m1-roses"]  # who leads is not known yet, and all the same
 
 

@@ -3,10 +3,9 @@ import sqlalchemy as sa
 
 from protocol.ids import DeviceId, KeyId, UserId
 from storage import audit
-from storage.devices import device_keys, devices, revocations
+from storage.devices import device_keys, devices
 from storage.devices.device_keys import KeyRevoked, RotatedTooSoon
-from storage.devices.devices import DeviceNameTaken, DeviceRow
-from storage.devices.revocations import Revocation
+from storage.devices.devices import DeviceNameTaken, DeviceRow, Revocation
 from storage.devices.users import ensure_user
 from storage.kernel.database import translated
 from tests.storage.rows import AT
@@ -128,7 +127,7 @@ def test_what_was_revoked_lately_is_told_with_what_it_had_opened(c: sa.Connectio
     devices.revoke_device(c, laptop.id, at=AT + 1, actor="operator:0")
     make_key(c, phone, NEW)
     device_keys.rotate_key(c, phone.id, old=NEW, new=KeyId("newer"), public_key=b"n", at=AT)
-    assert set(revocations.revoked_since(c, AT)) == {
+    assert set(devices.revoked_since(c, AT)) == {
         Revocation(desk.id, "key:old"),
         Revocation(laptop.id, None),
     }

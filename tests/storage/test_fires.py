@@ -7,12 +7,12 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents import agent_moves, agent_states, agents, lock_turns, locks
-from storage.devices import leases
-from storage.devices.leases import LostLease
+from storage.devices import nodes
+from storage.devices.nodes import LostLease
 from storage.runs import run_moves, run_pauses, runs
 from storage.schedules import fire_rows, fires, schedule_rows, schedules
-from storage.schedules.fire_decisions import Covered, QueueLimits
 from storage.schedules.fire_rows import FreshRun, Missed
+from storage.schedules.fires import Covered, QueueLimits
 from storage.schema import agent_states as states
 from storage.schema import runs as run_table
 from storage.schema import schedule_fires
@@ -114,8 +114,8 @@ def test_others_of_the_same_batch_are_decided_all_the_same(c: sa.Connection) -> 
 def test_who_lost_the_lease_decides_nothing(c: sa.Connection) -> None:
     make_schedule(c)
     old = lead(c)
-    leases.resign(c, old)
-    leases.acquire(c, "scheduler", NEXT_BOOT, ttl_ms=60_000)
+    nodes.resign_lease(c, old)
+    nodes.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=60_000)
     with pytest.raises(LostLease):
         fires.decide(c, old, [decision(c, runs=[FIRST])], FIRST)
     assert queued(c) == []

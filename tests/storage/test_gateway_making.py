@@ -12,8 +12,8 @@ from storage.coordination import boards, gateway_agents, gateway_making
 from storage.coordination.boards import BoardLimits, TooManyOfBoards, create_board, edit_board, lead_of
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateway_making import Led, NoGateway, NoLead
-from storage.coordination.message_dues import Hand
-from storage.devices import leases
+from storage.coordination.messages import Hand
+from storage.devices import nodes
 from tests.storage.rows import AT, ME
 from tests.storage.test_gateways import OFFICE, put, worker
 
@@ -118,7 +118,7 @@ def test_an_agent_is_in_the_hands_of_one_hub(c: sa.Connection) -> None:
     board(c)
     ensure(c)
     for boot in (FIRST, SECOND):
-        leases.beat(c, NodeId(boot), boot, ttl_ms=60_000)
+        nodes.beat(c, NodeId(boot), boot, ttl_ms=60_000)
     assert claim(c, shared(FIRST))
     assert not claim(c, shared(SECOND))
     assert claim(c, shared(FIRST))
@@ -131,7 +131,7 @@ def test_an_agent_is_in_the_hands_of_one_hub(c: sa.Connection) -> None:
 def test_what_a_hub_had_in_hand_that_is_gone_is_anybodys(c: sa.Connection) -> None:
     board(c)
     ensure(c)
-    leases.beat(c, NodeId(SECOND), SECOND, ttl_ms=60_000)
+    nodes.beat(c, NodeId(SECOND), SECOND, ttl_ms=60_000)
     assert claim(c, shared(FIRST))  # which has no lease that lasts
     assert claim(c, shared(SECOND))
     assert not made(c, FIRST)

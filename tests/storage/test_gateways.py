@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, GatewayId, UserId
 from protocol.standing import Activity, ExhaustReason
 from storage import audit
-from storage.agents import agent_moves, agent_states, agent_writes, agents, made_agents
+from storage.agents import agent_moves, agent_states, agents, made_agents, status_writes
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.made_agents import AgentLimits, AgentNameTaken, MainAgentStays, TooManyAgents
@@ -346,7 +346,7 @@ def test_an_error_that_a_person_found_is_not_the_gateways_to_take_back(c: sa.Con
 def test_an_agent_that_has_ended_is_nobodys_news(c: sa.Connection) -> None:
     put(c, OFFICE)
     row = worker(c)
-    agent_writes.terminate(c, row.agent_id, at=AT, actor="anna")
+    status_writes.terminate(c, row.agent_id, at=AT, actor="anna")
     before = moves(c, row)
     see(c, row, Seen(agent_id=row.agent_id, is_online=True, turns=1))
     assert moves(c, row) == before

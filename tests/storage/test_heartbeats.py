@@ -5,9 +5,9 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId
 from protocol.standing import Availability, ExhaustReason
-from storage.agents import agent_moves, agent_states, heartbeats
+from storage.agents import agent_moves, agent_states, status_writes
 from storage.agents.agents import AgentRow
-from storage.agents.heartbeats import AgentReport, HeardDevice, SilentDevice
+from storage.agents.status_writes import AgentReport, HeardDevice, SilentDevice
 from storage.devices import devices
 from tests.storage.rows import AT, declare, make_agent
 
@@ -32,11 +32,11 @@ def device_of(agent: AgentRow) -> DeviceId:
 
 
 def hear(c: sa.Connection, agent: AgentRow, epoch: int, *says: AgentReport, at: int = AT + 1) -> None:
-    heartbeats.record(c, heard=[HeardDevice(device_of(agent), epoch, at, says)])
+    status_writes.record(c, heard=[HeardDevice(device_of(agent), epoch, at, says)])
 
 
 def silence(c: sa.Connection, agent: AgentRow, epoch: int, at: int = AT + 5) -> None:
-    heartbeats.record(c, silent=[SilentDevice(device_of(agent), epoch, at, "no heartbeat for 45 s")])
+    status_writes.record(c, silent=[SilentDevice(device_of(agent), epoch, at, "no heartbeat for 45 s")])
 
 
 def moves(c: sa.Connection, agent: AgentRow) -> list[tuple[str, str | None, str, str | None]]:
@@ -55,8 +55,8 @@ def test_an_agent_is_on_call_as_long_as_its_device_says_so(
     hear(c, agent, epoch, SAYS(agent_id=agent.id, availability=Availability.ON_CALL), at=AT + 2)
     hear(c, agent, epoch, SAYS(agent_id=agent.id, availability=Availability.AVAILABLE), at=AT + 3)
     assert moves(c, agent) == [
-        ("availability", "available", "on_call", heartbeats.SAID),
-        ("availability", "on_call", "available", heartbeats.SAID),
+        ("availability", "available", "on_call", status_writes.SAID),
+        ("availability", "on_call", "available", status_writes.SAID),
     ]
 
 
@@ -127,7 +127,7 @@ def test_a_silent_device_takes_its_agents_offline_and_brings_them_back_when_it_i
     hear(c, agent, epoch, SAYS(agent_id=agent.id, is_listed=False), at=AT + 7)
     assert moves(c, agent) == [
         ("connectivity", "online", "offline", "no heartbeat for 45 s"),
-        ("connectivity", "offline", "online", heartbeats.BACK),
+        ("connectivity", "offline", "online", status_writes.BACK),
     ]
 
 
@@ -168,7 +168,7 @@ def test_an_agent_that_has_ended_is_not_heard_of(
     hear(c, agent, epoch, SAYS(agent_id=agent.id, error="too late"))
     silence(c, agent, epoch)
     assert agent_states.find_state(c, agent.id) == before
-    assert heartbeats.standing_at(c, [device_of(agent)]) == {agent.device_id: []}
+    assert status_writes.standing_at(c, [device_of(agent)]) == {agent.device_id: []}
 
 
 def test_usage_and_the_hour_of_the_heartbeat_are_kept_without_a_new_version(
@@ -185,7 +185,7 @@ def test_when_a_device_was_heard_last_is_written_for_all_of_its_agents_and_never
     c: sa.Connection, agent: AgentRow
 ) -> None:
     make_agent(c, "outbox")
-    heartbeats.record(c, last={device_of(agent): AT + 9})
-    heartbeats.record(c, last={device_of(agent): AT + 3})
+    status_writes.record(c, last={device_of(agent): AT + 9})
+    status_writes.record(c, last={device_of(agent): AT + 3})
     for name in ("inbox", "outbox"):
         assert agent_states.find_state(c, AgentId(f"agent-{name}")).last_heartbeat_at == AT + 9

@@ -3,9 +3,9 @@ import sqlalchemy as sa
 
 from protocol.ids import DeviceId, InvitationId, KeyId, UserId
 from storage import audit
-from storage.devices import device_keys, devices, invitations
+from storage.devices import device_keys, devices, pairings
 from storage.devices.device_keys import KeyOwner
-from storage.devices.invitations import BadInvitation, InvitationRow
+from storage.devices.pairings import BadInvitation, InvitationRow
 from storage.devices.users import ensure_user
 from tests.storage.rows import AT
 
@@ -17,7 +17,7 @@ END = AT + 600_000
 def invite(
     c: sa.Connection, id: str = "i-1", *, uses: int = 1, name: str | None = None, at: int = AT
 ) -> InvitationRow:
-    return invitations.create_invitation(
+    return pairings.create_invitation(
         c,
         id=InvitationId(id),
         token_hash=HASH,
@@ -32,7 +32,7 @@ def invite(
 
 
 def redeem(c: sa.Connection, key: str = "k-1", *, at: int = AT + 1, token_hash: bytes = HASH) -> KeyOwner:
-    return invitations.redeem(
+    return pairings.redeem(
         c,
         token_hash,
         key_id=KeyId(key),
@@ -48,7 +48,7 @@ def test_an_invitation_lets_a_key_in_as_a_device_of_the_user_it_was_made_for(c: 
     owner = redeem(c)
     assert (owner.device_id, owner.device_name, owner.user_id) == ("d-k-1", "desk", ANNA)
     assert device_keys.find_key(c, KeyId("k-1")) == owner
-    (used,) = invitations.list_invitations(c)
+    (used,) = pairings.list_invitations(c)
     assert (made.uses_left, used.uses_left, used.user_name) == (1, 0, "anna")
     events = [row.event for row in audit.list_entries(c, limit=10, oldest_first=True)]
     assert events == ["invitation.created", "invitation.redeemed"]
@@ -76,11 +76,11 @@ def test_an_invitation_that_ended_says_why_and_is_forgotten_a_week_later(c: sa.C
         redeem(c, token_hash=b"\x02" * 32)
     with pytest.raises(BadInvitation, match="expired"):
         redeem(c, at=END)
-    assert invitations.revoke_invitation(c, made.id, at=AT, actor="operator:0")
-    assert not invitations.revoke_invitation(c, made.id, at=AT, actor="operator:0")
+    assert pairings.revoke_invitation(c, made.id, at=AT, actor="operator:0")
+    assert not pairings.revoke_invitation(c, made.id, at=AT, actor="operator:0")
     with pytest.raises(BadInvitation, match="revoked"):
         redeem(c)
     assert device_keys.list_keys(c) == []
-    invite(c, "i-2", at=END + invitations.KEPT_MS)
-    assert [row.id for row in invitations.list_invitations(c, user_id=ANNA)] == ["i-2"]
-    assert invitations.find_invitation(c, made.id) is None
+    invite(c, "i-2", at=END + pairings.KEPT_MS)
+    assert [row.id for row in pairings.list_invitations(c, user_id=ANNA)] == ["i-2"]
+    assert pairings.find_invitation(c, made.id) is None

@@ -9,19 +9,19 @@ from protocol.errors import ErrorCode, IllegalTransition
 from protocol.ids import AgentId, BoardId, BootId, BroadcastId, DeviceId, GatewayId, MemoryId, MessageId
 from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState
 from storage import audit, retention
-from storage.coordination import boards, gateway_agents, message_dues, message_rows, messages
+from storage.coordination import boards, gateway_agents, message_rows, messages
 from storage.coordination.board_memory import MemoryFilter, MemoryRow, NewMemory, add_memory, list_memory
-from storage.coordination.message_dues import Hand
 from storage.coordination.message_rows import MessageRow, UnknownMessage
 from storage.coordination.messages import (
     BadMessage,
+    Hand,
     MessageLimits,
     MessageSettled,
     MessageTooLong,
     NewMessage,
     TooManyMessages,
 )
-from storage.devices.leases import beat
+from storage.devices.nodes import beat
 from storage.schema import broadcasts, gateways
 from storage.schema import messages as message_table
 from tests.storage.rows import AT, BOOT, ME, NEXT_BOOT, make_agent, undone
@@ -92,7 +92,7 @@ def led(c: sa.Connection, *events: MessageEvent, id: str = "m-1", **about: Any) 
 
 
 def due(c: sa.Connection, hand: Hand = MINE, at: int = AT) -> list[str]:
-    return [row.id for row in message_dues.due_at_gateway(c, WEST, hand, at=at, most=10)]
+    return [row.id for row in messages.due_at_gateway(c, WEST, hand, at=at, most=10)]
 
 
 def told(c: sa.Connection) -> list[tuple[str, str]]:
@@ -182,10 +182,10 @@ def test_each_move_keeps_its_proof(c: sa.Connection) -> None:
 def test_a_letter_is_kept_with_the_first_try_under_its_key(c: sa.Connection) -> None:
     row = move(c, say(c), E.SENT, proof={"letter": {"message": "first"}})
     row = move(c, move(c, row, E.TAKEN_BACK), E.SENT, proof={})
-    assert message_dues.letter_of(c, row.id, 1) == {"letter": {"message": "first"}}
+    assert messages.letter_of(c, row.id, 1) == {"letter": {"message": "first"}}
     row = move(c, move(c, row, E.INTERRUPTED), E.TRIED_ANEW)
     assert (row.attempt, row.sends, row.state) == (2, 2, S.WAITING)
-    assert message_dues.letter_of(c, row.id, 2) is None
+    assert messages.letter_of(c, row.id, 2) is None
 
 
 def test_people_are_told_once_that_its_agent_has_it(c: sa.Connection) -> None:
@@ -255,48 +255,48 @@ def test_what_another_hub_has_in_hand_is_its_own_as_long_as_it_lives(c: sa.Conne
 
 def test_a_hub_that_is_alone_takes_over_what_an_earlier_start_had_in_hand(c: sa.Connection) -> None:
     move(c, say(c), E.SENT, boot_id=NEXT_BOOT, gateway_id=WEST, not_before=AT + 60_000)
-    assert message_dues.release_all(c, BOOT, AT) == 1
+    assert messages.release_all(c, BOOT, AT) == 1
     assert due(c) == ["m-1"]
 
 
 def test_a_message_is_looked_at_when_it_is_to_be(c: sa.Connection) -> None:
     row = say(c, not_before=AT + 100)
     assert (due(c), due(c, at=AT + 100)) == ([], ["m-1"])
-    assert message_dues.put_off(c, row.id, seen_version=row.version, not_before=AT + 200)
+    assert messages.put_off(c, row.id, seen_version=row.version, not_before=AT + 200)
     assert due(c, at=AT + 100) == []
-    assert message_dues.next_look(c, AT) == (True, AT + 200)
-    assert message_dues.stir(c, WEST, AT) == 1
+    assert messages.next_look(c, AT) == (True, AT + 200)
+    assert messages.stir(c, WEST, AT) == 1
     assert due(c) == ["m-1"]
 
 
 def test_a_message_whose_time_is_over_is_found_however_long_it_was_to_wait(c: sa.Connection) -> None:
     say(c, not_before=AT + 10 * DAY)
-    assert message_dues.expiring(c, MINE, at=AT + DAY - 1, most=10) == []
-    assert [row.id for row in message_dues.expiring(c, MINE, at=AT + DAY, most=10)] == ["m-1"]
+    assert messages.expiring(c, MINE, at=AT + DAY - 1, most=10) == []
+    assert [row.id for row in messages.expiring(c, MINE, at=AT + DAY, most=10)] == ["m-1"]
 
 
 def test_messages_to_devices_are_found_by_where_their_agents_live(c: sa.Connection) -> None:
     say(c, to_agent_id=DESK, gateway_id=None)
     laptop = DeviceId("device-laptop")
-    assert [row.id for row in message_dues.due_at_devices(c, [laptop], at=AT, most=10)] == ["m-1"]
-    assert message_dues.due_at_devices(c, [DeviceId("another")], at=AT, most=10) == []
-    assert message_dues.due_nowhere(c, MINE, at=AT, most=10) == []
+    assert [row.id for row in messages.due_at_devices(c, [laptop], at=AT, most=10)] == ["m-1"]
+    assert messages.due_at_devices(c, [DeviceId("another")], at=AT, most=10) == []
+    assert messages.due_nowhere(c, MINE, at=AT, most=10) == []
 
 
 def test_what_a_device_was_told_is_looked_at_anew_when_it_comes(c: sa.Connection) -> None:
     row = say(c, to_agent_id=DESK, gateway_id=None)
     move(c, row, E.SENT, not_before=AT + 60_000)
     laptop = DeviceId("device-laptop")
-    assert message_dues.due_at_devices(c, [laptop], at=AT, most=10) == []
-    assert message_dues.stir_device(c, DeviceId("another"), AT) == 0
-    assert message_dues.stir_device(c, laptop, AT) == 1
-    assert [one.id for one in message_dues.due_at_devices(c, [laptop], at=AT, most=10)] == ["m-1"]
+    assert messages.due_at_devices(c, [laptop], at=AT, most=10) == []
+    assert messages.stir_device(c, DeviceId("another"), AT) == 0
+    assert messages.stir_device(c, laptop, AT) == 1
+    assert [one.id for one in messages.due_at_devices(c, [laptop], at=AT, most=10)] == ["m-1"]
 
 
 def test_a_message_to_a_lead_who_is_not_known_yet_is_given_a_home(c: sa.Connection) -> None:
     row = say(c, to_agent_id=None, to_lead=True, gateway_id=None)
-    assert [one.id for one in message_dues.due_nowhere(c, MINE, at=AT, most=10)] == ["m-1"]
-    home = message_dues.give_home(
+    assert [one.id for one in messages.due_nowhere(c, MINE, at=AT, most=10)] == ["m-1"]
+    home = messages.give_home(
         c, row.id, seen_version=row.version, agent_id=LEAD, gateway_id=WEST, device_id=None, at=AT
     )
     assert home is not None
@@ -307,7 +307,7 @@ def test_a_message_to_a_lead_who_is_not_known_yet_is_given_a_home(c: sa.Connecti
 def test_what_happened_in_a_session_concerns_the_messages_on_their_way_to_it(c: sa.Connection) -> None:
     led(c, E.SENT)
     say(c, "m-2", to_agent_id=LEAD)
-    found = message_dues.stirred(c, WEST, ["agent:worker:main", "agent:lead:main"], MINE, most=10)
+    found = messages.stirred(c, WEST, ["agent:worker:main", "agent:lead:main"], MINE, most=10)
     assert [row.id for row in found] == ["m-1"]
 
 
@@ -471,11 +471,11 @@ def test_what_was_settled_long_ago_goes_with_its_moves(c: sa.Connection) -> None
 @pytest.mark.parametrize(
     ("ask", "index"),
     [
-        (lambda c: message_dues.due_at_gateway(c, WEST, MINE, at=AT, most=9), "messages_due"),
-        (lambda c: message_dues.due_nowhere(c, MINE, at=AT, most=9), "messages_due"),
-        (lambda c: message_dues.expiring(c, MINE, at=AT, most=9), "messages_expiring"),
+        (lambda c: messages.due_at_gateway(c, WEST, MINE, at=AT, most=9), "messages_due"),
+        (lambda c: messages.due_nowhere(c, MINE, at=AT, most=9), "messages_due"),
+        (lambda c: messages.expiring(c, MINE, at=AT, most=9), "messages_expiring"),
         (lambda c: messages.open_count(c, ME, 9), "messages_open"),
-        (lambda c: message_dues.due_at_gateway(c, WEST, MINE, at=AT, most=9), "messages_agent"),
+        (lambda c: messages.due_at_gateway(c, WEST, MINE, at=AT, most=9), "messages_agent"),
         (lambda c: say(c), "messages_agent"),
     ],
 )

@@ -7,7 +7,7 @@ from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunState
 from storage import retention
 from storage.agents import agent_states
-from storage.runs import model_calls, run_recovery, runs, units
+from storage.runs import model_calls, run_moves, runs, units
 from storage.runs.model_calls import ANSWERED, BatchState, JournaledAnswer, ModelCall, Spent
 from storage.runs.runs import Usage
 from storage.schema import model_answers as answers_table
@@ -61,7 +61,7 @@ def test_the_first_answer_to_a_question_stays(c: sa.Connection) -> None:
 def test_what_a_call_cost_is_added_to_its_run_whoever_holds_that_by_now(c: sa.Connection) -> None:
     held = running(c)
     model_calls.record_answer(c, call(), SAID)
-    run_recovery.take_back(c, runs.get_run(c, held.id).lease_boot_id, {held.id}, AT)  # type: ignore[arg-type]
+    run_moves.take_back(c, runs.get_run(c, held.id).lease_boot_id, {held.id}, AT)  # type: ignore[arg-type]
     model_calls.record_call(c, call(id="c-2", outcome="model_unavailable"))
     assert runs.get_run(c, held.id).usage == Usage(
         requests=4, prompt_tokens=200, completion_tokens=14, cost_nanos=3_000

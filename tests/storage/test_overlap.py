@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from storage.schedules.fire_decisions import Fate, decide_overlap
+from storage.schedules.fires import Fate, decide_overlap
 from storage.schedules.schedule_rows import Overlap
 
 # What becomes of a fire: while nothing is there, a run is under way, one waits, both.

@@ -11,7 +11,7 @@ from storage.agents import agents, declared_agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards
-from storage.devices import owners, users
+from storage.devices import users
 from storage.runs import runs
 from storage.schedules import fire_rows, schedule_rows, schedules
 from tests.storage.rows import AT, ME, declare, make_run
@@ -78,10 +78,10 @@ def test_whose_a_thing_is_is_told_by_its_id(c: sa.Connection, both: tuple[AgentR
         "schedule_id": "schedule-of-eve",
         **_coordination_of_eve(c),
     }
-    assert things.keys() == owners.KINDS
+    assert things.keys() == users.KINDS
     for kind, id in things.items():
-        assert owners.find_owner(c, kind, id) == EVE
-        assert owners.find_owner(c, kind, "nothing") is None
+        assert users.find_owner(c, kind, id) == EVE
+        assert users.find_owner(c, kind, "nothing") is None
 
 
 def _coordination_of_eve(c: sa.Connection) -> dict[str, str]:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.util import await_only
 
 from protocol.ids import UserId
-from storage.devices import identity
+from storage.devices import nodes
 from storage.devices.users import ensure_user
 from storage.kernel import postgres as module
 from storage.kernel.database import Busy, Conflict, Database, Unavailable
@@ -98,8 +98,8 @@ def at_commit(do: Callable[[sa.Connection], object]) -> Iterator[None]:
 async def test_a_database_on_a_server_is_shared(url: str) -> None:
     async with open_store(url) as ours, open_store(url) as theirs:
         assert ours.is_shared
-        assert await ours.write(identity.ensure_hub_id, "hub-1") == "hub-1"
-        assert await theirs.write(identity.ensure_hub_id, "hub-2") == "hub-1"
+        assert await ours.write(nodes.ensure_hub_id, "hub-1") == "hub-1"
+        assert await theirs.write(nodes.ensure_hub_id, "hub-2") == "hub-1"
 
 
 async def test_a_hub_takes_a_few_connections_and_gives_them_all_back(postgres: Postgres, url: str) -> None:

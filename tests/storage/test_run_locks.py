@@ -5,11 +5,11 @@ import sqlalchemy as sa
 
 from protocol.ids import DeviceId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.agents import agent_writes, declared_agents, lock_turns, locks
+from storage.agents import declared_agents, lock_turns, locks, status_writes
 from storage.agents.agents import AgentRow
 from storage.agents.lock_turns import Grant, Holder, HolderKind, LockLimits, Wanted
 from storage.devices import users
-from storage.runs import run_claims, run_moves, run_pauses, run_recovery
+from storage.runs import run_claims, run_moves, run_pauses
 from storage.runs.run_claims import Gates
 from storage.runs.runs import RunRow
 from storage.schema import agent_locks
@@ -149,7 +149,7 @@ def test_a_run_that_is_cancelled_or_paused_while_it_waits_leaves_the_queue(c: sa
 def test_the_locks_of_runs_that_a_dead_hub_left_are_free_after_the_next_start(c: sa.Connection) -> None:
     make_locking_run(c, "run-1", "a")
     assert claim(c) is not None
-    run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT)
+    run_moves.recover(c, boot_id=NEXT_BOOT, at=AT)
     assert holders(c) == {}
     assert claim(c, boot=NEXT_BOOT) is not None
     assert lock_turns.run_fences(c, "run-1") == {"a": 2}
@@ -212,7 +212,7 @@ def test_an_agent_that_ends_holds_no_lock_and_waits_for_none(c: sa.Connection, e
     ask(c, "calendar", holder=its_own, wait_ms=TTL, request_id="waits")
     ask(c, "mailbox", holder=OTHER, wait_ms=TTL, request_id="next")
     if end == "terminated":
-        agent_writes.terminate(c, agent.id, at=AT, actor="anna")
+        status_writes.terminate(c, agent.id, at=AT, actor="anna")
     else:
         declared_agents.archive_agent(c, agent, at=AT, actor="anna", reason="removed")
     assert holders(c) == {"calendar": OTHER.id, "mailbox": OTHER.id}

@@ -4,9 +4,9 @@ import sqlalchemy as sa
 from protocol.ids import BootId, NodeId
 from protocol.lifecycles import CallEvent, RunEvent, RunState
 from storage.agents import agents
-from storage.devices import leases
-from storage.runs import run_moves, run_pauses, run_recovery, runs
-from storage.runs.run_recovery import CRASH_LIMIT, Recovered
+from storage.devices import nodes
+from storage.runs import run_moves, run_pauses, runs
+from storage.runs.run_moves import CRASH_LIMIT, Recovered
 from storage.runs.runs import HeldRun
 from storage.runs.units import fail_unit, settle_unit
 from storage.schema import runs as run_table
@@ -16,7 +16,7 @@ from tests.storage.rows import AT, BOOT, NEXT_BOOT, answer, calls, claim, make_a
 @pytest.mark.parametrize("state", [RunState.PREPARING, RunState.RUNNING])
 def test_a_run_that_a_dead_hub_held_is_queued_again(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)
-    assert run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT + 1) == Recovered(requeued=(run.id,))
+    assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT + 1) == Recovered(requeued=(run.id,))
     row = runs.get_run(c, run.id)
     assert (row.state, row.reason, row.crash_count) == (RunState.QUEUED, "hub_restart", 1)
     agent = agents.get_agent(c, run.agent_id)
@@ -26,21 +26,21 @@ def test_a_run_that_a_dead_hub_held_is_queued_again(c: sa.Connection, state: Run
 def test_what_this_hub_holds_and_what_does_not_execute_is_left_alone(c: sa.Connection) -> None:
     mine = running(c)
     make_run(c, "run-2", agent=make_agent(c, "second", device="desktop"))
-    assert run_recovery.recover(c, boot_id=BOOT, at=AT) == Recovered()
+    assert run_moves.recover(c, boot_id=BOOT, at=AT) == Recovered()
     assert runs.get_run(c, mine.id).held == mine
 
 
 def test_a_run_that_was_to_be_cancelled_is_cancelled_on_recovery(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.RUNNING)
     run_pauses.request_cancel(c, run.id, "not needed", AT)
-    assert run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT) == Recovered(cancelled=(run.id,))
+    assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT) == Recovered(cancelled=(run.id,))
     assert runs.get_run(c, run.id).reason == "not needed"
 
 
 def test_the_time_that_the_hub_was_away_does_not_count_against_a_run(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.RUNNING)
     assert run.deadline_at is not None
-    assert run_recovery.recover(c, boot_id=NEXT_BOOT, at=run.deadline_at + 1) == Recovered(requeued=(run.id,))
+    assert run_moves.recover(c, boot_id=NEXT_BOOT, at=run.deadline_at + 1) == Recovered(requeued=(run.id,))
     assert runs.get_run(c, run.id).deadline_at is None
 
 
@@ -51,29 +51,29 @@ def lease(c: sa.Connection, run_id: str, expires_at: int) -> None:
 def test_on_a_shared_database_a_run_is_taken_over_when_its_lease_has_ended(c: sa.Connection) -> None:
     held = make_run(c, state=RunState.RUNNING)
     lease(c, held.id, 2**52)
-    assert run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered()
+    assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered()
     lease(c, held.id, 1)
-    assert run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered(requeued=(held.id,))
+    assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered(requeued=(held.id,))
 
 
 def test_on_a_shared_database_an_earlier_boot_of_this_node_holds_nothing(c: sa.Connection) -> None:
     held = make_run(c, state=RunState.RUNNING)
     lease(c, held.id, 2**52)
-    taken = run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False, dead=[BOOT])
+    taken = run_moves.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False, dead=[BOOT])
     assert taken == Recovered(requeued=(held.id,))
 
 
 def test_what_a_node_executes_is_its_own_as_long_as_it_is_heard_of(c: sa.Connection) -> None:
     held = make_run(c, state=RunState.RUNNING)
     lease(c, held.id, 1)
-    leases.beat(c, NodeId("node-1"), BOOT, ttl_ms=30_000)
-    assert run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered()
-    leases.beat(c, NodeId("node-1"), BootId("the node's next boot"), ttl_ms=30_000)
-    assert run_recovery.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered(requeued=(held.id,))
+    nodes.beat(c, NodeId("node-1"), BOOT, ttl_ms=30_000)
+    assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered()
+    nodes.beat(c, NodeId("node-1"), BootId("the node's next boot"), ttl_ms=30_000)
+    assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered(requeued=(held.id,))
 
 
 def crash(c: sa.Connection, n: int) -> Recovered:
-    return run_recovery.recover(c, boot_id=type(BOOT)(f"boot-after-{n}"), at=AT)
+    return run_moves.recover(c, boot_id=type(BOOT)(f"boot-after-{n}"), at=AT)
 
 
 def run_on(c: sa.Connection) -> HeldRun:

@@ -8,10 +8,10 @@ from protocol.lifecycles import RunOutcome
 from storage import audit
 from storage.agents import agent_states, agents
 from storage.agents.configs import UnreadableConfig
-from storage.devices import leases
-from storage.devices.leases import LostLease
+from storage.devices import nodes
+from storage.devices.nodes import LostLease
 from storage.runs import runs
-from storage.schedules import fire_decisions, fires, schedule_rows, schedules
+from storage.schedules import fires, schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule, UnknownSchedule
 from storage.schedules.schedules import NextFire, Passed
 from storage.schema import agent_configs
@@ -153,8 +153,8 @@ def test_a_schedule_without_another_fire_is_finished(c: sa.Connection) -> None:
 def test_who_lost_the_lease_plans_nothing(c: sa.Connection) -> None:
     seen = make_schedule(c, planned=None)
     old = lead(c)
-    leases.resign(c, old)
-    leases.acquire(c, "scheduler", NEXT_BOOT, ttl_ms=60_000)
+    nodes.resign_lease(c, old)
+    nodes.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=60_000)
     with pytest.raises(LostLease):
         schedules.plan_next(c, old, [NextFire(ID, seen.rev, AT + HOUR, AT + HOUR)], AT)
     with pytest.raises(LostLease):
@@ -287,7 +287,7 @@ def test_a_schedule_may_be_told_never_to_pause(c: sa.Connection) -> None:
 def test_a_cursor_from_the_future_is_brought_back_with_all_that_was_decided_there(c: sa.Connection) -> None:
     make_schedule(c)
     wrong, today = AT + 1_000 * DAY, AT + 2 * HOUR
-    covered = fire_decisions.Covered(AT + HOUR, wrong - HOUR, 23_999, "coalesced", wrong)
+    covered = fires.Covered(AT + HOUR, wrong - HOUR, 23_999, "coalesced", wrong)
     fires.decide(c, lead(c), [decision(c, runs=[wrong], covered=[covered], kind="catchup")], wrong)
     fire(c, wrong + HOUR)
     assert schedules.clamp_future_cursors(c, lead(c), today) == [ID]

@@ -4,7 +4,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from storage.devices import identity
+from storage.devices import nodes
 from storage.kernel.database import Busy, Unavailable
 from storage.store import open_store
 
@@ -16,9 +16,9 @@ def modes_of(folder: Path) -> dict[str, int]:
 
 async def test_what_is_kept_is_there_when_the_hub_comes_back(tmp_path: Path) -> None:
     async with open_store("sqlite:///hub.db", base=tmp_path) as store:
-        first = await store.write(identity.ensure_hub_id, "hub-1")
+        first = await store.write(nodes.ensure_hub_id, "hub-1")
     async with open_store("sqlite:///hub.db", base=tmp_path) as store:
-        assert await store.write(identity.ensure_hub_id, "hub-2") == first == "hub-1"
+        assert await store.write(nodes.ensure_hub_id, "hub-2") == first == "hub-1"
 
 
 async def test_an_absolute_path_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ async def test_a_database_in_memory_is_ready_and_leaves_no_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     async with open_store("sqlite://") as store:
-        assert await store.write(identity.ensure_hub_id, "hub-1") == "hub-1"
+        assert await store.write(nodes.ensure_hub_id, "hub-1") == "hub-1"
     assert modes_of(tmp_path) == {}
 
 
@@ -52,7 +52,7 @@ async def test_a_hub_that_was_killed_does_not_keep_the_next_one_out(tmp_path: Pa
 
 async def test_others_on_the_machine_cannot_read_the_database(tmp_path: Path) -> None:
     async with open_store("sqlite:///hub.db", base=tmp_path) as store:
-        await store.write(identity.ensure_hub_id, "hub-1")
+        await store.write(nodes.ensure_hub_id, "hub-1")
         modes = modes_of(tmp_path)
     assert {"hub.db", "hub.db-wal"} <= modes.keys()
     assert set(modes.values()) == {0}

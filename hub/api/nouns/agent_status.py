@@ -27,9 +27,9 @@ from protocol.vocabularies import Vocabulary, words_of
 from storage.agents import agent_snapshot, agent_states, agents
 from storage.agents.agent_snapshot import AgentFacts
 from storage.agents.agent_states import AgentMove, AgentState, Since
-from storage.agents.agent_writes import StandingWrite
 from storage.agents.agents import AgentRow
 from storage.agents.made_agents import AgentOfFile
+from storage.agents.status_writes import StandingWrite
 from storage.store import Store
 
 _REFUSED = (ErrorCode.BAD_STATUS, ErrorCode.BAD_PARAMS, ErrorCode.MANAGED_BY_FILE)

@@ -20,7 +20,7 @@ from protocol.handshake import Goodbye
 from storage import audit
 from storage.agents import agents
 from storage.agents.agents import AgentRow
-from storage.devices import device_keys, device_names, devices
+from storage.devices import device_keys, devices, pairings
 from storage.devices.device_keys import KeyRow
 from storage.devices.devices import DeviceRow, Grant, TokenRow
 from storage.runs import agreement
@@ -294,7 +294,7 @@ class Devices(Noun):
         return await self._store.read(self._called, called)
 
     def _called(self, c: Connection, called: str) -> DeviceRow:
-        return device_names.device_named(c, called, user_id=self.user_id, at=self._now_ms())
+        return pairings.device_named(c, called, user_id=self.user_id, at=self._now_ms())
 
     def _view(self, row: DeviceRow) -> DeviceView:
         link = self._roster.find(row.id)

@@ -17,8 +17,8 @@ from hub.metrics import Metrics
 from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import InvitationId, UserId
-from storage.devices import invitations
-from storage.devices.invitations import InvitationRow
+from storage.devices import pairings
+from storage.devices.pairings import InvitationRow
 from storage.store import Store
 
 log = Channel(__name__)
@@ -116,7 +116,7 @@ class Invitations(Noun):
     async def all(self, part: Part = ALL) -> list[InvitationView]:
         """List the invitations, the oldest first."""
         rows = await self._store.read(
-            invitations.list_invitations, user_id=self.user_id, limit=part.limit, after=part.after
+            pairings.list_invitations, user_id=self.user_id, limit=part.limit, after=part.after
         )
         return [_view(row) for row in rows]
 
@@ -142,7 +142,7 @@ class Invitations(Noun):
         if requested.device is not None and requested.uses != 1:
             raise OneDeviceOneName("uses: an invitation that names a device is for one device")
         at, most = epoch_ms(self._clock.now()), self.limits.invitations
-        known = [row for row in await self._store.read(invitations.list_invitations) if _is_open(row, at)]
+        known = [row for row in await self._store.read(pairings.list_invitations) if _is_open(row, at)]
         if len(known) >= most:
             raise self._too_many(most, "invitations")
         most = self.limits.invitations_per_user
@@ -151,7 +151,7 @@ class Invitations(Noun):
         token = tokens.make(TokenKind.INVITATION, self._chance)
         lasts_s = self.limits.invitation_ttl_s if requested.ttl_s is None else requested.ttl_s
         row = await self._store.write(
-            invitations.create_invitation,
+            pairings.create_invitation,
             id=InvitationId(self._ids.fresh()),
             token_hash=tokens.hash_token(token),
             user_id=self.user_id or self._owner_id,
@@ -178,7 +178,7 @@ class Invitations(Noun):
         """Revoke an invitation; doing it twice is no error."""
         found = await self._find(invitation_id)
         at = epoch_ms(self._clock.now())
-        await self._store.write(invitations.revoke_invitation, found.id, at=at, actor=actor)
+        await self._store.write(pairings.revoke_invitation, found.id, at=at, actor=actor)
         log.info("invitation.revoked", invitation_id=found.id, user_id=found.user_id)
         return _view(await self._find(invitation_id))
 
@@ -187,7 +187,7 @@ class Invitations(Noun):
         return TooManyInvitations(f"{most} invitations are open ({limit})")
 
     async def _find(self, invitation_id: str) -> InvitationRow:
-        row = await self._store.read(invitations.find_invitation, InvitationId(invitation_id))
+        row = await self._store.read(pairings.find_invitation, InvitationId(invitation_id))
         if row is None or self.user_id not in (None, row.user_id):
             raise UnknownInvitation(f"there is no invitation {invitation_id!r}")
         return row

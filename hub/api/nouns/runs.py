@@ -30,7 +30,7 @@ from protocol.ids import DeviceId, RunId, UserId
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, RUN, RunOutcome, RunState, UnitState
 from protocol.trace import trace_id_of
 from storage.agents import agents
-from storage.devices import device_names, devices
+from storage.devices import devices, pairings
 from storage.runs import runs
 from storage.runs.run_locks import Offered
 from storage.runs.runs import RunMove, RunRow, UnknownRun
@@ -233,7 +233,7 @@ class Runs(Noun):
             if agent is not None:
                 of_agent = agents.agent_called(c, agent, self.user_id, or_removed=True).id
             if device is not None:
-                device_id = device_names.device_named(
+                device_id = pairings.device_named(
                     c, device, user_id=self.user_id, at=epoch_ms(self._clock.now())
                 ).id
             rows = runs.list_runs(

@@ -31,7 +31,7 @@ from protocol.errors import HubError
 from protocol.lifecycles import RunState
 from storage.agents import agents
 from storage.coordination import gateways
-from storage.devices import devices, identity
+from storage.devices import devices, nodes
 from storage.runs import runs
 from storage.store import Store
 
@@ -146,7 +146,7 @@ class ReadinessChecks:
             return Check(name="database", ok=True)
         try:
             with anyio.move_on_after(ANSWER_S) as waiting:
-                await self._store.write(identity.touch)
+                await self._store.write(nodes.touch)
                 self._answered_at = self._clock.monotonic()
         except HubError as exc:
             self._answered_at = None

@@ -7,7 +7,7 @@ import pytest
 from hub.agents.heartbeats import MOST_RECOVERY_MS, NO_REASON, read_beat
 from protocol.coordination import AgentBeat
 from protocol.standing import Availability, ExhaustReason
-from storage.agents.heartbeats import AgentReport
+from storage.agents.status_writes import AgentReport
 
 AT = 1_800_000_000_000
 MINUTE = 60_000

@@ -20,7 +20,7 @@ from storage.agents import agent_moves, agent_states, agents, declared_agents
 from storage.agents.agent_states import AgentState
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.heartbeats import HeardDevice
+from storage.agents.status_writes import HeardDevice
 from storage.devices import devices
 from storage.kernel.database import Conflict, Unavailable
 from storage.store import ObservedDatabase, Store

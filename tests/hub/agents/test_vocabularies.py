@@ -6,7 +6,7 @@ from hub.agents.vocabularies import CHAPTERS, columns_of, places
 from hub.agents.vocabularies.page import page
 from hub.agents.vocabulary_export import writable, write_of
 from protocol.vocabularies import READINGS, Vocabulary
-from storage.agents.agent_writes import BadWrite
+from storage.agents.status_writes import BadWrite
 from storage.schema import metadata
 from tests.hub.agents.seed_names import SEED_NAMES
 

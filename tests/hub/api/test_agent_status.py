@@ -13,9 +13,9 @@ from protocol.lifecycles import RunState
 from protocol.vocabularies import Vocabulary
 from storage import audit
 from storage.agents import agent_states, agents
-from storage.agents.agent_writes import BadWrite, StateChanged
 from storage.agents.agents import UnknownAgent
 from storage.agents.made_agents import AgentOfFile
+from storage.agents.status_writes import BadWrite, StateChanged
 from storage.runs import runs
 from tests.hub.agents.seed_names import SEED_NAMES
 from tests.support.paging import page_of, unmatched

@@ -25,10 +25,9 @@ from hub.tokens import TokenKind
 from protocol.errors import CloseCode
 from protocol.handshake import StoreMark
 from storage import audit
-from storage.devices import device_keys, devices, invitations, operator_tokens
-from storage.devices.device_names import AmbiguousDevice
+from storage.devices import device_keys, devices, operator_tokens, pairings
 from storage.devices.devices import DeviceNameTaken, UnknownDevice
-from storage.devices.pairings import PairingChanged, UnknownPairing
+from storage.devices.pairings import AmbiguousDevice, PairingChanged, UnknownPairing
 from storage.runs import agreement
 from storage.runs.agreement import NoStore
 from tests.support.clock import START
@@ -417,7 +416,7 @@ async def test_an_invitation_lets_a_key_in_as_a_device_of_who_was_invited(bench:
 
     waiting = await bench.asks()
     await bench.store.write(
-        invitations.redeem,
+        pairings.redeem,
         tokens.hash_token(made.token),
         key_id=waiting.key_id,
         public_key=b"k" * 32,

@@ -30,7 +30,7 @@ from hub.settings.values import Address
 from hub.turns import WORK_S, Turns
 from protocol.handshake import DeviceHello, HeldRun
 from protocol.ids import BootId
-from storage.devices import identity
+from storage.devices import nodes
 from storage.kernel.database import Unavailable
 from storage.store import Store, open_store
 from tests.hub.app.test_router import make_router
@@ -233,7 +233,7 @@ async def test_a_database_that_does_not_answer_ends_the_beat_and_one_that_refuse
 ) -> None:
     async with open_store("sqlite:///hub.db", base=tmp_path) as opened:
         silent = Silent(opened)
-        house = House(touch=lambda: silent.write(identity.touch))
+        house = House(touch=lambda: silent.write(nodes.touch))
         assert await house.beats()
         silent.refuses = True
         assert await house.beats(), "to start anew does not make room on a disk"

@@ -17,7 +17,7 @@ from hub.app.supervisor import Service, Supervisor
 from hub.app.systemd import ServiceManager
 from hub.app.watchdog import Watchdog
 from protocol.ids import BootId
-from storage.devices import identity
+from storage.devices import nodes
 from storage.store import open_store
 from tests.hub.app.test_reload import grounded
 
@@ -62,7 +62,7 @@ async def test_a_database_that_takes_no_writes_any_more_ends_the_beat_though_it_
                 assert await anyio.to_thread.run_sync(partial(writes.wait, PATIENCE_S))
                 tasks.start_soon(watchdog.beat)
                 await anyio.wait_all_tasks_blocked()
-                await store.read(identity.touch)  # after the watchdog's own
+                await store.read(nodes.touch)  # after the watchdog's own
                 await anyio.wait_all_tasks_blocked()
                 with pytest.raises(BlockingIOError):
                     heard.recv(100)

@@ -31,7 +31,7 @@ from storage.coordination import boards, gateway_agents, gateways, message_rows
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateways import IDS_PER_GATEWAY, DeclaredGateway
 from storage.coordination.message_rows import MessageRow
-from storage.devices import leases, users
+from storage.devices import nodes, users
 from storage.store import Store
 from tests.hub.coordination.souls import FastClock
 from tests.support.clock import SeededChance
@@ -98,7 +98,7 @@ class LeadingHub:
         """Serve all of it; who cancels the scope kills the hub in the middle of whatever it does."""
         life = anyio.CancelScope()
         if self.store.is_shared:
-            await self.store.write(leases.beat, NodeId(f"node-{self.boot}"), self.boot, ttl_ms=TTL_MS)
+            await self.store.write(nodes.beat, NodeId(f"node-{self.boot}"), self.boot, ttl_ms=TTL_MS)
 
         async def live() -> None:
             with life:

@@ -13,8 +13,8 @@ from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound import OutboundRules
 from protocol.ids import BootId, NodeId
 from protocol.messages import MessageState
-from storage.coordination import message_dues
-from storage.devices import leases
+from storage.coordination import messages
+from storage.devices import nodes
 from storage.store import open_store
 from tests.hub.coordination.post import GATEWAY, LEAD, LEADS, WORKER, WORKERS, Links, PostBench, declare
 from tests.hub.coordination.souls import FastClock
@@ -55,7 +55,7 @@ async def two(gateway: FakeGateway, postgres: Postgres, tmp_path: Path) -> Async
                 store, fleet=fleets[1], links=Links(), chance=SeededChance(9), boot_id=boot, **given
             )
             for node, alive in (("one", BootId("boot-1")), ("two", boot)):
-                await store.write(leases.beat, NodeId(node), alive, ttl_ms=LEASE_MS)
+                await store.write(nodes.beat, NodeId(node), alive, ttl_ms=LEASE_MS)
             life = anyio.CancelScope()
             tasks.start_soon(serve, other, life)
             bench.start()
@@ -104,13 +104,13 @@ async def test_what_a_dead_hub_had_in_hand_is_taken_over(two: Two, gateway: Fake
     await bench.kill()
     seen = await bench.get(row)
     assert (seen.state, seen.lease_boot_id) == (MessageState.SENT, "boot-1")
-    hand = message_dues.Hand(BootId("another"), is_alone=False)
+    hand = messages.Hand(BootId("another"), is_alone=False)
     at = seen.not_before + 60_000
-    assert await store.read(message_dues.due_at_gateway, GATEWAY, hand, at=at, most=9) == []
-    (left,) = await store.read(message_dues.due_at_gateway, GATEWAY, hand, at=at + 180_000, most=9)
+    assert await store.read(messages.due_at_gateway, GATEWAY, hand, at=at, most=9) == []
+    (left,) = await store.read(messages.due_at_gateway, GATEWAY, hand, at=at + 180_000, most=9)
     assert left.id == row.id  # it lives, and has no way to the gateway
 
-    await store.write(leases.beat, NodeId("one"), BootId("its next start"), ttl_ms=LEASE_MS)
+    await store.write(nodes.beat, NodeId("one"), BootId("its next start"), ttl_ms=LEASE_MS)
     bench.tasks.start_soon(two.other.serve)
     assert (await bench.end(row)).state is MessageState.ANSWERED
     assert len(gateway.said(WORKERS)) == 1

@@ -15,7 +15,7 @@ from storage.agents import agent_moves, agents, declared_agents
 from storage.agents.configs import Mailbox
 from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors import connectors
-from storage.devices import device_names, devices, operator_tokens
+from storage.devices import devices, operator_tokens, pairings
 from storage.devices.devices import Grant, UnknownDevice
 from tests.support.clock import START, FakeClock
 from tests.support.identity import NO_TAG, IdentityBench, open_identity
@@ -174,7 +174,7 @@ async def test_a_hint_names_devices_of_the_user_and_those_that_wait(bench: Ident
     await bench.connect(await bench.device("tower", user_id=other))
     await bench.connect(await bench.device("laptop"))
     await bench.asks("kitchen")
-    names = await bench.store.read(device_names.list_names, at=bench.now_ms)
+    names = await bench.store.read(pairings.list_names, at=bench.now_ms)
     assert names.hint("laptpo", bench.owner_id) == "did you mean 'laptop'?"
     assert names.hint("kitchne", other) == "did you mean 'kitchen', which waits to be let in (hub pair)?"
     assert names.hint("zoo", bench.owner_id) == "known: laptop; waiting to be let in: kitchen"

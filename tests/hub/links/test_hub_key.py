@@ -10,7 +10,7 @@ from hub.links.hub_key import HubKey
 from hub.links.upgrade import UpgradeRules
 from protocol import keys
 from protocol.handshake import NONCE_HEADER
-from storage.devices import identity
+from storage.devices import nodes
 from storage.store import open_store
 from tests.support.keys import KeyPair, b64
 from tests.support.wire import HUB_SEED, Port, RawDevice, open_port
@@ -130,5 +130,5 @@ async def test_an_address_without_a_proof_to_sign_is_refused() -> None:
 
 async def test_the_key_is_made_once_and_kept_in_the_database() -> None:
     async with open_store("sqlite://", base=None) as store:
-        assert await store.write(identity.ensure_key, b"1" * 32) == b"1" * 32
-        assert await store.write(identity.ensure_key, b"2" * 32) == b"1" * 32
+        assert await store.write(nodes.ensure_key, b"1" * 32) == b"1" * 32
+        assert await store.write(nodes.ensure_key, b"2" * 32) == b"1" * 32

@@ -14,7 +14,7 @@ from protocol import keys
 from protocol.errors import CloseCode
 from protocol.ids import DeviceId, InvitationId, UserId
 from storage import audit
-from storage.devices import device_keys, devices, invitations, pairings, users
+from storage.devices import device_keys, devices, pairings, users
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.keys import KeyPair
 from tests.support.wire import AT_MS, Port, open_port
@@ -59,7 +59,7 @@ async def invitation(port: Port, *, uses: int = 1) -> str:
     token = make(TokenKind.INVITATION, SeededChance(uses))
     await port.store.write(users.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(
-        invitations.create_invitation,
+        pairings.create_invitation,
         id=InvitationId("i-1"),
         token_hash=hash_token(token),
         user_id=ANNA,

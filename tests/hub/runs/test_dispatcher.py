@@ -22,7 +22,7 @@ from protocol.work import AgentCancel, AgentComplete, AgentManifest
 from storage.agents import agent_states, agents
 from storage.agents.agents import AgentRow
 from storage.kernel.database import Busy
-from storage.runs import run_claims, run_moves, run_pauses, run_recovery
+from storage.runs import run_claims, run_moves, run_pauses
 from storage.runs.runs import RunRow
 from storage.schema import runs as run_table
 from storage.store import Store
@@ -358,7 +358,7 @@ async def test_a_run_that_another_hub_took_over_and_gave_back_leaves_its_device_
         row = await until(bench, submitted.id, lambda row: row.state is RunState.RUNNING)
 
         other = BootId("another hub's")
-        await bench.store.write(run_recovery.recover, boot_id=other, at=row.created_at, is_alone=True)
+        await bench.store.write(run_moves.recover, boot_id=other, at=row.created_at, is_alone=True)
         bench.dispatcher.recheck()
 
         await until(bench, submitted.id, lambda row: row.state is RunState.COMPLETED)

@@ -15,7 +15,7 @@ from hub.runs.housekeeping import EVERY_S, FIRST_AFTER_S, HEAD_EVERY_S, LEASE, H
 from hub.settings.limit_settings import RetentionSettings
 from protocol.ids import BootId
 from storage import audit, retention
-from storage.devices import leases
+from storage.devices import nodes
 from storage.schema import hub
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock
@@ -130,12 +130,12 @@ async def test_the_audit_log_goes_after_a_time_of_its_own_and_its_chain_holds(
 
 async def test_of_several_hubs_one_keeps_house(store: Store, clock: FakeClock) -> None:
     await tell(store, clock, days_ago=11)
-    theirs = await store.write(leases.acquire, LEASE, OTHER, ttl_ms=60_000)
+    theirs = await store.write(nodes.acquire_lease, LEASE, OTHER, ttl_ms=60_000)
     assert theirs is not None
     assert await keeper(store, clock).prune() == {}
-    await store.write(leases.resign, theirs)
+    await store.write(nodes.resign_lease, theirs)
     assert await keeper(store, clock).prune() == {"activity": 1}
-    assert await store.write(leases.acquire, LEASE, OTHER, ttl_ms=60_000) is not None
+    assert await store.write(nodes.acquire_lease, LEASE, OTHER, ttl_ms=60_000) is not None
 
 
 async def test_a_hub_that_slept_through_its_lease_stops(store: Store, clock: FakeClock) -> None:
@@ -144,7 +144,7 @@ async def test_a_hub_that_slept_through_its_lease_stops(store: Store, clock: Fak
         rounds.start_soon(keeper(store, clock, pause_s=61).prune)
         await comes_to_rest(clock)
         clock.set_wall(clock.now() + timedelta(seconds=61))
-        assert await store.write(leases.acquire, LEASE, OTHER, ttl_ms=60_000) is not None
+        assert await store.write(nodes.acquire_lease, LEASE, OTHER, ttl_ms=60_000) is not None
         clock.advance(61)
     assert await told(store) == 100
 
@@ -217,7 +217,7 @@ async def test_a_long_round_keeps_its_lease(store: Store, clock: FakeClock) -> N
         rounds.start_soon(keeper(store, clock, pause_s=45).prune)
         for _ in range(3):
             await comes_to_rest(clock)
-            assert await store.write(leases.acquire, LEASE, OTHER, ttl_ms=60_000) is None
+            assert await store.write(nodes.acquire_lease, LEASE, OTHER, ttl_ms=60_000) is None
             clock.advance(45)
     assert await told(store) == 0
 

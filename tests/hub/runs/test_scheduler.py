@@ -15,7 +15,7 @@ from hub.clock import IdFactory, epoch_ms
 from protocol.lifecycles import RunState
 from storage.agents import agent_states
 from storage.agents.agents import AgentRow
-from storage.devices import leases
+from storage.devices import nodes
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.schema import agent_configs as configs
 from storage.schema import hub as hub_table
@@ -393,13 +393,13 @@ async def test_a_hub_that_lost_its_lease_decides_nothing_until_it_leads_again(de
     await desk.declare(HOURLY)
     shared = Shared(desk.store)
     async with desk.serving(desk.scheduler(store=shared)):
-        await desk.store.write(leases.end_others, OTHER_BOOT)
-        term = await desk.store.write(leases.acquire, "scheduler", OTHER_BOOT, ttl_ms=3_600_000)
+        await desk.store.write(nodes.end_others, OTHER_BOOT)
+        term = await desk.store.write(nodes.acquire_lease, "scheduler", OTHER_BOOT, ttl_ms=3_600_000)
         assert term is not None
         await desk.pass_time(HOUR_S)
         assert await desk.runs() == []
         led = await leader(desk)
-        await desk.store.write(leases.resign, term)
+        await desk.store.write(nodes.resign_lease, term)
         await desk.pass_time(5)
         assert (led, await leader(desk)) == (OTHER_BOOT, BOOT)
         assert [run.fire_at for run in await desk.runs()] == [hours(1)]
@@ -427,7 +427,7 @@ async def test_a_hub_that_was_killed_does_not_keep_the_next_one_waiting_on_its_o
     desk: Desk,
 ) -> None:
     await desk.declare(HOURLY)
-    await desk.store.write(leases.acquire, "scheduler", OTHER_BOOT, ttl_ms=3_600_000)
+    await desk.store.write(nodes.acquire_lease, "scheduler", OTHER_BOOT, ttl_ms=3_600_000)
     async with desk.serving():
         assert await leader(desk) == BOOT
 

@@ -33,7 +33,7 @@ from storage.agents.made_agents import AgentLimits
 from storage.coordination.board_memory import MemoryLimits
 from storage.coordination.boards import BoardLimits
 from storage.coordination.messages import MessageLimits
-from storage.schedules.fire_decisions import QueueLimits
+from storage.schedules.fires import QueueLimits
 from tests.support.families import each
 
 # What becomes of whoever reaches it, where that is no error code.

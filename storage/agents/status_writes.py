@@ -1,0 +1,454 @@
+"""Requested changes of an agent's state: on the hub's axes, in the words of a vocabulary, or by heartbeats.
+
+A request is checked as a whole against the agent's locked state before the first write: all of it is done, or
+nothing.
+
+A heartbeat reports the device's view of an agent: whether it is online, on call, without quota, or in error.
+It is written only if it changes the state. It revokes only states that an earlier heartbeat set; states set
+by a person, a template or the hub stay. It never ends an exhaustion, which ends at its time. Reports about
+archived and terminated agents are ignored, and so are those on an outdated connection of a device.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, DeviceId, RunId
+from protocol.standing import (
+    DERIVED,
+    Availability,
+    Axes,
+    Axis,
+    Connectivity,
+    ExhaustReason,
+    Health,
+    Lifecycle,
+    axis_value,
+    check_move,
+)
+from protocol.vocabularies import AxisMove, Refused, Vocabulary, reading
+from storage import schema
+from storage.agents import agent_moves
+from storage.agents import agent_states as moves
+from storage.agents.agent_moves import axes_in, locked_state, move
+from storage.agents.agent_states import AgentState, exhaust, find_state, write_metadata
+from storage.agents.lock_turns import let_agent_go
+from storage.kernel.columns import Doc, Int, in_parts
+from storage.kernel.rows import columns_of, fill
+from storage.runs.run_pauses import request_cancel
+from storage.schedules import schedules
+from storage.schema import agent_state_history, agent_states, agents, devices, runs
+
+LIVE_RUNS = (
+    sa.select(runs.c.id)
+    .where(runs.c.agent_id == sa.bindparam("agent"), sa.text("runs." + schema.LIVE))
+    .order_by(runs.c.id)
+)
+BECAUSE = "agent terminated"
+
+
+def terminate(
+    c: sa.Connection, agent_id: AgentId, *, at: int, actor: str, reason: str | None = None
+) -> list[RunId]:
+    """Terminate the agent for good. Return the runs of it that were live.
+
+    Waiting runs are CANCELLED. Executing runs are asked to end as soon as their sent calls are answered. Its
+    schedules stop. It stays listed with its history, and is offline whatever its device does. A terminated
+    agent is left unchanged.
+
+    Raises:
+        UnknownAgent: no agent has the id.
+    """
+    if not move(c, agent_id, Axis.LIFECYCLE, Lifecycle.TERMINATED, at=at, actor=actor, reason=reason):
+        return []
+    schedules.remove(c, agent_id, at)
+    let_agent_go(c, agent_id)
+    live = [RunId(run_id) for run_id in c.execute(LIVE_RUNS, {"agent": agent_id}).scalars()]
+    for run_id in live:
+        request_cancel(c, run_id, BECAUSE, at, actor=actor)
+    move(c, agent_id, Axis.CONNECTIVITY, Connectivity.OFFLINE, at=at, actor=actor, reason="terminated")
+    return live
+
+
+FOLLOWS_DEVICE: Final = "connectivity follows the device: it is online once its device connects"
+
+
+class BadWrite(HubError):
+    """Error: the requested changes contradict each other; nothing was written."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class StateChanged(HubError):
+    """Error: the state changed since the caller read it; nothing was written."""
+
+    code = ErrorCode.CHANGED_MEANWHILE
+
+
+class Word(msgspec.Struct, frozen=True):
+    """Requested value for a column of a vocabulary, such as ``status`` of the calendar."""
+
+    vocabulary: Vocabulary
+    column: str
+    word: str
+
+
+class StandingWrite(msgspec.Struct, frozen=True, kw_only=True):
+    """Requested change of an agent's state. ``UNSET`` leaves a value unchanged.
+
+    Attributes:
+        axes: values of stored axes, by axis.
+        words: values in another vocabulary, applied after the axes in this order.
+        reason: text for the history; the reason of an error is also kept with the state.
+        exhaust_reason: required to become exhausted; may be changed while exhausted.
+        recovery_at: epoch milliseconds; ``None``: unknown, so the hub probes from time to time.
+        metadata: replaces the agent's metadata.
+        version: version of the state that the caller read; a different version refuses the change.
+    """
+
+    axes: dict[str, str] = {}
+    words: tuple[Word, ...] = ()
+    reason: str | None = None
+    exhaust_reason: str | msgspec.UnsetType | None = msgspec.UNSET
+    recovery_at: int | msgspec.UnsetType | None = msgspec.UNSET
+    metadata: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    version: int | None = None
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of a change of an agent's state.
+
+    Attributes:
+        state: the agent's new state.
+        moves: changes of its axes.
+        called_off: runs that were live when it was terminated.
+    """
+
+    state: AgentState
+    moves: tuple[AxisMove, ...] = ()
+    called_off: tuple[RunId, ...] = ()
+
+    def went(self, axis: Axis, to: str) -> bool:
+        """Return True if this change moved the agent to *to*."""
+        return AxisMove(axis, to) in self.moves
+
+
+def write_standing(
+    c: sa.Connection, agent_id: AgentId, asked: StandingWrite, *, at: int, actor: str
+) -> Written:
+    """Apply the requested change.
+
+    Raises:
+        UnknownAgent: no agent has the id.
+        UnknownValue: an axis, a column or a value of them does not exist.
+        IllegalMove, Refused: an axis does not allow the move.
+        BadWrite: exhaustion without a reason, or with contradicting details.
+        StateChanged: *asked.version* is not the state's current version.
+        In each case nothing was written.
+    """
+    row = locked_state(c, agent_id)
+    if asked.version is not None and asked.version != row.version:
+        raise StateChanged("its state changed since it was read; nothing was done")
+    moves = _planned(axes_in(row), asked)
+    details = _exhaustion(row, moves, asked, at)
+    called_off: list[RunId] = []
+    for one in moves:
+        if one.to == Availability.EXHAUSTED:
+            continue  # below, with its reason
+        if one.to == Lifecycle.TERMINATED:
+            called_off = terminate(c, agent_id, at=at, actor=actor, reason=asked.reason)
+        else:
+            move(c, agent_id, one.axis, one.to, at=at, actor=actor, reason=asked.reason)
+    if asked.axes.get(Axis.HEALTH) == Health.ERROR and asked.reason is not None:
+        move(c, agent_id, Axis.HEALTH, Health.ERROR, at=at, actor=actor, reason=asked.reason)
+    if details is not None:
+        cause, recovery_at = details
+        exhaust(
+            c,
+            agent_id,
+            cause=cause,
+            recovery_at=recovery_at,
+            at=at,
+            actor=actor,
+            reason=asked.reason,
+            is_last_word=True,
+        )
+    if asked.metadata is not msgspec.UNSET:
+        write_metadata(c, agent_id, asked.metadata, at=at)
+    return Written(state=find_state(c, agent_id), moves=moves, called_off=tuple(called_off))
+
+
+def _planned(axes: Axes, asked: StandingWrite) -> tuple[AxisMove, ...]:
+    """Return the requested moves after checking that all of them are legal."""
+    moves: list[AxisMove] = []
+    for name, value in asked.axes.items():
+        axis, to = axis_value(name, value)
+        if axes.on(axis) == to:
+            continue
+        if axis is Axis.ACTIVITY:
+            raise Refused(f"{to!r} is not written: {DERIVED}", axis=axis, legal=())
+        if to == Connectivity.ONLINE:
+            raise Refused(FOLLOWS_DEVICE, axis=axis, legal=())
+        check_move(axis, axes.on(axis), to)
+        moves.append(AxisMove(axis, to))
+        axes = axes.after(axis, to)
+    for word in asked.words:
+        column = reading(word.vocabulary, word.column)
+        if column is None:
+            raise BadWrite(f"{word.vocabulary} has no column {word.column!r} that could be written")
+        for one in column.write(word.word, axes):
+            moves.append(one)
+            axes = axes.after(one.axis, one.to)
+    return tuple(moves)
+
+
+def _exhaustion(
+    row: Any, moves: tuple[AxisMove, ...], asked: StandingWrite, at: int
+) -> tuple[str, int | None] | None:
+    """Return reason and recovery time of the exhaustion to write; ``None``: it stays unchanged."""
+    cause, recovery_at = asked.exhaust_reason, asked.recovery_at
+    to = next((one.to for one in moves if one.axis is Axis.AVAILABILITY), row.availability)
+    is_asked = cause is not msgspec.UNSET or recovery_at is not msgspec.UNSET
+    if to != Availability.EXHAUSTED:
+        if (cause is not msgspec.UNSET and cause is not None) or isinstance(recovery_at, int):
+            raise BadWrite(f"exhaust_reason and recovery_at belong to an exhausted agent; this one is {to}")
+        return None
+    if row.availability == Availability.EXHAUSTED and not is_asked:
+        return None
+    if cause is msgspec.UNSET:
+        cause = row.exhaust_reason
+    if cause is None:
+        raise BadWrite("exhaust_reason: an agent is exhausted for a reason: rate_limit, billing or budget")
+    if cause not in list(ExhaustReason):
+        raise BadWrite(f"exhaust_reason: {cause!r} is none of {', '.join(ExhaustReason)}")
+    if recovery_at is msgspec.UNSET:
+        # A new reason for the current exhaustion keeps its recovery time.
+        recovery_at = row.recovery_at if row.availability == Availability.EXHAUSTED else None
+    if recovery_at is not None and recovery_at < at:
+        raise BadWrite("recovery_at: it lies in the past; write availability available instead")
+    return str(cause), recovery_at
+
+
+SAID: Final = "its device says so"
+BACK: Final = "its device is heard again"
+
+
+class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Report of a heartbeat about one agent. ``None``: no statement.
+
+    Attributes:
+        is_listed: the heartbeat lists the agent; otherwise only its device is known to be alive.
+        recovery_at: epoch milliseconds, for an exhausted agent.
+        error: reason of its error; ``None``: no error.
+        usage: small JSON object of resource usage.
+    """
+
+    agent_id: AgentId
+    is_listed: bool = True
+    is_online: bool = True
+    availability: Availability | None = None
+    exhaust_reason: ExhaustReason = ExhaustReason.RATE_LIMIT
+    recovery_at: int | None = None
+    error: str | None = None
+    usage: Mapping[str, Any] | None = None
+
+
+class HeardDevice(msgspec.Struct, frozen=True):
+    """Reports received on a connection of a device; *at*: time of receipt, epoch milliseconds."""
+
+    device_id: DeviceId
+    epoch: int
+    at: int
+    reports: tuple[AgentReport, ...]
+
+
+class SilentDevice(msgspec.Struct, frozen=True):
+    """Connection of a device whose heartbeats have stopped."""
+
+    device_id: DeviceId
+    epoch: int
+    at: int
+    reason: str
+
+
+class Stands(msgspec.Struct, frozen=True):
+    """State of an agent that a heartbeat may change. Instants are epoch milliseconds."""
+
+    agent_id: AgentId
+    device_id: DeviceId
+    availability: Availability
+    connectivity: Connectivity
+    health: Health
+    health_reason: str | None
+    back_at: int | None  # for an exhausted agent: time of its recovery or next probe
+
+
+class Wish(NamedTuple):
+    """Move that a report requests."""
+
+    axis: Axis
+    to: str
+    reason: str | None
+
+
+_is_there = sa.and_(agents.c.deleted_at.is_(None), agent_states.c.lifecycle != "terminated")
+_standing = (
+    sa.select(
+        *columns_of(
+            Stands,
+            agents,
+            agent_states,
+            agent_id=agents.c.id,
+            back_at=sa.func.coalesce(agent_states.c.recovery_at, agent_states.c.probe_at),
+        )
+    )
+    .join_from(agents, agent_states)
+    .where(_is_there)
+    .order_by(agents.c.id)
+)
+STANDING = _standing.where(agents.c.device_id.in_(sa.bindparam("devices", expanding=True)))
+REPORTED = _standing.where(agents.c.id.in_(sa.bindparam("agents", expanding=True))).with_for_update(
+    of=agent_states
+)
+CURRENT = sa.select(devices.c.id, devices.c.session_epoch).where(
+    devices.c.id.in_(sa.bindparam("devices", expanding=True)), devices.c.connectivity == "online"
+)
+LAST_MOVE = (
+    sa.select(agent_state_history.c.actor, agent_state_history.c.reason)
+    .where(
+        agent_state_history.c.agent_id == sa.bindparam("agent"),
+        agent_state_history.c.axis == sa.bindparam("on_axis"),
+    )
+    .order_by(agent_state_history.c.seq.desc())
+    .limit(1)
+)
+KEEP = (
+    sa.update(agent_states)
+    .where(agent_states.c.agent_id == sa.bindparam("agent"))
+    .values(last_heartbeat_at=sa.bindparam("heard", type_=Int))
+)
+KEEP_USAGE = KEEP.values(resource_usage=sa.bindparam("usage", type_=Doc))
+SAVE = (
+    sa.update(agent_states)
+    .where(
+        agent_states.c.agent_id.in_(
+            sa.select(agents.c.id).where(agents.c.device_id == sa.bindparam("device"))
+        ),
+        sa.func.coalesce(agent_states.c.last_heartbeat_at, 0) < sa.bindparam("heard", type_=Int),
+    )
+    .values(last_heartbeat_at=sa.bindparam("heard", type_=Int))
+)
+
+
+def standing_at(c: sa.Connection, device_ids: Sequence[DeviceId]) -> dict[DeviceId, list[Stands]]:
+    """Return the agents that work on each of these devices, by id."""
+    found: dict[DeviceId, list[Stands]] = {device_id: [] for device_id in device_ids}
+    for part in in_parts(device_ids):
+        for row in c.execute(STANDING, {"devices": part}):
+            found[row.device_id].append(fill(Stands, row))
+    return found
+
+
+def wishes(stands: Stands, says: AgentReport) -> list[Wish]:
+    """Return the moves that *says* requests; empty if it reports no change. Pure."""
+    found = []
+    if says.is_online != (stands.connectivity is Connectivity.ONLINE):
+        to, why = (Connectivity.ONLINE, BACK) if says.is_online else (Connectivity.OFFLINE, SAID)
+        found.append(Wish(Axis.CONNECTIVITY, to, why))
+    if not says.is_listed:
+        return found
+    if (says.error is not None) != (stands.health is Health.ERROR):
+        found.append(Wish(Axis.HEALTH, Health.OK if says.error is None else Health.ERROR, says.error or SAID))
+    if says.availability is Availability.EXHAUSTED:
+        is_news = stands.availability is not Availability.EXHAUSTED
+        if is_news or (says.recovery_at or 0) > (stands.back_at or 0):
+            found.append(Wish(Axis.AVAILABILITY, Availability.EXHAUSTED, None))
+    elif says.availability is not None and stands.availability not in (
+        says.availability,
+        Availability.EXHAUSTED,
+    ):
+        found.append(Wish(Axis.AVAILABILITY, says.availability, SAID))
+    return found
+
+
+def record(
+    c: sa.Connection,
+    *,
+    heard: Sequence[HeardDevice] = (),
+    silent: Sequence[SilentDevice] = (),
+    last: Mapping[DeviceId, int] | None = None,
+) -> None:
+    """Write all changes that these reports and silent connections imply. Writing them again changes nothing.
+
+    Args:
+        last: time of each device's last heartbeat, epoch milliseconds, for all of its agents.
+    """
+    ids = sorted({one.device_id for one in heard} | {one.device_id for one in silent})
+    current = {
+        (row.id, row.session_epoch) for part in in_parts(ids) for row in c.execute(CURRENT, {"devices": part})
+    }
+    heard = [one for one in heard if (one.device_id, one.epoch) in current]
+    silent = [one for one in silent if (one.device_id, one.epoch) in current]
+    for one, stands, report in _reported(c, heard):
+        _take(c, stands, report, one.at)
+    gone = {one.device_id: one for one in silent}
+    left = [stands for there in standing_at(c, list(gone)).values() for stands in there]
+    for stands in sorted(left, key=lambda one: one.agent_id):
+        fallen = gone[stands.device_id]
+        _move(c, stands, Wish(Axis.CONNECTIVITY, Connectivity.OFFLINE, fallen.reason), fallen.at, "hub")
+    if last:
+        c.execute(SAVE, [{"device": device_id, "heard": last[device_id]} for device_id in sorted(last)])
+
+
+def _reported(
+    c: sa.Connection, heard: Sequence[HeardDevice]
+) -> Iterator[tuple[HeardDevice, Stands, AgentReport]]:
+    """Return the reports about agents of the reporting device, with their states, ordered by agent.
+
+    Locks the agents' states in the order in which all writers lock them.
+    """
+    says = {(one.device_id, report.agent_id): (one, report) for one in heard for report in one.reports}
+    for part in in_parts(sorted({agent_id for _, agent_id in says})):
+        for row in c.execute(REPORTED, {"agents": part}).all():
+            if (said := says.get((row.device_id, row.agent_id))) is not None:
+                yield said[0], fill(Stands, row), said[1]
+
+
+def _take(c: sa.Connection, stands: Stands, says: AgentReport, at: int) -> None:
+    actor = f"device:{stands.device_id}"
+    for wish in wishes(stands, says):
+        if wish.to == Availability.EXHAUSTED:
+            moves.exhaust(
+                c,
+                says.agent_id,
+                cause=says.exhaust_reason,
+                recovery_at=says.recovery_at,
+                at=at,
+                actor=actor,
+            )
+        elif wish.to not in (Health.OK, Availability.AVAILABLE) or _said(c, stands, wish.axis):
+            _move(c, stands, wish, at, actor)
+    kept = {"agent": says.agent_id, "heard": at}
+    if says.usage is None:
+        c.execute(KEEP, kept)
+    else:
+        c.execute(KEEP_USAGE, kept | {"usage": dict(says.usage)})
+
+
+def _move(c: sa.Connection, stands: Stands, wish: Wish, at: int, actor: str) -> None:
+    agent_moves.move(c, stands.agent_id, wish.axis, wish.to, at=at, actor=actor, reason=wish.reason)
+
+
+def _said(c: sa.Connection, stands: Stands, axis: Axis) -> bool:
+    """Return True if a heartbeat of this device made the agent's last move on *axis*.
+
+    Only then may a heartbeat revert it. An error with a different reason now, such as invalid settings, is
+    not the device's.
+    """
+    last = c.execute(LAST_MOVE, {"agent": stands.agent_id, "on_axis": axis}).one_or_none()
+    if last is None or last.actor != f"device:{stands.device_id}":
+        return False
+    return axis is not Axis.HEALTH or bool(last.reason == stands.health_reason)
