@@ -13,7 +13,7 @@ The rules, in this order:
 - Known in another source of the same user on the same device, with all of the item's content: not sent. But
   an item without a date in the notes of two days is a separate item for each day.
 - Title similar to that of an item whose quote was deleted, ignoring dates; or a longer or shorter form of the
-  title of an open item: that row is updated.
+  title of an open item, of one word only if no other title begins with it: that row is updated.
 - Already done: not sent. A known item that is now done is updated as above.
 - All other items are new.
 
@@ -164,8 +164,24 @@ class _Pairing:
             )
 
         self._match_alike(is_missing)
-        self._match_alike(lambda row: row.verdict == "open" and is_missing(row), measure=_continued)
+
+        def is_open(row: ItemRow) -> bool:
+            return row.verdict == "open" and is_missing(row)
+
+        self._match_alike(is_open, measure=_continued)
         self._match_alike(is_missing, measure=_Moved())
+        self._match_first_word(is_open)
+
+    def _match_first_word(self, may: _May) -> None:
+        """Pair a title of one word with the only item that begins with it: "milk" with "milk, 2 litres"."""
+        rows = self._by_key(lambda one: _main(one) if isinstance(one, ItemRow) else one.main, may)
+        items: dict[tuple[str, object], list[FoundItem]] = {}
+        for item in self.left:
+            if words := words_of(item.main):
+                items.setdefault((item.table, words[0]), []).append(item)
+        for key, beginning in items.items():
+            if len(beginning) == len(alike := rows.get(key, [])) == 1:
+                self._pair(beginning[0], alike[0])
 
     def _match(self, key: _Key, may: _May = lambda row: True) -> None:
         """Pair items of the same *key*, in order."""

@@ -270,6 +270,15 @@ def test_a_changed_title_is_known_by_what_it_is_like() -> None:
     assert stored(decision).id == before.row.id
 
 
+def test_an_open_title_of_one_word_is_known_by_the_only_longer_title_that_begins_with_it() -> None:
+    before = known(item("milk", "milk"))
+    (decision,) = decisions(item("milk, 2 litres", "milk, 2 litres"), here=[before])
+    assert sent(decision) == ("update", {"title": "milk, 2 litres"})
+    calls = [item(title, title) for title in ("call the plumber", "call the office")]
+    both = decisions(*calls, here=[known(item("call", "call"))])
+    assert {sent(decision)[0] for decision in both} == {"insert"}
+
+
 def test_a_title_like_one_whose_sentence_is_still_there_is_new() -> None:
     one = item("send the report to Anna", "Send the report to Anna.")
     decided = decisions(one, item("send the report to Annie", "And one to Annie."), here=[known(one)])
