@@ -37,7 +37,7 @@ from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ItemSource, ToolCall
 from storage.kernel.database import StorageError
 from storage.runs import agreement
-from storage.runs.agreement import Resent, StoreRow, ToldRow
+from storage.runs.agreement import ReportedRow, Resent, StoreRow
 from storage.runs.items import ItemRow
 from storage.store import Store
 
@@ -272,7 +272,7 @@ class Agreements:
             if is_known and not page.rows:
                 return known  # the usual case on reconnect: nothing to write
             reported = [
-                ToldRow(
+                ReportedRow(
                     taken_item(row, user_id=link.user_id, device_id=link.device_id, at=at), row.inserted_by
                 )
                 for row in page.rows

@@ -60,7 +60,7 @@ class StoreRow(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None
 
 
-class ToldRow(msgspec.Struct, frozen=True):
+class ReportedRow(msgspec.Struct, frozen=True):
     """Row of a device as a new item, with the device's counter for it as *version*.
 
     *inserted_by*: the call that inserted the row, if its newest call is another one.
@@ -271,8 +271,8 @@ class _Ledger:
         planned: those of their calls that this hub planned.
     """
 
-    def __init__(self, c: sa.Connection, device_id: DeviceId, told: Sequence[ToldRow]) -> None:
-        calls = {str(row.item.call_id) for row in told} | {row.inserted_by or "" for row in told}
+    def __init__(self, c: sa.Connection, device_id: DeviceId, reported: Sequence[ReportedRow]) -> None:
+        calls = {str(row.item.call_id) for row in reported} | {row.inserted_by or "" for row in reported}
         self._by_call: dict[str, ItemRow] = {}
         self._by_row: dict[str | None, ItemRow] = {}
         self._by_place: dict[_Place, list[ItemRow]] = {}
@@ -283,22 +283,22 @@ class _Ledger:
             self._by_call |= {row.call_id: item_of(row) for row in found}
         self.planned = item_of_call.keys()
         self._by_id: dict[str, ItemRow] = {}
-        ids = {str(item_id) for item_id in item_of_call.values()} | {row.item.id for row in told}
+        ids = {str(item_id) for item_id in item_of_call.values()} | {row.item.id for row in reported}
         for part in in_parts(sorted(ids)):
             found = c.execute(BY_IDS, {"device": device_id, "ids": part})
             self._by_id |= {row.id: item_of(row) for row in found}
         self._by_older_call = {
             call: self._by_id[id] for call, id in item_of_call.items() if id in self._by_id
         }
-        for part in in_parts(sorted({row.item.row_id or "" for row in told})):
+        for part in in_parts(sorted({row.item.row_id or "" for row in reported})):
             found = c.execute(BY_ROWS, {"device": device_id, "rows": part})
             self._by_row |= {row.row_id: item_of(row) for row in found}
-        for part in in_parts(sorted({row.item.quote_hash for row in told})):
+        for part in in_parts(sorted({row.item.quote_hash for row in reported})):
             for row in c.execute(OF_QUOTES, {"device": device_id, "quotes": part}):
                 if row.call_id not in calls:
                     self._by_place.setdefault(_place_of(item_of(row)), []).append(item_of(row))
 
-    def find(self, row: ToldRow) -> ItemRow | None:
+    def find(self, row: ReportedRow) -> ItemRow | None:
         """Return the item of the row: by its calls, or by the row id in the ledger."""
         call_id, inserted_by = row.item.call_id, row.inserted_by or ""
         return (
@@ -340,15 +340,15 @@ def _place_of(item: ItemRow) -> _Place:
 
 
 def list_doubtful(
-    c: sa.Connection, told: Sequence[ToldRow], *, device_id: DeviceId
+    c: sa.Connection, reported: Sequence[ReportedRow], *, device_id: DeviceId
 ) -> dict[CallId, str | None]:
     """Return calls that the device must confirm before ``take_rows``, with the rows of their items.
 
     They are the newest calls of items whose rows the device may have reported under another call.
     """
-    ledger = _Ledger(c, device_id, told)
+    ledger = _Ledger(c, device_id, reported)
     found: dict[CallId, str | None] = {}
-    for row in told:
+    for row in reported:
         known = ledger.find(row)
         if known is None or known.call_id != row.item.call_id:
             found |= {
@@ -361,7 +361,7 @@ def list_doubtful(
 
 def take_rows(
     c: sa.Connection,
-    told: Sequence[ToldRow],
+    reported: Sequence[ReportedRow],
     *,
     device_id: DeviceId,
     mark: StoreMark,
@@ -380,17 +380,17 @@ def take_rows(
         lost: calls that are answered in the ledger but that the device has not done.
         rowless: calls that the device has done, of items whose row in the ledger it does not have.
     """
-    ledger = _Ledger(c, device_id, told)
-    taken = sum(_take(c, row, ledger, {*lost}, rowless, at) for row in told)
-    items_told = [row.item for row in told]
-    words = [ReportedVerdict(one.call_id, one.verdict) for one in items_told if one.verdict != "open"]
+    ledger = _Ledger(c, device_id, reported)
+    taken = sum(_take(c, row, ledger, {*lost}, rowless, at) for row in reported)
+    reported_items = [row.item for row in reported]
+    words = [ReportedVerdict(one.call_id, one.verdict) for one in reported_items if one.verdict != "open"]
     record_verdicts(c, device_id, words, at)
     _note_taken(c, device_id, mark, taken, is_last=is_last, at=at)
     return taken
 
 
 def _take(
-    c: sa.Connection, row: ToldRow, ledger: _Ledger, lost: set[str], rowless: Collection[str], at: int
+    c: sa.Connection, row: ReportedRow, ledger: _Ledger, lost: set[str], rowless: Collection[str], at: int
 ) -> bool:
     """Add one row. Return True if it was news for the ledger."""
     one, known = row.item, ledger.find(row)
@@ -461,23 +461,23 @@ def _read_again(c: sa.Connection, item: ItemRow) -> None:
     c.execute(READ_AGAIN, {"unit": item.unit_key, "device": item.device_id})
 
 
-def _newer(known: ItemRow, told: ItemRow) -> ItemRow:
+def _newer(known: ItemRow, reported: ItemRow) -> ItemRow:
     """Return the item in the device's version, which is later than the ledger's."""
     return msgspec.structs.replace(
         known,
-        call_id=told.call_id,
-        row_id=told.row_id,
-        told_at=known.told_at or told.told_at,
+        call_id=reported.call_id,
+        row_id=reported.row_id,
+        told_at=known.told_at or reported.told_at,
         before=None,
         # Never a lower version: the id of its next call would be one that the device has answered.
-        version=max(known.version, told.version),
+        version=max(known.version, reported.version),
         config_fingerprint=TAKEN,
-        quote_hash=told.quote_hash,
-        place_hash=told.place_hash,
-        source=told.source,
-        data=told.data,
-        likeness=told.likeness,
-        updated_at=told.updated_at,
+        quote_hash=reported.quote_hash,
+        place_hash=reported.place_hash,
+        source=reported.source,
+        data=reported.data,
+        likeness=reported.likeness,
+        updated_at=reported.updated_at,
     )
 
 

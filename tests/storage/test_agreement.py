@@ -7,7 +7,7 @@ from protocol.handshake import StoreMark
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent
 from storage.runs import agreement, calls, items, units
-from storage.runs.agreement import Resent, ToldRow
+from storage.runs.agreement import ReportedRow, Resent
 from storage.runs.calls import ReportedVerdict
 from storage.runs.items import TAKEN, ItemRow
 from storage.schema import run_units, unit_ledger
@@ -83,7 +83,7 @@ def test_what_a_device_tells_is_taken_once(c: sa.Connection) -> None:
         verdict_at=AT,
     )
     fresh = msgspec.structs.replace(later, call_id=CallId("c-8"), row_id="row-8", version=7)
-    told = [ToldRow(later), ToldRow(fresh)]
+    told = [ReportedRow(later), ReportedRow(fresh)]
     mark = StoreMark(id="store", counter=8)
     assert agreement.take_rows(c, told, device_id=DESK, mark=mark, is_last=True, at=AT) == 2
     row = the_item(c)  # the one that nobody has found yet is of no agent
@@ -114,7 +114,7 @@ def test_a_row_that_was_taken_before_does_not_undo_a_change_of_it_that_is_on_its
     row = msgspec.structs.replace(taken(the_item(c), "c-9").item, id=the_item(c).id)
     c.execute(items.CHANGE_ITEM, items.change_of(msgspec.structs.replace(row, agent_id=the_item(c).agent_id)))
     plan(c, held, changed)
-    told = ToldRow(msgspec.structs.replace(row, verdict="approved"))
+    told = ReportedRow(msgspec.structs.replace(row, verdict="approved"))
     assert agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT) == 0
     assert the_item(c).call_id == "c2"
 
@@ -204,9 +204,9 @@ def test_an_item_that_its_owner_rejects_before_its_call_is_answered_is_not_sent_
     assert not calls.settle_call(c, call.call_id, CallEvent.ACKED, {}, AT)  # its late answer
 
 
-def taken(row: ItemRow, call_id: str, row_id: str | None = None) -> ToldRow:
+def taken(row: ItemRow, call_id: str, row_id: str | None = None) -> ReportedRow:
     """What a device tells of the row of an item, which a call that the hub does not know wrote last."""
-    return ToldRow(
+    return ReportedRow(
         msgspec.structs.replace(
             row,
             id="t-1",
