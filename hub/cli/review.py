@@ -262,7 +262,7 @@ def _short(content: str) -> str:
 
 
 @click.command(
-    context_settings={"ignore_unknown_options": True}, epilog=example("hub grants +rows.read:tasks")
+    context_settings={"ignore_unknown_options": True}, epilog=example("hub grants +rows.read=tasks")
 )
 @click.argument("changes", metavar="[+GRANT|-GRANT]...", nargs=-1)
 @_device_options
