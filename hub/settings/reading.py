@@ -115,6 +115,9 @@ def check_text(
     if text.startswith(BYTE_ORDER_MARK):
         told = "begins with a byte order mark, which TOML does not have"
         return Reading(None, [Problem(file, 1, 1, "", told, "save it as UTF-8 without one")], text)
+    if not text.strip():  # an editor or a full disk cut the file off
+        hint = "write it again, or a comment for the defaults; last-good.toml has the settings of before"
+        return Reading(None, [Problem(file, 1, 1, "", "the file is empty", hint)], text)
     try:
         doc = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

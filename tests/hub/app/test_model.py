@@ -46,7 +46,7 @@ def names(model: LanguageModel | None) -> list[str]:
 
 
 async def test_without_a_model_nobody_is_asked(tmp_path: Path) -> None:
-    (models, endpoints, _), shown = await opened(tmp_path, "")
+    (models, endpoints, _), shown = await opened(tmp_path, "# defaults\n")
     assert models == Models()
     assert (endpoints, shown) == ((), None)
 

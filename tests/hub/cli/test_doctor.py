@@ -132,7 +132,7 @@ def test_without_a_hub_its_settings_folder_and_database_are_looked_at(
         "folder.open)",
         "folder.open)",
     ]
-    settings.write_text("")
+    settings.write_text("# defaults\n")
     told = hub("doctor", "--fix", "--config", str(settings))
     assert "(database.damaged)" in told.stdout
     assert "hub restore FILE" in told.stdout
@@ -168,7 +168,7 @@ def test_a_fault_of_the_settings_is_told_as_one_and_no_restore_is_advised(
 
 
 def test_a_database_that_cannot_be_read_is_not_called_damaged(hub: Hub, state: Path, tmp_path: Path) -> None:
-    (tmp_path / "hub.toml").write_text("")
+    (tmp_path / "hub.toml").write_text("# defaults\n")
     (state / "hub.db").mkdir(parents=True)
     state.chmod(0o700)
     done = hub("doctor", "--config", str(tmp_path / "hub.toml"))
@@ -179,7 +179,7 @@ def test_a_database_that_cannot_be_read_is_not_called_damaged(hub: Hub, state: P
 def test_a_database_that_no_hub_has_begun_is_not_called_damaged(
     hub: Hub, state: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "hub.toml").write_text("")
+    (tmp_path / "hub.toml").write_text("# defaults\n")
     state.mkdir(mode=0o700)
     (state / "hub.db").touch(mode=0o600)
     assert "(database." not in hub("doctor", "--config", str(tmp_path / "hub.toml")).stdout

@@ -97,23 +97,25 @@ def test_the_default_may_be_more_connections_than_files_may_be_open(
     check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1_024))  # the hub raises the first by itself
-    (told,) = check("")
+    (told,) = check("# defaults\n")
     assert "limits.connections: this process may open 1024 files and keeps 256 for the rest" in told
     assert "no more than 768 of 10000 connections fit" in told
     assert check("[limits]\nconnections = 768\n") == []
     (told,) = check("[limits]\nconnections = 769\n")
     assert told.startswith("2:15: warning: ")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 10_256))
-    assert check("") == []
+    assert check("# defaults\n") == []
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646])
 def test_a_file_that_others_may_change_is_a_warning(check: Check, file: Path, mode: int) -> None:
     file.touch(mode=mode)
     file.chmod(mode)
-    assert check("") == [f"1:1: warning: others than its owner may change this file - chmod go-w {file}"]
+    assert check("# defaults\n") == [
+        f"1:1: warning: others than its owner may change this file - chmod go-w {file}"
+    ]
     file.chmod(0o644)
-    assert check("") == []
+    assert check("# defaults\n") == []
 
 
 def test_a_credential_is_a_file_that_the_service_manager_hands_over(check: Check, tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ async def test_a_reload_without_news_is_taken_up_again_under_the_same_generation
     ("broken", "problem"),
     [
         pytest.param("[limits\n", "1:8: error: Expected ']' at the end of a table", id="syntax"),
+        pytest.param("", "1:1: error: the file is empty", id="empty"),
         pytest.param("[limits]\nruns = 1.5\n", "2:8: error: limits.runs: a whole number", id="type"),
         pytest.param("[limits]\nrusn = 1\n", "2:1: error: limits.rusn: unknown key", id="key"),
         pytest.param(MODEL, "6:11: error: model.api_key: the environment variable NO_SUCH", id="secret"),
