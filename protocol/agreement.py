@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from protocol.frame import MAX_RESULT_BYTES, Count, Id, Path, Record, Sha256
+from protocol.frame import MAX_RESULT_BYTES, Count, Id, Name, Path, Record, Sha256
 from protocol.handshake import StoreMark
 from protocol.tables import TableName
 
@@ -23,7 +23,7 @@ class ListedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         counter: the store's counter when the call was done, or the owner's verdict confirmed.
         call_id: the call that last wrote the row.
         inserted_by: the call that inserted the row, if it is a different one.
-        path, sha256, quote, start, end: values of the call's ``source``.
+        path, sha256, quote, start, end, timezone: values of the call's ``source``.
         data: the fields that a ``query`` would return, as far as they fit; {}: none.
     """
 
@@ -40,6 +40,7 @@ class ListedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     quote: Annotated[str, Meta(max_length=2_000)] = ""
     start: Count = 0
     end: Count = 0
+    timezone: Name | None = None
     data: Record = {}
 
 

@@ -154,6 +154,7 @@ def _listed(db: sqlite3.Connection, found: sqlite3.Row) -> ListedRow:
         quote=found["quote"] or "",
         start=found["quote_start"] or 0,
         end=found["quote_end"] or 0,
+        timezone=verdicts.read_remarks(found["remarks"]).timezone,
         data={} if row is None else _shown(db, table, row, is_open=state == "open"),
     )
 

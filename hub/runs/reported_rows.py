@@ -46,6 +46,7 @@ def taken_item(listed: ListedRow, *, user_id: UserId, device_id: DeviceId, at: i
         start=listed.start,
         end=listed.end,
         sha256=listed.sha256,
+        timezone=listed.timezone,
     )
     return ItemRow(
         id=derive_taken_item_id(device_id=device_id, call_id=listed.call_id),

@@ -123,6 +123,19 @@ async def test_what_only_its_device_knew_and_its_owner_approved_comes_back_whole
     assert (item.data, "dueDate" in item.data) == (before.data, True)
 
 
+async def test_a_day_keeps_its_time_zone_when_its_device_loses_the_row_after_its_hub_was_lost(
+    past: Past,
+) -> None:
+    past.files = {"notes/list.csv": "title,due,status\nmend roof,2026-12-01,open\n"}
+    await past.visit()
+    (before,) = read_items(past.device_file)
+    for file in (past.hub_file, past.device_file):
+        past.put_back(file, None)
+        await past.visit(runs=0)
+    (item,) = read_items(past.device_file)
+    assert item.remarks.timezone == before.remarks.timezone == "UTC"
+
+
 async def test_an_agreement_that_was_cut_anywhere_goes_on_from_there(past: Past) -> None:
     await live(past)
     wanted = past.items()
