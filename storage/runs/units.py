@@ -298,7 +298,9 @@ def _refusal(c: sa.Connection, run_id: RunId, unit_key: str) -> tuple[ErrorCode,
     if first.state is CallState.REJECTED:
         answer = msgspec.json.encode(first.result).decode()
         return ErrorCode.DEVICE_ERROR, f"the device did not take {len(refused)} of its items: {answer}"
-    return ErrorCode.UNKNOWN_EFFECT, f"the device did not answer for {len(refused)} of its items"
+    error = (first.result or {}).get("error") or {}
+    reason = f": {error['message']}" if "message" in error else ""
+    return ErrorCode.UNKNOWN_EFFECT, f"the device did not confirm {len(refused)} of its items{reason}"
 
 
 def _write_ledger(c: sa.Connection, run_id: RunId, unit: UnitRow, at: int) -> None:

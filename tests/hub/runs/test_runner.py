@@ -148,6 +148,7 @@ async def test_a_call_never_answered_is_given_up_and_said_to_be_of_unknown_effec
     assert len(link.calls) == bench.max_sends
     assert (run.state, run.outcome) == (RunState.FAILED, RunOutcome.ERROR)
     assert run.errors[0].code == ErrorCode.UNKNOWN_EFFECT
+    assert "no answer came" in run.errors[0].message
     reached = bench.metrics.registry.get_sample_value
     assert reached("hub_limits_reached_total", {"limit": "call_sends"}) == 1
 
