@@ -27,32 +27,21 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId
+from storage.agents.schema import agent_config_history, agent_state_history, agents, wakes
+from storage.connectors.schema import posted, seen_messages, sign_ins
+from storage.coordination.schema import broadcasts, message_moves, messages, questions
 from storage.runs.calls import IS_OPEN
-from storage.schema import (
-    activity_log,
-    agent_config_history,
-    agent_state_history,
-    agents,
-    broadcasts,
-    hub,
-    idempotency_keys,
-    message_moves,
-    messages,
+from storage.runs.schema import (
     model_answers,
     model_batches,
     model_calls,
-    posted,
-    questions,
     run_calls,
     run_state_history,
     run_units,
     runs,
-    schedule_fires,
-    schedules,
-    seen_messages,
-    sign_ins,
-    wakes,
 )
+from storage.schedules.schema import schedule_fires, schedules
+from storage.schema import activity_log, hub, idempotency_keys
 
 ROWS = 500  # in one transaction: a few milliseconds of the only writer
 RUNS = 100  # examined in one transaction

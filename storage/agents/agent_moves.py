@@ -28,11 +28,11 @@ from protocol.standing import (
     axis_value,
     check_move,
 )
-from storage import schema
 from storage.agents.agents import UnknownAgent
+from storage.agents.schema import agent_state_history, agent_states, agents
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import fill
-from storage.schema import agent_state_history, agent_states, agents, runs
+from storage.runs.schema import EXECUTING, runs
 
 _TOLD: Final = "agent_moves"  # key in a connection's info while its moves are recorded
 
@@ -227,9 +227,9 @@ COUNT_RUNS = (
 _own = runs.c.agent_id == agent_states.c.agent_id
 _counted = {
     "runs_waiting": "runs.state IN ('QUEUED', 'PAUSED')",
-    "runs_executing": "runs." + schema.EXECUTING,
+    "runs_executing": "runs." + EXECUTING,
     # EXECUTING first, so that its index is used
-    "runs_running": f"runs.{schema.EXECUTING} AND runs.state = 'RUNNING'",
+    "runs_running": f"runs.{EXECUTING} AND runs.state = 'RUNNING'",
 }
 _recounts = {
     name: sa.select(sa.func.count()).where(_own, sa.text(which)).scalar_subquery()
@@ -237,7 +237,7 @@ _recounts = {
 }
 # Agents at a gateway count the turns that the gateway reports, and have no runs to recount.
 _at_gateway = sa.exists().where(
-    schema.agents.c.id == agent_states.c.agent_id, sa.text("agents.executor = 'gateway'")
+    agents.c.id == agent_states.c.agent_id, sa.text("agents.executor = 'gateway'")
 )
 MISCOUNTED = sa.select(agent_states.c.agent_id).where(
     ~_at_gateway, sa.or_(*(agent_states.c[name] != recount for name, recount in _recounts.items()))

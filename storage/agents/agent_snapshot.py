@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, RunId, TemplateId
 from protocol.lifecycles import LIVE_RUN_STATES
-from storage import schema
 from storage.agents import capabilities, checkpoints, configs, lock_turns, templates
 from storage.agents.agent_states import AgentMove, AgentState, find_state, history_page
 from storage.agents.agents import AgentRow, UnknownAgent, get_agent
@@ -21,12 +20,15 @@ from storage.agents.capabilities import CapabilityRow
 from storage.agents.checkpoints import CheckpointRow
 from storage.agents.configs import ConfigRow
 from storage.agents.lock_turns import LockRow
+from storage.agents.schema import agent_metrics, agents, metric_series
 from storage.agents.templates import TemplateRow, WrittenTemplate
+from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import columns_of, fill
 from storage.runs import runs
+from storage.runs import schema as run_schema
 from storage.runs.runs import RunMove, RunRow
-from storage.schema import agent_metrics, agents, metric_series
+from storage.schedules.schema import schedules
 
 VARIABLE: Final = "{{"  # marks a prompt with variables
 
@@ -77,15 +79,15 @@ _SETUPS = (
     sa.select(
         agents.c.id,
         agents.c.name,
-        schema.users.c.name.label("user"),
-        schema.devices.c.name.label("device"),
+        users.c.name.label("user"),
+        devices.c.name.label("device"),
         agents.c.data_types,
         agents.c.prompt_template.label("prompt"),
         agents.c.template_id,
         configs.COLUMNS["timezone"],
     )
-    .join_from(agents, schema.users)
-    .outerjoin(schema.devices, schema.devices.c.id == agents.c.device_id)
+    .join_from(agents, users)
+    .outerjoin(devices, devices.c.id == agents.c.device_id)
 )
 SETUPS = (
     configs.with_configs(_SETUPS)
@@ -268,13 +270,16 @@ class AgentFacts(msgspec.Struct, frozen=True, kw_only=True):
     executor: str
 
 
-STAMPS = sa.select(schema.agents.c.created_at, schema.agents.c.updated_at, schema.agents.c.executor).where(
-    schema.agents.c.id == sa.bindparam("agent")
+STAMPS = sa.select(agents.c.created_at, agents.c.updated_at, agents.c.executor).where(
+    agents.c.id == sa.bindparam("agent")
 )
 LIVE = (
-    sa.select(schema.runs.c.id)
-    .where(schema.runs.c.agent_id == sa.bindparam("agent"), schema.runs.c.state.in_(sorted(LIVE_RUN_STATES)))
-    .order_by(schema.runs.c.id)
+    sa.select(run_schema.runs.c.id)
+    .where(
+        run_schema.runs.c.agent_id == sa.bindparam("agent"),
+        run_schema.runs.c.state.in_(sorted(LIVE_RUN_STATES)),
+    )
+    .order_by(run_schema.runs.c.id)
 )
 NEWEST_SAMPLES = (
     sa.select(*columns_of(Measured, metric_series, agent_metrics, type=metric_series.c.metric_type))
@@ -287,18 +292,18 @@ NEWEST_SAMPLES = (
     .limit(SERIES)
 )
 FIRST_CRON = (
-    sa.select(schema.schedules.c.expr)
+    sa.select(schedules.c.expr)
     .where(
-        schema.schedules.c.agent_id == sa.bindparam("agent"),
-        schema.schedules.c.kind == "cron",
-        schema.schedules.c.action == "run",
-        schema.schedules.c.enabled,
+        schedules.c.agent_id == sa.bindparam("agent"),
+        schedules.c.kind == "cron",
+        schedules.c.action == "run",
+        schedules.c.enabled,
     )
-    .order_by(schema.schedules.c.created_at, schema.schedules.c.id)
+    .order_by(schedules.c.created_at, schedules.c.id)
     .limit(1)
 )
-LAST_END = sa.select(sa.func.max(schema.runs.c.completed_at)).where(
-    schema.runs.c.agent_id == sa.bindparam("agent"), schema.runs.c.completed_at.is_not(None)
+LAST_END = sa.select(sa.func.max(run_schema.runs.c.completed_at)).where(
+    run_schema.runs.c.agent_id == sa.bindparam("agent"), run_schema.runs.c.completed_at.is_not(None)
 )
 
 

@@ -29,9 +29,9 @@ from storage.agents.agent_moves import (
     remember,
 )
 from storage.agents.agents import UnknownAgent
+from storage.agents.schema import agent_state_history, agent_states, agents
 from storage.kernel.columns import Int
 from storage.kernel.rows import Key, columns_of, fill, paged
-from storage.schema import agent_state_history, agent_states, agents
 
 WAIT_MS, WAIT_CAP_MS = 60_000, 3_600_000  # rate limit: first and longest wait
 # billing: first and longest wait before a probe

@@ -9,8 +9,10 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, TokenId, UserId
 from storage import audit
 from storage.agents.agents import UnknownAgent
+from storage.agents.schema import agent_states, agents
+from storage.coordination.schema import agent_tokens
+from storage.devices.schema import users
 from storage.kernel.rows import Key, columns_of, fill, paged
-from storage.schema import agent_states, agent_tokens, agents, users
 
 KEPT_MS: Final = 30 * 86_400_000  # after its end, so that late requests learn the reason
 

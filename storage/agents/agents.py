@@ -10,12 +10,15 @@ from protocol.agent_types import AgentSubtype, AgentType
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, RunId, TemplateId, UserId
 from protocol.lifecycles import RunOutcome, RunState
-from storage import schema
 from storage.agents import configs
 from storage.agents.configs import Mailbox, ModelUse
+from storage.agents.schema import agent_states, agent_templates, agents
+from storage.coordination.schema import gateway_agents, gateways
+from storage.devices.schema import devices, users
 from storage.kernel.rows import Key, columns_of, fill, paged, readable, readable_page
+from storage.runs.schema import runs
 from storage.schedules import schedule_rows
-from storage.schema import agents, runs
+from storage.schedules.schema import schedules
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -123,38 +126,41 @@ AGENTS = configs.with_configs(
         *columns_of(
             AgentRow,
             agents,
-            schema.agent_states,
-            user_name=schema.users.c.name,
-            template=schema.agent_templates.c.name,
-            gateway=schema.gateways.c.name,
-            gateway_role=schema.gateway_agents.c.role,
-            device_name=schema.devices.c.name,
+            agent_states,
+            user_name=users.c.name,
+            template=agent_templates.c.name,
+            gateway=gateways.c.name,
+            gateway_role=gateway_agents.c.role,
+            device_name=devices.c.name,
             own_prompt=sa.func.coalesce(agents.c.prompt_template, ""),
-            prompt=sa.func.coalesce(agents.c.prompt_template, schema.agent_templates.c.prompt_template, ""),
+            prompt=sa.func.coalesce(agents.c.prompt_template, agent_templates.c.prompt_template, ""),
             archived_at=agents.c.deleted_at,
-            recovery_at=sa.func.coalesce(schema.agent_states.c.recovery_at, schema.agent_states.c.probe_at),
+            recovery_at=sa.func.coalesce(agent_states.c.recovery_at, agent_states.c.probe_at),
             schedule=None,
             last_run=None,
             **configs.COLUMNS,
         ),
         *columns_of(LastRun, runs, prefix="run_"),
-        schema.schedules.c.id.label("schedule_id"),
-        schema.schedules.c.expr,
-        schema.schedules.c.every_ms,
-        schema.schedules.c.at_ms,
+        schedules.c.id.label("schedule_id"),
+        schedules.c.expr,
+        schedules.c.every_ms,
+        schedules.c.at_ms,
     )
-    .join_from(agents, schema.agent_states, schema.agent_states.c.agent_id == agents.c.id)
-    .join(schema.users, schema.users.c.id == agents.c.user_id)
-    .outerjoin(schema.devices, schema.devices.c.id == agents.c.device_id)
-    .outerjoin(schema.gateway_agents, schema.gateway_agents.c.agent_id == agents.c.id)
-    .outerjoin(schema.gateways, schema.gateways.c.id == schema.gateway_agents.c.gateway_id)
-    .outerjoin(schema.agent_templates, schema.agent_templates.c.id == agents.c.template_id)
+    .join_from(agents, agent_states, agent_states.c.agent_id == agents.c.id)
+    .join(users, users.c.id == agents.c.user_id)
+    .outerjoin(devices, devices.c.id == agents.c.device_id)
+    .outerjoin(gateway_agents, gateway_agents.c.agent_id == agents.c.id)
     .outerjoin(
-        schema.schedules,
+        gateways,
+        gateways.c.id == gateway_agents.c.gateway_id,
+    )
+    .outerjoin(agent_templates, agent_templates.c.id == agents.c.template_id)
+    .outerjoin(
+        schedules,
         sa.and_(
-            schema.schedules.c.agent_id == agents.c.id,
-            schema.schedules.c.enabled,
-            schema.schedules.c.action == "run",
+            schedules.c.agent_id == agents.c.id,
+            schedules.c.enabled,
+            schedules.c.action == "run",
         ),
     )
     .outerjoin(

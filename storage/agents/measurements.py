@@ -16,12 +16,13 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId
 from protocol.measurements import OWN, MetricType
+from storage.agents.schema import agent_metrics, agents, metric_series
 from storage.agents.sketch import Sketch
 from storage.devices import idempotency
 from storage.kernel.columns import IN_LIST, in_parts
 from storage.kernel.rows import Key, columns_of, fill, paged
 from storage.runs.model_calls import ANSWERED
-from storage.schema import agent_metrics, agents, metric_series, model_calls, runs
+from storage.runs.schema import model_calls, runs
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000

@@ -1,6 +1,6 @@
 """Tables about agents: identity, state, capabilities, locks, measurements and checkpoints.
 
-Part of ``storage.schema``, from which other modules import them.
+Part of the metadata of ``storage.schema``.
 """
 
 import sqlalchemy as sa

@@ -30,17 +30,19 @@ from protocol.standing import (
     check_move,
 )
 from protocol.vocabularies import AxisMove, Refused, Vocabulary, reading
-from storage import schema
 from storage.agents import agent_moves
 from storage.agents import agent_states as moves
 from storage.agents.agent_moves import axes_in, locked_state, move
 from storage.agents.agent_states import AgentState, exhaust, find_state, write_metadata
 from storage.agents.lock_turns import let_agent_go
+from storage.agents.schema import agent_state_history, agent_states, agents
+from storage.devices.schema import devices
 from storage.kernel.columns import Doc, Int, in_parts
 from storage.kernel.rows import columns_of, fill
+from storage.runs import schema
 from storage.runs.run_pauses import request_cancel
+from storage.runs.schema import runs
 from storage.schedules import schedules
-from storage.schema import agent_state_history, agent_states, agents, devices, runs
 
 LIVE_RUNS = (
     sa.select(runs.c.id)

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from storage import audit
 from storage.connectors.connectors import ConnectorRow, State, allow_connector, find_connector, move_connector
+from storage.connectors.schema import connectors, credentials, sign_ins
 from storage.kernel.columns import Int, now_ms
 from storage.kernel.rows import columns_of, fill
-from storage.schema import connectors, credentials, sign_ins
 
 Reseal = Callable[[str, str, str, bytes], "tuple[str, bytes]"]
 

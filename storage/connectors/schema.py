@@ -1,6 +1,6 @@
 """Tables of connectors: accounts, sealed credentials, cursors, seen messages, posts.
 
-Part of ``storage.schema``, from which other modules import them.
+Part of the metadata of ``storage.schema``.
 """
 
 import sqlalchemy as sa

@@ -14,6 +14,7 @@ from protocol.ids import AgentId, BoardId, BootId, GatewayId
 from storage import audit
 from storage.agents.agents import get_agent
 from storage.agents.made_agents import AgentLimits
+from storage.agents.schema import agents
 from storage.coordination import boards
 from storage.coordination.boards import DEFAULT_LIMITS, BoardLimits, MemberRow, get_board, lock_board
 from storage.coordination.gateway_agents import (
@@ -32,9 +33,9 @@ from storage.coordination.gateway_agents import (
 )
 from storage.coordination.gateways import find_gateway
 from storage.coordination.messages import Hand
+from storage.coordination.schema import gateway_agents, gateways
 from storage.devices.nodes import is_alive
 from storage.kernel.rows import fill
-from storage.schema import agents, gateway_agents, gateways
 
 NAME_CHARACTERS: Final = 58  # of a board's name in its lead's name: with "-lead" at most 64
 MOST: Final = 500  # agents in one query

@@ -11,10 +11,12 @@ from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, Messag
 from protocol.messages import MessageEvent, MessageState, QuestionState
 from storage import audit
 from storage.agents.lock_turns import told_instant
+from storage.agents.schema import agents
 from storage.coordination.message_rows import find_message, move_message
+from storage.coordination.schema import boards, gateway_agents, messages, questions
+from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import Key, columns_of, fill, paged
-from storage.schema import agents, boards, devices, gateway_agents, messages, questions, users
 
 DEFAULT_TAGS: Final = ("gateway_main", "user_reply")  # tags of the answer in the board's memory
 DEFAULT_SOURCE: Final = "user_via_gateway_main"

@@ -44,10 +44,11 @@ from storage.coordination.question_rows import (
     settled,
     short,
 )
+from storage.coordination.schema import question_tellings, questions
+from storage.coordination.schema import questions as questions_table
+from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import values_of
-from storage.schema import devices, question_tellings, questions, users
-from storage.schema import questions as questions_table
 
 
 class Due(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Tables of coordination: gateways, boards and their memory, messages, questions, souls, agent tokens.
 
-Part of ``storage.schema``, from which other modules import them.
+Part of the metadata of ``storage.schema``.
 """
 
 import sqlalchemy as sa

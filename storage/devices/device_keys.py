@@ -17,12 +17,13 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, KeyId, NodeId, UserId
 from storage import audit
 from storage.agents import agent_moves
+from storage.agents.schema import agents
 from storage.devices import devices
 from storage.devices.devices import DeviceNameTaken, DeviceRow
+from storage.devices.schema import device_keys, device_tokens
+from storage.devices.schema import devices as device_table
 from storage.kernel.rows import columns_of, fill
 from storage.runs import run_pauses
-from storage.schema import agents, device_keys, device_tokens
-from storage.schema import devices as device_table
 
 _revoked = sa.select(device_table.c.id).where(
     device_table.c.user_id == sa.bindparam("user"),

@@ -11,9 +11,10 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId, NodeId, TokenId, UserId
 from storage import audit
 from storage.agents import agent_states
+from storage.agents.schema import agents
+from storage.devices.schema import device_keys, device_tokens, devices, users
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import Key, columns_of, fill, paged
-from storage.schema import agents, device_keys, device_tokens, devices, users
 
 CAME: Final = "its device connected"
 LEFT: Final = "its device left"

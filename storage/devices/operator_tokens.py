@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from protocol.ids import TokenId, UserId
 from storage import audit
+from storage.devices.schema import operator_tokens, users
 from storage.kernel.rows import Key, columns_of, fill, paged
-from storage.schema import operator_tokens, users
 
 KEPT_MS: Final = 30 * 86_400_000  # after its end, so that late requests learn the reason
 

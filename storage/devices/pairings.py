@@ -21,9 +21,9 @@ from storage import audit
 from storage.devices import device_keys
 from storage.devices.device_keys import KeyOwner
 from storage.devices.devices import DeviceRow, UnknownDevice, devices_called
+from storage.devices.schema import device_keys as key_table
+from storage.devices.schema import device_tokens, devices, invitations, pairings, users
 from storage.kernel.rows import Key, columns_of, fill, paged, values_of
-from storage.schema import device_keys as key_table
-from storage.schema import device_tokens, devices, invitations, pairings, users
 
 _LOCK = 0x50414952  # of PostgreSQL: concurrent requests would both see the last free slot
 

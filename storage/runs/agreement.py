@@ -15,6 +15,8 @@ from protocol.errors import ErrorCode, HubError
 from protocol.handshake import StoreMark
 from protocol.ids import CallId, DeviceId
 from storage import audit
+from storage.agents.schema import agents
+from storage.devices.schema import device_stores
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import columns_of, fill, values_of
 from storage.runs.calls import ReportedVerdict, record_verdicts
@@ -28,7 +30,7 @@ from storage.runs.items import (
     item_of,
     note_answer,
 )
-from storage.schema import agents, device_stores, items, run_calls, unit_ledger
+from storage.runs.schema import items, run_calls, unit_ledger
 
 Cause = Literal["first", "store_older", "store_replaced", "hub_older", "asked"]
 

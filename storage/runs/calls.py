@@ -9,11 +9,12 @@ import sqlalchemy as sa
 from protocol.errors import DeviceGone
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState
+from storage.devices.schema import device_stores, devices
 from storage.kernel.columns import Int, in_parts, spelled
 from storage.kernel.rows import columns_of, fill
 from storage.runs.items import note_answer, note_gone
 from storage.runs.runs import HeldRun, check_held
-from storage.schema import device_stores, devices, items, run_calls, run_units, runs
+from storage.runs.schema import items, run_calls, run_units, runs
 
 OPEN = (CallState.PLANNED, CallState.SENT)
 

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
+from storage.agents.schema import agents
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.rows import Key, columns_of, fill, paged, readable_page, values_of
-from storage.schema import agents, items, run_calls, runs
+from storage.runs.schema import items, run_calls, runs
 
 # Fingerprint of an item that its device reported: which config found it is unknown.
 TAKEN: Final = ""

@@ -13,10 +13,12 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId, UserId
 from storage.agents import agent_states
+from storage.agents.schema import agents
+from storage.devices.schema import users
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.rows import columns_of, fill, values_of
 from storage.runs.runs import Usage
-from storage.schema import agents, model_answers, model_batches, model_calls, run_units, runs, users
+from storage.runs.schema import model_answers, model_batches, model_calls, run_units, runs
 
 ANSWERED = "answered"  # outcome of a request that brought an answer; other outcomes are error codes
 

@@ -11,16 +11,18 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, CallId
 from protocol.lifecycles import FINAL_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
+from storage.agents.schema import agents
 from storage.connectors import seen_messages
 from storage.connectors.seen_messages import State
+from storage.devices.schema import users
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.database import Conflict
 from storage.kernel.rows import values_of
 from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls
 from storage.runs.items import Decide, Decision, Finder, FoundItem, PlannedCall, known_items, write_items
 from storage.runs.runs import HeldRun, advance, check_held
+from storage.runs.schema import run_calls, run_units, runs, unit_ledger
 from storage.runs.units import ADD_UNIT, fail_unit, find_unit
-from storage.schema import agents, run_calls, run_units, runs, unit_ledger, users
 
 
 class ItemCaps(msgspec.Struct, frozen=True):

@@ -12,10 +12,11 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
+from storage.agents.schema import agents
+from storage.connectors.schema import connectors, posted
 from storage.connectors.seen_messages import SETTLED, seen_of
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import columns_of, fill
-from storage.schema import agents, connectors, posted
 
 PROVIDER: Final = "webhook"
 

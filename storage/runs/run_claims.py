@@ -10,10 +10,12 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import RUN, PauseReason, RunEvent, RunState
-from storage import schema
 from storage.agents.agents import AgentRow
 from storage.agents.lock_turns import DEFAULT_LIMITS, LockLimits
+from storage.agents.schema import agent_state_history, agent_states, agents
 from storage.connectors.connectors import NOT_YET
+from storage.connectors.schema import connectors, credentials
+from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts, listed, now_ms
 from storage.kernel.rows import fill
 from storage.runs import run_locks
@@ -27,7 +29,8 @@ from storage.runs.run_locks import (
 )
 from storage.runs.run_moves import RUN_BY_FIRE, create_run, remember_moves
 from storage.runs.runs import RunMove, RunRow, get_run
-from storage.schema import agent_state_history, agent_states, agents, connectors, credentials, devices, runs
+from storage.runs.schema import EXECUTING, runs
+from storage.schedules.schema import schedules
 
 # in one transaction: many starts take several of them, and other writers wait only briefly
 CLAIMS_AT_ONCE = 32
@@ -67,13 +70,13 @@ EXECUTING_NOW = (
     sa.select(
         runs.c.device_id,
         runs.c.agent_id,
-        schema.agents.c.user_id,
-        schema.agents.c.executor,
+        agents.c.user_id,
+        agents.c.executor,
         sa.func.count().label("runs"),
     )
-    .join_from(runs, schema.agents)
-    .where(sa.text("runs." + schema.EXECUTING))
-    .group_by(runs.c.device_id, runs.c.agent_id, schema.agents.c.user_id, schema.agents.c.executor)
+    .join_from(runs, agents)
+    .where(sa.text("runs." + EXECUTING))
+    .group_by(runs.c.device_id, runs.c.agent_id, agents.c.user_id, agents.c.executor)
 )
 _other = runs.alias("other")
 # Runs of one schedule execute one after the other unless it allows overlap. A run that began earlier goes
@@ -84,21 +87,21 @@ FOLLOWS = sa.exists().where(
     _other.c.id != runs.c.id,
     _other.c.pause_reason.is_distinct_from(PauseReason.MODEL_AWAY),
     sa.or_(
-        sa.text("other." + schema.EXECUTING),
+        sa.text("other." + EXECUTING),
         sa.and_(_other.c.fence > 0, runs.c.fence == 0),
     ),
 )
 # The device is online, but reports that the agent is not, or its heartbeats stopped.
-_its_device = schema.devices.alias("its_device")
+_its_device = devices.alias("its_device")
 AWAY = sa.and_(
-    schema.agent_states.c.connectivity == "offline",
-    sa.exists().where(_its_device.c.id == schema.agents.c.device_id, _its_device.c.connectivity == "online"),
+    agent_states.c.connectivity == "offline",
+    sa.exists().where(_its_device.c.id == agents.c.device_id, _its_device.c.connectivity == "online"),
 )
 _user_waits = runs.c.trigger_kind.in_(("manual", "rerun"))
 # A run that began before holds its planned calls, which another run of its agent would conflict with. Then
 # come runs that people requested; backfills come last.
 _rank = sa.case((runs.c.fence > 0, 0), (_user_waits, 1), (runs.c.trigger_kind == "backfill", 3), else_=2)
-_reads_mailbox = schema.agents.c.executor == sa.literal_column("'connector'", sa.Text)
+_reads_mailbox = agents.c.executor == sa.literal_column("'connector'", sa.Text)
 
 
 def _ready(
@@ -113,17 +116,17 @@ def _ready(
     turn = sa.func.row_number().over(
         partition_by=turns_of, order_by=(runs.c.priority.desc(), _rank, runs.c.eligible_at, runs.c.id)
     )
-    joined = runs.join(schema.agents, schema.agents.c.id == runs.c.agent_id).join(
-        schema.agent_states, schema.agent_states.c.agent_id == schema.agents.c.id
+    joined = runs.join(agents, agents.c.id == runs.c.agent_id).join(
+        agent_states, agent_states.c.agent_id == agents.c.id
     )
     if of is not None:
-        joined = joined.join(of, of.c.id == schema.agents.c.connector_id)
+        joined = joined.join(of, of.c.id == agents.c.connector_id)
     return (
         sa.select(
             runs.c.id,
             runs.c.agent_id,
             runs.c.device_id,
-            schema.agents.c.user_id,
+            agents.c.user_id,
             runs.c.priority,
             runs.c.eligible_at,
             runs.c.locks,
@@ -131,7 +134,7 @@ def _ready(
             _reads_mailbox.label("reads_mailbox"),
             turn.label("turn"),
         )
-        .select_from(joined.outerjoin(schema.schedules, schema.schedules.c.id == runs.c.schedule_id))
+        .select_from(joined.outerjoin(schedules, schedules.c.id == runs.c.schedule_id))
         .where(
             QUEUED,
             *where,
@@ -146,14 +149,14 @@ def _ready(
                 _user_waits,
                 sa.and_(runs.c.trigger_kind != "catchup", runs.c.crash_count == 0),
             ),
-            schema.agents.c.deleted_at.is_(None),
-            schema.agent_states.c.lifecycle == "active",
-            schema.agent_states.c.availability != "exhausted",
-            sa.or_(schema.agent_states.c.health == "ok", _user_waits),
+            agents.c.deleted_at.is_(None),
+            agent_states.c.lifecycle == "active",
+            agent_states.c.availability != "exhausted",
+            sa.or_(agent_states.c.health == "ok", _user_waits),
             runs.c.agent_id.not_in(sa.bindparam("busy_agents", expanding=True)),
             runs.c.id.not_in(listed(sa.bindparam("unmet"))),
             sa.not_(WAITS_FOR_LOCKS),
-            sa.or_(sa.func.coalesce(schema.schedules.c.overlap, "allow") == "allow", sa.not_(FOLLOWS)),
+            sa.or_(sa.func.coalesce(schedules.c.overlap, "allow") == "allow", sa.not_(FOLLOWS)),
         )
         .subquery("ready")
     )
@@ -183,29 +186,26 @@ READY_MAILBOXES = _firsts(
     _ready(
         runs.c.agent_id,
         _reads_mailbox,
-        schema.connectors.c.state == "ok",
-        schema.connectors.c.deleted_at.is_(None),
+        connectors.c.state == "ok",
+        connectors.c.deleted_at.is_(None),
         sa.or_(
-            schema.connectors.c.retry_at.is_(None),
-            schema.connectors.c.retry_at <= sa.bindparam("now"),
+            connectors.c.retry_at.is_(None),
+            connectors.c.retry_at <= sa.bindparam("now"),
             _user_waits,
         ),
-        of=schema.connectors,
+        of=connectors,
     )
 )
 # Most hubs read no mailbox, and the query above runs with each claim.
 READ_MAILBOXES = (
-    sa.select(sa.literal(1))
-    .select_from(schema.agents)
-    .where(schema.agents.c.connector_id.is_not(None))
-    .limit(1)
+    sa.select(sa.literal(1)).select_from(agents).where(agents.c.connector_id.is_not(None)).limit(1)
 )
-AGENT_LIMITS = sa.select(schema.agents.c.id, schema.agents.c.max_concurrent_runs).where(
-    schema.agents.c.id.in_(sa.bindparam("agents", expanding=True))
+AGENT_LIMITS = sa.select(agents.c.id, agents.c.max_concurrent_runs).where(
+    agents.c.id.in_(sa.bindparam("agents", expanding=True))
 )
 AT_REST = (
-    sa.select(schema.agent_states.c.agent_id)
-    .where(schema.agent_states.c.agent_id.in_(sa.bindparam("agents", expanding=True)))
+    sa.select(agent_states.c.agent_id)
+    .where(agent_states.c.agent_id.in_(sa.bindparam("agents", expanding=True)))
     .with_for_update(skip_locked=True)
 )
 _due = (
@@ -472,7 +472,7 @@ class RunWait(msgspec.Struct, frozen=True, kw_only=True):
     is_granted: bool = False
 
 
-_executing = sa.select(sa.func.count()).where(sa.text("other." + schema.EXECUTING)).select_from(_other)
+_executing = sa.select(sa.func.count()).where(sa.text("other." + EXECUTING)).select_from(_other)
 _reader = agents.alias("reader")
 _by_mailboxes = sa.exists().where(_reader.c.id == _other.c.agent_id, _reader.c.executor == "connector")
 _left = (
@@ -497,7 +497,7 @@ WAITS = (
         _left.with_only_columns(agent_state_history.c.reason).scalar_subquery().label("away_reason"),
         devices.c.last_seen_at,
         agents.c.max_concurrent_runs.label("per_agent"),
-        sa.and_(sa.func.coalesce(schema.schedules.c.overlap, "allow") != "allow", FOLLOWS).label("follows"),
+        sa.and_(sa.func.coalesce(schedules.c.overlap, "allow") != "allow", FOLLOWS).label("follows"),
         _executing.where(_other.c.agent_id == runs.c.agent_id).scalar_subquery().label("of_agent"),
         _executing.where(_other.c.device_id == runs.c.device_id, sa.not_(_by_mailboxes))
         .scalar_subquery()
@@ -517,7 +517,7 @@ WAITS = (
     .join_from(runs, agents)
     .join(agent_states, agent_states.c.agent_id == agents.c.id)
     .outerjoin(devices, devices.c.id == runs.c.device_id)
-    .outerjoin(schema.schedules, schema.schedules.c.id == runs.c.schedule_id)
+    .outerjoin(schedules, schedules.c.id == runs.c.schedule_id)
     .outerjoin(
         connectors, sa.and_(connectors.c.id == agents.c.connector_id, connectors.c.deleted_at.is_(None))
     )

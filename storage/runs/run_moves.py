@@ -25,12 +25,12 @@ from protocol.lifecycles import (
     UnitState,
 )
 from protocol.standing import Lifecycle
-from storage import schema
 from storage.agents import agents
 from storage.agents.agent_moves import AgentTerminated, Counts, count_runs, recount
 from storage.devices.nodes import is_alive
 from storage.kernel.columns import Int, in_parts, now_ms, spelled
 from storage.kernel.database import end_sessions
+from storage.runs import schema
 from storage.runs.calls import count_calls
 from storage.runs.run_locks import let_go
 from storage.runs.runs import (
@@ -45,9 +45,9 @@ from storage.runs.runs import (
     keep_result,
     record_error,
 )
+from storage.runs.schema import run_calls, run_state_history, run_units, runs
 from storage.runs.units import ADD_UNIT, find_unit
 from storage.schedules import schedules
-from storage.schema import run_calls, run_state_history, run_units, runs
 
 
 class AttemptsSpent(IllegalTransition):

@@ -16,12 +16,14 @@ from protocol.lifecycles import (
     RunEvent,
     RunState,
 )
-from storage import schema
 from storage.agents import agent_states, configs
+from storage.agents import schema as agent_schema
+from storage.agents.schema import agent_configs
+from storage.devices import schema as device_schema
 from storage.kernel.columns import Int, in_parts
 from storage.runs.run_moves import move, remember_moves
 from storage.runs.runs import HeldRun, RunMove, RunRow, get_run, record_error
-from storage.schema import run_calls, runs
+from storage.runs.schema import EXECUTING, run_calls, runs
 
 SPREAD_CAP_MS = 60_000
 SWEPT_AT_ONCE = 500  # runs given up in one transaction
@@ -67,8 +69,8 @@ def _locked(c: sa.Connection, run_id: RunId) -> RunRow:
 
 ORPHANS = (
     sa.select(runs.c.id)
-    .join_from(runs, schema.agents)
-    .where(schema.agents.c.deleted_at.is_not(None), sa.text("runs.state IN ('QUEUED', 'PAUSED')"))
+    .join_from(runs, agent_schema.agents)
+    .where(agent_schema.agents.c.deleted_at.is_not(None), sa.text("runs.state IN ('QUEUED', 'PAUSED')"))
 )
 
 
@@ -81,7 +83,7 @@ def cancel_orphans(c: sa.Connection, reason: str, at: int, *, actor: str) -> lis
 
 
 TO_CANCEL = sa.select(runs.c.id, runs.c.cancel_reason).where(
-    sa.text("runs." + schema.EXECUTING),
+    sa.text("runs." + EXECUTING),
     runs.c.lease_boot_id == sa.bindparam("boot"),
     runs.c.cancel_requested_at.is_not(None),
 )
@@ -152,11 +154,11 @@ AWAITED_DEVICES = (
 # Agents with quota again, for any reason; also finds runs left by a lost resume.
 RESTED_AGENTS = (
     sa.select(runs.c.agent_id)
-    .join_from(runs, schema.agent_states, schema.agent_states.c.agent_id == runs.c.agent_id)
+    .join_from(runs, agent_schema.agent_states, agent_schema.agent_states.c.agent_id == runs.c.agent_id)
     .where(
         runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
         runs.c.pause_reason == PauseReason.EXHAUSTED,
-        schema.agent_states.c.availability != "exhausted",
+        agent_schema.agent_states.c.availability != "exhausted",
     )
     .distinct()
 )
@@ -176,9 +178,9 @@ COUNT_AWAITING_MODEL = (
     )
     .group_by(runs.c.agent_id)
 )
-LOCAL_ONLY = sa.select(schema.agent_configs.c.agent_id, schema.agent_configs.c.config_value).where(
-    schema.agent_configs.c.agent_id.in_(sa.bindparam("agents", expanding=True)),
-    schema.agent_configs.c.config_key == "model_use",
+LOCAL_ONLY = sa.select(agent_configs.c.agent_id, agent_configs.c.config_value).where(
+    agent_configs.c.agent_id.in_(sa.bindparam("agents", expanding=True)),
+    agent_configs.c.config_key == "model_use",
 )
 PAUSED_RUNS = (
     sa.select(runs.c.id, runs.c.agent_id)
@@ -371,12 +373,12 @@ FORGOTTEN = (
 
 STRANDED = (
     sa.select(runs.c.id, runs.c.state, runs.c.fence)
-    .join_from(runs, schema.devices, schema.devices.c.id == runs.c.device_id)
+    .join_from(runs, device_schema.devices, device_schema.devices.c.id == runs.c.device_id)
     .where(
         runs.c.state == sa.literal_column("'QUEUED'", runs.c.state.type),
         runs.c.fence > 0,
         runs.c.updated_at <= sa.bindparam("since"),
-        schema.devices.c.connectivity == "offline",
+        device_schema.devices.c.connectivity == "offline",
     )
     .limit(SWEPT_AT_ONCE)
 )
@@ -420,13 +422,13 @@ def _to_sweep(c: sa.Connection, query: sa.Select[str, RunState, int], given: dic
 
 _moved = sa.and_(
     sa.text("runs.state IN ('QUEUED', 'PAUSED')"),
-    runs.c.device_id.is_distinct_from(schema.agents.c.device_id),
-    schema.agents.c.deleted_at.is_(None),
+    runs.c.device_id.is_distinct_from(agent_schema.agents.c.device_id),
+    agent_schema.agents.c.deleted_at.is_(None),
 )
 _has_sent = sa.exists().where(run_calls.c.run_id == runs.c.id, sa.text("run_calls.state = 'SENT'"))
 LEFT_DEVICE = (
-    sa.select(runs.c.id, schema.agents.c.device_id, _has_sent.label("has_sent"))
-    .join_from(runs, schema.agents)
+    sa.select(runs.c.id, agent_schema.agents.c.device_id, _has_sent.label("has_sent"))
+    .join_from(runs, agent_schema.agents)
     .where(_moved)
 )
 RETARGET = (

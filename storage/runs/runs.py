@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallState, PauseReason, RunOutcome, RunState
+from storage.agents.schema import agents
 from storage.kernel.columns import Int, in_parts, spelled
 from storage.kernel.rows import Key, columns_of, fill, paged
-from storage.schema import EXECUTING, agents, run_calls, run_state_history, runs
+from storage.runs.schema import EXECUTING, run_calls, run_state_history, runs
 
 
 class UnknownRun(HubError):

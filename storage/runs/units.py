@@ -19,7 +19,7 @@ from storage.kernel.rows import columns_of
 from storage.runs.calls import OF_UNIT, count_calls
 from storage.runs.items import are_told
 from storage.runs.runs import HeldRun, advance, check_held, record_error
-from storage.schema import run_calls, run_units, runs, unit_ledger
+from storage.runs.schema import run_calls, run_units, runs, unit_ledger
 
 LEANING_AT_ONCE = 500  # units in one transaction
 

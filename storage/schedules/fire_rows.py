@@ -14,8 +14,9 @@ from storage.kernel.database import Conflict
 from storage.kernel.rows import Key, columns_of, fill, paged
 from storage.runs.run_moves import remember_moves
 from storage.runs.runs import RunMove
+from storage.runs.schema import runs
 from storage.schedules.schedule_rows import DueSchedule, ScheduleRow
-from storage.schema import runs, schedule_fires, schedules
+from storage.schedules.schema import schedule_fires, schedules
 
 Decision = Literal[
     "run",

@@ -14,9 +14,10 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId
 from storage.agents import configs
 from storage.agents.configs import Mailbox, ModelUse
+from storage.agents.schema import agent_states, agent_templates, agents
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import columns_of, fill
-from storage.schema import agent_states, agent_templates, agents, schedules
+from storage.schedules.schema import schedules
 
 Kind = Literal["cron", "every", "at"]
 Overlap = Literal["skip", "queue_one", "queue_all", "cancel_running", "allow"]

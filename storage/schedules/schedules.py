@@ -16,9 +16,11 @@ import sqlalchemy as sa
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome
 from storage import audit
+from storage.agents.schema import agent_states, wakes
 from storage.devices.nodes import Term, check_term
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.rows import values_of
+from storage.runs.schema import runs
 from storage.schedules.schedule_rows import (
     BROKEN,
     CATCHING_UP,
@@ -32,7 +34,8 @@ from storage.schedules.schedule_rows import (
     lock_schedules_of,
     lock_slots_of,
 )
-from storage.schema import agent_states, hub, runs, schedule_fires, schedules, wakes
+from storage.schedules.schema import schedule_fires, schedules
+from storage.schema import hub
 
 
 class Passed(msgspec.Struct, frozen=True):

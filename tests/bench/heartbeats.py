@@ -24,7 +24,10 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from hub.clock import SystemClock, epoch_ms
 from hub.tokens import hash_token
-from storage import schema
+from storage.agents import schema as agent_schema
+from storage.agents.schema import agent_states
+from storage.devices import schema as device_schema
+from storage.devices.schema import device_tokens, users
 from tests.bench.machine import TICKS_PER_S, Load, allow_open_files, cpu_ticks
 from tests.bench.rounds import ROUNDS, Figure, Rounds, alone, ratio
 from tests.bench.rows import Row, at_least, at_most
@@ -249,22 +252,23 @@ def _fill(database: Path) -> None:
     stamps = {"created_at": at, "updated_at": at}
     engine = sa.create_engine(f"sqlite:///{database}")
     with engine.begin() as c:
-        owner = {"user_id": c.execute(sa.select(schema.users.c.id)).scalar_one()}
+        owner = {"user_id": c.execute(sa.select(users.c.id)).scalar_one()}
         device = owner | {"created_at": at}
         agent = owner | stamps | {"executor": "device"}
         state = {"lifecycle": "active", "last_activity_at": at, "updated_at": at}
         agents = [(f"a{n}-{one}", f"desk{n}") for n in numbers for one in range(_AGENTS)]
         c.execute(
-            sa.insert(schema.devices), [device | {"id": f"desk{n}", "name": f"desk{n}"} for n in numbers]
+            sa.insert(device_schema.devices),
+            [device | {"id": f"desk{n}", "name": f"desk{n}"} for n in numbers],
         )
         tokens = [
             {"id": f"t{n}", "device_id": f"desk{n}", "token_hash": hash_token(_token(n)), "created_at": at}
             for n in numbers
         ]
-        c.execute(sa.insert(schema.device_tokens), tokens)
+        c.execute(sa.insert(device_tokens), tokens)
         made = [agent | {"id": id, "name": id, "device_id": device_id} for id, device_id in agents]
-        c.execute(sa.insert(schema.agents), made)
-        c.execute(sa.insert(schema.agent_states), [state | {"agent_id": id} for id, _ in agents])
+        c.execute(sa.insert(agent_schema.agents), made)
+        c.execute(sa.insert(agent_states), [state | {"agent_id": id} for id, _ in agents])
         for statement in _COUNTED.split(";\n"):
             c.exec_driver_sql(statement)
     engine.dispose()

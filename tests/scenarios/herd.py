@@ -24,7 +24,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from hub.clock import SystemClock, epoch_ms
 from hub.tokens import hash_token
-from storage import schema
+from storage.agents.schema import agent_states, agents
+from storage.devices import schema as device_schema
+from storage.devices.schema import device_tokens, users
+from storage.runs import schema as run_schema
+from storage.runs.schema import run_state_history
 from tests.bench.machine import allow_open_files
 from tests.scenarios.scene import rows
 from tests.support.clock import SeededChance
@@ -145,7 +149,7 @@ def fill(database: Path, devices: int, *, at: int) -> None:
     """So many devices, each with a token, an agent and a run whose time has passed."""
     engine = sa.create_engine(f"sqlite:///{database}")
     with engine.begin() as c:
-        user: str = c.execute(sa.select(schema.users.c.id)).scalar_one()
+        user: str = c.execute(sa.select(users.c.id)).scalar_one()
         for table, made in _rows(user, range(devices), at):
             c.execute(sa.insert(table), made)
     engine.dispose()
@@ -155,21 +159,24 @@ def _rows(user: str, numbers: range, at: int) -> Iterator[tuple[sa.Table, list[R
     """Devices with a token each, an agent on each, and a run of that agent whose time has passed."""
     stamps = {"created_at": at, "updated_at": at}
     device = {"user_id": user, "created_at": at}
-    yield schema.devices, [device | {"id": f"desk{n}", "name": f"desk{n}"} for n in numbers]
+    yield device_schema.devices, [device | {"id": f"desk{n}", "name": f"desk{n}"} for n in numbers]
     yield (
-        schema.device_tokens,
+        device_tokens,
         [
             {"id": f"t{n}", "device_id": f"desk{n}", "token_hash": hash_token(token(n)), "created_at": at}
             for n in numbers
         ],
     )
     agent = {"user_id": user, "executor": "device"} | stamps
-    yield schema.agents, [agent | {"id": f"a{n}", "name": f"a{n}", "device_id": f"desk{n}"} for n in numbers]
+    yield (
+        agents,
+        [agent | {"id": f"a{n}", "name": f"a{n}", "device_id": f"desk{n}"} for n in numbers],
+    )
     state = {"lifecycle": "active", "runs_waiting": 1, "last_activity_at": at, "updated_at": at}
-    yield schema.agent_states, [state | {"agent_id": f"a{n}"} for n in numbers]
-    yield schema.runs, [_run(n, at) | stamps for n in numbers]
+    yield agent_states, [state | {"agent_id": f"a{n}"} for n in numbers]
+    yield run_schema.runs, [_run(n, at) | stamps for n in numbers]
     move = {"seq": 1, "new_state": "QUEUED", "attempt": 1, "fence": 0, "actor": "hub", "at": at}
-    yield schema.run_state_history, [move | {"run_id": f"run{n}"} for n in numbers]
+    yield run_state_history, [move | {"run_id": f"run{n}"} for n in numbers]
 
 
 def _run(number: int, at: int) -> Row:

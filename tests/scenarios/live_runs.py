@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from protocol.lifecycles import CallState, PauseReason, RunState, UnitState
-from storage import schema
+from storage.agents import schema as agent_schema
+from storage.agents.schema import agent_states
+from storage.devices.schema import devices, users
+from storage.runs.schema import run_calls, run_state_history, run_units, runs
 
 _UNITS, _CALLS = 3, 2  # of a run that executes; calls of each unit
 _DEAD_BOOT = "a boot that is gone"
@@ -60,7 +63,7 @@ def fill(database: Path, agents: int, *, at: int) -> None:
     """Write the live runs of so many agents into a SQLite file whose tables are there. *at*: epoch ms."""
     engine = sa.create_engine(f"sqlite:///{database}")
     with engine.begin() as c:
-        user: str = c.execute(sa.select(schema.users.c.id)).scalar_one()
+        user: str = c.execute(sa.select(users.c.id)).scalar_one()
         for table, rows in _rows(user, agents, at):
             c.execute(sa.insert(table), rows)
     engine.dispose()
@@ -70,11 +73,14 @@ def _rows(user: str, agents: int, at: int) -> Iterator[tuple[sa.Table, list[Row]
     stamps = {"created_at": at, "updated_at": at}
     numbers = range(agents)
     yield (
-        schema.devices,
+        devices,
         [{"id": f"desk{n}", "user_id": user, "name": f"desk{n}", "created_at": at} for n in numbers],
     )
     agent = {"user_id": user, "executor": "device"} | stamps
-    yield schema.agents, [agent | {"id": f"a{n}", "name": f"a{n}", "device_id": f"desk{n}"} for n in numbers]
+    yield (
+        agent_schema.agents,
+        [agent | {"id": f"a{n}", "name": f"a{n}", "device_id": f"desk{n}"} for n in numbers],
+    )
     running = sum(kind.state is RunState.RUNNING for kind in (*_KINDS, _LAST_KIND))
     counts = {
         "runs_executing": _COUNTS[True],
@@ -82,22 +88,22 @@ def _rows(user: str, agents: int, at: int) -> Iterator[tuple[sa.Table, list[Row]
         "runs_waiting": _COUNTS[False],
     }
     state = {"lifecycle": "active", "last_activity_at": at, "updated_at": at} | counts
-    yield schema.agent_states, [state | {"agent_id": f"a{n}"} for n in numbers]
+    yield agent_states, [state | {"agent_id": f"a{n}"} for n in numbers]
     live = [
         (f"a{n}-{turn}", n, kind)
         for n in numbers
         for turn, kind in enumerate((*_KINDS, _ENDING.get(n % _ENDING_EVERY, _LAST_KIND)))
     ]
-    yield schema.runs, [_run(run, number, kind, at) | stamps for run, number, kind in live]
-    yield schema.run_state_history, [_move(run, kind, at) for run, _, kind in live]
+    yield runs, [_run(run, number, kind, at) | stamps for run, number, kind in live]
+    yield run_state_history, [_move(run, kind, at) for run, _, kind in live]
     units = [
         (run, f"notes/page{unit}.md")
         for run, _, kind in live
         if kind.state is RunState.RUNNING
         for unit in range(_UNITS)
     ]
-    yield schema.run_units, [_unit(run, unit, at) for run, unit in units]
-    yield schema.run_calls, [_call(run, unit, n, at) for run, unit in units for n in range(_CALLS)]
+    yield run_units, [_unit(run, unit, at) for run, unit in units]
+    yield run_calls, [_call(run, unit, n, at) for run, unit in units for n in range(_CALLS)]
 
 
 def _run(run: str, number: int, kind: _Kind, at: int) -> Row:

@@ -2,7 +2,8 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.trace import trace_id_of
-from storage import audit, schema
+from storage import audit
+from storage.schema import activity_log
 from tests.storage.rows import AT
 
 
@@ -47,5 +48,5 @@ def test_activity_can_be_asked_of_one_agent_or_one_run(c: sa.Connection) -> None
 def test_activity_of_a_run_bears_the_trace_of_the_run(c: sa.Connection) -> None:
     record(c, "act-1", AT, run="run-1")
     record(c, "act-2", AT, run=None)
-    traces = c.execute(sa.select(schema.activity_log.c.id, schema.activity_log.c.trace_id)).all()
+    traces = c.execute(sa.select(activity_log.c.id, activity_log.c.trace_id)).all()
     assert sorted(map(tuple, traces)) == [("act-1", trace_id_of(RunId("run-1"))), ("act-2", None)]

@@ -10,7 +10,7 @@ from storage.runs import agreement, calls, items, units
 from storage.runs.agreement import ReportedRow, Resent
 from storage.runs.calls import ReportedVerdict
 from storage.runs.items import TAKEN, ItemRow
-from storage.schema import run_units, unit_ledger
+from storage.runs.schema import run_units, unit_ledger
 from tests.storage.rows import AT, make_agent, running
 from tests.storage.test_items import DESK, as_new, bring, changed, is_known, item, plan, the_item
 

@@ -3,9 +3,9 @@ import sqlalchemy as sa
 from protocol.ids import DeviceId, UserId
 from protocol.lifecycles import RunState
 from storage.agents import agents
+from storage.agents.schema import agents as agent_table
 from storage.devices import device_keys, devices, users
 from storage.runs import runs
-from storage.schema import agents as agent_table
 from tests.storage.rows import AT, LAPTOP, ME, make_agent, make_run
 
 

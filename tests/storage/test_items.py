@@ -12,6 +12,8 @@ from sqlalchemy.util import await_only
 
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitState
+from storage.agents.schema import agents as agent_table
+from storage.devices.schema import devices as device_table
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
 from storage.runs import calls, items, plans, run_moves, runs, units
@@ -19,8 +21,6 @@ from storage.runs.calls import ReportedVerdict
 from storage.runs.items import Decide, Decision, FoundItem, ItemRow, Known, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.runs.runs import HeldRun
-from storage.schema import agents as agent_table
-from storage.schema import devices as device_table
 from tests.storage.rows import AT, PROMPT_1, make_agent, make_run, running
 from tests.support.postgres import Postgres
 

@@ -10,7 +10,7 @@ from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, BucketsKept
 from storage.agents.sketch import ERROR, Sketch
 from storage.runs import model_calls, run_moves, units
-from storage.schema import runs as run_table
+from storage.runs.schema import runs as run_table
 from tests.storage.rows import AT, answer, calls, make_agent, make_run, plan, running
 from tests.storage.test_model_answers import call
 

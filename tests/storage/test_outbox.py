@@ -12,6 +12,7 @@ from storage.kernel.database import Conflict
 from storage.runs import run_moves, runs
 from storage.runs.calls import mark_sent, open_calls, settle_call
 from storage.runs.runs import HeldRun, StaleRun
+from storage.runs.schema import run_calls
 from storage.runs.units import (
     StillOpen,
     UnitRow,
@@ -26,7 +27,6 @@ from storage.runs.units import (
     skip_units,
     units_of,
 )
-from storage.schema import run_calls
 from tests.storage.rows import AT, PROMPT_1, answer, calls, claim, make_agent, make_run, plan, running
 
 

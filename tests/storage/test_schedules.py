@@ -8,15 +8,15 @@ from protocol.lifecycles import RunOutcome
 from storage import audit
 from storage.agents import agent_states, agents
 from storage.agents.configs import UnreadableConfig
+from storage.agents.schema import agent_configs
 from storage.devices import nodes
 from storage.devices.nodes import LostLease
 from storage.runs import runs
+from storage.runs.schema import runs as run_table
 from storage.schedules import fires, schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule, UnknownSchedule
 from storage.schedules.schedules import NextFire, Passed
-from storage.schema import agent_configs
-from storage.schema import runs as run_table
-from storage.schema import schedules as table
+from storage.schedules.schema import schedules as table
 from tests.storage.rows import AT, NEXT_BOOT, declare, make_agent, make_run
 from tests.storage.scheduled import HOUR, HOURLY, decision, fire, lead, make_schedule, told
 

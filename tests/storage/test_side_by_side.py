@@ -14,6 +14,8 @@ from protocol.lifecycles import CallEvent, RunEvent, RunState
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
+from storage.agents.schema import agent_states
+from storage.agents.schema import agents as agent_table
 from storage.devices import idempotency
 from storage.kernel.database import Conflict, Database
 from storage.kernel.postgres import open_postgres
@@ -22,8 +24,6 @@ from storage.runs.calls import mark_sent, open_calls, settle_call
 from storage.runs.plans import UnitPlan
 from storage.runs.run_claims import Gates
 from storage.runs.runs import HeldRun, RunRow
-from storage.schema import agent_states
-from storage.schema import agents as agent_table
 from tests.storage.rows import AT, PROMPT_1, calls, declare, make_agent, make_run, plan, running
 from tests.support.postgres import Postgres
 

@@ -10,6 +10,7 @@ from protocol.ids import AgentId, SoulWriteId
 from protocol.messages import SoulWriteState
 from storage import audit
 from storage.coordination import souls
+from storage.coordination.schema import soul_versions
 from storage.coordination.souls import (
     ABSENT,
     NewSoulWrite,
@@ -21,7 +22,6 @@ from storage.coordination.souls import (
     UnknownSoulVersion,
     digest,
 )
-from storage.schema import soul_versions
 from tests.storage.rows import AT, make_agent
 
 INBOX = AgentId("agent-inbox")

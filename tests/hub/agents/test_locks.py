@@ -19,8 +19,8 @@ from protocol.ids import RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents import lock_turns, locks
 from storage.agents.agents import AgentRow
+from storage.agents.schema import agent_locks
 from storage.runs import run_moves
-from storage.schema import agent_locks
 from tests.support.link import FakeLink
 from tests.support.runs import Bench, agent, bench, store
 from tests.support.wire import until

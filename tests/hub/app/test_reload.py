@@ -35,9 +35,9 @@ from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, BootId, DeviceId, NodeId, UserId
 from storage import audit
 from storage.agents import agent_states
+from storage.agents.schema import agents as agent_table
 from storage.coordination import gateway_agents, gateways
 from storage.devices import devices, users
-from storage.schema import agents as agent_table
 from storage.store import open_store
 from tests.support.clock import SeededChance
 from tests.support.link import FakeLink

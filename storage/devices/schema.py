@@ -1,0 +1,127 @@
+"""Tables about users, devices, and how devices and operators are let in."""
+
+import sqlalchemy as sa
+
+from storage.kernel.columns import Int, doc, index, number, one_of, reference, table, text
+
+users = table("users", sa.Column("id", sa.Text, primary_key=True), text("name"), number("created_at"))
+index("users_one_name", users.c.name, unique=True)
+
+devices = table(
+    "devices",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("user_id", "users.id", ondelete="CASCADE"),
+    text("name"),
+    sa.Column("platform", sa.Text),
+    number("max_concurrent_runs", 1),
+    text("connectivity", "offline"),
+    sa.Column("node_id", sa.Text, sa.ForeignKey("nodes.id")),
+    number("session_epoch", 0),
+    sa.Column("last_seen_at", Int),
+    sa.Column("revoked_at", Int),
+    number("created_at"),
+    doc("grants", '["files", "agents", "coordination"]'),
+    sa.CheckConstraint("max_concurrent_runs BETWEEN 1 AND 64", name="max_concurrent_runs"),
+    one_of("connectivity", ("online", "offline")),
+)
+index("devices_user", devices.c.user_id)
+index("devices_by_name", devices.c.name, devices.c.id)
+index("devices_one_name", devices.c.user_id, devices.c.name, where="revoked_at IS NULL", unique=True)
+
+device_tokens = table(
+    "device_tokens",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("device_id", "devices.id", ondelete="CASCADE"),
+    sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
+    doc("scopes", "[]"),
+    number("created_at"),
+    sa.Column("expires_at", Int),
+    sa.Column("last_used_at", Int),
+    sa.Column("revoked_at", Int),
+    sa.Column("last4", sa.Text),
+    sa.Column("created_by", sa.Text),
+)
+index("device_tokens_device", device_tokens.c.device_id)
+index("device_tokens_by_age", device_tokens.c.created_at, device_tokens.c.id)
+
+device_keys = table(
+    "device_keys",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("device_id", "devices.id", ondelete="CASCADE"),
+    sa.Column("public_key", sa.LargeBinary, nullable=False),
+    number("created_at"),
+    sa.Column("last_used_at", Int),
+    sa.Column("revoked_at", Int),
+    sa.Column("rotated_to", sa.Text),
+)
+index("device_keys_device", device_keys.c.device_id)
+
+device_stores = table(
+    "device_stores",
+    sa.Column("device_id", sa.Text, sa.ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
+    text("store_id"),
+    number("counter", 0),
+    sa.Column("resend_after", sa.Text),
+    text("cause"),
+    number("began_at"),
+    sa.Column("agreed_at", Int),
+    number("sent", 0),
+    number("taken", 0),
+    number("refused", 0),
+    sa.Column("problem", sa.Text),
+    one_of("cause", ("first", "store_older", "store_replaced", "hub_older", "asked")),
+    rowid=False,
+)
+
+pairings = table(
+    "pairings",
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("code_hash", sa.LargeBinary, nullable=False, unique=True),
+    text("key_id"),
+    sa.Column("public_key", sa.LargeBinary, nullable=False),
+    text("label", ""),
+    text("platform", ""),
+    text("network"),
+    text("connection_id"),
+    number("created_at"),
+    number("expires_at"),
+    sa.Column("decided_at", Int),
+    sa.Column("decision", sa.Text),
+    sa.Column("actor", sa.Text),
+    reference("device_id", "devices.id", ondelete="SET NULL", nullable=True),
+    one_of("decision", ("approved", "denied"), or_null=True),
+    sa.CheckConstraint("(decision IS NULL) = (decided_at IS NULL)", name="decided_at"),
+)
+index("pairings_expires", pairings.c.expires_at)
+
+invitations = table(
+    "invitations",
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
+    reference("user_id", "users.id", ondelete="CASCADE"),
+    sa.Column("device_name", sa.Text),
+    number("uses_left"),
+    text("last4"),
+    text("created_by"),
+    number("created_at"),
+    number("expires_at"),
+    sa.Column("revoked_at", Int),
+    sa.CheckConstraint("uses_left >= 0", name="uses_left"),
+)
+
+operator_tokens = table(
+    "operator_tokens",
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
+    text("name"),
+    text("role"),
+    doc("scopes", "[]"),
+    reference("user_id", "users.id", ondelete="CASCADE", nullable=True),
+    text("last4"),
+    text("created_by"),
+    number("created_at"),
+    number("expires_at"),
+    sa.Column("last_used_at", Int),
+    sa.Column("revoked_at", Int),
+    one_of("role", ("viewer", "operator", "admin")),
+)

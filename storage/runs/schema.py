@@ -1,0 +1,294 @@
+"""Tables about runs, their units and calls, items, and answers of models."""
+
+import sqlalchemy as sa
+
+from protocol.lifecycles import CallState, PauseReason, RunOutcome, RunState, UnitState
+from storage.kernel.columns import (
+    Choice,
+    Doc,
+    Flag,
+    Int,
+    doc,
+    index,
+    number,
+    one_of,
+    reference,
+    table,
+    text,
+    zero_or_one,
+)
+
+EXECUTING = "state IN ('PREPARING', 'RUNNING')"
+LIVE = "state IN ('QUEUED', 'PREPARING', 'RUNNING', 'PAUSED')"
+_FINAL = "state IN ('COMPLETED', 'FAILED', 'CANCELLED')"
+
+runs = table(
+    "runs",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("agent_id", "agents.id", ondelete="CASCADE"),
+    reference("schedule_id", "schedules.id", ondelete="SET NULL", nullable=True),
+    reference("device_id", "devices.id", ondelete="SET NULL", nullable=True),
+    text("trigger_kind"),
+    text("fire_key"),
+    number("fire_at"),
+    number("eligible_at"),
+    sa.Column("queue_slot", sa.Text),
+    sa.Column("rerun_of", sa.Text),
+    sa.Column("state", Choice(RunState), nullable=False, server_default=sa.text("'QUEUED'")),
+    sa.Column("outcome", Choice(RunOutcome)),
+    sa.Column("reason", sa.Text),
+    sa.Column("pause_reason", Choice(PauseReason)),
+    number("fence", 0),
+    sa.Column("lease_boot_id", sa.Text),
+    sa.Column("lease_expires_at", Int),
+    sa.Column("cancel_requested_at", Int),
+    sa.Column("cancel_reason", sa.Text),
+    number("attempt", 1),
+    number("max_attempts", 5),
+    number("crash_count", 0),
+    number("dispatch_count", 0),
+    number("coalesced_count", 0),
+    number("timeout_ms", 3_600_000),
+    sa.Column("deadline_at", Int),
+    sa.Column("start_deadline_at", Int),
+    number("priority", 0),
+    number("config_rev"),
+    text("config_fingerprint"),
+    doc("needs", "[]"),
+    doc("locks", "[]"),
+    doc("parameters", "{}"),
+    doc("context", "{}"),
+    sa.Column("progress", sa.REAL, nullable=False, server_default=sa.text("0")),
+    sa.Column("status_message", sa.Text),
+    sa.Column("result", Doc),
+    doc("errors", "[]"),
+    number("error_count", 0),
+    number("units_total", 0),
+    number("units_done", 0),
+    number("units_skipped", 0),
+    number("units_failed", 0),
+    number("items_created", 0),
+    number("model_requests", 0),
+    number("prompt_tokens", 0),
+    number("completion_tokens", 0),
+    number("cost_nanos", 0),
+    number("items_updated", 0),
+    number("items_known", 0),
+    number("state_seq", 1),
+    number("created_at"),
+    sa.Column("started_at", Int),
+    sa.Column("completed_at", Int),
+    sa.Column("forgotten_at", Int),
+    sa.Column("measured_at", Int),
+    number("updated_at"),
+    sa.UniqueConstraint("agent_id", "fire_key"),
+    one_of("trigger_kind", ("schedule", "catchup", "backfill", "manual", "wake", "rerun")),
+    one_of("state", RunState),
+    one_of("outcome", RunOutcome, or_null=True),
+    one_of("pause_reason", PauseReason, or_null=True),
+    sa.CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
+    sa.CheckConstraint(
+        f"({EXECUTING}) = (lease_boot_id IS NOT NULL AND lease_expires_at IS NOT NULL)", name="lease"
+    ),
+    sa.CheckConstraint(f"({_FINAL}) = (completed_at IS NOT NULL)", name="completed_at"),
+    sa.CheckConstraint(
+        "CASE state WHEN 'COMPLETED' THEN COALESCE(outcome IN ('success', 'partial'), FALSE)"
+        " WHEN 'FAILED' THEN COALESCE(outcome = 'error', FALSE) ELSE outcome IS NULL END",
+        name="outcome_of_state",
+    ),
+    sa.CheckConstraint("(state = 'PAUSED') = (pause_reason IS NOT NULL)", name="paused"),
+    sa.CheckConstraint("attempt <= max_attempts", name="attempt"),
+    sa.CheckConstraint("fence > 0 OR state IN ('QUEUED', 'PAUSED', 'CANCELLED')", name="fence"),
+)
+index("runs_ready", runs.c.eligible_at, runs.c.id, where="state = 'QUEUED'")
+index("runs_executing", runs.c.device_id, runs.c.agent_id, where=EXECUTING)
+index("runs_lease", runs.c.lease_expires_at, where=EXECUTING)
+index("runs_paused", runs.c.agent_id, runs.c.pause_reason, where="state = 'PAUSED'")
+index("runs_history", runs.c.agent_id, runs.c.completed_at, where="completed_at IS NOT NULL")
+index("runs_remembered", runs.c.completed_at, where="completed_at IS NOT NULL AND forgotten_at IS NULL")
+index("runs_unmeasured", runs.c.completed_at, where="completed_at IS NOT NULL AND measured_at IS NULL")
+index("runs_agent", runs.c.agent_id, runs.c.created_at, runs.c.id)
+index("runs_by_age", runs.c.created_at, runs.c.id)
+index("runs_by_outcome", runs.c.outcome, runs.c.created_at, runs.c.id, where="outcome IS NOT NULL")
+index("runs_of_schedule", runs.c.schedule_id, where=f"schedule_id IS NOT NULL AND {LIVE}")
+index("runs_queued", runs.c.device_id, runs.c.trigger_kind, where="state = 'QUEUED'")
+index("runs_needy", runs.c.eligible_at, where="state = 'QUEUED' AND needs <> '[]'")
+index("runs_late", runs.c.start_deadline_at, where="state = 'QUEUED' AND start_deadline_at IS NOT NULL")
+index(
+    "runs_one_waiting",
+    runs.c.queue_slot,
+    where="state = 'QUEUED' AND fence = 0 AND queue_slot IS NOT NULL",
+    unique=True,
+)
+
+run_state_history = table(
+    "run_state_history",
+    sa.Column("run_id", sa.Text, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("seq", Int, primary_key=True),
+    sa.Column("old_state", Choice(RunState)),
+    sa.Column("new_state", Choice(RunState), nullable=False),
+    number("attempt"),
+    number("fence"),
+    sa.Column("reason", sa.Text),
+    text("actor"),
+    number("at"),
+    one_of("new_state", RunState),
+    rowid=False,
+)
+
+run_units = table(
+    "run_units",
+    sa.Column("run_id", sa.Text, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("unit_key", sa.Text, primary_key=True),
+    text("content_hash"),
+    sa.Column("size_bytes", Int),
+    sa.Column("state", Choice(UnitState), nullable=False),
+    number("attempts", 0),
+    number("calls_planned", 0),
+    number("calls_settled", 0),
+    sa.Column("truncated", Flag, nullable=False, server_default=sa.false()),
+    sa.Column("error", sa.Text),
+    sa.Column("read_at", Int),
+    sa.Column("planned_at", Int),
+    sa.Column("notes", Doc),
+    number("items_known", 0),
+    doc("awaits", "[]"),
+    number("is_behind", 0),
+    number("updated_at"),
+    one_of("state", UnitState),
+    zero_or_one("truncated"),
+    sa.CheckConstraint("calls_settled <= calls_planned", name="calls_settled"),
+    sa.CheckConstraint("state <> 'DONE' OR calls_settled = calls_planned", name="done"),
+    rowid=False,
+)
+
+run_calls = table(
+    "run_calls",
+    sa.Column("call_id", sa.Text, primary_key=True),
+    text("run_id"),
+    text("unit_key"),
+    number("ordinal"),
+    text("target_table"),
+    text("action", "insert"),
+    sa.Column("item_id", sa.Text),
+    sa.Column("payload", Doc),
+    sa.Column("state", Choice(CallState), nullable=False, server_default=sa.text("'PLANNED'")),
+    number("sends", 0),
+    sa.Column("result", Doc),
+    number("updated_at"),
+    sa.ForeignKeyConstraint(
+        ["run_id", "unit_key"], ["run_units.run_id", "run_units.unit_key"], ondelete="CASCADE"
+    ),
+    one_of("state", CallState),
+)
+index("run_calls_unit", run_calls.c.run_id, run_calls.c.unit_key)
+index(
+    "run_calls_open",
+    run_calls.c.run_id,
+    run_calls.c.unit_key,
+    run_calls.c.ordinal,
+    where="state IN ('PLANNED', 'SENT')",
+)
+
+unit_ledger = table(
+    "unit_ledger",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("unit_key", sa.Text, primary_key=True),
+    text("content_hash"),
+    text("config_fingerprint"),
+    text("run_id"),
+    number("done_at"),
+    rowid=False,
+)
+
+items = table(
+    "items",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("user_id", "users.id", ondelete="CASCADE"),
+    reference("agent_id", "agents.id", ondelete="CASCADE", nullable=True),
+    reference("device_id", "devices.id", ondelete="SET NULL", nullable=True),
+    text("unit_key"),
+    text("target_table"),
+    text("likeness"),
+    text("quote_hash"),
+    text("place_hash"),
+    text("config_fingerprint"),
+    doc("data", "{}"),
+    sa.Column("before", Doc),
+    sa.Column("date_ms", Int),
+    doc("warnings", "[]"),
+    sa.Column("source", Doc),
+    text("call_id"),
+    text("run_id"),
+    sa.Column("row_id", sa.Text),
+    sa.Column("told_at", Int),
+    text("verdict", "open"),
+    sa.Column("verdict_at", Int),
+    number("version", 1),
+    number("created_at"),
+    number("updated_at"),
+    one_of("verdict", ("open", "approved", "edited", "rejected")),
+    sa.CheckConstraint("(verdict = 'open') = (verdict_at IS NULL)", name="verdict_at"),
+)
+index("items_unit", items.c.user_id, items.c.unit_key)
+index("items_likeness", items.c.likeness, items.c.device_id)
+index("items_day", items.c.user_id, items.c.target_table, items.c.date_ms, where="date_ms IS NOT NULL")
+index("items_call", items.c.call_id)
+index("items_of_device", items.c.device_id, items.c.call_id)
+index("items_quote", items.c.device_id, items.c.quote_hash)
+index("items_row", items.c.device_id, items.c.row_id, where="row_id IS NOT NULL")
+index("items_by_age", items.c.created_at, items.c.id)
+index("items_newest", items.c.user_id, items.c.created_at, items.c.id)
+index("items_open", items.c.device_id, where="verdict = 'open' AND row_id IS NOT NULL")
+
+model_answers = table(
+    "model_answers",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("question", sa.Text, primary_key=True),
+    text("model"),
+    text("finish"),
+    text("answer"),
+    number("created_at"),
+    number("used_at"),
+    one_of("finish", ("whole", "cut_off", "too_long")),
+)
+index("model_answers_used", model_answers.c.used_at)
+
+model_calls = table(
+    "model_calls",
+    sa.Column("id", sa.Text, primary_key=True),
+    number("at"),
+    reference("agent_id", "agents.id", ondelete="CASCADE"),
+    text("user_id"),
+    sa.Column("run_id", sa.Text),
+    sa.Column("unit_key", sa.Text),
+    text("question"),
+    text("model"),
+    text("outcome"),
+    number("requests", 1),
+    number("prompt_tokens", 0),
+    number("completion_tokens", 0),
+    number("cost_nanos", 0),
+    number("took_ms", 0),
+    sa.Column("measured_at", Int),
+)
+index("model_calls_at", model_calls.c.at)
+index("model_calls_unmeasured", model_calls.c.at, where="measured_at IS NULL")
+index("model_calls_agent", model_calls.c.agent_id, model_calls.c.at)
+index("model_calls_run", model_calls.c.run_id, where="run_id IS NOT NULL")
+
+model_batches = table(
+    "model_batches",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("agent_id", "agents.id", ondelete="CASCADE"),
+    text("run_id"),
+    text("model"),
+    sa.Column("remote_id", sa.Text),
+    text("state", "made"),
+    doc("questions", "{}"),
+    number("created_at"),
+    sa.Column("checked_at", Int),
+    sa.Column("done_at", Int),
+    one_of("state", ("made", "submitted", "done", "failed")),
+)
+index("model_batches_run", model_batches.c.run_id)
