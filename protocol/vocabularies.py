@@ -175,11 +175,11 @@ class Reading:
         return self.rule_of(axes).word
 
     def write(self, word: str, axes: Axes) -> tuple[AxisMove, ...]:
-        """Return the moves after which an agent with these axes reads as *word*; empty if it already does.
+        """Return the transitions of the status *axes* after which this column shows *word*.
 
         Raises:
             UnknownValue: the column has no such word.
-            Refused: it is derived, an axis does not allow it, or another word would still be read.
+            Refused: the column is read-only, a transition is not allowed, or another word would remain.
         """
         rule = self._rule_for(word)
         if self.read(axes) == rule.word:

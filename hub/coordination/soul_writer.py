@@ -313,7 +313,7 @@ class SoulWriter:
         return place
 
     async def note(self, agent_id: AgentId, home: SoulHome, soul: Soul, since: int) -> None:
-        """Add a soul that was read to the history, if it is new."""
+        """Add an agent's soul (persona text), as read, to its history, unless it is the newest version."""
         if await self._store.read(souls.last_there, agent_id) == soul.sha256:
             return  # the usual case: nothing to write
         is_new = await self._store.write(

@@ -84,7 +84,7 @@ class Tools:
         await self._of_file(partial(self._store.note_reported, report), None)
 
     async def unreported_replies(self, most: int) -> list[Reply]:
-        """Return at most *most* answers to messages that the hub has not confirmed."""
+        """Return at most *most* replies to messages that the hub has not confirmed as received."""
         return await self._of_file(partial(self._store.unreported_replies, most), [])
 
     async def note_reply(self, reply: Reply) -> None:

@@ -131,7 +131,7 @@ def written_rows(db: sqlite3.Connection, table: DeviceTable, hub: str) -> dict[s
 
 
 def is_open(table: DeviceTable, row: Record, written: str | None) -> bool:
-    """Return True if a hub wrote *row* and its owner has given no verdict."""
+    """Return True if a hub wrote *row*, and its owner neither approved nor changed it since."""
     return written is not None and state_of(table, row, written) == "open"
 
 

@@ -61,7 +61,7 @@ class Place:
         self._gate.count_network(self, network)
 
     def welcome(self, user_id: UserId) -> None:
-        """Count the place as a device of *user_id*, no longer as a stranger.
+        """Count the connection as a device of *user_id*, and no longer as unauthenticated.
 
         Raises:
             TurnedAway: the limit of the user's connected devices is reached.

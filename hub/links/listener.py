@@ -135,7 +135,7 @@ class DeviceListener:
 
     @property
     def sockets(self) -> int:
-        """Number of connections that were accepted and not refused."""
+        """Number of open connections, authenticated or not."""
         return len(self._sockets)
 
     @property

@@ -123,7 +123,7 @@ class Wakes:
         self._wake.set()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Settle wakes until cancelled. Unanswered calls are repeated later."""
+        """Process the calendar wake-ups of agents until cancelled. Unanswered ones are repeated later."""
         task_status.started()
         is_alone = not self._store.is_shared
         self._in_flight.clear()

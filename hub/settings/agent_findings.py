@@ -37,7 +37,7 @@ def found_in_agents(settings: Settings, tell: Telling) -> Iterator[Problem]:
 
 
 def setup_in(agent: "DeclaredAgent", templates: "Mapping[str, WrittenTemplate]") -> "Setup":
-    """Return the setup of an agent of hub.toml, with the templates of hub.toml."""
+    """Return the configuration of an agent of hub.toml, completed by that of its template."""
     from storage.agents.agent_snapshot import Setup
 
     return Setup(

@@ -70,7 +70,7 @@ def read_apart(file: IO[bytes], kind: str, limits: ConvertLimits, check: Check) 
 def read_letter_apart(
     file: IO[bytes], kind: str, options: LetterOptions, limits: ConvertLimits, check: Check
 ) -> LetterText:
-    """Convert a mail of a mailbox; *kind* is ``MAIL``, or ``LETTER`` for a mail in parts."""
+    """Convert a mail to text; *kind*: ``MAIL``, a MIME message, or ``LETTER``, parts from a provider."""
     read = _done(file, _task(kind, limits, options), limits, check)
     assert isinstance(read, LetterText)  # _answered decodes this type for such a task
     return read

@@ -325,7 +325,7 @@ def status_of(c: sa.Connection, agent_id: AgentId) -> tuple[AgentState, dict[Axi
 def connect_agents(
     c: sa.Connection, device_id: DeviceId, *, online: bool, at: int, actor: str, reason: str | None = None
 ) -> None:
-    """Move the agents of a device online or offline, as its connection or heartbeats do."""
+    """Set the connectivity of a device's agents, after it connected, left or missed its heartbeats."""
     to = Connectivity.ONLINE if online else Connectivity.OFFLINE
     for agent_id in c.execute(AGENTS_OF_DEVICE, {"device": device_id, "to": to}).scalars().all():
         move(c, AgentId(agent_id), Axis.CONNECTIVITY, to, at=at, actor=actor, reason=reason)

@@ -298,7 +298,7 @@ _UNDELIVERED: Final = (MessageState.FAILED, MessageState.EXPIRED)
 
 
 def record_move(c: sa.Connection, before: MessageState, row: MessageRow) -> None:
-    """Record the activity for the move of *row* out of *before*, if people need to know.
+    """Record a message's transition from the state *before* in the activity log, if people need it.
 
     Messages of a broadcast are skipped: the broadcast has one entry for all of them.
     """

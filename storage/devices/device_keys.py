@@ -260,7 +260,7 @@ def give_device(
 
 
 def taken_name(name: str) -> DeviceNameTaken:
-    """Return the error for a device name that another valid key or token has."""
+    """Create the error for a device name that belongs to another valid key or token."""
     return DeviceNameTaken(
         f"another key or token is in use for the device {name!r} already;"
         f" if that is an older key of the same machine, revoke it: hub devices revoke {name}"

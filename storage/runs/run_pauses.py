@@ -243,7 +243,7 @@ class ModelWaits(msgspec.Struct, frozen=True):
 
 
 def model_waits(c: sa.Connection) -> list[ModelWaits]:
-    """Count the runs that wait for an unavailable model, for each kind of model that agents may use."""
+    """Count the runs that wait for an unavailable model, with and without permission to use cloud models."""
     counted: dict[bool, ModelWaits] = {}
     models = awaiting_model(c)
     for agent_id, count, since in c.execute(COUNT_AWAITING_MODEL) if models else ():
@@ -391,7 +391,7 @@ def overdue(c: sa.Connection, at: int, *, paused_ms: int) -> bool:
 
 
 def sweep(c: sa.Connection, at: int, *, paused_ms: int, actor: str = "hub") -> Swept:
-    """Give up runs that waited too long: missed start deadlines are cancelled, endless pauses fail.
+    """Cancel runs that missed their start deadline, and fail runs that were paused for more than *paused_ms*.
 
     A run that began and whose device stays offline is cancelled too, because it blocks its schedule. A run
     that a person paused waits without limit.

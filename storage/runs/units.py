@@ -104,7 +104,7 @@ def last_tried(c: sa.Connection, agent_id: AgentId, unit_keys: Sequence[str]) ->
 
 
 def units_of(c: sa.Connection, run_id: RunId) -> list[UnitRow]:
-    """Return the units of a run, by key."""
+    """Return the units (files or mails) of a run in the order of their keys."""
     return [UnitRow(*row) for row in c.execute(UNITS, {"run": run_id})]
 
 

@@ -33,7 +33,7 @@ _LATE: Final = timedelta(days=31)  # a deadline may just have passed
 
 
 def find_day(parts: DateParts, anchor: date | None) -> date | None:
-    """Return the day; ``None`` if its parts are inconsistent, or need an anchor.
+    """Return the day of the date *parts*; ``None`` if they contradict each other, or need an *anchor* day.
 
     Raises:
         Ambiguous: several days are possible.

@@ -314,7 +314,7 @@ def find_time(parts: DateParts) -> int | None:
 
 
 def find_zone(name: str) -> ZoneInfo | fixed_zone:
-    """Return the time zone for one of the names in the sayings.
+    """Return the time zone of a name that occurs in texts, as in ``CET`` or ``UTC+2``.
 
     Raises:
         ValueError: its offset is a day or more.
