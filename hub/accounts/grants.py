@@ -16,7 +16,6 @@ import anyio
 import msgspec
 
 from hub.clock import Chance, Clock, epoch_ms
-from hub.connectors import aadsts
 from hub.connectors.connector import Connector, OAuth, ProviderSettings
 from hub.connectors.failures import (
     Misconfigured,
@@ -25,6 +24,7 @@ from hub.connectors.failures import (
     SignInNeeded,
     Unavailable,
 )
+from hub.connectors.graph import sign_in_codes, sign_in_failure
 from hub.outbound import AddressRefused, AnswerTooLarge, OutboundClient, TransportError, was_never_sent
 from protocol.json_bounds import read_json
 
@@ -240,7 +240,7 @@ def failure_of(status: int, document: Mapping[str, Any]) -> Exception:
     """Return the error for an answer without a grant."""
     word = document.get("error")
     word = word if isinstance(word, str) and re.fullmatch(r"[a-z_]{1,40}", word) else ""
-    failure = aadsts.failure_of(_microsoft_codes(document))
+    failure = sign_in_failure(_microsoft_codes(document))
     if failure is not None and word not in ("authorization_pending", "slow_down"):
         return failure
     if word in ("authorization_pending", "slow_down"):
@@ -265,7 +265,7 @@ def failure_of(status: int, document: Mapping[str, Any]) -> Exception:
 def _microsoft_codes(document: Mapping[str, Any]) -> list[int]:
     codes = document.get("error_codes")
     listed = [code for code in codes if isinstance(code, int)] if isinstance(codes, list) else []
-    return listed + aadsts.codes_in(str(document.get("error_description", ""))[:2_000])
+    return listed + sign_in_codes(str(document.get("error_description", ""))[:2_000])
 
 
 def _until(life: Any, now_ms: int) -> int | None:

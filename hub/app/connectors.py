@@ -9,7 +9,7 @@ from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.app.context import Context
 from hub.connectors.calling import MOST_ANSWER_BYTES
-from hub.connectors.catalog import UnknownProvider, find
+from hub.connectors.connector import UnknownProvider, find
 from hub.connectors.failures import SignInNeeded
 from hub.links.roster import Roster
 from hub.outbound import OutboundClient, OutboundRules

@@ -9,8 +9,7 @@ from hub.api.door.hook_server import HookServer
 from hub.api.door.hooks import Hook, Hooks, NewsDesk
 from hub.app.context import Context
 from hub.app.limits import trusted_proxies
-from hub.connectors.signatures import problem_of
-from hub.connectors.webhook import WebhookSettings
+from hub.connectors.webhook import WebhookSettings, problem_of
 from hub.links.gate import Gate
 from hub.links.hosts import Hosts
 from hub.links.limits import PortLimits

@@ -17,27 +17,27 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 from anyio import to_thread
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
 from hub.connectors import caldav_answers as xml
 from hub.connectors.caldav_answers import CAL, DAV, Known, Multistatus, Resource, read_metadata
-from hub.connectors.calling import Answer, general, origin_of
+from hub.connectors.calling import Answer, general, origin_of, server_address
 from hub.connectors.connector import (
     Account,
     Address,
     Auth,
     Connector,
     Cursor,
+    Filter,
     Message,
     Page,
     ProviderSettings,
     Unread,
+    Words,
 )
 from hub.connectors.failures import ConnectorFailure, CursorLost, Misconfigured, Unavailable
-from hub.connectors.filters import Filter, Words
 from hub.connectors.mime import message_key
 from hub.document import Document
-from hub.outbound.rules import is_this_machine
 
 PAGE: Final = 50  # objects that are requested and held at once
 MOST_CHARS: Final = 256 * 1024  # of one object
@@ -55,22 +55,10 @@ MOST_DAYS: Final = 3_650
 class CalDavSettings(ProviderSettings):
     """Table ``settings`` of a connector of the provider caldav."""
 
-    url: Line = Field(description="Of the server, of all calendars, or of one: https://HOST/...")
+    url: Annotated[Line, AfterValidator(server_address)] = Field(
+        description="Of the server, of all calendars, or of one: https://HOST/..."
+    )
     username: Line = Field(description="As the server knows the owner; often the address.")
-
-    @field_validator("url")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        try:
-            origin_of(value)
-        except ValueError:
-            raise ValueError("not the address of a server: https://HOST") from None
-        parts = urlsplit(value)
-        if parts.query or parts.fragment:
-            raise ValueError("an address without ? and #")
-        if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
-            raise ValueError("a password is sent to another machine over https only")
-        return value
 
     @field_validator("username")
     @classmethod

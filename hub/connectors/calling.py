@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, Protocol
+from typing import Annotated, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import anyio
 import msgspec
+from pydantic import AfterValidator
 
 from hub.clock import Chance, Clock
 from hub.connectors.failures import (
@@ -33,6 +34,7 @@ from hub.outbound import (
     OutboundClient,
     TransportError,
 )
+from hub.outbound.rules import is_this_machine
 from protocol.json_bounds import read_json
 
 TRIES: Final = 4
@@ -165,6 +167,23 @@ def origin_of(url: str) -> str:
     if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
         raise ValueError("no address of a server")
     return f"{parts.scheme}://{parts.hostname.lower()}:{parts.port or _PORTS[parts.scheme]}"
+
+
+def server_address(value: str) -> str:
+    """Return the address of a server in hub.toml as written. Raises ValueError if it is unusable."""
+    try:
+        origin_of(value)
+    except ValueError:
+        raise ValueError("not the address of a server: https://HOST") from None
+    parts = urlsplit(value)
+    if parts.query or parts.fragment:
+        raise ValueError("an address without ? and #")
+    if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
+        raise ValueError("what goes to another machine is sent over https only")
+    return value
+
+
+BaseUrl = Annotated[str, AfterValidator(lambda value: server_address(value).rstrip("/"))]
 
 
 class Caller:

@@ -1,29 +1,95 @@
-"""Contract between a run and a provider: a stream of changes in pages, each with a cursor.
+"""Contract between a run and a provider, the filter of an agent, and the catalogue of connectors.
 
-A **page** lists messages that are new since the last cursor, with their metadata. Its cursor is valid once
-every message of the page is settled. The run skips known messages, reads the others (``read``), and stores
-the cursor when no message of the page is open. So a connector keeps no state between two calls, and may list
-a message again: the message's key identifies it.
+The contract is a stream of changes in pages, each with a cursor. A **page** lists messages that are new since
+the last cursor, with their metadata. Its cursor is valid once every message of the page is settled. The run
+skips known messages, reads the others (``read``), and stores the cursor when no message of the page is open.
+So a connector keeps no state between two calls, and may list a message again: its key identifies it.
 
 A connector has no access to storage or refresh tokens, never sleeps by itself, and marks nothing as read.
+
+A provider adds fields to the filter (``filter`` of ``[[agents]]`` in hub.toml). All conditions are checked
+here, even those that the provider's server has applied: servers may compare dates instead of times, or spell
+words differently.
+
+Plug-ins of other packages are entry points of the group ``hub.connectors`` (name -> class), and are used only
+if hub.toml allows them by name. Each is loaded on first use; one that fails is listed with the reason and
+never prevents the hub's start.
 """
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from functools import cache, lru_cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
 
 import msgspec
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from hub.clock import Chance, Clock
 from hub.connectors.calling import Answer, Caller, Quota, Tokens
 from hub.connectors.failures import ConnectorFailure
-from hub.connectors.filters import Filter
 from hub.document import Document
+from hub.extraction.patterns import BadPattern, Pattern
+from protocol.errors import ErrorCode, HubError
+
+MOST_WORDS: Final = 100
+Words = Annotated[
+    tuple[Annotated[str, StringConstraints(min_length=1, max_length=300)], ...], Field(max_length=MOST_WORDS)
+]
+
+
+def _pattern(written: str) -> str:
+    try:
+        Pattern(written)
+    except BadPattern as error:
+        raise ValueError(str(error)) from error
+    return written
+
+
+class AttachmentFilter(BaseModel):
+    """Table ``attachments``: names are always listed, contents are read only on request."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fetch: bool = Field(default=False, description="Read what is in them, too.")
+    types: Words = Field(
+        default=(), description='Media types that are read, as in "application/pdf"; none: all.'
+    )
+    max_mb: float = Field(default=10.0, gt=0, le=25, description="Larger ones are named only.")
+
+
+class Filter(BaseModel):
+    """Filter with the fields that all providers share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1] = 1
+    from_any: Words = Field(default=(), description='Senders: addresses, "@domain", or parts of a name.')
+    not_from: Words = Field(default=(), description="Senders that are left out.")
+    subject_any: Words = Field(default=(), description="Words of which the subject has one.")
+    subject_regex: Annotated[str, AfterValidator(_pattern)] | None = Field(
+        default=None, max_length=200, description="A pattern that is found in the subject; (?i) ignores case."
+    )
+    unread_only: bool = Field(default=False, description="Only what nobody has read.")
+    include_bulk: bool = Field(default=False, description="Lists, newsletters and automatic answers, too.")
+    include_sent: bool = Field(default=False, description="What the owner wrote, too.")
+    has_attachment: bool | None = Field(default=None, description="Only with attachments, or only without.")
+    attachments: AttachmentFilter = AttachmentFilter()
+    max_chars: int = Field(default=12_000, ge=200, le=200_000, description="Of one message.")
+    max_messages: int = Field(default=200, ge=1, le=10_000, description="Read in one run; the next goes on.")
+    lookback_days: int = Field(
+        default=7, ge=0, le=90, description="How far back the first run looks; 0: from now."
+    )
+    quoted: Literal["context", "drop", "keep"] = Field(
+        default="context", description="What becomes of quoted mail."
+    )
+
 
 Cursor = dict[str, Any]  # opaque to all code but its connector; plain JSON, at most 64 KiB
 API_VERSION = 1
@@ -280,3 +346,146 @@ class Connector(ABC):
 
 
 ConnectorClass = type[Connector]
+
+
+MOST_SUBJECT_CHARS: Final = 1_000  # of a subject are examined
+
+
+def why_left_out(message: Message, filter: Filter) -> str | None:
+    """Return why the filter excludes the message, as one word; None if it is selected.
+
+    The word appears in counters and logs: *bulk*, *sent*, *read*, *sender*, *subject*, *attachment*.
+    """
+    if message.is_bulk and not filter.include_bulk:
+        return "bulk"
+    if message.is_sent and not filter.include_sent:
+        return "sent"
+    if filter.unread_only and message.is_unread is False:
+        return "read"
+    if filter.from_any and not _is_from(message, filter.from_any):
+        return "sender"
+    if filter.not_from and _is_from(message, filter.not_from):
+        return "sender"
+    if not _fits_subject(message.subject[:MOST_SUBJECT_CHARS], filter):
+        return "subject"
+    has_attachment = any(not one.is_inline for one in message.attachments)
+    if filter.has_attachment is not None and has_attachment is not filter.has_attachment:
+        return "attachment"
+    return None
+
+
+def _is_from(message: Message, words: tuple[str, ...]) -> bool:
+    """Return True if the sender matches one of *words*: an address, an ``@domain``, or a part of a name."""
+    if message.sender is None:
+        return False
+    email, name = message.sender.email.casefold(), message.sender.name.casefold()
+    for word in map(str.casefold, words):
+        if word.startswith("@"):
+            _, _, domain = email.rpartition("@")
+            if domain == word[1:] or domain.endswith(f".{word[1:]}"):
+                return True
+        elif "@" in word:
+            if email == word:
+                return True
+        elif word in name or word in email:
+            return True
+    return False
+
+
+def _fits_subject(subject: str, filter: Filter) -> bool:
+    folded = subject.casefold()
+    if filter.subject_any and not any(word.casefold() in folded for word in filter.subject_any):
+        return False
+    return filter.subject_regex is None or any(_compiled(filter.subject_regex).find(subject))
+
+
+@lru_cache(maxsize=256)
+def _compiled(written: str) -> Pattern:
+    return Pattern(written)
+
+
+GROUP: Final = "hub.connectors"
+BUILT_IN: Final = {
+    "gmail": "hub.connectors.gmail:Gmail",
+    "outlook": "hub.connectors.outlook:Outlook",
+    "teams": "hub.connectors.teams:Teams",
+    "imap": "hub.connectors.imap:Imap",
+    "caldav": "hub.connectors.caldav:CalDav",
+    "webhook": "hub.connectors.webhook:Webhook",
+}
+
+
+class UnknownProvider(HubError):
+    """Unknown or unusable connector. *is_broken*: it is installed and allowed, but cannot be loaded."""
+
+    code = ErrorCode.BAD_CONNECTOR
+
+    def __init__(self, message: str, hint: str, *, is_broken: bool = False) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.is_broken = is_broken
+
+
+class Provider(msgspec.Struct, frozen=True):
+    """Provider available for hub.toml. *problem*: why it cannot be used."""
+
+    name: str
+    place: str
+    is_built_in: bool
+    problem: str | None = None
+
+
+def find(name: str, allowed: Collection[str] = ()) -> ConnectorClass:
+    """Return the connector class of a provider.
+
+    Args:
+        allowed: plug-ins that hub.toml allows.
+
+    Raises:
+        UnknownProvider: the provider is unknown, not allowed, or cannot be loaded.
+    """
+    place = BUILT_IN.get(name)
+    if place is not None:
+        return _loaded(name, place)
+    plugins = _plugins()
+    if name not in plugins:
+        near = get_close_matches(name, [*BUILT_IN, *(set(plugins) & set(allowed))], n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(BUILT_IN))}"
+        raise UnknownProvider(f"there is no provider {name!r}", hint)
+    if name not in allowed:
+        hint = f'write [plugins] connectors = ["{name}"] if you trust its package'
+        raise UnknownProvider(f"the plug-in {name!r} is installed, and not allowed", hint)
+    return _loaded(name, plugins[name])
+
+
+def providers(allowed: Collection[str] = ()) -> Iterator[Provider]:
+    """Yield every provider, by name; plug-ins that are not allowed are not loaded."""
+    plugins = _plugins()
+    for name, place in sorted((plugins | BUILT_IN).items()):
+        try:
+            find(name, allowed)
+            problem = None
+        except UnknownProvider as error:
+            problem = str(error)
+        yield Provider(name, place, name in BUILT_IN, problem)
+
+
+def _plugins() -> dict[str, str]:
+    return {point.name: point.value for point in entry_points(group=GROUP)}
+
+
+@cache
+def _loaded(name: str, place: str) -> ConnectorClass:
+    module, _, attribute = place.partition(":")
+    hint = "it may be of another release: update its package"
+    try:
+        found = getattr(import_module(module), attribute)
+    except Exception as error:  # the import of a foreign package may raise anything
+        message = f"the plug-in {name!r} cannot be loaded: {type(error).__name__}"
+        raise UnknownProvider(message, hint, is_broken=True) from error
+    if not (isinstance(found, type) and issubclass(found, Connector)):
+        raise UnknownProvider(f"the plug-in {name!r} is no connector", hint, is_broken=True)
+    if found.api_version != API_VERSION:
+        message = f"the plug-in {name!r} is of version {found.api_version}, and {API_VERSION} is wanted"
+        raise UnknownProvider(message, hint, is_broken=True)
+    return found

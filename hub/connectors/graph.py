@@ -1,22 +1,31 @@
-"""Client of Microsoft Graph, shared by Outlook and Teams: addresses, pages, and meanings of errors.
+"""Client of Microsoft Graph, shared by Outlook and Teams: addresses, pages, meanings of errors, and texts.
 
 A link to another origin in an answer is refused before anything is sent (the caller's rule), because the
 bearer token would go along. Batches of requests (``$batch``) are not used: each request in a batch counts,
 and a mailbox permits only four concurrent requests.
+
+Microsoft's sign-in errors have numbers (AADSTS...), whose texts change. They occur in answers of the token
+endpoint and of Graph.
+
+Microsoft's own separation of a mail's new text is used. A chat message is HTML with elements of Teams.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import html
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from email.utils import format_datetime
+from typing import Any, ClassVar, Final, TypeVar
+from urllib.parse import quote, urlencode
 
 import anyio
 import msgspec
-from pydantic import Field, field_validator
+from anyio import CapacityLimiter, from_thread, to_thread
+from pydantic import Field
 
-from hub.connectors import aadsts
-from hub.connectors.calling import Answer, Caller, origin_of
-from hub.connectors.connector import Address, OAuth, ProviderSettings
+from hub.connectors.calling import Answer, BaseUrl, Caller, origin_of
+from hub.connectors.connector import Address, Auth, Connector, Context, Filter, OAuth, ProviderSettings
 from hub.connectors.failures import (
     ConnectorFailure,
     CursorLost,
@@ -27,9 +36,81 @@ from hub.connectors.failures import (
     SignInNeeded,
     Unavailable,
 )
-from hub.outbound.rules import is_this_machine
+from hub.connectors.mime import letter_options
+from hub.text.html import TooTangled, text_of_html
+from hub.text.letter import Letter, LetterText
+from hub.text.letters import read_letter
 from hub.text.mime import header_text
 from protocol.json_bounds import read_json
+
+_CODE: Final = re.compile(r"AADSTS(\d{4,8})")
+
+_MEANINGS: Final[dict[int, tuple[type[ConnectorFailure], str]]] = {
+    # A person must sign in again.
+    50034: (SignInNeeded, "Microsoft does not know this account in this tenant"),
+    50053: (SignInNeeded, "Microsoft locked the account after too many wrong sign-ins"),
+    50055: (SignInNeeded, "the account's password has expired"),
+    50057: (SignInNeeded, "the account is disabled"),
+    50058: (SignInNeeded, "nobody is signed in any more"),
+    50072: (SignInNeeded, "the account has to set up a second factor"),
+    50074: (SignInNeeded, "Microsoft wants the second factor again"),
+    50076: (SignInNeeded, "Microsoft wants the second factor: a rule or the place has changed"),
+    50078: (SignInNeeded, "the second factor has expired"),
+    50079: (SignInNeeded, "the account has to set up a second factor"),
+    50133: (SignInNeeded, "the session ended: the password was changed or has expired"),
+    50173: (SignInNeeded, "the password was changed, or sessions were revoked"),
+    54005: (SignInNeeded, "this code was used before"),
+    65004: (SignInNeeded, "the person declined to give access"),
+    70000: (SignInNeeded, "Microsoft does not take this sign-in any more"),
+    70008: (SignInNeeded, "the sign-in expired"),
+    70019: (SignInNeeded, "the code expired before it was used"),
+    70043: (SignInNeeded, "the sign-in expired: an administrator limits how long one lasts"),
+    700081: (SignInNeeded, "the sign-in reached the greatest age that is allowed"),
+    700082: (SignInNeeded, "the sign-in was not used for so long that it expired"),
+    700084: (SignInNeeded, "the sign-in ended after a day, as those of a page in a browser do"),
+    # An administrator must act.
+    50020: (PermissionMissing, "the account is of another tenant: an administrator has to invite it"),
+    50105: (PermissionMissing, "an administrator has to assign the application to this person"),
+    53000: (PermissionMissing, "a rule of the tenant wants a compliant device"),
+    53001: (PermissionMissing, "a rule of the tenant wants a device that is joined to it"),
+    53003: (PermissionMissing, "a Conditional Access rule of the tenant blocks this sign-in"),
+    530034: (PermissionMissing, "the tenant's security defaults block this sign-in"),
+    65001: (PermissionMissing, "consent is missing: sign in again, or ask an administrator to grant it"),
+    90094: (PermissionMissing, "only an administrator can grant this access"),
+    # hub.toml, or the application that it names, must be corrected.
+    50011: (Misconfigured, "the application does not have http://localhost among its redirect addresses"),
+    50128: (Misconfigured, "there is no such tenant"),
+    50194: (Misconfigured, "the application is of one tenant: write its name as settings.tenant"),
+    70001: (Misconfigured, "there is no application of this client_id in the tenant"),
+    70011: (Misconfigured, "the application may not ask for these scopes"),
+    7000012: (Misconfigured, "the sign-in was given by another tenant: settings.tenant has changed"),
+    700016: (Misconfigured, "there is no application of this client_id in the tenant"),
+    7000215: (Misconfigured, "the client_secret is wrong"),
+    7000218: (
+        Misconfigured,
+        "the application wants a client_secret: allow public client flows, or write one",
+    ),
+    7000222: (Misconfigured, "the client_secret has expired: make a new one"),
+    90002: (Misconfigured, "there is no such tenant"),
+    # Transient errors.
+    90033: (Unavailable, "Microsoft's sign-in does not work just now"),
+    90055: (Unavailable, "Microsoft's sign-in wants fewer requests"),
+}
+
+
+def sign_in_codes(text: str) -> list[int]:
+    """Return the error numbers in *text*, in order."""
+    return [int(number) for number in _CODE.findall(text)]
+
+
+def sign_in_failure(codes: Iterable[int]) -> ConnectorFailure | None:
+    """Return the failure of the first known number, or None."""
+    for code in codes:
+        if code in _MEANINGS:
+            kind, sentence = _MEANINGS[code]
+            return kind(f"{sentence} (AADSTS{code})")
+    return None
+
 
 MOST_LINK_CHARS: Final = 3_000  # links are stored in the cursor
 T = TypeVar("T")
@@ -62,28 +143,14 @@ class GraphSettings(ProviderSettings):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,127}$",
         description='The tenant\'s name or id; "common", "organizations" or "consumers" for any.',
     )
-    base_url: str = Field(
+    base_url: BaseUrl = Field(
         default="https://graph.microsoft.com/v1.0",
         description="Of Graph; another one in a national cloud.",
     )
-    login_url: str = Field(
+    login_url: BaseUrl = Field(
         default="https://login.microsoftonline.com",
         description="Of the sign-in; another one in a national cloud.",
     )
-
-    @field_validator("base_url", "login_url")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        try:
-            origin_of(value)
-        except ValueError:
-            raise ValueError("not the address of a server: https://HOST") from None
-        parts = urlsplit(value)
-        if parts.query or parts.fragment:
-            raise ValueError("an address without ? and #")
-        if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
-            raise ValueError("what goes to another machine is sent over https only")
-        return value.rstrip("/")
 
     def oauth(self, *scopes: str) -> OAuth:
         """Return the OAuth parameters for *scopes*, with a refresh token."""
@@ -195,6 +262,38 @@ class Graph:
         return Person(str(profile.get("id") or ""), name, frozenset(addresses))
 
 
+class GraphConnector(Connector):
+    """Base of the connectors to Graph."""
+
+    auth: ClassVar[Auth] = Auth.OAUTH2
+
+    def __init__(
+        self, context: Context, settings: GraphSettings, filter: Any, *, prefer: Sequence[str] = ()
+    ) -> None:
+        super().__init__(context, settings, filter)
+        self._filter = filter
+        self._graph = Graph(context.caller, settings.base_url, prefer=prefer)
+        self._reading = Reading(filter)
+        self._me: Person | None = None
+
+    @classmethod
+    def origin(cls, settings: GraphSettings) -> str:
+        return f"{cls.provider} {settings.base_url}"
+
+    @classmethod
+    def origins(cls, settings: GraphSettings) -> frozenset[str]:
+        return frozenset((origin_of(settings.base_url),))
+
+    @staticmethod
+    def judge(answer: Answer) -> ConnectorFailure | None:
+        return judge(answer)
+
+    async def _signed_in(self) -> Person:
+        if self._me is None:
+            self._me = await self._graph.me()
+        return self._me
+
+
 async def gather(asks: Sequence[Callable[[], Awaitable[T]]], at_once: int) -> list[T | ConnectorFailure]:
     """Run *asks* concurrently and return their results or failures in order."""
     found: dict[int, T | ConnectorFailure] = {}
@@ -225,8 +324,8 @@ def judge(answer: Answer) -> ConnectorFailure | None:
     if codes & _BUSY or answer.status in (429, 509):
         return ProviderBusy("Microsoft wants us to ask less often")
     if answer.status in (400, 401, 403):
-        numbers = aadsts.codes_in(answer.body[:20_000].decode("utf-8", "replace"))
-        if (known := aadsts.failure_of(numbers)) is not None:
+        numbers = sign_in_codes(answer.body[:20_000].decode("utf-8", "replace"))
+        if (known := sign_in_failure(numbers)) is not None:
             return known
     match answer.status:
         case 401:
@@ -294,3 +393,126 @@ def text_field(item: Mapping[str, Any], name: str) -> str:
 def web_link(value: object) -> str | None:
     """Return a link that is safe to open in a browser, or None."""
     return value if isinstance(value, str) and value.startswith("https://") and len(value) <= 4_000 else None
+
+
+READERS: Final = 2  # threads that convert one account's mail
+_WORD: Final = re.compile(r"\S+")
+
+MOST_HTML_CHARS: Final = 1_000_000
+_AT: Final = re.compile(r"<at\b[^>]{0,200}>(.{0,500}?)</at>", re.IGNORECASE | re.DOTALL)
+_ATTACHMENT: Final = re.compile(
+    r"<attachment\b[^>]{0,200}?\bid=\"([^\"]{0,200})\"[^>]{0,200}>(?:\s{0,10}</attachment>)?", re.IGNORECASE
+)
+_EMOJI: Final = re.compile(
+    r"<emoji\b[^>]{0,300}?\balt=\"([^\"]{0,40})\"[^>]{0,300}>(?:</emoji>)?", re.IGNORECASE
+)
+_MOST_NAME_CHARS: Final = 120
+
+
+class Reading:
+    """Converter of messages for one filter, in worker threads."""
+
+    def __init__(self, filter: Filter) -> None:
+        self.options = letter_options(filter)
+        self._limiter = CapacityLimiter(READERS)
+
+    async def text(self, letter: Letter) -> LetterText:
+        """Convert a letter to text. Raises NotConvertible."""
+
+        def work() -> LetterText:
+            return read_letter(letter, self.options, check=from_thread.check_cancelled)
+
+        return await to_thread.run_sync(work, limiter=self._limiter)
+
+
+def with_marks(whole: str, new: str) -> str:
+    """Mark every line of *whole* after its beginning *new* as quoted.
+
+    If *whole* does not begin with *new*, it is returned unchanged: other rules must detect the quotation
+    then.
+    """
+    end = 0
+    words = _WORD.finditer(whole)
+    for expected in new.split():
+        word = next(words, None)
+        if word is None or word.group() != expected:
+            return whole
+        end = word.end()
+    rest = whole[end:].strip()
+    if not end or not rest:
+        return whole
+    lines = (line.strip() for line in rest.splitlines())
+    marked = (line if line.startswith(">") else f"> {line}".rstrip() for line in lines)
+    return "\n".join([whole[:end], "", *marked])
+
+
+def header_date(at: datetime | None) -> str:
+    """Format a date for a mail header; empty if it is unknown."""
+    return "" if at is None else format_datetime(at)
+
+
+class NotReadable(Exception):
+    """Chat message that cannot be read; the message says why."""
+
+
+def text_of_chat(item: Mapping[str, Any]) -> str:
+    """Return the text of a ``chatMessage``: mentions as "@Ana", attachments by name, replies with a quote.
+
+    Raises:
+        NotReadable: too long, or too deeply nested for a parser.
+    """
+    body = item.get("body")
+    content = body.get("content") if isinstance(body, dict) else None
+    if not isinstance(content, str):
+        content = ""
+    if len(content) > MOST_HTML_CHARS:
+        raise NotReadable(f"longer than {MOST_HTML_CHARS} characters")
+    hanging = _hanging(item)
+    if isinstance(body, dict) and body.get("contentType") == "text":
+        return "\n".join([content.strip(), *hanging.values()]).strip()
+    shown: set[str] = set()
+
+    def put(match: re.Match[str]) -> str:
+        id = html.unescape(match[1])
+        shown.add(id)
+        lines = html.escape(hanging.get(id, "")).split("\n")
+        return f"<div>{'<br>'.join(lines)}</div>"
+
+    page = _EMOJI.sub(r"\1", _AT.sub(r"@\1", content))
+    page = _ATTACHMENT.sub(put, page)
+    try:
+        text = text_of_html(page, marks_quotes=True).text.strip()
+    except TooTangled as error:
+        raise NotReadable(str(error)) from error
+    rest = [line for id, line in hanging.items() if id not in shown]
+    return "\n".join(part for part in [text, *rest] if part)
+
+
+def _hanging(item: Mapping[str, Any]) -> dict[str, str]:
+    """Return the replacement texts of attachments by id."""
+    attachments = item.get("attachments")
+    found: dict[str, str] = {}
+    for one in attachments if isinstance(attachments, list) else []:
+        if isinstance(one, dict):
+            found[str(one.get("id"))] = _quoted(one) or f"[attachment: {_name(one)}]"
+    return found
+
+
+def _quoted(one: Mapping[str, Any]) -> str:
+    """Return the beginning of the message that is answered, quoted, or an empty string."""
+    if one.get("contentType") != "messageReference" or not isinstance(one.get("content"), str):
+        return ""
+    try:
+        reference = json.loads(one["content"])
+    except (ValueError, RecursionError):
+        return ""
+    preview = reference.get("messagePreview") if isinstance(reference, dict) else None
+    if not isinstance(preview, str):
+        return ""
+    return "\n".join(f"> {line}".rstrip() for line in preview[:2_000].splitlines())
+
+
+def _name(one: Mapping[str, Any]) -> str:
+    given = one.get("name") or one.get("contentType") or "something"
+    name = " ".join(str(given).split())[:_MOST_NAME_CHARS]
+    return name.replace("[", "(").replace("]", ")")

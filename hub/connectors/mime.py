@@ -7,7 +7,7 @@ are parsed, because the legacy parsers take quadratic time.
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import getaddresses
 from functools import lru_cache
 from typing import Final, TypedDict
@@ -15,7 +15,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from hub.connectors.connector import Address
+from hub.connectors.connector import Address, Filter, Message
+from hub.text.files import MIB
+from hub.text.letter import LetterOptions
 from hub.text.mime import MOST_RAW_CHARS, date_in, header_text, letters, on_one_line
 
 MOST_KEY_CHARS: Final = 1_000
@@ -36,6 +38,7 @@ NEEDED: Final = (
     "auto-submitted",
     "precedence",
 )
+_CREDIBLE: Final = timedelta(days=30)  # maximum difference between the sender's date and the provider's
 _SPACE: Final = re.compile(r"\s+")
 _FOLD: Final = re.compile(rb"\r?\n[ \t]+")
 _ID: Final = re.compile(r"<([^<>]*)>")
@@ -149,6 +152,25 @@ def mid_link(message_id: str | None) -> str | None:
     """Return a ``mid:`` URL (RFC 2392), which opens the mail in the user's mail program."""
     bare = _id(message_id)
     return f"mid:{quote(bare, safe='@')}" if bare and len(bare) <= MOST_KEY_CHARS else None
+
+
+def written_at(message: Message) -> datetime | None:
+    """Return the reference date for dates in the text: the sender's date, if it is plausible."""
+    sent, received = message.sent_at, message.received_at
+    if sent is not None and received is not None and abs(sent - received) > _CREDIBLE:
+        return received
+    return sent or received
+
+
+def letter_options(filter: Filter) -> LetterOptions:
+    """Return the options for the conversion of mails that a filter selects."""
+    return LetterOptions(
+        quoted=filter.quoted,
+        max_chars=filter.max_chars,
+        fetch=filter.attachments.fetch,
+        types=filter.attachments.types,
+        max_attachment_bytes=int(filter.attachments.max_mb * MIB),
+    )
 
 
 def addresses(raw: str) -> tuple[Address, ...]:

@@ -4,12 +4,23 @@ A message is identified by its Message-ID, not by Outlook's id: a moved mail is 
 not be reported as added in the other. Immutable ids are requested anyway, so that a listed mail can be read
 after a move. Nothing is marked as read. Attachments are always listed, and fetched only if the filter asks
 for them. Folders are found by Outlook's well-known names, by displayed names, or by id.
+
+A folder is followed by rounds of delta queries. A round is a sequence of pages; each page links to the next
+one, and the last to the start of the next round. Microsoft may forget a link at any time. A lost page is
+recovered by repeating its round, a lost start by going back one day. Messages then appear again, and are
+recognized by their keys.
+
+``changeType=created`` is not used. It would skip messages that were only read or flagged, which are cheap.
+But a mail moved into the folder may not count as "created" there, and would be lost.
+
+The first round is filtered by date. Such a round ends after 5,000 messages without notice. If it has about as
+many, the folder is also listed by date from the start.
 """
 
 import hashlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from datetime import datetime
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -17,40 +28,172 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 from pydantic import Field, StringConstraints
 
+from hub.clock import Clock
 from hub.connectors import graph as graph_rules
-from hub.connectors.calling import Answer, Quota, origin_of
+from hub.connectors.calling import Quota
 from hub.connectors.connector import (
     Account,
     Address,
     Attachment,
-    Auth,
-    Connector,
     Context,
     Cursor,
+    Filter,
     Message,
     OAuth,
     Page,
     Unread,
+    Words,
 )
-from hub.connectors.failures import ConnectorFailure, CursorLost, Misconfigured, PermissionMissing
-from hub.connectors.filters import Filter, Words
+from hub.connectors.failures import (
+    ConnectorFailure,
+    CursorLost,
+    Misconfigured,
+    PermissionMissing,
+    Unavailable,
+)
 from hub.connectors.graph import (
     Graph,
+    GraphConnector,
+    GraphPage,
     GraphSettings,
     Person,
     gather,
+    header_date,
     read_address,
     read_time,
     spell_time,
     text_field,
     web_link,
+    with_marks,
 )
-from hub.connectors.graph_text import Reading, header_date, with_marks
 from hub.connectors.mime import MOST_RECIPIENTS, is_bulk, message_key
-from hub.connectors.outlook_stream import SELECT, FolderState, FolderStream
 from hub.document import Document
 from hub.text.files import HTML, MAIL, NotConvertible
 from hub.text.letter import Body, Enclosure, Letter, LetterOptions
+
+SELECT: Final = (
+    "id,internetMessageId,subject,from,toRecipients,ccRecipients,receivedDateTime,sentDateTime,conversationId"
+    ",hasAttachments,isRead,isDraft,importance,categories,webLink,internetMessageHeaders"
+)
+MOST_FILTERED: Final = 4_500  # of 5,000: messages removed meanwhile may count, too
+OVERLAP: Final = timedelta(days=1)  # before the last complete round, when its end was forgotten
+_MOST_LOSSES: Final = 4  # in succession; more have another cause
+
+
+class FolderState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Progress in a folder.
+
+    Attributes:
+        id: id of the folder.
+        since: start of the first round, as Graph's filters spell it.
+        delta: link to the next round; ``None`` until the first round is complete.
+        next: link to the next page of the current round.
+        began_at: start of the current round; *good_at*: start of the last complete round.
+        listed: number of items that the first round has listed.
+        fill: time from which the folder is still to be listed by date.
+    """
+
+    id: str
+    since: str
+    delta: str | None = None
+    next: str | None = None
+    began_at: datetime | None = None
+    good_at: datetime | None = None
+    listed: int = 0
+    fill: str | None = None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """Page, and the progress once all of its messages are settled."""
+
+    items: tuple[dict[str, Any], ...]
+    state: FolderState
+    is_backfill: bool
+
+
+class FolderStream:
+    """Reader of one folder's changes."""
+
+    def __init__(self, graph: Graph, clock: Clock) -> None:
+        self._graph = graph
+        self._clock = clock
+
+    async def steps(self, state: FolderState, since: datetime) -> AsyncGenerator[Step]:
+        """Yield all pages after *state*.
+
+        Args:
+            since: minimum period to list again if the start was forgotten.
+
+        Raises:
+            ConnectorFailure: any failure except ``CursorLost``, which is handled here.
+        """
+        losses = 0
+        is_ended = False
+        while not is_ended:
+            is_backfill = state.delta is None
+            try:
+                url = state.next or state.delta or self._first(state)
+                page = await self._graph.page(url, is_stream=True)
+            except CursorLost as lost:
+                losses += 1
+                if losses > _MOST_LOSSES:
+                    raise Unavailable("Microsoft forgets each time how far we were") from lost
+                state = _after_loss(state, since)
+                continue
+            state = self._after(state, page)
+            is_ended = page.delta is not None
+            yield Step(page.items, state, is_backfill)
+        if state.fill is not None:
+            async for step in self._filled(state, state.fill):
+                yield step
+
+    def _first(self, state: FolderState) -> str:
+        query = {"$select": SELECT, "$filter": f"receivedDateTime ge {state.since}"}
+        return self._graph.url("me", "mailFolders", state.id, "messages", "delta", query=query)
+
+    def _after(self, state: FolderState, page: GraphPage) -> FolderState:
+        began_at = state.began_at if state.next is not None else self._clock.now()
+        listed = state.listed + len(page.items) if state.delta is None else 0
+        if page.delta is not None:
+            is_cut = listed >= MOST_FILTERED
+            return msgspec.structs.replace(
+                state,
+                delta=page.delta,
+                next=None,
+                began_at=None,
+                good_at=began_at,
+                listed=0,
+                fill=state.since if is_cut else state.fill,
+            )
+        if page.next is None:
+            raise Unavailable("Microsoft Graph's page leads nowhere")
+        return msgspec.structs.replace(state, next=page.next, began_at=began_at, listed=listed)
+
+    async def _filled(self, state: FolderState, since: str) -> AsyncGenerator[Step]:
+        """Yield all messages of the folder from *since* on, oldest first."""
+        query = {
+            "$select": SELECT,
+            "$filter": f"receivedDateTime ge {since}",
+            "$orderby": "receivedDateTime",
+            "$top": "50",
+        }
+        url: str | None = self._graph.url("me", "mailFolders", state.id, "messages", query=query)
+        while url is not None:
+            page = await self._graph.page(url)
+            times = [at for item in page.items if (at := read_time(item.get("receivedDateTime"))) is not None]
+            since = spell_time(max(times)) if times else since
+            state = msgspec.structs.replace(state, fill=since if page.next else None)
+            yield Step(page.items, state, True)
+            url = page.next
+
+
+def _after_loss(state: FolderState, since: datetime) -> FolderState:
+    """Return the state to continue with after the link of *state* was lost."""
+    if state.next is not None:  # the round starts anew
+        return msgspec.structs.replace(state, next=None, began_at=None, listed=0)
+    begin = since if state.good_at is None else min(since, state.good_at - OVERLAP)
+    return FolderState(id=state.id, since=spell_time(begin))
+
 
 AT_ONCE: Final = 4  # concurrent requests that a mailbox allows an application
 _PER_MIN: Final = 1_000.0  # 10,000 in ten minutes
@@ -96,41 +239,26 @@ class OutlookFilter(Filter):
     categories_any: Words = Field(default=(), description="Only mail with one of these categories.")
 
 
-class Outlook(Connector):
+class Outlook(GraphConnector):
     """Mailbox at Microsoft."""
 
     provider: ClassVar[str] = "outlook"
-    auth: ClassVar[Auth] = Auth.OAUTH2
     settings_model: ClassVar[type[GraphSettings]] = GraphSettings
     filter_model: ClassVar[type[Filter]] = OutlookFilter
 
+    _filter: OutlookFilter
+
     def __init__(self, context: Context, settings: GraphSettings, filter: OutlookFilter) -> None:
-        super().__init__(context, settings, filter)
-        self._filter = filter
-        self._graph = Graph(context.caller, settings.base_url, prefer=_PREFER)
+        super().__init__(context, settings, filter, prefer=_PREFER)
         self._stream = FolderStream(self._graph, context.clock)
-        self._reading = Reading(filter)
-        self._me: Person | None = None
 
     @classmethod
     def oauth(cls, settings: GraphSettings) -> OAuth:
         return settings.oauth("Mail.Read")
 
     @classmethod
-    def origin(cls, settings: GraphSettings) -> str:
-        return f"{cls.provider} {settings.base_url}"
-
-    @classmethod
-    def origins(cls, settings: GraphSettings) -> frozenset[str]:
-        return frozenset((origin_of(settings.base_url),))
-
-    @classmethod
     def quota(cls, settings: GraphSettings) -> Quota:
         return Quota(_PER_MIN, AT_ONCE)
-
-    @staticmethod
-    def judge(answer: Answer) -> ConnectorFailure | None:
-        return graph_rules.judge(answer)
 
     async def check(self) -> Account:
         me = await self._signed_in()
@@ -176,11 +304,6 @@ class Outlook(Connector):
             for outcome in outcomes:
                 if isinstance(outcome, ConnectorFailure):
                     raise outcome
-
-    async def _signed_in(self) -> Person:
-        if self._me is None:
-            self._me = await self._graph.me()
-        return self._me
 
     # --- metadata ---
 

@@ -18,24 +18,30 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from hub.connectors import graph as graph_rules
-from hub.connectors.calling import Answer, Quota, origin_of
+from hub.connectors.calling import Quota
 from hub.connectors.connector import (
     Account,
     Address,
-    Auth,
-    Connector,
     Context,
     Cursor,
+    Filter,
     Message,
     OAuth,
     Page,
     Unread,
 )
-from hub.connectors.failures import ConnectorFailure, CursorLost, Misconfigured, Unavailable
-from hub.connectors.filters import Filter
-from hub.connectors.graph import Graph, GraphSettings, Person, read_time, spell_time, text_field, web_link
-from hub.connectors.graph_text import NotReadable, Reading, header_date, text_of_chat
+from hub.connectors.failures import CursorLost, Misconfigured, Unavailable
+from hub.connectors.graph import (
+    GraphConnector,
+    GraphSettings,
+    NotReadable,
+    header_date,
+    read_time,
+    spell_time,
+    text_field,
+    text_of_chat,
+    web_link,
+)
 from hub.connectors.mime import message_key
 from hub.document import Document
 from hub.text.files import NotConvertible
@@ -145,21 +151,18 @@ class TeamsFilter(Filter):
     mentions_me_only: bool = Field(default=False, description="Only messages that name the owner.")
 
 
-class Teams(Connector):
+class Teams(GraphConnector):
     """Chats and channels at Microsoft."""
 
     provider: ClassVar[str] = "teams"
-    auth: ClassVar[Auth] = Auth.OAUTH2
     settings_model: ClassVar[type[TeamsSettings]] = TeamsSettings
     filter_model: ClassVar[type[Filter]] = TeamsFilter
     min_interval_s: ClassVar[float] = DAY_S
 
+    _filter: TeamsFilter
+
     def __init__(self, context: Context, settings: TeamsSettings, filter: TeamsFilter) -> None:
         super().__init__(context, settings, filter)
-        self._filter = filter
-        self._graph = Graph(context.caller, settings.base_url)
-        self._reading = Reading(filter)
-        self._me: Person | None = None
         self._cached: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
 
     @classmethod
@@ -167,20 +170,8 @@ class Teams(Connector):
         return settings.oauth("Chat.Read", *(("ChannelMessage.Read.All",) if settings.channels else ()))
 
     @classmethod
-    def origin(cls, settings: TeamsSettings) -> str:
-        return f"{cls.provider} {settings.base_url}"
-
-    @classmethod
-    def origins(cls, settings: TeamsSettings) -> frozenset[str]:
-        return frozenset((origin_of(settings.base_url),))
-
-    @classmethod
     def quota(cls, settings: TeamsSettings) -> Quota:
         return Quota(units_per_min=240.0, at_once=2)  # one team allows four per second
-
-    @staticmethod
-    def judge(answer: Answer) -> ConnectorFailure | None:
-        return graph_rules.judge(answer)
 
     async def check(self) -> Account:
         self._may_read_channels()
@@ -211,11 +202,6 @@ class Teams(Connector):
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
         for message in messages:
             yield message, await self._document(message)
-
-    async def _signed_in(self) -> Person:
-        if self._me is None:
-            self._me = await self._graph.me()
-        return self._me
 
     def _may_read_channels(self) -> None:
         if self._filter.channels and not self.settings.channels:

@@ -16,7 +16,7 @@ import anyio
 import msgspec
 
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
-from hub.connectors.connector import Connector, Message, Page, Unread
+from hub.connectors.connector import Connector, Message, Page, Unread, why_left_out
 from hub.connectors.failures import (
     ConnectorFailure,
     CursorLost,
@@ -27,7 +27,6 @@ from hub.connectors.failures import (
     SignInNeeded,
     Unavailable,
 )
-from hub.connectors.matching import why_left_out
 from hub.document import Document
 from hub.extraction.model import ModelExhausted
 from hub.log import Channel

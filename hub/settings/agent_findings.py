@@ -108,8 +108,7 @@ def found_in_connectors(settings: Settings, tell: Telling) -> Iterator[Problem]:
     if not settings.connectors and not any(agent.connector for agent in settings.agents):
         return
     # Imported here: most settings have no connectors.
-    from hub.connectors.catalog import UnknownProvider, find
-    from hub.connectors.connector import Auth, ConnectorClass
+    from hub.connectors.connector import Auth, ConnectorClass, UnknownProvider, find
 
     kinds: dict[str, ConnectorClass] = {}
     for number, one in enumerate(settings.connectors):

@@ -50,7 +50,7 @@ def declared_connectors(settings: Settings) -> list[DeclaredConnector]:
 
 def _declared_connector(one: ConnectorSettings, plugins: Collection[str]) -> DeclaredConnector:
     # Imported here: most settings have no connectors.
-    from hub.connectors.catalog import UnknownProvider, find
+    from hub.connectors.connector import UnknownProvider, find
 
     said = one.model_dump_json(exclude={"name", "user"}).encode()
     declared = DeclaredConnector(name=one.name, user_name=one.user, provider=one.provider)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.connectors import outlook_stream
+from hub.connectors import outlook as outlook_stream
 from hub.connectors.failures import Misconfigured, Unavailable
 from hub.document import Document
 from tests.connectors.prism import running_prism, why_no_prism

@@ -12,13 +12,13 @@ from hub.connectors.connector import (
     Connector,
     Context,
     Cursor,
+    Filter,
     Message,
     Page,
     ProviderSettings,
     Unread,
 )
 from hub.connectors.failures import ConnectorFailure, CursorLost
-from hub.connectors.filters import Filter
 from hub.document import Document
 
 

@@ -16,8 +16,7 @@ from starlette.types import Receive, Scope, Send
 from hub.api.door.access import LET_IN, read_body
 from hub.api.errors import Problem
 from hub.clock import Clock, IdFactory, epoch_ms
-from hub.connectors.signatures import Delivery, Source, judge
-from hub.connectors.webhook import value_of
+from hub.connectors.webhook import Delivery, Source, judge, value_of
 from hub.links.attempts import network_of
 from hub.links.forwarded import FORWARDING, TrustedProxies
 from hub.links.hosts import Hosts

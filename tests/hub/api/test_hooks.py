@@ -17,7 +17,7 @@ from hub.api.door.certificates import Certificates
 from hub.api.door.hook_server import HookServer
 from hub.api.door.hooks import Hook, Hooks, NewsDesk
 from hub.clock import IdFactory
-from hub.connectors.signatures import Source
+from hub.connectors.webhook import Source
 from hub.links.forwarded import TrustedProxies
 from hub.links.gate import Gate
 from hub.links.hosts import Hosts

@@ -15,8 +15,7 @@ from hub.clock import Clock, SystemChance, SystemClock
 from hub.connectors.calling import Tokens
 from hub.connectors.connector import Context, Cursor, Message, Page, Unread
 from hub.connectors.imap import Imap
-from hub.connectors.imap_line import Line
-from hub.connectors.imap_settings import ImapFilter, ImapSettings
+from hub.connectors.imap_line import ImapFilter, ImapSettings, Line
 from hub.document import Document
 from tests.support.dovecot import PASSWORD, Dovecot
 

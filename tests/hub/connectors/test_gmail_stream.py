@@ -5,10 +5,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from hub.connectors import gmail_stream
+from hub.connectors import gmail
 from hub.connectors.connector import Cursor
 from hub.connectors.failures import CursorLost, Misconfigured, Unavailable
-from hub.connectors.gmail_stream import INDEXED_S
+from hub.connectors.gmail import INDEXED_S
 from tests.hub.connectors.gmail_rig import WEEK_AGO, Run, rig
 from tests.support.clock import START
 from tests.support.gmail import FakeGmail, Fault, plain, refusal
@@ -21,7 +21,7 @@ CHUNK = 5
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gmail_stream, "CHUNK", CHUNK)
+    monkeypatch.setattr(gmail, "CHUNK", CHUNK)
 
 
 def filled(count: int, **said: int) -> FakeGmail:

@@ -5,7 +5,6 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from hub.connectors import aadsts
 from hub.connectors.calling import Answer
 from hub.connectors.failures import (
     ConnectorFailure,
@@ -16,7 +15,7 @@ from hub.connectors.failures import (
     QuotaSpent,
     SignInNeeded,
 )
-from hub.connectors.graph import GraphSettings, judge, read_time, web_link
+from hub.connectors.graph import GraphSettings, judge, read_time, sign_in_codes, sign_in_failure, web_link
 
 
 def answered(status: int, code: str, message: str = "", inner: str = "") -> Answer:
@@ -70,14 +69,14 @@ def test_a_sign_in_that_failed_is_explained_by_its_number(
     code: int, meaning: type[ConnectorFailure], words: str
 ) -> None:
     text = f"AADSTS{code}: words that change. Trace ID: 1234567"
-    failure = aadsts.failure_of(aadsts.codes_in(text))
+    failure = sign_in_failure(sign_in_codes(text))
     assert type(failure) is meaning
     assert words in str(failure) and f"AADSTS{code}" in str(failure) and "Trace" not in str(failure)
     assert type(judge(answered(401, "InvalidAuthenticationToken", text))) is meaning
 
 
 def test_a_number_that_nobody_knows_explains_nothing() -> None:
-    assert aadsts.failure_of(aadsts.codes_in("AADSTS12345678: ?")) is None
+    assert sign_in_failure(sign_in_codes("AADSTS12345678: ?")) is None
 
 
 @pytest.mark.parametrize(

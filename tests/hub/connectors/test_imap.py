@@ -12,7 +12,7 @@ import pytest
 from hub.clock import SystemClock
 from hub.connectors.connector import Unread
 from hub.connectors.failures import Misconfigured, SignInNeeded
-from hub.connectors.imap_settings import ImapFilter
+from hub.connectors.imap_line import ImapFilter
 from hub.document import Document
 from tests.hub.connectors.imap_rig import (
     imap,

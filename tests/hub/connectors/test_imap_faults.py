@@ -16,7 +16,7 @@ from hub.connectors.failures import (
     SignInNeeded,
     Unavailable,
 )
-from hub.connectors.imap_settings import ImapFilter, ImapSettings
+from hub.connectors.imap_line import ImapFilter, ImapSettings
 from tests.hub.connectors.imap_rig import imap, listed, mail, pages, settings_of, texts, wire_to
 from tests.support.dovecot import Dovecot
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.connectors.imap_parts import attached, chosen, fetched, parts_of
+from hub.connectors.imap_mail import attached, chosen, fetched, parts_of
 from hub.connectors.imap_wire import (
     Answer,
     Lost,

@@ -5,9 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from hub.connectors.connector import Address, Attachment, Message
-from hub.connectors.filters import Filter
-from hub.connectors.matching import why_left_out
+from hub.connectors.connector import Address, Attachment, Filter, Message, why_left_out
 
 ANA = Address("ana@mail.example.org", "Ana Berg")
 

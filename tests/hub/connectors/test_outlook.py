@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import anyio
 import pytest
 
-from hub.connectors import outlook_stream
+from hub.connectors import outlook
 from hub.connectors.connector import Unread
 from hub.connectors.failures import (
     CursorLost,
@@ -179,7 +179,7 @@ async def test_what_is_removed_or_a_draft_is_no_message() -> None:
 
 
 async def test_more_than_a_filtered_round_tells_are_found_by_date(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outlook_stream, "MOST_FILTERED", 20)
+    monkeypatch.setattr(outlook, "MOST_FILTERED", 20)
     async with account() as here:
         here.fake.mail.most_filtered = 20
         here.fake.mail.page_most = 6

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hub.connectors.signatures import SECRETS, Delivery, Source, judge, problem_of
+from hub.connectors.webhook import SECRETS, Delivery, Source, judge, problem_of
 
 NOW = datetime(2026, 6, 3, 12, 0, tzinfo=UTC)
 SECRET, OLD, WRONG = "a secret of both sides", "the one before that one", "somebody else's secret"

@@ -7,7 +7,7 @@ import pytest
 
 from hub.connectors.connector import Message, Unread
 from hub.connectors.failures import Misconfigured
-from hub.connectors.graph_text import NotReadable, text_of_chat
+from hub.connectors.graph import NotReadable, text_of_chat
 from hub.connectors.teams import DAY_S, Teams, TeamsSettings
 from hub.document import Document
 from tests.support.clock import START
