@@ -62,8 +62,8 @@ from hub.connectors.gmail_api import (
 )
 from hub.connectors.mime import letter_options, message_key, written_at
 from hub.document import Document
+from hub.text.convert import read_letter
 from hub.text.files import MAIL, MIB, NotConvertible
-from hub.text.letters import read_letter
 
 CHUNK: Final = 50  # messages on one page of the connector
 _REMEMBERED: Final = 10  # ids that mark a back-fill's progress: any of them may be removed meanwhile

@@ -37,9 +37,9 @@ from hub.connectors.failures import (
     Unavailable,
 )
 from hub.connectors.mime import letter_options
+from hub.text.convert import read_letter
 from hub.text.html import TooTangled, text_of_html
 from hub.text.letter import Letter, LetterText
-from hub.text.letters import read_letter
 from hub.text.mime import header_text
 from protocol.json_bounds import read_json
 

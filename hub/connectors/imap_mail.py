@@ -21,10 +21,10 @@ from hub.connectors.connector import Address, Message
 from hub.connectors.imap_wire import Answer, Lost, Value, set_of, values
 from hub.connectors.mime import written_at
 from hub.document import Document
+from hub.text.convert import read_letter
 from hub.text.files import MAIL, MIB, NotConvertible
 from hub.text.letter import Body, Enclosure, Letter, LetterOptions
 from hub.text.letter_text import is_tame, letter_of_mail
-from hub.text.letters import read_letter
 from hub.text.mime import date_in, header_text, undone
 
 MOST_PARTS: Final = 100  # examined in one mail

@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from hub.text.decoding import decode
 from hub.text.files import HTML, MAIL, OFFICE, NotConvertible, media_type_of
+from hub.text.mime import decode
 
 MAX_BYTES: Final = 4 << 20  # of a file that is searched for a quote; the state of larger files is unknown
 MOST_CACHED: Final = 16  # files whose text is cached

@@ -1,7 +1,7 @@
 """Mail as a mailbox provides it, with the options and the result of its conversion.
 
 A provider delivers either the raw mail, or its parts: headers, bodies, and a list of attachments, mostly
-without their content. Both become a ``Letter``, which ``letters`` converts to text.
+without their content. Both become a ``Letter``, which ``convert`` converts to text.
 """
 
 from collections.abc import Mapping, Sequence

@@ -13,7 +13,7 @@ from email.errors import MessageError
 from email.message import Message
 from typing import Final
 
-from hub.text import passages, quoting
+from hub.text import quoting
 from hub.text.files import HTML, MAIL, PLAIN, NotConvertible, is_named
 from hub.text.html import TooTangled, text_of_html
 from hub.text.letter import (
@@ -247,7 +247,7 @@ class _Writing:
         marked = "\n\n".join(filter(None, (self._words(body) for body in self._bodies(letter))))
         if not (headers or marked or letter.enclosures or letter.notes or self._notes):
             raise NotConvertible("not a mail: no headers and no text")
-        found = passages.read(marked, subject=by_name.get("Subject", ""), quoted=self._options.quoted)
+        found = quoting.separate(marked, subject=by_name.get("Subject", ""), quoted=self._options.quoted)
         sections = ["\n".join(f"{name}: {value}" for name, value in headers), self._fitted(found.text)]
         sections += self._enclosures(letter)
         sections += [f"[{note}]" for note in dict.fromkeys((*letter.notes, *self._notes))]
@@ -256,7 +256,7 @@ class _Writing:
             media_type=MAIL,
             dropped=self._dropped,
             date=date_in(by_name.get("Date", "")),
-            new_text=_whole(passages.cut(found.new_text, self._options.max_chars)),
+            new_text=_whole(quoting.cut(found.new_text, self._options.max_chars)),
             is_cut=self._is_cut,
             is_forward=found.is_forward,
         )
@@ -276,7 +276,7 @@ class _Writing:
             text = self._page(text)
         text = text.strip("\r\n")
         if len(text) > MOST_TEXT_CHARS:
-            text = passages.cut(text, MOST_TEXT_CHARS)
+            text = quoting.cut(text, MOST_TEXT_CHARS)
             self._is_cut = True
             self._notes.append(f"of a part of the mail only the first {MOST_TEXT_CHARS >> 10} KB were read")
         return quoting.mark(text).strip("\n")
@@ -297,7 +297,7 @@ class _Writing:
 
     def _fitted(self, text: str) -> str:
         """Cut *text* to the remaining space."""
-        shown = passages.cut(text, self._room)
+        shown = quoting.cut(text, self._room)
         self._room -= len(shown)
         if len(shown) == len(text):
             return shown

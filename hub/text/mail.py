@@ -14,7 +14,7 @@ The format is always the same; the chunker relies on it::
     its text
 
 An attachment without text has the same line, with the reason if it should have text. ``mime`` handles
-malformed headers and unknown charsets. ``letters`` converts mails of a mailbox and separates new from quoted
+malformed headers and unknown charsets. ``convert`` converts mails of a mailbox and separates new from quoted
 text.
 """
 

@@ -1,10 +1,10 @@
 """Conversion of bytes of a known type within this process. ``convert`` selects the process."""
 
 from hub.text import office
-from hub.text.decoding import decode
 from hub.text.files import HTML, MAIL, OFFICE, Converted, NotConvertible
 from hub.text.html import TooTangled, text_of_html
 from hub.text.mail import Attached, text_of_mail
+from hub.text.mime import decode
 
 
 def read(data: bytes, kind: str, *, max_bytes: int, attached: Attached | None = None) -> Converted:

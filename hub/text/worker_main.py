@@ -23,11 +23,11 @@ from hub.text.files import MAIL, OFFICE, Converted, NotConvertible
 from hub.text.letter import Letter, LetterOptions
 from hub.text.letter_text import letter_of_mail, text_of_letter
 from hub.text.reading import Attachments, read
-from hub.text.task import ANSWER_ROOM, DONE, LETTER, REFUSED, Refusal, Task, packed, unpacked
+from hub.text.worker import ANSWER_ROOM, DONE, LETTER, REFUSED, Refusal, Task, packed, unpacked
 
 
 def main() -> None:
-    """Convert the file on standard input and write the answer; see ``task``."""
+    """Convert the file on standard input and write the answer; see ``Task``."""
     task = msgspec.json.decode(sys.argv[1], type=Task)
     confinement.die_with(task.parent)
     try:

@@ -9,10 +9,10 @@ from email.message import EmailMessage
 
 import pytest
 
+from hub.text.convert import read_letter, read_mail
 from hub.text.files import ConvertLimits, NotConvertible
 from hub.text.letter import Body, Letter, LetterOptions
 from hub.text.letter_text import is_tame
-from hub.text.letters import read_letter, read_mail
 from tests.support.families import each
 
 MIB = 1024 * 1024
@@ -118,7 +118,7 @@ def test_a_mail_built_to_hurt_is_read_or_refused_within_its_limits(make: Callabl
 def test_so_is_its_beginning_which_is_read_without_another_process(
     make: Callable[[], bytes], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.text.letters.read_letter_apart", None)
+    monkeypatch.setattr("hub.text.convert.read_letter_apart", None)
     with contextlib.suppress(NotConvertible):
         read_mail(make()[:size], LetterOptions(fetch=True)).text.encode()
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.text import passages
+from hub.text import quoting
+from hub.text.convert import read_letter, read_mail
 from hub.text.files import NotConvertible
 from hub.text.letter import Body, Enclosure, Letter, LetterOptions, LetterText
-from hub.text.letters import read_letter, read_mail
 from hub.text.mime import undone
 from hub.text.quoting import mark
 
@@ -89,7 +89,7 @@ def test_what_an_answer_says_is_told_from_what_it_quotes(name: str, new: str, qu
 
     assert found.new_text == new
     assert not found.is_forward
-    head, _, quote = found.text.partition(passages.CONTEXT)
+    head, _, quote = found.text.partition(quoting.CONTEXT)
     assert head.endswith(f"\n\n{new}\n\n")
     assert quoted in quote
     assert quoted.lstrip("> ") not in read(name, quoted="drop").text
@@ -141,14 +141,14 @@ def test_an_answer_of_few_words_brings_all_that_it_answers(way: str) -> None:
 
     assert found.new_text == "Ok, do it."
     assert "> Shall I pay the rent on Friday?" in found.text
-    assert passages.ANSWERED in found.text
+    assert quoting.ANSWERED in found.text
 
 
 def test_of_a_long_quote_the_beginning_is_kept_as_context() -> None:
     quoted = "\n".join(f"> line {number} of the old mail" for number in range(500))
     found = letter(f"{EN}\n\nOn Mon, 5 May 2025, Bob wrote:\n{quoted}")
 
-    context = found.text.partition(passages.CONTEXT)[2]
+    context = found.text.partition(quoting.CONTEXT)[2]
     assert "> line 0 of" in context
     assert "line 499" not in context
     assert context.rstrip().endswith("> […]")
@@ -337,7 +337,7 @@ def test_a_mail_of_nothing_is_refused() -> None:
 def test_whatever_a_mail_is_made_of_not_all_of_it_is_left_out(lines: list[str]) -> None:
     text = "\n".join(lines)
     for way in ("context", "drop", "keep"):
-        found = passages.read(mark(text), subject="", quoted=way)
+        found = quoting.separate(mark(text), subject="", quoted=way)
         assert bool(found.text.strip()) == bool(text.strip())
         assert len(found.new_text) <= len(text)
 

@@ -19,7 +19,7 @@ from anyio import from_thread
 from hub.text import office, worker
 from hub.text.convert import convert
 from hub.text.files import Converted, ConvertLimits, NotConvertible
-from hub.text.task import DONE, REFUSED, Refusal
+from hub.text.worker import DONE, REFUSED, Refusal
 from tests.support import odd_files
 from tests.support.processes import children
 
@@ -153,7 +153,7 @@ async def test_a_cancelled_conversion_ends_its_process_at_once() -> None:
 # Says which process it started, then waits for it.
 LONELY = """
 from hub.text import worker
-from hub.text.task import DONE, REFUSED, Refusal
+from hub.text.worker import DONE, REFUSED, Refusal
 from tests.support import odd_files
 started = worker.subprocess.Popen
 def popen(*args, **more):
