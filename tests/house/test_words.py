@@ -53,7 +53,7 @@ NAMES_LEFT: Final = {
     "hub/openclaw": 0,
     "hub/outbound": 0,
     "hub/requests": 7,
-    "hub/runs": 47,
+    "hub/runs": 45,
     "hub/schedules": 0,
     "hub/settings": 215,
     "hub/text": 0,
