@@ -184,6 +184,11 @@ VALUES: Mapping[Axis, type[StrEnum]] = {
     Axis.HEALTH: Health,
     Axis.ACTIVITY: Activity,
 }
+_LEGAL = {
+    (axis, str(value)): tuple(str(after) for before, _, after in table.moves() if before == value)
+    for axis, table in TABLES.items()
+    for value in VALUES[axis]
+}
 FINAL = "a terminated agent stays so: make another one; to use its name again, remove it first"
 DERIVED = "activity is derived from runs: start, pause or cancel runs instead"
 
@@ -222,9 +227,7 @@ class UnknownValue(HubError):
 
 def legal_moves(axis: Axis, before: str) -> tuple[str, ...]:
     """Return the values that may follow *before*, in the order of the table; empty for the derived axis."""
-    if axis not in TABLES:
-        return ()
-    return tuple(str(after) for state, _, after in TABLES[axis].moves() if state == before)
+    return _LEGAL.get((axis, before), ())
 
 
 def axis_value(axis: str, value: str) -> tuple[Axis, str]:

@@ -8,12 +8,13 @@ from pkgutil import iter_modules
 from typing import Final
 
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from hub.api import nouns
 from hub.api.binding import Call
+from hub.api.deps import Served
 from hub.api.door.access import BODY, ROUTE
-from hub.api.door.roles import Asked, methods_of, parameters_in
+from hub.api.door.roles import PRINCIPAL, Asked, methods_of, parameters_in
 from hub.api.errors import Problem
 from hub.api.noun import Noun
 from hub.api.routing import RouteOf
@@ -39,35 +40,23 @@ ANSWERED: Final = {
 }
 
 
-async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request that ``api/door/access`` permits; the hub is in the state of the request."""
-    is_begun = False
-
-    async def begin(message: Message) -> None:
-        nonlocal is_begun
-        is_begun = True
-        await send(message)
-
+async def application(served: Served, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request that ``api/door/access`` permits."""
+    state = scope["state"]
+    asked: Asked | None = state[ROUTE]
     try:
-        response = await _answer(scope)
-        await response(scope, receive, begin)
+        if asked is None:
+            response = _unknown(scope)
+        else:
+            path = parameters_in(asked, scope["path"])
+            call = Call(scope, path, state[BODY], caller=state[PRINCIPAL], served=served)
+            response = await ANSWERED[asked].answer(call)
     except HubError as error:
-        if is_begun:
-            raise
-        await Problem.of(error)(scope, receive, send)
+        response = Problem.of(error)
     except Exception as error:  # a fault, which the server logs with its traceback
-        if not is_begun:
-            problem = Problem(ErrorCode.INTERNAL, f"{type(error).__name__} in the hub")
-            await problem(scope, receive, send)
+        await Problem(ErrorCode.INTERNAL, f"{type(error).__name__} in the hub")(scope, receive, send)
         raise
-
-
-async def _answer(scope: Scope) -> Response:
-    asked: Asked | None = scope["state"][ROUTE]
-    if asked is None:
-        return _unknown(scope)
-    call = Call(scope, parameters_in(asked, scope["path"]), scope["state"][BODY])
-    return await ANSWERED[asked].answer(call)
+    await response(scope, receive, send)
 
 
 def _unknown(scope: Scope) -> Response:

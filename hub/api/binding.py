@@ -8,7 +8,7 @@ descriptions are ``msgspec.Meta``. A signature is read once, at the first reques
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from functools import cache
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
 from urllib.parse import parse_qsl
@@ -43,7 +43,10 @@ class Header(NamedTuple):
 
 
 class From(NamedTuple):
-    """Marks a parameter whose value *function* returns; its own parameters are bound as those of a method."""
+    """Marks a parameter whose value *function* returns; its own parameters are bound as those of a method.
+
+    An ``attrgetter`` is called with the ``Call`` instead.
+    """
 
     function: Callable[..., Any]
 
@@ -55,12 +58,11 @@ class MayBeLeftOut:
 OPTIONAL: Final = MayBeLeftOut()
 
 
-class Head:
+class Head(msgspec.Struct):
     """Head of the response to a request: its headers, and its status if it is not that of the route."""
 
-    def __init__(self) -> None:
-        self.headers: dict[str, str] = {}
-        self.status: int | None = None
+    headers: dict[str, str] = {}
+    status: int | None = None
 
 
 class Call:
@@ -68,25 +70,23 @@ class Call:
 
     Attributes:
         path: path parameters by name.
+        caller: principal of the request; None: a public route without a token.
+        served: state of the server, a ``deps.Served``.
+        query: parameters of the query, in order.
         head: the head of its response.
     """
 
-    def __init__(self, scope: Scope, path: Mapping[str, str], body: bytes) -> None:
+    def __init__(
+        self, scope: Scope, path: Mapping[str, str], body: bytes, caller: Any = None, served: Any = None
+    ) -> None:
         self.scope = scope
         self.path = path
         self.body = body
+        self.caller = caller
+        self.served = served
         self.headers = Headers(scope=scope)
+        self.query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         self.head = Head()
-        self.made: dict[Callable[..., Any], Any] = {}  # results of the functions of ``From``
-        self._query: list[tuple[str, str]] | None = None
-
-    @property
-    def query(self) -> list[tuple[str, str]]:
-        """Return the parameters of the query, in order."""
-        if self._query is None:
-            query = self.scope["query_string"].decode("latin-1")
-            self._query = parse_qsl(query, keep_blank_values=True)
-        return self._query
 
 
 class Value:
@@ -120,7 +120,15 @@ class Value:
 
     def read(self, call: Call, wrong: list[Refusal]) -> Any:
         """Return the value in *call*; append refusals, and hints that may be empty, to *wrong*."""
-        given = self._given(call)
+        given: Any = call.body
+        match self.place:
+            case "path":
+                given = call.path[self.name]
+            case "query":
+                values = [value for name, value in call.query if name == self.name]
+                given = MISSING if not values else values if self._is_list else values[-1]
+            case "header":
+                given = call.headers.get(self.name, MISSING)
         if given is MISSING or (self.place == "body" and given in (b"", b"null")):
             if self.default is MISSING:
                 wrong.append((f"{self.where}: missing", ""))
@@ -134,17 +142,6 @@ class Value:
         except msgspec.ValidationError as error:
             wrong.append((sentence(str(error), self.kind, given, self.where), ""))
             return None
-
-    def _given(self, call: Call) -> Any:
-        match self.place:
-            case "path":
-                return call.path[self.name]
-            case "query":
-                values = [value for name, value in call.query if name == self.name]
-                return MISSING if not values else values if self._is_list else values[-1]
-            case "header":
-                return call.headers.get(self.name, MISSING)
-        return call.body
 
     def _decoded(self, body: bytes, wrong: list[Refusal]) -> Any:
         assert self._decoder is not None
@@ -164,6 +161,24 @@ class Value:
         return None
 
 
+class _Step(NamedTuple):
+    """A function whose arguments are bound.
+
+    Attributes:
+        values: parts of the request, by argument.
+        made: functions whose results are arguments.
+        attributes: of the call, by argument.
+        calls: arguments that are the call.
+    """
+
+    function: Callable[..., Any]
+    is_async: bool
+    values: dict[str, Value]
+    made: dict[str, Callable[..., Any]]
+    attributes: dict[str, Callable[[Call], Any]]
+    calls: list[str]
+
+
 class Binding:
     """The parameters of a function.
 
@@ -171,6 +186,10 @@ class Binding:
         path: names of the path parameters.
         own: annotations of further parameters, which the caller of the function consumes.
         instead: functions that make the values of these types.
+
+    Attributes:
+        parts: the parts of a request that are read.
+        body: the part that is the body, if one is.
     """
 
     def __init__(
@@ -181,25 +200,35 @@ class Binding:
         own: Mapping[str, Any] = MappingProxyType({}),
         instead: Mapping[Any, Callable[..., Any]] = MappingProxyType({}),
     ) -> None:
-        self._function = function
-        self._is_async = inspect.iscoroutinefunction(function)
-        self._values: dict[str, Value] = {}
-        self._made: dict[str, Binding] = {}
-        self._calls: list[str] = []
+        self._path, self._instead = path, instead
+        self._steps: dict[Callable[..., Any], _Step] = {}  # those that others need first; the function last
+        parts = {(part.place, part.name): part for part in self._add(function, own)}
+        self.parts = tuple(parts.values())
+        self._last = self._steps[function]
+        self.body = next((part for part in self.parts if part.place == "body"), None)
+
+    def _add(self, function: Callable[..., Any], own: Mapping[str, Any]) -> list[Value]:
+        """Add the steps up to the call of a function, and return the parts that they read."""
+        step = _Step(function, inspect.iscoroutinefunction(function), {}, {}, {}, [])
         taken = [inspect.Parameter(name, _KEYWORD, annotation=kind) for name, kind in own.items()]
         for one in (*taken, *inspect.signature(function).parameters.values()):
             kind, marks = _parted(one.annotation)
+            made = next((mark.function for mark in marks if isinstance(mark, From)), None)
+            if made is None and isinstance(kind, type):
+                made = attrgetter("head") if kind is Head else self._instead.get(kind)
             if kind is Call:
-                self._calls.append(one.name)
-            elif kind is Head:
-                self._made[one.name] = _binding_of(_head)
-            elif made := _function_of(marks) or (instead.get(kind) if isinstance(kind, type) else None):
-                self._made[one.name] = _binding_of(made)
+                step.calls.append(one.name)
+            elif isinstance(made, attrgetter):
+                step.attributes[one.name] = made
+            elif made is not None:
+                step.made[one.name] = made
             elif one.name != "self":
-                self._values[one.name] = _value(one, kind, marks, path)
-        parts = (*self._values.values(), *(part for made in self._made.values() for part in made.parts))
-        self.parts: tuple[Value, ...] = tuple({(part.place, part.name): part for part in parts}.values())
-        self.body = next((part for part in self.parts if part.place == "body"), None)
+                step.values[one.name] = _value(one, kind, marks, self._path)
+        parts = [*step.values.values()]
+        for made in step.made.values():
+            parts += self._steps[made].values.values() if made in self._steps else self._add(made, {})
+        self._steps[function] = step
+        return parts
 
     async def arguments(self, call: Call) -> dict[str, Any]:
         """Return the arguments of the function for a request.
@@ -211,34 +240,17 @@ class Binding:
         parts = {(part.place, part.name): part.read(call, wrong) for part in self.parts}
         if wrong:
             raise BadRequest([message for message, _ in wrong], [hint for _, hint in wrong if hint])
-        return await self._arguments(call, parts)
-
-    async def _arguments(self, call: Call, parts: Mapping[tuple[str, str], Any]) -> dict[str, Any]:
-        given = {name: parts[part.place, part.name] for name, part in self._values.items()}
-        for name in self._calls:
-            given[name] = call
-        for name, made in self._made.items():
-            given[name] = await made._result(call, parts)
+        results: dict[Callable[..., Any], Any] = {}
+        given: dict[str, Any] = {}
+        for step in self._steps.values():
+            given = {name: parts[part.place, part.name] for name, part in step.values.items()}
+            given |= {name: results[made] for name, made in step.made.items()}
+            given |= {name: read(call) for name, read in step.attributes.items()}
+            given |= dict.fromkeys(step.calls, call)
+            if step is not self._last:
+                result = step.function(**given)
+                results[step.function] = await result if step.is_async else result
         return given
-
-    async def _result(self, call: Call, parts: Mapping[tuple[str, str], Any]) -> Any:
-        if self._function not in call.made:
-            result = self._function(**await self._arguments(call, parts))
-            call.made[self._function] = await result if self._is_async else result
-        return call.made[self._function]
-
-
-@cache
-def _binding_of(function: Callable[..., Any]) -> Binding:
-    return Binding(function)
-
-
-def _head(call: Call) -> Head:
-    return call.head
-
-
-def _function_of(marks: tuple[Any, ...]) -> Callable[..., Any] | None:
-    return next((mark.function for mark in marks if isinstance(mark, From)), None)
 
 
 def _parted(annotation: Any) -> tuple[Any, tuple[Any, ...]]:

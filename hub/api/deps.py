@@ -1,7 +1,8 @@
-"""Parameters of routes that are no part of the request: the caller, the scoped hub, the event streams."""
+"""The running hub as the routes see it, and parameters of routes that are no part of the request."""
 
 from collections.abc import Callable
-from typing import Annotated, Final, NamedTuple
+from operator import attrgetter
+from typing import Annotated, NamedTuple, TypeVar
 
 from anyio import to_thread
 from msgspec import Meta
@@ -9,12 +10,46 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from hub.api.binding import Call, From, Header
-from hub.api.door.roles import PRINCIPAL, Principal
+from hub.api.door.roles import Principal
 from hub.api.events import Streams
-from hub.api.hub import Hub
+from hub.api.noun import Noun
 from hub.coordination import authority
 from protocol.ids import UserId
+from storage.devices import users
 from storage.devices.users import UnknownUser
+from storage.store import Store
+
+AnyNoun = TypeVar("AnyNoun", bound=Noun)
+
+
+class Hub:
+    """A running hub."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._nouns: dict[type[Noun], Noun] = {}
+
+    def add(self, *nouns: Noun) -> None:
+        """Add nouns, each by the class that declares its routes."""
+        for noun in nouns:
+            kind = next(one for one in type(noun).__mro__ if Noun in one.__bases__)
+            self._nouns[kind] = noun
+
+    def noun(self, kind: type[AnyNoun], user_id: UserId | None = None) -> AnyNoun:
+        """Return the noun of this class, scoped to a user's things; None: to everybody's.
+
+        Names of other users' things are unknown to a scoped noun, never forbidden.
+        """
+        noun = self._nouns[kind]
+        assert isinstance(noun, kind)
+        return noun if user_id is None else noun.seen_by(user_id)
+
+    async def user_named(self, name: str) -> UserId:
+        """Return the id of a user. Raises UnknownUser."""
+        row = await self._store.read(users.find_user_by_name, name)
+        if row is None:
+            raise UnknownUser(f"there is no user {name!r}")
+        return row.id
 
 
 class Served(NamedTuple):
@@ -32,45 +67,25 @@ class Served(NamedTuple):
     document: Callable[[Headers], Response]
 
 
-SERVED: Final = "served"  # in the scope's state: the server's Served
-
-
-def _served(call: Call) -> Served:
-    served: Served = call.scope["state"][SERVED]
-    return served
-
-
-def whole_hub(call: Call) -> Hub:
-    """Return the hub as everybody's, for routes that are not scoped."""
-    return _served(call).hub
-
-
-def _streams(call: Call) -> Streams:
-    return _served(call).streams
-
-
 def _metrics(call: Call) -> bytes:
-    return _served(call).metrics()
+    served: Served = call.served
+    return served.metrics()
 
 
 async def _document(call: Call) -> Response:
     # In a thread, as building it takes a while.
-    return await to_thread.run_sync(_served(call).document, call.headers)
-
-
-def _caller(call: Call) -> Principal:
-    principal: Principal = call.scope["state"][PRINCIPAL]
-    return principal
+    return await to_thread.run_sync(call.served.document, call.headers)
 
 
 Document = Annotated[Response, From(_document)]
 Exposed = Annotated[bytes, From(_metrics)]
-OpenStreams = Annotated[Streams, From(_streams)]
-Caller = Annotated[Principal, From(_caller)]
+OpenStreams = Annotated[Streams, From(attrgetter("served.streams"))]
+Caller = Annotated[Principal, From(attrgetter("caller"))]
+Actor = Annotated[str, From(attrgetter("caller.actor"))]
 
 
 async def _seen(
-    call: Call,
+    hub: Annotated[Hub, From(attrgetter("served.hub"))],
     caller: Caller,
     user: Annotated[str, Meta(max_length=200, description="See this user's things only, by the user's name.")]
     | None = None,
@@ -78,25 +93,16 @@ async def _seen(
     """Return the user whose objects are visible: the caller's, or *user* as requested; None: all users."""
     if user is None:
         return caller.user_id
-    user_id = await whole_hub(call).user_named(user)
+    user_id = await hub.user_named(user)
     if caller.user_id not in (None, user_id):
         raise UnknownUser(f"there is no user {user!r}")
     return user_id
 
 
-_Seen = Annotated[UserId | None, From(_seen)]
+Seen = Annotated[UserId | None, From(_seen)]
 
 
-def scoped_hub(call: Call, seen: _Seen) -> Hub:
-    """Return the hub, scoped to the user whose objects are visible."""
-    return whole_hub(call).seen_by(seen)
-
-
-def _actor(caller: Caller) -> str:
-    return caller.actor
-
-
-def operator(caller: Caller, seen: _Seen) -> authority.Caller:
+def operator(caller: Caller, seen: Seen) -> authority.Caller:
     """Return the caller of an operators' route as an ``authority.Caller``."""
     return authority.Caller(caller.actor, seen)
 
@@ -107,7 +113,6 @@ def agent(caller: Caller) -> authority.Caller:
     return authority.Caller(caller.actor, caller.user_id, caller.agent_id)
 
 
-Actor = Annotated[str, From(_actor)]
 # Stored with the written row, in addition to the response in ``api.door.idempotency``: a hub that is killed
 # between the two finds the row when the request is repeated.
 Key = Annotated[Annotated[str, Meta(min_length=1, max_length=128)] | None, Header("idempotency-key")]

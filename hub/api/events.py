@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from hub.api.door.access import NoPlace, Shares
 from hub.api.door.roles import PRINCIPAL, Principal
+from hub.api.errors import Problem
 from hub.api.view import View
 
 BEAT_S: Final = 15.0  # proxies commonly give up after 30 or 60
@@ -91,8 +92,7 @@ def named(name: str) -> Callable[[View], str]:
 class EventStream(Response):
     """Response that streams *events*, formatted by *spell*, and closes the generator at the end.
 
-    Raises:
-        NoPlace: when sending starts and the limit is reached; *events* was not started.
+    Where the limit of streams is reached, it is a refusal instead; *events* is not started then.
     """
 
     media_type = "text/event-stream"
@@ -112,7 +112,12 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         principal: Principal = scope["state"][PRINCIPAL]
-        with self._streams.place(principal):
+        with ExitStack() as places:
+            try:
+                places.enter_context(self._streams.place(principal))
+            except NoPlace as refusal:
+                await Problem.of(refusal)(scope, receive, send)
+                return
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )

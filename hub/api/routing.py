@@ -4,28 +4,19 @@ import inspect
 import re
 from functools import cached_property
 from types import UnionType
-from typing import Annotated, Any, get_args
+from typing import Any, get_args
 from urllib.parse import quote
 
 import msgspec
 from starlette.responses import Response
 
-from hub.api.binding import Binding, Call, From
-from hub.api.deps import agent, operator, scoped_hub, whole_hub
+from hub.api.binding import Binding, Call
+from hub.api.deps import Seen, agent, operator
 from hub.api.door.roles import AGENT, Asked
-from hub.api.etags import Match
+from hub.api.etags import Match, Matching
 from hub.api.noun import Endpoint, Noun, Part, Route
 from hub.api.paging import Paging, requested
 from hub.coordination.authority import Caller
-
-
-class Json(Response):
-    """A value as JSON."""
-
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        return msgspec.json.encode(content)
 
 
 class RouteOf:
@@ -66,33 +57,36 @@ class RouteOf:
     def binding(self) -> Binding:
         """Return the parameters of the method, and those that the declaration adds."""
         declared = self.declared
-        whole = declared.is_whole or not self.noun.is_scoped
-        own: dict[str, Any] = {"_hub": Annotated[Any, From(whole_hub if whole else scoped_hub)]}
+        own: dict[str, Any] = {}
+        if self.noun.is_scoped and not declared.is_whole:
+            own["_seen"] = Seen
         if declared.key is not None:
             own["_paging"] = Paging
-        if declared.is_tagged:
+        if declared.is_tagged and declared.verb != "GET":
             own["_match"] = Match
         caller = agent if declared.need is AGENT else operator
         return Binding(self.method, path=self.path, own=own, instead={Caller: caller, Part: requested})
 
     async def answer(self, call: Call) -> Response:
         """Return the response to a request. Raises HubError."""
-        declared, head = self.declared, call.head
+        declared, headers = self.declared, call.head.headers
         given = await self.binding.arguments(call)
-        noun = given.pop("_hub").noun(self.noun)
-        paging, match = given.pop("_paging", None), given.pop("_match", None)
-        if match is not None and match.is_asked and self.path and declared.verb != "GET":
-            match.check(noun.tag_of(await noun.get(given[self.path[0]])))
+        seen, paging = given.pop("_seen", None), given.pop("_paging", None)
+        noun = call.served.hub.noun(self.noun, seen)
+        match: Matching | None = given.pop("_match", None)
+        if match is not None and match.is_asked and self.path:
+            match.check(noun.tag_of(await noun.get(*(given[name] for name in self.path))))
         result = await getattr(noun, self.method.__name__)(**given)
         if isinstance(result, Response):
             return result
-        if match is not None and declared.verb != "DELETE":
-            match.tell(noun.tag_of(result))
+        if declared.is_tagged and declared.verb != "DELETE":
+            headers["etag"] = noun.tag_of(result)
         if declared.location is not None:
-            head.headers["location"] = quote(declared.location.format(result))
+            headers["location"] = quote(declared.location.format(result))
         if declared.is_secret:
-            head.headers["cache-control"] = "no-store"
+            headers["cache-control"] = "no-store"
         if declared.key is not None:
             page = paging.fetched(result, key=declared.key)
             result = {self.items_key: page.items, "next_cursor": page.next_cursor}
-        return Json(result, head.status or declared.status, head.headers)
+        status = call.head.status or declared.status
+        return Response(msgspec.json.encode(result), status, headers, "application/json")

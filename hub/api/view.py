@@ -37,7 +37,7 @@ class View(Struct, forbid_unknown_fields=True):
         instants = _instants(cls)
         for name in cls.__struct_fields__:
             if name not in own and (value := getattr(source, name, UNSET)) is not UNSET:
-                own[name] = moment(value) if name in instants and isinstance(value, int) else value
+                own[name] = from_epoch_ms(value) if name in instants and isinstance(value, int) else value
         return cls(**own)
 
 

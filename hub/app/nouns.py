@@ -9,7 +9,7 @@ from hub.agents.heartbeats import Heartbeats
 from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
-from hub.api.hub import Hub
+from hub.api.deps import Hub
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.agents import Agents

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from protocol.ids import AgentId, DeviceId
+from protocol.ids import AgentId, DeviceId, UserId
 from protocol.standing import (
     Activity,
     AgentMoved,
@@ -20,6 +20,7 @@ from protocol.standing import (
     ExhaustReason,
     Health,
     Lifecycle,
+    activity_of,
 )
 from storage.agents.agent_moves import (
     activity_in,
@@ -28,7 +29,7 @@ from storage.agents.agent_moves import (
     move,
     remember,
 )
-from storage.agents.agents import UnknownAgent
+from storage.agents.agents import UnknownAgent, agent_called, called
 from storage.agents.schema import agent_state_history, agent_states, agents
 from storage.kernel.columns import Int
 from storage.kernel.rows import Key, columns_of, fill, paged
@@ -227,9 +228,17 @@ class Since(msgspec.Struct, frozen=True):
     """
 
     value: str
-    since: int | None
-    reason: str | None
-    actor: str | None
+    since: int | None = None
+    reason: str | None = None
+    actor: str | None = None
+
+
+class AgentStatus(AgentState, frozen=True, kw_only=True):
+    """State of an agent, and of each axis its value with the change that led to it."""
+
+    name: str
+    device_id: DeviceId | None
+    since: dict[Axis, Since]
 
 
 STATE = (
@@ -250,12 +259,28 @@ AGENTS_OF_DEVICE = (
 HISTORY = sa.select(*columns_of(AgentMove, agent_state_history)).where(
     agent_state_history.c.agent_id == sa.bindparam("agent")
 )
-_newest = (
-    sa.select(sa.func.max(agent_state_history.c.seq))
-    .where(agent_state_history.c.agent_id == sa.bindparam("agent"))
-    .group_by(agent_state_history.c.axis)
+_newest_of_axis = agent_state_history.alias()
+STATUS = (  # a row for each axis that has a history
+    sa.select(
+        agent_states,
+        agents.c.name,
+        agents.c.device_id,
+        agents.c.max_concurrent_runs,
+        *(agent_state_history.c[name] for name in ("axis", "new_value", "reason", "actor", "at")),
+    )
+    .join_from(agents, agent_states, agents.c.id == agent_states.c.agent_id)
+    .outerjoin(
+        agent_state_history,
+        sa.and_(
+            agent_state_history.c.agent_id == agents.c.id,
+            agent_state_history.c.seq.in_(
+                sa.select(sa.func.max(_newest_of_axis.c.seq))
+                .where(_newest_of_axis.c.agent_id == agents.c.id)
+                .group_by(_newest_of_axis.c.axis)
+            ),
+        ),
+    )
 )
-NEWEST_OF_AXES = HISTORY.where(agent_state_history.c.seq.in_(_newest))
 METADATA = (
     sa.update(agent_states)
     .where(agent_states.c.agent_id == sa.bindparam("agent"))
@@ -305,21 +330,27 @@ def find_state(c: sa.Connection, agent_id: AgentId) -> AgentState:
     return fill(AgentState, row, activity=activity_in(row))
 
 
-def status_of(c: sa.Connection, agent_id: AgentId) -> tuple[AgentState, dict[Axis, Since]]:
-    """Return the state of an agent, and of each axis its value with the change that led to it.
+def status_called(c: sa.Connection, name: str, user_id: UserId | None) -> AgentStatus:
+    """Return the status of the agent of that name, as ``agents.agent_called`` finds it, in one query.
 
     Raises:
-        UnknownAgent: no agent has the id.
+        UnknownAgent: no user has an agent of that name.
+        AmbiguousAgent: several users have one.
     """
-    state = find_state(c, agent_id)
-    axes = state.axes
-    told = {row.axis: row for row in c.execute(NEWEST_OF_AXES, {"agent": agent_id})}
-    return state, {
-        axis: Since(axes.on(axis), row.at, row.reason, row.actor)
-        if (row := told.get(axis)) is not None and row.new_value == axes.on(axis)
-        else Since(axes.on(axis), None, None, None)
-        for axis in Axis
-    }
+    rows = c.execute(called(STATUS, name, user_id)).all()
+    if len({row.agent_id for row in rows}) != 1:
+        agent_called(c, name, user_id)  # raises
+    row = rows[0]
+    activity = activity_of(
+        live=row.runs_waiting + row.runs_executing, running=row.runs_running, limit=row.max_concurrent_runs
+    )
+    changes = {(one.axis, one.new_value): one for one in rows}
+    since = {}
+    for axis in Axis:
+        value = str(activity if axis is Axis.ACTIVITY else row._mapping[axis])
+        one = changes.get((axis, value))
+        since[axis] = Since(value) if one is None else Since(value, one.at, one.reason, one.actor)
+    return fill(AgentStatus, row, activity=activity, since=since)
 
 
 def connect_agents(

@@ -178,7 +178,6 @@ AGENT_BY_NAME = AGENTS.where(agents.c.name == sa.bindparam("named")).order_by(
     agents.c.deleted_at.is_not(None), agents.c.created_at, agents.c.id
 )
 PRESENT_AGENTS = AGENTS.where(agents.c.deleted_at.is_(None))
-PRESENT_AGENT_KNOWN_AS = PRESENT_AGENTS.where(agents.c.external_id == sa.bindparam("external"))
 PRESENT_AGENTS_NAMED = PRESENT_AGENTS.where(agents.c.name == sa.bindparam("named")).order_by(agents.c.id)
 FILE_AGENTS = AGENTS.where(agents.c.source == "file")
 
@@ -227,19 +226,26 @@ def agent_called(
         UnknownAgent: no user has an agent of that name.
         AmbiguousAgent: several users have one.
     """
-    if name.startswith(EXTERNAL):
-        external_id = name.removeprefix(EXTERNAL)
-        row = c.execute(_of_user(PRESENT_AGENT_KNOWN_AS, user_id), {"external": external_id}).one_or_none()
-        if row is None:
-            raise UnknownAgent(f"there is no agent with the external identifier {external_id!r}")
-        return agent_in(row)
-    found = agents_named(c, name, user_id=user_id)
+    found = readable(agent_in, c.execute(called(AGENTS, name, user_id)))
     if len(found) > 1:
         raise AmbiguousAgent(f"several users have an agent {name!r}; say whose: --user NAME")
     removed = find_agent_by_name(c, name, user_id=user_id) if or_removed and not found else None
+    if not found and name.startswith(EXTERNAL):
+        external_id = name.removeprefix(EXTERNAL)
+        raise UnknownAgent(f"there is no agent with the external identifier {external_id!r}")
     if not found and removed is None:
         raise UnknownAgent(f"there is no agent {name!r}")
     return removed or found[0]
+
+
+def called(query: sa.Select[Any], name: str, user_id: UserId | None) -> sa.Select[Any]:
+    """Limit a query to the present agents of that name, or of ``external:ID``; of a user, if one is given."""
+    if name.startswith(EXTERNAL):
+        is_called = agents.c.external_id == name.removeprefix(EXTERNAL)
+    else:
+        is_called = agents.c.name == name
+    query = query.where(is_called, agents.c.deleted_at.is_(None)).order_by(agents.c.id)
+    return query if user_id is None else query.where(agents.c.user_id == user_id)
 
 
 def with_agent(

@@ -13,7 +13,7 @@ from msgspec import convert
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
 from hub.api.binding import Head
-from hub.api.hub import Hub
+from hub.api.deps import Hub
 from hub.api.nouns.agents import Agents, Resumption, RunRequest
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.runs import AmbiguousRun, Cancellation, Runs

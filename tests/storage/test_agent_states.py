@@ -262,7 +262,7 @@ def test_since_when_and_why_is_told_for_each_axis(c: sa.Connection) -> None:
     agent = make_agent(c)
     agent_moves.move(c, agent.id, "lifecycle", "paused", at=AT + 7, actor="operator", reason="holidays")
     run = make_run(c, agent=agent, at=AT + 8)
-    _, since = agent_states.status_of(c, agent.id)
+    since = agent_states.status_called(c, agent.name, agent.user_id).since
     assert list(since) == list(Axis)
     assert since[Axis.LIFECYCLE] == agent_states.Since("paused", AT + 7, "holidays", "operator")
     assert since[Axis.ACTIVITY] == agent_states.Since("waiting", AT + 8, f"run {run.id} is QUEUED", "hub")

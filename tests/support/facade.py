@@ -26,11 +26,11 @@ from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
 from hub.api.binding import Head
+from hub.api.deps import AnyNoun, Hub
 from hub.api.door.access import PEER_UID, SOCKET_PATH, Access
 from hub.api.door.bearer import BearerTokens
 from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
-from hub.api.hub import AnyNoun, Hub
 from hub.api.noun import ALL, Part
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
@@ -492,7 +492,6 @@ class _System(System):
     async def status(self) -> StatusView:
         if self._fake.broken is not None:
             raise self._fake.broken
-        seen = self._fake.nouns.seen_by(self.user_id)
         return StatusView(
             name="home",
             hub_id="h-1",
@@ -501,14 +500,14 @@ class _System(System):
             uptime_s=3_725.0,
             devices_known=1,
             devices_connected=1,
-            gateways_known=len(await seen.noun(Gateways).all()),
+            gateways_known=len(await self._fake.nouns.noun(Gateways, self.user_id).all()),
             agents=1,
             runs={RunState.RUNNING: 1, RunState.COMPLETED: 4},
             model="gpt-5-mini (openai)",
             listeners={"devices": "127.0.0.1:8770"},
             database="sqlite:///hub.db",
             held_back=self._fake.held_back,
-            issues=seen.noun(Issues).counts(),
+            issues=self._fake.nouns.noun(Issues, self.user_id).counts(),
         )
 
 

@@ -11,10 +11,9 @@ from typing import NamedTuple
 import anyio.to_thread
 import uvicorn
 from anyio.abc import TaskGroup, TaskStatus
-from starlette.types import Receive, Scope, Send
 
 from hub.api.application import ANSWERED, application
-from hub.api.deps import SERVED, Served
+from hub.api.deps import Hub, Served
 from hub.api.document import document_server
 from hub.api.door.access import BODY_BYTES, BODY_S, NO_PROXIES, Access, Bearer
 from hub.api.door.connection import HEAD_S, connection_factory, operator_refusal
@@ -22,7 +21,6 @@ from hub.api.door.idempotency import Replays
 from hub.api.door.sockets import listen_on_tcp, listen_on_unix
 from hub.api.door.uvicorn_server import FINISH_S, GRACE_S, BoundedServer
 from hub.api.events import BEAT_S, Streams
-from hub.api.hub import Hub
 from hub.clock import Clock
 from hub.links.acceptor import Acceptor, Make
 from hub.links.deadlines import DeadlineWheel
@@ -109,11 +107,11 @@ class OperatorServer:
         self._head_s = head_s
         self._streams = Streams(event_streams, beat_s=beat_s)
         self._streams.on_refusal = self._on_refusal = on_refusal
-        self._served = Served(hub, self._streams, metrics, document_server(ANSWERED.values()))
+        served = Served(hub, self._streams, metrics, document_server(ANSWERED.values()))
         if bearer is not None:
             self._streams.still_counts = bearer.still_counts
         self.access = Access(
-            self._answer,
+            partial(application, served),
             hosts=hosts or Hosts(),
             proxies=proxies,
             body_bytes=body_bytes,
@@ -163,11 +161,6 @@ class OperatorServer:
                     with anyio.move_on_after(GRACE_S, shield=True):
                         await server.ended.wait()
                     running.cancel()
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a permitted request."""
-        scope["state"][SERVED] = self._served
-        await application(scope, receive, send)
 
     def _accept_on(self, tcp: socket.socket, tasks: TaskGroup, wheel: DeadlineWheel, make: Make) -> Acceptor:
         """Return the acceptor of TCP connections, which counts and limits them before the TLS handshake."""

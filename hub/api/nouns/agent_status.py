@@ -1,6 +1,6 @@
 """Status of agents on each axis: read, written and recorded, also in the terms of other vocabularies."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,7 +10,7 @@ from hub.agents.vocabulary_export import bounded_metadata, document_of, write_of
 from hub.api.binding import OPTIONAL
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.etags import Match, Matching, tag_of
+from hub.api.etags import Match, tag_of
 from hub.api.noun import Noun, command, route
 from hub.api.nouns.agents import managed
 from hub.api.nouns.devices import KICKED
@@ -26,7 +26,7 @@ from protocol.standing import STORED_AXES, Axis, Connectivity, Lifecycle, Unknow
 from protocol.vocabularies import Vocabulary, words_of
 from storage.agents import agent_snapshot, agent_states, agents
 from storage.agents.agent_snapshot import AgentFacts
-from storage.agents.agent_states import AgentMove, AgentState, Since
+from storage.agents.agent_states import AgentMove, AgentState
 from storage.agents.agents import AgentRow
 from storage.agents.made_agents import AgentOfFile
 from storage.agents.status_writes import StandingWrite
@@ -148,15 +148,22 @@ class AgentStatuses(Noun):
         self._control = control
         self._lines = lines
 
-    @route("GET", "/status", Scope.READ)
-    async def get(self, name: str, match: Match) -> AgentStatusView:
-        """Return the status of an agent on each axis: since when, why, and the moves from there."""
-        return _tagged(await self.of_agent(name), match)
+    @staticmethod
+    def tag_of(item: AgentStatusView) -> str:
+        return tag_of(item.agent, item.version)
 
-    async def of_agent(self, name: str) -> AgentStatusView:
-        """Return the status of an agent."""
-        return self._view(
-            *await self._store.read(agents.with_agent, name, self.user_id, agent_states.status_of)
+    @route("GET", "/status", Scope.READ, is_tagged=True)
+    async def get(self, name: str) -> AgentStatusView:
+        """Return the status of an agent on each axis: since when, why, and the moves from there."""
+        status = await self._store.read(agent_states.status_called, name, self.user_id)
+        return AgentStatusView.from_row(
+            status,
+            agent=status.name,
+            last_heartbeat_at=self._last_beat(status, status.device_id),
+            axes={
+                str(axis): AxisView.from_row(one, moves=legal_moves(axis, one.value))
+                for axis, one in status.since.items()
+            },
         )
 
     @route("PATCH", "/status", Scope.RUN, errors=_REFUSED)
@@ -164,10 +171,12 @@ class AgentStatuses(Noun):
         """Move an agent on axes, on all or none. A refusal of a move names those that are possible."""
         version = None
         if match.is_asked:
-            now = await self.of_agent(name)
-            match.check(_tag(now))
+            now = await self.get(name)
+            match.check(self.tag_of(now))
             version = now.version
-        return _tagged(await self.write(name, change, version=version, actor=actor), match)
+        changed = await self.write(name, change, version=version, actor=actor)
+        match.tell(self.tag_of(changed))
+        return changed
 
     async def write(
         self, name: str, change: StatusChange, *, version: int | None = None, actor: str
@@ -177,9 +186,8 @@ class AgentStatuses(Noun):
         Raises:
             StateChanged: *version* is given, and not the present one.
         """
-        agent = await self._agent(name)
-        await self._write(agent, _asked(change, version), actor=actor)
-        return self._view(agent, await self._store.read(agent_states.status_of, agent.id))
+        await self._write(await self._agent(name), _asked(change, version), actor=actor)
+        return await self.get(name)
 
     @command(
         "agents terminate NAME",
@@ -189,20 +197,14 @@ class AgentStatuses(Noun):
         message="agent {name} is terminated; its history stays: hub agents history {name}",
         confirm="terminate agent {name} for good, and cancel its live runs?",
     )
-    @route("POST", "/terminate", Scope.RUN, errors=_REFUSED)
+    @route("POST", "/terminate", Scope.RUN, errors=_REFUSED, is_tagged=True)
     async def terminate(
-        self,
-        name: str,
-        match: Match,
-        end: Annotated[Termination, OPTIONAL],
-        actor: Actor,
+        self, name: str, end: Annotated[Termination, OPTIONAL], actor: Actor
     ) -> AgentStatusView:
         """End an agent for good: cancel its live runs, remove its schedules, and keep its history."""
-        agent = await self._agent(name)
         asked = StandingWrite(axes={Axis.LIFECYCLE: Lifecycle.TERMINATED}, reason=end.reason)
-        await self._write(agent, asked, actor=actor)
-        found = await self._store.read(agent_states.status_of, agent.id)
-        return _tagged(self._view(agent, found), match)
+        await self._write(await self._agent(name), asked, actor=actor)
+        return await self.get(name)
 
     @command(
         "agents history NAME",
@@ -258,12 +260,14 @@ class AgentStatuses(Noun):
         return self._document(agent, facts, words)
 
     def _document(self, agent: AgentRow, facts: AgentFacts, words: Vocabulary) -> dict[str, Any]:
-        return document_of(words, msgspec.structs.replace(facts, state=self._fresh(agent, facts.state)))
+        beat = self._last_beat(facts.state, agent.device_id)
+        state = msgspec.structs.replace(facts.state, last_heartbeat_at=beat)
+        return document_of(words, msgspec.structs.replace(facts, state=state))
 
-    def _fresh(self, agent: AgentRow, state: AgentState) -> AgentState:
-        """Return *state* with the last heartbeat, which is stored from time to time only."""
-        beats = [at for at in (state.last_heartbeat_at, self._last_heard(agent.device_id)) if at is not None]
-        return msgspec.structs.replace(state, last_heartbeat_at=max(beats, default=None))
+    def _last_beat(self, state: AgentState, device_id: DeviceId | None) -> int | None:
+        """Return the time of the last heartbeat, which is stored from time to time only."""
+        beats = (state.last_heartbeat_at, self._last_heard(device_id))
+        return max((at for at in beats if at is not None), default=None)
 
     async def _write(self, agent: AgentRow, asked: StandingWrite, *, actor: str) -> None:
         try:
@@ -278,22 +282,6 @@ class AgentStatuses(Noun):
 
     async def _agent(self, name: str) -> AgentRow:
         return await self._store.read(agents.agent_called, name, self.user_id)
-
-    def _view(self, agent: AgentRow, found: tuple[AgentState, Mapping[Axis, Since]]) -> AgentStatusView:
-        state, since = found
-        return _status_view(agent.name, self._fresh(agent, state), since)
-
-
-def _status_view(name: str, state: AgentState, since: Mapping[Axis, Since]) -> AgentStatusView:
-    return AgentStatusView.from_row(
-        state,
-        agent=name,
-        **{str(axis): state.axes.on(axis) for axis in Axis},
-        axes={
-            str(axis): AxisView.from_row(one, moves=legal_moves(axis, one.value))
-            for axis, one in since.items()
-        },
-    )
 
 
 def _asked(change: StatusChange, version: int | None) -> StandingWrite:
@@ -319,12 +307,3 @@ def _move_view(row: AgentMove) -> AgentMoveView:
     return AgentMoveView.from_row(
         row, before=row.old_value, after=row.new_value, snapshot=msgspec.to_builtins(row.snapshot)
     )
-
-
-def _tag(status: AgentStatusView) -> str:
-    return tag_of(status.agent, status.version)
-
-
-def _tagged(status: AgentStatusView, match: Matching) -> AgentStatusView:
-    match.tell(_tag(status))
-    return status

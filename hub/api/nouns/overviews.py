@@ -2,8 +2,8 @@
 
 from typing import Final
 
+from hub.api.deps import Hub
 from hub.api.door.roles import Scope
-from hub.api.hub import Hub
 from hub.api.noun import Noun, route
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses, AgentStatusView
@@ -62,18 +62,20 @@ class Overviews(Noun):
     @route("GET", "", Scope.READ)
     async def get(self, name: str) -> AgentOverview:
         """Return one agent with its state and why, calendar, runs, locks, abilities and costs."""
-        hub = self._hub.seen_by(self.user_id)
-        agent = await hub.noun(Agents).get(name)
-        configuration = await hub.noun(AgentConfigs).of_agent(name)
+        hub, mine = self._hub, self.user_id
+        agent = await hub.noun(Agents, mine).get(name)
+        configuration = await hub.noun(AgentConfigs, mine).of_agent(name)
+        capabilities = await hub.noun(Capabilities, mine).of_agent(name)
+        checkpoints = await hub.noun(Checkpoints, mine).all(name)
         return AgentOverview(
             agent=agent,
-            standing=await hub.noun(AgentStatuses).of_agent(name),
-            slots=tuple(await hub.noun(Slots).of_agent(name)),
-            runs=(await hub.noun(Runs).newest(PageOf(limit=NEWEST_RUNS), agent=name)).runs,
-            locks=tuple(await hub.noun(Locks).all(agent=name)),
-            capabilities=tuple(one for one in await hub.noun(Capabilities).of_agent(name) if one.enabled),
+            standing=await hub.noun(AgentStatuses, mine).get(name),
+            slots=tuple(await hub.noun(Slots, mine).of_agent(name)),
+            runs=(await hub.noun(Runs, mine).newest(PageOf(limit=NEWEST_RUNS), agent=name)).runs,
+            locks=tuple(await hub.noun(Locks, mine).all(agent=name)),
+            capabilities=tuple(one for one in capabilities if one.enabled),
             config=tuple(sorted(configuration.configuration)),
-            checkpoints=tuple(CheckpointBrief.from_row(one) for one in await hub.noun(Checkpoints).all(name)),
-            spend=await hub.noun(Costs).of_agent(name),
-            series=len(await hub.noun(Measurements).series(name)),
+            checkpoints=tuple(CheckpointBrief.from_row(one) for one in checkpoints),
+            spend=await hub.noun(Costs, mine).of_agent(name),
+            series=len(await hub.noun(Measurements, mine).series(name)),
         )

@@ -10,9 +10,8 @@ from msgspec import field
 from starlette.responses import Response
 
 from hub.api.binding import Head
-from hub.api.deps import Exposed
+from hub.api.deps import Exposed, Hub
 from hub.api.door.roles import DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Role, Scope, roles_that_may
-from hub.api.hub import Hub
 from hub.api.noun import Noun, command, route
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import IssueCounts, Issues
@@ -280,7 +279,7 @@ class System(Noun):
     @route("GET", "/v1/status", Scope.READ)
     async def status(self) -> StatusView:
         """Return version, uptime, devices, runs, model and listeners."""
-        hub, mine, about = self._hub.seen_by(self.user_id), self.user_id, self._about
+        mine, about = self.user_id, self._about
         where = self._where()
         known, known_gateways, known_agents, run_counts = await self._store.read(
             lambda c: (
@@ -290,7 +289,7 @@ class System(Noun):
                 runs.count_runs(c, user_id=mine),
             )
         )
-        ready_gateways = hub.noun(Gateways).ready(known_gateways)
+        ready_gateways = self._hub.noun(Gateways, mine).ready(known_gateways)
         return StatusView.from_row(
             about,
             version=VERSION,
@@ -306,7 +305,7 @@ class System(Noun):
             listeners={} if where is None else where.spelled(),
             held_back=self._held_back,
             disk_full=None if self._disk is None else self._disk.problem,
-            issues=hub.noun(Issues).counts(),
+            issues=self._hub.noun(Issues, mine).counts(),
             config_generation=self._reloader.generation,
         )
 

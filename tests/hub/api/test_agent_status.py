@@ -18,7 +18,7 @@ from storage.agents.made_agents import AgentOfFile
 from storage.agents.status_writes import BadWrite, StateChanged
 from storage.runs import runs
 from tests.hub.agents.seed_names import SEED_NAMES
-from tests.support.paging import page_of, unmatched
+from tests.support.paging import page_of
 from tests.support.runs import Bench, agent, bench, folder, store
 
 __all__ = ["agent", "bench", "store"]
@@ -91,7 +91,7 @@ async def test_a_run_waits_while_its_agent_is_in_maintenance_and_starts_after_it
 async def test_who_read_an_older_state_does_not_write_over_a_newer_one(
     bench: Bench, statuses: AgentStatuses
 ) -> None:
-    read = await statuses.of_agent("notes")
+    read = await statuses.get("notes")
     await statuses.write("notes", StatusChange(health="error"), version=read.version, actor="o")
     with pytest.raises(StateChanged):
         await statuses.write("notes", StatusChange(health="ok"), version=read.version, actor="o")
@@ -102,25 +102,21 @@ async def test_an_agent_of_the_file_is_not_terminated_in_any_vocabulary(
     bench: Bench, statuses: AgentStatuses
 ) -> None:
     with pytest.raises(AgentOfFile):
-        await statuses.terminate("notes", unmatched(), Termination(reason=None), actor="o")
+        await statuses.terminate("notes", Termination(reason=None), actor="o")
     for vocabulary, column, word in (("orchestrator", "state_detail", "TERMINATED"),):
         with pytest.raises(AgentOfFile):
             await statuses.change_document("notes", vocabulary, {column: word}, actor="o")
-    assert (await statuses.of_agent("notes")).lifecycle == "active"
+    assert (await statuses.get("notes")).lifecycle == "active"
 
 
 async def test_a_terminated_agent_has_no_live_run_left(
     bench: Bench, statuses: AgentStatuses, made_over_the_api: None
 ) -> None:
     waiting = await bench.control.submit(bench.agent)
-    told = await statuses.terminate(
-        "notes", unmatched(), Termination(reason="not needed"), actor="operator:1"
-    )
+    told = await statuses.terminate("notes", Termination(reason="not needed"), actor="operator:1")
     assert (told.lifecycle, told.activity, told.runs_waiting) == ("terminated", "idle", 0)
     assert (await bench.row(waiting.id)).state is RunState.CANCELLED
-    again = await statuses.terminate(
-        "notes", unmatched(), Termination(reason="not needed"), actor="operator:1"
-    )
+    again = await statuses.terminate("notes", Termination(reason="not needed"), actor="operator:1")
     assert again.version == told.version  # twice is once
 
 
@@ -147,11 +143,11 @@ async def test_an_agent_is_found_by_the_identifier_that_others_gave_it(
     bench: Bench, statuses: AgentStatuses
 ) -> None:
     await bench.store.write(lambda c: c.exec_driver_sql("UPDATE agents SET external_id = 'claw-7'"))
-    assert (await statuses.of_agent("external:claw-7")).agent == "notes"
+    assert (await statuses.get("external:claw-7")).agent == "notes"
     told = await statuses.document("external:claw-7", "calendar")
     assert told["agent_id"] == "claw-7"
     with pytest.raises(UnknownAgent, match="external identifier 'ghost'"):
-        await statuses.of_agent("external:ghost")
+        await statuses.get("external:ghost")
     stranger = statuses.seen_by(UserId("somebody-else"))
     for name in ("notes", "external:claw-7"):
         with pytest.raises(UnknownAgent):

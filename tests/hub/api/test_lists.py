@@ -9,11 +9,11 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.application import ANSWERED
+from hub.api.deps import Hub
 from hub.api.door.bearer import BearerTokens
 from hub.api.door.idempotency import Replays
 from hub.api.door.roles import AGENT
 from hub.api.door.server import OperatorServer
-from hub.api.hub import Hub
 from hub.api.nouns.agents import Agents
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules
