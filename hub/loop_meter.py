@@ -133,13 +133,9 @@ class LoopMeter(Collector):
         yield shares
 
 
-async def charged(meter: LoopMeter, cause: str, work: Coroutine[Any, Any, T]) -> T:
-    """Run the coroutine *work*, and charge each of its steps on the loop to *cause*."""
-    return await _stepwise(meter, cause, work)
-
-
 @types.coroutine
-def _stepwise(meter: LoopMeter, cause: str, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+def charged(meter: LoopMeter, cause: str, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Run the coroutine *work*, and charge each of its steps on the loop to *cause*."""
     step: Callable[[Any], Any] = work.send
     value: Any = None
     while True:

@@ -116,15 +116,14 @@ class Requests:
             answering = _answered(request, partial(method, link, request.params))
             answer = await charged(self._loop, cause, answering)
             if isinstance(answer, Later):
-                later.start_soon(charged, self._loop, cause, _answer_later(link, request, answer))
+                later.start_soon(self._answer_later, cause, link, request, answer)
             else:
                 await _send(link, answer)
 
-
-async def _answer_later(link: DeviceLink, request: Request, later: Later) -> None:
-    response = await _answered(request, later.answer)
-    assert isinstance(response, Response)
-    await _send(link, response)
+    async def _answer_later(self, cause: str, link: DeviceLink, request: Request, later: Later) -> None:
+        response = await charged(self._loop, cause, _answered(request, later.answer))
+        assert isinstance(response, Response)
+        await _send(link, response)
 
 
 async def _answered(

@@ -74,12 +74,14 @@ class RunControl:
         fire_key: str | None = None,
         actor: str = "operator",
         options: RunOptions = NO_OPTIONS,
+        rerun_of: RunId | None = None,
     ) -> RunRow:
         """Queue a run of *agent* with the agent's current settings.
 
         Args:
             options: further requirements, locks and context of the run.
             fire_key: idempotency key; if a run with this key exists, it is returned.
+            rerun_of: the run that this one repeats.
 
         Raises:
             UnknownAgent: the agent was removed; nothing was queued.
@@ -87,41 +89,7 @@ class RunControl:
             DocumentTooLarge, BadDocument: the context is invalid; nothing was queued.
         """
         run_id = RunId(self._ids.fresh())
-        fire_key = f"m:{fire_key or run_id}"
-        return await self._create(run_id, agent, fire_key=fire_key, actor=actor, options=options)
-
-    async def rerun(self, run_id: RunId, *, actor: str) -> RunRow:
-        """Queue a new run of the same agent, with its current settings and the old run's requirements.
-
-        Units that are already settled are not read again.
-
-        Raises:
-            UnknownRun: no run has this id.
-            UnknownAgent: the run's agent was removed; nothing was queued.
-            TooManyWaiting: too many manually started runs are waiting; nothing was queued.
-        """
-        old = await self._store.read(runs.get_run, run_id)
-        agent = await self._store.read(agents.get_agent, old.agent_id)
-        new_id = RunId(self._ids.fresh())
-        return await self._create(
-            new_id,
-            agent,
-            fire_key=f"r:{run_id}:{new_id}",
-            actor=actor,
-            options=RunOptions(needs=old.needs, locks=old.locks, context=old.context),
-            rerun_of=run_id,
-        )
-
-    async def _create(
-        self,
-        run_id: RunId,
-        agent: AgentRow,
-        *,
-        fire_key: str,
-        actor: str,
-        options: RunOptions,
-        rerun_of: RunId | None = None,
-    ) -> RunRow:
+        key = f"m:{fire_key or run_id}" if rerun_of is None else f"r:{rerun_of}:{run_id}"
         context = self._checked_context(options.context)
         parameters = parameters_of(agent, self._extractor, await set_up(self._store, agent))
         event = "run.started" if rerun_of is None else "run.rerun"
@@ -131,7 +99,7 @@ class RunControl:
                 audit.audited(run_claims.start_run, lambda made: entry if made.id == run_id else None),
                 id=run_id,
                 agent=agent,
-                fire_key=fire_key,
+                fire_key=key,
                 limits=self.limits,
                 at=self._at(),
                 config_fingerprint=parameters.config_fingerprint,
@@ -150,6 +118,21 @@ class RunControl:
         log.info("run.queued", run_id=row.id, agent_id=agent.id)
         self._dispatcher.recheck()
         return row
+
+    async def rerun(self, run_id: RunId, *, actor: str) -> RunRow:
+        """Queue a new run of the same agent, with its current settings and the old run's requirements.
+
+        Units that are already settled are not read again.
+
+        Raises:
+            UnknownRun: no run has this id.
+            UnknownAgent: the run's agent was removed; nothing was queued.
+            TooManyWaiting: too many manually started runs are waiting; nothing was queued.
+        """
+        old = await self._store.read(runs.get_run, run_id)
+        agent = await self._store.read(agents.get_agent, old.agent_id)
+        options = RunOptions(needs=old.needs, locks=old.locks, context=old.context)
+        return await self.submit(agent, actor=actor, options=options, rerun_of=run_id)
 
     async def cancel(self, run_id: RunId, *, actor: str, reason: str) -> RunRow:
         """Cancel a run: a waiting run at once, an executing run once its sent calls are answered.

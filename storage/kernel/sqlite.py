@@ -64,33 +64,10 @@ def empty_database(tables: sa.MetaData) -> bytes:
     return content
 
 
-class SqliteDatabase:
-    """``Database`` in one file, created by ``open_sqlite``."""
-
-    is_shared = False
-
-    def __init__(self, writer: "_Writer", reader: "_Session") -> None:
-        self._writer = writer
-        self._reader = reader
-
-    async def read(
-        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run *fn* in one snapshot; see ``Database.read``."""
-        return await self._reader.in_thread(self._reader.run_read, lambda c: fn(c, *args, **kwargs))
-
-    async def write(
-        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run *fn* in one transaction; see ``Database.write``."""
-        result: T = await self._writer.put(lambda c: fn(c, *args, **kwargs))
-        return result
-
-
 @asynccontextmanager
 async def open_sqlite(
     source: Path | bytes, *, now_ms: Callable[[], int] = machine_now_ms
-) -> AsyncIterator[SqliteDatabase]:
+) -> AsyncIterator["SqliteDatabase"]:
     """Open the database file *source*, or a database in memory that copies the bytes *source*.
 
     Its tables must exist already. Leaving the block writes the queued jobs, then closes the database.
@@ -101,25 +78,31 @@ async def open_sqlite(
     """
     failure: Exception | None = None
     async with _sessions(source, now_ms) as (session, reader), anyio.create_task_group() as owner:
-        writer = _Writer(session)
-        owner.start_soon(writer.serve)
+        database = SqliteDatabase(session, reader)
+        owner.start_soon(database.serve)
         try:
-            yield SqliteDatabase(writer, reader)
+            yield database
         except Exception as error:
             failure = error  # raised below: a task group would wrap it
         finally:
-            writer.close()
+            database.close()
     if failure is not None:
         raise failure
 
 
 class _Job:
-    """Function queued for the writer, and its result."""
+    """Function queued for the writer with its arguments, and its result."""
 
-    __slots__ = ("call", "error", "settled", "value")
+    __slots__ = ("args", "error", "fn", "kwargs", "settled", "value")
 
-    def __init__(self, call: Callable[[sa.Connection], Any], settled: "asyncio.Future[Any]") -> None:
-        self.call = call
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        settled: "asyncio.Future[Any]",
+    ) -> None:
+        self.fn, self.args, self.kwargs = fn, args, kwargs
         self.settled = settled
         self.value: Any = None
         self.error: Exception | None = None
@@ -140,14 +123,17 @@ class _Job:
             self.settled.set_result(self.value)
 
 
-class _Writer:
-    """Queue in front of the writing session, and the only task that drains it.
+class SqliteDatabase:
+    """``Database`` in one file, created by ``open_sqlite``: a queue in front of the writing session.
 
     Each job has a plain asyncio future: streams and events of anyio cost a write more than its SQL does.
     """
 
-    def __init__(self, session: "_Session") -> None:
-        self._session = session
+    is_shared = False
+
+    def __init__(self, writer: "_Session", reader: "_Session") -> None:
+        self._session = writer
+        self._reader = reader
         # by cause; no queue is empty, and the first key has the next turn
         self._queues: dict[str, deque[_Job]] = {}
         self._count = 0
@@ -155,19 +141,27 @@ class _Writer:
         self._room = anyio.Event()
         self._is_closed = False
 
-    async def put(self, call: Callable[[sa.Connection], Any]) -> Any:
-        """Queue *call* and wait until its result is on the disk. Cancelling the caller keeps the job."""
+    async def read(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run *fn* in one snapshot; see ``Database.read``."""
+        return await self._reader.in_thread(self._reader.run_read, fn, args, kwargs)
+
+    async def write(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run *fn* in one transaction; see ``Database.write``. Cancelling the caller keeps the job."""
         cause = CAUSE.get()
         while self._is_full_for(cause) and not self._is_closed:
             self._room = anyio.Event() if self._room.is_set() else self._room
             await self._room.wait()
         if self._is_closed:
             raise Unavailable("the database is closed")
-        settled = asyncio.get_running_loop().create_future()
+        settled: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         queue = self._queues.get(cause)
         if queue is None:
             queue = self._queues[cause] = deque()
-        queue.append(_Job(call, settled))
+        queue.append(_Job(fn, args, kwargs, settled))
         self._count += 1
         self._arrived.set()
         return await settled
@@ -283,13 +277,13 @@ class _Session:
         _LOCAL.driver = driver
         self.core = _engine().connect().execution_options(begin=begin)
 
-    def run_read(self, call: Callable[[sa.Connection], T]) -> T:
-        """Run *call* in one read-only snapshot. Runs in the connection's thread."""
+    def run_read(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        """Run *fn* in one read-only snapshot. Runs in the connection's thread."""
         try:
             with self.core.begin():
                 self._raw._conn.execute("PRAGMA query_only=on").close()
                 try:
-                    return call(self.core)
+                    return fn(self.core, *args, **kwargs)
                 finally:
                     self._raw._conn.execute("PRAGMA query_only=off").close()
         except sa.exc.DBAPIError as error:
@@ -301,7 +295,7 @@ class _Session:
         """Complete or fail every job; completed jobs are on the disk. Runs in the connection's thread."""
         try:
             with self.core.begin():
-                values = [job.call(self.core) for job in batch]
+                values = [job.fn(self.core, *job.args, **job.kwargs) for job in batch]
         except Exception as error:
             if len(batch) == 1 or isinstance(translated(error), Busy):
                 for job in batch:
@@ -325,7 +319,7 @@ class _Session:
     def _run_in_savepoint(self, job: _Job) -> None:
         try:
             with self.core.begin_nested():
-                value = job.call(self.core)
+                value = job.fn(self.core, *job.args, **job.kwargs)
         except Exception as error:
             if not self._raw.in_transaction:
                 raise _TransactionLost from error  # the following jobs would run outside a transaction

@@ -32,7 +32,7 @@ _REPEATS: Final = 5  # the log and other services may come between; the smallest
 _TRACED: Final = ContextVar("_TRACED", default=False)
 _REQUESTS: Final = (("GET", "/v1/agents/notes/status"), ("POST", "/v1/agents/notes/runs"))
 _ROW: Final = "INSERT INTO runs "
-_QUEUED: Final = sqlite._Writer.put.__code__
+_QUEUED: Final = sqlite.SqliteDatabase.write.__code__
 _SENT: Final = sqlite._Session.in_thread.__code__
 _READ, _WRITTEN = sqlite._Session.run_read.__code__, sqlite._Session.run_batch.__code__
 
@@ -62,12 +62,12 @@ class Trace:
             is_own = _TRACED.get()
             if is_own and code is _QUEUED:
                 self._stack_of_job = _stack(frame)
-                self._jobs.add(given["call"])
+                self._jobs.add(given["fn"])
             elif is_own and code is _SENT:
-                self._jobs |= set(given["args"])
+                self._jobs.add(given["args"][0])
         else:
             if code in (_READ, _WRITTEN):
-                calls = [given["call"]] if code is _READ else [job.call for job in given["batch"]]
+                calls = [given["fn"]] if code is _READ else [job.fn for job in given["batch"]]
                 self._own.job = not self._jobs.isdisjoint(calls)
                 self.transactions += self._own.job
             is_own = getattr(self._own, "job", False)

@@ -117,10 +117,13 @@ async def test_a_coroutine_that_is_charged_ends_as_any_other(meter: LoopMeter) -
         finally:
             ended.append("cancelled")
 
+    async def is_charged() -> None:
+        await charged(meter, "device:a", waits())
+
     with pytest.raises(LookupError):
         await charged(meter, "device:a", fails())
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(charged, meter, "device:a", waits())
+        tasks.start_soon(is_charged)
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
     assert ended == ["cancelled"]
