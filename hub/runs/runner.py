@@ -103,7 +103,7 @@ class Runner:
         attempt = Attempt(order)
         about = {"run_id": order.run_id, "agent_id": order.agent_id, "device_id": order.device_id}
         whose = written_for(f"device:{order.device_id or order.agent_id}")
-        with bind(trace_id=trace_id_of(order.run_id), **about), whose:
+        with bind(trace_id=trace_id_of(order.run_id), fence=order.fence, **about), whose:
             try:
                 ending = await self._guarded(attempt, interrupt)
                 await self._end_surely(attempt, ending, interrupt)

@@ -182,6 +182,8 @@ class Questions(Law):
             "SELECT 1 FROM model_answers WHERE agent_id = ? AND question = ?", run.agent_id, question
         ):
             self.findings.add("I14", f"run {run.id} asked about {path} what was answered before")
+        if bound().get("fence") != run.fence:
+            return  # of a hub that was halted before the question: another one has taken the run over
         unit = disk.one("SELECT state FROM run_units WHERE run_id = ? AND unit_key = ?", run.id, path)
         if unit is not None and unit[0] in ("EXTRACTED", "DONE", "SKIPPED"):
             self.findings.add("I7", f"run {run.id} asked about {path}, which is {unit[0]}")

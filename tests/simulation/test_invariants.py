@@ -276,9 +276,12 @@ async def a_run_ends_with_an_open_call(world: World) -> None:
 
 
 async def a_settled_file_is_asked_about(world: World) -> None:
-    run_id, path = world.disk.one("SELECT run_id, unit_key FROM run_units WHERE state = 'DONE'")
+    run_id, path, fence = world.disk.one(
+        "SELECT run_id, unit_key, fence FROM run_units JOIN runs ON runs.id = run_id"
+        " WHERE run_units.state = 'DONE'"
+    )
     question = ModelRequest(messages=(Message("user", f"{path} edition 1"),), schema={}, max_tokens=1)
-    with bind(run_id=run_id):
+    with bind(run_id=run_id, fence=fence):
         await world.model.answer(question)
 
 
