@@ -20,6 +20,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from hub.api.sentences import Refusal, no_json, parts_of, refused_body, sentence, table_refusals
+from hub.settings.problems import did_you_mean
 from protocol.errors import ErrorCode, HubError
 
 MISSING: Final = object()
@@ -205,6 +206,8 @@ class Binding:
         parts = {(part.place, part.name): part for part in self._add(function, own)}
         self.parts = tuple(parts.values())
         self._last = self._steps[function]
+        queries = [part.name for part in self.parts if part.place == "query"]
+        self._queries = [*queries, "user"]  # which has no effect where nothing belongs to a user
         self.body = next((part for part in self.parts if part.place == "body"), None)
 
     def _add(self, function: Callable[..., Any], own: Mapping[str, Any]) -> list[Value]:
@@ -238,6 +241,11 @@ class Binding:
         """
         wrong: list[Refusal] = []
         parts = {(part.place, part.name): part.read(call, wrong) for part in self.parts}
+        unknown = dict.fromkeys(name for name, _ in call.query if name not in self._queries)
+        wrong += [
+            (f"query.{name}: there is no such parameter", did_you_mean(name, self._queries))
+            for name in unknown
+        ]
         if wrong:
             raise BadRequest([message for message, _ in wrong], [hint for _, hint in wrong if hint])
         results: dict[Callable[..., Any], Any] = {}

@@ -88,6 +88,13 @@ async def test_every_wrong_part_is_named_at_once() -> None:
 async def with_body(body: Body) -> None: ...
 
 
+async def test_a_parameter_that_does_not_exist_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(BadRequest) as refused:
+        await bound(with_parts, a_call("limits=7&user=ana", name="notes"))
+    assert str(refused.value) == "query.limits: there is no such parameter"
+    assert refused.value.hint == "did you mean 'limit'?"
+
+
 async def test_every_wrong_key_of_a_body_is_named_at_once() -> None:
     given = (
         b'{"name": "a\\n", "part": {"size": 0}, "state": "odd", "tags": ["a", "b", "c"], "at": 5,'
