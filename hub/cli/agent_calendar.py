@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -12,35 +11,31 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import example, hub_option, json_option
-from hub.cli.talk import agent_names, talk
+from hub.cli.options import example
+from hub.cli.talk import Responses, Talk, agent_names, hub_command
 
-MAX_DECISIONS = 10
+MAX_DECISIONS: Final = 10
+MAX_WAKES: Final = 10
 INSTANT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 
 
 @click.command("next", epilog=example("hub agents next notes"))
 @click.argument("name", required=False, shell_complete=agent_names)
-@hub_option
-@json_option
-def next_fires(name: str | None, state: Path, as_json: bool) -> None:
+@hub_command
+def next_fires(hub: Talk, name: str | None) -> Responses:
     """List the next five scheduled runs of each agent.
 
     Notes times that a clock change moves. With NAME, also lists the results of its last scheduled times.
     """
-    with talk(state) as hub:
-        listed = hub.get_all("/v1/agents", "agents")["agents"] if name is None else [hub.get(_path(name))]
-        fires = [] if name is None else hub.get(f"{_path(name)}/fires", limit=MAX_DECISIONS)["fires"]
-    if as_json:
-        forecast = [{"agent": agent["name"], "schedules": agent["schedules"]} for agent in listed]
-        show.print_json("next", {"agents": forecast, "fires": fires})
-        return
+    listed = hub.get_all("/v1/agents", "agents")["agents"] if name is None else [hub.get(_path(name))]
+    fires = [] if name is None else hub.get(f"{_path(name)}/fires", limit=MAX_DECISIONS)["fires"]
+    forecast = [{"agent": agent["name"], "schedules": agent["schedules"]} for agent in listed]
+    yield "next", {"agents": forecast, "fires": fires}
     rows = [row for agent in listed for row in _fire_rows(agent)]
     if rows:
         show.print_table(("agent", "UTC", "local time", "note"), rows)
     for agent in listed:
-        for sentence in about_schedules(agent):
-            show.report(f"{agent['name']}: {sentence}")
+        show.report(*(f"{agent['name']}: {sentence}" for sentence in about_schedules(agent)))
     if fires:
         show.out()
         show.print_table(("scheduled (UTC)", "result", "run"), map(_decision_row, fires))
@@ -59,9 +54,8 @@ def next_fires(name: str | None, state: Path, as_json: bool) -> None:
     help="End, in the same form; a date alone includes that day.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@hub_option
-@json_option
-def backfill(name: str, first: str, last: str, yes: bool, state: Path, as_json: bool) -> None:
+@hub_command
+def backfill(hub: Talk, name: str, first: str, last: str, yes: bool) -> Responses:
     """Queue a run for each scheduled time of the past that had none.
 
     Shows their number and asks for confirmation. Queues at most 1,000 runs. Times without an offset
@@ -69,21 +63,18 @@ def backfill(name: str, first: str, last: str, yes: bool, state: Path, as_json: 
     """
     typed = _instant(first, time.min), _instant(last, time.max)
     path = f"{_path(name)}/backfill"
-    with talk(state) as hub:
-        zone = ZoneInfo(hub.get(_path(name))["timezone"])
-        start, end = (at.replace(tzinfo=at.tzinfo or zone) for at in typed)
-        if end < start:
-            raise Failure("--to is before --from", Exit.USAGE)
-        body: dict[str, object] = {"from": start.isoformat(), "to": end.isoformat()}
-        if not yes:
-            would = hub.post(path, body | {"dry_run": True})
-            _refuse_if_none(would, zone)
-            show.confirm(f"{_range(would, zone)}; queue {_counted(would['wanted'], 'run')}?")
-        done = hub.post(path, body)
+    zone = ZoneInfo(hub.get(_path(name))["timezone"])
+    start, end = (at.replace(tzinfo=at.tzinfo or zone) for at in typed)
+    if end < start:
+        raise Failure("--to is before --from", Exit.USAGE)
+    body: dict[str, object] = {"from": start.isoformat(), "to": end.isoformat()}
+    if not yes:
+        would = hub.post(path, body | {"dry_run": True})
+        _refuse_if_none(would, zone)
+        show.confirm(f"{_range(would, zone)}; queue {_counted(would['wanted'], 'run')}?")
+    done = hub.post(path, body)
     _refuse_if_none(done, zone)
-    if as_json:
-        show.print_json("backfill", done)
-        return
+    yield "backfill", done
     for run in done["runs"]:
         show.out(run)
     show.report(f"{_counted(done['wanted'], 'run')} queued; list them: hub runs --agent {name}")
@@ -174,20 +165,13 @@ def _instant(text: str, of_day: time) -> datetime:
     return at if "T" in text else datetime.combine(at.date(), of_day)
 
 
-MAX_WAKES: Final = 10
-
-
 @click.command("slots", epilog=example("hub agents slots notes"))
 @click.argument("name", shell_complete=agent_names)
-@hub_option
-@json_option
-def slots(name: str, state: Path, as_json: bool) -> None:
+@hub_command
+def slots(hub: Talk, name: str) -> Responses:
     """Show an agent's calendar: its next and its last wake-ups."""
-    with talk(state) as hub:
-        response = hub.get(f"/v1/agents/{quote(name, safe='')}/slots", limit=MAX_WAKES)
-    if as_json:
-        show.print_json("slots", response)
-        return
+    response = hub.get(f"{_path(name)}/slots", limit=MAX_WAKES)
+    yield "slots", response
     to_come = sorted(_times(response["slots"]), key=lambda row: str(row[1]))
     if to_come:
         show.print_table(("slot", "UTC", "local time", "duration", "note"), to_come)

@@ -13,7 +13,7 @@ from hub.cli.declared import GIVEN
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import changed, config_value
 from hub.cli.options import ListOfOne, example, hub_option, json_option, table_in
-from hub.cli.talk import agent_names, talk
+from hub.cli.talk import Responses, Talk, agent_names, hub_command, talk
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -64,16 +64,11 @@ def _agent_options(command: Command) -> Command:
 @click.argument("name", shell_complete=agent_names)
 @_agent_options
 @click.option("--paused", is_flag=True, help="Create it paused; start it later: hub agents resume NAME.")
-@hub_option
-@json_option
-def create(name: str, paused: bool, state: Path, as_json: bool, **options: Any) -> None:
+@hub_command
+def create(hub: Talk, name: str, paused: bool, **options: Any) -> Responses:
     """Create an agent in addition to those of hub.toml."""
-    body = {"name": name, **_fields(options)} | ({"start": False} if paused else {})
-    with talk(state) as hub:
-        made = hub.post("/v1/agents", body)
-    if as_json:
-        show.print_json("agent", made)
-        return
+    made = hub.post("/v1/agents", {"name": name, **_fields(options)} | ({"start": False} if paused else {}))
+    yield "agent", made
     show.report(f"agent {made['name']} on {made['device']} is {made['lifecycle']}")
     follows = f"hub agents resume {name}" if paused else f"hub run {name}"
     show.report(f"show it: hub agents show {name}; start it: {follows}")
@@ -83,9 +78,8 @@ def create(name: str, paused: bool, state: Path, as_json: bool, **options: Any) 
 @click.argument("name", shell_complete=agent_names)
 @_agent_options
 @click.option("--unset", multiple=True, metavar="KEY", help="Key to remove; may be given several times.")
-@hub_option
-@json_option
-def edit(name: str, unset: tuple[str, ...], state: Path, as_json: bool, **options: Any) -> None:
+@hub_command
+def edit(hub: Talk, name: str, unset: tuple[str, ...], **options: Any) -> Responses:
     """Change an agent; options that are left out stay as they are."""
     changes = _fields(options) | dict.fromkeys(unset)
     if not changes:
@@ -94,12 +88,9 @@ def edit(name: str, unset: tuple[str, ...], state: Path, as_json: bool, **option
             Exit.USAGE,
             next_step="give an option for each change: hub agents edit --help",
         )
-    with talk(state) as hub:
-        changed = hub.patch(_path(name), changes)
-    if as_json:
-        show.print_json("agent", changed)
-    else:
-        show.report(f"agent {changed['name']} is changed; new runs use the change")
+    changed = hub.patch(_path(name), changes)
+    yield "agent", changed
+    show.report(f"agent {changed['name']} is changed; new runs use the change")
 
 
 @click.command("validate", epilog=example("hub agents validate notes"))
@@ -191,17 +182,11 @@ def config(ctx: click.Context, name: str) -> None:
 
 
 @config.command("ls", epilog=example("hub agents config notes ls"))
-@hub_option
-@json_option
-@click.pass_context
-def list_configs(ctx: click.Context, state: Path, as_json: bool) -> None:
+@hub_command
+def list_configs(hub: Talk) -> Responses:
     """List the configs, and the defaults of the agent's template."""
-    name = ctx.meta[GIVEN]["name"]
-    with talk(state) as hub:
-        response = hub.get(_config_path(name))
-    if as_json:
-        show.print_json("agent_config", response)
-        return
+    response = hub.get(_config_path())
+    yield "agent_config", response
     rows = [
         (one["key"], one["type"], config_value(one["value"]), show.origin(one["source"]), one["description"])
         for one in response["configs"]
@@ -214,18 +199,15 @@ def list_configs(ctx: click.Context, state: Path, as_json: bool) -> None:
     ]
     show.print_table(("config", "type", "value", "source", "description"), rows)
     if not rows:
-        show.report(f"no configs; set one: hub agents config {name} set KEY=VALUE")
+        show.report(f"no configs; set one: hub agents config {response['agent']} set KEY=VALUE")
 
 
 @config.command("get", epilog=example("hub agents config notes get language"))
 @click.argument("key")
-@hub_option
-@json_option
-@click.pass_context
-def get(ctx: click.Context, key: str, state: Path, as_json: bool) -> None:
+@hub_command
+def get(hub: Talk, key: str) -> Responses:
     """Print the value of KEY: texts as they are, all other types as JSON."""
-    with talk(state) as hub:
-        response = hub.get(_config_path(ctx.meta[GIVEN]["name"]))
+    response = hub.get(_config_path())
     if key not in response["configuration"]:
         raise Failure(
             f"agent {response['agent']} has no config {key!r}",
@@ -233,59 +215,47 @@ def get(ctx: click.Context, key: str, state: Path, as_json: bool) -> None:
             next_step=f"list its configs: hub agents config {response['agent']} ls",
         )
     value = response["configuration"][key]
-    if as_json:
-        show.print_json("agent_config_value", {"agent": response["agent"], "key": key, "value": value})
-    else:
-        show.out(_text(value))
+    yield "agent_config_value", {"agent": response["agent"], "key": key, "value": value}
+    show.out(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 @config.command("set", epilog=example("hub agents config notes set language=en"))
 @click.argument("assignments", nargs=-1, required=True, metavar="KEY=VALUE...")
 @click.option("--type", "type_name", type=click.Choice(CONFIG_TYPES), help="Type of the values.")
 @click.option("--description", metavar="TEXT", help="Description of the configs.")
-@hub_option
-@json_option
-@click.pass_context
-def put(
-    ctx: click.Context,
-    assignments: Sequence[str],
-    type_name: str | None,
-    description: str | None,
-    state: Path,
-    as_json: bool,
-) -> None:
+@hub_command
+def put(hub: Talk, assignments: Sequence[str], type_name: str | None, description: str | None) -> Responses:
     """Set configs, all or none.
 
     Without --type, a known config keeps its type. A new config is a number, a boolean or JSON
     if VALUE can be read as such, and text otherwise.
     """
-    name = ctx.meta[GIVEN]["name"]
-    with talk(state) as hub:
-        known = {one["key"]: one["type"] for one in hub.get(_config_path(name))["configs"]}
-        configs = {}
-        for assignment in assignments:
-            key, _, text = assignment.partition("=")
-            if not key or "=" not in assignment:
-                raise Failure(
-                    f"invalid assignment {assignment!r}: expected KEY=VALUE",
-                    Exit.USAGE,
-                    next_step=f"as in: hub agents config {name} set language=en",
-                )
-            configs[key] = _config(key, text, type_name or known.get(key), description)
-        response = hub.patch(_config_path(name), {"configs": configs})
-    _print_result(response, as_json=as_json)
+    present = hub.get(_config_path())
+    known = {one["key"]: one["type"] for one in present["configs"]}
+    configs = {}
+    for assignment in assignments:
+        key, _, text = assignment.partition("=")
+        if not key or "=" not in assignment:
+            raise Failure(
+                f"invalid assignment {assignment!r}: expected KEY=VALUE",
+                Exit.USAGE,
+                next_step=f"as in: hub agents config {present['agent']} set language=en",
+            )
+        configs[key] = _config(key, text, type_name or known.get(key), description)
+    yield from _changed(hub.patch(_config_path(), {"configs": configs}))
 
 
 @config.command("unset", epilog=example("hub agents config notes unset language"))
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
-@hub_option
-@json_option
-@click.pass_context
-def unset(ctx: click.Context, keys: Sequence[str], state: Path, as_json: bool) -> None:
+@hub_command
+def unset(hub: Talk, keys: Sequence[str]) -> Responses:
     """Remove configs, all or none; defaults of the template apply again."""
-    with talk(state) as hub:
-        response = hub.patch(_config_path(ctx.meta[GIVEN]["name"]), {"unset": list(dict.fromkeys(keys))})
-    _print_result(response, as_json=as_json)
+    yield from _changed(hub.patch(_config_path(), {"unset": list(dict.fromkeys(keys))}))
+
+
+def _changed(response: Mapping[str, Any]) -> Responses:
+    yield "agent_config_changed", response
+    show.report(f"agent {response['agent']}: {changed(response['changed'])}; revision {response['rev']}")
 
 
 def _config(key: str, text: str, type: str | None, description: str | None) -> dict[str, Any]:
@@ -308,16 +278,6 @@ def _guessed(text: str) -> Any:
     return text if isinstance(value, str) else value
 
 
-def _print_result(response: Mapping[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        show.print_json("agent_config_changed", response)
-    else:
-        show.report(f"agent {response['agent']}: {changed(response['changed'])}; revision {response['rev']}")
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _config_path(name: str) -> str:
-    return f"{_path(name)}/config"
+def _config_path() -> str:
+    """Return the path of the configs of the agent that the group's argument names."""
+    return f"{_path(click.get_current_context().meta[GIVEN]['name'])}/config"

@@ -1,28 +1,28 @@
-"""``hub agents``: list, show and the status of agents; most other commands are declared."""
+"""``hub agents``: show, the status and the metrics of agents; most other commands are declared."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import click
 
 from hub.cli import show
+from hub.cli.access import revoke_agent_token
 from hub.cli.agent_calendar import about_schedules, backfill, next_fires, slots
 from hub.cli.agent_writing import config, create, edit, validate
-from hub.cli.costs import metrics
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import ListByDefault, example, hub_option, json_option
-from hub.cli.talk import agent_names, talk
-from hub.cli.token import revoke_agent_token
+from hub.cli.options import Duration, ListByDefault, example, moment_option
+from hub.cli.talk import Responses, Talk, agent_names, hub_command
 from hub.printable import one_line
 
 VOCABULARIES: Final = ("calendar", "orchestrator", "foundation", "runlog")  # as in protocol.vocabularies
 PROMPT_WIDTH: Final = 70  # characters
 MAX_FIRES: Final = 3
 MAX_KEYS: Final = 8
+ROWS: Final = 25  # of a table without --step
+STEPS_S: Final = (60, 300, 900, 3_600, 21_600, 86_400, 604_800)
 _CALM: Final = {"available", "ok", "idle"}  # values that need no explanation
 
 
@@ -31,30 +31,21 @@ def agents() -> None:
     """List, show, create, change, pause and remove agents."""
 
 
-for command in (create, edit, validate, config, metrics, next_fires, backfill, slots, revoke_agent_token):
+for command in (create, edit, validate, config, next_fires, backfill, slots, revoke_agent_token):
     agents.add_command(command)
 
 
 @agents.command("show", epilog=example("hub agents show notes"))
 @click.argument("name", shell_complete=agent_names)
-@hub_option
-@json_option
-def show_agent(name: str, state: Path, as_json: bool) -> None:
+@hub_command
+def show_agent(hub: Talk, name: str) -> Responses:
     """Show an agent: identity, status with reasons, upcoming and recent runs, and costs."""
-    _show(name, state, as_json=as_json)
-
-
-def _show(name: str, state: Path, *, as_json: bool) -> None:
-    with talk(state) as hub:
-        response = hub.get(_path(name, "overview"))
+    response = hub.get(_path(name, "overview"))
     agent: Mapping[str, Any] = response["agent"]
-    if as_json:
-        others = {noun: value for noun, value in response.items() if noun != "agent"}
-        show.print_json("agent", {**agent, "overview": others})
-        return
+    others = {noun: value for noun, value in response.items() if noun != "agent"}
+    yield "agent", {**agent, "overview": others}
     print_overview(response)
-    for sentence in about_schedules(agent):
-        show.report(sentence)
+    show.report(*about_schedules(agent))
 
 
 def print_overview(response: Mapping[str, Any]) -> None:
@@ -237,11 +228,10 @@ def _counted(count: int, one: str, several: str) -> str | None:
     help="Set a field, as in availability=on_call.",
 )
 @click.option("--reason", metavar="TEXT", help="Reason, for the history.")
-@hub_option
-@json_option
+@hub_command
 def status(
-    name: str, words: str | None, assignments: Sequence[str], reason: str | None, state: Path, as_json: bool
-) -> None:
+    hub: Talk, name: str, words: str | None, assignments: Sequence[str], reason: str | None
+) -> Responses:
     """Show the status of an agent on each axis, with reasons; with --set, change it.
 
     NAME may be external:ID, an agent's external identifier.
@@ -252,20 +242,16 @@ def status(
         change["reason"] = reason
     if change and not assignments:
         raise Failure("--reason needs --set FIELD=VALUE", Exit.USAGE)
-    with talk(state) as hub:
-        response = hub.patch(path, change) if change else hub.get(path)
-    if as_json:
-        show.print_json("agent_status" if words is None else f"agent_as_{words}", response)
-    elif words is not None:
-        show.print_table(
-            ("column", "value"), ((column, _column(value)) for column, value in response.items())
-        )
-    else:
-        show.print_table(
-            ("axis", "value", show.in_zone("since"), "reason", "by", "next values"), _axis_rows(response)
-        )
-        for sentence in _remarks(response):
-            show.report(sentence)
+    response = hub.patch(path, change) if change else hub.get(path)
+    yield "agent_status" if words is None else f"agent_as_{words}", response
+    if words is not None:
+        rows = [(column, _column(value)) for column, value in response.items()]
+        show.print_table(("column", "value"), rows)
+        return
+    show.print_table(
+        ("axis", "value", show.in_zone("since"), "reason", "by", "next values"), _axis_rows(response)
+    )
+    show.report(*_remarks(response))
 
 
 def _path(name: str, rest: str) -> str:
@@ -319,3 +305,88 @@ def _column(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False)
+
+
+@agents.command("metrics", epilog=example("hub agents metrics notes tokens --since 7d"))
+@click.argument("name", shell_complete=agent_names)
+@click.argument("metric", required=False)
+@moment_option("--since", "Only values from then on", default="24h")
+@click.option("--step", type=Duration(), metavar="TIME", help="Time span of one row, as in 5m or 1h.")
+@click.option(
+    "--agg", metavar="NAME", help="Aggregation, as in sum, rate, avg, min, max, last, count, p50, p99.9."
+)
+@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Only series with this tag.")
+@click.option("--by", metavar="TAG", help="A column for each value of this tag.")
+@hub_command
+def metrics(
+    hub: Talk,
+    name: str,
+    metric: str | None,
+    since: str,
+    step: float | None,
+    agg: str | None,
+    tags: Sequence[str],
+    by: str | None,
+) -> Responses:
+    """List the metrics of an agent; with METRIC, show its values over time."""
+    path = _path(name, "metrics")
+    if metric is None:
+        if step is not None or agg is not None or tags or by is not None:
+            raise click.UsageError("--step, --agg, --tag and --by need a METRIC")
+        response = hub.get_all(path, "series")
+        yield "metrics", response
+        _print_series(name, response)
+        return
+    params: dict[str, str | float | None] = {"since": since, "agg": agg, "by": by}
+    step_s = step or _suitable((show.clock.now() - datetime.fromisoformat(since)).total_seconds())
+    response = hub.get(f"{path}/{quote(metric, safe='')}", **params, step_s=step_s, tag=list(tags))
+    yield "metric", response
+    _print_chart(response)
+
+
+def _suitable(since: float) -> float:
+    return next((step for step in STEPS_S if since <= step * ROWS), STEPS_S[-1])
+
+
+def _print_series(name: str, response: Mapping[str, Any]) -> None:
+    show.print_table(
+        ("metric", "type", "tags", "newest", show.in_zone("at")),
+        (
+            (
+                row["name"],
+                row["type"],
+                _tags(row["tags"]),
+                figure(row["last"]),
+                show.short_moment(row["last_at"]),
+            )
+            for row in response["series"]
+        ),
+    )
+    if not response["series"]:
+        show.report(f"no metrics of {name} yet; its device reports them with metrics.report")
+
+
+def _print_chart(response: Mapping[str, Any]) -> None:
+    lines = response["lines"]
+    columns = [response["agg"] if line["tag"] is None else line["tag"] or show.NOTHING for line in lines]
+    rows = [
+        (show.short_moment(point["at"]), *(figure(line["points"][place]["value"]) for line in lines))
+        for place, point in enumerate(lines[0]["points"])
+    ]
+    show.print_table(
+        (show.in_zone("from"), *columns), [*rows, ("all", *(figure(line["whole"]) for line in lines))]
+    )
+    step = show.duration(response["step_s"])
+    error = "" if response["error"] is None else f"; error of at most {response['error']:.1%}"
+    show.report(f"{response['agg']} of {response['name']} ({response['type']}) for each {step}{error}")
+
+
+def _tags(tags: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(tags.items()))
+
+
+def figure(value: float | None) -> str:
+    """Format a value with four significant digits: ``0.01234``, ``17``, ``1.5e+09``."""
+    if value is None:
+        return show.NOTHING
+    return f"{value:.0f}" if value == round(value) and abs(value) < 1e9 else f"{value:.4g}"

@@ -51,22 +51,24 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "eval": _Command("evaluate", "Measure how well an agent finds what a person found."),
     },
     "Devices, users and access": {
-        "devices": _Command("devices", "List, show, rename and revoke devices."),
-        "pair": _Command("devices", "Admit devices: by the code that a device shows, or by an invitation."),
+        "devices": _Command("access", "List, show, rename and revoke devices."),
+        "pair": _Command("access", "Admit devices: by the code that a device shows, or by an invitation."),
         "users": _Command(DECLARED, "List, create and remove the users, who own devices and agents."),
-        "token": _Command("token", "Create, list and revoke the tokens of devices and operators."),
+        "token": _Command("access", "Create, list and revoke the tokens of devices and operators."),
         "keys": _Command(DECLARED, "List, rotate and delete the keys that seal sign-ins."),
         "routes": _Command("help", "List the REST routes with the roles that may use them."),
         "audit": _Command("logs", "List the audit log, export it, and verify its chain of hashes."),
     },
     "Mailboxes, chats and calendars": {
-        "connectors": _Command("connectors", "List, test and sign in to mailboxes, chats and calendars."),
+        "connectors": _Command("access", "List, test and sign in to mailboxes, chats and calendars."),
     },
     "Agents together": {
         "gateways": _Command(DECLARED, "List, show and reconnect OpenClaw gateways; adopt their agents."),
-        "boards": _Command("boards", "List, show, create and change boards, on which agents work together."),
-        "messages": _Command("messages", "List messages between agents; send, cancel and retry them."),
-        "ask": _Command("messages", "List questions of agents to people; ask, answer and withdraw them."),
+        "boards": _Command(
+            "coordination", "List, show, create and change boards, on which agents work together."
+        ),
+        "messages": _Command("coordination", "List messages between agents; send, cancel and retry them."),
+        "ask": _Command("coordination", "List questions of agents to people; ask, answer and withdraw them."),
     },
     "On a desktop": {
         "connect": _Command("connect", "Connect this machine as a device and share folders with the hub."),

@@ -170,9 +170,10 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def moment_option(name: str, help: str) -> Callable[[Any], Any]:
+def moment_option(name: str, help: str, *, default: str | None = None) -> Callable[[Any], Any]:
     """Return an option that takes a time."""
-    return click.option(name, type=Moment(), metavar="TIME", help=f"{help}: {FORMS}.")
+    help = f"{help}: {FORMS}."
+    return click.option(name, type=Moment(), default=default, show_default=True, metavar="TIME", help=help)
 
 
 class JsonObject(click.ParamType[dict[str, Any]]):

@@ -31,6 +31,7 @@ _TIMEOUT_S = 30.0
 _KNOCK_S: Final = 2.0
 _MOST_OFFERED: Final = 200  # names or newest runs
 
+Responses = Iterator[tuple[str, Mapping[str, Any]]]  # of one response, with the name of its schema
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 _EXIT_OF_REASON = {"bad_settings": Exit.SETTINGS, "bad_params": Exit.USAGE}
 _EXIT_CODES = {401: Exit.NOT_PERMITTED, 403: Exit.NOT_PERMITTED, 429: Exit.TRY_AGAIN, 503: Exit.TRY_AGAIN}
@@ -115,7 +116,7 @@ class Talk:
         )
 
 
-def hub_command(command: Callable[..., Iterator[tuple[str, Mapping[str, Any]]]]) -> Callable[..., None]:
+def hub_command(command: Callable[..., Responses]) -> Callable[..., None]:
     """Convert a generator into a command: it yields its response, and then prints it for people.
 
     The generator gets the client of the hub, and yields the name of the response's schema with the response.

@@ -14,7 +14,7 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from hub import tokens
-from hub.cli.devices import GRANTS
+from hub.cli.access import GRANTS
 from hub.tokens import TokenKind
 from storage.devices import device_keys
 from storage.devices.devices import Grant

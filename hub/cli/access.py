@@ -1,0 +1,309 @@
+"""Commands on devices, tokens and connectors: ``hub devices``, ``pair``, ``token``, ``connectors``.
+
+Most are declared.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import click
+
+from hub.cli import show
+from hub.cli.declared import item_called
+from hub.cli.failure import Exit, Failure
+from hub.cli.formats import last_seen
+from hub.cli.options import Duration, ListByDefault, example, hub_option, json_option
+from hub.cli.talk import Responses, Talk, agent_names, connector_names, device_names, hub_command, talk
+
+DEVICES: Final = "/v1/devices"
+TOKENS: Final = "/v1/tokens"
+OPERATOR_TOKENS: Final = "/v1/operator-tokens"
+GRANTS: Final = ("files", "agents", "connectors", "coordination")  # as in storage.devices.devices.Grant
+SIGNS: Final = {"+": "add", "-": "remove"}
+ABOUT_THE_STREAM: Final = ("open", "reset")  # events after which the list is read again
+ROLES: Final = ("viewer", "operator", "admin")
+
+
+@click.group(cls=ListByDefault, epilog=example("hub devices ls --watch"))
+def devices() -> None:
+    """List, show, rename and revoke devices."""
+
+
+@devices.command("ls", epilog=example("hub devices ls --all"))
+@click.option("--all", "and_revoked", is_flag=True, help="Include revoked devices.")
+@click.option("--watch", is_flag=True, help="Print the list again whenever a device changes.")
+@hub_option
+@json_option
+def list_devices(and_revoked: bool, watch: bool, state: Path, as_json: bool) -> None:
+    """List the devices."""
+    with talk(state) as hub, suppress(KeyboardInterrupt):  # Ctrl-C ends watching
+        for response in _changes(hub) if watch else [hub.get_all(DEVICES, "devices")]:
+            if as_json:
+                show.print_json("devices", response, on_one_line=watch)
+                continue
+            if watch and sys.stdout.isatty():
+                click.clear()
+            _print_devices(response, and_revoked=and_revoked)
+
+
+def _changes(hub: Talk) -> Iterator[dict[str, Any]]:
+    """Yield the devices now, and again after each event about a device."""
+    for event in hub.follow("/v1/events"):
+        if event["event"] in ABOUT_THE_STREAM or event["event"].startswith("device."):
+            yield hub.get_all(DEVICES, "devices")
+
+
+def _print_devices(response: Mapping[str, Any], *, and_revoked: bool) -> None:
+    listed = [device for device in response["devices"] if and_revoked or device["revoked_at"] is None]
+    show.print_table(
+        ("device", "user", "connected", "platform", "last seen", "granted"),
+        (
+            (
+                device["name"],
+                device["user"],
+                device["connected"],
+                device["platform"],
+                last_seen(device),
+                device["grants"],
+            )
+            for device in listed
+        ),
+    )
+    if not listed:
+        show.report("no devices yet; admit one: hub connect on the device, then hub pair")
+
+
+@devices.command(
+    "grant",
+    context_settings={"ignore_unknown_options": True},
+    epilog=example("hub devices grant desk +status.set"),
+)
+@click.argument("device", shell_complete=device_names)
+@click.argument("changes", metavar="+GRANT|-GRANT ...", nargs=-1, required=True)
+@hub_command
+def grant(hub: Talk, device: str, changes: tuple[str, ...]) -> Responses:
+    """Change a device's rights at this hub, from its next request or run on.
+
+    \b
+    files         Runs may read its files.
+    agents        It may create, change and start agents.
+    connectors    It may create and change agents that read its user's mailboxes and calendars.
+    coordination  Its agents may use boards, messages, questions and locks.
+
+    A new device has all grants except connectors. It receives suggestions without a grant.
+
+    Example: hub devices grant laptop +connectors -files
+    """
+    wrong = [change for change in changes if change[:1] not in SIGNS or change[1:] not in GRANTS]
+    if wrong:
+        problem = f"invalid change {wrong[0]!r}: expected + or - and one of {', '.join(GRANTS)}"
+        raise Failure(problem, Exit.USAGE, next_step="as in: hub devices grant laptop +connectors -files")
+    both = {part: [change[1:] for change in changes if SIGNS[change[0]] == part] for part in SIGNS.values()}
+    response = hub.post(f"{DEVICES}/{quote(device, safe='')}/grant", both)
+    yield "device", response
+    show.report(f"{response['name']} is granted: {', '.join(response['grants']) or 'nothing'}")
+
+
+@click.group(cls=ListByDefault, epilog=example("hub pair approve K7QM-2XRD"))
+def pair() -> None:
+    """Admit devices: by the code that a device shows, or by an invitation."""
+
+
+@pair.command("approve", epilog=example("hub pair approve K7QM-2XRD --name desk"))
+@click.argument("code")
+@click.option("--name", metavar="NAME", help="Name of the device [default: the name that it proposes].")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@hub_command
+def approve(hub: Talk, code: str, name: str | None, yes: bool) -> Responses:
+    """Admit the device that shows CODE, after you have compared its fingerprint.
+
+    With --user, as that user's device. Only the device that you were shown is admitted.
+    """
+    body: dict[str, object] = {"code": code, "name": name}
+    if not yes:
+        would = hub.post("/v1/pairings/approve", body | {"dry_run": True})
+        waiting = would["pairing"]
+        show.report_facts(
+            {
+                "fingerprint": waiting["fingerprint"],
+                "proposed name": waiting["label"],
+                "platform": waiting["platform"],
+                "network": waiting["network"],
+            }
+        )
+        show.confirm(
+            f"is the device's fingerprint the same? yes admits it as {would['device']} of {would['user']}"
+        )
+        body["pairing_id"] = waiting["id"]
+    response = hub.post("/v1/pairings/approve", body)
+    yield "paired", response
+    show.report(f"{response['device']} of {response['user']} is admitted; it connects within seconds")
+
+
+@click.group(cls=ListByDefault, epilog=example("hub token create --role viewer --name grafana"))
+def token() -> None:
+    """Create, list and revoke the tokens of devices and operators."""
+
+
+@token.command("create", epilog=example("hub token create --role viewer --name grafana --ttl 90d"))
+@click.option("--device", metavar="NAME", help="Create a token of this device, known or new.")
+@click.option(
+    "--role", type=click.Choice(ROLES), help="Create a token of an operator or of a program, with this role."
+)
+@click.option("--name", metavar="NAME", help="Purpose of an operator's token.")
+@click.option(
+    "--scope", "scopes", multiple=True, help="Limit its role to this scope; may be given several times."
+)
+@click.option("--ttl", type=Duration(), metavar="TIME", help="Lifetime of the token, as in 90d or 12h.")
+@hub_command
+def create_token(
+    hub: Talk,
+    device: str | None,
+    role: str | None,
+    name: str | None,
+    scopes: tuple[str, ...],
+    ttl: float | None,
+) -> Responses:
+    """Create a token. It is printed once.
+
+    With --user, a device's token is for that user's device, and an operator's token
+    sees that user's devices, agents and runs only.
+    """
+    if (device is None) == (role is None):
+        raise Failure(
+            "a token is for a device or for an operator: use either --device or --role",
+            Exit.USAGE,
+            next_step="hub token create --device NAME, or: hub token create --role viewer --name NAME",
+        )
+    if device is not None and (scopes or name):
+        raise Failure("--name and --scope need --role", Exit.USAGE)
+    if device is not None:
+        made = hub.post(TOKENS, {"device": device, "ttl_s": ttl})
+        use = "On the device, put it", f"  hub connect URL --root DIR --name {device} --token-file FILE"
+    else:
+        body = {"name": name or role, "role": role, "scopes": scopes, "ttl_s": ttl}
+        made = hub.post(OPERATOR_TOKENS, body)
+        until = show.moment(made["expires_at"])
+        use = f"It expires {until}. Put it", "  hub status --url https://HOST:8771 --token-file FILE"
+    yield "token", made
+    show.out(made["token"])
+    if made.get("is_new_device"):
+        show.report(f"{made['device']} is a new device of {made['user']}.")
+    how, command = use
+    show.report("The token is shown only once.", f"{how} into a file that only you can read, then:", command)
+
+
+@token.command("ls", epilog=example("hub token ls"))
+@hub_command
+def list_tokens(hub: Talk) -> Responses:
+    """List the tokens without their secrets."""
+    response = _all_tokens(hub)
+    yield "tokens", response
+    listed = [(f"device {token['device']}", token) for token in response["tokens"]]
+    listed += [(f"{token['role']} {token['name']}", token) for token in response["operator_tokens"]]
+    show.print_table(
+        ("token", "for", "user", "ends in", show.in_zone("used"), "expires", "revoked"),
+        (
+            (
+                show.short_id(token["id"]),
+                whom,
+                token["user"] or "all",
+                token["last4"],
+                show.short_moment(token["last_used_at"]),
+                show.short_moment(token["expires_at"]),
+                show.short_moment(token["revoked_at"]),
+            )
+            for whom, token in listed
+        ),
+    )
+    if not listed:
+        show.report("no tokens yet; create one: hub token create --device NAME, or --role viewer --name NAME")
+
+
+@token.command("revoke", epilog=example("hub token revoke 4e21a9 --yes"))
+@click.argument("id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@hub_command
+def revoke_token(hub: Talk, id: str, yes: bool) -> Responses:
+    """Revoke a token and close its connection. The last characters of its ID are enough."""
+    listed = _all_tokens(hub)
+    found = item_called([*listed["tokens"], *listed["operator_tokens"]], id)
+    if found is None:
+        raise Failure(f"there is no token {id!r}", Exit.FAILED, next_step="list the tokens: hub token ls")
+    path, owner = (TOKENS, "device") if "device" in found else (OPERATOR_TOKENS, "name")
+    if not yes:
+        show.confirm(f"revoke the token of {found[owner]}?")
+    yield "token", hub.delete(f"{path}/{quote(found['id'], safe='')}")
+    show.report(f"the token of {found[owner]} is revoked")
+
+
+def _all_tokens(hub: Talk) -> dict[str, Any]:
+    """Return the tokens of devices, and of operators if the caller may see them."""
+    response = hub.get_all(TOKENS, "tokens")
+    try:
+        operators = hub.get_all(OPERATOR_TOKENS, "tokens")["tokens"]
+    except Failure as refused:
+        if refused.exit_code != Exit.NOT_PERMITTED:
+            raise
+        operators = []
+    return response | {"operator_tokens": operators}
+
+
+@click.command("revoke-token", epilog=example("hub agents revoke-token notes 4e21a9 --yes"))
+@click.argument("name", shell_complete=agent_names)
+@click.argument("id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@hub_command
+def revoke_agent_token(hub: Talk, name: str, id: str, yes: bool) -> Responses:
+    """Revoke a token of an agent. The last characters of its ID are enough."""
+    found = item_called(hub.get_all(f"/v1/agents/{quote(name, safe='')}/tokens", "tokens")["tokens"], id)
+    if found is None:
+        next_step = f"list its tokens: hub agents tokens {name}"
+        raise Failure(f"agent {name} has no token {id!r}", Exit.FAILED, next_step=next_step)
+    if not yes:
+        show.confirm(f"revoke the token of {name} that ends in {found['last4']}?")
+    yield "agent_token", hub.delete(f"/v1/agent-tokens/{quote(found['id'], safe='')}")
+    show.report(f"the token of {name} that ends in {found['last4']} is revoked")
+
+
+@click.group(cls=ListByDefault, epilog=example("hub connectors test mail"))
+def connectors() -> None:
+    """List, test and sign in to mailboxes, chats and calendars."""
+
+
+@connectors.command("login", epilog=example("hub connectors login mail"))
+@click.argument("connector", shell_complete=connector_names)
+@click.option(
+    "--way",
+    type=click.Choice(["device", "paste", "code"]),
+    help="Way to sign in [default: the browser of a device].",
+)
+@click.option(
+    "--answer", metavar="URL", help="Last address of the browser, to complete a sign-in by --way paste."
+)
+@hub_command
+def login(hub: Talk, connector: str, way: str | None, answer: str | None) -> Responses:
+    """Sign in to CONNECTOR."""
+    path = f"/v1/connectors/{quote(connector, safe='')}/sign-in"
+    if answer is not None:
+        response = hub.post(f"{path}/answer", {"address": answer})
+    else:
+        response = hub.post(path, {} if way is None else {"way": way})
+    yield "sign_in", response
+    if response["outcome"] is not None:
+        show.report(
+            f"signed in to {response['connector']}" if response["outcome"] == "done" else response["problem"]
+        )
+    elif response["way"] == "device":
+        show.report("a browser was opened on your device; sign in there")
+    elif response["way"] == "code":
+        show.report(f"open {response['url']} and type {response['user_code']}")
+    else:
+        show.report(f"open {response['url']}")
+        show.report(
+            f"then paste the last address of the browser: hub connectors login {connector} --answer 'URL'"
+        )

@@ -1,0 +1,208 @@
+"""The groups ``hub boards``, ``hub messages`` and ``hub ask``; most of their commands are declared."""
+
+import difflib
+from typing import Any, Final
+from urllib.parse import quote
+
+import click
+
+from hub.cli import show
+from hub.cli.declared import item_called
+from hub.cli.failure import Exit, Failure
+from hub.cli.formats import counts, short
+from hub.cli.options import ListByDefault, example
+from hub.cli.talk import Responses, Talk, agent_names, board_names, hub_command
+
+BROADCASTS: Final = "/v1/broadcasts"
+SEARCHED: Final = 100  # newest broadcasts that are searched for the end of an id
+PAGE: Final = 500  # results in one response
+_HASH_SHOWN: Final = 12  # characters of a hash in a table
+
+
+@click.group(cls=ListByDefault, epilog=example("hub boards show house"))
+def boards() -> None:
+    """List, show, create and change boards, on which agents work together."""
+
+
+@boards.command("soul", epilog=example("hub boards soul house notes"))
+@click.argument("board", shell_complete=board_names)
+@click.argument("agent", shell_complete=agent_names)
+@click.option(
+    "--write",
+    "file",
+    type=click.File("r", encoding="utf-8"),
+    help="Write this file as SOUL.md; - is standard input.",
+)
+@click.option(
+    "--expected", metavar="HASH", help="Write only if the present text has this SHA-256; '' for no text."
+)
+@click.option("--reason", help="Reason, for the history.")
+@click.option("--source-url", metavar="URL", help="Source of the text.")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0, 25),
+    default=10.0,
+    show_default=True,
+    help="Seconds to wait for the result.",
+)
+@hub_command
+def soul(
+    hub: Talk,
+    board: str,
+    agent: str,
+    file: Any,
+    expected: str | None,
+    reason: str | None,
+    source_url: str | None,
+    wait_s: float,
+) -> Responses:
+    """Print the SOUL.md of AGENT on BOARD, or write it.
+
+    Reads and writes the file at the gateway or device of the agent. Without --expected, replaces
+    any present text.
+    """
+    path = _path(board, agent)
+    if file is None:
+        response = hub.get(path)
+        yield "soul", response
+        if response["sha256"] is None:
+            show.report(f"{agent} has no SOUL.md yet")
+        else:
+            at = f"gateway {response['gateway']}" if response["gateway"] else f"device {response['device']}"
+            show.out(response["content"].removesuffix("\n"))
+            show.report(f"sha256 {response['sha256']}, on {at}")
+        return
+    body = {"content": file.read(), "reason": reason, "source_url": source_url}
+    if expected is not None:
+        body["expected_sha256"] = expected
+    response = hub.put(f"{path}?wait_s={wait_s}", body)
+    yield "soul_write", response
+    if response["state"] == "waiting":
+        show.report(f"stored; the hub writes it as soon as possible: {response['problem'] or 'in progress'}")
+    else:
+        show.report(f"written: sha256 {response['sha256']}")
+
+
+@boards.command("soul-history", epilog=example("hub boards soul-history house notes 3 --diff 2"))
+@click.argument("board", shell_complete=board_names)
+@click.argument("agent", shell_complete=agent_names)
+@click.argument("seq", type=click.IntRange(min=1), required=False)
+@click.option(
+    "--diff", "other", type=click.IntRange(min=1), metavar="OTHER", help="Show the changes from SEQ to OTHER."
+)
+@hub_command
+def soul_history(hub: Talk, board: str, agent: str, seq: int | None, other: int | None) -> Responses:
+    """List the versions of the SOUL.md of AGENT with their authors; with SEQ, print one.
+
+    Kind seen: written by another program. Kind refused: never written, but stored so that it is not lost.
+    """
+    path = f"{_path(board, agent)}/history"
+    if seq is None and other is not None:
+        next_step = "hub boards soul-history BOARD AGENT 3 --diff 4"
+        raise Failure("--diff needs two versions", Exit.USAGE, next_step=next_step)
+    if seq is None:
+        response = hub.get_all(path, "versions")
+        yield "soul_versions", response
+        _print_versions(response["versions"], agent)
+        return
+    response = hub.get(f"{path}/{seq}")
+    if other is not None:
+        show.out(_diff(response, hub.get(f"{path}/{other}")), end="")
+        return
+    yield "soul_version", response
+    show.out(response["content"].removesuffix("\n"))
+
+
+def _print_versions(versions: list[Any], agent: str) -> None:
+    show.print_table(
+        ("version", "kind", "sha256", "bytes", show.in_zone("at"), "by", "reason"),
+        (
+            (
+                one["seq"],
+                one["kind"],
+                one["sha256"][:_HASH_SHOWN],
+                one["size_bytes"],
+                show.short_moment(one["at"]),
+                one["actor"],
+                one["reason"] or show.NOTHING,
+            )
+            for one in versions
+        ),
+    )
+    if not versions:
+        show.report(f"no versions of the SOUL.md of {agent}; reading it stores the first: hub boards soul")
+
+
+def _diff(old: Any, new: Any) -> str:
+    lines = difflib.unified_diff(
+        old["content"].splitlines(keepends=True),
+        new["content"].splitlines(keepends=True),
+        f"version {old['seq']}",
+        f"version {new['seq']}",
+    )
+    return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
+
+
+def _path(board: str, agent: str) -> str:
+    return f"/v1/boards/{quote(board, safe='')}/agents/{quote(agent, safe='')}/soul"
+
+
+@click.group(cls=ListByDefault, epilog=example("hub messages ls --agent notes"))
+def messages() -> None:
+    """List messages between agents; send, cancel and retry them."""
+
+
+@messages.command("broadcast-show", epilog=example("hub messages broadcast-show 4e21a9 --failed"))
+@click.argument("broadcast")
+@click.option("--failed", is_flag=True, help="Only boards whose lead has not received it.")
+@hub_command
+def show_broadcast(hub: Talk, broadcast: str, failed: bool) -> Responses:
+    """Show BROADCAST and its result at each board."""
+    found = item_called(hub.get(BROADCASTS, limit=SEARCHED)["broadcasts"], broadcast)
+    path = f"{BROADCASTS}/{quote(found['id'] if found else broadcast, safe='')}"
+    response = hub.get(path, limit=PAGE)
+    results, cursor = list(response["results"]), response["next_cursor"]
+    while cursor:
+        page = hub.get(path, limit=PAGE, cursor=cursor)
+        results, cursor = [*results, *page["results"]], page["next_cursor"]
+    response |= {"results": [one for one in results if not (failed and one["ok"])], "next_cursor": None}
+    yield "broadcast", response
+    show.print_facts(
+        {
+            "broadcast": response["id"],
+            "kind": response["kind"],
+            "from": response["sent_by"],
+            "created": show.moment(response["created_at"]),
+            "sent": f"{response['rounds']} times" if response["rounds"] > 1 else None,
+            "settled": show.moment(response["settled_at"]),
+            "correlation id": response["correlation_id"],
+        }
+    )
+    show.quote(response["content"])
+    show.out()
+    show.print_table(
+        ("board", "lead", "gateway", "state", "reason"),
+        (
+            (one["board"], one["lead"], one["gateway"], one["state"], short(one["error"]))
+            for one in response["results"]
+        ),
+    )
+    show.report(counts(response))
+
+
+class _AskOrList(ListByDefault):
+    """Group in which no command means ``ls``, and words that are no command mean ``user``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            args = ["user", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_AskOrList, epilog=example("hub ask answer 4e21a9 'Friday, 10:00'"))
+def ask() -> None:
+    """List questions of agents to people; ask, answer and withdraw them.
+
+    BOARD and TEXT instead of a command ask: hub ask roadmap Which colour is the door to be?
+    """
