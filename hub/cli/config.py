@@ -13,8 +13,9 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
+from hub.cli.formats import short
 from hub.cli.options import URL, example, hub_option, json_option, keys_of
-from hub.cli.talk import setting_keys, talk
+from hub.cli.talk import Responses, Talk, hub_command, setting_keys, talk
 
 if TYPE_CHECKING:
     from hub.settings.locate import KeyPath
@@ -36,16 +37,12 @@ def config() -> None:
 
 @config.command("show", epilog=example("hub config show --origin"))
 @click.option("--origin", is_flag=True, help="Show the source of each value.")
-@json_option
-@hub_option
-def show_settings(origin: bool, as_json: bool, state: Path) -> None:
+@hub_command
+def show_settings(hub: Talk, origin: bool) -> Responses:
     """Show every setting in use, with defaults. Secrets are shown as references."""
-    with talk(state) as hub:
-        response = hub.get(PATH)
+    response = hub.get(PATH)
     _report_state(response)
-    if as_json:
-        show.print_json("config", {name: response[name] for name in response if name != "text"})
-        return
+    yield "config", {name: response[name] for name in response if name != "text"}
     keys = dict(keys_of(response["settings"]))
     if origin:
         rows = [(key, _shown(value), _origin(response, key)) for key, value in keys.items()]
@@ -57,31 +54,25 @@ def show_settings(origin: bool, as_json: bool, state: Path) -> None:
 
 @config.command(epilog=example("hub config get limits.runs"))
 @click.argument("key", shell_complete=setting_keys)
-@json_option
-@hub_option
-def get(key: str, as_json: bool, state: Path) -> None:
+@hub_command
+def get(hub: Talk, key: str) -> Responses:
     """Print one setting, or all settings of a table."""
-    with talk(state) as hub:
-        response = hub.get(PATH)
+    response = hub.get(PATH)
     found = _at(response["settings"], key)
-    if found is None and not as_json:
+    yield "config.get", {"key": key, "value": found, "origin": _origin(response, key)}
+    if found is None:
         show.report(f"{key} is not set")
-        return
-    if as_json:
-        show.print_json("config.get", {"key": key, "value": found, "origin": _origin(response, key)})
-        return
-    if not isinstance(found, dict):
+    elif isinstance(found, dict):
+        for inner, value in keys_of(found):
+            show.out(f"{inner} = {_shown(value)}")
+    else:
         show.out(_shown(found))
-        return
-    for inner, value in keys_of(found):
-        show.out(f"{inner} = {_shown(value)}")
 
 
 @config.command("set", epilog=example("hub config set limits.runs=8"))
 @click.argument("assignments", metavar="KEY=VALUE...", nargs=-1, required=True)
-@json_option
-@hub_option
-def set_(assignments: tuple[str, ...], as_json: bool, state: Path) -> None:
+@hub_command
+def set_(hub: Talk, assignments: tuple[str, ...]) -> Responses:
     """Write settings into the file, and apply them.
 
     As in limits.runs=40, agents.notes.priority=3, hub.name=home. KEY= removes the key from
@@ -104,12 +95,9 @@ def set_(assignments: tuple[str, ...], as_json: bool, state: Path) -> None:
             without.append(key)
             continue
         values[key] = text if is_text(_path(key)) else _plain(value_of(text))
-    with talk(state) as hub:
-        tag = hub.get(PATH)["tag"]
-        response = hub.patch(PATH, {"values": values, "without": without}, headers={"if-match": tag})
-    if as_json:
-        show.print_json("reload", response)
-        return
+    tag = hub.get(PATH)["tag"]
+    response = hub.patch(PATH, {"values": values, "without": without}, headers={"if-match": tag})
+    yield "reload", response
     report_reloaded(response, nothing="no value in use has changed")
 
 
@@ -141,7 +129,7 @@ def edit(state: Path) -> None:
                 report_reloaded(done)
                 return
             for one in response["problems"]:
-                show.report(_line(one))
+                show.report(str(_problem(one)))
             if not click.confirm("edit it again? (no discards the changes)", default=True, err=True):
                 raise Failure("the settings have errors; the changes were discarded", Exit.SETTINGS)
 
@@ -149,19 +137,15 @@ def edit(state: Path) -> None:
 @config.command(epilog=example("hub config history limits.runs"))
 @click.argument("key", required=False, shell_complete=setting_keys)
 @click.option("--limit", type=click.IntRange(1, 1_000), default=50, show_default=True)
-@json_option
-@hub_option
-def history(key: str | None, limit: int, as_json: bool, state: Path) -> None:
+@hub_command
+def history(hub: Talk, key: str | None, limit: int) -> Responses:
     """List the changes of the settings, or of one setting, the newest first.
 
     Each has its old and new value, who made it, and the generation of the settings with the new
     value. Secrets are shown as digests.
     """
-    with talk(state) as hub:
-        response = hub.get(f"{PATH}/history", key=key, limit=limit)
-    if as_json:
-        show.print_json("config.history", response)
-        return
+    response = hub.get(f"{PATH}/history", key=key, limit=limit)
+    yield "config.history", response
     show.print_table(
         ("generation", show.in_zone("at"), "actor", "setting", "old", "new"),
         (
@@ -170,8 +154,8 @@ def history(key: str | None, limit: int, as_json: bool, state: Path) -> None:
                 show.short_moment(one["at"]),
                 one["actor"],
                 one["key"],
-                _short(one["old"]),
-                _short(one["new"]),
+                short(one["old"], SHOWN),
+                short(one["new"], SHOWN),
             )
             for one in response["changes"]
         ),
@@ -183,18 +167,14 @@ def history(key: str | None, limit: int, as_json: bool, state: Path) -> None:
 @config.command(epilog=example("hub config diff 3 7"))
 @click.argument("since", metavar="[GENERATION]", type=click.IntRange(1), required=False)
 @click.argument("until", metavar="[GENERATION]", type=click.IntRange(1), required=False)
-@json_option
-@hub_option
-def diff(since: int | None, until: int | None, as_json: bool, state: Path) -> None:
+@hub_command
+def diff(hub: Talk, since: int | None, until: int | None) -> Responses:
     """Compare two generations of the settings.
 
     With one generation, compare it with the settings in use; without any, show the last change.
     """
-    with talk(state) as hub:
-        response = hub.get(f"{PATH}/diff", since=since, until=until)
-    if as_json:
-        show.print_json("config.diff", response)
-        return
+    response = hub.get(f"{PATH}/diff", since=since, until=until)
+    yield "config.diff", response
     for one in response["changes"]:
         for sign, value in (("-", one["old"]), ("+", one["new"])):
             if value is not None:
@@ -205,25 +185,17 @@ def diff(since: int | None, until: int | None, as_json: bool, state: Path) -> No
 
 @config.command(epilog=example("hub config revert limits.runs"))
 @click.argument("what", metavar="GENERATION|KEY", shell_complete=setting_keys)
-@json_option
-@hub_option
-def revert(what: str, as_json: bool, state: Path) -> None:
+@hub_command
+def revert(hub: Talk, what: str) -> Responses:
     """Write the values of an earlier generation into the file, and apply them.
 
     With a setting instead of a generation, undo the last change of that setting. Comments and
     order stay. The result is a new generation, so this can be reverted, too.
     """
-    with talk(state) as hub:
-        request = {"generation": int(what)} if what.isascii() and what.isdigit() else {"key": what}
-        response = hub.post(f"{PATH}/revert", request)
-    if as_json:
-        show.print_json("reload", response)
-        return
+    request = {"generation": int(what)} if what.isascii() and what.isdigit() else {"key": what}
+    response = hub.post(f"{PATH}/revert", request)
+    yield "reload", response
     report_reloaded(response, nothing="no value in use has changed")
-
-
-def _short(value: str | None) -> str | None:
-    return value if value is None or len(value) <= SHOWN else f"{value[: SHOWN - 1]}…"
 
 
 def _path(key: str) -> "KeyPath":
@@ -255,16 +227,9 @@ def _report_state(response: Mapping[str, Any]) -> None:
     elif response["refused"]:
         show.report(f"{response['file']} has errors now; the hub uses the settings from before")
     for one in response["refused"]:
-        show.report(_line(one))
+        show.report(str(_problem(one)))
     for key in response["waiting"]:
         show.report(f"{key}: needs a restart")
-
-
-def _line(problem: Mapping[str, Any]) -> str:
-    at = f"{problem['file']}:{problem['line']}:{problem['column']}" if problem["line"] else problem["file"]
-    hint = f" - {problem['hint']}" if problem["hint"] else ""
-    path = f"{problem['path']}: " if problem["path"] else ""
-    return f"{at}: {problem['severity']}: {path}{problem['message']}{hint}"
 
 
 def _at(settings: Mapping[str, Any], key: str) -> Any:
@@ -382,19 +347,15 @@ def check(
 
 @click.command(epilog=example("hub reload --wait"))
 @click.option("--wait", is_flag=True, help="Wait for a reload in progress instead of failing.")
-@json_option
-@hub_option
-def reload(wait: bool, as_json: bool, state: Path) -> None:
+@hub_command
+def reload(hub: Talk, wait: bool) -> Responses:
     """Apply the changed settings file to the running hub.
 
     Applies all changes or none: if the file has an error, the hub keeps its settings and this
     exits with 78. Lists each change and whether it applies at once or needs a restart.
     """
-    with talk(state) as hub:
-        response = hub.post(f"/v1/reload?wait={str(wait).lower()}")
-    if as_json:
-        show.print_json("reload", response)
-        return
+    response = hub.post(f"/v1/reload?wait={str(wait).lower()}")
+    yield "reload", response
     report_reloaded(response)
 
 

@@ -19,7 +19,7 @@ from hub.cli.options import (
     moment_option,
     object_option,
 )
-from hub.cli.talk import Talk, agent_names, run_ids, talk
+from hub.cli.talk import Responses, Talk, agent_names, hub_command, run_ids, talk
 from hub.printable import one_line, spelled
 
 _MOST_TITLES = 10
@@ -47,26 +47,11 @@ def runs() -> None:
 @moment_option("--until", "Only the runs created before")
 @click.option("--why", is_flag=True, help="Print for each run why it waits, failed or was partial.")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True)
-@hub_option
-@json_option
-def list_runs(
-    agent: str | None,
-    device: str | None,
-    outcome: str | None,
-    since: str | None,
-    until: str | None,
-    why: bool,
-    limit: int,
-    state: Path,
-    as_json: bool,
-) -> None:
+@hub_command
+def list_runs(hub: Talk, why: bool, limit: int, **filters: str | None) -> Responses:
     """List the newest runs first, with the reason why each waits."""
-    filters = {"agent": agent, "device": device, "outcome": outcome, "since": since, "until": until}
-    with talk(state) as hub:
-        response = hub.get("/v1/runs", limit=limit, **filters)
-    if as_json:
-        show.print_json("runs", response)
-        return
+    response = hub.get("/v1/runs", limit=limit, **filters)
+    yield "runs", response
     if not response["runs"]:
         is_any = not any(filters.values())
         show.report("no run yet; start one: hub run AGENT --follow" if is_any else "no matching runs")
