@@ -13,6 +13,7 @@ import msgspec
 from protocol.errors import ErrorCode
 
 AGENT: Final = "agent:"  # prefix of the actor of an agent that acts in its own name
+DEVICE: Final = "device:"  # prefix of the actor of a device, for itself or for its owner
 
 
 class Verb(StrEnum):

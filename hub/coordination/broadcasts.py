@@ -122,14 +122,12 @@ class Broadcasts:
         named: Sequence[str] | None = None,
         *,
         wait_s: float = WAIT_S,
-        is_decision: bool = False,
     ) -> BroadcastStatus:
         """Send a broadcast. Return it once all leads have it, or its state after *wait_s*.
 
         Args:
             named: boards by name or id; None for all boards of the caller. An unknown board is refused by
                 itself, and reported in the results.
-            is_decision: True for an operator's request, which is recorded in the audit log.
 
         Raises:
             NotGatewayMain: the caller is an agent, but not a main agent.
@@ -167,7 +165,7 @@ class Broadcasts:
         entry = Entry(at=at, actor=caller.actor, event="broadcast.sent", subject=id, detail=detail)
         row = await self._write(
             audit.audited(
-                broadcasts.add_broadcast, lambda row: entry if is_decision and row.id == id else None
+                broadcasts.add_broadcast, lambda row: entry if caller.is_operator and row.id == id else None
             ),
             new,
             self._aims(recipients),

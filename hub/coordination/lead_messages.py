@@ -102,15 +102,11 @@ class LeadMessages:
         message: ToLead,
         *,
         wait_s: float = WAIT_S,
-        is_decision: bool = False,
     ) -> SentToLead:
         """Send a message to a board's lead, creating the lead if there is none.
 
         Returns once the message is delivered, or its state after *wait_s*; delivery continues in the
         background.
-
-        Args:
-            is_decision: True for an operator's request, which is recorded in the audit log.
 
         Raises:
             UnknownBoard, AmbiguousBoard, NotAllowed, NotYourBoard, NotGatewayMain
@@ -150,7 +146,7 @@ class LeadMessages:
             expires_at=at + round(self._messages.expires_s * 1_000),
             at=at,
         )
-        row = await self._messages.add(new, is_decision=is_decision)
+        row = await self._messages.add(new, is_decision=caller.is_operator)
         row = await self._messages.delivered(row.id, wait_s)
         return SentToLead(row, led.lead, led.is_created)
 

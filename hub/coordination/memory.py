@@ -91,13 +91,11 @@ class BoardMemory:
         correlation_id: str | None = None,
         reply_to: str | None = None,
         dedupe_key: str | None = None,
-        is_decision: bool = False,
     ) -> Replied:
         """Write an item. An item in reply to an open message or question answers it.
 
         Args:
             dedupe_key: the caller's idempotency key.
-            is_decision: True for an operator's request, which is recorded in the audit log.
 
         Raises:
             UnknownBoard, AmbiguousBoard, NotAllowed
@@ -126,7 +124,7 @@ class BoardMemory:
         )
         try:
             replied = await self._store.write(
-                questions.add_reply, new, ids, limits=self.limits, is_decision=is_decision
+                questions.add_reply, new, ids, limits=self.limits, is_decision=caller.is_operator
             )
         except TooManyOfBoards as exc:
             self._limits_reached.labels(exc.limit).inc()

@@ -101,12 +101,8 @@ class Messages:
         nudge: Nudge,
         *,
         wait_s: float = WAIT_S,
-        is_decision: bool = False,
     ) -> MessageRow:
         """Send a message to an agent of a board; return its state after *wait_s* at most.
-
-        Args:
-            is_decision: True for an operator's request, which is recorded in the audit log.
 
         Raises:
             UnknownBoard, AmbiguousBoard, UnknownAgent, NotAllowed, NotYourBoard
@@ -142,7 +138,7 @@ class Messages:
             expires_at=at + round(self.expires_s * 1_000),
             at=at,
         )
-        row = await self.add(new, is_decision=is_decision)
+        row = await self.add(new, is_decision=caller.is_operator)
         return await self.delivered(row.id, wait_s)
 
     async def add(self, new: NewMessage, *, is_decision: bool = False) -> MessageRow:

@@ -85,13 +85,8 @@ class Questions:
         """Register a callback for new and settled questions, after the commit; it must not wait."""
         self._listeners.append(listener)
 
-    async def ask(
-        self, caller: Caller, board: str, asked: Asked, *, is_decision: bool = False
-    ) -> QuestionRow:
+    async def ask(self, caller: Caller, board: str, asked: Asked) -> QuestionRow:
         """Ask the board's user a question. Return once the question is committed.
-
-        Args:
-            is_decision: True for an operator's request, which is recorded in the audit log.
 
         Raises:
             UnknownBoard, AmbiguousBoard, NotAllowed, NotYourBoard
@@ -117,7 +112,7 @@ class Questions:
             expires_at=at + round(self.expires_s * 1_000),
             activity_id=self._ids.fresh(),
             message_id=MessageId(self._ids.fresh()),
-            is_decision=is_decision,
+            is_decision=caller.is_operator,
         )
         try:
             row, is_new = await self._store.write(
@@ -130,11 +125,8 @@ class Questions:
             self.report(row)
         return row
 
-    async def answer(self, caller: Caller, id: str, text: str, *, is_decision: bool = False) -> QuestionRow:
+    async def answer(self, caller: Caller, id: str, text: str) -> QuestionRow:
         """Answer a question. The first answer counts; the same caller may repeat it without effect.
-
-        Args:
-            is_decision: True for an operator's request, which is recorded in the audit log.
 
         Raises:
             UnknownQuestion, NotAllowed, BadQuestion
@@ -152,7 +144,7 @@ class Questions:
             memory_id=MemoryId(self._ids.fresh()),
             message_id=MessageId(self._ids.fresh()),
             message_expires_at=at + round(self.answer_expires_s * 1_000),
-            is_decision=is_decision,
+            is_decision=caller.is_operator,
         )
         row = await self._store.write(questions.answer, asked.id, given)
         if row.settled_at == at:

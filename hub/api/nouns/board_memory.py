@@ -152,10 +152,7 @@ class BoardMemories(Noun):
 
         The same ``Idempotency-Key`` returns the item that it returned before.
         """
-        is_decision = caller.agent_id is None
-        replied = await self._memory.add(
-            caller, board, **structs.asdict(body), dedupe_key=key, is_decision=is_decision
-        )
+        replied = await self._memory.add(caller, board, **structs.asdict(body), dedupe_key=key)
         return RememberedView(
             **structs.asdict(_view(replied.memory)),
             answered_message=None if replied.message is None else replied.message.id,

@@ -152,10 +152,7 @@ class Broadcasts(Noun):
         The response is sent once each lead has it or never will, or after *wait_s*: delivery goes on. An
         unknown board is reported among the results.
         """
-        is_decision = caller.agent_id is None
-        sent = await self._broadcasts.send(
-            caller, body.message(key), body.boards, wait_s=wait_s, is_decision=is_decision
-        )
+        sent = await self._broadcasts.send(caller, body.message(key), body.boards, wait_s=wait_s)
         return await self._with_first_results(sent)
 
     @command(

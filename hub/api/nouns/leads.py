@@ -169,8 +169,7 @@ class Leads(Noun):
         Of agents, for the main agent of the board's gateway. The response is sent once the lead has the
         message, or after *wait_s* with its state by then: it is stored, and delivered as soon as possible.
         """
-        is_decision = caller.agent_id is None
-        sent = await self._sent.send(caller, board, body.message(key), wait_s=wait_s, is_decision=is_decision)
+        sent = await self._sent.send(caller, board, body.message(key), wait_s=wait_s)
         row = sent.message
         return LeadMessageView(
             board=row.board,

@@ -198,8 +198,7 @@ class Messages(Noun):
         as soon as that is possible. The same ``Idempotency-Key`` sends it only once.
         """
         nudge = Nudge(**structs.asdict(body), dedupe_key=key)
-        is_decision = caller.agent_id is None
-        row = await self._messages.nudge(caller, board, agent, nudge, wait_s=wait_s, is_decision=is_decision)
+        row = await self._messages.nudge(caller, board, agent, nudge, wait_s=wait_s)
         return await self.view(row)
 
     @command(

@@ -138,8 +138,7 @@ class Questions(Noun):
         it returned before.
         """
         asked = Asked(**structs.asdict(body), dedupe_key=key)
-        is_decision = caller.agent_id is None
-        return await self._view(await self._questions.ask(caller, board, asked, is_decision=is_decision))
+        return await self._view(await self._questions.ask(caller, board, asked))
 
     @command(
         "ask ls",
@@ -260,8 +259,7 @@ class Questions(Noun):
 
         The first answer counts, wherever it was given.
         """
-        is_decision = caller.agent_id is None
-        answered = await self._questions.answer(caller, question_id, body.answer, is_decision=is_decision)
+        answered = await self._questions.answer(caller, question_id, body.answer)
         return await self._view(answered)
 
     @command(
