@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from hub.api.sentences import Refusal, no_json, parts_of, refused_body, sentence, table_refusals
+from hub.api.sentences import Refusal, no_json, parts_of, refusals, refused_body, sentence, table_refusals
 from hub.settings.problems import did_you_mean
 from protocol.errors import ErrorCode, HubError
 
@@ -75,7 +75,10 @@ class Call:
         served: state of the server, a ``deps.Served``.
         query: parameters of the query, in order.
         head: the head of its response.
+        is_strict: whether a text is no number, as it is in a query.
     """
+
+    is_strict = False
 
     def __init__(
         self, scope: Scope, path: Mapping[str, str], body: bytes, caller: Any = None, served: Any = None
@@ -88,6 +91,22 @@ class Call:
         self.headers = Headers(scope=scope)
         self.query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         self.head = Head()
+
+    def given(self, value: "Value") -> Any:
+        """Return what the request has of *value*, or MISSING."""
+        match value.place:
+            case "path":
+                return self.path[value.name]
+            case "query":
+                values = [given for name, given in self.query if name == value.name]
+                return MISSING if not values else values if value.is_list else values[-1]
+            case "header":
+                return self.headers.get(value.name, MISSING)
+        return MISSING if self.body in (b"", b"null") else self.body
+
+    def where(self, value: "Value") -> str:
+        """Return the place of *value* as a refusal names it."""
+        return value.place if value.place == "body" else f"{value.place}.{value.name}"
 
 
 class Value:
@@ -102,7 +121,7 @@ class Value:
 
     def __init__(self, place: str, name: str, kind: Any, default: Any) -> None:
         self.place, self.name, self.kind, self.default = place, name, kind, default
-        self._is_list = place == "query" and _has_list(kind)
+        self.is_list = place == "query" and _has_list(kind)
         self._table: type[BaseModel] | None = next(
             (one for one in (kind, *get_args(kind)) if _is_table(one)), None
         )
@@ -115,50 +134,38 @@ class Value:
         return self._table
 
     @property
-    def where(self) -> str:
-        """Return the place of the value as a refusal names it."""
-        return self.place if self.place == "body" else f"{self.place}.{self.name}"
+    def struct(self) -> type[msgspec.Struct] | None:
+        """Return the struct that the body is, if it is one."""
+        return next((one for one in (self.kind, *get_args(self.kind)) if _is_struct(one)), None)
 
     def read(self, call: Call, wrong: list[Refusal]) -> Any:
         """Return the value in *call*; append refusals, and hints that may be empty, to *wrong*."""
-        given: Any = call.body
-        match self.place:
-            case "path":
-                given = call.path[self.name]
-            case "query":
-                values = [value for name, value in call.query if name == self.name]
-                given = MISSING if not values else values if self._is_list else values[-1]
-            case "header":
-                given = call.headers.get(self.name, MISSING)
-        if given is MISSING or (self.place == "body" and given in (b"", b"null")):
+        given, where = call.given(self), call.where(self)
+        if given is MISSING:
             if self.default is MISSING:
-                wrong.append((f"{self.where}: missing", ""))
+                wrong.append((f"{where}: missing", ""))
             return self.default
-        if self._decoder is not None:
-            return self._decoded(given, wrong)
-        if self._table is not None:
-            return self._validated(self._table, given, wrong)
+        if isinstance(given, bytes):
+            return self._decoded(given, where, wrong)
+        if self.place == "body":
+            wrong += refusals(given, self.kind, where)
+            return None if wrong else msgspec.convert(given, self.kind)
         try:
-            return msgspec.convert(given, self.kind, strict=False)
+            return msgspec.convert(given, self.kind, strict=call.is_strict)
         except msgspec.ValidationError as error:
-            wrong.append((sentence(str(error), self.kind, given, self.where), ""))
+            wrong.append((sentence(str(error), self.kind, given, where), ""))
             return None
 
-    def _decoded(self, body: bytes, wrong: list[Refusal]) -> Any:
-        assert self._decoder is not None
+    def _decoded(self, body: bytes, where: str, wrong: list[Refusal]) -> Any:
         try:
-            return self._decoder.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            wrong += refused_body(body, self.kind, self.where)
-        return None
-
-    def _validated(self, table: type[BaseModel], body: bytes, wrong: list[Refusal]) -> Any:
-        try:
-            return table.model_validate(msgspec.json.decode(body))
+            if self._decoder is not None:
+                return self._decoder.decode(body)
+            assert self._table is not None
+            return self._table.model_validate(msgspec.json.decode(body))
         except ValidationError as error:
-            wrong += table_refusals(error, self.where)
+            wrong += table_refusals(error, where)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            wrong.append(no_json(self.where, error))
+            wrong += refused_body(body, self.kind, where) if self._decoder else [no_json(where, error)]
         return None
 
 
@@ -186,7 +193,7 @@ class Binding:
     Args:
         path: names of the path parameters.
         own: annotations of further parameters, which the caller of the function consumes.
-        instead: functions that make the values of these types.
+        instead: functions that make the values of these parameters, or types, or marks ``From``.
 
     Attributes:
         parts: the parts of a request that are read.
@@ -201,7 +208,7 @@ class Binding:
         own: Mapping[str, Any] = MappingProxyType({}),
         instead: Mapping[Any, Callable[..., Any]] = MappingProxyType({}),
     ) -> None:
-        self._path, self._instead = path, instead
+        self._function, self._path, self._instead = function, path, instead
         self._steps: dict[Callable[..., Any], _Step] = {}  # those that others need first; the function last
         parts = {(part.place, part.name): part for part in self._add(function, own)}
         self.parts = tuple(parts.values())
@@ -217,8 +224,11 @@ class Binding:
         for one in (*taken, *inspect.signature(function).parameters.values()):
             kind, marks = _parted(one.annotation)
             made = next((mark.function for mark in marks if isinstance(mark, From)), None)
+            made = self._instead.get(made, made)
             if made is None and isinstance(kind, type):
                 made = attrgetter("head") if kind is Head else self._instead.get(kind)
+            if function is self._function:
+                made = self._instead.get(one.name, made)
             if kind is Call:
                 step.calls.append(one.name)
             elif isinstance(made, attrgetter):
@@ -289,12 +299,12 @@ def _is_table(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
 def _is_object(kind: Any) -> bool:
-    return (
-        get_origin(kind) is dict
-        or _is_table(kind)
-        or (isinstance(kind, type) and issubclass(kind, msgspec.Struct))
-    )
+    return get_origin(kind) is dict or _is_table(kind) or _is_struct(kind)
 
 
 def _has_list(kind: Any) -> bool:

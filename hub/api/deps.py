@@ -1,6 +1,6 @@
 """The running hub as the routes see it, and parameters of routes that are no part of the request."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from operator import attrgetter
 from typing import Annotated, NamedTuple, TypeVar
 
@@ -34,6 +34,11 @@ class Hub:
         for noun in nouns:
             kind = next(one for one in type(noun).__mro__ if Noun in one.__bases__)
             self._nouns[kind] = noun
+
+    @property
+    def nouns(self) -> Collection[type[Noun]]:
+        """Return the classes of the nouns."""
+        return self._nouns.keys()
 
     def noun(self, kind: type[AnyNoun], user_id: UserId | None = None) -> AnyNoun:
         """Return the noun of this class, scoped to a user's things; None: to everybody's.

@@ -3,7 +3,8 @@
 ``@route("POST", "/release", Scope.RUN, errors=[ErrorCode.LOCK_LOST])`` above an ``async def`` declares the
 route, its row in the table of roles, and its OpenAPI entry. ``@listed`` declares a list with its
 pages and its envelope: the method gets the requested ``Part``, and returns the items from there on. The
-other parameters of a method are those of the request, as ``binding`` reads them.
+other parameters of a method are those of the request, as ``binding`` reads them. ``@device`` declares the
+request of devices that the method answers, as ``device`` binds it.
 A method with several of these decorators answers at several routes. Its parameter of the type
 ``authority.Caller`` is the agent at a route of ``AGENT``, and the operator at any other.
 """
@@ -13,9 +14,11 @@ from copy import copy
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar
 
-from hub.api.door.roles import AGENT, Need, declare
+from hub.api.door.roles import AGENT, DeviceNeed, Need, declare, declare_request
+from protocol import coordination
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
+from storage.devices.devices import Grant
 from storage.kernel.rows import ForeignKey, Key
 
 Endpoint = Callable[..., Awaitable[Any]]
@@ -23,6 +26,7 @@ Method = TypeVar("Method", bound=Endpoint)
 T = TypeVar("T")
 _ROUTES: Final = "__routes__"  # attribute of a method: its Routes
 _COMMAND: Final = "__command__"  # attribute of a method: its Command
+_REQUEST: Final = "__request__"  # attribute of a method: its DeviceRequest
 
 
 class Command(NamedTuple):
@@ -169,6 +173,38 @@ def _marked(declared: Route) -> Callable[[Method], Method]:
     return mark
 
 
+class DeviceRequest(NamedTuple):
+    """A request of devices as its method declares it.
+
+    Attributes:
+        of: the objects that it applies to, for people.
+        grant: that the device needs; None: for requests about the device itself, for reading its own agents,
+            and for reports on behalf of its owner.
+        answer: makes the result of the request out of what the method returns.
+        names: names of parameters in the request, where they differ from those of the method.
+        arguments: values of arguments that the request does not have, or functions that make them out of it.
+    """
+
+    method: coordination.Method
+    of: str
+    grant: Grant | None = None
+    answer: Callable[[Any], Any] = lambda result: result
+    names: Mapping[str, str] = MappingProxyType({})
+    arguments: Mapping[str, Any] = MappingProxyType({})
+
+
+def device(
+    method: coordination.Method, of: str, grant: Grant | None = None, **options: Any
+) -> Callable[[Method], Method]:
+    """Declare a request of devices for a method; *options* are further fields of ``DeviceRequest``."""
+
+    def mark(answering: Method) -> Method:
+        setattr(answering, _REQUEST, DeviceRequest(method, of, grant, **options))
+        return answering
+
+    return mark
+
+
 class Noun:
     """Base of the nouns. A noun answers for all users, or for the one that it is scoped to.
 
@@ -184,7 +220,7 @@ class Noun:
 
     name: ClassVar[str]
     list_key: ClassVar[str] = ""
-    path: ClassVar[str]
+    path: ClassVar[str] = ""
     errors: ClassVar[tuple[ErrorCode, ...]] = ()
     commands_help: ClassVar[str] = ""
     is_scoped: ClassVar[bool] = True
@@ -202,9 +238,11 @@ class Noun:
         raise NotImplementedError
 
     def __init_subclass__(cls) -> None:
-        """Enter the routes of a noun in the table of roles."""
+        """Enter the routes and the device requests of a noun in their tables."""
         for declared, _ in cls.routes():
             declare(declared.verb, cls.path + declared.path, declared.need)
+        for request, _ in cls.requests():
+            declare_request(request.method, DeviceNeed(request.of, request.grant))
 
     @classmethod
     def commands(cls) -> Iterator[tuple[Command, Route, Endpoint]]:
@@ -212,6 +250,13 @@ class Noun:
         for declared, method in cls.routes():
             if hasattr(method, _COMMAND) and declared.need is not AGENT:
                 yield getattr(method, _COMMAND), declared, method
+
+    @classmethod
+    def requests(cls) -> Iterator[tuple[DeviceRequest, Endpoint]]:
+        """Return the declared device requests with their methods."""
+        for method in vars(cls).values():
+            if hasattr(method, _REQUEST):
+                yield getattr(method, _REQUEST), method
 
     @classmethod
     def routes(cls) -> Iterator[tuple[Route, Endpoint]]:

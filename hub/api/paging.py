@@ -23,6 +23,7 @@ from storage.kernel.rows import Key
 
 DEFAULT_LIMIT: Final = 100
 MOST: Final = 1_000
+MOST_LONG: Final = 200  # of items with a text that may be long
 
 T = TypeVar("T")
 
@@ -81,16 +82,17 @@ class PageOf:
         return Page(page, cursor)
 
 
-def _page(
+def page(
     call: Call,
     limit: Annotated[int, Meta(ge=1, le=MOST, description="Maximum number of items.")] = DEFAULT_LIMIT,
     cursor: Annotated[str, Meta(max_length=1_000, description="``next_cursor`` of the page before.")]
     | None = None,
 ) -> PageOf:
+    """Return the part of a list that a REST request asks for."""
     return PageOf(limit=limit, cursor=cursor, call=call)
 
 
-Paging = Annotated[PageOf, From(_page)]
+Paging = Annotated[PageOf, From(page)]
 
 
 def requested(paging: Paging) -> Part:

@@ -81,10 +81,10 @@ def refused_body(body: bytes, kind: Any, where: str) -> list[Refusal]:
         given = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return [no_json(where, error)]
-    return list(_refusals(given, kind, where))
+    return list(refusals(given, kind, where))
 
 
-def _refusals(given: Any, kind: Any, where: str) -> Iterator[Refusal]:
+def refusals(given: Any, kind: Any, where: str) -> Iterator[Refusal]:
     """Yield everything that keeps *given* from being of this *kind*, key by key of structs and mappings."""
     try:
         msgspec.convert(given, kind)
@@ -98,7 +98,7 @@ def _refusals(given: Any, kind: Any, where: str) -> Iterator[Refusal]:
         elif get_origin(one) in (dict, Mapping):
             _, value_kind = get_args(one)
             for key, value in given.items():
-                wrong += _refusals(value, value_kind, f"{where}.{key}")
+                wrong += refusals(value, value_kind, _at(where, key))
     yield from wrong or [(sentence(problem, kind, given, where), "")]
 
 
@@ -118,14 +118,20 @@ def _refused_keys(given: Mapping[str, Any], struct: type[msgspec.Struct], where:
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     for key, field in fields.items():
         if field.required and key not in given:
-            yield f"{where}.{key}: missing", ""
+            yield f"{_at(where, key)}: missing", ""
     for key, value in given.items():
         if key in fields:
-            yield from _refusals(value, fields[key].type, f"{where}.{key}")
+            yield from refusals(value, fields[key].type, _at(where, key))
         else:
             refused: Mapping[str, Refusal] = getattr(struct, "refused_keys", {})
-            message, hint = refused.get(key, ("there is no such field", did_you_mean(key, fields)))
-            yield f"{where}.{key}: {message}", hint
+            message, hint = refused.get(
+                key, ("there is no such field", did_you_mean(key, fields) or f"known are {', '.join(fields)}")
+            )
+            yield f"{_at(where, key)}: {message}", hint
+
+
+def _at(where: str, key: object) -> str:
+    return f"{where}.{key}" if where else str(key)
 
 
 def table_refusals(error: ValidationError, where: str = "") -> list[Refusal]:

@@ -136,37 +136,11 @@ class Hub:
         lines = FileLines(lambda: reloader.reading)
         news.configs.line_of = lambda agent, user, key: lines.of_agent(agent, user, "config", key)
         writer = AgentWriter(context.store, clock=context.clock, ids=context.ids, metrics=context.metrics)
-        requests = make_requests(
-            context.store,
-            control=work.control,
-            clock=context.clock,
-            metrics=context.metrics,
-            rotation=rotation,
-            measurements=measurements,
-            events=news.events,
-            configs=news.configs,
-            writing=Written(
-                writer,
-                rules=lambda: rules_of(reloader.current),
-                lines=lines,
-            ),
-            capabilities=work.capabilities,
-            checkpoints=work.checkpoints,
-            locks=work.locks,
-            memory=coordination.memory,
-            messages=coordination.sent,
-            questions=coordination.asked,
-            sign_ins=sign_ins,
-        )
         self._locks = work.locks
         self._agreements = work.agreements
-        requests.apply(context.settings.limits)
         heartbeats = Heartbeats(context.store, clock=context.clock, metrics=context.metrics)
         context.moves.listen(heartbeats.agent_moved)
         context.moves.listen(dispatcher.agent_moved)
-        self._router = Router(
-            dispatcher=dispatcher, requests=requests, heartbeats=heartbeats, clock=context.clock
-        )
         issues = Issues(clock=context.clock, metrics=context.metrics)
         identity = make_identity(context, start, roster=roster)
         backups = make_backups(context)
@@ -191,6 +165,30 @@ class Hub:
             disk=disk,
             lag=lag,
             where=lambda: self._where,
+        )
+        requests = make_requests(
+            context.store,
+            self.nouns,
+            control=work.control,
+            clock=context.clock,
+            metrics=context.metrics,
+            rotation=rotation,
+            measurements=measurements,
+            events=news.events,
+            configs=news.configs,
+            writing=Written(
+                writer,
+                rules=lambda: rules_of(reloader.current),
+                lines=lines,
+            ),
+            capabilities=work.capabilities,
+            checkpoints=work.checkpoints,
+            locks=work.locks,
+            sign_ins=sign_ins,
+        )
+        requests.apply(context.settings.limits)
+        self._router = Router(
+            dispatcher=dispatcher, requests=requests, heartbeats=heartbeats, clock=context.clock
         )
         self._fill_debug(roster, dispatcher, requests)
         add("loop lag", lag, turns=lag.turns)

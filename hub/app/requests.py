@@ -6,25 +6,21 @@ from hub.agents.checkpoints import Checkpoints
 from hub.agents.configs import AgentConfigs
 from hub.agents.locks import Locks
 from hub.agents.measurements import Measurements
+from hub.api.device import requests_of
+from hub.api.hub import Hub
 from hub.clock import Clock
-from hub.coordination.memory import BoardMemory
-from hub.coordination.messages import Messages
-from hub.coordination.questions import Questions
 from hub.links.device_events import DeviceEvents
 from hub.links.rotation import KeyRotation
 from hub.metrics import Metrics
 from hub.requests.agents import AgentRequests, Written
-from hub.requests.boards import BoardRequests
 from hub.requests.capabilities import CapabilityRequests
 from hub.requests.checkpoints import CheckpointRequests
 from hub.requests.config import ConfigRequests
 from hub.requests.grants import granted
 from hub.requests.keys import KeyRequests
 from hub.requests.locks import LockRequests
-from hub.requests.messages import MessageRequests
 from hub.requests.metrics import MetricRequests
 from hub.requests.params import Methods
-from hub.requests.questions import QuestionRequests
 from hub.requests.review import ReviewRequests
 from hub.requests.runs import RunRequests
 from hub.requests.service import Requests
@@ -38,6 +34,7 @@ from storage.store import Store
 
 def make_requests(
     store: Store,
+    nouns: Hub,
     *,
     control: RunControl,
     clock: Clock,
@@ -50,12 +47,10 @@ def make_requests(
     capabilities: Capabilities | None = None,
     checkpoints: Checkpoints | None = None,
     locks: Locks | None = None,
-    memory: BoardMemory | None = None,
-    messages: Messages | None = None,
-    questions: Questions | None = None,
     sign_ins: SignIns | None = None,
 ) -> Requests:
-    """Create the handler for all methods of ``DEVICE_REQUESTS``, except those of missing services."""
+    """Create the handler for the requests of the nouns, and for those of the services that are given."""
+    declared: Methods = {method: one.answer for method, one in requests_of(nouns, store).items()}
     served: list[Methods] = [
         AgentRequests(store, writing).methods,
         RunRequests(store, control).methods,
@@ -68,9 +63,6 @@ def make_requests(
         {} if capabilities is None else CapabilityRequests(store, capabilities).methods,
         {} if checkpoints is None else CheckpointRequests(store, checkpoints).methods,
         {} if locks is None else LockRequests(store, locks).methods,
-        {} if messages is None else MessageRequests(store, messages).methods,
-        {} if questions is None else QuestionRequests(store, questions).methods,
         {} if sign_ins is None else SignInRequests(sign_ins).methods,
-        {} if memory is None else BoardRequests(store, memory).methods,
     ]
-    return Requests(*(granted(store, methods) for methods in served), clock=clock, metrics=metrics)
+    return Requests(declared, *(granted(store, methods) for methods in served), clock=clock, metrics=metrics)

@@ -6,9 +6,10 @@ import msgspec
 from msgspec import Meta
 
 from hub.agents.locks import LEAST_TTL_MS, MOST_TTL_MS, MOST_WAIT_MS, TTL_MS, Locks, Turn, holder_of
+from hub.api.device import Later
 from hub.links.link import DeviceLink
 from hub.requests.agents import agent_of
-from hub.requests.params import BadParams, Later, Methods, params_as
+from hub.requests.params import BadParams, Methods, params_as
 from protocol.coordination import Method
 from protocol.frame import Parameters
 from protocol.locks import MOST_LOCKS, lock_names

@@ -1,10 +1,11 @@
 """Reading and validation of the parameters of a request."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NamedTuple, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
+from hub.api.device import Later
 from hub.api.sentences import sentence
 from hub.links.link import DeviceLink
 from protocol.errors import ErrorCode, HubError
@@ -13,12 +14,6 @@ from protocol.frame import Parameters
 KEY_CHARACTERS: Final = 128  # of an idempotency key, as of operators'
 
 T = TypeVar("T")
-
-
-class Later(NamedTuple):
-    """Response that is awaited in the background, while other requests are answered."""
-
-    answer: Callable[[], Awaitable[Parameters]]
 
 
 Handler: TypeAlias = Callable[[DeviceLink, Parameters], Awaitable[Parameters | Later]]

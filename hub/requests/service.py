@@ -16,6 +16,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
+from hub.api.device import Later
 from hub.api.door.roles import DEVICE_REQUESTS
 from hub.clock import Clock
 from hub.links.bucket import Buckets
@@ -24,7 +25,7 @@ from hub.links.roster import RequestReceived
 from hub.log import Channel
 from hub.loop_meter import charged
 from hub.metrics import Metrics
-from hub.requests.params import Later, Methods
+from hub.requests.params import Methods
 from hub.requests.queue import RequestQueue
 from hub.settings.limit_settings import DEFAULTS, Limits
 from hub.turns import Turns

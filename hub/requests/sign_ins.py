@@ -5,8 +5,9 @@ from functools import partial
 import msgspec
 
 from hub.accounts.sign_in import SignIns
+from hub.api.device import Later
 from hub.links.link import DeviceLink
-from hub.requests.params import Later, Methods, params_as
+from hub.requests.params import Methods, params_as
 from protocol.coordination import Method
 from protocol.frame import Parameters
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hub.agents.configs import AgentConfigs
+from hub.api.hub import Hub
 from hub.app.requests import make_requests
 from hub.links.roster import RequestReceived
 from protocol.codec import JSON
@@ -40,6 +41,7 @@ class Desk:
         self.configs = AgentConfigs(bench.store, clock=bench.clock, metrics=bench.metrics)
         self.requests = make_requests(
             bench.store,
+            Hub(bench.store),
             control=bench.control,
             clock=bench.clock,
             metrics=bench.metrics,

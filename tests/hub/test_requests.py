@@ -18,6 +18,11 @@ from hub.agents.locks import Locks
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
 from hub.api.door.roles import DEVICE_REQUESTS
+from hub.api.hub import Hub
+from hub.api.nouns.board_memory import BoardMemories
+from hub.api.nouns.boards import Boards
+from hub.api.nouns.messages import Messages as MessageNoun
+from hub.api.nouns.questions import Questions as QuestionNoun
 from hub.app.requests import make_requests as assembled
 from hub.clock import epoch_ms
 from hub.coordination.courier import make_courier
@@ -56,8 +61,16 @@ __all__ = ["agent", "bench", "store"]
 def make_requests(bench: Bench) -> Requests:
     rotation = KeyRotation(bench.store, hub_id="h-1", clock=bench.clock, metrics=bench.metrics)
     given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids, "metrics": bench.metrics}
+    nouns = Hub(bench.store)
+    nouns.add(
+        BoardMemories(BoardMemory(bench.store, **given)),
+        Boards(bench.store, owner_id=bench.agent.user_id, **given),
+        MessageNoun(bench.store, _messages(bench, given)),
+        QuestionNoun(bench.store, Questions(bench.store, **given)),
+    )
     return assembled(
         bench.store,
+        nouns,
         control=bench.control,
         clock=bench.clock,
         metrics=bench.metrics,
@@ -74,9 +87,6 @@ def make_requests(bench: Bench) -> Requests:
             Roster(lambda _: None, metrics=Metrics()), clock=bench.clock, metrics=bench.metrics
         ),
         configs=AgentConfigs(bench.store, clock=bench.clock, metrics=bench.metrics),
-        memory=BoardMemory(bench.store, **given),
-        messages=_messages(bench, given),
-        questions=Questions(bench.store, **given),
         sign_ins=_sign_ins(bench),
     )
 

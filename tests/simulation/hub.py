@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from hub.agents.declared import reconcile
 from hub.agents.heartbeats import Heartbeats
+from hub.api.hub import Hub as Nouns
 from hub.app.requests import make_requests
 from hub.app.router import Router
 from hub.app.supervisor import Supervisor
@@ -265,7 +266,7 @@ class SimHub:
             on_cancel=self.dispatcher.supersede,
             on_wakes=self.wakes.recheck,
         )
-        requests = make_requests(store, control=self.control, clock=clock, metrics=METRICS)
+        requests = make_requests(store, Nouns(store), control=self.control, clock=clock, metrics=METRICS)
         heartbeats = Heartbeats(store, clock=clock, metrics=METRICS)
         self._router = Router(
             dispatcher=self.dispatcher, requests=requests, heartbeats=heartbeats, clock=clock

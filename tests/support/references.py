@@ -176,7 +176,9 @@ def rest_page() -> str:
         f"| {role} | {', '.join(str(scope) for scope in Scope if scope in ROLE_SCOPES[role])} |"
         for role in Role
     )
-    asked = "\n".join(f"| `{method}` | {of} |" for method, of in DEVICE_REQUESTS.items())
+    asked = "\n".join(
+        f"| `{method}` | {need.of} | {need.grant or ''} |" for method, need in DEVICE_REQUESTS.items()
+    )
     return _page(
         "REST interface",
         "Every route with the scope that it needs, and what devices may ask.",
@@ -198,7 +200,7 @@ def rest_page() -> str:
 - A request states its length; chunked bodies are refused.""",
         *_routes(ANSWERED.values()),
         f"## Requests of devices\n\nDevices ask over their own connection, see [PROTOCOL.md]"
-        f"(../../protocol/PROTOCOL.md).\n\n| method | about |\n|---|---|\n{asked}",
+        f"(../../protocol/PROTOCOL.md).\n\n| method | about | grant |\n|---|---|---|\n{asked}",
     )
 
 

@@ -211,7 +211,11 @@ class Bench:
 
     def connect(self, **options: object) -> FakeLink:
         """A modern device that takes everything, unless *options* say otherwise."""
-        given: dict[str, object] = {"capabilities": MODERN, "answers": lambda call: TAKEN} | options
+        given: dict[str, object] = {
+            "user_id": self.agent.user_id,
+            "capabilities": MODERN,
+            "answers": lambda call: TAKEN,
+        } | options
         assert self.agent.device_id is not None
         link = FakeLink(self.agent.device_id, **given)  # type: ignore[arg-type]
         self.links[link.device_id] = link

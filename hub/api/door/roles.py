@@ -11,8 +11,10 @@ from functools import cache
 from typing import Any, Final, NamedTuple, Self
 
 from protocol.authority import AGENT as AGENT_ACTOR
+from protocol.authority import DEVICE
 from protocol.coordination import Method
-from protocol.ids import AgentId, UserId
+from protocol.ids import AgentId, DeviceId, UserId
+from storage.devices.devices import Grant
 
 
 class Role(StrEnum):
@@ -51,8 +53,9 @@ class Principal:
     """Authenticated caller of a request.
 
     Attributes:
-        actor: name in history and audit: ``operator:UID`` (Unix socket), ``token:ID`` or ``agent:ID``.
-        role: role of an operator; None: an agent, which has no role.
+        actor: name in history and audit: ``operator:UID`` (Unix socket), ``token:ID``, ``agent:ID`` or
+            ``device:ID``.
+        role: role of an operator; None: an agent or a device, which has no role.
         scopes: permissions; a subset of those of the role.
         user_id: the user whose devices, agents and runs are visible; None: all users'.
         name: display name.
@@ -75,6 +78,11 @@ class Principal:
     def of_agent(cls, agent_id: AgentId, *, user_id: UserId, name: str) -> Self:
         """Return the principal of an agent with a token: no scopes, and only its user's objects."""
         return cls(f"{AGENT_ACTOR}{agent_id}", None, frozenset(), user_id, name, agent_id)
+
+    @classmethod
+    def of_device(cls, device_id: DeviceId, *, user_id: UserId) -> Self:
+        """Return the principal of a connected device: no scopes, and only its user's objects."""
+        return cls(f"{DEVICE}{device_id}", None, frozenset(), user_id, device_id)
 
     @property
     def share(self) -> str | None:
@@ -136,49 +144,47 @@ ROUTES: Final[dict[Asked, Need]] = {}  # each noun adds its rows
 # In addition to ``HUB_WIDE``: routes that show data of all users, refused to a caller scoped to one user.
 HUB_WIDE_ROUTES: Final = frozenset({Asked("GET", "/metrics")})
 
-# Requests that only a device may send, over its connection, with the objects that each applies to.
-DEVICE_REQUESTS: Final[Mapping[str, str]] = {
-    Method.AGENTS_LIST: "its own agents",
-    Method.AGENTS_GET: "its own agents",
-    Method.AGENTS_CREATE: "agents on itself",
-    Method.AGENTS_UPDATE: "its own agents",
-    Method.AGENTS_DELETE: "its own agents",
-    Method.STATUS_GET: "its own agents",
-    Method.STATUS_SET: "its own agents",
-    Method.RUNS_START: "its own agents",
-    Method.RUNS_CANCEL: "its own runs",
-    Method.RUNS_LIST: "its own runs",
-    Method.RUNS_GET: "its own runs",
-    Method.RUNS_REPORT: "its own runs",
-    Method.CAPABILITIES_LIST: "its own agents",
-    Method.CAPABILITIES_PUT: "its own agents",
-    Method.CAPABILITIES_REMOVE: "its own agents",
-    Method.CHECKPOINTS_GET: "its own agents",
-    Method.CHECKPOINTS_PUT: "its own agents",
-    Method.CHECKPOINTS_CLEAR: "its own agents",
-    Method.LOCKS_ACQUIRE: "its own agents",
-    Method.LOCKS_RENEW: "its own agents",
-    Method.LOCKS_RELEASE: "its own agents",
-    Method.LOCKS_LIST: "its own agents",
-    Method.BOARDS_LIST: "its user's boards",
-    Method.MEMORY_LIST: "its user's boards",
-    Method.MEMORY_ADD: "its user's boards",
-    Method.MESSAGES_LIST: "its own agents",
-    Method.MESSAGES_ANSWER: "its own agents",
-    Method.MESSAGES_NUDGE: "its user's boards",
-    Method.QUESTIONS_LIST: "its user's questions",
-    Method.QUESTIONS_ASK: "its user's boards",
-    Method.QUESTIONS_ANSWER: "its user's questions",
-    Method.REVIEW_REPORT: "its own items",
-    Method.METRICS_REPORT: "its own agents",
-    Method.METRICS_QUERY: "its own agents",
-    Method.CONFIG_GET: "its own agents",
-    Method.CONFIG_SET: "its own agents",
-    Method.CONFIG_UNSET: "its own agents",
-    Method.SUBSCRIBE: "its own agents and runs",
-    Method.UNSUBSCRIBE: "its own agents and runs",
-    Method.KEYS_ROTATE: "its own key",
-    Method.SIGN_INS_ANSWER: "sign-ins begun at it",
+
+class DeviceNeed(NamedTuple):
+    """Row of a request of devices: the objects that it applies to, and the grant that the device needs."""
+
+    of: str
+    grant: Grant | None
+
+
+DEVICE_REQUESTS: Final[dict[Method, DeviceNeed]] = {  # each noun adds its rows
+    Method.AGENTS_LIST: DeviceNeed("its own agents", None),
+    Method.AGENTS_GET: DeviceNeed("its own agents", None),
+    Method.AGENTS_CREATE: DeviceNeed("agents on itself", Grant.AGENTS),
+    Method.AGENTS_UPDATE: DeviceNeed("its own agents", Grant.AGENTS),
+    Method.AGENTS_DELETE: DeviceNeed("its own agents", Grant.AGENTS),
+    Method.STATUS_GET: DeviceNeed("its own agents", None),
+    Method.STATUS_SET: DeviceNeed("its own agents", Grant.AGENTS),
+    Method.RUNS_START: DeviceNeed("its own agents", Grant.AGENTS),
+    Method.RUNS_CANCEL: DeviceNeed("its own runs", Grant.AGENTS),
+    Method.RUNS_LIST: DeviceNeed("its own runs", None),
+    Method.RUNS_GET: DeviceNeed("its own runs", None),
+    Method.RUNS_REPORT: DeviceNeed("its own runs", None),
+    Method.CAPABILITIES_LIST: DeviceNeed("its own agents", None),
+    Method.CAPABILITIES_PUT: DeviceNeed("its own agents", Grant.AGENTS),
+    Method.CAPABILITIES_REMOVE: DeviceNeed("its own agents", Grant.AGENTS),
+    Method.CHECKPOINTS_GET: DeviceNeed("its own agents", None),
+    Method.CHECKPOINTS_PUT: DeviceNeed("its own agents", Grant.AGENTS),
+    Method.CHECKPOINTS_CLEAR: DeviceNeed("its own agents", Grant.AGENTS),
+    Method.LOCKS_ACQUIRE: DeviceNeed("its own agents", Grant.COORDINATION),
+    Method.LOCKS_RENEW: DeviceNeed("its own agents", Grant.COORDINATION),
+    Method.LOCKS_RELEASE: DeviceNeed("its own agents", None),
+    Method.LOCKS_LIST: DeviceNeed("its own agents", None),
+    Method.REVIEW_REPORT: DeviceNeed("its own items", None),
+    Method.METRICS_REPORT: DeviceNeed("its own agents", None),
+    Method.METRICS_QUERY: DeviceNeed("its own agents", None),
+    Method.CONFIG_GET: DeviceNeed("its own agents", None),
+    Method.CONFIG_SET: DeviceNeed("its own agents", Grant.AGENTS),
+    Method.CONFIG_UNSET: DeviceNeed("its own agents", Grant.AGENTS),
+    Method.SUBSCRIBE: DeviceNeed("its own agents and runs", None),
+    Method.UNSUBSCRIBE: DeviceNeed("its own agents and runs", None),
+    Method.KEYS_ROTATE: DeviceNeed("its own key", None),
+    Method.SIGN_INS_ANSWER: DeviceNeed("sign-ins begun at it", None),
 }
 
 
@@ -211,6 +217,13 @@ def declare(method: str, path: str, need: Need) -> None:
     """Add a route to the table; called when the class of a noun is defined."""
     ROUTES[Asked(method, path)] = need
     _tree.cache_clear()
+
+
+def declare_request(method: Method, need: DeviceNeed) -> None:
+    """Add a request of devices to its table, in the order of the protocol."""
+    rows = DEVICE_REQUESTS | {method: need}
+    DEVICE_REQUESTS.clear()
+    DEVICE_REQUESTS.update((one, rows[one]) for one in Method if one in rows)
 
 
 def route_of(method: str, path: str) -> Asked | None:

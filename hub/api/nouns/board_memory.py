@@ -6,17 +6,19 @@ from msgspec import Meta, structs
 
 from hub.api.binding import From
 from hub.api.deps import Key
+from hub.api.device import object_of
 from hub.api.door.roles import AGENT, Scope
-from hub.api.noun import Noun, command, route
-from hub.api.paging import Paging
+from hub.api.noun import Noun, command, device, route
+from hub.api.paging import MOST_LONG, Paging
 from hub.api.view import Instant, View
 from hub.coordination.authority import Caller
 from hub.coordination.memory import BoardMemory
+from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from storage.coordination.board_memory import MemoryFilter, MemoryRow
+from storage.devices.devices import Grant
 
 _E = ErrorCode
-MOST_ITEMS: Final = 100  # in one page, as each may be long
 _MEMORY: Final = "/v1/boards/{board}/memory"
 _AGENTS_MEMORY: Final = "/v1/agent/boards/{board}/memory"
 _Word = Annotated[str, Meta(max_length=128)]
@@ -27,6 +29,7 @@ class MemoryView(View, kw_only=True):
 
     id: str
     board: str
+    board_id: str
     content: str
     tags: tuple[str, ...] = ()
     is_chat: bool = False
@@ -34,8 +37,17 @@ class MemoryView(View, kw_only=True):
     correlation_id: str | None = None
     reply_to: str | None = None
     agent: str | None = None
+    agent_id: str | None = None
     actor: str
     created_at: Instant
+
+
+_RECORD = object_of(
+    *("id as memory_id", "board_id", "content", "tags", "is_chat", "source", "correlation_id", "reply_to"),
+    *("agent_id", "agent", "actor", "created_at as created_at_ms"),
+)
+
+_ANSWERED = object_of("answered_message", "answered_question")
 
 
 class RememberedView(MemoryView):
@@ -114,11 +126,18 @@ class BoardMemories(Noun):
     )
     @route("GET", _MEMORY, Scope.READ, errors=[_E.UNKNOWN_BOARD])
     @route("GET", _AGENTS_MEMORY, AGENT, errors=[_E.UNKNOWN_BOARD, _E.NOT_YOUR_BOARD])
+    @device(
+        Method.MEMORY_LIST,
+        "its user's boards",
+        Grant.COORDINATION,
+        answer=lambda page: {"memory": list(map(_RECORD, page.memory)), "cursor": page.next_cursor},
+        names={"tag": "tags"},
+    )
     async def page(
         self, caller: Caller, board: str, paging: Paging, wanted: Annotated[MemoryFilter, From(_wanted)]
     ) -> Memory:
         """List the items of a board's memory, the newest first."""
-        paging.limit = min(paging.limit, MOST_ITEMS)
+        paging.limit = min(paging.limit, MOST_LONG)
         rows = await self._memory.page(caller, board, wanted, limit=paging.limit + 1, after=paging.after)
         page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
         return Memory(memory=tuple(map(_view, page.items)), next_cursor=page.next_cursor)
@@ -146,6 +165,12 @@ class BoardMemories(Noun):
         AGENT,
         errors=[_E.UNKNOWN_BOARD, _E.NOT_YOUR_BOARD, _E.LIMIT_REACHED],
         status=201,
+    )
+    @device(
+        Method.MEMORY_ADD,
+        "its user's boards",
+        Grant.COORDINATION,
+        answer=lambda added: {"memory": _RECORD(added)} | _ANSWERED(added),
     )
     async def add(self, caller: Caller, board: str, body: MemoryBody, key: Key = None) -> RememberedView:
         """Write an item into a board's memory. One that replies to a message or a question answers it.

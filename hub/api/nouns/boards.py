@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, UnsetType, structs
 
 from hub.api.binding import Head
+from hub.api.device import object_of
 from hub.api.door.roles import AGENT, Scope
 from hub.api.etags import Match, tag_of
-from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.noun import ALL, Noun, Part, command, device, listed, route
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination import authority
@@ -16,12 +17,14 @@ from hub.coordination.authority import Caller
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.authority import Role, Verb
+from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
 from storage.agents import agents
 from storage.agents.agents import UnknownAgent
 from storage.coordination import boards, gateways
 from storage.coordination.boards import BoardLimits, BoardRow, MemberRow, TooManyOfBoards
+from storage.devices.devices import Grant
 from storage.store import Connection, Store
 
 log = Channel(__name__)
@@ -37,6 +40,9 @@ _ROLES: Mapping[Role, BoardRole] = {
 }
 
 
+_RECORD = object_of("id as board_id", "name", "description", "gateway", "lead", "lead_id", "agents")
+
+
 class BoardView(View, kw_only=True):
     """A board. *lead*: the name of its lead; *agents* counts those on it, the lead too."""
 
@@ -46,6 +52,7 @@ class BoardView(View, kw_only=True):
     description: str | None = None
     gateway: str | None = None
     lead: str | None = None
+    lead_id: str | None = None
     agents: int
     created_at: Instant
     updated_at: Instant
@@ -142,6 +149,12 @@ class Boards(Noun):
     )
     @listed("/v1/boards", Scope.READ, key=lambda board: (board.name, board.id))
     @listed("/v1/agent/boards", AGENT, key=lambda board: (board.name, board.id), errors=[_E.UNKNOWN_AGENT])
+    @device(
+        Method.BOARDS_LIST,
+        "its user's boards",
+        Grant.COORDINATION,
+        answer=lambda boards: {"boards": list(map(_RECORD, boards))},
+    )
     async def all(self, caller: Caller, part: Part = ALL) -> list[BoardView]:
         """List the boards by name.
 

@@ -6,14 +6,16 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, structs
 
 from hub.api.deps import Key
+from hub.api.device import Link, OwnAgents, fitting, object_of
 from hub.api.door.roles import AGENT, Scope
-from hub.api.noun import Noun, command, route
-from hub.api.paging import Paging
+from hub.api.noun import Noun, command, device, route
+from hub.api.paging import MOST_LONG, Paging
 from hub.api.view import Instant, View, moment
 from hub.clock import from_epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Nudge
 from hub.coordination.messages import Messages as MessageService
+from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from protocol.ids import DeviceId
 from protocol.messages import MessageState, QueueMode, attempt_key
@@ -21,10 +23,10 @@ from storage.agents import agents
 from storage.coordination import question_rows
 from storage.coordination.message_rows import MessageMove, MessageRow
 from storage.devices import devices
+from storage.devices.devices import Grant
 from storage.store import Connection, Store
 
 _E = ErrorCode
-MOST_MESSAGES: Final = 100  # in one page, as each may be long
 _Word = Annotated[str, Meta(max_length=128)]
 _Wait = Annotated[
     float,
@@ -99,6 +101,13 @@ class MessageView(View, kw_only=True):
     next_look_at: Instant | None = None  # None: it is settled
     expires_at: Instant  # by then its agent has it, or never
     settled_at: Instant | None = None
+
+
+_TEXTS = ("board_id", "board", "content", "correlation_id", "reply_to", "question_id", "state", "answer")
+_OF_ALL = ("id as message_id", "kind", *_TEXTS, "reason_code", "reason", "created_at as at_ms")
+_SENDER = ("from_agent_id", "from_agent as from")
+_RECORD = object_of(*_OF_ALL, *_SENDER, "agent_id", "agent")
+_ROW = object_of(*_OF_ALL, *_SENDER, "to_agent_id as agent_id", "to_agent as agent")
 
 
 class MessageMoveView(View, kw_only=True):
@@ -182,6 +191,13 @@ class Messages(Noun):
         errors=[*_NUDGING, _E.NOT_YOUR_BOARD],
         status=201,
     )
+    @device(
+        Method.MESSAGES_NUDGE,
+        "its user's boards",
+        Grant.COORDINATION,
+        answer=lambda message: {"message": _RECORD(message)},
+        arguments={"wait_s": 0.0},
+    )
     async def nudge(
         self,
         caller: Caller,
@@ -243,7 +259,7 @@ class Messages(Noun):
         broadcast_id: Annotated[str, Meta(max_length=128)] | None = None,
     ) -> MessagesPage:
         """List the messages to agents, the newest first."""
-        paging.limit = min(paging.limit, MOST_MESSAGES)
+        paging.limit = min(paging.limit, MOST_LONG)
         agent_ids = None
         if agent is not None:
             agent_ids = [(await self._store.read(agents.agent_called, agent, caller.user_id)).id]
@@ -335,6 +351,20 @@ class Messages(Noun):
     async def retry(self, caller: Caller, message_id: str) -> MessageView:
         """Try a waiting message now; send a failed or expired one again, as another message."""
         return await self.view(await self._messages.retry(caller, message_id))
+
+    @device(Method.MESSAGES_LIST, "its own agents", Grant.COORDINATION)
+    async def of_device(
+        self, agents: OwnAgents, paging: Paging, states: tuple[MessageState, ...] = ()
+    ) -> dict[str, Any]:
+        """Return the messages to agents of a device, the newest first."""
+        ids = [agent.id for agent in agents]
+        rows = await self._messages.of_agents(ids, states=states, limit=paging.limit)
+        return {"messages": list(map(_ROW, rows[: fitting(rows)]))}
+
+    @device(Method.MESSAGES_ANSWER, "its own agents", Grant.COORDINATION)
+    async def answer(self, link: Link, message_id: str, answer: str) -> dict[str, Any]:
+        """Answer a message to an agent of a device."""
+        return {"message": _ROW(await self._messages.answer_at_device(link.device_id, message_id, answer))}
 
     async def view(self, row: MessageRow) -> MessageView:
         """Return the response model of a message."""

@@ -1,32 +1,35 @@
 """Questions of agents to a person: asked, shown, answered, withdrawn."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, structs
 
 from hub.api.deps import Key
+from hub.api.device import person
 from hub.api.door.roles import AGENT, Scope
-from hub.api.noun import Noun, command, route
-from hub.api.paging import Paging
+from hub.api.noun import Noun, command, device, route
+from hub.api.paging import MOST_LONG, Paging
 from hub.api.view import Instant, View, moment
-from hub.clock import from_epoch_ms
+from hub.clock import epoch_ms, from_epoch_ms
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.questions import Asked, seen_question
 from hub.coordination.questions import Questions as QuestionService
-from protocol.asking import CHANNEL_CHARACTERS, REPLY_TAGS
+from protocol.asking import ANSWER_CHARACTERS, CHANNEL_CHARACTERS, REPLY_TAGS, QuestionToUser
 from protocol.authority import Verb
+from protocol.coordination import Method
 from protocol.errors import ErrorCode
+from protocol.frame import Record
 from protocol.ids import DeviceId
 from protocol.messages import QuestionState
 from storage.coordination import question_rows, questions
 from storage.coordination.question_rows import QuestionRow
 from storage.devices import devices
+from storage.devices.devices import Grant
 from storage.store import Connection, Store
 
 _E = ErrorCode
-MOST_QUESTIONS: Final = 100  # in one page, as each may be long
 _Word = Annotated[str, Meta(max_length=128)]
 QuestionWord = Literal["open", "answered", "withdrawn", "expired"]
 
@@ -94,6 +97,32 @@ class AnswerBody(View):
     answer: Annotated[str, Meta(examples=["Red, please."])]
 
 
+def _record(question: QuestionView) -> Record:
+    """Return a question in the form in which devices are asked."""
+    answer = question.answer
+    return QuestionToUser(
+        question_id=question.id,
+        content=question.content,
+        state=QuestionState(question.state),
+        board=question.board,
+        asked_by=question.agent,
+        preferred_channel=question.preferred_channel,
+        correlation_id=question.correlation_id,
+        asked_at=epoch_ms(question.created_at),
+        expires_at=epoch_ms(question.expires_at),
+        answer=None if answer is None else answer[:ANSWER_CHARACTERS],
+        settled_by=question.answered_by,
+    ).record()
+
+
+def _asked(question: QuestionView) -> dict[str, Any]:
+    return {"question": _record(question)}
+
+
+def _states(states: Sequence[QuestionState] = ()) -> Sequence[QuestionState]:
+    return states or (QuestionState.OPEN,)
+
+
 class Questions(Noun):
     """Questions to the person whose board it is."""
 
@@ -130,6 +159,7 @@ class Questions(Noun):
         errors=[_E.UNKNOWN_BOARD, _E.NOT_YOUR_BOARD, _E.LIMIT_REACHED],
         status=201,
     )
+    @device(Method.QUESTIONS_ASK, "its user's boards", Grant.COORDINATION, answer=_asked)
     async def ask(self, caller: Caller, board: str, body: AskBody, key: Key = None) -> QuestionView:
         """Ask the person whose board that is. Of agents, for the board's lead.
 
@@ -163,6 +193,12 @@ class Questions(Noun):
         empty="no matching questions; --all includes those that are settled",
     )
     @route("GET", "/v1/questions", Scope.READ, errors=[_E.UNKNOWN_BOARD])
+    @device(
+        Method.QUESTIONS_LIST,
+        "its user's questions",
+        answer=lambda page: {"questions": list(map(_record, page.questions))},
+        arguments={"state": _states},
+    )
     async def page(
         self,
         caller: Caller,
@@ -177,7 +213,7 @@ class Questions(Noun):
         correlation_id: Annotated[str, Meta(max_length=128)] | None = None,
     ) -> QuestionsPage:
         """List the questions to people, the newest first."""
-        paging.limit = min(paging.limit, MOST_QUESTIONS)
+        paging.limit = min(paging.limit, MOST_LONG)
 
         def read(c: Connection) -> tuple[list[QuestionRow], dict[str, str]]:
             rows = question_rows.list_questions(
@@ -254,6 +290,7 @@ class Questions(Noun):
         AGENT,
         errors=[_E.UNKNOWN_QUESTION, _E.QUESTION_SETTLED, _E.NOT_YOUR_BOARD, _E.NOT_GATEWAY_MAIN],
     )
+    @device(Method.QUESTIONS_ANSWER, "its user's questions", answer=_asked, arguments={"caller": person})
     async def answer(self, caller: Caller, question_id: str, body: AnswerBody) -> QuestionView:
         """Answer a question for the person; of agents, for the main agent of the board's gateway.
 

@@ -344,6 +344,6 @@ def routes_view() -> RoutesView:
             for asked, need in ROUTES.items()
         ),
         device_requests=tuple(
-            DeviceRequestView(method=method, of=of) for method, of in DEVICE_REQUESTS.items()
+            DeviceRequestView(method=method, of=need.of) for method, need in DEVICE_REQUESTS.items()
         ),
     )

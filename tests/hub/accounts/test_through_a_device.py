@@ -7,9 +7,9 @@ import anyio
 import httpx2
 import pytest
 
+from hub.api.device import Later
 from hub.clock import SystemClock
 from hub.device.browser import Browser
-from hub.requests.params import Later
 from hub.requests.sign_ins import SignInRequests
 from protocol.coordination import Request, Response
 from protocol.errors import HubError

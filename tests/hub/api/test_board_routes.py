@@ -125,14 +125,14 @@ async def test_what_a_board_remembers_is_told_newest_first_in_pages(hub: Served)
     assert refused(bad) == (422, "bad_params")
 
 
-async def test_a_page_of_memory_has_a_hundred_items_at_most(hub: Served) -> None:
+async def test_a_page_of_memory_has_two_hundred_items_at_most(hub: Served) -> None:
     await hub.board()
     board = (await hub.told("/v1/boards/roses"))["id"]
-    for n in range(101):
+    for n in range(201):
         item = NewMemory(id=MemoryId(f"m-{n}"), board_id=board, content="x", actor="hub", at=n)
         await hub.fake.bench.store.write(board_memory.add_memory, item)
     page = await hub.told("/v1/boards/roses/memory", limit=1_000)
-    assert len(page["memory"]) == 100 and page["next_cursor"] is not None
+    assert len(page["memory"]) == 200 and page["next_cursor"] is not None
 
 
 async def test_memory_is_found_by_its_tags_its_kind_and_its_words(hub: Served) -> None:

@@ -4,6 +4,7 @@ import anyio
 import pytest
 
 from hub.agents.heartbeats import Heartbeats
+from hub.api.hub import Hub
 from hub.app import router
 from hub.app.requests import make_requests
 from hub.app.router import Router
@@ -23,7 +24,9 @@ def make_router(bench: Bench) -> Router:
     return Router(
         dispatcher=bench.dispatcher,
         heartbeats=Heartbeats(bench.store, clock=bench.clock, metrics=bench.metrics),
-        requests=make_requests(bench.store, control=bench.control, clock=bench.clock, metrics=bench.metrics),
+        requests=make_requests(
+            bench.store, Hub(bench.store), control=bench.control, clock=bench.clock, metrics=bench.metrics
+        ),
         clock=bench.clock,
     )
 

@@ -121,7 +121,7 @@ def test_a_list_that_is_cut_says_how_to_read_on(hub: Hub, board: str) -> None:
 def test_a_limit_beyond_a_page_of_the_hub_reads_on(
     hub: Hub, board: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(questions, "MOST_QUESTIONS", 2)
+    monkeypatch.setattr(questions, "MOST_LONG", 2)
     asked = {json.loads(hub("ask", "user", board, text, "--json").stdout)["id"] for text in "abcde"}
     for limit in range(1, 7):
         listed = json.loads(hub("ask", "ls", "--limit", str(limit), "--json").stdout)

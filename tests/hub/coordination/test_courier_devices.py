@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hub.requests.messages import MessageRequests
+from hub.api.device import requests_of
+from hub.api.hub import Hub
+from hub.api.nouns.messages import Messages
 from hub.tokens import hash_token
 from protocol.coordination import Method
 from protocol.errors import CallTimedOut, DeviceGone, ErrorCode, TooManyCalls
@@ -131,7 +133,9 @@ async def test_an_agent_of_a_device_answers_once_and_the_answer_is_remembered_by
     link = FakeLink(DESK, answers=[stored], capabilities=[CapabilityName.MESSAGE_DELIVER])
     alone.links.links[DESK] = link
     row = await alone.end(await alone.say("when?", to=AT_DESK, gateway_id=None, kind=MessageKind.QUESTION))
-    asked = MessageRequests(alone.store, alone.messages()).methods[Method.MESSAGES_ANSWER]
+    hub = Hub(alone.store)
+    hub.add(Messages(alone.store, alone.messages()))
+    asked = requests_of(hub, alone.store)[Method.MESSAGES_ANSWER].answer
     answer: Parameters = {"message_id": row.id, "answer": "on Tuesday"}
     told = await asked(link, answer)
     again = await asked(link, answer)

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from hub.requests import boards as board_requests
+from hub.api import device
 from protocol.coordination import Response
 from protocol.ids import BoardId, UserId
 from storage.coordination import boards
@@ -96,7 +96,7 @@ async def test_memory_is_listed_by_its_tags_and_in_pages(bench: Bench) -> None:
 async def test_an_answer_fits_a_frame_however_long_the_items_are(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(board_requests, "ANSWER_BYTES", 10)
+    monkeypatch.setattr(device, "ANSWER_BYTES", 10)
     for n in range(3):
         await remember(bench, f"item {n}")
     cursor, pages = None, []
@@ -113,3 +113,32 @@ async def test_a_request_that_comes_twice_is_written_once(bench: Bench) -> None:
     assert again["memory"] == first["memory"]
     other = await remember(bench, "once", idempotency_key="k", agent_id="notes")
     assert other["memory"]["memory_id"] != first["memory"]["memory_id"], "who asks has keys of their own"
+
+
+async def test_a_message_has_the_same_form_when_it_is_sent_and_listed(bench: Bench) -> None:
+    sent = (await told(bench, "messages.nudge", board="roses", agent="notes", content="cut them"))["message"]
+    assert (sent["agent_id"], sent["agent"], sent["state"]) == (bench.agent.id, "notes", "waiting")
+    assert (sent["board"], sent["kind"], sent["at_ms"]) == ("roses", "nudge", bench.now_ms)
+    assert (await told(bench, "messages.list"))["messages"] == [sent]
+    assert (await told(bench, "messages.list", agent_id="notes", states=["answered"]))["messages"] == []
+
+
+async def test_the_person_at_a_device_asks_and_answers_questions(bench: Bench) -> None:
+    put = (await told(bench, "questions.ask", board="roses", content="Which?", correlation_id="c-1"))[
+        "question"
+    ]
+    assert put == {
+        "question_id": put["question_id"],
+        "content": "Which?",
+        "board": "roses",
+        "correlation_id": "c-1",
+        "asked_at": bench.now_ms,
+        "expires_at": put["expires_at"],
+    }
+    assert (await told(bench, "questions.list"))["questions"] == [put]
+    by_device = {"question_id": put["question_id"], "answer": "the red ones", "agent_id": "notes"}
+    answered = (await told(bench, "questions.answer", **by_device))["question"]
+    assert (answered["state"], answered["answer"]) == ("answered", "the red ones")
+    assert (await told(bench, "questions.list"))["questions"] == []
+    listed = await told(bench, "questions.list", states=["answered"])
+    assert listed["questions"] == [answered]

@@ -1,0 +1,229 @@
+"""Requests of devices as methods of nouns answer them, and parameters that only these methods have.
+
+The parameters of a request are bound as ``binding`` binds those of a REST request, by their names; unknown
+ones are ignored. In a noun of ``/v1/agents/{name}``, *name* is the agent that ``agent_id`` names, and any
+agent has to work on the device. A method sees the objects of the device's user.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property, partial
+from typing import Annotated, Any, Final, NamedTuple, cast
+
+import msgspec
+from msgspec import Meta, structs
+
+from hub.api import paging
+from hub.api.binding import MISSING, BadRequest, Binding, Call, From, Value
+from hub.api.door.roles import PRINCIPAL, Principal
+from hub.api.hub import Hub
+from hub.api.noun import ALL, DeviceRequest, Endpoint, Noun, Part
+from hub.api.paging import Page, PageOf
+from hub.api.sentences import Refusal, refusals
+from hub.clock import epoch_ms
+from hub.coordination.authority import Caller
+from hub.links.link import DeviceLink
+from protocol.frame import Parameters
+from protocol.ids import DeviceId
+from storage.agents import agents
+from storage.agents.agents import AgentRow, UnknownAgent
+from storage.devices import devices
+from storage.kernel.rows import Key
+from storage.store import Connection, Store
+
+ITEMS: Final = 50  # of a list in one answer, where the request has no limit
+ANSWER_BYTES: Final = 256 * 1024  # of the items in one answer; a frame has room for four times as many
+
+AgentIdOrName = Annotated[str, Meta(min_length=1)]
+
+
+class Later(NamedTuple):
+    """Result that is awaited in the background, while other requests are answered."""
+
+    answer: Callable[[], Awaitable[Parameters]]
+
+
+class DeviceCall(Call):
+    """A request of a device that is being answered.
+
+    Args:
+        names: names of parameters, where those of the request differ from those of the method.
+    """
+
+    def __init__(self, link: DeviceLink, params: Parameters, store: Store, names: Mapping[str, str]) -> None:
+        principal = Principal.of_device(link.device_id, user_id=link.user_id)
+        super().__init__({"headers": [], "state": {PRINCIPAL: principal}}, {}, b"")
+        self.is_strict = True
+        self.link = link
+        self.store = store
+        self._params = params
+        self._names = names
+
+    def given(self, value: Value) -> Any:
+        """Return the parameter of the request; a struct has those that are its fields."""
+        if value.place != "body":
+            return self._params.get(self._spelled(value), MISSING)
+        fields = None if value.struct is None else structs.fields(value.struct)
+        if fields is None:
+            return self._params
+        return {
+            field.encode_name: self._params[field.encode_name]
+            for field in fields
+            if field.encode_name in self._params
+        }
+
+    def where(self, value: Value) -> str:
+        """Return the name of the parameter; empty for all parameters."""
+        return "" if value.place == "body" else self._spelled(value)
+
+    def _spelled(self, value: Value) -> str:
+        return self._names.get(value.name, value.name.replace("-", "_"))
+
+
+class RequestOf:
+    """A request of devices, as a method of a noun of this hub answers it."""
+
+    def __init__(
+        self, hub: Hub, store: Store, noun: type[Noun], declared: DeviceRequest, method: Endpoint
+    ) -> None:
+        self._hub, self._store = hub, store
+        self._noun, self._declared, self._method = noun, declared, method
+
+    @cached_property
+    def _binding(self) -> Binding:
+        instead: dict[Any, Callable[..., Any]] = {
+            Caller: _caller,
+            Part: partial(_same, ALL),
+            paging.page: _page,
+        }
+        if "{name}" in self._noun.path:
+            instead["name"] = _agent_name
+        for name, value in self._declared.arguments.items():
+            instead[name] = value if callable(value) else partial(_same, value)
+        return Binding(self._method, instead=instead)
+
+    async def answer(self, link: DeviceLink, params: Parameters) -> Parameters | Later:
+        """Return the result of a request. Raises HubError."""
+        declared = self._declared
+        if declared.grant is not None:
+            await self._store.read(devices.require_grant, link.device_id, declared.grant)
+        given = await self._binding.arguments(DeviceCall(link, params, self._store, declared.names))
+        noun = self._hub.seen_by(link.user_id).noun(self._noun)
+        result = await getattr(noun, self._method.__name__)(**given)
+        return result if isinstance(result, Later) else msgspec.to_builtins(declared.answer(result))
+
+
+def requests_of(hub: Hub, store: Store) -> dict[str, RequestOf]:
+    """Return the requests of devices that the nouns of a hub answer, by method."""
+    return {
+        declared.method: RequestOf(hub, store, noun, declared, method)
+        for noun in hub.nouns
+        for declared, method in noun.requests()
+    }
+
+
+def object_of(*columns: str) -> Callable[[Any], dict[str, Any]]:
+    """Return a function that makes an object out of the attributes of a row or a view.
+
+    A column is ``attribute``, or ``attribute as key``; ``a.b`` is the attribute of an attribute that may be
+    None. A point in time becomes epoch milliseconds.
+    """
+    parts = [column.partition(" as ") for column in columns]
+    return lambda of: {key or path: _plain(of, path) for path, _, key in parts}
+
+
+def _plain(of: Any, path: str) -> Any:
+    for name in path.split("."):
+        of = None if of is None else getattr(of, name)
+    return epoch_ms(of) if isinstance(of, datetime) else of
+
+
+def agent_of(c: Connection, device_id: DeviceId, given: str) -> AgentRow:
+    """Return the agent of that id or name, if it works on this device.
+
+    Raises:
+        UnknownAgent: the device has no such agent.
+    """
+    for row in agents.list_agents(c, device_id=device_id):
+        if given in (row.id, row.name):
+            return row
+    raise UnknownAgent(f"this device has no agent {given!r}")
+
+
+def converted(given: Any, kind: Any, where: str) -> Any:
+    """Convert a part of a request whose type depends on another part. Raises BadRequest."""
+    wrong: list[Refusal] = list(refusals(given, kind, where))
+    if wrong:
+        raise BadRequest([message for message, _ in wrong], [hint for _, hint in wrong if hint])
+    return msgspec.convert(given, kind)
+
+
+class FittingPage(PageOf):
+    """The requested part of a list, of which as many items are answered as fit into a frame."""
+
+    def fetched(self, items: Sequence[Any], *, key: Callable[[Any], Key]) -> Page[Any]:
+        """Return the page out of the ``limit + 1`` items after ``after``, or fewer."""
+        self.limit = min(self.limit, fitting(items))
+        return super().fetched(items, key=key)
+
+
+def fitting(items: Sequence[Any]) -> int:
+    """Return how many of the first items fit into a frame, at least one."""
+    size = 0
+    for count, item in enumerate(items):
+        size += len(msgspec.json.encode(item))
+        if count and size > ANSWER_BYTES:
+            return count
+    return len(items)
+
+
+def _link(call: Call) -> DeviceLink:
+    return cast(DeviceCall, call).link
+
+
+async def _agent(call: Call, agent_id: AgentIdOrName) -> AgentRow:
+    assert isinstance(call, DeviceCall)
+    return await call.store.read(agent_of, call.link.device_id, agent_id)
+
+
+Link = Annotated[DeviceLink, From(_link)]
+OwnAgent = Annotated[AgentRow, From(_agent)]  # that the parameter ``agent_id`` names
+
+
+async def _agents(call: Call, agent_id: AgentIdOrName | None = None) -> Sequence[AgentRow]:
+    if agent_id is not None:
+        return [await _agent(call, agent_id)]
+    assert isinstance(call, DeviceCall)
+    return await call.store.read(agents.list_agents, device_id=call.link.device_id)
+
+
+OwnAgents = Annotated[Sequence[AgentRow], From(_agents)]  # that ``agent_id`` names; without it, all
+
+
+def _agent_name(agent: OwnAgent) -> str:
+    return agent.name
+
+
+def person(call: Call) -> Caller:
+    """Return the person at the device as the caller."""
+    principal: Principal = call.scope["state"][PRINCIPAL]
+    return Caller(principal.actor, principal.user_id)
+
+
+async def _caller(call: Call, agent_id: AgentIdOrName | None = None) -> Caller:
+    """Return the person at the device as the caller, or one of its agents."""
+    caller = person(call)
+    if agent_id is None:
+        return caller
+    agent = await _agent(call, agent_id)
+    return Caller(caller.actor, agent.user_id, agent.id)
+
+
+def _page(
+    limit: Annotated[int, Meta(ge=1, le=paging.MOST_LONG)] = ITEMS, cursor: str | None = None
+) -> PageOf:
+    return FittingPage(limit=limit, cursor=cursor)
+
+
+def _same(value: Any) -> Any:
+    return value
