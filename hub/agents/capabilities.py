@@ -4,7 +4,7 @@ A registered capability may meet the requirement of a waiting run, so the dispat
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
@@ -12,6 +12,7 @@ from hub.agents.documents import DocumentTooLarge, document
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
+from protocol.authority import DEVICE
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from protocol.requirements import CAPABILITY
@@ -69,7 +70,6 @@ class Capabilities:
         enabled: bool | None = None,
         config: dict[str, Any] | None = None,
         description: str | None = None,
-        source: Literal["api", "device"],
         actor: str,
     ) -> Registered:
         """Register or change a capability; see ``storage.agents.capabilities.Capability``.
@@ -98,14 +98,14 @@ class Capabilities:
                 audit.audited(
                     capabilities.register,
                     lambda done: (
-                        _entry("registered", agent_id, [done.row], source, at=at, actor=actor)
+                        _entry("registered", agent_id, [done.row], at=at, actor=actor)
                         if done.is_changed
                         else None
                     ),
                 ),
                 agent_id,
                 given,
-                source=source,
+                source="device" if actor.startswith(DEVICE) else "api",
                 at=at,
                 most=self.limits.capabilities_per_agent,
             )
@@ -122,7 +122,6 @@ class Capabilities:
         *,
         name: str,
         version: str | None = None,
-        source: Literal["api", "device"],
         actor: str,
     ) -> list[CapabilityRow]:
         """Remove a capability in one version, or in all versions.
@@ -139,7 +138,7 @@ class Capabilities:
         removed = await self._store.write(
             audit.audited(
                 capabilities.remove,
-                lambda removed: _entry("removed", agent_id, removed, source, at=at, actor=actor),
+                lambda removed: _entry("removed", agent_id, removed, at=at, actor=actor),
             ),
             agent_id,
             name,
@@ -182,10 +181,10 @@ def _description(given: str | None) -> str | None:
 
 
 def _entry(
-    what: str, agent_id: AgentId, rows: Sequence[CapabilityRow], source: str, *, at: int, actor: str
+    what: str, agent_id: AgentId, rows: Sequence[CapabilityRow], *, at: int, actor: str
 ) -> Entry | None:
     """Return the audit entry for versions of one capability, or None if a device made the change."""
-    if source == "device":
+    if actor.startswith(DEVICE):
         return None
     return Entry(
         at=at,

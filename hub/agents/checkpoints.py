@@ -1,6 +1,6 @@
 """Checkpoints of agents, stored, read and cleared by devices and people."""
 
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
@@ -8,6 +8,7 @@ from hub.agents.documents import DocumentTooLarge, document
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
+from protocol.authority import DEVICE
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from protocol.work import RunCheckpoint
@@ -64,7 +65,6 @@ class Checkpoints:
         is_recoverable: bool = True,
         held: HeldRun | None = None,
         lock: tuple[str, int] | None = None,
-        source: Literal["api", "device"],
         actor: str,
     ) -> CheckpointRow:
         """Store a checkpoint, replacing the previous one of the scope.
@@ -90,9 +90,7 @@ class Checkpoints:
                 audit.audited(
                     checkpoints.put_checkpoint,
                     lambda row: (
-                        _entry("kept", agent_id, row, source, at=at, actor=actor)
-                        if row.updated_at == at
-                        else None
+                        _entry("kept", agent_id, row, at=at, actor=actor) if row.updated_at == at else None
                     ),
                 ),
                 agent_id,
@@ -108,9 +106,7 @@ class Checkpoints:
             self._log_change("checkpoint.kept", agent_id, row, actor)
         return row
 
-    async def clear(
-        self, agent_id: AgentId, scope: str, *, source: Literal["api", "device"], actor: str
-    ) -> CheckpointRow:
+    async def clear(self, agent_id: AgentId, scope: str, *, actor: str) -> CheckpointRow:
         """Delete a checkpoint and return it.
 
         Raises:
@@ -120,7 +116,7 @@ class Checkpoints:
         cleared = await self._store.write(
             audit.audited(
                 checkpoints.clear_checkpoint,
-                lambda row: _entry("cleared", agent_id, row, source, at=at, actor=actor),
+                lambda row: _entry("cleared", agent_id, row, at=at, actor=actor),
             ),
             agent_id,
             scope,
@@ -157,11 +153,9 @@ def _sequence(given: int) -> int:
     return given
 
 
-def _entry(
-    what: str, agent_id: AgentId, row: CheckpointRow, source: str, *, at: int, actor: str
-) -> Entry | None:
+def _entry(what: str, agent_id: AgentId, row: CheckpointRow, *, at: int, actor: str) -> Entry | None:
     """Return the audit entry, or None if a device made the change."""
-    if source == "device":
+    if actor.startswith(DEVICE):
         return None
     return Entry(
         at=at,

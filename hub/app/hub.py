@@ -173,17 +173,12 @@ class Hub:
             clock=context.clock,
             metrics=context.metrics,
             rotation=rotation,
-            measurements=measurements,
             events=news.events,
-            configs=news.configs,
             writing=Written(
                 writer,
                 rules=lambda: rules_of(reloader.current),
                 lines=lines,
             ),
-            capabilities=work.capabilities,
-            checkpoints=work.checkpoints,
-            locks=work.locks,
             sign_ins=sign_ins,
         )
         requests.apply(context.settings.limits)

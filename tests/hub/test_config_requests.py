@@ -7,6 +7,7 @@ import pytest
 
 from hub.agents.configs import AgentConfigs
 from hub.api.hub import Hub
+from hub.api.nouns.agent_configs import AgentConfigs as ConfigNoun
 from hub.app.requests import make_requests
 from hub.links.roster import RequestReceived
 from protocol.codec import JSON
@@ -39,14 +40,15 @@ class Desk:
         self.link = self.hearers.enter(bench.agent.device_id)
         self.other = self.hearers.enter("another")
         self.configs = AgentConfigs(bench.store, clock=bench.clock, metrics=bench.metrics)
+        nouns = Hub(bench.store)
+        nouns.add(ConfigNoun(bench.store, self.configs))
         self.requests = make_requests(
             bench.store,
-            Hub(bench.store),
+            nouns,
             control=bench.control,
             clock=bench.clock,
             metrics=bench.metrics,
             events=self.hearers.events,
-            configs=self.configs,
         )
 
     async def ask(self, method: str, link: HearingLink | None = None, /, **params: Any) -> Response:
@@ -105,7 +107,7 @@ async def test_a_device_neither_sees_nor_changes_configs_of_others(desk: Desk) -
 @pytest.mark.parametrize(
     ("method", "params", "code", "told"),
     [
-        ("config.set", {}, ErrorCode.BAD_PARAMS, "values: expected an object"),
+        ("config.set", {}, ErrorCode.BAD_PARAMS, "values: missing"),
         ("config.set", {"values": {}}, ErrorCode.BAD_PARAMS, "values: expected an object"),
         ("config.set", {"values": [1]}, ErrorCode.BAD_PARAMS, "values: expected an object"),
         ("config.set", {"values": {"a": 1}, "types": 5}, ErrorCode.BAD_PARAMS, "types: expected an object"),
@@ -119,11 +121,26 @@ async def test_a_device_neither_sees_nor_changes_configs_of_others(desk: Desk) -
             "config.set",
             {"values": {"a": 1}, "types": {"a": "int"}},
             ErrorCode.BAD_PARAMS,
-            "types: 'a' has none of string, integer, float, boolean, json, but 'int'",
+            "types.a: expected one of string, integer, float, boolean, json, not 'int'",
         ),
-        ("config.set", {"values": {"a": 1}, "types": {"a": []}}, ErrorCode.BAD_PARAMS, "types: 'a' has none"),
-        ("config.set", {"values": {"a": 1}, "rev": "7"}, ErrorCode.BAD_PARAMS, "rev: expected the number"),
-        ("config.set", {"values": {"a": 1}, "rev": True}, ErrorCode.BAD_PARAMS, "rev: expected the number"),
+        (
+            "config.set",
+            {"values": {"a": 1}, "types": {"a": []}},
+            ErrorCode.BAD_PARAMS,
+            "types.a: expected text, not a list",
+        ),
+        (
+            "config.set",
+            {"values": {"a": 1}, "rev": "7"},
+            ErrorCode.BAD_PARAMS,
+            "rev: expected a whole number",
+        ),
+        (
+            "config.set",
+            {"values": {"a": 1}, "rev": True},
+            ErrorCode.BAD_PARAMS,
+            "rev: expected a whole number",
+        ),
         ("config.set", {"values": {"a": 1}, "rev": 0}, ErrorCode.CHANGED_MEANWHILE, "not 0; read it again"),
         (
             "config.set",
@@ -132,8 +149,8 @@ async def test_a_device_neither_sees_nor_changes_configs_of_others(desk: Desk) -
             "a: expected integer, not the text '5'",
         ),
         ("config.set", {"values": {"timezone": "UTC"}}, ErrorCode.BAD_CONFIG, "a setting of the agent"),
-        ("config.unset", {}, ErrorCode.BAD_PARAMS, "keys: expected a list"),
-        ("config.unset", {"keys": [1]}, ErrorCode.BAD_PARAMS, "one of them is no text"),
+        ("config.unset", {}, ErrorCode.BAD_PARAMS, "keys: missing"),
+        ("config.unset", {"keys": [1]}, ErrorCode.BAD_PARAMS, "keys[0]: expected text, not a whole number"),
         ("config.unset", {"keys": ["gone"]}, ErrorCode.UNKNOWN_CONFIG, "has no config 'gone'"),
     ],
 )

@@ -15,12 +15,19 @@ from hub.agents.capabilities import Capabilities
 from hub.agents.checkpoints import Checkpoints
 from hub.agents.configs import AgentConfigs
 from hub.agents.locks import Locks
+from hub.agents.measurements import Measurements
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
 from hub.api.door.roles import DEVICE_REQUESTS
 from hub.api.hub import Hub
+from hub.api.nouns.agent_configs import AgentConfigs as ConfigNoun
+from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.board_memory import BoardMemories
 from hub.api.nouns.boards import Boards
+from hub.api.nouns.capabilities import Capabilities as CapabilityNoun
+from hub.api.nouns.checkpoints import Checkpoints as CheckpointNoun
+from hub.api.nouns.locks import Locks as LockNoun
+from hub.api.nouns.measurements import Measurements as MeasurementNoun
 from hub.api.nouns.messages import Messages as MessageNoun
 from hub.api.nouns.questions import Questions as QuestionNoun
 from hub.app.requests import make_requests as assembled
@@ -39,6 +46,7 @@ from hub.requests import agents as agent_requests
 from hub.requests import queue, service
 from hub.requests.agents import Written
 from hub.requests.service import Requests
+from hub.runs.agent_control import AgentControl
 from hub.settings.limit_settings import Limits
 from hub.settings.reading import FileLines, Reading
 from protocol.coordination import Method, Request, Response
@@ -60,13 +68,24 @@ __all__ = ["agent", "bench", "store"]
 
 def make_requests(bench: Bench) -> Requests:
     rotation = KeyRotation(bench.store, hub_id="h-1", clock=bench.clock, metrics=bench.metrics)
-    given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids, "metrics": bench.metrics}
+    timed: dict[str, Any] = {"clock": bench.clock, "metrics": bench.metrics}
+    given = timed | {"ids": bench.ids}
     nouns = Hub(bench.store)
     nouns.add(
         BoardMemories(BoardMemory(bench.store, **given)),
         Boards(bench.store, owner_id=bench.agent.user_id, **given),
         MessageNoun(bench.store, _messages(bench, given)),
         QuestionNoun(bench.store, Questions(bench.store, **given)),
+        ConfigNoun(bench.store, AgentConfigs(bench.store, **timed)),
+        AgentStatuses(
+            store=bench.store,
+            roster=Roster(lambda _: None, metrics=Metrics()),
+            control=AgentControl(bench.store, control=bench.control, clock=bench.clock),
+        ),
+        CapabilityNoun(bench.store, Capabilities(bench.store, **timed), FileLines(lambda: Reading(None, []))),
+        CheckpointNoun(bench.store, Checkpoints(bench.store, **timed)),
+        LockNoun(bench.store, Locks(bench.store, **given), clock=bench.clock),
+        MeasurementNoun(bench.store, Measurements(bench.store, **timed)),
     )
     return assembled(
         bench.store,
@@ -80,13 +99,9 @@ def make_requests(bench: Bench) -> Requests:
             rules=Rules,
             lines=FileLines(lambda: Reading(None, [])),
         ),
-        capabilities=Capabilities(bench.store, clock=bench.clock, metrics=bench.metrics),
-        checkpoints=Checkpoints(bench.store, clock=bench.clock, metrics=bench.metrics),
-        locks=Locks(bench.store, clock=bench.clock, ids=bench.ids, metrics=bench.metrics),
         events=DeviceEvents(
             Roster(lambda _: None, metrics=Metrics()), clock=bench.clock, metrics=bench.metrics
         ),
-        configs=AgentConfigs(bench.store, clock=bench.clock, metrics=bench.metrics),
         sign_ins=_sign_ins(bench),
     )
 

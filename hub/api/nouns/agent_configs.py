@@ -1,25 +1,33 @@
 """Configs of agents: typed values by key, on top of the defaults of a template."""
 
-from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from hub.agents.configs import AgentConfigs as KeptConfigs
+from hub.agents.configs import config_values
+from hub.api.binding import BadRequest
 from hub.api.deps import Actor
+from hub.api.device import OwnAgent, object_of
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching
-from hub.api.noun import Noun, command, route
+from hub.api.noun import Noun, command, device, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
 from protocol.configs import ConfigType, value_in
+from protocol.coordination import Method
 from protocol.errors import ErrorCode
+from protocol.ids import AgentId
 from storage.agents import agent_snapshot, agents, configs
+from storage.agents.agent_snapshot import EffectiveConfig
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import ConfigsChanged, NewConfig
 from storage.agents.configs import ConfigMove, ConfigRow, UnknownConfig
-from storage.store import Store
+from storage.devices.devices import Grant
+from storage.store import Connection, Store
 
+MOST_KEYS: Final = 1_000  # of configs in one request of a device
 _REFUSED = (
     ErrorCode.UNKNOWN_CONFIG,
     ErrorCode.BAD_CONFIG,
@@ -112,6 +120,18 @@ class ConfigRevert(View):
     to: Annotated[int, Meta(ge=0, le=2**53)]
 
 
+class ConfigsWrite(Struct, frozen=True):
+    """Configs that a device writes, by key. *types*: of those that are to have another type."""
+
+    values: Annotated[dict[str, Any], Meta(min_length=1, max_length=MOST_KEYS)]
+    types: dict[str, ConfigType] = {}
+    rev: int | None = None
+
+
+Keys = Annotated[list[str], Meta(min_length=1, max_length=MOST_KEYS)]
+_RECORD = object_of("key", "type", "value", "description", "source")
+
+
 class AgentConfigs(Noun):
     """Configs of agents. Changes are written to the audit log in the same transaction."""
 
@@ -131,15 +151,7 @@ class AgentConfigs(Noun):
 
     async def of_agent(self, name: str) -> ConfigurationView:
         """Return all configs of an agent, and the configuration that it uses."""
-        agent, (rows, now) = await self._store.read(
-            agents.with_agent,
-            name,
-            self.user_id,
-            lambda c, agent_id: (
-                configs.list_configs(c, agent_id),
-                agent_snapshot.effective_of(c, agent_id),
-            ),
-        )
+        agent, (rows, now) = await self._store.read(agents.with_agent, name, self.user_id, _read_configs)
         return ConfigurationView(
             agent=agent.name,
             rev=now.rev,
@@ -233,6 +245,37 @@ class AgentConfigs(Noun):
         done = await self._configs.revert(agent, to=wanted.to, expected_rev=rev, actor=actor)
         return _changed(agent, done, match)
 
+    @device(Method.CONFIG_GET, "its own agents")
+    async def get_own(self, agent: OwnAgent) -> dict[str, Any]:
+        """Return the configs of an agent of a device, and the configuration that it uses."""
+        rows, now = await self._store.read(_read_configs, agent.id)
+        return {**config_values(now), "configs": list(map(_RECORD, rows))}
+
+    @device(Method.CONFIG_SET, "its own agents", Grant.AGENTS)
+    async def set_own(self, agent: OwnAgent, wanted: ConfigsWrite, actor: Actor) -> dict[str, Any]:
+        """Write configs of an agent of a device, all or none."""
+        if unknown := sorted(wanted.types.keys() - wanted.values.keys()):
+            raise BadRequest([f"types: {key!r} is not among the values" for key in unknown])
+        new = [
+            NewConfig(key=key, value=value, type=wanted.types.get(key))
+            for key, value in wanted.values.items()
+        ]
+        return await self._change_own(agent, new, (), wanted.rev, actor)
+
+    @device(Method.CONFIG_UNSET, "its own agents", Grant.AGENTS)
+    async def unset_own(
+        self, agent: OwnAgent, keys: Keys, actor: Actor, rev: int | None = None
+    ) -> dict[str, Any]:
+        """Remove configs of an agent of a device, all or none."""
+        return await self._change_own(agent, (), keys, rev, actor)
+
+    async def _change_own(
+        self, agent: AgentRow, new: Sequence[NewConfig], unset: Sequence[str], rev: int | None, actor: str
+    ) -> dict[str, Any]:
+        done = await self._configs.change(agent, new, drops=unset, expected_rev=rev, actor=actor)
+        now = await self._store.read(agent_snapshot.effective_of, agent.id)
+        return {**config_values(now), "changed": list(done.keys)}
+
     async def _change(
         self,
         name: str,
@@ -269,6 +312,10 @@ class AgentConfigs(Noun):
 
     async def _agent(self, name: str) -> AgentRow:
         return await self._store.read(agents.agent_called, name, self.user_id)
+
+
+def _read_configs(c: Connection, agent_id: AgentId) -> tuple[list[ConfigRow], EffectiveConfig]:
+    return configs.list_configs(c, agent_id), agent_snapshot.effective_of(c, agent_id)
 
 
 def _new(key: str, wanted: ConfigRequest) -> NewConfig:

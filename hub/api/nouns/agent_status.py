@@ -4,14 +4,15 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from hub.agents.vocabulary_export import bounded_metadata, document_of, write_of
 from hub.api.binding import OPTIONAL
 from hub.api.deps import Actor
+from hub.api.device import OwnAgent, converted
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
-from hub.api.noun import Noun, command, route
+from hub.api.noun import Noun, command, device, route
 from hub.api.nouns.agents import managed
 from hub.api.nouns.devices import KICKED
 from hub.api.paging import Paging
@@ -20,6 +21,7 @@ from hub.clock import epoch_ms
 from hub.links.roster import Roster
 from hub.runs.agent_control import AgentControl
 from hub.settings.reading import FileLines
+from protocol.coordination import Method
 from protocol.errors import CloseCode, ErrorCode
 from protocol.ids import DeviceId
 from protocol.standing import STORED_AXES, Axis, Connectivity, Lifecycle, UnknownValue, legal_moves
@@ -30,6 +32,7 @@ from storage.agents.agent_states import AgentMove, AgentState
 from storage.agents.agents import AgentRow
 from storage.agents.made_agents import AgentOfFile
 from storage.agents.status_writes import StandingWrite
+from storage.devices.devices import Grant
 from storage.store import Store
 
 _REFUSED = (ErrorCode.BAD_STATUS, ErrorCode.BAD_PARAMS, ErrorCode.MANAGED_BY_FILE)
@@ -99,6 +102,18 @@ class Termination(View):
     """The reason to terminate an agent."""
 
     reason: Annotated[str, Meta(max_length=1_000, pattern=r"^[^\x00]*$")] | None = None
+
+
+class StatusQuery(Struct, frozen=True):
+    """The vocabulary in which a device asks about an agent; None: the axes themselves."""
+
+    vocabulary: str | None = field(name="as", default=None)
+
+
+class StatusWrite(StatusQuery, frozen=True, kw_only=True):
+    """The values that a device sets: those of ``StatusChange``, or columns of the vocabulary."""
+
+    values: Annotated[dict[str, Any], Meta(min_length=1)] = field(name="set")
 
 
 class AgentMoveView(View):
@@ -258,6 +273,24 @@ class AgentStatuses(Noun):
         await self._write(agent, write_of(words, change), actor=actor)
         facts = await self._store.read(agent_snapshot.facts_of, agent.id)
         return self._document(agent, facts, words)
+
+    @device(Method.STATUS_GET, "its own agents")
+    async def get_own(self, agent: OwnAgent, asked: StatusQuery) -> dict[str, Any]:
+        """Return the status of an agent of a device, or its document in the terms of a vocabulary."""
+        if asked.vocabulary is not None:
+            facts = await self._store.read(agent_snapshot.facts_of, agent.id)
+            return {"agent": document_of(words_of(asked.vocabulary), facts)}
+        return {"status": await self._store.read(agent_states.find_state, agent.id)}
+
+    @device(Method.STATUS_SET, "its own agents", Grant.AGENTS)
+    async def set_own(self, agent: OwnAgent, wanted: StatusWrite, actor: Actor) -> dict[str, Any]:
+        """Move an agent of a device on axes, on all or none, also in the terms of a vocabulary."""
+        if wanted.vocabulary is not None:
+            asked = write_of(words_of(wanted.vocabulary), wanted.values)
+        else:
+            asked = _asked(converted(wanted.values, StatusChange, "set"), None)
+        await self._control.write(agent, asked, actor=actor)
+        return await self.get_own(agent, wanted)
 
     def _document(self, agent: AgentRow, facts: AgentFacts, words: Vocabulary) -> dict[str, Any]:
         beat = self._last_beat(facts.state, agent.device_id)

@@ -7,15 +7,18 @@ from msgspec import Meta
 
 from hub.agents.capabilities import Capabilities as KeptCapabilities
 from hub.api.deps import Actor
+from hub.api.device import object_of
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
-from hub.api.noun import Noun, command, route
+from hub.api.noun import Noun, command, device, route
 from hub.api.view import Instant, View
 from hub.settings.reading import FileLines
+from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from storage.agents import agents, capabilities
 from storage.agents.agents import AgentRow
 from storage.agents.capabilities import CapabilityRow, DeclaredCapability
+from storage.devices.devices import Grant
 from storage.store import Store
 
 Description = Annotated[str, Meta(max_length=4_096, pattern=r"^[^\x00]*$")]
@@ -42,6 +45,9 @@ class CapabilityView(View, kw_only=True):
     description: str | None = None
     created_at: Instant
     updated_at: Instant
+
+
+_RECORD = object_of("name", "version", "enabled", "source", "config", "description")
 
 
 class CapabilitiesView(View):
@@ -97,6 +103,11 @@ class Capabilities(Noun):
         empty="no capabilities except its device's; register one: hub agents capabilities {name} put --help",
     )
     @route("GET", "", Scope.READ)
+    @device(
+        Method.CAPABILITIES_LIST,
+        "its own agents",
+        answer=lambda found: {"capabilities": list(map(_RECORD, found.capabilities))},
+    )
     async def all(self, name: str, match: Match) -> CapabilitiesView:
         """List the capabilities of an agent by name, of each the newest version first."""
         found = await self.of_agent(name)
@@ -122,6 +133,13 @@ class Capabilities(Noun):
         message="{capability.name} {capability.version} is {*|registered}",
     )
     @route("PUT", "/{capability}/{version}", Scope.RUN, errors=_REFUSED)
+    @device(
+        Method.CAPABILITIES_PUT,
+        "its own agents",
+        Grant.AGENTS,
+        answer=lambda done: {"capability": _RECORD(done.capability), "disabled": done.disabled},
+        names={"capability": "name"},
+    )
     async def register(
         self,
         name: str,
@@ -142,7 +160,6 @@ class Capabilities(Noun):
                 enabled=wanted.enabled,
                 config=wanted.config,
                 description=wanted.description,
-                source="api",
                 actor=actor,
             )
         except DeclaredCapability as error:
@@ -153,7 +170,7 @@ class Capabilities(Noun):
     @route("DELETE", "/{capability}", Scope.RUN, errors=_REFUSED)
     async def remove(self, name: str, capability: str, match: Match, actor: Actor) -> RemovedCapabilities:
         """Remove a capability of an agent in all its versions."""
-        return await self._remove(name, capability, None, match, actor)
+        return await self.remove_any(name, capability, match, actor)
 
     @command(
         "agents capabilities NAME rm CAPABILITY [VERSION]",
@@ -166,17 +183,23 @@ class Capabilities(Noun):
         self, name: str, capability: str, version: str, match: Match, actor: Actor
     ) -> RemovedCapabilities:
         """Remove one version of a capability of an agent."""
-        return await self._remove(name, capability, version, match, actor)
+        return await self.remove_any(name, capability, match, actor, version)
 
-    async def _remove(
-        self, name: str, capability: str, version: str | None, match: Matching, actor: str
+    @device(
+        Method.CAPABILITIES_REMOVE,
+        "its own agents",
+        Grant.AGENTS,
+        answer=lambda done: {"removed": [one.version for one in done.removed]},
+        names={"capability": "name"},
+    )
+    async def remove_any(
+        self, name: str, capability: str, match: Match, actor: Actor, version: str | None = None
     ) -> RemovedCapabilities:
+        """Remove one version of a capability of an agent, or all."""
         await self._check(name, match)
         agent = await self._agent(name)
         try:
-            removed = await self._capabilities.remove(
-                agent.id, name=capability, version=version, source="api", actor=actor
-            )
+            removed = await self._capabilities.remove(agent.id, name=capability, version=version, actor=actor)
         except DeclaredCapability as error:
             raise self._managed(agent, error) from error
         return RemovedCapabilities(removed=tuple(map(_view, removed)))

@@ -2,18 +2,27 @@
 
 from typing import Annotated, Any
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
+from hub.api.binding import BadRequest, From
 from hub.api.deps import Actor
+from hub.api.device import object_of
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, Matching, tag_of
-from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.noun import ALL, Noun, Part, command, device, listed, route
 from hub.api.view import Instant, View
+from protocol.coordination import Method
 from protocol.errors import ErrorCode
+from protocol.frame import Fence, Id, Text
+from protocol.ids import RunId
+from protocol.lifecycles import RunState
 from storage.agents import agents, checkpoints
 from storage.agents.agents import AgentRow
-from storage.agents.checkpoints import CheckpointRow
+from storage.agents.checkpoints import AGENT_SCOPE, CheckpointRow
+from storage.devices.devices import Grant
+from storage.runs import runs
+from storage.runs.runs import HeldRun, UnknownRun
 from storage.store import Store
 
 SequenceNumber = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -45,6 +54,32 @@ class CheckpointRequest(View):
     sequence: SequenceNumber
     state: dict[str, Any]
     is_recoverable: bool = True
+
+
+class Under(Struct, frozen=True):
+    """Run and lock that a device has to hold while it writes a checkpoint, with their fences."""
+
+    run_id: Id | None = None
+    fence: Fence | None = None
+    lock: Text | None = None
+    lock_fence: Fence | None = None
+
+
+def _under(under: Under) -> Under:
+    return under
+
+
+def _under_nothing() -> Under:
+    return Under()
+
+
+def _kept(checkpoint: CheckpointView) -> dict[str, Any]:
+    return {"checkpoint": _RECORD(checkpoint)}
+
+
+_RECORD = object_of(
+    *("scope", "sequence", "state", "is_recoverable", "run as run_id", "fence", "updated_at as updated_at_ms")
+)
 
 
 class Checkpoints(Noun):
@@ -93,7 +128,8 @@ class Checkpoints(Noun):
         prints="state|pretty",
     )
     @route("GET", "/{scope}", Scope.READ, errors=[ErrorCode.UNKNOWN_CHECKPOINT])
-    async def get(self, name: str, scope: str, match: Match) -> CheckpointView:
+    @device(Method.CHECKPOINTS_GET, "its own agents", answer=_kept)
+    async def get(self, name: str, match: Match, scope: str = AGENT_SCOPE) -> CheckpointView:
         """Return a checkpoint of an agent; its runs continue from that of the scope ``agent``."""
         return _tagged(await self._get(name, scope), match)
 
@@ -114,8 +150,15 @@ class Checkpoints(Noun):
         Scope.RUN,
         errors=[ErrorCode.STALE_CHECKPOINT, ErrorCode.LIMIT_REACHED, ErrorCode.TOO_LARGE],
     )
+    @device(Method.CHECKPOINTS_PUT, "its own agents", Grant.AGENTS, answer=_kept, arguments={"under": _under})
     async def put(
-        self, name: str, scope: str, match: Match, wanted: CheckpointRequest, actor: Actor
+        self,
+        name: str,
+        match: Match,
+        wanted: CheckpointRequest,
+        actor: Actor,
+        under: Annotated[Under, From(_under_nothing)],
+        scope: str = AGENT_SCOPE,
     ) -> CheckpointView:
         """Replace a checkpoint by one with a greater sequence number, or create it."""
         await self._check(name, scope, match)
@@ -126,7 +169,8 @@ class Checkpoints(Noun):
             sequence=wanted.sequence,
             state=wanted.state,
             is_recoverable=wanted.is_recoverable,
-            source="api",
+            held=await self._held(agent, under),
+            lock=_lock(under),
             actor=actor,
         )
         return _tagged(_view(row), match)
@@ -139,11 +183,14 @@ class Checkpoints(Noun):
         message="cleared: {scope}, which was at sequence {sequence}",
     )
     @route("DELETE", "/{scope}", Scope.RUN, errors=[ErrorCode.UNKNOWN_CHECKPOINT])
-    async def clear(self, name: str, scope: str, match: Match, actor: Actor) -> CheckpointView:
+    @device(
+        Method.CHECKPOINTS_CLEAR, "its own agents", Grant.AGENTS, answer=lambda was: {"cleared": _RECORD(was)}
+    )
+    async def clear(self, name: str, match: Match, actor: Actor, scope: str = AGENT_SCOPE) -> CheckpointView:
         """Delete a checkpoint and return it; the next run begins without it."""
         await self._check(name, scope, match)
         agent = await self._agent(name)
-        return _view(await self._checkpoints.clear(agent.id, scope, source="api", actor=actor))
+        return _view(await self._checkpoints.clear(agent.id, scope, actor=actor))
 
     async def _agent(self, name: str) -> AgentRow:
         return await self._store.read(agents.agent_called, name, self.user_id)
@@ -154,9 +201,34 @@ class Checkpoints(Noun):
         )
         return _view(row)
 
+    async def _held(self, agent: AgentRow, under: Under) -> HeldRun | None:
+        """Return the run that the agent's device works on, with its fence.
+
+        Raises:
+            BadRequest: only one of run and fence is given.
+            UnknownRun: the agent has no such run at its device.
+        """
+        if under.run_id is None and under.fence is None:
+            return None
+        if under.run_id is None or under.fence is None:
+            raise BadRequest(["run_id, fence: give both, as agent_run had them, or neither"])
+        run = await self._store.read(runs.find_run, RunId(under.run_id))
+        if run is None or run.device_id != agent.device_id or run.agent_id != agent.id:
+            raise UnknownRun(f"the agent has no run {under.run_id!r} at this device")
+        return HeldRun(run.id, RunState.RUNNING, under.fence)
+
     async def _check(self, name: str, scope: str, match: Matching) -> None:
         if match.is_asked:
             match.check(_tag(await self._get(name, scope)))
+
+
+def _lock(under: Under) -> tuple[str, int] | None:
+    """Return the name and the fence of the lock. Raises BadRequest if only one of them is given."""
+    if under.lock is None and under.lock_fence is None:
+        return None
+    if under.lock is None or under.lock_fence is None:
+        raise BadRequest(["lock, lock_fence: give both, as locks.acquire answered them, or neither"])
+    return under.lock, under.lock_fence
 
 
 def _view(row: CheckpointRow) -> CheckpointView:

@@ -2,23 +2,28 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
+from hub.agents.locks import LEAST_TTL_MS, MOST_TTL_MS, MOST_WAIT_MS, TTL_MS, Turn, holder_of
 from hub.agents.locks import Locks as HeldLocks
+from hub.api.binding import BadRequest
 from hub.api.deps import Actor
+from hub.api.device import Later, Link, OwnAgent, object_of
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.noun import ALL, Noun, Part, command, device, listed, route
 from hub.api.view import Instant, View, moment
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.log import Channel
+from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
-from protocol.locks import NAME_CHARACTERS
+from protocol.locks import MOST_LOCKS, NAME_CHARACTERS, lock_names
 from storage import audit
 from storage.agents import agents, lock_turns, locks
 from storage.audit import Entry
+from storage.devices.devices import Grant
 from storage.store import Connection, Store
 
 log = Channel(__name__)
@@ -72,6 +77,37 @@ class Release(View):
     fence: Annotated[int, Meta(ge=1, le=2**53 - 1, examples=[7])] | None = None
 
 
+TtlMs = Annotated[int, Meta(ge=LEAST_TTL_MS, le=MOST_TTL_MS)]
+
+
+class Acquisition(Struct, frozen=True):
+    """The locks that an agent of a device is to hold: *resource*, *resources* or both."""
+
+    resource: str | None = None
+    resources: tuple[str, ...] = ()
+    ttl_ms: TtlMs = TTL_MS
+    wait_ms: Annotated[int, Meta(ge=0, le=MOST_WAIT_MS)] = 0
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the requested locks. Raises BadRequest, BadLockName."""
+        given = [*self.resources, *([] if self.resource is None else [self.resource])]
+        if not given:
+            raise BadRequest([f"resources: expected the names of 1 to {MOST_LOCKS} locks"])
+        return lock_names(given)
+
+
+class HeldFences(Struct, frozen=True):
+    """The fences of locks that an agent of a device holds, by name."""
+
+    fences: Annotated[dict[str, int], Meta(min_length=1, max_length=MOST_LOCKS)]
+    ttl_ms: TtlMs = TTL_MS
+
+
+_RECORD = object_of(
+    *("resource", "fence", "told_holder as held_by", "holder.agent_id as agent_id"),
+    *("acquired_at as acquired_at_ms", "expires_at as expires_at_ms", "waiting"),
+)
+_grant = object_of("fences", "expires_at as expires_at_ms")
 _Found = tuple[Sequence[lock_turns.LockRow], Sequence[lock_turns.LockWait]]
 
 
@@ -165,6 +201,42 @@ class Locks(Noun):
             self._locks.report(handed)
         (view,) = _views(*await self._store.read(_with_waits, [await self._find(resource)]))
         return view
+
+    @device(Method.LOCKS_ACQUIRE, "its own agents", Grant.COORDINATION)
+    async def acquire(self, agent: OwnAgent, link: Link, wanted: Acquisition) -> dict[str, Any] | Later:
+        """Acquire locks for an agent of a device, or queue for them. Raises LockHeld, LockTimedOut."""
+        names = wanted.names()
+        answer = await self._locks.ask(link, agent.id, names, ttl_ms=wanted.ttl_ms, wait_ms=wanted.wait_ms)
+        if not isinstance(answer, Turn):
+            return _grant(answer)
+
+        async def granted() -> dict[str, Any]:
+            return _grant(await self._locks.granted(answer))
+
+        return Later(granted)
+
+    @device(Method.LOCKS_RENEW, "its own agents", Grant.COORDINATION)
+    async def renew(self, agent: OwnAgent, link: Link, held: HeldFences) -> dict[str, Any]:
+        """Extend the time of locks that an agent of a device holds. Raises LockLost."""
+        holder = holder_of(link.device_id, agent.id)
+        until = await self._locks.renew(agent.user_id, held.fences, holder, ttl_ms=held.ttl_ms)
+        return {"expires_at_ms": until}
+
+    @device(Method.LOCKS_RELEASE, "its own agents")
+    async def give_back(self, agent: OwnAgent, link: Link, held: HeldFences) -> dict[str, Any]:
+        """Release locks that an agent of a device holds. Raises LockLost."""
+        await self._locks.release(agent.user_id, held.fences, holder_of(link.device_id, agent.id))
+        return {}
+
+    @device(Method.LOCKS_LIST, "its own agents", answer=lambda rows: {"locks": list(map(_RECORD, rows))})
+    async def of_device(self, link: Link) -> Sequence[lock_turns.LockRow]:
+        """Return the locks that the agents of a device hold or wait for."""
+
+        def read(c: Connection) -> Sequence[lock_turns.LockRow]:
+            mine = [agent.id for agent in agents.list_agents(c, device_id=link.device_id)]
+            return lock_turns.list_locks(c, agent_ids=mine)
+
+        return await self._store.read(read)
 
     async def _find(self, resource: str) -> lock_turns.LockRow:
         return await self._store.read(_lock_named, resource, self.user_id)

@@ -1,18 +1,21 @@
 """Measurements of agents: their series, and charts of them."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from hub.agents.charts import Chart, Question
 from hub.agents.measurements import Measurements as KeptMeasurements
+from hub.api.device import Link, OwnAgent, object_of
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, listed, route
+from hub.api.noun import ALL, Noun, Part, device, listed, route
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms, from_epoch_ms
+from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
-from protocol.measurements import MOST_TAGS
+from protocol.frame import Count, Id
+from protocol.measurements import MOST_SAMPLES, MOST_TAGS, Sample
 from storage.agents import agents, measurements
 from storage.agents.measurements import tags_key
 from storage.store import Store
@@ -70,6 +73,33 @@ class ChartView(View, kw_only=True):
     lines: tuple[LineView, ...]
 
 
+class Report(Struct, frozen=True):
+    """Samples of the agents of a device. *report_id*: a report that is known is not stored again."""
+
+    samples: Annotated[list[Sample], Meta(max_length=MOST_SAMPLES)]
+    report_id: Id | None = None
+
+
+class ChartRequest(Struct, frozen=True):
+    """The metric that a device asks for, and its range; without a name, all series."""
+
+    name: Id | None = None
+    since_ms: Count | None = None
+    until_ms: Count | None = None
+    step_ms: Count | None = None
+    agg: str | None = None
+    tags: dict[str, str] = {}
+    by: str | None = None
+
+
+_SERIES = object_of("name", "type", "tags", "last_at as last_at_ms", "last")
+_LINE = object_of("tag", "whole")
+_CHART = object_of(
+    *("name", "type", "plan.aggregate as agg", "plan.since as since_ms", "plan.until as until_ms"),
+    *("plan.step_ms as step_ms", "error"),
+)
+
+
 class Measurements(Noun):
     """Measurements that devices report of agents, and that the hub makes of them."""
 
@@ -99,6 +129,36 @@ class Measurements(Noun):
             after=part.after,
         )
         return [SeriesView.from_row(one, type=one.type.value, tags=dict(one.tags)) for one in rows]
+
+    @device(Method.METRICS_REPORT, "its own agents")
+    async def report(self, link: Link, report: Report) -> dict[str, Any]:
+        """Store the samples of a report, unless it is known already. Raises BadSample, TooManySeries."""
+        is_new = await self._measurements.report(
+            report.samples,
+            await self._store.read(measurements.agents_of_device, link.device_id),
+            scope=f"metrics:{link.device_id}",
+            report_id=report.report_id,
+        )
+        count = len(report.samples)
+        return {"taken": count if is_new else 0, "known": 0 if is_new else count}
+
+    @device(Method.METRICS_QUERY, "its own agents")
+    async def query(self, agent: OwnAgent, asked: ChartRequest) -> dict[str, Any]:
+        """Return the series of an agent of a device, or a chart of one metric."""
+        if asked.name is None:
+            return {"series": list(map(_SERIES, await self._measurements.series(agent.id)))}
+        question = Question(
+            name=asked.name,
+            since=asked.since_ms,
+            until=asked.until_ms,
+            step_ms=asked.step_ms,
+            aggregate=asked.agg,
+            tags=asked.tags,
+            by=asked.by,
+        )
+        chart = await self._measurements.ask(agent.id, question)
+        lines = [_LINE(line) | {"values": [point.value for point in line.points]} for line in chart.lines]
+        return _CHART(chart) | {"lines": lines}
 
     @route("GET", "/{metric}", Scope.READ, errors=[ErrorCode.UNKNOWN_METRIC, ErrorCode.LIMIT_REACHED])
     async def chart(

@@ -23,7 +23,7 @@ def registry(bench: Bench) -> tuple[Capabilities, list[str]]:
 
 
 async def register(made: Capabilities, bench: Bench, version: str, name: str = "file.read") -> None:
-    await made.register(bench.agent.id, name=name, version=version, source="device", actor="device:d")
+    await made.register(bench.agent.id, name=name, version=version, actor="device:d")
 
 
 async def test_a_subscriber_gets_each_change_of_a_capability_and_no_other_event(
@@ -33,7 +33,7 @@ async def test_a_subscriber_gets_each_change_of_a_capability_and_no_other_event(
     await register(made, bench, "1.0.0")
     await register(made, bench, "1.0.0")
     assert told == ["changed"]
-    await made.remove(bench.agent.id, name="file.read", source="device", actor="device:d")
+    await made.remove(bench.agent.id, name="file.read", actor="device:d")
     assert told == ["changed", "changed"]
 
 
@@ -44,17 +44,14 @@ async def test_a_limit_that_is_reached_is_counted_by_its_name(bench: Bench) -> N
     with pytest.raises(TooManyCapabilities):
         await register(made, bench, "2.0.0")
     with pytest.raises(DocumentTooLarge):
-        await made.register(
-            bench.agent.id, name="web", version="1.0.0", config={"a": "x" * 20}, source="api", actor="me"
-        )
+        await made.register(bench.agent.id, name="web", version="1.0.0", config={"a": "x" * 20}, actor="me")
     kept = Checkpoints(bench.store, clock=bench.clock, metrics=bench.metrics)
     kept.limits = CheckpointLimits(checkpoints_per_agent=1, checkpoint_bytes=20)
-    about = {"source": "device", "actor": "device:d"}
-    await kept.put(bench.agent.id, scope="agent", sequence=1, state={}, **about)  # type: ignore[arg-type]
+    await kept.put(bench.agent.id, scope="agent", sequence=1, state={}, actor="device:d")
     with pytest.raises(TooManyCheckpoints):
-        await kept.put(bench.agent.id, scope="b", sequence=1, state={}, **about)  # type: ignore[arg-type]
+        await kept.put(bench.agent.id, scope="b", sequence=1, state={}, actor="device:d")
     with pytest.raises(DocumentTooLarge):
-        await kept.put(bench.agent.id, scope="agent", sequence=2, state={"a": "x" * 20}, **about)  # type: ignore[arg-type]
+        await kept.put(bench.agent.id, scope="agent", sequence=2, state={"a": "x" * 20}, actor="device:d")
     assert bench.metrics.reached() == {
         "capabilities_per_agent": 1,
         "capability_config_bytes": 1,

@@ -8,9 +8,11 @@ import pytest
 import sqlalchemy as sa
 
 from hub.agents.locks import Locks
+from hub.api.device import requests_of
+from hub.api.hub import Hub
+from hub.api.nouns.locks import Locks as LockNoun
 from hub.links.link import DeviceLink
 from hub.links.roster import RequestReceived
-from hub.requests.locks import LockRequests
 from hub.requests.service import Requests
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
@@ -75,9 +77,10 @@ class Served:
             on_run_granted=bench.dispatcher.recheck,
             is_connected=is_connected,
         )
-        self.requests = Requests(
-            LockRequests(bench.store, self.locks).methods, clock=bench.clock, metrics=bench.metrics
-        )
+        nouns = Hub(bench.store)
+        nouns.add(LockNoun(bench.store, self.locks, clock=bench.clock))
+        methods = {method: one.answer for method, one in requests_of(nouns, bench.store).items()}
+        self.requests = Requests(methods, clock=bench.clock, metrics=bench.metrics)
 
     def desk(self, epoch: int = 1) -> Desk:
         """The device that the agent works on, connected."""

@@ -29,7 +29,7 @@ ROWS = (
         "a-checkpoint-before-the-first",
         put(sequence=-1),
         "bad_params",
-        ("sequence: expected 0 to", "not -1"),
+        ("sequence: expected a whole number, at least 0, not -1",),
     ),
     Refused(
         "a-checkpoint-whose-state-is-no-object",

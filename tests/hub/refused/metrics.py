@@ -31,7 +31,7 @@ ROWS = (
         "too-many-samples",
         Device("metrics.report", {"samples": [KNOWN] * 501}),
         "bad_params",
-        ("samples: expected at most 500", "501"),
+        ("samples: expected a list, at most 500 long, not 501",),
     ),
     Refused(
         "a-value-that-is-text",

@@ -248,7 +248,7 @@ ROWS = (
         "a-device-that-gives-a-novel-as-reason",
         Device("status.set", {"agent_id": "notes", "set": {"health": "error", "reason": "x" * 1_001}}),
         "bad_params",
-        ("reason: expected at most 1000 characters, not 1001",),
+        ("set.reason: expected text, at most 1000 long, not 1001",),
     ),
     Refused(
         "metadata-with-a-null-character",
@@ -272,13 +272,13 @@ ROWS = (
         "a-device-that-names-no-axis",
         Device("status.set", {"agent_id": "notes", "set": {"mood": "fine"}}),
         "bad_params",
-        ("there is no 'mood'", "availability"),
+        ("set.mood: there is no such field", "known are lifecycle, availability"),
     ),
     Refused(
         "a-device-that-writes-what-is-derived",
         Device("status.set", {"agent_id": "notes", "set": {"activity": "saturated"}}),
         "bad_params",
-        ("set: activity is derived from runs", "start, pause or cancel runs"),
+        ("set.activity: it is derived from runs", "start, pause or cancel runs"),
     ),
     Refused(
         "a-device-that-skips-steps",

@@ -72,7 +72,7 @@ async def test_a_run_starts_as_soon_as_its_agent_is_said_to_be_able(bench: Bench
         await bench.looks()
         assert await told(bench, run) == "needs file.read >= 1.2: neither device desk nor its agent has it"
         said = {"name": "file.read", "version": "1.2.0"}
-        await registry(bench).register(bench.agent.id, **said, source="api", actor="me")  # type: ignore[arg-type]
+        await registry(bench).register(bench.agent.id, **said, actor="me")  # type: ignore[arg-type]
         await bench.comes_to(RunState.COMPLETED)
         tasks.cancel_scope.cancel()
 
