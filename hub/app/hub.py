@@ -10,7 +10,7 @@ from typing import Final
 
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
-from hub.api.agent_bodies import rules_of
+from hub.api.door.requests import Requests
 from hub.api.nouns.system import Where
 from hub.app import boot
 from hub.app.connectors import ConnectorsInUse, make_accounts, make_sign_ins
@@ -31,7 +31,6 @@ from hub.app.listeners import (
 from hub.app.model import ModelsInUse
 from hub.app.nouns import make_nouns
 from hub.app.reload import at_once, last_generation, make_parts
-from hub.app.requests import make_requests
 from hub.app.router import Router
 from hub.app.supervisor import Supervisor
 from hub.app.tls import Tls
@@ -51,8 +50,6 @@ from hub.links.revocations import RevocationWatch
 from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, Roster, SharedRoots, Takeovers
 from hub.links.rotation import KeyRotation
 from hub.loop_lag import LoopLag
-from hub.requests.agents import Written
-from hub.requests.service import Requests
 from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.lifecycle import RunWatch
@@ -153,7 +150,8 @@ class Hub:
             roster=roster,
             identity=identity,
             coordination=coordination,
-            configs=news.configs,
+            news=news,
+            rotation=rotation,
             writer=writer,
             lines=lines,
             heartbeats=heartbeats,
@@ -166,21 +164,7 @@ class Hub:
             lag=lag,
             where=lambda: self._where,
         )
-        requests = make_requests(
-            context.store,
-            self.nouns,
-            control=work.control,
-            clock=context.clock,
-            metrics=context.metrics,
-            rotation=rotation,
-            events=news.events,
-            writing=Written(
-                writer,
-                rules=lambda: rules_of(reloader.current),
-                lines=lines,
-            ),
-            sign_ins=sign_ins,
-        )
+        requests = Requests(self.nouns, context.store, clock=context.clock, metrics=context.metrics)
         requests.apply(context.settings.limits)
         self._router = Router(
             dispatcher=dispatcher, requests=requests, heartbeats=heartbeats, clock=context.clock

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from hub.accounts.desk import Accounts
 from hub.accounts.sign_in import SignIns
-from hub.agents.configs import AgentConfigs as KeptConfigs
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.agents.writing import AgentWriter
@@ -17,6 +16,7 @@ from hub.api.nouns.audit import AuditLog
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.config import Config
+from hub.api.nouns.connections import Connections
 from hub.api.nouns.connectors import Connectors
 from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug
@@ -39,12 +39,14 @@ from hub.api.waiting import Waiting
 from hub.app.boot import Boot
 from hub.app.context import Context
 from hub.app.coordination import Coordination
+from hub.app.device_news import DeviceNews
 from hub.app.identity import Identity
 from hub.app.model import ModelsInUse, shown_model
 from hub.app.work import Work
 from hub.backups import Backups
 from hub.health.issues import Issues as FoundIssues
 from hub.links.roster import Roster
+from hub.links.rotation import KeyRotation
 from hub.loop_lag import LoopLag
 from hub.runs.agent_control import AgentControl
 from hub.runs.disk import DiskGuard
@@ -63,7 +65,8 @@ def make_nouns(
     roster: Roster,
     identity: Identity,
     coordination: Coordination,
-    configs: KeptConfigs,
+    news: DeviceNews,
+    rotation: KeyRotation,
     writer: AgentWriter,
     lines: FileLines,
     heartbeats: Heartbeats,
@@ -121,7 +124,7 @@ def make_nouns(
         runs,
         schedules,
         audit_log,
-        AgentConfigs(store, configs),
+        AgentConfigs(store, news.configs),
         AgentStatuses(
             store=store,
             roster=roster,
@@ -132,13 +135,14 @@ def make_nouns(
         Capabilities(store, work.capabilities, lines),
         Checkpoints(store, work.checkpoints),
         Config(reloader, store),
+        Connections(news.events, rotation),
         Connectors(store, accounts, sign_ins, clock=clock),
         Costs(store=store, roster=roster, estimator=work.estimator, clock=clock),
         Debug(context.debug, audit_log),
         Events(store=store, ring=ring, clock=clock, boot_id=context.boot_id),
         Handbook(),
         Issues(issues),
-        Items(store),
+        Items(store, clock=clock, metrics=context.metrics),
         Keys(store, accounts, clock=clock),
         Locks(store, work.locks, clock=clock),
         Logs(ring, store, context.log.file),

@@ -13,6 +13,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hub.agents.heartbeats import Heartbeats
+from hub.api.door.requests import Requests
 from hub.clock import Clock
 from hub.links.roster import (
     AgentsSilent,
@@ -23,7 +24,6 @@ from hub.links.roster import (
     RequestReceived,
 )
 from hub.log import Channel
-from hub.requests.service import Requests
 from hub.runs.dispatcher import Dispatcher
 from hub.turns import Turns
 

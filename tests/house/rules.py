@@ -60,7 +60,6 @@ MAY_IMPORT: dict[str, set[str]] = {
 # May look at all below, and at each other.
 TOP = {
     "hub.backups",
-    "hub.requests",
     "hub.api",
     "hub.settings",
     "hub.health",

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from hub.agents.configs import AgentConfigs
-from hub.api.hub import Hub
-from hub.api.nouns.agent_configs import AgentConfigs as ConfigNoun
-from hub.app.requests import make_requests
+from hub.api.nouns.agent_configs import AgentConfigs as ConfigsNoun
+from hub.api.nouns.connections import Connections
 from hub.links.roster import RequestReceived
+from hub.links.rotation import KeyRotation
 from protocol.codec import JSON
 from protocol.coordination import EventName, Request, Response
 from protocol.errors import ErrorCode, LocalProtocolError
@@ -18,6 +18,7 @@ from storage.agents import agents, configs
 from storage.agents.config_changes import ConfigLimits
 from storage.store import Store, open_store
 from tests.support.hearing import Hearers, HearingLink, served
+from tests.support.requests import make_requests
 from tests.support.runs import Bench, agent, bench, folder
 from tests.support.wire import until
 
@@ -40,15 +41,9 @@ class Desk:
         self.link = self.hearers.enter(bench.agent.device_id)
         self.other = self.hearers.enter("another")
         self.configs = AgentConfigs(bench.store, clock=bench.clock, metrics=bench.metrics)
-        nouns = Hub(bench.store)
-        nouns.add(ConfigNoun(bench.store, self.configs))
+        rotation = KeyRotation(bench.store, hub_id="h-1", clock=bench.clock, metrics=bench.metrics)
         self.requests = make_requests(
-            bench.store,
-            nouns,
-            control=bench.control,
-            clock=bench.clock,
-            metrics=bench.metrics,
-            events=self.hearers.events,
+            bench, ConfigsNoun(bench.store, self.configs), Connections(self.hearers.events, rotation)
         )
 
     async def ask(self, method: str, link: HearingLink | None = None, /, **params: Any) -> Response:
@@ -208,7 +203,7 @@ async def test_a_device_says_what_it_wants_to_hear_of(desk: Desk) -> None:
 async def test_what_is_no_list_of_events_is_refused(desk: Desk, method: str, events: Any) -> None:
     refused = await desk.ask(method, **({} if events is None else {"events": events}))
     assert refused.error is not None and refused.error.code == ErrorCode.BAD_PARAMS
-    assert refused.error.message.startswith("events: ")
+    assert refused.error.message.startswith("events")
 
 
 async def test_a_run_says_which_revision_it_was_made_with(desk: Desk) -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 from hub.clock import epoch_ms
 from protocol.errors import ErrorCode
-from tests.hub.test_requests import ask
 from tests.support.link import FakeLink
+from tests.support.requests import ask
 from tests.support.runs import Bench, agent, bench, store
 
 __all__ = ["agent", "bench", "store"]

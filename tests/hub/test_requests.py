@@ -1,161 +1,26 @@
 """What a device may ask of its hub, and what it is answered."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
-
-import anyio
 import pytest
 
-from hub.accounts.desk import Accounts
-from hub.accounts.keys import KeyStore
-from hub.accounts.sign_in import SignIns
-from hub.agents.capabilities import Capabilities
-from hub.agents.checkpoints import Checkpoints
-from hub.agents.configs import AgentConfigs
-from hub.agents.locks import Locks
-from hub.agents.measurements import Measurements
-from hub.agents.writing import AgentWriter
-from hub.api.agent_bodies import Rules
+from hub.api.door import requests as service
 from hub.api.door.roles import DEVICE_REQUESTS
-from hub.api.hub import Hub
-from hub.api.nouns.agent_configs import AgentConfigs as ConfigNoun
-from hub.api.nouns.agent_status import AgentStatuses
-from hub.api.nouns.board_memory import BoardMemories
-from hub.api.nouns.boards import Boards
-from hub.api.nouns.capabilities import Capabilities as CapabilityNoun
-from hub.api.nouns.checkpoints import Checkpoints as CheckpointNoun
-from hub.api.nouns.locks import Locks as LockNoun
-from hub.api.nouns.measurements import Measurements as MeasurementNoun
-from hub.api.nouns.messages import Messages as MessageNoun
-from hub.api.nouns.questions import Questions as QuestionNoun
-from hub.app.requests import make_requests as assembled
+from hub.api.nouns import agents as agents_noun
 from hub.clock import epoch_ms
-from hub.coordination.courier import make_courier
-from hub.coordination.memory import BoardMemory
-from hub.coordination.messages import Messages
-from hub.coordination.questions import Questions
-from hub.links.device_events import DeviceEvents
-from hub.links.roster import RequestReceived, Roster
-from hub.links.rotation import KeyRotation
-from hub.metrics import Metrics
-from hub.openclaw import Fleet
-from hub.outbound import OutboundClient, OutboundRules
-from hub.requests import agents as agent_requests
-from hub.requests import queue, service
-from hub.requests.agents import Written
-from hub.requests.service import Requests
-from hub.runs.agent_control import AgentControl
 from hub.settings.limit_settings import Limits
-from hub.settings.reading import FileLines, Reading
-from protocol.coordination import Method, Request, Response
+from protocol.coordination import Method, Response
 from protocol.errors import ErrorCode
 from protocol.frame import Parameter, Parameters
-from protocol.ids import BootId
 from protocol.keys import key_id
 from protocol.lifecycles import RunState
 from storage.devices import device_keys
 from storage.runs import items, run_claims, runs
-from tests.support.clock import SeededChance
 from tests.support.keys import KeyPair
 from tests.support.link import FakeLink
+from tests.support.requests import ask, make_requests, request, serving
 from tests.support.runs import Bench, agent, bench, folder, store
 from tests.support.wire import until
 
 __all__ = ["agent", "bench", "store"]
-
-
-def make_requests(bench: Bench) -> Requests:
-    rotation = KeyRotation(bench.store, hub_id="h-1", clock=bench.clock, metrics=bench.metrics)
-    timed: dict[str, Any] = {"clock": bench.clock, "metrics": bench.metrics}
-    given = timed | {"ids": bench.ids}
-    nouns = Hub(bench.store)
-    nouns.add(
-        BoardMemories(BoardMemory(bench.store, **given)),
-        Boards(bench.store, owner_id=bench.agent.user_id, **given),
-        MessageNoun(bench.store, _messages(bench, given)),
-        QuestionNoun(bench.store, Questions(bench.store, **given)),
-        ConfigNoun(bench.store, AgentConfigs(bench.store, **timed)),
-        AgentStatuses(
-            store=bench.store,
-            roster=Roster(lambda _: None, metrics=Metrics()),
-            control=AgentControl(bench.store, control=bench.control, clock=bench.clock),
-        ),
-        CapabilityNoun(bench.store, Capabilities(bench.store, **timed), FileLines(lambda: Reading(None, []))),
-        CheckpointNoun(bench.store, Checkpoints(bench.store, **timed)),
-        LockNoun(bench.store, Locks(bench.store, **given), clock=bench.clock),
-        MeasurementNoun(bench.store, Measurements(bench.store, **timed)),
-    )
-    return assembled(
-        bench.store,
-        nouns,
-        control=bench.control,
-        clock=bench.clock,
-        metrics=bench.metrics,
-        rotation=rotation,
-        writing=Written(
-            AgentWriter(bench.store, clock=bench.clock, ids=bench.ids, metrics=bench.metrics),
-            rules=Rules,
-            lines=FileLines(lambda: Reading(None, [])),
-        ),
-        events=DeviceEvents(
-            Roster(lambda _: None, metrics=Metrics()), clock=bench.clock, metrics=bench.metrics
-        ),
-        sign_ins=_sign_ins(bench),
-    )
-
-
-def _sign_ins(bench: Bench) -> SignIns:
-    """Sign-ins of no connector: nothing is sealed, and nobody is called."""
-    chance = SeededChance()
-    given: dict[str, Any] = {"clock": bench.clock, "chance": chance, "ids": bench.ids}
-    keys = KeyStore(Path("unused"), chance=chance, environ={})
-    client = OutboundClient(OutboundRules())
-    accounts = Accounts(bench.store, client=client, keys=keys, owner=BootId("boot"), **given)
-    return SignIns(accounts, bench.store, links=lambda: (), **given)
-
-
-def _messages(bench: Bench, given: dict[str, Any]) -> Messages:
-    """What agents say to each other; nobody brings it."""
-    fleet = Fleet(
-        folder=Path(),
-        rules=OutboundRules,
-        clock=bench.clock,
-        chance=SeededChance(),
-        metrics=Metrics(),
-        version="0",
-    )
-    links = Roster(lambda _: None, metrics=Metrics())
-    boot = BootId("boot")
-    courier = make_courier(
-        bench.store, fleet=fleet, links=links, chance=SeededChance(), boot_id=boot, **given
-    )
-    return Messages(bench.store, courier, **given)
-
-
-@asynccontextmanager
-async def serving(requests: Requests) -> AsyncIterator[None]:
-    """Requests are answered for the block."""
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(requests.serve)
-        yield
-        tasks.cancel_scope.cancel()
-
-
-def request(link: FakeLink, id: str, method: str = "agents.list", **params: Parameter) -> RequestReceived:
-    return RequestReceived(link, Request(id=id, method=method, params=dict(params)))
-
-
-async def ask(bench: Bench, method: str, link: FakeLink | None = None, **params: Parameter) -> Response:
-    link = link or bench.connect()
-    requests = make_requests(bench)
-    requests.take(request(link, "q-1", method, **params))
-    async with serving(requests):
-        await until(lambda: bool(link.sent))
-    (response,) = link.sent
-    assert isinstance(response, Response) and response.id == "q-1"
-    return response
 
 
 async def test_a_device_lists_its_own_agents_and_no_others(bench: Bench) -> None:
@@ -282,7 +147,7 @@ async def test_an_answer_to_a_device_that_has_left_is_dropped_and_the_next_is_to
 async def test_a_request_that_breaks_the_hub_is_answered_and_so_is_the_next(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent_requests, "_agent_record", lambda row: 1 / 0)
+    monkeypatch.setattr(agents_noun, "_SHORT", lambda row: 1 / 0)
     link, requests = bench.connect(), make_requests(bench)
     requests.take(request(link, "q-1"))
     requests.take(request(link, "q-2", "runs.list"))
@@ -317,7 +182,7 @@ async def test_a_device_that_asks_a_lot_delays_another_one_by_one_request(bench:
 async def test_of_one_device_so_many_requests_wait_and_further_ones_are_refused(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "WAITING", 3)
+    monkeypatch.setattr(service, "WAITING", 3)
     eager, patient = bench.connect(), FakeLink("another")
     requests = make_requests(bench)
     for number in range(5):
@@ -359,7 +224,7 @@ async def test_while_nothing_is_answered_only_so_many_refusals_wait(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "WAITING_REFUSALS", 2)
-    monkeypatch.setattr(queue, "WAITING", 1)
+    monkeypatch.setattr(service, "WAITING", 1)
     eager, patient = bench.connect(), FakeLink("another")
     requests = make_requests(bench)
     for number in range(6):

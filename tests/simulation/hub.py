@@ -14,8 +14,9 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from hub.agents.declared import reconcile
 from hub.agents.heartbeats import Heartbeats
-from hub.api.hub import Hub as Nouns
-from hub.app.requests import make_requests
+from hub.api.door.requests import Requests
+from hub.api.hub import Hub
+from hub.api.nouns.items import Items
 from hub.app.router import Router
 from hub.app.supervisor import Supervisor
 from hub.clock import IdFactory, epoch_ms
@@ -266,7 +267,9 @@ class SimHub:
             on_cancel=self.dispatcher.supersede,
             on_wakes=self.wakes.recheck,
         )
-        requests = make_requests(store, Nouns(store), control=self.control, clock=clock, metrics=METRICS)
+        nouns = Hub(store)
+        nouns.add(Items(store, clock=clock, metrics=METRICS))
+        requests = Requests(nouns, store, clock=clock, metrics=METRICS)
         heartbeats = Heartbeats(store, clock=clock, metrics=METRICS)
         self._router = Router(
             dispatcher=self.dispatcher, requests=requests, heartbeats=heartbeats, clock=clock

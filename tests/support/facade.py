@@ -288,7 +288,7 @@ class FakeHub:
             Debug(self.dumper, audit_log),
             Handbook(),
             Issues(self.registry),
-            Items(bench.store),
+            Items(bench.store, clock=bench.clock, metrics=bench.metrics),
             Logs(self.ring, bench.store),
             Overviews(self.nouns),
             self._questions(),

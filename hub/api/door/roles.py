@@ -152,23 +152,7 @@ class DeviceNeed(NamedTuple):
     grant: Grant | None
 
 
-DEVICE_REQUESTS: Final[dict[Method, DeviceNeed]] = {  # each noun adds its rows
-    Method.AGENTS_LIST: DeviceNeed("its own agents", None),
-    Method.AGENTS_GET: DeviceNeed("its own agents", None),
-    Method.AGENTS_CREATE: DeviceNeed("agents on itself", Grant.AGENTS),
-    Method.AGENTS_UPDATE: DeviceNeed("its own agents", Grant.AGENTS),
-    Method.AGENTS_DELETE: DeviceNeed("its own agents", Grant.AGENTS),
-    Method.RUNS_START: DeviceNeed("its own agents", Grant.AGENTS),
-    Method.RUNS_CANCEL: DeviceNeed("its own runs", Grant.AGENTS),
-    Method.RUNS_LIST: DeviceNeed("its own runs", None),
-    Method.RUNS_GET: DeviceNeed("its own runs", None),
-    Method.RUNS_REPORT: DeviceNeed("its own runs", None),
-    Method.REVIEW_REPORT: DeviceNeed("its own items", None),
-    Method.SUBSCRIBE: DeviceNeed("its own agents and runs", None),
-    Method.UNSUBSCRIBE: DeviceNeed("its own agents and runs", None),
-    Method.KEYS_ROTATE: DeviceNeed("its own key", None),
-    Method.SIGN_INS_ANSWER: DeviceNeed("sign-ins begun at it", None),
-}
+DEVICE_REQUESTS: Final[dict[Method, DeviceNeed]] = {}  # each noun adds its rows
 
 
 _PARAMETER: Final = "{}"

@@ -252,15 +252,15 @@ class AgentConfigs(Noun):
         return {**config_values(now), "configs": list(map(_RECORD, rows))}
 
     @device(Method.CONFIG_SET, "its own agents", Grant.AGENTS)
-    async def set_own(self, agent: OwnAgent, wanted: ConfigsWrite, actor: Actor) -> dict[str, Any]:
+    async def set_own(self, agent: OwnAgent, request: ConfigsWrite, actor: Actor) -> dict[str, Any]:
         """Write configs of an agent of a device, all or none."""
-        if unknown := sorted(wanted.types.keys() - wanted.values.keys()):
+        if unknown := sorted(request.types.keys() - request.values.keys()):
             raise BadRequest([f"types: {key!r} is not among the values" for key in unknown])
         new = [
-            NewConfig(key=key, value=value, type=wanted.types.get(key))
-            for key, value in wanted.values.items()
+            NewConfig(key=key, value=value, type=request.types.get(key))
+            for key, value in request.values.items()
         ]
-        return await self._change_own(agent, new, (), wanted.rev, actor)
+        return await self._change_own(agent, new, (), request.rev, actor)
 
     @device(Method.CONFIG_UNSET, "its own agents", Grant.AGENTS)
     async def unset_own(

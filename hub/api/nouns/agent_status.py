@@ -283,14 +283,14 @@ class AgentStatuses(Noun):
         return {"status": await self._store.read(agent_states.find_state, agent.id)}
 
     @device(Method.STATUS_SET, "its own agents", Grant.AGENTS)
-    async def set_own(self, agent: OwnAgent, wanted: StatusWrite, actor: Actor) -> dict[str, Any]:
+    async def set_own(self, agent: OwnAgent, request: StatusWrite, actor: Actor) -> dict[str, Any]:
         """Move an agent of a device on axes, on all or none, also in the terms of a vocabulary."""
-        if wanted.vocabulary is not None:
-            asked = write_of(words_of(wanted.vocabulary), wanted.values)
+        if request.vocabulary is not None:
+            asked = write_of(words_of(request.vocabulary), request.values)
         else:
-            asked = _asked(converted(wanted.values, StatusChange, "set"), None)
+            asked = _asked(converted(request.values, StatusChange, "set"), None)
         await self._control.write(agent, asked, actor=actor)
-        return await self.get_own(agent, wanted)
+        return await self.get_own(agent, request)
 
     def _document(self, agent: AgentRow, facts: AgentFacts, words: Vocabulary) -> dict[str, Any]:
         beat = self._last_beat(facts.state, agent.device_id)

@@ -1,36 +1,42 @@
 """Agents: creating, changing and removing them, pausing and resuming them, and starting their runs."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from msgspec import Meta, structs
 
 from hub.agents.writing import AgentWriter
-from hub.api.agent_bodies import AgentBody, AgentChanges, Rules, changed_by, made_of
-from hub.api.binding import OPTIONAL, Header
-from hub.api.deps import Actor
+from hub.api.agent_bodies import AgentBody, AgentChanges, Rules, body_of, changed_by, made_of
+from hub.api.binding import OPTIONAL, BadRequest
+from hub.api.deps import Actor, Key
+from hub.api.device import Link, OwnAgent, object_of
 from hub.api.door.roles import Scope
 from hub.api.etags import Match, tag_of
-from hub.api.noun import ALL, Noun, Part, command, listed, route
-from hub.api.nouns.runs import RunFacts, Runs, RunView, read_facts
+from hub.api.noun import ALL, Noun, Part, command, device, listed, route
+from hub.api.nouns.runs import RunFacts, Runs, RunView, read_facts, run_record
 from hub.api.nouns.schedules import NEXT_FIRES, FireView, Schedules, ScheduleView
 from hub.api.nouns.templates import VerdictView
 from hub.api.view import Instant, View
+from hub.links.link import DeviceLink
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.runs.control import RunControl
 from hub.runs.run_order import MOST_NEEDS, run_options
 from hub.settings.reading import FileLines, ManagedByFile
+from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
 from protocol.locks import MOST_LOCKS
-from storage.agents import agents, made_agents
+from storage.agents import agent_snapshot, agents, made_agents
 from storage.agents.agents import AgentRow
+from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.made_agents import AgentOfFile
-from storage.devices import users
+from storage.devices import devices, users
+from storage.devices.devices import Grant
 from storage.devices.users import UnknownUser
-from storage.runs import runs
+from storage.runs import run_locks, runs
 from storage.runs.run_locks import Offered
+from storage.runs.runs import RunRow
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import ScheduleRow
 from storage.store import Connection, Store
@@ -125,6 +131,26 @@ class RunRequest(View):
     locks: Annotated[tuple[Lock, ...], Meta(max_length=MOST_LOCKS)] = ()
     context: dict[str, Any] = {}
     task_id: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*$")] | None = None
+
+
+_SHORT = object_of("id as agent_id", "name", "data_types", "paths")
+_RECORD = object_of(
+    *("description", "template", "external_id", "instance_id", "project_id", "file_extensions", "prompt"),
+    *("timezone", "schedule", "needs", "locks", "priority", "max_concurrent_runs", "source"),
+    *("config_rev as rev", "lifecycle"),
+)
+
+
+def _without_place(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of an agent. Raises BadRequest if they name a user or a device."""
+    wrong = [
+        f"{key}: a device makes agents of its own user, which work on it; leave it out"
+        for key in ("user", "device")
+        if key in params
+    ]
+    if wrong:
+        raise BadRequest(wrong)
+    return dict(params)
 
 
 class AgentFacts(NamedTuple):
@@ -325,21 +351,79 @@ class Agents(Noun):
         name: str,
         wanted: Annotated[RunRequest, OPTIONAL],
         actor: Actor,
-        idempotency_key: Annotated[
-            Annotated[str, Meta(min_length=1, max_length=128)] | None, Header("idempotency-key")
-        ] = None,
+        idempotency_key: Key = None,
     ) -> RunView:
         """Queue a run; the same ``Idempotency-Key`` returns the same run again.
 
         A run whose needs are not met waits until they are: ``waiting_for`` says for what.
         """
+        run = await self._submit(await self._agent(name), wanted, idempotency_key, actor)
+        return await self._runs.view(run)
+
+    @device(Method.AGENTS_LIST, "its own agents", answer=lambda rows: {"agents": list(map(_SHORT, rows))})
+    async def of_device(self, link: Link) -> Sequence[AgentRow]:
+        """Return the agents that work on a device."""
+        return await self._store.read(agents.list_agents, device_id=link.device_id)
+
+    @device(Method.AGENTS_GET, "its own agents")
+    async def get_own(self, agent: OwnAgent) -> dict[str, Any]:
+        """Return an agent of a device with its configuration."""
+        setup = await self._store.read(agent_snapshot.setup_of, agent.id)
+        record = _RECORD(agent) | {"type": agent.subtype or agent.type, "configuration": setup.configuration}
+        return {"agent": _SHORT(agent) | record}
+
+    @device(Method.AGENTS_CREATE, "agents on itself", Grant.AGENTS)
+    async def create_own(self, link: Link, params: dict[str, Any], actor: Actor) -> dict[str, Any]:
+        """Create an agent that works on a device, as agent of its user."""
+        device = await self._store.read(devices.get_device, link.device_id)
+        body = body_of(_without_place(params) | {"device": device.name})
+        declared = made_of(body, self._rules())
+        await self._check_mailbox(link, declared)
+        row = await self._writer.make(declared, user_id=device.user_id, start=body.start, actor=actor)
+        return await self.get_own(row)
+
+    @device(Method.AGENTS_UPDATE, "its own agents", Grant.AGENTS)
+    async def edit_own(
+        self, agent: OwnAgent, link: Link, params: dict[str, Any], actor: Actor, rev: int | None = None
+    ) -> dict[str, Any]:
+        """Change an agent of a device; keys that are left out stay, and null removes."""
+        self._check_source(agent)
+        changes = {
+            key: value for key, value in _without_place(params).items() if key not in ("agent_id", "rev")
+        }
+        now = await self._store.read(made_agents.said_of, agent)
+        new = changed_by(changes, now, self._rules())
+        await self._check_mailbox(link, agent, new)
+        revision = agent.config_rev if rev is None else rev
+        return await self.get_own(await self._writer.edit(agent.id, new, revision=revision, actor=actor))
+
+    @device(Method.AGENTS_DELETE, "its own agents", Grant.AGENTS)
+    async def remove_own(self, agent: OwnAgent, actor: Actor) -> dict[str, Any]:
+        """Pause an agent of a device and archive it."""
+        self._check_source(agent)
+        removed = await self._writer.remove(agent.id, actor=actor)
+        return {"agent": {"agent_id": removed.id, "name": removed.name}}
+
+    @device(Method.RUNS_START, "its own agents", Grant.AGENTS)
+    async def start_own_run(
+        self, agent: OwnAgent, link: Link, request: RunRequest, actor: Actor, key: Key = None
+    ) -> dict[str, Any]:
+        """Queue a run of an agent of a device, and return the needs that the device does not meet."""
+        run = await self._submit(agent, request, key, actor)
+        unmet = await self._store.read(run_locks.unmet_of, [run.id], {link.device_id: link.offers})
+        return {"run": run_record(run), "unmet": [one.need for one in unmet.get(run.id, ())]}
+
+    async def _submit(self, agent: AgentRow, wanted: RunRequest, key: str | None, actor: str) -> RunRow:
         options = run_options(
             needs=wanted.needs, locks=wanted.locks, context=wanted.context, task_id=wanted.task_id
         )
-        agent = await self._agent(name)
-        fire_key = None if idempotency_key is None else f"{actor}:{idempotency_key}"
-        run = await self._control.submit(agent, fire_key=fire_key, actor=actor, options=options)
-        return await self._runs.view(run)
+        fire_key = None if key is None else f"{actor}:{key}"
+        return await self._control.submit(agent, fire_key=fire_key, actor=actor, options=options)
+
+    async def _check_mailbox(self, link: DeviceLink, *found: AgentRow | DeclaredAgent) -> None:
+        """Check that the device may use its user's accounts, if an agent reads one. Raises NotGranted."""
+        if any(one.mailbox is not None for one in found):
+            await self._store.read(devices.require_grant, link.device_id, Grant.CONNECTORS)
 
     async def view(self, row: AgentRow) -> AgentView:
         """Return the view of one agent."""
@@ -352,9 +436,13 @@ class Agents(Noun):
     async def _of_api(self, name: str) -> AgentRow:
         """Return an agent that hub.toml does not declare. Raises ManagedByFile for one that it does."""
         row = await self._agent(name)
+        self._check_source(row)
+        return row
+
+    def _check_source(self, row: AgentRow) -> None:
+        """Raise ManagedByFile if hub.toml declares the agent."""
         if row.source == "file":
             raise managed(self._lines, AgentOfFile(row))
-        return row
 
     async def _owner(self, user: str | None) -> UserId:
         """Return the owner of a new agent: the user that is named, else the caller, else the hub's owner."""

@@ -3,20 +3,22 @@
 from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, structs
 
 from hub.accounts.desk import Accounts
 from hub.accounts.sign_in import SignInFailed, SignIns
 from hub.api.deps import Actor
+from hub.api.device import Later, Link
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.noun import ALL, Noun, Part, command, device, listed, route
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.connectors.connector import Connector, Message, Page
 from hub.connectors.failures import ConnectorFailure
 from hub.document import Document
+from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
 from storage import audit
@@ -331,6 +333,23 @@ class Connectors(Noun):
         row = await self._find(connector)
         is_revoked = await self._accounts.forget(row.id, actor=actor)
         return ForgottenView(name=row.name, is_revoked=is_revoked)
+
+    @device(Method.SIGN_INS_ANSWER, "sign-ins begun at it")
+    async def finish_sign_in(
+        self, link: Link, sign_in_id: str, state: str, code: str | None = None, error: str | None = None
+    ) -> Later:
+        """Finish a sign-in with the redirect that the browser on a device received.
+
+        The provider is asked while other requests are answered.
+        """
+
+        async def finished() -> dict[str, Any]:
+            row = await self._sign_ins.answer(
+                state, code=code, error=error, id=sign_in_id, device_id=link.device_id
+            )
+            return {"outcome": row.outcome}
+
+        return Later(finished)
 
     async def _find(self, connector: str) -> ConnectorRow:
         return await self._store.read(connectors.get_connector, connector, user_id=self.user_id)

@@ -1,22 +1,28 @@
 """Items that agents found, and the verdicts of their owners."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
+from hub.api.device import Link
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, device, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
-from hub.clock import epoch_ms
+from hub.clock import Clock, epoch_ms
+from hub.metrics import Metrics
+from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from protocol.ids import RunId
 from protocol.tables import TABLES, TableName
 from storage.agents import agents
-from storage.runs import items
+from storage.runs import calls, items
+from storage.runs.calls import ReportedVerdict
 from storage.runs.items import ItemRow
 from storage.store import Connection, Store
 
+MOST_VERDICTS: Final = 500  # in one report: as many as one write may look up
+Verdicts = Annotated[list[ReportedVerdict], Meta(max_length=MOST_VERDICTS)]
 ItemVerdict = Literal["open", "approved", "edited", "rejected"]
 
 
@@ -54,8 +60,10 @@ class Items(Noun):
 
     name, path = "items", "/v1/items"
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
         self._store = store
+        self._clock = clock
+        self._unknown_verdicts = metrics.verdicts_unknown
 
     @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT])
     async def newest(
@@ -85,6 +93,16 @@ class Items(Noun):
         views = [_view(row, name) for row, name in found]
         page = paging.fetched(views, key=lambda item: (epoch_ms(item.created_at), item.id))
         return ItemPage(items=page.items, next_cursor=page.next_cursor)
+
+    @device(Method.REVIEW_REPORT, "its own items")
+    async def report(self, link: Link, verdicts: Verdicts) -> dict[str, Any]:
+        """Store what the owner of a device decided about items that it was sent."""
+        last = list({one.call_id: one for one in verdicts}.values())
+        at = epoch_ms(self._clock.now())
+        known = await self._store.write(calls.record_verdicts, link.device_id, last, at)
+        unknown = len(last) - known
+        self._unknown_verdicts.inc(unknown)
+        return {"known": known, "unknown": unknown}
 
 
 def _view(row: ItemRow, agent_name: str) -> ItemView:

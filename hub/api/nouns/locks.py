@@ -203,10 +203,10 @@ class Locks(Noun):
         return view
 
     @device(Method.LOCKS_ACQUIRE, "its own agents", Grant.COORDINATION)
-    async def acquire(self, agent: OwnAgent, link: Link, wanted: Acquisition) -> dict[str, Any] | Later:
+    async def acquire(self, agent: OwnAgent, link: Link, request: Acquisition) -> dict[str, Any] | Later:
         """Acquire locks for an agent of a device, or queue for them. Raises LockHeld, LockTimedOut."""
-        names = wanted.names()
-        answer = await self._locks.ask(link, agent.id, names, ttl_ms=wanted.ttl_ms, wait_ms=wanted.wait_ms)
+        names = request.names()
+        answer = await self._locks.ask(link, agent.id, names, ttl_ms=request.ttl_ms, wait_ms=request.wait_ms)
         if not isinstance(answer, Turn):
             return _grant(answer)
 

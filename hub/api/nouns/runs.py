@@ -5,14 +5,15 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from msgspec import Meta, structs
+from msgspec import Meta, Struct, structs
 
 from hub.api.binding import OPTIONAL
 from hub.api.deps import Actor, OpenStreams
+from hub.api.device import Link, object_of
 from hub.api.door.roles import Scope
 from hub.api.etags import tag_of
 from hub.api.events import EventStream
-from hub.api.noun import Noun, command, route
+from hub.api.noun import Noun, command, device, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
 from hub.api.waiting import Waiting, Waits, read_waits
@@ -25,19 +26,23 @@ from hub.runs.lifecycle import RunWatch
 from hub.runs.reasons import describe_errors, describe_reason
 from hub.runs.run_order import TASK
 from hub.runs.waiting import PAUSING
+from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError, IllegalTransition
+from protocol.frame import Fence, Id
 from protocol.ids import DeviceId, RunId, UserId
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, RUN, RunOutcome, RunState, UnitState
 from protocol.trace import trace_id_of
 from storage.agents import agents
 from storage.devices import devices, pairings
+from storage.devices.devices import Grant
 from storage.runs import runs
 from storage.runs.run_locks import Offered
-from storage.runs.runs import RunMove, RunRow, UnknownRun
+from storage.runs.runs import MAX_MESSAGE_CHARS, Report, RunMove, RunRow, UnknownRun
 from storage.runs.units import UnitRow, first_units
 from storage.schedules import fire_rows
 from storage.store import Connection, Store
 
+LISTED_RUNS: Final = 50  # in an answer to a device
 MOST_UNITS: Final = 2_000  # shown of one run; its counts are of all
 SUFFIX: Final = re.compile(r"[0-9a-f-]{6,35}")  # of a UUID: its end is chance, its beginning is the time
 OutcomeWord = Literal["success", "partial", "failed", "cancelled"]
@@ -177,6 +182,24 @@ class Cancellation(View):
     reason: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]+$(?!\n)")] = (
         "cancelled by an operator"
     )
+
+
+class Progress(Struct, frozen=True):
+    """Progress of a run as its device reports it; None: it has not changed."""
+
+    progress: Annotated[float, Meta(ge=0, le=100)] | None = None
+    message: Annotated[str, Meta(max_length=MAX_MESSAGE_CHARS, pattern="^[^\0]*$")] | None = None
+    context: dict[str, Any] | None = None
+
+
+run_record = object_of(
+    *("id as run_id", "agent_id", "state", "outcome", "reason", "units_total", "units_done", "units_failed"),
+    *("items_created", "error_count", "progress", "status_message as message", "context", "result"),
+)
+
+
+def _run_record(row: RunRow) -> dict[str, Any]:
+    return {"run": run_record(row)}
 
 
 class RunFacts(NamedTuple):
@@ -362,6 +385,32 @@ class Runs(Noun):
         """Queue a new run of the same agent; files that are settled are not read again."""
         row = await self._run(run_id)
         return await self.view(await self._control.rerun(row.id, actor=actor))
+
+    @device(Method.RUNS_LIST, "its own runs", answer=lambda rows: {"runs": list(map(run_record, rows))})
+    async def of_device(self, link: Link) -> Sequence[RunRow]:
+        """Return the newest runs of a device."""
+        return await self._store.read(runs.list_runs, device_id=link.device_id, limit=LISTED_RUNS)
+
+    @device(Method.RUNS_GET, "its own runs", answer=_run_record)
+    async def get_own(self, link: Link, run_id: Id) -> RunRow:
+        """Return a run of a device. Raises UnknownRun."""
+        row = await self._store.read(runs.find_run, RunId(run_id))
+        if row is None or row.device_id != link.device_id:
+            raise UnknownRun(f"this device has no run {run_id!r}")
+        return row
+
+    @device(Method.RUNS_CANCEL, "its own runs", Grant.AGENTS, answer=_run_record)
+    async def cancel_own(self, link: Link, run_id: Id, actor: Actor) -> RunRow:
+        """End a run of a device."""
+        row = await self.get_own(link, run_id)
+        return await self._control.cancel(row.id, actor=actor, reason="asked by its device")
+
+    @device(Method.RUNS_REPORT, "its own runs", answer=_run_record)
+    async def report(self, link: Link, run_id: Id, fence: Fence, progress: Progress) -> RunRow:
+        """Store the progress of a run that a device works on. Raises StaleRun."""
+        row = await self.get_own(link, run_id)
+        report = Report(progress=progress.progress, message=progress.message, context=progress.context)
+        return await self._control.report(row.id, fence, report)
 
     async def view(self, row: RunRow) -> RunView:
         """Return the view of one run."""

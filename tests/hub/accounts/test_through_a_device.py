@@ -7,10 +7,13 @@ import anyio
 import httpx2
 import pytest
 
-from hub.api.device import Later
+from hub.accounts.desk import Accounts
+from hub.accounts.sign_in import SignIns
+from hub.api.device import Later, RequestOf, requests_of
+from hub.api.hub import Hub
+from hub.api.nouns.connectors import Connectors
 from hub.clock import SystemClock
 from hub.device.browser import Browser
-from hub.requests.sign_ins import SignInRequests
 from protocol.coordination import Request, Response
 from protocol.errors import HubError
 from protocol.frame import ErrorBody
@@ -19,6 +22,12 @@ from storage.connectors import connectors
 from tests.hub.accounts.bench import Bench, bench
 
 pytestmark = pytest.mark.anyio
+
+
+def methods(b: Bench, accounts: Accounts, sign_ins: SignIns) -> dict[str, RequestOf]:
+    hub = Hub(b.store)
+    hub.add(Connectors(b.store, accounts, sign_ins, clock=b.clock))
+    return requests_of(hub, b.store)
 
 
 class Wire:
@@ -31,7 +40,7 @@ class Wire:
         self.bench = b
         self.told: list[str] = []
         self.browser = Browser(SystemClock(), self.told.append)
-        self.methods = SignInRequests(b.sign_ins).methods
+        self.methods = methods(b, b.accounts, b.sign_ins)
         self.is_up = True
 
     def can(self, capability: str) -> bool:
@@ -45,7 +54,7 @@ class Wire:
             await anyio.sleep_forever()  # until the connection is cancelled
         link: Any = self
         try:
-            later = await self.methods[frame.method](link, frame.params)
+            later = await self.methods[frame.method].answer(link, frame.params)
             assert isinstance(later, Later)
             told = Response(id=frame.id, result=dict(await later.answer()))
         except HubError as error:
@@ -81,7 +90,7 @@ async def test_a_person_signs_in_with_the_browser_of_a_device(
                         tasks.start_soon(person)
                         await anyio.sleep_forever()
                 wire.is_up = True
-                wire.methods = SignInRequests(b.signing(b.process("process-2"))).methods
+                wire.methods = methods(b, process := b.process("process-2"), b.signing(process))
             else:
                 tasks.start_soon(person)
             tasks.start_soon(wire.browser.serve, wire)

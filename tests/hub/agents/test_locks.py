@@ -8,12 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from hub.agents.locks import Locks
-from hub.api.device import requests_of
-from hub.api.hub import Hub
-from hub.api.nouns.locks import Locks as LockNoun
+from hub.api.nouns.locks import Locks as LocksNoun
 from hub.links.link import DeviceLink
 from hub.links.roster import RequestReceived
-from hub.requests.service import Requests
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import Parameter
@@ -24,6 +21,7 @@ from storage.agents.agents import AgentRow
 from storage.agents.schema import agent_locks
 from storage.runs import run_moves
 from tests.support.link import FakeLink
+from tests.support.requests import requests_over
 from tests.support.runs import Bench, agent, bench, store
 from tests.support.wire import until
 
@@ -77,10 +75,7 @@ class Served:
             on_run_granted=bench.dispatcher.recheck,
             is_connected=is_connected,
         )
-        nouns = Hub(bench.store)
-        nouns.add(LockNoun(bench.store, self.locks, clock=bench.clock))
-        methods = {method: one.answer for method, one in requests_of(nouns, bench.store).items()}
-        self.requests = Requests(methods, clock=bench.clock, metrics=bench.metrics)
+        self.requests = requests_over(bench, LocksNoun(bench.store, self.locks, clock=bench.clock))
 
     def desk(self, epoch: int = 1) -> Desk:
         """The device that the agent works on, connected."""

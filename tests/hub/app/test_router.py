@@ -4,9 +4,7 @@ import anyio
 import pytest
 
 from hub.agents.heartbeats import Heartbeats
-from hub.api.hub import Hub
 from hub.app import router
-from hub.app.requests import make_requests
 from hub.app.router import Router
 from hub.links.roster import DeviceLost, DeviceReady, RequestReceived
 from hub.runs import dispatcher
@@ -14,6 +12,7 @@ from protocol.coordination import Request
 from protocol.handshake import DeviceHello
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunState
+from tests.support.requests import make_requests
 from tests.support.runs import Bench, agent, bench, folder, store
 from tests.support.wire import until
 
@@ -24,9 +23,7 @@ def make_router(bench: Bench) -> Router:
     return Router(
         dispatcher=bench.dispatcher,
         heartbeats=Heartbeats(bench.store, clock=bench.clock, metrics=bench.metrics),
-        requests=make_requests(
-            bench.store, Hub(bench.store), control=bench.control, clock=bench.clock, metrics=bench.metrics
-        ),
+        requests=make_requests(bench),
         clock=bench.clock,
     )
 

@@ -10,5 +10,5 @@ ROWS = (
         "unknown_agent",
         ("phone-notes",),
     ),
-    Refused("a-run-of-nothing", Device("runs.start"), "bad_params", ("agent_id", "expected text")),
+    Refused("a-run-of-nothing", Device("runs.start"), "bad_params", ("agent_id: missing",)),
 )

@@ -129,7 +129,7 @@ ROWS = (
         "unknown_config",
         ("no config 'gone'",),
     ),
-    Refused("hearing-of-nothing", Device("subscribe"), "bad_params", ("events: expected a list",)),
+    Refused("hearing-of-nothing", Device("subscribe"), "bad_params", ("events: missing",)),
     Refused(
         "hearing-of-what-never-happens",
         Device("subscribe", {"events": ["agent.mooved"]}),

@@ -5,8 +5,9 @@ from typing import Any
 from protocol.errors import ErrorCode
 from storage import audit
 from storage.agents import agents
-from tests.hub.requests.test_standings import ask, refused
 from tests.support.link import FakeLink
+from tests.support.requests import refused
+from tests.support.requests import result as ask
 from tests.support.runs import Bench, agent, bench, store
 
 __all__ = ["agent", "bench", "store"]

@@ -10,8 +10,8 @@ from protocol.coordination import Response
 from protocol.ids import BoardId, UserId
 from storage.coordination import boards
 from storage.devices import users
-from tests.hub.test_requests import ask
 from tests.support.link import FakeLink
+from tests.support.requests import ask
 from tests.support.runs import Bench, agent, bench, store
 
 __all__ = ["agent", "bench", "store"]

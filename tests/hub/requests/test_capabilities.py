@@ -8,8 +8,8 @@ from protocol.ids import RunId
 from storage import audit
 from storage.agents import capabilities
 from storage.agents.capabilities import CapabilityRow
-from tests.hub.test_requests import ask
 from tests.support.link import FakeLink
+from tests.support.requests import ask
 from tests.support.runs import MODERN, Bench, agent, bench, store
 
 __all__ = ["agent", "bench", "store"]

@@ -8,8 +8,8 @@ from protocol.lifecycles import RunState
 from protocol.work import RunCheckpoint
 from storage.agents import checkpoints
 from storage.runs.runs import RunRow
-from tests.hub.test_requests import ask
 from tests.support.link import FakeLink
+from tests.support.requests import ask
 from tests.support.runs import Bench, agent, bench, folder, store
 
 __all__ = ["agent", "bench", "store"]

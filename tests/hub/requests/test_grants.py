@@ -14,7 +14,8 @@ from storage.connectors.connectors import DeclaredConnector
 from storage.devices import devices
 from storage.devices.devices import Grant
 from tests.hub.requests.test_agents import MAIL
-from tests.hub.requests.test_standings import ask, refused
+from tests.support.requests import refused
+from tests.support.requests import result as ask
 from tests.support.runs import Bench, agent, bench, folder, store
 
 __all__ = ["agent", "bench", "store"]

@@ -3,28 +3,14 @@
 from typing import Any
 
 from protocol.errors import ErrorCode
-from protocol.frame import ErrorBody
 from protocol.standing import Axis
 from storage.agents import agent_states
-from tests.hub.test_requests import ask as asked
 from tests.support.link import FakeLink
+from tests.support.requests import refused
+from tests.support.requests import result as ask
 from tests.support.runs import Bench, agent, bench, store
 
 __all__ = ["agent", "bench", "store"]
-
-
-async def ask(bench: Bench, method: str, **params: Any) -> Any:
-    """What is answered; the request has to be granted."""
-    response = await asked(bench, method, None, **params)
-    assert response.error is None, response.error
-    return response.result
-
-
-async def refused(bench: Bench, method: str, link: FakeLink | None = None, **params: Any) -> ErrorBody:
-    """Why it is refused."""
-    response = await asked(bench, method, link, **params)
-    assert response.error is not None
-    return response.error
 
 
 async def test_a_device_reads_the_status_of_its_agent(bench: Bench) -> None:

@@ -1,14 +1,15 @@
-"""Service that answers the requests of devices.
+"""Service that answers the requests of devices by the nouns of the hub.
 
-A device sees and changes only its own agents and runs. A method without a handler is answered with
+A device sees and changes only its own agents and runs. A method that no noun declares is answered with
 ``unknown_method``.
 
-Requests are answered sequentially, and the devices take turns, so that a busy device delays the others only
-little. A ``Later`` response is awaited concurrently; its handler limits the number of such responses.
+Requests are answered one after the other: first in, first out for each device, and the devices take turns.
+So a busy device delays the others only little. A ``Later`` response is awaited concurrently; its method
+limits the number of such responses.
 """
 
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
@@ -16,8 +17,8 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.api.device import Later
-from hub.api.door.roles import DEVICE_REQUESTS
+from hub.api.device import Later, requests_of
+from hub.api.hub import Hub
 from hub.clock import Clock
 from hub.links.bucket import Buckets
 from hub.links.link import DeviceLink
@@ -25,8 +26,6 @@ from hub.links.roster import RequestReceived
 from hub.log import Channel
 from hub.loop_meter import charged
 from hub.metrics import Metrics
-from hub.requests.params import Methods
-from hub.requests.queue import RequestQueue
 from hub.settings.limit_settings import DEFAULTS, Limits
 from hub.turns import Turns
 from protocol.coordination import Request, Response
@@ -34,26 +33,58 @@ from protocol.errors import CATALOGUE, DeliveryError, ErrorCode, HubError, Local
 from protocol.frame import ErrorBody, Parameters
 from protocol.ids import DeviceId
 from storage.kernel.database import written_for
+from storage.store import Store
 
 log = Channel(__name__)
 
 MESSAGE_CHARACTERS: Final = 2_000  # of a refusal, which may quote what was sent; a frame holds twice that
 BURST_S: Final = 4.0  # a desktop that opens asks for everything it shows
+WAITING: Final = 16  # of one device; its session takes no more than 64 that are open
 WAITING_REFUSALS: Final = 1_024  # of all devices, while one is answered; who asks beyond it is not answered
+
+
+class RequestQueue:
+    """Fair queue of requests: other devices wait for at most one request of a busy device."""
+
+    def __init__(self) -> None:
+        self.most = WAITING  # of one device
+        self._waiting: OrderedDict[DeviceId, deque[RequestReceived]] = OrderedDict()  # the next in turn first
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+    def put(self, event: RequestReceived) -> bool:
+        """Add a request. Return False, without adding it, if the device has reached its limit."""
+        mine = self._waiting.setdefault(event.link.device_id, deque())
+        if len(mine) >= self.most:
+            return False
+        mine.append(event)
+        return True
+
+    def take(self) -> RequestReceived:
+        """Remove and return the next request; the devices take turns.
+
+        Raises:
+            KeyError: the queue is empty.
+        """
+        device_id, mine = self._waiting.popitem(last=False)
+        event = mine.popleft()
+        if mine:
+            self._waiting[device_id] = mine
+        return event
 
 
 class Requests:
     """Service that answers the requests of devices."""
 
-    def __init__(self, *methods: Methods, clock: Clock, metrics: Metrics) -> None:
-        """Create the service. *methods*: the handlers of each noun; every method has exactly one."""
+    def __init__(self, nouns: Hub, store: Store, *, clock: Clock, metrics: Metrics) -> None:
         self.turns = Turns(clock)
         self._clock = clock
         self._paces: Buckets[DeviceId] = Buckets()
         self._per_s = DEFAULTS.requests_per_s
         self._limits_reached = metrics.limits_reached
         self._loop = metrics.loop
-        self._methods = {name: handler for served in methods for name, handler in served.items()}
+        self._methods = requests_of(nouns, store)
         self._waiting = RequestQueue()
         self._overloaded: deque[tuple[DeviceLink, Response]] = deque()
         self._arrived = anyio.Event()
@@ -107,14 +138,14 @@ class Requests:
     async def _answer_next(self, later: TaskGroup) -> None:
         event = self._waiting.take()
         link, request = event.link, event.frame
-        method = self._methods.get(request.method) if request.method in DEVICE_REQUESTS else None
+        method = self._methods.get(request.method)
         if method is None:
             message = f"{request.method!r} is not served by this hub"
             await _send(link, _refusal(request, ErrorCode.UNKNOWN_METHOD, message))
             return
         cause = f"device:{link.device_id}"
         with written_for(cause):
-            answering = _answered(request, partial(method, link, request.params))
+            answering = _answered(request, partial(method.answer, link, request.params))
             answer = await charged(self._loop, cause, answering)
             if isinstance(answer, Later):
                 later.start_soon(self._answer_later, cause, link, request, answer)

@@ -1,1 +1,0 @@
-"""Handlers of requests from devices: the methods of ``request``, with one module per noun."""

@@ -1,0 +1,203 @@
+"""Requests of devices, answered by the nouns of a bench."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from hub.accounts.desk import Accounts
+from hub.accounts.keys import KeyStore
+from hub.accounts.sign_in import SignIns
+from hub.agents.capabilities import Capabilities as KeptCapabilities
+from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
+from hub.agents.configs import AgentConfigs as KeptConfigs
+from hub.agents.locks import Locks as HeldLocks
+from hub.agents.measurements import Measurements as KeptMeasurements
+from hub.agents.writing import AgentWriter
+from hub.api.agent_bodies import Rules
+from hub.api.door.requests import Requests
+from hub.api.hub import Hub
+from hub.api.noun import Noun
+from hub.api.nouns.agent_configs import AgentConfigs
+from hub.api.nouns.agent_status import AgentStatuses
+from hub.api.nouns.agents import Agents
+from hub.api.nouns.board_memory import BoardMemories
+from hub.api.nouns.boards import Boards
+from hub.api.nouns.capabilities import Capabilities
+from hub.api.nouns.checkpoints import Checkpoints
+from hub.api.nouns.connections import Connections
+from hub.api.nouns.connectors import Connectors
+from hub.api.nouns.items import Items
+from hub.api.nouns.locks import Locks
+from hub.api.nouns.measurements import Measurements
+from hub.api.nouns.messages import Messages
+from hub.api.nouns.questions import Questions
+from hub.api.nouns.runs import Runs
+from hub.api.nouns.schedules import Schedules
+from hub.api.waiting import Waiting
+from hub.coordination.courier import make_courier
+from hub.coordination.memory import BoardMemory
+from hub.coordination.messages import Messages as SentMessages
+from hub.coordination.questions import Questions as AskedQuestions
+from hub.extraction.extractor import Extractor
+from hub.extraction.model import Models
+from hub.links.device_events import DeviceEvents
+from hub.links.roster import RequestReceived, Roster
+from hub.links.rotation import KeyRotation
+from hub.metrics import Metrics
+from hub.openclaw import Fleet
+from hub.outbound import OutboundClient, OutboundRules
+from hub.runs.agent_control import AgentControl
+from hub.runs.scheduler import Scheduler
+from hub.settings.reading import FileLines, Reading
+from protocol.coordination import Request, Response
+from protocol.frame import ErrorBody, Parameter
+from protocol.ids import BootId
+from tests.support.clock import SeededChance
+from tests.support.link import FakeLink
+from tests.support.runs import Bench
+from tests.support.wire import until
+
+_BOOT = BootId("boot")
+
+
+def requests_over(bench: Bench, *nouns: Noun) -> Requests:
+    """Return the service over these nouns."""
+    hub = Hub(bench.store)
+    hub.add(*nouns)
+    return Requests(hub, bench.store, clock=bench.clock, metrics=bench.metrics)
+
+
+def make_requests(bench: Bench, *nouns: Noun) -> Requests:
+    """Return the service over all nouns that devices may ask.
+
+    Args:
+        nouns: used in place of those of the bench.
+    """
+    store, lines = bench.store, FileLines(lambda: Reading(None, []))
+    timed: dict[str, Any] = {"clock": bench.clock, "metrics": bench.metrics}
+    given: dict[str, Any] = timed | {"ids": bench.ids}
+    roster = Roster(lambda _: None, metrics=Metrics())
+    runs = Runs(
+        store=store,
+        dispatcher=bench.dispatcher,
+        control=bench.control,
+        waiting=Waiting(dispatcher=bench.dispatcher, clock=bench.clock, hold=None),
+        watch=bench.watch,
+        clock=bench.clock,
+    )
+    return requests_over(
+        bench,
+        Agents(
+            store=store,
+            roster=roster,
+            control=bench.control,
+            runs=runs,
+            schedules=Schedules(store=store, scheduler=_scheduler(bench)),
+            writer=AgentWriter(store, **given),
+            rules=Rules,
+            lines=lines,
+        ),
+        runs,
+        AgentConfigs(store, KeptConfigs(store, **timed)),
+        AgentStatuses(
+            store=store, roster=roster, control=AgentControl(store, control=bench.control, clock=bench.clock)
+        ),
+        BoardMemories(BoardMemory(store, **given)),
+        Boards(store, owner_id=bench.agent.user_id, **given),
+        Capabilities(store, KeptCapabilities(store, **timed), lines),
+        Checkpoints(store, KeptCheckpoints(store, **timed)),
+        Connections(
+            DeviceEvents(roster, **timed),
+            KeyRotation(store, hub_id="h-1", **timed),
+        ),
+        _connectors(bench),
+        Items(store, **timed),
+        Locks(store, HeldLocks(store, **given), clock=bench.clock),
+        Measurements(store, KeptMeasurements(store, **timed)),
+        Messages(store, _sent(bench, roster)),
+        Questions(store, AskedQuestions(store, **given)),
+        *nouns,
+    )
+
+
+def _scheduler(bench: Bench) -> Scheduler:
+    return Scheduler(
+        store=bench.store,
+        extractor=Extractor(Models(), secret=bytes(32)),
+        clock=bench.clock,
+        ids=bench.ids,
+        metrics=bench.metrics,
+        boot_id=_BOOT,
+        on_queued=lambda: None,
+        on_cancel=lambda run_id: None,
+    )
+
+
+def _connectors(bench: Bench) -> Connectors:
+    """Return connectors without an account."""
+    chance = SeededChance()
+    given: dict[str, Any] = {"clock": bench.clock, "chance": chance, "ids": bench.ids}
+    keys = KeyStore(Path("unused"), chance=chance, environ={})
+    accounts = Accounts(bench.store, client=OutboundClient(OutboundRules()), keys=keys, owner=_BOOT, **given)
+    sign_ins = SignIns(accounts, bench.store, links=lambda: (), **given)
+    return Connectors(bench.store, accounts, sign_ins, clock=bench.clock)
+
+
+def _sent(bench: Bench, roster: Roster) -> SentMessages:
+    """Return messages that are stored; no courier delivers them."""
+    given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids, "metrics": bench.metrics}
+    fleet = Fleet(
+        folder=Path(),
+        rules=OutboundRules,
+        clock=bench.clock,
+        chance=SeededChance(),
+        metrics=Metrics(),
+        version="0",
+    )
+    courier = make_courier(
+        bench.store, fleet=fleet, links=roster, chance=SeededChance(), boot_id=_BOOT, **given
+    )
+    return SentMessages(bench.store, courier, **given)
+
+
+@asynccontextmanager
+async def serving(requests: Requests) -> AsyncIterator[None]:
+    """Answer requests during the block."""
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(requests.serve)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+def request(link: FakeLink, id: str, method: str = "agents.list", **params: Parameter) -> RequestReceived:
+    """Return a request as the roster reports it."""
+    return RequestReceived(link, Request(id=id, method=method, params=dict(params)))
+
+
+async def ask(bench: Bench, method: str, link: FakeLink | None = None, **params: Parameter) -> Response:
+    """Return the answer to a request of *link*, or of the device of the bench's agent."""
+    link = link or bench.connect()
+    requests = make_requests(bench)
+    requests.take(request(link, "q-1", method, **params))
+    async with serving(requests):
+        await until(lambda: bool(link.sent))
+    (response,) = link.sent
+    assert isinstance(response, Response) and response.id == "q-1"
+    return response
+
+
+async def result(bench: Bench, method: str, **params: Any) -> Any:
+    """Return the result of a request that is not refused."""
+    response = await ask(bench, method, None, **params)
+    assert response.error is None, response.error
+    return response.result
+
+
+async def refused(bench: Bench, method: str, link: FakeLink | None = None, **params: Any) -> ErrorBody:
+    """Return the error of a request that is refused."""
+    response = await ask(bench, method, link, **params)
+    assert response.error is not None
+    return response.error
