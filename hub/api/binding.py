@@ -32,7 +32,7 @@ class BadRequest(HubError):
 
     code = ErrorCode.BAD_PARAMS
 
-    def __init__(self, wrong: Collection[str], hints: Collection[str]) -> None:
+    def __init__(self, wrong: Collection[str], hints: Collection[str] = ()) -> None:
         super().__init__("; ".join(wrong))
         self.hint = "; ".join(dict.fromkeys(hints))
 

@@ -8,15 +8,16 @@ agent has to work on the device. A method sees the objects of the device's user.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, partial
-from typing import Annotated, Any, Final, NamedTuple, cast
+from operator import attrgetter
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Meta, structs
 
 from hub.api import paging
 from hub.api.binding import MISSING, BadRequest, Binding, Call, From, Value
-from hub.api.door.roles import PRINCIPAL, Principal
-from hub.api.hub import Hub
+from hub.api.deps import Hub
+from hub.api.door.roles import Principal
 from hub.api.noun import ALL, DeviceRequest, Endpoint, Noun, Part
 from hub.api.paging import Page, PageOf
 from hub.api.sentences import Refusal, refusals
@@ -50,10 +51,11 @@ class DeviceCall(Call):
         names: names of parameters, where those of the request differ from those of the method.
     """
 
+    is_strict = True
+
     def __init__(self, link: DeviceLink, params: Parameters, store: Store, names: Mapping[str, str]) -> None:
         principal = Principal.of_device(link.device_id, user_id=link.user_id)
-        super().__init__({"headers": [], "state": {PRINCIPAL: principal}}, {}, b"")
-        self.is_strict = True
+        super().__init__({"headers": [], "query_string": b""}, {}, b"", caller=principal)
         self.link = link
         self.store = store
         self._params = params
@@ -108,7 +110,7 @@ class RequestOf:
         if declared.grant is not None:
             await self._store.read(devices.require_grant, link.device_id, declared.grant)
         given = await self._binding.arguments(DeviceCall(link, params, self._store, declared.names))
-        noun = self._hub.seen_by(link.user_id).noun(self._noun)
+        noun = self._hub.noun(self._noun, link.user_id)
         result = await getattr(noun, self._method.__name__)(**given)
         return result if isinstance(result, Later) else msgspec.to_builtins(declared.answer(result))
 
@@ -177,16 +179,12 @@ def fitting(items: Sequence[Any]) -> int:
     return len(items)
 
 
-def _link(call: Call) -> DeviceLink:
-    return cast(DeviceCall, call).link
-
-
 async def _agent(call: Call, agent_id: AgentIdOrName) -> AgentRow:
     assert isinstance(call, DeviceCall)
     return await call.store.read(agent_of, call.link.device_id, agent_id)
 
 
-Link = Annotated[DeviceLink, From(_link)]
+Link = Annotated[DeviceLink, From(attrgetter("link"))]
 OwnAgent = Annotated[AgentRow, From(_agent)]  # that the parameter ``agent_id`` names
 
 
@@ -206,7 +204,7 @@ def _agent_name(agent: OwnAgent) -> str:
 
 def person(call: Call) -> Caller:
     """Return the person at the device as the caller."""
-    principal: Principal = call.scope["state"][PRINCIPAL]
+    principal: Principal = call.caller
     return Caller(principal.actor, principal.user_id)
 
 

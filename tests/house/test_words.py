@@ -38,7 +38,7 @@ LEFT: Final = {
 NAMES_LEFT: Final = {
     "hub/accounts": 2,
     "hub/agents": 33,
-    "hub/api": 262,
+    "hub/api": 261,
     "hub/app": 9,
     "hub/cli": 6,
     "hub/connectors": 0,

@@ -14,8 +14,8 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from hub.agents.declared import reconcile
 from hub.agents.heartbeats import Heartbeats
+from hub.api.deps import Hub
 from hub.api.door.requests import Requests
-from hub.api.hub import Hub
 from hub.api.nouns.items import Items
 from hub.app.router import Router
 from hub.app.supervisor import Supervisor

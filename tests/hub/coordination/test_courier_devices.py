@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hub.api.deps import Hub
 from hub.api.device import requests_of
-from hub.api.hub import Hub
 from hub.api.nouns.messages import Messages
 from hub.tokens import hash_token
 from protocol.coordination import Method
