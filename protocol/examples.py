@@ -140,10 +140,10 @@ CONVERSATIONS: tuple[Conversation, ...] = (
                 source=ItemSource(path=_PATH, quote="Send the invoice to Ada by Friday", start=6, end=39),
             ),
             ToolResult(id=_CALL, result=JSON.pack({"id": "row-41"})),
-            ToolCall(id="c-query-1", action=Action.QUERY, table="tasks", where={"status": "todo"}, limit=10),
+            ToolCall(id="c-query-1", action=Action.QUERY, table="tasks", where={"state": "todo"}, limit=10),
             ToolResult(
                 id="c-query-1",
-                error=ErrorBody(code=ErrorCode.BAD_RECORD.value, message="tasks.status: no such column"),
+                error=ErrorBody(code=ErrorCode.BAD_RECORD.value, message="tasks.state: no such column"),
             ),
         ),
     ),
@@ -220,7 +220,9 @@ CONVERSATIONS: tuple[Conversation, ...] = (
                     code=ErrorCode.UNKNOWN_METHOD.value, message="this hub does not serve tea.make"
                 ),
             ),
-            Event(event="run.finished", seq=0, data={"run_id": _RUN, "outcome": "success"}),
+            Event(
+                event="run.moved", seq=1, data={"run_id": _RUN, "state": "COMPLETED", "outcome": "success"}
+            ),
         ),
     ),
     Conversation(

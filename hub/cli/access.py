@@ -80,7 +80,7 @@ def _print_devices(response: Mapping[str, Any], *, and_revoked: bool) -> None:
 @devices.command(
     "grant",
     context_settings={"ignore_unknown_options": True},
-    epilog=example("hub devices grant desk +status.set"),
+    epilog=example("hub devices grant desk +coordination"),
 )
 @click.argument("device", shell_complete=device_names)
 @click.argument("changes", metavar="+GRANT|-GRANT ...", nargs=-1, required=True)
