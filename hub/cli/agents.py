@@ -92,13 +92,20 @@ def _named(agent: Mapping[str, Any]) -> str:
     return f": {one_line(agent['description'])}" if agent["description"] else ""
 
 
+# Texts of an agent that other lines show, or this one in another form.
+_ELSEWHERE: Final = {
+    *("id", "name", "user", "device", "gateway", "connectivity", "prompt", "schedule", "timezone", "source"),
+    *("description", "type", "subtype", "template", "lifecycle", "availability", "health", "recovery_at"),
+}
+
+
 def _identity(agent: Mapping[str, Any]) -> Iterator[str]:
     yield f"{agent['subtype'] or agent['type']} of {agent['user']}"
     if agent["template"]:
         yield f"template {agent['template']}"
-    for word, key in (("external id", "external_id"), ("instance", "instance_id"), ("project", "project_id")):
-        if agent[key]:
-            yield f"{word} {agent[key]}"
+    for key, value in agent.items():
+        if value and isinstance(value, str) and key not in _ELSEWHERE:
+            yield f"{key.replace('_', ' ')} {value}"
     yield f"managed by {show.origin(agent['source'])}"
 
 
