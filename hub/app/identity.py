@@ -1,15 +1,19 @@
 """Identity: its services, and its nouns."""
 
 from collections.abc import Iterator
+from typing import TypeVar
 
-from hub.api.identity import IdentityLimits
 from hub.api.noun import Noun
-from hub.api.nouns.agent_tokens import AgentTokens
 from hub.api.nouns.devices import Devices
-from hub.api.nouns.invitations import Invitations
-from hub.api.nouns.operator_tokens import OperatorTokens
 from hub.api.nouns.pairings import Pairings
-from hub.api.nouns.tokens import Tokens
+from hub.api.nouns.tokens import (
+    AgentTokens,
+    IdentityLimits,
+    Invitations,
+    OperatorTokens,
+    SecretsOfKind,
+    Tokens,
+)
 from hub.api.nouns.users import Users
 from hub.app.boot import Boot
 from hub.app.context import Context
@@ -21,6 +25,8 @@ from hub.metrics import Metrics
 from hub.settings.limit_settings import Limits
 from protocol.ids import UserId
 from storage.store import Store
+
+Secrets = TypeVar("Secrets", bound=SecretsOfKind)
 
 
 class Judges:
@@ -69,34 +75,26 @@ class Identity:
         bounds = limits or IdentityLimits()
         self.devices = Devices(store=store, roster=roster, clock=clock)
         self.users = Users(store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds)
-        self.tokens = Tokens(
-            store=store,
-            roster=roster,
-            clock=clock,
-            ids=ids,
-            chance=chance,
-            metrics=metrics,
-            owner_id=owner_id,
-            limits=bounds,
-        )
-        self.operator_tokens = OperatorTokens(
-            store=store, clock=clock, ids=ids, chance=chance, metrics=metrics, limits=bounds
-        )
-        self.agent_tokens = AgentTokens(
-            store=store, clock=clock, ids=ids, chance=chance, metrics=metrics, limits=bounds
-        )
         self.pairings = Pairings(
             store=store, clock=clock, ids=ids, metrics=metrics, owner_id=owner_id, limits=bounds
         )
-        self.invitations = Invitations(
-            store=store,
-            clock=clock,
-            ids=ids,
-            chance=chance,
-            metrics=metrics,
-            owner_id=owner_id,
-            limits=bounds,
-        )
+
+        def secrets(kind: type[Secrets]) -> Secrets:
+            return kind(
+                store=store,
+                roster=roster,
+                clock=clock,
+                ids=ids,
+                chance=chance,
+                metrics=metrics,
+                owner_id=owner_id,
+                limits=bounds,
+            )
+
+        self.tokens = secrets(Tokens)
+        self.operator_tokens = secrets(OperatorTokens)
+        self.agent_tokens = secrets(AgentTokens)
+        self.invitations = secrets(Invitations)
 
     @property
     def nouns(self) -> tuple[Noun, ...]:

@@ -6,9 +6,7 @@ from contextlib import asynccontextmanager
 from hub.api.binding import Head
 from hub.api.door.roles import Principal, Role, Scope
 from hub.api.etags import Matching
-from hub.api.identity import IdentityLimits
-from hub.api.nouns.agent_tokens import AgentTokenRequest
-from hub.api.nouns.operator_tokens import OperatorTokenRequest
+from hub.api.nouns.tokens import AgentTokenRequest, IdentityLimits, OperatorTokenRequest
 from hub.app.identity import Identity
 from hub.clock import IdFactory, epoch_ms
 from hub.links import pairing

@@ -8,8 +8,8 @@ from msgspec import Meta
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.identity import IdentityLimits
 from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.nouns.tokens import IdentityLimits
 from hub.api.view import Instant, Name, View, moment
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.links import pairing

@@ -1,14 +1,15 @@
-"""Tokens with which devices connect. The hub keeps only their hashes."""
+"""Tokens of devices, operators and agents, and invitations. The hub keeps only their hashes."""
 
+from collections.abc import Callable, Collection
 from typing import Annotated, Final
 
-from msgspec import Meta
+import msgspec
+from msgspec import Meta, structs
 
 from hub import tokens
-from hub.api.deps import Actor
-from hub.api.door.roles import Scope
-from hub.api.identity import IdentityLimits
-from hub.api.noun import ALL, Noun, Part, listed, route
+from hub.api.deps import Actor, Caller
+from hub.api.door.roles import Principal, Role, Scope, scopes_of
+from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.view import Instant, Name, View, moment
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
@@ -16,10 +17,14 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import DeviceId, TokenId, UserId
-from storage.devices import device_keys, devices
+from protocol.ids import DeviceId, InvitationId, TokenId, UserId
+from storage.agents import agent_tokens, agents
+from storage.agents.agent_tokens import AgentTokenRow, TooManyAgentTokens
+from storage.devices import device_keys, devices, operator_tokens, pairings
 from storage.devices.devices import TokenRow
-from storage.store import Store
+from storage.devices.operator_tokens import OperatorTokenRow
+from storage.devices.pairings import InvitationRow
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -31,16 +36,121 @@ Lifetime = Annotated[
 ]
 
 
+# Spaces around it are stripped.
+Label = Annotated[
+    str, Meta(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$(?!\n)")
+]
+
+
+class IdentityLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The bounds; a refusal names the one that was reached.
+
+    Attributes:
+        device_tokens, operator_tokens: maximum number of valid tokens.
+        device_tokens_per_user, operator_tokens_per_user, invitations_per_user: maximum number per user,
+            for callers scoped to that user, so that no user takes the places of all.
+        operator_token_days: default lifetime of an operator's token, in days.
+        agent_tokens_per_agent, agent_token_days: the same limits for tokens of agents.
+        invitations: maximum number of open invitations.
+        invitation_ttl_s: lifetime of an invitation, in seconds.
+        wrong_codes: wrong codes of an operator within *wrong_code_window_s* seconds, after which its
+            approvals are refused for *wrong_code_wait_s* seconds.
+    """
+
+    device_tokens: int = 20_000
+    device_tokens_per_user: int = 5_000
+    operator_tokens: int = 100
+    operator_tokens_per_user: int = 25
+    operator_token_days: int = 90
+    agent_tokens_per_agent: int = 16
+    agent_token_days: int = 90
+    users: int = 1_000
+    invitations: int = 100
+    invitations_per_user: int = 25
+    invitation_ttl_s: float = 600.0
+    wrong_codes: int = 5
+    wrong_code_window_s: float = 600.0
+    wrong_code_wait_s: float = 600.0
+
+
 class UnknownToken(HubError):
     """A token id that does not exist."""
 
     code = ErrorCode.UNKNOWN_TOKEN
 
 
-class TooManyTokens(HubError):
-    """The limit on valid tokens of this kind is reached."""
+class UnknownInvitation(HubError):
+    """An invitation id that does not exist."""
+
+    code = ErrorCode.UNKNOWN_INVITATION
+
+
+class TooManySecrets(HubError):
+    """The limit on valid tokens or open invitations of this kind is reached."""
 
     code = ErrorCode.LIMIT_REACHED
+
+
+class BeyondOwnRights(HubError):
+    """The requested scopes exceed those of the role or of the caller."""
+
+    code = ErrorCode.FORBIDDEN
+
+
+class OneDeviceOneName(HubError):
+    """An invitation for several devices cannot name them."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class SecretsOfKind:
+    """Services of the nouns that create secrets.
+
+    Args:
+        owner_id: owner of a device that an unscoped operator creates or invites.
+    """
+
+    user_id: UserId | None
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        roster: Roster,
+        clock: Clock,
+        ids: IdFactory,
+        chance: Chance,
+        metrics: Metrics,
+        owner_id: UserId,
+        limits: IdentityLimits,
+    ) -> None:
+        self._store = store
+        self._roster = roster
+        self._clock = clock
+        self._ids = ids
+        self._chance = chance
+        self._metrics = metrics
+        self._owner_id = owner_id
+        self.limits = limits
+
+    @property
+    def _now(self) -> int:
+        return epoch_ms(self._clock.now())
+
+    async def _check_room(
+        self, limit: str, limit_per_user: str, count: Callable[..., int], about: str
+    ) -> None:
+        """Check the limit on the secrets that count, and that per user if the caller is scoped to one.
+
+        Raises:
+            TooManySecrets: a limit is reached.
+        """
+        limits = {limit: None} if self.user_id is None else {limit: None, limit_per_user: self.user_id}
+        for name, user_id in limits.items():
+            most: int = getattr(self.limits, name)
+            if await self._store.read(count, self._now, user_id=user_id) >= most:
+                self._metrics.limits_reached.labels(name).inc()
+                raise TooManySecrets(f"there are {most} {about} ({name})")
 
 
 class TokenView(View, kw_only=True):
@@ -76,33 +186,11 @@ class TokenRequest(View):
     ttl_s: Lifetime | None = None  # None: it never expires
 
 
-class Tokens(Noun):
+class Tokens(SecretsOfKind, Noun):
     """Tokens of devices."""
 
     name, path = "tokens", "/v1/tokens"
     errors = (ErrorCode.UNKNOWN_TOKEN, ErrorCode.LIMIT_REACHED)
-
-    def __init__(
-        self,
-        *,
-        store: Store,
-        roster: Roster,
-        clock: Clock,
-        ids: IdFactory,
-        chance: Chance,
-        metrics: Metrics,
-        owner_id: UserId,
-        limits: IdentityLimits,
-    ) -> None:
-        """Create the noun. *owner_id*: owner of a device that an unscoped operator creates."""
-        self._store = store
-        self._roster = roster
-        self._clock = clock
-        self._ids = ids
-        self._chance = chance
-        self._metrics = metrics
-        self._owner_id = owner_id
-        self.limits = limits
 
     @listed("", Scope.DEVICES, key=lambda token: (epoch_ms(token.created_at), token.id))
     async def all(self, part: Part = ALL) -> list[TokenView]:
@@ -118,13 +206,10 @@ class Tokens(Noun):
 
         Only this response has the secret.
         """
-        at, most = epoch_ms(self._clock.now()), self.limits.device_tokens
-        if await self._store.read(devices.count_tokens, at) >= most:
-            raise self._too_many(most, "device_tokens")
-        if self.user_id is not None:
-            most = self.limits.device_tokens_per_user
-            if await self._store.read(devices.count_tokens, at, user_id=self.user_id) >= most:
-                raise self._too_many(most, "device_tokens_per_user")
+        await self._check_room(
+            "device_tokens", "device_tokens_per_user", devices.count_tokens, "tokens of devices that count"
+        )
+        at = self._now
         fresh_id = DeviceId(self._ids.fresh())
         device = await self._store.write(
             device_keys.ensure_device,
@@ -160,14 +245,10 @@ class Tokens(Noun):
     async def revoke(self, token_id: str, actor: Actor) -> TokenView:
         """Revoke a token and close the connection that uses it; doing it twice is no error."""
         found = await self._find(token_id)
-        await self._store.write(devices.revoke_token, found.id, epoch_ms(self._clock.now()), actor=actor)
+        await self._store.write(devices.revoke_token, found.id, self._now, actor=actor)
         self._roster.end_revoked(found.device_id, f"token:{found.id}")
         log.info("token.revoked", token_id=found.id, device_id=found.device_id)
         return token_view(await self._find(token_id))
-
-    def _too_many(self, most: int, limit: str) -> TooManyTokens:
-        self._metrics.limits_reached.labels(limit).inc()
-        return TooManyTokens(f"there are {most} tokens of devices ({limit}) that count")
 
     async def _find(self, token_id: str) -> TokenRow:
         row = await self._store.read(devices.find_token_by_id, TokenId(token_id))
@@ -179,3 +260,373 @@ class Tokens(Noun):
 def token_view(row: TokenRow) -> TokenView:
     """Return the view of a device's token."""
     return TokenView.from_row(row, device=row.device_name, user=row.user_name)
+
+
+class OperatorTokenView(View, kw_only=True):
+    """An operator's token without its secret.
+
+    *user*: the only user whose things it sees; None: everybody's. *scopes*: those of its role that it has.
+    """
+
+    id: str
+    name: str
+    role: Role
+    scopes: tuple[Scope, ...]
+    user: str | None = None
+    last4: str
+    created_by: str
+    created_at: Instant
+    expires_at: Instant
+    last_used_at: Instant | None = None
+    revoked_at: Instant | None = None
+
+
+class NewOperatorToken(OperatorTokenView, kw_only=True):
+    """A created token of an operator. No other response contains *token*."""
+
+    token: str
+
+
+class OperatorTokenRequest(View):
+    """An operator's token to create, with all scopes of its role or with some of them."""
+
+    name: Label
+    role: Role
+    scopes: tuple[Scope, ...] = ()  # none: every scope of the role
+    ttl_s: Lifetime | None = None  # None: 90 days
+
+
+class OperatorTokens(SecretsOfKind, Noun):
+    """Tokens of operators."""
+
+    name, path, list_key = "operator_tokens", "/v1/operator-tokens", "tokens"
+    errors = (ErrorCode.UNKNOWN_TOKEN, ErrorCode.LIMIT_REACHED)
+
+    @listed("", Scope.TOKENS, key=lambda token: (epoch_ms(token.created_at), token.id))
+    async def all(self, part: Part = ALL) -> list[OperatorTokenView]:
+        """List the tokens of operators, including revoked ones, the oldest first."""
+        rows = await self._store.read(
+            operator_tokens.list_operator_tokens, user_id=self.user_id, limit=part.limit, after=part.after
+        )
+        return [_operator_view(row) for row in rows]
+
+    @route("POST", "", Scope.TOKENS, status=201, is_secret=True)
+    async def create(self, requested: OperatorTokenRequest, caller: Caller) -> NewOperatorToken:
+        """Create a token within the caller's own rights. Only this response has the secret.
+
+        With ``user``, the token sees only that user's things.
+        """
+        granted = scopes_of(requested.role, requested.scopes)
+        _check_within_rights(requested.role, granted, requested.scopes, caller)
+        await self._check_room(
+            "operator_tokens",
+            "operator_tokens_per_user",
+            operator_tokens.count_live,
+            "tokens of operators that count",
+        )
+        at = self._now
+        token = tokens.make(TokenKind.OPERATOR, self._chance)
+        lasts_s = self.limits.operator_token_days * DAY_S if requested.ttl_s is None else requested.ttl_s
+        row = await self._store.write(
+            operator_tokens.create_operator_token,
+            id=TokenId(self._ids.fresh()),
+            token_hash=tokens.hash_token(token),
+            name=requested.name.strip(),
+            role=requested.role,
+            scopes=sorted(granted),
+            user_id=self.user_id,
+            last4=tokens.last4(token),
+            actor=caller.actor,
+            at=at,
+            expires_at=at + round(lasts_s * 1_000),
+        )
+        log.info("operator_token.created", token_id=row.id)
+        return NewOperatorToken(**structs.asdict(_operator_view(row)), token=token)
+
+    @route("DELETE", "/{token_id}", Scope.TOKENS)
+    async def revoke(self, token_id: str, actor: Actor) -> OperatorTokenView:
+        """Revoke a token; doing it twice is no error."""
+        found = await self._find(token_id)
+        at = self._now
+        await self._store.write(operator_tokens.revoke_operator_token, found.id, at=at, actor=actor)
+        log.info("operator_token.revoked", token_id=found.id)
+        return _operator_view(await self._find(token_id))
+
+    async def _find(self, token_id: str) -> OperatorTokenRow:
+        row = await self._store.read(operator_tokens.find_operator_token_by_id, TokenId(token_id))
+        if row is None or self.user_id not in (None, row.user_id):
+            raise UnknownToken(f"there is no token {token_id!r} of an operator")
+        return row
+
+
+def _check_within_rights(
+    role: Role, granted: frozenset[Scope], requested: Collection[Scope], caller: Principal
+) -> None:
+    """Raise BeyondOwnRights if the role lacks a requested scope, or the caller a granted one."""
+    if foreign := sorted(set(requested) - granted):
+        raise BeyondOwnRights(f"the role {role} does not bring {', '.join(foreign)}")
+    if beyond := sorted(granted - caller.scopes):
+        raise BeyondOwnRights(f"you may not hand out what you do not have: {', '.join(beyond)}")
+
+
+def _operator_view(row: OperatorTokenRow) -> OperatorTokenView:
+    return OperatorTokenView.from_row(
+        row, role=Role(row.role), scopes=tuple(sorted(map(Scope, row.scopes))), user=row.user_name
+    )
+
+
+class AgentTokenView(View, kw_only=True):
+    """An agent's token without its secret, of which *last4* are the last characters."""
+
+    id: str
+    agent: str
+    user: str = ""
+    last4: str
+    created_by: str  # the actor, as in the audit log
+    created_at: Instant
+    expires_at: Instant
+    last_used_at: Instant | None = None
+    revoked_at: Instant | None = None
+
+
+class NewAgentToken(AgentTokenView, kw_only=True):
+    """A created token of an agent. No other response contains *token*."""
+
+    token: str
+
+
+class AgentTokenRequest(View):
+    """An agent's token to create. *ttl_s*: 90 days by default."""
+
+    ttl_s: Lifetime | None = None
+
+
+class AgentTokens(SecretsOfKind, Noun):
+    """Tokens of agents."""
+
+    name, path, list_key = "agent_tokens", "", "tokens"
+
+    @command(
+        "agents tokens NAME",
+        example="hub agents tokens notes",
+        json="agent_tokens",
+        table=(
+            "id|id as token",
+            "last4 as ends in",
+            "created_by",
+            "last_used_at|at as used",
+            "expires_at|day as expires",
+            "revoked_at|day as revoked",
+        ),
+        empty="agent {name} has no tokens; create one: hub agents token {name}",
+    )
+    @listed(
+        "/v1/agents/{name}/tokens",
+        Scope.DEVICES,
+        key=lambda token: (epoch_ms(token.created_at), token.id),
+        errors=[ErrorCode.UNKNOWN_AGENT],
+    )
+    async def all(self, name: str, part: Part = ALL) -> list[AgentTokenView]:
+        """List the tokens of an agent, including revoked ones, the oldest first."""
+        _, rows = await self._store.read(
+            agents.with_agent,
+            name,
+            self.user_id,
+            agent_tokens.list_agent_tokens,
+            limit=part.limit,
+            after=part.after,
+        )
+        return [_agent_view(row) for row in rows]
+
+    @command(
+        "agents token NAME",
+        help="Create a token for an agent, valid only under /v1/agent. It is printed once.",
+        example="hub agents token notes --expires 90d",
+        json="agent_token",
+        options={"ttl_s": "--ttl,--expires: Lifetime of the token, as in 90d or 12h."},
+        prints="token",
+        message="The token is shown only once; it expires {expires_at|moment}. Give it to {name} alone: keep"
+        " it out of messages and shared files. Use: Authorization: Bearer TOKEN, at /v1/agent and the routes"
+        " below.",
+    )
+    @route(
+        "POST",
+        "/v1/agents/{name}/tokens",
+        Scope.DEVICES,
+        errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.LIMIT_REACHED],
+        status=201,
+        is_secret=True,
+    )
+    async def create(self, name: str, requested: AgentTokenRequest, actor: Actor) -> NewAgentToken:
+        """Create a token for an agent, valid only under ``/v1/agent``. Only this response has the secret."""
+        agent = await self._store.read(agents.agent_called, name, self.user_id)
+        at = self._now
+        token = tokens.make(TokenKind.AGENT, self._chance)
+        lasts_s = self.limits.agent_token_days * DAY_S if requested.ttl_s is None else requested.ttl_s
+        try:
+            row = await self._store.write(
+                agent_tokens.create_agent_token,
+                id=TokenId(self._ids.fresh()),
+                token_hash=tokens.hash_token(token),
+                agent_id=agent.id,
+                last4=tokens.last4(token),
+                most=self.limits.agent_tokens_per_agent,
+                actor=actor,
+                at=at,
+                expires_at=at + round(lasts_s * 1_000),
+            )
+        except TooManyAgentTokens:
+            self._metrics.limits_reached.labels("agent_tokens_per_agent").inc()
+            raise
+        log.info("agent_token.created", token_id=row.id, agent_id=row.agent_id)
+        return NewAgentToken(**structs.asdict(_agent_view(row)), token=token)
+
+    @route("DELETE", "/v1/agent-tokens/{token_id}", Scope.DEVICES, errors=[ErrorCode.UNKNOWN_TOKEN])
+    async def revoke(self, token_id: str, actor: Actor) -> AgentTokenView:
+        """Revoke a token; doing it twice is no error."""
+        found = await self._find(token_id)
+        at = self._now
+        await self._store.write(agent_tokens.revoke_agent_token, found.id, at=at, actor=actor)
+        log.info("agent_token.revoked", token_id=found.id, agent_id=found.agent_id)
+        return _agent_view(await self._find(token_id))
+
+    async def _find(self, token_id: str) -> AgentTokenRow:
+        row = await self._store.read(agent_tokens.find_agent_token_by_id, TokenId(token_id))
+        if row is None or self.user_id not in (None, row.user_id):
+            raise UnknownToken(f"there is no token {token_id!r} of an agent")
+        return row
+
+
+def _agent_view(row: AgentTokenRow) -> AgentTokenView:
+    return AgentTokenView.from_row(row, agent=row.agent_name, user=row.user_name)
+
+
+class InvitationView(View, kw_only=True):
+    """An invitation without its secret. *uses_left*: how many more devices may use it."""
+
+    id: str
+    user: str
+    device: str | None = None  # the name that the device gets; its own label by default
+    uses_left: int
+    last4: str
+    created_by: str
+    created_at: Instant
+    expires_at: Instant
+    revoked_at: Instant | None = None
+
+
+class NewInvitation(InvitationView, kw_only=True):
+    """A created invitation. No other response contains *token*."""
+
+    token: str
+
+
+class InvitationRequest(View):
+    """An invitation to create: for one device of this name, or for several with names of their own."""
+
+    device: Name | None = None
+    uses: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    ttl_s: Annotated[float, Meta(ge=10.0, le=YEAR_S, examples=[600])] | None = None  # None: ten minutes
+
+
+class Invitations(SecretsOfKind, Noun):
+    """Invitations of devices."""
+
+    name, path = "invitations", "/v1/invitations"
+    errors = (ErrorCode.UNKNOWN_INVITATION, ErrorCode.LIMIT_REACHED)
+
+    @command(
+        "pair invitations",
+        example="hub pair invitations",
+        json="invitations",
+        help="List the invitations without their secrets.",
+        table=(
+            "id as invitation",
+            "user",
+            "device",
+            "uses_left",
+            "last4 as ends in",
+            "expires_at|moment as expires",
+            "revoked_at|moment as revoked",
+        ),
+        empty="no invitations; create one: hub pair invite",
+    )
+    @listed("", Scope.DEVICES, key=lambda invitation: (epoch_ms(invitation.created_at), invitation.id))
+    async def all(self, part: Part = ALL) -> list[InvitationView]:
+        """List the invitations, the oldest first."""
+        rows = await self._store.read(
+            pairings.list_invitations, user_id=self.user_id, limit=part.limit, after=part.after
+        )
+        return [_invitation_view(row) for row in rows]
+
+    @command(
+        "pair invite",
+        example="hub pair invite --device desk --ttl 1h",
+        json="invitation",
+        help="Create an invitation, which admits a device without approval. It is printed once.\n\n"
+        "With --user, as that user's devices.",
+        options={
+            "device": "Name of the device [default: the name that it proposes].",
+            "uses": "Number of devices.",
+            "ttl_s": "--ttl: Lifetime of the invitation, as in 10m or 2h.",
+        },
+        prints="token",
+        message="The invitation is shown only once, and expires {expires_at|moment}."
+        " On the device, put it into a file that only you can read, then:\n"
+        "  hub connect URL --root DIR --invitation-file FILE",
+    )
+    @route("POST", "", Scope.DEVICES, status=201, is_secret=True)
+    async def create(self, requested: InvitationRequest, actor: Actor) -> NewInvitation:
+        """Create an invitation; with ``user``, for that user. Only this response has the secret."""
+        if requested.device is not None and requested.uses != 1:
+            raise OneDeviceOneName("uses: an invitation that names a device is for one device")
+        await self._check_room("invitations", "invitations_per_user", _count_open, "open invitations")
+        at = self._now
+        token = tokens.make(TokenKind.INVITATION, self._chance)
+        lasts_s = self.limits.invitation_ttl_s if requested.ttl_s is None else requested.ttl_s
+        row = await self._store.write(
+            pairings.create_invitation,
+            id=InvitationId(self._ids.fresh()),
+            token_hash=tokens.hash_token(token),
+            user_id=self.user_id or self._owner_id,
+            device_name=requested.device,
+            uses=requested.uses,
+            last4=tokens.last4(token),
+            actor=actor,
+            at=at,
+            expires_at=at + round(lasts_s * 1_000),
+        )
+        log.info("invitation.created", invitation_id=row.id, user_id=row.user_id)
+        return NewInvitation(**structs.asdict(_invitation_view(row)), token=token)
+
+    @command(
+        "pair uninvite INVITATION_ID",
+        example="hub pair uninvite 4e21a9",
+        json="invitation",
+        help="Revoke an invitation. Devices that it admitted stay.",
+        ids="invitation_id",
+        message="the invitation that ends in {last4} is revoked",
+    )
+    @route("DELETE", "/{invitation_id}", Scope.DEVICES)
+    async def revoke(self, invitation_id: str, actor: Actor) -> InvitationView:
+        """Revoke an invitation; doing it twice is no error."""
+        found = await self._find(invitation_id)
+        at = self._now
+        await self._store.write(pairings.revoke_invitation, found.id, at=at, actor=actor)
+        log.info("invitation.revoked", invitation_id=found.id, user_id=found.user_id)
+        return _invitation_view(await self._find(invitation_id))
+
+    async def _find(self, invitation_id: str) -> InvitationRow:
+        row = await self._store.read(pairings.find_invitation, InvitationId(invitation_id))
+        if row is None or self.user_id not in (None, row.user_id):
+            raise UnknownInvitation(f"there is no invitation {invitation_id!r}")
+        return row
+
+
+def _count_open(c: Connection, at: int, *, user_id: UserId | None) -> int:
+    rows = pairings.list_invitations(c, user_id=user_id)
+    return sum(row.uses_left > 0 and row.revoked_at is None and row.expires_at > at for row in rows)
+
+
+def _invitation_view(row: InvitationRow) -> InvitationView:
+    return InvitationView.from_row(row, user=row.user_name, device=row.device_name)

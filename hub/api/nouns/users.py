@@ -2,8 +2,8 @@
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.identity import IdentityLimits
 from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.nouns.tokens import IdentityLimits
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.log import Channel

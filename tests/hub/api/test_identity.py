@@ -9,17 +9,19 @@ import pytest
 
 from hub import tokens
 from hub.api.door.roles import ROLE_SCOPES, Principal, Role, Scope
-from hub.api.identity import IdentityLimits
 from hub.api.nouns.devices import NewName, NotConnectedHere
-from hub.api.nouns.invitations import (
+from hub.api.nouns.pairings import Approval, BadPairingCode, TooManyCodes
+from hub.api.nouns.tokens import (
+    BeyondOwnRights,
+    IdentityLimits,
     InvitationRequest,
     OneDeviceOneName,
-    TooManyInvitations,
+    OperatorTokenRequest,
+    TokenRequest,
+    TooManySecrets,
     UnknownInvitation,
+    UnknownToken,
 )
-from hub.api.nouns.operator_tokens import BeyondOwnRights, OperatorTokenRequest
-from hub.api.nouns.pairings import Approval, BadPairingCode, TooManyCodes
-from hub.api.nouns.tokens import TokenRequest, TooManyTokens, UnknownToken
 from hub.api.nouns.users import TooManyUsers, UserRequest
 from hub.tokens import TokenKind
 from protocol.errors import CloseCode
@@ -186,7 +188,7 @@ async def test_operators_tokens_are_bounded_and_a_revoked_one_makes_room(bench: 
     mint = bench.identity.operator_tokens
     first = await mint.create(OperatorTokenRequest(name="one", role=Role.VIEWER), ADMIN)
     await mint.create(OperatorTokenRequest(name="two", role=Role.VIEWER), ADMIN)
-    with pytest.raises(TooManyTokens, match="operator_tokens"):
+    with pytest.raises(TooManySecrets, match="operator_tokens"):
         await mint.create(OperatorTokenRequest(name="three", role=Role.VIEWER), ADMIN)
     await mint.revoke(first.id, actor=ME)
     await mint.create(OperatorTokenRequest(name="three", role=Role.VIEWER), ADMIN)
@@ -196,7 +198,7 @@ async def test_operators_tokens_are_bounded_and_a_revoked_one_makes_room(bench: 
 async def test_tokens_of_devices_are_bounded() -> None:
     async with open_identity(IdentityLimits(device_tokens=1)) as bench:
         first = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
-        with pytest.raises(TooManyTokens, match="device_tokens"):
+        with pytest.raises(TooManySecrets, match="device_tokens"):
             await bench.identity.tokens.create(TokenRequest(device="lab"), actor=ME)
         await bench.identity.tokens.revoke(first.id, actor=ME)
         await bench.identity.tokens.create(TokenRequest(device="lab"), actor=ME)
@@ -215,15 +217,15 @@ async def test_who_sees_one_user_takes_a_share_of_what_all_may_make_and_leaves_t
     anna, everybody = await narrow.user("anna"), narrow.identity
     invite = everybody.invitations.seen_by(anna)
     first = await invite.create(InvitationRequest(), actor=ME)
-    with pytest.raises(TooManyInvitations, match="invitations_per_user"):
+    with pytest.raises(TooManySecrets, match="invitations_per_user"):
         await invite.create(InvitationRequest(), actor=ME)
     give = everybody.tokens.seen_by(anna)
     await give.create(TokenRequest(device="desk"), actor=ME)
-    with pytest.raises(TooManyTokens, match="device_tokens_per_user"):
+    with pytest.raises(TooManySecrets, match="device_tokens_per_user"):
         await give.create(TokenRequest(device="lab"), actor=ME)
     mint = everybody.operator_tokens.seen_by(anna)
     await mint.create(OperatorTokenRequest(name="one", role=Role.VIEWER), ADMIN)
-    with pytest.raises(TooManyTokens, match="operator_tokens_per_user"):
+    with pytest.raises(TooManySecrets, match="operator_tokens_per_user"):
         await mint.create(OperatorTokenRequest(name="two", role=Role.VIEWER), ADMIN)
 
     await everybody.invitations.create(InvitationRequest(), actor=ME)
@@ -432,7 +434,7 @@ async def test_an_invitation_lets_a_key_in_as_a_device_of_who_was_invited(bench:
 async def test_open_invitations_are_bounded_and_a_revoked_one_makes_room(bench: IdentityBench) -> None:
     first = await bench.identity.invitations.create(InvitationRequest(), actor=ME)
     await bench.identity.invitations.create(InvitationRequest(uses=3), actor=ME)
-    with pytest.raises(TooManyInvitations, match="invitations"):
+    with pytest.raises(TooManySecrets, match="invitations"):
         await bench.identity.invitations.create(InvitationRequest(), actor=ME)
     assert (await bench.identity.invitations.revoke(first.id, actor=ME)).revoked_at == START
     await bench.identity.invitations.create(InvitationRequest(), actor=ME)

@@ -7,8 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from hub.api.nouns.agent_tokens import AgentTokenRequest, AgentTokens
 from hub.api.nouns.messages import Messages as MessageNoun
+from hub.api.nouns.tokens import AgentTokenRequest, AgentTokens
 from storage import audit
 from tests.hub.coordination.post import WORKERS, PostBench, open_post
 from tests.support.facade import FakeHub, answering, over_tcp, over_unix

@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from hub.api.nouns.agent_tokens import AgentTokenRequest, AgentTokens
 from hub.api.nouns.souls import Souls as SoulNoun
+from hub.api.nouns.tokens import AgentTokenRequest, AgentTokens
 from storage.coordination import souls
 from tests.hub.coordination.souls import AS_IT_WAS, SoulBench, open_souls
 from tests.support.facade import FakeHub, answering, over_tcp, over_unix

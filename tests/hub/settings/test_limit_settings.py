@@ -12,7 +12,7 @@ import pytest
 import hub
 from hub.api.door.access import BODY_BYTES, BODY_S
 from hub.api.door.connection import HEAD_S
-from hub.api.identity import IdentityLimits
+from hub.api.nouns.tokens import IdentityLimits
 from hub.health.limits import COUNSEL
 from hub.links.attempts import AttemptLimits
 from hub.links.limits import LinkLimits, PortLimits
