@@ -25,7 +25,7 @@ from storage import audit
 from storage.kernel import backup
 from storage.kernel.backup import BackupRefused, Manifest
 from storage.kernel.database import SERVER, file_of
-from storage.kernel.verify import standing_of
+from storage.kernel.verify import schema_version_of
 from storage.store import Store
 
 log = Channel(__name__)
@@ -130,7 +130,7 @@ async def backup_before_upgrade(url: str, *, state: Path, clock: Clock) -> Made 
     Raises:
         BackupRefused, Unavailable: see ``Backups.make``; nothing was upgraded.
     """
-    version = await standing_of(url, base=state)
+    version = await schema_version_of(url, base=state)
     if version.current is None or not version.missing or url.startswith(SERVER):
         return None
     database = file_of(url, state)

@@ -14,10 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from protocol.agent_types import AgentSubtype, AgentType, Kind
-from protocol.errors import ErrorCode, HubError
-from protocol.lifecycles import LIVE_RUN_STATES, AgentStatus, RunOutcome, RunState
-from protocol.standing import (
+from protocol.agent_status import (
     DERIVED,
     FINAL,
     Activity,
@@ -33,6 +30,9 @@ from protocol.standing import (
     check_move,
     legal_moves,
 )
+from protocol.agent_types import AgentSubtype, AgentType, Kind
+from protocol.errors import ErrorCode, HubError
+from protocol.lifecycles import LIVE_RUN_STATES, AgentStatus, RunOutcome, RunState
 
 
 class Vocabulary(StrEnum):
@@ -394,6 +394,6 @@ def words_of(vocabulary: str) -> Vocabulary:
         raise UnknownValue(f"there is no vocabulary {vocabulary!r}; vocabularies: {known}") from None
 
 
-def standing_words(axes: Axes, vocabulary: Vocabulary) -> dict[str, Any]:
+def status_words(axes: Axes, vocabulary: Vocabulary) -> dict[str, Any]:
     """Return every status column of a vocabulary with its word."""
     return {one.column: str(one.read(axes)) for one in READINGS if one.vocabulary is vocabulary}

@@ -17,8 +17,8 @@ from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
 import anyio.to_thread
 import sqlalchemy as sa
 
+from protocol.agent_status import AgentMoved
 from protocol.ids import BootId
-from protocol.standing import AgentMoved
 from storage.agents.agent_moves import told_moves
 from storage.kernel.database import SERVER, Database, file_of, held_alone, session_name
 from storage.kernel.migrate import upgrade

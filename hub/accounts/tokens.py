@@ -120,7 +120,7 @@ class TokenBook:
         return ring.seal(tokens, row=connector_id, connector_id=connector_id)
 
     async def _find_grant(self, connector_id: str) -> tuple[GrantSight, CredentialRow, SealedTokens]:
-        seen = await self._store.read(credentials.find_standing, connector_id)
+        seen = await self._store.read(credentials.find_grant_state, connector_id)
         if seen is None:
             raise Misconfigured("the connector is gone")
         if seen.row is None:

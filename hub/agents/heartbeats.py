@@ -27,10 +27,10 @@ from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatRec
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.turns import Turns
+from protocol.agent_status import AgentMoved, Availability, Axis, ExhaustReason
 from protocol.coordination import AgentBeat, Heartbeat
 from protocol.frame import HEARTBEAT_INTERVAL_MS, SILENT_AFTER_HEARTBEATS
 from protocol.ids import AgentId, DeviceId
-from protocol.standing import AgentMoved, Availability, Axis, ExhaustReason
 from storage.agents import status_writes
 from storage.agents.status_writes import AgentReport, HeardDevice, SilentDevice, Stands
 from storage.kernel.database import Conflict, StorageError
@@ -371,7 +371,7 @@ class Heartbeats:
         is_written = False
         try:
             device_ids = [share.device.device_id for share in shares if share.reads_rows]
-            rows = await self._store.read(status_writes.standing_at, device_ids) if device_ids else {}
+            rows = await self._store.read(status_writes.statuses_at, device_ids) if device_ids else {}
             for share in shares:
                 if share.beat is not None:
                     self._judge(share, share.beat, rows.get(share.device.device_id))

@@ -6,7 +6,7 @@ People follow these events (``GET /v1/events``), and devices subscribe to them.
 from collections.abc import Callable, Sequence
 
 from hub.log import Channel
-from protocol.standing import AgentMoved
+from protocol.agent_status import AgentMoved
 
 log = Channel(__name__)
 

@@ -14,9 +14,9 @@ import msgspec
 from hub.agents.documents import NUL
 from hub.agents.vocabularies import columns_of
 from hub.clock import epoch_ms
+from protocol.agent_status import VALUES, Axes, Axis
 from protocol.agent_types import Kind
 from protocol.lifecycles import RunOutcome, RunState
-from protocol.standing import VALUES, Axes, Axis
 from protocol.vocabularies import (
     ORCHESTRATOR_STATUS,
     STATE_DETAIL,
@@ -27,11 +27,11 @@ from protocol.vocabularies import (
     reading,
     run_log_agent_type,
     run_log_status,
-    standing_words,
+    status_words,
 )
 from storage.agents.agent_snapshot import AgentFacts, Measured
 from storage.agents.agent_states import AgentMove
-from storage.agents.status_writes import BadWrite, StandingWrite, Word
+from storage.agents.status_writes import BadWrite, StatusWrite, Word
 from storage.runs.runs import RunMove, RunRow
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,7 +51,7 @@ def _calendar(facts: AgentFacts) -> Document:
         "user_id": agent.user_id,
         "agent_id": agent.external_id or agent.id,
         "claw_identifier": agent.instance_id or "",
-        **standing_words(state.axes, Vocabulary.CALENDAR),
+        **status_words(state.axes, Vocabulary.CALENDAR),
         "last_heartbeat": _instant(state.last_heartbeat_at),
         "exhausted_at": _instant(state.exhausted_at),
         "recovery_at": _instant(state.recovery_at),
@@ -69,7 +69,7 @@ def _orchestrator(facts: AgentFacts) -> Document:
         "description": agent.description,
         "type": agent.type,
         "local_type": own_type(kind),
-        **standing_words(facts.state.axes, Vocabulary.ORCHESTRATOR),
+        **status_words(facts.state.axes, Vocabulary.ORCHESTRATOR),
         "project_id": agent.project_id,
         "template_id": agent.template_id,
         "configuration": facts.configuration,
@@ -191,7 +191,7 @@ def _foundation(facts: AgentFacts) -> Document:
     return {
         "id": facts.agent.id,
         "agent_id": facts.agent.id,
-        **standing_words(state.axes, Vocabulary.FOUNDATION),
+        **status_words(state.axes, Vocabulary.FOUNDATION),
         "active_workflows": list(facts.live_runs),
         "locks": {
             lock.resource: {
@@ -318,7 +318,7 @@ METADATA_BYTES: Final = 65_536
 TEXT_CHARACTERS: Final = 1_000  # limit of each text, because the history stores it
 
 
-def write_of(vocabulary: Vocabulary, change: Mapping[str, Any]) -> StandingWrite:
+def write_of(vocabulary: Vocabulary, change: Mapping[str, Any]) -> StatusWrite:
     """Return the write requested by *change*, a mapping from columns of *vocabulary* to values.
 
     Raises:
@@ -342,7 +342,7 @@ def write_of(vocabulary: Vocabulary, change: Mapping[str, Any]) -> StandingWrite
             fields[column] = _metadata(value)
         else:
             raise BadWrite(_not_written(vocabulary, column))
-    return StandingWrite(words=tuple(words), **fields)
+    return StatusWrite(words=tuple(words), **fields)
 
 
 def writable(vocabulary: Vocabulary) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ from hub.version import VERSION
 from protocol.ids import DeviceId
 from storage.coordination.message_rows import MessageRow
 
-STATUS_LEASE: Final = "gateway standing"
+STATUS_LEASE: Final = "gateway status"
 
 
 class Coordination:
@@ -52,7 +52,7 @@ class Coordination:
 
     Attributes:
         fleet: a client of every gateway, by its name.
-        standings: keeps the status of the agents at gateways.
+        monitor: keeps the status of the agents at gateways.
         authority: decides who may do what on a board.
         memory: reads and writes the memories of boards.
         soul_writer: completes writes of souls.
@@ -81,9 +81,9 @@ class Coordination:
             version=VERSION,
         )
         lease = Leadership(store, STATUS_LEASE, context.boot_id, clock=clock)
-        self.standings = GatewayMonitor(store, self.fleet, lease=lease, clock=clock)
+        self.monitor = GatewayMonitor(store, self.fleet, lease=lease, clock=clock)
         self.gateways = Gateways(
-            store, self.fleet, self.standings, clock=clock, ids=context.ids, metrics=context.metrics
+            store, self.fleet, self.monitor, clock=clock, ids=context.ids, metrics=context.metrics
         )
         self.memory = BoardMemory(store, clock=clock, ids=context.ids, metrics=context.metrics)
         self.boards = Boards(
@@ -121,8 +121,8 @@ class Coordination:
         self.provisioning = Provisioning(
             store, fleet=self.fleet, boot_id=context.boot_id, quiet=quiet, **given
         )
-        self.provisioning.on_made = self.standings.recheck
-        self.standings.on_missing = self.provisioning.schedule
+        self.provisioning.on_made = self.monitor.recheck
+        self.monitor.on_missing = self.provisioning.schedule
         self.leads = Leads(store, self.provisioning, **given)
         self.courier.homes.leads = self.leads
         lead_messages = LeadMessages(store, self.sent, self.leads, clock=clock, ids=context.ids)
@@ -143,14 +143,14 @@ class Coordination:
             QuestionNoun(store, self.asked),
             SoulNoun(self._souls),
         )
-        self._gateways = GatewaySettingsInUse(self.fleet, self.standings.recheck)
+        self._gateways = GatewaySettingsInUse(self.fleet, self.monitor.recheck)
         self.prepare(context.settings)()
         self.apply(context.settings)
 
     def add_to(self, supervisor: Supervisor) -> None:
         """Add the services to *supervisor*."""
         supervisor.add("gateways", self.fleet, turns=self.fleet.turns)
-        supervisor.add("gateway standings", self.standings, turns=self.standings.turns)
+        supervisor.add("gateway statuses", self.monitor, turns=self.monitor.turns)
         supervisor.add("souls", self.soul_writer, turns=self.soul_writer.turns)
         supervisor.add("agents at gateways", self.provisioning, turns=self.provisioning.turns)
         supervisor.add("messages", self.courier, turns=self.courier.turns)

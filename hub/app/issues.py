@@ -83,8 +83,8 @@ def watch_for_issues(
     add("backups", records.check_backup(store))
     add("audit log", records.check_chain(store))
     add("agreements", records.check_agreements(store))
-    fleet, standings = coordination.fleet, coordination.standings
-    add("gateways", external.check_gateways(store, fleet.health, standings.lost_since))
+    fleet, monitor = coordination.fleet, coordination.monitor
+    add("gateways", external.check_gateways(store, fleet.health, monitor.lost_since))
     add(
         "agents of gateways",
         external.check_gateway_agents(store, lambda: in_use.current.coordination.reply_url),

@@ -59,7 +59,7 @@ def print_overview(response: Mapping[str, Any]) -> None:
 
 
 def _facts(response: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    agent, status = response["agent"], response["standing"]
+    agent, status = response["agent"], response["status"]
     yield "agent", f"{agent['name']}{_named(agent)}"
     yield "identity", ", ".join(_identity(agent))
     if agent["gateway"] is not None:

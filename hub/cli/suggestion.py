@@ -73,7 +73,7 @@ def lines_of(
 def _status(item: DeviceItem) -> Iterator[str]:
     """Yield the decision of the owner, and the project or task that the item belongs to."""
     yield "approved" if item.data.get("isApproved") else "suggestion"
-    if item.standing == "edited":
+    if item.verdict == "edited":
         yield "changed by you"
     for column, title in item.belongs_to.items():
         yield f"{column.removesuffix('Id')} {_named(title)}"

@@ -14,7 +14,7 @@ from hub.printable import one_line
 if TYPE_CHECKING:
     from hub.settings.settings import Settings
     from storage.kernel.backup import Manifest
-    from storage.kernel.verify import Standing
+    from storage.kernel.verify import SchemaVersion
 
 
 SETTINGS: Final = "hub.toml"
@@ -327,7 +327,7 @@ def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path
     ctx.exit(Exit.FAILED if result.differences or result.broken else Exit.DONE)
 
 
-def _summary(tables: "Standing", differences: int) -> str:
+def _summary(tables: "SchemaVersion", differences: int) -> str:
     if not differences:
         return f"the tables match this release, revision {tables.current}"
     if tables.refusal is not None:
@@ -339,13 +339,13 @@ def _summary(tables: "Standing", differences: int) -> str:
     return f"the tables differ from this release in {differences} places: {why}"
 
 
-def _tables_of(address: str, state: Path) -> "Standing":
+def _tables_of(address: str, state: Path) -> "SchemaVersion":
     import anyio
 
-    from storage.kernel.verify import Standing, standing_of
+    from storage.kernel.verify import SchemaVersion, schema_version_of
 
-    async def read() -> Standing:
-        return await standing_of(address, base=state)
+    async def read() -> SchemaVersion:
+        return await schema_version_of(address, base=state)
 
     return anyio.run(read)
 

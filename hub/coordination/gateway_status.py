@@ -101,10 +101,10 @@ class GatewayMonitor:
                     await self._lease.take()
                     await self._lead()
                 except LostLease as exc:
-                    log.warning("gateway_standing.deposed", why=str(exc))
+                    log.warning("gateway_status.deposed", why=str(exc))
                     self._lease.lose()
                 except StorageError as exc:
-                    log.warning("gateway_standing.database", code=exc.code)
+                    log.warning("gateway_status.database", code=exc.code)
                     await self._clock.sleep(RETRY_S)
         finally:
             await self._lease.resign()

@@ -20,7 +20,7 @@ from hub.clock import Clock, epoch_ms
 from hub.log import Channel
 from hub.openclaw import Fleet, Gateway, GatewayError, GatewayEvent, GatewayHealth, GatewayState
 from hub.openclaw.methods import agents_list, chat_history
-from protocol.standing import ExhaustReason
+from protocol.agent_status import ExhaustReason
 from storage.coordination import gateway_agents, gateway_making, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateways import Exhaustion, Seen, UnknownGateway
@@ -194,7 +194,7 @@ class Watch:
     def take(self, fact: Fact) -> None:
         """Queue a fact; called by a socket's reader, so it never waits."""
         if len(self._facts) >= MAX_FACTS:
-            log.warning("gateway_standing.full", gateway=self.name, limit=MAX_FACTS)
+            log.warning("gateway_status.full", gateway=self.name, limit=MAX_FACTS)
             self._facts.clear()
             self._is_new = True
         self._facts.append(fact)
@@ -212,12 +212,12 @@ class Watch:
             try:
                 wait_s = await self._turn(gateway)
             except (GatewayError, StorageError) as exc:
-                log.info("gateway_standing.put_off", gateway=self.name, code=exc.code)
+                log.info("gateway_status.put_off", gateway=self.name, code=exc.code)
                 wait_s, self._is_new = RETRY_S, True
             except UnknownGateway:
                 return  # its row is already archived
             except Exception as exc:  # the loop must survive any error
-                log.error("gateway_standing.broke", exc=exc, gateway=self.name)
+                log.error("gateway_status.broke", exc=exc, gateway=self.name)
                 wait_s, self._is_new = RETRY_S, True
             await first_of(self._clock, wait_s, self._wake)
 

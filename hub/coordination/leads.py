@@ -15,10 +15,10 @@ from hub.coordination.provisioning import Provisioning
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw import GatewayError
+from protocol.agent_status import Health
 from protocol.authority import Verb
 from protocol.errors import HubError
 from protocol.ids import AgentId, BoardId
-from protocol.standing import Health
 from storage.agents import agent_states
 from storage.agents.made_agents import AgentLimits, TooManyAgents
 from storage.coordination import boards, gateway_agents, gateway_making

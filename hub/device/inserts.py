@@ -103,7 +103,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
     start: int | None
     end: int | None
     at: datetime
-    standing: ReviewState
+    verdict: ReviewState
     remarks: Remarks
     proposal: Proposal | None = None
     belongs_to: dict[str, str] = {}
@@ -419,7 +419,7 @@ def _item(db: sqlite3.Connection, sources: Sources, review: Review, row: Record)
         start=call["quote_start"],
         end=call["quote_end"],
         at=from_epoch_ms(call["at"]),
-        standing=review.state,
+        verdict=review.state,
         remarks=verdicts.read_remarks(call["remarks"]),
         proposal=proposal,
         belongs_to=dict(_above(db, review.table, row)),

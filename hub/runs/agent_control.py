@@ -3,13 +3,13 @@
 from typing import Protocol
 
 from hub.clock import Clock, epoch_ms
+from protocol.agent_status import Axis, Lifecycle
 from protocol.ids import RunId
-from protocol.standing import Axis, Lifecycle
 from storage import audit
 from storage.agents import status_writes
 from storage.agents.agents import AgentRow
 from storage.agents.made_agents import AgentOfFile
-from storage.agents.status_writes import StandingWrite, Written
+from storage.agents.status_writes import StatusWrite, Written
 from storage.audit import Entry
 from storage.store import Store
 
@@ -34,7 +34,7 @@ class AgentControl:
         self._control = control
         self._clock = clock
 
-    async def write(self, agent: AgentRow, asked: StandingWrite, *, actor: str) -> Written:
+    async def write(self, agent: AgentRow, asked: StatusWrite, *, actor: str) -> Written:
         """Apply every change of *asked* in one transaction, or none of them.
 
         Raises:
@@ -55,7 +55,7 @@ class AgentControl:
         if agent.source == "file" and _terminates(asked):
             raise AgentOfFile(agent)
         written = await self._store.write(
-            audit.audited(status_writes.write_standing, entry), agent.id, asked, at=at, actor=actor
+            audit.audited(status_writes.write_status, entry), agent.id, asked, at=at, actor=actor
         )
         for run_id in written.called_off:
             await self._control.cancel(run_id, actor=actor, reason=status_writes.BECAUSE)
@@ -63,12 +63,12 @@ class AgentControl:
         return written
 
 
-def _terminates(asked: StandingWrite) -> bool:
+def _terminates(asked: StatusWrite) -> bool:
     words = (word.word.lower() for word in asked.words)
     return Lifecycle.TERMINATED in (asked.axes.get(Axis.LIFECYCLE), *words)
 
 
-def _other_details(asked: StandingWrite) -> dict[str, str | None]:
+def _other_details(asked: StatusWrite) -> dict[str, str | None]:
     """Return the audit details of fields other than status moves, without the content of metadata."""
     details: dict[str, str | None] = {}
     for name in ("exhaust_reason", "recovery_at"):

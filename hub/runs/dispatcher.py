@@ -22,6 +22,7 @@ from hub.runs.run_order import order_of
 from hub.runs.runner import Runner
 from hub.settings.limit_settings import Limits
 from hub.turns import Turns
+from protocol.agent_status import AgentMoved, Axis
 from protocol.errors import DeliveryError
 from protocol.handshake import HeldRun as RunAtDevice
 from protocol.ids import AgentId, BootId, DeviceId, RunId
@@ -31,7 +32,6 @@ from protocol.lifecycles import (
     RunEvent,
     RunOutcome,
 )
-from protocol.standing import AgentMoved, Axis
 from protocol.work import AgentCancel
 from storage.agents import agent_states, lock_turns
 from storage.kernel.database import StorageError

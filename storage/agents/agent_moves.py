@@ -11,10 +11,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
-from protocol.ids import AgentId
-from protocol.lifecycles import EXECUTING_RUN_STATES, LIVE_RUN_STATES, RunState
-from protocol.standing import (
+from protocol.agent_status import (
     FINAL,
     STORED_AXES,
     Activity,
@@ -28,6 +25,9 @@ from protocol.standing import (
     axis_value,
     check_move,
 )
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId
+from protocol.lifecycles import EXECUTING_RUN_STATES, LIVE_RUN_STATES, RunState
 from storage.agents.agents import UnknownAgent
 from storage.agents.schema import agent_state_history, agent_states, agents
 from storage.kernel.columns import in_parts
@@ -36,7 +36,7 @@ from storage.runs.schema import EXECUTING, runs
 
 _TOLD: Final = "agent_moves"  # key in a connection's info while its moves are recorded
 
-STANDING = (
+STATUSES = (
     sa.select(
         *(agent_states.c[axis] for axis in STORED_AXES),
         agent_states.c.agent_id,
@@ -93,7 +93,7 @@ class AgentTerminated(HubError):
 
 def locked_states(c: sa.Connection, agent_ids: Sequence[AgentId]) -> Sequence[Any]:
     """Lock the states of these agents for update and return them by id; at most one IN list."""
-    return c.execute(STANDING, {"listed": list(agent_ids)}).all()
+    return c.execute(STATUSES, {"listed": list(agent_ids)}).all()
 
 
 def locked_state(c: sa.Connection, agent_id: AgentId) -> Any:

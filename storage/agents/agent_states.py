@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from protocol.ids import AgentId, DeviceId, UserId
-from protocol.standing import (
+from protocol.agent_status import (
     Activity,
     AgentMoved,
     Availability,
@@ -22,6 +21,7 @@ from protocol.standing import (
     Lifecycle,
     activity_of,
 )
+from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents.agent_moves import (
     activity_in,
     axes_in,

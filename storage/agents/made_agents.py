@@ -10,9 +10,9 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
+from protocol.agent_status import Lifecycle
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, RunId, UserId
-from protocol.standing import Lifecycle
 from storage.agents import agent_moves, agent_snapshot, capabilities, config_changes, template_changes
 from storage.agents.agent_moves import AgentTerminated
 from storage.agents.agent_snapshot import Check

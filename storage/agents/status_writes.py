@@ -15,9 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
-from protocol.ids import AgentId, DeviceId, RunId
-from protocol.standing import (
+from protocol.agent_status import (
     DERIVED,
     Availability,
     Axes,
@@ -29,6 +27,8 @@ from protocol.standing import (
     axis_value,
     check_move,
 )
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, DeviceId, RunId
 from protocol.vocabularies import AxisMove, Refused, Vocabulary, reading
 from storage.agents import agent_moves
 from storage.agents import agent_states as moves
@@ -98,7 +98,7 @@ class Word(msgspec.Struct, frozen=True):
     word: str
 
 
-class StandingWrite(msgspec.Struct, frozen=True, kw_only=True):
+class StatusWrite(msgspec.Struct, frozen=True, kw_only=True):
     """Requested change of an agent's state. ``UNSET`` leaves a value unchanged.
 
     Attributes:
@@ -138,9 +138,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
         return AxisMove(axis, to) in self.moves
 
 
-def write_standing(
-    c: sa.Connection, agent_id: AgentId, asked: StandingWrite, *, at: int, actor: str
-) -> Written:
+def write_status(c: sa.Connection, agent_id: AgentId, asked: StatusWrite, *, at: int, actor: str) -> Written:
     """Apply the requested change.
 
     Raises:
@@ -183,7 +181,7 @@ def write_standing(
     return Written(state=find_state(c, agent_id), moves=moves, called_off=tuple(called_off))
 
 
-def _planned(axes: Axes, asked: StandingWrite) -> tuple[AxisMove, ...]:
+def _planned(axes: Axes, asked: StatusWrite) -> tuple[AxisMove, ...]:
     """Return the requested moves after checking that all of them are legal."""
     moves: list[AxisMove] = []
     for name, value in asked.axes.items():
@@ -208,7 +206,7 @@ def _planned(axes: Axes, asked: StandingWrite) -> tuple[AxisMove, ...]:
 
 
 def _exhaustion(
-    row: Any, moves: tuple[AxisMove, ...], asked: StandingWrite, at: int
+    row: Any, moves: tuple[AxisMove, ...], asked: StatusWrite, at: int
 ) -> tuple[str, int | None] | None:
     """Return reason and recovery time of the exhaustion to write; ``None``: it stays unchanged."""
     cause, recovery_at = asked.exhaust_reason, asked.recovery_at
@@ -297,7 +295,7 @@ class Wish(NamedTuple):
 
 
 _is_there = sa.and_(agents.c.deleted_at.is_(None), agent_states.c.lifecycle != "terminated")
-_standing = (
+_statuses = (
     sa.select(
         *columns_of(
             Stands,
@@ -311,8 +309,8 @@ _standing = (
     .where(_is_there)
     .order_by(agents.c.id)
 )
-STANDING = _standing.where(agents.c.device_id.in_(sa.bindparam("devices", expanding=True)))
-REPORTED = _standing.where(agents.c.id.in_(sa.bindparam("agents", expanding=True))).with_for_update(
+STATUSES = _statuses.where(agents.c.device_id.in_(sa.bindparam("devices", expanding=True)))
+REPORTED = _statuses.where(agents.c.id.in_(sa.bindparam("agents", expanding=True))).with_for_update(
     of=agent_states
 )
 CURRENT = sa.select(devices.c.id, devices.c.session_epoch).where(
@@ -345,11 +343,11 @@ SAVE = (
 )
 
 
-def standing_at(c: sa.Connection, device_ids: Sequence[DeviceId]) -> dict[DeviceId, list[Stands]]:
+def statuses_at(c: sa.Connection, device_ids: Sequence[DeviceId]) -> dict[DeviceId, list[Stands]]:
     """Return the agents that work on each of these devices, by id."""
     found: dict[DeviceId, list[Stands]] = {device_id: [] for device_id in device_ids}
     for part in in_parts(device_ids):
-        for row in c.execute(STANDING, {"devices": part}):
+        for row in c.execute(STATUSES, {"devices": part}):
             found[row.device_id].append(fill(Stands, row))
     return found
 
@@ -397,7 +395,7 @@ def record(
     for one, stands, report in _reported(c, heard):
         _take(c, stands, report, one.at)
     gone = {one.device_id: one for one in silent}
-    left = [stands for there in standing_at(c, list(gone)).values() for stands in there]
+    left = [stands for there in statuses_at(c, list(gone)).values() for stands in there]
     for stands in sorted(left, key=lambda one: one.agent_id):
         fallen = gone[stands.device_id]
         _move(c, stands, Wish(Axis.CONNECTIVITY, Connectivity.OFFLINE, fallen.reason), fallen.at, "hub")

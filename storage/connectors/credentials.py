@@ -70,7 +70,7 @@ _own = credentials.c.lease_owner == sa.bindparam("owner")
 _FREE = {"lease_owner": None, "lease_until": None}
 CREDENTIAL = sa.select(credentials).where(_one)
 LOCKED = CREDENTIAL.with_for_update()
-STANDING = (
+GRANT_STATE = (
     sa.select(
         connectors.c.state,
         connectors.c.detail,
@@ -158,9 +158,9 @@ def find_credential(c: sa.Connection, connector_id: str, *, lock: bool = False) 
     return None if found is None else fill(CredentialRow, found)
 
 
-def find_standing(c: sa.Connection, connector_id: str) -> GrantSight | None:
+def find_grant_state(c: sa.Connection, connector_id: str) -> GrantSight | None:
     """Return the credential with its connector's state; ``None`` if the connector does not exist."""
-    found = c.execute(STANDING, {"connector": connector_id}).one_or_none()
+    found = c.execute(GRANT_STATE, {"connector": connector_id}).one_or_none()
     if found is None:
         return None
     row = None if found.connector_id is None else fill(CredentialRow, found)
@@ -203,7 +203,7 @@ def lease_credential(c: sa.Connection, connector_id: str, *, version: int, owner
     if c.execute(LEASE, asked).rowcount == 0:
         return False
     # after the lease: a transaction that ends the grant locks the row until it commits
-    seen = find_standing(c, connector_id)
+    seen = find_grant_state(c, connector_id)
     if seen is not None and seen.state == "sign_in":
         release_credential(c, connector_id, owner=owner)
         return False

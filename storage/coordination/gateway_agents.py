@@ -6,9 +6,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
+from protocol.agent_status import Axes, Lifecycle
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
-from protocol.standing import Axes, Lifecycle
 from storage.agents import agent_moves, agent_states, made_agents
 from storage.agents.agent_moves import axes_in
 from storage.agents.agents import AgentRow, find_agent_by_name, get_agent
@@ -355,8 +355,8 @@ def _insert(
         "remote_id": row.remote_id,
         "session_key": session_key_of(row.remote_id),
     }
-    standing = {"role": row.role, "state": state, "created_at": at, "updated_at": at}
-    c.execute(sa.insert(gateway_agents), there | standing)
+    status = {"role": row.role, "state": state, "created_at": at, "updated_at": at}
+    c.execute(sa.insert(gateway_agents), there | status)
     return _present(c, row.agent_id)
 
 

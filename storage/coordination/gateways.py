@@ -15,9 +15,9 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
+from protocol.agent_status import Availability, Axis, Connectivity, ExhaustReason, Health
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, GatewayId, UserId
-from protocol.standing import Availability, Axis, Connectivity, ExhaustReason, Health
 from storage import audit
 from storage.agents import agent_moves, agent_states
 from storage.agents.declared_agents import LOCK_USER

@@ -282,11 +282,9 @@ def settle(c: sa.Connection, asked: QuestionRow, to: QuestionState, at: int, giv
     return True
 
 
-def settled(c: sa.Connection, standing: QuestionRow) -> QuestionSettled:
+def settled(c: sa.Connection, row: QuestionRow) -> QuestionSettled:
     """Return the error for a call after the question was settled."""
-    return QuestionSettled(
-        standing, None if standing.answered_by is None else told_actor(c, standing.answered_by)
-    )
+    return QuestionSettled(row, None if row.answered_by is None else told_actor(c, row.answered_by))
 
 
 def told_actor(c: sa.Connection, actor: str) -> str:

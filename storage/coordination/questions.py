@@ -196,10 +196,10 @@ def answer(c: sa.Connection, id: str, given: NewAnswer, *, user_id: UserId | Non
     memory_id = None if asked.board_id is None else given.memory_id
     answered = {"text": given.text, "who": given.actor, "memory": memory_id}
     if not settle(c, asked, QuestionState.ANSWERED, given.at, answered):
-        standing = get_question(c, id)
-        if (standing.answer, standing.answered_by) == (given.text, given.actor):
-            return standing  # a retry after a lost response
-        raise settled(c, standing)
+        current = get_question(c, id)
+        if (current.answer, current.answered_by) == (given.text, given.actor):
+            return current  # a retry after a lost response
+        raise settled(c, current)
     if asked.board_id is not None:
         _into_memory(c, asked, given)
     return _answered(c, asked, given)
@@ -399,10 +399,10 @@ def withdraw(
     """
     asked = get_question(c, id, user_id=user_id)
     if not settle(c, asked, QuestionState.WITHDRAWN, at, {}):
-        standing = get_question(c, id)
-        if standing.state is QuestionState.WITHDRAWN:
-            return standing
-        raise settled(c, standing)
+        current = get_question(c, id)
+        if current.state is QuestionState.WITHDRAWN:
+            return current
+        raise settled(c, current)
     audit.append(c, at=at, actor=actor, event=WITHDRAWN, subject=asked.id, detail={"board": asked.board})
     record(c, WITHDRAWN, asked, f"Withdrawn: {short(asked.content)}", activity_id, actor, at)
     return get_question(c, id)

@@ -21,7 +21,7 @@ from storage.schema import metadata
 VERSION_TABLE = "alembic_version"  # Alembic's own table; not part of the schema
 
 
-class Standing(NamedTuple):
+class SchemaVersion(NamedTuple):
     """Schema revision of a database compared with this release. Revisions have four digits.
 
     Attributes:
@@ -48,7 +48,7 @@ class Standing(NamedTuple):
         return None if self.current is None else refusal(self.current)
 
 
-async def standing_of(url: str, *, base: Path | None = None) -> Standing:
+async def schema_version_of(url: str, *, base: Path | None = None) -> SchemaVersion:
     """Return the schema revision of the database at *url*; see ``open_store`` for the arguments.
 
     Raises:
@@ -62,8 +62,8 @@ async def standing_of(url: str, *, base: Path | None = None) -> Standing:
         path = file_of(url, base)
         current = None if path is None else await anyio.to_thread.run_sync(current_revision, path)
     if current is not None and refusal(current) is not None:
-        return Standing(current, ())
-    return Standing(current, tuple(known for known in revisions() if current is None or known > current))
+        return SchemaVersion(current, ())
+    return SchemaVersion(current, tuple(known for known in revisions() if current is None or known > current))
 
 
 class Part(NamedTuple):

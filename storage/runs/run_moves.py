@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
+from protocol.agent_status import Lifecycle
 from protocol.errors import ErrorCode, HubError, IllegalTransition
 from protocol.ids import AgentId, BootId, RunId
 from protocol.lifecycles import (
@@ -24,7 +25,6 @@ from protocol.lifecycles import (
     RunState,
     UnitState,
 )
-from protocol.standing import Lifecycle
 from storage.agents import agents
 from storage.agents.agent_moves import AgentTerminated, Counts, count_runs, recount
 from storage.devices.nodes import is_alive

@@ -207,7 +207,7 @@ class Live(msgspec.Struct, frozen=True):
     state: RunState
 
 
-class Standing(msgspec.Struct):
+class ScheduleSnapshot(msgspec.Struct):
     """Schedule as the transaction reads it, and as its decisions change it."""
 
     axes: Any
@@ -231,31 +231,31 @@ class Standing(msgspec.Struct):
         return "exhausted" if self.axes.availability == "exhausted" else "still_waiting"
 
 
-def standings_of(c: sa.Connection, batch: Sequence[FireDecision]) -> dict[str, Standing]:
+def snapshots_of(c: sa.Connection, batch: Sequence[FireDecision]) -> dict[str, ScheduleSnapshot]:
     """Lock and return the schedules that are unchanged since their decisions were planned."""
     saw = {d.due.schedule.id: (d.due.schedule.rev, d.due.schedule.cursor_at) for d in batch}
-    standings = {
-        row.id: Standing(row, [], [])
+    snapshots = {
+        row.id: ScheduleSnapshot(row, [], [])
         for row in c.execute(SEEN, {"listed": list(saw)})
         if (row.rev, row.cursor_at) == saw[row.id]
     }
-    if not standings:
-        return standings
-    for row in c.execute(LIVE_RUNS, {"listed": list(standings)}):
-        standing = standings[row.schedule_id]
+    if not snapshots:
+        return snapshots
+    for row in c.execute(LIVE_RUNS, {"listed": list(snapshots)}):
+        snapshot = snapshots[row.schedule_id]
         if row.pause_reason is PauseReason.MODEL_AWAY:
-            standing.without_model.append(row.id)
+            snapshot.without_model.append(row.id)
             continue
         # A run that a person paused before its start also waits: when resumed, it runs for the newest
         # fire.
         if row.fence > 0 or row.state not in (RunState.QUEUED, RunState.PAUSED):
-            standing.under_way.append(Live(row.id, row.state))
+            snapshot.under_way.append(Live(row.id, row.state))
         else:
-            standing.waits.append(row.id)
+            snapshot.waits.append(row.id)
     slots = [d.due.schedule.id for d in batch if d.due.schedule.action == "wake"]
-    for id, found in open_of(c, [id for id in slots if id in standings]).items() if slots else ():
-        standings[id].open_wakes = found
-    return standings
+    for id, found in open_of(c, [id for id in slots if id in snapshots]).items() if slots else ():
+        snapshots[id].open_wakes = found
+    return snapshots
 
 
 def waiting_for_devices(c: sa.Connection, batch: Iterable[FireDecision]) -> Counter[str | None]:
@@ -327,13 +327,13 @@ def decide(
         LostLease: nothing was written.
     """
     check_term(c, term)
-    standings = standings_of(c, batch)
-    ours = [decision for decision in batch if decision.due.schedule.id in standings]
+    snapshots = snapshots_of(c, batch)
+    ours = [decision for decision in batch if decision.due.schedule.id in snapshots]
     if not ours:
         return []
     clerk = _Clerk(at, waiting_for_devices(c, ours), limits)
     for decision in ours:
-        clerk.decide(decision, standings[decision.due.schedule.id])
+        clerk.decide(decision, snapshots[decision.due.schedule.id])
     clerk.write(c)
     return clerk.decided
 
@@ -377,8 +377,8 @@ def decide_what_is_left(
     """
     check_term(c, term)
     schedule = decision.due.schedule
-    standings = standings_of(c, [decision])
-    if not standings:
+    snapshots = snapshots_of(c, [decision])
+    if not snapshots:
         return None
     seen = {"schedule": schedule.id, "cursor": schedule.cursor_at}
     newest_told = c.execute(NEWEST_TOLD, seen).scalar_one()
@@ -387,7 +387,7 @@ def decide_what_is_left(
         return None
     had = _had(c, decision)
     clerk = _Clerk(at, waiting_for_devices(c, [decision]), limits)
-    clerk.decide(decision, standings[schedule.id], had)
+    clerk.decide(decision, snapshots[schedule.id], had)
     clerk.write(c)
     return clerk.decided
 
@@ -457,7 +457,7 @@ class _Clerk:
         self._cursors: list[dict[str, Any]] = []
 
     def decide(
-        self, decision: FireDecision, standing: Standing, had: Mapping[int, Decided] = NOTHING_HAD
+        self, decision: FireDecision, snapshot: ScheduleSnapshot, had: Mapping[int, Decided] = NOTHING_HAD
     ) -> None:
         """Collect the rows of every fire, and move the cursor; *had*: results that exist already."""
         is_finished = decision.next_fire_at is None
@@ -477,42 +477,44 @@ class _Clerk:
         for part in covered:
             covering[part.of] += part.count
         placed = {
-            run.fire_at: had.get(run.fire_at) or self._place(decision, standing, run, covering[run.fire_at])
+            run.fire_at: had.get(run.fire_at) or self._place(decision, snapshot, run, covering[run.fire_at])
             for run in fresh
         }
         for part in covered:
             placed[part.fire_at] = cover(decision, part, placed)
         self.decided += (placed[fire_at] for fire_at in sorted(placed))
 
-    def _place(self, decision: FireDecision, standing: Standing, run: FreshRun, stands_for: int) -> Decided:
+    def _place(
+        self, decision: FireDecision, snapshot: ScheduleSnapshot, run: FreshRun, stands_for: int
+    ) -> Decided:
         """Return the result of a fire that should get a run; *stands_for*: number of fires it would cover."""
         if decision.due.schedule.action == "wake":
-            return self._place_wake(decision, standing, run)
-        match self._fate(decision, standing):
+            return self._place_wake(decision, snapshot, run)
+        match self._fate(decision, snapshot):
             case Fate.MERGE:
-                self._merge(decision, standing, run, 1 + stands_for)
-                return became(decision, run, "coalesced", standing.why_waiting, standing.waiting)
+                self._merge(decision, snapshot, run, 1 + stands_for)
+                return became(decision, run, "coalesced", snapshot.why_waiting, snapshot.waiting)
             case Fate.SKIP:
-                in_the_way = standing.under_way[0].id
+                in_the_way = snapshot.under_way[0].id
                 return became(decision, run, "skipped_overlap", "still_running", in_the_way)
             case Fate.DROP:
                 return became(decision, run, "dropped_queue_full", "queue_full", None)
             case Fate.REPLACE:
-                cancelled = self._make_room(standing)
-                self._queue(decision, standing, run, stands_for)
+                cancelled = self._make_room(snapshot)
+                self._queue(decision, snapshot, run, stands_for)
                 return became(decision, run, "run", None, run.id, cancelled)
             case Fate.RUN:
-                self._queue(decision, standing, run, stands_for)
+                self._queue(decision, snapshot, run, stands_for)
                 return became(decision, run, "run", None, run.id)
 
-    def _place_wake(self, decision: FireDecision, standing: Standing, fresh: FreshRun) -> Decided:
+    def _place_wake(self, decision: FireDecision, snapshot: ScheduleSnapshot, fresh: FreshRun) -> Decided:
         """Collect the wake of a slot that has begun; the device's answer is recorded later."""
         schedule = decision.due.schedule
         fate = decide_overlap(
             schedule.overlap,
-            is_under_way=bool(standing.open_wakes),
+            is_under_way=bool(snapshot.open_wakes),
             is_waiting=False,
-            queued=len(standing.open_wakes),
+            queued=len(snapshot.open_wakes),
             most=self._limits.per_schedule,
         )
         match fate:
@@ -521,8 +523,8 @@ class _Clerk:
             case Fate.DROP:
                 return became(decision, fresh, "dropped_queue_full", "queue_full", None)
             case Fate.REPLACE:
-                self._superseded += standing.open_wakes
-                standing.open_wakes.clear()
+                self._superseded += snapshot.open_wakes
+                snapshot.open_wakes.clear()
             case Fate.RUN | Fate.MERGE:
                 pass
         assert schedule.duration_ms is not None  # guaranteed by a CHECK constraint
@@ -536,28 +538,30 @@ class _Clerk:
                 at=self._at,
             )
         )
-        standing.open_wakes.append(fresh.id)
+        snapshot.open_wakes.append(fresh.id)
         return became(decision, fresh, "deferred", NOT_TOLD_YET, None)
 
-    def _fate(self, decision: FireDecision, standing: Standing) -> Fate:
+    def _fate(self, decision: FireDecision, snapshot: ScheduleSnapshot) -> Fate:
         schedule = decision.due.schedule
         fate = decide_overlap(
             schedule.overlap,
-            is_under_way=bool(standing.under_way),
-            is_waiting=standing.waiting is not None,
-            queued=len(standing.waits),
+            is_under_way=bool(snapshot.under_way),
+            is_waiting=snapshot.waiting is not None,
+            queued=len(snapshot.waits),
             most=self._limits.per_schedule,
         )
-        is_one_more = fate is Fate.RUN or (fate is Fate.REPLACE and standing.waiting is None)
+        is_one_more = fate is Fate.RUN or (fate is Fate.REPLACE and snapshot.waiting is None)
         is_full = self._waiting_for[schedule.device_id] >= self._limits.per_device
         return Fate.DROP if is_one_more and is_full else fate
 
-    def _queue(self, decision: FireDecision, standing: Standing, run: FreshRun, stands_for: int) -> None:
+    def _queue(
+        self, decision: FireDecision, snapshot: ScheduleSnapshot, run: FreshRun, stands_for: int
+    ) -> None:
         schedule = decision.due.schedule
         has_slot = schedule.overlap in SLOTTED
         # The new run reads their units too: only one run at a time waits for an unavailable model.
-        self._cancels += standing.without_model
-        standing.without_model.clear()
+        self._cancels += snapshot.without_model
+        snapshot.without_model.clear()
         self._runs.append(
             run_row(
                 decision.due,
@@ -575,14 +579,14 @@ class _Clerk:
         )
         self._made.append(first_move(run, schedule.agent_id, self._at, ACTOR))
         self._waiting_for[schedule.device_id] += 1
-        standing.waits.append(run.id)
+        snapshot.waits.append(run.id)
 
-    def _merge(self, decision: FireDecision, standing: Standing, run: FreshRun, more: int) -> None:
+    def _merge(self, decision: FireDecision, snapshot: ScheduleSnapshot, run: FreshRun, more: int) -> None:
         """Turn the waiting run into that of the newest fire, with the current settings."""
         schedule = decision.due.schedule
         self._merges.append(
             {
-                "run": standing.waiting,
+                "run": snapshot.waiting,
                 "fire": run.fire_at,
                 "more": more,
                 "device": schedule.device_id,
@@ -599,12 +603,12 @@ class _Clerk:
             }
         )
 
-    def _make_room(self, standing: Standing) -> tuple[RunId, ...]:
+    def _make_room(self, snapshot: ScheduleSnapshot) -> tuple[RunId, ...]:
         """Cancel runs under way and waiting runs. Return those that execute, which end a little later."""
-        self._cancels += [run.id for run in standing.under_way]
-        self._cancels += standing.waits  # several, if another policy queued them
-        standing.waits.clear()
-        return tuple(run.id for run in standing.under_way if run.state in EXECUTING_RUN_STATES)
+        self._cancels += [run.id for run in snapshot.under_way]
+        self._cancels += snapshot.waits  # several, if another policy queued them
+        snapshot.waits.clear()
+        return tuple(run.id for run in snapshot.under_way if run.state in EXECUTING_RUN_STATES)
 
     def write(self, c: sa.Connection) -> None:
         """Write all collected rows; cancellations first, because they may free the slot of a new run."""

@@ -48,11 +48,11 @@ SCENES: Final = {
     "soul": Scene("SOUL.md: read, written, two writers", "soul_files"),
     "ask": Scene("a lead asks its person through the main agent", "asking"),
     "leads": Scene("leads: made once, told something, many at once", "leads"),
-    "standing": Scene("busy, idle, exhausted, offline", "standing"),
+    "status": Scene("busy, idle, exhausted, offline", "status"),
     "breaks": Scene("each verb, with the gateway, the hub or the wire breaking", "breaks"),
     "refusals": Scene("what a gateway refuses, as who asked is told", "refusals"),
     "hidden": Scene("no token where it does not belong", "hidden"),
-    "billing": Scene("no credit any more", "standing", "measure_billing"),
+    "billing": Scene("no credit any more", "status", "measure_billing"),
 }
 
 

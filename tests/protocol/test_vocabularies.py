@@ -4,9 +4,7 @@ from itertools import product
 
 import pytest
 
-from protocol.agent_types import AgentSubtype, AgentType, kind_of
-from protocol.lifecycles import RunOutcome, RunState
-from protocol.standing import (
+from protocol.agent_status import (
     VALUES,
     Activity,
     Availability,
@@ -19,6 +17,8 @@ from protocol.standing import (
     UnknownValue,
     legal_moves,
 )
+from protocol.agent_types import AgentSubtype, AgentType, kind_of
+from protocol.lifecycles import RunOutcome, RunState
 from protocol.vocabularies import (
     CALENDAR_STATUS,
     FOUNDATION_STATUS,
@@ -35,7 +35,7 @@ from protocol.vocabularies import (
     reading,
     run_log_agent_type,
     run_log_status,
-    standing_words,
+    status_words,
     words_of,
 )
 
@@ -128,7 +128,7 @@ READ = [
 WELL = Axes(lifecycle=Lifecycle.ACTIVE, connectivity=Connectivity.ONLINE)
 
 
-def _standing(told: dict[str, str]) -> Axes:
+def _axes(told: dict[str, str]) -> Axes:
     axes = WELL
     for axis, value in told.items():
         axes = axes.after(Axis(axis), value)
@@ -139,7 +139,7 @@ def _standing(told: dict[str, str]) -> Axes:
     ("column", "told", "word"), READ, ids=[f"{column.name}-{n}" for n, (column, *_) in enumerate(READ)]
 )
 def test_a_word_is_read_as_the_page_says(column: Reading, told: dict[str, str], word: str) -> None:
-    assert column.read(_standing(told)) == word
+    assert column.read(_axes(told)) == word
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_word_is_read_as_the_page_says(column: Reading, told: dict[str, str], 
 def test_a_word_is_written_as_the_page_says(
     column: Reading, word: str, told: dict[str, str], moved: dict[str, str]
 ) -> None:
-    assert {str(move.axis): move.to for move in column.write(word, _standing(told))} == moved
+    assert {str(move.axis): move.to for move in column.write(word, _axes(told))} == moved
 
 
 def test_a_derived_word_is_refused_with_what_it_is_derived_from() -> None:
@@ -189,17 +189,17 @@ def test_a_derived_word_is_refused_with_what_it_is_derived_from() -> None:
 
 def test_a_word_that_another_would_hide_is_refused_with_the_axis_in_the_way() -> None:
     with pytest.raises(Refused, match="'idle' would still be read as 'busy': activity is processing"):
-        CALENDAR_STATUS.write("idle", _standing({"activity": "processing", "availability": "on_call"}))
+        CALENDAR_STATUS.write("idle", _axes({"activity": "processing", "availability": "on_call"}))
     with pytest.raises(Refused, match="'on_call' would still be read as 'offline'") as refused:
-        CALENDAR_STATUS.write("on_call", _standing({"connectivity": "offline"}))
+        CALENDAR_STATUS.write("on_call", _axes({"connectivity": "offline"}))
     assert refused.value.axis is Axis.CONNECTIVITY
     with pytest.raises(Refused, match="health is error; legal moves: ok"):
-        ORCHESTRATOR_STATUS.write("MAINTENANCE", _standing({"health": "error"}))
+        ORCHESTRATOR_STATUS.write("MAINTENANCE", _axes({"health": "error"}))
 
 
 def test_a_step_that_the_table_has_not_is_refused_with_those_it_has() -> None:
     with pytest.raises(Refused, match="legal moves: initializing, maintenance, terminated") as refused:
-        ORCHESTRATOR_STATUS.write("ACTIVE", _standing({"lifecycle": "created"}))
+        ORCHESTRATOR_STATUS.write("ACTIVE", _axes({"lifecycle": "created"}))
     assert refused.value.legal == ("initializing", "maintenance", "terminated")
 
 
@@ -237,7 +237,7 @@ def test_every_end_of_a_run_is_told_to_the_run_log() -> None:
 
 
 def test_the_words_of_a_vocabulary_are_told_by_column() -> None:
-    assert standing_words(WELL, Vocabulary.ORCHESTRATOR) == {"status": "ACTIVE", "state_detail": "ACTIVE"}
-    assert standing_words(WELL, Vocabulary.RUN_LOG) == {}
+    assert status_words(WELL, Vocabulary.ORCHESTRATOR) == {"status": "ACTIVE", "state_detail": "ACTIVE"}
+    assert status_words(WELL, Vocabulary.RUN_LOG) == {}
     assert reading(Vocabulary.CALENDAR, "status") is CALENDAR_STATUS
     assert reading(Vocabulary.CALENDAR, "user_id") is None

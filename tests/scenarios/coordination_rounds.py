@@ -253,8 +253,8 @@ async def a_broadcast(round: Round) -> None:
     await new_boards(round, 3)
     said = ToLead(kind=MessageKind.QUESTION, content=f"how is it? token-{round.number}-b.")
     names = [board.id for board in round.said.boards]
-    standing = await round.stage.broadcasts.send(OPERATOR, said, names, wait_s=0.0)
-    round.said.broadcast = standing.row.id
+    status = await round.stage.broadcasts.send(OPERATOR, said, names, wait_s=0.0)
+    round.said.broadcast = status.row.id
 
 
 async def a_lead(round: Round) -> None:

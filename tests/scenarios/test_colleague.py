@@ -148,9 +148,9 @@ async def test_an_agent_made_of_a_template_is_configured_seen_and_remembered(tmp
         await desk.asks("metrics.report", samples=[sample])
 
         seen = await hub.get("/v1/agents/reader/overview")
-        assert seen["standing"]["availability"] == "on_call"
-        assert seen["standing"]["axes"]["availability"]["actor"].startswith("device:")
-        assert seen["standing"]["last_heartbeat_at"] is not None
+        assert seen["status"]["availability"] == "on_call"
+        assert seen["status"]["axes"]["availability"]["actor"].startswith("device:")
+        assert seen["status"]["last_heartbeat_at"] is not None
         assert [lock["resource"] for lock in seen["locks"]] == ["scanner"]
         assert seen["locks"][0]["fence"] == granted["fences"]["scanner"]
         assert [(one["scope"], one["sequence"]) for one in seen["checkpoints"]] == [("agent", 7)]

@@ -46,7 +46,7 @@ async def test_what_a_person_said_outlives_a_new_edition_of_the_file(tmp_path: P
         assert (run["items_created"], run["items_updated"], run["items_known"]) == (1, 1, 2)
         assert play.items() == ["call Anna on Friday", "feed the cat", "pay the rent"]
         (hers,) = [item for item in read_items(db) if item.title == "call Anna on Friday"]
-        assert (hers.number, hers.standing) == (numbers["call Anna on Friday"], "approved")
+        assert (hers.number, hers.verdict) == (numbers["call Anna on Friday"], "approved")
         assert hers.proposal is not None and hers.proposal.data is not None
         assert hers.proposal.data["title"] == "call Anna on Monday"
         await has_heard(play, "approved", [])

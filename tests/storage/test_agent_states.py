@@ -3,9 +3,9 @@
 import pytest
 import sqlalchemy as sa
 
+from protocol.agent_status import Activity, Axis, IllegalMove, Lifecycle, UnknownValue
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from protocol.standing import Activity, Axis, IllegalMove, Lifecycle, UnknownValue
 from storage.agents import agent_moves, agent_states, agents, status_writes
 from storage.agents.agent_moves import AgentTerminated
 from storage.agents.agent_states import exhaust

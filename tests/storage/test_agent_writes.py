@@ -3,14 +3,14 @@
 import pytest
 import sqlalchemy as sa
 
+from protocol.agent_status import Axis, IllegalMove, UnknownValue
 from protocol.ids import AgentId
 from protocol.lifecycles import RunState
-from protocol.standing import Axis, IllegalMove, UnknownValue
 from protocol.vocabularies import READINGS, AxisMove, Refused, Vocabulary
 from storage.agents import agent_moves, agent_states
 from storage.agents.agent_states import exhaust
 from storage.agents.agents import AgentRow, UnknownAgent
-from storage.agents.status_writes import BadWrite, StandingWrite, StateChanged, Word, Written, write_standing
+from storage.agents.status_writes import BadWrite, StateChanged, StatusWrite, Word, Written, write_status
 from tests.storage.rows import AT, make_agent, make_run
 
 
@@ -22,12 +22,12 @@ def agent(c: sa.Connection) -> AgentRow:
     return agent
 
 
-def write(c: sa.Connection, agent: AgentRow, asked: StandingWrite, *, at: int = AT + 1) -> Written:
-    return write_standing(c, agent.id, asked, at=at, actor="operator:1")
+def write(c: sa.Connection, agent: AgentRow, asked: StatusWrite, *, at: int = AT + 1) -> Written:
+    return write_status(c, agent.id, asked, at=at, actor="operator:1")
 
 
 def test_several_axes_move_in_one_write(c: sa.Connection, agent: AgentRow) -> None:
-    asked = StandingWrite(axes={"health": "error", "availability": "on_call"}, reason="no disk")
+    asked = StatusWrite(axes={"health": "error", "availability": "on_call"}, reason="no disk")
     written = write(c, agent, asked)
     assert written.moves == (AxisMove(Axis.HEALTH, "error"), AxisMove(Axis.AVAILABILITY, "on_call"))
     assert (written.state.health, written.state.health_reason, written.state.availability) == (
@@ -43,27 +43,27 @@ def test_several_axes_move_in_one_write(c: sa.Connection, agent: AgentRow) -> No
 @pytest.mark.parametrize(
     ("asked", "error"),
     [
-        (StandingWrite(axes={"availability": "on_call", "lifecycle": "created"}), IllegalMove),
-        (StandingWrite(axes={"availability": "on_call", "activity": "saturated"}), Refused),
-        (StandingWrite(axes={"health": "error", "mood": "fine"}), UnknownValue),
-        (StandingWrite(axes={"health": "error", "availability": "exhausted"}), BadWrite),
-        (StandingWrite(axes={"health": "error"}, recovery_at=AT + 9), BadWrite),
+        (StatusWrite(axes={"availability": "on_call", "lifecycle": "created"}), IllegalMove),
+        (StatusWrite(axes={"availability": "on_call", "activity": "saturated"}), Refused),
+        (StatusWrite(axes={"health": "error", "mood": "fine"}), UnknownValue),
+        (StatusWrite(axes={"health": "error", "availability": "exhausted"}), BadWrite),
+        (StatusWrite(axes={"health": "error"}, recovery_at=AT + 9), BadWrite),
         (
-            StandingWrite(axes={"availability": "exhausted"}, exhaust_reason="billing", recovery_at=AT),
+            StatusWrite(axes={"availability": "exhausted"}, exhaust_reason="billing", recovery_at=AT),
             BadWrite,
         ),
-        (StandingWrite(axes={"availability": "exhausted"}, exhaust_reason="tired"), BadWrite),
-        (StandingWrite(axes={"health": "error"}, version=1), StateChanged),
+        (StatusWrite(axes={"availability": "exhausted"}, exhaust_reason="tired"), BadWrite),
+        (StatusWrite(axes={"health": "error"}, version=1), StateChanged),
         (
-            StandingWrite(axes={"health": "error"}, words=(Word(Vocabulary.CALENDAR, "status", "busy"),)),
+            StatusWrite(axes={"health": "error"}, words=(Word(Vocabulary.CALENDAR, "status", "busy"),)),
             Refused,
         ),
-        (StandingWrite(words=(Word(Vocabulary.CALENDAR, "user_id", "me"),)), BadWrite),
+        (StatusWrite(words=(Word(Vocabulary.CALENDAR, "user_id", "me"),)), BadWrite),
     ],
     ids=range(10),
 )
 def test_of_a_write_that_is_refused_nothing_is_done(
-    c: sa.Connection, agent: AgentRow, asked: StandingWrite, error: type[Exception]
+    c: sa.Connection, agent: AgentRow, asked: StatusWrite, error: type[Exception]
 ) -> None:
     before = agent_states.find_state(c, agent.id)
     with pytest.raises(error):
@@ -73,17 +73,17 @@ def test_of_a_write_that_is_refused_nothing_is_done(
 
 def test_nobody_is_told_so(c: sa.Connection) -> None:
     with pytest.raises(UnknownAgent):
-        write_standing(c, AgentId("nobody"), StandingWrite(), at=AT, actor="operator:1")
+        write_status(c, AgentId("nobody"), StatusWrite(), at=AT, actor="operator:1")
 
 
 def test_who_read_the_newest_state_may_write_and_who_read_an_older_one_may_not(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     version = agent_states.find_state(c, agent.id).version
-    written = write(c, agent, StandingWrite(axes={"health": "error"}, version=version))
+    written = write(c, agent, StatusWrite(axes={"health": "error"}, version=version))
     assert written.state.version == version + 1
     with pytest.raises(StateChanged):
-        write(c, agent, StandingWrite(axes={"health": "ok"}, version=version))
+        write(c, agent, StatusWrite(axes={"health": "ok"}, version=version))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_an_agent_is_exhausted_for_a_reason_and_until_when_somebody_says(
     state = write(
         c,
         agent,
-        StandingWrite(axes={"availability": "exhausted"}, exhaust_reason=cause, recovery_at=recovery_at),
+        StatusWrite(axes={"availability": "exhausted"}, exhaust_reason=cause, recovery_at=recovery_at),
     ).state
     assert (state.exhaust_reason, state.exhausted_at) == (cause, AT + 1)
     assert (state.recovery_at, state.probe_at) == (told, probe)
@@ -115,9 +115,9 @@ def test_an_agent_is_exhausted_for_a_reason_and_until_when_somebody_says(
 
 def test_the_details_of_an_exhaustion_are_changed_without_a_move(c: sa.Connection, agent: AgentRow) -> None:
     exhaust(c, agent.id, cause="rate_limit", retry_after_ms=900_000, at=AT, actor="hub")
-    later = write(c, agent, StandingWrite(recovery_at=AT + 10_000)).state
+    later = write(c, agent, StatusWrite(recovery_at=AT + 10_000)).state
     assert (later.exhaust_reason, later.recovery_at) == ("rate_limit", AT + 10_000)
-    other = write(c, agent, StandingWrite(exhaust_reason="billing")).state
+    other = write(c, agent, StatusWrite(exhaust_reason="billing")).state
     assert (other.exhaust_reason, other.recovery_at) == ("billing", AT + 10_000)
     history = agent_states.history_page(c, agent.id, limit=9, axis=Axis.AVAILABILITY)
     assert [move.new_value for move in history] == ["exhausted"]
@@ -126,7 +126,7 @@ def test_the_details_of_an_exhaustion_are_changed_without_a_move(c: sa.Connectio
 def test_a_terminated_agent_lets_go_of_its_runs(c: sa.Connection, agent: AgentRow) -> None:
     run = make_run(c, agent=agent, state=RunState.RUNNING)
     written = write(
-        c, agent, StandingWrite(words=(Word(Vocabulary.ORCHESTRATOR, "state_detail", "TERMINATED"),))
+        c, agent, StatusWrite(words=(Word(Vocabulary.ORCHESTRATOR, "state_detail", "TERMINATED"),))
     )
     assert written.called_off == (run.id,)
     assert (written.state.lifecycle, written.state.connectivity) == ("terminated", "offline")
@@ -134,7 +134,7 @@ def test_a_terminated_agent_lets_go_of_its_runs(c: sa.Connection, agent: AgentRo
 
 def test_what_is_so_already_is_no_move_and_writes_nothing(c: sa.Connection, agent: AgentRow) -> None:
     before = agent_states.find_state(c, agent.id)
-    written = write(c, agent, StandingWrite(axes={"lifecycle": "active", "health": "ok"}))
+    written = write(c, agent, StatusWrite(axes={"lifecycle": "active", "health": "ok"}))
     assert (written.moves, written.state) == ((), before)
 
 
@@ -147,7 +147,7 @@ def test_every_word_that_can_be_written_is_kept_by_the_database_as_it_is_read(
     for word in reading.words:
         point = c.begin_nested()
         try:
-            asked = StandingWrite(
+            asked = StatusWrite(
                 words=(Word(reading.vocabulary, reading.column, str(word)),),
                 exhaust_reason="billing" if word == "exhausted" else None,
             )
@@ -160,6 +160,6 @@ def test_every_word_that_can_be_written_is_kept_by_the_database_as_it_is_read(
 
 
 def test_what_others_note_replaces_what_they_noted(c: sa.Connection, agent: AgentRow) -> None:
-    write(c, agent, StandingWrite(metadata={"room": 7}))
-    state = write(c, agent, StandingWrite(metadata={"desk": "b"})).state
+    write(c, agent, StatusWrite(metadata={"room": 7}))
+    state = write(c, agent, StatusWrite(metadata={"desk": "b"})).state
     assert state.metadata == {"desk": "b"}

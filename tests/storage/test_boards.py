@@ -179,9 +179,9 @@ def test_where_an_agent_stands_is_known(c: sa.Connection) -> None:
     put(c, OFFICE)
     garden = make(c, gateway_id="gw-office")
     add(c, garden, INBOX, is_lead=True)
-    standing = boards.place_of(c, INBOX)
-    assert standing is not None
-    assert (standing.board_id, standing.is_lead, standing.main_of, standing.user_id) == (
+    place = boards.place_of(c, INBOX)
+    assert place is not None
+    assert (place.board_id, place.is_lead, place.main_of, place.user_id) == (
         *(garden.id, True),
         *(None, ME),
     )

@@ -54,7 +54,7 @@ def save(c: sa.Connection, version: int, sealed: bytes) -> bool:
 def test_a_grant_lets_the_runs_of_its_connector_start(c: sa.Connection) -> None:
     assert connectors.get_connector(c, "work").state == "sign_in"
     grant(c)
-    seen = credentials.find_standing(c, ID)
+    seen = credentials.find_grant_state(c, ID)
     assert seen is not None
     assert seen.row is not None
     assert (seen.state, seen.row.version, seen.row.sealed, seen.is_leased) == ("ok", 1, b"s1", False)
@@ -66,7 +66,7 @@ def test_one_of_two_who_would_refresh_has_the_lease(c: sa.Connection) -> None:
     grant(c)
     assert credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
     assert not credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
-    seen = credentials.find_standing(c, ID)
+    seen = credentials.find_grant_state(c, ID)
     assert seen is not None
     assert seen.is_leased
     credentials.release_credential(c, ID, owner="b")
@@ -83,7 +83,7 @@ def test_a_grant_that_its_provider_ended_is_refreshed_by_nobody_though_they_look
     assert refuse(c, 1, "a2")
     credentials.release_credential(c, ID, owner="a")
     assert not credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
-    seen = credentials.find_standing(c, ID)
+    seen = credentials.find_grant_state(c, ID)
     assert seen is not None
     assert not seen.is_leased
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 import sqlalchemy as sa
 
+from protocol.agent_status import Activity, ExhaustReason
 from protocol.ids import AgentId, GatewayId, UserId
-from protocol.standing import Activity, ExhaustReason
 from storage import audit
 from storage.agents import agent_moves, agent_states, agents, made_agents, status_writes
 from storage.agents.agents import AgentRow

@@ -3,8 +3,8 @@
 import pytest
 import sqlalchemy as sa
 
+from protocol.agent_status import Availability, ExhaustReason
 from protocol.ids import AgentId, DeviceId
-from protocol.standing import Availability, ExhaustReason
 from storage.agents import agent_moves, agent_states, status_writes
 from storage.agents.agents import AgentRow
 from storage.agents.status_writes import AgentReport, HeardDevice, SilentDevice
@@ -168,7 +168,7 @@ def test_an_agent_that_has_ended_is_not_heard_of(
     hear(c, agent, epoch, SAYS(agent_id=agent.id, error="too late"))
     silence(c, agent, epoch)
     assert agent_states.find_state(c, agent.id) == before
-    assert status_writes.standing_at(c, [device_of(agent)]) == {agent.device_id: []}
+    assert status_writes.statuses_at(c, [device_of(agent)]) == {agent.device_id: []}
 
 
 def test_usage_and_the_hour_of_the_heartbeat_are_kept_without_a_new_version(

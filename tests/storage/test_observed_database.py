@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 import sqlalchemy as sa
 
+from protocol.agent_status import AgentMoved
 from protocol.ids import AgentId
-from protocol.standing import AgentMoved
 from storage.agents import agent_moves, agent_states
 from storage.store import ObservedDatabase, Store, open_store
 from tests.storage.rows import AT, make_agent

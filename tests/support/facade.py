@@ -206,9 +206,9 @@ def _no_fleet(clock: Clock) -> Fleet:
 def no_gateways(store: Store, *, clock: Clock, ids: IdFactory) -> Gateways:
     """Return the gateways that have rows; none is connected."""
     fleet = _no_fleet(clock)
-    lease = Leadership(store, "standing", BootId("boot"), clock=clock)
-    standings = GatewayMonitor(store, fleet, lease=lease, clock=clock)
-    made = Gateways(store, fleet, standings, clock=clock, ids=ids, metrics=Metrics())
+    lease = Leadership(store, "status", BootId("boot"), clock=clock)
+    monitor = GatewayMonitor(store, fleet, lease=lease, clock=clock)
+    made = Gateways(store, fleet, monitor, clock=clock, ids=ids, metrics=Metrics())
     made.view_of = _Rows().view
     return made
 

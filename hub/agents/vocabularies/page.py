@@ -5,7 +5,7 @@ from typing import Final
 
 from hub.agents.vocabularies import CHAPTERS
 from hub.agents.vocabularies.places import Chapter
-from protocol.standing import TABLES, VALUES, Activity, Axis, legal_moves
+from protocol.agent_status import TABLES, VALUES, Activity, Axis, legal_moves
 from protocol.vocabularies import Vocabulary
 
 _SEEDS: Final = {

@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from protocol.standing import STORED_AXES, Axis
+from protocol.agent_status import STORED_AXES, Axis
 from protocol.vocabularies import Reading, Rule, Vocabulary
 
 

@@ -21,17 +21,17 @@ from hub.clock import epoch_ms
 from hub.links.roster import Roster
 from hub.runs.agent_control import AgentControl
 from hub.settings.reading import FileLines
+from protocol.agent_status import STORED_AXES, Axis, Connectivity, Lifecycle, UnknownValue, legal_moves
 from protocol.coordination import Method
 from protocol.errors import CloseCode, ErrorCode
 from protocol.ids import DeviceId
-from protocol.standing import STORED_AXES, Axis, Connectivity, Lifecycle, UnknownValue, legal_moves
 from protocol.vocabularies import Vocabulary, words_of
 from storage.agents import agent_snapshot, agent_states, agents
 from storage.agents.agent_snapshot import AgentFacts
 from storage.agents.agent_states import AgentMove, AgentState
 from storage.agents.agents import AgentRow
 from storage.agents.made_agents import AgentOfFile
-from storage.agents.status_writes import StandingWrite
+from storage.agents.status_writes import StatusWrite
 from storage.devices.devices import Grant
 from storage.store import Store
 
@@ -110,7 +110,7 @@ class StatusQuery(Struct, frozen=True):
     vocabulary: str | None = field(name="as", default=None)
 
 
-class StatusWrite(StatusQuery, frozen=True, kw_only=True):
+class StatusRequest(StatusQuery, frozen=True, kw_only=True):
     """The values that a device sets: those of ``StatusChange``, or columns of the vocabulary."""
 
     values: Annotated[dict[str, Any], Meta(min_length=1)] = field(name="set")
@@ -217,7 +217,7 @@ class AgentStatuses(Noun):
         self, name: str, end: Annotated[Termination, OPTIONAL], actor: Actor
     ) -> AgentStatusView:
         """End an agent for good: cancel its live runs, remove its schedules, and keep its history."""
-        asked = StandingWrite(axes={Axis.LIFECYCLE: Lifecycle.TERMINATED}, reason=end.reason)
+        asked = StatusWrite(axes={Axis.LIFECYCLE: Lifecycle.TERMINATED}, reason=end.reason)
         await self._write(await self._agent(name), asked, actor=actor)
         return await self.get(name)
 
@@ -283,7 +283,7 @@ class AgentStatuses(Noun):
         return {"status": await self._store.read(agent_states.find_state, agent.id)}
 
     @device(Method.STATUS_SET, "its own agents", Grant.AGENTS)
-    async def set_own(self, agent: OwnAgent, request: StatusWrite, actor: Actor) -> dict[str, Any]:
+    async def set_own(self, agent: OwnAgent, request: StatusRequest, actor: Actor) -> dict[str, Any]:
         """Move an agent of a device on axes, on all or none, also in the terms of a vocabulary."""
         if request.vocabulary is not None:
             asked = write_of(words_of(request.vocabulary), request.values)
@@ -302,7 +302,7 @@ class AgentStatuses(Noun):
         beats = (state.last_heartbeat_at, self._last_heard(device_id))
         return max((at for at in beats if at is not None), default=None)
 
-    async def _write(self, agent: AgentRow, asked: StandingWrite, *, actor: str) -> None:
+    async def _write(self, agent: AgentRow, asked: StatusWrite, *, actor: str) -> None:
         try:
             written = await self._control.write(agent, asked, actor=actor)
         except AgentOfFile as error:
@@ -317,7 +317,7 @@ class AgentStatuses(Noun):
         return await self._store.read(agents.agent_called, name, self.user_id)
 
 
-def _asked(change: StatusChange, version: int | None) -> StandingWrite:
+def _asked(change: StatusChange, version: int | None) -> StatusWrite:
     beside: dict[str, Any] = {}
     if change.exhaust_reason is not UNSET:
         beside["exhaust_reason"] = change.exhaust_reason
@@ -326,7 +326,7 @@ def _asked(change: StatusChange, version: int | None) -> StandingWrite:
     if change.metadata is not None:
         beside["metadata"] = bounded_metadata(change.metadata)
     axes = {str(axis): value for axis in STORED_AXES if (value := getattr(change, axis)) is not None}
-    return StandingWrite(axes=axes, reason=change.reason, version=version, **beside)
+    return StatusWrite(axes=axes, reason=change.reason, version=version, **beside)
 
 
 def _axis(axis: str) -> Axis:

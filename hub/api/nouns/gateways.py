@@ -16,9 +16,9 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayState, Problem
 from hub.openclaw.methods import agents_list
+from protocol.agent_status import Axes, Connectivity
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
-from protocol.standing import Axes, Connectivity
 from storage import audit
 from storage.agents import agents
 from storage.agents.agents import AgentRow, UnknownAgent
@@ -123,7 +123,7 @@ class Gateways(Noun):
         self,
         store: Store,
         fleet: Fleet,
-        standings: GatewayMonitor,
+        monitor: GatewayMonitor,
         *,
         clock: Clock,
         ids: IdFactory,
@@ -131,7 +131,7 @@ class Gateways(Noun):
     ) -> None:
         self._store = store
         self._fleet = fleet
-        self._standings = standings
+        self._monitor = monitor
         self._clock = clock
         self._ids = ids
         self._limits_reached = metrics.limits_reached
@@ -272,7 +272,7 @@ class Gateways(Noun):
             self._limits_reached.labels(reached.limit).inc()
             raise
         log.info("agent.changed", agent_id=made.agent_id, change="created", actor=actor)
-        self._standings.recheck(row.name)
+        self._monitor.recheck(row.name)
         assert self.view_of is not None
         return await self.view_of(await self._store.read(agents.get_agent, made.agent_id))
 
@@ -313,7 +313,7 @@ class Gateways(Noun):
             name=row.name,
             user=row.user_name,
             state=health.state.value,
-            unreachable_since=self._standings.lost_since(row.name),
+            unreachable_since=self._monitor.lost_since(row.name),
             problem=_problem(health.problem),
             admin_problem=_problem(health.admin_problem),
             agents=len(members),

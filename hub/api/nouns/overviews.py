@@ -39,7 +39,7 @@ class AgentOverview(View):
     """
 
     agent: AgentView
-    standing: AgentStatusView
+    status: AgentStatusView
     slots: tuple[SlotView, ...]
     runs: tuple[RunView, ...]
     locks: tuple[LockView, ...]
@@ -69,7 +69,7 @@ class Overviews(Noun):
         checkpoints = await hub.noun(Checkpoints, mine).all(name)
         return AgentOverview(
             agent=agent,
-            standing=await hub.noun(AgentStatuses, mine).get(name),
+            status=await hub.noun(AgentStatuses, mine).get(name),
             slots=tuple(await hub.noun(Slots, mine).of_agent(name)),
             runs=(await hub.noun(Runs, mine).newest(PageOf(limit=NEWEST_RUNS), agent=name)).runs,
             locks=tuple(await hub.noun(Locks, mine).all(agent=name)),

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from hub.agents.heartbeats import MOST_RECOVERY_MS, NO_REASON, read_beat
+from protocol.agent_status import Availability, ExhaustReason
 from protocol.coordination import AgentBeat
-from protocol.standing import Availability, ExhaustReason
 from storage.agents.status_writes import AgentReport
 
 AT = 1_800_000_000_000

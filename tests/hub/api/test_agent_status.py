@@ -63,7 +63,7 @@ async def _audited(bench: Bench) -> list[tuple[str, dict[str, Any]]]:
     return [(row.actor, json.loads(row.detail)) for row in rows]
 
 
-async def test_a_standing_says_on_each_axis_since_when_why_by_whom_and_what_may_follow(
+async def test_a_status_says_on_each_axis_since_when_why_by_whom_and_what_may_follow(
     bench: Bench, statuses: AgentStatuses
 ) -> None:
     bench.clock.advance(60)

@@ -43,7 +43,7 @@ __all__ = ["agent", "bench", "store"]
 WATCHDOG_S = 20.0
 
 
-class Standing(FakeClock):
+class StoppedClock(FakeClock):
     """A clock whose sleepers are not woken any more, once it stands."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class House:
     def __init__(
         self, *, touch: Callable[[], Any] | None = None, watchdog_s: float | None = WATCHDOG_S
     ) -> None:
-        self.clock = Standing()
+        self.clock = StoppedClock()
         self.supervisor = Supervisor(clock=self.clock, chance=SeededChance())
         self.told: list[dict[str, str | int]] = []
         self.status = "0 devices connected"

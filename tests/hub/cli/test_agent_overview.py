@@ -44,7 +44,7 @@ def make_overview(*, agent: dict[str, Any] | None = None, **about: Any) -> dict[
     } | (agent or {})
     given: dict[str, Any] = {
         "agent": told,
-        "standing": make_standing(),
+        "status": make_status(),
         "slots": (),
         "runs": (make_run("r-0", RunState.COMPLETED, items=2),),
         "locks": (),
@@ -60,7 +60,7 @@ def make_overview(*, agent: dict[str, Any] | None = None, **about: Any) -> dict[
     return overview
 
 
-def make_standing(**axes: AxisView) -> AgentStatusView:
+def make_status(**axes: AxisView) -> AgentStatusView:
     """Active, available, online and well since the start, but for what is said otherwise."""
     calm = {
         "lifecycle": AxisView(value="active", since=START, actor="hub.toml"),
@@ -113,7 +113,7 @@ def test_a_calm_agent_takes_a_few_lines_and_leaves_out_what_there_is_nothing_of(
 
 def test_it_is_told_since_when_and_why_an_agent_is_exhausted_and_when_it_is_back(screen: Any) -> None:
     since = AxisView(value="exhausted", since=START, reason="429 of the model", actor="hub")
-    told = screen(standing=make_standing(availability=since))
+    told = screen(status=make_status(availability=since))
     assert told["availability"].endswith("by hub: 429 of the model")
     assert told["exhausted"].startswith("rate_limit, available again at 2026-01-05")
 

@@ -29,7 +29,7 @@ def say(state: Path, statement: str) -> None:
         opened.commit()
 
 
-def test_the_standing_of_the_database_is_told_in_words_and_mended(hub: Hub, state: Path) -> None:
+def test_the_version_of_the_tables_is_told_in_words_and_mended(hub: Hub, state: Path) -> None:
     state.mkdir()
     before = hub("migrate", "status")
     assert (before.exit_code, "missing: 0001" in before.stdout) == (1, True)

@@ -74,13 +74,13 @@ def test_what_waits_is_listed_with_its_words_and_what_to_know(
         '    ! title was "call Bo", is "call Ana"',
     ]
     (first, *_) = json.loads(review("ls", "--json").stdout)["items"]
-    assert (first["number"], first["standing"], first["remarks"]["warnings"]) == (1, "open", ["instruction"])
+    assert (first["number"], first["verdict"], first["remarks"]["warnings"]) == (1, "open", ["instruction"])
 
 
 def test_items_are_approved_and_rejected_by_their_numbers(review: Callable[..., Result], db: Path) -> None:
     assert "approved: pay the rent" in review("approve", "2").output
     assert "rejected: call Ana" in review("reject", "1").output
-    assert [(item.title, item.standing) for item in read_items(db)] == [
+    assert [(item.title, item.verdict) for item in read_items(db)] == [
         ("pay the rent", "approved"),
         ("mend the roof", "open"),
     ]
@@ -277,7 +277,7 @@ def test_fields_are_typed_as_people_write_them(review: Callable[..., Result], db
     assert review("edit", "3", "title=mend a=b", "dueDate=", "project=House").exit_code == 0
     one, _, three = read_items(db)
     due, names = one.data["dueDate"], one.data["assignee"]
-    assert (due, names, one.standing) == (1_801_663_200_000, ["Ana", "Bo"], "edited")
+    assert (due, names, one.verdict) == (1_801_663_200_000, ["Ana", "Bo"], "edited")
     assert (three.title, three.data["priority"], "dueDate" in three.data) == ("mend a=b", "high", False)
 
 
@@ -339,7 +339,7 @@ def test_what_a_hub_changed_since_it_was_listed_has_another_number(
     refused = review("approve", "1", "2")
     assert refused.exit_code == 1
     assert "a hub has changed item 2 since it was listed: it is 2.2 now" in refused.output
-    assert {item.standing for item in read_items(db)} == {"open"}
+    assert {item.verdict for item in read_items(db)} == {"open"}
     assert "2.2  tasks  pay Mr Li" in review().stdout
     assert "item 2 has no change 3: type 2.2;" in review("approve", "2.3").output
     assert review("approve", "1.1", "2.2").exit_code == 0
@@ -409,7 +409,7 @@ def test_a_number_that_is_none_changes_nothing(review: Callable[..., Result], db
     refused = review("approve", "1", "9")
     assert refused.exit_code == 1
     assert "there is no item 9" in refused.output
-    assert {item.standing for item in read_items(db)} == {"open"}
+    assert {item.verdict for item in read_items(db)} == {"open"}
 
 
 def test_the_only_device_of_a_machine_needs_no_name_and_of_several_one_is_named(

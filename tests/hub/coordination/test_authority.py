@@ -48,7 +48,7 @@ MATRIX: dict[tuple[Verb, str], tuple[str, ...]] = {
     (Verb.QUESTION_READ, ""): (OK, OK, FORBIDDEN, OK, *_STRANGERS),
     (Verb.QUESTION_ANSWER, ""): (OK, MAIN_ONLY, MAIN_ONLY, OK, *_STRANGERS),
 }
-STANDINGS = dict(
+ROLES = dict(
     zip(
         CALLERS,
         (
@@ -85,15 +85,15 @@ def test_every_verb_has_a_row_in_the_matrix() -> None:
         assert {target for of, target in MATRIX if of is verb} >= {"worker", "lead", "main", "stranger"}
 
 
-def test_every_standing_but_a_strangers_has_a_law_and_each_names_whom_it_is_for() -> None:
-    assert {standing for standing, _ in LAW} == set(Role) - {Role.STRANGER}
+def test_every_role_but_a_strangers_has_a_law_and_each_names_whom_it_is_for() -> None:
+    assert {role for role, _ in LAW} == set(Role) - {Role.STRANGER}
     assert all(LAW.values())
 
 
 @each(("caller", "verb", "target", "answer"), CELLS)
 def test_the_table_says_so(caller: str, verb: Verb, target: str, answer: str) -> None:
     whom = Whom.SELF if caller == target else WHOM[target]
-    denied = denial(STANDINGS[caller], verb, whom)
+    denied = denial(ROLES[caller], verb, whom)
     assert ("ok" if denied is None else denied.code) == answer
     if denied is not None:
         assert denied.words

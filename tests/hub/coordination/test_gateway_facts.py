@@ -6,7 +6,7 @@ import pytest
 
 from hub.coordination.gateway_watch import Fact, Turn, read_fact
 from hub.openclaw import GatewayEvent
-from protocol.standing import ExhaustReason
+from protocol.agent_status import ExhaustReason
 
 ABOUT = {"runId": "k-1", "sessionKey": "agent:main:main", "agentId": "main", "seq": 7}
 SEEN = {"provider": "scripted", "model": "scripted", "providerRuntimeFailureKind": "rate_limit"}

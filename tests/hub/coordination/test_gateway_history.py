@@ -38,14 +38,14 @@ def test_what_is_not_there_is_absent() -> None:
 
 
 def test_a_message_waits_among_the_pending_until_its_turn_comes() -> None:
-    for state, standing in (
+    for state, progress in (
         ("queued", Progress.PENDING),
         ("interrupted", Progress.INTERRUPTED),
         ("cancelled", Progress.CANCELLED),
     ):
         item = PendingInput(state, "k2", "p-1", 7.0)
         shown = shown_of("k2", history(user("k1"), pending=(item,), is_running=True))
-        assert (shown.progress, shown.is_busy) == (standing, True)
+        assert (shown.progress, shown.is_busy) == (progress, True)
         assert shown.proof == {"pending": {"state": state, "run_id": "k2", "id": "p-1", "accepted_at": 7.0}}
 
 

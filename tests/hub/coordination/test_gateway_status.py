@@ -17,8 +17,8 @@ from hub.openclaw import Fleet, GatewayConfig
 from hub.openclaw.methods import chat_send
 from hub.outbound import OutboundRules
 from hub.runs.leases import Leadership
+from protocol.agent_status import AgentMoved
 from protocol.ids import AgentId, BootId, GatewayId, UserId
-from protocol.standing import AgentMoved
 from storage.agents import agent_states
 from storage.agents.agent_states import AgentState
 from storage.coordination import gateway_agents, gateways
@@ -53,7 +53,7 @@ class Office:
             version="0.1.0",
         )
         lease = Leadership(self.store, STATUS_LEASE, BootId("boot-1"), clock=self.clock)
-        self.standings = GatewayMonitor(self.store, self.fleet, lease=lease, clock=self.clock)
+        self.monitor = GatewayMonitor(self.store, self.fleet, lease=lease, clock=self.clock)
 
     def _heard(self, moves: Sequence[AgentMoved]) -> None:
         self.moves.extend(moves)
@@ -62,7 +62,7 @@ class Office:
     def connect(self) -> None:
         config = GatewayConfig(name="office", url=self.gateway.url, token=self.gateway.token)
         self.fleet.apply([config])
-        self.standings.recheck()
+        self.monitor.recheck()
 
     async def state(self, agent_id: AgentId = NOTES) -> AgentState:
         return await self.store.read(agent_states.find_state, agent_id)
@@ -134,7 +134,7 @@ async def opened(folder: Path) -> AsyncIterator[Office]:
         bench = Office(store, gateway, folder, clock)
         async with anyio.create_task_group() as tasks:
             await tasks.start(bench.fleet.serve)
-            await tasks.start(bench.standings.serve)
+            await tasks.start(bench.monitor.serve)
             yield bench
             tasks.cancel_scope.cancel()
 
@@ -186,13 +186,13 @@ async def test_a_gateway_that_is_lost_takes_its_agents_offline_and_brings_them_b
     await office.clock.pass_time(GRACE_S)
     state = await office.until(connectivity="offline")
     assert state.activity == "idle"
-    assert office.standings.lost_since("office") is not None
+    assert office.monitor.lost_since("office") is not None
     assert office.moves[-1].reason is not None
     assert office.moves[-1].reason.startswith("gateway office is away: ")
     await office.gateway.start()  # it takes the turn up again by itself
     await office.clock.pass_time(60.0)
     await office.until(connectivity="online", activity="saturated")
-    assert office.standings.lost_since("office") is None
+    assert office.monitor.lost_since("office") is None
     office.gateway.release(SESSION)
     await office.until(activity="idle")
 
@@ -239,7 +239,7 @@ async def test_want_of_credit_exhausts_for_ten_minutes_also_who_is_not_even_aske
         at=2,
         actor="anna",
     )
-    office.standings.recheck("office")
+    office.monitor.recheck("office")
     await office.until(AgentId("agent-other"), connectivity="online")
     office.gateway.answer_with(lambda session, message: Fails(reason="billing"))
     await office.say()
@@ -267,7 +267,7 @@ async def test_an_agent_that_was_removed_there_is_in_error_until_it_is_back(offi
     state = await office.state()
     assert state.health_reason == "gateway office has no agent notes"
     office.gateway.agents["notes"] = notes
-    office.standings.recheck("office")
+    office.monitor.recheck("office")
     await office.until(connectivity="online", health="ok")
 
 
@@ -279,7 +279,7 @@ async def test_a_main_agent_that_a_new_gateway_has_not_is_wanted_again(office: O
         wanted.append(row.agent_id)
         is_wanted.set()
 
-    office.standings.on_missing = on_wanted
+    office.monitor.on_missing = on_wanted
     move, before, after = gateway_agents.move_gateway_agent, gateway_agents.WANTED, gateway_agents.READY
     assert await office.store.write(move, MAIN, before=before, after=after, at=2)
     await looked(office, MAIN, connectivity="offline", health="error")
@@ -299,5 +299,5 @@ async def looked(office: Office, agent_id: AgentId = NOTES, **axes: str) -> None
             if all(getattr(state, axis) == value for axis, value in axes.items()):
                 return
             office.clock.advance(MISSING_S)
-            office.standings.recheck("office")
+            office.monitor.recheck("office")
             await anyio.sleep(0.02)

@@ -235,7 +235,7 @@ def test_every_row_can_be_traced_to_the_words_it_came_from(store: DeviceStore, d
         start=4,
         end=12,
         at=item.at,
-        standing="open",
+        verdict="open",
         remarks=Remarks(),
     )
 

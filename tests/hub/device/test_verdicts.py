@@ -115,7 +115,7 @@ def test_a_file_of_the_first_version_is_brought_to_this_one(
         store.apply([insert("c-3", "three")])
         (version,) = store._db.execute("PRAGMA user_version").fetchone()
         assert version == schema.VERSION
-    assert [(item.title, item.standing) for item in read_items(db)] == [("one", "open"), ("three", "open")]
+    assert [(item.title, item.verdict) for item in read_items(db)] == [("one", "open"), ("three", "open")]
 
 
 NAMED = "timelines.projectId: is required to approve"
@@ -188,7 +188,7 @@ def test_items_are_approved_and_rejected_by_number_beside_a_device_that_serves_t
     store.apply([insert("c-1", "one"), insert("c-2", "two"), insert("c-3", "three")])
     assert approve(db, [1], at_ms=5).done == ["approved: one"]
     assert reject(db, [2, 2]).done == ["rejected: two"]
-    assert [(item.number, item.standing) for item in read_items(db)] == [(1, "approved"), (3, "open")]
+    assert [(item.number, item.verdict) for item in read_items(db)] == [(1, "approved"), (3, "open")]
     assert words(store) == {"c-1": "approved", "c-2": "rejected"}
 
 
@@ -211,13 +211,13 @@ def test_what_cannot_be_approved_is_named_and_keeps_no_other_from_it(store: Devi
     store.apply([insert("c-1"), ToolCall(id="c-2", action=Action.INSERT, table="taskComments", data=comment)])
     with pytest.raises(UnknownNumber, match="there is no item 7"):
         approve(db, [1, 7], at_ms=5)
-    assert {item.standing for item in read_items(db)} == {"open"}
+    assert {item.verdict for item in read_items(db)} == {"open"}
     decided = approve(db, [2, 1], at_ms=5)
     assert decided.done == ["approved: call Ana"]
     assert decided.refused == [
         "left as it is: 2  taskComments  done?: it needs a task; approve it with --task TITLE"
     ]
-    assert [item.standing for item in read_items(db)] == ["approved", "open"]
+    assert [item.verdict for item in read_items(db)] == ["approved", "open"]
 
 
 def test_a_project_goes_with_what_belongs_to_it_or_says_what_that_is(

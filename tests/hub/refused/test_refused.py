@@ -29,7 +29,7 @@ NOUNS = (
     "messages",
     "metrics",
     "questions",
-    "standings",
+    "agent_status",
     "slots",
     "souls",
     "configs",

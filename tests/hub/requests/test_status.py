@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from protocol.agent_status import Axis
 from protocol.errors import ErrorCode
-from protocol.standing import Axis
 from storage.agents import agent_states
 from tests.support.link import FakeLink
 from tests.support.requests import refused

@@ -269,7 +269,7 @@ async def test_a_row_whose_change_was_rejected_stays_its_owner_s_and_the_next_ch
                 reject(past.device_file, [1])
         await past.report()
     (item,) = read_items(past.device_file)
-    assert item.proposal is not None and item.standing == "approved"
+    assert item.proposal is not None and item.verdict == "approved"
     past.put_back(past.device_file, None)
     await past.visit(runs=0)
     assert [one.title for one in read_items(past.device_file)] == ["mend roof"], "it was never rejected"

@@ -81,8 +81,8 @@ async def _offline(place: Place, worker: str) -> list[Figure]:
     ]
 
 
-def _seconds(standing: dict[str, Any], begin: str, end: str) -> float:
-    first, last = (datetime.fromisoformat(standing[name]) for name in (begin, end))
+def _seconds(status: dict[str, Any], begin: str, end: str) -> float:
+    first, last = (datetime.fromisoformat(status[name]) for name in (begin, end))
     return (last - first).total_seconds()
 
 

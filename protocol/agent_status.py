@@ -99,7 +99,7 @@ class AvailabilityEvent(Enum):
 class ConnectivityEvent(Enum):
     """Event of the connectivity."""
 
-    CAME = auto()
+    CONNECTED = auto()
     LEFT = auto()
 
 
@@ -157,7 +157,7 @@ CONNECTIVITY: Table[Connectivity, ConnectivityEvent] = Table(
     "connectivity",
     Connectivity.OFFLINE,
     {
-        (Connectivity.OFFLINE, ConnectivityEvent.CAME): Connectivity.ONLINE,
+        (Connectivity.OFFLINE, ConnectivityEvent.CONNECTED): Connectivity.ONLINE,
         (Connectivity.ONLINE, ConnectivityEvent.LEFT): Connectivity.OFFLINE,
     },
 )

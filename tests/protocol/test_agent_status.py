@@ -4,8 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from protocol.errors import CATALOGUE, ErrorCode
-from protocol.standing import (
+from protocol.agent_status import (
     AVAILABILITY,
     LIFECYCLE,
     TABLES,
@@ -22,6 +21,7 @@ from protocol.standing import (
     check_move,
     legal_moves,
 )
+from protocol.errors import CATALOGUE, ErrorCode
 
 
 @pytest.mark.parametrize("axis", TABLES)
@@ -85,7 +85,7 @@ def test_an_illegal_move_names_the_axis_where_it_stands_what_was_wanted_and_what
         check_move(Axis.LIFECYCLE, "terminated", "active")
 
 
-def test_standing_still_is_no_move_and_is_never_refused() -> None:
+def test_staying_is_no_move_and_is_never_refused() -> None:
     for axis, values in VALUES.items():
         for value in values:
             check_move(axis, value, value)

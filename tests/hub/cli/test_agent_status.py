@@ -13,7 +13,7 @@ from tests.support.facade import FakeHub
 
 
 @pytest.fixture
-def standing(hub: Hub, served: FakeHub, portal: BlockingPortal) -> Hub:
+def agent(hub: Hub, served: FakeHub, portal: BlockingPortal) -> Hub:
     """``hub agents COMMAND inbox``: an agent of hub.toml that is offline."""
     portal.call(served.bench.store.write, an_agent)
 
@@ -27,8 +27,8 @@ def _words(printed: str) -> list[list[str]]:
     return [line.split() for line in printed.splitlines()]
 
 
-def test_each_axis_is_told_with_its_value_and_where_it_may_go(standing: Hub) -> None:
-    printed = standing("status").stdout
+def test_each_axis_is_told_with_its_value_and_where_it_may_go(agent: Hub) -> None:
+    printed = agent("status").stdout
     told = {row[0]: row[1] for row in _words(printed)[1:]}
     assert told == {
         "lifecycle": "active",
@@ -40,18 +40,18 @@ def test_each_axis_is_told_with_its_value_and_where_it_may_go(standing: Hub) -> 
     assert "ready, paused, maintenance, terminated" in printed
 
 
-def test_what_is_set_is_told_with_its_reason_and_remembered(standing: Hub) -> None:
-    said = standing("status", "--set", "health=error", "--set", "availability=on_call", "--reason", "no disk")
+def test_what_is_set_is_told_with_its_reason_and_remembered(agent: Hub) -> None:
+    said = agent("status", "--set", "health=error", "--set", "availability=on_call", "--reason", "no disk")
     assert said.exit_code == 0, said.output
     assert "in error: no disk" in said.stderr
-    rows = _words(standing("history").stdout)
+    rows = _words(agent("history").stdout)
     assert next(row for row in rows if "health" in row)[-5:-1] == ["ok", "error", "no", "disk"]
-    on_axis = _words(standing("history", "--axis", "availability").stdout)
+    on_axis = _words(agent("history", "--axis", "availability").stdout)
     assert len(on_axis) == 2 and "on_call" in on_axis[1]
 
 
-def test_a_step_that_is_not_legal_says_which_are(standing: Hub) -> None:
-    refused = standing("status", "--set", "lifecycle=created")
+def test_a_step_that_is_not_legal_says_which_are(agent: Hub) -> None:
+    refused = agent("status", "--set", "lifecycle=created")
     assert refused.exit_code == 1
     assert (
         "active -> created is not a move; legal moves: ready, paused, maintenance, terminated"
@@ -59,37 +59,37 @@ def test_a_step_that_is_not_legal_says_which_are(standing: Hub) -> None:
     )
 
 
-def test_exhaustion_is_told_with_its_end(standing: Hub) -> None:
+def test_exhaustion_is_told_with_its_end(agent: Hub) -> None:
     words = ["--set", "availability=exhausted", "--set", "exhaust_reason=billing"]
-    assert "exhausted by billing: next probe" in standing("status", *words).stderr
+    assert "exhausted by billing: next probe" in agent("status", *words).stderr
     assert (
         "exhausted by billing: available again"
-        in standing("status", "--set", "recovery_at=2200-01-01T00:00:00Z").stderr
+        in agent("status", "--set", "recovery_at=2200-01-01T00:00:00Z").stderr
     )
 
 
-def test_an_agent_is_shown_and_written_in_the_words_of_another(standing: Hub) -> None:
-    printed = standing("status", "--as", "orchestrator", "--set", "status=MAINTENANCE").stdout
+def test_an_agent_is_shown_and_written_in_the_words_of_another(agent: Hub) -> None:
+    printed = agent("status", "--as", "orchestrator", "--set", "status=MAINTENANCE").stdout
     told = {row[0]: row[1:] for row in _words(printed)}
     assert (told["status"], told["state_detail"]) == (["MAINTENANCE"], ["PAUSED"])
     assert "rows (see --json)" in printed
-    as_json = json.loads(standing("status", "--as", "calendar", "--json").stdout)
+    as_json = json.loads(agent("status", "--as", "calendar", "--json").stdout)
     assert as_json["status"] == "offline"
 
 
-def test_what_cannot_be_read_as_an_assignment_is_refused_before_anything_is_asked(standing: Hub) -> None:
+def test_what_cannot_be_read_as_an_assignment_is_refused_before_anything_is_asked(agent: Hub) -> None:
     for words in (("--set", "health"), ("--set", "metadata={"), ("--reason", "why")):
-        assert standing("status", *words).exit_code == 2, words
+        assert agent("status", *words).exit_code == 2, words
 
 
 def test_an_agent_of_the_file_is_not_terminated_but_one_made_over_the_api_is(
-    standing: Hub, served: FakeHub, portal: BlockingPortal
+    agent: Hub, served: FakeHub, portal: BlockingPortal
 ) -> None:
-    refused = standing("terminate", "--yes")
+    refused = agent("terminate", "--yes")
     assert refused.exit_code == 1 and "managed by hub.toml" in refused.stderr
     portal.call(served.bench.store.write, lambda c: c.execute(sa.text("UPDATE agents SET source = 'api'")))
-    said = standing("terminate", "--yes", "--reason", "not needed")
+    said = agent("terminate", "--yes", "--reason", "not needed")
     assert said.exit_code == 0 and "hub agents history inbox" in said.stderr
-    told = json.loads(standing("status", "--json").stdout)
+    told = json.loads(agent("status", "--json").stdout)
     assert (told["lifecycle"], told["axes"]["lifecycle"]["reason"]) == ("terminated", "not needed")
-    assert json.loads(standing("history", "--limit", "1", "--json").stdout)["next_cursor"] is not None
+    assert json.loads(agent("history", "--limit", "1", "--json").stdout)["next_cursor"] is not None
