@@ -11,7 +11,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import example, json_option, state_folder, state_option
+from hub.cli.options import config_option, example, json_option, state_folder, state_option
 
 _ENDPOINT = re.compile(r'^kind = "openai".*?(?=^# chunk_tokens)', re.MULTILINE | re.DOTALL)
 SCHEMA: Final = "hub.schema.json"  # named in the first line of the sample
@@ -23,7 +23,7 @@ kind = "local"                      # the small model of the extra [local], serv
 
 
 @click.command(epilog=example("hub init"))
-@click.option("--config", type=click.Path(path_type=Path), default="hub.toml", show_default=True)
+@config_option
 @click.option("--local", is_flag=True, help="Use the small model on this machine; no endpoint, no key.")
 @state_option
 @json_option
@@ -61,7 +61,7 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
 
 
 @click.command(epilog=example("hub serve --config hub.toml"))
-@click.option("--config", type=click.Path(path_type=Path), default="hub.toml", show_default=True)
+@config_option
 @click.option(
     "--set",
     "overrides",

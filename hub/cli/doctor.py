@@ -16,7 +16,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import URL, example, hub_option, json_option, state_option
+from hub.cli.options import URL, config_option, example, hub_option, json_option, state_option
 from hub.cli.talk import Talk, talk
 from hub.clock import Clock
 from hub.printable import one_line
@@ -41,7 +41,7 @@ _ORDER: Final = ("error", "warning", "notice")
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write an archive of diagnostics, as 'hub debug bundle' does.",
 )
-@click.option("--config", type=click.Path(path_type=Path), default="hub.toml", show_default=True)
+@config_option
 @hub_option
 @json_option
 @click.pass_context
@@ -185,7 +185,7 @@ def debug() -> None:
 
 @debug.command(epilog=example("hub debug bundle hub-debug.tar.gz"))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--config", type=click.Path(path_type=Path), default="hub.toml", show_default=True)
+@config_option
 @state_option
 @json_option
 def bundle(file: Path, config: Path, state: Path, as_json: bool) -> None:

@@ -8,7 +8,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import USER, example, json_option, state_option, user_option
+from hub.cli.options import USER, config_option, example, json_option, state_option, user_option
 
 if TYPE_CHECKING:
     from hub.app.evaluation import EvaluationFile, StoredEvaluation
@@ -30,7 +30,7 @@ _FORMS: Final = {"USD": ".4f", "seconds": ".1f"}
     metavar="FILE",
     help="Documents with the records to find in them, one JSON object a line.",
 )
-@click.option("--config", type=click.Path(path_type=Path), default="hub.toml", show_default=True)
+@config_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N documents.")
 @click.option(
     "--least-f1",

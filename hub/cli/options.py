@@ -51,6 +51,13 @@ state_option = click.option(
     callback=_resolve,
     help="The state folder [default: $STATE_DIRECTORY, else $XDG_STATE_HOME/hub].",
 )
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default="hub.toml",
+    show_default=True,
+    help="The settings file.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

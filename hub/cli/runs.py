@@ -24,8 +24,6 @@ from hub.printable import one_line, spelled
 
 _MOST_TITLES = 10
 
-id_argument = click.argument("id", metavar="ID", shell_complete=run_ids)
-
 
 @click.group(cls=ListByDefault, epilog=example("hub runs show 4e21a9"))
 def runs() -> None:
@@ -79,7 +77,7 @@ def list_runs(hub: Talk, why: bool, limit: int, **filters: str | None) -> Respon
 
 
 @runs.command("show", epilog=example("hub runs show 4e21a9 --follow"))
-@id_argument
+@click.argument("id", metavar="RUN", shell_complete=run_ids)
 @click.option("--follow", is_flag=True, help="Wait until the run has ended, then show it.")
 @hub_option
 @json_option

@@ -8,7 +8,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import Command, example, json_option, state_option
+from hub.cli.options import Command, config_option, example, json_option, state_option
 from hub.printable import one_line
 
 if TYPE_CHECKING:
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
 
 
 SETTINGS: Final = "hub.toml"
-
-config_option = click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    default="hub.toml",
-    show_default=True,
-    help="Settings file, which names the database.",
-)
 
 
 @click.command(epilog=example("hub backup hub-2026-03-01.backup"))
