@@ -38,7 +38,7 @@ LEFT: Final = {
 NAMES_LEFT: Final = {
     "hub/accounts": 1,
     "hub/agents": 20,
-    "hub/api": 252,
+    "hub/api": 211,
     "hub/app": 5,
     "hub/cli": 0,
     "hub/connectors": 0,

@@ -285,8 +285,8 @@ class Access:
         wait_s = self.loop.wait_s(actor)
         if wait_s > MOST_WAIT_S:
             share = self.loop.share(actor)
-            told = f"your requests take {share:.0%} of the hub's time, and others wait: {SHARE:.0%} may"
-            raise Refused(ErrorCode.OVERLOADED, told, hint=f"ask again in {wait_s:.0f} s")
+            message = f"your requests take {share:.0%} of the hub's time, and others wait: {SHARE:.0%} may"
+            raise Refused(ErrorCode.OVERLOADED, message, hint=f"ask again in {wait_s:.0f} s")
         return wait_s
 
     def _check_origin(self, scope: Request, headers: Headers) -> None:
@@ -328,10 +328,10 @@ class Access:
         scheme, _, token = shown[0].partition(" ") if len(shown) == 1 else ("", "", "")
         if scheme.lower() != "bearer" or not token.strip() or self._bearer is None:
             if asked is not None and ROUTES[asked] is AGENT:
-                told = "show an agent's token: Authorization: Bearer hub_agt_..."
-                raise Refused(ErrorCode.AUTH_FAILED, told, hint=NEW_AGENT_TOKEN)
-            told = "show an operator's token: Authorization: Bearer hub_op_..."
-            raise Refused(ErrorCode.AUTH_FAILED, told, hint=NEW_TOKEN)
+                message = "show an agent's token: Authorization: Bearer hub_agt_..."
+                raise Refused(ErrorCode.AUTH_FAILED, message, hint=NEW_AGENT_TOKEN)
+            message = "show an operator's token: Authorization: Bearer hub_op_..."
+            raise Refused(ErrorCode.AUTH_FAILED, message, hint=NEW_TOKEN)
         principal = await self._bearer.principal(token.strip(), network)
         if (let_in := scope["state"].get(LET_IN)) is not None:
             let_in()
@@ -344,27 +344,27 @@ class Access:
             BadForwarding: a forwarding header came from a peer that is not a trusted proxy.
         """
         headers = Headers(scope=scope)
-        told = {name: values for name in FORWARDING if (values := headers.getlist(name))}
-        return self.proxies.client(scope["client"][0], told)
+        forwarded = {name: values for name in FORWARDING if (values := headers.getlist(name))}
+        return self.proxies.client(scope["client"][0], forwarded)
 
     async def _forbidden(self, asked: Asked, principal: Principal | None, network: str) -> Refused:
         """Return the refusal of a route that the table does not permit; report that of a valid token."""
-        need, told, hint = ROUTES[asked], f"{asked.method} {asked.path}", ""
+        need, message, hint = ROUTES[asked], f"{asked.method} {asked.path}", ""
         if need is AGENT:
-            told += " is asked by agents, each with a token of its own"
+            message += " is asked by agents, each with a token of its own"
             hint = "hub agents token NAME; people ask /v1/boards"
         elif principal is not None and principal.agent_id is not None:
-            told += " is not for agents: theirs begin with /v1/agent"
+            message += " is not for agents: theirs begin with /v1/agent"
             hint = "GET /v1/agent says what the agent is"
         elif isinstance(need, Scope):
-            told += f" needs the scope {need.value!r}"
+            message += f" needs the scope {need.value!r}"
             hint = f"the least role that has it: hub token create --role {least_role(need)}"
             if asked in HUB_WIDE_ROUTES and principal is not None and principal.may(need):
-                told += ", and a token that is not of one user"
+                message += ", and a token that is not of one user"
                 hint += ", without --user"
         if principal is not None and self._bearer is not None:
-            await self._bearer.tell_forbidden(principal, network, told)
-        return Refused(ErrorCode.FORBIDDEN, told, hint=hint)
+            await self._bearer.tell_forbidden(principal, network, message)
+        return Refused(ErrorCode.FORBIDDEN, message, hint=hint)
 
 
 class BodyTooSlow(HubError):
@@ -409,8 +409,8 @@ def _check_body(body: bytes) -> None:
 
 def _has_token(query: bytes) -> bool:
     """Return whether a URL's query, in any encoding, has a token or a parameter named like a token."""
-    said = unquote_plus(query.decode("latin-1")).lower()
-    return any(token in said for token in TOKENS) or _NAMED_TOKEN.search(said) is not None
+    text = unquote_plus(query.decode("latin-1")).lower()
+    return any(token in text for token in TOKENS) or _NAMED_TOKEN.search(text) is not None
 
 
 def _noun_changed(asked: Asked) -> str | None:

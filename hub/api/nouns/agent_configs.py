@@ -161,10 +161,10 @@ class AgentConfigs(Noun):
 
     @route("PUT", "/config", Scope.RUN, errors=_REFUSED)
     async def replace(
-        self, name: str, match: Match, wanted: ConfigsRequest, actor: Actor
+        self, name: str, match: Match, requested: ConfigsRequest, actor: Actor
     ) -> ConfigsChangedView:
         """Replace all configs of an agent, apart from those that hub.toml declares; all or none."""
-        return await self._change(name, match, wanted.configs, replaces=True, actor=actor)
+        return await self._change(name, match, requested.configs, replaces=True, actor=actor)
 
     @route("PATCH", "/config", Scope.RUN, errors=_REFUSED)
     async def edit(self, name: str, match: Match, edit: AgentConfigEdit, actor: Actor) -> ConfigsChangedView:
@@ -183,10 +183,10 @@ class AgentConfigs(Noun):
 
     @route("PUT", "/config/{key}", Scope.RUN, errors=_REFUSED)
     async def put(
-        self, name: str, key: str, match: Match, wanted: ConfigRequest, actor: Actor
+        self, name: str, key: str, match: Match, requested: ConfigRequest, actor: Actor
     ) -> ConfigsChangedView:
         """Write one config, which may be new."""
-        return await self._change(name, match, {key: wanted}, actor=actor)
+        return await self._change(name, match, {key: requested}, actor=actor)
 
     @route("DELETE", "/config/{key}", Scope.RUN, errors=_REFUSED)
     async def delete(self, name: str, key: str, match: Match, actor: Actor) -> ConfigsChangedView:
@@ -238,11 +238,13 @@ class AgentConfigs(Noun):
         message="agent {agent}: {changed|changed}; revision {rev}",
     )
     @route("POST", "/config-revert", Scope.RUN, errors=_REFUSED)
-    async def revert(self, name: str, match: Match, wanted: ConfigRevert, actor: Actor) -> ConfigsChangedView:
+    async def revert(
+        self, name: str, match: Match, requested: ConfigRevert, actor: Actor
+    ) -> ConfigsChangedView:
         """Restore the configs as they were after a change; that is a change too, and can be reverted."""
         rev = await self._expected(name, match)
         agent = await self._agent(name)
-        done = await self._configs.revert(agent, to=wanted.to, expected_rev=rev, actor=actor)
+        done = await self._configs.revert(agent, to=requested.to, expected_rev=rev, actor=actor)
         return _changed(agent, done, match)
 
     @device(Method.CONFIG_GET, "its own agents")
@@ -280,7 +282,7 @@ class AgentConfigs(Noun):
         self,
         name: str,
         match: Matching,
-        wanted: Mapping[str, ConfigRequest],
+        requested: Mapping[str, ConfigRequest],
         *,
         unset: Collection[str] = (),
         replaces: bool = False,
@@ -290,7 +292,7 @@ class AgentConfigs(Noun):
         agent = await self._agent(name)
         done = await self._configs.change(
             agent,
-            [_new(key, one) for key, one in wanted.items()],
+            [_new(key, one) for key, one in requested.items()],
             drops=unset,
             replaces=replaces,
             expected_rev=rev,
@@ -318,8 +320,8 @@ def _read_configs(c: Connection, agent_id: AgentId) -> tuple[list[ConfigRow], Ef
     return configs.list_configs(c, agent_id), agent_snapshot.effective_of(c, agent_id)
 
 
-def _new(key: str, wanted: ConfigRequest) -> NewConfig:
-    return NewConfig(key=key, value=wanted.value, type=wanted.type, description=wanted.description)
+def _new(key: str, requested: ConfigRequest) -> NewConfig:
+    return NewConfig(key=key, value=requested.value, type=requested.type, description=requested.description)
 
 
 def _view(row: ConfigRow) -> ConfigView:

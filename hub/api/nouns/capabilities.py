@@ -146,7 +146,7 @@ class Capabilities(Noun):
         capability: str,
         version: str,
         match: Match,
-        wanted: CapabilityRequest,
+        requested: CapabilityRequest,
         actor: Actor,
     ) -> RegisteredView:
         """Register a capability in a semantic version, or change it. Enabling it disables other versions."""
@@ -157,9 +157,9 @@ class Capabilities(Noun):
                 agent.id,
                 name=capability,
                 version=version,
-                enabled=wanted.enabled,
-                config=wanted.config,
-                description=wanted.description,
+                enabled=requested.enabled,
+                config=requested.config,
+                description=requested.description,
                 actor=actor,
             )
         except DeclaredCapability as error:

@@ -172,12 +172,12 @@ class Locks(Noun):
         confirm="take lock {resource} from its holder, which may still be using it?",
     )
     @route("POST", "/release", Scope.RUN, errors=[ErrorCode.UNKNOWN_LOCK, ErrorCode.LOCK_LOST])
-    async def release(self, wanted: Release, actor: Actor) -> LockView:
+    async def release(self, requested: Release, actor: Actor) -> LockView:
         """Release a lock by force; the next in its queue holds it then.
 
         What the old holder does under its fence is refused from then on. A free lock stays free.
         """
-        resource, fence = wanted.resource, wanted.fence
+        resource, fence = requested.resource, requested.fence
         found = await self._find(resource)
         entry = Entry(
             at=epoch_ms(self._clock.now()),
