@@ -123,7 +123,7 @@ def append(
 ) -> int:
     """Append an entry to the chain and return its number. See ``Entry`` for the arguments."""
     _lock_chain(c)
-    head, last = _kept_head(c), _last(c)
+    head, last = _stored_head(c), _last(c)
     # If entries are missing at the end, the new one is linked to the recorded end, which reveals the gap.
     end = max(filter(None, (head, last)), key=lambda link: link.seq, default=START)
     row = AuditRow(
@@ -159,7 +159,7 @@ def begin_chain(c: sa.Connection, *, at: int, subject: str) -> bool:
         subject: the hub's id.
     """
     _lock_chain(c)
-    if _kept_head(c) is not None or _last(c) is not None or _is_in_use(c):
+    if _stored_head(c) is not None or _last(c) is not None or _is_in_use(c):
         return False
     append(c, at=at, actor="hub", event=CREATED, subject=subject)
     return True
@@ -177,22 +177,22 @@ def append_entries(c: sa.Connection, entries: Sequence[Entry]) -> None:
 
 
 def audited(
-    fn: Callable[Concatenate[sa.Connection, P], T], tell: Callable[[T], Entry | None]
+    fn: Callable[Concatenate[sa.Connection, P], T], entry_of: Callable[[T], Entry | None]
 ) -> Callable[Concatenate[sa.Connection, P], T]:
     """Wrap *fn* with an audit entry in the same transaction: ``store.write(audited(fn, tell), ...)``.
 
     Args:
-        tell: builds the entry from the result of *fn*; ``None`` if nothing changed.
+        entry_of: builds the entry from the result of *fn*; ``None`` if nothing changed.
     """
 
-    def told(c: sa.Connection, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def job(c: sa.Connection, /, *args: P.args, **kwargs: P.kwargs) -> T:
         done = fn(c, *args, **kwargs)
-        entry = tell(done)
+        entry = entry_of(done)
         if entry is not None:
             append_entry(c, entry)
         return done
 
-    return told
+    return job
 
 
 def list_entries(
@@ -231,7 +231,7 @@ def list_entries(
 
 def end_of_chain(c: sa.Connection) -> Link | None:
     """Return the last entry as written; ``None`` without entries."""
-    return _kept_head(c) or _last(c)
+    return _stored_head(c) or _last(c)
 
 
 def check_part(c: sa.Connection, after: Link | None = None, *, rows: int = ROWS) -> Part:
@@ -247,7 +247,7 @@ def check_part(c: sa.Connection, after: Link | None = None, *, rows: int = ROWS)
         stand = Link(row.seq, row.hash)
     is_last = len(found) < rows
     if is_last:
-        breaks += _wrong_at_end(_kept_head(c), stand, is_in_use=_is_in_use(c))
+        breaks += _wrong_at_end(_stored_head(c), stand, is_in_use=_is_in_use(c))
     return Part(len(found), tuple(breaks), stand if stand.seq else None, is_last)
 
 
@@ -281,7 +281,7 @@ LAST_PRUNED = (
 )
 
 
-class _Gone(msgspec.Struct, frozen=True):
+class _Pruned(msgspec.Struct, frozen=True):
     """Detail of an entry about pruning: entries up to *through* were deleted; *hash*: hash of the last."""
 
     entries: int
@@ -304,8 +304,8 @@ def prune_audit(c: sa.Connection, *, before: int, at: int, rows: int = ROWS) -> 
     if last is None:
         return 0
     went = c.execute(DROP_OLD, {"through": last.seq}).rowcount
-    gone = _Gone(entries=went, hash=bytes(last.hash).hex(), through=last.seq)
-    append(c, at=at, actor="hub", event=PRUNED, detail=msgspec.structs.asdict(gone))
+    pruned = _Pruned(entries=went, hash=bytes(last.hash).hex(), through=last.seq)
+    append(c, at=at, actor="hub", event=PRUNED, detail=msgspec.structs.asdict(pruned))
     return went
 
 
@@ -333,10 +333,10 @@ def _was_pruned(c: sa.Connection, row: AuditRow) -> bool:
     if detail is None:
         return False
     try:
-        gone = msgspec.json.decode(detail, type=_Gone)
+        pruned = msgspec.json.decode(detail, type=_Pruned)
     except msgspec.DecodeError:
         return False  # edited: detected at its own position
-    return gone.through == row.seq - 1 and gone.hash == row.prev_hash.hex()
+    return pruned.through == row.seq - 1 and pruned.hash == row.prev_hash.hex()
 
 
 def _wrong_at_end(head: Link | None, last: Link, *, is_in_use: bool) -> Sequence[Break]:
@@ -366,13 +366,13 @@ def _missing(first: int, last: int) -> str:
     return f"entry {first} is missing" if first == last else f"entries {first} to {last} are missing"
 
 
-def _kept_head(c: sa.Connection) -> Link | None:
+def _stored_head(c: sa.Connection) -> Link | None:
     """Return the end of the chain recorded in the table ``hub``; ``None`` also if it is unreadable."""
-    kept = c.execute(HEAD).scalar_one_or_none()
-    if kept is None:
+    stored = c.execute(HEAD).scalar_one_or_none()
+    if stored is None:
         return None
     try:
-        head = msgspec.json.decode(kept, type=_Head)
+        head = msgspec.json.decode(stored, type=_Head)
         return Link(head.seq, bytes.fromhex(head.hash))
     except ValueError:  # includes msgspec's errors
         return None

@@ -68,7 +68,7 @@ KNOWN_CLOCK = sa.select(hub.c.value).where(hub.c.key == CLOCK).with_for_update()
 KEEP_CLOCK = sa.update(hub).where(hub.c.key == CLOCK).values(value=sa.bindparam("looks"))
 
 
-class _Looks(msgspec.Struct, frozen=True):
+class _ClockChecks(msgspec.Struct, frozen=True):
     """Time of the last check of the clock, and start of the period in which all checks agreed."""
 
     at: int
@@ -84,19 +84,19 @@ def is_clock_steady(c: sa.Connection, at: int) -> bool:
     wrong clock writes them with that clock.
     """
     known = c.execute(KNOWN_CLOCK).scalar_one_or_none()
-    before = None if known is None else msgspec.json.decode(known, type=_Looks)
+    before = None if known is None else msgspec.json.decode(known, type=_ClockChecks)
     agrees = before is not None and abs(at - before.at) < DAY_MS
-    looks = _Looks(at, before.since if before is not None and agrees else at)
+    checks = _ClockChecks(at, before.since if before is not None and agrees else at)
     if known is None:
-        c.execute(sa.insert(hub), {"key": CLOCK, "value": msgspec.json.encode(looks).decode()})
+        c.execute(sa.insert(hub), {"key": CLOCK, "value": msgspec.json.encode(checks).decode()})
     else:
-        c.execute(KEEP_CLOCK, {"looks": msgspec.json.encode(looks).decode()})
-    return at - looks.since >= STEADY_MS
+        c.execute(KEEP_CLOCK, {"looks": msgspec.json.encode(checks).decode()})
+    return at - checks.since >= STEADY_MS
 
 
 AGENTS = sa.select(agents.c.id).order_by(agents.c.id)
 _ended = runs.alias("ended")
-_oldest_kept = (
+_oldest_retained = (
     sa.select(_ended.c.completed_at)
     .where(_ended.c.agent_id == sa.bindparam("agent"), _ended.c.completed_at.is_not(None))
     .order_by(_ended.c.completed_at.desc())
@@ -115,7 +115,7 @@ OLD_RUNS = (
     .where(
         runs.c.agent_id == sa.bindparam("agent"),
         runs.c.completed_at < _before,
-        runs.c.completed_at < _oldest_kept.scalar_subquery(),
+        runs.c.completed_at < _oldest_retained.scalar_subquery(),
         sa.or_(
             runs.c.state != sa.literal_column("'FAILED'", runs.c.state.type),
             runs.c.completed_at < sa.bindparam("failed_before"),
@@ -159,7 +159,7 @@ def prune_runs(
     *,
     before: int,
     failed_before: int,
-    kept: int,
+    retained: int,
     rows: int = ROWS,
 ) -> int:
     """Delete runs of these agents that ended before *before*, with their units, calls and history.
@@ -169,13 +169,13 @@ def prune_runs(
     Args:
         agent_ids: agents to prune; each costs two queries, so a caller passes only some at a time.
         before, failed_before: epoch milliseconds; the second for FAILED runs.
-        kept: number of runs of each agent, the last ended, that stay at any age; at least 1.
+        retained: number of runs of each agent, the last ended, that stay at any age; at least 1.
         rows: maximum number of rows to delete in this transaction, of all tables together.
 
     Returns:
         The number of deleted rows; 0 if none are left to delete.
     """
-    ended = {"before": before, "failed_before": failed_before, "newer": kept - 1}
+    ended = {"before": before, "failed_before": failed_before, "newer": retained - 1}
     went = 0
     for agent_id in agent_ids:
         if went == rows:
@@ -248,7 +248,7 @@ def prune_wakes(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
 
 
 SCHEDULES = sa.select(schedules.c.id).order_by(schedules.c.id)
-OLDEST_KEPT_FIRE = (
+OLDEST_RETAINED_FIRE = (
     sa.select(schedule_fires.c.fire_at)
     .where(schedule_fires.c.schedule_id == sa.bindparam("schedule"))
     .order_by(schedule_fires.c.fire_at.desc())
@@ -265,19 +265,21 @@ def list_schedule_ids(c: sa.Connection) -> list[str]:
     return list(c.execute(SCHEDULES).scalars())
 
 
-def prune_crowded_fires(c: sa.Connection, schedule_ids: Sequence[str], *, kept: int, rows: int = ROWS) -> int:
-    """Delete all but the newest *kept* fires of each of these schedules. Return the number of deleted rows.
+def prune_crowded_fires(
+    c: sa.Connection, schedule_ids: Sequence[str], *, retained: int, rows: int = ROWS
+) -> int:
+    """Delete all but the newest *retained* fires of each schedule. Return the number of deleted rows.
 
-    Scans up to *kept* rows of each schedule, so a caller passes only some at a time.
+    Scans up to *retained* rows of each schedule, so a caller passes only some at a time.
     """
     went = 0
     for schedule_id in schedule_ids:
         if went == rows:
             break
-        crowd = {"schedule": schedule_id, "newer": kept - 1}
-        oldest_kept = c.execute(OLDEST_KEPT_FIRE, crowd).scalar_one_or_none()
-        if oldest_kept is not None:
-            crowd |= {"before": oldest_kept, "rows": rows - went}
+        crowd = {"schedule": schedule_id, "newer": retained - 1}
+        oldest_retained = c.execute(OLDEST_RETAINED_FIRE, crowd).scalar_one_or_none()
+        if oldest_retained is not None:
+            crowd |= {"before": oldest_retained, "rows": rows - went}
             went += c.execute(DROP_CROWDED, crowd).rowcount
     return went
 
@@ -352,12 +354,12 @@ def prune_answers(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
     return c.execute(DROP_ANSWERS, {"before": before, "rows": rows}).rowcount
 
 
-def prune_crowded_answers(c: sa.Connection, *, kept: int, rows: int = ROWS) -> int:
-    """Delete all but about *kept* answers, longest unused first. Return the number deleted.
+def prune_crowded_answers(c: sa.Connection, *, retained: int, rows: int = ROWS) -> int:
+    """Delete all but about *retained* answers, longest unused first. Return the number deleted.
 
     Answers used at the same instant as the newest surplus answer stay.
     """
-    newest = c.execute(NEWEST_TOO_MANY, {"kept": kept}).scalar_one_or_none()
+    newest = c.execute(NEWEST_TOO_MANY, {"kept": retained}).scalar_one_or_none()
     return 0 if newest is None else prune_answers(c, before=newest, rows=rows)
 
 

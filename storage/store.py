@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from protocol.agent_status import AgentMoved
 from protocol.ids import BootId
-from storage.agents.agent_moves import told_moves
+from storage.agents.agent_moves import recorded_moves
 from storage.kernel.database import SERVER, Database, file_of, held_alone, session_name
 from storage.kernel.migrate import upgrade
 from storage.kernel.sqlite import empty_database, machine_now_ms, open_sqlite
@@ -123,7 +123,7 @@ class ObservedDatabase:
         moves: list[AgentMoved] = []
 
         def watched(c: sa.Connection) -> T:
-            with told_moves(c) as made:
+            with recorded_moves(c) as made:
                 value = fn(c, *args, **kwargs)
             moves[:] = made  # replaces those of an earlier attempt, which was rolled back
             return value

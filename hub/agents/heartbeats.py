@@ -32,7 +32,7 @@ from protocol.coordination import AgentBeat, Heartbeat
 from protocol.frame import HEARTBEAT_INTERVAL_MS, SILENT_AFTER_HEARTBEATS
 from protocol.ids import AgentId, DeviceId
 from storage.agents import status_writes
-from storage.agents.status_writes import AgentReport, HeardDevice, SilentDevice, Stands
+from storage.agents.status_writes import AgentReport, AgentSight, DeviceReports, SilentDevice
 from storage.kernel.database import Conflict, StorageError
 from storage.store import Store
 
@@ -376,7 +376,7 @@ class Heartbeats:
                 if share.beat is not None:
                     self._judge(share, share.beat, rows.get(share.device.device_id))
             reported = [
-                HeardDevice(share.device.device_id, share.device.epoch, share.at, tuple(share.reports))
+                DeviceReports(share.device.device_id, share.device.epoch, share.at, tuple(share.reports))
                 for share in shares
                 if share.reports
             ]
@@ -388,7 +388,7 @@ class Heartbeats:
             ]
             last = {share.device.device_id: share.at for share in shares if share.is_saved}
             if reported or silent or last:
-                await self._store.write(status_writes.record, heard=reported, silent=silent, last=last)
+                await self._store.write(status_writes.record, received=reported, silent=silent, last=last)
             is_written = True
         finally:
             for share in shares:
@@ -397,7 +397,7 @@ class Heartbeats:
                 else:
                     share.give_back()
 
-    def _judge(self, share: _Share, beat: Heartbeat, rows: Sequence[Stands] | None) -> None:
+    def _judge(self, share: _Share, beat: Heartbeat, rows: Sequence[AgentSight] | None) -> None:
         """Determine the changes in *beat*.
 
         Args:
@@ -419,14 +419,14 @@ class Heartbeats:
             if known.is_settled or row is None:
                 is_news = known.report != _without_usage(report)
             else:
-                is_news = bool(status_writes.wishes(row, report))
+                is_news = bool(status_writes.requested_moves(row, report))
             if is_news or report.usage is not None:
                 share.reports.append(report)
             self._outcomes.labels("news" if is_news else "unchanged").inc()
         if rows is not None and not device.is_read:
             for agent_id, row in by_agent.items():
                 report = AgentReport(agent_id=agent_id, is_listed=False)
-                if agent_id not in listed and status_writes.wishes(row, report):
+                if agent_id not in listed and status_writes.requested_moves(row, report):
                     share.reports.append(report)
 
     def _read(self, device: _Device, beat: AgentBeat, known: _Known, at: int) -> AgentReport:

@@ -50,7 +50,7 @@ class Turn:
         wait_s: maximum seconds in the queues.
     """
 
-    def __init__(self, link: DeviceLink, request: lock_turns.Wanted) -> None:
+    def __init__(self, link: DeviceLink, request: lock_turns.LockRequest) -> None:
         self.link = link
         self.request = request
         self.wait_s = (request.wait_ms or 0) / 1_000
@@ -132,7 +132,7 @@ class Locks:
         if wait_ms and waits >= self.waits_per_device:
             self._limits_reached.labels("lock_waits_per_device").inc()
             raise TooManyWaits(f"{waits} requests of this device wait for locks (lock_waits_per_device)")
-        request = lock_turns.Wanted(
+        request = lock_turns.LockRequest(
             request_id=self._ids.fresh(),
             user_id=link.user_id,
             names=names,
@@ -215,7 +215,7 @@ class Locks:
 
     async def _grant_due(self) -> float:
         """Grant due locks. Return the seconds until the next round."""
-        found = await self._store.read(rows.look, list(self._waiting))
+        found = await self._store.read(rows.pending_work, list(self._waiting))
         self._hand_out(grant for grant in found.granted.values() if grant.request_id in self._waiting)
         for user_id in found.users_due:
             self._hand_out(await self._store.write(rows.sweep, user_id))
@@ -233,16 +233,16 @@ class Locks:
                 _log_granted(grant)
                 self.on_run_granted()
 
-    async def _why_not(self, request: lock_turns.Wanted) -> str:
+    async def _why_not(self, request: lock_turns.LockRequest) -> str:
         """Return the holder of the lock that was not granted, and since when."""
         waited = f"its turn did not come within {(request.wait_ms or 0) / 1_000:g} s:"
         for lock in await self._store.read(lock_turns.locks_named, request.user_id, request.names):
             if lock.holder is not None and lock.holder != request.holder:
                 since, until = (
-                    lock_turns.told_instant(lock.acquired_at or 0),
-                    lock_turns.told_instant(lock.expires_at),
+                    lock_turns.instant_text(lock.acquired_at or 0),
+                    lock_turns.instant_text(lock.expires_at),
                 )
-                held = f"is held by {lock.told_holder} since {since}, until {until} at most"
+                held = f"is held by {lock.holder_text} since {since}, until {until} at most"
                 return f"{waited} lock {lock.resource!r} {held}"
         return f"{waited} others were before it in the queue of {request.names[0]!r}"
 

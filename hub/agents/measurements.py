@@ -31,7 +31,7 @@ from protocol.measurements import (
 )
 from storage.agents import measurements
 from storage.agents.agents import UnknownAgent
-from storage.agents.measurements import BucketsKept, SampleRow, SeriesLimits, SeriesRow, TooManySeries
+from storage.agents.measurements import BucketRetention, SampleRow, SeriesLimits, SeriesRow, TooManySeries
 from storage.store import Store
 
 log = Channel(__name__)
@@ -102,7 +102,7 @@ class Measurements:
         while True:
             self.turns.work()
             at, retained = epoch_ms(self._clock.now()), self._retained()
-            measured = await self._store.write(measurements.measure, at=at, kept=retained)
+            measured = await self._store.write(measurements.measure, at=at, retention=retained)
             total += measured
             if measured < measurements.AT_ONCE:
                 return total
@@ -137,7 +137,7 @@ class Measurements:
                 report_id=report_id,
                 digest=hashlib.sha256(msgspec.json.encode(samples, order="sorted")).hexdigest(),
                 at=now_ms,
-                kept=retained,
+                retention=retained,
                 limits=self.rules.series,
             )
         except HubError as exc:
@@ -209,9 +209,9 @@ class Measurements:
                 "metric_buckets",
             )
 
-    def _retained(self) -> BucketsKept:
+    def _retained(self) -> BucketRetention:
         now_ms = epoch_ms(self._clock.now())
-        return BucketsKept(
+        return BucketRetention(
             minutes_from=now_ms - self.keep.metric_minutes_days * DAY_MS,
             hours_from=now_ms - self.keep.metric_hours_days * DAY_MS,
         )

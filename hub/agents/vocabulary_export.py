@@ -195,7 +195,7 @@ def _foundation(facts: AgentFacts) -> Document:
         "active_workflows": list(facts.live_runs),
         "locks": {
             lock.resource: {
-                "holder": lock.told_holder,
+                "holder": lock.holder_text,
                 "fence": lock.fence,
                 "acquired_at": _instant(lock.acquired_at),
                 "expires_at": _instant(lock.expires_at),

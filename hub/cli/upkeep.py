@@ -334,9 +334,9 @@ def _summary(tables: "SchemaVersion", differences: int) -> str:
 def _tables_of(address: str, state: Path) -> "SchemaVersion":
     import anyio
 
-    from storage.kernel.verify import SchemaVersion, schema_version_of
+    from storage.kernel.verify import schema_version_of
 
-    async def read() -> SchemaVersion:
+    async def read() -> "SchemaVersion":
         return await schema_version_of(address, base=state)
 
     return anyio.run(read)

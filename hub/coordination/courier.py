@@ -210,7 +210,7 @@ class Courier:
             for seen in await self._store.read(messages.due_nowhere, self._mine, at=at, most=PAGE):
                 if seen.id not in self._in_flight and (free := free - 1) >= 0:
                     self._take(tasks, "", seen, self._nowhere)
-        is_any, soonest = await self._store.read(messages.next_look, at)
+        is_any, soonest = await self._store.read(messages.next_due, at)
         if not is_any:
             return REST_S
         until_s = self._poll_s if soonest is None else max(0.0, (soonest - self.moving.now()) / 1_000)
@@ -255,7 +255,7 @@ class Courier:
                     elif self._free(name, PER_GATEWAY) > 0:
                         self._take(tasks, name, seen, self._at_gateway, ready[name])
                     else:
-                        await self._store.write(messages.look_now, seen.id, self.moving.now())
+                        await self._store.write(messages.make_due, seen.id, self.moving.now())
 
     def _free(self, whose: str, most: int) -> int:
         return most - Counter(self._in_flight.values())[whose]
@@ -290,7 +290,7 @@ class Courier:
                 log.error("message.broke", exc=exc, message_id=seen.id)
                 await self._later(seen, None, LATER_CAP_MS)
             if seen.id in self._once_more:
-                await self._store.write(messages.look_now, seen.id, self.moving.now())
+                await self._store.write(messages.make_due, seen.id, self.moving.now())
         except StorageError as exc:  # the row has the time of the next attempt
             log.error("message.database", exc=exc, message_id=seen.id)
         finally:
@@ -310,7 +310,7 @@ class Courier:
 
     async def _at_gateway(self, seen: MessageSight, gateway: Gateway) -> None:
         known = seen
-        if seen.to_agent_id is None or seen.is_gone or seen.home_gateway_id != seen.gateway_id:
+        if seen.to_agent_id is None or seen.is_removed or seen.home_gateway_id != seen.gateway_id:
             if seen.state is not MessageState.WAITING:
                 await self._lost_home(seen)
                 return

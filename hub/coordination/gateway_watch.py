@@ -39,7 +39,7 @@ MAX_FACTS: Final = 10_000  # queue limit; above it, everything is queried again
 AT_ONCE: Final = 200  # facts per transaction, which blocks other writers for at most 0.1 s
 ASKED_AT_ONCE: Final = 8  # sessions of one gateway queried concurrently
 REMEMBERED: Final = 1_000  # ended turns, because the end of each turn is reported repeatedly
-_UNMADE: Final = (gateway_agents.WANTED, gateway_agents.CREATING)
+_UNMADE: Final = (gateway_agents.REQUESTED, gateway_agents.CREATING)
 _FEW: Final = 1  # rows of a history, because only the state is needed, not the text
 
 
@@ -360,7 +360,7 @@ class Watch:
                 self._on_missing(row)
         for row in lost:  # the gateway was reset; its main agent must be created again to reach people
             problem, at = f"gateway {self.name} has lost it", epoch_ms(self._clock.now())
-            if await self._store.write(gateway_making.gone, row.agent_id, problem=problem, at=at):
+            if await self._store.write(gateway_making.note_missing, row.agent_id, problem=problem, at=at):
                 log.warning("agent.lost_at_gateway", agent_id=row.agent_id, gateway=self.name)
                 self._on_missing(row)
         known = {row.remote_id: self._agents.get(row.remote_id) or _Working(row) for row in rows}

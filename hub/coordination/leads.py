@@ -139,7 +139,7 @@ class Leads:
 
     async def _made_ready(self, home: GatewayAgentRow, *, is_asked: bool = False) -> None:
         """Create the lead at its gateway if necessary. Raises NoGateway, GatewayError."""
-        if not home.is_there:
+        if not home.is_listed:
             problem = f"gateway {home.gateway_name} of agent {home.agent_name} is not in hub.toml any more"
             raise NoGateway(problem)
         if home.state == gateway_agents.READY:

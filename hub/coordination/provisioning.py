@@ -139,7 +139,7 @@ class Provisioning:
         if not await self._exists(gateway, row.remote_id):
             problem = f"gateway {gateway.name} has no agent {row.remote_id} any more"
             at = self._at()
-            if await self._store.write(gateway_making.gone, row.agent_id, problem=problem, at=at):
+            if await self._store.write(gateway_making.note_missing, row.agent_id, problem=problem, at=at):
                 log.warning("agent.lost_at_gateway", agent_id=row.agent_id, gateway=gateway.name)
 
     # --- creation of one agent ---
@@ -274,7 +274,7 @@ class Provisioning:
         return error
 
     def _gateway(self, row: GatewayAgentRow) -> Gateway:
-        if not row.is_there:
+        if not row.is_listed:
             problem = f"gateway {row.gateway_name} of agent {row.agent_name} is not in hub.toml any more"
             raise NoGateway(problem)
         gateway = self._fleet.find(row.gateway_name)

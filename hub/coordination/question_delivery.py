@@ -163,7 +163,7 @@ class QuestionDelivery:
                 is_all = False  # the device may confirm the others
                 continue
             at = epoch_ms(self._clock.now())
-            await self._store.write(questions.told, one, link.device_id, at)
+            await self._store.write(questions.note_delivered, one, link.device_id, at)
             log.info("question.told", question_id=row.id, device_id=link.device_id, state=row.state)
         return is_all
 
@@ -171,7 +171,7 @@ class QuestionDelivery:
         """Return the displayed name of the author of the valid answer, or None."""
         if row.answered_by is None:
             return None
-        return await self._store.read(question_rows.told_actor, row.answered_by)
+        return await self._store.read(question_rows.actor_name, row.answered_by)
 
     async def _wait(self, seconds: float) -> None:
         """Wait until the time has passed, or ``recheck`` is called."""

@@ -40,7 +40,7 @@ class Homes:
         """
         if seen.to_lead and seen.to_agent_id is None:
             return await self._to_lead(seen)
-        if seen.to_agent_id is None or seen.is_gone:
+        if seen.to_agent_id is None or seen.is_removed:
             await self._moving.fail(seen, ErrorCode.UNKNOWN_AGENT, "the agent it is for was removed")
             return None
         if seen.home_gateway_id is None and seen.home_device_id is None:

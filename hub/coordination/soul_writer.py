@@ -283,7 +283,7 @@ class SoulWriter:
             reason_code=None if error is None else code or error.code,
             problem=None if error is None else str(error)[:2_000],
         )
-        settled = await self._store.write(souls.settle, write, end, kept=self.most_versions)
+        settled = await self._store.write(souls.settle, write, end, most_versions=self.most_versions)
         for ended in self._settled.get(write.id, ()):
             ended.set()
         if settled is None:
@@ -314,7 +314,7 @@ class SoulWriter:
 
     async def note(self, agent_id: AgentId, home: SoulHome, soul: Soul, since: int) -> None:
         """Add an agent's soul (persona text), as read, to its history, unless it is the newest version."""
-        if await self._store.read(souls.last_there, agent_id) == soul.sha256:
+        if await self._store.read(souls.last_digest, agent_id) == soul.sha256:
             return  # the usual case: nothing to write
         is_new = await self._store.write(
             souls.note_seen,
@@ -322,7 +322,7 @@ class SoulWriter:
             soul.content,
             actor=home.place,
             at=self._at(),
-            kept=self.most_versions,
+            most_versions=self.most_versions,
             since=since,
         )
         if is_new:

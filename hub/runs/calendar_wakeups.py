@@ -69,7 +69,7 @@ Fate: TypeAlias = Over | Deferred | Ready
 def fate_of(wake: WakeSight, at: int) -> Fate:
     """Return what to do about a wake. Pure."""
     is_over = wake.ends_at <= at
-    if wake.is_gone:
+    if wake.is_removed:
         return Over("skipped", "skipped_paused", "slot_removed")
     if wake.lifecycle != "active":
         return Over("skipped", "skipped_paused", "agent_paused")
@@ -148,7 +148,7 @@ class Wakes:
     async def _process(self, tasks: TaskGroup) -> float:
         """Process all open wakes. Return the seconds until the next round."""
         at = self._at()
-        for wake in await self._store.read(calendar_wakeups.look, at, AT_ONCE):
+        for wake in await self._store.read(calendar_wakeups.due_wakes, at, AT_ONCE):
             if wake.id in self._in_flight:
                 continue  # its call in flight will settle or postpone it
             self.turns.work()

@@ -178,7 +178,7 @@ def plan(
         due=due,
         runs=tuple(FreshRun(RunId(ids.fresh()), fire_at) for fire_at in missing),
         dropped=dropped,
-        kept=tuple(part for row in dropped for part in _parts(trigger, row, fires, sight)),
+        remaining=tuple(part for row in dropped for part in _parts(trigger, row, fires, sight)),
         config_fingerprint=parameters.config_fingerprint,
         parameters=msgspec.to_builtins(parameters),
     )

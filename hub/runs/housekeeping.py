@@ -127,9 +127,9 @@ class Housekeeping:
             retention.prune_runs,
             before=_before(now, keep.runs_days),
             failed_before=_before(now, keep.failed_runs_days),
-            kept=keep.runs_kept,
+            retained=keep.runs_kept,
         )
-        crowds = partial(retention.prune_crowded_fires, kept=keep.fires_kept)
+        crowds = partial(retention.prune_crowded_fires, retained=keep.fires_kept)
         payloads, fires, activity, answers = (
             _before(now, days)
             for days in (keep.payload_days, keep.fires_days, keep.activity_days, keep.answers_days)
@@ -139,7 +139,7 @@ class Housekeeping:
         settled = _before(now, keep.questions_days)
         messages = _before(now, keep.messages_days)
         seen, posted = _before(now, keep.seen_messages_days), _before(now, keep.posted_days)
-        crowd = partial(retention.prune_crowded_answers, kept=keep.model_answers_kept)
+        crowd = partial(retention.prune_crowded_answers, retained=keep.model_answers_kept)
         return [
             ("payloads", partial(retention.forget_payloads, before=payloads, at=epoch_ms(now))),
             *(("runs", partial(runs, agent_ids=part)) for part in _parts(agent_ids)),

@@ -364,7 +364,7 @@ class Scheduler:
         within = firing.fires_between(due.schedule, first_at, last_at)
         if not within:
             return Backfilled((), ())
-        sight = await self._store.read(fire_rows.look, due, within)
+        sight = await self._store.read(fire_rows.backfill_sight, due, within)
         found = await setups_of_due(self._store, [due])
         parameters = parameters_of(due, self._extractor, found.get(due.schedule.agent_id))
         plan = firing.plan(due, within, sight, parameters, self._ids)

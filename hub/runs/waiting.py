@@ -269,7 +269,7 @@ def _held_by_a_lock(facts: WaitFacts, zone: tzinfo | None) -> str | None:
     if not facts.lock.is_held:
         return f"waits for lock {lock.resource}: {behind}"
     since = describe_time(from_epoch_ms(lock.acquired_at or 0), facts.now, zone)
-    text = f"waits for lock {lock.resource}, held by {lock.told_holder} since {since}"
+    text = f"waits for lock {lock.resource}, held by {lock.holder_text} since {since}"
     return f"{text}; {behind}" if behind else text
 
 

@@ -34,9 +34,9 @@ from storage.kernel.columns import in_parts
 from storage.kernel.rows import fill
 from storage.runs.schema import EXECUTING, runs
 
-_TOLD: Final = "agent_moves"  # key in a connection's info while its moves are recorded
+_RECORDED: Final = "agent_moves"  # key in a connection's info while its moves are recorded
 
-STATUSES = (
+LOCKED_STATES = (
     sa.select(
         *(agent_states.c[axis] for axis in STORED_AXES),
         agent_states.c.agent_id,
@@ -93,7 +93,7 @@ class AgentTerminated(HubError):
 
 def locked_states(c: sa.Connection, agent_ids: Sequence[AgentId]) -> Sequence[Any]:
     """Lock the states of these agents for update and return them by id; at most one IN list."""
-    return c.execute(STATUSES, {"listed": list(agent_ids)}).all()
+    return c.execute(LOCKED_STATES, {"listed": list(agent_ids)}).all()
 
 
 def locked_state(c: sa.Connection, agent_id: AgentId) -> Any:
@@ -195,21 +195,21 @@ def remember(c: sa.Connection, moves: Sequence[tuple[AgentMoved, Axes]]) -> None
     if not rows:
         return
     c.execute(sa.insert(agent_state_history), rows)
-    told: list[AgentMoved] | None = c.info.get(_TOLD)
-    if told is not None:
-        told.extend(made for made, _ in moves)
+    recorded: list[AgentMoved] | None = c.info.get(_RECORDED)
+    if recorded is not None:
+        recorded.extend(made for made, _ in moves)
 
 
 @contextmanager
-def told_moves(c: sa.Connection) -> Iterator[list[AgentMoved]]:
+def recorded_moves(c: sa.Connection) -> Iterator[list[AgentMoved]]:
     """Collect the moves made on *c* within the block. They take effect when its transaction commits."""
     moves: list[AgentMoved] = []
     info = c.info  # the info of a lost connection can no longer be accessed
-    info[_TOLD] = moves
+    info[_RECORDED] = moves
     try:
         yield moves
     finally:
-        info.pop(_TOLD, None)
+        info.pop(_RECORDED, None)
 
 
 COUNT_RUNS = (

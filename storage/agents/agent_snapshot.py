@@ -123,10 +123,10 @@ def setups_of(c: sa.Connection, agent_ids: Iterable[AgentId]) -> dict[AgentId, S
     Raises:
         UnreadableConfig: a config of an agent is unreadable for this release.
     """
-    wanted = list(agent_ids)
-    known = templates.templates_by_id(c) if wanted else {}
+    requested = list(agent_ids)
+    known = templates.templates_by_id(c) if requested else {}
     found: dict[AgentId, Setup] = {}
-    for part in in_parts(wanted):
+    for part in in_parts(requested):
         own = configs.configurations_of(c, part)
         for row in c.execute(SETUPS, {"listed": part}):
             id = AgentId(row.id)

@@ -14,7 +14,7 @@ from storage.coordination.schema import agent_tokens
 from storage.devices.schema import users
 from storage.kernel.rows import Key, columns_of, fill, paged
 
-KEPT_MS: Final = 30 * 86_400_000  # after its end, so that late requests learn the reason
+RETENTION_MS: Final = 30 * 86_400_000  # after its end, so that late requests learn the reason
 
 
 class TooManyAgentTokens(HubError):
@@ -113,7 +113,7 @@ def create_agent_token(
     """
     if c.execute(LOCK_AGENT, {"agent": agent_id}).one_or_none() is None:
         raise UnknownAgent(f"there is no agent {agent_id}")
-    c.execute(PRUNE, {"agent": agent_id, "before": at - KEPT_MS})
+    c.execute(PRUNE, {"agent": agent_id, "before": at - RETENTION_MS})
     if c.execute(COUNT_LIVE, {"agent": agent_id, "now": at}).scalar_one() >= most:
         raise TooManyAgentTokens(f"this agent has {most} tokens that count (agent_tokens_per_agent)")
     row = {"id": id, "token_hash": token_hash, "agent_id": agent_id, "last4": last4, "created_by": actor}

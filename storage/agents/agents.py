@@ -310,7 +310,9 @@ def agent_in(row: sa.Row[Any]) -> AgentRow:
     return fill(
         AgentRow,
         row,
-        schedule=None if row.schedule_id is None else schedule_rows.told(row.expr, row.every_ms, row.at_ms),
+        schedule=None
+        if row.schedule_id is None
+        else schedule_rows.time_text(row.expr, row.every_ms, row.at_ms),
         last_run=None if row.run_id is None else fill(LastRun, row, prefix="run_"),
         **configs.configs_in(row),
     )

@@ -68,7 +68,7 @@ class CapabilityRow(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     updated_at: int
 
-    def says(self, given: Capability, source: Source) -> bool:
+    def equals(self, given: Capability, source: Source) -> bool:
         """Return True if registering *given* from *source* would change nothing."""
         return given.enabled in (None, self.enabled) and (self.config, self.description, self.source) == (
             given.config,
@@ -167,17 +167,17 @@ def remove(
         In each case nothing was written.
     """
     known = [row for row in list_capabilities(c, agent_id) if row.name == name]
-    gone = [row for row in known if version is None or row.version == version]
-    if not gone:
-        told = name if version is None or not known else f"{name} {version}"
+    removed = [row for row in known if version is None or row.version == version]
+    if not removed:
+        shown = name if version is None or not known else f"{name} {version}"
         has = f"; it has {', '.join(str(row.version) for row in known)}" if known else ""
-        raise UnknownCapability(f"the agent has no capability {told}{has}")
-    for row in gone:
+        raise UnknownCapability(f"the agent has no capability {shown}{has}")
+    for row in removed:
         if row.source == "file":
             raise DeclaredCapability(f"{row.name} {row.version} is declared in hub.toml; remove it there")
-    for row in gone:
+    for row in removed:
         c.execute(REMOVE, _key(agent_id, row.name, row.version))
-    return gone
+    return removed
 
 
 def declare(
@@ -188,10 +188,10 @@ def declare(
     A declared capability replaces the same one of another source.
     """
     known = list_capabilities(c, agent_id)
-    wanted = {(given.name, given.version) for given in declared}
+    declared_keys = {(given.name, given.version) for given in declared}
     changed = False
     for row in known:
-        if row.source == source and (row.name, row.version) not in wanted:
+        if row.source == source and (row.name, row.version) not in declared_keys:
             c.execute(REMOVE, _key(agent_id, row.name, row.version))
             changed = True
     for given in declared:
@@ -216,15 +216,15 @@ def _register(
     other = next((row for row in of_name if row.enabled and row.version != given.version), None)
     if old is not None and old.source == "file" and source != "file":
         raise DeclaredCapability(f"{given.name} {given.version} is declared in hub.toml; change it there")
-    if old is not None and old.says(given, source):
+    if old is not None and old.equals(given, source):
         return Registered(old, is_changed=False)
     enabled = given.enabled
     if enabled is None:
         enabled = old.enabled if old is not None else other is None or other.version < given.version
     if enabled and other is not None and other.source == "file" and source != "file":
         if given.enabled:
-            told = f"hub.toml enables {other.name} {other.version}; enable another version there"
-            raise DeclaredCapability(told)
+            shown = f"hub.toml enables {other.name} {other.version}; enable another version there"
+            raise DeclaredCapability(shown)
         enabled = False  # the caller did not request it
     if old is None and len(known) >= most:
         message = f"the agent has {len(known)} capabilities, as many as it may (capabilities_per_agent)"

@@ -173,11 +173,11 @@ def put_checkpoint(
         own = {"sequence_number": row.sequence, "state_data": row.state}
         c.execute(sa.insert(table), values_of(row, table, agent_id=agent_id, **own))
         return row
-    if known.sequence == given.sequence and _says_the_same(known, row):
+    if known.sequence == given.sequence and _has_same_content(known, row):
         return known
     if known.sequence >= given.sequence:
-        told = f"the checkpoint {given.scope!r} is at sequence {known.sequence}"
-        raise StaleCheckpoint(f"{told}; {given.sequence} is not beyond it")
+        shown = f"the checkpoint {given.scope!r} is at sequence {known.sequence}"
+        raise StaleCheckpoint(f"{shown}; {given.sequence} is not beyond it")
     change = {
         "agent": agent_id,
         "of_scope": row.scope,
@@ -204,5 +204,5 @@ def clear_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCO
     return row
 
 
-def _says_the_same(one: CheckpointRow, other: CheckpointRow) -> bool:
+def _has_same_content(one: CheckpointRow, other: CheckpointRow) -> bool:
     return (one.state, one.is_recoverable) == (other.state, other.is_recoverable)

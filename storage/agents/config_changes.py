@@ -57,8 +57,8 @@ class ConfigLimitReached(HubError):
 
     code = ErrorCode.LIMIT_REACHED
 
-    def __init__(self, limit: str, told: str) -> None:
-        super().__init__(f"{told} ({limit})")
+    def __init__(self, limit: str, message: str) -> None:
+        super().__init__(f"{message} ({limit})")
         self.limit = limit
 
 
@@ -175,8 +175,8 @@ def change(
             raise UnknownConfig(f"the agent has no config {key!r}")
         new.pop(key, None)
     if replaces:
-        kept = {put.key for put in puts}
-        new = {key: row for key, row in new.items() if key in kept or row.source == FILE}
+        written = {put.key for put in puts}
+        new = {key: row for key, row in new.items() if key in written or row.source == FILE}
     for key, row in old.items():
         if row.source == FILE and new.get(key) != row:
             raise ConfigOfFile(key)
@@ -268,7 +268,7 @@ def _put(
         row = ConfigRow(
             key=put.key,
             type=(type := put.type or (type_of(put.value) if before is None else before.type)),
-            text=_text(put, type, is_kept=put.type is None and before is not None),
+            text=_text(put, type, retains_type=put.type is None and before is not None),
             description=_description(put, before),
             # A config that hub.toml declares and the API repeats stays the file's.
             source=FILE if before is not None and before.source == FILE else source,
@@ -280,11 +280,11 @@ def _put(
     return new
 
 
-def _text(put: NewConfig, type: ConfigType, *, is_kept: bool) -> str:
+def _text(put: NewConfig, type: ConfigType, *, retains_type: bool) -> str:
     try:
         return text_of(put.key, type, put.value)
     except BadConfig as exc:
-        if is_kept and type_of(put.value) != type:
+        if retains_type and type_of(put.value) != type:
             raise BadConfig(put.key, f"{exc.problem}; give a type to change that which it has") from None
         raise
 
@@ -302,16 +302,16 @@ def _description(put: NewConfig, before: ConfigRow | None) -> str | None:
 def _keep_within(limits: ConfigLimits, changed: Sequence[ConfigRow], new: Mapping[str, ConfigRow]) -> None:
     for row in changed:
         if (size := len(row.text.encode())) > limits.value_bytes:
-            told = f"{row.key}: a value has at most {limits.value_bytes} bytes, this one {size}"
-            raise ConfigLimitReached("config_value_bytes", told)
+            message = f"{row.key}: a value has at most {limits.value_bytes} bytes, this one {size}"
+            raise ConfigLimitReached("config_value_bytes", message)
     of_api = [row for row in new.values() if row.source != FILE]
     if changed and len(of_api) > limits.keys:
-        told = f"an agent has at most {limits.keys} configs, this would be {len(of_api)}"
-        raise ConfigLimitReached("config_keys", told)
+        message = f"an agent has at most {limits.keys} configs, this would be {len(of_api)}"
+        raise ConfigLimitReached("config_keys", message)
     total = sum(len(row.key) + len(msgspec.json.encode(row.text)) for row in of_api)
     if changed and total > limits.total_bytes:
-        told = f"the configs of an agent have at most {limits.total_bytes} bytes together, these {total}"
-        raise ConfigLimitReached("config_bytes", told)
+        message = f"the configs of an agent have at most {limits.total_bytes} bytes together, these {total}"
+        raise ConfigLimitReached("config_bytes", message)
 
 
 def _write(
@@ -334,7 +334,7 @@ def _write(
     for key in keys:
         before, after = old.get(key), new.get(key)
         _write_one(c, agent_id, key, before, after)
-        if _said(before) == _said(after):
+        if _typed_value(before) == _typed_value(after):
             continue  # only its description or source changed
         seq += 1
         move = {
@@ -349,8 +349,8 @@ def _write(
             "at": at,
         }
         c.execute(REMEMBER_CONFIG, move)
-    kept = {"oldest": seq - REMEMBERED, "characters": REMEMBERED_CHARACTERS}
-    c.execute(FORGET_MOVES, {"agent": agent_id, **kept})
+    written = {"oldest": seq - REMEMBERED, "characters": REMEMBERED_CHARACTERS}
+    c.execute(FORGET_MOVES, {"agent": agent_id, **written})
     c.execute(NEXT_REVISION, {"agent": agent_id, "now": at})
     if check is not None:  # the check passed, so an error for invalid configs is over
         template_changes.put_in_error(c, (), [agent_id], at=at, actor=actor)
@@ -384,5 +384,5 @@ def lock_revision(c: sa.Connection, agent_id: AgentId) -> int:
     return int(rev)
 
 
-def _said(row: ConfigRow | None) -> tuple[ConfigType, str] | None:
+def _typed_value(row: ConfigRow | None) -> tuple[ConfigType, str] | None:
     return None if row is None else (row.type, row.text)

@@ -62,7 +62,7 @@ class DeclaredAgent(AgentFields, frozen=True, kw_only=True):
 _APART = ("schedule", "slots", "config", "capabilities", "user_name")
 _SAME = [name for name in AgentFields.__struct_fields__ if name in agents.c]
 # Columns that a declaration fills; see ``_told``.
-_TOLD = (
+_DECLARED_COLUMNS = (
     *_SAME,
     *("source", "device_id", "template_id", "type", "subtype", "prompt_template"),
     *("executor", "connector_id"),
@@ -70,7 +70,7 @@ _TOLD = (
 UPDATE_AGENT = (
     sa.update(agents)
     .where(agents.c.id == sa.bindparam("agent"))
-    .values({name: sa.bindparam(f"new_{name}") for name in _TOLD})
+    .values({name: sa.bindparam(f"new_{name}") for name in _DECLARED_COLUMNS})
     .values(config_rev=agents.c.config_rev + 1, updated_at=sa.bindparam("now"), deleted_at=None)
 )
 ARCHIVE_AGENT = (
@@ -121,7 +121,9 @@ def insert_agent(
     """
     row = {"id": id, "user_id": device.user_id, "source": source}
     about = (
-        _told(c, id, agent, device.user_id) | {"device_id": device.id} | _read_by(c, agent, device.user_id)
+        _declared_values(c, id, agent, device.user_id)
+        | {"device_id": device.id}
+        | _read_by(c, agent, device.user_id)
     )
     c.execute(sa.insert(agents), row | about | {"created_at": at, "updated_at": at})
     online = device.connectivity == "online"
@@ -149,11 +151,11 @@ def update_agent(
     Raises:
         UnknownTemplate, ExternalIdTaken, UnknownConnector: the caller must roll back.
     """
-    told = _told(c, old.id, agent, old.user_id) | {"source": source}
-    told |= {"device_id": None, "executor": old.executor, "connector_id": None}
+    values = _declared_values(c, old.id, agent, old.user_id) | {"source": source}
+    values |= {"device_id": None, "executor": old.executor, "connector_id": None}
     if device is not None:
-        told |= {"device_id": device.id} | _read_by(c, agent, old.user_id)
-    about = {f"new_{name}": value for name, value in told.items()}
+        values |= {"device_id": device.id} | _read_by(c, agent, old.user_id)
+    about = {f"new_{name}": value for name, value in values.items()}
     c.execute(UPDATE_AGENT, {"agent": old.id, "now": at} | about)
     _write_configs(c, old.id, agent, at)
     if old.max_concurrent_runs != agent.max_concurrent_runs:
@@ -173,7 +175,9 @@ def archive_agent(c: sa.Connection, agent: AgentRow, *, at: int, actor: str, rea
     boards.leave(c, agent.id)
 
 
-def _told(c: sa.Connection, id: AgentId, agent: DeclaredAgent, user_id: UserId) -> dict[str, object]:
+def _declared_values(
+    c: sa.Connection, id: AgentId, agent: DeclaredAgent, user_id: UserId
+) -> dict[str, object]:
     """Return the column values of *agent*, without its device. Free its external id on archived agents."""
     if agent.external_id is not None:
         outside = {"outside": agent.external_id, "agent": id}
@@ -316,10 +320,12 @@ def reconcile_declared(
                 c, old, agent, device, source="file", at=at, actor=ACTOR, back_because="declared again"
             )
             (updated if old.archived_at is None else revived).append(agent.name)
-    gone = [agent for agent in known.values() if agent.archived_at is None]
-    for agent_row in gone:
+    undeclared = [agent for agent in known.values() if agent.archived_at is None]
+    for agent_row in undeclared:
         archive_agent(c, agent_row, at=at, actor=ACTOR, reason="no longer declared")
-    return Reconciled(tuple(created), tuple(updated), tuple(revived), tuple(sorted(a.name for a in gone)))
+    return Reconciled(
+        tuple(created), tuple(updated), tuple(revived), tuple(sorted(a.name for a in undeclared))
+    )
 
 
 def _room_for(c: sa.Connection, user_id: UserId, name: str) -> AgentRow | None:

@@ -21,7 +21,7 @@ from storage.coordination.gateways import DeclaredGateway, ReconciledGateways
 from storage.runs import run_pauses
 
 ACTOR: Final = "hub.toml"
-GONE: Final = "the agent is no longer declared"
+UNDECLARED: Final = "the agent is no longer declared"
 
 
 class TakenUp(msgspec.Struct, frozen=True):
@@ -92,9 +92,9 @@ def take_up(
     )
     for_templates = for_agents + len(templates)
     for_gateways = for_templates + gateways.IDS_PER_GATEWAY * len(declared_gateways or ())
-    there = None
+    reconciled = None
     if declared_gateways is not None:
-        there = gateways.reconcile_gateways(
+        reconciled = gateways.reconcile_gateways(
             c,
             owner_id=user_id,
             declared=declared_gateways,
@@ -110,13 +110,13 @@ def take_up(
         c, user_id=user_id, declared=declared, at=at, fresh_ids=fresh_ids
     )
     followed = run_pauses.follow_agents(c, at, actor=ACTOR)
-    orphaned = run_pauses.cancel_orphans(c, GONE, at, actor=ACTOR)
+    orphaned = run_pauses.cancel_orphans(c, UNDECLARED, at, actor=ACTOR)
     let_go = template_changes.let_go_templates(c, [one.name for one in templates], at=at)
     broken = template_changes.settle(c, check, at=at, actor=ACTOR, force=force)
     audit.append_entries(c, entries)
     return TakenUp(
         agents=done,
-        gateways=there,
+        gateways=reconciled,
         connectors=accounts,
         followed=tuple(followed),
         orphaned=tuple(orphaned),

@@ -63,7 +63,7 @@ class LockRow(msgspec.Struct, frozen=True, kw_only=True):
         return self.holder is not None and self.expires_at > now
 
     @property
-    def told_holder(self) -> str:
+    def holder_text(self) -> str:
         """Holder of the lock, for a sentence."""
         if self.holder is None:
             return "nobody"
@@ -282,7 +282,7 @@ def grant_of(locks: Sequence[LockRow]) -> Grant:
     )
 
 
-def told_instant(at: int) -> str:
+def instant_text(at: int) -> str:
     """Format epoch milliseconds in UTC: ``2026-01-05T09:14:00Z``."""
     return f"{datetime.fromtimestamp(at // 1_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
@@ -310,7 +310,7 @@ class LockLimits(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULT_LIMITS: Final = LockLimits()
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class LockRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Request for locks.
 
     Attributes:
@@ -464,54 +464,54 @@ def _handed(c: sa.Connection, user_id: UserId, head: Any, now: int) -> Grant | N
         return None
     c.execute(LEAVE, {"request": head.request_id})
     holder = Holder(head.holder_kind, head.holder_id, head.agent_id)
-    wanted = Wanted(
+    request = LockRequest(
         request_id=head.request_id,
         user_id=user_id,
         names=tuple(sorted(names)),
         holder=holder,
         ttl_ms=head.ttl_ms,
     )
-    return give(c, wanted, now)
+    return give(c, request, now)
 
 
-def give(c: sa.Connection, wanted: Wanted, now: int) -> Grant:
+def give(c: sa.Connection, request: LockRequest, now: int) -> Grant:
     """Grant all locks of the request, each under its next fence."""
     given = {
-        "user": wanted.user_id,
-        "kind": wanted.holder.kind,
-        "holder": wanted.holder.id,
-        "agent": wanted.holder.agent_id,
-        "request": wanted.request_id,
-        "ttl": wanted.ttl_ms,
+        "user": request.user_id,
+        "kind": request.holder.kind,
+        "holder": request.holder.id,
+        "agent": request.holder.agent_id,
+        "request": request.request_id,
+        "ttl": request.ttl_ms,
         "now": now,
-        "until": now + wanted.ttl_ms,
+        "until": now + request.ttl_ms,
     }
-    fences = {name: c.execute(TAKE, given | {"name": name}).scalar_one() for name in wanted.names}
+    fences = {name: c.execute(TAKE, given | {"name": name}).scalar_one() for name in request.names}
     return Grant(
-        request_id=wanted.request_id,
-        user_id=wanted.user_id,
-        holder=wanted.holder,
+        request_id=request.request_id,
+        user_id=request.user_id,
+        holder=request.holder,
         fences=fences,
-        expires_at=now + wanted.ttl_ms,
+        expires_at=now + request.ttl_ms,
     )
 
 
-def join(c: sa.Connection, wanted: Wanted, limits: LockLimits, now: int) -> None:
+def join(c: sa.Connection, request: LockRequest, limits: LockLimits, now: int) -> None:
     """Append the request to the queue of each lock."""
-    asked = {"user": wanted.user_id, "names": wanted.names}
-    tickets = dict.fromkeys(wanted.names, 0)
+    asked = {"user": request.user_id, "names": request.names}
+    tickets = dict.fromkeys(request.names, 0)
     for name, waiting, last in c.execute(QUEUES, asked):
         if waiting >= limits.lock_waits:
             raise TooManyLocks(f"{waiting} wait for lock {name!r} already", limit="lock_waits")
         tickets[name] = last
     row = {
-        "user_id": wanted.user_id,
-        "request_id": wanted.request_id,
-        "holder_kind": wanted.holder.kind,
-        "holder_id": wanted.holder.id,
-        "agent_id": wanted.holder.agent_id,
-        "ttl_ms": wanted.turn_ttl_ms or wanted.ttl_ms,
+        "user_id": request.user_id,
+        "request_id": request.request_id,
+        "holder_kind": request.holder.kind,
+        "holder_id": request.holder.id,
+        "agent_id": request.holder.agent_id,
+        "ttl_ms": request.turn_ttl_ms or request.ttl_ms,
         "queued_at": now,
-        "deadline_at": None if wanted.wait_ms is None else now + wanted.wait_ms,
+        "deadline_at": None if request.wait_ms is None else now + request.wait_ms,
     }
     c.execute(WAIT, [row | {"resource": name, "ticket": last + 1} for name, last in tickets.items()])

@@ -36,18 +36,18 @@ from storage.agents.lock_turns import (
     LockHeld,
     LockLimits,
     LockLost,
+    LockRequest,
     LockRow,
     TooManyLocks,
-    Wanted,
     alone,
     database_now,
     give,
     grant_of,
     granted,
     hand_over,
+    instant_text,
     join,
     locks_named,
-    told_instant,
 )
 from storage.agents.schema import agent_locks, lock_waits
 from storage.kernel.columns import now_ms
@@ -67,7 +67,7 @@ class Acquired(msgspec.Struct, frozen=True):
     in_the_way: LockRow | None = None
 
 
-class Look(msgspec.Struct, frozen=True):
+class PendingWork(msgspec.Struct, frozen=True):
     """Snapshot of pending work on locks.
 
     Attributes:
@@ -141,21 +141,21 @@ DUE = (
 DUE_OF_USER = DUE.where(lock_waits.c.user_id == _user)
 
 
-def acquire(c: sa.Connection, wanted: Wanted, limits: LockLimits = DEFAULT_LIMITS) -> Acquired:
+def acquire(c: sa.Connection, request: LockRequest, limits: LockLimits = DEFAULT_LIMITS) -> Acquired:
     """Acquire locks like ``take``, but idempotently: a granted or waiting request stays unchanged."""
-    alone(c, wanted.user_id)
-    locks = locks_named(c, wanted.user_id, wanted.names)
+    alone(c, request.user_id)
+    locks = locks_named(c, request.user_id, request.names)
     now = database_now(c)
-    if len(locks) == len(wanted.names) and all(
-        lock.is_held(now) and lock.request_id == wanted.request_id for lock in locks
+    if len(locks) == len(request.names) and all(
+        lock.is_held(now) and lock.request_id == request.request_id for lock in locks
     ):
         return Acquired(grant_of(locks))
-    if c.execute(WAITS_OF_REQUEST, {"request": wanted.request_id}).first() is not None:
+    if c.execute(WAITS_OF_REQUEST, {"request": request.request_id}).first() is not None:
         return Acquired(None, in_the_way=locks[0])
-    return _take(c, wanted, limits, locks, now)
+    return _take(c, request, limits, locks, now)
 
 
-def take(c: sa.Connection, wanted: Wanted, limits: LockLimits = DEFAULT_LIMITS) -> Acquired:
+def take(c: sa.Connection, request: LockRequest, limits: LockLimits = DEFAULT_LIMITS) -> Acquired:
     """Acquire all locks, or wait for them in their queues.
 
     Raises:
@@ -164,31 +164,33 @@ def take(c: sa.Connection, wanted: Wanted, limits: LockLimits = DEFAULT_LIMITS) 
         TooManyLocks: the user has too many locks, or a queue is full.
         In each case nothing was written.
     """
-    alone(c, wanted.user_id)
-    locks = locks_named(c, wanted.user_id, wanted.names)
-    return _take(c, wanted, limits, locks, database_now(c))
+    alone(c, request.user_id)
+    locks = locks_named(c, request.user_id, request.names)
+    return _take(c, request, limits, locks, database_now(c))
 
 
-def _take(c: sa.Connection, wanted: Wanted, limits: LockLimits, locks: list[LockRow], now: int) -> Acquired:
-    if len(locks) < len(wanted.names):
+def _take(
+    c: sa.Connection, request: LockRequest, limits: LockLimits, locks: list[LockRow], now: int
+) -> Acquired:
+    if len(locks) < len(request.names):
         known = {lock.resource for lock in locks}
-        _make(c, wanted, [name for name in wanted.names if name not in known], limits, now)
+        _make(c, request, [name for name in request.names if name not in known], limits, now)
     handed: list[Grant] = []
     if any(lock.waiting and not lock.is_held(now) for lock in locks):
-        handed = hand_over(c, wanted.user_id, wanted.names)
-        locks = locks_named(c, wanted.user_id, wanted.names)
-    own = [lock for lock in locks if lock.is_held(now) and lock.holder == wanted.holder]
+        handed = hand_over(c, request.user_id, request.names)
+        locks = locks_named(c, request.user_id, request.names)
+    own = [lock for lock in locks if lock.is_held(now) and lock.holder == request.holder]
     others = [lock for lock in locks if lock not in own and (lock.is_held(now) or lock.waiting)]
     if not others:
-        return Acquired(give(c, wanted, now), tuple(handed))
-    if wanted.wait_ms == 0:
+        return Acquired(give(c, request, now), tuple(handed))
+    if request.wait_ms == 0:
         raise _held(others[0], now)
     if own:
         raise HoldsAlready(
             f"holds lock {own[0].resource!r} already, and would wait for {others[0].resource!r} with it: "
             "release it first, or ask for the others alone"
         )
-    join(c, wanted, limits, now)
+    join(c, request, limits, now)
     return Acquired(None, tuple(handed), others[0])
 
 
@@ -275,9 +277,9 @@ def next_due_ms(c: sa.Connection) -> int | None:
     return max(0, min(due) - now) if due else None
 
 
-def look(c: sa.Connection, request_ids: Sequence[str]) -> Look:
+def pending_work(c: sa.Connection, request_ids: Sequence[str]) -> PendingWork:
     """Return the pending work on locks and the grants of these requests."""
-    return Look(users_due(c), next_due_ms(c), granted(c, request_ids))
+    return PendingWork(users_due(c), next_due_ms(c), granted(c, request_ids))
 
 
 def users_due(c: sa.Connection) -> list[UserId]:
@@ -292,17 +294,17 @@ def sweep(c: sa.Connection, user_id: UserId) -> list[Grant]:
     return hand_over(c, user_id, due)
 
 
-def _make(c: sa.Connection, wanted: Wanted, fresh: Sequence[str], limits: LockLimits, now: int) -> None:
+def _make(c: sa.Connection, request: LockRequest, fresh: Sequence[str], limits: LockLimits, now: int) -> None:
     """Insert a lock for each new name, with the highest fence of the user's locks."""
-    count, highest = c.execute(TALLY, {"user": wanted.user_id}).one()
+    count, highest = c.execute(TALLY, {"user": request.user_id}).one()
     surplus = count + len(fresh) - limits.locks_per_user
     if surplus > 0:
-        given = {"user": wanted.user_id, "now": now, "names": wanted.names, "most": surplus}
+        given = {"user": request.user_id, "now": now, "names": request.names, "most": surplus}
         resting = list(c.execute(RESTING, given).scalars())
         if len(resting) < surplus:
             raise TooManyLocks(f"this user has {count} locks that are in use", limit="locks_per_user")
-        c.execute(FORGET, {"user": wanted.user_id, "names": resting})
-    rows = [{"user_id": wanted.user_id, "resource": name, "fence": highest or 0} for name in fresh]
+        c.execute(FORGET, {"user": request.user_id, "names": resting})
+    rows = [{"user_id": request.user_id, "resource": name, "fence": highest or 0} for name in fresh]
     c.execute(MAKE, rows)
 
 
@@ -320,9 +322,9 @@ def _spelled(user_id: UserId, name: str, fence: int, holder: Holder) -> dict[str
 def _held(lock: LockRow, now: int) -> LockHeld:
     if not lock.is_held(now):
         return LockHeld(f"lock {lock.resource!r} is free, but {lock.waiting} wait for it", retry_after_s=None)
-    since, until = told_instant(lock.acquired_at or now), told_instant(lock.expires_at)
+    since, until = instant_text(lock.acquired_at or now), instant_text(lock.expires_at)
     return LockHeld(
-        f"lock {lock.resource!r} is held by {lock.told_holder} since {since}, until {until} at most",
+        f"lock {lock.resource!r} is held by {lock.holder_text} since {since}, until {until} at most",
         retry_after_s=(lock.expires_at - now) / 1_000,
     )
 
@@ -333,14 +335,14 @@ def _lost(c: sa.Connection, user_id: UserId, name: str, fence: int) -> LockLost:
         return LockLost(f"there is no lock {name!r}")
     lock, now = found[0], database_now(c)
     if not lock.is_held(now):
-        over = "was released" if lock.holder is None else f"was over at {told_instant(lock.expires_at)}"
+        over = "was released" if lock.holder is None else f"was over at {instant_text(lock.expires_at)}"
         return LockLost(f"lock {name!r} is not held under fence {fence}: its last one, {lock.fence}, {over}")
-    since = told_instant(lock.acquired_at or now)
+    since = instant_text(lock.acquired_at or now)
     if lock.fence == fence:  # requested in the name of another holder
         return LockLost(
-            f"lock {name!r} is another's: {lock.told_holder} has it under fence {fence} since {since}"
+            f"lock {name!r} is another's: {lock.holder_text} has it under fence {fence} since {since}"
         )
     return LockLost(
-        f"lock {name!r} is not held under fence {fence}: {lock.told_holder} has it under {lock.fence} "
+        f"lock {name!r} is not held under fence {fence}: {lock.holder_text} has it under {lock.fence} "
         f"since {since}"
     )

@@ -35,7 +35,7 @@ from storage.runs import run_pauses
 from storage.schedules import schedule_rows, schedules
 from storage.schedules.schedule_rows import ScheduleRow
 
-GONE: Final = "the agent was removed"
+REMOVED: Final = "the agent was removed"
 
 
 class AgentNameTaken(HubError):
@@ -209,14 +209,14 @@ def remove_agent(c: sa.Connection, agent_id: AgentId, *, writing: Writing) -> Re
     if old.gateway_role == "main":
         raise MainAgentStays(old)
     archive_agent(c, old, at=writing.at, actor=writing.actor, reason="removed")
-    cancelled = run_pauses.cancel_orphans(c, GONE, writing.at, actor=writing.actor)
+    cancelled = run_pauses.cancel_orphans(c, REMOVED, writing.at, actor=writing.actor)
     return Removed(get_agent(c, agent_id), tuple(cancelled))
 
 
-def said_of(c: sa.Connection, agent: AgentRow) -> DeclaredAgent:
+def declaration_of(c: sa.Connection, agent: AgentRow) -> DeclaredAgent:
     """Return the agent's current declaration, without configs and capabilities, which have their own API."""
-    run = [row for row in schedule_rows.schedules_of(c, agent.id) if not _is_gone(row)]
-    slots = [row for row in schedule_rows.slots_of(c, agent.id) if not _is_gone(row)]
+    run = [row for row in schedule_rows.schedules_of(c, agent.id) if not _is_removed(row)]
+    slots = [row for row in schedule_rows.slots_of(c, agent.id) if not _is_removed(row)]
     return fill(
         DeclaredAgent,
         agent,
@@ -228,7 +228,7 @@ def said_of(c: sa.Connection, agent: AgentRow) -> DeclaredAgent:
     )
 
 
-def _is_gone(row: ScheduleRow) -> bool:
+def _is_removed(row: ScheduleRow) -> bool:
     return not row.enabled and row.paused_reason in (schedule_rows.REMOVED, None)
 
 

@@ -52,8 +52,8 @@ class TooManySeries(HubError):
 
     code = ErrorCode.TOO_MANY_SERIES
 
-    def __init__(self, told: str, limit: str) -> None:
-        super().__init__(told)
+    def __init__(self, message: str, limit: str) -> None:
+        super().__init__(message)
         self.limit = limit  # its name
 
 
@@ -64,7 +64,7 @@ class SeriesLimits(msgspec.Struct, frozen=True, kw_only=True):
     total: int = 2_000  # may be exceeded by a few if two hubs create series at the same time
 
 
-class BucketsKept(msgspec.Struct, frozen=True, kw_only=True):
+class BucketRetention(msgspec.Struct, frozen=True, kw_only=True):
     """Oldest instants for which buckets are kept, in epoch milliseconds."""
 
     minutes_from: int
@@ -90,8 +90,8 @@ class _Key(msgspec.Struct, frozen=True):
     @property
     def series_id(self) -> str:
         """Hash of the series' identity, equal whichever hub creates it."""
-        told = "\0".join((self.agent_id, self.name, self.tags_key))
-        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+        identity = "\0".join((self.agent_id, self.name, self.tags_key))
+        return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
 
 
 class _Bucket:
@@ -115,7 +115,7 @@ class _Bucket:
             self.sketch = self.sketch or Sketch()
             self.sketch.add(value)
 
-    def add_kept(self, row: sa.Row[Any]) -> None:
+    def add_stored(self, row: sa.Row[Any]) -> None:
         """Add the aggregate of a stored row."""
         self.n += row.n
         self.sum += row.sum
@@ -123,16 +123,16 @@ class _Bucket:
         if row.last_at > self.last_at:
             self.last, self.last_at = row.last, row.last_at
         if row.hist is not None:
-            kept = Sketch.of_document(row.hist)
+            retention = Sketch.of_document(row.hist)
             if self.sketch is not None:
-                kept.merge(self.sketch)
-            self.sketch = kept
+                retention.merge(self.sketch)
+            self.sketch = retention
 
     def values(self) -> dict[str, Any]:
         """Return the columns of its row."""
         hist = None if self.sketch is None else self.sketch.document()
-        told = {"n": self.n, "sum": self.sum, "min": self.min, "max": self.max}
-        return told | {"last": self.last, "last_at": self.last_at, "hist": hist}
+        values = {"n": self.n, "sum": self.sum, "min": self.min, "max": self.max}
+        return values | {"last": self.last, "last_at": self.last_at, "hist": hist}
 
 
 _BucketKey = tuple[str, int, int]  # series, size, begin
@@ -157,7 +157,7 @@ COUNT_SERIES = sa.select(sa.func.count()).where(
     metric_series.c.agent_id == sa.bindparam("agent"), metric_series.c.name.not_like(f"{OWN}%")
 )
 COUNT_ALL_SERIES = sa.select(sa.func.count()).where(metric_series.c.name.not_like(f"{OWN}%"))
-HEARD = (
+ADVANCE_SERIES = (
     sa.update(metric_series)
     .where(metric_series.c.id == sa.bindparam("series"), metric_series.c.last_at < sa.bindparam("newest"))
     .values(last_at=sa.bindparam("newest"))
@@ -186,7 +186,7 @@ def report(
     report_id: str | None,
     digest: str,
     at: int,
-    kept: BucketsKept,
+    retention: BucketRetention,
     limits: SeriesLimits,
 ) -> bool:
     """Record a report, all or nothing. Return False if it was recorded before.
@@ -205,7 +205,7 @@ def report(
             raise ReportDiffers(f"another report came with the report_id {report_id!r} before")
         if known is not None:
             return False
-    record(c, samples, at=at, kept=kept, limits=limits)
+    record(c, samples, at=at, retention=retention, limits=limits)
     if report_id is not None:
         response = {"samples": len(samples)}
         idempotency.keep_answer(c, scope, report_id, request_hash=digest, response=response, at=at)
@@ -217,7 +217,7 @@ def record(
     samples: Sequence[SampleRow],
     *,
     at: int,
-    kept: BucketsKept,
+    retention: BucketRetention,
     limits: SeriesLimits | None = None,
 ) -> None:
     """Add samples to their buckets. Samples older than the retention of hours are ignored.
@@ -228,7 +228,7 @@ def record(
     Raises:
         TypeDiffers, BelowZero, TooManySeries: nothing was written.
     """
-    samples = [sample for sample in samples if sample.at >= kept.hours_from]
+    samples = [sample for sample in samples if sample.at >= retention.hours_from]
     keys = [_Key(sample.agent_id, sample.name, tags_key(sample.tags)) for sample in samples]
     for part in in_parts(sorted({sample.agent_id for sample in samples})):
         c.execute(LOCK_AGENTS, {"agents": part})
@@ -239,14 +239,14 @@ def record(
         series_id = key.series_id
         newest[series_id] = max(sample.at, newest.get(series_id, 0))
         is_spread = types[key.agent_id, key.name] is MetricType.HISTOGRAM
-        for size, first in zip(SIZES_MS, (kept.minutes_from, kept.hours_from), strict=True):
+        for size, first in zip(SIZES_MS, (retention.minutes_from, retention.hours_from), strict=True):
             if sample.at >= first:
                 bucket_key = (series_id, size, sample.at - sample.at % size)
                 bucket = buckets.setdefault(bucket_key, _Bucket())
                 bucket.add(sample.value, sample.at, is_spread=is_spread)
     _write(c, buckets)
     if newest:
-        c.execute(HEARD, [{"series": id, "newest": moment} for id, moment in sorted(newest.items())])
+        c.execute(ADVANCE_SERIES, [{"series": id, "newest": moment} for id, moment in sorted(newest.items())])
 
 
 def _begin_series(
@@ -267,11 +267,11 @@ def _begin_series(
     for place, (sample, key) in enumerate(zip(samples, keys, strict=True)):
         is_of = types.setdefault((key.agent_id, key.name), sample.type or MetricType.GAUGE)
         if sample.type not in (None, is_of):
-            told = f"the metric {key.name!r} of this agent is a {is_of}, not a {sample.type}"
-            raise TypeDiffers(f"samples[{place}].type: {told}; report it under another name")
+            problem = f"the metric {key.name!r} of this agent is a {is_of}, not a {sample.type}"
+            raise TypeDiffers(f"samples[{place}].type: {problem}; report it under another name")
         if is_of is MetricType.COUNTER and sample.value < 0:
-            told = f"a counter is told by how much it grew, and {sample.value:g} is below 0"
-            raise BelowZero(f"samples[{place}].value: {told}; report a gauge where it may fall")
+            problem = f"a counter is told by how much it grew, and {sample.value:g} is below 0"
+            raise BelowZero(f"samples[{place}].value: {problem}; report a gauge where it may fall")
         if key not in known:
             if limits is not None:
                 _check_room(c, key, place, limits)
@@ -297,13 +297,13 @@ def _begin(c: sa.Connection, key: _Key, type: MetricType, sample: SampleRow, at:
 
 
 def _check_room(c: sa.Connection, key: _Key, place: int, limits: SeriesLimits) -> None:
-    told = f"samples[{place}]: no room for the series {key.name}{key.tags_key}: "
+    problem = f"samples[{place}]: no room for the series {key.name}{key.tags_key}: "
     if c.execute(COUNT_SERIES, {"agent": key.agent_id}).scalar_one() >= limits.per_agent:
         most = f"an agent may have {limits.per_agent} (metric_series_per_agent)"
-        raise TooManySeries(told + most, "metric_series_per_agent")
+        raise TooManySeries(problem + most, "metric_series_per_agent")
     if c.execute(COUNT_ALL_SERIES).scalar_one() >= limits.total:
         most = f"all agents together may have {limits.total} (metric_series)"
-        raise TooManySeries(told + most, "metric_series")
+        raise TooManySeries(problem + most, "metric_series")
 
 
 def _write(c: sa.Connection, buckets: Mapping[_BucketKey, _Bucket]) -> None:
@@ -313,7 +313,7 @@ def _write(c: sa.Connection, buckets: Mapping[_BucketKey, _Bucket]) -> None:
     for (series, size), of_series in groupby(keys, key=lambda key: key[:2]):
         begins = [begin for _, _, begin in of_series]
         for row in c.execute(KNOWN_BUCKETS, {"series": series, "size": size, "begins": begins}):
-            buckets[series, size, row.bucket_at].add_kept(row)
+            buckets[series, size, row.bucket_at].add_stored(row)
             known.add((series, size, row.bucket_at))
     grown = [
         {"series": series, "size": size, "begin": begin} | buckets[series, size, begin].values()
@@ -524,13 +524,13 @@ def has_unmeasured(c: sa.Connection) -> bool:
     return bool(c.execute(HAS_UNMEASURED).scalar_one())
 
 
-def measure(c: sa.Connection, *, at: int, kept: BucketsKept, most: int = AT_ONCE) -> int:
+def measure(c: sa.Connection, *, at: int, retention: BucketRetention, most: int = AT_ONCE) -> int:
     """Measure ended runs and requests to models. Return their number; 0 if none are left."""
     ended = c.execute(UNMEASURED_RUNS, {"most": most}).all()
     asked = c.execute(UNMEASURED_CALLS, {"most": most}).all()
     samples = [sample for row in ended for sample in _of_run(row)]
     samples += [sample for row in asked for sample in _of_call(row)]
-    record(c, samples, at=at, kept=kept)
+    record(c, samples, at=at, retention=retention)
     for mark, rows in ((MARK_RUNS, ended), (MARK_CALLS, asked)):
         if rows:
             c.execute(mark, {"listed": [row.id for row in rows], "now": at})
@@ -555,8 +555,8 @@ def _of_run(run: Any) -> Iterator[SampleRow]:
 
 def _of_call(call: Any) -> Iterator[SampleRow]:
     def sample(name: str, value: float, type: MetricType = MetricType.COUNTER, **tags: str) -> SampleRow:
-        told = {"model": call.model} | tags
-        return SampleRow(agent_id=call.agent_id, name=name, value=value, at=call.at, type=type, tags=told)
+        values = {"model": call.model} | tags
+        return SampleRow(agent_id=call.agent_id, name=name, value=value, at=call.at, type=type, tags=values)
 
     yield sample("hub.model_requests", call.requests, outcome=call.outcome)
     if call.outcome == ANSWERED:

@@ -79,21 +79,21 @@ class Sketch:
 
         A bin is stored as its distance from the previous one, followed by its count.
         """
-        told = {
+        document = {
             "level": self.level,
             "zeros": self._zeros,
             "positive": _packed(self._positive),
             "negative": _packed(self._negative),
         }
-        return {name: value for name, value in told.items() if value}
+        return {name: value for name, value in document.items() if value}
 
     @classmethod
-    def of_document(cls, kept: Mapping[str, Any]) -> Self:
+    def of_document(cls, document: Mapping[str, Any]) -> Self:
         """Restore a sketch from ``document``."""
-        sketch = cls(kept.get("level", 0))
-        sketch._zeros = kept.get("zeros", 0)
-        sketch._positive = _unpacked(kept.get("positive", ()))
-        sketch._negative = _unpacked(kept.get("negative", ()))
+        sketch = cls(document.get("level", 0))
+        sketch._zeros = document.get("zeros", 0)
+        sketch._positive = _unpacked(document.get("positive", ()))
+        sketch._negative = _unpacked(document.get("negative", ()))
         return sketch
 
     @classmethod

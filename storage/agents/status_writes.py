@@ -232,7 +232,7 @@ def _exhaustion(
     return str(cause), recovery_at
 
 
-SAID: Final = "its device says so"
+BY_REPORT: Final = "its device says so"
 BACK: Final = "its device is heard again"
 
 
@@ -256,7 +256,7 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
     usage: Mapping[str, Any] | None = None
 
 
-class HeardDevice(msgspec.Struct, frozen=True):
+class DeviceReports(msgspec.Struct, frozen=True):
     """Reports received on a connection of a device; *at*: time of receipt, epoch milliseconds."""
 
     device_id: DeviceId
@@ -274,7 +274,7 @@ class SilentDevice(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Stands(msgspec.Struct, frozen=True):
+class AgentSight(msgspec.Struct, frozen=True):
     """State of an agent that a heartbeat may change. Instants are epoch milliseconds."""
 
     agent_id: AgentId
@@ -286,7 +286,7 @@ class Stands(msgspec.Struct, frozen=True):
     back_at: int | None  # for an exhausted agent: time of its recovery or next probe
 
 
-class Wish(NamedTuple):
+class RequestedMove(NamedTuple):
     """Move that a report requests."""
 
     axis: Axis
@@ -294,11 +294,11 @@ class Wish(NamedTuple):
     reason: str | None
 
 
-_is_there = sa.and_(agents.c.deleted_at.is_(None), agent_states.c.lifecycle != "terminated")
-_statuses = (
+_is_listed = sa.and_(agents.c.deleted_at.is_(None), agent_states.c.lifecycle != "terminated")
+_sights = (
     sa.select(
         *columns_of(
-            Stands,
+            AgentSight,
             agents,
             agent_states,
             agent_id=agents.c.id,
@@ -306,11 +306,11 @@ _statuses = (
         )
     )
     .join_from(agents, agent_states)
-    .where(_is_there)
+    .where(_is_listed)
     .order_by(agents.c.id)
 )
-STATUSES = _statuses.where(agents.c.device_id.in_(sa.bindparam("devices", expanding=True)))
-REPORTED = _statuses.where(agents.c.id.in_(sa.bindparam("agents", expanding=True))).with_for_update(
+SIGHTS_OF_DEVICES = _sights.where(agents.c.device_id.in_(sa.bindparam("devices", expanding=True)))
+REPORTED = _sights.where(agents.c.id.in_(sa.bindparam("agents", expanding=True))).with_for_update(
     of=agent_states
 )
 CURRENT = sa.select(devices.c.id, devices.c.session_epoch).where(
@@ -343,41 +343,45 @@ SAVE = (
 )
 
 
-def statuses_at(c: sa.Connection, device_ids: Sequence[DeviceId]) -> dict[DeviceId, list[Stands]]:
+def statuses_at(c: sa.Connection, device_ids: Sequence[DeviceId]) -> dict[DeviceId, list[AgentSight]]:
     """Return the agents that work on each of these devices, by id."""
-    found: dict[DeviceId, list[Stands]] = {device_id: [] for device_id in device_ids}
+    found: dict[DeviceId, list[AgentSight]] = {device_id: [] for device_id in device_ids}
     for part in in_parts(device_ids):
-        for row in c.execute(STATUSES, {"devices": part}):
-            found[row.device_id].append(fill(Stands, row))
+        for row in c.execute(SIGHTS_OF_DEVICES, {"devices": part}):
+            found[row.device_id].append(fill(AgentSight, row))
     return found
 
 
-def wishes(stands: Stands, says: AgentReport) -> list[Wish]:
-    """Return the moves that *says* requests; empty if it reports no change. Pure."""
+def requested_moves(sight: AgentSight, report: AgentReport) -> list[RequestedMove]:
+    """Return the moves that *report* requests; empty if it reports no change. Pure."""
     found = []
-    if says.is_online != (stands.connectivity is Connectivity.ONLINE):
-        to, why = (Connectivity.ONLINE, BACK) if says.is_online else (Connectivity.OFFLINE, SAID)
-        found.append(Wish(Axis.CONNECTIVITY, to, why))
-    if not says.is_listed:
+    if report.is_online != (sight.connectivity is Connectivity.ONLINE):
+        to, why = (Connectivity.ONLINE, BACK) if report.is_online else (Connectivity.OFFLINE, BY_REPORT)
+        found.append(RequestedMove(Axis.CONNECTIVITY, to, why))
+    if not report.is_listed:
         return found
-    if (says.error is not None) != (stands.health is Health.ERROR):
-        found.append(Wish(Axis.HEALTH, Health.OK if says.error is None else Health.ERROR, says.error or SAID))
-    if says.availability is Availability.EXHAUSTED:
-        is_news = stands.availability is not Availability.EXHAUSTED
-        if is_news or (says.recovery_at or 0) > (stands.back_at or 0):
-            found.append(Wish(Axis.AVAILABILITY, Availability.EXHAUSTED, None))
-    elif says.availability is not None and stands.availability not in (
-        says.availability,
+    if (report.error is not None) != (sight.health is Health.ERROR):
+        found.append(
+            RequestedMove(
+                Axis.HEALTH, Health.OK if report.error is None else Health.ERROR, report.error or BY_REPORT
+            )
+        )
+    if report.availability is Availability.EXHAUSTED:
+        is_news = sight.availability is not Availability.EXHAUSTED
+        if is_news or (report.recovery_at or 0) > (sight.back_at or 0):
+            found.append(RequestedMove(Axis.AVAILABILITY, Availability.EXHAUSTED, None))
+    elif report.availability is not None and sight.availability not in (
+        report.availability,
         Availability.EXHAUSTED,
     ):
-        found.append(Wish(Axis.AVAILABILITY, says.availability, SAID))
+        found.append(RequestedMove(Axis.AVAILABILITY, report.availability, BY_REPORT))
     return found
 
 
 def record(
     c: sa.Connection,
     *,
-    heard: Sequence[HeardDevice] = (),
+    received: Sequence[DeviceReports] = (),
     silent: Sequence[SilentDevice] = (),
     last: Mapping[DeviceId, int] | None = None,
 ) -> None:
@@ -386,69 +390,75 @@ def record(
     Args:
         last: time of each device's last heartbeat, epoch milliseconds, for all of its agents.
     """
-    ids = sorted({one.device_id for one in heard} | {one.device_id for one in silent})
+    ids = sorted({one.device_id for one in received} | {one.device_id for one in silent})
     current = {
         (row.id, row.session_epoch) for part in in_parts(ids) for row in c.execute(CURRENT, {"devices": part})
     }
-    heard = [one for one in heard if (one.device_id, one.epoch) in current]
+    received = [one for one in received if (one.device_id, one.epoch) in current]
     silent = [one for one in silent if (one.device_id, one.epoch) in current]
-    for one, stands, report in _reported(c, heard):
-        _take(c, stands, report, one.at)
-    gone = {one.device_id: one for one in silent}
-    left = [stands for there in statuses_at(c, list(gone)).values() for stands in there]
-    for stands in sorted(left, key=lambda one: one.agent_id):
-        fallen = gone[stands.device_id]
-        _move(c, stands, Wish(Axis.CONNECTIVITY, Connectivity.OFFLINE, fallen.reason), fallen.at, "hub")
+    for one, sight, report in _reported(c, received):
+        _take(c, sight, report, one.at)
+    silenced = {one.device_id: one for one in silent}
+    left = [sight for sights in statuses_at(c, list(silenced)).values() for sight in sights]
+    for sight in sorted(left, key=lambda one: one.agent_id):
+        fallen = silenced[sight.device_id]
+        _move(
+            c, sight, RequestedMove(Axis.CONNECTIVITY, Connectivity.OFFLINE, fallen.reason), fallen.at, "hub"
+        )
     if last:
         c.execute(SAVE, [{"device": device_id, "heard": last[device_id]} for device_id in sorted(last)])
 
 
 def _reported(
-    c: sa.Connection, heard: Sequence[HeardDevice]
-) -> Iterator[tuple[HeardDevice, Stands, AgentReport]]:
+    c: sa.Connection, received: Sequence[DeviceReports]
+) -> Iterator[tuple[DeviceReports, AgentSight, AgentReport]]:
     """Return the reports about agents of the reporting device, with their states, ordered by agent.
 
     Locks the agents' states in the order in which all writers lock them.
     """
-    says = {(one.device_id, report.agent_id): (one, report) for one in heard for report in one.reports}
-    for part in in_parts(sorted({agent_id for _, agent_id in says})):
+    by_agent = {(one.device_id, report.agent_id): (one, report) for one in received for report in one.reports}
+    for part in in_parts(sorted({agent_id for _, agent_id in by_agent})):
         for row in c.execute(REPORTED, {"agents": part}).all():
-            if (said := says.get((row.device_id, row.agent_id))) is not None:
-                yield said[0], fill(Stands, row), said[1]
+            if (match := by_agent.get((row.device_id, row.agent_id))) is not None:
+                yield match[0], fill(AgentSight, row), match[1]
 
 
-def _take(c: sa.Connection, stands: Stands, says: AgentReport, at: int) -> None:
-    actor = f"device:{stands.device_id}"
-    for wish in wishes(stands, says):
-        if wish.to == Availability.EXHAUSTED:
+def _take(c: sa.Connection, sight: AgentSight, report: AgentReport, at: int) -> None:
+    actor = f"device:{sight.device_id}"
+    for requested in requested_moves(sight, report):
+        if requested.to == Availability.EXHAUSTED:
             moves.exhaust(
                 c,
-                says.agent_id,
-                cause=says.exhaust_reason,
-                recovery_at=says.recovery_at,
+                report.agent_id,
+                cause=report.exhaust_reason,
+                recovery_at=report.recovery_at,
                 at=at,
                 actor=actor,
             )
-        elif wish.to not in (Health.OK, Availability.AVAILABLE) or _said(c, stands, wish.axis):
-            _move(c, stands, wish, at, actor)
-    kept = {"agent": says.agent_id, "heard": at}
-    if says.usage is None:
-        c.execute(KEEP, kept)
+        elif requested.to not in (Health.OK, Availability.AVAILABLE) or _was_set_by_heartbeat(
+            c, sight, requested.axis
+        ):
+            _move(c, sight, requested, at, actor)
+    beat = {"agent": report.agent_id, "heard": at}
+    if report.usage is None:
+        c.execute(KEEP, beat)
     else:
-        c.execute(KEEP_USAGE, kept | {"usage": dict(says.usage)})
+        c.execute(KEEP_USAGE, beat | {"usage": dict(report.usage)})
 
 
-def _move(c: sa.Connection, stands: Stands, wish: Wish, at: int, actor: str) -> None:
-    agent_moves.move(c, stands.agent_id, wish.axis, wish.to, at=at, actor=actor, reason=wish.reason)
+def _move(c: sa.Connection, sight: AgentSight, requested: RequestedMove, at: int, actor: str) -> None:
+    agent_moves.move(
+        c, sight.agent_id, requested.axis, requested.to, at=at, actor=actor, reason=requested.reason
+    )
 
 
-def _said(c: sa.Connection, stands: Stands, axis: Axis) -> bool:
+def _was_set_by_heartbeat(c: sa.Connection, sight: AgentSight, axis: Axis) -> bool:
     """Return True if a heartbeat of this device made the agent's last move on *axis*.
 
     Only then may a heartbeat revert it. An error with a different reason now, such as invalid settings, is
     not the device's.
     """
-    last = c.execute(LAST_MOVE, {"agent": stands.agent_id, "on_axis": axis}).one_or_none()
-    if last is None or last.actor != f"device:{stands.device_id}":
+    last = c.execute(LAST_MOVE, {"agent": sight.agent_id, "on_axis": axis}).one_or_none()
+    if last is None or last.actor != f"device:{sight.device_id}":
         return False
-    return axis is not Axis.HEALTH or bool(last.reason == stands.health_reason)
+    return axis is not Axis.HEALTH or bool(last.reason == sight.health_reason)

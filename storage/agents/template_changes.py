@@ -33,7 +33,7 @@ class Broken(msgspec.Struct, frozen=True):
     wrong: tuple[str, ...]
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         """Problems as a sentence."""
         return f"agent {self.name}: {'; '.join(self.wrong)}"
 
@@ -46,8 +46,8 @@ class WouldBreak(HubError):
 
     def __init__(self, broken: Sequence[Broken]) -> None:
         more = len(broken) - MOST_NAMED
-        told = [one.told for one in broken[:MOST_NAMED]] + ([f"and {more} more agents"] if more > 0 else [])
-        super().__init__("; ".join(told))
+        parts = [one.text for one in broken[:MOST_NAMED]] + ([f"and {more} more agents"] if more > 0 else [])
+        super().__init__("; ".join(parts))
         self.broken = tuple(broken)
 
 
@@ -217,14 +217,16 @@ def let_go_templates(c: sa.Connection, declared: Iterable[str], *, at: int) -> l
     A template that agents still use becomes a template of the API: deleting a line of the file loses nothing.
     """
     named = set(declared)
-    gone = [one for one in templates.list_templates(c) if one.source == "file" and one.name not in named]
+    undeclared = [
+        one for one in templates.list_templates(c) if one.source == "file" and one.name not in named
+    ]
     used = templates.uses_of_templates(c)
-    for one in gone:
+    for one in undeclared:
         if one.id in used:
             _write(c, one, one.written, fresh_id=one.id, source="api", at=at)
         else:
             c.execute(DELETE_TEMPLATE, {"template": one.id})
-    return gone
+    return undeclared
 
 
 def settle(c: sa.Connection, check: Check, *, at: int, actor: str, force: bool) -> list[Broken]:
@@ -253,8 +255,8 @@ def put_in_error(
     """
     wrong = {one.agent_id: one for one in broken}
     for one in broken:
-        told = f"{SET_UP_WRONG}{'; '.join(one.wrong)}"
-        agent_moves.move(c, one.agent_id, "health", "error", at=at, actor=actor, reason=told)
+        text = f"{SET_UP_WRONG}{'; '.join(one.wrong)}"
+        agent_moves.move(c, one.agent_id, "health", "error", at=at, actor=actor, reason=text)
     were_wrong = {AgentId(id) for id in c.execute(SET_UP_WRONGLY).scalars()}
     healed = were_wrong if judged is None else were_wrong.intersection(judged)
     for agent_id in sorted(healed - wrong.keys()):

@@ -271,17 +271,17 @@ def reconcile_connectors(
             created.append(one.name)
         elif _declare(c, old, one, at):
             (updated if old.archived_at is None else revived).append(one.name)
-    gone = [row for row in known.values() if row.archived_at is None]
-    for row in gone:
+    undeclared = [row for row in known.values() if row.archived_at is None]
+    for row in undeclared:
         _archive(c, row, at)
-    names = tuple(sorted(row.name for row in gone))
+    names = tuple(sorted(row.name for row in undeclared))
     return ReconciledConnectors(tuple(created), tuple(updated), tuple(revived), names)
 
 
 def _make(c: sa.Connection, id: str, one: DeclaredConnector, user_id: UserId, at: int) -> None:
     own = {"id": id, "user_id": user_id, "created_at": at, "updated_at": at}
     c.execute(INSERT, values_of(one, connectors, **own) | _beginning(one))
-    _tell(c, id, one.name, "connector.created", at)
+    _record(c, id, one.name, "connector.created", at)
 
 
 def _beginning(one: DeclaredConnector) -> dict[str, str | None]:
@@ -295,10 +295,10 @@ def _beginning(one: DeclaredConnector) -> dict[str, str | None]:
 def _declare(c: sa.Connection, old: ConnectorRow, one: DeclaredConnector, at: int) -> bool:
     """Update the row to the declaration. Return True if it changed."""
     if one.problem is not None:
-        told = {"reason": ErrorCode.BAD_CONNECTOR, "detail": one.problem}
-        return move_connector(c, old.id, version=old.version, state="blocked", at=at, **told)
-    said = (one.provider, one.origin, one.settings_digest)
-    is_same = said == (old.provider, old.origin, old.settings_digest)
+        problem = {"reason": ErrorCode.BAD_CONNECTOR, "detail": one.problem}
+        return move_connector(c, old.id, version=old.version, state="blocked", at=at, **problem)
+    declaration = (one.provider, one.origin, one.settings_digest)
+    is_same = declaration == (old.provider, old.origin, old.settings_digest)
     if is_same and old.archived_at is None:
         return False
     about = {"new_provider": one.provider, "new_origin": one.origin, "digest": one.settings_digest}
@@ -307,19 +307,19 @@ def _declare(c: sa.Connection, old: ConnectorRow, one: DeclaredConnector, at: in
         c.execute(DROP_GRANT, {"connector": old.id})
     is_granted = c.execute(HAS_GRANT, {"connector": old.id}).first() is not None
     if one.needs_grant and not is_granted:
-        told = {"reason": ErrorCode.SIGN_IN_NEEDED, "detail": NOT_YET}
-        move_connector(c, old.id, version=old.version, state="sign_in", at=at, **told)
+        problem = {"reason": ErrorCode.SIGN_IN_NEEDED, "detail": NOT_YET}
+        move_connector(c, old.id, version=old.version, state="sign_in", at=at, **problem)
     elif old.state == "blocked" or (old.state == "sign_in" and not one.needs_grant):
         move_connector(c, old.id, version=old.version, state="ok", at=at)
-    _tell(c, old.id, one.name, "connector.changed" if old.archived_at is None else "connector.revived", at)
+    _record(c, old.id, one.name, "connector.changed" if old.archived_at is None else "connector.revived", at)
     return True
 
 
 def _archive(c: sa.Connection, row: ConnectorRow, at: int) -> None:
     if row.archived_at is None:
         c.execute(ARCHIVE, {"connector": row.id, "now": at})
-        _tell(c, row.id, row.name, "connector.archived", at)
+        _record(c, row.id, row.name, "connector.archived", at)
 
 
-def _tell(c: sa.Connection, id: str, name: str, event: str, at: int) -> None:
+def _record(c: sa.Connection, id: str, name: str, event: str, at: int) -> None:
     audit.append(c, at=at, actor=ACTOR, event=event, subject=id, detail={"name": name})

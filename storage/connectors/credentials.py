@@ -70,7 +70,7 @@ _own = credentials.c.lease_owner == sa.bindparam("owner")
 _FREE = {"lease_owner": None, "lease_until": None}
 CREDENTIAL = sa.select(credentials).where(_one)
 LOCKED = CREDENTIAL.with_for_update()
-GRANT_STATE = (
+GRANT = (
     sa.select(
         connectors.c.state,
         connectors.c.detail,
@@ -160,7 +160,7 @@ def find_credential(c: sa.Connection, connector_id: str, *, lock: bool = False) 
 
 def find_grant_state(c: sa.Connection, connector_id: str) -> GrantSight | None:
     """Return the credential with its connector's state; ``None`` if the connector does not exist."""
-    found = c.execute(GRANT_STATE, {"connector": connector_id}).one_or_none()
+    found = c.execute(GRANT, {"connector": connector_id}).one_or_none()
     if found is None:
         return None
     row = None if found.connector_id is None else fill(CredentialRow, found)
@@ -233,9 +233,9 @@ def save_refreshed(
 
 def drop_credential(c: sa.Connection, connector_id: str) -> bool:
     """Delete the credential after overwriting it. Return False if the connector has none."""
-    is_there = c.execute(OVERWRITE, {"connector": connector_id}).rowcount == 1
+    is_deleted = c.execute(OVERWRITE, {"connector": connector_id}).rowcount == 1
     c.execute(DELETE, {"connector": connector_id})
-    return is_there
+    return is_deleted
 
 
 def reseal_all(c: sa.Connection, reseal: Reseal) -> int:
@@ -327,7 +327,9 @@ SETTLE = (
         settled_at=sa.bindparam("now"),
     )
 )
-TELL = sa.update(sign_ins).where(_sign_in).values(outcome=sa.bindparam("became"), problem=sa.bindparam("why"))
+END_SIGN_IN = (
+    sa.update(sign_ins).where(_sign_in).values(outcome=sa.bindparam("became"), problem=sa.bindparam("why"))
+)
 SUPERSEDE = (
     sa.update(sign_ins)
     .where(sign_ins.c.connector_id == sa.bindparam("connector"), _open)
@@ -381,7 +383,7 @@ def settle_sign_in(
 
 def correct_sign_in(c: sa.Connection, id: str, *, outcome: Outcome, problem: str | None) -> None:
     """Correct the outcome of a sign-in that was settled before its outcome was known."""
-    c.execute(TELL, {"sign_in": id, "became": outcome, "why": problem})
+    c.execute(END_SIGN_IN, {"sign_in": id, "became": outcome, "why": problem})
 
 
 def _row(found: Any) -> SignInRow | None:
@@ -411,8 +413,8 @@ def refuse_connector(
     row = find_connector(c, connector_id)
     if row is None or row.archived_at is not None:
         return None
-    told = {"reason": reason, "detail": detail}
-    if not move_connector(c, row.id, version=row.version, state=state, at=at, **told):
+    problem_fields = {"reason": reason, "detail": detail}
+    if not move_connector(c, row.id, version=row.version, state=state, at=at, **problem_fields):
         return None
     if credential_version:
         note_end(c, connector_id, at=at)
@@ -475,8 +477,8 @@ def forget_grant(c: sa.Connection, connector_id: str, *, at: int, actor: str) ->
     row = find_connector(c, connector_id)
     if row is None or not drop_credential(c, connector_id):
         return False
-    told = {"reason": "sign_in_needed", "detail": "what was granted was given back"}
-    move_connector(c, row.id, version=row.version, state="sign_in", at=at, **told)
+    problem_fields = {"reason": "sign_in_needed", "detail": "what was granted was given back"}
+    move_connector(c, row.id, version=row.version, state="sign_in", at=at, **problem_fields)
     audit.append(
         c, at=at, actor=actor, event="connector.forgotten", subject=row.id, detail={"name": row.name}
     )

@@ -44,7 +44,7 @@ SEEN = sa.select(
     seen_messages.c.key_hash.in_(sa.bindparam("keys", expanding=True)),
 )
 _one = (seen_messages.c.agent_id == sa.bindparam("agent"), seen_messages.c.key_hash == sa.bindparam("digest"))
-_told: dict[str, sa.BindParameter[Any]] = {
+_changes: dict[str, sa.BindParameter[Any]] = {
     "version": sa.bindparam("edition"),
     "state": sa.bindparam("after"),
     "attempts": sa.bindparam("tries"),
@@ -53,7 +53,7 @@ _told: dict[str, sa.BindParameter[Any]] = {
     "run_id": sa.bindparam("run"),
     "seen_at": sa.bindparam("now"),
 }
-CHANGE = sa.update(seen_messages).where(*_one).values(_told)
+CHANGE = sa.update(seen_messages).where(*_one).values(_changes)
 ADD = sa.insert(seen_messages)
 FAILED = (
     sa.select(
@@ -103,8 +103,8 @@ def note_seen(
     reason: str | None = None,
 ) -> None:
     """Record that the message is settled: planned or left out."""
-    told = {"edition": version, "after": state, "tries": 0, "why": reason, "subject": None}
-    _write(c, agent_id, digest_of(key), told | {"run": run_id, "now": at})
+    values = {"edition": version, "after": state, "tries": 0, "why": reason, "subject": None}
+    _write(c, agent_id, digest_of(key), values | {"run": run_id, "now": at})
 
 
 def note_left_out(
@@ -141,8 +141,8 @@ def note_failed(
             return "failed"
         attempts += before.attempts
     state: State = "dead" if is_final or attempts >= MOST_TRIES else "failed"
-    told = {"edition": version, "after": state, "tries": attempts, "why": reason}
-    _write(c, agent_id, digest, told | {"subject": digest_of(subject), "run": run_id, "now": at})
+    values = {"edition": version, "after": state, "tries": attempts, "why": reason}
+    _write(c, agent_id, digest, values | {"subject": digest_of(subject), "run": run_id, "now": at})
     return state
 
 
@@ -161,10 +161,10 @@ def try_again(c: sa.Connection, agent_id: AgentId) -> int:
     return c.execute(TRY_AGAIN, {"agent": agent_id}).rowcount
 
 
-def _write(c: sa.Connection, agent_id: AgentId, digest: str, told: Mapping[str, Any]) -> None:
+def _write(c: sa.Connection, agent_id: AgentId, digest: str, values: Mapping[str, Any]) -> None:
     here: dict[str, Any] = {"agent": agent_id, "digest": digest}
-    if c.execute(CHANGE, here | dict(told)).rowcount == 0:
-        row = {column: told[bound.key] for column, bound in _told.items()}
+    if c.execute(CHANGE, here | dict(values)).rowcount == 0:
+        row = {column: values[bound.key] for column, bound in _changes.items()}
         c.execute(ADD, {"agent_id": agent_id, "key_hash": digest} | row)
 
 
@@ -243,21 +243,21 @@ def move_cursor(
         CursorTooLarge: nothing was written.
     """
     check_held(c, held)
-    told = msgspec.json.encode(cursor)
-    if len(told) > MOST_BYTES:
-        raise CursorTooLarge(f"a cursor of {len(told)} bytes, and {MOST_BYTES} are kept")
-    wanted = {digest_of(key): version for key, version in keys}
+    values = msgspec.json.encode(cursor)
+    if len(values) > MOST_BYTES:
+        raise CursorTooLarge(f"a cursor of {len(values)} bytes, and {MOST_BYTES} are kept")
+    versions = {digest_of(key): version for key, version in keys}
     settled = {
         row.key_hash: row.version
-        for part in in_parts(list(wanted))
+        for part in in_parts(list(versions))
         for row in c.execute(SEEN, {"agent": agent_id, "keys": part})
         if row.state in SETTLED
     }
-    if any(settled.get(digest) != version for digest, version in wanted.items()):
+    if any(settled.get(digest) != version for digest, version in versions.items()):
         return False
-    here = {"agent": agent_id, "whose": origin, "place": told.decode(), "run": held.id, "now": at}
+    here = {"agent": agent_id, "whose": origin, "place": values.decode(), "run": held.id, "now": at}
     if c.execute(MOVE, here).rowcount == 0:
-        row = {"agent_id": agent_id, "origin": origin, "cursor": told.decode(), "moves": 1}
+        row = {"agent_id": agent_id, "origin": origin, "cursor": values.decode(), "moves": 1}
         c.execute(ADD_CURSOR, row | {"run_id": held.id, "updated_at": at})
     return True
 

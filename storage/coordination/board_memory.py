@@ -147,7 +147,7 @@ def get_memory(c: sa.Connection, board_id: BoardId, id: str) -> MemoryRow:
 def list_memory(
     c: sa.Connection,
     board_id: BoardId,
-    wanted: MemoryFilter = EVERY,
+    filter: MemoryFilter = EVERY,
     *,
     limit: int | None = None,
     after: Key | None = None,
@@ -160,9 +160,9 @@ def list_memory(
     query = paged(
         OF_BOARD, board_memory.c.created_at, board_memory.c.id, limit=limit, after=after, descending=True
     )
-    for column, value in _wanted(wanted):
+    for column, value in _conditions(filter):
         query = query.where(column == value)
-    for tag in wanted.tags:
+    for tag in filter.tags:
         query = query.where(sa.literal(tag).in_(texts_in(board_memory.c.tags)))
     return [fill(MemoryRow, row) for row in c.execute(query, {"board": board_id})]
 
@@ -185,11 +185,11 @@ def _after_the_last(c: sa.Connection, board_id: BoardId, at: int) -> int:
     return at if last is None else max(at, last + 1)
 
 
-def _wanted(wanted: MemoryFilter) -> Sequence[tuple[sa.Column[Any], str | bool]]:
-    said: Collection[tuple[sa.Column[Any], str | bool | None]] = (
-        (board_memory.c.is_chat, wanted.is_chat),
-        (board_memory.c.source, wanted.source),
-        (board_memory.c.correlation_id, wanted.correlation_id),
-        (board_memory.c.reply_to, wanted.reply_to),
+def _conditions(filter: MemoryFilter) -> Sequence[tuple[sa.Column[Any], str | bool]]:
+    conditions: Collection[tuple[sa.Column[Any], str | bool | None]] = (
+        (board_memory.c.is_chat, filter.is_chat),
+        (board_memory.c.source, filter.source),
+        (board_memory.c.correlation_id, filter.correlation_id),
+        (board_memory.c.reply_to, filter.reply_to),
     )
-    return [(column, value) for column, value in said if value is not None]
+    return [(column, value) for column, value in conditions if value is not None]

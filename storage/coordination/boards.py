@@ -289,8 +289,8 @@ class BoardPlace(msgspec.Struct, frozen=True, kw_only=True):
         if self.has_gateway:
             return ErrorCode.NO_GATEWAY, f"the gateway of board {self.name} is not in hub.toml any more"
         if self.lead_id is None:
-            told = f"board {self.name} has no lead, and no gateway at which one could be made"
-            return ErrorCode.NO_LEAD, told
+            message = f"board {self.name} has no lead, and no gateway at which one could be made"
+            return ErrorCode.NO_LEAD, message
         return ErrorCode.NO_SESSION, f"the lead of board {self.name} lives on no gateway and on no device"
 
 
@@ -471,12 +471,12 @@ def add_member(
     if place is None or place.user_id != user_id:
         raise NotOnBoard(f"there is no agent {agent_id}")
     if place.main_of is not None:
-        told = "the main agent of a gateway is on no board: it serves all of them"
-        raise OnAnotherBoard(told, hint="choose another agent")
+        message = "the main agent of a gateway is on no board: it serves all of them"
+        raise OnAnotherBoard(message, hint="choose another agent")
     if place.board_id not in (None, board_id):
         other = get_board(c, place.board_id)
-        told = f"it is on board {other.name!r}: take it off that one first"
-        raise OnAnotherBoard(told, hint=f"'hub boards drop {other.name} AGENT'")
+        message = f"it is on board {other.name!r}: take it off that one first"
+        raise OnAnotherBoard(message, hint=f"'hub boards drop {other.name} AGENT'")
     if place.board_id is None:
         count = c.execute(COUNT_MEMBERS, {"board": board_id}).scalar_one()
         if count >= limits.members_per_board:

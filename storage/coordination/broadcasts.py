@@ -26,7 +26,7 @@ from storage.coordination.messages import (
     TooManyMessages,
     check_content,
     open_count,
-    said_anew,
+    repeated_message,
 )
 from storage.coordination.schema import boards, broadcasts, gateway_agents, gateways, message_moves, messages
 from storage.devices.schema import users
@@ -263,7 +263,7 @@ RESUME = (
     .where(broadcasts.c.id == _broadcast)
     .values(rounds=broadcasts.c.rounds + 1, settled_at=None, refused=sa.bindparam("still"))
 )
-LAST_SAID = (
+LAST_CREATED = (
     sa.select(messages.c.board_id, sa.func.max(messages.c.created_at).label("last"))
     .where(
         messages.c.settled_at.is_(None),
@@ -272,7 +272,7 @@ LAST_SAID = (
     )
     .group_by(messages.c.board_id)
 )
-_heard = message_moves.alias("heard")
+_consumed = message_moves.alias("heard")
 UNDELIVERED = (
     MESSAGE_ROWS.where(
         messages.c.broadcast_id == _broadcast,
@@ -280,7 +280,7 @@ UNDELIVERED = (
         sa.text("messages.state IN ('failed', 'expired')"),
         # Their lead has the message, or may have it: it is not sent again.
         sa.func.coalesce(messages.c.reason_code, "") != str(ErrorCode.UNKNOWN_EFFECT),
-        ~sa.exists().where(_heard.c.message_id == messages.c.id, sa.text("heard.new_state = 'consumed'")),
+        ~sa.exists().where(_consumed.c.message_id == messages.c.id, sa.text("heard.new_state = 'consumed'")),
     )
     .order_by(messages.c.id)
     .limit(_most)
@@ -308,7 +308,7 @@ def add_broadcast(
     _check_room(c, new.user_id, len(aims), limits)
     row = values_of(new, broadcasts, boards=len(aims) + len(new.refused), created_at=new.at)
     c.execute(INSERT_BROADCAST, row)
-    _say(c, [_message(new, aim) for aim in aims], new.at)
+    _add_messages(c, [_message(new, aim) for aim in aims], new.at)
     settle(c, new.id, at=new.at)
     return get_broadcast(c, new.id)
 
@@ -353,10 +353,10 @@ def resume(
             if place is None:
                 continue  # its board was deleted meanwhile
             gateway_id, device_id = place.goes_over
-            said = said_anew(c, old, next(ids), at=at)
+            repeated = repeated_message(c, old, next(ids), at=at)
             anew.append(
                 msgspec.structs.replace(
-                    said,
+                    repeated,
                     gateway_id=gateway_id,
                     device_id=device_id,
                     trace_id=row.trace_id,
@@ -371,7 +371,7 @@ def resume(
     _check_room(c, row.user_id, len(anew), limits)
     still = [msgspec.structs.asdict(one) for one in refused if one.given in known]
     c.execute(RESUME, {"broadcast": id, "still": still})
-    _say(c, anew, at)
+    _add_messages(c, anew, at)
     detail: audit.Detail = {"messages": len(anew), "round": row.rounds + 1}
     audit.append(c, at=at, actor=actor, event="broadcast.resumed", subject=id, detail=detail)
     return get_broadcast(c, id)
@@ -426,22 +426,22 @@ def _message(new: NewBroadcast, aim: Aim) -> NewMessage:
 def _check_room(c: sa.Connection, user_id: UserId, more: int, limits: MessageLimits) -> None:
     most = limits.open_messages_per_user
     if more and open_count(c, user_id, most) + more > most:
-        told = f"with {more} more there would be more than {most} messages of this user under way"
-        raise TooManyMessages(told, limit="open_messages_per_user")
+        message = f"with {more} more there would be more than {most} messages of this user under way"
+        raise TooManyMessages(message, limit="open_messages_per_user")
 
 
-def _say(c: sa.Connection, said: Sequence[NewMessage], at: int) -> None:
+def _add_messages(c: sa.Connection, repeated: Sequence[NewMessage], at: int) -> None:
     """Insert messages, each after the last message to the same lead."""
-    for start in range(0, len(said), PART):
-        part = said[start : start + PART]
-        last = _last_said(c, part)
+    for start in range(0, len(repeated), PART):
+        part = repeated[start : start + PART]
+        last = _last_created(c, part)
         c.execute(INSERT, [_inserted(new, last) for new in part])
         c.execute(INSERT_MOVE, [_begun(new.id, at) for new in part])
 
 
-def _last_said(c: sa.Connection, said: Sequence[NewMessage]) -> Mapping[BoardId, int]:
-    listed = [new.board_id for new in said]
-    return {row.board_id: row.last for row in c.execute(LAST_SAID, {"listed": listed})}
+def _last_created(c: sa.Connection, repeated: Sequence[NewMessage]) -> Mapping[BoardId, int]:
+    listed = [new.board_id for new in repeated]
+    return {row.board_id: row.last for row in c.execute(LAST_CREATED, {"listed": listed})}
 
 
 def _inserted(new: NewMessage, last: Mapping[BoardId, int]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from storage.kernel.rows import columns_of, fill
 
 EXECUTOR: Final = "gateway"  # value of ``agents.executor``
 MAIN, LEAD, WORKER = "main", "lead", "worker"
-WANTED, CREATING, READY, FAILED = "wanted", "creating", "ready", "failed"
+REQUESTED, CREATING, READY, FAILED = "wanted", "creating", "ready", "failed"
 
 
 class GatewayAgentRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +32,7 @@ class GatewayAgentRow(msgspec.Struct, frozen=True, kw_only=True):
         session_key: key of its main session there.
         role: main, lead or worker.
         state: progress of its creation at the gateway; *problem*: reason of a failure.
-        is_there: neither the agent nor its gateway is archived.
+        is_listed: neither the agent nor its gateway is archived.
         made_at: time at which it existed there with its first texts; ``None``: they are not written yet.
     """
 
@@ -46,7 +46,7 @@ class GatewayAgentRow(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     state: str
     problem: str | None
-    is_there: bool
+    is_listed: bool
     updated_at: int
     created_at: int = 0
     made_at: int | None = None
@@ -60,7 +60,7 @@ GATEWAY_AGENTS = (
             agents,
             agent_name=agents.c.name,
             gateway_name=gateways.c.name,
-            is_there=sa.and_(agents.c.deleted_at.is_(None), gateways.c.deleted_at.is_(None)),
+            is_listed=sa.and_(agents.c.deleted_at.is_(None), gateways.c.deleted_at.is_(None)),
         )
     )
     .join_from(gateway_agents, agents, agents.c.id == gateway_agents.c.agent_id)
@@ -135,7 +135,7 @@ def find_by_session(c: sa.Connection, gateway_id: GatewayId, session_key: str) -
 def list_gateway_agents(c: sa.Connection, gateway_id: GatewayId) -> list[GatewayAgentRow]:
     """Return the agents of a gateway that are not archived, by name."""
     rows = [fill(GatewayAgentRow, row) for row in c.execute(OF_GATEWAY, {"gateway": gateway_id})]
-    return [row for row in rows if row.is_there]
+    return [row for row in rows if row.is_listed]
 
 
 def axes_of(c: sa.Connection, gateway_id: GatewayId) -> dict[AgentId, Axes]:
@@ -257,7 +257,7 @@ def make_gateway_agent(
     return _insert(
         c,
         row,
-        state=WANTED if role == LEAD or remote_id is None else READY,
+        state=REQUESTED if role == LEAD or remote_id is None else READY,
         description=description,
         at=at,
         actor=actor,
@@ -269,7 +269,7 @@ def put_main_agent(
     *,
     gateway_id: GatewayId,
     user_id: UserId,
-    wanted: str,
+    preferred: str,
     remote_id: str | None,
     fresh_id: AgentId,
     at: int,
@@ -285,17 +285,17 @@ def put_main_agent(
     Raises:
         RemoteIdTaken: nothing was written.
     """
-    id_there = remote_id or main_remote_id(gateway_id)
-    state = WANTED if remote_id is None else READY
+    remote = remote_id or main_remote_id(gateway_id)
+    state = REQUESTED if remote_id is None else READY
     old = find_main_agent(c, gateway_id)
     if old is None:
-        row = _Fresh(gateway_id, user_id, free_name(c, user_id, wanted), MAIN, id_there, fresh_id)
+        row = _Fresh(gateway_id, user_id, free_name(c, user_id, preferred), MAIN, remote, fresh_id)
         return PutMain(_insert(c, row, state=state, at=at, actor=actor), True)
     is_changed = False
-    if old.remote_id != id_there:
-        _free_remote_id(c, gateway_id, id_there)
-        there = {"remote": id_there, "session": session_key_of(id_there), "after": state}
-        c.execute(RELOCATE, {"agent": old.agent_id, "now": at} | there)
+    if old.remote_id != remote:
+        _free_remote_id(c, gateway_id, remote)
+        location = {"remote": remote, "session": session_key_of(remote), "after": state}
+        c.execute(RELOCATE, {"agent": old.agent_id, "now": at} | location)
         is_changed = True
     agent = get_agent(c, old.agent_id)
     if agent.archived_at is not None:
@@ -315,8 +315,8 @@ def move_gateway_agent(
     c: sa.Connection, agent_id: AgentId, *, before: str, after: str, problem: str | None = None, at: int
 ) -> bool:
     """Change the state of an agent's creation at its gateway. Return False if it is no longer *before*."""
-    told = {"agent": agent_id, "before": before, "after": after, "why": problem, "now": at}
-    return c.execute(MOVE, told).rowcount == 1
+    change = {"agent": agent_id, "before": before, "after": after, "why": problem, "now": at}
+    return c.execute(MOVE, change).rowcount == 1
 
 
 def let_go(c: sa.Connection, gateway_id: GatewayId, *, at: int, actor: str, reason: str) -> None:
@@ -349,14 +349,14 @@ def _insert(
     kind = {"source": "api", "executor": EXECUTOR, "type": "COORDINATOR" if row.role != WORKER else "CUSTOM"}
     c.execute(sa.insert(agents), about | kind | {"created_at": at, "updated_at": at})
     agent_states.create_state(c, row.agent_id, lifecycle="active", online=False, at=at, actor=actor)
-    there = {
+    location = {
         "agent_id": row.agent_id,
         "gateway_id": row.gateway_id,
         "remote_id": row.remote_id,
         "session_key": session_key_of(row.remote_id),
     }
-    status = {"role": row.role, "state": state, "created_at": at, "updated_at": at}
-    c.execute(sa.insert(gateway_agents), there | status)
+    values = {"role": row.role, "state": state, "created_at": at, "updated_at": at}
+    c.execute(sa.insert(gateway_agents), location | values)
     return _present(c, row.agent_id)
 
 
@@ -375,12 +375,12 @@ def _free_remote_id(c: sa.Connection, gateway_id: GatewayId, remote_id: str) -> 
     c.execute(FORGET, {"agent": other.agent_id})
 
 
-def free_name(c: sa.Connection, user_id: UserId, wanted: str) -> str:
+def free_name(c: sa.Connection, user_id: UserId, preferred: str) -> str:
     """Return the name, or the first of name-2, name-3, ... that no agent of the user ever had."""
-    name, number = wanted, 1
+    name, number = preferred, 1
     while find_agent_by_name(c, name, user_id=user_id) is not None:
         number += 1
-        name = f"{wanted}-{number}"
+        name = f"{preferred}-{number}"
     return name
 
 

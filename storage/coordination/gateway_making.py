@@ -23,7 +23,7 @@ from storage.coordination.gateway_agents import (
     GATEWAY_AGENTS,
     LEAD,
     READY,
-    WANTED,
+    REQUESTED,
     GatewayAgentRow,
     find_by_remote_id,
     find_gateway_agent,
@@ -64,7 +64,7 @@ _agent: sa.BindParameter[str] = sa.bindparam("agent")
 _boot: sa.BindParameter[str] = sa.bindparam("boot")
 _now: sa.BindParameter[int] = sa.bindparam("now")
 _state: dict[str, sa.ColumnElement[str]] = {
-    state: sa.literal_column(f"'{state}'") for state in (WANTED, CREATING, READY, FAILED)
+    state: sa.literal_column(f"'{state}'") for state in (REQUESTED, CREATING, READY, FAILED)
 }
 _is_held = (
     gateway_agents.c.agent_id == _agent,
@@ -76,7 +76,7 @@ CLAIM = (
     .where(
         gateway_agents.c.agent_id == _agent,
         sa.or_(
-            gateway_agents.c.state.in_((_state[WANTED], _state[FAILED])),
+            gateway_agents.c.state.in_((_state[REQUESTED], _state[FAILED])),
             sa.and_(
                 gateway_agents.c.state == _state[CREATING],
                 sa.or_(
@@ -107,17 +107,17 @@ NOT_MADE = (
     .where(*_is_held)
     .values(state=sa.bindparam("after"), problem=sa.bindparam("why"), lease_boot_id=None, updated_at=_now)
 )
-GONE = (
+NOTE_MISSING = (
     sa.update(gateway_agents)
     .where(gateway_agents.c.agent_id == _agent, gateway_agents.c.state == _state[READY])
-    .values(state=WANTED, problem=sa.bindparam("why"), made_at=None, updated_at=_now)
+    .values(state=REQUESTED, problem=sa.bindparam("why"), made_at=None, updated_at=_now)
 )
 MOVE_HOUSE = (
     sa.update(gateway_agents)
     .where(gateway_agents.c.agent_id == _agent)
     .values(
         gateway_id=sa.bindparam("gateway"),
-        state=WANTED,
+        state=REQUESTED,
         problem=None,
         made_at=None,
         lease_boot_id=None,
@@ -133,7 +133,7 @@ UNMADE = (
     .order_by(gateway_agents.c.created_at, gateway_agents.c.agent_id)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
-UNMADE_THERE = UNMADE.where(gateway_agents.c.gateway_id == sa.bindparam("gateway"))
+UNMADE_AT_GATEWAY = UNMADE.where(gateway_agents.c.gateway_id == sa.bindparam("gateway"))
 
 
 # --- making ---
@@ -155,7 +155,7 @@ def made(c: sa.Connection, agent_id: AgentId, boot_id: BootId, *, at: int, activ
     if c.execute(MADE, {"agent": agent_id, "boot": boot_id, "now": at}).rowcount == 0:
         return False
     row = _present(c, agent_id)
-    _tell(
+    _record(
         c,
         row,
         "agent.made",
@@ -182,16 +182,16 @@ def not_made(
         is_final: the gateway refused. The hub retries on request or when the gateway reconnects; otherwise it
             retries by itself.
     """
-    told = {"after": FAILED if is_final else CREATING, "why": problem, "now": at}
-    if c.execute(NOT_MADE, told | {"agent": agent_id, "boot": boot_id}).rowcount and is_final:
+    change = {"after": FAILED if is_final else CREATING, "why": problem, "now": at}
+    if c.execute(NOT_MADE, change | {"agent": agent_id, "boot": boot_id}).rowcount and is_final:
         row = _present(c, agent_id)
         words = f"Agent {row.agent_name} could not be made at gateway {row.gateway_name}: {problem}"
-        _tell(c, row, "agent.not_made", words, at, activity_id, level="warning")
+        _record(c, row, "agent.not_made", words, at, activity_id, level="warning")
 
 
-def gone(c: sa.Connection, agent_id: AgentId, *, problem: str, at: int) -> bool:
+def note_missing(c: sa.Connection, agent_id: AgentId, *, problem: str, at: int) -> bool:
     """Mark a ready agent that its gateway lost for creation. Return False if it was not ready."""
-    return c.execute(GONE, {"agent": agent_id, "why": problem, "now": at}).rowcount == 1
+    return c.execute(NOTE_MISSING, {"agent": agent_id, "why": problem, "now": at}).rowcount == 1
 
 
 def list_unmade(
@@ -206,12 +206,12 @@ def list_unmade(
     Args:
         with_failed: include agents that a gateway refused.
     """
-    states = [WANTED, CREATING, *([FAILED] if with_failed else [])]
+    states = [REQUESTED, CREATING, *([FAILED] if with_failed else [])]
     given = {"states": states, "most": most}
     rows = (
         c.execute(UNMADE, given)
         if gateway_id is None
-        else c.execute(UNMADE_THERE, given | {"gateway": gateway_id})
+        else c.execute(UNMADE_AT_GATEWAY, given | {"gateway": gateway_id})
     )
     return [fill(GatewayAgentRow, row) for row in rows]
 
@@ -255,8 +255,8 @@ def ensure_lead(
     if known is not None and get_agent(c, known.agent_id).archived_at is None:
         agent_id, is_created = known.agent_id, False  # it was taken off the board
     else:
-        wanted = f"{board.name[:NAME_CHARACTERS]}-lead"
-        name = free_name(c, board.user_id, wanted) if known is None else known.agent_name
+        preferred = f"{board.name[:NAME_CHARACTERS]}-lead"
+        name = free_name(c, board.user_id, preferred) if known is None else known.agent_name
         row = make_gateway_agent(
             c,
             gateway_id=board.gateway_id,
@@ -306,7 +306,7 @@ def _present(c: sa.Connection, agent_id: AgentId) -> GatewayAgentRow:
     return row
 
 
-def _tell(
+def _record(
     c: sa.Connection,
     row: GatewayAgentRow,
     event: str,

@@ -26,7 +26,7 @@ from storage.agents.schema import agents
 from storage.agents.status_writes import LAST_MOVE
 from storage.coordination import gateway_agents
 from storage.coordination.gateway_agents import GatewayAgentRow
-from storage.coordination.schema import gateway_agents as agents_there
+from storage.coordination.schema import gateway_agents as agent_rows
 from storage.coordination.schema import gateways
 from storage.devices import users
 from storage.devices.schema import users as user_table
@@ -169,18 +169,18 @@ def reconcile_gateways(
             c.execute(sa.insert(gateways), about)
             row = fill(GatewayRow, c.execute(GATEWAY, {"gateway": own_id}).one())
             created.append(row.name)
-            _tell(c, row, "gateway.created", at)
+            _record(c, row, "gateway.created", at)
         else:
             row = old
             if old.archived_at is not None:
                 c.execute(REVIVE, {"gateway": old.id, "now": at})
                 revived.append(row.name)
-                _tell(c, row, "gateway.revived", at)
+                _record(c, row, "gateway.revived", at)
         main = gateway_agents.put_main_agent(
             c,
             gateway_id=row.id,
             user_id=row.user_id,
-            wanted=f"{row.name}-{MAIN_WORD}",
+            preferred=f"{row.name}-{MAIN_WORD}",
             remote_id=one.main_agent,
             fresh_id=AgentId(main_id),
             at=at,
@@ -188,11 +188,11 @@ def reconcile_gateways(
         )
         if main.is_changed and row.name not in (*created, *revived):
             updated.append(row.name)
-            _tell(c, row, "gateway.changed", at, main_agent=main.row.remote_id)
-    gone = [row for row in known.values() if row.archived_at is None]
-    for row in gone:
+            _record(c, row, "gateway.changed", at, main_agent=main.row.remote_id)
+    undeclared = [row for row in known.values() if row.archived_at is None]
+    for row in undeclared:
         _archive(c, row, at)
-    names = tuple(sorted(row.name for row in gone))
+    names = tuple(sorted(row.name for row in undeclared))
     return ReconciledGateways(tuple(created), tuple(updated), tuple(revived), names)
 
 
@@ -219,10 +219,10 @@ def _archive(c: sa.Connection, row: GatewayRow, at: int) -> None:
         return
     c.execute(ARCHIVE, {"gateway": row.id, "now": at})
     gateway_agents.let_go(c, row.id, at=at, actor=ACTOR, reason="its gateway is no longer declared")
-    _tell(c, row, "gateway.archived", at)
+    _record(c, row, "gateway.archived", at)
 
 
-def _tell(c: sa.Connection, row: GatewayRow, event: str, at: int, **detail: str) -> None:
+def _record(c: sa.Connection, row: GatewayRow, event: str, at: int, **detail: str) -> None:
     audit.append(c, at=at, actor=ACTOR, event=event, subject=row.id, detail={"name": row.name} | detail)
 
 
@@ -258,7 +258,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     has_answered: bool = False
 
 
-_STANDS = (
+_reported_states = (
     sa.select(
         states.c.agent_id,
         states.c.availability,
@@ -274,12 +274,12 @@ _STANDS = (
         states.c.lifecycle != "terminated",
     )
 )
-STANDS = _STANDS.with_for_update(of=states)
-HEARD = (
+REPORTED_STATE = _reported_states.with_for_update(of=states)
+ADVANCE_HEARTBEAT = (
     sa.update(states)
     .where(
         states.c.agent_id.in_(
-            sa.select(agents_there.c.agent_id).where(agents_there.c.gateway_id == sa.bindparam("gateway"))
+            sa.select(agent_rows.c.agent_id).where(agent_rows.c.gateway_id == sa.bindparam("gateway"))
         ),
         states.c.connectivity == "online",
         sa.func.coalesce(states.c.last_heartbeat_at, 0) < sa.bindparam("heard", type_=Int),
@@ -296,11 +296,11 @@ def record_observations(c: sa.Connection, gateway: str, seen: Sequence[Seen], *,
     """
     actor = f"gateway:{gateway}"
     for one in sorted(seen, key=lambda one: one.agent_id):  # all writers lock agents in this order
-        row = c.execute(STANDS, {"agent": one.agent_id}).one_or_none()
+        row = c.execute(REPORTED_STATE, {"agent": one.agent_id}).one_or_none()
         if row is None:
             continue
         if one.is_known is not None:
-            _say_health(c, row, one, at, actor)
+            _write_health(c, row, one, at, actor)
         if one.is_online is not None:
             to = Connectivity.ONLINE if one.is_online else Connectivity.OFFLINE
             agent_moves.move(c, one.agent_id, Axis.CONNECTIVITY, to, at=at, actor=actor, reason=one.why)
@@ -327,10 +327,10 @@ def record_observations(c: sa.Connection, gateway: str, seen: Sequence[Seen], *,
 
 def note_heartbeat(c: sa.Connection, gateway_id: GatewayId, *, at: int) -> None:
     """Update the last heartbeat of the gateway's online agents."""
-    c.execute(HEARD, {"gateway": gateway_id, "heard": at})
+    c.execute(ADVANCE_HEARTBEAT, {"gateway": gateway_id, "heard": at})
 
 
-def _say_health(c: sa.Connection, row: Any, seen: Seen, at: int, actor: str) -> None:
+def _write_health(c: sa.Connection, row: Any, seen: Seen, at: int, actor: str) -> None:
     agent_id = seen.agent_id
     if not seen.is_known:
         agent_moves.move(c, agent_id, Axis.HEALTH, Health.ERROR, at=at, actor=actor, reason=seen.problem)

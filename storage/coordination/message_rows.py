@@ -115,7 +115,7 @@ class MessageSight(MessageRow, frozen=True, kw_only=True):
         home_device_id, home_gateway_id: current home of its agent.
         remote_id, session_key: identity of the agent and its session at the gateway.
         remote_state: state of the agent's creation there.
-        is_gone: the agent was removed.
+        is_removed: the agent was removed.
         held_until: for an exhausted agent, time of its recovery or probe.
     """
 
@@ -124,7 +124,7 @@ class MessageSight(MessageRow, frozen=True, kw_only=True):
     remote_id: str | None
     session_key: str | None
     remote_state: str | None
-    is_gone: bool
+    is_removed: bool
     held_until: int | None
 
 
@@ -159,7 +159,7 @@ _SPELLED: Final[dict[str, Any]] = {
     "remote_id": gateway_agents.c.remote_id,
     "session_key": gateway_agents.c.session_key,
     "remote_state": gateway_agents.c.state,
-    "is_gone": agents.c.deleted_at.is_not(None),
+    "is_removed": agents.c.deleted_at.is_not(None),
     "held_until": sa.case(
         (
             agent_states.c.availability == "exhausted",
@@ -451,8 +451,8 @@ def settle_message(
     seen = get_message(c, id)
     if seen.version != seen_version or seen.settled_at is not None:
         return None
-    kept = ("state", "attempt", "sends", "gateway_id", "device_id", "reason_code", "reason", "answer")
-    row = {name: getattr(seen, name) for name in (*kept, "memory_id", "not_before")}
+    fields = ("state", "attempt", "sends", "gateway_id", "device_id", "reason_code", "reason", "answer")
+    row = {name: getattr(seen, name) for name in (*fields, "memory_id", "not_before")}
     row |= {"version": seen.version + 1, "lease_boot_id": None, "updated_at": at, "settled_at": at}
     given = {f"to_{name}": value for name, value in row.items()} | {"message": id, "seen": seen_version}
     if c.execute(MOVE, given).rowcount == 0:

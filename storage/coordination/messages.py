@@ -151,7 +151,7 @@ STIRRED = (
     .order_by(messages.c.created_at)
     .limit(_most)
 )
-NEXT_LOOK = sa.select(
+NEXT_DUE = sa.select(
     sa.func.count(), sa.func.min(sa.case((messages.c.not_before > _now, messages.c.not_before)))
 ).where(_is_open)
 STIR = (
@@ -171,7 +171,7 @@ STIR_DEVICE = (
     )
     .values(not_before=_now)
 )
-LOOK_NOW = sa.update(messages).where(messages.c.id == _message, _is_open).values(not_before=_now)
+MAKE_DUE = sa.update(messages).where(messages.c.id == _message, _is_open).values(not_before=_now)
 PUT_OFF = sa.update(messages).where(*_as_seen).values(not_before=sa.bindparam("again"))
 GIVE_HOME = (
     sa.update(messages)
@@ -245,9 +245,9 @@ def stirred(
     return [sight_of(row) for row in c.execute(STIRRED, given)]
 
 
-def next_look(c: sa.Connection, at: int) -> tuple[bool, int | None]:
+def next_due(c: sa.Connection, at: int) -> tuple[bool, int | None]:
     """Return whether any message is open, and the next time at which one becomes due."""
-    open_ones, soonest = c.execute(NEXT_LOOK, {"now": at}).one()
+    open_ones, soonest = c.execute(NEXT_DUE, {"now": at}).one()
     return bool(open_ones), soonest
 
 
@@ -261,9 +261,9 @@ def stir_device(c: sa.Connection, device_id: DeviceId, at: int) -> int:
     return c.execute(STIR_DEVICE, {"device": device_id, "now": at}).rowcount
 
 
-def look_now(c: sa.Connection, id: str, at: int) -> bool:
+def make_due(c: sa.Connection, id: str, at: int) -> bool:
     """Make an open message due now. Return False if it is settled."""
-    return c.execute(LOOK_NOW, {"message": id, "now": at}).rowcount > 0
+    return c.execute(MAKE_DUE, {"message": id, "now": at}).rowcount > 0
 
 
 def put_off(c: sa.Connection, id: str, *, seen_version: int, not_before: int) -> bool:
@@ -386,10 +386,10 @@ OPEN_OF_USER = sa.select(sa.func.count()).select_from(
     .limit(_most)
     .subquery()
 )
-LAST_SAID = sa.select(sa.func.max(messages.c.created_at)).where(
+LAST_CREATED = sa.select(sa.func.max(messages.c.created_at)).where(
     _is_open, messages.c.to_agent_id == sa.bindparam("whom")
 )
-LAST_SAID_TO_LEAD = sa.select(sa.func.max(messages.c.created_at)).where(
+LAST_CREATED_TO_LEAD = sa.select(sa.func.max(messages.c.created_at)).where(
     _is_open, messages.c.board_id == sa.bindparam("whom"), messages.c.to_lead
 )
 INSERT = sa.insert(messages)
@@ -411,7 +411,7 @@ def add_message(c: sa.Connection, new: NewMessage, *, limits: MessageLimits = DE
             f"{limits.open_messages_per_user} messages of this user are under way",
             limit="open_messages_per_user",
         )
-    asked, whom = (LAST_SAID_TO_LEAD, new.board_id) if new.to_lead else (LAST_SAID, new.to_agent_id)
+    asked, whom = (LAST_CREATED_TO_LEAD, new.board_id) if new.to_lead else (LAST_CREATED, new.to_agent_id)
     last: int | None = c.execute(asked, {"whom": whom}).scalar_one()
     created_at = new.at if last is None else max(new.at, last + 1)  # unique instants define the order
     c.execute(INSERT, values_of(new, messages, created_at=created_at, updated_at=new.at))
@@ -479,8 +479,8 @@ def cancel_message(c: sa.Connection, id: str, *, at: int, actor: str) -> Message
         or not MESSAGE.allows(seen.state, MessageEvent.FAILED)
     ):
         raise MessageSettled(f"message {id} is {seen.state}: there is nothing to take back")
-    may_be_there = seen.state is not MessageState.WAITING or seen.sends > 0
-    told = "taken back" + ("; its agent may have it all the same" if may_be_there else "")
+    may_have_arrived = seen.state is not MessageState.WAITING or seen.sends > 0
+    reason = "taken back" + ("; its agent may have it all the same" if may_have_arrived else "")
     moved = move_message(
         c,
         id,
@@ -489,7 +489,7 @@ def cancel_message(c: sa.Connection, id: str, *, at: int, actor: str) -> Message
         at=at,
         proof={"actor": actor},
         reason_code=ErrorCode.CANCELLED,
-        reason=told,
+        reason=reason,
     )
     assert moved is not None, "it was seen in this transaction"
     detail: audit.Detail = {"state": str(seen.state), "to": seen.to_agent_id}
@@ -520,7 +520,7 @@ def retry_message(
     seen = get_message(c, id)
     detail: audit.Detail = {"state": str(seen.state), "to": seen.to_agent_id}
     if seen.settled_at is None and not seen.is_delivered:
-        look_now(c, id, at)
+        make_due(c, id, at)
         audit.append(c, at=at, actor=actor, event="message.retried", subject=id, detail=detail)
         return get_message(c, id)
     if seen.state not in _UNDELIVERED:
@@ -528,7 +528,7 @@ def retry_message(
     asked = seen.question_id if seen.kind is MessageKind.ASK_USER else None
     if asked is not None and c.execute(IS_SETTLED, {"question": asked}).scalar_one_or_none() is not None:
         raise MessageSettled(f"nobody waits for the answer to question {asked} any more")
-    added = add_message(c, said_anew(c, seen, fresh, at=at), limits=limits)
+    added = add_message(c, repeated_message(c, seen, fresh, at=at), limits=limits)
     if added.id != fresh:
         return retry_message(c, added.id, fresh, at=at, actor=actor, limits=limits)
     if asked is not None:  # so that it is cancelled with the question if that is settled first
@@ -538,7 +538,7 @@ def retry_message(
     return added
 
 
-def said_anew(c: sa.Connection, seen: MessageRow, fresh: MessageId, *, at: int) -> NewMessage:
+def repeated_message(c: sa.Connection, seen: MessageRow, fresh: MessageId, *, at: int) -> NewMessage:
     """Return a copy under another id, unique for each original; it replaces the original in its broadcast."""
     if seen.broadcast_id is not None:
         c.execute(LEAVE_BROADCAST, {"message": seen.id})

@@ -10,7 +10,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId, UserId
 from protocol.messages import MessageEvent, MessageState, QuestionState
 from storage import audit
-from storage.agents.lock_turns import told_instant
+from storage.agents.lock_turns import instant_text
 from storage.agents.schema import agents
 from storage.coordination.message_rows import find_message, move_message
 from storage.coordination.schema import boards, gateway_agents, messages, questions
@@ -254,7 +254,7 @@ class QuestionSettled(HubError):
 
     def __init__(self, question: QuestionRow, by: str | None) -> None:
         """Build the message. *by*: display name of the actor that answered."""
-        when = told_instant(question.settled_at or question.created_at)
+        when = instant_text(question.settled_at or question.created_at)
         became = f"was answered by {by}" if by else _BECAME[question.state]
         super().__init__(f"question {question.id} {became} at {when}")
         self.question = question
@@ -282,25 +282,27 @@ def settle(c: sa.Connection, asked: QuestionRow, to: QuestionState, at: int, giv
     return True
 
 
-def settled(c: sa.Connection, row: QuestionRow) -> QuestionSettled:
+def settled(c: sa.Connection, question: QuestionRow) -> QuestionSettled:
     """Return the error for a call after the question was settled."""
-    return QuestionSettled(row, None if row.answered_by is None else told_actor(c, row.answered_by))
+    return QuestionSettled(
+        question, None if question.answered_by is None else actor_name(c, question.answered_by)
+    )
 
 
-def told_actor(c: sa.Connection, actor: str) -> str:
+def actor_name(c: sa.Connection, actor: str) -> str:
     """Return the display name of an actor: ``device desk``, ``agent anna``; others unchanged."""
-    return told_actors(c, [actor])[actor]
+    return actor_names(c, [actor])[actor]
 
 
-def told_actors(c: sa.Connection, actors: Collection[str]) -> dict[str, str]:
-    """Return the display names of actors; see ``told_actor``."""
-    told = {actor: actor for actor in actors}
+def actor_names(c: sa.Connection, actors: Collection[str]) -> dict[str, str]:
+    """Return the display names of actors; see ``actor_name``."""
+    names = {actor: actor for actor in actors}
     for kind, named in (("device", devices), ("agent", agents)):
-        ids = [actor.partition(":")[2] for actor in told if actor.startswith(f"{kind}:")]
+        ids = [actor.partition(":")[2] for actor in names if actor.startswith(f"{kind}:")]
         for part in in_parts(ids):
             for id, name in c.execute(sa.select(named.c.id, named.c.name).where(named.c.id.in_(part))):
-                told[f"{kind}:{id}"] = f"{kind} {name}"
-    return told
+                names[f"{kind}:{id}"] = f"{kind} {name}"
+    return names
 
 
 def record(

@@ -60,7 +60,7 @@ class Due(msgspec.Struct, frozen=True):
 
 _device: sa.BindParameter[str] = sa.bindparam("device")
 _listed = devices.c.id.in_(sa.bindparam("listed", expanding=True))
-_is_told = sa.exists().where(
+_is_delivered = sa.exists().where(
     question_tellings.c.question_id == questions.c.id, question_tellings.c.device_id == devices.c.id
 )
 # Devices whose users have an open question, or an end of one, that they were not notified of.
@@ -68,7 +68,7 @@ NOT_ASKED = (
     sa.select(devices.c.id)
     .where(
         _listed,
-        sa.exists().where(questions.c.user_id == devices.c.user_id, sa.text(IS_OPEN), sa.not_(_is_told)),
+        sa.exists().where(questions.c.user_id == devices.c.user_id, sa.text(IS_OPEN), sa.not_(_is_delivered)),
     )
     .order_by(devices.c.id)
 )
@@ -84,7 +84,7 @@ NOT_CLOSED = (
 )
 TO_ASK = (
     QUESTIONS.join(devices, sa.and_(devices.c.user_id == questions.c.user_id, devices.c.id == _device))
-    .where(sa.text(IS_OPEN), sa.not_(_is_told))
+    .where(sa.text(IS_OPEN), sa.not_(_is_delivered))
     .order_by(questions.c.created_at, questions.c.id)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
@@ -101,7 +101,7 @@ TO_CLOSE = (
 KNOWS = sa.select(question_tellings.c.closed_at).where(
     question_tellings.c.question_id == sa.bindparam("question"), question_tellings.c.device_id == _device
 )
-TELL = sa.insert(question_tellings)
+NOTE_DELIVERED = sa.insert(question_tellings)
 CLOSE = (
     sa.update(question_tellings)
     .where(
@@ -130,14 +130,14 @@ def due_of(c: sa.Connection, device_id: DeviceId, limit: int) -> list[Due]:
     return [*ended, *asked][:limit]
 
 
-def told(c: sa.Connection, due: Due, device_id: DeviceId, at: int) -> None:
+def note_delivered(c: sa.Connection, due: Due, device_id: DeviceId, at: int) -> None:
     """Record that the device confirmed the notification."""
     given = {"question": due.question.id, "device": device_id}
     if due.is_settled:
         c.execute(CLOSE, given | {"now": at})
     elif c.execute(KNOWS, given).first() is None:
         row = {"question_id": due.question.id, "device_id": device_id, "asked_at": at}
-        c.execute(TELL, row)
+        c.execute(NOTE_DELIVERED, row)
 
 
 def known_to(c: sa.Connection, question_id: QuestionId) -> list[DeviceId]:
@@ -170,7 +170,7 @@ class NewAnswer(msgspec.Struct, frozen=True, kw_only=True):
     is_decision: bool = False
 
 
-MEANT = QUESTIONS.where(
+ANSWERED_BY_MEMORY = QUESTIONS.where(
     questions.c.board_id == sa.bindparam("board"),
     sa.or_(questions.c.id == sa.bindparam("reply_to"), questions.c.message_id == sa.bindparam("reply_to")),
 )
@@ -222,7 +222,7 @@ def answer_by_memory(
         return None
     rows: list[Any] = []
     if item.reply_to is not None:
-        rows = list(c.execute(MEANT, {"board": item.board_id, "reply_to": item.reply_to}))
+        rows = list(c.execute(ANSWERED_BY_MEMORY, {"board": item.board_id, "reply_to": item.reply_to}))
     elif item.correlation_id is not None and main is not None:
         rows = list(c.execute(CORRELATED, {"board": item.board_id, "word": item.correlation_id}))
     if len(rows) != 1:
@@ -249,7 +249,7 @@ def _answered(c: sa.Connection, asked: QuestionRow, given: NewAnswer) -> Questio
     if asked.from_agent_id is not None:
         home = home_of(c, asked.from_agent_id)
         if home is not None:
-            _tell_asker(c, asked, given, home)
+            _notify_asker(c, asked, given, home)
     message = f"Answered: {short(asked.content)}"
     record(c, ANSWERED, asked, message, given.activity_id, given.actor, given.at)
     if given.is_decision:
@@ -258,7 +258,7 @@ def _answered(c: sa.Connection, asked: QuestionRow, given: NewAnswer) -> Questio
     return get_question(c, asked.id)
 
 
-def _tell_asker(c: sa.Connection, asked: QuestionRow, given: NewAnswer, home: Home) -> None:
+def _notify_asker(c: sa.Connection, asked: QuestionRow, given: NewAnswer, home: Home) -> None:
     message = NewMessage(
         id=given.message_id,
         user_id=asked.user_id,
@@ -376,7 +376,7 @@ def ask(c: sa.Connection, new: NewQuestion, *, most: int, limits: MessageLimits)
     c.execute(INSERT, values_of(new, questions, created_at=new.at, message_id=None))
     main = main_of(c, new.board_id)
     if main is not None:
-        _tell_main(c, new, main, limits)
+        _notify_main(c, new, main, limits)
         c.execute(LINK_MESSAGE, {"question": new.id, "message": new.message_id})
     asked = get_question(c, new.id)
     message = f"Asked on {asked.board}: {short(new.content)}"
@@ -421,7 +421,7 @@ def expire_due(c: sa.Connection, at: int, fresh_ids: Sequence[str]) -> list[Ques
     return went
 
 
-def _tell_main(c: sa.Connection, new: NewQuestion, main: Home, limits: MessageLimits) -> None:
+def _notify_main(c: sa.Connection, new: NewQuestion, main: Home, limits: MessageLimits) -> None:
     message = NewMessage(
         id=new.message_id,
         user_id=new.user_id,

@@ -109,7 +109,7 @@ VERSION = sa.select(*_VERSION, soul_versions.c.content).where(
     _is_agents, soul_versions.c.seq == sa.bindparam("number")
 )
 LAST_VERSION = sa.select(sa.func.coalesce(sa.func.max(soul_versions.c.seq), 0)).where(_is_agents)
-LAST_THERE = (
+LAST_DIGEST = (
     sa.select(soul_versions.c.sha256)
     .where(_is_agents, soul_versions.c.kind != "refused")
     .order_by(soul_versions.c.seq.desc())
@@ -164,9 +164,9 @@ def get_version(c: sa.Connection, agent_id: AgentId, seq: int) -> tuple[SoulVers
     return fill(SoulVersion, row), str(row.content)
 
 
-def last_there(c: sa.Connection, agent_id: AgentId) -> str | None:
+def last_digest(c: sa.Connection, agent_id: AgentId) -> str | None:
     """Return the hash of the last version that is known to have been in place."""
-    found = c.execute(LAST_THERE, {"agent": agent_id}).scalar_one_or_none()
+    found = c.execute(LAST_DIGEST, {"agent": agent_id}).scalar_one_or_none()
     return None if found is None else str(found)
 
 
@@ -182,7 +182,7 @@ def note_seen(
     *,
     actor: str,
     at: int,
-    kept: int,
+    most_versions: int,
     since: int | None = None,
 ) -> bool:
     """Record the soul that was read, unless it is known. Return True if it is new.
@@ -194,16 +194,20 @@ def note_seen(
     if since is not None and last_version(c, agent_id) != since:
         return False
     sha256 = digest(content)
-    if "\0" in content or last_there(c, agent_id) == sha256:
+    if "\0" in content or last_digest(c, agent_id) == sha256:
         return False  # PostgreSQL stores no text with a NUL
     if c.execute(IS_BEING_WRITTEN, {"agent": agent_id, "hash": sha256}).scalar_one():
         return False
-    add_version(c, NewVersion(agent_id=agent_id, kind="seen", content=content, actor=actor, at=at), kept=kept)
+    add_version(
+        c,
+        NewVersion(agent_id=agent_id, kind="seen", content=content, actor=actor, at=at),
+        most_versions=most_versions,
+    )
     return True
 
 
-def add_version(c: sa.Connection, new: NewVersion, *, kept: int) -> int:
-    """Add a version and delete all but the newest *kept*. Return its number.
+def add_version(c: sa.Connection, new: NewVersion, *, most_versions: int) -> int:
+    """Add a version and delete all but the newest *most_versions*. Return its number.
 
     Versions beyond ``HISTORY_BYTES`` are deleted too, except the newest.
     """
@@ -216,7 +220,7 @@ def add_version(c: sa.Connection, new: NewVersion, *, kept: int) -> int:
     total = 0
     for nth, (older, size_bytes) in enumerate(c.execute(SIZES, {"agent": new.agent_id}).all()):
         total += size_bytes
-        if nth >= kept or (nth and total > HISTORY_BYTES):
+        if nth >= most_versions or (nth and total > HISTORY_BYTES):
             c.execute(FORGET_VERSIONS, {"agent": new.agent_id, "through": older})
             break
     return seq
@@ -376,14 +380,14 @@ SETTLE_WRITE = (
         settled_at=sa.bindparam("now"),
     )
 )
-_kept_writes = (
+_newest_writes = (
     sa.select(soul_writes.c.id)
     .where(_agents, soul_writes.c.settled_at.is_not(None))
     .order_by(soul_writes.c.created_at.desc(), soul_writes.c.id.desc())
     .limit(sa.bindparam("kept", type_=sa.Integer))
 )
 FORGET_WRITES = sa.delete(soul_writes).where(
-    _agents, soul_writes.c.settled_at.is_not(None), soul_writes.c.id.not_in(_kept_writes)
+    _agents, soul_writes.c.settled_at.is_not(None), soul_writes.c.id.not_in(_newest_writes)
 )
 
 
@@ -462,12 +466,14 @@ def hurry(c: sa.Connection, at: int) -> int:
     return c.execute(HURRY_WRITES, {"now": at}).rowcount
 
 
-def settle(c: sa.Connection, write: SoulWriteRow, end: SoulOutcome, *, kept: int) -> SoulWriteRow | None:
+def settle(
+    c: sa.Connection, write: SoulWriteRow, end: SoulOutcome, *, most_versions: int
+) -> SoulWriteRow | None:
     """Settle a write with its versions, activity and audit entry. Return ``None`` if it was settled before.
 
     Args:
         write: the row while it was open, with its text.
-        kept: number of versions of its agent that stay, and of writes, at least LEAST_WRITES.
+        most_versions: number of versions of its agent that stay, and of writes, at least LEAST_WRITES.
     """
     found = None if end.to != SoulWriteState.CONFLICT else ABSENT if end.found is None else digest(end.found)
     given = {"to": end.to, "found": found, "code": end.reason_code, "why": end.problem, "now": end.at}
@@ -475,8 +481,8 @@ def settle(c: sa.Connection, write: SoulWriteRow, end: SoulOutcome, *, kept: int
         return None
     is_done = end.to == SoulWriteState.DONE
     if not is_done:  # the other writer's version came first
-        _note_found(c, write, end, kept)
-    if not is_done or last_there(c, write.agent_id) != write.sha256:
+        _note_found(c, write, end, most_versions)
+    if not is_done or last_digest(c, write.agent_id) != write.sha256:
         version = NewVersion(
             agent_id=write.agent_id,
             kind="written" if is_done else "refused",
@@ -487,16 +493,16 @@ def settle(c: sa.Connection, write: SoulWriteRow, end: SoulOutcome, *, kept: int
             reason=write.reason,
             source_url=write.source_url,
         )
-        add_version(c, version, kept=kept)
+        add_version(c, version, most_versions=most_versions)
     if is_done:  # the other writer's version came after this one
-        _note_found(c, write, end, kept)
+        _note_found(c, write, end, most_versions)
     audit.record(
         c,
         id=end.activity_id,
         at=end.at,
         event_type=_EVENTS[end.to],
         level="info" if is_done else "warning",
-        message=_told(write, end),
+        message=_outcome_message(write, end),
         agent_id=write.agent_id,
         actor=write.actor,
         data={"write_id": write.id, "sha256": write.sha256, "from_agent_id": write.from_agent_id},
@@ -515,27 +521,27 @@ def settle(c: sa.Connection, write: SoulWriteRow, end: SoulOutcome, *, kept: int
     audit.append(
         c, at=end.at, actor=write.actor, event=UPDATED, subject=write.agent_id, outcome=outcome, detail=detail
     )
-    c.execute(FORGET_WRITES, {"agent": write.agent_id, "kept": max(kept, LEAST_WRITES)})
+    c.execute(FORGET_WRITES, {"agent": write.agent_id, "kept": max(most_versions, LEAST_WRITES)})
     return get_write(c, write.id)
 
 
-def _note_found(c: sa.Connection, write: SoulWriteRow, end: SoulOutcome, kept: int) -> None:
+def _note_found(c: sa.Connection, write: SoulWriteRow, end: SoulOutcome, most_versions: int) -> None:
     if end.found is not None:
-        note_seen(c, write.agent_id, end.found, actor=end.place, at=end.at, kept=kept)
+        note_seen(c, write.agent_id, end.found, actor=end.place, at=end.at, most_versions=most_versions)
 
 
-def _told(write: SoulWriteRow, end: SoulOutcome) -> str:
+def _outcome_message(write: SoulWriteRow, end: SoulOutcome) -> str:
     match end.to:
         case SoulWriteState.DONE:
-            said = f"SOUL.md updated for {end.agent}."
+            message = f"SOUL.md updated for {end.agent}."
         case SoulWriteState.CONFLICT:
-            said = f"SOUL.md of {end.agent} was not updated: somebody else had changed it."
+            message = f"SOUL.md of {end.agent} was not updated: somebody else had changed it."
         case SoulWriteState.FAILED:
-            said = f"SOUL.md of {end.agent} was not updated: {end.problem}"
+            message = f"SOUL.md of {end.agent} was not updated: {end.problem}"
     for word, value in (("Reason", write.reason), ("Source", write.source_url)):
         if value:
-            said = f"{said} {word}: {value}"
-    return said
+            message = f"{message} {word}: {value}"
+    return message
 
 
 def _about(write: SoulWriteRow) -> dict[str, Any]:

@@ -75,8 +75,8 @@ class RotatedTooSoon(HubError):
     code = ErrorCode.RATE_LIMITED
 
     def __init__(self, retry_after_s: float) -> None:
-        told = f"the device has replaced its key just now; again in {math.ceil(retry_after_s)} s"
-        super().__init__(f"{told} (key_rotation_wait_s)")
+        message = f"the device has replaced its key just now; again in {math.ceil(retry_after_s)} s"
+        super().__init__(f"{message} (key_rotation_wait_s)")
         self.retry_after_s = retry_after_s
 
 
@@ -169,7 +169,7 @@ def add_key(c: sa.Connection, *, id: KeyId, device_id: DeviceId, public_key: byt
     return KeyRow(id, device_id, public_key, at, None, None, None)
 
 
-def told(id: KeyId) -> str:
+def key_subject(id: KeyId) -> str:
     """Return the key's fingerprint for people and the audit log; a malformed id is returned unchanged."""
     try:
         return keys.shown(id)
@@ -181,7 +181,9 @@ def revoke_key(c: sa.Connection, id: KeyId, *, at: int, actor: str) -> bool:
     """Revoke the key. Return True if it was valid."""
     device_id = c.execute(REVOKE_KEY, {"key": id, "now": at, "next_key": None}).scalar_one_or_none()
     if device_id is not None:
-        audit.append(c, at=at, actor=actor, event="key.revoked", subject=device_id, detail={"key": told(id)})
+        audit.append(
+            c, at=at, actor=actor, event="key.revoked", subject=device_id, detail={"key": key_subject(id)}
+        )
     return device_id is not None
 
 
@@ -216,7 +218,7 @@ def rotate_key(
     if c.execute(REVOKE_KEY, {"key": old, "now": at, "next_key": new}).one_or_none() is None:
         raise KeyRevoked("the old key was revoked meanwhile")
     add_key(c, id=new, device_id=device_id, public_key=public_key, at=at)
-    detail = {"old": told(old), "new": told(new)}
+    detail = {"old": key_subject(old), "new": key_subject(new)}
     audit.append(c, at=at, actor=f"device:{device_id}", event="key.rotated", subject=device_id, detail=detail)
 
 

@@ -16,10 +16,10 @@ from storage.devices.schema import device_keys, device_tokens, devices, users
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import Key, columns_of, fill, paged
 
-CAME: Final = "its device connected"
+CONNECTED: Final = "its device connected"
 LEFT: Final = "its device left"
 CUT: Final = "the hub started anew"
-TOKENS_KEPT_MS: Final = 30 * 86_400_000  # after its end, so that late requests learn the reason
+TOKEN_RETENTION_MS: Final = 30 * 86_400_000  # after its end, so that late requests learn the reason
 
 
 class UnknownDevice(HubError):
@@ -312,7 +312,7 @@ def create_token(
     Raises:
         Conflict: the device does not exist, or the hash is known already.
     """
-    c.execute(PRUNE_TOKENS, {"before": at - TOKENS_KEPT_MS})
+    c.execute(PRUNE_TOKENS, {"before": at - TOKEN_RETENTION_MS})
     row = {"id": id, "device_id": device_id, "token_hash": token_hash, "last4": last4, "created_by": actor}
     c.execute(sa.insert(device_tokens), row | {"created_at": at, "expires_at": expires_at})
     made = fill(TokenRow, c.execute(TOKEN, {"token": id}).one())
@@ -411,7 +411,7 @@ def open_session(
     if opened is None:
         raise UnknownDevice(f"device {device_id} is unknown or revoked")
     actor = f"device:{device_id}"
-    agent_states.connect_agents(c, device_id, online=True, at=at, actor=actor, reason=CAME)
+    agent_states.connect_agents(c, device_id, online=True, at=at, actor=actor, reason=CONNECTED)
     return int(opened)
 
 

@@ -14,7 +14,7 @@ from storage import audit
 from storage.devices.schema import operator_tokens, users
 from storage.kernel.rows import Key, columns_of, fill, paged
 
-KEPT_MS: Final = 30 * 86_400_000  # after its end, so that late requests learn the reason
+RETENTION_MS: Final = 30 * 86_400_000  # after its end, so that late requests learn the reason
 
 
 class OperatorTokenRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +87,7 @@ def create_operator_token(
     Raises:
         Conflict: the user does not exist, or the hash is known already.
     """
-    c.execute(PRUNE, {"before": at - KEPT_MS})
+    c.execute(PRUNE, {"before": at - RETENTION_MS})
     row = {"id": id, "token_hash": token_hash, "name": name, "role": role, "scopes": sorted(scopes)}
     about = {"user_id": user_id, "last4": last4, "created_by": actor, "expires_at": expires_at}
     c.execute(sa.insert(operator_tokens), row | about | {"created_at": at})

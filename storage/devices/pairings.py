@@ -225,7 +225,7 @@ def approve(
     if c.execute(DECIDE, decision).rowcount == 0:
         raise UnknownPairing("no device waits under this code any more")
     device_keys.add_key(c, id=KeyId(row.key_id), device_id=device.id, public_key=bytes(row.public_key), at=at)
-    shown = device_keys.told(KeyId(row.key_id))
+    shown = device_keys.key_subject(KeyId(row.key_id))
     detail = {"key": shown, "device": device.name, "user": user_id, "network": row.network}
     audit.append(c, at=at, actor=actor, event="pairing.approved", subject=device.id, detail=detail)
     return device
@@ -241,7 +241,7 @@ def deny(c: sa.Connection, id: PairingId, *, actor: str, at: int) -> PairingRow:
     if c.execute(DECIDE, decision).rowcount == 0:
         raise UnknownPairing(f"no device waits under the id {id!r}")
     denied = _pairing(c, id)
-    detail = {"key": device_keys.told(denied.key_id), "network": denied.network}
+    detail = {"key": device_keys.key_subject(denied.key_id), "network": denied.network}
     audit.append(c, at=at, actor=actor, event="pairing.denied", subject=id, detail=detail)
     return denied
 
@@ -275,7 +275,7 @@ def _pairing(c: sa.Connection, id: PairingId) -> PairingRow:
     return fill(PairingRow, c.execute(BY_ID, {"pairing": id}).one())
 
 
-KEPT_MS = 7 * 86_400_000  # after its end, so that late requests learn the reason
+INVITATION_RETENTION_MS = 7 * 86_400_000  # after its end, so that late requests learn the reason
 
 
 class BadInvitation(HubError):
@@ -349,7 +349,7 @@ def create_invitation(
     """
     if device_name is not None and uses != 1:
         raise ValueError("an invitation with a name is for one device")
-    c.execute(PRUNE_INVITATIONS, {"before": at - KEPT_MS})
+    c.execute(PRUNE_INVITATIONS, {"before": at - INVITATION_RETENTION_MS})
     row = {"id": id, "token_hash": token_hash, "user_id": user_id, "device_name": device_name}
     about = {"uses_left": uses, "last4": last4, "created_by": actor, "created_at": at}
     c.execute(sa.insert(invitations), row | about | {"expires_at": expires_at})
@@ -433,7 +433,7 @@ def redeem(
         actor=f"device:{device.id}",
         event="invitation.redeemed",
         subject=invitation.id,
-        detail={"key": device_keys.told(key_id), "device": device.name, "user": invitation.user_id},
+        detail={"key": device_keys.key_subject(key_id), "device": device.name, "user": invitation.user_id},
     )
     return KeyOwner(key_id, device.id, device.name, device.user_id, None, None, None)
 

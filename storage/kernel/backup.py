@@ -49,7 +49,7 @@ class BackupRefused(HubError):
     code = ErrorCode.BACKUP_REFUSED
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
+class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     """Size in bytes and checksum of a file in a backup."""
 
     bytes: int
@@ -71,7 +71,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     revision: str
     hub_id: str
-    files: dict[str, Kept]
+    files: dict[str, StoredFile]
 
 
 def make(target: Path, *, database: Path, others: Mapping[str, bytes], at: int, version: str) -> Manifest:
@@ -102,7 +102,7 @@ def make(target: Path, *, database: Path, others: Mapping[str, bytes], at: int, 
                 version=version,
                 revision=revision,
                 hub_id=hub_id,
-                files={file: _kept(folder / file) for file in (DATABASE, *others)},
+                files={file: _stored_file(folder / file) for file in (DATABASE, *others)},
             )
             packed = folder / "packed"
             _pack(packed, folder, manifest)
@@ -197,20 +197,20 @@ def checked(database: Path) -> tuple[str, str]:
     return hub_id, revision
 
 
-def _kept(file: Path) -> Kept:
+def _stored_file(file: Path) -> StoredFile:
     with file.open("rb") as opened:
-        return Kept(bytes=file.stat().st_size, sha256=hashlib.file_digest(opened, "sha256").hexdigest())
+        return StoredFile(bytes=file.stat().st_size, sha256=hashlib.file_digest(opened, "sha256").hexdigest())
 
 
 def _pack(packed: Path, folder: Path, manifest: Manifest) -> None:
     with packed.open("xb") as out:
         packed.chmod(0o600)
         with tarfile.open(fileobj=out, mode="w") as archive:
-            told = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-            archive.addfile(_member(MANIFEST, len(told), manifest.made_at), BytesIO(told))
-            for name, kept in manifest.files.items():
+            text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+            archive.addfile(_member(MANIFEST, len(text), manifest.made_at), BytesIO(text))
+            for name, stored in manifest.files.items():
                 with (folder / name).open("rb") as content:
-                    archive.addfile(_member(name, kept.bytes, manifest.made_at), content)
+                    archive.addfile(_member(name, stored.bytes, manifest.made_at), content)
         out.flush()
         os.fsync(out.fileno())
 
@@ -224,13 +224,13 @@ def _member(name: str, size: int, at: int) -> tarfile.TarInfo:
 def _unpack(file: Path, folder: Path) -> Manifest:
     with tarfile.open(file, "r:") as archive:
         manifest = _manifest(archive, file)
-        for name, kept in manifest.files.items():
+        for name, stored in manifest.files.items():
             content = _content(archive, name, file)
             with open(folder / name, "xb", opener=_for_us_alone) as out:
                 shutil.copyfileobj(content, out, _PIECE_BYTES)
                 out.flush()
                 os.fsync(out.fileno())
-            if _kept(folder / name) != kept:
+            if _stored_file(folder / name) != stored:
                 raise BackupRefused(f"{file} is damaged: {name} is not what was backed up")
     if (why := refusal(manifest.revision)) is not None:
         raise BackupRefused(f"cannot use {file} of hub {manifest.version}: {why}")

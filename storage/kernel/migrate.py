@@ -59,8 +59,8 @@ def revisions() -> list[str]:
 def words_of(revision: str) -> str:
     """Return the first docstring line of the migration *revision*, without running it."""
     (file,) = (MIGRATIONS / "versions").glob(f"{revision}_*.py")
-    told = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-    return told.partition("\n")[0]
+    description = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return description.partition("\n")[0]
 
 
 def upgrade(path: Path) -> None:

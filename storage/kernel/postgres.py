@@ -39,9 +39,9 @@ _LOST_A_RACE = {"40001", "40P01"}  # serialization failure, deadlock: nothing of
 # for a statement; the server also counts the time in which it waited for the rest of the statement
 _TOO_LONG = "57014"
 # Retried once: another transaction inserted the row the job did not find, or held its row for LOCK_MS.
-_CAME_SECOND = {"23505", "55P03"}
+_LOST_RACE = {"23505", "55P03"}
 _IDLE = "25P03"  # the server waited too long for the next statement of the transaction, and rolled it back
-_GONE = ("08", _IDLE, "57P")  # the connection was ended, or the server shuts down
+_DISCONNECTED = ("08", _IDLE, "57P")  # the connection was ended, or the server shuts down
 # Messages of asyncpg 0.32 when it refuses to send a COMMIT because the connection is closing.
 _NOT_SENT = ("cannot switch to state", "cannot call Transaction.commit()")
 
@@ -143,8 +143,8 @@ class _Try:
                 self.is_committing = True
         except sa.exc.DBAPIError as error:
             if sqlstate(error) == _TOO_LONG and not core.invalidated:
-                told_s = anyio.current_time() - core.info[_SAID_AT]
-                self.stood_still = told_s > STATEMENT_MS / 1000 + LATE_S
+                elapsed_s = anyio.current_time() - core.info[_STATEMENT_AT]
+                self.stood_still = elapsed_s > STATEMENT_MS / 1000 + LATE_S
             raise
         return value
 
@@ -159,13 +159,13 @@ async def _run_again(engine: AsyncEngine, call: Callable[[sa.Connection], T], *,
                 value: T = await connection.run_sync(job.run)
                 return value
         except (sa.exc.DBAPIError, sa.exc.PendingRollbackError, OSError) as error:
-            is_gone = _is_gone(error)
-            if is_gone and is_write and job.is_committing and not _is_undone(error):
+            is_disconnected = _is_disconnected(error)
+            if is_disconnected and is_write and job.is_committing and not _is_undone(error):
                 raise Unavailable("the connection was lost in the commit; nobody knows its end") from error
-            came_second = sqlstate(error) in _CAME_SECOND and not looked_again
-            looked_again = looked_again or came_second
-            has_lost = came_second or job.stood_still or sqlstate(error) in _LOST_A_RACE
-            may_go_better = is_gone or has_lost
+            lost_race = sqlstate(error) in _LOST_RACE and not looked_again
+            looked_again = looked_again or lost_race
+            has_lost = lost_race or job.stood_still or sqlstate(error) in _LOST_A_RACE
+            may_go_better = is_disconnected or has_lost
             waited_enough = not job.is_begun and isinstance(error, TimeoutError)  # for a free connection
             if wait_s is None or waited_enough or not may_go_better:
                 if (ours := _ours(error)) is error:
@@ -175,10 +175,10 @@ async def _run_again(engine: AsyncEngine, call: Callable[[sa.Connection], T], *,
     raise AssertionError("the last try returns or raises")
 
 
-def _is_gone(error: Exception) -> bool:
+def _is_disconnected(error: Exception) -> bool:
     """Return True if the server or the network connection failed."""
     if isinstance(error, sa.exc.DBAPIError):
-        return error.connection_invalidated or (sqlstate(error) or "").startswith(_GONE)
+        return error.connection_invalidated or (sqlstate(error) or "").startswith(_DISCONNECTED)
     return True  # cannot connect, no answer in time, or the job continued after its connection was lost
 
 
@@ -220,10 +220,10 @@ async def current_revision(url: str) -> str | None:
     Raises:
         Busy, Unavailable: see ``open_postgres``.
     """
-    return await look(url, revision_in)
+    return await read_once(url, revision_in)
 
 
-async def look(url: str, fn: Callable[[sa.Connection], T]) -> T:
+async def read_once(url: str, fn: Callable[[sa.Connection], T]) -> T:
     """Return the result of *fn* on the database at *url* without migrating it.
 
     The time limits are those of a migration.
@@ -305,11 +305,11 @@ def _engine(url: str, limits: Limits, *, session: str = "hub", **pool: Any) -> A
     return engine
 
 
-_SAID_AT = "said_at"  # key of the last statement's time in the connection's info
+_STATEMENT_AT = "said_at"  # key of the last statement's time in the connection's info
 
 
 def _note_time(connection: sa.Connection, *_statement: object) -> None:
-    connection.info[_SAID_AT] = anyio.current_time()
+    connection.info[_STATEMENT_AT] = anyio.current_time()
 
 
 # PostgreSQL stores every character but U+0000, which a device may send. It becomes U+FFFD.

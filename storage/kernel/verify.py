@@ -87,15 +87,15 @@ class Difference(NamedTuple):
     """
 
     part: Part
-    wanted: str | None
+    expected: str | None
     found: str | None
 
     def __str__(self) -> str:
         if self.found is None:
             return f"{self.part} is missing"
-        if self.wanted is None:
+        if self.expected is None:
             return f"{self.part} is not of this release: {self.found}"
-        return f"{self.part} is {self.found}; this release has {self.wanted}"
+        return f"{self.part} is {self.found}; this release has {self.expected}"
 
 
 class BrokenRow(NamedTuple):
@@ -129,7 +129,7 @@ async def verify(url: str, *, base: Path | None = None) -> Verified:
     if url.startswith(SERVER):
         from storage.kernel import postgres
 
-        return await postgres.look(url, verified)
+        return await postgres.read_once(url, verified)
     path = file_of(url, base)
     if path is None or not path.exists():
         raise Unavailable(f"there is no database {path or url}")
@@ -188,7 +188,7 @@ def _faults_in_file(table: sa.Table) -> Iterator[tuple[str, sa.ColumnElement[boo
         elif isinstance(constraint, sa.ForeignKeyConstraint):
             parent = constraint.referred_table.alias("referred")
             pairs = [(key.parent, parent.c[key.column.name]) for key in constraint.elements]
-            found = sa.exists().where(*(there == here for here, there in pairs)).select_from(parent)
+            found = sa.exists().where(*(other == here for here, other in pairs)).select_from(parent)
             refers = sa.and_(*(here.is_not(None) for here, _ in pairs))
             names = ", ".join(here.name for here, _ in pairs)
             yield f"{names} refers to no row of {constraint.referred_table.name}", refers & ~found
@@ -209,12 +209,12 @@ def differences_in(c: sa.Connection) -> tuple[Difference, ...]:
     A missing or extra table is one difference: its parts are not listed.
     """
     found = parts_in(c)
-    wanted = _wanted(c)
-    strange = {part.table for part in found.keys() ^ wanted.keys() if part.kind == "table"}
+    expected = _release_parts(c)
+    strange = {part.table for part in found.keys() ^ expected.keys() if part.kind == "table"}
     return tuple(
-        Difference(part, wanted.get(part), found.get(part))
-        for part in sorted(found.keys() | wanted.keys())
-        if wanted.get(part) != found.get(part) and (part.kind == "table" or part.table not in strange)
+        Difference(part, expected.get(part), found.get(part))
+        for part in sorted(found.keys() | expected.keys())
+        if expected.get(part) != found.get(part) and (part.kind == "table" or part.table not in strange)
     )
 
 
@@ -224,7 +224,7 @@ def parts_in(c: sa.Connection) -> Parts:
     return {part: spelled for part, spelled in rows if part.table != VERSION_TABLE}
 
 
-def _wanted(c: sa.Connection) -> Parts:
+def _release_parts(c: sa.Connection) -> Parts:
     """Return ``parts_in`` of a schema created from scratch, on the same kind of database."""
     if c.dialect.name != "postgresql":
         engine = sa.create_engine("sqlite://")
@@ -310,6 +310,6 @@ _QUALIFIED = re.compile(r"\b(ON|REFERENCES) (?:ONLY )?\w+\.")  # the schema that
 
 def _parts_on_server(c: sa.Connection) -> Iterator[tuple[Part, str]]:
     for kind, statement in (("column", _COLUMNS), ("constraint", _CONSTRAINTS), ("index", _INDEXES)):
-        for table, name, *told in c.exec_driver_sql(statement.replace("%s", _SCHEMA)).all():
+        for table, name, *definition in c.exec_driver_sql(statement.replace("%s", _SCHEMA)).all():
             yield Part(table, "table", ""), "CREATE TABLE"
-            yield Part(table, kind, name), _QUALIFIED.sub(r"\1 ", "".join(told))
+            yield Part(table, kind, name), _QUALIFIED.sub(r"\1 ", "".join(definition))

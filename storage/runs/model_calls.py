@@ -134,11 +134,11 @@ _WITHIN = (
     model_calls.c.at >= sa.bindparam("since", type_=Int),
     model_calls.c.at < sa.bindparam("until", type_=Int),
 )
-_NOBODY = sa.literal(None, sa.Text)
+_NO_AGENT = sa.literal(None, sa.Text)
 
 
-def _grouped(key: sa.ColumnElement[Any], agent: sa.ColumnElement[Any] = _NOBODY) -> sa.Select[Any]:
-    groups = [key] if agent is _NOBODY else [key, agent]
+def _grouped(key: sa.ColumnElement[Any], agent: sa.ColumnElement[Any] = _NO_AGENT) -> sa.Select[Any]:
+    groups = [key] if agent is _NO_AGENT else [key, agent]
     return (
         sa.select(key.label("key"), agent.label("agent"), *_SUMS)
         .join_from(model_calls, agents, agents.c.id == model_calls.c.agent_id)
@@ -194,11 +194,11 @@ def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
 
 
 def _cost(row: Any) -> CostRow:
-    told = row._mapping
-    key = told.get("key", "")
+    fields = row._mapping
+    key = fields.get("key", "")
     return CostRow(
         key=str(key),
-        agent=told.get("agent"),
+        agent=fields.get("agent"),
         calls=row.calls,
         failed=int(row.failed or 0),
         usage=Usage(
@@ -278,7 +278,7 @@ _ANSWER = (
 ANSWER = sa.select(
     model_answers.c.model, model_answers.c.finish, model_answers.c.answer, model_answers.c.used_at
 ).where(*_ANSWER)
-THERE = sa.select(model_answers.c.question).where(*_ANSWER)
+IS_STORED = sa.select(model_answers.c.question).where(*_ANSWER)
 ANSWERED_QUESTIONS = sa.select(model_answers.c.question).where(
     model_answers.c.agent_id == sa.bindparam("agent"),
     model_answers.c.question.in_(sa.bindparam("asked", expanding=True)),
@@ -319,7 +319,7 @@ def record_answer(c: sa.Connection, call: ModelCall, answer: JournaledAnswer) ->
     """Record an answer and its cost. The first answer to a question stays."""
     record_call(c, call)
     here = {"agent": call.agent_id, "asked": call.question}
-    if c.execute(THERE, here).one_or_none() is not None:
+    if c.execute(IS_STORED, here).one_or_none() is not None:
         return
     c.execute(
         sa.insert(model_answers),

@@ -589,8 +589,8 @@ def start_run(
         UnknownAgent: the agent does not exist or was archived; nothing was written.
     """
     c.execute(LOCK_AGENT, {"agent": agent.id})
-    is_there = c.execute(RUN_BY_FIRE, {"agent": agent.id, "fire": fire_key}).first() is not None
-    if not is_there:
+    is_known = c.execute(RUN_BY_FIRE, {"agent": agent.id, "fire": fire_key}).first() is not None
+    if not is_known:
         _check_room(c, agent, limits)
     return create_run(c, agent=agent, fire_key=fire_key, **made)
 

@@ -28,9 +28,9 @@ from storage.agents.lock_turns import (
     HolderKind,
     HoldsAlready,
     LockLimits,
+    LockRequest,
     LockRow,
     TooManyLocks,
-    Wanted,
     alone,
     database_now,
     hand_over,
@@ -119,7 +119,7 @@ def take_locks(c: sa.Connection, run: RunToLock, limits: LockLimits) -> bool:
 
     They belong to the run until its deadline plus ``GRACE_MS``; a move frees them earlier.
     """
-    wanted = Wanted(
+    request = LockRequest(
         request_id=f"run:{run.id}",
         user_id=run.user_id,
         names=run.locks,
@@ -129,7 +129,7 @@ def take_locks(c: sa.Connection, run: RunToLock, limits: LockLimits) -> bool:
         turn_ttl_ms=START_MS,
     )
     try:
-        return take(c, wanted, limits).grant is not None
+        return take(c, request, limits).grant is not None
     except (TooManyLocks, HoldsAlready):  # retried with the next claim
         return False
 

@@ -173,7 +173,7 @@ def remember_moves(c: sa.Connection, moves: Iterable[tuple[RunId, AgentId, RunMo
         count_runs(c, counts, at=made.at, actor=made.actor)
 
 
-_keeps_lease = sa.bindparam("keeps_lease", type_=sa.Integer) == 1
+_holds_lease = sa.bindparam("keeps_lease", type_=sa.Integer) == 1
 MOVE = (
     sa.update(runs)
     .where(
@@ -192,9 +192,9 @@ MOVE = (
         crash_count=runs.c.crash_count + sa.bindparam("crashes"),
         dispatch_count=runs.c.dispatch_count + sa.bindparam("dispatches"),
         eligible_at=sa.func.coalesce(sa.bindparam("not_before", type_=Int), runs.c.eligible_at),
-        lease_boot_id=sa.case((_keeps_lease, runs.c.lease_boot_id), else_=None),
-        lease_expires_at=sa.case((_keeps_lease, runs.c.lease_expires_at), else_=None),
-        deadline_at=sa.case((_keeps_lease, runs.c.deadline_at), else_=None),
+        lease_boot_id=sa.case((_holds_lease, runs.c.lease_boot_id), else_=None),
+        lease_expires_at=sa.case((_holds_lease, runs.c.lease_expires_at), else_=None),
+        deadline_at=sa.case((_holds_lease, runs.c.deadline_at), else_=None),
         cancel_requested_at=sa.func.coalesce(
             runs.c.cancel_requested_at, sa.bindparam("cancelled", type_=Int)
         ),

@@ -136,8 +136,8 @@ def resume_run(c: sa.Connection, run_id: RunId, at: int, *, actor: str) -> RunRo
     """
     run = _locked(c, run_id)
     if run.pause_reason is not PauseReason.USER:
-        stands = f"it is {run.state}" + (f" ({run.pause_reason})" if run.pause_reason else "")
-        raise IllegalTransition(f"run {run_id} was not paused by anybody: {stands}")
+        state = f"it is {run.state}" + (f" ({run.pause_reason})" if run.pause_reason else "")
+        raise IllegalTransition(f"run {run_id} was not paused by anybody: {state}")
     move(c, run.held, RunEvent.USER_RESUMED, at=at, actor=actor)
     return get_run(c, run_id)
 

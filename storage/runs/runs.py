@@ -370,8 +370,8 @@ def record_error(
         c.execute(COUNT_ERROR, {"run": run_id, "now": at})
         return
     error = RunError(unit_key, str(code), message[:MAX_ERROR_CHARS], at)
-    kept = [*errors, msgspec.structs.asdict(error)]
-    c.execute(KEEP_ERROR, {"run": run_id, "now": at, "kept": kept})
+    errors_after = [*errors, msgspec.structs.asdict(error)]
+    c.execute(KEEP_ERROR, {"run": run_id, "now": at, "kept": errors_after})
 
 
 def record_held_error(
@@ -454,7 +454,7 @@ KEEP_RESULT = (
 )
 
 
-def report(c: sa.Connection, held: HeldRun, said: Report, *, at: int, context_bytes: int) -> RunRow:
+def report(c: sa.Connection, held: HeldRun, reported: Report, *, at: int, context_bytes: int) -> RunRow:
     """Record a device's report about a run that it executes.
 
     Args:
@@ -468,14 +468,14 @@ def report(c: sa.Connection, held: HeldRun, said: Report, *, at: int, context_by
     if row is None:
         raise stale(held)
     context = {
-        name: value for name, value in (row.context | (said.context or {})).items() if value is not None
+        name: value for name, value in (row.context | (reported.context or {})).items() if value is not None
     }
     check_context(context, context_bytes)
     written = {
         "run": held.id,
         "held": held.fence,
-        "done": said.progress,
-        "said": None if said.message is None else said.message[:MAX_MESSAGE_CHARS],
+        "done": reported.progress,
+        "said": None if reported.message is None else reported.message[:MAX_MESSAGE_CHARS],
         "about": context,
         "now": at,
     }
@@ -487,8 +487,8 @@ def check_context(context: dict[str, Any], most: int) -> None:
     """Check that *context* has at most *most* bytes as JSON; raise ContextTooLarge otherwise."""
     size = len(msgspec.json.encode(context))
     if size > most:
-        told = f"context: {size} bytes as JSON, and {most} are kept (run_context_bytes)"
-        raise ContextTooLarge(f"{told}: leave out what the run does not need")
+        message = f"context: {size} bytes as JSON, and {most} are kept (run_context_bytes)"
+        raise ContextTooLarge(f"{message}: leave out what the run does not need")
 
 
 def keep_result(c: sa.Connection, run_id: RunId) -> None:
@@ -500,7 +500,7 @@ def keep_result(c: sa.Connection, run_id: RunId) -> None:
     if tally.started_at is None:
         return
     by_table = {row.target_table: row.items for row in c.execute(ITEMS_BY_TABLE, {"run": run_id})}
-    told = {
+    message = {
         "outcome": None if tally.outcome is None else str(tally.outcome),
         "units": {
             "total": tally.units_total,
@@ -516,4 +516,4 @@ def keep_result(c: sa.Connection, run_id: RunId) -> None:
         },
         "errors": tally.error_count,
     }
-    c.execute(KEEP_RESULT, {"run": run_id, "told": told})
+    c.execute(KEEP_RESULT, {"run": run_id, "told": message})

@@ -148,7 +148,7 @@ def skip_units(
         StaleRun: the run has another fence, or has ended; nothing was written.
     """
     check_held(c, held)
-    there = {row.unit_key: row.state for row in c.execute(UNIT_STATES, {"run": held.id})}
+    known = {row.unit_key: row.state for row in c.execute(UNIT_STATES, {"run": held.id})}
     fresh = {
         key: {
             "run_id": held.id,
@@ -160,12 +160,12 @@ def skip_units(
             "updated_at": at,
         }
         for key, digest, size in units
-        if key not in there
+        if key not in known
     }
     postponed = [
         {"run": held.id, "unit": key, "now": at, "after": UnitState.SKIPPED, "wrong": reason, "dropped": 0}
         for key, _, _ in units
-        if there.get(key) is UnitState.PENDING
+        if known.get(key) is UnitState.PENDING
     ]
     if fresh:
         c.execute(sa.insert(run_units), list(fresh.values()))

@@ -58,7 +58,7 @@ class WakeSight(WakeRow, frozen=True, kw_only=True):
     """Open wake that can be processed, with everything that determines how.
 
     Attributes:
-        is_gone: its slot or its agent was removed.
+        is_removed: its slot or its agent was removed.
         recovery_at: known recovery time of an exhausted agent.
     """
 
@@ -70,10 +70,10 @@ class WakeSight(WakeRow, frozen=True, kw_only=True):
     runs_waiting: int
     runs_executing: int
     recovery_at: int | None
-    is_gone: bool
+    is_removed: bool
 
 
-_is_gone = sa.or_(
+_is_removed = sa.or_(
     agents.c.deleted_at.is_not(None),
     sa.and_(sa.not_(schedules.c.enabled), schedules.c.paused_reason == REMOVED),
 )
@@ -81,7 +81,7 @@ _is_gone = sa.or_(
 
 def _columns(of: type[WakeRow]) -> list[sa.ColumnElement[Any]]:
     label = sa.func.coalesce(schedules.c.label, "")
-    return columns_of(of, wakes, agents, agent_states, label=label, is_gone=_is_gone)
+    return columns_of(of, wakes, agents, agent_states, label=label, is_removed=_is_removed)
 
 
 _is_wake = wakes.c.id == sa.bindparam("wake")
@@ -95,7 +95,7 @@ _is_up = sa.and_(
     agent_states.c.runs_executing == 0,
     sa.or_(_is_due, wakes.c.state == "deferred"),
 )
-LOOK = (
+DUE_WAKES = (
     sa.select(*_columns(WakeSight))
     .join_from(wakes, schedules, schedules.c.id == wakes.c.schedule_id)
     .join(agents, agents.c.id == wakes.c.agent_id)
@@ -109,7 +109,7 @@ LOOK = (
             sa.and_(
                 sa.or_(wakes.c.state != "sent", _is_due),
                 sa.or_(
-                    _is_gone,
+                    _is_removed,
                     agent_states.c.lifecycle != "active",
                     sa.and_(_is_exhausted, sa.or_(wakes.c.state != "deferred", _is_due)),
                     sa.and_(sa.not_(_is_exhausted), _is_up),
@@ -128,9 +128,9 @@ OF_AGENT = (
 )
 
 
-def look(c: sa.Connection, at: int, limit: int) -> list[WakeSight]:
+def due_wakes(c: sa.Connection, at: int, limit: int) -> list[WakeSight]:
     """Return the open wakes that can be processed at *at*, longest waiting first."""
-    return [fill(WakeSight, row) for row in c.execute(LOOK, {"now": at, "most": limit})]
+    return [fill(WakeSight, row) for row in c.execute(DUE_WAKES, {"now": at, "most": limit})]
 
 
 def is_any_open(c: sa.Connection) -> bool:
@@ -226,7 +226,7 @@ SETTLE = (
     .values(state=sa.bindparam("to"), reason=sa.bindparam("why"), settled_at=_now, updated_at=_now)
     .returning(wakes.c.schedule_id, wakes.c.fire_at)
 )
-TELL_FIRE = (
+UPDATE_FIRE = (
     sa.update(schedule_fires)
     .where(
         schedule_fires.c.schedule_id == sa.bindparam("schedule"),
@@ -272,7 +272,7 @@ def put_off(
     if c.execute(PUT_OFF, given).rowcount == 0:
         return False
     if is_deferred:
-        _tell_fire(c, wake.schedule_id, wake.fire_at, "deferred", reason, at)
+        _update_fire(c, wake.schedule_id, wake.fire_at, "deferred", reason, at)
     return True
 
 
@@ -283,7 +283,7 @@ def settle(
     settled = c.execute(SETTLE, {"wake": wake_id, "to": to, "why": reason, "now": at}).one_or_none()
     if settled is None:
         return False
-    _tell_fire(c, settled.schedule_id, settled.fire_at, decision, reason, at)
+    _update_fire(c, settled.schedule_id, settled.fire_at, decision, reason, at)
     return True
 
 
@@ -291,8 +291,8 @@ def _seen(wake: WakeRow, at: int) -> dict[str, Any]:
     return {"wake": wake.id, "seen_state": wake.state, "seen_sends": wake.sends, "now": at}
 
 
-def _tell_fire(
+def _update_fire(
     c: sa.Connection, schedule_id: str, fire_at: int, decision: Decision, reason: str | None, at: int
 ) -> None:
-    told = {"schedule": schedule_id, "fire": fire_at, "became": decision, "why": reason, "now": at}
-    c.execute(TELL_FIRE, told)
+    result = {"schedule": schedule_id, "fire": fire_at, "became": decision, "why": reason, "now": at}
+    c.execute(UPDATE_FIRE, result)

@@ -191,13 +191,13 @@ class BackfillPlan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         due: the schedule, with the properties of the new runs.
         dropped: rows that describe these fires and perhaps others, as they were read.
-        kept: new rows for these other fires.
+        remaining: new rows for these other fires.
     """
 
     due: DueSchedule
     runs: tuple[FreshRun, ...]
     dropped: tuple[FireRow, ...]
-    kept: tuple[FireRow, ...]
+    remaining: tuple[FireRow, ...]
     config_fingerprint: str
     parameters: dict[str, Any]
 
@@ -210,7 +210,7 @@ DROP_FIRE = sa.delete(schedule_fires).where(
 )
 
 
-def look(c: sa.Connection, due: DueSchedule, fires: Sequence[int]) -> BackfillSight:
+def backfill_sight(c: sa.Connection, due: DueSchedule, fires: Sequence[int]) -> BackfillSight:
     """Return the rows and runs of these fires of a schedule, ascending and at least one."""
     rows = fires_within(c, due.schedule.id, fires[0], fires[-1])
     return BackfillSight(tuple(rows), runs_of_fires(c, due.schedule, fires))
@@ -233,7 +233,7 @@ def backfill(c: sa.Connection, plan: BackfillPlan, at: int, *, actor: str) -> li
         if c.execute(DROP_FIRE, seen).rowcount == 0:
             raise Conflict("what was decided about these fires has changed; ask again")
     made = [FireRow(schedule.id, run.fire_at, run.fire_at, 0, "run", None, run.id, at) for run in plan.runs]
-    rows = [msgspec.structs.asdict(row) for row in (*plan.kept, *made)]
+    rows = [msgspec.structs.asdict(row) for row in (*plan.remaining, *made)]
     if rows:
         c.execute(INSERT_FIRES, rows)
     if plan.runs:

@@ -26,7 +26,7 @@ from storage.runs.run_pauses import request_cancel
 from storage.runs.runs import RunMove
 from storage.runs.schema import LIVE, runs
 from storage.schedules.calendar_wakeups import INSERT as INSERT_WAKES
-from storage.schedules.calendar_wakeups import WAITING as NOT_TOLD_YET
+from storage.schedules.calendar_wakeups import WAITING as NOT_SENT_YET
 from storage.schedules.calendar_wakeups import open_of, settle, wake_row, wakes_of_fires
 from storage.schedules.fire_rows import (
     ACTOR,
@@ -207,7 +207,7 @@ class Live(msgspec.Struct, frozen=True):
     state: RunState
 
 
-class ScheduleSnapshot(msgspec.Struct):
+class ScheduleSight(msgspec.Struct):
     """Schedule as the transaction reads it, and as its decisions change it."""
 
     axes: Any
@@ -231,31 +231,31 @@ class ScheduleSnapshot(msgspec.Struct):
         return "exhausted" if self.axes.availability == "exhausted" else "still_waiting"
 
 
-def snapshots_of(c: sa.Connection, batch: Sequence[FireDecision]) -> dict[str, ScheduleSnapshot]:
+def lock_schedules(c: sa.Connection, batch: Sequence[FireDecision]) -> dict[str, ScheduleSight]:
     """Lock and return the schedules that are unchanged since their decisions were planned."""
     saw = {d.due.schedule.id: (d.due.schedule.rev, d.due.schedule.cursor_at) for d in batch}
-    snapshots = {
-        row.id: ScheduleSnapshot(row, [], [])
+    sights = {
+        row.id: ScheduleSight(row, [], [])
         for row in c.execute(SEEN, {"listed": list(saw)})
         if (row.rev, row.cursor_at) == saw[row.id]
     }
-    if not snapshots:
-        return snapshots
-    for row in c.execute(LIVE_RUNS, {"listed": list(snapshots)}):
-        snapshot = snapshots[row.schedule_id]
+    if not sights:
+        return sights
+    for row in c.execute(LIVE_RUNS, {"listed": list(sights)}):
+        sight = sights[row.schedule_id]
         if row.pause_reason is PauseReason.MODEL_AWAY:
-            snapshot.without_model.append(row.id)
+            sight.without_model.append(row.id)
             continue
         # A run that a person paused before its start also waits: when resumed, it runs for the newest
         # fire.
         if row.fence > 0 or row.state not in (RunState.QUEUED, RunState.PAUSED):
-            snapshot.under_way.append(Live(row.id, row.state))
+            sight.under_way.append(Live(row.id, row.state))
         else:
-            snapshot.waits.append(row.id)
+            sight.waits.append(row.id)
     slots = [d.due.schedule.id for d in batch if d.due.schedule.action == "wake"]
-    for id, found in open_of(c, [id for id in slots if id in snapshots]).items() if slots else ():
-        snapshots[id].open_wakes = found
-    return snapshots
+    for id, found in open_of(c, [id for id in slots if id in sights]).items() if slots else ():
+        sights[id].open_wakes = found
+    return sights
 
 
 def waiting_for_devices(c: sa.Connection, batch: Iterable[FireDecision]) -> Counter[str | None]:
@@ -327,18 +327,18 @@ def decide(
         LostLease: nothing was written.
     """
     check_term(c, term)
-    snapshots = snapshots_of(c, batch)
-    ours = [decision for decision in batch if decision.due.schedule.id in snapshots]
+    sights = lock_schedules(c, batch)
+    ours = [decision for decision in batch if decision.due.schedule.id in sights]
     if not ours:
         return []
     clerk = _Clerk(at, waiting_for_devices(c, ours), limits)
     for decision in ours:
-        clerk.decide(decision, snapshots[decision.due.schedule.id])
+        clerk.decide(decision, sights[decision.due.schedule.id])
     clerk.write(c)
     return clerk.decided
 
 
-NEWEST_TOLD = sa.select(sa.func.max(schedule_fires.c.fire_at)).where(
+NEWEST_DECIDED = sa.select(sa.func.max(schedule_fires.c.fire_at)).where(
     schedule_fires.c.schedule_id == sa.bindparam("schedule"),
     schedule_fires.c.fire_at > sa.bindparam("cursor"),
 )
@@ -377,17 +377,17 @@ def decide_what_is_left(
     """
     check_term(c, term)
     schedule = decision.due.schedule
-    snapshots = snapshots_of(c, [decision])
-    if not snapshots:
+    sights = lock_schedules(c, [decision])
+    if not sights:
         return None
     seen = {"schedule": schedule.id, "cursor": schedule.cursor_at}
-    newest_told = c.execute(NEWEST_TOLD, seen).scalar_one()
-    if newest_told is not None:
-        c.execute(MOVE_ON, {"schedule": schedule.id, "cursor": newest_told, "now": at})
+    newest_decided = c.execute(NEWEST_DECIDED, seen).scalar_one()
+    if newest_decided is not None:
+        c.execute(MOVE_ON, {"schedule": schedule.id, "cursor": newest_decided, "now": at})
         return None
     had = _had(c, decision)
     clerk = _Clerk(at, waiting_for_devices(c, [decision]), limits)
-    clerk.decide(decision, snapshots[schedule.id], had)
+    clerk.decide(decision, sights[schedule.id], had)
     clerk.write(c)
     return clerk.decided
 
@@ -397,7 +397,7 @@ def _had(c: sa.Connection, decision: FireDecision) -> dict[int, Decided]:
     schedule, fresh = decision.due.schedule, {run.fire_at: run for run in decision.runs}
     if schedule.action == "wake":
         woken = wakes_of_fires(c, schedule.id, list(fresh))
-        return {at: became(decision, fresh[at], "deferred", NOT_TOLD_YET, None) for at in woken}
+        return {at: became(decision, fresh[at], "deferred", NOT_SENT_YET, None) for at in woken}
     had = runs_of_fires(c, schedule, list(fresh))
     return {at: became(decision, fresh[at], "run", None, run_id) for at, run_id in had.items()}
 
@@ -457,7 +457,7 @@ class _Clerk:
         self._cursors: list[dict[str, Any]] = []
 
     def decide(
-        self, decision: FireDecision, snapshot: ScheduleSnapshot, had: Mapping[int, Decided] = NOTHING_HAD
+        self, decision: FireDecision, sight: ScheduleSight, had: Mapping[int, Decided] = NOTHING_HAD
     ) -> None:
         """Collect the rows of every fire, and move the cursor; *had*: results that exist already."""
         is_finished = decision.next_fire_at is None
@@ -477,44 +477,42 @@ class _Clerk:
         for part in covered:
             covering[part.of] += part.count
         placed = {
-            run.fire_at: had.get(run.fire_at) or self._place(decision, snapshot, run, covering[run.fire_at])
+            run.fire_at: had.get(run.fire_at) or self._place(decision, sight, run, covering[run.fire_at])
             for run in fresh
         }
         for part in covered:
             placed[part.fire_at] = cover(decision, part, placed)
         self.decided += (placed[fire_at] for fire_at in sorted(placed))
 
-    def _place(
-        self, decision: FireDecision, snapshot: ScheduleSnapshot, run: FreshRun, stands_for: int
-    ) -> Decided:
-        """Return the result of a fire that should get a run; *stands_for*: number of fires it would cover."""
+    def _place(self, decision: FireDecision, sight: ScheduleSight, run: FreshRun, covers: int) -> Decided:
+        """Return the result of a fire that should get a run; *covers*: number of fires it would cover."""
         if decision.due.schedule.action == "wake":
-            return self._place_wake(decision, snapshot, run)
-        match self._fate(decision, snapshot):
+            return self._place_wake(decision, sight, run)
+        match self._fate(decision, sight):
             case Fate.MERGE:
-                self._merge(decision, snapshot, run, 1 + stands_for)
-                return became(decision, run, "coalesced", snapshot.why_waiting, snapshot.waiting)
+                self._merge(decision, sight, run, 1 + covers)
+                return became(decision, run, "coalesced", sight.why_waiting, sight.waiting)
             case Fate.SKIP:
-                in_the_way = snapshot.under_way[0].id
+                in_the_way = sight.under_way[0].id
                 return became(decision, run, "skipped_overlap", "still_running", in_the_way)
             case Fate.DROP:
                 return became(decision, run, "dropped_queue_full", "queue_full", None)
             case Fate.REPLACE:
-                cancelled = self._make_room(snapshot)
-                self._queue(decision, snapshot, run, stands_for)
+                cancelled = self._make_room(sight)
+                self._queue(decision, sight, run, covers)
                 return became(decision, run, "run", None, run.id, cancelled)
             case Fate.RUN:
-                self._queue(decision, snapshot, run, stands_for)
+                self._queue(decision, sight, run, covers)
                 return became(decision, run, "run", None, run.id)
 
-    def _place_wake(self, decision: FireDecision, snapshot: ScheduleSnapshot, fresh: FreshRun) -> Decided:
+    def _place_wake(self, decision: FireDecision, sight: ScheduleSight, fresh: FreshRun) -> Decided:
         """Collect the wake of a slot that has begun; the device's answer is recorded later."""
         schedule = decision.due.schedule
         fate = decide_overlap(
             schedule.overlap,
-            is_under_way=bool(snapshot.open_wakes),
+            is_under_way=bool(sight.open_wakes),
             is_waiting=False,
-            queued=len(snapshot.open_wakes),
+            queued=len(sight.open_wakes),
             most=self._limits.per_schedule,
         )
         match fate:
@@ -523,8 +521,8 @@ class _Clerk:
             case Fate.DROP:
                 return became(decision, fresh, "dropped_queue_full", "queue_full", None)
             case Fate.REPLACE:
-                self._superseded += snapshot.open_wakes
-                snapshot.open_wakes.clear()
+                self._superseded += sight.open_wakes
+                sight.open_wakes.clear()
             case Fate.RUN | Fate.MERGE:
                 pass
         assert schedule.duration_ms is not None  # guaranteed by a CHECK constraint
@@ -538,30 +536,28 @@ class _Clerk:
                 at=self._at,
             )
         )
-        snapshot.open_wakes.append(fresh.id)
-        return became(decision, fresh, "deferred", NOT_TOLD_YET, None)
+        sight.open_wakes.append(fresh.id)
+        return became(decision, fresh, "deferred", NOT_SENT_YET, None)
 
-    def _fate(self, decision: FireDecision, snapshot: ScheduleSnapshot) -> Fate:
+    def _fate(self, decision: FireDecision, sight: ScheduleSight) -> Fate:
         schedule = decision.due.schedule
         fate = decide_overlap(
             schedule.overlap,
-            is_under_way=bool(snapshot.under_way),
-            is_waiting=snapshot.waiting is not None,
-            queued=len(snapshot.waits),
+            is_under_way=bool(sight.under_way),
+            is_waiting=sight.waiting is not None,
+            queued=len(sight.waits),
             most=self._limits.per_schedule,
         )
-        is_one_more = fate is Fate.RUN or (fate is Fate.REPLACE and snapshot.waiting is None)
+        is_one_more = fate is Fate.RUN or (fate is Fate.REPLACE and sight.waiting is None)
         is_full = self._waiting_for[schedule.device_id] >= self._limits.per_device
         return Fate.DROP if is_one_more and is_full else fate
 
-    def _queue(
-        self, decision: FireDecision, snapshot: ScheduleSnapshot, run: FreshRun, stands_for: int
-    ) -> None:
+    def _queue(self, decision: FireDecision, sight: ScheduleSight, run: FreshRun, covers: int) -> None:
         schedule = decision.due.schedule
         has_slot = schedule.overlap in SLOTTED
         # The new run reads their units too: only one run at a time waits for an unavailable model.
-        self._cancels += snapshot.without_model
-        snapshot.without_model.clear()
+        self._cancels += sight.without_model
+        sight.without_model.clear()
         self._runs.append(
             run_row(
                 decision.due,
@@ -572,21 +568,21 @@ class _Clerk:
                 eligible_at=self._at + decision.runs.index(run),
                 queue_slot=schedule.id if has_slot else None,
                 start_deadline_at=start_by(decision, run),
-                coalesced_count=stands_for,
+                coalesced_count=covers,
                 config_fingerprint=decision.config_fingerprint,
                 parameters=decision.parameters,
             )
         )
         self._made.append(first_move(run, schedule.agent_id, self._at, ACTOR))
         self._waiting_for[schedule.device_id] += 1
-        snapshot.waits.append(run.id)
+        sight.waits.append(run.id)
 
-    def _merge(self, decision: FireDecision, snapshot: ScheduleSnapshot, run: FreshRun, more: int) -> None:
+    def _merge(self, decision: FireDecision, sight: ScheduleSight, run: FreshRun, more: int) -> None:
         """Turn the waiting run into that of the newest fire, with the current settings."""
         schedule = decision.due.schedule
         self._merges.append(
             {
-                "run": snapshot.waiting,
+                "run": sight.waiting,
                 "fire": run.fire_at,
                 "more": more,
                 "device": schedule.device_id,
@@ -603,12 +599,12 @@ class _Clerk:
             }
         )
 
-    def _make_room(self, snapshot: ScheduleSnapshot) -> tuple[RunId, ...]:
+    def _make_room(self, sight: ScheduleSight) -> tuple[RunId, ...]:
         """Cancel runs under way and waiting runs. Return those that execute, which end a little later."""
-        self._cancels += [run.id for run in snapshot.under_way]
-        self._cancels += snapshot.waits  # several, if another policy queued them
-        snapshot.waits.clear()
-        return tuple(run.id for run in snapshot.under_way if run.state in EXECUTING_RUN_STATES)
+        self._cancels += [run.id for run in sight.under_way]
+        self._cancels += sight.waits  # several, if another policy queued them
+        sight.waits.clear()
+        return tuple(run.id for run in sight.under_way if run.state in EXECUTING_RUN_STATES)
 
     def write(self, c: sa.Connection) -> None:
         """Write all collected rows; cancellations first, because they may free the slot of a new run."""

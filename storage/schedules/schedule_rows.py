@@ -76,7 +76,7 @@ class DeclaredSchedule(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         """Summary for people: ``0 7 * * 1-5``, ``every 900 s``, ``at 2026-01-05T09:00:00Z``."""
-        return told(self.expr, self.every_ms, self.at_ms)
+        return time_text(self.expr, self.every_ms, self.at_ms)
 
 
 class ScheduleRow(DeclaredSchedule, frozen=True, kw_only=True):
@@ -299,7 +299,7 @@ def with_settings(c: sa.Connection, id: str) -> DueSchedule:
     return _with_settings(row)
 
 
-def told(expr: str | None, every_ms: int | None, at_ms: int | None) -> str:
+def time_text(expr: str | None, every_ms: int | None, at_ms: int | None) -> str:
     """Return a summary of a trigger, for people."""
     if every_ms is not None:
         return f"every {every_ms / 1000:g} s"

@@ -123,8 +123,8 @@ def declare_slots(
     for slot in declared:
         id = slot_id(agent_id, slot.label or "")
         is_changed |= _declare(c, agent_id, known.pop(id, None), slot, fresh_id=id, at=at)
-    for gone in known:
-        is_changed |= c.execute(REMOVE_ONE, {"schedule": gone, "now": at}).rowcount > 0
+    for surplus in known:
+        is_changed |= c.execute(REMOVE_ONE, {"schedule": surplus, "now": at}).rowcount > 0
     return is_changed
 
 

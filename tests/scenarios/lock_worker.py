@@ -18,7 +18,7 @@ from sqlalchemy import exc
 
 from protocol.ids import UserId
 from storage.agents import lock_turns, locks
-from storage.agents.lock_turns import Grant, Holder, HolderKind, LockLimits, LockLost, Wanted
+from storage.agents.lock_turns import Grant, Holder, HolderKind, LockLimits, LockLost, LockRequest
 from storage.agents.locks import Acquired
 from storage.kernel.sqlite import set_clock
 from tests.support.blocking import blocking_engine
@@ -113,7 +113,7 @@ def _begin(c: sa.Connection) -> None:
     c.exec_driver_sql("BEGIN" if c.get_execution_options().get("reads") else "BEGIN IMMEDIATE")
 
 
-def arrive(c: sa.Connection, wanted: Wanted) -> Acquired:
+def arrive(c: sa.Connection, wanted: LockRequest) -> Acquired:
     """The request, and where it came in the order of all requests."""
     acquired = locks.acquire(c, wanted, LIMITS)
     c.execute(
@@ -152,7 +152,7 @@ def late(c: sa.Connection, grant: Grant) -> None:
     c.execute(REFUSED, {"request": grant.request_id})
 
 
-def given_up(c: sa.Connection, wanted: Wanted) -> Grant | None:
+def given_up(c: sa.Connection, wanted: LockRequest) -> Grant | None:
     """The request waits no longer; what it got in the last moment."""
     grant = locks.withdraw(c, wanted.user_id, wanted.request_id).grant
     if grant is not None:
@@ -181,7 +181,7 @@ class Worker:
 
     def _acquire(self, number: int, request_id: str) -> Grant | None:
         write = self._database.write
-        wanted = Wanted(
+        wanted = LockRequest(
             request_id=request_id,
             user_id=USERS[number % len(USERS)],
             names=(f"lock-{number:02}",),

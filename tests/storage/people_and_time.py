@@ -237,7 +237,7 @@ class PeopleAndTime(Steps):
                 agent_ids=[AgentId(id) for id in self.world.agents],
                 before=before,
                 failed_before=failed_before,
-                kept=kept,
+                retained=kept,
             ),
         ):
             went = 1

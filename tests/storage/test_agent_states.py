@@ -282,7 +282,7 @@ def test_the_history_is_told_in_pages_the_newest_first(c: sa.Connection) -> None
 
 def test_moves_are_told_to_who_listens_on_the_connection_and_to_nobody_afterwards(c: sa.Connection) -> None:
     agent = make_agent(c)
-    with agent_moves.told_moves(c) as told:
+    with agent_moves.recorded_moves(c) as told:
         agent_moves.move(c, agent.id, "health", "error", at=AT + 1, actor="device:d", reason="no disk")
         agent_moves.move(c, agent.id, "health", "error", at=AT + 2, actor="device:d")
         make_run(c, agent=agent, state=RunState.RUNNING)

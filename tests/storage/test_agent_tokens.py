@@ -88,7 +88,7 @@ def test_an_agent_has_as_many_tokens_as_may_count_at_once(c: sa.Connection) -> N
     agent_tokens.revoke_agent_token(c, first.id, at=AT, actor="operator:7")
     second = make(c, "t-2", token_hash=b"\x02" * 32, most=1)
     assert [row.id for row in agent_tokens.list_agent_tokens(c, INBOX)] == ["t-1", "t-2"]
-    later = second.expires_at + agent_tokens.KEPT_MS
+    later = second.expires_at + agent_tokens.RETENTION_MS
     make(c, "t-3", token_hash=b"\x03" * 32, at=later, most=1)
     assert [row.id for row in agent_tokens.list_agent_tokens(c, INBOX)] == ["t-3"], "the old ones went"
 

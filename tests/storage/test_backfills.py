@@ -28,13 +28,13 @@ def skip_all(c: sa.Connection) -> FireRow:
 
 
 def plan(
-    c: sa.Connection, *fires: int, dropped: tuple[FireRow, ...] = (), kept: tuple[FireRow, ...] = ()
+    c: sa.Connection, *fires: int, dropped: tuple[FireRow, ...] = (), remaining: tuple[FireRow, ...] = ()
 ) -> BackfillPlan:
     return BackfillPlan(
         due=schedule_rows.with_settings(c, ID),
         runs=tuple(FreshRun(RunId(f"b-{fire_at}"), fire_at) for fire_at in fires),
         dropped=dropped,
-        kept=kept,
+        remaining=remaining,
         config_fingerprint="",
         parameters={},
     )
@@ -48,7 +48,7 @@ def test_what_is_known_of_old_fires_are_their_rows_and_their_runs(c: sa.Connecti
     make_schedule(c)
     fire(c, FIRST)
     due = schedule_rows.with_settings(c, ID)
-    seen = fire_rows.look(c, due, [FIRST, SECOND])
+    seen = fire_rows.backfill_sight(c, due, [FIRST, SECOND])
     assert [row.fire_at for row in seen.rows] == [FIRST]
     assert seen.runs == {FIRST: f"{ID}-{FIRST}"}
 
@@ -56,8 +56,10 @@ def test_what_is_known_of_old_fires_are_their_rows_and_their_runs(c: sa.Connecti
 def test_old_fires_become_runs_one_after_the_other(c: sa.Connection) -> None:
     make_schedule(c)
     skipped = skip_all(c)
-    kept = (part(FIRST, FIRST, 1), part(FOURTH, FOURTH, 1))
-    made = fire_rows.backfill(c, plan(c, SECOND, THIRD, dropped=(skipped,), kept=kept), AT, actor="me")
+    remaining = (part(FIRST, FIRST, 1), part(FOURTH, FOURTH, 1))
+    made = fire_rows.backfill(
+        c, plan(c, SECOND, THIRD, dropped=(skipped,), remaining=remaining), AT, actor="me"
+    )
     assert made == [f"b-{SECOND}", f"b-{THIRD}"]
     second, third = (runs.get_run(c, id) for id in made)
     assert (second.trigger_kind, second.fire_key, second.state) == (

@@ -43,7 +43,7 @@ def come(c: sa.Connection, at: int = FIRST, **fields: Any) -> WakeRow:
 
 
 def look(c: sa.Connection, at: int = FIRST) -> list[WakeSight]:
-    return calendar_wakeups.look(c, at, 100)
+    return calendar_wakeups.due_wakes(c, at, 100)
 
 
 def outcome(c: sa.Connection) -> tuple[str, str | None]:
@@ -58,7 +58,7 @@ def test_a_slot_that_has_come_is_a_wake_and_no_run(c: sa.Connection) -> None:
     assert (wake.state, wake.sends, wake.next_at) == ("waiting", 0, FIRST)
     assert outcome(c) == ("deferred", "not_told_yet")
     (sight,) = look(c)
-    assert (sight.id, sight.device_id, sight.is_gone) == (wake.id, "device-laptop", False)
+    assert (sight.id, sight.device_id, sight.is_removed) == (wake.id, "device-laptop", False)
 
 
 def test_the_same_slot_cannot_come_twice(c: sa.Connection) -> None:
@@ -175,7 +175,7 @@ def test_a_deferred_wake_is_looked_at_when_the_quota_is_back_or_ought_to_be(c: s
 def test_a_slot_that_is_taken_away_takes_its_open_wake_along(c: sa.Connection) -> None:
     come(c)
     assert schedules.declare_slots(c, INBOX, [], at=FIRST)
-    assert [sight.is_gone for sight in look(c)] == [True]
+    assert [sight.is_removed for sight in look(c)] == [True]
 
 
 def test_slots_are_known_by_their_labels_and_come_back_as_the_same_rows(c: sa.Connection) -> None:

@@ -18,7 +18,7 @@ from storage.agents.checkpoints import (
     TooManyCheckpoints,
     UnknownCheckpoint,
 )
-from storage.agents.lock_turns import Holder, HolderKind, Wanted
+from storage.agents.lock_turns import Holder, HolderKind, LockRequest
 from storage.runs import run_moves
 from storage.runs.runs import HeldRun, StaleRun
 from tests.storage.rows import AT, make_agent, running
@@ -102,7 +102,7 @@ def test_a_run_writes_while_it_holds_its_fence_and_no_longer(c: sa.Connection) -
 def test_a_lock_protects_a_checkpoint_by_its_fence(c: sa.Connection) -> None:
     agent = make_agent(c)
     holder = Holder(HolderKind.DEVICE, "device-laptop", agent.id)
-    wanted = Wanted(request_id="q", user_id=agent.user_id, names=("box",), holder=holder, ttl_ms=60_000)
+    wanted = LockRequest(request_id="q", user_id=agent.user_id, names=("box",), holder=holder, ttl_ms=60_000)
     grant = locks.acquire(c, wanted).grant
     assert grant is not None
     fence = grant.fences["box"]

@@ -135,7 +135,7 @@ def test_tokens_that_open_something_are_counted_and_old_ones_forgotten(c: sa.Con
         )
     assert [devices.count_tokens(c, AT + late) for late in (8, 9)] == [2, 1]
 
-    later = AT + 9 + devices.TOKENS_KEPT_MS
+    later = AT + 9 + devices.TOKEN_RETENTION_MS
     devices.create_token(c, id=TokenId("t-3"), device_id=device.id, token_hash=HASH, at=later)
     assert [token.id for token in devices.list_tokens(c)] == ["t-1", "t-3"]
 

@@ -134,7 +134,7 @@ def test_a_merged_run_that_wants_other_locks_leaves_the_queues_of_the_old_ones(c
     fire(c, FIRST)
     (run_id,) = queued(c)
     c.execute(sa.update(run_table).values(locks=["mailbox"]))
-    mine = lock_turns.Wanted(
+    mine = lock_turns.LockRequest(
         request_id="r",
         user_id=ME,
         names=("mailbox",),

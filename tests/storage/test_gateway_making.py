@@ -159,6 +159,6 @@ def test_an_agent_that_its_gateway_has_lost_is_wanted_with_its_texts(c: sa.Conne
     ensure(c)
     claim(c, Hand(FIRST, is_alone=True))
     made(c)
-    assert gateway_making.gone(c, AgentId("agent-lead"), problem="lost", at=AT)
+    assert gateway_making.note_missing(c, AgentId("agent-lead"), problem="lost", at=AT)
     assert (home(c).state, home(c).made_at) == ("wanted", None)
-    assert not gateway_making.gone(c, AgentId("agent-lead"), problem="lost", at=AT)
+    assert not gateway_making.note_missing(c, AgentId("agent-lead"), problem="lost", at=AT)

@@ -110,7 +110,7 @@ def test_a_gateway_that_goes_and_comes_back_is_the_row_that_it_was(c: sa.Connect
     assert (left.archived_at, left.connectivity, left.runs_executing) == (None, "offline", 0)
     found = gateway_agents.find_gateway_agent(c, helper.agent_id)
     assert found is not None
-    assert not found.is_there
+    assert not found.is_listed
     assert put(c, OFFICE, at=AT + 2) == ReconciledGateways(revived=("office",))
     assert gateways.get_gateway(c, "office").id == "gw-office"
     back = agents.get_agent(c, AgentId("main-office"))
@@ -249,7 +249,7 @@ def test_no_run_of_it_is_started(c: sa.Connection) -> None:
 def test_what_is_said_of_it_can_be_changed(c: sa.Connection) -> None:
     put(c, OFFICE)
     row = agents.get_agent(c, worker(c).agent_id)
-    said = made_agents.said_of(c, row)
+    said = made_agents.declaration_of(c, row)
     changed = DeclaredAgent(
         **{name: getattr(said, name) for name in said.__struct_fields__} | {"name": "desk"}
     )

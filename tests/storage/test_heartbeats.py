@@ -7,7 +7,7 @@ from protocol.agent_status import Availability, ExhaustReason
 from protocol.ids import AgentId, DeviceId
 from storage.agents import agent_moves, agent_states, status_writes
 from storage.agents.agents import AgentRow
-from storage.agents.status_writes import AgentReport, HeardDevice, SilentDevice
+from storage.agents.status_writes import AgentReport, DeviceReports, SilentDevice
 from storage.devices import devices
 from tests.storage.rows import AT, declare, make_agent
 
@@ -32,7 +32,7 @@ def device_of(agent: AgentRow) -> DeviceId:
 
 
 def hear(c: sa.Connection, agent: AgentRow, epoch: int, *says: AgentReport, at: int = AT + 1) -> None:
-    status_writes.record(c, heard=[HeardDevice(device_of(agent), epoch, at, says)])
+    status_writes.record(c, received=[DeviceReports(device_of(agent), epoch, at, says)])
 
 
 def silence(c: sa.Connection, agent: AgentRow, epoch: int, at: int = AT + 5) -> None:
@@ -55,8 +55,8 @@ def test_an_agent_is_on_call_as_long_as_its_device_says_so(
     hear(c, agent, epoch, SAYS(agent_id=agent.id, availability=Availability.ON_CALL), at=AT + 2)
     hear(c, agent, epoch, SAYS(agent_id=agent.id, availability=Availability.AVAILABLE), at=AT + 3)
     assert moves(c, agent) == [
-        ("availability", "available", "on_call", status_writes.SAID),
-        ("availability", "on_call", "available", status_writes.SAID),
+        ("availability", "available", "on_call", status_writes.BY_REPORT),
+        ("availability", "on_call", "available", status_writes.BY_REPORT),
     ]
 
 

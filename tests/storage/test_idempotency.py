@@ -1,7 +1,7 @@
 import pytest
 import sqlalchemy as sa
 
-from storage.devices.idempotency import KeptAnswer, find_answer, keep_answer
+from storage.devices.idempotency import StoredResponse, find_answer, keep_answer
 from storage.kernel.database import Conflict
 from tests.storage.rows import AT
 
@@ -9,7 +9,7 @@ from tests.storage.rows import AT
 def test_the_first_answer_to_a_key_is_the_answer(c: sa.Connection) -> None:
     first = keep_answer(c, "runs", "key-1", request_hash="h", response={"run": "run-1"}, at=AT)
     again = keep_answer(c, "runs", "key-1", request_hash="h", response={"run": "run-2"}, at=AT)
-    assert first == again == find_answer(c, "runs", "key-1") == KeptAnswer("h", {"run": "run-1"})
+    assert first == again == find_answer(c, "runs", "key-1") == StoredResponse("h", {"run": "run-1"})
     assert find_answer(c, "tokens", "key-1") is None
 
 

@@ -81,6 +81,6 @@ def test_an_invitation_that_ended_says_why_and_is_forgotten_a_week_later(c: sa.C
     with pytest.raises(BadInvitation, match="revoked"):
         redeem(c)
     assert device_keys.list_keys(c) == []
-    invite(c, "i-2", at=END + pairings.KEPT_MS)
+    invite(c, "i-2", at=END + pairings.INVITATION_RETENTION_MS)
     assert [row.id for row in pairings.list_invitations(c, user_id=ANNA)] == ["i-2"]
     assert pairings.find_invitation(c, made.id) is None

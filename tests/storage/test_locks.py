@@ -17,8 +17,8 @@ from storage.agents.lock_turns import (
     LockHeld,
     LockLimits,
     LockLost,
+    LockRequest,
     TooManyLocks,
-    Wanted,
 )
 from storage.agents.locks import Acquired
 from storage.agents.schema import agent_locks
@@ -34,7 +34,7 @@ def _owner(c: sa.Connection) -> None:
     users.ensure_user(c, ME, "me", AT)
 
 
-def wanted(holder: Holder, *names: str, **changed: Any) -> Wanted:
+def wanted(holder: Holder, *names: str, **changed: Any) -> LockRequest:
     given: dict[str, Any] = {
         "request_id": f"{holder.id} {' '.join(names)}" + (holder.agent_id or ""),
         "user_id": ME,
@@ -42,7 +42,7 @@ def wanted(holder: Holder, *names: str, **changed: Any) -> Wanted:
         "holder": holder,
         "ttl_ms": TTL,
     }
-    return Wanted(**given | changed)
+    return LockRequest(**given | changed)
 
 
 def take(c: sa.Connection, holder: Holder, *names: str, **changed: Any) -> Grant:

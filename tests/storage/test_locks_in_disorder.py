@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from storage.agents import lock_turns, locks
-from storage.agents.lock_turns import Grant, Holder, HolderKind, LockLost, Wanted
+from storage.agents.lock_turns import Grant, Holder, HolderKind, LockLost, LockRequest
 from storage.agents.schema import agent_locks
 from storage.devices import users
 from tests.storage.rows import AT, ME
@@ -26,7 +26,7 @@ class Disorder:
         self._chance = SeededChance(seed)
         self._requests = 0
         self._held: dict[int, Grant] = {}  # what each believes it holds, by its number
-        self._waiting: dict[int, Wanted] = {}
+        self._waiting: dict[int, LockRequest] = {}
         self._arrived: list[str] = []
         self._granted: list[Grant] = []
         self.writes: defaultdict[str, list[int]] = defaultdict(list)
@@ -73,7 +73,7 @@ class Disorder:
         self._requests += 1
         first = self._one_of(len(NAMES))
         names = {NAMES[first], NAMES[self._one_of(len(NAMES))]}
-        wanted = Wanted(
+        wanted = LockRequest(
             request_id=f"r-{self._requests}",
             user_id=ME,
             names=tuple(sorted(names)),

@@ -83,7 +83,7 @@ def lifecycles(c: sa.Connection, id: str = "a-1") -> list[str]:
 def test_an_agent_is_made_with_all_that_is_said_of_it(c: sa.Connection) -> None:
     made = make(c)
     assert (made.source, made.lifecycle, made.device_name) == ("api", "active", "laptop")
-    said = made_agents.said_of(c, made)
+    said = made_agents.declaration_of(c, made)
     assert said == msgspec.structs.replace(MAIL, config=())
     assert configs.configuration_of(c, made.id) == {"depth": 3}
     assert lifecycles(c) == ["created", "initializing", "ready", "active"]
@@ -144,7 +144,7 @@ def test_an_agent_that_is_not_set_up_right_is_not_made(c: sa.Connection) -> None
 
 def test_an_edit_changes_what_it_says_and_is_a_new_revision(c: sa.Connection) -> None:
     made = make(c)
-    said = made_agents.said_of(c, made)
+    said = made_agents.declaration_of(c, made)
     hourly = DeclaredSchedule(kind="every", every_ms=3_600_000)
     changed = msgspec.structs.replace(
         said, name="post", prompt="Find notes.", schedule=hourly, max_concurrent_runs=1
@@ -152,20 +152,23 @@ def test_an_edit_changes_what_it_says_and_is_a_new_revision(c: sa.Connection) ->
     done = edit(c, changed)
     assert (done.id, done.name, done.prompt) == (made.id, "post", "Find notes.")
     assert done.config_rev > made.config_rev
-    assert made_agents.said_of(c, done) == changed
+    assert made_agents.declaration_of(c, done) == changed
     assert edit(c, changed).config_rev == done.config_rev
-    assert made_agents.said_of(c, edit(c, msgspec.structs.replace(changed, schedule=None))).schedule is None
+    assert (
+        made_agents.declaration_of(c, edit(c, msgspec.structs.replace(changed, schedule=None))).schedule
+        is None
+    )
 
 
 def test_a_new_config_stands_beside_the_others(c: sa.Connection) -> None:
-    said = made_agents.said_of(c, make(c))
+    said = made_agents.declaration_of(c, make(c))
     edit(c, msgspec.structs.replace(said, config=(NewConfig(key="mode", value="fast"),)))
     assert configs.configuration_of(c, AgentId("a-1")) == {"depth": 3, "mode": "fast"}
 
 
 def test_an_edit_by_who_has_read_another_revision_is_refused(c: sa.Connection) -> None:
     made = make(c)
-    said = made_agents.said_of(c, made)
+    said = made_agents.declaration_of(c, made)
     edit(c, msgspec.structs.replace(said, prompt="Find notes."), revision=made.config_rev)
     with pytest.raises(StaleConfig, match="changed since it was read"):
         edit(c, said, revision=made.config_rev)
@@ -175,7 +178,7 @@ def test_runs_that_wait_follow_an_agent_to_another_device(c: sa.Connection) -> N
     made = make(c)
     owner(c, "desk")
     run = make_run(c, agent=made)
-    said = made_agents.said_of(c, made)
+    said = made_agents.declaration_of(c, made)
     assert edit(c, msgspec.structs.replace(said, device_name="desk")).device_name == "desk"
     assert runs.get_run(c, run.id).device_id == "device-desk"
 
@@ -241,4 +244,4 @@ def test_an_agent_that_was_in_error_for_its_set_up_is_well_once_an_edit_sets_it_
     made = make(c)
     template_changes.put_in_error(c, [Broken(made.id, "mail", "me", ("no good",))], None, at=AT, actor="anna")
     assert agents.get_agent(c, made.id).health == "error"
-    assert edit(c, made_agents.said_of(c, made)).health == "ok"
+    assert edit(c, made_agents.declaration_of(c, made)).health == "ok"

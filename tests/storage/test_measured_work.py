@@ -7,19 +7,19 @@ import sqlalchemy as sa
 from protocol.ids import AgentId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents import measurements
-from storage.agents.measurements import HOUR_MS, BucketsKept
+from storage.agents.measurements import HOUR_MS, BucketRetention
 from storage.agents.sketch import ERROR, Sketch
 from storage.runs import model_calls, run_moves, units
 from storage.runs.schema import runs as run_table
 from tests.storage.rows import AT, answer, calls, make_agent, make_run, plan, running
 from tests.storage.test_model_answers import call
 
-KEPT = BucketsKept(minutes_from=0, hours_from=0)
+KEPT = BucketRetention(minutes_from=0, hours_from=0)
 INBOX = AgentId("agent-inbox")
 
 
-def measure(c: sa.Connection, *, kept: BucketsKept = KEPT, most: int = 100) -> int:
-    return measurements.measure(c, at=AT, kept=kept, most=most)
+def measure(c: sa.Connection, *, kept: BucketRetention = KEPT, most: int = 100) -> int:
+    return measurements.measure(c, at=AT, retention=kept, most=most)
 
 
 def sums(c: sa.Connection, agent_id: AgentId = INBOX) -> dict[str, float]:
@@ -103,7 +103,7 @@ def test_a_question_tells_its_tokens_its_price_and_how_long_it_took(c: sa.Connec
 
 def test_what_ended_before_measurements_are_kept_is_passed_over(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.CANCELLED)
-    assert measure(c, kept=BucketsKept(minutes_from=AT + 1, hours_from=AT + 1)) == 1
+    assert measure(c, kept=BucketRetention(minutes_from=AT + 1, hours_from=AT + 1)) == 1
     assert sums(c) == {}
     marked = c.execute(sa.select(run_table.c.measured_at).where(run_table.c.id == run.id)).scalar_one()
     assert marked == AT

@@ -10,7 +10,7 @@ from storage.agents.agents import AgentRow
 from storage.agents.measurements import (
     HOUR_MS,
     MINUTE_MS,
-    BucketsKept,
+    BucketRetention,
     ReportDiffers,
     SampleRow,
     SeriesLimits,
@@ -23,7 +23,7 @@ from tests.storage.rows import make_agent
 
 DAY_MS = 24 * HOUR_MS
 NOON = 20_000 * DAY_MS + 12 * HOUR_MS
-KEPT = BucketsKept(minutes_from=NOON - 7 * DAY_MS, hours_from=NOON - 90 * DAY_MS)
+KEPT = BucketRetention(minutes_from=NOON - 7 * DAY_MS, hours_from=NOON - 90 * DAY_MS)
 ROOM = SeriesLimits(per_agent=3, total=5)
 COUNTER, GAUGE, HISTOGRAM = MetricType
 
@@ -41,13 +41,13 @@ def sample(
 
 
 def record(c: sa.Connection, *samples: SampleRow, limits: SeriesLimits | None = ROOM) -> None:
-    measurements.record(c, samples, at=NOON, kept=KEPT, limits=limits)
+    measurements.record(c, samples, at=NOON, retention=KEPT, limits=limits)
 
 
 def report(c: sa.Connection, report_id: str | None, *samples: SampleRow) -> bool:
     digest = hashlib.sha256(repr(samples).encode()).hexdigest()
     return measurements.report(
-        c, samples, scope="desk", report_id=report_id, digest=digest, at=NOON, kept=KEPT, limits=ROOM
+        c, samples, scope="desk", report_id=report_id, digest=digest, at=NOON, retention=KEPT, limits=ROOM
     )
 
 

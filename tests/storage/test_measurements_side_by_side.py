@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from protocol.lifecycles import RunState
 from protocol.measurements import MetricType
 from storage.agents import measurements
-from storage.agents.measurements import HOUR_MS, BucketsKept, SampleRow, SeriesLimits
+from storage.agents.measurements import HOUR_MS, BucketRetention, SampleRow, SeriesLimits
 from storage.agents.schema import metric_series
 from storage.agents.sketch import Sketch
 from storage.kernel.database import Database
@@ -17,7 +17,7 @@ from tests.storage.test_side_by_side import hubs, url
 
 __all__ = ["hubs", "url"]
 
-KEPT = BucketsKept(minutes_from=0, hours_from=0)
+KEPT = BucketRetention(minutes_from=0, hours_from=0)
 WRITERS, REPORTS = 4, 10
 
 
@@ -28,7 +28,9 @@ async def test_samples_that_hubs_add_to_one_bucket_at_the_same_time_all_count(hu
         for agent in agents
         for value in (1, 2, 3)
     ]
-    report = partial(measurements.report, scope="desk", digest="d", at=AT, kept=KEPT, limits=SeriesLimits())
+    report = partial(
+        measurements.report, scope="desk", digest="d", at=AT, retention=KEPT, limits=SeriesLimits()
+    )
 
     async def work(hub: Database, writer: int) -> None:
         mine = samples if writer % 2 else samples[::-1]
@@ -65,7 +67,7 @@ async def test_each_run_is_measured_by_one_hub(hubs: list[Database]) -> None:
 
     async def work(hub: Database) -> None:
         while await hub.read(measurements.has_unmeasured):
-            measured.append(await hub.write(measurements.measure, at=AT, kept=KEPT, most=3))
+            measured.append(await hub.write(measurements.measure, at=AT, retention=KEPT, most=3))
 
     async with anyio.create_task_group() as workers:
         for hub in hubs:
@@ -81,7 +83,7 @@ async def test_each_run_is_measured_by_one_hub(hubs: list[Database]) -> None:
 async def test_a_series_that_begins_again_while_it_is_pruned_is_not_lost(hubs: list[Database]) -> None:
     agent = await hubs[0].write(make_agent)
     sample = partial(SampleRow, agent_id=agent.id, name="load", value=1)
-    record = partial(measurements.record, at=AT, kept=KEPT)
+    record = partial(measurements.record, at=AT, retention=KEPT)
     await hubs[0].write(record, [sample(at=AT)])
     await hubs[0].write(measurements.prune_buckets, size_ms=HOUR_MS, before=AT + 2 * HOUR_MS)
     await hubs[0].write(measurements.prune_buckets, size_ms=60_000, before=AT + 2 * HOUR_MS)

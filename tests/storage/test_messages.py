@@ -264,7 +264,7 @@ def test_a_message_is_looked_at_when_it_is_to_be(c: sa.Connection) -> None:
     assert (due(c), due(c, at=AT + 100)) == ([], ["m-1"])
     assert messages.put_off(c, row.id, seen_version=row.version, not_before=AT + 200)
     assert due(c, at=AT + 100) == []
-    assert messages.next_look(c, AT) == (True, AT + 200)
+    assert messages.next_due(c, AT) == (True, AT + 200)
     assert messages.stir(c, WEST, AT) == 1
     assert due(c) == ["m-1"]
 

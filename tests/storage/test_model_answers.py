@@ -122,7 +122,7 @@ def test_of_too_many_answers_those_unused_for_longest_go(c: sa.Connection) -> No
     for number in range(6):
         model_calls.record_answer(c, call(id=f"c-{number}", at=AT + number, question=f"q-{number}"), SAID)
     gone = 0
-    while went := retention.prune_crowded_answers(c, kept=2, rows=2):
+    while went := retention.prune_crowded_answers(c, retained=2, rows=2):
         gone += went
     left = set(c.execute(sa.select(answers_table.c.question)).scalars())
     assert gone == 3 and left == {"q-3", "q-4", "q-5"}

@@ -83,7 +83,7 @@ def test_only_tokens_that_open_something_are_counted(c: sa.Connection) -> None:
 
 def test_a_token_that_ended_a_month_ago_is_forgotten(c: sa.Connection) -> None:
     ended = make_token(c)
-    month_ms = operator_tokens.KEPT_MS
+    month_ms = operator_tokens.RETENTION_MS
     for at, kept in ((LATER + month_ms - 1, True), (LATER + month_ms, False)):
         operator_tokens.create_operator_token(
             c,

@@ -327,7 +327,7 @@ def due(c: sa.Connection, device: str = "device-laptop") -> list[tuple[str, bool
 
 def tell_all(c: sa.Connection, device: str = "device-laptop") -> None:
     for one in questions.due_of(c, DeviceId(device), 9):
-        questions.told(c, one, DeviceId(device), AT)
+        questions.note_delivered(c, one, DeviceId(device), AT)
 
 
 def test_a_device_is_told_of_each_open_question_once_and_of_its_end_once(c: sa.Connection) -> None:

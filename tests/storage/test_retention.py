@@ -66,7 +66,7 @@ def prune(c: sa.Connection, *, kept: int = 1, rows: int = retention.ROWS) -> int
             retention.list_agent_ids(c),
             before=NOW - 30 * DAY,
             failed_before=NOW - 90 * DAY,
-            kept=kept,
+            retained=kept,
             rows=rows,
         )
     )
@@ -129,7 +129,7 @@ def test_no_transaction_takes_more_than_it_may(c: sa.Connection) -> None:
     steps = []
     while True:
         went = retention.prune_runs(
-            c, agent_ids, before=NOW - 30 * DAY, failed_before=NOW - 90 * DAY, kept=1, rows=4
+            c, agent_ids, before=NOW - 30 * DAY, failed_before=NOW - 90 * DAY, retained=1, rows=4
         )
         steps.append(went)
         if not went:
@@ -245,7 +245,7 @@ def test_of_each_schedule_no_more_fires_are_kept_than_the_newest_of_a_crowd(c: s
     for nth in range(7):
         fire(c, "often", nth=nth)
     fire(c, "seldom", nth=-99)
-    step = partial(retention.prune_crowded_fires, c, retention.list_schedule_ids(c), kept=3, rows=2)
+    step = partial(retention.prune_crowded_fires, c, retention.list_schedule_ids(c), retained=3, rows=2)
     assert to_the_end(step) == 4
     assert (fires_of(c, "often"), fires_of(c, "seldom")) == ([4, 5, 6], [-99])
 

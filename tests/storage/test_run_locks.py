@@ -7,7 +7,7 @@ from protocol.ids import DeviceId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents import declared_agents, lock_turns, locks, status_writes
 from storage.agents.agents import AgentRow
-from storage.agents.lock_turns import Grant, Holder, HolderKind, LockLimits, Wanted
+from storage.agents.lock_turns import Grant, Holder, HolderKind, LockLimits, LockRequest
 from storage.agents.schema import agent_locks
 from storage.devices import users
 from storage.runs import run_claims, run_moves, run_pauses
@@ -41,7 +41,7 @@ def ask(
     c: sa.Connection, *names: str, holder: Holder = DEVICE, wait_ms: int = 0, request_id: str = "r"
 ) -> Grant | None:
     """A device wants locks of these names."""
-    wanted = Wanted(
+    wanted = LockRequest(
         request_id=request_id, user_id=ME, names=names, holder=holder, ttl_ms=TTL, wait_ms=wait_ms
     )
     return locks.acquire(c, wanted).grant
@@ -186,7 +186,7 @@ def test_why_a_run_waits_names_the_lock_and_who_is_before_it(c: sa.Connection) -
     lock = run_claims.waits_of(c, [RunId("run-1")])[RunId("run-1")].lock
     assert lock is not None
     assert (lock.lock.resource, lock.is_held, lock.ahead) == ("b", True, 0)
-    assert lock.lock.told_holder == "device laptop"
+    assert lock.lock.holder_text == "device laptop"
     make_locking_run(c, "run-2", "a", agent=make_agent(c, "another"))
     assert claim(c) is None
     behind = run_claims.waits_of(c, [RunId("run-2")])[RunId("run-2")].lock
@@ -198,8 +198,8 @@ def test_who_holds_a_lock_is_told_as_a_run_of_an_agent(c: sa.Connection) -> None
     make_locking_run(c, "run-1", "a")
     assert claim(c) is not None
     (lock,) = lock_turns.list_locks(c)
-    assert lock.told_holder == "run run-1 of agent inbox"
-    assert lock_turns.told_instant(AT) == "1970-01-01T00:16:40Z"
+    assert lock.holder_text == "run run-1 of agent inbox"
+    assert lock_turns.instant_text(AT) == "1970-01-01T00:16:40Z"
 
 
 @pytest.mark.parametrize("end", ["terminated", "archived"])

@@ -121,7 +121,9 @@ def an_old_run_and_a_new_one(c: sa.Connection, of: list[PlannedCall]) -> HeldRun
 @pytest.mark.parametrize(
     "clean",
     [
-        partial(retention.prune_runs, agent_ids=[INBOX], before=AT + 1, failed_before=AT + 1, kept=1, rows=1),
+        partial(
+            retention.prune_runs, agent_ids=[INBOX], before=AT + 1, failed_before=AT + 1, retained=1, rows=1
+        ),
         partial(retention.forget_payloads, before=AT + 1, at=AT + 1),
     ],
 )

@@ -14,15 +14,15 @@ URL = "sqlite:///hub.db"
 
 
 async def test_a_database_that_is_not_there_lacks_everything_and_is_not_made(tmp_path: Path) -> None:
-    version = await schema_version_of(URL, base=tmp_path)
-    assert (version.current, version.missing) == (None, tuple(revisions()))
+    standing = await schema_version_of(URL, base=tmp_path)
+    assert (standing.current, standing.missing) == (None, tuple(revisions()))
     assert os.listdir(tmp_path) == []
 
 
 async def test_a_database_of_this_release_lacks_nothing_while_a_hub_has_it_open(tmp_path: Path) -> None:
     async with open_store(URL, base=tmp_path):
-        version = await schema_version_of(URL, base=tmp_path)
-    assert (version.current, version.missing, version.is_newer) == (revisions()[-1], (), False)
+        standing = await schema_version_of(URL, base=tmp_path)
+    assert (standing.current, standing.missing, standing.is_newer) == (revisions()[-1], (), False)
 
 
 async def test_a_database_of_a_newer_hub_is_told_as_one(tmp_path: Path) -> None:

@@ -58,13 +58,13 @@ def outcome(to: SoulEnd, number: int = 1, *, found: str | None = None, **about: 
 
 
 def end(c: sa.Connection, write: SoulWriteRow, to: SoulEnd, number: int = 1, **about: Any) -> SoulWriteRow:
-    settled = souls.settle(c, write, outcome(to, number, **about), kept=KEPT)
+    settled = souls.settle(c, write, outcome(to, number, **about), most_versions=KEPT)
     assert settled is not None
     return settled
 
 
 def see(c: sa.Connection, content: str, **about: Any) -> bool:
-    return souls.note_seen(c, INBOX, content, actor="gateway:west", at=AT, kept=KEPT, **about)
+    return souls.note_seen(c, INBOX, content, actor="gateway:west", at=AT, most_versions=KEPT, **about)
 
 
 def history(c: sa.Connection) -> list[tuple[str, str]]:
@@ -150,7 +150,7 @@ def test_a_write_ends_once(c: sa.Connection) -> None:
     make_agent(c)
     write = ask(c)
     end(c, write, DONE)
-    assert souls.settle(c, write, outcome(FAILED, 2), kept=KEPT) is None
+    assert souls.settle(c, write, outcome(FAILED, 2), most_versions=KEPT) is None
     assert not souls.put_off(c, write, until=AT, reason_code="x", problem="x")
     assert history(c) == [("written", "ours")]
     assert len(audit.list_activity(c, agent_id=INBOX)) == 1
@@ -255,7 +255,7 @@ def test_the_newest_versions_and_writes_stay(c: sa.Connection, monkeypatch: pyte
     make_agent(c)
     for number in range(1, 8):
         write = ask(c, f"text {number}", number, at=AT + number)
-        assert souls.settle(c, write, outcome(DONE, number), kept=3) is not None
+        assert souls.settle(c, write, outcome(DONE, number), most_versions=3) is not None
     assert history(c) == [("written", f"text {number}") for number in (5, 6, 7)]
     assert [row.id for row in souls.list_writes(c, INBOX, limit=10)] == ["w-7", "w-6", "w-5", "w-4"]
     assert [version.seq for version in souls.list_versions(c, INBOX, limit=2, after=(7,))] == [6, 5]
@@ -270,7 +270,7 @@ def test_versions_beyond_so_many_bytes_go_and_the_newest_stays(
     monkeypatch.setattr(souls, "HISTORY_BYTES", 10)
     for text in ("1234", "5678", "9", "x" * 99):
         souls.add_version(
-            c, NewVersion(agent_id=INBOX, kind="seen", content=text, actor="test", at=AT), kept=KEPT
+            c, NewVersion(agent_id=INBOX, kind="seen", content=text, actor="test", at=AT), most_versions=KEPT
         )
         if text == "9":
             assert history(c) == [("seen", "1234"), ("seen", "5678"), ("seen", "9")]

@@ -183,7 +183,7 @@ def test_a_trial_writes_nothing(c: sa.Connection) -> None:
     put(c)
     take_up(c, NOTES)
     stricter = msgspec.structs.replace(RESEARCHER, configuration_schema={"required": ["owner"]})
-    assert [one.told for one in template_changes.judge(c, stricter, wants("owner"))] == [
+    assert [one.text for one in template_changes.judge(c, stricter, wants("owner"))] == [
         "agent notes: $: missing: owner"
     ]
     assert template_changes.judge(c, msgspec.structs.replace(stricter, name="new"), wants("owner")) == []

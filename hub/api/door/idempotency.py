@@ -21,7 +21,7 @@ from hub.api.errors import Problem
 from hub.clock import Clock, epoch_ms
 from protocol.errors import ErrorCode, HubError
 from storage.devices import idempotency
-from storage.devices.idempotency import KeptAnswer
+from storage.devices.idempotency import StoredResponse
 from storage.kernel.database import Conflict
 from storage.store import Store
 
@@ -83,7 +83,7 @@ class Replays:
         key: str,
         within: str,
         digest: str,
-    ) -> KeptAnswer | None:
+    ) -> StoredResponse | None:
         """Call *app* and store its response before sending it; return the response that was stored first."""
         messages: list[Message] = []
 
@@ -140,7 +140,7 @@ def _kept_part(messages: list[Message]) -> dict[str, Any]:
     return kept | {"headers": told, "body": json.loads(body) if body else None}
 
 
-def _told_again(kept: KeptAnswer, digest: str, key: str) -> Response:
+def _told_again(kept: StoredResponse, digest: str, key: str) -> Response:
     if kept.request_hash != digest:
         return Problem(ErrorCode.KEY_USED, f"the key {key!r} was used for another request")
     answer = kept.response

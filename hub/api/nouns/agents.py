@@ -278,7 +278,7 @@ class Agents(Noun):
             match.check(self.tag_of(before))
             revision = before.config_rev
         row = await self._of_api(name)
-        now = await self._store.read(made_agents.said_of, row)
+        now = await self._store.read(made_agents.declaration_of, row)
         new = changed_by(changes.given, now, self._rules(), gateway=row.gateway)
         edited = await self._writer.edit(row.id, new, revision=revision or row.config_rev, actor=actor)
         view = await self.view(edited)
@@ -391,7 +391,7 @@ class Agents(Noun):
         changes = {
             key: value for key, value in _without_place(params).items() if key not in ("agent_id", "rev")
         }
-        now = await self._store.read(made_agents.said_of, agent)
+        now = await self._store.read(made_agents.declaration_of, agent)
         new = changed_by(changes, now, self._rules())
         await self._check_mailbox(link, agent, new)
         revision = agent.config_rev if rev is None else rev

@@ -244,7 +244,7 @@ class Broadcasts(Noun):
 
     async def _named(self, found: Sequence[BroadcastStatus]) -> dict[str, str]:
         """Return the names of the senders."""
-        return await self._store.read(question_rows.told_actors, {one.row.actor for one in found})
+        return await self._store.read(question_rows.actor_names, {one.row.actor for one in found})
 
     def _result(self, found: BoardResult) -> BroadcastResultView:
         code, error = found.code, found.error

@@ -104,7 +104,7 @@ class HeldFences(Struct, frozen=True):
 
 
 _RECORD = object_of(
-    *("resource", "fence", "told_holder as held_by", "holder.agent_id as agent_id"),
+    *("resource", "fence", "holder_text as held_by", "holder.agent_id as agent_id"),
     *("acquired_at as acquired_at_ms", "expires_at as expires_at_ms", "waiting"),
 )
 _grant = object_of("fences", "expires_at as expires_at_ms")
@@ -184,7 +184,7 @@ class Locks(Noun):
             actor=actor,
             event="lock.released",
             subject=resource,
-            detail={"held_by": found.told_holder, "fence": found.fence, "user": found.user_id},
+            detail={"held_by": found.holder_text, "fence": found.fence, "user": found.user_id},
         )
         freed = audit.audited(locks.force_release, lambda freed: entry if freed else None)
         released = await self._store.write(freed, found.user_id, resource, fence=fence)
@@ -192,7 +192,7 @@ class Locks(Noun):
             found = await self._find(resource)
             if found.holder is not None:
                 raise lock_turns.LockLost(
-                    f"lock {resource!r} is held by {found.told_holder} under fence {found.fence}, not {fence}"
+                    f"lock {resource!r} is held by {found.holder_text} under fence {found.fence}, not {fence}"
                 )
         else:
             was, handed = released

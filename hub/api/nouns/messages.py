@@ -383,7 +383,7 @@ class Messages(Noun):
 def _names(c: Connection, rows: Sequence[MessageRow]) -> tuple[dict[str, str], dict[DeviceId, str]]:
     """Return the names of the senders and of the devices of messages."""
     device_ids = {row.device_id for row in rows if row.device_id is not None}
-    actors = question_rows.told_actors(c, {row.actor for row in rows})
+    actors = question_rows.actor_names(c, {row.actor for row in rows})
     return actors, devices.names_of_devices(c, device_ids)
 
 

@@ -324,7 +324,7 @@ class Questions(Noun):
 def _names(c: Connection, rows: Sequence[QuestionRow]) -> dict[str, str]:
     """Return the names of the actors who asked or answered these questions."""
     actors = {actor for row in rows for actor in (row.actor, row.answered_by) if actor is not None}
-    return question_rows.told_actors(c, actors)
+    return question_rows.actor_names(c, actors)
 
 
 def _fields(row: QuestionRow, named: dict[str, str]) -> dict[str, Any]:

@@ -193,7 +193,7 @@ class Schedules(Noun):
             row,
             every_s=_seconds(row.every_ms),
             at=at,
-            said=schedule_rows.told(row.expr, row.every_ms, row.at_ms),
+            said=schedule_rows.time_text(row.expr, row.every_ms, row.at_ms),
             timezone=row.tz,
             catch_up="none" if row.catchup_window_ms == 0 else row.coalesce,
             catch_up_window_s=_seconds(row.catchup_window_ms or None),

@@ -126,7 +126,7 @@ class Slots(Noun):
             label=row.label or "",
             every_s=None if row.every_ms is None else row.every_ms / 1_000,
             at=at,
-            said=schedule_rows.told(row.expr, row.every_ms, row.at_ms),
+            said=schedule_rows.time_text(row.expr, row.every_ms, row.at_ms),
             timezone=row.tz,
             duration_s=duration.total_seconds(),
             paused_reason=reason,

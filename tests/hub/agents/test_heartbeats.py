@@ -20,7 +20,7 @@ from storage.agents import agent_moves, agent_states, agents, declared_agents
 from storage.agents.agent_states import AgentState
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.status_writes import HeardDevice
+from storage.agents.status_writes import DeviceReports
 from storage.devices import devices
 from storage.kernel.database import Conflict, Unavailable
 from storage.store import ObservedDatabase, Store
@@ -58,7 +58,7 @@ class Counted:
         if self.is_away:
             raise Unavailable("the database is away")
         self.writes += 1
-        heard: Sequence[HeardDevice] = kwargs.get("heard", ())  # type: ignore[assignment]
+        heard: Sequence[DeviceReports] = kwargs.get("received", ())  # type: ignore[assignment]
         if any(report.agent_id == self.refused for one in heard for report in one.reports):
             raise Conflict("the database refused")
         return await self._store.write(fn, *args, **kwargs)

@@ -83,7 +83,7 @@ class Served:
 
     async def hold(self, *names: str, ttl_ms: int = FAR_MS) -> lock_turns.Grant:
         """Somebody else takes the locks."""
-        wanted = lock_turns.Wanted(
+        wanted = lock_turns.LockRequest(
             request_id=" ".join(names),
             user_id=self.bench.agent.user_id,
             names=names,
@@ -288,7 +288,7 @@ async def test_a_run_that_ends_hands_its_lock_to_a_device_that_waits(served: Ser
 async def test_waits_that_a_hub_left_behind_are_forgotten_when_it_starts_again(bench: Bench) -> None:
     served = Served(bench)
     await served.hold("mailbox")
-    wanted = lock_turns.Wanted(
+    wanted = lock_turns.LockRequest(
         request_id="r",
         user_id=bench.agent.user_id,
         names=("mailbox",),

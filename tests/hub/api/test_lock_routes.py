@@ -33,7 +33,7 @@ def keep(c: sa.Connection) -> None:
 def take(
     c: sa.Connection, user_id: UserId, holder: lock_turns.Holder, name: str, wait_ms: int = 0
 ) -> lock_turns.Grant | None:
-    wanted = lock_turns.Wanted(
+    wanted = lock_turns.LockRequest(
         request_id=f"{user_id} {holder.id} {name}",
         user_id=user_id,
         names=(name,),

@@ -13,7 +13,7 @@ from protocol.ids import AgentId, UserId
 from protocol.measurements import MetricType
 from storage.agents import declared_agents, measurements
 from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.measurements import BucketsKept, SampleRow
+from storage.agents.measurements import BucketRetention, SampleRow
 from storage.devices import users
 from tests.support.clock import START
 from tests.support.facade import FakeHub, answering, over_unix
@@ -44,7 +44,7 @@ def keep(c: sa.Connection) -> None:
         for n in range(1, 101)
     ]
     samples.append(SampleRow(agent_id=AgentId("a-inbox"), name="open", value=7, at=NOW - 1))
-    measurements.record(c, samples, at=NOW, kept=BucketsKept(minutes_from=0, hours_from=0))
+    measurements.record(c, samples, at=NOW, retention=BucketRetention(minutes_from=0, hours_from=0))
 
 
 @pytest.fixture

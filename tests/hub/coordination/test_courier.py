@@ -299,7 +299,7 @@ async def test_a_message_that_is_not_to_be_sent_yet_waits(bench: PostBench, gate
     row = await bench.say(not_before=bench.at + 3_600_000)
     assert (await bench.courier.settled_or(row.id, 1.0)).state is MessageState.WAITING
     assert gateway.count(SEND) == 0
-    await bench.store.write(messages.look_now, row.id, bench.at)
+    await bench.store.write(messages.make_due, row.id, bench.at)
     bench.courier.kick()
     assert (await bench.end(row)).state is MessageState.ANSWERED
 

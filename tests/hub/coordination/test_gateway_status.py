@@ -280,14 +280,14 @@ async def test_a_main_agent_that_a_new_gateway_has_not_is_wanted_again(office: O
         is_wanted.set()
 
     office.monitor.on_missing = on_wanted
-    move, before, after = gateway_agents.move_gateway_agent, gateway_agents.WANTED, gateway_agents.READY
+    move, before, after = gateway_agents.move_gateway_agent, gateway_agents.REQUESTED, gateway_agents.READY
     assert await office.store.write(move, MAIN, before=before, after=after, at=2)
     await looked(office, MAIN, connectivity="offline", health="error")
     with anyio.fail_after(WITHIN_S):
         await is_wanted.wait()
     lost = await office.store.read(gateway_agents.find_gateway_agent, MAIN)
     assert lost is not None
-    assert (lost.state, lost.problem) == (gateway_agents.WANTED, "gateway office has lost it")
+    assert (lost.state, lost.problem) == (gateway_agents.REQUESTED, "gateway office has lost it")
     assert set(wanted) == {MAIN}
 
 

@@ -349,7 +349,7 @@ SIGHT = WakeSight(
     runs_waiting=0,
     runs_executing=0,
     recovery_at=None,
-    is_gone=False,
+    is_removed=False,
 )
 
 

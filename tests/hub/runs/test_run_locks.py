@@ -26,7 +26,7 @@ async def served(bench: Bench) -> AsyncIterator[None]:
 
 
 async def test_a_run_waits_for_its_lock_says_so_and_brings_the_fence_to_its_device(bench: Bench) -> None:
-    wanted = lock_turns.Wanted(
+    wanted = lock_turns.LockRequest(
         request_id="r",
         user_id=bench.agent.user_id,
         names=("mailbox",),
@@ -43,7 +43,7 @@ async def test_a_run_waits_for_its_lock_says_so_and_brings_the_fence_to_its_devi
         assert row.state is RunState.QUEUED
         lock = (await bench.store.read(run_claims.waits_of, [run.id]))[run.id].lock
         assert lock is not None
-        assert (lock.lock.resource, lock.lock.told_holder) == ("mailbox", "device another")
+        assert (lock.lock.resource, lock.lock.holder_text) == ("mailbox", "device another")
         assert link.streams == []
         await bench.store.write(locks.release, grant.user_id, grant.fences, OTHER)
         bench.dispatcher.recheck()
