@@ -22,7 +22,7 @@ from anyio.abc import TaskStatus
 
 from hub.agents.documents import NUL
 from hub.clock import Clock, epoch_ms
-from hub.links.bucket import Buckets
+from hub.links.attempts import Buckets
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived
 from hub.log import Channel
 from hub.metrics import Metrics

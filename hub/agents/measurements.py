@@ -11,7 +11,7 @@ from anyio.abc import TaskStatus
 
 from hub.agents.charts import Chart, Folding, Plan, Question, TooMuch, chosen, plan
 from hub.clock import Clock, epoch_ms
-from hub.links.bucket import Buckets
+from hub.links.attempts import Buckets
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.settings.limit_settings import RetentionSettings

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 from hub.agents.declared import reconcile
 from hub.app.context import Context
 from hub.clock import epoch_ms, from_epoch_ms
-from hub.links.hub_key import HubKey
+from hub.links.proof import HubKey
 from hub.log import Channel
 from hub.runs.housekeeping import log_audit_head
 from hub.runs.leases import LEASE_MS

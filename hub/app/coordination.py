@@ -21,18 +21,14 @@ from hub.app.context import Context
 from hub.app.gateways import GatewaySettingsInUse
 from hub.app.supervisor import Supervisor
 from hub.coordination.broadcasts import Broadcasts
-from hub.coordination.config_debounce import Quiet
 from hub.coordination.courier import make_courier
-from hub.coordination.gateway_status import GatewayMonitor
-from hub.coordination.lead_messages import LeadMessages
-from hub.coordination.leads import Leads
+from hub.coordination.gateway_watch import GatewayMonitor
+from hub.coordination.leads import LeadMessages, Leads
 from hub.coordination.memory import BoardMemory
 from hub.coordination.messages import Messages
-from hub.coordination.provisioning import Provisioning
-from hub.coordination.question_delivery import QuestionDelivery
-from hub.coordination.questions import Questions
-from hub.coordination.soul_homes import SoulHomes
-from hub.coordination.soul_writer import SoulWriter
+from hub.coordination.provisioning import Provisioning, Quiet
+from hub.coordination.questions import QuestionDelivery, Questions
+from hub.coordination.soul_writer import SoulHomes, SoulWriter
 from hub.coordination.souls import Souls
 from hub.links.roster import Roster
 from hub.openclaw import Fleet, GatewayState

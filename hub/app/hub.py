@@ -46,9 +46,16 @@ from hub.extraction.extractor import Extractor
 from hub.health.doors import Arrived
 from hub.health.issues import Issues
 from hub.links.listener import RESTARTING, STOPPING
-from hub.links.revocations import RevocationWatch
-from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, Roster, SharedRoots, Takeovers
-from hub.links.rotation import KeyRotation
+from hub.links.pairing import KeyRotation
+from hub.links.roster import (
+    DeviceLost,
+    DeviceReady,
+    LinkEvent,
+    RevocationWatch,
+    Roster,
+    SharedRoots,
+    Takeovers,
+)
 from hub.loop_lag import LoopLag
 from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher

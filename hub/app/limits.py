@@ -5,8 +5,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
-from hub.links.forwarded import TrustedProxies
-from hub.links.hosts import Hosts
+from hub.links.hosts import Hosts, TrustedProxies
 from hub.links.limits import STRANGERS, STRANGERS_PER_NETWORK, LinkLimits, PortLimits
 from hub.links.upgrade import UpgradeRules
 from hub.settings.limit_settings import Limits

@@ -24,9 +24,9 @@ from hub.app.limits import (
 )
 from hub.links import gate
 from hub.links.gate import Gate
-from hub.links.hub_key import HubKey
 from hub.links.limits import SPARE_FILES
 from hub.links.listener import DeviceListener
+from hub.links.proof import HubKey
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.settings.listen_settings import Listen, Listener

@@ -45,8 +45,8 @@ from hub.app.model import ModelsInUse, shown_model
 from hub.app.work import Work
 from hub.backups import Backups
 from hub.health.issues import Issues as FoundIssues
+from hub.links.pairing import KeyRotation
 from hub.links.roster import Roster
-from hub.links.rotation import KeyRotation
 from hub.loop_lag import LoopLag
 from hub.runs.agent_control import AgentControl
 from hub.runs.disk import DiskGuard

@@ -26,8 +26,7 @@ from hub.runs.estimating import Estimator
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import LeaseKeeper
 from hub.runs.lifecycle import Lifecycle, RunWatch
-from hub.runs.mailbox_visit import MailboxVisits
-from hub.runs.mailbox_watch import Watching
+from hub.runs.mailbox_visit import MailboxVisits, Watching
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource

@@ -202,9 +202,9 @@ def answer(
     Only the first answer to a question counts. TEXT of - is read from standard input.
     """
     from hub.clock import epoch_ms
-    from hub.device.asked import answer as write_answer
-    from hub.device.asked import read_questions
     from hub.device.inserts import DeviceFileError
+    from hub.device.owner import answer as write_answer
+    from hub.device.owner import read_questions
 
     path = file_here(ctx, db, name)
     if number is not None and not text:

@@ -18,7 +18,7 @@ from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.courier import Courier
 from hub.coordination.gateway_watch import first_of
-from hub.coordination.lead_messages import ToLead
+from hub.coordination.leads import ToLead
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Messages
 from hub.log import Channel
 from hub.metrics import Metrics

@@ -1,22 +1,95 @@
-"""Recovery of people's answers that a main agent wrote while the hub was not connected.
+"""Answers in sessions of gateways: sessions with events, and recovery of missed answers.
+
+Sessions of gateways with events that may affect a message, and texts that may be answers.
+
+Filled by the readers of the sockets, and read by the courier. If too many sessions are collected, the courier
+checks all messages instead, so that no event is lost.
+
+Recovery of people's answers that a main agent wrote while the hub was not connected.
 
 If agents cannot reach the hub over HTTP, an answer is a line in the main agent's chat. It may come days after
 the message with the question was settled. As long as a question of the gateway's boards is open, missed
 events are replaced by reading the agent's history.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from hub.clock import Clock
-from hub.coordination.active_sessions import ANSWER
-from hub.coordination.gateway_history import PAGES, ROWS
-from hub.coordination.to_gateway import OnText
+from hub.coordination.to_gateway import PAGES, ROWS, OnText
 from hub.log import Channel
-from hub.openclaw import Gateway, GatewayError, GatewayState, methods
+from hub.openclaw import Gateway, GatewayError, GatewayEvent, GatewayState, methods
 from hub.openclaw.methods import History, Message
 from storage.coordination import gateway_agents, gateways, question_rows
 from storage.kernel.database import StorageError
 from storage.store import Store
+
+MOST: Final = 5_000  # limit of collected sessions
+MOST_TEXTS: Final = 200  # limit of collected texts; a person's answer is also found in the history later
+ANSWER: Final = "ANSWER "  # prefix of a line in which a main agent reports a person's answer
+_ENDS: Final = ("final", "error", "aborted")
+_PHASES: Final = ("start", "end", "error")
+
+
+class ActiveSessions:
+    """Events collected since the last read."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, set[str]] = {}  # by gateway's name
+        self._count = 0
+        self._texts: list[tuple[str, str, str]] = []
+        self.is_too_much = False
+
+    def observe(self, event: GatewayEvent) -> bool:
+        """Collect one event. Return True if the courier should check because of it."""
+        payload = event.payload
+        if not isinstance(payload, Mapping) or not isinstance(session := payload.get("sessionKey"), str):
+            return False
+        if not _is_news(event.name, payload):
+            return False
+        if event.name == "chat" and payload.get("state") == "final":
+            text = _text(payload.get("message"))
+            if ANSWER in text and len(self._texts) < MOST_TEXTS:
+                self._texts.append((event.gateway, session, text))
+        known = self._sessions.setdefault(event.gateway, set())
+        if session not in known:
+            if self._count >= MOST:
+                self.is_too_much = True
+                return True
+            known.add(session)
+            self._count += 1
+        return True
+
+    def take_sessions(self) -> dict[str, set[str]]:
+        """Return and clear the collected sessions, by gateway's name."""
+        taken, self._sessions, self._count = self._sessions, {}, 0
+        return taken
+
+    def take_texts(self) -> list[tuple[str, str, str]]:
+        """Return and clear the texts that may be answers, as gateway, session and text."""
+        taken, self._texts = self._texts, []
+        return taken
+
+
+def _is_news(name: str, payload: Mapping[str, Any]) -> bool:
+    if name == "chat":
+        return payload.get("state") in _ENDS
+    data = payload.get("data")
+    return (
+        name == "agent"
+        and payload.get("stream") == "lifecycle"
+        and isinstance(data, Mapping)
+        and data.get("phase") in _PHASES
+    )
+
+
+def _text(message: Any) -> str:
+    content = message.get("content") if isinstance(message, Mapping) else None
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "\n".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping))
+
 
 log = Channel(__name__)
 

@@ -12,8 +12,7 @@ import msgspec
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination import authority
 from hub.coordination.authority import Caller
-from hub.coordination.soul_homes import Soul, SoulHomes
-from hub.coordination.soul_writer import SoulWriter
+from hub.coordination.soul_writer import Soul, SoulHomes, SoulWriter
 from hub.metrics import Metrics
 from protocol.authority import Verb
 from protocol.errors import ErrorCode, HubError

@@ -1,4 +1,6 @@
-"""Delivery of a message to an agent at a gateway, with each step proved by the gateway's state.
+"""Delivery of a message to an agent at a gateway, and its state there.
+
+Delivery of a message to an agent at a gateway, with each step proved by the gateway's state.
 
 The rules:
 
@@ -13,26 +15,26 @@ The rules:
 Texts of messages as agents read them in their sessions. Pure functions. A letter names the sender, the board,
 and how to answer. It never has a token: the agent has its own. The text is stored with the first attempt to
 send it, so that later attempts send the same text.
+
+State of one message at its gateway, read from the agent's history. Pure functions.
+
+The history has a message under the key with which it was sent. Its answer is the first text after it that
+ends a turn. The run id does not always identify that turn. A message may be added to another turn, or be
+processed in a new run after a restart of the gateway.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
 from hub.clock import Chance, Clock, epoch_ms
-from hub.coordination.gateway_history import Progress, Shown, find, words_of
 from hub.coordination.message_transitions import ANSWERABLE, Moving, shortened
 from hub.log import Channel
-from hub.openclaw import (
-    Gateway,
-    GatewayError,
-    GatewayForbidden,
-    GatewayRefused,
-    GatewayUnreachable,
-    methods,
-)
+from hub.openclaw import Gateway, GatewayError, GatewayForbidden, GatewayRefused, GatewayUnreachable, methods
+from hub.openclaw.methods import History, Message, PendingInput
 from protocol.asking import without_answers
 from protocol.backoff import Backoff
 from protocol.errors import ErrorCode
@@ -42,6 +44,256 @@ from protocol.trace import traceparent_of
 from storage.coordination import message_rows, messages, question_rows
 from storage.coordination.message_rows import MessageRow, MessageSight
 from storage.store import Store
+
+
+def _proof_of(waits: methods.RunWait) -> dict[str, Any]:
+    """Return the part of ``agent.wait`` kept as proof: everything except the answer's text."""
+    fields = msgspec.structs.asdict(waits)
+    return {name: value for name, value in fields.items() if name != "reply" and value is not None}
+
+
+LEAD_TAGS: Final = ("gateway_main", "lead_reply")
+LEAD_SOURCE: Final = "lead_to_gateway_main"
+USER_TAGS: Final = ("gateway_main", "user_reply")
+USER_SOURCE: Final = "user_via_gateway_main"
+
+# Without a real id, so that quoting the letter does not count as an answer.
+ANSWER_LINE: Final = "ANSWER QUESTION_ID: what the user said"
+
+_TITLES: Final = {
+    MessageKind.NUDGE: "NUDGE",
+    MessageKind.QUESTION: "QUESTION TO THE LEAD",
+    MessageKind.HANDOFF: "HANDOFF TO THE LEAD",
+    MessageKind.ASK_USER: "A LEAD ASKS THE USER",
+    MessageKind.ANSWER: "ANSWER OF THE USER",
+}
+
+
+def letter(row: MessageRow, *, reply_url: str | None, preferred_channel: str | None = None) -> str:
+    """Return the letter of a message.
+
+    Args:
+        reply_url: the hub's address for agents over HTTP; None if they cannot reach it.
+        preferred_channel: channel over which the person prefers to be asked.
+    """
+    head = [
+        _TITLES[row.kind],
+        *_line("Board", row.board),
+        *_line("Board ID", row.board_id),
+        *_line("From", _sender(row)),
+        *_line("Correlation ID", row.correlation_id),
+        *_line("Question ID", row.question_id),
+        *_line("Preferred channel", preferred_channel),
+        *_line("Message ID", row.id),
+    ]
+    content = row.content.strip()
+    # quoting the content must not count as an answer to another question
+    if row.kind is MessageKind.ASK_USER:
+        content = without_answers(content)
+    parts = ["\n".join(head), content, *_ending(row, reply_url)]
+    return "\n\n".join(parts)
+
+
+def _sender(row: MessageRow) -> str:
+    if row.kind is MessageKind.ANSWER:
+        return "the user"
+    if row.from_agent_id is None:
+        return "the user of this hub"
+    role = "lead " if row.kind is MessageKind.ASK_USER else "agent "
+    return role + (row.from_agent or row.from_agent_id)
+
+
+def _line(name: str, value: str | None) -> list[str]:
+    return [f"{name}: {value.strip()}"] if value and value.strip() else []
+
+
+def _ending(row: MessageRow, reply_url: str | None) -> list[str]:
+    match row.kind:
+        case MessageKind.NUDGE:
+            return ["If this wants an answer, give it in this chat."]
+        case MessageKind.QUESTION | MessageKind.HANDOFF:
+            if reply_url is None or row.board_id is None:
+                return ["Give your answer to the gateway's main agent in this chat: it is brought there."]
+            item = _item(row, row.id, LEAD_TAGS, LEAD_SOURCE)
+            return [
+                "Answer the gateway's main agent with a memory item of this board that is no chat:",
+                f"{_post(row, reply_url)}\n{item}",
+                "Put the answer there and not into this chat.",
+            ]
+        case MessageKind.ASK_USER:
+            asked = "Ask the user over the channels that you have (Slack, SMS, mail and the like)."
+            if reply_url is None or row.board_id is None or row.question_id is None:
+                return [
+                    asked,
+                    "As soon as the user has answered, write a line of its own in this chat,"
+                    " with the question's ID as it stands above:",
+                    ANSWER_LINE,
+                ]
+            item = _item(row, row.question_id, USER_TAGS, USER_SOURCE)
+            return [
+                f"{asked} Whom you cannot reach there, you ask in the chat of this board.",
+                "As soon as the user has answered, write a memory item of this board that is no chat:",
+                f"{_post(row, reply_url)}\n{item}",
+                "Put the answer there and not into this chat.",
+            ]
+        case MessageKind.ANSWER:
+            return []
+
+
+def _post(row: MessageRow, reply_url: str) -> str:
+    return f"POST {reply_url.rstrip('/')}/v1/agent/boards/{row.board_id}/memory"
+
+
+def _item(row: MessageRow, reply_to: str, tags: Sequence[str], source: str) -> str:
+    body = {
+        "content": "...",
+        "tags": list(row.reply_tags or tags),
+        "source": row.reply_source or source,
+        "reply_to": reply_to,
+    }
+    return f"Body: {msgspec.json.encode(body).decode()}"
+
+
+RESUMED: Final = "main_session_restart_recovery"  # source of a row that continues a turn after a restart
+SILENT: Final = "NO_REPLY"  # text of an agent that chooses not to answer
+NAMELESS: Final = ""  # run of a row without run id; two such rows may have different runs
+_UNFINISHED: Final = ("toolUse",)  # stop reasons after which the agent continues
+_BROKEN: Final = ("error", "aborted")
+_UNHEARD: Final = "run-failed-before-reply"  # kind of row for a turn that ended before any model was asked
+
+
+class Progress(StrEnum):
+    """Progress of a message at its agent."""
+
+    ABSENT = "absent"  # unknown to the gateway
+    PENDING = "pending"  # accepted, but its turn has not begun
+    INTERRUPTED = "interrupted"  # dropped before the agent read it
+    CANCELLED = "cancelled"  # withdrawn at the gateway before the agent read it
+    CONSUMED = "consumed"  # part of the history
+
+
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
+    """State of a message according to the history.
+
+    Attributes:
+        proof: the row that proves the state.
+        answer: the agent's answer; None if there is none yet.
+        failure: why the turn failed; None if it did not.
+        end_proof: the row of the answer or the failure.
+        is_unheard: True if the turn failed before any model was asked.
+        is_busy: True if the agent is working, on this message or another.
+    """
+
+    progress: Progress
+    proof: dict[str, Any] = {}
+    answer: str | None = None
+    failure: str | None = None
+    end_proof: dict[str, Any] = {}
+    is_unheard: bool = False
+    is_busy: bool = False
+
+
+def shown_of(key: str, history: History) -> Shown:
+    """Return the state of the message sent under *key*, according to *history*."""
+    is_busy = history.is_running or history.in_flight_run is not None
+    if (at := history.place(key)) is not None:
+        return _consumed(key, history.messages, at, is_busy)
+    if history.receipts.get(key) == "consumed":  # further back than the pages that were read
+        proof = {"receipt": {"runId": key, "state": "consumed"}}
+        return Shown(progress=Progress.CONSUMED, proof=proof, is_busy=is_busy)
+    if (item := history.waiting(key)) is not None:
+        progress = _PENDING.get(item.state, Progress.PENDING)
+        return Shown(progress=progress, proof={"pending": _history_proof(item)}, is_busy=is_busy)
+    if history.receipts.get(key) == "pending":
+        proof = {"receipt": {"runId": key, "state": "pending"}}
+        return Shown(progress=Progress.PENDING, proof=proof, is_busy=is_busy)
+    return Shown(progress=Progress.ABSENT, is_busy=is_busy)
+
+
+_PENDING: Final = {"interrupted": Progress.INTERRUPTED, "cancelled": Progress.CANCELLED}
+
+
+def _consumed(key: str, rows: list[Message], at: int, is_busy: bool) -> Shown:
+    # An earlier run may have included the message. A run that begins after the next input answers that input.
+    ours = {key, *(_run(row) for row in rows[: at + 1])} - {NAMELESS}
+    is_alone = True
+    answer, failure, is_unheard = None, None, False
+    end: Message | None = None
+    for row in rows[at + 1 :]:
+        run = _run(row)
+        if row.role == "user":
+            if row.source == RESUMED:
+                ours |= {run} - {NAMELESS} if is_alone else set()
+            else:
+                is_alone = False
+                ours.discard(run)
+        elif row.kind == _UNHEARD and run == key and failure is None:
+            failure, is_unheard, end = row.text.strip() or "the gateway could not ask the model", True, row
+        elif row.role == "assistant" and (is_alone or run in ours):
+            ours |= {run} - {NAMELESS}
+            if row.stop_reason in _BROKEN:  # the run may have retried and answered
+                failure, is_unheard, end = row.text.strip() or row.stop_reason, False, row
+            elif row.stop_reason not in _UNFINISHED and (words := words_of(row.text)):
+                answer, failure, is_unheard, end = words, None, False, row
+                break
+    return Shown(
+        progress=Progress.CONSUMED,
+        proof={"history": _history_proof(rows[at])},
+        answer=answer,
+        failure=failure,
+        end_proof={} if end is None else {"history": _history_proof(end)},
+        is_unheard=is_unheard,
+        is_busy=is_busy,
+    )
+
+
+def words_of(text: str | None) -> str | None:
+    """Return an agent's text, or None if it is empty or says that the agent does not answer."""
+    words = (text or "").strip()
+    return words if words and words != SILENT else None
+
+
+def _run(row: Message) -> str:
+    """Return the run of a row; for an input, the run that it started."""
+    return row.run_id or (row.key or "").rpartition(":")[0]
+
+
+def _history_proof(row: Message | PendingInput) -> dict[str, Any]:
+    """Return the part of a row kept as proof: everything except its text."""
+    fields = msgspec.structs.asdict(row)
+    return {name: value for name, value in fields.items() if name != "text" and value is not None}
+
+
+ROWS: Final = 200  # per page of a history
+PAGES: Final = 5  # a message older than 1,000 rows cannot be found, and fails
+
+
+async def find(gateway: Gateway, session_key: str | None, key: str) -> tuple[Shown, bool]:
+    """Return the state of the message sent under *key*, and whether the lookup was complete.
+
+    Raises:
+        GatewayError: the gateway could not be asked.
+    """
+    assert session_key is not None, "its home is known"
+    history = await methods.chat_history(gateway, session_key, limit=ROWS, about=(key,))
+    rows, pending = list(history.messages), list(history.pending)
+    offset, before = history.next_offset, history.pending_before
+    for _ in range(PAGES - 1):
+        shown = shown_of(key, msgspec.structs.replace(history, messages=rows, pending=pending))
+        if shown.progress is not Progress.ABSENT or (offset is None and before is None):
+            return shown, True
+        history = await methods.chat_history(
+            gateway, session_key, limit=ROWS, offset=offset, about=(key,), pending_before=before
+        )
+        if offset is not None:  # otherwise the page repeats the newest rows
+            rows = [*history.messages, *rows]
+            offset = history.next_offset
+        if before is not None:
+            pending = [*history.pending, *pending]
+            before = history.pending_before
+    shown = shown_of(key, msgspec.structs.replace(history, messages=rows, pending=pending))
+    return shown, offset is None
+
 
 log = Channel(__name__)
 
@@ -88,7 +340,7 @@ class ToGateway:
 
     Attributes:
         held_s: returns the seconds for which letters to a gateway must wait, by
-            ``hub.coordination.config_debounce``.
+            ``hub.coordination.provisioning``.
         reply_url: the hub's address for agents over HTTP; changed by a reload.
     """
 
@@ -417,111 +669,3 @@ def _news_of(row: MessageRow) -> dict[str, Any]:
 
 def _trace(row: MessageRow, key: str) -> str:
     return traceparent_of(row.trace_id, "message", key)
-
-
-def _proof_of(waits: methods.RunWait) -> dict[str, Any]:
-    """Return the part of ``agent.wait`` kept as proof: everything except the answer's text."""
-    fields = msgspec.structs.asdict(waits)
-    return {name: value for name, value in fields.items() if name != "reply" and value is not None}
-
-
-LEAD_TAGS: Final = ("gateway_main", "lead_reply")
-LEAD_SOURCE: Final = "lead_to_gateway_main"
-USER_TAGS: Final = ("gateway_main", "user_reply")
-USER_SOURCE: Final = "user_via_gateway_main"
-
-# Without a real id, so that quoting the letter does not count as an answer.
-ANSWER_LINE: Final = "ANSWER QUESTION_ID: what the user said"
-
-_TITLES: Final = {
-    MessageKind.NUDGE: "NUDGE",
-    MessageKind.QUESTION: "QUESTION TO THE LEAD",
-    MessageKind.HANDOFF: "HANDOFF TO THE LEAD",
-    MessageKind.ASK_USER: "A LEAD ASKS THE USER",
-    MessageKind.ANSWER: "ANSWER OF THE USER",
-}
-
-
-def letter(row: MessageRow, *, reply_url: str | None, preferred_channel: str | None = None) -> str:
-    """Return the letter of a message.
-
-    Args:
-        reply_url: the hub's address for agents over HTTP; None if they cannot reach it.
-        preferred_channel: channel over which the person prefers to be asked.
-    """
-    head = [
-        _TITLES[row.kind],
-        *_line("Board", row.board),
-        *_line("Board ID", row.board_id),
-        *_line("From", _sender(row)),
-        *_line("Correlation ID", row.correlation_id),
-        *_line("Question ID", row.question_id),
-        *_line("Preferred channel", preferred_channel),
-        *_line("Message ID", row.id),
-    ]
-    content = row.content.strip()
-    # quoting the content must not count as an answer to another question
-    if row.kind is MessageKind.ASK_USER:
-        content = without_answers(content)
-    parts = ["\n".join(head), content, *_ending(row, reply_url)]
-    return "\n\n".join(parts)
-
-
-def _sender(row: MessageRow) -> str:
-    if row.kind is MessageKind.ANSWER:
-        return "the user"
-    if row.from_agent_id is None:
-        return "the user of this hub"
-    role = "lead " if row.kind is MessageKind.ASK_USER else "agent "
-    return role + (row.from_agent or row.from_agent_id)
-
-
-def _line(name: str, value: str | None) -> list[str]:
-    return [f"{name}: {value.strip()}"] if value and value.strip() else []
-
-
-def _ending(row: MessageRow, reply_url: str | None) -> list[str]:
-    match row.kind:
-        case MessageKind.NUDGE:
-            return ["If this wants an answer, give it in this chat."]
-        case MessageKind.QUESTION | MessageKind.HANDOFF:
-            if reply_url is None or row.board_id is None:
-                return ["Give your answer to the gateway's main agent in this chat: it is brought there."]
-            item = _item(row, row.id, LEAD_TAGS, LEAD_SOURCE)
-            return [
-                "Answer the gateway's main agent with a memory item of this board that is no chat:",
-                f"{_post(row, reply_url)}\n{item}",
-                "Put the answer there and not into this chat.",
-            ]
-        case MessageKind.ASK_USER:
-            asked = "Ask the user over the channels that you have (Slack, SMS, mail and the like)."
-            if reply_url is None or row.board_id is None or row.question_id is None:
-                return [
-                    asked,
-                    "As soon as the user has answered, write a line of its own in this chat,"
-                    " with the question's ID as it stands above:",
-                    ANSWER_LINE,
-                ]
-            item = _item(row, row.question_id, USER_TAGS, USER_SOURCE)
-            return [
-                f"{asked} Whom you cannot reach there, you ask in the chat of this board.",
-                "As soon as the user has answered, write a memory item of this board that is no chat:",
-                f"{_post(row, reply_url)}\n{item}",
-                "Put the answer there and not into this chat.",
-            ]
-        case MessageKind.ANSWER:
-            return []
-
-
-def _post(row: MessageRow, reply_url: str) -> str:
-    return f"POST {reply_url.rstrip('/')}/v1/agent/boards/{row.board_id}/memory"
-
-
-def _item(row: MessageRow, reply_to: str, tags: Sequence[str], source: str) -> str:
-    body = {
-        "content": "...",
-        "tags": list(row.reply_tags or tags),
-        "source": row.reply_source or source,
-        "reply_to": reply_to,
-    }
-    return f"Body: {msgspec.json.encode(body).decode()}"

@@ -18,8 +18,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.clock import Chance, Clock, IdFactory, SystemChance, SystemClock
 from hub.device.browser import Browser
 from hub.device.client import BadAddress, Client, Handler, TurnedAway, address_of
-from hub.device.connection import Line
-from hub.device.contents import Contents
+from hub.device.connection import ACTIONS, Bench, Line, Tools
 from hub.device.credentials import (
     BadCredential,
     Credential,
@@ -28,15 +27,13 @@ from hub.device.credentials import (
     TokenCredential,
     is_open_to_others,
 )
-from hub.device.hub_events import Hearing
 from hub.device.inserts import DeviceFileError, DeviceStore, open_device_store
 from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs, dialled
 from hub.device.messages import describe_message
 from hub.device.questions import describe_question
-from hub.device.reporting import Reporting, answers, replies, verdicts
-from hub.device.run_reading import Library, Readings
+from hub.device.reporting import Hearing, Reporting, answers, replies, verdicts
+from hub.device.run_reading import Contents, Library, Readings
 from hub.device.shared import MAX_FILE_BYTES, Root, SharedFolders, declare, root_spellings, settle
-from hub.device.tools import ACTIONS, Bench, Tools
 from hub.log import Channel
 from protocol.codec import JSON, MSGPACK
 from protocol.coordination import AgentBeat, Event, Heartbeat, Response

@@ -26,8 +26,7 @@ import anyio.to_thread
 import msgspec
 
 from hub.clock import Clock
-from hub.device.connection import Line
-from hub.device.tools import refusal
+from hub.device.connection import Line, refusal
 from hub.log import Channel
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode

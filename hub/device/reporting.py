@@ -1,4 +1,11 @@
-"""Reports of the owner's decisions to the hub: verdicts on rows, answers to questions, replies to messages.
+"""Exchange with the hub besides calls: events of the hub, and reports of the owner's decisions.
+
+Events of the hub: stores the newest configuration of this device's agents in its file.
+
+Works over one connection. A revision never decreases. A gap in the event numbers triggers a new request of
+all configurations.
+
+Reports of the owner's decisions to the hub: verdicts on rows, answers to questions, replies to messages.
 
 A report is one request. What the hub has confirmed is marked in the device's file and not repeated; a request
 without a response is sent again, and the hub counts it once.
@@ -11,15 +18,119 @@ import anyio
 import msgspec
 
 from hub.clock import Clock
-from hub.device.connection import Line
+from hub.device.configurations import Configuration
+from hub.device.connection import Line, Tools
 from hub.device.messages import Reply
 from hub.device.questions import OwnerAnswer
-from hub.device.tools import Tools
 from hub.device.verdicts import Verdict
 from hub.log import Channel
-from protocol.coordination import Method, Request, Response
+from protocol.coordination import Event, EventName, Method, Request, Response
 from protocol.errors import ErrorCode
-from protocol.frame import Parameters
+from protocol.frame import Parameters, Values
+
+ANSWER_WITHIN_S: Final = 30.0
+
+
+class Hearing:
+    """Receiver of one connection's events; the status callback gets a short sentence for each change."""
+
+    def __init__(self, line: Line, tools: Tools, on_status: Callable[[str], None]) -> None:
+        self._line = line
+        self._tools = tools
+        self._on_status = on_status
+        self._seq = 0  # number of the previous event
+        self._known: dict[str, int] = {}  # by agent: last revision received on this connection
+        self._waiting: dict[str, Configuration] = {}  # to be stored
+        self._has_gap = False
+        self._arrived = anyio.Event()
+        self._asked = 0
+        self._answer: Response | None = None
+        self._answered = anyio.Event()
+
+    async def serve(self) -> None:
+        """Store received configurations and fetch missed ones, until cancelled."""
+        while True:
+            await self._arrived.wait()
+            self._arrived = anyio.Event()
+            await self._keep()
+            if self._has_gap:
+                self._has_gap = False
+                await self._ask_again()
+
+    def take(self, event: Event) -> None:
+        """Handle an event of the hub; never blocks."""
+        if event.seq != self._seq + 1:
+            self._has_gap = True
+            self._arrived.set()
+        self._seq = event.seq
+        if event.event == EventName.AGENT_CONFIG:
+            self._note(event.data)
+
+    def answered(self, response: Response) -> None:
+        """Accept a response of the hub if it belongs to the pending request."""
+        if response.id == self._id:
+            self._answer = response
+            self._answered.set()
+
+    def _note(self, data: Any) -> None:
+        try:
+            one = msgspec.convert(data, Configuration)
+        except msgspec.ValidationError as error:
+            log.warning("device.config.unreadable", why=str(error))
+            return
+        if one.rev > self._known.get(one.agent_id, -1):
+            self._known[one.agent_id] = one.rev
+            self._waiting[one.agent_id] = one
+            self._arrived.set()
+
+    async def _keep(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        if waiting:
+            await self._tools.keep_configurations(list(waiting.values()))
+        for one in waiting.values():
+            self._on_status(f"configuration of {one.agent_id}: revision {one.rev}, {_counted(one)}")
+
+    async def _ask_again(self) -> None:
+        """Fetch the configuration of each agent sequentially: a hub limits the number of pending requests."""
+        listed = await self._ask(Method.AGENTS_LIST, {})
+        try:
+            mine = msgspec.convert(listed, _Agents).agents
+        except msgspec.ValidationError as error:
+            log.warning("device.config.unreadable", why=str(error))
+            return
+        for agent in mine:
+            answer = await self._ask(Method.CONFIG_GET, {"agent_id": agent.agent_id})
+            if answer is not None:
+                self._note(answer)
+
+    async def _ask(self, method: Method, params: Parameters) -> Values | None:
+        """Send a request and return its result, or None after a refusal or timeout."""
+        self._asked += 1
+        self._answer, self._answered = None, anyio.Event()
+        await self._line.send(Request(id=self._id, method=method, params=params))
+        with anyio.move_on_after(ANSWER_WITHIN_S):
+            await self._answered.wait()
+        return None if self._answer is None else self._answer.result
+
+    @property
+    def _id(self) -> str:
+        return f"config-{self._asked}"
+
+
+class _Agent(msgspec.Struct):
+    agent_id: str
+
+
+class _Agents(msgspec.Struct):
+    """Needed fields of the answer to ``agents.list``."""
+
+    agents: list[_Agent]
+
+
+def _counted(one: Configuration) -> str:
+    keys = len(one.configuration)
+    return "1 key" if keys == 1 else f"{keys} keys"
+
 
 POLL_EVERY_S: Final = 3.0  # an unchanged file costs one PRAGMA
 RESPONSE_WITHIN_S: Final = 30.0

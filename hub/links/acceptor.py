@@ -17,8 +17,8 @@ from hub.clock import Clock
 from hub.links import gate
 from hub.links.attempts import network_of
 from hub.links.deadlines import DeadlineWheel
-from hub.links.forwarded import TrustedProxies
 from hub.links.gate import Gate, Place, TurnedAway
+from hub.links.hosts import TrustedProxies
 from hub.links.upgrade import RequestRefused
 from hub.log import Channel
 

@@ -13,9 +13,8 @@ from typing import Final
 
 from hub.clock import Clock, epoch_ms
 from hub.links.auth import Admission
-from hub.links.deadlines import DeadlineWheel, Slot
+from hub.links.deadlines import LEAST_WAIT_S, DeadlineWheel, Slot
 from hub.links.gate import Place, TurnedAway
-from hub.links.intake import LEAST_WAIT_S
 from hub.links.limits import LinkLimits
 from hub.links.open_link import OpenLink
 from hub.links.roster import AgentsSilent, HeartbeatReceived, RequestReceived, Roster

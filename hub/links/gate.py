@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Final, TypeVar
 
 from hub.clock import Clock
-from hub.links.bucket import Buckets
+from hub.links.attempts import Buckets
 from hub.links.limits import PortLimits
 from hub.metrics import Metrics
 from protocol.errors import ErrorCode, HubError

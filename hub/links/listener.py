@@ -29,11 +29,10 @@ from hub.links.acceptor import Acceptor
 from hub.links.attempts import network_of
 from hub.links.auth import Admission, Authenticator, Knock
 from hub.links.connection import Connection
-from hub.links.deadlines import DeadlineWheel
+from hub.links.deadlines import HELLO_ROOM, DeadlineWheel
 from hub.links.gate import Gate, Place, TurnedAway
-from hub.links.hub_key import HubKey
-from hub.links.intake import HELLO_ROOM
 from hub.links.limits import LinkLimits, PortLimits
+from hub.links.proof import HubKey
 from hub.links.refusals import Refusal
 from hub.links.roster import DRAIN_S, Roster
 from hub.links.transport import DeviceSocket

@@ -1,10 +1,14 @@
-"""Pairing of unknown keys, by a code that a person types or by an invitation.
+"""Pairing of unknown keys, and replacement of a device's key.
+
+Pairing of unknown keys, by a code that a person types or by an invitation.
 
 The codes are only in memory, by key, so that a device that reconnects gets the same code; the database has
 their hashes. After a restart of the hub, a waiting device gets a new code.
 
 The pairing code that a device shows and a person types at the hub. Eight symbols of an alphabet without
 similar symbols, shown as ``K7QF-2M9X``.
+
+Replacement of the key of a connected device by a new key.
 """
 
 import hashlib
@@ -13,17 +17,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from hub.clock import Chance, Clock, IdFactory, epoch_ms
-from hub.links.proof import DeviceKey
+from hub.links.link import DeviceLink
+from hub.links.proof import DeviceKey, check_signature, read_key
 from hub.links.refusals import Refusal, refuse
+from hub.log import Channel
 from hub.metrics import Metrics
 from hub.tokens import hash_token
-from protocol.errors import CloseCode, ErrorCode
+from protocol import keys
+from protocol.errors import CloseCode, ErrorCode, HubError
 from protocol.handshake import DeviceHello
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId
-from storage.devices import pairings
-from storage.devices.device_keys import KeyOwner
+from storage.devices import device_keys, pairings
+from storage.devices.device_keys import KeyOwner, RotatedTooSoon
 from storage.devices.devices import DeviceNameTaken
 from storage.devices.pairings import Asked, BadInvitation, PairingAsk, TooManyPairings
+from storage.kernel.database import Conflict
 from storage.store import Store
 
 COME_BACK_MS: Final = 2_000  # a person types the code meanwhile, so a longer wait would be annoying
@@ -208,3 +216,84 @@ def hash_code(code: str) -> bytes:
 def _shown(symbols: str) -> str:
     half = LENGTH // 2
     return f"{symbols[:half]}-{symbols[half:]}"
+
+
+log = Channel(__name__)
+
+WAIT_S: Final = 60.0  # between two key replacements of a device
+
+_KEY = "key:"
+
+
+class NoKey(HubError):
+    """The connection was opened by a token, so it has no key to replace."""
+
+    code = ErrorCode.FORBIDDEN
+
+
+class KeyInUse(HubError):
+    """The new key is already registered."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class KeyRotation:
+    """Checks that the old key signed the new one, and that the device holds the new key."""
+
+    def __init__(
+        self, store: Store, *, hub_id: str, clock: Clock, metrics: Metrics, wait_s: float = WAIT_S
+    ) -> None:
+        """Set up the rotation.
+
+        Args:
+            wait_s: minimum seconds between two key replacements of a device.
+        """
+        self.wait_s = wait_s
+        self._limits_reached = metrics.limits_reached
+        self._store = store
+        self._hub_id = hub_id
+        self._clock = clock
+
+    async def rotate(self, link: DeviceLink, *, public_key: str, signature: str, proof: str) -> KeyId:
+        """Replace the device's key. The old key is no longer valid; this connection stays open.
+
+        Args:
+            public_key: the new key in wire format.
+            signature, proof: signatures over ``protocol.keys.rotation_text``, by the old and the new key.
+
+        Raises:
+            NoKey, KeyInUse: see the classes; nothing was written.
+            BadProof: the new key or a signature is invalid; nothing was written.
+            KeyRevoked: the old key was revoked meanwhile; nothing was written.
+            RotatedTooSoon: the last replacement was too recent, as every key stays registered; nothing was
+                written.
+        """
+        if not link.credential.startswith(_KEY):
+            raise NoKey("this connection was opened by a token, so there is no key to replace")
+        old_id, new = KeyId(link.credential.removeprefix(_KEY)), read_key(public_key)
+        old = next(
+            key
+            for key in await self._store.read(device_keys.list_keys, device_id=link.device_id)
+            if key.id == old_id
+        )
+        text = keys.rotation_text(self._hub_id, link.device_id, old_key=old.public_key, new_key=new.public)
+        check_signature(old.public_key, signature, text)
+        check_signature(new.public, proof, text)
+        try:
+            await self._store.write(
+                device_keys.rotate_key,
+                link.device_id,
+                old=old_id,
+                new=new.id,
+                public_key=new.public,
+                at=epoch_ms(self._clock.now()),
+                wait_ms=int(self.wait_s * 1000),
+            )
+        except RotatedTooSoon:
+            self._limits_reached.labels("key_rotation_wait_s").inc()
+            raise
+        except Conflict as error:
+            raise KeyInUse("the new key is on record already; make another one") from error
+        link.credential = f"{_KEY}{new.id}"
+        log.info("device.key_rotated", device_id=link.device_id)
+        return new.id

@@ -1,15 +1,50 @@
-"""Proof that a device holds the key it names: an Ed25519 signature over its hello and our nonce."""
+"""Keys of hub and devices, and the proof of their possession.
+
+The hub's own key pair, by which devices recognize their hub; all nodes of a hub share it.
+
+Proof that a device holds the key it names: an Ed25519 signature over its hello and our nonce.
+"""
 
 from dataclasses import dataclass
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from protocol import keys
 from protocol.errors import ErrorCode, HubError
-from protocol.handshake import Challenge, DeviceHello, Identity, signed_text
+from protocol.handshake import Challenge, DeviceHello, HubProof, Identity, challenge_text, signed_text
 from protocol.ids import KeyId
+
+
+class HubKey:
+    """An Ed25519 key pair.
+
+    Args:
+        seed: private key, 32 bytes.
+
+    Attributes:
+        public_key: base64url without padding.
+        shown: key id in the form that people compare.
+    """
+
+    def __init__(self, seed: bytes) -> None:
+        self._private = Ed25519PrivateKey.from_private_bytes(seed)
+        public = self._private.public_key().public_bytes_raw()
+        self.public_key = keys.encode(public)
+        self.shown = keys.shown(keys.key_id(public))
+
+    def __repr__(self) -> str:
+        return f"HubKey({self.shown})"
+
+    def prove(self, challenge: Challenge, *, address: str, device_nonce: str) -> HubProof:
+        """Sign *challenge* for a device that dialled *address*. Takes about 60 us."""
+        text = challenge_text(
+            challenge, public_key=self.public_key, address=address, device_nonce=device_nonce
+        )
+        signature = keys.encode(self._private.sign(text))
+        return HubProof(public_key=self.public_key, address=address, signature=signature)
+
 
 _P: Final = 2**255 - 19  # RFC 8032, 5.1.3: y of a valid key is below this
 _Y: Final = 2**255 - 1  # the bits of y; the last bit of a key is the sign of x

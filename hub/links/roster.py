@@ -1,4 +1,6 @@
-"""The connected devices of this process, and the events about them for the rest of the hub.
+"""The connected devices of this process, and the end of connections with revoked credentials.
+
+The connected devices of this process, and the events about them for the rest of the hub.
 
 Each device has one connection: a newer epoch ends the older connection, and an older epoch that arrives late
 is refused. Events are passed to one callable, ``on_event``. It must not wait, because it is called by the
@@ -8,6 +10,11 @@ Limit on devices that repeatedly take over their own connection, often one key o
 connection of a device replaces the older one, whose goodbye forbids a reconnect. Two machines that something
 else restarts would still replace each other for ever. So after several takeovers, the current connection
 stays, and new ones are refused for a while.
+
+Watch for revoked or expired credentials, whose connections are then ended.
+
+A revocation at this hub ends the connection directly. This watch covers connections at other hubs on the same
+database, and connections that were being admitted at the same moment.
 """
 
 from collections import deque
@@ -17,15 +24,20 @@ from posixpath import normpath
 from typing import Final, Protocol
 
 import anyio
+from anyio.abc import TaskStatus
 
-from hub.clock import Clock
+from hub.clock import Clock, epoch_ms
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.turns import Turns
 from protocol.coordination import Heartbeat, Request
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import DeviceHello, Goodbye
 from protocol.ids import DeviceId
+from storage.devices import devices
+from storage.kernel.database import StorageError
+from storage.store import Store
 
 log = Channel(__name__)
 
@@ -320,3 +332,51 @@ class Roster:
 
     def _buffered(self) -> list[int]:
         return [link.buffered_bytes for link in self._links.values()]
+
+
+EVERY_S: Final = 0.5  # a revocation or expiry takes effect within a second on any hub
+OVERLAP_MS: Final = 60_000  # read again each time, because clocks of two hubs may differ by this much
+
+
+class RevocationWatch:
+    """Ends connections whose token, key or device is no longer valid; checks twice a second."""
+
+    def __init__(self, store: Store, *, roster: Roster, clock: Clock) -> None:
+        self._store = store
+        self._roster = roster
+        self._clock = clock
+        self._polled_at = epoch_ms(clock.now())
+        self.turns = Turns(clock)
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Watch until cancelled."""
+        task_status.started()
+        while True:
+            self.turns.wait(EVERY_S)
+            await self._clock.sleep(EVERY_S)
+            self.turns.work()
+            if not len(self._roster):
+                self._polled_at = epoch_ms(self._clock.now())
+                continue
+            self.end_expired()
+            try:
+                await self.poll()
+            except StorageError as exc:  # the next successful read includes the missed revocations
+                log.warning("revocations.not_read", code=exc.code)
+
+    def end_expired(self) -> None:
+        """End every connection whose token has expired, without reading the database."""
+        for device_id in self._roster.end_expired(epoch_ms(self._clock.now())):
+            log.info("device.expired", device_id=device_id)
+
+    async def poll(self) -> None:
+        """Read recent revocations once, and end their connections.
+
+        Raises:
+            StorageError: the database is unavailable; the next call covers the same period.
+        """
+        at = epoch_ms(self._clock.now())
+        for found in await self._store.read(devices.revoked_since, self._polled_at - OVERLAP_MS):
+            if self._roster.end_revoked(found.device_id, found.credential):
+                log.info("device.revoked", device_id=found.device_id)
+        self._polled_at = at

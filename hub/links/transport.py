@@ -22,8 +22,8 @@ from websockets.frames import BINARY, DATA_OPCODES, PING, TEXT, Frame
 from websockets.http11 import Request
 from websockets.protocol import OPEN, Event
 
+from hub.links.deadlines import Intake
 from hub.links.gate import Place
-from hub.links.intake import Intake
 from hub.links.limits import HEAD_BYTES, LinkLimits
 from protocol.errors import CloseCode
 from protocol.frame import PATH

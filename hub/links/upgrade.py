@@ -14,8 +14,7 @@ import msgspec
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from hub.links.forwarded import FORWARDING, BadForwarding, TrustedProxies
-from hub.links.hosts import Hosts
+from hub.links.hosts import FORWARDING, BadForwarding, Hosts, TrustedProxies
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.frame import PATH
 from protocol.handshake import NONCE_CHARACTERS, NONCE_HEADER

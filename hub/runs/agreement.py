@@ -22,8 +22,8 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.links.link import DeviceLink
 from hub.log import Channel
+from hub.runs.attempt import gravest
 from hub.runs.delivery import is_row_deleted, may_change
-from hub.runs.ending import gravest
 from hub.runs.payload import CallPayload, frame_of
 from hub.runs.reported_rows import taken_item
 from hub.turns import Turns

@@ -1,20 +1,30 @@
-"""Execution of a run that reads a connector, page by page, with each message read once.
+"""Runs that read a connector: their execution, and their start when a mailbox has new messages.
+
+Execution of a run that reads a connector, page by page, with each message read once.
 
 The device need not be connected. Items are planned in the transaction that records their message as read.
 They wait in the outbox, and are delivered in the order of their messages, in this run or a later one.
 
 The cursor only moves past settled messages. A message that fails keeps the cursor in place: the next run
 lists it again, and skips the messages that it knows.
+
+Immediate runs for agents with ``push`` when their mailbox has new messages.
+
+If a connector can wait for news, one connection is kept open per agent. News posted to a webhook is reported
+by the webhook's handler. Both start a run at once. All news before that run begins is read by the same run. A
+schedule in addition reads messages without a notification.
 """
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, Never, Protocol
 
 import anyio
 import msgspec
+from anyio.abc import TaskGroup, TaskStatus
 
+from hub.agents.prompts import BadPrompt
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.connectors.connector import Connector, Message, Page, Unread, why_left_out
 from hub.connectors.failures import (
@@ -28,21 +38,25 @@ from hub.connectors.failures import (
     Unavailable,
 )
 from hub.document import Document
+from hub.extraction.extractor import Extractor
 from hub.extraction.model import ModelExhausted
 from hub.log import Channel
 from hub.runs.asking import NoModel
-from hub.runs.attempt import Attempt
-from hub.runs.ending import Ending
+from hub.runs.attempt import Attempt, Ending
 from hub.runs.interrupt import Interrupt
 from hub.runs.message_work import MessageWork
-from protocol.errors import ErrorCode
+from hub.runs.run_order import parameters_of, set_up
+from hub.turns import Turns
+from protocol.backoff import Backoff
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import RunId
 from protocol.lifecycles import RunEvent, RunState, UnitState
 from storage.agents import agents
+from storage.agents.agents import AgentRow
 from storage.connectors import connectors, credentials, seen_messages
 from storage.connectors.connectors import ConnectorRow
 from storage.connectors.credentials import CredentialRow
-from storage.runs import calls, plans, run_moves
+from storage.runs import calls, plans, run_moves, runs
 from storage.runs.calls import OpenCall
 from storage.runs.units import units_of
 from storage.store import Store
@@ -421,3 +435,151 @@ class _Countdown:
         while self._left:
             self._is_zero = anyio.Event()
             await self._is_zero.wait()
+
+
+POLL_S: Final = 30.0  # interval of checks for agents with ``push``, and of their connectors' state
+PAUSE_S: Final = 5.0  # between two runs started by news, so that news in between is read together
+STEADY_S: Final = 600.0  # a connection that lasted this long resets the backoff
+AGAIN: Final = Backoff(base_s=30.0, cap_s=3_600.0)
+NEWS: Final = "wake"  # trigger of the runs
+_BEGUN: Final = frozenset(RunState) - {RunState.QUEUED}
+
+_Key = tuple[str, str, str]
+
+
+class Watching:
+    """Service that starts runs on news."""
+
+    def __init__(
+        self,
+        store: Store,
+        desk: Desk,
+        *,
+        extractor: Extractor,
+        clock: Clock,
+        chance: Chance,
+        ids: IdFactory,
+        on_queued: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store = store
+        self._desk = desk
+        self._extractor = extractor
+        self._clock = clock
+        self._chance = chance
+        self._ids = ids
+        self._on_queued = on_queued
+        self.turns = Turns(clock)
+        self._watched: dict[_Key, anyio.CancelScope] = {}
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Watch until cancelled."""
+        self._watched.clear()
+        async with anyio.create_task_group() as tasks:
+            task_status.started()
+            while True:
+                self.turns.work()
+                await self._poll(tasks)
+                self.turns.wait(POLL_S)
+                await self._clock.sleep(POLL_S)
+
+    async def news(self, connector_id: str) -> None:
+        """Start a run of each agent with ``push`` that reads the connector."""
+        for agent, row in await self._pushed():
+            if row.id == connector_id:
+                await self._start_run(agent)
+
+    async def _pushed(self) -> list[tuple[AgentRow, ConnectorRow]]:
+        """Return the active agents with ``push``, and their connectors whose state is ``ok``."""
+        working = {row.id: row for row in await self._store.read(connectors.list_connectors)}
+        return [
+            (agent, working[agent.connector_id])
+            for agent in await self._store.read(agents.list_agents)
+            if agent.mailbox is not None
+            and agent.mailbox.push
+            and agent.lifecycle == "active"
+            and agent.connector_id in working
+            and working[agent.connector_id].state == "ok"
+        ]
+
+    async def _poll(self, tasks: TaskGroup) -> None:
+        current = {_key(agent, row): (agent, row) for agent, row in await self._pushed()}
+        for key in self._watched.keys() - current.keys():
+            self._watched.pop(key).cancel()
+        for key in current.keys() - self._watched.keys():
+            self._watched[key] = anyio.CancelScope()
+            tasks.start_soon(self._watch, key, *current[key])
+
+    async def _watch(self, key: _Key, agent: AgentRow, row: ConnectorRow) -> None:
+        """Watch a connector for an agent until cancelled, or until a person has to act."""
+        scope = self._watched[key]
+        failures = 0
+        with scope:
+            while True:
+                began = self._clock.monotonic()
+                try:
+                    await self._follow(agent, row)
+                except (SignInNeeded, PermissionMissing, Misconfigured) as failure:
+                    await self._desk.refused(row.id, failure)
+                    break
+                except ConnectorFailure as failure:
+                    log.info("connector.not_watched", connector=row.name, code=failure.code)
+                    failures = 0 if self._clock.monotonic() - began >= STEADY_S else failures
+                    await self._clock.sleep(AGAIN.delay(failures, self._chance.uniform(0.5, 1.0)))
+                    failures += 1
+        if self._watched.get(key) is scope:
+            del self._watched[key]
+
+    async def _follow(self, agent: AgentRow, row: ConnectorRow) -> Never:
+        """Wait for news over one connection; first start a run, to read news from before the connection."""
+        assert agent.mailbox is not None
+        connector = await self._desk.open(row.id, agent.mailbox.filter)
+        try:
+            if not connector.can_push:
+                await anyio.sleep_forever()
+            while True:
+                await self._start_run(agent)
+                await self._clock.sleep(PAUSE_S)
+                await _news_of(connector, row)
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(PAUSE_S):
+                await connector.aclose()
+
+    async def _start_run(self, agent: AgentRow) -> None:
+        """Queue a run, unless a run started by news is waiting already."""
+        try:
+            parameters = parameters_of(agent, self._extractor, await set_up(self._store, agent))
+        except BadPrompt as problem:
+            log.warning("agent.not_read", agent_id=agent.id, detail=str(problem))
+            return
+        # The key has the newest run that has begun, so requests until the next run begins are one run.
+        newest = await self._store.read(runs.list_runs, agent_id=agent.id, states=_BEGUN, limit=1)
+        try:
+            row = await self._store.write(
+                run_moves.create_run,
+                id=RunId(self._ids.fresh()),
+                agent=agent,
+                fire_key=f"news:{newest[0].id if newest else ''}",
+                at=epoch_ms(self._clock.now()),
+                config_fingerprint=parameters.config_fingerprint,
+                parameters=msgspec.to_builtins(parameters),
+                trigger_kind=NEWS,
+            )
+        except HubError as problem:  # the agent was removed or terminated meanwhile
+            log.info("agent.not_read", agent_id=agent.id, detail=str(problem))
+            return
+        log.info("run.queued", run_id=row.id, agent_id=agent.id)
+        self._on_queued()
+
+
+async def _news_of(connector: Connector, row: ConnectorRow) -> None:
+    try:
+        await connector.wait_for_news()
+    except NotImplementedError as problem:
+        log.warning("connector.does_not_push", connector=row.name, detail=str(problem))
+        await anyio.sleep_forever()  # until its settings change; schedules read it meanwhile
+
+
+def _key(agent: AgentRow, row: ConnectorRow) -> _Key:
+    """Return the identity of a watch: agent, connector with settings, and filter."""
+    criteria: dict[str, Any] = {} if agent.mailbox is None else dict(agent.mailbox.filter)
+    return agent.id, f"{row.id} {row.settings_digest}", msgspec.json.encode(criteria, order="sorted").decode()

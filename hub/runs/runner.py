@@ -20,10 +20,9 @@ from hub.links.link import DeviceLink
 from hub.log import Channel, bind
 from hub.metrics import Metrics
 from hub.runs.asking import Asking
-from hub.runs.attempt import Attempt, Reading, unit_tasks
+from hub.runs.attempt import Attempt, Ending, Reading, ending_of, gravest, retried, unit_tasks, wordless
 from hub.runs.budget import BudgetReached
 from hub.runs.delivery import NOT_READ, POSTPONED, Delivery, missing_of
-from hub.runs.ending import Ending, ending_of, gravest, retried, wordless
 from hub.runs.interrupt import Interrupt
 from hub.runs.lifecycle import Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits

@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from hub.clock import SystemChance, SystemClock
 from hub.links.auth import Authenticator
 from hub.links.deadlines import DeadlineWheel, Slot, Timed
-from hub.links.hub_key import HubKey
 from hub.links.limits import LinkLimits, PortLimits
 from hub.links.link import DeviceLink
 from hub.links.listener import DeviceListener
+from hub.links.proof import HubKey
 from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, Roster
 from hub.links.transport import DeviceSocket
 from hub.log import Channel, open_log

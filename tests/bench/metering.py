@@ -11,9 +11,8 @@ from typing import Any, Final, cast
 from hub.clock import SystemClock
 from hub.links.auth import Admission
 from hub.links.connection import Connection
-from hub.links.deadlines import DeadlineWheel
+from hub.links.deadlines import DeadlineWheel, Intake
 from hub.links.gate import Gate
-from hub.links.intake import Intake
 from hub.links.limits import LinkLimits, PortLimits
 from hub.links.roster import Roster, Takeovers
 from hub.metrics import Metrics

@@ -51,7 +51,7 @@ NAMES_LEFT: Final = {
     "hub/log": 2,
     "hub/openclaw": 0,
     "hub/outbound": 0,
-    "hub/runs": 31,
+    "hub/runs": 30,
     "hub/schedules": 0,
     "hub/settings": 215,
     "hub/text": 0,

@@ -8,8 +8,8 @@ import pytest
 from hub.agents.configs import AgentConfigs
 from hub.api.nouns.agent_configs import AgentConfigs as ConfigsNoun
 from hub.api.nouns.connections import Connections
+from hub.links.pairing import KeyRotation
 from hub.links.roster import RequestReceived
-from hub.links.rotation import KeyRotation
 from protocol.codec import JSON
 from protocol.coordination import EventName, Request, Response
 from protocol.errors import ErrorCode, LocalProtocolError

@@ -27,13 +27,11 @@ from hub.clock import IdFactory, epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import make_courier
-from hub.coordination.lead_messages import ToLead
-from hub.coordination.leads import Leads
+from hub.coordination.leads import Leads, ToLead
 from hub.coordination.messages import Messages
 from hub.coordination.provisioning import Provisioning
 from hub.coordination.questions import Asked, Questions
-from hub.coordination.soul_homes import SoulHomes
-from hub.coordination.soul_writer import SoulWriter
+from hub.coordination.soul_writer import SoulHomes, SoulWriter
 from hub.coordination.souls import SoulRequest, Souls
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig

@@ -27,7 +27,7 @@ DEVICES, DEAF = 1_000, 20
 MOST_S = 50.0  # drain_timeout_s, and what goodbyes and the database take
 WAITING = {"QUEUED", "PAUSED drain"}  # what a run is then, before its device has begun and after
 _AT_ONCE = 32  # runs; the hub's own limit
-_A_SHORT_SPREAD = ("--given", "hub.runs.arrivals:SPREAD_EACH_S=0.001")
+_A_SHORT_SPREAD = ("--given", "hub.runs.dispatcher:SPREAD_EACH_S=0.001")
 _WITHIN_S = 90.0
 
 

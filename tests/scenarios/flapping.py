@@ -34,7 +34,7 @@ _FRAMES = (1, 20)  # of a connection, both ways together, before it breaks
 _GHOSTS = 0.25  # share of hellos that come behind one of a connection that the device has given up
 _FILES, _BOXES = 6, 2  # of one run
 # Nothing settles, or a device that flaps would get nothing but what was ordered by hand.
-_NOTHING_SETTLES = ("--given", "hub.runs.arrivals:FLAP_SETTLE_S=0.0")
+_NOTHING_SETTLES = ("--given", "hub.runs.dispatcher:FLAP_SETTLE_S=0.0")
 _AT_ONCE = "[limits]\nconnected_s = 0.0\n"
 
 

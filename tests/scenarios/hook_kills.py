@@ -60,7 +60,7 @@ push = true
 data_types = ["tasks"]
 prompt = "Find what somebody has to do."
 """
-_NO_SPREAD = ("--given", "hub.runs.arrivals:SPREAD_EACH_S=0.0")
+_NO_SPREAD = ("--given", "hub.runs.dispatcher:SPREAD_EACH_S=0.0")
 
 
 class Toll(msgspec.Struct, frozen=True):

@@ -65,7 +65,7 @@ paths = ["notes"]
 data_types = ["tasks"]
 prompt = "Find what somebody has to do."
 {schedule}"""
-_NO_SPREAD = ("--given", "hub.runs.arrivals:SPREAD_EACH_S=0.0")  # or no schedule's run would begin in time
+_NO_SPREAD = ("--given", "hub.runs.dispatcher:SPREAD_EACH_S=0.0")  # or no schedule's run would begin in time
 
 
 class Start(NamedTuple):

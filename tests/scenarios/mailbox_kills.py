@@ -63,7 +63,10 @@ filter = {{ {filter} }}
 data_types = ["tasks"]
 prompt = "Find what somebody has to do."
 """
-_NO_SPREAD = ("--given", "hub.runs.arrivals:SPREAD_EACH_S=0.0")  # or few runs would begin in so short a life
+_NO_SPREAD = (
+    "--given",
+    "hub.runs.dispatcher:SPREAD_EACH_S=0.0",
+)  # or few runs would begin in so short a life
 _SEEN_ROWS = 3  # of one mail: its copy, its Message-ID, and the Message-ID with what it says
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.scenarios.herd import come_back
 
-A_SHORT_SPREAD = ("--given", "hub.runs.arrivals:SPREAD_EACH_S=0.02")
+A_SHORT_SPREAD = ("--given", "hub.runs.dispatcher:SPREAD_EACH_S=0.02")
 SOON_AND_FEW_AT_ONCE = "connected_s = 0.5\nruns = 3\n"
 
 

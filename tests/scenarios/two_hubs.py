@@ -25,7 +25,7 @@ _SHORT_LEASES = (
     *("--given", f"hub.runs.leases:LeaseKeeper.lease_ms={TTL_S * 1000:.0f}"),
     *("--given", "hub.runs.leases:LeaseKeeper.every_s=1.0"),
     *("--given", "storage.kernel.postgres:IDLE_MS=1500"),  # what a hub holds that is frozen in a transaction
-    *("--given", "hub.runs.ending:RETRY_BASE_S=0.5"),
+    *("--given", "hub.runs.attempt:RETRY_BASE_S=0.5"),
 )
 
 _HUB = """\

@@ -90,15 +90,13 @@ from hub.backups import Backups
 from hub.clock import Clock, IdFactory, SystemChance, epoch_ms
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier, make_courier
-from hub.coordination.gateway_status import GatewayMonitor
-from hub.coordination.lead_messages import LeadMessages
-from hub.coordination.leads import Leads
+from hub.coordination.gateway_watch import GatewayMonitor
+from hub.coordination.leads import LeadMessages, Leads
 from hub.coordination.memory import BoardMemory
 from hub.coordination.messages import Messages
 from hub.coordination.provisioning import Provisioning
 from hub.coordination.questions import Questions
-from hub.coordination.soul_homes import SoulHomes
-from hub.coordination.soul_writer import SoulWriter
+from hub.coordination.soul_writer import SoulHomes, SoulWriter
 from hub.coordination.souls import Souls
 from hub.drain import Drain
 from hub.extraction.extractor import Extractor

@@ -44,8 +44,8 @@ from hub.coordination.questions import Questions as AskedQuestions
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.device_events import DeviceEvents
+from hub.links.pairing import KeyRotation
 from hub.links.roster import RequestReceived, Roster
-from hub.links.rotation import KeyRotation
 from hub.metrics import Metrics
 from hub.openclaw import Fleet
 from hub.outbound import OutboundClient, OutboundRules

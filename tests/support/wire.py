@@ -12,10 +12,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from hub.links.auth import Authenticator
-from hub.links.hub_key import HubKey
 from hub.links.limits import LinkLimits
 from hub.links.link import DeviceLink
 from hub.links.listener import DeviceListener
+from hub.links.proof import HubKey
 from hub.links.roster import LinkEvent, Roster, Takeovers
 from hub.metrics import Metrics
 from hub.tokens import hash_token

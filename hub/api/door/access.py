@@ -40,8 +40,7 @@ from hub.api.door.roles import (
 )
 from hub.api.errors import Problem
 from hub.links.attempts import network_of
-from hub.links.forwarded import FORWARDING, TrustedProxies
-from hub.links.hosts import Hosts
+from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
 from hub.loop_meter import MOST_WAIT_S, SHARE, LoopMeter, charged
 from protocol.errors import ErrorCode, HubError
 from protocol.json_bounds import check_value

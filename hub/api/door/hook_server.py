@@ -16,9 +16,8 @@ from hub.api.door.uvicorn_server import FINISH_S, GRACE_S, BoundedServer
 from hub.clock import Clock
 from hub.links.acceptor import Acceptor, Make
 from hub.links.deadlines import DeadlineWheel
-from hub.links.forwarded import TrustedProxies
 from hub.links.gate import Gate
-from hub.links.hosts import Hosts
+from hub.links.hosts import Hosts, TrustedProxies
 from hub.loop_meter import LoopMeter
 from hub.settings.values import Address
 from hub.turns import Turns

@@ -18,8 +18,7 @@ from hub.api.errors import Problem
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.connectors.webhook import Delivery, Source, judge, value_of
 from hub.links.attempts import network_of
-from hub.links.forwarded import FORWARDING, TrustedProxies
-from hub.links.hosts import Hosts
+from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
 from hub.log import Channel
 from hub.loop_meter import charged
 from hub.metrics import Metrics

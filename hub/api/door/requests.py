@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.api.deps import Hub
 from hub.api.device import Later, requests_of
 from hub.clock import Clock
-from hub.links.bucket import Buckets
+from hub.links.attempts import Buckets
 from hub.links.link import DeviceLink
 from hub.links.roster import RequestReceived
 from hub.log import Channel

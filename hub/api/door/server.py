@@ -24,9 +24,8 @@ from hub.api.events import BEAT_S, Streams
 from hub.clock import Clock
 from hub.links.acceptor import Acceptor, Make
 from hub.links.deadlines import DeadlineWheel
-from hub.links.forwarded import TrustedProxies
 from hub.links.gate import Gate
-from hub.links.hosts import Hosts
+from hub.links.hosts import Hosts, TrustedProxies
 from hub.loop_meter import LoopMeter
 from hub.settings.limit_settings import DEFAULTS
 from hub.settings.values import Address

@@ -7,7 +7,7 @@ from msgspec import Meta
 from hub.api.device import Link
 from hub.api.noun import Noun, device
 from hub.links.device_events import DeviceEvents
-from hub.links.rotation import KeyRotation
+from hub.links.pairing import KeyRotation
 from protocol.coordination import EventName, Method
 
 MOST_NAMES: Final = 2 * len(EventName)

@@ -11,7 +11,7 @@ from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.agents import AgentView
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms
-from hub.coordination.gateway_status import GatewayMonitor
+from hub.coordination.gateway_watch import GatewayMonitor
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayState, Problem

@@ -10,7 +10,7 @@ from hub.api.noun import Noun, command, route
 from hub.api.nouns.messages import Messages, MessageView
 from hub.api.view import View
 from hub.coordination.authority import Caller
-from hub.coordination.lead_messages import LeadMessages, ToLead
+from hub.coordination.leads import LeadMessages, ToLead
 from hub.coordination.leads import Leads as LeadService
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S
 from protocol.asking import REPLY_TAGS

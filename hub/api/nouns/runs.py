@@ -20,10 +20,9 @@ from hub.api.waiting import Waiting, Waits, read_waits
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.runs.budget import NANOS
 from hub.runs.control import RunControl
-from hub.runs.decisions import MissedFires, describe_missed
+from hub.runs.decisions import MissedFires, describe_errors, describe_missed, describe_reason
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.lifecycle import RunWatch
-from hub.runs.reasons import describe_errors, describe_reason
 from hub.runs.run_order import TASK
 from hub.runs.waiting import PAUSING
 from protocol.coordination import Method

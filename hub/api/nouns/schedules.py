@@ -13,8 +13,7 @@ from hub.api.paging import Paging
 from hub.api.view import Instant, View, moment
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.runs.decisions import describe_decision, describe_pause
-from hub.runs.firing import Backfilled, offset_of, trigger_for
-from hub.runs.scheduler import Scheduler
+from hub.runs.scheduler import Backfilled, Scheduler, offset_of, trigger_for
 from hub.schedules.cron import BadSchedule
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId

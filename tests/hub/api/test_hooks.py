@@ -18,9 +18,8 @@ from hub.api.door.hook_server import HookServer
 from hub.api.door.hooks import Hook, Hooks, NewsDesk
 from hub.clock import IdFactory
 from hub.connectors.webhook import Source
-from hub.links.forwarded import TrustedProxies
 from hub.links.gate import Gate
-from hub.links.hosts import Hosts
+from hub.links.hosts import Hosts, TrustedProxies
 from hub.links.limits import PortLimits
 from hub.metrics import Metrics
 from hub.settings.values import Address

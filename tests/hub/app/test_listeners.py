@@ -8,7 +8,7 @@ import pytest
 
 from hub.app.limits import operator_hosts, trusted_proxies, upgrade_rules
 from hub.app.listeners import OpenToOthers, check_reach
-from hub.links.forwarded import BadForwarding
+from hub.links.hosts import BadForwarding
 from hub.settings.listen_settings import DeviceListener, OperatorListener, TlsSettings
 
 EVERYWHERE, HERE = "0.0.0.0", "127.0.0.1"  # what must be refused

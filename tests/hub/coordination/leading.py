@@ -15,12 +15,10 @@ from anyio.abc import TaskGroup
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts
-from hub.coordination.config_debounce import Quiet
 from hub.coordination.courier import make_courier
-from hub.coordination.lead_messages import LeadMessages
-from hub.coordination.leads import MOST_WAIT_S, Ensured, Leads
+from hub.coordination.leads import MOST_WAIT_S, Ensured, LeadMessages, Leads
 from hub.coordination.messages import Messages
-from hub.coordination.provisioning import Provisioning
+from hub.coordination.provisioning import Provisioning, Quiet
 from hub.links.link import DeviceLink
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState

@@ -15,8 +15,7 @@ from anyio.abc import TaskGroup
 
 from hub.clock import IdFactory, epoch_ms
 from hub.coordination.authority import Caller
-from hub.coordination.soul_homes import SoulHomes
-from hub.coordination.soul_writer import SoulWriter
+from hub.coordination.soul_writer import SoulHomes, SoulWriter
 from hub.coordination.souls import SoulRequest, Souls
 from hub.links.link import DeviceLink
 from hub.metrics import Metrics

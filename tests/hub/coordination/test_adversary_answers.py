@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from hub.coordination.gateway_history import find
+from hub.coordination.to_gateway import find
 from hub.openclaw import Gateway
 from protocol.ids import MessageId, QuestionId
 from protocol.messages import MessageState

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from hub.coordination.authority import Caller, NotGatewayMain
 from hub.coordination.broadcasts import BadBroadcast, BroadcastStatus, TooManyBoards
-from hub.coordination.lead_messages import ToLead
+from hub.coordination.leads import ToLead
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, UserId
 from protocol.messages import MessageKind, MessageState

@@ -1,6 +1,6 @@
 """Letters wait while a gateway takes up another configuration, and not for ever."""
 
-from hub.coordination.config_debounce import CHANGED, MOST_S, POLL_S, QUIET_S, Quiet
+from hub.coordination.provisioning import CHANGED, CONFIG_POLL_S, MOST_S, QUIET_S, Quiet
 from hub.openclaw import GatewayEvent, Reconnected
 from tests.support.clock import FakeClock
 
@@ -19,7 +19,7 @@ def test_letters_wait_while_agents_are_made_and_a_while_after_the_last_change() 
     quiet = Quiet(clock)
     with quiet.making(WEST):
         clock.advance(QUIET_S * 2)
-        assert quiet.held_s(WEST) == POLL_S
+        assert quiet.held_s(WEST) == CONFIG_POLL_S
         assert quiet.held_s("east") == 0
         quiet.changed(WEST)
     clock.advance(1)

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from hub.coordination.messages import NoSession
-from hub.coordination.soul_homes import DeviceRefused
+from hub.coordination.soul_writer import DeviceRefused
 from hub.coordination.souls import SoulConflict, SoulNotWritten
 from hub.links.link import DeviceLink
 from hub.tokens import hash_token

@@ -1,6 +1,6 @@
 """What an agent's history shows of one message, in the shapes in which real gateways have shown it."""
 
-from hub.coordination.gateway_history import RESUMED, Progress, shown_of
+from hub.coordination.to_gateway import RESUMED, Progress, shown_of
 from hub.openclaw.methods import History, Message, PendingInput
 
 

@@ -10,8 +10,7 @@ import pytest
 
 from hub.app.coordination import STATUS_LEASE
 from hub.clock import epoch_ms
-from hub.coordination.gateway_status import GatewayMonitor
-from hub.coordination.gateway_watch import GRACE_S, MISSING_S
+from hub.coordination.gateway_watch import GRACE_S, MISSING_S, GatewayMonitor
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig
 from hub.openclaw.methods import chat_send

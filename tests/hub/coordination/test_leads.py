@@ -8,7 +8,7 @@ from typing import Literal
 import anyio
 import pytest
 
-from hub.coordination.lead_messages import ToLead
+from hub.coordination.leads import ToLead
 from hub.openclaw import GatewayForbidden, GatewayRefused
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, GatewayId

@@ -12,8 +12,15 @@ import sqlalchemy as sa
 
 from hub.clock import IdFactory
 from hub.coordination.authority import Caller, NotAllowed, NotGatewayMain
-from hub.coordination.question_delivery import AGAIN_S, POLL_S, QuestionDelivery
-from hub.coordination.questions import Asked, BadQuestion, Questions, seen_question
+from hub.coordination.questions import (
+    AGAIN_S,
+    POLL_S,
+    Asked,
+    BadQuestion,
+    QuestionDelivery,
+    Questions,
+    seen_question,
+)
 from hub.metrics import Metrics
 from protocol.asking import question_in
 from protocol.authority import Verb

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.device import contents
-from hub.device.contents import Contents, FileText, cut
+from hub.device import run_reading
+from hub.device.run_reading import Contents, FileText, cut
 from hub.device.shared import Root, SharedFile, SharedFolders, SkipReason, Unreadable
 from hub.text.files import NotConvertible
 from tests.support.clock import FakeClock
@@ -176,7 +176,7 @@ def test_a_mail_that_reached_a_limit_while_it_was_read_is_named_by_that_limit(
     def reach(*_: object, **__: object) -> None:
         raise NotConvertible("it took too much", limit=limit)
 
-    monkeypatch.setattr(contents, "convert", reach)
+    monkeypatch.setattr(run_reading, "convert", reach)
     folder.path.rename(folder.path.with_suffix(".eml"))
     with pytest.raises(Unreadable) as refusal:
         folder.contents.text(folder.named("a.eml"), lambda: None, piece_bytes=4, escaped_bytes=20)

@@ -11,8 +11,7 @@ import msgspec
 import pytest
 from anyio.abc import TaskGroup
 
-from hub.device.contents import Contents
-from hub.device.run_reading import MAX_RUNS, Library, Readings
+from hub.device.run_reading import MAX_RUNS, Contents, Library, Readings
 from hub.device.shared import Root, SharedFolders
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame

@@ -8,8 +8,8 @@ import anyio
 from hub.device.client import TurnedAway
 from hub.device.credentials import KeyCredential, next_file, read_identity
 from hub.links import pairing
+from hub.links.pairing import KeyRotation
 from hub.links.roster import RequestReceived
-from hub.links.rotation import KeyRotation
 from protocol.coordination import Response
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Error

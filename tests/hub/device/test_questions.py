@@ -9,8 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.device.asked import NotAnswered, UnknownNumber, answer, read_questions
 from hub.device.inserts import DeviceFileError, DeviceStore
+from hub.device.owner import NotAnswered, UnknownQuestion, answer, read_questions
 from protocol.asking import QuestionToUser, asking_call_id
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
@@ -126,7 +126,7 @@ def test_an_answer_has_words_and_a_question(store: DeviceStore, db: Path) -> Non
     for text in ("", " \n", "x" * 9_000):
         with pytest.raises(NotAnswered):
             answer(db, 1, text, at_ms=5)
-    with pytest.raises(UnknownNumber, match="'hub answer' lists"):
+    with pytest.raises(UnknownQuestion, match="'hub answer' lists"):
         answer(db, 2, "Red.", at_ms=5)
     with pytest.raises(DeviceFileError):
         read_questions(db.with_name("nowhere.db"))

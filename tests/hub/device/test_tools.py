@@ -3,8 +3,8 @@
 import anyio
 import pytest
 
+from hub.device.connection import Bench, Tools
 from hub.device.inserts import DeviceStore
-from hub.device.tools import Bench, Tools
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_PENDING_CALLS
 from protocol.tables import SUGGESTED

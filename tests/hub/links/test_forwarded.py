@@ -2,8 +2,7 @@
 
 import pytest
 
-from hub.links.forwarded import BadForwarding, TrustedProxies
-from hub.links.hosts import Hosts
+from hub.links.hosts import BadForwarding, Hosts, TrustedProxies
 
 PROXIES = TrustedProxies(["10.0.0.0/24", "192.168.1.5", "fd00::/8"])
 

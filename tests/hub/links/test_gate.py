@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hub.links.bucket import Buckets
+from hub.links.attempts import Buckets
 from hub.links.gate import Gate, Place, TurnedAway
 from hub.links.limits import PortLimits
 from hub.metrics import Metrics

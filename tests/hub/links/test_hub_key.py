@@ -6,7 +6,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from hub.links.hosts import Hosts
-from hub.links.hub_key import HubKey
+from hub.links.proof import HubKey
 from hub.links.upgrade import UpgradeRules
 from protocol import keys
 from protocol.handshake import NONCE_HEADER

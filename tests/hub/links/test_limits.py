@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from hub.links.forwarded import TrustedProxies
+from hub.links.hosts import TrustedProxies
 from hub.links.limits import LinkLimits, PortLimits
 from hub.links.upgrade import UpgradeRules
 from protocol.errors import CloseCode

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from hub.links import pairing
-from hub.links.revocations import RevocationWatch
+from hub.links.roster import RevocationWatch
 from hub.tokens import TokenKind, hash_token, last4, make
 from protocol import keys
 from protocol.errors import CloseCode

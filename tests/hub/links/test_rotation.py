@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from hub.links.pairing import KeyInUse, KeyRotation, NoKey
 from hub.links.proof import BadProof
-from hub.links.revocations import RevocationWatch
-from hub.links.rotation import KeyInUse, KeyRotation, NoKey
+from hub.links.roster import RevocationWatch
 from protocol import keys
 from protocol.errors import CloseCode
 from protocol.ids import DeviceId, UserId

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from hub.runs.arrivals import FLAP_SETTLE_S, Arrivals
+from hub.runs.dispatcher import FLAP_SETTLE_S, Arrivals
 from protocol.ids import DeviceId
 from tests.support.clock import START, FakeClock, SeededChance
 

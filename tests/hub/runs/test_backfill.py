@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.clock import IdFactory
-from hub.runs import firing
+from hub.runs import scheduler
 from hub.runs.run_order import RunParameters
 from protocol.ids import AgentId, DeviceId, RunId
 from storage.schedules.fire_rows import BackfillPlan, BackfillSight, FireRow
@@ -66,10 +66,10 @@ def histories(draw: st.DrawFn) -> list[FireRow]:
 
 
 def planned(rows: list[FireRow], first: int, last: int, had: dict[int, RunId]) -> BackfillPlan:
-    fires = firing.fires_between(SCHEDULE, first, last)
+    fires = scheduler.fires_between(SCHEDULE, first, last)
     within = tuple(told for told in rows if told.fire_at >= fires[0] and told.first_at <= fires[-1])
     seen = BackfillSight(within, {at: run_id for at, run_id in had.items() if at in fires})
-    return firing.plan(DUE, fires, seen, PARAMETERS, IdFactory(FakeClock(), SeededChance()))
+    return scheduler.plan_backfill(DUE, fires, seen, PARAMETERS, IdFactory(FakeClock(), SeededChance()))
 
 
 @given(
@@ -104,6 +104,6 @@ def test_what_had_a_run_or_is_part_of_one_gets_none(rows: list[FireRow]) -> None
 
 
 def test_fires_are_counted_from_both_ends_of_the_range() -> None:
-    assert firing.fires_between(SCHEDULE, FIRES[3], FIRES[5]) == tuple(FIRES[3:6])
-    assert firing.fires_between(SCHEDULE, FIRES[3] + 1, FIRES[5] - 1) == (FIRES[4],)
-    assert firing.fires_between(SCHEDULE, FIRES[-1] + 1, FIRES[-1] + EVERY) == ()
+    assert scheduler.fires_between(SCHEDULE, FIRES[3], FIRES[5]) == tuple(FIRES[3:6])
+    assert scheduler.fires_between(SCHEDULE, FIRES[3] + 1, FIRES[5] - 1) == (FIRES[4],)
+    assert scheduler.fires_between(SCHEDULE, FIRES[-1] + 1, FIRES[-1] + EVERY) == ()

@@ -5,8 +5,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from hub.runs.decisions import MissedFires, describe_decision, describe_missed, describe_pause
-from hub.runs.reasons import describe_errors, describe_reason
+from hub.runs.decisions import (
+    MissedFires,
+    describe_decision,
+    describe_errors,
+    describe_missed,
+    describe_pause,
+    describe_reason,
+)
 from storage.runs.runs import RunError
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from hub.extraction.model import ModelExhausted, ModelUnavailable
 from hub.runs.asking import NoModel
+from hub.runs.attempt import FULL_CAP_S, ending_of, gravest
 from hub.runs.batching import BatchPending
-from hub.runs.ending import FULL_CAP_S, ending_of, gravest
 from hub.runs.sources import DeviceStalled, NotTakenOn
 from protocol.errors import DeviceGone
 from protocol.lifecycles import RunEvent, RunState

@@ -12,7 +12,7 @@ from hub.connectors.connector import Connector
 from hub.connectors.failures import ConnectorFailure, SignInNeeded, Unavailable
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
-from hub.runs.mailbox_watch import PAUSE_S, POLL_S, Watching
+from hub.runs.mailbox_visit import PAUSE_S, POLL_S, Watching
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
 from storage.agents import agents, declared_agents

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from hub.runs.firing import TooManyFires
+from hub.runs.scheduler import TooManyFires
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store
 from tests.support.schedules import HOUR_S, HOURLY, Desk, hours
