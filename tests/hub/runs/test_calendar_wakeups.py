@@ -358,7 +358,7 @@ SIGHT = WakeSight(
     [
         ({}, 1_000, Ready()),
         ({"availability": "on_call"}, 1_000, Ready()),
-        ({"is_gone": True}, 1_000, Over("skipped", "skipped_paused", "slot_removed")),
+        ({"is_removed": True}, 1_000, Over("skipped", "skipped_paused", "slot_removed")),
         ({"lifecycle": "maintenance"}, 1_000, Over("skipped", "skipped_paused", "agent_paused")),
         ({"lifecycle": "terminated"}, 1_000, Over("skipped", "skipped_paused", "agent_paused")),
         ({"availability": "exhausted", "recovery_at": 30_000}, 1_000, Deferred(30_000)),
