@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import InlineTable
 
 from hub.settings.locate import KeyPath, Located
 from hub.settings.origins import Places
@@ -177,7 +178,7 @@ def _replaced(text: str, key: str, path: KeyPath, value: Any) -> str:
     here: Any = doc
     for part in path[:-1]:
         if isinstance(part, str) and part not in here:
-            here[part] = tomlkit.table()
+            here[part] = tomlkit.inline_table() if isinstance(here, InlineTable) else tomlkit.table()
         here = here[part]
         if not isinstance(here, MutableMapping | list):
             raise CannotEdit(f"{key}: {part} is no table")

@@ -38,6 +38,11 @@ def test_a_new_table_is_added_at_the_end() -> None:
     )
 
 
+def test_a_new_table_within_an_inline_table_is_inline_too() -> None:
+    after = edited('[listen]\ndevices = { address = "a" }\n', {"listen.devices.tls.key": "k"})
+    assert tomllib.loads(after) == {"listen": {"devices": {"address": "a", "tls": {"key": "k"}}}}
+
+
 def test_a_setting_that_is_commented_out_is_set_in_its_line_and_its_table_with_it() -> None:
     after = edited(SAMPLE, {"limits.connections": 5, "limits.runs": 7})
     changed = lines_changed(SAMPLE, after)
