@@ -367,6 +367,7 @@ def report_errors(run: Mapping[str, Any]) -> None:
     """Print the error log of a run to stderr."""
     for error in run["errors"]:
         where = f"{error['path']}: " if error["path"] else ""
-        show.report(f"{error['code']}: {where}{error['message']}")
+        code = "" if error["message"].startswith(error["code"]) else f"{error['code']}: "
+        show.report(f"{code}{where}{error['message']}")
     if run["error_count"] > len(run["errors"]):
         show.report(f"... and {run['error_count'] - len(run['errors'])} more errors")
