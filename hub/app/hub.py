@@ -59,7 +59,6 @@ from hub.links.roster import (
 from hub.loop_lag import LoopLag
 from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
-from hub.runs.lifecycle import RunWatch
 from hub.settings.reading import FileLines
 from hub.settings.settings import Settings
 from storage.devices import nodes
@@ -77,7 +76,14 @@ VITAL: Final[Mapping[str, str]] = {
 
 
 class Hub:
-    """Objects of one hub, and their life cycle."""
+    """Objects of one hub, and their life cycle.
+
+    Attributes, once it is open:
+        issues: findings of the checks, and the checks.
+        nouns: nouns of the operators' interface.
+        roster: links of the connected devices.
+        work: services that start and execute runs.
+    """
 
     def __init__(self, context: Context) -> None:
         self._ground = context
@@ -102,25 +108,23 @@ class Hub:
         models = models_in_use.opened.models
         extractor = Extractor(models, secret=start.secret)
         takeovers = Takeovers(context.clock)
-        roster = Roster(self._route, metrics=context.metrics, takeovers=takeovers)
+        self.roster = roster = Roster(self._route, metrics=context.metrics, takeovers=takeovers)
         accounts = await make_accounts(context, resources)
         in_use = ConnectorsInUse(accounts)
         in_use.prepare(context.settings)()
         sign_ins = make_sign_ins(context, accounts, roster)
         judges = Judges(context, roster=roster)
         revoked = RevocationWatch(context.store, roster=roster, clock=context.clock)
-        watch = RunWatch()
         disk = DiskGuard(context.state, clock=context.clock, ballast=Ballast(context.state))
         lag = LoopLag(clock=context.clock, metrics=context.metrics)
         context.debug.loop_lag_s = lambda: lag.lag_s
-        work = Work(
+        self.work = work = Work(
             context,
             start,
             extractor=extractor,
             models=models,
             roster=roster,
             accounts=accounts,
-            watch=watch,
             is_disk_full=lambda: disk.is_full,
             on_recovered=models_in_use.try_now,
         )
@@ -140,12 +144,10 @@ class Hub:
         lines = FileLines(lambda: reloader.reading)
         news.configs.line_of = lambda agent, user, key: lines.of_agent(agent, user, "config", key)
         writer = AgentWriter(context.store, clock=context.clock, ids=context.ids, metrics=context.metrics)
-        self._locks = work.locks
-        self._agreements = work.agreements
         heartbeats = Heartbeats(context.store, clock=context.clock, metrics=context.metrics)
         context.moves.listen(heartbeats.agent_moved)
         context.moves.listen(dispatcher.agent_moved)
-        issues = Issues(clock=context.clock, metrics=context.metrics)
+        self.issues = issues = Issues(clock=context.clock, metrics=context.metrics)
         identity = make_identity(context, start, roster=roster)
         backups = make_backups(context)
         self.nouns = make_nouns(
@@ -153,7 +155,6 @@ class Hub:
             start,
             work=work,
             models_in_use=models_in_use,
-            watch=watch,
             roster=roster,
             identity=identity,
             coordination=coordination,
@@ -285,7 +286,7 @@ class Hub:
         reloader.attach(parts, context.metrics)
         watched = context.watch_settings  # last: it begins once all others have started
         add("settings", watched, turns=watched.turns)
-        self._dispatcher, self._listener = dispatcher, devices
+        self._listener = devices
 
     def where(self) -> dict[str, str]:
         """Return the addresses of all listeners, once all services have started."""
@@ -301,8 +302,8 @@ class Hub:
 
     def begin_drain(self) -> None:
         """Start no more work from now on, and choose the goodbye for devices."""
-        self._dispatcher.close_gates()
-        self._ground.drain.on_hurry(self._dispatcher.hurry)
+        self.work.dispatcher.close_gates()
+        self._ground.drain.on_hurry(self.work.dispatcher.hurry)
         self._listener.farewell = RESTARTING if self._ground.drain.restarts else STOPPING
 
     def _fill_debug(self, roster: Roster, dispatcher: Dispatcher, requests: Requests) -> None:
@@ -341,9 +342,9 @@ class Hub:
         if isinstance(event, DeviceReady):
             self._arrived.record(event.link.device_id)
             self._shared.record(event.link.device_id, event.hello.roots)
-            self._agreements.recheck()
+            self.work.agreements.recheck()
             self._news.delivery.check(event.link.device_id)
             self._coordination.device_ready(event.link.device_id)
         elif isinstance(event, DeviceLost):
-            self._locks.device_lost(event.device_id, event.epoch)
+            self.work.locks.device_lost(event.device_id, event.epoch)
         self._router.take(event)

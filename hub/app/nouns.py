@@ -50,7 +50,6 @@ from hub.links.roster import Roster
 from hub.loop_lag import LoopLag
 from hub.runs.agent_control import AgentControl
 from hub.runs.disk import DiskGuard
-from hub.runs.lifecycle import RunWatch
 from hub.settings.reading import FileLines
 from storage.kernel.database import shown
 
@@ -61,7 +60,6 @@ def make_nouns(
     *,
     work: Work,
     models_in_use: ModelsInUse,
-    watch: RunWatch,
     roster: Roster,
     identity: Identity,
     coordination: Coordination,
@@ -91,7 +89,7 @@ def make_nouns(
     )
     schedules = Schedules(store=store, scheduler=scheduler)
     runs = Runs(
-        store=store, dispatcher=dispatcher, control=control, waiting=waiting, watch=watch, clock=clock
+        store=store, dispatcher=dispatcher, control=control, waiting=waiting, watch=work.watch, clock=clock
     )
     agents = Agents(
         store=store,

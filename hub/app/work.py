@@ -51,14 +51,14 @@ class Work:
         models: Models,
         roster: Roster,
         accounts: Accounts,
-        watch: RunWatch,
         is_disk_full: Callable[[], bool],
         on_recovered: Callable[[], None],
     ) -> None:
         self._find_link = roster.find
         limits = context.settings.limits
+        self.watch = RunWatch()
         lifecycle = Lifecycle(
-            context.store, clock=context.clock, ids=context.ids, metrics=context.metrics, watch=watch
+            context.store, clock=context.clock, ids=context.ids, metrics=context.metrics, watch=self.watch
         )
         self._source = DeviceSource(limits=_run_limits(limits), credit=CREDIT_PIECES, metrics=context.metrics)
         self._delivery = Delivery(context.store, clock=context.clock, metrics=context.metrics, limits=limits)
@@ -102,7 +102,7 @@ class Work:
             asking=asking,
             delivery=self._delivery,
             find_link=self._agreeing,
-            watch=watch,
+            watch=self.watch,
             clock=context.clock,
             chance=context.chance,
             metrics=context.metrics,

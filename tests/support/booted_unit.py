@@ -26,7 +26,7 @@ _KEPT: Final = Path("/var/lib/private") / NAME  # where a dynamic user's state r
 
 
 def is_booted() -> bool:
-    """Whether systemd runs this machine (sd_booted(3)) and lets us start units."""
+    """Return True if systemd runs this machine (sd_booted(3)) and lets us start units."""
     return _UNITS.is_dir() and os.geteuid() == 0
 
 

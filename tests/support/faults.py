@@ -120,7 +120,7 @@ class Faults:
         _replace(DefaultDialect, "do_commit", do_commit)
 
     def _has_changed(self, connection: Any) -> bool:
-        """Whether rows were changed since the connection's last commit; of a server it is not known."""
+        """Return True if rows changed since the connection's last commit, or if a server does not tell."""
         driver = getattr(connection, "driver_connection", connection)
         if not isinstance(driver, sqlite3.Connection):
             return True

@@ -2,6 +2,10 @@
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.lowlevel
 
 from hub.api.binding import Head
 from hub.api.door.roles import Principal, Role, Scope
@@ -20,7 +24,8 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices, pairings, users
 from storage.devices.devices import DeviceRow
 from storage.devices.pairings import PairingAsk, PairingRow
-from storage.store import Store, open_store
+from storage.schedules import schedules
+from storage.store import Connection, Store, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.link import FakeLink
 
@@ -43,18 +48,36 @@ class EndedLink(FakeLink):
     async def wait_closed(self) -> None:
         return
 
+    async def is_called(self) -> None:
+        """Wait for the first call."""
+        with anyio.fail_after(10):
+            while not self.calls:
+                await anyio.lowlevel.checkpoint()
+
 
 class IdentityBench:
-    """The nouns of a hub whose owner is called ``owner``, and what they stand on."""
+    """The nouns of identity of a hub whose owner is called ``owner``, and rows for them."""
 
-    def __init__(self, store: Store, owner_id: UserId, limits: IdentityLimits | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        owner_id: UserId,
+        limits: IdentityLimits | None = None,
+        *,
+        clock: FakeClock | None = None,
+        ids: IdFactory | None = None,
+        metrics: Metrics | None = None,
+        roster: Roster | None = None,
+    ) -> None:
         self.store = store
         self.owner_id = owner_id
-        self.clock = FakeClock()
+        self.clock = clock or FakeClock()
         self.chance = SeededChance(7)
-        self.ids = IdFactory(self.clock, self.chance)
-        self.metrics = Metrics()
-        self.roster = Roster(lambda event: None, metrics=self.metrics)
+        self.ids = ids or IdFactory(self.clock, self.chance)
+        self.metrics = metrics or Metrics()
+        if roster is None:
+            roster = Roster(lambda event: None, metrics=self.metrics)
+        self.roster = roster
         self.identity = Identity(
             store=store,
             roster=self.roster,
@@ -85,10 +108,10 @@ class IdentityBench:
             at=self.now_ms,
         )
 
-    async def connect(self, device: DeviceRow, *, credential: str = "token:t-1") -> EndedLink:
-        """Connect the device, by what *credential* names."""
-        await self.store.write(devices.open_session, device.id, platform="linux", at=self.now_ms)
-        link = EndedLink(device.id, user_id=device.user_id)
+    async def connect(self, device: DeviceRow, *, credential: str = "token:t-1", **options: Any) -> EndedLink:
+        """Connect the device with *credential*; *options* are those of its link."""
+        epoch = await self.store.write(devices.open_session, device.id, platform="linux", at=self.now_ms)
+        link = EndedLink(device.id, user_id=device.user_id, epoch=epoch, **options)
         link.credential = credential
         self.roster.enter(link, DeviceHello())
         return link
@@ -102,23 +125,19 @@ class IdentityBench:
         made = await nouns.create(requested, Principal.of_uid(0))
         return made.token
 
-    async def agent(self, name: str = "notes", *, user_id: UserId | None = None) -> AgentId:
-        """An agent of the device ``desk``, made where it is new."""
+    async def agent(self, name: str = "notes", *, user_id: UserId | None = None, **declared: Any) -> AgentId:
+        """Return the agent of the device ``desk``; a new one is created as *declared* says."""
         device = await self.device(user_id=user_id)
-        found = await self.store.read(agents.find_agent, name, user_id=device.user_id)
+        wanted = DeclaredAgent(name=name, device_name=device.name, **({"paths": ("notes",)} | declared))
+        return await self.store.write(self._agent, device, wanted)
+
+    def _agent(self, c: Connection, device: DeviceRow, wanted: DeclaredAgent) -> AgentId:
+        found = agents.find_agent(c, wanted.name, user_id=device.user_id)
         if found is not None:
             return found.id
-        id = AgentId(self.ids.fresh())
-        declared = DeclaredAgent(name=name, device_name=device.name, paths=("notes",))
-        await self.store.write(
-            declared_agents.insert_agent,
-            id,
-            declared,
-            device,
-            source="api",
-            at=self.now_ms,
-            actor="operator:0",
-        )
+        id, at = AgentId(self.ids.fresh()), self.now_ms
+        declared_agents.insert_agent(c, id, wanted, device, source="api", at=at, actor="operator:0")
+        schedules.declare(c, id, wanted.schedule, fresh_id=self.ids.fresh(), at=at)
         return id
 
     async def agent_token(self, agent_id: AgentId) -> str:

@@ -1,0 +1,369 @@
+"""The real hub of a test: its nouns over a store in memory, with a clock that the test moves."""
+
+import io
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import anyio
+import anyio.lowlevel
+import httpx2
+import sqlalchemy as sa
+from starlette.types import Receive, Scope, Send
+
+from hub.api.deps import AnyNoun
+from hub.api.door.access import PEER_UID, SOCKET_PATH, Access
+from hub.api.door.bearer import BearerTokens
+from hub.api.door.idempotency import Replays
+from hub.api.door.server import Listening, OperatorServer
+from hub.api.nouns.debug import Dumper
+from hub.app.context import Context
+from hub.app.hub import Hub
+from hub.app.systemd import ServiceManager
+from hub.clock import Clock, IdFactory
+from hub.drain import Drain
+from hub.links.attempts import FailedAttempts
+from hub.links.gate import Gate
+from hub.links.limits import PortLimits
+from hub.links.link import RunFrame
+from hub.log import Log, Ring
+from hub.log.opening import Duplicates, Writer
+from hub.metrics import Metrics
+from hub.settings.reload import Reloader
+from hub.settings.settings_file import SettingsFile, open_settings
+from hub.settings.settings_watch import SettingsWatch
+from hub.settings.values import Address
+from protocol.ids import BootId, NodeId, RunId, UserId
+from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
+from storage.agents import agents
+from storage.devices import devices, users
+from storage.devices.devices import DeviceRow
+from storage.runs import run_claims, run_moves, runs
+from storage.runs.run_claims import Gates
+from storage.runs.runs import RunRow
+from storage.schedules import schedule_rows, schedules
+from storage.schedules.schedule_rows import DeclaredSchedule
+from storage.store import open_store
+from tests.support.clock import FakeClock, SeededChance
+from tests.support.identity import EndedLink, IdentityBench
+from tests.support.link import Replies
+from tests.support.runs import MODERN, TAKEN
+
+PATIENCE_S = 30.0  # of a client, on a busy machine
+ROOMY = PortLimits(new_at_once=1_000, connections=256, connections_per_network=64, strangers=64)
+BOOT = BootId("boot")
+DAY_S = 86_400.0
+MOVES: Final[dict[RunState, tuple[RunEvent, dict[str, Any]]]] = {
+    RunState.CANCELLED: (RunEvent.CANCELLED, {}),
+    RunState.COMPLETED: (RunEvent.FINISHED, {"outcome": RunOutcome.SUCCESS}),
+    RunState.FAILED: (RunEvent.FAILED, {}),
+    RunState.PAUSED: (RunEvent.DEVICE_LOST, {}),
+}
+TEXT = """\
+# my hub
+[hub]
+name = "home"    # where I live
+
+[limits]
+runs = 4         # at once
+
+[listen]
+devices = { address = "127.0.0.1:0" }
+operator = { address = "127.0.0.1:0" }
+"""
+WEEKDAYS = DeclaredSchedule(kind="cron", expr="0 7 * * 1-5", tz="Europe/Berlin")
+NOTES: Final[dict[str, Any]] = {
+    "paths": ("~/notes",),
+    "file_extensions": (".md",),
+    "data_types": ("tasks",),
+    "prompt": "Find what I promised to do.",
+    "schedule": WEEKDAYS,
+}
+
+
+@cache
+def _writer() -> Writer:
+    """Return a writer of log entries that are not kept; its thread serves every hub of the process."""
+    return Writer(io.StringIO(), lambda entry: "")
+
+
+@asynccontextmanager
+async def open_context(
+    folder: Path,
+    text: str = TEXT,
+    *,
+    clock: Clock,
+    reloader: type[Reloader] = Reloader,
+    log: Log | None = None,
+) -> AsyncIterator[Context]:
+    """Open the context of a hub whose state and ``hub.toml`` lie in *folder*; its database is in memory."""
+    path, chance = folder / "hub.toml", SeededChance(7)
+    path.write_text(text)
+    settings = open_settings(SettingsFile(path, environ={}, clock=clock), folder)
+    watched = SettingsWatch(reloader(settings, state=folder, clock=clock), clock)
+    async with open_store("sqlite://", boot_id=BOOT) as store:
+        yield Context(
+            settings=watched.reloader.current,
+            watch_settings=watched,
+            state=folder,
+            store=store,
+            clock=clock,
+            chance=chance,
+            ids=IdFactory(clock, chance),
+            boot_id=BOOT,
+            node_id=NodeId("node"),
+            manager=ServiceManager({}),
+            drain=Drain(),
+            log=log or Log(_writer(), Ring(), Duplicates(), None),
+            debug=Dumper(clock=clock),
+            metrics=Metrics(),
+        )
+
+
+class ServedHub(IdentityBench):
+    """An open hub: an agent ``notes`` and its connected device ``desk``; no service runs by itself."""
+
+    listening: "Listening | InProcess"
+
+    def __init__(self, hub: Hub, context: Context, owner_id: UserId, clock: FakeClock) -> None:
+        super().__init__(
+            context.store,
+            owner_id,
+            clock=clock,
+            ids=context.ids,
+            metrics=context.metrics,
+            roster=hub.roster,
+        )
+        self.app, self.nouns, self.work = hub, hub.nouns, hub.work
+        self.context, self.folder = context, context.state
+        self.ring, self.drain = context.log.ring, context.drain
+
+    def listens(self, operators: "Listening | InProcess") -> None:
+        """Let the hub know that everything listens, as its process does."""
+        self.listening = operators
+        self.app.supervisor.started |= {"devices": ("127.0.0.1", 8770), "operators": operators}
+        self.app.where()
+
+    @property
+    def settings(self) -> Path:
+        """Path of ``hub.toml``."""
+        return self.folder / "hub.toml"
+
+    def noun(self, kind: type[AnyNoun]) -> AnyNoun:
+        """Return a noun, scoped to no user."""
+        return self.nouns.noun(kind)
+
+    async def run(
+        self, id: str = "r-1", state: RunState = RunState.QUEUED, *, agent: str = "notes", **move: Any
+    ) -> RunRow:
+        """Create a run of the agent and lead it to *state* by legal moves.
+
+        Args:
+            move: reason or outcome of the last move.
+        """
+        row = await self.store.write(self._create, RunId(id), agent)
+        return row if state is RunState.QUEUED else await self.move(id, state, **move)
+
+    async def move(self, id: str, state: RunState, **move: Any) -> RunRow:
+        """Lead a run to *state* by legal moves, and notify its followers."""
+        row = await self.store.write(self._lead, RunId(id), state, move)
+        self.work.watch.changed(row.id)
+        return row
+
+    def _create(self, c: sa.Connection, id: RunId, agent: str) -> RunRow:
+        row = agents.agent_called(c, agent, None)
+        return run_moves.create_run(c, id=id, agent=row, fire_key=id, at=self.now_ms, config_fingerprint="f")
+
+    def _lead(self, c: sa.Connection, id: RunId, state: RunState, move: dict[str, Any]) -> RunRow:
+        run = runs.get_run(c, id)
+        held = run.held
+        given: dict[str, Any] = {"at": self.now_ms, "actor": "hub"}
+        if held.state is RunState.QUEUED and state is not RunState.CANCELLED:
+            assert run.device_id is not None
+            there = frozenset([run.device_id])
+            gates = Gates(online=there, settled=there, per_device=99)
+            (claimed,) = run_claims.claim_runs(
+                c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=self.now_ms, most=1
+            )
+            assert claimed.id == id, "another run was first"
+            held = run_moves.move(c, claimed.held, RunEvent.ACKNOWLEDGED, **given)
+        if state in MOVES:
+            event, known = MOVES[state]
+            run_moves.move(c, held, event, **given | known | move)
+        return runs.get_run(c, id)
+
+    async def reschedule(self, schedule: DeclaredSchedule | None, *, agent: str = "notes") -> str:
+        """Replace the schedule of the agent. Return its id."""
+        row = await self.store.read(agents.agent_called, agent, None)
+        await self.store.write(schedules.declare, row.id, schedule, fresh_id=self.ids.fresh(), at=self.now_ms)
+        (declared,) = await self.store.read(schedule_rows.schedules_of, row.id)
+        return declared.id
+
+    async def ends(self, id: str) -> None:
+        """Wait until the run has ended."""
+        await self.comes_to(id, *FINAL_RUN_STATES)
+
+    async def comes_to(self, id: str, *states: RunState) -> None:
+        """Wait until the run is in one of *states*."""
+        with anyio.fail_after(10):
+            while (await self.store.read(runs.get_run, RunId(id))).state not in states:
+                await anyio.lowlevel.checkpoint()
+
+    async def disconnect(self, device: DeviceRow) -> None:
+        """End the connection of the device."""
+        link = self.roster.find(device.id)
+        assert isinstance(link, EndedLink)
+        self.roster.leave(link, "it left")
+        await self.store.write(devices.close_session, device.id, link.epoch, self.now_ms)
+
+    async def pass_days(self, days: int) -> None:
+        """Let days go by, one at a time, so that the scheduler decides on every fire of theirs."""
+
+        async def decide() -> None:
+            fires = [0]
+            while any(at <= self.now_ms for at in fires):
+                rows = await self.store.read(schedule_rows.list_schedules)
+                fires = [row.next_fire_at or 0 for row in rows if row.enabled]
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(self.work.scheduler.serve)
+                await decide()
+                for _ in range(days):
+                    self.clock.advance(DAY_S)
+                    await decide()
+                tasks.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def working(
+        self,
+        *visits: Sequence[RunFrame | Exception],
+        answers: Replies = lambda call: TAKEN,
+    ) -> AsyncIterator[EndedLink]:
+        """Execute runs in the block; the device ``desk`` sends these frames, for each run in turn."""
+        device = await self.device("desk")
+        link = await self.connect(device, capabilities=MODERN, answers=answers, runs=visits)
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self.work.dispatcher.serve)
+            yield link
+            tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_hub(
+    folder: Path, text: str = TEXT, before: Callable[[sa.Connection], None] | None = None
+) -> AsyncIterator[ServedHub]:
+    """Open a hub with the settings *text*; nothing listens.
+
+    Args:
+        before: writes rows of an earlier boot.
+    """
+    clock = FakeClock()
+    async with open_context(folder, text, clock=clock) as context, AsyncExitStack() as resources:
+        if before is not None:
+            await context.store.write(before)
+        app = Hub(context)
+        await app.open(resources)
+        await context.watch_settings.reloader.begin()
+        owner = await context.store.read(users.find_user_by_name, users.OWNER)
+        assert owner is not None
+        hub = ServedHub(app, context, owner.id, clock)
+        await hub.agent("notes", **NOTES)
+        await hub.connect(await hub.device("desk"))
+        yield hub
+
+
+class InProcess(NamedTuple):
+    """Access layer of an operators' server without sockets, and the addresses that the sockets would have."""
+
+    access: Access
+    unix: Path
+    tcp: Address = Address("127.0.0.1", 80)
+
+    def over(self, client: tuple[str, int] | None, **state: object) -> httpx2.ASGITransport:
+        """Return a transport for requests of *client*.
+
+        Args:
+            client: address and port; None: a Unix socket.
+            state: values that the connection would put into the state of each request.
+        """
+
+        async def ask(scope: Scope, receive: Receive, send: Send) -> None:
+            await self.access({**scope, "client": client, "state": dict(state)}, receive, send)
+
+        return httpx2.ASGITransport(ask, raise_app_exceptions=False)
+
+
+@asynccontextmanager
+async def serving(
+    folder: Path,
+    text: str = TEXT,
+    *,
+    before: Callable[[sa.Connection], None] | None = None,
+    **options: Any,
+) -> AsyncIterator[ServedHub]:
+    """Open a hub and its operators' server, on a socket in *folder* and a free TCP port.
+
+    Args:
+        options: of ``OperatorServer``, where they matter.
+    """
+    async with open_hub(folder, text, before) as hub, anyio.create_task_group() as tasks:
+        hub.listens(await tasks.start(_server(hub, options).serve))
+        yield hub
+        tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def answering(folder: Path, text: str = TEXT, **options: Any) -> AsyncIterator[ServedHub]:
+    """Open a hub and its operators' server without sockets, for tests of routes and of the access to them."""
+    async with open_hub(folder, text) as hub:
+        hub.listens(InProcess(_server(hub, options).access, folder / "hub.sock"))
+        yield hub
+
+
+def _server(hub: ServedHub, options: dict[str, Any]) -> OperatorServer:
+    clock = hub.clock
+    given: dict[str, Any] = {
+        "address": Address("127.0.0.1", 0),
+        "unix_path": hub.folder / "hub.sock",
+        "body_bytes": 2_000,
+        "metrics": hub.metrics.render,
+        "clock": clock,
+        "gate": Gate(ROOMY, clock=clock, metrics=Metrics()),
+        "bearer": BearerTokens(hub.store, clock=clock, attempts=FailedAttempts(clock)),
+        "replays": Replays(hub.store, clock=clock),
+    }
+    return OperatorServer(hub.nouns, **given | options)
+
+
+@asynccontextmanager
+async def over_tcp(hub: ServedHub, token: str | None = None) -> AsyncIterator[httpx2.AsyncClient]:
+    """Open a client on the TCP listener, with an operator's token or without."""
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    reached, transport = hub.listening, None
+    if isinstance(reached, InProcess):
+        transport = reached.over(("127.0.0.1", 1))
+    async with httpx2.AsyncClient(
+        transport=transport or httpx2.AsyncHTTPTransport(verify=False),
+        base_url=f"http://{reached.tcp}",
+        headers=headers,
+        timeout=PATIENCE_S,
+    ) as client:
+        yield client
+
+
+@asynccontextmanager
+async def over_unix(hub: ServedHub) -> AsyncIterator[httpx2.AsyncClient]:
+    """Open a client on the Unix socket, whose user may send every request."""
+    reached, transport = hub.listening, None
+    if isinstance(reached, InProcess):
+        transport = reached.over(None, **{PEER_UID: os.getuid(), SOCKET_PATH: str(reached.unix)})
+    async with httpx2.AsyncClient(
+        transport=transport or httpx2.AsyncHTTPTransport(uds=str(reached.unix), verify=False),
+        base_url="http://hub",
+        timeout=PATIENCE_S,
+    ) as client:
+        yield client
