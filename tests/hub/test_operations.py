@@ -15,6 +15,7 @@ from hub.api.agent_bodies import Rules
 from hub.api.binding import Head
 from hub.api.deps import Hub
 from hub.api.nouns.agents import Agents, Resumption, RunRequest
+from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.runs import AmbiguousRun, Cancellation, Runs
 from hub.api.nouns.schedules import BackfillRequest, NoSchedule, Schedules
@@ -22,12 +23,16 @@ from hub.api.nouns.system import About, System
 from hub.api.paging import PageOf
 from hub.api.waiting import Waiting
 from hub.clock import epoch_ms, from_epoch_ms
+from hub.coordination.gateway_watch import GatewayMonitor
 from hub.drain import Drain
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.health.issues import Issues as FoundIssues
 from hub.links.roster import Roster
 from hub.loop_lag import STUCK_S, LoopLag
+from hub.openclaw import Fleet
+from hub.outbound import OutboundRules
+from hub.runs.leases import Leadership
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import Hold
 from hub.settings.reading import FileLines
@@ -43,8 +48,7 @@ from storage.runs import run_moves
 from storage.runs.runs import UnknownRun
 from storage.schedules import schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
-from tests.support.clock import START
-from tests.support.facade import no_gateways
+from tests.support.clock import START, SeededChance
 from tests.support.log import opened_log
 from tests.support.runs import BOOT, Bench, agent, bench, folder, store
 from tests.support.settings import SettingsBench
@@ -112,7 +116,19 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
             lag=lag,
         )
         issues = Issues(FoundIssues(clock=clock, metrics=bench.metrics))
-        hub.add(agents, runs, schedules, system, issues, no_gateways(store, clock=clock, ids=bench.ids))
+        fleet = Fleet(
+            folder=tmp_path,
+            rules=OutboundRules,
+            clock=clock,
+            chance=SeededChance(),
+            metrics=bench.metrics,
+            version="0",
+        )
+        monitor = GatewayMonitor(
+            store, fleet, lease=Leadership(store, "gateways", BOOT, clock=clock), clock=clock
+        )
+        gateways = Gateways(store, fleet, monitor, clock=clock, ids=bench.ids, metrics=bench.metrics)
+        hub.add(agents, runs, schedules, system, issues, gateways)
         return hub
 
     return make

@@ -1,14 +1,12 @@
 """What agents can do and remember, over the REST interface."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.runs.run_order import RunOptions
 from protocol.ids import UserId
 from protocol.semver import parse_version
 from storage import audit
@@ -16,7 +14,7 @@ from storage.agents import declared_agents
 from storage.agents.capabilities import Capability
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
-from tests.support.facade import FakeHub, answering, over_unix
+from tests.support.hub import ServedHub, over_unix
 
 CAPABILITIES = "/v1/agents/inbox/capabilities"
 CHECKPOINTS = "/v1/agents/inbox/checkpoints"
@@ -33,15 +31,10 @@ def keep(c: sa.Connection) -> None:
 
 
 @pytest.fixture
-def hub() -> FakeHub:
-    return FakeHub()
-
-
-@pytest.fixture
-async def client(hub: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as asking:
-        await hub.bench.store.write(keep)
-        yield asking
+async def client(hub: ServedHub) -> AsyncIterator[httpx2.AsyncClient]:
+    async with over_unix(hub) as opened:
+        await hub.store.write(keep)
+        yield opened
 
 
 async def able(client: httpx2.AsyncClient) -> list[str]:
@@ -68,14 +61,14 @@ async def test_what_an_agent_can_do_is_registered_and_removed(client: httpx2.Asy
 
 
 async def test_who_registers_and_removes_stands_in_the_audit_log(
-    hub: FakeHub, client: httpx2.AsyncClient
+    hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     for _ in range(2):  # said twice, it is one change
         await client.put(f"{CAPABILITIES}/web/1.0.0", json={})
     await client.delete(f"{CAPABILITIES}/web")
     await client.put(f"{CHECKPOINTS}/agent", json={"sequence": 1, "state": {}})
     await client.delete(f"{CHECKPOINTS}/agent")
-    entries = await hub.bench.store.read(audit.list_entries, limit=9)
+    entries = await hub.store.read(audit.list_entries, limit=9)
     events = [(entry.event, entry.subject) for entry in reversed(entries) if entry.subject == "a-1"]
     assert events == [
         ("capability.registered", "a-1"),
@@ -109,25 +102,21 @@ async def test_a_checkpoint_is_kept_read_and_cleared(client: httpx2.AsyncClient)
     assert (await client.get(f"{CHECKPOINTS}/agent")).json()["code"] == "unknown_checkpoint"
 
 
-async def test_who_asks_for_a_run_says_what_it_needs_takes_and_is_for(
-    hub: FakeHub, client: httpx2.AsyncClient
-) -> None:
+async def test_a_run_has_the_needs_locks_context_and_task_of_its_request(client: httpx2.AsyncClient) -> None:
     wanted = {
         "needs": ["file.read>=1.2"],
         "locks": ["mailbox:anna", "box", "box"],
         "context": {"why": "asked"},
         "task_id": "t-7",
     }
-    assert (await client.post("/v1/agents/notes/runs", json=wanted)).status_code == 202
-    assert (await client.post("/v1/agents/notes/runs")).status_code == 202
-    assert hub.wishes == [
-        RunOptions(
-            needs=("file.read >= 1.2",),
-            locks=("box", "mailbox:anna"),
-            context={"why": "asked", "task_id": "t-7"},
-        ),
-        RunOptions(),
-    ]
+    started = await client.post("/v1/agents/inbox/runs", json=wanted)
+    plain = await client.post("/v1/agents/inbox/runs")
+    assert (started.status_code, plain.status_code) == (202, 202)
+    run = (await client.get(f"/v1/runs/{started.json()['id']}")).json()
+    assert (run["needs"], run["locks"]) == (["file.read >= 1.2"], ["box", "mailbox:anna"])
+    assert (run["context"], run["task_id"]) == ({"why": "asked", "task_id": "t-7"}, "t-7")
+    run = (await client.get(f"/v1/runs/{plain.json()['id']}")).json()
+    assert (run["needs"], run["locks"], run["context"]) == ([], [], {})
 
 
 async def test_an_agent_that_is_made_can_do_at_once_what_is_said_of_it(client: httpx2.AsyncClient) -> None:

@@ -20,7 +20,7 @@ from protocol.errors import ErrorCode
 from storage import audit
 from storage.devices import operator_tokens
 from tests.support.clock import FakeClock
-from tests.support.facade import FakeHub, over_tcp, over_unix, serving
+from tests.support.hub import over_tcp, over_unix, serving
 
 POST_A_RUN = ("POST", "/v1/agents/notes/runs")
 
@@ -68,7 +68,7 @@ def test_the_peer_of_a_unix_socket_is_known_and_no_other() -> None:
 
 
 async def test_over_tcp_a_token_is_needed_for_all_but_health(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, over_tcp(listening) as stranger:
+    async with serving(tmp_path) as hub, over_tcp(hub) as stranger:
         assert (await stranger.get("/healthz")).status_code == 200
         assert (await stranger.get("/readyz")).status_code == 200
         for method, path in (("GET", "/v1/status"), ("GET", "/metrics"), ("GET", "/nothing"), POST_A_RUN):
@@ -78,42 +78,39 @@ async def test_over_tcp_a_token_is_needed_for_all_but_health(tmp_path: Path) -> 
 
 
 async def test_whoever_comes_to_the_door_of_agents_is_asked_for_a_token_of_an_agent(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, over_tcp(listening) as stranger:
+    async with serving(tmp_path) as hub, over_tcp(hub) as stranger:
         told = (await stranger.get("/v1/agent")).json()
     assert "hub_agt_" in told["detail"] and "hub agents token NAME" in told["hint"]
 
 
 @pytest.mark.parametrize("shown", ["", "Bearer", "Basic aHViOmh1Yg==", "hub_op_x", "Bearer a\tb"])
 async def test_what_is_no_bearer_token_opens_nothing(tmp_path: Path, shown: str) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, over_tcp(listening) as client:
+    async with serving(tmp_path) as hub, over_tcp(hub) as client:
         answer = await client.get("/v1/status", headers={"authorization": shown})
     assert answer.status_code == 401
 
 
 async def test_a_good_token_opens_nothing_under_another_scheme(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_tcp(listening) as client:
-        token = await hub.bench.token()
+    async with serving(tmp_path) as hub, over_tcp(hub) as client:
+        token = await hub.token()
         for scheme, status in (("Basic", 401), ("Token", 401), ("Bearer", 200), ("bearer", 200)):
             answer = await client.get("/v1/status", headers={"authorization": f"{scheme} {token}"})
             assert answer.status_code == status, scheme
 
 
 async def test_two_authorizations_are_none(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_tcp(listening) as client:
-        good = f"Bearer {await hub.bench.token()}"
+    async with serving(tmp_path) as hub, over_tcp(hub) as client:
+        good = f"Bearer {await hub.token()}"
         twice = [("authorization", good), ("authorization", good)]
         assert (await client.get("/v1/status", headers=twice)).status_code == 401
         assert (await client.get("/v1/status", headers=twice[:1])).status_code == 200
 
 
 async def test_a_token_does_what_its_role_allows_and_no_more(tmp_path: Path) -> None:
-    hub = FakeHub()
     async with (
-        serving(hub, tmp_path) as listening,
-        over_tcp(listening, await hub.bench.token(Role.VIEWER)) as viewer,
-        over_tcp(listening, await hub.bench.token(Role.OPERATOR)) as operator,
+        serving(tmp_path) as hub,
+        over_tcp(hub, await hub.token(Role.VIEWER)) as viewer,
+        over_tcp(hub, await hub.token(Role.OPERATOR)) as operator,
     ):
         assert (await viewer.get("/v1/agents")).status_code == 200
         refused = await viewer.request(*POST_A_RUN)
@@ -126,21 +123,18 @@ async def test_a_token_does_what_its_role_allows_and_no_more(tmp_path: Path) -> 
 async def test_a_token_that_asks_for_more_than_it_may_is_told_of_once_a_minute(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hub = FakeHub()
     async with (
-        serving(hub, tmp_path) as listening,
-        over_tcp(listening, await hub.bench.token(Role.VIEWER)) as viewer,
-        over_tcp(listening, await hub.bench.token(Role.OPERATOR)) as operator,
+        serving(tmp_path) as hub,
+        over_tcp(hub, await hub.token(Role.VIEWER)) as viewer,
+        over_tcp(hub, await hub.token(Role.OPERATOR)) as operator,
     ):
         for _ in range(3):
             assert (await viewer.request(*POST_A_RUN)).status_code == 403
         assert (await operator.post("/v1/operator-tokens", json={})).status_code == 403
-        hub.bench.clock.advance(60.0)
+        hub.clock.advance(60.0)
         assert (await viewer.request(*POST_A_RUN)).status_code == 403
-        tokens = await hub.bench.store.read(operator_tokens.list_operator_tokens)
-        entries = await hub.bench.store.read(
-            audit.list_entries, event="auth.refused", limit=9, oldest_first=True
-        )
+        tokens = await hub.store.read(operator_tokens.list_operator_tokens)
+        entries = await hub.store.read(audit.list_entries, event="auth.refused", limit=9, oldest_first=True)
     ids = {Role(row.role): f"token:{row.id}" for row in tokens}
     told = [(entry.actor, json.loads(entry.detail)) for entry in entries]
     assert [(actor, detail["count"]) for actor, detail in told] == [
@@ -153,10 +147,9 @@ async def test_a_token_that_asks_for_more_than_it_may_is_told_of_once_a_minute(
 
 
 async def test_a_role_that_a_client_declares_is_not_believed(tmp_path: Path) -> None:
-    hub = FakeHub()
     async with (
-        serving(hub, tmp_path) as listening,
-        over_tcp(listening, await hub.bench.token(Role.VIEWER)) as viewer,
+        serving(tmp_path) as hub,
+        over_tcp(hub, await hub.token(Role.VIEWER)) as viewer,
     ):
         claims = {"x-role": "admin", "x-scopes": "run", "x-user": "owner", "remote-user": "root"}
         answer = await viewer.request(*POST_A_RUN, headers=claims, params={"role": "admin", "scope": "run"})
@@ -164,10 +157,9 @@ async def test_a_role_that_a_client_declares_is_not_believed(tmp_path: Path) -> 
 
 
 async def test_a_token_in_the_address_is_refused_even_with_a_good_one_in_the_header(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with serving(hub, tmp_path) as listening:
-        token = await hub.bench.token()
-        async with over_tcp(listening, token) as client:
+    async with serving(tmp_path) as hub:
+        token = await hub.token()
+        async with over_tcp(hub, token) as client:
             for name in ("token", "access_token", "q"):
                 answer = await client.get("/v1/status", params={name: token})
                 assert (answer.status_code, answer.json()["code"]) == (400, "token_in_url")
@@ -188,8 +180,8 @@ async def test_a_token_in_the_address_is_refused_even_with_a_good_one_in_the_hea
 )
 async def test_a_token_in_the_address_is_found_however_it_is_spelled(tmp_path: Path, query: str) -> None:
     async with (
-        serving(FakeHub(), tmp_path) as listening,
-        await anyio.connect_unix(str(listening.unix)) as stream,  # no client tidies the query
+        serving(tmp_path) as hub,
+        await anyio.connect_unix(str(hub.listening.unix)) as stream,  # no client tidies the query
     ):
         await stream.send(f"GET /v1/status?{query} HTTP/1.1\r\nhost: hub\r\n\r\n".encode())
         answer = await stream.receive()
@@ -216,10 +208,9 @@ async def test_a_token_in_the_address_is_found_however_it_is_spelled(tmp_path: P
 async def test_a_rebound_name_a_foreign_page_and_a_false_proxy_are_turned_away(
     tmp_path: Path, headers: dict[str, str], code: str | None
 ) -> None:
-    hub = FakeHub()
     async with (
-        serving(hub, tmp_path, hosts=Hosts(["hub.example"])) as listening,
-        over_tcp(listening, await hub.bench.token()) as client,
+        serving(tmp_path, hosts=Hosts(["hub.example"])) as hub,
+        over_tcp(hub, await hub.token()) as client,
     ):
         answer = await client.get("/v1/status", headers=headers)
         public = await client.get("/healthz", headers=headers)
@@ -230,10 +221,9 @@ async def test_a_rebound_name_a_foreign_page_and_a_false_proxy_are_turned_away(
 
 
 async def test_a_browser_that_does_not_say_its_page_changes_nothing(tmp_path: Path) -> None:
-    hub = FakeHub()
     async with (
-        serving(hub, tmp_path) as listening,
-        over_tcp(listening, await hub.bench.token()) as client,
+        serving(tmp_path) as hub,
+        over_tcp(hub, await hub.token()) as client,
     ):
         for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 202)):
             answer = await client.request(*POST_A_RUN, headers={"sec-fetch-site": site})
@@ -241,10 +231,9 @@ async def test_a_browser_that_does_not_say_its_page_changes_nothing(tmp_path: Pa
 
 
 async def test_a_listed_proxy_tells_who_asks(tmp_path: Path) -> None:
-    hub = FakeHub()
     async with (
-        serving(hub, tmp_path, proxies=TrustedProxies(["127.0.0.1"])) as listening,
-        over_tcp(listening, "hub_op_wrong") as client,
+        serving(tmp_path, proxies=TrustedProxies(["127.0.0.1"])) as hub,
+        over_tcp(hub, "hub_op_wrong") as client,
     ):
         for _ in range(11):
             far = await client.get("/v1/status", headers={"x-forwarded-for": "203.0.113.9"})
@@ -277,17 +266,18 @@ async def test_a_listed_proxy_tells_who_asks(tmp_path: Path) -> None:
 async def test_a_request_that_is_not_said_well_is_refused(
     tmp_path: Path, options: dict[str, Any], status: int, code: str
 ) -> None:
-    hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with serving(tmp_path) as hub, over_unix(hub) as client:
+        await hub.run("r-1")
         answer = await client.post("/v1/runs/r-1/cancel", **options)
-    assert (answer.status_code, answer.json()["code"], hub.done) == (status, code, [])
+        run = (await client.get("/v1/runs/r-1")).json()
+    assert (answer.status_code, answer.json()["code"], run["state"]) == (status, code, "QUEUED")
 
 
 async def test_every_refusal_at_the_door_is_counted_by_its_code(tmp_path: Path) -> None:
     counted: list[str] = []
     async with (
-        serving(FakeHub(), tmp_path, on_refusal=counted.append) as listening,
-        over_tcp(listening, "hub_op_wrong") as client,
+        serving(tmp_path, on_refusal=counted.append) as hub,
+        over_tcp(hub, "hub_op_wrong") as client,
     ):
         await client.get("/v1/status")
         await client.get("/v1/status", headers={"host": "evil.example"})
@@ -300,16 +290,15 @@ async def test_a_token_that_takes_too_much_of_the_loop_waits_or_is_refused(
     tmp_path: Path, share: float, status: int
 ) -> None:
     loop = LoopMeter(FakeClock().monotonic)
-    hub = FakeHub()
-    async with serving(hub, tmp_path, loop=loop) as listening:
-        async with over_tcp(listening, await hub.bench.token()) as client:
+    async with serving(tmp_path, loop=loop) as hub:
+        async with over_tcp(hub, await hub.token()) as client:
             assert (await client.get("/v1/status")).status_code == 200
             (actor,) = [cause for cause in loop._spent if cause.startswith("token:")]
             loop.charge(actor, share * SHARE * OVER_S)
             assert (await client.get("/v1/status")).status_code == 200, "nobody else waits"
             loop.lag_s = LATE_S
             answer = await client.get("/v1/status")
-        async with over_unix(listening) as client:
+        async with over_unix(hub) as client:
             assert (await client.get("/v1/status")).status_code == 200
     assert answer.status_code == status
     if status == 503:

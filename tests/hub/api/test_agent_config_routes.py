@@ -13,7 +13,7 @@ from storage.agents import declared_agents
 from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
-from tests.support.facade import FakeHub, answering, over_unix
+from tests.support.hub import answering, over_unix
 
 INBOX = "/v1/agents/inbox"
 CONFIG = f"{INBOX}/config"
@@ -32,9 +32,8 @@ def an_agent(c: sa.Connection) -> None:
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as asking:
-        await hub.bench.store.write(an_agent)
+    async with answering(tmp_path) as hub, over_unix(hub) as asking:
+        await hub.store.write(an_agent)
         yield asking
 
 
@@ -78,7 +77,7 @@ async def test_a_whole_configuration_is_replaced_but_for_what_the_file_says(
     assert (await client.put(CONFIG, json={})).status_code == 422, "an empty body is no wish to remove all"
 
 
-async def test_what_the_file_says_is_changed_there(client: httpx2.AsyncClient) -> None:
+async def test_configs_of_hub_toml_are_changed_there(client: httpx2.AsyncClient, tmp_path: Path) -> None:
     for attempt in (
         client.put(f"{CONFIG}/folder", json={"value": "out"}),
         client.delete(f"{CONFIG}/folder"),
@@ -86,7 +85,7 @@ async def test_what_the_file_says_is_changed_there(client: httpx2.AsyncClient) -
     ):
         refused = await attempt
         assert (refused.status_code, refused.json()["code"]) == (409, "managed_by_file")
-        assert "config 'folder' is managed by hub.toml" in refused.json()["detail"]
+        assert f"config 'folder' is managed by {tmp_path}/hub.toml" in refused.json()["detail"]
     assert await now(client) == {"folder": "in"}
 
 

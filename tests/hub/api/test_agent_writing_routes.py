@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from storage import audit
-from tests.support.facade import FakeHub, answering, over_unix
+from tests.support.hub import ServedHub, answering, over_unix
 
 MAIL: dict[str, Any] = {
     "name": "mail",
@@ -27,7 +27,7 @@ RESEARCHER: dict[str, Any] = {
 class Asking:
     """The hub, and an operator who may all."""
 
-    def __init__(self, hub: FakeHub, client: httpx2.AsyncClient) -> None:
+    def __init__(self, hub: ServedHub, client: httpx2.AsyncClient) -> None:
         self.hub = hub
         self.client = client
 
@@ -42,8 +42,7 @@ class Asking:
 
 @pytest.fixture
 async def asking(tmp_path: Path) -> AsyncIterator[Asking]:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
         yield Asking(hub, client)
 
 
@@ -69,7 +68,7 @@ async def test_who_did_what_stands_in_the_audit_log(asking: Asking) -> None:
     await asking.done("PATCH", "/v1/agents/mail", {"priority": 3})
     await asking.done("DELETE", "/v1/agents/mail")
     await asking.done("DELETE", "/v1/templates/researcher")
-    entries = await asking.hub.bench.store.read(audit.list_entries, limit=5)
+    entries = await asking.hub.store.read(audit.list_entries, limit=5)
     assert [entry.event for entry in reversed(entries)] == [
         "template.created",
         "agent.created",

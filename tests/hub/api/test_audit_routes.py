@@ -9,31 +9,33 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.door.roles import Role
-from hub.health.issues import Finding, error, notice, warning
+from hub.health.issues import Check, Finding, error, notice, warning
 from protocol.ids import UserId
 from storage import audit
 from tests.support.clock import START
-from tests.support.facade import FakeHub, answering, over_tcp, over_unix
+from tests.support.hub import ServedHub, answering, over_tcp, over_unix
 
 
-async def tell(hub: FakeHub, *events: str) -> None:
+async def tell(hub: ServedHub, *events: str) -> None:
     """Entries of the audit log, a minute apart."""
     for event in events:
-        at = hub.bench.now_ms
-        await hub.bench.store.write(audit.append, at=at, actor="operator:7", event=event, subject="x")
-        hub.bench.clock.advance(60)
+        at = hub.now_ms
+        await hub.store.write(audit.append, at=at, actor="operator:7", event=event, subject="x")
+        hub.clock.advance(60)
 
 
 async def test_the_audit_log_is_told_newest_first_page_by_page(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
         await tell(hub, "a.1", "a.2", "a.3")
         first = (await client.get("/v1/audit", params={"limit": 2})).json()
         rest = (await client.get("/v1/audit", params={"limit": 2, "cursor": first["next_cursor"]})).json()
-    assert [entry["event"] for entry in first["entries"] + rest["entries"]] == ["a.3", "a.2", "a.1"]
+    assert [entry["event"] for entry in first["entries"] + rest["entries"]] == [
+        *("a.3", "a.2", "a.1"),
+        "hub.created",
+    ]
     assert rest["next_cursor"] is None
     assert first["entries"][0] == {
-        "seq": 3,
+        "seq": 4,
         "at": "2026-01-05T09:02:00Z",
         "actor": "operator:7",
         "event": "a.3",
@@ -46,18 +48,16 @@ async def test_the_audit_log_is_told_newest_first_page_by_page(tmp_path: Path) -
 
 
 async def test_the_audit_log_is_told_oldest_first_for_whoever_keeps_it_elsewhere(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
         await tell(hub, "a.1", "a.2", "a.3")
         wanted = {"limit": "2", "order": "oldest"}
         first = (await client.get("/v1/audit", params=wanted)).json()
         rest = (await client.get("/v1/audit", params=wanted | {"cursor": first["next_cursor"]})).json()
-    assert [entry["seq"] for entry in first["entries"] + rest["entries"]] == [1, 2, 3]
+    assert [entry["seq"] for entry in first["entries"] + rest["entries"]] == [1, 2, 3, 4]
 
 
 async def test_the_audit_log_is_narrowed_to_what_is_asked_for(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
         await tell(hub, "token.created", "token.revoked", "run.started")
 
         async def asked(**params: str) -> list[str]:
@@ -69,7 +69,7 @@ async def test_the_audit_log_is_narrowed_to_what_is_asked_for(tmp_path: Path) ->
         assert await asked(actor="operator:8") == []
         since = (START + timedelta(minutes=1)).isoformat()
         assert await asked(since=since) == ["run.started", "token.revoked"]
-        assert await asked(until=since) == ["token.created"]
+        assert await asked(until=since) == ["token.created", "hub.created"]
 
 
 @pytest.mark.parametrize(
@@ -87,25 +87,24 @@ async def test_the_audit_log_is_narrowed_to_what_is_asked_for(tmp_path: Path) ->
 async def test_what_cannot_be_asked_of_the_audit_log_is_refused(
     tmp_path: Path, params: dict[str, str]
 ) -> None:
-    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
         answer = await client.get("/v1/audit", params=params)
     assert (answer.status_code, answer.json()["code"]) == (422, "bad_params")
 
 
 async def test_a_check_of_the_chain_says_where_it_ends_and_where_it_was_changed(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
-        empty = (await client.get("/v1/audit/verify")).json()
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
+        fresh = (await client.get("/v1/audit/verify")).json()
         await tell(hub, *(f"a.{n}" for n in range(600)))  # more than one transaction looks at
         well = (await client.get("/v1/audit/verify")).json()
 
         def tamper(c: sa.Connection) -> None:
             c.execute(sa.text("UPDATE audit_log SET actor = 'hub' WHERE seq = 550"))
 
-        await hub.bench.store.write(tamper)
+        await hub.store.write(tamper)
         ill = (await client.get("/v1/audit/verify")).json()
-    assert (empty["ok"], empty["entries"], empty["last_seq"]) == (True, 0, None)
-    assert (well["ok"], well["entries"], well["first_seq"], well["last_seq"]) == (True, 600, 1, 600)
+    assert (fresh["ok"], fresh["entries"], fresh["last_seq"]) == (True, 1, 1)
+    assert (well["ok"], well["entries"], well["first_seq"], well["last_seq"]) == (True, 601, 1, 601)
     assert (ill["ok"], ill["breaks"]) == (
         False,
         [{"seq": 550, "what": "entry 550 was edited: its hash does not fit what it says"}],
@@ -113,8 +112,7 @@ async def test_a_check_of_the_chain_says_where_it_ends_and_where_it_was_changed(
 
 
 async def test_an_end_that_was_kept_elsewhere_is_found_again(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
         await tell(hub, "a.1", "a.2")
         told = (await client.get("/v1/audit/verify")).json()
         known = f"{told['last_seq']}:{told['last_hash']}"
@@ -128,21 +126,20 @@ async def test_an_end_that_was_kept_elsewhere_is_found_again(tmp_path: Path) -> 
 
 
 async def test_who_may_not_see_the_audit_log_is_refused(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening:
+    async with answering(tmp_path) as hub:
         for role, status in ((Role.OPERATOR, 403), (Role.ADMIN, 200)):
-            async with over_tcp(listening, await hub.bench.token(role)) as client:
+            async with over_tcp(hub, await hub.token(role)) as client:
                 assert (await client.get("/v1/audit")).status_code == status
 
 
 async def test_whoever_looks_into_the_process_is_on_record(tmp_path: Path) -> None:
-    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
         assert (await client.get("/v1/debug/dump")).status_code == 200
-        (entry,) = (await client.get("/v1/audit")).json()["entries"]
+        (entry,) = (await client.get("/v1/audit", params={"limit": 1})).json()["entries"]
     assert (entry["event"], entry["actor"]) == ("debug.dumped", f"operator:{os.getuid()}")
 
 
-def check_of(*found: Finding) -> object:
+def check_of(*found: Finding) -> Check:
     async def look(now: datetime) -> Iterable[Finding]:
         return found
 
@@ -150,10 +147,9 @@ def check_of(*found: Finding) -> object:
 
 
 async def test_issues_are_told_with_what_to_do(tmp_path: Path) -> None:
-    hub = FakeHub()
     full = error("disk.full", "no room is left", fix="make room")
-    hub.registry.add("disk", check_of(full))  # type: ignore[arg-type]
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
+        hub.app.issues.add("test", check_of(full))
         (issue,) = (await client.get("/v1/issues")).json()["issues"]
         status = (await client.get("/v1/status")).json()
     assert issue == {
@@ -168,16 +164,15 @@ async def test_issues_are_told_with_what_to_do(tmp_path: Path) -> None:
 
 
 async def test_somebody_bound_to_a_user_sees_the_issues_of_that_user_s_things_only(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening:
-        anna = await hub.bench.user("anna")
+    async with answering(tmp_path) as hub:
+        anna = await hub.user("anna")
         mine = warning("device.flapping", "hers", fix="-", subject="1", user_id=anna)
         others = warning("device.flapping", "another's", fix="-", subject="2", user_id=UserId("u-2"))
-        hub.registry.add("all", check_of(mine, others, notice("backup.old", "the hub's", fix="-")))  # type: ignore[arg-type]
-        async with over_tcp(listening, await hub.bench.token(Role.VIEWER, user_id=anna)) as client:
+        hub.app.issues.add("test", check_of(mine, others, notice("backup.old", "the hub's", fix="-")))
+        async with over_tcp(hub, await hub.token(Role.VIEWER, user_id=anna)) as client:
             hers = (await client.get("/v1/issues")).json()["issues"]
             counted = (await client.get("/v1/status")).json()["issues"]
-        async with over_tcp(listening, await hub.bench.token(Role.VIEWER)) as client:
+        async with over_tcp(hub, await hub.token(Role.VIEWER)) as client:
             everybodys = (await client.get("/v1/issues")).json()["issues"]
     assert [issue["explanation"] for issue in hers] == ["hers"]
     assert counted == {"errors": 0, "warnings": 1, "notices": 0}

@@ -14,13 +14,13 @@ from storage import audit
 from storage.coordination import board_memory
 from storage.coordination.board_memory import NewMemory
 from storage.schema import idempotency_keys
-from tests.support.facade import FakeHub, answering, over_tcp, over_unix
+from tests.support.hub import ServedHub, answering, over_tcp, over_unix
 
 
 class Served:
     """A hub with the agents inbox and notes of its owner, and somebody who may do everything."""
 
-    def __init__(self, fake: FakeHub, operator: httpx2.AsyncClient) -> None:
+    def __init__(self, fake: ServedHub, operator: httpx2.AsyncClient) -> None:
         self.fake = fake
         self.operator = operator
 
@@ -33,13 +33,13 @@ class Served:
         """A board; the first agent is its lead."""
         board = await self.made("/v1/boards", {"name": name})
         for agent in agents:
-            await self.fake.bench.agent(agent)
+            await self.fake.agent(agent)
             wanted = {"agent": agent, "is_lead": agent == agents[0]}
             board = await self.made(f"/v1/boards/{name}/agents", wanted)
         return board
 
     async def remember(self, content: str, board: str = "roses", **about: Any) -> Any:
-        self.fake.bench.clock.advance(1)
+        self.fake.clock.advance(1)
         return await self.made(f"/v1/boards/{board}/memory", {"content": content} | about)
 
     async def told(self, path: str, **asked: Any) -> Any:
@@ -53,8 +53,7 @@ class Served:
 
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[Served]:
-    fake = FakeHub()
-    async with answering(fake, tmp_path) as listening, over_unix(listening) as operator:
+    async with answering(tmp_path) as fake, over_unix(fake) as operator:
         yield Served(fake, operator)
 
 
@@ -100,8 +99,8 @@ async def test_agents_come_on_a_board_and_leave_it_and_one_leads(hub: Served) ->
 
 
 async def test_boards_and_agents_of_another_user_are_not_there(hub: Served) -> None:
-    eve = await hub.fake.bench.user("eve")
-    await hub.fake.bench.agent("hers", user_id=eve)
+    eve = await hub.fake.user("eve")
+    await hub.fake.agent("hers", user_id=eve)
     await hub.operator.post("/v1/boards", params={"user": "eve"}, json={"name": "lawn"})
     await hub.board()
     assert [board["name"] for board in (await hub.told("/v1/boards", user="eve"))["boards"]] == ["lawn"]
@@ -130,7 +129,7 @@ async def test_a_page_of_memory_has_two_hundred_items_at_most(hub: Served) -> No
     board = (await hub.told("/v1/boards/roses"))["id"]
     for n in range(201):
         item = NewMemory(id=MemoryId(f"m-{n}"), board_id=board, content="x", actor="hub", at=n)
-        await hub.fake.bench.store.write(board_memory.add_memory, item)
+        await hub.fake.store.write(board_memory.add_memory, item)
     page = await hub.told("/v1/boards/roses/memory", limit=1_000)
     assert len(page["memory"]) == 200 and page["next_cursor"] is not None
 
@@ -167,7 +166,7 @@ async def test_the_same_item_asked_for_twice_under_one_key_is_written_once(hub: 
         assert answer.status_code == 201
     assert await hub.memory() == ["once"]
     forget = sa.delete(idempotency_keys)  # as if the hub was killed before it kept its answer
-    await hub.fake.bench.store.write(lambda c: c.execute(forget).rowcount)
+    await hub.fake.store.write(lambda c: c.execute(forget).rowcount)
     again = await hub.operator.post(
         "/v1/boards/roses/memory", json={"content": "once"}, headers={"idempotency-key": "k"}
     )
@@ -217,12 +216,12 @@ async def test_an_agents_token_opens_no_operators_route_and_an_operators_none_of
         denied = await asking.get("/v1/boards")
         assert refused(denied) == (403, "forbidden")
         assert "not for agents: theirs begin with /v1/agent" in denied.json()["detail"]
-    async with over_tcp(hub.fake.listening, await hub.fake.bench.token()) as admin:
+    async with over_tcp(hub.fake, await hub.fake.token()) as admin:
         for client in (admin, hub.operator):
             denied = await client.get("/v1/agent")
             assert refused(denied) == (403, "forbidden")
             assert "asked by agents" in denied.json()["detail"]
-    (entry, *_) = await hub.fake.bench.store.read(audit.list_entries, limit=1)
+    (entry, *_) = await hub.fake.store.read(audit.list_entries, limit=1)
     assert entry.event == "auth.refused"
 
 
@@ -247,16 +246,16 @@ async def test_a_token_that_was_revoked_or_whose_agent_is_gone_opens_nothing(hub
 
 
 async def test_a_token_of_an_agent_counts_as_long_as_was_said(hub: Served) -> None:
-    await hub.fake.bench.agent("inbox")
+    await hub.fake.agent("inbox")
     made = await hub.made("/v1/agents/inbox/tokens", {"ttl_s": 60})
-    async with over_tcp(hub.fake.listening, made["token"]) as asking:
+    async with over_tcp(hub.fake, made["token"]) as asking:
         assert (await asking.get("/v1/agent")).status_code == 200
-        hub.fake.bench.clock.advance(61)
+        hub.fake.clock.advance(61)
         assert (await asking.get("/v1/agent")).json()["detail"] == "this token has expired"
 
 
 async def test_a_secret_is_told_once_and_never_kept(hub: Served) -> None:
-    await hub.fake.bench.agent("inbox")
+    await hub.fake.agent("inbox")
     answer = await hub.operator.post("/v1/agents/inbox/tokens", json={})
     assert answer.headers["cache-control"] == "no-store"
     token = answer.json()["token"]
@@ -267,7 +266,6 @@ async def test_a_secret_is_told_once_and_never_kept(hub: Served) -> None:
 @asynccontextmanager
 async def agent(hub: Served, name: str) -> AsyncIterator[httpx2.AsyncClient]:
     """An agent in its own name."""
-    bench = hub.fake.bench
-    token = await bench.agent_token(await bench.agent(name))
-    async with over_tcp(hub.fake.listening, token) as asking:
+    token = await hub.fake.agent_token(await hub.fake.agent(name))
+    async with over_tcp(hub.fake, token) as asking:
         yield asking

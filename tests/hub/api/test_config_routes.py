@@ -4,30 +4,34 @@ import os
 from pathlib import Path
 
 from hub.settings.schema import settings_schema
-from tests.support.facade import FakeHub, answering, over_unix
-from tests.support.settings import TEXT
+from storage import audit
+from tests.support.hub import TEXT, answering, over_unix
 
 ME = f"operator:{os.getuid()}"
 
 
 async def test_the_settings_in_use_are_told_with_where_each_value_was_given(tmp_path: Path) -> None:
-    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
         answer = await client.get("/v1/config")
     told = answer.json()
     file = str(tmp_path / "hub.toml")
     assert (told["file"], told["text"], told["generation"]) == (file, TEXT, 1)
     assert told["settings"]["limits"]["runs"] == 4
-    assert told["settings"]["listen"]["devices"]["address"] == "127.0.0.1:8770"
-    assert told["origins"] == {"hub.name": f"{file}:3", "limits.runs": f"{file}:6"}
+    assert told["settings"]["listen"]["devices"]["address"] == "127.0.0.1:0"
+    assert told["origins"] == {
+        "hub.name": f"{file}:3",
+        "limits.runs": f"{file}:6",
+        "listen.devices.address": f"{file}:9",
+        "listen.operator.address": f"{file}:10",
+    }
     assert (told["waiting"], told["refused"], told["on_last_good"]) == ([], [], False)
     assert answer.headers["etag"] == told["tag"]
 
 
 async def test_a_secret_is_told_by_its_reference_alone(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
         (tmp_path / "url").write_text("postgresql://me:hunter2@db/hub")
-        hub.settings.path.write_text('[storage]\nurl = { file = "url" }\n')
+        hub.settings.write_text('[storage]\nurl = { file = "url" }\n')
         assert (await client.post("/v1/reload")).status_code == 200
         told = (await client.get("/v1/config")).text
     assert str(tmp_path / "url") in told
@@ -35,10 +39,10 @@ async def test_a_secret_is_told_by_its_reference_alone(tmp_path: Path) -> None:
 
 
 async def test_a_reload_answers_with_three_lists(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
-        hub.settings.path.write_text(TEXT.replace("4", "5\nping_interval_s = 20.0").replace("home", "x"))
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
+        hub.settings.write_text(TEXT.replace("4", "5\nping_interval_s = 20.0").replace("home", "x"))
         answer = await client.post("/v1/reload")
+        (entry,) = await hub.store.read(audit.list_entries, limit=1)
     assert answer.json() == {
         "generation": 2,
         "live": ["limits.runs"],
@@ -48,16 +52,15 @@ async def test_a_reload_answers_with_three_lists(tmp_path: Path) -> None:
         "warnings": [],
     }
     assert answer.headers["etag"].startswith('"2-')
-    assert hub.settings.hub.told == [(ME, "applied")]
+    assert (entry.event, entry.actor) == ("settings.applied", ME)
 
 
 async def test_a_broken_file_is_refused_with_its_lines_and_told_until_it_is_mended(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
-        hub.settings.path.write_text("[limits]\nruns = 0\n")
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
+        hub.settings.write_text("[limits]\nruns = 0\n")
         refused = await client.post("/v1/reload")
         told = (await client.get("/v1/config")).json()
-        hub.settings.path.write_text(TEXT)
+        hub.settings.write_text(TEXT)
         await client.post("/v1/reload")
         after = (await client.get("/v1/config")).json()
     assert (refused.status_code, refused.json()["code"]) == (422, "bad_settings")
@@ -68,8 +71,7 @@ async def test_a_broken_file_is_refused_with_its_lines_and_told_until_it_is_mend
 
 
 async def test_an_edit_needs_no_tag_but_a_stale_one_is_refused(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
         seen = (await client.get("/v1/config")).headers["etag"]
         first = await client.patch("/v1/config", json={"values": {"limits.runs": 5}})
         late = await client.patch(
@@ -83,13 +85,11 @@ async def test_an_edit_needs_no_tag_but_a_stale_one_is_refused(tmp_path: Path) -
     assert (first.status_code, late.status_code, again.status_code) == (200, 412, 200)
     assert late.json()["code"] == "changed_meanwhile"
     assert "+runs = 5" in late.json()["detail"]
-    assert hub.settings.path.read_text() == TEXT.replace("4", "6").replace(
-        'name = "home"    # where I live\n', ""
-    )
+    assert hub.settings.read_text() == TEXT.replace("4", "6").replace('name = "home"    # where I live\n', "")
 
 
 async def test_an_edit_says_one_thing(tmp_path: Path) -> None:
-    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
         answers = [
             await client.patch("/v1/config", json=body)
             for body in ({}, {"text": "", "values": {"limits.runs": 1}}, {"values": {"limits.runs": None}})
@@ -99,7 +99,7 @@ async def test_an_edit_says_one_thing(tmp_path: Path) -> None:
 
 
 async def test_a_text_is_tried_and_changes_nothing(tmp_path: Path) -> None:
-    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
         before = (await client.get("/v1/config")).content
         good = (await client.post("/v1/config/check", json={"text": TEXT.replace("4", "5")})).json()
         bad = (await client.post("/v1/config/check", json={"text": "[limits]\nruns = 0"})).json()
@@ -110,5 +110,5 @@ async def test_a_text_is_tried_and_changes_nothing(tmp_path: Path) -> None:
 
 
 async def test_the_schema_is_there_for_editors(tmp_path: Path) -> None:
-    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
         assert (await client.get("/v1/config/schema")).json() == settings_schema()

@@ -6,6 +6,7 @@ import socket
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -16,18 +17,17 @@ from uvicorn.server import ServerState
 
 from hub.api.door.connection import STRANGER_READS_PER_S, BoundedConnection
 from hub.api.door.roles import Role
-from hub.api.door.server import Listening
 from hub.links.gate import Gate
 from hub.loop_meter import LoopMeter
 from hub.metrics import Metrics
 from tests.support.clock import FakeClock
-from tests.support.facade import ROOMY, FakeHub, over_tcp, over_unix, serving
+from tests.support.hub import ROOMY, ServedHub, over_tcp, over_unix, serving
 
 POST = b"POST /v1/runs/r-1/cancel HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
 
 
-async def _connect(listening: Listening) -> SocketStream:
-    return await anyio.connect_tcp(listening.tcp.host, listening.tcp.port)
+async def _connect(hub: ServedHub) -> SocketStream:
+    return await anyio.connect_tcp(hub.listening.tcp.host, hub.listening.tcp.port)
 
 
 async def _rest(stream: SocketStream) -> bytes:
@@ -61,38 +61,38 @@ def _problem(answer: bytes) -> tuple[int, str]:
     ],
 )
 async def test_what_is_no_http_is_refused_as_a_problem(tmp_path: Path, said: bytes) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, await _connect(listening) as stream:
+    async with serving(tmp_path) as hub, await _connect(hub) as stream:
         await stream.send(said)
         assert _problem(await _rest(stream)) == (400, "bad_params")
 
 
 async def test_a_head_without_an_end_is_refused(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, await _connect(listening) as stream:
+    async with serving(tmp_path) as hub, await _connect(hub) as stream:
         await stream.send(b"GET / HTTP/1.1\r\nx: " + b"y" * 20_000)
         assert _problem(await _rest(stream)) == (431, "too_large")
 
 
 async def test_a_body_in_chunks_is_refused_before_any_of_it_is_read(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, await _connect(listening) as stream:
+    async with serving(tmp_path) as hub, await _connect(hub) as stream:
         await stream.send(POST + b"transfer-encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1_000)
         assert _problem(await _rest(stream)) == (411, "bad_params")
 
 
 async def test_too_many_headers_are_refused(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, await _connect(listening) as stream:
+    async with serving(tmp_path) as hub, await _connect(hub) as stream:
         await stream.send(b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 200 + b"\r\n")
         assert _problem(await _rest(stream)) == (431, "too_large")
 
 
 async def test_an_address_that_is_too_long_is_refused(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, await _connect(listening) as stream:
+    async with serving(tmp_path) as hub, await _connect(hub) as stream:
         await stream.send(b"GET /healthz?" + b"a&" * 10_000 + b" HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
         assert _problem(await _rest(stream)) == (431, "too_large")
 
 
 async def test_what_follows_an_upgrade_that_is_not_done_is_no_request(tmp_path: Path) -> None:
     asked = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\nupgrade: x\r\n"
-    async with serving(FakeHub(), tmp_path) as listening, await _connect(listening) as stream:
+    async with serving(tmp_path) as hub, await _connect(hub) as stream:
         await stream.send(asked + b"content-type: application/json\r\ncontent-length: 4\r\n\r\n")
         told = await _rest(stream)
     assert told.count(b"HTTP/1.1 ") == 1
@@ -100,7 +100,7 @@ async def test_what_follows_an_upgrade_that_is_not_done_is_no_request(tmp_path: 
 
 
 async def test_a_request_that_does_not_wait_for_the_response_before_it_is_not_read(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, await _connect(listening) as stream:
+    async with serving(tmp_path) as hub, await _connect(hub) as stream:
         await stream.send(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" * 100)
         told = await _rest(stream)
     assert told.count(b"HTTP/1.1 200 ") == 1
@@ -108,7 +108,7 @@ async def test_a_request_that_does_not_wait_for_the_response_before_it_is_not_re
 
 
 async def test_nothing_is_read_after_a_refusal(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, await _connect(listening) as stream:
+    async with serving(tmp_path) as hub, await _connect(hub) as stream:
         await stream.send(POST + b"content-length: 1000\r\n\r\n{")
         told = await _rest(stream)
     assert _problem(told) == (401, "auth_failed")
@@ -162,12 +162,12 @@ async def test_a_stranger_who_sends_byte_by_byte_is_read_at_a_measured_pace() ->
 
 
 async def test_whoever_says_nothing_is_let_go(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path, head_s=0.05) as listening, await _connect(listening) as stream:
+    async with serving(tmp_path, head_s=0.05) as hub, await _connect(hub) as stream:
         assert _problem(await _rest(stream)) == (408, "hello_timeout")
 
 
 async def test_whoever_dawdles_over_a_second_request_is_let_go_as_well(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path, head_s=0.2) as listening, await _connect(listening) as stream:
+    async with serving(tmp_path, head_s=0.2) as hub, await _connect(hub) as stream:
         await stream.send(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
         assert (await stream.receive()).startswith(b"HTTP/1.1 200 ")
         await stream.send(b"GET /hea")
@@ -199,14 +199,14 @@ async def test_a_connection_too_many_is_told_so_and_the_others_go_on(
 ) -> None:
     counted: list[str] = []
     metrics = Metrics()
-    options = {"gate": _gate(metrics, **{limit: 2}), "on_refusal": counted.append}
+    options: dict[str, Any] = {"gate": _gate(metrics, **{limit: 2}), "on_refusal": counted.append}
     async with (
-        serving(FakeHub(), tmp_path, **options) as listening,
-        await _connect(listening) as first,
-        await _connect(listening) as second,
+        serving(tmp_path, **options) as hub,
+        await _connect(hub) as first,
+        await _connect(hub) as second,
     ):
         await _health(second)  # by now both are known
-        async with await _connect(listening) as third:
+        async with await _connect(hub) as third:
             assert _problem(await _rest(third)) == (503, code)
         assert (await _health(first)).startswith(b"HTTP/1.1 200 ")
     assert counted == [code]
@@ -216,39 +216,39 @@ async def test_a_connection_too_many_is_told_so_and_the_others_go_on(
 async def test_strangers_over_tcp_lock_nobody_out_of_the_unix_socket(tmp_path: Path) -> None:
     gate = _gate(connections=2)
     async with (
-        serving(FakeHub(), tmp_path, gate=gate, connections=1) as listening,
-        await _connect(listening) as first,
-        await _connect(listening) as second,
+        serving(tmp_path, gate=gate, connections=1) as hub,
+        await _connect(hub) as first,
+        await _connect(hub) as second,
     ):
         await _health(first)
         await _health(second)
-        async with over_unix(listening) as client:
+        async with over_unix(hub) as client:
             assert (await client.get("/v1/status")).status_code == 200
 
 
 async def test_connections_over_the_unix_socket_are_bounded_by_themselves(tmp_path: Path) -> None:
     async with (
-        serving(FakeHub(), tmp_path, connections=1) as listening,
-        over_unix(listening) as client,
+        serving(tmp_path, connections=1) as hub,
+        over_unix(hub) as client,
     ):
         assert (await client.get("/v1/status")).status_code == 200
-        async with await anyio.connect_unix(str(listening.unix)) as second:
+        async with await anyio.connect_unix(str(hub.listening.unix)) as second:
             assert _problem(await _rest(second)) == (503, "overloaded")
-        async with await _connect(listening) as stranger:
+        async with await _connect(hub) as stranger:
             assert (await _health(stranger)).startswith(b"HTTP/1.1 200 ")
 
 
 async def test_who_has_shown_a_good_token_is_no_stranger_and_who_has_left_takes_no_place(
     tmp_path: Path,
 ) -> None:
-    hub, gate = FakeHub(), _gate(strangers=1)
-    async with serving(hub, tmp_path, gate=gate) as listening:
-        token = await hub.bench.token()
-        async with over_tcp(listening, token) as known, over_tcp(listening, token) as other:
+    gate = _gate(strangers=1)
+    async with serving(tmp_path, gate=gate) as hub:
+        token = await hub.token()
+        async with over_tcp(hub, token) as known, over_tcp(hub, token) as other:
             assert (await known.get("/v1/status")).status_code == 200
             assert (await other.get("/v1/status")).status_code == 200
             assert (len(gate), gate.strangers) == (2, 0)
-        async with await _connect(listening) as stranger:
+        async with await _connect(hub) as stranger:
             await _health(stranger)
             assert gate.strangers == 1
         with anyio.fail_after(5):
@@ -257,9 +257,8 @@ async def test_who_has_shown_a_good_token_is_no_stranger_and_who_has_left_takes_
 
 
 async def test_requests_beyond_the_limit_are_refused_and_later_ones_served(tmp_path: Path) -> None:
-    hub = FakeHub()
-    hub.goes_on = True
-    async with serving(hub, tmp_path, requests=1) as listening, over_unix(listening) as client:
+
+    async with serving(tmp_path, requests=1) as hub, over_unix(hub) as client:
         async with client.stream("GET", "/v1/events"):
             refused = await client.get("/v1/status")
         assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
@@ -271,12 +270,10 @@ async def test_requests_beyond_the_limit_are_refused_and_later_ones_served(tmp_p
 async def test_a_token_that_keeps_the_hub_busy_leaves_room_for_others_and_for_the_unix_socket(
     tmp_path: Path,
 ) -> None:
-    hub = FakeHub()
-    hub.goes_on = True
-    async with serving(hub, tmp_path, requests=4) as listening, AsyncExitStack() as opened:
+
+    async with serving(tmp_path, requests=4) as hub, AsyncExitStack() as opened:
         clients = [
-            await opened.enter_async_context(over_tcp(listening, await hub.bench.token(Role.VIEWER)))
-            for _ in range(2)
+            await opened.enter_async_context(over_tcp(hub, await hub.token(Role.VIEWER))) for _ in range(2)
         ]
         greedy, other = clients
         for _ in range(2):
@@ -285,7 +282,7 @@ async def test_a_token_that_keeps_the_hub_busy_leaves_room_for_others_and_for_th
         assert (await other.get("/v1/status")).status_code == 200
         await opened.enter_async_context(other.stream("GET", "/v1/events"))
         crowded = await other.get("/v1/status")
-        async with over_unix(listening) as unix:
+        async with over_unix(hub) as unix:
             assert (await unix.get("/v1/status")).status_code == 200
     assert [(answer.status_code, answer.json()["code"]) for answer in (refused, crowded)] == [
         (503, "overloaded")
@@ -294,8 +291,8 @@ async def test_a_token_that_keeps_the_hub_busy_leaves_room_for_others_and_for_th
 
 
 async def test_half_a_request_on_a_broken_connection_leaves_nothing_behind(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
-        raw = socket.create_connection((listening.tcp.host, listening.tcp.port))
+    async with serving(tmp_path) as hub, over_unix(hub) as client:
+        raw = socket.create_connection((hub.listening.tcp.host, hub.listening.tcp.port))
         raw.send(b"POST /v1/agents HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 50\r\n\r\nhalf")
         raw.close()
         assert (await client.get("/v1/status")).status_code == 200
@@ -305,8 +302,8 @@ async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> No
     head = b"POST /v1/runs/r-1/cancel HTTP/1.1\r\nhost: hub\r\ncontent-type: application/json\r\n"
     for key in (b"", b"idempotency-key: k\r\n"):
         async with (
-            serving(FakeHub(), tmp_path, body_s=0.05) as listening,
-            await anyio.connect_unix(str(listening.unix)) as stream,
+            serving(tmp_path, body_s=0.05) as hub,
+            await anyio.connect_unix(str(hub.listening.unix)) as stream,
         ):
             await stream.send(head + key + b'content-length: 20\r\n\r\n{"rea')
             with anyio.fail_after(5):
@@ -314,10 +311,9 @@ async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> No
 
 
 async def test_a_reader_cannot_hold_up_what_others_change(tmp_path: Path) -> None:
-    hub = FakeHub()
     async with (
-        serving(hub, tmp_path) as listening,
-        over_unix(listening) as client,
+        serving(tmp_path) as hub,
+        over_unix(hub) as client,
         client.stream("GET", "/v1/events", headers={"if-match": "*"}) as answer,
     ):
         assert answer.status_code == 200
@@ -329,10 +325,10 @@ async def test_a_reader_cannot_hold_up_what_others_change(tmp_path: Path) -> Non
 async def test_who_wants_a_websocket_makes_no_advice_of_a_library_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, await _connect(listening) as stream:
+    async with serving(tmp_path) as hub, await _connect(hub) as stream:
         await stream.send(
             b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n"
             b"connection: upgrade, close\r\nupgrade: websocket\r\n\r\n"
         )
         assert (await _rest(stream)).startswith(b"HTTP/1.1 200")
-    assert caplog.records == []
+    assert [record.name for record in caplog.records if not record.name.startswith("hub.")] == []

@@ -6,17 +6,17 @@ from typing import Any
 from hub.api.document import EVERY, WITH_TOKEN
 from hub.api.door.roles import AGENT, PUBLIC, ROUTES
 from protocol.errors import CATALOGUE, ErrorCode
-from tests.support.facade import FakeHub, answering, over_unix
+from tests.support.hub import answering, over_unix
 
 
 async def _document(tmp_path: Path) -> dict[str, Any]:
-    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
         document: dict[str, Any] = (await client.get("/v1/openapi.json")).json()
     return document
 
 
 async def test_the_document_is_sent_compressed_and_once(tmp_path: Path) -> None:
-    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
         whole = await client.get("/v1/openapi.json", headers={"accept-encoding": "identity"})
         packed = await client.get("/v1/openapi.json", headers={"accept-encoding": "gzip"})
         again = await client.get("/v1/openapi.json", headers={"if-none-match": packed.headers["etag"]})

@@ -10,7 +10,6 @@ import httpx2
 import pytest
 
 from hub.api.door.roles import Role
-from hub.api.door.server import Listening
 from hub.api.events import Streams
 from hub.api.nouns.events import Events
 from hub.clock import epoch_ms
@@ -19,7 +18,7 @@ from protocol.ids import UserId
 from storage.agents import agents
 from tests.hub.api.test_agent_config_routes import an_agent
 from tests.support.clock import START
-from tests.support.facade import FakeHub, over_tcp, over_unix, serving
+from tests.support.hub import BOOT, ServedHub, over_tcp, over_unix, serving
 
 
 class Told(NamedTuple):
@@ -53,15 +52,14 @@ async def _events(answer: httpx2.Response) -> AsyncGenerator[Told]:
                 fields = {}
 
 
-def _happens(hub: FakeHub, event: str, level: str = "info", **fields: object) -> None:
+def _happens(hub: ServedHub, event: str, level: str = "info", **fields: object) -> None:
     hub.ring.append(at=epoch_ms(START), level=level, event=event, channel="test", fields=dict(fields))
 
 
 async def test_events_come_with_a_name_an_id_and_their_fields(tmp_path: Path) -> None:
-    hub = FakeHub()
     async with (
-        serving(hub, tmp_path) as listening,
-        over_unix(listening) as client,
+        serving(tmp_path) as hub,
+        over_unix(hub) as client,
         _following(client) as events,
     ):
         assert (await anext(events)).name == "open"
@@ -72,10 +70,9 @@ async def test_events_come_with_a_name_an_id_and_their_fields(tmp_path: Path) ->
 
 
 async def test_the_hubs_own_workings_and_tracebacks_are_not_told(tmp_path: Path) -> None:
-    hub = FakeHub()
     async with (
-        serving(hub, tmp_path) as listening,
-        over_unix(listening) as client,
+        serving(tmp_path) as hub,
+        over_unix(hub) as client,
         _following(client) as events,
     ):
         await anext(events)
@@ -88,8 +85,7 @@ async def test_the_hubs_own_workings_and_tracebacks_are_not_told(tmp_path: Path)
 
 
 async def test_whoever_was_away_gets_what_was_missed(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with serving(tmp_path) as hub, over_unix(hub) as client:
         async with _following(client) as events:
             await anext(events)
             _happens(hub, "run.moved", step=1)
@@ -104,22 +100,17 @@ async def test_whoever_was_away_gets_what_was_missed(tmp_path: Path) -> None:
     "after", ["another-boot-3", "another-1", "-1", "boot-999", "boot-", "nonsense", "boot-0x1"]
 )
 async def test_whoever_asks_for_what_is_not_here_is_told_to_read_anew(tmp_path: Path, after: str) -> None:
-    hub = FakeHub()
-    _happens(hub, "run.moved")
-    async with (
-        serving(hub, tmp_path) as listening,
-        over_unix(listening) as client,
-        _following(client, after=after) as events,
-    ):
-        reset = await anext(events)
-        _happens(hub, "run.moved", step=2)
-        assert (reset.name, (await anext(events)).name) == ("reset", "run.moved")
+    async with serving(tmp_path) as hub, over_unix(hub) as client:
+        _happens(hub, "run.moved")
+        async with _following(client, after=after) as events:
+            reset = await anext(events)
+            _happens(hub, "run.moved", step=2)
+            assert (reset.name, (await anext(events)).name) == ("reset", "run.moved")
     assert reset.id == "boot-1"
 
 
 async def test_what_has_fallen_out_of_the_ring_is_not_passed_over_in_silence(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with serving(tmp_path) as hub, over_unix(hub) as client:
         async with _following(client) as events:
             seen = await anext(events)
         for _ in range(2_001):
@@ -128,10 +119,10 @@ async def test_what_has_fallen_out_of_the_ring_is_not_passed_over_in_silence(tmp
             assert (await anext(events)).name == "reset"
 
 
-async def test_a_reader_slower_than_what_happens_is_told_to_read_anew(tmp_path: Path) -> None:
-    hub = FakeHub()
+async def test_a_reader_slower_than_the_events_must_read_everything_again(hub: ServedHub) -> None:
     hub.ring = Ring(most=3)
-    async with serving(hub, tmp_path), aclosing(hub.noun(Events).follow(None)) as events:
+    noun = Events(store=hub.store, ring=hub.ring, clock=hub.clock, boot_id=BOOT)
+    async with aclosing(noun.follow(None)) as events:
         await anext(events)
         _happens(hub, "run.moved", step=1)
         assert (await anext(events)).fields == {"step": 1}
@@ -144,10 +135,9 @@ async def test_a_reader_slower_than_what_happens_is_told_to_read_anew(tmp_path: 
 
 
 async def test_what_came_so_often_that_it_was_only_counted_is_to_be_read_anew(tmp_path: Path) -> None:
-    hub = FakeHub()
     async with (
-        serving(hub, tmp_path) as listening,
-        over_unix(listening) as client,
+        serving(tmp_path) as hub,
+        over_unix(hub) as client,
         _following(client) as events,
     ):
         await anext(events)
@@ -157,10 +147,9 @@ async def test_what_came_so_often_that_it_was_only_counted_is_to_be_read_anew(tm
 
 
 async def test_a_silent_stream_beats(tmp_path: Path) -> None:
-    hub = FakeHub()
     async with (
-        serving(hub, tmp_path, beat_s=0.01) as listening,
-        over_unix(listening) as client,
+        serving(tmp_path, beat_s=0.01) as hub,
+        over_unix(hub) as client,
         _following(client) as events,
     ):
         assert (await anext(events)).name == "open"
@@ -168,13 +157,11 @@ async def test_a_silent_stream_beats(tmp_path: Path) -> None:
 
 
 async def test_one_user_is_not_told_of_anothers_things(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with serving(hub, tmp_path) as listening:
-        bench = hub.bench
-        eve = await bench.user("eve")
-        mine, theirs = await bench.device("mine"), await bench.device("theirs", user_id=eve)
-        token = await bench.token(Role.VIEWER, user_id=bench.owner_id)
-        async with over_tcp(listening, token) as client, _following(client) as events:
+    async with serving(tmp_path) as hub:
+        eve = await hub.user("eve")
+        mine, theirs = await hub.device("mine"), await hub.device("theirs", user_id=eve)
+        token = await hub.token(Role.VIEWER, user_id=hub.owner_id)
+        async with over_tcp(hub, token) as client, _following(client) as events:
             await anext(events)
             _happens(hub, "device.left", device_id=theirs.id)
             _happens(hub, "run.queued", device_id=mine.id, run_id="r-unknown")
@@ -185,11 +172,10 @@ async def test_one_user_is_not_told_of_anothers_things(tmp_path: Path) -> None:
 
 
 async def test_whoever_sees_all_users_can_follow_one(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
-        eve = await hub.bench.user("eve")
-        theirs = await hub.bench.device("theirs", user_id=eve)
-        mine = await hub.bench.device("mine")
+    async with serving(tmp_path) as hub, over_unix(hub) as client:
+        eve = await hub.user("eve")
+        theirs = await hub.device("theirs", user_id=eve)
+        mine = await hub.device("mine")
         async with _following(client, user="eve") as events:
             await anext(events)
             _happens(hub, "device.left", device_id=mine.id)
@@ -199,32 +185,30 @@ async def test_whoever_sees_all_users_can_follow_one(tmp_path: Path) -> None:
 
 
 async def test_a_stream_ends_with_the_token_that_opened_it(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with serving(hub, tmp_path) as listening:
-        token = await hub.bench.token(Role.VIEWER)
-        async with over_tcp(listening, token) as client, _following(client) as events:
+    async with serving(tmp_path) as hub:
+        token = await hub.token(Role.VIEWER)
+        async with over_tcp(hub, token) as client, _following(client) as events:
             await anext(events)
-            (row,) = await hub.bench.identity.operator_tokens.all()
-            await hub.bench.identity.operator_tokens.revoke(row.id, actor="operator:7")
+            (row,) = await hub.identity.operator_tokens.all()
+            await hub.identity.operator_tokens.revoke(row.id, actor="operator:7")
             with anyio.fail_after(5):
                 assert [told async for told in events] == []
 
 
 async def test_a_stream_ends_with_the_hub(tmp_path: Path) -> None:
-    hub = FakeHub()
     opened = anyio.Event()
     names: list[str] = []
 
-    async def follow(listening: Listening) -> None:
-        async with over_unix(listening) as client, _following(client) as events:
+    async def follow(hub: ServedHub) -> None:
+        async with over_unix(hub) as client, _following(client) as events:
             async for event in events:
                 names.append(event.name)
                 opened.set()
 
     async with anyio.create_task_group() as tasks:
         with anyio.fail_after(5):
-            async with serving(hub, tmp_path) as listening:
-                tasks.start_soon(follow, listening)
+            async with serving(tmp_path) as hub:
+                tasks.start_soon(follow, hub)
                 await opened.wait()
     assert names == ["open"]
 
@@ -232,23 +216,21 @@ async def test_a_stream_ends_with_the_hub(tmp_path: Path) -> None:
 async def test_one_who_follows_leaves_streams_to_others_and_all_leave_some_to_the_unix_socket(
     tmp_path: Path,
 ) -> None:
-    hub = FakeHub()
-    async with serving(hub, tmp_path, event_streams=4) as listening, AsyncExitStack() as opened:
-        bench = hub.bench
+    async with serving(tmp_path, event_streams=4) as hub, AsyncExitStack() as opened:
 
         async def client(user_id: UserId | None = None) -> httpx2.AsyncClient:
-            token = await bench.token(Role.VIEWER, user_id=user_id)
-            return await opened.enter_async_context(over_tcp(listening, token))
+            token = await hub.token(Role.VIEWER, user_id=user_id)
+            return await opened.enter_async_context(over_tcp(hub, token))
 
         async def follow(client: httpx2.AsyncClient) -> int:
             answer = await opened.enter_async_context(client.stream("GET", "/v1/events"))
             return answer.status_code
 
-        one, same_user = await client(bench.owner_id), await client(bench.owner_id)
+        one, same_user = await client(hub.owner_id), await client(hub.owner_id)
         assert [await follow(one), await follow(same_user), await follow(same_user)] == [200, 200, 503]
         other = await client()
         assert [await follow(other), await follow(other)] == [200, 503]
-        unix = await opened.enter_async_context(over_unix(listening))
+        unix = await opened.enter_async_context(over_unix(hub))
         assert [await follow(unix), await follow(unix)] == [200, 503]
 
 
@@ -260,10 +242,9 @@ async def test_a_stream_that_opens_while_the_hub_ends_is_over_at_once() -> None:
 
 
 async def test_who_follows_one_agent_or_one_kind_of_event_is_told_of_nothing_else(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
-        await hub.bench.store.write(an_agent)
-        (agent,) = await hub.bench.store.read(agents.list_agents)
+    async with serving(tmp_path) as hub, over_unix(hub) as client:
+        await hub.store.write(an_agent)
+        agent = await hub.store.read(agents.agent_called, "inbox", None)
         async with _following(client, events="agent.*, run.finished", agent=agent.name) as events:
             assert (await anext(events)).name == "open"
             _happens(hub, "run.moved", agent_id=agent.id)

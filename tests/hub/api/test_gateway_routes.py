@@ -1,7 +1,6 @@
 """Gateways over the REST interface."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -12,7 +11,7 @@ from storage import audit
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateways import DeclaredGateway
 from storage.devices import users
-from tests.support.facade import FakeHub, answering, over_unix
+from tests.support.hub import ServedHub, over_unix
 
 
 def keep(c: sa.Connection) -> None:
@@ -37,14 +36,9 @@ def keep(c: sa.Connection) -> None:
 
 
 @pytest.fixture
-async def fake() -> FakeHub:
-    return FakeHub()
-
-
-@pytest.fixture
-async def operator(fake: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with answering(fake, tmp_path) as listening, over_unix(listening) as client:
-        await fake.bench.store.write(keep)
+async def operator(hub: ServedHub) -> AsyncIterator[httpx2.AsyncClient]:
+    async with over_unix(hub) as client:
+        await hub.store.write(keep)
         yield client
 
 
@@ -92,15 +86,15 @@ async def test_what_another_user_has_is_not_there(operator: httpx2.AsyncClient) 
 
 
 async def test_who_had_a_gateway_tried_again_is_on_record(
-    operator: httpx2.AsyncClient, fake: FakeHub
+    operator: httpx2.AsyncClient, hub: ServedHub
 ) -> None:
     answer = await operator.post("/v1/gateways/office/reconnect")
     assert (answer.status_code, answer.json()["name"]) == (200, "office")
-    (entry,) = await fake.bench.store.read(audit.list_entries, limit=1)
+    (entry,) = await hub.store.read(audit.list_entries, limit=1)
     assert (entry.event, entry.subject) == ("gateway.tried_again", "gw-office")
 
 
-async def test_an_agent_is_made_that_lives_there(operator: httpx2.AsyncClient, fake: FakeHub) -> None:
+async def test_an_agent_is_made_that_lives_there(operator: httpx2.AsyncClient, hub: ServedHub) -> None:
     body = {"name": "writer", "remote_id": "writer"}
     answer = await operator.post("/v1/gateways/office/agents", json=body)
     assert answer.status_code == 201
@@ -109,7 +103,7 @@ async def test_an_agent_is_made_that_lives_there(operator: httpx2.AsyncClient, f
         "office",
         "",
     )
-    (entry,) = await fake.bench.store.read(audit.list_entries, limit=1)
+    (entry,) = await hub.store.read(audit.list_entries, limit=1)
     assert entry.event == "agent.created"
     assert '"remote_id":"writer"' in entry.detail
     again = await operator.post("/v1/gateways/office/agents", json=body)

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from hub import docs
-from tests.support.facade import FakeHub, answering, over_unix
+from tests.support.hub import answering, over_unix
 
 
 async def test_the_pages_are_served_as_markdown(tmp_path: Path) -> None:
-    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
         listed = await client.get("/docs")
         assert listed.headers["content-type"].startswith("text/markdown")
         for topic in docs.TOPICS:
@@ -17,7 +17,7 @@ async def test_the_pages_are_served_as_markdown(tmp_path: Path) -> None:
 
 
 async def test_an_unknown_page_is_refused_with_a_hint(tmp_path: Path) -> None:
-    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
         answer = await client.get("/docs/setings")
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_method")
     assert answer.json()["hint"] == "did you mean settings?"

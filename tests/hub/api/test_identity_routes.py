@@ -1,25 +1,10 @@
 """Who may come in, over the REST interface."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import httpx2
 import pytest
 
-from tests.support.facade import FakeHub, answering, over_unix
+from tests.support.hub import ServedHub
 from tests.support.identity import CODE
-
-
-@pytest.fixture
-def hub() -> FakeHub:
-    return FakeHub()
-
-
-@pytest.fixture
-async def client(hub: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    """On the Unix socket, where everything may be asked."""
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as asking:
-        yield asking
 
 
 async def test_a_device_is_renamed_only_by_who_saw_how_it_is_called_now(client: httpx2.AsyncClient) -> None:
@@ -129,8 +114,8 @@ async def test_long_lists_come_in_pages(client: httpx2.AsyncClient) -> None:
         assert rest["next_cursor"] is None
 
 
-async def test_an_approval_is_tried_then_done(hub: FakeHub, client: httpx2.AsyncClient) -> None:
-    await hub.bench.asks()
+async def test_an_approval_is_tried_then_done(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+    await hub.asks()
     tried = (await client.post("/v1/pairings/approve", json={"code": CODE, "dry_run": True})).json()
     done = (await client.post("/v1/pairings/approve", json={"code": CODE})).json()
     assert (tried["dry_run"], done["dry_run"]) == (True, False)
@@ -139,20 +124,20 @@ async def test_an_approval_is_tried_then_done(hub: FakeHub, client: httpx2.Async
 
 
 async def test_an_approval_of_what_was_shown_before_is_refused_as_changed(
-    hub: FakeHub, client: httpx2.AsyncClient
+    hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
-    await hub.bench.asks()
+    await hub.asks()
     tried = (await client.post("/v1/pairings/approve", json={"code": CODE, "dry_run": True})).json()
-    await hub.bench.asks("root")
+    await hub.asks("root")
     approval = {"code": CODE, "pairing_id": tried["pairing"]["id"]}
     changed = await client.post("/v1/pairings/approve", json=approval)
     assert (changed.status_code, changed.json()["code"]) == (412, "changed_meanwhile")
 
 
 async def test_who_types_too_many_wrong_codes_is_told_how_long_to_wait(
-    hub: FakeHub, client: httpx2.AsyncClient
+    hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
-    await hub.bench.asks()
+    await hub.asks()
     for _ in range(5):
         wrong = await client.post("/v1/pairings/approve", json={"code": "2222-2222"})
         assert (wrong.status_code, wrong.json()["code"]) == (404, "unknown_pairing")

@@ -14,7 +14,7 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
 from storage.runs import items
 from storage.runs.items import Decision, ItemRow
-from tests.support.facade import FakeHub, answering, over_unix
+from tests.support.hub import answering, over_unix
 
 
 def keep(c: sa.Connection) -> None:
@@ -55,9 +55,8 @@ def keep(c: sa.Connection) -> None:
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as asking:
-        await hub.bench.store.write(keep)
+    async with answering(tmp_path) as hub, over_unix(hub) as asking:
+        await hub.store.write(keep)
         yield asking
 
 

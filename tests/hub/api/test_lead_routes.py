@@ -1,7 +1,6 @@
 """Leads and broadcasts over the REST interface. Nothing is connected to any gateway."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -9,20 +8,15 @@ import pytest
 
 from hub.api.nouns import broadcasts
 from tests.hub.api.test_gateway_routes import keep
-from tests.support.facade import FakeHub, answering, over_unix
+from tests.support.hub import ServedHub, over_unix
 
 SAY = {"content": "is it done?", "kind": "handoff", "correlation_id": "order-17"}
 
 
 @pytest.fixture
-async def fake() -> FakeHub:
-    return FakeHub()
-
-
-@pytest.fixture
-async def operator(fake: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with answering(fake, tmp_path) as listening, over_unix(listening) as client:
-        await fake.bench.store.write(keep)
+async def operator(hub: ServedHub) -> AsyncIterator[httpx2.AsyncClient]:
+    async with over_unix(hub) as client:
+        await hub.store.write(keep)
         for name, gateway in (("garden", "office"), ("roses", "lab"), ("shed", None)):
             assert (
                 await client.post("/v1/boards", json={"name": name, "gateway": gateway})

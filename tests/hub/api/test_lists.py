@@ -1,37 +1,19 @@
 """Every list of the operators' interface: each row once, in order, at a cost that does not grow with it."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import httpx2
 import pytest
 import sqlalchemy as sa
 
 from hub.api.application import ANSWERED
-from hub.api.deps import Hub
-from hub.api.door.bearer import BearerTokens
-from hub.api.door.idempotency import Replays
 from hub.api.door.roles import AGENT
-from hub.api.door.server import OperatorServer
-from hub.api.nouns.agents import Agents
-from hub.api.nouns.runs import Runs
-from hub.api.nouns.schedules import Schedules
-from hub.api.nouns.system import System
-from hub.links.attempts import FailedAttempts
-from hub.links.gate import Gate
-from hub.metrics import Metrics
-from hub.settings.values import Address
-from protocol.ids import UserId
 from protocol.keys import key_id
+from storage.agents import agents
+from storage.schedules import schedule_rows
 from storage.schema import metadata
-from tests.hub.test_operations import agent, bench, operate, scheduler, store
-from tests.support.facade import ROOMY, FakeHub, InProcess, over_unix
-from tests.support.identity import IdentityBench
-from tests.support.runs import Bench
-from tests.support.settings import SettingsBench
-
-__all__ = ["agent", "bench", "operate", "scheduler", "store"]
+from tests.support.hub import ServedHub
 
 FAR = 2**42  # epoch milliseconds, in the year 2109
 NOTES = "/v1/agents/notes"
@@ -93,10 +75,10 @@ KEYS: Final = ("id", "resource", "scope", "seq", "fire_at")  # columns that numb
 class Reads:
     """Counts of a store's reads: transactions, rows, and steps of SQLite's virtual machine in thousands."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, hub: ServedHub) -> None:
         self.transactions = self.rows = self.steps = 0
-        self._read = bench.store.read
-        bench.store.read = self.read  # type: ignore[method-assign]
+        self._read = hub.store.read
+        hub.store.read = self.read  # type: ignore[method-assign]
 
     async def read(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         self.transactions += 1
@@ -123,16 +105,16 @@ class Reads:
         self.transactions = self.rows = self.steps = 0
 
 
-class Whole(NamedTuple):
-    """A hub with every noun, its client, and what the client's requests read."""
+class Whole:
+    """A hub, its client, what the client's requests read, and the ids that rows refer to."""
 
-    bench: Bench
-    client: httpx2.AsyncClient
-    reads: Reads
+    def __init__(self, hub: ServedHub, client: httpx2.AsyncClient, reads: Reads) -> None:
+        self.hub, self.client, self.reads = hub, client, reads
+        self.referred: dict[str, str] = {}
 
     async def fill(self, path: str, numbers: range) -> None:
         """Add a row for each number."""
-        await self.bench.store.write(self._fill, path, numbers)
+        await self.hub.store.write(self._fill, path, numbers)
 
     def _fill(self, c: sa.Connection, path: str, numbers: range) -> None:
         name, given = LISTS[path]
@@ -143,19 +125,17 @@ class Whole(NamedTuple):
 
     def _insert(self, c: sa.Connection, name: str, number: int, given: Mapping[str, Any]) -> None:
         table = metadata.tables[name]
-        referred = {"users.id": "u", "boards.id": "board-0", "schedules.id": "schedule-0"}
-        referred |= {"agents.id": self.bench.agent.id, "devices.id": str(self.bench.agent.device_id)}
         row: dict[str, Any] = {}
         for column in table.columns:
             if column.name in given:
                 value = given[column.name]
                 value = value(number) if callable(value) else value
                 value = value.format(n=f"{number:05}") if isinstance(value, str) and value != "{}" else value
-                row[column.name] = referred.get(value, value) if isinstance(value, str) else value
+                row[column.name] = self.referred.get(value, value) if isinstance(value, str) else value
             elif column.nullable or column.server_default is not None:
                 continue
             elif column.foreign_keys:
-                row[column.name] = referred[next(iter(column.foreign_keys)).target_fullname]
+                row[column.name] = self.referred[next(iter(column.foreign_keys)).target_fullname]
             elif isinstance(column.type, sa.LargeBinary):
                 row[column.name] = f"{number:032}".encode()
             elif isinstance(column.type, sa.BigInteger):
@@ -175,31 +155,21 @@ class Whole(NamedTuple):
 
 
 @pytest.fixture
-async def whole(bench: Bench, operate: Callable[..., Hub], tmp_path: Path) -> AsyncIterator[Whole]:
-    identity = IdentityBench(bench.store, UserId("u"))
-    fake = FakeHub()
-    fake.open(identity, SettingsBench(tmp_path), tmp_path)
-    real = operate()
-    fake.nouns.add(*(real.noun(kind) for kind in (Agents, Runs, Schedules, System)))
-    clock, path = bench.clock, tmp_path / "hub.sock"
-    server = OperatorServer(
-        fake.nouns,
-        address=Address("127.0.0.1", 0),
-        unix_path=path,
-        body_bytes=2_000,
-        metrics=lambda: b"",
-        clock=clock,
-        gate=Gate(ROOMY, clock=clock, metrics=Metrics()),
-        bearer=BearerTokens(bench.store, clock=clock, attempts=FailedAttempts(clock)),
-        replays=Replays(bench.store, clock=clock),
+async def whole(hub: ServedHub, client: httpx2.AsyncClient) -> Whole:
+    opened = Whole(hub, client, Reads(hub))
+    (agent,) = await hub.store.read(agents.list_agents)
+    (schedule,) = await hub.store.read(schedule_rows.list_schedules)
+    opened.referred.update(
+        {
+            "users.id": hub.owner_id,
+            "boards.id": "board-0",
+            "schedules.id": schedule.id,
+            "agents.id": agent.id,
+            "devices.id": str(agent.device_id),
+        }
     )
-    async with over_unix(InProcess(server.access, path)) as client:
-        opened = Whole(bench, client, Reads(bench))
-        await bench.store.write(opened._insert, "boards", 0, {"id": "board-0"})
-        await bench.store.write(
-            opened._insert, "schedules", 0, {"id": "schedule-0", "kind": "cron", "expr": "0 7 * * *"}
-        )
-        yield opened
+    await hub.store.write(opened._insert, "boards", 0, {"id": "board-0"})
+    return opened
 
 
 # Every GET of operators; those of agents are answered by the same methods.
@@ -247,7 +217,7 @@ async def test_rows_that_come_and_go_between_pages_neither_repeat_nor_hide_other
     table = metadata.tables[LISTS[path][0]]
     column = next(table.columns[name] for name in KEYS if name in table.columns)
     thirteenth = column == 23 if isinstance(column.type, sa.BigInteger) else column.like("%-00013")
-    removed = await whole.bench.store.write(lambda c: c.execute(sa.delete(table).where(thirteenth)).rowcount)
+    removed = await whole.hub.store.write(lambda c: c.execute(sa.delete(table).where(thirteenth)).rowcount)
     while cursor is not None:
         page, cursor = await whole.page(path, 2, cursor)
         found += page
@@ -282,6 +252,7 @@ SEVERAL: Final = {
     "/v1/broadcasts/{broadcast_id}": "its results are read after the broadcast",
     "/v1/connectors/{connector}/sign-in/{sign_in}": "the desk of sign-ins reads for itself",
     "/v1/messages": "the names of the senders are read after the messages",
+    "/v1/issues": "each check reads for itself; checks of a few seconds ago are not repeated",
     "/v1/messages/{message_id}": "the names of the senders are read after the messages",
 }
 

@@ -1,7 +1,6 @@
 """Locks over the REST interface."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -12,7 +11,7 @@ from protocol.ids import UserId
 from storage import audit
 from storage.agents import lock_turns, locks
 from storage.devices import users
-from tests.support.facade import FakeHub, answering, over_unix
+from tests.support.hub import ServedHub, over_unix
 
 ANNA, BERT = (lock_turns.Holder(lock_turns.HolderKind.DEVICE, f"device-{name}") for name in ("anna", "bert"))
 
@@ -45,14 +44,9 @@ def take(
 
 
 @pytest.fixture
-async def fake() -> FakeHub:
-    return FakeHub()
-
-
-@pytest.fixture
-async def operator(fake: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with answering(fake, tmp_path) as listening, over_unix(listening) as client:
-        await fake.bench.store.write(keep)
+async def operator(hub: ServedHub) -> AsyncIterator[httpx2.AsyncClient]:
+    async with over_unix(hub) as client:
+        await hub.store.write(keep)
         yield client
 
 
@@ -81,25 +75,25 @@ async def test_locks_come_in_pages(operator: httpx2.AsyncClient) -> None:
 
 
 async def test_a_lock_is_taken_from_its_holder_and_the_next_has_it(
-    operator: httpx2.AsyncClient, fake: FakeHub
+    operator: httpx2.AsyncClient, hub: ServedHub
 ) -> None:
     asked = {"resource": "mailbox", "fence": 1}
     told = (await operator.post("/v1/locks/release", params={"user": "owner"}, json=asked)).json()
     assert (told["holder"]["id"], told["fence"], told["waiting"]) == ("device-bert", 2, [])
-    entry = (await fake.bench.store.read(audit.list_entries, limit=1))[0]
+    entry = (await hub.store.read(audit.list_entries, limit=1))[0]
     assert (entry.event, entry.subject) == ("lock.released", "mailbox")
     late = await operator.post("/v1/locks/release", params={"user": "owner"}, json=asked)
     assert (late.status_code, late.json()["code"]) == (409, "lock_lost")
 
 
 async def test_a_free_lock_stays_free_however_often_it_is_released(
-    operator: httpx2.AsyncClient, fake: FakeHub
+    operator: httpx2.AsyncClient, hub: ServedHub
 ) -> None:
-    before = await fake.bench.store.read(audit.list_entries, limit=9)
+    before = await hub.store.read(audit.list_entries, limit=9)
     for _ in range(2):
         told = await operator.post("/v1/locks/release", json={"resource": "calendar"})
         assert (told.status_code, told.json()["holder"]) == (200, None)
-    assert await fake.bench.store.read(audit.list_entries, limit=9) == before
+    assert await hub.store.read(audit.list_entries, limit=9) == before
 
 
 async def test_a_name_that_several_users_have_is_not_enough(operator: httpx2.AsyncClient) -> None:

@@ -8,25 +8,21 @@ import anyio
 import httpx2
 import pytest
 
-from tests.support.facade import FakeHub, over_unix, serving
+from tests.support.hub import ServedHub, serving
 
 
 @pytest.fixture
-def hub() -> FakeHub:
-    return FakeHub()
+async def hub(tmp_path: Path) -> AsyncIterator[ServedHub]:
+    """A hub that serves on sockets, as an answer of the application in this process comes only as a whole."""
+    async with serving(tmp_path) as opened:
+        yield opened
 
 
-@pytest.fixture
-async def client(hub: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
-        yield client
-
-
-def say(hub: FakeHub, event: str, **fields: object) -> None:
+def say(hub: ServedHub, event: str, **fields: object) -> None:
     hub.ring.append(at=1_767_604_442_000, level="info", event=event, channel="hub.x", fields=fields)
 
 
-async def test_the_log_comes_in_pages_the_newest_first(hub: FakeHub, client: httpx2.AsyncClient) -> None:
+async def test_the_log_comes_in_pages_the_newest_first(hub: ServedHub, client: httpx2.AsyncClient) -> None:
     for number in range(5):
         say(hub, f"event.n{number}")
     first = await client.get("/v1/logs", params={"limit": 3})
@@ -39,7 +35,7 @@ async def test_the_log_comes_in_pages_the_newest_first(hub: FakeHub, client: htt
 
 
 async def test_who_follows_gets_the_last_entries_and_then_each_that_comes(
-    hub: FakeHub, client: httpx2.AsyncClient
+    hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     say(hub, "event.before", run_id="019b8d2e-1f00-7abc-8def-0123456789ab")
     with anyio.fail_after(10):
@@ -58,16 +54,16 @@ async def test_who_follows_gets_the_last_entries_and_then_each_that_comes(
 
 @pytest.mark.parametrize("follow", ["true", "false"])
 async def test_a_device_that_is_not_known_is_a_404(
-    hub: FakeHub, client: httpx2.AsyncClient, follow: str
+    hub: ServedHub, client: httpx2.AsyncClient, follow: str
 ) -> None:
     answer = await client.get("/v1/logs", params={"device": "tower", "follow": follow})
     assert answer.status_code == 404
     assert answer.json()["code"] == "unknown_device"
 
 
-async def test_a_dump_is_answered_at_once(hub: FakeHub, client: httpx2.AsyncClient) -> None:
-    hub.dumper.queues["router"] = lambda: 3
+async def test_a_dump_is_answered_at_once(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+    hub.context.debug.queues["router"] = lambda: 3
     told = (await client.get("/v1/debug/dump")).json()
-    assert told["queues"] == {"router": 3}
+    assert told["queues"]["router"] == 3
     assert told["tasks"]
     assert any(thread["name"] == "MainThread" for thread in told["threads"])

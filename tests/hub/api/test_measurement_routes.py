@@ -16,7 +16,7 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.measurements import BucketRetention, SampleRow
 from storage.devices import users
 from tests.support.clock import START
-from tests.support.facade import FakeHub, answering, over_unix
+from tests.support.hub import answering, over_unix
 
 NOW = epoch_ms(START)
 MINUTE_MS = 60_000
@@ -49,9 +49,8 @@ def keep(c: sa.Connection) -> None:
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    served = FakeHub()
-    async with answering(served, tmp_path) as listening, over_unix(listening) as opened:
-        await served.bench.store.write(keep)
+    async with answering(tmp_path) as served, over_unix(served) as opened:
+        await served.store.write(keep)
         yield opened
 
 

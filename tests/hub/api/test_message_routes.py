@@ -11,8 +11,8 @@ from hub.api.nouns.messages import Messages as MessageNoun
 from hub.api.nouns.tokens import AgentTokenRequest, AgentTokens
 from storage import audit
 from tests.hub.coordination.post import WORKERS, PostBench, open_post
-from tests.support.facade import FakeHub, answering, over_tcp, over_unix
 from tests.support.gateway import FakeGateway, fake_gateway
+from tests.support.hub import ServedHub, over_tcp
 
 NUDGE = "/v1/boards/garden/agents/worker/nudge"
 SAID = {"content": "is the gate shut?"}
@@ -25,43 +25,30 @@ async def gateway() -> AsyncIterator[FakeGateway]:
 
 
 @pytest.fixture
-async def fake() -> FakeHub:
-    return FakeHub()
-
-
-@pytest.fixture
-async def operator(fake: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with answering(fake, tmp_path) as listening, over_unix(listening) as client:
-        yield client
-
-
-@pytest.fixture
-async def bench(
-    operator: httpx2.AsyncClient, fake: FakeHub, gateway: FakeGateway, tmp_path: Path
-) -> AsyncIterator[PostBench]:
-    async with open_post(tmp_path, gateway, kept_in=fake.bench.store) as opened:
-        fake.nouns.add(MessageNoun(fake.bench.store, opened.messages()))
+async def bench(hub: ServedHub, gateway: FakeGateway, tmp_path: Path) -> AsyncIterator[PostBench]:
+    async with open_post(tmp_path, gateway, kept_in=hub.store) as opened:
+        hub.nouns.add(MessageNoun(hub.store, opened.messages()))
         yield opened
 
 
-async def by(fake: FakeHub, agent: str) -> dict[str, str]:
+async def by(hub: ServedHub, agent: str) -> dict[str, str]:
     """Headers of an agent that asks in its own name."""
-    made = await fake.noun(AgentTokens).create(agent, AgentTokenRequest(), actor="test")
+    made = await hub.noun(AgentTokens).create(agent, AgentTokenRequest(), actor="test")
     return {"authorization": f"Bearer {made.token}"}
 
 
-async def nudge(operator: httpx2.AsyncClient, query: str = "", **about: Any) -> dict[str, Any]:
-    answer = await operator.post(f"{NUDGE}{query}", json=SAID | about)
+async def nudge(client: httpx2.AsyncClient, query: str = "", **about: Any) -> dict[str, Any]:
+    answer = await client.post(f"{NUDGE}{query}", json=SAID | about)
     assert answer.status_code == 201, answer.text
     told: dict[str, Any] = answer.json()
     return told
 
 
 async def test_a_nudge_is_answered_once_its_agent_has_it(
-    operator: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
+    client: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
 ) -> None:
     gateway.hold(WORKERS)
-    told = await nudge(operator, correlation_id="order-17", queue_mode="followup")
+    told = await nudge(client, correlation_id="order-17", queue_mode="followup")
     assert (told["state"], told["board"], told["agent"], told["gateway"]) == (
         "consumed",
         "garden",
@@ -75,10 +62,10 @@ async def test_a_nudge_is_answered_once_its_agent_has_it(
 
 
 async def test_a_gateway_that_is_away_is_no_error_of_who_sends(
-    operator: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
+    client: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
 ) -> None:
     await gateway.stop()
-    told = await nudge(operator, "?wait_s=0")
+    told = await nudge(client, "?wait_s=0")
     assert told["state"] == "waiting"
     await gateway.start()
     shown = await bench.end(await bench.get_by(told["id"]))
@@ -86,33 +73,33 @@ async def test_a_gateway_that_is_away_is_no_error_of_who_sends(
 
 
 async def test_what_a_gateway_refuses_is_told_with_the_messages_id(
-    operator: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
+    client: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
 ) -> None:
     del gateway.agents["worker"]
-    answer = await operator.post(NUDGE, json=SAID)
+    answer = await client.post(NUDGE, json=SAID)
     problem = answer.json()
     assert (answer.status_code, problem["code"]) == (502, "gateway_refused")
     assert problem["detail"] == "gateway west has no agent worker any more"
-    shown = (await operator.get(f"/v1/messages/{problem['message_id']}")).json()
+    shown = (await client.get(f"/v1/messages/{problem['message_id']}")).json()
     assert (shown["state"], shown["reason_code"]) == ("failed", "gateway_refused")
 
 
 async def test_a_missing_scope_is_told_in_words(
-    operator: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
+    client: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
 ) -> None:
-    details = {"code": "MISSING_SCOPE", "missingScope": "operator.write"}
+    details = {"code": "MISSING_SCOPE", "missingScope": "client.write"}
     gateway.fault("chat.send", "refused", {"code": "FORBIDDEN", "message": "no", "details": details})
-    answer = await operator.post(NUDGE, json=SAID)
+    answer = await client.post(NUDGE, json=SAID)
     assert (answer.status_code, answer.json()["code"]) == (502, "gateway_forbidden")
-    assert "operator.write" in answer.json()["detail"]
+    assert "client.write" in answer.json()["detail"]
 
 
 async def test_a_message_is_shown_with_each_move_and_its_proof(
-    operator: httpx2.AsyncClient, bench: PostBench
+    client: httpx2.AsyncClient, bench: PostBench
 ) -> None:
-    told = await nudge(operator)
+    told = await nudge(client)
     await bench.end(await bench.get_by(told["id"]))
-    shown = (await operator.get(f"/v1/messages/{told['id']}")).json()
+    shown = (await client.get(f"/v1/messages/{told['id']}")).json()
     assert shown["key"] == f"{told['id']}-1"
     assert [move["new_state"] for move in shown["moves"]] == [
         "waiting",
@@ -125,12 +112,12 @@ async def test_a_message_is_shown_with_each_move_and_its_proof(
     assert shown["moves"][3]["proof"]["history"]["key"] == f"{told['id']}-1:user"
 
 
-async def test_messages_are_listed_and_filtered(operator: httpx2.AsyncClient, bench: PostBench) -> None:
-    first = await nudge(operator, "?wait_s=0", correlation_id="order-17")
-    second = await nudge(operator, "?wait_s=0")
+async def test_messages_are_listed_and_filtered(client: httpx2.AsyncClient, bench: PostBench) -> None:
+    first = await nudge(client, "?wait_s=0", correlation_id="order-17")
+    second = await nudge(client, "?wait_s=0")
 
     async def listed(query: str) -> list[str]:
-        page = (await operator.get(f"/v1/messages{query}")).json()
+        page = (await client.get(f"/v1/messages{query}")).json()
         return [one["id"] for one in page["messages"]]
 
     assert await listed("") == [second["id"], first["id"]]
@@ -141,28 +128,28 @@ async def test_messages_are_listed_and_filtered(operator: httpx2.AsyncClient, be
 
 
 async def test_a_message_that_waits_is_given_up_and_one_that_failed_is_said_anew(
-    operator: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
+    client: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
 ) -> None:
     await gateway.stop()
-    told = await nudge(operator, "?wait_s=0")
+    told = await nudge(client, "?wait_s=0")
     path = f"/v1/messages/{told['id']}"
-    given_up = (await operator.post(f"{path}/cancel")).json()
+    given_up = (await client.post(f"{path}/cancel")).json()
     assert (given_up["state"], given_up["reason_code"]) == ("failed", "cancelled")
-    late = await operator.post(f"{path}/cancel")
+    late = await client.post(f"{path}/cancel")
     assert (late.status_code, late.json()["code"]) == (409, "message_settled")
     await gateway.start()
-    anew = (await operator.post(f"{path}/retry")).json()
+    anew = (await client.post(f"{path}/retry")).json()
     assert anew["id"] != told["id"]
     assert (await bench.end(await bench.get_by(anew["id"]))).state == "answered"
-    has_it = await operator.post(f"/v1/messages/{anew['id']}/retry")
+    has_it = await client.post(f"/v1/messages/{anew['id']}/retry")
     assert (has_it.status_code, has_it.json()["code"]) == (409, "message_settled")
 
 
 async def test_agents_nudge_as_their_board_lets_them_and_see_their_own_messages(
-    fake: FakeHub, bench: PostBench
+    hub: ServedHub, bench: PostBench
 ) -> None:
-    lead, worker, desk = [await by(fake, name) for name in ("lead", "worker", "desk")]
-    async with over_tcp(fake.listening) as client:
+    lead, worker, desk = [await by(hub, name) for name in ("lead", "worker", "desk")]
+    async with over_tcp(hub) as client:
         said = await client.post(f"/v1/agent{NUDGE.removeprefix('/v1')}", json=SAID, headers=lead)
         assert (said.status_code, said.json()["sent_by"]) == (201, "agent lead")
         path = f"/v1/agent/messages/{said.json()['id']}"

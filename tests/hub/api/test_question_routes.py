@@ -1,7 +1,6 @@
 """Questions over the REST interface."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -14,7 +13,7 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards
 from storage.devices import users
 from tests.storage.rows import AT, declare
-from tests.support.facade import FakeHub, answering, over_unix
+from tests.support.hub import ServedHub, over_unix
 
 
 def two_boards(c: sa.Connection) -> None:
@@ -27,14 +26,9 @@ def two_boards(c: sa.Connection) -> None:
 
 
 @pytest.fixture
-async def fake() -> FakeHub:
-    return FakeHub()
-
-
-@pytest.fixture
-async def operator(fake: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with answering(fake, tmp_path) as listening, over_unix(listening) as client:
-        await fake.bench.store.write(two_boards)
+async def operator(hub: ServedHub) -> AsyncIterator[httpx2.AsyncClient]:
+    async with over_unix(hub) as client:
+        await hub.store.write(two_boards)
         yield client
 
 
@@ -61,7 +55,7 @@ async def test_a_question_is_told_as_it_was_asked(operator: httpx2.AsyncClient) 
 
 
 async def test_an_answer_is_on_record_and_a_second_one_is_refused_with_who_gave_the_first(
-    fake: FakeHub, operator: httpx2.AsyncClient
+    hub: ServedHub, operator: httpx2.AsyncClient
 ) -> None:
     asked = await ask(operator)
     path = f"/v1/questions/{asked['id']}/answer"
@@ -73,7 +67,7 @@ async def test_an_answer_is_on_record_and_a_second_one_is_refused_with_who_gave_
     assert f"was answered by {answered['answered_by']} at" in late.json()["detail"]
     same = await operator.post(path, json={"answer": "Red."})
     assert (same.status_code, same.json()) == (200, answered)
-    entries = await fake.bench.store.read(audit.list_entries, limit=9, event="question.")
+    entries = await hub.store.read(audit.list_entries, limit=9, event="question.")
     assert [entry.event for entry in entries] == ["question.answered", "question.asked"]
     remembered = (await operator.get("/v1/boards/roadmap/memory")).json()["memory"]
     assert [item["id"] for item in remembered] == [answered["memory_id"]]
@@ -108,12 +102,12 @@ async def test_one_users_questions_are_nobody_elses(operator: httpx2.AsyncClient
 
 
 async def test_a_question_that_is_asked_again_by_its_key_is_the_one_that_is_there_whatever_was_kept(
-    fake: FakeHub, operator: httpx2.AsyncClient
+    hub: ServedHub, operator: httpx2.AsyncClient
 ) -> None:
     asked_again = {"idempotency-key": "k-1"}
     body = {"content": "Which colour?"}
     first = await operator.post("/v1/boards/roadmap/ask-user", json=body, headers=asked_again)
-    await fake.bench.store.write(lambda c: c.execute(sa.text("DELETE FROM idempotency_keys")) and None)
+    await hub.store.write(lambda c: c.execute(sa.text("DELETE FROM idempotency_keys")) and None)
     second = await operator.post("/v1/boards/roadmap/ask-user", json=body, headers=asked_again)
     assert (first.status_code, second.status_code) == (201, 201)
     assert first.json() == second.json(), "a hub that was killed before it kept its answer"

@@ -1,4 +1,4 @@
-"""Whether a hub takes work, told in a time that a load balancer waits for."""
+"""Readiness of a hub, answered within the timeout of a load balancer."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any

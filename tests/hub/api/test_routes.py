@@ -1,58 +1,54 @@
 """What an operator does with agents and runs over the REST interface."""
 
 import os
-from pathlib import Path
 
+import httpx2
 import pytest
 
 from protocol.lifecycles import RunState
-from tests.support.facade import FakeHub, answering, make_decision, make_run, over_unix, steps
+from tests.support.hub import ServedHub
 
 ME = f"operator:{os.getuid()}"
 
 
-async def test_every_answer_about_an_agent_has_its_next_fires(tmp_path: Path) -> None:
-    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
-        listed = (await client.get("/v1/agents")).json()["agents"][0]
-        one = (await client.get("/v1/agents/notes")).json()
-        paused = (await client.post("/v1/agents/notes/pause")).json()
-        told = (await client.get("/v1/agents/notes/next")).json()["schedules"][0]["next_fires"]
-    assert told[0] == {"at": "2026-01-06T06:00:00Z", "local": "2026-01-06T07:00:00+01:00", "shift": None}
-    assert listed["next_fires"] == one["next_fires"] == paused["next_fires"] == told
+async def test_every_answer_about_an_agent_has_its_next_fires(client: httpx2.AsyncClient) -> None:
+    listed = (await client.get("/v1/agents")).json()["agents"][0]
+    one = (await client.get("/v1/agents/notes")).json()
+    paused = (await client.post("/v1/agents/notes/pause")).json()
+    fires = (await client.get("/v1/agents/notes/next")).json()["schedules"][0]["next_fires"]
+    assert fires[0] == {"at": "2026-01-06T06:00:00Z", "local": "2026-01-06T07:00:00+01:00", "shift": None}
+    assert listed["next_fires"] == one["next_fires"] == paused["next_fires"] == fires
 
 
-async def test_what_became_of_fires_is_told_in_words_and_in_stable_words(tmp_path: Path) -> None:
-    hub = FakeHub()
-    hub.decided = [make_decision("skipped_overlap", "skipped: the run before was still going")]
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
-        (told,) = (await client.get("/v1/agents/notes/fires", params={"limit": 5})).json()["fires"]
-    assert (told["decision"], told["said"], told["fires"]) == (
-        "skipped_overlap",
-        "skipped: the run before was still going",
-        1,
-    )
+async def test_past_fires_have_their_decision_as_a_stable_word_and_as_a_sentence(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    await hub.pass_days(2)
+    second, first = (await client.get("/v1/agents/notes/fires")).json()["fires"]
+    assert (first["decision"], first["said"], first["fires"]) == ("run", "a run was queued", 1)
+    assert (second["decision"], second["run"]) == ("coalesced", first["run"])
+    assert second["said"] == "one run stands for it: a run was waiting already"
+    assert (await client.get(f"/v1/runs/{first['run']}")).json()["trigger"] == "catchup"
 
 
-async def test_an_agent_is_paused_and_resumed_in_the_name_of_who_asks(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
-        assert (await client.post("/v1/agents/notes/pause")).json()["lifecycle"] == "paused"
-        assert (await client.post("/v1/agents/notes/resume")).json()["lifecycle"] == "active"
-        await client.post("/v1/agents/notes/resume", json={"catch_up": True})
-    assert hub.done == [
-        ("pause agent", "notes", ME),
-        ("resume agent", "notes", "", ME),
-        ("resume agent", "notes", "catch up", ME),
-    ]
+async def test_an_agent_is_paused_and_resumed_with_the_caller_as_actor(
+    client: httpx2.AsyncClient,
+) -> None:
+    assert (await client.post("/v1/agents/notes/pause")).json()["lifecycle"] == "paused"
+    assert (await client.post("/v1/agents/notes/resume")).json()["lifecycle"] == "active"
+    history = (await client.get("/v1/agents/notes/history", params={"axis": "lifecycle"})).json()["moves"]
+    assert [(move["after"], move["actor"]) for move in history[:2]] == [("active", ME), ("paused", ME)]
 
 
-async def test_a_backfill_can_be_tried_without_queueing_anything(tmp_path: Path) -> None:
-    wanted = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-03T00:00:00+01:00"}
-    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
-        tried = (await client.post("/v1/agents/notes/backfill", json=wanted | {"dry_run": True})).json()
-        done = (await client.post("/v1/agents/notes/backfill", json=wanted)).json()
+async def test_a_backfill_can_be_tried_without_queueing_anything(client: httpx2.AsyncClient) -> None:
+    wanted = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-05T00:00:00+01:00"}
+    tried = (await client.post("/v1/agents/notes/backfill", json=wanted | {"dry_run": True})).json()
     assert (tried["wanted"], tried["runs"]) == (2, [])
+    assert (await client.get("/v1/runs")).json()["runs"] == []
+    done = (await client.post("/v1/agents/notes/backfill", json=wanted)).json()
     assert (done["wanted"], len(done["runs"])) == (2, 2)
+    queued = (await client.get("/v1/runs")).json()["runs"]
+    assert {(run["id"], run["trigger"]) for run in queued} == {(id, "backfill") for id in done["runs"]}
 
 
 @pytest.mark.parametrize(
@@ -63,40 +59,45 @@ async def test_a_backfill_can_be_tried_without_queueing_anything(tmp_path: Path)
         {"from": "yesterday", "to": "2026-01-03T00:00:00Z"},
     ],
 )
-async def test_a_backfill_without_instants_is_refused(tmp_path: Path, wanted: dict[str, str]) -> None:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
-        answer = await client.post("/v1/agents/notes/backfill", json=wanted)
-    assert (answer.status_code, answer.json()["code"], hub.done) == (422, "bad_params", [])
+async def test_a_backfill_without_instants_is_refused(
+    client: httpx2.AsyncClient, wanted: dict[str, str]
+) -> None:
+    answer = await client.post("/v1/agents/notes/backfill", json=wanted)
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_params")
+    assert (await client.get("/v1/runs")).json()["runs"] == []
 
 
 @pytest.mark.parametrize(
-    ("what", "body", "state", "done"),
+    ("action", "body", "state", "reason"),
     [
-        ("cancel", {"reason": "wrong folder"}, "CANCELLED", ("cancel run", "r-1", "wrong folder", ME)),
-        ("cancel", None, "CANCELLED", ("cancel run", "r-1", "cancelled by an operator", ME)),
-        ("pause", None, "PAUSED", ("pause run", "r-1", ME)),
+        ("cancel", {"reason": "wrong folder"}, RunState.CANCELLED, "wrong folder"),
+        ("cancel", None, RunState.CANCELLED, "cancelled by an operator"),
+        ("pause", None, RunState.PAUSED, None),
     ],
 )
-async def test_a_run_is_stopped_in_the_name_of_who_asks(
-    tmp_path: Path, what: str, body: object, state: str, done: tuple[str, ...]
+async def test_a_run_is_stopped_with_the_caller_as_actor(
+    hub: ServedHub, client: httpx2.AsyncClient, action: str, body: object, state: RunState, reason: str | None
 ) -> None:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
-        answer = await client.post(f"/v1/runs/r-1/{what}", json=body)
-    assert (answer.json()["state"], hub.done) == (state, [done])
+    await hub.run("r-1")
+    answer = await client.post(f"/v1/runs/r-1/{action}", json=body)
+    move = (await client.get("/v1/runs/r-1")).json()["history"][-1]
+    assert answer.json()["state"] == state
+    assert (move["after"], move["actor"], move["reason"]) == (state, ME, reason)
 
 
-async def test_a_paused_run_is_resumed_and_another_is_not(tmp_path: Path) -> None:
-    hub = FakeHub()
-    hub.progress = steps(make_run("r-2", RunState.PAUSED))
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
-        assert (await client.post("/v1/runs/r-2/resume")).json()["state"] == "QUEUED"
-        refused = await client.post("/v1/runs/r-1/resume")
+async def test_a_paused_run_is_resumed_and_another_is_not(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+    await hub.run("r-1")
+    await client.post("/v1/runs/r-1/pause")
+    assert (await client.post("/v1/runs/r-1/resume")).json()["state"] == "QUEUED"
+    refused = await client.post("/v1/runs/r-1/resume")
     assert (refused.status_code, refused.json()["code"]) == (409, "illegal_transition")
 
 
-async def test_a_rerun_says_where_the_new_run_stands(tmp_path: Path) -> None:
-    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
-        answer = await client.post("/v1/runs/r-1/rerun")
-    assert (answer.status_code, answer.headers["location"]) == (202, "/v1/runs/r-again")
+async def test_a_rerun_is_answered_with_the_address_of_the_new_run(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    await hub.run("r-1", RunState.COMPLETED)
+    answer = await client.post("/v1/runs/r-1/rerun")
+    again = answer.json()["id"]
+    assert (answer.status_code, answer.headers["location"]) == (202, f"/v1/runs/{again}")
+    assert (await client.get(f"/v1/runs/{again}")).json()["rerun_of"] == "r-1"

@@ -1,5 +1,6 @@
 """The operator's interface, over its real sockets."""
 
+import json
 import signal
 import socket
 import stat
@@ -7,58 +8,57 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
+import httpx2
 import pytest
 
 from hub.api.door.roles import Role
-from hub.api.door.server import Listening
 from hub.api.door.sockets import AnotherHub, CannotListen, listen_on_unix
 from hub.api.errors import Problem
+from hub.loop_lag import LoopLag
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.lifecycles import RunState
-from tests.support.facade import FakeHub, make_run, over_tcp, over_unix, serving, steps
+from tests.support.hub import ServedHub, over_tcp, over_unix, serving
+from tests.support.runs import folder
+from tests.support.wire import until
 
 
 async def test_every_noun_can_be_read_over_both_sockets(tmp_path: Path) -> None:
-    hub = FakeHub()
     async with (
-        serving(hub, tmp_path) as listening,
-        over_unix(listening) as unix,
-        over_tcp(listening, await hub.bench.token(Role.VIEWER)) as tcp,
+        serving(tmp_path) as hub,
+        over_unix(hub) as unix,
+        over_tcp(hub, await hub.token(Role.VIEWER)) as tcp,
     ):
+        async with hub.working(*folder(a="- [ ] one\n- [ ] two")):
+            run = (await unix.post("/v1/agents/notes/runs")).json()["id"]
+            await hub.ends(run)
         for client in (unix, tcp):
             status = (await client.get("/v1/status")).json()
-            assert (status["name"], status["runs"]) == ("home", {"RUNNING": 1, "COMPLETED": 4})
+            assert (status["name"], status["runs"]) == ("home", {"COMPLETED": 1})
             assert (await client.get("/v1/devices")).json()["devices"][0]["name"] == "desk"
             assert (await client.get("/v1/agents")).json()["agents"][0]["last_run"]["items_created"] == 2
             assert (await client.get("/v1/agents/notes")).json()["paths"] == ["~/notes"]
             runs = (await client.get("/v1/runs", params={"agent": "notes", "limit": 1})).json()["runs"]
-            assert [run["id"] for run in runs] == ["r-1"]
-            assert (await client.get("/v1/runs/r-1")).json()["units"][1]["error"] == "not text"
-            assert (await client.get("/metrics")).text == "hub_build_info 1\n"
+            assert [one["id"] for one in runs] == [run]
+            assert (await client.get(f"/v1/runs/{run}")).json()["units"][0]["path"] == "a.md"
+            assert "hub_runs_total" in (await client.get("/metrics")).text
 
 
-async def test_health_and_readiness_say_it_in_their_status(tmp_path: Path) -> None:
-    hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_tcp(listening) as client:
+async def test_health_and_readiness_are_in_the_status_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path) as hub, over_tcp(hub) as client:
         assert (await client.get("/healthz")).status_code == 200
         assert (await client.get("/readyz")).json()["ready"] is True
-        hub.stuck, hub.ready = True, False
+        hub.drain.begin()
+        monkeypatch.setattr(LoopLag, "is_stuck", True)
         assert (await client.get("/healthz")).status_code == 503
         unready = await client.get("/readyz")
-        assert (unready.status_code, unready.json()["checks"][0]["ok"]) == (503, False)
+    checks = {check["name"]: check["ok"] for check in unready.json()["checks"]}
+    assert (unready.status_code, checks["not draining"], checks["database"]) == (503, False, True)
 
 
-async def test_a_run_is_started_once_for_each_idempotency_key(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
-        first = await client.post("/v1/agents/notes/runs", headers={"idempotency-key": "k"})
-        again = await client.post("/v1/agents/notes/runs", headers={"idempotency-key": "k"})
-        other = await client.post("/v1/agents/notes/runs")
-    assert (first.status_code, first.headers["location"]) == (202, f"/v1/runs/{first.json()['id']}")
-    assert again.json()["id"] == first.json()["id"] != other.json()["id"]
-
-
-async def test_a_token_is_made_shown_once_and_revoked(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+async def test_a_token_is_shown_once_and_revoked(tmp_path: Path) -> None:
+    async with serving(tmp_path) as hub, over_unix(hub) as client:
         made = await client.post("/v1/tokens", json={"device": "desk"})
         assert (made.status_code, made.headers["cache-control"]) == (201, "no-store")
         assert made.json()["token"].startswith("hub_dev_")
@@ -80,14 +80,13 @@ async def test_a_token_is_made_shown_once_and_revoked(tmp_path: Path) -> None:
     ],
 )
 async def test_a_refusal_is_a_problem_with_a_stable_code(
-    tmp_path: Path, path: str, status: int, code: str
+    client: httpx2.AsyncClient, path: str, status: int, code: str
 ) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
-        answer = await client.get(path)
+    answer = await client.get(path)
     assert answer.headers["content-type"] == "application/problem+json"
-    told = answer.json()
-    assert (answer.status_code, told["status"], told["code"]) == (status, status, code)
-    assert told["hint"] == CATALOGUE[ErrorCode(code)].hint
+    problem = answer.json()
+    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert problem["hint"] == CATALOGUE[ErrorCode(code)].hint
 
 
 def test_each_error_code_has_the_status_of_the_catalogue() -> None:
@@ -95,99 +94,99 @@ def test_each_error_code_has_the_status_of_the_catalogue() -> None:
         assert Problem(code, "said").status_code == info.http_status >= 400
 
 
-async def test_a_fault_in_the_hub_is_a_500_without_its_message(tmp_path: Path) -> None:
-    hub = FakeHub()
-    hub.broken = RuntimeError("a token may be in here")
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
-        answer = await client.get("/v1/status")
-        assert (answer.status_code, answer.json()["code"]) == (500, "internal")
-        assert "a token" not in answer.text
-        hub.broken = HubError("known")
-        assert (await client.get("/v1/status")).json()["detail"] == "known"
+async def test_a_fault_in_the_hub_is_a_500_without_its_message(
+    hub: ServedHub, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[Exception] = [HubError("known"), RuntimeError("a token may be in here")]
+
+    async def fail(*_: object) -> None:
+        raise errors.pop()
+
+    monkeypatch.setattr(hub.store, "read", fail)
+    answer = await client.get("/v1/status")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "a token" not in answer.text
+    assert (await client.get("/v1/status")).json()["detail"] == "known"
 
 
-async def test_openapi_is_served_and_nothing_around_it_is(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
-        document = (await client.get("/v1/openapi.json")).json()
-        assert "/v1/agents/{name}/runs" in document["paths"]
-        assert (await client.get("/redoc")).status_code == 404
+async def test_openapi_is_served_without_pages_around_it(client: httpx2.AsyncClient) -> None:
+    document = (await client.get("/v1/openapi.json")).json()
+    assert "/v1/agents/{name}/runs" in document["paths"]
+    assert (await client.get("/redoc")).status_code == 404
 
 
-async def test_a_body_that_is_too_long_or_does_not_say_how_long_it_is_is_refused(tmp_path: Path) -> None:
+async def test_a_body_that_is_too_long_or_of_unknown_length_is_refused(tmp_path: Path) -> None:
     async def chunked() -> AsyncIterator[bytes]:
         for _ in range(30):
             yield b" " * 100
 
-    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
-        told = await client.post("/v1/tokens", content=b"x" * 2_001)
-        untold = await client.post(
+    async with serving(tmp_path) as hub, over_unix(hub) as client:
+        long = await client.post("/v1/tokens", content=b"x" * 2_001)
+        unknown = await client.post(
             "/v1/tokens", content=chunked(), headers={"content-type": "application/json"}
         )
-    assert [(answer.status_code, answer.json()["code"]) for answer in (told, untold)] == [
+    assert [(answer.status_code, answer.json()["code"]) for answer in (long, unknown)] == [
         (413, "too_large"),
         (411, "bad_params"),
     ]
 
 
 async def test_a_run_is_followed_to_its_end(tmp_path: Path) -> None:
-    hub = FakeHub()
-    hub.progress = steps(make_run(state=RunState.RUNNING), make_run(state=RunState.COMPLETED))
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
-        answer = await client.get("/v1/runs/r-1/events")
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    assert answer.text.count("event: progress\n") == 2
-    assert '"state":"COMPLETED"' in answer.text.split("\n\n")[1]
-
-
-async def test_a_follower_who_leaves_is_noticed(tmp_path: Path) -> None:
-    hub = FakeHub()
-    hub.progress, hub.goes_on = steps(make_run()), True
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with serving(tmp_path) as hub, over_unix(hub) as client:
+        await hub.run("r-1", RunState.RUNNING)
         async with client.stream("GET", "/v1/runs/r-1/events") as answer:
             lines = answer.aiter_lines()
+            assert await anext(lines) == "event: progress"
+            await hub.move("r-1", RunState.COMPLETED)
+            rest = [line async for line in lines]
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    steps = [json.loads(line.removeprefix("data: ")) for line in rest if line.startswith("data: ")]
+    assert [(step["seq"], step["run"]["state"]) for step in steps] == [(1, "RUNNING"), (2, "COMPLETED")]
+
+
+async def test_the_hub_notices_a_follower_that_disconnects(tmp_path: Path) -> None:
+    async with serving(tmp_path) as hub, over_unix(hub) as client:
+        await hub.run("r-1")
+        async with client.stream("GET", "/v1/runs/r-1/events") as answer:
+            lines = answer.aiter_lines()  # closes the response when it is deleted
             await anext(lines)
-        with anyio.fail_after(5):
-            await hub.left.wait()
+            assert len(hub.work.watch) == 1
+        await until(lambda: not len(hub.work.watch))
 
 
 async def test_followers_beyond_the_limit_are_refused(tmp_path: Path) -> None:
-    hub = FakeHub()
-    hub.progress, hub.goes_on = steps(make_run()), True
-    async with (
-        serving(hub, tmp_path, event_streams=1) as listening,
-        over_unix(listening) as client,
-        client.stream("GET", "/v1/runs/r-1/events") as answer,
-    ):
-        lines = answer.aiter_lines()
-        await anext(lines)
-        refused = await client.get("/v1/runs/r-1/events")
-        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    async with serving(tmp_path, event_streams=1) as hub, over_unix(hub) as client:
+        await hub.run("r-1")
+        async with client.stream("GET", "/v1/runs/r-1/events") as answer:
+            lines = answer.aiter_lines()  # closes the response when it is deleted
+            await anext(lines)
+            refused = await client.get("/v1/runs/r-1/events")
+            assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
 
 
-async def test_open_streams_do_not_hold_up_the_end(tmp_path: Path) -> None:
-    hub = FakeHub()
-    hub.progress, hub.goes_on = steps(make_run()), True
+async def test_the_end_of_the_hub_does_not_wait_for_open_streams(tmp_path: Path) -> None:
     ended = anyio.Event()
 
-    async def follow(listening: Listening) -> None:
-        async with over_unix(listening) as client:
+    async def follow(hub: ServedHub) -> None:
+        async with over_unix(hub) as client:
             await client.get("/v1/runs/r-1/events", timeout=None)
             ended.set()
 
     async with anyio.create_task_group() as tasks:
-        with anyio.fail_after(3):  # less than the server would wait for answers under way
-            async with serving(hub, tmp_path) as listening:
-                tasks.start_soon(follow, listening)
-                await hub.following.wait()
+        with anyio.fail_after(3):  # less than the server would wait for responses in progress
+            async with serving(tmp_path) as hub:
+                await hub.run("r-1")
+                tasks.start_soon(follow, hub)
+                await until(lambda: len(hub.work.watch) == 1)
             await ended.wait()
 
 
 async def test_the_socket_is_its_owners_and_goes_with_the_hub(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening:
-        assert stat.S_IMODE(listening.unix.stat().st_mode) == 0o600
-        with pytest.raises(AnotherHub, match="is running"), listen_on_unix(listening.unix):
+    async with serving(tmp_path) as hub:
+        assert stat.S_IMODE(hub.listening.unix.stat().st_mode) == 0o600
+        with pytest.raises(AnotherHub, match="is running"), listen_on_unix(hub.listening.unix):
             pass
-    assert not listening.unix.exists()
+    assert not hub.listening.unix.exists()
 
 
 def test_a_dead_hubs_socket_is_replaced(tmp_path: Path) -> None:
@@ -213,6 +212,6 @@ def test_a_path_too_long_for_a_socket_is_refused_in_words(tmp_path: Path) -> Non
 
 async def test_the_processs_signals_are_left_to_the_daemon(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    async with serving(FakeHub(), tmp_path):
+    async with serving(tmp_path):
         during = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert during == before

@@ -18,7 +18,7 @@ from storage.schedules import calendar_wakeups, schedule_rows
 from storage.schedules.calendar_wakeups import INSERT
 from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.support.clock import START
-from tests.support.facade import FakeHub, answering, over_unix
+from tests.support.hub import ServedHub, answering, over_unix
 
 NOW = epoch_ms(START)
 MINUTE_MS = 60_000
@@ -56,10 +56,9 @@ def keep(c: sa.Connection) -> None:
 
 
 @pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[tuple[FakeHub, httpx2.AsyncClient]]:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
-        await hub.bench.store.write(keep)
+async def served(tmp_path: Path) -> AsyncIterator[tuple[ServedHub, httpx2.AsyncClient]]:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
+        await hub.store.write(keep)
         yield hub, client
 
 
@@ -71,7 +70,7 @@ async def told(client: httpx2.AsyncClient, **asked: Any) -> dict[str, Any]:
 
 
 async def test_a_calendar_tells_what_is_to_come_by_the_same_clock_as_schedules_do(
-    served: tuple[FakeHub, httpx2.AsyncClient],
+    served: tuple[ServedHub, httpx2.AsyncClient],
 ) -> None:
     (slot,) = (await told(served[1]))["slots"]
     assert (slot["label"], slot["said"], slot["duration_s"]) == ("standup", "0 9 * * *", 900)
@@ -82,7 +81,7 @@ async def test_a_calendar_tells_what_is_to_come_by_the_same_clock_as_schedules_d
 
 
 async def test_what_became_of_slots_is_told_in_words_page_by_page(
-    served: tuple[FakeHub, httpx2.AsyncClient],
+    served: tuple[ServedHub, httpx2.AsyncClient],
 ) -> None:
     first = await told(served[1], limit=1)
     rest = await told(served[1], limit=1, cursor=first["next_cursor"])
@@ -94,7 +93,7 @@ async def test_what_became_of_slots_is_told_in_words_page_by_page(
 
 
 async def test_the_calendar_of_somebody_elses_agent_is_not_there(
-    served: tuple[FakeHub, httpx2.AsyncClient],
+    served: tuple[ServedHub, httpx2.AsyncClient],
 ) -> None:
     hub, _ = served
     seen = hub.noun(Slots).seen_by(UserId("u-anna"))

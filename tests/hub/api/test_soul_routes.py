@@ -10,8 +10,8 @@ from hub.api.nouns.souls import Souls as SoulNoun
 from hub.api.nouns.tokens import AgentTokenRequest, AgentTokens
 from storage.coordination import souls
 from tests.hub.coordination.souls import AS_IT_WAS, SoulBench, open_souls
-from tests.support.facade import FakeHub, answering, over_tcp, over_unix
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
+from tests.support.hub import ServedHub, over_tcp
 
 SOUL = "/v1/boards/garden/agents/worker/soul"
 WRITE = f"{SOUL}?wait_s=120"
@@ -25,35 +25,22 @@ async def gateway() -> AsyncIterator[FakeGateway]:
 
 
 @pytest.fixture
-async def fake() -> FakeHub:
-    return FakeHub()
-
-
-@pytest.fixture
-async def operator(fake: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with answering(fake, tmp_path) as listening, over_unix(listening) as client:
-        yield client
-
-
-@pytest.fixture
-async def bench(
-    operator: httpx2.AsyncClient, fake: FakeHub, gateway: FakeGateway, tmp_path: Path
-) -> AsyncIterator[SoulBench]:
-    async with open_souls(tmp_path, gateway, kept_in=fake.bench.store) as opened:
-        fake.nouns.add(SoulNoun(opened.souls))
+async def bench(hub: ServedHub, gateway: FakeGateway, tmp_path: Path) -> AsyncIterator[SoulBench]:
+    async with open_souls(tmp_path, gateway, kept_in=hub.store) as opened:
+        hub.nouns.add(SoulNoun(opened.souls))
         yield opened
 
 
-async def by(fake: FakeHub, agent: str) -> dict[str, str]:
+async def by(hub: ServedHub, agent: str) -> dict[str, str]:
     """Headers of an agent that asks in its own name."""
-    made = await fake.noun(AgentTokens).create(agent, AgentTokenRequest(), actor="test")
+    made = await hub.noun(AgentTokens).create(agent, AgentTokenRequest(), actor="test")
     return {"authorization": f"Bearer {made.token}"}
 
 
 async def test_a_soul_is_told_with_where_it_is_and_its_hash_as_etag(
-    operator: httpx2.AsyncClient, bench: SoulBench
+    client: httpx2.AsyncClient, bench: SoulBench
 ) -> None:
-    answer = await operator.get(SOUL)
+    answer = await client.get(SOUL)
 
     told = answer.json()
     assert answer.headers["etag"] == f'"{AS_IT_WAS}"'
@@ -63,12 +50,12 @@ async def test_a_soul_is_told_with_where_it_is_and_its_hash_as_etag(
 
 
 async def test_a_soul_is_written_over_the_one_that_was_read(
-    operator: httpx2.AsyncClient, bench: SoulBench, gateway: FakeGateway
+    client: httpx2.AsyncClient, bench: SoulBench, gateway: FakeGateway
 ) -> None:
-    etag = (await operator.get(SOUL)).headers["etag"]
+    etag = (await client.get(SOUL)).headers["etag"]
 
     wanted = {"content": "# Kind\n", "reason": " be kind "}
-    answer = await operator.put(WRITE, json=wanted, headers={"if-match": etag})
+    answer = await client.put(WRITE, json=wanted, headers={"if-match": etag})
 
     told = answer.json()
     assert (answer.status_code, told["state"], told["reason"]) == (200, "done", "be kind")
@@ -78,31 +65,31 @@ async def test_a_soul_is_written_over_the_one_that_was_read(
 
 @pytest.mark.parametrize("is_tag", [False, True])
 async def test_who_comes_second_gets_409_with_both_hashes(
-    operator: httpx2.AsyncClient, bench: SoulBench, is_tag: bool
+    client: httpx2.AsyncClient, bench: SoulBench, is_tag: bool
 ) -> None:
-    assert (await operator.put(WRITE, json={"content": "first"})).status_code == 200
+    assert (await client.put(WRITE, json={"content": "first"})).status_code == 200
 
     expected = {} if is_tag else {"expected_sha256": AS_IT_WAS}
     headers = {"if-match": f'"{AS_IT_WAS}"'} if is_tag else {}
-    answer = await operator.put(WRITE, json={"content": "second", **expected}, headers=headers)
+    answer = await client.put(WRITE, json={"content": "second", **expected}, headers=headers)
 
     told = answer.json()
     assert (answer.status_code, told["code"]) == (409, "soul_conflict")
     assert (told["expected_sha256"], told["found_sha256"]) == (AS_IT_WAS, souls.digest("first"))
-    history = (await operator.get(f"{SOUL}/history")).json()
+    history = (await client.get(f"{SOUL}/history")).json()
     assert [one["kind"] for one in history["versions"]] == ["refused", "written", "seen"]
     assert [one["state"] for one in history["writes"]] == ["conflict", "done"]
     assert history["writes"][0]["id"] == told["write_id"]
-    lost = (await operator.get(f"{SOUL}/history/{history['versions'][0]['seq']}")).json()
+    lost = (await client.get(f"{SOUL}/history/{history['versions'][0]['seq']}")).json()
     assert (lost["content"], lost["sha256"]) == ("second", souls.digest("second"))
 
 
 async def test_a_write_to_a_gateway_that_is_away_is_accepted_and_told_later(
-    operator: httpx2.AsyncClient, bench: SoulBench, gateway: FakeGateway
+    client: httpx2.AsyncClient, bench: SoulBench, gateway: FakeGateway
 ) -> None:
     await gateway.stop()
-    answer = await operator.put(f"{SOUL}?wait_s=0", json={"content": "later"})
-    away = await operator.get(SOUL)
+    answer = await client.put(f"{SOUL}?wait_s=0", json={"content": "later"})
+    away = await client.get(SOUL)
     await gateway.start()
     write = await bench.writer.settled_or(answer.json()["id"], 120)
 
@@ -110,26 +97,26 @@ async def test_a_write_to_a_gateway_that_is_away_is_accepted_and_told_later(
     assert (away.status_code, away.json()["code"]) == (503, "gateway_unreachable")
     assert "etag" not in answer.headers
     assert write.state == "done"
-    assert (await operator.get(f"{SOUL}/history")).json()["writes"][0]["state"] == "done"
+    assert (await client.get(f"{SOUL}/history")).json()["writes"][0]["state"] == "done"
 
 
-async def test_the_history_comes_in_pages(operator: httpx2.AsyncClient, bench: SoulBench) -> None:
+async def test_the_history_comes_in_pages(client: httpx2.AsyncClient, bench: SoulBench) -> None:
     for text in ("one", "two", "three"):
-        await operator.put(WRITE, json={"content": text})
+        await client.put(WRITE, json={"content": text})
 
-    page = (await operator.get(f"{SOUL}/history", params={"limit": 3})).json()
-    rest = (await operator.get(f"{SOUL}/history", params={"cursor": page["next_cursor"]})).json()
+    page = (await client.get(f"{SOUL}/history", params={"limit": 3})).json()
+    rest = (await client.get(f"{SOUL}/history", params={"cursor": page["next_cursor"]})).json()
 
     assert [one["seq"] for one in page["versions"]] == [4, 3, 2]
     assert [one["seq"] for one in rest["versions"]] == [1]
 
 
 async def test_a_lead_reads_and_writes_the_souls_of_its_board_and_others_their_own_only(
-    operator: httpx2.AsyncClient, bench: SoulBench, fake: FakeHub
+    client: httpx2.AsyncClient, bench: SoulBench, hub: ServedHub
 ) -> None:
-    lead, worker = await by(fake, "lead"), await by(fake, "worker")
+    lead, worker = await by(hub, "lead"), await by(hub, "worker")
     mine, leads = SOUL.replace("/v1/", "/v1/agent/"), OF_LEAD.replace("/v1/", "/v1/agent/")
-    async with over_tcp(fake.listening) as client:
+    async with over_tcp(hub) as client:
         written = await client.put(f"{mine}?wait_s=120", json={"content": "by the lead"}, headers=lead)
         own = await client.get(mine, headers=worker)
         other = await client.get(leads, headers=worker)
@@ -146,24 +133,24 @@ async def test_a_lead_reads_and_writes_the_souls_of_its_board_and_others_their_o
 
 
 async def test_only_people_reach_the_main_agents_soul(
-    operator: httpx2.AsyncClient, bench: SoulBench, fake: FakeHub, gateway: FakeGateway
+    client: httpx2.AsyncClient, bench: SoulBench, hub: ServedHub, gateway: FakeGateway
 ) -> None:
     main = f"mc-gateway-{'gateway-west'}"
     gateway.add_agent(main)
     path = "/v1/boards/garden/agents/agent-main/soul"
-    lead = await by(fake, "lead")
-    async with over_tcp(fake.listening) as client:
-        refused = await client.get(path.replace("/v1/", "/v1/agent/"), headers=lead)
+    lead = await by(hub, "lead")
+    async with over_tcp(hub) as agent:
+        refused = await agent.get(path.replace("/v1/", "/v1/agent/"), headers=lead)
 
     assert (refused.status_code, refused.json()["code"]) == (404, "unknown_agent")
-    answer = await operator.put(f"{path}?wait_s=120", json={"content": "yours"})
+    answer = await client.put(f"{path}?wait_s=120", json={"content": "yours"})
     assert (answer.status_code, gateway.agents[main].files["SOUL.md"]) == (200, "yours")
 
 
 async def test_a_gateway_that_does_not_answer_is_told_apart_from_one_that_is_away(
-    operator: httpx2.AsyncClient, bench: SoulBench, gateway: FakeGateway
+    client: httpx2.AsyncClient, bench: SoulBench, gateway: FakeGateway
 ) -> None:
     gateway.fault("agents.files.get", "never")
-    answer = await operator.get(SOUL)
+    answer = await client.get(SOUL)
     assert (answer.status_code, answer.json()["code"]) == (504, "gateway_timed_out")
     assert answer.json()["retryable"]

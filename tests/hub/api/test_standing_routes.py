@@ -7,16 +7,15 @@ import httpx2
 import pytest
 
 from tests.hub.api.test_agent_config_routes import an_agent
-from tests.support.facade import FakeHub, answering, over_unix
+from tests.support.hub import answering, over_unix
 
 STATUS = "/v1/agents/inbox/status"
 
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening, over_unix(listening) as asking:
-        await hub.bench.store.write(an_agent)
+    async with answering(tmp_path) as hub, over_unix(hub) as asking:
+        await hub.store.write(an_agent)
         yield asking
 
 

@@ -30,7 +30,7 @@ from hub.api.nouns.system import routes_view
 from hub.links.attempts import FailedAttempts
 from hub.links.hosts import Hosts
 from protocol.coordination import Method
-from tests.support.facade import FakeHub, answering, over_tcp, over_unix, serving
+from tests.support.hub import answering, over_tcp, over_unix, serving
 from tests.support.identity import IdentityBench, open_identity
 
 # What each role may, written down a second time: a row that changes here was meant to.
@@ -145,10 +145,9 @@ def test_what_agents_ask_stands_under_one_path_and_nothing_else_does() -> None:
     "path", ["/V1/status", "/v1//status", "/v1/status/", "/v1/agents/../status", "/v1/status%2F"]
 )
 async def test_another_spelling_of_an_address_is_another_address(tmp_path: Path, path: str) -> None:
-    hub = FakeHub()
     async with (
-        serving(hub, tmp_path) as listening,
-        await anyio.connect_unix(str(listening.unix)) as stream,  # no client tidies the path
+        serving(tmp_path) as hub,
+        await anyio.connect_unix(str(hub.listening.unix)) as stream,  # no client tidies the path
     ):
         await stream.send(f"GET {path} HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n".encode())
         answer = await stream.receive()
@@ -156,11 +155,10 @@ async def test_another_spelling_of_an_address_is_another_address(tmp_path: Path,
 
 
 async def test_the_table_is_told_to_whoever_may_read(tmp_path: Path) -> None:
-    hub = FakeHub()
     async with (
-        answering(hub, tmp_path) as listening,
-        over_unix(listening) as unix,
-        over_tcp(listening, await hub.bench.token(Role.VIEWER)) as viewer,
+        answering(tmp_path) as hub,
+        over_unix(hub) as unix,
+        over_tcp(hub, await hub.token(Role.VIEWER)) as viewer,
     ):
         told = (await viewer.get("/v1/routes")).json()
         assert told == (await unix.get("/v1/routes")).json() == json.decode(json.encode(routes_view()))
@@ -175,11 +173,10 @@ def test_the_requests_of_devices_are_told_with_the_table() -> None:
 
 
 async def test_metrics_which_tell_of_everybody_are_not_for_whoever_sees_one_user(tmp_path: Path) -> None:
-    hub = FakeHub()
     async with (
-        answering(hub, tmp_path) as listening,
-        over_tcp(listening, await hub.bench.token(Role.VIEWER)) as everybodys,
-        over_tcp(listening, await hub.bench.token(Role.ADMIN, user_id=hub.bench.owner_id)) as owners,
+        answering(tmp_path) as hub,
+        over_tcp(hub, await hub.token(Role.VIEWER)) as everybodys,
+        over_tcp(hub, await hub.token(Role.ADMIN, user_id=hub.owner_id)) as owners,
     ):
         refused = await owners.get("/metrics")
         assert (await everybodys.get("/metrics")).status_code == 200

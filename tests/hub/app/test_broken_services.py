@@ -59,7 +59,7 @@ class BreaksOnce:
 
 
 def all_others_wait() -> bool:
-    """Whether no task but this one can go on.
+    """Return True if no task but this one can continue.
 
     ``anyio.wait_all_tasks_blocked`` asks every 0.1 s, just when uvicorn looks around: it may never end.
     """

@@ -109,7 +109,7 @@ class House:
             tasks.cancel_scope.cancel()
 
     async def beats(self) -> bool:
-        """Whether one round of the watchdog tells a beat."""
+        """Return True if one round of the watchdog sends a notification."""
         self.told.clear()
         await self.watchdog.beat()
         return {"WATCHDOG": 1} in self.told

@@ -13,12 +13,9 @@ import pytest
 from sqlalchemy import Connection, insert, text
 
 from hub.api.door.sockets import listen_on_tcp
-from hub.api.nouns.debug import Dumper
 from hub.app.context import Context
 from hub.app.hub import Hub
-from hub.app.systemd import ServiceManager
-from hub.clock import IdFactory, SystemClock
-from hub.drain import Drain
+from hub.clock import SystemClock
 from hub.links.roster import DeviceReady
 from hub.metrics import Metrics
 from hub.settings.changes import Changes
@@ -29,20 +26,17 @@ from hub.settings.reading import check_text
 from hub.settings.reload import Parts, Reloader, Unfit
 from hub.settings.schema import leaves
 from hub.settings.settings import Settings
-from hub.settings.settings_watch import SettingsWatch
 from hub.settings.values import Address, Effect, Table
 from protocol.handshake import DeviceHello
-from protocol.ids import AgentId, BootId, DeviceId, NodeId, UserId
+from protocol.ids import AgentId, DeviceId, UserId
 from storage import audit
 from storage.agents import agent_states
 from storage.agents.schema import agents as agent_table
 from storage.coordination import gateway_agents, gateways
 from storage.devices import devices, users
-from storage.store import open_store
-from tests.support.clock import SeededChance
+from tests.support.hub import open_context
 from tests.support.link import FakeLink
 from tests.support.log import opened_log
-from tests.support.settings import SettingsBench
 from tests.support.source import modules_of_the_product
 
 TEXT = '[listen.devices]\naddress = "127.0.0.1:0"\n[listen.operator]\naddress = "127.0.0.1:0"\n'
@@ -81,29 +75,12 @@ class Read:
 
 @asynccontextmanager
 async def grounded(folder: Path, text: str = TEXT) -> AsyncIterator[Context]:
-    """The context of a hub, with a database in memory and a reloader that is ``Watched``."""
-    bench = SettingsBench(folder, text)
-    clock, chance = SystemClock(), SeededChance()
-    reloader = Watched(bench.opened(), state=bench.state, clock=clock)
-    boot_id = BootId("boot")
-    async with open_store("sqlite://", boot_id=boot_id) as store:
-        with opened_log() as opened:
-            yield Context(
-                settings=reloader.current,
-                watch_settings=SettingsWatch(reloader, clock),
-                state=bench.state,
-                store=store,
-                clock=clock,
-                chance=chance,
-                ids=IdFactory(clock, chance),
-                boot_id=boot_id,
-                node_id=NodeId("node"),
-                manager=ServiceManager({}),
-                drain=Drain(),
-                log=opened.log,
-                debug=Dumper(clock=clock),
-                metrics=Metrics(),
-            )
+    """Open the context of a hub with a reloader that is ``Watched``."""
+    with opened_log() as opened:
+        async with open_context(
+            folder, text, clock=SystemClock(), reloader=Watched, log=opened.log
+        ) as context:
+            yield context
 
 
 @asynccontextmanager
