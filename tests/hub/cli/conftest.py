@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.from_thread
@@ -11,10 +12,13 @@ from click.testing import CliRunner, Result
 
 from hub.cli import show
 from hub.cli.app import hub as command
+from hub.cli.talk import Talk
+from protocol.lifecycles import RunState
 from tests.support.clock import FakeClock
-from tests.support.facade import FakeHub, serving
+from tests.support.hub import ServedHub, serving
 
 Hub = Callable[..., Result]
+Leads = Callable[..., None]
 
 
 @pytest.fixture
@@ -43,9 +47,27 @@ def portal() -> Iterator[BlockingPortal]:
 
 
 @pytest.fixture
-def served(state: Path, portal: BlockingPortal) -> Iterator[FakeHub]:
+def served(state: Path, portal: BlockingPortal) -> Iterator[ServedHub]:
     """A hub that serves on the state folder."""
-    state.mkdir()
-    fake = FakeHub()
-    with portal.wrap_async_context_manager(serving(fake, state)):
-        yield fake
+    state.mkdir(mode=0o700)
+    with portal.wrap_async_context_manager(serving(state)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def leads(served: ServedHub, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch) -> Leads:
+    """Function that leads a followed run to the next of the given states after each step that is shown."""
+    follow = Talk.follow
+
+    def set_up(*states: RunState) -> None:
+        left = list(states)
+
+        def led(self: Talk, path: str) -> Iterator[Any]:
+            for step in follow(self, path):
+                yield step
+                if left:
+                    portal.call(served.move, step["run"]["id"], left.pop(0))
+
+        monkeypatch.setattr(Talk, "follow", led)
+
+    return set_up

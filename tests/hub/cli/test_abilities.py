@@ -6,20 +6,19 @@ from functools import partial
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from hub.runs.run_order import RunOptions
 from tests.hub.api.test_ability_routes import keep
 from tests.hub.cli.conftest import Hub
-from tests.support.facade import FakeHub
+from tests.support.hub import ServedHub
 
 
 @pytest.fixture
-def inbox(served: FakeHub, portal: BlockingPortal) -> FakeHub:
+def inbox(served: ServedHub, portal: BlockingPortal) -> ServedHub:
     """A hub with an agent of that name, which can read files."""
-    portal.call(partial(served.bench.store.write, keep))
+    portal.call(partial(served.store.write, keep))
     return served
 
 
-def test_capabilities_are_registered_listed_and_removed(hub: Hub, inbox: FakeHub) -> None:
+def test_capabilities_are_registered_listed_and_removed(hub: Hub, inbox: ServedHub) -> None:
     put = hub("agents", "capabilities", "inbox", "put", "web.search", "1.0.0", "--description", "looks")
     assert (put.exit_code, put.stderr.strip()) == (0, "web.search 1.0.0 is enabled")
     newer = hub("agents", "capabilities", "inbox", "put", "web.search", "1.1.0")
@@ -36,13 +35,13 @@ def test_capabilities_are_registered_listed_and_removed(hub: Hub, inbox: FakeHub
     assert (told["schema"], len(told["capabilities"])) == ("hub.capabilities/1", 1)
 
 
-def test_a_capability_of_hub_toml_is_refused_with_where_to_change_it(hub: Hub, inbox: FakeHub) -> None:
+def test_a_capability_of_hub_toml_is_refused_with_where_to_change_it(hub: Hub, inbox: ServedHub) -> None:
     refused = hub("agents", "capabilities", "inbox", "put", "file.read", "1.2.0", "--disable")
     assert refused.exit_code == 1
     assert "file.read 1.2.0 is declared in hub.toml; change it there" in refused.stderr
 
 
-def test_checkpoints_are_kept_shown_and_cleared(hub: Hub, inbox: FakeHub) -> None:
+def test_checkpoints_are_kept_shown_and_cleared(hub: Hub, inbox: ServedHub) -> None:
     state = '{"folder": "in", "seen": [1, 2]}'
     kept = hub("agents", "checkpoints", "inbox", "put", "--sequence", "3", "--json-state", state)
     assert (kept.exit_code, kept.stderr.strip()) == (0, "written: agent at sequence 3")
@@ -53,14 +52,15 @@ def test_checkpoints_are_kept_shown_and_cleared(hub: Hub, inbox: FakeHub) -> Non
     assert "has no checkpoints" in hub("agents", "checkpoints", "inbox").stderr
 
 
-def test_a_state_that_is_no_object_is_told_how_it_is_written(hub: Hub, inbox: FakeHub) -> None:
+def test_a_state_that_is_no_object_is_told_how_it_is_written(hub: Hub, inbox: ServedHub) -> None:
     refused = hub("agents", "checkpoints", "inbox", "put", "--sequence", "3", "--json-state", "[1]")
     assert refused.exit_code == 2
     assert "'[1]' is not a JSON object" in refused.stderr
 
 
-def test_a_run_is_asked_for_with_what_it_needs_takes_and_is_for(hub: Hub, inbox: FakeHub) -> None:
+def test_a_run_has_the_needs_locks_task_and_context_of_its_command(hub: Hub, inbox: ServedHub) -> None:
     words = ("--need", "file.read >= 1.2", "--lock", "box", "--task", "t-7", "--context", '{"why": "asked"}')
-    assert hub("run", "notes", *words).exit_code == 0
-    context = {"why": "asked", "task_id": "t-7"}
-    assert inbox.wishes == [RunOptions(needs=("file.read >= 1.2",), locks=("box",), context=context)]
+    id = hub("run", "inbox", *words).stdout.strip()
+    run = json.loads(hub("runs", "show", id, "--json").stdout)
+    assert (run["needs"], run["locks"]) == (["file.read >= 1.2"], ["box"])
+    assert run["context"] == {"why": "asked", "task_id": "t-7"}

@@ -7,11 +7,11 @@ from click.testing import CliRunner
 
 from hub.cli import talk
 from hub.cli.app import hub as command
-from tests.support.facade import FakeHub
+from tests.support.hub import ServedHub
 
 
 @pytest.fixture
-def service(served: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def service(served: ServedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub is a service: its socket is where hub-admin.socket puts it, its state is not ours."""
     monkeypatch.setattr(talk, "ADMIN_SOCKET", served.listening.unix)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "nobody"))

@@ -8,13 +8,13 @@ from anyio.from_thread import BlockingPortal
 
 from tests.hub.api.test_agent_config_routes import an_agent
 from tests.hub.cli.conftest import Hub
-from tests.support.facade import FakeHub
+from tests.support.hub import ServedHub
 
 
 @pytest.fixture
-def config(hub: Hub, served: FakeHub, portal: BlockingPortal) -> Hub:
+def config(hub: Hub, served: ServedHub, portal: BlockingPortal) -> Hub:
     """``hub agents config inbox``."""
-    portal.call(served.bench.store.write, an_agent)
+    portal.call(served.store.write, an_agent)
 
     def run(*words: str, **given: str) -> Any:
         return hub("agents", "config", "inbox", *words, **given)
@@ -61,7 +61,7 @@ def test_what_is_wrong_is_said_and_nothing_is_set(config: Hub) -> None:
         (("set", "limit"), 2, "'limit': expected KEY=VALUE"),
         (("set", "=5"), 2, "'=5': expected KEY=VALUE"),
         (("set", "a=1", "9=2"), 1, "begins with a letter"),
-        (("set", "folder=out"), 1, "config 'folder' is managed by hub.toml"),
+        (("set", "folder=out"), 1, "config 'folder' is managed by /"),
         (("unset", "gone"), 1, "has no config 'gone'"),
         (("get", "gone"), 1, "agent inbox has no config 'gone'"),
         (("revert", "--to", "99"), 1, "cannot go back to change 99"),
@@ -102,7 +102,7 @@ def test_programs_are_told_json(config: Hub, words: tuple[str, ...], schema: str
     assert json.loads(config(*words, "--json").stdout)["schema"] == schema
 
 
-def test_an_agent_that_is_not_there_has_no_configs(hub: Hub, served: FakeHub) -> None:
+def test_an_agent_that_is_not_there_has_no_configs(hub: Hub, served: ServedHub) -> None:
     wrong = hub("agents", "config", "nobody", "set", "a=1")
     assert wrong.exit_code == 1
     assert "nobody" in wrong.stderr

@@ -11,10 +11,11 @@ from hub.api.nouns.capabilities import CapabilityView
 from hub.api.nouns.costs import CostView, SpendView
 from hub.api.nouns.locks import LockHolderView, LockView
 from hub.api.nouns.overviews import AgentOverview, CheckpointBrief
+from hub.api.nouns.runs import RunView
+from hub.api.nouns.schedules import FireView, ScheduleView
 from hub.cli.agents import print_overview
-from protocol.lifecycles import RunState
+from protocol.lifecycles import RunOutcome, RunState
 from tests.support.clock import START
-from tests.support.facade import make_run, make_schedule
 
 SPENT: dict[str, Any] = {
     "key": "notes",
@@ -23,6 +24,27 @@ SPENT: dict[str, Any] = {
     "completion_tokens": 80,
     "took_s": 3.0,
 }
+
+
+def make_schedule(**about: object) -> ScheduleView:
+    """Return a schedule of weekdays at seven in Berlin, but for *about*."""
+    fires = tuple(
+        FireView(at=at, local=at) for at in (START + timedelta(days=day, hours=-3) for day in (1, 2))
+    )
+    given: dict[str, object] = {"id": "s-1", "kind": "cron", "expr": "0 7 * * 1-5", "next_fires": fires}
+    return convert(given | about, ScheduleView)
+
+
+RUN = RunView(
+    id="r-0",
+    agent="notes",
+    device="desk",
+    state=RunState.COMPLETED,
+    outcome=RunOutcome.SUCCESS,
+    items_created=2,
+    created_at=START,
+    completed_at=START + timedelta(seconds=75),
+)
 
 
 def make_overview(*, agent: dict[str, Any] | None = None, **about: Any) -> dict[str, Any]:
@@ -46,7 +68,7 @@ def make_overview(*, agent: dict[str, Any] | None = None, **about: Any) -> dict[
         "agent": told,
         "status": make_status(),
         "slots": (),
-        "runs": (make_run("r-0", RunState.COMPLETED, items=2),),
+        "runs": (RUN,),
         "locks": (),
         "capabilities": (),
         "config": (),

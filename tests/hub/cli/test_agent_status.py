@@ -9,13 +9,13 @@ from anyio.from_thread import BlockingPortal
 
 from tests.hub.api.test_agent_config_routes import an_agent
 from tests.hub.cli.conftest import Hub
-from tests.support.facade import FakeHub
+from tests.support.hub import ServedHub
 
 
 @pytest.fixture
-def agent(hub: Hub, served: FakeHub, portal: BlockingPortal) -> Hub:
+def agent(hub: Hub, served: ServedHub, portal: BlockingPortal) -> Hub:
     """``hub agents COMMAND inbox``: an agent of hub.toml that is offline."""
-    portal.call(served.bench.store.write, an_agent)
+    portal.call(served.store.write, an_agent)
 
     def run(command: str, *words: str, **given: str) -> Any:
         return hub("agents", command, "inbox", *words, **given)
@@ -83,11 +83,11 @@ def test_what_cannot_be_read_as_an_assignment_is_refused_before_anything_is_aske
 
 
 def test_an_agent_of_the_file_is_not_terminated_but_one_made_over_the_api_is(
-    agent: Hub, served: FakeHub, portal: BlockingPortal
+    agent: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     refused = agent("terminate", "--yes")
     assert refused.exit_code == 1 and "managed by hub.toml" in refused.stderr
-    portal.call(served.bench.store.write, lambda c: c.execute(sa.text("UPDATE agents SET source = 'api'")))
+    portal.call(served.store.write, lambda c: c.execute(sa.text("UPDATE agents SET source = 'api'")))
     said = agent("terminate", "--yes", "--reason", "not needed")
     assert said.exit_code == 0 and "hub agents history inbox" in said.stderr
     told = json.loads(agent("status", "--json").stdout)

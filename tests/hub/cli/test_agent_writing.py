@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub.cli.conftest import Hub
-from tests.support.facade import FakeHub
+from tests.support.hub import ServedHub
 
 TEMPLATE = """\
 type = "AUDITOR"
@@ -18,7 +18,7 @@ SAID = ("--device", "desk", "--path", "books", "--data-type", "tasks")
 
 
 @pytest.fixture
-def auditor(hub: Hub, served: FakeHub, tmp_path: Path) -> Path:
+def auditor(hub: Hub, served: ServedHub, tmp_path: Path) -> Path:
     """A template of that name, and the file that it was written from."""
     file = tmp_path / "auditor.toml"
     file.write_text(TEMPLATE)

@@ -1,25 +1,31 @@
-"""When agents run by themselves, as a person is told of it."""
+"""The commands that show and change the times at which agents run."""
 
 import json
+from datetime import UTC, datetime
+from functools import partial
 
 import pytest
+from anyio.from_thread import BlockingPortal
 
+from hub.clock import epoch_ms
+from protocol.lifecycles import RunOutcome
+from storage.schedules import schedules
+from storage.schedules.schedule_rows import FINISHED, DeclaredSchedule
 from tests.hub.cli.conftest import Hub
 from tests.support.clock import START
-from tests.support.facade import FakeHub, make_decision, make_schedule
+from tests.support.hub import WEEKDAYS, ServedHub
 
-SHIFTED = {
-    "at": "2026-03-29T01:00:00Z",
-    "local": "2026-03-29T03:00:00+02:00",
-    "shift": "02:30 does not exist that night; fires at 03:00",
-}
+NIGHTLY = DeclaredSchedule(kind="cron", expr="30 2 * * *", tz="Europe/Berlin")
 
 
-def test_the_next_fires_are_told_in_utc_and_where_the_schedule_is_at_home(hub: Hub, served: FakeHub) -> None:
-    served.schedule = make_schedule(next_fires=[SHIFTED])
-    told = hub("agents", "next").stdout.splitlines()
-    assert told[0].split() == ["agent", "UTC", "local", "time", "note"]
-    assert told[1].split("  ") == [
+def test_the_next_fires_are_shown_in_utc_and_in_the_zone_of_the_schedule(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.reschedule, NIGHTLY)
+    served.clock.set_wall(datetime(2026, 3, 28, 12, tzinfo=UTC))
+    header, first, *_ = hub("agents", "next").stdout.splitlines()
+    assert header.split() == ["agent", "UTC", "local", "time", "note"]
+    assert first.split("  ") == [
         "notes",
         "2026-03-29 01:00",
         "Sun 2026-03-29 03:00 +02:00",
@@ -27,92 +33,116 @@ def test_the_next_fires_are_told_in_utc_and_where_the_schedule_is_at_home(hub: H
     ]
 
 
-def test_agents_of_several_users_are_told_apart(hub: Hub, served: FakeHub) -> None:
+def test_agents_of_several_users_are_listed_with_their_users(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
     assert [line.split()[0] for line in hub("agents").stdout.splitlines()[1:]] == ["notes"]
-    served.owners = ["anna", "otto"]
-    told = hub("agents").stdout.splitlines()[1:]
-    assert [line.split()[:2] for line in told] == [["notes", "anna"], ["notes", "otto"]]
+    anna = portal.call(served.user, "anna")
+    portal.call(partial(served.agent, "notes", user_id=anna))
+    rows = hub("agents").stdout.splitlines()[1:]
+    assert [line.split()[:2] for line in rows] == [["notes", "anna"], ["notes", "owner"]]
 
 
-def test_jitter_is_said_with_the_share_of_this_schedule(hub: Hub, served: FakeHub) -> None:
-    served.schedule = make_schedule(jitter_s=120, offset_s=73)
-    assert "notes: its runs are queued 1 min 13 s after each scheduled time" in hub("agents", "next").stderr
+def test_the_offset_of_a_schedule_with_jitter_is_shown(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.reschedule, DeclaredSchedule(kind="every", every_ms=900_000, jitter_ms=120_000))
+    (agent,) = json.loads(hub("agents", "next", "--json").stdout)["agents"]
+    offset_s = agent["schedules"][0]["offset_s"]
+    assert 0 < offset_s <= 120
+    assert "notes: its runs are queued " in hub("agents", "next").stderr
 
 
-def test_of_one_agent_one_also_sees_why_a_fire_had_no_run(hub: Hub, served: FakeHub) -> None:
-    served.decided = [
-        make_decision(),
-        make_decision("coalesced", "one run stands for them: device desk was offline", fires=2),
-    ]
-    result = hub("agents", "next", "notes")
-    assert result.stdout.splitlines()[-3:] == [
-        "scheduled (UTC)                 result                                            run",
-        "01-05 09:00                     a run was queued                                  ccccdddd",
-        "01-04 09:00 to 01-05 09:00 (2)  one run stands for them: device desk was offline  ccccdddd",
-    ]
+def test_the_fires_of_one_agent_have_the_reasons_why_they_had_no_run(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.pass_days, 2)
+    (run,) = json.loads(hub("runs", "--json").stdout)["runs"]
+    *_, header, second, first = hub("agents", "next", "notes").stdout.splitlines()
+    assert header.split() == ["scheduled", "(UTC)", "result", "run"]
+    assert first.split("  ") == ["01-06 06:00", *first.split("  ")[1:-1], run["id"][-8:]]
+    assert "one run stands for it: a run was waiting already" in second
     assert "result" not in hub("agents", "next").stdout
 
 
-def test_the_next_fires_in_json_have_everything(hub: Hub, served: FakeHub) -> None:
-    told = json.loads(hub("agents", "next", "notes", "--json").stdout)
-    (agent,) = told["agents"]
+def test_the_next_fires_in_json_have_everything(hub: Hub, served: ServedHub) -> None:
+    response = json.loads(hub("agents", "next", "notes", "--json").stdout)
+    (agent,) = response["agents"]
     assert (agent["agent"], agent["schedules"][0]["expr"]) == ("notes", "0 7 * * 1-5")
     assert agent["schedules"][0]["next_fires"][0]["at"] == "2026-01-06T06:00:00Z"
-    assert told["fires"] == []
+    assert response["fires"] == []
 
 
-def test_a_schedule_that_failures_paused_says_so_and_how_it_goes_on(hub: Hub, served: FakeHub) -> None:
+def test_a_schedule_that_failures_paused_names_the_command_that_resumes_it(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    id = portal.call(served.reschedule, WEEKDAYS)
+    for _ in range(5):
+        portal.call(served.store.write, schedules.count_outcome, id, RunOutcome.ERROR, served.now_ms)
     because = "paused after 5 failed runs in a row"
-    served.schedule = make_schedule(
-        enabled=False, paused_reason="failures", paused_because=because, next_fires=[]
-    )
-    told = hub("agents").stdout
-    assert "0 7 * * 1-5" in told
-    assert because in told
+    listed = hub("agents").stdout
+    assert "0 7 * * 1-5" in listed
+    assert because in listed
     assert f"notes: {because}; resume it: hub agents resume notes" in hub("agents", "next").stderr
 
 
-def test_a_schedule_that_has_come_to_its_end_is_not_to_be_resumed(hub: Hub, served: FakeHub) -> None:
-    served.schedule = make_schedule(
-        kind="at",
-        expr=None,
-        at=START,
-        enabled=False,
-        paused_reason="finished",
-        paused_because="it has fired for the last time",
-        next_fires=[],
+def test_a_schedule_that_has_fired_for_the_last_time_is_not_to_be_resumed(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    at = epoch_ms(START)
+    once = portal.call(served.reschedule, DeclaredSchedule(kind="at", at_ms=at))
+    portal.call(
+        partial(served.store.write, schedules.set_enabled, once, False, at=served.now_ms, reason=FINISHED)
     )
-    assert hub("agents", "next").stderr == "notes: it has fired for the last time\n"
+    assert hub("agents", "next").stderr == "notes: its time 2026-01-05 09:00 UTC is over\n"
 
 
-def test_an_agent_without_a_schedule_says_how_to_start_it(hub: Hub, served: FakeHub) -> None:
-    served.schedule = None
+def test_an_agent_without_a_schedule_says_how_to_start_it(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.reschedule, None)
     assert hub("agents", "next").stderr == "notes: has no schedule; start a run by hand: hub run notes\n"
 
 
-def test_a_paused_agent_is_shown_as_such_until_it_is_resumed(hub: Hub, served: FakeHub) -> None:
+def test_a_paused_agent_is_shown_as_such_until_it_is_resumed(hub: Hub, served: ServedHub) -> None:
     assert "resume it: hub agents resume notes" in hub("agents", "pause", "notes").stderr
     assert "paused" in hub("agents").stdout
     assert "so its runs wait" in hub("agents", "next").stderr
-    assert hub("agents", "resume", "notes", "--catch-up").exit_code == 0
+    assert hub("agents", "resume", "notes").exit_code == 0
     assert "paused" not in hub("agents").stdout
-    assert [done[:3] for done in served.done][1] == ("resume agent", "notes", "catch up")
 
 
-def test_a_backfill_says_how_much_it_is_before_anything_is_queued(hub: Hub, served: FakeHub) -> None:
-    days = ("--from", "2026-01-01", "--to", "2026-01-03")
-    asked = hub("agents", "backfill", "notes", *days)
+def test_an_agent_that_is_resumed_with_catch_up_runs_what_it_missed(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    id = portal.call(served.reschedule, WEEKDAYS)
+    portal.call(served.pass_days, 0)
+    portal.call(
+        partial(served.store.write, schedules.set_enabled, id, False, at=served.now_ms, reason="user")
+    )
+    served.clock.advance(86_400)
+    assert hub("agents", "resume", "notes", "--catch-up").exit_code == 0
+    portal.call(served.pass_days, 0)
+    (run,) = json.loads(hub("runs", "--json").stdout)["runs"]
+    assert (run["trigger"], run["fire_at"]) == ("catchup", "2026-01-06T06:00:00Z")
+
+
+def test_a_backfill_shows_its_size_before_anything_is_queued(hub: Hub, served: ServedHub) -> None:
+    backfill = ("agents", "backfill", "notes", "--from", "2026-01-01")
+    assert hub(*backfill, "--to", "2026-01-01", "--yes").exit_code == 0
+    asked = hub(*backfill, "--to", "2026-01-03")
     assert asked.exit_code == 2
-    assert "4 scheduled times from 2026-01-01 00:00:00 UTC to 2026-01-03 23:59:59 UTC" in asked.stderr
-    assert "1 of them had a run; queue 3 runs?" in asked.stderr
-    assert [done[4] for done in served.done] == ["True"]
+    assert "2 scheduled times from 2026-01-01 06:00:00 UTC to 2026-01-02 06:00:00 UTC" in asked.stderr
+    assert "1 of them had a run; queue 1 run?" in asked.stderr
+    assert len(json.loads(hub("runs", "--json").stdout)["runs"]) == 1
 
-    done = hub("agents", "backfill", "notes", *days, "--yes")
-    assert done.stdout.splitlines() == ["r-0", "r-1", "r-2"]
-    assert "3 runs queued" in done.stderr
+    done = hub(*backfill, "--to", "2026-01-03", "--yes")
+    runs = [run["id"] for run in json.loads(hub("runs", "--json").stdout)["runs"]]
+    assert done.stdout.split() == [runs[0]]
+    assert (len(runs), "1 run queued" in done.stderr) == (2, True)
 
 
-def test_a_backfill_of_a_time_without_fires_fails(hub: Hub, served: FakeHub) -> None:
+def test_a_backfill_of_a_time_without_fires_fails(hub: Hub, served: ServedHub) -> None:
     same = "2026-01-01T09:00"
     for words in ([], ["--yes"], ["--yes", "--json"]):
         result = hub("agents", "backfill", "notes", "--from", same, "--to", same, *words)
@@ -120,29 +150,33 @@ def test_a_backfill_of_a_time_without_fires_fails(hub: Hub, served: FakeHub) -> 
         assert "nothing to backfill" in result.stderr
 
 
-def test_a_backfill_whose_end_lies_before_its_beginning_is_a_usage_error(hub: Hub, served: FakeHub) -> None:
+def test_a_backfill_whose_end_is_before_its_start_is_a_usage_error(hub: Hub, served: ServedHub) -> None:
     days = ("--from", "2026-11-05", "--to", "2026-11-01")
     result = hub("agents", "backfill", "notes", *days, "--yes")
-    assert (result.exit_code, served.done) == (2, [])
+    assert result.exit_code == 2
     assert "--to is before --from" in result.stderr
 
 
-def test_days_of_a_backfill_are_those_of_the_agents_time_zone(hub: Hub, served: FakeHub) -> None:
-    served.timezone = "Europe/Berlin"
-    times = ("--from", "2026-03-29", "--to", "2026-03-29T12:00:00Z")
-    asked = hub("agents", "backfill", "notes", *times)
-    assert served.done[0][2:4] == ("2026-03-29T00:00:00+01:00", "2026-03-29T12:00:00+00:00")
-    assert "from 2026-03-29 00:00:00 +01:00 to 2026-03-29 14:00:00 +02:00" in asked.stderr
+def test_days_of_a_backfill_are_those_of_the_time_zone_of_the_agent(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    served.clock.set_wall(datetime(2026, 4, 1, tzinfo=UTC))
+    portal.call(partial(served.agent, "mail", timezone="Europe/Berlin", schedule=NIGHTLY))
+    times = ("--from", "2026-03-28", "--to", "2026-03-29T12:00:00Z")
+    asked = hub("agents", "backfill", "mail", *times)
+    assert "from 2026-03-28 02:30:00 +01:00 to 2026-03-29 03:00:00 +02:00" in asked.stderr
 
 
 @pytest.mark.parametrize("typed", ["yesterday", "20261106", "2026-W46", "2026-11-31", "2026-11-06T0900"])
-def test_a_time_that_is_none_is_a_usage_error(hub: Hub, served: FakeHub, typed: str) -> None:
+def test_an_invalid_time_is_a_usage_error(hub: Hub, served: ServedHub, typed: str) -> None:
     result = hub("agents", "backfill", "notes", "--from", typed, "--to", "2026-12-01")
     assert result.exit_code == 2
     assert f"invalid time '{typed}'" in result.stderr
 
 
-def test_a_time_that_is_far_off_is_told_with_its_year(hub: Hub, served: FakeHub) -> None:
-    at = "2027-10-25T00:30:00Z"
-    served.schedule = make_schedule(next_fires=[{"at": at, "local": at}])
+def test_a_time_in_another_year_is_shown_with_its_year(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    at = epoch_ms(datetime(2027, 10, 25, 0, 30, tzinfo=UTC))
+    portal.call(served.reschedule, DeclaredSchedule(kind="at", at_ms=at))
     assert "2027-10-25 00:30" in hub("agents").stdout

@@ -2,31 +2,62 @@
 
 import json
 import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
-from msgspec import structs
 
+from hub.cli.talk import Talk
+from hub.clock import epoch_ms
+from protocol.ids import BootId, NodeId
 from protocol.lifecycles import RunState
-from tests.hub.api.test_item_routes import keep
-from tests.hub.cli.conftest import Hub
-from tests.support.facade import FakeHub, make_run, steps
+from protocol.work import AgentComplete, SkippedFile
+from storage.devices import nodes
+from tests.hub.cli.conftest import Hub, Leads
+from tests.support.clock import START
+from tests.support.hub import ServedHub, serving
+from tests.support.runs import folder
 
 
-def test_status_fits_on_one_screen(hub: Hub, served: FakeHub) -> None:
-    told = hub("status").stdout
-    assert "home (running)" in told
-    assert "1 h 2 min" in told
-    assert "1 RUNNING, 4 COMPLETED" in told
-    assert "generation 1" in told
-    assert all(len(line) <= 80 for line in told.splitlines())
-    assert "held back" not in told
+@pytest.fixture
+def worked(hub: Hub, served: ServedHub, portal: BlockingPortal) -> Iterator[ServedHub]:
+    """A hub that executes runs, and that has executed one: two items of one file, and two files skipped."""
+    (frames,) = folder(a="- [ ] call Ann\n- [ ] pay")
+    skipped = [SkippedFile(path="b.md", reason="too_large: 108 MB"), SkippedFile(path="c", reason="hidden")]
+    frames[-1] = AgentComplete(run_id="r", skipped=skipped)
+    with portal.wrap_async_context_manager(served.working(frames)):
+        portal.call(served.ends, hub("run", "notes").stdout.strip())
+        yield served
 
 
-def test_status_says_what_is_held_back_and_what_is_not(hub: Hub, served: FakeHub) -> None:
-    served.held_back = "held back until 11:46 UTC after 8 starts"
-    assert f"{served.held_back}; runs started by hand are not" in hub("status").stdout
+def test_status_fits_on_one_screen(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    portal.call(served.run, "r-1", RunState.COMPLETED)
+    portal.call(served.run, "r-2", RunState.RUNNING)
+    served.clock.advance(3_725.0)
+    screen = hub("status").stdout
+    assert "home (running)" in screen
+    assert "1 h 2 min" in screen
+    assert "1 COMPLETED, 1 RUNNING" in screen
+    assert "generation 1" in screen
+    assert all(len(line) <= 80 for line in screen.splitlines() if "hub.sock" not in line)
+    assert "held back" not in screen
+
+
+def test_status_says_which_runs_are_held_back(hub: Hub, state: Path, portal: BlockingPortal) -> None:
+    def crash(c: sa.Connection) -> None:
+        for number in range(7):
+            boot = BootId(f"crashed-{number}")
+            nodes.begin_boot(c, NodeId("node"), boot, epoch_ms(START), window_ms=600_000)
+
+    state.mkdir()
+    with portal.wrap_async_context_manager(serving(state, before=crash)):
+        screen = " ".join(hub("status").stdout.split())
+    assert "held back until 09:10" in screen
+    assert "after 8 starts" in screen
+    assert "runs started by hand are not" in screen
 
 
 @pytest.mark.parametrize(
@@ -52,8 +83,9 @@ def test_status_says_what_is_held_back_and_what_is_not(hub: Hub, served: FakeHub
     ],
 )
 def test_json_is_one_object_that_names_its_shape(
-    hub: Hub, served: FakeHub, words: list[str], schema: str
+    hub: Hub, served: ServedHub, portal: BlockingPortal, words: list[str], schema: str
 ) -> None:
+    portal.call(served.run, "r-1")
     result = hub(*words, "--json")
     assert (result.exit_code, result.stderr) == (0, "")
     assert json.loads(result.stdout)["schema"] == schema
@@ -72,134 +104,149 @@ def test_without_a_hub_a_command_says_how_to_start_one(hub: Hub, words: list[str
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may open every socket")
-def test_a_socket_of_another_user_is_not_permitted(hub: Hub, state: Path, served: FakeHub) -> None:
+def test_a_socket_of_another_user_is_not_permitted(hub: Hub, state: Path, served: ServedHub) -> None:
     (state / "hub.sock").chmod(0)
     assert hub("status").exit_code == 77
 
 
-def test_a_refusal_says_what_and_what_next(hub: Hub, served: FakeHub) -> None:
+def test_a_refusal_says_what_and_what_next(hub: Hub, served: ServedHub) -> None:
     result = hub("run", "nobody")
     assert result.exit_code == 1
-    assert "no agent is named nobody" in result.stderr
+    assert "there is no agent 'nobody'" in result.stderr
     assert "'hub agents' lists" in result.stderr
 
 
-def test_tables_elsewhere_than_on_a_terminal_are_plain_and_uncut(hub: Hub, served: FakeHub) -> None:
-    told = hub("agents").stdout.splitlines()
-    assert told[0].split() == [
-        "agent",
-        "state",
-        "device",
-        "connected",
-        "schedule",
-        "next",
-        "(UTC)",
-        "last",
-        "run",
-        "(UTC)",
-    ]
-    assert told[1] == (
-        "notes  active  desk    yes        0 7 * * 1-5  01-06 06:00  01-05 09:00 success, 2 items"
-    )
+def test_tables_elsewhere_than_on_a_terminal_are_plain_and_uncut(hub: Hub, worked: ServedHub) -> None:
+    header, row = hub("agents").stdout.splitlines()
+    assert " ".join(header.split()) == "agent state device connected schedule next (UTC) last run (UTC)"
+    assert row == "notes  active  desk    yes        0 7 * * 1-5  01-06 06:00  01-05 09:00 partial, 2 items"
 
 
-def test_one_run_is_shown_with_its_files_and_errors(hub: Hub, served: FakeHub) -> None:
-    result = hub("runs", "show", "r-1")
-    assert "b.md  FAILED         0          -  not text" in result.stdout
-    assert "not_convertible: b.md: not text" in result.stderr
+def test_one_run_is_shown_with_its_files_and_errors(hub: Hub, worked: ServedHub) -> None:
+    (run,) = json.loads(hub("runs", "--json").stdout)["runs"]
+    result = hub("runs", "show", run["id"])
+    assert "a.md  DONE           2" in result.stdout
+    assert result.stderr.splitlines() == ["b.md: too_large: 108 MB"]
 
 
-def test_a_run_that_is_not_followed_is_named(hub: Hub, served: FakeHub) -> None:
+def test_a_run_that_is_not_followed_is_named(hub: Hub, served: ServedHub) -> None:
     result = hub("run", "notes")
-    assert result.stdout == "r-2\n"
-    assert "hub runs show r-2" in result.stderr
+    (run,) = json.loads(hub("runs", "--json").stdout)["runs"]
+    assert result.stdout == f"{run['id']}\n"
+    assert f"hub runs show {run['id'][-8:]}" in result.stderr
 
 
-def test_a_run_that_had_ended_is_not_said_to_be_cancelled(hub: Hub, served: FakeHub) -> None:
-    served.progress = steps(make_run("r-1", RunState.COMPLETED))
-    told = hub("runs", "cancel", "r-1")
-    assert (told.exit_code, "had ended already: COMPLETED" in told.stderr) == (0, True), told.stderr
+def test_cancelling_a_run_that_had_ended_says_so(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    portal.call(served.run, "r-1", RunState.COMPLETED)
+    result = hub("runs", "cancel", "r-1")
+    assert (result.exit_code, "had ended already: COMPLETED" in result.stderr) == (0, True), result.stderr
 
 
-def test_the_same_key_starts_one_run(hub: Hub, served: FakeHub) -> None:
+def test_the_same_key_starts_one_run(hub: Hub, served: ServedHub) -> None:
     assert hub("run", "notes", "--key", "k").stdout == hub("run", "notes", "--key", "k").stdout
 
 
-def test_a_followed_run_tells_each_new_state_and_sums_up(hub: Hub, served: FakeHub) -> None:
-    served.progress = steps(
-        make_run("r-2"),
-        make_run("r-2", RunState.RUNNING),
-        make_run("r-2", RunState.RUNNING, items=1),
-        make_run("r-2", RunState.PAUSED, waiting_for="the device desk"),
-        make_run("r-2", RunState.COMPLETED, items=2),
-    )
+def test_a_followed_run_shows_each_state_and_ends_with_a_summary(
+    hub: Hub, served: ServedHub, leads: Leads
+) -> None:
+    leads(RunState.RUNNING, RunState.PAUSED, RunState.CANCELLED)
     result = hub("run", "notes", "--follow")
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert [line.split(":")[0] for line in result.stderr.splitlines()[:5]] == [
-        "QUEUED",
+        "QUEUED, next in line",
         "RUNNING",
-        "PAUSED, the device desk",
+        "PAUSED, next in line",
         "the run resumes by itself; Ctrl-C ends only this command, then",
-        "COMPLETED",
+        "CANCELLED",
     ]
-    summary, *found = result.stdout.splitlines()
-    assert summary == "success: 2 read, 1 skipped, 0 failed, 2 items, 0 model requests"
-    assert found == ["  ... and 2 more"]
+    assert result.stdout == "cancelled: 0 read, 0 skipped, 0 failed, 0 items, 0 model requests\n"
 
 
 def test_a_followed_run_ends_with_titles_and_the_next_command(
-    hub: Hub, served: FakeHub, portal: BlockingPortal
+    hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
-    portal.call(served.bench.store.write, keep)
-    served.progress = steps(make_run("r-1", RunState.COMPLETED, items=12))
-    result = hub("run", "notes", "--follow")
-    _, *found = result.stdout.splitlines()
-    assert sorted(found[:4]) == [f"  tasks  task {n}" for n in range(4)]
-    assert found[4:] == ["  ... and 8 more"]
+    tasks = "".join(f"- [ ] task {number}\n" for number in range(12))
+    with portal.wrap_async_context_manager(served.working(*folder(a=tasks))):
+        result = hub("run", "notes", "--follow")
+    summary, *titles = result.stdout.splitlines()
+    assert result.exit_code == 0
+    assert summary == "success: 1 read, 0 skipped, 0 failed, 12 items, 0 model requests"
+    assert {title.rstrip("0123456789") for title in titles[:10]} == {"  tasks  task "}
+    assert titles[10:] == ["  ... and 2 more"]
     assert result.stderr.splitlines()[-1] == "they wait for review on desk; run there: hub review"
 
 
-def test_a_followed_run_that_found_nothing_names_no_next_command(hub: Hub, served: FakeHub) -> None:
-    served.progress = steps(make_run("r-2", RunState.COMPLETED))
-    assert "hub review" not in hub("run", "notes", "--follow").output
+def test_a_followed_run_without_items_names_no_next_command(
+    hub: Hub, served: ServedHub, leads: Leads
+) -> None:
+    leads(RunState.COMPLETED)
+    result = hub("run", "notes", "--follow")
+    assert (result.exit_code, "hub review" in result.output) == (0, False)
 
 
-def test_what_brought_no_new_row_is_summed_up_too(hub: Hub, served: FakeHub) -> None:
-    ended = make_run("r-2", RunState.COMPLETED, items=2)
-    served.progress = steps(structs.replace(ended, items_updated=1, items_known=20, usd=0.25))
-    told = hub("run", "notes", "--follow").stdout
-    assert "2 items, 1 updated, 20 known before, 0 model requests, 0.2500 USD" in told
+def test_items_without_a_new_row_are_in_the_summary(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    def count(c: sa.Connection) -> None:
+        counts = "items_created = 2, items_updated = 1, items_known = 20, cost_nanos = 250000000"
+        c.execute(sa.text(f"UPDATE runs SET {counts}"))
+
+    portal.call(served.run, "r-1", RunState.RUNNING)
+    portal.call(served.store.write, count)
+    portal.call(served.move, "r-1", RunState.COMPLETED)
+    shown = " ".join(hub("runs", "show", "r-1").stdout.split())
+    assert "items 2, 1 updated, 20 known before model 0 requests, 0 + 0 tokens, 0.2500 USD" in shown
 
 
-def test_a_followed_run_that_fails_ends_with_1(hub: Hub, served: FakeHub) -> None:
-    served.progress = steps(make_run("r-2", RunState.FAILED))
+def test_a_followed_run_that_fails_ends_with_1(hub: Hub, served: ServedHub, leads: Leads) -> None:
+    leads(RunState.FAILED)
     assert hub("run", "notes", "--follow").exit_code == 1
 
 
-def test_a_followed_run_in_json_is_one_object_a_line(hub: Hub, served: FakeHub) -> None:
-    served.progress = steps(make_run("r-2"), make_run("r-2", RunState.COMPLETED))
+def test_a_followed_run_in_json_is_one_object_a_line(hub: Hub, served: ServedHub, leads: Leads) -> None:
+    leads(RunState.COMPLETED)
     result = hub("run", "notes", "--follow", "--json")
-    told = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [(step["schema"], step["seq"], step["run"]["state"]) for step in told] == [
-        ("hub.progress/1", 0, "QUEUED"),
-        ("hub.progress/1", 1, "COMPLETED"),
+    steps = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(step["schema"], step["seq"], step["run"]["state"]) for step in steps] == [
+        ("hub.progress/1", 1, "QUEUED"),
+        ("hub.progress/1", 2, "COMPLETED"),
     ]
 
 
-def test_a_hub_that_stops_while_a_run_is_followed_asks_to_try_again(hub: Hub, served: FakeHub) -> None:
-    served.progress = steps(make_run("r-2", RunState.RUNNING))  # and then the stream ends
+def test_a_hub_that_stops_while_a_run_is_followed_asks_to_try_again(
+    hub: Hub, state: Path, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state.mkdir()
+    running = portal.wrap_async_context_manager(serving(state))
+    running.__enter__()
+    follow = Talk.follow
+
+    def stopped(self: Talk, path: str) -> Iterator[object]:
+        steps = follow(self, path)
+        yield next(steps)
+        running.__exit__(None, None, None)
+        yield from steps
+
+    monkeypatch.setattr(Talk, "follow", stopped)
     result = hub("run", "notes", "--follow")
     assert result.exit_code == 75
-    assert "hub runs show r-2" in result.stderr
+    assert "hub runs show " in result.stderr
 
 
-def test_a_name_cannot_drive_the_terminal(hub: Hub, served: FakeHub) -> None:
-    served.progress = steps(make_run("r-2", RunState.PAUSED, waiting_for="\x1b]0;x\x07"))
-    assert "\x1b" not in hub("run", "notes", "--follow").stderr
+def test_the_text_of_a_device_cannot_drive_the_terminal(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(partial(served.run, "r-1", RunState.CANCELLED, reason="\x1b]0;x\x07"))
+    assert "\x1b" not in hub("runs", "show", "r-1").output
 
 
-def test_a_fault_in_the_hub_is_told_without_a_traceback(hub: Hub, served: FakeHub) -> None:
-    served.broken = RuntimeError("boom")
+def test_a_fault_in_the_hub_is_reported_without_a_traceback(
+    hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(served.store, "read", fail)
     result = hub("status")
     assert result.exit_code == 69
     assert "Traceback" not in result.output

@@ -6,17 +6,17 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from tests.hub.cli.conftest import Hub
-from tests.support.facade import FakeHub
+from tests.support.hub import ServedHub
 
 
 @pytest.fixture
-def board(hub: Hub, served: FakeHub, portal: BlockingPortal) -> str:
+def board(hub: Hub, served: ServedHub, portal: BlockingPortal) -> str:
     """The board roses, with the agents inbox, which leads it, and notes."""
     assert "no boards; create one: hub boards create NAME" in hub("boards").output
     made = hub("boards", "create", "roses", "--description", "What grows.")
     assert "board roses is created" in made.output
     for name, word in (("inbox", "--lead"), ("notes", "")):
-        portal.call(served.bench.agent, name)
+        portal.call(served.agent, name)
         assert hub("boards", "add", "roses", name, *([word] if word else [])).exit_code == 0
     return "roses"
 

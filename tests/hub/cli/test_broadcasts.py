@@ -7,21 +7,21 @@ from anyio.from_thread import BlockingPortal
 
 from tests.hub.api.test_gateway_routes import keep
 from tests.hub.cli.conftest import Hub
-from tests.support.facade import FakeHub
+from tests.support.hub import ServedHub
 
 NOW = ("--wait", "0")
 
 
 @pytest.fixture(autouse=True)
-def garden(hub: Hub, served: FakeHub, portal: BlockingPortal) -> None:
-    portal.call(served.bench.store.write, keep)
+def garden(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    portal.call(served.store.write, keep)
     hub("boards", "create", "garden", "--gateway", "office")
     hub("boards", "create", "shed")
 
 
 def test_a_word_to_a_lead_is_kept(hub: Hub) -> None:
     said = hub("messages", "lead", "garden", "is", "it", "done?", *NOW)
-    assert said.exit_code == 0 and "waiting; the hub delivers it as soon as possible" in said.output
+    assert said.exit_code == 0 and "the hub delivers it as soon as possible" in said.output
     told = json.loads(hub("messages", "lead", "garden", "yours", "--handoff", *NOW, "--json").stdout)
     assert (told["message"]["kind"], told["message"]["content"]) == ("handoff", "yours")
     assert "hub boards lead" in hub("messages", "lead", "shed", "hello?", *NOW).output

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from anyio.from_thread import BlockingPortal
 from click.shell_completion import BashComplete
 
 from hub.cli.app import hub as command
 from tests.hub.cli.conftest import Hub
-from tests.support.facade import FakeHub, make_run
+from tests.support.hub import ServedHub
 
 
 def completed(state: Path, *words: str, incomplete: str = "") -> list[str]:
@@ -25,13 +26,15 @@ def completed(state: Path, *words: str, incomplete: str = "") -> list[str]:
     ],
 )
 def test_names_of_the_running_hub_are_completed(
-    served: FakeHub, state: Path, words: tuple[str, ...], incomplete: str, value: str
+    served: ServedHub, state: Path, words: tuple[str, ...], incomplete: str, value: str
 ) -> None:
     assert value in completed(state, *words, incomplete=incomplete)
 
 
-def test_run_ids_are_completed_in_their_short_form(served: FakeHub, state: Path) -> None:
-    served.newest = [make_run("019d2f45-daf6-7e31-94bf-446f3398b18f")]
+def test_run_ids_are_completed_in_their_short_form(
+    served: ServedHub, state: Path, portal: BlockingPortal
+) -> None:
+    portal.call(served.run, "019d2f45-daf6-7e31-94bf-446f3398b18f")
     assert completed(state, "runs", "show") == ["3398b18f"]
 
 

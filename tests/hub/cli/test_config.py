@@ -9,11 +9,10 @@ import pytest
 from hub.settings.schema import settings_schema
 from tests.hub.cli.conftest import Hub
 from tests.support.certificates import write_certificate
-from tests.support.facade import FakeHub
-from tests.support.settings import TEXT
+from tests.support.hub import TEXT, ServedHub
 
 
-def test_every_setting_is_shown_and_where_it_was_given(hub: Hub, served: FakeHub, state: Path) -> None:
+def test_every_setting_is_shown_and_where_it_was_given(hub: Hub, served: ServedHub, state: Path) -> None:
     shown = hub("config", "show").stdout
     assert 'hub.name = "home"\n' in shown
     assert "limits.runs = 4\n" in shown
@@ -24,7 +23,7 @@ def test_every_setting_is_shown_and_where_it_was_given(hub: Hub, served: FakeHub
     assert told["limits.connector_runs"] == "default"
 
 
-def test_one_setting_is_shown_alone_and_a_table_whole(hub: Hub, served: FakeHub) -> None:
+def test_one_setting_is_shown_alone_and_a_table_whole(hub: Hub, served: ServedHub) -> None:
     assert hub("config", "get", "limits.runs").stdout == "4\n"
     assert "watch = true" in hub("config", "get", "reload").stdout
     told = json.loads(hub("config", "get", "hub.name", "--json").stdout)
@@ -37,12 +36,12 @@ def test_one_setting_is_shown_alone_and_a_table_whole(hub: Hub, served: FakeHub)
     assert (unknown.exit_code, "there is no setting hub.nmae" in unknown.stderr) == (1, True)
 
 
-def test_settings_are_written_into_the_file_and_taken_up(hub: Hub, served: FakeHub) -> None:
+def test_settings_are_written_into_the_file_and_taken_up(hub: Hub, served: ServedHub) -> None:
     result = hub("config", "set", "limits.runs=40", "hub.name=7")
     assert result.exit_code == 0
     assert result.stdout.splitlines() == ["limits.runs: applies at once", "hub.name: needs a restart"]
     assert "generation 2" in result.stderr
-    text = served.settings.path.read_text()
+    text = served.settings.read_text()
     assert 'name = "7"    # where I live' in text
     assert "runs = 40         # at once" in text
     assert "needs a restart" in hub("config", "show").stderr
@@ -60,26 +59,26 @@ def test_settings_are_written_into_the_file_and_taken_up(hub: Hub, served: FakeH
     ],
 )
 def test_a_setting_that_cannot_be_is_not_written(
-    hub: Hub, served: FakeHub, word: str, exit_code: int, told: str
+    hub: Hub, served: ServedHub, word: str, exit_code: int, told: str
 ) -> None:
     result = hub("config", "set", word)
     assert (result.exit_code, told in result.stderr) == (exit_code, True)
-    assert served.settings.path.read_text() == TEXT
+    assert served.settings.read_text() == TEXT
 
 
 def test_the_file_is_edited_with_the_persons_editor(
-    hub: Hub, served: FakeHub, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VISUAL", "sed -i s/4/8/")
     result = hub("config", "edit")
     assert (result.exit_code, result.stdout) == (0, "limits.runs: applies at once\n")
-    assert served.settings.path.read_text() == TEXT.replace("4", "8")
+    assert served.settings.read_text() == TEXT.replace("4", "8")
     monkeypatch.setenv("VISUAL", "true")
     assert "no changes" in hub("config", "edit").stderr
 
 
 def test_nothing_is_edited_where_nobody_could(
-    hub: Hub, served: FakeHub, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable in ("VISUAL", "EDITOR"):
         monkeypatch.delenv(variable, raising=False)
@@ -88,46 +87,46 @@ def test_nothing_is_edited_where_nobody_could(
 
 
 def test_a_broken_edit_can_be_edited_again_or_given_up(
-    hub: Hub, served: FakeHub, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VISUAL", "sed -i s/4/4.5/")
     given_up = hub("config", "edit", input="n\n")
     assert given_up.exit_code == 78
     assert "hub.toml:6:8: error: limits.runs: a whole number is expected" in given_up.stderr
-    assert served.settings.path.read_text() == TEXT
+    assert served.settings.read_text() == TEXT
     monkeypatch.setenv("VISUAL", "sed -i -e s/4.5/7/ -e t -e s/4/4.5/")
     assert hub("config", "edit", input="y\n").exit_code == 0
-    assert served.settings.path.read_text() == TEXT.replace("4", "7")
+    assert served.settings.read_text() == TEXT.replace("4", "7")
 
 
 def test_an_editor_that_fails_changes_nothing(
-    hub: Hub, served: FakeHub, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for editor, exit_code in (("false", 1), ("/no/such/editor", 69)):
         monkeypatch.setenv("VISUAL", editor)
         assert hub("config", "edit").exit_code == exit_code
-    assert served.settings.path.read_text() == TEXT
+    assert served.settings.read_text() == TEXT
 
 
-def test_a_reload_says_what_is_used_when_and_fails_with_the_line(hub: Hub, served: FakeHub) -> None:
-    served.settings.path.write_text(TEXT.replace("4", "5"))
+def test_a_reload_says_what_is_used_when_and_fails_with_the_line(hub: Hub, served: ServedHub) -> None:
+    served.settings.write_text(TEXT.replace("4", "5"))
     result = hub("reload")
     assert (result.exit_code, result.stdout) == (0, "limits.runs: applies at once\n")
-    served.settings.path.write_text(TEXT.replace("4", "x"))
+    served.settings.write_text(TEXT.replace("4", "x"))
     result = hub("reload", "--wait")
     assert result.exit_code == 78
-    assert f"{served.settings.path}:6:8: error: Invalid value" in result.stderr
+    assert f"{served.settings}:6:8: error: Invalid value" in result.stderr
     shown = hub("config", "show")
     assert "has errors now" in shown.stderr
     assert "limits.runs = 5" in shown.stdout
 
 
-def test_a_reload_in_json_has_the_lists(hub: Hub, served: FakeHub) -> None:
+def test_a_reload_in_json_has_the_lists(hub: Hub, served: ServedHub) -> None:
     told = json.loads(hub("reload", "--json").stdout)
     assert (told["schema"], told["generation"], told["live"]) == ("hub.reload/1", 1, [])
 
 
-def test_a_file_is_checked_against_the_running_hub(hub: Hub, served: FakeHub, tmp_path: Path) -> None:
+def test_a_file_is_checked_against_the_running_hub(hub: Hub, served: ServedHub, tmp_path: Path) -> None:
     file = tmp_path / "next.toml"
     file.write_text(TEXT.replace("4", "5").replace("home", "x"))
     result = hub("check", str(file), "--against-running")
@@ -147,7 +146,7 @@ def test_a_file_is_checked_against_the_running_hub(hub: Hub, served: FakeHub, tm
 
 
 def test_a_file_elsewhere_is_checked_with_the_files_beside_it(
-    hub: Hub, served: FakeHub, tmp_path: Path
+    hub: Hub, served: ServedHub, tmp_path: Path
 ) -> None:
     write_certificate(tmp_path)
     file = tmp_path / "next.toml"

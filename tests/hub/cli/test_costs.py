@@ -15,10 +15,10 @@ from storage.runs.model_calls import ModelCall
 from storage.runs.runs import Usage
 from tests.hub.cli.conftest import Hub
 from tests.support.clock import START
-from tests.support.facade import FakeHub
+from tests.support.hub import ServedHub
 
 
-def spend(served: FakeHub, portal: BlockingPortal, *, cost_nanos: int = 1_234_000_000) -> None:
+def spend(served: ServedHub, portal: BlockingPortal, *, cost_nanos: int = 1_234_000_000) -> None:
     """One call of an agent called mail."""
 
     def written(c: sa.Connection) -> None:
@@ -42,37 +42,37 @@ def spend(served: FakeHub, portal: BlockingPortal, *, cost_nanos: int = 1_234_00
         )
         model_calls.record_call(c, call)
 
-    portal.call(served.bench.store.write, written)
+    portal.call(served.store.write, written)
 
 
-def test_costs_are_told_in_a_table_with_their_sum(hub: Hub, served: FakeHub, portal: BlockingPortal) -> None:
+def test_costs_are_a_table_with_its_sum(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     spend(served, portal)
     told = [line.split() for line in hub("costs").stdout.splitlines()]
     assert told[0] == ["agent", "requests", "failed", "tokens", "in", "out", "USD"]
     assert told[1:] == [["mail", "1", "0", "100", "7", "1.2340"], ["total", "1", "0", "100", "7", "1.2340"]]
 
 
-def test_costs_of_files_say_whose_they_are(hub: Hub, served: FakeHub, portal: BlockingPortal) -> None:
+def test_costs_of_files_say_whose_they_are(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     spend(served, portal)
     assert hub("costs", "--by", "file").stdout.splitlines()[1].split()[:2] == ["a.md", "mail"]
     assert hub("costs", "--by", "day").stdout.splitlines()[1].split()[0] == "2026-01-05"
 
 
-def test_costs_are_told_to_programs_as_json(hub: Hub, served: FakeHub, portal: BlockingPortal) -> None:
+def test_costs_are_told_to_programs_as_json(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     spend(served, portal)
     told = json.loads(hub("costs", "--since", "1d", "--json").stdout)
     assert (told["schema"], told["total"]["usd"], told["rows"][0]["requests"]) == ("hub.costs/1", 1.234, 2)
 
 
-def test_without_a_price_it_says_how_to_give_one(hub: Hub, served: FakeHub, portal: BlockingPortal) -> None:
+def test_without_a_price_it_says_how_to_give_one(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     spend(served, portal, cost_nanos=0)
     assert "price_in_usd" in hub("costs").stderr
 
 
-def test_where_no_model_was_asked_it_says_so(hub: Hub, served: FakeHub) -> None:
+def test_where_no_model_was_asked_it_says_so(hub: Hub, served: ServedHub) -> None:
     assert "no model requests" in hub("costs").stderr
 
 
-def test_an_estimate_of_an_agent_nobody_knows_fails_like_its_run(hub: Hub, served: FakeHub) -> None:
+def test_an_estimate_of_an_agent_nobody_knows_fails_like_its_run(hub: Hub, served: ServedHub) -> None:
     told = hub("run", "nobody", "--estimate")
     assert told.exit_code == 1 and "nobody" in told.stderr

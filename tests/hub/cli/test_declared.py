@@ -21,7 +21,7 @@ from tests.hub.api.test_agent_config_routes import an_agent
 from tests.hub.api.test_gateway_routes import keep
 from tests.hub.cli.conftest import Hub
 from tests.support.documents import COMMANDS
-from tests.support.facade import FakeHub
+from tests.support.hub import ServedHub
 
 SPECS: list[dict[str, Any]] = json.loads(COMMANDS.read_text(encoding="utf-8"))["commands"]
 LISTS = [
@@ -33,14 +33,14 @@ BY_HAND = {"config_value"}  # formats of commands that are written by hand
 
 
 @pytest.fixture
-def board(hub: Hub, served: FakeHub, portal: BlockingPortal) -> str:
+def board(hub: Hub, served: ServedHub, portal: BlockingPortal) -> str:
     """The board roses of the gateway office."""
-    portal.call(served.bench.store.write, keep)
+    portal.call(served.store.write, keep)
     assert hub("boards", "create", "roses", "--gateway", "office").exit_code == 0
     return "roses"
 
 
-def test_lists_of_an_empty_hub_are_a_sentence_or_an_envelope(hub: Hub, served: FakeHub) -> None:
+def test_lists_of_an_empty_hub_are_a_sentence_or_an_envelope(hub: Hub, served: ServedHub) -> None:
     for spec in LISTS:
         words = spec["words"].split()
         shown, as_json = hub(*words), hub(*words, "--json")
@@ -52,9 +52,9 @@ def test_lists_of_an_empty_hub_are_a_sentence_or_an_envelope(hub: Hub, served: F
 
 
 def test_an_argument_that_is_left_out_has_its_default_or_shortens_the_path(
-    hub: Hub, served: FakeHub, portal: BlockingPortal
+    hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
-    portal.call(served.bench.store.write, an_agent)
+    portal.call(served.store.write, an_agent)
     checkpoint = ("agents", "checkpoints", "inbox")
     for scope in ([], ["mail"]):
         assert hub(*checkpoint, "put", *scope, "--sequence", "1", "--json-state", "{}").exit_code == 0
@@ -67,7 +67,7 @@ def test_an_argument_that_is_left_out_has_its_default_or_shortens_the_path(
     assert hub(*capability, "rm", "file.read").stderr == "removed: file.read 1.2.0, file.read 1.0.0\n"
 
 
-def test_a_name_is_one_part_of_the_path(hub: Hub, served: FakeHub) -> None:
+def test_a_name_is_one_part_of_the_path(hub: Hub, served: ServedHub) -> None:
     assert "there is no board 'roses?x=1'" in hub("boards", "show", "roses?x=1").stderr
 
 

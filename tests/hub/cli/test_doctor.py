@@ -14,7 +14,7 @@ from hub.health.issues import Finding, error, notice, warning
 from storage import audit
 from tests.hub.cli.conftest import Hub
 from tests.support.database import new_database
-from tests.support.facade import FakeHub
+from tests.support.hub import ServedHub
 
 MODEL = """\
 [model]
@@ -25,41 +25,41 @@ api_key = { env = "NO_KEY" }
 """
 
 
-def find(served: FakeHub, *found: Finding, online: bool = False) -> None:
+def find(served: ServedHub, *found: Finding, online: bool = False) -> None:
     """What the hub's checks find from now on."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         return found
 
-    served.registry.add("test", look, online=online)
+    served.app.issues.add("test", look, online=online)
 
 
-def tell(served: FakeHub, portal: BlockingPortal, *events: str) -> None:
+def tell(served: ServedHub, portal: BlockingPortal, *events: str) -> None:
     """Entries of the audit log."""
 
     async def write() -> None:
         for event in events:
-            at = served.bench.now_ms
-            await served.bench.store.write(
+            at = served.now_ms
+            await served.store.write(
                 audit.append, at=at, actor="operator:7", event=event, detail={"agent": "notes", "why": None}
             )
 
     portal.call(write)
 
 
-def tamper(served: FakeHub, portal: BlockingPortal) -> None:
+def tamper(served: ServedHub, portal: BlockingPortal) -> None:
     def forge(c: sa.Connection) -> None:
         c.execute(sa.text("UPDATE audit_log SET actor = 'hub' WHERE seq = 2"))
 
-    portal.call(served.bench.store.write, forge)
+    portal.call(served.store.write, forge)
 
 
-def test_a_hub_that_is_well_has_nothing_to_see_to(hub: Hub, served: FakeHub) -> None:
+def test_a_hub_that_is_well_has_nothing_to_see_to(hub: Hub, served: ServedHub) -> None:
     done = hub("doctor")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "no problems found\n")
 
 
-def test_the_worst_is_told_first_with_what_to_do(hub: Hub, served: FakeHub) -> None:
+def test_the_worst_is_told_first_with_what_to_do(hub: Hub, served: ServedHub) -> None:
     find(
         served,
         notice("backup.old", "there is no backup", fix="hub backup FILE"),
@@ -77,18 +77,18 @@ def test_the_worst_is_told_first_with_what_to_do(hub: Hub, served: FakeHub) -> N
     )
 
 
-def test_what_only_waits_for_somebody_is_no_failure(hub: Hub, served: FakeHub) -> None:
+def test_what_only_waits_for_somebody_is_no_failure(hub: Hub, served: ServedHub) -> None:
     find(served, notice("backup.old", "there is no backup", fix="hub backup FILE"))
     assert hub("doctor").exit_code == 0
 
 
-def test_other_machines_are_asked_only_when_that_is_said(hub: Hub, served: FakeHub) -> None:
+def test_other_machines_are_asked_only_when_that_is_said(hub: Hub, served: ServedHub) -> None:
     find(served, error("model.unreachable", "no answer", fix="start it"), online=True)
     assert hub("doctor").exit_code == 0
     assert "model.unreachable" in hub("doctor", "--online").stdout
 
 
-def test_status_counts_what_there_is_to_see_to(hub: Hub, served: FakeHub) -> None:
+def test_status_counts_what_there_is_to_see_to(hub: Hub, served: ServedHub) -> None:
     assert ["issues", "none"] in [line.split() for line in hub("status").stdout.splitlines()]
     find(served, error("a.b", "-", fix="-"), warning("a.c", "-", fix="-"), warning("a.d", "-", fix="-"))
     hub("doctor")
@@ -96,7 +96,7 @@ def test_status_counts_what_there_is_to_see_to(hub: Hub, served: FakeHub) -> Non
 
 
 def test_a_state_folder_that_is_open_is_closed_when_that_is_said(
-    hub: Hub, served: FakeHub, state: Path
+    hub: Hub, served: ServedHub, state: Path
 ) -> None:
     state.chmod(0o755)
     (state / "hub.db").touch()
@@ -108,8 +108,8 @@ def test_a_state_folder_that_is_open_is_closed_when_that_is_said(
     assert json.loads(hub("doctor", "--fix", "--json").stdout)["fixed"] == []
 
 
-def test_what_was_fixed_is_not_told_any_more(hub: Hub, served: FakeHub, state: Path) -> None:
-    served.registry.add("folder", machine.check_folder(state))
+def test_what_was_fixed_is_not_told_any_more(hub: Hub, served: ServedHub, state: Path) -> None:
+    served.app.issues.add("folder", machine.check_folder(state))
     state.chmod(0o755)
     assert "folder.open" in hub("doctor").stdout
     done = hub("doctor", "--fix")
@@ -185,7 +185,7 @@ def test_a_database_that_no_hub_has_begun_is_not_called_damaged(
     assert "(database." not in hub("doctor", "--config", str(tmp_path / "hub.toml")).stdout
 
 
-def test_a_bundle_is_packed_beside_what_is_told(hub: Hub, served: FakeHub, tmp_path: Path) -> None:
+def test_a_bundle_is_packed_beside_what_is_told(hub: Hub, served: ServedHub, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle.tar.gz"
     done = hub("doctor", "--bundle", str(bundle))
     assert done.exit_code == 0
@@ -193,26 +193,26 @@ def test_a_bundle_is_packed_beside_what_is_told(hub: Hub, served: FakeHub, tmp_p
     assert f"wrote {bundle}" in done.stderr
 
 
-def test_the_audit_log_is_listed_with_who_did_what(hub: Hub, served: FakeHub, portal: BlockingPortal) -> None:
-    assert "no matching entries" in hub("audit").stderr
+def test_the_audit_log_is_listed_with_its_actors(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    assert "no matching entries" in hub("audit", "ls", "--event", "run.").stderr
     tell(served, portal, "run.started", "token.created")
-    lines = hub("audit").stdout.splitlines()
+    lines = hub("audit").stdout.splitlines()[:-1]  # the first entry is the start of the hub
     assert [line.split() for line in lines] == [
         ["entry", "at", "(UTC)", "actor", "event", "subject", "detail"],
-        ["2", "01-05", "09:00", "operator:7", "token.created", "-", "agent=notes"],
-        ["1", "01-05", "09:00", "operator:7", "run.started", "-", "agent=notes"],
+        ["3", "01-05", "09:00", "operator:7", "token.created", "-", "agent=notes"],
+        ["2", "01-05", "09:00", "operator:7", "run.started", "-", "agent=notes"],
     ]
     told = json.loads(hub("audit", "ls", "--event", "run.", "--json").stdout)
-    assert (told["schema"], [entry["seq"] for entry in told["entries"]]) == ("hub.audit/1", [1])
+    assert (told["schema"], [entry["seq"] for entry in told["entries"]]) == ("hub.audit/1", [2])
 
 
 def test_an_untouched_audit_log_is_well_and_its_end_is_told_for_keeping(
-    hub: Hub, served: FakeHub, portal: BlockingPortal
+    hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     tell(served, portal, "run.started", "token.created")
     done = hub("audit", "verify")
     assert done.exit_code == 0
-    assert "the chain is intact; entries: 2" in done.stdout
+    assert "the chain is intact; entries: 3" in done.stdout
     told = json.loads(hub("audit", "verify", "--json").stdout)
     known = f"{told['last_seq']}:{told['last_hash']}"
     assert f"last entry: {known}" in done.stdout
@@ -222,7 +222,7 @@ def test_an_untouched_audit_log_is_well_and_its_end_is_told_for_keeping(
 
 @pytest.mark.parametrize("words", [["audit", "verify"], ["doctor", "--audit"]])
 def test_a_changed_audit_log_is_a_failure_that_says_where(
-    hub: Hub, served: FakeHub, portal: BlockingPortal, words: list[str]
+    hub: Hub, served: ServedHub, portal: BlockingPortal, words: list[str]
 ) -> None:
     tell(served, portal, "run.started", "token.created", "run.cancelled")
     tamper(served, portal)
@@ -232,14 +232,14 @@ def test_a_changed_audit_log_is_a_failure_that_says_where(
 
 
 def test_the_audit_log_is_exported_oldest_first_as_json_lines(
-    hub: Hub, served: FakeHub, portal: BlockingPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, served: ServedHub, portal: BlockingPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.cli.logs.PAGE", 2)
     tell(served, portal, "a.1", "a.2", "a.3")
     file = tmp_path / "audit.jsonl"
     assert hub("audit", "export", str(file)).exit_code == 0
     entries = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [entry["event"] for entry in entries] == ["a.1", "a.2", "a.3"]
+    assert [entry["event"] for entry in entries] == ["hub.created", "a.1", "a.2", "a.3"]
     assert {entry["schema"] for entry in entries} == {"hub.audit_entry/1"}
     assert hub("audit", "export").stdout == file.read_text()
     assert hub("audit", "export", str(file)).exit_code != 0  # never over a file that is there

@@ -20,28 +20,28 @@ from storage.devices import device_keys
 from storage.devices.devices import Grant
 from tests.hub.cli.conftest import Hub
 from tests.support.clock import SeededChance
-from tests.support.facade import FakeHub
+from tests.support.hub import ServedHub
 from tests.support.identity import CODE
 
 
 @pytest.fixture
-def waiting(served: FakeHub, portal: BlockingPortal) -> Any:
+def waiting(served: ServedHub, portal: BlockingPortal) -> Any:
     """A device that nobody knows shows ``CODE``."""
-    return portal.call(served.bench.asks)
+    return portal.call(served.asks)
 
 
-def test_a_device_that_is_connected_is_seen_now(hub: Hub, served: FakeHub) -> None:
+def test_a_device_that_is_connected_is_seen_now(hub: Hub, served: ServedHub) -> None:
     assert hub("devices").stdout.splitlines()[1].split()[:5] == ["desk", "owner", "yes", "linux", "now"]
 
 
 def test_devices_are_shown_anew_whenever_one_comes_or_goes(
-    state: Path, served: FakeHub, portal: BlockingPortal
+    state: Path, served: ServedHub, portal: BlockingPortal
 ) -> None:
     words = [sys.executable, "-m", "hub", "--state", str(state), "devices", "--watch", "--json"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None
         assert [one["name"] for one in json.loads(watching.stdout.readline())["devices"]] == ["desk"]
-        portal.call(served.bench.device, "lab")
+        portal.call(served.device, "lab")
         for event in ("run.moved", "device.connected"):  # of which one is about a device
             served.ring.append(at=0, level="info", event=event, channel="test", fields={})
         told = json.loads(watching.stdout.readline())
@@ -72,21 +72,21 @@ def test_devices_are_shown_anew_whenever_one_comes_or_goes(
     ],
 )
 def test_json_is_one_object_that_names_its_shape(
-    hub: Hub, served: FakeHub, waiting: object, words: list[str], schema: str
+    hub: Hub, served: ServedHub, waiting: object, words: list[str], schema: str
 ) -> None:
     result = hub(*words, "--json")
     assert (result.exit_code, result.stderr) == (0, "")
     assert json.loads(result.stdout)["schema"] == schema
 
 
-def test_one_device_is_shown_with_all_that_opens_it(hub: Hub, served: FakeHub) -> None:
+def test_one_device_is_shown_with_all_that_opens_it(hub: Hub, served: ServedHub) -> None:
     made = hub("token", "create", "--device", "desk").stdout.strip()
     told = hub("devices", "show", "desk").stdout
     assert f"(...{made[-4:]})" in told
     assert made not in told
 
 
-def test_a_device_is_revoked_only_when_somebody_says_so(hub: Hub, served: FakeHub) -> None:
+def test_a_device_is_revoked_only_when_somebody_says_so(hub: Hub, served: ServedHub) -> None:
     refused = hub("devices", "revoke", "desk")
     assert refused.exit_code == 2
     assert "revoke device desk for good" in refused.stderr
@@ -95,28 +95,28 @@ def test_a_device_is_revoked_only_when_somebody_says_so(hub: Hub, served: FakeHu
     assert "desk" in hub("devices", "ls", "--all").stdout
 
 
-def test_a_device_is_called_otherwise_after_it_was_renamed(hub: Hub, served: FakeHub) -> None:
+def test_a_device_is_called_otherwise_after_it_was_renamed(hub: Hub, served: ServedHub) -> None:
     assert hub("devices", "rename", "desk", "lab").exit_code == 0
     assert hub("devices").stdout.splitlines()[1].split()[0] == "lab"
     assert hub("devices", "show", "desk").exit_code == 1
 
 
 def test_who_approves_sees_the_fingerprint_before_anything_is_asked(
-    hub: Hub, served: FakeHub, waiting: Any, portal: BlockingPortal
+    hub: Hub, served: ServedHub, waiting: Any, portal: BlockingPortal
 ) -> None:
     refused = hub("pair", "approve", CODE.lower())
     assert refused.exit_code == 2
     assert re.search(r"fingerprint +([A-Z2-7]{7}-){7}[A-Z2-7]{7}\n", refused.stderr)
     assert "admits it as laptop of owner" in refused.stderr
-    assert portal.call(served.bench.store.read, device_keys.find_key, waiting.key_id) is None
+    assert portal.call(served.store.read, device_keys.find_key, waiting.key_id) is None
 
     assert "laptop of owner is admitted" in hub("pair", "approve", CODE, "--yes").stderr
-    assert portal.call(served.bench.store.read, device_keys.find_key, waiting.key_id) is not None
+    assert portal.call(served.store.read, device_keys.find_key, waiting.key_id) is not None
 
 
 @pytest.mark.parametrize("says_meanwhile", ["laptop", "root"])
 def test_what_is_let_in_is_what_was_shown_and_nothing_else(
-    state: Path, served: FakeHub, waiting: Any, portal: BlockingPortal, says_meanwhile: str
+    state: Path, served: ServedHub, waiting: Any, portal: BlockingPortal, says_meanwhile: str
 ) -> None:
     ours, theirs = pty.openpty()
     words = [sys.executable, "-m", "hub", "--state", str(state), "pair", "approve", CODE]
@@ -125,18 +125,18 @@ def test_what_is_let_in_is_what_was_shown_and_nothing_else(
         told = b""
         while not told.endswith(b"[y/N]: "):
             told += approving.stderr.read(1)
-        portal.call(served.bench.asks, says_meanwhile)  # again, under the same code
+        portal.call(served.asks, says_meanwhile)  # again, under the same code
         os.write(ours, b"y\n")
         told = approving.stderr.read()
     os.close(ours)
     os.close(theirs)
-    is_in = portal.call(served.bench.store.read, device_keys.find_key, waiting.key_id) is not None
+    is_in = portal.call(served.store.read, device_keys.find_key, waiting.key_id) is not None
     assert (approving.returncode, is_in) == ((0, True) if says_meanwhile == "laptop" else (1, False))
     assert is_in or b"than the one that you were shown" in told
 
 
 def test_the_devices_that_wait_are_listed_without_their_codes(
-    hub: Hub, served: FakeHub, waiting: Any
+    hub: Hub, served: ServedHub, waiting: Any
 ) -> None:
     told = hub("pair")
     assert told.stdout.splitlines()[1].split()[:3] == ["laptop", "linux", "192.0.2.7"]
@@ -144,7 +144,7 @@ def test_the_devices_that_wait_are_listed_without_their_codes(
     assert "hub pair approve CODE" in told.stderr
 
 
-def test_a_wrong_code_says_what_to_do(hub: Hub, served: FakeHub, waiting: Any) -> None:
+def test_a_wrong_code_says_what_to_do(hub: Hub, served: ServedHub, waiting: Any) -> None:
     result = hub("pair", "approve", "2222-2222", "--yes")
     assert result.exit_code == 1
     assert "give the code that the device shows now" in result.stderr
@@ -155,12 +155,12 @@ def test_a_wrong_code_says_what_to_do(hub: Hub, served: FakeHub, waiting: Any) -
     assert "try again in 600 s" in locked.stderr
 
 
-def test_a_device_that_waits_is_sent_away(hub: Hub, served: FakeHub, waiting: Any) -> None:
+def test_a_device_that_waits_is_sent_away(hub: Hub, served: ServedHub, waiting: Any) -> None:
     assert "laptop is refused" in hub("pair", "deny", waiting.id).stderr
     assert hub("pair", "approve", CODE, "--yes").exit_code == 1
 
 
-def test_an_invitation_is_printed_alone_on_stdout_and_can_be_taken_back(hub: Hub, served: FakeHub) -> None:
+def test_an_invitation_is_printed_alone_on_stdout_and_can_be_taken_back(hub: Hub, served: ServedHub) -> None:
     made = hub("pair", "invite", "--device", "lab", "--ttl", "2h")
     assert "\n  hub connect URL --root DIR --invitation-file FILE\n" in made.stderr  # to be copied whole
     assert tokens.check(made.stdout.strip(), TokenKind.INVITATION) is None
@@ -172,7 +172,7 @@ def test_an_invitation_is_printed_alone_on_stdout_and_can_be_taken_back(hub: Hub
     assert hub("pair", "invitations").stdout.splitlines()[1].endswith("2026-01-05 09:00:00 UTC")
 
 
-def test_a_user_who_owns_nothing_is_removed(hub: Hub, served: FakeHub) -> None:
+def test_a_user_who_owns_nothing_is_removed(hub: Hub, served: ServedHub) -> None:
     hub("users", "create", "nobody")
     result = hub("users", "remove", "nobody")
     assert (result.exit_code, result.stderr) == (0, "user nobody is removed\n")
@@ -180,7 +180,7 @@ def test_a_user_who_owns_nothing_is_removed(hub: Hub, served: FakeHub) -> None:
     assert hub("users", "remove", "nobody").exit_code == 1
 
 
-def test_a_users_devices_are_seen_apart(hub: Hub, served: FakeHub) -> None:
+def test_a_users_devices_are_seen_apart(hub: Hub, served: ServedHub) -> None:
     assert hub("users", "create", "anna").exit_code == 0
     hub("token", "create", "--device", "lab", "--user", "anna")
     assert [line.split()[0] for line in hub("devices", "--user", "anna").stdout.splitlines()[1:]] == ["lab"]
@@ -192,7 +192,7 @@ def test_a_users_devices_are_seen_apart(hub: Hub, served: FakeHub) -> None:
     ]
 
 
-def test_a_token_is_printed_alone_on_stdout(hub: Hub, served: FakeHub) -> None:
+def test_a_token_is_printed_alone_on_stdout(hub: Hub, served: ServedHub) -> None:
     device = hub("token", "create", "--device", "desk")
     operator = hub("token", "create", "--role", "viewer", "--name", "script", "--ttl", "30d")
     assert tokens.check(device.stdout.strip(), TokenKind.DEVICE) is None
@@ -202,7 +202,7 @@ def test_a_token_is_printed_alone_on_stdout(hub: Hub, served: FakeHub) -> None:
 
 
 def test_what_opens_a_device_and_the_tokens_fit_on_a_narrow_screen(
-    hub: Hub, served: FakeHub, waiting: Any
+    hub: Hub, served: ServedHub, waiting: Any
 ) -> None:
     hub("pair", "approve", CODE, "--yes")
     hub("token", "create", "--device", "laptop")
@@ -214,12 +214,12 @@ def test_what_opens_a_device_and_the_tokens_fit_on_a_narrow_screen(
     assert hub("token", "revoke", end, "--yes").exit_code == 0
 
 
-def test_a_token_that_makes_a_device_says_so(hub: Hub, served: FakeHub) -> None:
+def test_a_token_that_makes_a_device_says_so(hub: Hub, served: ServedHub) -> None:
     assert "nodev is a new device of owner" in hub("token", "create", "--device", "nodev").stderr
     assert "new device" not in hub("token", "create", "--device", "nodev").stderr
 
 
-def test_a_token_is_revoked_only_when_somebody_says_so(hub: Hub, served: FakeHub) -> None:
+def test_a_token_is_revoked_only_when_somebody_says_so(hub: Hub, served: ServedHub) -> None:
     for words in (["--device", "desk"], ["--role", "viewer", "--name", "script"]):
         made = json.loads(hub("token", "create", *words, "--json").stdout)
         assert hub("token", "revoke", made["id"]).exit_code == 2
@@ -232,19 +232,19 @@ def test_a_token_is_revoked_only_when_somebody_says_so(hub: Hub, served: FakeHub
 @pytest.mark.parametrize(
     "words", [[], ["--device", "desk", "--role", "viewer"], ["--device", "desk", "--scope", "read"]]
 )
-def test_a_token_is_for_a_device_or_for_an_operator(hub: Hub, served: FakeHub, words: list[str]) -> None:
+def test_a_token_is_for_a_device_or_for_an_operator(hub: Hub, served: ServedHub, words: list[str]) -> None:
     assert hub("token", "create", *words).exit_code == 2
 
 
 @pytest.mark.parametrize("ttl", ["", "90", "0d", "1y", "d"])
-def test_a_length_of_time_that_is_none_is_a_usage_error(hub: Hub, served: FakeHub, ttl: str) -> None:
+def test_a_length_of_time_that_is_none_is_a_usage_error(hub: Hub, served: ServedHub, ttl: str) -> None:
     result = hub("token", "create", "--device", "desk", "--ttl", ttl)
     assert result.exit_code == 2
     assert "write it as in 90d, 12h, 10m or 30s" in result.stderr
 
 
 @pytest.fixture
-def token_file(hub: Hub, served: FakeHub, tmp_path: Path) -> Path:
+def token_file(hub: Hub, served: ServedHub, tmp_path: Path) -> Path:
     """The token of a viewer."""
     file = tmp_path / "viewer.token"
     file.write_text(hub("token", "create", "--role", "viewer").stdout, "utf-8")
@@ -253,7 +253,7 @@ def token_file(hub: Hub, served: FakeHub, tmp_path: Path) -> Path:
 
 
 def test_a_hub_elsewhere_is_asked_with_a_token(
-    hub: Hub, served: FakeHub, token_file: Path, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, served: ServedHub, token_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"http://{served.listening.tcp}"
     where = ["--url", url, "--token-file", str(token_file)]
@@ -267,7 +267,7 @@ def test_a_hub_elsewhere_is_asked_with_a_token(
 
 
 def test_a_token_that_others_may_read_is_used_with_a_warning(
-    hub: Hub, served: FakeHub, token_file: Path
+    hub: Hub, served: ServedHub, token_file: Path
 ) -> None:
     token_file.chmod(0o644)
     told = hub("devices", "--url", f"http://{served.listening.tcp}", "--token-file", str(token_file))
@@ -306,7 +306,7 @@ def test_a_mistyped_token_is_found_without_asking_anybody(hub: Hub, token_file: 
 
 
 def test_a_token_of_an_operator_that_opens_nothing_is_told_how_one_is_made(
-    hub: Hub, served: FakeHub, token_file: Path
+    hub: Hub, served: ServedHub, token_file: Path
 ) -> None:
     token_file.write_text(tokens.make(TokenKind.OPERATOR, SeededChance(3)), "utf-8")
     told = hub("devices", "--url", f"http://{served.listening.tcp}", "--token-file", str(token_file))
@@ -315,7 +315,7 @@ def test_a_token_of_an_operator_that_opens_nothing_is_told_how_one_is_made(
     assert "--device" not in told.stderr
 
 
-def test_a_wrong_argument_is_told_in_plain_words_and_is_a_usage_error(hub: Hub, served: FakeHub) -> None:
+def test_a_wrong_argument_is_told_in_plain_words_and_is_a_usage_error(hub: Hub, served: ServedHub) -> None:
     told = hub("users", "create", "no name")
     assert told.exit_code == 2
     assert "body.name: expected a name" in told.stderr
@@ -329,7 +329,7 @@ def test_a_hub_elsewhere_that_is_not_there_is_not_running(hub: Hub, token_file: 
     assert "no hub answers at http://127.0.0.1:9" in result.stderr
 
 
-def test_a_device_is_granted_something_and_something_is_taken_from_it(hub: Hub, served: FakeHub) -> None:
+def test_a_device_is_granted_something_and_something_is_taken_from_it(hub: Hub, served: ServedHub) -> None:
     changed = hub("devices", "grant", "desk", "+connectors", "-files")
     assert changed.exit_code == 0
     assert "desk is granted: agents, connectors, coordination" in changed.stderr
@@ -339,7 +339,7 @@ def test_a_device_is_granted_something_and_something_is_taken_from_it(hub: Hub, 
 
 @pytest.mark.parametrize("change", ["connectors", "+mail", "--files", "+"])
 def test_a_change_of_a_grant_that_is_none_is_told_with_those_there_are(
-    hub: Hub, served: FakeHub, change: str
+    hub: Hub, served: ServedHub, change: str
 ) -> None:
     refused = hub("devices", "grant", "desk", change)
     assert refused.exit_code == 2

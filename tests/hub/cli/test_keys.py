@@ -3,10 +3,10 @@
 import json
 
 from tests.hub.cli.conftest import Hub
-from tests.support.facade import FakeHub
+from tests.support.hub import ServedHub
 
 
-def test_keys_are_listed_rotated_and_forgotten_and_never_shown(hub: Hub, served: FakeHub) -> None:
+def test_keys_are_listed_rotated_and_forgotten_and_never_shown(hub: Hub, served: ServedHub) -> None:
     shown = hub("keys").output
     assert "a backup of the hub does not contain them" in shown
     (old,) = json.loads(hub("keys", "ls", "--json").stdout)["keys"]

@@ -6,14 +6,14 @@ from anyio.from_thread import BlockingPortal
 
 from tests.hub.api.test_lock_routes import keep
 from tests.hub.cli.conftest import Hub
-from tests.support.facade import FakeHub
+from tests.support.hub import ServedHub
 
 
 def test_locks_are_listed_with_who_has_them_and_who_waits(
-    hub: Hub, served: FakeHub, portal: BlockingPortal
+    hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     assert "no locks are held" in hub("locks").output
-    portal.call(served.bench.store.write, keep)
+    portal.call(served.store.write, keep)
     shown = hub("locks").output
     assert "mailbox" in shown and "device device-anna" in shown and "device device-bert" in shown
     assert "calendar" not in shown
@@ -21,8 +21,8 @@ def test_locks_are_listed_with_who_has_them_and_who_waits(
     assert len(told["locks"]) == 4
 
 
-def test_a_lock_is_released_by_force(hub: Hub, served: FakeHub, portal: BlockingPortal) -> None:
-    portal.call(served.bench.store.write, keep)
+def test_a_lock_is_released_by_force(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    portal.call(served.store.write, keep)
     assert "printer is released; it is free now" in hub("locks", "release", "printer", "--yes").output
     refused = hub("locks", "release", "nothing", "--yes")
     assert refused.exit_code == 1

@@ -1,6 +1,7 @@
 """``hub logs`` and ``hub debug``: looking into a running hub from a terminal."""
 
 import json
+import re
 import stat
 import tarfile
 from collections.abc import Mapping
@@ -16,18 +17,18 @@ from hub.cli import logs
 from hub.cli.failure import Exit
 from hub.log import LogEntry, LogFile, Ring
 from tests.hub.cli.conftest import Hub
-from tests.support.facade import FakeHub, serving
+from tests.support.hub import ServedHub, serving
 
 RUN = "019b8d2e-1f00-7abc-8def-0123456789ab"
 AT = 1_767_604_442_000
 SECRET = "hub_dev_0123456789abcdefghijABCDEFGHIJ0123456789"
 
 
-def say(served: FakeHub, event: str, level: str = "info", **fields: object) -> None:
+def say(served: ServedHub, event: str, level: str = "info", **fields: object) -> None:
     served.ring.append(at=AT, level=level, event=event, channel="hub.x", fields=fields)
 
 
-def test_the_log_is_told_in_order_with_its_fields(hub: Hub, served: FakeHub) -> None:
+def test_the_log_is_told_in_order_with_its_fields(hub: Hub, served: ServedHub) -> None:
     say(served, "hub.ready")
     say(served, "run.moved", run_id=RUN, state="RUNNING")
     result = hub("logs")
@@ -37,7 +38,7 @@ def test_the_log_is_told_in_order_with_its_fields(hub: Hub, served: FakeHub) -> 
     assert second.endswith(f" info    run.moved run_id={RUN[-8:]} state=RUNNING")
 
 
-def test_of_one_run_and_of_one_level_only_that_is_told(hub: Hub, served: FakeHub) -> None:
+def test_of_one_run_and_of_one_level_only_that_is_told(hub: Hub, served: ServedHub) -> None:
     say(served, "run.moved", run_id=RUN)
     say(served, "unit.unread", "warning", run_id=RUN)
     say(served, "disk.full", "error")
@@ -46,7 +47,7 @@ def test_of_one_run_and_of_one_level_only_that_is_told(hub: Hub, served: FakeHub
     assert [entry["event"] for entry in told["entries"]] == ["unit.unread"]
 
 
-def test_of_one_device_only_that_is_told_and_an_unknown_one_is_refused(hub: Hub, served: FakeHub) -> None:
+def test_of_one_device_only_that_is_told_and_an_unknown_one_is_refused(hub: Hub, served: ServedHub) -> None:
     (desk,) = json.loads(hub("devices", "--json").stdout)["devices"]
     say(served, "device.connected", device_id=desk["id"])
     say(served, "device.connected", device_id="d-other")
@@ -58,7 +59,7 @@ def test_of_one_device_only_that_is_told_and_an_unknown_one_is_refused(hub: Hub,
 
 
 def test_since_shows_events_of_before_a_restart_with_their_dates(
-    hub: Hub, served: FakeHub, tmp_path: Path
+    hub: Hub, served: ServedHub, tmp_path: Path
 ) -> None:
     file = LogFile(tmp_path / "log", 1_000_000)
     entries = [
@@ -67,7 +68,7 @@ def test_since_shows_events_of_before_a_restart_with_their_dates(
     ]
     file.write(entries)
     ring = Ring(last=3)
-    served.nouns.add(Logs(ring, served.bench.store, file))
+    served.nouns.add(Logs(ring, served.store, file))
     ring.append(at=AT, level="info", event="run.moved", channel="hub", fields={})
     told = hub("logs", "--since", "yesterday 16:30").stdout.splitlines()
     assert told == [
@@ -80,14 +81,14 @@ def test_since_shows_events_of_before_a_restart_with_their_dates(
     assert "leave out --since" in hub("logs", "--follow", "--since", "2h").stderr
 
 
-def test_an_empty_log_says_so(hub: Hub, served: FakeHub) -> None:
+def test_an_empty_log_says_so(hub: Hub, served: ServedHub) -> None:
     result = hub("logs")
     assert result.stdout == ""
     assert "no matching events" in result.stderr
 
 
 def test_a_follower_gets_what_comes_until_ctrl_c(
-    hub: Hub, served: FakeHub, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tell, told = logs.print_entry, list[str]()
 
@@ -110,20 +111,19 @@ def test_a_follower_is_told_that_the_hub_stopped(
     hub: Hub, state: Path, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state.mkdir()
-    fake = FakeHub()
     with ExitStack() as running:
-        running.enter_context(portal.wrap_async_context_manager(serving(fake, state)))
+        served = running.enter_context(portal.wrap_async_context_manager(serving(state)))
         monkeypatch.setattr(logs, "print_entry", lambda *_, **__: running.close())
-        say(fake, "hub.ready")
+        say(served, "hub.ready")
         result = hub("logs", "--follow")
     assert (result.exit_code, "the hub stopped" in result.stderr) == (Exit.TRY_AGAIN, True)
 
 
-def test_a_dump_tells_where_everything_stands(hub: Hub, served: FakeHub) -> None:
-    served.dumper.queues["router"] = lambda: 3
+def test_a_dump_has_queues_threads_and_tasks(hub: Hub, served: ServedHub) -> None:
+    served.context.debug.queues["router"] = lambda: 3
     result = hub("debug", "dump")
     assert result.exit_code == Exit.DONE
-    assert "waiting     router 3" in result.stdout
+    assert re.search(r"router +3\b", result.stdout)
     assert "thread MainThread" in result.stdout
     told = json.loads(hub("debug", "dump", "--json").stdout)
     assert told["schema"] == "hub.dump/1"
@@ -140,7 +140,7 @@ def bundled(file: Path) -> dict[str, str]:
         }
 
 
-def test_a_bundle_has_what_helps_and_nothing_secret(hub: Hub, served: FakeHub, tmp_path: Path) -> None:
+def test_a_bundle_has_what_helps_and_nothing_secret(hub: Hub, served: ServedHub, tmp_path: Path) -> None:
     say(served, "call.refused", detail=f"with {SECRET}", prompt="call Ann")
     config = tmp_path / "hub.toml"
     config.write_text(f'[model]\nkind = "openai"\napi_key = "sk-abcdefghijklmnopqrst"\n# {SECRET}\n')
@@ -158,7 +158,7 @@ def test_a_bundle_has_what_helps_and_nothing_secret(hub: Hub, served: FakeHub, t
     assert "hub.sock" in parts["folder.txt"]
 
 
-def test_a_bundle_overwrites_nothing(hub: Hub, served: FakeHub, tmp_path: Path) -> None:
+def test_a_bundle_overwrites_nothing(hub: Hub, served: ServedHub, tmp_path: Path) -> None:
     file = tmp_path / "fault.tar.gz"
     file.write_text("precious")
     result = hub("debug", "bundle", str(file))

@@ -7,12 +7,12 @@ from anyio.from_thread import BlockingPortal
 
 from tests.hub.api.test_measurement_routes import keep
 from tests.hub.cli.conftest import Hub
-from tests.support.facade import FakeHub
+from tests.support.hub import ServedHub
 
 
 @pytest.fixture(autouse=True)
-def kept(served: FakeHub, portal: BlockingPortal) -> None:
-    portal.call(served.bench.store.write, keep)
+def kept(served: ServedHub, portal: BlockingPortal) -> None:
+    portal.call(served.store.write, keep)
 
 
 def test_what_is_measured_is_listed_with_its_newest_values(hub: Hub) -> None:

@@ -12,23 +12,23 @@ from hub.api.nouns.messages import Messages as MessageNoun
 from hub.cli.failure import Exit
 from tests.hub.cli.conftest import Hub
 from tests.hub.coordination.post import WORKERS, PostBench, open_post
-from tests.support.facade import FakeHub
 from tests.support.gateway import FakeGateway, fake_gateway
+from tests.support.hub import ServedHub
 
 NUDGE = ("messages", "nudge", "garden", "worker", "is", "the", "gate", "shut?")
 
 
 @pytest.fixture
-def gateway(served: FakeHub, portal: BlockingPortal) -> Iterator[FakeGateway]:
+def gateway(served: ServedHub, portal: BlockingPortal) -> Iterator[FakeGateway]:
     with portal.wrap_async_context_manager(fake_gateway("west")) as opened:
         yield opened
 
 
 @pytest.fixture
 def bench(
-    served: FakeHub, gateway: FakeGateway, portal: BlockingPortal, tmp_path: Path
+    served: ServedHub, gateway: FakeGateway, portal: BlockingPortal, tmp_path: Path
 ) -> Iterator[PostBench]:
-    kept_in = served.bench.store
+    kept_in = served.store
     with portal.wrap_async_context_manager(open_post(tmp_path, gateway, kept_in=kept_in)) as opened:
         served.nouns.add(MessageNoun(kept_in, opened.messages()))
         yield opened

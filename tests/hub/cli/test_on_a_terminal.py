@@ -5,13 +5,15 @@ import pty
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
 from anyio.from_thread import BlockingPortal
 
-from protocol.lifecycles import RunState
-from tests.support.facade import FakeHub, make_decision, make_run, make_schedule, steps
+from storage.runs import runs
+from storage.schedules.schedule_rows import DeclaredSchedule
+from tests.support.hub import ServedHub
+from tests.support.runs import folder
 
 
 def _on_a_terminal(state: Path, *words: str) -> str:
@@ -31,35 +33,32 @@ def _on_a_terminal(state: Path, *words: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", told.decode())
 
 
-def test_a_table_fits_the_terminal_and_is_whole(state: Path, served: FakeHub) -> None:
+def test_a_table_fits_the_terminal_and_is_whole(state: Path, served: ServedHub) -> None:
     told = _on_a_terminal(state, "agents")
     assert "notes" in told
     assert all(len(line) <= 80 for line in told.splitlines())
 
 
-def test_a_note_that_is_long_is_wrapped_and_the_other_columns_are_not(state: Path, served: FakeHub) -> None:
-    served.newest = [
-        make_run(
-            "0197a3c4-5b6d-7e8f-9012-3456789abcde",
-            waiting_for="device desk is offline, last seen 09:14",
-            missed_because="2 missed: device desk was offline",
-        )
-    ]
+def test_a_note_that_is_long_is_wrapped_and_the_other_columns_are_not(
+    state: Path, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.disconnect, portal.call(served.device, "desk"))
+    portal.call(served.pass_days, 3)
     header, *lines = _on_a_terminal(state, "runs").splitlines()
     note = header.index("note")
-    run, agent, stands, day, *rest = lines[0][:note].split()
-    assert (run, agent, stands, rest) == ("789abcde", "notes", "QUEUED", ["09:00", "0/3", "0"])
-    assert day.endswith("01-05")  # with its year, by the clock of the machine that tests
-    told = " ".join(line[note:].strip() for line in lines)
-    assert told.startswith("device desk is offline, last seen 09:14; 2")
+    _, agent, run_state, _, *rest = lines[0][:note].split()
+    assert (agent, run_state, rest) == ("notes", "QUEUED", ["09:00", "0/0", "0"])
+    wrapped = " ".join(line[note:].strip() for line in lines)
+    assert wrapped.startswith("device desk is offline, last seen ")
+    assert wrapped.endswith("2 missed: device desk was offline")
     assert all(len(line) <= 80 for line in lines)
 
 
 def test_what_agents_say_to_each_other_is_readable_on_a_narrow_terminal(
-    state: Path, served: FakeHub, portal: BlockingPortal
+    state: Path, served: ServedHub, portal: BlockingPortal
 ) -> None:
     garden = "vegetable-garden"
-    portal.call(served.bench.agent, "gardener")
+    portal.call(served.agent, "gardener")
     _on_a_terminal(state, "boards", "create", garden)
     _on_a_terminal(state, "boards", "add", garden, "gardener")
     _on_a_terminal(state, "messages", "nudge", garden, "gardener", "water at six", "--wait", "0")
@@ -68,19 +67,18 @@ def test_what_agents_say_to_each_other_is_readable_on_a_narrow_terminal(
     assert all(len(line) <= 80 for line in told.splitlines())
 
 
-@pytest.mark.parametrize("words", [("agents", "next", "notes"), ("runs", "show", "r-1")])
-def test_what_is_told_at_length_fits_the_terminal_too(
-    state: Path, served: FakeHub, words: tuple[str, ...]
-) -> None:
-    shift = "02:30 does not exist that night; fires at 03:00"
-    fire = {"at": "2026-03-29T01:00:00Z", "local": "2026-03-29T03:00:00+02:00", "shift": shift}
-    served.schedule = make_schedule(next_fires=[fire])
-    served.decided = [make_decision("coalesced", "one run stands for them: device desk was offline", fires=2)]
-    told = _on_a_terminal(state, *words)
-    assert all(len(line) <= 80 for line in told.splitlines())
+def test_long_answers_fit_the_terminal_too(state: Path, served: ServedHub, portal: BlockingPortal) -> None:
+    nightly = DeclaredSchedule(kind="cron", expr="30 2 * * *", tz="Europe/Berlin")
+    served.clock.set_wall(datetime(2026, 3, 26, 12, tzinfo=UTC))
+    portal.call(served.reschedule, nightly)
+    portal.call(served.pass_days, 2)
+    (run,) = portal.call(served.store.read, runs.list_runs)
+    for words in (("agents", "next", "notes"), ("runs", "show", run.id)):
+        printed = _on_a_terminal(state, *words)
+        assert printed and all(len(line) <= 80 for line in printed.splitlines())
 
 
-def test_a_followed_run_ends_with_its_sum(state: Path, served: FakeHub) -> None:
-    served.progress = steps(make_run("r-2", RunState.RUNNING), make_run("r-2", RunState.COMPLETED, items=2))
-    told = _on_a_terminal(state, "run", "notes", "--follow")
-    assert "success: 2 read, 1 skipped, 0 failed, 2 items, 0 model requests" in told
+def test_a_followed_run_ends_with_its_sum(state: Path, served: ServedHub, portal: BlockingPortal) -> None:
+    with portal.wrap_async_context_manager(served.working(*folder(a="- [ ] call Ann\n- [ ] pay"))):
+        printed = _on_a_terminal(state, "run", "notes", "--follow")
+    assert "success: 1 read, 0 skipped, 0 failed, 2 items, 0 model requests" in printed

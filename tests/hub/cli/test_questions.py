@@ -15,14 +15,14 @@ from tests.hub.api.test_question_routes import two_boards
 from tests.hub.cli.conftest import Hub
 from tests.hub.device.test_questions import ASKED, call, settled
 from tests.support.clock import FakeClock, SeededChance
-from tests.support.facade import FakeHub
+from tests.support.hub import ServedHub
 
 
 def test_a_question_is_asked_listed_answered_and_shown(
-    hub: Hub, served: FakeHub, portal: BlockingPortal
+    hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     assert "no matching questions" in hub("ask").output
-    portal.call(served.bench.store.write, two_boards)
+    portal.call(served.store.write, two_boards)
     said = hub("ask", "roadmap", "Which", "colour?", "--channel", "slack", "--tag", "door").output
     assert "the answer is added to the memory of roadmap" in said
     (one,) = json.loads(hub("ask", "ls", "--json").stdout)["questions"]
@@ -38,9 +38,9 @@ def test_a_question_is_asked_listed_answered_and_shown(
 
 
 def test_a_text_is_read_from_standard_input_and_a_question_is_taken_back(
-    hub: Hub, served: FakeHub, portal: BlockingPortal
+    hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
-    portal.call(served.bench.store.write, two_boards)
+    portal.call(served.store.write, two_boards)
     told: dict[str, Any] = json.loads(
         hub("ask", "user", "roadmap", "-", "--json", input="Which colour?\nOr none?\n").stdout
     )

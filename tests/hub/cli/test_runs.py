@@ -1,165 +1,200 @@
-"""Runs as a person looks back on them, stops them and lets them go on."""
+"""The commands that list, show, stop and repeat runs."""
 
 import json
+import re
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
-from msgspec import structs
+import sqlalchemy as sa
+from anyio.from_thread import BlockingPortal
 
+from hub.cli import show
+from hub.cli.options import Moment
 from protocol.lifecycles import RunOutcome, RunState
-from tests.hub.cli.conftest import Hub
-from tests.support.clock import START
-from tests.support.facade import FakeHub, make_run, steps
+from protocol.work import AgentComplete, SkippedFile
+from storage.runs.schema import runs as run_table
+from tests.hub.cli.conftest import Hub, Leads
+from tests.support.clock import START, FakeClock
+from tests.support.hub import ServedHub
+from tests.support.runs import folder
 
 ID = "0197a3c4-5b6d-7e8f-9012-3456789abcde"
 
 
-def test_a_run_is_named_by_the_end_of_its_id_and_says_what_it_waits_for(hub: Hub, served: FakeHub) -> None:
-    served.newest = [
-        make_run(
-            ID,
-            waiting_for="device desk is offline, last seen 09:14",
-            missed_because="2 missed: device desk was offline",
-        ),
-        make_run("r-0", RunState.COMPLETED),
-    ]
-    told = hub("runs").stdout.splitlines()
-    assert told[0].split() == ["run", "agent", "state", "started", "(UTC)", "files", "items", "note"]
-    assert told[1].split(maxsplit=7) == [
+@pytest.fixture
+def partial_run(hub: Hub, served: ServedHub, portal: BlockingPortal) -> str:
+    """A run of one file with two items, two files that failed, and four that are left for the next runs."""
+    (frames,) = folder(a="- [ ] call Ann\n- [ ] pay")
+    reasons = {"b.md": "too_large: 108 MB", "c.md": "changed"}
+    frames[-1] = AgentComplete(
+        run_id="r", skipped=[SkippedFile(path=path, reason=why) for path, why in reasons.items()]
+    )
+    with portal.wrap_async_context_manager(served.working(frames)):
+        id = hub("run", "notes").stdout.strip()
+        portal.call(served.ends, id)
+    portal.call(served.store.write, lambda c: c.execute(sa.update(run_table).values(units_total=7)) and None)
+    return id
+
+
+def test_a_run_is_named_by_the_end_of_its_id_and_says_what_it_waits_for(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.run, "r-0", RunState.COMPLETED)
+    served.clock.advance(60)
+    portal.call(served.run, ID)
+    desk = portal.call(served.device, "desk")
+    portal.call(served.disconnect, desk)
+    header, first, second = hub("runs").stdout.splitlines()
+    assert header.split() == ["run", "agent", "state", "started", "(UTC)", "files", "items", "note"]
+    assert first.split(maxsplit=7) == [
         "789abcde",
         "notes",
         "QUEUED",
         "01-05",
-        "09:00",
-        "0/3",
+        "09:01",
+        "0/0",
         "0",
-        "device desk is offline, last seen 09:14; 2 missed: device desk was offline",
+        "device desk is offline, last seen 09:01:00 UTC",
     ]
-    assert told[2].split()[-1] == "-"
+    assert second.split()[-1] == "-"
     assert json.loads(hub("runs", "--json").stdout)["runs"][0]["id"] == ID
 
 
-def test_a_run_that_ended_badly_says_why(hub: Hub, served: FakeHub) -> None:
-    served.newest = [
-        structs.replace(
-            make_run(ID, RunState.CANCELLED), reason="start_deadline", because="not started in time"
-        )
-    ]
+def test_a_run_says_how_many_fires_it_covers(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    portal.call(served.disconnect, portal.call(served.device, "desk"))
+    portal.call(served.pass_days, 3)
+    (_, row) = hub("runs").stdout.splitlines()
+    assert row.endswith("2 missed: device desk was offline")
+
+
+def test_a_run_that_was_not_started_in_time_says_so(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(partial(served.run, ID, RunState.CANCELLED, reason="start_deadline"))
     assert hub("runs").stdout.splitlines()[1].endswith("not started in time")
     assert json.loads(hub("runs", "--json").stdout)["runs"][0]["reason"] == "start_deadline"
 
 
-def test_a_run_that_left_files_for_the_next_runs_says_how_many(hub: Hub, served: FakeHub) -> None:
-    run = structs.replace(make_run(ID, RunState.COMPLETED), units_total=20_000, units_left=19_997)
-    served.newest, served.progress = [run], steps(run)
-    assert hub("runs").stdout.splitlines()[1].endswith("3/20000  0      19997 files left for the next runs")
-    assert "2 read, 1 skipped, 0 failed, 19997 left for the next runs" in hub("runs", "show", ID).stdout
+def test_a_partial_run_says_what_failed_and_what_is_left(hub: Hub, partial_run: str) -> None:
+    note = "2 failed: 1 too_large, 1 changed; 4 files left for the next runs"
+    assert hub("runs").stdout.splitlines()[1].endswith(f"3/7    2      {note}")
+    shown = hub("runs", "show", partial_run).stdout
+    assert "1 read, 0 skipped, 2 failed, 4 left for the next runs" in shown
 
 
-def test_a_run_that_ended_partial_says_in_the_list_what_was_left_out_and_how_many(
-    hub: Hub, served: FakeHub
+def test_a_pause_that_waits_for_the_files_in_progress_says_so(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
-    ended = {"outcome": RunOutcome.PARTIAL, "because": "2 failed: too_large, file_changed", "units_left": 4}
-    served.newest = [structs.replace(make_run(ID, RunState.COMPLETED), **ended)]
-    told = "2 failed: too_large, file_changed; 4 files left for the next runs"
-    assert hub("runs").stdout.splitlines()[1].endswith(told)
+    with portal.wrap_async_context_manager(served.working(*folder(a="- [ ] one"), answers=())) as link:
+        id = hub("run", "notes").stdout.strip()
+        portal.call(link.is_called)
+        paused = hub("runs", "pause", id)
+        as_json = json.loads(hub("runs", "pause", id, "--json").stdout)
+        portal.call(link.cut)
+    assert paused.stderr.endswith("of notes: RUNNING, pauses when the files in hand are done\n")
+    assert as_json["is_pausing"] is True
 
 
-def test_a_pause_that_waits_for_the_files_in_hand_says_so(hub: Hub, served: FakeHub) -> None:
-    served.started["key"] = make_run("r-9", RunState.RUNNING)
-    told = hub("runs", "pause", "r-9").stderr
-    assert told == "run r-9 of notes: RUNNING, pauses when the files in hand are done\n"
-    assert json.loads(hub("runs", "pause", "r-9", "--json").stdout)["is_pausing"] is True
+def test_one_run_shows_how_long_each_step_took(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    portal.call(served.run, "r-2")
+    served.clock.advance(15)
+    portal.call(served.move, "r-2", RunState.RUNNING)
+    served.clock.advance(60)
+    portal.call(served.move, "r-2", RunState.COMPLETED)
+    shown = hub("runs", "show", "r-2").stdout
+    assert re.search(r"queued +15 s  \|#+ +\|", shown)
+    assert re.search(r"running +1 min  \| +#+\|", shown)
+    assert all(len(line) <= 80 for line in shown.splitlines())
 
 
-def test_one_run_shows_what_took_how_long(hub: Hub, served: FakeHub) -> None:
-    served.progress = steps(make_run("r-2", RunState.COMPLETED, items=2))
-    told = hub("runs", "show", "r-2").stdout
-    assert "queued    15 s  |############          " in told
-    assert "running  1 min  |            ###########" in told
-    assert "a.md  DONE           2      1 min  |..............--------------===============|" in told
-    assert "c.md" not in told  # the ledger knew it
-    assert all(len(line) <= 80 for line in told.splitlines())
-
-
-def test_a_run_that_is_shown_while_it_goes_on_can_be_followed_to_its_end(hub: Hub, served: FakeHub) -> None:
-    served.progress = steps(make_run("r-1", RunState.RUNNING), make_run("r-1", RunState.COMPLETED, items=2))
-    served.started["key"] = make_run("r-1")
+def test_a_run_can_be_followed_to_its_end_while_it_is_shown(
+    hub: Hub, served: ServedHub, portal: BlockingPortal, leads: Leads
+) -> None:
+    portal.call(served.run, "r-1", RunState.RUNNING)
+    leads(RunState.COMPLETED)
     result = hub("runs", "show", "r-1", "--follow")
     assert (result.exit_code, "outcome   success" in result.stdout) == (0, True)
 
 
-def test_following_a_run_that_failed_already_just_shows_it_and_ends_with_1(hub: Hub, served: FakeHub) -> None:
-    served.progress = steps(make_run("r-2", RunState.FAILED))
+def test_following_a_run_that_has_failed_shows_it_and_ends_with_1(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.run, "r-2", RunState.FAILED)
     result = hub("runs", "show", "r-2", "--follow")
-    assert (result.exit_code, served.following.is_set()) == (1, False)
+    assert (result.exit_code, len(served.work.watch)) == (1, 0)
 
 
 @pytest.mark.parametrize(
-    ("words", "stands", "done"),
+    ("words", "after", "reason"),
     [
-        (["cancel", "r-1", "--reason", "wrong folder"], "CANCELLED", ("cancel run", "r-1", "wrong folder")),
-        (["pause", "r-1"], "PAUSED", ("pause run", "r-1")),
-        (["rerun", "r-1"], "QUEUED", ("rerun", "r-1")),
+        (["cancel", "r-1", "--reason", "wrong folder"], RunState.CANCELLED, "wrong folder"),
+        (["pause", "r-1"], RunState.PAUSED, None),
     ],
 )
-def test_a_run_is_stopped_and_let_go_on_in_somebodys_name(
-    hub: Hub, served: FakeHub, words: list[str], stands: str, done: tuple[str, ...]
+def test_a_run_is_stopped_with_the_caller_as_actor(
+    hub: Hub, served: ServedHub, portal: BlockingPortal, words: list[str], after: RunState, reason: str | None
 ) -> None:
+    portal.call(served.run, "r-1")
     result = hub("runs", *words)
     assert result.exit_code == 0
-    assert stands in result.stderr
-    assert served.done[0][:-1] == done
-    assert served.done[0][-1].startswith("operator:")
+    assert after in result.stderr
+    move = json.loads(hub("runs", "show", "r-1", "--json").stdout)["history"][-1]
+    assert (move["after"], move["reason"]) == (after, reason)
+    assert move["actor"].startswith("operator:")
 
 
-def test_a_run_that_nobody_paused_cannot_be_resumed(hub: Hub, served: FakeHub) -> None:
+def test_a_run_that_was_not_paused_cannot_be_resumed(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.run, "r-1")
     result = hub("runs", "resume", "r-1")
     assert result.exit_code == 1
-    assert "was not paused by anybody" in result.stderr
+    assert "QUEUED" in result.stderr
 
 
-def test_a_rerun_is_named_alone_on_stdout(hub: Hub, served: FakeHub) -> None:
-    assert hub("runs", "rerun", "r-1").stdout == "r-again\n"
+def test_a_rerun_is_named_alone_on_stdout(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    portal.call(served.run, "r-1", RunState.CANCELLED)
+    result = hub("runs", "rerun", "r-1")
+    again = result.stdout.strip()
+    assert json.loads(hub("runs", "show", again, "--json").stdout)["rerun_of"] == "r-1"
+    assert "QUEUED" in result.stderr
 
 
-def test_runs_are_listed_by_outcome_device_and_time(hub: Hub, served: FakeHub) -> None:
-    assert hub("runs", "--outcome", "failed", "--since", "yesterday 18:00", "--device", "desk").exit_code == 0
-    assert served.wanted_runs == {
-        "device": "desk",
-        "outcome": "failed",
-        "since": (START - timedelta(days=1)).replace(hour=18, minute=0),
-        "until": None,
-    }
+def test_runs_are_listed_by_outcome_device_and_time(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    def listed(*words: str) -> list[str]:
+        return [run["id"] for run in json.loads(hub("runs", *words, "--json").stdout)["runs"]]
+
+    served.clock.set_wall((START - timedelta(days=1)).replace(hour=17, minute=59))
+    portal.call(served.run, "r-0", RunState.FAILED)
+    served.clock.advance(60)
+    portal.call(served.run, "r-1", RunState.FAILED)
+    portal.call(served.run, "r-2", RunState.COMPLETED)
+    assert listed("--outcome", "failed", "--since", "yesterday 18:00", "--device", "desk") == ["r-1"]
+    assert listed("--until", "yesterday 18:00") == ["r-0"]
+    assert hub("runs", "--device", "lab").exit_code == 1
 
 
-def test_why_prints_a_line_for_each_run(hub: Hub, served: FakeHub) -> None:
-    partial = structs.replace(
-        make_run("r-2", RunState.COMPLETED),
-        outcome=RunOutcome.PARTIAL,
-        because="2 failed: too_large, file_changed",
-    )
-    failed = structs.replace(
-        make_run("r-1", RunState.FAILED), outcome=RunOutcome.ERROR, because="not started in time"
-    )
-    served.newest = [
-        make_run("r-3", waiting_for="device desk is offline"),
-        partial,
-        failed,
-        make_run("r-0", RunState.COMPLETED),
-    ]
+def test_why_prints_a_line_for_each_run(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    portal.call(served.run, "r-0", RunState.COMPLETED)
+    portal.call(partial(served.run, "r-1", RunState.CANCELLED, reason="start_deadline"))
+    portal.call(partial(served.run, "r-2", RunState.FAILED, reason="the device refused"))
+    portal.call(partial(served.run, "r-3", RunState.COMPLETED, outcome=RunOutcome.PARTIAL))
+    portal.call(served.run, "r-4")
     at = "2026-01-05 09:00:00 UTC"
     assert hub("runs", "--why").stdout.splitlines() == [
-        f"r-3 notes, {at}: queued: device desk is offline",
-        f"r-2 notes, {at}: partial: 2 failed: too_large, file_changed",
-        f"r-1 notes, {at}: failed: not started in time",
+        f"r-4 notes, {at}: queued: next in line",
+        f"r-3 notes, {at}: partial",
+        f"r-2 notes, {at}: failed: the device refused",
+        f"r-1 notes, {at}: cancelled: not started in time",
         f"r-0 notes, {at}: succeeded",
     ]
 
 
-def test_a_list_without_a_match_says_so(hub: Hub, served: FakeHub) -> None:
-    served.newest = []
+def test_a_list_without_a_match_says_so(hub: Hub, served: ServedHub) -> None:
     assert hub("runs", "--outcome", "partial").stderr == "no matching runs\n"
     assert "hub run AGENT" in hub("runs").stderr
 
@@ -180,21 +215,22 @@ def test_a_list_without_a_match_says_so(hub: Hub, served: FakeHub) -> None:
     ],
 )
 def test_a_time_is_read_in_the_zone_of_the_operator(
-    hub: Hub, served: FakeHub, monkeypatch: pytest.MonkeyPatch, text: str, at: str
+    monkeypatch: pytest.MonkeyPatch, text: str, at: str
 ) -> None:
+    monkeypatch.setattr(show, "clock", FakeClock())
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     try:
-        assert hub("runs", "--since", text).exit_code == 0
+        moment = Moment().convert(text, None, None)
     finally:
         monkeypatch.setenv("TZ", "UTC")
         time.tzset()
-    assert served.wanted_runs["since"] == datetime.fromisoformat(at).replace(tzinfo=UTC)
+    assert datetime.fromisoformat(moment) == datetime.fromisoformat(at).replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["", "yestrday", "2 hours", "25:00", "today 24:30", "2026-13-01"])
-def test_a_time_that_is_none_is_refused_with_the_forms_that_are(hub: Hub, served: FakeHub, text: str) -> None:
+def test_an_invalid_time_is_refused_with_the_valid_forms(hub: Hub, text: str) -> None:
     refused = hub("runs", "--since", text)
     assert refused.exit_code == 2
-    told = " ".join(refused.stderr.replace("│", " ").split())
-    assert "is not a time" in told and "yesterday 18:00" in told
+    error = " ".join(refused.stderr.replace("│", " ").split())
+    assert "is not a time" in error and "yesterday 18:00" in error

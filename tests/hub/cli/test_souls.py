@@ -11,21 +11,21 @@ from hub.api.nouns.souls import Souls as SoulNoun
 from storage.coordination import souls
 from tests.hub.cli.conftest import Hub
 from tests.hub.coordination.souls import AS_IT_WAS, SoulBench, open_souls
-from tests.support.facade import FakeHub
 from tests.support.gateway import FakeGateway, fake_gateway
+from tests.support.hub import ServedHub
 
 
 @pytest.fixture
-def gateway(served: FakeHub, portal: BlockingPortal) -> Iterator[FakeGateway]:
+def gateway(served: ServedHub, portal: BlockingPortal) -> Iterator[FakeGateway]:
     with portal.wrap_async_context_manager(fake_gateway("west")) as opened:
         yield opened
 
 
 @pytest.fixture
 def bench(
-    served: FakeHub, gateway: FakeGateway, portal: BlockingPortal, tmp_path: Path
+    served: ServedHub, gateway: FakeGateway, portal: BlockingPortal, tmp_path: Path
 ) -> Iterator[SoulBench]:
-    kept_in = served.bench.store
+    kept_in = served.store
     with portal.wrap_async_context_manager(open_souls(tmp_path, gateway, kept_in=kept_in)) as opened:
         served.nouns.add(SoulNoun(opened.souls))
         yield opened

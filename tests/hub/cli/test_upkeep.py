@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import pytest
+from anyio.from_thread import BlockingPortal
 from click.testing import Result
 
 from hub.drain import Drain
@@ -16,7 +17,7 @@ from storage import audit
 from storage.devices import users
 from storage.store import open_store
 from tests.hub.cli.conftest import Hub
-from tests.support.facade import FakeHub
+from tests.support.hub import TEXT, ServedHub, serving
 
 AT = 1_767_600_000_000
 
@@ -34,21 +35,21 @@ async def _add(state: Path, name: str) -> None:
         await store.write(users.ensure_user, UserId(name), name, AT)
 
 
-def test_a_hub_that_runs_is_drained_and_told_whether_another_takes_over(hub: Hub, served: FakeHub) -> None:
-    told = hub("drain", "--restart")
-    assert told.exit_code == 0, told.output
-    assert "runs in progress: 2" in told.stderr
+def test_a_hub_that_runs_is_drained_and_told_whether_another_takes_over(hub: Hub, served: ServedHub) -> None:
+    drained = hub("drain", "--restart")
+    assert drained.exit_code == 0, drained.output
+    assert "runs in progress: 0" in drained.stderr
     assert (served.drain.is_begun, served.drain.restarts) == (True, True)
     again = json.loads(hub("drain", "--json").stdout)
     assert (again["schema"], again["restarts"]) == ("hub.drain/1", True), "it cannot be taken back"
 
 
-def test_a_drain_stands_in_the_audit_log_once(hub: Hub, served: FakeHub) -> None:
+def test_a_drain_stands_in_the_audit_log_once(hub: Hub, served: ServedHub) -> None:
     for _ in range(2):
         hub("drain")
     entries = json.loads(hub("audit", "ls", "--event", "hub.drained", "--json").stdout)["entries"]
     assert [(entry["actor"], entry["detail"]) for entry in entries] == [
-        (f"operator:{os.getuid()}", {"executing": 2})
+        (f"operator:{os.getuid()}", {"executing": 0})
     ]
 
 
@@ -142,8 +143,15 @@ def test_a_database_on_a_server_is_backed_up_there(hub: Hub, tmp_path: Path) -> 
     assert (done.exit_code, "pg_dump" in done.stderr) == (2, True)
 
 
-def test_a_running_hub_whose_database_is_no_file_refuses_a_backup(hub: Hub, served: FakeHub) -> None:
-    with socket.socket(socket.AF_UNIX) as asking:
+def test_a_running_hub_whose_database_is_no_file_refuses_a_backup(
+    state: Path, portal: BlockingPortal
+) -> None:
+    state.mkdir()
+    in_memory = TEXT + '[storage]\nurl = "sqlite://"\n'
+    with (
+        portal.wrap_async_context_manager(serving(state, in_memory)) as served,
+        socket.socket(socket.AF_UNIX) as asking,
+    ):
         asking.connect(str(served.listening.unix))
         asking.sendall(
             b"POST /v1/backups HTTP/1.1\r\nhost: hub\r\ncontent-type: application/json\r\n"
