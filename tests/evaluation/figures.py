@@ -44,5 +44,5 @@ def only(name: str, value: float | str, form: str = ".3f") -> Figure:
 
 
 def are_met(figures: Sequence[Figure]) -> bool:
-    """Whether every bar among them is."""
+    """Return True if every bar is kept."""
     return all(figure.is_met for figure in figures)

@@ -156,7 +156,7 @@ def states(message: dict[str, Any]) -> list[str]:
 
 
 def _same_answer(message: dict[str, Any], shown: History) -> int:
-    """Whether the hub has it answered by what stands after it at the gateway."""
+    """Return 1 if the answer in the hub is in the transcript of the gateway, else 0."""
     answers = shown.answers_after(message["id"])
     return int(message["state"] == "answered" and message["answer"] in answers)
 

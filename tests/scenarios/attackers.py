@@ -242,7 +242,7 @@ def request_of(plan: Plan, token: str | None) -> bytes:
 
 
 def _is_whole(head: bytes, body: bytes) -> bool:
-    """Whether no more is to come of an answer; an event stream counts as told with its head."""
+    """Return True if the response is complete; that of an event stream is complete with its head."""
     length = _LENGTH.search(head)
     return b"text/event-stream" in head if length is None else len(body) >= int(length[1])
 

@@ -54,7 +54,7 @@ class Mailbox(ABC):
 
     @abstractmethod
     def is_behind_all(self, cursor: dict[str, Any]) -> bool:
-        """Whether the cursor that the hub has kept stands behind the last mail."""
+        """Return True if the stored cursor of the hub is behind the last mail."""
 
     async def sign_in(self, hub: HubProcess) -> None:  # noqa: B027 - most have a password
         """Do what a person does once, at a hub that runs."""

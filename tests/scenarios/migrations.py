@@ -93,7 +93,7 @@ def kill_through(url: str, *, step: int) -> Killed:
 
 
 def _migrated_by_another(url: str, *, dies_after: int) -> bool:
-    """Whether a process that migrates died after that many statements; else it came through."""
+    """Return True if a migrating process died after that many statements, False if it completed."""
     child = os.fork()
     if child == 0:
         _migrate_and_die(url, dies_after)

@@ -259,7 +259,7 @@ class World:
 
     def _is_awaited(self) -> bool:
         there = {device.id for device in self.devices if device.is_welcome}
-        """Whether somebody ought to do something for a run, or for an agent."""
+        """Return True if the hub has work that is due: a run that may start, or an agent to recover."""
         now_ms = min(machine.clock.now_ms() for machine in self.machines)
         agents = self.witness.facts.agents
         if any(0 < (agent.recovery_at or agent.probe_at or 0) <= now_ms for agent in agents.values()):

@@ -196,7 +196,7 @@ class World:
         self.touch(run, at)
 
     def has_open_work(self, run: Run) -> bool:
-        """Whether something is left to do."""
+        """Return True if work is left."""
         return any(call.is_open for call in self.calls_of(run).values()) or any(
             state == "EXTRACTED" for (run_id, _), state in self.units.items() if run_id == run.id
         )

@@ -53,7 +53,7 @@ def step(often: int = 1, *, when: Callable[[Any], object] = lambda machine: True
 
 
 def has_run(*states: str) -> Callable[["Steps"], object]:
-    """Whether there is a run in one of these states."""
+    """Return True if a run is in one of these states."""
     return lambda machine: machine.world.live(*states)
 
 

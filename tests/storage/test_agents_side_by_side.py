@@ -42,7 +42,7 @@ async def hubs(url: str) -> AsyncIterator[list[Database]]:
 
 
 def refusal(of: type[Exception], fn: Callable[[sa.Connection], object]) -> Callable[[sa.Connection], bool]:
-    """Whether *fn* is refused so."""
+    """Return a function that is True if *fn* raises *of*."""
 
     def is_refused(c: sa.Connection) -> bool:
         try:

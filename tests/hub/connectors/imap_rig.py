@@ -131,7 +131,7 @@ class Wire:
             await anyio.sleep(0.01)
 
     async def was_left(self) -> bool:
-        """Whether a client hangs up soon."""
+        """Wait until a client disconnects. Return False if it does not."""
         return await anyio.to_thread.run_sync(self._left.wait, 5.0)
 
     def cut(self) -> None:

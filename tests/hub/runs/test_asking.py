@@ -261,7 +261,7 @@ async def test_a_question_under_way_when_the_device_is_lost_comes_to_its_end_and
 
 
 def outbox_of_newest(c: sa.Connection) -> bool:
-    """Whether a unit of the newest run was extracted."""
+    """Return True if a unit of the newest run was extracted."""
     (run,) = runs.list_runs(c, limit=1) or (None,)
     return run is not None and bool(units.count_units(c, run.id).get(UnitState.EXTRACTED))
 

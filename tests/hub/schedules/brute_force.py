@@ -50,7 +50,7 @@ class Job:
         self._fits: dict[int, bool] = {}
 
     def matches(self, shown: int) -> bool:
-        """Whether it is due when the wall clock shows *shown*, in minutes since 1970."""
+        """Return True if the schedule is due when the wall clock shows *shown*, in minutes since 1970."""
         day, minute = divmod(shown, 24 * 60)
         if minute not in self._times:
             return False
@@ -59,7 +59,7 @@ class Job:
         return self._fits[day]
 
     def fits_day(self, day: date) -> bool:
-        """Whether it is due at some time of that day."""
+        """Return True if the schedule is due at some time of that day."""
         by_day = any(_day_is(item, day) for item in self._day.split(","))
         by_weekday = any(_weekday_is(item, day) for item in self._weekday.split(","))
         fits = (by_day and by_weekday) if self._needs_both else (by_day or by_weekday)
@@ -114,7 +114,7 @@ def _numbered(field: str, names: list[str]) -> str:
 
 
 def _lists(field: str, value: int, low: int, high: int) -> bool:
-    """Whether *value* is among ``*``, ``a``, ``a-b``, each perhaps with ``/n``, in a list."""
+    """Return True if a list of ``*``, ``a``, ``a-b``, each perhaps with ``/n``, contains *value*."""
     for item in field.split(","):
         span, _, step = item.partition("/")
         first, _, last = (f"{low}-{high}" if span == "*" else span).partition("-")

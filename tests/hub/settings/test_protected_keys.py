@@ -1,5 +1,6 @@
 """Who may change settings may not therefore read the hub's files, nor send its secrets elsewhere."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from hub.settings.edits import GUARDED, BeyondSettings, check_guarded
 from hub.settings.locate import KeyPath
 from hub.settings.secret import SecretRef
 from hub.settings.settings import Settings
-from tests.support.facade import FakeHub, answering, over_tcp, over_unix
-from tests.support.settings import TEXT
+from storage import audit
+from tests.support.hub import TEXT, answering, over_tcp, over_unix
 
 MODEL = """
 [model]
@@ -58,27 +59,25 @@ def test_every_secret_and_every_file_of_the_settings_is_guarded() -> None:
 async def test_the_scope_of_settings_alone_opens_no_file_and_no_other_model(
     tmp_path: Path, key: str, value: Any
 ) -> None:
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening:
-        narrow = await hub.bench.token(Role.ADMIN, [Scope.READ, Scope.SETTINGS])
-        async with over_tcp(listening, narrow) as client:
+    async with answering(tmp_path) as hub:
+        narrow = await hub.token(Role.ADMIN, [Scope.READ, Scope.SETTINGS])
+        async with over_tcp(hub, narrow) as client:
             refused = await client.patch("/v1/config", json={"values": {key: value}})
             assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
             assert ".".join(key.split(".")[:2]) in refused.json()["detail"]
             assert "all scopes of an admin" in refused.json()["detail"]
             allowed = await client.patch("/v1/config", json={"values": {"limits.runs": 5}})
             assert allowed.status_code == 200
-    assert hub.settings.path.read_text() == TEXT.replace("4", "5")
-    (_, why), (_, done) = hub.settings.hub.told  # the audit's entries
-    assert (why, done) == (refused.json()["detail"], "applied")
+        (refusal,) = await hub.store.read(audit.list_entries, event="settings.refused", limit=2)
+    assert hub.settings.read_text() == TEXT.replace("4", "5")
+    assert json.loads(refusal.detail)["why"] == refused.json()["detail"]
 
 
 async def test_a_text_that_is_only_tried_does_not_tell_which_files_there_are(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("a secret")
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening:
-        narrow = await hub.bench.token(Role.ADMIN, [Scope.SETTINGS])
-        async with over_tcp(listening, narrow) as client:
+    async with answering(tmp_path) as hub:
+        narrow = await hub.token(Role.ADMIN, [Scope.SETTINGS])
+        async with over_tcp(hub, narrow) as client:
             answers = [
                 await client.post(
                     "/v1/config/check",
@@ -96,11 +95,10 @@ async def test_an_admin_and_whoever_sits_at_the_hub_may_change_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "url").write_text("sqlite:///b.db")
-    hub = FakeHub()
-    async with answering(hub, tmp_path) as listening:
-        async with over_tcp(listening, await hub.bench.token(Role.ADMIN)) as admin:
+    async with answering(tmp_path) as hub:
+        async with over_tcp(hub, await hub.token(Role.ADMIN)) as admin:
             by_token = await admin.patch("/v1/config", json={"values": {"storage.url": "sqlite:///a.db"}})
-        async with over_unix(listening) as unix:
+        async with over_unix(hub) as unix:
             here = await unix.patch("/v1/config", json={"values": {"storage.url": {"file": "url"}}})
     assert (by_token.status_code, here.status_code) == (200, 200)
 

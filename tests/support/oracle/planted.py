@@ -29,7 +29,7 @@ def order(number: int) -> str:
 
 
 def has_facts(text: str) -> bool:
-    """Whether the oracle finds anything in *text*."""
+    """Return True if the oracle finds an item in *text*."""
     return _FACT.search(text) is not None
 
 
