@@ -220,6 +220,20 @@ async def test_a_device_that_asks_too_fast_is_told_when_to_ask_again(bench: Benc
     assert b'hub_limits_reached_total{limit="requests_per_s"} 1.0' in bench.metrics.render()
 
 
+async def test_a_request_that_exceeds_the_rate_is_refused_at_once_though_no_other_request_waits(
+    bench: Bench,
+) -> None:
+    eager = bench.connect()
+    requests = make_requests(bench)
+    requests.apply(Limits(requests_per_s=0.25))  # and one in one go
+    async with serving(requests):
+        requests.take(request(eager, "e-0"))
+        await until(lambda: len(eager.sent) == 1)
+        requests.take(request(eager, "e-1"))
+        await until(lambda: len(eager.sent) == 2)
+    assert codes(eager) == {"e-0": None, "e-1": ErrorCode.RATE_LIMITED}
+
+
 async def test_while_nothing_is_answered_only_so_many_refusals_wait(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,10 +129,11 @@ class Requests:
                 self.turns.wait()
                 await self._arrived.wait()
                 self._arrived = anyio.Event()
-                while self._waiting:
+                while self._waiting or self._overloaded:
                     self.turns.work()
-                    await self._answer_next(later)
-                    while self._overloaded:
+                    if self._waiting:
+                        await self._answer_next(later)
+                    for _ in range(len(self._overloaded)):
                         await _send(*self._overloaded.popleft())
 
     async def _answer_next(self, later: TaskGroup) -> None:
