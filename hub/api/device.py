@@ -25,7 +25,6 @@ from hub.clock import epoch_ms
 from hub.coordination.authority import Caller
 from hub.links.link import DeviceLink
 from protocol.frame import Parameters
-from protocol.ids import DeviceId
 from storage.agents import agents
 from storage.agents.agents import AgentRow, UnknownAgent
 from storage.devices import devices
@@ -140,16 +139,16 @@ def _plain(of: Any, path: str) -> Any:
     return epoch_ms(of) if isinstance(of, datetime) else of
 
 
-def agent_of(c: Connection, device_id: DeviceId, given: str) -> AgentRow:
+def _own_agent(c: Connection, link: DeviceLink, given: str) -> AgentRow:
     """Return the agent of that id or name, if it works on this device.
 
     Raises:
         UnknownAgent: the device has no such agent.
     """
-    for row in agents.list_agents(c, device_id=device_id):
-        if given in (row.id, row.name):
-            return row
-    raise UnknownAgent(f"this device has no agent {given!r}")
+    found = agents.find_agent(c, given, user_id=link.user_id)
+    if found is None or found.device_id != link.device_id:
+        raise UnknownAgent(f"this device has no agent {given!r}")
+    return found
 
 
 def converted(given: Any, kind: Any, where: str) -> Any:
@@ -181,7 +180,7 @@ def fitting(items: Sequence[Any]) -> int:
 
 async def _agent(call: Call, agent_id: AgentIdOrName) -> AgentRow:
     assert isinstance(call, DeviceCall)
-    return await call.store.read(agent_of, call.link.device_id, agent_id)
+    return await call.store.read(_own_agent, call.link, agent_id)
 
 
 Link = Annotated[DeviceLink, From(attrgetter("link"))]
