@@ -5,7 +5,7 @@ from collections.abc import Callable
 from hub.accounts.desk import Accounts
 from hub.accounts.sign_in import SignIns
 from hub.agents.heartbeats import Heartbeats
-from hub.agents.measurements import Measurements as KeptMeasurements
+from hub.agents.measurements import Measurements as MeasurementStore
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
 from hub.api.deps import Hub
@@ -68,7 +68,7 @@ def make_nouns(
     writer: AgentWriter,
     lines: FileLines,
     heartbeats: Heartbeats,
-    measurements: KeptMeasurements,
+    measurements: MeasurementStore,
     accounts: Accounts,
     sign_ins: SignIns,
     issues: FoundIssues,
@@ -128,7 +128,7 @@ def make_nouns(
             roster=roster,
             control=AgentControl(store, control=control, clock=clock),
             lines=lines,
-            last_heard=heartbeats.last,
+            last_heartbeat=heartbeats.last,
         ),
         Capabilities(store, work.capabilities, lines),
         Checkpoints(store, work.checkpoints),

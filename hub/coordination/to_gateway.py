@@ -378,7 +378,7 @@ class ToGateway:
                 await self._try_anew(seen)
             case _:
                 try:
-                    await self._look_up(gateway, seen)
+                    await self._find_message(gateway, seen)
                 except GatewayRefused as refused:  # its agent may have been deleted
                     if not await self._is_deleted(gateway, seen, {"error": shortened(str(refused))}):
                         raise
@@ -476,7 +476,7 @@ class ToGateway:
         )
         proof = {"error": shortened(str(error)), "reason": error.reason, "dispatched": error.dispatched}
         if isinstance(error, GatewayRefused) and (error.dispatched or error.reason == CONFLICT):
-            await self._look_up(gateway, msgspec.structs.replace(seen, **_news_of(sent)), refused=error)
+            await self._find_message(gateway, msgspec.structs.replace(seen, **_news_of(sent)), refused=error)
         elif error.dispatched:
             pass  # looked up when the gateway is reachable
         elif isinstance(error, GatewayUnreachable):
@@ -502,7 +502,7 @@ class ToGateway:
 
     # --- lookup ---
 
-    async def _look_up(
+    async def _find_message(
         self, gateway: Gateway, seen: MessageSight, *, refused: GatewayRefused | None = None
     ) -> None:
         """Look up the progress of a message, and store it.

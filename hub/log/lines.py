@@ -19,7 +19,7 @@ PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3}
 _COLOURS: Final = {"debug": "2", "warning": "33", "error": "31"}
 _TRACEBACK: Final = "traceback"
 
-NAMES_KEPT: Final = 10_000  # names; the oldest are dropped first
+NAMES_RETAINED: Final = 10_000  # names; the oldest are dropped first
 _SHORT: Final = 8  # characters of an id that commands accept
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _names: dict[str, str] = {}
@@ -76,7 +76,7 @@ def learn_names(names: Mapping[str, str]) -> None:
     for id, name in names.items():
         _names.pop(id, None)
         _names[id] = name
-    while len(_names) > NAMES_KEPT:
+    while len(_names) > NAMES_RETAINED:
         del _names[next(iter(_names))]
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from hub.settings.agent_settings import ConnectorSettings
 from hub.settings.locate import KeyPath
-from hub.settings.problems import Problem, Telling, did_you_mean, sentence
+from hub.settings.problems import Problem, Reporter, did_you_mean, sentence
 from hub.settings.settings import Settings
 
 if TYPE_CHECKING:  # their dependencies are imported only if templates or agents need a check
@@ -16,9 +16,9 @@ if TYPE_CHECKING:  # their dependencies are imported only if templates or agents
     from storage.agents.templates import WrittenTemplate
 
 
-def found_in_agents(settings: Settings, tell: Telling) -> Iterator[Problem]:
+def found_in_agents(settings: Settings, report: Reporter) -> Iterator[Problem]:
     """Yield problems of unusable templates, and of agents that do not fit their template."""
-    yield from _found_twice(settings, tell)
+    yield from _found_twice(settings, report)
     if not settings.templates and not any(
         agent.template is not None or "{{" in (agent.prompt or "") for agent in settings.agents
     ):
@@ -30,10 +30,10 @@ def found_in_agents(settings: Settings, tell: Telling) -> Iterator[Problem]:
         written = written_template(template)
         wrong = list(_wrong_in(written))
         for key, message in wrong:
-            yield tell.error(("templates", number, key), message)
+            yield report.error(("templates", number, key), message)
         if not wrong:
             usable[template.name] = written
-    yield from _found_in_setups(settings, usable, tell)
+    yield from _found_in_setups(settings, usable, report)
 
 
 def setup_in(agent: "DeclaredAgent", templates: "Mapping[str, WrittenTemplate]") -> "Setup":
@@ -52,17 +52,17 @@ def setup_in(agent: "DeclaredAgent", templates: "Mapping[str, WrittenTemplate]")
     )
 
 
-def _found_twice(settings: Settings, tell: Telling) -> Iterator[Problem]:
+def _found_twice(settings: Settings, report: Reporter) -> Iterator[Problem]:
     lines: dict[str, int] = {}
     for number, template in enumerate(settings.templates):
-        problem = tell.error(("templates", number, "name"), "another template has this name")
+        problem = report.error(("templates", number, "name"), "another template has this name")
         if template.name in lines:
             yield problem._replace(hint=f"the other one stands in line {lines[template.name]}")
         lines.setdefault(template.name, problem.line)
     lines.clear()
     for number, agent in enumerate(settings.agents):
         if agent.external_id is not None:
-            problem = tell.error(("agents", number, "external_id"), "another agent has this external id")
+            problem = report.error(("agents", number, "external_id"), "another agent has this external id")
             if agent.external_id in lines:
                 yield problem._replace(hint=f"the other one stands in line {lines[agent.external_id]}")
             lines.setdefault(agent.external_id, problem.line)
@@ -83,7 +83,7 @@ def _wrong_in(template: "WrittenTemplate") -> Iterator[tuple[str, str]]:
 
 
 def _found_in_setups(
-    settings: Settings, templates: "Mapping[str, WrittenTemplate]", tell: Telling
+    settings: Settings, templates: "Mapping[str, WrittenTemplate]", report: Reporter
 ) -> Iterator[Problem]:
     from hub.agents.schemas import problems_of
     from hub.settings.declared import declared_agent
@@ -93,17 +93,17 @@ def _found_in_setups(
         if agent.template is not None and agent.template not in declared:
             message = "no template of this file has this name"
             hint = "it has to be made over the API before: hub templates put"
-            yield tell.warning(("agents", number, "template"), message, hint)
+            yield report.warning(("agents", number, "template"), message, hint)
         elif agent.template is None or agent.template in templates:
             row = declared_agent(
                 agent, run_wall_s=settings.limits.run_wall_s, patterns=settings.redaction.patterns
             )
             for wrong in problems_of(setup_in(row, templates)):
                 key = "prompt" if wrong.startswith("prompt") and agent.prompt is not None else "name"
-                yield tell.error(("agents", number, key), wrong.removeprefix("prompt: "))
+                yield report.error(("agents", number, key), wrong.removeprefix("prompt: "))
 
 
-def found_in_connectors(settings: Settings, tell: Telling) -> Iterator[Problem]:
+def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[Problem]:
     """Yield problems of unknown providers, refused settings or filters, and missing connectors."""
     if not settings.connectors and not any(agent.connector for agent in settings.agents):
         return
@@ -117,19 +117,21 @@ def found_in_connectors(settings: Settings, tell: Telling) -> Iterator[Problem]:
             kind = kinds[one.name] = find(one.provider, settings.plugins.connectors)
         except UnknownProvider as error:
             # A broken plug-in must not prevent the hub's start.
-            problem = tell.warning if error.is_broken else tell.error
+            problem = report.warning if error.is_broken else report.error
             yield problem((*whole, "provider"), str(error), error.hint)
             continue
-        yield from _not_taken(kind.settings_model, one.settings, (*whole, "settings"), tell)
+        yield from _not_taken(kind.settings_model, one.settings, (*whole, "settings"), report)
         if kind.auth in (Auth.PASSWORD, Auth.SECRET) and one.secret is None and not _signs_in(kind, one):
             hint = 'write secret = { file = "PATH" } or { env = "NAME" }'
-            yield tell.error(whole, f"{one.provider} wants a secret", hint)
+            yield report.error(whole, f"{one.provider} wants a secret", hint)
         if one.provider == "webhook" and settings.listen.webhooks is None:
-            yield tell.error(whole, "nothing listens for webhooks", "write [listen.webhooks] with an address")
-    yield from _found_in_agents(settings, kinds, tell)
+            yield report.error(
+                whole, "nothing listens for webhooks", "write [listen.webhooks] with an address"
+            )
+    yield from _found_in_agents(settings, kinds, report)
 
 
-def _found_in_agents(settings: Settings, kinds: Mapping[str, Any], tell: Telling) -> Iterator[Problem]:
+def _found_in_agents(settings: Settings, kinds: Mapping[str, Any], report: Reporter) -> Iterator[Problem]:
     declared = {one.name: one for one in settings.connectors}
     read_by: dict[str, str] = {}
     for number, agent in enumerate(settings.agents):
@@ -140,25 +142,25 @@ def _found_in_agents(settings: Settings, kinds: Mapping[str, Any], tell: Telling
         if connector is None or connector.user != agent.user:
             his = [one.name for one in settings.connectors if one.user == agent.user]
             near = did_you_mean(agent.connector, his)
-            yield tell.error(
+            yield report.error(
                 key, f"there is no connector {agent.connector!r}", near or "write it in [[connectors]]"
             )
             continue
         if connector.provider == "webhook" and agent.connector in read_by:
-            told = f"the agent {read_by[agent.connector]!r} reads this webhook already"
+            message = f"the agent {read_by[agent.connector]!r} reads this webhook already"
             hint = "what is posted goes to one agent: give the other a webhook of its own"
-            yield tell.error(key, told, hint)
+            yield report.error(key, message, hint)
         read_by.setdefault(agent.connector, agent.name)
         kind = kinds.get(agent.connector)
         if kind is None:
             continue
-        yield from _not_taken(kind.filter_model, agent.filter, ("agents", number, "filter"), tell)
+        yield from _not_taken(kind.filter_model, agent.filter, ("agents", number, "filter"), report)
         if kind.needs_model and settings.model is None:
-            told = "there is no model that could read its messages"
-            yield tell.error(key, told, "write [model]; what a mailbox brings is prose")
+            message = "there is no model that could read its messages"
+            yield report.error(key, message, "write [model]; what a mailbox brings is prose")
         if agent.push and not kind.can_push and connector.provider != "webhook":
-            told = f"{connector.provider} cannot tell when something is new"
-            yield tell.error(("agents", number, "push"), told, "leave it out; a schedule reads it")
+            message = f"{connector.provider} cannot tell when something is new"
+            yield report.error(("agents", number, "push"), message, "leave it out; a schedule reads it")
 
 
 def _signs_in(kind: Any, one: ConnectorSettings) -> bool:
@@ -170,7 +172,7 @@ def _signs_in(kind: Any, one: ConnectorSettings) -> bool:
 
 
 def _not_taken(
-    model: type[BaseModel], given: Mapping[str, Any], whole: KeyPath, tell: Telling
+    model: type[BaseModel], given: Mapping[str, Any], whole: KeyPath, report: Reporter
 ) -> Iterator[Problem]:
     try:
         model.model_validate(given)
@@ -183,4 +185,4 @@ def _not_taken(
             if found["type"] == "extra_forbidden" and not hint:
                 hint = did_you_mean(str(found["loc"][-1]), model.model_fields)
                 hint = hint or f"known are {', '.join(model.model_fields)}"
-            yield tell.error(path, what.message, hint)
+            yield report.error(path, what.message, hint)

@@ -35,8 +35,8 @@ MOST_CAPABILITIES: Final = 256
 
 def _capability_name(written: str) -> str:
     if CAPABILITY.fullmatch(written) is None:
-        told = "1 to 128 letters, digits and _ . : - are expected"
-        raise refusal("capability", told, hint='as in "file.read"')
+        message = "1 to 128 letters, digits and _ . : - are expected"
+        raise refusal("capability", message, hint='as in "file.read"')
     return written
 
 
@@ -79,19 +79,19 @@ def check_versions(written: Sequence[CapabilitySettings]) -> None:
             if other.name != one.name:
                 continue
             if other.version == one.version:
-                told = f"{one.name} {one.version} stands here twice"
-                raise refusal("capability", told, key=f"capabilities.{place}.version")
+                message = f"{one.name} {one.version} stands here twice"
+                raise refusal("capability", message, key=f"capabilities.{place}.version")
             if one.enabled and other.enabled:
-                told = f"{one.name} is enabled in {other.version} already"
+                message = f"{one.name} is enabled in {other.version} already"
                 hint = "of each name one version is enabled"
-                raise refusal("capability", told, key=f"capabilities.{place}.enabled", hint=hint)
+                raise refusal("capability", message, key=f"capabilities.{place}.enabled", hint=hint)
 
 
 def declared_capabilities(written: Sequence[CapabilitySettings]) -> tuple[Capability, ...]:
     """Convert capabilities to their rows; without an explicit choice, the newest version is enabled."""
     parsed = [(one, parse_version(one.version)) for one in written]
     chosen: dict[str, Version] = {}
-    for one, version in sorted(parsed, key=lambda told: (told[0].enabled is True, told[1])):
+    for one, version in sorted(parsed, key=lambda pair: (pair[0].enabled is True, pair[1])):
         if one.enabled is not False:
             chosen[one.name] = version  # the last one wins: the explicitly enabled version, else the newest
     return tuple(
@@ -115,11 +115,11 @@ def _dotted(extension: str) -> str:
 ALL_CONFIG_BYTES: Final = 256 * 1024  # of all its values in the file
 CONFIG_BYTES: Final = 64 * 1024  # of one value in the file; over the API, [limits] config_value_bytes applies
 Path = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
-Told = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
+Description = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
 
 
-def _reads_something(paths: tuple[str, ...] | None, told: ValidationInfo) -> tuple[str, ...]:
-    if paths is None and told.data.get("connector") is None:
+def _reads_something(paths: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...]:
+    if paths is None and info.data.get("connector") is None:
         raise refusal("paths", "missing", hint="write what it reads on its device, or the connector it reads")
     if paths is not None and not paths:
         raise refusal("paths", "may not be empty")
@@ -184,7 +184,7 @@ class AgentSettings(Table):
     prompt: Prompt | None = live(
         None, "What the model has to extract; by default the template's prompt. {{ name }} is a variable."
     )
-    description: Told | None = live(None, "Purpose, for people.")
+    description: Description | None = live(None, "Purpose, for people.")
     type: WrittenType | None = live(
         None, 'Type of agent, as in "RESEARCHER"; by default the template\'s type, or CUSTOM.'
     )
@@ -233,12 +233,12 @@ class AgentSettings(Table):
             except BadConfig as bad:
                 raise refusal("config", bad.problem, key=f"config.{key}") from None
             if len(text.encode()) > CONFIG_BYTES:
-                told = f"a value of at most {CONFIG_BYTES} bytes is expected"
-                raise refusal("config", told, key=f"config.{key}")
+                message = f"a value of at most {CONFIG_BYTES} bytes is expected"
+                raise refusal("config", message, key=f"config.{key}")
             total += len(key) + len(text.encode())
         if total > ALL_CONFIG_BYTES:
-            told = f"all configs of an agent together have at most {ALL_CONFIG_BYTES} bytes, these {total}"
-            raise refusal("config", told, key="config", hint="a device is told them in one message")
+            message = f"all configs of an agent together have at most {ALL_CONFIG_BYTES} bytes, these {total}"
+            raise refusal("config", message, key="config", hint="a device is told them in one message")
         return self
 
     @model_validator(mode="after")
@@ -258,8 +258,8 @@ class AgentSettings(Table):
         if self.connector is not None:
             for key in ("paths", "file_extensions"):
                 if getattr(self, key):
-                    told = f"it reads the connector {self.connector!r} instead of files"
-                    raise refusal("connector", told, key=key, hint=f"leave out {key}, or connector")
+                    message = f"it reads the connector {self.connector!r} instead of files"
+                    raise refusal("connector", message, key=key, hint=f"leave out {key}, or connector")
         else:
             for key in ("filter", "push"):
                 if getattr(self, key):
@@ -283,7 +283,7 @@ class AgentSettings(Table):
         return self
 
     @model_validator(mode="after")
-    def _labels_tell_slots_apart(self) -> Self:
+    def _labels_are_distinct(self) -> Self:
         labels = [slot.label for slot in self.slots]
         for place, label in enumerate(labels):
             if label in labels[:place]:
@@ -325,7 +325,7 @@ Document = Annotated[
 class TemplateTable(Table):
     """Settings of a template without its name."""
 
-    description: Told | None = live(None, "Purpose, for people.")
+    description: Description | None = live(None, "Purpose, for people.")
     type: WrittenType = live("CUSTOM", 'Type of its agents, as in "RESEARCHER".')
     configuration_schema: Document = live({}, "Schema of an agent's configuration: JSON Schema 2020-12.")
     default_configuration: Document = live({}, "Default values of an agent's configuration.")

@@ -25,7 +25,7 @@ class Changes(NamedTuple):
 
     def with_renewed(self, keys: Iterable[str]) -> "Changes":
         """Return the changes plus *keys* with an unchanged value whose files changed, effective at once."""
-        more = [key for key in keys if not any(told.startswith(key) for told in (*self.live, *self.restart))]
+        more = [key for key in keys if not any(path.startswith(key) for path in (*self.live, *self.restart))]
         return self._replace(live=(*self.live, *more))
 
 

@@ -52,7 +52,7 @@ def _declared_connector(one: ConnectorSettings, plugins: Collection[str]) -> Dec
     # Imported here: most settings have no connectors.
     from hub.connectors.connector import UnknownProvider, find
 
-    said = one.model_dump_json(exclude={"name", "user"}).encode()
+    document = one.model_dump_json(exclude={"name", "user"}).encode()
     declared = DeclaredConnector(name=one.name, user_name=one.user, provider=one.provider)
     try:
         kind = find(one.provider, plugins)
@@ -62,7 +62,7 @@ def _declared_connector(one: ConnectorSettings, plugins: Collection[str]) -> Dec
     return msgspec.structs.replace(
         declared,
         origin=kind.origin(options),
-        settings_digest=hashlib.sha256(said).hexdigest(),
+        settings_digest=hashlib.sha256(document).hexdigest(),
         needs_grant=kind.oauth(options) is not None,
     )
 

@@ -211,23 +211,23 @@ def _styled(value: Any) -> Any:
     return table
 
 
-def told_of_keys(keys: Collection[str], text: str, problems: Sequence[Problem]) -> list[Problem]:
+def problems_of_keys(keys: Collection[str], text: str, problems: Sequence[Problem]) -> list[Problem]:
     """Return *problems*, with those of the edited *keys* assigned to the key: *text* was not written."""
     key_at = {spell(path): key for key, path in _paths(keys, text)}
 
-    def told(problem: Problem) -> Problem:
+    def assigned(problem: Problem) -> Problem:
         key = key_at.get(problem.path)
         if key is None:
             return problem
         message = f"{problem.message}; nothing was written"
         return problem._replace(file=key, line=0, column=0, path="", message=message)
 
-    return [told(problem) for problem in problems]
+    return [assigned(problem) for problem in problems]
 
 
 def wrong_by_itself(keys: Collection[str], text: str, problems: Sequence[Problem]) -> list[Problem]:
     """Return the errors of *keys* in *text* without overrides, which would hide an invalid value."""
-    found = told_of_keys(keys, text, problems)
+    found = problems_of_keys(keys, text, problems)
     return [problem for problem in found if problem.file in keys and problem.severity is Severity.ERROR]
 
 
@@ -236,8 +236,8 @@ def written_in_vain(keys: Collection[str], text: str, places: Places) -> Iterato
     for key, path in _paths(keys, text):
         place = places.origin(path)
         if place is not None and not place.line:
-            told = f"written; {place} goes before it"
-            yield Problem("hub.toml", 0, 0, key, told, severity=Severity.WARNING)
+            assigned = f"written; {place} goes before it"
+            yield Problem("hub.toml", 0, 0, key, assigned, severity=Severity.WARNING)
 
 
 def _paths(keys: Collection[str], text: str) -> list[tuple[str, KeyPath]]:

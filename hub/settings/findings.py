@@ -20,7 +20,7 @@ from hub.settings.listen_settings import TlsSettings
 from hub.settings.locate import KeyPath
 from hub.settings.model_settings import ModelSettings, OpenAIModelSettings
 from hub.settings.origins import Place, Places
-from hub.settings.problems import Problem, Telling, did_you_mean, spell
+from hub.settings.problems import Problem, Reporter, did_you_mean, spell
 from hub.settings.schedule_settings import TriggerTable
 from hub.settings.secret import (
     IN_THE_OPEN,
@@ -28,7 +28,7 @@ from hub.settings.secret import (
     SecretMissing,
     SecretRef,
     is_open_to_others,
-    looks_secret,
+    is_secret_like,
 )
 from hub.settings.settings import IN_MEMORY, Settings, StorageSettings
 
@@ -59,23 +59,27 @@ def found_in_references(doc: Mapping[str, Any], places: Places, around: Around) 
 
     An unreadable target is an error only for a process that will serve; an invalid target is always an error.
     """
-    tell = Telling(places)
-    missing = tell.error if around.is_server else tell.warning
+    report = Reporter(places)
+    missing = report.error if around.is_server else report.warning
     for path, secret, resolve in _secrets(doc, around):
         try:
             resolve(around.environ)
         except SecretMissing as error:
             yield missing(path, str(error))
         if secret.file is not None and is_open_to_others(secret.file):
-            yield tell.warning(path, f"others may read {secret.file}", f"chmod 600 {secret.file}")
+            yield report.warning(path, f"others may read {secret.file}", f"chmod 600 {secret.file}")
     for name in _LISTENERS:
         tls_path = ("listen", name, "tls")
         if (tls := _read(TlsSettings, _at(doc, tls_path), around)) is not None:
-            yield from _found_in_certificate(tls_path, tls, tell, missing, around.now)
+            yield from _found_in_certificate(tls_path, tls, report, missing, around.now)
 
 
 def _found_in_certificate(
-    path: KeyPath, tls: TlsSettings, tell: Telling, missing: Callable[[KeyPath, str], Problem], now: datetime
+    path: KeyPath,
+    tls: TlsSettings,
+    report: Reporter,
+    missing: Callable[[KeyPath, str], Problem],
+    now: datetime,
 ) -> Iterator[Problem]:
     from hub.api.door.certificates import (  # imported here: it needs a library
         CertificateUnread,
@@ -90,12 +94,12 @@ def _found_in_certificate(
         yield missing(path, str(error))
         return
     except CertificateUnusable as error:
-        yield tell.error(path, str(error))
+        yield report.error(path, str(error))
         return
-    if told := ending(pair.expires_at, now):
-        yield tell.warning((*path, "certificate"), told, "put a new one in its place, then hub reload")
+    if message := ending(pair.expires_at, now):
+        yield report.warning((*path, "certificate"), message, "put a new one in its place, then hub reload")
     if is_open_to_others(tls.key):
-        yield tell.warning((*path, "key"), f"others may read {tls.key}", f"chmod 600 {tls.key}")
+        yield report.warning((*path, "key"), f"others may read {tls.key}", f"chmod 600 {tls.key}")
 
 
 def _secrets(
@@ -173,7 +177,7 @@ def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem
     yield from _found_twice(doc, places, "gateways", "gateway")
     yield from _found_twice(doc, places, "connectors", "connector")
     for path, text in _strings(doc):
-        if looks_secret(text) or _is_key(path):
+        if is_secret_like(text) or _is_key(path):
             yield Problem(*places.value(path), spell(path), IN_THE_OPEN, REFER_TO_IT)
 
 
@@ -193,72 +197,74 @@ def _found_twice(doc: Mapping[str, Any], places: Places, table: str, noun: str) 
 
 def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterator[Problem]:
     """Yield unexpected consequences of valid settings; times before *now* are among them."""
-    tell = Telling(places)
-    yield from _found_in_listeners(settings, tell)
-    yield from _found_in_model(settings, tell)
+    report = Reporter(places)
+    yield from _found_in_listeners(settings, report)
+    yield from _found_in_model(settings, report)
     for number, gateway in enumerate(settings.gateways):
-        yield from _found_in_address(gateway.url, ("gateways", number, "url"), settings, tell)
+        yield from _found_in_address(gateway.url, ("gateways", number, "url"), settings, report)
     if settings.storage.url == IN_MEMORY:
-        yield tell.warning(("storage", "url"), "in memory: nothing is left after the hub stops")
-    yield from _found_in_limits(settings, tell)
-    yield from _found_in_redaction(settings, tell)
-    yield from _found_in_use_of_models(settings, tell)
-    yield from found_in_agents(settings, tell)
-    yield from found_in_connectors(settings, tell)
+        yield report.warning(("storage", "url"), "in memory: nothing is left after the hub stops")
+    yield from _found_in_limits(settings, report)
+    yield from _found_in_redaction(settings, report)
+    yield from _found_in_use_of_models(settings, report)
+    yield from found_in_agents(settings, report)
+    yield from found_in_connectors(settings, report)
     for number, agent in enumerate(settings.agents):
         timed: list[tuple[KeyPath, TriggerTable]] = [
             (("slots", n), slot) for n, slot in enumerate(agent.slots)
         ]
         timed += [] if agent.schedule is None else [(("schedule",), agent.schedule)]
         for where, (key, message, hint) in (
-            (where, told) for where, table in timed for told in table.warnings(now)
+            (where, message) for where, table in timed for message in table.warnings(now)
         ):
             whole: KeyPath = ("agents", number, *where)
-            yield tell.warning((*whole, key) if places.has((*whole, key)) else whole, message, hint)
+            yield report.warning((*whole, key) if places.has((*whole, key)) else whole, message, hint)
 
 
-def _found_in_listeners(settings: Settings, tell: Telling) -> Iterator[Problem]:
+def _found_in_listeners(settings: Settings, report: Reporter) -> Iterator[Problem]:
     for name, listener in settings.listen.named():
         if listener.insecure and not listener.address.is_loopback:
-            yield tell.warning(("listen", name, "insecure"), "other machines reach this address without TLS")
+            yield report.warning(
+                ("listen", name, "insecure"), "other machines reach this address without TLS"
+            )
     devices, operator = settings.listen.devices.address, settings.listen.operator.address
     if devices == operator and devices.port:
-        yield tell.error(
+        yield report.error(
             ("listen", "operator", "address"),
             "devices and operators cannot share a port",
             "give each its own, as in 8770 and 8771",
         )
     webhooks = settings.listen.webhooks
     if webhooks is not None and webhooks.address.port and webhooks.address in (devices, operator):
-        yield tell.error(
+        yield report.error(
             ("listen", "webhooks", "address"),
             "webhooks cannot share a port with devices or operators",
             "give them their own, as in 8772",
         )
 
 
-def _found_in_model(settings: Settings, tell: Telling) -> Iterator[Problem]:
+def _found_in_model(settings: Settings, report: Reporter) -> Iterator[Problem]:
     """Yield model problems; all models must be of the same kind, as they are prompted in the same way."""
     first = settings.model
     if first is not None:
-        yield from _found_in_base_url(first, ("model",), settings, tell)
+        yield from _found_in_base_url(first, ("model",), settings, report)
     for number, model in enumerate(settings.fallback_models):
         whole: KeyPath = ("fallback_models", number)
-        yield from _found_in_base_url(model, whole, settings, tell)
+        yield from _found_in_base_url(model, whole, settings, report)
         if first is None:
-            yield tell.error(whole, "there is no model for it to stand in for", "write [model] first")
+            yield report.error(whole, "there is no model for it to stand in for", "write [model] first")
         elif first.kind != model.kind:
-            yield tell.error(
+            yield report.error(
                 (*whole, "kind"),
                 "the small model on this machine and an endpoint read in different ways,"
                 " so neither stands in for the other",
                 f'write kind = "{first.kind}", or leave this table out',
             )
         elif model.kind == "local" or model in (first, *settings.fallback_models[:number]):
-            yield tell.error(whole, "this model is asked already", "leave this table out")
+            yield report.error(whole, "this model is asked already", "leave this table out")
 
 
-def _found_in_redaction(settings: Settings, tell: Telling) -> Iterator[Problem]:
+def _found_in_redaction(settings: Settings, report: Reporter) -> Iterator[Problem]:
     """Yield invalid patterns, and names that match no pattern."""
     from hub.extraction.items import RedactionRule  # imported here: the CLI reads settings without it
     from hub.extraction.redaction import BUILT_IN, problem_of
@@ -266,16 +272,16 @@ def _found_in_redaction(settings: Settings, tell: Telling) -> Iterator[Problem]:
     patterns = settings.redaction.patterns
     for name, regex in patterns.items():
         if wrong := problem_of(RedactionRule(name, regex)):
-            yield tell.error(("redaction", "patterns", name), wrong)
+            yield report.error(("redaction", "patterns", name), wrong)
     for number, agent in enumerate(settings.agents):
         for name in agent.redact:
             if name not in patterns and (wrong := problem_of(RedactionRule(name))):
                 near = did_you_mean(name, (*BUILT_IN, *patterns))
                 hint = near or "write its pattern in [redaction]"
-                yield tell.error(("agents", number, "redact"), f"{name!r}: {wrong}", hint)
+                yield report.error(("agents", number, "redact"), f"{name!r}: {wrong}", hint)
 
 
-def _found_in_use_of_models(settings: Settings, tell: Telling) -> Iterator[Problem]:
+def _found_in_use_of_models(settings: Settings, report: Reporter) -> Iterator[Problem]:
     """Yield agents without a usable model, and budgets in money for models without a price."""
     models = [] if settings.model is None else [settings.model, *settings.fallback_models]
     has_local = any(model.is_local for model in models)
@@ -284,26 +290,26 @@ def _found_in_use_of_models(settings: Settings, tell: Telling) -> Iterator[Probl
     hint = "write its price_in_usd and price_out_usd; or a budget of tokens"
     for number, agent in enumerate(settings.agents):
         if models and not has_local and not agent.allow_cloud:
-            yield tell.error(
+            yield report.error(
                 ("agents", number, "allow_cloud"),
                 "there is no local model to read its documents",
                 "name a local endpoint in [model] or [[fallback_models]], or write private = true there",
             )
         if agent.budget_usd is not None and is_unpriced:
-            yield tell.warning(("agents", number, "budget_usd"), unpriced, hint)
+            yield report.warning(("agents", number, "budget_usd"), unpriced, hint)
     for key in ("run_usd", "day_usd"):
-        if is_unpriced and tell.places.has(("budget", key)) and getattr(settings.budget, key):
-            yield tell.warning(("budget", key), unpriced, hint)
+        if is_unpriced and report.places.has(("budget", key)) and getattr(settings.budget, key):
+            yield report.warning(("budget", key), unpriced, hint)
 
 
 def _found_in_base_url(
-    model: ModelSettings, path: KeyPath, settings: Settings, tell: Telling
+    model: ModelSettings, path: KeyPath, settings: Settings, report: Reporter
 ) -> Iterator[Problem]:
     if isinstance(model, OpenAIModelSettings):
-        yield from _found_in_address(model.base_url, (*path, "base_url"), settings, tell)
+        yield from _found_in_address(model.base_url, (*path, "base_url"), settings, report)
 
 
-def _found_in_address(url: str, path: KeyPath, settings: Settings, tell: Telling) -> Iterator[Problem]:
+def _found_in_address(url: str, path: KeyPath, settings: Settings, report: Reporter) -> Iterator[Problem]:
     """Warn of a forbidden IP address; a host name is checked only when the hub connects to it."""
     host = urlsplit(url).hostname or ""
     try:
@@ -313,10 +319,10 @@ def _found_in_address(url: str, path: KeyPath, settings: Settings, tell: Telling
     try:
         OutboundRules.parse(settings.outbound.allow).judge(host, [host])
     except AddressRefused as error:
-        yield tell.warning(path, str(error))
+        yield report.warning(path, str(error))
 
 
-def _found_in_limits(settings: Settings, tell: Telling) -> Iterator[Problem]:
+def _found_in_limits(settings: Settings, report: Reporter) -> Iterator[Problem]:
     limits, files = settings.limits, gate.most()
     if files is None:
         return
@@ -327,7 +333,7 @@ def _found_in_limits(settings: Settings, tell: Telling) -> Iterator[Problem]:
             f" no more than {files - spared} of {limits.connections} connections fit"
         )
         hint = "raise LimitNOFILE= of the unit, or ulimit -n; or write a lower number"
-        yield tell.warning(("limits", "connections"), message, hint)
+        yield report.warning(("limits", "connections"), message, hint)
 
 
 def _is_key(path: KeyPath) -> bool:

@@ -24,8 +24,8 @@ def _gateway_address(url: str) -> str:
     if parts.has_more:
         raise refusal("url", "an address has no user, query or fragment in it", hint=_TOKEN_APART)
     if parts.scheme == "ws" and not is_this_machine(parts.host):
-        told = "token and messages would cross the network unencrypted"
-        raise refusal("not_encrypted", told, hint="use wss, or a gateway on this machine")
+        message = "token and messages would cross the network unencrypted"
+        raise refusal("not_encrypted", message, hint="use wss, or a gateway on this machine")
     return url
 
 
@@ -35,11 +35,11 @@ def _reply_address(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.host:
         raise refusal("url", "not the address of this hub", hint=as_in)
     if parts.has_more:
-        told = "an address has no user, query or fragment in it"
-        raise refusal("url", told, hint="agents show a token of their own: hub agents token")
+        message = "an address has no user, query or fragment in it"
+        raise refusal("url", message, hint="agents show a token of their own: hub agents token")
     if parts.scheme == "http" and not is_this_machine(parts.host):
-        told = "agents' tokens would cross the network unencrypted"
-        raise refusal("not_encrypted", told, hint="use https, or let agents answer in their chat")
+        message = "agents' tokens would cross the network unencrypted"
+        raise refusal("not_encrypted", message, hint="use https, or let agents answer in their chat")
     return url.rstrip("/")
 
 
@@ -62,8 +62,8 @@ def _parts(url: str, wrong: str, hint: str) -> _Parts:
 
 def _remote_id(id: str) -> str:
     if not _REMOTE_ID.fullmatch(id):
-        told = "not the id of an agent at a gateway"
-        raise refusal("remote_id", told, hint="small letters, digits, - and _, at most 64 of them")
+        message = "not the id of an agent at a gateway"
+        raise refusal("remote_id", message, hint="small letters, digits, - and _, at most 64 of them")
     return id
 
 

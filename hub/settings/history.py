@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from hub.settings.edits import NAMED, CannotEdit, spelled
 from hub.settings.schema import tables_at
-from hub.settings.secret import looks_secret
+from hub.settings.secret import is_secret_like
 from hub.settings.values import Table
 
 CHANGED: Final = "settings.changed"  # event of the audit log
@@ -129,7 +129,7 @@ def _redacted(key: str, value: object) -> str:
 def _has_secret(key: str, value: object) -> bool:
     match value:
         case str():
-            return bool(_SECRET_KEY.search(key.rpartition(".")[2])) or looks_secret(value)
+            return bool(_SECRET_KEY.search(key.rpartition(".")[2])) or is_secret_like(value)
         case Mapping():
             if value.keys() <= {"env", "file", "credential"}:
                 return False  # a reference to a secret

@@ -16,8 +16,8 @@ from pydantic import (
 from hub.settings.values import (
     REQUIRED,
     Address,
-    Beside,
     Flag,
+    SettingsPath,
     Table,
     live,
     reconnect,
@@ -82,8 +82,8 @@ Origin = Annotated[str, AfterValidator(_origin), shaped(r"^https?://[^/?#@ ]+$",
 class TlsSettings(Table):
     """``tls = { certificate = "PATH", key = "PATH" }``: PEM files, relative to the folder of hub.toml."""
 
-    certificate: Beside = live(REQUIRED, "Certificate chain, the hub's certificate first.")
-    key: Beside = live(REQUIRED, "Private key, without a password.")
+    certificate: SettingsPath = live(REQUIRED, "Certificate chain, the hub's certificate first.")
+    key: SettingsPath = live(REQUIRED, "Private key, without a password.")
 
 
 class Listener(Table):

@@ -27,17 +27,17 @@ AS_NUMBER: Final = "a number stands without quotes"
 _OF_NAMES: Final = "letters, digits, _ . and -, at most 64 of them; the first no . and no -"
 
 
-def sentence(kind: str, said: str, value: object, context: Mapping[str, Any]) -> Sentence:
+def sentence(kind: str, message: str, value: object, context: Mapping[str, Any]) -> Sentence:
     """Return the message for an error of *kind*.
 
     Args:
-        said: pydantic's message, used for kinds without a message of the project.
+        message: pydantic's message, used for kinds without a message of the project.
         value: the invalid value; examined, but never quoted.
         context: further data of the error, from pydantic or from the project's validators.
     """
     make = _SENTENCES.get(kind)
-    told = Sentence(said) if make is None else make(value, context)
-    return told._replace(hint=context.get("hint", told.hint))
+    made = Sentence(message) if make is None else make(value, context)
+    return made._replace(hint=context.get("hint", made.hint))
 
 
 def _whole(value: object, _: Mapping[str, Any]) -> Sentence:
@@ -197,7 +197,7 @@ class Problem(NamedTuple):
         return f"{at}: {self.severity}: {path}{self.message}{hint}"
 
 
-class Telling(NamedTuple):
+class Reporter(NamedTuple):
     """Factory of problems at the position of a value."""
 
     places: Places
@@ -261,7 +261,7 @@ def found_by_validation(
         if found["type"] == "too_short" and any(_is_inside(other["loc"], found["loc"]) for other in listed):
             continue  # only empty because of its items' errors, which are reported
         context = found.get("ctx", {})
-        path = _path_in(doc, found["loc"], is_there=found["type"] != "missing")
+        path = _path_in(doc, found["loc"], has_value=found["type"] != "missing")
         if "key" in context:
             path = (*path, *(int(part) if part.isdigit() else part for part in context["key"].split(".")))
         if found["type"] in ("union_tag_not_found", "union_tag_invalid"):
@@ -314,12 +314,12 @@ def found_by_parser(message: str, *, file: str, text: str) -> Problem:
     else:  # "at end of document"
         lines = text.split("\n")
         at = Position(len(lines), len(lines[-1]) + 1)
-    said = " ".join((what or message).split())
-    if twice := _TABLE_TWICE.match(said):
+    message = " ".join((what or message).split())
+    if twice := _TABLE_TWICE.match(message):
         return _declared_twice(file, text, at, tuple(re.findall(r"'([^']*)'", twice[1])))
     here = text.split("\n")[at.line - 1][at.column - 1 :]
-    hints = (h for begins, word, h in _PARSER_HINTS if said.startswith(begins) and re.match(word, here))
-    return Problem(file, at.line, at.column, "", said, next(hints, ""))
+    hints = (h for begins, word, h in _PARSER_HINTS if message.startswith(begins) and re.match(word, here))
+    return Problem(file, at.line, at.column, "", message, next(hints, ""))
 
 
 def _declared_twice(file: str, text: str, at: Position, table: tuple[str, ...]) -> Problem:
@@ -336,7 +336,7 @@ def _is_inside(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bo
     return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
-def _path_in(doc: Mapping[str, Any], loc: tuple[int | str, ...], *, is_there: bool) -> KeyPath:
+def _path_in(doc: Mapping[str, Any], loc: tuple[int | str, ...], *, has_value: bool) -> KeyPath:
     """Remove from *loc* the names of union members, which pydantic adds.
 
     The last part of a missing key's path is kept; all other parts exist in the document.
@@ -347,7 +347,7 @@ def _path_in(doc: Mapping[str, Any], loc: tuple[int | str, ...], *, is_there: bo
         if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int)):
             here = here[part]  # type: ignore[index]  # a number where it is a list
             path.append(part)
-        elif number == len(loc) and not is_there:
+        elif number == len(loc) and not has_value:
             path.append(part)
     return tuple(path)
 
@@ -358,15 +358,15 @@ def _hint_for(path: KeyPath, doc: Mapping[str, Any], places: Places, names_at: N
     known = list(names_at(table))
     if unknown in known:
         return "another kind of this table has it"
-    beside = _value_at(doc, table)
+    values = _value_at(doc, table)
     is_in_file = bool(places.key(path).line)
     taken = [
         name
         for name in known
-        if isinstance(beside, dict) and name in beside and bool(places.key((*table, name)).line) == is_in_file
+        if isinstance(values, dict) and name in values and bool(places.key((*table, name)).line) == is_in_file
     ]
-    if meant := did_you_mean(unknown, [name for name in known if name not in taken]):
-        return meant
+    if similar := did_you_mean(unknown, [name for name in known if name not in taken]):
+        return similar
     if near := _nearest(unknown, taken):
         return f"'{near}' stands there already"
     return _elsewhere(unknown, names_at)

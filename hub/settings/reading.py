@@ -84,8 +84,8 @@ def check_settings(
         return Reading(None, [Problem(file, len(before), len(before[-1]) + 1, "", "not UTF-8")])
     reading = check_text(text, path, environ=environ, given=given, serving=serving, clock=clock)
     if mode & 0o022:
-        told = "others than its owner may change this file"
-        problem = Problem(file, 1, 1, "", told, f"chmod go-w {file}", Severity.WARNING)
+        message = "others than its owner may change this file"
+        problem = Problem(file, 1, 1, "", message, f"chmod go-w {file}", Severity.WARNING)
         reading = reading._replace(problems=in_order([problem, *reading.problems]))
     return reading
 
@@ -113,8 +113,8 @@ def check_text(
     """
     file = name or str(path)
     if text.startswith(BYTE_ORDER_MARK):
-        told = "begins with a byte order mark, which TOML does not have"
-        return Reading(None, [Problem(file, 1, 1, "", told, "save it as UTF-8 without one")], text)
+        message = "begins with a byte order mark, which TOML does not have"
+        return Reading(None, [Problem(file, 1, 1, "", message, "save it as UTF-8 without one")], text)
     if not text.strip():  # an editor or a full disk cut the file off
         hint = "write it again, or a comment for the defaults; last-good.toml has the settings of before"
         return Reading(None, [Problem(file, 1, 1, "", "the file is empty", hint)], text)
@@ -146,8 +146,8 @@ def check_text(
 
 
 def _removed(path: KeyPath, places: Places) -> Problem:
-    told = f"is no longer a setting: the hub always uses {removed_value(path)}"
-    return Problem(*places.key(path), spell(path), told, "remove the line", Severity.WARNING)
+    message = f"is no longer a setting: the hub always uses {removed_value(path)}"
+    return Problem(*places.key(path), spell(path), message, "remove the line", Severity.WARNING)
 
 
 def _followed(rename: Rename, places: Places) -> Problem:

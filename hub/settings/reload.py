@@ -26,7 +26,7 @@ from hub.settings.edits import (
     BeyondSettings,
     check_guarded,
     edited,
-    told_of_keys,
+    problems_of_keys,
     written_in_vain,
     wrong_by_itself,
 )
@@ -72,8 +72,8 @@ class Parts:
         reconcile: writes the agents' rows and the audit entries in one transaction: the last step that can
             fail.
         record: writes the audit entries of settings that were changed while the hub was down.
-        look: detects by reading alone what reconcile would refuse; raises HubError.
-        tell_refused: writes a refused change and its actor to the audit log.
+        validate: detects by reading alone what reconcile would refuse; raises HubError.
+        record_refused: writes a refused change and its actor to the audit log.
         remark: returns warnings about settings that can be applied.
         renewed: returns keys with an unchanged value but changed files behind it.
         after: called after each attempt, whether it succeeded or not.
@@ -81,9 +81,9 @@ class Parts:
 
     prepare: Prepare
     reconcile: Callable[[Settings, str, Changes, Revision], Awaitable[None]]
-    tell_refused: Callable[[str, str], Awaitable[None]]
+    record_refused: Callable[[str, str], Awaitable[None]]
     record: Callable[[Revision], Awaitable[None]] = not_recorded
-    look: Callable[[Settings], Awaitable[None]] = nothing_against
+    validate: Callable[[Settings], Awaitable[None]] = nothing_against
     remark: Callable[[Settings], Awaitable[Sequence[Remark]]] = no_remarks
     renewed: Callable[[Settings], Sequence[str]] = lambda settings: ()
     after: Callable[[], None] = lambda: None
@@ -218,7 +218,7 @@ class Reloader:
     def attach(self, parts: Parts, metrics: Metrics) -> None:
         """Set the callbacks that apply changes, once the hub runs, and the metrics."""
         self._parts, self._metrics = parts, metrics
-        self._tell_metrics()
+        self._set_metrics()
 
     async def begin(self) -> None:
         """Allow changes from now on, and keep the initial settings as the last good ones."""
@@ -277,7 +277,7 @@ class Reloader:
                 try:
                     done = await self._attempt(reading, actor, write_over=before)
                 except SettingsInvalid as error:
-                    raise SettingsInvalid(told_of_keys(keys, text, error.problems)) from error
+                    raise SettingsInvalid(problems_of_keys(keys, text, error.problems)) from error
                 assert reading.places is not None
                 in_vain = written_in_vain(keys, text, reading.places)
                 return done._replace(warnings=(*in_vain, *done.warnings))
@@ -306,11 +306,11 @@ class Reloader:
         if self._parts is not None:
             try:
                 self._parts.prepare(reading.settings)
-                await self._parts.look(reading.settings)
+                await self._parts.validate(reading.settings)
                 problems += await self._remarks(self._parts, reading)
                 found = found.with_renewed(self._parts.renewed(reading.settings))
             except HubError as error:
-                problems.append(self._told(error, reading))
+                problems.append(self._problem_at(error, reading))
         return in_order(problems), found
 
     async def _check_guarded(self, before: str, text: str, actor: str) -> None:
@@ -318,7 +318,7 @@ class Reloader:
             check_guarded(before, text)
         except BeyondSettings as error:
             if self._parts is not None:
-                await self._parts.tell_refused(actor, str(error))
+                await self._parts.record_refused(actor, str(error))
             raise
 
     def _check_unchanged(self, expected: Sequence[str] | None) -> str:
@@ -346,17 +346,17 @@ class Reloader:
             if write_over is None:  # a refused edit leaves the file unchanged
                 self._seen = reading.text
                 self.refused = tuple(error.problems)
-                self._tell_metrics()
+                self._set_metrics()
             log.error("settings.refused", problems=len(error.problems), first=str(error.problems[0]))
             assert self._parts is not None
-            await self._parts.tell_refused(actor, str(error.problems[0]))
+            await self._parts.record_refused(actor, str(error.problems[0]))
             raise
         finally:
             if self._parts is not None:
                 self._parts.after()
         self._seen = reading.text
         self.refused, self.on_last_good = (), False
-        self._tell_metrics()
+        self._set_metrics()
         await self._keep()
         return taken_up
 
@@ -390,7 +390,7 @@ class Reloader:
         except CannotWriteSettings:
             raise
         except HubError as error:
-            raise SettingsInvalid([self._told(error, reading)]) from error
+            raise SettingsInvalid([self._problem_at(error, reading)]) from error
         if is_new:
             self._earlier.append((self.tag, self._reading.text))
             self.generation = revision.generation
@@ -428,13 +428,13 @@ class Reloader:
             for path, message, hint in await parts.remark(reading.usable())
         ]
 
-    def _told(self, error: HubError, reading: Reading) -> Problem:
+    def _problem_at(self, error: HubError, reading: Reading) -> Problem:
         """Convert a part's refusal of a value to a problem with its position."""
         path, hint = (error.path, error.hint) if isinstance(error, Unfit) else ((), "")
         assert reading.places is not None
         return Problem(*reading.places.value(path), spell(path), str(error), hint)
 
-    def _tell_metrics(self) -> None:
+    def _set_metrics(self) -> None:
         if self._metrics is None:
             return
         self._metrics.config_generation.set(self.generation)

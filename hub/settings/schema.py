@@ -108,17 +108,17 @@ class _Generator(GenerateJsonSchema):
         return self.generate_inner(schema["schema"])
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        told = super().default_schema(schema)
-        default = told.get("default", {})
+        generated = super().default_schema(schema)
+        default = generated.get("default", {})
         if default is None or (isinstance(default, dict) and default):
-            del told["default"]
-        return told
+            del generated["default"]
+        return generated
 
     def encode_default(self, dft: Any) -> Any:
         return str(dft) if isinstance(dft, Address) else super().encode_default(dft)
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
-        told = super().model_schema(schema)
-        told.pop("title", None)
-        first_line = told.get("description", "").partition("\n")[0]
-        return told | {"description": first_line.replace("``", "").replace("*", "")}
+        generated = super().model_schema(schema)
+        generated.pop("title", None)
+        first_line = generated.get("description", "").partition("\n")[0]
+        return generated | {"description": first_line.replace("``", "").replace("*", "")}

@@ -13,11 +13,11 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from hub.settings.values import Beside
+from hub.settings.values import SettingsPath
 from protocol.errors import ErrorCode, HubError
 
 # Forms of providers' keys and of the hub's own tokens.
-_LOOKS_SECRET = re.compile(
+_SECRET_LIKE = re.compile(
     r"\b(sk-[A-Za-z0-9_-]{16,}|hub_(dev|inv|op)_\w{8,}|gh[pousr]_\w{16,}|xox[abprs]-\S{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,})"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\s:@]+:[^/\s@]+@"
 )
@@ -42,7 +42,7 @@ class SecretRef(BaseModel):
     env: str | None = Field(
         default=None, min_length=1, description="Environment variable that holds the secret."
     )
-    file: Beside | None = Field(
+    file: SettingsPath | None = Field(
         default=None, description="File that holds the secret, relative to the folder of hub.toml."
     )
     credential: str | None = Field(
@@ -55,7 +55,9 @@ class SecretRef(BaseModel):
     @classmethod
     def _is_a_reference(cls, value: object) -> object:
         if isinstance(value, str):
-            raise PydanticCustomError("literal_secret", "{said}", {"said": IN_THE_OPEN, "hint": REFER_TO_IT})
+            raise PydanticCustomError(
+                "literal_secret", "{message}", {"message": IN_THE_OPEN, "hint": REFER_TO_IT}
+            )
         return value
 
     @model_validator(mode="after")
@@ -113,6 +115,6 @@ def is_open_to_others(file: Path) -> bool:
         return False
 
 
-def looks_secret(text: str) -> bool:
+def is_secret_like(text: str) -> bool:
     """Return True if *text* contains a string in the form of a key, a token or a password."""
-    return _LOOKS_SECRET.search(text) is not None
+    return _SECRET_LIKE.search(text) is not None

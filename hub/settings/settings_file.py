@@ -133,12 +133,12 @@ def open_settings(file: SettingsFile, state: Path, *, strict: bool = False) -> O
     if reading.settings is not None:
         return OpenedSettings(file, reading)
     refused = SettingsInvalid(problem for problem in reading.problems if problem.severity is Severity.ERROR)
-    kept = last_good(state)
+    stored = last_good(state)
     if (
-        strict or kept is None or not file.path.exists()
+        strict or stored is None or not file.path.exists()
     ):  # a missing file suggests a start in the wrong folder
         raise refused
-    reading = file.read_text(kept, name=str(state / LAST_GOOD))
+    reading = file.read_text(stored, name=str(state / LAST_GOOD))
     if reading.settings is None:
         raise refused
     return OpenedSettings(file, reading, tuple(refused.problems))

@@ -16,7 +16,7 @@ from hub.turns import Turns
 log = Channel(__name__)
 
 DEBOUNCE_MS: Final = 200  # an editor saves in several steps
-LOOK_MS: Final = 2_000  # some file systems do not notify, and edits during the hub's start are missed
+POLL_MS: Final = 2_000  # some file systems do not notify, and edits during the hub's start are missed
 ACTOR: Final = "hub"
 
 
@@ -54,16 +54,16 @@ class SettingsWatch:
         def is_ours(_: Change, changed: str) -> bool:
             return changed.rpartition("/")[2] in names
 
-        self.turns.wait(LOOK_MS / 1000)
+        self.turns.wait(POLL_MS / 1000)
         async for _ in awatch(
             *folders,
             watch_filter=is_ours,
             debounce=DEBOUNCE_MS,
-            rust_timeout=LOOK_MS,
+            rust_timeout=POLL_MS,
             yield_on_timeout=True,
             recursive=False,
         ):
-            self.turns.wait(LOOK_MS / 1000)
+            self.turns.wait(POLL_MS / 1000)
             if self.reloader.current.reload.watch and self.reloader.is_news():
                 await self._reload()
 

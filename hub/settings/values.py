@@ -42,24 +42,24 @@ class Effect(StrEnum):
 EFFECT: Final = "x-effect"  # its key in the JSON Schema
 
 
-def live(default: T, told: str) -> T:
+def live(default: T, text: str) -> T:
     """Declare a field whose change takes effect at once."""
-    return _field(default, told, Effect.LIVE)
+    return _field(default, text, Effect.LIVE)
 
 
-def reconnect(default: T, told: str) -> T:
+def reconnect(default: T, text: str) -> T:
     """Declare a field whose change takes effect for new connections."""
-    return _field(default, told, Effect.RECONNECT)
+    return _field(default, text, Effect.RECONNECT)
 
 
-def restart(default: T, told: str) -> T:
+def restart(default: T, text: str) -> T:
     """Declare a field whose change takes effect at the next start."""
-    return _field(default, told, Effect.RESTART)
+    return _field(default, text, Effect.RESTART)
 
 
-def _field(default: T, told: str, effect: Effect) -> T:
+def _field(default: T, text: str, effect: Effect) -> T:
     # Typed as the default's type, like pydantic's Field.
-    field: T = Field(default, description=told, json_schema_extra={EFFECT: effect.value})
+    field: T = Field(default, description=text, json_schema_extra={EFFECT: effect.value})
     return field
 
 
@@ -113,7 +113,7 @@ class Table(BaseModel):
 def refusal(kind: str, message: str, **context: str) -> PydanticCustomError:
     """Return a validation error; ``hub.settings.problems`` describes the possible *context*."""
     # With the message as a field, braces in it are not placeholders.
-    return PydanticCustomError(kind, "{said}", {"said": message, **context})
+    return PydanticCustomError(kind, "{message}", {"message": message, **context})
 
 
 def _timezone(name: str) -> str:
@@ -132,7 +132,7 @@ def _instant(value: object) -> object:
     return value
 
 
-def beside_the_settings(file: Path, info: ValidationInfo) -> Path:
+def relative_to_settings(file: Path, info: ValidationInfo) -> Path:
     """Resolve a path of hub.toml relative to the folder of the file."""
     if "\0" in str(file):
         raise refusal("path", "a path has no null character")
@@ -147,7 +147,7 @@ def shaped(pattern: str, *examples: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
 
 
-Beside = Annotated[Path, AfterValidator(beside_the_settings)]
+SettingsPath = Annotated[Path, AfterValidator(relative_to_settings)]
 Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]{0,63}$")]  # used in URLs and on command lines
 Flag = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True, ge=1, le=2**53)]

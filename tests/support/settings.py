@@ -49,7 +49,7 @@ class Hub:
         return Parts(
             prepare=self._prepare,
             reconcile=self._reconcile,
-            tell_refused=self._tell_refused,
+            record_refused=self._tell_refused,
             record=self._record,
             remark=self._remark,
             renewed=lambda settings: self.renewed,

@@ -149,16 +149,16 @@ class AgentStatuses(Noun):
         roster: Roster,
         control: AgentControl,
         lines: FileLines | None = None,
-        last_heard: Callable[[DeviceId | None], int | None] = lambda _: None,
+        last_heartbeat: Callable[[DeviceId | None], int | None] = lambda _: None,
     ) -> None:
         """Create the noun.
 
         Args:
             lines: places of agents in hub.toml, for refusals of what is declared there.
-            last_heard: the last heartbeat of a device, epoch ms, if it is newer than the stored one.
+            last_heartbeat: the last heartbeat of a device, epoch ms, if it is newer than the stored one.
         """
         self._store = store
-        self._last_heard = last_heard
+        self._last_heartbeat = last_heartbeat
         self._roster = roster
         self._control = control
         self._lines = lines
@@ -299,7 +299,7 @@ class AgentStatuses(Noun):
 
     def _last_beat(self, state: AgentState, device_id: DeviceId | None) -> int | None:
         """Return the time of the last heartbeat, which is stored from time to time only."""
-        beats = (state.last_heartbeat_at, self._last_heard(device_id))
+        beats = (state.last_heartbeat_at, self._last_heartbeat(device_id))
         return max((at for at in beats if at is not None), default=None)
 
     async def _write(self, agent: AgentRow, asked: StatusWrite, *, actor: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from hub.agents.charts import Chart, Question
-from hub.agents.measurements import Measurements as KeptMeasurements
+from hub.agents.measurements import Measurements as MeasurementStore
 from hub.api.device import Link, OwnAgent, object_of
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, device, listed, route
@@ -106,7 +106,7 @@ class Measurements(Noun):
     name, path = "series", "/v1/agents/{name}/metrics"
     errors = (ErrorCode.UNKNOWN_AGENT,)
 
-    def __init__(self, store: Store, measurements: KeptMeasurements) -> None:
+    def __init__(self, store: Store, measurements: MeasurementStore) -> None:
         self._store = store
         self._measurements = measurements
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hub.log import Channel, LogEntry, bind, learn_names
-from hub.log.lines import NAMES_KEPT, is_journal, json_line, readable, short_line, with_priority
+from hub.log.lines import NAMES_RETAINED, is_journal, json_line, readable, short_line, with_priority
 from tests.support.log import Opened
 
 log = Channel("hub.somewhere")
@@ -75,7 +75,7 @@ def test_a_person_reads_names_of_agents_and_devices_and_the_end_of_other_ids() -
 
 def test_only_so_many_names_are_kept() -> None:
     learn_names({"first": "a"})
-    learn_names({f"id-{n}": "b" for n in range(NAMES_KEPT)})
+    learn_names({f"id-{n}": "b" for n in range(NAMES_RETAINED)})
     assert readable("agent_id", "first") == ("agent_id", "first")
     assert readable("agent_id", "id-0") == ("agent", "b")
 

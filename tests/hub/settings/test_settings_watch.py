@@ -9,7 +9,7 @@ import pytest
 from watchfiles import awatch
 
 from hub.settings.reload import Edit
-from hub.settings.settings_watch import DEBOUNCE_MS, LOOK_MS, SettingsWatch
+from hub.settings.settings_watch import DEBOUNCE_MS, POLL_MS, SettingsWatch
 from hub.turns import WORK_S
 from tests.support.settings import TEXT, SettingsBench
 
@@ -127,7 +127,7 @@ async def test_a_loop_that_looks_at_the_file_no_more_is_late(
         bench.clock.advance(seconds)
         return watch.turns.is_late
 
-    assert not is_late_after(LOOK_MS / 1000 + WORK_S - 1.0)
+    assert not is_late_after(POLL_MS / 1000 + WORK_S - 1.0)
     assert is_late_after(2.0), "it has not looked since"
     bench.path.write_text(with_runs(5))
     await bench.hub.hears(APPLIED)
