@@ -189,7 +189,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.UNKNOWN_METHOD: CodeInfo(_R, False, 404, "this hub does not serve the method"),
     _E.BAD_PARAMS: CodeInfo(_R, False, 422, "correct the parameters that the message names"),
     _E.HELLO_TIMEOUT: CodeInfo(_R, True, 408, "send device_hello within 10 s of connecting"),
-    _E.HEARTBEAT_SILENT: CodeInfo(_R, True, 408, "come back; nothing was heard of this device for too long"),
+    _E.HEARTBEAT_SILENT: CodeInfo(_R, True, 408, "come back; this device has sent nothing for too long"),
     _E.AUTH_FAILED: CodeInfo(
         _R, False, 401, "make a new token with 'hub token create --device NAME', or pair the device anew"
     ),
@@ -257,7 +257,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.ILLEGAL_TRANSITION: CodeInfo(
         _L, False, 409, "the state does not allow this; look again and decide anew"
     ),
-    _E.STALE_RUN: CodeInfo(_L, False, 409, "somebody else moved the run; look again and decide anew"),
+    _E.STALE_RUN: CodeInfo(_L, False, 409, "the run was changed in the meantime; read it again, then decide"),
     _E.BAD_SETTINGS: CodeInfo(_O, False, 422, "'hub check' names file, line and column"),
     _E.BAD_SCHEDULE: CodeInfo(_O, False, 422, "five fields: minute hour day month weekday"),
     _E.DATABASE_BUSY: CodeInfo(_O, True, 503, "'hub status' says whether a hub runs there; try again later"),
@@ -289,7 +289,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.UNKNOWN_EFFECT: CodeInfo(_R, True, 504, "the device may have done it; the same call id settles it"),
     _E.FORBIDDEN: CodeInfo(_R, False, 403, "this needs another token, or the hub's own user"),
     _E.NOT_GRANTED: CodeInfo(_R, False, 403, "its owner grants it, or for a device who runs the hub"),
-    _E.WRONG_HOST: CodeInfo(_R, False, 421, "ask by a name that stands in hosts of [listen], or by address"),
+    _E.WRONG_HOST: CodeInfo(_R, False, 421, "ask by a name in hosts of [listen], or by address"),
     _E.FOREIGN_ORIGIN: CodeInfo(_R, False, 403, "a web page of another origin may not ask this hub"),
     _E.BAD_CONTENT_TYPE: CodeInfo(_R, False, 415, "send the body as application/json"),
     _E.CHANGED_MEANWHILE: CodeInfo(_R, False, 412, "read it again, then decide anew"),
@@ -357,7 +357,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
         _P, False, 502, "the gateway's answer cannot be read; is it much newer or older?"
     ),
     _E.GATEWAY_UNREACHABLE: CodeInfo(
-        _P, True, 503, "'hub gateways' says how it stands; what was committed is sent when it is back"
+        _P, True, 503, "'hub gateways' shows its state; what was committed is sent when it is back"
     ),
     _E.GATEWAY_TIMED_OUT: CodeInfo(
         _P, True, 504, "whether it was done is not known; the same request settles it"

@@ -105,7 +105,7 @@ WELCOME = Welcome(
 CONVERSATIONS: tuple[Conversation, ...] = (
     Conversation("Greeting", (CHALLENGE, HELLO, WELCOME)),
     Conversation(
-        "A device with a key that nobody knows yet; once the code was typed at the hub, it is welcomed",
+        "A device with a key that the hub does not know; once the code was typed at the hub, it is welcomed",
         (
             CHALLENGE,
             DeviceHello(

@@ -91,7 +91,7 @@ _EXAMPLES: Final[Mapping[str, Any]] = {
     "path": "notes/monday.md",
     "paths": "notes",
     "platform": "linux",
-    "prompt": "Find what somebody has to do.",
+    "prompt": "Find the tasks that a person has to do.",
     "reason": "asked by its owner",
     "run": _ID,
     "run_id": _ID,

@@ -47,7 +47,7 @@ name = "notes"
 device = "desk"
 paths = ["notes"]
 data_types = ["tasks", "timelines"]
-prompt = "Find what somebody has to do."
+prompt = "Find the tasks that a person has to do."
 """
 
 

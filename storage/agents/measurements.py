@@ -270,7 +270,7 @@ def _begin_series(
             problem = f"the metric {key.name!r} of this agent is a {is_of}, not a {sample.type}"
             raise TypeDiffers(f"samples[{place}].type: {problem}; report it under another name")
         if is_of is MetricType.COUNTER and sample.value < 0:
-            problem = f"a counter is told by how much it grew, and {sample.value:g} is below 0"
+            problem = f"the value of a counter is by how much it grew, and {sample.value:g} is below 0"
             raise BelowZero(f"samples[{place}].value: {problem}; report a gauge where it may fall")
         if key not in known:
             if limits is not None:

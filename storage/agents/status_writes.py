@@ -233,7 +233,7 @@ def _exhaustion(
 
 
 BY_REPORT: Final = "its device says so"
-BACK: Final = "its device is heard again"
+BACK: Final = "its device reports again"
 
 
 class AgentReport(msgspec.Struct, frozen=True, kw_only=True):

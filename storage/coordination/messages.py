@@ -527,7 +527,7 @@ def retry_message(
         raise MessageSettled(f"message {id} is {seen.state}: its agent has it")
     asked = seen.question_id if seen.kind is MessageKind.ASK_USER else None
     if asked is not None and c.execute(IS_SETTLED, {"question": asked}).scalar_one_or_none() is not None:
-        raise MessageSettled(f"nobody waits for the answer to question {asked} any more")
+        raise MessageSettled(f"no run waits for the answer to question {asked} any more")
     added = add_message(c, repeated_message(c, seen, fresh, at=at), limits=limits)
     if added.id != fresh:
         return retry_message(c, added.id, fresh, at=at, actor=actor, limits=limits)

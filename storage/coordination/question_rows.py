@@ -346,5 +346,5 @@ def _take_back(c: sa.Connection, asked: QuestionRow, at: int) -> None:
         seen_version=message.version,
         at=at,
         reason_code=ErrorCode.QUESTION_SETTLED,
-        reason="nobody waits for the answer any more",
+        reason="no run waits for the answer any more",
     )

@@ -535,7 +535,7 @@ def _outcome_message(write: SoulWriteRow, end: SoulOutcome) -> str:
         case SoulWriteState.DONE:
             message = f"SOUL.md updated for {end.agent}."
         case SoulWriteState.CONFLICT:
-            message = f"SOUL.md of {end.agent} was not updated: somebody else had changed it."
+            message = f"SOUL.md of {end.agent} was not updated: it had been changed in the meantime."
         case SoulWriteState.FAILED:
             message = f"SOUL.md of {end.agent} was not updated: {end.problem}"
     for word, value in (("Reason", write.reason), ("Source", write.source_url)):

@@ -406,7 +406,7 @@ def redeem(
     """
     row = c.execute(BY_HASH, {"hash": token_hash}).one_or_none()
     if row is None:
-        raise BadInvitation("nobody made this invitation")
+        raise BadInvitation("there is no such invitation")
     known = device_keys.find_key(c, key_id)
     if known is not None:
         return known

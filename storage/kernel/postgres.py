@@ -96,7 +96,7 @@ class PostgresDatabase:
             # Cancelling a statement costs its connection, and leaves the outcome unknown.
             with anyio.move_on_after(JOB_S, shield=True):
                 return await _run_again(engine, call, is_write=is_write)
-            raise Unavailable(f"the database took longer than {JOB_S:.0f} s; nobody knows what became of it")
+            raise Unavailable(f"the database took longer than {JOB_S:.0f} s; it may have taken effect")
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -161,7 +161,9 @@ async def _run_again(engine: AsyncEngine, call: Callable[[sa.Connection], T], *,
         except (sa.exc.DBAPIError, sa.exc.PendingRollbackError, OSError) as error:
             is_disconnected = _is_disconnected(error)
             if is_disconnected and is_write and job.is_committing and not _is_undone(error):
-                raise Unavailable("the connection was lost in the commit; nobody knows its end") from error
+                raise Unavailable(
+                    "the connection was lost in the commit; it may have taken effect"
+                ) from error
             lost_race = sqlstate(error) in _LOST_RACE and not looked_again
             looked_again = looked_again or lost_race
             has_lost = lost_race or job.stood_still or sqlstate(error) in _LOST_A_RACE

@@ -598,9 +598,9 @@ def start_run(
 def _check_room(c: sa.Connection, agent: AgentRow, limits: WaitingLimits) -> None:
     most = limits.waiting_manual_runs
     if c.execute(WAITING_OF_AGENT, {"agent": agent.id}).scalar_one() >= most:
-        message = f"{most} runs of {agent.name!r} wait that somebody started"
+        message = f"{most} runs of {agent.name!r} wait that were started by hand"
         raise TooManyWaiting(message, limit="waiting_manual_runs")
     most = limits.waiting_manual_runs_per_device
     if c.execute(WAITING_OF_DEVICE, {"device": agent.device_id}).scalar_one() >= most:
-        message = f"{most} runs of this device wait that somebody started"
+        message = f"{most} runs of this device wait that were started by hand"
         raise TooManyWaiting(message, limit="waiting_manual_runs_per_device")

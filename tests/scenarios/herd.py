@@ -195,7 +195,7 @@ def _run(number: int, at: int) -> Row:
             "paths": ["notes"],
             "file_extensions": [],
             "data_types": ["tasks"],
-            "prompt": "Find what somebody has to do.",
+            "prompt": "Find the tasks that a person has to do.",
             "timezone": "UTC",
             "config_fingerprint": "as it is",
         },

@@ -58,7 +58,7 @@ device = "desk"
 connector = "builds"
 push = true
 data_types = ["tasks"]
-prompt = "Find what somebody has to do."
+prompt = "Find the tasks that a person has to do."
 """
 _NO_SPREAD = ("--given", "hub.runs.dispatcher:SPREAD_EACH_S=0.0")
 

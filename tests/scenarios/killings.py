@@ -63,7 +63,7 @@ name = "notes{number}"
 device = "desk{number}"
 paths = ["notes"]
 data_types = ["tasks"]
-prompt = "Find what somebody has to do."
+prompt = "Find the tasks that a person has to do."
 {schedule}"""
 _NO_SPREAD = ("--given", "hub.runs.dispatcher:SPREAD_EACH_S=0.0")  # or no schedule's run would begin in time
 

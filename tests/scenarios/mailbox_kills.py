@@ -61,7 +61,7 @@ device = "desk"
 connector = "work"
 filter = {{ {filter} }}
 data_types = ["tasks"]
-prompt = "Find what somebody has to do."
+prompt = "Find the tasks that a person has to do."
 """
 _NO_SPREAD = (
     "--given",

@@ -33,7 +33,7 @@ name = "notes"
 device = "desk"
 paths = ["notes"]
 data_types = ["tasks"]
-prompt = "Find what somebody has to do."
+prompt = "Find the tasks that a person has to do."
 """
 ELSEWHERE = "https://evil.example"
 

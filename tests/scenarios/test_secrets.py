@@ -77,7 +77,7 @@ name = "{name}"
 device = "desk"
 connector = "{name}"
 data_types = ["tasks"]
-prompt = "Find what somebody has to do."
+prompt = "Find the tasks that a person has to do."
 """
 SOON = [
     word

@@ -44,7 +44,7 @@ name = "{side}"
 device = "{side}"
 paths = ["notes"]
 data_types = ["tasks"]
-prompt = "Find what somebody has to do."
+prompt = "Find the tasks that a person has to do."
 {more}
 """
 

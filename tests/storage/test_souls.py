@@ -190,7 +190,7 @@ def test_what_was_written_and_then_replaced_by_others_is_told_in_that_order(c: s
             CONFLICT,
             "agent.soul.conflict",
             "warning",
-            "SOUL.md of inbox was not updated: somebody else had changed it. Reason: kinder Source: "
+            "SOUL.md of inbox was not updated: it had been changed in the meantime. Reason: kinder Source: "
             "https://x.example",
             "refused",
         ),

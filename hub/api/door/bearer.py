@@ -176,7 +176,7 @@ class BearerTokens:
 
 
 _TOLD: Final = {
-    "unknown": "nobody knows this token",
+    "unknown": "this token is unknown",
     "revoked": "this token was revoked",
     "expired": "this token has expired",
     "removed": "the agent of this token was removed, or ended for good",

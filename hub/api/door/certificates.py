@@ -39,9 +39,9 @@ class Pair(NamedTuple):
 def ending(ends_at: datetime, now: datetime) -> str:
     """Return a warning about a certificate that expires soon, or an empty text. Both times are aware."""
     if ends_at <= now:
-        return f"ended on {ends_at:%Y-%m-%d}: nobody can connect any more"
+        return f"ended on {ends_at:%Y-%m-%d}: no client can connect any more"
     if ends_at - now <= BEFORE_THE_END:
-        return f"ends on {ends_at:%Y-%m-%d}: then nobody can connect any more"
+        return f"ends on {ends_at:%Y-%m-%d}: then no client can connect any more"
     return ""
 
 

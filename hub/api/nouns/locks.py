@@ -142,7 +142,7 @@ class Locks(Noun):
         self,
         agent: Annotated[str, Meta(max_length=200, description="Only what this agent holds or waits for.")]
         | None = None,
-        free: Annotated[bool, Meta(description="Also locks that nobody holds or waits for.")] = False,
+        free: Annotated[bool, Meta(description="Also locks that are free.")] = False,
         part: Part = ALL,
     ) -> list[LockView]:
         """List the locks that are held or waited for, by user and name."""

@@ -125,7 +125,7 @@ async def test_an_agent_that_is_made_can_do_at_once_what_is_said_of_it(client: h
         "device": "lab",
         "paths": ["mail"],
         "data_types": ["tasks"],
-        "prompt": "Find what somebody has to do.",
+        "prompt": "Find the tasks that a person has to do.",
         "capabilities": [{"name": "mail.read", "version": "2.0.0"}, {"name": "mail.read"}],
         "needs": ["mail.read >= 2"],
     }

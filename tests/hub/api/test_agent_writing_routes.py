@@ -15,7 +15,7 @@ MAIL: dict[str, Any] = {
     "device": "desk",
     "paths": ["mail"],
     "data_types": ["tasks"],
-    "prompt": "Find what somebody has to do.",
+    "prompt": "Find the tasks that a person has to do.",
 }
 RESEARCHER: dict[str, Any] = {
     "type": "PLANNER",

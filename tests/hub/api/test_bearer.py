@@ -70,7 +70,7 @@ async def test_a_row_that_claims_more_than_its_role_brings_gets_no_more(bench: I
 
 async def test_an_unknown_a_revoked_and_an_expired_token_open_nothing(bench: IdentityBench) -> None:
     bearer, token = _bearer(bench), await bench.token()
-    assert "nobody knows" in str(await _refused(bearer, token + "x"))
+    assert "this token is unknown" in str(await _refused(bearer, token + "x"))
     bench.clock.advance(91 * DAY_S)
     assert "expired" in str(await _refused(bearer, token))
     later = await bench.token()
@@ -122,8 +122,8 @@ async def test_an_agents_token_that_is_wrong_counts_as_any_other_wrong_one(bench
 async def test_a_token_of_one_kind_is_not_looked_for_among_those_of_another(bench: IdentityBench) -> None:
     bearer = _bearer(bench)
     operators, agents = await bench.token(), await bench.agent_token(await bench.agent())
-    assert "nobody knows" in str(await _refused(bearer, operators.replace("hub_op_", "hub_agt_")))
-    assert "nobody knows" in str(await _refused(bearer, agents.replace("hub_agt_", "hub_op_")))
+    assert "this token is unknown" in str(await _refused(bearer, operators.replace("hub_op_", "hub_agt_")))
+    assert "this token is unknown" in str(await _refused(bearer, agents.replace("hub_agt_", "hub_op_")))
 
 
 async def test_the_last_use_of_an_agents_token_is_written_down_once_a_minute(bench: IdentityBench) -> None:

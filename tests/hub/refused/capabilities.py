@@ -10,7 +10,7 @@ name = "able"
 device = "phone"
 paths = ["notes"]
 data_types = ["tasks"]
-prompt = "Find what somebody has to do."
+prompt = "Find the tasks that a person has to do."
 capabilities = [{ name = "file.read", version = "1.2.0" }]
 """
 

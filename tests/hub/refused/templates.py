@@ -18,7 +18,7 @@ MAIL: dict[str, Any] = {
     "device": "desk",
     "paths": ["mail"],
     "data_types": ["tasks"],
-    "prompt": "Find what somebody has to do.",
+    "prompt": "Find the tasks that a person has to do.",
 }
 STRICT = {"configuration_schema": {"required": ["owner"]}, "default_configuration": {"owner": "anna"}}
 GIVEN = (

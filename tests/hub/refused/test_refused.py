@@ -44,7 +44,7 @@ name = "phone-notes"
 device = "phone"
 paths = ["notes"]
 data_types = ["tasks"]
-prompt = "Find what somebody has to do."
+prompt = "Find the tasks that a person has to do."
 """
 KEPT = """
 SELECT name FROM sqlite_master WHERE type = 'table' AND (
