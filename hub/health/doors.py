@@ -10,8 +10,9 @@ from hub.health.issues import Check, Finding, error, notice, warning
 from hub.links.roster import SharedRoots
 from protocol.ids import DeviceId
 from storage.agents import agents
-from storage.devices import devices, operator_tokens, pairings
+from storage.devices import devices, pairings
 from storage.devices.devices import Grant
+from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from storage.store import Store
 
 BEFORE_THE_END: Final = timedelta(days=14)  # before a token expires
@@ -28,11 +29,11 @@ def check_tokens(store: Store) -> Check:
 
     async def check(now: datetime) -> Iterable[Finding]:
         found: list[Finding] = []
-        for row in await store.read(operator_tokens.list_operator_tokens):
+        for row in await store.read(OPERATOR_TOKENS.page):
             if row.revoked_at is None:
                 called, used = f"operator token {row.name!r} (...{row.last4})", row.last_used_at
                 found += _about_token(row.id, called, row.created_at, row.expires_at, used, now)
-        for device in await store.read(devices.list_tokens):
+        for device in await store.read(DEVICE_TOKENS.page):
             if device.revoked_at is None:
                 called, used = f"the token of device {device.device_name}", device.last_used_at
                 found += _about_token(device.id, called, device.created_at, device.expires_at, used, now)

@@ -29,6 +29,7 @@ from storage import audit
 from storage.devices import device_keys, devices
 from storage.devices.device_keys import KeyOwner, KeyRevoked
 from storage.devices.devices import TokenRevoked, UnknownDevice
+from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.database import StorageError
 from storage.runs import agreement
 from storage.store import Store
@@ -173,14 +174,14 @@ class Authenticator:
     # --- tokens ---
 
     async def _judge_token(self, token: str, hello: DeviceHello) -> Admission:
-        owner = await self._store.read(devices.find_token, hash_token(token))
+        owner = await self._store.read(DEVICE_TOKENS.find, hash_token(token))
         if owner is None:
             raise refuse(ErrorCode.AUTH_FAILED, "nobody has this token", CloseCode.AUTH_FAILED)
-        credential = f"token:{owner.token_id}"
+        credential = f"token:{owner.id}"
         at_ms = epoch_ms(self._clock.now())
         if owner.device_revoked_at is not None:
             raise _revoked("the device was revoked", credential)
-        if owner.token_revoked_at is not None:
+        if owner.revoked_at is not None:
             raise _revoked("the token was revoked", credential)
         if owner.expires_at is not None and owner.expires_at <= at_ms:
             message = "the token has expired"
@@ -193,7 +194,7 @@ class Authenticator:
                 owner.device_id,
                 platform=_platform(hello),
                 at=at_ms,
-                token_id=owner.token_id,
+                token_id=owner.id,
                 node_id=self._node_id,
             )
         except (TokenRevoked, UnknownDevice) as exc:  # revoked since the read

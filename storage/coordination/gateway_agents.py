@@ -16,7 +16,8 @@ from storage.agents.declared_agents import LOCK_USER, archive_agent
 from storage.agents.made_agents import AgentLimits, AgentNameTaken
 from storage.agents.schema import agent_states as states
 from storage.agents.schema import agents
-from storage.coordination.schema import agent_tokens, gateway_agents, gateways
+from storage.coordination.schema import gateway_agents, gateways
+from storage.devices.schema import agent_tokens
 from storage.kernel.rows import columns_of, fill
 
 EXECUTOR: Final = "gateway"  # value of ``agents.executor``

@@ -1,4 +1,4 @@
-"""Tables of coordination: gateways, boards and their memory, messages, questions, souls, agent tokens.
+"""Tables of coordination: gateways, boards and their memory, messages, questions, souls.
 
 Part of the metadata of ``storage.schema``.
 """
@@ -296,17 +296,3 @@ soul_versions = table(
     one_of("kind", ("written", "seen", "refused")),
     rowid=False,
 )
-
-agent_tokens = table(
-    "agent_tokens",
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
-    reference("agent_id", "agents.id", ondelete="CASCADE"),
-    text("last4"),
-    text("created_by"),
-    number("created_at"),
-    number("expires_at"),
-    sa.Column("last_used_at", Int),
-    sa.Column("revoked_at", Int),
-)
-index("agent_tokens_agent", agent_tokens.c.agent_id)

@@ -1,4 +1,4 @@
-"""Devices of users, the hashes of their tokens, and recent revocations."""
+"""Devices of users, their connections, and recent revocations."""
 
 from collections.abc import Collection, Iterable
 from enum import StrEnum
@@ -13,13 +13,13 @@ from storage import audit
 from storage.agents import agent_states
 from storage.agents.schema import agents
 from storage.devices.schema import device_keys, device_tokens, devices, users
+from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import Key, columns_of, fill, paged
 
 CONNECTED: Final = "its device connected"
 LEFT: Final = "its device left"
 CUT: Final = "the hub started anew"
-TOKEN_RETENTION_MS: Final = 30 * 86_400_000  # after its end, so that late requests learn the reason
 
 
 class UnknownDevice(HubError):
@@ -79,37 +79,6 @@ class DeviceRow(msgspec.Struct, frozen=True):
     created_at: int
     grants: list[str]
     user_name: str
-
-
-class TokenRow(msgspec.Struct, frozen=True):
-    """Token for display; the token itself is not stored.
-
-    *last4*: its last characters; *created_by*: actor who created it. Older tokens have neither.
-    """
-
-    id: TokenId
-    device_id: DeviceId
-    device_name: str
-    user_id: UserId
-    created_at: int
-    expires_at: int | None
-    last_used_at: int | None
-    revoked_at: int | None
-    last4: str | None
-    created_by: str | None
-    user_name: str
-
-
-class TokenOwner(msgspec.Struct, frozen=True):
-    """Owner of a token, with everything that may invalidate it."""
-
-    token_id: TokenId
-    device_id: DeviceId
-    device_name: str
-    user_id: UserId
-    token_revoked_at: int | None
-    device_revoked_at: int | None
-    expires_at: int | None
 
 
 DEVICES: sa.Select[Any] = sa.select(*columns_of(DeviceRow, devices, user_name=users.c.name)).join_from(
@@ -255,115 +224,6 @@ def revoke_device(c: sa.Connection, id: DeviceId, *, at: int, actor: str) -> boo
     return revoked
 
 
-TOKENS = sa.select(
-    *columns_of(TokenRow, device_tokens, devices, device_name=devices.c.name, user_name=users.c.name)
-).select_from(device_tokens.join(devices).join(users))
-TOKEN = TOKENS.where(device_tokens.c.id == sa.bindparam("token"))
-OWNER_OF_TOKEN = (
-    sa.select(
-        *columns_of(
-            TokenOwner,
-            device_tokens,
-            devices,
-            token_id=device_tokens.c.id,
-            device_name=devices.c.name,
-            token_revoked_at=device_tokens.c.revoked_at,
-            device_revoked_at=devices.c.revoked_at,
-        )
-    )
-    .join_from(device_tokens, devices)
-    .where(device_tokens.c.token_hash == sa.bindparam("hash"))
-)
-COUNT_TOKENS = sa.select(sa.func.count()).where(
-    device_tokens.c.revoked_at.is_(None),
-    sa.or_(device_tokens.c.expires_at.is_(None), device_tokens.c.expires_at > sa.bindparam("now")),
-)
-COUNT_TOKENS_OF_USER = COUNT_TOKENS.join_from(device_tokens, devices).where(
-    devices.c.user_id == sa.bindparam("user")
-)
-PRUNE_TOKENS = sa.delete(device_tokens).where(
-    sa.func.coalesce(device_tokens.c.revoked_at, device_tokens.c.expires_at) <= sa.bindparam("before")
-)
-REVOKE_TOKEN = (
-    sa.update(device_tokens)
-    .where(device_tokens.c.id == sa.bindparam("token"), device_tokens.c.revoked_at.is_(None))
-    .values(revoked_at=sa.bindparam("now"))
-)
-USE_TOKEN = (
-    sa.update(device_tokens)
-    .where(device_tokens.c.id == sa.bindparam("token"), device_tokens.c.revoked_at.is_(None))
-    .values(last_used_at=sa.bindparam("now"))
-)
-
-
-def create_token(
-    c: sa.Connection,
-    *,
-    id: TokenId,
-    device_id: DeviceId,
-    token_hash: bytes,
-    at: int,
-    expires_at: int | None = None,
-    last4: str | None = None,
-    actor: str = "hub",
-) -> TokenRow:
-    """Create a token for the device. *token_hash* is its SHA-256. Tokens that ended a month ago are deleted.
-
-    Raises:
-        Conflict: the device does not exist, or the hash is known already.
-    """
-    c.execute(PRUNE_TOKENS, {"before": at - TOKEN_RETENTION_MS})
-    row = {"id": id, "device_id": device_id, "token_hash": token_hash, "last4": last4, "created_by": actor}
-    c.execute(sa.insert(device_tokens), row | {"created_at": at, "expires_at": expires_at})
-    made = fill(TokenRow, c.execute(TOKEN, {"token": id}).one())
-    detail = {"device": made.device_name, "expires_at": expires_at}
-    audit.append(c, at=at, actor=actor, event="token.created", subject=id, detail=detail)
-    return made
-
-
-def find_token(c: sa.Connection, token_hash: bytes) -> TokenOwner | None:
-    """Return the token's owner, if any; the caller checks whether the token is valid."""
-    row = c.execute(OWNER_OF_TOKEN, {"hash": token_hash}).one_or_none()
-    return None if row is None else fill(TokenOwner, row)
-
-
-def find_token_by_id(c: sa.Connection, id: TokenId) -> TokenRow | None:
-    """Return the token with that id, revoked or not."""
-    row = c.execute(TOKEN, {"token": id}).one_or_none()
-    return None if row is None else fill(TokenRow, row)
-
-
-def count_tokens(c: sa.Connection, at: int, *, user_id: UserId | None = None) -> int:
-    """Return the number of valid device tokens: of all users, or of one."""
-    if user_id is None:
-        return int(c.execute(COUNT_TOKENS, {"now": at}).scalar_one())
-    return int(c.execute(COUNT_TOKENS_OF_USER, {"now": at, "user": user_id}).scalar_one())
-
-
-def list_tokens(
-    c: sa.Connection,
-    *,
-    user_id: UserId | None = None,
-    device_id: DeviceId | None = None,
-    limit: int | None = None,
-    after: Key | None = None,
-) -> list[TokenRow]:
-    """Return tokens, also revoked ones, oldest first: of all devices, of one user, or of one device."""
-    mine = sa.true() if user_id is None else devices.c.user_id == user_id
-    its = sa.true() if device_id is None else devices.c.id == device_id
-    tokens = device_tokens.c
-    query = paged(TOKENS.where(mine, its), tokens.created_at, tokens.id, limit=limit, after=after)
-    return [fill(TokenRow, row) for row in c.execute(query)]
-
-
-def revoke_token(c: sa.Connection, id: TokenId, at: int, *, actor: str = "hub") -> bool:
-    """Revoke the token. Return True if it was not revoked before."""
-    revoked = c.execute(REVOKE_TOKEN, {"token": id, "now": at}).rowcount > 0
-    if revoked:
-        audit.append(c, at=at, actor=actor, event="token.revoked", subject=id)
-    return revoked
-
-
 OPEN_SESSION = (
     sa.update(devices)
     .where(devices.c.id == sa.bindparam("device"), devices.c.revoked_at.is_(None))
@@ -404,7 +264,7 @@ def open_session(
         UnknownDevice: the device does not exist or was revoked; nothing was written.
         TokenRevoked: the token was revoked meanwhile; nothing was written.
     """
-    if token_id is not None and c.execute(USE_TOKEN, {"token": token_id, "now": at}).rowcount == 0:
+    if token_id is not None and not DEVICE_TOKENS.use(c, token_id, at):
         raise TokenRevoked(f"token {token_id} was revoked")
     session = {"device": device_id, "on": platform, "at_node": node_id, "now": at}
     opened = c.execute(OPEN_SESSION, session).scalar_one_or_none()

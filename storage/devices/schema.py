@@ -125,3 +125,17 @@ operator_tokens = table(
     sa.Column("revoked_at", Int),
     one_of("role", ("viewer", "operator", "admin")),
 )
+
+agent_tokens = table(
+    "agent_tokens",
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
+    reference("agent_id", "agents.id", ondelete="CASCADE"),
+    text("last4"),
+    text("created_by"),
+    number("created_at"),
+    number("expires_at"),
+    sa.Column("last_used_at", Int),
+    sa.Column("revoked_at", Int),
+)
+index("agent_tokens_agent", agent_tokens.c.agent_id)

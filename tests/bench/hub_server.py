@@ -30,6 +30,7 @@ from hub.tokens import hash_token
 from protocol.ids import DeviceId, TokenId, UserId
 from protocol.work import Action, AgentData, AgentRun, RunConfig, RunLimits, ToolCall
 from storage.devices import devices, users
+from storage.devices.tokens import DEVICE_TOKENS
 from storage.store import open_store
 from tests.bench.driver import Arrivals, Order, obey, run_server
 from tests.bench.payloads import CALL_DATA, RUN_ID, call_ids, token_of
@@ -157,7 +158,7 @@ def _enrol(c: sa.Connection, number: int) -> None:
     for n in range(number):
         device_id = DeviceId(f"d-{n}")
         devices.ensure_device(c, id=device_id, user_id=user_id, name=f"laptop-{n}", at=_AT_MS)
-        devices.create_token(
+        DEVICE_TOKENS.create(
             c, id=TokenId(f"t-{n}"), device_id=device_id, token_hash=hash_token(token_of(n)), at=_AT_MS
         )
 

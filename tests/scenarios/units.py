@@ -23,6 +23,7 @@ from hub.tokens import hash_token
 from protocol.backoff import Backoff
 from protocol.ids import DeviceId, TokenId, UserId
 from storage.devices import devices, users
+from storage.devices.tokens import DEVICE_TOKENS
 from storage.store import open_store
 from tests.bench.machine import allow_open_files
 from tests.support.booted_unit import BootedUnit, is_booted
@@ -180,7 +181,7 @@ async def _fill(folder: Path, count: int) -> None:
                 devices.ensure_device, id=DeviceId(name), user_id=user, name=name, at=_AT_MS
             )
             await store.write(
-                devices.create_token,
+                DEVICE_TOKENS.create,
                 id=TokenId(f"token-{number}"),
                 device_id=device.id,
                 token_hash=hash_token(_token(number)),

@@ -22,6 +22,7 @@ from hub.tokens import hash_token
 from protocol.errors import HubError
 from protocol.ids import DeviceId, TokenId, UserId
 from storage.devices import devices, users
+from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.database import StorageError
 from storage.store import Store
 from tests.simulation.agenda import Agenda, Step
@@ -117,7 +118,7 @@ class World:
             device_id = DeviceId(name)
             self.disk.write(devices.ensure_device, id=device_id, user_id=OWNER, name=name, at=at)
             self.disk.write(
-                devices.create_token,
+                DEVICE_TOKENS.create,
                 id=TokenId(f"token of {name}"),
                 device_id=device_id,
                 token_hash=hash_token(f"token of {name}"),

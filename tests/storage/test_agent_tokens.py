@@ -5,9 +5,15 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, TokenId
 from storage import audit
-from storage.agents import agent_moves, agent_tokens
-from storage.agents.agent_tokens import AgentTokenRow, TooManyAgentTokens
+from storage.agents import agent_moves
 from storage.agents.agents import UnknownAgent
+from storage.devices.tokens import (
+    AGENT_TOKENS,
+    AgentTokenRow,
+    TooManyAgentTokens,
+    create_agent_token,
+    list_agent_tokens,
+)
 from tests.storage.rows import AT, ME, declare, make_agent
 
 HASH = b"\x01" * 32
@@ -29,7 +35,7 @@ def make(
     at: int = AT,
     most: int = 2,
 ) -> AgentTokenRow:
-    return agent_tokens.create_agent_token(
+    return create_agent_token(
         c,
         id=TokenId(id),
         token_hash=token_hash,
@@ -43,14 +49,14 @@ def make(
 
 
 def find(c: sa.Connection) -> AgentTokenRow:
-    found = agent_tokens.find_agent_token(c, HASH)
+    found = AGENT_TOKENS.find(c, HASH)
     assert found is not None
     return found
 
 
 def test_a_token_is_found_by_its_hash_and_tells_whose_it_is(c: sa.Connection) -> None:
     made = make(c)
-    assert find(c) == made == agent_tokens.find_agent_token_by_id(c, made.id)
+    assert find(c) == made == AGENT_TOKENS.find_by_id(c, made.id)
     assert (made.agent_id, made.agent_name, made.user_id, made.user_name, made.is_removed) == (
         *(INBOX, "inbox"),
         *(ME, "me", False),
@@ -59,15 +65,15 @@ def test_a_token_is_found_by_its_hash_and_tells_whose_it_is(c: sa.Connection) ->
         *("aB3x", "operator:7"),
         *(LATER, None),
     )
-    assert agent_tokens.find_agent_token(c, b"\x02" * 32) is None
+    assert AGENT_TOKENS.find(c, b"\x02" * 32) is None
 
 
 def test_a_revoked_token_is_still_found_is_revoked_once_and_is_not_used_any_more(c: sa.Connection) -> None:
     token = make(c)
-    agent_tokens.use_agent_token(c, token.id, AT + 3)
-    assert agent_tokens.revoke_agent_token(c, token.id, at=AT + 5, actor="operator:7")
-    assert not agent_tokens.revoke_agent_token(c, token.id, at=AT + 9, actor="operator:7")
-    agent_tokens.use_agent_token(c, token.id, AT + 9)
+    AGENT_TOKENS.use(c, token.id, AT + 3)
+    assert AGENT_TOKENS.revoke(c, token.id, at=AT + 5, actor="operator:7")
+    assert not AGENT_TOKENS.revoke(c, token.id, at=AT + 9, actor="operator:7")
+    AGENT_TOKENS.use(c, token.id, AT + 9)
     assert (find(c).revoked_at, find(c).last_used_at) == (AT + 5, AT + 3)
 
 
@@ -85,16 +91,16 @@ def test_an_agent_has_as_many_tokens_as_may_count_at_once(c: sa.Connection) -> N
     first = make(c, most=1)
     with pytest.raises(TooManyAgentTokens, match="agent_tokens_per_agent"):
         make(c, "t-2", token_hash=b"\x02" * 32, most=1)
-    agent_tokens.revoke_agent_token(c, first.id, at=AT, actor="operator:7")
+    AGENT_TOKENS.revoke(c, first.id, at=AT, actor="operator:7")
     second = make(c, "t-2", token_hash=b"\x02" * 32, most=1)
-    assert [row.id for row in agent_tokens.list_agent_tokens(c, INBOX)] == ["t-1", "t-2"]
-    later = second.expires_at + agent_tokens.RETENTION_MS
+    assert [row.id for row in list_agent_tokens(c, INBOX)] == ["t-1", "t-2"]
+    later = second.expires_at + AGENT_TOKENS.retention_ms
     make(c, "t-3", token_hash=b"\x03" * 32, at=later, most=1)
-    assert [row.id for row in agent_tokens.list_agent_tokens(c, INBOX)] == ["t-3"], "the old ones went"
+    assert [row.id for row in list_agent_tokens(c, INBOX)] == ["t-3"], "the old ones went"
 
 
 def test_who_made_and_who_revoked_a_token_stands_in_the_audit_log(c: sa.Connection) -> None:
     token = make(c)
-    agent_tokens.revoke_agent_token(c, token.id, at=AT, actor="operator:7")
+    AGENT_TOKENS.revoke(c, token.id, at=AT, actor="operator:7")
     told = [entry.event for entry in audit.list_entries(c, limit=2)]
     assert told == ["agent_token.revoked", "agent_token.created"]

@@ -8,8 +8,6 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import BoardId
-from storage.agents import agent_tokens
-from storage.agents.agent_tokens import TooManyAgentTokens
 from storage.coordination import board_memory, boards
 from storage.coordination.board_memory import MemoryLimits
 from storage.coordination.boards import (
@@ -19,6 +17,7 @@ from storage.coordination.boards import (
     TooManyOfBoards,
     get_board,
 )
+from storage.devices.tokens import TooManyAgentTokens, list_agent_tokens
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
 from tests.storage import test_agent_tokens, test_board_memory
@@ -141,4 +140,4 @@ async def test_the_last_token_that_an_agent_may_have_is_made_once(
             lambda c: test_agent_tokens.make(c, "t-2", token_hash=b"\x02" * 32, most=1),
         ),
     )
-    assert len(await hubs[0].read(agent_tokens.list_agent_tokens, INBOX)) == 1
+    assert len(await hubs[0].read(list_agent_tokens, INBOX)) == 1

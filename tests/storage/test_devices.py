@@ -7,6 +7,7 @@ from storage.agents import agents
 from storage.agents.agent_states import agent_history
 from storage.devices import devices, users
 from storage.devices.devices import DeviceNameTaken, DeviceRow, Grant, NamedInFile, NotGranted, UnknownDevice
+from storage.devices.tokens import DEVICE_TOKENS
 from tests.storage.rows import AT, make_agent
 
 HASH = b"\x01" * 32
@@ -59,10 +60,10 @@ def test_a_user_has_a_list_of_devices_and_tokens_apart_from_others(c: sa.Connect
     his = devices.ensure_device(c, id=DeviceId("d-2"), user_id=otto, name="laptop", at=AT)
     for device in (mine, his):
         token, hashed = TokenId(f"t-{device.id}"), device.id.encode()
-        devices.create_token(c, id=token, device_id=device.id, token_hash=hashed, at=AT)
+        DEVICE_TOKENS.create(c, id=token, device_id=device.id, token_hash=hashed, at=AT)
     assert devices.list_devices(c, user_id=otto) == [his]
-    assert [token.device_id for token in devices.list_tokens(c, user_id=otto)] == ["d-2"]
-    assert len(devices.list_devices(c)) == len(devices.list_tokens(c)) == 2
+    assert [token.device_id for token in DEVICE_TOKENS.page(c, user_id=otto)] == ["d-2"]
+    assert len(devices.list_devices(c)) == len(DEVICE_TOKENS.page(c)) == 2
 
 
 def test_a_device_is_renamed_once(c: sa.Connection) -> None:
@@ -105,23 +106,23 @@ def test_a_device_that_is_not_there_is_told_of(c: sa.Connection) -> None:
 
 def test_a_token_leads_to_its_device_and_its_user(c: sa.Connection) -> None:
     device = make_device(c)
-    token = devices.create_token(
+    token = DEVICE_TOKENS.create(
         c, id=TokenId("t-1"), device_id=device.id, token_hash=HASH, at=AT, expires_at=AT + 1
     )
-    owner = devices.find_token(c, HASH)
+    owner = DEVICE_TOKENS.find(c, HASH)
     assert owner is not None
-    assert (owner.token_id, owner.device_id, owner.user_id) == ("t-1", "d-1", "u-1")
+    assert (owner.id, owner.device_id, owner.user_id) == ("t-1", "d-1", "u-1")
     assert (owner.device_name, owner.expires_at) == ("laptop", AT + 1)
-    assert devices.list_tokens(c) == [token]
-    assert devices.find_token_by_id(c, token.id) == token
-    assert devices.find_token(c, b"\x02" * 32) is None
+    assert DEVICE_TOKENS.page(c) == [token]
+    assert DEVICE_TOKENS.find_by_id(c, token.id) == token
+    assert DEVICE_TOKENS.find(c, b"\x02" * 32) is None
 
 
 def test_a_token_tells_its_end_its_maker_and_never_itself(c: sa.Connection) -> None:
     device = make_device(c)
     about = {"token_hash": HASH, "last4": "aB3x", "actor": "operator:7", "at": AT}
-    token = devices.create_token(c, id=TokenId("t-1"), device_id=device.id, **about)  # type: ignore[arg-type]
-    devices.revoke_token(c, token.id, AT, actor="token:t-9")
+    token = DEVICE_TOKENS.create(c, id=TokenId("t-1"), device_id=device.id, **about)  # type: ignore[arg-type]
+    DEVICE_TOKENS.revoke(c, token.id, at=AT, actor="token:t-9")
     assert (token.last4, token.created_by, token.user_id) == ("aB3x", "operator:7", "u-1")
     assert audited(c) == [("token.created", "t-1", "operator:7"), ("token.revoked", "t-1", "token:t-9")]
 
@@ -130,35 +131,35 @@ def test_tokens_that_open_something_are_counted_and_old_ones_forgotten(c: sa.Con
     device = make_device(c)
     for id, expires_at in (("t-1", None), ("t-2", AT + 9)):
         token, hashed = TokenId(id), id.encode()
-        devices.create_token(
+        DEVICE_TOKENS.create(
             c, id=token, device_id=device.id, token_hash=hashed, at=AT, expires_at=expires_at
         )
-    assert [devices.count_tokens(c, AT + late) for late in (8, 9)] == [2, 1]
+    assert [DEVICE_TOKENS.count(c, AT + late) for late in (8, 9)] == [2, 1]
 
-    later = AT + 9 + devices.TOKEN_RETENTION_MS
-    devices.create_token(c, id=TokenId("t-3"), device_id=device.id, token_hash=HASH, at=later)
-    assert [token.id for token in devices.list_tokens(c)] == ["t-1", "t-3"]
+    later = AT + 9 + DEVICE_TOKENS.retention_ms
+    DEVICE_TOKENS.create(c, id=TokenId("t-3"), device_id=device.id, token_hash=HASH, at=later)
+    assert [token.id for token in DEVICE_TOKENS.page(c)] == ["t-1", "t-3"]
 
 
 def test_a_token_can_be_revoked_once_and_is_still_found(c: sa.Connection) -> None:
     device = make_device(c)
-    devices.create_token(c, id=TokenId("t-1"), device_id=device.id, token_hash=HASH, at=AT)
-    assert devices.revoke_token(c, TokenId("t-1"), AT + 5)
-    assert not devices.revoke_token(c, TokenId("t-1"), AT + 9)
-    owner = devices.find_token(c, HASH)
+    DEVICE_TOKENS.create(c, id=TokenId("t-1"), device_id=device.id, token_hash=HASH, at=AT)
+    assert DEVICE_TOKENS.revoke(c, TokenId("t-1"), at=AT + 5, actor="hub")
+    assert not DEVICE_TOKENS.revoke(c, TokenId("t-1"), at=AT + 9, actor="hub")
+    owner = DEVICE_TOKENS.find(c, HASH)
     assert owner is not None
-    assert owner.token_revoked_at == AT + 5
+    assert owner.revoked_at == AT + 5
 
 
 def test_each_connection_of_a_device_has_a_higher_epoch(c: sa.Connection) -> None:
     device = make_device(c)
-    devices.create_token(c, id=TokenId("t-1"), device_id=device.id, token_hash=HASH, at=AT)
+    DEVICE_TOKENS.create(c, id=TokenId("t-1"), device_id=device.id, token_hash=HASH, at=AT)
     first = devices.open_session(c, device.id, platform="linux", at=AT)
     second = devices.open_session(c, device.id, platform=None, at=AT + 1, token_id=TokenId("t-1"))
     assert (first, second) == (1, 2)
     row = devices.get_device(c, device.id)
     assert (row.connectivity, row.platform, row.last_seen_at) == ("online", "linux", AT + 1)
-    assert devices.list_tokens(c)[0].last_used_at == AT + 1
+    assert DEVICE_TOKENS.page(c)[0].last_used_at == AT + 1
 
 
 def test_the_end_of_an_older_connection_does_not_take_a_device_offline(c: sa.Connection) -> None:
@@ -175,8 +176,8 @@ def test_the_end_of_an_older_connection_does_not_take_a_device_offline(c: sa.Con
 def test_a_token_revoked_after_it_was_looked_at_opens_no_session(c: sa.Connection) -> None:
     user_id = users.ensure_user(c, UserId("u-1"), "anna", AT)
     device = devices.ensure_device(c, id=DeviceId("d-1"), user_id=user_id, name="desk", at=AT)
-    devices.create_token(c, id=TokenId("t-1"), device_id=device.id, token_hash=b"hash", at=AT)
-    devices.revoke_token(c, TokenId("t-1"), AT)
+    DEVICE_TOKENS.create(c, id=TokenId("t-1"), device_id=device.id, token_hash=b"hash", at=AT)
+    DEVICE_TOKENS.revoke(c, TokenId("t-1"), at=AT, actor="hub")
     with pytest.raises(devices.TokenRevoked):
         devices.open_session(c, device.id, platform=None, at=AT, token_id=TokenId("t-1"))
     assert devices.get_device(c, device.id).session_epoch == 0

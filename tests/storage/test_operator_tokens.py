@@ -2,8 +2,8 @@ import sqlalchemy as sa
 
 from protocol.ids import TokenId, UserId
 from storage import audit
-from storage.devices import operator_tokens, users
-from storage.devices.operator_tokens import OperatorTokenRow
+from storage.devices import users
+from storage.devices.tokens import OPERATOR_TOKENS, OperatorTokenRow
 from tests.storage.rows import AT
 
 HASH = b"\x01" * 32
@@ -13,13 +13,13 @@ LATER = AT + 1_000
 def make_token(
     c: sa.Connection, id: str = "t-1", *, token_hash: bytes = HASH, user_id: UserId | None = None
 ) -> OperatorTokenRow:
-    return operator_tokens.create_operator_token(
+    return OPERATOR_TOKENS.create(
         c,
         id=TokenId(id),
         token_hash=token_hash,
         name="backup job",
         role="operator",
-        scopes=["run", "read"],
+        scopes=["read", "run"],
         user_id=user_id,
         last4="aB3x",
         actor="operator:7",
@@ -31,7 +31,7 @@ def make_token(
 def test_a_token_is_found_by_its_hash_with_all_that_it_may(c: sa.Connection) -> None:
     anna = users.ensure_user(c, UserId("u-1"), "anna", AT)
     made = make_token(c, user_id=anna)
-    assert operator_tokens.find_operator_token(c, HASH) == made
+    assert OPERATOR_TOKENS.find(c, HASH) == made
     assert (made.role, made.scopes, made.user_id, made.user_name) == (
         "operator",
         ("read", "run"),
@@ -44,24 +44,24 @@ def test_a_token_is_found_by_its_hash_with_all_that_it_may(c: sa.Connection) -> 
         LATER,
         None,
     )
-    assert operator_tokens.find_operator_token(c, b"\x02" * 32) is None
+    assert OPERATOR_TOKENS.find(c, b"\x02" * 32) is None
 
 
 def test_a_revoked_token_is_still_found_and_is_revoked_once(c: sa.Connection) -> None:
     token = make_token(c)
-    assert operator_tokens.revoke_operator_token(c, token.id, at=AT + 5, actor="operator:7")
-    assert not operator_tokens.revoke_operator_token(c, token.id, at=AT + 9, actor="operator:7")
-    found = operator_tokens.find_operator_token(c, HASH)
+    assert OPERATOR_TOKENS.revoke(c, token.id, at=AT + 5, actor="operator:7")
+    assert not OPERATOR_TOKENS.revoke(c, token.id, at=AT + 9, actor="operator:7")
+    found = OPERATOR_TOKENS.find(c, HASH)
     assert found is not None
     assert found.revoked_at == AT + 5
 
 
 def test_it_is_known_when_a_token_was_shown_last(c: sa.Connection) -> None:
     token = make_token(c)
-    operator_tokens.use_operator_token(c, token.id, AT + 5)
-    operator_tokens.revoke_operator_token(c, token.id, at=AT + 6, actor="hub")
-    operator_tokens.use_operator_token(c, token.id, AT + 9)
-    found = operator_tokens.find_operator_token_by_id(c, token.id)
+    OPERATOR_TOKENS.use(c, token.id, AT + 5)
+    OPERATOR_TOKENS.revoke(c, token.id, at=AT + 6, actor="hub")
+    OPERATOR_TOKENS.use(c, token.id, AT + 9)
+    found = OPERATOR_TOKENS.find_by_id(c, token.id)
     assert found is not None
     assert found.last_used_at == AT + 5
 
@@ -69,23 +69,23 @@ def test_it_is_known_when_a_token_was_shown_last(c: sa.Connection) -> None:
 def test_tokens_of_one_user_are_listed_apart(c: sa.Connection) -> None:
     anna = users.ensure_user(c, UserId("u-1"), "anna", AT)
     everybodys, annas = make_token(c), make_token(c, "t-2", token_hash=b"\x02" * 32, user_id=anna)
-    assert operator_tokens.list_operator_tokens(c) == [everybodys, annas]
-    assert operator_tokens.list_operator_tokens(c, user_id=anna) == [annas]
+    assert OPERATOR_TOKENS.page(c) == [everybodys, annas]
+    assert OPERATOR_TOKENS.page(c, user_id=anna) == [annas]
 
 
 def test_only_tokens_that_open_something_are_counted(c: sa.Connection) -> None:
     make_token(c)
     revoked = make_token(c, "t-2", token_hash=b"\x02" * 32)
-    operator_tokens.revoke_operator_token(c, revoked.id, at=AT, actor="hub")
-    assert operator_tokens.count_live(c, AT) == 1
-    assert operator_tokens.count_live(c, LATER) == 0
+    OPERATOR_TOKENS.revoke(c, revoked.id, at=AT, actor="hub")
+    assert OPERATOR_TOKENS.count(c, AT) == 1
+    assert OPERATOR_TOKENS.count(c, LATER) == 0
 
 
 def test_a_token_that_ended_a_month_ago_is_forgotten(c: sa.Connection) -> None:
     ended = make_token(c)
-    month_ms = operator_tokens.RETENTION_MS
+    month_ms = OPERATOR_TOKENS.retention_ms
     for at, kept in ((LATER + month_ms - 1, True), (LATER + month_ms, False)):
-        operator_tokens.create_operator_token(
+        OPERATOR_TOKENS.create(
             c,
             id=TokenId(f"t-{at}"),
             token_hash=str(at).encode(),
@@ -98,12 +98,12 @@ def test_a_token_that_ended_a_month_ago_is_forgotten(c: sa.Connection) -> None:
             at=at,
             expires_at=at + month_ms,
         )
-        assert (operator_tokens.find_operator_token_by_id(c, ended.id) is not None) == kept
+        assert (OPERATOR_TOKENS.find_by_id(c, ended.id) is not None) == kept
 
 
 def test_what_a_token_was_made_with_and_its_end_stand_in_the_audit(c: sa.Connection) -> None:
     token = make_token(c)
-    operator_tokens.revoke_operator_token(c, token.id, at=AT + 5, actor="token:t-9")
+    OPERATOR_TOKENS.revoke(c, token.id, at=AT + 5, actor="token:t-9")
     made, revoked = c.execute(audit.ONWARDS, {"after": 0})
     assert (made.event, made.actor, made.subject) == ("operator_token.created", "operator:7", "t-1")
     assert made.detail == '{"name":"backup job","role":"operator","scopes":"read run","user":null}'

@@ -12,6 +12,7 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import UpdateBase
 
 import storage
+from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from storage.schema import metadata
 from tests.support.families import each
 
@@ -21,6 +22,9 @@ STATEMENTS: dict[str, sa.Select[*tuple[object, ...]] | UpdateBase] = {
     if ".migrations" not in found.name
     for name, value in vars(importlib.import_module(found.name)).items()
     if isinstance(value, sa.Select | UpdateBase)
+} | {
+    "tokens.DEVICE_TOKENS.of_hash": DEVICE_TOKENS.of_hash,
+    "tokens.OPERATOR_TOKENS.of_hash": OPERATOR_TOKENS.of_hash,
 }
 
 POSTGRESQL: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -67,8 +71,8 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
         ("agent_states.NEXT_BACK", {}, "agent_states_recovery"),
         ("calls.OPEN_CALLS", {"run": "r"}, "run_calls_open"),
         ("calls.OPEN_CALLS_OF_UNIT", {"run": "r", "unit": "u"}, "run_calls_open"),
-        ("devices.OWNER_OF_TOKEN", {"hash": b""}, "sqlite_autoindex_device_tokens"),
-        ("operator_tokens.TOKEN_OF_HASH", {"hash": b""}, "sqlite_autoindex_operator_tokens"),
+        ("tokens.DEVICE_TOKENS.of_hash", {"hash": b""}, "sqlite_autoindex_device_tokens"),
+        ("tokens.OPERATOR_TOKENS.of_hash", {"hash": b""}, "sqlite_autoindex_operator_tokens"),
         ("agents.PRESENT_AGENTS", {}, "runs_agent"),
         ("schedule_rows.DUE", {"now": 0, "most": 1}, "schedules_due"),
         ("schedule_rows.NEXT_DUE", {"now": 0}, "schedules_due"),

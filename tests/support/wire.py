@@ -22,6 +22,7 @@ from hub.tokens import hash_token
 from protocol.ids import DeviceId, TokenId, UserId
 from protocol.work import Action, Answer, ToolCall
 from storage.devices import devices, users
+from storage.devices.tokens import DEVICE_TOKENS
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.keys import KeyPair
@@ -119,7 +120,7 @@ class Port:
             devices.ensure_device, id=DeviceId(name), user_id=UserId("anna"), name=name, at=AT_MS
         )
         await self.store.write(
-            devices.create_token,
+            DEVICE_TOKENS.create,
             id=TokenId(f"t-{token}"),
             device_id=DeviceId(name),
             token_hash=hash_token(token),

@@ -17,10 +17,7 @@ from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import TokenId
 from storage import audit
-from storage.agents import agent_tokens
-from storage.agents.agent_tokens import AgentTokenRow
-from storage.devices import operator_tokens
-from storage.devices.operator_tokens import OperatorTokenRow
+from storage.devices.tokens import AGENT_TOKENS, OPERATOR_TOKENS, AgentTokenRow, OperatorTokenRow
 from storage.kernel.database import StorageError
 from storage.store import Store
 
@@ -87,23 +84,23 @@ class BearerTokens:
         digest = hashlib.sha256(token[:LONGEST_TOKEN].encode()).digest()
         if token.startswith(TokenKind.AGENT):
             return await self._agent(digest, network, at)
-        row = await self._store.read(operator_tokens.find_operator_token, digest)
+        row = await self._store.read(OPERATOR_TOKENS.find, digest)
         reason = _why_not(row, at)
         if row is None or reason is not None:
             raise await self._refusal(network_of(network), digest, reason or "unknown", at)
         if self._is_used_anew(row.id, at):
-            await self._store.write(operator_tokens.use_operator_token, row.id, at)
+            await self._store.write(OPERATOR_TOKENS.use, row.id, at)
         role = Role(row.role)
         scopes = ROLE_SCOPES[role] & {scope for scope in Scope if scope in row.scopes}
         return Principal(f"token:{row.id}", role, frozenset(scopes), row.user_id, row.name)
 
     async def _agent(self, digest: bytes, network: str, at: int) -> Principal:
-        row = await self._store.read(agent_tokens.find_agent_token, digest)
+        row = await self._store.read(AGENT_TOKENS.find, digest)
         reason = _why_not(row, at)
         if row is None or reason is not None:
             raise await self._refusal(network_of(network), digest, reason or "unknown", at, door="agent")
         if self._is_used_anew(row.id, at):
-            await self._store.write(agent_tokens.use_agent_token, row.id, at)
+            await self._store.write(AGENT_TOKENS.use, row.id, at)
         return Principal.of_agent(row.agent_id, user_id=row.user_id, name=row.agent_name)
 
     async def still_counts(self, principal: Principal) -> bool:
@@ -112,7 +109,7 @@ class BearerTokens:
         if kind != "token":
             return True
         try:
-            row = await self._store.read(operator_tokens.find_operator_token_by_id, TokenId(id))
+            row = await self._store.read(OPERATOR_TOKENS.find_by_id, TokenId(id))
         except StorageError:  # the caller checks again soon
             return True
         return _why_not(row, epoch_ms(self._clock.now())) is None

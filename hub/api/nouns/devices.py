@@ -22,7 +22,8 @@ from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.devices import device_keys, devices, pairings
 from storage.devices.device_keys import KeyRow
-from storage.devices.devices import DeviceRow, Grant, TokenRow
+from storage.devices.devices import DeviceRow, Grant
+from storage.devices.tokens import DEVICE_TOKENS, DeviceTokenRow
 from storage.runs import agreement
 from storage.runs.agreement import StoreRow
 from storage.store import Connection, Store
@@ -122,7 +123,7 @@ class _Detail(NamedTuple):
 
     row: DeviceRow
     keys: Sequence[KeyRow]
-    tokens: Sequence[TokenRow]
+    tokens: Sequence[DeviceTokenRow]
     readers: Sequence[AgentRow]
     agreement: StoreRow | None
 
@@ -194,7 +195,7 @@ class Devices(Noun):
         return _Detail(
             row,
             device_keys.list_keys(c, device_id=row.id),
-            devices.list_tokens(c, device_id=row.id),
+            DEVICE_TOKENS.page(c, device_id=row.id),
             agents.list_agents(c, device_id=row.id),
             agreement.find_store(c, row.id),
         )

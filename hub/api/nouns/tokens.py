@@ -18,13 +18,22 @@ from hub.metrics import Metrics
 from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId, InvitationId, TokenId, UserId
-from storage.agents import agent_tokens, agents
-from storage.agents.agent_tokens import AgentTokenRow, TooManyAgentTokens
-from storage.devices import device_keys, devices, operator_tokens, pairings
-from storage.devices.devices import TokenRow
-from storage.devices.operator_tokens import OperatorTokenRow
-from storage.devices.pairings import InvitationRow
-from storage.store import Connection, Store
+from storage.agents import agents
+from storage.devices import device_keys
+from storage.devices.tokens import (
+    AGENT_TOKENS,
+    DEVICE_TOKENS,
+    INVITATIONS,
+    OPERATOR_TOKENS,
+    AgentTokenRow,
+    DeviceTokenRow,
+    InvitationRow,
+    OperatorTokenRow,
+    TooManyAgentTokens,
+    create_agent_token,
+    list_agent_tokens,
+)
+from storage.store import Store
 
 log = Channel(__name__)
 
@@ -196,7 +205,7 @@ class Tokens(SecretsOfKind, Noun):
     async def all(self, part: Part = ALL) -> list[TokenView]:
         """List the tokens of devices, including revoked ones, the oldest first."""
         rows = await self._store.read(
-            devices.list_tokens, user_id=self.user_id, limit=part.limit, after=part.after
+            DEVICE_TOKENS.page, user_id=self.user_id, limit=part.limit, after=part.after
         )
         return [token_view(row) for row in rows]
 
@@ -207,7 +216,7 @@ class Tokens(SecretsOfKind, Noun):
         Only this response has the secret.
         """
         await self._check_room(
-            "device_tokens", "device_tokens_per_user", devices.count_tokens, "tokens of devices that count"
+            "device_tokens", "device_tokens_per_user", DEVICE_TOKENS.count, "tokens of devices that count"
         )
         at = self._now
         fresh_id = DeviceId(self._ids.fresh())
@@ -221,7 +230,7 @@ class Tokens(SecretsOfKind, Noun):
         )
         token = tokens.make(TokenKind.DEVICE, self._chance)
         row = await self._store.write(
-            devices.create_token,
+            DEVICE_TOKENS.create,
             id=TokenId(self._ids.fresh()),
             device_id=device.id,
             token_hash=tokens.hash_token(token),
@@ -245,19 +254,19 @@ class Tokens(SecretsOfKind, Noun):
     async def revoke(self, token_id: str, actor: Actor) -> TokenView:
         """Revoke a token and close the connection that uses it; doing it twice is no error."""
         found = await self._find(token_id)
-        await self._store.write(devices.revoke_token, found.id, self._now, actor=actor)
+        await self._store.write(DEVICE_TOKENS.revoke, found.id, at=self._now, actor=actor)
         self._roster.end_revoked(found.device_id, f"token:{found.id}")
         log.info("token.revoked", token_id=found.id, device_id=found.device_id)
         return token_view(await self._find(token_id))
 
-    async def _find(self, token_id: str) -> TokenRow:
-        row = await self._store.read(devices.find_token_by_id, TokenId(token_id))
+    async def _find(self, token_id: str) -> DeviceTokenRow:
+        row = await self._store.read(DEVICE_TOKENS.find_by_id, TokenId(token_id))
         if row is None or self.user_id not in (None, row.user_id):
             raise UnknownToken(f"there is no token {token_id!r}")
         return row
 
 
-def token_view(row: TokenRow) -> TokenView:
+def token_view(row: DeviceTokenRow) -> TokenView:
     """Return the view of a device's token."""
     return TokenView.from_row(row, device=row.device_name, user=row.user_name)
 
@@ -306,7 +315,7 @@ class OperatorTokens(SecretsOfKind, Noun):
     async def all(self, part: Part = ALL) -> list[OperatorTokenView]:
         """List the tokens of operators, including revoked ones, the oldest first."""
         rows = await self._store.read(
-            operator_tokens.list_operator_tokens, user_id=self.user_id, limit=part.limit, after=part.after
+            OPERATOR_TOKENS.page, user_id=self.user_id, limit=part.limit, after=part.after
         )
         return [_operator_view(row) for row in rows]
 
@@ -321,14 +330,14 @@ class OperatorTokens(SecretsOfKind, Noun):
         await self._check_room(
             "operator_tokens",
             "operator_tokens_per_user",
-            operator_tokens.count_live,
+            OPERATOR_TOKENS.count,
             "tokens of operators that count",
         )
         at = self._now
         token = tokens.make(TokenKind.OPERATOR, self._chance)
         lasts_s = self.limits.operator_token_days * DAY_S if requested.ttl_s is None else requested.ttl_s
         row = await self._store.write(
-            operator_tokens.create_operator_token,
+            OPERATOR_TOKENS.create,
             id=TokenId(self._ids.fresh()),
             token_hash=tokens.hash_token(token),
             name=requested.name.strip(),
@@ -348,12 +357,12 @@ class OperatorTokens(SecretsOfKind, Noun):
         """Revoke a token; doing it twice is no error."""
         found = await self._find(token_id)
         at = self._now
-        await self._store.write(operator_tokens.revoke_operator_token, found.id, at=at, actor=actor)
+        await self._store.write(OPERATOR_TOKENS.revoke, found.id, at=at, actor=actor)
         log.info("operator_token.revoked", token_id=found.id)
         return _operator_view(await self._find(token_id))
 
     async def _find(self, token_id: str) -> OperatorTokenRow:
-        row = await self._store.read(operator_tokens.find_operator_token_by_id, TokenId(token_id))
+        row = await self._store.read(OPERATOR_TOKENS.find_by_id, TokenId(token_id))
         if row is None or self.user_id not in (None, row.user_id):
             raise UnknownToken(f"there is no token {token_id!r} of an operator")
         return row
@@ -432,7 +441,7 @@ class AgentTokens(SecretsOfKind, Noun):
             agents.with_agent,
             name,
             self.user_id,
-            agent_tokens.list_agent_tokens,
+            list_agent_tokens,
             limit=part.limit,
             after=part.after,
         )
@@ -465,7 +474,7 @@ class AgentTokens(SecretsOfKind, Noun):
         lasts_s = self.limits.agent_token_days * DAY_S if requested.ttl_s is None else requested.ttl_s
         try:
             row = await self._store.write(
-                agent_tokens.create_agent_token,
+                create_agent_token,
                 id=TokenId(self._ids.fresh()),
                 token_hash=tokens.hash_token(token),
                 agent_id=agent.id,
@@ -486,12 +495,12 @@ class AgentTokens(SecretsOfKind, Noun):
         """Revoke a token; doing it twice is no error."""
         found = await self._find(token_id)
         at = self._now
-        await self._store.write(agent_tokens.revoke_agent_token, found.id, at=at, actor=actor)
+        await self._store.write(AGENT_TOKENS.revoke, found.id, at=at, actor=actor)
         log.info("agent_token.revoked", token_id=found.id, agent_id=found.agent_id)
         return _agent_view(await self._find(token_id))
 
     async def _find(self, token_id: str) -> AgentTokenRow:
-        row = await self._store.read(agent_tokens.find_agent_token_by_id, TokenId(token_id))
+        row = await self._store.read(AGENT_TOKENS.find_by_id, TokenId(token_id))
         if row is None or self.user_id not in (None, row.user_id):
             raise UnknownToken(f"there is no token {token_id!r} of an agent")
         return row
@@ -555,7 +564,7 @@ class Invitations(SecretsOfKind, Noun):
     async def all(self, part: Part = ALL) -> list[InvitationView]:
         """List the invitations, the oldest first."""
         rows = await self._store.read(
-            pairings.list_invitations, user_id=self.user_id, limit=part.limit, after=part.after
+            INVITATIONS.page, user_id=self.user_id, limit=part.limit, after=part.after
         )
         return [_invitation_view(row) for row in rows]
 
@@ -580,17 +589,17 @@ class Invitations(SecretsOfKind, Noun):
         """Create an invitation; with ``user``, for that user. Only this response has the secret."""
         if requested.device is not None and requested.uses != 1:
             raise OneDeviceOneName("uses: an invitation that names a device is for one device")
-        await self._check_room("invitations", "invitations_per_user", _count_open, "open invitations")
+        await self._check_room("invitations", "invitations_per_user", INVITATIONS.count, "open invitations")
         at = self._now
         token = tokens.make(TokenKind.INVITATION, self._chance)
         lasts_s = self.limits.invitation_ttl_s if requested.ttl_s is None else requested.ttl_s
         row = await self._store.write(
-            pairings.create_invitation,
+            INVITATIONS.create,
             id=InvitationId(self._ids.fresh()),
             token_hash=tokens.hash_token(token),
             user_id=self.user_id or self._owner_id,
             device_name=requested.device,
-            uses=requested.uses,
+            uses_left=requested.uses,
             last4=tokens.last4(token),
             actor=actor,
             at=at,
@@ -612,20 +621,15 @@ class Invitations(SecretsOfKind, Noun):
         """Revoke an invitation; doing it twice is no error."""
         found = await self._find(invitation_id)
         at = self._now
-        await self._store.write(pairings.revoke_invitation, found.id, at=at, actor=actor)
+        await self._store.write(INVITATIONS.revoke, found.id, at=at, actor=actor)
         log.info("invitation.revoked", invitation_id=found.id, user_id=found.user_id)
         return _invitation_view(await self._find(invitation_id))
 
     async def _find(self, invitation_id: str) -> InvitationRow:
-        row = await self._store.read(pairings.find_invitation, InvitationId(invitation_id))
+        row = await self._store.read(INVITATIONS.find_by_id, InvitationId(invitation_id))
         if row is None or self.user_id not in (None, row.user_id):
             raise UnknownInvitation(f"there is no invitation {invitation_id!r}")
         return row
-
-
-def _count_open(c: Connection, at: int, *, user_id: UserId | None) -> int:
-    rows = pairings.list_invitations(c, user_id=user_id)
-    return sum(row.uses_left > 0 and row.revoked_at is None and row.expires_at > at for row in rows)
 
 
 def _invitation_view(row: InvitationRow) -> InvitationView:

@@ -18,7 +18,7 @@ from hub.links.hosts import Hosts, TrustedProxies
 from hub.loop_meter import LATE_S, OVER_S, SHARE, LoopMeter
 from protocol.errors import ErrorCode
 from storage import audit
-from storage.devices import operator_tokens
+from storage.devices.tokens import OPERATOR_TOKENS
 from tests.support.clock import FakeClock
 from tests.support.hub import over_tcp, over_unix, serving
 
@@ -133,7 +133,7 @@ async def test_a_token_that_asks_for_more_than_it_may_is_told_of_once_a_minute(
         assert (await operator.post("/v1/operator-tokens", json={})).status_code == 403
         hub.clock.advance(60.0)
         assert (await viewer.request(*POST_A_RUN)).status_code == 403
-        tokens = await hub.store.read(operator_tokens.list_operator_tokens)
+        tokens = await hub.store.read(OPERATOR_TOKENS.page)
         entries = await hub.store.read(audit.list_entries, event="auth.refused", limit=9, oldest_first=True)
     ids = {Role(row.role): f"token:{row.id}" for row in tokens}
     told = [(entry.actor, json.loads(entry.detail)) for entry in entries]

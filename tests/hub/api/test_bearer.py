@@ -12,9 +12,7 @@ from hub.links.attempts import AttemptLimits, FailedAttempts
 from protocol.errors import HubError
 from protocol.ids import TokenId
 from storage import audit
-from storage.agents import agent_tokens
-from storage.devices import operator_tokens
-from storage.devices.operator_tokens import OperatorTokenRow
+from storage.devices.tokens import OPERATOR_TOKENS, OperatorTokenRow, list_agent_tokens
 from tests.support.identity import IdentityBench, open_identity
 
 HERE, THERE = "192.0.2.7", "198.51.100.4"
@@ -38,7 +36,7 @@ async def _refused(bearer: BearerTokens, token: str, network: str = HERE) -> Hub
 
 
 async def _row(bench: IdentityBench) -> OperatorTokenRow:
-    (row,) = await bench.store.read(operator_tokens.list_operator_tokens)
+    (row,) = await bench.store.read(OPERATOR_TOKENS.page)
     return row
 
 
@@ -53,7 +51,7 @@ async def test_a_token_stands_for_its_role_its_scopes_and_its_user(bench: Identi
 
 async def test_a_row_that_claims_more_than_its_role_brings_gets_no_more(bench: IdentityBench) -> None:
     await bench.store.write(
-        operator_tokens.create_operator_token,
+        OPERATOR_TOKENS.create,
         id=TokenId("t-9"),
         token_hash=hashlib.sha256(b"hub_op_wide").digest(),
         name="wide",
@@ -74,10 +72,8 @@ async def test_an_unknown_a_revoked_and_an_expired_token_open_nothing(bench: Ide
     bench.clock.advance(91 * DAY_S)
     assert "expired" in str(await _refused(bearer, token))
     later = await bench.token()
-    first, second = await bench.store.read(operator_tokens.list_operator_tokens)
-    await bench.store.write(
-        operator_tokens.revoke_operator_token, second.id, at=bench.now_ms, actor="operator:0"
-    )
+    first, second = await bench.store.read(OPERATOR_TOKENS.page)
+    await bench.store.write(OPERATOR_TOKENS.revoke, second.id, at=bench.now_ms, actor="operator:0")
     assert "revoked" in str(await _refused(bearer, later))
     assert first.id != second.id
 
@@ -131,7 +127,7 @@ async def test_the_last_use_of_an_agents_token_is_written_down_once_a_minute(ben
     token, used = await bench.agent_token(agent_id), []
     for _ in range(3):
         await bearer.principal(token, HERE)
-        (row,) = await bench.store.read(agent_tokens.list_agent_tokens, agent_id)
+        (row,) = await bench.store.read(list_agent_tokens, agent_id)
         used.append(row.last_used_at)
         bench.clock.advance(30.0)
     assert used[0] == used[1] != used[2]

@@ -27,9 +27,10 @@ from hub.tokens import TokenKind
 from protocol.errors import CloseCode
 from protocol.handshake import StoreMark
 from storage import audit
-from storage.devices import device_keys, devices, operator_tokens, pairings
+from storage.devices import device_keys, devices, pairings
 from storage.devices.devices import DeviceNameTaken, UnknownDevice
 from storage.devices.pairings import AmbiguousDevice, PairingChanged, UnknownPairing
+from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from storage.runs import agreement
 from storage.runs.agreement import NoStore
 from tests.support.clock import START
@@ -127,9 +128,9 @@ async def test_a_token_is_shown_once_and_kept_as_a_hash(bench: IdentityBench) ->
     listed = await bench.identity.tokens.all()
     assert [(token.id, token.last4, token.user) for token in listed] == [(made.id, made.token[-4:], "owner")]
     assert made.token not in repr(listed)
-    owner = await bench.store.read(devices.find_token, tokens.hash_token(made.token))
+    owner = await bench.store.read(DEVICE_TOKENS.find, tokens.hash_token(made.token))
     assert owner is not None
-    assert owner.token_id == made.id
+    assert owner.id == made.id
 
 
 async def test_revoking_a_token_ends_the_connection_that_it_opened_and_no_other(
@@ -154,7 +155,7 @@ async def test_a_token_of_an_operator_lasts_ninety_days_and_bears_the_scopes_of_
     assert tokens.check(made.token, TokenKind.OPERATOR) is None
     assert set(made.scopes) == ROLE_SCOPES[Role.OPERATOR]
     assert made.expires_at == START + timedelta(days=90)
-    found = await bench.store.read(operator_tokens.find_operator_token, tokens.hash_token(made.token))
+    found = await bench.store.read(OPERATOR_TOKENS.find, tokens.hash_token(made.token))
     assert found is not None
     assert (found.id, found.created_by) == (made.id, ME)
 

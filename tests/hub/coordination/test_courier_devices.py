@@ -22,7 +22,7 @@ from storage.coordination import board_memory
 from storage.coordination.board_memory import MemoryFilter
 from storage.coordination.message_rows import UnknownMessage
 from storage.coordination.messages import MessageSettled
-from storage.devices import devices
+from storage.devices.tokens import DEVICE_TOKENS
 from tests.hub.coordination.post import AT_DESK, BOARD, PostBench, open_post
 from tests.support.device import RunningDevice, open_device
 from tests.support.link import FakeLink
@@ -37,7 +37,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[PostBench]:
     """A hub with a port for devices."""
     async with open_port() as port, open_post(tmp_path, port=port) as opened:
         await port.store.write(
-            devices.create_token, id=TokenId("t-1"), device_id=DESK, token_hash=hash_token(TOKEN), at=1
+            DEVICE_TOKENS.create, id=TokenId("t-1"), device_id=DESK, token_hash=hash_token(TOKEN), at=1
         )
         yield opened
 

@@ -19,7 +19,7 @@ from protocol.ids import DeviceId, TokenId
 from protocol.messages import SoulWriteState
 from protocol.work import Action, Answer, ToolCall
 from storage.coordination import souls
-from storage.devices import devices
+from storage.devices.tokens import DEVICE_TOKENS
 from tests.hub.coordination.souls import AT_DESK, OPERATOR, SoulBench, open_souls
 from tests.support.device import RunningDevice, open_device
 from tests.support.link import FakeLink
@@ -33,7 +33,7 @@ TOKEN = "hub_dev_desk"
 async def bench(tmp_path: Path) -> AsyncIterator[SoulBench]:
     async with open_port() as port, open_souls(tmp_path, port=port) as opened:
         await port.store.write(
-            devices.create_token, id=TokenId("t-1"), device_id=DESK, token_hash=hash_token(TOKEN), at=1
+            DEVICE_TOKENS.create, id=TokenId("t-1"), device_id=DESK, token_hash=hash_token(TOKEN), at=1
         )
         yield opened
 

@@ -15,8 +15,9 @@ from storage.agents import agent_moves, agents, declared_agents
 from storage.agents.configs import Mailbox
 from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors import connectors
-from storage.devices import devices, operator_tokens, pairings
+from storage.devices import devices, pairings
 from storage.devices.devices import Grant, UnknownDevice
+from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from tests.support.clock import START, FakeClock
 from tests.support.identity import NO_TAG, IdentityBench, open_identity
 
@@ -34,7 +35,7 @@ async def give(bench: IdentityBench, *, days: int | None = None, used_days_ago: 
     desk, at = await bench.device("desk"), bench.now_ms - 200 * DAY_MS
     id = TokenId(bench.ids.fresh())
     await bench.store.write(
-        devices.create_token,
+        DEVICE_TOKENS.create,
         id=id,
         device_id=desk.id,
         token_hash=id.encode(),
@@ -73,14 +74,12 @@ async def test_an_operator_token_is_reported_by_its_name_and_last_characters(ben
     token = await bench.token()
     look = doors.check_tokens(bench.store)
     assert list(await look(bench.clock.now())) == []
-    (row,) = await bench.store.read(operator_tokens.list_operator_tokens)
+    (row,) = await bench.store.read(OPERATOR_TOKENS.page)
     end = START + timedelta(milliseconds=row.expires_at - bench.now_ms)
     (found,) = await look(end - timedelta(days=14))
     assert (found.id, found.subject, found.severity) == ("token.ends", row.id, Severity.WARNING)
     assert f"'test' (...{token[-4:]})" in found.explanation
-    await bench.store.write(
-        operator_tokens.revoke_operator_token, row.id, at=bench.now_ms, actor="operator:0"
-    )
+    await bench.store.write(OPERATOR_TOKENS.revoke, row.id, at=bench.now_ms, actor="operator:0")
     assert list(await look(end)) == []
 
 

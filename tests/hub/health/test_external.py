@@ -19,12 +19,12 @@ from hub.health.external import (
 from hub.health.issues import Finding
 from hub.openclaw import GatewayHealth, GatewayState, Problem
 from protocol.ids import AgentId, TokenId, UserId
-from storage.agents import agent_tokens
 from storage.connectors import connectors, credentials
 from storage.connectors.connectors import DeclaredConnector
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateways import DeclaredGateway
 from storage.devices import users
+from storage.devices.tokens import create_agent_token
 from storage.store import Store, open_store
 from tests.support.clock import START, FakeClock
 
@@ -122,7 +122,7 @@ async def test_agents_with_tokens_and_no_address_to_answer_at_are_told(store: St
     look = check_gateway_agents(store, lambda: None)
     assert list(await look(START)) == []
     await store.write(
-        agent_tokens.create_agent_token,
+        create_agent_token,
         id=TokenId("t"),
         token_hash=b"hash",
         agent_id=AgentId("main-office"),

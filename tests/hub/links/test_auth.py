@@ -19,6 +19,7 @@ from protocol.keys import key_id
 from protocol.versions import SPOKEN
 from storage import audit
 from storage.devices import device_keys, devices, pairings
+from storage.devices.tokens import DEVICE_TOKENS
 from tests.support.clock import FakeClock
 from tests.support.keys import KeyPair
 from tests.support.wire import AT_MS, PATIENCE_S, Port, open_port, until
@@ -43,7 +44,7 @@ async def test_an_unknown_token_is_refused_with_a_hint() -> None:
 async def test_a_revoked_token_is_refused_for_good() -> None:
     async with open_port() as port:
         token = await port.pair()
-        await port.store.write(devices.revoke_token, TokenId(f"t-{token}"), AT_MS)
+        await port.store.write(DEVICE_TOKENS.revoke, TokenId(f"t-{token}"), at=AT_MS, actor="hub")
         error, close = await answer_to(port, token)
         assert (error["code"], close) == ("revoked", CloseCode.REVOKED)
 
@@ -274,7 +275,7 @@ async def test_a_key_that_guesses_invitations_from_many_networks_has_to_wait() -
 async def test_a_revoked_token_that_is_tried_from_many_networks_has_to_wait() -> None:
     async with open_port() as port:
         token = await port.pair()
-        await port.store.write(devices.revoke_token, TokenId(f"t-{token}"), AT_MS)
+        await port.store.write(DEVICE_TOKENS.revoke, TokenId(f"t-{token}"), at=AT_MS, actor="hub")
         told = []
         for number in range(11):
             with pytest.raises(Refusal) as refusal:

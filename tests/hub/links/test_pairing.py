@@ -15,6 +15,7 @@ from protocol.errors import CloseCode
 from protocol.ids import DeviceId, InvitationId, UserId
 from storage import audit
 from storage.devices import device_keys, devices, pairings, users
+from storage.devices.tokens import INVITATIONS
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.keys import KeyPair
 from tests.support.wire import AT_MS, Port, open_port
@@ -59,12 +60,12 @@ async def invitation(port: Port, *, uses: int = 1) -> str:
     token = make(TokenKind.INVITATION, SeededChance(uses))
     await port.store.write(users.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(
-        pairings.create_invitation,
+        INVITATIONS.create,
         id=InvitationId("i-1"),
         token_hash=hash_token(token),
         user_id=ANNA,
         device_name=None,
-        uses=uses,
+        uses_left=uses,
         last4=last4(token),
         actor="operator:0",
         at=now_ms(port),

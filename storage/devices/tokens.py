@@ -1,0 +1,340 @@
+"""Tokens of devices, operators and agents, and invitations. Only their hashes are stored.
+
+This module does not know what a role may do: roles and scopes are plain text here.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, DeviceId, InvitationId, TokenId, UserId
+from storage import audit
+from storage.agents.agents import UnknownAgent
+from storage.agents.schema import agent_states, agents
+from storage.devices.schema import (
+    agent_tokens,
+    device_tokens,
+    devices,
+    invitations,
+    operator_tokens,
+    users,
+)
+from storage.kernel.rows import Key, columns_of, fill, paged
+
+DAY_MS: Final = 86_400_000
+RowT = TypeVar("RowT", bound=msgspec.Struct)
+
+
+class Tokens(Generic[RowT]):
+    """Statements about the tokens of one kind.
+
+    Args:
+        table: their table, with the columns that all kinds have.
+        row: struct of a token.
+        query: selects a column for each field of *row*.
+        event: kind of token in names of audit events, as in ``agent_token.created``.
+        detail: details of a created token in the audit log.
+        is_usable: condition of a valid token besides its revocation and expiry.
+        retention_ms: time between a token's end and its deletion, so that late requests learn the reason.
+    """
+
+    def __init__(
+        self,
+        table: sa.Table,
+        row: type[RowT],
+        query: sa.Select[Any],
+        *,
+        event: str,
+        detail: Callable[[Any], audit.Detail],
+        is_usable: sa.ColumnElement[bool] | None = None,
+        retention_ms: int = 30 * DAY_MS,
+    ) -> None:
+        self._table = table
+        self._row = row
+        self._query = query
+        self._event = event
+        self._detail = detail
+        self._is_usable = sa.true() if is_usable is None else is_usable
+        self.retention_ms = retention_ms
+        self.of_hash = query.where(table.c.token_hash == sa.bindparam("hash"))
+
+    def create(
+        self,
+        c: sa.Connection,
+        /,
+        *,
+        id: str,
+        token_hash: bytes,
+        at: int,
+        expires_at: int | None = None,
+        last4: str | None = None,
+        actor: str = "hub",
+        **columns: Any,
+    ) -> RowT:
+        """Create a token, valid until *expires_at*; delete those that ended *retention_ms* ago.
+
+        Args:
+            token_hash: SHA-256 of the token.
+            last4: last four characters, so that its owner can identify it.
+            columns: the columns that only this kind has.
+
+        Raises:
+            Conflict: the owner does not exist, or the hash is known already.
+        """
+        table = self._table
+        ended_at = sa.func.coalesce(table.c.revoked_at, table.c.expires_at)
+        c.execute(sa.delete(table).where(ended_at <= at - self.retention_ms))
+        row = {"id": id, "token_hash": token_hash, "last4": last4, "created_by": actor, "created_at": at}
+        c.execute(sa.insert(table), row | columns | {"expires_at": expires_at})
+        made = fill(self._row, c.execute(self._query.where(table.c.id == id)).one())
+        event = f"{self._event}.created"
+        audit.append(c, at=at, actor=actor, event=event, subject=id, detail=self._detail(made))
+        return made
+
+    def find(self, c: sa.Connection, token_hash: bytes) -> RowT | None:
+        """Return the token with this SHA-256; the caller checks whether it is valid."""
+        row = c.execute(self.of_hash, {"hash": token_hash}).one_or_none()
+        return None if row is None else fill(self._row, row)
+
+    def find_by_id(self, c: sa.Connection, id: str) -> RowT | None:
+        """Return the token with that id, valid or not."""
+        row = c.execute(self._query.where(self._table.c.id == id)).one_or_none()
+        return None if row is None else fill(self._row, row)
+
+    def page(
+        self,
+        c: sa.Connection,
+        /,
+        *,
+        limit: int | None = None,
+        after: Key | None = None,
+        **owner: str | None,
+    ) -> list[RowT]:
+        """Return tokens, also those that are not valid any more, oldest first.
+
+        Args:
+            owner: fields that the tokens share, as ``user_id``; ``None``: any value.
+        """
+        table = self._table.c
+        query = paged(self._of(owner), table.created_at, table.id, limit=limit, after=after)
+        return [fill(self._row, row) for row in c.execute(query)]
+
+    def count(self, c: sa.Connection, at: int, /, **owner: str | None) -> int:
+        """Return the number of valid tokens; see ``page`` about *owner*."""
+        table = self._table.c
+        valid = self._of(owner).where(
+            self._is_usable,
+            table.revoked_at.is_(None),
+            sa.or_(table.expires_at.is_(None), table.expires_at > at),
+        )
+        return int(c.execute(sa.select(sa.func.count()).select_from(valid.subquery())).scalar_one())
+
+    def revoke(self, c: sa.Connection, id: str, *, at: int, actor: str) -> bool:
+        """Revoke the token. Return True if it was not revoked before."""
+        valid = sa.update(self._table).where(self._table.c.id == id, self._table.c.revoked_at.is_(None))
+        revoked = c.execute(valid.values(revoked_at=at)).rowcount > 0
+        if revoked:
+            audit.append(c, at=at, actor=actor, event=f"{self._event}.revoked", subject=id)
+        return revoked
+
+    def use(self, c: sa.Connection, id: str, at: int) -> bool:
+        """Record the time of the token's last use. Return False if the token was revoked."""
+        valid = sa.update(self._table).where(self._table.c.id == id, self._table.c.revoked_at.is_(None))
+        return c.execute(valid.values(last_used_at=at)).rowcount > 0
+
+    def _of(self, owner: dict[str, str | None]) -> sa.Select[Any]:
+        fields = self._query.selected_columns
+        return self._query.where(*(fields[name] == id for name, id in owner.items() if id is not None))
+
+
+class DeviceTokenRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Token of a device, with everything that may invalidate it.
+
+    Attributes:
+        last4: its last characters, if known.
+        created_by: actor who created it.
+    """
+
+    id: TokenId
+    device_id: DeviceId
+    device_name: str
+    device_revoked_at: int | None
+    user_id: UserId
+    user_name: str
+    last4: str | None
+    created_by: str | None
+    created_at: int
+    expires_at: int | None
+    last_used_at: int | None
+    revoked_at: int | None
+
+
+DEVICE_TOKENS: Final = Tokens(
+    device_tokens,
+    DeviceTokenRow,
+    sa.select(
+        *columns_of(
+            DeviceTokenRow,
+            device_tokens,
+            devices,
+            device_name=devices.c.name,
+            device_revoked_at=devices.c.revoked_at,
+            user_name=users.c.name,
+        )
+    ).select_from(device_tokens.join(devices).join(users)),
+    event="token",
+    detail=lambda row: {"device": row.device_name, "expires_at": row.expires_at},
+)
+
+
+class OperatorTokenRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Token of an operator.
+
+    Attributes:
+        role: "viewer", "operator" or "admin".
+        scopes: granted subset of the role's scopes.
+        user_id: user whose devices, agents and runs it may access; ``None``: all users.
+        created_by: actor who created it.
+    """
+
+    id: TokenId
+    name: str
+    role: str
+    scopes: tuple[str, ...]
+    user_id: UserId | None
+    user_name: str | None
+    last4: str
+    created_by: str
+    created_at: int
+    expires_at: int
+    last_used_at: int | None
+    revoked_at: int | None
+
+
+OPERATOR_TOKENS: Final = Tokens(
+    operator_tokens,
+    OperatorTokenRow,
+    sa.select(*columns_of(OperatorTokenRow, operator_tokens, user_name=users.c.name)).join_from(
+        operator_tokens, users, isouter=True
+    ),
+    event="operator_token",
+    detail=lambda row: {
+        "name": row.name,
+        "role": row.role,
+        "scopes": " ".join(row.scopes),
+        "user": row.user_id,
+    },
+)
+
+
+class AgentTokenRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Token of an agent, which authenticates the agent in its own name.
+
+    Attributes:
+        is_removed: the agent is archived or terminated.
+        created_by: actor who created it.
+    """
+
+    id: TokenId
+    agent_id: AgentId
+    agent_name: str
+    user_id: UserId
+    user_name: str
+    is_removed: bool
+    last4: str
+    created_by: str
+    created_at: int
+    expires_at: int
+    last_used_at: int | None
+    revoked_at: int | None
+
+
+AGENT_TOKENS: Final = Tokens(
+    agent_tokens,
+    AgentTokenRow,
+    sa.select(
+        *columns_of(
+            AgentTokenRow,
+            agent_tokens,
+            agents,
+            agent_name=agents.c.name,
+            user_name=users.c.name,
+            is_removed=sa.or_(agents.c.deleted_at.is_not(None), agent_states.c.lifecycle == "terminated"),
+        )
+    )
+    .join_from(agent_tokens, agents, agents.c.id == agent_tokens.c.agent_id)
+    .join(agent_states, agent_states.c.agent_id == agents.c.id)
+    .join(users, users.c.id == agents.c.user_id),
+    event="agent_token",
+    detail=lambda row: {"agent": row.agent_id},
+)
+
+
+class TooManyAgentTokens(HubError):
+    """Error: the agent has the maximum number of valid tokens; no token was created."""
+
+    code = ErrorCode.LIMIT_REACHED
+
+
+def create_agent_token(
+    c: sa.Connection, /, *, agent_id: AgentId, most: int, at: int, **token: Any
+) -> AgentTokenRow:
+    """Create a token of an agent; see ``Tokens.create``.
+
+    Raises:
+        UnknownAgent: the agent does not exist or was removed.
+        TooManyAgentTokens: the agent has *most* valid tokens already.
+        In each case nothing was written.
+    """
+    present = sa.select(agents.c.id).where(agents.c.id == agent_id, agents.c.deleted_at.is_(None))
+    if c.execute(present.with_for_update(key_share=True)).one_or_none() is None:
+        raise UnknownAgent(f"there is no agent {agent_id}")
+    if AGENT_TOKENS.count(c, at, agent_id=agent_id) >= most:
+        raise TooManyAgentTokens(f"this agent has {most} tokens that count (agent_tokens_per_agent)")
+    return AGENT_TOKENS.create(c, agent_id=agent_id, at=at, **token)
+
+
+def list_agent_tokens(
+    c: sa.Connection, agent_id: AgentId, *, limit: int | None = None, after: Key | None = None
+) -> list[AgentTokenRow]:
+    """Return the agent's tokens, also revoked ones, oldest first."""
+    return AGENT_TOKENS.page(c, agent_id=agent_id, limit=limit, after=after)
+
+
+class InvitationRow(msgspec.Struct, frozen=True):
+    """Invitation of devices.
+
+    Attributes:
+        device_name: name of the only device, known or new, that it admits; ``None``: each device uses the
+            name that it reports.
+    """
+
+    id: InvitationId
+    user_id: UserId
+    user_name: str
+    device_name: str | None
+    uses_left: int
+    last4: str
+    created_by: str
+    created_at: int
+    expires_at: int
+    revoked_at: int | None
+
+
+INVITATIONS: Final = Tokens(
+    invitations,
+    InvitationRow,
+    sa.select(*columns_of(InvitationRow, invitations, user_name=users.c.name)).join_from(invitations, users),
+    event="invitation",
+    detail=lambda row: {
+        "user": row.user_id,
+        "device": row.device_name,
+        "uses": row.uses_left,
+        "expires_at": row.expires_at,
+    },
+    is_usable=invitations.c.uses_left > 0,
+    retention_ms=7 * DAY_MS,
+)
