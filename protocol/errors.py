@@ -9,7 +9,7 @@ One tree of exceptions::
         IllegalTransition           a state machine has no such move.
         DeliveryError               a frame could not be delivered to a device, or was not answered.
             DeviceOffline           the device is not connected.
-            DeviceGone              the connection ended; ``dispatched`` says whether the frame was sent.
+            LinkLost                the connection ended; ``dispatched`` says whether the frame was sent.
             DeviceSlow              the outgoing queue is full.
             TooManyCalls            the device has the maximum number of open calls.
             CallTimedOut            no answer in time; the effect is unknown.
@@ -499,7 +499,7 @@ class DeviceOffline(DeliveryError):
     code = ErrorCode.DEVICE_OFFLINE
 
 
-class DeviceGone(DeliveryError):
+class LinkLost(DeliveryError):
     """Error: the connection ended before the answer; *dispatched*: the frame was sent."""
 
     code = ErrorCode.DEVICE_GONE

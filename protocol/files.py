@@ -55,7 +55,7 @@ class FilePut(msgspec.Struct, frozen=True, kw_only=True):
     expected_sha256: Sha256 | None
 
 
-class FileKept(msgspec.Struct, frozen=True, kw_only=True):
+class FileStored(msgspec.Struct, frozen=True, kw_only=True):
     """Answer: the text was stored."""
 
     name: Name

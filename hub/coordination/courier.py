@@ -41,7 +41,7 @@ from hub.openclaw import (
 )
 from hub.turns import Turns
 from protocol.backoff import Backoff
-from protocol.errors import CATALOGUE, CallTimedOut, DeliveryError, DeviceGone, ErrorCode, HubError
+from protocol.errors import CATALOGUE, CallTimedOut, DeliveryError, ErrorCode, HubError, LinkLost
 from protocol.frame import ErrorBody, Record
 from protocol.ids import BootId, CallId, DeviceId, GatewayId
 from protocol.messages import MessageEvent, MessageState
@@ -95,7 +95,7 @@ class ToDevice:
         )
         try:
             answer = await link.call(frame)
-        except DeviceGone as lost:
+        except LinkLost as lost:
             if lost.dispatched:
                 await self._moving.postpone(sent, CLOSING_MS)  # or as soon as the device reconnects
             else:

@@ -36,7 +36,7 @@ from protocol.asking import (
     asking_call_id,
 )
 from protocol.authority import Verb
-from protocol.errors import DeliveryError, DeviceGone, ErrorCode, HubError
+from protocol.errors import DeliveryError, ErrorCode, HubError, LinkLost
 from protocol.ids import AgentId, DeviceId, MemoryId, MessageId, QuestionId, RunId
 from protocol.trace import trace_id_of
 from protocol.work import Action, ToolCall
@@ -385,7 +385,7 @@ class QuestionDelivery:
                     continue
                 await self._clock.sleep(wait_s)
                 wait_s = min(AGAIN_CAP_S, wait_s * 2)
-        except DeviceGone:
+        except LinkLost:
             return  # continued after its next connection
         except StorageError as exc:  # unrecorded confirmations are repeated under the same id
             log.error("question.database", exc=exc)
@@ -395,7 +395,7 @@ class QuestionDelivery:
                 self._wake.set()
 
     async def _send_all(self, link: DeviceLink, due: list[questions.Due]) -> bool:
-        """Return True if the device confirmed all questions. Raises DeviceGone."""
+        """Return True if the device confirmed all questions. Raises LinkLost."""
         is_all = True
         for one in due:
             row = one.question
@@ -408,7 +408,7 @@ class QuestionDelivery:
             )
             try:
                 answer = await link.call(frame)
-            except DeviceGone:
+            except LinkLost:
                 raise
             except DeliveryError as exc:
                 log.info("question.untold", question_id=row.id, device_id=link.device_id, code=exc.code)

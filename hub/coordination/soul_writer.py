@@ -31,7 +31,7 @@ from hub.openclaw.gateway import Gateway, GatewayNews, NewsLost, Reconnected
 from hub.openclaw.methods import AgentFile, file_get, file_set
 from hub.turns import Turns
 from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, HubError
-from protocol.files import FileGet, FileKept, FilePart, FilePut
+from protocol.files import FileGet, FilePart, FilePut, FileStored
 from protocol.frame import Record
 from protocol.ids import AgentId, CallId, DeviceId, RunId, SoulWriteId
 from protocol.messages import SOUL_FILE, SoulWriteState
@@ -190,7 +190,7 @@ class DeviceHome:
         expected = None if base == souls.ABSENT else base
         put = FilePut(name=SOUL_FILE, content=content, expected_sha256=expected)
         answer = await self._ask(Action.FILE_PUT, CallId(write_id), msgspec.structs.asdict(put), trace)
-        return self._read(answer, FileKept).sha256
+        return self._read(answer, FileStored).sha256
 
     async def _part(self, offset: int, trace: str) -> FilePart:
         request = msgspec.structs.asdict(FileGet(name=SOUL_FILE, offset=offset))

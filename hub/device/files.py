@@ -11,7 +11,7 @@ import msgspec
 
 from hub.device.rows import Refusal
 from protocol.errors import ErrorCode
-from protocol.files import FILES, PART_BYTES, FileGet, FileKept, FilePart, FilePut
+from protocol.files import FILES, PART_BYTES, FileGet, FilePart, FilePut, FileStored
 from protocol.frame import MAX_RESULT_BYTES
 from protocol.work import ToolCall
 
@@ -64,7 +64,7 @@ def put(db: sqlite3.Connection, call: ToolCall, at_ms: int) -> dict[str, Any]:
         " content = excluded.content, sha256 = excluded.sha256, updated_at = excluded.updated_at",
         (call.agent_id, request.name, request.content, sha256, at_ms),
     )
-    return _spelled(FileKept(name=request.name, sha256=sha256, size_bytes=len(raw), updated_at=at_ms))
+    return _spelled(FileStored(name=request.name, sha256=sha256, size_bytes=len(raw), updated_at=at_ms))
 
 
 def _request(call: ToolCall, kind: type[T]) -> T:
@@ -79,7 +79,7 @@ def _request(call: ToolCall, kind: type[T]) -> T:
     return request
 
 
-def _spelled(answer: FilePart | FileKept) -> dict[str, Any]:
+def _spelled(answer: FilePart | FileStored) -> dict[str, Any]:
     return msgspec.structs.asdict(answer)
 
 

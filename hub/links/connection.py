@@ -23,7 +23,7 @@ from hub.log import Channel
 from hub.loop_meter import EVERY, MOST_WAIT_S, SHARE
 from hub.metrics import Metrics
 from protocol.coordination import Heartbeat, Request
-from protocol.errors import CloseCode, DeviceGone, DeviceSlow, ErrorCode, RemoteProtocolError
+from protocol.errors import CloseCode, DeviceSlow, ErrorCode, LinkLost, RemoteProtocolError
 from protocol.events import Answered, Ended, HelloReceived, Ignored, Received, SessionEvent, Silent
 from protocol.frame import MAX_PIECE_BYTES, Frame
 from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Limits
@@ -206,10 +206,10 @@ class Connection:
         """Send *frame*, together with the other frames of this turn of the event loop.
 
         Raises:
-            DeviceGone, DeviceSlow: the frame was not sent.
+            LinkLost, DeviceSlow: the frame was not sent.
         """
         if self._left is not None:
-            raise DeviceGone(f"the connection ended ({self._left})", dispatched=False)
+            raise LinkLost(f"the connection ended ({self._left})", dispatched=False)
         if self._transport.is_full():
             self._full()
             raise DeviceSlow(f"{self._transport.buffered()} bytes are unsent; the device does not read")

@@ -19,7 +19,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.turns import Turns
 from protocol.coordination import Event, EventName
-from protocol.errors import DeliveryError, DeviceGone, ErrorCode, HubError, LocalProtocolError
+from protocol.errors import DeliveryError, ErrorCode, HubError, LinkLost, LocalProtocolError
 from protocol.frame import Parameters
 from protocol.ids import DeviceId, UserId
 
@@ -167,7 +167,7 @@ class DeviceEvents:
                 continue
             try:
                 await subscriber.link.send(event)
-            except DeviceGone:
+            except LinkLost:
                 subscriber.waiting.clear()  # no recipient is left
             except (DeliveryError, LocalProtocolError) as exc:  # the queue is full, or the event is too large
                 self._lose(subscriber, event.event, str(exc))

@@ -3,7 +3,7 @@
 Guarantees of every implementation:
 
 - Each call ends exactly once, with an answer or with one of the named errors.
-- When the connection ends, all open calls and streams end at once with ``DeviceGone``. A link is never
+- When the connection ends, all open calls and streams end at once with ``LinkLost``. A link is never
   reused: the presence returns the device's next link.
 - Frames of one run arrive in the order in which the device sent them.
 """
@@ -49,7 +49,7 @@ class SpoolFailed(DeliveryError):
 class RunStream(Protocol):
     """Frames of one run in order; iterate over it once.
 
-    The iteration stops after ``agent_complete``. It raises ``DeviceGone`` if the connection ends before, and
+    The iteration stops after ``agent_complete``. It raises ``LinkLost`` if the connection ends before, and
     ``RunTooLarge`` or ``SpoolFailed`` if the hub had to stop reading the run.
     """
 
@@ -61,7 +61,7 @@ class RunStream(Protocol):
         """Request files of the manifest. A long list is sent in several frames.
 
         Raises:
-            DeviceGone, DeviceSlow: some of the paths may have been requested.
+            LinkLost, DeviceSlow: some of the paths may have been requested.
         """
         ...
 
@@ -71,7 +71,7 @@ class RunStream(Protocol):
         Does nothing for a device without credit support.
 
         Raises:
-            DeviceGone, DeviceSlow: no credit was granted.
+            LinkLost, DeviceSlow: no credit was granted.
         """
         ...
 
@@ -124,7 +124,7 @@ class DeviceLink(Protocol):
 
         Raises:
             CallUnsupported, CallNotGranted, TooManyCalls, DeviceSlow: the frame was not sent.
-            DeviceGone: the connection ended; ``dispatched`` is True if the frame may have been sent.
+            LinkLost: the connection ended; ``dispatched`` is True if the frame may have been sent.
             CallTimedOut: no answer in time; the effect is unknown.
         """
         ...
@@ -136,7 +136,7 @@ class DeviceLink(Protocol):
         received.
 
         Raises:
-            DeviceGone, DeviceSlow: on entering; the frame was not sent.
+            LinkLost, DeviceSlow: on entering; the frame was not sent.
         """
         ...
 
@@ -144,6 +144,6 @@ class DeviceLink(Protocol):
         """Send a frame that has no answer.
 
         Raises:
-            DeviceGone, DeviceSlow: the frame was not sent.
+            LinkLost, DeviceSlow: the frame was not sent.
         """
         ...

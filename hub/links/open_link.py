@@ -29,8 +29,8 @@ from protocol.errors import (
     CallTimedOut,
     CallUnsupported,
     CloseCode,
-    DeviceGone,
     DeviceSlow,
+    LinkLost,
     LocalProtocolError,
     TooManyCalls,
 )
@@ -51,7 +51,7 @@ class Carrier(Protocol):
         ...
 
     def send_now(self, frame: Frame) -> None:
-        """Send without waiting, or raise ``DeviceGone`` or ``DeviceSlow``."""
+        """Send without waiting, or raise ``LinkLost`` or ``DeviceSlow``."""
         ...
 
     def end(self, goodbye: Goodbye, close: CloseCode) -> None:
@@ -142,7 +142,7 @@ class OpenLink:
             self._metrics.limits_reached.labels("call_timeout_s").inc()
             outcome = "timed_out"
             raise
-        except DeviceGone:
+        except LinkLost:
             outcome = "device_gone"
             raise
         finally:
@@ -160,7 +160,7 @@ class OpenLink:
             try:
                 yield stream
             finally:
-                with suppress(DeviceGone, DeviceSlow):  # the end of the connection also ends the run
+                with suppress(LinkLost, DeviceSlow):  # the end of the connection also ends the run
                     stream.cancel("the hub stopped reading")
 
     async def send(self, frame: Frame) -> None:
@@ -216,7 +216,7 @@ class PendingCall:
 
     Raises, when awaited:
         CallTimedOut: the deadline passed.
-        DeviceGone: the connection ended after the frame was handed over.
+        LinkLost: the connection ended after the frame was handed over.
     """
 
     __slots__ = ("_calls", "_future", "_slot", "_timeout_s", "call_id")
@@ -271,7 +271,7 @@ class PendingCalls:
 
         Raises, on entering:
             TooManyCalls: the limit of open calls is reached.
-            DeviceGone: the connection has ended; ``dispatched`` is False.
+            LinkLost: the connection has ended; ``dispatched`` is False.
             LocalProtocolError: a call with this id is open on this connection already.
         """
         return PendingCall(self, call_id, timeout_s)
@@ -290,11 +290,11 @@ class PendingCalls:
             return
         self._ended = reason
         for call in self._open.values():
-            call.fail(DeviceGone(f"call {call.call_id}: the connection ended ({reason})", dispatched=True))
+            call.fail(LinkLost(f"call {call.call_id}: the connection ended ({reason})", dispatched=True))
 
     def _admit(self, call: PendingCall, timeout_s: float) -> "tuple[Slot, asyncio.Future[Answer]]":
         if self._ended is not None:
-            raise DeviceGone(f"the connection ended ({self._ended})", dispatched=False)
+            raise LinkLost(f"the connection ended ({self._ended})", dispatched=False)
         if call.call_id in self._open:
             raise LocalProtocolError(f"call {call.call_id} is open on this connection already")
         if len(self._open) >= self._most:

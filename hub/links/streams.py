@@ -24,9 +24,9 @@ import msgspec
 from hub.links.link import RunFrame, RunTooLarge, SpoolFailed
 from protocol.errors import (
     DeliveryError,
-    DeviceGone,
     DeviceSlow,
     ErrorCode,
+    LinkLost,
     LocalProtocolError,
     RemoteProtocolError,
 )
@@ -252,7 +252,7 @@ class Stream:
         """Send ``agent_cancel``, unless the run is complete or was cancelled before.
 
         Raises:
-            DeviceGone, DeviceSlow: the frame was not sent.
+            LinkLost, DeviceSlow: the frame was not sent.
         """
         if not self.completed and not self.cancelled:
             self._send(AgentCancel(run_id=self.run.run_id, fence=self.run.fence, reason=reason))
@@ -284,7 +284,7 @@ class RunStreams:
     """Streams of one connection, by run.
 
     Args:
-        send: sends a frame on the connection; raises ``DeviceGone`` or ``DeviceSlow``.
+        send: sends a frame on the connection; raises ``LinkLost`` or ``DeviceSlow``.
         has_credit: True if the device listed ``agent_data.credit``.
         spool_dir: folder for unread frames beyond *memory_bytes* of a run.
     """
@@ -314,11 +314,11 @@ class RunStreams:
         """Open a block in which frames of *run* are expected; later frames are dropped.
 
         Raises, on entering:
-            DeviceGone: the connection has ended.
+            LinkLost: the connection has ended.
             LocalProtocolError: the run is open on this connection already.
         """
         if self._ended is not None:
-            raise DeviceGone(f"the connection ended ({self._ended})", dispatched=False)
+            raise LinkLost(f"the connection ended ({self._ended})", dispatched=False)
         if run.run_id in self._by_run:
             raise LocalProtocolError(f"run {run.run_id} is open on this connection already")
         stream = Stream(
@@ -357,7 +357,7 @@ class RunStreams:
         try:
             stream.put(frame)
         except (RunTooLarge, SpoolFailed) as error:
-            with suppress(DeviceGone, DeviceSlow):  # the end of the connection also ends the run
+            with suppress(LinkLost, DeviceSlow):  # the end of the connection also ends the run
                 stream.cancel(error.code)
             return error.code
         return None
@@ -369,7 +369,7 @@ class RunStreams:
         self._ended = reason
         for stream in self._by_run.values():
             message = f"run {stream.run.run_id}: the connection ended ({reason})"
-            stream.cut(DeviceGone(message, dispatched=True))
+            stream.cut(LinkLost(message, dispatched=True))
 
 
 def _size_of(frame: RunFrame) -> int:

@@ -28,7 +28,7 @@ from hub.runs.payload import CallPayload, frame_of
 from hub.runs.reported_rows import taken_item
 from hub.turns import Turns
 from protocol.agreement import KnownToDevice, RowsPage
-from protocol.errors import DeviceGone, DeviceSlow, ErrorCode, HubError, TooManyCalls
+from protocol.errors import DeviceSlow, ErrorCode, HubError, LinkLost, TooManyCalls
 from protocol.frame import Record
 from protocol.handshake import StoreMark
 from protocol.ids import CallId, DeviceId
@@ -138,7 +138,7 @@ class Agreements:
                     return
                 except Exception as exc:  # a failure with one device must not stop the others
                     broken = gravest(exc)
-                    if isinstance(broken, DeviceGone):
+                    if isinstance(broken, LinkLost):
                         return
                     log.warning("agreement.failed", exc=broken, device_id=link.device_id)
                     await self._keep_problem(link.device_id, broken)
@@ -187,9 +187,9 @@ class Agreements:
             refused = 0
             if present:
                 lost, rows = await self._lost(link, present)
-                coming = [item for item in lost if item.told_at is None and item.data]
+                coming = [item for item in lost if item.answered_at is None and item.data]
                 rowless = [item for item in coming if item.row_id not in rows]
-                lost = [item for item in lost if item.told_at is not None]
+                lost = [item for item in lost if item.answered_at is not None]
                 unknown = [item for item in lost if not item.data]
                 resent, deleted = await self._send_all(link, [item for item in lost if item.data], rows)
                 refused = len(lost) - len(unknown) - len(resent) - len(deleted)
@@ -213,7 +213,7 @@ class Agreements:
         """
         calls: list[str] = [item.call_id for item in items]
         # Of an item whose first call is on its way, the row is that of the same words, which it changes.
-        is_older = {item.row_id for item in items if item.version > 1 or item.told_at is None}
+        is_older = {item.row_id for item in items if item.version > 1 or item.answered_at is None}
         rows = {row_id for row_id in is_older if row_id}
         rows |= {value for item in items for value in _references(item).values()}
         asked: Record = {"calls": calls, "rows": sorted(rows)}
@@ -329,7 +329,7 @@ class Agreements:
 
         Raises:
             NotAgreed: the device failed with an error that may be temporary.
-            CallTimedOut, DeviceGone: see ``DeviceLink.call``.
+            CallTimedOut, LinkLost: see ``DeviceLink.call``.
         """
         while True:
             try:

@@ -32,7 +32,7 @@ from hub.runs.batching import BatchPending
 from hub.runs.delivery import CALLS_IN_FLIGHT
 from hub.runs.run_order import RunOrder
 from hub.runs.sources import DeviceStalled, NotTakenOn
-from protocol.errors import DeliveryError, DeviceGone, DeviceOffline, ErrorCode
+from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, LinkLost
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.devices.devices import NotGranted
 from storage.kernel.database import Conflict, DiskFull, StorageError
@@ -75,7 +75,7 @@ def ending_of(
             return Ending(event=RunEvent.FAILED, reason=str(exc), outcome=RunOutcome.ERROR)
         case ModelExhausted():
             return Ending(event=RunEvent.EXHAUSTED, reason=str(exc), exhausted=exc)
-        case DeviceGone() | DeviceOffline():
+        case LinkLost() | DeviceOffline():
             return Ending(event=RunEvent.DEVICE_LOST, reason=str(exc))
         case DeliveryError() | DeviceStalled() | ModelUnavailable() | StorageError():
             is_outage = isinstance(exc, StorageError) and not isinstance(exc, Conflict)
@@ -108,7 +108,7 @@ def _wait(chance: Chance, tries: int, base_s: float, cap_s: float) -> float:
 # Precedence when several units fail at the same time, most severe first.
 _EXPECTED: Final[tuple[type[Exception], ...]] = (
     StaleRun,
-    DeviceGone,
+    LinkLost,
     DeviceOffline,
     DeliveryError,
     ModelExhausted,
@@ -191,7 +191,7 @@ class UnitTasks:
     def __init__(self, tasks: TaskGroup, grace_s: float) -> None:
         self._tasks = tasks
         self._grace_s = grace_s
-        self.lost: DeviceGone | DeviceOffline | None = None
+        self.lost: LinkLost | DeviceOffline | None = None
 
     def start(self, work: Callable[[*Parts], Awaitable[None]], *parts: *Parts) -> None:
         """Start processing a unit."""
@@ -206,7 +206,7 @@ class UnitTasks:
     def take(self, exc: Exception) -> None:
         """Record the loss of the device if *exc* reports it, else raise the error."""
         error = gravest(exc)
-        if not isinstance(error, DeviceGone | DeviceOffline):
+        if not isinstance(error, LinkLost | DeviceOffline):
             raise exc
         if self.lost is None:
             self.lost = error
@@ -221,7 +221,7 @@ async def unit_tasks(grace_s: float) -> AsyncIterator[UnitTasks]:
         grace_s: time that units have to end once the device is lost.
 
     Raises:
-        DeviceGone, DeviceOffline: the device was lost; the units have ended or were cancelled.
+        LinkLost, DeviceOffline: the device was lost; the units have ended or were cancelled.
     """
     async with anyio.create_task_group() as tasks:
         hands = UnitTasks(tasks, grace_s)

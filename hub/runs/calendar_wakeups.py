@@ -19,7 +19,7 @@ from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.turns import Turns
-from protocol.errors import CallTimedOut, DeliveryError, DeviceGone
+from protocol.errors import CallTimedOut, DeliveryError, LinkLost
 from protocol.ids import CallId, DeviceId
 from protocol.work import Action, ToolCall
 from storage import audit
@@ -218,7 +218,7 @@ class Wakes:
         except CallTimedOut:
             self._metrics.limits_reached.labels("wake_answer_s").inc()
             return "no_answer"
-        except DeviceGone:
+        except LinkLost:
             return "device_offline"
         except DeliveryError:  # too many open calls, or a slow device: nothing was sent
             return "no_answer"

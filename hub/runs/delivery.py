@@ -158,7 +158,7 @@ class Delivery:
             lanes: limits the calls in flight of the whole run.
 
         Raises:
-            DeviceGone: the connection ended; unanswered calls stay open.
+            LinkLost: the connection ended; unanswered calls stay open.
             StaleRun: another process has taken over the run.
         """
         if interrupt.is_winding_up:
@@ -252,7 +252,7 @@ class Delivery:
             result=answered,
             at=self._at(),
             row_id=_row_id(answer),
-            is_gone=is_deleted,
+            is_deleted=is_deleted,
             counter=answer.counter,
             epoch=epoch,
         )

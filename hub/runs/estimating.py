@@ -106,7 +106,7 @@ class Estimator:
             DeviceOffline: the agent's device is not connected.
             CallUnsupported: the device cannot list its files.
             NotTakenOn: the device is busy, or shares no folder that the agent reads.
-            DeviceGone, DeviceStalled: the device did not send a complete list.
+            LinkLost, DeviceStalled: the device did not send a complete list.
         """
         if link is None:
             raise DeviceOffline(f"the device of {agent.name} is not connected, so nobody can list its files")

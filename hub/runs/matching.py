@@ -234,7 +234,7 @@ def _place(one: FoundItem | ItemRow) -> str:
 
 def _is_refused(known: KnownItem) -> bool:
     """Return True if the device refused to update the row, so that it still has the earlier version."""
-    is_open = known.row.told_at is None and known.call_state is CallState.REJECTED
+    is_open = known.row.answered_at is None and known.call_state is CallState.REJECTED
     return is_open and known.row.before is not None
 
 
@@ -315,7 +315,7 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
     is_same = row.data == item.data
     if _is_refused(known) and item.data == row.before:
         return Decision(before=row, after=_as_before(item, row, finder))
-    if row.told_at is None:
+    if row.answered_at is None:
         if known.held_by not in (None, finder.run_id):
             return Decision(before=row, awaits=row.id, is_behind=not is_same)
         if is_same or known.call_state not in (CallState.PLANNED, CallState.REJECTED):
@@ -355,7 +355,7 @@ def _seen(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
         agent_id=row.agent_id or finder.agent_id,
         source=None if row.verdict == "rejected" else item.source,
         config_fingerprint=finder.config_fingerprint,
-        run_id=finder.run_id if row.told_at is None else row.run_id,
+        run_id=finder.run_id if row.answered_at is None else row.run_id,
         updated_at=finder.at,
     )
 
@@ -369,7 +369,7 @@ def _as_before(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
         before=None,
         date_ms=item.date_ms,
         warnings=item.warnings,
-        told_at=finder.at,
+        answered_at=finder.at,
     )
 
 
@@ -390,7 +390,7 @@ def _changed(
         call_id=derive_call_id(item_id=row.id, version=version, content=content_of(item.data)),
         run_id=finder.run_id,
         row_id=row.row_id if row.device_id == finder.device_id else None,
-        told_at=None,
+        answered_at=None,
         version=version,
     )
     return Decision(before=row, after=after, call=_call(item, after, can_update))
@@ -483,7 +483,7 @@ def _shared_decision(
         promised: ids of the items taken over; extended by this function.
     """
     row = other.row
-    if row.told_at is not None:
+    if row.answered_at is not None:
         return Decision()
     is_ours = other.held_by == finder.run_id and other.call_unit == finder.unit_key
     if row.id in promised or (other.held_by is not None and not is_ours):
@@ -518,7 +518,7 @@ class Elsewhere:
         self._of_day: dict[tuple[str, date], list[tuple[KnownItem, tuple[str, ...]]]] = {}
         for one in known:
             row = one.row
-            if row.told_at is None and one.call_state is CallState.REJECTED:
+            if row.answered_at is None and one.call_state is CallState.REJECTED:
                 continue
             day = None if row.date_ms is None else _day(row.date_ms, timezone)
             self._alike.setdefault(row.likeness, []).append((one, day))

@@ -21,7 +21,7 @@ from hub.runs.asking import RunAsking
 from hub.runs.attempt import Attempt, Reading
 from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOrder
-from protocol.errors import DeliveryError, DeviceGone, DeviceOffline
+from protocol.errors import DeliveryError, DeviceOffline, LinkLost
 from protocol.frame import Record
 from protocol.tables import TABLES, TableName
 from protocol.trace import traceparent
@@ -92,7 +92,7 @@ class MessageWork:
             if self._extraction_config is None:
                 try:
                     self._extraction_config = await run_extraction_config(attempt.link, attempt.order)
-                except (DeviceGone, DeviceOffline):
+                except (LinkLost, DeviceOffline):
                     attempt.link, self._extraction_config = None, attempt.order.extraction_config
             return self._extraction_config
 
@@ -130,7 +130,7 @@ async def references_of(link: DeviceLink, order: RunOrder) -> tuple[Reference, .
     error or a malformed answer are left out.
 
     Raises:
-        DeviceGone, DeviceOffline: the connection ended.
+        LinkLost, DeviceOffline: the connection ended.
     """
     tables = _referred_to(order.parameters.data_types)
     if not tables or CapabilityName.TOOL_QUERY not in link.capabilities:
@@ -139,7 +139,7 @@ async def references_of(link: DeviceLink, order: RunOrder) -> tuple[Reference, .
     for table in tables:
         try:
             found += await _newest(link, order, table, MOST_ROWS // len(tables))
-        except (DeviceGone, DeviceOffline):
+        except (LinkLost, DeviceOffline):
             raise
         except (DeliveryError, msgspec.ValidationError) as exc:
             log.warning("references.unread", table=table, error=type(exc).__name__)

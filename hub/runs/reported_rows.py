@@ -65,7 +65,7 @@ def taken_item(listed: ListedRow, *, user_id: UserId, device_id: DeviceId, at: i
         call_id=CallId(listed.call_id),
         run_id=RunId(listed.run_id or ""),
         row_id=listed.row_id,
-        told_at=at,
+        answered_at=at,
         verdict=listed.state,
         verdict_at=None if listed.state == "open" else at,
         version=max(listed.counter, 1),

@@ -29,7 +29,7 @@ from hub.runs.mailbox_visit import MailboxVisits
 from hub.runs.message_work import MessageWork, run_extraction_config
 from hub.runs.run_order import RunOrder
 from hub.runs.sources import DeviceSource, SeenUnits, TakenOn, UnreadUnit
-from protocol.errors import DeviceGone, DeviceOffline, ErrorCode, IllegalTransition
+from protocol.errors import DeviceOffline, ErrorCode, IllegalTransition, LinkLost
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outcome_of
 from protocol.trace import trace_id_of
@@ -145,7 +145,7 @@ class Runner:
             try:
                 return await self._visit(attempt, link, interrupt)
             except Exception as exc:
-                lost = isinstance(gravest(exc), DeviceGone | DeviceOffline)
+                lost = isinstance(gravest(exc), LinkLost | DeviceOffline)
                 if not lost or attempt.state is not RunState.RUNNING:
                     raise
                 link = await self._reconnected(device_id, link, interrupt)
@@ -381,7 +381,7 @@ class Runner:
             try:
                 await self._deliver(attempt, link, unit_key, calls, interrupt)
             except Exception as exc:
-                is_lost = isinstance(gravest(exc), DeviceGone | DeviceOffline)
+                is_lost = isinstance(gravest(exc), LinkLost | DeviceOffline)
                 if not is_lost or attempt.order.parameters.mailbox is None:
                     raise
                 attempt.link = None

@@ -175,7 +175,7 @@ class DeviceSource:
 
         Raises:
             NotTakenOn: the device refused the run as a whole.
-            DeviceGone: the connection ended; all yielded files are complete.
+            LinkLost: the connection ended; all yielded files are complete.
             DeviceStalled: no frame arrived for too long.
         """
         has_manifest = link.can("agent_manifest")

@@ -164,7 +164,7 @@ AT_DEVICE = (
     .where(
         items.c.device_id == sa.bindparam("device"),
         items.c.call_id > sa.bindparam("after"),
-        items.c.told_at.is_not(None) | items.c.row_id.is_not(None),
+        items.c.answered_at.is_not(None) | items.c.row_id.is_not(None),
         items.c.verdict != "rejected",
     )
     .order_by(items.c.call_id)
@@ -327,7 +327,7 @@ class _Ledger:
 
     def coming(self, item: ItemRow) -> ItemRow | None:
         """Take out one *of_place* that a call on its way is to insert."""
-        found = (one for one in self.of_place(item) if one.told_at is None and one.row_id is None)
+        found = (one for one in self.of_place(item) if one.answered_at is None and one.row_id is None)
         if (one := next(found, None)) is not None:
             self.of_place(item).remove(one)
         return one
@@ -356,7 +356,7 @@ def list_doubtful(
             found |= {
                 one.call_id: one.row_id
                 for one in (*ledger.of_place(row.item), *([known] if known else ()))
-                if one.told_at is not None and one.verdict != "rejected" and one.row_id != row.item.row_id
+                if one.answered_at is not None and one.verdict != "rejected" and one.row_id != row.item.row_id
             }
     return found
 
@@ -397,7 +397,7 @@ def _take(
     """Add one row. Return True if it was news for the ledger."""
     one, known = row.item, ledger.find(row)
     if known is not None and known.call_id == one.call_id:
-        if known.told_at is None or known.row_id != one.row_id:
+        if known.answered_at is None or known.row_id != one.row_id:
             note_answer(c, one.call_id, row_id=one.row_id, at=at)
         return False
     if known is not None and known.verdict == one.verdict == "rejected":
@@ -419,7 +419,7 @@ def _take(
             c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
             _read_again(c, known)
             return True
-        if known.told_at is None or known.call_id in lost:
+        if known.answered_at is None or known.call_id in lost:
             _change_row(c, known, one.row_id)
             return False
         if known.call_id in rowless:  # its device lost the row, had it again as another one, and lost that
@@ -454,7 +454,7 @@ def _change_row(c: sa.Connection, item: ItemRow, row_id: str | None) -> None:
 def _change_call(c: sa.Connection, item: ItemRow, changes: dict[str, Any]) -> None:
     """Change the newest call of an item, if it has no answer yet."""
     payload = c.execute(PAYLOAD, {"call": item.call_id}).scalar()
-    if item.told_at is None and payload is not None:
+    if item.answered_at is None and payload is not None:
         given = {"call": item.call_id, "does": changes["action"], "changes": payload | changes}
         c.execute(CHANGE_CALL, given)
 
@@ -469,7 +469,7 @@ def _newer(known: ItemRow, reported: ItemRow) -> ItemRow:
         known,
         call_id=reported.call_id,
         row_id=reported.row_id,
-        told_at=known.told_at or reported.told_at,
+        answered_at=known.answered_at or reported.answered_at,
         before=None,
         # Never a lower version: the id of its next call would be one that the device has answered.
         version=max(known.version, reported.version),

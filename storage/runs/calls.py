@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import DeviceGone
+from protocol.errors import LinkLost
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState
 from storage.devices.schema import device_stores, devices
@@ -121,7 +121,7 @@ def settle_call(
     at: int,
     *,
     row_id: str | None = None,
-    is_gone: bool = False,
+    is_deleted: bool = False,
     counter: int | None = None,
     epoch: int | None = None,
 ) -> bool:
@@ -133,14 +133,14 @@ def settle_call(
     Args:
         result: part of the answer to store; any JSON value.
         row_id: id of the row that an insert created.
-        is_gone: the row of an update no longer exists: its owner rejected the item, and the call, ACKED,
+        is_deleted: the row of an update no longer exists: its owner rejected the item, and the call, ACKED,
             changed nothing.
         counter: the device's store counter for the call, if reported. This hub planned every row up to it, so
             the ledger has them. Ignored while a comparison of the store is due.
         epoch: number of the connection that the answer came over, if any.
 
     Raises:
-        DeviceGone: the device has reconnected since, and may have lost the call; nothing was written, and the
+        LinkLost: the device has reconnected since, and may have lost the call; nothing was written, and the
             call is sent again.
         IllegalTransition: the call was never marked as sent; nothing was written.
     """
@@ -151,9 +151,9 @@ def settle_call(
     if after in OPEN:
         raise ValueError(f"{event.name} does not settle a call")
     if epoch is not None and (c.execute(EPOCH, {"device": call.device_id}).scalar() or 0) > epoch:
-        raise DeviceGone(f"call {call_id}: the device has connected again since it answered", dispatched=True)
-    _settle(c, call, after, result, at, is_taken=after is CallState.ACKED and not is_gone)
-    if is_gone:
+        raise LinkLost(f"call {call_id}: the device has connected again since it answered", dispatched=True)
+    _settle(c, call, after, result, at, is_taken=after is CallState.ACKED and not is_deleted)
+    if is_deleted:
         note_gone(c, call_id, at)
     elif after is CallState.ACKED:
         note_answer(c, call_id, row_id=row_id, at=at)
@@ -188,7 +188,7 @@ JUDGE = (
         # A rejected item is never sent again.
         source=sa.case((sa.bindparam("reported") == "rejected", sa.null()), else_=items.c.source),
         verdict_at=sa.bindparam("now", type_=Int),
-        told_at=sa.func.coalesce(items.c.told_at, sa.bindparam("now", type_=Int)),
+        answered_at=sa.func.coalesce(items.c.answered_at, sa.bindparam("now", type_=Int)),
         updated_at=sa.bindparam("now", type_=Int),
     )
 )

@@ -71,7 +71,7 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
         before: data that its device has while the newest call, an update, is not answered.
         call_id: its newest call, planned in *run_id*.
         row_id: its row at the device, if reported.
-        told_at: time of the answer to the newest call; ``None``: its device may not have it.
+        answered_at: time of the answer to the newest call; ``None``: its device may not have it.
         version: number of its calls.
     """
 
@@ -93,7 +93,7 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
     call_id: CallId
     run_id: RunId
     row_id: str | None = None
-    told_at: int | None = None
+    answered_at: int | None = None
     verdict: Verdict = "open"
     verdict_at: int | None = None
     version: int = 1
@@ -288,16 +288,16 @@ def change_of(item: ItemRow) -> dict[str, Any]:
     return {"item": item.id} | {f"new_{name}": values[name] for name in _CHANGED}
 
 
-TOLD = (
+MARK_ANSWERED = (
     sa.update(items)
     .where(items.c.call_id == sa.bindparam("call"))
     .values(
         row_id=sa.func.coalesce(sa.bindparam("row", type_=sa.Text), items.c.row_id),
         before=None,
         # A verdict that came before the answer concerns this version.
-        verdict=sa.case((items.c.told_at.is_(None), "open"), else_=items.c.verdict),
-        verdict_at=sa.case((items.c.told_at.is_(None), sa.null()), else_=items.c.verdict_at),
-        told_at=sa.func.coalesce(items.c.told_at, sa.bindparam("now", type_=Int)),
+        verdict=sa.case((items.c.answered_at.is_(None), "open"), else_=items.c.verdict),
+        verdict_at=sa.case((items.c.answered_at.is_(None), sa.null()), else_=items.c.verdict_at),
+        answered_at=sa.func.coalesce(items.c.answered_at, sa.bindparam("now", type_=Int)),
         updated_at=sa.bindparam("now", type_=Int),
     )
 )
@@ -309,7 +309,7 @@ GONE = (
         source=None,
         verdict="rejected",
         verdict_at=sa.bindparam("now", type_=Int),
-        told_at=sa.bindparam("now", type_=Int),
+        answered_at=sa.bindparam("now", type_=Int),
         updated_at=sa.bindparam("now", type_=Int),
     )
 )
@@ -317,7 +317,7 @@ GONE = (
 
 def note_answer(c: sa.Connection, call_id: CallId, *, row_id: str | None, at: int) -> None:
     """Record that the device has this version of the item, in the row *row_id* if reported."""
-    c.execute(TOLD, {"call": call_id, "row": row_id, "now": at})
+    c.execute(MARK_ANSWERED, {"call": call_id, "row": row_id, "now": at})
 
 
 def note_gone(c: sa.Connection, call_id: CallId, at: int) -> None:
@@ -325,16 +325,16 @@ def note_gone(c: sa.Connection, call_id: CallId, at: int) -> None:
     c.execute(GONE, {"call": call_id, "now": at})
 
 
-UNTOLD = (
+UNANSWERED = (
     sa.select(sa.func.count())
     .select_from(items)
-    .where(items.c.id.in_(sa.bindparam("ids", expanding=True)), items.c.told_at.is_(None))
+    .where(items.c.id.in_(sa.bindparam("ids", expanding=True)), items.c.answered_at.is_(None))
 )
 
 
 def are_told(c: sa.Connection, ids: Sequence[str]) -> bool:
     """Return True if the devices of all these items have them."""
-    return all(c.execute(UNTOLD, {"ids": part}).scalar_one() == 0 for part in in_parts(ids))
+    return all(c.execute(UNANSWERED, {"ids": part}).scalar_one() == 0 for part in in_parts(ids))
 
 
 NEWEST = ITEMS.add_columns(agents.c.name.label("agent_name")).join_from(items, agents)

@@ -221,7 +221,7 @@ items = table(
     text("call_id"),
     text("run_id"),
     sa.Column("row_id", sa.Text),
-    sa.Column("told_at", Int),
+    sa.Column("answered_at", Int),
     text("verdict", "open"),
     sa.Column("verdict_at", Int),
     number("version", 1),

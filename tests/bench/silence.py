@@ -8,7 +8,7 @@ from typing import Any, Final
 import anyio
 
 from hub.links.link import DeviceLink
-from protocol.errors import DeviceGone, DeviceSlow
+from protocol.errors import DeviceSlow, LinkLost
 from protocol.work import Action, ToolCall
 from tests.bench.driver import WARM_S, Order, Peer, keep_calling
 from tests.bench.machine import forget_peak_rss, peak_rss_bytes, rss_bytes
@@ -76,7 +76,7 @@ class Flood:
                         taken += 1
                     except DeviceSlow:
                         refused += 1
-                    except DeviceGone:
+                    except LinkLost:
                         gone += 1
 
         async with anyio.create_task_group() as tasks:

@@ -58,14 +58,15 @@ class Deliveries(Law):
         """Return True if a restored device has an outdated copy of the row and an update of it is pending."""
         return self._was_restored and bool(
             self.facts.disk.rows(
-                "SELECT 1 FROM items WHERE device_id = ? AND row_id = ? AND call_id <> ? AND told_at IS NULL",
+                "SELECT 1 FROM items WHERE device_id = ? AND row_id = ? AND call_id <> ?"
+                " AND answered_at IS NULL",
                 *(device.id, row.row_id, row.call_id),
             )
         )
 
     def _is_sent_again(self, row: Row) -> bool:
         """Return True if the ledger records that the device had the row."""
-        told = self.facts.disk.one("SELECT told_at FROM items WHERE call_id = ?", row.call_id)
+        told = self.facts.disk.one("SELECT answered_at FROM items WHERE call_id = ?", row.call_id)
         return told is not None and told[0] is not None
 
     def after(self, commit: Commit) -> None:
@@ -102,7 +103,7 @@ class Deliveries(Law):
         there = {row.row_id: row.title for row in device.memory.rows}
         told = self.facts.disk.rows(
             "SELECT row_id, json_extract(data, '$.title') FROM items"
-            " WHERE device_id = ? AND told_at IS NOT NULL AND verdict <> 'rejected'"
+            " WHERE device_id = ? AND answered_at IS NOT NULL AND verdict <> 'rejected'"
             " AND config_fingerprint <> ''",
             device.id,
         )

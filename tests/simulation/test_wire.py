@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 
-from protocol.errors import DeviceGone
+from protocol.errors import LinkLost
 from protocol.frame import Frame
 from protocol.work import AgentCredit
 from tests.simulation.dice import Dice
@@ -110,7 +110,7 @@ def test_a_hub_that_knows_of_the_end_cannot_send() -> None:
     async def play(stage: Stage) -> None:
         stage.wire.cut(hub_after_s=0.0, device_after_s=9.0)
         await anyio.sleep(1)
-        with pytest.raises(DeviceGone):
+        with pytest.raises(LinkLost):
             stage.wire.send_now(AgentCredit(run_id="r", pieces=1))
 
     played(play)

@@ -15,7 +15,7 @@ import anyio
 from hub.links.link import RunFrame
 from hub.links.open_link import OpenLink
 from protocol.coordination import Request
-from protocol.errors import CloseCode, DeviceGone, DeviceSlow
+from protocol.errors import CloseCode, DeviceSlow, LinkLost
 from protocol.events import Answered
 from protocol.frame import Frame
 from protocol.handshake import Goodbye
@@ -119,7 +119,7 @@ class Wire:
     def send_now(self, frame: Frame) -> None:
         """Send *frame* to the device."""
         if self.hub_knows:
-            raise DeviceGone("the connection has ended", dispatched=False)
+            raise LinkLost("the connection has ended", dispatched=False)
         if self._traffic.dice.says(FULL):
             raise DeviceSlow("the device does not read")
         self._travel("down", frame, self._at_device, self._arrive_at_device)

@@ -362,7 +362,7 @@ class World:
             self.kill(machine)
         sent = self.disk.rows(
             "SELECT call_id FROM run_calls WHERE state <> 'PLANNED'"
-            " UNION SELECT call_id FROM items WHERE told_at IS NOT NULL"
+            " UNION SELECT call_id FROM items WHERE answered_at IS NOT NULL"
         )
         self.disk.put_back(backup)
         self.model.wordings += 1

@@ -99,7 +99,7 @@ def test_a_row_of_a_lost_day_is_taken_though_an_older_change_of_it_is_on_its_way
     bring(c, held, plan(c, held, as_new(item())))
     plan(c, held, changed)
     on_its_way = the_item(c)
-    assert on_its_way.told_at is None
+    assert on_its_way.answered_at is None
     told = taken(on_its_way, "c-9")
     assert agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT) == 1
     assert the_item(c).call_id == "c-9"
@@ -126,7 +126,7 @@ def test_a_change_on_its_way_to_a_row_that_the_device_lost_inserts_the_item(c: s
     plan(c, held, changed)
     agreement.greet(c, DESK, StoreMark(id="another", counter=0), AT)
     (change,) = agreement.list_at_device(c, DESK, after="", limit=9)
-    assert change.told_at is None and change.row_id is not None
+    assert change.answered_at is None and change.row_id is not None
     agreement.note_resent(c, DESK, [], rowless=[change], after=None, at=AT)
     (call,) = calls.open_calls(c, held.id)
     assert (call.payload["action"], call.payload["where"]) == ("insert", {})
@@ -187,7 +187,7 @@ def test_an_insert_on_its_way_changes_the_row_that_a_lost_day_made_of_the_same_w
     assert agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT) == 1
     (call,) = calls.open_calls(c, held.id)
     assert call.payload == planned.open_calls[0].payload | {"action": "update", "where": {"id": "row-9"}}
-    assert (the_item(c).row_id, the_item(c).told_at) == ("row-9", None)
+    assert (the_item(c).row_id, the_item(c).answered_at) == ("row-9", None)
 
 
 def test_an_item_that_its_owner_rejects_before_its_call_is_answered_is_not_sent_again(
@@ -213,7 +213,7 @@ def taken(row: ItemRow, call_id: str, row_id: str | None = None) -> ReportedRow:
             agent_id=None,
             call_id=CallId(call_id),
             row_id=row_id or row.row_id,
-            told_at=AT,
+            answered_at=AT,
             config_fingerprint=TAKEN,
             source={"quote": "as it was read"},
             data={},
@@ -227,11 +227,11 @@ def test_units_that_lean_on_items_of_others_are_entered_at_the_end(c: sa.Connect
     plan(c, held, is_known, unit="b.txt")
     leaning = sa.update(run_units).where(run_units.c.unit_key == "b.txt").values(awaits=[the_item(c).id])
     c.execute(leaning)
-    c.execute(sa.text("UPDATE items SET told_at = NULL"))
+    c.execute(sa.text("UPDATE items SET answered_at = NULL"))
     units.settle_unit(c, held, "b.txt", AT)
     assert units.settle_leaning(c, held, after="", at=AT) is None
     in_ledger = sa.text("SELECT unit_key FROM unit_ledger ORDER BY unit_key")
     assert list(c.execute(in_ledger).scalars()) == []
-    c.execute(sa.text(f"UPDATE items SET told_at = {AT}"))
+    c.execute(sa.text(f"UPDATE items SET answered_at = {AT}"))
     assert units.settle_leaning(c, held, after="", at=AT, most=1) == "b.txt"
     assert list(c.execute(in_ledger).scalars()) == ["b.txt"]

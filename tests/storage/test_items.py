@@ -91,7 +91,7 @@ def changed(known: Known) -> list[Decision]:
         data={"title": "call Bob"},
         before=one.row.data,
         call_id=CallId("c2"),
-        told_at=None,
+        answered_at=None,
         version=2,
     )
     return [Decision(before=one.row, after=after, call=call_of(after))]
@@ -133,13 +133,13 @@ def test_what_is_planned_stands_in_the_ledger_in_the_same_transaction(c: sa.Conn
     row = the_item(c)
     assert (row.data, row.warnings, row.run_id) == ({"title": "call Anna"}, ("instruction",), held.id)
     assert (row.device_id, row.config_fingerprint, row.verdict) == (DESK, PROMPT_1, "open")
-    assert (row.row_id, row.told_at) == (None, None)
+    assert (row.row_id, row.answered_at) == (None, None)
 
 
 def test_an_answer_tells_the_ledger_which_row_the_device_has(c: sa.Connection) -> None:
     held = running(c)
     bring(c, held, plan(c, held, as_new(item())))
-    assert (the_item(c).row_id, the_item(c).told_at) == (f"row of {the_item(c).call_id}", AT + 1)
+    assert (the_item(c).row_id, the_item(c).answered_at) == (f"row of {the_item(c).call_id}", AT + 1)
     assert runs.get_run(c, held.id).items_created == 1
 
 
@@ -147,7 +147,7 @@ def test_an_answer_tells_the_ledger_which_row_the_device_has(c: sa.Connection) -
 def test_an_item_that_was_not_taken_stays_untold(c: sa.Connection, event: CallEvent) -> None:
     held = running(c)
     bring(c, held, plan(c, held, as_new(item())), event=event, row_id=None)
-    assert the_item(c).told_at is None
+    assert the_item(c).answered_at is None
 
 
 def test_a_changed_row_is_for_its_owner_to_judge_anew(c: sa.Connection) -> None:
@@ -175,7 +175,7 @@ def test_the_row_that_a_device_told_last_is_the_one_it_has(c: sa.Connection) -> 
 def test_a_row_that_is_gone_when_it_is_to_be_changed_was_rejected(c: sa.Connection) -> None:
     held = running(c)
     bring(c, held, plan(c, held, as_new(item())))
-    bring(c, held, plan(c, held, changed), is_gone=True, row_id=None)
+    bring(c, held, plan(c, held, changed), is_deleted=True, row_id=None)
     assert (the_item(c).verdict, the_item(c).verdict_at) == ("rejected", AT + 1)
     assert runs.get_run(c, held.id).items_updated == 0
     assert units.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
@@ -317,7 +317,7 @@ def test_a_verdict_that_is_faster_than_the_answer_stays(c: sa.Connection) -> Non
     written = plan(c, held, as_new(item()))
     calls.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, "approved")], AT)
     bring(c, held, written, row_id="row-1")
-    assert (the_item(c).verdict, the_item(c).row_id, the_item(c).told_at) == ("approved", "row-1", AT)
+    assert (the_item(c).verdict, the_item(c).row_id, the_item(c).answered_at) == ("approved", "row-1", AT)
 
 
 def test_a_verdict_on_a_text_that_a_newer_one_replaces_does_not_count(c: sa.Connection) -> None:

@@ -4,7 +4,7 @@ from functools import partial
 import pytest
 import sqlalchemy as sa
 
-from protocol.errors import DeviceGone, IllegalTransition
+from protocol.errors import IllegalTransition, LinkLost
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState, UnitState
 from storage.devices import devices
@@ -409,7 +409,7 @@ def test_an_answer_over_an_older_connection_settles_nothing(c: sa.Connection) ->
     device_id = runs.get_run(c, held.id).device_id
     assert device_id is not None
     older, newer = (devices.open_session(c, device_id, platform=None, at=AT) for _ in range(2))
-    with pytest.raises(DeviceGone, match="has connected again"):
+    with pytest.raises(LinkLost, match="has connected again"):
         settle_call(c, CallId("call-1"), CallEvent.ACKED, {}, AT, epoch=older)
     assert states_of_calls(c) == {"call-1": CallState.SENT}
     assert settle_call(c, CallId("call-1"), CallEvent.ACKED, {}, AT, epoch=newer)

@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 
 from hub.links.link import ALWAYS, RunFrame
-from protocol.errors import DeviceGone
+from protocol.errors import LinkLost
 from protocol.frame import Frame
 from protocol.ids import DeviceId, UserId
 from protocol.work import AgentComplete, AgentRun, Answer, ToolCall
@@ -58,19 +58,19 @@ class FakeLink:
         return capability in self.capabilities or capability in ALWAYS
 
     def cut(self) -> None:
-        """End the connection: what waits, and what is asked later, ends as ``DeviceGone``."""
+        """End the connection: what waits, and what is asked later, ends as ``LinkLost``."""
         self.gone.set()
 
     async def call(self, frame: ToolCall) -> Answer:
         if self.gone.is_set():
-            raise DeviceGone("the connection was cut", dispatched=False)
+            raise LinkLost("the connection was cut", dispatched=False)
         self.calls.append(frame)
         await anyio.lowlevel.checkpoint()
         if self._answer is not None:
             return self._answer(frame)
         if not self._answers:
             await self.gone.wait()
-            raise DeviceGone("the connection was cut", dispatched=True)
+            raise LinkLost("the connection was cut", dispatched=True)
         answer = self._answers.popleft()
         if isinstance(answer, Exception):
             raise answer
@@ -79,7 +79,7 @@ class FakeLink:
     @asynccontextmanager
     async def open_run(self, frame: AgentRun) -> AsyncIterator["FakeStream"]:
         if self.gone.is_set():
-            raise DeviceGone("the connection was cut", dispatched=False)
+            raise LinkLost("the connection was cut", dispatched=False)
         stream = FakeStream(frame, self._runs.popleft() if self._runs else (), self.gone)
         self.streams.append(stream)
         try:
@@ -89,7 +89,7 @@ class FakeLink:
 
     async def send(self, frame: Frame) -> None:
         if self.gone.is_set():
-            raise DeviceGone("the connection was cut", dispatched=False)
+            raise LinkLost("the connection was cut", dispatched=False)
         self.sent.append(frame)
 
 
@@ -115,7 +115,7 @@ class FakeStream:
         frame = next(self._frames, None)
         if frame is None:
             await self._gone.wait()
-            raise DeviceGone("the connection was cut", dispatched=True)
+            raise LinkLost("the connection was cut", dispatched=True)
         self.taken += 1
         if isinstance(frame, Exception):
             raise frame
@@ -132,4 +132,4 @@ class FakeStream:
 
     def _ask(self) -> None:
         if self._gone.is_set():
-            raise DeviceGone("the connection was cut", dispatched=False)
+            raise LinkLost("the connection was cut", dispatched=False)

@@ -29,7 +29,7 @@ ItemVerdict = Literal["open", "approved", "edited", "rejected"]
 class ItemView(View, kw_only=True):
     """Item of the ledger. *run_id*: of the run that planned its newest call.
 
-    *told_at*: when the device answered for the newest version; null: the device may not have it.
+    *answered_at*: when the device answered for the newest version; null: the device may not have it.
     *warnings* for a reviewer: instruction, hidden_characters, approximate_quote, cut_answer.
     """
 
@@ -44,7 +44,7 @@ class ItemView(View, kw_only=True):
     version: int  # number of calls that it has led to
     row_id: str | None = None  # at its device
     created_at: Instant
-    told_at: Instant | None = None
+    answered_at: Instant | None = None
     verdict_at: Instant | None = None
 
 

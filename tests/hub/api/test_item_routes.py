@@ -42,7 +42,7 @@ def keep(c: sa.Connection) -> None:
             call_id=CallId(f"c-{n}"),
             run_id=RunId("r-1" if n < 4 else "r-2"),
             row_id=f"row-{n}",
-            told_at=2_000,
+            answered_at=2_000,
             verdict=verdict,
             verdict_at=None if verdict == "open" else 3_000,
             created_at=1_000 + n // 2,

@@ -12,7 +12,7 @@ from hub.api.device import requests_of
 from hub.api.nouns.messages import Messages
 from hub.tokens import hash_token
 from protocol.coordination import Method
-from protocol.errors import CallTimedOut, DeviceGone, ErrorCode, TooManyCalls
+from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody, Parameters
 from protocol.ids import DeviceId, TokenId
 from protocol.messages import MessageKind, MessageState
@@ -73,7 +73,7 @@ async def test_a_message_to_an_agent_of_a_device_is_kept_there_and_by_that_its_a
 
 async def test_a_lost_answer_of_a_device_costs_a_call_and_no_second_message(alone: PostBench) -> None:
     calls: list[ToolCall] = []
-    errors: list[Exception] = [CallTimedOut("late"), DeviceGone("cut", dispatched=True)]
+    errors: list[Exception] = [CallTimedOut("late"), LinkLost("cut", dispatched=True)]
 
     def answer(call: ToolCall) -> Answer:
         calls.append(call)
@@ -92,7 +92,7 @@ async def test_a_device_may_answer_what_it_got_though_a_later_try_to_tell_it_did
     alone: PostBench,
 ) -> None:
     """Its word that it has the message was lost, and it is too busy to be told again."""
-    errors: list[Exception] = [CallTimedOut("late"), DeviceGone("cut", dispatched=False)]
+    errors: list[Exception] = [CallTimedOut("late"), LinkLost("cut", dispatched=False)]
 
     def answer(call: ToolCall) -> Answer:
         raise errors.pop(0) if errors else TooManyCalls("it has enough to do")

@@ -13,7 +13,7 @@ from hub.coordination.soul_writer import DeviceRefused
 from hub.coordination.souls import SoulConflict, SoulNotWritten
 from hub.links.link import DeviceLink
 from hub.tokens import hash_token
-from protocol.errors import CallTimedOut, DeviceGone, DeviceOffline, ErrorCode
+from protocol.errors import CallTimedOut, DeviceOffline, ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.ids import DeviceId, TokenId
 from protocol.messages import SoulWriteState
@@ -136,7 +136,7 @@ async def test_a_long_soul_is_read_in_parts_and_comes_back_whole(
 
 async def test_a_lost_answer_of_a_device_is_no_second_write(bench: SoulBench, device: RunningDevice) -> None:
     assert bench.port is not None
-    lost: list[Exception] = [DeviceGone("cut", dispatched=True), CallTimedOut("late")]
+    lost: list[Exception] = [LinkLost("cut", dispatched=True), CallTimedOut("late")]
     bench.links[DESK] = Losing(bench.port.link(DESK), lost)  # type: ignore[assignment]  # all that is asked of it
 
     write = await bench.put("be brief", agent=AT_DESK)
@@ -148,7 +148,7 @@ async def test_a_device_remembers_that_our_write_came_before_a_write_of_another_
     bench: SoulBench, device: RunningDevice
 ) -> None:
     assert bench.port is not None
-    link = Losing(bench.port.link(DESK), [DeviceGone("cut", dispatched=True)])
+    link = Losing(bench.port.link(DESK), [LinkLost("cut", dispatched=True)])
     bench.links[DESK] = link  # type: ignore[assignment]  # all that is asked of it
     waiting = await bench.put("be brief", agent=AT_DESK, wait_s=0)
     await until(lambda: not link._errors)

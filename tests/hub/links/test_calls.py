@@ -3,7 +3,7 @@ import pytest
 
 from hub.links.deadlines import DeadlineWheel
 from hub.links.open_link import PendingCalls
-from protocol.errors import CallTimedOut, DeviceGone, DeviceSlow, LocalProtocolError, TooManyCalls
+from protocol.errors import CallTimedOut, DeviceSlow, LinkLost, LocalProtocolError, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.ids import CallId
 from protocol.work import Answer
@@ -73,7 +73,7 @@ async def test_when_the_connection_ends_every_open_call_ends_at_once() -> None:
     ended: list[str] = []
 
     async def ask(call_id: str) -> None:
-        with pytest.raises(DeviceGone, match="replaced") as gone, calls.expect(CallId(call_id), 30) as answer:
+        with pytest.raises(LinkLost, match="replaced") as gone, calls.expect(CallId(call_id), 30) as answer:
             await answer
         assert gone.value.dispatched
         ended.append(call_id)
@@ -84,7 +84,7 @@ async def test_when_the_connection_ends_every_open_call_ends_at_once() -> None:
         await anyio.wait_all_tasks_blocked()
         calls.end("replaced")
     assert len(ended) == 10
-    with pytest.raises(DeviceGone) as gone, calls.expect(CallId("c-11"), 30):
+    with pytest.raises(LinkLost) as gone, calls.expect(CallId("c-11"), 30):
         pass
     assert not gone.value.dispatched
 
@@ -119,7 +119,7 @@ async def test_a_call_too_many_is_refused_until_one_is_settled() -> None:
 async def test_the_same_id_may_be_asked_over_a_newer_connection_while_the_old_one_ends() -> None:
     old, wheel = make_calls()
     new = PendingCalls(wheel)
-    with pytest.raises(DeviceGone), old.expect(CallId("c-1"), 30) as lost:
+    with pytest.raises(LinkLost), old.expect(CallId("c-1"), 30) as lost:
         with new.expect(CallId("c-1"), 30) as answer:
             old.end("replaced")
             new.settle(CallId("c-1"), DONE)

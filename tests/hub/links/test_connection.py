@@ -17,7 +17,7 @@ from hub.links.link import DeviceLink
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived, RequestReceived
 from hub.loop_meter import LATE_S, OVER_S, SHARE
 from protocol.coordination import Response
-from protocol.errors import CallTimedOut, CallUnsupported, CloseCode, DeviceGone, DeviceSlow, TooManyCalls
+from protocol.errors import CallTimedOut, CallUnsupported, CloseCode, DeviceSlow, LinkLost, TooManyCalls
 from protocol.handshake import Goodbye
 from protocol.work import Action, AgentCancel, AgentData, AgentRun, Answer, RunConfig
 from tests.support.clock import FakeClock
@@ -120,7 +120,7 @@ async def test_a_device_replaced_in_the_middle_of_a_call_gives_the_call_up_at_on
             await old.hear()
             async with port.device() as new:
                 await until(lambda: bool(outcomes))
-                assert isinstance(outcomes[0], DeviceGone)
+                assert isinstance(outcomes[0], LinkLost)
                 assert outcomes[0].dispatched
                 assert await old.hear() == {"type": "goodbye", "reason": "replaced"}
                 assert await old.closed() == CloseCode.REPLACED
@@ -129,7 +129,7 @@ async def test_a_device_replaced_in_the_middle_of_a_call_gives_the_call_up_at_on
                 tasks.start_soon(new.answer_call)
                 assert await port.link().call(make_call()) == OK
                 assert port.link().epoch == link.epoch + 1
-                with pytest.raises(DeviceGone) as gone:
+                with pytest.raises(LinkLost) as gone:
                     await link.call(make_call("c-2"))
                 assert not gone.value.dispatched
         kinds = [type(event) for event in port.events]
@@ -144,7 +144,7 @@ async def test_when_the_device_leaves_its_calls_end_at_once() -> None:
             tasks.start_soon(call_into, port.link(), make_call(), outcomes)
             await device.hear()
             await device.socket.close()
-        assert isinstance(outcomes[0], DeviceGone)
+        assert isinstance(outcomes[0], LinkLost)
         assert isinstance(port.events[-1], DeviceLost)
         assert port.roster.connected() == []
 
@@ -216,7 +216,7 @@ async def test_a_full_stream_does_not_keep_an_answer_from_being_read() -> None:
 
 async def test_sending_beyond_the_credit_ends_the_connection() -> None:
     async with open_port() as port, port.device(capabilities=("agent_data.credit",)) as device:
-        with pytest.raises(DeviceGone):
+        with pytest.raises(LinkLost):
             async with port.link().open_run(make_run(credit=1)) as stream:
                 await device.hear()
                 files = [{"path": "a.md"}, {"path": "b.md"}]
@@ -274,7 +274,7 @@ async def test_a_device_that_never_reads_is_cut_and_the_others_go_on() -> None:
                 await clock.pass_time(2)
                 await until(lambda: bool(outcomes))
             await until(lambda: port.count("hub_outbound_queue_bytes", of="sum") == 0)
-        assert isinstance(outcomes[0], DeviceGone)
+        assert isinstance(outcomes[0], LinkLost)
         lost = port.events[-1]
         assert isinstance(lost, DeviceLost)
         assert (lost.device_id, lost.reason) == ("stuck", "slow_consumer")

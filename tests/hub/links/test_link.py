@@ -8,7 +8,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from hub.links.link import DeviceLink
-from protocol.errors import DeviceGone
+from protocol.errors import LinkLost
 from protocol.work import (
     AgentCancel,
     AgentComplete,
@@ -103,8 +103,8 @@ async def test_a_link_that_is_cut_ends_what_waits_and_refuses_what_comes(made: M
             await anyio.wait_all_tasks_blocked()
             cut()
         (gone,) = outcomes
-        assert isinstance(gone, DeviceGone)
+        assert isinstance(gone, LinkLost)
         assert gone.dispatched
         for _ in range(2):
-            with pytest.raises(DeviceGone):
+            with pytest.raises(LinkLost):
                 await link.send(AgentCancel(run_id="r-1"))

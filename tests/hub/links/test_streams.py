@@ -7,7 +7,7 @@ import pytest
 
 from hub.links.link import RunFrame, RunTooLarge, SpoolFailed
 from hub.links.streams import RunStreams, Stream
-from protocol.errors import DeviceGone, ErrorCode, LocalProtocolError, RemoteProtocolError
+from protocol.errors import ErrorCode, LinkLost, LocalProtocolError, RemoteProtocolError
 from protocol.frame import Frame
 from protocol.work import (
     AgentAck,
@@ -200,9 +200,9 @@ async def test_when_the_connection_ends_an_open_stream_ends_at_once() -> None:
     with wire.streams.open(make_run()) as stream:
         wire.streams.put(data("one"))
         wire.streams.end("replaced")
-        with pytest.raises(DeviceGone, match="replaced"):
+        with pytest.raises(LinkLost, match="replaced"):
             await anext(stream)
-        with pytest.raises(DeviceGone), wire.streams.open(make_run("r-2")):
+        with pytest.raises(LinkLost), wire.streams.open(make_run("r-2")):
             pass
 
 

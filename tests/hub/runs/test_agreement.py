@@ -10,7 +10,7 @@ import pytest
 
 from hub.device.inserts import read_items
 from hub.device.owner import approve, reject
-from protocol.errors import DeviceGone
+from protocol.errors import LinkLost
 from protocol.frame import ErrorBody
 from protocol.work import Action, Answer, ToolCall
 from storage.runs import agreement, calls
@@ -163,7 +163,7 @@ class Cut:
     def __call__(self, call: ToolCall) -> None:
         self.left -= 1
         if self.left < 0:
-            raise DeviceGone("cut", dispatched=False)
+            raise LinkLost("cut", dispatched=False)
 
 
 async def test_a_line_that_changed_while_the_hub_was_lost_changes_its_row(past: Past) -> None:

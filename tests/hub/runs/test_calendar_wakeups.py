@@ -11,7 +11,7 @@ import pytest
 
 from hub.metrics import Metrics
 from hub.runs.calendar_wakeups import ANSWER_S, POLL_S, Deferred, Over, Ready, Wakes, fate_of
-from protocol.errors import CallTimedOut, DeviceGone, ErrorCode
+from protocol.errors import CallTimedOut, ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.work import Answer
@@ -321,7 +321,7 @@ async def test_nothing_is_made_up_for_a_slot_that_is_over(calendar: Calendar) ->
 
 
 async def test_a_connection_that_breaks_is_followed_by_another_try(calendar: Calendar) -> None:
-    link = await calendar.connect([DeviceGone("cut", dispatched=True), YES])
+    link = await calendar.connect([LinkLost("cut", dispatched=True), YES])
     async with calendar.serving():
         await calendar.pass_time(HOUR_S)
         await calendar.pass_time(6)

@@ -14,7 +14,7 @@ from hub.extraction.model import ModelExhausted
 from hub.runs import dispatcher
 from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOrder
-from protocol.errors import DeviceGone, IllegalTransition
+from protocol.errors import IllegalTransition, LinkLost
 from protocol.handshake import HeldRun
 from protocol.ids import BootId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
@@ -298,7 +298,7 @@ async def test_a_run_that_did_not_start_in_time_or_paused_too_long_is_given_up(b
     late = await bench.control.submit(bench.agent)
     at = int(bench.clock.now().timestamp() * 1000)
     await bench.store.write(set_columns, late.id, start_deadline_at=at + 1_000)
-    gone = DeviceGone("the connection was cut", dispatched=True)
+    gone = LinkLost("the connection was cut", dispatched=True)
     bench.clock.advance(0.5)
     bench.connect(runs=[[folder(a="- [ ] one")[0][0], gone]])
     left = await bench.control.submit(bench.agent)
@@ -390,7 +390,7 @@ async def test_a_run_that_breaks_the_hub_s_own_code_takes_no_other_run_down(
 
 
 async def test_a_clock_that_is_wrong_for_a_moment_ends_no_run(bench: Bench) -> None:
-    gone = DeviceGone("the connection was cut", dispatched=True)
+    gone = LinkLost("the connection was cut", dispatched=True)
     bench.connect(runs=[[folder(a="- [ ] one")[0][0], gone]])
     paused = await bench.run()
     bench.links.clear()

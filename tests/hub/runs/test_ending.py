@@ -8,14 +8,14 @@ from hub.runs.asking import NoModel
 from hub.runs.attempt import FULL_CAP_S, ending_of, gravest
 from hub.runs.batching import BatchPending
 from hub.runs.sources import DeviceStalled, NotTakenOn
-from protocol.errors import DeviceGone
+from protocol.errors import LinkLost
 from protocol.lifecycles import RunEvent, RunState
 from storage.kernel.database import Conflict, DiskFull, Unavailable
 from storage.runs.runs import StaleRun
 from tests.support.clock import SeededChance
 from tests.support.runs import Bench
 
-AWAY = DeviceGone("the connection was cut", dispatched=True)
+AWAY = LinkLost("the connection was cut", dispatched=True)
 SPENT = ModelExhausted("429", reason="rate_limit", retry_after_s=90)
 DOWN = ModelUnavailable("connection refused")
 PENDING = BatchPending("handed in", wait_s=60.0)

@@ -8,7 +8,7 @@ import anyio.lowlevel
 import pytest
 
 from hub.links.link import RunFrame
-from protocol.errors import DeviceGone, ErrorCode
+from protocol.errors import ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.lifecycles import RunOutcome, UnitState
 from protocol.work import (
@@ -260,7 +260,7 @@ async def test_an_owner_who_removed_the_row_has_rejected_the_item(bench: Bench) 
 async def test_what_may_have_arrived_is_asked_for_with_its_old_id_and_text(
     bench: Bench, edition: str
 ) -> None:
-    gone = DeviceGone("the connection was cut", dispatched=True)
+    gone = LinkLost("the connection was cut", dispatched=True)
     lost = await run(bench, a="- [ ] call Anna on Friday\n", answers=[gone])
     paused = await newest(bench)
     await bench.control.cancel(paused.id, actor="somebody", reason="enough")

@@ -17,7 +17,7 @@ from hub.connectors.failures import (
 )
 from hub.extraction.model import Models
 from hub.runs.interrupt import Interrupt
-from protocol.errors import CallTimedOut, DeviceGone
+from protocol.errors import CallTimedOut, LinkLost
 from protocol.ids import UserId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
 from protocol.versions import CapabilityName
@@ -426,7 +426,7 @@ async def test_a_device_that_goes_in_the_middle_stops_the_delivery_and_not_the_r
 ) -> None:
     for key in ("t1", "t2", "t3", "t4"):
         mailbox.add(key)
-    answers = [TAKEN, DeviceGone("gone", dispatched=True), DeviceGone("gone", dispatched=True)]
+    answers = [TAKEN, LinkLost("gone", dispatched=True), LinkLost("gone", dispatched=True)]
     bench.connect(answers=answers * 2)
     run = await bench.run()
     assert (run.state, run.pause_reason) == (RunState.PAUSED, PauseReason.DEVICE_OFFLINE)

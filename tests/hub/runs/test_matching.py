@@ -71,7 +71,7 @@ def known(
     (decision,) = decisions(one, finder=finder, text=text)
     row = decision.after
     assert row is not None
-    now: dict[str, Any] = {"told_at": 2 if told else None, "row_id": row_id if told else None}
+    now: dict[str, Any] = {"answered_at": 2 if told else None, "row_id": row_id if told else None}
     now |= {"verdict": verdict, "verdict_at": None if verdict == "open" else 3}
     return KnownItem(
         row=msgspec.structs.replace(row, **(now | changed)),
@@ -97,7 +97,7 @@ def stored(decision: Decision) -> ItemRow:
 def test_a_new_item_is_inserted() -> None:
     (decision,) = decisions(item("call Anna"))
     assert sent(decision) == ("insert", {"title": "call Anna"})
-    assert (stored(decision).told_at, stored(decision).verdict) == (None, "open")
+    assert (stored(decision).answered_at, stored(decision).verdict) == (None, "open")
 
 
 def test_what_is_done_already_is_not_suggested_and_what_was_suggested_becomes_done() -> None:
@@ -199,7 +199,7 @@ def test_a_changed_source_changes_the_row_and_tells_the_difference() -> None:
         {"field": "dueDate", "before": FRIDAY, "after": FRIDAY + DAY}
     ]
     row = stored(decision)
-    assert (row.version, row.before, row.told_at) == (2, before.row.data, None)
+    assert (row.version, row.before, row.answered_at) == (2, before.row.data, None)
     assert row.call_id != before.row.call_id
 
 
@@ -349,13 +349,18 @@ def test_what_no_device_has_is_made_anew_where_its_text_changed(state: CallState
 def test_a_device_that_refused_a_change_has_what_its_source_says_when_that_goes_back() -> None:
     first = item("paint the old door", "Paint the old door.")
     second = item("paint the unwelcome door", "Paint the unwelcome door.")
-    change: dict[str, Any] = {"told_at": None, "before": first.data, "row_id": "row-1"}
+    change: dict[str, Any] = {"answered_at": None, "before": first.data, "row_id": "row-1"}
     refused = known(second, state=CallState.REJECTED, **change)
     other = known(item("paint the small door", "Paint the small door."), row_id="row-2")
     (decision,) = decisions(first, here=[other, refused])
     assert decision.call is None
     after = stored(decision)
-    assert (after.row_id, after.data, after.before, after.told_at) == ("row-1", first.data, None, FINDER.at)
+    assert (after.row_id, after.data, after.before, after.answered_at) == (
+        "row-1",
+        first.data,
+        None,
+        FINDER.at,
+    )
 
 
 def test_what_another_run_still_brings_is_left_to_it() -> None:

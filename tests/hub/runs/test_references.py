@@ -8,7 +8,7 @@ import pytest
 
 from hub.runs.message_work import MOST_ROWS, references_of
 from hub.runs.run_order import RunOrder
-from protocol.errors import CallTimedOut, DeviceGone, ErrorCode
+from protocol.errors import CallTimedOut, ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.tables import TableName
 from protocol.versions import CapabilityName
@@ -131,5 +131,5 @@ async def test_more_rows_than_were_asked_for_are_cut(order: RunOrder) -> None:
 async def test_the_end_of_a_connection_is_reported(order: RunOrder) -> None:
     link = link_that(rows())
     link.cut()
-    with pytest.raises(DeviceGone):
+    with pytest.raises(LinkLost):
         await references_of(link, order)

@@ -10,7 +10,7 @@ from hub.extraction.model import ExtractionError, ModelExhausted
 from hub.runs.delivery import CALLS_IN_FLIGHT
 from hub.runs.interrupt import Interrupt
 from hub.settings.limit_settings import Limits
-from protocol.errors import CallTimedOut, DeviceGone, ErrorCode, TooManyCalls
+from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
 from protocol.work import (
@@ -64,7 +64,7 @@ async def test_an_unchanged_folder_costs_one_manifest_and_nothing_else(bench: Be
 async def test_a_lost_device_pauses_the_run_and_what_was_sent_is_sent_again_with_its_old_id(
     bench: Bench,
 ) -> None:
-    gone = DeviceGone("the connection was cut", dispatched=True)
+    gone = LinkLost("the connection was cut", dispatched=True)
     lost = bench.connect(runs=folder(a="- [ ] one\n- [ ] two\n"), answers=[TAKEN, gone])
     paused = await bench.run()
     assert (paused.state, paused.pause_reason) == (RunState.PAUSED, PauseReason.DEVICE_OFFLINE)
@@ -233,7 +233,7 @@ async def test_a_file_left_out_on_purpose_is_listed_and_does_not_spoil_the_run(b
 
 
 async def test_what_a_paused_run_has_planned_is_left_to_it(bench: Bench) -> None:
-    gone = DeviceGone("the connection was cut", dispatched=True)
+    gone = LinkLost("the connection was cut", dispatched=True)
     bench.connect(runs=folder(a="- [ ] one"), answers=[gone])
     paused = await bench.run()
     assert paused.state is RunState.PAUSED
@@ -301,7 +301,7 @@ async def test_a_run_whose_last_move_the_database_refuses_is_moved_when_it_is_ba
 
 
 async def test_a_run_cancelled_while_it_pauses_does_not_go_on(bench: Bench) -> None:
-    gone = DeviceGone("the connection was cut", dispatched=True)
+    gone = LinkLost("the connection was cut", dispatched=True)
     bench.connect(runs=[[folder(a="- [ ] one")[0][0], gone]])
     await bench.control.submit(bench.agent)
     order = await bench.claim()

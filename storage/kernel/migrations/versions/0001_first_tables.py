@@ -422,7 +422,7 @@ CREATE TABLE items (
     target_table TEXT NOT NULL, likeness TEXT NOT NULL, quote_hash TEXT NOT NULL, place_hash TEXT NOT NULL,
     config_fingerprint TEXT NOT NULL, data JSONB DEFAULT '{}' NOT NULL, before JSONB, date_ms BIGINT,
     warnings JSONB DEFAULT '[]' NOT NULL, source JSONB, call_id TEXT NOT NULL, run_id TEXT NOT NULL,
-    row_id TEXT, told_at BIGINT, verdict TEXT DEFAULT 'open' NOT NULL, verdict_at BIGINT,
+    row_id TEXT, answered_at BIGINT, verdict TEXT DEFAULT 'open' NOT NULL, verdict_at BIGINT,
     version BIGINT DEFAULT 1 NOT NULL, created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL,
     CONSTRAINT pk_items PRIMARY KEY (id),
     CONSTRAINT ck_items_verdict CHECK (verdict IN ('open', 'approved', 'edited', 'rejected')),
