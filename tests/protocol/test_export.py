@@ -10,14 +10,14 @@ from hypothesis import given
 
 from protocol.codec import FROM_DEVICE, FROM_HUB, JSON, type_of
 from protocol.errors import CloseCode, ErrorCode
-from protocol.examples import CONVERSATIONS, Conversation
-from protocol.export import asyncapi, json_schema
 from protocol.frame import Frame
 from protocol.lifecycles import CALL, RUN, UNIT
 from protocol.machine import Table
-from protocol.pages import diagram, notes_in, rewrite, sections
 from protocol.phases import DEVICE_SESSION, HUB_SESSION, SessionState
 from tests.support.frames import frames
+from tests.support.protocol_examples import CONVERSATIONS, Conversation
+from tests.support.protocol_page import diagram, notes_in, rewrite, sections
+from tests.support.protocol_schema import asyncapi, json_schema
 from tests.support.script import HELLO, WELCOME, DeviceScript, Script
 
 SCHEMA: dict[str, Any] = json.loads(json_schema())

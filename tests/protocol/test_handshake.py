@@ -2,8 +2,8 @@
 
 import pytest
 
-from protocol.examples import CHALLENGE as PROVED
 from protocol.handshake import Client, DeviceHello, VersionRange, challenge_text, signed_text
+from tests.support.protocol_examples import CHALLENGE as PROVED
 from tests.support.script import CHALLENGE
 
 

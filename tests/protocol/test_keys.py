@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import keys
-from protocol.examples import (
+from protocol.handshake import challenge_text, signed_text
+from protocol.ids import DeviceId, KeyId
+from tests.support.protocol_examples import (
     CHALLENGE,
     DEVICE_NONCE,
     HELLO,
@@ -19,8 +21,6 @@ from protocol.examples import (
     SIGNATURE,
     WELCOME,
 )
-from protocol.handshake import challenge_text, signed_text
-from protocol.ids import DeviceId, KeyId
 
 ID = keys.key_id(KEY)
 public_keys = st.binary(min_size=32, max_size=32)

@@ -7,10 +7,10 @@ from click.testing import CliRunner
 from hub.agents.vocabularies.page import page as vocabularies
 from hub.cli.app import hub
 from hub.docs import contents
-from protocol.export import asyncapi, json_schema
-from protocol.pages import Notes, notes_in, rewrite, sections
 from tests.support import references
 from tests.support.commands import commands
+from tests.support.protocol_page import Notes, notes_in, rewrite, sections
+from tests.support.protocol_schema import asyncapi, json_schema
 from tests.support.source import ROOT, LoggedEvent, facts, modules_of_the_product
 
 PROTOCOL = ROOT / "protocol"

@@ -10,7 +10,7 @@ import msgspec
 
 from protocol.codec import CODECS, FROM_DEVICE, FROM_HUB, type_of
 from protocol.frame import MAX_RESULT_DEPTH, PATH, Frame, Parameters, Scalar
-from protocol.pages import direction_of, purpose_of
+from tests.support.protocol_page import direction_of, purpose_of
 
 _ALL = tuple(dict.fromkeys(FROM_HUB + FROM_DEVICE))
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

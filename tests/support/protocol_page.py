@@ -1,9 +1,10 @@
-"""Generated parts of PROTOCOL.md: frames, codes, limits, tables, states, conversations.
+"""Generated parts of PROTOCOL.md: frames, codes, limits, tables, states, conversations, signed texts.
 
 Pure functions from structs and tables to Markdown. The comments of fields come in as *notes*, because reading
 a source file is I/O.
 """
 
+import hashlib
 import inspect
 import re
 from collections.abc import Iterable, Mapping
@@ -14,19 +15,34 @@ import msgspec
 from msgspec import inspect as shapes
 
 from protocol import frame as limits
-from protocol import key_pages
+from protocol import keys
 from protocol.codec import FROM_DEVICE, FROM_HUB, type_of
 from protocol.coordination import EventName, Method
 from protocol.device_session import WELCOME_TIMEOUT_S
 from protocol.errors import CATALOGUE, CLOSE_MEANINGS, CloseCode
-from protocol.examples import CONVERSATIONS
 from protocol.frame import Frame, Id, Name, Parameters, Path, Record, Sha256, Values
+from protocol.handshake import challenge_text, signed_text
+from protocol.ids import DeviceId
 from protocol.lifecycles import CALL, RUN, UNIT
 from protocol.machine import Table
 from protocol.phases import ALLOWED_FROM_DEVICE, ALLOWED_FROM_HUB, DEVICE_SESSION, HUB_SESSION, OVER
 from protocol.session import MAX_UNKNOWN_TOLD
 from protocol.tables import TABLES, Column, DeviceTable
 from protocol.versions import CAPABILITY_OF, CapabilityName
+from tests.support.protocol_examples import (
+    CHALLENGE,
+    CONVERSATIONS,
+    DEVICE_NONCE,
+    HELLO,
+    HUB_KEY,
+    KEY,
+    NEXT_KEY,
+    PROOF,
+    ROTATION_PROOF,
+    ROTATION_SIGNATURE,
+    SIGNATURE,
+    WELCOME,
+)
 
 Notes = Mapping[tuple[str, str], str]  # (struct, field) -> the field's comment
 
@@ -84,10 +100,10 @@ def sections(notes: Notes) -> dict[str, str]:
     """Return every generated part by its name, as inserted between the markers."""
     return {
         "conversations": _conversations(),
-        "signed text": key_pages.hello_text(),
-        "challenge text": key_pages.challenge_lines(),
-        "key id": key_pages.key_id(),
-        "rotation text": key_pages.rotation_text(),
+        "signed text": _hello_text(),
+        "challenge text": _challenge_lines(),
+        "key id": _key_id(),
+        "rotation text": _rotation_text(),
         "capabilities": _capabilities(),
         "methods": _bullets(f"`{method}`" for method in Method),
         "events": _bullets(f"`{event}`" for event in EventName),
@@ -279,6 +295,59 @@ def _range(kind: shapes.IntType) -> str:
 
 def _at_most(kind: shapes.ListType | shapes.DictType) -> str:
     return f" (at most {kind.max_length})" if kind.max_length else ""
+
+
+# Keys: signed texts, and the spelling of ids
+
+
+def _hello_text() -> str:
+    """Return the text that a hello's signature covers, and a signature."""
+    assert CHALLENGE.proof is not None
+    text = signed_text(CHALLENGE, HELLO, CHALLENGE.ts_ms, address=CHALLENGE.proof.address)
+    return (
+        f"{_quoted(text)}\n\n"
+        f"For the greeting above, signed at its `ts_ms`: {_measured(text)} The secret key"
+        f" of RFC 8032, 7.1, test 1 (its public key travels as `{keys.encode(KEY)}`) signs it with\n\n"
+        f"```\n{SIGNATURE}\n```"
+    )
+
+
+def _challenge_lines() -> str:
+    """Return the text that the hub's signature covers, and a signature."""
+    text = challenge_text(
+        CHALLENGE, public_key=keys.encode(HUB_KEY), address="hub.example", device_nonce=DEVICE_NONCE
+    )
+    return (
+        f"{_quoted(text)}\n\n"
+        f"{_measured(text)} The secret key of RFC 8032, 7.1, test 3 signs it with\n\n"
+        f"```\n{PROOF}\n```"
+    )
+
+
+def _key_id() -> str:
+    """Return a key's id, with and without check characters."""
+    return (
+        f"That key's id is `{keys.key_id(KEY)}`, and people compare it as\n\n"
+        f"```\n{keys.shown(keys.key_id(KEY))}\n```"
+    )
+
+
+def _rotation_text() -> str:
+    """Return the text that both keys sign, and their signatures."""
+    text = keys.rotation_text(WELCOME.hub_id, DeviceId(WELCOME.device_id), old_key=KEY, new_key=NEXT_KEY)
+    return (
+        f"{_quoted(text)}\n\n"
+        f"{_measured(text)} The new key is that of RFC 8032, 7.1, test 2. `signature` and `proof` are\n\n"
+        f"```\n{ROTATION_SIGNATURE}\n{ROTATION_PROOF}\n```"
+    )
+
+
+def _quoted(text: bytes) -> str:
+    return f"```\n{text.decode()}\n```"
+
+
+def _measured(text: bytes) -> str:
+    return f"{len(text)} bytes, SHA-256 `{hashlib.sha256(text).hexdigest()}`."
 
 
 # Everything else
