@@ -27,7 +27,8 @@ from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.turns import Turns
-from protocol.asking import (
+from protocol.authority import Verb
+from protocol.calls import (
     ANSWER_CHARACTERS,
     CHANNEL_CHARACTERS,
     QUESTION_CHARACTERS,
@@ -35,7 +36,6 @@ from protocol.asking import (
     answers_in,
     asking_call_id,
 )
-from protocol.authority import Verb
 from protocol.errors import DeliveryError, ErrorCode, HubError, LinkLost
 from protocol.ids import AgentId, DeviceId, MemoryId, MessageId, QuestionId, RunId
 from protocol.trace import trace_id_of

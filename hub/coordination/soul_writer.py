@@ -30,8 +30,8 @@ from hub.openclaw.errors import FileConflict, GatewayError, GatewayInvalid, Gate
 from hub.openclaw.gateway import Gateway, GatewayNews, NewsLost, Reconnected
 from hub.openclaw.methods import AgentFile, file_get, file_set
 from hub.turns import Turns
+from protocol.calls import FileGet, FilePart, FilePut, FileStored
 from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, HubError
-from protocol.files import FileGet, FilePart, FilePut, FileStored
 from protocol.frame import Record
 from protocol.ids import AgentId, CallId, DeviceId, RunId, SoulWriteId
 from protocol.messages import SOUL_FILE, SoulWriteState

@@ -35,8 +35,8 @@ from hub.coordination.message_transitions import ANSWERABLE, Moving, shortened
 from hub.log import Channel
 from hub.openclaw import Gateway, GatewayError, GatewayForbidden, GatewayRefused, GatewayUnreachable, methods
 from hub.openclaw.methods import History, Message, PendingInput
-from protocol.asking import without_answers
 from protocol.backoff import Backoff
+from protocol.calls import without_answers
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BootId
 from protocol.messages import MessageEvent, MessageKind, MessageState, QueueMode, attempt_key

@@ -12,7 +12,7 @@ import msgspec
 
 from hub.device import proposals, rows, verdicts
 from hub.device.rows import Refusal
-from protocol.agreement import MAX_ASKED, MAX_PAGE_BYTES, KnownToDevice, ListedRow, RowsPage
+from protocol.calls import MAX_ASKED, MAX_PAGE_BYTES, KnownToDevice, ListedRow, RowsPage
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.handshake import StoreMark, Welcome

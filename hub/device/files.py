@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from hub.device.rows import Refusal
+from protocol.calls import FILES, PART_BYTES, FileGet, FilePart, FilePut, FileStored
 from protocol.errors import ErrorCode
-from protocol.files import FILES, PART_BYTES, FileGet, FilePart, FilePut, FileStored
 from protocol.frame import MAX_RESULT_BYTES
 from protocol.work import ToolCall
 

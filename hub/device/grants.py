@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
+from protocol.calls import OwnerGrant
 from protocol.errors import ErrorCode, HubError
-from protocol.grants import OwnerGrant
 from protocol.tables import TableName
 
 Granted = Mapping[str, Sequence[str]]  # tables by the name of the grant

@@ -39,9 +39,9 @@ from hub.device.questions import OwnerAnswer
 from hub.device.rows import Refusal
 from hub.device.source_state import Sources, SourceState
 from hub.device.verdicts import Remarks, Review, ReviewState, Verdict
+from protocol.calls import refused_by_owner
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import ErrorBody, Record
-from protocol.grants import refused_by_owner
 from protocol.handshake import StoreMark, Welcome
 from protocol.ids import CallId
 from protocol.tables import TABLES, DeviceTable

@@ -32,7 +32,7 @@ from hub.device.questions import Question
 from hub.device.rows import Refusal
 from hub.device.schema import quoted
 from hub.device.verdicts import Review
-from protocol.asking import ANSWER_CHARACTERS
+from protocol.calls import ANSWER_CHARACTERS
 from protocol.errors import ErrorCode
 from protocol.frame import Field, Record
 from protocol.messages import QuestionState

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from hub.device.rows import Refusal
-from protocol.asking import ANSWER_CHARACTERS, question_in
+from protocol.calls import ANSWER_CHARACTERS, question_in
 from protocol.errors import ErrorCode
 from protocol.messages import QuestionState
 from protocol.work import ToolCall

@@ -95,7 +95,7 @@ CREATE TABLE IF NOT EXISTS owned (
 ) STRICT
 """
 
-# Owner's grants to a hub, identified by its key: ``protocol.grants``; *tables* of rows.read.
+# Owner's grants to a hub, identified by its key: ``protocol.calls``; *tables* of rows.read.
 _OWNER_GRANTS: Final = """
 CREATE TABLE owner_grants (
     hub TEXT NOT NULL,

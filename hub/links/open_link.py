@@ -24,6 +24,7 @@ from hub.links.limits import LinkLimits
 from hub.links.link import ALWAYS, ALWAYS_ACTIONS, RunFrame, RunStream
 from hub.links.streams import RunStreams
 from hub.metrics import Metrics
+from protocol.calls import refused_by_owner
 from protocol.errors import (
     CallNotGranted,
     CallTimedOut,
@@ -35,7 +36,6 @@ from protocol.errors import (
     TooManyCalls,
 )
 from protocol.frame import MAX_PENDING_CALLS, Frame
-from protocol.grants import refused_by_owner
 from protocol.handshake import Goodbye
 from protocol.ids import CallId
 from protocol.versions import CAPABILITY_OF, CapabilityName

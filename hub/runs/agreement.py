@@ -27,7 +27,7 @@ from hub.runs.delivery import is_row_deleted, may_change
 from hub.runs.payload import CallPayload, frame_of
 from hub.runs.reported_rows import taken_item
 from hub.turns import Turns
-from protocol.agreement import KnownToDevice, RowsPage
+from protocol.calls import KnownToDevice, RowsPage
 from protocol.errors import DeviceSlow, ErrorCode, HubError, LinkLost, TooManyCalls
 from protocol.frame import Record
 from protocol.handshake import StoreMark

@@ -18,7 +18,7 @@ from hub.runs.item_fingerprints import (
     quote_hash_of,
     sentences_around,
 )
-from protocol.agreement import ListedRow
+from protocol.calls import ListedRow
 from protocol.frame import Record
 from protocol.ids import CallId, DeviceId, RunId, UserId, derive_taken_item_id
 from protocol.tables import TABLES

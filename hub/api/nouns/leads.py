@@ -13,7 +13,7 @@ from hub.coordination.authority import Caller
 from hub.coordination.leads import LeadMessages, ToLead
 from hub.coordination.leads import Leads as LeadService
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S
-from protocol.asking import REPLY_TAGS
+from protocol.calls import REPLY_TAGS
 from protocol.errors import ErrorCode
 from protocol.messages import MessageKind
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from hub.coordination.to_gateway import letter
-from protocol.asking import answers_in
+from protocol.calls import answers_in
 from protocol.ids import AgentId, BoardId, MessageId, QuestionId, UserId
 from protocol.messages import MessageKind, MessageState
 from storage.coordination.message_rows import MessageRow

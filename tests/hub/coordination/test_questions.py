@@ -22,8 +22,8 @@ from hub.coordination.questions import (
     seen_question,
 )
 from hub.metrics import Metrics
-from protocol.asking import question_in
 from protocol.authority import Verb
+from protocol.calls import question_in
 from protocol.errors import CallTimedOut, ErrorCode
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId

@@ -12,7 +12,7 @@ import pytest
 from hub.clock import IdFactory
 from hub.device.inserts import DeviceStore, open_device_store
 from hub.device.owner import approve
-from protocol.agreement import MAX_PAGE_BYTES, KnownToDevice, RowsPage
+from protocol.calls import MAX_PAGE_BYTES, KnownToDevice, RowsPage
 from protocol.frame import Record
 from protocol.handshake import StoreMark, Welcome
 from protocol.tables import SUGGESTED

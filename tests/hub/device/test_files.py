@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from hub.device.inserts import KEEP_CALLS, DeviceStore
+from protocol.calls import PART_BYTES
 from protocol.errors import ErrorCode
-from protocol.files import PART_BYTES
 from protocol.frame import MAX_RESULT_BYTES, Record
 from protocol.work import Action, Answer, ToolCall
 from tests.support.clock import FakeClock

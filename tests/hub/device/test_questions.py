@@ -11,7 +11,7 @@ import pytest
 
 from hub.device.inserts import DeviceFileError, DeviceStore
 from hub.device.owner import NotAnswered, UnknownQuestion, answer, read_questions
-from protocol.asking import QuestionToUser, asking_call_id
+from protocol.calls import QuestionToUser, asking_call_id
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody

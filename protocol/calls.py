@@ -1,0 +1,213 @@
+"""Payloads of calls that concern no table of the device, and the grants of its owner that calls need."""
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from protocol.frame import MAX_RESULT_BYTES, Count, EpochMs, Id, Name, Path, Record, Sha256, Text
+from protocol.handshake import StoreMark
+from protocol.ids import CallId
+from protocol.messages import SOUL_FILE, QuestionState
+from protocol.tables import TableName
+from protocol.work import Action, ToolCall
+
+# Agreement about past rows: answers to ``rows.list`` and ``rows.known``
+
+# Size of the rows of one page; the rest of the limit is for the surrounding object.
+MAX_PAGE_BYTES: Final = MAX_RESULT_BYTES * 3 // 4
+MAX_ASKED: Final = 500  # calls, and rows, in one rows.known
+
+RowState = Literal["open", "approved", "edited", "rejected"]
+
+
+class ListedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Row that a hub wrote, with its owner's verdict; a row that its owner deleted is ``rejected``.
+
+    Attributes:
+        counter: the store's counter when the call was done, or the owner's verdict confirmed.
+        call_id: the call that last wrote the row.
+        inserted_by: the call that inserted the row, if it is a different one.
+        path, sha256, quote, start, end, timezone: values of the call's ``source``.
+        data: the fields that a ``query`` would return, as far as they fit; {}: none.
+    """
+
+    counter: Count
+    call_id: Id
+    table: TableName
+    row_id: Id
+    state: RowState
+    inserted_by: Id | None = None
+    agent_id: Id | None = None
+    run_id: Id | None = None
+    path: Path | None = None
+    sha256: Sha256 | None = None
+    quote: Annotated[str, Meta(max_length=2_000)] = ""
+    start: Count = 0
+    end: Count = 0
+    timezone: Name | None = None
+    data: Record = {}
+
+
+class RowsPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer to ``rows.list``: rows with a counter above ``data.since``, by counter.
+
+    *store*: the store's current counter; *more*: rows follow the last one of this page.
+    """
+
+    store: StoreMark
+    rows: Annotated[list[ListedRow], Meta(max_length=1_000)]
+    more: bool
+
+
+class KnownToDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer to ``rows.known``: those of the listed calls that are done, and of the rows that exist."""
+
+    calls: list[Id]
+    rows: list[Id]
+
+
+# Texts of an agent on its device: ``file.get``, ``file.put`` and their answers. The call's ``agent_id`` names
+# the agent. An answer has at most ``MAX_RESULT_BYTES``, so a text is read in parts.
+
+FILES: Final = frozenset({SOUL_FILE})  # names of such texts
+MAX_FILE_BYTES: Final = 256 * 1024  # of a written text; fits a frame even with every character escaped
+PART_BYTES: Final = 48 * 1024  # of the text in one answer, JSON-encoded
+
+FileText = Annotated[str, Meta(max_length=MAX_FILE_BYTES)]
+
+
+class FileGet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Request for a part of a text, from the code point *offset* on."""
+
+    name: Name
+    offset: Count = 0
+
+
+class FilePart(msgspec.Struct, frozen=True, kw_only=True):
+    """Part of a current text. *sha256* and *size_bytes* refer to the whole text.
+
+    Attributes:
+        sha256: ``None``: the text does not exist.
+        next_offset: start of the next part; ``None``: this is the last one.
+    """
+
+    name: Name
+    sha256: Sha256 | None
+    content: str = ""
+    size_bytes: Count = 0
+    offset: Count = 0
+    next_offset: Count | None = None
+    updated_at: EpochMs | None = None
+
+
+class FilePut(msgspec.Struct, frozen=True, kw_only=True):
+    """Request to replace a text if it is unchanged since it was read.
+
+    Attributes:
+        expected_sha256: required hash of the current text; ``None``: it must not exist.
+    """
+
+    name: Name
+    content: FileText
+    expected_sha256: Sha256 | None
+
+
+class FileStored(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer: the text was stored."""
+
+    name: Name
+    sha256: Sha256
+    size_bytes: Count
+    updated_at: EpochMs
+
+
+# Questions to people: ``user.ask``, and answers in the text of a chat
+
+QUESTION_CHARACTERS: Final = 8_192
+ANSWER_CHARACTERS: Final = 8_192  # 32 KiB at the widest: question and answer fit into one message of an agent
+REPLY_TAGS: Final = 16  # of an answer
+TAG_CHARACTERS: Final = 64
+CHANNEL_CHARACTERS: Final = 128
+
+# Syntax agreed with models: the line starts an answer, and the following text belongs to it.
+_ANSWER: Final = re.compile(r"^[ \t>*`]*ANSWER[ \t]+([0-9A-Za-z-]{1,64})[ \t*`]*:[*`]*[ \t]*", re.MULTILINE)
+
+
+class QuestionToUser(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``data`` of a ``tool_call`` with action ``user.ask``: an open question, or its end."""
+
+    question_id: Id
+    content: Annotated[str, Meta(min_length=1, max_length=QUESTION_CHARACTERS)]
+    state: QuestionState = QuestionState.OPEN
+    board: Text | None = None
+    asked_by: Text | None = None  # name of the agent or person that asks
+    preferred_channel: Name | None = None
+    correlation_id: Name | None = None
+    asked_at: EpochMs
+    expires_at: EpochMs | None = None  # deadline of the answer
+    answer: Annotated[str, Meta(max_length=ANSWER_CHARACTERS)] | None = None  # the first answer
+    settled_by: Text | None = None  # name of the person or agent that answered
+
+    def record(self) -> Record:
+        """Return the call's ``data``."""
+        record: Record = msgspec.to_builtins(self)
+        return record
+
+
+def question_in(data: Record) -> QuestionToUser:
+    """Convert a call's ``data``. Raises msgspec.ValidationError."""
+    return msgspec.convert(data, QuestionToUser)
+
+
+def asking_call_id(question_id: str, device_id: str, *, is_settled: bool) -> CallId:
+    """Return the idempotency key of the call that notifies a device of a question, or of its end."""
+    text = f"{question_id}\n{device_id}\n{'settled' if is_settled else 'asked'}"
+    return CallId(f"u-{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}")
+
+
+def answers_in(text: str) -> list[tuple[str, str]]:
+    """Parse answers in a text: the question's id and the answer, for each line ``ANSWER <id>: text``.
+
+    An answer extends to the next such line, or to the end. Empty answers are omitted.
+    """
+    marks = list(_ANSWER.finditer(text))
+    ends = [mark.start() for mark in marks[1:]] + [len(text)] * bool(marks)
+    found = [
+        (mark[1], text[mark.end() : end].strip()[:ANSWER_CHARACTERS])
+        for mark, end in zip(marks, ends, strict=True)
+    ]
+    return [(id, answer) for id, answer in found if answer]
+
+
+def without_answers(text: str) -> str:
+    """Escape each line in the text that would be parsed as an answer."""
+    return _ANSWER.sub(lambda mark: f"| {mark[0]}", text)
+
+
+# Permissions that a device's owner may grant a hub besides writing suggestions; off by default
+
+
+class OwnerGrant(StrEnum):
+    """Permission of a device's owner for a hub."""
+
+    REVIEW_REMOTE = "review.remote"  # to send verdicts that the owner gave elsewhere
+    ROWS_READ = "rows.read"  # to query approved rows of the listed tables
+
+
+def refused_by_owner(call: ToolCall, granted: Mapping[str, Collection[str]]) -> str | None:
+    """Return why the owner's grants do not allow *call*, or None if they do.
+
+    Args:
+        granted: tables of each grant, by the grant's name; ``review.remote`` has none.
+    """
+    if call.action is Action.REVIEW_SET and OwnerGrant.REVIEW_REMOTE not in granted:
+        return f"the owner of this device does not grant {OwnerGrant.REVIEW_REMOTE.value!r}"
+    is_of_approved = call.action is Action.QUERY and call.data.get("approved") is True
+    if is_of_approved and call.table not in granted.get(OwnerGrant.ROWS_READ, ()):
+        return f"the owner of this device does not grant {OwnerGrant.ROWS_READ.value!r} of {call.table}"
+    return None
