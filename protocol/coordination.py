@@ -1,11 +1,14 @@
-"""Frames outside runs and calls: heartbeat, request, response, event."""
+"""Frames outside runs and calls: heartbeat, request, response, event; measurements and names of locks."""
 
+import re
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
+from protocol.errors import ErrorCode, HubError
 from protocol.frame import Count, EpochMs, ErrorBody, Frame, Id, Name, Parameters, Record, Text, Values
 
 
@@ -128,3 +131,75 @@ class Event(Frame, frozen=True, kw_only=True, tag="event"):
     event: Name  # one of EventName
     seq: Count
     data: Values = {}
+
+
+# Measurements of agents as devices report them. A sample belongs to a series: an agent, a name, and tags.
+# All series of an agent with one name have one type.
+
+MOST_SAMPLES: Final = 500  # in one report: one transaction of about 10 ms
+MOST_TAGS: Final = 8  # of a series
+
+
+class MetricType(StrEnum):
+    """Meaning of the values of a series."""
+
+    COUNTER = "counter"  # increments since the last sample, never below 0
+    GAUGE = "gauge"  # a current level
+    HISTOGRAM = "histogram"  # single observations, evaluated by percentiles
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """Sample of a metric.
+
+    *agent_id*: the agent's id or name. Without *type*: the metric's type, or gauge if it is new. Without
+    *at_ms*: the time of arrival.
+    """
+
+    agent_id: Id
+    name: Annotated[str, Meta(min_length=1)]
+    type: MetricType | None = None
+    value: float
+    tags: dict[str, str] = {}
+    at_ms: EpochMs | None = None
+
+
+# Names of locks, which agents agree on so that only one of them works on a resource at a time. The first
+# request for a name creates its lock. Each user has a separate namespace.
+
+LOCK_CHARACTERS: Final = 255
+MOST_LOCKS: Final = 16  # acquired together by one request
+MOST_OF_RUN: Final = 2 * MOST_LOCKS  # those of its agent, and its own
+_LOCK: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", re.ASCII)
+
+
+class BadLockName(HubError):
+    """Error: invalid name of a lock."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+def lock_names(given: Iterable[str]) -> tuple[str, ...]:
+    """Validate and sort the names without duplicates, in the order in which locks are acquired.
+
+    Raises:
+        BadLockName: a name is invalid, or there are more than ``MOST_LOCKS``.
+    """
+    names = tuple(sorted({lock_name(name) for name in given}))
+    if len(names) > MOST_LOCKS:
+        raise BadLockName(f"{len(names)} locks at once; at most {MOST_LOCKS} can be taken together")
+    return names
+
+
+def lock_name(given: str) -> str:
+    """Validate the name of a lock and return it.
+
+    Raises:
+        BadLockName: the name is invalid; the message describes valid ones.
+    """
+    if len(given) > LOCK_CHARACTERS or _LOCK.fullmatch(given) is None:
+        shown = given if len(given) <= 40 else f"{given[:40]}..."
+        raise BadLockName(
+            f"{shown!r} cannot be the name of a lock: expected 1 to {LOCK_CHARACTERS} characters, "
+            "a letter or digit first, then letters, digits and . _ : / @ + -, as in 'mailbox:anna'"
+        )
+    return given

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from protocol.coordination import MOST_OF_RUN
 from protocol.frame import (
     CREDIT_PIECES,
     Count,
@@ -22,7 +23,6 @@ from protocol.frame import (
     Text,
     Values,
 )
-from protocol.locks import MOST_OF_RUN
 
 Prompt = Annotated[str, Meta(max_length=32_768)]
 

@@ -11,8 +11,8 @@ from typing import Final
 import msgspec
 
 from hub.clock import from_epoch_ms
+from protocol.coordination import MetricType
 from protocol.errors import ErrorCode, HubError
-from protocol.measurements import MetricType
 from storage.agents.measurements import HOUR_MS, MINUTE_MS, BucketRow, SeriesRow
 from storage.agents.sketch import Sketch
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -16,22 +17,19 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.settings.limit_settings import RetentionSettings
 from hub.turns import Turns
+from protocol.coordination import MOST_TAGS, Sample
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
-from protocol.measurements import (
-    GREATEST,
-    MOST_TAGS,
-    NAME,
-    NAME_CHARACTERS,
-    OWN,
-    TAG,
-    TAG_CHARACTERS,
-    TAG_VALUE_CHARACTERS,
-    Sample,
-)
 from storage.agents import measurements
 from storage.agents.agents import UnknownAgent
-from storage.agents.measurements import BucketRetention, SampleRow, SeriesLimits, SeriesRow, TooManySeries
+from storage.agents.measurements import (
+    OWN,
+    BucketRetention,
+    SampleRow,
+    SeriesLimits,
+    SeriesRow,
+    TooManySeries,
+)
 from storage.store import Store
 
 log = Channel(__name__)
@@ -39,6 +37,12 @@ log = Channel(__name__)
 EVERY_S: Final = 15.0  # maximum delay of the measurement of agents' work
 PAUSE_S: Final = 0.05  # between batches: after an upgrade, ninety days of work are measured
 AT_ONCE: Final = 500  # buckets per read: some milliseconds of the loop
+NAME_CHARACTERS: Final = 255
+TAG_CHARACTERS: Final = 64  # of a tag's name
+TAG_VALUE_CHARACTERS: Final = 128
+GREATEST: Final = 1e100  # of a value's magnitude; sums stay finite
+NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
+TAG: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 
 
 class MeasurementRules(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,9 +12,9 @@ import msgspec
 from hub.agents.prompts import OPENS, rendered, variables_of
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, RedactionRule
+from protocol.coordination import lock_names
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState
-from protocol.locks import lock_names
 from protocol.requirements import BadRequirement, parse_requirement
 from protocol.tables import TableName
 from protocol.work import RunConfig

@@ -22,7 +22,7 @@ from hub.settings.schedule_settings import ScheduleSettings, SlotTable, TriggerT
 from hub.settings.secret import SecretRef
 from hub.settings.values import REQUIRED, Flag, Name, Table, TimeZone, Usd, live, refusal, shaped
 from protocol.configs import BadConfig, check_key, text_of, type_of
-from protocol.locks import BadLockName, lock_names
+from protocol.coordination import BadLockName, lock_names
 from protocol.requirements import CAPABILITY, BadRequirement, parse_requirement
 from protocol.semver import BadVersion, parse_version
 from protocol.tables import TableName

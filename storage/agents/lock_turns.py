@@ -315,7 +315,7 @@ class LockRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         request_id: a repeated request with the same id gets the same result.
-        names: normalized by ``protocol.locks.lock_names``.
+        names: normalized by ``protocol.coordination.lock_names``.
         ttl_ms: time until the locks expire without renewal, counted from the grant.
         wait_ms: maximum time in the queue; 0: no waiting; ``None``: no limit.
         turn_ttl_ms: *ttl_ms* of a grant after waiting; by default the same.

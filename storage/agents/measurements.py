@@ -13,9 +13,9 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
+from protocol.coordination import MetricType
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId
-from protocol.measurements import OWN, MetricType
 from storage.agents.schema import agent_metrics, agents, metric_series
 from storage.agents.sketch import Sketch
 from storage.devices import idempotency
@@ -24,6 +24,7 @@ from storage.kernel.rows import Key, columns_of, fill, paged
 from storage.runs.model_calls import ANSWERED
 from storage.runs.schema import model_calls, runs
 
+OWN: Final = "hub."  # prefix of the names of the hub's own metrics
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
 SIZES_MS: Final = (MINUTE_MS, HOUR_MS)

@@ -24,8 +24,8 @@ from hub.agents.measurements import Measurements
 from hub.clock import epoch_ms
 from hub.metrics import Metrics
 from hub.runs.housekeeping import Housekeeping
+from protocol.coordination import MOST_SAMPLES, MetricType, Sample
 from protocol.ids import AgentId, BootId
-from protocol.measurements import MOST_SAMPLES, MetricType, Sample
 from storage.agents.measurements import HOUR_MS, MINUTE_MS
 from storage.store import Store, open_store
 from tests.evaluation.figures import Figure, Told, at_most, exactly, only

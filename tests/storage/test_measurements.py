@@ -3,8 +3,8 @@ import hashlib
 import pytest
 import sqlalchemy as sa
 
+from protocol.coordination import MetricType
 from protocol.ids import AgentId
-from protocol.measurements import MetricType
 from storage.agents import measurements
 from storage.agents.agents import AgentRow
 from storage.agents.measurements import (

@@ -5,8 +5,8 @@ from functools import partial
 import anyio
 import sqlalchemy as sa
 
+from protocol.coordination import MetricType
 from protocol.lifecycles import RunState
-from protocol.measurements import MetricType
 from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, BucketRetention, SampleRow, SeriesLimits
 from storage.agents.schema import metric_series

@@ -23,10 +23,9 @@ from hub.log import Channel
 from hub.runs.control import RunControl
 from hub.runs.run_order import MOST_NEEDS, run_options
 from hub.settings.reading import FileLines, ManagedByFile
-from protocol.coordination import Method
+from protocol.coordination import MOST_LOCKS, Method
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
-from protocol.locks import MOST_LOCKS
 from storage.agents import agent_snapshot, agents, made_agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
@@ -56,7 +55,7 @@ _WRITTEN: Final = (
     ErrorCode.BAD_CONFIG,
 )
 
-# For the document only; ``protocol.requirements`` and ``protocol.locks`` check, with better messages.
+# For the document only; ``protocol.requirements`` and ``protocol.coordination`` check, with better messages.
 _NUMBER = "(0|[1-9][0-9]{0,5})"
 _NEEDED = rf"^[A-Za-z0-9_][A-Za-z0-9_.:-]{{0,127}}( *(>=|>|<=|<|==|!=|\^|~) *{_NUMBER}(\.{_NUMBER}){{0,2}})?$"
 _LOCKED = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}$"

@@ -16,10 +16,9 @@ from hub.api.noun import ALL, Noun, Part, command, device, listed, route
 from hub.api.view import Instant, View, moment
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.log import Channel
-from protocol.coordination import Method
+from protocol.coordination import LOCK_CHARACTERS, MOST_LOCKS, Method, lock_names
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
-from protocol.locks import MOST_LOCKS, NAME_CHARACTERS, lock_names
 from storage import audit
 from storage.agents import agents, lock_turns, locks
 from storage.audit import Entry
@@ -73,7 +72,7 @@ class LockView(View):
 class Release(View):
     """The lock to release; *fence*: only if its holder still has this fence."""
 
-    resource: Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS, examples=["mailbox:anna"])]
+    resource: Annotated[str, Meta(min_length=1, max_length=LOCK_CHARACTERS, examples=["mailbox:anna"])]
     fence: Annotated[int, Meta(ge=1, le=2**53 - 1, examples=[7])] | None = None
 
 

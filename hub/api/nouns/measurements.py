@@ -12,10 +12,9 @@ from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, device, listed, route
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms, from_epoch_ms
-from protocol.coordination import Method
+from protocol.coordination import MOST_SAMPLES, MOST_TAGS, Method, Sample
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import Count, Id
-from protocol.measurements import MOST_SAMPLES, MOST_TAGS, Sample
 from storage.agents import agents, measurements
 from storage.agents.measurements import tags_key
 from storage.store import Store

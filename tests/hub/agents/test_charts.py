@@ -15,7 +15,7 @@ from hub.agents.charts import (
     chosen,
     plan,
 )
-from protocol.measurements import MetricType
+from protocol.coordination import MetricType
 from storage.agents.measurements import HOUR_MS, MINUTE_MS, BucketRow, SeriesRow
 from storage.agents.sketch import Sketch
 

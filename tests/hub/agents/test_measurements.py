@@ -19,9 +19,9 @@ from hub.agents.measurements import (
 )
 from hub.clock import epoch_ms
 from hub.metrics import Metrics
+from protocol.coordination import MetricType, Sample
 from protocol.ids import AgentId
 from protocol.lifecycles import RunState
-from protocol.measurements import MetricType, Sample
 from storage.agents import measurements
 from storage.agents.agents import UnknownAgent
 from storage.agents.measurements import HOUR_MS, MINUTE_MS, SeriesLimits, TooManySeries

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from hub.clock import epoch_ms
+from protocol.coordination import MetricType
 from protocol.ids import AgentId, UserId
-from protocol.measurements import MetricType
 from storage.agents import declared_agents, measurements
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.measurements import BucketRetention, SampleRow
