@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from protocol.errors import ErrorCode, HubError, IllegalTransition
-from protocol.machine import Table
+from protocol.lifecycles import Table
 
 
 class Axis(StrEnum):

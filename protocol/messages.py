@@ -7,7 +7,7 @@ and a delivery is not an answer.
 from enum import Enum, StrEnum, auto
 from typing import Final
 
-from protocol.machine import Table
+from protocol.lifecycles import Table
 
 
 class MessageKind(StrEnum):

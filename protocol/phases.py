@@ -10,7 +10,7 @@ from protocol.codec import FROM_HUB
 from protocol.coordination import Heartbeat, Request
 from protocol.frame import Frame
 from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Welcome
-from protocol.machine import Table
+from protocol.lifecycles import Table
 from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, ToolResult
 
 

@@ -15,7 +15,7 @@ from protocol.errors import CloseCode, ErrorCode, LocalProtocolError, RemoteProt
 from protocol.events import Ended, Ignored, SessionEvent
 from protocol.frame import MAX_HELLO_BYTES, MAX_MESSAGE_BYTES, Frame
 from protocol.handshake import Error
-from protocol.machine import Table
+from protocol.lifecycles import Table
 from protocol.phases import OVER, Allowed, SessionMove, SessionState
 
 MAX_UNKNOWN_TOLD = 32  # answers to unknown types in one session; further ones are only counted

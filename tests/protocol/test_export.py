@@ -11,8 +11,7 @@ from hypothesis import given
 from protocol.codec import FROM_DEVICE, FROM_HUB, JSON, type_of
 from protocol.errors import CloseCode, ErrorCode
 from protocol.frame import Frame
-from protocol.lifecycles import CALL, RUN, UNIT
-from protocol.machine import Table
+from protocol.lifecycles import CALL, RUN, UNIT, Table
 from protocol.phases import DEVICE_SESSION, HUB_SESSION, SessionState
 from tests.support.frames import frames
 from tests.support.protocol_examples import CONVERSATIONS, Conversation

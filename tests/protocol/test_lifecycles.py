@@ -20,11 +20,11 @@ from protocol.lifecycles import (
     RunEvent,
     RunOutcome,
     RunState,
+    Table,
     UnitEvent,
     UnitState,
     outcome_of,
 )
-from protocol.machine import Table
 
 R = RunState
 TABLES: list[tuple[Table[Any, Any], type[Enum], type[Enum]]] = [

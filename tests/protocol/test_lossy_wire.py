@@ -12,7 +12,7 @@ from protocol.events import Answered, Ended, Received, SessionEvent
 from protocol.frame import MAX_PENDING_REQUESTS
 from protocol.handshake import Goodbye
 from protocol.ids import CallId
-from protocol.machine import Table
+from protocol.lifecycles import Table
 from protocol.phases import DEVICE_SESSION, HUB_SESSION, OVER, SessionMove, SessionState
 from protocol.work import Action, Answer, ToolCall
 from tests.support.pair import Pair, Wire

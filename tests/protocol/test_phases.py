@@ -9,7 +9,7 @@ from protocol.events import Ended
 from protocol.frame import Frame
 from protocol.handshake import Error, Goodbye
 from protocol.hub_session import HubSession
-from protocol.machine import Table
+from protocol.lifecycles import Table
 from protocol.phases import (
     ALLOWED_FROM_DEVICE,
     ALLOWED_FROM_HUB,

@@ -23,8 +23,7 @@ from protocol.errors import CATALOGUE, CLOSE_MEANINGS, CloseCode
 from protocol.frame import Frame, Id, Name, Parameters, Path, Record, Sha256, Values
 from protocol.handshake import challenge_text, signed_text
 from protocol.ids import DeviceId
-from protocol.lifecycles import CALL, RUN, UNIT
-from protocol.machine import Table
+from protocol.lifecycles import CALL, RUN, UNIT, Table
 from protocol.phases import ALLOWED_FROM_DEVICE, ALLOWED_FROM_HUB, DEVICE_SESSION, HUB_SESSION, OVER
 from protocol.session import MAX_UNKNOWN_TOLD
 from protocol.tables import TABLES, Column, DeviceTable
