@@ -112,6 +112,7 @@ class HealthEvent(Enum):
 
 _L, _V = Lifecycle, LifecycleEvent
 _A, _Q = Availability, AvailabilityEvent
+_WORKING = (_L.CREATED, _L.INITIALIZING, _L.READY, _L.ACTIVE, _L.PAUSED)
 
 LIFECYCLE: Table[Lifecycle, LifecycleEvent] = Table(
     "lifecycle",
@@ -123,22 +124,13 @@ LIFECYCLE: Table[Lifecycle, LifecycleEvent] = Table(
         (_L.ACTIVE, _V.PREPARED): _L.READY,
         (_L.ACTIVE, _V.PAUSED): _L.PAUSED,
         (_L.PAUSED, _V.ACTIVATED): _L.ACTIVE,
-        (_L.CREATED, _V.TAKEN_OUT): _L.MAINTENANCE,
-        (_L.INITIALIZING, _V.TAKEN_OUT): _L.MAINTENANCE,
-        (_L.READY, _V.TAKEN_OUT): _L.MAINTENANCE,
-        (_L.ACTIVE, _V.TAKEN_OUT): _L.MAINTENANCE,
-        (_L.PAUSED, _V.TAKEN_OUT): _L.MAINTENANCE,
+        **dict.fromkeys(((state, _V.TAKEN_OUT) for state in _WORKING), _L.MAINTENANCE),
         (_L.MAINTENANCE, _V.RESET): _L.CREATED,
         (_L.MAINTENANCE, _V.BEGUN): _L.INITIALIZING,
         (_L.MAINTENANCE, _V.PREPARED): _L.READY,
         (_L.MAINTENANCE, _V.ACTIVATED): _L.ACTIVE,
         (_L.MAINTENANCE, _V.PAUSED): _L.PAUSED,
-        (_L.CREATED, _V.TERMINATED): _L.TERMINATED,
-        (_L.INITIALIZING, _V.TERMINATED): _L.TERMINATED,
-        (_L.READY, _V.TERMINATED): _L.TERMINATED,
-        (_L.ACTIVE, _V.TERMINATED): _L.TERMINATED,
-        (_L.PAUSED, _V.TERMINATED): _L.TERMINATED,
-        (_L.MAINTENANCE, _V.TERMINATED): _L.TERMINATED,
+        **dict.fromkeys(((state, _V.TERMINATED) for state in (*_WORKING, _L.MAINTENANCE)), _L.TERMINATED),
     },
 )
 AVAILABILITY: Table[Availability, AvailabilityEvent] = Table(

@@ -4,28 +4,26 @@ from typing import Any
 
 from protocol.codec import Codec
 from protocol.errors import CloseCode, ErrorCode, LocalProtocolError, RemoteProtocolError
-from protocol.events import (
-    Challenged,
-    Ended,
-    Leaving,
-    Received,
-    Refused,
-    SessionEvent,
-    Welcomed,
-)
 from protocol.frame import HELLO_TIMEOUT_S
 from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Welcome
 from protocol.ids import CallId
-from protocol.phases import (
+from protocol.session import (
     ALLOWED_FROM_DEVICE,
     ALLOWED_FROM_HUB,
     DEVICE_SESSION,
     NOTHING,
     Allowed,
+    Challenged,
+    Ended,
+    Leaving,
+    Received,
+    Refused,
+    Session,
+    SessionEvent,
     SessionMove,
     SessionState,
+    Welcomed,
 )
-from protocol.session import Session
 from protocol.work import Answer, ToolResult
 
 WELCOME_TIMEOUT_S = 30.0  # a busy hub may take this long to judge a hello

@@ -13,15 +13,6 @@ from msgspec import UNSET
 from protocol.codec import Codec, LargeHeartbeat, LargeRequest, ReadResult, TooLargeValue
 from protocol.coordination import Heartbeat, Request, Response
 from protocol.errors import CloseCode, ErrorCode, LocalProtocolError, RemoteProtocolError
-from protocol.events import (
-    Answered,
-    Ended,
-    HelloReceived,
-    Ignored,
-    Received,
-    SessionEvent,
-    Silent,
-)
 from protocol.frame import (
     HEARTBEAT_INTERVAL_MS,
     HELLO_TIMEOUT_S,
@@ -34,16 +25,23 @@ from protocol.frame import (
 )
 from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, HubProof, Limits, StoreMark, Welcome
 from protocol.ids import CallId, ConnectionId, DeviceId, UserId
-from protocol.phases import (
+from protocol.session import (
     ALLOWED_FROM_DEVICE,
     ALLOWED_FROM_HUB,
     HUB_SESSION,
     NOTHING,
     Allowed,
+    Answered,
+    Ended,
+    HelloReceived,
+    Ignored,
+    Received,
+    Session,
+    SessionEvent,
     SessionMove,
     SessionState,
+    Silent,
 )
-from protocol.session import Session
 from protocol.versions import SPOKEN, VersionMismatch, agree
 from protocol.work import Answer, ToolResult
 

@@ -1,22 +1,164 @@
 """Session over one connection, from challenge to goodbye: the part common to both sides.
 
-Bytes and time in, events and bytes out; no I/O. Tables define the frames allowed in each state, and the moves
-between states (``protocol.phases``). A peer can make a session *end*; it can never make it *raise*.
+Bytes and time in, events and bytes out; no I/O. Tables define the moves between states, and the frames
+allowed in each state; any other frame ends the connection (``wrong_state``). A peer can make a session *end*;
+it can never make it *raise*.
 
 The sides are ``protocol.hub_session`` and ``protocol.device_session``. Calls, streams and runs outlive a
 session and are unknown there.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from enum import Enum, auto
 from typing import Any
 
-from protocol.codec import Codec, UnknownType, type_of
+import msgspec
+
+from protocol.codec import FROM_HUB, Codec, UnknownType, type_of
+from protocol.coordination import Heartbeat, Request
 from protocol.errors import CloseCode, ErrorCode, LocalProtocolError, RemoteProtocolError
-from protocol.events import Ended, Ignored, SessionEvent
-from protocol.frame import MAX_HELLO_BYTES, MAX_MESSAGE_BYTES, Frame
-from protocol.handshake import Error
+from protocol.frame import MAX_HELLO_BYTES, MAX_MESSAGE_BYTES, MAX_REASON_BYTES, Frame
+from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Welcome
+from protocol.ids import CallId
 from protocol.lifecycles import Table
-from protocol.phases import OVER, Allowed, SessionMove, SessionState
+from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, Answer, ToolResult
+
+
+class SessionState(Enum):
+    """State of a session."""
+
+    GREETING = auto()  # no hello yet
+    JUDGING = auto()  # the hub decides on the hello
+    READY = auto()
+    CLOSING = auto()  # further input is ignored
+    CLOSED = auto()  # the connection has ended
+
+
+class SessionMove(Enum):
+    """Event of a session."""
+
+    GREETED = auto()  # device_hello was received, or sent
+    WELCOMED = auto()
+    ENDED = auto()  # by this side: bad input, a timeout, on purpose
+    DISMISSED = auto()  # the hub sent goodbye
+    HUNG_UP = auto()  # the connection has ended
+
+
+_S, _M = SessionState, SessionMove
+_LIVE = (_S.GREETING, _S.JUDGING, _S.READY)
+
+_MOVES_OF_BOTH = {
+    (_S.GREETING, _M.GREETED): _S.JUDGING,
+    (_S.JUDGING, _M.WELCOMED): _S.READY,
+    **dict.fromkeys(((state, _M.ENDED) for state in _LIVE), _S.CLOSING),
+    **dict.fromkeys(((state, _M.HUNG_UP) for state in (*_LIVE, _S.CLOSING)), _S.CLOSED),
+}
+HUB_SESSION = Table("hub session", _S.GREETING, _MOVES_OF_BOTH)
+DEVICE_SESSION = Table(
+    "device session",
+    _S.GREETING,
+    _MOVES_OF_BOTH | dict.fromkeys(((state, _M.DISMISSED) for state in _LIVE), _S.CLOSING),
+)
+
+Allowed = Mapping[SessionState, frozenset[type[Frame]]]
+
+NOTHING: frozenset[type[Frame]] = frozenset()
+
+ALLOWED_FROM_DEVICE: Allowed = {
+    _S.GREETING: frozenset({DeviceHello, Error}),
+    _S.JUDGING: NOTHING,
+    _S.READY: frozenset(
+        {AgentAck, AgentManifest, AgentData, AgentComplete, ToolResult, Request, Heartbeat, Error}
+    ),
+    _S.CLOSING: NOTHING,
+    _S.CLOSED: NOTHING,
+}
+
+ALLOWED_FROM_HUB: Allowed = {
+    _S.GREETING: frozenset({Challenge, Error, Goodbye}),
+    _S.JUDGING: frozenset({Challenge, Welcome, Error, Goodbye}),  # a device need not wait for the challenge
+    _S.READY: frozenset(FROM_HUB) - {Challenge, Welcome},
+    _S.CLOSING: NOTHING,
+    _S.CLOSED: NOTHING,
+}
+
+OVER = frozenset({_S.CLOSING, _S.CLOSED})  # no frames are sent or received
+
+
+class HelloReceived(msgspec.Struct, frozen=True):
+    """Event at the hub: call ``accept`` or ``refuse``, and feed no data until then."""
+
+    hello: DeviceHello
+
+
+class Challenged(msgspec.Struct, frozen=True):
+    """Event at the device: the hub sent its challenge; greet it, unless that was done at once."""
+
+    challenge: Challenge
+
+
+class Welcomed(msgspec.Struct, frozen=True):
+    """Event at the device: the session is READY."""
+
+    welcome: Welcome
+
+
+class Received(msgspec.Struct, frozen=True):
+    """Frame that the state allows and that has no event of its own."""
+
+    frame: Frame
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """Event at the hub: a device answered a call."""
+
+    call_id: CallId
+    answer: Answer
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Event at the device: the hub refused a frame. A close may follow."""
+
+    error: Error
+
+
+class Leaving(msgspec.Struct, frozen=True):
+    """Event at the device: the hub sent goodbye and closes; the close code says whether to reconnect."""
+
+    goodbye: Goodbye
+
+
+class Silent(msgspec.Struct, frozen=True):
+    """Event at the hub: three heartbeats in a row are missing after earlier ones. The connection stays."""
+
+
+class Ignored(msgspec.Struct, frozen=True):
+    """Event for dropped input. *what*: an error code, and the subject after a colon."""
+
+    what: str
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """Event that ends the session: send the queued data, then close with *code* and *reason_text*."""
+
+    code: CloseCode
+    reason: str
+
+    @property
+    def reason_text(self) -> str:
+        """Text of the close frame, ``{"r": reason}``, at most MAX_REASON_BYTES of UTF-8."""
+        room = MAX_REASON_BYTES - len(b'{"r":""}')
+        reason = self.reason
+        while len(msgspec.json.encode(reason)) - 2 > room:
+            reason = reason[:-1]
+        return msgspec.json.encode({"r": reason}).decode()
+
+
+SessionEvent = (
+    HelloReceived | Challenged | Welcomed | Received | Answered | Refused | Leaving | Silent | Ignored | Ended
+)
+
 
 MAX_UNKNOWN_TOLD = 32  # answers to unknown types in one session; further ones are only counted
 

@@ -32,7 +32,7 @@ from protocol.errors import CATALOGUE, ErrorCode, LocalProtocolError
 from protocol.frame import MAX_PENDING_CALLS, ErrorBody, Frame
 from protocol.handshake import Welcome
 from protocol.ids import CallId
-from protocol.phases import SessionState
+from protocol.session import SessionState
 from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ToolCall
 

@@ -24,12 +24,20 @@ from hub.loop_meter import EVERY, MOST_WAIT_S, SHARE
 from hub.metrics import Metrics
 from protocol.coordination import Heartbeat, Request
 from protocol.errors import CloseCode, DeviceSlow, ErrorCode, LinkLost, RemoteProtocolError
-from protocol.events import Answered, Ended, HelloReceived, Ignored, Received, SessionEvent, Silent
 from protocol.frame import MAX_PIECE_BYTES, Frame
 from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Limits
 from protocol.hub_session import HubSession
 from protocol.ids import ConnectionId
-from protocol.phases import SessionState
+from protocol.session import (
+    Answered,
+    Ended,
+    HelloReceived,
+    Ignored,
+    Received,
+    SessionEvent,
+    SessionState,
+    Silent,
+)
 from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest
 
 log = Channel(__name__)

@@ -7,10 +7,9 @@ import pytest
 
 from protocol.codec import CODECS, JSON, MSGPACK, Codec
 from protocol.errors import CloseCode
-from protocol.events import Answered, Ended, HelloReceived
 from protocol.frame import MAX_RESULT_BYTES, ErrorBody
 from protocol.ids import CallId
-from protocol.phases import SessionState
+from protocol.session import Answered, Ended, HelloReceived, SessionState
 from protocol.work import Answer, ToolResult
 from tests.support.families import each
 from tests.support.script import HELLO, WELCOME, DeviceScript, Script

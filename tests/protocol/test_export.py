@@ -12,7 +12,7 @@ from protocol.codec import FROM_DEVICE, FROM_HUB, JSON, type_of
 from protocol.errors import CloseCode, ErrorCode
 from protocol.frame import Frame
 from protocol.lifecycles import CALL, RUN, UNIT, Table
-from protocol.phases import DEVICE_SESSION, HUB_SESSION, SessionState
+from protocol.session import DEVICE_SESSION, HUB_SESSION, SessionState
 from tests.support.frames import frames
 from tests.support.protocol_examples import CONVERSATIONS, Conversation
 from tests.support.protocol_page import diagram, notes_in, rewrite, sections

@@ -5,9 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.codec import CODECS, FROM_DEVICE, FROM_HUB, JSON, Codec
-from protocol.events import Ended
-from protocol.phases import OVER
-from protocol.session import Session
+from protocol.session import OVER, Ended, Session
 from tests.support.frames import frames
 from tests.support.script import HELLO, OPENED_AT, WELCOME, DeviceScript, Script
 

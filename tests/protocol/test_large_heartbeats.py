@@ -7,10 +7,9 @@ import pytest
 from protocol.codec import CODECS, Codec
 from protocol.coordination import AgentBeat, Heartbeat
 from protocol.errors import CloseCode, ErrorCode
-from protocol.events import Ended, HelloReceived, Ignored, Received
 from protocol.frame import MAX_USAGE_BYTES, Record
 from protocol.handshake import Error
-from protocol.phases import SessionState
+from protocol.session import Ended, HelloReceived, Ignored, Received, SessionState
 from tests.support.script import HELLO, WELCOME, Script
 
 both_codecs = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())

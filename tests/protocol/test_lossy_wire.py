@@ -8,12 +8,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from protocol.codec import JSON, MSGPACK, Codec
 from protocol.coordination import Heartbeat, Request, Response
 from protocol.errors import CloseCode
-from protocol.events import Answered, Ended, Received, SessionEvent
 from protocol.frame import MAX_PENDING_REQUESTS
 from protocol.handshake import Goodbye
 from protocol.ids import CallId
 from protocol.lifecycles import Table
-from protocol.phases import DEVICE_SESSION, HUB_SESSION, OVER, SessionMove, SessionState
+from protocol.session import (
+    DEVICE_SESSION,
+    HUB_SESSION,
+    OVER,
+    Answered,
+    Ended,
+    Received,
+    SessionEvent,
+    SessionMove,
+    SessionState,
+)
 from protocol.work import Action, Answer, ToolCall
 from tests.support.pair import Pair, Wire
 

@@ -5,22 +5,22 @@ import pytest
 from protocol.codec import CODECS, FROM_DEVICE, FROM_HUB, Codec, type_of
 from protocol.device_session import DeviceSession
 from protocol.errors import CloseCode, ErrorCode, LocalProtocolError
-from protocol.events import Ended
 from protocol.frame import Frame
 from protocol.handshake import Error, Goodbye
 from protocol.hub_session import HubSession
 from protocol.lifecycles import Table
-from protocol.phases import (
+from protocol.session import (
     ALLOWED_FROM_DEVICE,
     ALLOWED_FROM_HUB,
     DEVICE_SESSION,
     HUB_SESSION,
     OVER,
     Allowed,
+    Ended,
+    Session,
     SessionMove,
     SessionState,
 )
-from protocol.session import Session
 from tests.support.families import each
 from tests.support.samples import samples
 from tests.support.script import CHALLENGE, HELLO, OPENED_AT, WELCOME, DeviceScript, Script

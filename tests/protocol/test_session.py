@@ -8,17 +8,6 @@ import pytest
 from protocol.codec import CODECS, JSON, MSGPACK, Codec
 from protocol.coordination import Event, Heartbeat, Request, Response
 from protocol.errors import CloseCode, ErrorCode, LocalProtocolError
-from protocol.events import (
-    Challenged,
-    Ended,
-    HelloReceived,
-    Ignored,
-    Leaving,
-    Received,
-    Refused,
-    Silent,
-    Welcomed,
-)
 from protocol.frame import (
     MAX_HELLO_BYTES,
     MAX_MESSAGE_BYTES,
@@ -27,8 +16,19 @@ from protocol.frame import (
     ErrorBody,
 )
 from protocol.handshake import Capability, DeviceHello, Error, Goodbye, Limits, VersionRange
-from protocol.phases import SessionState
-from protocol.session import MAX_UNKNOWN_TOLD
+from protocol.session import (
+    MAX_UNKNOWN_TOLD,
+    Challenged,
+    Ended,
+    HelloReceived,
+    Ignored,
+    Leaving,
+    Received,
+    Refused,
+    SessionState,
+    Silent,
+    Welcomed,
+)
 from protocol.work import AgentComplete, AgentData, AgentFetch, FilePiece
 from tests.support.script import CHALLENGE, HELLO, WELCOME, DeviceScript, Script
 

@@ -15,10 +15,10 @@ import msgspec
 
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
-from protocol.events import Answered
 from protocol.frame import ErrorBody, Frame, Record, Scalar
 from protocol.handshake import Goodbye, HeldRun, StoreMark, Welcome
 from protocol.ids import CallId, DeviceId
+from protocol.session import Answered
 from protocol.work import (
     Action,
     AgentCancel,

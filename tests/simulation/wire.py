@@ -16,9 +16,9 @@ from hub.links.link import RunFrame
 from hub.links.open_link import OpenLink
 from protocol.coordination import Request
 from protocol.errors import CloseCode, DeviceSlow, LinkLost
-from protocol.events import Answered
 from protocol.frame import Frame
 from protocol.handshake import Goodbye
+from protocol.session import Answered
 from tests.simulation.dice import Dice
 
 UpFrame = RunFrame | Answered | Request

@@ -24,8 +24,14 @@ from protocol.frame import Frame, Id, Name, Parameters, Path, Record, Sha256, Va
 from protocol.handshake import challenge_text, signed_text
 from protocol.ids import DeviceId
 from protocol.lifecycles import CALL, RUN, UNIT, Table
-from protocol.phases import ALLOWED_FROM_DEVICE, ALLOWED_FROM_HUB, DEVICE_SESSION, HUB_SESSION, OVER
-from protocol.session import MAX_UNKNOWN_TOLD
+from protocol.session import (
+    ALLOWED_FROM_DEVICE,
+    ALLOWED_FROM_HUB,
+    DEVICE_SESSION,
+    HUB_SESSION,
+    MAX_UNKNOWN_TOLD,
+    OVER,
+)
 from protocol.tables import TABLES, Column, DeviceTable
 from protocol.versions import CAPABILITY_OF, CapabilityName
 from tests.support.protocol_examples import (

@@ -11,12 +11,11 @@ from typing import Self
 from protocol.codec import JSON, Codec
 from protocol.device_session import DeviceSession
 from protocol.errors import CloseCode
-from protocol.events import SessionEvent
 from protocol.frame import Frame
 from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Limits, Welcome
 from protocol.hub_session import HubSession
 from protocol.ids import CallId, ConnectionId, DeviceId, UserId
-from protocol.phases import SessionState
+from protocol.session import SessionEvent, SessionState
 from protocol.versions import SPOKEN
 from protocol.work import Answer
 
