@@ -1,4 +1,4 @@
-"""States of agents: four stored axes, one derived from its runs, and the moves on each.
+"""Types of agents; their states: four stored axes, one derived from its runs, and the moves on each.
 
 The axes are independent, so an exhausted agent that goes offline keeps its recovery time. Every other status
 is a projection of these (``protocol.vocabularies``). The spellings are used in rows, in answers and on the
@@ -7,12 +7,75 @@ wire.
 
 from collections.abc import Mapping
 from enum import Enum, StrEnum, auto
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from protocol.errors import ErrorCode, HubError, IllegalTransition
 from protocol.lifecycles import Table
+
+# The orchestrator vocabulary has ten types. Each is mapped to one of eight shared types; a finer one is also
+# stored as the *subtype*, so that it reads back unchanged.
+
+
+class AgentType(StrEnum):
+    """Shared types, as stored in rows."""
+
+    COORDINATOR = "COORDINATOR"
+    ASSISTANT = "ASSISTANT"
+    RESEARCHER = "RESEARCHER"
+    DEVELOPER = "DEVELOPER"
+    DESIGNER = "DESIGNER"
+    SPECIALIST = "SPECIALIST"
+    AUDITOR = "AUDITOR"
+    CUSTOM = "CUSTOM"
+
+
+class AgentSubtype(StrEnum):
+    """Types of the orchestrator vocabulary that are finer than a shared type."""
+
+    PLANNER = "PLANNER"
+    REVIEWER = "REVIEWER"
+    MANAGER = "MANAGER"
+    TOOL_CURATOR = "TOOL_CURATOR"
+    DEPLOYMENT = "DEPLOYMENT"
+
+
+TYPE_OF: Final = {
+    AgentSubtype.PLANNER: AgentType.COORDINATOR,
+    AgentSubtype.MANAGER: AgentType.COORDINATOR,
+    AgentSubtype.REVIEWER: AgentType.AUDITOR,
+    AgentSubtype.TOOL_CURATOR: AgentType.SPECIALIST,
+    AgentSubtype.DEPLOYMENT: AgentType.SPECIALIST,
+}
+TYPE_NAMES: Final = (*AgentType, *AgentSubtype)  # accepted spellings of an agent's type
+
+
+class Kind(NamedTuple):
+    """Shared type, with the finer subtype if there is one."""
+
+    type: AgentType
+    subtype: AgentSubtype | None = None
+
+    @property
+    def written(self) -> AgentType | AgentSubtype:
+        """Single word for the pair."""
+        return self.subtype or self.type
+
+
+def kind_of(written: str) -> Kind:
+    """Parse an agent's type in either vocabulary.
+
+    Raises:
+        ValueError: the type is in neither vocabulary.
+    """
+    if written in AgentType.__members__:
+        return Kind(AgentType(written))
+    subtype = AgentSubtype(written)
+    return Kind(TYPE_OF[subtype], subtype)
+
+
+# States
 
 
 class Axis(StrEnum):

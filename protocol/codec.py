@@ -21,10 +21,11 @@ from protocol.frame import (
     Frame,
     Parameter,
     Record,
+    check_numbers,
+    check_value,
     value_of_depth,
 )
 from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Welcome
-from protocol.json_bounds import check_numbers, check_value
 from protocol.work import (
     AgentAck,
     AgentCancel,

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from protocol.errors import ErrorCode, HubError
-from protocol.json_bounds import read_json
+from protocol.frame import read_json
 
 # Stored by the hub next to the configs, and set where an agent is edited.
 RESERVED: Final = ("paths", "file_extensions", "timezone", "model_use", "mailbox")

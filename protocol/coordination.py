@@ -182,24 +182,16 @@ def lock_names(given: Iterable[str]) -> tuple[str, ...]:
     """Validate and sort the names without duplicates, in the order in which locks are acquired.
 
     Raises:
-        BadLockName: a name is invalid, or there are more than ``MOST_LOCKS``.
+        BadLockName: a name is invalid; the message describes valid ones. Or more than ``MOST_LOCKS``.
     """
-    names = tuple(sorted({lock_name(name) for name in given}))
+    names = tuple(sorted(set(given)))
+    for name in names:
+        if len(name) > LOCK_CHARACTERS or _LOCK.fullmatch(name) is None:
+            shown = name if len(name) <= 40 else f"{name[:40]}..."
+            raise BadLockName(
+                f"{shown!r} cannot be the name of a lock: expected 1 to {LOCK_CHARACTERS} characters, "
+                "a letter or digit first, then letters, digits and . _ : / @ + -, as in 'mailbox:anna'"
+            )
     if len(names) > MOST_LOCKS:
         raise BadLockName(f"{len(names)} locks at once; at most {MOST_LOCKS} can be taken together")
     return names
-
-
-def lock_name(given: str) -> str:
-    """Validate the name of a lock and return it.
-
-    Raises:
-        BadLockName: the name is invalid; the message describes valid ones.
-    """
-    if len(given) > LOCK_CHARACTERS or _LOCK.fullmatch(given) is None:
-        shown = given if len(given) <= 40 else f"{given[:40]}..."
-        raise BadLockName(
-            f"{shown!r} cannot be the name of a lock: expected 1 to {LOCK_CHARACTERS} characters, "
-            "a letter or digit first, then letters, digits and . _ : / @ + -, as in 'mailbox:anna'"
-        )
-    return given

@@ -23,7 +23,19 @@ from protocol.frame import (
     ErrorBody,
     Frame,
 )
-from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, HubProof, Limits, StoreMark, Welcome
+from protocol.handshake import (
+    SPOKEN,
+    Challenge,
+    DeviceHello,
+    Error,
+    Goodbye,
+    HubProof,
+    Limits,
+    StoreMark,
+    VersionMismatch,
+    Welcome,
+    agree,
+)
 from protocol.ids import CallId, ConnectionId, DeviceId, UserId
 from protocol.session import (
     ALLOWED_FROM_DEVICE,
@@ -42,7 +54,6 @@ from protocol.session import (
     SessionState,
     Silent,
 )
-from protocol.versions import SPOKEN, VersionMismatch, agree
 from protocol.work import Answer, ToolResult
 
 MAX_ERROR_CHARACTERS = 4096  # of a device's plain error string: the limit of an ErrorBody

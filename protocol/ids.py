@@ -1,11 +1,12 @@
-"""Ids: a type for each, spelling of fresh ones, derivation of others.
+"""Ids: a type for each, spelling of fresh ones, derivation of others, as of the traces of runs.
 
 Fresh ids are UUIDv7 text (RFC 9562, 5.7), so that they sort by the time of their creation. The caller passes
 time and randomness.
 """
 
 import hashlib
-from typing import NewType
+import re
+from typing import Final, NewType
 
 UserId = NewType("UserId", str)
 DeviceId = NewType("DeviceId", str)
@@ -81,3 +82,32 @@ def _digest(*parts: str) -> str:
         digest.update(len(raw).to_bytes(8, "big"))  # so that different tuples never join to the same bytes
         digest.update(raw)
     return digest.hexdigest()
+
+
+# Trace ids of runs, for following a run across processes (W3C Trace Context, 3.2). A run is a trace. Its id
+# and the ids of its spans are derived, so nothing is stored, and a restart of either end yields the same ids.
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+_TRACE_VERSION: Final = "00"
+_SAMPLED: Final = "01"
+
+
+def trace_id_of(run_id: RunId) -> str:
+    """Return the trace id of a run, 32 hexadecimal digits: its own id without hyphens if that is a UUID."""
+    if _UUID.match(run_id):
+        return run_id.replace("-", "")
+    return _hex_digest(16, run_id)
+
+
+def traceparent(run_id: RunId, *about: str) -> str:
+    """Return the ``trace`` of a frame of the run: the run's trace, and the span for *about*."""
+    return traceparent_of(trace_id_of(run_id), *about)
+
+
+def traceparent_of(trace_id: str, *about: str) -> str:
+    """Return the ``trace`` of a frame that belongs to no run."""
+    return f"{_TRACE_VERSION}-{trace_id}-{_hex_digest(8, *about)}-{_SAMPLED}"
+
+
+def _hex_digest(size: int, *parts: str) -> str:
+    return hashlib.blake2b("\n".join(parts).encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()

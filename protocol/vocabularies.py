@@ -18,6 +18,8 @@ from protocol.agent_status import (
     DERIVED,
     FINAL,
     Activity,
+    AgentSubtype,
+    AgentType,
     Availability,
     Axes,
     Axis,
@@ -25,12 +27,12 @@ from protocol.agent_status import (
     ExhaustReason,
     Health,
     IllegalMove,
+    Kind,
     Lifecycle,
     UnknownValue,
     check_move,
     legal_moves,
 )
-from protocol.agent_types import AgentSubtype, AgentType, Kind
 from protocol.errors import ErrorCode, HubError
 from protocol.lifecycles import LIVE_RUN_STATES, AgentStatus, RunOutcome, RunState
 

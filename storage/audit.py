@@ -17,8 +17,7 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from protocol.ids import AgentId, DeviceId, RunId
-from protocol.trace import trace_id_of
+from protocol.ids import AgentId, DeviceId, RunId, trace_id_of
 from storage.kernel.rows import Key, columns_of, fill, paged
 from storage.schema import activity_log, audit_log, hub, nodes
 

@@ -26,7 +26,7 @@ from hub.connectors.failures import (
 )
 from hub.connectors.graph import sign_in_codes, sign_in_failure
 from hub.outbound import AddressRefused, AnswerTooLarge, OutboundClient, TransportError, was_never_sent
-from protocol.json_bounds import read_json
+from protocol.frame import read_json
 
 ANSWER_S: Final = 20.0  # less than the duration of a token lease
 DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"

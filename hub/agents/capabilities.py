@@ -15,8 +15,7 @@ from hub.metrics import Metrics
 from protocol.authority import DEVICE
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
-from protocol.requirements import CAPABILITY
-from protocol.semver import parse_version
+from protocol.requirements import CAPABILITY, parse_version
 from storage import audit
 from storage.agents import capabilities
 from storage.agents.capabilities import Capability, CapabilityRow, Registered, TooManyCapabilities

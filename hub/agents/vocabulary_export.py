@@ -14,8 +14,7 @@ import msgspec
 from hub.agents.documents import NUL
 from hub.agents.vocabularies import columns_of
 from hub.clock import epoch_ms
-from protocol.agent_status import VALUES, Axes, Axis
-from protocol.agent_types import Kind
+from protocol.agent_status import VALUES, Axes, Axis, Kind
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.vocabularies import (
     ORCHESTRATOR_STATUS,

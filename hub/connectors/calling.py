@@ -35,7 +35,7 @@ from hub.outbound import (
     TransportError,
 )
 from hub.outbound.rules import is_this_machine
-from protocol.json_bounds import read_json
+from protocol.frame import read_json
 
 TRIES: Final = 4
 LEAST_WAIT_S: Final = 1.0

@@ -36,7 +36,7 @@ from hub.connectors.mime import Head, read_head
 from hub.text.files import HTML, MAIL, PLAIN
 from hub.text.letter import MOST_BYTES, MOST_DEPTH, MOST_PARTS, Body, Enclosure, Letter, LetterOptions
 from hub.text.mime import header_text
-from protocol.json_bounds import read_json
+from protocol.frame import read_json
 
 SCOPE: Final = "https://www.googleapis.com/auth/gmail.readonly"
 AT_ONCE: Final = 4  # concurrent requests of one user

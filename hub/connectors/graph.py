@@ -41,7 +41,7 @@ from hub.text.convert import read_letter
 from hub.text.html import TooTangled, text_of_html
 from hub.text.letter import Letter, LetterText
 from hub.text.mime import header_text
-from protocol.json_bounds import read_json
+from protocol.frame import read_json
 
 _CODE: Final = re.compile(r"AADSTS(\d{4,8})")
 

@@ -39,7 +39,7 @@ from hub.connectors.connector import (
 )
 from hub.connectors.failures import Misconfigured
 from hub.document import Document
-from protocol.json_bounds import read_json
+from protocol.frame import read_json
 
 # Between the sender's clock and the hub's; also between two possible copies.
 WINDOW: Final = timedelta(minutes=5)

@@ -24,8 +24,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.turns import Turns
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import BroadcastId, GatewayId, MessageId, RunId, UserId
-from protocol.trace import trace_id_of
+from protocol.ids import BroadcastId, GatewayId, MessageId, RunId, UserId, trace_id_of
 from storage import audit
 from storage.audit import Entry
 from storage.coordination import boards, broadcasts

@@ -26,9 +26,8 @@ from hub.openclaw import GatewayError
 from protocol.agent_status import Health
 from protocol.authority import Verb
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import AgentId, BoardId, MessageId, RunId
+from protocol.ids import AgentId, BoardId, MessageId, RunId, trace_id_of
 from protocol.messages import MessageKind
-from protocol.trace import trace_id_of
 from storage.agents import agent_states
 from storage.agents.made_agents import AgentLimits, TooManyAgents
 from storage.coordination import boards, gateway_agents, gateway_making, messages

@@ -48,8 +48,7 @@ from hub.openclaw import (
 )
 from hub.turns import Turns
 from protocol.errors import HubError
-from protocol.ids import AgentId, BootId, RunId
-from protocol.trace import trace_id_of, traceparent_of
+from protocol.ids import AgentId, BootId, RunId, trace_id_of, traceparent_of
 from storage.agents.agents import UnknownAgent
 from storage.coordination import boards, gateway_agents, gateway_making, gateways, messages
 from storage.coordination.boards import BoardRow

@@ -37,8 +37,7 @@ from protocol.calls import (
     asking_call_id,
 )
 from protocol.errors import DeliveryError, ErrorCode, HubError, LinkLost
-from protocol.ids import AgentId, DeviceId, MemoryId, MessageId, QuestionId, RunId
-from protocol.trace import trace_id_of
+from protocol.ids import AgentId, DeviceId, MemoryId, MessageId, QuestionId, RunId, trace_id_of
 from protocol.work import Action, ToolCall
 from storage.coordination import boards, question_rows, questions
 from storage.coordination.messages import MessageLimits, TooManyMessages

@@ -33,9 +33,8 @@ from hub.turns import Turns
 from protocol.calls import FileGet, FilePart, FilePut, FileStored
 from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, HubError
 from protocol.frame import Record
-from protocol.ids import AgentId, CallId, DeviceId, RunId, SoulWriteId
+from protocol.ids import AgentId, CallId, DeviceId, RunId, SoulWriteId, traceparent
 from protocol.messages import SOUL_FILE, SoulWriteState
-from protocol.trace import traceparent
 from protocol.work import Action, ToolCall
 from storage.agents.agents import UnknownAgent
 from storage.coordination import souls

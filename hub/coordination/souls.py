@@ -16,9 +16,8 @@ from hub.coordination.soul_writer import Soul, SoulHomes, SoulWriter
 from hub.metrics import Metrics
 from protocol.authority import Verb
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import AgentId, RunId, SoulWriteId
+from protocol.ids import AgentId, RunId, SoulWriteId, trace_id_of, traceparent
 from protocol.messages import SoulWriteState
-from protocol.trace import trace_id_of, traceparent
 from storage.coordination import souls
 from storage.coordination.souls import NewSoulWrite, SoulPlace, SoulVersion, SoulWriteRow
 from storage.kernel.rows import Key

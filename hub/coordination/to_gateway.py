@@ -38,9 +38,8 @@ from hub.openclaw.methods import History, Message, PendingInput
 from protocol.backoff import Backoff
 from protocol.calls import without_answers
 from protocol.errors import ErrorCode
-from protocol.ids import AgentId, BootId
+from protocol.ids import AgentId, BootId, traceparent_of
 from protocol.messages import MessageEvent, MessageKind, MessageState, QueueMode, attempt_key
-from protocol.trace import traceparent_of
 from storage.coordination import message_rows, messages, question_rows
 from storage.coordination.message_rows import MessageRow, MessageSight
 from storage.store import Store

@@ -39,10 +39,17 @@ from protocol.codec import JSON, MSGPACK
 from protocol.coordination import AgentBeat, Event, Heartbeat, Response
 from protocol.errors import CloseCode
 from protocol.frame import Frame
-from protocol.handshake import Capability, DeviceHello, GrantOfOwner, StoreMark, Welcome
+from protocol.handshake import (
+    SPOKEN,
+    Capability,
+    CapabilityName,
+    DeviceHello,
+    GrantOfOwner,
+    StoreMark,
+    Welcome,
+)
 from protocol.handshake import Client as ClientProgram
 from protocol.ids import KeyId
-from protocol.versions import SPOKEN, CapabilityName
 from protocol.work import Action, AgentCancel, AgentCredit, AgentFetch, AgentRun, ToolCall
 
 CodecName = Literal["json", "msgpack"]

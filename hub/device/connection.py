@@ -30,10 +30,9 @@ from hub.log import Channel
 from protocol.device_session import DeviceSession
 from protocol.errors import CATALOGUE, ErrorCode, LocalProtocolError
 from protocol.frame import MAX_PENDING_CALLS, ErrorBody, Frame
-from protocol.handshake import Welcome
+from protocol.handshake import CapabilityName, Welcome
 from protocol.ids import CallId
 from protocol.session import SessionState
-from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ToolCall
 
 ACTIONS: Final = {

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.extraction.model import Finish, Message, ModelRequest
-from protocol.json_bounds import read_json
+from protocol.frame import read_json
 
 
 class Mode(StrEnum):

@@ -14,8 +14,8 @@ from typing import Final, Protocol
 
 from protocol.errors import DeliveryError, ErrorCode
 from protocol.frame import Frame
+from protocol.handshake import CAPABILITY_OF
 from protocol.ids import DeviceId, UserId
-from protocol.versions import CAPABILITY_OF
 from protocol.work import (
     Action,
     AgentAck,

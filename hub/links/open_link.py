@@ -36,9 +36,8 @@ from protocol.errors import (
     TooManyCalls,
 )
 from protocol.frame import MAX_PENDING_CALLS, Frame
-from protocol.handshake import Goodbye
+from protocol.handshake import CAPABILITY_OF, CapabilityName, Goodbye
 from protocol.ids import CallId
-from protocol.versions import CAPABILITY_OF, CapabilityName
 from protocol.work import AgentRun, Answer, ToolCall
 
 

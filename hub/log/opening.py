@@ -24,8 +24,7 @@ from hub.log.file import LogFile
 from hub.log.lines import is_journal, json_line, short_line, with_priority
 from hub.log.redaction import redact, redact_fields, shortened
 from hub.log.ring import ENTRIES, LogEntry, Ring
-from protocol.ids import RunId
-from protocol.trace import trace_id_of
+from protocol.ids import RunId, trace_id_of
 
 log = Channel(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from protocol.json_bounds import check_numbers
+from protocol.frame import check_numbers
 
 PROTOCOL: Final = 4  # operators must offer exactly this version
 CLIENT_ID: Final = "gateway-client"  # one of a closed set

@@ -30,10 +30,9 @@ from hub.turns import Turns
 from protocol.calls import KnownToDevice, RowsPage
 from protocol.errors import DeviceSlow, ErrorCode, HubError, LinkLost, TooManyCalls
 from protocol.frame import Record
-from protocol.handshake import StoreMark
+from protocol.handshake import CapabilityName, StoreMark
 from protocol.ids import CallId, DeviceId
 from protocol.tables import TABLES, TableName
-from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ItemSource, ToolCall
 from storage.kernel.database import StorageError
 from storage.runs import agreement

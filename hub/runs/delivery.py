@@ -33,9 +33,9 @@ from hub.runs.run_order import RunOrder
 from hub.settings.limit_settings import Limits
 from protocol.errors import CATALOGUE, CallTimedOut, DeviceSlow, ErrorCode, TooManyCalls
 from protocol.frame import ErrorBody
+from protocol.handshake import CAPABILITY_OF, CapabilityName
 from protocol.lifecycles import CallEvent, RunState
 from protocol.tables import TABLES, TableName
-from protocol.versions import CAPABILITY_OF, CapabilityName
 from protocol.work import Action, Answer, ToolCall
 from storage.runs import plans
 from storage.runs.calls import OpenCall, mark_sent, settle_call

@@ -21,8 +21,7 @@ from hub.runs.sources import ACK_TIMEOUT_S, MOST_LISTED, PIECE_TIMEOUT_S, Device
 from hub.text.files import OFFICE, media_type_of
 from protocol.errors import CallUnsupported, DeviceOffline
 from protocol.frame import ErrorBody
-from protocol.ids import RunId
-from protocol.trace import traceparent
+from protocol.ids import RunId, traceparent
 from protocol.work import (
     AgentAck,
     AgentComplete,

@@ -23,9 +23,9 @@ from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOrder
 from protocol.errors import DeliveryError, DeviceOffline, LinkLost
 from protocol.frame import Record
+from protocol.handshake import CapabilityName
+from protocol.ids import traceparent
 from protocol.tables import TABLES, TableName
-from protocol.trace import traceparent
-from protocol.versions import CapabilityName
 from protocol.work import Action, ToolCall
 from storage.runs.calls import OpenCall
 

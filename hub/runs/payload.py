@@ -7,9 +7,8 @@ import msgspec
 from hub.document import Document
 from hub.extraction.items import Item
 from protocol.frame import Field, Record
-from protocol.ids import RunId
+from protocol.ids import RunId, traceparent
 from protocol.tables import SUGGESTED, TABLES, DeviceTable, Filler, Kind, TableName
-from protocol.trace import traceparent
 from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
 
 MAX_QUOTE_CHARS: Final = 2_000  # limit of ItemSource

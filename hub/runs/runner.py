@@ -30,9 +30,8 @@ from hub.runs.message_work import MessageWork, run_extraction_config
 from hub.runs.run_order import RunOrder
 from hub.runs.sources import DeviceSource, SeenUnits, TakenOn, UnreadUnit
 from protocol.errors import DeviceOffline, ErrorCode, IllegalTransition, LinkLost
-from protocol.ids import DeviceId
+from protocol.ids import DeviceId, trace_id_of
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outcome_of
-from protocol.trace import trace_id_of
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.kernel.database import Conflict, StorageError, written_for

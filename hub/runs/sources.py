@@ -42,7 +42,7 @@ from hub.text.files import HTML, MAIL, OFFICE, Converted, ConvertLimits, NotConv
 from hub.text.worker import Check
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.frame import ErrorBody
-from protocol.trace import traceparent
+from protocol.ids import traceparent
 from protocol.work import (
     MANY,
     AgentAck,

@@ -23,8 +23,7 @@ from hub.settings.secret import SecretRef
 from hub.settings.values import REQUIRED, Flag, Name, Table, TimeZone, Usd, live, refusal, shaped
 from protocol.configs import BadConfig, check_key, text_of, type_of
 from protocol.coordination import BadLockName, lock_names
-from protocol.requirements import CAPABILITY, BadRequirement, parse_requirement
-from protocol.semver import BadVersion, parse_version
+from protocol.requirements import CAPABILITY, BadRequirement, BadVersion, parse_requirement, parse_version
 from protocol.tables import TableName
 from storage.agents.capabilities import Capability
 
@@ -143,7 +142,7 @@ def _locks(written: tuple[str, ...]) -> tuple[str, ...]:
 Word = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Need = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_need)]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=32_768)]
-# The shared types and their subtypes: TYPE_NAMES of protocol.agent_types.
+# The shared types and their subtypes: TYPE_NAMES of protocol.agent_status.
 WrittenType = Literal[
     "COORDINATOR",
     "ASSISTANT",

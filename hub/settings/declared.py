@@ -15,7 +15,7 @@ from hub.settings.agent_settings import (
 )
 from hub.settings.schedule_settings import ScheduleTable, SlotTable, TriggerTable
 from hub.settings.settings import Settings
-from protocol.agent_types import kind_of
+from protocol.agent_status import kind_of
 from protocol.configs import type_of
 from storage.agents.config_changes import NewConfig
 from storage.agents.configs import Mailbox, ModelUse, Redacted

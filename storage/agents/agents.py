@@ -6,7 +6,7 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from protocol.agent_types import AgentSubtype, AgentType
+from protocol.agent_status import AgentSubtype, AgentType
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, RunId, TemplateId, UserId
 from protocol.lifecycles import RunOutcome, RunState

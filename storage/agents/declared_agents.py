@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.agent_types import AgentSubtype, AgentType, Kind
+from protocol.agent_status import AgentSubtype, AgentType, Kind
 from protocol.configs import RESERVED
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, UserId

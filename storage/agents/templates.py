@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.agent_types import AgentSubtype, AgentType
+from protocol.agent_status import AgentSubtype, AgentType
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import TemplateId
 from storage.agents.schema import agent_templates, agents

@@ -17,9 +17,9 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
+from protocol.handshake import ALWAYS_OFFERED
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.requirements import Unmet, unmet_by
-from protocol.versions import ALWAYS_OFFERED
 from storage.agents import capabilities, schema
 from storage.agents.lock_turns import (
     FREED,

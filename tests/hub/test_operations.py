@@ -37,9 +37,8 @@ from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import Hold
 from hub.settings.reading import FileLines
 from protocol.errors import IllegalTransition
-from protocol.ids import RunId, UserId
+from protocol.ids import RunId, UserId, trace_id_of
 from protocol.lifecycles import RunOutcome, RunState
-from protocol.trace import trace_id_of
 from protocol.work import AgentComplete, SkippedFile
 from storage.agents.agents import UnknownAgent
 from storage.devices import devices, users

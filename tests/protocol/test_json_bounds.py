@@ -4,8 +4,7 @@ import msgspec
 import pytest
 
 from protocol.codec import JSON, MSGPACK, BadFrame, TooLargeValue
-from protocol.frame import MAX_CONTAINERS, MAX_EXTREME_NUMBERS, MAX_RESULT_BYTES
-from protocol.json_bounds import read_json
+from protocol.frame import MAX_CONTAINERS, MAX_EXTREME_NUMBERS, MAX_RESULT_BYTES, read_json
 
 TOO_MANY = MAX_EXTREME_NUMBERS + 1
 SPELLINGS = ("1e308", "1E308", "-1e-300", "1.5e+300", "1e0300", "5e-324")

@@ -4,7 +4,7 @@ import pytest
 from semver import Version
 
 from protocol.errors import ErrorCode
-from protocol.semver import MAX_NUMBER, BadVersion, find_version, parse_version
+from protocol.requirements import MAX_NUMBER, BadVersion, find_version, parse_version
 
 
 # What the grammar of semver.org allows.

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.frame import ErrorBody
-from protocol.ids import CHANCE_BYTES, CallId, RunId, spell_id
-from protocol.trace import trace_id_of, traceparent
+from protocol.ids import CHANCE_BYTES, CallId, RunId, spell_id, trace_id_of, traceparent
 from protocol.work import Answer
 from tests.support.pair import Pair
 

@@ -3,8 +3,15 @@
 import pytest
 
 from protocol.errors import ErrorCode
-from protocol.handshake import VersionRange
-from protocol.versions import ALWAYS_ALLOWED, CAPABILITY_OF, SPOKEN, CapabilityName, VersionMismatch, agree
+from protocol.handshake import (
+    ALWAYS_ALLOWED,
+    CAPABILITY_OF,
+    SPOKEN,
+    CapabilityName,
+    VersionMismatch,
+    VersionRange,
+    agree,
+)
 from protocol.work import Action
 
 

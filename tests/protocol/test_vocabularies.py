@@ -7,6 +7,8 @@ import pytest
 from protocol.agent_status import (
     VALUES,
     Activity,
+    AgentSubtype,
+    AgentType,
     Availability,
     Axes,
     Axis,
@@ -15,9 +17,9 @@ from protocol.agent_status import (
     Health,
     Lifecycle,
     UnknownValue,
+    kind_of,
     legal_moves,
 )
-from protocol.agent_types import AgentSubtype, AgentType, kind_of
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.vocabularies import (
     CALENDAR_STATUS,

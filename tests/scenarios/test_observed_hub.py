@@ -9,8 +9,7 @@ from typing import Any
 
 import anyio
 
-from protocol.ids import RunId
-from protocol.trace import trace_id_of
+from protocol.ids import RunId, trace_id_of
 from tests.support.processes import POLL_S, DeviceProcess, HubProcess, closing
 
 NOTES = "- [ ] call Ann by 2026-03-01\n- [ ] water the plants\n"

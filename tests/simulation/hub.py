@@ -45,9 +45,8 @@ from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
 from hub.settings.limit_settings import Limits
 from protocol.errors import CloseCode, HubError
-from protocol.handshake import Capability, Challenge, DeviceHello, Goodbye, Welcome
+from protocol.handshake import SPOKEN, Capability, Challenge, DeviceHello, Goodbye, Welcome
 from protocol.ids import BootId, ConnectionId, DeviceId, NodeId, UserId
-from protocol.versions import SPOKEN
 from protocol.work import RunLimits
 from storage.devices import devices, nodes
 from storage.kernel.database import StorageError

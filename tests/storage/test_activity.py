@@ -1,7 +1,6 @@
 import sqlalchemy as sa
 
-from protocol.ids import AgentId, RunId
-from protocol.trace import trace_id_of
+from protocol.ids import AgentId, RunId, trace_id_of
 from storage import audit
 from storage.schema import activity_log
 from tests.storage.rows import AT

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
-from protocol.semver import parse_version
+from protocol.requirements import parse_version
 from storage.agents import agents, capabilities
 from storage.agents.agents import AgentRow, UnknownAgent
 from storage.agents.capabilities import (

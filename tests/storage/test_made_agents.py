@@ -4,7 +4,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from protocol.agent_types import AgentType
+from protocol.agent_status import AgentType
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents import agent_moves, agent_states, agents, configs, made_agents, template_changes
 from storage.agents.agent_snapshot import BadConfiguration

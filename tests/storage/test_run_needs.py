@@ -6,8 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import DeviceId, RunId
-from protocol.requirements import Unmet
-from protocol.semver import parse_version
+from protocol.requirements import Unmet, parse_version
 from storage.agents import agents, capabilities
 from storage.agents.agents import AgentRow
 from storage.agents.capabilities import Capability

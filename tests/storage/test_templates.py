@@ -4,7 +4,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from protocol.agent_types import AgentSubtype, AgentType
+from protocol.agent_status import AgentSubtype, AgentType
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, TemplateId
 from storage.agents import (

@@ -10,6 +10,7 @@ from protocol.coordination import AgentBeat, Event, Heartbeat, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame
 from protocol.handshake import (
+    SPOKEN,
     AgentPresence,
     Capability,
     Challenge,
@@ -23,7 +24,6 @@ from protocol.handshake import (
     Welcome,
 )
 from protocol.tables import SUGGESTED
-from protocol.versions import SPOKEN
 from protocol.work import (
     Action,
     AgentAck,

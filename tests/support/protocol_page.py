@@ -21,7 +21,7 @@ from protocol.coordination import EventName, Method
 from protocol.device_session import WELCOME_TIMEOUT_S
 from protocol.errors import CATALOGUE, CLOSE_MEANINGS, CloseCode
 from protocol.frame import Frame, Id, Name, Parameters, Path, Record, Sha256, Values
-from protocol.handshake import challenge_text, signed_text
+from protocol.handshake import CAPABILITY_OF, CapabilityName, challenge_text, signed_text
 from protocol.ids import DeviceId
 from protocol.lifecycles import CALL, RUN, UNIT, Table
 from protocol.session import (
@@ -33,7 +33,6 @@ from protocol.session import (
     OVER,
 )
 from protocol.tables import TABLES, Column, DeviceTable
-from protocol.versions import CAPABILITY_OF, CapabilityName
 from tests.support.protocol_examples import (
     CHALLENGE,
     CONVERSATIONS,

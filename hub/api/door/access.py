@@ -43,7 +43,7 @@ from hub.links.attempts import network_of
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
 from hub.loop_meter import MOST_WAIT_S, SHARE, LoopMeter, charged
 from protocol.errors import ErrorCode, HubError
-from protocol.json_bounds import check_value
+from protocol.frame import check_value
 from storage.kernel.database import CAUSE
 
 READING_METHODS: Final = frozenset({"GET", "HEAD"})

@@ -28,9 +28,8 @@ from hub.runs.waiting import PAUSING
 from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError, IllegalTransition
 from protocol.frame import Fence, Id
-from protocol.ids import DeviceId, RunId, UserId
+from protocol.ids import DeviceId, RunId, UserId, trace_id_of
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, RUN, RunOutcome, RunState, UnitState
-from protocol.trace import trace_id_of
 from storage.agents import agents
 from storage.devices import devices, pairings
 from storage.devices.devices import Grant

@@ -15,7 +15,7 @@ from hub.api.view import View
 from hub.settings.agent_settings import TemplateSettings, TemplateTable
 from hub.settings.declared import written_template
 from hub.settings.reading import FileLines, ManagedByFile
-from protocol.agent_types import Kind
+from protocol.agent_status import Kind
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
 from storage.agents import agents, templates

@@ -12,7 +12,7 @@ from hub.agents.declared import reconcile
 from hub.agents.writing import AgentWriter
 from hub.clock import IdFactory, epoch_ms
 from hub.links.device_events import UNSENT_BYTES
-from protocol.agent_types import AgentType
+from protocol.agent_status import AgentType
 from protocol.coordination import EventName
 from protocol.errors import ErrorCode
 from protocol.ids import DeviceId, UserId

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import UserId
-from protocol.semver import parse_version
+from protocol.requirements import parse_version
 from storage import audit
 from storage.agents import declared_agents
 from storage.agents.capabilities import Capability

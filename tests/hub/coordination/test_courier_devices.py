@@ -14,9 +14,9 @@ from hub.tokens import hash_token
 from protocol.coordination import Method
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody, Parameters
+from protocol.handshake import CapabilityName
 from protocol.ids import DeviceId, TokenId
 from protocol.messages import MessageKind, MessageState
-from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ToolCall
 from storage.coordination import board_memory
 from storage.coordination.board_memory import MemoryFilter

@@ -26,9 +26,9 @@ from protocol.authority import Verb
 from protocol.calls import question_in
 from protocol.errors import CallTimedOut, ErrorCode
 from protocol.frame import ErrorBody
+from protocol.handshake import CapabilityName
 from protocol.ids import AgentId, DeviceId
 from protocol.messages import QuestionState
-from protocol.versions import CapabilityName
 from protocol.work import Answer, ToolCall
 from storage.coordination import board_memory as memories
 from storage.coordination import question_rows, questions

@@ -14,7 +14,7 @@ from hub.device.inserts import open_device_store
 from protocol.coordination import Event, EventName, Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Values
-from protocol.versions import CapabilityName
+from protocol.handshake import CapabilityName
 from tests.hub.device.conftest import to_version_5
 from tests.support.clock import FakeClock
 from tests.support.device import RunningDevice, open_device

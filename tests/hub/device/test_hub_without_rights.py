@@ -17,9 +17,8 @@ from hub.device.inserts import open_device_store
 from hub.device.owner import approve, change_grants
 from hub.links.proof import HubKey
 from protocol.codec import JSON
-from protocol.handshake import NONCE_HEADER, Challenge
+from protocol.handshake import NONCE_HEADER, SPOKEN, Challenge
 from protocol.tables import SUGGESTED
-from protocol.versions import SPOKEN
 from protocol.work import Action, ToolCall
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.device import open_device

@@ -14,8 +14,7 @@ from hub.device.owner import change_grants
 from hub.links.proof import HubKey
 from protocol import keys
 from protocol.codec import JSON
-from protocol.handshake import Challenge, GrantOfOwner
-from protocol.versions import SPOKEN
+from protocol.handshake import SPOKEN, Challenge, GrantOfOwner
 from tests.support.clock import FakeClock
 from tests.support.device import open_device
 from tests.support.scripted_hub import ScriptedHub

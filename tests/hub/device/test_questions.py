@@ -15,8 +15,8 @@ from protocol.calls import QuestionToUser, asking_call_id
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
+from protocol.handshake import CapabilityName
 from protocol.messages import QuestionState
-from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ToolCall
 from tests.support.clock import FakeClock
 from tests.support.device import RunningDevice, open_device

@@ -13,10 +13,9 @@ from hub.links.auth import Knock
 from hub.links.refusals import Refusal
 from hub.log.channel import fields_of
 from protocol.errors import CATALOGUE, CloseCode, ErrorCode
-from protocol.handshake import Challenge, DeviceHello
+from protocol.handshake import SPOKEN, Challenge, DeviceHello
 from protocol.ids import ConnectionId, DeviceId, TokenId
 from protocol.keys import key_id
-from protocol.versions import SPOKEN
 from storage import audit
 from storage.devices import device_keys, devices, pairings
 from storage.devices.tokens import DEVICE_TOKENS

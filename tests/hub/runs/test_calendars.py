@@ -9,10 +9,10 @@ from hub.connectors.caldav import CalDav
 from hub.connectors.connector import Connector, Message, Unread
 from hub.document import Document
 from hub.extraction.model import Models
+from protocol.handshake import CapabilityName
 from protocol.ids import UserId
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.tables import TableName
-from protocol.versions import CapabilityName
 from protocol.work import Action
 from storage.agents import agents, declared_agents
 from storage.agents.configs import Mailbox as MailboxConfig

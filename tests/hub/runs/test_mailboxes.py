@@ -18,9 +18,9 @@ from hub.connectors.failures import (
 from hub.extraction.model import Models
 from hub.runs.interrupt import Interrupt
 from protocol.errors import CallTimedOut, LinkLost
+from protocol.handshake import CapabilityName
 from protocol.ids import UserId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
-from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ToolCall
 from storage.agents import agents, declared_agents
 from storage.agents.configs import Mailbox as MailboxConfig

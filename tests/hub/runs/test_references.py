@@ -10,8 +10,8 @@ from hub.runs.message_work import MOST_ROWS, references_of
 from hub.runs.run_order import RunOrder
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost
 from protocol.frame import ErrorBody
+from protocol.handshake import CapabilityName
 from protocol.tables import TableName
-from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ToolCall
 from tests.support.link import FakeLink
 from tests.support.runs import MODERN, Bench, folder

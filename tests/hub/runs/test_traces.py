@@ -4,7 +4,7 @@ import anyio
 
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
-from protocol.trace import trace_id_of, traceparent
+from protocol.ids import trace_id_of, traceparent
 from protocol.work import Answer
 from tests.support.log import opened_log
 from tests.support.runs import TAKEN, Bench, agent, bench, folder, store
