@@ -38,8 +38,9 @@ from hub.connectors.failures import (
 )
 from hub.connectors.mime import letter_options
 from hub.text.convert import read_letter
+from hub.text.files import Converted
 from hub.text.html import TooTangled, text_of_html
-from hub.text.letter import Letter, LetterText
+from hub.text.letter import Letter
 from hub.text.mime import header_text
 from protocol.frame import read_json
 
@@ -416,10 +417,10 @@ class Reading:
         self.options = letter_options(filter)
         self._limiter = CapacityLimiter(READERS)
 
-    async def text(self, letter: Letter) -> LetterText:
+    async def text(self, letter: Letter) -> Converted:
         """Convert a letter to text. Raises NotConvertible."""
 
-        def work() -> LetterText:
+        def work() -> Converted:
             return read_letter(letter, self.options, check=from_thread.check_cancelled)
 
         return await to_thread.run_sync(work, limiter=self._limiter)

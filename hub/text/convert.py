@@ -4,8 +4,7 @@ Extracted text is what travels and what offsets refer to, so the content of a te
 Plain text and small pages or mails are read in this process. Everything else (office, pdf, large files,
 suspicious mails) is read by ``worker``, in a process that may crash.
 
-All functions block, briefly or, if ``worker`` is needed, up to the limits: call them in a thread. ``mail``
-describes the format of a mail's text.
+All functions block, briefly or, if ``worker`` is needed, up to the limits: call them in a thread.
 """
 
 import contextlib
@@ -17,11 +16,10 @@ from typing import IO, Final
 
 from hub.text import office
 from hub.text.files import HTML, MAIL, OFFICE, PDF, Converted, ConvertLimits, NotConvertible, media_type_of
-from hub.text.letter import MOST_BYTES, Body, Letter, LetterOptions, LetterText
-from hub.text.letter_text import is_tame, letter_of_mail, shown_headers, text_of_letter
-from hub.text.mail import Attached
+from hub.text.letter import MOST_BYTES, Attached, Body, Letter, LetterOptions
+from hub.text.letter_text import shown_headers, text_of_letter
 from hub.text.reading import Attachments, read
-from hub.text.worker import LETTER, Check, packed, read_apart, read_letter_apart
+from hub.text.worker import LETTER, Check, packed, read_apart
 
 # Of a page or mail that is read in this process. The worst constructed file of this size takes 0.2 s.
 _SMALL_BYTES: Final = 32 * 1024
@@ -65,7 +63,9 @@ def convert_file(
     if kind in OFFICE and not office.is_installed():
         office.require()
     if kind in OFFICE or (kind in (HTML, MAIL) and size > _SMALL_BYTES):
-        return _apart(file, kind, limits, check)
+        if not isinstance(file, io.BytesIO):
+            return read_apart(file, kind, limits, check)
+        return _apart(file.getbuffer(), kind, limits, check)
     file.seek(0)
     data = file.read()
     attached = _attached(limits, check) if kind == MAIL else None
@@ -79,41 +79,7 @@ def prepare() -> None:
             convert(office.LEAST_PDF, path="", media_type=PDF)
 
 
-def _apart(file: IO[bytes], kind: str, limits: ConvertLimits, check: Check) -> Converted:
-    if not isinstance(file, io.BytesIO):
-        return read_apart(file, kind, limits, check)
-    with TemporaryFile() as copy:
-        copy.write(file.getbuffer())
-        return read_apart(copy, kind, limits, check)
-
-
-_TAME_BYTES: Final = 1024 * 1024  # limit for a mail without signs of an attack
 _PAGE_BYTES: Final = 256 * 1024  # limit for the HTML pages that are read in this process
-
-
-def read_mail(
-    data: bytes,
-    options: LetterOptions | None = None,
-    *,
-    limits: ConvertLimits | None = None,
-    check: Check = lambda: None,
-) -> LetterText:
-    """Convert a raw mail (RFC 5322) to text. Blocks.
-
-    Args:
-        check: called regularly while another process reads; an exception it raises ends the work and is
-            passed on.
-
-    Raises:
-        NotConvertible: not a mail, larger than 25 MiB, or a limit was reached; ``str()`` says which.
-    """
-    options, limits = options or LetterOptions(), limits or ConvertLimits()
-    if len(data) > MOST_BYTES:
-        raise NotConvertible(f"a mail of more than {MOST_BYTES >> 20} MiB")
-    if len(data) <= _SMALL_BYTES or (len(data) <= _TAME_BYTES and is_tame(data)):
-        letter = letter_of_mail(data, options)
-        return text_of_letter(letter, options, attached=_attached(limits, check))
-    return _letter_apart(data, MAIL, options, limits, check)
 
 
 def read_letter(
@@ -122,8 +88,12 @@ def read_letter(
     *,
     limits: ConvertLimits | None = None,
     check: Check = lambda: None,
-) -> LetterText:
+) -> Converted:
     """Convert a mail in parts to text. Blocks.
+
+    Args:
+        check: called regularly while another process reads; an exception it raises ends the work and is
+            passed on.
 
     Raises:
         NotConvertible: the mail is empty, its bodies are larger than 25 MiB, or a limit was reached.
@@ -134,15 +104,19 @@ def read_letter(
         raise NotConvertible(f"a mail of more than {MOST_BYTES >> 20} MiB")
     if sum(len(body.data) for body in bodies if body.media_type == HTML) <= _PAGE_BYTES:
         return text_of_letter(letter, options, attached=_attached(limits, check))
-    return _letter_apart(packed(_portable(letter)), LETTER, options, limits, check)
+    return _apart(packed(_portable(letter)), LETTER, limits, check, options)
 
 
-def _letter_apart(
-    data: bytes, kind: str, options: LetterOptions, limits: ConvertLimits, check: Check
-) -> LetterText:
+def _apart(
+    data: bytes | memoryview,
+    kind: str,
+    limits: ConvertLimits,
+    check: Check,
+    letter: LetterOptions | None = None,
+) -> Converted:
     with TemporaryFile() as file:
         file.write(data)
-        return read_letter_apart(file, kind, options, limits, check)
+        return read_apart(file, kind, limits, check, letter)
 
 
 def _attached(limits: ConvertLimits, check: Check) -> Attached:

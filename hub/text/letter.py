@@ -1,25 +1,25 @@
-"""Mail as a mailbox provides it, with the options and the result of its conversion.
+"""Mail in parts, and the options of its conversion.
 
-A provider delivers either the raw mail, or its parts: headers, bodies, and a list of attachments, mostly
-without their content. Both become a ``Letter``, which ``convert`` converts to text.
+A mail is either raw, as in a file, or a provider delivers its parts: headers, bodies, and a list of
+attachments, mostly without their content. Both become a ``Letter``, which ``letter_text`` converts to text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, Literal
 
-from hub.text.files import MIB, PLAIN, Converted, media_type_of
+from hub.text.files import MAX_BYTES, MIB, PLAIN, Converted, media_type_of
 
 MOST_BYTES: Final = 25 * MIB  # of one mail; no large provider accepts more
-MOST_HTML_CHARS: Final = MIB  # of one HTML page in the mail
-MOST_TEXT_CHARS: Final = 64 * 1024  # of one body, as text
 MOST_PARTS: Final = 100
 MOST_DEPTH: Final = 20  # of nested parts
 CONTEXT_CHARS: Final = 2_000  # of quoted text
 FEW_CHARS: Final = 40  # "ok, do it": incomprehensible without the mail that it answers
 
 _UNSAID: Final = ("", "application/octet-stream")
+
+Attached = Callable[[bytes, str], Converted]  # converts an attachment of a media type; raises NotConvertible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,15 +88,17 @@ class LetterOptions:
     Attributes:
         quoted: treatment of quoted mail: ``context`` keeps at most 2,000 characters of it, labelled; ``drop``
             none, ``keep`` all. If the author wrote fewer than 40 characters, or forwards the mail, all is
-            kept.
+            kept. ``whole`` changes nothing, and keeps signatures, too.
         max_chars: limit of the mail's text and its attachments' texts; headers, names and notes do not count.
+        max_body_chars: limit of one body before quoted mail is removed; of a page, sixteen times as much.
         fetch: read the attachments.
         types: media types of attachments to read; ``image/*`` is possible; empty: all that can be converted.
         max_attachment_bytes: larger attachments are only named.
     """
 
-    quoted: Literal["context", "drop", "keep"] = "context"
+    quoted: Literal["context", "drop", "keep", "whole"] = "context"
     max_chars: int = 12_000
+    max_body_chars: int = 64 * 1024
     fetch: bool = False
     types: tuple[str, ...] = ()
     max_attachment_bytes: int = 10 * MIB
@@ -109,19 +111,10 @@ class LetterOptions:
         return not self.types or any(fnmatchcase(kind, pattern.strip().lower()) for pattern in self.types)
 
 
-@dataclass(frozen=True)
-class LetterText(Converted):
-    """Text of a mail in the format that ``mail`` describes.
-
-    Attributes:
-        new_text: text that the author wrote now, without signature; empty if it cannot be distinguished.
-        is_cut: the mail exceeds the requested length.
-        is_forward: the mail forwards the quoted text.
-    """
-
-    new_text: str = ""
-    is_cut: bool = False
-    is_forward: bool = False
+# A mail in a file is converted completely.
+WHOLE: Final = LetterOptions(
+    quoted="whole", max_chars=MAX_BYTES, max_body_chars=MAX_BYTES, fetch=True, max_attachment_bytes=MAX_BYTES
+)
 
 
 def kind_of_enclosure(media_type: str, name: str) -> str:

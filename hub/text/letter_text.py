@@ -1,8 +1,22 @@
-"""Parsing of a raw mail into a ``Letter``, and rendering of a ``Letter`` as text, in the format of ``mail``.
+"""Parsing of a raw mail into a ``Letter``, and rendering of a ``Letter`` as text.
+
+The format is always the same; the chunker relies on it::
+
+    Subject: Rent
+    From: Ana <ana@example.org>
+    To: Bob <bob@example.org>
+    Date: Tue, 3 Jun 2025 10:00:00 +0200
+
+    What she wrote; quoted lines, and everything below a forwarded mail's head,
+    begin with "> ".
+
+    [attachment: plan.csv, text/csv, 2 KB]
+    its text
 
 All unbounded properties of a mail are limited here: parts, depth, nested mails, and the length of headers for
 which ``email`` takes quadratic time. Omitted, cut or unreadable parts are noted in the text in square
-brackets, for both the reader and the model. Pure functions.
+brackets, for both the reader and the model. ``mime`` handles malformed headers and unknown charsets. Pure
+functions.
 """
 
 import re
@@ -14,22 +28,18 @@ from email.message import Message
 from typing import Final
 
 from hub.text import quoting
-from hub.text.files import HTML, MAIL, PLAIN, NotConvertible, is_named
+from hub.text.files import HTML, MAIL, PLAIN, Converted, NotConvertible, is_named
 from hub.text.html import TooTangled, text_of_html
 from hub.text.letter import (
-    MOST_BYTES,
     MOST_DEPTH,
-    MOST_HTML_CHARS,
     MOST_PARTS,
-    MOST_TEXT_CHARS,
+    Attached,
     Body,
     Enclosure,
     Letter,
     LetterOptions,
-    LetterText,
     kind_of_enclosure,
 )
-from hub.text.mail import Attached
 from hub.text.mime import (
     bytes_of,
     date_in,
@@ -67,10 +77,8 @@ def letter_of_mail(data: bytes, options: LetterOptions) -> Letter:
     """Parse a raw mail.
 
     Raises:
-        NotConvertible: larger than 25 MiB, not a mail, or too damaged.
+        NotConvertible: not a mail, or too damaged.
     """
-    if len(data) > MOST_BYTES:
-        raise NotConvertible(f"a mail of more than {MOST_BYTES >> 20} MiB")
     if any(len(field.group()) > _MOST_FIELD_BYTES for field in _FIELD.finditer(data)):
         raise NotConvertible(f"damaged: a Content header of more than {_MOST_FIELD_BYTES >> 10} KiB")
     try:
@@ -130,7 +138,9 @@ class _Taking:
         size_bytes = _part_size(part)
         content = None
         why_not = ""
-        if self._options.selects(kind, size_bytes, name=name) and (name or kind.startswith("text/")):
+        if self._options.selects(kind, size_bytes, name=name) and _is_readable(
+            kind_of_enclosure(kind, name), name
+        ):
             if self._read < _MOST_READ:
                 content = bytes_of(part)
             else:
@@ -152,6 +162,10 @@ class _Taking:
         if not isinstance(message, Message) or depth == _MOST_MAILS:
             return Enclosure(name=name, media_type=MAIL, why_not="mails inside mails, too deep")
         return Enclosure(name=name, media_type=MAIL, letter=self.apart(message, depth=depth + 1))
+
+
+def _is_readable(kind: str, name: str) -> bool:
+    return kind.startswith("text/") or is_named(name)
 
 
 def _is_body(part: Message, kind: str) -> bool:
@@ -188,6 +202,7 @@ def _part_size(part: Message) -> int:
 _SHOWN: Final = ("Subject", "From", "To", "Cc", "Date")
 _MOST_FIELDS: Final = 1_000  # headers examined; only an attack has more
 _STUB_CHARS: Final = 300
+_PAGE_SHARE: Final = 16  # of the limit of a body, because markup is not text
 _LEAST_ROOM_CHARS: Final = 100  # for the text of an attachment; shorter texts are useless
 
 _STUB: Final = re.compile(
@@ -200,7 +215,7 @@ _FILLER: Final = re.compile(r"(?:[\u00ad\u034f\u061c\u180e\u200b-\u200f\u2007\u2
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
-def text_of_letter(letter: Letter, options: LetterOptions, *, attached: Attached) -> LetterText:
+def text_of_letter(letter: Letter, options: LetterOptions, *, attached: Attached) -> Converted:
     """Convert a letter to text.
 
     Args:
@@ -238,27 +253,27 @@ class _Writing:
         self._attached = attached
         self._room = options.max_chars
         self._dropped = 0
-        self._is_cut = False
         self._notes: list[str] = []
 
-    def text(self, letter: Letter) -> LetterText:
+    def text(self, letter: Letter) -> Converted:
         headers = shown_headers(letter)
         by_name = dict(headers)
         marked = "\n\n".join(filter(None, (self._words(body) for body in self._bodies(letter))))
         if not (headers or marked or letter.enclosures or letter.notes or self._notes):
             raise NotConvertible("not a mail: no headers and no text")
-        found = quoting.separate(marked, subject=by_name.get("Subject", ""), quoted=self._options.quoted)
-        sections = ["\n".join(f"{name}: {value}" for name, value in headers), self._fitted(found.text)]
+        if self._options.quoted != "whole":
+            subject = by_name.get("Subject", "")
+            marked = quoting.separate(marked, subject=subject, quoted=self._options.quoted)
+        sections = ["\n".join(f"{name}: {value}" for name, value in headers), self._fitted(marked)]
         sections += self._enclosures(letter)
         sections += [f"[{note}]" for note in dict.fromkeys((*letter.notes, *self._notes))]
-        return LetterText(
-            text=_whole("\n\n".join(filter(None, sections)) + "\n"),
+        text = "\n\n".join(filter(None, sections)) + "\n"
+        return Converted(
+            # Databases reject lone surrogates and NULs.
+            text=_SURROGATES.sub("\ufffd", text).replace("\0", ""),
             media_type=MAIL,
             dropped=self._dropped,
             date=date_in(by_name.get("Date", "")),
-            new_text=_whole(quoting.cut(found.new_text, self._options.max_chars)),
-            is_cut=self._is_cut,
-            is_forward=found.is_forward,
         )
 
     def _bodies(self, letter: Letter) -> list[Body]:
@@ -275,17 +290,17 @@ class _Writing:
         if body.media_type == HTML:
             text = self._page(text)
         text = text.strip("\r\n")
-        if len(text) > MOST_TEXT_CHARS:
-            text = quoting.cut(text, MOST_TEXT_CHARS)
-            self._is_cut = True
-            self._notes.append(f"of a part of the mail only the first {MOST_TEXT_CHARS >> 10} KB were read")
+        most = self._options.max_body_chars
+        if len(text) > most:
+            text = quoting.cut(text, most)
+            self._notes.append(f"of a part of the mail only the first {most >> 10} KB were read")
         return quoting.mark(text).strip("\n")
 
     def _page(self, page: str) -> str:
         page = _DATA.sub("", page)
-        if len(page) > MOST_HTML_CHARS:
-            page = page[:MOST_HTML_CHARS]
-            self._is_cut = True
+        most = self._options.max_body_chars * _PAGE_SHARE
+        if len(page) > most:
+            page = page[:most]
             self._notes.append("of a page in the mail only the first MB was read")
         try:
             read = text_of_html(page, marks_quotes=True)
@@ -301,7 +316,6 @@ class _Writing:
         self._room -= len(shown)
         if len(shown) == len(text):
             return shown
-        self._is_cut = True
         return f"{shown}\n\n[cut here: {len(text) - len(shown):,} more characters were left out]".lstrip("\n")
 
     def _enclosures(self, letter: Letter) -> Iterator[str]:
@@ -324,10 +338,9 @@ class _Writing:
             return f"[attachment: {label}, not read: {enclosure.why_not}]"
         if enclosure.content is None:
             return self._only_named(enclosure, label, kind, name)
-        if not (kind.startswith("text/") or is_named(name)):
+        if not _is_readable(kind, name):
             return f"[attachment: {label}]"
         if self._room < _LEAST_ROOM_CHARS:
-            self._is_cut = True
             return f"[attachment: {label}, not read: the mail is long enough without it]"
         try:
             read = self._attached(enclosure.content, kind)
@@ -343,16 +356,15 @@ class _Writing:
 
     def _mail_inside(self, letter: Letter, label: str) -> str:
         if self._room < _LEAST_ROOM_CHARS:
-            self._is_cut = True
             return f"[attachment: {label}, not read: the mail is long enough without it]"
-        options = replace(self._options, quoted="keep", max_chars=self._room)
+        quoted: Final = "whole" if self._options.quoted == "whole" else "keep"
+        options = replace(self._options, quoted=quoted, max_chars=self._room)
         try:
             read = text_of_letter(letter, options, attached=self._attached)
         except NotConvertible as error:
             return f"[attachment: {label}, not read: {error}]"
         self._room -= min(self._room, len(read.text))
         self._dropped += read.dropped
-        self._is_cut |= read.is_cut
         lines = read.text.rstrip("\n").split("\n")
         return "\n".join([f"[attachment: {label}]", *(f"> {line}".rstrip() for line in lines)])
 
@@ -371,8 +383,3 @@ def _size(size_bytes: int | None) -> str:
         if size_bytes >= size:
             return f"{size_bytes / size:.3g} {unit}"
     return f"{size_bytes} bytes"
-
-
-def _whole(text: str) -> str:
-    """Remove lone surrogates and NULs, which databases reject."""
-    return _SURROGATES.sub("\ufffd", text).replace("\0", "")

@@ -106,13 +106,6 @@ def normalised_text(data: bytes, charset: str | None) -> str:
     return in_charset(data, charset)
 
 
-def header(message: Message, name: str) -> str:
-    """Return the first header of that name: decoded, on one line, without invisible characters."""
-    lowered = name.lower()
-    raw = next((value for key, value in message.raw_items() if key.lower() == lowered), "")
-    return header_text(raw)
-
-
 def header_text(raw: str) -> str:
     """Decode a raw header to one line of limited length."""
     return on_one_line(decoded(raw))
@@ -216,20 +209,10 @@ def in_charset(data: bytes, charset: str | None) -> str:
             return data.decode(charset)
         except (LookupError, ValueError):
             pass
-    return guessed(data)
-
-
-def guessed(data: bytes) -> str:
-    """Decode bytes without a declared charset, with replacement characters if no encoding fits."""
     try:
         return decode(data)
     except NotConvertible:
         return data.decode("utf-8", "replace")
-
-
-def date_of(message: Message) -> datetime | None:
-    """Return the date of a mail's header in UTC, or None."""
-    return date_in(header(message, "Date"))
 
 
 def date_in(spelled: str) -> datetime | None:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Final, Literal
 
 from mailparser_reply import EmailReplyParser
@@ -79,11 +79,11 @@ def mark(text: str) -> str:
 def lines_above(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield the first and last index of each header of a quoted mail that contains a date, in order."""
     looked_at = [line[:_LINE_CHARS].strip() for line in lines[:_LOOKED_AT]]
-    starts = _line_starts(looked_at)
+    starts = [0, *accumulate(len(line) + 1 for line in looked_at)]
     for match in found_above(looked_at):
         found = match.group()
-        first = _line_at(starts, match.start() + len(found) - len(found.lstrip()))
-        last = _line_at(starts, match.start() + len(found.rstrip()))
+        first = bisect.bisect_right(starts, match.start() + len(found) - len(found.lstrip())) - 1
+        last = bisect.bisect_right(starts, match.start() + len(found.rstrip())) - 1
         if first <= last and _names_a_day(found):
             yield first, last
 
@@ -143,18 +143,6 @@ def above_quotations() -> re.Pattern[str]:
     return re.compile(f"{known.pattern}|{_OURS}|{_RULES}", re.MULTILINE | re.IGNORECASE)
 
 
-def _line_starts(lines: list[str]) -> list[int]:
-    starts, at = [], 0
-    for line in lines:
-        starts.append(at)
-        at += len(line) + 1
-    return starts
-
-
-def _line_at(starts: list[int], position: int) -> int:
-    return bisect.bisect_right(starts, position) - 1
-
-
 CONTEXT: Final = "[quoted from an earlier mail, as context]"
 ANSWERED: Final = "[the mail that is answered]"
 FORWARDED: Final = "[the mail that is forwarded]"
@@ -210,15 +198,6 @@ _FORWARD_LINE: Final = re.compile(
 
 
 @dataclass(frozen=True)
-class Passages:
-    """Text of a mail to pass on, and the part of it that its author wrote now."""
-
-    text: str
-    new_text: str
-    is_forward: bool
-
-
-@dataclass(frozen=True)
 class _Passage:
     lines: tuple[str, ...]
     is_quoted: bool
@@ -228,28 +207,29 @@ class _Passage:
         return "\n".join(self.lines)
 
 
-def separate(marked: str, *, subject: str, quoted: Literal["context", "drop", "keep"]) -> Passages:
-    """Separate the passages of a mail.
+def separate(marked: str, *, subject: str, quoted: Literal["context", "drop", "keep"]) -> str:
+    """Return a mail without signatures, and with as much of its quotations as requested.
 
     Args:
         marked: text of a mail; quoted lines start with ``>``.
         subject: subject, which reveals a forwarded mail.
         quoted: see ``LetterOptions``.
     """
-    found = _passages(marked)
-    signed = _unsigned(found)
+    signed = _unsigned(_passages(marked))
     new_text = "\n\n".join(passage.text for passage in signed if not passage.is_quoted)
     others = [passage for passage in signed if passage.is_quoted]
     if not others:
-        return Passages(new_text, new_text, is_forward=False)
-    is_forward = _is_forward(subject, others[0])
+        return new_text
+    is_forward = _FORWARD_SUBJECT.match(subject.strip()) is not None or any(
+        _FORWARD_LINE.search(line[:_EXAMINED_CHARS]) for line in others[0].lines[:3]
+    )
     is_whole = is_forward or len(new_text) < FEW_CHARS
     if quoted == "drop" and not is_whole:
-        return Passages(new_text, new_text, is_forward)
+        return new_text
     if quoted == "context" and not is_whole:
         signed = _shortened(signed)
     label = FORWARDED if is_forward else ANSWERED if is_whole else CONTEXT
-    return Passages(_put_together(signed, "" if quoted == "keep" else label), new_text, is_forward)
+    return _put_together(signed, "" if quoted == "keep" else label)
 
 
 def cut(text: str, most_chars: int) -> str:
@@ -324,12 +304,6 @@ def _is_a_programs(line: str) -> bool:
         return False
     words = " ".join(_LINK.sub(" ", line[:_EXAMINED_CHARS]).split())
     return _SIGNED_BY_PROGRAM.fullmatch(words.rstrip(".")) is not None
-
-
-def _is_forward(subject: str, first_quoted: _Passage) -> bool:
-    if _FORWARD_SUBJECT.match(subject.strip()):
-        return True
-    return any(_FORWARD_LINE.search(line[:_EXAMINED_CHARS]) for line in first_quoted.lines[:3])
 
 
 def _shortened(passages: list[_Passage]) -> list[_Passage]:

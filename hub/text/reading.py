@@ -3,7 +3,8 @@
 from hub.text import office
 from hub.text.files import HTML, MAIL, OFFICE, Converted, NotConvertible
 from hub.text.html import TooTangled, text_of_html
-from hub.text.mail import Attached, text_of_mail
+from hub.text.letter import WHOLE, Attached
+from hub.text.letter_text import letter_of_mail, text_of_letter
 from hub.text.mime import decode
 
 
@@ -52,8 +53,7 @@ def _read(data: bytes, kind: str, attached: Attached) -> Converted:
     if kind in OFFICE:
         return Converted(office.read(data, kind), kind)
     if kind == MAIL:
-        mail = text_of_mail(data, attached=attached)
-        return Converted(mail.text, kind, mail.dropped, mail.date)
+        return text_of_letter(letter_of_mail(data, WHOLE), WHOLE, attached=attached)
     text = decode(data)
     if kind == HTML:
         try:

@@ -20,11 +20,11 @@ import msgspec
 
 from hub.text import office
 from hub.text.files import MAIL, Converted, ConvertLimits, NotConvertible
-from hub.text.letter import Body, Enclosure, Letter, LetterOptions, LetterText
+from hub.text.letter import Body, Enclosure, Letter, LetterOptions
 
 ANSWER_ROOM: Final = 64 * 1024  # bytes of an answer in addition to the text
 LETTER: Final = "application/vnd.hub.letter"  # the file is a ``Letter`` in MessagePack
-DONE: Final = 0  # exit code: the answer is a Converted, or a LetterText
+DONE: Final = 0  # exit code: the answer is a Converted
 REFUSED: Final = 3  # exit code: the answer is a Refusal; with any other code, the process failed
 
 
@@ -35,7 +35,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         parent: process id of the parent, with which the worker ends.
         bytes: maximum size of its text in UTF-8.
         with_attachments: convert the attachments of a mail too; otherwise they are only named.
-        letter: options for a mail of a mailbox; None for other files.
+        letter: options for a ``LETTER``; None for other files.
     """
 
     kind: str
@@ -105,7 +105,9 @@ class _Broken(Exception):
         self.limit = limit
 
 
-def read_apart(file: IO[bytes], kind: str, limits: ConvertLimits, check: Check) -> Converted:
+def read_apart(
+    file: IO[bytes], kind: str, limits: ConvertLimits, check: Check, letter: LetterOptions | None = None
+) -> Converted:
     """Convert *file* to text in another process.
 
     Blocks at most as long as the limits permit; twice as long for a mail whose attachments break the process,
@@ -114,24 +116,12 @@ def read_apart(file: IO[bytes], kind: str, limits: ConvertLimits, check: Check) 
     Args:
         file: an operating system file with a descriptor; read from its beginning.
         check: called every tenth of a second; an exception it raises ends the process and is passed on.
+        letter: options for a ``LETTER``.
 
     Raises:
         NotConvertible: the file was refused, the process failed, or a limit was reached.
     """
-    return _done(file, _task(kind, limits), limits, check)
-
-
-def read_letter_apart(
-    file: IO[bytes], kind: str, options: LetterOptions, limits: ConvertLimits, check: Check
-) -> LetterText:
-    """Convert a mail to text; *kind*: ``MAIL``, a MIME message, or ``LETTER``, parts from a provider."""
-    read = _done(file, _task(kind, limits, options), limits, check)
-    assert isinstance(read, LetterText)  # _answered decodes this type for such a task
-    return read
-
-
-def _task(kind: str, limits: ConvertLimits, letter: LetterOptions | None = None) -> Task:
-    return Task(
+    task = Task(
         kind=kind,
         parent=os.getpid(),
         bytes=limits.bytes,
@@ -139,9 +129,6 @@ def _task(kind: str, limits: ConvertLimits, letter: LetterOptions | None = None)
         seconds=limits.seconds,
         letter=letter,
     )
-
-
-def _done(file: IO[bytes], task: Task, limits: ConvertLimits, check: Check) -> Converted:
     try:
         try:
             return _read(file, task, limits, check)
@@ -200,9 +187,8 @@ def _answered(answer: IO[bytes], task: Task, limits: ConvertLimits, *, is_done: 
     data = answer.read(min(size, limits.bytes + ANSWER_ROOM))  # read() allocates the size in advance
     try:
         if is_done:
-            expected = Converted if task.letter is None else LetterText
-            found = msgspec.msgpack.decode(data, type=expected)
-            kind = task.kind if task.letter is None else MAIL
+            found = msgspec.msgpack.decode(data, type=Converted)
+            kind = MAIL if task.kind == LETTER else task.kind
             return replace(found, media_type=kind, dropped=max(0, found.dropped))
         refusal = msgspec.msgpack.decode(data, type=Refusal)
     except msgspec.DecodeError as error:

@@ -20,8 +20,8 @@ import msgspec
 
 from hub.text import confinement, office
 from hub.text.files import MAIL, OFFICE, Converted, NotConvertible
-from hub.text.letter import Letter, LetterOptions
-from hub.text.letter_text import letter_of_mail, text_of_letter
+from hub.text.letter import Letter
+from hub.text.letter_text import text_of_letter
 from hub.text.reading import Attachments, read
 from hub.text.worker import ANSWER_ROOM, DONE, LETTER, REFUSED, Refusal, Task, packed, unpacked
 
@@ -56,9 +56,8 @@ def _read(task: Task) -> Converted:
         data = file.read()
     attached = None if task.with_attachments else _left_out
     if task.letter is not None:
-        is_raw = task.kind == MAIL
-        letter = letter_of_mail(data, task.letter) if is_raw else unpacked(data)
-        return text_of_letter(letter, task.letter, attached=attached or Attachments(task.bytes).read)
+        attached = attached or Attachments(task.bytes).read
+        return text_of_letter(unpacked(data), task.letter, attached=attached)
     return read(data, task.kind, max_bytes=task.bytes, attached=attached)
 
 
@@ -74,10 +73,8 @@ def _warm(kind: str) -> None:
         for module in pkgutil.iter_modules(encodings.__path__):
             if module.name not in ("mbcs", "oem", "cp65001"):  # Windows only
                 importlib.import_module(f"encodings.{module.name}")
-        read(b"Subject: =?utf-8?q?a?=\n\nOn Monday, Ana wrote:\n", MAIL, max_bytes=1_000)
+        read(b"Subject: =?utf-8?q?a?=\n\n-- \nOn Monday, Ana wrote:\n", MAIL, max_bytes=1_000)
         unpacked(packed(Letter()))
-        sample = letter_of_mail(b"Subject: a\n\n-- \nOn Monday, Ana wrote:\n", LetterOptions())
-        text_of_letter(sample, LetterOptions(), attached=_left_out)
 
 
 def _answer(answer: Converted | Refusal) -> None:

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.text import quoting
-from hub.text.convert import read_letter, read_mail
-from hub.text.files import NotConvertible
-from hub.text.letter import Body, Enclosure, Letter, LetterOptions, LetterText
+from hub.text.convert import read_letter
+from hub.text.files import Converted, NotConvertible
+from hub.text.letter import Body, Enclosure, Letter, LetterOptions
+from hub.text.letter_text import letter_of_mail
 from hub.text.mime import undone
 from hub.text.quoting import mark
 
@@ -73,11 +74,12 @@ SIGNED = {
 }
 
 
-def read(name: str, **options: Any) -> LetterText:
-    return read_mail((MAILS / f"{name}.eml").read_bytes(), LetterOptions(**options))
+def read(name: str, **options: Any) -> Converted:
+    chosen = LetterOptions(**options)
+    return read_letter(letter_of_mail((MAILS / f"{name}.eml").read_bytes(), chosen), chosen)
 
 
-def letter(body: str, **options: Any) -> LetterText:
+def letter(body: str, **options: Any) -> Converted:
     return read_letter(
         Letter(headers={"Subject": "Rent"}, bodies=(Body(data=body),)), LetterOptions(**options)
     )
@@ -87,59 +89,51 @@ def letter(body: str, **options: Any) -> LetterText:
 def test_what_an_answer_says_is_told_from_what_it_quotes(name: str, new: str, quoted: str) -> None:
     found = read(name)
 
-    assert found.new_text == new
-    assert not found.is_forward
+    assert read(name, quoted="drop").text.endswith(f"\n\n{new}\n")
     head, _, quote = found.text.partition(quoting.CONTEXT)
     assert head.endswith(f"\n\n{new}\n\n")
     assert quoted in quote
-    assert quoted.lstrip("> ") not in read(name, quoted="drop").text
 
 
 @pytest.mark.parametrize(("name", "new", "shown"), [(name, *told) for name, told in INLINE.items()])
 def test_answers_between_quoted_lines_stay_behind_what_they_answer(name: str, new: str, shown: str) -> None:
-    found = read(name)
-
-    assert found.new_text == new
-    assert shown in found.text
+    assert read(name, quoted="drop").text.endswith(f"\n\n{new}\n")
+    assert shown in read(name).text
 
 
 @pytest.mark.parametrize(("name", "new", "quoted"), [(name, *told) for name, told in FORWARDS.items()])
 def test_a_forwarded_mail_is_all_sent_whatever_becomes_of_quotes(name: str, new: str, quoted: str) -> None:
+    assert f"\n\n{new}\n\n{quoting.FORWARDED}".replace("\n\n\n\n", "\n\n") in read(name).text
     for way in ("context", "drop", "keep"):
-        found = read(name, quoted=way)
-        assert found.is_forward
-        assert found.new_text == new
-        assert quoted in found.text
+        assert quoted in read(name, quoted=way).text
 
 
 @pytest.mark.parametrize(("name", "new", "signature"), [(name, *told) for name, told in SIGNED.items()])
 def test_signatures_are_left_out(name: str, new: str, signature: str) -> None:
-    found = read(name)
-
-    assert found.new_text == new
-    assert signature not in found.text
+    assert read(name, quoted="drop").text.endswith(f"\n\n{new}\n")
+    assert signature not in read(name).text
+    assert signature in read(name, quoted="whole").text
 
 
 def test_a_mail_of_nothing_but_a_signature_keeps_it() -> None:
     found = read("signature-only")
 
     assert "House of Boats" in found.text
-    assert "House of Boats" in found.new_text
 
 
 def test_words_that_only_look_like_a_signature_are_kept() -> None:
     body = f"Sent from my desk: the signed contract.\n{'Please read it. ' * 5}\n--\n" + "a long annex\n" * 40
 
-    assert letter(body).new_text == body.strip()
+    assert body.strip() in letter(body).text
     annexed = f"{EN}\n-- \n" + "\n".join(["Annex:" + " a long clause of the contract" * 10] * 8)
-    assert letter(annexed).new_text == annexed
+    assert annexed in letter(annexed).text
 
 
 @pytest.mark.parametrize("way", ["context", "drop"])
 def test_an_answer_of_few_words_brings_all_that_it_answers(way: str) -> None:
     found = read("short-answer", quoted=way)
 
-    assert found.new_text == "Ok, do it."
+    assert "\n\nOk, do it.\n\n" in found.text
     assert "> Shall I pay the rent on Friday?" in found.text
     assert quoting.ANSWERED in found.text
 
@@ -173,12 +167,10 @@ def test_a_long_mail_is_cut_at_a_paragraph_and_says_so() -> None:
     body = "\n\n".join(f"Paragraph {number}. " + "word " * 60 for number in range(200))
     found = letter(body, max_chars=5_000)
 
-    assert found.is_cut
     words, _, rest = found.text.partition("\n\n[cut here: ")
     assert words.endswith("word")
     assert rest.endswith(" more characters were left out]\n")
     assert len(words) < 5_100
-    assert len(found.new_text) <= 5_000
 
 
 def test_what_a_page_hides_is_no_part_of_the_mail() -> None:
@@ -191,17 +183,15 @@ def test_what_a_page_hides_is_no_part_of_the_mail() -> None:
 @pytest.mark.parametrize("name", ["latin1-said-utf8", "unknown-charset"])
 def test_a_mail_in_another_charset_than_it_says_is_read(name: str) -> None:
     assert "Subject: Frühstück\n" in read(name).text
-    assert read(name).new_text == "Frühstück für fünf Gäste am Freitag, bitte bestellen."
+    assert read(name).text.endswith("\n\nFrühstück für fünf Gäste am Freitag, bitte bestellen.\n")
 
 
 def test_a_body_that_a_provider_turned_into_utf_8_is_read_so_whatever_its_header_says() -> None:
     data = (MAILS / "utf8-said-latin1.eml").read_bytes().partition(b"\n\n")[2]
     body = Body(data=data, charset="ISO-8859-1", is_normalised=True)
 
-    assert (
-        read_letter(Letter(bodies=(body,))).new_text
-        == "Frühstück für fünf Gäste am Freitag, bitte bestellen."
-    )
+    text = read_letter(Letter(bodies=(body,))).text
+    assert text == "Frühstück für fünf Gäste am Freitag, bitte bestellen.\n"
 
 
 @pytest.mark.parametrize(
@@ -219,7 +209,7 @@ def test_else_the_charset_of_the_header_counts_and_at_last_there_are_marks(
 ) -> None:
     body = Body(data=data, charset=charset, is_normalised=True)
 
-    assert read_letter(Letter(bodies=(body,))).new_text == text
+    assert read_letter(Letter(bodies=(body,))).text == f"{text}\n"
 
 
 def test_parts_as_a_server_gives_them_have_their_transfer_encoding_undone() -> None:
@@ -227,7 +217,7 @@ def test_parts_as_a_server_gives_them_have_their_transfer_encoding_undone() -> N
         Body(data=b"RnLDvGhzdMO8Y2s", transfer_encoding="BASE64", charset="utf-8"),
         Body(data=b"f=FCr f=FCnf=\r\n G=E4ste", transfer_encoding="quoted-printable", charset="latin-1"),
     )
-    assert read_letter(Letter(bodies=bodies)).new_text == "Frühstück\n\nfür fünf Gäste"
+    assert read_letter(Letter(bodies=bodies)).text == "Frühstück\n\nfür fünf Gäste\n"
 
 
 @given(st.binary(max_size=200), st.sampled_from(["base64", "quoted-printable", "7bit", "x-none", ""]))
@@ -241,15 +231,15 @@ def test_a_mail_in_parts_reads_like_the_same_as_it_travels() -> None:
     headers = dict(line.split(": ", 1) for line in head.decode().split("\n"))
     given_in_parts = Letter(headers=headers, bodies=(Body(data=body, charset="utf-8"),))
 
-    assert read_letter(given_in_parts) == read_mail(raw)
+    assert read_letter(given_in_parts) == read("gmail-top-de")
 
 
 def test_the_page_is_read_where_the_plain_words_only_point_at_it() -> None:
     page = Body(data="<p>The rent is due on Friday.</p>", media_type="text/html")
     stub = Body(data="To view this mail, use a program that shows HTML.")
 
-    assert read_letter(Letter(bodies=(stub, page))).new_text == "The rent is due on Friday."
-    assert read_letter(Letter(bodies=(Body(data="Pay."), page))).new_text == "Pay."
+    assert read_letter(Letter(bodies=(stub, page))).text == "The rent is due on Friday.\n"
+    assert read_letter(Letter(bodies=(Body(data="Pay."), page))).text == "Pay.\n"
     assert "The plan is attached. Call Ana on Friday." in read("nested-names").text
 
 
@@ -310,7 +300,6 @@ def test_attachments_take_what_room_the_mail_leaves_them() -> None:
     found = read_letter(
         Letter(bodies=(Body(data=EN),), enclosures=enclosures), LetterOptions(fetch=True, max_chars=6_000)
     )
-    assert found.is_cut
     assert len(found.text) < 6_500
     assert "[attachment: c.txt, text/plain, not read: the mail is long enough without it]" in found.text
 
@@ -338,8 +327,7 @@ def test_whatever_a_mail_is_made_of_not_all_of_it_is_left_out(lines: list[str]) 
     text = "\n".join(lines)
     for way in ("context", "drop", "keep"):
         found = quoting.separate(mark(text), subject="", quoted=way)
-        assert bool(found.text.strip()) == bool(text.strip())
-        assert len(found.new_text) <= len(text)
+        assert bool(found.strip()) == bool(text.strip())
 
 
 def test_a_subject_that_is_encoded_by_half_is_read_all() -> None:

@@ -106,7 +106,7 @@ def test_a_mail_with_a_bomb_attached_still_says_its_own_words() -> None:
     message.add_attachment(PDF_BOMB(), maintype="application", subtype="pdf", filename="plan.pdf")
     text = convert(bytes(message), path="a.eml").text
 
-    assert text.startswith("Call Ana.\n\n[attachment: plan.pdf, not read: damaged")
+    assert text.startswith("Call Ana.\n\n[attachment: plan.pdf, application/pdf, 597 KB, not read: damaged")
 
 
 @FILES
@@ -119,7 +119,7 @@ def test_a_pdf_attached_to_a_mail_is_read(padding: int) -> None:
     )
     text = convert(bytes(message), path="a.eml").text
 
-    assert text.endswith("[attachment: plan.pdf]\nPay rent.\n")
+    assert text.endswith("[attachment: plan.pdf, application/pdf, 631 bytes]\nPay rent.\n")
 
 
 def test_a_large_mail_reads_like_a_small_one() -> None:
