@@ -8,6 +8,7 @@ values, and are never ids.
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import accumulate
 from typing import Final
 
@@ -93,7 +94,7 @@ class FrameTally(Collector):
         yield self.calls.fill(
             HistogramMetricFamily(
                 "hub_call_duration_seconds",
-                "From sending a tool_call to what settled it.",
+                "Time from sending a tool_call to its result or failure.",
                 labels=["action", "outcome"],
             )
         )
@@ -120,263 +121,159 @@ class Metrics:
 
     def __init__(self, version: str = "") -> None:
         self.registry = registry = CollectorRegistry()
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
         registry.register(ProcessCollector())
-        Info("hub_build", "What is running.", registry=registry).info({"version": version})
+        Info("hub_build", "Version of the running hub.", registry=registry).info({"version": version})
 
         self.frames = FrameTally()
         registry.register(self.frames)
         self.loop = LoopMeter()
         registry.register(self.loop)
-        self.connections = Gauge(
-            "hub_connections", "Open device connections.", ["role", "state"], registry=registry
+        self.connections = gauge("hub_connections", "Open device connections.", ["role", "state"])
+        self.connection_attempts = counter(
+            "hub_connection_attempts", "Connection attempts, by result.", ["result"]
         )
-        self.connection_attempts = Counter(
-            "hub_connection_attempts", "How connecting ended.", ["result"], registry=registry
-        )
-        self.limits_reached = Counter(
-            "hub_limits_reached", "How often a limit was reached, by its name.", ["limit"], registry=registry
-        )
-        self.throttled_seconds = Counter(
+        self.limits_reached = counter("hub_limits_reached", "Times a limit was reached, by name.", ["limit"])
+        self.throttled_seconds = counter(
             "hub_throttled_seconds",
-            "Seconds for which devices were not read, for they sent more than they may without being asked.",
-            registry=registry,
+            "Seconds for which devices were not read because they exceeded their rate.",
         )
-        self.auth_failures = Counter(
-            "hub_auth_failures", "Hellos that were refused.", ["reason"], registry=registry
+        self.auth_failures = counter("hub_auth_failures", "Refused hellos.", ["reason"])
+        self.takeovers = counter("hub_takeovers", "Connections replaced by a newer one of the same device.")
+        self.slow_consumers = counter(
+            "hub_slow_consumers", "Connections ended because the device did not read."
         )
-        self.takeovers = Counter(
-            "hub_takeovers", "Connections that a newer one of the same device replaced.", registry=registry
-        )
-        self.slow_consumers = Counter(
-            "hub_slow_consumers", "Connections ended because the device did not read.", registry=registry
-        )
-        self.pending_calls = Gauge("hub_pending_calls", "Calls without an answer yet.", registry=registry)
-        self.outbound_bytes = Gauge(
-            "hub_outbound_queue_bytes", "Unsent bytes of all devices.", ["of"], registry=registry
-        )
+        self.pending_calls = gauge("hub_pending_calls", "Calls that wait for an answer.")
+        self.outbound_bytes = gauge("hub_outbound_queue_bytes", "Unsent bytes of all devices.", ["of"])
 
-        self.runs = Counter("hub_runs", "Finished runs.", ["outcome"], registry=registry)
-        self.runs_in_progress = Gauge("hub_runs_in_progress", "Runs that work now.", registry=registry)
-        self.run_duration = Histogram(
-            "hub_run_duration_seconds",
-            "From handing a run out to its end.",
-            buckets=RUN_BUCKETS_S,
-            registry=registry,
+        self.runs = counter("hub_runs", "Finished runs.", ["outcome"])
+        self.runs_in_progress = gauge("hub_runs_in_progress", "Runs in progress.")
+        self.run_duration = histogram(
+            "hub_run_duration_seconds", "Time from a run's start to its end.", buckets=RUN_BUCKETS_S
         )
-        self.run_items = Counter(
-            "hub_run_items", "Items, by how their delivery ended.", ["table", "outcome"], registry=registry
+        self.run_items = counter("hub_run_items", "Items, by result of their delivery.", ["table", "outcome"])
+        self.items_known = counter("hub_items_known", "Items found again and not sent, as they are known.")
+        self.verdicts_unknown = counter(
+            "hub_verdicts_unknown", "Verdicts of devices on unknown items or other versions of items."
         )
-        self.items_known = Counter(
-            "hub_items_known", "Items found again that were not sent, for they are known.", registry=registry
-        )
-        self.verdicts_unknown = Counter(
-            "hub_verdicts_unknown",
-            "Verdicts of devices on items that the ledger does not know, or in another version.",
-            registry=registry,
-        )
-        self.agent_heartbeats = Counter(
+        self.agent_heartbeats = counter(
             "hub_agent_heartbeats",
-            "Agents in heartbeats, by what became of what was said of them (unchanged, news, overtaken),"
-            " and what was left out (too_often, unknown_agent, unknown_status, unknown_reason,"
-            " usage_too_large, usage_unreadable).",
+            "Agents in heartbeats: their reports (unchanged, news, overtaken), and ignored parts (too_often,"
+            " unknown_agent, unknown_status, unknown_reason, usage_too_large, usage_unreadable).",
             ["outcome"],
-            registry=registry,
         )
-        self.samples = Counter(
+        self.samples = counter(
             "hub_samples",
-            "Samples of measurements that devices reported, by what became of them (taken, known, refused).",
+            "Samples of measurements from devices, by result (taken, known, refused).",
             ["outcome"],
-            registry=registry,
         )
-        self.review_queue = Gauge(
-            "hub_review_queue_items", "Items at devices that wait for their owner's word.", registry=registry
+        self.review_queue = gauge("hub_review_queue_items", "Items at devices that wait for review.")
+        self.fires = counter("hub_fires", "Fires of schedules, by decision.", ["decision"])
+        self.messages = counter(
+            "hub_messages", "Messages between agents, by kind and state entered.", ["kind", "state"]
         )
-        self.fires = Counter(
-            "hub_fires", "Fires of schedules, by what became of them.", ["decision"], registry=registry
+        self.questions = counter(
+            "hub_questions", "Questions to people, by state entered (open: asked).", ["state"]
         )
-        self.messages = Counter(
-            "hub_messages",
-            "Moves of messages between agents.",
-            ("kind", "state"),
-            registry=registry,
-        )
-        self.questions = Counter(
-            "hub_questions",
-            "Questions to people, by what became of them (open: asked).",
-            ["state"],
-            registry=registry,
-        )
-        self.open_questions = Gauge(
-            "hub_questions_waiting", "Questions to people that wait for an answer.", registry=registry
-        )
-        self.wakes = Counter(
-            "hub_wakes",
-            "Slots of agents' calendars, by what became of them.",
-            ["decision"],
-            registry=registry,
-        )
-        self.scheduler_lag = Histogram(
+        self.open_questions = gauge("hub_questions_waiting", "Questions to people that wait for an answer.")
+        self.wakes = counter("hub_wakes", "Slots of agents' calendars, by decision.", ["decision"])
+        self.scheduler_lag = histogram(
             "hub_scheduler_lag_seconds",
-            "From when a fire was due to when its run was queued; what was caught up apart.",
+            "Time from a fire's due time to its run being queued, without fires that were caught up.",
             buckets=LAG_BUCKETS_S,
-            registry=registry,
         )
-        self.llm_requests = Counter(
-            "hub_llm_requests", "Requests to a model.", ["model", "outcome"], registry=registry
-        )
-        self.llm_request_duration = Histogram(
+        self.llm_requests = counter("hub_llm_requests", "Requests to a model.", ["model", "outcome"])
+        self.llm_request_duration = histogram(
             "hub_llm_request_duration_seconds",
-            "How long a model took to answer.",
+            "Duration of requests to a model.",
             ["model"],
             buckets=MODEL_BUCKETS_S,
-            registry=registry,
         )
-        self.llm_tokens = Counter(
-            "hub_llm_tokens",
-            "Tokens, by model and kind (prompt, completion).",
-            ["model", "kind"],
-            registry=registry,
+        self.llm_tokens = counter(
+            "hub_llm_tokens", "Tokens, by model and kind (prompt, completion).", ["model", "kind"]
         )
-        self.model_answers_known = Counter(
-            "hub_model_answers_known",
-            "Questions that were answered before, and were not asked again.",
-            registry=registry,
+        self.model_answers_known = counter(
+            "hub_model_answers_known", "Requests answered from stored answers of a model."
         )
-        self.llm_cost = Counter(
-            "hub_llm_cost_usd",
-            "What a model cost, where hub.toml tells its price.",
-            ["model"],
-            registry=registry,
-        )
-        self.llm_waiting = Gauge(
-            "hub_llm_waiting", "Questions that wait for their turn at a model.", ["model"], registry=registry
-        )
-        self.llm_circuit_open = Gauge(
+        self.llm_cost = counter("hub_llm_cost_usd", "Cost of a model whose price is in hub.toml.", ["model"])
+        self.llm_waiting = gauge("hub_llm_waiting", "Requests that wait for a model.", ["model"])
+        self.llm_circuit_open = gauge(
             "hub_llm_circuit_open",
-            "Whether a model is left alone for a while, as it gave no answers or has no quota left.",
+            "1 while requests to a model are suspended after failures or an exhausted quota.",
             ["model"],
-            registry=registry,
         )
-        self.scheduler_missed = Counter(
-            "hub_scheduler_missed",
-            "Fires without a run of their own, by what their schedule does about such.",
-            ["policy"],
-            registry=registry,
+        self.scheduler_missed = counter(
+            "hub_scheduler_missed", "Missed fires, by the policy of their schedule.", ["policy"]
         )
-        self.pairing_pending = Gauge(
-            "hub_pairing_pending", "Devices that wait for an operator to approve them.", registry=registry
-        )
+        self.pairing_pending = gauge("hub_pairing_pending", "Devices that wait for approval.")
 
-        self.db_commits = Histogram(
+        self.db_commits = histogram(
             "hub_db_commit_duration_seconds",
-            "From asking for a write to when it was on the disk.",
+            "Time from a write request to its commit on the disk.",
             buckets=COMMIT_BUCKETS_S,
-            registry=registry,
         )
-        self.db_size = Gauge("hub_db_size_bytes", "Size of the database.", registry=registry)
-        self.db_wal = Gauge(
-            "hub_db_wal_bytes", "Size of the write-ahead log; 0 on a server.", registry=registry
-        )
-        self.disk_free = Gauge(
-            "hub_disk_free_bytes", "Room left on the disk of the state folder.", registry=registry
-        )
-        self.loop_lag = Histogram(
-            "hub_event_loop_lag_seconds",
-            "How much later than due the event loop came round.",
-            buckets=LOOP_BUCKETS_S,
-            registry=registry,
+        self.db_size = gauge("hub_db_size_bytes", "Size of the database.")
+        self.db_wal = gauge("hub_db_wal_bytes", "Size of the write-ahead log; 0 on a server.")
+        self.disk_free = gauge("hub_disk_free_bytes", "Free bytes on the disk of the state folder.")
+        self.loop_lag = histogram(
+            "hub_event_loop_lag_seconds", "Delay of the event loop's timers.", buckets=LOOP_BUCKETS_S
         )
 
-        self.config_successful = Gauge(
-            "hub_config_last_reload_successful",
-            "Whether hub.toml could be used when it was read last.",
-            registry=registry,
+        self.config_successful = gauge(
+            "hub_config_last_reload_successful", "1 if the last reload of hub.toml succeeded."
         )
-        self.config_success_at = Gauge(
+        self.config_success_at = gauge(
             "hub_config_last_reload_success_timestamp_seconds",
-            "When hub.toml was read last and could be used.",
-            registry=registry,
+            "Time of the last successful reload of hub.toml.",
         )
-        self.config_generation = Gauge(
-            "hub_config_generation", "Number of the settings that are in use.", registry=registry
+        self.config_generation = gauge("hub_config_generation", "Generation of the settings in use.")
+        self.certificate_expiry = gauge(
+            "hub_certificate_expiry_timestamp_seconds", "Expiry of a listener's certificate.", ["listener"]
         )
-        self.certificate_expiry = Gauge(
-            "hub_certificate_expiry_timestamp_seconds",
-            "When the certificate of a listener expires.",
-            ["listener"],
-            registry=registry,
+        self.backup_success_at = gauge(
+            "hub_backup_last_success_timestamp_seconds", "Time of the last good backup; 0 without one."
         )
-        self.backup_success_at = Gauge(
-            "hub_backup_last_success_timestamp_seconds",
-            "When the last good backup was made; 0 when there is none.",
-            registry=registry,
+        self.issues = gauge("hub_issues", "Open issues, by severity.", ["severity"])
+        self.service_restarts = counter(
+            "hub_service_restarts", "Restarts of failed services of the hub, by name.", ["service"]
         )
-        self.issues = Gauge(
-            "hub_issues", "What a person should see to, by how bad it is.", ["severity"], registry=registry
-        )
-        self.service_restarts = Counter(
-            "hub_service_restarts",
-            "How often a service of the hub broke and was started again, by its name.",
-            ["service"],
-            registry=registry,
-        )
-        self.log_dropped = Followed(
-            "hub_log_dropped", "Log entries that were never written, as nobody read the stream."
-        )
+        self.log_dropped = Followed("hub_log_dropped", "Log entries dropped because the stream was not read.")
         registry.register(self.log_dropped)
         self.log_suppressed = Followed(
-            "hub_log_suppressed", "Log entries that were counted instead of written, as they came too often."
+            "hub_log_suppressed", "Repeated log entries that were counted instead of written."
         )
         registry.register(self.log_suppressed)
-        self.operator_refusals = Counter(
-            "hub_operator_refusals",
-            "Requests and connections of operators that were refused, by error code.",
-            ["code"],
-            registry=registry,
+        self.operator_refusals = counter(
+            "hub_operator_refusals", "Refused requests and connections of operators, by error code.", ["code"]
         )
-        self.webhook_refusals = Counter(
-            "hub_webhook_refusals",
-            "Posts to webhooks, and connections for them, that were refused, by error code.",
-            ["code"],
-            registry=registry,
+        self.webhook_refusals = counter(
+            "hub_webhook_refusals", "Refused posts and connections to webhooks, by error code.", ["code"]
         )
-        self.gateways = Gauge(
-            "hub_gateways", "Gateways, by how their connection stands.", ["state"], registry=registry
-        )
-        self.soul_writes = Counter(
-            "hub_soul_writes", "Writes of agents' souls, by how they ended.", ["outcome"], registry=registry
-        )
-        self.gateway_connections = Counter(
+        self.gateways = gauge("hub_gateways", "Gateways, by state of their connection.", ["state"])
+        self.soul_writes = counter("hub_soul_writes", "Writes of agents' souls, by outcome.", ["outcome"])
+        self.gateway_connections = counter(
             "hub_gateway_connections",
-            "Connections to gateways: made (ready), and how each of them and each try ended.",
+            "Connections to gateways: established (ready), and the end of each connection or attempt.",
             ["result"],
-            registry=registry,
         )
-        self.gateway_requests = Counter(
-            "hub_gateway_requests", "Requests to gateways, by how they ended.", ["outcome"], registry=registry
+        self.gateway_requests = counter(
+            "hub_gateway_requests", "Requests to gateways, by outcome.", ["outcome"]
         )
-        self.gateway_event_gaps = Counter(
-            "hub_gateway_event_gaps",
-            "How often events of a gateway were lost, so that the hub looked anew.",
-            registry=registry,
+        self.gateway_event_gaps = counter(
+            "hub_gateway_event_gaps", "Gaps in the events of gateways; the hub polls after each."
         )
-        self.gateway_agents_made = Counter(
-            "hub_gateway_agents_made",
-            "Agents that were to be made at their gateway: made, refused by it, or put off.",
-            ["outcome"],
-            registry=registry,
+        self.gateway_agents_made = counter(
+            "hub_gateway_agents_made", "Creations of agents at gateways, by outcome.", ["outcome"]
         )
-        self.broadcasts = Counter(
+        self.broadcasts = counter(
             "hub_broadcasts",
-            "Broadcasts to leads that came to an end: all have it (sent), some (partial), or none (failed).",
+            "Finished broadcasts, received by all leads (sent), some (partial) or none (failed).",
             ["outcome"],
-            registry=registry,
         )
-        self.outbound_refused = Counter(
-            "hub_outbound_refused",
-            "Calls to others that a rule ended (address, too_large).",
-            ["reason"],
-            registry=registry,
+        self.outbound_refused = counter(
+            "hub_outbound_refused", "Outbound requests refused by a rule (address, too_large).", ["reason"]
         )
 
     def reached(self) -> dict[str, int]:
