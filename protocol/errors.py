@@ -297,7 +297,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.BAD_STATUS: CodeInfo(
         _O, False, 409, "the message names the axis and the moves that it allows now; write one of those"
     ),
-    _E.UNKNOWN_TEMPLATE: CodeInfo(_O, False, 404, "'hub templates' lists the templates there are"),
+    _E.UNKNOWN_TEMPLATE: CodeInfo(_O, False, 404, "'hub templates' lists all templates"),
     _E.TEMPLATE_IN_USE: CodeInfo(_O, False, 409, "give the agents that the message names another template"),
     _E.BAD_CONFIG: CodeInfo(_O, False, 422, "correct the keys that the message names; nothing was changed"),
     _E.UNKNOWN_CONFIG: CodeInfo(_O, False, 404, "'hub agents config NAME' lists the keys there are"),

@@ -135,7 +135,7 @@ def plan(
     until = now_ms if question.until is None else question.until
     since = until - RANGE_MS if question.since is None else question.since
     if until > now_ms + DAY_MS:
-        raise BadQuestion("until: nothing is measured yet of a time that far ahead; leave it out for now")
+        raise BadQuestion("until: is more than a day in the future; leave it out for the newest data")
     if not 0 <= since < until:
         raise BadQuestion(f"since: expected a time before until, which is {_moment(until)}")
     step_ms = question.step_ms or _suitable(since, until, minutes_from)

@@ -235,7 +235,7 @@ class Locks:
 
     async def _why_not(self, request: lock_turns.LockRequest) -> str:
         """Return the holder of the lock that was not granted, and since when."""
-        waited = f"its turn did not come within {(request.wait_ms or 0) / 1_000:g} s:"
+        waited = f"it was not granted within {(request.wait_ms or 0) / 1_000:g} s:"
         for lock in await self._store.read(lock_turns.locks_named, request.user_id, request.names):
             if lock.holder is not None and lock.holder != request.holder:
                 since, until = (

@@ -189,7 +189,7 @@ class _Parts:
             return 1
         for key, hint in _REFUSED.items():
             if key in part:
-                self._refuse(f"{path}.{key}", f"may not stand here: {hint}")
+                self._refuse(f"{path}.{key}", f"is not allowed here: {hint}")
         if "pattern" in part:
             try:
                 pattern_of(part["pattern"])
@@ -206,7 +206,7 @@ class _Parts:
                 not reference.startswith(_REFERENCE)
                 or reference.removeprefix(_REFERENCE) not in self._defined
             ):
-                hint = "a reference leads to #/$defs/NAME of the same schema; nothing is fetched"
+                hint = "a reference must be #/$defs/NAME of the same schema; other documents are not fetched"
                 self._refuse(f"{path}.$ref", f"{reference!r}: {hint}")
             total += self._follow(reference.removeprefix(_REFERENCE), f"{path}.$ref")
         return total
@@ -240,13 +240,13 @@ def _describe(error: "ValidationError") -> str:
             more = ", ".join(sorted(set(value) - set(known)))
             return f"there is no key {more}; known are {', '.join(known) or 'none'}"
         case "uniqueItems":
-            return "an element stands there twice"
+            return "an element occurs twice"
         case "contains":
-            return "no element is as one has to be"
+            return "no element matches the schema of contains"
         case "anyOf" | "oneOf":
-            return "is none of the forms it may have, or more than one"
+            return "matches none, or more than one, of the schemas of anyOf or oneOf"
         case "not":
-            return "is what it may not be"
+            return "matches the schema that is excluded by not"
         case str() as key if key in _BOUNDS:
             return _BOUNDS[key].format(_json(expected) if key in ("pattern", "const") else expected)
         case key:

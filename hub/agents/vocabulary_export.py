@@ -293,7 +293,7 @@ def run_log_outcome(run: RunRow) -> str:
 def _errors(run: RunRow) -> list[str]:
     messages = [error.message for error in run.errors]
     if run.state is RunState.CANCELLED:
-        return [*messages, f"cancelled: {run.cancel_reason or run.reason or 'nobody said why'}"]
+        return [*messages, f"cancelled: {run.cancel_reason or run.reason or 'no reason given'}"]
     return messages
 
 

@@ -65,8 +65,8 @@ from storage.devices import nodes
 
 # A failure of these services ends the process, and the next start recovers; others are restarted.
 VITAL: Final[Mapping[str, str]] = {
-    "devices": "it has the port and the connections: without it no device gets in, and the hub looks alive",
-    "operators": "without its sockets nobody sees, commands or stops the hub",
+    "devices": "it has the port and the connections: no device can connect without it",
+    "operators": "without its sockets the hub cannot be observed, commanded or stopped",
     "hooks": "without its port nothing is accepted that others post",
     "dispatcher": "runs execute in its tasks; only a start of the hub recovers those that are lost",
     "router": "it hands on what links report: an event that is lost leaves connections and rows at odds",

@@ -162,10 +162,10 @@ def _placed(settings: Settings) -> Iterator[None]:
         yield
     except NameTaken as error:
         number = [agent.name for agent in settings.agents].index(error.name)
-        raise Unfit(("agents", number, "name"), "an agent made over the API has this name") from error
+        raise Unfit(("agents", number, "name"), "an agent created over the API has this name") from error
     except UnknownTemplate as error:
         number = [agent.template for agent in settings.agents].index(error.name)
-        hint = "'hub templates' lists the templates there are"
+        hint = "'hub templates' lists all templates"
         raise Unfit(("agents", number, "template"), str(error), hint) from error
     except UnknownConnector as error:
         number = [agent.connector for agent in settings.agents].index(error.name)
@@ -176,7 +176,7 @@ def _placed(settings: Settings) -> Iterator[None]:
     except WouldBreak as error:
         names = [agent.name for agent in settings.agents]
         ours = [names.index(one.name) for one in error.broken if one.name in names]
-        hint = "nothing was taken up; correct the template, or the agents"
+        hint = "nothing was applied; correct the template, or the agents"
         raise Unfit(("agents", ours[0], "name") if ours else ("templates",), str(error), hint) from error
 
 

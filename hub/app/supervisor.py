@@ -173,7 +173,7 @@ class Supervisor:
             began = self._clock.monotonic()
             try:
                 await place.service.serve(task_status=task_status)
-                raise ServiceEnded(f"service {place.name} ended by itself")
+                raise ServiceEnded(f"service {place.name} ended unexpectedly")
             except Exception as exc:
                 if place.is_vital:
                     raise

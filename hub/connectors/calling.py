@@ -179,7 +179,7 @@ def server_address(value: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError("an address without ? and #")
     if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
-        raise ValueError("what goes to another machine is sent over https only")
+        raise ValueError("requests to other machines require https")
     return value
 
 

@@ -422,7 +422,7 @@ class Webhook(Connector):
     @property
     def _inbox(self) -> Inbox:
         if self.context.inbox is None:
-            raise Misconfigured(f"{self.context.account}: nothing listens for webhooks")
+            raise Misconfigured(f"{self.context.account}: there is no listener for webhooks")
         return self.context.inbox
 
     def _content(self, post: Posted) -> Content:

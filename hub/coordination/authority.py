@@ -25,7 +25,7 @@ class NoSuchMember(UnknownAgent):
 
     def __init__(self, named: str, board: BoardRow) -> None:
         super().__init__(f"there is no {named} on board {board.name!r}")
-        self.hint = f"'hub boards show {board.name}' lists who is on it"
+        self.hint = f"'hub boards show {board.name}' lists its agents"
 
 
 class NotYourBoard(NotAllowed):
@@ -134,7 +134,7 @@ def place(c: Connection, caller: Caller) -> Place:
     Raises:
         UnknownAgent: the agent was removed.
     """
-    assert caller.agent_id is not None, "an operator stands on no board"
+    assert caller.agent_id is not None, "an operator is not a member of a board"
     found = boards.place_of(c, caller.agent_id)
     if found is None or found.user_id != caller.user_id:
         raise UnknownAgent(f"there is no agent {caller.agent_id}")

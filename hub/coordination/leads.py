@@ -201,7 +201,7 @@ class ToLead(msgspec.Struct, frozen=True, kw_only=True):
             BadMessage, BadMemory: a field is invalid.
         """
         if self.kind not in KINDS:
-            raise BadKind(f"kind: a lead gets a question or a handoff, not {self.kind!r}")
+            raise BadKind(f"kind: expected question or handoff, not {self.kind!r}")
         return msgspec.structs.replace(
             self,
             correlation_id=checked_word("correlation_id", self.correlation_id),

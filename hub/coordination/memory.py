@@ -159,7 +159,7 @@ class BoardMemory:
         """Return the stripped content. Raises BadMemory, MemoryTooLarge."""
         stripped = content.strip()
         if not stripped:
-            raise BadMemory("content: there is nothing in it")
+            raise BadMemory("content: may not be empty")
         if "\0" in stripped:
             raise BadMemory("content: text has no null character")
         try:

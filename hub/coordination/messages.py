@@ -268,7 +268,7 @@ class Messages:
             raise UnknownMessage(f"there is no message {id} to an agent of this device")
         answer = text.strip()
         if not answer:
-            raise messages.BadMessage("an answer says something: it is empty")
+            raise messages.BadMessage("text: an answer may not be empty")
         if row.state is MessageState.ANSWERED and row.answer == answer:
             return row
         if row.kind not in _ANSWERED or not MESSAGE.allows(row.state, MessageEvent.ANSWERED):

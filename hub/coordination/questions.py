@@ -265,7 +265,7 @@ def _checked(name: str, text: str, most: int) -> str:
     """Return the stripped text of the field *name*. Raises BadQuestion."""
     stripped = text.strip()
     if not stripped:
-        raise BadQuestion(f"{name}: there is nothing in it")
+        raise BadQuestion(f"{name}: may not be empty")
     if "\0" in stripped or any("\ud800" <= letter <= "\udfff" for letter in stripped):
         raise BadQuestion(f"{name}: text has no null character and no half of one")
     if len(stripped) > most:

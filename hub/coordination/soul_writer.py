@@ -181,7 +181,7 @@ class DeviceHome:
         else:
             raise DeviceRefused(f"{self.place}: {SOUL_FILE} changes while it is read", may_return=True)
         if souls.digest(content) != first.sha256:
-            raise DeviceRefused(f"{self.place}: {SOUL_FILE} has another hash than it says")
+            raise DeviceRefused(f"{self.place}: {SOUL_FILE} does not match its hash")
         return Soul(content=content, sha256=first.sha256, updated_at=first.updated_at)
 
     async def write(self, content: str, *, base: str, write_id: str, trace: str) -> str:

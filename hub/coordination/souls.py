@@ -51,7 +51,7 @@ class SoulConflict(HubError):
         expected, found = write.expected_sha256 or "none", write.found_sha256 or "none"
         super().__init__(
             f"the soul of {agent} is not the one that was to be replaced: {expected} was expected,"
-            f" {found} is there"
+            f" {found} was found"
         )
         self.members = {
             "write_id": write.id,
@@ -227,7 +227,7 @@ class Souls:
 
     def _check(self, content: str) -> None:
         if not content.strip():
-            raise BadSoul("content: a soul has to say something; it is never made empty")
+            raise BadSoul("content: a soul may not be empty")
         if any(sign < " " and sign not in "\t\n\r" for sign in content):
             raise BadSoul("content: a soul is text, without control characters")
         try:

@@ -59,7 +59,7 @@ def _about_token(
         since = f"since {from_epoch_ms(used_at):%Y-%m-%d}" if used_at else "ever"
         yield notice(
             "token.unused",
-            f"{called} was not used {since}; whoever finds it can come in",
+            f"{called} was not used {since}; anyone who finds it can sign in",
             fix=f"revoke it: hub token revoke {id}",
             subject=id,
         )
@@ -72,7 +72,7 @@ def check_pairings(store: Store) -> Check:
         return [
             notice(
                 "pairing.waits",
-                f"a device from {row.network} that calls itself {row.label!r} wants to be let in",
+                f"a device from {row.network} named {row.label!r} asks for access",
                 fix=f"hub pair approve CODE, as the device shows it; or hub pair deny {row.id}",
                 subject=row.id,
                 since=from_epoch_ms(row.created_at),
@@ -118,7 +118,7 @@ def check_device_names(store: Store) -> Check:
         return [
             warning(
                 "device.unknown",
-                f"agent {row.name} reads from device {row.device_name!r}, which nobody has let in; {hint}",
+                f"agent {row.name} reads from device {row.device_name!r}, which is not paired; {hint}",
                 fix=f"correct the device of the agent, or let it in: hub connect --name {row.device_name}",
                 subject=row.id,
                 user_id=row.user_id,

@@ -107,8 +107,8 @@ def check_waiting_runs(store: Store, away: Away) -> Check:
                 warning(
                     "model.away",
                     f"{many} for the {which}, which gives no answers: {why}",
-                    fix="hub doctor --online asks its endpoint what is wrong; hub runs lists what waits,"
-                    " and that goes on by itself once the model answers",
+                    fix="hub doctor --online checks its endpoint; hub runs lists the waiting runs,"
+                    " and they continue once the model answers",
                     subject="" if waits.allow_cloud else "without the cloud",
                     since=from_epoch_ms(waits.since),
                 )
@@ -206,8 +206,8 @@ def check_gateway_agents(store: Store, reply_url: Callable[[], str | None]) -> C
             found.append(
                 notice(
                     "coordination.no_reply_url",
-                    "agents at gateways have tokens, but are not told where to answer;"
-                    " what they say in their chat counts as their answer",
+                    "agents at gateways have tokens, but do not know the URL for answers;"
+                    " their chat messages count as their answers",
                     fix="write reply_url of [coordination] in hub.toml",
                 )
             )
@@ -236,7 +236,7 @@ def _about_gateway(
             explained = f"gateway {row.name}: {explanation}"
             yield about(Severity.WARNING, "gateway.pairing_needed", explained, fix=fix)
         case GatewayState.REFUSED:
-            explained = f"gateway {row.name} does not let us in: {explanation}"
+            explained = f"gateway {row.name} refuses this hub: {explanation}"
             yield about(Severity.ERROR, _kind(one.problem), explained, fix=fix)
         case GatewayState.WAITING | GatewayState.CONNECTING if (
             lost_since is not None and now - lost_since >= AWAY_FOR
@@ -250,7 +250,7 @@ def _about_gateway(
         explanation, fix = _explain(one.admin_problem, row.name)
         yield warning(
             "gateway.no_admin_rights",
-            f"gateway {row.name}: {explanation}; no agent is made and no soul written there",
+            f"gateway {row.name}: {explanation}; no agent is created and no soul written there",
             fix=fix,
             subject=row.name,
             user_id=row.user_id,

@@ -186,8 +186,8 @@ async def _run(name: str, check: Check, now: datetime) -> list[Finding]:
         return [
             warning(
                 "check.failed",
-                f"it could not be found out whether all is well with: {name}",
-                fix="the hub's log says why: hub logs --level error",
+                f"this check failed: {name}",
+                fix="the hub's log has the reason: hub logs --level error",
                 subject=name,
             )
         ]

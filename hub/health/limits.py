@@ -25,66 +25,67 @@ class Counsel(NamedTuple):
 
 
 _CONNECTED: Final = "see who is connected: hub devices"
-_STRANGERS: Final = "hub audit ls --event auth.refused says who tried"
-_TOKENS: Final = "revoke what nobody uses: hub token ls"
-_INVITATIONS: Final = "revoke what nobody waits for: hub pair ls"
-_PAIRINGS: Final = "let in or deny those that wait: hub pair ls"
+_STRANGERS: Final = "hub audit ls --event auth.refused lists the attempts"
+_TOKENS: Final = "revoke unused tokens: hub token ls"
+_INVITATIONS: Final = "revoke invitations that are no longer needed: hub pair ls"
+_PAIRINGS: Final = "approve or deny those that wait: hub pair ls"
 _WAITING: Final = "see what they wait for: hub runs"
 _RUN: Final = "split the agent's paths between two agents"
 _FILE: Final = "see which one, and whether it is meant to be read: hub runs show"
 _CAPABILITIES: Final = "remove versions that are not used: hub agents capabilities NAME"
-_REMEMBERED: Final = "let the agent's program keep less; see what it keeps: hub agents checkpoints NAME"
-_CONFIGS: Final = "unset what nobody needs: hub agents config NAME"
+_REMEMBERED: Final = "let the agent's program store less; see its checkpoints: hub agents checkpoints NAME"
+_CONFIGS: Final = "unset unused keys: hub agents config NAME"
 _SERIES: Final = "see which tags have so many values: hub agents metrics NAME"
 
 # Keyed by the name under which a limit is counted. Limits that only delay a client are not reported.
 COUNSEL: Final[Mapping[str, Counsel]] = {
-    "connections": Counsel("devices were told that the hub is full", _CONNECTED),
-    "connections_per_user": Counsel("devices of a user were turned away", _CONNECTED),
+    "connections": Counsel("devices were refused because the hub is full", _CONNECTED),
+    "connections_per_user": Counsel("devices of a user were refused", _CONNECTED),
     "connections_per_network": Counsel(
-        "devices behind one address were turned away",
+        "devices behind one address were refused",
         "where that is a proxy, name it in trusted_proxies of [listen.devices]",
     ),
-    "new_connections_per_s": Counsel("devices behind one address were told to come back later", _CONNECTED),
-    "strangers": Counsel("connections were turned away, as too many do not say who they are", _STRANGERS),
+    "new_connections_per_s": Counsel("devices behind one address were asked to retry later", _CONNECTED),
+    "strangers": Counsel("connections were refused because too many are not authenticated yet", _STRANGERS),
     "strangers_per_network": Counsel(
-        "connections of one address were turned away, as too many do not say who they are", _STRANGERS
+        "connections of one address were refused because too many are not authenticated yet", _STRANGERS
     ),
     "spare_files": Counsel(
-        "nobody was let in for a moment, as too many files are open", "raise LimitNOFILE= of the unit"
+        "no connection was accepted for a moment because too many files are open",
+        "raise LimitNOFILE= of the unit",
     ),
-    "pairings": Counsel("devices cannot ask to be let in, as too many wait", _PAIRINGS),
+    "pairings": Counsel("devices cannot ask for access because too many wait", _PAIRINGS),
     "pairings_per_network": Counsel(
-        "devices behind one address cannot ask to be let in, as too many wait", _PAIRINGS
+        "devices behind one address cannot ask for access because too many wait", _PAIRINGS
     ),
     "wrong_codes": Counsel(
         "an operator typed so many wrong pairing codes that it has to wait",
-        "hub audit ls --event auth.refused says who",
+        "hub audit ls --event auth.refused lists the attempts",
     ),
-    "users": Counsel("a user was not made", "remove who owns nothing any more: hub users"),
-    "device_tokens": Counsel("a token was not made", _TOKENS),
-    "device_tokens_per_user": Counsel("a token was not made", _TOKENS),
-    "operator_tokens": Counsel("a token was not made", _TOKENS),
-    "operator_tokens_per_user": Counsel("a token was not made", _TOKENS),
-    "invitations": Counsel("an invitation was not made", _INVITATIONS),
-    "invitations_per_user": Counsel("an invitation was not made", _INVITATIONS),
+    "users": Counsel("a user was not created", "remove users without agents and devices: hub users"),
+    "device_tokens": Counsel("a token was not created", _TOKENS),
+    "device_tokens_per_user": Counsel("a token was not created", _TOKENS),
+    "operator_tokens": Counsel("a token was not created", _TOKENS),
+    "operator_tokens_per_user": Counsel("a token was not created", _TOKENS),
+    "invitations": Counsel("an invitation was not created", _INVITATIONS),
+    "invitations_per_user": Counsel("an invitation was not created", _INVITATIONS),
     "waiting_runs": Counsel("fires of schedules were dropped", _WAITING),
     "waiting_manual_runs": Counsel("a run was not started", _WAITING),
     "waiting_manual_runs_per_device": Counsel("a run was not started", _WAITING),
     "run_context_bytes": Counsel("a run was not started, or a report on one refused", _REMEMBERED),
     "capabilities_per_agent": Counsel("a capability was not registered", _CAPABILITIES),
     "capability_config_bytes": Counsel("a capability was not registered", _CAPABILITIES),
-    "checkpoints_per_agent": Counsel("a checkpoint was not kept", _REMEMBERED),
-    "checkpoint_bytes": Counsel("a checkpoint was not kept", _REMEMBERED),
+    "checkpoints_per_agent": Counsel("a checkpoint was not stored", _REMEMBERED),
+    "checkpoint_bytes": Counsel("a checkpoint was not stored", _REMEMBERED),
     "config_keys": Counsel("configs of an agent were not written", _CONFIGS),
     "config_value_bytes": Counsel("configs of an agent were not written", _CONFIGS),
     "config_bytes": Counsel("configs of an agent were not written", _CONFIGS),
     "open_questions_per_user": Counsel(
-        "an agent could not ask its person", "answer or withdraw those that wait: hub ask"
+        "an agent could not ask a question", "answer or withdraw those that wait: hub ask"
     ),
     "device_events": Counsel(
-        "devices were not told of something that happened",
-        "they see that and ask; one that reads slowly stands in hub logs as event.lost",
+        "devices missed events",
+        "they notice and ask again; hub logs has slow devices as event.lost",
     ),
     "run_files": Counsel("a run left files out", _RUN),
     "run_bytes": Counsel("a run left files out", _RUN),
@@ -99,22 +100,22 @@ COUNSEL: Final[Mapping[str, Counsel]] = {
         "posts to a webhook were refused, as too many wait", "see why its agent does not read: hub agents"
     ),
     "posted_bytes": Counsel("a post to a webhook was refused: it is too long", "see who posts so much"),
-    "webhook_connections": Counsel("who posts to webhooks was turned away", "see who posts so often"),
+    "webhook_connections": Counsel("senders to webhooks were refused", "see who posts so often"),
     "webhook_connections_per_network": Counsel(
-        "who posts to webhooks from one address was turned away",
+        "senders to webhooks behind one address were refused",
         "where that is a proxy, name it in trusted_proxies of [listen.webhooks]",
     ),
-    "operator_connections": Counsel("operators were turned away", "see who asks so often: hub token ls"),
+    "operator_connections": Counsel("operators were refused", "see who asks so often: hub token ls"),
     "operator_connections_per_network": Counsel(
-        "operators behind one address were turned away",
+        "operators behind one address were refused",
         "where that is a proxy, name it in trusted_proxies of [listen.operator]",
     ),
     "operator_new_connections_per_s": Counsel(
-        "operators behind one address were told to come back later", "see who asks so often: hub token ls"
+        "operators behind one address were asked to retry later", "see who asks so often: hub token ls"
     ),
-    "operator_strangers": Counsel("connections to the operators' port were turned away", _STRANGERS),
+    "operator_strangers": Counsel("connections to the operators' port were refused", _STRANGERS),
     "operator_strangers_per_network": Counsel(
-        "connections of one address to the operators' port were turned away", _STRANGERS
+        "connections of one address to the operators' port were refused", _STRANGERS
     ),
 }
 
@@ -197,10 +198,10 @@ def check_shut_out(waiting: Callable[[], Iterable[tuple[str, float]]]) -> Check:
         return [
             warning(
                 "attempts.shut_out",
-                f"too many attempts to come in failed, so these have to wait: {explanation}"
+                f"too many failed sign-in attempts, so these clients have to wait: {explanation}"
                 + (f", and {more} more" if more > 0 else ""),
-                fix="hub audit ls --event auth.refused says who tried; what has a good key or token comes"
-                " in all the same",
+                fix="hub audit ls --event auth.refused lists the attempts; a valid key or token is"
+                " accepted all the same",
             )
         ]
 
@@ -223,10 +224,10 @@ def check_services(failures: Callable[[], Mapping[str, Failures]]) -> Check:
 def _broken_service(name: str, of: Failures) -> Finding:
     often = "once" if of.count == 1 else f"{of.count} times"
     explanation = f"the hub's service {name!r} broke {often} since the start, last with {of.error}"
-    severity, now = (error, "it is down and is tried again") if of.is_down else (warning, "it runs again")
+    severity, now = (error, "it is down and will be restarted") if of.is_down else (warning, "it runs again")
     return severity(
         "service.broken",
         f"{explanation}; {now}",
-        fix="hub logs --level error says where; that is a fault in hub, which its authors should see",
+        fix="hub logs --level error has the details; please report this fault of the hub to its authors",
         subject=name,
     )

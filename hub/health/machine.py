@@ -20,9 +20,7 @@ def check_disk(full: Callable[[], str | None]) -> Check:
         explanation = full()
         if explanation is None:
             return []
-        return [
-            error("disk.full", explanation, fix="make room there; the hub goes on by itself within seconds")
-        ]
+        return [error("disk.full", explanation, fix="free some space; the hub continues within seconds")]
 
     return check
 

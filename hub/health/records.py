@@ -63,7 +63,7 @@ _CAUSES: Final[Mapping[str, str]] = {
     "store_older": "the file of device {name} is older than it was: it was restored",
     "store_replaced": "device {name} has another file than before: it was lost, or replaced",
     "hub_older": "device {name} has rows that this hub did not know: the hub was restored, or is a new one",
-    "asked": "the rows of device {name} are compared because somebody wants it",
+    "asked": "the rows of device {name} are compared on request",
     "first": "the rows of device {name} are compared for the first time",
 }
 

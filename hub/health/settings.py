@@ -45,11 +45,11 @@ def check_reload(settings: InUse) -> Check:
         if not settings.refused:
             return []
         first = settings.refused[0]
-        fix = "correct the file; 'hub check' shows all that is wrong"
+        fix = "correct the file; 'hub check' lists all problems"
         if settings.on_last_good:
-            explanation = f"hub.toml is broken, so the hub works with what was good last: {first}"
+            explanation = f"hub.toml is broken, so the hub uses the last good settings: {first}"
             return [error("settings.last_good", explanation, fix=f"{fix}; then 'hub reload'")]
-        explanation = f"hub.toml was changed and refused, so what was there before goes on: {first}"
+        explanation = f"the changed hub.toml was refused, so the previous settings stay in use: {first}"
         return [error("settings.refused", explanation, fix=fix)]
 
     return check
@@ -127,7 +127,7 @@ def _about_certificate(one: Certificate, now: datetime) -> Iterator[Finding]:
     if one.refused:
         yield error(
             "certificate.refused",
-            f"a new pair of files for {called} was not taken up: {one.refused}",
+            f"a new pair of files for {called} was not applied: {one.refused}",
             fix="correct the files, then 'hub reload'; the one before is in use until then",
             subject=one.listener,
         )

@@ -33,7 +33,7 @@ _EXHAUSTED: Final = {  # by reason: explanation and fix
     "billing": ("the bill of the model of agent {name} is not paid", _PROVIDER),
     "budget": (
         "a budget of the day is reached for agent {name}",
-        "hub costs says who spent it; raise it in hub.toml, then hub agents resume {name}",
+        "see hub costs; raise it in hub.toml, then hub agents resume {name}",
     ),
 }
 
@@ -94,11 +94,11 @@ def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]
             user_id=row.user_id,
         )
     if row.health != "ok":
-        explanation = f"agent {row.name} reports a fault, so it starts nothing by itself"
+        explanation = f"agent {row.name} reports a fault, so it starts no runs"
         fix = f"hub agents {row.name} shows since when, and why"
         if row.gateway is not None:
-            explanation = f"agent {row.name} cannot be spoken to at gateway {row.gateway}"
-            fix += f"; where nobody wants it any more: hub agents delete {row.name}"
+            explanation = f"agent {row.name} cannot be reached at gateway {row.gateway}"
+            fix += f"; if it is no longer needed: hub agents delete {row.name}"
         yield error(
             "agent.failing",
             explanation,
@@ -117,7 +117,7 @@ def check_silence(store: Store, connected: Callable[[], Container[DeviceId]]) ->
             warning(
                 "agent.silent",
                 f"agent {row.name} counts as offline, though its device {row.device_name} is connected",
-                fix=f"look at its program there; hub agents history {row.name} --axis connectivity says why",
+                fix=f"check its program; hub agents history {row.name} --axis connectivity has the reason",
                 subject=row.id,
                 user_id=row.user_id,
             )
@@ -146,7 +146,7 @@ def check_budgets(store: Store, reached: Callable[[], Iterable[Reached]]) -> Che
                 warning(
                     "budget.reached",
                     f"{whose}{one.message}{until}",
-                    fix=f"raise it in hub.toml, then hub agents resume {name}; hub costs says who spent it",
+                    fix=f"see hub costs; raise it in hub.toml, then hub agents resume {name}",
                     subject=one.setting if agent is None else agent.id,
                     user_id=None if agent is None else agent.user_id,
                 )
@@ -170,7 +170,7 @@ def check_needs(store: Store, offered: Callable[[], Offered]) -> Check:
                 "run.needs_unmet",
                 f"runs of agent {row.agent_name} wait: one"
                 f" {describe_unmet(unmet[row.id], names[row.device_id])}",
-                fix=f"update its device, or see what it has: hub agents capabilities {row.agent_name}",
+                fix=f"update its device, or check its capabilities: hub agents capabilities {row.agent_name}",
                 subject=row.agent_id,
                 user_id=row.user_id,
             )
@@ -189,7 +189,7 @@ def check_hold(held_back: Callable[[datetime], str | None]) -> Check:
         explanation = held_back(now)
         if explanation is None:
             return []
-        fix = "the log of the starts before says what it died of; a run by hand starts at once"
+        fix = "see the log of the previous starts for the cause; a manual run starts at once"
         return [warning("hub.held", f"schedules are {explanation}", fix=fix)]
 
     return check

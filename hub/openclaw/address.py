@@ -55,7 +55,7 @@ class GatewayAddress(msgspec.Struct, frozen=True):
             host.encode("idna")
         except (InvalidURI, ValueError) as error:  # UnicodeError is a ValueError
             raise BadAddress(
-                "a gateway's url looks like wss://gateway.example or ws://127.0.0.1:18789"
+                "expected a url such as wss://gateway.example or ws://127.0.0.1:18789"
             ) from error
         if parts.query or parts.fragment or "@" in parts.netloc:
             raise BadAddress("a gateway's url has no query and no user in it: the token is given apart")

@@ -249,7 +249,7 @@ class GatewayClient:
     def _problem_of(self, line: Line) -> Problem:
         if line.ending is not None:
             return line.ending.problem
-        return Problem("connecting", "it did not come about in time")
+        return Problem("connecting", "the connection was not established in time")
 
     def _traceparent(self, trace: str | None) -> str:
         if trace is not None and len(trace) <= MAX_TRACEPARENT:

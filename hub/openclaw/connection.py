@@ -324,7 +324,7 @@ class Connection:
         try:
             data = encode(frame)
         except UnicodeEncodeError:  # a lone surrogate
-            message = f"what is to be told to gateway {self._gateway} by {method} is no text"
+            message = f"the text for gateway {self._gateway} in {method} cannot be encoded"
             raise GatewayRefused(message, gateway=self._gateway, dispatched=False, reason="no_text") from None
         size = len(data)
         if size > self._max_payload:

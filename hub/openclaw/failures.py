@@ -64,9 +64,9 @@ def of_opening(where: str, error: Exception) -> Ending:
             message = f"the certificate of {where} is not trusted ({error.verify_message})"
             return _refused("certificate_not_trusted", message, "let this machine trust it: SSL_CERT_FILE")
         case ssl.SSLError():
-            return _refused("no_tls", f"no TLS is spoken at {where}", "look at its url in hub.toml")
+            return _refused("no_tls", f"{where} does not speak TLS", "check its url in hub.toml")
         case InvalidMessage() | InvalidHandshake():
-            return _waiting("no_websocket", f"what listens at {where} does not speak WebSocket")
+            return _waiting("no_websocket", f"the server at {where} does not speak WebSocket")
         case ConnectionRefusedError():
             return _waiting("connection_refused", f"nothing listens at {where}", "is the gateway running?")
         case ConnectionResetError():
@@ -80,7 +80,7 @@ def of_opening(where: str, error: Exception) -> Ending:
         case HubError():  # a forbidden address, or a key that cannot be stored
             return _refused(error.code, str(error), "")
         case Unreadable():
-            return _waiting("unreadable", f"what {where} says is not the protocol of gateways")
+            return _waiting("unreadable", f"{where} does not speak the protocol of gateways")
         case OSError():
             message = error.strerror or str(error) or type(error).__name__
             return _waiting("connection_failed", f"no connection to {where}: {message}")
@@ -93,7 +93,7 @@ def _of_status(where: str, error: InvalidStatus) -> Ending:
     code, message = f"http_{status}", f"{where} answered HTTP {status}"
     if status == 429 or status >= 500:  # 503 is a draining gateway; others come from a proxy in front of it
         return _waiting(code, message, wait_s=_retry_after_s(error.response.headers.get("Retry-After")))
-    return _refused(code, message, "is this the gateway's address? look at its url in hub.toml")
+    return _refused(code, message, "is this the gateway's address? check its url in hub.toml")
 
 
 def of_refusal(refusal: Refusal) -> Ending:
@@ -125,7 +125,7 @@ def of_close(code: int | None) -> Ending:
         case 1013:
             return _waiting("try_again_later", "the gateway is starting")
         case 4000:
-            return _waiting("silent", "nothing was heard of the gateway for two ticks")
+            return _waiting("silent", "the gateway was silent for two ticks")
         case 4001:
             hint = "the hub's device was removed or given a new token there; approve it again"
             message = "the gateway ended this device's access"
@@ -164,7 +164,7 @@ def _parked(refusal: Refusal) -> Ending:
     message = {
         "scope-upgrade": "this hub asks for more scopes than were approved",
         "role-upgrade": "this hub asks for another role than was approved",
-        "metadata-upgrade": "the gateway wants this hub approved again",
+        "metadata-upgrade": "the gateway requires a new approval of this hub",
     }.get(str(refusal.detail("reason")), "this hub is not approved at the gateway yet")
     is_id = isinstance(request, str) and len(request) <= 128 and request.replace("-", "").isalnum()
     command = f"openclaw devices approve {request}" if is_id else "openclaw devices list"

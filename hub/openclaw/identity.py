@@ -195,7 +195,7 @@ class Identity:
             raise BadIdentity(f"cannot read {self._file}: {error.strerror}") from error
         except ValueError as error:  # invalid JSON, base64 or key
             message = (
-                f"{self._file} does not hold the hub's key for this gateway; moved away, a new one is made"
+                f"{self._file} does not hold the hub's key for this gateway; move it away to create a new one"
             )
             raise BadIdentity(message) from error
         return stored, key

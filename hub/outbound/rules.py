@@ -62,7 +62,7 @@ class OutboundRules(msgspec.Struct, frozen=True):
         if scheme == "https" or (scheme == "http" and (insecure or is_this_machine(host))):
             return
         if scheme == "http":
-            raise AddressRefused(f"http://{host}: what goes to another machine is sent over https only")
+            raise AddressRefused(f"http://{host}: requests to other machines require https")
         raise AddressRefused(f"{scheme}://{host}: only https is called")
 
     def judge(self, host: str, resolved: Iterable[str]) -> list[str]:

@@ -66,7 +66,7 @@ def kind_of(address: Ip) -> str | None:
     An IPv6 address that embeds an IPv4 address is classified as that address.
     """
     if address in _METADATA:
-        return "where a cloud tells about this machine"
+        return "the metadata service of a cloud"
     inner = inner_of(address)
     if inner is not None:
         return kind_of(inner)

@@ -57,14 +57,14 @@ def _found_twice(settings: Settings, report: Reporter) -> Iterator[Problem]:
     for number, template in enumerate(settings.templates):
         problem = report.error(("templates", number, "name"), "another template has this name")
         if template.name in lines:
-            yield problem._replace(hint=f"the other one stands in line {lines[template.name]}")
+            yield problem._replace(hint=f"the other one is in line {lines[template.name]}")
         lines.setdefault(template.name, problem.line)
     lines.clear()
     for number, agent in enumerate(settings.agents):
         if agent.external_id is not None:
             problem = report.error(("agents", number, "external_id"), "another agent has this external id")
             if agent.external_id in lines:
-                yield problem._replace(hint=f"the other one stands in line {lines[agent.external_id]}")
+                yield problem._replace(hint=f"the other one is in line {lines[agent.external_id]}")
             lines.setdefault(agent.external_id, problem.line)
 
 
@@ -92,7 +92,7 @@ def _found_in_setups(
     for number, agent in enumerate(settings.agents):
         if agent.template is not None and agent.template not in declared:
             message = "no template of this file has this name"
-            hint = "it has to be made over the API before: hub templates put"
+            hint = "create it over the API first: hub templates put"
             yield report.warning(("agents", number, "template"), message, hint)
         elif agent.template is None or agent.template in templates:
             row = declared_agent(
@@ -123,10 +123,10 @@ def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[Proble
         yield from _not_taken(kind.settings_model, one.settings, (*whole, "settings"), report)
         if kind.auth in (Auth.PASSWORD, Auth.SECRET) and one.secret is None and not _signs_in(kind, one):
             hint = 'write secret = { file = "PATH" } or { env = "NAME" }'
-            yield report.error(whole, f"{one.provider} wants a secret", hint)
+            yield report.error(whole, f"{one.provider} requires a secret", hint)
         if one.provider == "webhook" and settings.listen.webhooks is None:
             yield report.error(
-                whole, "nothing listens for webhooks", "write [listen.webhooks] with an address"
+                whole, "there is no listener for webhooks", "write [listen.webhooks] with an address"
             )
     yield from _found_in_agents(settings, kinds, report)
 
@@ -148,7 +148,7 @@ def _found_in_agents(settings: Settings, kinds: Mapping[str, Any], report: Repor
             continue
         if connector.provider == "webhook" and agent.connector in read_by:
             message = f"the agent {read_by[agent.connector]!r} reads this webhook already"
-            hint = "what is posted goes to one agent: give the other a webhook of its own"
+            hint = "a webhook has one agent: give the other agent a webhook of its own"
             yield report.error(key, message, hint)
         read_by.setdefault(agent.connector, agent.name)
         kind = kinds.get(agent.connector)
@@ -159,7 +159,7 @@ def _found_in_agents(settings: Settings, kinds: Mapping[str, Any], report: Repor
             message = "there is no model that could read its messages"
             yield report.error(key, message, "write [model]; what a mailbox brings is prose")
         if agent.push and not kind.can_push and connector.provider != "webhook":
-            message = f"{connector.provider} cannot tell when something is new"
+            message = f"{connector.provider} cannot notify of new messages"
             yield report.error(("agents", number, "push"), message, "leave it out; a schedule reads it")
 
 

@@ -78,7 +78,7 @@ def check_versions(written: Sequence[CapabilitySettings]) -> None:
             if other.name != one.name:
                 continue
             if other.version == one.version:
-                message = f"{one.name} {one.version} stands here twice"
+                message = f"{one.name} {one.version} is listed twice"
                 raise refusal("capability", message, key=f"capabilities.{place}.version")
             if one.enabled and other.enabled:
                 message = f"{one.name} is enabled in {other.version} already"
@@ -237,7 +237,7 @@ class AgentSettings(Table):
             total += len(key) + len(text.encode())
         if total > ALL_CONFIG_BYTES:
             message = f"all configs of an agent together have at most {ALL_CONFIG_BYTES} bytes, these {total}"
-            raise refusal("config", message, key="config", hint="a device is told them in one message")
+            raise refusal("config", message, key="config", hint="a device receives them in one message")
         return self
 
     @model_validator(mode="after")

@@ -236,7 +236,7 @@ def written_in_vain(keys: Collection[str], text: str, places: Places) -> Iterato
     for key, path in _paths(keys, text):
         place = places.origin(path)
         if place is not None and not place.line:
-            assigned = f"written; {place} goes before it"
+            assigned = f"written, but {place} overrides it"
             yield Problem("hub.toml", 0, 0, key, assigned, severity=Severity.WARNING)
 
 

@@ -171,7 +171,7 @@ def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem
             owner = (str(agent.get("user", "owner")), name)  # a name is unique per user
             place = places.value(("agents", number, "name"))
             if owner in seen:
-                hint = f"the other one stands in line {seen[owner].line}"
+                hint = f"the other one is in line {seen[owner].line}"
                 yield Problem(*place, f"agents.{number}.name", "another agent has this name", hint)
             seen.setdefault(owner, place)
     yield from _found_twice(doc, places, "gateways", "gateway")
@@ -190,7 +190,7 @@ def _found_twice(doc: Mapping[str, Any], places: Places, table: str, noun: str) 
         if isinstance(name, str):
             place = places.value((table, number, "name"))
             if name in lines:
-                hint = f"the other one stands in line {lines[name]}"
+                hint = f"the other one is in line {lines[name]}"
                 yield Problem(*place, f"{table}.{number}.name", f"another {noun} has this name", hint)
             lines.setdefault(name, place.line)
 
@@ -203,7 +203,7 @@ def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterat
     for number, gateway in enumerate(settings.gateways):
         yield from _found_in_address(gateway.url, ("gateways", number, "url"), settings, report)
     if settings.storage.url == IN_MEMORY:
-        yield report.warning(("storage", "url"), "in memory: nothing is left after the hub stops")
+        yield report.warning(("storage", "url"), "in memory: all data is lost when the hub stops")
     yield from _found_in_limits(settings, report)
     yield from _found_in_redaction(settings, report)
     yield from _found_in_use_of_models(settings, report)
@@ -252,12 +252,12 @@ def _found_in_model(settings: Settings, report: Reporter) -> Iterator[Problem]:
         whole: KeyPath = ("fallback_models", number)
         yield from _found_in_base_url(model, whole, settings, report)
         if first is None:
-            yield report.error(whole, "there is no model for it to stand in for", "write [model] first")
+            yield report.error(whole, "there is no model that it could replace", "write [model] first")
         elif first.kind != model.kind:
             yield report.error(
                 (*whole, "kind"),
-                "the small model on this machine and an endpoint read in different ways,"
-                " so neither stands in for the other",
+                "the small model on this machine and an endpoint are prompted differently,"
+                " so neither can replace the other",
                 f'write kind = "{first.kind}", or leave this table out',
             )
         elif model.kind == "local" or model in (first, *settings.fallback_models[:number]):

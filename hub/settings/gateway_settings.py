@@ -14,7 +14,7 @@ MOST: Final = 100  # each needs up to two sockets, and memory
 
 _REMOTE_ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _AS_IN: Final = 'as in "wss://gateway.example" or "ws://127.0.0.1:18789"'
-_TOKEN_APART: Final = 'the token stands apart: token = { file = "PATH" }'
+_TOKEN_APART: Final = 'write the token in a key of its own: token = { file = "PATH" }'
 
 
 def _gateway_address(url: str) -> str:

@@ -23,7 +23,7 @@ class Sentence(NamedTuple):
     hint: str = ""
 
 
-AS_NUMBER: Final = "a number stands without quotes"
+AS_NUMBER: Final = "write a number without quotes"
 _OF_NAMES: Final = "letters, digits, _ . and -, at most 64 of them; the first no . and no -"
 
 
@@ -56,7 +56,7 @@ def _flag(value: object, _: Mapping[str, Any]) -> Sentence:
 
 
 def _text(value: object, _: Mapping[str, Any]) -> Sentence:
-    return Sentence("a text is expected", "" if isinstance(value, dict | list) else "a text stands in quotes")
+    return Sentence("a text is expected", "" if isinstance(value, dict | list) else "write a text in quotes")
 
 
 def _bound(word: str, key: str) -> Callable[[object, Mapping[str, Any]], Sentence]:
@@ -90,10 +90,10 @@ def _kind(_: object, context: Mapping[str, Any]) -> Sentence:
 
 def _pattern(_: object, context: Mapping[str, Any]) -> Sentence:
     if r"[\w.-]" in context["pattern"]:
-        return Sentence("no name that can stand on a command line", _OF_NAMES)
+        return Sentence("not a valid name", _OF_NAMES)
     if "{64}" in context["pattern"]:
         return Sentence("not the whole of a SHA-256", "64 digits and letters from a to f")
-    return Sentence("has characters that may not stand there")
+    return Sentence("has characters that are not allowed here")
 
 
 def _always(message: str, hint: str = "") -> Callable[[object, Mapping[str, Any]], Sentence]:
@@ -368,7 +368,7 @@ def _hint_for(path: KeyPath, doc: Mapping[str, Any], places: Places, names_at: N
     if similar := did_you_mean(unknown, [name for name in known if name not in taken]):
         return similar
     if near := _nearest(unknown, taken):
-        return f"'{near}' stands there already"
+        return f"'{near}' is set already"
     return _elsewhere(unknown, names_at)
 
 

@@ -84,7 +84,7 @@ def check_settings(
         return Reading(None, [Problem(file, len(before), len(before[-1]) + 1, "", "not UTF-8")])
     reading = check_text(text, path, environ=environ, given=given, serving=serving, clock=clock)
     if mode & 0o022:
-        message = "others than its owner may change this file"
+        message = "users other than its owner may change this file"
         problem = Problem(file, 1, 1, "", message, f"chmod go-w {file}", Severity.WARNING)
         reading = reading._replace(problems=in_order([problem, *reading.problems]))
     return reading
@@ -154,9 +154,7 @@ def _followed(rename: Rename, places: Places) -> Problem:
     """Move the position of a renamed key, and return the warning or error about its old name."""
     place, new = places.key(rename.old), spell(rename.new)
     if rename.is_doubled:
-        return Problem(
-            *place, spell(rename.old), f"is called {new} now, and that stands here too", "remove it"
-        )
+        return Problem(*place, spell(rename.old), f"is called {new} now, which is set as well", "remove it")
     places.rename(rename.old, rename.new)
     hint = "rename it; the next minor version knows the new name alone"
     return Problem(*place, spell(rename.old), f"is called {new} now", hint, Severity.WARNING)

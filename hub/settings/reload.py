@@ -335,7 +335,7 @@ class Reloader:
             raise CannotWriteSettings(f"cannot read {self.path}: {error}") from error
         if text != self._reading.text:
             shown = _difference(self._reading.text, text)
-            raise StaleSettings(f"{self.path} was edited and is not taken up yet; reload it first:\n{shown}")
+            raise StaleSettings(f"{self.path} was edited and is not applied yet; reload it first:\n{shown}")
         return text
 
     async def _attempt(self, reading: Reading, actor: str, *, write_over: str | None = None) -> TakenUp:

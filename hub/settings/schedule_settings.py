@@ -98,7 +98,9 @@ class TriggerTable(Table):
     @model_validator(mode="after")
     def _is_exact_or_has_jitter(self) -> Self:
         if self.exact and self.jitter_s:
-            raise refusal("schedule", "what is exact has no jitter", key="exact", hint="keep one of them")
+            raise refusal(
+                "schedule", "exact and jitter_s exclude each other", key="exact", hint="keep one of them"
+            )
         return self
 
     def warnings(self, now: datetime) -> Iterator[tuple[str, str, str]]:
@@ -106,9 +108,9 @@ class TriggerTable(Table):
         if self.cron is not None and (warning := parse_cron(self.cron).warning):
             yield "cron", warning, ""
         if self.at is not None and self.at <= now:
-            yield "at", "lies in the past; it will not fire by itself", ""
+            yield "at", "is in the past and will not fire", ""
         if self.catch_up == "all" and self.overlap not in ("queue_all", "allow"):
-            message = f'with overlap = "{self.overlap}" one run stands for all that was missed'
+            message = f'with overlap = "{self.overlap}" one run replaces all missed fires'
             yield "catch_up", message, 'write overlap = "queue_all" too, for a run for each fire'
 
     @property

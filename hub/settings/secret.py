@@ -24,7 +24,7 @@ _SECRET_LIKE = re.compile(
 
 
 CREDENTIALS = "CREDENTIALS_DIRECTORY"  # set by systemd for a unit with LoadCredential=
-IN_THE_OPEN = "a secret does not stand in this file"
+IN_THE_OPEN = "a secret must not be written in this file"
 REFER_TO_IT = 'name where it is: { env = "NAME" } or { file = "PATH" }'
 
 

@@ -149,9 +149,11 @@ class Settings(Table):
     hub: HubSettings = HubSettings()
     listen: Listen = Listen()
     storage: StorageSettings = StorageSettings()
-    model: ModelSettings | None = live(None, "What finds items in plain text; without one, rules alone.")
+    model: ModelSettings | None = live(
+        None, "Model that finds items in plain text; without one, only rules do."
+    )
     fallback_models: tuple[ModelSettings, ...] = live(
-        (), "Who is asked, in this order, when the model gives no answer or has no quota left."
+        (), "Models used in this order when the model fails or has no quota left."
     )
     agents: tuple[AgentSettings, ...] = live((), "What to read on which device, and what to find in it.")
     templates: tuple[TemplateSettings, ...] = live((), "What agents of one kind have in common.")

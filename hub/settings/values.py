@@ -77,7 +77,7 @@ class Address:
         if host.startswith("[") and host.endswith("]"):
             host = str(ipaddress.IPv6Address(host[1:-1]))
         elif ":" in host:
-            raise ValueError("an IPv6 address stands in brackets: [::1]:8770")
+            raise ValueError("write an IPv6 address in brackets: [::1]:8770")
         if not colon or not host:
             raise ValueError("an address is host:port")
         if not (port.isascii() and port.isdigit() and int(port) <= 65_535):

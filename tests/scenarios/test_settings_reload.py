@@ -135,7 +135,7 @@ STEPS: dict[str, tuple[Break, str, str]] = {
         "template = ",
         "agents.0.template: there is no template 'nope'",
     ),
-    "name": (name, "[[agents]]\nname = ", "agents.0.name: an agent made over the API has this name"),
+    "name": (name, "[[agents]]\nname = ", "agents.0.name: an agent created over the API has this name"),
 }
 
 

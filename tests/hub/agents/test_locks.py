@@ -164,7 +164,7 @@ async def test_a_request_that_waits_too_long_gets_the_holder_of_the_lock(served:
     code, told = refused(await served.desk().ask(Method.LOCKS_ACQUIRE, resource="mailbox", wait_ms=1))
     assert code == ErrorCode.LOCK_TIMED_OUT
     assert told.startswith(
-        "its turn did not come within 0.001 s: lock 'mailbox' is held by device another since 20"
+        "it was not granted within 0.001 s: lock 'mailbox' is held by device another since 20"
     )
     assert await served.bench.store.read(lock_turns.list_lock_waits) == []
 

@@ -138,7 +138,10 @@ async def test_a_check_finds_the_name_that_an_agent_made_over_the_api_has_and_ch
         await context.store.write(make_over_the_api)
         before = await context.store.read(audit.list_entries, limit=99)
         (told,), _ = await reloader.check(wanted)
-        assert (told.severity, told.message) == (Severity.ERROR, "an agent made over the API has this name")
+        assert (told.severity, told.message) == (
+            Severity.ERROR,
+            "an agent created over the API has this name",
+        )
         assert told.line == wanted.splitlines().index('name = "notes"') + 1
         assert await context.store.read(audit.list_entries, limit=99) == before
 

@@ -44,7 +44,7 @@ def test_a_board_is_changed_led_by_another_and_removed(hub: Hub, board: str) -> 
 
 def test_who_is_not_on_a_board_or_on_another_one_is_told_where_to_look(hub: Hub, board: str) -> None:
     refused = hub("messages", "nudge", board, "nobody", "hello").output
-    assert "'hub boards show roses' lists who is on it" in refused
+    assert "'hub boards show roses' lists its agents" in refused
     hub("boards", "create", "lawn")
     assert "'hub boards drop roses AGENT'" in hub("boards", "add", "lawn", "notes").output
 

@@ -30,7 +30,7 @@ def test_five_mistakes_are_five_lines_and_exit_code_78(hub: Hub) -> None:
         "'projects' or 'taskComments' - did you mean 'notes'?",
         f"{BROKEN}:17:12: error: agents.0.schedule: never fires within 8 years"
         " - choose a day that the month has; L is its last day",
-        f"{BROKEN}:20:8: error: agents.1.name: another agent has this name - the other one stands in line 11",
+        f"{BROKEN}:20:8: error: agents.1.name: another agent has this name - the other one is in line 11",
     ]
     assert all(re.match(r".+:\d+:\d+: error: ", line) for line in result.output.splitlines())
 

@@ -171,7 +171,7 @@ async def test_what_is_about_something_else_is_settled_unread() -> None:
 
 
 async def test_without_a_listener_it_says_so_and_with_one_how_much_waits() -> None:
-    with pytest.raises(Misconfigured, match="nothing listens"):
+    with pytest.raises(Misconfigured, match="no listener for webhooks"):
         await webhook(None).check()
     assert (await webhook(Box(post(1, {}))).check()).detail == "1 posts wait"
 

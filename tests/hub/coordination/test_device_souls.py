@@ -188,7 +188,7 @@ async def test_a_write_waits_for_its_device(bench: SoulBench, tmp_path: Path) ->
         (
             [Answer(result={"name": "SOUL.md", "sha256": "0" * 64, "content": "x"})],
             ErrorCode.DEVICE_ERROR,
-            "another hash",
+            "does not match its hash",
         ),
         (
             [Answer(result={"name": "SOUL.md", "sha256": "0" * 64, "content": "x", "next_offset": 9})],

@@ -98,7 +98,7 @@ def ring() -> Iterator[Ring]:
 @pytest.mark.parametrize(
     ("about", "words"),
     [
-        ({"content": " \n\t"}, "content: there is nothing in it"),
+        ({"content": " \n\t"}, "content: may not be empty"),
         ({"content": "a\0b"}, "content: text has no null character"),
         ({"content": "a\ud800b"}, "content: it is no text"),
         ({"tags": [""]}, "tags: a tag has 1 to 64 characters"),

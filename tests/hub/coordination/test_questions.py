@@ -298,7 +298,7 @@ async def test_who_asks_and_who_answers_is_decided_by_the_law(hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("about", "words"),
     [
-        ({"content": " \n"}, "content: there is nothing in it"),
+        ({"content": " \n"}, "content: may not be empty"),
         ({"content": "a\0b"}, "null character"),
         ({"content": "\ud800"}, "half of one"),
         ({"content": "x" * 9_000}, "at most 8192 characters, not 9000"),

@@ -96,13 +96,13 @@ async def test_a_device_that_waits_for_its_code_is_a_notice(bench: IdentityBench
 async def test_an_unknown_device_name_is_reported_with_similar_names(
     bench: IdentityBench,
 ) -> None:
-    await bench.agent()  # its device is desk, which nobody has let in
+    await bench.agent()  # its device is desk, which is not paired
     check = doors.check_device_names(bench.store)
     assert list(await check(bench.clock.now())) == []  # nor has any other
     await bench.connect(await bench.device("dsk"))
     (found,) = await check(bench.clock.now())
     assert (found.id, found.severity, found.user_id) == ("device.unknown", Severity.WARNING, bench.owner_id)
-    assert found.explanation.endswith("'desk', which nobody has let in; did you mean 'dsk'?")
+    assert found.explanation.endswith("'desk', which is not paired; did you mean 'dsk'?")
     await bench.connect(await bench.device("desk"))
     assert list(await check(bench.clock.now())) == []
 

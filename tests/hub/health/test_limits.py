@@ -27,7 +27,7 @@ async def test_a_reached_limit_is_reported_with_its_count_and_a_fix() -> None:
         "connections_per_user",
     )
     assert "limits.connections_per_user (3) was reached 4 times within the last hour" in found.explanation
-    assert "devices of a user were turned away" in found.explanation
+    assert "devices of a user were refused" in found.explanation
     assert "hub devices" in found.fix and "hub config set limits.connections_per_user=NUMBER" in found.fix
 
 

@@ -73,7 +73,7 @@ async def test_an_agent_held_by_its_budget_is_not_referred_to_its_provider(bench
     (found,) = await look(START)  # the start of the hub that reached it is over
     assert found.id == "agent.exhausted"
     assert "a budget of the day is reached for agent notes" in found.explanation
-    assert found.fix == "hub costs says who spent it; raise it in hub.toml, then hub agents resume notes"
+    assert found.fix == "see hub costs; raise it in hub.toml, then hub agents resume notes"
     for held in (own, everybodys):
         reached[:] = [held]
         assert list(await look(START)) == []

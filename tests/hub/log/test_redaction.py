@@ -130,7 +130,7 @@ def test_who_did_it_is_logged_whatever_it_is_called(opened: Opened) -> None:
 
 
 def test_what_is_wrong_with_a_secret_of_the_settings_can_be_read(opened: Opened) -> None:
-    told = "/x/hub.toml:13:11: error: model.api_key: a secret does not stand in this file - name where it is"
+    told = "/x/hub.toml:13:11: error: model.api_key: a secret must not be written in this file"
     log.error("settings.refused", first=told, other="error: model.api_key: hunter2")
     line = json.loads(opened.lines()[0])
     assert line["first"] == told

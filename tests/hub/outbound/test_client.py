@@ -153,7 +153,7 @@ async def test_metadata_and_private_addresses_are_not_called(url: str) -> None:
 
 async def test_plain_http_to_another_machine_is_not_sent() -> None:
     async with OutboundClient(BY_ANY_NAME, resolve=Names(["127.0.0.1"])) as client:
-        with pytest.raises(AddressRefused, match="https only"):
+        with pytest.raises(AddressRefused, match="require https"):
             await client.get("http://model.example/")
 
 

@@ -102,7 +102,7 @@ ROWS = (
         "a-schema-that-leads-elsewhere",
         "bad_params",
         "$.$ref",
-        "nothing is fetched",
+        "other documents are not fetched",
         configuration_schema={"$ref": "https://example.com/schema.json"},
     ),
     put(

@@ -53,8 +53,8 @@ def test_a_mailbox_with_a_password_is_nothing_to_speak_of(check: Check) -> None:
         ('"imap"', '"imab"', "did you mean 'imap'?"),
         ("username", "user_name", "connectors.0.settings.user_name"),
         ('host = "imap.example.org", ', "", "connectors.0.settings"),
-        ('secret = { file = "pw" }\n', "", "imap wants a secret"),
-        ('{ file = "pw" }', '"hunter2"', "a secret does not stand in this file"),
+        ('secret = { file = "pw" }\n', "", "imap requires a secret"),
+        ('{ file = "pw" }', '"hunter2"', "a secret must not be written in this file"),
         ('connector = "work"', 'connector = "wrok"', "there is no connector 'wrok' - did you mean 'work'?"),
         ('device = "desk"', 'device = "desk"\nuser = "eve"', "there is no connector 'work'"),
         ("folders", "folder", "agents.0.filter.folder"),
@@ -80,4 +80,4 @@ def test_a_push_where_nobody_can_tell_of_news_is_refused(check: Check) -> None:
     gmail = gmail.replace('{ host = "imap.example.org", username = "ana" }', "{}")
     agent = AGENT.replace('filter = { folders = ["INBOX"] }', "push = true")
     (problem,) = check(MODEL + gmail + agent)
-    assert "agents.0.push: gmail cannot tell when something is new" in problem
+    assert "agents.0.push: gmail cannot notify of new messages" in problem

@@ -112,7 +112,7 @@ def test_a_file_that_others_may_change_is_a_warning(check: Check, file: Path, mo
     file.touch(mode=mode)
     file.chmod(mode)
     assert check("# defaults\n") == [
-        f"1:1: warning: others than its owner may change this file - chmod go-w {file}"
+        f"1:1: warning: users other than its owner may change this file - chmod go-w {file}"
     ]
     file.chmod(0o644)
     assert check("# defaults\n") == []
@@ -132,7 +132,7 @@ def test_a_credential_is_a_file_that_the_service_manager_hands_over(check: Check
 @pytest.mark.parametrize("name", ["../key", "a/b", "", ".", ".."])
 def test_a_credential_is_named_and_is_no_path(check: Check, name: str) -> None:
     (told,) = check(OPENAI.replace("llm", name))
-    assert told.startswith("5:26: error: model.api_key.credential: no name that can stand")
+    assert told.startswith("5:26: error: model.api_key.credential: not a valid name")
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,9 @@ def test_models_that_stand_in_for_each_other_read_in_the_same_way(check: Check) 
     first = OPENAI.replace('api_key = { credential = "llm" }\n', "")
     assert check(first + FALLBACK) == []
     (told,) = check(FALLBACK)
-    assert "2:1: error: fallback_models.0: there is no model for it to stand in for" in told
+    assert "2:1: error: fallback_models.0: there is no model that it could replace" in told
     (told,) = check(f'{first}[[fallback_models]]\nkind = "local"\n')
-    assert "error: fallback_models.0.kind: the small model on this machine and an endpoint read in" in told
+    assert "error: fallback_models.0.kind: the small model on this machine and an endpoint are" in told
     (told,) = check(first + FALLBACK.replace("other", "h"))
     assert "error: fallback_models.0: this model is asked already" in told
     (told,) = check('[model]\nkind = "local"\n[[fallback_models]]\nkind = "local"\ntimeout_s = 9.0\n')
@@ -180,7 +180,8 @@ def test_keys_and_addresses_of_models_that_stand_in_are_looked_at_too(check: Che
     (told,) = check(f'{first}{FALLBACK}api_key = {{ env = "OTHER" }}\n')
     assert "error: fallback_models.0.api_key: the environment variable OTHER is not set" in told
     assert any(
-        "a secret does not stand in this file" in told for told in check(f'{first}{FALLBACK}api_key = "x"\n')
+        "a secret must not be written in this file" in told
+        for told in check(f'{first}{FALLBACK}api_key = "x"\n')
     )
     (told,) = check(first + FALLBACK.replace("other", "10.0.0.1"))
     assert "warning: fallback_models.0.base_url: 10.0.0.1 is not called" in told

@@ -61,19 +61,19 @@ def test_a_gateway_is_called_in_clear_on_this_machine_alone(tmp_path: Path, url:
         ('url = "wss://gw.example:70000"', "url: not the address of a gateway"),
         (
             'url = "wss://gw.example/?token=x"',
-            "url: an address has no user, query or fragment in it - the token",
+            "url: an address has no user, query or fragment in it - write the token",
         ),
-        ('url = "wss://me:pw@gw.example"', "a secret does not stand in this file"),
-        ('token = "5f2c"', "token: a secret does not stand in this file - name where it is"),
+        ('url = "wss://me:pw@gw.example"', "a secret must not be written in this file"),
+        ('token = "5f2c"', "token: a secret must not be written in this file - name where it is"),
         ('token = { env = "NO_SUCH_TOKEN" }', "token: the environment variable NO_SUCH_TOKEN is not set"),
         (
             'main_agent = "Main Agent"',
             "main_agent: not the id of an agent at a gateway - small letters, digits",
         ),
         ('device_identity = "yes"', "device_identity: true or false is expected - without quotes"),
-        ('name = "my office"', "name: no name that can stand on a command line"),
+        ('name = "my office"', "name: not a valid name"),
         ('url = "wss://10.0.0.7"', "warning: gateways.0.url: 10.0.0.7 is not called"),
-        ('nmae = "x"', "4:1: error: gateways.0.nmae: unknown key - 'name' stands there already"),
+        ('nmae = "x"', "4:1: error: gateways.0.nmae: unknown key - 'name' is set already"),
     ],
 )
 def test_a_mistake_in_a_gateway_is_told(check: Check, line: str, problem: str) -> None:
@@ -84,9 +84,7 @@ def test_a_mistake_in_a_gateway_is_told(check: Check, line: str, problem: str) -
 
 def test_two_gateways_of_one_name_are_told_with_the_line_of_the_other(check: Check) -> None:
     (told,) = check(OFFICE + OFFICE.replace("18789", "18790"))
-    assert told == (
-        "5:8: error: gateways.1.name: another gateway has this name - the other one stands in line 2"
-    )
+    assert told == ("5:8: error: gateways.1.name: another gateway has this name - the other one is in line 2")
 
 
 def test_a_gateway_in_one_bracket_is_told_to_have_two(check: Check) -> None:

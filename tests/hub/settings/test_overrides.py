@@ -66,7 +66,7 @@ def test_a_variable_is_read_as_what_its_field_is(
         ("HUB__LIMITS__RUNN", "1", "limits.runn: unknown key - did you mean 'runs'?"),
         ("HUB__LIMITS", "1", "limits: a table is expected"),
         ("HUB__AGENTS__NOTES__PROMPT", "x", "agents: a list is expected - write [[agents]]"),
-        ("HUB__MODEL__API_KEY", "hunter2", "model.api_key: a secret does not stand in this file"),
+        ("HUB__MODEL__API_KEY", "hunter2", "model.api_key: a secret must not be written in this file"),
     ],
 )
 def test_a_mistake_in_a_variable_is_told_of_the_variable(

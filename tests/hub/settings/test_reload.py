@@ -214,7 +214,7 @@ async def test_an_edit_of_settings_that_changed_meanwhile_is_refused_and_shown_w
 
 async def test_an_edit_never_undoes_one_that_somebody_made_in_the_file(bench: SettingsBench) -> None:
     bench.path.write_text(TEXT + "\n[reload]\nwatch = false\n")
-    with pytest.raises(StaleSettings, match=r"(?s)was edited and is not taken up yet.*\+watch = false"):
+    with pytest.raises(StaleSettings, match=r"(?s)was edited and is not applied yet.*\+watch = false"):
         await bench.reloader.edit(Edit(values={"limits.runs": 7}), expected=None, actor=ME)
     assert bench.path.read_text().endswith("watch = false\n")
 
@@ -323,7 +323,7 @@ async def test_an_edit_of_what_something_goes_before_is_told_to_be_in_vain(tmp_p
     await bench.reloader.begin()
     done = await bench.reloader.edit(Edit(values={"limits.runs": 5}), expected=None, actor=ME)
     (told,) = done.warnings
-    assert str(told) == "hub.toml: warning: limits.runs: written; HUB__LIMITS__RUNS goes before it"
+    assert str(told) == "hub.toml: warning: limits.runs: written, but HUB__LIMITS__RUNS overrides it"
     assert "runs = 5 " in bench.path.read_text()
     with pytest.raises(SettingsInvalid, match="a whole number is expected; nothing was written"):
         await bench.reloader.edit(Edit(values={"limits.runs": "abc"}), expected=None, actor=ME)
@@ -339,7 +339,7 @@ async def test_a_value_that_cannot_be_is_told_by_its_key_for_no_file_has_the_lin
         await bench.reloader.edit(Edit(values={"limits.runs": "abc"}), expected=None, actor=ME)
     assert str(refused.value) == (
         "limits.runs: error: a whole number is expected; nothing was written"
-        " - a number stands without quotes, as in runs = 32"
+        " - write a number without quotes, as in runs = 32"
     )
 
 

@@ -41,7 +41,7 @@ def test_both_names_at_once_are_an_error() -> None:
     read = check_text("[limits]\nparallel_runs = 5\nruns = 6\n", Path("hub.toml"))
     assert [str(problem) for problem in read.problems] == [
         "hub.toml:2:1: error: limits.parallel_runs: is called limits.runs now,"
-        " and that stands here too - remove it"
+        " which is set as well - remove it"
     ]
 
 

@@ -102,7 +102,7 @@ def test_a_file_without_settings_is_a_hub_without_a_model_on_loopback(tmp_path: 
             "[model]\nkind = 'locl'",
             "2:8: error: model.kind: must be 'openai' or 'local' - did you mean 'local'?",
         ),
-        ("[hub]\nnmae = 1\nname = 'x'", "2:1: error: hub.nmae: unknown key - 'name' stands there already"),
+        ("[hub]\nnmae = 1\nname = 'x'", "2:1: error: hub.nmae: unknown key - 'name' is set already"),
         ("[hub]\nruns = 1", "2:1: error: hub.runs: unknown key - [limits] has such a key"),
         ("[hub]\nprompt = 1", "2:1: error: hub.prompt: unknown key - [[agents]] has such a key"),
         ("[LIMITS]\nruns = 1", "1:2: error: LIMITS: unknown table - did you mean 'limits'?"),
@@ -110,7 +110,7 @@ def test_a_file_without_settings_is_a_hub_without_a_model_on_loopback(tmp_path: 
             "[log]\nlevel = 'WARNING'",
             "2:9: error: log.level: must be 'debug', 'info', 'warning' or 'error' - did you mean 'warning'?",
         ),
-        ("[hub]\nname = 5", "2:8: error: hub.name: a text is expected - a text stands in quotes"),
+        ("[hub]\nname = 5", "2:8: error: hub.name: a text is expected - write a text in quotes"),
         ("[limits]\nruns = 1.0", "2:8: error: limits.runs: a whole number is expected - write it without"),
         ("[limits]\nrun_wall_s = nan", "2:14: error: limits.run_wall_s: inf and nan are no limits"),
         ("[limits]\nruns = 99_999_999_999_999_999", "2:8: error: limits.runs: must be at most 9_007_199"),
@@ -148,7 +148,7 @@ def test_a_file_without_settings_is_a_hub_without_a_model_on_loopback(tmp_path: 
         ("[model]\nkind = 'openai'\nname = 'x'", "1:1: error: model.base_url: missing"),
         (
             "[limits]\nruns = '32'",
-            "2:8: error: limits.runs: a whole number is expected - a number stands without quotes",
+            "2:8: error: limits.runs: a whole number is expected - write a number without quotes",
         ),
         ("[limits]\nruns = 0", "2:8: error: limits.runs: must be at least 1"),
         ("[limits]\nruns = true", "2:8: error: limits.runs: a whole number is expected"),
@@ -162,7 +162,7 @@ def test_a_file_without_settings_is_a_hub_without_a_model_on_loopback(tmp_path: 
         ),
         (
             '[listen.devices]\naddress = "::1:8770"',
-            "2:11: error: listen.devices.address: an IPv6 address stands in brackets: [::1]:8770",
+            "2:11: error: listen.devices.address: write an IPv6 address in brackets: [::1]:8770",
         ),
         (
             '[listen.devices]\naddress = "a:70000"',
@@ -170,7 +170,7 @@ def test_a_file_without_settings_is_a_hub_without_a_model_on_loopback(tmp_path: 
         ),
         ('[storage]\nurl = "mysql://db/hub"', "2:7: error: storage.url: not the address of a database"),
         ('[storage]\nurl = "sqlite:hub.db"', "2:7: error: storage.url: not the address of a database"),
-        ("[storage]\nurl = 5", "2:7: error: storage.url: a text is expected - a text stands in quotes"),
+        ("[storage]\nurl = 5", "2:7: error: storage.url: a text is expected - write a text in quotes"),
         ('[storage]\nurl = { evn = "X" }', "2:9: error: storage.url.evn: unknown key - did you mean 'env'?"),
         (
             '[model]\nkind = "openai"\nname = "m"\nbase_url = "host/v1"',
@@ -195,7 +195,7 @@ def test_a_mistake_is_told_where_it_stands(check: Check, text: str, problem: str
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('name = "my notes"', "agents.0.name: no name that can stand on a command line - letters, digits"),
+        ('name = "my notes"', "agents.0.name: not a valid name - letters, digits"),
         ("paths = []", "agents.0.paths: may not be empty"),
         ('data_types = ["taks"]', "'taskComments' - did you mean 'tasks'?"),
         (
@@ -268,7 +268,7 @@ def test_a_mistake_in_an_agent_is_told(check: Check, line: str, problem: str) ->
         ),
         (
             "{ every_s = 60, jitter_s = 5, exact = true }",
-            "7:50: error: agents.0.schedule.exact: what is exact",
+            "7:50: error: agents.0.schedule.exact: exact and jitter_s",
         ),
     ],
 )
@@ -303,7 +303,7 @@ def test_a_mistake_in_a_schedule_is_told_where_it_stands(check: Check, schedule:
         ),
         (
             'label = "x"\nat = 2020-01-05T09:00:00Z\nduration_s = 60',
-            "9:6: warning: agents.0.slots.0.at: lies in the past; it will not fire by itself",
+            "9:6: warning: agents.0.slots.0.at: is in the past and will not fire",
         ),
     ],
 )
@@ -339,7 +339,7 @@ def test_what_fires_at_the_top_of_the_hour_is_spread_unless_it_is_exact(
 def test_all_mistakes_are_told_at_once_in_order(check: Check) -> None:
     told = check(AGENT + AGENT + 'timezone = "x"\n[model]\nkind = "openai"\n[hub]\nname = ""\nage = 1\n')
     assert [line.split(":")[0] for line in told] == ["8", "13", "14", "14", "17", "18"]
-    assert "agents.1.name: another agent has this name - the other one stands in line 2" in told[0]
+    assert "agents.1.name: another agent has this name - the other one is in line 2" in told[0]
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:8770", "[::]:8770", "192.168.1.5:8770", "hub.lan:8770"])
@@ -372,13 +372,13 @@ def test_a_secret_in_the_open_is_an_error_that_does_not_repeat_it(check: Check) 
         f'[model]\nkind = "openai"\nname = "m"\nbase_url = "https://me:{secret}@host/v1"',
     ):
         told = check(text)
-        assert any("a secret does not stand in this file" in line for line in told)
+        assert any("a secret must not be written in this file" in line for line in told)
         assert not any(secret in line for line in told)
 
 
 def test_a_plain_word_as_a_key_is_told_once(check: Check) -> None:
     assert check(f'{OPENAI}api_key = "hunter2"') == [
-        "5:11: error: model.api_key: a secret does not stand in this file"
+        "5:11: error: model.api_key: a secret must not be written in this file"
         ' - name where it is: { env = "NAME" } or { file = "PATH" }'
     ]
 
@@ -426,14 +426,14 @@ def test_two_day_fields_of_a_schedule_are_a_warning(check: Check) -> None:
 
 def test_an_instant_that_is_past_is_a_warning(check: Check) -> None:
     (told,) = check(AGENT + "schedule = { at = 2020-12-01T09:00:00Z }")
-    assert told.startswith("7:19: warning: agents.0.schedule.at: lies in the past; it will not fire by")
+    assert told.startswith("7:19: warning: agents.0.schedule.at: is in the past and will not fire")
 
 
 @pytest.mark.parametrize("overlap", ["skip", "queue_one", "cancel_running"])
 def test_all_that_was_missed_cannot_be_made_up_for_where_one_run_waits(check: Check, overlap: str) -> None:
     everything = 'cron = "0 7 * * *", catch_up = "all", catch_up_window_s = 259200'
     (told,) = check(f'{AGENT}schedule = {{ {everything}, overlap = "{overlap}" }}')
-    assert f'warning: agents.0.schedule.catch_up: with overlap = "{overlap}" one run stands' in told
+    assert f'warning: agents.0.schedule.catch_up: with overlap = "{overlap}" one run replaces' in told
     assert 'write overlap = "queue_all"' in told
     assert check(f'{AGENT}schedule = {{ {everything}, overlap = "queue_all" }}') == []
 

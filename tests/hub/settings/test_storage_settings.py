@@ -62,7 +62,7 @@ def test_an_address_without_a_password_may_stand_in_the_file(file: Path, url: st
 def test_a_password_may_not_and_is_not_repeated(file: Path, url: str) -> None:
     (problem,) = told(file, f'url = "{url}"')
     assert problem == (
-        "2:7: error: storage.url: a secret does not stand in this file"
+        "2:7: error: storage.url: a secret must not be written in this file"
         ' - name where it is: { env = "NAME" } or { file = "PATH" }'
     )
 
