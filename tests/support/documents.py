@@ -4,7 +4,6 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from hub.agents.vocabularies.page import page as vocabularies
 from hub.cli.app import hub
 from hub.docs import contents
 from tests.support import references
@@ -12,6 +11,7 @@ from tests.support.commands import commands
 from tests.support.protocol_page import Notes, notes_in, rewrite, sections
 from tests.support.protocol_schema import asyncapi, json_schema
 from tests.support.source import ROOT, LoggedEvent, facts, modules_of_the_product
+from tests.support.vocabulary_page import page as vocabularies
 
 PROTOCOL = ROOT / "protocol"
 PAGE = PROTOCOL / "PROTOCOL.md"

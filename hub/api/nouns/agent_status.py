@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from hub.agents.vocabulary_export import bounded_metadata, document_of, write_of
+from hub.agents.vocabularies import bounded_metadata, document_of, write_of
 from hub.api.binding import OPTIONAL
 from hub.api.deps import Actor
 from hub.api.device import OwnAgent, converted

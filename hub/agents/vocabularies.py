@@ -1,0 +1,709 @@
+"""Agents in the words of other vocabularies: the columns of each, read from an agent and written to it.
+
+Four vocabularies describe agents: calendar, orchestrator, foundation and run log. A column is declared once,
+with where the hub stores it, how it is read, and how it is written; ``hub/docs/vocabularies.md`` is generated
+from that. Instants are RFC 3339 in UTC, and ids are text: where a vocabulary numbers its rows, the number is
+replaced by a text that identifies the row.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from hub.agents.documents import NUL
+from hub.clock import epoch_ms
+from protocol.agent_status import VALUES, Axes, Axis, Kind
+from protocol.lifecycles import RunOutcome, RunState
+from protocol.vocabularies import (
+    CALENDAR_STATUS,
+    FOUNDATION_STATUS,
+    ORCHESTRATOR_STATUS,
+    STATE_DETAIL,
+    CalendarExhaustReason,
+    Reading,
+    Vocabulary,
+    calendar_reason,
+    own_type,
+    reading,
+    run_log_agent_type,
+    run_log_status,
+)
+from storage.agents.agent_snapshot import AgentFacts
+from storage.agents.agent_states import AgentMove
+from storage.agents.lock_turns import LockRow
+from storage.agents.status_writes import BadWrite, StatusWrite, Word
+from storage.runs.runs import RunMove, RunRow
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+PATCH_AGENT: Final = "a setting: `PATCH /v1/agents/{name}`, or hub.toml for an agent that is declared there"
+HUB: Final = "by the hub only"
+CONFIG: Final = "`PUT /v1/agents/{name}/config/{key}`, `config.set` of a device, or hub.toml"
+CAPABILITY: Final = (
+    "`PUT /v1/agents/{name}/capabilities/{capability}`, `capabilities.put` of a device, or hub.toml"
+)
+TEMPLATE: Final = "`PUT /v1/templates/{name}`, or [[templates]] of hub.toml"
+METRIC: Final = "`metrics.report` of a device; those of the hub by its work"
+CHECKPOINT: Final = "`PUT /v1/agents/{name}/checkpoints/{scope}`, or `checkpoints.put` of a device"
+RUN_START: Final = "`POST /v1/agents/{name}/runs`, or `runs.start` of a device"
+RUN_REPORT: Final = "`runs.report` of the device that executes it"
+RUN_MOVES: Final = "the transitions of the run; people start, pause, resume and cancel"
+TRANSITIONS: Final = "the transitions of the agent"
+
+Document = dict[str, Any]
+
+
+class Column(NamedTuple):
+    """Column of a vocabulary.
+
+    Attributes:
+        name: as in its document.
+        lives: columns of this hub that store it, as ``agent_states.health``, separated by spaces.
+        read: returns the value for a row of its table.
+        note: how it is read.
+        written: how it is written, or why it is not.
+    """
+
+    name: str
+    lives: str
+    read: Callable[[AgentFacts, Any], Any]
+    note: str
+    written: str
+
+
+class Table(NamedTuple):
+    """Table of a vocabulary. *rows* returns those of an agent: a list, or the only row, None if missing."""
+
+    name: str
+    columns: tuple[Column, ...]
+    rows: Callable[[AgentFacts], Any] = lambda facts: facts
+
+    def document(self, facts: AgentFacts, row: Any) -> Document:
+        """Return a row of an agent in the words of the vocabulary."""
+        return {column.name: column.read(facts, row) for column in self.columns}
+
+
+def _column(
+    name: str,
+    lives: str,
+    read: Callable[[Any], Any] | str = "",
+    note: str = "as stored",
+    written: str = HUB,
+) -> Column:
+    """Return a column that a function of the row reads, or the attribute *read*, by default *name*."""
+    get = attrgetter(read or name) if isinstance(read, str) else read
+    return Column(name, lives, lambda _, row: get(row), note, written)
+
+
+def _instant(name: str, lives: str, path: str = "", note: str = "as stored", written: str = HUB) -> Column:
+    """Return a column of an instant, which the attribute *path* reads, by default *name*."""
+    get = attrgetter(path or name)
+    return Column(name, lives, lambda _, row: instant_text(get(row)), note, written)
+
+
+def _status(column: Reading, lives: str) -> Column:
+    """Return a status column, which is read and written by rules."""
+    note = f"by the rules of {column.in_seed} above"
+    written = f"PATCH of `{column.column}`, as its values say"
+    return Column(column.column, lives, lambda facts, _: str(column.read(facts.state.axes)), note, written)
+
+
+def _owner(table: str, note: str = "as stored", written: str = HUB) -> Column:
+    """Return the column with the id of the agent that a row belongs to."""
+    return Column("agent_id", f"{table}.agent_id", lambda facts, _: facts.agent.id, note, written)
+
+
+def _joined(lives: str, *paths: str) -> Column:
+    """Return the id of a row: the agent's id, and what identifies the row among those of the agent."""
+    gets = [attrgetter(path) for path in paths]
+    return Column(
+        "id",
+        lives,
+        lambda facts, row: ":".join(map(str, (facts.agent.id, *(get(row) for get in gets)))),
+        "joined",
+        HUB,
+    )
+
+
+def instant_text(at: int | None) -> str | None:
+    """Return an instant in epoch milliseconds as RFC 3339 in UTC, with milliseconds."""
+    if at is None:
+        return None
+    return (_EPOCH + timedelta(milliseconds=at)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+CALENDAR: Final = Table(
+    "agents",
+    (
+        _column("id", "agents.id", "agent.id", "as text: ids here are UUIDs, not numbers"),
+        _column("user_id", "agents.user_id", "agent.user_id", written="the user of its device"),
+        _column(
+            "agent_id",
+            "agents.external_id agents.id",
+            lambda facts: facts.agent.external_id or facts.agent.id,
+            "`external_id`, or the agent's own id where it has none",
+            PATCH_AGENT,
+        ),
+        _column(
+            "claw_identifier",
+            "agents.instance_id",
+            lambda facts: facts.agent.instance_id or "",
+            "`instance_id`, or empty",
+            PATCH_AGENT,
+        ),
+        _status(CALENDAR_STATUS, "agent_states.connectivity agent_states.availability"),
+        _instant(
+            "last_heartbeat",
+            "agent_states.last_heartbeat_at",
+            "state.last_heartbeat_at",
+            written="heartbeats of the device",
+        ),
+        _instant(
+            "exhausted_at",
+            "agent_states.exhausted_at",
+            "state.exhausted_at",
+            written="the transition that makes it exhausted",
+        ),
+        _instant(
+            "recovery_at",
+            "agent_states.recovery_at",
+            "state.recovery_at",
+            "as stored; at that time the hub makes the agent available",
+            "PATCH of `recovery_at` with or after `status`; else by the provider's answer",
+        ),
+        _column(
+            "exhaust_reason",
+            "agent_states.exhaust_reason",
+            lambda facts: calendar_reason(facts.state.exhaust_reason),
+            "as stored; `budget`, an agent's own of a day, is read as `billing`",
+            "PATCH of `exhaust_reason` with or after `status`; else by the provider's answer",
+        ),
+        _instant("created_at", "agents.created_at"),
+    ),
+)
+
+
+def _before(move: AgentMove) -> Axes | None:
+    """Return the axes before a transition, or None for the creation of the agent."""
+    if move.old_value is None:
+        return None
+    axis = Axis(move.axis)
+    return move.snapshot.after(axis, VALUES[axis](move.old_value))
+
+
+def _word_before(column: Reading) -> Callable[[AgentMove], str | None]:
+    return lambda move: None if (axes := _before(move)) is None else str(column.read(axes))
+
+
+def _word_after(column: Reading) -> Callable[[AgentMove], str]:
+    return lambda move: str(column.read(move.snapshot))
+
+
+def _changed_words(facts: AgentFacts) -> list[AgentMove]:
+    """Return the transitions that changed a status word of the orchestrator, the newest first."""
+    columns = (ORCHESTRATOR_STATUS, STATE_DETAIL)
+    return [
+        move
+        for move in facts.moves
+        if any(_word_before(column)(move) != _word_after(column)(move) for column in columns)
+    ]
+
+
+def _history_word(name: str, read: Callable[[AgentMove], str | None]) -> Column:
+    return _column(
+        name,
+        "agent_state_history.snapshot agent_state_history.old_value",
+        read,
+        "by the rules above; transitions that changed neither word are left out",
+        TRANSITIONS,
+    )
+
+
+def task_id(run: RunRow) -> str:
+    """Return the task of a run: ``task_id`` of its context, else the run's id."""
+    named = run.context.get("task_id")
+    return named if isinstance(named, str) and named else run.id
+
+
+ORCHESTRATOR: Final = Table(
+    "agent",
+    (
+        _column("id", "agents.id", "agent.id"),
+        _column("name", "agents.name", "agent.name", written=PATCH_AGENT),
+        _column("description", "agents.description", "agent.description", written=PATCH_AGENT),
+        _column(
+            "type",
+            "agents.type agents.subtype",
+            "agent.type",
+            "the shared type; `local_type` is the local one",
+            PATCH_AGENT,
+        ),
+        _column(
+            "local_type",
+            "agents.type agents.subtype",
+            lambda facts: own_type(Kind(facts.agent.type, facts.agent.subtype)),
+            "the type before the standardization",
+            PATCH_AGENT,
+        ),
+        _status(ORCHESTRATOR_STATUS, "agent_states.health agent_states.lifecycle"),
+        _status(STATE_DETAIL, "agent_states.health agent_states.lifecycle"),
+        _column("project_id", "agents.project_id", "agent.project_id", written=PATCH_AGENT),
+        _column("template_id", "agents.template_id", "agent.template_id", written=PATCH_AGENT),
+        _column(
+            "configuration",
+            "agent_configs.config_value agent_templates.default_configuration",
+            note="one object: the agent's configs over the defaults of its template",
+            written=CONFIG,
+        ),
+        _column(
+            "prompt_template",
+            "agents.prompt_template",
+            lambda facts: facts.agent.own_prompt or None,
+            "its own prompt",
+            PATCH_AGENT,
+        ),
+        _instant("created_at", "agents.created_at"),
+        _instant("updated_at", "agents.updated_at"),
+    ),
+)
+AGENT_TEMPLATE: Final = Table(
+    "agent_template",
+    (
+        _column("id", "agent_templates.id"),
+        *(
+            _column(name, f"agent_templates.{name}", written=TEMPLATE)
+            for name in ("name", "description", "agent_type", "configuration_schema", "default_configuration")
+        ),
+        _column("prompt_template", "agent_templates.prompt_template", written=TEMPLATE),
+        _instant("created_at", "agent_templates.created_at"),
+        _instant("updated_at", "agent_templates.updated_at"),
+    ),
+    attrgetter("template"),
+)
+AGENT_CHECKPOINT: Final = Table(
+    "agent_checkpoint",
+    (
+        _joined("checkpoints.agent_id checkpoints.scope", "scope"),
+        _owner("checkpoints", "of the scope `agent`", CHECKPOINT),
+        _column("state_data", "checkpoints.state_data", "state", written=CHECKPOINT),
+        _column(
+            "sequence_number", "checkpoints.sequence_number", "sequence", "as stored; only grows", CHECKPOINT
+        ),
+        _column("is_recoverable", "checkpoints.is_recoverable", written=CHECKPOINT),
+        _instant("created_at", "checkpoints.created_at"),
+    ),
+    attrgetter("checkpoint"),
+)
+AGENT_STATE_HISTORY: Final = Table(
+    "agent_state_history",
+    (
+        _joined("agent_state_history.agent_id agent_state_history.seq", "seq"),
+        _owner("agent_state_history"),
+        _history_word("previous_status", _word_before(ORCHESTRATOR_STATUS)),
+        _history_word("new_status", _word_after(ORCHESTRATOR_STATUS)),
+        _history_word("previous_state_detail", _word_before(STATE_DETAIL)),
+        _history_word("new_state_detail", _word_after(STATE_DETAIL)),
+        _column("reason", "agent_state_history.reason", written="`reason` of a write"),
+        _instant("timestamp", "agent_state_history.at", "at"),
+    ),
+    _changed_words,
+)
+AGENT_EXECUTION: Final = Table(
+    "agent_execution",
+    (
+        _column("id", "runs.id"),
+        _column("agent_id", "runs.agent_id", written=RUN_START),
+        _column(
+            "task_id",
+            "runs.context runs.id",
+            task_id,
+            "`task_id` of the context, else the run's id",
+            RUN_START,
+        ),
+        _column("state", "runs.state", written=RUN_MOVES),
+        _column("parameters", "runs.parameters", written=RUN_START),
+        _column("context", "runs.context", written=RUN_START),
+        _column("progress_percentage", "runs.progress", "progress", "as stored, 0 to 100", RUN_REPORT),
+        _column("status_message", "runs.status_message", written=RUN_REPORT),
+        _column("result", "runs.result", written="the end of the run"),
+        _column(
+            "error_message",
+            "runs.errors",
+            lambda run: next((error.message for error in run.errors), None),
+            "the first error",
+            "errors of the run",
+        ),
+        _column(
+            "retry_count",
+            "runs.attempt",
+            lambda run: run.attempt - 1,
+            "`attempt` - 1",
+            "another attempt of the run",
+        ),
+        _instant("created_at", "runs.created_at"),
+        _instant("updated_at", "runs.updated_at"),
+        _instant("started_at", "runs.started_at", written=RUN_MOVES),
+        _instant("completed_at", "runs.completed_at", written=RUN_MOVES),
+    ),
+    lambda facts: list(facts.runs),
+)
+
+
+def _run_moves(facts: AgentFacts) -> list[tuple[str, RunMove]]:
+    return [(run.id, move) for run in facts.runs for move in facts.run_moves[run.id]]
+
+
+EXECUTION_STATE_HISTORY: Final = Table(
+    "execution_state_history",
+    (
+        _column(
+            "id",
+            "run_state_history.run_id run_state_history.seq",
+            lambda row: f"{row[0]}:{row[1].seq}",
+            "both, joined",
+        ),
+        _column("execution_id", "run_state_history.run_id", lambda row: row[0]),
+        _column(
+            "previous_state", "run_state_history.old_state", lambda row: row[1].old_state, written=RUN_MOVES
+        ),
+        _column("new_state", "run_state_history.new_state", lambda row: row[1].new_state, written=RUN_MOVES),
+        _column("reason", "run_state_history.reason", lambda row: row[1].reason, written=RUN_MOVES),
+        _column("timestamp", "run_state_history.at", lambda row: instant_text(row[1].at)),
+    ),
+    _run_moves,
+)
+
+
+def _lock(lock: LockRow) -> Document:
+    return {
+        "holder": lock.holder_text,
+        "fence": lock.fence,
+        "acquired_at": instant_text(lock.acquired_at),
+        "expires_at": instant_text(lock.expires_at),
+    }
+
+
+FOUNDATION: Final = Table(
+    "agent_states",
+    (
+        _column("id", "agent_states.agent_id", "agent.id", "one row for each agent, so its id"),
+        _column("agent_id", "agent_states.agent_id", "agent.id"),
+        _status(FOUNDATION_STATUS, "agent_states.health agent_states.availability"),
+        _column(
+            "active_workflows",
+            "runs.state runs.id",
+            lambda facts: list(facts.live_runs),
+            "ids of the live runs",
+            RUN_START,
+        ),
+        _column(
+            "locks",
+            "agent_locks.resource agent_locks.agent_id",
+            lambda facts: {lock.resource: _lock(lock) for lock in facts.locks},
+            "an object by name: holder, fence, since, until",
+            "`locks.acquire` and `locks.release` of a device, and runs: concurrent writes would lose updates",
+        ),
+        _instant(
+            "last_activity",
+            "agent_states.last_activity_at",
+            "state.last_activity_at",
+            written="transitions of the agent and of its runs",
+        ),
+        _column(
+            "resource_usage",
+            "agent_states.resource_usage",
+            "state.resource_usage",
+            written="heartbeats of the device",
+        ),
+        _column(
+            "metadata",
+            "agent_states.metadata",
+            "state.metadata",
+            written="PATCH of `metadata`: replaces it",
+        ),
+        _instant("created_at", "agents.created_at", note="as stored: the state is made with its agent"),
+        _instant("updated_at", "agent_states.updated_at", "state.updated_at"),
+    ),
+)
+
+
+def _stamps(table: str) -> tuple[Column, Column]:
+    return _instant("created_at", f"{table}.created_at"), _instant("updated_at", f"{table}.updated_at")
+
+
+AGENT_CONFIGS: Final = Table(
+    "agent_configs",
+    (
+        _joined("agent_configs.agent_id agent_configs.config_key", "key"),
+        _owner("agent_configs", written=CONFIG),
+        _column("config_key", "agent_configs.config_key", "key", written=CONFIG),
+        _column(
+            "config_value",
+            "agent_configs.config_value",
+            "text",
+            written=f"{CONFIG}; parsed by its type when it is written",
+        ),
+        _column("config_type", "agent_configs.config_type", "type", written=CONFIG),
+        _column("description", "agent_configs.description", written=CONFIG),
+        *_stamps("agent_configs"),
+    ),
+    lambda facts: list(facts.configs),
+)
+AGENT_CAPABILITIES: Final = Table(
+    "agent_capabilities",
+    (
+        _joined("agent_capabilities.agent_id agent_capabilities.name", "name", "version"),
+        _owner("agent_capabilities", written=CAPABILITY),
+        _column("capability_name", "agent_capabilities.name", "name", written=CAPABILITY),
+        _column(
+            "capability_version",
+            "agent_capabilities.ver_major agent_capabilities.ver_minor agent_capabilities.ver_patch"
+            " agent_capabilities.prerelease",
+            lambda row: str(row.version),
+            "the four, joined",
+            CAPABILITY,
+        ),
+        *(
+            _column(name, f"agent_capabilities.{name}", written=CAPABILITY)
+            for name in ("enabled", "config", "description")
+        ),
+        *_stamps("agent_capabilities"),
+    ),
+    lambda facts: list(facts.capabilities),
+)
+AGENT_METRICS: Final = Table(
+    "agent_metrics",
+    (
+        _column("id", "metric_series.id", note="of the series: samples are added up in buckets"),
+        _owner("metric_series", written=METRIC),
+        _column("metric_name", "metric_series.name", "name", written=METRIC),
+        _column(
+            "metric_value",
+            "agent_metrics.last",
+            "last",
+            "the newest sample; older ones are in the buckets",
+            METRIC,
+        ),
+        _column("metric_type", "metric_series.metric_type", "type", written=METRIC),
+        _column("tags", "metric_series.tags", written=METRIC),
+        _instant("recorded_at", "agent_metrics.last_at", "last_at", "of the newest sample", METRIC),
+    ),
+    lambda facts: list(facts.metrics),
+)
+_AGENT_TYPE: Final = Column(
+    "agent_type",
+    "agents.executor",
+    lambda facts, _: run_log_agent_type(facts.executor),
+    "`local` for the executor `device`, else `cloud`",
+    HUB,
+)
+
+
+def run_log_outcome(run: RunRow) -> str:
+    """Return the outcome of a run by the rule of the run log, which counts created items."""
+    if run.state is not RunState.COMPLETED:
+        return str(run_log_status(run.state, run.outcome))
+    if run.error_count == 0:
+        return str(run_log_status(run.state, RunOutcome.SUCCESS))
+    return str(run_log_status(run.state, RunOutcome.PARTIAL if run.items_created else RunOutcome.ERROR))
+
+
+def _errors(run: RunRow) -> list[str]:
+    messages = [error.message for error in run.errors]
+    if run.state is RunState.CANCELLED:
+        return [*messages, f"cancelled: {run.cancel_reason or run.reason or 'no reason given'}"]
+    return messages
+
+
+RUN_LOG: Final = Table(
+    "config",
+    (
+        _column("id", "agents.id", "agent.id"),
+        _column("name", "agents.name", "agent.name", written=PATCH_AGENT),
+        _column("user_id", "agents.user_id", "agent.user_id"),
+        _AGENT_TYPE,
+        _column("device_id", "agents.device_id", "agent.device_id", written=PATCH_AGENT),
+        _column(
+            "directory_paths",
+            "agent_configs.config_value",
+            lambda facts: list(facts.agent.paths),
+            "`paths` of the agent",
+            PATCH_AGENT,
+        ),
+        _column(
+            "file_extensions",
+            "agent_configs.config_value",
+            lambda facts: list(facts.agent.file_extensions),
+            written=PATCH_AGENT,
+        ),
+        _column(
+            "data_types",
+            "agents.data_types",
+            lambda facts: list(facts.agent.data_types),
+            written=PATCH_AGENT,
+        ),
+        _column(
+            "prompt_template",
+            "agents.prompt_template agent_templates.prompt_template",
+            "agent.prompt",
+            "the prompt in use",
+            PATCH_AGENT,
+        ),
+        _column("schedule_cron", "schedules.expr", "cron", "of the agent's first cron schedule", PATCH_AGENT),
+        _instant("last_run_at", "runs.completed_at", note="of the newest run", written=RUN_MOVES),
+    ),
+)
+AGENT_RUN_LOG: Final = Table(
+    "agent_run_log",
+    (
+        _column("run_id", "runs.id", "id"),
+        _column("agent_id", "runs.agent_id", written=RUN_START),
+        _AGENT_TYPE,
+        _column("user_id", "agents.user_id"),
+        _column(
+            "status",
+            "runs.state runs.error_count runs.items_created",
+            run_log_outcome,
+            "by the values of status above",
+            RUN_MOVES,
+        ),
+        _column(
+            "items_processed",
+            "runs.units_done runs.units_failed",
+            lambda run: run.units_done + run.units_failed,
+            "their sum",
+            RUN_MOVES,
+        ),
+        _column("items_created", "runs.items_created", written=RUN_MOVES),
+        _column("errors", "runs.errors runs.cancel_reason", _errors, "their messages", RUN_MOVES),
+        _instant("completed_at", "runs.completed_at", written=RUN_MOVES),
+    ),
+    lambda facts: list(facts.runs),
+)
+TABLES: Final[Mapping[Vocabulary, tuple[Table, ...]]] = {
+    Vocabulary.CALENDAR: (CALENDAR,),
+    Vocabulary.ORCHESTRATOR: (
+        ORCHESTRATOR,
+        AGENT_TEMPLATE,
+        AGENT_CHECKPOINT,
+        AGENT_STATE_HISTORY,
+        AGENT_EXECUTION,
+        EXECUTION_STATE_HISTORY,
+    ),
+    Vocabulary.FOUNDATION: (FOUNDATION, AGENT_CONFIGS, AGENT_CAPABILITIES, AGENT_METRICS),
+    Vocabulary.RUN_LOG: (RUN_LOG, AGENT_RUN_LOG),
+}
+
+
+def document_of(vocabulary: Vocabulary, facts: AgentFacts) -> Document:
+    """Return the document of the agent in *vocabulary*, with its other tables beside its columns."""
+    top, *others = TABLES[vocabulary]
+    document = top.document(facts, facts)
+    for table in others:
+        rows = table.rows(facts)
+        if isinstance(rows, list):
+            document[table.name] = [table.document(facts, row) for row in rows]
+        else:
+            document[table.name] = None if rows is None else table.document(facts, rows)
+    return document
+
+
+def columns_of(vocabulary: Vocabulary) -> dict[str, str]:
+    """Return the top-level columns of a vocabulary's document, with how each is written."""
+    return {column.name: column.written for column in TABLES[vocabulary][0].columns}
+
+
+REASON: Final = "reason"  # not a column; text for the history
+METADATA_BYTES: Final = 65_536
+TEXT_CHARACTERS: Final = 1_000  # limit of each text, because the history stores it
+
+
+def write_of(vocabulary: Vocabulary, change: Mapping[str, Any]) -> StatusWrite:
+    """Return the write requested by *change*, a mapping from columns of *vocabulary* to values.
+
+    Raises:
+        BadWrite: *change* is empty, or a column is unknown, read-only or has an invalid value. The message
+            names the column and the correction.
+    """
+    if not change:
+        raise BadWrite(f"say what to write: {', '.join(writable(vocabulary))}")
+    words: list[Word] = []
+    fields: dict[str, Any] = {}
+    for column, value in change.items():
+        if reading(vocabulary, column) is not None:
+            words.append(Word(vocabulary, column, text_of(column, value)))
+        elif column == REASON:
+            fields[column] = text_of(column, value)
+        elif vocabulary is Vocabulary.CALENDAR and column == "exhaust_reason":
+            fields[column] = _exhaust_reason(value)
+        elif vocabulary is Vocabulary.CALENDAR and column == "recovery_at":
+            fields[column] = instant_of(column, value)
+        elif vocabulary is Vocabulary.FOUNDATION and column == "metadata":
+            fields[column] = _metadata(value)
+        else:
+            raise BadWrite(_not_written(vocabulary, column))
+    return StatusWrite(words=tuple(words), **fields)
+
+
+def writable(vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Return the columns that can be written by this operation."""
+    return tuple(column for column, written in columns_of(vocabulary).items() if written.startswith("PATCH"))
+
+
+def _not_written(vocabulary: Vocabulary, column: str) -> str:
+    columns = columns_of(vocabulary)
+    if column not in columns:
+        return f"{vocabulary} has no column {column!r}; written here are: {', '.join(writable(vocabulary))}"
+    return f"{vocabulary}.{column} is not written here: {columns[column]}"
+
+
+def text_of(column: str, value: Any) -> str:
+    """Return a text that is not empty and within the limit. Raises BadWrite."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise BadWrite(f"{column}: expected text")
+    if len(value) > TEXT_CHARACTERS:
+        raise BadWrite(f"{column}: expected at most {TEXT_CHARACTERS} characters, not {len(value)}")
+    return value
+
+
+def _exhaust_reason(value: Any) -> str | None:
+    if value is not None and value not in list(CalendarExhaustReason):
+        raise BadWrite(f"exhaust_reason: expected one of {', '.join(CalendarExhaustReason)}, or null")
+    return None if value is None else str(value)
+
+
+def instant_of(column: str, value: Any) -> int | None:
+    """Return the epoch milliseconds of an instant with a time zone, or None. Raises BadWrite."""
+    if value is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text_of(column, value))
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise BadWrite(f"{column}: expected an instant with its zone, as 2026-03-01T08:00:00Z, or null")
+    return epoch_ms(instant)
+
+
+def _metadata(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadWrite("metadata: expected an object")
+    return bounded_metadata(value)
+
+
+def bounded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return *metadata* after checking that it can be stored.
+
+    Raises:
+        BadWrite: it is too large, or has a null character.
+    """
+    encoded = msgspec.json.encode(metadata)
+    if NUL in encoded:
+        raise BadWrite("metadata: a null character, which cannot be kept; leave it out")
+    size = len(encoded)
+    if size > METADATA_BYTES:
+        raise BadWrite(f"metadata: {size} bytes of JSON, at most {METADATA_BYTES} are kept")
+    return metadata

@@ -1,0 +1,175 @@
+"""Generation of ``hub/docs/vocabularies.md``: the axes of an agent, and each name of the vocabularies."""
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import Final
+
+from hub.agents.vocabularies import CONFIG, HUB, METRIC, PATCH_AGENT, RUN_MOVES, TABLES
+from protocol.agent_status import STORED_AXES, TYPE_OF, VALUES, Activity, AgentType, Axis, legal_moves
+from protocol.agent_status import TABLES as TRANSITIONS
+from protocol.configs import ConfigType
+from protocol.coordination import MetricType
+from protocol.lifecycles import RunState
+from protocol.vocabularies import READINGS, Reading, Rule, Vocabulary
+
+_ABOUT: Final = {
+    Vocabulary.CALENDAR: "The words of a calendar: one runtime status, by which a calendar wakes an agent.",
+    Vocabulary.ORCHESTRATOR: "The words of an orchestrator: status, finer state, templates, executions.",
+    Vocabulary.FOUNDATION: "The words of a foundation layer: configs, states, capabilities and metrics.",
+    Vocabulary.RUN_LOG: "The words of a run log: the outcome of each run.",
+}
+_ACTIVITIES: Final = {
+    Activity.IDLE: "no live run",
+    Activity.WAITING: "live runs, none of them RUNNING",
+    Activity.PROCESSING: "at least one RUNNING",
+    Activity.SATURATED: "as many RUNNING as `max_concurrent_runs` allows",
+}
+_HEAD: Final = """\
+# Vocabularies
+
+What other programs call the status of an agent, and where each name is kept.
+
+<!-- Generated from hub/agents/vocabularies.py and protocol/vocabularies.py: make documents -->
+
+Four vocabularies describe agents, each in words of its own. The hub stores none of those words. An agent
+has a value on each of four axes, and a fifth axis is derived from its runs. The words of a vocabulary are
+read from the axes, and written to them, by the rules below.
+
+- **Read**: `GET /v1/agents/{name}/as/{vocabulary}` returns an agent in the words of that vocabulary.
+- **Write**: `PATCH` of the same, as in `{"status": "on_call"}`. A write moves the agent on its axes. The hub
+  refuses a write that the tables do not allow, or after which another word would still be read; the refusal
+  names the axis that is in the way and the moves that it allows.
+- A device does the same for its own agents with `status.get` and `status.set`.
+- `hub agents status NAME --as VOCABULARY` shows the words, `--set FIELD=VALUE` writes them.
+
+## The axes
+
+| axis | value | may go to |
+|---|---|---|
+"""
+
+Row = tuple[str, str, str, str]  # name, columns that store it, how it is read, how it is written
+
+
+def page() -> str:
+    """Return the document."""
+    return _HEAD + "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    for axis, transitions in TRANSITIONS.items():
+        for value in VALUES[axis]:
+            to = ", ".join(legal_moves(axis, value)) or "nowhere: it is final"
+            first = " (at first)" if value is transitions.initial else ""
+            yield f"| {axis} | `{value}`{first} | {to} |"
+    for activity, means in _ACTIVITIES.items():
+        yield f"| {Axis.ACTIVITY} | `{activity}` | derived: {means} |"
+    for vocabulary in Vocabulary:
+        yield from ("", f"## {vocabulary}", "", _ABOUT[vocabulary])
+        for column in READINGS:
+            if column.vocabulary is vocabulary:
+                yield from _table(f"{column.in_seed}: values", list(_words(column)))
+        for title, rows in _values(vocabulary).items():
+            yield from _table(f"{title}: values", rows)
+        for table in TABLES[vocabulary]:
+            rows = [(f"{table.name}.{one.name}", one.lives, one.note, one.written) for one in table.columns]
+            yield from _table(f"{table.name}: columns", rows)
+
+
+def _table(title: str, rows: Sequence[Row]) -> Iterator[str]:
+    yield from ("", f"### {title}", "", "| name | lives in | read | written |", "|---|---|---|---|")
+    for name, lives, read, written in rows:
+        columns = ", ".join(f"`{column}`" for column in lives.split()) or "nowhere"
+        yield f"| `{name}` | {columns} | {read} | {written} |"
+
+
+def _words(column: Reading) -> Iterator[Row]:
+    for word in column.words:
+        rules = [rule for rule in column.rules if rule.word == word]
+        axes = dict.fromkeys(rule.axis for rule in rules if rule.axis in STORED_AXES)
+        lives = " ".join(f"agent_states.{axis}" for axis in axes)
+        read = "; or ".join(_conditions(rule) for rule in rules)
+        yield f"{column.in_seed}.{word}", lives, read, _written(column, rules[0])
+
+
+def _conditions(rule: Rule) -> str:
+    if not rule.when:
+        return "in every other case"
+    return " and ".join(f"{axis} is {' or '.join(sorted(values))}" for axis, values in rule.when.items())
+
+
+def _written(column: Reading, rule: Rule) -> str:
+    if rule.writes is None:
+        return "refused: activity is derived from the runs of the agent"
+    moves = ", ".join(f"{move.axis} -> {move.to}" for move in rule.writes)
+    closes = "; the session of its device is closed" if rule.axis is Axis.CONNECTIVITY else ""
+    return f"`PATCH /v1/agents/{{name}}/as/{column.vocabulary}` moves {moves}{closes}"
+
+
+def _values(vocabulary: Vocabulary) -> dict[str, list[Row]]:
+    """Return the values that are no status, by the name of their enum."""
+    match vocabulary:
+        case Vocabulary.CALENDAR:
+            where, lives = "`exhaust_reason` of a write", "agent_states.exhaust_reason"
+            return {
+                "ExhaustReason": [
+                    ("ExhaustReason.rate_limit", lives, "as stored", f"HTTP 429 of the provider, or {where}"),
+                    (
+                        "ExhaustReason.billing",
+                        lives,
+                        "as stored; `budget`, an agent's own of a day, is read as billing too",
+                        f"`insufficient_quota` of the provider, or {where}",
+                    ),
+                ]
+            }
+        case Vocabulary.ORCHESTRATOR:
+            local = "`local_type`: the shared type of that name; CUSTOM also for ASSISTANT and DESIGNER"
+            return {
+                "AgentType": _same("AgentType", AgentType, "agents.type", PATCH_AGENT),
+                "AgentType (local)": [
+                    *(
+                        (f"AgentType (local).{word}", "agents.type", local, PATCH_AGENT)
+                        for word in ("RESEARCHER", "DEVELOPER", "SPECIALIST", "AUDITOR", "CUSTOM")
+                    ),
+                    *(
+                        (
+                            f"AgentType (local).{own}",
+                            "agents.type agents.subtype",
+                            f"`local_type`: `subtype` as it was written; `type` is {shared}",
+                            PATCH_AGENT,
+                        )
+                        for own, shared in TYPE_OF.items()
+                    ),
+                ],
+                "ExecutionState": _same("ExecutionState", RunState, "runs.state", RUN_MOVES),
+            }
+        case Vocabulary.FOUNDATION:
+            return {
+                "ConfigType": _same("ConfigType", ConfigType, "agent_configs.config_type", CONFIG),
+                "MetricType": _same("MetricType", MetricType, "metric_series.metric_type", METRIC),
+            }
+        case Vocabulary.RUN_LOG:
+            outcome = "runs.state runs.error_count runs.items_created"
+            return {
+                "status of a run": [
+                    ("status.running", "runs.state", "QUEUED, PREPARING, RUNNING or PAUSED", RUN_MOVES),
+                    ("status.success", outcome, "COMPLETED without an error", RUN_MOVES),
+                    ("status.partial", outcome, "COMPLETED with errors and at least one item", RUN_MOVES),
+                    (
+                        "status.error",
+                        f"{outcome} runs.cancel_reason",
+                        "FAILED; CANCELLED, with the error `cancelled: REASON`; or COMPLETED with errors"
+                        " and no item",
+                        RUN_MOVES,
+                    ),
+                ],
+                "agent_type": [
+                    ("agent_type.local", "agents.executor", "executor `device`", HUB),
+                    ("agent_type.cloud", "agents.executor", "executor `connector` or `gateway`", HUB),
+                ],
+            }
+
+
+def _same(enum: str, values: type[StrEnum], lives: str, written: str) -> list[Row]:
+    """Return the rows of values that the hub spells alike."""
+    return [(f"{enum}.{value}", lives, "as stored", written) for value in values]
