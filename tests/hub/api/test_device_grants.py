@@ -13,7 +13,7 @@ from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.devices import devices
 from storage.devices.devices import Grant
-from tests.hub.requests.test_agents import MAIL
+from tests.hub.api.test_device_agents import MAIL
 from tests.support.requests import refused
 from tests.support.requests import result as ask
 from tests.support.runs import Bench, agent, bench, folder, store
