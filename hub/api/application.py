@@ -14,7 +14,7 @@ from hub.api import nouns
 from hub.api.binding import Call
 from hub.api.deps import Served
 from hub.api.door.access import BODY, ROUTE
-from hub.api.door.roles import PRINCIPAL, Asked, methods_of, parameters_in
+from hub.api.door.roles import PRINCIPAL, Asked, rows_of
 from hub.api.errors import Problem
 from hub.api.noun import Noun
 from hub.api.routing import RouteOf
@@ -48,7 +48,8 @@ async def application(served: Served, scope: Scope, receive: Receive, send: Send
         if asked is None:
             response = _unknown(scope)
         else:
-            path = parameters_in(asked, scope["path"])
+            parts = zip(asked.path.split("/"), scope["path"].split("/"), strict=True)
+            path = {template[1:-1]: part for template, part in parts if template[:1] == "{"}
             call = Call(scope, path, state[BODY], caller=state[PRINCIPAL], served=served)
             response = await ANSWERED[asked].answer(call)
     except HubError as error:
@@ -60,7 +61,7 @@ async def application(served: Served, scope: Scope, receive: Receive, send: Send
 
 
 def _unknown(scope: Scope) -> Response:
-    allowed = methods_of(scope["path"])
+    allowed = rows_of(scope["path"])
     if not allowed:
         return Problem(ErrorCode.UNKNOWN_METHOD, "Not Found", status=404)
     headers = {"allow": ", ".join(allowed)}

@@ -140,20 +140,20 @@ class Value:
 
     def read(self, call: Call, wrong: list[Refusal]) -> Any:
         """Return the value in *call*; append refusals, and hints that may be empty, to *wrong*."""
-        given, where = call.given(self), call.where(self)
+        given = call.given(self)
         if given is MISSING:
             if self.default is MISSING:
-                wrong.append((f"{where}: missing", ""))
+                wrong.append((f"{call.where(self)}: missing", ""))
             return self.default
         if isinstance(given, bytes):
-            return self._decoded(given, where, wrong)
+            return self._decoded(given, call.where(self), wrong)
         if self.place == "body":
-            wrong += refusals(given, self.kind, where)
+            wrong += refusals(given, self.kind, call.where(self))
             return None if wrong else msgspec.convert(given, self.kind)
         try:
             return msgspec.convert(given, self.kind, strict=call.is_strict)
         except msgspec.ValidationError as error:
-            wrong.append((sentence(str(error), self.kind, given, where), ""))
+            wrong.append((sentence(str(error), self.kind, given, call.where(self)), ""))
             return None
 
     def _decoded(self, body: bytes, where: str, wrong: list[Refusal]) -> Any:

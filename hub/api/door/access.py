@@ -36,7 +36,7 @@ from hub.api.door.roles import (
     Scope,
     least_role,
     may_ask,
-    route_of,
+    rows_of,
 )
 from hub.api.errors import Problem
 from hub.links.attempts import network_of
@@ -195,7 +195,7 @@ class Access:
         with ExitStack() as places:
             try:
                 has_body = self._check_shape(scope)
-                asked = route_of(scope["method"], scope["path"])
+                asked = rows_of(scope["path"]).get(scope["method"])
                 principal, network = await self._caller(scope, asked)
                 if asked is not None and not may_ask(principal, asked):
                     raise await self._forbidden(asked, principal, network)
@@ -262,7 +262,8 @@ class Access:
         headers = Headers(scope=scope)
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             raise Refused(ErrorCode.BAD_PARAMS, "an address with a NUL in it names nothing")
-        if _has_token(scope["query_string"]):
+        query = unquote_plus(scope["query_string"].decode("latin-1")).lower()  # however it is encoded
+        if any(token in query for token in TOKENS) or _NAMED_TOKEN.search(query):
             raise Refused(ErrorCode.TOKEN_IN_URL, "a token in an address is read by others: it is not taken")
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self.body_bytes:
@@ -404,12 +405,6 @@ def _check_body(body: bytes) -> None:
         check_value(body)
     except msgspec.DecodeError as error:
         raise _DearBody(f"the body has {error}") from None
-
-
-def _has_token(query: bytes) -> bool:
-    """Return whether a URL's query, in any encoding, has a token or a parameter named like a token."""
-    text = unquote_plus(query.decode("latin-1")).lower()
-    return any(token in text for token in TOKENS) or _NAMED_TOKEN.search(text) is not None
 
 
 def _noun_changed(asked: Asked) -> str | None:

@@ -171,15 +171,6 @@ def _tree() -> dict[str, Any]:
     return tree
 
 
-def _rows(path: str) -> list[dict[str, Asked]]:
-    """Return the rows that match a path, by method; first those without a parameter where others have one."""
-    root, *parts = path.split("/")
-    nodes = [] if root else [_tree()]
-    for part in parts:
-        nodes = [node[key] for node in nodes for key in (part, _PARAMETER) if part and key in node]
-    return [node[_ROWS] for node in nodes if _ROWS in node]
-
-
 def declare(method: str, path: str, need: Need) -> None:
     """Add a route to the table; called when the class of a noun is defined."""
     ROUTES[Asked(method, path)] = need
@@ -193,20 +184,13 @@ def declare_request(method: Method, need: DeviceNeed) -> None:
     DEVICE_REQUESTS.update((one, rows[one]) for one in Method if one in rows)
 
 
-def route_of(method: str, path: str) -> Asked | None:
-    """Return the row that matches a request, or None."""
-    return next((rows[method] for rows in _rows(path) if method in rows), None)
-
-
-def methods_of(path: str) -> tuple[str, ...]:
-    """Return the HTTP methods of the rows with this path; empty: it is unknown."""
-    return tuple(method for rows in _rows(path) for method in rows)
-
-
-def parameters_in(asked: Asked, path: str) -> dict[str, str]:
-    """Return the path parameters of a request for *path*, which matches the row *asked*."""
-    parts = zip(asked.path.split("/"), path.split("/"), strict=True)
-    return {template[1:-1]: part for template, part in parts if template[:1] == "{"}
+def rows_of(path: str) -> dict[str, Asked]:
+    """Return the rows that match a path, by method; one without a parameter goes before one with it."""
+    root, *parts = path.split("/")
+    nodes = [] if root else [_tree()]
+    for part in parts:
+        nodes = [node[key] for node in nodes for key in (_PARAMETER, part) if part and key in node]
+    return {method: asked for node in nodes for method, asked in node.get(_ROWS, {}).items()}
 
 
 def may_ask(principal: Principal | None, asked: Asked) -> bool:
