@@ -247,13 +247,15 @@ class Heartbeats:
         """Return the number of connections with unwritten changes."""
         return len(self._due) + self._in_flight
 
-    def last(self, device_id: DeviceId | None) -> int | None:
-        """Return the time of the last heartbeat (epoch ms) of a connected device, or None.
+    def last(self, device_id: DeviceId | None, stored_at: int | None = None) -> int | None:
+        """Return the time of a device's last heartbeat (epoch ms), which is stored from time to time only.
 
-        It is newer than the time in the agents' rows (``last_heartbeat_at``).
+        Args:
+            stored_at: time in the row of an agent, ``last_heartbeat_at``.
         """
         device = None if device_id is None else self._devices.get(device_id)
-        return None if device is None else device.received_at
+        received_at = None if device is None else device.received_at
+        return max((at for at in (received_at, stored_at) if at is not None), default=None)
 
     def agent_moved(self, move: AgentMoved) -> None:
         """Compare an agent with its row again after its exhaustion has ended."""

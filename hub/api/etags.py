@@ -2,16 +2,14 @@
 
 A tag covers the fields that an edit may change. Fields that change without an edit, such as the time
 when a device was last seen, are left out. ``If-Match`` is optional; with it, a client
-never overwrites a change that another caller made after the client's read::
+never overwrites a change that another caller made after the client's read.
 
-    match.check(tag_of(device.id, device.name))      # before the change
-    match.tell(tag_of(changed.id, changed.name))     # after it, and on every GET
+A route that is declared with ``is_tagged`` does both. A method with a ``Match`` of its own calls
+``match.check`` before the change, and ``match.tell`` after it.
 """
 
-import hashlib
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 
 from hub.api.binding import Call, From, Head, Header
@@ -64,9 +62,3 @@ def _matching(
 
 
 Match = Annotated[Matching, From(_matching)]
-
-
-def tag_of(*parts: object) -> str:
-    """Return a strong tag of *parts*, which have to be serializable as JSON."""
-    told = msgspec.json.encode(parts, enc_hook=str)
-    return f'"{hashlib.sha256(told).hexdigest()[:24]}"'

@@ -9,10 +9,13 @@ A method with several of these decorators answers at several routes. Its paramet
 ``authority.Caller`` is the agent at a route of ``AGENT``, and the operator at any other.
 """
 
+import hashlib
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from copy import copy
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar
+
+import msgspec
 
 from hub.api.door.roles import AGENT, DeviceNeed, Need, declare, declare_request
 from protocol import coordination
@@ -148,8 +151,8 @@ def route(
 ) -> Callable[[Method], Method]:
     """Declare a method as the route *verb* *path*; *options* are further fields of ``Route``.
 
-    Its return annotation is the response model, or a class of responses. Of a noun with routes that
-    are tagged, ``get`` reads the item that a path names first, and ``tag_of`` makes its tag.
+    Its return annotation is the response model, or a class of responses. Before
+    a change of a tagged route, ``get`` reads the item with those parameters that both methods have.
     """
     return _marked(Route(verb, path, need, tuple(errors), **options))
 
@@ -205,6 +208,11 @@ def device(
     return mark
 
 
+def tag_of(*parts: object) -> str:
+    """Return a strong ``ETag`` of *parts*, which have to be serializable as JSON."""
+    return f'"{hashlib.sha256(msgspec.json.encode(parts, enc_hook=str)).hexdigest()[:24]}"'
+
+
 class Noun:
     """Base of the nouns. A noun answers for all users, or for the one that it is scoped to.
 
@@ -213,6 +221,7 @@ class Noun:
         list_key: of the items in its lists; empty: its name.
         path: prefix of its routes.
         errors: codes that each of its routes may answer.
+        tagged: fields of an item that an edit may change, or that name it: its ``ETag`` covers them.
         commands_help: help of the group of its commands, where they are about one item each.
         is_scoped: whether routes see the noun as the caller may; else they check the caller themselves.
         user_id: the user whose things are visible; None: everybody's. Methods have to respect it.
@@ -222,6 +231,7 @@ class Noun:
     list_key: ClassVar[str] = ""
     path: ClassVar[str] = ""
     errors: ClassVar[tuple[ErrorCode, ...]] = ()
+    tagged: ClassVar[tuple[str, ...]] = ()
     commands_help: ClassVar[str] = ""
     is_scoped: ClassVar[bool] = True
     user_id: UserId | None = None
@@ -232,10 +242,10 @@ class Noun:
         scoped.user_id = user_id
         return scoped
 
-    @staticmethod
-    def tag_of(item: Any) -> str:
-        """Return the ``ETag`` of an item, as ``etags.tag_of`` makes it."""
-        raise NotImplementedError
+    @classmethod
+    def tag_of(cls, item: Any) -> str:
+        """Return the ``ETag`` of an item."""
+        return tag_of(*[getattr(item, name) for name in cls.tagged])
 
     def __init_subclass__(cls) -> None:
         """Enter the routes and the device requests of a noun in their tables."""

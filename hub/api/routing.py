@@ -75,7 +75,8 @@ class RouteOf:
         noun = call.served.hub.noun(self.noun, seen)
         match: Matching | None = given.pop("_match", None)
         if match is not None and match.is_asked and self.path:
-            match.check(noun.tag_of(await noun.get(*(given[name] for name in self.path))))
+            names = given.keys() & inspect.signature(noun.get).parameters
+            match.check(noun.tag_of(await noun.get(**{name: given[name] for name in names})))
         result = await getattr(noun, self.method.__name__)(**given)
         if isinstance(result, Response):
             return result

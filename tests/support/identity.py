@@ -7,9 +7,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from hub.api.binding import Head
 from hub.api.door.roles import Principal, Role, Scope
-from hub.api.etags import Matching
 from hub.api.nouns.tokens import AgentTokenRequest, IdentityLimits, OperatorTokenRequest
 from hub.app.identity import Identity
 from hub.clock import IdFactory, epoch_ms
@@ -32,7 +30,6 @@ from tests.support.link import FakeLink
 OWNER = "owner"
 CODE = "K7QF-2M9X"
 WAIT_MS = 600_000
-NO_TAG = Matching(Head(), None)  # of a caller who gives no If-Match
 
 
 class EndedLink(FakeLink):

@@ -1,7 +1,5 @@
-"""Pages of lists and entity tags, for tests that call nouns without a request."""
+"""Pages of lists, for tests that call nouns without a request."""
 
-from hub.api.binding import Head
-from hub.api.etags import Matching
 from hub.api.paging import PageOf, cursor_of
 from storage.kernel.rows import Key
 
@@ -9,8 +7,3 @@ from storage.kernel.rows import Key
 def page_of(limit: int = 99, after: Key | None = None) -> PageOf:
     """Return the part of a list that follows *after*."""
     return PageOf(limit=limit, cursor=None if after is None else cursor_of(after))
-
-
-def unmatched() -> Matching:
-    """Return the conditions of a request without ``If-Match``."""
-    return Matching(Head(), None)

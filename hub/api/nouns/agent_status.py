@@ -11,7 +11,7 @@ from hub.api.binding import OPTIONAL
 from hub.api.deps import Actor
 from hub.api.device import OwnAgent, converted
 from hub.api.door.roles import Scope
-from hub.api.etags import Match, tag_of
+from hub.api.etags import Match
 from hub.api.noun import Noun, command, device, route
 from hub.api.nouns.agents import managed
 from hub.api.nouns.devices import KICKED
@@ -28,7 +28,7 @@ from protocol.ids import DeviceId
 from protocol.vocabularies import Vocabulary, words_of
 from storage.agents import agent_snapshot, agent_states, agents
 from storage.agents.agent_snapshot import AgentFacts
-from storage.agents.agent_states import AgentMove, AgentState
+from storage.agents.agent_states import AgentMove
 from storage.agents.agents import AgentRow
 from storage.agents.made_agents import AgentOfFile
 from storage.agents.status_writes import StatusWrite
@@ -140,6 +140,7 @@ class AgentStatuses(Noun):
     """Status of agents. *name*: an agent's name, or ``external:`` and its external identifier."""
 
     name, path = "status", "/v1/agents/{name}"
+    tagged = ("agent", "version")
     errors = (ErrorCode.UNKNOWN_AGENT,)
 
     def __init__(
@@ -149,23 +150,19 @@ class AgentStatuses(Noun):
         roster: Roster,
         control: AgentControl,
         lines: FileLines | None = None,
-        last_heartbeat: Callable[[DeviceId | None], int | None] = lambda _: None,
+        last_heartbeat: Callable[[DeviceId | None, int | None], int | None] = lambda _, stored_at: stored_at,
     ) -> None:
         """Create the noun.
 
         Args:
             lines: places of agents in hub.toml, for refusals of what is declared there.
-            last_heartbeat: the last heartbeat of a device, epoch ms, if it is newer than the stored one.
+            last_heartbeat: returns the newer one of a device's last heartbeat and of a stored one, epoch ms.
         """
         self._store = store
         self._last_heartbeat = last_heartbeat
         self._roster = roster
         self._control = control
         self._lines = lines
-
-    @staticmethod
-    def tag_of(item: AgentStatusView) -> str:
-        return tag_of(item.agent, item.version)
 
     @route("GET", "/status", Scope.READ, is_tagged=True)
     async def get(self, name: str) -> AgentStatusView:
@@ -174,7 +171,7 @@ class AgentStatuses(Noun):
         return AgentStatusView.from_row(
             status,
             agent=status.name,
-            last_heartbeat_at=self._last_beat(status, status.device_id),
+            last_heartbeat_at=self._last_heartbeat(status.device_id, status.last_heartbeat_at),
             axes={
                 str(axis): AxisView.from_row(one, moves=legal_moves(axis, one.value))
                 for axis, one in status.since.items()
@@ -293,14 +290,9 @@ class AgentStatuses(Noun):
         return await self.get_own(agent, request)
 
     def _document(self, agent: AgentRow, facts: AgentFacts, words: Vocabulary) -> dict[str, Any]:
-        beat = self._last_beat(facts.state, agent.device_id)
-        state = msgspec.structs.replace(facts.state, last_heartbeat_at=beat)
+        at = self._last_heartbeat(agent.device_id, facts.state.last_heartbeat_at)
+        state = msgspec.structs.replace(facts.state, last_heartbeat_at=at)
         return document_of(words, msgspec.structs.replace(facts, state=state))
-
-    def _last_beat(self, state: AgentState, device_id: DeviceId | None) -> int | None:
-        """Return the time of the last heartbeat, which is stored from time to time only."""
-        beats = (state.last_heartbeat_at, self._last_heartbeat(device_id))
-        return max((at for at in beats if at is not None), default=None)
 
     async def _write(self, agent: AgentRow, asked: StatusWrite, *, actor: str) -> None:
         try:

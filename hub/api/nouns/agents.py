@@ -11,8 +11,8 @@ from hub.api.binding import OPTIONAL, BadRequest
 from hub.api.deps import Actor, Key
 from hub.api.device import Link, OwnAgent, object_of
 from hub.api.door.roles import Scope
-from hub.api.etags import Match, tag_of
-from hub.api.noun import ALL, Noun, Part, command, device, listed, route
+from hub.api.etags import Match
+from hub.api.noun import ALL, Noun, Part, command, device, listed, route, tag_of
 from hub.api.nouns.runs import RunFacts, Runs, RunView, read_facts, run_record
 from hub.api.nouns.schedules import NEXT_FIRES, FireView, Schedules, ScheduleView
 from hub.api.nouns.templates import VerdictView

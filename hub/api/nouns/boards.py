@@ -5,10 +5,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, UnsetType, structs
 
-from hub.api.binding import Head
 from hub.api.device import object_of
 from hub.api.door.roles import AGENT, Scope
-from hub.api.etags import Match, tag_of
 from hub.api.noun import ALL, Noun, Part, command, device, listed, route
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms
@@ -121,6 +119,7 @@ class Boards(Noun):
     """Boards, by name or id."""
 
     name, path = "boards", ""
+    tagged = ("id", "name", "description", "gateway")
     is_scoped = False
 
     def __init__(
@@ -180,8 +179,10 @@ class Boards(Noun):
         Scope.DEVICES,
         errors=[_E.NAME_TAKEN, _E.UNKNOWN_GATEWAY, _E.LIMIT_REACHED, _E.UNKNOWN_USER],
         status=201,
+        is_tagged=True,
+        location="/v1/boards/{0.id}",
     )
-    async def create(self, caller: Caller, body: BoardBody, match: Match, head: Head) -> BoardDetail:
+    async def create(self, caller: Caller, body: BoardBody) -> BoardDetail:
         """Create a board; with ``user``, as that user's, else as the owner's."""
         user_id = caller.user_id or self._owner_id
         try:
@@ -199,8 +200,6 @@ class Boards(Noun):
         except TooManyOfBoards as exc:
             raise self._counted(exc) from None
         log.info("board.created", board_id=made.id, actor=caller.actor)
-        head.headers["location"] = f"/v1/boards/{made.id}"
-        match.tell(_tag_of(made))
         return await self._detail(made)
 
     @command(
@@ -219,12 +218,10 @@ class Boards(Noun):
         ),
         empty="no agents on the board; add one: hub boards add {name} AGENT",
     )
-    @route("GET", "/v1/boards/{board}", Scope.READ, errors=[_E.UNKNOWN_BOARD])
-    async def get(self, caller: Caller, board: str, match: Match) -> BoardDetail:
+    @route("GET", "/v1/boards/{board}", Scope.READ, errors=[_E.UNKNOWN_BOARD], is_tagged=True)
+    async def get(self, caller: Caller, board: str) -> BoardDetail:
         """Return a board, by its id or name, with its agents."""
-        row, members = await self._store.read(_read_board, caller, board)
-        match.tell(_tag_of(row))
-        return _detail(row, members)
+        return _detail(*await self._store.read(_read_board, caller, board))
 
     @command(
         "boards edit BOARD",
@@ -242,11 +239,11 @@ class Boards(Noun):
         "/v1/boards/{board}",
         Scope.DEVICES,
         errors=[_E.UNKNOWN_BOARD, _E.NAME_TAKEN, _E.UNKNOWN_GATEWAY],
+        is_tagged=True,
     )
-    async def edit(self, caller: Caller, board: str, changes: BoardChanges, match: Match) -> BoardDetail:
+    async def edit(self, caller: Caller, board: str, changes: BoardChanges) -> BoardDetail:
         """Change the name, the description or the gateway of a board."""
         found = await self._store.read(authority.board, caller, board)
-        match.check(_tag_of(found))
         changed: dict[str, Any] = {}
         if changes.name is not None:
             changed["name"] = changes.name
@@ -258,7 +255,6 @@ class Boards(Noun):
             boards.edit_board, found.id, **changed, at=self._now, actor=caller.actor
         )
         log.info("board.changed", board_id=done.id, actor=caller.actor)
-        match.tell(_tag_of(done))
         return await self._detail(done)
 
     @command(
@@ -268,11 +264,10 @@ class Boards(Noun):
         message="board {name} is deleted; its agents are on no board now",
         confirm="delete board {board} and its memory?",
     )
-    @route("DELETE", "/v1/boards/{board}", Scope.DEVICES, errors=[_E.UNKNOWN_BOARD])
-    async def remove(self, caller: Caller, board: str, match: Match) -> BoardView:
+    @route("DELETE", "/v1/boards/{board}", Scope.DEVICES, errors=[_E.UNKNOWN_BOARD], is_tagged=True)
+    async def remove(self, caller: Caller, board: str) -> BoardView:
         """Delete a board with its memory. Its agents stay; they are on no board then."""
         found = await self._store.read(authority.board, caller, board)
-        match.check(_tag_of(found))
         removed = await self._store.write(boards.remove_board, found.id, at=self._now, actor=caller.actor)
         log.info("board.removed", board_id=removed.id, actor=caller.actor)
         return _view(removed)
@@ -409,10 +404,6 @@ def _read_board(c: Connection, caller: Caller, given: str) -> tuple[BoardRow, li
 
 def _detail(row: BoardRow, members: Iterable[MemberRow]) -> BoardDetail:
     return BoardDetail(**structs.asdict(_view(row)), members=tuple(map(_member_view, members)))
-
-
-def _tag_of(row: BoardRow) -> str:
-    return tag_of(row.id, row.name, row.description, row.gateway_name)
 
 
 def _view(row: BoardRow) -> BoardView:

@@ -9,8 +9,8 @@ from hub.agents.capabilities import Capabilities as KeptCapabilities
 from hub.api.deps import Actor
 from hub.api.device import object_of
 from hub.api.door.roles import Scope
-from hub.api.etags import Match, Matching, tag_of
-from hub.api.noun import Noun, command, device, route
+from hub.api.etags import Match, Matching
+from hub.api.noun import Noun, command, device, route, tag_of
 from hub.api.view import Instant, View
 from hub.settings.reading import FileLines
 from protocol.coordination import Method

@@ -9,7 +9,6 @@ from hub.api.binding import BadRequest, From
 from hub.api.deps import Actor
 from hub.api.device import object_of
 from hub.api.door.roles import Scope
-from hub.api.etags import Match, Matching, tag_of
 from hub.api.noun import ALL, Noun, Part, command, device, listed, route
 from hub.api.view import Instant, View
 from protocol.coordination import Method
@@ -86,6 +85,7 @@ class Checkpoints(Noun):
     """Checkpoints of agents. Changes are written to the audit log in the same transaction."""
 
     name, path = "checkpoints", "/v1/agents/{name}/checkpoints"
+    tagged = ("scope", "sequence", "updated_at")
     commands_help = "List, show, write and clear the checkpoints of an agent."
     errors = (ErrorCode.UNKNOWN_AGENT,)
 
@@ -127,11 +127,14 @@ class Checkpoints(Noun):
         json="checkpoint",
         prints="state|pretty",
     )
-    @route("GET", "/{scope}", Scope.READ, errors=[ErrorCode.UNKNOWN_CHECKPOINT])
+    @route("GET", "/{scope}", Scope.READ, errors=[ErrorCode.UNKNOWN_CHECKPOINT], is_tagged=True)
     @device(Method.CHECKPOINTS_GET, "its own agents", answer=_kept)
-    async def get(self, name: str, match: Match, scope: str = AGENT_SCOPE) -> CheckpointView:
+    async def get(self, name: str, scope: str = AGENT_SCOPE) -> CheckpointView:
         """Return a checkpoint of an agent; its runs continue from that of the scope ``agent``."""
-        return _tagged(await self._get(name, scope), match)
+        _, row = await self._store.read(
+            agents.with_agent, name, self.user_id, checkpoints.get_checkpoint, scope
+        )
+        return _view(row)
 
     @command(
         "agents checkpoints NAME put [SCOPE=agent]",
@@ -149,19 +152,18 @@ class Checkpoints(Noun):
         "/{scope}",
         Scope.RUN,
         errors=[ErrorCode.STALE_CHECKPOINT, ErrorCode.LIMIT_REACHED, ErrorCode.TOO_LARGE],
+        is_tagged=True,
     )
     @device(Method.CHECKPOINTS_PUT, "its own agents", Grant.AGENTS, answer=_kept, arguments={"under": _under})
     async def put(
         self,
         name: str,
-        match: Match,
         requested: CheckpointRequest,
         actor: Actor,
         under: Annotated[Under, From(_under_nothing)],
         scope: str = AGENT_SCOPE,
     ) -> CheckpointView:
         """Replace a checkpoint by one with a greater sequence number, or create it."""
-        await self._check(name, scope, match)
         agent = await self._agent(name)
         row = await self._checkpoints.put(
             agent.id,
@@ -173,7 +175,7 @@ class Checkpoints(Noun):
             lock=_lock(under),
             actor=actor,
         )
-        return _tagged(_view(row), match)
+        return _view(row)
 
     @command(
         "agents checkpoints NAME clear [SCOPE=agent]",
@@ -182,24 +184,17 @@ class Checkpoints(Noun):
         json="checkpoint",
         message="cleared: {scope}, which was at sequence {sequence}",
     )
-    @route("DELETE", "/{scope}", Scope.RUN, errors=[ErrorCode.UNKNOWN_CHECKPOINT])
+    @route("DELETE", "/{scope}", Scope.RUN, errors=[ErrorCode.UNKNOWN_CHECKPOINT], is_tagged=True)
     @device(
         Method.CHECKPOINTS_CLEAR, "its own agents", Grant.AGENTS, answer=lambda was: {"cleared": _RECORD(was)}
     )
-    async def clear(self, name: str, match: Match, actor: Actor, scope: str = AGENT_SCOPE) -> CheckpointView:
+    async def clear(self, name: str, actor: Actor, scope: str = AGENT_SCOPE) -> CheckpointView:
         """Delete a checkpoint and return it; the next run begins without it."""
-        await self._check(name, scope, match)
         agent = await self._agent(name)
         return _view(await self._checkpoints.clear(agent.id, scope, actor=actor))
 
     async def _agent(self, name: str) -> AgentRow:
         return await self._store.read(agents.agent_called, name, self.user_id)
-
-    async def _get(self, name: str, scope: str) -> CheckpointView:
-        _, row = await self._store.read(
-            agents.with_agent, name, self.user_id, checkpoints.get_checkpoint, scope
-        )
-        return _view(row)
 
     async def _held(self, agent: AgentRow, under: Under) -> HeldRun | None:
         """Return the run that the agent's device works on, with its fence.
@@ -217,10 +212,6 @@ class Checkpoints(Noun):
             raise UnknownRun(f"the agent has no run {under.run_id!r} at this device")
         return HeldRun(run.id, RunState.RUNNING, under.fence)
 
-    async def _check(self, name: str, scope: str, match: Matching) -> None:
-        if match.is_asked:
-            match.check(_tag(await self._get(name, scope)))
-
 
 def _lock(under: Under) -> tuple[str, int] | None:
     """Return the name and the fence of the lock. Raises BadRequest if only one of them is given."""
@@ -233,12 +224,3 @@ def _lock(under: Under) -> tuple[str, int] | None:
 
 def _view(row: CheckpointRow) -> CheckpointView:
     return CheckpointView.from_row(row, run=row.run_id)
-
-
-def _tag(view: CheckpointView) -> str:
-    return tag_of(view.scope, view.sequence, view.updated_at)
-
-
-def _tagged(view: CheckpointView, match: Matching) -> CheckpointView:
-    match.tell(_tag(view))
-    return view

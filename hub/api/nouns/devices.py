@@ -7,7 +7,6 @@ from msgspec import structs
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.etags import Match, tag_of
 from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.tokens import TokenView, token_view
 from hub.api.view import Instant, Name, View
@@ -132,6 +131,7 @@ class Devices(Noun):
     """Devices. A path names one by its name, or by its id, which also finds a revoked one."""
 
     name, path = "devices", "/v1/devices"
+    tagged = ("id", "name", "revoked_at", "grants")
     errors = (
         ErrorCode.UNKNOWN_DEVICE,
         ErrorCode.NAME_TAKEN,
@@ -175,14 +175,12 @@ class Devices(Noun):
         ),
         prints="*|credentials",
     )
-    @route("GET", "/{device_id}", Scope.READ)
-    async def get(self, device_id: str, match: Match) -> DeviceDetail:
+    @route("GET", "/{device_id}", Scope.READ, is_tagged=True)
+    async def get(self, device_id: str) -> DeviceDetail:
         """Return a device with its keys and tokens, and the agents that read from it."""
         found = await self._store.read(self._read_detail, device_id)
-        view = self._view(found.row)
-        match.tell(_tag_of(view))
         return DeviceDetail(
-            **structs.asdict(view),
+            **structs.asdict(self._view(found.row)),
             keys=tuple(map(_key_view, found.keys)),
             tokens=tuple(map(token_view, found.tokens)),
             agents=tuple(agent.name for agent in found.readers),
@@ -206,18 +204,15 @@ class Devices(Noun):
         json="device",
         message="{device_id} is renamed to {name}",
     )
-    @route("PATCH", "/{device_id}", Scope.DEVICES)
-    async def rename(self, device_id: str, new: NewName, match: Match, actor: Actor) -> DeviceView:
+    @route("PATCH", "/{device_id}", Scope.DEVICES, is_tagged=True)
+    async def rename(self, device_id: str, new: NewName, actor: Actor) -> DeviceView:
         """Rename a device. One that hub.toml names keeps its name."""
         device = await self._find(device_id)
-        match.check(_tag_of(self._view(device)))
         row = await self._store.write(
             devices.rename_device, device.id, new.name, at=self._now_ms(), actor=actor
         )
         log.info("device.renamed", device_id=device.id)
-        renamed = self._view(row)
-        match.tell(_tag_of(renamed))
-        return renamed
+        return self._view(row)
 
     @command(
         "devices revoke DEVICE_ID",
@@ -314,10 +309,6 @@ class Devices(Noun):
 
     def _now_ms(self) -> int:
         return epoch_ms(self._clock.now())
-
-
-def _tag_of(device: DeviceView) -> str:
-    return tag_of(device.id, device.name, device.revoked_at, device.grants)
 
 
 def _key_view(row: KeyRow) -> KeyView:

@@ -11,7 +11,6 @@ from hub.api.binding import OPTIONAL
 from hub.api.deps import Actor, OpenStreams
 from hub.api.device import Link, object_of
 from hub.api.door.roles import Scope
-from hub.api.etags import tag_of
 from hub.api.events import EventStream
 from hub.api.noun import Noun, command, device, route
 from hub.api.paging import Paging
@@ -213,6 +212,7 @@ class Runs(Noun):
     """Runs of agents. A run is named by its id, or by the last six or more characters of it."""
 
     name, path = "runs", "/v1/runs"
+    tagged = ("id", "state", "is_pausing", "reason")
 
     def __init__(
         self,
@@ -230,11 +230,6 @@ class Runs(Noun):
         self._waiting = waiting
         self._watch = watch
         self._clock = clock
-
-    @staticmethod
-    def tag_of(item: RunView) -> str:
-        """Return the tag of a run's state, which its counts do not change."""
-        return tag_of(item.id, item.state, item.is_pausing, item.reason)
 
     @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
     async def newest(

@@ -9,7 +9,7 @@ from hub.agents.writing import AgentWriter, Verdict
 from hub.api.binding import Head
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.etags import Match, tag_of
+from hub.api.etags import Match
 from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.view import View
 from hub.settings.agent_settings import TemplateSettings, TemplateTable
@@ -63,17 +63,13 @@ class Templates(Noun):
     """Templates, which belong to no user; each user sees the names of their own agents in them."""
 
     name, path = "templates", "/v1/templates"
+    tagged = ("name", "version", "source")
     errors = (ErrorCode.UNKNOWN_TEMPLATE,)
 
     def __init__(self, *, store: Store, writer: AgentWriter, lines: FileLines) -> None:
         self._store = store
         self._writer = writer
         self._lines = lines
-
-    @staticmethod
-    def tag_of(item: TemplateView) -> str:
-        """Return the tag of a template's version."""
-        return tag_of(item.name, item.version, item.source)
 
     @command(
         "templates ls",

@@ -34,7 +34,7 @@ from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from storage.runs import agreement
 from storage.runs.agreement import NoStore
 from tests.support.clock import START
-from tests.support.identity import CODE, NO_TAG, IdentityBench, open_identity
+from tests.support.identity import CODE, IdentityBench, open_identity
 
 ME = "operator:7"
 ADMIN = Principal.of_uid(7)
@@ -62,14 +62,14 @@ async def test_a_device_is_told_with_all_that_opens_it(bench: IdentityBench) -> 
     await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)
     made = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
 
-    told = await bench.identity.devices.get("desk", NO_TAG)
+    told = await bench.identity.devices.get("desk")
 
     assert (told.name, told.user, told.connected) == ("desk", "owner", False)
     assert [key.fingerprint.replace("-", "")[:13] for key in told.keys] == [waiting.key_id[:13]]
     assert [(token.id, token.last4, token.created_by) for token in told.tokens] == [
         (made.id, made.token[-4:], ME)
     ]
-    assert await bench.identity.devices.get(told.id, NO_TAG) == told
+    assert await bench.identity.devices.get(told.id) == told
 
 
 async def test_of_several_devices_of_one_name_somebody_says_whose_is_meant(bench: IdentityBench) -> None:
@@ -77,16 +77,16 @@ async def test_of_several_devices_of_one_name_somebody_says_whose_is_meant(bench
     await bench.device("desk")
     hers = await bench.device("desk", user_id=anna)
     with pytest.raises(AmbiguousDevice, match="--user NAME"):
-        await bench.identity.devices.get("desk", NO_TAG)
-    assert (await bench.identity.devices.seen_by(anna).get("desk", NO_TAG)).id == hers.id
+        await bench.identity.devices.get("desk")
+    assert (await bench.identity.devices.seen_by(anna).get("desk")).id == hers.id
 
 
 async def test_a_device_is_renamed(bench: IdentityBench) -> None:
     device = await bench.device("desk")
-    renamed = await bench.identity.devices.rename("desk", NewName(name="lab"), NO_TAG, actor=ME)
+    renamed = await bench.identity.devices.rename("desk", NewName(name="lab"), actor=ME)
     assert (renamed.id, renamed.name) == (device.id, "lab")
     with pytest.raises(UnknownDevice):
-        await bench.identity.devices.get("desk", NO_TAG)
+        await bench.identity.devices.get("desk")
 
 
 async def test_a_revoked_device_loses_its_connection_at_once_and_may_not_come_back(
@@ -265,7 +265,7 @@ async def test_what_belongs_to_another_user_is_not_there(bench: IdentityBench) -
     assert await seen.pairings.seen_by(anna).all() == []
     for called in ("desk", device.id):
         with pytest.raises(UnknownDevice):
-            await seen.devices.seen_by(anna).get(called, NO_TAG)
+            await seen.devices.seen_by(anna).get(called)
         with pytest.raises(UnknownDevice):
             await seen.devices.seen_by(anna).revoke(called, actor=ME)
     with pytest.raises(UnknownToken):
@@ -274,7 +274,7 @@ async def test_what_belongs_to_another_user_is_not_there(bench: IdentityBench) -
         await seen.invitations.seen_by(anna).revoke(invitation.id, actor=ME)
     with pytest.raises(UnknownPairing):
         await seen.pairings.seen_by(anna).deny(waiting.id, actor=ME)
-    assert (await seen.devices.get("desk", NO_TAG)).revoked_at is None
+    assert (await seen.devices.get("desk")).revoked_at is None
 
 
 async def test_the_code_that_a_device_shows_lets_in_that_device(bench: IdentityBench) -> None:
@@ -462,7 +462,7 @@ async def test_a_device_whose_rows_are_to_be_compared_is_asked_to_come_back(benc
     assert agreement.mark_of(compared) == StoreMark(id="s", counter=0), "by which its device tells it apart"
     assert link.ended is not None
     assert CloseCode(link.ended[1]).may_return
-    told = (await bench.identity.devices.get("desk", NO_TAG)).agreement
+    told = (await bench.identity.devices.get("desk")).agreement
     assert told is not None
     assert (told.cause, told.agreed_at) == ("asked", None)
     assert await audited(bench) == [("device.resynced", ME, "done")]

@@ -19,7 +19,7 @@ from storage.devices import devices, pairings
 from storage.devices.devices import Grant, UnknownDevice
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from tests.support.clock import START, FakeClock
-from tests.support.identity import NO_TAG, IdentityBench, open_identity
+from tests.support.identity import IdentityBench, open_identity
 
 DAY_MS = 86_400_000
 
@@ -184,7 +184,7 @@ async def test_a_hint_names_devices_of_the_user_and_those_that_wait(bench: Ident
 async def test_an_unknown_device_name_is_answered_with_a_similar_name(bench: IdentityBench) -> None:
     await bench.connect(await bench.device("laptop"))
     devices = bench.identity.devices
-    for ask in (partial(devices.get, match=NO_TAG), partial(devices.revoke, actor="operator:1")):
+    for ask in (devices.get, partial(devices.revoke, actor="operator:1")):
         with pytest.raises(UnknownDevice, match=r"there is no device 'labtop'; did you mean 'laptop'\?"):
             await ask("labtop")
 
