@@ -3,9 +3,11 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from storage.kernel.sqlite import empty_database, set_clock
 from storage.schema import metadata
@@ -13,6 +15,7 @@ from tests.support.blocking import blocking_engine
 from tests.support.postgres import Postgres
 
 BACKENDS = ("sqlite", "postgresql")
+POSTGRESQL: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 # The tests of these modules make test runs on both databases, those of others on SQLite alone.
 # What PostgreSQL alone can do, several hubs at once above all, has modules of its own.
 TWINS = ("test_outbox",)
@@ -59,6 +62,16 @@ def _sqlite() -> Iterator[sa.Engine]:
         return connection
 
     engine = sa.create_engine("sqlite://", creator=copy, poolclass=sa.NullPool)
+    compiled: set[str] = set()
+
+    def compile_for_postgresql(*call: Any) -> None:
+        """Find a statement of the code that PostgreSQL cannot express, though the test runs on SQLite."""
+        statement, context = call[2], call[4]
+        if context.compiled is not None and statement not in compiled:
+            context.compiled.statement.compile(dialect=POSTGRESQL)
+            compiled.add(statement)
+
+    sa.event.listen(engine, "before_cursor_execute", compile_for_postgresql)
     yield engine
     engine.dispose()
 

@@ -6,7 +6,7 @@ import pkgutil
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import UpdateBase
@@ -14,6 +14,7 @@ from sqlalchemy.sql.dml import UpdateBase
 import storage
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from storage.schema import metadata
+from tests.storage.conftest import POSTGRESQL
 from tests.support.families import each
 
 STATEMENTS: dict[str, sa.Select[*tuple[object, ...]] | UpdateBase] = {
@@ -27,7 +28,6 @@ STATEMENTS: dict[str, sa.Select[*tuple[object, ...]] | UpdateBase] = {
     "tokens.OPERATOR_TOKENS.of_hash": OPERATOR_TOKENS.of_hash,
 }
 
-POSTGRESQL: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 DIALECTS: tuple[sa.Dialect, ...] = (POSTGRESQL, sqlite.dialect())
 
 
